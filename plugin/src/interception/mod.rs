@@ -1,0 +1,96 @@
+//! From what QEMU reports to what the guest did: which instructions are watched, and how each
+//! attempt at one ended.
+//!
+//! It knows the 24 forms and the order of QEMU's callbacks, and tells [`crate::stats`]. It does not
+//! know of files or tables.
+
+mod operation;
+mod vcpu;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::qemu::{self, HostInfo, Insn, QemuVersion, VcpuIndex, Watch};
+use crate::stats::{SiteKey, Statistics};
+use crate::x86::{Decoded, Mode, PortSource, agreeing, decode, may_be_port_io, mode_in_dump};
+
+use operation::Operation;
+use vcpu::VcpuCounter;
+
+/// What this QEMU's callbacks mean, where versions differ.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// QEMU reports exceptions (API 6): an instruction is taken as retired until one says otherwise.
+    /// Without, an instruction that may fault for want of privilege is never known to retire.
+    pub exceptions_reported: bool,
+    /// QEMU sets EFLAGS.RF when it leaves a `rep` in the middle (QEMU 10.0), so that a start and a
+    /// restart differ.
+    pub rf_marks_reentry: bool,
+}
+
+impl Rules {
+    fn of(host: &HostInfo) -> Rules {
+        let ten = QemuVersion { major: 10, minor: 0, micro: 0 };
+        Rules {
+            exceptions_reported: host.reports_exceptions(),
+            rf_marks_reentry: host.version.is_none_or(|version| version >= ten),
+        }
+    }
+}
+
+/// Watches all port I/O of a machine, and counts it.
+pub struct Interceptor {
+    statistics: Arc<Statistics>,
+    rules: Rules,
+    /// Whether it was said already that modes cannot be told.
+    warned: AtomicBool,
+}
+
+impl Interceptor {
+    /// An interceptor for this QEMU, which counts into `statistics`.
+    pub fn new(host: &HostInfo, statistics: Arc<Statistics>) -> Interceptor {
+        Interceptor { statistics, rules: Rules::of(host), warned: AtomicBool::new(false) }
+    }
+
+    /// What happens on a vCPU that begins to run.
+    pub fn vcpu_begins(&self, index: VcpuIndex) -> Box<dyn qemu::Vcpu> {
+        Box::new(VcpuCounter::new(self.rules, self.statistics.tally(index)))
+    }
+
+    /// How to watch an instruction, if it is port I/O.
+    pub fn translate(&self, insn: &Insn<'_>) -> Option<Watch> {
+        let bytes = insn.bytes();
+        let first = *bytes.first()?;
+        if !may_be_port_io(first) || Mode::ALL.iter().all(|&mode| decode(bytes, mode).is_none()) {
+            return None;
+        }
+        let (decoded, mode) = self.decode_in_its_mode(insn)?;
+        let pc = insn.pc();
+        let key = SiteKey { pc, mode, bytes: bytes.try_into().expect("at most 15 bytes") };
+        let site = self.statistics.sites.enter(key, decoded.form);
+        let operation = Operation::new(decoded, site, pc);
+        let source = decoded.form.source();
+        // An immediate port is known; only where exceptions are not reported does privilege matter.
+        let registers = source != PortSource::Immediate || !self.rules.exceptions_reported;
+        Some(Watch { token: operation.to_token(), registers, memory: decoded.form.is_string() })
+    }
+
+    /// Decodes bytes that are port I/O in some mode, in the mode that the code is in.
+    fn decode_in_its_mode(&self, insn: &Insn<'_>) -> Option<(Decoded, Option<Mode>)> {
+        if let Some(mode) = insn.register_dump().as_deref().and_then(mode_in_dump) {
+            return Some((decode(insn.bytes(), mode)?, Some(mode)));
+        }
+        let text = insn.disassembly().unwrap_or_default();
+        agreeing(insn.bytes(), &text).or_else(|| {
+            if !self.warned.swap(true, Ordering::Relaxed) {
+                eprintln!(
+                    "pvio: warning: this QEMU tells neither the mode nor the disassembly of code \
+                     (at {:#x}, {text:?}); instructions of 16-bit code may be miscounted as 32-bit. \
+                     A QEMU built with capstone does better",
+                    insn.pc()
+                );
+            }
+            decode(insn.bytes(), Mode::Bits32).map(|decoded| (decoded, None))
+        })
+    }
+}

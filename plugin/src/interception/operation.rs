@@ -1,0 +1,99 @@
+//! A watched instruction in 64 bits, so that QEMU can carry it through its callbacks and nothing
+//! has to be allocated for it, or freed.
+
+use crate::qemu::Token;
+use crate::stats::SiteId;
+use crate::x86::{AddressSize, Decoded, Port, PortForm};
+
+/// A port I/O instruction somewhere in the guest.
+///
+/// | bits | |
+/// | --- | --- |
+/// | 0-4 | the form's index |
+/// | 5-6 | the address size |
+/// | 7-14 | the immediate port |
+/// | 15 | whether the site has a row of its own |
+/// | 16-63 | then the row, else the low 48 bits of the address |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Operation(u64);
+
+const ADDRESS_SIZES: [AddressSize; 3] =
+    [AddressSize::Bits16, AddressSize::Bits32, AddressSize::Bits64];
+const HAS_ROW: u64 = 1 << 15;
+const HIGH_SHIFT: u32 = 16;
+
+impl Operation {
+    pub fn new(decoded: Decoded, site: Option<SiteId>, pc: u64) -> Operation {
+        let form = decoded.form.index() as u64;
+        let address_size = decoded.address_size as u64;
+        let immediate = u64::from(decoded.immediate.map_or(0, |port| port.0));
+        let high = match site {
+            Some(SiteId(row)) => HAS_ROW | u64::from(row) << HIGH_SHIFT,
+            None => pc << HIGH_SHIFT,
+        };
+        Operation(form | address_size << 5 | immediate << 7 | high)
+    }
+
+    pub fn to_token(self) -> Token {
+        Token(self.0)
+    }
+
+    pub fn from_token(token: Token) -> Operation {
+        Operation(token.0)
+    }
+
+    pub fn form(self) -> PortForm {
+        PortForm::ALL[(self.0 & 0x1f) as usize]
+    }
+
+    pub fn address_size(self) -> AddressSize {
+        ADDRESS_SIZES[(self.0 >> 5 & 3) as usize]
+    }
+
+    /// The port in the instruction; meaningful for the immediate forms only.
+    pub fn immediate(self) -> Port {
+        Port((self.0 >> 7 & 0xff) as u16)
+    }
+
+    pub fn site(self) -> Option<SiteId> {
+        (self.0 & HAS_ROW != 0).then_some(SiteId((self.0 >> HIGH_SHIFT) as u32))
+    }
+
+    /// Whether the instruction is at the linear address `pc`, given the address of its site.
+    ///
+    /// One without a row is known by 48 bits of its address, which on any machine with 4-level
+    /// paging is all of it.
+    pub fn is_at(self, pc: u64, address_of: impl FnOnce(SiteId) -> u64) -> bool {
+        match self.site() {
+            Some(site) => address_of(site) == pc,
+            None => self.0 >> HIGH_SHIFT == pc << HIGH_SHIFT >> HIGH_SHIFT,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::x86::{Mode, decode};
+
+    #[test]
+    fn everything_comes_back_out_of_the_token() {
+        let codes: [&[u8]; 4] = [&[0xe6, 0xf4], &[0xee], &[0xf3, 0x67, 0x6d], &[0x6e]];
+        for (code, mode) in codes.iter().flat_map(|code| Mode::ALL.map(|mode| (code, mode))) {
+            let decoded = decode(code, mode).unwrap();
+            for site in [None, Some(SiteId(0)), Some(SiteId(u32::MAX))] {
+                let pc = 0xffff_ffff_8123_4567;
+                let operation = Operation::new(decoded, site, pc);
+                let operation = Operation::from_token(operation.to_token());
+                assert_eq!(operation.form(), decoded.form);
+                assert_eq!(operation.address_size(), decoded.address_size);
+                assert_eq!(operation.site(), site);
+                if let Some(port) = decoded.immediate {
+                    assert_eq!(operation.immediate(), port);
+                }
+                assert!(operation.is_at(pc, |_| pc));
+                assert!(!operation.is_at(pc + 1, |_| pc));
+            }
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! pvio: port I/O of x86 guests under QEMU, counted.
+//!
+//! Built as a cdylib this is `libpvio.so`, which a stock QEMU (9.2 to 11.1) loads with `-plugin`. It
+//! watches the 24 port I/O operations of an i386 or x86-64 guest and, when QEMU ends, dumps how often
+//! each was executed, on which ports, and from where.
+//!
+//! Inside, each thing has its room, and data travels one way:
+//!
+//! | room | knows | does not know |
+//! | --- | --- | --- |
+//! | [`qemu`] | the plugin API and QEMU's exported functions; all `unsafe` | x86, ports |
+//! | [`x86`] | the 24 forms, their encodings, modes, privilege | QEMU |
+//! | [`interception`] | attempts at an instruction, and how each ended | file formats |
+//! | [`stats`] | counters, snapshots, dumps | where counts come from |
+//! | [`symbols`] | names of addresses | the rest |
+//! | [`options`] | what the user may ask for | the rest |
+
+pub mod interception;
+pub mod options;
+mod plugin;
+pub mod qemu;
+pub mod stats;
+pub mod symbols;
+pub mod x86;

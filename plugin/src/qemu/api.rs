@@ -1,0 +1,161 @@
+//! The plugin API's functions, looked up in the running QEMU.
+//!
+//! QEMU binds all of a plugin's symbols when it loads it, and one that it lacks is the end; so
+//! nothing is linked, everything is looked up. Types are those of `qemu-plugin-sys`, except where a
+//! signature changed after its newest (API 5).
+
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+
+use qemu_plugin_sys::{
+    GArray, GByteArray, qemu_plugin_cb_flags, qemu_plugin_id_t, qemu_plugin_insn,
+    qemu_plugin_mem_rw, qemu_plugin_meminfo_t, qemu_plugin_register, qemu_plugin_tb,
+};
+
+use super::version::ApiLevel;
+
+/// The address of a symbol in this process, if it has one.
+pub(super) fn lookup(symbol: &CStr) -> Option<*mut c_void> {
+    // SAFETY: `dlsym` reads the string and QEMU's symbol tables, and nothing else.
+    let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, symbol.as_ptr()) };
+    (!address.is_null()).then_some(address)
+}
+
+/// A function that this QEMU should export and does not.
+#[derive(Debug, thiserror::Error)]
+#[error("this QEMU does not export {0:?}, which its plugin API {1} should have")]
+pub struct MissingFunction(CStringName, ApiLevel);
+
+type CStringName = &'static CStr;
+
+pub(super) type InsnExecCallback = extern "C" fn(c_uint, *mut c_void);
+pub(super) type MemCallback = extern "C" fn(c_uint, qemu_plugin_meminfo_t, u64, *mut c_void);
+
+/// How callbacks are registered, by the two shapes that QEMU has had.
+pub(super) enum Registration {
+    /// API 4 to 6: every callback is told the plugin's id.
+    ById {
+        vcpu_init: extern "C" fn(qemu_plugin_id_t, extern "C" fn(qemu_plugin_id_t, c_uint)),
+        tb_trans:
+            extern "C" fn(qemu_plugin_id_t, extern "C" fn(qemu_plugin_id_t, *mut qemu_plugin_tb)),
+        atexit: extern "C" fn(
+            qemu_plugin_id_t,
+            extern "C" fn(qemu_plugin_id_t, *mut c_void),
+            *mut c_void,
+        ),
+        /// API 6 only.
+        discontinuity: Option<
+            extern "C" fn(
+                qemu_plugin_id_t,
+                c_uint,
+                extern "C" fn(qemu_plugin_id_t, c_uint, c_uint, u64, u64),
+            ),
+        >,
+    },
+    /// API 7: every callback is told what was registered with it.
+    ByUserdata {
+        vcpu_init: extern "C" fn(qemu_plugin_id_t, extern "C" fn(c_uint, *mut c_void), *mut c_void),
+        tb_trans: extern "C" fn(
+            qemu_plugin_id_t,
+            extern "C" fn(*mut qemu_plugin_tb, *mut c_void),
+            *mut c_void,
+        ),
+        atexit: extern "C" fn(qemu_plugin_id_t, extern "C" fn(*mut c_void), *mut c_void),
+        discontinuity: extern "C" fn(
+            qemu_plugin_id_t,
+            c_uint,
+            extern "C" fn(c_uint, c_uint, u64, u64, *mut c_void),
+            *mut c_void,
+        ),
+    },
+}
+
+/// `qemu_plugin_read_register`, by the two results that it has had.
+pub(super) enum ReadRegister {
+    /// API 4 and 5: the size, or -1.
+    Length(extern "C" fn(*mut qemu_plugin_register, *mut GByteArray) -> c_int),
+    /// From API 6: whether it worked.
+    Success(extern "C" fn(*mut qemu_plugin_register, *mut GByteArray) -> bool),
+}
+
+/// The functions that pvio calls, of the API level that this QEMU has.
+pub(super) struct Api {
+    pub registration: Registration,
+    pub read_register: ReadRegister,
+    pub get_registers: extern "C" fn() -> *mut GArray,
+    pub tb_n_insns: extern "C" fn(*const qemu_plugin_tb) -> usize,
+    pub tb_get_insn: extern "C" fn(*const qemu_plugin_tb, usize) -> *mut qemu_plugin_insn,
+    pub insn_data: extern "C" fn(*const qemu_plugin_insn, *mut c_void, usize) -> usize,
+    pub insn_vaddr: extern "C" fn(*const qemu_plugin_insn) -> u64,
+    pub insn_disas: extern "C" fn(*const qemu_plugin_insn) -> *mut c_char,
+    pub register_insn_exec_cb:
+        extern "C" fn(*mut qemu_plugin_insn, InsnExecCallback, qemu_plugin_cb_flags, *mut c_void),
+    pub register_mem_cb: extern "C" fn(
+        *mut qemu_plugin_insn,
+        MemCallback,
+        qemu_plugin_cb_flags,
+        qemu_plugin_mem_rw,
+        *mut c_void,
+    ),
+    // GLib, which QEMU's API speaks and QEMU is linked to.
+    pub byte_array_new: extern "C" fn() -> *mut GByteArray,
+    pub byte_array_set_size: extern "C" fn(*mut GByteArray, c_uint) -> *mut GByteArray,
+    pub array_get_element_size: extern "C" fn(*mut GArray) -> c_uint,
+    pub array_free: extern "C" fn(*mut GArray, c_int) -> *mut c_char,
+    pub free: extern "C" fn(*mut c_void),
+}
+
+macro_rules! function {
+    ($level:expr, $symbol:literal) => {{
+        let address = lookup($symbol).ok_or(MissingFunction($symbol, $level))?;
+        // SAFETY: a non-null address of the C function of this name; the type that it is given is
+        // that of the QEMU (or GLib) header for this API level.
+        unsafe { std::mem::transmute::<*mut c_void, _>(address) }
+    }};
+}
+
+impl Api {
+    /// Looks everything up. `level` is what QEMU said in `qemu_info_t`.
+    pub fn load(level: ApiLevel) -> Result<Api, MissingFunction> {
+        let registration = if level >= ApiLevel::USERDATA {
+            Registration::ByUserdata {
+                vcpu_init: function!(level, c"qemu_plugin_register_vcpu_init_cb"),
+                tb_trans: function!(level, c"qemu_plugin_register_vcpu_tb_trans_cb"),
+                atexit: function!(level, c"qemu_plugin_register_atexit_cb"),
+                discontinuity: function!(level, c"qemu_plugin_register_vcpu_discon_cb"),
+            }
+        } else {
+            Registration::ById {
+                vcpu_init: function!(level, c"qemu_plugin_register_vcpu_init_cb"),
+                tb_trans: function!(level, c"qemu_plugin_register_vcpu_tb_trans_cb"),
+                atexit: function!(level, c"qemu_plugin_register_atexit_cb"),
+                discontinuity: if level >= ApiLevel::DISCONTINUITIES {
+                    Some(function!(level, c"qemu_plugin_register_vcpu_discon_cb"))
+                } else {
+                    None
+                },
+            }
+        };
+        let read_register = if level >= ApiLevel::DISCONTINUITIES {
+            ReadRegister::Success(function!(level, c"qemu_plugin_read_register"))
+        } else {
+            ReadRegister::Length(function!(level, c"qemu_plugin_read_register"))
+        };
+        Ok(Api {
+            registration,
+            read_register,
+            get_registers: function!(level, c"qemu_plugin_get_registers"),
+            tb_n_insns: function!(level, c"qemu_plugin_tb_n_insns"),
+            tb_get_insn: function!(level, c"qemu_plugin_tb_get_insn"),
+            insn_data: function!(level, c"qemu_plugin_insn_data"),
+            insn_vaddr: function!(level, c"qemu_plugin_insn_vaddr"),
+            insn_disas: function!(level, c"qemu_plugin_insn_disas"),
+            register_insn_exec_cb: function!(level, c"qemu_plugin_register_vcpu_insn_exec_cb"),
+            register_mem_cb: function!(level, c"qemu_plugin_register_vcpu_mem_cb"),
+            byte_array_new: function!(level, c"g_byte_array_new"),
+            byte_array_set_size: function!(level, c"g_byte_array_set_size"),
+            array_get_element_size: function!(level, c"g_array_get_element_size"),
+            array_free: function!(level, c"g_array_free"),
+            free: function!(level, c"g_free"),
+        })
+    }
+}

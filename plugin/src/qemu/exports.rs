@@ -1,0 +1,150 @@
+//! QEMU's own functions, which distributions' builds export for their loadable modules. A QEMU may
+//! lack each of them: then what it gives is not known, and everything else works.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use super::api::lookup;
+
+/// Why the machine ended, in QEMU's terms (`ShutdownCause` in QEMU's `qapi/run-state.json`), as far
+/// as a user tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The guest powered off (or asked a debug-exit device to end QEMU).
+    Shutdown,
+    /// The guest reset itself under `-no-reboot`.
+    Reset,
+    /// The guest said that it panicked.
+    Panic,
+    /// `quit` in the monitor or over QMP.
+    Quit,
+    /// SIGTERM, SIGINT or SIGHUP.
+    Signal,
+    /// The window was closed.
+    Ui,
+    /// QEMU gave up on the guest.
+    HostError,
+    /// QEMU called `exit` without a shutdown.
+    Exit,
+    /// This QEMU does not export what would tell.
+    Unknown,
+}
+
+impl Ended {
+    /// From QEMU's name of a `ShutdownCause`.
+    fn from_cause(name: &str) -> Ended {
+        match name {
+            "guest-shutdown" => Ended::Shutdown,
+            "guest-reset" | "host-qmp-system-reset" | "subsystem-reset" => Ended::Reset,
+            "guest-panic" => Ended::Panic,
+            "host-qmp-quit" => Ended::Quit,
+            "host-signal" => Ended::Signal,
+            "host-ui" => Ended::Ui,
+            "host-error" => Ended::HostError,
+            _ => Ended::Unknown,
+        }
+    }
+}
+
+/// `struct Notifier` in QEMU's `include/qemu/notify.h`: a function and a list node.
+#[repr(C)]
+struct Notifier {
+    notify: extern "C" fn(*mut Notifier, *mut c_void),
+    node: [*mut c_void; 2],
+}
+
+/// The last `ShutdownCause` that QEMU announced; -1 before any. C gives a notifier no place of its
+/// own to write to, and it runs once, at the end.
+static SHUTDOWN_CAUSE: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn shutdown_announced(_notifier: *mut Notifier, cause: *mut c_void) {
+    // SAFETY: QEMU's `qemu_system_shutdown` passes the address of a `ShutdownCause`, a C enum.
+    let cause = unsafe { *cause.cast::<c_int>() };
+    SHUTDOWN_CAUSE.store(cause, Ordering::Relaxed);
+}
+
+type DumpState = extern "C" fn(*mut c_void, *mut libc::FILE, c_int);
+type EnumLookup = extern "C" fn(*const c_void, c_int) -> *const c_char;
+
+/// What this QEMU exports of what pvio can use.
+pub(super) struct Exports {
+    /// `cpu_dump_state`.
+    dump_state: Option<DumpState>,
+    /// `qapi_enum_lookup` and the table `ShutdownCause_lookup`, where shutdowns are announced.
+    cause_names: Option<(EnumLookup, usize)>,
+}
+
+impl Exports {
+    /// Looks the functions up, and asks to be told of the shutdown: this library can no longer be
+    /// unloaded.
+    pub fn load() -> Exports {
+        let dump_state = lookup(c"cpu_dump_state").filter(|_| lookup(c"current_cpu").is_some());
+        // SAFETY: `void cpu_dump_state(CPUState *cpu, FILE *f, int flags)` in QEMU's
+        // `include/hw/core/cpu.h`, since 2012.
+        let dump_state = dump_state
+            .map(|address| unsafe { std::mem::transmute::<*mut c_void, DumpState>(address) });
+        Exports { dump_state, cause_names: announce_shutdowns() }
+    }
+
+    /// The registers of the vCPU that this thread runs, as `info registers` prints them.
+    pub fn register_dump(&self) -> Option<String> {
+        let dump_state = self.dump_state?;
+        // `current_cpu` is thread-local in QEMU; `dlsym` gives this thread's.
+        let current_cpu = lookup(c"current_cpu")?;
+        // SAFETY: `__thread CPUState *current_cpu`; null outside a vCPU's thread.
+        let cpu = unsafe { *current_cpu.cast::<*mut c_void>() };
+        if cpu.is_null() {
+            return None;
+        }
+        let (mut text, mut len) = (std::ptr::null_mut::<c_char>(), 0usize);
+        // SAFETY: `text` and `len` outlive the stream, which is closed before they are read; the
+        // buffer is then ours to free. QEMU only reads the vCPU's state, on the vCPU's own thread.
+        unsafe {
+            let stream = libc::open_memstream(&mut text, &mut len);
+            if stream.is_null() {
+                return None;
+            }
+            dump_state(cpu, stream, 0);
+            libc::fclose(stream);
+            let dump = std::slice::from_raw_parts(text.cast::<u8>(), len).to_vec();
+            libc::free(text.cast());
+            Some(String::from_utf8_lossy(&dump).into_owned())
+        }
+    }
+
+    /// How the machine ended, once it has.
+    pub fn ended(&self) -> Ended {
+        let Some((enum_lookup, table)) = self.cause_names else {
+            return Ended::Unknown;
+        };
+        let cause = SHUTDOWN_CAUSE.load(Ordering::Relaxed);
+        if cause < 0 {
+            return Ended::Exit;
+        }
+        let name = enum_lookup(std::ptr::with_exposed_provenance(table), cause);
+        // SAFETY: QEMU's names are C strings for ever; it aborts on a value out of range, which
+        // its own cause is not.
+        let name = unsafe { std::ffi::CStr::from_ptr(name) };
+        Ended::from_cause(&name.to_string_lossy())
+    }
+}
+
+/// Registers a notifier for shutdowns, and gives what is needed to name a cause.
+fn announce_shutdowns() -> Option<(EnumLookup, usize)> {
+    let register = lookup(c"qemu_register_shutdown_notifier")?;
+    let enum_lookup = lookup(c"qapi_enum_lookup")?;
+    let table = lookup(c"ShutdownCause_lookup")?;
+    let notifier =
+        Box::new(Notifier { notify: shutdown_announced, node: [std::ptr::null_mut(); 2] });
+    // SAFETY: `void qemu_register_shutdown_notifier(Notifier *)` and
+    // `const char *qapi_enum_lookup(const QEnumLookup *, int)`, in QEMU's `system/runstate.h` and
+    // `qapi/util.h`. The notifier is in QEMU's list from now on, so it is never freed.
+    unsafe {
+        let register: extern "C" fn(*mut Notifier) = std::mem::transmute(register);
+        register(Box::leak(notifier));
+        Some((
+            std::mem::transmute::<*mut c_void, EnumLookup>(enum_lookup),
+            table.expose_provenance(),
+        ))
+    }
+}

@@ -1,0 +1,80 @@
+//! An instruction that QEMU is translating.
+
+use std::ffi::CStr;
+use std::marker::PhantomData;
+
+use qemu_plugin_sys::{qemu_plugin_cb_flags, qemu_plugin_insn, qemu_plugin_mem_rw};
+
+use super::api::Api;
+use super::exports::Exports;
+use super::{Watch, callbacks};
+
+/// Room for the longest instruction of any x86 processor.
+pub const MAX_INSN_BYTES: usize = 15;
+
+/// An instruction, as long as the translation callback lasts.
+pub struct Insn<'a> {
+    api: &'a Api,
+    exports: &'a Exports,
+    handle: *mut qemu_plugin_insn,
+    bytes: [u8; MAX_INSN_BYTES],
+    len: usize,
+    /// Handles die with the callback, and belong to its thread.
+    callback: PhantomData<&'a *mut qemu_plugin_insn>,
+}
+
+impl<'a> Insn<'a> {
+    pub(super) fn new(api: &'a Api, exports: &'a Exports, handle: *mut qemu_plugin_insn) -> Self {
+        let mut bytes = [0; MAX_INSN_BYTES];
+        let len = (api.insn_data)(handle, bytes.as_mut_ptr().cast(), bytes.len());
+        Insn { api, exports, handle, bytes, len, callback: PhantomData }
+    }
+
+    /// The bytes of the instruction, prefixes included.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// The linear address (the code segment's base is in it).
+    pub fn pc(&self) -> u64 {
+        (self.api.insn_vaddr)(self.handle)
+    }
+
+    /// QEMU's disassembly in AT&T syntax, in the mode of the code; `None` where QEMU was built
+    /// without a disassembler.
+    pub fn disassembly(&self) -> Option<String> {
+        let text = (self.api.insn_disas)(self.handle);
+        if text.is_null() {
+            return None;
+        }
+        // SAFETY: a C string which QEMU made for us, and which we free once.
+        let copy = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
+        (self.api.free)(text.cast());
+        Some(copy)
+    }
+
+    /// The registers of the vCPU that translates, as QEMU's monitor prints them; `None` where QEMU
+    /// does not export what prints them. Costs some microseconds.
+    pub fn register_dump(&self) -> Option<String> {
+        self.exports.register_dump()
+    }
+
+    pub(super) fn watch(&self, watch: Watch) {
+        let userdata = callbacks::token_to_userdata(watch.token);
+        let flags = if watch.registers {
+            qemu_plugin_cb_flags::QEMU_PLUGIN_CB_R_REGS
+        } else {
+            qemu_plugin_cb_flags::QEMU_PLUGIN_CB_NO_REGS
+        };
+        (self.api.register_insn_exec_cb)(self.handle, callbacks::insn_exec, flags, userdata);
+        if watch.memory {
+            (self.api.register_mem_cb)(
+                self.handle,
+                callbacks::memory,
+                qemu_plugin_cb_flags::QEMU_PLUGIN_CB_NO_REGS,
+                qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_RW,
+                userdata,
+            );
+        }
+    }
+}

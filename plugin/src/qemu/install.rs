@@ -1,0 +1,144 @@
+//! The moment when QEMU loads the plugin: is this a QEMU that pvio can work in, and what did the
+//! user ask for?
+
+use std::ffi::{CStr, c_char, c_int};
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use qemu_plugin_sys::{qemu_info_t, qemu_plugin_id_t};
+
+use super::Plugin;
+use super::api::{Api, MissingFunction};
+use super::callbacks::{self, INSTALLED, Installed};
+use super::exports::Exports;
+use super::vcpus::Vcpus;
+use super::version::{ApiLevel, QemuVersion};
+
+/// The QEMU that loads the plugin.
+#[derive(Clone, Debug)]
+pub struct HostInfo {
+    /// The plugin API that it has.
+    pub api: ApiLevel,
+    /// Its release, where it tells.
+    pub version: Option<QemuVersion>,
+    /// The guest's architecture: `i386` or `x86_64`.
+    pub target: String,
+    /// How many vCPUs the machine may ever have.
+    pub max_vcpus: usize,
+}
+
+impl HostInfo {
+    /// Whether [`super::Vcpu::discontinuity`] is called.
+    pub fn reports_exceptions(&self) -> bool {
+        callbacks::reports_exceptions(self.api)
+    }
+}
+
+/// A QEMU that pvio cannot work in.
+#[derive(Debug, thiserror::Error)]
+enum Unsuitable {
+    #[error(
+        "user-mode emulation has no I/O ports to count; \
+         load pvio into qemu-system-x86_64 or qemu-system-i386"
+    )]
+    UserMode,
+    #[error(
+        "this QEMU emulates {0}, whose instructions pvio does not know; \
+         load pvio into qemu-system-x86_64 or qemu-system-i386"
+    )]
+    Target(String),
+    #[error(
+        "this QEMU's plugin API is version {0}; pvio needs {oldest} or newer, which is QEMU 9.2 or newer",
+        oldest = ApiLevel::OLDEST
+    )]
+    TooOld(ApiLevel),
+    #[error("{0}")]
+    MissingFunction(#[from] MissingFunction),
+    #[error("the option {0:?} is not UTF-8; write it in UTF-8")]
+    NotUtf8(String),
+}
+
+/// Installs the plugin that `build` makes, for `qemu_plugin_install` to return.
+///
+/// `build` gets the options as QEMU passes them, `key=value`. What it cannot accept it says in an
+/// error, one line long; it goes to stderr, and QEMU does not start.
+///
+/// # Safety
+///
+/// The arguments must be those that QEMU gives to `qemu_plugin_install`.
+pub unsafe fn install<E: Display>(
+    id: qemu_plugin_id_t,
+    info: *const qemu_info_t,
+    argc: c_int,
+    argv: *const *const c_char,
+    build: impl FnOnce(&HostInfo, Vec<String>) -> Result<Box<dyn Plugin>, E>,
+) -> c_int {
+    let attempt = AssertUnwindSafe(|| -> Result<(), String> {
+        // SAFETY: promised by the caller.
+        let (host, arguments) = unsafe { (examine(&*info), arguments(argc, argv)) };
+        let host = host.map_err(|error| error.to_string())?;
+        let arguments = arguments.map_err(|error| error.to_string())?;
+        let api = Api::load(host.api).map_err(|error| error.to_string())?;
+        if host.api > ApiLevel::NEWEST {
+            let newest = ApiLevel::NEWEST;
+            eprintln!(
+                "pvio: warning: this QEMU's plugin API is version {}, newer than any that pvio was \
+                 tried with ({newest})",
+                host.api
+            );
+        }
+        let plugin = build(&host, arguments).map_err(|error| error.to_string())?;
+        callbacks::register(id, &api);
+        let installed =
+            Installed { api, exports: Exports::load(), vcpus: Vcpus::new(host.max_vcpus), plugin };
+        INSTALLED.set(installed).map_err(|_| "it is loaded already; load it once".to_string())
+    });
+    match catch_unwind(attempt) {
+        Ok(Ok(())) => 0,
+        Ok(Err(why)) => {
+            eprintln!("pvio: {why}");
+            -1
+        }
+        // The panic has said what happened.
+        Err(_) => -1,
+    }
+}
+
+fn examine(info: &qemu_info_t) -> Result<HostInfo, Unsuitable> {
+    if !info.system_emulation {
+        return Err(Unsuitable::UserMode);
+    }
+    // SAFETY: QEMU's name of its target, a C string for ever.
+    let target = unsafe { CStr::from_ptr(info.target_name) }.to_string_lossy().into_owned();
+    if !matches!(&*target, "i386" | "x86_64") {
+        return Err(Unsuitable::Target(target));
+    }
+    let api = ApiLevel(info.version.cur);
+    if api < ApiLevel::OLDEST {
+        return Err(Unsuitable::TooOld(api));
+    }
+    // SAFETY: the union's only member, which QEMU fills for system emulation.
+    let max_vcpus = unsafe { info.__bindgen_anon_1.system.max_vcpus };
+    Ok(HostInfo {
+        api,
+        version: QemuVersion::of_this_process(),
+        target,
+        max_vcpus: usize::try_from(max_vcpus).unwrap_or(0),
+    })
+}
+
+/// # Safety
+///
+/// `argv` must point to `argc` C strings.
+unsafe fn arguments(argc: c_int, argv: *const *const c_char) -> Result<Vec<String>, Unsuitable> {
+    (0..usize::try_from(argc).unwrap_or(0))
+        .map(|index| {
+            // SAFETY: promised by the caller.
+            let argument = unsafe { CStr::from_ptr(*argv.add(index)) };
+            argument
+                .to_str()
+                .map(str::to_owned)
+                .map_err(|_| Unsuitable::NotUtf8(argument.to_string_lossy().into_owned()))
+        })
+        .collect()
+}

@@ -1,0 +1,83 @@
+//! The QEMU face: the plugin API of versions 4 to 7 and the few of QEMU's own exported functions
+//! that pvio uses, behind types that are safe to use. All `unsafe` of the crate is here.
+//!
+//! It knows nothing of x86, of ports or of counting. A [`Plugin`] is told what happens, and answers;
+//! what C demands (symbols that are looked up, two shapes of callbacks, one global) stays inside.
+
+mod api;
+mod callbacks;
+mod exports;
+mod insn;
+mod install;
+mod registers;
+mod vcpus;
+mod version;
+
+pub use exports::Ended;
+pub use insn::{Insn, MAX_INSN_BYTES};
+pub use install::{HostInfo, install};
+pub use qemu_plugin_sys::{qemu_info_t, qemu_plugin_id_t};
+pub use registers::{Register, Registers};
+pub use version::{ApiLevel, QemuVersion, declared_api_level};
+
+/// A plugin as QEMU sees it: one object, called from any thread.
+pub trait Plugin: Send + Sync {
+    /// A vCPU begins to run; what comes back is told everything that happens on it.
+    fn vcpu_begins(&self, vcpu: VcpuIndex) -> Box<dyn Vcpu>;
+
+    /// QEMU turned out to run several vCPUs on one thread (single-threaded TCG), where its callbacks
+    /// name the wrong vCPU: from now on all are reported to the first one's [`Vcpu`].
+    fn vcpus_share_a_thread(&self);
+
+    /// QEMU translates an instruction; what comes back says whether to watch it, and how.
+    fn translate(&self, insn: &Insn<'_>) -> Option<Watch>;
+
+    /// The machine has ended. The process is about to exit; nothing is reported after this.
+    fn machine_ended(&self, how: Ended);
+}
+
+/// What happens on one vCPU, in order. QEMU runs a vCPU on one thread at a time.
+pub trait Vcpu: Send {
+    /// A watched instruction is about to run (again, if it was interrupted).
+    fn about_to_run(&mut self, token: Token, registers: &mut Registers<'_>);
+
+    /// A watched instruction has read or written guest memory once.
+    fn memory_accessed(&mut self, token: Token);
+
+    /// The vCPU has left its path for an exception or interrupt handler.
+    fn discontinuity(&mut self, event: Discontinuity);
+}
+
+/// QEMU's number of a vCPU, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VcpuIndex(pub u32);
+
+/// What a [`Plugin`] wants back with each report on an instruction: a number that means something
+/// to it alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(pub u64);
+
+/// How an instruction is to be watched.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    /// Handed back with each report.
+    pub token: Token,
+    /// Whether [`Vcpu::about_to_run`] will read registers (QEMU has to store them first).
+    pub registers: bool,
+    /// Whether to report each access to guest memory.
+    pub memory: bool,
+}
+
+/// The vCPU went on elsewhere than the program said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discontinuity {
+    /// An exception was raised. QEMU does not say truly where; the [`Discontinuity::Delivered`] that
+    /// follows does.
+    Exception,
+    /// An exception (after [`Discontinuity::Exception`]) or an interrupt (without) has been
+    /// delivered to its handler.
+    Delivered {
+        /// Linear address of the instruction that was left.
+        from: u64,
+    },
+}

@@ -1,0 +1,145 @@
+//! Registers of the vCPU that is in a callback.
+
+use std::ffi::{CStr, c_char};
+
+use qemu_plugin_sys::{GByteArray, qemu_plugin_register};
+
+use super::api::{Api, ReadRegister};
+
+/// A register that pvio reads. On an i386 target the `R` ones are the 32-bit registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Register {
+    /// RCX or ECX.
+    Rcx,
+    /// RDX or EDX.
+    Rdx,
+    /// RFLAGS or EFLAGS; QEMU gives no arithmetic flags and no DF.
+    Rflags,
+    /// The CS selector.
+    Cs,
+    /// CR0.
+    Cr0,
+}
+
+impl Register {
+    const ALL: [Register; 5] =
+        [Register::Rcx, Register::Rdx, Register::Rflags, Register::Cs, Register::Cr0];
+
+    /// QEMU's names, on x86-64 and on i386.
+    fn names(self) -> [&'static CStr; 2] {
+        match self {
+            Register::Rcx => [c"rcx", c"ecx"],
+            Register::Rdx => [c"rdx", c"edx"],
+            Register::Rflags => [c"rflags", c"eflags"],
+            Register::Cs => [c"cs", c"cs"],
+            Register::Cr0 => [c"cr0", c"cr0"],
+        }
+    }
+}
+
+/// A register that this QEMU does not offer.
+#[derive(Debug, thiserror::Error)]
+#[error("this QEMU does not let plugins read the register {0:?}")]
+pub struct MissingRegister(Register);
+
+/// `qemu_plugin_reg_descriptor`'s first members, which are the same in all API levels; the array's
+/// own element size says how far apart the descriptors are.
+#[repr(C)]
+struct Descriptor {
+    handle: *mut qemu_plugin_register,
+    name: *const c_char,
+}
+
+/// The handles of one vCPU's registers, and the buffer that QEMU copies values into.
+pub(super) struct RegisterFile {
+    handles: [*mut qemu_plugin_register; Register::ALL.len()],
+    buffer: *mut GByteArray,
+}
+
+// SAFETY: the handles are numbers in disguise (QEMU's register index + 1), valid on any thread, and
+// the buffer is used by the thread that runs the vCPU only (see `Vcpus`).
+unsafe impl Send for RegisterFile {}
+
+impl RegisterFile {
+    /// The registers of the vCPU that is in the initialization callback.
+    pub fn of_current_vcpu(api: &Api) -> Result<RegisterFile, MissingRegister> {
+        let array = (api.get_registers)();
+        let stride = (api.array_get_element_size)(array) as usize;
+        // SAFETY: QEMU returns a valid array, which nobody else has.
+        let (data, len) = unsafe { ((*array).data, (*array).len as usize) };
+        let mut handles = [None; Register::ALL.len()];
+        for index in 0..len {
+            // SAFETY: `index` is below the array's length and `stride` is its element size; each
+            // element begins with the members of `Descriptor`, its name is a C string for ever.
+            let (handle, name) = unsafe {
+                let descriptor = data.add(index * stride).cast::<Descriptor>();
+                ((*descriptor).handle, CStr::from_ptr((*descriptor).name))
+            };
+            for register in Register::ALL {
+                // A handle may be null and valid: whether one was found is told apart from it.
+                if register.names().contains(&name) && handles[register as usize].is_none() {
+                    handles[register as usize] = Some(handle);
+                }
+            }
+        }
+        (api.array_free)(array, 1);
+        let mut found = [std::ptr::null_mut(); Register::ALL.len()];
+        for register in Register::ALL {
+            found[register as usize] =
+                handles[register as usize].ok_or(MissingRegister(register))?;
+        }
+        Ok(RegisterFile { handles: found, buffer: (api.byte_array_new)() })
+    }
+}
+
+/// Reads registers, while the callback that it was given to lasts.
+pub struct Registers<'a> {
+    source: Source<'a>,
+}
+
+enum Source<'a> {
+    Vcpu(&'a Api, &'a mut RegisterFile),
+    #[cfg(test)]
+    Fixed(&'a dyn Fn(Register) -> u64),
+}
+
+impl<'a> Registers<'a> {
+    pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile) -> Self {
+        Registers { source: Source::Vcpu(api, file) }
+    }
+
+    /// Registers with values from a function, to try code above without QEMU.
+    #[cfg(test)]
+    pub fn fixed(values: &'a dyn Fn(Register) -> u64) -> Self {
+        Registers { source: Source::Fixed(values) }
+    }
+
+    /// The register's value, zero-extended. Costs about 45 cycles.
+    pub fn read(&mut self, register: Register) -> u64 {
+        match &mut self.source {
+            Source::Vcpu(api, file) => read(api, file, register),
+            #[cfg(test)]
+            Source::Fixed(values) => values(register),
+        }
+    }
+}
+
+fn read(api: &Api, file: &mut RegisterFile, register: Register) -> u64 {
+    let handle = file.handles[register as usize];
+    // QEMU appends to the buffer.
+    (api.byte_array_set_size)(file.buffer, 0);
+    let read = match api.read_register {
+        ReadRegister::Length(function) => function(handle, file.buffer) > 0,
+        ReadRegister::Success(function) => function(handle, file.buffer),
+    };
+    assert!(read, "QEMU offered the register {register:?} and cannot read it");
+    // SAFETY: `buffer` is a live GByteArray of ours, whose `len` bytes QEMU has just written.
+    let bytes = unsafe {
+        std::slice::from_raw_parts((*file.buffer).data.cast_const(), (*file.buffer).len as usize)
+    };
+    let mut value = [0; 8];
+    let len = bytes.len().min(8);
+    value[..len].copy_from_slice(&bytes[..len]);
+    // The guest's byte order is x86's.
+    u64::from_le_bytes(value)
+}

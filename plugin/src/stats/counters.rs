@@ -1,0 +1,206 @@
+//! One vCPU's counters: by form, by port and by site.
+//!
+//! Only the vCPU's own thread adds to them; any thread may read them at any time. They are laid out
+//! in full at the start, so that counting allocates nothing; the kernel gives memory to the pages
+//! that are used.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::sites::{MAX_SITES, SiteId, Sites};
+use crate::x86::{Direction, Port, PortForm, Width};
+
+/// What is counted of a form, and the columns of its row.
+#[derive(Clone, Copy)]
+pub(super) enum FormColumn {
+    Attempts,
+    Executions,
+    Accesses,
+    Faults,
+    Unverified,
+}
+
+/// What is counted of a port, direction and size.
+#[derive(Clone, Copy)]
+pub(super) enum PortColumn {
+    Accesses,
+    Unverified,
+}
+
+/// What is counted of a site.
+#[derive(Clone, Copy)]
+pub(super) enum SiteColumn {
+    Executions,
+    Accesses,
+    Unverified,
+}
+
+/// Rows of counters, all zero at first.
+struct Table<const COLUMNS: usize>(Box<[AtomicU64]>);
+
+impl<const COLUMNS: usize> Table<COLUMNS> {
+    fn new(rows: usize) -> Self {
+        Table(bytemuck::zeroed_slice_box(rows * COLUMNS))
+    }
+
+    fn counter(&self, row: usize, column: usize) -> &AtomicU64 {
+        &self.0[row * COLUMNS + column]
+    }
+
+    /// Adds to a counter that no other thread adds to: no locked instruction is needed.
+    fn add(&self, row: usize, column: usize) {
+        let counter = self.counter(row, column);
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Takes one back.
+    fn take_back(&self, row: usize, column: usize) {
+        let counter = self.counter(row, column);
+        counter.store(counter.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
+    }
+
+    fn get(&self, row: usize, column: usize) -> u64 {
+        self.counter(row, column).load(Ordering::Relaxed)
+    }
+}
+
+/// The row for all sites that have none of their own.
+const DROPPED: usize = MAX_SITES;
+
+/// What one vCPU has done.
+pub struct Tally {
+    sites: Arc<Sites>,
+    forms: Table<5>,
+    ports: Table<2>,
+    by_site: Table<3>,
+}
+
+impl Tally {
+    /// All zero.
+    pub fn new(sites: Arc<Sites>) -> Tally {
+        Tally {
+            sites,
+            forms: Table::new(PortForm::ALL.len()),
+            ports: Table::new(PORT_ROWS),
+            by_site: Table::new(MAX_SITES + 1),
+        }
+    }
+
+    /// The linear address of a site.
+    pub fn address_of(&self, site: SiteId) -> u64 {
+        self.sites.get(site).key.pc
+    }
+
+    /// An instruction started.
+    pub fn attempt(&self, form: PortForm) {
+        self.forms.add(form.index(), FormColumn::Attempts as usize);
+    }
+
+    /// It retired.
+    pub fn executed(&self, form: PortForm, site: Option<SiteId>) {
+        self.forms.add(form.index(), FormColumn::Executions as usize);
+        self.by_site.add(site_row(site), SiteColumn::Executions as usize);
+    }
+
+    /// It moved one element to or from a port.
+    pub fn accessed(&self, form: PortForm, site: Option<SiteId>, port: Port) {
+        self.forms.add(form.index(), FormColumn::Accesses as usize);
+        self.ports
+            .add(port_row(port, form.direction(), form.width()), PortColumn::Accesses as usize);
+        self.by_site.add(site_row(site), SiteColumn::Accesses as usize);
+    }
+
+    /// Takes back what [`Tally::executed`] and, given a port, [`Tally::accessed`] counted.
+    pub fn not_executed(&self, form: PortForm, site: Option<SiteId>, port: Option<Port>) {
+        self.forms.take_back(form.index(), FormColumn::Executions as usize);
+        self.by_site.take_back(site_row(site), SiteColumn::Executions as usize);
+        if let Some(port) = port {
+            let row = port_row(port, form.direction(), form.width());
+            self.forms.take_back(form.index(), FormColumn::Accesses as usize);
+            self.ports.take_back(row, PortColumn::Accesses as usize);
+            self.by_site.take_back(site_row(site), SiteColumn::Accesses as usize);
+        }
+    }
+
+    /// It retired or faulted, and cannot be known which.
+    pub fn unverified(&self, form: PortForm, site: Option<SiteId>, port: Option<Port>) {
+        self.forms.add(form.index(), FormColumn::Unverified as usize);
+        self.by_site.add(site_row(site), SiteColumn::Unverified as usize);
+        if let Some(port) = port {
+            let row = port_row(port, form.direction(), form.width());
+            self.ports.add(row, PortColumn::Unverified as usize);
+        }
+    }
+
+    /// It ended by a fault.
+    pub fn fault(&self, form: PortForm) {
+        self.forms.add(form.index(), FormColumn::Faults as usize);
+    }
+
+    /// The fault was handled, and the instruction goes on.
+    pub fn fault_resumed(&self, form: PortForm) {
+        self.forms.take_back(form.index(), FormColumn::Faults as usize);
+    }
+
+    pub(super) fn form(&self, form: PortForm, column: FormColumn) -> u64 {
+        self.forms.get(form.index(), column as usize)
+    }
+
+    pub(super) fn port(&self, row: usize, column: PortColumn) -> u64 {
+        self.ports.get(row, column as usize)
+    }
+
+    /// A site's counter; with `None`, that of all sites without a row.
+    pub(super) fn site(&self, site: Option<SiteId>, column: SiteColumn) -> u64 {
+        self.by_site.get(site_row(site), column as usize)
+    }
+}
+
+fn site_row(site: Option<SiteId>) -> usize {
+    site.map_or(DROPPED, |site| site.0 as usize)
+}
+
+/// Every port, in each direction, at each width.
+pub(super) const PORT_ROWS: usize = 0x1_0000 * 2 * Width::ALL.len();
+
+fn port_row(port: Port, direction: Direction, width: Width) -> usize {
+    (usize::from(port.0) * 2 + direction as usize) * Width::ALL.len() + width as usize
+}
+
+/// What a row of the port table is about.
+pub(super) fn port_of_row(row: usize) -> (Port, Direction, Width) {
+    let width = Width::ALL[row % Width::ALL.len()];
+    let port_and_direction = row / Width::ALL.len();
+    let direction = [Direction::In, Direction::Out][port_and_direction % 2];
+    (Port((port_and_direction / 2) as u16), direction, width)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_port_row_is_found_again() {
+        for row in 0..PORT_ROWS {
+            let (port, direction, width) = port_of_row(row);
+            assert_eq!(port_row(port, direction, width), row);
+        }
+    }
+
+    #[test]
+    fn what_is_taken_back_was_never_there() {
+        let tally = Tally::new(Arc::default());
+        let (form, port) = (PortForm::OutDxAl, Port(0x3f8));
+        tally.attempt(form);
+        tally.executed(form, None);
+        tally.accessed(form, None, port);
+        tally.not_executed(form, None, Some(port));
+        tally.fault(form);
+        assert_eq!(tally.form(form, FormColumn::Attempts), 1);
+        assert_eq!(tally.form(form, FormColumn::Executions), 0);
+        assert_eq!(tally.form(form, FormColumn::Accesses), 0);
+        assert_eq!(tally.form(form, FormColumn::Faults), 1);
+        assert!((0..PORT_ROWS).all(|row| tally.port(row, PortColumn::Accesses) == 0));
+        assert_eq!(tally.site(None, SiteColumn::Executions), 0);
+    }
+}

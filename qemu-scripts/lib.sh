@@ -1,0 +1,307 @@
+# shellcheck shell=bash
+# What the scripts beside this file share; they source it. It says where things are, talks to the person
+# at the terminal, and gets distribution packages from the host's own mirror without being root.
+
+set -euo pipefail
+
+repo=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+scripts=$repo/qemu-scripts
+
+# Everything that is downloaded or made from a download lives here. Exported: the Rust programs look there too.
+PVIO_DIR=$(realpath -ms -- "${PVIO_DIR:-$repo/target/pvio}")
+export PVIO_DIR
+
+# Cargo reads a relative CARGO_TARGET_DIR from the directory it runs in; the scripts run it in more than one.
+[[ -z ${CARGO_TARGET_DIR:-} ]] || CARGO_TARGET_DIR=$(realpath -ms -- "$CARGO_TARGET_DIR")
+plugin=${CARGO_TARGET_DIR:-$repo/target}/release/libpvio.so
+
+# The path of the QEMU that setup chose is written in this file.
+chosen_file=$PVIO_DIR/qemu/chosen
+
+
+### Talking. Messages go to stderr, so that a script's result on stdout can be piped.
+
+if [[ -t 2 && ${TERM:-dumb} != dumb && -z ${NO_COLOR:-} ]]; then
+    red=$'\e[31m' plain=$'\e[m' erase=$'\r\e[K'
+else
+    red='' plain='' erase=''
+fi
+
+say() { printf '%s%s\n' "$erase" "$*" >&2; }
+
+complain() { say "$red${0##*/}:$plain $*"; }
+
+die() {
+    complain "$@"
+    exit 1
+}
+
+# progress TEXT: how far something long has come. One line that is written over on a terminal; elsewhere a line
+# now and then, so that a log stays short.
+progress_due=0
+progress() {
+    if [[ -n $erase ]]; then
+        printf '%s%s' "$erase" "$1" >&2
+    elif ((SECONDS >= progress_due)); then
+        say "$1"
+        progress_due=$((SECONDS + 5))
+    fi
+}
+
+# os_release NAME: what /etc/os-release says of the host's distribution, if anything.
+os_release() {
+    # shellcheck source=/dev/null
+    (unset -v "$1" && source /etc/os-release && echo "${!1:-}")
+}
+
+# at_least HAVE WANT: is version HAVE the same as WANT, or newer?
+at_least() { printf '%s\n' "$2" "$1" | sort -V -C; }
+
+
+### The QEMU to run and the plugin.
+
+# Other scripts call this instead of setup: it does nothing where setup has been run.
+# Setup's summary of what it found is of no interest to them; its progress and its complaints are.
+ensure_setup() {
+    local qemu
+    qemu=$(chosen_qemu)
+    [[ -e $plugin && -x $qemu ]] || "$scripts/setup" >/dev/null
+}
+
+# The QEMU to run: nothing where none was chosen. $PVIO_QEMU counts at once, without another setup.
+chosen_qemu() {
+    if [[ -n ${PVIO_QEMU:-} ]]; then
+        command -v -- "$PVIO_QEMU" || die "PVIO_QEMU=$PVIO_QEMU: there is no such program"
+    elif [[ -e $chosen_file ]]; then
+        cat -- "$chosen_file"
+    fi
+}
+
+# plugin_argument [OPTION...]: what to give to QEMU's -plugin. QEMU takes a comma for the end of an option unless
+# it is doubled.
+plugin_argument() {
+    local argument=file=${plugin//,/,,} option
+    for option; do
+        argument+=,${option//,/,,}
+    done
+    echo "$argument"
+}
+
+
+### Directories that are made whole or not at all.
+#
+# Such a directory holds a file `stamp`: what it was made from, then kind, size and path of everything in it. It is
+# made under another name, stamped, and renamed: so it is never seen half made, and a file that is lost or cut short
+# later is noticed when the stamp is compared with what is there.
+
+list_contents() { (cd -- "$1" && LC_ALL=C find . ! -type d ! -path ./stamp -printf '%y %s %P\n' | LC_ALL=C sort); }
+
+# is_whole DIRECTORY RECIPE
+is_whole() { [[ -f $1/stamp ]] && cmp -s -- "$1/stamp" <(echo "$2" && list_contents "$1"); }
+
+# begin_whole DIRECTORY: makes DIRECTORY.new, empty, to be filled.
+begin_whole() {
+    [[ ! -e $1 ]] || say "$1 is not what setup left there: making it again"
+    rm -rf -- "$1.new"
+    mkdir -p -- "$1.new"
+}
+
+# finish_whole DIRECTORY RECIPE
+finish_whole() {
+    local contents
+    contents=$(list_contents "$1.new")
+    printf '%s\n' "$2" "$contents" >"$1.new/stamp"
+    rm -rf -- "$1"
+    mv -- "$1.new" "$1"
+}
+
+# Two scripts at once would download into each other's files: the second waits. The lock goes with the process.
+take_lock() {
+    mkdir -p -- "$PVIO_DIR"
+    exec {lock}>"$PVIO_DIR/lock"
+    if ! flock -n "$lock"; then
+        say "waiting for another setup that works in $PVIO_DIR"
+        flock "$lock"
+    fi
+}
+
+
+### Packages, from the mirror that the host's apt uses, without touching the host's apt or being root.
+#
+# apt does the work, with a state and a list of sources of its own: it finds the dependencies and verifies the
+# signatures exactly as it does for the host. apt_workshop holds that state, and the packages until they are unpacked.
+
+apt_workshop=$PVIO_DIR/apt
+
+# own_apt STATE PROGRAM ARG...: apt-get or apt-cache with the state in $apt_workshop/STATE. Its sources are the host's
+# until STATE/sources.list.d/ exists. The file named by -c is read after all of the host's configuration.
+own_apt() {
+    local state=$apt_workshop/$1
+    mkdir -p -- "$state/lists/partial" "$state/archives/partial"
+    : >"$state/status" # no package is installed, so that apt lists every dependency, libc included
+    cat >"$state/apt.conf" <<END
+Dir::State "$state";
+Dir::State::lists "$state/lists";
+Dir::State::status "$state/status";
+Dir::Cache "$state";
+Dir::Cache::archives "$state/archives";
+Dir::Cache::pkgcache "pkgcache.bin";
+Dir::Cache::srcpkgcache "srcpkgcache.bin";
+Acquire::ForceHash "SHA256";
+Acquire::Retries "2";
+Acquire::http::Timeout "20";
+Acquire::https::Timeout "20";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+#clear Acquire::Languages;
+Acquire::Languages { "none"; };
+APT::Install-Recommends "false";
+APT::Sandbox::User "root"; // "_apt" may not be allowed to look into this directory
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+END
+    if [[ -d $state/sources.list.d ]]; then
+        cat >>"$state/apt.conf" <<END
+Dir::Etc::sourcelist "/dev/null";
+Dir::Etc::sourceparts "$state/sources.list.d";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+APT::Default-Release "$1"; // backports are not taken unless they are asked for
+APT::Update::Error-Mode "any"; // an index that cannot be had is an error, not a warning
+END
+    fi
+    LC_ALL=C "$2" -c "$state/apt.conf" "${@:3}"
+}
+
+# apt_complaint LOG: the first error in what apt wrote, or at least a warning.
+apt_complaint() {
+    local complaint
+    complaint=$(grep -m1 '^E: ' "$1" || grep -m1 '^W: ' "$1" || echo "see $1")
+    echo "${complaint#[EW]: }"
+}
+
+mirror=
+
+# Sets mirror, mirror_entry and distribution from the configuration of the host's apt: the entry that serves the
+# distribution's own main archive, not its security archive and nobody else's.
+find_mirror() {
+    local found
+    distribution=$(os_release ID)
+    [[ $distribution == debian || $distribution == ubuntu ]] ||
+        die "this host is neither Debian nor Ubuntu, so nothing can be got from its mirror: install QEMU 9.2 or newer, and name it in PVIO_QEMU if it is not on the PATH"
+    for tool in apt-get dpkg-deb; do
+        command -v "$tool" >/dev/null || die "$tool is missing: it is needed to get packages from the host's mirror"
+    done
+    # `apt-get indextargets` knows every format of the configuration, but speaks only of what has been downloaded: on a
+    # host where `apt-get update` never ran, it is run with a state of our own. It may fail for entries that are not needed.
+    mkdir -p -- "$apt_workshop"
+    found=$(main_archive apt-get indextargets)
+    if [[ -z $found ]]; then
+        progress "reading the host's package sources"
+        own_apt host apt-get update &>"$apt_workshop/host.log" || true
+        found=$(main_archive own_apt host apt-get indextargets)
+    fi
+    [[ -n $found ]] ||
+        die "the host's apt has no usable entry for the main archive of $distribution: $(apt_complaint "$apt_workshop/host.log")"
+    mirror=${found%%|*}
+    mirror_entry=${found#*|}
+}
+
+# main_archive COMMAND...: "URI|FILE:NUMBER of the entry", from a command that behaves as `apt-get indextargets`.
+main_archive() {
+    # shellcheck disable=SC2016 # apt replaces these, not the shell
+    "$@" --format '$(CREATED_BY)|$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(RELEASE)|$(REPO_URI)|$(SOURCESENTRY)' 2>/dev/null |
+        awk -F'|' -v name="$distribution" '
+            !found && $1 == "Packages" && tolower($2) == name && tolower($3) == name && $4 == "main" &&
+            $5 !~ /-/ && $6 !~ /^cdrom:/ { print $6 "|" $7; found = 1 }'
+}
+
+# The keyring that the host's entry names, as a Signed-By field; nothing where it names none, and then apt
+# trusts what it trusts for the host. An entry is FILE:NUMBER, with the number of the line, or of the stanza in *.sources.
+signed_by() {
+    local file=${mirror_entry%:*} number=${mirror_entry##*:}
+    if [[ $file == *.sources ]]; then
+        # A field goes on in the lines that begin with a space: the key itself may stand there.
+        grep -v '^#' "$file" | awk -v RS= -v FS='\n' -v wanted="$number" 'NR == wanted {
+            for (i = 1; i <= NF; i++) {
+                if ($i !~ /^[ \t]/) inside = tolower($i) ~ /^signed-by:/
+                if (inside) print $i
+            }
+        }'
+    else
+        sed -nE "${number}s/^[^]]*[[ ]signed-by=([^] ]+).*/Signed-By: \\1/p" "$file"
+    fi
+}
+
+# open_suite SUITE: apt can speak of this suite after it. Backports build on the suite they are for.
+declare -A open_suites=()
+open_suite() {
+    local suite=$1 suites=$1 components=main state=$apt_workshop/$1
+    [[ -z ${open_suites[$suite]:-} ]] || return 0
+    [[ -n $mirror ]] || find_mirror
+    [[ $suite != *-backports ]] || suites="${suite%-backports} $suite"
+    [[ $distribution == debian ]] || components='main universe'
+    mkdir -p -- "$state/sources.list.d"
+    cat >"$state/sources.list.d/pvio.sources" <<END
+Types: deb
+URIs: $mirror
+Suites: $suites
+Components: $components
+$(signed_by)
+END
+    progress "reading the package lists of $suite"
+    own_apt "$suite" apt-get update &>"$state.log" ||
+        die "cannot read the package lists of $suite: $(apt_complaint "$state.log")"
+    open_suites[$suite]=yes
+}
+
+# field SUITE PACKAGE FIELD: from the newest version of a package in a suite that is open.
+field() {
+    own_apt "$1" apt-cache show --no-all-versions "$2" 2>/dev/null | sed -n "s/^$3: //p"
+}
+
+# get_packages SUITE DIRECTORY install|download PACKAGE...: puts packages, with their dependencies or alone, into
+# $apt_workshop/debs, and sets `packages` to the paths of their files.
+get_packages() {
+    local suite=$1 what=$2 how=$3 log=$apt_workshop/debs.log debs=$apt_workshop/debs
+    local plan file size hash name kind percent total=0 wanted=() apt
+    open_suite "$suite"
+    mkdir -p -- "$debs"
+    # Each line of the plan: 'URI' FILE SIZE SHA256:HASH
+    plan=$(own_apt "$suite" apt-get -qq --print-uris "$how" "${@:4}" 2>"$log") ||
+        die "$suite has no $what: $(apt_complaint "$log")"
+    packages=()
+    while read -r _ file size hash; do
+        packages+=("$debs/$file")
+        # What an interrupted run left is used if it is right; apt itself would look at the size alone.
+        if ! sha256sum --status -c <<<"${hash#SHA256:}  $debs/$file" 2>/dev/null; then
+            rm -f -- "$debs/$file"
+            name=${file%_*}
+            name=${name/_/=}
+            wanted+=("${name//%3a/:}")
+            total=$((total + size))
+        fi
+    done <<<"$plan"
+    if ((${#wanted[@]})); then
+        while IFS=: read -r kind _ percent _; do
+            [[ $kind != dlstatus ]] ||
+                progress "downloading $what ($suite): $((total * ${percent%.*} / 100000000)) of $(((total + 999999) / 1000000)) MB"
+        done < <(cd -- "$debs" && own_apt "$suite" apt-get -q -o APT::Status-Fd=3 download "${wanted[@]}" 3>&1 >"$log" 2>&1)
+        apt=$!
+        wait "$apt" || die "cannot download $what: $(apt_complaint "$log")"
+    fi
+    while read -r _ file size hash; do
+        sha256sum --status -c <<<"${hash#SHA256:}  $debs/$file" || die "$file is not what $suite says it is: run this again"
+    done <<<"$plan"
+}
+
+# unpack FILE DIRECTORY [TAR-ARGUMENT...]: a package's files, owned by whoever runs this and without set-user-ID bits.
+unpack() {
+    dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" --no-same-owner --no-same-permissions "${@:3}" ||
+        die "cannot unpack ${1##*/}"
+}
+
+# Once everything is unpacked, packages and lists have no further use; a run that fails leaves them for the next.
+close_workshop() {
+    rm -rf -- "$apt_workshop"
+    [[ -z $erase ]] || printf '%s' "$erase" >&2
+}
