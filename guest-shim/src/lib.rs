@@ -16,7 +16,7 @@
 use core::arch::asm;
 
 macro_rules! scalar {
-    ($input:ident $output:ident $value:ty, $register:literal) => {
+    ($input:ident $output:ident $value:ty, $register:tt) => {
         #[doc = concat!("Reads a `", stringify!($value), "` from a port.")]
         ///
         /// # Safety
@@ -86,16 +86,15 @@ macro_rules! string {
         /// Writing a port may do anything that its device does on a write.
         #[inline]
         pub unsafe fn $output(port: u16, buffer: &[$value]) {
-            // RSI cannot be named as an operand on 32-bit x86, where LLVM may need it.
-            // SAFETY: DF is clear by the ABI, so that exactly `buffer` is read, upwards; RSI is
-            // exchanged back.
+            // SAFETY: DF is clear by the ABI, so that exactly `buffer` is read, upwards.
             #[cfg(target_arch = "x86_64")]
             unsafe {
                 asm!(concat!("rep ", $outs), in("dx") port,
                      inout("rsi") buffer.as_ptr() => _, inout("rcx") buffer.len() => _,
                      options(nostack, preserves_flags));
             }
-            // SAFETY: as above.
+            // SAFETY: as above. ESI is exchanged back: LLVM keeps it for itself on 32-bit x86, and
+            // it cannot be an operand.
             #[cfg(target_arch = "x86")]
             unsafe {
                 asm!("xchg esi, {buffer}", concat!("rep ", $outs), "xchg esi, {buffer}",

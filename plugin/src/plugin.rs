@@ -39,7 +39,7 @@ unsafe extern "C" fn qemu_plugin_install(
     argv: *const *const c_char,
 ) -> c_int {
     // SAFETY: QEMU's own arguments.
-    unsafe { qemu::install(id, info, argc, argv, Pvio::new) }
+    unsafe { qemu::install(id, info, argc, argv, Pvio::build) }
 }
 
 struct Pvio {
@@ -50,7 +50,10 @@ struct Pvio {
 }
 
 impl Pvio {
-    fn new(host: &HostInfo, arguments: Vec<String>) -> Result<Box<dyn qemu::Plugin>, OptionError> {
+    fn build(
+        host: &HostInfo,
+        arguments: Vec<String>,
+    ) -> Result<Box<dyn qemu::Plugin>, OptionError> {
         let options = Options::parse(&arguments)?;
         let statistics = Arc::new(Statistics::default());
         let interceptor = Interceptor::new(host, Arc::clone(&statistics));

@@ -1,30 +1,33 @@
 /*
- * irq-rep: interrupts that hit string I/O between two elements, and string I/O too long for QEMU.
+ * irq-rep: string I/O that is interrupted and restarted, and other I/O under interrupts.
  *
- * A rep is interrupted between elements and restarted by the IRET (SDM Vol. 2B, "REP": the registers
- * hold what is left), so it *starts* more often than it *executes*; a plugin's callback sees the
- * starts.  QEMU leaves a rep by itself too, every 65,536 elements.  Here the PIT interrupts at 4 kHz:
+ * A rep that is interrupted between two elements is restarted by the IRET, with what is left in the
+ * registers (SDM Vol. 2B, "REP/REPE/REPZ/REPNE/REPNZ"): it starts more often than it executes.  QEMU
+ * (10.0 to 11.1) looks for interrupts inside a rep, and starts it anew in any case, only where what is
+ * left is a multiple of 65,536; with -icount, after each element.  Here the PIT interrupts at 4 kHz:
  *
- *      20 rounds in 16-bit code (real mode),      n =  60,000 elements
- *       5 rounds in 32-bit code (protected mode), n = 200,000 elements
+ *      20 rounds in 16-bit code (real mode),      n =  60,000: one start each, unless -icount
+ *       5 rounds in 32-bit code (protected mode), n = 200,000: four starts each, with interrupts between
  *
- * and each round is
+ * Each round is
  *
- *      1 x rep insb     port 0x50f0    n accesses; all ones must arrive
- *      1 x rep outsb    port 0x5150    n accesses
- *      1000 x out dx,al port 0x5090
- *      1000 x in al,dx  port 0x5030
+ *      1 x rep insb            port 0x50f0     n accesses; all ones must arrive
+ *      1 x rep outsb           port 0x5150     n accesses
+ *      1000 x out dx,al        port 0x5090
+ *      1000 x in al,dx         port 0x5030
  *
- * (port 0x5000 + 0x10 * form, as in forms.S).  Besides, always by out imm8,al:
+ * (0x5000 + 0x10 * form, as in forms.S).  All else is `out imm8,al`:
  *
- *      4 x port 0x20, 1 x port 0x21 ...        see below: 10 to the two PICs, 3 to the PIT
- *      ticks x port 0x20                       the EOI, exactly one per interrupt
- *      (length of the text) x port 0xe9        for -debugcon: "ticks=412 inside=371\n"
- *      1 x port 0xf4                           exit
+ *      16-bit code     1 x port 0x20, 4 x 0x21         the first PIC
+ *                      1 x port 0xa0, 4 x 0xa1         the second PIC
+ *                      1 x port 0x43, 2 x 0x40         the PIT
+ *      both            ticks x port 0x20               EOI, exactly one per interrupt
+ *      32-bit code     length of the text x port 0xe9  -debugcon gets "ticks=114 inside=26\n"
+ *                      1 x port 0xf4                   exit
  *
- * `ticks` is how many interrupts the handlers counted, `inside` how many of them hit one of the reps
- * after its first and before its last element.  QEMU's exit status is 1 if all was well; 3 if a rep left the wrong
- * registers or memory, or if not one interrupt hit a rep, so that the run has shown nothing.
+ * `ticks` is how many interrupts the handlers counted, in both modes, `inside` how many of them hit
+ * one of the reps between its first element and its last.  QEMU's exit status is 1 if all was well; 3
+ * if a rep left wrong registers or memory, or if no interrupt hit a rep: then the run has shown nothing.
  */
 
 #include "common.inc"
@@ -109,18 +112,16 @@ rep_outsb_\mode:
 
         mov     $SCALARS, %ecx
         mov     $PORT_OUT, %dx
-.Lout\@:
 out_dx_al_\mode:
         out     %al, %dx
         dec     %ecx
-        jnz     .Lout\@
+        jnz     out_dx_al_\mode
         mov     $SCALARS, %ecx
         mov     $PORT_IN, %dx
-.Lin\@:
 in_al_dx_\mode:
         in      %dx, %al
         dec     %ecx
-        jnz     .Lin\@
+        jnz     in_al_dx_\mode
 
         dec     %ebp
         jnz     .Lround\@

@@ -270,3 +270,6 @@ fn cannot_fault(registers: &mut Registers<'_>) -> bool {
     let cs = registers.read(Register::Cs);
     may_do_port_io_unconditionally(rflags, cs, || registers.read(Register::Cr0))
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,9 +107,12 @@ pub(super) struct Api {
 macro_rules! function {
     ($level:expr, $symbol:literal) => {{
         let address = lookup($symbol).ok_or(MissingFunction($symbol, $level))?;
+        #[expect(clippy::missing_transmute_annotations, reason = "the field's type stands once")]
         // SAFETY: a non-null address of the C function of this name; the type that it is given is
         // that of the QEMU (or GLib) header for this API level.
-        unsafe { std::mem::transmute::<*mut c_void, _>(address) }
+        unsafe {
+            std::mem::transmute(address)
+        }
     }};
 }
 

@@ -78,7 +78,8 @@ impl Destination {
 
     fn in_writable_directory(path: PathBuf) -> Result<Destination, DestinationError> {
         let directory = directory_of(&path);
-        match temporary_in(directory) {
+        // The directory is looked at first for the sake of a plain message.
+        match fs::metadata(directory).and_then(|_| temporary_in(directory)) {
             Ok(_removed_when_dropped) => Ok(Destination::File { path }),
             Err(source) => {
                 Err(DestinationError::Directory { directory: directory.to_owned(), source })
@@ -110,7 +111,6 @@ fn temporary_in(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
         .prefix(".pvio-")
         .permissions(fs::Permissions::from_mode(0o666))
         .tempfile_in(directory)
-        .map_err(|error| io::Error::from(error.kind()))
 }
 
 fn directory_of(path: &Path) -> &Path {
@@ -148,7 +148,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("missing/stats.json");
         let error = Destination::open(&missing).unwrap_err().to_string();
-        assert!(error.contains("missing: entity not found"), "{error}");
+        assert!(error.contains("missing: No such file or directory"), "{error}");
         let error = Destination::open(directory.path()).unwrap_err().to_string();
         assert!(error.contains("is a directory"), "{error}");
     }

@@ -1,0 +1,332 @@
+//! QEMU's reports in the orders that it makes them, and what is to be counted.
+
+use super::*;
+use crate::qemu::{Ended, HostInfo, Vcpu, VcpuIndex};
+use crate::stats::{FormRow, SiteKey, Snapshot, Statistics};
+use crate::x86::{Mode, PortForm, decode};
+
+/// A vCPU with registers, and the instructions that it runs.
+struct Guest {
+    statistics: Statistics,
+    counter: VcpuCounter,
+    exceptions_reported: bool,
+    rcx: u64,
+    rdx: u64,
+    rflags: u64,
+    cs: u64,
+}
+
+const RING_0: u64 = 0x08;
+const RING_3: u64 = 0x1b;
+const PC: u64 = 0x10_0000;
+
+impl Guest {
+    fn new(rules: Rules) -> Guest {
+        let statistics = Statistics::default();
+        let counter = VcpuCounter::new(rules, statistics.tally(VcpuIndex(0)));
+        let exceptions_reported = rules.exceptions_reported;
+        Guest {
+            statistics,
+            counter,
+            exceptions_reported,
+            rcx: 0,
+            rdx: 0x5000,
+            rflags: 2,
+            cs: RING_0,
+        }
+    }
+
+    /// On QEMU 11, which reports exceptions.
+    fn on_api_7() -> Guest {
+        Guest::new(Rules { exceptions_reported: true, rf_marks_reentry: true })
+    }
+
+    /// On QEMU 10.0, which does not.
+    fn on_api_4() -> Guest {
+        Guest::new(Rules { exceptions_reported: false, rf_marks_reentry: true })
+    }
+
+    /// On QEMU 9.2, which also does not set RF when it starts a `rep` over.
+    fn on_9_2() -> Guest {
+        Guest::new(Rules { exceptions_reported: false, rf_marks_reentry: false })
+    }
+
+    fn operation(&self, code: &[u8], pc: u64) -> Token {
+        let decoded = decode(code, Mode::Bits32).unwrap();
+        let key = SiteKey { pc, mode: Some(Mode::Bits32), bytes: code.try_into().unwrap() };
+        let site = self.statistics.sites.enter(key, decoded.form);
+        Operation::new(decoded, site, pc).to_token()
+    }
+
+    /// QEMU is about to run this instruction.
+    fn start(&mut self, code: &[u8], pc: u64) -> Token {
+        let token = self.operation(code, pc);
+        let (rcx, rdx, rflags, cs) = (self.rcx, self.rdx, self.rflags, self.cs);
+        self.counter.about_to_run(
+            token,
+            &mut Registers::fixed(&|register| match register {
+                Register::Rcx => rcx,
+                Register::Rdx => rdx,
+                Register::Rflags => rflags,
+                Register::Cs => cs,
+                Register::Cr0 => 1,
+            }),
+        );
+        token
+    }
+
+    /// Elements are moved: `ins` stores each twice, `outs` loads it once.
+    fn elements(&mut self, token: Token, count: u64) {
+        let stores = match Operation::from_token(token).form().direction() {
+            Direction::In => 2,
+            Direction::Out => 1,
+        };
+        for _ in 0..count * stores {
+            self.counter.memory_accessed(token);
+        }
+        self.rcx = self.rcx.wrapping_sub(count);
+    }
+
+    fn exception_at(&mut self, pc: u64) {
+        self.counter.discontinuity(Discontinuity::Exception);
+        self.counter.discontinuity(Discontinuity::Delivered { from: pc });
+    }
+
+    fn interrupt_at(&mut self, pc: u64) {
+        self.counter.discontinuity(Discontinuity::Delivered { from: pc });
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let host = HostInfo {
+            api: crate::qemu::ApiLevel(if self.exceptions_reported { 7 } else { 4 }),
+            version: None,
+            target: "x86_64".into(),
+            max_vcpus: 1,
+        };
+        self.statistics.snapshot(&host, Ended::Quit, &Default::default())
+    }
+
+    /// Attempts, executions, accesses, faults, unverified of one form. Whatever happened, the
+    /// tables agree with each other.
+    fn row(&self, form: PortForm) -> [u64; 5] {
+        let snapshot = self.snapshot();
+        let of_forms = |column: fn(&FormRow) -> u64| snapshot.forms.iter().map(column).sum::<u64>();
+        assert_eq!(
+            of_forms(|row| row.accesses),
+            snapshot.ports.iter().map(|row| row.qemu).sum::<u64>()
+        );
+        assert_eq!(
+            of_forms(|row| row.executions),
+            snapshot.sites.iter().map(|row| row.counts.executions).sum::<u64>()
+        );
+        let row = &snapshot.forms[form.index()];
+        [row.attempts, row.executions, row.accesses, row.faults.unwrap_or(0), row.unverified]
+    }
+}
+
+const OUT: &[u8] = &[0xee];
+const INSB: &[u8] = &[0x6c];
+const REP_INSB: &[u8] = &[0xf3, 0x6c];
+const REP_OUTSB: &[u8] = &[0xf3, 0x6e];
+
+#[test]
+fn one_report_of_a_scalar_is_one_execution() {
+    for mut guest in [Guest::on_api_7(), Guest::on_api_4(), Guest::on_9_2()] {
+        for _ in 0..3 {
+            guest.start(OUT, PC);
+        }
+        assert_eq!(guest.row(PortForm::OutDxAl), [3, 3, 3, 0, 0]);
+    }
+}
+
+#[test]
+fn a_scalar_that_faults_is_taken_back() {
+    let mut guest = Guest::on_api_7();
+    guest.start(OUT, PC);
+    guest.exception_at(PC);
+    assert_eq!(guest.row(PortForm::OutDxAl), [1, 0, 0, 1, 0]);
+}
+
+#[test]
+fn what_happens_after_a_scalar_is_not_its_fault() {
+    let mut guest = Guest::on_api_7();
+    guest.start(OUT, PC);
+    guest.exception_at(PC + 1);
+    guest.exception_at(PC);
+    guest.start(OUT, PC);
+    guest.interrupt_at(PC);
+    assert_eq!(guest.row(PortForm::OutDxAl), [2, 2, 2, 0, 0]);
+}
+
+#[test]
+fn where_faults_are_not_reported_privilege_decides() {
+    let mut guest = Guest::on_api_4();
+    guest.cs = RING_3;
+    guest.start(OUT, PC);
+    assert_eq!(guest.row(PortForm::OutDxAl), [1, 0, 0, 0, 1]);
+    guest.rflags |= 3 << 12;
+    guest.start(OUT, PC);
+    assert_eq!(guest.row(PortForm::OutDxAl), [2, 1, 1, 0, 1]);
+}
+
+#[test]
+fn a_string_instruction_is_done_when_its_elements_are() {
+    for mut guest in [Guest::on_api_7(), Guest::on_api_4(), Guest::on_9_2()] {
+        guest.cs = RING_3;
+        let token = guest.start(INSB, PC);
+        guest.elements(token, 1);
+        guest.rcx = 5;
+        let token = guest.start(REP_OUTSB, PC + 8);
+        guest.elements(token, 5);
+        assert_eq!(guest.row(PortForm::Insb), [1, 1, 1, 0, 0]);
+        assert_eq!(guest.row(PortForm::RepOutsb), [1, 1, 5, 0, 0]);
+    }
+}
+
+#[test]
+fn a_rep_of_count_zero_is_one_execution_and_no_access() {
+    for mut guest in [Guest::on_api_7(), Guest::on_api_4(), Guest::on_9_2()] {
+        guest.start(REP_INSB, PC);
+        guest.start(REP_INSB, PC);
+        assert_eq!(guest.row(PortForm::RepInsb)[..3], [2, 2, 0]);
+    }
+}
+
+#[test]
+fn a_count_has_the_bits_of_the_address_size() {
+    let mut guest = Guest::on_api_7();
+    guest.rcx = 0xffff_ffff_0001_0003;
+    let token = guest.start(&[0x67, 0xf3, 0x6e], PC);
+    guest.elements(token, 3);
+    assert_eq!(guest.row(PortForm::RepOutsb), [1, 1, 3, 0, 0]);
+}
+
+#[test]
+fn a_long_rep_that_qemu_pauses_is_one_attempt() {
+    let mut guest = Guest::on_api_7();
+    guest.rcx = 200_000;
+    for part in [65_536, 65_536, 65_536, 3_392] {
+        let token = guest.start(REP_OUTSB, PC);
+        guest.elements(token, part);
+        guest.rflags |= RFLAGS_RF;
+    }
+    assert_eq!(guest.row(PortForm::RepOutsb), [1, 1, 200_000, 0, 0]);
+}
+
+#[test]
+fn a_rep_goes_on_after_an_interrupt_whose_handler_does_io() {
+    for mut guest in [Guest::on_api_7(), Guest::on_api_4()] {
+        guest.rcx = 10;
+        let token = guest.start(REP_INSB, PC);
+        guest.elements(token, 4);
+        if guest.exceptions_reported {
+            guest.interrupt_at(PC);
+        }
+        guest.start(OUT, PC + 0x100);
+        guest.rflags |= RFLAGS_RF;
+        let token = guest.start(REP_INSB, PC);
+        guest.elements(token, 6);
+        assert_eq!(guest.row(PortForm::RepInsb), [1, 1, 10, 0, 0]);
+        assert_eq!(guest.row(PortForm::OutDxAl), [1, 1, 1, 0, 0]);
+    }
+}
+
+#[test]
+fn stepping_through_a_rep_ends_with_a_look_at_the_count() {
+    for mut guest in [Guest::on_api_7(), Guest::on_api_4(), Guest::on_9_2()] {
+        guest.rcx = 3;
+        for _ in 0..3 {
+            let token = guest.start(REP_OUTSB, PC);
+            guest.elements(token, 1);
+            guest.rflags |= if guest.counter.rules.rf_marks_reentry { RFLAGS_RF } else { 0 };
+        }
+        guest.start(REP_OUTSB, PC);
+        assert_eq!(guest.row(PortForm::RepOutsb), [1, 1, 3, 0, 0]);
+    }
+}
+
+#[test]
+fn a_page_fault_in_the_middle_that_is_mended_is_no_fault() {
+    let mut guest = Guest::on_api_7();
+    guest.rcx = 10;
+    let token = guest.start(REP_INSB, PC);
+    guest.elements(token, 4);
+    guest.exception_at(PC);
+    assert_eq!(guest.row(PortForm::RepInsb), [1, 0, 4, 1, 0]);
+    guest.start(OUT, PC + 0x100);
+    guest.rflags |= RFLAGS_RF;
+    let token = guest.start(REP_INSB, PC);
+    guest.elements(token, 6);
+    assert_eq!(guest.row(PortForm::RepInsb), [1, 1, 10, 0, 0]);
+}
+
+#[test]
+fn a_page_fault_that_is_not_mended_is_a_fault_and_its_accesses_count() {
+    let mut guest = Guest::on_api_7();
+    guest.rcx = 10;
+    let token = guest.start(REP_INSB, PC);
+    guest.elements(token, 4);
+    // The dummy store of the fifth element has gone through, the element has not.
+    guest.counter.memory_accessed(token);
+    guest.exception_at(PC);
+    guest.rcx = 10;
+    let token = guest.start(REP_INSB, PC);
+    guest.elements(token, 10);
+    assert_eq!(guest.row(PortForm::RepInsb), [2, 1, 14, 1, 0]);
+}
+
+#[test]
+fn a_start_with_the_count_of_an_abandoned_rep_is_a_start() {
+    let mut guest = Guest::on_api_7();
+    guest.rcx = 10;
+    guest.start(REP_INSB, PC);
+    guest.exception_at(PC);
+    guest.start(OUT, PC + 0x100);
+    guest.rflags &= !RFLAGS_RF;
+    let token = guest.start(REP_INSB, PC);
+    guest.elements(token, 10);
+    assert_eq!(guest.row(PortForm::RepInsb), [2, 1, 10, 1, 0]);
+}
+
+#[test]
+fn ins_that_overwrites_its_own_block_is_reported_twice_and_runs_once() {
+    let mut guest = Guest::on_api_7();
+    let token = guest.start(INSB, PC);
+    // The dummy store throws the block away, and the instruction starts over.
+    guest.counter.memory_accessed(token);
+    let token = guest.start(INSB, PC);
+    guest.elements(token, 1);
+    assert_eq!(guest.row(PortForm::Insb), [1, 1, 1, 0, 0]);
+}
+
+#[test]
+fn nested_handlers_each_come_back_to_their_own() {
+    let mut guest = Guest::on_api_7();
+    guest.rcx = 10;
+    let outer = guest.start(REP_OUTSB, PC);
+    guest.elements(outer, 1);
+    guest.interrupt_at(PC);
+    let outer_left = std::mem::replace(&mut guest.rcx, 20);
+    let inner = guest.start(REP_OUTSB, PC + 0x100);
+    guest.elements(inner, 2);
+    guest.interrupt_at(PC + 0x100);
+    guest.rflags |= RFLAGS_RF;
+    let inner = guest.start(REP_OUTSB, PC + 0x100);
+    guest.elements(inner, 18);
+    guest.rcx = outer_left;
+    let outer = guest.start(REP_OUTSB, PC);
+    guest.elements(outer, 9);
+    assert_eq!(guest.row(PortForm::RepOutsb), [2, 2, 30, 0, 0]);
+}
+
+#[test]
+fn more_interrupted_reps_than_there_is_room_for_still_count_their_elements() {
+    let mut guest = Guest::on_api_7();
+    for n in 0..100 {
+        guest.rcx = 5;
+        let token = guest.start(REP_OUTSB, PC + n);
+        guest.elements(token, 1);
+        guest.interrupt_at(PC + n);
+    }
+    assert_eq!(guest.row(PortForm::RepOutsb), [100, 0, 100, 0, 0]);
+}
