@@ -2,7 +2,7 @@
  * poweroff: a few port accesses, then soft off through ACPI as firmware does it on `-machine pc`.
  *
  * The PIIX4's power management function comes out of reset with no I/O ports assigned and closed
- * (82371AB datasheet, 7.1 and 7.2: PMBASE, PMREGMISC, PMCNTRL), so it is first given some through PCI
+ * (82371AB datasheet: PMBASE, PMREGMISC, PMCNTRL), so it is first given some through PCI
  * configuration mechanism #1.  QEMU then ends with status 0.
  *
  * Port accesses, all from 16-bit code, one per execution:

@@ -1,0 +1,47 @@
+//! The main job in one command: a guest whose program is known runs under the plugin, and what was
+//! counted is held against what the program does.
+
+use anyhow::{Result, bail, ensure};
+use clap::Parser;
+use pvio::stats::render;
+use pvio::x86::Mode;
+use pvio_scripts::machine::Machine;
+use pvio_scripts::{forms, places};
+
+/// Boots a guest that executes each of the 24 forms of port I/O a known number of times, in 16, 32
+/// and 64-bit code, prints what the plugin counted, and checks it.
+#[derive(Parser)]
+#[command(name = "qemu-scripts/demo")]
+struct Arguments {
+    /// How many vCPUs the guest has; each runs the whole program
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
+    smp: u64,
+}
+
+fn main() -> Result<()> {
+    let Arguments { smp } = Arguments::parse();
+    let symbols = format!("symbols={}", places::guest("forms.elf")?.display());
+    let ended = Machine::new(&places::chosen_qemu()?)
+        .plugin(&["summary=off", &symbols])
+        .bare_guest(&places::guest("forms.bin")?)
+        .args(["-accel", "tcg", "-smp", &smp.to_string()])
+        .run()?;
+    let stats = ended.stats()?;
+    print!("{}", render(stats, std::io::IsTerminal::is_terminal(&std::io::stdout())));
+    ensure!(
+        ended.status.code() == Some(forms::PASSED),
+        "the guest found something wrong ({}): {}",
+        ended.status,
+        ended.stderr
+    );
+    let differences = forms::differences(stats, smp, &Mode::ALL);
+    if !differences.is_empty() {
+        bail!("the counts are not what the program does:\n{}", differences.join("\n"));
+    }
+    println!(
+        "\nEach of the 24 rows, of the ports and of the modes is what the guest's program does \
+         (tests/guests/forms.S).\n\nA guest of your own:\n\n  \
+         qemu-scripts/run stats=stats.json -- -m 1G -nographic disk.img"
+    );
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! Where things are: the repository, what the scripts downloaded, what was built.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// The root of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("qemu-scripts is in the repository")
+}
+
+/// Everything that the scripts download: `$PVIO_DIR`, or `target/pvio`.
+fn downloads() -> PathBuf {
+    match std::env::var_os("PVIO_DIR") {
+        Some(directory) => directory.into(),
+        None => repository().join("target/pvio"),
+    }
+}
+
+/// The plugin that was built together with this program.
+pub fn plugin() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let beside = program.parent().context("a program is in a directory")?;
+    // Tests are in `deps` themselves; other programs are beside it.
+    let library = match beside.ends_with("deps") {
+        true => beside.join("libpvio.so"),
+        false => beside.join("deps/libpvio.so"),
+    };
+    ensure!(library.exists(), "{} is not built: run qemu-scripts/setup", library.display());
+    Ok(library)
+}
+
+/// A file of one of the guests in `tests/guests`, such as `forms.bin`.
+pub fn guest(name: &str) -> Result<PathBuf> {
+    let path = repository().join("target/guests").join(name);
+    ensure!(path.exists(), "the guest {} is not built: run qemu-scripts/setup", path.display());
+    Ok(path)
+}
+
+/// The QEMU for a person's own use: `$PVIO_QEMU`, or what setup chose.
+pub fn chosen_qemu() -> Result<PathBuf> {
+    if let Some(qemu) = std::env::var_os("PVIO_QEMU").filter(|qemu| !qemu.is_empty()) {
+        return Ok(qemu.into());
+    }
+    let file = downloads().join("qemu/chosen");
+    let chosen = std::fs::read_to_string(&file)
+        .with_context(|| format!("{} is missing: run qemu-scripts/setup", file.display()))?;
+    Ok(chosen.trim_end().into())
+}
+
+/// A private QEMU for the tests, by the folder that `setup --tests` puts it in.
+pub fn private_qemu(folder: &str, program: &str) -> Result<PathBuf> {
+    let qemu = downloads().join("qemu").join(folder).join(program);
+    ensure!(qemu.exists(), "{} is missing: run qemu-scripts/setup --tests", qemu.display());
+    Ok(qemu)
+}
+
+/// The arguments with which `qemu-scripts/boot-linux` boots; gets what they name where it is missing.
+pub fn linux_arguments() -> Result<Vec<String>> {
+    let script = repository().join("qemu-scripts/boot-linux");
+    let output = Command::new(&script)
+        .arg("--print-args")
+        .output()
+        .with_context(|| format!("{} does not run", script.display()))?;
+    if !output.status.success() {
+        bail!("qemu-scripts/boot-linux: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
+}
