@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::qemu::{self, HostInfo, Insn, QemuVersion, VcpuIndex, Watch};
 use crate::stats::{SiteKey, Statistics};
-use crate::x86::{Decoded, Mode, PortSource, agreeing, decode, may_be_port_io, mode_in_dump};
+use crate::x86::{Decoded, Mode, PortSource, decode, decode_by_text, may_be_port_io, mode_in_dump};
 
 use operation::Operation;
 use vcpu::VcpuCounter;
@@ -81,7 +81,7 @@ impl Interceptor {
             return Some((decode(insn.bytes(), mode)?, Some(mode)));
         }
         let text = insn.disassembly().unwrap_or_default();
-        agreeing(insn.bytes(), &text).or_else(|| {
+        decode_by_text(insn.bytes(), &text).or_else(|| {
             if !self.warned.swap(true, Ordering::Relaxed) {
                 eprintln!(
                     "pvio: warning: this QEMU tells neither the mode nor the disassembly of code \

@@ -59,8 +59,8 @@ pub(super) struct VcpuCounter {
     interrupted: ArrayVec<StringAttempt, MOST_INTERRUPTED>,
     /// An exception was raised and is not delivered yet.
     exception: bool,
-    /// A `rep` whose last element has just been moved; no other report has come since.
-    just_done: Option<Operation>,
+    /// A string instruction whose last element has just been moved; no other report has come since.
+    just_done: Option<StringAttempt>,
 }
 
 impl VcpuCounter {
@@ -117,7 +117,9 @@ impl VcpuCounter {
         let just_done = self.just_done.take();
         if let Some(attempt) = self.take_restarted(operation, count, registers) {
             self.leave_current();
-            self.current = Current::InString(StringAttempt { probed: false, ..attempt });
+            if attempt.remaining > 0 {
+                self.current = Current::InString(StringAttempt { probed: false, ..attempt });
+            }
             return;
         }
         if count > 0 {
@@ -136,7 +138,7 @@ impl VcpuCounter {
         // more when all are moved: the attempt is already counted as done.
         let only_ends = match self.rules.rf_marks_reentry {
             true => registers.read(Register::Rflags) & RFLAGS_RF != 0,
-            false => just_done == Some(operation),
+            false => just_done.is_some_and(|done| done.operation == operation),
         };
         self.leave_current();
         if !only_ends {
@@ -164,9 +166,10 @@ impl VcpuCounter {
         }
         // The latest first: handlers nest.
         let place = self.interrupted.iter().rposition(goes_on)?;
-        // One that was given up (its process was killed) looks like a new start with the same
-        // count; but what comes back from a handler has RF set.
-        if self.rules.rf_marks_reentry && registers.read(Register::Rflags) & RFLAGS_RF == 0 {
+        // One that was given up after a fault looks like a new start with the same count; but what
+        // comes back from a fault handler has RF set. What comes back from an interrupt handler
+        // need not have: a 16-bit IRET drops RF.
+        if self.interrupted[place].faulted && registers.read(Register::Rflags) & RFLAGS_RF == 0 {
             return None;
         }
         let mut attempt = self.interrupted.remove(place);
@@ -240,8 +243,8 @@ impl qemu::Vcpu for VcpuCounter {
         self.tally.accessed(operation.form(), operation.site(), attempt.port);
         if attempt.remaining == 0 {
             self.tally.executed(operation.form(), operation.site());
+            self.just_done = Some(*attempt);
             self.current = Current::Nothing;
-            self.just_done = Some(operation);
         }
     }
 
@@ -250,12 +253,23 @@ impl qemu::Vcpu for VcpuCounter {
             Discontinuity::Exception => self.exception = true,
             Discontinuity::Delivered { from } => {
                 let by_exception = std::mem::take(&mut self.exception);
+                let is_at = |operation: Operation| {
+                    operation.is_at(from, |site| self.tally.address_of(site))
+                };
+                // All elements are moved, and still it is this instruction that goes on: QEMU stops
+                // after each, and has only to look at the count.
+                if let Some(done) = self.just_done.take()
+                    && is_at(done.operation)
+                {
+                    self.interrupt(done);
+                    return;
+                }
                 let current = match self.current {
                     Current::Nothing => return,
                     Current::Presumed(operation, _) => operation,
                     Current::InString(attempt) => attempt.operation,
                 };
-                if current.is_at(from, |site| self.tally.address_of(site)) {
+                if is_at(current) {
                     self.left_for_handler(by_exception);
                 } else {
                     self.leave_current();

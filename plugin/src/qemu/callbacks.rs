@@ -25,6 +25,8 @@ pub(super) struct Installed {
     pub exports: Exports,
     pub vcpus: Vcpus,
     pub plugin: Box<dyn Plugin>,
+    /// Whether the guest has begun to run: a block has been translated.
+    pub ran: AtomicBool,
 }
 
 /// Before API 7 QEMU gives its callbacks nothing to find their plugin by, so there is one global.
@@ -104,6 +106,7 @@ extern "C" fn tb_trans_by_userdata(tb: *mut qemu_plugin_tb, _userdata: *mut c_vo
 }
 
 fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
+    installed.ran.store(true, Ordering::Relaxed);
     let api = &installed.api;
     for index in 0..(api.tb_n_insns)(tb) {
         let insn = Insn::new(api, &installed.exports, (api.tb_get_insn)(tb, index));
@@ -179,9 +182,10 @@ extern "C" fn atexit_by_userdata(_userdata: *mut c_void) {
 
 fn machine_ended(installed: &Installed) {
     let how = installed.exports.ended();
-    // QEMU also comes here when it gives up before the machine runs, and in the parents of
-    // `-daemonize` where those fork later than plugins are loaded: there was no machine to end.
-    let ran = installed.vcpus.any() || !matches!(how, super::Ended::Exit | super::Ended::Unknown);
+    // QEMU also comes here when it gives up before the guest runs (and would in the parent of
+    // `-daemonize`, if it forked after it has loaded plugins): there was no machine to end.
+    let ran = installed.ran.load(Ordering::Relaxed)
+        || !matches!(how, super::Ended::Exit | super::Ended::Unknown);
     if ran {
         installed.plugin.machine_ended(how);
     }

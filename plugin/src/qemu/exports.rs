@@ -6,6 +6,18 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::api::lookup;
 
+/// With this variable set, QEMU's own functions are taken as missing: so that the tests see what
+/// pvio does on a QEMU that was built without loadable modules, and exports none.
+const WITHOUT_EXPORTS: &str = "PVIO_TEST_WITHOUT_EXPORTS";
+
+/// The address of one of QEMU's own functions or variables, if this QEMU exports it.
+pub(super) fn lookup_export(symbol: &std::ffi::CStr) -> Option<*mut c_void> {
+    match std::env::var_os(WITHOUT_EXPORTS) {
+        Some(_) => None,
+        None => lookup(symbol),
+    }
+}
+
 /// Why the machine ended, in QEMU's terms (`ShutdownCause` in QEMU's `qapi/run-state.json`), as far
 /// as a user tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +90,8 @@ impl Exports {
     /// Looks the functions up, and asks to be told of the shutdown: this library can no longer be
     /// unloaded.
     pub fn load() -> Exports {
-        let dump_state = lookup(c"cpu_dump_state").filter(|_| lookup(c"current_cpu").is_some());
+        let dump_state =
+            lookup_export(c"cpu_dump_state").filter(|_| lookup_export(c"current_cpu").is_some());
         // SAFETY: `void cpu_dump_state(CPUState *cpu, FILE *f, int flags)` in QEMU's
         // `include/hw/core/cpu.h`, since 2012.
         let dump_state = dump_state
@@ -90,7 +103,7 @@ impl Exports {
     pub fn register_dump(&self) -> Option<String> {
         let dump_state = self.dump_state?;
         // `current_cpu` is thread-local in QEMU; `dlsym` gives this thread's.
-        let current_cpu = lookup(c"current_cpu")?;
+        let current_cpu = lookup_export(c"current_cpu")?;
         // SAFETY: `__thread CPUState *current_cpu`; null outside a vCPU's thread.
         let cpu = unsafe { *current_cpu.cast::<*mut c_void>() };
         if cpu.is_null() {
@@ -131,9 +144,9 @@ impl Exports {
 
 /// Registers a notifier for shutdowns, and gives what is needed to name a cause.
 fn announce_shutdowns() -> Option<(EnumLookup, usize)> {
-    let register = lookup(c"qemu_register_shutdown_notifier")?;
-    let enum_lookup = lookup(c"qapi_enum_lookup")?;
-    let table = lookup(c"ShutdownCause_lookup")?;
+    let register = lookup_export(c"qemu_register_shutdown_notifier")?;
+    let enum_lookup = lookup_export(c"qapi_enum_lookup")?;
+    let table = lookup_export(c"ShutdownCause_lookup")?;
     let notifier =
         Box::new(Notifier { notify: shutdown_announced, node: [std::ptr::null_mut(); 2] });
     // SAFETY: `void qemu_register_shutdown_notifier(Notifier *)` and

@@ -4,6 +4,7 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
 
 use qemu_plugin_sys::{qemu_info_t, qemu_plugin_id_t};
 
@@ -89,8 +90,13 @@ pub unsafe fn install<E: Display>(
         }
         let plugin = build(&host, arguments).map_err(|error| error.to_string())?;
         callbacks::register(id, &api);
-        let installed =
-            Installed { api, exports: Exports::load(), vcpus: Vcpus::new(host.max_vcpus), plugin };
+        let installed = Installed {
+            api,
+            exports: Exports::load(),
+            vcpus: Vcpus::new(host.max_vcpus),
+            plugin,
+            ran: AtomicBool::new(false),
+        };
         INSTALLED.set(installed).map_err(|_| "it is loaded already; load it once".to_string())
     });
     match catch_unwind(attempt) {

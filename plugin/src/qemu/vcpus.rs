@@ -40,11 +40,6 @@ impl Vcpus {
         }
     }
 
-    /// Whether some vCPU has begun to run.
-    pub fn any(&self) -> bool {
-        self.slots.iter().any(|slot| slot.get().is_some())
-    }
-
     /// Enters a vCPU that begins to run on this thread, and says whether it has the thread for
     /// itself. One that has not gets no state of its own; `state` is not called.
     pub fn begin(&self, index: VcpuIndex, state: impl FnOnce() -> VcpuState) -> bool {

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::api::lookup;
+use super::exports::lookup_export;
 
 /// A version of QEMU's plugin API (`QEMU_PLUGIN_VERSION` in `qemu-plugin.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,7 +66,7 @@ impl QemuVersion {
     /// Asks the QEMU that this process is; `None` where it does not export the question
     /// (a QEMU built without loadable modules).
     pub fn of_this_process() -> Option<QemuVersion> {
-        let query = lookup(c"qmp_query_version")?;
+        let query = lookup_export(c"qmp_query_version")?;
         // SAFETY: `VersionInfo *qmp_query_version(Error **errp)` in every QEMU since 1.0; it only
         // reads constants, and allows a null `errp`.
         let info = unsafe {

@@ -62,7 +62,8 @@ impl Destination {
         let open_error = |source| DestinationError::Open { path: path.to_owned(), source };
         match fs::metadata(path) {
             Ok(there) if there.is_dir() => Err(DestinationError::IsDirectory(path.to_owned())),
-            Ok(there) if !there.is_file() => {
+            // (`/dev/stdout` may be a regular file, whose other contents must stay.)
+            Ok(there) if !there.is_file() || path.starts_with("/dev") => {
                 let file = OpenOptions::new().append(true).open(path).map_err(open_error)?;
                 Ok(Destination::Stream { path: path.to_owned(), file })
             }

@@ -9,7 +9,7 @@ mod privilege;
 
 pub use decode::{AddressSize, Decoded, MAX_INSN_LEN, decode, may_be_port_io};
 pub use form::{Direction, Port, PortForm, PortSource, Width};
-pub use mode::{Mode, agreeing, mode_in_dump};
+pub use mode::{Mode, decode_by_text, mode_in_dump};
 pub use privilege::{RFLAGS_RF, may_do_port_io_unconditionally};
 
 use iced_x86::Formatter;

@@ -55,27 +55,28 @@ pub fn mode_in_dump(dump: &str) -> Option<Mode> {
     })
 }
 
-/// The decodings of `bytes` that agree with `disassembly`, QEMU's AT&T text of the same instruction,
-/// each with the modes that give it.
+/// Decodes `bytes` without knowing the mode, with the help of `disassembly`, QEMU's AT&T text of the
+/// same instruction; and gives the mode, where only one is left.
 ///
-/// The text shows operand and address size, and so tells apart what differs in effect. Where it
-/// leaves several modes (`out %al,%dx` is one byte in all three), they mean the same instruction.
-pub fn agreeing(bytes: &[u8], disassembly: &str) -> Option<(Decoded, Option<Mode>)> {
-    let mut candidates = Mode::ALL.into_iter().filter_map(|mode| {
-        let decoded = decode(bytes, mode)?;
-        matches_text(&decoded, disassembly).then_some((decoded, mode))
-    });
-    let (decoded, mode) = candidates.next()?;
-    let mut unique = true;
-    for (other, _) in candidates {
-        unique = false;
-        let same_effect = other.form == decoded.form
-            && (!decoded.form.is_string() || other.address_size == decoded.address_size);
-        if !same_effect {
-            return None;
-        }
+/// Bytes that mean the same in every mode in which they are an instruction need no text (`ee`; or
+/// `66 48 ed`, which a REX makes 64-bit code, and of which capstone tells the wrong size). Else the
+/// text's operand and address size settle it. `None` when they do not.
+pub fn decode_by_text(bytes: &[u8], disassembly: &str) -> Option<(Decoded, Option<Mode>)> {
+    let mut candidates: Vec<(Decoded, Mode)> =
+        Mode::ALL.into_iter().filter_map(|mode| Some((decode(bytes, mode)?, mode))).collect();
+    if !same_effect(&candidates) {
+        candidates.retain(|(decoded, _)| matches_text(decoded, disassembly));
     }
-    Some((decoded, unique.then_some(mode)))
+    let &(decoded, mode) = candidates.first()?;
+    same_effect(&candidates).then_some((decoded, (candidates.len() == 1).then_some(mode)))
+}
+
+/// Whether all candidates do the same. Only a string instruction has a use for its address size.
+fn same_effect(candidates: &[(Decoded, Mode)]) -> bool {
+    candidates.windows(2).all(|pair| {
+        let [(a, _), (b, _)] = pair else { return true };
+        a.form == b.form && (!a.form.is_string() || a.address_size == b.address_size)
+    })
 }
 
 /// Whether `text` is how an AT&T disassembler shows `decoded`.
@@ -138,20 +139,28 @@ mod tests {
 
     #[test]
     fn text_settles_the_operand_size() {
-        let (decoded, mode) = agreeing(&[0xed], "inw %dx, %ax").unwrap();
+        let (decoded, mode) = decode_by_text(&[0xed], "inw %dx, %ax").unwrap();
         assert_eq!((decoded.form, mode), (PortForm::InAxDx, Some(Mode::Bits16)));
-        let (decoded, mode) = agreeing(&[0xed], "inl %dx, %eax").unwrap();
+        let (decoded, mode) = decode_by_text(&[0xed], "inl %dx, %eax").unwrap();
         assert_eq!((decoded.form, mode), (PortForm::InEaxDx, None));
-        let (decoded, mode) = agreeing(&[0xee], "outb %al, %dx").unwrap();
+        let (decoded, mode) = decode_by_text(&[0xee], "outb %al, %dx").unwrap();
         assert_eq!((decoded.form, mode), (PortForm::OutDxAl, None));
     }
 
     #[test]
     fn text_settles_the_address_size_of_strings() {
-        let (decoded, mode) = agreeing(&[0xf3, 0x6c], "rep insb %dx, %es:(%edi)").unwrap();
+        let (decoded, mode) = decode_by_text(&[0xf3, 0x6c], "rep insb %dx, %es:(%edi)").unwrap();
         assert_eq!((decoded.form.source(), mode), (PortSource::RepString, Some(Mode::Bits32)));
-        let (_, mode) = agreeing(&[0x6e], "outsb (%rsi), %dx").unwrap();
+        let (_, mode) = decode_by_text(&[0x6e], "outsb (%rsi), %dx").unwrap();
         assert_eq!(mode, Some(Mode::Bits64));
-        assert_eq!(agreeing(&[0x6e], "nop"), None);
+        assert_eq!(decode_by_text(&[0x6e], "nop"), None);
+    }
+
+    #[test]
+    fn where_all_modes_agree_no_text_is_needed() {
+        let (decoded, mode) = decode_by_text(&[0xe6, 0x80], "").unwrap();
+        assert_eq!((decoded.form, mode), (PortForm::OutImmAl, None));
+        let (decoded, mode) = decode_by_text(&[0x66, 0x48, 0xed], "inw %dx, %ax").unwrap();
+        assert_eq!((decoded.form, mode), (PortForm::InEaxDx, Some(Mode::Bits64)));
     }
 }

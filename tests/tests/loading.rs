@@ -1,0 +1,100 @@
+//! Where the plugin cannot work, and what it is told wrongly: QEMU does not start, and one line says
+//! why and what would be right.
+
+use pvio_scripts::machine::{Ended, Machine};
+use pvio_scripts::places;
+use pvio_tests::{Host, guest, on_both_qemus};
+
+on_both_qemus! {
+    a_wrong_option_keeps_qemu_from_starting
+    options_with_commas_and_spaces_in_them_arrive_whole
+    two_copies_of_the_plugin_count_side_by_side
+}
+
+fn private(folder: &str, program: &str) -> Machine {
+    let qemu = places::private_qemu(folder, program).unwrap_or_else(|error| panic!("{error}"));
+    Machine::new(&qemu)
+}
+
+/// The one line of pvio's on stderr, of a QEMU that did not start.
+fn refusal(ended: &Ended) -> String {
+    assert!(!ended.status.success(), "it started: {}", ended.stderr);
+    assert!(ended.stats.is_none());
+    let lines: Vec<&str> = ended.stderr.lines().filter(|line| line.starts_with("pvio: ")).collect();
+    assert_eq!(lines.len(), 1, "{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    lines[0].to_owned()
+}
+
+#[test]
+fn an_api_that_is_too_old_is_refused() {
+    let machine = private("bookworm", "qemu-system-x86_64").plugin(&[]);
+    assert_eq!(
+        refusal(&machine.args(["-machine", "pc", "-display", "none"]).run().unwrap()),
+        "pvio: this QEMU's plugin API is version 1; pvio needs 4 or newer, which is QEMU 9.2 or newer"
+    );
+}
+
+#[test]
+fn a_target_that_is_not_x86_is_refused() {
+    let machine = private("trixie-s390x", "qemu-system-s390x").plugin(&[]);
+    assert_eq!(
+        refusal(&machine.args(["-display", "none"]).run().unwrap()),
+        "pvio: this QEMU emulates s390x, whose instructions pvio does not know; \
+         load pvio into qemu-system-x86_64 or qemu-system-i386"
+    );
+}
+
+#[test]
+fn user_mode_emulation_is_refused() {
+    let machine = private("bookworm-user", "qemu-x86_64").plugin(&[]);
+    assert_eq!(
+        refusal(&machine.args(["/bin/true"]).run().unwrap()),
+        "pvio: user-mode emulation has no I/O ports to count; \
+         load pvio into qemu-system-x86_64 or qemu-system-i386"
+    );
+}
+
+fn a_wrong_option_keeps_qemu_from_starting(host: &Host) {
+    let cases = [
+        ("stat=x", "unknown option \"stat\"; there are stats=FILE"),
+        ("stats=", "option \"stats\" needs a value"),
+        ("summary=off,summary=on", "option \"summary\" is given twice"),
+        ("stats=/nonexistent/x.json", "no file can be made in /nonexistent: No such file"),
+        ("stats=/proc/x.json", "no file can be made in /proc: "),
+        ("summary=/", "/ is a directory"),
+        ("symbols=/nonexistent", "/nonexistent cannot be read: No such file"),
+        ("symbols=/etc/passwd", "/etc/passwd is neither an ELF file nor a System.map"),
+    ];
+    for (option, expected) in cases {
+        let options: Vec<&str> = option.split(',').collect();
+        let machine = host.machine().plugin(&options).bare_guest(&guest("poweroff.bin"));
+        let line = refusal(&machine.run().unwrap());
+        assert!(line.contains(expected), "{option}: {line}");
+    }
+}
+
+fn options_with_commas_and_spaces_in_them_arrive_whole(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("with, a comma.json");
+    let machine = host.machine().plugin(&["summary=off", &format!("stats={}", path.display())]);
+    let ended = machine.bare_guest(&guest("poweroff.bin")).run().unwrap();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    assert_eq!(ended.stderr, "");
+    assert!(path.exists());
+}
+
+/// Each copy has counters of its own; neither disturbs the other.
+fn two_copies_of_the_plugin_count_side_by_side(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let copy = directory.path().join("libpvio-2.so");
+    std::fs::copy(places::plugin().unwrap(), &copy).unwrap();
+    let second = directory.path().join("second.json");
+    let argument = format!("{},summary=off,stats={}", copy.display(), second.display());
+    let machine = host.machine().plugin(&[]).args(["-plugin"]);
+    let ended = machine.args([argument]).bare_guest(&guest("poweroff.bin")).run().unwrap();
+    let first = ended.stats().unwrap();
+    let second = pvio_scripts::machine::read_stats(&second).unwrap();
+    assert_eq!(first.forms, second.forms);
+    assert_eq!(first.ports, second.ports);
+}
