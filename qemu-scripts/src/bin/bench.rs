@@ -11,7 +11,7 @@ use serde::Serialize;
 /// Measures what the plugin costs: ratios of two things measured in turn, with the median, the
 /// least and the greatest.
 #[derive(Parser)]
-#[command(name = "qemu-scripts/bench")]
+#[command(name = "qemu-scripts/bench", bin_name = "qemu-scripts/bench")]
 struct Arguments {
     /// Print JSON
     #[arg(long)]

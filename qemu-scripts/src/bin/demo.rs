@@ -11,7 +11,7 @@ use pvio_scripts::{forms, places};
 /// Boots a guest that executes each of the 24 forms of port I/O a known number of times, in 16, 32
 /// and 64-bit code, prints what the plugin counted, and checks it.
 #[derive(Parser)]
-#[command(name = "qemu-scripts/demo")]
+#[command(name = "qemu-scripts/demo", bin_name = "qemu-scripts/demo")]
 struct Arguments {
     /// How many vCPUs the guest has; each runs the whole program
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
