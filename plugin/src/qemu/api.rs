@@ -11,21 +11,13 @@ use qemu_plugin_sys::{
     qemu_plugin_mem_rw, qemu_plugin_meminfo_t, qemu_plugin_register, qemu_plugin_tb,
 };
 
+use super::lookup::lookup;
 use super::version::ApiLevel;
-
-/// The address of a symbol in this process, if it has one.
-pub(super) fn lookup(symbol: &CStr) -> Option<*mut c_void> {
-    // SAFETY: `dlsym` reads the string and QEMU's symbol tables, and nothing else.
-    let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, symbol.as_ptr()) };
-    (!address.is_null()).then_some(address)
-}
 
 /// A function that this QEMU should export and does not.
 #[derive(Debug, thiserror::Error)]
 #[error("this QEMU does not export {0:?}, which its plugin API {1} should have")]
-pub struct MissingFunction(CStringName, ApiLevel);
-
-type CStringName = &'static CStr;
+pub struct MissingFunction(&'static CStr, ApiLevel);
 
 pub(super) type InsnExecCallback = extern "C" fn(c_uint, *mut c_void);
 pub(super) type MemCallback = extern "C" fn(c_uint, qemu_plugin_meminfo_t, u64, *mut c_void);

@@ -9,7 +9,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use once_cell::sync::OnceCell;
-use qemu_plugin_sys::{qemu_plugin_id_t, qemu_plugin_meminfo_t, qemu_plugin_tb};
+use qemu_plugin_sys::{
+    qemu_plugin_cb_flags, qemu_plugin_id_t, qemu_plugin_insn, qemu_plugin_mem_rw,
+    qemu_plugin_meminfo_t, qemu_plugin_tb,
+};
 
 use super::api::{Api, Registration};
 use super::exports::Exports;
@@ -17,7 +20,7 @@ use super::insn::Insn;
 use super::registers::{RegisterFile, Registers};
 use super::vcpus::{VcpuState, Vcpus};
 use super::version::ApiLevel;
-use super::{Discontinuity, Plugin, Token, VcpuIndex};
+use super::{Discontinuity, Plugin, Token, VcpuIndex, Watch};
 
 /// What the callbacks work with.
 pub(super) struct Installed {
@@ -37,7 +40,7 @@ pub(super) static INSTALLED: OnceCell<Installed> = OnceCell::new();
 const DISCON_INTERRUPT: c_uint = 1 << 0;
 const DISCON_EXCEPTION: c_uint = 1 << 1;
 
-pub(super) fn token_to_userdata(token: Token) -> *mut c_void {
+fn token_to_userdata(token: Token) -> *mut c_void {
     const { assert!(usize::BITS == 64, "a token has 64 bits") };
     std::ptr::without_provenance_mut(token.0 as usize)
 }
@@ -109,14 +112,26 @@ fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
     installed.ran.store(true, Ordering::Relaxed);
     let api = &installed.api;
     for index in 0..(api.tb_n_insns)(tb) {
-        let insn = Insn::new(api, &installed.exports, (api.tb_get_insn)(tb, index));
+        let handle = (api.tb_get_insn)(tb, index);
+        let insn = Insn::new(api, &installed.exports, handle);
         if let Some(watch) = installed.plugin.translate(&insn) {
-            insn.watch(watch);
+            register_watch(api, handle, watch);
         }
     }
 }
 
-pub(super) extern "C" fn insn_exec(vcpu: c_uint, userdata: *mut c_void) {
+fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
+    use qemu_plugin_cb_flags::{QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_CB_R_REGS};
+    let userdata = token_to_userdata(watch.token);
+    let flags = if watch.registers { QEMU_PLUGIN_CB_R_REGS } else { QEMU_PLUGIN_CB_NO_REGS };
+    (api.register_insn_exec_cb)(insn, insn_exec, flags, userdata);
+    if watch.memory {
+        let both = qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_RW;
+        (api.register_mem_cb)(insn, memory, QEMU_PLUGIN_CB_NO_REGS, both, userdata);
+    }
+}
+
+extern "C" fn insn_exec(vcpu: c_uint, userdata: *mut c_void) {
     guarded(|installed| {
         let report = |state: &mut VcpuState| {
             let mut registers = Registers::new(&installed.api, &mut state.registers);
@@ -127,7 +142,7 @@ pub(super) extern "C" fn insn_exec(vcpu: c_uint, userdata: *mut c_void) {
     });
 }
 
-pub(super) extern "C" fn memory(
+extern "C" fn memory(
     vcpu: c_uint,
     _info: qemu_plugin_meminfo_t,
     _vaddr: u64,

@@ -4,19 +4,7 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use super::api::lookup;
-
-/// With this variable set, QEMU's own functions are taken as missing: so that the tests see what
-/// pvio does on a QEMU that was built without loadable modules, and exports none.
-const WITHOUT_EXPORTS: &str = "PVIO_TEST_WITHOUT_EXPORTS";
-
-/// The address of one of QEMU's own functions or variables, if this QEMU exports it.
-pub(super) fn lookup_export(symbol: &std::ffi::CStr) -> Option<*mut c_void> {
-    match std::env::var_os(WITHOUT_EXPORTS) {
-        Some(_) => None,
-        None => lookup(symbol),
-    }
-}
+use super::lookup::lookup_export;
 
 /// Why the machine ended, in QEMU's terms (`ShutdownCause` in QEMU's `qapi/run-state.json`), as far
 /// as a user tells them apart.

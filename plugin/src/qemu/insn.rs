@@ -3,11 +3,10 @@
 use std::ffi::CStr;
 use std::marker::PhantomData;
 
-use qemu_plugin_sys::{qemu_plugin_cb_flags, qemu_plugin_insn, qemu_plugin_mem_rw};
+use qemu_plugin_sys::qemu_plugin_insn;
 
 use super::api::Api;
 use super::exports::Exports;
-use super::{Watch, callbacks};
 
 /// Room for the longest instruction of any x86 processor.
 pub const MAX_INSN_BYTES: usize = 15;
@@ -57,24 +56,5 @@ impl<'a> Insn<'a> {
     /// does not export what prints them. Costs some microseconds.
     pub fn register_dump(&self) -> Option<String> {
         self.exports.register_dump()
-    }
-
-    pub(super) fn watch(&self, watch: Watch) {
-        let userdata = callbacks::token_to_userdata(watch.token);
-        let flags = if watch.registers {
-            qemu_plugin_cb_flags::QEMU_PLUGIN_CB_R_REGS
-        } else {
-            qemu_plugin_cb_flags::QEMU_PLUGIN_CB_NO_REGS
-        };
-        (self.api.register_insn_exec_cb)(self.handle, callbacks::insn_exec, flags, userdata);
-        if watch.memory {
-            (self.api.register_mem_cb)(
-                self.handle,
-                callbacks::memory,
-                qemu_plugin_cb_flags::QEMU_PLUGIN_CB_NO_REGS,
-                qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_RW,
-                userdata,
-            );
-        }
     }
 }

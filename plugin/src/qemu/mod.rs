@@ -9,6 +9,7 @@ mod callbacks;
 mod exports;
 mod insn;
 mod install;
+mod lookup;
 mod registers;
 mod vcpus;
 mod version;

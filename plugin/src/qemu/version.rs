@@ -6,8 +6,7 @@
 
 use std::fmt;
 
-use super::api::lookup;
-use super::exports::lookup_export;
+use super::lookup::{lookup, lookup_export};
 
 /// A version of QEMU's plugin API (`QEMU_PLUGIN_VERSION` in `qemu-plugin.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

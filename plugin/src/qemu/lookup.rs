@@ -1,0 +1,22 @@
+//! Symbols of the running QEMU, by name.
+
+use std::ffi::{CStr, c_void};
+
+/// The address of a symbol in this process, if it has one: QEMU's, or of a library that it is linked to.
+pub(super) fn lookup(symbol: &CStr) -> Option<*mut c_void> {
+    // SAFETY: `dlsym` reads the string and QEMU's symbol tables, and nothing else.
+    let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, symbol.as_ptr()) };
+    (!address.is_null()).then_some(address)
+}
+
+/// With this variable set, QEMU's own functions are taken as missing: so that the tests see what
+/// pvio does on a QEMU that was built without loadable modules, and exports none.
+const WITHOUT_EXPORTS: &str = "PVIO_TEST_WITHOUT_EXPORTS";
+
+/// The address of one of QEMU's own functions or variables, if this QEMU exports it.
+pub(super) fn lookup_export(symbol: &CStr) -> Option<*mut c_void> {
+    match std::env::var_os(WITHOUT_EXPORTS) {
+        Some(_) => None,
+        None => lookup(symbol),
+    }
+}

@@ -1,0 +1,106 @@
+//! The scripts: what they say when something is wrong, and what setup repairs.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use pvio_scripts::places;
+use pvio_tests::Host;
+
+fn script(name: &str) -> Command {
+    let mut command = Command::new(places::repository().join("qemu-scripts").join(name));
+    command.env_remove("PVIO_QEMU");
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Setup, with a QEMU that the user names.
+fn setup_with(qemu: &Path) -> Output {
+    script("setup").env("PVIO_QEMU", qemu).output().unwrap()
+}
+
+/// The line in which a script says what is wrong.
+fn complaint(output: &Output, script: &str) -> String {
+    assert!(!output.status.success(), "{}", stderr(output));
+    let text = stderr(output);
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(&format!("{script}: ")));
+    let line = lines.next().unwrap_or_else(|| panic!("no complaint: {text}")).to_owned();
+    assert_eq!(lines.next(), None, "{text}");
+    line
+}
+
+#[test]
+fn every_script_explains_itself() {
+    let scripts = std::fs::read_dir(places::repository().join("qemu-scripts")).unwrap();
+    let mut explained = 0;
+    for entry in scripts.map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+        use std::os::unix::fs::PermissionsExt;
+        if entry.metadata().unwrap().permissions().mode() & 0o111 == 0 {
+            continue;
+        }
+        let name = entry.file_name().into_string().unwrap();
+        let output = script(&name).arg("--help").output().unwrap();
+        assert!(output.status.success(), "{name}: {}", stderr(&output));
+        let help = String::from_utf8_lossy(&output.stdout).to_lowercase();
+        assert!(help.contains(&format!("usage: qemu-scripts/{name}")), "{name}: {help}");
+        explained += 1;
+    }
+    assert!(explained >= 7);
+}
+
+#[test]
+fn a_qemu_that_is_named_must_work() {
+    let missing = complaint(&setup_with(Path::new("/nonexistent/qemu")), "setup");
+    assert!(missing.contains("/nonexistent/qemu"), "{missing}");
+    let no_qemu = complaint(&setup_with(Path::new("/bin/false")), "setup");
+    let too_old = places::private_qemu("bookworm", "qemu-system-x86_64").unwrap();
+    let too_old = complaint(&setup_with(&too_old), "setup");
+    assert!(too_old.contains("7.2") && too_old.contains("9.2"), "{too_old}");
+    assert!(missing != no_qemu && no_qemu != too_old, "each has a line of its own");
+
+    let qemu = Host::STABLE.program("qemu-system-x86_64");
+    let output = script("qemu").env("PVIO_QEMU", &qemu).arg("--version").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("version 10.0"), "{output:?}");
+}
+
+#[test]
+fn run_needs_to_know_where_the_options_end() {
+    let line = complaint(&script("run").args(["stats=x.json"]).output().unwrap(), "run");
+    assert!(line.contains("--"), "{line}");
+}
+
+/// A copy of which the program has been cut short is noticed, and fetched again.
+#[test]
+fn setup_repairs_a_broken_copy() {
+    let directory = tempfile::tempdir().unwrap();
+    let setup = || {
+        let output = script("setup")
+            .env("PVIO_DIR", directory.path())
+            .env("PATH", path_without_qemu())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let first = setup();
+    assert!(first.contains("private copy"), "{first}");
+    let chosen = std::fs::read_to_string(directory.path().join("qemu/chosen")).unwrap();
+    let copy = Path::new(chosen.trim_end()).parent().unwrap();
+    let program = copy.join("tree/usr/bin/qemu-system-x86_64");
+    let size = program.metadata().unwrap().len();
+    std::fs::File::options().write(true).open(&program).unwrap().set_len(size / 2).unwrap();
+
+    assert_eq!(setup(), first);
+    assert_eq!(program.metadata().unwrap().len(), size);
+    let version = Command::new(chosen.trim_end()).arg("--version").output().unwrap();
+    assert!(version.status.success());
+}
+
+/// The PATH without directories that have a QEMU, so that setup needs a private one.
+fn path_without_qemu() -> std::ffi::OsString {
+    let path = std::env::var_os("PATH").unwrap();
+    let has_none = |directory: &std::path::PathBuf| !directory.join("qemu-system-x86_64").exists();
+    std::env::join_paths(std::env::split_paths(&path).filter(has_none)).unwrap()
+}
