@@ -10,11 +10,15 @@
 //! | --- | --- | --- |
 //! | [`qemu`] | the plugin API and QEMU's exported functions; all `unsafe` | x86, ports |
 //! | [`x86`] | the 24 forms, their encodings, modes, privilege | QEMU |
+//! | [`devices`] | one device each | everything else |
+//! | [`bus`] | which device owns which ports | CPUs |
 //! | [`interception`] | attempts at an instruction, and how each ended | file formats |
 //! | [`stats`] | counters, snapshots, dumps | where counts come from |
 //! | [`symbols`] | names of addresses | the rest |
 //! | [`options`] | what the user may ask for | the rest |
 
+pub mod bus;
+pub mod devices;
 pub mod interception;
 pub mod options;
 mod plugin;

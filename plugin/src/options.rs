@@ -2,14 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::bus::DeviceRequest;
+use crate::devices::DeviceKind;
 use crate::stats::{Destination, DestinationError};
 use crate::symbols::{Symbols, SymbolsError};
+use crate::x86::{PortRange, PortRangeError};
 
 /// An option that cannot be accepted: which, what is wrong with it, what would be right.
 #[derive(Debug, thiserror::Error)]
 pub enum OptionError {
     /// There is no option of that name.
-    #[error("unknown option {0:?}; there are stats=FILE, summary=on|off|FILE and symbols=FILE")]
+    #[error(
+        "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=FILE and \
+         device=KIND@PORT[-PORT][:KEY=VALUE...]"
+    )]
     Unknown(String),
     /// It needs a value.
     #[error("option {0:?} needs a value; write {0}=FILE")]
@@ -24,6 +30,29 @@ pub enum OptionError {
         option: String,
         /// What is wrong.
         source: DestinationError,
+    },
+    /// A device is not written as one.
+    #[error(
+        "option \"device={0}\": write KIND@PORT or KIND@PORT-PORT, then :KEY=VALUE for settings"
+    )]
+    DeviceSyntax(String),
+    /// There is no device of that kind.
+    #[error("option \"device={option}\": there is no kind {kind:?}; there are {known}")]
+    DeviceKind {
+        /// The option's value.
+        option: String,
+        /// The kind that was named.
+        kind: String,
+        /// The kinds that there are.
+        known: String,
+    },
+    /// The ports are none.
+    #[error("option \"device={option}\": {source}")]
+    DeviceRange {
+        /// The option's value.
+        option: String,
+        /// What is wrong.
+        source: PortRangeError,
     },
     /// The symbols cannot be read.
     #[error("option \"symbols\": {0}")]
@@ -51,19 +80,27 @@ pub struct Options {
     pub summary: Summary,
     /// Names for sites.
     pub symbols: Symbols,
+    /// The devices to make.
+    pub devices: Vec<DeviceRequest>,
 }
 
 impl Options {
     /// Takes the options in, and opens what they name.
-    pub fn parse(arguments: &[String]) -> Result<Options, OptionError> {
-        let (mut stats, mut summary, mut symbols) = (None, None, Vec::new());
+    ///
+    /// `kinds` are the devices that there are to choose from.
+    pub fn parse(arguments: &[String], kinds: &[DeviceKind]) -> Result<Options, OptionError> {
+        let (mut stats, mut summary) = (None, None);
+        let (mut symbols, mut devices) = (Vec::new(), Vec::new());
         for argument in arguments {
             let (key, value) = argument.split_once('=').unwrap_or((argument, ""));
             match key {
                 "stats" => once("stats", &mut stats, key, value)?,
                 "summary" => once("summary", &mut summary, key, value)?,
-                "symbols" if value.is_empty() => return Err(OptionError::Empty(key.into())),
+                "symbols" | "device" if value.is_empty() => {
+                    return Err(OptionError::Empty(key.into()));
+                }
                 "symbols" => symbols.push(PathBuf::from(value)),
+                "device" => devices.push(device(value, kinds)?),
                 _ => return Err(OptionError::Unknown(key.into())),
             }
         }
@@ -75,6 +112,7 @@ impl Options {
                 Some(path) => Summary::File(open("summary", path)?),
             },
             symbols: Symbols::load(&symbols)?,
+            devices,
         })
     }
 }
@@ -94,6 +132,32 @@ fn once<'a>(
     }
 }
 
+/// Reads `KIND@PORT[-PORT][:KEY=VALUE...]`; a colon within a value is doubled.
+fn device(text: &str, kinds: &[DeviceKind]) -> Result<DeviceRequest, OptionError> {
+    let syntax = || OptionError::DeviceSyntax(text.to_owned());
+    let mut parts = split_at_single_colons(text).into_iter();
+    let place = parts.next().ok_or_else(syntax)?;
+    let (name, range) = place.split_once('@').ok_or_else(syntax)?;
+    let kind = kinds.iter().find(|kind| kind.name == name);
+    let kind = *kind.ok_or_else(|| OptionError::DeviceKind {
+        option: text.to_owned(),
+        kind: name.to_owned(),
+        known: kinds.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", "),
+    })?;
+    let range = PortRange::parse(range, kind.ports)
+        .map_err(|source| OptionError::DeviceRange { option: text.to_owned(), source })?;
+    let settings = parts.map(|part| {
+        let (key, value) = part.split_once('=').ok_or_else(syntax)?;
+        Ok::<_, OptionError>((key.to_owned(), value.to_owned()))
+    });
+    Ok(DeviceRequest { kind, range, settings: settings.collect::<Result<_, _>>()? })
+}
+
+fn split_at_single_colons(text: &str) -> Vec<String> {
+    // No path or number has a NUL in it, and no option that C passed can.
+    text.replace("::", "\0").split(':').map(|part| part.replace('\0', ":")).collect()
+}
+
 fn open(key: &str, path: &str) -> Result<Destination, OptionError> {
     Destination::open(Path::new(path))
         .map_err(|source| OptionError::Destination { option: format!("{key}={path}"), source })
@@ -105,16 +169,30 @@ mod tests {
 
     fn error(arguments: &[&str]) -> String {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
-        Options::parse(&arguments).unwrap_err().to_string()
+        Options::parse(&arguments, &crate::devices::BUILT_IN).unwrap_err().to_string()
     }
 
     #[test]
     fn nothing_given_means_tables_on_stderr() {
-        let options = Options::parse(&[]).unwrap();
+        let options = Options::parse(&[], &[]).unwrap();
         assert!(options.stats.is_none());
         assert!(matches!(options.summary, Summary::Stderr));
-        let options = Options::parse(&["summary=off".into()]).unwrap();
+        let options = Options::parse(&["summary=off".into()], &[]).unwrap();
         assert!(matches!(options.summary, Summary::Off));
+    }
+
+    #[test]
+    fn a_device_has_a_place_and_settings() {
+        let built_in = &crate::devices::BUILT_IN;
+        let option = "device=uart16550@0x2f8:irq=3:file=/tmp/a::b".to_owned();
+        let options = Options::parse(&[option], built_in).unwrap();
+        let [device] = &options.devices[..] else { panic!("one device") };
+        assert_eq!(
+            (device.kind.name, device.range.to_string()),
+            ("uart16550", "0x02f8-0x02ff".into())
+        );
+        let settings = [("irq", "3"), ("file", "/tmp/a:b")];
+        assert_eq!(device.settings, settings.map(|(key, value)| (key.into(), value.into())));
     }
 
     #[test]
@@ -129,6 +207,12 @@ mod tests {
                 error(&["summary=/"]),
                 error(&["symbols=/nonexistent/vmlinux"]),
                 error(&["symbols=/dev/null"]),
+                error(&["device=latch"]),
+                error(&["device=latch@0x300:no-value"]),
+                error(&["device=latsch@0x300"]),
+                error(&["device=latch@0xfffe"]),
+                error(&["device=latch@0x307-0x300"]),
+                error(&["device=latch@com1"]),
             ]
             .join("\n")
         );

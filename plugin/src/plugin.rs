@@ -5,9 +5,11 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use crate::bus::{BusError, PortBus};
+use crate::devices::BUILT_IN;
 use crate::interception::Interceptor;
 use crate::options::{OptionError, Options, Summary};
-use crate::qemu::{self, Ended, HostInfo, Insn, VcpuIndex, Watch};
+use crate::qemu::{self, Ended, HostInfo, Insn, Machine, MachineError, VcpuIndex, Watch};
 use crate::stats::{Snapshot, Statistics, render};
 
 /// The plugin API that this library declares to QEMU, which reads it as a C `int`.
@@ -42,22 +44,37 @@ unsafe extern "C" fn qemu_plugin_install(
     unsafe { qemu::install(id, info, argc, argv, Pvio::build) }
 }
 
+/// What keeps the plugin from being what the user asked for.
+#[derive(Debug, thiserror::Error)]
+enum BuildError {
+    #[error("{0}")]
+    Option(#[from] OptionError),
+    #[error("option \"device\": {0}")]
+    Bus(#[from] BusError),
+    #[error("option \"device\": {0}")]
+    Machine(#[from] MachineError),
+}
+
 struct Pvio {
     host: HostInfo,
     options: Options,
+    bus: PortBus,
     statistics: Arc<Statistics>,
     interceptor: Interceptor,
 }
 
 impl Pvio {
-    fn build(
-        host: &HostInfo,
-        arguments: Vec<String>,
-    ) -> Result<Box<dyn qemu::Plugin>, OptionError> {
-        let options = Options::parse(&arguments)?;
+    fn build(host: &HostInfo, arguments: Vec<String>) -> Result<Box<dyn qemu::Plugin>, BuildError> {
+        let mut options = Options::parse(&arguments, &BUILT_IN)?;
+        let requests = std::mem::take(&mut options.devices);
+        let bus = match requests.is_empty() {
+            // Counting asks nothing of QEMU that it might not export.
+            true => PortBus::default(),
+            false => PortBus::build(&Arc::new(Machine::open(host.version)?), requests)?,
+        };
         let statistics = Arc::new(Statistics::default());
         let interceptor = Interceptor::new(host, Arc::clone(&statistics));
-        Ok(Box::new(Pvio { host: host.clone(), options, statistics, interceptor }))
+        Ok(Box::new(Pvio { host: host.clone(), options, bus, statistics, interceptor }))
     }
 
     fn dump(&self, snapshot: &Snapshot) {
@@ -100,6 +117,9 @@ impl qemu::Plugin for Pvio {
     }
 
     fn machine_ended(&self, how: Ended) {
+        for failure in self.bus.finish() {
+            eprintln!("pvio: {failure}");
+        }
         self.dump(&self.statistics.snapshot(&self.host, how, &self.options.symbols));
     }
 }

@@ -1,0 +1,74 @@
+//! A device and the ports that it has.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use vm_device::bus::PioAddress;
+
+use crate::devices::Device;
+use crate::qemu::{Locking, Machine, MachineError, PortHandler};
+use crate::x86::PortRange;
+
+/// One device at its place.
+pub(super) struct Claim {
+    pub kind: &'static str,
+    pub range: PortRange,
+    locking: Locking,
+    /// One access at a time. Of a device that panicked in the middle of one, QEMU's face keeps
+    /// further accesses away; to reset or finish it is still worth trying.
+    device: Mutex<Box<dyn Device>>,
+}
+
+impl Claim {
+    pub fn new(
+        kind: &'static str,
+        range: PortRange,
+        locking: Locking,
+        device: Box<dyn Device>,
+    ) -> Claim {
+        Claim { kind, range, locking, device: Mutex::new(device) }
+    }
+
+    pub fn with<R>(&self, work: impl FnOnce(&mut dyn Device) -> R) -> R {
+        work(&mut **self.device.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts the device on the machine's bus.
+    pub fn serve(self: &Arc<Claim>, machine: &Machine) -> Result<(), MachineError> {
+        let name = format!("{} at {}", self.kind, self.range);
+        if self.with(|device| device.has_state()) {
+            machine.block_migration(&format!(
+                "pvio's device {name} has state that QEMU cannot save or migrate"
+            ))?;
+        }
+        let handler = Box::new(Handler(Arc::clone(self)));
+        let (first, count) = (self.range.first().0, self.range.len());
+        machine.serve(first, count, &name, self.locking, handler);
+        Ok(())
+    }
+
+    fn base(&self) -> PioAddress {
+        PioAddress(self.range.first().0)
+    }
+}
+
+/// The accesses that QEMU's bus passes on: a port's byte first is the lowest of the value.
+struct Handler(Arc<Claim>);
+
+impl PortHandler for Handler {
+    fn read(&self, offset: u16, size: u8) -> u32 {
+        let mut bytes = [0xff; 4];
+        let claim = &self.0;
+        claim.with(|device| {
+            device.pio_read(claim.base(), offset, &mut bytes[..usize::from(size)]);
+        });
+        u32::from_le_bytes(bytes)
+    }
+
+    fn write(&self, offset: u16, size: u8, value: u32) {
+        let claim = &self.0;
+        claim.with(|device| {
+            let bytes = value.to_le_bytes();
+            device.pio_write(claim.base(), offset, &bytes[..usize::from(size)]);
+        });
+    }
+}

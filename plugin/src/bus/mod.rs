@@ -1,0 +1,154 @@
+//! The port bus: which device owns which ports, and how the machine's accesses reach it.
+//!
+//! It knows devices and QEMU's bus. It does not know CPUs.
+
+mod claim;
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use crate::devices::{DeviceKind, Interrupt, Services, Settings};
+use crate::qemu::{IsaIrq, Locking, Machine, MachineError};
+use crate::x86::{Port, PortRange};
+
+use claim::Claim;
+
+/// A `device=` option, read and not yet carried out.
+#[derive(Clone, Debug)]
+pub struct DeviceRequest {
+    /// What is to be made.
+    pub kind: DeviceKind,
+    /// Where.
+    pub range: PortRange,
+    /// With these settings.
+    pub settings: Vec<(String, String)>,
+}
+
+/// A device that cannot be put where it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// Another is there.
+    #[error("{kind} at {range} overlaps {other} at {other_range}; give each port to one device")]
+    Overlap {
+        /// What was to be put.
+        kind: &'static str,
+        /// Where.
+        range: PortRange,
+        /// What is there.
+        other: &'static str,
+        /// And where.
+        other_range: PortRange,
+    },
+    /// It cannot be made with these settings.
+    #[error("{kind} at {range}: {why}")]
+    Settings {
+        /// What was to be made.
+        kind: &'static str,
+        /// Where.
+        range: PortRange,
+        /// What is wrong.
+        why: String,
+    },
+    /// QEMU does not let it.
+    #[error("{0}")]
+    Machine(#[from] MachineError),
+}
+
+/// The devices of a machine.
+#[derive(Default)]
+pub struct PortBus {
+    claims: Vec<Arc<Claim>>,
+}
+
+impl PortBus {
+    /// Makes the devices, and puts them on the machine's port bus.
+    pub fn build(
+        machine: &Arc<Machine>,
+        requests: Vec<DeviceRequest>,
+    ) -> Result<PortBus, BusError> {
+        let mut port_bus = PortBus::default();
+        for request in requests {
+            port_bus.register(machine, request)?;
+        }
+        // Only now, when all is well, does QEMU get to know of them.
+        for claim in &port_bus.claims {
+            claim.serve(machine)?;
+        }
+        let claims = port_bus.claims.clone();
+        machine
+            .on_reset(move || claims.iter().for_each(|claim| claim.with(|device| device.reset())));
+        Ok(port_bus)
+    }
+
+    fn register(
+        &mut self,
+        machine: &Arc<Machine>,
+        DeviceRequest { kind, range, settings }: DeviceRequest,
+    ) -> Result<(), BusError> {
+        if let Some(other) = self.claims.iter().find(|claim| claim.range.overlaps(range)) {
+            let (other, other_range) = (other.kind, other.range);
+            return Err(BusError::Overlap { kind: kind.name, range, other, other_range });
+        }
+        let services = MachineServices { machine, interrupts: Cell::new(false) };
+        let mut settings = Settings::new(range, settings, &services);
+        let device = (kind.build)(&mut settings)
+            .and_then(|device| settings.finish().map(|()| device))
+            .map_err(|why| BusError::Settings { kind: kind.name, range, why })?;
+        // What drives interrupt lines needs QEMU's lock for that, and taking it inside the device's
+        // own would be the wrong order: so it is taken first.
+        let locking = if services.interrupts.get() { Locking::Qemu } else { Locking::Own };
+        self.claims.push(Arc::new(Claim::new(kind.name, range, locking, device)));
+        Ok(())
+    }
+
+    /// The ranges that pvio's devices have.
+    pub fn ranges(&self) -> impl Iterator<Item = PortRange> {
+        self.claims.iter().map(|claim| claim.range)
+    }
+
+    /// Whether a device of pvio's is at a port.
+    pub fn serves(&self, port: Port) -> bool {
+        self.ranges().any(|range| range.contains(port))
+    }
+
+    /// The machine has ended: devices write what they hold back. What went wrong in one comes as a
+    /// line.
+    pub fn finish(&self) -> Vec<String> {
+        let failures = self.claims.iter().filter_map(|claim| {
+            let error = claim.with(|device| device.finish()).err()?;
+            Some(format!("{} at {}: {error}", claim.kind, claim.range))
+        });
+        failures.collect()
+    }
+}
+
+/// What devices may ask of the machine, while they are made and after.
+struct MachineServices<'a> {
+    machine: &'a Arc<Machine>,
+    /// Whether the device that is being made has asked for an interrupt line.
+    interrupts: Cell<bool>,
+}
+
+impl Services for MachineServices<'_> {
+    fn interrupt(&self, line: u8) -> Option<Box<dyn Interrupt>> {
+        self.interrupts.set(true);
+        let machine = Arc::clone(self.machine);
+        IsaIrq::new(line).map(|line| Box::new(MachineInterrupt { machine, line }) as _)
+    }
+
+    fn exit(&self) -> Box<dyn Fn(u8) + Send> {
+        let machine = Arc::clone(self.machine);
+        Box::new(move |status| machine.exit(status))
+    }
+}
+
+struct MachineInterrupt {
+    machine: Arc<Machine>,
+    line: IsaIrq,
+}
+
+impl Interrupt for MachineInterrupt {
+    fn set(&self, level: bool) {
+        self.machine.set_isa_irq(self.line, level);
+    }
+}

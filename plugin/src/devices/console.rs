@@ -1,0 +1,54 @@
+//! `console`: bytes that the guest writes, on stdout or in a file.
+//!
+//! `device=console@0xe9` prints; `device=console@0xe9:file=guest.log` writes to the file, which is made
+//! empty first. An access of 2 or 4 bytes writes as many, lowest first. A read gives 0xe9 in each byte,
+//! by which guests find such a port.
+
+use std::io::{self, Write};
+
+use vm_device::MutDevicePio;
+use vm_device::bus::{PioAddress, PioAddressOffset};
+
+use super::output::Output;
+use super::{Device, DeviceKind};
+
+/// The kind.
+pub const CONSOLE: DeviceKind = DeviceKind {
+    name: "console",
+    ports: 1,
+    build: |settings| Ok(Box::new(Console { output: settings.take_output("file")?, failed: None })),
+};
+
+/// What a guest reads.
+const PRESENT: u8 = 0xe9;
+
+struct Console {
+    output: Output,
+    /// The first error; what comes after it is lost.
+    failed: Option<io::Error>,
+}
+
+impl MutDevicePio for Console {
+    fn pio_read(&mut self, _base: PioAddress, _offset: PioAddressOffset, data: &mut [u8]) {
+        data.fill(PRESENT);
+    }
+
+    fn pio_write(&mut self, _base: PioAddress, _offset: PioAddressOffset, data: &[u8]) {
+        if self.failed.is_none() {
+            self.failed = self.output.write_all(data).err();
+        }
+    }
+}
+
+impl Device for Console {
+    fn reset(&mut self) {}
+
+    fn has_state(&self) -> bool {
+        false
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.failed.take().map_or(Ok(()), Err)?;
+        self.output.finish()
+    }
+}

@@ -1,0 +1,38 @@
+//! `latch`: ports that remember what was written to them.
+//!
+//! `device=latch@0xe0-0xe3`: each port holds a byte, zero after a reset. Accesses of any size read and
+//! write the bytes of their ports.
+
+use vm_device::MutDevicePio;
+use vm_device::bus::{PioAddress, PioAddressOffset};
+
+use super::{Device, DeviceKind};
+
+/// The kind.
+pub const LATCH: DeviceKind = DeviceKind {
+    name: "latch",
+    ports: 4,
+    build: |settings| Ok(Box::new(Latch { bytes: vec![0; settings.range.len() as usize] })),
+};
+
+struct Latch {
+    bytes: Vec<u8>,
+}
+
+impl MutDevicePio for Latch {
+    fn pio_read(&mut self, _base: PioAddress, offset: PioAddressOffset, data: &mut [u8]) {
+        let first = usize::from(offset);
+        data.copy_from_slice(&self.bytes[first..first + data.len()]);
+    }
+
+    fn pio_write(&mut self, _base: PioAddress, offset: PioAddressOffset, data: &[u8]) {
+        let first = usize::from(offset);
+        self.bytes[first..first + data.len()].copy_from_slice(data);
+    }
+}
+
+impl Device for Latch {
+    fn reset(&mut self) {
+        self.bytes.fill(0);
+    }
+}

@@ -1,0 +1,93 @@
+//! What a device is given when it is made: its place, the user's `key=value` settings, and what it
+//! may ask of the machine.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::x86::PortRange;
+
+/// What a device may ask of the machine it is in.
+pub trait Services {
+    /// An interrupt line of the ISA bus; `None` if there is none of that number.
+    fn interrupt(&self, line: u8) -> Option<Box<dyn Interrupt>>;
+
+    /// What ends the machine with an exit status.
+    fn exit(&self) -> Box<dyn Fn(u8) + Send>;
+}
+
+/// An interrupt line.
+pub trait Interrupt: Send {
+    /// Raises the line, or lowers it.
+    fn set(&self, level: bool);
+
+    /// Raises the line and lowers it: an edge, which the PC's interrupt controllers keep.
+    fn pulse(&self) {
+        self.set(true);
+        self.set(false);
+    }
+}
+
+/// What a device is made of.
+pub struct Settings<'a> {
+    /// Its ports.
+    pub range: PortRange,
+    values: Vec<(String, String)>,
+    services: &'a dyn Services,
+}
+
+impl<'a> Settings<'a> {
+    /// For a device at `range`, given these settings.
+    pub fn new(
+        range: PortRange,
+        values: Vec<(String, String)>,
+        services: &'a dyn Services,
+    ) -> Settings<'a> {
+        Settings { range, values, services }
+    }
+
+    /// Takes a setting, if it was given.
+    pub fn take(&mut self, key: &str) -> Option<String> {
+        let place = self.values.iter().position(|(name, _)| name == key)?;
+        Some(self.values.remove(place).1)
+    }
+
+    /// Takes a setting that is a number, decimal or with `0x`.
+    pub fn take_number<N: TryFrom<u64>>(&mut self, key: &str) -> Result<Option<N>, String> {
+        let Some(text) = self.take(key) else { return Ok(None) };
+        let number = match text.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16).ok(),
+            None => u64::from_str(&text).ok(),
+        };
+        let number = number.and_then(|number| N::try_from(number).ok());
+        number.map(Some).ok_or_else(|| format!("{key}={text} is not a number that fits"))
+    }
+
+    /// Takes the settings `irq=LINE`.
+    pub fn take_interrupt(&mut self) -> Result<Option<Box<dyn Interrupt>>, String> {
+        let Some(line) = self.take_number::<u8>("irq")? else { return Ok(None) };
+        let interrupt = self.services.interrupt(line);
+        interrupt.map(Some).ok_or_else(|| format!("irq={line} is not a line of the ISA bus (0-15)"))
+    }
+
+    /// What ends the machine with an exit status.
+    pub fn exit(&self) -> Box<dyn Fn(u8) + Send> {
+        self.services.exit()
+    }
+
+    /// What is left when a device has taken what it knows: an error says that it knows no more.
+    pub fn finish(&self) -> Result<(), String> {
+        match self.values.first() {
+            None => Ok(()),
+            Some((key, _)) => Err(format!("it has no setting {key:?}")),
+        }
+    }
+
+    /// Takes a setting that names a file to write.
+    pub fn take_output(&mut self, key: &str) -> Result<super::output::Output, String> {
+        match self.take(key) {
+            None => Ok(super::output::Output::stdout()),
+            Some(path) => super::output::Output::create(Path::new(&path))
+                .map_err(|error| format!("{key}={path} cannot be written: {error}")),
+        }
+    }
+}

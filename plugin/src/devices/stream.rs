@@ -1,0 +1,111 @@
+//! `stream`: a file that the guest reads from a port, and one that it writes.
+//!
+//! `device=stream@0x300:in=request.bin:out=answer.bin`; either may be left out.
+//!
+//! | offset | read | write |
+//! | --- | --- | --- |
+//! | 0-3 | the next bytes of `in`, lowest first | appended to `out` |
+//! | 4-7 | how many bytes of `in` are left, 32 bits (at most 2^32 - 1) | ignored |
+//!
+//! At the end of `in` a read gives all ones for each byte that is missing. `rep insb` and `rep outsb` on
+//! the first port move whole files. A reset of the machine starts `in` over; `out` goes on.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, Write};
+
+use vm_device::MutDevicePio;
+use vm_device::bus::{PioAddress, PioAddressOffset};
+
+use super::output::Output;
+use super::{Device, DeviceKind, Settings};
+
+/// The kind.
+pub const STREAM: DeviceKind = DeviceKind { name: "stream", ports: 8, build };
+
+/// The offset of the number of bytes that are left.
+const LEFT: usize = 4;
+
+fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, String> {
+    let input = settings.take("in").map(|path| {
+        let open = || -> io::Result<_> {
+            let file = File::open(&path)?;
+            let size = file.metadata()?.len();
+            Ok(Input { file: BufReader::new(file), size, left: size })
+        };
+        open().map_err(|error| format!("in={path} cannot be read: {error}"))
+    });
+    let output = match settings.take("out") {
+        None => None,
+        Some(path) => Some(
+            Output::create(path.as_ref())
+                .map_err(|error| format!("out={path} cannot be written: {error}"))?,
+        ),
+    };
+    Ok(Box::new(Stream { input: input.transpose()?, output, failed: None }))
+}
+
+struct Input {
+    file: BufReader<File>,
+    size: u64,
+    left: u64,
+}
+
+struct Stream {
+    input: Option<Input>,
+    output: Option<Output>,
+    /// The first error; nothing is read or written after it.
+    failed: Option<io::Error>,
+}
+
+impl Stream {
+    fn left(&self) -> [u8; 4] {
+        let left = self.input.as_ref().map_or(0, |input| input.left);
+        u32::try_from(left).unwrap_or(u32::MAX).to_le_bytes()
+    }
+
+    /// Fills `data` as far as the file goes.
+    fn read(&mut self, data: &mut [u8]) -> io::Result<()> {
+        let Some(input) = &mut self.input else { return Ok(()) };
+        let here = usize::try_from(input.left).unwrap_or(usize::MAX).min(data.len());
+        input.file.read_exact(&mut data[..here])?;
+        input.left -= here as u64;
+        Ok(())
+    }
+}
+
+impl MutDevicePio for Stream {
+    fn pio_read(&mut self, _base: PioAddress, offset: PioAddressOffset, data: &mut [u8]) {
+        let offset = usize::from(offset);
+        if offset >= LEFT {
+            let left = self.left();
+            for (byte, value) in data.iter_mut().zip(left.into_iter().skip(offset - LEFT)) {
+                *byte = value;
+            }
+        } else if self.failed.is_none() {
+            self.failed = self.read(data).err();
+        }
+    }
+
+    fn pio_write(&mut self, _base: PioAddress, offset: PioAddressOffset, data: &[u8]) {
+        if let Some(output) = &mut self.output
+            && usize::from(offset) < LEFT
+            && self.failed.is_none()
+        {
+            self.failed = output.write_all(data).err();
+        }
+    }
+}
+
+impl Device for Stream {
+    fn reset(&mut self) {
+        if let Some(input) = &mut self.input {
+            input.left = input.size;
+            self.failed = input.file.rewind().err();
+        }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.failed.take().map_or(Ok(()), Err)?;
+        self.output.as_mut().map_or(Ok(()), Output::finish)
+    }
+}

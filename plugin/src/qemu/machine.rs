@@ -1,0 +1,414 @@
+//! What QEMU's own exported functions let a plugin do to the machine: put regions on the port bus,
+//! drive interrupt lines, hear of resets, end QEMU, and keep it from saving what it does not know.
+//!
+//! None of this is a promised interface. It is used on versions whose declarations were compared with
+//! those here, and the port bus is tried out before anything relies on it.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+use super::lookup::lookup_export;
+use super::version::QemuVersion;
+
+/// The first QEMU that this file was made for.
+const FIRST: QemuVersion = QemuVersion { major: 9, minor: 2, micro: 0 };
+/// The last minor version of QEMU that it was made for.
+const LAST: (i64, i64) = (11, 1);
+
+/// The I/O space's size.
+const PORTS: u32 = 0x1_0000;
+
+/// Above QEMU's own devices, whatever priority they have: those of the PC use 0 and 1.
+const PRIORITY: c_int = 1000;
+
+/// A QEMU on whose port bus pvio cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// Built without loadable modules, which need the same functions.
+    #[error(
+        "this QEMU does not export {0:?}, which serving ports needs; \
+         use one built with modules, as distributions' are"
+    )]
+    NotExported(&'static CStr),
+    /// One whose structures may have changed.
+    #[error("this QEMU ({0}) is not one on which serving ports was tried: use 9.2 to 11.1")]
+    UnknownVersion(QemuVersion),
+    /// What was tried did not work.
+    #[error(
+        "this QEMU does not pass port accesses on as expected ({0}); \
+         use 10.0 or 11.1 as distributions build them"
+    )]
+    SelfTest(String),
+    /// QEMU was told to accept only what can be migrated.
+    #[error("a device with state cannot be migrated, and this QEMU runs with -only-migratable")]
+    OnlyMigratable,
+}
+
+/// Serves the accesses to a region of ports.
+///
+/// May be called by several vCPUs at once where the region is [`Locking::Own`].
+pub trait PortHandler: Send + Sync {
+    /// The guest reads `size` bytes (1, 2 or 4) at an offset into the region.
+    fn read(&self, offset: u16, size: u8) -> u32;
+
+    /// The guest writes.
+    fn write(&self, offset: u16, size: u8, value: u32);
+}
+
+/// Who keeps the accesses to a region apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locking {
+    /// QEMU, by its global lock, which is held in each call: for what drives interrupt lines.
+    Qemu,
+    /// The handler itself; where QEMU can (11.1), calls come without its lock, and faster.
+    Own,
+}
+
+/// `MemoryRegionOps` in QEMU's `system/memory.h`.
+#[repr(C)]
+struct MemoryRegionOps {
+    read: Option<extern "C" fn(*mut c_void, u64, c_uint) -> u64>,
+    write: Option<extern "C" fn(*mut c_void, u64, u64, c_uint)>,
+    read_with_attrs: *const c_void,
+    write_with_attrs: *const c_void,
+    endianness: c_int,
+    valid: Valid,
+    implementation: Implementation,
+}
+
+/// What accesses the guest may make.
+#[repr(C)]
+struct Valid {
+    min_access_size: c_uint,
+    max_access_size: c_uint,
+    unaligned: bool,
+    accepts: *const c_void,
+}
+
+/// What accesses the handler gets.
+#[repr(C)]
+struct Implementation {
+    min_access_size: c_uint,
+    max_access_size: c_uint,
+    unaligned: bool,
+}
+
+// SAFETY: the only value is `REGION_OPS`, which is never written.
+unsafe impl Sync for MemoryRegionOps {}
+
+/// `DEVICE_LITTLE_ENDIAN` of `enum device_endian`.
+const LITTLE_ENDIAN: c_int = 2;
+
+static REGION_OPS: MemoryRegionOps = MemoryRegionOps {
+    read: Some(region_read),
+    write: Some(region_write),
+    read_with_attrs: std::ptr::null(),
+    write_with_attrs: std::ptr::null(),
+    endianness: LITTLE_ENDIAN,
+    valid: Valid {
+        min_access_size: 1,
+        max_access_size: 4,
+        unaligned: true,
+        accepts: std::ptr::null(),
+    },
+    implementation: Implementation { min_access_size: 1, max_access_size: 4, unaligned: true },
+};
+
+/// What a region's callbacks get: lives as long as QEMU does.
+struct Region {
+    handler: Box<dyn PortHandler>,
+    name: String,
+    /// Whether a panic was reported already.
+    broken: AtomicBool,
+}
+
+impl Region {
+    /// Runs a handler; a panic is reported once, and all that follows is as if nothing were there.
+    fn guarded<R>(&self, nothing: R, work: impl FnOnce(&dyn PortHandler) -> R) -> R {
+        if self.broken.load(Ordering::Relaxed) {
+            return nothing;
+        }
+        match catch_unwind(AssertUnwindSafe(|| work(&*self.handler))) {
+            Ok(result) => result,
+            Err(_) => {
+                if !self.broken.swap(true, Ordering::Relaxed) {
+                    eprintln!(
+                        "pvio: the device {} panicked (above): from now on it reads as all ones, \
+                         and writes are lost",
+                        self.name
+                    );
+                }
+                nothing
+            }
+        }
+    }
+}
+
+extern "C" fn region_read(opaque: *mut c_void, offset: u64, size: c_uint) -> u64 {
+    // SAFETY: the `opaque` that `IoBus::claim` gave with these callbacks: a leaked `Region`.
+    let region = unsafe { &*opaque.cast::<Region>() };
+    let value = region.guarded(u32::MAX, |handler| handler.read(offset as u16, size as u8));
+    u64::from(value)
+}
+
+extern "C" fn region_write(opaque: *mut c_void, offset: u64, value: u64, size: c_uint) {
+    // SAFETY: as in `region_read`.
+    let region = unsafe { &*opaque.cast::<Region>() };
+    region.guarded((), |handler| handler.write(offset as u16, size as u8, value as u32));
+}
+
+/// A `MemoryRegion`, whose size is QEMU's secret (272 bytes in 10.0): room for several, zeroed.
+#[repr(C, align(64))]
+struct MemoryRegion([u8; 4096]);
+
+/// QEMU's functions for the port bus.
+#[derive(Clone, Copy)]
+struct IoFunctions {
+    get_system_io: extern "C" fn() -> *mut MemoryRegion,
+    init_io: extern "C" fn(
+        *mut MemoryRegion,
+        *mut c_void,
+        *const MemoryRegionOps,
+        *mut c_void,
+        *const c_char,
+        u64,
+    ),
+    add: extern "C" fn(*mut MemoryRegion, u64, *mut MemoryRegion, c_int),
+    remove: extern "C" fn(*mut MemoryRegion, *mut MemoryRegion),
+    /// From QEMU 11.1.
+    enable_lockless: Option<extern "C" fn(*mut MemoryRegion)>,
+    outl: extern "C" fn(u32, u32),
+    inw: extern "C" fn(u32) -> u16,
+}
+
+macro_rules! export {
+    ($symbol:literal) => {{
+        let address = lookup_export($symbol).ok_or(MachineError::NotExported($symbol))?;
+        #[expect(clippy::missing_transmute_annotations, reason = "the field's type stands once")]
+        // SAFETY: a non-null address of the QEMU function of this name; the type that it is given is
+        // that of QEMU's headers in the versions that `Machine::open` lets through.
+        unsafe {
+            std::mem::transmute(address)
+        }
+    }};
+}
+
+/// The machine, as far as QEMU's exported functions reach.
+pub struct Machine {
+    io: IoFunctions,
+    bql_locked: extern "C" fn() -> bool,
+    bql_lock: extern "C" fn(*const c_char, c_int),
+    bql_unlock: extern "C" fn(),
+    register_reset: extern "C" fn(extern "C" fn(*mut c_void), *mut c_void),
+    shutdown_with_code: extern "C" fn(c_int, c_int),
+    resolve_type: extern "C" fn(*const c_char, *const c_char, *mut bool) -> *mut c_void,
+    isa_get_irq: extern "C" fn(*mut c_void, c_uint) -> *mut c_void,
+    set_irq: extern "C" fn(*mut c_void, c_int),
+    error_setg: unsafe extern "C" fn(
+        *mut *mut c_void,
+        *const c_char,
+        c_int,
+        *const c_char,
+        *const c_char,
+        ...
+    ),
+    add_blocker: extern "C" fn(*mut *mut c_void, *mut *mut c_void) -> c_int,
+}
+
+impl Machine {
+    /// Looks everything up, makes sure that this is a known QEMU, and tries the port bus out.
+    ///
+    /// To be called on QEMU's main thread while the machine is built, as `qemu_plugin_install` is.
+    pub fn open(version: Option<QemuVersion>) -> Result<Machine, MachineError> {
+        let version = version.ok_or(MachineError::NotExported(c"qmp_query_version"))?;
+        if version < FIRST || (version.major, version.minor) > LAST {
+            return Err(MachineError::UnknownVersion(version));
+        }
+        let machine = Machine {
+            io: IoFunctions {
+                get_system_io: export!(c"get_system_io"),
+                init_io: export!(c"memory_region_init_io"),
+                add: export!(c"memory_region_add_subregion_overlap"),
+                remove: export!(c"memory_region_del_subregion"),
+                enable_lockless: match lookup_export(c"memory_region_enable_lockless_io") {
+                    Some(_) => Some(export!(c"memory_region_enable_lockless_io")),
+                    None => None,
+                },
+                outl: export!(c"cpu_outl"),
+                inw: export!(c"cpu_inw"),
+            },
+            bql_locked: export!(c"bql_locked"),
+            bql_lock: export!(c"bql_lock_impl"),
+            bql_unlock: export!(c"bql_unlock"),
+            register_reset: export!(c"qemu_register_reset"),
+            shutdown_with_code: export!(c"qemu_system_shutdown_request_with_code"),
+            resolve_type: export!(c"object_resolve_path_type"),
+            isa_get_irq: export!(c"isa_get_irq"),
+            set_irq: export!(c"qemu_set_irq"),
+            error_setg: export!(c"error_setg_internal"),
+            add_blocker: export!(c"migrate_add_blocker"),
+        };
+        machine.try_port_bus()?;
+        Ok(machine)
+    }
+
+    /// Claims a scratch range for a moment, and sees whether accesses arrive as they were made.
+    fn try_port_bus(&self) -> Result<(), MachineError> {
+        type Log = Mutex<Vec<(char, u16, u8, u32)>>;
+        struct Scratch(&'static Log);
+        impl PortHandler for Scratch {
+            fn read(&self, offset: u16, size: u8) -> u32 {
+                self.0.lock().expect("no panic").push(('r', offset, size, 0));
+                0xa55a_1234
+            }
+            fn write(&self, offset: u16, size: u8, value: u32) {
+                self.0.lock().expect("no panic").push(('w', offset, size, value));
+            }
+        }
+        // Ports that no PC has anything at; the region is gone again before the guest runs.
+        const SCRATCH: u16 = 0xfe10;
+        static LOG: Log = Mutex::new(Vec::new());
+        let region = self.claim(SCRATCH, 8, "self-test", Locking::Own, Box::new(Scratch(&LOG)));
+        (self.io.outl)(u32::from(SCRATCH) + 4, 0x1234_5678);
+        let read = (self.io.inw)(u32::from(SCRATCH) + 1);
+        (self.io.remove)((self.io.get_system_io)(), region);
+        let log = LOG.lock().expect("no panic").split_off(0);
+        let expected = [('w', 4, 4, 0x1234_5678), ('r', 1, 2, 0)];
+        match (read, log == expected) {
+            (0x1234, true) => Ok(()),
+            _ => Err(MachineError::SelfTest(format!("read {read:#x}, saw {log:x?}"))),
+        }
+    }
+
+    /// Puts a region on the port bus, above whatever QEMU has there, until QEMU ends.
+    ///
+    /// An access that lies within the region comes whole, whatever its alignment; of one that goes
+    /// beyond its end, QEMU's bus gives the region the part that is in it, in pieces of 1, 2 or 4 bytes.
+    pub fn serve(
+        &self,
+        first: u16,
+        count: u32,
+        name: &str,
+        locking: Locking,
+        handler: Box<dyn PortHandler>,
+    ) {
+        self.claim(first, count, name, locking, handler);
+    }
+
+    fn claim(
+        &self,
+        first: u16,
+        count: u32,
+        name: &str,
+        locking: Locking,
+        handler: Box<dyn PortHandler>,
+    ) -> *mut MemoryRegion {
+        assert!(count > 0 && u32::from(first) + count <= PORTS, "a range within the I/O space");
+        let opaque = Box::leak(Box::new(Region {
+            handler,
+            name: name.to_owned(),
+            broken: AtomicBool::new(false),
+        }));
+        let label = CString::new(format!("pvio: {name}").replace('\0', "")).expect("no NUL");
+        let region: *mut MemoryRegion = Box::leak(Box::new(MemoryRegion([0; 4096])));
+        let opaque: *mut Region = opaque;
+        (self.io.init_io)(
+            region,
+            std::ptr::null_mut(),
+            &REGION_OPS,
+            opaque.cast(),
+            label.as_ptr(),
+            u64::from(count),
+        );
+        if let (Locking::Own, Some(enable)) = (locking, self.io.enable_lockless) {
+            enable(region);
+        }
+        (self.io.add)((self.io.get_system_io)(), u64::from(first), region, PRIORITY);
+        region
+    }
+
+    /// Calls `reset` whenever the machine is reset, and once before it starts.
+    pub fn on_reset(&self, reset: impl Fn() + Send + Sync + 'static) {
+        type Reset = Box<dyn Fn() + Send + Sync>;
+        extern "C" fn machine_reset(opaque: *mut c_void) {
+            // SAFETY: the leaked closure that was registered with this function.
+            let reset = unsafe { &*opaque.cast::<Reset>() };
+            if catch_unwind(AssertUnwindSafe(reset)).is_err() {
+                eprintln!("pvio: a device panicked when the machine was reset (above)");
+            }
+        }
+        let reset: Reset = Box::new(reset);
+        let opaque: *mut Reset = Box::leak(Box::new(reset));
+        (self.register_reset)(machine_reset, opaque.cast());
+    }
+
+    /// Asks QEMU to end as if the guest had switched the machine off, with this exit status.
+    pub fn exit(&self, status: u8) {
+        /// `SHUTDOWN_CAUSE_GUEST_SHUTDOWN` of `ShutdownCause` in QEMU's `qapi/run-state.json`.
+        const GUEST_SHUTDOWN: c_int = 6;
+        (self.shutdown_with_code)(GUEST_SHUTDOWN, c_int::from(status));
+    }
+
+    /// Keeps QEMU from saving or migrating the machine; `why` is what it tells the user.
+    pub fn block_migration(&self, why: &str) -> Result<(), MachineError> {
+        let why = CString::new(why.replace('\0', "")).expect("no NUL");
+        // QEMU keeps the address for ever, to take the error out again.
+        let reason: &'static AtomicPtr<c_void> = Box::leak(Box::default());
+        let mut refused = std::ptr::null_mut();
+        // SAFETY: `error_setg` stores a new error at the address, which is null there as it demands;
+        // the format takes the one string that is given.
+        let blocked = unsafe {
+            let place = reason.as_ptr();
+            (self.error_setg)(
+                place,
+                c"pvio".as_ptr(),
+                0,
+                c"pvio".as_ptr(),
+                c"%s".as_ptr(),
+                why.as_ptr(),
+            );
+            (self.add_blocker)(place, &mut refused)
+        };
+        if blocked == 0 { Ok(()) } else { Err(MachineError::OnlyMigratable) }
+    }
+
+    /// Sets an ISA interrupt line of the machine, which has to have an ISA bus.
+    ///
+    /// Takes QEMU's global lock where it is not held: the caller must hold no lock that a holder of
+    /// QEMU's may wait for.
+    pub fn set_isa_irq(&self, line: IsaIrq, level: bool) {
+        self.with_global_lock(|| {
+            if let Some(irq) = self.isa_irq(line) {
+                (self.set_irq)(irq, c_int::from(level));
+            }
+        });
+    }
+
+    fn isa_irq(&self, line: IsaIrq) -> Option<*mut c_void> {
+        let bus = (self.resolve_type)(c"".as_ptr(), c"ISA".as_ptr(), std::ptr::null_mut());
+        // Without a device `isa_get_irq` takes the one bus, and does not ask whether there is one.
+        (!bus.is_null()).then(|| (self.isa_get_irq)(std::ptr::null_mut(), c_uint::from(line.0)))
+    }
+
+    fn with_global_lock(&self, work: impl FnOnce()) {
+        if (self.bql_locked)() {
+            return work();
+        }
+        (self.bql_lock)(c"pvio".as_ptr(), 0);
+        work();
+        (self.bql_unlock)();
+    }
+}
+
+/// One of the 16 interrupt lines of the ISA bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IsaIrq(u8);
+
+impl IsaIrq {
+    /// Line 0 to 15; `None` for others.
+    pub fn new(line: u8) -> Option<IsaIrq> {
+        (line < 16).then_some(IsaIrq(line))
+    }
+}
