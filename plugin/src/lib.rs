@@ -13,16 +13,24 @@
 //! | [`devices`] | one device each | everything else |
 //! | [`bus`] | which device owns which ports | CPUs |
 //! | [`interception`] | attempts at an instruction, and how each ended | file formats |
+//! | [`access_log`] | a line for each access | where accesses come from |
 //! | [`stats`] | counters, snapshots, dumps | where counts come from |
 //! | [`symbols`] | names of addresses | the rest |
 //! | [`options`] | what the user may ask for | the rest |
 
+pub mod access_log;
 pub mod bus;
 pub mod devices;
 pub mod interception;
 pub mod options;
 mod plugin;
 pub mod qemu;
+mod say;
 pub mod stats;
 pub mod symbols;
 pub mod x86;
+
+pub use plugin::{BuildError, build};
+
+#[cfg(feature = "plugin")]
+plugin!();

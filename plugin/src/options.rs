@@ -1,7 +1,10 @@
 //! The plugin's options, `key=value`, as QEMU hands them over.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::access_log::AccessLog;
 use crate::bus::DeviceRequest;
 use crate::devices::DeviceKind;
 use crate::stats::{Destination, DestinationError};
@@ -13,13 +16,19 @@ use crate::x86::{PortRange, PortRangeError};
 pub enum OptionError {
     /// There is no option of that name.
     #[error(
-        "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=FILE and \
-         device=KIND@PORT[-PORT][:KEY=VALUE...]"
+        "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=FILE, \
+         device=KIND@PORT[-PORT][:KEY=VALUE...] and access-log=FILE[:PORT[-PORT]...]"
     )]
     Unknown(String),
-    /// It needs a value.
-    #[error("option {0:?} needs a value; write {0}=FILE")]
-    Empty(String),
+    /// It needs a value. (QEMU makes `stats=on` of a mere `stats`.)
+    #[error("option {0:?} needs a value; write {0}={1}")]
+    Empty(String, &'static str),
+    /// Both would be written to the same file.
+    #[error("options \"stats\" and \"summary\" name the same file; name two")]
+    SameFile,
+    /// It is neither on nor off, and not meant as a file.
+    #[error("option \"summary={0}\": write summary=on, summary=off, or summary=./{0} for a file")]
+    NearlySwitch(String),
     /// It may stand once only.
     #[error("option {0:?} is given twice; give it once")]
     Twice(&'static str),
@@ -54,6 +63,17 @@ pub enum OptionError {
         /// What is wrong.
         source: PortRangeError,
     },
+    /// The access log cannot be made.
+    #[error("option \"access-log={path}\": it cannot be written: {source}; name a file that can")]
+    AccessLog {
+        /// The file.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The ports to log are none.
+    #[error("option \"access-log\": {0}")]
+    AccessLogPorts(PortRangeError),
     /// The symbols cannot be read.
     #[error("option \"symbols\": {0}")]
     Symbols(#[from] SymbolsError),
@@ -72,7 +92,7 @@ pub enum Summary {
 }
 
 /// What the user asked for.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Options {
     /// Where the JSON dump goes.
     pub stats: Option<Destination>,
@@ -82,6 +102,8 @@ pub struct Options {
     pub symbols: Symbols,
     /// The devices to make.
     pub devices: Vec<DeviceRequest>,
+    /// Where accesses are logged.
+    pub access_log: Option<Arc<AccessLog>>,
 }
 
 impl Options {
@@ -89,30 +111,48 @@ impl Options {
     ///
     /// `kinds` are the devices that there are to choose from.
     pub fn parse(arguments: &[String], kinds: &[DeviceKind]) -> Result<Options, OptionError> {
-        let (mut stats, mut summary) = (None, None);
+        let (mut stats, mut summary, mut access_log) = (None, None, None);
         let (mut symbols, mut devices) = (Vec::new(), Vec::new());
         for argument in arguments {
             let (key, value) = argument.split_once('=').unwrap_or((argument, ""));
+            if value.is_empty() || (value == "on" && key != "summary") {
+                let shape = match key {
+                    "stats" | "symbols" | "access-log" => "FILE",
+                    "summary" => "on, off or a FILE",
+                    "device" => "KIND@PORT",
+                    _ => return Err(OptionError::Unknown(key.into())),
+                };
+                return Err(OptionError::Empty(key.into(), shape));
+            }
             match key {
-                "stats" => once("stats", &mut stats, key, value)?,
-                "summary" => once("summary", &mut summary, key, value)?,
-                "symbols" | "device" if value.is_empty() => {
-                    return Err(OptionError::Empty(key.into()));
-                }
+                "stats" => once("stats", &mut stats, value)?,
+                "summary" => once("summary", &mut summary, value)?,
+                "access-log" => once("access-log", &mut access_log, value)?,
                 "symbols" => symbols.push(PathBuf::from(value)),
                 "device" => devices.push(device(value, kinds)?),
                 _ => return Err(OptionError::Unknown(key.into())),
             }
         }
+        let stats = stats.map(|path| open("stats", path)).transpose()?;
+        let summary = match summary {
+            None | Some("on") => Summary::Stderr,
+            Some("off") => Summary::Off,
+            Some(word @ ("yes" | "no" | "true" | "false" | "ON" | "OFF")) => {
+                return Err(OptionError::NearlySwitch(word.to_owned()));
+            }
+            Some(path) => Summary::File(open("summary", path)?),
+        };
+        if let (Some(stats), Summary::File(summary)) = (&stats, &summary)
+            && stats.is_same(summary)
+        {
+            return Err(OptionError::SameFile);
+        }
         Ok(Options {
-            stats: stats.map(|path| open("stats", path)).transpose()?,
-            summary: match summary {
-                None | Some("on") => Summary::Stderr,
-                Some("off") => Summary::Off,
-                Some(path) => Summary::File(open("summary", path)?),
-            },
+            stats,
+            summary,
             symbols: Symbols::load(&symbols)?,
             devices,
+            access_log: access_log.map(open_access_log).transpose()?,
         })
     }
 }
@@ -120,12 +160,8 @@ impl Options {
 fn once<'a>(
     name: &'static str,
     place: &mut Option<&'a str>,
-    key: &str,
     value: &'a str,
 ) -> Result<(), OptionError> {
-    if value.is_empty() {
-        return Err(OptionError::Empty(key.into()));
-    }
     match place.replace(value) {
         None => Ok(()),
         Some(_) => Err(OptionError::Twice(name)),
@@ -153,6 +189,17 @@ fn device(text: &str, kinds: &[DeviceKind]) -> Result<DeviceRequest, OptionError
     Ok(DeviceRequest { kind, range, settings: settings.collect::<Result<_, _>>()? })
 }
 
+/// Opens `FILE[:PORT[-PORT]...]`; a colon in the file's name is doubled.
+fn open_access_log(text: &str) -> Result<Arc<AccessLog>, OptionError> {
+    let mut parts = split_at_single_colons(text).into_iter();
+    let path = parts.next().unwrap_or_default();
+    let ports = parts.map(|part| PortRange::parse(&part, 1)).collect::<Result<_, _>>();
+    let ports = ports.map_err(OptionError::AccessLogPorts)?;
+    AccessLog::create(Path::new(&path), ports)
+        .map(Arc::new)
+        .map_err(|source| OptionError::AccessLog { path, source })
+}
+
 fn split_at_single_colons(text: &str) -> Vec<String> {
     // No path or number has a NUL in it, and no option that C passed can.
     text.replace("::", "\0").split(':').map(|part| part.replace('\0', ":")).collect()
@@ -169,7 +216,7 @@ mod tests {
 
     fn error(arguments: &[&str]) -> String {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
-        Options::parse(&arguments, &crate::devices::BUILT_IN).unwrap_err().to_string()
+        Options::parse(&arguments, &crate::devices::BUILT_IN).err().unwrap().to_string()
     }
 
     #[test]
@@ -201,12 +248,18 @@ mod tests {
             [
                 error(&["stat=x"]),
                 error(&["stats="]),
-                error(&["stats"]),
+                error(&["stats=on"]),
+                error(&["symbols=on"]),
+                error(&["device=on"]),
+                error(&["summary=no"]),
+                error(&["stats=/tmp/a", "summary=/tmp/a"]),
                 error(&["summary=off", "summary=on"]),
                 error(&["stats=/nonexistent/directory/x.json"]),
                 error(&["summary=/"]),
                 error(&["symbols=/nonexistent/vmlinux"]),
                 error(&["symbols=/dev/null"]),
+                error(&["access-log=/nonexistent/log"]),
+                error(&["access-log=/dev/null:com1"]),
                 error(&["device=latch"]),
                 error(&["device=latch@0x300:no-value"]),
                 error(&["device=latsch@0x300"]),

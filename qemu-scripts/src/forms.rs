@@ -110,7 +110,11 @@ pub fn differences(stats: &Snapshot, vcpus: u64, modes: &[Mode]) -> Vec<String> 
     let mut by_port = expected.by_port;
     for row in &stats.ports {
         let expected = by_port.remove(&(row.port, row.dir, row.size)).unwrap_or(0);
-        compare(format!("{} {} {}", row.dir, row.size.bytes(), row.port), row.qemu, expected);
+        compare(
+            format!("{} {} {}", row.dir, row.size.bytes(), row.port),
+            row.qemu + row.device,
+            expected,
+        );
     }
     for ((port, dir, size), expected) in by_port {
         compare(format!("{dir} {} {port}", size.bytes()), 0, expected);

@@ -18,7 +18,7 @@ fn stderr(output: &Output) -> String {
 
 /// Setup, with a QEMU that the user names.
 fn setup_with(qemu: &Path) -> Output {
-    script("setup").env("PVIO_QEMU", qemu).output().unwrap()
+    script("setup").arg("--no-build").env("PVIO_QEMU", qemu).output().unwrap()
 }
 
 /// The line in which a script says what is wrong.
@@ -77,6 +77,7 @@ fn setup_repairs_a_broken_copy() {
     let directory = tempfile::tempdir().unwrap();
     let setup = || {
         let output = script("setup")
+            .arg("--no-build")
             .env("PVIO_DIR", directory.path())
             .env("PATH", path_without_qemu())
             .output()

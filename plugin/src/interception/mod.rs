@@ -4,28 +4,32 @@
 //! It knows the 24 forms and the order of QEMU's callbacks, and tells [`crate::stats`]. It does not
 //! know of files or tables.
 
+mod interrupted;
 mod operation;
 mod vcpu;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::qemu::{self, HostInfo, Insn, QemuVersion, VcpuIndex, Watch};
+use crate::access_log::{AccessLog, VcpuLog};
+use crate::qemu::{self, HostInfo, Insn, MemoryWatch, QemuVersion, VcpuIndex, Watch};
+use crate::say::say;
 use crate::stats::{SiteKey, Statistics};
-use crate::x86::{Decoded, Mode, PortSource, decode, decode_by_text, may_be_port_io, mode_in_dump};
+use crate::x86::{Decoded, Direction, Mode, decode, decode_by_text, may_be_port_io, mode_in_dump};
 
+use interrupted::Interrupted;
 use operation::Operation;
 use vcpu::VcpuCounter;
 
-/// What this QEMU's callbacks mean, where versions differ.
+/// What this QEMU's callbacks mean, where versions and options differ.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     /// QEMU reports exceptions (API 6): an instruction is taken as retired until one says otherwise.
     /// Without, an instruction that may fault for want of privilege is never known to retire.
     pub exceptions_reported: bool,
-    /// QEMU sets EFLAGS.RF when it leaves a `rep` in the middle (QEMU 10.0), so that a start and a
-    /// restart differ.
-    pub rf_marks_reentry: bool,
+    /// QEMU leaves the loop of every `rep` after each element: under `-icount`, and always before
+    /// QEMU 10.0.
+    pub steps_reps: bool,
 }
 
 impl Rules {
@@ -33,7 +37,7 @@ impl Rules {
         let ten = QemuVersion { major: 10, minor: 0, micro: 0 };
         Rules {
             exceptions_reported: host.reports_exceptions(),
-            rf_marks_reentry: host.version.is_none_or(|version| version >= ten),
+            steps_reps: host.icount || host.version.is_some_and(|version| version < ten),
         }
     }
 }
@@ -42,19 +46,34 @@ impl Rules {
 pub struct Interceptor {
     statistics: Arc<Statistics>,
     rules: Rules,
+    interrupted: Arc<Interrupted>,
+    log: Option<Arc<AccessLog>>,
     /// Whether it was said already that modes cannot be told.
     warned: AtomicBool,
 }
 
 impl Interceptor {
-    /// An interceptor for this QEMU, which counts into `statistics`.
-    pub fn new(host: &HostInfo, statistics: Arc<Statistics>) -> Interceptor {
-        Interceptor { statistics, rules: Rules::of(host), warned: AtomicBool::new(false) }
+    /// An interceptor for this QEMU, which counts into `statistics` and, if there is one, writes to
+    /// an access log.
+    pub fn new(
+        host: &HostInfo,
+        statistics: Arc<Statistics>,
+        log: Option<Arc<AccessLog>>,
+    ) -> Interceptor {
+        Interceptor {
+            statistics,
+            rules: Rules::of(host),
+            interrupted: Arc::default(),
+            log,
+            warned: AtomicBool::new(false),
+        }
     }
 
     /// What happens on a vCPU that begins to run.
     pub fn vcpu_begins(&self, index: VcpuIndex) -> Box<dyn qemu::Vcpu> {
-        Box::new(VcpuCounter::new(self.rules, self.statistics.tally(index)))
+        let log = self.log.as_ref().map(|log| VcpuLog::new(Arc::clone(log), index.0));
+        let tally = self.statistics.tally(index);
+        Box::new(VcpuCounter::new(self.rules, tally, Arc::clone(&self.interrupted), log))
     }
 
     /// How to watch an instruction, if it is port I/O.
@@ -65,14 +84,19 @@ impl Interceptor {
             return None;
         }
         let (decoded, mode) = self.decode_in_its_mode(insn)?;
-        let pc = insn.pc();
+        let pc = match mode {
+            Some(Mode::Bits16 | Mode::Bits32) => insn.pc() & 0xffff_ffff,
+            Some(Mode::Bits64) | None => insn.pc(),
+        };
         let key = SiteKey { pc, mode, bytes: bytes.try_into().expect("at most 15 bytes") };
         let site = self.statistics.sites.enter(key, decoded.form);
         let operation = Operation::new(decoded, site, pc);
-        let source = decoded.form.source();
-        // An immediate port is known; only where exceptions are not reported does privilege matter.
-        let registers = source != PortSource::Immediate || !self.rules.exceptions_reported;
-        Some(Watch { token: operation.to_token(), registers, memory: decoded.form.is_string() })
+        let memory = match decoded.form.is_string().then(|| decoded.form.direction()) {
+            Some(Direction::In) => Some(MemoryWatch::Writes),
+            Some(Direction::Out) => Some(MemoryWatch::Reads),
+            None => None,
+        };
+        Some(Watch { token: operation.to_token(), memory })
     }
 
     /// Decodes bytes that are port I/O in some mode, in the mode that the code is in.
@@ -83,12 +107,12 @@ impl Interceptor {
         let text = insn.disassembly().unwrap_or_default();
         decode_by_text(insn.bytes(), &text).or_else(|| {
             if !self.warned.swap(true, Ordering::Relaxed) {
-                eprintln!(
-                    "pvio: warning: this QEMU tells neither the mode nor the disassembly of code \
-                     (at {:#x}, {text:?}); instructions of 16-bit code may be miscounted as 32-bit. \
-                     A QEMU built with capstone does better",
+                say(format_args!(
+                    "warning: this QEMU tells neither the mode nor the disassembly of code (at \
+                     {:#x}, {text:?}); instructions of 16-bit code may be miscounted as 32-bit. A \
+                     QEMU built with capstone does better",
                     insn.pc()
-                );
+                ));
             }
             decode(insn.bytes(), Mode::Bits32).map(|decoded| (decoded, None))
         })

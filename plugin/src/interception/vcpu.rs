@@ -13,31 +13,19 @@
 
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
-
 use super::Rules;
+use super::interrupted::{Interrupted, Left};
 use super::operation::Operation;
-use crate::qemu::{self, Discontinuity, Register, Registers, Token};
+use crate::access_log::VcpuLog;
+use crate::qemu::{self, Discontinuity, MemoryAccess, Next, Register, Registers, Token};
 use crate::stats::Tally;
-use crate::x86::{Direction, Port, PortSource, RFLAGS_RF, may_do_port_io_unconditionally};
+use crate::x86::{
+    Direction, Port, PortSource, RFLAGS_RF, RFLAGS_TF, may_do_port_io_unconditionally,
+};
 
-/// How many interrupted string instructions one vCPU may have to come back to: one for each level
-/// of nested handlers and each guest thread that was switched away in the middle of one.
-const MOST_INTERRUPTED: usize = 32;
-
-/// The string instruction that a vCPU is in.
-#[derive(Clone, Copy, Debug)]
-struct StringAttempt {
-    operation: Operation,
-    port: Port,
-    /// Elements still to be moved.
-    remaining: u64,
-    /// `ins` writes each element twice, first a dummy that shows whether the page may be written;
-    /// whether that has been seen.
-    probed: bool,
-    /// A fault has been delivered from it, and counted.
-    faulted: bool,
-}
+/// What QEMU loads to look a port up in the TSS, with the string instruction's own accesses: the
+/// offset of the I/O permission bitmap, and a word of it (`helper_check_io`).
+const LOADS_OF_PERMISSION_CHECK: u8 = 2;
 
 /// The last report.
 #[derive(Clone, Copy, Debug)]
@@ -48,53 +36,116 @@ enum Current {
     /// exception from its address says otherwise.
     Presumed(Operation, Option<Port>),
     /// Not all elements have been moved.
-    InString(StringAttempt),
+    InString(Left, StringReport),
+}
+
+/// What is known of one report of a string instruction.
+#[derive(Clone, Copy, Debug)]
+struct StringReport {
+    /// Loads to come that are not elements.
+    loads_to_ignore: u8,
+    /// `ins` writes each element twice, first a dummy that shows whether the page may be written;
+    /// whether that has been seen.
+    probed: bool,
+    /// EFLAGS.TF: a debug trap follows each element.
+    traps: bool,
+    /// An element has been moved since the report.
+    moved: bool,
+    /// What QEMU does when the last element of a `rep` is moved.
+    look: SecondLook,
+}
+
+/// QEMU leaves the loop of a `rep` after each element when it counts or traps instructions, or the
+/// `sti` before is still in effect: also after the last. Then it starts the instruction once more,
+/// finds the count 0, and that is the end; not another execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SecondLook {
+    /// The elements were moved in one go.
+    Never,
+    /// It was left with one element to move: by itself, or as the first after `sti`.
+    Perhaps,
+    /// It is left after each.
+    Always,
+}
+
+/// A `rep` whose last element has been moved; no other report has come since.
+#[derive(Clone, Copy, Debug)]
+struct Finished {
+    operation: Operation,
+    port: Port,
+    look: SecondLook,
 }
 
 /// Counts what one vCPU does.
 pub(super) struct VcpuCounter {
     rules: Rules,
     tally: Arc<Tally>,
+    log: Option<VcpuLog>,
+    interrupted: Arc<Interrupted>,
     current: Current,
-    interrupted: ArrayVec<StringAttempt, MOST_INTERRUPTED>,
+    finished: Option<Finished>,
+    /// The `in` or `out` that faulted last: its handler may let it have its way, and return to it.
+    faulted_scalar: Option<(Operation, Port)>,
     /// An exception was raised and is not delivered yet.
     exception: bool,
-    /// A string instruction whose last element has just been moved; no other report has come since.
-    just_done: Option<StringAttempt>,
 }
 
 impl VcpuCounter {
-    pub fn new(rules: Rules, tally: Arc<Tally>) -> VcpuCounter {
+    pub fn new(
+        rules: Rules,
+        tally: Arc<Tally>,
+        interrupted: Arc<Interrupted>,
+        log: Option<VcpuLog>,
+    ) -> VcpuCounter {
         VcpuCounter {
             rules,
             tally,
+            log,
+            interrupted,
             current: Current::Nothing,
-            interrupted: ArrayVec::new(),
+            finished: None,
+            faulted_scalar: None,
             exception: false,
-            just_done: None,
         }
     }
 
     /// An `in` or `out`.
-    fn scalar(&mut self, operation: Operation, registers: &mut Registers<'_>) {
+    fn scalar(&mut self, operation: Operation, registers: &mut Registers<'_>) -> Next {
         let port = match operation.form().source() {
             PortSource::Immediate => operation.immediate(),
             _ => Port(registers.read(Register::Rdx) as u16),
         };
+        self.leave_finished();
         self.leave_current();
-        self.attempt_without_elements(operation, Some(port), registers);
+        if self.faulted_scalar.take_if(|faulted| *faulted == (operation, port)).is_some()
+            && registers.read(Register::Rflags) & RFLAGS_RF != 0
+        {
+            self.tally.fault_resumed(operation.form());
+        } else {
+            self.tally.attempt(operation.form());
+        }
+        self.without_elements(operation, Some(port), registers);
+
+        let Some(log) = self.log.as_ref().filter(|log| log.covers(port)) else {
+            return Next::Watched;
+        };
+        let value = match operation.form().direction() {
+            Direction::In => None,
+            Direction::Out => Some(registers.read(Register::Rax) as u32),
+        };
+        log.starts(self.address(operation), operation.form(), port, value);
+        Next::Block
     }
 
-    /// Opens and closes an attempt of which no memory access will tell: a scalar, or a `rep` of
-    /// count 0.
-    fn attempt_without_elements(
+    /// The end, as far as can be known, of an attempt of which no memory access will tell: a scalar,
+    /// or a `rep` of count 0.
+    fn without_elements(
         &mut self,
         operation: Operation,
         port: Option<Port>,
         registers: &mut Registers<'_>,
     ) {
         let (form, site) = (operation.form(), operation.site());
-        self.tally.attempt(form);
         if !self.rules.exceptions_reported && !cannot_fault(registers) {
             self.tally.unverified(form, site, port);
             return;
@@ -109,41 +160,63 @@ impl VcpuCounter {
     /// An `ins` or `outs`, with or without a repeat prefix.
     fn string(&mut self, operation: Operation, registers: &mut Registers<'_>) {
         let port = Port(registers.read(Register::Rdx) as u16);
+        let rflags = registers.read(Register::Rflags);
         let repeats = operation.form().source() == PortSource::RepString;
         let count = match repeats {
             true => operation.address_size().count(registers.read(Register::Rcx)),
             false => 1,
         };
-        let just_done = self.just_done.take();
-        if let Some(attempt) = self.take_restarted(operation, count, registers) {
+        if count == 0 && self.is_second_look(operation, port, rflags) {
             self.leave_current();
-            if attempt.remaining > 0 {
-                self.current = Current::InString(StringAttempt { probed: false, ..attempt });
+            return;
+        }
+        self.leave_finished();
+        let left = match self.take_restarted(operation, port, count, rflags) {
+            Some(left) => left,
+            None => {
+                self.leave_current();
+                self.tally.attempt(operation.form());
+                Left { operation, port, remaining: count, faulted: false }
             }
-            return;
-        }
-        if count > 0 {
-            self.leave_current();
-            self.tally.attempt(operation.form());
-            self.current = Current::InString(StringAttempt {
-                operation,
-                port,
-                remaining: count,
-                probed: false,
-                faulted: false,
-            });
-            return;
-        }
-        // Where QEMU stops after each element (single steps, -icount), it looks at the count once
-        // more when all are moved: the attempt is already counted as done.
-        let only_ends = match self.rules.rf_marks_reentry {
-            true => registers.read(Register::Rflags) & RFLAGS_RF != 0,
-            false => just_done.is_some_and(|done| done.operation == operation),
         };
-        self.leave_current();
-        if !only_ends {
-            self.attempt_without_elements(operation, None, registers);
+        if count == 0 {
+            self.without_elements(operation, None, registers);
+            return;
         }
+        let checks_permission =
+            operation.form().direction() == Direction::Out && !cannot_fault(registers);
+        let traps = rflags & RFLAGS_TF != 0;
+        let look = match repeats {
+            true if traps || self.rules.steps_reps => SecondLook::Always,
+            true if count == 1 => SecondLook::Perhaps,
+            _ => SecondLook::Never,
+        };
+        let report = StringReport {
+            loads_to_ignore: if checks_permission { LOADS_OF_PERMISSION_CHECK } else { 0 },
+            probed: false,
+            traps,
+            moved: false,
+            look,
+        };
+        self.current = Current::InString(left, report);
+    }
+
+    /// Whether a report with count 0 is the end of a `rep` that is already counted as done.
+    fn is_second_look(&mut self, operation: Operation, port: Port, rflags: u64) -> bool {
+        let same = |finished: &mut Finished| {
+            // QEMU sets RF when it leaves a `rep`, and nothing but an IRET sets it otherwise.
+            let due = match finished.look {
+                SecondLook::Always => true,
+                SecondLook::Perhaps => rflags & RFLAGS_RF != 0,
+                SecondLook::Never => false,
+            };
+            finished.operation == operation && due
+        };
+        self.finished.take_if(same).is_some()
+            || self
+                .interrupted
+                .take(|left| left.remaining == 0 && goes_on(left, operation, port, 0))
+                .is_some()
     }
 
     /// The attempt that goes on with this report, if one does: same instruction, and just the
@@ -151,132 +224,161 @@ impl VcpuCounter {
     fn take_restarted(
         &mut self,
         operation: Operation,
+        port: Port,
         count: u64,
-        registers: &mut Registers<'_>,
-    ) -> Option<StringAttempt> {
-        let goes_on =
-            |attempt: &StringAttempt| attempt.operation == operation && attempt.remaining == count;
+        rflags: u64,
+    ) -> Option<Left> {
+        if count == 0 {
+            return None;
+        }
         // Nothing was reported in between: QEMU itself started over, because it pauses a long `rep`
         // or because the instruction has overwritten its own block.
-        if let Current::InString(attempt) = self.current
-            && goes_on(&attempt)
+        if let Current::InString(left, _) = self.current
+            && goes_on(&left, operation, port, count)
         {
             self.current = Current::Nothing;
-            return Some(attempt);
+            return Some(left);
         }
-        // The latest first: handlers nest.
-        let place = self.interrupted.iter().rposition(goes_on)?;
         // One that was given up after a fault looks like a new start with the same count; but what
         // comes back from a fault handler has RF set. What comes back from an interrupt handler
         // need not have: a 16-bit IRET drops RF.
-        if self.interrupted[place].faulted && registers.read(Register::Rflags) & RFLAGS_RF == 0 {
-            return None;
-        }
-        let mut attempt = self.interrupted.remove(place);
-        if attempt.faulted {
+        let has_rf = rflags & RFLAGS_RF != 0;
+        let left = self
+            .interrupted
+            .take(|left| goes_on(left, operation, port, count) && (has_rf || !left.faulted))?;
+        self.leave_current();
+        if left.faulted {
             // The fault was handled and the instruction goes on: the same attempt.
-            self.tally.fault_resumed(attempt.operation.form());
-            attempt.faulted = false;
+            self.tally.fault_resumed(operation.form());
         }
-        Some(attempt)
+        Some(Left { faulted: false, ..left })
     }
 
     /// Something else runs: what the vCPU was in is over, or interrupted.
     fn leave_current(&mut self) {
-        if let Current::InString(attempt) = std::mem::replace(&mut self.current, Current::Nothing) {
-            self.interrupt(attempt);
+        match std::mem::replace(&mut self.current, Current::Nothing) {
+            Current::InString(left, _) => self.interrupted.put(left),
+            // An exception was raised and never delivered, as when the machine is reset by a triple
+            // fault. By this instruction, or by one after it: nobody tells.
+            Current::Presumed(operation, port) if self.exception => {
+                self.tally.not_executed(operation.form(), operation.site(), port);
+                self.tally.unverified(operation.form(), operation.site(), port);
+            }
+            Current::Presumed(..) | Current::Nothing => {}
         }
     }
 
-    fn interrupt(&mut self, attempt: StringAttempt) {
-        if self.interrupted.is_full() {
-            // The oldest is the likeliest never to be resumed.
-            self.interrupted.remove(0);
+    /// Something else runs before QEMU has taken its second look at a `rep`.
+    fn leave_finished(&mut self) {
+        if let Some(Finished { operation, port, look: SecondLook::Always }) = self.finished.take() {
+            self.interrupted.put(Left { operation, port, remaining: 0, faulted: false });
         }
-        self.interrupted.push(attempt);
     }
 
     /// A handler has been entered from the instruction that `current` is.
     fn left_for_handler(&mut self, by_exception: bool) {
         match std::mem::replace(&mut self.current, Current::Nothing) {
-            Current::Nothing => {}
             Current::Presumed(operation, port) if by_exception => {
                 self.tally.not_executed(operation.form(), operation.site(), port);
                 self.tally.fault(operation.form());
-            }
-            Current::Presumed(..) => {}
-            Current::InString(mut attempt) => {
-                if by_exception {
-                    self.tally.fault(attempt.operation.form());
-                    attempt.faulted = true;
+                self.faulted_scalar = port.map(|port| (operation, port));
+                if let Some(log) = &self.log {
+                    log.faulted();
                 }
-                self.interrupt(attempt);
+            }
+            Current::Presumed(..) | Current::Nothing => {}
+            Current::InString(left, report) => {
+                let by_trap = report.traps && report.moved;
+                let faulted = by_exception && !by_trap;
+                if faulted {
+                    self.tally.fault(left.operation.form());
+                }
+                self.interrupted.put(Left { faulted, ..left });
             }
         }
+    }
+
+    fn address(&self, operation: Operation) -> u64 {
+        operation.address(|site| self.tally.address_of(site))
     }
 }
 
 impl qemu::Vcpu for VcpuCounter {
-    fn about_to_run(&mut self, token: Token, registers: &mut Registers<'_>) {
+    fn about_to_run(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
         let operation = Operation::from_token(token);
-        self.exception = false;
-        if operation.form().is_string() {
+        let next = if operation.form().is_string() {
             self.string(operation, registers);
+            Next::Watched
         } else {
-            self.just_done = None;
-            self.scalar(operation, registers);
+            self.scalar(operation, registers)
+        };
+        self.exception = false;
+        next
+    }
+
+    fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>) {
+        let operation = Operation::from_token(token);
+        let (form, site) = (operation.form(), operation.site());
+        let Current::InString(left, report) = &mut self.current else { return };
+        if left.operation != operation {
+            return;
+        }
+        if report.loads_to_ignore > 0 {
+            report.loads_to_ignore -= 1;
+            return;
+        }
+        if form.direction() == Direction::In && !report.probed {
+            report.probed = true;
+            return;
+        }
+        report.probed = false;
+        report.moved = true;
+        left.remaining -= 1;
+        self.tally.accessed(form, site, left.port);
+        let (port, remaining, look) = (left.port, left.remaining, report.look);
+        if remaining == 0 {
+            self.tally.executed(form, site);
+            self.current = Current::Nothing;
+            self.finished = Some(Finished { operation, port, look });
+        }
+        if let Some(log) = self.log.as_ref().filter(|log| log.covers(port)) {
+            log.element(self.address(operation), form, port, access.value());
         }
     }
 
-    fn memory_accessed(&mut self, token: Token) {
-        let operation = Operation::from_token(token);
-        let Current::InString(attempt) = &mut self.current else { return };
-        if attempt.operation != operation {
-            return;
-        }
-        if operation.form().direction() == Direction::In && !attempt.probed {
-            attempt.probed = true;
-            return;
-        }
-        attempt.probed = false;
-        attempt.remaining -= 1;
-        self.tally.accessed(operation.form(), operation.site(), attempt.port);
-        if attempt.remaining == 0 {
-            self.tally.executed(operation.form(), operation.site());
-            self.just_done = Some(*attempt);
-            self.current = Current::Nothing;
+    fn block_begins(&mut self, registers: &mut Registers<'_>) {
+        if let Some(log) = &self.log {
+            log.retired(|| registers.read(Register::Rax) as u32);
         }
     }
 
     fn discontinuity(&mut self, event: Discontinuity) {
-        match event {
-            Discontinuity::Exception => self.exception = true,
-            Discontinuity::Delivered { from } => {
-                let by_exception = std::mem::take(&mut self.exception);
-                let is_at = |operation: Operation| {
-                    operation.is_at(from, |site| self.tally.address_of(site))
-                };
-                // All elements are moved, and still it is this instruction that goes on: QEMU stops
-                // after each, and has only to look at the count.
-                if let Some(done) = self.just_done.take()
-                    && is_at(done.operation)
-                {
-                    self.interrupt(done);
-                    return;
-                }
-                let current = match self.current {
-                    Current::Nothing => return,
-                    Current::Presumed(operation, _) => operation,
-                    Current::InString(attempt) => attempt.operation,
-                };
-                if is_at(current) {
-                    self.left_for_handler(by_exception);
-                } else {
-                    self.leave_current();
-                }
-            }
+        let Discontinuity::Delivered { from } = event else {
+            self.exception = true;
+            return;
+        };
+        let by_exception = std::mem::take(&mut self.exception);
+        let operation = match self.current {
+            Current::Nothing => return,
+            Current::Presumed(operation, _) => operation,
+            Current::InString(left, _) => left.operation,
+        };
+        if is_same_place(from, self.address(operation)) {
+            self.left_for_handler(by_exception);
+        } else {
+            self.leave_current();
         }
     }
+}
+
+fn goes_on(left: &Left, operation: Operation, port: Port, count: u64) -> bool {
+    left.operation == operation && left.port == port && left.remaining == count
+}
+
+/// Whether two linear addresses are the same instruction's. Outside 64-bit code they have 32 bits, and
+/// QEMU does not always cut off what a segment's base carries beyond that.
+fn is_same_place(a: u64, b: u64) -> bool {
+    a as u32 == b as u32
 }
 
 fn cannot_fault(registers: &mut Registers<'_>) -> bool {

@@ -7,8 +7,9 @@
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
 use qemu_plugin_sys::{
-    GArray, GByteArray, qemu_plugin_cb_flags, qemu_plugin_id_t, qemu_plugin_insn,
-    qemu_plugin_mem_rw, qemu_plugin_meminfo_t, qemu_plugin_register, qemu_plugin_tb,
+    GArray, GByteArray, qemu_plugin_cb_flags, qemu_plugin_cond, qemu_plugin_id_t, qemu_plugin_insn,
+    qemu_plugin_mem_rw, qemu_plugin_mem_value, qemu_plugin_meminfo_t, qemu_plugin_register,
+    qemu_plugin_scoreboard, qemu_plugin_tb, qemu_plugin_u64,
 };
 
 use super::lookup::lookup;
@@ -88,6 +89,18 @@ pub(super) struct Api {
         qemu_plugin_mem_rw,
         *mut c_void,
     ),
+    pub register_tb_exec_cond_cb: extern "C" fn(
+        *mut qemu_plugin_tb,
+        InsnExecCallback,
+        qemu_plugin_cb_flags,
+        qemu_plugin_cond,
+        qemu_plugin_u64,
+        u64,
+        *mut c_void,
+    ),
+    pub mem_get_value: extern "C" fn(qemu_plugin_meminfo_t) -> qemu_plugin_mem_value,
+    pub scoreboard_new: extern "C" fn(usize) -> *mut qemu_plugin_scoreboard,
+    pub u64_set: extern "C" fn(qemu_plugin_u64, c_uint, u64),
     // GLib, which QEMU's API speaks and QEMU is linked to.
     pub byte_array_new: extern "C" fn() -> *mut GByteArray,
     pub byte_array_set_size: extern "C" fn(*mut GByteArray, c_uint) -> *mut GByteArray,
@@ -146,6 +159,13 @@ impl Api {
             insn_disas: function!(level, c"qemu_plugin_insn_disas"),
             register_insn_exec_cb: function!(level, c"qemu_plugin_register_vcpu_insn_exec_cb"),
             register_mem_cb: function!(level, c"qemu_plugin_register_vcpu_mem_cb"),
+            register_tb_exec_cond_cb: function!(
+                level,
+                c"qemu_plugin_register_vcpu_tb_exec_cond_cb"
+            ),
+            mem_get_value: function!(level, c"qemu_plugin_mem_get_value"),
+            scoreboard_new: function!(level, c"qemu_plugin_scoreboard_new"),
+            u64_set: function!(level, c"qemu_plugin_u64_set"),
             byte_array_new: function!(level, c"g_byte_array_new"),
             byte_array_set_size: function!(level, c"g_byte_array_set_size"),
             array_get_element_size: function!(level, c"g_array_get_element_size"),

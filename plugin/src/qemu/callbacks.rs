@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use once_cell::sync::OnceCell;
 use qemu_plugin_sys::{
-    qemu_plugin_cb_flags, qemu_plugin_id_t, qemu_plugin_insn, qemu_plugin_mem_rw,
-    qemu_plugin_meminfo_t, qemu_plugin_tb,
+    qemu_plugin_cb_flags, qemu_plugin_cond, qemu_plugin_id_t, qemu_plugin_insn, qemu_plugin_mem_rw,
+    qemu_plugin_mem_value_type, qemu_plugin_meminfo_t, qemu_plugin_tb, qemu_plugin_u64,
 };
 
 use super::api::{Api, Registration};
-use super::exports::Exports;
+use super::exports::{Ended, Exports, MachineEnd};
 use super::insn::Insn;
 use super::registers::{RegisterFile, Registers};
 use super::vcpus::{VcpuState, Vcpus};
-use super::version::ApiLevel;
-use super::{Discontinuity, Plugin, Token, VcpuIndex, Watch};
+use super::{Discontinuity, MemoryWatch, Next, Plugin, Token, VcpuIndex, Watch};
+use crate::say::say;
 
 /// What the callbacks work with.
 pub(super) struct Installed {
@@ -30,11 +30,81 @@ pub(super) struct Installed {
     pub plugin: Box<dyn Plugin>,
     /// Whether the guest has begun to run: a block has been translated.
     pub ran: AtomicBool,
+    /// Where the plugin follows blocks.
+    pub block_flag: Option<BlockFlag>,
 }
 
 /// Before API 7 QEMU gives its callbacks nothing to find their plugin by, so there is one global.
 /// It is set once, when the plugin is installed.
 pub(super) static INSTALLED: OnceCell<Installed> = OnceCell::new();
+
+/// A flag for each vCPU, which QEMU looks at where a block begins, in less than a cycle.
+pub(super) struct BlockFlag(qemu_plugin_u64);
+
+// SAFETY: the address of a scoreboard that lives for ever; QEMU's functions on it may be called from
+// any thread.
+unsafe impl Send for BlockFlag {}
+// SAFETY: as above.
+unsafe impl Sync for BlockFlag {}
+
+impl BlockFlag {
+    pub fn new(api: &Api) -> BlockFlag {
+        BlockFlag(qemu_plugin_u64 { score: (api.scoreboard_new)(size_of::<u64>()), offset: 0 })
+    }
+
+    fn watch(&self, api: &Api, tb: *mut qemu_plugin_tb) {
+        let flags = qemu_plugin_cb_flags::QEMU_PLUGIN_CB_R_REGS;
+        let differs = qemu_plugin_cond::QEMU_PLUGIN_COND_NE;
+        let none = std::ptr::null_mut();
+        (api.register_tb_exec_cond_cb)(tb, block_begins, flags, differs, self.0, 0, none);
+    }
+
+    /// Where vCPUs share a thread, `vcpu` may be the wrong one: all flags are set. What runs next on
+    /// the thread is, nearly always, the block that is meant.
+    fn set(&self, api: &Api, vcpus: &Vcpus, vcpu: VcpuIndex, value: bool) {
+        match vcpus.share_a_thread() {
+            false => (api.u64_set)(self.0, vcpu.0, value.into()),
+            true => (0..vcpus.begun()).for_each(|vcpu| (api.u64_set)(self.0, vcpu, value.into())),
+        }
+    }
+}
+
+/// One access of an instruction to guest memory.
+pub struct MemoryAccess<'a> {
+    source: MemorySource<'a>,
+}
+
+enum MemorySource<'a> {
+    Callback(&'a Api, qemu_plugin_meminfo_t),
+    #[cfg(test)]
+    Fixed(u32),
+}
+
+impl MemoryAccess<'_> {
+    /// An access with a value of its own, to try code above without QEMU.
+    #[cfg(test)]
+    pub fn fixed(value: u32) -> Self {
+        MemoryAccess { source: MemorySource::Fixed(value) }
+    }
+
+    /// What was read or written, zero-extended; of more than 4 bytes the low ones.
+    pub fn value(&self) -> u32 {
+        let (api, info) = match self.source {
+            MemorySource::Callback(api, info) => (api, info),
+            #[cfg(test)]
+            MemorySource::Fixed(value) => return value,
+        };
+        let value = (api.mem_get_value)(info);
+        // SAFETY: each variant is a plain number in the low bytes, of the size that `type_` names.
+        unsafe {
+            match value.type_ {
+                qemu_plugin_mem_value_type::QEMU_PLUGIN_MEM_VALUE_U8 => value.data.u8_.into(),
+                qemu_plugin_mem_value_type::QEMU_PLUGIN_MEM_VALUE_U16 => value.data.u16_.into(),
+                _ => value.data.u32_,
+            }
+        }
+    }
+}
 
 /// `enum qemu_plugin_discon_type` in `qemu-plugin.h`, API 6.
 const DISCON_INTERRUPT: c_uint = 1 << 0;
@@ -55,7 +125,7 @@ fn guarded(work: impl FnOnce(&'static Installed)) {
     let Some(installed) = INSTALLED.get() else { return };
     let result = catch_unwind(AssertUnwindSafe(|| work(installed)));
     if result.is_err() && !SAID.swap(true, Ordering::Relaxed) {
-        eprintln!("pvio: an error of pvio itself (above): the guest goes on, its counts are wrong");
+        say("an error of pvio itself (above): the guest goes on, its counts are wrong");
     }
 }
 
@@ -111,6 +181,9 @@ extern "C" fn tb_trans_by_userdata(tb: *mut qemu_plugin_tb, _userdata: *mut c_vo
 fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
     installed.ran.store(true, Ordering::Relaxed);
     let api = &installed.api;
+    if let Some(flag) = &installed.block_flag {
+        flag.watch(api, tb);
+    }
     for index in 0..(api.tb_n_insns)(tb) {
         let handle = (api.tb_get_insn)(tb, index);
         let insn = Insn::new(api, &installed.exports, handle);
@@ -123,19 +196,23 @@ fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
 fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
     use qemu_plugin_cb_flags::{QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_CB_R_REGS};
     let userdata = token_to_userdata(watch.token);
-    let flags = if watch.registers { QEMU_PLUGIN_CB_R_REGS } else { QEMU_PLUGIN_CB_NO_REGS };
-    (api.register_insn_exec_cb)(insn, insn_exec, flags, userdata);
-    if watch.memory {
-        let both = qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_RW;
-        (api.register_mem_cb)(insn, memory, QEMU_PLUGIN_CB_NO_REGS, both, userdata);
-    }
+    (api.register_insn_exec_cb)(insn, insn_exec, QEMU_PLUGIN_CB_R_REGS, userdata);
+    let accesses = match watch.memory {
+        None => return,
+        Some(MemoryWatch::Reads) => qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_R,
+        Some(MemoryWatch::Writes) => qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_W,
+    };
+    (api.register_mem_cb)(insn, memory, QEMU_PLUGIN_CB_NO_REGS, accesses, userdata);
 }
 
 extern "C" fn insn_exec(vcpu: c_uint, userdata: *mut c_void) {
     guarded(|installed| {
         let report = |state: &mut VcpuState| {
             let mut registers = Registers::new(&installed.api, &mut state.registers);
-            state.vcpu.about_to_run(userdata_to_token(userdata), &mut registers);
+            let next = state.vcpu.about_to_run(userdata_to_token(userdata), &mut registers);
+            if let (Next::Block, Some(flag)) = (next, &installed.block_flag) {
+                flag.set(&installed.api, &installed.vcpus, VcpuIndex(vcpu), true);
+            }
         };
         // SAFETY: QEMU calls this for `vcpu` on its thread, and nothing here calls back into it.
         unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };
@@ -144,13 +221,27 @@ extern "C" fn insn_exec(vcpu: c_uint, userdata: *mut c_void) {
 
 extern "C" fn memory(
     vcpu: c_uint,
-    _info: qemu_plugin_meminfo_t,
+    info: qemu_plugin_meminfo_t,
     _vaddr: u64,
     userdata: *mut c_void,
 ) {
     guarded(|installed| {
         let report = |state: &mut VcpuState| {
-            state.vcpu.memory_accessed(userdata_to_token(userdata));
+            let access = MemoryAccess { source: MemorySource::Callback(&installed.api, info) };
+            state.vcpu.memory_accessed(userdata_to_token(userdata), &access);
+        };
+        // SAFETY: as in `insn_exec`.
+        unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };
+    });
+}
+
+extern "C" fn block_begins(vcpu: c_uint, _userdata: *mut c_void) {
+    guarded(|installed| {
+        let Some(flag) = &installed.block_flag else { return };
+        flag.set(&installed.api, &installed.vcpus, VcpuIndex(vcpu), false);
+        let report = |state: &mut VcpuState| {
+            let mut registers = Registers::new(&installed.api, &mut state.registers);
+            state.vcpu.block_begins(&mut registers);
         };
         // SAFETY: as in `insn_exec`.
         unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };
@@ -199,14 +290,8 @@ fn machine_ended(installed: &Installed) {
     let how = installed.exports.ended();
     // QEMU also comes here when it gives up before the guest runs (and would in the parent of
     // `-daemonize`, if it forked after it has loaded plugins): there was no machine to end.
-    let ran = installed.ran.load(Ordering::Relaxed)
-        || !matches!(how, super::Ended::Exit | super::Ended::Unknown);
+    let ran = installed.ran.load(Ordering::Relaxed) || !matches!(how, Ended::Exit | Ended::Unknown);
     if ran {
-        installed.plugin.machine_ended(how);
+        installed.plugin.machine_ended(&MachineEnd::new(how, &installed.exports));
     }
-}
-
-/// Whether exceptions are reported at this API level.
-pub(super) fn reports_exceptions(level: ApiLevel) -> bool {
-    level >= ApiLevel::DISCONTINUITIES
 }

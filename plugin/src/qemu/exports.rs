@@ -66,12 +66,44 @@ extern "C" fn shutdown_announced(_notifier: *mut Notifier, cause: *mut c_void) {
 type DumpState = extern "C" fn(*mut c_void, *mut libc::FILE, c_int);
 type EnumLookup = extern "C" fn(*const c_void, c_int) -> *const c_char;
 
+/// Whether QEMU runs with `-icount`; not, where it does not export what would tell.
+pub(super) fn icount_is_on() -> bool {
+    // SAFETY: `ICountMode use_icount` (before: `int`) in QEMU's `system/cpu-timers.h`, set when the
+    // command line is read.
+    lookup_export(c"use_icount").is_some_and(|mode| unsafe { *mode.cast::<c_int>() } != 0)
+}
+
+/// The end of a machine, of which some things can still be asked.
+pub struct MachineEnd<'a> {
+    /// How it ended.
+    pub how: Ended,
+    exports: &'a Exports,
+}
+
+impl MachineEnd<'_> {
+    pub(super) fn new(how: Ended, exports: &Exports) -> MachineEnd<'_> {
+        MachineEnd { how, exports }
+    }
+
+    /// Whether anything is at a port, QEMU's or the plugin's, as the machine stands now; `None` where
+    /// QEMU does not tell.
+    pub fn port_is_served(&self, port: u16) -> Option<bool> {
+        let (system_io, is_present) = self.exports.port_presence?;
+        Some(is_present(system_io(), u64::from(port)))
+    }
+}
+
+type SystemIo = extern "C" fn() -> *mut c_void;
+type IsPresent = extern "C" fn(*mut c_void, u64) -> bool;
+
 /// What this QEMU exports of what pvio can use.
 pub(super) struct Exports {
     /// `cpu_dump_state`.
     dump_state: Option<DumpState>,
     /// `qapi_enum_lookup` and the table `ShutdownCause_lookup`, where shutdowns are announced.
     cause_names: Option<(EnumLookup, usize)>,
+    /// `get_system_io` and `memory_region_present`.
+    port_presence: Option<(SystemIo, IsPresent)>,
 }
 
 impl Exports {
@@ -84,7 +116,17 @@ impl Exports {
         // `include/hw/core/cpu.h`, since 2012.
         let dump_state = dump_state
             .map(|address| unsafe { std::mem::transmute::<*mut c_void, DumpState>(address) });
-        Exports { dump_state, cause_names: announce_shutdowns() }
+        let functions =
+            lookup_export(c"get_system_io").zip(lookup_export(c"memory_region_present"));
+        // SAFETY: `MemoryRegion *get_system_io(void)` and
+        // `bool memory_region_present(MemoryRegion *, hwaddr)`, in QEMU's `system/memory.h`.
+        let port_presence = functions.map(|(system_io, is_present)| unsafe {
+            (
+                std::mem::transmute::<*mut c_void, SystemIo>(system_io),
+                std::mem::transmute::<*mut c_void, IsPresent>(is_present),
+            )
+        });
+        Exports { dump_state, cause_names: announce_shutdowns(), port_presence }
     }
 
     /// The registers of the vCPU that this thread runs, as `info registers` prints them.

@@ -10,10 +10,11 @@ use qemu_plugin_sys::{qemu_info_t, qemu_plugin_id_t};
 
 use super::Plugin;
 use super::api::{Api, MissingFunction};
-use super::callbacks::{self, INSTALLED, Installed};
-use super::exports::Exports;
+use super::callbacks::{self, BlockFlag, INSTALLED, Installed};
+use super::exports::{self, Exports};
 use super::vcpus::Vcpus;
 use super::version::{ApiLevel, QemuVersion};
+use crate::say::say;
 
 /// The QEMU that loads the plugin.
 #[derive(Clone, Debug)]
@@ -26,12 +27,14 @@ pub struct HostInfo {
     pub target: String,
     /// How many vCPUs the machine may ever have.
     pub max_vcpus: usize,
+    /// Whether it counts instructions (`-icount`), as far as it tells.
+    pub icount: bool,
 }
 
 impl HostInfo {
     /// Whether [`super::Vcpu::discontinuity`] is called.
     pub fn reports_exceptions(&self) -> bool {
-        callbacks::reports_exceptions(self.api)
+        self.api >= ApiLevel::DISCONTINUITIES
     }
 }
 
@@ -82,27 +85,29 @@ pub unsafe fn install<E: Display>(
         let api = Api::load(host.api).map_err(|error| error.to_string())?;
         if host.api > ApiLevel::NEWEST {
             let newest = ApiLevel::NEWEST;
-            eprintln!(
-                "pvio: warning: this QEMU's plugin API is version {}, newer than any that pvio was \
-                 tried with ({newest})",
+            say(format_args!(
+                "warning: this QEMU's plugin API is version {}, newer than any that pvio was tried \
+                 with ({newest})",
                 host.api
-            );
+            ));
         }
         let plugin = build(&host, arguments).map_err(|error| error.to_string())?;
         callbacks::register(id, &api);
+        let block_flag = plugin.follows_blocks().then(|| BlockFlag::new(&api));
         let installed = Installed {
             api,
             exports: Exports::load(),
             vcpus: Vcpus::new(host.max_vcpus),
             plugin,
             ran: AtomicBool::new(false),
+            block_flag,
         };
         INSTALLED.set(installed).map_err(|_| "it is loaded already; load it once".to_string())
     });
     match catch_unwind(attempt) {
         Ok(Ok(())) => 0,
         Ok(Err(why)) => {
-            eprintln!("pvio: {why}");
+            say(why);
             -1
         }
         // The panic has said what happened.
@@ -130,6 +135,7 @@ fn examine(info: &qemu_info_t) -> Result<HostInfo, Unsuitable> {
         version: QemuVersion::of_this_process(),
         target,
         max_vcpus: usize::try_from(max_vcpus).unwrap_or(0),
+        icount: exports::icount_is_on(),
     })
 }
 

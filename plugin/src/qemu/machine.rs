@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use super::lookup::lookup_export;
 use super::version::QemuVersion;
+use crate::say::say;
 
 /// The first QEMU that this file was made for.
 const FIRST: QemuVersion = QemuVersion { major: 9, minor: 2, micro: 0 };
@@ -134,11 +135,11 @@ impl Region {
             Ok(result) => result,
             Err(_) => {
                 if !self.broken.swap(true, Ordering::Relaxed) {
-                    eprintln!(
-                        "pvio: the device {} panicked (above): from now on it reads as all ones, \
-                         and writes are lost",
+                    say(format_args!(
+                        "the device {} panicked (above): from now on it reads as all ones, and \
+                         writes are lost",
                         self.name
-                    );
+                    ));
                 }
                 nothing
             }
@@ -336,7 +337,7 @@ impl Machine {
             // SAFETY: the leaked closure that was registered with this function.
             let reset = unsafe { &*opaque.cast::<Reset>() };
             if catch_unwind(AssertUnwindSafe(reset)).is_err() {
-                eprintln!("pvio: a device panicked when the machine was reset (above)");
+                say("a device panicked when the machine was reset (above)");
             }
         }
         let reset: Reset = Box::new(reset);

@@ -6,6 +6,7 @@
 
 mod api;
 mod callbacks;
+pub mod entry;
 mod exports;
 mod insn;
 mod install;
@@ -15,7 +16,8 @@ mod registers;
 mod vcpus;
 mod version;
 
-pub use exports::Ended;
+pub use callbacks::MemoryAccess;
+pub use exports::{Ended, MachineEnd};
 pub use insn::{Insn, MAX_INSN_BYTES};
 pub use install::{HostInfo, install};
 pub use machine::{IsaIrq, Locking, Machine, MachineError, PortHandler};
@@ -35,17 +37,27 @@ pub trait Plugin: Send + Sync {
     /// QEMU translates an instruction; what comes back says whether to watch it, and how.
     fn translate(&self, insn: &Insn<'_>) -> Option<Watch>;
 
+    /// Whether a [`Vcpu`] may ask for [`Vcpu::block_begins`]. Asked once, when the plugin is loaded.
+    fn follows_blocks(&self) -> bool {
+        false
+    }
+
     /// The machine has ended. The process is about to exit; nothing is reported after this.
-    fn machine_ended(&self, how: Ended);
+    fn machine_ended(&self, end: &MachineEnd<'_>);
 }
 
 /// What happens on one vCPU, in order. QEMU runs a vCPU on one thread at a time.
 pub trait Vcpu: Send {
-    /// A watched instruction is about to run (again, if it was interrupted).
-    fn about_to_run(&mut self, token: Token, registers: &mut Registers<'_>);
+    /// A watched instruction is about to run (again, if it was interrupted). What comes back says
+    /// whether [`Vcpu::block_begins`] is to be called next.
+    fn about_to_run(&mut self, token: Token, registers: &mut Registers<'_>) -> Next;
 
     /// A watched instruction has read or written guest memory once.
-    fn memory_accessed(&mut self, token: Token);
+    fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>);
+
+    /// What was asked for: the block after a watched instruction (of the program, or of a handler)
+    /// begins.
+    fn block_begins(&mut self, _registers: &mut Registers<'_>) {}
 
     /// The vCPU has left its path for an exception or interrupt handler.
     fn discontinuity(&mut self, event: Discontinuity);
@@ -60,15 +72,32 @@ pub struct VcpuIndex(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token(pub u64);
 
+/// What a [`Vcpu`] wants to be told next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The next watched instruction, whenever it comes.
+    Watched,
+    /// First the begin of the next block, when the instruction has left its result.
+    Block,
+}
+
 /// How an instruction is to be watched.
 #[derive(Clone, Copy, Debug)]
 pub struct Watch {
     /// Handed back with each report.
     pub token: Token,
-    /// Whether [`Vcpu::about_to_run`] will read registers (QEMU has to store them first).
-    pub registers: bool,
-    /// Whether to report each access to guest memory.
-    pub memory: bool,
+    /// Which accesses to guest memory to report, if any.
+    pub memory: Option<MemoryWatch>,
+}
+
+/// Which of an instruction's accesses to guest memory to report. (To those of the instruction itself
+/// QEMU adds what it reads from the guest's tables on the way, such as the TSS.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryWatch {
+    /// Those that read.
+    Reads,
+    /// Those that write.
+    Writes,
 }
 
 /// The vCPU went on elsewhere than the program said.

@@ -9,6 +9,8 @@ use super::api::{Api, ReadRegister};
 /// A register that pvio reads. On an i386 target the `R` ones are the 32-bit registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Register {
+    /// RAX or EAX.
+    Rax,
     /// RCX or ECX.
     Rcx,
     /// RDX or EDX.
@@ -22,12 +24,19 @@ pub enum Register {
 }
 
 impl Register {
-    const ALL: [Register; 5] =
-        [Register::Rcx, Register::Rdx, Register::Rflags, Register::Cs, Register::Cr0];
+    const ALL: [Register; 6] = [
+        Register::Rax,
+        Register::Rcx,
+        Register::Rdx,
+        Register::Rflags,
+        Register::Cs,
+        Register::Cr0,
+    ];
 
     /// QEMU's names, on x86-64 and on i386.
     fn names(self) -> [&'static CStr; 2] {
         match self {
+            Register::Rax => [c"rax", c"eax"],
             Register::Rcx => [c"rcx", c"ecx"],
             Register::Rdx => [c"rdx", c"edx"],
             Register::Rflags => [c"rflags", c"eflags"],

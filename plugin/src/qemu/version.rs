@@ -95,11 +95,10 @@ fn level(
     if exports(c"qemu_plugin_set_pc") {
         // 11.0 and 11.1 export the same functions with different signatures. Where the version
         // cannot be asked, the newer is the better guess; QEMU refuses a wrong one.
-        let eleven_one = QemuVersion { major: 11, minor: 1, micro: 0 };
         // Release candidates of 11.1 call themselves 11.0.9x.
         let candidate = QemuVersion { major: 11, minor: 0, micro: 90 };
         match version() {
-            Some(version) if version < candidate.min(eleven_one) => ApiLevel(6),
+            Some(version) if version < candidate => ApiLevel(6),
             _ => ApiLevel(7),
         }
     } else if exports(c"qemu_plugin_write_register") {

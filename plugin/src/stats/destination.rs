@@ -62,8 +62,7 @@ impl Destination {
         let open_error = |source| DestinationError::Open { path: path.to_owned(), source };
         match fs::metadata(path) {
             Ok(there) if there.is_dir() => Err(DestinationError::IsDirectory(path.to_owned())),
-            // (`/dev/stdout` may be a regular file, whose other contents must stay.)
-            Ok(there) if !there.is_file() || path.starts_with("/dev") => {
+            Ok(there) if !there.is_file() || is_descriptor(path) => {
                 let file = OpenOptions::new().append(true).open(path).map_err(open_error)?;
                 Ok(Destination::Stream { path: path.to_owned(), file })
             }
@@ -72,8 +71,20 @@ impl Destination {
                 Destination::in_writable_directory(fs::canonicalize(path).map_err(open_error)?)
             }
             Err(_) => {
-                Destination::in_writable_directory(std::path::absolute(path).map_err(open_error)?)
+                let target = match fs::read_link(path) {
+                    Ok(target) => directory_of(path).join(target),
+                    Err(_) => path.to_owned(),
+                };
+                Destination::in_writable_directory(std::path::absolute(target).map_err(open_error)?)
             }
+        }
+    }
+
+    /// Whether both are the same file.
+    pub fn is_same(&self, other: &Destination) -> bool {
+        match (self, other) {
+            (Destination::File { path: a }, Destination::File { path: b }) => a == b,
+            _ => false,
         }
     }
 
@@ -98,6 +109,14 @@ impl Destination {
     }
 }
 
+/// Whether a path means an open file of this process, which may be a regular file whose other
+/// contents must stay: `/dev/stdout`, `/dev/fd/3`.
+fn is_descriptor(path: &Path) -> bool {
+    ["/dev/stdout", "/dev/stderr"].contains(&&*path.to_string_lossy())
+        || path.starts_with("/dev/fd")
+        || path.starts_with("/proc")
+}
+
 fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut file = temporary_in(directory_of(path))?;
     file.write_all(contents)?;
@@ -112,10 +131,12 @@ fn temporary_in(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
         .prefix(".pvio-")
         .permissions(fs::Permissions::from_mode(0o666))
         .tempfile_in(directory)
+        // The error's own text names a file that the user has never heard of.
+        .map_err(|error| error.kind().into())
 }
 
 fn directory_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("/"))
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
@@ -142,6 +163,16 @@ mod tests {
         Destination::open(&link).unwrap().write(b"new").unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read(&target).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_link_to_a_file_that_is_not_there_yet_stays_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("target", &link).unwrap();
+        Destination::open(&link).unwrap().write(b"new").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(directory.path().join("target")).unwrap(), b"new");
     }
 
     #[test]

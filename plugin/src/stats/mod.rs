@@ -16,7 +16,8 @@ pub use destination::{Destination, DestinationError};
 pub use port_names::port_name;
 pub use sites::{MAX_SITES, SiteId, SiteKey, Sites};
 pub use snapshot::{
-    Counts, FormRow, HypercallRow, PortRow, QemuRow, SCHEMA, SiteRow, Snapshot, VcpuRow, WindowRow,
+    Counts, FormRow, HypercallRow, PortRow, QemuRow, SCHEMA, SiteRow, Snapshot, Surroundings,
+    VcpuRow, WindowRow,
 };
 pub use tables::render;
 

@@ -101,6 +101,8 @@ pub struct PortRow {
     pub dir: Direction,
     /// Bytes in an access.
     pub size: Width,
+    /// Whether anything was at the port when the machine ended; `null` where QEMU does not tell.
+    pub served: Option<bool>,
     /// Accesses that a device of pvio's served.
     pub device: u64,
     /// Accesses that QEMU served.
@@ -171,12 +173,30 @@ pub struct WindowRow {
 }
 
 /// What the vCPU rows cannot show, and why.
-const SHARED_THREAD: &str = "QEMU ran several vCPUs on one thread (thread=single), \
+const SHARED_THREAD: &str = "QEMU ran several vCPUs on one thread (thread=single or icount), \
                              where its plugin callbacks name the wrong one";
+
+/// Why nothing at all was counted.
+const NO_VCPU: &str = "QEMU ran no vCPU under TCG, the only accelerator that calls plugins";
+
+/// What a snapshot is told of the machine, beside the counters.
+pub struct Surroundings<'a> {
+    /// The QEMU that ran.
+    pub host: &'a HostInfo,
+    /// How the machine ended.
+    pub ended: Ended,
+    /// Names for sites.
+    pub symbols: &'a Symbols,
+    /// Whether a device of pvio's is at a port.
+    pub is_own: &'a dyn Fn(Port) -> bool,
+    /// Whether anything is at a port; `None` where QEMU does not tell.
+    pub is_served: &'a dyn Fn(Port) -> Option<bool>,
+}
 
 impl Statistics {
     /// Everything as it stands now.
-    pub fn snapshot(&self, host: &HostInfo, ended: Ended, symbols: &Symbols) -> Snapshot {
+    pub fn snapshot(&self, surroundings: &Surroundings<'_>) -> Snapshot {
+        let Surroundings { host, ended, symbols, .. } = *surroundings;
         let tallies = self.lock();
         let all: Vec<&Tally> = tallies.iter().map(|(_, tally)| &**tally).collect();
         let mixed = self.vcpus_mixed.load(Ordering::Relaxed);
@@ -195,9 +215,13 @@ impl Statistics {
             },
             ended: ended_name(ended).into(),
             vcpus,
-            vcpus_omitted: mixed.then_some(SHARED_THREAD.into()),
+            vcpus_omitted: match (mixed, tallies.is_empty()) {
+                (true, _) => Some(SHARED_THREAD.into()),
+                (false, true) => Some(NO_VCPU.into()),
+                (false, false) => None,
+            },
             forms: PortForm::ALL.map(|form| form_row(form, &all, host.reports_exceptions())).into(),
-            ports: (0..PORT_ROWS).filter_map(|row| port_row(row, &all)).collect(),
+            ports: (0..PORT_ROWS).filter_map(|row| port_row(row, &all, surroundings)).collect(),
             sites: self.site_rows(&all, symbols),
             sites_dropped: self.sites.dropped(),
             sites_dropped_counts: counts_of_site(None, &all),
@@ -274,18 +298,23 @@ fn form_row(form: PortForm, tallies: &[&Tally], faults_known: bool) -> FormRow {
     }
 }
 
-fn port_row(row: usize, tallies: &[&Tally]) -> Option<PortRow> {
-    let qemu = sum(tallies, |tally| tally.port(row, PortColumn::Accesses));
+fn port_row(row: usize, tallies: &[&Tally], surroundings: &Surroundings<'_>) -> Option<PortRow> {
+    let accesses = sum(tallies, |tally| tally.port(row, PortColumn::Accesses));
     let unverified = sum(tallies, |tally| tally.port(row, PortColumn::Unverified));
+    if accesses + unverified == 0 {
+        return None;
+    }
     let (port, dir, size) = port_of_row(row);
-    let name = port_name(port).map(Cow::Borrowed);
-    (qemu + unverified > 0).then_some(PortRow {
+    // Devices stay where they are for as long as the machine runs.
+    let is_own = (surroundings.is_own)(port);
+    Some(PortRow {
         port,
-        name,
+        name: port_name(port).map(Cow::Borrowed),
         dir,
         size,
-        device: 0,
-        qemu,
+        served: (surroundings.is_served)(port),
+        device: if is_own { accesses } else { 0 },
+        qemu: if is_own { 0 } else { accesses },
         hypercall: 0,
         unverified,
     })

@@ -24,15 +24,21 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
     };
     heading(&mut text, &title(snapshot));
     let _ = writeln!(text, "{}", overview(snapshot));
-    heading(&mut text, "\nThe 24 forms");
+    text.push('\n');
+    heading(&mut text, "The 24 forms");
     text.push_str(&forms(snapshot));
     if !snapshot.ports.is_empty() {
-        let title = busiest("ports", snapshot.ports.len());
+        let title = busiest("ports, by direction and size", snapshot.ports.len());
+        text.push('\n');
         heading(&mut text, &title);
         text.push_str(&ports(snapshot));
+        if let Some(unserved) = unserved(snapshot) {
+            let _ = writeln!(text, "{unserved}");
+        }
     }
     if !snapshot.sites.is_empty() {
         let title = busiest("sites", snapshot.sites.len());
+        text.push('\n');
         heading(&mut text, &title);
         text.push_str(&sites(snapshot));
     }
@@ -45,7 +51,8 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
         );
     }
     if snapshot.vcpus.len() > 1 {
-        heading(&mut text, "\nvCPUs");
+        text.push('\n');
+        heading(&mut text, "vCPUs");
         text.push_str(&vcpus(snapshot));
     }
     if let Some(why) = &snapshot.vcpus_omitted {
@@ -116,7 +123,7 @@ fn total_of(rows: &[FormRow]) -> Total {
 fn forms(snapshot: &Snapshot) -> String {
     let total = total_of(&snapshot.forms);
     // The last column is what this QEMU can tell: faults, or what it leaves open.
-    let last = if total.faults.is_some() { "faults" } else { "unverified" };
+    let last = if total.faults.is_some() { ">faults" } else { ">unverified" };
     let mut table =
         Lines::new(&["<form", ">attempts", ">executions", ">accesses", ">%", ">bytes", last]);
     for row in &snapshot.forms {
@@ -144,7 +151,9 @@ fn forms(snapshot: &Snapshot) -> String {
 
 fn ports(snapshot: &Snapshot) -> String {
     let total: u64 = snapshot.ports.iter().map(port_accesses).sum();
-    let mut table = Lines::new(&["<port", "<dir", ">size", ">accesses", ">%", "<name"]);
+    let open = snapshot.ports.iter().any(|row| row.unverified > 0);
+    let unverified = if open { ">unverified" } else { "" };
+    let mut table = Lines::new(&["<port", "<dir", ">size", ">accesses", ">%", unverified, "<name"]);
     for row in most(&snapshot.ports, port_accesses) {
         table.row([
             row.port.to_string(),
@@ -152,18 +161,33 @@ fn ports(snapshot: &Snapshot) -> String {
             row.size.bytes().to_string(),
             number(port_accesses(row)),
             percent(port_accesses(row), total),
+            number(row.unverified),
             row.name.as_deref().unwrap_or("-").to_string(),
         ]);
     }
     table.render()
 }
 
+/// The ports that were used and that nobody serves.
+fn unserved(snapshot: &Snapshot) -> Option<String> {
+    let mut ports: Vec<_> =
+        snapshot.ports.iter().filter(|row| row.served == Some(false)).map(|row| row.port).collect();
+    ports.dedup();
+    let shown: Vec<String> = ports.iter().take(BUSIEST).map(ToString::to_string).collect();
+    let more = match ports.len().saturating_sub(BUSIEST) {
+        0 => String::new(),
+        more => format!(" and {} more", number(more as u64)),
+    };
+    (!ports.is_empty()).then(|| format!("  nothing is at {}{more}", shown.join(", ")))
+}
+
 fn port_accesses(row: &PortRow) -> u64 {
-    row.device + row.qemu + row.hypercall + row.unverified
+    row.device + row.qemu + row.hypercall
 }
 
 fn sites(snapshot: &Snapshot) -> String {
-    let accesses = |row: &SiteRow| row.counts.accesses + row.counts.unverified;
+    let open = snapshot.sites.iter().any(|row| row.counts.unverified > 0);
+    let accesses = |row: &SiteRow| row.counts.accesses;
     let total: u64 = snapshot.sites.iter().map(accesses).sum();
     let mut table = Lines::new(&[
         "<address",
@@ -172,6 +196,7 @@ fn sites(snapshot: &Snapshot) -> String {
         ">executions",
         ">accesses",
         ">%",
+        if open { ">unverified" } else { "" },
         "<symbol",
     ]);
     for row in most(&snapshot.sites, accesses) {
@@ -182,6 +207,7 @@ fn sites(snapshot: &Snapshot) -> String {
             number(row.counts.executions),
             number(accesses(row)),
             percent(accesses(row), total),
+            number(row.counts.unverified),
             row.symbol.as_deref().unwrap_or("-").to_string(),
         ]);
     }
@@ -204,8 +230,8 @@ fn vcpus(snapshot: &Snapshot) -> String {
 
 fn busiest(what: &str, count: usize) -> String {
     match count > BUSIEST {
-        true => format!("\nThe {BUSIEST} busiest of {} {what}", number(count as u64)),
-        false => format!("\nThe {what}, busiest first"),
+        true => format!("The {BUSIEST} busiest of {} {what}", number(count as u64)),
+        false => format!("All {what}"),
     }
 }
 
@@ -227,30 +253,41 @@ fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// A table without borders; `<` and `>` before a column's name align it.
+/// A table without borders; `<` and `>` before a column's name align it, and one without a name is
+/// left out.
 struct Lines {
     builder: Builder,
-    left: Vec<bool>,
+    columns: Vec<&'static str>,
 }
 
 impl Lines {
-    fn new(columns: &[&str]) -> Lines {
-        let mut builder = Builder::default();
-        builder.push_record(columns.iter().map(|column| column.trim_start_matches(['<', '>'])));
-        Lines { builder, left: columns.iter().map(|column| column.starts_with('<')).collect() }
+    fn new(columns: &[&'static str]) -> Lines {
+        let mut lines = Lines { builder: Builder::default(), columns: columns.to_vec() };
+        let names = columns.iter().map(|column| column.trim_start_matches(['<', '>']).to_owned());
+        lines.push(names);
+        lines
     }
 
     fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.builder.push_record(cells);
+        self.push(cells.into_iter());
+    }
+
+    fn push(&mut self, cells: impl Iterator<Item = String>) {
+        let shown = cells.zip(&self.columns).filter(|(_, column)| !column.is_empty());
+        self.builder.push_record(shown.map(|(cell, _)| cell));
     }
 
     fn render(self) -> String {
         let mut table = self.builder.build();
         table.with(Style::empty());
-        for (column, left) in self.left.iter().enumerate() {
-            let alignment = if *left { Alignment::left() } else { Alignment::right() };
-            table.modify(Columns::one(column), alignment);
-            table.modify(Columns::one(column), Padding::new(2, 0, 0, 0));
+        let shown = self.columns.iter().filter(|column| !column.is_empty());
+        for (place, column) in shown.enumerate() {
+            let left = column.starts_with('<');
+            table.modify(
+                Columns::one(place),
+                if left { Alignment::left() } else { Alignment::right() },
+            );
+            table.modify(Columns::one(place), Padding::new(2, 0, 0, 0));
         }
         let mut text = String::new();
         for line in table.to_string().lines() {
@@ -297,6 +334,7 @@ mod tests {
                 name: Some("COM1".into()),
                 dir: Direction::Out,
                 size: Width::Byte,
+                served: Some(true),
                 device: 0,
                 qemu: 70_000,
                 hypercall: 0,

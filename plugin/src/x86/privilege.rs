@@ -1,6 +1,10 @@
 //! Whether a port instruction can fault for want of privilege (SDM vol. 1, 19.5).
 
-/// EFLAGS.RF: set while a `rep` goes on after an interruption (SDM vol. 3, 19.3.1.1).
+/// EFLAGS.TF: a debug trap follows each instruction, and each element of a `rep`.
+pub const RFLAGS_TF: u64 = 1 << 8;
+
+/// EFLAGS.RF: set in what a fault handler returns to, and while a `rep` goes on (SDM vol. 3,
+/// 19.3.1.1). QEMU also sets it in what most interrupt handlers return to.
 pub const RFLAGS_RF: u64 = 1 << 16;
 
 const RFLAGS_VM: u64 = 1 << 17;

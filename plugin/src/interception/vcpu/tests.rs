@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::qemu::{Ended, HostInfo, Vcpu, VcpuIndex};
-use crate::stats::{FormRow, SiteKey, Snapshot, Statistics};
+use crate::stats::{FormRow, SiteKey, Snapshot, Statistics, Surroundings};
 use crate::x86::{Mode, PortForm, decode};
 
 /// A vCPU with registers, and the instructions that it runs.
@@ -23,7 +23,7 @@ const PC: u64 = 0x10_0000;
 impl Guest {
     fn new(rules: Rules) -> Guest {
         let statistics = Statistics::default();
-        let counter = VcpuCounter::new(rules, statistics.tally(VcpuIndex(0)));
+        let counter = VcpuCounter::new(rules, statistics.tally(VcpuIndex(0)), Arc::default(), None);
         let exceptions_reported = rules.exceptions_reported;
         Guest {
             statistics,
@@ -38,17 +38,17 @@ impl Guest {
 
     /// On QEMU 11, which reports exceptions.
     fn on_api_7() -> Guest {
-        Guest::new(Rules { exceptions_reported: true, rf_marks_reentry: true })
+        Guest::new(Rules { exceptions_reported: true, steps_reps: false })
     }
 
     /// On QEMU 10.0, which does not.
     fn on_api_4() -> Guest {
-        Guest::new(Rules { exceptions_reported: false, rf_marks_reentry: true })
+        Guest::new(Rules { exceptions_reported: false, steps_reps: false })
     }
 
-    /// On QEMU 9.2, which also does not set RF when it starts a `rep` over.
+    /// On QEMU 9.2, which also leaves every `rep` after each element, and does not set RF.
     fn on_9_2() -> Guest {
-        Guest::new(Rules { exceptions_reported: false, rf_marks_reentry: false })
+        Guest::new(Rules { exceptions_reported: false, steps_reps: true })
     }
 
     fn operation(&self, code: &[u8], pc: u64) -> Token {
@@ -65,6 +65,7 @@ impl Guest {
         self.counter.about_to_run(
             token,
             &mut Registers::fixed(&|register| match register {
+                Register::Rax => 0,
                 Register::Rcx => rcx,
                 Register::Rdx => rdx,
                 Register::Rflags => rflags,
@@ -81,10 +82,23 @@ impl Guest {
             Direction::In => 2,
             Direction::Out => 1,
         };
+        if stores == 1 && self.cs == RING_3 && self.rflags & (3 << 12) == 0 {
+            self.permission_check(token);
+        }
         for _ in 0..count * stores {
-            self.counter.memory_accessed(token);
+            self.counter.memory_accessed(token, &MemoryAccess::fixed(0));
         }
         self.rcx = self.rcx.wrapping_sub(count);
+    }
+
+    /// QEMU looks the port up in the TSS, in the name of the instruction. Of `ins`, only writes are
+    /// watched.
+    fn permission_check(&mut self, token: Token) {
+        if Operation::from_token(token).form().direction() == Direction::Out {
+            for _ in 0..2 {
+                self.counter.memory_accessed(token, &MemoryAccess::fixed(0));
+            }
+        }
     }
 
     fn exception_at(&mut self, pc: u64) {
@@ -102,8 +116,15 @@ impl Guest {
             version: None,
             target: "x86_64".into(),
             max_vcpus: 1,
+            icount: false,
         };
-        self.statistics.snapshot(&host, Ended::Quit, &Default::default())
+        self.statistics.snapshot(&Surroundings {
+            host: &host,
+            ended: Ended::Quit,
+            symbols: &Default::default(),
+            is_own: &|_| false,
+            is_served: &|_| None,
+        })
     }
 
     /// Attempts, executions, accesses, faults, unverified of one form. Whatever happened, the
@@ -231,17 +252,67 @@ fn a_rep_goes_on_after_an_interrupt_whose_handler_does_io() {
     }
 }
 
+/// Moves three elements, one in each report, and the look at the count.
+fn step_through_a_rep(guest: &mut Guest, between: impl Fn(&mut Guest)) {
+    guest.rcx = 3;
+    for _ in 0..3 {
+        let token = guest.start(REP_OUTSB, PC);
+        guest.elements(token, 1);
+        between(guest);
+    }
+    guest.start(REP_OUTSB, PC);
+}
+
 #[test]
 fn stepping_through_a_rep_ends_with_a_look_at_the_count() {
-    for mut guest in [Guest::on_api_7(), Guest::on_api_4(), Guest::on_9_2()] {
-        guest.rcx = 3;
-        for _ in 0..3 {
-            let token = guest.start(REP_OUTSB, PC);
-            guest.elements(token, 1);
-            guest.rflags |= if guest.counter.rules.rf_marks_reentry { RFLAGS_RF } else { 0 };
-        }
-        guest.start(REP_OUTSB, PC);
+    for mut guest in [Guest::on_api_7(), Guest::on_api_4()] {
+        guest.rflags |= RFLAGS_TF;
+        // The handler of the trap does I/O, and returns by a 16-bit IRET, which drops RF.
+        step_through_a_rep(&mut guest, |guest| {
+            if guest.exceptions_reported {
+                guest.exception_at(PC);
+            }
+            guest.start(OUT, PC + 0x100);
+        });
         assert_eq!(guest.row(PortForm::RepOutsb), [1, 1, 3, 0, 0]);
+        assert_eq!(guest.row(PortForm::OutDxAl)[..3], [3, 3, 3]);
+    }
+}
+
+#[test]
+fn under_icount_every_rep_ends_with_a_look_at_the_count() {
+    for exceptions_reported in [true, false] {
+        let mut guest = Guest::new(Rules { exceptions_reported, steps_reps: true });
+        for _ in 0..2 {
+            step_through_a_rep(&mut guest, |_| ());
+        }
+        guest.rcx = 0;
+        guest.start(REP_OUTSB, PC);
+        assert_eq!(guest.row(PortForm::RepOutsb)[..3], [3, 3, 6]);
+    }
+}
+
+#[test]
+fn one_element_right_after_sti_ends_with_a_look_at_the_count() {
+    let mut guest = Guest::on_api_7();
+    guest.rcx = 1;
+    let token = guest.start(REP_OUTSB, PC);
+    guest.elements(token, 1);
+    guest.rflags |= RFLAGS_RF;
+    guest.start(REP_OUTSB, PC);
+    assert_eq!(guest.row(PortForm::RepOutsb), [1, 1, 1, 0, 0]);
+}
+
+/// A hardware interrupt just before the instruction sets RF too.
+#[test]
+fn count_zero_with_rf_set_is_an_execution() {
+    for mut guest in [Guest::on_api_7(), Guest::on_api_4()] {
+        guest.rflags |= RFLAGS_RF;
+        for _ in 0..2 {
+            guest.interrupt_at(PC);
+            guest.start(REP_INSB, PC);
+        }
+        assert_eq!(guest.row(PortForm::RepInsb)[..3], [2, 2, 0]);
     }
 }
 
@@ -267,7 +338,7 @@ fn a_page_fault_that_is_not_mended_is_a_fault_and_its_accesses_count() {
     let token = guest.start(REP_INSB, PC);
     guest.elements(token, 4);
     // The dummy store of the fifth element has gone through, the element has not.
-    guest.counter.memory_accessed(token);
+    guest.counter.memory_accessed(token, &MemoryAccess::fixed(0));
     guest.exception_at(PC);
     guest.rcx = 10;
     let token = guest.start(REP_INSB, PC);
@@ -293,7 +364,7 @@ fn ins_that_overwrites_its_own_block_is_reported_twice_and_runs_once() {
     let mut guest = Guest::on_api_7();
     let token = guest.start(INSB, PC);
     // The dummy store throws the block away, and the instruction starts over.
-    guest.counter.memory_accessed(token);
+    guest.counter.memory_accessed(token, &MemoryAccess::fixed(0));
     let token = guest.start(INSB, PC);
     guest.elements(token, 1);
     assert_eq!(guest.row(PortForm::Insb), [1, 1, 1, 0, 0]);
@@ -329,4 +400,101 @@ fn more_interrupted_reps_than_there_is_room_for_still_count_their_elements() {
         guest.interrupt_at(PC + n);
     }
     assert_eq!(guest.row(PortForm::RepOutsb), [100, 0, 100, 0, 0]);
+}
+
+#[test]
+fn reading_the_tss_is_no_element() {
+    for mut guest in [Guest::on_api_7(), Guest::on_api_4()] {
+        guest.cs = RING_3;
+        for code in [&[0x6e][..], INSB, REP_OUTSB, REP_INSB] {
+            guest.rcx = 5;
+            let token = guest.start(code, PC);
+            guest.permission_check(token);
+            if guest.exceptions_reported {
+                guest.exception_at(PC);
+            }
+        }
+        for form in [PortForm::Outsb, PortForm::Insb, PortForm::RepOutsb, PortForm::RepInsb] {
+            assert_eq!(guest.row(form)[..3], [1, 0, 0], "{form}");
+            assert_eq!(guest.row(form)[3], u64::from(guest.exceptions_reported), "{form}");
+        }
+        guest.rcx = 5;
+        let token = guest.start(REP_OUTSB, PC + 8);
+        guest.elements(token, 5);
+        assert_eq!(guest.row(PortForm::RepOutsb)[1..3], [1, 5]);
+    }
+}
+
+#[test]
+fn a_scalar_whose_fault_is_mended_is_one_attempt() {
+    let mut guest = Guest::on_api_7();
+    guest.start(OUT, PC);
+    guest.exception_at(PC);
+    guest.start(OUT, PC + 0x100);
+    guest.rflags |= RFLAGS_RF;
+    guest.start(OUT, PC);
+    assert_eq!(guest.row(PortForm::OutDxAl), [2, 2, 2, 0, 0]);
+    // Given up, and tried again.
+    guest.exception_at(PC);
+    guest.rflags &= !RFLAGS_RF;
+    guest.start(OUT, PC);
+    assert_eq!(guest.row(PortForm::OutDxAl), [3, 2, 2, 1, 0]);
+}
+
+#[test]
+fn an_exception_that_is_never_delivered_leaves_it_open() {
+    let mut guest = Guest::on_api_7();
+    guest.start(OUT, PC);
+    guest.counter.discontinuity(Discontinuity::Exception);
+    guest.start(OUT, PC + 0x100);
+    assert_eq!(guest.row(PortForm::OutDxAl), [2, 1, 1, 0, 1]);
+}
+
+#[test]
+fn a_trap_after_an_element_is_no_fault() {
+    let mut guest = Guest::on_api_7();
+    guest.rflags |= RFLAGS_TF;
+    guest.rcx = 2;
+    let token = guest.start(REP_INSB, PC);
+    guest.elements(token, 1);
+    guest.exception_at(PC);
+    assert_eq!(guest.row(PortForm::RepInsb), [1, 0, 1, 0, 0]);
+}
+
+#[test]
+fn another_port_is_another_attempt() {
+    let mut guest = Guest::on_api_4();
+    guest.rcx = 10;
+    let token = guest.start(REP_OUTSB, PC);
+    guest.elements(token, 3);
+    guest.rcx = 7;
+    guest.rdx = 0x5001;
+    let token = guest.start(REP_OUTSB, PC);
+    guest.elements(token, 7);
+    assert_eq!(guest.row(PortForm::RepOutsb), [2, 1, 10, 0, 0]);
+    let ports: Vec<_> = guest.snapshot().ports.iter().map(|row| (row.port.0, row.qemu)).collect();
+    assert_eq!(ports, [(0x5000, 3), (0x5001, 7)]);
+}
+
+#[test]
+fn a_rep_may_go_on_on_another_vcpu() {
+    let interrupted = Arc::new(Interrupted::default());
+    let mut guests = [Guest::on_api_7(), Guest::on_api_7()];
+    for guest in &mut guests {
+        let tally = guest.statistics.tally(VcpuIndex(0));
+        let rules = guest.counter.rules;
+        guest.counter = VcpuCounter::new(rules, tally, Arc::clone(&interrupted), None);
+        // So that both number their sites alike.
+        guest.operation(REP_OUTSB, PC);
+    }
+    let [first, second] = &mut guests;
+    first.rcx = 10;
+    let token = first.start(REP_OUTSB, PC);
+    first.elements(token, 4);
+    first.interrupt_at(PC);
+    second.rcx = 6;
+    let token = second.start(REP_OUTSB, PC);
+    second.elements(token, 6);
+    assert_eq!(first.row(PortForm::RepOutsb), [1, 0, 4, 0, 0]);
+    assert_eq!(second.row(PortForm::RepOutsb), [0, 1, 6, 0, 0]);
 }
