@@ -103,7 +103,6 @@ pub(super) struct Api {
     pub u64_set: extern "C" fn(qemu_plugin_u64, c_uint, u64),
     // GLib, which QEMU's API speaks and QEMU is linked to.
     pub byte_array_new: extern "C" fn() -> *mut GByteArray,
-    pub byte_array_set_size: extern "C" fn(*mut GByteArray, c_uint) -> *mut GByteArray,
     pub array_get_element_size: extern "C" fn(*mut GArray) -> c_uint,
     pub array_free: extern "C" fn(*mut GArray, c_int) -> *mut c_char,
     pub free: extern "C" fn(*mut c_void),
@@ -167,7 +166,6 @@ impl Api {
             scoreboard_new: function!(level, c"qemu_plugin_scoreboard_new"),
             u64_set: function!(level, c"qemu_plugin_u64_set"),
             byte_array_new: function!(level, c"g_byte_array_new"),
-            byte_array_set_size: function!(level, c"g_byte_array_set_size"),
             array_get_element_size: function!(level, c"g_array_get_element_size"),
             array_free: function!(level, c"g_array_free"),
             free: function!(level, c"g_free"),

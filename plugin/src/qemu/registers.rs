@@ -136,7 +136,8 @@ impl<'a> Registers<'a> {
 fn read(api: &Api, file: &mut RegisterFile, register: Register) -> u64 {
     let handle = file.handles[register as usize];
     // QEMU appends to the buffer.
-    (api.byte_array_set_size)(file.buffer, 0);
+    // SAFETY: `buffer` is a live GByteArray of ours; shortening it is setting its length.
+    unsafe { (*file.buffer).len = 0 };
     let read = match api.read_register {
         ReadRegister::Length(function) => function(handle, file.buffer) > 0,
         ReadRegister::Success(function) => function(handle, file.buffer),

@@ -1,0 +1,74 @@
+/*
+ * port-cost: how long `in` and `out` take on one port and on another, in turn.
+ *
+ * For each of ROUNDS rounds four loops of ACCESSES accesses are timed by RDTSC, in this order:
+ *
+ *      out %al, %dx    to PORT_QEMU
+ *      out %al, %dx    to PORT_OTHER
+ *      in  %dx, %al    from PORT_QEMU
+ *      in  %dx, %al    from PORT_OTHER
+ *
+ * PORT_QEMU is 0xe0, where `-device pc-testdev` has a latch; PORT_OTHER is 0x5000, where whoever runs
+ * the guest puts what is to be compared.  The times, 64 bits each, little-endian, go to -debugcon as
+ * they are; then isa-debug-exit ends QEMU.  A program reads them: qemu-scripts/bench.
+ */
+
+#include "common.inc"
+
+#define ROUNDS          31
+#define ACCESSES        20000
+#define PORT_QEMU       0xE0
+#define PORT_OTHER      PORT_FREE
+
+#define STACK           0x2000
+#define TIMES           0x4000
+
+reset_vector_to start
+define_gdt
+
+/* Times ACCESSES executions of `insn` with DX = port, and appends the time at EDI. */
+.macro  timed   port, insn:vararg
+        mov     $\port, %edx
+        mov     %edx, %ebx
+        mov     $ACCESSES, %ecx
+        rdtsc
+        mov     %eax, %esi
+        mov     %edx, %ebp
+        mov     %ebx, %edx
+.Laccess\@:
+        \insn
+        dec     %ecx
+        jnz     .Laccess\@
+        rdtsc
+        sub     %esi, %eax
+        sbb     %ebp, %edx
+        stosl
+        mov     %edx, %eax
+        stosl
+.endm
+
+        .code16
+        .globl  start
+start:
+        cli
+        cld
+        real_segments
+        mov     $STACK, %esp
+        enter_protected
+        mov     $TIMES, %edi
+
+        movl    $ROUNDS, STACK
+round:
+        timed   PORT_QEMU, out %al, %dx
+        timed   PORT_OTHER, out %al, %dx
+        timed   PORT_QEMU, in %dx, %al
+        timed   PORT_OTHER, in %dx, %al
+        decl    STACK
+        jnz     round
+
+        mov     $TIMES, %esi
+        mov     %edi, %ecx
+        sub     %esi, %ecx
+        mov     $PORT_DEBUGCON, %edx
+        rep outsb
+        exit_with EXIT_PASS
