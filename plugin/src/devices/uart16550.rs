@@ -16,9 +16,15 @@ use super::output::Output;
 use super::{Device, DeviceKind, Interrupt, Settings};
 
 /// The kind.
-pub const UART16550: DeviceKind = DeviceKind { name: "uart16550", ports: 8, build };
+pub const UART16550: DeviceKind = DeviceKind { name: "uart16550", ports: PORTS as u16, build };
+
+/// One for each register.
+const PORTS: u8 = 8;
 
 fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, String> {
+    if settings.range.len() != u32::from(PORTS) {
+        return Err(format!("it has {PORTS} ports; name the first alone"));
+    }
     let input = match settings.take("in") {
         None => None,
         Some(path) => Some(
@@ -109,7 +115,7 @@ fn io_error(error: vm_superio::serial::Error<io::Error>) -> io::Error {
 
 impl MutDevicePio for Uart {
     fn pio_read(&mut self, _base: PioAddress, offset: PioAddressOffset, data: &mut [u8]) {
-        for (register, byte) in (offset as u8..8).zip(data) {
+        for (register, byte) in (offset as u8..PORTS).zip(data) {
             let polls = register == register::LINE_STATUS;
             self.listens |= polls && self.polled;
             self.polled = polls;
@@ -120,7 +126,7 @@ impl MutDevicePio for Uart {
     }
 
     fn pio_write(&mut self, _base: PioAddress, offset: PioAddressOffset, data: &[u8]) {
-        for (register, &byte) in (offset as u8..8).zip(data) {
+        for (register, &byte) in (offset as u8..PORTS).zip(data) {
             self.polled = false;
             self.write(register, byte);
         }
