@@ -28,14 +28,7 @@ fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, String> {
     if settings.range.len() != u32::from(PORTS) {
         return Err(format!("it has {PORTS} ports; name the first alone"));
     }
-    let input = match settings.take("in") {
-        None => None,
-        Some(path) => Some(
-            File::open(&path)
-                .map(BufReader::new)
-                .map_err(|error| format!("in={path} cannot be read: {error}"))?,
-        ),
-    };
+    let input = settings.take_input("in")?.map(BufReader::new);
     let interrupt = Line(settings.take_interrupt()?);
     let serial = Serial::new(interrupt, settings.take_output("file")?);
     let receiver = Receiver::default();

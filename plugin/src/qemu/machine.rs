@@ -286,8 +286,7 @@ impl Machine {
     /// Puts a region on the port bus, above whatever QEMU has there, until QEMU ends.
     ///
     /// A guest's access comes whole to the region that has its first port, whatever its alignment, and
-    /// **also where it goes beyond the region's end**. (What QEMU itself does to ports, in its monitor,
-    /// is cut up at the end of a region.)
+    /// **also where it goes beyond the region's end**.
     pub fn serve(
         &self,
         first: u16,
