@@ -14,6 +14,8 @@ on_both_qemus! {
     debug_exit_ends_qemu_with_the_dumps
     a_stream_has_an_end
     a_console_takes_bytes
+    a_uart_sends_to_who_is_ready
+    what_a_device_cannot_write_is_reported_once
     qemus_own_device_sees_nothing
     devices_can_be_side_by_side
 }
@@ -173,6 +175,64 @@ fn a_console_takes_bytes(host: &Host) {
     let answer = monitor.ask("o /b 0xe9 0x2a");
     assert_eq!(answer, "*");
     assert!(monitor.quit().status.success());
+}
+
+fn a_uart_sends_to_who_is_ready(host: &Host) {
+    const BASE: u16 = 0x2f8;
+    const INTERRUPT_ENABLE: u16 = BASE + 1;
+    const MODEM_CONTROL: u16 = BASE + 4;
+    const LINE_STATUS: u16 = BASE + 5;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("in");
+    let text: Vec<u8> = (b' '..=b'~').collect();
+    std::fs::write(&file, &text).unwrap();
+    let mut monitor = stopped(host, &[&format!("uart16550@0x2f8:in={}", file.display())]);
+    let is_filled = |monitor: &mut Monitor| monitor.read(LINE_STATUS, 1) & 1 != 0;
+    let receive = |monitor: &mut Monitor, count| -> Vec<u8> {
+        (0..count).map(|_| monitor.read(BASE, 1) as u8).collect()
+    };
+
+    // As Linux does to find out what it has before it.
+    monitor.write(INTERRUPT_ENABLE, 1, 0x0f);
+    monitor.write(INTERRUPT_ENABLE, 1, 0);
+    assert!(!is_filled(&mut monitor));
+    assert_eq!(monitor.read(BASE, 1), 0);
+
+    assert!((0..16).any(|_| is_filled(&mut monitor)), "it polls");
+    // Data terminal ready, and first with, then without request to send: the buffer is full.
+    monitor.write(MODEM_CONTROL, 1, 3);
+    monitor.write(MODEM_CONTROL, 1, 1);
+    assert_eq!(receive(&mut monitor, 64), text[..64]);
+    assert!(!is_filled(&mut monitor));
+    monitor.write(MODEM_CONTROL, 1, 3);
+    assert_eq!(receive(&mut monitor, text.len() - 64), text[64..]);
+    assert!(!is_filled(&mut monitor));
+
+    monitor.ask("system_reset");
+    assert_eq!(monitor.read(INTERRUPT_ENABLE, 1), 0);
+    assert!(monitor.quit().status.success());
+}
+
+fn what_a_device_cannot_write_is_reported_once(host: &Host) {
+    let mut monitor = stopped(
+        host,
+        &[
+            "console@0xe9:file=/dev/full",
+            "stream@0x300:out=/dev/full",
+            "uart16550@0x2f8:file=/dev/full",
+        ],
+    );
+    for port in [0xe9, 0x300, 0x2f8] {
+        b"a\nb\n".iter().for_each(|&byte| monitor.write(port, 1, u32::from(byte)));
+    }
+    let ended = monitor.quit();
+    assert!(ended.status.success(), "the machine goes on");
+    assert_eq!(
+        ended.stderr,
+        "pvio: console at 0x00e9: No space left on device (os error 28)\n\
+         pvio: stream at 0x0300-0x0307: No space left on device (os error 28)\n\
+         pvio: uart16550 at 0x02f8-0x02ff: No space left on device (os error 28)\n"
+    );
 }
 
 fn qemus_own_device_sees_nothing(host: &Host) {

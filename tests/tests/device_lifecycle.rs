@@ -29,17 +29,19 @@ fn a_reset_of_the_machine_resets_its_devices(host: &Host) {
     let machine = stopped(host, &["latch@0x300", &stream, "uart16550@0x2f8"]);
     let mut monitor = Monitor::start_stopped(machine);
 
-    monitor.write(0x300, 4, 0x4433_2211);
-    assert_eq!(monitor.read(0x310, 2), u32::from(u16::from_le_bytes(*b"ab")));
-    assert_eq!(monitor.read(0x314, 4), 1);
     const SCRATCH: u16 = 0x2f8 + 7;
-    monitor.write(SCRATCH, 1, 0x5a);
-    assert_eq!((monitor.read(0x300, 4), monitor.read(SCRATCH, 1)), (0x4433_2211, 0x5a));
+    // By the user, and by the guest's way: the keyboard controller's command 0xfe.
+    for reset in ["system_reset", "o /b 0x64 0xfe"] {
+        monitor.write(0x300, 4, 0x4433_2211);
+        monitor.write(SCRATCH, 1, 0x5a);
+        assert_eq!((monitor.read(0x300, 4), monitor.read(SCRATCH, 1)), (0x4433_2211, 0x5a));
+        assert_eq!(monitor.read(0x310, 2), u32::from(u16::from_le_bytes(*b"ab")));
+        assert_eq!(monitor.read(0x314, 4), 1);
 
-    monitor.ask("system_reset");
-    assert_eq!((monitor.read(0x300, 4), monitor.read(SCRATCH, 1)), (0, 0));
-    assert_eq!(monitor.read(0x314, 4), 3);
-    assert_eq!(monitor.read(0x310, 1), u32::from(b'a'));
+        monitor.ask(reset);
+        assert_eq!((monitor.read(0x300, 4), monitor.read(SCRATCH, 1)), (0, 0), "{reset}");
+        assert_eq!(monitor.read(0x314, 4), 3);
+    }
     assert!(monitor.quit().status.success());
 }
 

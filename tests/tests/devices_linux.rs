@@ -8,6 +8,7 @@ use pvio_tests::{Host, LinuxGuest, assert_consistent, guest, on_both_qemus};
 on_both_qemus! {
     a_program_reaches_a_device_if_linux_lets_it
     linux_drives_the_uart_by_interrupt
+    the_console_of_linux_is_where_pvio_puts_it
 }
 
 /// What `tests/guests/linux/ioperm.c` does when it is granted its ports: function, form, executions,
@@ -113,4 +114,19 @@ fn linux_drives_the_uart_by_interrupt(host: &Host) {
     let written: u64 = rows.map(|row| row.device + row.qemu).sum();
     // The driver sets the divisor there, too.
     assert!((sent as u64..sent as u64 + 16).contains(&written), "{written} of {sent}");
+}
+
+/// QEMU has a COM1 of its own, which the kernel does not get to see.
+fn the_console_of_linux_is_where_pvio_puts_it(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("console");
+    let linux = LinuxGuest::new("echo hello from user space", &[]);
+    let device = format!("device=uart16550@0x3f8:irq=4:file={}", file.display());
+    let ended = linux.on(host.machine().plugin(&[&device])).run().unwrap();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "");
+    let console = std::fs::read_to_string(file).unwrap();
+    for text in ["Linux version", "hello from user space\r\n", "reboot: Power down"] {
+        assert!(console.contains(text), "{text}: {console}");
+    }
 }

@@ -48,7 +48,7 @@ impl Device for Console {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.failed.take().map_or(Ok(()), Err)?;
-        self.output.finish()
+        let finished = self.output.finish();
+        self.failed.take().map_or(finished, Err)
     }
 }

@@ -97,12 +97,14 @@ impl Device for Stream {
     fn reset(&mut self) {
         if let Some(input) = &mut self.input {
             input.left = input.size;
-            self.failed = input.file.rewind().err();
+            if let Err(error) = input.file.rewind() {
+                self.failed.get_or_insert(error);
+            }
         }
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.failed.take().map_or(Ok(()), Err)?;
-        self.output.as_mut().map_or(Ok(()), Output::finish)
+        let finished = self.output.as_mut().map_or(Ok(()), Output::finish);
+        self.failed.take().map_or(finished, Err)
     }
 }

@@ -209,7 +209,7 @@ impl Device for Uart {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.failed.take().map_or(Ok(()), Err)?;
-        self.serial.writer_mut().finish()
+        let finished = self.serial.writer_mut().finish();
+        self.failed.take().map_or(finished, Err)
     }
 }
