@@ -45,6 +45,14 @@ pub enum OptionError {
         "option \"device={0}\": write KIND@PORT or KIND@PORT-PORT, then :KEY=VALUE for settings"
     )]
     DeviceSyntax(String),
+    /// A device's setting may stand once only.
+    #[error("option \"device={option}\": {key:?} is given twice; give it once")]
+    DeviceSettingTwice {
+        /// The option's value.
+        option: String,
+        /// The setting's name.
+        key: String,
+    },
     /// There is no device of that kind.
     #[error("option \"device={option}\": there is no kind {kind:?}; there are {known}")]
     DeviceKind {
@@ -182,11 +190,16 @@ fn device(text: &str, kinds: &[DeviceKind]) -> Result<DeviceRequest, OptionError
     })?;
     let range = PortRange::parse(range, kind.ports)
         .map_err(|source| OptionError::DeviceRange { option: text.to_owned(), source })?;
-    let settings = parts.map(|part| {
+    let mut settings: Vec<(String, String)> = Vec::new();
+    for part in parts {
         let (key, value) = part.split_once('=').ok_or_else(syntax)?;
-        Ok::<_, OptionError>((key.to_owned(), value.to_owned()))
-    });
-    Ok(DeviceRequest { kind, range, settings: settings.collect::<Result<_, _>>()? })
+        if settings.iter().any(|(other, _)| other == key) {
+            let (option, key) = (text.to_owned(), key.to_owned());
+            return Err(OptionError::DeviceSettingTwice { option, key });
+        }
+        settings.push((key.to_owned(), value.to_owned()));
+    }
+    Ok(DeviceRequest { kind, range, settings })
 }
 
 /// Opens `FILE[:PORT[-PORT]...]`; a colon in the file's name is doubled.

@@ -135,7 +135,12 @@ impl Running {
 
     /// Waits until its stdout contains a text.
     pub fn wait_for(&mut self, text: &str) -> Result<()> {
-        while !self.stdout()?.contains(text) {
+        self.wait_for_after(0, text)
+    }
+
+    /// Waits until its stdout contains a text after the first `read` bytes.
+    pub fn wait_for_after(&mut self, read: usize, text: &str) -> Result<()> {
+        while !self.stdout()?.get(read..).is_some_and(|rest| rest.contains(text)) {
             if let Some(status) = self.child.try_wait()? {
                 bail!("QEMU ended ({status}) before it wrote {text:?}: {}", self.stdout()?);
             }

@@ -1,5 +1,11 @@
 //! What the integration tests share: the QEMUs that they run on, and what any dump must fulfil.
 
+mod linux;
+mod monitor;
+
+pub use linux::LinuxGuest;
+pub use monitor::Monitor;
+
 use std::path::PathBuf;
 
 use pvio::stats::Snapshot;

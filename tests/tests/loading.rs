@@ -3,10 +3,12 @@
 
 use pvio_scripts::machine::{Ended, Machine};
 use pvio_scripts::places;
-use pvio_tests::{Host, guest, on_both_qemus};
+use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
     a_wrong_option_keeps_qemu_from_starting
+    a_wrong_device_keeps_qemu_from_starting
+    a_qemu_without_exports_counts_and_has_no_devices
     options_with_commas_and_spaces_in_them_arrive_whole
     two_copies_of_the_plugin_count_side_by_side
 }
@@ -72,6 +74,61 @@ fn a_wrong_option_keeps_qemu_from_starting(host: &Host) {
         let line = refusal(&machine.run().unwrap());
         assert!(line.contains(expected), "{option}: {line}");
     }
+}
+
+fn a_wrong_device_keeps_qemu_from_starting(host: &Host) {
+    let cases = [
+        ("device=", "option \"device\" needs a value"),
+        ("device=latch", "write KIND@PORT or KIND@PORT-PORT, then :KEY=VALUE"),
+        ("device=latch@0x300:irq", "write KIND@PORT or KIND@PORT-PORT, then :KEY=VALUE"),
+        (
+            "device=lamp@0x300",
+            "there is no kind \"lamp\"; there are latch, console, debug-exit, stream, uart16550, \
+             null, ones",
+        ),
+        ("device=latch@com1", "\"com1\" is not a port, nor a range of ports; write 0x300"),
+        ("device=latch@0xfffe", "0xfffe with 4 ports goes beyond 0xffff, the last port"),
+        ("device=latch@0xfff0-0x10000", "goes beyond 0xffff, the last port"),
+        ("device=latch@0x307-0x300", "0x307-0x300 ends before it begins"),
+        (
+            "device=latch@0x300,device=null@0x303",
+            "null at 0x0303 overlaps latch at 0x0300-0x0303; give each port to one device",
+        ),
+        ("device=latch@0x300:depth=2", "latch at 0x0300-0x0303: it has no setting \"depth\""),
+        ("device=uart16550@0x2f8:irq=16", "irq=16 is not a line of the ISA bus (0-15)"),
+        ("device=uart16550@0x2f8:irq=three", "irq=three is not a number that fits"),
+        ("device=uart16550@0x2f8-0x2fb", "it has 8 ports; name the first alone"),
+        ("device=uart16550@0x2f8:in=/nonexistent", "in=/nonexistent cannot be read: No such file"),
+        ("device=stream@0x300:in=/nonexistent", "in=/nonexistent cannot be read: No such file"),
+        ("device=stream@0x300:in=/", "in=/ cannot be read: it is not a regular file"),
+        ("device=stream@0x300:out=/proc/x", "out=/proc/x cannot be written: No such file"),
+        ("device=console@0xe9:file=/", "file=/ cannot be written: Is a directory"),
+        ("device=stream@0x300:in=a:in=b", "\"in\" is given twice; give it once"),
+    ];
+    for (option, expected) in cases {
+        let options: Vec<&str> = option.split(',').collect();
+        let machine = host.machine().plugin(&options).bare_guest(&guest("poweroff.bin"));
+        let line = refusal(&machine.run().unwrap());
+        assert!(line.contains(expected), "{option}: {line}");
+    }
+}
+
+/// A QEMU built without loadable modules, as far as a variable of pvio's makes one of this.
+fn a_qemu_without_exports_counts_and_has_no_devices(host: &Host) {
+    let machine = |options: &[&str]| {
+        let machine = host.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1");
+        machine.plugin(options).bare_guest(&guest("poweroff.bin"))
+    };
+    let line = refusal(&machine(&["device=latch@0x300"]).run().unwrap());
+    assert!(line.starts_with("pvio: option \"device\": this QEMU does not export "), "{line}");
+    assert!(line.ends_with("use one built with modules, as distributions' are"), "{line}");
+
+    let ended = machine(&[]).run().unwrap();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    let stats = ended.stats().unwrap();
+    assert_consistent(stats);
+    assert_eq!(stats.forms.iter().map(|row| row.executions).sum::<u64>(), 18);
+    assert_eq!((&*stats.ended, stats.qemu.version.as_deref()), ("unknown", None));
 }
 
 fn options_with_commas_and_spaces_in_them_arrive_whole(host: &Host) {

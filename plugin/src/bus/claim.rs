@@ -56,23 +56,33 @@ impl Claim {
 }
 
 /// The accesses that QEMU's bus passes on: a port's byte first is the lowest of the value.
+///
+/// QEMU gives an access whole to whoever has its first port, also where it goes beyond the last port
+/// of the range. The device gets the bytes that are its own; of the others, those that are read are
+/// all ones, and those that are written are lost.
 struct Handler(Arc<Claim>);
+
+impl Handler {
+    /// How many bytes of an access are in the range.
+    fn own_bytes(&self, offset: u16, size: u8) -> usize {
+        let left = self.0.range.len() - u32::from(offset);
+        usize::from(size).min(left as usize)
+    }
+}
 
 impl PortHandler for Handler {
     fn read(&self, offset: u16, size: u8) -> u32 {
         let mut bytes = [0xff; 4];
+        let own = &mut bytes[..self.own_bytes(offset, size)];
         let claim = &self.0;
-        claim.with(|device| {
-            device.pio_read(claim.base(), offset, &mut bytes[..usize::from(size)]);
-        });
+        claim.with(|device| device.pio_read(claim.base(), offset, own));
         u32::from_le_bytes(bytes)
     }
 
     fn write(&self, offset: u16, size: u8, value: u32) {
+        let bytes = value.to_le_bytes();
+        let own = &bytes[..self.own_bytes(offset, size)];
         let claim = &self.0;
-        claim.with(|device| {
-            let bytes = value.to_le_bytes();
-            device.pio_write(claim.base(), offset, &bytes[..usize::from(size)]);
-        });
+        claim.with(|device| device.pio_write(claim.base(), offset, own));
     }
 }

@@ -1,8 +1,8 @@
 //! `console`: bytes that the guest writes, on stdout or in a file.
 //!
 //! `device=console@0xe9` prints; `device=console@0xe9:file=guest.log` writes to the file, which is made
-//! empty first. An access of 2 or 4 bytes writes as many, lowest first. A read gives 0xe9 in each byte,
-//! by which guests find such a port.
+//! empty first. A read gives 0xe9, by which guests find such a port. With more ports than one
+//! (`console@0xe9-0xec`) all do the same, and an access of 2 or 4 bytes writes as many, lowest first.
 
 use std::io::{self, Write};
 
@@ -48,7 +48,7 @@ impl Device for Console {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.failed.take().map_or(Ok(()), Err)?;
-        self.output.finish()
+        let finished = self.output.finish();
+        self.failed.take().map_or(finished, Err)
     }
 }

@@ -57,9 +57,9 @@ use vm_device::MutDevicePio;
 
 /// Something behind a range of ports.
 ///
-/// `pio_read` and `pio_write` get the range's first port, the offset from it, and 1, 2 or 4 bytes, in
-/// the order of their ports. `data` is all ones when a read begins: what it leaves is what nobody
-/// drives. One access comes at a time.
+/// `pio_read` and `pio_write` get the range's first port, the offset from it, and 1 to 4 bytes, in the
+/// order of their ports: those of the access that are within the range. `data` is all ones when a read
+/// begins: what it leaves is what nobody drives. One access comes at a time.
 pub trait Device: MutDevicePio + Send {
     /// The machine was reset. (It is also reset once before it starts.)
     fn reset(&mut self);

@@ -1,6 +1,8 @@
 //! What a device is given when it is made: its place, the user's `key=value` settings, and what it
 //! may ask of the machine.
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -80,6 +82,17 @@ impl<'a> Settings<'a> {
             None => Ok(()),
             Some((key, _)) => Err(format!("it has no setting {key:?}")),
         }
+    }
+
+    /// Takes a setting that names a file to read: a regular one, since to wait for a pipe or a terminal
+    /// would make the guest wait, too.
+    pub fn take_input(&mut self, key: &str) -> Result<Option<File>, String> {
+        let Some(path) = self.take(key) else { return Ok(None) };
+        let open = || match std::fs::metadata(&path)?.is_file() {
+            true => File::open(&path),
+            false => Err(io::Error::other("it is not a regular file")),
+        };
+        open().map(Some).map_err(|error| format!("{key}={path} cannot be read: {error}"))
     }
 
     /// Takes a setting that names a file to write.

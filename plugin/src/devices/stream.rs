@@ -26,14 +26,11 @@ pub const STREAM: DeviceKind = DeviceKind { name: "stream", ports: 8, build };
 const LEFT: usize = 4;
 
 fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, String> {
-    let input = settings.take("in").map(|path| {
-        let open = || -> io::Result<_> {
-            let file = File::open(&path)?;
-            let size = file.metadata()?.len();
-            Ok(Input { file: BufReader::new(file), size, left: size })
-        };
-        open().map_err(|error| format!("in={path} cannot be read: {error}"))
+    let input = settings.take_input("in")?.map(|file| -> io::Result<_> {
+        let size = file.metadata()?.len();
+        Ok(Input { file: BufReader::new(file), size, left: size })
     });
+    let input = input.transpose().map_err(|error| format!("in cannot be read: {error}"))?;
     let output = match settings.take("out") {
         None => None,
         Some(path) => Some(
@@ -41,7 +38,7 @@ fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, String> {
                 .map_err(|error| format!("out={path} cannot be written: {error}"))?,
         ),
     };
-    Ok(Box::new(Stream { input: input.transpose()?, output, failed: None }))
+    Ok(Box::new(Stream { input, output, failed: None }))
 }
 
 struct Input {
@@ -100,12 +97,14 @@ impl Device for Stream {
     fn reset(&mut self) {
         if let Some(input) = &mut self.input {
             input.left = input.size;
-            self.failed = input.file.rewind().err();
+            if let Err(error) = input.file.rewind() {
+                self.failed.get_or_insert(error);
+            }
         }
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.failed.take().map_or(Ok(()), Err)?;
-        self.output.as_mut().map_or(Ok(()), Output::finish)
+        let finished = self.output.as_mut().map_or(Ok(()), Output::finish);
+        self.failed.take().map_or(finished, Err)
     }
 }

@@ -3,6 +3,9 @@
 //! `device=uart16550@0x2f8:irq=3` prints what the guest sends; `file=PATH` writes it to a file instead,
 //! `in=PATH` is what the guest receives. Without `irq` the driver has to poll. The divisor and the line
 //! settings are remembered and change nothing: characters pass at once.
+//!
+//! The guest receives from when it enables the interrupt for it, or polls; and not while it has lowered
+//! RTS, which drivers with flow control do when they have enough.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -16,20 +19,20 @@ use super::output::Output;
 use super::{Device, DeviceKind, Interrupt, Settings};
 
 /// The kind.
-pub const UART16550: DeviceKind = DeviceKind { name: "uart16550", ports: 8, build };
+pub const UART16550: DeviceKind = DeviceKind { name: "uart16550", ports: PORTS as u16, build };
+
+/// One for each register.
+const PORTS: u8 = 8;
 
 fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, String> {
-    let input = match settings.take("in") {
-        None => None,
-        Some(path) => Some(
-            File::open(&path)
-                .map(BufReader::new)
-                .map_err(|error| format!("in={path} cannot be read: {error}"))?,
-        ),
-    };
+    if settings.range.len() != u32::from(PORTS) {
+        return Err(format!("it has {PORTS} ports; name the first alone"));
+    }
+    let input = settings.take_input("in")?.map(BufReader::new);
     let interrupt = Line(settings.take_interrupt()?);
     let serial = Serial::new(interrupt, settings.take_output("file")?);
-    Ok(Box::new(Uart { serial, input, listens: false, polled: false, failed: None }))
+    let receiver = Receiver::default();
+    Ok(Box::new(Uart { serial, input, receiver, failed: None }))
 }
 
 /// vm-superio announces an interrupt once; the PC's controllers take the edge.
@@ -57,17 +60,78 @@ mod register {
     pub const SCRATCH: u8 = 7;
 }
 
-const RECEIVE_INTERRUPT: u8 = 1;
-const DATA_READY: u8 = 1;
+/// In the interrupt enable register.
+const RECEIVE_INTERRUPT: u8 = 0x01;
+const ALL_INTERRUPTS: u8 = 0x0f;
+/// In the line control register: the first two offsets are the divisor.
+const DIVISOR_LATCH: u8 = 0x80;
+/// In the modem control register.
+const TERMINAL_READY: u8 = 0x01;
+const REQUEST_TO_SEND: u8 = 0x02;
+const LOOPBACK: u8 = 0x10;
+/// In the line status register.
+const DATA_READY: u8 = 0x01;
+
+/// Who reads the line status so often, and nothing between, waits for a character. Linux reads it
+/// twice before it throws away what was received too early.
+const POLLS: u32 = 16;
+
+/// Whether the guest is ready to receive, as far as its accesses tell. Drivers read and lose what has
+/// come before that.
+#[derive(Default)]
+struct Receiver {
+    /// It has enabled the interrupt, or it polls.
+    listens: bool,
+    /// The accesses up to now that were reads of the line status.
+    polls: u32,
+    /// The first two offsets are the divisor.
+    divisor: bool,
+    /// It has raised DTR.
+    terminal_ready: bool,
+    /// It makes use of RTS.
+    controls_flow: bool,
+    /// It has lowered RTS, having raised it before.
+    full: bool,
+}
+
+impl Receiver {
+    fn is_ready(&self) -> bool {
+        self.listens && !self.full
+    }
+
+    fn register_read(&mut self, register: u8) {
+        self.polls = if register == register::LINE_STATUS { self.polls + 1 } else { 0 };
+        if self.polls >= POLLS {
+            (self.listens, self.polls) = (true, 0);
+        }
+    }
+
+    fn register_written(&mut self, register: u8, value: u8) {
+        self.polls = 0;
+        match register {
+            // To find out what it has before it, Linux enables all at once for a moment, long before
+            // somebody opens the port.
+            register::INTERRUPT_ENABLE if !self.divisor => {
+                let is_probe = value & ALL_INTERRUPTS == ALL_INTERRUPTS && !self.terminal_ready;
+                self.listens |= value & RECEIVE_INTERRUPT != 0 && !is_probe;
+            }
+            register::LINE_CONTROL => self.divisor = value & DIVISOR_LATCH != 0,
+            // In loopback nothing of it is seen outside.
+            register::MODEM_CONTROL if value & LOOPBACK == 0 => {
+                self.terminal_ready = value & TERMINAL_READY != 0;
+                let ready = value & REQUEST_TO_SEND != 0;
+                self.controls_flow |= ready;
+                self.full = self.controls_flow && !ready;
+            }
+            _ => {}
+        }
+    }
+}
 
 struct Uart {
     serial: Serial<Line, NoEvents, Output>,
     input: Option<BufReader<File>>,
-    /// Whether the guest wants to receive: it has enabled the interrupt, or it polls. Drivers read
-    /// and lose what is there before.
-    listens: bool,
-    /// The register of the last access was the line status, and it was read.
-    polled: bool,
+    receiver: Receiver,
     /// The first error; what comes after it is lost.
     failed: Option<io::Error>,
 }
@@ -76,7 +140,8 @@ impl Uart {
     /// Gives the guest what its receive buffer has room for.
     fn receive(&mut self) {
         let room = self.serial.fifo_capacity();
-        let Some(input) = self.input.as_mut().filter(|_| self.listens && room > 0) else { return };
+        let ready = self.receiver.is_ready() && room > 0;
+        let Some(input) = self.input.as_mut().filter(|_| ready) else { return };
         let result = input.fill_buf().and_then(|bytes| {
             // (None is taken in loopback mode.)
             let taken = self.serial.enqueue_raw_bytes(&bytes[..bytes.len().min(room)]);
@@ -109,10 +174,8 @@ fn io_error(error: vm_superio::serial::Error<io::Error>) -> io::Error {
 
 impl MutDevicePio for Uart {
     fn pio_read(&mut self, _base: PioAddress, offset: PioAddressOffset, data: &mut [u8]) {
-        for (register, byte) in (offset as u8..8).zip(data) {
-            let polls = register == register::LINE_STATUS;
-            self.listens |= polls && self.polled;
-            self.polled = polls;
+        for (register, byte) in (offset as u8..PORTS).zip(data) {
+            self.receiver.register_read(register);
             self.receive();
             *byte = self.serial.read(register);
         }
@@ -120,23 +183,19 @@ impl MutDevicePio for Uart {
     }
 
     fn pio_write(&mut self, _base: PioAddress, offset: PioAddressOffset, data: &[u8]) {
-        for (register, &byte) in (offset as u8..8).zip(data) {
-            self.polled = false;
+        for (register, &byte) in (offset as u8..PORTS).zip(data) {
+            self.receiver.register_written(register, byte);
             self.write(register, byte);
         }
-        let enabled = self.serial.state().interrupt_enable;
-        self.listens |= enabled & RECEIVE_INTERRUPT != 0;
         self.receive();
     }
 }
 
 impl Device for Uart {
     fn reset(&mut self) {
-        const LATCH_DIVISOR: u8 = 0x80;
         let fresh = SerialState::default();
-        self.listens = false;
-        self.polled = false;
-        self.write(register::LINE_CONTROL, LATCH_DIVISOR);
+        self.receiver = Receiver::default();
+        self.write(register::LINE_CONTROL, DIVISOR_LATCH);
         self.write(register::DATA, fresh.baud_divisor_low);
         self.write(register::INTERRUPT_ENABLE, fresh.baud_divisor_high);
         self.write(register::LINE_CONTROL, fresh.line_control);
@@ -150,7 +209,7 @@ impl Device for Uart {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.failed.take().map_or(Ok(()), Err)?;
-        self.serial.writer_mut().finish()
+        let finished = self.serial.writer_mut().finish();
+        self.failed.take().map_or(finished, Err)
     }
 }

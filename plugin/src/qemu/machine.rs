@@ -51,7 +51,8 @@ pub enum MachineError {
 ///
 /// May be called by several vCPUs at once where the region is [`Locking::Own`].
 pub trait PortHandler: Send + Sync {
-    /// The guest reads `size` bytes (1, 2 or 4) at an offset into the region.
+    /// The guest reads `size` bytes (1, 2 or 4) at an offset into the region, of which some may lie
+    /// beyond its end.
     fn read(&self, offset: u16, size: u8) -> u32;
 
     /// The guest writes.
@@ -285,8 +286,8 @@ impl Machine {
 
     /// Puts a region on the port bus, above whatever QEMU has there, until QEMU ends.
     ///
-    /// An access that lies within the region comes whole, whatever its alignment; of one that goes
-    /// beyond its end, QEMU's bus gives the region the part that is in it, in pieces of 1, 2 or 4 bytes.
+    /// A guest's access comes whole to the region that has its first port, whatever its alignment, and
+    /// **also where it goes beyond the region's end**.
     pub fn serve(
         &self,
         first: u16,

@@ -1,0 +1,71 @@
+//! The distribution's kernel of `qemu-scripts/boot-linux`, with a program of the test's own.
+
+use std::io::Write;
+use std::path::Path;
+
+use cpio::newc::{Builder, ModeFileType, trailer};
+use pvio_scripts::machine::Machine;
+use pvio_scripts::places;
+use tempfile::TempDir;
+
+/// What every script begins with: the file systems that tell about the kernel, and commands by their
+/// own names.
+const PRELUDE: &str = "#!/bin/busybox sh
+busybox mkdir -p /proc /sys /dev
+busybox mount -t proc proc /proc
+busybox mount -t devtmpfs devtmpfs /dev
+busybox --install -s /bin
+export PATH=/bin
+";
+
+/// And how it ends: by switching the machine off.
+const END: &str = "
+poweroff -f
+";
+
+/// A Linux guest that runs one script.
+#[derive(Debug)]
+pub struct LinuxGuest {
+    arguments: Vec<String>,
+    /// Holds the initramfs.
+    _directory: TempDir,
+}
+
+impl LinuxGuest {
+    /// One that runs `script` as root, from user space to power-off; its output is the console's. The
+    /// files are in the root directory, each of them executable.
+    pub fn new(script: &str, files: &[(&str, &[u8])]) -> LinuxGuest {
+        let directory = tempfile::tempdir().unwrap();
+        let mut arguments = places::linux_arguments().unwrap_or_else(|error| panic!("{error}"));
+        let initrd = arguments.iter().position(|argument| argument == "-initrd");
+        let initrd = &mut arguments[initrd.expect("an initramfs") + 1];
+
+        // The kernel unpacks archive after archive, and what comes later replaces what is there.
+        let mut archives = std::fs::read(&*initrd).unwrap();
+        let init = [PRELUDE, script, END].concat();
+        add(&mut archives, "init", init.as_bytes());
+        files.iter().for_each(|(name, contents)| add(&mut archives, name, contents));
+        trailer(&mut archives).unwrap();
+
+        let path = directory.path().join("initramfs.cpio");
+        std::fs::write(&path, archives).unwrap();
+        *initrd = utf8(&path);
+        LinuxGuest { arguments, _directory: directory }
+    }
+
+    /// A machine that boots it. The guest has to be there until the machine has started.
+    pub fn on(&self, machine: Machine) -> Machine {
+        machine.args(&self.arguments)
+    }
+}
+
+fn add(archive: &mut Vec<u8>, name: &str, contents: &[u8]) {
+    let entry = Builder::new(name).mode(0o755).set_mode_file_type(ModeFileType::Regular);
+    let mut writer = entry.write(archive, contents.len().try_into().expect("a small file"));
+    writer.write_all(contents).unwrap();
+    writer.finish().unwrap();
+}
+
+fn utf8(path: &Path) -> String {
+    path.to_str().expect("temporary files have plain names").to_owned()
+}

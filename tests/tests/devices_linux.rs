@@ -1,0 +1,132 @@
+//! pvio's devices as a distribution's kernel sees them: from a program with and without the right to
+//! use ports, and from the kernel's own driver.
+
+use pvio::stats::{SiteRow, Snapshot};
+use pvio::x86::{Direction, Port};
+use pvio_tests::{Host, LinuxGuest, assert_consistent, guest, on_both_qemus};
+
+on_both_qemus! {
+    a_program_reaches_a_device_if_linux_lets_it
+    linux_drives_the_uart_by_interrupt
+    the_console_of_linux_is_where_pvio_puts_it
+}
+
+/// What `tests/guests/linux/ioperm.c` does when it is granted its ports: function, form, executions,
+/// accesses.
+const GRANTED: [(&str, &str, u64, u64); 6] = [
+    ("write_byte", "out dx,al", 200, 200),
+    ("read_byte", "in al,dx", 200, 200),
+    ("write_long", "out dx,eax", 1, 1),
+    ("read_word", "in ax,dx", 1, 1),
+    ("write_string", "rep outsb", 1, 50),
+    ("read_string", "rep insb", 1, 50),
+];
+
+fn site<'a>(stats: &'a Snapshot, symbol: &str) -> &'a SiteRow {
+    let is_in = |name: &str| name.split('+').next() == Some(symbol);
+    let mut sites = stats.sites.iter().filter(|site| site.symbol.as_deref().is_some_and(is_in));
+    let site = sites.next().unwrap_or_else(|| panic!("{symbol} ran: {:#?}", stats.sites));
+    assert!(sites.next().is_none(), "{symbol} is one instruction");
+    site
+}
+
+fn a_program_reaches_a_device_if_linux_lets_it(host: &Host) {
+    let program = guest("ioperm");
+    let linux = LinuxGuest::new(
+        "/ioperm grant; echo \"granted: status $?\"; /ioperm; echo \"refused: status $?\"",
+        &[("ioperm", &std::fs::read(&program).unwrap())],
+    );
+    let symbols = format!("symbols={}", program.display());
+    let machine = host.machine().plugin(&["device=latch@0x300", &symbols]);
+    let ended = linux.on(machine).run().unwrap();
+    assert!(ended.stdout.contains("granted: status 0"), "{}", ended.stdout);
+    // 128 + SIGSEGV.
+    assert!(ended.stdout.contains("refused: status 139"), "{}", ended.stdout);
+
+    let stats = ended.stats().unwrap();
+    assert_consistent(stats);
+    for (symbol, form, executions, accesses) in GRANTED {
+        let site = site(stats, symbol);
+        assert_eq!(site.form.to_string(), form);
+        // Without exception events, what user mode does with `in` and `out` is in question; what
+        // string instructions do shows in the memory that they access.
+        let sure = host.reports_exceptions() || form.starts_with("rep");
+        let refused = u64::from(symbol == "write_byte" && !sure);
+        let expected = if sure { (executions, accesses, 0) } else { (0, 0, executions + refused) };
+        let counts = site.counts;
+        assert_eq!((counts.executions, counts.accesses, counts.unverified), expected, "{symbol}");
+    }
+    for row in &stats.forms {
+        let faults = u64::from(row.form.to_string() == "out dx,al");
+        assert_eq!(row.faults, host.reports_exceptions().then_some(faults), "{}", row.form);
+        assert_eq!(row.attempts, row.executions + row.faults.unwrap_or(0) + row.unverified);
+    }
+}
+
+/// More than a UART's buffers hold, in either direction.
+const LINES: u32 = 40;
+
+fn linux_drives_the_uart_by_interrupt(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name| directory.path().join(name).display().to_string();
+    let lines = |what: &str| -> String {
+        (1..=LINES).map(|line| format!("{what} line {line} of {LINES}, far from over\n")).collect()
+    };
+    let (input, text) = (lines("received"), lines("sent"));
+    std::fs::write(path("in"), &input).unwrap();
+
+    // Linux echoes what a terminal receives until it is told not to.
+    let script = format!(
+        "exec 3<>/dev/ttyS1
+        head -n {LINES} <&3
+        stty raw -echo <&3
+        cat /text >&3
+        grep ttyS1 /proc/interrupts
+        exec 3>&-
+        grep ^1: /proc/tty/driver/serial"
+    );
+    let linux = LinuxGuest::new(&script, &[("text", text.as_bytes())]);
+    let device = format!("device=uart16550@0x2f8:irq=3:file={}:in={}", path("out"), path("in"));
+    let ended = linux.on(host.machine().plugin(&[&device])).run().unwrap();
+    assert!(ended.status.success(), "{}", ended.stderr);
+
+    let console = ended.stdout.replace("\r\n", "\n");
+    assert!(console.contains("ttyS1 at I/O 0x2f8 (irq = 3, base_baud = 115200) is a 16550A"));
+    assert!(console.contains(&input), "{console}");
+    assert!(!console.contains("too much work"), "{console}");
+    let echo = input.replace('\n', "\r\n");
+    assert_eq!(std::fs::read_to_string(path("out")).unwrap(), echo + &text);
+
+    // The driver's own numbers, and the kernel's for the interrupt: "  3:  118  IO-APIC  3-edge  ttyS1".
+    let sent = input.len() + LINES as usize + text.len();
+    let totals = format!("uart:16550A port:000002F8 irq:3 tx:{sent} rx:{}", input.len());
+    assert!(console.contains(&totals), "{totals}: {console}");
+    let line = console.lines().find(|line| line.trim_start().starts_with("3: "));
+    let count = line.and_then(|line| line.split_whitespace().nth(1)).expect("a line of the IRQ");
+    // One at least for each filling of the receive buffer, which holds 64.
+    let fillings = input.len() as u64 / 64;
+    assert!(count.parse::<u64>().unwrap() >= fillings, "{count} interrupts: {console}");
+
+    let stats = ended.stats().unwrap();
+    assert_consistent(stats);
+    let is_sent = |port, dir| (port, dir) == (Port(0x2f8), Direction::Out);
+    let rows = stats.ports.iter().filter(|row| is_sent(row.port, row.dir));
+    let written: u64 = rows.map(|row| row.device + row.qemu).sum();
+    // The driver sets the divisor there, too.
+    assert!((sent as u64..sent as u64 + 16).contains(&written), "{written} of {sent}");
+}
+
+/// QEMU has a COM1 of its own, which the kernel does not get to see.
+fn the_console_of_linux_is_where_pvio_puts_it(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("console");
+    let linux = LinuxGuest::new("echo hello from user space", &[]);
+    let device = format!("device=uart16550@0x3f8:irq=4:file={}", file.display());
+    let ended = linux.on(host.machine().plugin(&[&device])).run().unwrap();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "");
+    let console = std::fs::read_to_string(file).unwrap();
+    for text in ["Linux version", "hello from user space\r\n", "reboot: Power down"] {
+        assert!(console.contains(text), "{text}: {console}");
+    }
+}
