@@ -1,5 +1,7 @@
 //! What the integration tests share: the QEMUs that they run on, and what any dump must fulfil.
 
+pub mod programs;
+
 use std::path::PathBuf;
 
 use pvio::stats::Snapshot;
