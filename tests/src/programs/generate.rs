@@ -1,12 +1,13 @@
 //! Programs at random.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use fastrand::Rng;
 
+use super::image::windows;
 use super::instruction::{AddressSize, Instruction, PortIo, Source};
-use super::layout::{ARENA, CODE, CODE_SIZE, CODE16, CODE32, CODE64, DATA, SCATTERED, WITH_HOLES};
-use super::layout::{WINDOWS_COUNT, WORK};
+use super::layout::*;
 use super::model::{Effects, model};
 use super::program::{CodeKind, Program, Register, Segment, SegmentName};
 use pvio::x86::Direction;
@@ -20,17 +21,54 @@ const VIRTUAL_8086: u64 = 1 << 17;
 /// The offset of the stack that a program in real or protected mode starts with.
 const STACK: u64 = WORK + 0xf0;
 
-/// The next program, and what it does.
-///
-/// What a draw happens to make may go where it should not; then it is drawn again.
-pub fn generate(rng: &mut Rng) -> (Program, Effects) {
-    loop {
-        let program = draw(rng);
-        if let Some(effects) = model(&program)
-            && super::image::windows(&effects).len() <= WINDOWS_COUNT
-        {
-            return (program, effects);
+/// How often registers and segments are drawn for the same code, before other code is.
+const TRIES: u32 = 30;
+
+/// Makes programs without end.
+#[derive(Debug)]
+pub struct Generator {
+    rng: Rng,
+    /// String instructions that were given up after a page fault: their addresses and bytes.
+    ///
+    /// Before QEMU 11.0 nothing tells the plugin that such an attempt has ended. The same instruction
+    /// at the same place, with the count that was left, is taken for its resumption; so none comes.
+    given_up: HashSet<(u64, Vec<u8>)>,
+}
+
+impl Generator {
+    /// One whose programs are always the same for a seed.
+    pub fn with_seed(seed: u64) -> Generator {
+        Generator { rng: Rng::with_seed(seed), given_up: HashSet::new() }
+    }
+
+    /// The next program, and what it does.
+    ///
+    /// What a draw happens to make may go where it should not; then it is drawn again.
+    fn generate(&mut self) -> (Program, Effects) {
+        loop {
+            let kind = pick(&mut self.rng, &CodeKind::ALL);
+            let instructions = instructions(&mut self.rng, kind);
+            for _ in 0..TRIES {
+                let program = draw(&mut self.rng, kind, instructions.clone());
+                if program.places().any(|place| self.given_up.contains(&place)) {
+                    continue;
+                }
+                if let Some(effects) = model(&program)
+                    && windows(&effects).len() <= WINDOWS_COUNT
+                {
+                    self.given_up.extend(program.places().filter(|_| effects.ends_early));
+                    return (program, effects);
+                }
+            }
         }
+    }
+}
+
+impl Iterator for Generator {
+    type Item = (Program, Effects);
+
+    fn next(&mut self) -> Option<(Program, Effects)> {
+        Some(self.generate())
     }
 }
 
@@ -43,8 +81,7 @@ fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
     choices[rng.usize(0..choices.len())]
 }
 
-fn draw(rng: &mut Rng) -> Program {
-    let kind = pick(rng, &CodeKind::ALL);
+fn draw(rng: &mut Rng, kind: CodeKind, instructions: Vec<Instruction>) -> Program {
     let code_at = match percent(rng, 20) {
         // Across the border of two pages.
         true => rng.u64(0x8fe0..0x9000),
@@ -61,7 +98,7 @@ fn draw(rng: &mut Rng) -> Program {
     let mut program = Program {
         kind,
         code_at,
-        instructions: instructions(rng, kind),
+        instructions,
         registers: std::array::from_fn(|_| rng.u64(..)),
         flags,
         segments,
@@ -93,6 +130,14 @@ fn segments(rng: &mut Rng, kind: CodeKind, code_at: u64) -> [Segment; 6] {
         _ => CODE64,
     };
     segments[SegmentName::Cs as usize] = Segment { selector, base };
+    // QEMU 11.1 forgets the base of CS in 32-bit `outs dx,cs:[esi]` when DS, ES and SS have base 0.
+    let forgets = |segments: &[Segment; 6]| {
+        kind.bits() == 32 && base != 0 && [0, 2, 3].iter().all(|&data| segments[data].base == 0)
+    };
+    if forgets(&segments) {
+        let (selector, base) = pick(rng, &DATA[1..]);
+        segments[SegmentName::Ds as usize] = Segment { selector, base };
+    }
     segments
 }
 
@@ -149,7 +194,7 @@ fn arithmetic(rng: &mut Rng, kind: CodeKind) -> Instruction {
         &[0xfe, 0xc3],       // inc bl
         &[0xfe, 0xcb],       // dec bl
         &[0x0f, 0xaf, 0xdd], // imul ebx,ebp
-        &[0x0f, 0x9c, 0xc7], // setl bh
+        &[0x0f, 0x9c, 0xc3], // setl bl
         &[0x9f],             // lahf
     ];
     let mut bytes = Vec::new();
@@ -250,7 +295,7 @@ fn elements(rng: &mut Rng) -> u64 {
         0..8 => 0,
         8..18 => 1,
         18..78 => rng.u64(2..20),
-        78..96 => rng.u64(20..100),
+        78..92 => rng.u64(20..100),
         _ => rng.u64(100..700),
     }
 }
@@ -277,25 +322,33 @@ fn offset(rng: &mut Rng, program: &Program, io: &PortIo, base: u64, count: u64) 
         (true, 35..55) => WITH_HOLES,
         _ => ARENA,
     };
-    let linear = match percent(rng, 40) {
-        // Near the border of two pages.
+    let linear = match percent(rng, 60) {
+        // Near the border of two pages, most often before it as the string goes.
         true => {
-            let border = rng.u64(area.start / 0x1000 + 1..area.end / 0x1000) * 0x1000;
+            let borders = area.start / 0x1000 + 1..area.end / 0x1000;
+            let border = std::iter::repeat_with(|| rng.u64(borders.clone()) * 0x1000)
+                .find(|&border| area != WITH_HOLES || ends_at(border, program.goes_down()))
+                .expect("an endless supply");
             let distance = rng.u64(0..=count * width + 3);
-            if program.goes_down() { border + distance } else { border - distance }
+            if program.goes_down() { border + distance - width } else { border - distance }
         }
         false => rng.u64(area),
     };
-    // In 16 bits, only what the segment reaches.
-    match io.address_size {
-        AddressSize::Bits16 if linear.wrapping_sub(base) > mask => {
-            let lowest = ARENA.start.saturating_sub(base).min(mask);
-            rng.u64(lowest..=mask)
+    // In 16 bits, and in real mode by 32 bits too, only what the segment reaches.
+    let reach = if program.kind.has_paragraphs() { 0xffff } else { mask };
+    match linear.wrapping_sub(base) {
+        beyond if beyond > reach && reach == 0xffff => {
+            rng.u64(ARENA.start.saturating_sub(base).min(reach)..=reach)
         }
-        _ if program.kind.has_paragraphs() && linear.wrapping_sub(base) > 0xffff => {
-            // A 32-bit offset has the same limit there.
-            rng.u64(ARENA.start.saturating_sub(base).min(0xffff)..=0xffff)
-        }
-        _ => linear.wrapping_sub(base) & mask,
+        offset => offset & mask,
+    }
+}
+
+/// Whether a page is there up to this border, as a string goes, and the next is missing.
+fn ends_at(border: u64, goes_down: bool) -> bool {
+    let (below, above) = (frame((border >> 12) - 1), frame(border >> 12));
+    match goes_down {
+        true => below.is_none() && above.is_some(),
+        false => below.is_some() && above.is_none(),
     }
 }

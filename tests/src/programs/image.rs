@@ -54,6 +54,8 @@ pub fn windows(effects: &Effects) -> Vec<Range<u64>> {
 impl Batch {
     /// Writes the guest's memory, as it is before it starts, to a file for `memory-backend-file`.
     pub fn write_memory(&self, path: &Path, rng: &mut Rng) -> std::io::Result<()> {
+        let room = (RESULTS - RECORDS) as usize / RECORD_SIZE;
+        assert!(self.programs.len() <= room, "there is room for {room} programs");
         let mut memory = vec![0; RAM as usize];
         let mut put = |at: u64, bytes: &[u8]| {
             memory[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
@@ -159,7 +161,7 @@ impl fmt::Display for Outcome {
             write!(f, " {name}={register:#x}")?;
         }
         for (window, bytes) in &self.windows {
-            write!(f, "\n  {window:#x?}: ")?;
+            write!(f, "\n  memory {:#x}: ", window.start)?;
             bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
         }
         Ok(())

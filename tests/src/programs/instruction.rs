@@ -6,7 +6,7 @@ use pvio::x86::{Direction, PortForm, PortSource, Width};
 use super::{CodeKind, SegmentName};
 
 /// How wide addresses are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AddressSize {
     /// SI, DI, CX.
     Bits16,

@@ -111,7 +111,7 @@ pub fn page_tables() -> Vec<u64> {
         for level in [27, 18, 9] {
             let place = table + (page >> level & 511) as usize;
             if tables[place] == 0 {
-                tables[place] = PAGE_TABLES + 8 * tables.len() as u64 | PRESENT_WRITABLE_USED;
+                tables[place] = (PAGE_TABLES + 8 * tables.len() as u64) | PRESENT_WRITABLE_USED;
                 tables.resize(tables.len() + 512, 0);
             }
             table = ((tables[place] & !0xfff) - PAGE_TABLES) as usize / 8;

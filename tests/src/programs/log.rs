@@ -21,8 +21,7 @@ pub struct LoggedAccess {
 
 impl fmt::Debug for LoggedAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Access { direction, port, width } = self.access;
-        write!(f, "{direction} {port:#x} size {} value {:#x}", width.bytes(), self.value)
+        write!(f, "{:?} value {:#x}", self.access, self.value)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a program does to the ports, by the manual.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::ops::Range;
 
 use pvio::x86::{Direction, Mode, Port, PortForm, Width};
@@ -10,7 +11,7 @@ use super::layout::{ARENA, physical};
 use super::program::{CodeKind, Program, Register, SegmentName};
 
 /// One access, as it reaches a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Access {
     /// Which way.
     pub direction: Direction,
@@ -18,6 +19,12 @@ pub struct Access {
     pub port: u16,
     /// How wide.
     pub width: Width,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:#x} size {}", self.direction, self.port, self.width.bytes())
+    }
 }
 
 /// One port instruction that was begun.
@@ -41,9 +48,35 @@ pub struct Effects {
     pub touched: Vec<Range<u64>>,
     /// Whether an exception ends it, and not its `int`.
     pub ends_early: bool,
+    /// What is remarkable about it.
+    pub events: HashSet<Event>,
+}
+
+/// What string instructions come across.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// An index register wraps around between two elements.
+    WrapsAround(AddressSize),
+    /// An element is in two pages.
+    CrossesPages,
+    /// An element is not at a multiple of its size.
+    Unaligned,
+    /// There is no element.
+    CountsZero,
+    /// There are more than a hundred.
+    CountsHundreds,
+    /// The first element is in a missing page.
+    FaultsAtOnce,
+    /// A later one is.
+    FaultsLater,
 }
 
 impl Effects {
+    /// What is attempted, in order.
+    pub fn forms(&self) -> impl Iterator<Item = PortForm> {
+        self.attempts.iter().map(|attempt| attempt.form)
+    }
+
     /// Every access, in order.
     pub fn accesses(&self) -> impl Iterator<Item = Access> {
         self.attempts.iter().flat_map(|&Attempt { form, port, accesses, .. }| {
@@ -72,7 +105,7 @@ pub fn model(program: &Program) -> Option<Effects> {
             return None;
         }
         let moved = match io.source {
-            Source::String { .. } => string(program, &io, &mut registers, &mut effects.touched)?,
+            Source::String { .. } => string(program, &io, &mut registers, &mut effects)?,
             _ => Moved { accesses: 1, faults: false },
         };
         let shown_by_memory =
@@ -101,7 +134,7 @@ fn string(
     program: &Program,
     io: &PortIo,
     registers: &mut [u64; 16],
-    touched: &mut Vec<Range<u64>>,
+    effects: &mut Effects,
 ) -> Option<Moved> {
     let mask = io.address_size.mask();
     let count = match io.source {
@@ -113,31 +146,51 @@ fn string(
         Direction::Out => (Register::Rsi, io.segment),
     };
     let width = u64::from(io.width.bytes());
+    // In real and virtual-8086 mode a segment ends at 64 KiB, even for 32-bit offsets.
+    let last = if program.kind.has_paragraphs() { 0xffff } else { mask };
     let step = if program.goes_down() { width.wrapping_neg() } else { width };
     let base = program.base(segment);
+    match count {
+        0 => effects.events.insert(Event::CountsZero),
+        101.. => effects.events.insert(Event::CountsHundreds),
+        _ => false,
+    };
     for element in 0..count {
         let register = &mut registers[index as usize];
         let offset = *register & mask;
-        if offset > mask - (width - 1) {
+        if offset > last - (width - 1) {
             return None;
         }
         let linear = match program.kind {
             CodeKind::Long64 => base.wrapping_add(offset),
             _ => base.wrapping_add(offset) & 0xffff_ffff,
         };
+        if linear % width != 0 {
+            effects.events.insert(Event::Unaligned);
+        }
+        if linear & 0xfff > 0x1000 - width {
+            effects.events.insert(Event::CrossesPages);
+        }
         let Some(places) = places(program.kind, linear, width) else {
+            effects.events.insert(match element {
+                0 => Event::FaultsAtOnce,
+                _ => Event::FaultsLater,
+            });
             return Some(Moved { accesses: element, faults: true });
         };
         for place in places {
             if !ARENA.contains(&place) {
                 return None;
             }
-            match touched.last_mut() {
+            match effects.touched.last_mut() {
                 Some(last) if last.end == place => last.end += 1,
-                _ => touched.push(place..place + 1),
+                _ => effects.touched.push(place..place + 1),
             }
         }
         let next = offset.wrapping_add(step) & mask;
+        if element + 1 < count && (next < offset) == (step == width) {
+            effects.events.insert(Event::WrapsAround(io.address_size));
+        }
         *register = match io.address_size {
             AddressSize::Bits16 => *register & !0xffff | next,
             _ => next,

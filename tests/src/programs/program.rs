@@ -177,6 +177,15 @@ impl Program {
         }
     }
 
+    /// Each instruction's linear address and bytes.
+    pub fn places(&self) -> impl Iterator<Item = (u64, Vec<u8>)> {
+        self.instructions.iter().scan(self.code_at, |pc, instruction| {
+            let here = *pc;
+            *pc += instruction.bytes.len() as u64;
+            Some((here, instruction.bytes.clone()))
+        })
+    }
+
     /// Its bytes, the end included.
     pub fn code(&self) -> Vec<u8> {
         let instructions = self.instructions.iter().flat_map(|instruction| &instruction.bytes);
@@ -197,13 +206,11 @@ impl fmt::Display for Program {
             write!(f, "  {name}={:#x} (base {:#x})", segment.selector, segment.base)?;
         }
         writeln!(f)?;
-        let mut pc = self.code_at;
-        for bytes in self.instructions.iter().map(|instruction| &*instruction.bytes) {
+        for (pc, bytes) in self.places() {
             let hexadecimal = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-            let text = intel_syntax(bytes, self.kind.mode(), pc);
+            let text = intel_syntax(&bytes, self.kind.mode(), pc);
             writeln!(f, "  {pc:#x}: {hexadecimal:<30} {text}")?;
-            pc += bytes.len() as u64;
         }
-        write!(f, "  {pc:#x}: cd30{:26} int 0x30", "")
+        write!(f, "  and int 0x30")
     }
 }
