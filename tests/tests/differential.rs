@@ -147,7 +147,7 @@ fn assert_counts(stats: &Snapshot, expected: &Expected) {
     for row in stats.forms.iter().filter(|row| row.attempts > 0) {
         let faults = row.faults.unwrap_or(0);
         let counts = [row.attempts, row.executions, row.accesses, faults, row.unverified];
-        counted.forms.insert(row.form.index(), counts);
+        counted.forms.insert(row.form, counts);
     }
     for row in &stats.ports {
         let accesses = [row.device + row.qemu, row.unverified];

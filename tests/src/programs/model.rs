@@ -208,7 +208,7 @@ fn places(kind: CodeKind, linear: u64, width: u64) -> Option<Vec<u64>> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Expected {
     /// Attempts, executions, accesses, faults, unverified.
-    pub forms: BTreeMap<usize, [u64; 5]>,
+    pub forms: BTreeMap<PortForm, [u64; 5]>,
     /// Accesses, and those unverified.
     pub ports: BTreeMap<(Port, Direction, Width), [u64; 2]>,
     /// Executions and unverified ones, by the mode of the code.
@@ -223,7 +223,7 @@ impl Expected {
             let executed = !unverified && !attempt.faults;
             let accesses = if unverified { 0 } else { attempt.accesses };
             let faults = attempt.faults && reports_exceptions;
-            let row = self.forms.entry(attempt.form.index()).or_default();
+            let row = self.forms.entry(attempt.form).or_default();
             let sum = [1, executed.into(), accesses, faults.into(), unverified.into()];
             row.iter_mut().zip(sum).for_each(|(field, more)| *field += more);
             if attempt.accesses > 0 {
@@ -242,7 +242,7 @@ impl Expected {
     /// Adds the guest's own and only access: the end.
     pub fn add_end(&mut self) {
         let form = PortForm::OutImmAl;
-        let row = self.forms.entry(form.index()).or_default();
+        let row = self.forms.entry(form).or_default();
         (0..3).for_each(|field| row[field] += 1);
         self.ports.entry((Port(0xf4), Direction::Out, Width::Byte)).or_default()[0] += 1;
         *self.modes.entry((Mode::Bits32, form)).or_default() += 1;
