@@ -3,9 +3,9 @@
 //! and what the device saw must be the same; and the plugin's counts, in both runs, what the
 //! programs must have done.
 //!
-//! Left out, since the two latches differ there by design: accesses that are not aligned to their size, which QEMU's
-//! latch refuses and pvio's takes, and what goes beyond port 0xe3. Who served an access is asked in the
-//! trace, not of the statistics.
+//! Left out, since the two latches differ there by design: accesses that are not aligned to their
+//! size, which QEMU's latch refuses and pvio's takes, and what goes beyond port 0xe3. Who served an
+//! access is asked of the trace, not of the statistics.
 //!
 //! `PVIO_TEST_SEED` sets another seed than the one below, `PVIO_TEST_PROGRAMS` another number.
 

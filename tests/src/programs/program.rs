@@ -119,7 +119,7 @@ pub struct Segment {
 
 /// The general registers, in their encodings' order; those that programs are particular about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[expect(missing_docs, reason = "their names say it")]
 pub enum Register {
     Rax,
     Rcx,
