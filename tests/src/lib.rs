@@ -2,6 +2,7 @@
 
 mod linux;
 mod monitor;
+pub mod programs;
 
 pub use linux::LinuxGuest;
 pub use monitor::Monitor;

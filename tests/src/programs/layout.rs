@@ -1,0 +1,122 @@
+//! The guest's memory: what `tests/guests/differ.inc` says of it, and what is the tests' own business,
+//! segments and pages.
+
+use super::CodeKind;
+
+/// All of it.
+pub const RAM: u64 = 64 << 20;
+
+/// Where the guest finds the address of the first record, that of the first result, and the number of
+/// programs.
+pub const START: u64 = 0x500;
+pub const WORK: u64 = 0x1000;
+pub const GDT: u64 = 0xa000;
+pub const PAGE_TABLES: u64 = 0x20_0000;
+pub const RECORDS: u64 = 0x100_0000;
+pub const RESULTS: u64 = 0x200_0000;
+
+pub const RECORD_SIZE: usize = 0x180;
+pub const CODE_SIZE: usize = 0x38;
+pub const WINDOWS_COUNT: usize = 4;
+pub const RESULT_SIZE: usize = 0xc0;
+
+/// Where programs' code is: two pages, one border.
+pub const CODE: std::ops::Range<u64> = 0x8000..0xa000;
+/// What programs read and write, all random before the first.
+pub const ARENA: std::ops::Range<u64> = 0x1_0000..0x9_0000;
+
+/// Selectors of code segments, base 0 and another, for 16 and for 32-bit code.
+pub const CODE16: [(u16, u64); 2] = [(0x40, 0), (0x48, 0x7ff0)];
+pub const CODE32: [(u16, u64); 2] = [(0x50, 0), (0x58, 0x6543)];
+pub const CODE64: (u16, u64) = (0x18, 0);
+/// Selectors of data segments, each of 4 GiB: from the last, only offsets that wrap around at 32 bits
+/// lead to the arena.
+pub const DATA: [(u16, u64); 8] = [
+    (0x60, 0),
+    (0x68, 0x1_0000),
+    (0x70, 0x1_fff1),
+    (0x78, 0x2_3456),
+    (0x80, 0x4_0010),
+    (0x88, 0x6_ffff),
+    (0x90, 0x7_8003),
+    (0x98, 0xfffe_0010),
+];
+
+/// The descriptors that the guest itself uses, as `common.inc` has them; the last is its TSS.
+const RUNNER_DESCRIPTORS: [u64; 7] = [
+    0,
+    0x00cf_9b00_0000_ffff,
+    0x00cf_9300_0000_ffff,
+    0x0020_9b00_0000_0000,
+    0x0000_9b0f_0000_ffff,
+    0x0000_9300_0000_ffff,
+    // At 0x3000, with a bitmap of 8 KiB and a byte of ones after it.
+    0x0000_8900_3000_2068,
+];
+
+/// The GDT.
+pub fn descriptors() -> Vec<u64> {
+    let mut gdt = RUNNER_DESCRIPTORS.to_vec();
+    let mut put = |selector: u16, base: u64, attributes: u64| {
+        let place = usize::from(selector / 8);
+        gdt.resize(gdt.len().max(place + 1), 0);
+        let base = (base & 0xff_ffff) << 16 | (base >> 24) << 56;
+        gdt[place] = base | attributes | 0x000f_0000_0000_ffff;
+    };
+    CODE16.iter().for_each(|&(selector, base)| put(selector, base, 0x0080_9b00_0000_0000));
+    CODE32.iter().for_each(|&(selector, base)| put(selector, base, 0x00c0_9b00_0000_0000));
+    DATA.iter().for_each(|&(selector, base)| put(selector, base, 0x00c0_9300_0000_0000));
+    gdt
+}
+
+/// Where page tables lead to, in pages of 4 KiB; outside of long mode there are none.
+///
+/// Below 1 MiB everything is where it is, but for page 0. The first and the last page of 32 and of
+/// 64 bits are next to each other for addresses that wrap around.
+pub fn frame(page: u64) -> Option<u64> {
+    const LAST_OF_64_BITS: u64 = u64::MAX >> 12;
+    // 37 has no common divisor with the number of frames: neighbours in one are none in the other.
+    let scattered = |page: u64| (ARENA.start >> 12) + page * 37 % ((ARENA.end - ARENA.start) >> 12);
+    match page {
+        0 => Some(0x88),
+        0x1..0x100 => Some(page),
+        0x200..0x300 if page % 3 == 2 => None,
+        0x200..0x380 => Some(scattered(page)),
+        0xf_ffff => Some(0x89),
+        LAST_OF_64_BITS => Some(0x8a),
+        _ => None,
+    }
+}
+
+/// Pages that [`frame`] scatters, all there.
+pub const SCATTERED: std::ops::Range<u64> = 0x30_0000..0x38_0000;
+/// The same, but each third page is missing.
+pub const WITH_HOLES: std::ops::Range<u64> = 0x20_0000..0x30_0000;
+
+/// Where in RAM a linear address is, if anywhere.
+pub fn physical(kind: CodeKind, linear: u64) -> Option<u64> {
+    match kind.is_long() {
+        true => Some(frame(linear >> 12)? << 12 | linear & 0xfff),
+        false => Some(linear),
+    }
+}
+
+/// The page tables of long mode, to be put at [`PAGE_TABLES`].
+pub fn page_tables() -> Vec<u64> {
+    const PRESENT_WRITABLE_USED: u64 = 0x63;
+    let mut tables = vec![0; 512];
+    let pages = (0..0x400).chain([0xf_ffff, u64::MAX >> 12]);
+    for (page, frame) in pages.filter_map(|page| Some((page, frame(page)?))) {
+        let mut table = 0;
+        for level in [27, 18, 9] {
+            let place = table + (page >> level & 511) as usize;
+            if tables[place] == 0 {
+                tables[place] = (PAGE_TABLES + 8 * tables.len() as u64) | PRESENT_WRITABLE_USED;
+                tables.resize(tables.len() + 512, 0);
+            }
+            table = ((tables[place] & !0xfff) - PAGE_TABLES) as usize / 8;
+        }
+        tables[table + (page & 511) as usize] = frame << 12 | PRESENT_WRITABLE_USED;
+    }
+    tables
+}

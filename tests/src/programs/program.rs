@@ -1,0 +1,216 @@
+//! One program: code, and the state that it starts with.
+
+use std::fmt;
+
+use pvio::x86::{Mode, intel_syntax};
+
+use super::Instruction;
+
+/// The kinds of code that x86 knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CodeKind {
+    /// Real mode.
+    Real,
+    /// Virtual-8086 mode.
+    Virtual8086,
+    /// 16-bit protected mode.
+    Protected16,
+    /// 32-bit protected mode.
+    Protected32,
+    /// Compatibility mode, 16-bit code.
+    Compatibility16,
+    /// Compatibility mode, 32-bit code.
+    Compatibility32,
+    /// 64-bit mode.
+    Long64,
+}
+
+impl CodeKind {
+    /// All seven.
+    pub const ALL: [CodeKind; 7] = [
+        CodeKind::Real,
+        CodeKind::Virtual8086,
+        CodeKind::Protected16,
+        CodeKind::Protected32,
+        CodeKind::Compatibility16,
+        CodeKind::Compatibility32,
+        CodeKind::Long64,
+    ];
+
+    /// The size of operands without a prefix, or 64.
+    pub fn bits(self) -> u32 {
+        match self {
+            CodeKind::Protected32 | CodeKind::Compatibility32 => 32,
+            CodeKind::Long64 => 64,
+            _ => 16,
+        }
+    }
+
+    /// As the plugin calls it.
+    pub fn mode(self) -> Mode {
+        match self.bits() {
+            16 => Mode::Bits16,
+            32 => Mode::Bits32,
+            _ => Mode::Bits64,
+        }
+    }
+
+    /// Whether pages are on, and registers have 64 bits.
+    pub fn is_long(self) -> bool {
+        self.runner() == 3
+    }
+
+    /// Whether a segment's base is sixteen times its selector.
+    pub fn has_paragraphs(self) -> bool {
+        matches!(self, CodeKind::Real | CodeKind::Virtual8086)
+    }
+
+    /// The guest's number for what runs it.
+    pub fn runner(self) -> u32 {
+        match self {
+            CodeKind::Real => 0,
+            CodeKind::Virtual8086 => 1,
+            CodeKind::Protected16 | CodeKind::Protected32 => 2,
+            CodeKind::Compatibility16 | CodeKind::Compatibility32 | CodeKind::Long64 => 3,
+        }
+    }
+}
+
+/// The segment registers, in their encodings' order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentName {
+    /// Where `ins` writes.
+    Es,
+    /// Code.
+    Cs,
+    /// Stack.
+    Ss,
+    /// Where `outs` reads, unless a prefix says otherwise.
+    Ds,
+    /// One that has a base in 64-bit code too.
+    Fs,
+    /// The other one.
+    Gs,
+}
+
+impl SegmentName {
+    /// The one that a prefix names.
+    pub fn of_prefix(prefix: u8) -> Option<SegmentName> {
+        Some(match prefix {
+            0x26 => SegmentName::Es,
+            0x2e => SegmentName::Cs,
+            0x36 => SegmentName::Ss,
+            0x3e => SegmentName::Ds,
+            0x64 => SegmentName::Fs,
+            0x65 => SegmentName::Gs,
+            _ => return None,
+        })
+    }
+}
+
+/// What is in a segment register.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Segment {
+    /// What software loads.
+    pub selector: u16,
+    /// What the processor adds.
+    pub base: u64,
+}
+
+/// The general registers, in their encodings' order; those that programs are particular about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "their names say it")]
+pub enum Register {
+    Rax,
+    Rcx,
+    Rdx,
+    Rbx,
+    Rsp,
+    Rbp,
+    Rsi,
+    Rdi,
+}
+
+/// The names of all sixteen.
+pub const REGISTER_NAMES: [&str; 16] = [
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
+    "r14", "r15",
+];
+
+/// A program.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// In what it is written.
+    pub kind: CodeKind,
+    /// The linear address of its first byte.
+    pub code_at: u64,
+    /// All but the `int` that ends it.
+    pub instructions: Vec<Instruction>,
+    /// By [`Register`].
+    pub registers: [u64; 16],
+    /// RFLAGS.
+    pub flags: u64,
+    /// By [`SegmentName`].
+    pub segments: [Segment; 6],
+}
+
+impl Program {
+    /// The end of every program: `int 0x30`.
+    pub const END: [u8; 2] = [0xcd, 0x30];
+
+    /// Whether string instructions go down.
+    pub fn goes_down(&self) -> bool {
+        self.flags & 1 << 10 != 0
+    }
+
+    /// A register at its start.
+    pub fn register(&self, register: Register) -> u64 {
+        self.registers[register as usize]
+    }
+
+    /// The base that a segment has for addresses in this code.
+    pub fn base(&self, segment: SegmentName) -> u64 {
+        match (self.kind, segment) {
+            (_, SegmentName::Fs | SegmentName::Gs) => self.segments[segment as usize].base,
+            (CodeKind::Long64, _) => 0,
+            _ => self.segments[segment as usize].base,
+        }
+    }
+
+    /// Each instruction's linear address and bytes.
+    pub fn places(&self) -> impl Iterator<Item = (u64, Vec<u8>)> {
+        self.instructions.iter().scan(self.code_at, |pc, instruction| {
+            let here = *pc;
+            *pc += instruction.bytes.len() as u64;
+            Some((here, instruction.bytes.clone()))
+        })
+    }
+
+    /// Its bytes, the end included.
+    pub fn code(&self) -> Vec<u8> {
+        let instructions = self.instructions.iter().flat_map(|instruction| &instruction.bytes);
+        instructions.copied().chain(Self::END).collect()
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:?}, flags {:#x}", self.kind, self.flags)?;
+        for names in [0..4, 4..8, 8..12, 12..16] {
+            for register in names {
+                write!(f, "  {}={:#x}", REGISTER_NAMES[register], self.registers[register])?;
+            }
+            writeln!(f)?;
+        }
+        for (name, segment) in ["es", "cs", "ss", "ds", "fs", "gs"].iter().zip(self.segments) {
+            write!(f, "  {name}={:#x} (base {:#x})", segment.selector, segment.base)?;
+        }
+        writeln!(f)?;
+        for (pc, bytes) in self.places() {
+            let hexadecimal = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let text = intel_syntax(&bytes, self.kind.mode(), pc);
+            writeln!(f, "  {pc:#x}: {hexadecimal:<30} {text}")?;
+        }
+        write!(f, "  and int 0x30")
+    }
+}
