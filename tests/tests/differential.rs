@@ -100,6 +100,12 @@ fn programs_cannot_tell_the_latches_apart(host: &Host) {
     expected.add_end();
     assert_counts(&native.stats, &expected);
     assert_counts(&ours.stats, &expected);
+    // And who served them.
+    assert!(native.stats.ports.iter().all(|row| row.device == 0 && row.served == Some(true)));
+    for row in &ours.stats.ports {
+        let by_other = if (0xe0..=0xe3).contains(&row.port.0) { row.qemu } else { row.device };
+        assert_eq!((by_other, row.served), (0, Some(true)), "{row:?}");
+    }
 }
 
 /// Fails with the first program that made a difference.

@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use once_cell::sync::Lazy;
+use pvio::stats::Snapshot;
+use pvio_scripts::machine::{Ended, read_stats};
 use pvio_scripts::places;
 use pvio_tests::{Host, on_both_qemus};
 
 on_both_qemus! {
     a_plugin_of_ones_own_serves_its_device_and_counts
+    a_device_that_panics_leaves_the_guest_alone
 }
 
 /// A copy of the example, as a user would make one: outside the repository, with the path changed.
@@ -18,7 +21,12 @@ static LIBRARY: Lazy<PathBuf> = Lazy::new(|| {
     let copy = target.join("copy");
     let example = repository.join("plugin/examples/own-device");
     std::fs::create_dir_all(copy.join("src")).unwrap();
-    std::fs::copy(example.join("src/lib.rs"), copy.join("src/lib.rs")).unwrap();
+    // With one change: so that there is a device that panics.
+    let source = std::fs::read_to_string(example.join("src/lib.rs")).unwrap();
+    let panics = "assert!(self.left != 13, \"unlucky\");\n        data.fill(self.left);";
+    let changed = source.replace("data.fill(self.left);", panics);
+    assert_ne!(changed, source);
+    std::fs::write(copy.join("src/lib.rs"), changed).unwrap();
     let manifest = std::fs::read_to_string(example.join("Cargo.toml")).unwrap();
     let there = format!("path = {:?}", repository.join("plugin"));
     let changed = manifest.replace("path = \"../..\"", &there);
@@ -36,7 +44,8 @@ static LIBRARY: Lazy<PathBuf> = Lazy::new(|| {
     target.join("debug/libown_device.so")
 });
 
-fn a_plugin_of_ones_own_serves_its_device_and_counts(host: &Host) {
+/// A machine with the example's device, on which commands are given; and what it said at its end.
+fn with_countdown(host: &Host, commands: &[&str], until: &str) -> (Ended, Snapshot) {
     let directory = tempfile::tempdir().unwrap();
     let stats = directory.path().join("stats.json");
     let options = format!(
@@ -50,15 +59,40 @@ fn a_plugin_of_ones_own_serves_its_device_and_counts(host: &Host) {
         .args(["-monitor", "stdio"])
         .start()
         .unwrap();
-    for line in ["o /b 0x300 3", "i /b 0x300", "i /b 0x300", "o /b 0x304 0x5a", "i /b 0x304"] {
-        running.say(line).unwrap();
+    for command in commands {
+        running.say(command).unwrap();
     }
-    running.wait_for("portb[0x0304] = 0x5a").unwrap();
-    assert!(running.stdout().unwrap().contains("portb[0x0300] = 0x01"));
+    running.wait_for(until).unwrap();
     running.say("quit").unwrap();
-    assert!(running.wait().unwrap().status.success());
-    let stats = pvio_scripts::machine::read_stats(&stats).unwrap();
+    let ended = running.wait().unwrap();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    (ended, read_stats(&stats).unwrap())
+}
+
+fn a_plugin_of_ones_own_serves_its_device_and_counts(host: &Host) {
+    let commands = ["o /b 0x300 3", "i /b 0x300", "i /b 0x300", "o /b 0x304 0x5a", "i /b 0x304"];
+    let (ended, stats) = with_countdown(host, &commands, "portb[0x0304] = 0x5a");
+    assert!(ended.stdout.contains("portb[0x0300] = 0x01"), "{}", ended.stdout);
+    assert_eq!(ended.stderr, "");
     assert_eq!(stats.qemu.plugin_api, host.api);
     // Of the monitor's accesses nothing is counted: no instruction made them.
     assert!(stats.ports.iter().all(|row| row.device == 0));
+}
+
+fn a_device_that_panics_leaves_the_guest_alone(host: &Host) {
+    let commands = [
+        "o /b 0x300 14",
+        "i /b 0x300",
+        "i /b 0x300",
+        "o /b 0x300 5",
+        "i /b 0x300",
+        "system_reset",
+        "o /b 0x304 0x5a",
+        "i /b 0x304",
+    ];
+    let (ended, _) = with_countdown(host, &commands, "portb[0x0304] = 0x5a");
+    let reads = ended.stdout.matches("portb[0x0300] = ").count();
+    assert_eq!((reads, ended.stdout.matches("portb[0x0300] = 0xff").count()), (3, 3));
+    let said = ended.stderr.matches("countdown at 0x0300 panicked").count();
+    assert_eq!(said, 1, "{}", ended.stderr);
 }
