@@ -10,9 +10,9 @@ mod vcpu;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::qemu::{self, HostInfo, Insn, QemuVersion, VcpuIndex, Watch};
+use crate::qemu::{self, HostInfo, Insn, MemoryAccess, QemuVersion, VcpuIndex, Watch};
 use crate::stats::{SiteKey, Statistics};
-use crate::x86::{Decoded, Mode, PortSource, decode, decode_by_text, may_be_port_io, mode_in_dump};
+use crate::x86::{Decoded, Direction, Mode, decode, decode_by_text, may_be_port_io, mode_in_dump};
 
 use operation::Operation;
 use vcpu::VcpuCounter;
@@ -69,10 +69,13 @@ impl Interceptor {
         let key = SiteKey { pc, mode, bytes: bytes.try_into().expect("at most 15 bytes") };
         let site = self.statistics.sites.enter(key, decoded.form);
         let operation = Operation::new(decoded, site, pc);
-        let source = decoded.form.source();
-        // An immediate port is known; only where exceptions are not reported does privilege matter.
-        let registers = source != PortSource::Immediate || !self.rules.exceptions_reported;
-        Some(Watch { token: operation.to_token(), registers, memory: decoded.form.is_string() })
+        // The memory that a string is moved from or to; not what QEMU loads to look into the I/O
+        // permission bitmap for `ins`.
+        let memory = decoded.form.is_string().then(|| match decoded.form.direction() {
+            Direction::In => MemoryAccess::Store,
+            Direction::Out => MemoryAccess::Load,
+        });
+        Some(Watch { token: operation.to_token(), registers: true, memory })
     }
 
     /// Decodes bytes that are port I/O in some mode, in the mode that the code is in.

@@ -25,6 +25,13 @@ use crate::x86::{Direction, Port, PortSource, RFLAGS_RF, may_do_port_io_uncondit
 /// of nested handlers and each guest thread that was switched away in the middle of one.
 const MOST_INTERRUPTED: usize = 32;
 
+/// How many scalars that faulted one vCPU may have to come back to.
+const MOST_REFUSED: usize = 8;
+
+/// What QEMU loads, through the memory callbacks of the instruction itself, to look into the I/O
+/// permission bitmap: where it begins, and two bytes of it (SDM vol. 1, "I/O Permission Bit Map").
+const LOADS_FOR_BITMAP: u8 = 2;
+
 /// The string instruction that a vCPU is in.
 #[derive(Clone, Copy, Debug)]
 struct StringAttempt {
@@ -35,8 +42,24 @@ struct StringAttempt {
     /// `ins` writes each element twice, first a dummy that shows whether the page may be written;
     /// whether that has been seen.
     probed: bool,
+    /// An element has been moved.
+    begun: bool,
     /// A fault has been delivered from it, and counted.
     faulted: bool,
+    /// Loads still to come that are for the I/O permission bitmap; if it permits, all of them do.
+    loads_for_bitmap: u8,
+}
+
+impl StringAttempt {
+    /// Whether only a report with EFLAGS.RF set can be this attempt going on.
+    ///
+    /// One that was given up after a fault looks like a new start with the same count; but what comes
+    /// back from a fault handler has RF set. Where faults are not reported, one that has not moved an
+    /// element must have faulted: nothing else comes before the first. What comes back from an
+    /// interrupt handler need not have RF: a 16-bit IRET drops it.
+    fn must_show_rf(&self) -> bool {
+        self.faulted || !self.begun
+    }
 }
 
 /// The last report.
@@ -57,6 +80,9 @@ pub(super) struct VcpuCounter {
     tally: Arc<Tally>,
     current: Current,
     interrupted: ArrayVec<StringAttempt, MOST_INTERRUPTED>,
+    /// What faulted without any element to tell it by, and may be taken up again; where faults are
+    /// not reported, what may have.
+    refused: ArrayVec<Operation, MOST_REFUSED>,
     /// An exception was raised and is not delivered yet.
     exception: bool,
     /// A string instruction whose last element has just been moved; no other report has come since.
@@ -70,6 +96,7 @@ impl VcpuCounter {
             tally,
             current: Current::Nothing,
             interrupted: ArrayVec::new(),
+            refused: ArrayVec::new(),
             exception: false,
             just_done: None,
         }
@@ -94,16 +121,39 @@ impl VcpuCounter {
         registers: &mut Registers<'_>,
     ) {
         let (form, site) = (operation.form(), operation.site());
-        self.tally.attempt(form);
+        let is_taken_up = self.takes_up_refused(operation, registers);
         if !self.rules.exceptions_reported && !cannot_fault(registers) {
-            self.tally.unverified(form, site, port);
+            if !is_taken_up {
+                self.tally.attempt(form);
+                self.tally.unverified(form, site, port);
+            }
+            // Only the last can be taken up: which others faulted is not known.
+            self.refused.clear();
+            self.refused.push(operation);
             return;
+        }
+        match is_taken_up && self.rules.exceptions_reported {
+            true => self.tally.fault_resumed(form),
+            false => self.tally.attempt(form),
         }
         self.tally.executed(form, site);
         if let Some(port) = port {
             self.tally.accessed(form, site, port);
         }
         self.current = Current::Presumed(operation, port);
+    }
+
+    /// Whether this is one that faulted before, and goes on now that its handler has seen to the
+    /// cause: a fault pushes EFLAGS with RF set (SDM vol. 3, "Masking Instruction Breakpoints").
+    fn takes_up_refused(&mut self, operation: Operation, registers: &mut Registers<'_>) -> bool {
+        let Some(place) = self.refused.iter().rposition(|&refused| refused == operation) else {
+            return false;
+        };
+        let goes_on = has_rf(registers);
+        if goes_on {
+            self.refused.remove(place);
+        }
+        goes_on
     }
 
     /// An `ins` or `outs`, with or without a repeat prefix.
@@ -115,10 +165,16 @@ impl VcpuCounter {
             false => 1,
         };
         let just_done = self.just_done.take();
+        let loads_for_bitmap = match operation.form().direction() {
+            Direction::Out if count > 0 && !cannot_fault(registers) => LOADS_FOR_BITMAP,
+            _ => 0,
+        };
         if let Some(attempt) = self.take_restarted(operation, count, registers) {
             self.leave_current();
             if attempt.remaining > 0 {
-                self.current = Current::InString(StringAttempt { probed: false, ..attempt });
+                let probed = false;
+                self.current =
+                    Current::InString(StringAttempt { probed, loads_for_bitmap, ..attempt });
             }
             return;
         }
@@ -130,15 +186,18 @@ impl VcpuCounter {
                 port,
                 remaining: count,
                 probed: false,
+                begun: false,
                 faulted: false,
+                loads_for_bitmap,
             });
             return;
         }
         // Where QEMU stops after each element (single steps, -icount), it looks at the count once
         // more when all are moved: the attempt is already counted as done.
+        let was_done = just_done.is_some_and(|done| done.operation == operation);
         let only_ends = match self.rules.rf_marks_reentry {
-            true => registers.read(Register::Rflags) & RFLAGS_RF != 0,
-            false => just_done.is_some_and(|done| done.operation == operation),
+            true => has_rf(registers) && (was_done || !self.refused.contains(&operation)),
+            false => was_done,
         };
         self.leave_current();
         if !only_ends {
@@ -157,19 +216,17 @@ impl VcpuCounter {
         let goes_on =
             |attempt: &StringAttempt| attempt.operation == operation && attempt.remaining == count;
         // Nothing was reported in between: QEMU itself started over, because it pauses a long `rep`
-        // or because the instruction has overwritten its own block.
+        // or because the instruction has overwritten its own block (after the dummy).
         if let Current::InString(attempt) = self.current
             && goes_on(&attempt)
+            && (attempt.probed || !attempt.must_show_rf() || has_rf(registers))
         {
             self.current = Current::Nothing;
             return Some(attempt);
         }
         // The latest first: handlers nest.
         let place = self.interrupted.iter().rposition(goes_on)?;
-        // One that was given up after a fault looks like a new start with the same count; but what
-        // comes back from a fault handler has RF set. What comes back from an interrupt handler
-        // need not have: a 16-bit IRET drops RF.
-        if self.interrupted[place].faulted && registers.read(Register::Rflags) & RFLAGS_RF == 0 {
+        if self.interrupted[place].must_show_rf() && !has_rf(registers) {
             return None;
         }
         let mut attempt = self.interrupted.remove(place);
@@ -203,6 +260,10 @@ impl VcpuCounter {
             Current::Presumed(operation, port) if by_exception => {
                 self.tally.not_executed(operation.form(), operation.site(), port);
                 self.tally.fault(operation.form());
+                if self.refused.is_full() {
+                    self.refused.remove(0);
+                }
+                self.refused.push(operation);
             }
             Current::Presumed(..) => {}
             Current::InString(mut attempt) => {
@@ -234,11 +295,15 @@ impl qemu::Vcpu for VcpuCounter {
         if attempt.operation != operation {
             return;
         }
+        if attempt.loads_for_bitmap > 0 {
+            attempt.loads_for_bitmap -= 1;
+            return;
+        }
         if operation.form().direction() == Direction::In && !attempt.probed {
             attempt.probed = true;
             return;
         }
-        attempt.probed = false;
+        (attempt.probed, attempt.begun) = (false, true);
         attempt.remaining -= 1;
         self.tally.accessed(operation.form(), operation.site(), attempt.port);
         if attempt.remaining == 0 {
@@ -277,6 +342,10 @@ impl qemu::Vcpu for VcpuCounter {
             }
         }
     }
+}
+
+fn has_rf(registers: &mut Registers<'_>) -> bool {
+    registers.read(Register::Rflags) & RFLAGS_RF != 0
 }
 
 fn cannot_fault(registers: &mut Registers<'_>) -> bool {

@@ -20,7 +20,7 @@ use super::insn::Insn;
 use super::registers::{RegisterFile, Registers};
 use super::vcpus::{VcpuState, Vcpus};
 use super::version::ApiLevel;
-use super::{Discontinuity, Plugin, Token, VcpuIndex, Watch};
+use super::{Discontinuity, MemoryAccess, Plugin, Token, VcpuIndex, Watch};
 
 /// What the callbacks work with.
 pub(super) struct Installed {
@@ -125,9 +125,12 @@ fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
     let userdata = token_to_userdata(watch.token);
     let flags = if watch.registers { QEMU_PLUGIN_CB_R_REGS } else { QEMU_PLUGIN_CB_NO_REGS };
     (api.register_insn_exec_cb)(insn, insn_exec, flags, userdata);
-    if watch.memory {
-        let both = qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_RW;
-        (api.register_mem_cb)(insn, memory, QEMU_PLUGIN_CB_NO_REGS, both, userdata);
+    if let Some(access) = watch.memory {
+        let which = match access {
+            MemoryAccess::Load => qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_R,
+            MemoryAccess::Store => qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_W,
+        };
+        (api.register_mem_cb)(insn, memory, QEMU_PLUGIN_CB_NO_REGS, which, userdata);
     }
 }
 

@@ -67,8 +67,17 @@ pub struct Watch {
     pub token: Token,
     /// Whether [`Vcpu::about_to_run`] will read registers (QEMU has to store them first).
     pub registers: bool,
-    /// Whether to report each access to guest memory.
-    pub memory: bool,
+    /// Which accesses to guest memory to report.
+    pub memory: Option<MemoryAccess>,
+}
+
+/// What an instruction does to guest memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryAccess {
+    /// It loads.
+    Load,
+    /// It stores.
+    Store,
 }
 
 /// The vCPU went on elsewhere than the program said.
