@@ -216,10 +216,14 @@ impl VcpuCounter {
         let goes_on =
             |attempt: &StringAttempt| attempt.operation == operation && attempt.remaining == count;
         // Nothing was reported in between: QEMU itself started over, because it pauses a long `rep`
-        // or because the instruction has overwritten its own block (after the dummy).
+        // or because an `ins` has overwritten its own block. Or it is an `outs` whose first element
+        // faulted without a report.
         if let Current::InString(attempt) = self.current
             && goes_on(&attempt)
-            && (attempt.probed || !attempt.must_show_rf() || has_rf(registers))
+            && (self.rules.exceptions_reported
+                || operation.form().direction() == Direction::In
+                || !attempt.must_show_rf()
+                || has_rf(registers))
         {
             self.current = Current::Nothing;
             return Some(attempt);

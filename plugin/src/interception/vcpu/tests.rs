@@ -87,6 +87,12 @@ impl Guest {
         self.rcx = self.rcx.wrapping_sub(count);
     }
 
+    /// QEMU looks whether ring 3 may: two loads, which only an `outs` shows.
+    fn bitmap(&mut self, token: Token) {
+        self.counter.memory_accessed(token);
+        self.counter.memory_accessed(token);
+    }
+
     fn exception_at(&mut self, pc: u64) {
         self.counter.discontinuity(Discontinuity::Exception);
         self.counter.discontinuity(Discontinuity::Delivered { from: pc });
@@ -170,6 +176,78 @@ fn where_faults_are_not_reported_privilege_decides() {
 }
 
 #[test]
+fn a_scalar_that_is_taken_up_after_its_fault_is_the_same_attempt() {
+    let mut guest = Guest::on_api_7();
+    guest.start(OUT, PC);
+    guest.exception_at(PC);
+    guest.start(OUT, PC + 0x100);
+    guest.rflags |= RFLAGS_RF;
+    guest.start(OUT, PC);
+    assert_eq!(guest.row(PortForm::OutDxAl), [2, 2, 2, 0, 0]);
+    guest.rflags &= !RFLAGS_RF;
+    guest.start(OUT, PC);
+    guest.exception_at(PC);
+    guest.start(OUT, PC);
+    assert_eq!(guest.row(PortForm::OutDxAl), [4, 3, 3, 1, 0]);
+}
+
+#[test]
+fn what_cannot_be_verified_is_taken_up_as_the_same_attempt_too() {
+    let mut guest = Guest::on_api_4();
+    guest.cs = RING_3;
+    guest.start(OUT, PC);
+    guest.rflags |= RFLAGS_RF;
+    guest.start(OUT, PC);
+    assert_eq!(guest.row(PortForm::OutDxAl), [1, 0, 0, 0, 1]);
+    guest.rflags &= !RFLAGS_RF;
+    guest.start(OUT, PC);
+    assert_eq!(guest.row(PortForm::OutDxAl), [2, 0, 0, 0, 2]);
+}
+
+#[test]
+fn a_look_into_the_bitmap_is_no_element() {
+    for mut guest in [Guest::on_api_7(), Guest::on_api_4()] {
+        guest.cs = RING_3;
+        guest.rcx = 2;
+        let token = guest.start(REP_OUTSB, PC);
+        guest.bitmap(token);
+        if guest.exceptions_reported {
+            guest.exception_at(PC);
+        }
+        assert_eq!(guest.row(PortForm::RepOutsb)[..3], [1, 0, 0]);
+        let token = guest.start(REP_OUTSB, PC);
+        guest.bitmap(token);
+        guest.elements(token, 2);
+        assert_eq!(guest.row(PortForm::RepOutsb)[..3], [2, 1, 2]);
+    }
+}
+
+#[test]
+fn a_rep_of_count_zero_that_was_refused_is_taken_up() {
+    let mut guest = Guest::on_api_7();
+    guest.start(REP_INSB, PC);
+    guest.exception_at(PC);
+    guest.rflags |= RFLAGS_RF;
+    guest.start(REP_INSB, PC);
+    assert_eq!(guest.row(PortForm::RepInsb), [1, 1, 0, 0, 0]);
+}
+
+#[test]
+fn where_faults_are_not_reported_a_new_start_after_one_shows_no_rf() {
+    let mut guest = Guest::on_api_4();
+    for with_other_io_between in [false, true] {
+        guest.rcx = 3;
+        guest.start(REP_OUTSB, PC);
+        if with_other_io_between {
+            guest.start(OUT, PC + 0x100);
+        }
+    }
+    let token = guest.start(REP_OUTSB, PC);
+    guest.elements(token, 3);
+    assert_eq!(guest.row(PortForm::RepOutsb), [3, 1, 3, 0, 0]);
+}
+
+#[test]
 fn a_string_instruction_is_done_when_its_elements_are() {
     for mut guest in [Guest::on_api_7(), Guest::on_api_4(), Guest::on_9_2()] {
         guest.cs = RING_3;
@@ -177,6 +255,7 @@ fn a_string_instruction_is_done_when_its_elements_are() {
         guest.elements(token, 1);
         guest.rcx = 5;
         let token = guest.start(REP_OUTSB, PC + 8);
+        guest.bitmap(token);
         guest.elements(token, 5);
         assert_eq!(guest.row(PortForm::Insb), [1, 1, 1, 0, 0]);
         assert_eq!(guest.row(PortForm::RepOutsb), [1, 1, 5, 0, 0]);
