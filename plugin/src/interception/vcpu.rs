@@ -8,6 +8,8 @@
 //!   address follows (or counted as unverified where QEMU reports no exceptions).
 //! - `ins` and `outs` show each element by a memory access, after it can no longer fault. An attempt
 //!   is done when all its elements are.
+//! - Before an `outs` that needs the I/O permission bitmap, two loads of QEMU's own show as if they
+//!   were its; they come first, and are left out.
 //! - A `rep` that is left in the middle, by an interrupt, a fault or because QEMU pauses after
 //!   65,536 elements, waits in a short list until it goes on.
 
@@ -144,7 +146,8 @@ impl VcpuCounter {
     }
 
     /// Whether this is one that faulted before, and goes on now that its handler has seen to the
-    /// cause: a fault pushes EFLAGS with RF set (SDM vol. 3, "Masking Instruction Breakpoints").
+    /// cause: a fault pushes EFLAGS with RF set (SDM vol. 3, "Instruction-Breakpoint Exception
+    /// Condition").
     fn takes_up_refused(&mut self, operation: Operation, registers: &mut Registers<'_>) -> bool {
         let Some(place) = self.refused.iter().rposition(|&refused| refused == operation) else {
             return false;

@@ -369,13 +369,13 @@ fn a_start_with_the_count_of_an_abandoned_rep_is_a_start() {
 
 #[test]
 fn ins_that_overwrites_its_own_block_is_reported_twice_and_runs_once() {
-    let mut guest = Guest::on_api_7();
-    let token = guest.start(INSB, PC);
-    // The dummy store throws the block away, and the instruction starts over.
-    guest.counter.memory_accessed(token);
-    let token = guest.start(INSB, PC);
-    guest.elements(token, 1);
-    assert_eq!(guest.row(PortForm::Insb), [1, 1, 1, 0, 0]);
+    for mut guest in [Guest::on_api_7(), Guest::on_api_4(), Guest::on_9_2()] {
+        // The dummy store throws the block away, and the instruction starts over.
+        guest.start(INSB, PC);
+        let token = guest.start(INSB, PC);
+        guest.elements(token, 1);
+        assert_eq!(guest.row(PortForm::Insb), [1, 1, 1, 0, 0]);
+    }
 }
 
 #[test]
