@@ -124,7 +124,7 @@ impl VcpuCounter {
     ) {
         let (form, site) = (operation.form(), operation.site());
         let is_taken_up = self.takes_up_refused(operation, registers);
-        if !self.rules.exceptions_reported && !cannot_fault(registers) {
+        if !self.rules.exceptions_reported && !is_privileged(operation, registers) {
             if !is_taken_up {
                 self.tally.attempt(form);
                 self.tally.unverified(form, site, port);
@@ -169,7 +169,7 @@ impl VcpuCounter {
         };
         let just_done = self.just_done.take();
         let loads_for_bitmap = match operation.form().direction() {
-            Direction::Out if count > 0 && !cannot_fault(registers) => LOADS_FOR_BITMAP,
+            Direction::Out if count > 0 && !is_privileged(operation, registers) => LOADS_FOR_BITMAP,
             _ => 0,
         };
         if let Some(attempt) = self.take_restarted(operation, count, registers) {
@@ -264,7 +264,9 @@ impl VcpuCounter {
     fn left_for_handler(&mut self, by_exception: bool) {
         match std::mem::replace(&mut self.current, Current::Nothing) {
             Current::Nothing => {}
-            Current::Presumed(operation, port) if by_exception => {
+            // A privileged one has retired: it is an instruction breakpoint, and a jump has led straight
+            // back to it.
+            Current::Presumed(operation, port) if by_exception && !operation.is_privileged() => {
                 self.tally.not_executed(operation.form(), operation.site(), port);
                 self.tally.fault(operation.form());
                 if self.refused.is_full() {
@@ -355,7 +357,11 @@ fn has_rf(registers: &mut Registers<'_>) -> bool {
     registers.read(Register::Rflags) & RFLAGS_RF != 0
 }
 
-fn cannot_fault(registers: &mut Registers<'_>) -> bool {
+/// Whether it cannot get #GP for want of IOPL or of a bit in the TSS; then a scalar cannot fault at all.
+fn is_privileged(operation: Operation, registers: &mut Registers<'_>) -> bool {
+    if operation.is_privileged() {
+        return true;
+    }
     let rflags = registers.read(Register::Rflags);
     let cs = registers.read(Register::Cs);
     may_do_port_io_unconditionally(rflags, cs, || registers.read(Register::Cr0))

@@ -156,7 +156,14 @@ static int on_instruction(struct frame *frame) {
     return 1;
 }
 
-/* A loop: the instruction, then others, then back. */
+static int on_loop(struct frame *frame) {
+    check(frame->vector == VECTOR_DB && frame->eip == (u32)t.at);
+    check(take_dr6() == DR6_BP0);
+    t.hits++;
+    frame->eflags |= EFLAGS_RF;
+    return 1;
+}
+
 static void instruction_breakpoint(int form) {
     trial++;
     set_latch(VALUE);
@@ -177,6 +184,30 @@ static void instruction_breakpoint(int form) {
     }
 }
 
+/* A loop straight back to the instruction: each time round, the breakpoint comes from where the CPU has
+ * just been. */
+static void breakpoint_in_a_loop(int form) {
+    enum { ROUNDS = 5 };
+    trial++;
+    t.form = form;
+    t.hits = 0;
+    u8 *at = t.at = code[0];
+    at += encode(at, form, LATCH);
+    *at++ = 0x4b; /* dec %ebx */
+    *at++ = 0x75; /* jnz */
+    *at = (u8)(t.at - (at + 1));
+    encode_end(at + 1);
+    set_dr0((u32)t.at, DR7_G0);
+    struct frame frame = start_in(0, 0, t.at);
+    frame.edx = LATCH;
+    frame.ebx = ROUNDS;
+    frame.esi = frame.edi = (u32)data;
+    run(&frame, on_loop);
+    set_dr0(0, 0);
+    check(frame.vector == VECTOR_END && frame.ebx == 0 && t.hits == ROUNDS);
+    expect(form, 1, ROUNDS, ROUNDS, ROUNDS, 0);
+}
+
 void guest(void) {
     for (int form = 0; form < FORMS; form++) {
         step(form, 1);
@@ -188,5 +219,7 @@ void guest(void) {
         io_breakpoint(form, LATCH);
         io_breakpoint(form, LATCH + 8);
         instruction_breakpoint(form);
+        if (!is_rep(form))
+            breakpoint_in_a_loop(form);
     }
 }

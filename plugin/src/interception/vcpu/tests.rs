@@ -10,6 +10,8 @@ struct Guest {
     statistics: Statistics,
     counter: VcpuCounter,
     exceptions_reported: bool,
+    /// Code is translated as known to be privileged.
+    privileged: bool,
     rcx: u64,
     rdx: u64,
     rflags: u64,
@@ -29,6 +31,7 @@ impl Guest {
             statistics,
             counter,
             exceptions_reported,
+            privileged: false,
             rcx: 0,
             rdx: 0x5000,
             rflags: 2,
@@ -55,7 +58,7 @@ impl Guest {
         let decoded = decode(code, Mode::Bits32).unwrap();
         let key = SiteKey { pc, mode: Some(Mode::Bits32), bytes: code.try_into().unwrap() };
         let site = self.statistics.sites.enter(key, decoded.form);
-        Operation::new(decoded, site, pc).to_token()
+        Operation::new(decoded, site, pc, self.privileged).to_token()
     }
 
     /// QEMU is about to run this instruction.
@@ -135,6 +138,8 @@ const INSB: &[u8] = &[0x6c];
 const REP_INSB: &[u8] = &[0xf3, 0x6c];
 const REP_OUTSB: &[u8] = &[0xf3, 0x6e];
 
+mod faults;
+
 #[test]
 fn one_report_of_a_scalar_is_one_execution() {
     for mut guest in [Guest::on_api_7(), Guest::on_api_4(), Guest::on_9_2()] {
@@ -143,108 +148,6 @@ fn one_report_of_a_scalar_is_one_execution() {
         }
         assert_eq!(guest.row(PortForm::OutDxAl), [3, 3, 3, 0, 0]);
     }
-}
-
-#[test]
-fn a_scalar_that_faults_is_taken_back() {
-    let mut guest = Guest::on_api_7();
-    guest.start(OUT, PC);
-    guest.exception_at(PC);
-    assert_eq!(guest.row(PortForm::OutDxAl), [1, 0, 0, 1, 0]);
-}
-
-#[test]
-fn what_happens_after_a_scalar_is_not_its_fault() {
-    let mut guest = Guest::on_api_7();
-    guest.start(OUT, PC);
-    guest.exception_at(PC + 1);
-    guest.exception_at(PC);
-    guest.start(OUT, PC);
-    guest.interrupt_at(PC);
-    assert_eq!(guest.row(PortForm::OutDxAl), [2, 2, 2, 0, 0]);
-}
-
-#[test]
-fn where_faults_are_not_reported_privilege_decides() {
-    let mut guest = Guest::on_api_4();
-    guest.cs = RING_3;
-    guest.start(OUT, PC);
-    assert_eq!(guest.row(PortForm::OutDxAl), [1, 0, 0, 0, 1]);
-    guest.rflags |= 3 << 12;
-    guest.start(OUT, PC);
-    assert_eq!(guest.row(PortForm::OutDxAl), [2, 1, 1, 0, 1]);
-}
-
-#[test]
-fn a_scalar_that_is_taken_up_after_its_fault_is_the_same_attempt() {
-    let mut guest = Guest::on_api_7();
-    guest.start(OUT, PC);
-    guest.exception_at(PC);
-    guest.start(OUT, PC + 0x100);
-    guest.rflags |= RFLAGS_RF;
-    guest.start(OUT, PC);
-    assert_eq!(guest.row(PortForm::OutDxAl), [2, 2, 2, 0, 0]);
-    guest.rflags &= !RFLAGS_RF;
-    guest.start(OUT, PC);
-    guest.exception_at(PC);
-    guest.start(OUT, PC);
-    assert_eq!(guest.row(PortForm::OutDxAl), [4, 3, 3, 1, 0]);
-}
-
-#[test]
-fn what_cannot_be_verified_is_taken_up_as_the_same_attempt_too() {
-    let mut guest = Guest::on_api_4();
-    guest.cs = RING_3;
-    guest.start(OUT, PC);
-    guest.rflags |= RFLAGS_RF;
-    guest.start(OUT, PC);
-    assert_eq!(guest.row(PortForm::OutDxAl), [1, 0, 0, 0, 1]);
-    guest.rflags &= !RFLAGS_RF;
-    guest.start(OUT, PC);
-    assert_eq!(guest.row(PortForm::OutDxAl), [2, 0, 0, 0, 2]);
-}
-
-#[test]
-fn a_look_into_the_bitmap_is_no_element() {
-    for mut guest in [Guest::on_api_7(), Guest::on_api_4()] {
-        guest.cs = RING_3;
-        guest.rcx = 2;
-        let token = guest.start(REP_OUTSB, PC);
-        guest.bitmap(token);
-        if guest.exceptions_reported {
-            guest.exception_at(PC);
-        }
-        assert_eq!(guest.row(PortForm::RepOutsb)[..3], [1, 0, 0]);
-        let token = guest.start(REP_OUTSB, PC);
-        guest.bitmap(token);
-        guest.elements(token, 2);
-        assert_eq!(guest.row(PortForm::RepOutsb)[..3], [2, 1, 2]);
-    }
-}
-
-#[test]
-fn a_rep_of_count_zero_that_was_refused_is_taken_up() {
-    let mut guest = Guest::on_api_7();
-    guest.start(REP_INSB, PC);
-    guest.exception_at(PC);
-    guest.rflags |= RFLAGS_RF;
-    guest.start(REP_INSB, PC);
-    assert_eq!(guest.row(PortForm::RepInsb), [1, 1, 0, 0, 0]);
-}
-
-#[test]
-fn where_faults_are_not_reported_a_new_start_after_one_shows_no_rf() {
-    let mut guest = Guest::on_api_4();
-    for with_other_io_between in [false, true] {
-        guest.rcx = 3;
-        guest.start(REP_OUTSB, PC);
-        if with_other_io_between {
-            guest.start(OUT, PC + 0x100);
-        }
-    }
-    let token = guest.start(REP_OUTSB, PC);
-    guest.elements(token, 3);
-    assert_eq!(guest.row(PortForm::RepOutsb), [3, 1, 3, 0, 0]);
 }
 
 #[test]
@@ -322,49 +225,6 @@ fn stepping_through_a_rep_ends_with_a_look_at_the_count() {
         guest.start(REP_OUTSB, PC);
         assert_eq!(guest.row(PortForm::RepOutsb), [1, 1, 3, 0, 0]);
     }
-}
-
-#[test]
-fn a_page_fault_in_the_middle_that_is_mended_is_no_fault() {
-    let mut guest = Guest::on_api_7();
-    guest.rcx = 10;
-    let token = guest.start(REP_INSB, PC);
-    guest.elements(token, 4);
-    guest.exception_at(PC);
-    assert_eq!(guest.row(PortForm::RepInsb), [1, 0, 4, 1, 0]);
-    guest.start(OUT, PC + 0x100);
-    guest.rflags |= RFLAGS_RF;
-    let token = guest.start(REP_INSB, PC);
-    guest.elements(token, 6);
-    assert_eq!(guest.row(PortForm::RepInsb), [1, 1, 10, 0, 0]);
-}
-
-#[test]
-fn a_page_fault_that_is_not_mended_is_a_fault_and_its_accesses_count() {
-    let mut guest = Guest::on_api_7();
-    guest.rcx = 10;
-    let token = guest.start(REP_INSB, PC);
-    guest.elements(token, 4);
-    // The dummy store of the fifth element has gone through, the element has not.
-    guest.counter.memory_accessed(token);
-    guest.exception_at(PC);
-    guest.rcx = 10;
-    let token = guest.start(REP_INSB, PC);
-    guest.elements(token, 10);
-    assert_eq!(guest.row(PortForm::RepInsb), [2, 1, 14, 1, 0]);
-}
-
-#[test]
-fn a_start_with_the_count_of_an_abandoned_rep_is_a_start() {
-    let mut guest = Guest::on_api_7();
-    guest.rcx = 10;
-    guest.start(REP_INSB, PC);
-    guest.exception_at(PC);
-    guest.start(OUT, PC + 0x100);
-    guest.rflags &= !RFLAGS_RF;
-    let token = guest.start(REP_INSB, PC);
-    guest.elements(token, 10);
-    assert_eq!(guest.row(PortForm::RepInsb), [2, 1, 10, 1, 0]);
 }
 
 #[test]
