@@ -20,8 +20,22 @@ pub(super) struct Left {
     pub port: Port,
     /// Elements still to be moved. With 0 left, QEMU has still to look at the count once more.
     pub remaining: u64,
+    /// An element has been moved.
+    pub begun: bool,
     /// A fault has been delivered from it, and counted.
     pub faulted: bool,
+}
+
+impl Left {
+    /// Whether only a report with EFLAGS.RF set can be this attempt going on.
+    ///
+    /// One that was given up after a fault looks like a new start with the same count; but what comes
+    /// back from a fault handler has RF set. Where faults are not reported, one that has not moved an
+    /// element must have faulted: nothing else comes before the first. What comes back from an
+    /// interrupt handler need not have RF: a 16-bit IRET drops it.
+    pub fn must_show_rf(&self) -> bool {
+        self.faulted || !self.begun
+    }
 }
 
 /// Those of all vCPUs: an operating system may go on with one on another vCPU.

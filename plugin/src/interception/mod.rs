@@ -15,7 +15,10 @@ use crate::access_log::{AccessLog, VcpuLog};
 use crate::qemu::{self, HostInfo, Insn, MemoryWatch, QemuVersion, VcpuIndex, Watch};
 use crate::say::say;
 use crate::stats::{SiteKey, Statistics};
-use crate::x86::{Decoded, Direction, Mode, decode, decode_by_text, may_be_port_io, mode_in_dump};
+use crate::x86::{
+    Decoded, Direction, Mode, decode, decode_by_text, is_privileged_in_dump, may_be_port_io,
+    mode_in_dump,
+};
 
 use interrupted::Interrupted;
 use operation::Operation;
@@ -83,14 +86,16 @@ impl Interceptor {
         if !may_be_port_io(first) || Mode::ALL.iter().all(|&mode| decode(bytes, mode).is_none()) {
             return None;
         }
-        let (decoded, mode) = self.decode_in_its_mode(insn)?;
+        let dump = insn.register_dump();
+        let (decoded, mode) = self.decode_in_its_mode(insn, dump.as_deref())?;
+        let privileged = dump.as_deref().and_then(is_privileged_in_dump).unwrap_or(false);
         let pc = match mode {
             Some(Mode::Bits16 | Mode::Bits32) => insn.pc() & 0xffff_ffff,
             Some(Mode::Bits64) | None => insn.pc(),
         };
         let key = SiteKey { pc, mode, bytes: bytes.try_into().expect("at most 15 bytes") };
         let site = self.statistics.sites.enter(key, decoded.form);
-        let operation = Operation::new(decoded, site, pc);
+        let operation = Operation::new(decoded, site, pc, privileged);
         let memory = match decoded.form.is_string().then(|| decoded.form.direction()) {
             Some(Direction::In) => Some(MemoryWatch::Writes),
             Some(Direction::Out) => Some(MemoryWatch::Reads),
@@ -100,8 +105,12 @@ impl Interceptor {
     }
 
     /// Decodes bytes that are port I/O in some mode, in the mode that the code is in.
-    fn decode_in_its_mode(&self, insn: &Insn<'_>) -> Option<(Decoded, Option<Mode>)> {
-        if let Some(mode) = insn.register_dump().as_deref().and_then(mode_in_dump) {
+    fn decode_in_its_mode(
+        &self,
+        insn: &Insn<'_>,
+        dump: Option<&str>,
+    ) -> Option<(Decoded, Option<Mode>)> {
+        if let Some(mode) = dump.and_then(mode_in_dump) {
             return Some((decode(insn.bytes(), mode)?, Some(mode)));
         }
         let text = insn.disassembly().unwrap_or_default();

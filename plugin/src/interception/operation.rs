@@ -10,8 +10,8 @@ use crate::x86::{AddressSize, Decoded, Port, PortForm};
 /// | bits | |
 /// | --- | --- |
 /// | 0-4 | the form's index |
-/// | 5-6 | the address size |
-/// | 7-14 | the immediate port |
+/// | 5-6 | of a string instruction, the address size; of another, whether it is known to be privileged |
+/// | 7-14 | of a string instruction, whether it is known to be privileged; of another, the immediate port |
 /// | 15 | whether the site has a row of its own |
 /// | 16-63 | then the row, else the low 48 bits of the address |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,15 +23,18 @@ const HAS_ROW: u64 = 1 << 15;
 const HIGH_SHIFT: u32 = 16;
 
 impl Operation {
-    pub fn new(decoded: Decoded, site: Option<SiteId>, pc: u64) -> Operation {
+    /// `privileged`: where it was translated, it may do port I/O whatever the TSS says.
+    pub fn new(decoded: Decoded, site: Option<SiteId>, pc: u64, privileged: bool) -> Operation {
         let form = decoded.form.index() as u64;
-        let address_size = decoded.address_size as u64;
-        let immediate = u64::from(decoded.immediate.map_or(0, |port| port.0));
+        let (bits_5_6, bits_7_14) = match decoded.form.is_string() {
+            true => (decoded.address_size as u64, u64::from(privileged)),
+            false => (u64::from(privileged), decoded.immediate.map_or(0, |port| u64::from(port.0))),
+        };
         let high = match site {
             Some(SiteId(row)) => HAS_ROW | u64::from(row) << HIGH_SHIFT,
             None => pc << HIGH_SHIFT,
         };
-        Operation(form | address_size << 5 | immediate << 7 | high)
+        Operation(form | bits_5_6 << 5 | bits_7_14 << 7 | high)
     }
 
     pub fn to_token(self) -> Token {
@@ -46,6 +49,13 @@ impl Operation {
         PortForm::ALL[(self.0 & 0x1f) as usize]
     }
 
+    /// Whether it is known to be privileged: it cannot get #GP for want of IOPL or of a bit in the TSS.
+    pub fn is_privileged(self) -> bool {
+        let bit = if self.form().is_string() { 7 } else { 5 };
+        self.0 >> bit & 1 != 0
+    }
+
+    /// Meaningful for string instructions only.
     pub fn address_size(self) -> AddressSize {
         ADDRESS_SIZES[(self.0 >> 5 & 3) as usize]
     }
@@ -82,12 +92,16 @@ mod tests {
         let codes: [&[u8]; 4] = [&[0xe6, 0xf4], &[0xee], &[0xf3, 0x67, 0x6d], &[0x6e]];
         for (code, mode) in codes.iter().flat_map(|code| Mode::ALL.map(|mode| (code, mode))) {
             let decoded = decode(code, mode).unwrap();
-            for site in [None, Some(SiteId(0)), Some(SiteId(u32::MAX))] {
+            let sites = [None, Some(SiteId(0)), Some(SiteId(u32::MAX))];
+            for (site, privileged) in sites.iter().flat_map(|&site| [(site, false), (site, true)]) {
                 let pc = 0xffff_ffff_8123_4567;
-                let operation = Operation::new(decoded, site, pc);
+                let operation = Operation::new(decoded, site, pc, privileged);
                 let operation = Operation::from_token(operation.to_token());
                 assert_eq!(operation.form(), decoded.form);
-                assert_eq!(operation.address_size(), decoded.address_size);
+                assert_eq!(operation.is_privileged(), privileged);
+                if decoded.form.is_string() {
+                    assert_eq!(operation.address_size(), decoded.address_size);
+                }
                 assert_eq!(operation.site(), site);
                 if let Some(port) = decoded.immediate {
                     assert_eq!(operation.immediate(), port);

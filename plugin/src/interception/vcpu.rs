@@ -84,8 +84,9 @@ pub(super) struct VcpuCounter {
     interrupted: Arc<Interrupted>,
     current: Current,
     finished: Option<Finished>,
-    /// The `in` or `out` that faulted last: its handler may let it have its way, and return to it.
-    faulted_scalar: Option<(Operation, Port)>,
+    /// What was refused last without an element to tell it by (or, where faults are not reported, may
+    /// have been): its handler may let it have its way, and return to it.
+    refused: Option<(Operation, Option<Port>)>,
     /// An exception was raised and is not delivered yet.
     exception: bool,
 }
@@ -104,7 +105,7 @@ impl VcpuCounter {
             interrupted,
             current: Current::Nothing,
             finished: None,
-            faulted_scalar: None,
+            refused: None,
             exception: false,
         }
     }
@@ -117,14 +118,7 @@ impl VcpuCounter {
         };
         self.leave_finished();
         self.leave_current();
-        if self.faulted_scalar.take_if(|faulted| *faulted == (operation, port)).is_some()
-            && registers.read(Register::Rflags) & RFLAGS_RF != 0
-        {
-            self.tally.fault_resumed(operation.form());
-        } else {
-            self.tally.attempt(operation.form());
-        }
-        self.without_elements(operation, Some(port), registers);
+        self.attempt_without_elements(operation, Some(port), registers);
 
         let Some(log) = self.log.as_ref().filter(|log| log.covers(port)) else {
             return Next::Watched;
@@ -137,24 +131,38 @@ impl VcpuCounter {
         Next::Block
     }
 
-    /// The end, as far as can be known, of an attempt of which no memory access will tell: a scalar,
-    /// or a `rep` of count 0.
-    fn without_elements(
+    /// An attempt of which no memory access will tell, a scalar or a `rep` of count 0: counted as far
+    /// as can be known.
+    fn attempt_without_elements(
         &mut self,
         operation: Operation,
         port: Option<Port>,
         registers: &mut Registers<'_>,
     ) {
         let (form, site) = (operation.form(), operation.site());
-        if !self.rules.exceptions_reported && !cannot_fault(registers) {
-            self.tally.unverified(form, site, port);
+        let is_taken_up = self.refused.take_if(|refused| *refused == (operation, port)).is_some()
+            && registers.read(Register::Rflags) & RFLAGS_RF != 0;
+        if !self.rules.exceptions_reported && !cannot_fault(operation, registers) {
+            if !is_taken_up {
+                self.tally.attempt(form);
+                self.tally.unverified(form, site, port);
+            }
+            self.refused = Some((operation, port));
             return;
+        }
+        match is_taken_up {
+            true => self.tally.fault_resumed(form),
+            false => self.tally.attempt(form),
         }
         self.tally.executed(form, site);
         if let Some(port) = port {
             self.tally.accessed(form, site, port);
         }
-        self.current = Current::Presumed(operation, port);
+        // A privileged one has retired. If an exception comes from its address all the same, it is an
+        // instruction breakpoint, to which a jump has led straight back.
+        if !operation.is_privileged() {
+            self.current = Current::Presumed(operation, port);
+        }
     }
 
     /// An `ins` or `outs`, with or without a repeat prefix.
@@ -171,20 +179,21 @@ impl VcpuCounter {
             return;
         }
         self.leave_finished();
+        if count == 0 {
+            self.leave_current();
+            self.attempt_without_elements(operation, None, registers);
+            return;
+        }
         let left = match self.take_restarted(operation, port, count, rflags) {
             Some(left) => left,
             None => {
                 self.leave_current();
                 self.tally.attempt(operation.form());
-                Left { operation, port, remaining: count, faulted: false }
+                Left { operation, port, remaining: count, begun: false, faulted: false }
             }
         };
-        if count == 0 {
-            self.without_elements(operation, None, registers);
-            return;
-        }
         let checks_permission =
-            operation.form().direction() == Direction::Out && !cannot_fault(registers);
+            operation.form().direction() == Direction::Out && !cannot_fault(operation, registers);
         let traps = rflags & RFLAGS_TF != 0;
         let look = match repeats {
             true if traps || self.rules.steps_reps => SecondLook::Always,
@@ -228,24 +237,23 @@ impl VcpuCounter {
         count: u64,
         rflags: u64,
     ) -> Option<Left> {
-        if count == 0 {
-            return None;
-        }
+        let has_rf = rflags & RFLAGS_RF != 0;
         // Nothing was reported in between: QEMU itself started over, because it pauses a long `rep`
-        // or because the instruction has overwritten its own block.
+        // or because an `ins` has overwritten its own block. Or it is an `outs` whose first element
+        // faulted without a report.
         if let Current::InString(left, _) = self.current
             && goes_on(&left, operation, port, count)
+            && (self.rules.exceptions_reported
+                || operation.form().direction() == Direction::In
+                || !left.must_show_rf()
+                || has_rf)
         {
             self.current = Current::Nothing;
             return Some(left);
         }
-        // One that was given up after a fault looks like a new start with the same count; but what
-        // comes back from a fault handler has RF set. What comes back from an interrupt handler
-        // need not have: a 16-bit IRET drops RF.
-        let has_rf = rflags & RFLAGS_RF != 0;
-        let left = self
-            .interrupted
-            .take(|left| goes_on(left, operation, port, count) && (has_rf || !left.faulted))?;
+        let left = self.interrupted.take(|left| {
+            goes_on(left, operation, port, count) && (has_rf || !left.must_show_rf())
+        })?;
         self.leave_current();
         if left.faulted {
             // The fault was handled and the instruction goes on: the same attempt.
@@ -271,7 +279,8 @@ impl VcpuCounter {
     /// Something else runs before QEMU has taken its second look at a `rep`.
     fn leave_finished(&mut self) {
         if let Some(Finished { operation, port, look: SecondLook::Always }) = self.finished.take() {
-            self.interrupted.put(Left { operation, port, remaining: 0, faulted: false });
+            let begun = true;
+            self.interrupted.put(Left { operation, port, remaining: 0, begun, faulted: false });
         }
     }
 
@@ -281,7 +290,7 @@ impl VcpuCounter {
             Current::Presumed(operation, port) if by_exception => {
                 self.tally.not_executed(operation.form(), operation.site(), port);
                 self.tally.fault(operation.form());
-                self.faulted_scalar = port.map(|port| (operation, port));
+                self.refused = Some((operation, port));
                 if let Some(log) = &self.log {
                     log.faulted();
                 }
@@ -333,6 +342,7 @@ impl qemu::Vcpu for VcpuCounter {
         }
         report.probed = false;
         report.moved = true;
+        left.begun = true;
         left.remaining -= 1;
         self.tally.accessed(form, site, left.port);
         let (port, remaining, look) = (left.port, left.remaining, report.look);
@@ -381,7 +391,11 @@ fn is_same_place(a: u64, b: u64) -> bool {
     a as u32 == b as u32
 }
 
-fn cannot_fault(registers: &mut Registers<'_>) -> bool {
+/// Whether the instruction needs no permission from the TSS: then a scalar cannot fault at all.
+fn cannot_fault(operation: Operation, registers: &mut Registers<'_>) -> bool {
+    if operation.is_privileged() {
+        return true;
+    }
     let rflags = registers.read(Register::Rflags);
     let cs = registers.read(Register::Cs);
     may_do_port_io_unconditionally(rflags, cs, || registers.read(Register::Cr0))

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AddressSize, Decoded, Direction, Width, decode};
+use super::{AddressSize, Decoded, Direction, Width, decode, may_do_port_io_unconditionally};
 
 /// The default operand and address size of code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,6 +53,19 @@ pub fn mode_in_dump(dump: &str) -> Option<Mode> {
     } else {
         Mode::Bits16
     })
+}
+
+/// Whether code may do port I/O without asking the I/O permission bitmap, out of the same text: not
+/// in virtual-8086 mode, and with CPL <= IOPL. `None` when the text is not of that shape.
+///
+/// What QEMU translates, it translates for one CPL, IOPL and VM: this holds whenever the translation
+/// runs.
+pub fn is_privileged_in_dump(dump: &str) -> Option<bool> {
+    let after = |key: &str| dump.split_once(key)?.1.split_whitespace().next();
+    let eflags = u64::from_str_radix(after(" EFL=").or_else(|| after(" RFL="))?, 16).ok()?;
+    let cpl = after(" CPL=")?.parse().ok()?;
+    // Real mode has CPL 0.
+    Some(may_do_port_io_unconditionally(eflags, cpl, || 1))
 }
 
 /// Decodes `bytes` without knowing the mode, with the help of `disassembly`, QEMU's AT&T text of the
@@ -135,6 +148,20 @@ mod tests {
         assert_eq!(mode_in_dump(protected), Some(Mode::Bits32));
         assert_eq!(mode_in_dump(long), Some(Mode::Bits64));
         assert_eq!(mode_in_dump("something else"), None);
+    }
+
+    #[test]
+    fn the_dump_tells_privilege() {
+        let dump = |eflags: &str, cpl: u8| {
+            format!("EAX=00000000\nEIP=00019000 EFL={eflags} [-------] CPL={cpl} II=0 A20=1\n")
+        };
+        assert_eq!(is_privileged_in_dump(&dump("00000002", 0)), Some(true));
+        assert_eq!(is_privileged_in_dump(&dump("00000002", 3)), Some(false));
+        assert_eq!(is_privileged_in_dump(&dump("00003002", 3)), Some(true));
+        assert_eq!(is_privileged_in_dump(&dump("00023002", 3)), Some(false), "virtual-8086");
+        let long = "RAX=0\nRIP=00000000fff0 RFL=00000246 [---Z-P-] CPL=3 II=0\n";
+        assert_eq!(is_privileged_in_dump(long), Some(false));
+        assert_eq!(is_privileged_in_dump("something else"), None);
     }
 
     #[test]

@@ -14,6 +14,8 @@ struct Guest {
     rdx: u64,
     rflags: u64,
     cs: u64,
+    /// Whether the translation is known to be for privileged code.
+    privileged: bool,
 }
 
 const RING_0: u64 = 0x08;
@@ -33,6 +35,7 @@ impl Guest {
             rdx: 0x5000,
             rflags: 2,
             cs: RING_0,
+            privileged: false,
         }
     }
 
@@ -55,7 +58,7 @@ impl Guest {
         let decoded = decode(code, Mode::Bits32).unwrap();
         let key = SiteKey { pc, mode: Some(Mode::Bits32), bytes: code.try_into().unwrap() };
         let site = self.statistics.sites.enter(key, decoded.form);
-        Operation::new(decoded, site, pc).to_token()
+        Operation::new(decoded, site, pc, self.privileged).to_token()
     }
 
     /// QEMU is about to run this instruction.
@@ -362,9 +365,8 @@ fn a_start_with_the_count_of_an_abandoned_rep_is_a_start() {
 #[test]
 fn ins_that_overwrites_its_own_block_is_reported_twice_and_runs_once() {
     let mut guest = Guest::on_api_7();
-    let token = guest.start(INSB, PC);
-    // The dummy store throws the block away, and the instruction starts over.
-    guest.counter.memory_accessed(token, &MemoryAccess::fixed(0));
+    // The dummy store throws the block away before it is reported, and the instruction starts over.
+    guest.start(INSB, PC);
     let token = guest.start(INSB, PC);
     guest.elements(token, 1);
     assert_eq!(guest.row(PortForm::Insb), [1, 1, 1, 0, 0]);
@@ -497,4 +499,54 @@ fn a_rep_may_go_on_on_another_vcpu() {
     second.elements(token, 6);
     assert_eq!(first.row(PortForm::RepOutsb), [1, 0, 4, 0, 0]);
     assert_eq!(second.row(PortForm::RepOutsb), [0, 1, 6, 0, 0]);
+}
+
+#[test]
+fn a_breakpoint_on_a_privileged_scalar_that_loops_takes_nothing_back() {
+    let mut guest = Guest::on_api_7();
+    guest.privileged = true;
+    for _ in 0..5 {
+        guest.exception_at(PC);
+        guest.rflags |= RFLAGS_RF;
+        guest.start(OUT, PC);
+    }
+    assert_eq!(guest.row(PortForm::OutDxAl), [5, 5, 5, 0, 0]);
+}
+
+#[test]
+fn what_cannot_be_verified_is_taken_up_as_the_same_attempt_too() {
+    let mut guest = Guest::on_api_4();
+    guest.cs = RING_3;
+    guest.start(OUT, PC);
+    guest.rflags |= RFLAGS_RF;
+    guest.start(OUT, PC);
+    assert_eq!(guest.row(PortForm::OutDxAl), [1, 0, 0, 0, 1]);
+    guest.rflags &= !RFLAGS_RF;
+    guest.start(OUT, PC);
+    assert_eq!(guest.row(PortForm::OutDxAl), [2, 0, 0, 0, 2]);
+}
+
+#[test]
+fn a_rep_of_count_zero_that_was_refused_is_taken_up() {
+    let mut guest = Guest::on_api_7();
+    guest.start(REP_INSB, PC);
+    guest.exception_at(PC);
+    guest.rflags |= RFLAGS_RF;
+    guest.start(REP_INSB, PC);
+    assert_eq!(guest.row(PortForm::RepInsb), [1, 1, 0, 0, 0]);
+}
+
+#[test]
+fn where_faults_are_not_reported_a_new_start_after_one_shows_no_rf() {
+    let mut guest = Guest::on_api_4();
+    for with_other_io_between in [false, true] {
+        guest.rcx = 3;
+        guest.start(REP_OUTSB, PC);
+        if with_other_io_between {
+            guest.start(OUT, PC + 0x100);
+        }
+    }
+    let token = guest.start(REP_OUTSB, PC);
+    guest.elements(token, 3);
+    assert_eq!(guest.row(PortForm::RepOutsb), [3, 1, 3, 0, 0]);
 }

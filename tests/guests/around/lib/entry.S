@@ -1,0 +1,95 @@
+/*
+ * From the reset vector to `guest` in 32-bit protected mode, and the way into a trial and out again:
+ * `enter` leaves the guest's own code for the instruction on trial, `trap` in harness.c sees what
+ * comes of it.
+ */
+
+#include "common.inc"
+
+#define VECTORS 64
+
+reset_vector_to start
+define_gdt
+
+        .code16
+start:
+        cli
+        cld
+        real_segments
+        enter_protected
+        mov     $bss_start, %edi                /* RAM may hold anything after a system reset */
+        mov     $bss_end, %ecx
+        sub     %edi, %ecx
+        xor     %eax, %eax
+        rep stosb
+        mov     $own_stack_top, %esp
+        call    begin
+        halt_forever
+
+/*
+ * void enter(struct frame *frame): loads all registers from *frame and goes there, in ring 0 or 3.
+ * Returns when `trap` says so.  EBX, EBP, ESI and EDI belong to the caller.
+ *
+ * The frame goes to the top of the trial's stack first: from there IRET takes it, and there the CPU
+ * puts the next one, whichever ring it comes from (TSS.ESP0 is the same top).
+ */
+        .code32
+        .globl  enter
+enter:
+        mov     4(%esp), %eax
+        push    %ebx
+        push    %ebp
+        push    %esi
+        push    %edi
+        mov     %esp, way_back
+        mov     %eax, %esi
+        mov     $trial_stack_top - 15 * 4, %edi
+        mov     %edi, %esp
+        mov     $15, %ecx
+        rep movsl
+go_on:
+        popal
+        add     $8, %esp                        /* vector and error code */
+        iretl
+
+/* One entry for each vector; those without an error code get 0 for one. */
+        .set    vector, 0
+        .rept   VECTORS
+        .balign 16
+        .if     vector == 0
+        .globl  vectors
+vectors:
+        .endif
+        .if     vector != 8 && (vector < 10 || vector > 14) && vector != 17
+        push    $0
+        .endif
+        push    $vector
+        jmp     arrive
+        .set    vector, vector + 1
+        .endr
+
+arrive:
+        pushal
+        cld
+        mov     %esp, %eax
+        push    %eax
+        call    trap                            /* int trap(struct frame *): does the trial go on? */
+        add     $4, %esp
+        test    %eax, %eax
+        jnz     go_on
+        mov     way_back, %esp
+        pop     %edi
+        pop     %esi
+        pop     %ebp
+        pop     %ebx
+        ret
+
+        .section .bss
+        .balign 16
+way_back:
+        .skip   16
+        .skip   16384
+own_stack_top:
+        .skip   16384
+        .globl  trial_stack_top
+trial_stack_top:

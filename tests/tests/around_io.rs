@@ -1,0 +1,212 @@
+//! What a processor does around port I/O: faults, interrupts, debugging, other processors. Guests of
+//! ours check it on ports that pvio's devices serve, and on QEMU's own, where all must be the same;
+//! and the counts must be what each guest knows that it did.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pvio::stats::{FormRow, Snapshot};
+use pvio::x86::PortForm;
+use pvio_scripts::forms;
+use pvio_scripts::machine::Machine;
+use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
+
+on_both_qemus! {
+    privilege_is_asked_before_the_device
+    page_faults_in_strings_and_on_fetching
+    single_steps_and_breakpoints
+    interrupts_come_as_they_do_natively
+    a_file_goes_through_interrupts_and_faults_unharmed
+    four_vcpus_share_devices
+    four_vcpus_share_devices_on_one_thread
+}
+
+/// What a guest of `tests/guests/around` says of itself.
+#[derive(Debug, Default)]
+struct Account {
+    /// What may depend on QEMU, but not on who serves the ports.
+    observations: Vec<String>,
+    /// By form: attempts, executions, accesses, faults; and of these, attempts, executions and
+    /// accesses of those whose privilege is in question.
+    ledger: BTreeMap<usize, [u64; 7]>,
+    /// How many characters it took to say it: an `out imm8,al` each.
+    length: u64,
+}
+
+impl Account {
+    fn read(console: &Path) -> Account {
+        let text = std::fs::read_to_string(console).unwrap();
+        let mut account = Account { length: text.len() as u64, ..Account::default() };
+        for line in text.lines() {
+            if let Some(row) = line.strip_prefix("form ") {
+                let numbers: Vec<u64> = row.split(' ').map(|n| n.parse().unwrap()).collect();
+                let columns = numbers[1..].try_into().unwrap();
+                account.ledger.insert(numbers[0] as usize, columns);
+            } else if line.starts_with("observed ") {
+                account.observations.push(line.to_owned());
+            }
+        }
+        account
+    }
+
+    /// The columns that a form's row must have: attempts, executions, accesses, faults, unverified.
+    fn row(&self, form: PortForm, host: &Host) -> (u64, u64, u64, Option<u64>, u64) {
+        let [attempts, executions, accesses, faults, questioned, q_executions, q_accesses] =
+            self.ledger[&form.index()];
+        // The account itself, and the exit.
+        let own = if form == PortForm::OutImmAl { self.length + 1 } else { 0 };
+        let [attempts, executions, accesses] = [attempts, executions, accesses].map(|n| n + own);
+        match host.reports_exceptions() {
+            true => (attempts, executions, accesses, Some(faults), 0),
+            false => (attempts, executions - q_executions, accesses - q_accesses, None, questioned),
+        }
+    }
+}
+
+/// Boots a guest, which must pass, and compares the counts with its account.
+fn run(host: &Host, name: &str, machine: Machine) -> Account {
+    let directory = tempfile::tempdir().unwrap();
+    let console = directory.path().join("console");
+    let ended = machine
+        .plugin(&["summary=off"])
+        .bare_guest(&guest(&format!("{name}.bin")))
+        .args(["-debugcon", &format!("file:{}", console.display())])
+        .run()
+        .unwrap();
+    let said = std::fs::read_to_string(&console).unwrap();
+    assert_eq!(ended.status.code(), Some(forms::PASSED), "{name}: {said}{}", ended.stderr);
+    let stats = ended.stats().unwrap();
+    assert_eq!(stats.qemu.plugin_api, host.api);
+    assert_consistent(stats);
+    let account = Account::read(&console);
+    assert_counts(host, name, stats, &account);
+    account
+}
+
+fn assert_counts(host: &Host, name: &str, stats: &Snapshot, account: &Account) {
+    let counted =
+        |row: &FormRow| (row.attempts, row.executions, row.accesses, row.faults, row.unverified);
+    let differences: Vec<String> = stats
+        .forms
+        .iter()
+        .filter(|row| counted(row) != account.row(row.form, host))
+        .map(|row| format!("{row:?}, not {:?}", account.row(row.form, host)))
+        .collect();
+    assert!(differences.is_empty(), "{name}: {differences:#?}");
+}
+
+/// On QEMU's own latch and on pvio's, with and without `-icount`: what the guest sees is the same.
+fn as_natively(host: &Host, name: &str) {
+    for timing in [&[][..], &["-icount", "shift=0"]] {
+        let native = host.machine().args(["-device", "pc-testdev"]).args(timing);
+        let native = run(host, name, native);
+        let claimed = host.machine().plugin(&["device=latch@0xe0-0xe3"]).args(timing);
+        let claimed = run(host, name, claimed);
+        assert_eq!(claimed.observations, native.observations, "{name} {timing:?}");
+    }
+    // Over QEMU's own latch, on a machine that has room for more vCPUs on the one thread.
+    let shadowing = host.machine().plugin(&["device=latch@0xe0-0xe3"]).args([
+        "-device",
+        "pc-testdev",
+        "-accel",
+        "tcg,thread=single",
+        "-smp",
+        "2",
+    ]);
+    run(host, name, shadowing);
+}
+
+fn privilege_is_asked_before_the_device(host: &Host) {
+    as_natively(host, "around-privilege");
+}
+
+fn page_faults_in_strings_and_on_fetching(host: &Host) {
+    as_natively(host, "around-pages");
+}
+
+fn single_steps_and_breakpoints(host: &Host) {
+    as_natively(host, "around-debug");
+}
+
+fn interrupts_come_as_they_do_natively(host: &Host) {
+    as_natively(host, "around-interrupts");
+}
+
+fn a_file_goes_through_interrupts_and_faults_unharmed(host: &Host) {
+    for timing in [&[][..], &["-icount", "shift=0"], &["-accel", "tcg,one-insn-per-tb=on"]] {
+        let directory = tempfile::tempdir().unwrap();
+        let [input, output] = ["in", "out"].map(|name| directory.path().join(name));
+        // Numbers that do not repeat: where an element is missing, all that follow are wrong.
+        let content: Vec<u8> =
+            (0..1u32 << 18).flat_map(|n| (n ^ 0x5a5a_a5a5).to_le_bytes()).collect();
+        std::fs::write(&input, &content).unwrap();
+        let device = format!("device=stream@0x300:in={}:out={}", input.display(), output.display());
+        run(host, "around-stream", host.machine().plugin(&[&device]).args(timing));
+        assert!(std::fs::read(&output).unwrap() == content, "{timing:?}: the files differ");
+    }
+}
+
+const VCPUS: u64 = 4;
+
+fn share_devices(host: &Host, threads: &str) -> Snapshot {
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("out");
+    let stream = format!("device=stream@0x5000:out={}", output.display());
+    let mut devices = vec![stream, "device=latch@0x5010-0x5013".to_owned()];
+    devices.extend((0..VCPUS).map(|i| format!("device=latch@{:#x}", 0x5100 + 0x10 * i)));
+    let devices: Vec<&str> = devices.iter().map(String::as_str).collect();
+    let ended = host
+        .machine()
+        .plugin(&["summary=off"])
+        .plugin(&devices)
+        .args(["-accel", &format!("tcg,thread={threads}"), "-smp", &VCPUS.to_string()])
+        .bare_guest(&guest("shared-io.bin"))
+        .run()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(forms::PASSED), "{}", ended.stderr);
+
+    let mut letters = BTreeMap::new();
+    for letter in std::fs::read(&output).unwrap() {
+        *letters.entry(char::from(letter)).or_insert(0) += 1;
+    }
+    let expected = [('A', 5000), ('B', 5000), ('C', 5000), ('D', 5000)].into_iter().chain([
+        ('a', 40000),
+        ('b', 40000),
+        ('c', 40000),
+        ('d', 40000),
+    ]);
+    assert_eq!(letters, expected.collect());
+
+    let stats = ended.stats().unwrap().clone();
+    assert_consistent(&stats);
+    // In each of 5000 rounds; besides, what smp.inc does, and the exit.
+    let expected = [
+        (PortForm::OutDxAl, 2, 1, 0),
+        (PortForm::InAlDx, 1, 1, 2),
+        (PortForm::OutDxEax, 1, 1, 0),
+        (PortForm::InEaxDx, 1, 1, 0),
+        (PortForm::RepOutsb, 1, 8, 0),
+        (PortForm::OutDxAx, 0, 1, 1),
+        (PortForm::OutImmAl, 0, 1, 1),
+    ];
+    for (form, each_round, elements, besides) in expected {
+        let row = &stats.forms[form.index()];
+        let executions = 5000 * VCPUS * each_round + besides;
+        let counted = (row.attempts, row.executions, row.accesses);
+        assert_eq!(counted, (executions, executions, executions * elements), "{form}");
+    }
+    stats
+}
+
+fn four_vcpus_share_devices(host: &Host) {
+    let stats = share_devices(host, "multi");
+    let mut executions: Vec<u64> = stats.vcpus.iter().map(|row| row.executions).collect();
+    executions.sort_unstable();
+    // The boot CPU's are the most: fw_cfg and the exit.
+    assert_eq!(executions, [30_000, 30_000, 30_000, 30_004]);
+}
+
+fn four_vcpus_share_devices_on_one_thread(host: &Host) {
+    let stats = share_devices(host, "single");
+    assert!(stats.vcpus.is_empty() && stats.vcpus_omitted.is_some());
+}
