@@ -72,10 +72,19 @@ impl Handler {
 
 impl PortHandler for Handler {
     fn read(&self, offset: u16, size: u8) -> u32 {
+        let read = |bytes: &mut [u8]| {
+            let claim = &self.0;
+            claim.with(|device| device.pio_read(claim.base(), offset, bytes));
+        };
+        // A processor is slow to load as one what was stored in pieces: so a byte, which most accesses
+        // are, stays a byte.
+        if size == 1 {
+            let mut byte = [0xff];
+            read(&mut byte);
+            return byte[0].into();
+        }
         let mut bytes = [0xff; 4];
-        let own = &mut bytes[..self.own_bytes(offset, size)];
-        let claim = &self.0;
-        claim.with(|device| device.pio_read(claim.base(), offset, own));
+        read(&mut bytes[..self.own_bytes(offset, size)]);
         u32::from_le_bytes(bytes)
     }
 

@@ -116,8 +116,7 @@ impl VcpuCounter {
             PortSource::Immediate => operation.immediate(),
             _ => Port(registers.read(Register::Rdx) as u16),
         };
-        self.leave_finished();
-        self.leave_current();
+        self.leave_previous();
         self.attempt_without_elements(operation, Some(port), registers);
 
         let Some(log) = self.log.as_ref().filter(|log| log.covers(port)) else {
@@ -133,6 +132,7 @@ impl VcpuCounter {
 
     /// An attempt of which no memory access will tell, a scalar or a `rep` of count 0: counted as far
     /// as can be known.
+    #[inline]
     fn attempt_without_elements(
         &mut self,
         operation: Operation,
@@ -140,8 +140,7 @@ impl VcpuCounter {
         registers: &mut Registers<'_>,
     ) {
         let (form, site) = (operation.form(), operation.site());
-        let is_taken_up = self.refused.take_if(|refused| *refused == (operation, port)).is_some()
-            && registers.read(Register::Rflags) & RFLAGS_RF != 0;
+        let is_taken_up = self.refused.is_some() && self.takes_up(operation, port, registers);
         if !self.rules.exceptions_reported && !cannot_fault(operation, registers) {
             if !is_taken_up {
                 self.tally.attempt(form);
@@ -163,6 +162,19 @@ impl VcpuCounter {
         if !operation.is_privileged() {
             self.current = Current::Presumed(operation, port);
         }
+    }
+
+    /// Whether this is what was refused last, and goes on now that its handler has seen to the cause:
+    /// a fault handler's IRET sets RF.
+    #[cold]
+    fn takes_up(
+        &mut self,
+        operation: Operation,
+        port: Option<Port>,
+        registers: &mut Registers<'_>,
+    ) -> bool {
+        self.refused.take_if(|refused| *refused == (operation, port)).is_some()
+            && registers.read(Register::Rflags) & RFLAGS_RF != 0
     }
 
     /// An `ins` or `outs`, with or without a repeat prefix.
@@ -260,6 +272,18 @@ impl VcpuCounter {
             self.tally.fault_resumed(operation.form());
         }
         Some(Left { faulted: false, ..left })
+    }
+
+    /// Something else runs.
+    #[inline]
+    fn leave_previous(&mut self) {
+        // Nearly always there is nothing to leave.
+        if self.finished.is_some() {
+            self.leave_finished();
+        }
+        if !matches!(self.current, Current::Nothing) {
+            self.leave_current();
+        }
     }
 
     /// Something else runs: what the vCPU was in is over, or interrupted.

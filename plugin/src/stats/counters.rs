@@ -92,17 +92,20 @@ impl Tally {
     }
 
     /// An instruction started.
+    #[inline]
     pub fn attempt(&self, form: PortForm) {
         self.forms.add(form.index(), FormColumn::Attempts as usize);
     }
 
     /// It retired.
+    #[inline]
     pub fn executed(&self, form: PortForm, site: Option<SiteId>) {
         self.forms.add(form.index(), FormColumn::Executions as usize);
         self.by_site.add(site_row(site), SiteColumn::Executions as usize);
     }
 
     /// It moved one element to or from a port.
+    #[inline]
     pub fn accessed(&self, form: PortForm, site: Option<SiteId>, port: Port) {
         self.forms.add(form.index(), FormColumn::Accesses as usize);
         self.ports
