@@ -27,17 +27,19 @@ pub(super) type MemCallback = extern "C" fn(c_uint, qemu_plugin_meminfo_t, u64, 
 pub(super) enum Registration {
     /// API 4 to 6: every callback is told the plugin's id.
     ById {
-        vcpu_init: extern "C" fn(qemu_plugin_id_t, extern "C" fn(qemu_plugin_id_t, c_uint)),
-        tb_trans:
-            extern "C" fn(qemu_plugin_id_t, extern "C" fn(qemu_plugin_id_t, *mut qemu_plugin_tb)),
-        atexit: extern "C" fn(
+        vcpu_init: unsafe extern "C" fn(qemu_plugin_id_t, extern "C" fn(qemu_plugin_id_t, c_uint)),
+        tb_trans: unsafe extern "C" fn(
+            qemu_plugin_id_t,
+            extern "C" fn(qemu_plugin_id_t, *mut qemu_plugin_tb),
+        ),
+        atexit: unsafe extern "C" fn(
             qemu_plugin_id_t,
             extern "C" fn(qemu_plugin_id_t, *mut c_void),
             *mut c_void,
         ),
         /// API 6 only.
         discontinuity: Option<
-            extern "C" fn(
+            unsafe extern "C" fn(
                 qemu_plugin_id_t,
                 c_uint,
                 extern "C" fn(qemu_plugin_id_t, c_uint, c_uint, u64, u64),
@@ -46,14 +48,15 @@ pub(super) enum Registration {
     },
     /// API 7: every callback is told what was registered with it.
     ByUserdata {
-        vcpu_init: extern "C" fn(qemu_plugin_id_t, extern "C" fn(c_uint, *mut c_void), *mut c_void),
-        tb_trans: extern "C" fn(
+        vcpu_init:
+            unsafe extern "C" fn(qemu_plugin_id_t, extern "C" fn(c_uint, *mut c_void), *mut c_void),
+        tb_trans: unsafe extern "C" fn(
             qemu_plugin_id_t,
             extern "C" fn(*mut qemu_plugin_tb, *mut c_void),
             *mut c_void,
         ),
-        atexit: extern "C" fn(qemu_plugin_id_t, extern "C" fn(*mut c_void), *mut c_void),
-        discontinuity: extern "C" fn(
+        atexit: unsafe extern "C" fn(qemu_plugin_id_t, extern "C" fn(*mut c_void), *mut c_void),
+        discontinuity: unsafe extern "C" fn(
             qemu_plugin_id_t,
             c_uint,
             extern "C" fn(c_uint, c_uint, u64, u64, *mut c_void),
@@ -65,31 +68,35 @@ pub(super) enum Registration {
 /// `qemu_plugin_read_register`, by the two results that it has had.
 pub(super) enum ReadRegister {
     /// API 4 and 5: the size, or -1.
-    Length(extern "C" fn(*mut qemu_plugin_register, *mut GByteArray) -> c_int),
+    Length(unsafe extern "C" fn(*mut qemu_plugin_register, *mut GByteArray) -> c_int),
     /// From API 6: whether it worked.
-    Success(extern "C" fn(*mut qemu_plugin_register, *mut GByteArray) -> bool),
+    Success(unsafe extern "C" fn(*mut qemu_plugin_register, *mut GByteArray) -> bool),
 }
 
 /// The functions that pvio calls, of the API level that this QEMU has.
 pub(super) struct Api {
     pub registration: Registration,
     pub read_register: ReadRegister,
-    pub get_registers: extern "C" fn() -> *mut GArray,
-    pub tb_n_insns: extern "C" fn(*const qemu_plugin_tb) -> usize,
-    pub tb_get_insn: extern "C" fn(*const qemu_plugin_tb, usize) -> *mut qemu_plugin_insn,
-    pub insn_data: extern "C" fn(*const qemu_plugin_insn, *mut c_void, usize) -> usize,
-    pub insn_vaddr: extern "C" fn(*const qemu_plugin_insn) -> u64,
-    pub insn_disas: extern "C" fn(*const qemu_plugin_insn) -> *mut c_char,
-    pub register_insn_exec_cb:
-        extern "C" fn(*mut qemu_plugin_insn, InsnExecCallback, qemu_plugin_cb_flags, *mut c_void),
-    pub register_mem_cb: extern "C" fn(
+    pub get_registers: unsafe extern "C" fn() -> *mut GArray,
+    pub tb_n_insns: unsafe extern "C" fn(*const qemu_plugin_tb) -> usize,
+    pub tb_get_insn: unsafe extern "C" fn(*const qemu_plugin_tb, usize) -> *mut qemu_plugin_insn,
+    pub insn_data: unsafe extern "C" fn(*const qemu_plugin_insn, *mut c_void, usize) -> usize,
+    pub insn_vaddr: unsafe extern "C" fn(*const qemu_plugin_insn) -> u64,
+    pub insn_disas: unsafe extern "C" fn(*const qemu_plugin_insn) -> *mut c_char,
+    pub register_insn_exec_cb: unsafe extern "C" fn(
+        *mut qemu_plugin_insn,
+        InsnExecCallback,
+        qemu_plugin_cb_flags,
+        *mut c_void,
+    ),
+    pub register_mem_cb: unsafe extern "C" fn(
         *mut qemu_plugin_insn,
         MemCallback,
         qemu_plugin_cb_flags,
         qemu_plugin_mem_rw,
         *mut c_void,
     ),
-    pub register_tb_exec_cond_cb: extern "C" fn(
+    pub register_tb_exec_cond_cb: unsafe extern "C" fn(
         *mut qemu_plugin_tb,
         InsnExecCallback,
         qemu_plugin_cb_flags,
@@ -98,14 +105,14 @@ pub(super) struct Api {
         u64,
         *mut c_void,
     ),
-    pub mem_get_value: extern "C" fn(qemu_plugin_meminfo_t) -> qemu_plugin_mem_value,
-    pub scoreboard_new: extern "C" fn(usize) -> *mut qemu_plugin_scoreboard,
-    pub u64_set: extern "C" fn(qemu_plugin_u64, c_uint, u64),
+    pub mem_get_value: unsafe extern "C" fn(qemu_plugin_meminfo_t) -> qemu_plugin_mem_value,
+    pub scoreboard_new: unsafe extern "C" fn(usize) -> *mut qemu_plugin_scoreboard,
+    pub u64_set: unsafe extern "C" fn(qemu_plugin_u64, c_uint, u64),
     // GLib, which QEMU's API speaks and QEMU is linked to.
-    pub byte_array_new: extern "C" fn() -> *mut GByteArray,
-    pub array_get_element_size: extern "C" fn(*mut GArray) -> c_uint,
-    pub array_free: extern "C" fn(*mut GArray, c_int) -> *mut c_char,
-    pub free: extern "C" fn(*mut c_void),
+    pub byte_array_new: unsafe extern "C" fn() -> *mut GByteArray,
+    pub array_get_element_size: unsafe extern "C" fn(*mut GArray) -> c_uint,
+    pub array_free: unsafe extern "C" fn(*mut GArray, c_int) -> *mut c_char,
+    pub free: unsafe extern "C" fn(*mut c_void),
 }
 
 macro_rules! function {

@@ -49,22 +49,30 @@ unsafe impl Sync for BlockFlag {}
 
 impl BlockFlag {
     pub fn new(api: &Api) -> BlockFlag {
-        BlockFlag(qemu_plugin_u64 { score: (api.scoreboard_new)(size_of::<u64>()), offset: 0 })
+        // SAFETY: may be called at any time; the scoreboard is never freed.
+        let score = unsafe { (api.scoreboard_new)(size_of::<u64>()) };
+        BlockFlag(qemu_plugin_u64 { score, offset: 0 })
     }
 
     fn watch(&self, api: &Api, tb: *mut qemu_plugin_tb) {
         let flags = qemu_plugin_cb_flags::QEMU_PLUGIN_CB_R_REGS;
         let differs = qemu_plugin_cond::QEMU_PLUGIN_COND_NE;
         let none = std::ptr::null_mut();
-        (api.register_tb_exec_cond_cb)(tb, block_begins, flags, differs, self.0, 0, none);
+        // SAFETY: the block that is being translated; the callback is a function of this library, and
+        // the scoreboard lives for ever.
+        unsafe {
+            (api.register_tb_exec_cond_cb)(tb, block_begins, flags, differs, self.0, 0, none)
+        };
     }
 
     /// Where vCPUs share a thread, `vcpu` may be the wrong one: all flags are set. What runs next on
     /// the thread is, nearly always, the block that is meant.
     fn set(&self, api: &Api, vcpus: &Vcpus, vcpu: VcpuIndex, value: bool) {
+        // SAFETY: QEMU makes the scoreboard as large as there are vCPUs that have begun to run.
+        let set = |vcpu| unsafe { (api.u64_set)(self.0, vcpu, value.into()) };
         match vcpus.share_a_thread() {
-            false => (api.u64_set)(self.0, vcpu.0, value.into()),
-            true => (0..vcpus.begun()).for_each(|vcpu| (api.u64_set)(self.0, vcpu, value.into())),
+            false => set(vcpu.0),
+            true => (0..vcpus.begun()).for_each(set),
         }
     }
 }
@@ -94,7 +102,8 @@ impl MemoryAccess<'_> {
             #[cfg(test)]
             MemorySource::Fixed(value) => return value,
         };
-        let value = (api.mem_get_value)(info);
+        // SAFETY: QEMU's own description of the access, in the callback for it.
+        let value = unsafe { (api.mem_get_value)(info) };
         // SAFETY: each variant is a plain number in the low bytes, of the size that `type_` names.
         unsafe {
             match value.type_ {
@@ -131,22 +140,26 @@ fn guarded(work: impl FnOnce(&'static Installed)) {
 
 /// Asks QEMU for all callbacks.
 pub(super) fn register(id: qemu_plugin_id_t, api: &Api) {
-    match &api.registration {
-        Registration::ById { vcpu_init, tb_trans, atexit, discontinuity } => {
-            vcpu_init(id, vcpu_init_by_id);
-            tb_trans(id, tb_trans_by_id);
-            atexit(id, atexit_by_id, std::ptr::null_mut());
-            if let Some(register) = discontinuity {
-                register(id, DISCON_INTERRUPT | DISCON_EXCEPTION, discontinuity_by_id);
+    // SAFETY: `id` is the plugin's own, from QEMU; the callbacks are functions of this library, which
+    // stays loaded, of the types that this API level calls them with.
+    unsafe {
+        match &api.registration {
+            Registration::ById { vcpu_init, tb_trans, atexit, discontinuity } => {
+                vcpu_init(id, vcpu_init_by_id);
+                tb_trans(id, tb_trans_by_id);
+                atexit(id, atexit_by_id, std::ptr::null_mut());
+                if let Some(register) = discontinuity {
+                    register(id, DISCON_INTERRUPT | DISCON_EXCEPTION, discontinuity_by_id);
+                }
             }
-        }
-        Registration::ByUserdata { vcpu_init, tb_trans, atexit, discontinuity } => {
-            let none = std::ptr::null_mut();
-            vcpu_init(id, vcpu_init_by_userdata, none);
-            tb_trans(id, tb_trans_by_userdata, none);
-            atexit(id, atexit_by_userdata, none);
-            let types = DISCON_INTERRUPT | DISCON_EXCEPTION;
-            discontinuity(id, types, discontinuity_by_userdata, none);
+            Registration::ByUserdata { vcpu_init, tb_trans, atexit, discontinuity } => {
+                let none = std::ptr::null_mut();
+                vcpu_init(id, vcpu_init_by_userdata, none);
+                tb_trans(id, tb_trans_by_userdata, none);
+                atexit(id, atexit_by_userdata, none);
+                let types = DISCON_INTERRUPT | DISCON_EXCEPTION;
+                discontinuity(id, types, discontinuity_by_userdata, none);
+            }
         }
     }
 }
@@ -184,8 +197,10 @@ fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
     if let Some(flag) = &installed.block_flag {
         flag.watch(api, tb);
     }
-    for index in 0..(api.tb_n_insns)(tb) {
-        let handle = (api.tb_get_insn)(tb, index);
+    // SAFETY: QEMU's block, which lasts as long as this callback.
+    for index in 0..unsafe { (api.tb_n_insns)(tb) } {
+        // SAFETY: as above; it has that many instructions.
+        let handle = unsafe { (api.tb_get_insn)(tb, index) };
         let insn = Insn::new(api, &installed.exports, handle);
         if let Some(watch) = installed.plugin.translate(&insn) {
             register_watch(api, handle, watch);
@@ -196,13 +211,16 @@ fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
 fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
     use qemu_plugin_cb_flags::{QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_CB_R_REGS};
     let userdata = token_to_userdata(watch.token);
-    (api.register_insn_exec_cb)(insn, insn_exec, QEMU_PLUGIN_CB_R_REGS, userdata);
+    // SAFETY: an instruction of the block that is being translated; the callback is a function of this
+    // library, which stays loaded, and the user data is a number.
+    unsafe { (api.register_insn_exec_cb)(insn, insn_exec, QEMU_PLUGIN_CB_R_REGS, userdata) };
     let accesses = match watch.memory {
         None => return,
         Some(MemoryWatch::Reads) => qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_R,
         Some(MemoryWatch::Writes) => qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_W,
     };
-    (api.register_mem_cb)(insn, memory, QEMU_PLUGIN_CB_NO_REGS, accesses, userdata);
+    // SAFETY: as above.
+    unsafe { (api.register_mem_cb)(insn, memory, QEMU_PLUGIN_CB_NO_REGS, accesses, userdata) };
 }
 
 extern "C" fn insn_exec(vcpu: c_uint, userdata: *mut c_void) {

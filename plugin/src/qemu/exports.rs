@@ -63,8 +63,8 @@ extern "C" fn shutdown_announced(_notifier: *mut Notifier, cause: *mut c_void) {
     SHUTDOWN_CAUSE.store(cause, Ordering::Relaxed);
 }
 
-type DumpState = extern "C" fn(*mut c_void, *mut libc::FILE, c_int);
-type EnumLookup = extern "C" fn(*const c_void, c_int) -> *const c_char;
+type DumpState = unsafe extern "C" fn(*mut c_void, *mut libc::FILE, c_int);
+type EnumLookup = unsafe extern "C" fn(*const c_void, c_int) -> *const c_char;
 
 /// Whether QEMU runs with `-icount`; not, where it does not export what would tell.
 pub(super) fn icount_is_on() -> bool {
@@ -89,12 +89,13 @@ impl MachineEnd<'_> {
     /// QEMU does not tell.
     pub fn port_is_served(&self, port: u16) -> Option<bool> {
         let (system_io, is_present) = self.exports.port_presence?;
-        Some(is_present(system_io(), u64::from(port)))
+        // SAFETY: a look at the port bus, which QEMU protects by RCU.
+        Some(unsafe { is_present(system_io(), u64::from(port)) })
     }
 }
 
-type SystemIo = extern "C" fn() -> *mut c_void;
-type IsPresent = extern "C" fn(*mut c_void, u64) -> bool;
+type SystemIo = unsafe extern "C" fn() -> *mut c_void;
+type IsPresent = unsafe extern "C" fn(*mut c_void, u64) -> bool;
 
 /// What this QEMU exports of what pvio can use.
 pub(super) struct Exports {
@@ -164,10 +165,12 @@ impl Exports {
         if cause < 0 {
             return Ended::Exit;
         }
-        let name = enum_lookup(std::ptr::with_exposed_provenance(table), cause);
-        // SAFETY: QEMU's names are C strings for ever; it aborts on a value out of range, which
-        // its own cause is not.
-        let name = unsafe { std::ffi::CStr::from_ptr(name) };
+        // SAFETY: QEMU's own table; its names are C strings for ever, and it aborts on a value out of
+        // range, which its own cause is not.
+        let name = unsafe {
+            let name = enum_lookup(std::ptr::with_exposed_provenance(table), cause);
+            std::ffi::CStr::from_ptr(name)
+        };
         Ended::from_cause(&name.to_string_lossy())
     }
 }

@@ -25,7 +25,9 @@ pub struct Insn<'a> {
 impl<'a> Insn<'a> {
     pub(super) fn new(api: &'a Api, exports: &'a Exports, handle: *mut qemu_plugin_insn) -> Self {
         let mut bytes = [0; MAX_INSN_BYTES];
-        let len = (api.insn_data)(handle, bytes.as_mut_ptr().cast(), bytes.len());
+        // SAFETY: QEMU's instruction, in the callback that it is translated in; at most as many bytes
+        // are written as there is room for.
+        let len = unsafe { (api.insn_data)(handle, bytes.as_mut_ptr().cast(), bytes.len()) };
         Insn { api, exports, handle, bytes, len, callback: PhantomData }
     }
 
@@ -36,20 +38,24 @@ impl<'a> Insn<'a> {
 
     /// The linear address (the code segment's base is in it).
     pub fn pc(&self) -> u64 {
-        (self.api.insn_vaddr)(self.handle)
+        // SAFETY: QEMU's instruction, which lasts as long as `self` may.
+        unsafe { (self.api.insn_vaddr)(self.handle) }
     }
 
     /// QEMU's disassembly in AT&T syntax, in the mode of the code; `None` where QEMU was built
     /// without a disassembler.
     pub fn disassembly(&self) -> Option<String> {
-        let text = (self.api.insn_disas)(self.handle);
+        // SAFETY: QEMU's instruction, which lasts as long as `self` may.
+        let text = unsafe { (self.api.insn_disas)(self.handle) };
         if text.is_null() {
             return None;
         }
         // SAFETY: a C string which QEMU made for us, and which we free once.
-        let copy = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
-        (self.api.free)(text.cast());
-        Some(copy)
+        unsafe {
+            let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
+            (self.api.free)(text.cast());
+            Some(copy)
+        }
     }
 
     /// The registers of the vCPU that translates, as QEMU's monitor prints them; `None` where QEMU

@@ -168,8 +168,8 @@ struct MemoryRegion([u8; 4096]);
 /// QEMU's functions for the port bus.
 #[derive(Clone, Copy)]
 struct IoFunctions {
-    get_system_io: extern "C" fn() -> *mut MemoryRegion,
-    init_io: extern "C" fn(
+    get_system_io: unsafe extern "C" fn() -> *mut MemoryRegion,
+    init_io: unsafe extern "C" fn(
         *mut MemoryRegion,
         *mut c_void,
         *const MemoryRegionOps,
@@ -177,12 +177,12 @@ struct IoFunctions {
         *const c_char,
         u64,
     ),
-    add: extern "C" fn(*mut MemoryRegion, u64, *mut MemoryRegion, c_int),
-    remove: extern "C" fn(*mut MemoryRegion, *mut MemoryRegion),
+    add: unsafe extern "C" fn(*mut MemoryRegion, u64, *mut MemoryRegion, c_int),
+    remove: unsafe extern "C" fn(*mut MemoryRegion, *mut MemoryRegion),
     /// From QEMU 11.1.
-    enable_lockless: Option<extern "C" fn(*mut MemoryRegion)>,
-    outl: extern "C" fn(u32, u32),
-    inw: extern "C" fn(u32) -> u16,
+    enable_lockless: Option<unsafe extern "C" fn(*mut MemoryRegion)>,
+    outl: unsafe extern "C" fn(u32, u32),
+    inw: unsafe extern "C" fn(u32) -> u16,
 }
 
 macro_rules! export {
@@ -200,14 +200,14 @@ macro_rules! export {
 /// The machine, as far as QEMU's exported functions reach.
 pub struct Machine {
     io: IoFunctions,
-    bql_locked: extern "C" fn() -> bool,
-    bql_lock: extern "C" fn(*const c_char, c_int),
-    bql_unlock: extern "C" fn(),
-    register_reset: extern "C" fn(extern "C" fn(*mut c_void), *mut c_void),
-    shutdown_with_code: extern "C" fn(c_int, c_int),
-    resolve_type: extern "C" fn(*const c_char, *const c_char, *mut bool) -> *mut c_void,
-    isa_get_irq: extern "C" fn(*mut c_void, c_uint) -> *mut c_void,
-    set_irq: extern "C" fn(*mut c_void, c_int),
+    bql_locked: unsafe extern "C" fn() -> bool,
+    bql_lock: unsafe extern "C" fn(*const c_char, c_int),
+    bql_unlock: unsafe extern "C" fn(),
+    register_reset: unsafe extern "C" fn(extern "C" fn(*mut c_void), *mut c_void),
+    shutdown_with_code: unsafe extern "C" fn(c_int, c_int),
+    resolve_type: unsafe extern "C" fn(*const c_char, *const c_char, *mut bool) -> *mut c_void,
+    isa_get_irq: unsafe extern "C" fn(*mut c_void, c_uint) -> *mut c_void,
+    set_irq: unsafe extern "C" fn(*mut c_void, c_int),
     error_setg: unsafe extern "C" fn(
         *mut *mut c_void,
         *const c_char,
@@ -216,7 +216,7 @@ pub struct Machine {
         *const c_char,
         ...
     ),
-    add_blocker: extern "C" fn(*mut *mut c_void, *mut *mut c_void) -> c_int,
+    add_blocker: unsafe extern "C" fn(*mut *mut c_void, *mut *mut c_void) -> c_int,
 }
 
 impl Machine {
@@ -273,9 +273,14 @@ impl Machine {
         const SCRATCH: u16 = 0xfe10;
         static LOG: Log = Mutex::new(Vec::new());
         let region = self.claim(SCRATCH, 8, "self-test", Locking::Own, Box::new(Scratch(&LOG)));
-        (self.io.outl)(u32::from(SCRATCH) + 4, 0x1234_5678);
-        let read = (self.io.inw)(u32::from(SCRATCH) + 1);
-        (self.io.remove)((self.io.get_system_io)(), region);
+        // SAFETY: on QEMU's main thread, which has the lock of the port bus while the machine is built;
+        // the ports are in the scratch range, and the region is the one that was just put there.
+        let read = unsafe {
+            (self.io.outl)(u32::from(SCRATCH) + 4, 0x1234_5678);
+            let read = (self.io.inw)(u32::from(SCRATCH) + 1);
+            (self.io.remove)((self.io.get_system_io)(), region);
+            read
+        };
         let log = LOG.lock().expect("no panic").split_off(0);
         let expected = [('w', 4, 4, 0x1234_5678), ('r', 1, 2, 0)];
         match (read, log == expected) {
@@ -316,18 +321,23 @@ impl Machine {
         let label = CString::new(format!("pvio: {name}").replace('\0', "")).expect("no NUL");
         let region: *mut MemoryRegion = Box::leak(Box::new(MemoryRegion([0; 4096])));
         let opaque: *mut Region = opaque;
-        (self.io.init_io)(
-            region,
-            std::ptr::null_mut(),
-            &REGION_OPS,
-            opaque.cast(),
-            label.as_ptr(),
-            u64::from(count),
-        );
-        if let (Locking::Own, Some(enable)) = (locking, self.io.enable_lockless) {
-            enable(region);
+        // SAFETY: on QEMU's main thread, while the machine is built. The region has room for QEMU's, is
+        // zeroed as QEMU's allocations are, and is never freed; nor are what its callbacks get and the
+        // operations; QEMU copies the label. The range is within the I/O space.
+        unsafe {
+            (self.io.init_io)(
+                region,
+                std::ptr::null_mut(),
+                &REGION_OPS,
+                opaque.cast(),
+                label.as_ptr(),
+                u64::from(count),
+            );
+            if let (Locking::Own, Some(enable)) = (locking, self.io.enable_lockless) {
+                enable(region);
+            }
+            (self.io.add)((self.io.get_system_io)(), u64::from(first), region, PRIORITY);
         }
-        (self.io.add)((self.io.get_system_io)(), u64::from(first), region, PRIORITY);
         region
     }
 
@@ -343,14 +353,17 @@ impl Machine {
         }
         let reset: Reset = Box::new(reset);
         let opaque: *mut Reset = Box::leak(Box::new(reset));
-        (self.register_reset)(machine_reset, opaque.cast());
+        // SAFETY: on QEMU's main thread; the closure lives for ever, and the function takes it for
+        // what it is.
+        unsafe { (self.register_reset)(machine_reset, opaque.cast()) };
     }
 
     /// Asks QEMU to end as if the guest had switched the machine off, with this exit status.
     pub fn exit(&self, status: u8) {
         /// `SHUTDOWN_CAUSE_GUEST_SHUTDOWN` of `ShutdownCause` in QEMU's `qapi/run-state.json`.
         const GUEST_SHUTDOWN: c_int = 6;
-        (self.shutdown_with_code)(GUEST_SHUTDOWN, c_int::from(status));
+        // SAFETY: takes a cause that there is, may be called on any thread, and only leaves a request.
+        unsafe { (self.shutdown_with_code)(GUEST_SHUTDOWN, c_int::from(status)) };
     }
 
     /// Keeps QEMU from saving or migrating the machine; `why` is what it tells the user.
@@ -383,24 +396,31 @@ impl Machine {
     pub fn set_isa_irq(&self, line: IsaIrq, level: bool) {
         self.with_global_lock(|| {
             if let Some(irq) = self.isa_irq(line) {
-                (self.set_irq)(irq, c_int::from(level));
+                // SAFETY: the machine's own line, with the global lock held.
+                unsafe { (self.set_irq)(irq, c_int::from(level)) };
             }
         });
     }
 
     fn isa_irq(&self, line: IsaIrq) -> Option<*mut c_void> {
-        let bus = (self.resolve_type)(c"".as_ptr(), c"ISA".as_ptr(), std::ptr::null_mut());
-        // Without a device `isa_get_irq` takes the one bus, and does not ask whether there is one.
-        (!bus.is_null()).then(|| (self.isa_get_irq)(std::ptr::null_mut(), c_uint::from(line.0)))
+        // SAFETY: QEMU looks for an object of that type, with the global lock held. Without a device
+        // `isa_get_irq` takes the one ISA bus, and does not ask whether there is one: there is.
+        unsafe {
+            let bus = (self.resolve_type)(c"".as_ptr(), c"ISA".as_ptr(), std::ptr::null_mut());
+            (!bus.is_null()).then(|| (self.isa_get_irq)(std::ptr::null_mut(), c_uint::from(line.0)))
+        }
     }
 
     fn with_global_lock(&self, work: impl FnOnce()) {
-        if (self.bql_locked)() {
-            return work();
+        // SAFETY: says whether this thread holds the lock; it is taken only if not, and given back.
+        unsafe {
+            if (self.bql_locked)() {
+                return work();
+            }
+            (self.bql_lock)(c"pvio".as_ptr(), 0);
+            work();
+            (self.bql_unlock)();
         }
-        (self.bql_lock)(c"pvio".as_ptr(), 0);
-        work();
-        (self.bql_unlock)();
     }
 }
 

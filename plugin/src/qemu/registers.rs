@@ -72,10 +72,12 @@ unsafe impl Send for RegisterFile {}
 impl RegisterFile {
     /// The registers of the vCPU that is in the initialization callback.
     pub fn of_current_vcpu(api: &Api) -> Result<RegisterFile, MissingRegister> {
-        let array = (api.get_registers)();
-        let stride = (api.array_get_element_size)(array) as usize;
+        // SAFETY: this is the initialization callback, where it may be called.
+        let array = unsafe { (api.get_registers)() };
         // SAFETY: QEMU returns a valid array, which nobody else has.
-        let (data, len) = unsafe { ((*array).data, (*array).len as usize) };
+        let (data, len, stride) = unsafe {
+            ((*array).data, (*array).len as usize, (api.array_get_element_size)(array) as usize)
+        };
         let mut handles = [None; Register::ALL.len()];
         for index in 0..len {
             // SAFETY: `index` is below the array's length and `stride` is its element size; each
@@ -91,13 +93,15 @@ impl RegisterFile {
                 }
             }
         }
-        (api.array_free)(array, 1);
+        // SAFETY: our array, used no more; the names in it are not part of it.
+        unsafe { (api.array_free)(array, 1) };
         let mut found = [std::ptr::null_mut(); Register::ALL.len()];
         for register in Register::ALL {
             found[register as usize] =
                 handles[register as usize].ok_or(MissingRegister(register))?;
         }
-        Ok(RegisterFile { handles: found, buffer: (api.byte_array_new)() })
+        // SAFETY: may be called at any time; the array is never freed.
+        Ok(RegisterFile { handles: found, buffer: unsafe { (api.byte_array_new)() } })
     }
 }
 
@@ -138,9 +142,13 @@ fn read(api: &Api, file: &mut RegisterFile, register: Register) -> u64 {
     // QEMU appends to the buffer.
     // SAFETY: `buffer` is a live GByteArray of ours; shortening it is setting its length.
     unsafe { (*file.buffer).len = 0 };
-    let read = match api.read_register {
-        ReadRegister::Length(function) => function(handle, file.buffer) > 0,
-        ReadRegister::Success(function) => function(handle, file.buffer),
+    // SAFETY: a handle from QEMU and a buffer of ours, in a callback that was registered as one that
+    // reads registers.
+    let read = unsafe {
+        match api.read_register {
+            ReadRegister::Length(function) => function(handle, file.buffer) > 0,
+            ReadRegister::Success(function) => function(handle, file.buffer),
+        }
     };
     assert!(read, "QEMU offered the register {register:?} and cannot read it");
     // SAFETY: `buffer` is a live GByteArray of ours, whose `len` bytes QEMU has just written.
