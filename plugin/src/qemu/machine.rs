@@ -7,8 +7,9 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::AtomicPtr;
 
+use super::io_region::{Locking, MemoryRegion, MemoryRegionOps, PortHandler, REGION_OPS, Region};
 use super::lookup::lookup_export;
 use super::version::QemuVersion;
 use crate::say::say;
@@ -46,124 +47,6 @@ pub enum MachineError {
     #[error("a device with state cannot be migrated, and this QEMU runs with -only-migratable")]
     OnlyMigratable,
 }
-
-/// Serves the accesses to a region of ports.
-///
-/// May be called by several vCPUs at once where the region is [`Locking::Own`].
-pub trait PortHandler: Send + Sync {
-    /// The guest reads `size` bytes (1, 2 or 4) at an offset into the region, of which some may lie
-    /// beyond its end.
-    fn read(&self, offset: u16, size: u8) -> u32;
-
-    /// The guest writes.
-    fn write(&self, offset: u16, size: u8, value: u32);
-}
-
-/// Who keeps the accesses to a region apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Locking {
-    /// QEMU, by its global lock, which is held in each call: for what drives interrupt lines.
-    Qemu,
-    /// The handler itself; where QEMU can (11.1), calls come without its lock, and faster.
-    Own,
-}
-
-/// `MemoryRegionOps` in QEMU's `system/memory.h`.
-#[repr(C)]
-struct MemoryRegionOps {
-    read: Option<extern "C" fn(*mut c_void, u64, c_uint) -> u64>,
-    write: Option<extern "C" fn(*mut c_void, u64, u64, c_uint)>,
-    read_with_attrs: *const c_void,
-    write_with_attrs: *const c_void,
-    endianness: c_int,
-    valid: Valid,
-    implementation: Implementation,
-}
-
-/// What accesses the guest may make.
-#[repr(C)]
-struct Valid {
-    min_access_size: c_uint,
-    max_access_size: c_uint,
-    unaligned: bool,
-    accepts: *const c_void,
-}
-
-/// What accesses the handler gets.
-#[repr(C)]
-struct Implementation {
-    min_access_size: c_uint,
-    max_access_size: c_uint,
-    unaligned: bool,
-}
-
-// SAFETY: the only value is `REGION_OPS`, which is never written.
-unsafe impl Sync for MemoryRegionOps {}
-
-/// `DEVICE_LITTLE_ENDIAN` of `enum device_endian`.
-const LITTLE_ENDIAN: c_int = 2;
-
-static REGION_OPS: MemoryRegionOps = MemoryRegionOps {
-    read: Some(region_read),
-    write: Some(region_write),
-    read_with_attrs: std::ptr::null(),
-    write_with_attrs: std::ptr::null(),
-    endianness: LITTLE_ENDIAN,
-    valid: Valid {
-        min_access_size: 1,
-        max_access_size: 4,
-        unaligned: true,
-        accepts: std::ptr::null(),
-    },
-    implementation: Implementation { min_access_size: 1, max_access_size: 4, unaligned: true },
-};
-
-/// What a region's callbacks get: lives as long as QEMU does.
-struct Region {
-    handler: Box<dyn PortHandler>,
-    name: String,
-    /// Whether a panic was reported already.
-    broken: AtomicBool,
-}
-
-impl Region {
-    /// Runs a handler; a panic is reported once, and all that follows is as if nothing were there.
-    fn guarded<R>(&self, nothing: R, work: impl FnOnce(&dyn PortHandler) -> R) -> R {
-        if self.broken.load(Ordering::Relaxed) {
-            return nothing;
-        }
-        match catch_unwind(AssertUnwindSafe(|| work(&*self.handler))) {
-            Ok(result) => result,
-            Err(_) => {
-                if !self.broken.swap(true, Ordering::Relaxed) {
-                    say(format_args!(
-                        "the device {} panicked (above): from now on it reads as all ones, and \
-                         writes are lost",
-                        self.name
-                    ));
-                }
-                nothing
-            }
-        }
-    }
-}
-
-extern "C" fn region_read(opaque: *mut c_void, offset: u64, size: c_uint) -> u64 {
-    // SAFETY: the `opaque` that `IoBus::claim` gave with these callbacks: a leaked `Region`.
-    let region = unsafe { &*opaque.cast::<Region>() };
-    let value = region.guarded(u32::MAX, |handler| handler.read(offset as u16, size as u8));
-    u64::from(value)
-}
-
-extern "C" fn region_write(opaque: *mut c_void, offset: u64, value: u64, size: c_uint) {
-    // SAFETY: as in `region_read`.
-    let region = unsafe { &*opaque.cast::<Region>() };
-    region.guarded((), |handler| handler.write(offset as u16, size as u8, value as u32));
-}
-
-/// A `MemoryRegion`, whose size is QEMU's secret (272 bytes in 10.0): room for several, zeroed.
-#[repr(C, align(64))]
-struct MemoryRegion([u8; 4096]);
 
 /// QEMU's functions for the port bus.
 #[derive(Clone, Copy)]
@@ -313,14 +196,9 @@ impl Machine {
         handler: Box<dyn PortHandler>,
     ) -> *mut MemoryRegion {
         assert!(count > 0 && u32::from(first) + count <= PORTS, "a range within the I/O space");
-        let opaque = Box::leak(Box::new(Region {
-            handler,
-            name: name.to_owned(),
-            broken: AtomicBool::new(false),
-        }));
+        let opaque: *mut Region = Box::leak(Box::new(Region::new(name, handler)));
         let label = CString::new(format!("pvio: {name}").replace('\0', "")).expect("no NUL");
-        let region: *mut MemoryRegion = Box::leak(Box::new(MemoryRegion([0; 4096])));
-        let opaque: *mut Region = opaque;
+        let region: *mut MemoryRegion = Box::leak(Box::new(MemoryRegion::zeroed()));
         // SAFETY: on QEMU's main thread, while the machine is built. The region has room for QEMU's, is
         // zeroed as QEMU's allocations are, and is never freed; nor are what its callbacks get and the
         // operations; QEMU copies the label. The range is within the I/O space.
