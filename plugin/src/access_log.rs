@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::files;
 use crate::say::say;
 use crate::x86::{Direction, Port, PortForm, PortRange, Width};
 
@@ -42,13 +43,16 @@ pub struct Record {
     pub port: Port,
     /// How much.
     pub width: Width,
-    /// What was read or written; `None` where the machine ended before it could be seen.
+    /// What was read or written; `None` where the machine ended before it could be seen, or (where
+    /// vCPUs share a thread) another vCPU read in between.
     pub value: Option<u32>,
+    /// Whether it may have been refused for want of privilege, which QEMU before 11.0 does not tell.
+    pub in_question: bool,
 }
 
 impl Record {
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let Record { time, vcpu, pc, direction, port, width, value } = self;
+        let Record { time, vcpu, pc, direction, port, width, value, in_question } = self;
         let (seconds, nanos) = (time.as_secs(), time.subsec_nanos());
         write!(out, "{seconds:>5}.{nanos:09} ")?;
         match vcpu {
@@ -59,10 +63,11 @@ impl Record {
         match value {
             Some(value) => {
                 let digits = 2 + 2 * usize::from(width.bytes());
-                writeln!(out, "{value:#0digits$x}")
+                write!(out, "{value:#0digits$x}")?;
             }
-            None => writeln!(out, "-"),
+            None => write!(out, "-")?,
         }
+        writeln!(out, "{}", if *in_question { "?" } else { "" })
     }
 }
 
@@ -93,7 +98,7 @@ enum Writer {
 impl AccessLog {
     /// Makes the file, or makes it empty. No `ports` means all.
     pub fn create(path: &Path, ports: Vec<PortRange>) -> io::Result<AccessLog> {
-        let mut file = BufWriter::new(File::create(path)?);
+        let mut file = BufWriter::new(files::create(path)?);
         writeln!(file, "# seconds vcpu pc direction port size value")?;
         let records = Vec::with_capacity(BATCH);
         let writer = Writer::Here(file);
@@ -207,6 +212,7 @@ impl VcpuLog {
             port,
             width: form.width(),
             value: value.map(|value| low_bytes(value, form.width())),
+            in_question: false,
         }
     }
 
@@ -216,9 +222,17 @@ impl VcpuLog {
         self.log.push(&mut self.log.lock(), record);
     }
 
-    /// An `in` or `out` starts. What an `in` reads is not known yet.
-    pub fn starts(&self, pc: u64, form: PortForm, port: Port, value: Option<u32>) {
-        let record = self.record(pc, form, port, value);
+    /// An `in` or `out` starts, which may be refused without anybody telling. What an `in` reads is not
+    /// known yet.
+    pub fn starts(
+        &self,
+        pc: u64,
+        form: PortForm,
+        port: Port,
+        value: Option<u32>,
+        in_question: bool,
+    ) {
+        let record = Record { in_question, ..self.record(pc, form, port, value) };
         let mut state = self.log.lock();
         // The one before was not seen to end, and neither to fault.
         if let Some(before) = state.pending[self.place].replace(record) {
@@ -267,20 +281,20 @@ mod tests {
     fn reads_wait_for_their_values_and_faults_are_forgotten() {
         let (directory, log) = log(Vec::new());
         let vcpu = VcpuLog::new(Arc::clone(&log), 3);
-        vcpu.starts(0x1000, PortForm::InAxDx, Port(0x60), None);
+        vcpu.starts(0x1000, PortForm::InAxDx, Port(0x60), None, false);
         vcpu.retired(|| 0xffff_1234);
-        vcpu.starts(0x1001, PortForm::OutDxAl, Port(0x80), Some(0xabcd_ef12));
+        vcpu.starts(0x1001, PortForm::OutDxAl, Port(0x80), Some(0xabcd_ef12), false);
         vcpu.faulted();
-        vcpu.starts(0x1002, PortForm::OutDxAl, Port(0x80), Some(0x34));
+        vcpu.starts(0x1002, PortForm::OutDxAl, Port(0x80), Some(0x34), true);
         vcpu.element(0x1003, PortForm::RepInsd, Port(0x1f0), 0xdead_beef);
-        vcpu.starts(0x1004, PortForm::InAlDx, Port(0x64), None);
+        vcpu.starts(0x1004, PortForm::InAlDx, Port(0x64), None, false);
         log.finish().unwrap();
         assert_eq!(
             lines(&directory),
             [
                 "3 0x1000 in 0x0060 2 0x1234",
                 "3 0x1003 in 0x01f0 4 0xdeadbeef",
-                "3 0x1002 out 0x0080 1 0x34",
+                "3 0x1002 out 0x0080 1 0x34?",
                 "3 0x1004 in 0x0064 1 -",
             ]
         );

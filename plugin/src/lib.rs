@@ -1,4 +1,4 @@
-//! pvio: port I/O of x86 guests under QEMU, counted.
+//! pvio: port I/O of x86 guests under QEMU, counted and served.
 //!
 //! Built as a cdylib this is `libpvio.so`, which a stock QEMU (9.2 to 11.1) loads with `-plugin`. It
 //! watches the 24 port I/O operations of an i386 or x86-64 guest and, when QEMU ends, dumps how often
@@ -21,6 +21,7 @@
 pub mod access_log;
 pub mod bus;
 pub mod devices;
+mod files;
 pub mod interception;
 pub mod options;
 mod plugin;

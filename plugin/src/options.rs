@@ -1,12 +1,14 @@
 //! The plugin's options, `key=value`, as QEMU hands them over.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::access_log::AccessLog;
 use crate::bus::DeviceRequest;
 use crate::devices::DeviceKind;
+use crate::files;
 use crate::stats::{Destination, DestinationError};
 use crate::symbols::{Symbols, SymbolsError};
 use crate::x86::{PortRange, PortRangeError};
@@ -23,9 +25,12 @@ pub enum OptionError {
     /// It needs a value. (QEMU makes `stats=on` of a mere `stats`.)
     #[error("option {0:?} needs a value; write {0}={1}")]
     Empty(String, &'static str),
-    /// Both would be written to the same file.
-    #[error("options \"stats\" and \"summary\" name the same file; name two")]
-    SameFile,
+    /// It would be written, and read or written by another.
+    #[error("{0} is named twice, by {1} and by {2}; name two files")]
+    SameFile(PathBuf, String, String),
+    /// Its reader could make the guest wait, and QEMU at its end.
+    #[error("option \"access-log={0}\": it is a pipe; name a file")]
+    AccessLogPipe(String),
     /// It is neither on nor off, and not meant as a file.
     #[error("option \"summary={0}\": write summary=on, summary=off, or summary=./{0} for a file")]
     NearlySwitch(String),
@@ -141,6 +146,7 @@ impl Options {
                 _ => return Err(OptionError::Unknown(key.into())),
             }
         }
+        refuse_shared_files(arguments)?;
         let stats = stats.map(|path| open("stats", path)).transpose()?;
         let summary = match summary {
             None | Some("on") => Summary::Stderr,
@@ -150,11 +156,6 @@ impl Options {
             }
             Some(path) => Summary::File(open("summary", path)?),
         };
-        if let (Some(stats), Summary::File(summary)) = (&stats, &summary)
-            && stats.is_same(summary)
-        {
-            return Err(OptionError::SameFile);
-        }
         Ok(Options {
             stats,
             summary,
@@ -163,6 +164,38 @@ impl Options {
             access_log: access_log.map(open_access_log).transpose()?,
         })
     }
+}
+
+/// Two options, or two settings of devices, must not name the same file where one of them is written.
+fn refuse_shared_files(arguments: &[String]) -> Result<(), OptionError> {
+    let mut named: Vec<(PathBuf, String, bool)> = Vec::new();
+    for argument in arguments {
+        let Some((key, value)) = argument.split_once('=') else { continue };
+        let parts = split_at_single_colons(value);
+        let files: Vec<(String, String, bool)> = match (key, value) {
+            ("summary", "on" | "off") => Vec::new(),
+            ("stats" | "summary", _) => vec![(format!("option {key:?}"), value.to_owned(), true)],
+            ("access-log", _) => vec![(format!("option {key:?}"), parts[0].clone(), true)],
+            ("device", _) => parts[1..]
+                .iter()
+                .filter_map(|part| part.split_once('='))
+                .filter(|(key, _)| ["in", "out", "file"].contains(key))
+                .map(|(key, path)| {
+                    (format!("{key:?} of {:?}", parts[0]), path.to_owned(), key != "in")
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        for (by, path, written) in files {
+            let Some(path) = files::identity(Path::new(&path)) else { continue };
+            let other = named.iter().find(|other| other.0 == path && (other.2 || written));
+            if let Some((_, other, _)) = other {
+                return Err(OptionError::SameFile(path, other.clone(), by));
+            }
+            named.push((path, by, written));
+        }
+    }
+    Ok(())
 }
 
 fn once<'a>(
@@ -208,6 +241,9 @@ fn open_access_log(text: &str) -> Result<Arc<AccessLog>, OptionError> {
     let path = parts.next().unwrap_or_default();
     let ports = parts.map(|part| PortRange::parse(&part, 1)).collect::<Result<_, _>>();
     let ports = ports.map_err(OptionError::AccessLogPorts)?;
+    if std::fs::metadata(&path).is_ok_and(|there| there.file_type().is_fifo()) {
+        return Err(OptionError::AccessLogPipe(path));
+    }
     AccessLog::create(Path::new(&path), ports)
         .map(Arc::new)
         .map_err(|source| OptionError::AccessLog { path, source })
@@ -264,6 +300,8 @@ mod tests {
                 error(&["stats=on"]),
                 error(&["symbols=on"]),
                 error(&["device=on"]),
+                error(&["access-log=/tmp/a:0x80", "stats=/tmp/a"]),
+                error(&["device=stream@0x300:in=/etc/passwd:out=/etc/passwd"]),
                 error(&["summary=no"]),
                 error(&["stats=/tmp/a", "summary=/tmp/a"]),
                 error(&["summary=off", "summary=on"]),

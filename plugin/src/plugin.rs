@@ -25,7 +25,8 @@ pub enum BuildError {
     Machine(#[from] MachineError),
 }
 
-/// Makes the plugin for a QEMU, as its options say, with the built-in devices and `more` kinds.
+/// Makes the plugin for a QEMU, as its options say, with `more` kinds of devices and the built-in
+/// ones; of several with the same name, the first is made.
 ///
 /// [`plugin!`](crate::plugin) calls it.
 pub fn build(
@@ -33,7 +34,7 @@ pub fn build(
     options: Vec<String>,
     more: &[DeviceKind],
 ) -> Result<Box<dyn qemu::Plugin>, BuildError> {
-    let kinds: Vec<DeviceKind> = BUILT_IN.iter().chain(more).copied().collect();
+    let kinds: Vec<DeviceKind> = more.iter().chain(&BUILT_IN).copied().collect();
     let mut options = Options::parse(&options, &kinds)?;
     let requests = std::mem::take(&mut options.devices);
     let bus = match requests.is_empty() {

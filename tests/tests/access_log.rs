@@ -1,5 +1,7 @@
 //! The log of accesses: every one, with the values that went over the bus.
 
+use pvio::x86::Mode;
+use pvio_scripts::forms;
 use pvio_scripts::machine::{Ended, Machine};
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
 
@@ -8,6 +10,9 @@ on_both_qemus! {
     only_the_chosen_ports_are_logged
     values_are_those_of_the_bus
     a_log_of_many_vcpus_is_complete
+    a_log_of_many_vcpus_on_one_thread_is_complete
+    a_log_with_icount_is_complete
+    what_may_have_been_refused_is_marked
     a_log_is_complete_when_qemu_is_told_to_end
     a_full_disk_is_said
 }
@@ -20,6 +25,7 @@ struct Line {
     port: u16,
     size: u64,
     value: Option<u64>,
+    in_question: bool,
 }
 
 fn hex(text: &str) -> u64 {
@@ -40,7 +46,8 @@ fn parse(log: &str) -> Vec<Line> {
                 direction: direction.into(),
                 port: hex(port) as u16,
                 size: size.parse().unwrap(),
-                value: (value != "-").then(|| hex(value)),
+                value: (value != "-").then(|| hex(value.trim_end_matches('?'))),
+                in_question: value.ends_with('?'),
             }
         })
         .collect()
@@ -120,6 +127,47 @@ fn a_log_of_many_vcpus_is_complete(host: &Host) {
     assert_eq!(stats.vcpus.len(), 4);
 }
 
+/// Every access of the forms guest, whose own checks show that nothing was changed for it.
+fn assert_complete(machine: Machine, vcpus: u64) {
+    let smp = vcpus.to_string();
+    let (ended, lines) =
+        run_logged(machine.bare_guest(&guest("forms.bin")).args(["-smp", &smp]), "");
+    assert_eq!(ended.status.code(), Some(forms::PASSED));
+    let stats = ended.stats().unwrap();
+    let differences = forms::differences(stats, vcpus, &Mode::ALL);
+    assert!(differences.is_empty(), "{differences:#?}");
+    let accesses: u64 = stats.forms.iter().map(|row| row.accesses).sum();
+    assert_eq!(lines.len() as u64, accesses);
+    let reads = lines.iter().filter(|line| line.direction == "in" && line.port != 0x511);
+    let strange = reads.filter(|line| line.value != Some((1 << (8 * line.size)) - 1)).count();
+    assert_eq!(strange, 0, "reads that are not all ones");
+}
+
+fn a_log_of_many_vcpus_on_one_thread_is_complete(host: &Host) {
+    assert_complete(host.machine().args(["-accel", "tcg,thread=single"]), 4);
+}
+
+fn a_log_with_icount_is_complete(host: &Host) {
+    assert_complete(host.machine().args(["-icount", "shift=0"]), 1);
+    assert_complete(host.machine().args(["-icount", "shift=0"]), 4);
+}
+
+/// Where QEMU tells what was refused, it is not in the log; where not, it is marked.
+fn what_may_have_been_refused_is_marked(host: &Host) {
+    let machine = host.machine().args(["-device", "pc-testdev", "-debugcon", "null"]);
+    let machine = machine.bare_guest(&guest("around-privilege.bin"));
+    let (ended, lines) = run_logged(machine, ":0xe0-0xe3");
+    assert_eq!(ended.status.code(), Some(forms::PASSED));
+    let stats = ended.stats().unwrap();
+    let ports = stats.ports.iter().filter(|row| (0xe0..=0xe3).contains(&row.port.0));
+    let (made, unverified) =
+        ports.fold((0, 0), |sum, row| (sum.0 + row.qemu, sum.1 + row.unverified));
+    let marked = lines.iter().filter(|line| line.in_question).count() as u64;
+    assert_eq!(lines.len() as u64 - marked, made);
+    assert!(marked >= unverified, "{marked} of {unverified}");
+    assert_eq!(marked > 0, !host.reports_exceptions());
+}
+
 fn a_log_is_complete_when_qemu_is_told_to_end(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
@@ -127,7 +175,10 @@ fn a_log_is_complete_when_qemu_is_told_to_end(host: &Host) {
     let machine = host.machine().plugin(&["summary=off", &option]).bare_guest(&guest("spin.bin"));
     let mut running = machine.args(["-smp", "2", "-monitor", "stdio"]).start().unwrap();
     running.wait_for("(qemu)").unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    // Until the writing thread has had several batches.
+    while std::fs::metadata(&log).unwrap().len() < 4 << 20 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
     running.say("quit").unwrap();
     let ended = running.wait().unwrap();
     let accesses: u64 = ended.stats().unwrap().vcpus.iter().map(|row| row.accesses).sum();

@@ -12,6 +12,8 @@ use pvio_tests::{Host, on_both_qemus};
 on_both_qemus! {
     a_plugin_of_ones_own_serves_its_device_and_counts
     a_device_that_panics_leaves_the_guest_alone
+    a_device_that_panics_when_it_is_reset_leaves_the_others_alone
+    a_device_that_panics_at_the_end_leaves_the_dump_alone
 }
 
 /// A copy of the example, as a user would make one: outside the repository, with the path changed.
@@ -25,6 +27,12 @@ static LIBRARY: Lazy<PathBuf> = Lazy::new(|| {
     let source = std::fs::read_to_string(example.join("src/lib.rs")).unwrap();
     let panics = "assert!(self.left != 13, \"unlucky\");\n        data.fill(self.left);";
     let changed = source.replace("data.fill(self.left);", panics);
+    assert_ne!(changed, source);
+    let source = changed;
+    let panics = "fn finish(&mut self) -> std::io::Result<()> {\n        \
+                  assert!(self.left != 77, \"unlucky at the end\");\n        Ok(())\n    }\n\n    \
+                  fn reset(&mut self) {\n        assert!(self.left != 66, \"unlucky reset\");";
+    let changed = source.replace("fn reset(&mut self) {", panics);
     assert_ne!(changed, source);
     std::fs::write(copy.join("src/lib.rs"), changed).unwrap();
     let manifest = std::fs::read_to_string(example.join("Cargo.toml")).unwrap();
@@ -95,4 +103,19 @@ fn a_device_that_panics_leaves_the_guest_alone(host: &Host) {
     assert_eq!((reads, ended.stdout.matches("portb[0x0300] = 0xff").count()), (3, 3));
     let said = ended.stderr.matches("countdown at 0x0300 panicked").count();
     assert_eq!(said, 1, "{}", ended.stderr);
+}
+
+/// The latch comes after it, and is reset all the same.
+fn a_device_that_panics_when_it_is_reset_leaves_the_others_alone(host: &Host) {
+    let commands = ["o /b 0x304 0x5a", "o /b 0x300 66", "system_reset", "i /b 0x300", "i /b 0x304"];
+    let (ended, _) = with_countdown(host, &commands, "portb[0x0304] = 0x00");
+    assert!(ended.stdout.contains("portb[0x0300] = 0xff"), "{}", ended.stdout);
+    assert_eq!(ended.stderr.matches("countdown at 0x0300 panicked").count(), 1, "{}", ended.stderr);
+}
+
+fn a_device_that_panics_at_the_end_leaves_the_dump_alone(host: &Host) {
+    let commands = ["o /b 0x300 77", "i /b 0x304"];
+    let (ended, stats) = with_countdown(host, &commands, "portb[0x0304] = 0x00");
+    assert_eq!(ended.stderr.matches("countdown at 0x0300 panicked").count(), 1, "{}", ended.stderr);
+    assert_eq!(stats.ended, "quit");
 }

@@ -1,6 +1,9 @@
 //! A device and the ports that it has.
 
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use spin::mutex::SpinMutex;
 use spin::relax::Yield;
@@ -8,6 +11,7 @@ use vm_device::bus::PioAddress;
 
 use crate::devices::Device;
 use crate::qemu::{Locking, Machine, MachineError, PortHandler};
+use crate::say::say;
 use crate::x86::PortRange;
 
 /// One device at its place.
@@ -17,9 +21,16 @@ pub(super) struct Claim {
     locking: Locking,
     /// One access at a time. Where vCPUs do not share a device, which is nearly always, taking this
     /// lock is one locked instruction and releasing it none, half of what a lock costs that can put a
-    /// thread to sleep. Of a device that panicked in the middle of an access, QEMU's face keeps
-    /// further ones away; to reset or finish it is still worth trying.
+    /// thread to sleep.
     device: SpinMutex<Box<dyn Device>, Yield>,
+    /// It has panicked.
+    broken: AtomicBool,
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.kind, self.range)
+    }
 }
 
 impl Claim {
@@ -29,17 +40,35 @@ impl Claim {
         locking: Locking,
         device: Box<dyn Device>,
     ) -> Claim {
-        Claim { kind, range, locking, device: SpinMutex::new(device) }
+        Claim {
+            kind,
+            range,
+            locking,
+            device: SpinMutex::new(device),
+            broken: AtomicBool::new(false),
+        }
     }
 
-    pub fn with<R>(&self, work: impl FnOnce(&mut dyn Device) -> R) -> R {
-        work(&mut **self.device.lock())
+    /// Does something with the device; `None` if it panics, or has done so before: what is left of it
+    /// cannot be trusted. The guest goes on without it.
+    pub fn with<R>(&self, work: impl FnOnce(&mut dyn Device) -> R) -> Option<R> {
+        if self.broken.load(Ordering::Relaxed) {
+            return None;
+        }
+        let result = catch_unwind(AssertUnwindSafe(|| work(&mut **self.device.lock())));
+        if result.is_err() && !self.broken.swap(true, Ordering::Relaxed) {
+            say(format_args!(
+                "the device {self} panicked (above): from now on it reads as all ones, and writes \
+                 are lost"
+            ));
+        }
+        result.ok()
     }
 
     /// Puts the device on the machine's bus.
     pub fn serve(self: &Arc<Claim>, machine: &Machine) -> Result<(), MachineError> {
-        let name = format!("{} at {}", self.kind, self.range);
-        if self.with(|device| device.has_state()) {
+        let name = self.to_string();
+        if self.with(|device| device.has_state()).unwrap_or(true) {
             machine.block_migration(&format!(
                 "pvio's device {name} has state that QEMU cannot save or migrate"
             ))?;

@@ -75,8 +75,11 @@ impl PortBus {
             claim.serve(machine)?;
         }
         let claims = port_bus.claims.clone();
-        machine
-            .on_reset(move || claims.iter().for_each(|claim| claim.with(|device| device.reset())));
+        machine.on_reset(move || {
+            for claim in &claims {
+                claim.with(|device| device.reset());
+            }
+        });
         Ok(port_bus)
     }
 
@@ -115,8 +118,8 @@ impl PortBus {
     /// line.
     pub fn finish(&self) -> Vec<String> {
         let failures = self.claims.iter().filter_map(|claim| {
-            let error = claim.with(|device| device.finish()).err()?;
-            Some(format!("{} at {}: {error}", claim.kind, claim.range))
+            let error = claim.with(|device| device.finish())?.err()?;
+            Some(format!("{claim}: {error}"))
         });
         failures.collect()
     }

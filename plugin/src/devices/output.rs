@@ -1,8 +1,11 @@
 //! Where a device's bytes go: a file, or stdout.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
+
+use crate::files;
 
 /// A file, or stdout.
 #[derive(Debug)]
@@ -11,25 +14,31 @@ pub enum Output {
     /// lines.
     File(BufWriter<File>),
     /// Standard output: at once, so that a prompt is seen.
-    Stdout(Stdout),
+    Stdout(File),
 }
 
 impl Output {
     /// Standard output.
-    pub fn stdout() -> Output {
-        Output::Stdout(io::stdout())
+    pub fn stdout() -> io::Result<Output> {
+        let stdout = io::stdout();
+        // QEMU makes its stdin non-blocking, and on a terminal that is the same open file as stdout.
+        let file = match stdout.is_terminal() {
+            true => File::options().append(true).open("/proc/self/fd/1"),
+            false => stdout.as_fd().try_clone_to_owned().map(File::from),
+        };
+        file.map(Output::Stdout)
     }
 
     /// A new file, or an old one made empty.
     pub fn create(path: &Path) -> io::Result<Output> {
-        File::create(path).map(BufWriter::new).map(Output::File)
+        files::create(path).map(BufWriter::new).map(Output::File)
     }
 
     /// Writes what is held back.
     pub fn finish(&mut self) -> io::Result<()> {
         match self {
             Output::File(file) => file.flush(),
-            Output::Stdout(stdout) => stdout.flush(),
+            Output::Stdout(_) => Ok(()),
         }
     }
 }
@@ -44,11 +53,7 @@ impl Write for Output {
                 }
                 Ok(written)
             }
-            Output::Stdout(stdout) => {
-                let written = stdout.write(bytes)?;
-                stdout.flush()?;
-                Ok(written)
-            }
+            Output::Stdout(stdout) => stdout.write(bytes),
         }
     }
 

@@ -18,6 +18,9 @@ pub trait Services {
 }
 
 /// An interrupt line.
+///
+/// Setting it takes QEMU's global lock, where the thread does not hold it. In an access it is held
+/// already; a thread of a device's own must hold no lock then that the device waits for in an access.
 pub trait Interrupt: Send {
     /// Raises the line, or lowers it.
     fn set(&self, level: bool);
@@ -64,11 +67,13 @@ impl<'a> Settings<'a> {
         number.map(Some).ok_or_else(|| format!("{key}={text} is not a number that fits"))
     }
 
-    /// Takes the settings `irq=LINE`.
-    pub fn take_interrupt(&mut self) -> Result<Option<Box<dyn Interrupt>>, String> {
-        let Some(line) = self.take_number::<u8>("irq")? else { return Ok(None) };
+    /// Takes a setting that names an interrupt line of the ISA bus, usually `irq=LINE`.
+    pub fn take_interrupt(&mut self, key: &str) -> Result<Option<Box<dyn Interrupt>>, String> {
+        let Some(line) = self.take_number::<u8>(key)? else { return Ok(None) };
         let interrupt = self.services.interrupt(line);
-        interrupt.map(Some).ok_or_else(|| format!("irq={line} is not a line of the ISA bus (0-15)"))
+        interrupt
+            .map(Some)
+            .ok_or_else(|| format!("{key}={line} is not a line of the ISA bus (0-15)"))
     }
 
     /// What ends the machine with an exit status.
@@ -98,7 +103,8 @@ impl<'a> Settings<'a> {
     /// Takes a setting that names a file to write.
     pub fn take_output(&mut self, key: &str) -> Result<super::output::Output, String> {
         match self.take(key) {
-            None => Ok(super::output::Output::stdout()),
+            None => super::output::Output::stdout()
+                .map_err(|error| format!("stdout cannot be written: {error}; name a file")),
             Some(path) => super::output::Output::create(Path::new(&path))
                 .map_err(|error| format!("{key}={path} cannot be written: {error}")),
         }

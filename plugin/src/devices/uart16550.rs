@@ -29,7 +29,7 @@ fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, String> {
         return Err(format!("it has {PORTS} ports; name the first alone"));
     }
     let input = settings.take_input("in")?.map(BufReader::new);
-    let interrupt = Line(settings.take_interrupt()?);
+    let interrupt = Line(settings.take_interrupt("irq")?);
     let serial = Serial::new(interrupt, settings.take_output("file")?);
     let receiver = Receiver::default();
     Ok(Box::new(Uart { serial, input, receiver, failed: None }))

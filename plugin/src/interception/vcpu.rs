@@ -117,7 +117,7 @@ impl VcpuCounter {
             _ => Port(registers.read(Register::Rdx) as u16),
         };
         self.leave_previous();
-        self.attempt_without_elements(operation, Some(port), registers);
+        let in_question = self.attempt_without_elements(operation, Some(port), registers);
 
         let Some(log) = self.log.as_ref().filter(|log| log.covers(port)) else {
             return Next::Watched;
@@ -126,19 +126,19 @@ impl VcpuCounter {
             Direction::In => None,
             Direction::Out => Some(registers.read(Register::Rax) as u32),
         };
-        log.starts(self.address(operation), operation.form(), port, value);
+        log.starts(self.address(operation), operation.form(), port, value, in_question);
         Next::Block
     }
 
     /// An attempt of which no memory access will tell, a scalar or a `rep` of count 0: counted as far
-    /// as can be known.
+    /// as can be known. Whether it may be refused without anybody telling.
     #[inline]
     fn attempt_without_elements(
         &mut self,
         operation: Operation,
         port: Option<Port>,
         registers: &mut Registers<'_>,
-    ) {
+    ) -> bool {
         let (form, site) = (operation.form(), operation.site());
         let is_taken_up = self.refused.is_some() && self.takes_up(operation, port, registers);
         if !self.rules.exceptions_reported && !cannot_fault(operation, registers) {
@@ -147,7 +147,7 @@ impl VcpuCounter {
                 self.tally.unverified(form, site, port);
             }
             self.refused = Some((operation, port));
-            return;
+            return true;
         }
         match is_taken_up {
             true => self.tally.fault_resumed(form),
@@ -162,6 +162,7 @@ impl VcpuCounter {
         if !operation.is_privileged() {
             self.current = Current::Presumed(operation, port);
         }
+        false
     }
 
     /// Whether this is what was refused last, and goes on now that its handler has seen to the cause:
@@ -295,6 +296,9 @@ impl VcpuCounter {
             Current::Presumed(operation, port) if self.exception => {
                 self.tally.not_executed(operation.form(), operation.site(), port);
                 self.tally.unverified(operation.form(), operation.site(), port);
+                if let Some(log) = &self.log {
+                    log.faulted();
+                }
             }
             Current::Presumed(..) | Current::Nothing => {}
         }

@@ -96,6 +96,12 @@ pub(super) struct Api {
         qemu_plugin_mem_rw,
         *mut c_void,
     ),
+    pub register_tb_exec_cb: unsafe extern "C" fn(
+        *mut qemu_plugin_tb,
+        InsnExecCallback,
+        qemu_plugin_cb_flags,
+        *mut c_void,
+    ),
     pub register_tb_exec_cond_cb: unsafe extern "C" fn(
         *mut qemu_plugin_tb,
         InsnExecCallback,
@@ -165,6 +171,7 @@ impl Api {
             insn_disas: function!(level, c"qemu_plugin_insn_disas"),
             register_insn_exec_cb: function!(level, c"qemu_plugin_register_vcpu_insn_exec_cb"),
             register_mem_cb: function!(level, c"qemu_plugin_register_vcpu_mem_cb"),
+            register_tb_exec_cb: function!(level, c"qemu_plugin_register_vcpu_tb_exec_cb"),
             register_tb_exec_cond_cb: function!(
                 level,
                 c"qemu_plugin_register_vcpu_tb_exec_cond_cb"

@@ -5,8 +5,9 @@
 //! message is on stderr, followed by a line that says what it means for the counts.
 
 use std::ffi::{c_uint, c_void};
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use once_cell::sync::OnceCell;
 use qemu_plugin_sys::{
@@ -38,8 +39,13 @@ pub(super) struct Installed {
 /// It is set once, when the plugin is installed.
 pub(super) static INSTALLED: OnceCell<Installed> = OnceCell::new();
 
-/// A flag for each vCPU, which QEMU looks at where a block begins, in less than a cycle.
-pub(super) struct BlockFlag(qemu_plugin_u64);
+/// What tells a vCPU's next block from others.
+pub(super) struct BlockFlag {
+    /// A flag for each vCPU, which QEMU looks at where a block begins, in less than a cycle.
+    flags: qemu_plugin_u64,
+    /// Where vCPUs share a thread: whose next block is waited for, as QEMU's `CPUState`.
+    waiting: AtomicPtr<c_void>,
+}
 
 // SAFETY: the address of a scoreboard that lives for ever; QEMU's functions on it may be called from
 // any thread.
@@ -51,35 +57,64 @@ impl BlockFlag {
     pub fn new(api: &Api) -> BlockFlag {
         // SAFETY: may be called at any time; the scoreboard is never freed.
         let score = unsafe { (api.scoreboard_new)(size_of::<u64>()) };
-        BlockFlag(qemu_plugin_u64 { score, offset: 0 })
+        let flags = qemu_plugin_u64 { score, offset: 0 };
+        BlockFlag { flags, waiting: AtomicPtr::default() }
     }
 
-    fn watch(&self, api: &Api, tb: *mut qemu_plugin_tb) {
+    /// Where vCPUs share a thread, each block reports: QEMU makes wrong code of a conditional callback
+    /// there (`gen_plugin_u64_ptr` multiplies a constant of the translator in place, which others use).
+    fn watch(&self, api: &Api, vcpus: &Vcpus, tb: *mut qemu_plugin_tb) {
         let flags = qemu_plugin_cb_flags::QEMU_PLUGIN_CB_R_REGS;
         let differs = qemu_plugin_cond::QEMU_PLUGIN_COND_NE;
         let none = std::ptr::null_mut();
         // SAFETY: the block that is being translated; the callback is a function of this library, and
         // the scoreboard lives for ever.
         unsafe {
-            (api.register_tb_exec_cond_cb)(tb, block_begins, flags, differs, self.0, 0, none)
-        };
+            match vcpus.share_a_thread() {
+                true => (api.register_tb_exec_cb)(tb, block_begins, flags, none),
+                false => (api.register_tb_exec_cond_cb)(
+                    tb,
+                    block_begins,
+                    flags,
+                    differs,
+                    self.flags,
+                    0,
+                    none,
+                ),
+            }
+        }
     }
 
-    /// Where vCPUs share a thread, `vcpu` may be the wrong one: all flags are set. What runs next on
-    /// the thread is, nearly always, the block that is meant.
-    fn set(&self, api: &Api, vcpus: &Vcpus, vcpu: VcpuIndex, value: bool) {
-        // SAFETY: QEMU makes the scoreboard as large as there are vCPUs that have begun to run.
-        let set = |vcpu| unsafe { (api.u64_set)(self.0, vcpu, value.into()) };
-        match vcpus.share_a_thread() {
-            false => set(vcpu.0),
-            true => (0..vcpus.begun()).for_each(set),
+    /// The vCPU in this callback waits for its next block.
+    fn wait(&self, installed: &Installed, vcpu: VcpuIndex) {
+        match installed.vcpus.share_a_thread() {
+            true => self.waiting.store(installed.exports.current_cpu(), Ordering::Relaxed),
+            // SAFETY: QEMU makes the scoreboard as large as there are vCPUs.
+            false => unsafe { (installed.api.u64_set)(self.flags, vcpu.0, 1) },
         }
+    }
+
+    /// Whether the block that begins is one that was waited for; then it is no more.
+    fn is_awaited(&self, installed: &Installed, vcpu: VcpuIndex) -> bool {
+        if installed.vcpus.share_a_thread() {
+            let waiting = self.waiting.load(Ordering::Relaxed);
+            let is_it = !waiting.is_null() && waiting == installed.exports.current_cpu();
+            if is_it {
+                self.waiting.store(std::ptr::null_mut(), Ordering::Relaxed);
+            }
+            return is_it;
+        }
+        // SAFETY: as in `wait`.
+        unsafe { (installed.api.u64_set)(self.flags, vcpu.0, 0) };
+        true
     }
 }
 
 /// One access of an instruction to guest memory.
 pub struct MemoryAccess<'a> {
     source: MemorySource<'a>,
+    /// It belongs to the callback's thread.
+    callback: PhantomData<*mut ()>,
 }
 
 enum MemorySource<'a> {
@@ -92,7 +127,7 @@ impl MemoryAccess<'_> {
     /// An access with a value of its own, to try code above without QEMU.
     #[cfg(test)]
     pub fn fixed(value: u32) -> Self {
-        MemoryAccess { source: MemorySource::Fixed(value) }
+        MemoryAccess { source: MemorySource::Fixed(value), callback: PhantomData }
     }
 
     /// What was read or written, zero-extended; of more than 4 bytes the low ones.
@@ -195,7 +230,7 @@ fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
     installed.ran.store(true, Ordering::Relaxed);
     let api = &installed.api;
     if let Some(flag) = &installed.block_flag {
-        flag.watch(api, tb);
+        flag.watch(api, &installed.vcpus, tb);
     }
     // SAFETY: QEMU's block, which lasts as long as this callback.
     for index in 0..unsafe { (api.tb_n_insns)(tb) } {
@@ -229,7 +264,7 @@ extern "C" fn insn_exec(vcpu: c_uint, userdata: *mut c_void) {
             let mut registers = Registers::new(&installed.api, &mut state.registers);
             let next = state.vcpu.about_to_run(userdata_to_token(userdata), &mut registers);
             if let (Next::Block, Some(flag)) = (next, &installed.block_flag) {
-                flag.set(&installed.api, &installed.vcpus, VcpuIndex(vcpu), true);
+                flag.wait(installed, VcpuIndex(vcpu));
             }
         };
         // SAFETY: QEMU calls this for `vcpu` on its thread, and nothing here calls back into it.
@@ -245,7 +280,8 @@ extern "C" fn memory(
 ) {
     guarded(|installed| {
         let report = |state: &mut VcpuState| {
-            let access = MemoryAccess { source: MemorySource::Callback(&installed.api, info) };
+            let source = MemorySource::Callback(&installed.api, info);
+            let access = MemoryAccess { source, callback: PhantomData };
             state.vcpu.memory_accessed(userdata_to_token(userdata), &access);
         };
         // SAFETY: as in `insn_exec`.
@@ -255,8 +291,13 @@ extern "C" fn memory(
 
 extern "C" fn block_begins(vcpu: c_uint, _userdata: *mut c_void) {
     guarded(|installed| {
-        let Some(flag) = &installed.block_flag else { return };
-        flag.set(&installed.api, &installed.vcpus, VcpuIndex(vcpu), false);
+        let awaited = installed
+            .block_flag
+            .as_ref()
+            .is_some_and(|flag| flag.is_awaited(installed, VcpuIndex(vcpu)));
+        if !awaited {
+            return;
+        }
         let report = |state: &mut VcpuState| {
             let mut registers = Registers::new(&installed.api, &mut state.registers);
             state.vcpu.block_begins(&mut registers);

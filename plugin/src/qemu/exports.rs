@@ -133,10 +133,7 @@ impl Exports {
     /// The registers of the vCPU that this thread runs, as `info registers` prints them.
     pub fn register_dump(&self) -> Option<String> {
         let dump_state = self.dump_state?;
-        // `current_cpu` is thread-local in QEMU; `dlsym` gives this thread's.
-        let current_cpu = lookup_export(c"current_cpu")?;
-        // SAFETY: `__thread CPUState *current_cpu`; null outside a vCPU's thread.
-        let cpu = unsafe { *current_cpu.cast::<*mut c_void>() };
+        let cpu = self.current_cpu();
         if cpu.is_null() {
             return None;
         }
@@ -154,6 +151,18 @@ impl Exports {
             libc::free(text.cast());
             Some(String::from_utf8_lossy(&dump).into_owned())
         }
+    }
+
+    /// QEMU's `CPUState` of the vCPU that this thread runs; null where there is none, or QEMU does not
+    /// tell.
+    pub fn current_cpu(&self) -> *mut c_void {
+        thread_local! {
+            /// Where QEMU has it: `__thread CPUState *current_cpu`.
+            static PLACE: Option<*mut c_void> = lookup_export(c"current_cpu");
+        }
+        // SAFETY: this thread's own variable, which `dlsym` gives the address of; it lives as long as
+        // the thread.
+        PLACE.with(|place| place.map_or(std::ptr::null_mut(), |place| unsafe { *place.cast() }))
     }
 
     /// How the machine ended, once it has.

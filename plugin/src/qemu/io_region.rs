@@ -3,9 +3,6 @@
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use crate::say::say;
 
 /// Serves the accesses to a region of ports.
 ///
@@ -81,34 +78,16 @@ pub(super) static REGION_OPS: MemoryRegionOps = MemoryRegionOps {
 /// What a region's callbacks get: lives as long as QEMU does.
 pub(super) struct Region {
     handler: Box<dyn PortHandler>,
-    name: String,
-    /// Whether a panic was reported already.
-    broken: AtomicBool,
 }
 
 impl Region {
-    pub fn new(name: &str, handler: Box<dyn PortHandler>) -> Region {
-        Region { handler, name: name.to_owned(), broken: AtomicBool::new(false) }
+    pub fn new(handler: Box<dyn PortHandler>) -> Region {
+        Region { handler }
     }
 
-    /// Runs a handler; a panic is reported once, and all that follows is as if nothing were there.
+    /// Runs a handler. A panic must not cross into QEMU: then it is as if nothing were there.
     fn guarded<R>(&self, nothing: R, work: impl FnOnce(&dyn PortHandler) -> R) -> R {
-        if self.broken.load(Ordering::Relaxed) {
-            return nothing;
-        }
-        match catch_unwind(AssertUnwindSafe(|| work(&*self.handler))) {
-            Ok(result) => result,
-            Err(_) => {
-                if !self.broken.swap(true, Ordering::Relaxed) {
-                    say(format_args!(
-                        "the device {} panicked (above): from now on it reads as all ones, and \
-                         writes are lost",
-                        self.name
-                    ));
-                }
-                nothing
-            }
-        }
+        catch_unwind(AssertUnwindSafe(|| work(&*self.handler))).unwrap_or(nothing)
     }
 }
 

@@ -7,7 +7,7 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::io_region::{Locking, MemoryRegion, MemoryRegionOps, PortHandler, REGION_OPS, Region};
 use super::lookup::lookup_export;
@@ -83,6 +83,8 @@ macro_rules! export {
 /// The machine, as far as QEMU's exported functions reach.
 pub struct Machine {
     io: IoFunctions,
+    /// The ISA interrupt lines that have been asked for: to find the bus takes long.
+    irqs: [AtomicPtr<c_void>; 16],
     bql_locked: unsafe extern "C" fn() -> bool,
     bql_lock: unsafe extern "C" fn(*const c_char, c_int),
     bql_unlock: unsafe extern "C" fn(),
@@ -108,7 +110,9 @@ impl Machine {
     /// To be called on QEMU's main thread while the machine is built, as `qemu_plugin_install` is.
     pub fn open(version: Option<QemuVersion>) -> Result<Machine, MachineError> {
         let version = version.ok_or(MachineError::NotExported(c"qmp_query_version"))?;
-        if version < FIRST || (version.major, version.minor) > LAST {
+        // Development versions of the next call themselves x.y.50 and up; release candidates x.y.90.
+        let minor = version.minor + i64::from(version.micro >= 50);
+        if version < FIRST || (version.major, minor) > LAST {
             return Err(MachineError::UnknownVersion(version));
         }
         let machine = Machine {
@@ -124,6 +128,7 @@ impl Machine {
                 outl: export!(c"cpu_outl"),
                 inw: export!(c"cpu_inw"),
             },
+            irqs: Default::default(),
             bql_locked: export!(c"bql_locked"),
             bql_lock: export!(c"bql_lock_impl"),
             bql_unlock: export!(c"bql_unlock"),
@@ -196,7 +201,8 @@ impl Machine {
         handler: Box<dyn PortHandler>,
     ) -> *mut MemoryRegion {
         assert!(count > 0 && u32::from(first) + count <= PORTS, "a range within the I/O space");
-        let opaque: *mut Region = Box::leak(Box::new(Region::new(name, handler)));
+        self.assert_global_lock();
+        let opaque: *mut Region = Box::leak(Box::new(Region::new(handler)));
         let label = CString::new(format!("pvio: {name}").replace('\0', "")).expect("no NUL");
         let region: *mut MemoryRegion = Box::leak(Box::new(MemoryRegion::zeroed()));
         // SAFETY: on QEMU's main thread, while the machine is built. The region has room for QEMU's, is
@@ -229,6 +235,7 @@ impl Machine {
                 say("a device panicked when the machine was reset (above)");
             }
         }
+        self.assert_global_lock();
         let reset: Reset = Box::new(reset);
         let opaque: *mut Reset = Box::leak(Box::new(reset));
         // SAFETY: on QEMU's main thread; the closure lives for ever, and the function takes it for
@@ -246,6 +253,7 @@ impl Machine {
 
     /// Keeps QEMU from saving or migrating the machine; `why` is what it tells the user.
     pub fn block_migration(&self, why: &str) -> Result<(), MachineError> {
+        self.assert_global_lock();
         let why = CString::new(why.replace('\0', "")).expect("no NUL");
         // QEMU keeps the address for ever, to take the error out again.
         let reason: &'static AtomicPtr<c_void> = Box::leak(Box::default());
@@ -281,12 +289,29 @@ impl Machine {
     }
 
     fn isa_irq(&self, line: IsaIrq) -> Option<*mut c_void> {
+        let known = &self.irqs[usize::from(line.0)];
+        let irq = known.load(Ordering::Relaxed);
+        if !irq.is_null() {
+            return Some(irq);
+        }
         // SAFETY: QEMU looks for an object of that type, with the global lock held. Without a device
         // `isa_get_irq` takes the one ISA bus, and does not ask whether there is one: there is.
         unsafe {
             let bus = (self.resolve_type)(c"".as_ptr(), c"ISA".as_ptr(), std::ptr::null_mut());
-            (!bus.is_null()).then(|| (self.isa_get_irq)(std::ptr::null_mut(), c_uint::from(line.0)))
+            if bus.is_null() {
+                return None;
+            }
+            let irq = (self.isa_get_irq)(std::ptr::null_mut(), c_uint::from(line.0));
+            known.store(irq, Ordering::Relaxed);
+            Some(irq)
         }
+    }
+
+    /// What changes the machine is for threads that hold QEMU's global lock, as the main thread does
+    /// while it loads plugins.
+    fn assert_global_lock(&self) {
+        // SAFETY: only says whether this thread holds it.
+        assert!(unsafe { (self.bql_locked)() }, "the machine is changed under QEMU's global lock");
     }
 
     fn with_global_lock(&self, work: impl FnOnce()) {

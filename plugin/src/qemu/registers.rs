@@ -1,6 +1,7 @@
 //! Registers of the vCPU that is in a callback.
 
 use std::ffi::{CStr, c_char};
+use std::marker::PhantomData;
 
 use qemu_plugin_sys::{GByteArray, qemu_plugin_register};
 
@@ -108,6 +109,8 @@ impl RegisterFile {
 /// Reads registers, while the callback that it was given to lasts.
 pub struct Registers<'a> {
     source: Source<'a>,
+    /// They belong to the callback's thread.
+    callback: PhantomData<*mut ()>,
 }
 
 enum Source<'a> {
@@ -118,13 +121,13 @@ enum Source<'a> {
 
 impl<'a> Registers<'a> {
     pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile) -> Self {
-        Registers { source: Source::Vcpu(api, file) }
+        Registers { source: Source::Vcpu(api, file), callback: PhantomData }
     }
 
     /// Registers with values from a function, to try code above without QEMU.
     #[cfg(test)]
     pub fn fixed(values: &'a dyn Fn(Register) -> u64) -> Self {
-        Registers { source: Source::Fixed(values) }
+        Registers { source: Source::Fixed(values), callback: PhantomData }
     }
 
     /// The register's value, zero-extended. Costs about 45 cycles.

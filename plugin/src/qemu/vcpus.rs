@@ -1,7 +1,7 @@
 //! One place for each vCPU, that its own thread alone uses.
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::ThreadId;
 
 use once_cell::sync::OnceCell;
@@ -30,7 +30,6 @@ pub(super) struct Vcpus {
     /// For each vCPU, whose slot it uses: its own, or the first one's on the same thread.
     homes: Box<[AtomicUsize]>,
     shared: AtomicBool,
-    begun: AtomicU32,
 }
 
 impl Vcpus {
@@ -40,14 +39,12 @@ impl Vcpus {
             slots: (0..most).map(|_| OnceCell::new()).collect(),
             homes: (0..most).map(AtomicUsize::new).collect(),
             shared: AtomicBool::new(false),
-            begun: AtomicU32::new(0),
         }
     }
 
     /// Enters a vCPU that begins to run on this thread, and says whether it has the thread for
     /// itself. One that has not gets no state of its own; `state` is not called.
     pub fn begin(&self, index: VcpuIndex, state: impl FnOnce() -> VcpuState) -> bool {
-        self.begun.fetch_max(index.0 + 1, Ordering::Relaxed);
         let index = index.0 as usize;
         let thread = std::thread::current().id();
         let shared =
@@ -69,11 +66,6 @@ impl Vcpus {
     /// Whether some vCPU has no thread for itself.
     pub fn share_a_thread(&self) -> bool {
         self.shared.load(Ordering::Relaxed)
-    }
-
-    /// How many vCPUs have begun to run, if none is left out.
-    pub fn begun(&self) -> u32 {
-        self.begun.load(Ordering::Relaxed)
     }
 
     /// Runs `use_it` on the state of a vCPU.

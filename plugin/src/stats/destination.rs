@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::files::is_descriptor;
+
 /// A path that a dump cannot be written to, or could not.
 #[derive(Debug, thiserror::Error)]
 pub enum DestinationError {
@@ -80,14 +82,6 @@ impl Destination {
         }
     }
 
-    /// Whether both are the same file.
-    pub fn is_same(&self, other: &Destination) -> bool {
-        match (self, other) {
-            (Destination::File { path: a }, Destination::File { path: b }) => a == b,
-            _ => false,
-        }
-    }
-
     fn in_writable_directory(path: PathBuf) -> Result<Destination, DestinationError> {
         let directory = directory_of(&path);
         // The directory is looked at first for the sake of a plain message.
@@ -107,14 +101,6 @@ impl Destination {
         };
         result.map_err(|source| DestinationError::Write { path: path.clone(), source })
     }
-}
-
-/// Whether a path means an open file of this process, which may be a regular file whose other
-/// contents must stay: `/dev/stdout`, `/dev/fd/3`.
-fn is_descriptor(path: &Path) -> bool {
-    ["/dev/stdout", "/dev/stderr"].contains(&&*path.to_string_lossy())
-        || path.starts_with("/dev/fd")
-        || path.starts_with("/proc")
 }
 
 fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {

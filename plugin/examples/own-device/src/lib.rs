@@ -41,6 +41,6 @@ pvio::plugin!(DeviceKind {
     name: "countdown",
     ports: 1,
     build: |settings| {
-        Ok(Box::new(Countdown { left: 0, interrupt: settings.take_interrupt()? }))
+        Ok(Box::new(Countdown { left: 0, interrupt: settings.take_interrupt("irq")? }))
     },
 });
