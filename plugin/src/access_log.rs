@@ -9,7 +9,6 @@
 //! them, which starts with the first full buffer (QEMU may fork before). When it does not keep up, the
 //! guest waits: nothing is left out. What cannot be written is said, at once and at the end.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::files;
+use crate::files::NewFile;
 use crate::say::say;
 use crate::x86::{Direction, Port, PortForm, PortRange, Width};
 
@@ -27,6 +26,9 @@ const BATCH: usize = 16 * 1024;
 
 /// How many such batches may wait.
 const WAITING: usize = 4;
+
+/// The first line.
+const HEADER: &[u8] = b"# seconds vcpu pc direction port size value\n";
 
 /// One access.
 #[derive(Clone, Copy, Debug)]
@@ -89,17 +91,16 @@ struct State {
 
 /// The file, before and after a thread has it.
 enum Writer {
-    Here(BufWriter<File>),
-    Thread(SyncSender<Vec<Record>>, JoinHandle<io::Result<BufWriter<File>>>),
+    Here(BufWriter<NewFile>),
+    Thread(SyncSender<Vec<Record>>, JoinHandle<io::Result<BufWriter<NewFile>>>),
     /// Writing has failed, which was said; or all is written.
     Closed,
 }
 
 impl AccessLog {
-    /// Makes the file, or makes it empty. No `ports` means all.
+    /// Opens the file, which is made empty with the first line. No `ports` means all.
     pub fn create(path: &Path, ports: Vec<PortRange>) -> io::Result<AccessLog> {
-        let mut file = BufWriter::new(files::create(path)?);
-        writeln!(file, "# seconds vcpu pc direction port size value")?;
+        let file = BufWriter::new(NewFile::open(path)?);
         let records = Vec::with_capacity(BATCH);
         let writer = Writer::Here(file);
         Ok(AccessLog {
@@ -137,7 +138,10 @@ impl AccessLog {
         records.extend(pending.iter_mut().filter_map(Option::take));
         let rest = std::mem::take(records);
         let mut file = match std::mem::replace(writer, Writer::Closed) {
-            Writer::Here(file) => file,
+            Writer::Here(mut file) => {
+                file.write_all(HEADER)?;
+                file
+            }
             Writer::Thread(batches, thread) => {
                 drop(batches);
                 thread.join().map_err(|_| io::Error::other("the writer panicked"))??
@@ -162,6 +166,7 @@ impl Writer {
                 let (batches, receiver) = sync_channel::<Vec<Record>>(WAITING);
                 let thread = std::thread::spawn(move || {
                     let mut file = file;
+                    file.write_all(HEADER)?;
                     for batch in receiver {
                         batch.iter().try_for_each(|record| record.write(&mut file))?;
                     }

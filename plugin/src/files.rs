@@ -1,7 +1,7 @@
 //! What several options have in common that name files.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Whether a path means an open file of this process, which may be a regular file whose other
@@ -12,11 +12,44 @@ pub(crate) fn is_descriptor(path: &Path) -> bool {
         || path.starts_with("/proc")
 }
 
-/// Makes a file, or makes one empty; what is open already is added to.
-pub(crate) fn create(path: &Path) -> io::Result<File> {
-    match is_descriptor(path) {
-        true => OpenOptions::new().append(true).open(path),
-        false => File::create(path),
+/// A file that is made, or made empty, with the first that is written to it: when QEMU does not start
+/// after all, what was there is there still. What is open already is added to.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    file: File,
+    /// Old contents are still to be taken away.
+    is_old: bool,
+}
+
+impl NewFile {
+    /// Opens the file, so that it is known that it can be written to.
+    pub fn open(path: &Path) -> io::Result<NewFile> {
+        let mut options = OpenOptions::new();
+        if is_descriptor(path) {
+            return Ok(NewFile { file: options.append(true).open(path)?, is_old: false });
+        }
+        let file = options.write(true).create(true).truncate(false).open(path)?;
+        let is_old = file.metadata()?.is_file();
+        Ok(NewFile { file, is_old })
+    }
+
+    fn take_old_away(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.is_old) {
+            self.file.set_len(0)?;
+        }
+        Ok(())
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.take_old_away()?;
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.take_old_away()?;
+        self.file.flush()
     }
 }
 
@@ -27,4 +60,23 @@ pub(crate) fn identity(path: &Path) -> Option<PathBuf> {
         return None;
     }
     path.canonicalize().or_else(|_| std::path::absolute(path)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_there_goes_with_the_first_that_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "old and long").unwrap();
+        let mut file = NewFile::open(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"old and long");
+        file.write_all(b"new").unwrap();
+        file.write_all(b"er").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"newer");
+        NewFile::open(&path).unwrap().flush().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+    }
 }

@@ -119,7 +119,7 @@ impl PortBus {
     pub fn finish(&self) -> Vec<String> {
         let failures = self.claims.iter().filter_map(|claim| {
             let error = claim.with(|device| device.finish())?.err()?;
-            Some(format!("{claim}: {error}"))
+            Some(format!("{claim}: what it was to write is not all there: {error}"))
         });
         failures.collect()
     }

@@ -5,14 +5,14 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use crate::files;
+use crate::files::NewFile;
 
 /// A file, or stdout.
 #[derive(Debug)]
-pub enum Output {
+pub(crate) enum Output {
     /// A file: written line by line, for a person who follows it, and in bulk where there are no
     /// lines.
-    File(BufWriter<File>),
+    File(BufWriter<NewFile>),
     /// Standard output: at once, so that a prompt is seen.
     Stdout(File),
 }
@@ -29,9 +29,9 @@ impl Output {
         file.map(Output::Stdout)
     }
 
-    /// A new file, or an old one made empty.
+    /// A new file, or an old one that is made empty with the first byte.
     pub fn create(path: &Path) -> io::Result<Output> {
-        files::create(path).map(BufWriter::new).map(Output::File)
+        NewFile::open(path).map(BufWriter::new).map(Output::File)
     }
 
     /// Writes what is held back.

@@ -37,6 +37,8 @@ pub struct Settings<'a> {
     /// Its ports.
     pub range: PortRange,
     values: Vec<(String, String)>,
+    /// What the device has asked for.
+    known: Vec<String>,
     services: &'a dyn Services,
 }
 
@@ -47,11 +49,12 @@ impl<'a> Settings<'a> {
         values: Vec<(String, String)>,
         services: &'a dyn Services,
     ) -> Settings<'a> {
-        Settings { range, values, services }
+        Settings { range, values, known: Vec::new(), services }
     }
 
     /// Takes a setting, if it was given.
     pub fn take(&mut self, key: &str) -> Option<String> {
+        self.known.push(key.to_owned());
         let place = self.values.iter().position(|(name, _)| name == key)?;
         Some(self.values.remove(place).1)
     }
@@ -69,11 +72,10 @@ impl<'a> Settings<'a> {
 
     /// Takes a setting that names an interrupt line of the ISA bus, usually `irq=LINE`.
     pub fn take_interrupt(&mut self, key: &str) -> Result<Option<Box<dyn Interrupt>>, String> {
-        let Some(line) = self.take_number::<u8>(key)? else { return Ok(None) };
-        let interrupt = self.services.interrupt(line);
-        interrupt
-            .map(Some)
-            .ok_or_else(|| format!("{key}={line} is not a line of the ISA bus (0-15)"))
+        let Some(text) = self.take(key) else { return Ok(None) };
+        let interrupt = text.parse().ok().and_then(|line| self.services.interrupt(line));
+        let wrong = || format!("{key}={text} is not a line of the ISA bus; write 0 to 15");
+        interrupt.map(Some).ok_or_else(wrong)
     }
 
     /// What ends the machine with an exit status.
@@ -85,7 +87,12 @@ impl<'a> Settings<'a> {
     pub fn finish(&self) -> Result<(), String> {
         match self.values.first() {
             None => Ok(()),
-            Some((key, _)) => Err(format!("it has no setting {key:?}")),
+            Some((key, _)) if self.known.is_empty() => {
+                Err(format!("it has no setting {key:?}, nor any other"))
+            }
+            Some((key, _)) => {
+                Err(format!("it has no setting {key:?}; it has {}", self.known.join(", ")))
+            }
         }
     }
 
@@ -101,7 +108,7 @@ impl<'a> Settings<'a> {
     }
 
     /// Takes a setting that names a file to write.
-    pub fn take_output(&mut self, key: &str) -> Result<super::output::Output, String> {
+    pub(crate) fn take_output(&mut self, key: &str) -> Result<super::output::Output, String> {
         match self.take(key) {
             None => super::output::Output::stdout()
                 .map_err(|error| format!("stdout cannot be written: {error}; name a file")),
