@@ -12,7 +12,7 @@ pub(crate) fn is_descriptor(path: &Path) -> bool {
         || path.starts_with("/proc")
 }
 
-/// A file that is made, or made empty, with the first that is written to it: when QEMU does not start
+/// A file that is made, or made empty, with the first that is written to it, or when it is said to be time: when QEMU does not start
 /// after all, what was there is there still. What is open already is added to.
 #[derive(Debug)]
 pub(crate) struct NewFile {
@@ -33,7 +33,8 @@ impl NewFile {
         Ok(NewFile { file, is_old })
     }
 
-    fn take_old_away(&mut self) -> io::Result<()> {
+    /// Takes old contents away now.
+    pub fn take_old_away(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.is_old) {
             self.file.set_len(0)?;
         }

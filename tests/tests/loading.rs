@@ -6,6 +6,8 @@ use pvio_scripts::places;
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
+    a_start_that_is_refused_leaves_files_as_they_were
+    a_file_is_not_written_by_two
     a_wrong_option_keeps_qemu_from_starting
     a_wrong_device_keeps_qemu_from_starting
     a_qemu_without_exports_counts_and_has_no_devices
@@ -95,8 +97,11 @@ fn a_wrong_device_keeps_qemu_from_starting(host: &Host) {
             "null at 0x0303 overlaps latch at 0x0300-0x0303; give each port to one device",
         ),
         ("device=latch@0x300:depth=2", "latch at 0x0300-0x0303: it has no setting \"depth\""),
-        ("device=uart16550@0x2f8:irq=16", "irq=16 is not a line of the ISA bus (0-15)"),
-        ("device=uart16550@0x2f8:irq=three", "irq=three is not a number that fits"),
+        ("device=uart16550@0x2f8:irq=16", "irq=16 is not a line of the ISA bus; write 0 to 15"),
+        (
+            "device=uart16550@0x2f8:irq=three",
+            "irq=three is not a line of the ISA bus; write 0 to 15",
+        ),
         ("device=uart16550@0x2f8-0x2fb", "it has 8 ports; name the first alone"),
         ("device=uart16550@0x2f8:in=/nonexistent", "in=/nonexistent cannot be read: No such file"),
         ("device=stream@0x300:in=/nonexistent", "in=/nonexistent cannot be read: No such file"),
@@ -154,4 +159,38 @@ fn two_copies_of_the_plugin_count_side_by_side(host: &Host) {
     let second = pvio_scripts::machine::read_stats(&second).unwrap();
     assert_eq!(first.forms, second.forms);
     assert_eq!(first.ports, second.ports);
+}
+
+fn a_start_that_is_refused_leaves_files_as_they_were(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "of another run").unwrap();
+    let file_option = format!("device=console@0xe9:file={}", file.display());
+    let log = format!("access-log={}", file.display());
+    let (twice, unknown) = ("device=latch@0xe9", format!("{file_option}:foo=1"));
+    for options in [&[&*file_option, twice][..], &[&*unknown], &[&*log, twice, twice]] {
+        let machine = host.machine().plugin(options).bare_guest(&guest("poweroff.bin"));
+        refusal(&machine.run().unwrap());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "of another run", "{options:?}");
+    }
+}
+
+fn a_file_is_not_written_by_two(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "precious").unwrap();
+    let name = file.display();
+    let pairs = [
+        [format!("stats={name}"), format!("summary={name}")],
+        [format!("stats={name}"), format!("access-log={name}:0x80")],
+        [format!("access-log={name}"), format!("device=console@0xe9:file={name}")],
+        [format!("device=stream@0x300:in={name}:out={name}"), "summary=off".into()],
+    ];
+    for pair in pairs {
+        let options = [&*pair[0], &*pair[1]];
+        let machine = host.machine().plugin(&options).bare_guest(&guest("poweroff.bin"));
+        let line = refusal(&machine.run().unwrap());
+        assert!(line.contains("is named twice"), "{line}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+    }
 }

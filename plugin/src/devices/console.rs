@@ -41,7 +41,11 @@ impl MutDevicePio for Console {
 }
 
 impl Device for Console {
-    fn reset(&mut self) {}
+    fn reset(&mut self) {
+        if let Err(error) = self.output.start() {
+            self.failed.get_or_insert(error);
+        }
+    }
 
     fn has_state(&self) -> bool {
         false

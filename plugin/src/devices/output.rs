@@ -34,6 +34,14 @@ impl Output {
         NewFile::open(path).map(BufWriter::new).map(Output::File)
     }
 
+    /// The machine starts: old contents go away. (Later there are none.)
+    pub fn start(&mut self) -> io::Result<()> {
+        match self {
+            Output::File(file) => file.get_mut().take_old_away(),
+            Output::Stdout(_) => Ok(()),
+        }
+    }
+
     /// Writes what is held back.
     pub fn finish(&mut self) -> io::Result<()> {
         match self {

@@ -95,6 +95,9 @@ impl MutDevicePio for Stream {
 
 impl Device for Stream {
     fn reset(&mut self) {
+        if let Some(Err(error)) = self.output.as_mut().map(Output::start) {
+            self.failed.get_or_insert(error);
+        }
         if let Some(input) = &mut self.input {
             input.left = input.size;
             if let Err(error) = input.file.rewind() {

@@ -193,6 +193,9 @@ impl MutDevicePio for Uart {
 
 impl Device for Uart {
     fn reset(&mut self) {
+        if let Err(error) = self.serial.writer_mut().start() {
+            self.fail(error);
+        }
         let fresh = SerialState::default();
         self.receiver = Receiver::default();
         self.write(register::LINE_CONTROL, DIVISOR_LATCH);
