@@ -149,7 +149,7 @@ impl VcpuCounter {
             self.refused = Some((operation, port));
             return true;
         }
-        match is_taken_up {
+        match is_taken_up && self.rules.exceptions_reported {
             true => self.tally.fault_resumed(form),
             false => self.tally.attempt(form),
         }

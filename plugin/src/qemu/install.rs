@@ -92,7 +92,6 @@ pub unsafe fn install<E: Display>(
             ));
         }
         let plugin = build(&host, arguments).map_err(|error| error.to_string())?;
-        callbacks::register(id, &api);
         let block_flag = plugin.follows_blocks().then(|| BlockFlag::new(&api));
         let installed = Installed {
             api,
@@ -102,7 +101,12 @@ pub unsafe fn install<E: Display>(
             ran: AtomicBool::new(false),
             block_flag,
         };
-        INSTALLED.set(installed).map_err(|_| "it is loaded already; load it once".to_string())
+        if INSTALLED.set(installed).is_err() {
+            return Err("it is loaded already; load it once".to_string());
+        }
+        // Only now is there something for the callbacks to find.
+        callbacks::register(id, &INSTALLED.wait().api);
+        Ok(())
     });
     match catch_unwind(attempt) {
         Ok(Ok(())) => 0,
