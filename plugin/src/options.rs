@@ -126,6 +126,7 @@ impl Options {
     pub fn parse(arguments: &[String], kinds: &[DeviceKind]) -> Result<Options, OptionError> {
         let (mut stats, mut summary, mut access_log) = (None, None, None);
         let (mut symbols, mut devices) = (Vec::new(), Vec::new());
+        let mut named = NamedFiles::default();
         for argument in arguments {
             let (key, value) = argument.split_once('=').unwrap_or((argument, ""));
             if value.is_empty() || (value == "on" && key != "summary") {
@@ -138,15 +139,31 @@ impl Options {
                 return Err(OptionError::Empty(key.into(), shape));
             }
             match key {
-                "stats" => once("stats", &mut stats, value)?,
-                "summary" => once("summary", &mut summary, value)?,
-                "access-log" => once("access-log", &mut access_log, value)?,
+                "stats" => {
+                    once("stats", &mut stats, value)?;
+                    named.add_option(key, value)?;
+                }
+                "summary" => {
+                    once("summary", &mut summary, value)?;
+                    if value != "on" && value != "off" {
+                        named.add_option(key, value)?;
+                    }
+                }
+                "access-log" => {
+                    let parts = split_at_single_colons(value);
+                    let file = parts[0].clone();
+                    once("access-log", &mut access_log, parts)?;
+                    named.add_option(key, &file)?;
+                }
                 "symbols" => symbols.push(PathBuf::from(value)),
-                "device" => devices.push(device(value, kinds)?),
+                "device" => {
+                    let device = device(value, kinds)?;
+                    named.add_device(&device)?;
+                    devices.push(device);
+                }
                 _ => return Err(OptionError::Unknown(key.into())),
             }
         }
-        refuse_shared_files(arguments)?;
         let stats = stats.map(|path| open("stats", path)).transpose()?;
         let summary = match summary {
             None | Some("on") => Summary::Stderr,
@@ -166,43 +183,38 @@ impl Options {
     }
 }
 
-/// Two options, or two settings of devices, must not name the same file where one of them is written.
-fn refuse_shared_files(arguments: &[String]) -> Result<(), OptionError> {
-    let mut named: Vec<(PathBuf, String, bool)> = Vec::new();
-    for argument in arguments {
-        let Some((key, value)) = argument.split_once('=') else { continue };
-        let parts = split_at_single_colons(value);
-        let files: Vec<(String, String, bool)> = match (key, value) {
-            ("summary", "on" | "off") => Vec::new(),
-            ("stats" | "summary", _) => vec![(format!("option {key:?}"), value.to_owned(), true)],
-            ("access-log", _) => vec![(format!("option {key:?}"), parts[0].clone(), true)],
-            ("device", _) => parts[1..]
-                .iter()
-                .filter_map(|part| part.split_once('='))
-                .filter(|(key, _)| ["in", "out", "file"].contains(key))
-                .map(|(key, path)| {
-                    (format!("{key:?} of {:?}", parts[0]), path.to_owned(), key != "in")
-                })
-                .collect(),
-            _ => Vec::new(),
-        };
-        for (by, path, written) in files {
-            let Some(path) = files::identity(Path::new(&path)) else { continue };
-            let other = named.iter().find(|other| other.0 == path && (other.2 || written));
-            if let Some((_, other, _)) = other {
-                return Err(OptionError::SameFile(path, other.clone(), by));
-            }
-            named.push((path, by, written));
+/// The files that options name, each with who names it and whether it is written.
+#[derive(Default)]
+struct NamedFiles(Vec<(PathBuf, String, bool)>);
+
+impl NamedFiles {
+    /// The same file must not be named twice where one of the two writes it.
+    fn add(&mut self, by: String, path: &str, written: bool) -> Result<(), OptionError> {
+        let Some(path) = files::identity(Path::new(path)) else { return Ok(()) };
+        let other = self.0.iter().find(|other| other.0 == path && (other.2 || written));
+        if let Some((_, other, _)) = other {
+            return Err(OptionError::SameFile(path, other.clone(), by));
         }
+        self.0.push((path, by, written));
+        Ok(())
     }
-    Ok(())
+
+    /// The file of an option, which is written.
+    fn add_option(&mut self, key: &str, path: &str) -> Result<(), OptionError> {
+        self.add(format!("option {key:?}"), path, true)
+    }
+
+    fn add_device(&mut self, device: &DeviceRequest) -> Result<(), OptionError> {
+        for (key, path) in &device.settings {
+            if matches!(&**key, "in" | "out" | "file") {
+                self.add(format!("{key:?} of {:?}", device.place), path, key != "in")?;
+            }
+        }
+        Ok(())
+    }
 }
 
-fn once<'a>(
-    name: &'static str,
-    place: &mut Option<&'a str>,
-    value: &'a str,
-) -> Result<(), OptionError> {
+fn once<T>(name: &'static str, place: &mut Option<T>, value: T) -> Result<(), OptionError> {
     match place.replace(value) {
         None => Ok(()),
         Some(_) => Err(OptionError::Twice(name)),
@@ -232,12 +244,12 @@ fn device(text: &str, kinds: &[DeviceKind]) -> Result<DeviceRequest, OptionError
         }
         settings.push((key.to_owned(), value.to_owned()));
     }
-    Ok(DeviceRequest { kind, range, settings })
+    Ok(DeviceRequest { kind, range, place, settings })
 }
 
-/// Opens `FILE[:PORT[-PORT]...]`; a colon in the file's name is doubled.
-fn open_access_log(text: &str) -> Result<Arc<AccessLog>, OptionError> {
-    let mut parts = split_at_single_colons(text).into_iter();
+/// Opens `FILE[:PORT[-PORT]...]`, which has been split; a colon in the file's name is doubled.
+fn open_access_log(parts: Vec<String>) -> Result<Arc<AccessLog>, OptionError> {
+    let mut parts = parts.into_iter();
     let path = parts.next().unwrap_or_default();
     let ports = parts.map(|part| PortRange::parse(&part, 1)).collect::<Result<_, _>>();
     let ports = ports.map_err(OptionError::AccessLogPorts)?;

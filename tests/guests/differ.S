@@ -154,17 +154,22 @@ traps_real:
         .set    vector, vector + 1
         .endr
 
+/* The registers that no trap handler has touched, by the first letter of their names. */
+        .macro  save_registers width
+        mov     %\width\()cx, RESULT + 0x08
+        mov     %\width\()dx, RESULT + 0x10
+        mov     %\width\()bx, RESULT + 0x18
+        mov     %\width\()bp, RESULT + 0x28
+        mov     %\width\()si, RESULT + 0x30
+        mov     %\width\()di, RESULT + 0x38
+        .endm
+
 trapped_real:                                   /* on the stack: vector, IP, CS, FLAGS */
         pushl   %eax
         mov     $0, %ax
         mov     %ax, %ds
         popl    RESULT + 0x00
-        mov     %ecx, RESULT + 0x08
-        mov     %edx, RESULT + 0x10
-        mov     %ebx, RESULT + 0x18
-        mov     %ebp, RESULT + 0x28
-        mov     %esi, RESULT + 0x30
-        mov     %edi, RESULT + 0x38
+        save_registers e
         popw    RESULT_VECTOR
         popw    RESULT_RIP
         popw    RESULT_CS
@@ -197,12 +202,7 @@ trapped_32:                                     /* vector, error, EIP, CS, EFLAG
         mov     %eax, %ds
         mov     %eax, %es
         popl    RESULT + 0x00
-        mov     %ecx, RESULT + 0x08
-        mov     %edx, RESULT + 0x10
-        mov     %ebx, RESULT + 0x18
-        mov     %ebp, RESULT + 0x28
-        mov     %esi, RESULT + 0x30
-        mov     %edi, RESULT + 0x38
+        save_registers e
         popl    RESULT_VECTOR
         popl    RESULT_ERROR
         popl    RESULT_RIP
@@ -230,12 +230,7 @@ traps_64:
 
 trapped_64:                                     /* vector, error, RIP, CS, RFLAGS, RSP, SS */
         mov     %rax, RESULT + 0x00
-        mov     %rcx, RESULT + 0x08
-        mov     %rdx, RESULT + 0x10
-        mov     %rbx, RESULT + 0x18
-        mov     %rbp, RESULT + 0x28
-        mov     %rsi, RESULT + 0x30
-        mov     %rdi, RESULT + 0x38
+        save_registers r
         mov     %r8,  RESULT + 0x40
         mov     %r9,  RESULT + 0x48
         mov     %r10, RESULT + 0x50

@@ -20,6 +20,8 @@ pub struct DeviceRequest {
     pub kind: DeviceKind,
     /// Where.
     pub range: PortRange,
+    /// Both as the user wrote them.
+    pub place: String,
     /// With these settings.
     pub settings: Vec<(String, String)>,
 }
@@ -86,7 +88,7 @@ impl PortBus {
     fn register(
         &mut self,
         machine: &Arc<Machine>,
-        DeviceRequest { kind, range, settings }: DeviceRequest,
+        DeviceRequest { kind, range, settings, .. }: DeviceRequest,
     ) -> Result<(), BusError> {
         if let Some(other) = self.claims.iter().find(|claim| claim.range.overlaps(range)) {
             let (other, other_range) = (other.kind, other.range);
@@ -104,14 +106,9 @@ impl PortBus {
         Ok(())
     }
 
-    /// The ranges that pvio's devices have.
-    pub fn ranges(&self) -> impl Iterator<Item = PortRange> {
-        self.claims.iter().map(|claim| claim.range)
-    }
-
     /// Whether a device of pvio's is at a port.
     pub fn serves(&self, port: Port) -> bool {
-        self.ranges().any(|range| range.contains(port))
+        self.claims.iter().any(|claim| claim.range.contains(port))
     }
 
     /// The machine has ended: devices write what they hold back. What went wrong in one comes as a

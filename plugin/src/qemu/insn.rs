@@ -9,7 +9,7 @@ use super::api::Api;
 use super::exports::Exports;
 
 /// Room for the longest instruction of any x86 processor.
-pub const MAX_INSN_BYTES: usize = 15;
+const MAX_INSN_BYTES: usize = 15;
 
 /// An instruction, as long as the translation callback lasts.
 pub struct Insn<'a> {

@@ -19,7 +19,7 @@ mod version;
 
 pub use callbacks::MemoryAccess;
 pub use exports::{Ended, MachineEnd};
-pub use insn::{Insn, MAX_INSN_BYTES};
+pub use insn::Insn;
 pub use install::{HostInfo, install};
 pub use io_region::{Locking, PortHandler};
 pub use machine::{IsaIrq, Machine, MachineError};
