@@ -13,6 +13,8 @@
 #![no_std]
 #![cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 
+pub mod abi;
+
 use core::arch::asm;
 
 macro_rules! scalar {
