@@ -11,13 +11,9 @@ mod range;
 
 pub use decode::{AddressSize, Decoded, MAX_INSN_LEN, decode, may_be_port_io};
 pub use form::{Direction, Port, PortForm, PortSource, Width};
-pub use mode::{
-    Mode, decode_by_text, is_privileged_in_dump, mode_in_dump, supervisor_in_dump,
-};
+pub use mode::{Mode, decode_by_text, is_privileged_in_dump, mode_in_dump, supervisor_in_dump};
 pub use paging::{Access, Entries, MustBeTouched, PAGE, Paging};
-pub use privilege::{
-    RFLAGS_AC, RFLAGS_RF, RFLAGS_TF, Supervisor, may_do_port_io_unconditionally,
-};
+pub use privilege::{RFLAGS_AC, RFLAGS_RF, RFLAGS_TF, Supervisor, may_do_port_io_unconditionally};
 pub use range::{PortRange, PortRangeError};
 
 use iced_x86::Formatter;
