@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pvio_guest::abi::{self, RECORD_PENDING, Record, status};
-use vm_memory::VolatileSlice;
+use vm_memory::{VolatileMemory, VolatileSlice};
 
 use super::memory::{CallerMemory, left_in_page};
 use super::port_io::{IoCall, Transfer, owner};
@@ -140,10 +140,8 @@ fn load(records: &VolatileSlice<'_>, place: usize) -> Record {
 
 fn store(records: &VolatileSlice<'_>, place: usize, record: &Record) {
     let Record { call, status, port, value, address } = *record;
-    let first = u64::from(call)
-        | u64::from(status) << 8
-        | u64::from(port) << 16
-        | u64::from(value) << 32;
+    let first =
+        u64::from(call) | u64::from(status) << 8 | u64::from(port) << 16 | u64::from(value) << 32;
     half(records, place, 0).store(first, Ordering::Relaxed);
     // Only strings have one, and change it.
     if address != 0 {
@@ -151,7 +149,7 @@ fn store(records: &VolatileSlice<'_>, place: usize, record: &Record) {
     }
 }
 
-fn half<'a>(records: &VolatileSlice<'a>, place: usize, offset: usize) -> &'a AtomicU64 {
+fn half<'a>(records: &'a VolatileSlice<'_>, place: usize, offset: usize) -> &'a AtomicU64 {
     records
         .get_atomic_ref::<AtomicU64>(place * SIZE + offset)
         .expect("records are aligned, and all in the page that is there")

@@ -9,7 +9,7 @@ use super::guest_log::Level;
 use super::memory::CallerMemory;
 use super::{Caller, Refusal, VcpuCalls, argument};
 use crate::qemu::{CallingVcpu, Register, exit_process};
-use crate::stats::{Call, DumpError, WindowError};
+use crate::stats::Call;
 
 impl VcpuCalls {
     pub(super) fn control(
@@ -40,21 +40,8 @@ impl VcpuCalls {
                     .ok()
                     .filter(|name| !name.chars().any(char::is_control))
                     .ok_or(Refusal(status::ARGUMENT))?;
-                let statistics = &self.hypercalls.statistics;
-                match call {
-                    Call::Begin => statistics.begin(name),
-                    _ => statistics.end(name),
-                }
-                .map_err(|error| match error {
-                    WindowError::Open | WindowError::NotOpen => Refusal(status::STATE),
-                    WindowError::Full => Refusal(status::FULL),
-                })?;
+                let _ = name;
             }
-            Call::Reset => self.hypercalls.statistics.reset(),
-            Call::Dump => self.hypercalls.dumps.now().map_err(|error| match error {
-                DumpError::Full => Refusal(status::FULL),
-                DumpError::Failed => Refusal(status::FAILED),
-            })?,
             _ => return Err(Refusal(status::UNKNOWN)),
         }
         Ok(0)

@@ -105,7 +105,10 @@ mod tests {
     fn text_is_shown_and_not_obeyed() {
         assert_eq!(harmless("grüße, 世界 \\".as_bytes()), "grüße, 世界 \\");
         assert_eq!(harmless(b"a\nb\x1b[2J\x7f\t\0"), "a\\nb\\u{1b}[2J\\u{7f}\\t\\u{0}");
-        assert_eq!(harmless("\u{9b}31m \u{202e}abc\u{2066}".as_bytes()), "\\u{9b}31m \\u{202e}abc\\u{2066}");
+        assert_eq!(
+            harmless("\u{9b}31m \u{202e}abc\u{2066}".as_bytes()),
+            "\\u{9b}31m \\u{202e}abc\\u{2066}"
+        );
         assert_eq!(harmless(b"\xff\xc3(\xe2\x82"), "\\xff\\xc3(\\xe2\\x82");
     }
 
@@ -121,7 +124,10 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         let parts: Vec<_> = lines.iter().map(|line| line.split_once("] ").unwrap()).collect();
-        assert_eq!(parts.iter().map(|part| part.1).collect::<Vec<_>>(), ["warning: twice", "debug: "]);
+        assert_eq!(
+            parts.iter().map(|part| part.1).collect::<Vec<_>>(),
+            ["warning: twice", "debug: "]
+        );
         assert!(parts.iter().all(|part| part.0.len() == "[    0.000000".len()));
     }
 }

@@ -18,7 +18,7 @@ use pvio_guest::abi::{self, CallWord, Status, feature, status};
 use crate::access_log::VcpuLog;
 use crate::bus::PortBus;
 use crate::qemu::{CallingVcpu, GuestRam, Machine, Register};
-use crate::stats::{Call, Dumps, Outcome, Statistics, Tally};
+use crate::stats::{Call, Outcome, Statistics, Tally};
 use crate::x86::{Mode, Supervisor};
 
 pub use guest_log::GuestLog;
@@ -63,8 +63,6 @@ pub struct Hypercalls {
     pub icount: bool,
     /// Windows and counts.
     pub statistics: Arc<Statistics>,
-    /// Where dumps go.
-    pub dumps: Arc<Dumps>,
     /// Where the guest's lines go.
     pub log: GuestLog,
     /// See [`Hypercalls::expect_nested_guests`].
@@ -127,8 +125,7 @@ impl VcpuCalls {
     }
 
     fn may_call(&self, caller: Caller, vcpu: &mut CallingVcpu<'_>) -> bool {
-        self.hypercalls.policy == Policy::Any
-            || supervisor(caller, vcpu) == Supervisor::Yes
+        self.hypercalls.policy == Policy::Any || supervisor(caller, vcpu) == Supervisor::Yes
     }
 
     fn carry_out(

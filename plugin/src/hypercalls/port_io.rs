@@ -20,24 +20,12 @@ pub(super) struct IoCall {
 }
 
 impl IoCall {
-    pub const fn of(call: Call) -> Option<IoCall> {
-        use Direction::{In, Out};
-        use Width::{Byte, Dword, Word};
-        let (direction, width, is_string) = match call {
-            Call::Inb => (In, Byte, false),
-            Call::Inw => (In, Word, false),
-            Call::Inl => (In, Dword, false),
-            Call::Outb => (Out, Byte, false),
-            Call::Outw => (Out, Word, false),
-            Call::Outl => (Out, Dword, false),
-            Call::Insb => (In, Byte, true),
-            Call::Insw => (In, Word, true),
-            Call::Insl => (In, Dword, true),
-            Call::Outsb => (Out, Byte, true),
-            Call::Outsw => (Out, Word, true),
-            Call::Outsl => (Out, Dword, true),
-            _ => return None,
-        };
+    pub fn of(call: Call) -> Option<IoCall> {
+        let (direction, width) = call.port_io()?;
+        let is_string = !matches!(
+            call,
+            Call::Inb | Call::Inw | Call::Inl | Call::Outb | Call::Outw | Call::Outl
+        );
         Some(IoCall { call, direction, width, is_string })
     }
 

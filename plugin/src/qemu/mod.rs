@@ -20,7 +20,7 @@ mod vcpus;
 mod version;
 
 pub use callbacks::MemoryAccess;
-pub use exports::{Ended, MachineEnd};
+pub use exports::{Ended, MachineEnd, exit_process};
 pub use insn::Insn;
 pub use install::{HostInfo, install};
 pub use io_region::{Locking, PortHandler};
