@@ -118,7 +118,7 @@ impl qemu::Plugin for Pvio {
         }
         self.dump(&self.statistics.snapshot(&Surroundings {
             host: &self.host,
-            ended: end.how,
+            ended: Some(end.how),
             symbols: &self.options.symbols,
             is_own: &|port| self.bus.serves(port),
             is_served: &|port| end.port_is_served(port.0),
