@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::call::{Call, CallColumn, Outcome};
 use super::sites::{MAX_SITES, SiteId, Sites};
 use super::table::Table;
+use crate::qemu::VcpuIndex;
 use crate::x86::{Direction, Port, PortForm, Width};
 
 /// What is counted of a form, and the columns of its row.
@@ -43,6 +44,7 @@ pub(super) const SITE_DROPPED: usize = MAX_SITES;
 
 /// What one vCPU has done.
 pub struct Tally {
+    pub(super) vcpu: VcpuIndex,
     sites: Arc<Sites>,
     pub(super) forms: Table<5>,
     pub(super) ports: Table<3>,
@@ -52,8 +54,9 @@ pub struct Tally {
 
 impl Tally {
     /// All zero.
-    pub fn new(sites: Arc<Sites>) -> Tally {
+    pub(super) fn new(vcpu: VcpuIndex, sites: Arc<Sites>) -> Tally {
         Tally {
+            vcpu,
             sites,
             forms: Table::new(PortForm::ALL.len()),
             ports: Table::new(PORT_ROWS),

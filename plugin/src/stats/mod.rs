@@ -52,7 +52,7 @@ pub struct Statistics {
 /// The counters, and what they are read against.
 #[derive(Default)]
 struct Counted {
-    tallies: Vec<(VcpuIndex, Arc<Tally>)>,
+    tallies: Vec<Arc<Tally>>,
     windows: Windows,
     /// What had been counted at the last reset. Counters cannot be set to zero: each belongs to its
     /// vCPU's thread.
@@ -62,7 +62,7 @@ struct Counted {
 impl Counted {
     /// The counters as they stand.
     fn now(&self) -> Totals {
-        Totals::of(self.tallies.iter().map(|(index, tally)| (*index, &**tally)))
+        Totals::of(&self.tallies)
     }
 
     fn since_reset(&self, now: &Totals) -> Totals {
@@ -78,8 +78,8 @@ impl Counted {
 impl Statistics {
     /// The tally of a vCPU, which is to be counted into by one thread at a time.
     pub fn tally(&self, index: VcpuIndex) -> Arc<Tally> {
-        let tally = Arc::new(Tally::new(Arc::clone(&self.sites)));
-        self.lock().tallies.push((index, Arc::clone(&tally)));
+        let tally = Arc::new(Tally::new(index, Arc::clone(&self.sites)));
+        self.lock().tallies.push(Arc::clone(&tally));
         tally
     }
 
@@ -89,7 +89,7 @@ impl Statistics {
     }
 
     /// Begins a window, by a hypercall of a vCPU's that has yet to be counted.
-    pub fn begin(&self, name: &str, by: VcpuIndex) -> Result<(), WindowError> {
+    pub fn begin(&self, name: &str, by: &Tally) -> Result<(), WindowError> {
         let mut counted = self.lock();
         let mut now = counted.now();
         now.add_hypercall(Call::Begin, by);
@@ -105,7 +105,7 @@ impl Statistics {
 
     /// Begins to count anew, by a hypercall of a vCPU's that has yet to be counted: closed windows are
     /// forgotten, and open ones begin here.
-    pub fn reset(&self, by: VcpuIndex) {
+    pub fn reset(&self, by: &Tally) {
         let mut counted = self.lock();
         let mut now = counted.now();
         now.add_hypercall(Call::Reset, by);

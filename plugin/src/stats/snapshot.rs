@@ -44,7 +44,7 @@ impl Statistics {
         // Rows are made when others may count again.
         let (mut vcpus, totals, windows) = {
             let counted = self.lock();
-            let vcpus: Vec<u32> = counted.tallies.iter().map(|(index, _)| index.0).collect();
+            let vcpus: Vec<u32> = counted.tallies.iter().map(|tally| tally.vcpu.0).collect();
             let now = counted.now();
             (vcpus, counted.since_reset(&now), counted.windows.so_far(&now))
         };

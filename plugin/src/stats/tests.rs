@@ -221,7 +221,7 @@ fn step(rng: &mut Rng, statistics: &Statistics, tallies: &[Arc<Tally>], model: &
             model.hypercall(vcpu, call, outcome);
         }
         9 | 10 => {
-            let result = statistics.begin(name, VcpuIndex(vcpu));
+            let result = statistics.begin(name, tally);
             let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
             tally.hypercall(Call::Begin, outcome);
             // The call is before the window, though it is counted after it has begun.
@@ -238,7 +238,7 @@ fn step(rng: &mut Rng, statistics: &Statistics, tallies: &[Arc<Tally>], model: &
             model.hypercall(vcpu, Call::End, outcome);
         }
         _ if rng.u8(0..10) == 0 => {
-            statistics.reset(VcpuIndex(vcpu));
+            statistics.reset(tally);
             tally.hypercall(Call::Reset, Outcome::Ok);
             model.reset();
         }
@@ -279,7 +279,7 @@ fn windows_and_what_is_outside_of_them_are_the_whole() {
         let between = rng.u64(0..5);
         outside += between;
         access(between);
-        statistics.begin(name, VcpuIndex(0)).unwrap();
+        statistics.begin(name, &tally).unwrap();
         tally.hypercall(Call::Begin, Outcome::Ok);
         access(rng.u64(0..5));
         statistics.end(name).unwrap();
@@ -296,7 +296,7 @@ fn windows_and_what_is_outside_of_them_are_the_whole() {
 #[test]
 fn there_are_no_more_windows_than_may_be() {
     let statistics = Statistics::default();
-    let by = VcpuIndex(0);
+    let by = &*statistics.tally(VcpuIndex(0));
     for window in 0..WINDOWS_MAX {
         statistics.begin(&window.to_string(), by).unwrap();
         statistics.end(&window.to_string()).unwrap();
@@ -311,7 +311,7 @@ fn there_are_no_more_windows_than_may_be() {
 #[test]
 fn windows_without_room_keep_what_is_not_by_port_or_site() {
     let statistics = Statistics::default();
-    let (tally, by) = (statistics.tally(VcpuIndex(0)), VcpuIndex(0));
+    let tally = &*statistics.tally(VcpuIndex(0));
     let all_ports = || {
         for port in 0..=u16::MAX {
             for width in Width::ALL {
@@ -322,7 +322,7 @@ fn windows_without_room_keep_what_is_not_by_port_or_site() {
     };
     all_ports();
     for name in ["first", "second"] {
-        statistics.begin(name, by).unwrap();
+        statistics.begin(name, tally).unwrap();
     }
     all_ports();
     let of = |snapshot: &Snapshot| -> Vec<_> {
@@ -337,8 +337,8 @@ fn windows_without_room_keep_what_is_not_by_port_or_site() {
     }
     assert_eq!(of(&snapshot(&statistics)), [(false, all, 1 << 16), (true, 0, 1 << 16)]);
     // A name that has lost its rows goes without them until a reset.
-    statistics.reset(by);
-    statistics.begin("second", by).unwrap();
+    statistics.reset(tally);
+    statistics.begin("second", tally).unwrap();
     all_ports();
     assert_eq!(of(&snapshot(&statistics)), [(false, all, 1 << 16)]);
 }
@@ -350,7 +350,7 @@ fn others_count_on_while_windows_begin_and_end() {
     let done = AtomicBool::new(false);
     let accesses = |tables: &Tables| tables.forms.iter().map(|row| row.accesses).sum::<u64>();
     std::thread::scope(|scope| {
-        let tally = statistics.tally(VcpuIndex(1));
+        let [begins, tally] = [0, 1].map(|vcpu| statistics.tally(VcpuIndex(vcpu)));
         scope.spawn(|| {
             let tally = tally;
             for round in 0..ROUNDS {
@@ -366,7 +366,7 @@ fn others_count_on_while_windows_begin_and_end() {
         });
         while !done.load(Ordering::Relaxed) {
             for name in ["a", "b"] {
-                statistics.begin(name, VcpuIndex(0)).unwrap();
+                statistics.begin(name, &begins).unwrap();
                 statistics.end(name).unwrap();
             }
         }

@@ -3,11 +3,12 @@
 //! Only rows that are not 0 are there. The numbers have signs: what was presumed is taken back when
 //! it turns out wrong, perhaps in another window, or on another vCPU, than it was counted in.
 
+use std::sync::Arc;
+
 use super::Tally;
 use super::call::{Call, CallColumn};
 use super::counters::{FormColumn, SITE_DROPPED};
 use super::table::Table;
-use crate::qemu::VcpuIndex;
 
 /// Rows by their numbers, ascending, without those that are all 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,15 +77,15 @@ pub(super) struct Totals {
 
 impl Totals {
     /// As the vCPUs' counters stand now.
-    pub fn of<'a>(tallies: impl IntoIterator<Item = (VcpuIndex, &'a Tally)>) -> Totals {
+    pub fn of(tallies: &[Arc<Tally>]) -> Totals {
         let mut all = Totals::default();
-        for (vcpu, tally) in tallies {
-            all.add(&Totals::of_one(vcpu, tally), Sign::Plus);
+        for tally in tallies {
+            all.add(&Totals::of_one(tally), Sign::Plus);
         }
         all
     }
 
-    fn of_one(vcpu: VcpuIndex, tally: &Tally) -> Totals {
+    fn of_one(tally: &Tally) -> Totals {
         let forms = Rows::of(&tally.forms);
         let hypercalls = Rows::of(&tally.hypercalls);
         let by_form = forms.sum();
@@ -94,7 +95,7 @@ impl Totals {
             hypercalls.sum()[CallColumn::Count as usize],
         ];
         Totals {
-            vcpus: Rows(vec![(vcpu.0, vcpu_row)]),
+            vcpus: Rows(vec![(tally.vcpu.0, vcpu_row)]),
             forms,
             ports: Rows::of(&tally.ports),
             sites: Rows::of(&tally.by_site),
@@ -112,8 +113,8 @@ impl Totals {
     }
 
     /// Adds a hypercall that is being made and will be counted when it is done.
-    pub fn add_hypercall(&mut self, call: Call, by: VcpuIndex) {
-        self.vcpus.add(&Rows(vec![(by.0, [0, 0, 1])]), Sign::Plus);
+    pub fn add_hypercall(&mut self, call: Call, by: &Tally) {
+        self.vcpus.add(&Rows(vec![(by.vcpu.0, [0, 0, 1])]), Sign::Plus);
         let mut counts = [0; 5];
         counts[CallColumn::Count as usize] = 1;
         self.hypercalls.add(&Rows(vec![(call.index() as u32, counts)]), Sign::Plus);
