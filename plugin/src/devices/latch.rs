@@ -35,4 +35,17 @@ impl Device for Latch {
     fn reset(&mut self) {
         self.bytes.fill(0);
     }
+
+    /// The last element is the one that stays.
+    fn write_string(
+        &mut self,
+        base: PioAddress,
+        offset: PioAddressOffset,
+        size: usize,
+        data: &[u8],
+    ) {
+        if let Some(last) = data.chunks_exact(size).next_back() {
+            self.pio_write(base, offset, last);
+        }
+    }
 }
