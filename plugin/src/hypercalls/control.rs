@@ -9,7 +9,7 @@ use super::guest_log::Level;
 use super::memory::CallerMemory;
 use super::{Caller, Refusal, VcpuCalls, argument};
 use crate::qemu::{CallingVcpu, Register, exit_process};
-use crate::stats::Call;
+use crate::stats::{Call, Outcome};
 
 impl VcpuCalls {
     pub(super) fn control(
@@ -22,7 +22,11 @@ impl VcpuCalls {
         match call {
             Call::Exit => match &self.hypercalls.machine {
                 Some(machine) => machine.exit(operand),
-                None => exit_process(operand),
+                None => {
+                    // It does not return to be counted, and the dump is made on the way out.
+                    self.tally.hypercall(call, Outcome::Ok);
+                    exit_process(operand)
+                }
             },
             Call::Log => {
                 let level = Level::from_number(operand).ok_or(Refusal(status::ARGUMENT))?;
