@@ -33,6 +33,8 @@ impl<const COLUMNS: usize> Rows<COLUMNS> {
             is_same
         });
         self.0.retain(|(_, counts)| *counts != [0; COLUMNS]);
+        // What is kept is bounded by its rows.
+        self.0.shrink_to_fit();
     }
 
     fn sum(&self) -> [i64; COLUMNS] {
