@@ -140,7 +140,7 @@ impl VcpuCalls {
     }
 
     /// Counts the elements in the first `len` bytes of the buffer, and logs them.
-    fn moved_string(&self, io: IoCall, port: Port, len: usize, pc: u64) {
+    pub(super) fn moved_string(&self, io: IoCall, port: Port, len: usize, pc: u64) {
         let size = usize::from(io.width.bytes());
         self.count(io, port, (len / size) as u64);
         let Some(log) = self.access_log.as_ref().filter(|log| log.covers(port)) else { return };

@@ -165,6 +165,11 @@ impl Tally {
         self.forms.take_back(form.index(), FormColumn::Faults as usize);
     }
 
+    /// Several hypercalls were made, all of which went well.
+    pub fn hypercalls(&self, call: Call, count: u64) {
+        self.hypercalls.add_many(call.index(), CallColumn::Count as usize, count);
+    }
+
     /// A hypercall was made, and this is how it went.
     #[inline]
     pub fn hypercall(&self, call: Call, outcome: Outcome) {
