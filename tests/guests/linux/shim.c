@@ -6,6 +6,7 @@
  *             1    something read was wrong
  *             2    nobody listens
  *             3    somebody does, and does not let user code call
+ *             4    all was right, but nobody could read the line: memory has protection keys
  *
  * Its memory is what a process has when it starts: not there until it is touched, zero pages shared with
  * others, a file's pages. So the kernel's page fault handler has its part in most calls.
@@ -26,6 +27,7 @@ static void leave(long status)
 
 /* Nobody has touched these pages. */
 static uint8_t untouched[4 * PAGE] __attribute__((aligned(PAGE)));
+static uint8_t across[2 * PAGE] __attribute__((aligned(PAGE)));
 static volatile uint8_t zeros[PAGE] __attribute__((aligned(PAGE)));
 static struct pvio_record records[2];
 
@@ -49,6 +51,11 @@ static int latch_works(void)
         pvio_insb(LATCH, untouched + PAGE - 8, 2 * PAGE + 16);
         if (!are(untouched, PAGE - 8, 0) || !are(untouched + PAGE - 8, 2 * PAGE + 16, 0x11)
             || !are(untouched + 3 * PAGE + 8, PAGE - 8, 0))
+                return 0;
+
+        /* An element across two pages. */
+        pvio_insl(LATCH, across + PAGE - 2, 1);
+        if (across[PAGE - 3] != 0 || across[PAGE - 2] != 0x11 || across[PAGE + 1] != 0x44 || across[PAGE + 2] != 0)
                 return 0;
 
         /* Read only: everybody's page of zeros, until it is written. */
@@ -79,9 +86,18 @@ __attribute__((used)) void program(void)
                 leave(3);
                 break;
         default:
-                if (!latch_works() || pvio_log_string(PVIO_LEVEL_INFO, "hello from a process") != PVIO_STATUS_OK)
+                if (!latch_works())
                         leave(1);
-                leave(0);
+                switch (pvio_log_string(PVIO_LEVEL_INFO, "hello from a process")) {
+                case PVIO_STATUS_OK:
+                        leave(0);
+                        break;
+                case PVIO_STATUS_PAGE:
+                        leave(4);
+                        break;
+                default:
+                        leave(1);
+                }
         }
 }
 
