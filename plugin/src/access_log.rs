@@ -30,6 +30,21 @@ const WAITING: usize = 4;
 /// The first line.
 const HEADER: &[u8] = b"# seconds vcpu pc direction port size value\n";
 
+/// Which way an access goes, and how much it moves.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// Which way.
+    pub direction: Direction,
+    /// How much.
+    pub width: Width,
+}
+
+impl From<PortForm> for Access {
+    fn from(form: PortForm) -> Access {
+        Access { direction: form.direction(), width: form.width() }
+    }
+}
+
 /// One access.
 #[derive(Clone, Copy, Debug)]
 pub struct Record {
@@ -207,23 +222,23 @@ impl VcpuLog {
         self.log.ports.is_empty() || self.log.ports.iter().any(|range| range.contains(port))
     }
 
-    fn record(&self, pc: u64, form: PortForm, port: Port, value: Option<u32>) -> Record {
+    fn record(&self, pc: u64, what: Access, port: Port, value: Option<u32>) -> Record {
         let mixed = self.log.vcpus_mixed.load(Ordering::Relaxed);
         Record {
             time: self.log.opened.elapsed(),
             vcpu: (!mixed).then_some(self.vcpu),
             pc,
-            direction: form.direction(),
+            direction: what.direction,
             port,
-            width: form.width(),
-            value: value.map(|value| low_bytes(value, form.width())),
+            width: what.width,
+            value: value.map(|value| low_bytes(value, what.width)),
             in_question: false,
         }
     }
 
-    /// Logs an element of a string instruction.
-    pub fn element(&self, pc: u64, form: PortForm, port: Port, value: u32) {
-        let record = self.record(pc, form, port, Some(value));
+    /// Logs an access of which all is known: an element of a string instruction, or one by hypercall.
+    pub fn access(&self, pc: u64, what: Access, port: Port, value: u32) {
+        let record = self.record(pc, what, port, Some(value));
         self.log.push(&mut self.log.lock(), record);
     }
 
@@ -237,7 +252,7 @@ impl VcpuLog {
         value: Option<u32>,
         in_question: bool,
     ) {
-        let record = Record { in_question, ..self.record(pc, form, port, value) };
+        let record = Record { in_question, ..self.record(pc, form.into(), port, value) };
         let mut state = self.log.lock();
         // The one before was not seen to end, and neither to fault.
         if let Some(before) = state.pending[self.place].replace(record) {
@@ -291,7 +306,7 @@ mod tests {
         vcpu.starts(0x1001, PortForm::OutDxAl, Port(0x80), Some(0xabcd_ef12), false);
         vcpu.faulted();
         vcpu.starts(0x1002, PortForm::OutDxAl, Port(0x80), Some(0x34), true);
-        vcpu.element(0x1003, PortForm::RepInsd, Port(0x1f0), 0xdead_beef);
+        vcpu.access(0x1003, PortForm::RepInsd.into(), Port(0x1f0), 0xdead_beef);
         vcpu.starts(0x1004, PortForm::InAlDx, Port(0x64), None, false);
         log.finish().unwrap();
         assert_eq!(
@@ -315,7 +330,7 @@ mod tests {
                 scope.spawn(move || {
                     let vcpu = VcpuLog::new(Arc::clone(log), vcpu);
                     for value in 0..count as u32 {
-                        vcpu.element(0, PortForm::Outsd, Port(0), value);
+                        vcpu.access(0, PortForm::Outsd.into(), Port(0), value);
                     }
                 });
             }
@@ -334,7 +349,7 @@ mod tests {
         let log = Arc::new(AccessLog::create(Path::new("/dev/full"), Vec::new()).unwrap());
         let vcpu = VcpuLog::new(Arc::clone(&log), 0);
         for value in 0..20 * BATCH as u32 {
-            vcpu.element(0, PortForm::Outsb, Port(0), value);
+            vcpu.access(0, PortForm::Outsb.into(), Port(0), value);
         }
         assert!(log.finish().is_err());
     }

@@ -1,4 +1,4 @@
-//! pvio: port I/O of x86 guests under QEMU, counted and served.
+//! pvio: port I/O of x86 guests under QEMU, counted, served and paravirtualized.
 //!
 //! Built as a cdylib this is `libpvio.so`, which a stock QEMU (9.2 to 11.1) loads with `-plugin`. It
 //! watches the 24 port I/O operations of an i386 or x86-64 guest and, when QEMU ends, dumps how often
@@ -13,6 +13,7 @@
 //! | [`devices`] | one device each | everything else |
 //! | [`bus`] | which device owns which ports | CPUs |
 //! | [`interception`] | attempts at an instruction, and how each ended | file formats |
+//! | [`hypercalls`] | the guest's calls: what each does, and who may make it | how they were caught |
 //! | [`access_log`] | a line for each access | where accesses come from |
 //! | [`stats`] | counters, snapshots, dumps | where counts come from |
 //! | [`symbols`] | names of addresses | the rest |
@@ -22,6 +23,7 @@ pub mod access_log;
 pub mod bus;
 pub mod devices;
 mod files;
+pub mod hypercalls;
 pub mod interception;
 pub mod options;
 mod plugin;

@@ -9,6 +9,8 @@ use crate::access_log::AccessLog;
 use crate::bus::DeviceRequest;
 use crate::devices::DeviceKind;
 use crate::files;
+use crate::hypercalls::{GuestLog, Policy};
+use crate::qemu::ApiLevel;
 use crate::stats::{Destination, DestinationError};
 use crate::symbols::{Symbols, SymbolsError};
 use crate::x86::{PortRange, PortRangeError};
@@ -19,7 +21,8 @@ pub enum OptionError {
     /// There is no option of that name.
     #[error(
         "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=FILE, \
-         device=KIND@PORT[-PORT][:KEY=VALUE...] and access-log=FILE[:PORT[-PORT]...]"
+         device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:PORT[-PORT]...], \
+         hypercall=kernel|any|off and log=FILE"
     )]
     Unknown(String),
     /// It needs a value. (QEMU makes `stats=on` of a mere `stats`.)
@@ -84,6 +87,29 @@ pub enum OptionError {
         /// Why not.
         source: io::Error,
     },
+    /// Nobody of that name can be let in.
+    #[error(
+        "option \"hypercall={0}\": write hypercall=kernel for supervisor code, hypercall=any for \
+         code of any ring, which gives user code every port, or hypercall=off"
+    )]
+    Hypercall(String),
+    /// QEMU before 10.1 lets no plugin answer.
+    #[error(
+        "option \"hypercall={0}\": this QEMU's plugin API is version {1}, in which no plugin can \
+         answer the guest; use QEMU 10.1 or newer, or hypercall=off"
+    )]
+    CannotAnswer(String, ApiLevel),
+    /// Nobody can write to it.
+    #[error("option \"log={0}\": there are no hypercalls that could log; {1}")]
+    LogWithoutHypercalls(String, &'static str),
+    /// The guest's log cannot be made.
+    #[error("option \"log={path}\": it cannot be written: {source}; name a file that can")]
+    Log {
+        /// The file.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// The ports to log are none.
     #[error("option \"access-log\": {0}")]
     AccessLogPorts(PortRangeError),
@@ -105,7 +131,6 @@ pub enum Summary {
 }
 
 /// What the user asked for.
-#[derive(Default)]
 pub struct Options {
     /// Where the JSON dump goes.
     pub stats: Option<Destination>,
@@ -117,21 +142,31 @@ pub struct Options {
     pub devices: Vec<DeviceRequest>,
     /// Where accesses are logged.
     pub access_log: Option<Arc<AccessLog>>,
+    /// Who may make hypercalls; `None` where nobody is heard.
+    pub hypercall: Option<Policy>,
+    /// Where the guest's lines go.
+    pub log: GuestLog,
 }
 
 impl Options {
     /// Takes the options in, and opens what they name.
     ///
-    /// `kinds` are the devices that there are to choose from.
-    pub fn parse(arguments: &[String], kinds: &[DeviceKind]) -> Result<Options, OptionError> {
+    /// `kinds` are the devices that there are to choose from, `api` is what QEMU lets a plugin do.
+    pub fn parse(
+        arguments: &[String],
+        kinds: &[DeviceKind],
+        api: ApiLevel,
+    ) -> Result<Options, OptionError> {
         let (mut stats, mut summary, mut access_log) = (None, None, None);
+        let (mut hypercall, mut log) = (None, None);
         let (mut symbols, mut devices) = (Vec::new(), Vec::new());
         let mut named = NamedFiles::default();
         for argument in arguments {
             let (key, value) = argument.split_once('=').unwrap_or((argument, ""));
             if value.is_empty() || (value == "on" && key != "summary") {
                 let shape = match key {
-                    "stats" | "symbols" | "access-log" => "FILE",
+                    "stats" | "symbols" | "access-log" | "log" => "FILE",
+                    "hypercall" => "kernel, any or off",
                     "summary" => "on, off or a FILE",
                     "device" => "KIND@PORT",
                     _ => return Err(OptionError::Unknown(key.into())),
@@ -155,6 +190,11 @@ impl Options {
                     once("access-log", &mut access_log, parts)?;
                     named.add_option(key, &file)?;
                 }
+                "hypercall" => once("hypercall", &mut hypercall, value)?,
+                "log" => {
+                    once("log", &mut log, value)?;
+                    named.add_option(key, value)?;
+                }
                 "symbols" => symbols.push(PathBuf::from(value)),
                 "device" => {
                     let device = device(value, kinds)?;
@@ -164,6 +204,19 @@ impl Options {
                 _ => return Err(OptionError::Unknown(key.into())),
             }
         }
+        let hypercall = policy(hypercall, api)?;
+        if let (None, Some(path)) = (hypercall, log) {
+            let remedy = match api < ApiLevel::WRITES {
+                true => "use QEMU 10.1 or newer",
+                false => "leave hypercall=off out",
+            };
+            return Err(OptionError::LogWithoutHypercalls(path.to_owned(), remedy));
+        }
+        let log = match log {
+            None => GuestLog::to_stderr(),
+            Some(path) => GuestLog::create(Path::new(path))
+                .map_err(|source| OptionError::Log { path: path.to_owned(), source })?,
+        };
         let stats = stats.map(|path| open("stats", path)).transpose()?;
         let summary = match summary {
             None | Some("on") => Summary::Stderr,
@@ -179,7 +232,26 @@ impl Options {
             symbols: Symbols::load(&symbols)?,
             devices,
             access_log: access_log.map(open_access_log).transpose()?,
+            hypercall,
+            log,
         })
+    }
+}
+
+/// Who may make hypercalls, by the option or without it.
+fn policy(option: Option<&str>, api: ApiLevel) -> Result<Option<Policy>, OptionError> {
+    let policy = match option {
+        None if api < ApiLevel::WRITES => return Ok(None),
+        None | Some("kernel") => Policy::Kernel,
+        Some("any") => Policy::Any,
+        Some("off") => return Ok(None),
+        Some(other) => return Err(OptionError::Hypercall(other.to_owned())),
+    };
+    match option {
+        Some(value) if api < ApiLevel::WRITES => {
+            Err(OptionError::CannotAnswer(value.to_owned(), api))
+        }
+        _ => Ok(Some(policy)),
     }
 }
 
@@ -277,15 +349,18 @@ mod tests {
 
     fn error(arguments: &[&str]) -> String {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
-        Options::parse(&arguments, &crate::devices::BUILT_IN).err().unwrap().to_string()
+        Options::parse(&arguments, &crate::devices::BUILT_IN, ApiLevel::NEWEST)
+            .err()
+            .unwrap()
+            .to_string()
     }
 
     #[test]
     fn nothing_given_means_tables_on_stderr() {
-        let options = Options::parse(&[], &[]).unwrap();
+        let options = Options::parse(&[], &[], ApiLevel::NEWEST).unwrap();
         assert!(options.stats.is_none());
         assert!(matches!(options.summary, Summary::Stderr));
-        let options = Options::parse(&["summary=off".into()], &[]).unwrap();
+        let options = Options::parse(&["summary=off".into()], &[], ApiLevel::NEWEST).unwrap();
         assert!(matches!(options.summary, Summary::Off));
     }
 
@@ -293,7 +368,7 @@ mod tests {
     fn a_device_has_a_place_and_settings() {
         let built_in = &crate::devices::BUILT_IN;
         let option = "device=uart16550@0x2f8:irq=3:file=/tmp/a::b".to_owned();
-        let options = Options::parse(&[option], built_in).unwrap();
+        let options = Options::parse(&[option], built_in, ApiLevel::NEWEST).unwrap();
         let [device] = &options.devices[..] else { panic!("one device") };
         assert_eq!(
             (device.kind.name, device.range.to_string()),
@@ -301,6 +376,24 @@ mod tests {
         );
         let settings = [("irq", "3"), ("file", "/tmp/a:b")];
         assert_eq!(device.settings, settings.map(|(key, value)| (key.into(), value.into())));
+    }
+
+    #[test]
+    fn who_may_call_follows_from_the_option_and_the_api() {
+        let hypercall = |option: &[&str], api: ApiLevel| {
+            let option: Vec<String> = option.iter().map(|&text| text.to_owned()).collect();
+            Options::parse(&option, &[], api).map(|options| options.hypercall)
+        };
+        let newest = ApiLevel::NEWEST;
+        assert_eq!(hypercall(&[], newest).unwrap(), Some(Policy::Kernel));
+        assert_eq!(hypercall(&["hypercall=kernel"], newest).unwrap(), Some(Policy::Kernel));
+        assert_eq!(hypercall(&["hypercall=any"], newest).unwrap(), Some(Policy::Any));
+        assert_eq!(hypercall(&["hypercall=off"], newest).unwrap(), None);
+        assert_eq!(hypercall(&[], ApiLevel::OLDEST).unwrap(), None);
+        assert_eq!(hypercall(&["hypercall=off"], ApiLevel::OLDEST).unwrap(), None);
+        for option in ["hypercall=kernel", "hypercall=any", "log=/dev/null"] {
+            assert!(hypercall(&[option], ApiLevel::OLDEST).is_err(), "{option}");
+        }
     }
 
     #[test]
@@ -329,6 +422,12 @@ mod tests {
                 error(&["device=latch@0xfffe"]),
                 error(&["device=latch@0x307-0x300"]),
                 error(&["device=latch@com1"]),
+                error(&["hypercall=on"]),
+                error(&["hypercall=user"]),
+                error(&["hypercall=any", "hypercall=off"]),
+                error(&["log=/nonexistent/log"]),
+                error(&["log=/dev/null", "hypercall=off"]),
+                error(&["log=/tmp/a", "stats=/tmp/a"]),
             ]
             .join("\n")
         );

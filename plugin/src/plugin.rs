@@ -2,9 +2,11 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::bus::{BusError, PortBus};
 use crate::devices::{BUILT_IN, DeviceKind};
+use crate::hypercalls::{GuestLog, Hypercalls};
 use crate::interception::Interceptor;
 use crate::options::{OptionError, Options, Summary};
 use crate::qemu::{self, HostInfo, Insn, Machine, MachineEnd, MachineError, VcpuIndex, Watch};
@@ -35,24 +37,42 @@ pub fn build(
     more: &[DeviceKind],
 ) -> Result<Box<dyn qemu::Plugin>, BuildError> {
     let kinds: Vec<DeviceKind> = more.iter().chain(&BUILT_IN).copied().collect();
-    let mut options = Options::parse(&options, &kinds)?;
+    let mut options = Options::parse(&options, &kinds, host.api)?;
     let requests = std::mem::take(&mut options.devices);
-    let bus = match requests.is_empty() {
+    let machine = match (requests.is_empty(), options.hypercall) {
         // Counting asks nothing of QEMU that it might not export.
-        true => PortBus::default(),
-        false => PortBus::build(&Arc::new(Machine::open(host.version)?), requests)?,
+        (true, None) => None,
+        // Hypercalls do without what this QEMU does not let them reach, and a probe says so.
+        (true, Some(_)) => Machine::open(host.version).ok().map(Arc::new),
+        (false, _) => Some(Arc::new(Machine::open(host.version)?)),
+    };
+    let bus = match &machine {
+        None => Arc::default(),
+        Some(machine) => Arc::new(PortBus::build(machine, requests)?),
     };
     let statistics = Arc::new(Statistics::default());
     let log = options.access_log.clone();
-    let interceptor = Interceptor::new(host, Arc::clone(&statistics), log);
-    Ok(Box::new(Pvio { host: host.clone(), options, bus, statistics, interceptor }))
+    let hypercalls = options.hypercall.map(|policy| {
+        Arc::new(Hypercalls {
+            policy,
+            bus: Arc::clone(&bus),
+            machine,
+            icount: host.icount,
+            statistics: Arc::clone(&statistics),
+            log: std::mem::replace(&mut options.log, GuestLog::to_stderr()),
+            nested_guests: AtomicBool::new(false),
+        })
+    });
+    let interceptor = Interceptor::new(host, Arc::clone(&statistics), log, hypercalls.clone());
+    Ok(Box::new(Pvio { host: host.clone(), options, bus, statistics, hypercalls, interceptor }))
 }
 
 struct Pvio {
     host: HostInfo,
     options: Options,
-    bus: PortBus,
+    bus: Arc<PortBus>,
     statistics: Arc<Statistics>,
+    hypercalls: Option<Arc<Hypercalls>>,
     interceptor: Interceptor,
 }
 
@@ -112,6 +132,11 @@ impl qemu::Plugin for Pvio {
             && let Err(error) = log.finish()
         {
             say(format_args!("the access log is incomplete: {error}"));
+        }
+        if let Some(hypercalls) = &self.hypercalls
+            && let Err(error) = hypercalls.log.finish()
+        {
+            say(format_args!("the guest's log is incomplete: {error}"));
         }
         for failure in self.bus.finish() {
             say(failure);

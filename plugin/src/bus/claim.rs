@@ -79,31 +79,29 @@ impl Claim {
         Ok(())
     }
 
+    /// Whether accesses to it want QEMU's global lock.
+    pub fn locking(&self) -> Locking {
+        self.locking
+    }
+
     fn base(&self) -> PioAddress {
         PioAddress(self.range.first().0)
     }
-}
 
-/// The accesses that QEMU's bus passes on: a port's byte first is the lowest of the value.
-///
-/// QEMU gives an access whole to whoever has its first port, also where it goes beyond the last port
-/// of the range. The device gets the bytes that are its own; of the others, those that are read are
-/// all ones, and those that are written are lost.
-struct Handler(Arc<Claim>);
-
-impl Handler {
     /// How many bytes of an access are in the range.
+    ///
+    /// QEMU gives an access whole to whoever has its first port, also where it goes beyond the last port
+    /// of the range. The device gets the bytes that are its own; of the others, those that are read are
+    /// all ones, and those that are written are lost.
     fn own_bytes(&self, offset: u16, size: u8) -> usize {
-        let left = self.0.range.len() - u32::from(offset);
+        let left = self.range.len() - u32::from(offset);
         usize::from(size).min(left as usize)
     }
-}
 
-impl PortHandler for Handler {
-    fn read(&self, offset: u16, size: u8) -> u32 {
+    /// An access that reads `size` bytes: the byte of the first port is the lowest of the value.
+    pub fn read(&self, offset: u16, size: u8) -> u32 {
         let read = |bytes: &mut [u8]| {
-            let claim = &self.0;
-            claim.with(|device| device.pio_read(claim.base(), offset, bytes));
+            self.with(|device| device.pio_read(self.base(), offset, bytes));
         };
         // A processor is slow to load as one what was stored in pieces: so a byte, which most accesses
         // are, stays a byte.
@@ -117,10 +115,46 @@ impl PortHandler for Handler {
         u32::from_le_bytes(bytes)
     }
 
-    fn write(&self, offset: u16, size: u8, value: u32) {
+    /// An access that writes.
+    pub fn write(&self, offset: u16, size: u8, value: u32) {
         let bytes = value.to_le_bytes();
         let own = &bytes[..self.own_bytes(offset, size)];
-        let claim = &self.0;
-        claim.with(|device| device.pio_write(claim.base(), offset, own));
+        self.with(|device| device.pio_write(self.base(), offset, own));
+    }
+
+    /// Accesses that read `size` bytes each, one after another, at the same port.
+    pub fn read_string(&self, offset: u16, size: u8, data: &mut [u8]) {
+        data.fill(0xff);
+        let (own, size) = (self.own_bytes(offset, size), usize::from(size));
+        self.with(|device| match own == size {
+            true => device.read_string(self.base(), offset, size, data),
+            false => data
+                .chunks_exact_mut(size)
+                .for_each(|element| device.pio_read(self.base(), offset, &mut element[..own])),
+        });
+    }
+
+    /// Accesses that write.
+    pub fn write_string(&self, offset: u16, size: u8, data: &[u8]) {
+        let (own, size) = (self.own_bytes(offset, size), usize::from(size));
+        self.with(|device| match own == size {
+            true => device.write_string(self.base(), offset, size, data),
+            false => data
+                .chunks_exact(size)
+                .for_each(|element| device.pio_write(self.base(), offset, &element[..own])),
+        });
+    }
+}
+
+/// The accesses that QEMU's bus passes on.
+struct Handler(Arc<Claim>);
+
+impl PortHandler for Handler {
+    fn read(&self, offset: u16, size: u8) -> u32 {
+        self.0.read(offset, size)
+    }
+
+    fn write(&self, offset: u16, size: u8, value: u32) {
+        self.0.write(offset, size, value);
     }
 }

@@ -3,6 +3,7 @@
 //! It knows devices and QEMU's bus. It does not know CPUs.
 
 mod claim;
+mod owner;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use crate::qemu::{IsaIrq, Locking, Machine, MachineError};
 use crate::x86::{Port, PortRange};
 
 use claim::Claim;
+
+pub use owner::Owner;
 
 /// A `device=` option, read and not yet carried out.
 #[derive(Clone, Debug)]
@@ -56,10 +59,14 @@ pub enum BusError {
     Machine(#[from] MachineError),
 }
 
-/// The devices of a machine.
+/// The devices of a machine, and the way to the ports of all others.
 #[derive(Default)]
 pub struct PortBus {
+    /// `None` where the plugin asks nothing of the machine.
+    machine: Option<Arc<Machine>>,
     claims: Vec<Arc<Claim>>,
+    /// For each port, which of the claims has it, counted from 1; empty where there are none.
+    owners: Box<[u16]>,
 }
 
 impl PortBus {
@@ -68,12 +75,18 @@ impl PortBus {
         machine: &Arc<Machine>,
         requests: Vec<DeviceRequest>,
     ) -> Result<PortBus, BusError> {
-        let mut port_bus = PortBus::default();
+        let mut port_bus = PortBus { machine: Some(Arc::clone(machine)), ..PortBus::default() };
         for request in requests {
             port_bus.register(machine, request)?;
         }
+        if port_bus.claims.is_empty() {
+            return Ok(port_bus);
+        }
+        port_bus.owners = vec![0; 1 << 16].into();
         // Only now, when all is well, does QEMU get to know of them.
-        for claim in &port_bus.claims {
+        for (number, claim) in (1..).zip(&port_bus.claims) {
+            let (first, last) = (claim.range.first().0.into(), claim.range.last().0.into());
+            port_bus.owners[first..=last].fill(number);
             claim.serve(machine)?;
         }
         let claims = port_bus.claims.clone();
@@ -108,7 +121,26 @@ impl PortBus {
 
     /// Whether a device of pvio's is at a port.
     pub fn serves(&self, port: Port) -> bool {
-        self.claims.iter().any(|claim| claim.range.contains(port))
+        self.claim_at(port).is_some()
+    }
+
+    fn claim_at(&self, port: Port) -> Option<&Claim> {
+        let number = *self.owners.get(usize::from(port.0))?;
+        self.claims.get(usize::from(number).wrapping_sub(1)).map(|claim| &**claim)
+    }
+
+    /// Whether [`PortBus::owner`] reaches ports that are not pvio's.
+    pub fn reaches_qemu(&self) -> bool {
+        self.machine.is_some()
+    }
+
+    /// Who has a port; `None` where it cannot be reached but by an instruction.
+    pub fn owner(&self, port: Port) -> Option<Owner<'_>> {
+        let machine = self.machine.as_deref()?;
+        Some(match self.claim_at(port) {
+            Some(claim) => Owner::claim(claim, port, machine),
+            None => Owner::qemu(port, machine),
+        })
     }
 
     /// The machine has ended: devices write what they hold back. What went wrong in one comes as a

@@ -51,6 +51,16 @@ impl Device for Console {
         false
     }
 
+    fn write_string(
+        &mut self,
+        base: PioAddress,
+        offset: PioAddressOffset,
+        _size: usize,
+        data: &[u8],
+    ) {
+        self.pio_write(base, offset, data);
+    }
+
     fn finish(&mut self) -> io::Result<()> {
         let finished = self.output.finish();
         self.failed.take().map_or(finished, Err)

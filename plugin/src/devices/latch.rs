@@ -35,4 +35,34 @@ impl Device for Latch {
     fn reset(&mut self) {
         self.bytes.fill(0);
     }
+
+    /// All elements are the same.
+    fn read_string(
+        &mut self,
+        _base: PioAddress,
+        offset: PioAddressOffset,
+        size: usize,
+        data: &mut [u8],
+    ) {
+        let first = usize::from(offset);
+        match self.bytes[first..first + size] {
+            [byte] => data.fill(byte),
+            ref bytes => {
+                data.chunks_exact_mut(size).for_each(|element| element.copy_from_slice(bytes));
+            }
+        }
+    }
+
+    /// The last element is the one that stays.
+    fn write_string(
+        &mut self,
+        base: PioAddress,
+        offset: PioAddressOffset,
+        size: usize,
+        data: &[u8],
+    ) {
+        if let Some(last) = data.chunks_exact(size).next_back() {
+            self.pio_write(base, offset, last);
+        }
+    }
 }

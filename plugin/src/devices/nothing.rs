@@ -34,4 +34,23 @@ impl Device for Nothing {
     fn has_state(&self) -> bool {
         false
     }
+
+    fn read_string(
+        &mut self,
+        _base: PioAddress,
+        _offset: PioAddressOffset,
+        _size: usize,
+        data: &mut [u8],
+    ) {
+        data.fill(self.reads_as);
+    }
+
+    fn write_string(
+        &mut self,
+        _base: PioAddress,
+        _offset: PioAddressOffset,
+        _size: usize,
+        _data: &[u8],
+    ) {
+    }
 }

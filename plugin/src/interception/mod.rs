@@ -1,9 +1,10 @@
-//! From what QEMU reports to what the guest did: which instructions are watched, and how each
-//! attempt at one ended.
+//! From what QEMU reports to what the guest did: which instructions are watched, how each attempt at one
+//! ended, and who calls by the magic instruction.
 //!
-//! It knows the 24 forms and the order of QEMU's callbacks, and tells [`crate::stats`]. It does not
-//! know of files or tables.
+//! It knows the 24 forms and the order of QEMU's callbacks, and tells [`crate::stats`] and
+//! [`crate::hypercalls`]. It does not know of files or tables, nor what a call does.
 
+mod calls;
 mod interrupted;
 mod operation;
 mod vcpu;
@@ -12,12 +13,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::access_log::{AccessLog, VcpuLog};
-use crate::qemu::{self, HostInfo, Insn, MemoryWatch, QemuVersion, VcpuIndex, Watch};
+use crate::hypercalls::{Caller, Hypercalls, VcpuCalls};
+use crate::qemu::{
+    self, CallingVcpu, Discontinuity, HostInfo, Insn, MemoryAccess, MemoryWatch, Next, QemuVersion,
+    Registers, Token, VcpuIndex, Watch,
+};
 use crate::say::say;
 use crate::stats::{SiteKey, Statistics};
 use crate::x86::{
     Decoded, Direction, Mode, decode, decode_by_text, is_privileged_in_dump, may_be_port_io,
-    mode_in_dump,
+    mode_in_dump, supervisor_in_dump,
 };
 
 use interrupted::Interrupted;
@@ -51,38 +56,56 @@ pub struct Interceptor {
     rules: Rules,
     interrupted: Arc<Interrupted>,
     log: Option<Arc<AccessLog>>,
+    /// Where calls go; `None` where nobody is heard.
+    hypercalls: Option<Arc<Hypercalls>>,
     /// Whether it was said already that modes cannot be told.
     warned: AtomicBool,
 }
 
 impl Interceptor {
     /// An interceptor for this QEMU, which counts into `statistics` and, if there is one, writes to
-    /// an access log.
+    /// an access log and passes calls on.
     pub fn new(
         host: &HostInfo,
         statistics: Arc<Statistics>,
         log: Option<Arc<AccessLog>>,
+        hypercalls: Option<Arc<Hypercalls>>,
     ) -> Interceptor {
         Interceptor {
             statistics,
             rules: Rules::of(host),
             interrupted: Arc::default(),
             log,
+            hypercalls,
             warned: AtomicBool::new(false),
         }
     }
 
     /// What happens on a vCPU that begins to run.
     pub fn vcpu_begins(&self, index: VcpuIndex) -> Box<dyn qemu::Vcpu> {
-        let log = self.log.as_ref().map(|log| VcpuLog::new(Arc::clone(log), index.0));
+        let log = || self.log.as_ref().map(|log| VcpuLog::new(Arc::clone(log), index.0));
         let tally = self.statistics.tally(index);
-        Box::new(VcpuCounter::new(self.rules, tally, Arc::clone(&self.interrupted), log))
+        let calls = self.hypercalls.as_ref();
+        let calls = calls.map(|calls| VcpuCalls::new(Arc::clone(calls), Arc::clone(&tally), log()));
+        let counter = VcpuCounter::new(self.rules, tally, Arc::clone(&self.interrupted), log());
+        Box::new(WatchedVcpu { counter, calls })
     }
 
-    /// How to watch an instruction, if it is port I/O.
+    /// How to watch an instruction, if it is port I/O or a call.
     pub fn translate(&self, insn: &Insn<'_>) -> Option<Watch> {
         let bytes = insn.bytes();
         let first = *bytes.first()?;
+        if let Some(hypercalls) = &self.hypercalls {
+            if let Some(mode) = calls::magic_mode(bytes) {
+                let dump = insn.register_dump();
+                let supervisor = dump.as_deref().and_then(supervisor_in_dump);
+                let caller = Caller { mode, supervisor, pc: insn.pc() };
+                return Some(Watch::Calls(calls::to_token(caller)));
+            }
+            if calls::enters_nested_guest(bytes) {
+                hypercalls.expect_nested_guests();
+            }
+        }
         if !may_be_port_io(first) || Mode::ALL.iter().all(|&mode| decode(bytes, mode).is_none()) {
             return None;
         }
@@ -101,7 +124,7 @@ impl Interceptor {
             Some(Direction::Out) => Some(MemoryWatch::Reads),
             None => None,
         };
-        Some(Watch { token: operation.to_token(), memory })
+        Some(Watch::Runs(operation.to_token(), memory))
     }
 
     /// Decodes bytes that are port I/O in some mode, in the mode that the code is in.
@@ -125,5 +148,35 @@ impl Interceptor {
             }
             decode(insn.bytes(), Mode::Bits32).map(|decoded| (decoded, None))
         })
+    }
+}
+
+/// All that is watched on one vCPU: its port I/O, and its calls.
+struct WatchedVcpu {
+    counter: VcpuCounter,
+    calls: Option<VcpuCalls>,
+}
+
+impl qemu::Vcpu for WatchedVcpu {
+    fn about_to_run(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
+        self.counter.about_to_run(token, registers)
+    }
+
+    fn called(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>) {
+        if let Some(calls) = &mut self.calls {
+            calls.call(calls::from_token(token), vcpu);
+        }
+    }
+
+    fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>) {
+        self.counter.memory_accessed(token, access);
+    }
+
+    fn block_begins(&mut self, registers: &mut Registers<'_>) {
+        self.counter.block_begins(registers);
+    }
+
+    fn discontinuity(&mut self, event: Discontinuity) {
+        self.counter.discontinuity(event);
     }
 }

@@ -17,7 +17,7 @@ use super::Rules;
 use super::interrupted::{Interrupted, Left};
 use super::operation::Operation;
 use crate::access_log::VcpuLog;
-use crate::qemu::{self, Discontinuity, MemoryAccess, Next, Register, Registers, Token};
+use crate::qemu::{Discontinuity, MemoryAccess, Next, Register, Registers, Token};
 use crate::stats::Tally;
 use crate::x86::{
     Direction, Port, PortSource, RFLAGS_RF, RFLAGS_TF, may_do_port_io_unconditionally,
@@ -340,8 +340,8 @@ impl VcpuCounter {
     }
 }
 
-impl qemu::Vcpu for VcpuCounter {
-    fn about_to_run(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
+impl VcpuCounter {
+    pub fn about_to_run(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
         let operation = Operation::from_token(token);
         let next = if operation.form().is_string() {
             self.string(operation, registers);
@@ -353,7 +353,7 @@ impl qemu::Vcpu for VcpuCounter {
         next
     }
 
-    fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>) {
+    pub fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>) {
         let operation = Operation::from_token(token);
         let (form, site) = (operation.form(), operation.site());
         let Current::InString(left, report) = &mut self.current else { return };
@@ -380,17 +380,17 @@ impl qemu::Vcpu for VcpuCounter {
             self.finished = Some(Finished { operation, port, look });
         }
         if let Some(log) = self.log.as_ref().filter(|log| log.covers(port)) {
-            log.element(self.address(operation), form, port, access.value());
+            log.access(self.address(operation), form.into(), port, access.value());
         }
     }
 
-    fn block_begins(&mut self, registers: &mut Registers<'_>) {
+    pub fn block_begins(&mut self, registers: &mut Registers<'_>) {
         if let Some(log) = &self.log {
             log.retired(|| registers.read(Register::Rax) as u32);
         }
     }
 
-    fn discontinuity(&mut self, event: Discontinuity) {
+    pub fn discontinuity(&mut self, event: Discontinuity) {
         let Discontinuity::Delivered { from } = event else {
             self.exception = true;
             return;

@@ -73,10 +73,25 @@ pub(super) enum ReadRegister {
     Success(unsafe extern "C" fn(*mut qemu_plugin_register, *mut GByteArray) -> bool),
 }
 
+/// `qemu_plugin_write_register`, from API 5 on, by the two results that it has had.
+pub(super) enum WriteRegister {
+    /// API 5: the size, or -1.
+    Length(unsafe extern "C" fn(*mut qemu_plugin_register, *mut GByteArray) -> c_int),
+    /// From API 6: whether it worked.
+    Success(unsafe extern "C" fn(*mut qemu_plugin_register, *mut GByteArray) -> bool),
+}
+
+/// `qemu_plugin_translate_vaddr`, from API 5 on.
+pub(super) type TranslateVaddr = unsafe extern "C" fn(u64, *mut u64) -> bool;
+
 /// The functions that pvio calls, of the API level that this QEMU has.
 pub(super) struct Api {
     pub registration: Registration,
     pub read_register: ReadRegister,
+    /// `None` below API 5.
+    pub write_register: Option<WriteRegister>,
+    /// `None` below API 5.
+    pub translate_vaddr: Option<TranslateVaddr>,
     pub get_registers: unsafe extern "C" fn() -> *mut GArray,
     pub tb_n_insns: unsafe extern "C" fn(*const qemu_plugin_tb) -> usize,
     pub tb_get_insn: unsafe extern "C" fn(*const qemu_plugin_tb, usize) -> *mut qemu_plugin_insn,
@@ -116,6 +131,7 @@ pub(super) struct Api {
     pub u64_set: unsafe extern "C" fn(qemu_plugin_u64, c_uint, u64),
     // GLib, which QEMU's API speaks and QEMU is linked to.
     pub byte_array_new: unsafe extern "C" fn() -> *mut GByteArray,
+    pub byte_array_set_size: unsafe extern "C" fn(*mut GByteArray, c_uint) -> *mut GByteArray,
     pub array_get_element_size: unsafe extern "C" fn(*mut GArray) -> c_uint,
     pub array_free: unsafe extern "C" fn(*mut GArray, c_int) -> *mut c_char,
     pub free: unsafe extern "C" fn(*mut c_void),
@@ -160,9 +176,23 @@ impl Api {
         } else {
             ReadRegister::Length(function!(level, c"qemu_plugin_read_register"))
         };
+        let can_write = level >= ApiLevel::WRITES;
         Ok(Api {
             registration,
             read_register,
+            write_register: match can_write {
+                false => None,
+                true if level >= ApiLevel::DISCONTINUITIES => {
+                    Some(WriteRegister::Success(function!(level, c"qemu_plugin_write_register")))
+                }
+                true => {
+                    Some(WriteRegister::Length(function!(level, c"qemu_plugin_write_register")))
+                }
+            },
+            translate_vaddr: match can_write {
+                false => None,
+                true => Some(function!(level, c"qemu_plugin_translate_vaddr")),
+            },
             get_registers: function!(level, c"qemu_plugin_get_registers"),
             tb_n_insns: function!(level, c"qemu_plugin_tb_n_insns"),
             tb_get_insn: function!(level, c"qemu_plugin_tb_get_insn"),
@@ -180,6 +210,7 @@ impl Api {
             scoreboard_new: function!(level, c"qemu_plugin_scoreboard_new"),
             u64_set: function!(level, c"qemu_plugin_u64_set"),
             byte_array_new: function!(level, c"g_byte_array_new"),
+            byte_array_set_size: function!(level, c"g_byte_array_set_size"),
             array_get_element_size: function!(level, c"g_array_get_element_size"),
             array_free: function!(level, c"g_array_free"),
             free: function!(level, c"g_free"),

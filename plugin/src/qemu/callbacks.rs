@@ -15,10 +15,10 @@ use qemu_plugin_sys::{
     qemu_plugin_mem_value_type, qemu_plugin_meminfo_t, qemu_plugin_tb, qemu_plugin_u64,
 };
 
-use super::api::{Api, Registration};
+use super::api::{Api, InsnExecCallback, Registration};
 use super::exports::{Ended, Exports, MachineEnd};
 use super::insn::Insn;
-use super::registers::{RegisterFile, Registers};
+use super::registers::{CallingVcpu, RegisterFile, Registers};
 use super::vcpus::{VcpuState, Vcpus};
 use super::{Discontinuity, MemoryWatch, Next, Plugin, Token, VcpuIndex, Watch};
 use crate::say::say;
@@ -244,12 +244,18 @@ fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
 }
 
 fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
-    use qemu_plugin_cb_flags::{QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_CB_R_REGS};
-    let userdata = token_to_userdata(watch.token);
+    use qemu_plugin_cb_flags::{
+        QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_CB_R_REGS, QEMU_PLUGIN_CB_RW_REGS,
+    };
+    let (token, callback, flags, memory_watch): (_, InsnExecCallback, _, _) = match watch {
+        Watch::Runs(token, memory_watch) => (token, insn_exec, QEMU_PLUGIN_CB_R_REGS, memory_watch),
+        Watch::Calls(token) => (token, call, QEMU_PLUGIN_CB_RW_REGS, None),
+    };
+    let userdata = token_to_userdata(token);
     // SAFETY: an instruction of the block that is being translated; the callback is a function of this
     // library, which stays loaded, and the user data is a number.
-    unsafe { (api.register_insn_exec_cb)(insn, insn_exec, QEMU_PLUGIN_CB_R_REGS, userdata) };
-    let accesses = match watch.memory {
+    unsafe { (api.register_insn_exec_cb)(insn, callback, flags, userdata) };
+    let accesses = match memory_watch {
         None => return,
         Some(MemoryWatch::Reads) => qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_R,
         Some(MemoryWatch::Writes) => qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_W,
@@ -268,6 +274,18 @@ extern "C" fn insn_exec(vcpu: c_uint, userdata: *mut c_void) {
             }
         };
         // SAFETY: QEMU calls this for `vcpu` on its thread, and nothing here calls back into it.
+        unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };
+    });
+}
+
+extern "C" fn call(vcpu: c_uint, userdata: *mut c_void) {
+    guarded(|installed| {
+        let report = |state: &mut VcpuState| {
+            let mut calling = CallingVcpu::new(&installed.api, &mut state.registers);
+            state.vcpu.called(userdata_to_token(userdata), &mut calling);
+        };
+        // SAFETY: as in `insn_exec`. What QEMU is asked for in a call (an access to a port of its own)
+        // makes no callback.
         unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };
     });
 }

@@ -73,6 +73,14 @@ pub(super) fn icount_is_on() -> bool {
     lookup_export(c"use_icount").is_some_and(|mode| unsafe { *mode.cast::<c_int>() } != 0)
 }
 
+/// Ends QEMU as a device does that calls `exit`: with what QEMU and this plugin do at an exit, but not
+/// what they do when a machine is shut down. For a QEMU that does not export how to ask for that.
+pub fn exit_process(status: u8) -> ! {
+    // SAFETY: no thread is in an exit already, or this one waits for it; what is registered for the exit
+    // is QEMU's own.
+    unsafe { libc::exit(status.into()) }
+}
+
 /// The end of a machine, of which some things can still be asked.
 pub struct MachineEnd<'a> {
     /// How it ended.

@@ -1,5 +1,5 @@
-//! What QEMU's own exported functions let a plugin do to the machine: put regions on the port bus,
-//! drive interrupt lines, hear of resets, end QEMU, and keep it from saving what it does not know.
+//! What QEMU's own exported functions let a plugin do to the machine: put regions on the port bus, use
+//! its ports and memory, drive interrupt lines, hear of resets, end QEMU, and keep it from saving what it does not know.
 //!
 //! None of this is a promised interface. It is used on versions whose declarations were compared with
 //! those here, and the port bus is tried out before anything relies on it.
@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::io_region::{Locking, MemoryRegion, MemoryRegionOps, PortHandler, REGION_OPS, Region};
 use super::lookup::lookup_export;
+use super::ports::PortFunctions;
+use super::ram::GuestRam;
 use super::version::QemuVersion;
 use crate::say::say;
 
@@ -64,8 +66,6 @@ struct IoFunctions {
     remove: unsafe extern "C" fn(*mut MemoryRegion, *mut MemoryRegion),
     /// From QEMU 11.1.
     enable_lockless: Option<unsafe extern "C" fn(*mut MemoryRegion)>,
-    outl: unsafe extern "C" fn(u32, u32),
-    inw: unsafe extern "C" fn(u32) -> u16,
 }
 
 macro_rules! export {
@@ -83,6 +83,8 @@ macro_rules! export {
 /// The machine, as far as QEMU's exported functions reach.
 pub struct Machine {
     io: IoFunctions,
+    ports: PortFunctions,
+    ram: Option<GuestRam>,
     /// The ISA interrupt lines that have been asked for: to find the bus takes long.
     irqs: [AtomicPtr<c_void>; 16],
     bql_locked: unsafe extern "C" fn() -> bool,
@@ -125,9 +127,16 @@ impl Machine {
                     Some(_) => Some(export!(c"memory_region_enable_lockless_io")),
                     None => None,
                 },
-                outl: export!(c"cpu_outl"),
-                inw: export!(c"cpu_inw"),
             },
+            ports: PortFunctions {
+                inb: export!(c"cpu_inb"),
+                inw: export!(c"cpu_inw"),
+                inl: export!(c"cpu_inl"),
+                outb: export!(c"cpu_outb"),
+                outw: export!(c"cpu_outw"),
+                outl: export!(c"cpu_outl"),
+            },
+            ram: GuestRam::open(),
             irqs: Default::default(),
             bql_locked: export!(c"bql_locked"),
             bql_lock: export!(c"bql_lock_impl"),
@@ -161,14 +170,11 @@ impl Machine {
         const SCRATCH: u16 = 0xfe10;
         static LOG: Log = Mutex::new(Vec::new());
         let region = self.claim(SCRATCH, 8, "self-test", Locking::Own, Box::new(Scratch(&LOG)));
+        self.write_port(SCRATCH + 4, 4, 0x1234_5678);
+        let read = self.read_port(SCRATCH + 1, 2);
         // SAFETY: on QEMU's main thread, which has the lock of the port bus while the machine is built;
-        // the ports are in the scratch range, and the region is the one that was just put there.
-        let read = unsafe {
-            (self.io.outl)(u32::from(SCRATCH) + 4, 0x1234_5678);
-            let read = (self.io.inw)(u32::from(SCRATCH) + 1);
-            (self.io.remove)((self.io.get_system_io)(), region);
-            read
-        };
+        // the region is the one that was just put there.
+        unsafe { (self.io.remove)((self.io.get_system_io)(), region) };
         let log = LOG.lock().expect("no panic").split_off(0);
         let expected = [('w', 4, 4, 0x1234_5678), ('r', 1, 2, 0)];
         match (read, log == expected) {
@@ -223,6 +229,22 @@ impl Machine {
             (self.io.add)((self.io.get_system_io)(), u64::from(first), region, PRIORITY);
         }
         region
+    }
+
+    /// Reads `size` (1, 2 or 4) bytes from whoever is at a port. A device may do so in its own access,
+    /// but not to itself.
+    pub fn read_port(&self, port: u16, size: u8) -> u32 {
+        self.ports.read(port, size)
+    }
+
+    /// Writes the low `size` bytes of a value to whoever is at a port.
+    pub fn write_port(&self, port: u16, size: u8, value: u32) {
+        self.ports.write(port, size, value);
+    }
+
+    /// The guest's memory; `None` where QEMU does not export what reaches it.
+    pub fn ram(&self) -> Option<&GuestRam> {
+        self.ram.as_ref()
     }
 
     /// Calls `reset` whenever the machine is reset, and once before it starts.
@@ -314,15 +336,18 @@ impl Machine {
         assert!(unsafe { (self.bql_locked)() }, "the machine is changed under QEMU's global lock");
     }
 
-    fn with_global_lock(&self, work: impl FnOnce()) {
+    /// Does something with QEMU's global lock held, which is taken where it is not. `work` must not
+    /// panic.
+    pub fn with_global_lock<R>(&self, work: impl FnOnce() -> R) -> R {
         // SAFETY: says whether this thread holds the lock; it is taken only if not, and given back.
         unsafe {
             if (self.bql_locked)() {
                 return work();
             }
             (self.bql_lock)(c"pvio".as_ptr(), 0);
-            work();
+            let result = work();
             (self.bql_unlock)();
+            result
         }
     }
 }

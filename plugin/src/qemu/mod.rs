@@ -13,18 +13,21 @@ mod install;
 mod io_region;
 mod lookup;
 mod machine;
+mod ports;
+mod ram;
 mod registers;
 mod vcpus;
 mod version;
 
 pub use callbacks::MemoryAccess;
-pub use exports::{Ended, MachineEnd};
+pub use exports::{Ended, MachineEnd, exit_process};
 pub use insn::Insn;
 pub use install::{HostInfo, install};
 pub use io_region::{Locking, PortHandler};
 pub use machine::{IsaIrq, Machine, MachineError};
 pub use qemu_plugin_sys::{qemu_info_t, qemu_plugin_id_t};
-pub use registers::{Register, Registers};
+pub use ram::GuestRam;
+pub use registers::{CallingVcpu, Register, Registers};
 pub use version::{ApiLevel, QemuVersion, declared_api_level};
 
 /// A plugin as QEMU sees it: one object, called from any thread.
@@ -53,6 +56,9 @@ pub trait Vcpu: Send {
     /// A watched instruction is about to run (again, if it was interrupted). What comes back says
     /// whether [`Vcpu::block_begins`] is to be called next.
     fn about_to_run(&mut self, token: Token, registers: &mut Registers<'_>) -> Next;
+
+    /// An instruction that is watched as a call is about to run, once for each time that it does.
+    fn called(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>);
 
     /// A watched instruction has read or written guest memory once.
     fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>);
@@ -83,13 +89,13 @@ pub enum Next {
     Block,
 }
 
-/// How an instruction is to be watched.
+/// How an instruction is to be watched, with what is handed back with each report.
 #[derive(Clone, Copy, Debug)]
-pub struct Watch {
-    /// Handed back with each report.
-    pub token: Token,
-    /// Which accesses to guest memory to report, if any.
-    pub memory: Option<MemoryWatch>,
+pub enum Watch {
+    /// It is reported before it runs, and which of its accesses to guest memory are, if any.
+    Runs(Token, Option<MemoryWatch>),
+    /// It is an instruction without effect, by which the guest calls: [`Vcpu::called`]. From API 5 on.
+    Calls(Token),
 }
 
 /// Which of an instruction's accesses to guest memory to report. (To those of the instruction itself

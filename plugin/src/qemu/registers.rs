@@ -1,11 +1,11 @@
-//! Registers of the vCPU that is in a callback.
+//! Registers of the vCPU that is in a callback: to read in any that asked for it, to write in a call.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_uint};
 use std::marker::PhantomData;
 
 use qemu_plugin_sys::{GByteArray, qemu_plugin_register};
 
-use super::api::{Api, ReadRegister};
+use super::api::{Api, ReadRegister, WriteRegister};
 
 /// A register that pvio reads. On an i386 target the `R` ones are the 32-bit registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +22,25 @@ pub enum Register {
     Cs,
     /// CR0.
     Cr0,
+    /// CR3.
+    Cr3,
+    /// CR4.
+    Cr4,
+    /// IA32_EFER.
+    Efer,
 }
 
 impl Register {
-    const ALL: [Register; 6] = [
+    const ALL: [Register; 9] = [
         Register::Rax,
         Register::Rcx,
         Register::Rdx,
         Register::Rflags,
         Register::Cs,
         Register::Cr0,
+        Register::Cr3,
+        Register::Cr4,
+        Register::Efer,
     ];
 
     /// QEMU's names, on x86-64 and on i386.
@@ -43,6 +52,9 @@ impl Register {
             Register::Rflags => [c"rflags", c"eflags"],
             Register::Cs => [c"cs", c"cs"],
             Register::Cr0 => [c"cr0", c"cr0"],
+            Register::Cr3 => [c"cr3", c"cr3"],
+            Register::Cr4 => [c"cr4", c"cr4"],
+            Register::Efer => [c"efer", c"efer"],
         }
     }
 }
@@ -64,6 +76,8 @@ struct Descriptor {
 pub(super) struct RegisterFile {
     handles: [*mut qemu_plugin_register; Register::ALL.len()],
     buffer: *mut GByteArray,
+    /// How many bytes a general register has: of the target, whatever the mode.
+    general_size: usize,
 }
 
 // SAFETY: the handles are numbers in disguise (QEMU's register index + 1), valid on any thread, and
@@ -80,6 +94,7 @@ impl RegisterFile {
             ((*array).data, (*array).len as usize, (api.array_get_element_size)(array) as usize)
         };
         let mut handles = [None; Register::ALL.len()];
+        let mut is_64_bit = false;
         for index in 0..len {
             // SAFETY: `index` is below the array's length and `stride` is its element size; each
             // element begins with the members of `Descriptor`, its name is a C string for ever.
@@ -87,6 +102,7 @@ impl RegisterFile {
                 let descriptor = data.add(index * stride).cast::<Descriptor>();
                 ((*descriptor).handle, CStr::from_ptr((*descriptor).name))
             };
+            is_64_bit |= name == c"rax";
             for register in Register::ALL {
                 // A handle may be null and valid: whether one was found is told apart from it.
                 if register.names().contains(&name) && handles[register as usize].is_none() {
@@ -101,8 +117,12 @@ impl RegisterFile {
             found[register as usize] =
                 handles[register as usize].ok_or(MissingRegister(register))?;
         }
-        // SAFETY: may be called at any time; the array is never freed.
-        Ok(RegisterFile { handles: found, buffer: unsafe { (api.byte_array_new)() } })
+        Ok(RegisterFile {
+            handles: found,
+            // SAFETY: may be called at any time; the array is never freed.
+            buffer: unsafe { (api.byte_array_new)() },
+            general_size: if is_64_bit { 8 } else { 4 },
+        })
     }
 }
 
@@ -138,6 +158,62 @@ impl<'a> Registers<'a> {
             Source::Fixed(values) => values(register),
         }
     }
+}
+
+/// A vCPU that has called: its registers can be read and written, while the callback lasts.
+pub struct CallingVcpu<'a> {
+    api: &'a Api,
+    file: &'a mut RegisterFile,
+    /// They belong to the callback's thread.
+    callback: PhantomData<*mut ()>,
+}
+
+impl<'a> CallingVcpu<'a> {
+    /// In a callback that was registered as one that writes registers, which asks for API 5.
+    pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile) -> Self {
+        CallingVcpu { api, file, callback: PhantomData }
+    }
+
+    /// As [`Registers::read`].
+    pub fn read(&mut self, register: Register) -> u64 {
+        read(self.api, self.file, register)
+    }
+
+    /// Writes a general register. Costs about 30 cycles.
+    ///
+    /// All of it is written, the upper half of a 64-bit one too; in code that is not 64-bit QEMU makes
+    /// that zero.
+    pub fn write(&mut self, register: Register, value: u64) {
+        write(self.api, self.file, register, value);
+    }
+
+    /// Where QEMU's own walk leads from a linear address, through nested paging too; it asks for no
+    /// permission. Costs about 130 cycles.
+    pub fn translate(&self, linear: u64) -> Option<u64> {
+        let mut physical = 0;
+        let translate = self.api.translate_vaddr?;
+        // SAFETY: on the vCPU's thread; it writes the one variable.
+        unsafe { translate(linear, &mut physical) }.then_some(physical)
+    }
+}
+
+fn write(api: &Api, file: &mut RegisterFile, register: Register, value: u64) {
+    let handle = file.handles[register as usize];
+    let size = file.general_size;
+    let bytes = value.to_le_bytes();
+    // SAFETY: `buffer` is a live GByteArray of ours, which has room for `size` bytes after the first
+    // call; GLib moves it where it had not. The handle is QEMU's, in a callback that was registered as
+    // one that writes registers.
+    let written = unsafe {
+        (api.byte_array_set_size)(file.buffer, size as c_uint);
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), (*file.buffer).data, size);
+        match &api.write_register {
+            Some(WriteRegister::Length(function)) => function(handle, file.buffer) > 0,
+            Some(WriteRegister::Success(function)) => function(handle, file.buffer),
+            None => false,
+        }
+    };
+    assert!(written, "QEMU offered the register {register:?} and cannot write it");
 }
 
 fn read(api: &Api, file: &mut RegisterFile, register: Register) -> u64 {

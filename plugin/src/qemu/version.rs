@@ -15,6 +15,8 @@ pub struct ApiLevel(pub i32);
 impl ApiLevel {
     /// The oldest that pvio runs on: QEMU 9.2. Guest memory can be read from here on.
     pub const OLDEST: ApiLevel = ApiLevel(4);
+    /// Registers can be written, and addresses translated: QEMU 10.1.
+    pub const WRITES: ApiLevel = ApiLevel(5);
     /// Registers are read with a `bool` result, and exceptions are reported: QEMU 11.0.
     pub const DISCONTINUITIES: ApiLevel = ApiLevel(6);
     /// Callbacks get user data instead of the plugin's id: QEMU 11.1.

@@ -1,4 +1,4 @@
-//! One vCPU's counters: by form, by port and by site.
+//! One vCPU's counters: by form, by port, by site and by hypercall.
 //!
 //! Only the vCPU's own thread adds to them; any thread may read them at any time. They are laid out
 //! in full at the start, so that counting allocates nothing; the kernel gives memory to the pages
@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::call::{Call, Outcome};
 use super::sites::{MAX_SITES, SiteId, Sites};
 use crate::x86::{Direction, Port, PortForm, Width};
 
@@ -23,8 +24,11 @@ pub(super) enum FormColumn {
 /// What is counted of a port, direction and size.
 #[derive(Clone, Copy)]
 pub(super) enum PortColumn {
+    /// By instruction.
     Accesses,
     Unverified,
+    /// By hypercall.
+    Hypercall,
 }
 
 /// What is counted of a site.
@@ -33,6 +37,16 @@ pub(super) enum SiteColumn {
     Executions,
     Accesses,
     Unverified,
+}
+
+/// What is counted of a call.
+#[derive(Clone, Copy)]
+pub(super) enum CallColumn {
+    Count,
+    Bytes,
+    Declined,
+    Denied,
+    Errors,
 }
 
 /// Rows of counters, all zero at first.
@@ -48,15 +62,19 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
     }
 
     /// Adds to a counter that no other thread adds to: no locked instruction is needed.
-    fn add(&self, row: usize, column: usize) {
+    fn add_many(&self, row: usize, column: usize, count: u64) {
         let counter = self.counter(row, column);
-        counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+    }
+
+    /// Adds one.
+    fn add(&self, row: usize, column: usize) {
+        self.add_many(row, column, 1);
     }
 
     /// Takes one back.
     fn take_back(&self, row: usize, column: usize) {
-        let counter = self.counter(row, column);
-        counter.store(counter.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
+        self.add_many(row, column, 1u64.wrapping_neg());
     }
 
     fn get(&self, row: usize, column: usize) -> u64 {
@@ -71,8 +89,9 @@ const DROPPED: usize = MAX_SITES;
 pub struct Tally {
     sites: Arc<Sites>,
     forms: Table<5>,
-    ports: Table<2>,
+    ports: Table<3>,
     by_site: Table<3>,
+    hypercalls: Table<5>,
 }
 
 impl Tally {
@@ -83,6 +102,7 @@ impl Tally {
             forms: Table::new(PortForm::ALL.len()),
             ports: Table::new(PORT_ROWS),
             by_site: Table::new(MAX_SITES + 1),
+            hypercalls: Table::new(Call::ALL.len()),
         }
     }
 
@@ -108,8 +128,8 @@ impl Tally {
     #[inline]
     pub fn accessed(&self, form: PortForm, site: Option<SiteId>, port: Port) {
         self.forms.add(form.index(), FormColumn::Accesses as usize);
-        self.ports
-            .add(port_row(port, form.direction(), form.width()), PortColumn::Accesses as usize);
+        let row = port_row(port, form.direction(), form.width());
+        self.ports.add(row, PortColumn::Accesses as usize);
         self.by_site.add(site_row(site), SiteColumn::Accesses as usize);
     }
 
@@ -143,6 +163,37 @@ impl Tally {
     /// The fault was handled, and the instruction goes on.
     pub fn fault_resumed(&self, form: PortForm) {
         self.forms.take_back(form.index(), FormColumn::Faults as usize);
+    }
+
+    /// Several hypercalls were made, all of which went well.
+    pub fn hypercalls(&self, call: Call, count: u64) {
+        self.hypercalls.add_many(call.index(), CallColumn::Count as usize, count);
+    }
+
+    /// A hypercall was made, and this is how it went.
+    #[inline]
+    pub fn hypercall(&self, call: Call, outcome: Outcome) {
+        self.hypercalls.add(call.index(), CallColumn::Count as usize);
+        let column = match outcome {
+            Outcome::Ok => return,
+            Outcome::Declined => CallColumn::Declined,
+            Outcome::Denied => CallColumn::Denied,
+            Outcome::Error => CallColumn::Errors,
+        };
+        self.hypercalls.add(call.index(), column as usize);
+    }
+
+    /// It moved bytes between the guest and the host.
+    #[inline]
+    pub fn hypercall_moved(&self, call: Call, bytes: u64) {
+        self.hypercalls.add_many(call.index(), CallColumn::Bytes as usize, bytes);
+    }
+
+    /// It made accesses to a port.
+    #[inline]
+    pub fn hypercall_accesses(&self, port: Port, direction: Direction, width: Width, count: u64) {
+        let row = port_row(port, direction, width);
+        self.ports.add_many(row, PortColumn::Hypercall as usize, count);
     }
 
     pub(super) fn form(&self, form: PortForm, column: FormColumn) -> u64 {

@@ -4,6 +4,7 @@
 //! is taken of all of them, and JSON and tables are made of that. Where counts come from is not
 //! known here.
 
+mod call;
 mod counters;
 mod destination;
 mod port_names;
@@ -11,6 +12,7 @@ mod sites;
 mod snapshot;
 mod tables;
 
+pub use call::{Call, Outcome};
 pub use counters::Tally;
 pub use destination::{Destination, DestinationError};
 pub use port_names::port_name;

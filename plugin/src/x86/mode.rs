@@ -6,7 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AddressSize, Decoded, Direction, Width, decode, may_do_port_io_unconditionally};
+use super::{
+    AddressSize, Decoded, Direction, Supervisor, Width, decode, may_do_port_io_unconditionally,
+};
 
 /// The default operand and address size of code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -61,11 +63,21 @@ pub fn mode_in_dump(dump: &str) -> Option<Mode> {
 /// What QEMU translates, it translates for one CPL, IOPL and VM: this holds whenever the translation
 /// runs.
 pub fn is_privileged_in_dump(dump: &str) -> Option<bool> {
-    let after = |key: &str| dump.split_once(key)?.1.split_whitespace().next();
-    let eflags = u64::from_str_radix(after(" EFL=").or_else(|| after(" RFL="))?, 16).ok()?;
-    let cpl = after(" CPL=")?.parse().ok()?;
+    let (eflags, cpl) = eflags_and_cpl(dump)?;
     // Real mode has CPL 0.
     Some(may_do_port_io_unconditionally(eflags, cpl, || 1))
+}
+
+/// Whether code is a supervisor's, out of the same text, and as lastingly.
+pub fn supervisor_in_dump(dump: &str) -> Option<Supervisor> {
+    let (eflags, cpl) = eflags_and_cpl(dump)?;
+    Some(Supervisor::of(eflags, cpl, || 1))
+}
+
+fn eflags_and_cpl(dump: &str) -> Option<(u64, u64)> {
+    let after = |key: &str| dump.split_once(key)?.1.split_whitespace().next();
+    let eflags = u64::from_str_radix(after(" EFL=").or_else(|| after(" RFL="))?, 16).ok()?;
+    Some((eflags, after(" CPL=")?.parse().ok()?))
 }
 
 /// Decodes `bytes` without knowing the mode, with the help of `disassembly`, QEMU's AT&T text of the
@@ -162,6 +174,10 @@ mod tests {
         let long = "RAX=0\nRIP=00000000fff0 RFL=00000246 [---Z-P-] CPL=3 II=0\n";
         assert_eq!(is_privileged_in_dump(long), Some(false));
         assert_eq!(is_privileged_in_dump("something else"), None);
+        let supervisor = |eflags, cpl| supervisor_in_dump(&dump(eflags, cpl));
+        assert_eq!(supervisor("00000002", 2), Some(Supervisor::Yes));
+        assert_eq!(supervisor("00003002", 3), Some(Supervisor::No));
+        assert_eq!(supervisor("00023002", 3), Some(Supervisor::No));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod faults;
 
 use super::*;
-use crate::qemu::{Ended, HostInfo, Vcpu, VcpuIndex};
+use crate::qemu::{Ended, HostInfo, VcpuIndex};
 use crate::stats::{FormRow, SiteKey, Snapshot, Statistics, Surroundings};
 use crate::x86::{Mode, PortForm, decode};
 
@@ -76,6 +76,9 @@ impl Guest {
                 Register::Rflags => rflags,
                 Register::Cs => cs,
                 Register::Cr0 => 1,
+                Register::Cr3 | Register::Cr4 | Register::Efer => {
+                    unreachable!("port I/O does not depend on it")
+                }
             }),
         );
         token

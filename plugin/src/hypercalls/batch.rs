@@ -1,0 +1,262 @@
+//! A batch: records of 16 bytes in the caller's memory, carried out one after another.
+
+use pvio_guest::abi::{self, RECORD_PENDING, Record, status};
+use vm_memory::{VolatileArrayRef, VolatileMemory};
+
+use super::memory::{CallerMemory, left_in_page};
+use super::port_io::{IoCall, Transfer, owner};
+use super::{Refusal, VcpuCalls, is_error, must_be_zero, outcome_of};
+use crate::bus::Owner;
+use crate::stats::{Call, Outcome};
+use crate::x86::{Direction, Port, Width};
+
+const SIZE: usize = size_of::<Record>();
+
+impl VcpuCalls {
+    /// Carries out records until none is left, the budget is spent, or one is not OK.
+    pub(super) fn batch(
+        &mut self,
+        transfer: &mut Transfer,
+        memory: &CallerMemory<'_>,
+        pc: u64,
+    ) -> Result<(), Refusal> {
+        memory.check(transfer.address, transfer.left, SIZE)?;
+        if !transfer.address.is_multiple_of(SIZE as u64) {
+            return Err(Refusal(status::ADDRESS));
+        }
+        let mut budget = abi::ELEMENTS_MAX;
+        while transfer.left > 0 && budget > 0 {
+            let in_page = left_in_page(transfer.address) / SIZE;
+            let count = usize::try_from(transfer.left).map_or(in_page, |left| left.min(in_page));
+            memory.with_mut(transfer.address, count * SIZE, |page| {
+                let words = page.get_array_ref(0, 2 * count).expect("as many as were asked for");
+                self.records(&Records { words, count }, transfer, memory, pc, &mut budget)
+            })??;
+        }
+        Ok(())
+    }
+
+    /// Those of one page.
+    fn records(
+        &mut self,
+        records: &Records<'_>,
+        transfer: &mut Transfer,
+        memory: &CallerMemory<'_>,
+        pc: u64,
+        budget: &mut usize,
+    ) -> Result<(), Refusal> {
+        let mut place = 0;
+        while place < records.count && *budget > 0 {
+            let done = match self.alike(records, place, *budget, pc) {
+                0 | 1 => {
+                    *budget -= 1;
+                    if !self.single(records, place, memory, pc, budget)? {
+                        break;
+                    }
+                    1
+                }
+                several => {
+                    *budget -= several;
+                    several
+                }
+            };
+            place += done;
+            transfer.address += (done * SIZE) as u64;
+            transfer.left -= done as u64;
+        }
+        Ok(())
+    }
+
+    /// Carries out the records from `place` on as far as they are all the same call on the same port, if
+    /// that are several: they are a string whose elements are in the records. Gives how many they are;
+    /// where it is one alone, or none that is right, nothing is done.
+    fn alike(&mut self, records: &Records<'_>, place: usize, most: usize, pc: u64) -> usize {
+        let first = records.load(place);
+        let Some(io) = IoCall::of(first.call()) else { return 0 };
+        let Ok(owner) = owner(&self.hypercalls, first.port()) else { return 0 };
+        if io.is_string || first.address != 0 {
+            return 0;
+        }
+        let most = most.min(records.count - place);
+        let buffer = &mut self.buffer[..];
+        let count = match io.width {
+            Width::Byte => records.carry_out_alike::<1>(place, most, io, owner, buffer),
+            Width::Word => records.carry_out_alike::<2>(place, most, io, owner, buffer),
+            Width::Dword => records.carry_out_alike::<4>(place, most, io, owner, buffer),
+        };
+        if count > 1 {
+            let len = count * usize::from(io.width.bytes());
+            self.tally.hypercalls(io.call, count as u64);
+            self.moved_string(io, first.port(), len, pc);
+        }
+        count
+    }
+
+    /// Carries out one record, and says in it how that went; whether it is done.
+    fn single(
+        &mut self,
+        records: &Records<'_>,
+        place: usize,
+        memory: &CallerMemory<'_>,
+        pc: u64,
+        budget: &mut usize,
+    ) -> Result<bool, Refusal> {
+        let mut record = records.load(place);
+        let result = self.record(&mut record, memory, pc, budget);
+        let status = match result {
+            Ok(true) => status::OK,
+            // The budget was spent within a string, which is to go on.
+            Ok(false) => RECORD_PENDING,
+            Err(Refusal(code)) => code,
+        };
+        records.store(place, record.with_status(status));
+        result
+    }
+
+    fn record(
+        &mut self,
+        record: &mut Words,
+        memory: &CallerMemory<'_>,
+        pc: u64,
+        budget: &mut usize,
+    ) -> Result<bool, Refusal> {
+        let call = record.call();
+        let Some(io) = IoCall::of(call) else {
+            self.tally.hypercall(Call::Unknown, Outcome::Error);
+            return Err(Refusal(status::UNKNOWN));
+        };
+        let result = match io.is_string {
+            true => self.string_record(io, record, memory, pc, budget),
+            false => self.scalar_record(io, record, pc).map(|()| true),
+        };
+        let outcome = result.as_ref().map_or_else(|refusal| outcome_of(refusal.0), |_| Outcome::Ok);
+        self.tally.hypercall(call, outcome);
+        result
+    }
+
+    fn scalar_record(&self, io: IoCall, record: &mut Words, pc: u64) -> Result<(), Refusal> {
+        must_be_zero((record.address != 0).into())?;
+        let owner = owner(&self.hypercalls, record.port())?;
+        match io.direction {
+            Direction::In => *record = record.with_value(owner.read(io.width)),
+            Direction::Out => owner.write(io.width, record.value()),
+        }
+        self.moved_one(io, record.port(), record.value(), pc);
+        Ok(())
+    }
+
+    fn string_record(
+        &mut self,
+        io: IoCall,
+        record: &mut Words,
+        memory: &CallerMemory<'_>,
+        pc: u64,
+        budget: &mut usize,
+    ) -> Result<bool, Refusal> {
+        let before = Transfer { address: record.address, left: record.value().into() };
+        let mut transfer = before;
+        let result = self.string(io, record.port(), &mut transfer, memory, pc, budget);
+        *record = Words { address: transfer.address, ..record.with_value(transfer.left as u32) };
+        match result {
+            // As without a batch: what is wrong is said when it is at the beginning.
+            Err(Refusal(code)) if is_error(code) && transfer != before => Ok(false),
+            result => result.map(|()| transfer.left == 0),
+        }
+    }
+}
+
+/// A [`Record`] as two little-endian words. As the structure that it is, it would be stored in pieces and
+/// loaded in others on its way, which processors are slow at.
+#[derive(Clone, Copy)]
+struct Words {
+    /// Bits 0-7 the call, 8-15 the status, 16-31 the port, 32-63 the value.
+    head: u64,
+    address: u64,
+}
+
+impl Words {
+    fn call(self) -> Call {
+        Call::from_number(self.head as u8)
+    }
+
+    fn port(self) -> Port {
+        Port((self.head >> 16) as u16)
+    }
+
+    fn value(self) -> u32 {
+        (self.head >> 32) as u32
+    }
+
+    fn with_value(self, value: u32) -> Words {
+        Words { head: self.head & 0xffff_ffff | u64::from(value) << 32, ..self }
+    }
+
+    fn with_status(self, status: u8) -> Words {
+        Words { head: self.head & !0xff00 | u64::from(status) << 8, ..self }
+    }
+
+    /// Whether both are the same scalar call on the same port.
+    fn is_like(self, other: Words) -> bool {
+        (self.head ^ other.head) & 0xffff_00ff == 0 && self.address == other.address
+    }
+}
+
+/// The records in a page, as the guest has them in this moment. Others of its processors may write them
+/// meanwhile: each is looked at once.
+struct Records<'a> {
+    words: VolatileArrayRef<'a, u64>,
+    count: usize,
+}
+
+impl Records<'_> {
+    fn load(&self, place: usize) -> Words {
+        Words { head: self.words.load(2 * place), address: self.words.load(2 * place + 1) }
+    }
+
+    fn store(&self, place: usize, record: Words) {
+        self.words.store(2 * place, record.head);
+        // Only strings have one, and change it.
+        if record.address != 0 {
+            self.words.store(2 * place + 1, record.address);
+        }
+    }
+
+    /// Carries out those of the `most` from `place` on that are like the first, if they are several, with
+    /// their elements of `N` bytes in `buffer`. Gives how many they are.
+    fn carry_out_alike<const N: usize>(
+        &self,
+        place: usize,
+        most: usize,
+        io: IoCall,
+        owner: Owner<'_>,
+        buffer: &mut [u8],
+    ) -> usize {
+        let first = self.load(place);
+        // A page has fewer records than elements of any size.
+        let (elements, _) = buffer.as_chunks_mut::<N>();
+        let mut count = 0;
+        for (place, element) in (place..place + most).zip(&mut *elements) {
+            let record = self.load(place);
+            if !record.is_like(first) {
+                break;
+            }
+            *element = *record.value().to_le_bytes().first_chunk().expect("at most 4 bytes");
+            count += 1;
+        }
+        if count < 2 {
+            return count;
+        }
+        let elements = &mut elements[..count];
+        match io.direction {
+            Direction::Out => owner.write_string(io.width, elements.as_flattened()),
+            Direction::In => owner.read_string(io.width, elements.as_flattened_mut()),
+        }
+        let done = first.with_status(status::OK);
+        for (place, element) in (place..).zip(elements) {
+            let mut value = [0; 4];
+            value[..N].copy_from_slice(element);
+            self.store(place, done.with_value(u32::from_le_bytes(value)));
+        }
+        count
+    }
+}

@@ -1,0 +1,70 @@
+//! The calls that are for whoever runs the machine: its end, lines of text, windows of the statistics.
+
+use std::sync::atomic::Ordering;
+
+use arrayvec::ArrayVec;
+use pvio_guest::abi::{self, status};
+
+use super::guest_log::Level;
+use super::memory::CallerMemory;
+use super::{Caller, Refusal, VcpuCalls, argument};
+use crate::qemu::{CallingVcpu, Register, exit_process};
+use crate::stats::Call;
+
+impl VcpuCalls {
+    pub(super) fn control(
+        &mut self,
+        call: Call,
+        operand: u8,
+        caller: Caller,
+        vcpu: &mut CallingVcpu<'_>,
+    ) -> Result<u32, Refusal> {
+        match call {
+            Call::Exit => match &self.hypercalls.machine {
+                Some(machine) => machine.exit(operand),
+                None => exit_process(operand),
+            },
+            Call::Log => {
+                let level = Level::from_number(operand).ok_or(Refusal(status::ARGUMENT))?;
+                let text = self.text::<{ abi::LOG_MAX }>(caller, vcpu)?;
+                let written = self.hypercalls.log.line(level, &text);
+                written.map_err(|_| Refusal(status::FAILED))?;
+                self.tally.hypercall_moved(call, text.len() as u64);
+            }
+            Call::Begin | Call::End => {
+                let name = self.text::<{ abi::NAME_MAX }>(caller, vcpu)?;
+                if name.is_empty() {
+                    return Err(Refusal(status::LENGTH));
+                }
+                let name = str::from_utf8(&name)
+                    .ok()
+                    .filter(|name| !name.chars().any(char::is_control))
+                    .ok_or(Refusal(status::ARGUMENT))?;
+                let _ = name;
+            }
+            _ => return Err(Refusal(status::UNKNOWN)),
+        }
+        Ok(0)
+    }
+
+    /// The text that a call comes with, in registers as a string of port I/O has its own.
+    fn text<const MOST: usize>(
+        &self,
+        caller: Caller,
+        vcpu: &mut CallingVcpu<'_>,
+    ) -> Result<ArrayVec<u8, MOST>, Refusal> {
+        let ram = self.hypercalls.ram().ok_or(Refusal(status::DECLINED))?;
+        let address = argument(caller, vcpu, Register::Rdx);
+        let len = argument(caller, vcpu, Register::Rcx);
+        if len > MOST as u64 {
+            return Err(Refusal(status::LENGTH));
+        }
+        let nested = self.hypercalls.nested_guests.load(Ordering::Relaxed);
+        let memory = CallerMemory::of(caller, vcpu, ram, nested);
+        memory.check(address, len, 1)?;
+        let mut text = ArrayVec::from([0; MOST]);
+        text.truncate(len as usize);
+        memory.read(address, &mut text)?;
+        Ok(text)
+    }
+}

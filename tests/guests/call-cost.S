@@ -1,0 +1,194 @@
+/*
+ * call-cost: how long port I/O takes by instruction and by hypercall, in turn.
+ *
+ * In 64-bit code, through four levels of page tables with pages of 4 KiB, as a kernel would.  For each
+ * of ROUNDS rounds these are timed by RDTSC, in this order:
+ *
+ *      out %al, %dx            on PORT_QEMU            SCALARS times
+ *      in  %dx, %al            on PORT_QEMU            SCALARS times
+ *      hypercall outb          on PORT_OWN             SCALARS times
+ *      hypercall inb           on PORT_OWN             SCALARS times
+ *      hypercall outb          on PORT_QEMU            SCALARS times
+ *      hypercall inb           on PORT_QEMU            SCALARS times
+ *      rep outsb               on PORT_QEMU            STRING bytes
+ *      rep insb                on PORT_QEMU            STRING bytes
+ *      hypercall outsb         on PORT_OWN             STRING bytes
+ *      hypercall insb          on PORT_OWN             STRING bytes
+ *      hypercall batch         of BATCH times outb on PORT_OWN, the filling in included, BATCHES times
+ *
+ * A call is what a shim makes of it: the call in EAX, the instruction, and a look at the answer; one that
+ * is not OK ends the guest with status 3.  PORT_QEMU is 0xe0, where `-device pc-testdev` has a latch;
+ * PORT_OWN is 0x5000, where the plugin has one.  The times, 64 bits each, little-endian, go to -debugcon
+ * as they are; then isa-debug-exit ends QEMU.  A program reads them: qemu-scripts/bench.
+ */
+
+#include "common.inc"
+
+#define ROUNDS          31
+#define SCALARS         20000
+#define STRING          65536
+#define BATCH           64
+#define BATCHES         300
+#define PORT_QEMU       0xE0
+#define PORT_OWN        PORT_FREE
+
+#define STACK           0x2000
+#define TIMES           0x4000
+#define RECORDS         0x8000
+#define PML4            0x10000
+#define PDPT            0x11000
+#define PAGE_DIR        0x12000
+#define PAGE_TABLE      0x13000
+#define BUFFER          0x40000
+
+/* Present, writable, accessed, dirty. */
+#define PAGE_FLAGS      0x63
+
+/* The words of the calls: guest-shim/ABI.md. */
+#define CALL(number, operand, port)     (0x80000000 | (number) << 24 | (operand) << 16 | (port))
+#define INB             1
+#define OUTB            4
+#define INSB            7
+#define OUTSB           10
+#define BATCH_CALL      13
+
+.macro  magic
+        .byte   0x0F, 0x1F, 0x80, 'P', 0x64, 0x90, 0x90
+.endm
+
+reset_vector_to start
+define_gdt
+
+.macro  begin
+        rdtsc
+        shl     $32, %rdx
+        lea     (%rdx, %rax), %r8
+.endm
+
+.macro  end
+        rdtsc
+        shl     $32, %rdx
+        add     %rdx, %rax
+        sub     %r8, %rax
+        mov     %rax, (%r9)
+        add     $8, %r9
+.endm
+
+/* SCALARS executions of an instruction with DX = port. */
+.macro  timed_instruction port, insn:vararg
+        begin
+        mov     $\port, %edx
+        mov     $SCALARS, %r10d
+.Linsn\@:
+        \insn
+        dec     %r10d
+        jnz     .Linsn\@
+        end
+.endm
+
+/* SCALARS calls; an answer of status OK is below 1 << 24. */
+.macro  timed_call word
+        begin
+        mov     $SCALARS, %r10d
+.Lcall\@:
+        mov     $\word, %eax
+        magic
+        test    $0xFF000000, %eax
+        jnz     failed
+        dec     %r10d
+        jnz     .Lcall\@
+        end
+.endm
+
+.macro  timed_string register, insn
+        begin
+        mov     $PORT_QEMU, %edx
+        mov     $BUFFER, %\register
+        mov     $STRING, %ecx
+        rep \insn
+        end
+.endm
+
+.macro  timed_string_call word
+        begin
+        mov     $\word, %eax
+        mov     $BUFFER, %edx
+        mov     $STRING, %ecx
+        magic
+        or      %ecx, %eax
+        jnz     failed
+        end
+.endm
+
+        .code16
+        .globl  start
+start:
+        cli
+        cld
+        real_segments
+        mov     $STACK, %esp
+        enter_protected
+
+        mov     $PML4, %edi
+        mov     $4 * 4096 / 4, %ecx
+        xor     %eax, %eax
+        rep stosl
+        movl    $PDPT | PAGE_FLAGS, PML4
+        movl    $PAGE_DIR | PAGE_FLAGS, PDPT
+        movl    $PAGE_TABLE | PAGE_FLAGS, PAGE_DIR
+        mov     $PAGE_FLAGS, %eax
+        xor     %ecx, %ecx
+1:      mov     %eax, PAGE_TABLE(, %ecx, 8)
+        add     $4096, %eax
+        inc     %ecx
+        cmp     $512, %ecx
+        jb      1b
+        enter_long PML4
+
+        mov     $TIMES, %r9d
+        mov     $ROUNDS, %r15d
+round:
+        timed_instruction PORT_QEMU, out %al, %dx
+        timed_instruction PORT_QEMU, in %dx, %al
+        timed_call CALL(OUTB, 0x5A, PORT_OWN)
+        timed_call CALL(INB, 0, PORT_OWN)
+        timed_call CALL(OUTB, 0x5A, PORT_QEMU)
+        timed_call CALL(INB, 0, PORT_QEMU)
+        timed_string esi, outsb
+        timed_string edi, insb
+        timed_string_call CALL(OUTSB, 0, PORT_OWN)
+        timed_string_call CALL(INSB, 0, PORT_OWN)
+
+        begin
+        mov     $BATCHES, %r10d
+batch:
+        mov     $RECORDS, %edi
+        mov     $BATCH, %ecx
+        mov     $0x5A << 32 | PORT_OWN << 16 | 0x80 << 8 | OUTB, %rax
+        xor     %edx, %edx
+2:      mov     %rax, (%rdi)
+        mov     %rdx, 8(%rdi)
+        add     $16, %rdi
+        dec     %ecx
+        jnz     2b
+        mov     $CALL(BATCH_CALL, 0, 0), %eax
+        mov     $RECORDS, %edx
+        mov     $BATCH, %ecx
+        magic
+        or      %ecx, %eax
+        jnz     failed
+        dec     %r10d
+        jnz     batch
+        end
+
+        dec     %r15d
+        jnz     round
+
+        mov     $TIMES, %esi
+        mov     %r9d, %ecx
+        sub     %esi, %ecx
+        mov     $PORT_DEBUGCON, %edx
+        rep outsb
+        exit_with EXIT_PASS
+failed:
+        exit_with EXIT_FAIL
