@@ -1,13 +1,11 @@
 //! The calls that are for whoever runs the machine: its end, lines of text, windows of the statistics.
 
-use std::sync::atomic::Ordering;
-
 use arrayvec::ArrayVec;
 use pvio_guest::abi::{self, status};
 
 use super::guest_log::Level;
 use super::memory::CallerMemory;
-use super::{Caller, Refusal, VcpuCalls, argument};
+use super::{Caller, Refusal, VcpuCalls};
 use crate::qemu::{CallingVcpu, Register, exit_process};
 use crate::stats::Call;
 
@@ -53,14 +51,12 @@ impl VcpuCalls {
         caller: Caller,
         vcpu: &mut CallingVcpu<'_>,
     ) -> Result<ArrayVec<u8, MOST>, Refusal> {
-        let ram = self.hypercalls.ram().ok_or(Refusal(status::DECLINED))?;
-        let address = argument(caller, vcpu, Register::Rdx);
-        let len = argument(caller, vcpu, Register::Rcx);
+        let address = caller.argument(vcpu, Register::Rdx);
+        let len = caller.argument(vcpu, Register::Rcx);
         if len > MOST as u64 {
             return Err(Refusal(status::LENGTH));
         }
-        let nested = self.hypercalls.nested_guests.load(Ordering::Relaxed);
-        let memory = CallerMemory::of(caller, vcpu, ram, nested);
+        let memory = CallerMemory::of(caller, vcpu, &self.hypercalls)?;
         memory.check(address, len, 1)?;
         let mut text = ArrayVec::from([0; MOST]);
         text.truncate(len as usize);

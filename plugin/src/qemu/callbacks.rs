@@ -16,7 +16,7 @@ use qemu_plugin_sys::{
 };
 
 use super::api::{Api, InsnExecCallback, Registration};
-use super::exports::{Ended, Exports, MachineEnd};
+use super::exports::{Ended, Exports};
 use super::insn::Insn;
 use super::registers::{CallingVcpu, RegisterFile, Registers};
 use super::vcpus::{VcpuState, Vcpus};
@@ -369,6 +369,6 @@ fn machine_ended(installed: &Installed) {
     // `-daemonize`, if it forked after it has loaded plugins): there was no machine to end.
     let ran = installed.ran.load(Ordering::Relaxed) || !matches!(how, Ended::Exit | Ended::Unknown);
     if ran {
-        installed.plugin.machine_ended(&MachineEnd::new(how, &installed.exports));
+        installed.plugin.machine_ended(how);
     }
 }
