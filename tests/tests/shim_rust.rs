@@ -172,7 +172,7 @@ fn calls_are_counted() {
         .hypercalls
         .iter()
         .filter(|row| row.count != 0)
-        .map(|row| (row.call.as_str(), row.count, row.bytes, row.errors))
+        .map(|row| (row.call.name(), row.count, row.bytes, row.errors))
         .collect();
     // A string's call is made once more for each page that it must touch, and so is a batch's, of which
     // the string that stopped it is then counted once more, too.
