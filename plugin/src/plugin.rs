@@ -71,6 +71,7 @@ pub fn build(
             machine,
             icount: host.icount,
             statistics: Arc::clone(&statistics),
+            dumps: Arc::clone(&dumps),
             log: std::mem::replace(&mut options.log, GuestLog::to_stderr()),
             nested_guests: AtomicBool::new(false),
         })

@@ -6,8 +6,9 @@ use pvio_guest::abi::{self, status};
 use super::guest_log::Level;
 use super::memory::CallerMemory;
 use super::{Caller, Refusal, VcpuCalls};
+use crate::dumps::DumpError;
 use crate::qemu::{CallingVcpu, Register, exit_process};
-use crate::stats::Call;
+use crate::stats::{Call, WindowError};
 
 impl VcpuCalls {
     pub(super) fn control(
@@ -38,8 +39,21 @@ impl VcpuCalls {
                     .ok()
                     .filter(|name| !name.chars().any(char::is_control))
                     .ok_or(Refusal(status::ARGUMENT))?;
-                let _ = name;
+                let statistics = &self.hypercalls.statistics;
+                match call {
+                    Call::Begin => statistics.begin(name, &self.tally),
+                    _ => statistics.end(name),
+                }
+                .map_err(|error| match error {
+                    WindowError::Open | WindowError::NotOpen => Refusal(status::STATE),
+                    WindowError::Full => Refusal(status::FULL),
+                })?;
             }
+            Call::Reset => self.hypercalls.statistics.reset(&self.tally),
+            Call::Dump => self.hypercalls.dumps.now().map_err(|error| match error {
+                DumpError::Full => Refusal(status::FULL),
+                DumpError::Failed => Refusal(status::FAILED),
+            })?,
             _ => return Err(Refusal(status::UNKNOWN)),
         }
         Ok(0)

@@ -17,6 +17,7 @@ use pvio_guest::abi::{self, CallWord, Status, feature, status};
 
 use crate::access_log::VcpuLog;
 use crate::bus::PortBus;
+use crate::dumps::Dumps;
 use crate::qemu::{CallingVcpu, GuestRam, Machine, Register};
 use crate::stats::{Call, Outcome, Statistics, Tally};
 use crate::x86::{Mode, PAGE, Port, Supervisor};
@@ -63,6 +64,8 @@ pub struct Hypercalls {
     pub icount: bool,
     /// Windows and counts.
     pub statistics: Arc<Statistics>,
+    /// Where dumps go.
+    pub dumps: Arc<Dumps>,
     /// Where the guest's lines go.
     pub log: GuestLog,
     /// See [`Hypercalls::expect_nested_guests`].
