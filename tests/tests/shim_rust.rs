@@ -233,4 +233,15 @@ fn windows_are_entered_and_left() {
             ("twice", 2, false),
         ]
     );
+
+    // A drive's accesses, and which way they took.
+    let drive = |count: u64| count * (2 + 1 + 1 + 1 + 1 + 1 + (3 + 4) + (3 + 3) + (2 + 2));
+    for (name, heard, instructions) in [("native", 0, 1), ("paravirtual", 3, 1)] {
+        let windows = &run.stats().windows;
+        let window = windows.iter().find(|window| window.name == name).unwrap();
+        let (hypercall, other) = window.ports.iter().fold((0, 0), |(hypercall, other), row| {
+            (hypercall + row.hypercall, other + row.device + row.qemu)
+        });
+        assert_eq!((hypercall, other), (drive(heard), drive(instructions)), "{name}");
+    }
 }
