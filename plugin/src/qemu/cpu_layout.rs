@@ -34,10 +34,11 @@ impl CpuLayout {
         let fields = Fields::of(&memory, table)?;
         let mut places = [None; Register::ALL.len()];
         for register in Register::ALL {
-            if let Some((name, element)) = field_of(register) {
+            // A 32-bit target has no EFER in its table.
+            places[register as usize] = field_of(register).and_then(|(name, element)| {
                 let Place { offset, size } = fields.find(name)?;
-                places[register as usize] = Some(Place { offset: offset + element * size, size });
-            }
+                Some(Place { offset: offset + element * size, size })
+            });
         }
         Some(CpuLayout(places))
     }
@@ -83,19 +84,21 @@ impl Memory {
     }
 }
 
-/// The fields of a `VMStateDescription`: structures that begin with a name, a hint for errors, an offset
-/// and a size (`VMStateField` in QEMU's `migration/vmstate.h`), until one without a name.
+/// The fields of a `VMStateDescription`, until one without a name: structures that begin with a name (and
+/// before QEMU 11 a hint for errors), an offset and a size (`VMStateField` in QEMU's `migration/vmstate.h`).
 struct Fields<'a> {
     memory: &'a Memory,
     first: u64,
     /// From one to the next.
     stride: u64,
+    /// Of the offset within a field; the size follows it.
+    offset_at: u64,
 }
 
 /// A description begins with a name and three words of numbers; then come functions, of which versions
 /// have more or fewer, and then the fields.
 const DESCRIPTION_WORDS: std::ops::Range<u64> = 3..24;
-/// How long a field may be, in words: 13 in QEMU 10.2.
+/// How long a field may be, in words: 13 in QEMU 10.2, 12 in 11.1.
 const FIELD_WORDS: std::ops::Range<u64> = 4..32;
 /// How many fields there may be; QEMU 10.2 has some 70.
 const MAX_FIELDS: u64 = 512;
@@ -113,7 +116,15 @@ impl<'a> Fields<'a> {
         let stride = FIELD_WORDS
             .map(|words| 8 * words)
             .find(|&stride| is_name(first + stride, "env.eip"))?;
-        Some(Fields { memory, first, stride })
+        // EFLAGS follows EIP in the table, as it does in the structure.
+        let (eip, eflags) = (first + stride, first + 2 * stride);
+        let offset_at = [8, 16].into_iter().find(|at| {
+            let eip = memory.word(eip + at).zip(memory.word(eip + at + 8));
+            eip.is_some_and(|(offset, size)| {
+                matches!(size, 4 | 8) && memory.word(eflags + at) == Some(offset + size)
+            })
+        })?;
+        Some(Fields { memory, first, stride, offset_at })
     }
 
     fn find(&self, name: &str) -> Option<Place> {
@@ -123,8 +134,8 @@ impl<'a> Fields<'a> {
                 return None;
             }
             if self.memory.is_string(its_name, name) {
-                let offset = usize::try_from(self.memory.word(field + 16)?).ok()?;
-                let size = usize::try_from(self.memory.word(field + 24)?).ok()?;
+                let offset = usize::try_from(self.memory.word(field + self.offset_at)?).ok()?;
+                let size = usize::try_from(self.memory.word(field + self.offset_at + 8)?).ok()?;
                 return matches!(size, 4 | 8).then_some(Place { offset, size });
             }
         }
