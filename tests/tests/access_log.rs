@@ -141,7 +141,7 @@ fn assert_complete(machine: Machine, vcpus: u64) {
     let reads = lines.iter().filter(|line| line.direction == "in" && line.port != 0x511);
     // Where vCPUs share a thread, a value is not known when another reads before its block goes on.
     let may_miss = stats.vcpus_omitted.is_some();
-    let is_right = |value: Option<u32>, size: u64| {
+    let is_right = |value: Option<u64>, size: u64| {
         value == Some((1 << (8 * size)) - 1) || (may_miss && value.is_none())
     };
     let strange = reads.filter(|line| !is_right(line.value, line.size)).count();
