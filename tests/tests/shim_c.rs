@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 
-use pvio::stats::{Snapshot, Tables};
+use pvio::stats::{Call, Snapshot, Tables};
 use pvio::x86::{Direction, Port, Width};
 use pvio_scripts::forms;
 use pvio_scripts::machine::Machine;
@@ -190,6 +190,42 @@ fn run_heard(name: &str) -> (Snapshot, Vec<String>) {
     let log = String::from_utf8(files.read("log")).unwrap();
     let lines = log.lines().map(|line| line.split_once("] ").expect("a time").1.to_owned());
     (stats, lines.collect())
+}
+
+/// What the host declines is done by instruction: accesses are the same in all, wherever they come from.
+#[test]
+fn what_is_declined_is_done_by_instruction() {
+    // Under -icount QEMU's own devices cannot be reached; without exports, no device and no memory can.
+    let icount = |machine: Machine| machine.args(["-icount", "shift=0"]);
+    let bare = |machine: Machine| {
+        let machine = machine.env("PVIO_TEST_WITHOUT_EXPORTS", "1");
+        machine.args(["-device", "pc-testdev"]).plugin(&["summary=off"])
+    };
+    for name in ["shim-c32", "shim-c64"] {
+        for has_devices in [true, false] {
+            let files = Files::new();
+            let machine = files.machine(Host::NEWEST.machine(), name);
+            let machine = match has_devices {
+                true => files.with_devices(icount(machine)),
+                false => bare(machine),
+            };
+            let ended = machine.run().unwrap();
+            assert_eq!(ended.status.code(), Some(0), "{name}: {}{}", files.said(), ended.stderr);
+            files.assert_right(name);
+            let stats = ended.stats().unwrap();
+            assert_consistent(stats);
+            let rows = stats.ports.iter();
+            let by_call = |port| {
+                let of_port = rows.clone().filter(|row| row.port == Port(port));
+                of_port.map(|row| row.hypercall).sum::<u64>()
+            };
+            assert_eq!(by_call(0x3f8), 0, "{name}: QEMU's own");
+            assert_eq!(by_call(0x5000) > 0, has_devices, "{name}: pvio's");
+            let outb = stats.hypercalls.iter().find(|row| row.call == Call::Outb).unwrap();
+            assert!(outb.declined > 0, "{name}: {outb:?}");
+            assert_eq!(outb.bytes > 0, has_devices, "{name}: {outb:?}");
+        }
+    }
 }
 
 /// Accesses at a port: by instruction, by hypercall.

@@ -6,6 +6,7 @@
 
 mod api;
 mod callbacks;
+mod cpu_layout;
 pub mod entry;
 mod exports;
 mod insn;
