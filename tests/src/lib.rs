@@ -3,6 +3,7 @@
 mod linux;
 mod monitor;
 pub mod programs;
+pub mod verdict;
 
 pub use linux::LinuxGuest;
 pub use monitor::Monitor;

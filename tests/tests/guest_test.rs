@@ -6,47 +6,10 @@ use std::time::{Duration, Instant};
 
 use pvio_guest::abi::{CallWord, MAGIC_16, MAGIC_32, call, level};
 use pvio_scripts::places;
-use pvio_tests::{Host, guest};
+use pvio_tests::Host;
+use pvio_tests::verdict::Step::{self, *};
+use pvio_tests::verdict::image;
 use tempfile::TempDir;
-
-/// What the guest `verdict` does (`tests/guests/verdict.S`).
-enum Step<'a> {
-    Halt,
-    TripleFault,
-    PowerOff,
-    DebugExit(u8),
-    Spin,
-    Serial(&'a str),
-    User,
-    Exit(u8),
-    Log(u8, &'a [u8]),
-}
-
-use Step::*;
-
-/// An image of it with these steps.
-fn image(steps: &[Step<'_>]) -> Vec<u8> {
-    let mut script = Vec::new();
-    for step in steps {
-        let (number, operand, text): (u8, u8, &[u8]) = match *step {
-            Halt => (0, 0, b""),
-            TripleFault => (1, 0, b""),
-            PowerOff => (2, 0, b""),
-            DebugExit(operand) => (3, operand, b""),
-            Spin => (4, 0, b""),
-            Serial(text) => (5, 0, text.as_bytes()),
-            User => (6, 0, b""),
-            Exit(code) => (call::EXIT, code, b""),
-            Log(level, text) => (call::LOG, level, text),
-        };
-        script.extend([number, operand]);
-        script.extend(u16::try_from(text.len()).unwrap().to_le_bytes());
-        script.extend(text);
-    }
-    let mut image = std::fs::read(guest("verdict.bin")).unwrap();
-    image[0xe000..][..script.len()].copy_from_slice(&script);
-    image
-}
 
 /// A directory with some guests.
 struct Guests(TempDir);
