@@ -199,7 +199,8 @@ fn the_numbers_are_those_of_the_abi() {
 #[test]
 fn assembly_takes_the_constants() {
     let (_directory, path) = scratch();
-    let text = "#include <pvio.h>\n.byte PVIO_MAGIC_16\nmov $(PVIO_UNHEARD | PVIO_CALL_BATCH), %eax\n";
+    let text =
+        "#include <pvio.h>\n.byte PVIO_MAGIC_16\nmov $(PVIO_UNHEARD | PVIO_CALL_BATCH), %eax\n";
     std::fs::write(path("a.S"), text).unwrap();
     let [code, object] = ["a.S", "a.o"].map(|name| path_str(&path(name)));
     for compiler in [Compiler::gcc(), Compiler::named("clang", "clang")] {
