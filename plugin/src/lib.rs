@@ -15,13 +15,15 @@
 //! | [`interception`] | attempts at an instruction, and how each ended | file formats |
 //! | [`hypercalls`] | the guest's calls: what each does, and who may make it | how they were caught |
 //! | [`access_log`] | a line for each access | where accesses come from |
-//! | [`stats`] | counters, snapshots, dumps | where counts come from |
+//! | [`stats`] | counters, windows, snapshots, their tables | where counts come from |
+//! | [`dumps`] | when and where a snapshot is written | what is in it |
 //! | [`symbols`] | names of addresses | the rest |
 //! | [`options`] | what the user may ask for | the rest |
 
 pub mod access_log;
 pub mod bus;
 pub mod devices;
+pub mod dumps;
 mod files;
 pub mod hypercalls;
 pub mod interception;

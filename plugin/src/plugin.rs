@@ -1,17 +1,19 @@
 //! The rooms put together: what `libpvio.so` is to QEMU.
 
-use std::io::IsTerminal;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use crate::bus::{BusError, PortBus};
 use crate::devices::{BUILT_IN, DeviceKind};
+use crate::dumps::Dumps;
 use crate::hypercalls::{GuestLog, Hypercalls};
 use crate::interception::Interceptor;
-use crate::options::{OptionError, Options, Summary};
-use crate::qemu::{self, HostInfo, Insn, Machine, MachineEnd, MachineError, VcpuIndex, Watch};
-use crate::say::{say, show};
-use crate::stats::{Snapshot, Statistics, Surroundings, render};
+use crate::options::{OptionError, Options};
+use crate::qemu::{
+    self, Ended, HostInfo, Insn, Machine, MachineError, PortPresence, VcpuIndex, Watch,
+};
+use crate::say::say;
+use crate::stats::Statistics;
 
 /// What keeps the plugin from being what the user asked for: one line.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,16 @@ pub fn build(
         Some(machine) => Arc::new(PortBus::build(machine, requests)?),
     };
     let statistics = Arc::new(Statistics::default());
+    let dumps = Arc::new(Dumps {
+        host: host.clone(),
+        statistics: Arc::clone(&statistics),
+        bus: Arc::clone(&bus),
+        presence: PortPresence::load(),
+        symbols: std::mem::take(&mut options.symbols),
+        stats: options.stats.take(),
+        summary: std::mem::take(&mut options.summary),
+        asked: Mutex::default(),
+    });
     let log = options.access_log.clone();
     let hypercalls = options.hypercall.map(|policy| {
         Arc::new(Hypercalls {
@@ -59,52 +71,22 @@ pub fn build(
             machine,
             icount: host.icount,
             statistics: Arc::clone(&statistics),
+            dumps: Arc::clone(&dumps),
             log: std::mem::replace(&mut options.log, GuestLog::to_stderr()),
             nested_guests: AtomicBool::new(false),
         })
     });
     let interceptor = Interceptor::new(host, Arc::clone(&statistics), log, hypercalls.clone());
-    Ok(Box::new(Pvio { host: host.clone(), options, bus, statistics, hypercalls, interceptor }))
+    Ok(Box::new(Pvio { options, bus, statistics, dumps, hypercalls, interceptor }))
 }
 
 struct Pvio {
-    host: HostInfo,
     options: Options,
     bus: Arc<PortBus>,
     statistics: Arc<Statistics>,
+    dumps: Arc<Dumps>,
     hypercalls: Option<Arc<Hypercalls>>,
     interceptor: Interceptor,
-}
-
-impl Pvio {
-    fn dump(&self, snapshot: &Snapshot) {
-        if let Some(destination) = &self.options.stats {
-            let mut json = serde_json::to_vec_pretty(snapshot).expect("plain data becomes JSON");
-            json.push(b'\n');
-            complain(destination.write(&json));
-        }
-        match &self.options.summary {
-            Summary::Off => {}
-            Summary::Stderr => {
-                show(&render(snapshot, wants_colour()));
-            }
-            Summary::File(destination) => {
-                complain(destination.write(render(snapshot, false).as_bytes()));
-            }
-        }
-    }
-}
-
-/// Whether stderr is a terminal with colours whose owner has nothing against them.
-fn wants_colour() -> bool {
-    let variable = |name| std::env::var_os(name).unwrap_or_default();
-    std::io::stderr().is_terminal() && variable("NO_COLOR").is_empty() && variable("TERM") != "dumb"
-}
-
-fn complain(result: Result<(), crate::stats::DestinationError>) {
-    if let Err(error) = result {
-        say(error);
-    }
 }
 
 impl qemu::Plugin for Pvio {
@@ -127,7 +109,7 @@ impl qemu::Plugin for Pvio {
         self.options.access_log.is_some()
     }
 
-    fn machine_ended(&self, end: &MachineEnd<'_>) {
+    fn machine_ended(&self, how: Ended) {
         if let Some(log) = &self.options.access_log
             && let Err(error) = log.finish()
         {
@@ -141,12 +123,6 @@ impl qemu::Plugin for Pvio {
         for failure in self.bus.finish() {
             say(failure);
         }
-        self.dump(&self.statistics.snapshot(&Surroundings {
-            host: &self.host,
-            ended: end.how,
-            symbols: &self.options.symbols,
-            is_own: &|port| self.bus.serves(port),
-            is_served: &|port| end.port_is_served(port.0),
-        }));
+        self.dumps.at_end(how);
     }
 }

@@ -1,9 +1,12 @@
 //! Boots guests on QEMU under pvio: what the programs of `qemu-scripts` and the tests share.
 //!
-//! [`places`] says where things are, [`machine`] runs QEMU, [`forms`] knows what the guest of that
-//! name does.
+//! [`places`] says where things are, [`machine`] runs QEMU, [`guest_test`] asks guests for their verdicts,
+//! [`forms`] knows what the guest of that name does, [`bench`] measures.
 
+pub mod bench;
 pub mod forms;
+pub mod guest_test;
+pub mod interrupt;
 pub mod machine;
 pub mod measure;
 pub mod places;

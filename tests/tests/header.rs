@@ -195,6 +195,35 @@ fn the_numbers_are_those_of_the_abi() {
     assert_eq!(run(Path::new(&binary)).lines().collect::<Vec<_>>(), expected);
 }
 
+/// The page that says it in words has these numbers, too.
+#[test]
+fn the_page_has_the_numbers_of_the_abi() {
+    let page = places::repository().join("guest-shim/ABI.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let has = |text: &str| assert!(page.contains(text), "{text}");
+    for (_, bytes) in MAGIC {
+        let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        has(&format!("| `{}` |", bytes.join(" ")));
+    }
+    for (name, value) in abi_constants() {
+        if let Some(name) = name.strip_prefix("PVIO_STATUS_") {
+            has(&format!("| {value} | {name} |"));
+        } else if let Some(name) = name.strip_prefix("PVIO_FEATURE_") {
+            has(&format!("| {} | {name} |", value.trailing_zeros()));
+        } else if let Some(name) = name.strip_prefix("PVIO_LEVEL_") {
+            has(&format!("{value} {}", name.to_lowercase()));
+        } else if let Some(name) =
+            name.strip_prefix("PVIO_CALL_").filter(|name| *name != "SHIFT").map(str::to_lowercase)
+        {
+            // Strings share their rows by three.
+            match name.ends_with("sb") || name.ends_with("sw") || name.ends_with("sl") {
+                true => has(&format!("`{name}`")),
+                false => has(&format!("| {value} | `{name}` |")),
+            }
+        }
+    }
+}
+
 /// Assembly has the same numbers from the same file.
 #[test]
 fn assembly_takes_the_constants() {

@@ -1,36 +1,34 @@
 //! A batch: records of 16 bytes in the caller's memory, carried out one after another.
 
-use pvio_guest::abi::{self, RECORD_PENDING, Record, status};
+use pvio_guest::abi::{RECORD_PENDING, Record, status};
 use vm_memory::{VolatileArrayRef, VolatileMemory};
 
 use super::memory::{CallerMemory, left_in_page};
-use super::port_io::{IoCall, Transfer, owner};
-use super::{Refusal, VcpuCalls, is_error, must_be_zero, outcome_of};
+use super::port_io::{IoCall, PortCalls, Transfer};
+use super::{Refusal, must_be_zero};
 use crate::bus::Owner;
 use crate::stats::{Call, Outcome};
 use crate::x86::{Direction, Port, Width};
 
 const SIZE: usize = size_of::<Record>();
 
-impl VcpuCalls {
+impl PortCalls<'_> {
     /// Carries out records until none is left, the budget is spent, or one is not OK.
     pub(super) fn batch(
         &mut self,
-        transfer: &mut Transfer,
         memory: &CallerMemory<'_>,
-        pc: u64,
+        transfer: &mut Transfer,
     ) -> Result<(), Refusal> {
         memory.check(transfer.address, transfer.left, SIZE)?;
         if !transfer.address.is_multiple_of(SIZE as u64) {
             return Err(Refusal(status::ADDRESS));
         }
-        let mut budget = abi::ELEMENTS_MAX;
-        while transfer.left > 0 && budget > 0 {
+        while transfer.left > 0 && self.budget > 0 {
             let in_page = left_in_page(transfer.address) / SIZE;
             let count = usize::try_from(transfer.left).map_or(in_page, |left| left.min(in_page));
             memory.with_mut(transfer.address, count * SIZE, |page| {
                 let words = page.get_array_ref(0, 2 * count).expect("as many as were asked for");
-                self.records(&Records { words, count }, transfer, memory, pc, &mut budget)
+                self.records(&Records { words, count }, memory, transfer)
             })??;
         }
         Ok(())
@@ -40,26 +38,19 @@ impl VcpuCalls {
     fn records(
         &mut self,
         records: &Records<'_>,
-        transfer: &mut Transfer,
         memory: &CallerMemory<'_>,
-        pc: u64,
-        budget: &mut usize,
+        transfer: &mut Transfer,
     ) -> Result<(), Refusal> {
         let mut place = 0;
-        while place < records.count && *budget > 0 {
-            let done = match self.alike(records, place, *budget, pc) {
-                0 | 1 => {
-                    *budget -= 1;
-                    if !self.single(records, place, memory, pc, budget)? {
-                        break;
-                    }
-                    1
+        while place < records.count && self.budget > 0 {
+            let mut done = self.alike(records, place);
+            self.budget -= done.max(1);
+            if done < 2 {
+                if !self.single(records, place, memory)? {
+                    break;
                 }
-                several => {
-                    *budget -= several;
-                    several
-                }
-            };
+                done = 1;
+            }
             place += done;
             transfer.address += (done * SIZE) as u64;
             transfer.left -= done as u64;
@@ -70,14 +61,14 @@ impl VcpuCalls {
     /// Carries out the records from `place` on as far as they are all the same call on the same port, if
     /// that are several: they are a string whose elements are in the records. Gives how many they are;
     /// where it is one alone, or none that is right, nothing is done.
-    fn alike(&mut self, records: &Records<'_>, place: usize, most: usize, pc: u64) -> usize {
+    fn alike(&mut self, records: &Records<'_>, place: usize) -> usize {
         let first = records.load(place);
         let Some(io) = IoCall::of(first.call()) else { return 0 };
-        let Ok(owner) = owner(&self.hypercalls, first.port()) else { return 0 };
+        let Ok(owner) = self.owner(first.port()) else { return 0 };
         if io.is_string || first.address != 0 {
             return 0;
         }
-        let most = most.min(records.count - place);
+        let most = self.budget.min(records.count - place);
         let buffer = &mut self.buffer[..];
         let count = match io.width {
             Width::Byte => records.carry_out_alike::<1>(place, most, io, owner, buffer),
@@ -87,7 +78,7 @@ impl VcpuCalls {
         if count > 1 {
             let len = count * usize::from(io.width.bytes());
             self.tally.hypercalls(io.call, count as u64);
-            self.moved_string(io, first.port(), len, pc);
+            self.moved_string(io, first.port(), len);
         }
         count
     }
@@ -98,11 +89,9 @@ impl VcpuCalls {
         records: &Records<'_>,
         place: usize,
         memory: &CallerMemory<'_>,
-        pc: u64,
-        budget: &mut usize,
     ) -> Result<bool, Refusal> {
         let mut record = records.load(place);
-        let result = self.record(&mut record, memory, pc, budget);
+        let result = self.record(&mut record, memory);
         let status = match result {
             Ok(true) => status::OK,
             // The budget was spent within a string, which is to go on.
@@ -113,35 +102,29 @@ impl VcpuCalls {
         result
     }
 
-    fn record(
-        &mut self,
-        record: &mut Words,
-        memory: &CallerMemory<'_>,
-        pc: u64,
-        budget: &mut usize,
-    ) -> Result<bool, Refusal> {
+    fn record(&mut self, record: &mut Words, memory: &CallerMemory<'_>) -> Result<bool, Refusal> {
         let call = record.call();
         let Some(io) = IoCall::of(call) else {
             self.tally.hypercall(Call::Unknown, Outcome::Error);
             return Err(Refusal(status::UNKNOWN));
         };
         let result = match io.is_string {
-            true => self.string_record(io, record, memory, pc, budget),
-            false => self.scalar_record(io, record, pc).map(|()| true),
+            true => self.string_record(io, record, memory),
+            false => self.scalar_record(io, record).map(|()| true),
         };
-        let outcome = result.as_ref().map_or_else(|refusal| outcome_of(refusal.0), |_| Outcome::Ok);
+        let outcome = result.as_ref().map_or_else(|refusal| refusal.outcome(), |_| Outcome::Ok);
         self.tally.hypercall(call, outcome);
         result
     }
 
-    fn scalar_record(&self, io: IoCall, record: &mut Words, pc: u64) -> Result<(), Refusal> {
-        must_be_zero((record.address != 0).into())?;
-        let owner = owner(&self.hypercalls, record.port())?;
+    fn scalar_record(&self, io: IoCall, record: &mut Words) -> Result<(), Refusal> {
+        must_be_zero(record.address)?;
+        let owner = self.owner(record.port())?;
         match io.direction {
             Direction::In => *record = record.with_value(owner.read(io.width)),
             Direction::Out => owner.write(io.width, record.value()),
         }
-        self.moved_one(io, record.port(), record.value(), pc);
+        self.moved_one(io, record.port(), record.value());
         Ok(())
     }
 
@@ -150,16 +133,14 @@ impl VcpuCalls {
         io: IoCall,
         record: &mut Words,
         memory: &CallerMemory<'_>,
-        pc: u64,
-        budget: &mut usize,
     ) -> Result<bool, Refusal> {
         let before = Transfer { address: record.address, left: record.value().into() };
         let mut transfer = before;
-        let result = self.string(io, record.port(), &mut transfer, memory, pc, budget);
+        let result = self.string(io, record.port(), memory, &mut transfer);
         *record = Words { address: transfer.address, ..record.with_value(transfer.left as u32) };
         match result {
             // As without a batch: what is wrong is said when it is at the beginning.
-            Err(Refusal(code)) if is_error(code) && transfer != before => Ok(false),
+            Err(refusal) if refusal.outcome() == Outcome::Error && transfer != before => Ok(false),
             result => result.map(|()| transfer.left == 0),
         }
     }

@@ -1,15 +1,14 @@
 //! The calls that are for whoever runs the machine: its end, lines of text, windows of the statistics.
 
-use std::sync::atomic::Ordering;
-
 use arrayvec::ArrayVec;
 use pvio_guest::abi::{self, status};
 
 use super::guest_log::Level;
 use super::memory::CallerMemory;
-use super::{Caller, Refusal, VcpuCalls, argument};
+use super::{Caller, Refusal, VcpuCalls};
+use crate::dumps::DumpError;
 use crate::qemu::{CallingVcpu, Register, exit_process};
-use crate::stats::Call;
+use crate::stats::{Call, Outcome, WindowError};
 
 impl VcpuCalls {
     pub(super) fn control(
@@ -22,7 +21,11 @@ impl VcpuCalls {
         match call {
             Call::Exit => match &self.hypercalls.machine {
                 Some(machine) => machine.exit(operand),
-                None => exit_process(operand),
+                None => {
+                    // It does not return to be counted, and the dump is made on the way out.
+                    self.tally.hypercall(call, Outcome::Ok);
+                    exit_process(operand)
+                }
             },
             Call::Log => {
                 let level = Level::from_number(operand).ok_or(Refusal(status::ARGUMENT))?;
@@ -40,8 +43,21 @@ impl VcpuCalls {
                     .ok()
                     .filter(|name| !name.chars().any(char::is_control))
                     .ok_or(Refusal(status::ARGUMENT))?;
-                let _ = name;
+                let statistics = &self.hypercalls.statistics;
+                match call {
+                    Call::Begin => statistics.begin(name, &self.tally),
+                    _ => statistics.end(name),
+                }
+                .map_err(|error| match error {
+                    WindowError::Open | WindowError::NotOpen => Refusal(status::STATE),
+                    WindowError::Full => Refusal(status::FULL),
+                })?;
             }
+            Call::Reset => self.hypercalls.statistics.reset(&self.tally),
+            Call::Dump => self.hypercalls.dumps.now().map_err(|error| match error {
+                DumpError::Full => Refusal(status::FULL),
+                DumpError::Failed => Refusal(status::FAILED),
+            })?,
             _ => return Err(Refusal(status::UNKNOWN)),
         }
         Ok(0)
@@ -53,14 +69,12 @@ impl VcpuCalls {
         caller: Caller,
         vcpu: &mut CallingVcpu<'_>,
     ) -> Result<ArrayVec<u8, MOST>, Refusal> {
-        let ram = self.hypercalls.ram().ok_or(Refusal(status::DECLINED))?;
-        let address = argument(caller, vcpu, Register::Rdx);
-        let len = argument(caller, vcpu, Register::Rcx);
+        let address = caller.argument(vcpu, Register::Rdx);
+        let len = caller.argument(vcpu, Register::Rcx);
         if len > MOST as u64 {
             return Err(Refusal(status::LENGTH));
         }
-        let nested = self.hypercalls.nested_guests.load(Ordering::Relaxed);
-        let memory = CallerMemory::of(caller, vcpu, ram, nested);
+        let memory = CallerMemory::of(caller, vcpu, &self.hypercalls)?;
         memory.check(address, len, 1)?;
         let mut text = ArrayVec::from([0; MOST]);
         text.truncate(len as usize);

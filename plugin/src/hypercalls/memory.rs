@@ -3,7 +3,9 @@
 use pvio_guest::abi::status;
 use vm_memory::VolatileSlice;
 
-use super::{Caller, Refusal, supervisor};
+use std::sync::atomic::Ordering;
+
+use super::{Caller, Hypercalls, Refusal};
 use crate::qemu::{CallingVcpu, GuestRam, Register};
 use crate::x86::{Access, Entries, Mode, PAGE, Paging, Supervisor};
 
@@ -32,13 +34,14 @@ const CR4_PAE: u64 = 1 << 5;
 const CR4_SMAP: u64 = 1 << 21;
 
 impl<'a> CallerMemory<'a> {
-    /// Reads of the vCPU's registers those that matter.
+    /// Reads of the vCPU's registers those that matter. Where memory cannot be reached, the call is left
+    /// to the guest.
     pub fn of<'b: 'a>(
         caller: Caller,
         vcpu: &'a mut CallingVcpu<'b>,
-        ram: &'a GuestRam,
-        nested: bool,
-    ) -> CallerMemory<'a> {
+        hypercalls: &'a Hypercalls,
+    ) -> Result<CallerMemory<'a>, Refusal> {
+        let ram = hypercalls.ram().ok_or(Refusal(status::DECLINED))?;
         let mut paging = Paging {
             cr0: vcpu.read(Register::Cr0),
             cr3: 0,
@@ -48,7 +51,7 @@ impl<'a> CallerMemory<'a> {
             supervisor: Supervisor::Yes,
         };
         if Paging::is_on(paging.cr0) {
-            paging.supervisor = supervisor(caller, vcpu);
+            paging.supervisor = caller.supervisor(vcpu);
             paging.cr3 = vcpu.read(Register::Cr3);
             paging.cr4 = vcpu.read(Register::Cr4);
             if paging.cr4 & CR4_PAE != 0 {
@@ -58,7 +61,8 @@ impl<'a> CallerMemory<'a> {
                 paging.rflags = vcpu.read(Register::Rflags);
             }
         }
-        CallerMemory { ram, vcpu, paging, mode: caller.mode, nested }
+        let nested = hypercalls.nested_guests.load(Ordering::Relaxed);
+        Ok(CallerMemory { ram, vcpu, paging, mode: caller.mode, nested })
     }
 
     /// Whether there can be `count` elements of `size` bytes at an address.

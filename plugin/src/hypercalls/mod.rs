@@ -17,14 +17,15 @@ use pvio_guest::abi::{self, CallWord, Status, feature, status};
 
 use crate::access_log::VcpuLog;
 use crate::bus::PortBus;
+use crate::dumps::Dumps;
 use crate::qemu::{CallingVcpu, GuestRam, Machine, Register};
 use crate::stats::{Call, Outcome, Statistics, Tally};
-use crate::x86::{Mode, Supervisor};
+use crate::x86::{Mode, PAGE, Port, Supervisor};
 
 pub use guest_log::GuestLog;
 
 use memory::CallerMemory;
-use port_io::{IoCall, Transfer};
+use port_io::{IoCall, PortCalls, Transfer};
 
 /// Who may call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,8 @@ pub struct Hypercalls {
     pub icount: bool,
     /// Windows and counts.
     pub statistics: Arc<Statistics>,
+    /// Where dumps go.
+    pub dumps: Arc<Dumps>,
     /// Where the guest's lines go.
     pub log: GuestLog,
     /// See [`Hypercalls::expect_nested_guests`].
@@ -94,7 +97,7 @@ pub struct VcpuCalls {
     tally: Arc<Tally>,
     access_log: Option<VcpuLog>,
     /// On its way between memory and a device.
-    buffer: Box<[u8; crate::x86::PAGE as usize]>,
+    buffer: Box<[u8; PAGE as usize]>,
 }
 
 impl VcpuCalls {
@@ -104,8 +107,7 @@ impl VcpuCalls {
         tally: Arc<Tally>,
         access_log: Option<VcpuLog>,
     ) -> VcpuCalls {
-        let buffer = Box::new([0; crate::x86::PAGE as usize]);
-        VcpuCalls { hypercalls, tally, access_log, buffer }
+        VcpuCalls { hypercalls, tally, access_log, buffer: Box::new([0; PAGE as usize]) }
     }
 
     /// Carries a call out, and answers it.
@@ -118,14 +120,14 @@ impl VcpuCalls {
         };
         let (status, outcome) = match answer {
             Ok(data) => (Status::new(status::OK, data), Outcome::Ok),
-            Err(Refusal(code)) => (Status::new(code, 0), outcome_of(code)),
+            Err(refusal) => (Status::new(refusal.0, 0), refusal.outcome()),
         };
         self.tally.hypercall(call, outcome);
         vcpu.write(Register::Rax, status.0.into());
     }
 
     fn may_call(&self, caller: Caller, vcpu: &mut CallingVcpu<'_>) -> bool {
-        self.hypercalls.policy == Policy::Any || supervisor(caller, vcpu) == Supervisor::Yes
+        self.hypercalls.policy == Policy::Any || caller.supervisor(vcpu) == Supervisor::Yes
     }
 
     fn carry_out(
@@ -136,30 +138,42 @@ impl VcpuCalls {
         vcpu: &mut CallingVcpu<'_>,
     ) -> Result<u32, Refusal> {
         if let Some(io) = IoCall::of(call) {
-            must_be_zero(if io.takes_operand() { 0 } else { word.operand() }.into())?;
-            let port = crate::x86::Port(word.port());
+            if !io.takes_operand() {
+                must_be_zero(word.operand())?;
+            }
+            let port = Port(word.port());
             return match io.is_string {
-                false => self.scalar(io, port, word.operand(), caller.pc, vcpu),
-                true => self.with_transfer(caller, vcpu, |this, memory, transfer| {
-                    let mut budget = abi::ELEMENTS_MAX;
-                    this.string(io, port, transfer, memory, caller.pc, &mut budget)
+                false => self.port_calls(caller).scalar(io, port, word.operand(), vcpu),
+                true => self.with_transfer(caller, vcpu, |ports, memory, transfer| {
+                    ports.string(io, port, memory, transfer)
                 }),
             };
         }
-        must_be_zero(word.port().into())?;
+        must_be_zero(word.port())?;
         if !matches!(call, Call::Exit | Call::Log) {
-            must_be_zero(word.operand().into())?;
+            must_be_zero(word.operand())?;
         }
         match call {
             Call::Probe => {
                 vcpu.write(Register::Rdx, self.hypercalls.features().into());
                 Ok(abi::VERSION)
             }
-            Call::Batch => self.with_transfer(caller, vcpu, |this, memory, transfer| {
-                this.batch(transfer, memory, caller.pc)
+            Call::Batch => self.with_transfer(caller, vcpu, |ports, memory, transfer| {
+                ports.batch(memory, transfer)
             }),
             Call::Unknown => Err(Refusal(status::UNKNOWN)),
             _ => self.control(call, word.operand(), caller, vcpu),
+        }
+    }
+
+    fn port_calls(&mut self, caller: Caller) -> PortCalls<'_> {
+        PortCalls {
+            hypercalls: &self.hypercalls,
+            tally: &self.tally,
+            access_log: self.access_log.as_ref(),
+            pc: caller.pc,
+            buffer: &mut self.buffer,
+            budget: abi::ELEMENTS_MAX,
         }
     }
 
@@ -169,63 +183,59 @@ impl VcpuCalls {
         &mut self,
         caller: Caller,
         vcpu: &mut CallingVcpu<'_>,
-        work: impl FnOnce(&mut Self, &CallerMemory<'_>, &mut Transfer) -> Result<(), Refusal>,
+        work: impl FnOnce(&mut PortCalls<'_>, &CallerMemory<'_>, &mut Transfer) -> Result<(), Refusal>,
     ) -> Result<u32, Refusal> {
-        let hypercalls = Arc::clone(&self.hypercalls);
-        let ram = hypercalls.ram().ok_or(Refusal(status::DECLINED))?;
+        let mut ports = self.port_calls(caller);
         let mut transfer = Transfer {
-            address: argument(caller, vcpu, Register::Rdx),
-            left: argument(caller, vcpu, Register::Rcx),
+            address: caller.argument(vcpu, Register::Rdx),
+            left: caller.argument(vcpu, Register::Rcx),
         };
         let before = transfer;
-        let result = {
-            let nested = hypercalls.nested_guests.load(Ordering::Relaxed);
-            let memory = CallerMemory::of(caller, vcpu, ram, nested);
-            work(self, &memory, &mut transfer)
-        };
+        let memory = CallerMemory::of(caller, vcpu, ports.hypercalls)?;
+        let result = work(&mut ports, &memory, &mut transfer);
         vcpu.write(Register::Rdx, transfer.address);
         vcpu.write(Register::Rcx, transfer.left);
         match result {
             // What is wrong is said by the next call, which finds it at its beginning.
-            Err(Refusal(code)) if is_error(code) && transfer != before => Ok(0),
+            Err(refusal) if refusal.outcome() == Outcome::Error && transfer != before => Ok(0),
             result => result.map(|()| 0),
         }
     }
 }
 
-/// An argument, of which outside 64-bit code only 32 bits count.
-fn argument(caller: Caller, vcpu: &mut CallingVcpu<'_>, register: Register) -> u64 {
-    let value = vcpu.read(register);
-    match caller.mode {
-        Mode::Bits64 => value,
-        Mode::Bits16 | Mode::Bits32 => value & 0xffff_ffff,
+impl Caller {
+    /// An argument, of which outside 64-bit code only 32 bits count.
+    fn argument(self, vcpu: &mut CallingVcpu<'_>, register: Register) -> u64 {
+        let value = vcpu.read(register);
+        match self.mode {
+            Mode::Bits64 => value,
+            Mode::Bits16 | Mode::Bits32 => value & 0xffff_ffff,
+        }
+    }
+
+    fn supervisor(self, vcpu: &mut CallingVcpu<'_>) -> Supervisor {
+        self.supervisor.unwrap_or_else(|| {
+            let (rflags, cs) = (vcpu.read(Register::Rflags), vcpu.read(Register::Cs));
+            Supervisor::of(rflags, cs, || vcpu.read(Register::Cr0))
+        })
     }
 }
 
-fn supervisor(caller: Caller, vcpu: &mut CallingVcpu<'_>) -> Supervisor {
-    caller.supervisor.unwrap_or_else(|| {
-        let (rflags, cs) = (vcpu.read(Register::Rflags), vcpu.read(Register::Cs));
-        Supervisor::of(rflags, cs, || vcpu.read(Register::Cr0))
-    })
-}
-
-fn must_be_zero(field: u32) -> Result<(), Refusal> {
-    match field {
-        0 => Ok(()),
-        _ => Err(Refusal(status::ARGUMENT)),
+impl Refusal {
+    fn outcome(self) -> Outcome {
+        match self.0 {
+            // The guest touches the page, and the call goes on.
+            status::PAGE => Outcome::Ok,
+            status::DECLINED => Outcome::Declined,
+            status::DENIED => Outcome::Denied,
+            _ => Outcome::Error,
+        }
     }
 }
 
-/// Whether a call that gets this answer was wrong in itself.
-fn is_error(code: u8) -> bool {
-    outcome_of(code) == Outcome::Error
-}
-
-fn outcome_of(code: u8) -> Outcome {
-    match code {
-        status::OK | status::PAGE => Outcome::Ok,
-        status::DECLINED => Outcome::Declined,
-        status::DENIED => Outcome::Denied,
-        _ => Outcome::Error,
+fn must_be_zero<T: Default + PartialEq>(field: T) -> Result<(), Refusal> {
+    match field == T::default() {
+        true => Ok(()),
+        false => Err(Refusal(status::ARGUMENT)),
     }
 }

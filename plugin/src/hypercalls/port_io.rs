@@ -3,12 +3,12 @@
 use pvio_guest::abi::status;
 
 use super::memory::{CallerMemory, left_in_page};
-use super::{Refusal, VcpuCalls};
-use crate::access_log::Access;
+use super::{Hypercalls, Refusal};
+use crate::access_log::{Access, VcpuLog};
 use crate::bus::Owner;
 use crate::qemu::{CallingVcpu, Register};
-use crate::stats::Call;
-use crate::x86::{Direction, Port, Width};
+use crate::stats::{Call, Tally};
+use crate::x86::{Direction, PAGE, Port, Width};
 
 /// One of the twelve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,17 +44,37 @@ pub(super) struct Transfer {
     pub left: u64,
 }
 
-impl VcpuCalls {
-    pub(super) fn scalar(
+/// One call's way to the ports.
+pub(super) struct PortCalls<'a> {
+    pub hypercalls: &'a Hypercalls,
+    pub tally: &'a Tally,
+    pub access_log: Option<&'a VcpuLog>,
+    /// Where the call is made.
+    pub pc: u64,
+    /// For elements on their way.
+    pub buffer: &'a mut [u8; PAGE as usize],
+    /// How many elements and records the call may still move: while it does, nothing else happens on its
+    /// vCPU, not even the end of QEMU.
+    pub budget: usize,
+}
+
+impl<'a> PortCalls<'a> {
+    /// Who has a port, if a call may reach it.
+    pub fn owner(&self, port: Port) -> Result<Owner<'a>, Refusal> {
+        let owner = self.hypercalls.bus.owner(port);
+        owner
+            .filter(|owner| !self.hypercalls.icount || owner.is_independent())
+            .ok_or(Refusal(status::DECLINED))
+    }
+
+    pub fn scalar(
         &mut self,
         io: IoCall,
         port: Port,
         operand: u8,
-        pc: u64,
         vcpu: &mut CallingVcpu<'_>,
     ) -> Result<u32, Refusal> {
-        let hypercalls = &*self.hypercalls;
-        let owner = owner(hypercalls, port)?;
+        let owner = self.owner(port)?;
         let (value, data) = match (io.direction, io.width) {
             (Direction::In, Width::Dword) => {
                 let value = owner.read(io.width);
@@ -74,41 +94,25 @@ impl VcpuCalls {
                 (value, 0)
             }
         };
-        self.moved_one(io, port, value, pc);
+        self.moved_one(io, port, value);
         Ok(data)
     }
 
-    /// Counts one element, and logs it.
-    pub(super) fn moved_one(&self, io: IoCall, port: Port, value: u32, pc: u64) {
-        self.count(io, port, 1);
-        if let Some(log) = self.access_log.as_ref().filter(|log| log.covers(port)) {
-            log.access(pc, access(io), port, value);
-        }
-    }
-
-    fn count(&self, io: IoCall, port: Port, elements: u64) {
-        self.tally.hypercall_moved(io.call, elements * u64::from(io.width.bytes()));
-        self.tally.hypercall_accesses(port, io.direction, io.width, elements);
-    }
-
     /// Moves elements until none is left, the budget is spent, or something is in the way.
-    pub(super) fn string(
+    pub fn string(
         &mut self,
         io: IoCall,
         port: Port,
-        transfer: &mut Transfer,
         memory: &CallerMemory<'_>,
-        pc: u64,
-        budget: &mut usize,
+        transfer: &mut Transfer,
     ) -> Result<(), Refusal> {
         let size = usize::from(io.width.bytes());
         memory.check(transfer.address, transfer.left, size)?;
-        let hypercalls = std::sync::Arc::clone(&self.hypercalls);
-        let owner = owner(&hypercalls, port)?;
-        while transfer.left > 0 && *budget > 0 {
+        let owner = self.owner(port)?;
+        while transfer.left > 0 && self.budget > 0 {
             let in_page = left_in_page(transfer.address) / size;
             // None: the next one is in two pages.
-            let most = in_page.max(1).min(*budget);
+            let most = in_page.max(1).min(self.budget);
             let count = usize::try_from(transfer.left).map_or(most, |left| left.min(most));
             let bytes = &mut self.buffer[..count * size];
             match (io.direction, in_page) {
@@ -133,31 +137,40 @@ impl VcpuCalls {
             }
             transfer.address = transfer.address.wrapping_add((count * size) as u64);
             transfer.left -= count as u64;
-            *budget -= count;
-            self.moved_string(io, port, count * size, pc);
+            self.budget -= count;
+            self.moved_string(io, port, count * size);
         }
         Ok(())
     }
 
+    /// Counts one element, and logs it.
+    pub fn moved_one(&self, io: IoCall, port: Port, value: u32) {
+        self.count(io, port, 1);
+        if let Some(log) = self.log_of(port) {
+            log.access(self.pc, access(io), port, value);
+        }
+    }
+
     /// Counts the elements in the first `len` bytes of the buffer, and logs them.
-    pub(super) fn moved_string(&self, io: IoCall, port: Port, len: usize, pc: u64) {
+    pub fn moved_string(&self, io: IoCall, port: Port, len: usize) {
         let size = usize::from(io.width.bytes());
         self.count(io, port, (len / size) as u64);
-        let Some(log) = self.access_log.as_ref().filter(|log| log.covers(port)) else { return };
+        let Some(log) = self.log_of(port) else { return };
         for element in self.buffer[..len].chunks_exact(size) {
             let mut value = [0; 4];
             value[..size].copy_from_slice(element);
-            log.access(pc, access(io), port, u32::from_le_bytes(value));
+            log.access(self.pc, access(io), port, u32::from_le_bytes(value));
         }
     }
-}
 
-/// Who has a port, if a call may reach it.
-pub(super) fn owner(hypercalls: &super::Hypercalls, port: Port) -> Result<Owner<'_>, Refusal> {
-    let owner = hypercalls.bus.owner(port);
-    owner
-        .filter(|owner| !hypercalls.icount || owner.is_independent())
-        .ok_or(Refusal(status::DECLINED))
+    fn count(&self, io: IoCall, port: Port, elements: u64) {
+        self.tally.hypercall_moved(io.call, elements * u64::from(io.width.bytes()));
+        self.tally.hypercall_accesses(port, io.direction, io.width, elements);
+    }
+
+    fn log_of(&self, port: Port) -> Option<&VcpuLog> {
+        self.access_log.filter(|log| log.covers(port))
+    }
 }
 
 fn access(io: IoCall) -> Access {

@@ -99,7 +99,7 @@ impl Interceptor {
             if let Some(mode) = calls::magic_mode(bytes) {
                 let dump = insn.register_dump();
                 let supervisor = dump.as_deref().and_then(supervisor_in_dump);
-                let caller = Caller { mode, supervisor, pc: insn.pc() };
+                let caller = Caller { mode, supervisor, pc: linear_pc(insn, Some(mode)) };
                 return Some(Watch::Calls(calls::to_token(caller)));
             }
             if calls::enters_nested_guest(bytes) {
@@ -112,10 +112,7 @@ impl Interceptor {
         let dump = insn.register_dump();
         let (decoded, mode) = self.decode_in_its_mode(insn, dump.as_deref())?;
         let privileged = dump.as_deref().and_then(is_privileged_in_dump).unwrap_or(false);
-        let pc = match mode {
-            Some(Mode::Bits16 | Mode::Bits32) => insn.pc() & 0xffff_ffff,
-            Some(Mode::Bits64) | None => insn.pc(),
-        };
+        let pc = linear_pc(insn, mode);
         let key = SiteKey { pc, mode, bytes: bytes.try_into().expect("at most 15 bytes") };
         let site = self.statistics.sites.enter(key, decoded.form);
         let operation = Operation::new(decoded, site, pc, privileged);
@@ -148,6 +145,15 @@ impl Interceptor {
             }
             decode(insn.bytes(), Mode::Bits32).map(|decoded| (decoded, None))
         })
+    }
+}
+
+/// The linear address of an instruction: outside 64-bit code it has 32 bits, and QEMU does not always cut
+/// off what a segment's base carries beyond that.
+fn linear_pc(insn: &Insn<'_>, mode: Option<Mode>) -> u64 {
+    match mode {
+        Some(Mode::Bits16 | Mode::Bits32) => insn.pc() & 0xffff_ffff,
+        Some(Mode::Bits64) | None => insn.pc(),
     }
 }
 

@@ -16,9 +16,10 @@ use qemu_plugin_sys::{
 };
 
 use super::api::{Api, InsnExecCallback, Registration};
-use super::exports::{Ended, Exports, MachineEnd};
+use super::cpu_layout::CpuLayout;
+use super::exports::{Ended, Exports};
 use super::insn::Insn;
-use super::registers::{CallingVcpu, RegisterFile, Registers};
+use super::registers::{CallingVcpu, RegisterFile, Registers, Whose};
 use super::vcpus::{VcpuState, Vcpus};
 use super::{Discontinuity, MemoryWatch, Next, Plugin, Token, VcpuIndex, Watch};
 use crate::say::say;
@@ -27,12 +28,20 @@ use crate::say::say;
 pub(super) struct Installed {
     pub api: Api,
     pub exports: Exports,
+    /// Where registers are, if QEMU tells.
+    pub layout: Option<CpuLayout>,
     pub vcpus: Vcpus,
     pub plugin: Box<dyn Plugin>,
     /// Whether the guest has begun to run: a block has been translated.
     pub ran: AtomicBool,
     /// Where the plugin follows blocks.
     pub block_flag: Option<BlockFlag>,
+}
+
+impl Installed {
+    fn whose_registers(&self) -> Whose {
+        if self.vcpus.share_a_thread() { Whose::Shared } else { Whose::Own }
+    }
 }
 
 /// Before API 7 QEMU gives its callbacks nothing to find their plugin by, so there is one global.
@@ -209,8 +218,12 @@ extern "C" fn vcpu_init_by_userdata(vcpu: c_uint, _userdata: *mut c_void) {
 
 fn vcpu_begins(installed: &Installed, index: VcpuIndex) {
     let has_thread = installed.vcpus.begin(index, || VcpuState {
-        registers: RegisterFile::of_current_vcpu(&installed.api)
-            .unwrap_or_else(|error| panic!("{error}")),
+        registers: RegisterFile::of_current_vcpu(
+            &installed.api,
+            installed.exports.current_cpu(),
+            installed.layout,
+        )
+        .unwrap_or_else(|error| panic!("{error}")),
         vcpu: installed.plugin.vcpu_begins(index),
     });
     if !has_thread {
@@ -266,8 +279,9 @@ fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
 
 extern "C" fn insn_exec(vcpu: c_uint, userdata: *mut c_void) {
     guarded(|installed| {
+        let whose = installed.whose_registers();
         let report = |state: &mut VcpuState| {
-            let mut registers = Registers::new(&installed.api, &mut state.registers);
+            let mut registers = Registers::new(&installed.api, &mut state.registers, whose);
             let next = state.vcpu.about_to_run(userdata_to_token(userdata), &mut registers);
             if let (Next::Block, Some(flag)) = (next, &installed.block_flag) {
                 flag.wait(installed, VcpuIndex(vcpu));
@@ -280,8 +294,9 @@ extern "C" fn insn_exec(vcpu: c_uint, userdata: *mut c_void) {
 
 extern "C" fn call(vcpu: c_uint, userdata: *mut c_void) {
     guarded(|installed| {
+        let whose = installed.whose_registers();
         let report = |state: &mut VcpuState| {
-            let mut calling = CallingVcpu::new(&installed.api, &mut state.registers);
+            let mut calling = CallingVcpu::new(&installed.api, &mut state.registers, whose);
             state.vcpu.called(userdata_to_token(userdata), &mut calling);
         };
         // SAFETY: as in `insn_exec`. What QEMU is asked for in a call (an access to a port of its own)
@@ -316,8 +331,9 @@ extern "C" fn block_begins(vcpu: c_uint, _userdata: *mut c_void) {
         if !awaited {
             return;
         }
+        let whose = installed.whose_registers();
         let report = |state: &mut VcpuState| {
-            let mut registers = Registers::new(&installed.api, &mut state.registers);
+            let mut registers = Registers::new(&installed.api, &mut state.registers, whose);
             state.vcpu.block_begins(&mut registers);
         };
         // SAFETY: as in `insn_exec`.
@@ -369,6 +385,6 @@ fn machine_ended(installed: &Installed) {
     // `-daemonize`, if it forked after it has loaded plugins): there was no machine to end.
     let ran = installed.ran.load(Ordering::Relaxed) || !matches!(how, Ended::Exit | Ended::Unknown);
     if ran {
-        installed.plugin.machine_ended(&MachineEnd::new(how, &installed.exports));
+        installed.plugin.machine_ended(how);
     }
 }

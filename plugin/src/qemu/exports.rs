@@ -81,29 +81,35 @@ pub fn exit_process(status: u8) -> ! {
     unsafe { libc::exit(status.into()) }
 }
 
-/// The end of a machine, of which some things can still be asked.
-pub struct MachineEnd<'a> {
-    /// How it ended.
-    pub how: Ended,
-    exports: &'a Exports,
-}
+type SystemIo = unsafe extern "C" fn() -> *mut c_void;
+type IsPresent = unsafe extern "C" fn(*mut c_void, u64) -> bool;
 
-impl MachineEnd<'_> {
-    pub(super) fn new(how: Ended, exports: &Exports) -> MachineEnd<'_> {
-        MachineEnd { how, exports }
+/// What tells whether anything is at a port: `get_system_io` and `memory_region_present`.
+pub struct PortPresence(Option<(SystemIo, IsPresent)>);
+
+impl PortPresence {
+    /// Looks the functions up.
+    pub fn load() -> PortPresence {
+        let functions =
+            lookup_export(c"get_system_io").zip(lookup_export(c"memory_region_present"));
+        // SAFETY: `MemoryRegion *get_system_io(void)` and
+        // `bool memory_region_present(MemoryRegion *, hwaddr)`, in QEMU's `system/memory.h`.
+        PortPresence(functions.map(|(system_io, is_present)| unsafe {
+            (
+                std::mem::transmute::<*mut c_void, SystemIo>(system_io),
+                std::mem::transmute::<*mut c_void, IsPresent>(is_present),
+            )
+        }))
     }
 
     /// Whether anything is at a port, QEMU's or the plugin's, as the machine stands now; `None` where
     /// QEMU does not tell.
-    pub fn port_is_served(&self, port: u16) -> Option<bool> {
-        let (system_io, is_present) = self.exports.port_presence?;
-        // SAFETY: a look at the port bus, which QEMU protects by RCU.
+    pub fn is_served(&self, port: u16) -> Option<bool> {
+        let (system_io, is_present) = self.0?;
+        // SAFETY: a look at the port bus, which QEMU protects by RCU, on one of QEMU's threads.
         Some(unsafe { is_present(system_io(), u64::from(port)) })
     }
 }
-
-type SystemIo = unsafe extern "C" fn() -> *mut c_void;
-type IsPresent = unsafe extern "C" fn(*mut c_void, u64) -> bool;
 
 /// What this QEMU exports of what pvio can use.
 pub(super) struct Exports {
@@ -111,8 +117,6 @@ pub(super) struct Exports {
     dump_state: Option<DumpState>,
     /// `qapi_enum_lookup` and the table `ShutdownCause_lookup`, where shutdowns are announced.
     cause_names: Option<(EnumLookup, usize)>,
-    /// `get_system_io` and `memory_region_present`.
-    port_presence: Option<(SystemIo, IsPresent)>,
 }
 
 impl Exports {
@@ -125,17 +129,7 @@ impl Exports {
         // `include/hw/core/cpu.h`, since 2012.
         let dump_state = dump_state
             .map(|address| unsafe { std::mem::transmute::<*mut c_void, DumpState>(address) });
-        let functions =
-            lookup_export(c"get_system_io").zip(lookup_export(c"memory_region_present"));
-        // SAFETY: `MemoryRegion *get_system_io(void)` and
-        // `bool memory_region_present(MemoryRegion *, hwaddr)`, in QEMU's `system/memory.h`.
-        let port_presence = functions.map(|(system_io, is_present)| unsafe {
-            (
-                std::mem::transmute::<*mut c_void, SystemIo>(system_io),
-                std::mem::transmute::<*mut c_void, IsPresent>(is_present),
-            )
-        });
-        Exports { dump_state, cause_names: announce_shutdowns(), port_presence }
+        Exports { dump_state, cause_names: announce_shutdowns() }
     }
 
     /// The registers of the vCPU that this thread runs, as `info registers` prints them.

@@ -6,6 +6,7 @@
 
 mod api;
 mod callbacks;
+mod cpu_layout;
 pub mod entry;
 mod exports;
 mod insn;
@@ -20,7 +21,7 @@ mod vcpus;
 mod version;
 
 pub use callbacks::MemoryAccess;
-pub use exports::{Ended, MachineEnd, exit_process};
+pub use exports::{Ended, PortPresence, exit_process};
 pub use insn::Insn;
 pub use install::{HostInfo, install};
 pub use io_region::{Locking, PortHandler};
@@ -48,7 +49,7 @@ pub trait Plugin: Send + Sync {
     }
 
     /// The machine has ended. The process is about to exit; nothing is reported after this.
-    fn machine_ended(&self, end: &MachineEnd<'_>);
+    fn machine_ended(&self, how: Ended);
 }
 
 /// What happens on one vCPU, in order. QEMU runs a vCPU on one thread at a time.

@@ -97,6 +97,16 @@ pub enum Outcome {
     Error,
 }
 
+/// What is counted of a call.
+#[derive(Clone, Copy)]
+pub(super) enum CallColumn {
+    Count,
+    Bytes,
+    Declined,
+    Denied,
+    Errors,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

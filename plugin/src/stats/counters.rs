@@ -1,14 +1,14 @@
 //! One vCPU's counters: by form, by port, by site and by hypercall.
 //!
 //! Only the vCPU's own thread adds to them; any thread may read them at any time. They are laid out
-//! in full at the start, so that counting allocates nothing; the kernel gives memory to the pages
-//! that are used.
+//! in full at the start, so that counting allocates nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::call::{Call, Outcome};
+use super::call::{Call, CallColumn, Outcome};
 use super::sites::{MAX_SITES, SiteId, Sites};
+use super::table::Table;
+use crate::qemu::VcpuIndex;
 use crate::x86::{Direction, Port, PortForm, Width};
 
 /// What is counted of a form, and the columns of its row.
@@ -39,65 +39,24 @@ pub(super) enum SiteColumn {
     Unverified,
 }
 
-/// What is counted of a call.
-#[derive(Clone, Copy)]
-pub(super) enum CallColumn {
-    Count,
-    Bytes,
-    Declined,
-    Denied,
-    Errors,
-}
-
-/// Rows of counters, all zero at first.
-struct Table<const COLUMNS: usize>(Box<[AtomicU64]>);
-
-impl<const COLUMNS: usize> Table<COLUMNS> {
-    fn new(rows: usize) -> Self {
-        Table(bytemuck::zeroed_slice_box(rows * COLUMNS))
-    }
-
-    fn counter(&self, row: usize, column: usize) -> &AtomicU64 {
-        &self.0[row * COLUMNS + column]
-    }
-
-    /// Adds to a counter that no other thread adds to: no locked instruction is needed.
-    fn add_many(&self, row: usize, column: usize, count: u64) {
-        let counter = self.counter(row, column);
-        counter.store(counter.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
-    }
-
-    /// Adds one.
-    fn add(&self, row: usize, column: usize) {
-        self.add_many(row, column, 1);
-    }
-
-    /// Takes one back.
-    fn take_back(&self, row: usize, column: usize) {
-        self.add_many(row, column, 1u64.wrapping_neg());
-    }
-
-    fn get(&self, row: usize, column: usize) -> u64 {
-        self.counter(row, column).load(Ordering::Relaxed)
-    }
-}
-
 /// The row for all sites that have none of their own.
-const DROPPED: usize = MAX_SITES;
+pub(super) const SITE_DROPPED: usize = MAX_SITES;
 
 /// What one vCPU has done.
 pub struct Tally {
+    pub(super) vcpu: VcpuIndex,
     sites: Arc<Sites>,
-    forms: Table<5>,
-    ports: Table<3>,
-    by_site: Table<3>,
-    hypercalls: Table<5>,
+    pub(super) forms: Table<5>,
+    pub(super) ports: Table<3>,
+    pub(super) by_site: Table<3>,
+    pub(super) hypercalls: Table<5>,
 }
 
 impl Tally {
     /// All zero.
-    pub fn new(sites: Arc<Sites>) -> Tally {
+    pub(super) fn new(vcpu: VcpuIndex, sites: Arc<Sites>) -> Tally {
         Tally {
+            vcpu,
             sites,
             forms: Table::new(PortForm::ALL.len()),
             ports: Table::new(PORT_ROWS),
@@ -195,23 +154,10 @@ impl Tally {
         let row = port_row(port, direction, width);
         self.ports.add_many(row, PortColumn::Hypercall as usize, count);
     }
-
-    pub(super) fn form(&self, form: PortForm, column: FormColumn) -> u64 {
-        self.forms.get(form.index(), column as usize)
-    }
-
-    pub(super) fn port(&self, row: usize, column: PortColumn) -> u64 {
-        self.ports.get(row, column as usize)
-    }
-
-    /// A site's counter; with `None`, that of all sites without a row.
-    pub(super) fn site(&self, site: Option<SiteId>, column: SiteColumn) -> u64 {
-        self.by_site.get(site_row(site), column as usize)
-    }
 }
 
 fn site_row(site: Option<SiteId>) -> usize {
-    site.map_or(DROPPED, |site| site.0 as usize)
+    site.map_or(SITE_DROPPED, |site| site.0 as usize)
 }
 
 /// Every port, in each direction, at each width.
@@ -239,22 +185,5 @@ mod tests {
             let (port, direction, width) = port_of_row(row);
             assert_eq!(port_row(port, direction, width), row);
         }
-    }
-
-    #[test]
-    fn what_is_taken_back_was_never_there() {
-        let tally = Tally::new(Arc::default());
-        let (form, port) = (PortForm::OutDxAl, Port(0x3f8));
-        tally.attempt(form);
-        tally.executed(form, None);
-        tally.accessed(form, None, port);
-        tally.not_executed(form, None, Some(port));
-        tally.fault(form);
-        assert_eq!(tally.form(form, FormColumn::Attempts), 1);
-        assert_eq!(tally.form(form, FormColumn::Executions), 0);
-        assert_eq!(tally.form(form, FormColumn::Accesses), 0);
-        assert_eq!(tally.form(form, FormColumn::Faults), 1);
-        assert!((0..PORT_ROWS).all(|row| tally.port(row, PortColumn::Accesses) == 0));
-        assert_eq!(tally.site(None, SiteColumn::Executions), 0);
     }
 }

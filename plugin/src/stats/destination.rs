@@ -1,9 +1,11 @@
-//! Where a dump goes: a path that is tried when QEMU starts, and written once, when it ends.
+//! Where a dump goes: a path that is tried when QEMU starts, and written when it ends; dumps before
+//! that go beside it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::files::is_descriptor;
 
@@ -54,7 +56,7 @@ pub enum Destination {
         /// What it is called.
         path: PathBuf,
         /// Open since the start.
-        file: File,
+        file: Arc<File>,
     },
 }
 
@@ -66,7 +68,7 @@ impl Destination {
             Ok(there) if there.is_dir() => Err(DestinationError::IsDirectory(path.to_owned())),
             Ok(there) if !there.is_file() || is_descriptor(path) => {
                 let file = OpenOptions::new().append(true).open(path).map_err(open_error)?;
-                Ok(Destination::Stream { path: path.to_owned(), file })
+                Ok(Destination::Stream { path: path.to_owned(), file: Arc::new(file) })
             }
             // Of a link the file that it leads to is replaced, not the link.
             Ok(_) => {
@@ -93,11 +95,26 @@ impl Destination {
         }
     }
 
+    /// Where a dump goes that is one of several: to `FILE.1`, `FILE.2` and so on; a stream takes them
+    /// all.
+    pub fn numbered(&self, number: usize) -> Destination {
+        match self {
+            Destination::File { path } => {
+                let mut path = path.clone().into_os_string();
+                path.push(format!(".{number}"));
+                Destination::File { path: path.into() }
+            }
+            Destination::Stream { path, file } => {
+                Destination::Stream { path: path.clone(), file: Arc::clone(file) }
+            }
+        }
+    }
+
     /// Writes the dump, whole or (to a file) not at all.
     pub fn write(&self, contents: &[u8]) -> Result<(), DestinationError> {
         let (path, result) = match self {
             Destination::File { path } => (path, replace(path, contents)),
-            Destination::Stream { path, file } => (path, (&mut &*file).write_all(contents)),
+            Destination::Stream { path, file } => (path, (&mut &**file).write_all(contents)),
         };
         result.map_err(|source| DestinationError::Write { path: path.clone(), source })
     }
@@ -169,6 +186,17 @@ mod tests {
         assert!(error.contains("missing: No such file or directory"), "{error}");
         let error = Destination::open(directory.path()).unwrap_err().to_string();
         assert!(error.contains("is a directory"), "{error}");
+    }
+
+    #[test]
+    fn a_numbered_one_is_beside_and_a_stream_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("stats.json");
+        Destination::open(&path).unwrap().numbered(12).write(b"{}").unwrap();
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+        assert_eq!(fs::read(directory.path().join("stats.json.12")).unwrap(), b"{}");
+        let stream = Destination::open(Path::new("/dev/null")).unwrap().numbered(1);
+        assert!(matches!(stream, Destination::Stream { .. }));
     }
 
     #[test]

@@ -1,47 +1,85 @@
 //! What has been counted: counters, a snapshot of them, and the dumps made of a snapshot.
 //!
-//! Data goes one way: [`crate::interception`] counts into a [`Tally`] for each vCPU, a [`Snapshot`]
-//! is taken of all of them, and JSON and tables are made of that. Where counts come from is not
-//! known here.
+//! Data goes one way: [`crate::interception`] counts into a [`Tally`] for each vCPU, totals are taken
+//! of all of them, now and where windows begin and end, a [`Snapshot`] is made of those, and JSON and
+//! tables of that. Where counts come from is not known here.
 
 mod call;
 mod counters;
 mod destination;
+mod lines;
 mod port_names;
+mod rows;
 mod sites;
 mod snapshot;
+mod table;
 mod tables;
+mod totals;
+mod windows;
+
+#[cfg(test)]
+mod tests;
 
 pub use call::{Call, Outcome};
 pub use counters::Tally;
 pub use destination::{Destination, DestinationError};
 pub use port_names::port_name;
-pub use sites::{MAX_SITES, SiteId, SiteKey, Sites};
-pub use snapshot::{
-    Counts, FormRow, HypercallRow, PortRow, QemuRow, SCHEMA, SiteRow, Snapshot, Surroundings,
-    VcpuRow, WindowRow,
+pub use rows::{
+    Counts, FormRow, HypercallRow, PortRow, QemuRow, SCHEMA, SiteRow, Snapshot, Tables, VcpuRow,
+    WindowRow,
 };
+pub use sites::{MAX_SITES, SiteId, SiteKey, Sites};
+pub use snapshot::Surroundings;
 pub use tables::render;
+pub use windows::{MAX_WINDOW_ROWS, WindowError};
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::qemu::VcpuIndex;
+use totals::{Sign, Totals};
+use windows::Windows;
 
 /// Everything that is counted in one machine.
 #[derive(Default)]
 pub struct Statistics {
     /// Where port instructions are.
     pub sites: Arc<Sites>,
-    tallies: Mutex<Vec<(VcpuIndex, Arc<Tally>)>>,
+    counted: Mutex<Counted>,
     vcpus_mixed: AtomicBool,
 }
 
+/// The counters, and what they are read against.
+#[derive(Default)]
+struct Counted {
+    tallies: Vec<Arc<Tally>>,
+    windows: Windows,
+    /// What had been counted at the last reset. Counters cannot be set to zero: each belongs to its
+    /// vCPU's thread.
+    baseline: Totals,
+}
+
+impl Counted {
+    /// The counters as they stand.
+    fn now(&self) -> Totals {
+        Totals::of(&self.tallies)
+    }
+
+    fn since_reset(&self, now: &Totals) -> Totals {
+        let mut since = now.clone();
+        since.add(&self.baseline, Sign::Minus);
+        since
+    }
+}
+
+/// Windows and resets are the guest's own, by hypercalls. Such a call, like any, is counted when it has
+/// been carried out, and is not in what it begins: a window goes from behind the call that begins it
+/// to before the call that ends it.
 impl Statistics {
     /// The tally of a vCPU, which is to be counted into by one thread at a time.
     pub fn tally(&self, index: VcpuIndex) -> Arc<Tally> {
-        let tally = Arc::new(Tally::new(Arc::clone(&self.sites)));
-        self.lock().push((index, Arc::clone(&tally)));
+        let tally = Arc::new(Tally::new(index, Arc::clone(&self.sites)));
+        self.lock().tallies.push(Arc::clone(&tally));
         tally
     }
 
@@ -50,8 +88,33 @@ impl Statistics {
         self.vcpus_mixed.store(true, Ordering::Relaxed);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(VcpuIndex, Arc<Tally>)>> {
-        // A panic elsewhere leaves the list whole.
-        self.tallies.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Begins a window, by a hypercall of a vCPU's that has yet to be counted.
+    pub fn begin(&self, name: &str, by: &Tally) -> Result<(), WindowError> {
+        let mut counted = self.lock();
+        let mut now = counted.now();
+        now.add_hypercall(Call::Begin, by);
+        counted.windows.begin(name, &now)
+    }
+
+    /// Ends a window, by a hypercall that has yet to be counted.
+    pub fn end(&self, name: &str) -> Result<(), WindowError> {
+        let mut counted = self.lock();
+        let now = counted.now();
+        counted.windows.end(name, &now)
+    }
+
+    /// Begins to count anew, by a hypercall of a vCPU's that has yet to be counted: closed windows are
+    /// forgotten, and open ones begin here.
+    pub fn reset(&self, by: &Tally) {
+        let mut counted = self.lock();
+        let mut now = counted.now();
+        now.add_hypercall(Call::Reset, by);
+        counted.windows.reset(&now);
+        counted.baseline = now;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counted> {
+        // A panic elsewhere leaves it whole.
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

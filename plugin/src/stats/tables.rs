@@ -2,12 +2,8 @@
 
 use std::fmt::Write;
 
-use tabled::builder::Builder;
-use tabled::settings::object::Columns;
-use tabled::settings::{Alignment, Padding, Style};
-use thousands::Separable;
-
-use super::snapshot::{FormRow, PortRow, SiteRow, Snapshot};
+use super::lines::{Lines, number, percent};
+use super::rows::{FormRow, HypercallRow, PortRow, SiteRow, Snapshot, Tables};
 
 /// How many of the busiest ports and sites are shown; the JSON dump has all.
 const BUSIEST: usize = 16;
@@ -22,25 +18,26 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
         let (on, off) = if colour { (BOLD, PLAIN) } else { ("", "") };
         let _ = writeln!(text, "{on}{line}{off}");
     };
+    let section = |text: &mut String, title: &str, table: String| {
+        text.push('\n');
+        heading(text, title);
+        text.push_str(&table);
+    };
     heading(&mut text, &title(snapshot));
     let _ = writeln!(text, "{}", overview(snapshot));
-    text.push('\n');
-    heading(&mut text, "The 24 forms");
-    text.push_str(&forms(snapshot));
+    section(&mut text, "The 24 forms", forms(snapshot));
+    if !snapshot.hypercalls.is_empty() {
+        section(&mut text, "Hypercalls", hypercalls(snapshot));
+    }
     if !snapshot.ports.is_empty() {
         let title = busiest("ports, by direction and size", snapshot.ports.len());
-        text.push('\n');
-        heading(&mut text, &title);
-        text.push_str(&ports(snapshot));
+        section(&mut text, &title, ports(snapshot));
         if let Some(unserved) = unserved(snapshot) {
             let _ = writeln!(text, "{unserved}");
         }
     }
     if !snapshot.sites.is_empty() {
-        let title = busiest("sites", snapshot.sites.len());
-        text.push('\n');
-        heading(&mut text, &title);
-        text.push_str(&sites(snapshot));
+        section(&mut text, &busiest("sites", snapshot.sites.len()), sites(snapshot));
     }
     if snapshot.sites_dropped > 0 {
         let _ = writeln!(
@@ -51,25 +48,29 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
         );
     }
     if snapshot.vcpus.len() > 1 {
-        text.push('\n');
-        heading(&mut text, "vCPUs");
-        text.push_str(&vcpus(snapshot));
+        section(&mut text, "vCPUs", vcpus(snapshot));
     }
     if let Some(why) = &snapshot.vcpus_omitted {
         let _ = writeln!(text, "\nNo rows by vCPU: {why}");
+    }
+    if !snapshot.windows.is_empty() {
+        section(&mut text, "Windows", windows(snapshot));
     }
     text
 }
 
 fn title(snapshot: &Snapshot) -> String {
     let qemu = &snapshot.qemu;
+    let ended = match &*snapshot.ended {
+        "running" => "still running".to_string(),
+        how => format!("ended by {how}"),
+    };
     format!(
-        "pvio {}: QEMU {} ({}, plugin API {}), ended by {}",
+        "pvio {}: QEMU {} ({}, plugin API {}), {ended}",
         snapshot.pvio,
         qemu.version.as_deref().unwrap_or("of unknown version"),
         qemu.target,
         qemu.plugin_api,
-        snapshot.ended,
     )
 }
 
@@ -94,6 +95,11 @@ fn overview(snapshot: &Snapshot) -> String {
             );
         }
         None => {}
+    }
+    let calls = hypercalls_made(snapshot);
+    if calls > 0 {
+        let accesses = snapshot.ports.iter().map(|row| row.hypercall).sum();
+        let _ = write!(line, "; {} hypercalls made {} more", number(calls), number(accesses));
     }
     line
 }
@@ -149,11 +155,46 @@ fn forms(snapshot: &Snapshot) -> String {
     table.render()
 }
 
+fn hypercalls(snapshot: &Snapshot) -> String {
+    let rows = &snapshot.hypercalls;
+    let all = hypercalls_made(snapshot);
+    let mut table =
+        Lines::new(&["<call", ">calls", ">%", ">bytes", ">declined", ">denied", ">errors"]);
+    for row in rows {
+        table.row([
+            row.call.to_string(),
+            number(row.count),
+            percent(row.count, all),
+            number(row.bytes),
+            number(row.declined),
+            number(row.denied),
+            number(row.errors),
+        ]);
+    }
+    let sum = |column: fn(&HypercallRow) -> u64| number(rows.iter().map(column).sum());
+    table.row([
+        "all".to_string(),
+        number(all),
+        percent(all, all),
+        sum(|row| row.bytes),
+        sum(|row| row.declined),
+        sum(|row| row.denied),
+        sum(|row| row.errors),
+    ]);
+    table.render()
+}
+
+fn hypercalls_made(tables: &Tables) -> u64 {
+    tables.hypercalls.iter().map(|row| row.count).sum()
+}
+
 fn ports(snapshot: &Snapshot) -> String {
     let total: u64 = snapshot.ports.iter().map(port_accesses).sum();
-    let open = snapshot.ports.iter().any(|row| row.unverified > 0);
-    let unverified = if open { ">unverified" } else { "" };
-    let mut table = Lines::new(&["<port", "<dir", ">size", ">accesses", ">%", unverified, "<name"]);
+    let any = |column: fn(&PortRow) -> u64| snapshot.ports.iter().any(|row| column(row) > 0);
+    let by_hypercall = if any(|row| row.hypercall) { ">by hypercall" } else { "" };
+    let unverified = if any(|row| row.unverified) { ">unverified" } else { "" };
+    let columns = ["<port", "<dir", ">size", ">accesses", ">%", by_hypercall, unverified, "<name"];
+    let mut table = Lines::new(&columns);
     for row in most(&snapshot.ports, port_accesses) {
         table.row([
             row.port.to_string(),
@@ -161,6 +202,7 @@ fn ports(snapshot: &Snapshot) -> String {
             row.size.bytes().to_string(),
             number(port_accesses(row)),
             percent(port_accesses(row), total),
+            number(row.hypercall),
             number(row.unverified),
             row.name.as_deref().unwrap_or("-").to_string(),
         ]);
@@ -216,13 +258,33 @@ fn sites(snapshot: &Snapshot) -> String {
 
 fn vcpus(snapshot: &Snapshot) -> String {
     let total: u64 = snapshot.vcpus.iter().map(|row| row.accesses).sum();
-    let mut table = Lines::new(&[">vCPU", ">executions", ">accesses", ">%"]);
+    let hypercalls = if snapshot.hypercalls.is_empty() { "" } else { ">hypercalls" };
+    let mut table = Lines::new(&[">vCPU", ">executions", ">accesses", ">%", hypercalls]);
     for row in &snapshot.vcpus {
         table.row([
             row.vcpu.to_string(),
             number(row.executions),
             number(row.accesses),
             percent(row.accesses, total),
+            number(row.hypercalls),
+        ]);
+    }
+    table.render()
+}
+
+fn windows(snapshot: &Snapshot) -> String {
+    let mut table =
+        Lines::new(&["<name", ">entries", "<open", ">executions", ">accesses", ">hypercalls"]);
+    for row in &snapshot.windows {
+        let total = total_of(&row.forms);
+        table.row([
+            // The guest may name it anything.
+            row.name.escape_debug().to_string(),
+            number(row.entries),
+            if row.open { "yes" } else { "no" }.to_string(),
+            number(total.executions),
+            number(total.accesses),
+            number(hypercalls_made(row)),
         ]);
     }
     table.render()
@@ -242,138 +304,5 @@ fn most<T>(rows: &[T], accesses: impl Fn(&T) -> u64) -> impl Iterator<Item = &T>
     rows.into_iter().take(BUSIEST)
 }
 
-fn number(number: u64) -> String {
-    number.separate_with_commas()
-}
-
-fn percent(part: u64, whole: u64) -> String {
-    match whole {
-        0 => "-".to_string(),
-        _ => format!("{:.1}", part as f64 * 100.0 / whole as f64),
-    }
-}
-
-/// A table without borders; `<` and `>` before a column's name align it, and one without a name is
-/// left out.
-struct Lines {
-    builder: Builder,
-    columns: Vec<&'static str>,
-}
-
-impl Lines {
-    fn new(columns: &[&'static str]) -> Lines {
-        let mut lines = Lines { builder: Builder::default(), columns: columns.to_vec() };
-        let names = columns.iter().map(|column| column.trim_start_matches(['<', '>']).to_owned());
-        lines.push(names);
-        lines
-    }
-
-    fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.push(cells.into_iter());
-    }
-
-    fn push(&mut self, cells: impl Iterator<Item = String>) {
-        let shown = cells.zip(&self.columns).filter(|(_, column)| !column.is_empty());
-        self.builder.push_record(shown.map(|(cell, _)| cell));
-    }
-
-    fn render(self) -> String {
-        let mut table = self.builder.build();
-        table.with(Style::empty());
-        let shown = self.columns.iter().filter(|column| !column.is_empty());
-        for (place, column) in shown.enumerate() {
-            let left = column.starts_with('<');
-            table.modify(
-                Columns::one(place),
-                if left { Alignment::left() } else { Alignment::right() },
-            );
-            table.modify(Columns::one(place), Padding::new(2, 0, 0, 0));
-        }
-        let mut text = String::new();
-        for line in table.to_string().lines() {
-            let _ = writeln!(text, "{}", line.trim_end());
-        }
-        text
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::stats::snapshot::{Counts, QemuRow, VcpuRow};
-    use crate::x86::{Direction, Mode, Port, PortForm, Width};
-
-    fn snapshot() -> Snapshot {
-        let counts = Counts { executions: 70_000, accesses: 70_000, unverified: 0 };
-        Snapshot {
-            schema: super::super::SCHEMA.into(),
-            pvio: "1.2.3".into(),
-            qemu: QemuRow {
-                version: Some("11.1.3".into()),
-                plugin_api: 7,
-                target: "x86_64".into(),
-            },
-            ended: "shutdown".into(),
-            vcpus: (0..2)
-                .map(|vcpu| VcpuRow { vcpu, executions: 35_001, accesses: 36_000 })
-                .collect(),
-            vcpus_omitted: None,
-            forms: PortForm::ALL
-                .map(|form| FormRow {
-                    form,
-                    attempts: 0,
-                    executions: 0,
-                    accesses: 0,
-                    bytes: 0,
-                    faults: Some(0),
-                    unverified: 0,
-                })
-                .into(),
-            ports: vec![PortRow {
-                port: Port(0x3f8),
-                name: Some("COM1".into()),
-                dir: Direction::Out,
-                size: Width::Byte,
-                served: Some(true),
-                device: 0,
-                qemu: 70_000,
-                hypercall: 0,
-                unverified: 0,
-            }],
-            sites: vec![SiteRow {
-                pc: "0xffffffff81000051".into(),
-                mode: Some(Mode::Bits64),
-                bytes: "ee".into(),
-                insn: "out dx,al".into(),
-                form: PortForm::OutDxAl,
-                symbol: Some("io_serial_out+0x1".into()),
-                counts,
-            }],
-            sites_dropped: 0,
-            sites_dropped_counts: Counts::default(),
-            hypercalls: Vec::new(),
-            windows: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn tables_are_aligned() {
-        let mut snapshot = snapshot();
-        snapshot.forms[9] = FormRow {
-            form: PortForm::OutDxAl,
-            attempts: 70_002,
-            executions: 70_000,
-            accesses: 70_000,
-            bytes: 70_000,
-            faults: Some(2),
-            unverified: 0,
-        };
-        insta::assert_snapshot!(render(&snapshot, false));
-    }
-
-    #[test]
-    fn colour_is_for_terminals() {
-        assert!(!render(&snapshot(), false).contains('\x1b'));
-        assert!(render(&snapshot(), true).contains(BOLD));
-    }
-}
+mod tests;

@@ -222,7 +222,8 @@ void guest(void)
 
     is_heard = version != 0;
     check(version == (is_heard ? PVIO_VERSION : 0));
-    check(features == (is_heard ? PVIO_FEATURE_EVERY_PORT | PVIO_FEATURE_MEMORY : 0));
+    /* A host that does not have all of it declines, and that is seen by nothing but the counts. */
+    check((features & ~(PVIO_FEATURE_EVERY_PORT | PVIO_FEATURE_MEMORY)) == 0 && (is_heard || features == 0));
     check(pvio_reset() == answer(PVIO_STATUS_OK));
 
     /* Without the plugin there is a latch if there is pc-testdev. */
@@ -237,7 +238,8 @@ void guest(void)
     cmos();
     pci();
     disk();
-    control();
+    if (!is_heard || (features & PVIO_FEATURE_MEMORY) != 0)
+        control();
 
     /* Where it is heard, this is the end, with status 0; elsewhere isa-debug-exit makes it 1. */
     check(pvio_exit(0) == PVIO_STATUS_UNHEARD);

@@ -128,7 +128,7 @@ impl Guest {
         };
         self.statistics.snapshot(&Surroundings {
             host: &host,
-            ended: Ended::Quit,
+            ended: Some(Ended::Quit),
             symbols: &Default::default(),
             is_own: &|_| false,
             is_served: &|_| None,

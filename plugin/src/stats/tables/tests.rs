@@ -1,0 +1,101 @@
+use super::*;
+use crate::stats::Call;
+use crate::stats::rows::{Counts, QemuRow, VcpuRow, WindowRow};
+use crate::x86::{Direction, Mode, Port, PortForm, Width};
+
+/// As if each of two vCPUs had written to COM1.
+fn tables() -> Tables {
+    let row = VcpuRow { vcpu: 0, executions: 35_000, accesses: 35_000, hypercalls: 0 };
+    let idle = |form| FormRow {
+        form,
+        attempts: 0,
+        executions: 0,
+        accesses: 0,
+        bytes: 0,
+        faults: Some(0),
+        unverified: 0,
+    };
+    let mut forms = PortForm::ALL.map(idle);
+    forms[PortForm::OutDxAl.index()] = FormRow {
+        form: PortForm::OutDxAl,
+        attempts: 70_002,
+        executions: 70_000,
+        accesses: 70_000,
+        bytes: 70_000,
+        faults: Some(2),
+        unverified: 0,
+    };
+    Tables {
+        vcpus: vec![row.clone(), VcpuRow { vcpu: 1, ..row }],
+        forms: forms.into(),
+        ports: vec![PortRow {
+            port: Port(0x3f8),
+            name: Some("COM1".into()),
+            dir: Direction::Out,
+            size: Width::Byte,
+            served: Some(true),
+            device: 0,
+            qemu: 70_000,
+            hypercall: 0,
+            unverified: 0,
+        }],
+        sites: vec![SiteRow {
+            pc: "0xffffffff81000051".into(),
+            mode: Some(Mode::Bits64),
+            bytes: "ee".into(),
+            insn: "out dx,al".into(),
+            form: PortForm::OutDxAl,
+            symbol: Some("io_serial_out+0x1".into()),
+            counts: Counts { executions: 70_000, accesses: 70_000, unverified: 0 },
+        }],
+        sites_dropped_counts: Counts::default(),
+        hypercalls: Vec::new(),
+    }
+}
+
+fn snapshot() -> Snapshot {
+    Snapshot {
+        schema: super::super::SCHEMA.into(),
+        pvio: "1.2.3".into(),
+        qemu: QemuRow { version: Some("11.1.3".into()), plugin_api: 7, target: "x86_64".into() },
+        ended: "shutdown".into(),
+        tables: tables(),
+        vcpus_omitted: None,
+        sites_dropped: 0,
+        windows: Vec::new(),
+    }
+}
+
+#[test]
+fn tables_are_aligned() {
+    insta::assert_snapshot!(render(&snapshot(), false));
+}
+
+#[test]
+fn hypercalls_and_windows_have_tables() {
+    let mut snapshot = snapshot();
+    snapshot.ended = "running".into();
+    let row =
+        |call, count, bytes| HypercallRow { call, count, bytes, declined: 0, denied: 0, errors: 0 };
+    let window = |name: &str, open| WindowRow {
+        name: name.into(),
+        entries: 1_000,
+        open,
+        rows_dropped: false,
+        tables: snapshot.tables.clone(),
+    };
+    snapshot.windows = vec![window("boot", false), window("\x1b[31mred", true)];
+    snapshot.tables.hypercalls = vec![
+        row(Call::Outsb, 5, 20_000),
+        HypercallRow { declined: 7, denied: 1_000, errors: 2, ..row(Call::Unknown, 1_009, 0) },
+    ];
+    snapshot.tables.ports[0].hypercall = 20_000;
+    snapshot.tables.vcpus[1].hypercalls = 1_014;
+    insta::assert_snapshot!(render(&snapshot, false));
+}
+
+#[test]
+fn colour_is_for_terminals() {
+    assert!(!render(&snapshot(), false).contains('\x1b'));
+    assert!(render(&snapshot(), true).contains(BOLD));
+}

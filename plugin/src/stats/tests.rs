@@ -1,0 +1,381 @@
+//! Windows and resets, against a model that adds every count to each window that is open.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fastrand::Rng;
+use pvio_guest::abi::WINDOWS_MAX;
+
+use super::*;
+use crate::qemu::{ApiLevel, HostInfo};
+use crate::symbols::Symbols;
+use crate::x86::{Direction, Mode, Port, PortForm, Width};
+
+const VCPUS: u32 = 3;
+
+fn snapshot(statistics: &Statistics) -> Snapshot {
+    statistics.snapshot(&Surroundings {
+        host: &HostInfo {
+            api: ApiLevel::NEWEST,
+            version: None,
+            target: "x86_64".into(),
+            max_vcpus: VCPUS as usize,
+            icount: false,
+        },
+        ended: None,
+        symbols: &Symbols::default(),
+        is_own: &|port| port.0.is_multiple_of(2),
+        is_served: &|_| None,
+    })
+}
+
+/// Counts by name, without those that are 0.
+type Counts<N> = BTreeMap<String, N>;
+
+/// What rows say, by the names that the model uses.
+fn counts_in(tables: &Tables) -> Counts<u64> {
+    let mut counts = Counts::new();
+    let mut put = |name: String, count| assert!(counts.insert(name, count).is_none());
+    for row in &tables.vcpus {
+        put(format!("vcpu {} executions", row.vcpu), row.executions);
+        put(format!("vcpu {} accesses", row.vcpu), row.accesses);
+        put(format!("vcpu {} hypercalls", row.vcpu), row.hypercalls);
+    }
+    for row in &tables.forms {
+        put(format!("{} attempts", row.form), row.attempts);
+        put(format!("{} executions", row.form), row.executions);
+        put(format!("{} accesses", row.form), row.accesses);
+        put(format!("{} faults", row.form), row.faults.unwrap());
+        put(format!("{} unverified", row.form), row.unverified);
+    }
+    for row in &tables.ports {
+        let name = format!("{} {} {}", row.port, row.dir, row.size.bytes());
+        assert_eq!(if row.port.0.is_multiple_of(2) { row.qemu } else { row.device }, 0);
+        put(format!("{name} accesses"), row.device + row.qemu);
+        put(format!("{name} unverified"), row.unverified);
+        put(format!("{name} hypercall"), row.hypercall);
+    }
+    let sites = tables.sites.iter().map(|row| (&*row.pc, row.counts));
+    for (pc, row) in sites.chain([("dropped", tables.sites_dropped_counts)]) {
+        put(format!("site {pc} executions"), row.executions);
+        put(format!("site {pc} accesses"), row.accesses);
+        put(format!("site {pc} unverified"), row.unverified);
+    }
+    for row in &tables.hypercalls {
+        put(format!("{} count", row.call), row.count);
+        put(format!("{} bytes", row.call), row.bytes);
+        put(format!("{} declined", row.call), row.declined);
+        put(format!("{} denied", row.call), row.denied);
+        put(format!("{} errors", row.call), row.errors);
+    }
+    counts.retain(|_, count| *count != 0);
+    counts
+}
+
+#[derive(Default)]
+struct ModelWindow {
+    entries: u64,
+    open: bool,
+    counts: Counts<i64>,
+}
+
+/// What the statistics must come to.
+#[derive(Default)]
+struct Model {
+    totals: Counts<i64>,
+    windows: BTreeMap<String, ModelWindow>,
+}
+
+impl Model {
+    fn add(&mut self, name: impl Into<String>, count: i64) {
+        let name = name.into();
+        for window in self.windows.values_mut().filter(|window| window.open) {
+            *window.counts.entry(name.clone()).or_default() += count;
+        }
+        *self.totals.entry(name).or_default() += count;
+    }
+
+    fn execution(&mut self, vcpu: u32, form: PortForm, site: &str, sign: i64) {
+        self.add(format!("vcpu {vcpu} executions"), sign);
+        self.add(format!("{form} executions"), sign);
+        self.add(format!("site {site} executions"), sign);
+    }
+
+    fn access(&mut self, vcpu: u32, form: PortForm, site: &str, port: Port, sign: i64) {
+        self.add(format!("vcpu {vcpu} accesses"), sign);
+        self.add(format!("{form} accesses"), sign);
+        self.add(format!("site {site} accesses"), sign);
+        let (dir, size) = (form.direction(), form.width().bytes());
+        self.add(format!("{port} {dir} {size} accesses"), sign);
+    }
+
+    fn hypercall(&mut self, vcpu: u32, call: Call, outcome: Outcome) {
+        self.add(format!("vcpu {vcpu} hypercalls"), 1);
+        self.add(format!("{call} count"), 1);
+        match outcome {
+            Outcome::Ok => {}
+            Outcome::Declined => self.add(format!("{call} declined"), 1),
+            Outcome::Denied => self.add(format!("{call} denied"), 1),
+            Outcome::Error => self.add(format!("{call} errors"), 1),
+        }
+    }
+
+    fn begin(&mut self, name: &str) -> Result<(), WindowError> {
+        let window = self.windows.entry(name.into()).or_default();
+        if std::mem::replace(&mut window.open, true) {
+            return Err(WindowError::Open);
+        }
+        window.entries += 1;
+        Ok(())
+    }
+
+    fn end(&mut self, name: &str) -> Result<(), WindowError> {
+        let open = self.windows.get_mut(name).filter(|window| window.open);
+        open.map(|window| window.open = false).ok_or(WindowError::NotOpen)
+    }
+
+    fn reset(&mut self) {
+        self.totals.clear();
+        self.windows.retain(|_, window| window.open);
+        for window in self.windows.values_mut() {
+            *window = ModelWindow { entries: 1, open: true, counts: Counts::new() };
+        }
+    }
+
+    fn assert_is(&self, snapshot: &Snapshot) {
+        let clamped = |counts: &Counts<i64>| -> Counts<u64> {
+            let positive = counts.iter().filter(|(_, count)| **count > 0);
+            positive.map(|(name, &count)| (name.clone(), count as u64)).collect()
+        };
+        assert_eq!(counts_in(snapshot), clamped(&self.totals));
+        assert_eq!(snapshot.windows.len(), self.windows.len());
+        for row in &snapshot.windows {
+            let window = &self.windows[&row.name];
+            assert_eq!((row.entries, row.open), (window.entries, window.open), "{}", row.name);
+            assert_eq!(counts_in(row), clamped(&window.counts), "{}", row.name);
+        }
+    }
+}
+
+/// One thing that a guest may do, to the statistics and to the model.
+fn step(rng: &mut Rng, statistics: &Statistics, tallies: &[Arc<Tally>], model: &mut Model) {
+    let vcpu = rng.u32(0..VCPUS);
+    let tally = &tallies[vcpu as usize];
+    let form = PortForm::ALL[rng.usize(0..24)];
+    let port = Port(rng.u16(..4));
+    let site = rng.bool().then(|| {
+        let (pc, bytes) = (rng.u64(0..8), [0xee].into_iter().collect());
+        (pc, statistics.sites.enter(SiteKey { pc, mode: Some(Mode::Bits32), bytes }, form).unwrap())
+    });
+    let site_name = site.map_or("dropped".to_owned(), |(pc, _)| format!("{pc:#x}"));
+    let site = site.map(|(_, id)| id);
+    let name = ["", "a", "b", "c"][rng.usize(0..4)];
+    match rng.u8(0..14) {
+        0 => {
+            tally.attempt(form);
+            model.add(format!("{form} attempts"), 1);
+        }
+        1 | 2 => {
+            tally.executed(form, site);
+            tally.accessed(form, site, port);
+            model.execution(vcpu, form, &site_name, 1);
+            model.access(vcpu, form, &site_name, port, 1);
+        }
+        3 => {
+            let port = rng.bool().then_some(port);
+            tally.not_executed(form, site, port);
+            model.execution(vcpu, form, &site_name, -1);
+            if let Some(port) = port {
+                model.access(vcpu, form, &site_name, port, -1);
+            }
+        }
+        4 => {
+            tally.unverified(form, site, Some(port));
+            model.add(format!("{form} unverified"), 1);
+            model.add(format!("site {site_name} unverified"), 1);
+            let (dir, size) = (form.direction(), form.width().bytes());
+            model.add(format!("{port} {dir} {size} unverified"), 1);
+        }
+        5 => {
+            tally.fault(form);
+            model.add(format!("{form} faults"), 1);
+        }
+        6 => {
+            tally.fault_resumed(form);
+            model.add(format!("{form} faults"), -1);
+        }
+        7 | 8 => {
+            let call = Call::ALL[rng.usize(0..Call::ALL.len())];
+            let count = rng.u64(0..5);
+            if let Some((direction, width)) = call.port_io() {
+                let bytes = count * u64::from(width.bytes());
+                tally.hypercall_moved(call, bytes);
+                tally.hypercall_accesses(port, direction, width, count);
+                model.add(format!("{call} bytes"), bytes as i64);
+                model.add(format!("{port} {direction} {} hypercall", width.bytes()), count as i64);
+            }
+            let outcomes = [Outcome::Ok, Outcome::Declined, Outcome::Denied, Outcome::Error];
+            let outcome = outcomes[rng.usize(0..4)];
+            tally.hypercall(call, outcome);
+            model.hypercall(vcpu, call, outcome);
+        }
+        9 | 10 => {
+            let result = statistics.begin(name, tally);
+            let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
+            tally.hypercall(Call::Begin, outcome);
+            // The call is before the window, though it is counted after it has begun.
+            let was_open = model.windows.get(name).is_some_and(|window| window.open);
+            model.hypercall(vcpu, Call::Begin, outcome);
+            assert_eq!(result, model.begin(name));
+            assert_eq!(result.is_err(), was_open);
+        }
+        11 | 12 => {
+            let result = statistics.end(name);
+            assert_eq!(result, model.end(name));
+            let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
+            tally.hypercall(Call::End, outcome);
+            model.hypercall(vcpu, Call::End, outcome);
+        }
+        _ if rng.u8(0..10) == 0 => {
+            statistics.reset(tally);
+            tally.hypercall(Call::Reset, Outcome::Ok);
+            model.reset();
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn windows_nested_overlapping_and_reset_are_what_a_model_says() {
+    for seed in 0..60 {
+        let mut rng = Rng::with_seed(seed);
+        let statistics = Statistics::default();
+        let tallies: Vec<_> = (0..VCPUS).map(|vcpu| statistics.tally(VcpuIndex(vcpu))).collect();
+        let mut model = Model::default();
+        for _ in 0..10 {
+            for _ in 0..rng.u32(1..60) {
+                step(&mut rng, &statistics, &tallies, &mut model);
+            }
+            model.assert_is(&snapshot(&statistics));
+        }
+    }
+}
+
+#[test]
+fn windows_and_what_is_outside_of_them_are_the_whole() {
+    let statistics = Statistics::default();
+    let tally = statistics.tally(VcpuIndex(0));
+    let mut rng = Rng::with_seed(7);
+    let access = |count: u64| {
+        for _ in 0..count {
+            tally.executed(PortForm::OutDxAl, None);
+            tally.accessed(PortForm::OutDxAl, None, Port(0x80));
+        }
+    };
+    let mut outside = 0;
+    for _ in 0..100 {
+        let name = ["a", "b", "c"][rng.usize(0..3)];
+        let between = rng.u64(0..5);
+        outside += between;
+        access(between);
+        statistics.begin(name, &tally).unwrap();
+        tally.hypercall(Call::Begin, Outcome::Ok);
+        access(rng.u64(0..5));
+        statistics.end(name).unwrap();
+        tally.hypercall(Call::End, Outcome::Ok);
+    }
+    let snapshot = snapshot(&statistics);
+    let accesses = |tables: &Tables| tables.ports.iter().map(|row| row.qemu + row.device).sum();
+    let whole: u64 = accesses(&snapshot);
+    assert_eq!(whole, outside + snapshot.windows.iter().map(|row| accesses(row)).sum::<u64>());
+    assert_eq!(snapshot.windows.iter().map(|row| row.entries).sum::<u64>(), 100);
+    assert!(snapshot.windows.iter().all(|row| row.hypercalls.is_empty()));
+}
+
+#[test]
+fn there_are_no_more_windows_than_may_be() {
+    let statistics = Statistics::default();
+    let by = &*statistics.tally(VcpuIndex(0));
+    for window in 0..WINDOWS_MAX {
+        statistics.begin(&window.to_string(), by).unwrap();
+        statistics.end(&window.to_string()).unwrap();
+    }
+    assert_eq!(statistics.begin("more", by), Err(WindowError::Full));
+    assert_eq!(statistics.begin("0", by), Ok(()), "an old name is always good");
+    statistics.reset(by);
+    assert_eq!(snapshot(&statistics).windows.len(), 1);
+    assert_eq!(statistics.begin("more", by), Ok(()));
+}
+
+#[test]
+fn windows_without_room_keep_what_is_not_by_port_or_site() {
+    let statistics = Statistics::default();
+    let tally = &*statistics.tally(VcpuIndex(0));
+    let all_ports = || {
+        for port in 0..=u16::MAX {
+            for width in Width::ALL {
+                tally.hypercall_accesses(Port(port), Direction::In, width, 1);
+            }
+            tally.executed(PortForm::InAlImm, None);
+        }
+    };
+    all_ports();
+    for name in ["first", "second"] {
+        statistics.begin(name, tally).unwrap();
+    }
+    all_ports();
+    let of = |snapshot: &Snapshot| -> Vec<_> {
+        let rows = snapshot.windows.iter();
+        rows.map(|row| (row.rows_dropped, row.ports.len(), row.sites_dropped_counts.executions))
+            .collect()
+    };
+    let all = 3 << 16;
+    assert_eq!(of(&snapshot(&statistics)), [(false, all, 1 << 16), (true, 0, 1 << 16)]);
+    for name in ["first", "second"] {
+        statistics.end(name).unwrap();
+    }
+    assert_eq!(of(&snapshot(&statistics)), [(false, all, 1 << 16), (true, 0, 1 << 16)]);
+    // A name that has lost its rows goes without them until a reset.
+    statistics.reset(tally);
+    statistics.begin("second", tally).unwrap();
+    all_ports();
+    assert_eq!(of(&snapshot(&statistics)), [(false, all, 1 << 16)]);
+}
+
+#[test]
+fn others_count_on_while_windows_begin_and_end() {
+    const ROUNDS: u64 = 200_000;
+    let statistics = Statistics::default();
+    let done = AtomicBool::new(false);
+    let accesses = |tables: &Tables| tables.forms.iter().map(|row| row.accesses).sum::<u64>();
+    std::thread::scope(|scope| {
+        let [begins, tally] = [0, 1].map(|vcpu| statistics.tally(VcpuIndex(vcpu)));
+        scope.spawn(|| {
+            let tally = tally;
+            for round in 0..ROUNDS {
+                // Presumed, and every other time taken back.
+                let (form, port) = (PortForm::OutDxAl, Port(round as u16));
+                tally.executed(form, None);
+                tally.accessed(form, None, port);
+                if round % 2 == 1 {
+                    tally.not_executed(form, None, Some(port));
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) {
+            for name in ["a", "b"] {
+                statistics.begin(name, &begins).unwrap();
+                statistics.end(name).unwrap();
+            }
+        }
+    });
+    let snapshot = snapshot(&statistics);
+    assert_eq!(accesses(&snapshot), ROUNDS / 2);
+    assert_eq!(snapshot.ports.iter().map(|row| row.qemu + row.device).sum::<u64>(), ROUNDS / 2);
+    let within = snapshot.windows.iter().map(|row| accesses(row)).sum::<u64>();
+    // Of each end, one may be taken back later.
+    let ends = snapshot.windows.iter().map(|row| row.entries).sum::<u64>();
+    assert!(within <= ROUNDS / 2 + ends, "{within} within {ends}");
+}

@@ -1,0 +1,135 @@
+//! Counts as plain numbers: what all vCPUs have counted up to a moment, or between two.
+//!
+//! Only rows that are not 0 are there. The numbers have signs: what was presumed is taken back when
+//! it turns out wrong, perhaps in another window, or on another vCPU, than it was counted in.
+
+use std::sync::Arc;
+
+use super::Tally;
+use super::call::{Call, CallColumn};
+use super::counters::{FormColumn, SITE_DROPPED};
+use super::table::Table;
+
+/// Rows by their numbers, ascending, without those that are all 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rows<const COLUMNS: usize>(Vec<(u32, [i64; COLUMNS])>);
+
+impl<const COLUMNS: usize> Rows<COLUMNS> {
+    fn of(table: &Table<COLUMNS>) -> Self {
+        Rows(table.rows().collect())
+    }
+
+    fn add(&mut self, other: &Self, sign: Sign) {
+        let sign = sign as i64;
+        let signed = |&(row, counts): &(u32, [i64; COLUMNS])| (row, counts.map(|n| n * sign));
+        self.0.extend(other.0.iter().map(signed));
+        // Of two ascending runs the sort makes one in a single pass.
+        self.0.sort_by_key(|&(row, _)| row);
+        self.0.dedup_by(|(row, counts), (kept_row, kept)| {
+            let is_same = row == kept_row;
+            if is_same {
+                kept.iter_mut().zip(counts).for_each(|(kept, count)| *kept += *count);
+            }
+            is_same
+        });
+        self.0.retain(|(_, counts)| *counts != [0; COLUMNS]);
+        // What is kept is bounded by its rows.
+        self.0.shrink_to_fit();
+    }
+
+    fn sum(&self) -> [i64; COLUMNS] {
+        std::array::from_fn(|column| self.0.iter().map(|(_, counts)| counts[column]).sum())
+    }
+
+    /// A row, for a person to see.
+    pub fn get(&self, row: usize) -> [u64; COLUMNS] {
+        let place = self.0.binary_search_by_key(&(row as u32), |&(row, _)| row);
+        place.map_or([0; COLUMNS], |place| clamp(self.0[place].1))
+    }
+
+    /// The rows in which there is something for a person to see.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, [u64; COLUMNS])> {
+        let clamped = self.0.iter().map(|&(row, counts)| (row as usize, clamp(counts)));
+        clamped.filter(|(_, counts)| *counts != [0; COLUMNS])
+    }
+}
+
+/// A person never sees less than nothing.
+fn clamp<const COLUMNS: usize>(counts: [i64; COLUMNS]) -> [u64; COLUMNS] {
+    counts.map(|count| count.try_into().unwrap_or(0))
+}
+
+/// Whether to add or to take away.
+#[derive(Clone, Copy)]
+pub(super) enum Sign {
+    Plus = 1,
+    Minus = -1,
+}
+
+/// What all vCPUs have counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    /// Executions, accesses and hypercalls by vCPU.
+    pub vcpus: Rows<3>,
+    pub forms: Rows<5>,
+    pub ports: Rows<3>,
+    pub sites: Rows<3>,
+    pub hypercalls: Rows<5>,
+}
+
+impl Totals {
+    /// As the vCPUs' counters stand now.
+    pub fn of(tallies: &[Arc<Tally>]) -> Totals {
+        let mut all = Totals::default();
+        for tally in tallies {
+            all.add(&Totals::of_one(tally), Sign::Plus);
+        }
+        all
+    }
+
+    fn of_one(tally: &Tally) -> Totals {
+        let forms = Rows::of(&tally.forms);
+        let hypercalls = Rows::of(&tally.hypercalls);
+        let by_form = forms.sum();
+        let vcpu_row = [
+            by_form[FormColumn::Executions as usize],
+            by_form[FormColumn::Accesses as usize],
+            hypercalls.sum()[CallColumn::Count as usize],
+        ];
+        Totals {
+            vcpus: Rows(vec![(tally.vcpu.0, vcpu_row)]),
+            forms,
+            ports: Rows::of(&tally.ports),
+            sites: Rows::of(&tally.by_site),
+            hypercalls,
+        }
+    }
+
+    /// Adds what was counted elsewhere, or takes it away.
+    pub fn add(&mut self, other: &Totals, sign: Sign) {
+        self.vcpus.add(&other.vcpus, sign);
+        self.forms.add(&other.forms, sign);
+        self.ports.add(&other.ports, sign);
+        self.sites.add(&other.sites, sign);
+        self.hypercalls.add(&other.hypercalls, sign);
+    }
+
+    /// Adds a hypercall that is being made and will be counted when it is done.
+    pub fn add_hypercall(&mut self, call: Call, by: &Tally) {
+        self.vcpus.add(&Rows(vec![(by.vcpu.0, [0, 0, 1])]), Sign::Plus);
+        let mut counts = [0; 5];
+        counts[CallColumn::Count as usize] = 1;
+        self.hypercalls.add(&Rows(vec![(call.index() as u32, counts)]), Sign::Plus);
+    }
+
+    /// How many rows it has of the tables that may be large.
+    pub fn large_rows(&self) -> usize {
+        self.ports.0.len() + self.sites.0.len()
+    }
+
+    /// Gives up telling ports and sites apart.
+    pub fn drop_large_rows(&mut self) {
+        self.ports = Rows::default();
+        self.sites = Rows(vec![(SITE_DROPPED as u32, self.sites.sum())]);
+    }
+}
