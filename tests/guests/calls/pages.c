@@ -157,7 +157,8 @@ static int is_sensible(int level) {
 
 static void faults(const struct caller *by, u16 port) {
     struct string string = {.by = by, .port = port};
-    for (t.fault = 0; t.fault < FAULTS; t.fault++)
+    /* What the latch shows is how far it came at once; once for each entry is enough. */
+    for (t.fault = 0; t.fault < (port == LATCH ? NOT_PRESENT + 1 : FAULTS); t.fault++)
         for (t.level = window.level; t.level <= paging->levels; t.level++)
             for (t.write_protection = 1; t.write_protection >= 0; t.write_protection--) {
                 if (!is_sensible(t.level) || (t.fault != READ_ONLY && !t.write_protection))
@@ -251,20 +252,12 @@ static void copy_on_write(const struct caller *by) {
 /* ---- More than one call moves ---- */
 
 static void many(void) {
-    struct string string = {.by = &ring_0, .port = LATCH, .address = 0x480001};
+    struct string string = {.by = &ring_0, .port = STREAM, .address = 0x480001, .count = PVIO_ELEMENTS_MAX + 7};
     for (string.call = PVIO_CALL_INSB; string.call <= PVIO_CALL_OUTSL; string.call++) {
         trial++;
-        string.count = 2 * PVIO_ELEMENTS_MAX + 7;
         lay_out(&string);
-        check_same(call_string(&string, PVIO_ELEMENTS_MAX), PVIO_STATUS_OK);
         check_same(call_string(&string, PVIO_ELEMENTS_MAX), PVIO_STATUS_OK);
         check_same(call_string(&string, 7), PVIO_STATUS_OK);
-        string.port = STREAM;
-        string.count = PVIO_ELEMENTS_MAX + 1;
-        lay_out(&string);
-        check_same(call_string(&string, PVIO_ELEMENTS_MAX), PVIO_STATUS_OK);
-        check_same(call_string(&string, 1), PVIO_STATUS_OK);
-        string.port = LATCH;
     }
 }
 
