@@ -1,7 +1,7 @@
 //! Boots guests on QEMU under pvio: what the programs of `qemu-scripts` and the tests share.
 //!
 //! [`places`] says where things are, [`machine`] runs QEMU, [`guest_test`] asks guests for their verdicts,
-//! [`bench`] measures, [`forms`] and [`driver`] know what the guests of these names do.
+//! [`mod@bench`] measures, [`forms`] and [`driver`] know what the guests of these names do.
 
 pub mod bench;
 pub mod driver;
