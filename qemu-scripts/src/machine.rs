@@ -146,6 +146,15 @@ impl Running {
         }
     }
 
+    /// How much memory of it is resident, in bytes.
+    pub fn resident(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        Ok(kib.with_context(|| format!("{path} tells no VmRSS"))? << 10)
+    }
+
     /// What it has written to stdout up to now.
     pub fn stdout(&self) -> Result<String> {
         read_lossy(&self.directory.path().join("stdout"))
