@@ -9,7 +9,7 @@
  */
 #define TABLES      0x100000u
 #define ROOM        0x80000u
-#define SAVED       (TABLES + 2 * ROOM + 0x40000u) /* not where QEMU's TLB has the same places as for TABLES */
+#define SAVED       (TABLES + 2 * ROOM + 0x20000u) /* elsewhere in QEMU's TLB, which has 64 places or more */
 #define SMALL       0x400000u
 #define LARGE       0x1000000u
 #define LARGE_BIT   0x80u
