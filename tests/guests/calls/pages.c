@@ -296,4 +296,5 @@ void guest(void) {
     tell("trials", trial);
     tell("given", given);
     tell("taken", taken);
+    tell("latched", latched);
 }

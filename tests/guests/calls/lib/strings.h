@@ -14,8 +14,8 @@ static inline u8 sequence(u32 place) { return (u8)((place * 0x9e3779b1u) >> 24);
 /* How many bytes of it the stream has to give. */
 #define STREAM_SIZE (8u << 20)
 
-/* How many bytes it has given, and been given. */
-extern u32 taken, given;
+/* How many bytes it has given, and been given; and how many the latch. */
+extern u32 taken, given, latched;
 
 struct string {
     u8 call; /* PVIO_CALL_INSB ... PVIO_CALL_OUTSL */
@@ -38,6 +38,12 @@ void lay_out(struct string *string);
  * have happened: not in memory, not in the device, not in the page tables. Its status.
  */
 u32 call_string(struct string *string, u32 moves);
+
+/*
+ * Makes a call of any kind that must be answered with that status and do nothing: not to address and count, nor
+ * to devices or page tables.
+ */
+void call_in_vain(const struct caller *by, u32 call_word, word address, word count, u32 status);
 
 static inline int is_done(const struct string *string) { return string->moved == string->count; }
 static inline word next_of(const struct string *string) { return string->address + string->moved * width_of(string->call); }

@@ -9,7 +9,7 @@
  */
 #define TABLES      0x100000u
 #define ROOM        0x80000u
-#define SAVED       (TABLES + 2 * ROOM + 0x40000u) /* not where QEMU's TLB has the same places as for TABLES */
+#define SAVED       (TABLES + 2 * ROOM + 0x20000u) /* elsewhere in QEMU's TLB, which has 64 places or more */
 #define SMALL       0x400000u
 #define LARGE       0x1000000u
 #define LARGE_BIT   0x80u
@@ -123,13 +123,15 @@ int are_tables_saved(void) {
 
 /* ---- The window ---- */
 
-void open_window(int level) {
+void open_window(int level) { open_window_at(level, (word)paging->middle); }
+
+void open_window_at(int level, word middle) {
     static const u8 order[][8] = {{5, 2, 7, 0, 3, 6, 1, 4}, {2, 0, 3, 1}, {1, 0}};
     window.level = level;
     window.shift = level ? 12u + paging->index_bits * (u32)(level - 1) : 12;
     window.size = page_size(level);
     window.pages = level < 2 ? 8 : level == 2 ? 4 : 2;
-    window.middle = (word)paging->middle;
+    window.middle = middle;
     window.begin = window.middle - (word)window.size * (u32)(window.pages / 2);
     for (int page = 0; page < window.pages; page++) {
         const word linear = window.begin + (word)window.size * (u32)page;

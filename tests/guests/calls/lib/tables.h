@@ -73,6 +73,8 @@ extern struct window window;
 
 /* Maps the window with pages of that level, of all rights, accessed and dirty: once in the same tables. */
 void open_window(int level);
+/* The same elsewhere. */
+void open_window_at(int level, word middle);
 
 /* Where the guest reaches a byte of the window, or another, whatever the entries on trial say. */
 u8 *direct(word linear);
