@@ -128,6 +128,7 @@ mod tests {
             target: "x86_64".into(),
             max_vcpus: 1,
             icount: false,
+            memory_is_readable: true,
         };
         Dumps {
             host,

@@ -3,6 +3,8 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use arrayvec::ArrayVec;
+
 use crate::bus::{BusError, PortBus};
 use crate::devices::{BUILT_IN, DeviceKind};
 use crate::dumps::Dumps;
@@ -10,7 +12,7 @@ use crate::hypercalls::{GuestLog, Hypercalls};
 use crate::interception::Interceptor;
 use crate::options::{OptionError, Options};
 use crate::qemu::{
-    self, Ended, HostInfo, Insn, Machine, MachineError, PortPresence, VcpuIndex, Watch,
+    self, Ended, HostInfo, Insn, MAX_WATCHES, Machine, MachineError, PortPresence, VcpuIndex, Watch,
 };
 use crate::say::say;
 use crate::stats::Statistics;
@@ -101,7 +103,7 @@ impl qemu::Plugin for Pvio {
         }
     }
 
-    fn translate(&self, insn: &Insn<'_>) -> Option<Watch> {
+    fn translate(&self, insn: &Insn<'_>) -> ArrayVec<Watch, MAX_WATCHES> {
         self.interceptor.translate(insn)
     }
 

@@ -10,11 +10,17 @@
 //!   is done when all its elements are.
 //! - A `rep` that is left in the middle, by an interrupt, a fault or because QEMU pauses after
 //!   65,536 elements, waits in a short list until it goes on.
+//! - A hypervisor in the guest may have each of them intercepted. That ends an attempt before anything
+//!   has been done, and shows where its guest is left (see [`super::nested`]); until then all are taken
+//!   as executed.
 
 use std::sync::Arc;
 
+use self::exits::OtherVcpus;
 use super::Rules;
+use super::attempt::{Current, Finished, SecondLook, StringReport};
 use super::interrupted::{Interrupted, Left};
+use super::nested::NestedGuests;
 use super::operation::Operation;
 use crate::access_log::VcpuLog;
 use crate::qemu::{Discontinuity, MemoryAccess, Next, Register, Registers, Token};
@@ -26,55 +32,6 @@ use crate::x86::{
 /// What QEMU loads to look a port up in the TSS, with the string instruction's own accesses: the
 /// offset of the I/O permission bitmap, and a word of it (`helper_check_io`).
 const LOADS_OF_PERMISSION_CHECK: u8 = 2;
-
-/// The last report.
-#[derive(Clone, Copy, Debug)]
-enum Current {
-    /// Nothing that could still change.
-    Nothing,
-    /// Counted as executed, with an access to the port or without (a `rep` of count 0), until an
-    /// exception from its address says otherwise.
-    Presumed(Operation, Option<Port>),
-    /// Not all elements have been moved.
-    InString(Left, StringReport),
-}
-
-/// What is known of one report of a string instruction.
-#[derive(Clone, Copy, Debug)]
-struct StringReport {
-    /// Loads to come that are not elements.
-    loads_to_ignore: u8,
-    /// `ins` writes each element twice, first a dummy that shows whether the page may be written;
-    /// whether that has been seen.
-    probed: bool,
-    /// EFLAGS.TF: a debug trap follows each element.
-    traps: bool,
-    /// An element has been moved since the report.
-    moved: bool,
-    /// What QEMU does when the last element of a `rep` is moved.
-    look: SecondLook,
-}
-
-/// QEMU leaves the loop of a `rep` after each element when it counts or traps instructions, or the
-/// `sti` before is still in effect: also after the last. Then it starts the instruction once more,
-/// finds the count 0, and that is the end; not another execution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SecondLook {
-    /// The elements were moved in one go.
-    Never,
-    /// It was left with one element to move: by itself, or as the first after `sti`.
-    Perhaps,
-    /// It is left after each.
-    Always,
-}
-
-/// A `rep` whose last element has been moved; no other report has come since.
-#[derive(Clone, Copy, Debug)]
-struct Finished {
-    operation: Operation,
-    port: Port,
-    look: SecondLook,
-}
 
 /// Counts what one vCPU does.
 pub(super) struct VcpuCounter {
@@ -89,6 +46,9 @@ pub(super) struct VcpuCounter {
     refused: Option<(Operation, Option<Port>)>,
     /// An exception was raised and is not delivered yet.
     exception: bool,
+    nested: NestedGuests,
+    /// What vCPUs that share this one's thread were in, while guests of the guest's run.
+    others: OtherVcpus,
 }
 
 impl VcpuCounter {
@@ -97,6 +57,7 @@ impl VcpuCounter {
         tally: Arc<Tally>,
         interrupted: Arc<Interrupted>,
         log: Option<VcpuLog>,
+        nested: NestedGuests,
     ) -> VcpuCounter {
         VcpuCounter {
             rules,
@@ -107,6 +68,8 @@ impl VcpuCounter {
             finished: None,
             refused: None,
             exception: false,
+            nested,
+            others: OtherVcpus::default(),
         }
     }
 
@@ -147,6 +110,10 @@ impl VcpuCounter {
                 self.tally.unverified(form, site, port);
             }
             self.refused = Some((operation, port));
+            if self.nested.any() {
+                self.current = Current::Unverified(operation, port);
+                self.nested.has_gone_on();
+            }
             return true;
         }
         match is_taken_up && self.rules.exceptions_reported {
@@ -157,16 +124,16 @@ impl VcpuCounter {
         if let Some(port) = port {
             self.tally.accessed(form, site, port);
         }
-        // A privileged one has retired. If an exception comes from its address all the same, it is an
-        // instruction breakpoint, to which a jump has led straight back.
-        if !operation.is_privileged() {
+        // A privileged one has retired, where nobody can intercept it. If an exception comes from its
+        // address all the same, it is an instruction breakpoint, to which a jump has led straight back.
+        if !operation.is_privileged() || self.nested.any() {
             self.current = Current::Presumed(operation, port);
+            self.nested.has_gone_on();
         }
         false
     }
 
-    /// Whether this is what was refused last, and goes on now that its handler has seen to the cause:
-    /// a fault handler's IRET sets RF.
+    /// Whether this is what was refused last, and goes on now that its handler has seen to the cause.
     #[cold]
     fn takes_up(
         &mut self,
@@ -175,7 +142,14 @@ impl VcpuCounter {
         registers: &mut Registers<'_>,
     ) -> bool {
         self.refused.take_if(|refused| *refused == (operation, port)).is_some()
-            && registers.read(Register::Rflags) & RFLAGS_RF != 0
+            && self.is_resumed(operation, registers.read(Register::Rflags))
+    }
+
+    /// Whether something has come back to this instruction: a fault handler's IRET, which sets RF, or a
+    /// hypervisor that has entered its guest there.
+    fn is_resumed(&mut self, operation: Operation, rflags: u64) -> bool {
+        let is_entered = self.nested.any() && self.nested.takes_up(self.address(operation));
+        is_entered || rflags & RFLAGS_RF != 0
     }
 
     /// An `ins` or `outs`, with or without a repeat prefix.
@@ -250,7 +224,7 @@ impl VcpuCounter {
         count: u64,
         rflags: u64,
     ) -> Option<Left> {
-        let has_rf = rflags & RFLAGS_RF != 0;
+        let is_resumed = self.is_resumed(operation, rflags);
         // Nothing was reported in between: QEMU itself started over, because it pauses a long `rep`
         // or because an `ins` has overwritten its own block. Or it is an `outs` whose first element
         // faulted without a report.
@@ -259,13 +233,13 @@ impl VcpuCounter {
             && (self.rules.exceptions_reported
                 || operation.form().direction() == Direction::In
                 || !left.must_show_rf()
-                || has_rf)
+                || is_resumed)
         {
             self.current = Current::Nothing;
             return Some(left);
         }
         let left = self.interrupted.take(|left| {
-            goes_on(left, operation, port, count) && (has_rf || !left.must_show_rf())
+            goes_on(left, operation, port, count) && (is_resumed || !left.must_show_rf())
         })?;
         self.leave_current();
         if left.faulted {
@@ -293,14 +267,19 @@ impl VcpuCounter {
             Current::InString(left, _) => self.interrupted.put(left),
             // An exception was raised and never delivered, as when the machine is reset by a triple
             // fault. By this instruction, or by one after it: nobody tells.
-            Current::Presumed(operation, port) if self.exception => {
+            Current::Presumed(operation, port) if self.exception && !operation.is_privileged() => {
                 self.tally.not_executed(operation.form(), operation.site(), port);
                 self.tally.unverified(operation.form(), operation.site(), port);
                 if let Some(log) = &self.log {
                     log.faulted();
                 }
             }
-            Current::Presumed(..) | Current::Nothing => {}
+            Current::Presumed(..) => {
+                if let Some(log) = self.log.as_ref().filter(|_| self.nested.any()) {
+                    log.settled();
+                }
+            }
+            Current::Unverified(..) | Current::Nothing => {}
         }
     }
 
@@ -315,7 +294,7 @@ impl VcpuCounter {
     /// A handler has been entered from the instruction that `current` is.
     fn left_for_handler(&mut self, by_exception: bool) {
         match std::mem::replace(&mut self.current, Current::Nothing) {
-            Current::Presumed(operation, port) if by_exception => {
+            Current::Presumed(operation, port) if by_exception && !operation.is_privileged() => {
                 self.tally.not_executed(operation.form(), operation.site(), port);
                 self.tally.fault(operation.form());
                 self.refused = Some((operation, port));
@@ -323,7 +302,7 @@ impl VcpuCounter {
                     log.faulted();
                 }
             }
-            Current::Presumed(..) | Current::Nothing => {}
+            Current::Presumed(..) | Current::Unverified(..) | Current::Nothing => {}
             Current::InString(left, report) => {
                 let by_trap = report.traps && report.moved;
                 let faulted = by_exception && !by_trap;
@@ -342,6 +321,9 @@ impl VcpuCounter {
 
 impl VcpuCounter {
     pub fn about_to_run(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
+        if self.nested.any() {
+            self.switch_vcpu();
+        }
         let operation = Operation::from_token(token);
         let next = if operation.form().is_string() {
             self.string(operation, registers);
@@ -385,12 +367,19 @@ impl VcpuCounter {
     }
 
     pub fn block_begins(&mut self, registers: &mut Registers<'_>) {
-        if let Some(log) = &self.log {
-            log.retired(|| registers.read(Register::Rax) as u32);
+        let Some(log) = &self.log else { return };
+        let eax = || registers.read(Register::Rax) as u32;
+        // The block may be a hypervisor's, which is known when its first instruction is reported.
+        match self.nested.any() {
+            true => log.left(eax),
+            false => log.retired(eax),
         }
     }
 
     pub fn discontinuity(&mut self, event: Discontinuity) {
+        if self.nested.any() {
+            self.switch_vcpu();
+        }
         let Discontinuity::Delivered { from } = event else {
             self.exception = true;
             return;
@@ -398,7 +387,7 @@ impl VcpuCounter {
         let by_exception = std::mem::take(&mut self.exception);
         let operation = match self.current {
             Current::Nothing => return,
-            Current::Presumed(operation, _) => operation,
+            Current::Presumed(operation, _) | Current::Unverified(operation, _) => operation,
             Current::InString(left, _) => left.operation,
         };
         if is_same_place(from, self.address(operation)) {
@@ -429,5 +418,6 @@ fn cannot_fault(operation: Operation, registers: &mut Registers<'_>) -> bool {
     may_do_port_io_unconditionally(rflags, cs, || registers.read(Register::Cr0))
 }
 
+mod exits;
 #[cfg(test)]
 mod tests;

@@ -250,7 +250,7 @@ fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
         // SAFETY: as above; it has that many instructions.
         let handle = unsafe { (api.tb_get_insn)(tb, index) };
         let insn = Insn::new(api, &installed.exports, handle);
-        if let Some(watch) = installed.plugin.translate(&insn) {
+        for watch in installed.plugin.translate(&insn) {
             register_watch(api, handle, watch);
         }
     }
@@ -263,6 +263,7 @@ fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
     let (token, callback, flags, memory_watch): (_, InsnExecCallback, _, _) = match watch {
         Watch::Runs(token, memory_watch) => (token, insn_exec, QEMU_PLUGIN_CB_R_REGS, memory_watch),
         Watch::Calls(token) => (token, call, QEMU_PLUGIN_CB_RW_REGS, None),
+        Watch::Passes(token) => (token, passes, QEMU_PLUGIN_CB_R_REGS, None),
     };
     let userdata = token_to_userdata(token);
     // SAFETY: an instruction of the block that is being translated; the callback is a function of this
@@ -301,6 +302,17 @@ extern "C" fn call(vcpu: c_uint, userdata: *mut c_void) {
         };
         // SAFETY: as in `insn_exec`. What QEMU is asked for in a call (an access to a port of its own)
         // makes no callback.
+        unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };
+    });
+}
+
+extern "C" fn passes(vcpu: c_uint, userdata: *mut c_void) {
+    guarded(|installed| {
+        let report = |state: &mut VcpuState| {
+            let mut registers = Registers::new(&installed.api, &mut state.registers);
+            state.vcpu.passes(userdata_to_token(userdata), &mut registers);
+        };
+        // SAFETY: as in `insn_exec`.
         unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };
     });
 }

@@ -13,6 +13,7 @@ use super::api::{Api, MissingFunction};
 use super::callbacks::{self, BlockFlag, INSTALLED, Installed};
 use super::cpu_layout::CpuLayout;
 use super::exports::{self, Exports};
+use super::ram::GuestRam;
 use super::vcpus::Vcpus;
 use super::version::{ApiLevel, QemuVersion};
 use crate::say::say;
@@ -30,6 +31,8 @@ pub struct HostInfo {
     pub max_vcpus: usize,
     /// Whether it counts instructions (`-icount`), as far as it tells.
     pub icount: bool,
+    /// Whether [`super::GuestRam`] can be opened.
+    pub memory_is_readable: bool,
 }
 
 impl HostInfo {
@@ -136,9 +139,11 @@ fn examine(info: &qemu_info_t) -> Result<HostInfo, Unsuitable> {
     }
     // SAFETY: the union's only member, which QEMU fills for system emulation.
     let max_vcpus = unsafe { info.__bindgen_anon_1.system.max_vcpus };
+    let version = QemuVersion::of_this_process();
     Ok(HostInfo {
         api,
-        version: QemuVersion::of_this_process(),
+        version,
+        memory_is_readable: GuestRam::open(version).is_some(),
         target,
         max_vcpus: usize::try_from(max_vcpus).unwrap_or(0),
         icount: exports::icount_is_on(),

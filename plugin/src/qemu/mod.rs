@@ -20,8 +20,10 @@ mod registers;
 mod vcpus;
 mod version;
 
+use arrayvec::ArrayVec;
+
 pub use callbacks::MemoryAccess;
-pub use exports::{Ended, PortPresence, exit_process};
+pub use exports::{Ended, PortPresence, exit_process, running_vcpu};
 pub use insn::Insn;
 pub use install::{HostInfo, install};
 pub use io_region::{Locking, PortHandler};
@@ -40,8 +42,9 @@ pub trait Plugin: Send + Sync {
     /// name the wrong vCPU: from now on all are reported to the first one's [`Vcpu`].
     fn vcpus_share_a_thread(&self);
 
-    /// QEMU translates an instruction; what comes back says whether to watch it, and how.
-    fn translate(&self, insn: &Insn<'_>) -> Option<Watch>;
+    /// QEMU translates an instruction; what comes back says how to watch it, if at all, in the order in
+    /// which reports are to come.
+    fn translate(&self, insn: &Insn<'_>) -> ArrayVec<Watch, MAX_WATCHES>;
 
     /// Whether a [`Vcpu`] may ask for [`Vcpu::block_begins`]. Asked once, when the plugin is loaded.
     fn follows_blocks(&self) -> bool {
@@ -60,6 +63,9 @@ pub trait Vcpu: Send {
 
     /// An instruction that is watched as a call is about to run, once for each time that it does.
     fn called(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>);
+
+    /// An instruction that is watched as a place is about to run, perhaps again.
+    fn passes(&mut self, token: Token, registers: &mut Registers<'_>);
 
     /// A watched instruction has read or written guest memory once.
     fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>);
@@ -97,7 +103,12 @@ pub enum Watch {
     Runs(Token, Option<MemoryWatch>),
     /// It is an instruction without effect, by which the guest calls: [`Vcpu::called`]. From API 5 on.
     Calls(Token),
+    /// It is reported before it runs: [`Vcpu::passes`].
+    Passes(Token),
 }
+
+/// How many ways there may be to watch one instruction.
+pub const MAX_WATCHES: usize = 2;
 
 /// Which of an instruction's accesses to guest memory to report. (To those of the instruction itself
 /// QEMU adds what it reads from the guest's tables on the way, such as the TSS.)

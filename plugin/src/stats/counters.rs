@@ -18,6 +18,7 @@ pub(super) enum FormColumn {
     Executions,
     Accesses,
     Faults,
+    Exits,
     Unverified,
 }
 
@@ -46,7 +47,7 @@ pub(super) const SITE_DROPPED: usize = MAX_SITES;
 pub struct Tally {
     pub(super) vcpu: VcpuIndex,
     sites: Arc<Sites>,
-    pub(super) forms: Table<5>,
+    pub(super) forms: Table<6>,
     pub(super) ports: Table<3>,
     pub(super) by_site: Table<3>,
     pub(super) hypercalls: Table<5>,
@@ -112,6 +113,21 @@ impl Tally {
             let row = port_row(port, form.direction(), form.width());
             self.ports.add(row, PortColumn::Unverified as usize);
         }
+    }
+
+    /// Takes back what [`Tally::unverified`] counted.
+    pub fn not_unverified(&self, form: PortForm, site: Option<SiteId>, port: Option<Port>) {
+        self.forms.take_back(form.index(), FormColumn::Unverified as usize);
+        self.by_site.take_back(site_row(site), SiteColumn::Unverified as usize);
+        if let Some(port) = port {
+            let row = port_row(port, form.direction(), form.width());
+            self.ports.take_back(row, PortColumn::Unverified as usize);
+        }
+    }
+
+    /// A hypervisor in the guest had it intercepted.
+    pub fn exit(&self, form: PortForm) {
+        self.forms.add(form.index(), FormColumn::Exits as usize);
     }
 
     /// It ended by a fault.

@@ -94,6 +94,9 @@ pub struct FormRow {
     pub bytes: u64,
     /// Attempts that ended by a fault; `null` where QEMU does not report exceptions.
     pub faults: Option<u64>,
+    /// Attempts that a hypervisor in the guest had intercepted; `null` where QEMU does not tell.
+    #[serde(default)]
+    pub exits: Option<u64>,
     /// Attempts that retired or faulted for want of privilege, where QEMU does not report which.
     pub unverified: u64,
 }

@@ -116,14 +116,17 @@ impl RowMaker<'_> {
     }
 
     fn form_row(&self, form: PortForm, totals: &Totals) -> FormRow {
-        let [attempts, executions, accesses, faults, unverified] = totals.forms.get(form.index());
+        let [attempts, executions, accesses, faults, exits, unverified] =
+            totals.forms.get(form.index());
+        let host = self.surroundings.host;
         FormRow {
             form,
             attempts,
             executions,
             accesses,
             bytes: accesses * u64::from(form.width().bytes()),
-            faults: self.surroundings.host.reports_exceptions().then_some(faults),
+            faults: host.reports_exceptions().then_some(faults),
+            exits: host.memory_is_readable.then_some(exits),
             unverified,
         }
     }

@@ -96,6 +96,9 @@ fn overview(snapshot: &Snapshot) -> String {
         }
         None => {}
     }
+    if total.exits > 0 {
+        let _ = write!(line, "; {} were intercepted by a hypervisor", number(total.exits));
+    }
     let calls = hypercalls_made(snapshot);
     if calls > 0 {
         let accesses = snapshot.ports.iter().map(|row| row.hypercall).sum();
@@ -111,6 +114,7 @@ struct Total {
     accesses: u64,
     bytes: u64,
     faults: Option<u64>,
+    exits: u64,
     unverified: u64,
 }
 
@@ -122,6 +126,7 @@ fn total_of(rows: &[FormRow]) -> Total {
         accesses: sum(|row| row.accesses),
         bytes: sum(|row| row.bytes),
         faults: rows.iter().map(|row| row.faults).sum(),
+        exits: sum(|row| row.exits.unwrap_or(0)),
         unverified: sum(|row| row.unverified),
     }
 }
@@ -130,8 +135,9 @@ fn forms(snapshot: &Snapshot) -> String {
     let total = total_of(&snapshot.forms);
     // The last column is what this QEMU can tell: faults, or what it leaves open.
     let last = if total.faults.is_some() { ">faults" } else { ">unverified" };
-    let mut table =
-        Lines::new(&["<form", ">attempts", ">executions", ">accesses", ">%", ">bytes", last]);
+    let exits = if total.exits > 0 { ">exits" } else { "" };
+    let columns = ["<form", ">attempts", ">executions", ">accesses", ">%", ">bytes", last, exits];
+    let mut table = Lines::new(&columns);
     for row in &snapshot.forms {
         table.row([
             row.form.name().to_string(),
@@ -141,6 +147,7 @@ fn forms(snapshot: &Snapshot) -> String {
             percent(row.accesses, total.accesses),
             number(row.bytes),
             number(row.faults.unwrap_or(row.unverified)),
+            number(row.exits.unwrap_or(0)),
         ]);
     }
     table.row([
@@ -151,6 +158,7 @@ fn forms(snapshot: &Snapshot) -> String {
         percent(total.accesses, total.accesses),
         number(total.bytes),
         number(total.faults.unwrap_or(total.unverified)),
+        number(total.exits),
     ]);
     table.render()
 }

@@ -71,7 +71,7 @@ pub(super) enum Sign {
 pub(super) struct Totals {
     /// Executions, accesses and hypercalls by vCPU.
     pub vcpus: Rows<3>,
-    pub forms: Rows<5>,
+    pub forms: Rows<6>,
     pub ports: Rows<3>,
     pub sites: Rows<3>,
     pub hypercalls: Rows<5>,

@@ -46,7 +46,8 @@ pub enum Access {
 #[error("the page must be touched first")]
 pub struct MustBeTouched;
 
-/// Reads entries of page tables, at physical addresses; `None` where there is no memory.
+/// Reads entries of page tables, and other things that the processor reads by itself, at physical
+/// addresses; `None` where there is no memory.
 pub trait Entries {
     /// 4 bytes, at a multiple of 4.
     fn read_u32(&self, physical: u64) -> Option<u32>;

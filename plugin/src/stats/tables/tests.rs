@@ -13,6 +13,7 @@ fn tables() -> Tables {
         accesses: 0,
         bytes: 0,
         faults: Some(0),
+        exits: Some(0),
         unverified: 0,
     };
     let mut forms = PortForm::ALL.map(idle);
@@ -23,6 +24,7 @@ fn tables() -> Tables {
         accesses: 70_000,
         bytes: 70_000,
         faults: Some(2),
+        exits: Some(0),
         unverified: 0,
     };
     Tables {

@@ -51,6 +51,7 @@ static struct row {
     u32 attempts, executions, accesses, faults;
     /* Of these, what belongs to attempts whose privilege is in question. */
     u32 questioned, questioned_executions, questioned_accesses;
+    u32 exits;
 } ledger[FORMS];
 
 void expect(int form, int privileged, u32 attempts, u32 executions, u32 accesses, u32 faults) {
@@ -66,12 +67,17 @@ void expect(int form, int privileged, u32 attempts, u32 executions, u32 accesses
     }
 }
 
+void expect_exits(int form, u32 exits) {
+    ledger[form].attempts += exits;
+    ledger[form].exits += exits;
+}
+
 static void print_ledger(void) {
     for (int form = 0; form < FORMS; form++) {
         const u32 *column = &ledger[form].attempts;
         print("form ");
         print_number((u32)form);
-        for (int i = 0; i < 7; i++) {
+        for (int i = 0; i < 8; i++) {
             put(' ');
             print_number(column[i]);
         }
