@@ -5,6 +5,7 @@
 //! [`crate::hypercalls`]. It does not know of files or tables, nor what a call does.
 
 mod calls;
+mod instructions;
 mod interrupted;
 mod operation;
 mod vcpu;
@@ -25,6 +26,8 @@ use crate::x86::{
     mode_in_dump, supervisor_in_dump,
 };
 
+pub use instructions::Instructions;
+use instructions::VcpuInstructions;
 use interrupted::Interrupted;
 use operation::Operation;
 use vcpu::VcpuCounter;
@@ -58,6 +61,8 @@ pub struct Interceptor {
     log: Option<Arc<AccessLog>>,
     /// Where calls go; `None` where nobody is heard.
     hypercalls: Option<Arc<Hypercalls>>,
+    /// Where every instruction is counted; `None` where none is but those above.
+    instructions: Option<Arc<Instructions>>,
     /// Whether it was said already that modes cannot be told.
     warned: AtomicBool,
 }
@@ -70,6 +75,7 @@ impl Interceptor {
         statistics: Arc<Statistics>,
         log: Option<Arc<AccessLog>>,
         hypercalls: Option<Arc<Hypercalls>>,
+        instructions: Option<Arc<Instructions>>,
     ) -> Interceptor {
         Interceptor {
             statistics,
@@ -77,6 +83,7 @@ impl Interceptor {
             interrupted: Arc::default(),
             log,
             hypercalls,
+            instructions,
             warned: AtomicBool::new(false),
         }
     }
@@ -88,7 +95,9 @@ impl Interceptor {
         let calls = self.hypercalls.as_ref();
         let calls = calls.map(|calls| VcpuCalls::new(Arc::clone(calls), Arc::clone(&tally), log()));
         let counter = VcpuCounter::new(self.rules, tally, Arc::clone(&self.interrupted), log());
-        Box::new(WatchedVcpu { counter, calls })
+        let instructions = self.instructions.as_ref().filter(|_| self.rules.exceptions_reported);
+        let instructions = instructions.map(|all| VcpuInstructions::new(Arc::clone(all), index));
+        Box::new(WatchedVcpu { counter, calls, instructions })
     }
 
     /// How to watch an instruction, if it is port I/O or a call.
@@ -161,6 +170,7 @@ fn linear_pc(insn: &Insn<'_>, mode: Option<Mode>) -> u64 {
 struct WatchedVcpu {
     counter: VcpuCounter,
     calls: Option<VcpuCalls>,
+    instructions: Option<VcpuInstructions>,
 }
 
 impl qemu::Vcpu for WatchedVcpu {
@@ -184,5 +194,8 @@ impl qemu::Vcpu for WatchedVcpu {
 
     fn discontinuity(&mut self, event: Discontinuity) {
         self.counter.discontinuity(event);
+        if let Some(instructions) = &mut self.instructions {
+            instructions.discontinuity(event);
+        }
     }
 }

@@ -240,6 +240,10 @@ fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
         if let Some(watch) = installed.plugin.translate(&insn) {
             register_watch(api, handle, watch);
         }
+        // Behind the watch: what is told of the instruction comes before it is counted.
+        if let Some(counters) = installed.plugin.insn_counters() {
+            counters.watch(handle, index == 0, installed.plugin.count(&insn), restarted);
+        }
     }
 }
 
@@ -275,6 +279,15 @@ extern "C" fn insn_exec(vcpu: c_uint, userdata: *mut c_void) {
         };
         // SAFETY: QEMU calls this for `vcpu` on its thread, and nothing here calls back into it.
         unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };
+    });
+}
+
+/// An instruction starts that was counted when it started before.
+extern "C" fn restarted(vcpu: c_uint, userdata: *mut c_void) {
+    guarded(|installed| {
+        if let Some(counters) = installed.plugin.insn_counters() {
+            counters.take_back(VcpuIndex(vcpu), userdata.addr());
+        }
     });
 }
 

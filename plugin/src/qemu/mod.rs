@@ -9,6 +9,7 @@ mod callbacks;
 pub mod entry;
 mod exports;
 mod insn;
+mod insn_counters;
 mod install;
 mod io_region;
 mod lookup;
@@ -19,9 +20,11 @@ mod registers;
 mod vcpus;
 mod version;
 
+pub use api::MissingFunction;
 pub use callbacks::MemoryAccess;
 pub use exports::{Ended, PortPresence, exit_process};
 pub use insn::Insn;
+pub use insn_counters::InsnCounters;
 pub use install::{HostInfo, install};
 pub use io_region::{Locking, PortHandler};
 pub use machine::{IsaIrq, Machine, MachineError};
@@ -41,6 +44,14 @@ pub trait Plugin: Send + Sync {
 
     /// QEMU translates an instruction; what comes back says whether to watch it, and how.
     fn translate(&self, insn: &Insn<'_>) -> Option<Watch>;
+
+    /// The counters of instructions, where they are counted. Asked once for each block.
+    fn insn_counters(&self) -> Option<&InsnCounters> {
+        None
+    }
+
+    /// How to count an instruction that QEMU translates; asked where there are counters.
+    fn count(&self, insn: &Insn<'_>) -> InsnCount;
 
     /// Whether a [`Vcpu`] may ask for [`Vcpu::block_begins`]. Asked once, when the plugin is loaded.
     fn follows_blocks(&self) -> bool {
@@ -96,6 +107,18 @@ pub enum Watch {
     Runs(Token, Option<MemoryWatch>),
     /// It is an instruction without effect, by which the guest calls: [`Vcpu::called`]. From API 5 on.
     Calls(Token),
+}
+
+/// How an instruction is to be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InsnCount {
+    /// The counter that it is added to.
+    pub counter: usize,
+    /// What [`InsnCounters::last`] gives from when it begins until another does.
+    pub token: u64,
+    /// It is not followed by itself: where it is begun twice in a row, that is the same one, started
+    /// anew.
+    pub repeats_only_by_restart: bool,
 }
 
 /// Which of an instruction's accesses to guest memory to report. (To those of the instruction itself
