@@ -112,6 +112,7 @@ impl VcpuCalls {
 
     /// Carries a call out, and answers it.
     pub fn call(&mut self, caller: Caller, vcpu: &mut CallingVcpu<'_>) {
+        self.tally.calls_from(caller.pc);
         let word = CallWord(vcpu.read(Register::Rax) as u32);
         let call = word.call().map_or(Call::Unknown, Call::from_number);
         let answer = match self.may_call(caller, vcpu) {

@@ -12,13 +12,18 @@ use qemu_plugin_sys::{
     qemu_plugin_scoreboard, qemu_plugin_tb, qemu_plugin_u64,
 };
 
-use super::lookup::lookup;
 use super::version::ApiLevel;
 
 /// A function that this QEMU should export and does not.
 #[derive(Debug, thiserror::Error)]
 #[error("this QEMU does not export {0:?}, which its plugin API {1} should have")]
 pub struct MissingFunction(&'static CStr, ApiLevel);
+
+impl MissingFunction {
+    pub(super) fn new(symbol: &'static CStr, api: ApiLevel) -> MissingFunction {
+        MissingFunction(symbol, api)
+    }
+}
 
 pub(super) type InsnExecCallback = extern "C" fn(c_uint, *mut c_void);
 pub(super) type MemCallback = extern "C" fn(c_uint, qemu_plugin_meminfo_t, u64, *mut c_void);
@@ -137,10 +142,12 @@ pub(super) struct Api {
     pub free: unsafe extern "C" fn(*mut c_void),
 }
 
+/// A function of the API, looked up; an error where this QEMU lacks it.
 macro_rules! function {
     ($level:expr, $symbol:literal) => {{
-        let address = lookup($symbol).ok_or(MissingFunction($symbol, $level))?;
-        #[expect(clippy::missing_transmute_annotations, reason = "the field's type stands once")]
+        let address = $crate::qemu::lookup::lookup($symbol)
+            .ok_or($crate::qemu::api::MissingFunction::new($symbol, $level))?;
+        #[allow(clippy::missing_transmute_annotations, reason = "the place's type stands once")]
         // SAFETY: a non-null address of the C function of this name; the type that it is given is
         // that of the QEMU (or GLib) header for this API level.
         unsafe {
@@ -148,6 +155,8 @@ macro_rules! function {
         }
     }};
 }
+
+pub(super) use function;
 
 impl Api {
     /// Looks everything up. `level` is what QEMU said in `qemu_info_t`.

@@ -253,6 +253,10 @@ fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
         for watch in installed.plugin.translate(&insn) {
             register_watch(api, handle, watch);
         }
+        // Behind the watch: what is told of the instruction comes before it is counted.
+        if let Some(counters) = installed.plugin.insn_counters() {
+            counters.watch(handle, index == 0, installed.plugin.count(&insn), restarted);
+        }
     }
 }
 
@@ -293,6 +297,15 @@ extern "C" fn insn_exec(vcpu: c_uint, userdata: *mut c_void) {
     });
 }
 
+/// An instruction starts that was counted when it started before.
+extern "C" fn restarted(vcpu: c_uint, userdata: *mut c_void) {
+    guarded(|installed| {
+        if let Some(counters) = installed.plugin.insn_counters() {
+            counters.take_back(VcpuIndex(vcpu), userdata.addr());
+        }
+    });
+}
+
 extern "C" fn call(vcpu: c_uint, userdata: *mut c_void) {
     guarded(|installed| {
         let whose = installed.whose_registers();
@@ -308,8 +321,9 @@ extern "C" fn call(vcpu: c_uint, userdata: *mut c_void) {
 
 extern "C" fn passes(vcpu: c_uint, userdata: *mut c_void) {
     guarded(|installed| {
+        let whose = installed.whose_registers();
         let report = |state: &mut VcpuState| {
-            let mut registers = Registers::new(&installed.api, &mut state.registers);
+            let mut registers = Registers::new(&installed.api, &mut state.registers, whose);
             state.vcpu.passes(userdata_to_token(userdata), &mut registers);
         };
         // SAFETY: as in `insn_exec`.
