@@ -155,6 +155,22 @@ impl Running {
         Ok(kib.with_context(|| format!("{path} tells no VmRSS"))? << 10)
     }
 
+    /// How many of its threads have used the processor for at least 50 ms.
+    pub fn busy_threads(&self) -> Result<usize> {
+        let mut busy = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // It may have ended meanwhile.
+            let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else { continue };
+            // Behind the name, which may contain anything: proc(5), of which fields 14 and 15 are times
+            // in hundredths of a second.
+            let (_, fields) = stat.rsplit_once(')').context("a line of /proc has a name in it")?;
+            let times = fields.split_whitespace().skip(11).take(2);
+            let hundredths: u64 = times.filter_map(|time| time.parse::<u64>().ok()).sum();
+            busy += usize::from(hundredths >= 5);
+        }
+        Ok(busy)
+    }
+
     /// What it has written to stdout up to now.
     pub fn stdout(&self) -> Result<String> {
         read_lossy(&self.directory.path().join("stdout"))
