@@ -12,6 +12,9 @@ pub(super) enum Current {
     /// Counted as executed, with an access to the port or without (a `rep` of count 0), until an
     /// exception from its address says otherwise, or a #VMEXIT.
     Presumed(Operation, Option<Port>),
+    /// What was presumed, when an exception has been raised that is not delivered yet: counted as
+    /// unverified until its address is known. So it stays when the machine ends, or is reset.
+    Suspected(Operation, Option<Port>),
     /// Counted as unverified, in a guest of the guest's: a #VMEXIT may still tell.
     Unverified(Operation, Option<Port>),
     /// Not all elements have been moved.

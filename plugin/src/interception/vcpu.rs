@@ -23,7 +23,7 @@ use super::interrupted::{Interrupted, Left};
 use super::nested::NestedGuests;
 use super::operation::Operation;
 use crate::access_log::VcpuLog;
-use crate::qemu::{Discontinuity, MemoryAccess, Next, Register, Registers, Token};
+use crate::qemu::{MemoryAccess, Next, Register, Registers, Token};
 use crate::stats::Tally;
 use crate::x86::{
     Direction, Port, PortSource, RFLAGS_RF, RFLAGS_TF, may_do_port_io_unconditionally,
@@ -249,71 +249,6 @@ impl VcpuCounter {
         Some(Left { faulted: false, ..left })
     }
 
-    /// Something else runs.
-    #[inline]
-    fn leave_previous(&mut self) {
-        // Nearly always there is nothing to leave.
-        if self.finished.is_some() {
-            self.leave_finished();
-        }
-        if !matches!(self.current, Current::Nothing) {
-            self.leave_current();
-        }
-    }
-
-    /// Something else runs: what the vCPU was in is over, or interrupted.
-    fn leave_current(&mut self) {
-        match std::mem::replace(&mut self.current, Current::Nothing) {
-            Current::InString(left, _) => self.interrupted.put(left),
-            // An exception was raised and never delivered, as when the machine is reset by a triple
-            // fault. By this instruction, or by one after it: nobody tells.
-            Current::Presumed(operation, port) if self.exception && !operation.is_privileged() => {
-                self.tally.not_executed(operation.form(), operation.site(), port);
-                self.tally.unverified(operation.form(), operation.site(), port);
-                if let Some(log) = &self.log {
-                    log.faulted();
-                }
-            }
-            Current::Presumed(..) => {
-                if let Some(log) = self.log.as_ref().filter(|_| self.nested.any()) {
-                    log.settled();
-                }
-            }
-            Current::Unverified(..) | Current::Nothing => {}
-        }
-    }
-
-    /// Something else runs before QEMU has taken its second look at a `rep`.
-    fn leave_finished(&mut self) {
-        if let Some(Finished { operation, port, look: SecondLook::Always }) = self.finished.take() {
-            let begun = true;
-            self.interrupted.put(Left { operation, port, remaining: 0, begun, faulted: false });
-        }
-    }
-
-    /// A handler has been entered from the instruction that `current` is.
-    fn left_for_handler(&mut self, by_exception: bool) {
-        match std::mem::replace(&mut self.current, Current::Nothing) {
-            Current::Presumed(operation, port) if by_exception && !operation.is_privileged() => {
-                self.tally.not_executed(operation.form(), operation.site(), port);
-                self.tally.fault(operation.form());
-                self.refused = Some((operation, port));
-                if let Some(log) = &self.log {
-                    log.faulted();
-                }
-            }
-            Current::Presumed(..) | Current::Unverified(..) | Current::Nothing => {}
-            Current::InString(left, report) => {
-                let by_trap = report.traps && report.moved;
-                let faulted = by_exception && !by_trap;
-                if faulted {
-                    self.tally.fault(left.operation.form());
-                }
-                self.interrupted.put(Left { faulted, ..left });
-            }
-        }
-    }
-
     fn address(&self, operation: Operation) -> u64 {
         operation.address(|site| self.tally.address_of(site))
     }
@@ -375,27 +310,6 @@ impl VcpuCounter {
             false => log.retired(eax),
         }
     }
-
-    pub fn discontinuity(&mut self, event: Discontinuity) {
-        if self.nested.any() {
-            self.switch_vcpu();
-        }
-        let Discontinuity::Delivered { from } = event else {
-            self.exception = true;
-            return;
-        };
-        let by_exception = std::mem::take(&mut self.exception);
-        let operation = match self.current {
-            Current::Nothing => return,
-            Current::Presumed(operation, _) | Current::Unverified(operation, _) => operation,
-            Current::InString(left, _) => left.operation,
-        };
-        if is_same_place(from, self.address(operation)) {
-            self.left_for_handler(by_exception);
-        } else {
-            self.leave_current();
-        }
-    }
 }
 
 fn goes_on(left: &Left, operation: Operation, port: Port, count: u64) -> bool {
@@ -419,5 +333,6 @@ fn cannot_fault(operation: Operation, registers: &mut Registers<'_>) -> bool {
 }
 
 mod exits;
+mod leaving;
 #[cfg(test)]
 mod tests;

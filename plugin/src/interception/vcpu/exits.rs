@@ -69,13 +69,16 @@ impl VcpuCounter {
     fn guest_left(&mut self, WhyLeft(why): WhyLeft) {
         let from = match self.current {
             Current::Nothing => None,
-            Current::Presumed(operation, _) | Current::Unverified(operation, _) => Some(operation),
+            Current::Presumed(operation, _)
+            | Current::Suspected(operation, _)
+            | Current::Unverified(operation, _) => Some(operation),
             Current::InString(left, _) => Some(left.operation),
         };
         let from = from.map(|operation| self.address(operation));
         match why {
             Some(GuestExit::PortIo) => self.intercepted(),
             Some(GuestExit::Exception(at)) if from.is_some_and(|from| is_same_place(at, from)) => {
+                self.exception_raised();
                 self.left_for_handler(true);
             }
             Some(_) => self.leave_current(),
@@ -93,7 +96,7 @@ impl VcpuCounter {
     /// The I/O permission map has what the vCPU was in intercepted.
     fn intercepted(&mut self) {
         match std::mem::replace(&mut self.current, Current::Nothing) {
-            Current::Nothing => {}
+            Current::Nothing | Current::Suspected(..) => {}
             Current::Presumed(operation, port) => {
                 self.tally.not_executed(operation.form(), operation.site(), port);
                 self.tally.exit(operation.form());

@@ -4,7 +4,7 @@ mod exits;
 mod faults;
 
 use super::*;
-use crate::qemu::{Ended, HostInfo, VcpuIndex};
+use crate::qemu::{Discontinuity, Ended, HostInfo, VcpuIndex};
 use crate::stats::{FormRow, SiteKey, Snapshot, Statistics, Surroundings};
 use crate::x86::{Mode, PortForm, decode};
 
