@@ -127,3 +127,12 @@ fn batches_up_to_what_is_missing_or_wrong() {
     run("batches32");
     run("batches64");
 }
+
+/// A guest of the guest's has other memory, and other ports, than its addresses and numbers say here: the
+/// hypervisor's must stay as they are.
+#[test]
+fn a_guest_of_the_guests_is_not_heard() {
+    let passed = run("nested64");
+    let declined = passed.ended.stats().unwrap().hypercalls.iter().map(|row| row.declined);
+    assert_eq!(declined.sum::<u64>(), u64::from(passed.told("declined")));
+}

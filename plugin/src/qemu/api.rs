@@ -86,17 +86,12 @@ pub(super) enum WriteRegister {
     Success(unsafe extern "C" fn(*mut qemu_plugin_register, *mut GByteArray) -> bool),
 }
 
-/// `qemu_plugin_translate_vaddr`, from API 5 on.
-pub(super) type TranslateVaddr = unsafe extern "C" fn(u64, *mut u64) -> bool;
-
 /// The functions that pvio calls, of the API level that this QEMU has.
 pub(super) struct Api {
     pub registration: Registration,
     pub read_register: ReadRegister,
     /// `None` below API 5.
     pub write_register: Option<WriteRegister>,
-    /// `None` below API 5.
-    pub translate_vaddr: Option<TranslateVaddr>,
     pub get_registers: unsafe extern "C" fn() -> *mut GArray,
     pub tb_n_insns: unsafe extern "C" fn(*const qemu_plugin_tb) -> usize,
     pub tb_get_insn: unsafe extern "C" fn(*const qemu_plugin_tb, usize) -> *mut qemu_plugin_insn,
@@ -197,10 +192,6 @@ impl Api {
                 true => {
                     Some(WriteRegister::Length(function!(level, c"qemu_plugin_write_register")))
                 }
-            },
-            translate_vaddr: match can_write {
-                false => None,
-                true => Some(function!(level, c"qemu_plugin_translate_vaddr")),
             },
             get_registers: function!(level, c"qemu_plugin_get_registers"),
             tb_n_insns: function!(level, c"qemu_plugin_tb_n_insns"),

@@ -23,7 +23,10 @@ pub(super) struct Place {
 
 /// Where the registers are that pvio uses on the path of an instruction.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct CpuLayout([Option<Place>; Register::ALL.len()]);
+pub(super) struct CpuLayout {
+    registers: [Option<Place>; Register::ALL.len()],
+    hflags: Option<Place>,
+}
 
 impl CpuLayout {
     /// Of the QEMU that this process is; `None` where it does not export its table, or that has another
@@ -40,12 +43,17 @@ impl CpuLayout {
                 Some(Place { offset: offset + element * size, size })
             });
         }
-        Some(CpuLayout(places))
+        Some(CpuLayout { registers: places, hflags: fields.find("env.hflags") })
     }
 
     /// Where a register is, if that is known.
     pub fn place(&self, register: Register) -> Option<Place> {
-        self.0[register as usize]
+        self.registers[register as usize]
+    }
+
+    /// Where QEMU keeps what it knows of the processor's state besides registers, if that is known.
+    pub fn hflags(&self) -> Option<Place> {
+        self.hflags
     }
 }
 

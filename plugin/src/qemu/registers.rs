@@ -94,16 +94,26 @@ struct Direct {
 
 impl Direct {
     fn read(&self, register: Register) -> Option<u64> {
-        let Place { offset, size } = self.layout.place(register)?;
+        self.layout.place(register).map(|place| self.load(place))
+    }
+
+    fn load(&self, Place { offset, size }: Place) -> u64 {
         // SAFETY: within the `X86CPU`, by QEMU's own description of it, aligned as C aligns them. QEMU
         // writes a vCPU's registers on the vCPU's thread alone, which this is.
         unsafe {
             let place = self.cpu.add(offset);
-            Some(match size {
+            match size {
                 8 => place.cast::<u64>().read_volatile(),
                 _ => place.cast::<u32>().read_volatile().into(),
-            })
+            }
         }
+    }
+
+    /// Whether the vCPU runs a guest of the guest's, after VMRUN and before #VMEXIT.
+    fn is_in_nested_guest(&self) -> Option<bool> {
+        /// `HF_GUEST_MASK` in QEMU's `target/i386/cpu.h`; in what it saves, as all of `hflags`.
+        const GUEST: u64 = 1 << 21;
+        self.layout.hflags().map(|place| self.load(place) & GUEST != 0)
     }
 
     /// Whether it was written, as far as that is known.
@@ -250,13 +260,13 @@ impl<'a> CallingVcpu<'a> {
         self.file.write(self.api, self.whose, register, value);
     }
 
-    /// Where QEMU's own walk leads from a linear address, through nested paging too; it asks for no
-    /// permission. Costs about 130 cycles.
-    pub fn translate(&self, linear: u64) -> Option<u64> {
-        let mut physical = 0;
-        let translate = self.api.translate_vaddr?;
-        // SAFETY: on the vCPU's thread; it writes the one variable.
-        unsafe { translate(linear, &mut physical) }.then_some(physical)
+    /// Whether the call comes from a guest of the guest's, whose memory and ports are what its own host
+    /// makes of them; `None` where QEMU does not tell. Costs a load.
+    pub fn is_in_nested_guest(&self) -> Option<bool> {
+        match self.whose {
+            Whose::Own => self.file.direct.as_ref()?.is_in_nested_guest(),
+            Whose::Shared => None,
+        }
     }
 }
 
