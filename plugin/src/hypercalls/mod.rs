@@ -160,6 +160,10 @@ impl VcpuCalls {
                 }),
             };
         }
+        // What the fields of a call of tomorrow's mean is not known.
+        if call == Call::Unknown {
+            return Err(Refusal(status::UNKNOWN));
+        }
         must_be_zero(word.port())?;
         if !matches!(call, Call::Exit | Call::Log) {
             must_be_zero(word.operand())?;
@@ -172,7 +176,6 @@ impl VcpuCalls {
             Call::Batch => self.with_transfer(caller, vcpu, |ports, memory, transfer| {
                 ports.batch(memory, transfer)
             }),
-            Call::Unknown => Err(Refusal(status::UNKNOWN)),
             _ => self.control(call, word.operand(), caller, vcpu),
         }
     }

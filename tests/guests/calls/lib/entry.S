@@ -200,7 +200,49 @@ arrive:
         ret
 #endif
 
+/*
+ * A second CPU, where one is started: it writes pieces of some records over pieces of others, without end and
+ * without regard. It has no paging, and no stack.
+ */
+        .section .entry, "ax"
+        .code16
+        cli
+        real_segments
+        enter_protected
+        jmp     rewrite
+
+        .text
+rewrite:
+        mov     $1, %eax
+1:      imul    $1664525, %eax                  /* a linear congruential generator: the upper bits are good */
+        add     $1013904223, %eax
+        mov     %eax, %ebx
+        shr     $10, %ebx
+        and     $4 * 1024 - 1, %ebx             /* which of the words of four pages */
+        mov     %ebx, %ecx
+        shr     $10, %ecx
+        mov     rewritten_frames(, %ecx, 4), %edi
+        mov     %eax, %edx
+        shr     $24, %edx                       /* from which record: the same field of it */
+        shl     $2, %edx
+        mov     %ebx, %ecx
+        and     $3, %ecx
+        or      %ecx, %edx
+        mov     rewritten_from(, %edx, 4), %edx
+        and     $1023, %ebx
+        mov     %edx, (%edi, %ebx, 4)
+        incl    rewrites
+        jmp     1b
+
         .section .bss
+        .balign 4096
+        .globl  rewritten_from, rewritten_frames, rewrites
+rewritten_from:                                 /* 256 records */
+        .skip   4096
+rewritten_frames:
+        .skip   16
+rewrites:
+        .skip   16
         .balign 4096
 #if BITS == 64
 boot_root:

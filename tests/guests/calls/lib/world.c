@@ -173,6 +173,24 @@ void features(u32 *ebx, u32 *ecx) {
         *ebx = *ecx = 0;
 }
 
+/* SDM Vol. 3A, "Multiple-Processor (MP) Initialization": all but this one are sent to F000:0000. */
+#define APIC_ICR         (0x300 / 4)
+#define ICR_PENDING      (1u << 12)
+#define ICR_INIT_OTHERS  0x000c4500u
+#define ICR_SIPI_OTHERS  0x000c46f0u
+
+void start_rewriting(volatile u32 *apic) {
+    apic[APIC_ICR] = ICR_INIT_OTHERS;
+    while (apic[APIC_ICR] & ICR_PENDING)
+        ;
+    /* One that is still busy with its INIT may miss it; one that runs ignores it. */
+    while (!rewrites) {
+        apic[APIC_ICR] = ICR_SIPI_OTHERS;
+        for (u32 i = 0; i < 100000 && !rewrites; i++)
+            __asm__ volatile("pause");
+    }
+}
+
 /* ---- Code on trial, in a page that every ring may execute ---- */
 
 enum { MAGIC_16, MAGIC_32, MAGIC_64, LOAD, OR, STUBS };

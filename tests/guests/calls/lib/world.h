@@ -101,6 +101,15 @@ void set_write_protection(int on);
 /* CPUID.(EAX=7, ECX=0), of which EBX and ECX. */
 void features(u32 *ebx, u32 *ecx);
 
+/*
+ * Starts a second CPU, which from then on writes pieces of the 256 records of `rewritten_from` over the records in
+ * four frames; how often, is in `rewrites`.
+ */
+void start_rewriting(volatile u32 *apic);
+extern struct pvio_record rewritten_from[256];
+extern u32 rewritten_frames[4];
+extern volatile u32 rewrites;
+
 /* The instruction, for which nobody has to be heard. */
 static inline u32 in_32(u16 port) { return pvio_native_inl(port); }
 
