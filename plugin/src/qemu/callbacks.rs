@@ -46,7 +46,19 @@ impl Installed {
 
 /// Before API 7 QEMU gives its callbacks nothing to find their plugin by, so there is one global.
 /// It is set once, when the plugin is installed.
-pub(super) static INSTALLED: OnceCell<Installed> = OnceCell::new();
+static INSTALLED: OnceCell<Installed> = OnceCell::new();
+
+/// The same for callbacks, from the installation to the end of the machine. QEMU may leave while vCPUs
+/// run: what they do after that nobody counts, so that the counters stand still.
+static OPEN: AtomicPtr<Installed> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Installs what callbacks work with, once; `None` where it was done before.
+pub(super) fn open(installed: Installed) -> Option<&'static Installed> {
+    INSTALLED.set(installed).ok()?;
+    let installed = INSTALLED.get()?;
+    OPEN.store(std::ptr::from_ref(installed).cast_mut(), Ordering::Release);
+    Some(installed)
+}
 
 /// What tells a vCPU's next block from others.
 pub(super) struct BlockFlag {
@@ -175,7 +187,8 @@ fn userdata_to_token(userdata: *mut c_void) -> Token {
 /// Runs a callback's work, if a plugin is installed, and keeps a panic from crossing into QEMU.
 fn guarded(work: impl FnOnce(&'static Installed)) {
     static SAID: AtomicBool = AtomicBool::new(false);
-    let Some(installed) = INSTALLED.get() else { return };
+    // SAFETY: null or what is in `INSTALLED` for ever, of which only shared references are made.
+    let Some(installed) = (unsafe { OPEN.load(Ordering::Acquire).as_ref() }) else { return };
     let result = catch_unwind(AssertUnwindSafe(|| work(installed)));
     if result.is_err() && !SAID.swap(true, Ordering::Relaxed) {
         say("an error of pvio itself (above): the guest goes on, its counts are wrong");
@@ -410,6 +423,7 @@ fn machine_ended(installed: &Installed) {
     // QEMU also comes here when it gives up before the guest runs (and would in the parent of
     // `-daemonize`, if it forked after it has loaded plugins): there was no machine to end.
     let ran = installed.ran.load(Ordering::Relaxed) || !matches!(how, Ended::Exit | Ended::Unknown);
+    OPEN.store(std::ptr::null_mut(), Ordering::Release);
     if ran {
         installed.plugin.machine_ended(how);
     }

@@ -10,7 +10,7 @@ use qemu_plugin_sys::{qemu_info_t, qemu_plugin_id_t};
 
 use super::Plugin;
 use super::api::{Api, MissingFunction};
-use super::callbacks::{self, BlockFlag, INSTALLED, Installed};
+use super::callbacks::{self, BlockFlag, Installed};
 use super::cpu_layout::CpuLayout;
 use super::exports::{self, Exports};
 use super::ram::GuestRam;
@@ -106,11 +106,10 @@ pub unsafe fn install<E: Display>(
             ran: AtomicBool::new(false),
             block_flag,
         };
-        if INSTALLED.set(installed).is_err() {
-            return Err("it is loaded already; load it once".to_string());
-        }
+        let installed = callbacks::open(installed)
+            .ok_or_else(|| "it is loaded already; load it once".to_string())?;
         // Only now is there something for the callbacks to find.
-        callbacks::register(id, &INSTALLED.wait().api);
+        callbacks::register(id, &installed.api);
         Ok(())
     });
     match catch_unwind(attempt) {

@@ -37,6 +37,7 @@ pub use windows::{MAX_WINDOW_ROWS, WindowError};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::qemu::VcpuIndex;
 use totals::{Sign, Totals};
@@ -120,6 +121,23 @@ impl Statistics {
         now.add_hypercall(Call::Reset, by);
         counted.windows.reset(&now);
         counted.baseline = now;
+    }
+
+    /// Waits until vCPUs that no longer count have finished with what they were counting when they were
+    /// told to stop: until the counters stand still, and the tables agree with each other.
+    pub fn settle(&self) {
+        const PAUSE: Duration = Duration::from_millis(1);
+        let counted = self.lock();
+        let mut before = counted.now();
+        // None takes a microsecond, but its thread may not run at all for a while.
+        for _ in 0..5000 {
+            std::thread::sleep(PAUSE);
+            let now = counted.now();
+            if now == before && now.agree() {
+                return;
+            }
+            before = now;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Counted> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Tally;
 use super::call::{Call, CallColumn};
-use super::counters::{FormColumn, SITE_DROPPED};
+use super::counters::{FormColumn, PortColumn, SITE_DROPPED, SiteColumn};
 use super::table::Table;
 
 /// Rows by their numbers, ascending, without those that are all 0.
@@ -130,6 +130,17 @@ impl Totals {
         let mut counts = [0; 5];
         counts[CallColumn::Count as usize] = 1;
         self.hypercalls.add(&Rows(vec![(call.index() as u32, counts)]), Sign::Plus);
+    }
+
+    /// Whether the tables add up to the same, as they do when no vCPU is in the middle of counting.
+    pub fn agree(&self) -> bool {
+        let (forms, sites) = (self.forms.sum(), self.sites.sum());
+        let of_forms = |column: FormColumn| forms[column as usize];
+        let of_sites = |column: SiteColumn| sites[column as usize];
+        of_forms(FormColumn::Executions) == of_sites(SiteColumn::Executions)
+            && of_forms(FormColumn::Accesses) == of_sites(SiteColumn::Accesses)
+            && of_forms(FormColumn::Unverified) == of_sites(SiteColumn::Unverified)
+            && of_forms(FormColumn::Accesses) == self.ports.sum()[PortColumn::Accesses as usize]
     }
 
     /// How many rows it has of the tables that may be large.
