@@ -3,9 +3,13 @@
 mod linux;
 mod monitor;
 pub mod programs;
+mod seabios;
+mod trace;
 
 pub use linux::LinuxGuest;
 pub use monitor::Monitor;
+pub use seabios::run_seabios;
+pub use trace::{Event, Trace};
 
 use std::path::PathBuf;
 
