@@ -3,11 +3,13 @@
 mod linux;
 mod monitor;
 pub mod programs;
+mod screen;
 mod seabios;
 mod trace;
 
 pub use linux::LinuxGuest;
 pub use monitor::Monitor;
+pub use screen::Screen;
 pub use seabios::run_seabios;
 pub use trace::{Event, Trace};
 
