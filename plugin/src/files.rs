@@ -60,7 +60,15 @@ pub(crate) fn identity(path: &Path) -> Option<PathBuf> {
     if is_descriptor(path) || path.metadata().is_ok_and(|there| !there.is_file()) {
         return None;
     }
-    path.canonicalize().or_else(|_| std::path::absolute(path)).ok()
+    let of_new_file = || {
+        // It is not there yet, but its directory is.
+        let path = std::path::absolute(path).ok()?;
+        match path.parent().and_then(|parent| parent.canonicalize().ok()).zip(path.file_name()) {
+            Some((parent, name)) => Some(parent.join(name)),
+            None => Some(path),
+        }
+    };
+    path.canonicalize().ok().or_else(of_new_file)
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! The plugin's options, `key=value`, as QEMU hands them over.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use pvio_guest::abi::DUMPS_MAX;
 
 use crate::access_log::AccessLog;
 use crate::bus::DeviceRequest;
@@ -33,8 +36,8 @@ pub enum OptionError {
     #[error("{0} is named twice, by {1} and by {2}; name two files")]
     SameFile(PathBuf, String, String),
     /// Its reader could make the guest wait, and QEMU at its end.
-    #[error("option \"access-log={0}\": it is a pipe; name a file")]
-    AccessLogPipe(String),
+    #[error("option \"{0}={1}\": it is a pipe; name a file")]
+    Pipe(&'static str, String),
     /// It is neither on nor off, and not meant as a file.
     #[error("option \"summary={0}\": write summary=on, summary=off, or summary=./{0} for a file")]
     NearlySwitch(String),
@@ -182,12 +185,12 @@ impl Options {
             match key {
                 "stats" => {
                     once("stats", &mut stats, value)?;
-                    named.add_option(key, value)?;
+                    named.add_dumps(key, value)?;
                 }
                 "summary" => {
                     once("summary", &mut summary, value)?;
                     if value != "on" && value != "off" {
-                        named.add_option(key, value)?;
+                        named.add_dumps(key, value)?;
                     }
                 }
                 "access-log" => {
@@ -205,6 +208,7 @@ impl Options {
                 "hypercall" => once("hypercall", &mut hypercall, value)?,
                 "log" => {
                     once("log", &mut log, value)?;
+                    refuse_pipe("log", value)?;
                     named.add_option(key, value)?;
                 }
                 "symbols" => symbols.push(PathBuf::from(value)),
@@ -272,25 +276,48 @@ fn policy(option: Option<&str>, api: ApiLevel) -> Result<Option<Policy>, OptionE
     }
 }
 
-/// The files that options name, each with who names it and whether it is written.
+/// The files that options name.
 #[derive(Default)]
-struct NamedFiles(Vec<(PathBuf, String, bool)>);
+struct NamedFiles {
+    /// Each with who names it and whether it is written.
+    files: Vec<(PathBuf, String, bool)>,
+    /// Those that dumps are written beside which the guest asks for, each with its option.
+    dumps: Vec<(PathBuf, String)>,
+}
 
 impl NamedFiles {
     /// The same file must not be named twice where one of the two writes it.
     fn add(&mut self, by: String, path: &str, written: bool) -> Result<(), OptionError> {
         let Some(path) = files::identity(Path::new(path)) else { return Ok(()) };
-        let other = self.0.iter().find(|other| other.0 == path && (other.2 || written));
-        if let Some((_, other, _)) = other {
-            return Err(OptionError::SameFile(path, other.clone(), by));
+        let other = self.files.iter().find(|other| other.0 == path && (other.2 || written));
+        let other = other.map(|(_, by, _)| by.clone());
+        let dump = || self.dumps.iter().find(|(dumps, _)| is_dump_beside(&path, dumps));
+        let other = other.or_else(|| dump().map(|(_, by)| format!("dumps of {by}")));
+        if let Some(other) = other {
+            return Err(OptionError::SameFile(path, other, by));
         }
-        self.0.push((path, by, written));
+        self.files.push((path, by, written));
         Ok(())
     }
 
     /// The file of an option, which is written.
     fn add_option(&mut self, key: &str, path: &str) -> Result<(), OptionError> {
         self.add(format!("option {key:?}"), path, true)
+    }
+
+    /// The file of an option, beside which dumps are written, too.
+    fn add_dumps(&mut self, key: &str, path: &str) -> Result<(), OptionError> {
+        self.add_option(key, path)?;
+        let Some(dumps) = files::identity(Path::new(path)) else { return Ok(()) };
+        let by = format!("option {key:?}");
+        if let Some((path, other, _)) =
+            self.files.iter().find(|(path, ..)| is_dump_beside(path, &dumps))
+        {
+            let by = format!("dumps of {by}");
+            return Err(OptionError::SameFile(path.clone(), other.clone(), by));
+        }
+        self.dumps.push((dumps, by));
+        Ok(())
     }
 
     fn add_device(&mut self, device: &DeviceRequest) -> Result<(), OptionError> {
@@ -301,6 +328,13 @@ impl NamedFiles {
         }
         Ok(())
     }
+}
+
+/// Whether a file is where a dump goes that the guest asks for: `FILE.1` and so on.
+fn is_dump_beside(path: &Path, dumps: &Path) -> bool {
+    let (path, dumps) = (path.as_os_str().as_bytes(), dumps.as_os_str().as_bytes());
+    let number = path.strip_prefix(dumps).and_then(|rest| rest.strip_prefix(b"."));
+    number.is_some_and(|number| (1..=DUMPS_MAX).any(|n| n.to_string().as_bytes() == number))
 }
 
 fn once<T>(name: &'static str, place: &mut Option<T>, value: T) -> Result<(), OptionError> {
@@ -336,15 +370,20 @@ fn device(text: &str, kinds: &[DeviceKind]) -> Result<DeviceRequest, OptionError
     Ok(DeviceRequest { kind, range, place, settings })
 }
 
+fn refuse_pipe(option: &'static str, path: &str) -> Result<(), OptionError> {
+    match std::fs::metadata(path).is_ok_and(|there| there.file_type().is_fifo()) {
+        true => Err(OptionError::Pipe(option, path.to_owned())),
+        false => Ok(()),
+    }
+}
+
 /// Opens `FILE[:PORT[-PORT]...]`, which has been split; a colon in the file's name is doubled.
 fn open_access_log(parts: Vec<String>) -> Result<Arc<AccessLog>, OptionError> {
     let mut parts = parts.into_iter();
     let path = parts.next().unwrap_or_default();
     let ports = parts.map(|part| PortRange::parse(&part, 1)).collect::<Result<_, _>>();
     let ports = ports.map_err(OptionError::AccessLogPorts)?;
-    if std::fs::metadata(&path).is_ok_and(|there| there.file_type().is_fifo()) {
-        return Err(OptionError::AccessLogPipe(path));
-    }
+    refuse_pipe("access-log", &path)?;
     AccessLog::create(Path::new(&path), ports)
         .map(Arc::new)
         .map_err(|source| OptionError::AccessLog { path, source })

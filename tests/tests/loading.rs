@@ -208,11 +208,19 @@ fn a_file_is_not_written_by_two(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     std::fs::write(&file, "precious").unwrap();
+    std::fs::create_dir(directory.path().join("new")).unwrap();
     let name = file.display();
     let pairs = [
         [format!("stats={name}"), format!("summary={name}")],
         [format!("stats={name}"), format!("access-log={name}:0x80")],
         [format!("access-log={name}"), format!("device=console@0xe9:file={name}")],
+        // Where the guest's dumps go.
+        [format!("access-log={name}.7"), format!("stats={name}")],
+        [format!("summary={name}"), format!("device=console@0xe9:file={name}.100")],
+        [
+            format!("stats={name}.new"),
+            format!("summary={}/new/../file.new", directory.path().display()),
+        ],
         [format!("device=stream@0x300:in={name}:out={name}"), "summary=off".into()],
     ];
     for pair in pairs {

@@ -26,28 +26,31 @@ impl PortCalls<'_> {
         while transfer.left > 0 && self.budget > 0 {
             let in_page = left_in_page(transfer.address) / SIZE;
             let count = usize::try_from(transfer.left).map_or(in_page, |left| left.min(in_page));
-            memory.with_mut(transfer.address, count * SIZE, |page| {
+            let all_done = memory.with_mut(transfer.address, count * SIZE, |page| {
                 let words = page.get_array_ref(0, 2 * count).expect("as many as were asked for");
                 self.records(&Records { words, count }, memory, transfer)
             })??;
+            if !all_done {
+                break;
+            }
         }
         Ok(())
     }
 
-    /// Those of one page.
+    /// Those of one page; whether all are done, or one has stopped within a string.
     fn records(
         &mut self,
         records: &Records<'_>,
         memory: &CallerMemory<'_>,
         transfer: &mut Transfer,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         let mut place = 0;
         while place < records.count && self.budget > 0 {
             let mut done = self.alike(records, place);
             self.budget -= done.max(1);
             if done < 2 {
                 if !self.single(records, place, memory)? {
-                    break;
+                    return Ok(false);
                 }
                 done = 1;
             }
@@ -55,7 +58,7 @@ impl PortCalls<'_> {
             transfer.address += (done * SIZE) as u64;
             transfer.left -= done as u64;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Carries out the records from `place` on as far as they are all the same call on the same port, if
@@ -71,9 +74,9 @@ impl PortCalls<'_> {
         let most = self.budget.min(records.count - place);
         let buffer = &mut self.buffer[..];
         let count = match io.width {
-            Width::Byte => records.carry_out_alike::<1>(place, most, io, owner, buffer),
-            Width::Word => records.carry_out_alike::<2>(place, most, io, owner, buffer),
-            Width::Dword => records.carry_out_alike::<4>(place, most, io, owner, buffer),
+            Width::Byte => records.carry_out_alike::<1>(place, most, first, io, owner, buffer),
+            Width::Word => records.carry_out_alike::<2>(place, most, first, io, owner, buffer),
+            Width::Dword => records.carry_out_alike::<4>(place, most, first, io, owner, buffer),
         };
         if count > 1 {
             let len = count * usize::from(io.width.bytes());
@@ -99,6 +102,9 @@ impl PortCalls<'_> {
             Err(Refusal(code)) => code,
         };
         records.store(place, record.with_status(status));
+        if IoCall::of(record.call()).is_some_and(|io| io.is_string) {
+            records.store_address(place, record);
+        }
         result
     }
 
@@ -183,7 +189,7 @@ impl Words {
 }
 
 /// The records in a page, as the guest has them in this moment. Others of its processors may write them
-/// meanwhile: each is looked at once.
+/// meanwhile, and then have what they have written, or not: what is done is what was looked at first.
 struct Records<'a> {
     words: VolatileArrayRef<'a, u64>,
     count: usize,
@@ -196,10 +202,11 @@ impl Records<'_> {
 
     fn store(&self, place: usize, record: Words) {
         self.words.store(2 * place, record.head);
-        // Only strings have one, and change it.
-        if record.address != 0 {
-            self.words.store(2 * place + 1, record.address);
-        }
+    }
+
+    /// As only a string changes it.
+    fn store_address(&self, place: usize, record: Words) {
+        self.words.store(2 * place + 1, record.address);
     }
 
     /// Carries out those of the `most` from `place` on that are like the first, if they are several, with
@@ -208,11 +215,11 @@ impl Records<'_> {
         &self,
         place: usize,
         most: usize,
+        first: Words,
         io: IoCall,
         owner: Owner<'_>,
         buffer: &mut [u8],
     ) -> usize {
-        let first = self.load(place);
         // A page has fewer records than elements of any size.
         let (elements, _) = buffer.as_chunks_mut::<N>();
         let mut count = 0;

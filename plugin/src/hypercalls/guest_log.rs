@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use pvio_guest::abi::level;
@@ -33,7 +33,13 @@ impl Level {
 pub struct GuestLog {
     opened: Instant,
     /// stderr, where there is none.
-    file: Option<Mutex<NewFile>>,
+    file: Option<Mutex<LogFile>>,
+}
+
+struct LogFile {
+    file: NewFile,
+    /// The first error, for whoever runs the machine; the guest is told of each.
+    failed: Option<io::Error>,
 }
 
 impl GuestLog {
@@ -44,8 +50,8 @@ impl GuestLog {
 
     /// To a file, which is made empty with the first line, or when the machine ends.
     pub fn create(path: &Path) -> io::Result<GuestLog> {
-        let file = Some(Mutex::new(NewFile::open(path)?));
-        Ok(GuestLog { opened: Instant::now(), file })
+        let file = LogFile { file: NewFile::open(path)?, failed: None };
+        Ok(GuestLog { opened: Instant::now(), file: Some(Mutex::new(file)) })
     }
 
     /// Writes a line.
@@ -54,7 +60,13 @@ impl GuestLog {
         let (seconds, micros) = (elapsed.as_secs(), elapsed.subsec_micros());
         let line = format!("[{seconds:>5}.{micros:06}] {}: {}\n", level.0, harmless(text));
         match &self.file {
-            Some(file) => self.lock(file).write_all(line.as_bytes()),
+            Some(file) => {
+                let LogFile { file, failed } = &mut *lock(file);
+                let Err(error) = file.write_all(line.as_bytes()) else { return Ok(()) };
+                let kind = error.kind();
+                failed.get_or_insert(error);
+                Err(kind.into())
+            }
             None => {
                 // Where stderr takes nothing any more, there is nobody to tell.
                 let _ = io::stderr().write_all(line.as_bytes());
@@ -63,14 +75,16 @@ impl GuestLog {
         }
     }
 
-    /// The machine has ended: a file without a line is empty.
+    /// The machine has ended: a file without a line is empty. An error says that one is missing.
     pub fn finish(&self) -> io::Result<()> {
-        self.file.as_ref().map_or(Ok(()), |file| self.lock(file).flush())
+        let Some(file) = &self.file else { return Ok(()) };
+        let LogFile { file, failed } = &mut *lock(file);
+        failed.take().map_or_else(|| file.flush(), Err)
     }
+}
 
-    fn lock<'a>(&self, file: &'a Mutex<NewFile>) -> std::sync::MutexGuard<'a, NewFile> {
-        file.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(file: &Mutex<LogFile>) -> MutexGuard<'_, LogFile> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The text with control characters as escapes, and bytes that are no UTF-8 as `\x..`.

@@ -114,7 +114,9 @@ impl VcpuCalls {
     pub fn call(&mut self, caller: Caller, vcpu: &mut CallingVcpu<'_>) {
         self.tally.calls_from(caller.pc);
         let word = CallWord(vcpu.read(Register::Rax) as u32);
-        let call = word.call().map_or(Call::Unknown, Call::from_number);
+        // It has been answered already, by another plugin like this one; or it is none.
+        let Some(number) = word.call() else { return };
+        let call = Call::from_number(number);
         let answer = if self.is_nested(vcpu) {
             Err(Refusal(status::DECLINED))
         } else if self.may_call(caller, vcpu) {

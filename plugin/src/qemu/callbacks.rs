@@ -230,15 +230,13 @@ extern "C" fn vcpu_init_by_userdata(vcpu: c_uint, _userdata: *mut c_void) {
 }
 
 fn vcpu_begins(installed: &Installed, index: VcpuIndex) {
-    let has_thread = installed.vcpus.begin(index, || VcpuState {
-        registers: RegisterFile::of_current_vcpu(
-            &installed.api,
-            installed.exports.current_cpu(),
-            installed.layout,
-        )
-        .unwrap_or_else(|error| panic!("{error}")),
-        vcpu: installed.plugin.vcpu_begins(index),
-    });
+    let registers = || {
+        let cpu = installed.exports.current_cpu();
+        RegisterFile::of_current_vcpu(&installed.api, cpu, installed.layout)
+            .unwrap_or_else(|error| panic!("{error}"))
+    };
+    let vcpu = || installed.plugin.vcpu_begins(index);
+    let has_thread = installed.vcpus.begin(index, registers, vcpu);
     if !has_thread {
         installed.plugin.vcpus_share_a_thread();
     }

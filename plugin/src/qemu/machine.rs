@@ -329,19 +329,24 @@ impl Machine {
         assert!(unsafe { (self.bql_locked)() }, "the machine is changed under QEMU's global lock");
     }
 
-    /// Does something with QEMU's global lock held, which is taken where it is not. `work` must not
-    /// panic.
+    /// Does something with QEMU's global lock held, which is taken where it is not.
     pub fn with_global_lock<R>(&self, work: impl FnOnce() -> R) -> R {
-        // SAFETY: says whether this thread holds the lock; it is taken only if not, and given back.
-        unsafe {
-            if (self.bql_locked)() {
-                return work();
-            }
-            (self.bql_lock)(c"pvio".as_ptr(), 0);
-            let result = work();
-            (self.bql_unlock)();
-            result
+        // SAFETY: only says whether this thread holds it.
+        if unsafe { (self.bql_locked)() } {
+            return work();
         }
+        /// Given back also where `work` panics.
+        struct Held<'a>(&'a Machine);
+        impl Drop for Held<'_> {
+            fn drop(&mut self) {
+                // SAFETY: this thread has taken it.
+                unsafe { (self.0.bql_unlock)() };
+            }
+        }
+        // SAFETY: this thread does not hold it.
+        unsafe { (self.bql_lock)(c"pvio".as_ptr(), 0) };
+        let _held = Held(self);
+        work()
     }
 }
 

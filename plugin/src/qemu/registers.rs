@@ -86,7 +86,8 @@ pub(super) struct RegisterFile {
     general_size: usize,
 }
 
-/// A vCPU's `X86CPU`, which lives as long as the vCPU, and where its registers are in it.
+/// A vCPU's `X86CPU`, which lives as long as it runs, and where its registers are in it. (One that is
+/// plugged in again gets a new file: see `Vcpus::begin`.)
 struct Direct {
     cpu: *mut u8,
     layout: CpuLayout,

@@ -2,6 +2,7 @@
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
 use once_cell::sync::OnceCell;
@@ -16,13 +17,18 @@ pub(super) struct VcpuState {
 }
 
 struct Slot {
-    thread: ThreadId,
+    /// Another one when the vCPU is unplugged and plugged in again.
+    thread: Mutex<ThreadId>,
     state: UnsafeCell<VcpuState>,
 }
 
 // SAFETY: `state` is touched in `Vcpus::with` alone, whose caller promises to be on the slot's own
 // thread; `VcpuState` may be sent there.
 unsafe impl Sync for Slot {}
+
+fn lock(thread: &Mutex<ThreadId>) -> MutexGuard<'_, ThreadId> {
+    thread.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// All vCPUs that have begun to run.
 pub(super) struct Vcpus {
@@ -43,24 +49,36 @@ impl Vcpus {
     }
 
     /// Enters a vCPU that begins to run on this thread, and says whether it has the thread for
-    /// itself. One that has not gets no state of its own; `state` is not called.
-    pub fn begin(&self, index: VcpuIndex, state: impl FnOnce() -> VcpuState) -> bool {
+    /// itself. One that has not gets no state of its own. One that is unplugged and plugged in again
+    /// begins twice: it goes on with what it was, but is another to QEMU, with registers elsewhere.
+    pub fn begin(
+        &self,
+        index: VcpuIndex,
+        registers: impl FnOnce() -> RegisterFile,
+        vcpu: impl FnOnce() -> Box<dyn Vcpu>,
+    ) -> bool {
         let index = index.0 as usize;
         let thread = std::thread::current().id();
-        let shared =
-            self.slots.iter().position(|slot| slot.get().is_some_and(|slot| slot.thread == thread));
-        match shared {
-            // A vCPU that is unplugged and plugged in again begins twice.
-            Some(home) if home != index => {
-                self.homes[index].store(home, Ordering::Relaxed);
-                self.shared.store(true, Ordering::Relaxed);
-                false
+        let is_here = |slot: &Slot| *lock(&slot.thread) == thread;
+        let home = self.slots.iter().position(|slot| slot.get().is_some_and(is_here));
+        if let Some(home) = home.filter(|&home| home != index) {
+            self.homes[index].store(home, Ordering::Relaxed);
+            self.shared.store(true, Ordering::Relaxed);
+            return false;
+        }
+        match self.slots[index].get() {
+            Some(slot) => {
+                *lock(&slot.thread) = thread;
+                // SAFETY: QEMU has waited for the end of the thread that the vCPU had before, and this
+                // one, which it has now, is in its first callback: nobody else has a reference.
+                unsafe { (*slot.state.get()).registers = registers() };
             }
-            _ => {
-                self.slots[index].get_or_init(|| Slot { thread, state: UnsafeCell::new(state()) });
-                true
+            None => {
+                let state = UnsafeCell::new(VcpuState { registers: registers(), vcpu: vcpu() });
+                self.slots[index].get_or_init(|| Slot { thread: Mutex::new(thread), state });
             }
         }
+        true
     }
 
     /// Whether some vCPU has no thread for itself.
