@@ -56,6 +56,20 @@ pub fn private_qemu(folder: &str, program: &str) -> Result<PathBuf> {
     Ok(qemu)
 }
 
+/// GRUB's rescue image, a CD-ROM.
+pub fn grub_image() -> Result<PathBuf> {
+    let image = downloads().join("grub/rescue.iso");
+    ensure!(image.exists(), "{} is missing: run qemu-scripts/setup --tests", image.display());
+    Ok(image)
+}
+
+/// The directory of the modules that `qemu-scripts/boot-linux` keeps of its kernel.
+pub fn linux_modules() -> Result<PathBuf> {
+    let arguments = linux_arguments()?;
+    let kernel = arguments.iter().skip_while(|argument| *argument != "-kernel").nth(1);
+    Ok(Path::new(kernel.context("no kernel")?).with_file_name("modules"))
+}
+
 /// The arguments with which `qemu-scripts/boot-linux` boots; gets what they name where it is missing.
 pub fn linux_arguments() -> Result<Vec<String>> {
     let script = repository().join("qemu-scripts/boot-linux");

@@ -3,9 +3,16 @@
 mod linux;
 mod monitor;
 pub mod programs;
+mod screen;
+mod seabios;
+mod trace;
+pub mod verdict;
 
 pub use linux::LinuxGuest;
 pub use monitor::Monitor;
+pub use screen::Screen;
+pub use seabios::run_seabios;
+pub use trace::{Event, Trace};
 
 use std::path::PathBuf;
 

@@ -23,6 +23,20 @@ const END: &str = "
 poweroff -f
 ";
 
+/// The modules that drive an IDE disk, in the order in which they are loaded: the driver moves all data by
+/// port instructions, as there is no DMA.
+const DISK: [(&str, &str); 5] = [
+    ("scsi_common.ko", ""),
+    ("scsi_mod.ko", ""),
+    ("libata.ko", "dma=0"),
+    ("sd_mod.ko", ""),
+    ("ata_piix.ko", ""),
+];
+
+/// Another driver, which a script may load instead of `ata_piix`: the chip's own takes 32 bits at a time
+/// from the port, this one 16.
+const OTHER_DRIVER: &str = "ata_generic.ko";
+
 /// A Linux guest that runs one script.
 #[derive(Debug)]
 pub struct LinuxGuest {
@@ -37,8 +51,7 @@ impl LinuxGuest {
     pub fn new(script: &str, files: &[(&str, &[u8])]) -> LinuxGuest {
         let directory = tempfile::tempdir().unwrap();
         let mut arguments = places::linux_arguments().unwrap_or_else(|error| panic!("{error}"));
-        let initrd = arguments.iter().position(|argument| argument == "-initrd");
-        let initrd = &mut arguments[initrd.expect("an initramfs") + 1];
+        let initrd = argument(&mut arguments, "-initrd");
 
         // The kernel unpacks archive after archive, and what comes later replaces what is there.
         let mut archives = std::fs::read(&*initrd).unwrap();
@@ -53,10 +66,34 @@ impl LinuxGuest {
         LinuxGuest { arguments, _directory: directory }
     }
 
+    /// The same with a driver for an IDE disk, `/dev/sda`.
+    pub fn with_disk(script: &str, files: &[(&str, &[u8])]) -> LinuxGuest {
+        let directory = places::linux_modules().unwrap_or_else(|error| panic!("{error}"));
+        let names = DISK.iter().map(|&(name, _)| name).chain([OTHER_DRIVER]);
+        let read = |name| (name, std::fs::read(directory.join(name)).expect("a module"));
+        let modules: Vec<(&str, Vec<u8>)> = names.map(read).collect();
+        let modules = modules.iter().map(|(name, module)| (*name, &**module));
+        let files: Vec<(&str, &[u8])> = files.iter().copied().chain(modules).collect();
+        let load = |(name, options): &(&str, &str)| format!("insmod /{name} {options}\n");
+        let mut begin: String = DISK.iter().map(load).collect();
+        begin.push_str("until [ -b /dev/sda ]; do sleep 0.1; done\n");
+        LinuxGuest::new(&[&begin, script].concat(), &files)
+    }
+
+    /// The argument after `name`, to be changed.
+    pub fn argument(&mut self, name: &str) -> &mut String {
+        argument(&mut self.arguments, name)
+    }
+
     /// A machine that boots it. The guest has to be there until the machine has started.
     pub fn on(&self, machine: Machine) -> Machine {
         machine.args(&self.arguments)
     }
+}
+
+fn argument<'a>(arguments: &'a mut [String], name: &str) -> &'a mut String {
+    let position = arguments.iter().position(|argument| argument == name);
+    &mut arguments[position.unwrap_or_else(|| panic!("no {name}")) + 1]
 }
 
 fn add(archive: &mut Vec<u8>, name: &str, contents: &[u8]) {

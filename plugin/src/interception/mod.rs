@@ -6,6 +6,7 @@
 
 mod attempt;
 mod calls;
+mod instructions;
 mod interrupted;
 mod nested;
 mod operation;
@@ -29,6 +30,8 @@ use crate::x86::{
     may_be_port_io, mode_in_dump, supervisor_in_dump,
 };
 
+pub use instructions::Instructions;
+use instructions::VcpuInstructions;
 use interrupted::Interrupted;
 use nested::{Door, Doors, NestedGuests, PhysicalMemory};
 use operation::Operation;
@@ -67,6 +70,8 @@ pub struct Interceptor {
     doors: Doors,
     /// `None` where QEMU does not let it be read.
     memory: Option<PhysicalMemory>,
+    /// Where every instruction is counted; `None` where none is but those above.
+    instructions: Option<Arc<Instructions>>,
     /// Whether it was said already that modes cannot be told.
     warned: AtomicBool,
 }
@@ -79,6 +84,7 @@ impl Interceptor {
         statistics: Arc<Statistics>,
         log: Option<Arc<AccessLog>>,
         hypercalls: Option<Arc<Hypercalls>>,
+        instructions: Option<Arc<Instructions>>,
     ) -> Interceptor {
         Interceptor {
             statistics,
@@ -88,6 +94,7 @@ impl Interceptor {
             hypercalls,
             doors: Doors::default(),
             memory: GuestRam::open(host.version).map(|ram| Arc::new(ram) as PhysicalMemory),
+            instructions,
             warned: AtomicBool::new(false),
         }
     }
@@ -101,7 +108,9 @@ impl Interceptor {
         let nested = NestedGuests::new(self.memory.clone());
         let interrupted = Arc::clone(&self.interrupted);
         let counter = VcpuCounter::new(self.rules, tally, interrupted, log(), nested);
-        Box::new(WatchedVcpu { counter, calls })
+        let instructions = self.instructions.as_ref().filter(|_| self.rules.exceptions_reported);
+        let instructions = instructions.map(|all| VcpuInstructions::new(Arc::clone(all), index));
+        Box::new(WatchedVcpu { counter, calls, instructions })
     }
 
     /// How to watch an instruction, if it is port I/O or a call, or where guests of the guest's are
@@ -194,6 +203,7 @@ fn linear_pc(insn: &Insn<'_>, mode: Option<Mode>) -> u64 {
 struct WatchedVcpu {
     counter: VcpuCounter,
     calls: Option<VcpuCalls>,
+    instructions: Option<VcpuInstructions>,
 }
 
 impl qemu::Vcpu for WatchedVcpu {
@@ -221,5 +231,8 @@ impl qemu::Vcpu for WatchedVcpu {
 
     fn discontinuity(&mut self, event: Discontinuity) {
         self.counter.discontinuity(event);
+        if let Some(instructions) = &mut self.instructions {
+            instructions.discontinuity(event);
+        }
     }
 }

@@ -16,9 +16,10 @@ use qemu_plugin_sys::{
 };
 
 use super::api::{Api, InsnExecCallback, Registration};
+use super::cpu_layout::CpuLayout;
 use super::exports::{Ended, Exports};
 use super::insn::Insn;
-use super::registers::{CallingVcpu, RegisterFile, Registers};
+use super::registers::{CallingVcpu, RegisterFile, Registers, Whose};
 use super::vcpus::{VcpuState, Vcpus};
 use super::{Discontinuity, MemoryWatch, Next, Plugin, Token, VcpuIndex, Watch};
 use crate::say::say;
@@ -27,12 +28,20 @@ use crate::say::say;
 pub(super) struct Installed {
     pub api: Api,
     pub exports: Exports,
+    /// Where registers are, if QEMU tells.
+    pub layout: Option<CpuLayout>,
     pub vcpus: Vcpus,
     pub plugin: Box<dyn Plugin>,
     /// Whether the guest has begun to run: a block has been translated.
     pub ran: AtomicBool,
     /// Where the plugin follows blocks.
     pub block_flag: Option<BlockFlag>,
+}
+
+impl Installed {
+    fn whose_registers(&self) -> Whose {
+        if self.vcpus.share_a_thread() { Whose::Shared } else { Whose::Own }
+    }
 }
 
 /// Before API 7 QEMU gives its callbacks nothing to find their plugin by, so there is one global.
@@ -222,8 +231,12 @@ extern "C" fn vcpu_init_by_userdata(vcpu: c_uint, _userdata: *mut c_void) {
 
 fn vcpu_begins(installed: &Installed, index: VcpuIndex) {
     let has_thread = installed.vcpus.begin(index, || VcpuState {
-        registers: RegisterFile::of_current_vcpu(&installed.api)
-            .unwrap_or_else(|error| panic!("{error}")),
+        registers: RegisterFile::of_current_vcpu(
+            &installed.api,
+            installed.exports.current_cpu(),
+            installed.layout,
+        )
+        .unwrap_or_else(|error| panic!("{error}")),
         vcpu: installed.plugin.vcpu_begins(index),
     });
     if !has_thread {
@@ -253,6 +266,10 @@ fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
         for watch in installed.plugin.translate(&insn) {
             register_watch(api, handle, watch);
         }
+        // Behind the watch: what is told of the instruction comes before it is counted.
+        if let Some(counters) = installed.plugin.insn_counters() {
+            counters.watch(handle, index == 0, installed.plugin.count(&insn), restarted);
+        }
     }
 }
 
@@ -280,8 +297,9 @@ fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
 
 extern "C" fn insn_exec(vcpu: c_uint, userdata: *mut c_void) {
     guarded(|installed| {
+        let whose = installed.whose_registers();
         let report = |state: &mut VcpuState| {
-            let mut registers = Registers::new(&installed.api, &mut state.registers);
+            let mut registers = Registers::new(&installed.api, &mut state.registers, whose);
             let next = state.vcpu.about_to_run(userdata_to_token(userdata), &mut registers);
             if let (Next::Block, Some(flag)) = (next, &installed.block_flag) {
                 flag.wait(installed, VcpuIndex(vcpu));
@@ -292,10 +310,20 @@ extern "C" fn insn_exec(vcpu: c_uint, userdata: *mut c_void) {
     });
 }
 
+/// An instruction starts that was counted when it started before.
+extern "C" fn restarted(vcpu: c_uint, userdata: *mut c_void) {
+    guarded(|installed| {
+        if let Some(counters) = installed.plugin.insn_counters() {
+            counters.take_back(VcpuIndex(vcpu), userdata.addr());
+        }
+    });
+}
+
 extern "C" fn call(vcpu: c_uint, userdata: *mut c_void) {
     guarded(|installed| {
+        let whose = installed.whose_registers();
         let report = |state: &mut VcpuState| {
-            let mut calling = CallingVcpu::new(&installed.api, &mut state.registers);
+            let mut calling = CallingVcpu::new(&installed.api, &mut state.registers, whose);
             state.vcpu.called(userdata_to_token(userdata), &mut calling);
         };
         // SAFETY: as in `insn_exec`. What QEMU is asked for in a call (an access to a port of its own)
@@ -306,8 +334,9 @@ extern "C" fn call(vcpu: c_uint, userdata: *mut c_void) {
 
 extern "C" fn passes(vcpu: c_uint, userdata: *mut c_void) {
     guarded(|installed| {
+        let whose = installed.whose_registers();
         let report = |state: &mut VcpuState| {
-            let mut registers = Registers::new(&installed.api, &mut state.registers);
+            let mut registers = Registers::new(&installed.api, &mut state.registers, whose);
             state.vcpu.passes(userdata_to_token(userdata), &mut registers);
         };
         // SAFETY: as in `insn_exec`.
@@ -341,8 +370,9 @@ extern "C" fn block_begins(vcpu: c_uint, _userdata: *mut c_void) {
         if !awaited {
             return;
         }
+        let whose = installed.whose_registers();
         let report = |state: &mut VcpuState| {
-            let mut registers = Registers::new(&installed.api, &mut state.registers);
+            let mut registers = Registers::new(&installed.api, &mut state.registers, whose);
             state.vcpu.block_begins(&mut registers);
         };
         // SAFETY: as in `insn_exec`.

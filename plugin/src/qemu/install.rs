@@ -11,6 +11,7 @@ use qemu_plugin_sys::{qemu_info_t, qemu_plugin_id_t};
 use super::Plugin;
 use super::api::{Api, MissingFunction};
 use super::callbacks::{self, BlockFlag, Installed};
+use super::cpu_layout::CpuLayout;
 use super::exports::{self, Exports};
 use super::ram::GuestRam;
 use super::vcpus::Vcpus;
@@ -99,6 +100,7 @@ pub unsafe fn install<E: Display>(
         let installed = Installed {
             api,
             exports: Exports::load(),
+            layout: CpuLayout::of_this_process(),
             vcpus: Vcpus::new(host.max_vcpus),
             plugin,
             ran: AtomicBool::new(false),

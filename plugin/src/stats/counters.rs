@@ -4,8 +4,10 @@
 //! in full at the start, so that counting allocates nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::call::{Call, CallColumn, Outcome};
+use super::instructions::{InstructionCounts, VcpuInstructions};
 use super::sites::{MAX_SITES, SiteId, Sites};
 use super::table::Table;
 use crate::qemu::VcpuIndex;
@@ -51,11 +53,18 @@ pub struct Tally {
     pub(super) ports: Table<3>,
     pub(super) by_site: Table<3>,
     pub(super) hypercalls: Table<5>,
+    pub(super) instructions: Option<VcpuInstructions>,
+    /// The place of the hypercall that is being made: an instruction that has yet to be counted.
+    calls_at: AtomicUsize,
 }
 
 impl Tally {
     /// All zero.
-    pub(super) fn new(vcpu: VcpuIndex, sites: Arc<Sites>) -> Tally {
+    pub(super) fn new(
+        vcpu: VcpuIndex,
+        sites: Arc<Sites>,
+        instructions: Option<Arc<dyn InstructionCounts>>,
+    ) -> Tally {
         Tally {
             vcpu,
             sites,
@@ -63,6 +72,8 @@ impl Tally {
             ports: Table::new(PORT_ROWS),
             by_site: Table::new(MAX_SITES + 1),
             hypercalls: Table::new(Call::ALL.len()),
+            instructions: instructions.map(|counts| VcpuInstructions { counts, vcpu }),
+            calls_at: AtomicUsize::new(0),
         }
     }
 
@@ -156,6 +167,20 @@ impl Tally {
             Outcome::Error => CallColumn::Errors,
         };
         self.hypercalls.add(call.index(), column as usize);
+    }
+
+    /// A hypercall is being made, by the instruction at an address.
+    #[inline]
+    pub fn calls_from(&self, pc: u64) {
+        if let Some(instructions) = &self.instructions {
+            let place = instructions.counts.sections().place(pc);
+            self.calls_at.store(place, Ordering::Relaxed);
+        }
+    }
+
+    /// The place of that instruction.
+    pub(super) fn calls_at(&self) -> usize {
+        self.calls_at.load(Ordering::Relaxed)
     }
 
     /// It moved bytes between the guest and the host.

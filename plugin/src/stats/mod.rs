@@ -7,6 +7,7 @@
 mod call;
 mod counters;
 mod destination;
+mod instructions;
 mod lines;
 mod port_names;
 mod rows;
@@ -23,10 +24,11 @@ mod tests;
 pub use call::{Call, Outcome};
 pub use counters::Tally;
 pub use destination::{Destination, DestinationError};
+pub use instructions::InstructionCounts;
 pub use port_names::port_name;
 pub use rows::{
-    Counts, FormRow, HypercallRow, PortRow, QemuRow, SCHEMA, SiteRow, Snapshot, Tables, VcpuRow,
-    WindowRow,
+    Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow, SiteRow,
+    Snapshot, Tables, VcpuRow, WindowRow,
 };
 pub use sites::{MAX_SITES, SiteId, SiteKey, Sites};
 pub use snapshot::Surroundings;
@@ -48,6 +50,8 @@ pub struct Statistics {
     pub sites: Arc<Sites>,
     counted: Mutex<Counted>,
     vcpus_mixed: AtomicBool,
+    /// Instructions of every kind, where they are counted.
+    instructions: Option<Arc<dyn InstructionCounts>>,
 }
 
 /// The counters, and what they are read against.
@@ -77,9 +81,14 @@ impl Counted {
 /// been carried out, and is not in what it begins: a window goes from behind the call that begins it
 /// to before the call that ends it.
 impl Statistics {
+    /// Statistics that know of instructions of every kind, too.
+    pub fn with_instructions(counts: Option<Arc<dyn InstructionCounts>>) -> Statistics {
+        Statistics { instructions: counts, ..Statistics::default() }
+    }
+
     /// The tally of a vCPU, which is to be counted into by one thread at a time.
     pub fn tally(&self, index: VcpuIndex) -> Arc<Tally> {
-        let tally = Arc::new(Tally::new(index, Arc::clone(&self.sites)));
+        let tally = Arc::new(Tally::new(index, Arc::clone(&self.sites), self.instructions.clone()));
         self.lock().tallies.push(Arc::clone(&tally));
         tally
     }

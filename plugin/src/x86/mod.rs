@@ -4,6 +4,7 @@
 //! leaves its guests. It knows nothing of QEMU's API, of devices or of counting.
 
 mod decode;
+mod flow;
 mod form;
 mod mode;
 mod paging;
@@ -12,6 +13,7 @@ mod range;
 mod svm;
 
 pub use decode::{AddressSize, Decoded, MAX_INSN_LEN, decode, may_be_port_io};
+pub use flow::Flow;
 pub use form::{Direction, Port, PortForm, PortSource, Width};
 pub use mode::{Mode, decode_by_text, is_privileged_in_dump, mode_in_dump, supervisor_in_dump};
 pub use paging::{Access, Entries, MustBeTouched, PAGE, Paging};

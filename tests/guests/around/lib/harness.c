@@ -1,4 +1,5 @@
 #include "harness.h"
+#include "../../words.h"
 
 /* From entry.S and bios.ld. */
 extern u8 vectors[], trial_stack_top[];
@@ -20,26 +21,7 @@ void *memset(void *to, int value, u32 size) {
     return start;
 }
 
-/* ---- Words to the test: -debugcon, and the end. `out imm8,al` all, one for each character. ---- */
-
-static void put(char c) { __asm__ volatile("outb %0, $0xe9" : : "a"(c)); }
-
-static void print(const char *text) {
-    while (*text)
-        put(*text++);
-}
-
-static void print_number(u32 number) {
-    if (number >= 10)
-        print_number(number / 10);
-    put((char)('0' + number % 10));
-}
-
-static _Noreturn void end(u8 status) {
-    __asm__ volatile("outb %0, $0xf4" : : "a"(status));
-    for (;;)
-        __asm__ volatile("cli; hlt");
-}
+/* ---- Words to the test ---- */
 
 _Noreturn void failed(int line, const char *what) {
     print("failed: line ");

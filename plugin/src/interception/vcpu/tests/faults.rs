@@ -133,15 +133,6 @@ fn a_scalar_whose_fault_is_mended_is_one_attempt() {
 }
 
 #[test]
-fn an_exception_that_is_never_delivered_leaves_it_open() {
-    let mut guest = Guest::on_api_7();
-    guest.start(OUT, PC);
-    guest.counter.discontinuity(Discontinuity::Exception);
-    guest.start(OUT, PC + 0x100);
-    assert_eq!(guest.row(PortForm::OutDxAl), [2, 1, 1, 0, 1]);
-}
-
-#[test]
 fn a_trap_after_an_element_is_no_fault() {
     let mut guest = Guest::on_api_7();
     guest.rflags |= RFLAGS_TF;
