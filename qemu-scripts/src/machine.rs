@@ -206,7 +206,7 @@ impl Running {
 
     /// What it left behind, if it has ended. To be asked no more after that.
     pub fn poll(&mut self) -> Result<Option<Ended>> {
-        let Some((status, cpu)) = self.try_wait()? else {
+        let Some((status, cpu, memory)) = self.try_wait()? else {
             return Ok(None);
         };
         let path = |name| self.directory.path().join(name);
@@ -215,6 +215,7 @@ impl Running {
             status,
             wall: self.started.elapsed(),
             cpu,
+            memory,
             stdout: read_lossy(&path("stdout"))?,
             stderr: read_lossy(&path("stderr"))?,
             stats: match stats.exists() {
@@ -224,8 +225,8 @@ impl Running {
         }))
     }
 
-    /// The child's end and the processor time that it took, once it has ended.
-    fn try_wait(&mut self) -> Result<Option<(ExitStatus, Duration)>> {
+    /// The child's end, and the processor time and the memory that it took, once it has ended.
+    fn try_wait(&mut self) -> Result<Option<(ExitStatus, Duration, u64)>> {
         let pid = libc::pid_t::try_from(self.child.id())?;
         let mut status = 0;
         // SAFETY: plain data, for which all zeros are a value.
@@ -240,7 +241,8 @@ impl Running {
                         + Duration::from_micros(time.tv_usec as u64)
                 };
                 let cpu = time(usage.ru_utime) + time(usage.ru_stime);
-                Ok(Some((ExitStatus::from_raw(status), cpu)))
+                let memory = usage.ru_maxrss as u64 * 1024;
+                Ok(Some((ExitStatus::from_raw(status), cpu, memory)))
             }
         }
     }
@@ -277,6 +279,8 @@ pub struct Ended {
     pub wall: Duration,
     /// How much processor time it took.
     pub cpu: Duration,
+    /// The most memory that it had at once, in bytes.
+    pub memory: u64,
     /// What it wrote to stdout.
     pub stdout: String,
     /// What it wrote to stderr.

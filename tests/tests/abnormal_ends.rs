@@ -1,7 +1,7 @@
 //! Resets and ends in the middle of everything: nothing is lost, and what was in flight is not made up.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pvio::stats::{FormRow, Snapshot};
 use pvio::x86::PortForm;
@@ -128,8 +128,12 @@ fn hammering(host: &Host) -> Running {
     let machine = hammer(host.machine().plugin(&["hypercall=off"]));
     let mut running = machine.args(["-monitor", "stdio"]).start().unwrap();
     running.wait_for("(qemu)").unwrap();
-    // They start each other in some milliseconds. Should they take longer, this shows less.
-    sleep(Duration::from_millis(300));
+    // Each has a thread of its own, and nothing else keeps QEMU busy.
+    let started = Instant::now();
+    while running.busy_threads().unwrap() < VCPUS as usize {
+        assert!(started.elapsed() < Duration::from_secs(60), "four vCPUs run");
+        sleep(Duration::from_millis(10));
+    }
     running
 }
 

@@ -2,11 +2,15 @@
 
 use std::process::{Command, Stdio};
 
+use pvio::stats::MAX_SITES;
+use pvio::x86::PortForm;
+use pvio_scripts::machine::{Ended, Machine};
 use pvio_scripts::{forms, places};
-use pvio_tests::{Host, guest, on_both_qemus};
+use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
     a_closed_stderr_does_not_end_the_guest
+    more_sites_than_there_is_room_for_take_bounded_memory
 }
 
 fn a_closed_stderr_does_not_end_the_guest(host: &Host) {
@@ -26,6 +30,43 @@ fn a_closed_stderr_does_not_end_the_guest(host: &Host) {
     assert_eq!(qemu("").code(), Some(forms::PASSED));
     assert_eq!(qemu(",stats=/dev/full").code(), Some(forms::PASSED));
     assert_eq!(qemu(",no-such-option=1").code(), Some(1));
+}
+
+/// A guest that makes its own port instructions, in a QEMU that has to throw translations away all the
+/// time: its cache has 1 MiB.
+fn make_sites(machine: Machine, sites: u64) -> Ended {
+    let ended = machine
+        .bare_guest(&guest("many-sites.bin"))
+        .args(["-accel", "tcg,tb-size=1"])
+        .args(["-device", &format!("loader,addr=0x600,data={sites},data-len=4")])
+        .run()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(forms::PASSED), "{}", ended.stderr);
+    ended
+}
+
+fn more_sites_than_there_is_room_for_take_bounded_memory(host: &Host) {
+    // A million takes a while: once is enough.
+    let sites = if host.api == Host::NEWEST.api { 1 << 20 } else { 1 << 17 };
+    // What QEMU itself takes does not depend on how many there are.
+    let plain = make_sites(host.machine(), 1 << 15).memory;
+    let ended = make_sites(host.machine().plugin(&["summary=off"]), sites);
+
+    let stats = ended.stats().unwrap();
+    assert_consistent(stats);
+    let row = &stats.forms[PortForm::OutDxAl.index()];
+    assert_eq!((row.attempts, row.executions, row.accesses), (sites, sites, sites));
+    // The last, the exit, has no row either.
+    let dropped = sites + 1 - MAX_SITES as u64;
+    assert_eq!(stats.sites.len(), MAX_SITES);
+    assert_eq!(stats.sites_dropped_counts.executions, dropped);
+    // One that was thrown away before it ran is translated again, and counts again.
+    assert!((dropped..dropped + dropped / 10).contains(&stats.sites_dropped), "{dropped}");
+
+    // The rows take 10 MiB and 1.5 MiB for the vCPU. As many again, and as much as the JSON, which is
+    // 14 MiB, when the dump is made; the library, and what callbacks add to QEMU's translations.
+    let taken = ended.memory.saturating_sub(plain) >> 20;
+    assert!(taken < 64, "{taken} MiB");
 }
 
 /// QEMU's qtest accelerator runs no vCPU, as KVM runs none under TCG, and needs no `/dev/kvm`. (Debian
