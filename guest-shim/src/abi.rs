@@ -167,21 +167,22 @@ impl Status {
     }
 }
 
-/// How a call went. With all but `OK`, `PAGE` and `DECLINED`, nothing has been done.
+/// How a call went. With all but `OK`, `PAGE` and `DECLINED`, the call itself has done nothing (a record
+/// of a batch says how it went by itself).
 pub mod status {
     /// It was carried out; a string or batch with a count left wants to be called again.
     pub const OK: u8 = 0;
     /// Not the host's: execute the real instruction, for what is left.
     pub const DECLINED: u8 = 1;
-    /// The page at the address must be touched first (read, or written where the call writes); then call
-    /// again for what is left.
+    /// The page at the address must be touched first (read, or written where the call writes; of an
+    /// element or text in two pages, both); then call again for what is left. Of a text nothing is done.
     pub const PAGE: u8 = 2;
     /// This ring may not make hypercalls.
     pub const DENIED: u8 = 3;
     /// There is no such call.
     pub const UNKNOWN: u8 = 4;
-    /// The memory cannot be what is meant: it wraps around, is not canonical, is a device or ROM, or
-    /// (records) is not aligned.
+    /// The memory cannot be what is meant: it wraps around, is not canonical, is a device, or ROM where
+    /// the call writes, or (records) is not aligned.
     pub const ADDRESS: u8 = 5;
     /// A field that must be zero is not, or an operand is none that there is.
     pub const ARGUMENT: u8 = 6;

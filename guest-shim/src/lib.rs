@@ -1,112 +1,123 @@
-//! Port I/O for x86 guests, with Linux's names and argument order.
+//! Paravirtual port I/O for x86 guests: Linux's names and argument order, hypercalls where somebody
+//! listens, the processor's own instructions everywhere else.
 //!
-//! `no_std`, without allocation or dependencies. Each function is one instruction of the processor;
-//! `ins` and `outs` move a whole slice. The caller must be allowed to do port I/O: CPL <= IOPL, or a
-//! TSS that permits the port; else the processor raises #GP.
+//! `no_std`, without allocation or dependencies, for 32 and 64-bit code in any ring. A guest built on
+//! this crate runs unchanged under QEMU with the plugin pvio, under any other hypervisor, and on
+//! hardware. The hypercall is an instruction that does nothing (a long NOP, which every processor
+//! since the Pentium Pro has) and that a host may notice; each call by itself shows whether one has.
 //!
 //! ```no_run
 //! // Write a byte to COM1's transmit register.
-//! // SAFETY: this code runs in ring 0, and a UART is at 0x3f8.
+//! // SAFETY: a UART is at 0x3f8, and this code may use ports.
 //! unsafe { pvio_guest::outb(b'x', 0x3f8) };
 //! ```
+//!
+//! | | |
+//! | --- | --- |
+//! | [`inb`] ... [`outsl`] | port I/O, by hypercall where that works |
+//! | [`native`] | the instructions alone |
+//! | [`PortIo`], [`Native`], [`Hypercall`], [`detect`] | a driver is written once, and told the way when it starts |
+//! | [`Port`], [`PortReadOnly`], [`PortWriteOnly`] | ports in the shape of the `x86_64` crate's |
+//! | [`batch`] | many operations by one call |
+//! | [`control`] | probe, exit, log, windows of the statistics |
+//! | [`hypercall`], [`abi`] | the bare instruction, and what its numbers mean |
+//!
+//! # What a caller must know
+//!
+//! Where an access is left to the processor, the caller must be allowed to make it: CPL <= IOPL, or a
+//! TSS that permits the port; else the processor raises #GP. A host may let user code make hypercalls
+//! (pvio does under `hypercall=any`): such an access then needs no permission from the kernel.
+//!
+//! Buffers are named to the host by linear addresses. With flat segments a pointer is one; where the
+//! base of the data segment is another, [`Hypercall::segment_base`] and
+//! [`Batch::with_segment_base`](batch::Batch::with_segment_base) take it. A string may be interrupted
+//! by a page fault, as `rep` may: the access that faults is then the shim's own, and the guest's
+//! handler sees an ordinary one.
 
 #![no_std]
 #![cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 
+#[cfg(test)]
+extern crate std;
+
 pub mod abi;
+pub mod batch;
+pub mod control;
+mod detect;
+mod error;
+pub mod hypercall;
+mod machine;
+pub mod native;
+mod paravirt;
+mod port;
+mod port_io;
+#[cfg(test)]
+mod simulation;
+mod strings;
+mod touch;
+mod value;
 
-use core::arch::asm;
+pub use detect::{Detected, Features, Host, detect};
+pub use error::CallError;
+pub use port::{
+    Access, Port, PortGeneric, PortReadAccess, PortReadOnly, PortWriteAccess, PortWriteOnly,
+    ReadOnlyAccess, ReadWriteAccess, WriteOnlyAccess,
+};
+pub use port_io::{Hypercall, Native, PortIo};
+pub use value::Value;
 
-macro_rules! scalar {
-    ($input:ident $output:ident $value:ty, $register:tt) => {
-        #[doc = concat!("Reads a `", stringify!($value), "` from a port.")]
-        ///
-        /// # Safety
-        ///
-        /// Reading a port may do anything that its device does on a read.
-        #[inline]
-        pub unsafe fn $input(port: u16) -> $value {
-            let value;
-            // SAFETY: the instruction writes the named register alone; the device is the caller's.
-            unsafe {
-                asm!(concat!("in ", $register, ", dx"), in("dx") port, out($register) value,
-                     options(nomem, nostack, preserves_flags));
+macro_rules! functions {
+    ($($in:ident $out:ident $ins:ident $outs:ident $type:ident;)*) => {
+        $(
+            #[doc = concat!("Reads a `", stringify!($type), "` from a port.")]
+            ///
+            /// # Safety
+            ///
+            /// Reading a port may do anything that its device does on a read.
+            #[inline]
+            pub unsafe fn $in(port: u16) -> $type {
+                // SAFETY: the same is asked of the caller.
+                unsafe { Hypercall::FLAT.$in(port) }
             }
-            value
-        }
 
-        #[doc = concat!("Writes a `", stringify!($value), "` to a port.")]
-        ///
-        /// # Safety
-        ///
-        /// Writing a port may do anything that its device does on a write.
-        #[inline]
-        pub unsafe fn $output(value: $value, port: u16) {
-            // SAFETY: the instruction changes no register; the device, which may read or write
-            // memory by itself, is the caller's.
-            unsafe {
-                asm!(concat!("out dx, ", $register), in("dx") port, in($register) value,
-                     options(nostack, preserves_flags));
+            #[doc = concat!("Writes a `", stringify!($type), "` to a port.")]
+            ///
+            /// # Safety
+            ///
+            /// Writing a port may do anything that its device does on a write.
+            #[inline]
+            pub unsafe fn $out(value: $type, port: u16) {
+                // SAFETY: the same is asked of the caller.
+                unsafe { Hypercall::FLAT.$out(value, port) }
             }
-        }
+
+            #[doc = concat!("Fills a slice of `", stringify!($type), "` from a port.")]
+            ///
+            /// # Safety
+            ///
+            /// Reading a port may do anything that its device does on a read.
+            #[inline]
+            pub unsafe fn $ins(port: u16, buffer: &mut [$type]) {
+                // SAFETY: the same is asked of the caller.
+                unsafe { Hypercall::FLAT.$ins(port, buffer) }
+            }
+
+            #[doc = concat!("Writes a slice of `", stringify!($type), "` to a port.")]
+            ///
+            /// # Safety
+            ///
+            /// Writing a port may do anything that its device does on a write.
+            #[inline]
+            pub unsafe fn $outs(port: u16, buffer: &[$type]) {
+                // SAFETY: the same is asked of the caller.
+                unsafe { Hypercall::FLAT.$outs(port, buffer) }
+            }
+        )*
     };
 }
 
-scalar!(inb outb u8, "al");
-scalar!(inw outw u16, "ax");
-scalar!(inl outl u32, "eax");
-
-macro_rules! string {
-    ($input:ident $output:ident $value:ty, $ins:literal $outs:literal) => {
-        #[doc = concat!("Fills a slice of `", stringify!($value), "` from a port.")]
-        ///
-        /// # Safety
-        ///
-        /// Reading a port may do anything that its device does on a read.
-        #[inline]
-        pub unsafe fn $input(port: u16, buffer: &mut [$value]) {
-            // SAFETY: DF is clear by the ABI, so that exactly `buffer` is written, upwards.
-            #[cfg(target_arch = "x86_64")]
-            unsafe {
-                asm!(concat!("rep ", $ins), in("dx") port,
-                     inout("rdi") buffer.as_mut_ptr() => _, inout("rcx") buffer.len() => _,
-                     options(nostack, preserves_flags));
-            }
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86")]
-            unsafe {
-                asm!(concat!("rep ", $ins), in("dx") port,
-                     inout("edi") buffer.as_mut_ptr() => _, inout("ecx") buffer.len() => _,
-                     options(nostack, preserves_flags));
-            }
-        }
-
-        #[doc = concat!("Writes a slice of `", stringify!($value), "` to a port.")]
-        ///
-        /// # Safety
-        ///
-        /// Writing a port may do anything that its device does on a write.
-        #[inline]
-        pub unsafe fn $output(port: u16, buffer: &[$value]) {
-            // SAFETY: DF is clear by the ABI, so that exactly `buffer` is read, upwards.
-            #[cfg(target_arch = "x86_64")]
-            unsafe {
-                asm!(concat!("rep ", $outs), in("dx") port,
-                     inout("rsi") buffer.as_ptr() => _, inout("rcx") buffer.len() => _,
-                     options(nostack, preserves_flags));
-            }
-            // SAFETY: as above. ESI is exchanged back: LLVM keeps it for itself on 32-bit x86, and
-            // it cannot be an operand.
-            #[cfg(target_arch = "x86")]
-            unsafe {
-                asm!("xchg esi, {buffer}", concat!("rep ", $outs), "xchg esi, {buffer}",
-                     buffer = inout(reg) buffer.as_ptr() => _, in("dx") port,
-                     inout("ecx") buffer.len() => _, options(nostack, preserves_flags));
-            }
-        }
-    };
+functions! {
+    inb outb insb outsb u8;
+    inw outw insw outsw u16;
+    inl outl insl outsl u32;
 }
-
-string!(insb outsb u8, "insb" "outsb");
-string!(insw outsw u16, "insw" "outsw");
-string!(insl outsl u32, "insd" "outsd");

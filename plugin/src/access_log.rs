@@ -269,7 +269,23 @@ impl VcpuLog {
         }
     }
 
-    /// The `in` or `out` that started has faulted.
+    /// If the `in` or `out` that started has retired, which is not known yet, an `in` has left its value
+    /// in EAX.
+    pub fn left(&self, eax: impl FnOnce() -> u32) {
+        if let Some(record) = &mut self.log.lock().pending[self.place] {
+            record.value.get_or_insert_with(|| low_bytes(eax(), record.width));
+        }
+    }
+
+    /// The `in` or `out` that started has retired, and left its value.
+    pub fn settled(&self) {
+        let mut state = self.log.lock();
+        if let Some(record) = state.pending[self.place].take() {
+            self.log.push(&mut state, record);
+        }
+    }
+
+    /// The `in` or `out` that started has not retired: it has faulted, or was intercepted.
     pub fn faulted(&self) {
         self.log.lock().pending[self.place] = None;
     }

@@ -49,6 +49,7 @@ impl Dumps {
     /// Writes the dump of a machine that has ended.
     pub fn at_end(&self, how: Ended) {
         let _one_at_a_time = self.lock();
+        self.statistics.settle();
         // What went wrong has been said, and there is nobody else to tell.
         let _ = self.write(Some(how), Destination::write);
     }
@@ -128,6 +129,7 @@ mod tests {
             target: "x86_64".into(),
             max_vcpus: 1,
             icount: false,
+            memory_is_readable: true,
         };
         Dumps {
             host,

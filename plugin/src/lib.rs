@@ -31,6 +31,7 @@ pub mod options;
 mod plugin;
 pub mod qemu;
 mod say;
+pub mod sections;
 pub mod stats;
 pub mod symbols;
 pub mod x86;

@@ -11,6 +11,7 @@ use crate::devices::DeviceKind;
 use crate::files;
 use crate::hypercalls::{GuestLog, Policy};
 use crate::qemu::ApiLevel;
+use crate::sections::{Sections, SectionsError};
 use crate::stats::{Destination, DestinationError};
 use crate::symbols::{Symbols, SymbolsError};
 use crate::x86::{PortRange, PortRangeError};
@@ -22,7 +23,7 @@ pub enum OptionError {
     #[error(
         "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=FILE, \
          device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:PORT[-PORT]...], \
-         hypercall=kernel|any|off and log=FILE"
+         hypercall=kernel|any|off, log=FILE and insns=on|off|FILE"
     )]
     Unknown(String),
     /// It needs a value. (QEMU makes `stats=on` of a mere `stats`.)
@@ -113,6 +114,9 @@ pub enum OptionError {
     /// The ports to log are none.
     #[error("option \"access-log\": {0}")]
     AccessLogPorts(PortRangeError),
+    /// The sections cannot be read.
+    #[error("option \"insns\": {0}, or write insns=on to count without telling sections apart")]
+    Insns(#[from] SectionsError),
     /// The symbols cannot be read.
     #[error("option \"symbols\": {0}")]
     Symbols(#[from] SymbolsError),
@@ -146,6 +150,8 @@ pub struct Options {
     pub hypercall: Option<Policy>,
     /// Where the guest's lines go.
     pub log: GuestLog,
+    /// Instructions of every kind are to be counted, and these sections told apart.
+    pub insns: Option<Sections>,
 }
 
 impl Options {
@@ -158,16 +164,16 @@ impl Options {
         api: ApiLevel,
     ) -> Result<Options, OptionError> {
         let (mut stats, mut summary, mut access_log) = (None, None, None);
-        let (mut hypercall, mut log) = (None, None);
+        let (mut hypercall, mut log, mut insns) = (None, None, None);
         let (mut symbols, mut devices) = (Vec::new(), Vec::new());
         let mut named = NamedFiles::default();
         for argument in arguments {
             let (key, value) = argument.split_once('=').unwrap_or((argument, ""));
-            if value.is_empty() || (value == "on" && key != "summary") {
+            if value.is_empty() || (value == "on" && !matches!(key, "summary" | "insns")) {
                 let shape = match key {
                     "stats" | "symbols" | "access-log" | "log" => "FILE",
                     "hypercall" => "kernel, any or off",
-                    "summary" => "on, off or a FILE",
+                    "summary" | "insns" => "on, off or a FILE",
                     "device" => "KIND@PORT",
                     _ => return Err(OptionError::Unknown(key.into())),
                 };
@@ -189,6 +195,12 @@ impl Options {
                     let file = parts[0].clone();
                     once("access-log", &mut access_log, parts)?;
                     named.add_option(key, &file)?;
+                }
+                "insns" => {
+                    once("insns", &mut insns, value)?;
+                    if value != "on" && value != "off" {
+                        named.add(format!("option {key:?}"), value, false)?;
+                    }
                 }
                 "hypercall" => once("hypercall", &mut hypercall, value)?,
                 "log" => {
@@ -234,6 +246,11 @@ impl Options {
             access_log: access_log.map(open_access_log).transpose()?,
             hypercall,
             log,
+            insns: match insns {
+                None | Some("off") => None,
+                Some("on") => Some(Sections::default()),
+                Some(path) => Some(Sections::load(Path::new(path))?),
+            },
         })
     }
 }
@@ -428,6 +445,10 @@ mod tests {
                 error(&["log=/nonexistent/log"]),
                 error(&["log=/dev/null", "hypercall=off"]),
                 error(&["log=/tmp/a", "stats=/tmp/a"]),
+                error(&["insns="]),
+                error(&["insns=yes"]),
+                error(&["insns=/etc/passwd"]),
+                error(&["stats=/tmp/a", "insns=/tmp/a"]),
             ]
             .join("\n")
         );

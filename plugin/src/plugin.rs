@@ -1,19 +1,22 @@
 //! The rooms put together: what `libpvio.so` is to QEMU.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+
+use arrayvec::ArrayVec;
 
 use crate::bus::{BusError, PortBus};
 use crate::devices::{BUILT_IN, DeviceKind};
 use crate::dumps::Dumps;
 use crate::hypercalls::{GuestLog, Hypercalls};
-use crate::interception::Interceptor;
+use crate::interception::{Instructions, Interceptor};
 use crate::options::{OptionError, Options};
 use crate::qemu::{
-    self, Ended, HostInfo, Insn, Machine, MachineError, PortPresence, VcpuIndex, Watch,
+    self, Ended, HostInfo, Insn, InsnCount, InsnCounters, MAX_WATCHES, Machine, MachineError,
+    MissingFunction, PortPresence, VcpuIndex, Watch,
 };
 use crate::say::say;
-use crate::stats::Statistics;
+use crate::stats::{InstructionCounts, Statistics};
 
 /// What keeps the plugin from being what the user asked for: one line.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +30,9 @@ pub enum BuildError {
     /// This QEMU lets no plugin serve ports.
     #[error("option \"device\": {0}")]
     Machine(#[from] MachineError),
+    /// This QEMU lacks what counts instructions.
+    #[error("option \"insns\": {0}")]
+    Instructions(#[from] MissingFunction),
 }
 
 /// Makes the plugin for a QEMU, as its options say, with `more` kinds of devices and the built-in
@@ -52,7 +58,13 @@ pub fn build(
         None => Arc::default(),
         Some(machine) => Arc::new(PortBus::build(machine, requests)?),
     };
-    let statistics = Arc::new(Statistics::default());
+    let instructions = options.insns.take().map(|sections| {
+        let counters = InsnCounters::new(host.api, sections.places())?;
+        Ok::<_, MissingFunction>(Arc::new(Instructions { counters, sections }))
+    });
+    let instructions = instructions.transpose()?;
+    let counts = instructions.clone().map(|counts| counts as Arc<dyn InstructionCounts>);
+    let statistics = Arc::new(Statistics::with_instructions(counts));
     let dumps = Arc::new(Dumps {
         host: host.clone(),
         statistics: Arc::clone(&statistics),
@@ -76,8 +88,23 @@ pub fn build(
             nested_guests: AtomicBool::new(false),
         })
     });
-    let interceptor = Interceptor::new(host, Arc::clone(&statistics), log, hypercalls.clone());
-    Ok(Box::new(Pvio { options, bus, statistics, dumps, hypercalls, interceptor }))
+    let interceptor = Interceptor::new(
+        host,
+        Arc::clone(&statistics),
+        log,
+        hypercalls.clone(),
+        instructions.clone(),
+    );
+    Ok(Box::new(Pvio {
+        options,
+        bus,
+        statistics,
+        dumps,
+        hypercalls,
+        interceptor,
+        instructions,
+        mixed: AtomicBool::new(false),
+    }))
 }
 
 struct Pvio {
@@ -87,6 +114,9 @@ struct Pvio {
     dumps: Arc<Dumps>,
     hypercalls: Option<Arc<Hypercalls>>,
     interceptor: Interceptor,
+    instructions: Option<Arc<Instructions>>,
+    /// It was said already that instructions are not counted.
+    mixed: AtomicBool,
 }
 
 impl qemu::Plugin for Pvio {
@@ -96,13 +126,27 @@ impl qemu::Plugin for Pvio {
 
     fn vcpus_share_a_thread(&self) {
         self.statistics.vcpus_are_mixed();
+        if self.instructions.is_some() && !self.mixed.swap(true, Ordering::Relaxed) {
+            say(
+                "option \"insns\": instructions are not counted: this QEMU runs several vCPUs on one thread (thread=single or icount), where its counters name the wrong one; use one vCPU, or thread=multi without icount",
+            );
+        }
         if let Some(log) = &self.options.access_log {
             log.vcpus_are_mixed();
         }
     }
 
-    fn translate(&self, insn: &Insn<'_>) -> Option<Watch> {
+    fn translate(&self, insn: &Insn<'_>) -> ArrayVec<Watch, MAX_WATCHES> {
         self.interceptor.translate(insn)
+    }
+
+    fn insn_counters(&self) -> Option<&InsnCounters> {
+        self.instructions.as_ref().map(|instructions| &instructions.counters)
+    }
+
+    fn count(&self, insn: &Insn<'_>) -> InsnCount {
+        let instructions = self.instructions.as_ref().expect("asked where there are counters");
+        instructions.count(insn)
     }
 
     fn follows_blocks(&self) -> bool {

@@ -1,9 +1,13 @@
 //! Boots guests on QEMU under pvio: what the programs of `qemu-scripts` and the tests share.
 //!
-//! [`places`] says where things are, [`machine`] runs QEMU, [`forms`] knows what the guest of that
-//! name does.
+//! [`places`] says where things are, [`machine`] runs QEMU, [`guest_test`] asks guests for their verdicts,
+//! [`mod@bench`] measures, [`forms`] and [`driver`] know what the guests of these names do.
 
+pub mod bench;
+pub mod driver;
 pub mod forms;
+pub mod guest_test;
+pub mod interrupt;
 pub mod machine;
 pub mod measure;
 pub mod places;

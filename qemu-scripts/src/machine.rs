@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -59,6 +59,12 @@ impl Machine {
         self
     }
 
+    /// How long it may run before waiting for it is an error.
+    pub fn time_limit(mut self, limit: Duration) -> Machine {
+        self.time_limit = limit;
+        self
+    }
+
     /// The PC of our own guests, with one of them in place of the BIOS. Its last `out` ends QEMU.
     pub fn bare_guest(self, image: &Path) -> Machine {
         self.args(["-machine", "pc", "-m", "64", "-display", "none", "-nodefaults", "-no-reboot"])
@@ -82,6 +88,8 @@ impl Machine {
             command.arg("-plugin").arg(plugin_argument(&places::plugin()?, &options));
         }
         command.args(&self.arguments).envs(self.environment);
+        // SAFETY: the one call between fork and exec is a system call without memory of its own.
+        unsafe { command.pre_exec(die_with_starter) };
         let child = command
             .stdin(Stdio::piped())
             .stdout(File::create(directory.path().join("stdout"))?)
@@ -89,6 +97,16 @@ impl Machine {
             .spawn()
             .with_context(|| format!("{} does not run", self.qemu.display()))?;
         Ok(Running { child, directory, started: Instant::now(), time_limit: self.time_limit })
+    }
+}
+
+/// Has this process killed when the thread that started it is no more: a guest that spins must not
+/// outlive a test that was killed.
+fn die_with_starter() -> std::io::Result<()> {
+    // SAFETY: sets an attribute of this process; takes no address.
+    match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
     }
 }
 
@@ -102,7 +120,7 @@ fn plugin_argument(library: &Path, options: &[String]) -> OsString {
     argument
 }
 
-/// A QEMU that runs. It is killed when this is dropped.
+/// A QEMU that runs. It is killed when this is dropped, or when the thread that started it ends.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -126,6 +144,31 @@ impl Running {
             0 => Ok(()),
             _ => Err(std::io::Error::last_os_error()).context("the signal was not sent"),
         }
+    }
+
+    /// How much memory of it is resident, in bytes.
+    pub fn resident(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        Ok(kib.with_context(|| format!("{path} tells no VmRSS"))? << 10)
+    }
+
+    /// How many of its threads have used the processor for at least 50 ms.
+    pub fn busy_threads(&self) -> Result<usize> {
+        let mut busy = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // It may have ended meanwhile.
+            let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else { continue };
+            // Behind the name, which may contain anything: proc(5), of which fields 14 and 15 are times
+            // in hundredths of a second.
+            let (_, fields) = stat.rsplit_once(')').context("a line of /proc has a name in it")?;
+            let times = fields.split_whitespace().skip(11).take(2);
+            let hundredths: u64 = times.filter_map(|time| time.parse::<u64>().ok()).sum();
+            busy += usize::from(hundredths >= 5);
+        }
+        Ok(busy)
     }
 
     /// What it has written to stdout up to now.
@@ -152,16 +195,23 @@ impl Running {
 
     /// Waits until it ends.
     pub fn wait(mut self) -> Result<Ended> {
-        let (status, cpu) = loop {
-            if let Some(ended) = self.try_wait()? {
-                break ended;
+        loop {
+            if let Some(ended) = self.poll()? {
+                return Ok(ended);
             }
             self.check_time("and did not end")?;
             std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// What it left behind, if it has ended. To be asked no more after that.
+    pub fn poll(&mut self) -> Result<Option<Ended>> {
+        let Some((status, cpu)) = self.try_wait()? else {
+            return Ok(None);
         };
         let path = |name| self.directory.path().join(name);
         let stats = path("stats.json");
-        Ok(Ended {
+        Ok(Some(Ended {
             status,
             wall: self.started.elapsed(),
             cpu,
@@ -171,7 +221,7 @@ impl Running {
                 true => Some(read_stats(&stats)?),
                 false => None,
             },
-        })
+        }))
     }
 
     /// The child's end and the processor time that it took, once it has ended.

@@ -6,6 +6,7 @@ pub mod programs;
 mod screen;
 mod seabios;
 mod trace;
+pub mod verdict;
 
 pub use linux::LinuxGuest;
 pub use monitor::Monitor;
@@ -71,7 +72,8 @@ pub fn guest(name: &str) -> PathBuf {
 pub fn assert_consistent(stats: &Snapshot) {
     assert_tables_consistent(stats, stats.vcpus_omitted.is_none(), true);
     for row in &stats.forms {
-        assert!(row.attempts >= row.executions, "{}", row.form);
+        let ended = [row.faults, row.exits].into_iter().flatten().sum::<u64>();
+        assert!(row.attempts >= row.executions + ended + row.unverified, "{}", row.form);
     }
     // Where others count on while a window begins or ends, it has some of an instruction's counts.
     if stats.vcpus.len() <= 1 {

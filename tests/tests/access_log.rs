@@ -139,7 +139,12 @@ fn assert_complete(machine: Machine, vcpus: u64) {
     let accesses: u64 = stats.forms.iter().map(|row| row.accesses).sum();
     assert_eq!(lines.len() as u64, accesses);
     let reads = lines.iter().filter(|line| line.direction == "in" && line.port != 0x511);
-    let strange = reads.filter(|line| line.value != Some((1 << (8 * line.size)) - 1)).count();
+    // Where vCPUs share a thread, a value is not known when another reads before its block goes on.
+    let may_miss = stats.vcpus_omitted.is_some();
+    let is_right = |value: Option<u64>, size: u64| {
+        value == Some((1 << (8 * size)) - 1) || (may_miss && value.is_none())
+    };
+    let strange = reads.filter(|line| !is_right(line.value, line.size)).count();
     assert_eq!(strange, 0, "reads that are not all ones");
 }
 

@@ -16,6 +16,7 @@ on_both_qemus! {
     page_faults_in_strings_and_on_fetching
     single_steps_and_breakpoints
     interrupts_come_as_they_do_natively
+    a_hypervisor_intercepts_what_its_map_says
     a_file_goes_through_interrupts_and_faults_unharmed
     four_vcpus_share_devices
     four_vcpus_share_devices_on_one_thread
@@ -26,9 +27,9 @@ on_both_qemus! {
 struct Account {
     /// What may depend on QEMU, but not on who serves the ports.
     observations: Vec<String>,
-    /// By form: attempts, executions, accesses, faults; and of these, attempts, executions and
-    /// accesses of those whose privilege is in question.
-    ledger: BTreeMap<usize, [u64; 7]>,
+    /// By form: attempts, executions, accesses, faults; of these, attempts, executions and accesses of
+    /// those whose privilege is in question; and exits.
+    ledger: BTreeMap<usize, [u64; 8]>,
     /// How many characters it took to say it: an `out imm8,al` each.
     length: u64,
 }
@@ -49,16 +50,21 @@ impl Account {
         account
     }
 
-    /// The columns that a form's row must have: attempts, executions, accesses, faults, unverified.
-    fn row(&self, form: PortForm, host: &Host) -> (u64, u64, u64, Option<u64>, u64) {
-        let [attempts, executions, accesses, faults, questioned, q_executions, q_accesses] =
+    /// The columns that a form's row must have: attempts, executions, accesses, faults, exits,
+    /// unverified.
+    fn row(&self, form: PortForm, host: &Host) -> (u64, u64, u64, Option<u64>, Option<u64>, u64) {
+        let [attempts, executions, accesses, faults, questioned, q_executions, q_accesses, exits] =
             self.ledger[&form.index()];
+        let exits = Some(exits);
         // The account itself, and the exit.
         let own = if form == PortForm::OutImmAl { self.length + 1 } else { 0 };
         let [attempts, executions, accesses] = [attempts, executions, accesses].map(|n| n + own);
         match host.reports_exceptions() {
-            true => (attempts, executions, accesses, Some(faults), 0),
-            false => (attempts, executions - q_executions, accesses - q_accesses, None, questioned),
+            true => (attempts, executions, accesses, Some(faults), exits, 0),
+            false => {
+                let (executions, accesses) = (executions - q_executions, accesses - q_accesses);
+                (attempts, executions, accesses, None, exits, questioned)
+            }
         }
     }
 }
@@ -84,8 +90,9 @@ fn run(host: &Host, name: &str, machine: Machine) -> Account {
 }
 
 fn assert_counts(host: &Host, name: &str, stats: &Snapshot, account: &Account) {
-    let counted =
-        |row: &FormRow| (row.attempts, row.executions, row.accesses, row.faults, row.unverified);
+    let counted = |row: &FormRow| {
+        (row.attempts, row.executions, row.accesses, row.faults, row.exits, row.unverified)
+    };
     let differences: Vec<String> = stats
         .forms
         .iter()
@@ -130,6 +137,17 @@ fn single_steps_and_breakpoints(host: &Host) {
 
 fn interrupts_come_as_they_do_natively(host: &Host) {
     as_natively(host, "around-interrupts");
+}
+
+fn a_hypervisor_intercepts_what_its_map_says(host: &Host) {
+    let cpu = ["-cpu", "max,+svm"];
+    let own = |host: &Host| host.machine().plugin(&["device=latch@0xe0-0xe3"]).args(cpu);
+    let native = host.machine().args(["-device", "pc-testdev"]).args(cpu);
+    let native = run(host, "around-svm", native);
+    for timing in [&[][..], &["-icount", "shift=0"], &["-accel", "tcg,one-insn-per-tb=on"]] {
+        let claimed = run(host, "around-svm", own(host).args(timing));
+        assert_eq!(claimed.observations, native.observations, "{timing:?}");
+    }
 }
 
 fn a_file_goes_through_interrupts_and_faults_unharmed(host: &Host) {

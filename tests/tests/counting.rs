@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pvio::stats::{PortRow, Snapshot};
+use pvio::stats::{FormRow, PortRow, Snapshot};
 use pvio::x86::{Direction, Mode, Port, PortForm, Width};
 use pvio_scripts::forms;
 use pvio_scripts::machine::{Ended, Machine};
@@ -89,7 +89,9 @@ fn a_qemu_that_exports_nothing_of_its_own_counts_the_same(host: &Host) {
     assert!(!ended.stderr.contains("warning"), "{}", ended.stderr);
     let blind = passed(host, &ended);
     assert_eq!((blind.qemu.version.as_deref(), &*blind.ended), (None, "unknown"));
-    assert_eq!(blind.forms, known.forms);
+    // Nor does it let the exits of a nested guest be told.
+    let told = |row: &FormRow| FormRow { exits: None, ..row.clone() };
+    assert_eq!(blind.forms, known.forms.iter().map(told).collect::<Vec<_>>());
     let told = |row: &PortRow| PortRow { served: None, ..row.clone() };
     assert_eq!(blind.ports, known.ports.iter().map(told).collect::<Vec<_>>());
     // Nothing is behind the ports of the forms; fw_cfg and the exit are.

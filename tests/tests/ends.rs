@@ -29,8 +29,12 @@ fn spinning(host: &Host, options: &[&str]) -> Running {
     let machine = host.machine().plugin(options).bare_guest(&guest("spin.bin"));
     let mut running = machine.args(["-smp", "4", "-monitor", "stdio"]).start().unwrap();
     running.wait_for("(qemu)").unwrap();
-    // They start each other in some milliseconds.
-    sleep(Duration::from_millis(300));
+    // Each has a thread of its own, and nothing else keeps QEMU busy.
+    let started = Instant::now();
+    while running.busy_threads().unwrap() < 4 {
+        assert!(started.elapsed() < Duration::from_secs(60), "four vCPUs spin");
+        sleep(Duration::from_millis(10));
+    }
     running
 }
 

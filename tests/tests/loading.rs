@@ -69,6 +69,10 @@ fn a_wrong_option_keeps_qemu_from_starting(host: &Host) {
         ("summary=/", "/ is a directory"),
         ("symbols=/nonexistent", "/nonexistent cannot be read: No such file"),
         ("symbols=/etc/passwd", "/etc/passwd is neither an ELF file nor a System.map"),
+        ("hypercall=on", "option \"hypercall\" needs a value; write hypercall=kernel, any or off"),
+        ("hypercall=root", "write hypercall=kernel for supervisor code, hypercall=any for code of"),
+        ("hypercall=off,hypercall=off", "option \"hypercall\" is given twice"),
+        ("hypercall=off,log=/dev/null", "option \"log=/dev/null\": there are no hypercalls that"),
     ];
     for (option, expected) in cases {
         let options: Vec<&str> = option.split(',').collect();
@@ -115,6 +119,31 @@ fn a_wrong_device_keeps_qemu_from_starting(host: &Host) {
         let machine = host.machine().plugin(&options).bare_guest(&guest("poweroff.bin"));
         let line = refusal(&machine.run().unwrap());
         assert!(line.contains(expected), "{option}: {line}");
+    }
+}
+
+/// Before plugin API 5 nobody can answer the guest: what asks for it is refused, and without being asked
+/// for nobody hears.
+#[test]
+fn an_api_without_answers_has_no_hypercalls() {
+    let machine = |options: &[&str]| {
+        Host::STABLE.machine().plugin(options).bare_guest(&guest("poweroff.bin"))
+    };
+    for option in ["hypercall=kernel", "hypercall=any"] {
+        assert_eq!(
+            refusal(&machine(&[option]).run().unwrap()),
+            format!(
+                "pvio: option \"{option}\": this QEMU's plugin API is version 4, in which no plugin can \
+                 answer the guest; use QEMU 10.1 or newer, or hypercall=off"
+            )
+        );
+    }
+    let line = refusal(&machine(&["log=/dev/null"]).run().unwrap());
+    assert!(line.ends_with("no hypercalls that could log; use QEMU 10.1 or newer"), "{line}");
+    for options in [&[][..], &["hypercall=off"]] {
+        let ended = machine(options).run().unwrap();
+        assert!(ended.status.success(), "{}", ended.stderr);
+        assert_eq!(ended.stats().unwrap().hypercalls, []);
     }
 }
 

@@ -71,6 +71,34 @@ fn run_needs_to_know_where_the_options_end() {
     assert!(line.contains("--"), "{line}");
 }
 
+/// The quickest of its subjects, on a QEMU that can and on one that cannot: the shape, not the times.
+#[test]
+fn bench_measures_what_the_qemu_can_do() {
+    let bench = |host: &Host| -> serde_json::Value {
+        let qemu = host.program("qemu-system-x86_64");
+        let output =
+            script("bench").args(["--only", "calls", "--json"]).env("PVIO_QEMU", qemu).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let report = bench(&Host::NEWEST);
+    assert_eq!(report["qemu"]["plugin_api"], 7);
+    assert_eq!(report["left_out"], serde_json::Value::Null);
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 7);
+    for row in rows {
+        let [min, median, max] =
+            ["min", "median", "max"].map(|name| row["ratio"][name].as_f64().unwrap());
+        assert!(0.0 < min && min <= median && median <= max, "{row}");
+        assert!(row["ratio"]["pairs"].as_u64().unwrap() >= 7, "{row}");
+    }
+    let report = bench(&Host::STABLE);
+    assert_eq!(report["rows"], serde_json::json!([]));
+    let why = report["left_out"].as_str().unwrap();
+    assert!(why.contains("plugin API is version 4"), "{why}");
+}
+
 /// A copy of which the program has been cut short is noticed, and fetched again.
 #[test]
 fn setup_repairs_a_broken_copy() {

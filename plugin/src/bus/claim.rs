@@ -110,7 +110,9 @@ impl Claim {
             read(&mut byte);
             return byte[0].into();
         }
-        let mut bytes = [0xff; 4];
+        // Zeros above: a call of the guest's takes the value as it is.
+        let mut bytes = [0; 4];
+        bytes[..size.into()].fill(0xff);
         read(&mut bytes[..self.own_bytes(offset, size)]);
         u32::from_le_bytes(bytes)
     }

@@ -232,11 +232,17 @@ impl Records<'_> {
             Direction::Out => owner.write_string(io.width, elements.as_flattened()),
             Direction::In => owner.read_string(io.width, elements.as_flattened_mut()),
         }
-        let done = first.with_status(status::OK);
         for (place, element) in (place..).zip(elements) {
-            let mut value = [0; 4];
-            value[..N].copy_from_slice(element);
-            self.store(place, done.with_value(u32::from_le_bytes(value)));
+            let record = match io.direction {
+                // What was above the element stays.
+                Direction::Out => self.load(place),
+                Direction::In => {
+                    let mut value = [0; 4];
+                    value[..N].copy_from_slice(element);
+                    first.with_value(u32::from_le_bytes(value))
+                }
+            };
+            self.store(place, record.with_status(status::OK));
         }
         count
     }

@@ -8,7 +8,7 @@ use super::memory::CallerMemory;
 use super::{Caller, Refusal, VcpuCalls};
 use crate::dumps::DumpError;
 use crate::qemu::{CallingVcpu, Register, exit_process};
-use crate::stats::{Call, WindowError};
+use crate::stats::{Call, Outcome, WindowError};
 
 impl VcpuCalls {
     pub(super) fn control(
@@ -21,7 +21,11 @@ impl VcpuCalls {
         match call {
             Call::Exit => match &self.hypercalls.machine {
                 Some(machine) => machine.exit(operand),
-                None => exit_process(operand),
+                None => {
+                    // It does not return to be counted, and the dump is made on the way out.
+                    self.tally.hypercall(call, Outcome::Ok);
+                    exit_process(operand)
+                }
             },
             Call::Log => {
                 let level = Level::from_number(operand).ok_or(Refusal(status::ARGUMENT))?;

@@ -3,8 +3,6 @@
 use pvio_guest::abi::status;
 use vm_memory::VolatileSlice;
 
-use std::sync::atomic::Ordering;
-
 use super::{Caller, Hypercalls, Refusal};
 use crate::qemu::{CallingVcpu, GuestRam, Register};
 use crate::x86::{Access, Entries, Mode, PAGE, Paging, Supervisor};
@@ -23,11 +21,8 @@ impl Entries for GuestRam {
 /// The caller's memory, for as long as its registers stay as they are.
 pub(super) struct CallerMemory<'a> {
     ram: &'a GuestRam,
-    vcpu: &'a CallingVcpu<'a>,
     paging: Paging,
     mode: Mode,
-    /// QEMU is asked, too: there may be page tables behind the page tables.
-    nested: bool,
 }
 
 const CR4_PAE: u64 = 1 << 5;
@@ -36,9 +31,9 @@ const CR4_SMAP: u64 = 1 << 21;
 impl<'a> CallerMemory<'a> {
     /// Reads of the vCPU's registers those that matter. Where memory cannot be reached, the call is left
     /// to the guest.
-    pub fn of<'b: 'a>(
+    pub fn of(
         caller: Caller,
-        vcpu: &'a mut CallingVcpu<'b>,
+        vcpu: &mut CallingVcpu<'_>,
         hypercalls: &'a Hypercalls,
     ) -> Result<CallerMemory<'a>, Refusal> {
         let ram = hypercalls.ram().ok_or(Refusal(status::DECLINED))?;
@@ -61,8 +56,7 @@ impl<'a> CallerMemory<'a> {
                 paging.rflags = vcpu.read(Register::Rflags);
             }
         }
-        let nested = hypercalls.nested_guests.load(Ordering::Relaxed);
-        Ok(CallerMemory { ram, vcpu, paging, mode: caller.mode, nested })
+        Ok(CallerMemory { ram, paging, mode: caller.mode })
     }
 
     /// Whether there can be `count` elements of `size` bytes at an address.
@@ -82,12 +76,7 @@ impl<'a> CallerMemory<'a> {
     }
 
     fn translate(&self, linear: u64, access: Access) -> Result<u64, Refusal> {
-        let touch = Refusal(status::PAGE);
-        let physical = self.paging.translate(linear, access, self.ram).map_err(|_| touch)?;
-        match self.nested && self.vcpu.translate(linear) != Some(physical) {
-            true => Err(touch),
-            false => Ok(physical),
-        }
+        self.paging.translate(linear, access, self.ram).map_err(|_| Refusal(status::PAGE))
     }
 
     /// Gives `work` what is at an address, to read: `len` bytes of one page.

@@ -73,8 +73,8 @@ pub struct Hypercalls {
 }
 
 impl Hypercalls {
-    /// The guest may run guests of its own, whose memory is behind page tables that are not seen here:
-    /// from now on each translation is held against QEMU's own.
+    /// The guest may run guests of its own: from now on all calls are declined where QEMU does not tell
+    /// whose they are.
     pub fn expect_nested_guests(&self) {
         self.nested_guests.store(true, Ordering::Relaxed);
     }
@@ -112,11 +112,15 @@ impl VcpuCalls {
 
     /// Carries a call out, and answers it.
     pub fn call(&mut self, caller: Caller, vcpu: &mut CallingVcpu<'_>) {
+        self.tally.calls_from(caller.pc);
         let word = CallWord(vcpu.read(Register::Rax) as u32);
         let call = word.call().map_or(Call::Unknown, Call::from_number);
-        let answer = match self.may_call(caller, vcpu) {
-            true => self.carry_out(call, word, caller, vcpu),
-            false => Err(Refusal(status::DENIED)),
+        let answer = if self.is_nested(vcpu) {
+            Err(Refusal(status::DECLINED))
+        } else if self.may_call(caller, vcpu) {
+            self.carry_out(call, word, caller, vcpu)
+        } else {
+            Err(Refusal(status::DENIED))
         };
         let (status, outcome) = match answer {
             Ok(data) => (Status::new(status::OK, data), Outcome::Ok),
@@ -124,6 +128,13 @@ impl VcpuCalls {
         };
         self.tally.hypercall(call, outcome);
         vcpu.write(Register::Rax, status.0.into());
+    }
+
+    /// Whether the caller is, or may be, a guest of the guest's. That has memory behind page tables that are
+    /// not seen here, and such ports as its own host lets it have.
+    fn is_nested(&self, vcpu: &CallingVcpu<'_>) -> bool {
+        let expected = || self.hypercalls.nested_guests.load(Ordering::Relaxed);
+        vcpu.is_in_nested_guest().unwrap_or_else(expected)
     }
 
     fn may_call(&self, caller: Caller, vcpu: &mut CallingVcpu<'_>) -> bool {
@@ -149,6 +160,10 @@ impl VcpuCalls {
                 }),
             };
         }
+        // What the fields of a call of tomorrow's mean is not known.
+        if call == Call::Unknown {
+            return Err(Refusal(status::UNKNOWN));
+        }
         must_be_zero(word.port())?;
         if !matches!(call, Call::Exit | Call::Log) {
             must_be_zero(word.operand())?;
@@ -161,7 +176,6 @@ impl VcpuCalls {
             Call::Batch => self.with_transfer(caller, vcpu, |ports, memory, transfer| {
                 ports.batch(memory, transfer)
             }),
-            Call::Unknown => Err(Refusal(status::UNKNOWN)),
             _ => self.control(call, word.operand(), caller, vcpu),
         }
     }

@@ -7,9 +7,6 @@ use crate::hypercalls::Caller;
 use crate::qemu::Token;
 use crate::x86::{Mode, Supervisor};
 
-/// `vmrun`, by which a guest becomes a hypervisor (APM vol. 3).
-const VMRUN: [u8; 3] = [0x0f, 0x01, 0xd8];
-
 /// The mode whose magic instruction these bytes are. Other prefixes, or none where one belongs, make it
 /// another instruction, which nobody hears.
 pub(super) fn magic_mode(bytes: &[u8]) -> Option<Mode> {
@@ -19,11 +16,6 @@ pub(super) fn magic_mode(bytes: &[u8]) -> Option<Mode> {
         bytes if bytes == MAGIC_16 => Some(Mode::Bits16),
         _ => None,
     }
-}
-
-/// Whether these bytes enter a guest of the guest's.
-pub(super) fn enters_nested_guest(bytes: &[u8]) -> bool {
-    bytes.ends_with(&VMRUN)
 }
 
 /// Bits 0 and 1: the mode. Bits 2 and 3: whether the code is a supervisor's, where that is known. Bits

@@ -4,28 +4,36 @@
 //! It knows the 24 forms and the order of QEMU's callbacks, and tells [`crate::stats`] and
 //! [`crate::hypercalls`]. It does not know of files or tables, nor what a call does.
 
+mod attempt;
 mod calls;
+mod instructions;
 mod interrupted;
+mod nested;
 mod operation;
 mod vcpu;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arrayvec::ArrayVec;
+
 use crate::access_log::{AccessLog, VcpuLog};
 use crate::hypercalls::{Caller, Hypercalls, VcpuCalls};
 use crate::qemu::{
-    self, CallingVcpu, Discontinuity, HostInfo, Insn, MemoryAccess, MemoryWatch, Next, QemuVersion,
-    Registers, Token, VcpuIndex, Watch,
+    self, CallingVcpu, Discontinuity, GuestRam, HostInfo, Insn, MAX_WATCHES, MemoryAccess,
+    MemoryWatch, Next, QemuVersion, Registers, Token, VcpuIndex, Watch,
 };
 use crate::say::say;
 use crate::stats::{SiteKey, Statistics};
 use crate::x86::{
-    Decoded, Direction, Mode, decode, decode_by_text, is_privileged_in_dump, may_be_port_io,
-    mode_in_dump, supervisor_in_dump,
+    Decoded, Direction, Mode, decode, decode_by_text, is_privileged_in_dump, is_vmrun,
+    may_be_port_io, mode_in_dump, supervisor_in_dump,
 };
 
+pub use instructions::Instructions;
+use instructions::VcpuInstructions;
 use interrupted::Interrupted;
+use nested::{Door, Doors, NestedGuests, PhysicalMemory};
 use operation::Operation;
 use vcpu::VcpuCounter;
 
@@ -58,6 +66,12 @@ pub struct Interceptor {
     log: Option<Arc<AccessLog>>,
     /// Where calls go; `None` where nobody is heard.
     hypercalls: Option<Arc<Hypercalls>>,
+    /// Where guests of the guest's are entered and left.
+    doors: Doors,
+    /// `None` where QEMU does not let it be read.
+    memory: Option<PhysicalMemory>,
+    /// Where every instruction is counted; `None` where none is but those above.
+    instructions: Option<Arc<Instructions>>,
     /// Whether it was said already that modes cannot be told.
     warned: AtomicBool,
 }
@@ -70,6 +84,7 @@ impl Interceptor {
         statistics: Arc<Statistics>,
         log: Option<Arc<AccessLog>>,
         hypercalls: Option<Arc<Hypercalls>>,
+        instructions: Option<Arc<Instructions>>,
     ) -> Interceptor {
         Interceptor {
             statistics,
@@ -77,6 +92,9 @@ impl Interceptor {
             interrupted: Arc::default(),
             log,
             hypercalls,
+            doors: Doors::default(),
+            memory: GuestRam::open(host.version).map(|ram| Arc::new(ram) as PhysicalMemory),
+            instructions,
             warned: AtomicBool::new(false),
         }
     }
@@ -87,24 +105,48 @@ impl Interceptor {
         let tally = self.statistics.tally(index);
         let calls = self.hypercalls.as_ref();
         let calls = calls.map(|calls| VcpuCalls::new(Arc::clone(calls), Arc::clone(&tally), log()));
-        let counter = VcpuCounter::new(self.rules, tally, Arc::clone(&self.interrupted), log());
-        Box::new(WatchedVcpu { counter, calls })
+        let nested = NestedGuests::new(self.memory.clone());
+        let interrupted = Arc::clone(&self.interrupted);
+        let counter = VcpuCounter::new(self.rules, tally, interrupted, log(), nested);
+        let instructions = self.instructions.as_ref().filter(|_| self.rules.exceptions_reported);
+        let instructions = instructions.map(|all| VcpuInstructions::new(Arc::clone(all), index));
+        Box::new(WatchedVcpu { counter, calls, instructions })
     }
 
-    /// How to watch an instruction, if it is port I/O or a call.
-    pub fn translate(&self, insn: &Insn<'_>) -> Option<Watch> {
+    /// How to watch an instruction, if it is port I/O or a call, or where guests of the guest's are
+    /// entered and left.
+    pub fn translate(&self, insn: &Insn<'_>) -> ArrayVec<Watch, MAX_WATCHES> {
+        let mut watches = ArrayVec::new();
+        if self.doors.is_exit(insn.pc()) {
+            watches.push(Watch::Passes(Door::Exit.to_token()));
+        }
+        watches.extend(self.port_io_or_call(insn).or_else(|| self.entry(insn)));
+        watches
+    }
+
+    fn entry(&self, insn: &Insn<'_>) -> Option<Watch> {
+        if !is_vmrun(insn.bytes()) {
+            return None;
+        }
+        if let Some(hypercalls) = &self.hypercalls {
+            hypercalls.expect_nested_guests();
+        }
+        let mode = insn.register_dump().as_deref().and_then(mode_in_dump).unwrap_or(Mode::Bits64);
+        let behind = insn.pc() + insn.bytes().len() as u64;
+        self.doors.add(behind);
+        Some(Watch::Passes(Door::entry(mode, insn.bytes()).to_token()))
+    }
+
+    fn port_io_or_call(&self, insn: &Insn<'_>) -> Option<Watch> {
         let bytes = insn.bytes();
         let first = *bytes.first()?;
-        if let Some(hypercalls) = &self.hypercalls {
-            if let Some(mode) = calls::magic_mode(bytes) {
-                let dump = insn.register_dump();
-                let supervisor = dump.as_deref().and_then(supervisor_in_dump);
-                let caller = Caller { mode, supervisor, pc: linear_pc(insn, Some(mode)) };
-                return Some(Watch::Calls(calls::to_token(caller)));
-            }
-            if calls::enters_nested_guest(bytes) {
-                hypercalls.expect_nested_guests();
-            }
+        if self.hypercalls.is_some()
+            && let Some(mode) = calls::magic_mode(bytes)
+        {
+            let dump = insn.register_dump();
+            let supervisor = dump.as_deref().and_then(supervisor_in_dump);
+            let caller = Caller { mode, supervisor, pc: linear_pc(insn, Some(mode)) };
+            return Some(Watch::Calls(calls::to_token(caller)));
         }
         if !may_be_port_io(first) || Mode::ALL.iter().all(|&mode| decode(bytes, mode).is_none()) {
             return None;
@@ -161,6 +203,7 @@ fn linear_pc(insn: &Insn<'_>, mode: Option<Mode>) -> u64 {
 struct WatchedVcpu {
     counter: VcpuCounter,
     calls: Option<VcpuCalls>,
+    instructions: Option<VcpuInstructions>,
 }
 
 impl qemu::Vcpu for WatchedVcpu {
@@ -174,6 +217,10 @@ impl qemu::Vcpu for WatchedVcpu {
         }
     }
 
+    fn passes(&mut self, token: Token, registers: &mut Registers<'_>) {
+        self.counter.passes(token, registers);
+    }
+
     fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>) {
         self.counter.memory_accessed(token, access);
     }
@@ -184,5 +231,8 @@ impl qemu::Vcpu for WatchedVcpu {
 
     fn discontinuity(&mut self, event: Discontinuity) {
         self.counter.discontinuity(event);
+        if let Some(instructions) = &mut self.instructions {
+            instructions.discontinuity(event);
+        }
     }
 }

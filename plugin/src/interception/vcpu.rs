@@ -10,14 +10,20 @@
 //!   is done when all its elements are.
 //! - A `rep` that is left in the middle, by an interrupt, a fault or because QEMU pauses after
 //!   65,536 elements, waits in a short list until it goes on.
+//! - A hypervisor in the guest may have each of them intercepted. That ends an attempt before anything
+//!   has been done, and shows where its guest is left (see [`super::nested`]); until then all are taken
+//!   as executed.
 
 use std::sync::Arc;
 
+use self::exits::OtherVcpus;
 use super::Rules;
+use super::attempt::{Current, Finished, SecondLook, StringReport};
 use super::interrupted::{Interrupted, Left};
+use super::nested::NestedGuests;
 use super::operation::Operation;
 use crate::access_log::VcpuLog;
-use crate::qemu::{Discontinuity, MemoryAccess, Next, Register, Registers, Token};
+use crate::qemu::{MemoryAccess, Next, Register, Registers, Token};
 use crate::stats::Tally;
 use crate::x86::{
     Direction, Port, PortSource, RFLAGS_RF, RFLAGS_TF, may_do_port_io_unconditionally,
@@ -26,55 +32,6 @@ use crate::x86::{
 /// What QEMU loads to look a port up in the TSS, with the string instruction's own accesses: the
 /// offset of the I/O permission bitmap, and a word of it (`helper_check_io`).
 const LOADS_OF_PERMISSION_CHECK: u8 = 2;
-
-/// The last report.
-#[derive(Clone, Copy, Debug)]
-enum Current {
-    /// Nothing that could still change.
-    Nothing,
-    /// Counted as executed, with an access to the port or without (a `rep` of count 0), until an
-    /// exception from its address says otherwise.
-    Presumed(Operation, Option<Port>),
-    /// Not all elements have been moved.
-    InString(Left, StringReport),
-}
-
-/// What is known of one report of a string instruction.
-#[derive(Clone, Copy, Debug)]
-struct StringReport {
-    /// Loads to come that are not elements.
-    loads_to_ignore: u8,
-    /// `ins` writes each element twice, first a dummy that shows whether the page may be written;
-    /// whether that has been seen.
-    probed: bool,
-    /// EFLAGS.TF: a debug trap follows each element.
-    traps: bool,
-    /// An element has been moved since the report.
-    moved: bool,
-    /// What QEMU does when the last element of a `rep` is moved.
-    look: SecondLook,
-}
-
-/// QEMU leaves the loop of a `rep` after each element when it counts or traps instructions, or the
-/// `sti` before is still in effect: also after the last. Then it starts the instruction once more,
-/// finds the count 0, and that is the end; not another execution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SecondLook {
-    /// The elements were moved in one go.
-    Never,
-    /// It was left with one element to move: by itself, or as the first after `sti`.
-    Perhaps,
-    /// It is left after each.
-    Always,
-}
-
-/// A `rep` whose last element has been moved; no other report has come since.
-#[derive(Clone, Copy, Debug)]
-struct Finished {
-    operation: Operation,
-    port: Port,
-    look: SecondLook,
-}
 
 /// Counts what one vCPU does.
 pub(super) struct VcpuCounter {
@@ -89,6 +46,9 @@ pub(super) struct VcpuCounter {
     refused: Option<(Operation, Option<Port>)>,
     /// An exception was raised and is not delivered yet.
     exception: bool,
+    nested: NestedGuests,
+    /// What vCPUs that share this one's thread were in, while guests of the guest's run.
+    others: OtherVcpus,
 }
 
 impl VcpuCounter {
@@ -97,6 +57,7 @@ impl VcpuCounter {
         tally: Arc<Tally>,
         interrupted: Arc<Interrupted>,
         log: Option<VcpuLog>,
+        nested: NestedGuests,
     ) -> VcpuCounter {
         VcpuCounter {
             rules,
@@ -107,6 +68,8 @@ impl VcpuCounter {
             finished: None,
             refused: None,
             exception: false,
+            nested,
+            others: OtherVcpus::default(),
         }
     }
 
@@ -147,6 +110,10 @@ impl VcpuCounter {
                 self.tally.unverified(form, site, port);
             }
             self.refused = Some((operation, port));
+            if self.nested.any() {
+                self.current = Current::Unverified(operation, port);
+                self.nested.has_gone_on();
+            }
             return true;
         }
         match is_taken_up && self.rules.exceptions_reported {
@@ -157,16 +124,16 @@ impl VcpuCounter {
         if let Some(port) = port {
             self.tally.accessed(form, site, port);
         }
-        // A privileged one has retired. If an exception comes from its address all the same, it is an
-        // instruction breakpoint, to which a jump has led straight back.
-        if !operation.is_privileged() {
+        // A privileged one has retired, where nobody can intercept it. If an exception comes from its
+        // address all the same, it is an instruction breakpoint, to which a jump has led straight back.
+        if !operation.is_privileged() || self.nested.any() {
             self.current = Current::Presumed(operation, port);
+            self.nested.has_gone_on();
         }
         false
     }
 
-    /// Whether this is what was refused last, and goes on now that its handler has seen to the cause:
-    /// a fault handler's IRET sets RF.
+    /// Whether this is what was refused last, and goes on now that its handler has seen to the cause.
     #[cold]
     fn takes_up(
         &mut self,
@@ -175,7 +142,14 @@ impl VcpuCounter {
         registers: &mut Registers<'_>,
     ) -> bool {
         self.refused.take_if(|refused| *refused == (operation, port)).is_some()
-            && registers.read(Register::Rflags) & RFLAGS_RF != 0
+            && self.is_resumed(operation, registers.read(Register::Rflags))
+    }
+
+    /// Whether something has come back to this instruction: a fault handler's IRET, which sets RF, or a
+    /// hypervisor that has entered its guest there.
+    fn is_resumed(&mut self, operation: Operation, rflags: u64) -> bool {
+        let is_entered = self.nested.any() && self.nested.takes_up(self.address(operation));
+        is_entered || rflags & RFLAGS_RF != 0
     }
 
     /// An `ins` or `outs`, with or without a repeat prefix.
@@ -250,7 +224,7 @@ impl VcpuCounter {
         count: u64,
         rflags: u64,
     ) -> Option<Left> {
-        let has_rf = rflags & RFLAGS_RF != 0;
+        let is_resumed = self.is_resumed(operation, rflags);
         // Nothing was reported in between: QEMU itself started over, because it pauses a long `rep`
         // or because an `ins` has overwritten its own block. Or it is an `outs` whose first element
         // faulted without a report.
@@ -259,13 +233,13 @@ impl VcpuCounter {
             && (self.rules.exceptions_reported
                 || operation.form().direction() == Direction::In
                 || !left.must_show_rf()
-                || has_rf)
+                || is_resumed)
         {
             self.current = Current::Nothing;
             return Some(left);
         }
         let left = self.interrupted.take(|left| {
-            goes_on(left, operation, port, count) && (has_rf || !left.must_show_rf())
+            goes_on(left, operation, port, count) && (is_resumed || !left.must_show_rf())
         })?;
         self.leave_current();
         if left.faulted {
@@ -275,66 +249,6 @@ impl VcpuCounter {
         Some(Left { faulted: false, ..left })
     }
 
-    /// Something else runs.
-    #[inline]
-    fn leave_previous(&mut self) {
-        // Nearly always there is nothing to leave.
-        if self.finished.is_some() {
-            self.leave_finished();
-        }
-        if !matches!(self.current, Current::Nothing) {
-            self.leave_current();
-        }
-    }
-
-    /// Something else runs: what the vCPU was in is over, or interrupted.
-    fn leave_current(&mut self) {
-        match std::mem::replace(&mut self.current, Current::Nothing) {
-            Current::InString(left, _) => self.interrupted.put(left),
-            // An exception was raised and never delivered, as when the machine is reset by a triple
-            // fault. By this instruction, or by one after it: nobody tells.
-            Current::Presumed(operation, port) if self.exception => {
-                self.tally.not_executed(operation.form(), operation.site(), port);
-                self.tally.unverified(operation.form(), operation.site(), port);
-                if let Some(log) = &self.log {
-                    log.faulted();
-                }
-            }
-            Current::Presumed(..) | Current::Nothing => {}
-        }
-    }
-
-    /// Something else runs before QEMU has taken its second look at a `rep`.
-    fn leave_finished(&mut self) {
-        if let Some(Finished { operation, port, look: SecondLook::Always }) = self.finished.take() {
-            let begun = true;
-            self.interrupted.put(Left { operation, port, remaining: 0, begun, faulted: false });
-        }
-    }
-
-    /// A handler has been entered from the instruction that `current` is.
-    fn left_for_handler(&mut self, by_exception: bool) {
-        match std::mem::replace(&mut self.current, Current::Nothing) {
-            Current::Presumed(operation, port) if by_exception => {
-                self.tally.not_executed(operation.form(), operation.site(), port);
-                self.tally.fault(operation.form());
-                self.refused = Some((operation, port));
-                if let Some(log) = &self.log {
-                    log.faulted();
-                }
-            }
-            Current::Presumed(..) | Current::Nothing => {}
-            Current::InString(left, report) => {
-                let by_trap = report.traps && report.moved;
-                let faulted = by_exception && !by_trap;
-                if faulted {
-                    self.tally.fault(left.operation.form());
-                }
-                self.interrupted.put(Left { faulted, ..left });
-            }
-        }
-    }
-
     fn address(&self, operation: Operation) -> u64 {
         operation.address(|site| self.tally.address_of(site))
     }
@@ -342,6 +256,9 @@ impl VcpuCounter {
 
 impl VcpuCounter {
     pub fn about_to_run(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
+        if self.nested.any() {
+            self.switch_vcpu();
+        }
         let operation = Operation::from_token(token);
         let next = if operation.form().is_string() {
             self.string(operation, registers);
@@ -385,26 +302,12 @@ impl VcpuCounter {
     }
 
     pub fn block_begins(&mut self, registers: &mut Registers<'_>) {
-        if let Some(log) = &self.log {
-            log.retired(|| registers.read(Register::Rax) as u32);
-        }
-    }
-
-    pub fn discontinuity(&mut self, event: Discontinuity) {
-        let Discontinuity::Delivered { from } = event else {
-            self.exception = true;
-            return;
-        };
-        let by_exception = std::mem::take(&mut self.exception);
-        let operation = match self.current {
-            Current::Nothing => return,
-            Current::Presumed(operation, _) => operation,
-            Current::InString(left, _) => left.operation,
-        };
-        if is_same_place(from, self.address(operation)) {
-            self.left_for_handler(by_exception);
-        } else {
-            self.leave_current();
+        let Some(log) = &self.log else { return };
+        let eax = || registers.read(Register::Rax) as u32;
+        // The block may be a hypervisor's, which is known when its first instruction is reported.
+        match self.nested.any() {
+            true => log.left(eax),
+            false => log.retired(eax),
         }
     }
 }
@@ -429,5 +332,7 @@ fn cannot_fault(operation: Operation, registers: &mut Registers<'_>) -> bool {
     may_do_port_io_unconditionally(rflags, cs, || registers.read(Register::Cr0))
 }
 
+mod exits;
+mod leaving;
 #[cfg(test)]
 mod tests;

@@ -12,13 +12,18 @@ use qemu_plugin_sys::{
     qemu_plugin_scoreboard, qemu_plugin_tb, qemu_plugin_u64,
 };
 
-use super::lookup::lookup;
 use super::version::ApiLevel;
 
 /// A function that this QEMU should export and does not.
 #[derive(Debug, thiserror::Error)]
 #[error("this QEMU does not export {0:?}, which its plugin API {1} should have")]
 pub struct MissingFunction(&'static CStr, ApiLevel);
+
+impl MissingFunction {
+    pub(super) fn new(symbol: &'static CStr, api: ApiLevel) -> MissingFunction {
+        MissingFunction(symbol, api)
+    }
+}
 
 pub(super) type InsnExecCallback = extern "C" fn(c_uint, *mut c_void);
 pub(super) type MemCallback = extern "C" fn(c_uint, qemu_plugin_meminfo_t, u64, *mut c_void);
@@ -81,17 +86,12 @@ pub(super) enum WriteRegister {
     Success(unsafe extern "C" fn(*mut qemu_plugin_register, *mut GByteArray) -> bool),
 }
 
-/// `qemu_plugin_translate_vaddr`, from API 5 on.
-pub(super) type TranslateVaddr = unsafe extern "C" fn(u64, *mut u64) -> bool;
-
 /// The functions that pvio calls, of the API level that this QEMU has.
 pub(super) struct Api {
     pub registration: Registration,
     pub read_register: ReadRegister,
     /// `None` below API 5.
     pub write_register: Option<WriteRegister>,
-    /// `None` below API 5.
-    pub translate_vaddr: Option<TranslateVaddr>,
     pub get_registers: unsafe extern "C" fn() -> *mut GArray,
     pub tb_n_insns: unsafe extern "C" fn(*const qemu_plugin_tb) -> usize,
     pub tb_get_insn: unsafe extern "C" fn(*const qemu_plugin_tb, usize) -> *mut qemu_plugin_insn,
@@ -137,10 +137,12 @@ pub(super) struct Api {
     pub free: unsafe extern "C" fn(*mut c_void),
 }
 
+/// A function of the API, looked up; an error where this QEMU lacks it.
 macro_rules! function {
     ($level:expr, $symbol:literal) => {{
-        let address = lookup($symbol).ok_or(MissingFunction($symbol, $level))?;
-        #[expect(clippy::missing_transmute_annotations, reason = "the field's type stands once")]
+        let address = $crate::qemu::lookup::lookup($symbol)
+            .ok_or($crate::qemu::api::MissingFunction::new($symbol, $level))?;
+        #[allow(clippy::missing_transmute_annotations, reason = "the place's type stands once")]
         // SAFETY: a non-null address of the C function of this name; the type that it is given is
         // that of the QEMU (or GLib) header for this API level.
         unsafe {
@@ -148,6 +150,8 @@ macro_rules! function {
         }
     }};
 }
+
+pub(super) use function;
 
 impl Api {
     /// Looks everything up. `level` is what QEMU said in `qemu_info_t`.
@@ -188,10 +192,6 @@ impl Api {
                 true => {
                     Some(WriteRegister::Length(function!(level, c"qemu_plugin_write_register")))
                 }
-            },
-            translate_vaddr: match can_write {
-                false => None,
-                true => Some(function!(level, c"qemu_plugin_translate_vaddr")),
             },
             get_registers: function!(level, c"qemu_plugin_get_registers"),
             tb_n_insns: function!(level, c"qemu_plugin_tb_n_insns"),

@@ -16,9 +16,10 @@ use qemu_plugin_sys::{
 };
 
 use super::api::{Api, InsnExecCallback, Registration};
+use super::cpu_layout::CpuLayout;
 use super::exports::{Ended, Exports};
 use super::insn::Insn;
-use super::registers::{CallingVcpu, RegisterFile, Registers};
+use super::registers::{CallingVcpu, RegisterFile, Registers, Whose};
 use super::vcpus::{VcpuState, Vcpus};
 use super::{Discontinuity, MemoryWatch, Next, Plugin, Token, VcpuIndex, Watch};
 use crate::say::say;
@@ -27,6 +28,8 @@ use crate::say::say;
 pub(super) struct Installed {
     pub api: Api,
     pub exports: Exports,
+    /// Where registers are, if QEMU tells.
+    pub layout: Option<CpuLayout>,
     pub vcpus: Vcpus,
     pub plugin: Box<dyn Plugin>,
     /// Whether the guest has begun to run: a block has been translated.
@@ -35,9 +38,27 @@ pub(super) struct Installed {
     pub block_flag: Option<BlockFlag>,
 }
 
+impl Installed {
+    fn whose_registers(&self) -> Whose {
+        if self.vcpus.share_a_thread() { Whose::Shared } else { Whose::Own }
+    }
+}
+
 /// Before API 7 QEMU gives its callbacks nothing to find their plugin by, so there is one global.
 /// It is set once, when the plugin is installed.
-pub(super) static INSTALLED: OnceCell<Installed> = OnceCell::new();
+static INSTALLED: OnceCell<Installed> = OnceCell::new();
+
+/// The same for callbacks, from the installation to the end of the machine. QEMU may leave while vCPUs
+/// run: what they do after that nobody counts, so that the counters stand still.
+static OPEN: AtomicPtr<Installed> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Installs what callbacks work with, once; `None` where it was done before.
+pub(super) fn open(installed: Installed) -> Option<&'static Installed> {
+    INSTALLED.set(installed).ok()?;
+    let installed = INSTALLED.get()?;
+    OPEN.store(std::ptr::from_ref(installed).cast_mut(), Ordering::Release);
+    Some(installed)
+}
 
 /// What tells a vCPU's next block from others.
 pub(super) struct BlockFlag {
@@ -166,7 +187,8 @@ fn userdata_to_token(userdata: *mut c_void) -> Token {
 /// Runs a callback's work, if a plugin is installed, and keeps a panic from crossing into QEMU.
 fn guarded(work: impl FnOnce(&'static Installed)) {
     static SAID: AtomicBool = AtomicBool::new(false);
-    let Some(installed) = INSTALLED.get() else { return };
+    // SAFETY: null or what is in `INSTALLED` for ever, of which only shared references are made.
+    let Some(installed) = (unsafe { OPEN.load(Ordering::Acquire).as_ref() }) else { return };
     let result = catch_unwind(AssertUnwindSafe(|| work(installed)));
     if result.is_err() && !SAID.swap(true, Ordering::Relaxed) {
         say("an error of pvio itself (above): the guest goes on, its counts are wrong");
@@ -209,8 +231,12 @@ extern "C" fn vcpu_init_by_userdata(vcpu: c_uint, _userdata: *mut c_void) {
 
 fn vcpu_begins(installed: &Installed, index: VcpuIndex) {
     let has_thread = installed.vcpus.begin(index, || VcpuState {
-        registers: RegisterFile::of_current_vcpu(&installed.api)
-            .unwrap_or_else(|error| panic!("{error}")),
+        registers: RegisterFile::of_current_vcpu(
+            &installed.api,
+            installed.exports.current_cpu(),
+            installed.layout,
+        )
+        .unwrap_or_else(|error| panic!("{error}")),
         vcpu: installed.plugin.vcpu_begins(index),
     });
     if !has_thread {
@@ -237,8 +263,12 @@ fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
         // SAFETY: as above; it has that many instructions.
         let handle = unsafe { (api.tb_get_insn)(tb, index) };
         let insn = Insn::new(api, &installed.exports, handle);
-        if let Some(watch) = installed.plugin.translate(&insn) {
+        for watch in installed.plugin.translate(&insn) {
             register_watch(api, handle, watch);
+        }
+        // Behind the watch: what is told of the instruction comes before it is counted.
+        if let Some(counters) = installed.plugin.insn_counters() {
+            counters.watch(handle, index == 0, installed.plugin.count(&insn), restarted);
         }
     }
 }
@@ -250,6 +280,7 @@ fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
     let (token, callback, flags, memory_watch): (_, InsnExecCallback, _, _) = match watch {
         Watch::Runs(token, memory_watch) => (token, insn_exec, QEMU_PLUGIN_CB_R_REGS, memory_watch),
         Watch::Calls(token) => (token, call, QEMU_PLUGIN_CB_RW_REGS, None),
+        Watch::Passes(token) => (token, passes, QEMU_PLUGIN_CB_R_REGS, None),
     };
     let userdata = token_to_userdata(token);
     // SAFETY: an instruction of the block that is being translated; the callback is a function of this
@@ -266,8 +297,9 @@ fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
 
 extern "C" fn insn_exec(vcpu: c_uint, userdata: *mut c_void) {
     guarded(|installed| {
+        let whose = installed.whose_registers();
         let report = |state: &mut VcpuState| {
-            let mut registers = Registers::new(&installed.api, &mut state.registers);
+            let mut registers = Registers::new(&installed.api, &mut state.registers, whose);
             let next = state.vcpu.about_to_run(userdata_to_token(userdata), &mut registers);
             if let (Next::Block, Some(flag)) = (next, &installed.block_flag) {
                 flag.wait(installed, VcpuIndex(vcpu));
@@ -278,14 +310,36 @@ extern "C" fn insn_exec(vcpu: c_uint, userdata: *mut c_void) {
     });
 }
 
+/// An instruction starts that was counted when it started before.
+extern "C" fn restarted(vcpu: c_uint, userdata: *mut c_void) {
+    guarded(|installed| {
+        if let Some(counters) = installed.plugin.insn_counters() {
+            counters.take_back(VcpuIndex(vcpu), userdata.addr());
+        }
+    });
+}
+
 extern "C" fn call(vcpu: c_uint, userdata: *mut c_void) {
     guarded(|installed| {
+        let whose = installed.whose_registers();
         let report = |state: &mut VcpuState| {
-            let mut calling = CallingVcpu::new(&installed.api, &mut state.registers);
+            let mut calling = CallingVcpu::new(&installed.api, &mut state.registers, whose);
             state.vcpu.called(userdata_to_token(userdata), &mut calling);
         };
         // SAFETY: as in `insn_exec`. What QEMU is asked for in a call (an access to a port of its own)
         // makes no callback.
+        unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };
+    });
+}
+
+extern "C" fn passes(vcpu: c_uint, userdata: *mut c_void) {
+    guarded(|installed| {
+        let whose = installed.whose_registers();
+        let report = |state: &mut VcpuState| {
+            let mut registers = Registers::new(&installed.api, &mut state.registers, whose);
+            state.vcpu.passes(userdata_to_token(userdata), &mut registers);
+        };
+        // SAFETY: as in `insn_exec`.
         unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };
     });
 }
@@ -316,8 +370,9 @@ extern "C" fn block_begins(vcpu: c_uint, _userdata: *mut c_void) {
         if !awaited {
             return;
         }
+        let whose = installed.whose_registers();
         let report = |state: &mut VcpuState| {
-            let mut registers = Registers::new(&installed.api, &mut state.registers);
+            let mut registers = Registers::new(&installed.api, &mut state.registers, whose);
             state.vcpu.block_begins(&mut registers);
         };
         // SAFETY: as in `insn_exec`.
@@ -368,6 +423,7 @@ fn machine_ended(installed: &Installed) {
     // QEMU also comes here when it gives up before the guest runs (and would in the parent of
     // `-daemonize`, if it forked after it has loaded plugins): there was no machine to end.
     let ran = installed.ran.load(Ordering::Relaxed) || !matches!(how, Ended::Exit | Ended::Unknown);
+    OPEN.store(std::ptr::null_mut(), Ordering::Release);
     if ran {
         installed.plugin.machine_ended(how);
     }

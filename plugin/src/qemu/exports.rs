@@ -158,13 +158,7 @@ impl Exports {
     /// QEMU's `CPUState` of the vCPU that this thread runs; null where there is none, or QEMU does not
     /// tell.
     pub fn current_cpu(&self) -> *mut c_void {
-        thread_local! {
-            /// Where QEMU has it: `__thread CPUState *current_cpu`.
-            static PLACE: Option<*mut c_void> = lookup_export(c"current_cpu");
-        }
-        // SAFETY: this thread's own variable, which `dlsym` gives the address of; it lives as long as
-        // the thread.
-        PLACE.with(|place| place.map_or(std::ptr::null_mut(), |place| unsafe { *place.cast() }))
+        current_cpu()
     }
 
     /// How the machine ended, once it has.
@@ -184,6 +178,22 @@ impl Exports {
         };
         Ended::from_cause(&name.to_string_lossy())
     }
+}
+
+/// A number of the vCPU that this thread runs, which no other has while the machine runs: also where
+/// QEMU's callbacks name the wrong one. 0 where QEMU does not tell.
+pub fn running_vcpu() -> usize {
+    current_cpu().addr()
+}
+
+fn current_cpu() -> *mut c_void {
+    thread_local! {
+        /// Where QEMU has it: `__thread CPUState *current_cpu`.
+        static PLACE: Option<*mut c_void> = lookup_export(c"current_cpu");
+    }
+    // SAFETY: this thread's own variable, which `dlsym` gives the address of; it lives as long as
+    // the thread.
+    PLACE.with(|place| place.map_or(std::ptr::null_mut(), |place| unsafe { *place.cast() }))
 }
 
 /// Registers a notifier for shutdowns, and gives what is needed to name a cause.

@@ -10,8 +10,10 @@ use qemu_plugin_sys::{qemu_info_t, qemu_plugin_id_t};
 
 use super::Plugin;
 use super::api::{Api, MissingFunction};
-use super::callbacks::{self, BlockFlag, INSTALLED, Installed};
+use super::callbacks::{self, BlockFlag, Installed};
+use super::cpu_layout::CpuLayout;
 use super::exports::{self, Exports};
+use super::ram::GuestRam;
 use super::vcpus::Vcpus;
 use super::version::{ApiLevel, QemuVersion};
 use crate::say::say;
@@ -29,6 +31,8 @@ pub struct HostInfo {
     pub max_vcpus: usize,
     /// Whether it counts instructions (`-icount`), as far as it tells.
     pub icount: bool,
+    /// Whether [`super::GuestRam`] can be opened.
+    pub memory_is_readable: bool,
 }
 
 impl HostInfo {
@@ -96,16 +100,16 @@ pub unsafe fn install<E: Display>(
         let installed = Installed {
             api,
             exports: Exports::load(),
+            layout: CpuLayout::of_this_process(),
             vcpus: Vcpus::new(host.max_vcpus),
             plugin,
             ran: AtomicBool::new(false),
             block_flag,
         };
-        if INSTALLED.set(installed).is_err() {
-            return Err("it is loaded already; load it once".to_string());
-        }
+        let installed = callbacks::open(installed)
+            .ok_or_else(|| "it is loaded already; load it once".to_string())?;
         // Only now is there something for the callbacks to find.
-        callbacks::register(id, &INSTALLED.wait().api);
+        callbacks::register(id, &installed.api);
         Ok(())
     });
     match catch_unwind(attempt) {
@@ -134,9 +138,11 @@ fn examine(info: &qemu_info_t) -> Result<HostInfo, Unsuitable> {
     }
     // SAFETY: the union's only member, which QEMU fills for system emulation.
     let max_vcpus = unsafe { info.__bindgen_anon_1.system.max_vcpus };
+    let version = QemuVersion::of_this_process();
     Ok(HostInfo {
         api,
-        version: QemuVersion::of_this_process(),
+        version,
+        memory_is_readable: GuestRam::open(version).is_some(),
         target,
         max_vcpus: usize::try_from(max_vcpus).unwrap_or(0),
         icount: exports::icount_is_on(),

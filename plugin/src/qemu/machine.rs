@@ -16,11 +16,6 @@ use super::ram::GuestRam;
 use super::version::QemuVersion;
 use crate::say::say;
 
-/// The first QEMU that this file was made for.
-const FIRST: QemuVersion = QemuVersion { major: 9, minor: 2, micro: 0 };
-/// The last minor version of QEMU that it was made for.
-const LAST: (i64, i64) = (11, 1);
-
 /// The I/O space's size.
 const PORTS: u32 = 0x1_0000;
 
@@ -112,9 +107,7 @@ impl Machine {
     /// To be called on QEMU's main thread while the machine is built, as `qemu_plugin_install` is.
     pub fn open(version: Option<QemuVersion>) -> Result<Machine, MachineError> {
         let version = version.ok_or(MachineError::NotExported(c"qmp_query_version"))?;
-        // Development versions of the next call themselves x.y.50 and up; release candidates x.y.90.
-        let minor = version.minor + i64::from(version.micro >= 50);
-        if version < FIRST || (version.major, minor) > LAST {
+        if !version.is_known() {
             return Err(MachineError::UnknownVersion(version));
         }
         let machine = Machine {
@@ -136,7 +129,7 @@ impl Machine {
                 outw: export!(c"cpu_outw"),
                 outl: export!(c"cpu_outl"),
             },
-            ram: GuestRam::open(),
+            ram: GuestRam::open(Some(version)),
             irqs: Default::default(),
             bql_locked: export!(c"bql_locked"),
             bql_lock: export!(c"bql_lock_impl"),

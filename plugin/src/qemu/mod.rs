@@ -6,9 +6,11 @@
 
 mod api;
 mod callbacks;
+mod cpu_layout;
 pub mod entry;
 mod exports;
 mod insn;
+mod insn_counters;
 mod install;
 mod io_region;
 mod lookup;
@@ -19,9 +21,13 @@ mod registers;
 mod vcpus;
 mod version;
 
+use arrayvec::ArrayVec;
+
+pub use api::MissingFunction;
 pub use callbacks::MemoryAccess;
-pub use exports::{Ended, PortPresence, exit_process};
+pub use exports::{Ended, PortPresence, exit_process, running_vcpu};
 pub use insn::Insn;
+pub use insn_counters::InsnCounters;
 pub use install::{HostInfo, install};
 pub use io_region::{Locking, PortHandler};
 pub use machine::{IsaIrq, Machine, MachineError};
@@ -39,8 +45,17 @@ pub trait Plugin: Send + Sync {
     /// name the wrong vCPU: from now on all are reported to the first one's [`Vcpu`].
     fn vcpus_share_a_thread(&self);
 
-    /// QEMU translates an instruction; what comes back says whether to watch it, and how.
-    fn translate(&self, insn: &Insn<'_>) -> Option<Watch>;
+    /// QEMU translates an instruction; what comes back says how to watch it, if at all, in the order in
+    /// which reports are to come.
+    fn translate(&self, insn: &Insn<'_>) -> ArrayVec<Watch, MAX_WATCHES>;
+
+    /// The counters of instructions, where they are counted. Asked once for each block.
+    fn insn_counters(&self) -> Option<&InsnCounters> {
+        None
+    }
+
+    /// How to count an instruction that QEMU translates; asked where there are counters.
+    fn count(&self, insn: &Insn<'_>) -> InsnCount;
 
     /// Whether a [`Vcpu`] may ask for [`Vcpu::block_begins`]. Asked once, when the plugin is loaded.
     fn follows_blocks(&self) -> bool {
@@ -59,6 +74,9 @@ pub trait Vcpu: Send {
 
     /// An instruction that is watched as a call is about to run, once for each time that it does.
     fn called(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>);
+
+    /// An instruction that is watched as a place is about to run, perhaps again.
+    fn passes(&mut self, token: Token, registers: &mut Registers<'_>);
 
     /// A watched instruction has read or written guest memory once.
     fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>);
@@ -96,6 +114,22 @@ pub enum Watch {
     Runs(Token, Option<MemoryWatch>),
     /// It is an instruction without effect, by which the guest calls: [`Vcpu::called`]. From API 5 on.
     Calls(Token),
+    /// It is reported before it runs: [`Vcpu::passes`].
+    Passes(Token),
+}
+
+/// How many ways there may be to watch one instruction.
+pub const MAX_WATCHES: usize = 2;
+/// How an instruction is to be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InsnCount {
+    /// The counter that it is added to.
+    pub counter: usize,
+    /// What [`InsnCounters::last`] gives from when it begins until another does.
+    pub token: u64,
+    /// It is not followed by itself: where it is begun twice in a row, that is the same one, started
+    /// anew.
+    pub repeats_only_by_restart: bool,
 }
 
 /// Which of an instruction's accesses to guest memory to report. (To those of the instruction itself

@@ -9,6 +9,7 @@ use std::ffi::c_void;
 use vm_memory::VolatileSlice;
 
 use super::lookup::lookup_export;
+use super::version::QemuVersion;
 
 /// `MemTxAttrs` in QEMU's `exec/memattrs.h`: at most 8 bytes, of which none has to be set.
 type MemTxAttrs = u64;
@@ -48,8 +49,7 @@ macro_rules! export {
         let address = lookup_export($symbol)?;
         #[expect(clippy::missing_transmute_annotations, reason = "the field's type stands once")]
         // SAFETY: a non-null address of the QEMU function of this name; the type that it is given is
-        // that of QEMU's `system/memory.h` (before 10.2 `exec/memory.h`) in 9.2 to 11.1, which
-        // `Machine::open` makes sure of.
+        // that of QEMU's `system/memory.h` (before 10.2 `exec/memory.h`) in the known versions.
         unsafe {
             std::mem::transmute(address)
         }
@@ -57,8 +57,10 @@ macro_rules! export {
 }
 
 impl GuestRam {
-    /// Of a QEMU whose version is known; `None` where it does not export what is needed.
-    pub(super) fn open() -> Option<GuestRam> {
+    /// Of a QEMU whose declarations are known; `None` where it is another, or does not export what is
+    /// needed.
+    pub fn open(version: Option<QemuVersion>) -> Option<GuestRam> {
+        version?.is_known().then_some(())?;
         let is_io = match lookup_export(c"address_space_is_io") {
             Some(_) => IsIo::OfSpace(export!(c"address_space_is_io")),
             None => IsIo::OfMemory(export!(c"cpu_physical_memory_is_io")),

@@ -1,11 +1,15 @@
 //! Registers of the vCPU that is in a callback: to read in any that asked for it, to write in a call.
+//!
+//! Where QEMU tells where it keeps them, they are read and written in place, at the cost of a load or a
+//! store; else through the plugin API.
 
-use std::ffi::{CStr, c_char, c_uint};
+use std::ffi::{CStr, c_char, c_uint, c_void};
 use std::marker::PhantomData;
 
 use qemu_plugin_sys::{GByteArray, qemu_plugin_register};
 
 use super::api::{Api, ReadRegister, WriteRegister};
+use super::cpu_layout::{CpuLayout, Place};
 
 /// A register that pvio reads. On an i386 target the `R` ones are the 32-bit registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub enum Register {
 }
 
 impl Register {
-    const ALL: [Register; 9] = [
+    pub(super) const ALL: [Register; 9] = [
         Register::Rax,
         Register::Rcx,
         Register::Rdx,
@@ -72,21 +76,75 @@ struct Descriptor {
     name: *const c_char,
 }
 
-/// The handles of one vCPU's registers, and the buffer that QEMU copies values into.
+/// One vCPU's registers: where they are, if that is known, and else the handles by which QEMU copies
+/// their values into a buffer.
 pub(super) struct RegisterFile {
+    direct: Option<Direct>,
     handles: [*mut qemu_plugin_register; Register::ALL.len()],
     buffer: *mut GByteArray,
     /// How many bytes a general register has: of the target, whatever the mode.
     general_size: usize,
 }
 
-// SAFETY: the handles are numbers in disguise (QEMU's register index + 1), valid on any thread, and
+/// A vCPU's `X86CPU`, which lives as long as the vCPU, and where its registers are in it.
+struct Direct {
+    cpu: *mut u8,
+    layout: CpuLayout,
+}
+
+impl Direct {
+    fn read(&self, register: Register) -> Option<u64> {
+        self.layout.place(register).map(|place| self.load(place))
+    }
+
+    fn load(&self, Place { offset, size }: Place) -> u64 {
+        // SAFETY: within the `X86CPU`, by QEMU's own description of it, aligned as C aligns them. QEMU
+        // writes a vCPU's registers on the vCPU's thread alone, which this is.
+        unsafe {
+            let place = self.cpu.add(offset);
+            match size {
+                8 => place.cast::<u64>().read_volatile(),
+                _ => place.cast::<u32>().read_volatile().into(),
+            }
+        }
+    }
+
+    /// Whether the vCPU runs a guest of the guest's, after VMRUN and before #VMEXIT.
+    fn is_in_nested_guest(&self) -> Option<bool> {
+        /// `HF_GUEST_MASK` in QEMU's `target/i386/cpu.h`; in what it saves, as all of `hflags`.
+        const GUEST: u64 = 1 << 21;
+        self.layout.hflags().map(|place| self.load(place) & GUEST != 0)
+    }
+
+    /// Whether it was written, as far as that is known.
+    fn write(&self, register: Register, value: u64) -> bool {
+        let Some(Place { offset, size }) = self.layout.place(register) else { return false };
+        // SAFETY: as in `read`; a general register may have any value, and in a callback that writes
+        // registers QEMU takes them from here afterwards.
+        unsafe {
+            let place = self.cpu.add(offset);
+            match size {
+                8 => place.cast::<u64>().write_volatile(value),
+                _ => place.cast::<u32>().write_volatile(value as u32),
+            }
+        }
+        true
+    }
+}
+
+// SAFETY: the `X86CPU` is QEMU's, and used by the thread that runs the vCPU only (see `Vcpus`);
+// the handles are numbers in disguise (QEMU's register index + 1), valid on any thread, and
 // the buffer is used by the thread that runs the vCPU only (see `Vcpus`).
 unsafe impl Send for RegisterFile {}
 
 impl RegisterFile {
-    /// The registers of the vCPU that is in the initialization callback.
-    pub fn of_current_vcpu(api: &Api) -> Result<RegisterFile, MissingRegister> {
+    /// The registers of the vCPU that is in the initialization callback, whose `CPUState` QEMU tells or
+    /// does not (null).
+    pub fn of_current_vcpu(
+        api: &Api,
+        cpu: *mut c_void,
+        layout: Option<CpuLayout>,
+    ) -> Result<RegisterFile, MissingRegister> {
         // SAFETY: this is the initialization callback, where it may be called.
         let array = unsafe { (api.get_registers)() };
         // SAFETY: QEMU returns a valid array, which nobody else has.
@@ -117,12 +175,23 @@ impl RegisterFile {
             found[register as usize] =
                 handles[register as usize].ok_or(MissingRegister(register))?;
         }
-        Ok(RegisterFile {
+        let mut file = RegisterFile {
+            direct: None,
             handles: found,
             // SAFETY: may be called at any time; the array is never freed.
             buffer: unsafe { (api.byte_array_new)() },
             general_size: if is_64_bit { 8 } else { 4 },
-        })
+        };
+        // An `X86CPU` begins with its `CPUState`.
+        let direct =
+            layout.filter(|_| !cpu.is_null()).map(|layout| Direct { cpu: cpu.cast(), layout });
+        file.direct = direct.filter(|direct| {
+            let agrees = |&register: &Register| {
+                direct.read(register).is_none_or(|value| value == read(api, &mut file, register))
+            };
+            Register::ALL.iter().all(agrees)
+        });
+        Ok(file)
     }
 }
 
@@ -134,14 +203,14 @@ pub struct Registers<'a> {
 }
 
 enum Source<'a> {
-    Vcpu(&'a Api, &'a mut RegisterFile),
+    Vcpu(&'a Api, &'a mut RegisterFile, Whose),
     #[cfg(test)]
     Fixed(&'a dyn Fn(Register) -> u64),
 }
 
 impl<'a> Registers<'a> {
-    pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile) -> Self {
-        Registers { source: Source::Vcpu(api, file), callback: PhantomData }
+    pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile, whose: Whose) -> Self {
+        Registers { source: Source::Vcpu(api, file, whose), callback: PhantomData }
     }
 
     /// Registers with values from a function, to try code above without QEMU.
@@ -150,10 +219,12 @@ impl<'a> Registers<'a> {
         Registers { source: Source::Fixed(values), callback: PhantomData }
     }
 
-    /// The register's value, zero-extended. Costs about 45 cycles.
+    /// The register's value, zero-extended. Outside 64-bit code the upper half of a general register may
+    /// be anything. Costs a load, or about 45 cycles where QEMU does not tell where it is.
+    #[inline]
     pub fn read(&mut self, register: Register) -> u64 {
         match &mut self.source {
-            Source::Vcpu(api, file) => read(api, file, register),
+            Source::Vcpu(api, file, whose) => file.read(api, *whose, register),
             #[cfg(test)]
             Source::Fixed(values) => values(register),
         }
@@ -164,39 +235,70 @@ impl<'a> Registers<'a> {
 pub struct CallingVcpu<'a> {
     api: &'a Api,
     file: &'a mut RegisterFile,
+    whose: Whose,
     /// They belong to the callback's thread.
     callback: PhantomData<*mut ()>,
 }
 
 impl<'a> CallingVcpu<'a> {
     /// In a callback that was registered as one that writes registers, which asks for API 5.
-    pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile) -> Self {
-        CallingVcpu { api, file, callback: PhantomData }
+    pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile, whose: Whose) -> Self {
+        CallingVcpu { api, file, whose, callback: PhantomData }
     }
 
     /// As [`Registers::read`].
+    #[inline]
     pub fn read(&mut self, register: Register) -> u64 {
-        read(self.api, self.file, register)
+        self.file.read(self.api, self.whose, register)
     }
 
-    /// Writes a general register. Costs about 30 cycles.
+    /// Writes a general register. Costs a store, or about 30 cycles.
     ///
-    /// All of it is written, the upper half of a 64-bit one too; in code that is not 64-bit QEMU makes
-    /// that zero.
+    /// All of it is written, the upper half of a 64-bit one too.
+    #[inline]
     pub fn write(&mut self, register: Register, value: u64) {
-        write(self.api, self.file, register, value);
+        self.file.write(self.api, self.whose, register, value);
     }
 
-    /// Where QEMU's own walk leads from a linear address, through nested paging too; it asks for no
-    /// permission. Costs about 130 cycles.
-    pub fn translate(&self, linear: u64) -> Option<u64> {
-        let mut physical = 0;
-        let translate = self.api.translate_vaddr?;
-        // SAFETY: on the vCPU's thread; it writes the one variable.
-        unsafe { translate(linear, &mut physical) }.then_some(physical)
+    /// Whether the call comes from a guest of the guest's, whose memory and ports are what its own host
+    /// makes of them; `None` where QEMU does not tell. Costs a load.
+    pub fn is_in_nested_guest(&self) -> Option<bool> {
+        match self.whose {
+            Whose::Own => self.file.direct.as_ref()?.is_in_nested_guest(),
+            Whose::Shared => None,
+        }
     }
 }
 
+/// Whose registers are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The vCPU's that the file is of.
+    Own,
+    /// Perhaps another's on the same thread: only QEMU knows.
+    Shared,
+}
+
+impl RegisterFile {
+    #[inline]
+    fn read(&mut self, api: &Api, whose: Whose, register: Register) -> u64 {
+        let direct = self.direct.as_ref().filter(|_| whose == Whose::Own);
+        match direct.and_then(|direct| direct.read(register)) {
+            Some(value) => value,
+            None => read(api, self, register),
+        }
+    }
+
+    #[inline]
+    fn write(&mut self, api: &Api, whose: Whose, register: Register, value: u64) {
+        let direct = self.direct.as_ref().filter(|_| whose == Whose::Own);
+        if !direct.is_some_and(|direct| direct.write(register, value)) {
+            write(api, self, register, value);
+        }
+    }
+}
+
+#[cold]
 fn write(api: &Api, file: &mut RegisterFile, register: Register, value: u64) {
     let handle = file.handles[register as usize];
     let size = file.general_size;
@@ -216,6 +318,7 @@ fn write(api: &Api, file: &mut RegisterFile, register: Register, value: u64) {
     assert!(written, "QEMU offered the register {register:?} and cannot write it");
 }
 
+#[cold]
 fn read(api: &Api, file: &mut RegisterFile, register: Register) -> u64 {
     let handle = file.handles[register as usize];
     // QEMU appends to the buffer.

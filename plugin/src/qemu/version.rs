@@ -64,6 +64,18 @@ struct VersionInfo {
 }
 
 impl QemuVersion {
+    /// The first whose internal functions were compared with how pvio uses them.
+    const FIRST_KNOWN: QemuVersion = QemuVersion { major: 9, minor: 2, micro: 0 };
+    /// The last minor version of which this is true.
+    const LAST_KNOWN: (i64, i64) = (11, 1);
+
+    /// Whether QEMU's own functions, which are no promised interface, are in it as pvio uses them.
+    pub(super) fn is_known(self) -> bool {
+        // Development versions of the next call themselves x.y.50 and up; release candidates x.y.90.
+        let minor = self.minor + i64::from(self.micro >= 50);
+        self >= Self::FIRST_KNOWN && (self.major, minor) <= Self::LAST_KNOWN
+    }
+
     /// Asks the QEMU that this process is; `None` where it does not export the question
     /// (a QEMU built without loadable modules).
     pub fn of_this_process() -> Option<QemuVersion> {

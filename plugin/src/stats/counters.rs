@@ -4,8 +4,10 @@
 //! in full at the start, so that counting allocates nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::call::{Call, CallColumn, Outcome};
+use super::instructions::{InstructionCounts, VcpuInstructions};
 use super::sites::{MAX_SITES, SiteId, Sites};
 use super::table::Table;
 use crate::qemu::VcpuIndex;
@@ -18,6 +20,7 @@ pub(super) enum FormColumn {
     Executions,
     Accesses,
     Faults,
+    Exits,
     Unverified,
 }
 
@@ -46,15 +49,22 @@ pub(super) const SITE_DROPPED: usize = MAX_SITES;
 pub struct Tally {
     pub(super) vcpu: VcpuIndex,
     sites: Arc<Sites>,
-    pub(super) forms: Table<5>,
+    pub(super) forms: Table<6>,
     pub(super) ports: Table<3>,
     pub(super) by_site: Table<3>,
     pub(super) hypercalls: Table<5>,
+    pub(super) instructions: Option<VcpuInstructions>,
+    /// The place of the hypercall that is being made: an instruction that has yet to be counted.
+    calls_at: AtomicUsize,
 }
 
 impl Tally {
     /// All zero.
-    pub(super) fn new(vcpu: VcpuIndex, sites: Arc<Sites>) -> Tally {
+    pub(super) fn new(
+        vcpu: VcpuIndex,
+        sites: Arc<Sites>,
+        instructions: Option<Arc<dyn InstructionCounts>>,
+    ) -> Tally {
         Tally {
             vcpu,
             sites,
@@ -62,6 +72,8 @@ impl Tally {
             ports: Table::new(PORT_ROWS),
             by_site: Table::new(MAX_SITES + 1),
             hypercalls: Table::new(Call::ALL.len()),
+            instructions: instructions.map(|counts| VcpuInstructions { counts, vcpu }),
+            calls_at: AtomicUsize::new(0),
         }
     }
 
@@ -114,6 +126,21 @@ impl Tally {
         }
     }
 
+    /// Takes back what [`Tally::unverified`] counted.
+    pub fn not_unverified(&self, form: PortForm, site: Option<SiteId>, port: Option<Port>) {
+        self.forms.take_back(form.index(), FormColumn::Unverified as usize);
+        self.by_site.take_back(site_row(site), SiteColumn::Unverified as usize);
+        if let Some(port) = port {
+            let row = port_row(port, form.direction(), form.width());
+            self.ports.take_back(row, PortColumn::Unverified as usize);
+        }
+    }
+
+    /// A hypervisor in the guest had it intercepted.
+    pub fn exit(&self, form: PortForm) {
+        self.forms.add(form.index(), FormColumn::Exits as usize);
+    }
+
     /// It ended by a fault.
     pub fn fault(&self, form: PortForm) {
         self.forms.add(form.index(), FormColumn::Faults as usize);
@@ -140,6 +167,20 @@ impl Tally {
             Outcome::Error => CallColumn::Errors,
         };
         self.hypercalls.add(call.index(), column as usize);
+    }
+
+    /// A hypercall is being made, by the instruction at an address.
+    #[inline]
+    pub fn calls_from(&self, pc: u64) {
+        if let Some(instructions) = &self.instructions {
+            let place = instructions.counts.sections().place(pc);
+            self.calls_at.store(place, Ordering::Relaxed);
+        }
+    }
+
+    /// The place of that instruction.
+    pub(super) fn calls_at(&self) -> usize {
+        self.calls_at.load(Ordering::Relaxed)
     }
 
     /// It moved bytes between the guest and the host.

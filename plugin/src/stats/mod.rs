@@ -7,6 +7,7 @@
 mod call;
 mod counters;
 mod destination;
+mod instructions;
 mod lines;
 mod port_names;
 mod rows;
@@ -23,10 +24,11 @@ mod tests;
 pub use call::{Call, Outcome};
 pub use counters::Tally;
 pub use destination::{Destination, DestinationError};
+pub use instructions::InstructionCounts;
 pub use port_names::port_name;
 pub use rows::{
-    Counts, FormRow, HypercallRow, PortRow, QemuRow, SCHEMA, SiteRow, Snapshot, Tables, VcpuRow,
-    WindowRow,
+    Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow, SiteRow,
+    Snapshot, Tables, VcpuRow, WindowRow,
 };
 pub use sites::{MAX_SITES, SiteId, SiteKey, Sites};
 pub use snapshot::Surroundings;
@@ -35,6 +37,7 @@ pub use windows::{MAX_WINDOW_ROWS, WindowError};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::qemu::VcpuIndex;
 use totals::{Sign, Totals};
@@ -47,6 +50,8 @@ pub struct Statistics {
     pub sites: Arc<Sites>,
     counted: Mutex<Counted>,
     vcpus_mixed: AtomicBool,
+    /// Instructions of every kind, where they are counted.
+    instructions: Option<Arc<dyn InstructionCounts>>,
 }
 
 /// The counters, and what they are read against.
@@ -76,9 +81,14 @@ impl Counted {
 /// been carried out, and is not in what it begins: a window goes from behind the call that begins it
 /// to before the call that ends it.
 impl Statistics {
+    /// Statistics that know of instructions of every kind, too.
+    pub fn with_instructions(counts: Option<Arc<dyn InstructionCounts>>) -> Statistics {
+        Statistics { instructions: counts, ..Statistics::default() }
+    }
+
     /// The tally of a vCPU, which is to be counted into by one thread at a time.
     pub fn tally(&self, index: VcpuIndex) -> Arc<Tally> {
-        let tally = Arc::new(Tally::new(index, Arc::clone(&self.sites)));
+        let tally = Arc::new(Tally::new(index, Arc::clone(&self.sites), self.instructions.clone()));
         self.lock().tallies.push(Arc::clone(&tally));
         tally
     }
@@ -111,6 +121,23 @@ impl Statistics {
         now.add_hypercall(Call::Reset, by);
         counted.windows.reset(&now);
         counted.baseline = now;
+    }
+
+    /// Waits until vCPUs that no longer count have finished with what they were counting when they were
+    /// told to stop: until the counters stand still, and the tables agree with each other.
+    pub fn settle(&self) {
+        const PAUSE: Duration = Duration::from_millis(1);
+        let counted = self.lock();
+        let mut before = counted.now();
+        // None takes a microsecond, but its thread may not run at all for a while.
+        for _ in 0..5000 {
+            std::thread::sleep(PAUSE);
+            let now = counted.now();
+            if now == before && now.agree() {
+                return;
+            }
+            before = now;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Counted> {

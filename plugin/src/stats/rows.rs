@@ -53,6 +53,12 @@ pub struct Tables {
     pub sites_dropped_counts: Counts,
     /// Every hypercall that was made, in the order of [`Call::ALL`].
     pub hypercalls: Vec<HypercallRow>,
+    /// Instructions of every kind.
+    #[serde(flatten)]
+    pub instructions: Instructions,
+    /// The same by executable section, where a file's were to be told apart, by address.
+    #[serde(default)]
+    pub sections: Vec<SectionRow>,
 }
 
 /// The QEMU that ran.
@@ -77,6 +83,34 @@ pub struct VcpuRow {
     pub accesses: u64,
     /// Hypercalls made.
     pub hypercalls: u64,
+    /// Instructions of every kind.
+    #[serde(flatten)]
+    pub instructions: Instructions,
+}
+
+/// Instructions of every kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instructions {
+    /// Those that retired; `null` where they are not counted, or QEMU does not report which did.
+    #[serde(default)]
+    pub instructions: Option<u64>,
+    /// Those that began, where QEMU does not report which of them retired; else `null`.
+    #[serde(default)]
+    pub instructions_unverified: Option<u64>,
+}
+
+/// One executable section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SectionRow {
+    /// Its name in the file.
+    pub name: String,
+    /// The linear address of its first byte, in hexadecimal.
+    pub start: String,
+    /// The one behind its last.
+    pub end: String,
+    /// Instructions in it.
+    #[serde(flatten)]
+    pub instructions: Instructions,
 }
 
 /// One of the 24 operations.
@@ -94,6 +128,9 @@ pub struct FormRow {
     pub bytes: u64,
     /// Attempts that ended by a fault; `null` where QEMU does not report exceptions.
     pub faults: Option<u64>,
+    /// Attempts that a hypervisor in the guest had intercepted; `null` where QEMU does not tell.
+    #[serde(default)]
+    pub exits: Option<u64>,
     /// Attempts that retired or faulted for want of privilege, where QEMU does not report which.
     pub unverified: u64,
 }

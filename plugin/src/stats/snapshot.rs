@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 
 use super::counters::{SITE_DROPPED, port_of_row};
 use super::rows::{
-    Counts, FormRow, HypercallRow, PortRow, QemuRow, SCHEMA, SiteRow, Snapshot, Tables, VcpuRow,
-    WindowRow,
+    Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow, SiteRow,
+    Snapshot, Tables, VcpuRow, WindowRow,
 };
 use super::totals::Totals;
 use super::windows::Window;
-use super::{Call, SiteId, Sites, Statistics, port_name};
+use super::{Call, InstructionCounts, SiteId, Sites, Statistics, port_name};
 use crate::qemu::{Ended, HostInfo};
+use crate::sections::Section;
 use crate::symbols::Symbols;
 use crate::x86::{Mode, Port, PortForm, intel_syntax};
 
@@ -57,7 +58,13 @@ impl Statistics {
         if vcpus_omitted.is_some() {
             vcpus.clear();
         }
-        let maker = RowMaker { surroundings, sites: &self.sites, vcpus: &vcpus };
+        let mixed = self.vcpus_mixed.load(Ordering::Relaxed);
+        let maker = RowMaker {
+            surroundings,
+            sites: &self.sites,
+            vcpus: &vcpus,
+            instructions: self.instructions.as_deref().filter(|_| !mixed),
+        };
         Snapshot {
             schema: SCHEMA.into(),
             pvio: env!("CARGO_PKG_VERSION").into(),
@@ -96,6 +103,8 @@ struct RowMaker<'a> {
     sites: &'a Sites,
     /// Those that get a row.
     vcpus: &'a [u32],
+    /// Where instructions of every kind are counted, if they are.
+    instructions: Option<&'a dyn InstructionCounts>,
 }
 
 impl RowMaker<'_> {
@@ -106,24 +115,55 @@ impl RowMaker<'_> {
 
     fn tables(&self, totals: &Totals) -> Tables {
         Tables {
-            vcpus: self.vcpus.iter().map(|&vcpu| vcpu_row(vcpu, totals)).collect(),
+            vcpus: self.vcpus.iter().map(|&vcpu| self.vcpu_row(vcpu, totals)).collect(),
             forms: PortForm::ALL.map(|form| self.form_row(form, totals)).into(),
             ports: totals.ports.iter().map(|(row, counts)| self.port_row(row, counts)).collect(),
             sites: self.site_rows(totals),
             sites_dropped_counts: counts_of_site(totals.sites.get(SITE_DROPPED)),
             hypercalls: totals.hypercalls.iter().filter_map(hypercall_row).collect(),
+            instructions: self.instructions(totals.instructions.sum()[0].max(0) as u64),
+            sections: self.section_rows(totals),
+        }
+    }
+
+    fn vcpu_row(&self, vcpu: u32, totals: &Totals) -> VcpuRow {
+        let [executions, accesses, hypercalls, instructions] = totals.vcpus.get(vcpu as usize);
+        let instructions = self.instructions(instructions);
+        VcpuRow { vcpu, executions, accesses, hypercalls, instructions }
+    }
+
+    fn section_rows(&self, totals: &Totals) -> Vec<SectionRow> {
+        let sections = self.instructions.iter().flat_map(|counts| counts.sections().iter());
+        let row = |(place, section): (usize, &Section)| SectionRow {
+            name: section.name.clone(),
+            start: format!("{:#x}", section.start),
+            end: format!("{:#x}", section.end),
+            instructions: self.instructions(totals.instructions.get(place)[0]),
+        };
+        sections.enumerate().map(row).collect()
+    }
+
+    /// What a count of instructions says on this QEMU.
+    fn instructions(&self, count: u64) -> Instructions {
+        let count = self.instructions.map(|_| count);
+        match self.surroundings.host.reports_exceptions() {
+            true => Instructions { instructions: count, instructions_unverified: None },
+            false => Instructions { instructions: None, instructions_unverified: count },
         }
     }
 
     fn form_row(&self, form: PortForm, totals: &Totals) -> FormRow {
-        let [attempts, executions, accesses, faults, unverified] = totals.forms.get(form.index());
+        let [attempts, executions, accesses, faults, exits, unverified] =
+            totals.forms.get(form.index());
+        let host = self.surroundings.host;
         FormRow {
             form,
             attempts,
             executions,
             accesses,
             bytes: accesses * u64::from(form.width().bytes()),
-            faults: self.surroundings.host.reports_exceptions().then_some(faults),
+            faults: host.reports_exceptions().then_some(faults),
+            exits: host.memory_is_readable.then_some(exits),
             unverified,
         }
     }
@@ -170,11 +210,6 @@ impl RowMaker<'_> {
             })
             .collect()
     }
-}
-
-fn vcpu_row(vcpu: u32, totals: &Totals) -> VcpuRow {
-    let [executions, accesses, hypercalls] = totals.vcpus.get(vcpu as usize);
-    VcpuRow { vcpu, executions, accesses, hypercalls }
 }
 
 fn counts_of_site([executions, accesses, unverified]: [u64; 3]) -> Counts {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::lines::{Lines, number, percent};
-use super::rows::{FormRow, HypercallRow, PortRow, SiteRow, Snapshot, Tables};
+use super::rows::{FormRow, HypercallRow, Instructions, PortRow, SiteRow, Snapshot, Tables};
 
 /// How many of the busiest ports and sites are shown; the JSON dump has all.
 const BUSIEST: usize = 16;
@@ -46,6 +46,9 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
             number(snapshot.sites_dropped),
             number(snapshot.sites_dropped_counts.accesses),
         );
+    }
+    if !snapshot.sections.is_empty() {
+        section(&mut text, "Instructions by section", sections(snapshot));
     }
     if snapshot.vcpus.len() > 1 {
         section(&mut text, "vCPUs", vcpus(snapshot));
@@ -96,12 +99,44 @@ fn overview(snapshot: &Snapshot) -> String {
         }
         None => {}
     }
+    if total.exits > 0 {
+        let _ = write!(line, "; {} were intercepted by a hypervisor", number(total.exits));
+    }
     let calls = hypercalls_made(snapshot);
     if calls > 0 {
         let accesses = snapshot.ports.iter().map(|row| row.hypercall).sum();
         let _ = write!(line, "; {} hypercalls made {} more", number(calls), number(accesses));
     }
+    if let Some(count) = snapshot.instructions.instructions {
+        let _ = write!(line, "; {} instructions", number(count));
+    }
+    if let Some(count) = snapshot.instructions.instructions_unverified {
+        let _ =
+            write!(line, "; {} instructions began, of which some may have faulted", number(count));
+    }
     line
+}
+
+/// Instructions that retired, or where that is not known, that began.
+fn counted(instructions: Instructions) -> Option<u64> {
+    instructions.instructions.or(instructions.instructions_unverified)
+}
+
+fn sections(snapshot: &Snapshot) -> String {
+    let total = counted(snapshot.instructions).unwrap_or(0);
+    let mut table = Lines::new(&["<section", "<from", "<to", ">instructions", ">%"]);
+    let mut row = |name: &str, start: &str, end: &str, count| {
+        let [name, start, end] = [name, start, end].map(str::to_owned);
+        table.row([name, start, end, number(count), percent(count, total)]);
+    };
+    let mut elsewhere = total;
+    for section in &snapshot.sections {
+        let count = counted(section.instructions).unwrap_or(0);
+        elsewhere -= count.min(elsewhere);
+        row(&section.name.escape_debug().to_string(), &section.start, &section.end, count);
+    }
+    row("elsewhere", "", "", elsewhere);
+    table.render()
 }
 
 /// A form's row, or the sum of all.
@@ -111,6 +146,7 @@ struct Total {
     accesses: u64,
     bytes: u64,
     faults: Option<u64>,
+    exits: u64,
     unverified: u64,
 }
 
@@ -122,6 +158,7 @@ fn total_of(rows: &[FormRow]) -> Total {
         accesses: sum(|row| row.accesses),
         bytes: sum(|row| row.bytes),
         faults: rows.iter().map(|row| row.faults).sum(),
+        exits: sum(|row| row.exits.unwrap_or(0)),
         unverified: sum(|row| row.unverified),
     }
 }
@@ -130,8 +167,9 @@ fn forms(snapshot: &Snapshot) -> String {
     let total = total_of(&snapshot.forms);
     // The last column is what this QEMU can tell: faults, or what it leaves open.
     let last = if total.faults.is_some() { ">faults" } else { ">unverified" };
-    let mut table =
-        Lines::new(&["<form", ">attempts", ">executions", ">accesses", ">%", ">bytes", last]);
+    let exits = if total.exits > 0 { ">exits" } else { "" };
+    let columns = ["<form", ">attempts", ">executions", ">accesses", ">%", ">bytes", last, exits];
+    let mut table = Lines::new(&columns);
     for row in &snapshot.forms {
         table.row([
             row.form.name().to_string(),
@@ -141,6 +179,7 @@ fn forms(snapshot: &Snapshot) -> String {
             percent(row.accesses, total.accesses),
             number(row.bytes),
             number(row.faults.unwrap_or(row.unverified)),
+            number(row.exits.unwrap_or(0)),
         ]);
     }
     table.row([
@@ -151,6 +190,7 @@ fn forms(snapshot: &Snapshot) -> String {
         percent(total.accesses, total.accesses),
         number(total.bytes),
         number(total.faults.unwrap_or(total.unverified)),
+        number(total.exits),
     ]);
     table.render()
 }
@@ -256,10 +296,22 @@ fn sites(snapshot: &Snapshot) -> String {
     table.render()
 }
 
+/// The column for instructions; none where they are not counted.
+fn instructions_column(snapshot: &Snapshot) -> &'static str {
+    let Instructions { instructions, instructions_unverified } = snapshot.instructions;
+    match (instructions, instructions_unverified) {
+        (Some(_), _) => ">instructions",
+        (None, Some(_)) => ">instructions begun",
+        (None, None) => "",
+    }
+}
+
 fn vcpus(snapshot: &Snapshot) -> String {
     let total: u64 = snapshot.vcpus.iter().map(|row| row.accesses).sum();
     let hypercalls = if snapshot.hypercalls.is_empty() { "" } else { ">hypercalls" };
-    let mut table = Lines::new(&[">vCPU", ">executions", ">accesses", ">%", hypercalls]);
+    let instructions = instructions_column(snapshot);
+    let columns = [">vCPU", ">executions", ">accesses", ">%", hypercalls, instructions];
+    let mut table = Lines::new(&columns);
     for row in &snapshot.vcpus {
         table.row([
             row.vcpu.to_string(),
@@ -267,14 +319,17 @@ fn vcpus(snapshot: &Snapshot) -> String {
             number(row.accesses),
             percent(row.accesses, total),
             number(row.hypercalls),
+            number(counted(row.instructions).unwrap_or(0)),
         ]);
     }
     table.render()
 }
 
 fn windows(snapshot: &Snapshot) -> String {
-    let mut table =
-        Lines::new(&["<name", ">entries", "<open", ">executions", ">accesses", ">hypercalls"]);
+    let instructions = instructions_column(snapshot);
+    let columns =
+        ["<name", ">entries", "<open", ">executions", ">accesses", ">hypercalls", instructions];
+    let mut table = Lines::new(&columns);
     for row in &snapshot.windows {
         let total = total_of(&row.forms);
         table.row([
@@ -285,6 +340,7 @@ fn windows(snapshot: &Snapshot) -> String {
             number(total.executions),
             number(total.accesses),
             number(hypercalls_made(row)),
+            number(counted(row.instructions).unwrap_or(0)),
         ]);
     }
     table.render()

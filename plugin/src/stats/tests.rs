@@ -22,6 +22,7 @@ fn snapshot(statistics: &Statistics) -> Snapshot {
             target: "x86_64".into(),
             max_vcpus: VCPUS as usize,
             icount: false,
+            memory_is_readable: true,
         },
         ended: None,
         symbols: &Symbols::default(),
@@ -47,6 +48,7 @@ fn counts_in(tables: &Tables) -> Counts<u64> {
         put(format!("{} executions", row.form), row.executions);
         put(format!("{} accesses", row.form), row.accesses);
         put(format!("{} faults", row.form), row.faults.unwrap());
+        put(format!("{} exits", row.form), row.exits.unwrap());
         put(format!("{} unverified", row.form), row.unverified);
     }
     for row in &tables.ports {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Tally;
 use super::call::{Call, CallColumn};
-use super::counters::{FormColumn, SITE_DROPPED};
+use super::counters::{FormColumn, PortColumn, SITE_DROPPED, SiteColumn};
 use super::table::Table;
 
 /// Rows by their numbers, ascending, without those that are all 0.
@@ -37,7 +37,7 @@ impl<const COLUMNS: usize> Rows<COLUMNS> {
         self.0.shrink_to_fit();
     }
 
-    fn sum(&self) -> [i64; COLUMNS] {
+    pub fn sum(&self) -> [i64; COLUMNS] {
         std::array::from_fn(|column| self.0.iter().map(|(_, counts)| counts[column]).sum())
     }
 
@@ -69,12 +69,14 @@ pub(super) enum Sign {
 /// What all vCPUs have counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
-    /// Executions, accesses and hypercalls by vCPU.
-    pub vcpus: Rows<3>,
-    pub forms: Rows<5>,
+    /// Executions, accesses, hypercalls and instructions of every kind, by vCPU.
+    pub vcpus: Rows<4>,
+    pub forms: Rows<6>,
     pub ports: Rows<3>,
     pub sites: Rows<3>,
     pub hypercalls: Rows<5>,
+    /// Instructions of every kind, by place.
+    pub instructions: Rows<1>,
 }
 
 impl Totals {
@@ -91,10 +93,13 @@ impl Totals {
         let forms = Rows::of(&tally.forms);
         let hypercalls = Rows::of(&tally.hypercalls);
         let by_form = forms.sum();
+        let instructions = tally.instructions.as_ref();
+        let instructions = Rows(instructions.map(|counts| counts.rows()).unwrap_or_default());
         let vcpu_row = [
             by_form[FormColumn::Executions as usize],
             by_form[FormColumn::Accesses as usize],
             hypercalls.sum()[CallColumn::Count as usize],
+            instructions.sum()[0],
         ];
         Totals {
             vcpus: Rows(vec![(tally.vcpu.0, vcpu_row)]),
@@ -102,6 +107,7 @@ impl Totals {
             ports: Rows::of(&tally.ports),
             sites: Rows::of(&tally.by_site),
             hypercalls,
+            instructions,
         }
     }
 
@@ -112,14 +118,29 @@ impl Totals {
         self.ports.add(&other.ports, sign);
         self.sites.add(&other.sites, sign);
         self.hypercalls.add(&other.hypercalls, sign);
+        self.instructions.add(&other.instructions, sign);
     }
 
-    /// Adds a hypercall that is being made and will be counted when it is done.
+    /// Adds a hypercall that is being made and will be counted when it is done, and its instruction.
     pub fn add_hypercall(&mut self, call: Call, by: &Tally) {
-        self.vcpus.add(&Rows(vec![(by.vcpu.0, [0, 0, 1])]), Sign::Plus);
+        let instruction = i64::from(by.instructions.is_some());
+        self.vcpus.add(&Rows(vec![(by.vcpu.0, [0, 0, 1, instruction])]), Sign::Plus);
+        let row = (by.calls_at() as u32, [instruction]);
+        self.instructions.add(&Rows(vec![row]), Sign::Plus);
         let mut counts = [0; 5];
         counts[CallColumn::Count as usize] = 1;
         self.hypercalls.add(&Rows(vec![(call.index() as u32, counts)]), Sign::Plus);
+    }
+
+    /// Whether the tables add up to the same, as they do when no vCPU is in the middle of counting.
+    pub fn agree(&self) -> bool {
+        let (forms, sites) = (self.forms.sum(), self.sites.sum());
+        let of_forms = |column: FormColumn| forms[column as usize];
+        let of_sites = |column: SiteColumn| sites[column as usize];
+        of_forms(FormColumn::Executions) == of_sites(SiteColumn::Executions)
+            && of_forms(FormColumn::Accesses) == of_sites(SiteColumn::Accesses)
+            && of_forms(FormColumn::Unverified) == of_sites(SiteColumn::Unverified)
+            && of_forms(FormColumn::Accesses) == self.ports.sum()[PortColumn::Accesses as usize]
     }
 
     /// How many rows it has of the tables that may be large.

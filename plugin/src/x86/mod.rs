@@ -1,20 +1,25 @@
 //! What this crate knows of x86: the 24 port I/O operations, how they are encoded in 16, 32 and
 //! 64-bit code, how QEMU's own words (a register dump, a disassembly) tell which of the three a
-//! piece of code is, who runs it, and how its addresses are translated. It knows nothing of QEMU's API, of devices or of counting.
+//! piece of code is, who runs it, how its addresses are translated, and how a hypervisor enters and
+//! leaves its guests. It knows nothing of QEMU's API, of devices or of counting.
 
 mod decode;
+mod flow;
 mod form;
 mod mode;
 mod paging;
 mod privilege;
 mod range;
+mod svm;
 
 pub use decode::{AddressSize, Decoded, MAX_INSN_LEN, decode, may_be_port_io};
+pub use flow::Flow;
 pub use form::{Direction, Port, PortForm, PortSource, Width};
 pub use mode::{Mode, decode_by_text, is_privileged_in_dump, mode_in_dump, supervisor_in_dump};
 pub use paging::{Access, Entries, MustBeTouched, PAGE, Paging};
 pub use privilege::{RFLAGS_AC, RFLAGS_RF, RFLAGS_TF, Supervisor, may_do_port_io_unconditionally};
 pub use range::{PortRange, PortRangeError};
+pub use svm::{GuestExit, Vmcb, is_vmrun};
 
 use iced_x86::Formatter;
 

@@ -46,7 +46,8 @@ pub enum Access {
 #[error("the page must be touched first")]
 pub struct MustBeTouched;
 
-/// Reads entries of page tables, at physical addresses; `None` where there is no memory.
+/// Reads entries of page tables, and other things that the processor reads by itself, at physical
+/// addresses; `None` where there is no memory.
 pub trait Entries {
     /// 4 bytes, at a multiple of 4.
     fn read_u32(&self, physical: u64) -> Option<u32>;
@@ -143,8 +144,8 @@ impl Paging {
     ) -> Result<u64, MustBeTouched> {
         let at = (self.cr3 & 0xffff_ffe0) + 8 * (linear >> 30 & 3);
         let pointer = entries.read_u64(at).ok_or(MustBeTouched)?;
-        // Bits 1, 2, 5 to 8 and 63 are reserved.
-        if pointer & PRESENT == 0 || pointer & (0x1e6 | NO_EXECUTE) != 0 {
+        // Bits 1, 2, 5 to 8 and 63 are reserved; but QEMU marks a pointer as accessed in bit 5.
+        if pointer & PRESENT == 0 || pointer & (0x1c6 | NO_EXECUTE) != 0 {
             return Err(MustBeTouched);
         }
         self.walk(linear, access, 2, pointer & ADDRESS, Rights::ALL, entries)

@@ -1,15 +1,16 @@
 //! The main job in one command: a guest whose program is known runs under the plugin, and what was
-//! counted is held against what the program does.
+//! counted is held against what the program does; then one driver runs by instructions and by hypercalls.
 
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use pvio::stats::render;
 use pvio::x86::Mode;
 use pvio_scripts::machine::Machine;
-use pvio_scripts::{forms, places};
+use pvio_scripts::{driver, forms, places};
 
 /// Boots a guest that executes each of the 24 forms of port I/O a known number of times, in 16, 32
-/// and 64-bit code, prints what the plugin counted, and checks it.
+/// and 64-bit code, prints what the plugin counted, and checks it. Then another that runs one driver
+/// twice: by its instructions, and by hypercalls.
 #[derive(Parser)]
 #[command(name = "qemu-scripts/demo", bin_name = "qemu-scripts/demo")]
 struct Arguments {
@@ -18,10 +19,14 @@ struct Arguments {
     smp: u64,
 }
 
+/// The first plugin API in which a plugin can answer the guest.
+const ANSWERING_API: i32 = 5;
+
 fn main() -> Result<()> {
     let Arguments { smp } = Arguments::parse();
     let symbols = format!("symbols={}", places::guest("forms.elf")?.display());
-    let ended = Machine::new(&places::chosen_qemu()?)
+    let qemu = places::chosen_qemu()?;
+    let ended = Machine::new(&qemu)
         .plugin(&["summary=off", &symbols])
         .bare_guest(&places::guest("forms.bin")?)
         .args(["-accel", "tcg", "-smp", &smp.to_string()])
@@ -40,8 +45,34 @@ fn main() -> Result<()> {
     }
     println!(
         "\nEach of the 24 rows, of the ports and of the modes is what the guest's program does \
-         (tests/guests/forms.S).\n\nA guest of your own:\n\n  \
+         (tests/guests/forms.S).\n"
+    );
+    if stats.qemu.plugin_api >= ANSWERING_API {
+        println!(
+            "{}\n{}",
+            heading("One driver, by its instructions and by hypercalls (tests/guests/demo)"),
+            driver::compare(&qemu)?
+        );
+    } else {
+        println!(
+            "Hypercalls need QEMU 10.1 or newer: on QEMU {} a driver by hypercalls is not shown.",
+            stats.qemu.version.as_deref().unwrap_or("of unknown version")
+        );
+    }
+    println!(
+        "\nA guest of your own:\n\n  \
          qemu-scripts/run stats=stats.json -- -m 1G -nographic disk.img"
     );
     Ok(())
+}
+
+fn heading(text: &str) -> String {
+    match is_terminal() {
+        true => format!("\x1b[1m{text}\x1b[0m"),
+        false => text.to_owned(),
+    }
+}
+
+fn is_terminal() -> bool {
+    std::io::IsTerminal::is_terminal(&std::io::stdout())
 }

@@ -1,9 +1,10 @@
 //! QEMU's reports in the orders that it makes them, and what is to be counted.
 
+mod exits;
 mod faults;
 
 use super::*;
-use crate::qemu::{Ended, HostInfo, VcpuIndex};
+use crate::qemu::{Discontinuity, Ended, HostInfo, VcpuIndex};
 use crate::stats::{FormRow, SiteKey, Snapshot, Statistics, Surroundings};
 use crate::x86::{Mode, PortForm, decode};
 
@@ -27,7 +28,13 @@ const PC: u64 = 0x10_0000;
 impl Guest {
     fn new(rules: Rules) -> Guest {
         let statistics = Statistics::default();
-        let counter = VcpuCounter::new(rules, statistics.tally(VcpuIndex(0)), Arc::default(), None);
+        let counter = VcpuCounter::new(
+            rules,
+            statistics.tally(VcpuIndex(0)),
+            Arc::default(),
+            None,
+            NestedGuests::default(),
+        );
         let exceptions_reported = rules.exceptions_reported;
         Guest {
             statistics,
@@ -125,6 +132,7 @@ impl Guest {
             target: "x86_64".into(),
             max_vcpus: 1,
             icount: false,
+            memory_is_readable: true,
         };
         self.statistics.snapshot(&Surroundings {
             host: &host,
@@ -358,7 +366,8 @@ fn a_rep_may_go_on_on_another_vcpu() {
     for guest in &mut guests {
         let tally = guest.statistics.tally(VcpuIndex(0));
         let rules = guest.counter.rules;
-        guest.counter = VcpuCounter::new(rules, tally, Arc::clone(&interrupted), None);
+        guest.counter =
+            VcpuCounter::new(rules, tally, Arc::clone(&interrupted), None, NestedGuests::default());
         // So that both number their sites alike.
         guest.operation(REP_OUTSB, PC);
     }

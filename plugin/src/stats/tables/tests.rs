@@ -1,11 +1,17 @@
 use super::*;
 use crate::stats::Call;
-use crate::stats::rows::{Counts, QemuRow, VcpuRow, WindowRow};
+use crate::stats::rows::{Counts, Instructions, QemuRow, VcpuRow, WindowRow};
 use crate::x86::{Direction, Mode, Port, PortForm, Width};
 
 /// As if each of two vCPUs had written to COM1.
 fn tables() -> Tables {
-    let row = VcpuRow { vcpu: 0, executions: 35_000, accesses: 35_000, hypercalls: 0 };
+    let row = VcpuRow {
+        vcpu: 0,
+        executions: 35_000,
+        accesses: 35_000,
+        hypercalls: 0,
+        instructions: Instructions::default(),
+    };
     let idle = |form| FormRow {
         form,
         attempts: 0,
@@ -13,6 +19,7 @@ fn tables() -> Tables {
         accesses: 0,
         bytes: 0,
         faults: Some(0),
+        exits: Some(0),
         unverified: 0,
     };
     let mut forms = PortForm::ALL.map(idle);
@@ -23,6 +30,7 @@ fn tables() -> Tables {
         accesses: 70_000,
         bytes: 70_000,
         faults: Some(2),
+        exits: Some(0),
         unverified: 0,
     };
     Tables {
@@ -50,6 +58,8 @@ fn tables() -> Tables {
         }],
         sites_dropped_counts: Counts::default(),
         hypercalls: Vec::new(),
+        instructions: Instructions::default(),
+        sections: Vec::new(),
     }
 }
 

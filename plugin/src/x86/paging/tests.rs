@@ -83,6 +83,7 @@ fn pae_has_four_pointers_without_rights() {
         (0x2000 + 8 * 7, 0x3000 | ALL),
         (0x3000 + 8 * 9, 0x000f_1234_5678_9000 | ALL),
         (0x2000 + 8 * 8, 0x1_0020_0000 | LARGE | ALL | 1 << 12),
+        (0x1000 + 8 * 2, 0x2000 | PRESENT | ACCESSED),
         (0x1000, 0x2000 | PRESENT | WRITABLE),
     ]);
     let paging = paging(0, CR4_PAE, 0, Supervisor::No);
@@ -90,6 +91,8 @@ fn pae_has_four_pointers_without_rights() {
     let small = paging.translate(linear(7, 9), Access::Write, &tables);
     assert_eq!(small, Ok(0x000f_1234_5678_9abc));
     assert_eq!(paging.translate(linear(8, 511), Access::Read, &tables), Ok(0x1_003f_fabc));
+    let marked = 2 << 30 | 7 << 21 | 9 << 12;
+    assert_eq!(paging.translate(marked, Access::Read, &tables), Ok(0x000f_1234_5678_9000));
     assert!(paging.translate(7 << 21 | 9 << 12, Access::Read, &tables).is_err(), "reserved bits");
 }
 

@@ -1,4 +1,5 @@
 #include "harness.h"
+#include "../../words.h"
 
 /* From entry.S and bios.ld. */
 extern u8 vectors[], trial_stack_top[];
@@ -20,26 +21,7 @@ void *memset(void *to, int value, u32 size) {
     return start;
 }
 
-/* ---- Words to the test: -debugcon, and the end. `out imm8,al` all, one for each character. ---- */
-
-static void put(char c) { __asm__ volatile("outb %0, $0xe9" : : "a"(c)); }
-
-static void print(const char *text) {
-    while (*text)
-        put(*text++);
-}
-
-static void print_number(u32 number) {
-    if (number >= 10)
-        print_number(number / 10);
-    put((char)('0' + number % 10));
-}
-
-static _Noreturn void end(u8 status) {
-    __asm__ volatile("outb %0, $0xf4" : : "a"(status));
-    for (;;)
-        __asm__ volatile("cli; hlt");
-}
+/* ---- Words to the test ---- */
 
 _Noreturn void failed(int line, const char *what) {
     print("failed: line ");
@@ -69,6 +51,7 @@ static struct row {
     u32 attempts, executions, accesses, faults;
     /* Of these, what belongs to attempts whose privilege is in question. */
     u32 questioned, questioned_executions, questioned_accesses;
+    u32 exits;
 } ledger[FORMS];
 
 void expect(int form, int privileged, u32 attempts, u32 executions, u32 accesses, u32 faults) {
@@ -84,12 +67,17 @@ void expect(int form, int privileged, u32 attempts, u32 executions, u32 accesses
     }
 }
 
+void expect_exits(int form, u32 exits) {
+    ledger[form].attempts += exits;
+    ledger[form].exits += exits;
+}
+
 static void print_ledger(void) {
     for (int form = 0; form < FORMS; form++) {
         const u32 *column = &ledger[form].attempts;
         print("form ");
         print_number((u32)form);
-        for (int i = 0; i < 7; i++) {
+        for (int i = 0; i < 8; i++) {
             put(' ');
             print_number(column[i]);
         }

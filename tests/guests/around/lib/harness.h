@@ -108,6 +108,9 @@ u32 get_latch(void);
  */
 void expect(int form, int privileged, u32 attempts, u32 executions, u32 accesses, u32 faults);
 
+/* Attempts that a hypervisor has intercepted. */
+void expect_exits(int form, u32 exits);
+
 /* A number that may differ from QEMU to QEMU, but not between its device and pvio's. */
 void observe(const char *name, u32 value);
 /* One that may differ from run to run. */

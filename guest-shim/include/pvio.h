@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Port I/O for x86 guests by pvio's hypercalls, with the processor's own instructions where nobody
+ * answers these. ../ABI.md says what goes over the wire; the numbers are compared with abi.rs by a test.
+ *
+ * C99 or C++11 and later, gcc or clang, i386 or x86-64, freestanding; all functions are static. In a .S
+ * file it gives the constants alone.
+ *
+ * Before it is included, one may define
+ *   PVIO_NO_HYPERCALLS       only the instructions are left, under the same names
+ *   PVIO_REPLACE_LINUX       takes over inb(port) ... outsl(port, address, count), outb(value, port)
+ *   PVIO_REPLACE_PORT_FIRST  the same for code that writes outb(port, value)
+ *   PVIO_CODE_16             the code runs in a 16-bit segment (gcc -m16)
+ *   PVIO_LINEAR(pointer)     the linear address, an integer, where a segment's base is not 0; and
+ *   PVIO_POINTER(linear)     the way back from such an integer, a void *
+ *
+ * The caller must be allowed to do port I/O, as for the instructions: hypercalls add no right to it.
+ */
+#ifndef PVIO_H
+#define PVIO_H
+
+/* ---- The ABI's constants ---- */
+
+#define PVIO_VERSION 1
+
+/* Bytes for `.byte` or for an array. */
+#define PVIO_MAGIC_16 0x67, 0x0f, 0x1f, 0x80, 0x50, 0x16, 0x90, 0x90
+#define PVIO_MAGIC_32 0x0f, 0x1f, 0x80, 0x50, 0x32, 0x90, 0x90
+#define PVIO_MAGIC_64 0x0f, 0x1f, 0x80, 0x50, 0x64, 0x90, 0x90
+
+/* EAX before: UNHEARD | call << CALL_SHIFT | operand << OPERAND_SHIFT | port; after: status << CALL_SHIFT | data. */
+#define PVIO_UNHEARD       0x80000000
+#define PVIO_CALL_SHIFT    24
+#define PVIO_OPERAND_SHIFT 16
+#define PVIO_DATA_MASK     0x00ffffff
+
+#define PVIO_CALL_PROBE 0
+#define PVIO_CALL_INB   1
+#define PVIO_CALL_INW   2
+#define PVIO_CALL_INL   3
+#define PVIO_CALL_OUTB  4
+#define PVIO_CALL_OUTW  5
+#define PVIO_CALL_OUTL  6
+#define PVIO_CALL_INSB  7
+#define PVIO_CALL_INSW  8
+#define PVIO_CALL_INSL  9
+#define PVIO_CALL_OUTSB 10
+#define PVIO_CALL_OUTSW 11
+#define PVIO_CALL_OUTSL 12
+#define PVIO_CALL_BATCH 13
+#define PVIO_CALL_EXIT  16
+#define PVIO_CALL_LOG   17
+#define PVIO_CALL_BEGIN 18
+#define PVIO_CALL_END   19
+#define PVIO_CALL_RESET 20
+#define PVIO_CALL_DUMP  21
+
+#define PVIO_FEATURE_EVERY_PORT 0x1
+#define PVIO_FEATURE_MEMORY     0x2
+#define PVIO_FEATURE_MAILBOX    0x4
+
+#define PVIO_LEVEL_ERROR   0
+#define PVIO_LEVEL_WARNING 1
+#define PVIO_LEVEL_INFO    2
+#define PVIO_LEVEL_DEBUG   3
+
+#define PVIO_STATUS_OK       0
+#define PVIO_STATUS_DECLINED 1
+#define PVIO_STATUS_PAGE     2
+#define PVIO_STATUS_DENIED   3
+#define PVIO_STATUS_UNKNOWN  4
+#define PVIO_STATUS_ADDRESS  5
+#define PVIO_STATUS_ARGUMENT 6
+#define PVIO_STATUS_LENGTH   7
+#define PVIO_STATUS_STATE    8
+#define PVIO_STATUS_FULL     9
+#define PVIO_STATUS_FAILED   10
+/* Not on the wire: what the functions below return where nobody has answered. */
+#define PVIO_STATUS_UNHEARD  0x80
+
+#define PVIO_LOG_MAX      1024
+#define PVIO_NAME_MAX     64
+#define PVIO_WINDOWS_MAX  256
+#define PVIO_DUMPS_MAX    100
+#define PVIO_ELEMENTS_MAX 65536
+
+#define PVIO_RECORD_PENDING 0x80
+
+#ifndef __ASSEMBLER__
+
+#if !defined(__GNUC__) || !(defined(__i386__) || defined(__x86_64__))
+#error "pvio.h is for gcc or clang, and for x86"
+#endif
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* C++ warns of C's casts, C has no others. */
+#ifdef __cplusplus
+#define PVIO_CAST_(type, value) static_cast<type>(value)
+#define PVIO_BITS_(type, value) reinterpret_cast<type>(value)
+#else
+#define PVIO_CAST_(type, value) ((type)(value))
+#define PVIO_BITS_(type, value) ((type)(value))
+#endif
+
+#if defined(PVIO_LINEAR) != defined(PVIO_POINTER)
+#error "PVIO_LINEAR and PVIO_POINTER go together"
+#endif
+#ifndef PVIO_LINEAR
+#define PVIO_LINEAR(pointer) PVIO_BITS_(uintptr_t, pointer)
+#define PVIO_POINTER(linear) PVIO_BITS_(void *, PVIO_CAST_(uintptr_t, linear))
+#endif
+
+/* What RDX and RCX hold, or EDX and ECX. */
+#ifdef __x86_64__
+typedef uint64_t pvio_word;
+#else
+typedef uint32_t pvio_word;
+#endif
+
+/* One operation of a batch. */
+struct pvio_record {
+    uint8_t call;
+    uint8_t status;
+    uint16_t port;
+    uint32_t value;
+    uint64_t address;
+} __attribute__((aligned(16)));
+
+/* ---- The call itself ---- */
+
+#if defined(PVIO_CODE_16)
+#define PVIO_MAGIC PVIO_MAGIC_16
+#elif defined(__x86_64__)
+#define PVIO_MAGIC PVIO_MAGIC_64
+#else
+#define PVIO_MAGIC PVIO_MAGIC_32
+#endif
+
+#define PVIO_TEXT_(...)  #__VA_ARGS__
+#define PVIO_BYTES_(...) ".byte " PVIO_TEXT_(__VA_ARGS__)
+
+/* Puts a call to whoever listens; what EAX is afterwards. */
+static inline uint32_t pvio_call(uint32_t word, pvio_word *dx, pvio_word *cx)
+{
+#ifdef PVIO_NO_HYPERCALLS
+    (void)dx;
+    (void)cx;
+#else
+    /* "memory": the host may read and write whatever the call points to, and devices more. */
+    __asm__ __volatile__(PVIO_BYTES_(PVIO_MAGIC) : "+a"(word), "+d"(*dx), "+c"(*cx) : : "memory");
+#endif
+    return word;
+}
+
+/* What to put into EAX. */
+static inline uint32_t pvio_call_word(uint8_t call, uint8_t operand, uint16_t port)
+{
+    return PVIO_UNHEARD | PVIO_CAST_(uint32_t, call) << PVIO_CALL_SHIFT
+        | PVIO_CAST_(uint32_t, operand) << PVIO_OPERAND_SHIFT | port;
+}
+
+/* PVIO_STATUS_... of what was in EAX. */
+static inline unsigned int pvio_status(uint32_t word)
+{
+    return word & PVIO_UNHEARD ? PVIO_STATUS_UNHEARD : word >> PVIO_CALL_SHIFT;
+}
+
+/* The version of the ABI that is spoken, 0 where nobody is there; and the features, if asked for. */
+static inline uint32_t pvio_probe(uint32_t *features)
+{
+    pvio_word dx = 0, cx = 0;
+    const uint32_t word = pvio_call(pvio_call_word(PVIO_CALL_PROBE, 0, 0), &dx, &cx);
+    const int is_heard = pvio_status(word) == PVIO_STATUS_OK;
+
+    if (features)
+        *features = is_heard ? PVIO_CAST_(uint32_t, dx) : 0;
+    return is_heard ? word & PVIO_DATA_MASK : 0;
+}
+
+/* ---- Single values: Linux's names and order ---- */
+
+/* DATA is where an `in` leaves its value: in EAX with the status, or in EDX. */
+#define PVIO_SCALAR_(b, B, type, data, operand)                                                             \
+    static inline type pvio_native_in##b(uint16_t port)                                                     \
+    {                                                                                                       \
+        type value;                                                                                         \
+        __asm__ __volatile__("{in" #b " %w1, %0|in %0, %w1}" : "=a"(value) : "Nd"(port) : "memory");        \
+        return value;                                                                                       \
+    }                                                                                                       \
+    static inline void pvio_native_out##b(type value, uint16_t port)                                        \
+    {                                                                                                       \
+        __asm__ __volatile__("{out" #b " %0, %w1|out %w1, %0}" : : "a"(value), "Nd"(port) : "memory");      \
+    }                                                                                                       \
+    static inline type pvio_in##b(uint16_t port)                                                            \
+    {                                                                                                       \
+        pvio_word dx = 0, cx = 0;                                                                           \
+        const uint32_t word = pvio_call(pvio_call_word(PVIO_CALL_IN##B, 0, port), &dx, &cx);                \
+        if (pvio_status(word) == PVIO_STATUS_OK)                                                            \
+            return PVIO_CAST_(type, data);                                                                  \
+        return pvio_native_in##b(port);                                                                     \
+    }                                                                                                       \
+    static inline void pvio_out##b(type value, uint16_t port)                                               \
+    {                                                                                                       \
+        pvio_word dx = value, cx = 0;                                                                       \
+        const uint32_t word = pvio_call(pvio_call_word(PVIO_CALL_OUT##B, operand, port), &dx, &cx);         \
+        if (pvio_status(word) != PVIO_STATUS_OK)                                                            \
+            pvio_native_out##b(value, port);                                                                \
+    }
+
+PVIO_SCALAR_(b, B, uint8_t, word, value)
+PVIO_SCALAR_(w, W, uint16_t, word, 0)
+PVIO_SCALAR_(l, L, uint32_t, dx, 0)
+
+/* ---- Strings: port, address, count ---- */
+
+/* A program's elements may be of any type and at any address. */
+typedef uint16_t pvio_u16_ __attribute__((may_alias, aligned(1)));
+typedef uint32_t pvio_u32_ __attribute__((may_alias, aligned(1)));
+
+/* One element, where the host cannot reach memory: this code's own load or store makes the page fault. */
+static inline void pvio_element_(uint8_t call, uint16_t port, uintptr_t at)
+{
+    switch (call) {
+    case PVIO_CALL_INSB: *PVIO_BITS_(uint8_t *, at) = pvio_inb(port); break;
+    case PVIO_CALL_INSW: *PVIO_BITS_(pvio_u16_ *, at) = pvio_inw(port); break;
+    case PVIO_CALL_INSL: *PVIO_BITS_(pvio_u32_ *, at) = pvio_inl(port); break;
+    case PVIO_CALL_OUTSB: pvio_outb(*PVIO_BITS_(uint8_t *, at), port); break;
+    case PVIO_CALL_OUTSW: pvio_outw(*PVIO_BITS_(pvio_u16_ *, at), port); break;
+    default: pvio_outl(*PVIO_BITS_(pvio_u32_ *, at), port); break;
+    }
+}
+
+/* Has the page of a byte made present, accessed and, to write, dirty, by the guest's own page fault. */
+static inline void pvio_touch_(uintptr_t at, int to_write)
+{
+    volatile unsigned char *const byte = PVIO_BITS_(volatile unsigned char *, at);
+
+    /* Locked, since another CPU or a device may be writing there. */
+    if (to_write)
+        __asm__ __volatile__("lock {orb $0, (%0)|or byte ptr [%0], 0}" : : "r"(byte) : "memory", "cc");
+    else
+        (void)*byte;
+}
+
+/* Moves what hypercalls will move; how many elements are left for the instruction. */
+static inline size_t pvio_string_(uint8_t call, uint16_t port, uintptr_t at, pvio_word linear,
+                                  size_t count, unsigned int shift)
+{
+    const int to_write = call <= PVIO_CALL_INSL;
+    int is_touched = 0;
+
+    while (count) {
+        pvio_word dx = linear, cx = count;
+        const uint32_t word = pvio_call(pvio_call_word(call, 0, port), &dx, &cx);
+        const unsigned int status = pvio_status(word);
+        size_t moved = count - PVIO_CAST_(size_t, cx);
+
+        is_touched = is_touched && !moved;
+        if (status != PVIO_STATUS_OK && status != PVIO_STATUS_PAGE)
+            return PVIO_CAST_(size_t, cx);
+        if (!moved && (is_touched || status == PVIO_STATUS_OK)) {
+            pvio_element_(call, port, at);
+            moved = 1;
+            is_touched = 0;
+        } else if (status == PVIO_STATUS_PAGE) {
+            /* An element may lie across two pages. */
+            pvio_touch_(at + (moved << shift), to_write);
+            pvio_touch_(at + (moved << shift) + (PVIO_CAST_(size_t, 1) << shift) - 1, to_write);
+            is_touched = 1;
+        }
+        at += moved << shift;
+        linear += PVIO_CAST_(pvio_word, moved) << shift;
+        count -= moved;
+    }
+    return 0;
+}
+
+/* The instruction's RSI, RDI and RCX; DF is clear by the ABI of C. */
+#define PVIO_STRING_(b, B, d, shift)                                                                        \
+    static inline void pvio_native_ins##b(uint16_t port, void *address, size_t count)                       \
+    {                                                                                                       \
+        __asm__ __volatile__("rep {ins" #b "|ins" #d "}" : "+D"(address), "+c"(count) : "d"(port) : "memory"); \
+    }                                                                                                       \
+    static inline void pvio_native_outs##b(uint16_t port, const void *address, size_t count)                \
+    {                                                                                                       \
+        __asm__ __volatile__("rep {outs" #b "|outs" #d "}" : "+S"(address), "+c"(count) : "d"(port) : "memory"); \
+    }                                                                                                       \
+    static inline void pvio_ins##b(uint16_t port, void *address, size_t count)                              \
+    {                                                                                                       \
+        const size_t left = pvio_string_(PVIO_CALL_INS##B, port, PVIO_BITS_(uintptr_t, address),            \
+                                         PVIO_CAST_(pvio_word, PVIO_LINEAR(address)), count, shift);        \
+        if (left)                                                                                           \
+            pvio_native_ins##b(port, PVIO_CAST_(char *, address) + ((count - left) << shift), left);        \
+    }                                                                                                       \
+    static inline void pvio_outs##b(uint16_t port, const void *address, size_t count)                       \
+    {                                                                                                       \
+        const size_t left = pvio_string_(PVIO_CALL_OUTS##B, port, PVIO_BITS_(uintptr_t, address),           \
+                                         PVIO_CAST_(pvio_word, PVIO_LINEAR(address)), count, shift);        \
+        if (left)                                                                                           \
+            pvio_native_outs##b(port, PVIO_CAST_(const char *, address) + ((count - left) << shift), left); \
+    }
+
+PVIO_STRING_(b, B, b, 0)
+PVIO_STRING_(w, W, w, 1)
+PVIO_STRING_(l, L, d, 2)
+
+/* ---- Batches ---- */
+
+static inline struct pvio_record pvio_record_(uint8_t call, uint16_t port, uint32_t value, uint64_t address)
+{
+    struct pvio_record record;
+
+    record.call = call;
+    record.status = PVIO_RECORD_PENDING;
+    record.port = port;
+    record.value = value;
+    record.address = address;
+    return record;
+}
+
+#define PVIO_RECORDS_(b, B, type)                                                                           \
+    static inline struct pvio_record pvio_record_in##b(uint16_t port)                                       \
+    {                                                                                                       \
+        return pvio_record_(PVIO_CALL_IN##B, port, 0, 0);                                                   \
+    }                                                                                                       \
+    static inline struct pvio_record pvio_record_out##b(type value, uint16_t port)                          \
+    {                                                                                                       \
+        return pvio_record_(PVIO_CALL_OUT##B, port, value, 0);                                              \
+    }                                                                                                       \
+    static inline struct pvio_record pvio_record_ins##b(uint16_t port, void *address, uint32_t count)       \
+    {                                                                                                       \
+        return pvio_record_(PVIO_CALL_INS##B, port, count, PVIO_CAST_(pvio_word, PVIO_LINEAR(address)));    \
+    }                                                                                                       \
+    static inline struct pvio_record pvio_record_outs##b(uint16_t port, const void *address, uint32_t count) \
+    {                                                                                                       \
+        return pvio_record_(PVIO_CALL_OUTS##B, port, count, PVIO_CAST_(pvio_word, PVIO_LINEAR(address)));   \
+    }
+
+PVIO_RECORDS_(b, B, uint8_t)
+PVIO_RECORDS_(w, W, uint16_t)
+PVIO_RECORDS_(l, L, uint32_t)
+
+/* One record, or what is left of it, by its own call; its status. */
+static inline uint8_t pvio_record_run_(struct pvio_record *record)
+{
+    const uint16_t port = record->port;
+    const uint32_t value = record->value;
+    const unsigned int shift = (record->call - 1u) % 3;
+    void *const at = PVIO_POINTER(PVIO_CAST_(pvio_word, record->address));
+
+    if (record->call < PVIO_CALL_INB || record->call > PVIO_CALL_OUTSL)
+        return PVIO_STATUS_UNKNOWN;
+    if (record->call < PVIO_CALL_INSB && record->address)
+        return PVIO_STATUS_ARGUMENT;
+    if (PVIO_CAST_(pvio_word, record->address) != record->address)
+        return PVIO_STATUS_ADDRESS;
+    switch (record->call) {
+    case PVIO_CALL_INB: record->value = pvio_inb(port); break;
+    case PVIO_CALL_INW: record->value = pvio_inw(port); break;
+    case PVIO_CALL_INL: record->value = pvio_inl(port); break;
+    case PVIO_CALL_OUTB: pvio_outb(PVIO_CAST_(uint8_t, value), port); break;
+    case PVIO_CALL_OUTW: pvio_outw(PVIO_CAST_(uint16_t, value), port); break;
+    case PVIO_CALL_OUTL: pvio_outl(value, port); break;
+    case PVIO_CALL_INSB: pvio_insb(port, at, value); break;
+    case PVIO_CALL_INSW: pvio_insw(port, at, value); break;
+    case PVIO_CALL_INSL: pvio_insl(port, at, value); break;
+    case PVIO_CALL_OUTSB: pvio_outsb(port, at, value); break;
+    case PVIO_CALL_OUTSW: pvio_outsw(port, at, value); break;
+    default: pvio_outsl(port, at, value); break;
+    }
+    if (record->call >= PVIO_CALL_INSB) {
+        record->address += PVIO_CAST_(uint64_t, value) << shift;
+        record->value = 0;
+    }
+    return PVIO_STATUS_OK;
+}
+
+/*
+ * Runs records in order, each with the fallback of its own operation. The index of the first that is
+ * wrong (its status tells how; none after it has been run), or COUNT.
+ */
+static inline size_t pvio_batch(struct pvio_record *records, size_t count)
+{
+    int is_heard = 1;
+    size_t index = 0;
+
+    while (index < count) {
+        struct pvio_record *const record = &records[index];
+        pvio_word dx = PVIO_CAST_(pvio_word, PVIO_LINEAR(record)), cx = count - index;
+        unsigned int status;
+
+        if (is_heard) {
+            status = pvio_status(pvio_call(pvio_call_word(PVIO_CALL_BATCH, 0, 0), &dx, &cx));
+            is_heard = status != PVIO_STATUS_UNHEARD && status != PVIO_STATUS_DENIED
+                && status != PVIO_STATUS_UNKNOWN;
+        }
+        if (cx != count - index) {
+            index = count - PVIO_CAST_(size_t, cx);
+            continue;
+        }
+        /* Something is the matter with this one, a page of its own or of its buffer, say. */
+        record->status = pvio_record_run_(record);
+        if (record->status != PVIO_STATUS_OK)
+            break;
+        index++;
+    }
+    return index;
+}
+
+/* ---- Control: each returns a PVIO_STATUS_..., UNHEARD where nobody has answered ---- */
+
+/* A call whose text is at most a page long. */
+static inline unsigned int pvio_text_(uint8_t call, uint8_t operand, const char *text, size_t length)
+{
+    const uintptr_t at = PVIO_BITS_(uintptr_t, text);
+    unsigned int status = PVIO_STATUS_PAGE;
+    int tries;
+
+    for (tries = 0; tries < 3 && status == PVIO_STATUS_PAGE; tries++) {
+        pvio_word dx = PVIO_CAST_(pvio_word, PVIO_LINEAR(text)), cx = length;
+
+        if (tries) {
+            pvio_touch_(at, 0);
+            pvio_touch_(at + length - 1, 0);
+        }
+        status = pvio_status(pvio_call(pvio_call_word(call, operand, 0), &dx, &cx));
+    }
+    return status;
+}
+
+static inline unsigned int pvio_plain_(uint8_t call, uint8_t operand)
+{
+    pvio_word dx = 0, cx = 0;
+    return pvio_status(pvio_call(pvio_call_word(call, operand, 0), &dx, &cx));
+}
+
+static inline size_t pvio_length_(const char *text)
+{
+    /* Volatile, or a compiler may call strlen. */
+    const volatile char *end = text;
+    while (*end)
+        end++;
+    return PVIO_CAST_(size_t, end - text);
+}
+
+/* Ends the machine with this exit status; returns where it does not end. */
+static inline unsigned int pvio_exit(uint8_t code)
+{
+    const unsigned int status = pvio_plain_(PVIO_CALL_EXIT, code);
+
+    /* The CPU may run on for a while. */
+    while (status == PVIO_STATUS_OK)
+        __asm__ __volatile__("pause");
+    return status;
+}
+
+/* A line of at most PVIO_LOG_MAX bytes, of a PVIO_LEVEL_..., to the host's log. */
+static inline unsigned int pvio_log(uint8_t level, const char *text, size_t length)
+{
+    return pvio_text_(PVIO_CALL_LOG, level, text, length);
+}
+
+static inline unsigned int pvio_log_string(uint8_t level, const char *text)
+{
+    return pvio_log(level, text, pvio_length_(text));
+}
+
+/* Begins, or ends, a window of the statistics by its name of 1 to PVIO_NAME_MAX bytes. */
+static inline unsigned int pvio_begin(const char *name)
+{
+    return pvio_text_(PVIO_CALL_BEGIN, 0, name, pvio_length_(name));
+}
+
+static inline unsigned int pvio_end(const char *name)
+{
+    return pvio_text_(PVIO_CALL_END, 0, name, pvio_length_(name));
+}
+
+/* Sets all counts to zero. */
+static inline unsigned int pvio_reset(void) { return pvio_plain_(PVIO_CALL_RESET, 0); }
+
+/* Writes the statistics as they stand. */
+static inline unsigned int pvio_dump(void) { return pvio_plain_(PVIO_CALL_DUMP, 0); }
+
+/* ---- Others' names: include other headers that declare them, such as <sys/io.h>, before this one ---- */
+
+#if defined(PVIO_REPLACE_LINUX) && defined(PVIO_REPLACE_PORT_FIRST)
+#error "PVIO_REPLACE_LINUX or PVIO_REPLACE_PORT_FIRST: code has one order of arguments"
+#endif
+
+#if defined(PVIO_REPLACE_LINUX) || defined(PVIO_REPLACE_PORT_FIRST)
+#define inb(port) pvio_inb(port)
+#define inw(port) pvio_inw(port)
+#define inl(port) pvio_inl(port)
+#ifdef PVIO_REPLACE_LINUX
+#define outb(value, port) pvio_outb(value, port)
+#define outw(value, port) pvio_outw(value, port)
+#define outl(value, port) pvio_outl(value, port)
+#else
+#define outb(port, value) pvio_outb(value, port)
+#define outw(port, value) pvio_outw(value, port)
+#define outl(port, value) pvio_outl(value, port)
+#endif
+#define insb(port, address, count) pvio_insb(port, address, count)
+#define insw(port, address, count) pvio_insw(port, address, count)
+#define insl(port, address, count) pvio_insl(port, address, count)
+#define outsb(port, address, count) pvio_outsb(port, address, count)
+#define outsw(port, address, count) pvio_outsw(port, address, count)
+#define outsl(port, address, count) pvio_outsl(port, address, count)
+#endif
+
+#endif /* __ASSEMBLER__ */
+#endif /* PVIO_H */

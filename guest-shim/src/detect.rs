@@ -1,0 +1,108 @@
+//! Is anybody there? What a probe tells, and the choice between the two ways of port I/O by it.
+
+use core::fmt;
+
+use crate::abi::{self, CallWord, call, feature};
+use crate::error::CallError;
+use crate::hypercall;
+use crate::port_io::{Hypercall, Native, PortIo, port_io};
+
+/// A host that listens to hypercalls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The version of the ABI that it speaks.
+    pub version: u32,
+    /// What it can do.
+    pub features: Features,
+}
+
+/// What a host can do.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Features(pub u32);
+
+impl Features {
+    /// Whether calls reach every port, not only those that the host's own devices serve.
+    pub const fn every_port(self) -> bool {
+        self.0 & feature::EVERY_PORT != 0
+    }
+
+    /// Whether calls that read or write memory are carried out, not declined.
+    pub const fn memory(self) -> bool {
+        self.0 & feature::MEMORY != 0
+    }
+
+    /// Whether a mailbox page can be registered.
+    pub const fn mailbox(self) -> bool {
+        self.0 & feature::MAILBOX != 0
+    }
+}
+
+impl fmt::Debug for Features {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Features({:#x})", self.0)
+    }
+}
+
+/// Asks whether anybody listens, and to what.
+///
+/// ```
+/// use pvio_guest::{CallError, control};
+///
+/// // A process on Linux, with nobody below it who listens:
+/// assert_eq!(control::probe(), Err(CallError::Unheard));
+/// ```
+pub fn probe() -> Result<Host, CallError> {
+    // SAFETY: a probe changes nothing but EAX and EDX.
+    let (status, features) = unsafe { hypercall::call_read(CallWord::new(call::PROBE, 0, 0)) };
+    let version = CallError::check(status)?;
+    Ok(Host { version, features: Features(features) })
+}
+
+/// Finds out which way of port I/O is best here: hypercalls, where somebody listens who speaks this
+/// version of the ABI and lets this code make them; else the processor's instructions.
+///
+/// ```
+/// let best = pvio_guest::detect();
+/// // A process on Linux: nobody listens.
+/// assert_eq!(best, pvio_guest::Detected::Native);
+/// assert_eq!(best.host(), None);
+/// ```
+pub fn detect() -> Detected {
+    match probe() {
+        Ok(host) if host.version == abi::VERSION => Detected::Hypercall(Hypercall::FLAT, host),
+        _ => Detected::Native,
+    }
+}
+
+/// The best way of port I/O, as [`detect`] found it; a [`PortIo`] itself.
+///
+/// Unlike the functions at the top of the crate it does not try hypercalls where nobody listened when
+/// it was made. Both are right everywhere; this one is cheaper where nobody listens, and does not
+/// notice when somebody begins to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detected {
+    /// Instructions.
+    Native,
+    /// Hypercalls, to this host.
+    Hypercall(Hypercall, Host),
+}
+
+impl Detected {
+    /// The way itself, chosen once.
+    pub fn port_io(&self) -> &dyn PortIo {
+        match self {
+            Detected::Native => &Native,
+            Detected::Hypercall(hypercall, _) => hypercall,
+        }
+    }
+
+    /// Who listens.
+    pub fn host(&self) -> Option<Host> {
+        match self {
+            Detected::Native => None,
+            Detected::Hypercall(_, host) => Some(*host),
+        }
+    }
+}
+
+port_io!(impl [] Detected, |this| this.port_io());

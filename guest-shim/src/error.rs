@@ -1,0 +1,103 @@
+//! How a call can fail: the ABI's statuses as a type of Rust's.
+
+use core::fmt;
+
+use crate::abi::{Status, status};
+
+/// Why a call was not carried out. With all but [`Page`](CallError::Page) and
+/// [`Declined`](CallError::Declined) nothing has been done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CallError {
+    /// Nobody has answered.
+    Unheard,
+    /// It is left to the processor's own instruction.
+    Declined,
+    /// The host cannot judge a page of the text, even after it was touched.
+    Page,
+    /// This ring may not make hypercalls.
+    Denied,
+    /// The host knows no such call.
+    Unknown,
+    /// The memory cannot be what is meant.
+    Address,
+    /// A field that must be zero is not, or an operand is none that there is.
+    Argument,
+    /// A text or name is longer than it may be, or a name is empty.
+    Length,
+    /// The window to begin is open, or the one to end is not.
+    State,
+    /// There are as many windows, or have been as many dumps, as there may be.
+    Full,
+    /// The host could not do it.
+    Failed,
+    /// An answer that this version of the ABI does not have.
+    Other(u8),
+}
+
+impl CallError {
+    /// The data of an answer, if it is OK.
+    pub const fn check(status: Status) -> Result<u32, CallError> {
+        match status.code() {
+            None => Err(CallError::Unheard),
+            Some(status::OK) => Ok(status.data()),
+            Some(code) => Err(CallError::of_code(code)),
+        }
+    }
+
+    /// What a code other than OK means.
+    pub(crate) const fn of_code(code: u8) -> CallError {
+        match code {
+            status::DECLINED => CallError::Declined,
+            status::PAGE => CallError::Page,
+            status::DENIED => CallError::Denied,
+            status::UNKNOWN => CallError::Unknown,
+            status::ADDRESS => CallError::Address,
+            status::ARGUMENT => CallError::Argument,
+            status::LENGTH => CallError::Length,
+            status::STATE => CallError::State,
+            status::FULL => CallError::Full,
+            status::FAILED => CallError::Failed,
+            code => CallError::Other(code),
+        }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            CallError::Unheard => "nobody answers hypercalls here",
+            CallError::Declined => "the host leaves this to the processor",
+            CallError::Page => "the host cannot read a page of the text",
+            CallError::Denied => "this ring may not make hypercalls",
+            CallError::Unknown => "the host knows no such call",
+            CallError::Address => "the memory is none that a call may use",
+            CallError::Argument => "an argument is none that there is",
+            CallError::Length => "a text is too long, or a name is empty",
+            CallError::State => "the window is open already, or is not open",
+            CallError::Full => "there are too many windows or dumps",
+            CallError::Failed => "the host could not do it",
+            CallError::Other(code) => return write!(formatter, "the host answers {code}"),
+        })
+    }
+}
+
+impl core::error::Error for CallError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_told_apart() {
+        assert_eq!(CallError::check(Status(0x8000_0000)), Err(CallError::Unheard));
+        assert_eq!(CallError::check(Status::new(status::OK, 0x12_3456)), Ok(0x12_3456));
+        let errors: std::vec::Vec<CallError> = (status::DECLINED..=status::FAILED + 1)
+            .map(|code| CallError::check(Status::new(code, 7)).unwrap_err())
+            .collect();
+        let texts: std::collections::HashSet<std::string::String> =
+            errors.iter().map(|error| std::format!("{error}")).collect();
+        assert_eq!(texts.len(), errors.len());
+        assert_eq!(errors.last(), Some(&CallError::Other(11)));
+    }
+}

@@ -1,0 +1,264 @@
+//! A machine for tests: a host that answers as it is told to, and devices that keep a diary.
+//!
+//! Memory is this process's own, so that what the shim gives as linear address is one, less the
+//! segment's base. Pages are named by those addresses.
+
+use core::cell::RefCell;
+use std::collections::HashSet;
+use std::vec::Vec;
+
+use crate::abi::{CallWord, RECORD_PENDING, Record, Status, call, status};
+use crate::machine::Machine;
+use crate::port_io::PortIo;
+
+/// How an access was made: the instruction, or a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    Instruction,
+    Call,
+    Batch,
+}
+
+/// One element moved: how, by which scalar operation, at which port, which value.
+pub(crate) type Access = (By, u8, u16, u32);
+
+/// A machine.
+#[derive(Debug, Default)]
+pub(crate) struct Simulation {
+    /// Whether anybody listens.
+    pub(crate) heard: bool,
+    /// What every call is answered with, if not what it asks for.
+    pub(crate) refusal: Option<u8>,
+    /// Ports that the host does not have.
+    pub(crate) declined: Vec<u16>,
+    /// The status of records for a port.
+    pub(crate) wrong: Option<(u16, u8)>,
+    /// How many elements a call moves at most.
+    pub(crate) elements_max: usize,
+    /// Whether a page must be touched before it can be used: each answers so once.
+    pub(crate) pages: bool,
+    /// Whether touching helps.
+    pub(crate) stubborn: bool,
+    pub(crate) segment_base: usize,
+    pub(crate) diary: RefCell<Diary>,
+}
+
+/// What has happened.
+#[derive(Debug, Default)]
+pub(crate) struct Diary {
+    pub(crate) accesses: Vec<Access>,
+    pub(crate) calls: usize,
+    touched: HashSet<usize>,
+    next_input: u32,
+}
+
+/// A size of element, and its scalar call.
+fn element(call_number: u8) -> (usize, u8) {
+    match call_number {
+        call::INSB => (1, call::INB),
+        call::INSW => (2, call::INW),
+        call::INSL => (4, call::INL),
+        call::OUTSB => (1, call::OUTB),
+        call::OUTSW => (2, call::OUTW),
+        call::OUTSL => (4, call::OUTL),
+        scalar => (0, scalar),
+    }
+}
+
+fn mask(scalar: u8) -> u32 {
+    match scalar {
+        call::INB | call::OUTB => 0xff,
+        call::INW | call::OUTW => 0xffff,
+        _ => u32::MAX,
+    }
+}
+
+impl Simulation {
+    /// A host that does all that it is asked to.
+    pub(crate) fn host() -> Simulation {
+        Simulation { heard: true, elements_max: 65_536, ..Simulation::default() }
+    }
+
+    pub(crate) fn accesses(&self) -> Vec<Access> {
+        self.diary.borrow().accesses.clone()
+    }
+
+    /// Everything that was written, by whichever way.
+    pub(crate) fn written(&self) -> Vec<u32> {
+        let is_write = |access: &Access| (call::OUTB..=call::OUTL).contains(&access.1);
+        self.accesses().into_iter().filter(is_write).map(|access| access.3).collect()
+    }
+
+    /// Which ways were taken.
+    pub(crate) fn ways(&self) -> Vec<By> {
+        let mut ways: Vec<By> = self.accesses().into_iter().map(|access| access.0).collect();
+        ways.dedup();
+        ways
+    }
+
+    /// A device's part of an access: what is read is 1, 2, 3...
+    fn device(&self, by: By, scalar: u8, port: u16, value: u32) -> u32 {
+        let mut diary = self.diary.borrow_mut();
+        let is_read = (call::INB..=call::INL).contains(&scalar);
+        if is_read {
+            diary.next_input += 1;
+        }
+        let value = if is_read { diary.next_input } else { value } & mask(scalar);
+        diary.accesses.push((by, scalar, port, value));
+        value
+    }
+
+    /// Whether memory can be used.
+    fn is_judged(&self, linear: usize, size: usize) -> bool {
+        let mut diary = self.diary.borrow_mut();
+        let pages = [linear >> 12, (linear + size - 1) >> 12];
+        let known = pages.iter().all(|page| diary.touched.contains(page));
+        if !self.stubborn {
+            diary.touched.extend(pages);
+        }
+        !self.pages || known
+    }
+
+    /// Moves elements until something is in the way; the status, and how many are left.
+    fn string(&self, by: By, number: u8, port: u16, linear: usize, count: usize) -> (u8, usize) {
+        let (size, scalar) = element(number);
+        for done in 0..count.min(self.elements_max) {
+            let at = linear + done * size;
+            if !self.is_judged(at, size) {
+                return (status::PAGE, count - done);
+            }
+            let pointer = core::ptr::with_exposed_provenance_mut::<u8>(at - self.segment_base);
+            let mut bytes = [0; 4];
+            // SAFETY: the address is one that the shim gave for this.
+            unsafe { pointer.copy_to(bytes.as_mut_ptr(), size) };
+            let value = self.device(by, scalar, port, u32::from_le_bytes(bytes));
+            if number < call::OUTSB {
+                // SAFETY: as above.
+                unsafe { pointer.copy_from(value.to_le_bytes().as_ptr(), size) };
+            }
+        }
+        (status::OK, count - count.min(self.elements_max))
+    }
+
+    /// Executes one record; its status, and whether it has been written.
+    fn record(&self, record: &mut Record) -> u8 {
+        assert_eq!(record.status, RECORD_PENDING);
+        let (size, scalar) = element(record.call);
+        record.status = if self.declined.contains(&record.port) {
+            status::DECLINED
+        } else if let Some((port, code)) = self.wrong
+            && port == record.port
+        {
+            code
+        } else if size == 0 {
+            let value = self.device(By::Batch, scalar, record.port, record.value);
+            record.value = value;
+            status::OK
+        } else {
+            let (linear, count) = (record.address as usize, record.value as usize);
+            let (code, left) = self.string(By::Batch, record.call, record.port, linear, count);
+            record.address += ((count - left) * size) as u64;
+            record.value = left as u32;
+            if code == status::OK && left != 0 { RECORD_PENDING } else { code }
+        };
+        record.status
+    }
+
+    fn batch(&self, edx: &mut usize, ecx: &mut usize) -> Status {
+        while *ecx != 0 {
+            if !self.is_judged(*edx, size_of::<Record>()) {
+                return Status::new(status::PAGE, 0);
+            }
+            let pointer = core::ptr::with_exposed_provenance_mut(*edx - self.segment_base);
+            // SAFETY: the address is one that the shim gave for this.
+            let code = self.record(unsafe { &mut *pointer });
+            match code {
+                status::OK => (),
+                RECORD_PENDING => return Status::new(status::OK, 0),
+                code => return Status::new(code, 0),
+            }
+            *edx += size_of::<Record>();
+            *ecx -= 1;
+        }
+        Status::new(status::OK, 0)
+    }
+}
+
+impl Machine for Simulation {
+    type Instructions = Simulation;
+
+    unsafe fn call(&self, word: CallWord, edx: &mut usize, ecx: &mut usize) -> Status {
+        self.diary.borrow_mut().calls += 1;
+        let (number, port) = (word.call().unwrap(), word.port());
+        if !self.heard {
+            return Status(word.0);
+        }
+        if let Some(code) = self.refusal {
+            return Status::new(code, 0);
+        }
+        if self.declined.contains(&port) {
+            return Status::new(status::DECLINED, 0);
+        }
+        match number {
+            call::INB | call::INW => {
+                Status::new(status::OK, self.device(By::Call, number, port, 0))
+            }
+            call::INL => {
+                *edx = self.device(By::Call, number, port, 0) as usize;
+                Status::new(status::OK, 0)
+            }
+            call::OUTB => {
+                self.device(By::Call, number, port, word.operand().into());
+                Status::new(status::OK, 0)
+            }
+            call::OUTW | call::OUTL => {
+                self.device(By::Call, number, port, *edx as u32);
+                Status::new(status::OK, 0)
+            }
+            call::INSB..=call::OUTSL => {
+                let (code, left) = self.string(By::Call, number, port, *edx, *ecx);
+                *edx += (*ecx - left) * element(number).0;
+                *ecx = left;
+                Status::new(code, 0)
+            }
+            call::BATCH => self.batch(edx, ecx),
+            _ => Status::new(status::UNKNOWN, 0),
+        }
+    }
+
+    fn instructions(&self) -> &Simulation {
+        self
+    }
+}
+
+macro_rules! instructions {
+    ($($in:ident $out:ident $ins:ident $outs:ident $type:ident $in_call:ident $out_call:ident;)*) => {
+        impl PortIo for Simulation {
+            $(
+                unsafe fn $in(&self, port: u16) -> $type {
+                    self.device(By::Instruction, call::$in_call, port, 0) as $type
+                }
+
+                unsafe fn $out(&self, value: $type, port: u16) {
+                    self.device(By::Instruction, call::$out_call, port, value.into());
+                }
+
+                unsafe fn $ins(&self, port: u16, buffer: &mut [$type]) {
+                    // SAFETY: nothing can go wrong in a simulation.
+                    buffer.iter_mut().for_each(|value| *value = unsafe { self.$in(port) });
+                }
+
+                unsafe fn $outs(&self, port: u16, buffer: &[$type]) {
+                    // SAFETY: nothing can go wrong in a simulation.
+                    buffer.iter().for_each(|value| unsafe { self.$out(*value, port) });
+                }
+            )*
+        }
+    };
+}
+
+instructions! {
+    inb outb insb outsb u8 INB OUTB;
+    inw outw insw outsw u16 INW OUTW;
+    inl outl insl outsl u32 INL OUTL;
+}

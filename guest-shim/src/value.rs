@@ -1,0 +1,124 @@
+//! What goes through a port in one access: 8, 16 or 32 bits.
+//!
+//! [`Value`] lets code be written once for the three sizes. It knows how the ABI passes each, and
+//! which operation of a [`PortIo`] is whose.
+
+use crate::abi::{CallWord, Status, call};
+use crate::port_io::PortIo;
+
+/// `u8`, `u16` or `u32`; no other type can be one.
+pub trait Value: Passed {
+    /// Reads one from a port.
+    ///
+    /// # Safety
+    ///
+    /// Reading a port may do anything that its device does on a read.
+    unsafe fn read_from<P: PortIo + ?Sized>(io: &P, port: u16) -> Self;
+
+    /// Writes it to a port.
+    ///
+    /// # Safety
+    ///
+    /// Writing a port may do anything that its device does on a write.
+    unsafe fn write_to<P: PortIo + ?Sized>(self, io: &P, port: u16);
+
+    /// Fills a slice from a port.
+    ///
+    /// # Safety
+    ///
+    /// Reading a port may do anything that its device does on a read.
+    unsafe fn read_string<P: PortIo + ?Sized>(io: &P, port: u16, buffer: &mut [Self]);
+
+    /// Writes a slice to a port.
+    ///
+    /// # Safety
+    ///
+    /// Writing a port may do anything that its device does on a write.
+    unsafe fn write_string<P: PortIo + ?Sized>(io: &P, port: u16, buffer: &[Self]);
+}
+
+/// How the ABI passes a value. Public for want of a way to say otherwise, but in a private module:
+/// nobody else can implement it.
+pub trait Passed: Copy + 'static {
+    /// The numbers of its calls.
+    const IN: u8;
+    const OUT: u8;
+    const INS: u8;
+    const OUTS: u8;
+    /// How Rust calls it.
+    const NAME: &str;
+
+    /// As a record and EDX hold it: in the low bits.
+    fn to_bits(self) -> u32;
+    /// Back from there.
+    fn from_bits(bits: u32) -> Self;
+    /// The call that writes it.
+    fn word(self, port: u16) -> CallWord;
+    /// What was read, of status and EDX.
+    fn answer(status: Status, edx: u32) -> Self;
+}
+
+macro_rules! value {
+    ($type:ident, $inx:ident $outx:ident $insx:ident $outsx:ident,
+     $in_call:ident $out_call:ident $ins_call:ident $outs_call:ident,
+     |$value:ident| $operand:expr, |$status:ident, $edx:ident| $answer:expr) => {
+        impl Passed for $type {
+            const IN: u8 = call::$in_call;
+            const OUT: u8 = call::$out_call;
+            const INS: u8 = call::$ins_call;
+            const OUTS: u8 = call::$outs_call;
+            const NAME: &str = stringify!($type);
+
+            #[inline]
+            fn to_bits(self) -> u32 {
+                self.into()
+            }
+
+            #[inline]
+            fn from_bits(bits: u32) -> $type {
+                bits as $type
+            }
+
+            #[inline]
+            fn word(self, port: u16) -> CallWord {
+                let $value = self;
+                CallWord::new(Self::OUT, $operand, port)
+            }
+
+            #[inline]
+            fn answer($status: Status, $edx: u32) -> $type {
+                $answer as $type
+            }
+        }
+
+        impl Value for $type {
+            #[inline]
+            unsafe fn read_from<P: PortIo + ?Sized>(io: &P, port: u16) -> $type {
+                // SAFETY: the same is asked of the caller.
+                unsafe { io.$inx(port) }
+            }
+
+            #[inline]
+            unsafe fn write_to<P: PortIo + ?Sized>(self, io: &P, port: u16) {
+                // SAFETY: the same is asked of the caller.
+                unsafe { io.$outx(self, port) }
+            }
+
+            #[inline]
+            unsafe fn read_string<P: PortIo + ?Sized>(io: &P, port: u16, buffer: &mut [$type]) {
+                // SAFETY: the same is asked of the caller.
+                unsafe { io.$insx(port, buffer) }
+            }
+
+            #[inline]
+            unsafe fn write_string<P: PortIo + ?Sized>(io: &P, port: u16, buffer: &[$type]) {
+                // SAFETY: the same is asked of the caller.
+                unsafe { io.$outsx(port, buffer) }
+            }
+        }
+    };
+}
+
+value!(u8, inb outb insb outsb, INB OUTB INSB OUTSB, |value| value, |status, _edx| status.data());
+value!(u16, inw outw insw outsw, INW OUTW INSW OUTSW, |_value| 0, |status, _edx| status.data());
+value!(u32, inl outl insl outsl, INL OUTL INSL OUTSL, |_value| 0, |_status, edx| edx);

@@ -1,0 +1,128 @@
+//! How attempts end in a guest of the guest's, where a hypervisor may have them intercepted.
+
+use super::{Current, VcpuCounter, is_same_place};
+use crate::interception::nested::{Door, WhyLeft};
+use crate::qemu::{self, Register, Registers, Token};
+use crate::x86::GuestExit;
+
+/// Of vCPUs on one thread QEMU lets another go on at any time, also between an instruction that is
+/// intercepted and its hypervisor. So each is told from the others here, by what QEMU has for it.
+#[derive(Default)]
+pub(super) struct OtherVcpus {
+    running: usize,
+    waiting: Vec<Waiting>,
+}
+
+/// A vCPU that is to go on.
+struct Waiting {
+    vcpu: usize,
+    current: Current,
+    /// Where its guest goes on.
+    goes_on_at: Option<u64>,
+}
+
+impl VcpuCounter {
+    /// A door of a guest's is about to be passed.
+    pub fn passes(&mut self, token: Token, registers: &mut Registers<'_>) {
+        match Door::from_token(token) {
+            Door::Entry(size) => {
+                if !self.nested.any() {
+                    self.others.running = qemu::running_vcpu();
+                }
+                self.switch_vcpu();
+                self.leave_previous();
+                self.nested.enter(registers.read(Register::Rax), size);
+            }
+            Door::Exit if self.nested.any() => {
+                self.switch_vcpu();
+                if let Some(why) = self.nested.leave(registers.read(Register::Rax)) {
+                    self.guest_left(why);
+                }
+            }
+            Door::Exit => {}
+        }
+        self.exception = false;
+    }
+
+    /// Goes on with what the vCPU that runs now was in. To be called while there are nested guests.
+    #[cold]
+    pub(super) fn switch_vcpu(&mut self) {
+        let vcpu = qemu::running_vcpu();
+        if vcpu == self.others.running {
+            return;
+        }
+        let waiting = &mut self.others.waiting;
+        let (current, goes_on_at) = match waiting.iter().position(|waiting| waiting.vcpu == vcpu) {
+            Some(place) => {
+                let Waiting { current, goes_on_at, .. } = waiting.swap_remove(place);
+                (current, goes_on_at)
+            }
+            None => (Current::Nothing, None),
+        };
+        let current = std::mem::replace(&mut self.current, current);
+        let goes_on_at = self.nested.switch(goes_on_at);
+        let before = std::mem::replace(&mut self.others.running, vcpu);
+        waiting.push(Waiting { vcpu: before, current, goes_on_at });
+    }
+
+    /// A hypervisor goes on.
+    fn guest_left(&mut self, WhyLeft(why): WhyLeft) {
+        let from = match self.current {
+            Current::Nothing => None,
+            Current::Presumed(operation, _)
+            | Current::Suspected(operation, _)
+            | Current::Unverified(operation, _) => Some(operation),
+            Current::InString(left, _) => Some(left.operation),
+        };
+        let from = from.map(|operation| self.address(operation));
+        match why {
+            Some(GuestExit::PortIo) => self.intercepted(),
+            Some(GuestExit::Exception(at)) if from.is_some_and(|from| is_same_place(at, from)) => {
+                self.exception_raised();
+                self.left_for_handler(true);
+            }
+            Some(_) => self.leave_current(),
+            None => self.leave_in_question(),
+        }
+        if !self.nested.any() {
+            for Waiting { current, .. } in self.others.waiting.drain(..) {
+                if let Current::InString(left, _) = current {
+                    self.interrupted.put(left);
+                }
+            }
+        }
+    }
+
+    /// The I/O permission map has what the vCPU was in intercepted.
+    fn intercepted(&mut self) {
+        match std::mem::replace(&mut self.current, Current::Nothing) {
+            Current::Nothing | Current::Suspected(..) => {}
+            Current::Presumed(operation, port) => {
+                self.tally.not_executed(operation.form(), operation.site(), port);
+                self.tally.exit(operation.form());
+            }
+            Current::Unverified(operation, port) => {
+                // It had the privilege, which is asked for first.
+                self.refused = None;
+                self.tally.not_unverified(operation.form(), operation.site(), port);
+                self.tally.exit(operation.form());
+            }
+            Current::InString(left, _) => self.tally.exit(left.operation.form()),
+        }
+        if let Some(log) = &self.log {
+            log.faulted();
+        }
+    }
+
+    /// The guest was left by what was reported last, or after it: nobody tells.
+    fn leave_in_question(&mut self) {
+        match self.current {
+            Current::Presumed(operation, port) => {
+                self.tally.not_executed(operation.form(), operation.site(), port);
+                self.tally.unverified(operation.form(), operation.site(), port);
+                self.current = Current::Nothing;
+            }
+            _ => self.leave_current(),
+        }
+    }
+}

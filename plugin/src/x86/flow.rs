@@ -1,0 +1,104 @@
+//! Where an instruction leads, as far as its bytes tell: on to the next, elsewhere, or into a handler.
+
+/// What follows an instruction that retires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// The next one: it is never followed by itself.
+    On,
+    /// What it names, which may be itself.
+    Elsewhere,
+    /// The handler of an interrupt that it raises as its work: `int n`, `int3`, `int1`, and `into` where
+    /// there is an overflow.
+    Handler,
+}
+
+impl Flow {
+    /// Of the bytes of one instruction, in any mode: what differs between the modes makes no difference
+    /// to this, or is undefined in one of them.
+    pub fn of(insn: &[u8]) -> Flow {
+        let mut rest = insn;
+        // REX is among the prefixes; where 40-4F is INC or DEC, nothing comes behind it.
+        while let [
+            0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3,
+            behind @ ..,
+        ] = rest
+            && !behind.is_empty()
+        {
+            rest = behind;
+        }
+        match *rest {
+            [0xcc | 0xcd | 0xce | 0xf1, ..] => Flow::Handler,
+            // Jcc, LOOP and JCXZ, CALL, JMP, RET, IRET.
+            [0x70..=0x7f | 0xe0..=0xe3 | 0x9a | 0xe8..=0xeb, ..]
+            | [0xc2 | 0xc3 | 0xca | 0xcb | 0xcf, ..] => Flow::Elsewhere,
+            // CALL and JMP through a register or memory: /2 to /5.
+            [0xff, modrm, ..] if matches!(modrm >> 3 & 7, 2..=5) => Flow::Elsewhere,
+            // Jcc, SYSCALL, SYSRET, SYSENTER, SYSEXIT, RSM, VMRUN.
+            [0x0f, 0x80..=0x8f | 0x05 | 0x07 | 0x34 | 0x35 | 0xaa, ..] | [0x0f, 0x01, 0xd8] => {
+                Flow::Elsewhere
+            }
+            _ => Flow::On,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::x86::Mode;
+    use iced_x86::{Code, FlowControl, Instruction};
+
+    /// All one and two-byte opcodes with every ModRM, and in front of each no prefix or one.
+    #[test]
+    fn it_agrees_with_iced() {
+        let mut seen = 0;
+        for mode in Mode::ALL {
+            for prefix in [None, Some(0x66), Some(0x67), Some(0xf3), Some(0x2e), Some(0x48)] {
+                for escape in [None, Some(0x0f)] {
+                    for (opcode, modrm) in
+                        (0..=0xffu8).flat_map(|op| (0..=0xff).map(move |m| (op, m)))
+                    {
+                        let mut bytes: Vec<u8> = prefix.into_iter().chain(escape).collect();
+                        bytes.extend([opcode, modrm, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+                        seen += u32::from(compare(mode, &bytes));
+                    }
+                }
+            }
+        }
+        assert!(seen > 100_000, "{seen}");
+    }
+
+    fn compare(mode: Mode, bytes: &[u8]) -> bool {
+        let mut decoder = iced_x86::Decoder::new(mode.bits(), bytes, 0);
+        let mut insn = Instruction::default();
+        decoder.decode_out(&mut insn);
+        if insn.is_invalid() {
+            return false;
+        }
+        use Code::*;
+        let expected = match insn.code() {
+            Syscall | Sysretd | Sysretq | Sysenter | Sysexitd | Sysexitq | Rsm | Vmrunw
+            | Vmrund | Vmrunq => Flow::Elsewhere,
+            _ => match insn.flow_control() {
+                FlowControl::Next | FlowControl::Exception => Flow::On,
+                FlowControl::Interrupt => Flow::Handler,
+                // A hypervisor's entries and exits other than VMRUN, and transactions: QEMU has none, or
+                // they do not retire (VMMCALL).
+                _ if matches!(insn.code(), Xbegin_rel16 | Xbegin_rel32)
+                    || bytes.windows(2).any(|pair| pair == [0x0f, 0x01]) =>
+                {
+                    return false;
+                }
+                _ => Flow::Elsewhere,
+            },
+        };
+        assert_eq!(
+            Flow::of(&bytes[..insn.len()]),
+            expected,
+            "{:02x?} in {mode:?}: {:?}",
+            &bytes[..insn.len()],
+            insn.code()
+        );
+        true
+    }
+}

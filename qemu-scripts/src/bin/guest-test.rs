@@ -1,0 +1,196 @@
+//! Boots guests, and reports their verdicts in the Test Anything Protocol.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use pvio_scripts::guest_test::{Guest, Report, Runner, Tap};
+use pvio_scripts::terminal::Progress;
+use pvio_scripts::{interrupt, places};
+
+/// Boots guests under the plugin, and reports in the Test Anything Protocol (TAP) how they say that it
+/// went.
+///
+/// A guest's verdict is the code of its hypercall `exit`: 0 for passed. A guest that ends in another way,
+/// or not in time, has failed. What it logs is shown as comments; lines "test NAME: ok" and
+/// "test NAME: FAILED" are reported as subtests.
+///
+/// An ELF file and a Linux kernel are booted by -kernel, another file NAME.bin by -bios, and all others
+/// as a disk, which stays as it is.
+#[derive(Parser)]
+#[command(
+    name = "qemu-scripts/guest-test",
+    bin_name = "qemu-scripts/guest-test",
+    override_usage = "qemu-scripts/guest-test [OPTION...] GUEST... [-- QEMU-ARGUMENT...]",
+    after_help = "Exit status: 0 all passed, 1 some did not, 2 nothing was run, 130 interrupted."
+)]
+struct Arguments {
+    /// Files to boot, one after the other
+    #[arg(value_name = "GUEST", required = true)]
+    guests: Vec<PathBuf>,
+    /// More arguments for QEMU, the same for all guests
+    #[arg(value_name = "QEMU-ARGUMENT", last = true)]
+    qemu_arguments: Vec<OsString>,
+    /// How long a guest may run
+    #[arg(
+        long, value_name = "SECONDS", default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
+    timeout: u64,
+    /// An option of the plugin, such as device=latch@0x300; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    option: Vec<String>,
+    /// How many guests to run at once
+    #[arg(
+        long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    jobs: u16,
+    /// Keep each guest's statistics, log and output in a directory of its own, in this one
+    #[arg(long, value_name = "DIRECTORY")]
+    keep: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let stop = interrupt::watch();
+    let prepared = prepare(&arguments, stop);
+    let interrupted = || stop.load(Ordering::Relaxed);
+    let result = match prepared {
+        Ok((runner, guests)) => run_all(&runner, &guests, &arguments)
+            .map(|all_passed| if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        _ if interrupted() => ExitCode::from(130),
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn complain(error: &anyhow::Error) {
+    eprintln!("guest-test: {error:#}");
+}
+
+/// Everything that may be wrong before a guest has run.
+fn prepare<'a>(arguments: &Arguments, stop: &'a AtomicBool) -> Result<(Runner<'a>, Vec<Guest>)> {
+    let guests = arguments.guests.iter().map(|path| Guest::open(path)).collect::<Result<_>>()?;
+    let runner = Runner {
+        qemu: places::chosen_qemu()?,
+        options: arguments.option.clone(),
+        arguments: arguments.qemu_arguments.clone(),
+        time_limit: Duration::from_secs(arguments.timeout),
+        stop,
+    };
+    runner.check()?;
+    if let Some(directory) = &arguments.keep {
+        std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    }
+    Ok((runner, guests))
+}
+
+/// Runs the guests, several at once, and reports in the order in which they were named; whether all
+/// passed.
+fn run_all(runner: &Runner<'_>, guests: &[Guest], arguments: &Arguments) -> Result<bool> {
+    let mut tap = Tap::begin(io::stdout(), guests.len())?;
+    let next = AtomicUsize::new(0);
+    let (sender, receiver) = mpsc::channel();
+    let jobs = usize::from(arguments.jobs).min(guests.len());
+    let result = std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                while !runner.stop.load(Ordering::Relaxed) {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(guest) = guests.get(number) else { break };
+                    // Whoever no longer listens has set `stop`.
+                    let _ = sender.send((number, runner.run(guest)));
+                }
+            });
+        }
+        drop(sender);
+        let result = report_all(&mut tap, &receiver, guests, arguments.keep.as_deref());
+        // The others are not waited for, where a report cannot be written.
+        if result.is_err() {
+            runner.stop.store(true, Ordering::Relaxed);
+        }
+        result
+    });
+    match &result {
+        Ok(None) => tap.bail_out("interrupted")?,
+        Err(error) => tap.bail_out(&format!("{error:#}"))?,
+        Ok(Some(_)) => {}
+    }
+    Ok(result? == Some(true))
+}
+
+/// Whether all passed; `None` if they were told to stop.
+fn report_all(
+    tap: &mut Tap<io::Stdout>,
+    receiver: &mpsc::Receiver<(usize, Result<Option<Report>>)>,
+    guests: &[Guest],
+    keep: Option<&Path>,
+) -> Result<Option<bool>> {
+    let mut waiting: Vec<Option<Report>> = guests.iter().map(|_| None).collect();
+    let mut all_passed = true;
+    let progress = Progress::new();
+    for (number, guest) in guests.iter().enumerate() {
+        let started = Instant::now();
+        while waiting[number].is_none() {
+            match receiver.recv_timeout(Duration::from_millis(500)) {
+                Ok((number, report)) => match report? {
+                    Some(report) => waiting[number] = Some(report),
+                    None => return Ok(None),
+                },
+                Err(RecvTimeoutError::Timeout) => progress.set(&format!(
+                    "guest {} of {}: {}, {} s",
+                    number + 1,
+                    guests.len(),
+                    guest.name(),
+                    started.elapsed().as_secs()
+                )),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+        let report = waiting[number].take().expect("it has come");
+        progress.set("");
+        if let Some(directory) = keep {
+            let name = format!("{}-{}", number + 1, guest.file_name());
+            keep_all(&directory.join(name), &report)?;
+        }
+        all_passed &= report.verdict.passed();
+        tap.result(&guest.name(), &report)?;
+    }
+    Ok(Some(all_passed))
+}
+
+fn keep_all(directory: &Path, report: &Report) -> Result<()> {
+    let Report { log, ended, .. } = report;
+    let log: String = log.iter().map(|line| format!("{}\n", line.0)).collect();
+    let mut files = vec![
+        ("log.txt", log.into_bytes()),
+        ("serial.txt", ended.stdout.clone().into()),
+        ("qemu.txt", ended.stderr.clone().into()),
+    ];
+    if let Some(stats) = &ended.stats {
+        files.push(("stats.json", serde_json::to_vec_pretty(stats)?));
+    }
+    std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    for (name, contents) in files {
+        let path = directory.join(name);
+        std::fs::write(&path, contents).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}

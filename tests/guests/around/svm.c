@@ -1,0 +1,447 @@
+/*
+ * A hypervisor and its guest: AMD's SVM (APM Vol. 2, chapter 15). The I/O permission map intercepts
+ * some port accesses; exceptions, interrupts and other things leave the guest in between.
+ *
+ * The guest is in memory where it is for the hypervisor; it runs one instruction at `code`, then what
+ * `ending` says, by which it is left.
+ */
+#include "lib/harness.h"
+
+#define VALUE 0x44332211u
+#define ELEMENTS 5
+#define BUFFER ((u8 *)0x100000)
+
+enum { EFER = 0xc0000080, EFER_SVME = 1 << 12, VM_HSAVE_PA = 0xc0010117 };
+
+/* Appendix B: offsets in the VMCB. */
+enum {
+    INTERCEPT_EXCEPTIONS = 0x08,
+    INTERCEPTS = 0x0c,
+    IOPM = 0x40,
+    ASID = 0x58,
+    TLB_CONTROL = 0x5c,
+    EXIT_CODE = 0x70,
+    EXIT_INFO_1 = 0x78,
+    EXIT_INFO_2 = 0x80,
+    NESTED_CONTROL = 0x90,
+    INJECTION = 0xa8,
+    INJECTION_ERROR = 0xac,
+    NESTED_CR3 = 0xb0,
+    ES = 0x400,
+    CS = 0x410,
+    SS = 0x420,
+    DS = 0x430,
+    GDTR = 0x460,
+    IDTR = 0x480,
+    CPL = 0x4cb,
+    GUEST_EFER = 0x4d0,
+    CR4 = 0x548,
+    CR3 = 0x550,
+    CR0 = 0x558,
+    DR7 = 0x560,
+    DR6 = 0x568,
+    RFLAGS = 0x570,
+    RIP = 0x578,
+    RSP = 0x5d8,
+};
+
+/* Bits of INTERCEPTS, and the codes that they exit with. */
+enum { INTR = 0, HLT = 24, IOIO = 27, SHUTDOWN = 31, VMRUN = 32, VMMCALL = 33 };
+#define EXIT(intercept) (0x60u + (intercept))
+enum { EXIT_EXCEPTION = 0x40, EXIT_NPF = 0x400 };
+
+static u8 vmcb[PAGE] __attribute__((aligned(PAGE))), inner[PAGE] __attribute__((aligned(PAGE)));
+static u8 host_save[PAGE] __attribute__((aligned(PAGE))), iopm[3][PAGE] __attribute__((aligned(PAGE)));
+
+/* Tables of PAE, in which every page is where it is: the hypervisor's, and those of nested paging. */
+typedef unsigned long long u64;
+static u64 large_pages[512] __attribute__((aligned(PAGE))), pae[4] __attribute__((aligned(PAGE)));
+static u64 nested_pages[512] __attribute__((aligned(PAGE)));
+static u64 nested_directory[512] __attribute__((aligned(PAGE)));
+static u64 nested_pae[4] __attribute__((aligned(PAGE)));
+
+static u16 *word(u32 field) { return (u16 *)(vmcb + field); }
+static u32 *dword(u32 field) { return (u32 *)(vmcb + field); }
+
+static void intercept(u32 bit, int is_on) {
+    u32 mask = 1u << bit % 32, *at = dword(INTERCEPTS + bit / 32 * 4);
+    *at = is_on ? *at | mask : *at & ~mask;
+}
+
+/* All ports of the latch, or none. */
+static void intercept_latch(int is_on) { iopm[0][LATCH / 8] = is_on ? 0x0f : 0; }
+
+static void segment(u32 field, u16 selector, u16 attributes) {
+    *word(field) = selector;
+    *word(field + 2) = attributes;
+    *dword(field + 4) = 0xffffffff;
+}
+
+static void in_ring(int ring) {
+    segment(CS, ring ? 0x1b : 0x08, ring ? 0xcfb : 0xc9b);
+    segment(SS, ring ? 0x23 : 0x10, ring ? 0xcf3 : 0xc93);
+    segment(DS, 0x23, 0xcf3);
+    segment(ES, 0x23, 0xcf3);
+    vmcb[CPL] = (u8)ring;
+}
+
+static void set_up(void) {
+    u32 low, high, cr0, cr3, cr4;
+    struct {
+        u16 limit;
+        u32 base;
+    } __attribute__((packed)) table;
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(EFER));
+    low |= EFER_SVME;
+    __asm__ volatile("wrmsr" : : "a"(low), "d"(high), "c"(EFER));
+    __asm__ volatile("wrmsr" : : "a"(host_save), "d"(0), "c"(VM_HSAVE_PA));
+    __asm__ volatile("mov %%cr0, %0; mov %%cr3, %1; mov %%cr4, %2" : "=r"(cr0), "=r"(cr3), "=r"(cr4));
+    *dword(GUEST_EFER) = low;
+    *dword(CR0) = cr0;
+    *dword(CR3) = cr3;
+    *dword(CR4) = cr4;
+    *dword(DR6) = 0xffff0ff0;
+    *dword(DR7) = 0x400;
+    *dword(IOPM) = (u32)iopm;
+    *dword(ASID) = 1;
+    __asm__ volatile("sgdt %0" : "=m"(table));
+    *dword(GDTR + 4) = table.limit;
+    *dword(GDTR + 8) = table.base;
+    __asm__ volatile("sidt %0" : "=m"(table));
+    *dword(IDTR + 4) = table.limit;
+    *dword(IDTR + 8) = table.base;
+    *dword(INTERCEPT_EXCEPTIONS) = 0xffffffff;
+    static const u8 always[] = {INTR, HLT, IOIO, SHUTDOWN, VMRUN, VMMCALL};
+    for (u32 i = 0; i < sizeof always; i++)
+        intercept(always[i], 1);
+    for (u32 page = 0; page < 512; page++) {
+        large_pages[page] = nested_directory[page] = page << 21 | 0x80 | PRESENT;
+        nested_pages[page] = page * PAGE | PRESENT;
+    }
+    nested_directory[0] = (u32)nested_pages | PRESENT;
+    pae[0] = (u32)large_pages | 1;
+    nested_pae[0] = (u32)nested_directory | 1;
+}
+
+/* ---- Into the guest and back ---- */
+
+static struct {
+    u32 edx, ecx, esi, edi, ebx;
+} g;
+
+/*
+ * `behind`: where an exit leads, and where the guest may come too (with EAX = 0x12345678). The other is
+ * followed by an `out imm8,al`.
+ */
+__asm__(".text\n"
+        "vmrun_plain: .byte 0x0f, 0x01, 0xd8\n"
+        "behind: nop\n"
+        "  cmp $0x12345678, %eax; je 1f; ret\n"
+        "1: .byte 0x0f, 0x01, 0xd9\n"
+        "vmrun_out: .byte 0x0f, 0x01, 0xd8\n"
+        "  outb %al, $0xe0; ret\n");
+extern u8 vmrun_plain[], vmrun_out[], behind[];
+
+static u32 enter_by(const u8 *by) {
+    static const u8 *way; /* not on the stack, which moves */
+    way = by;
+    *dword(TLB_CONTROL) = 1;
+    __asm__ volatile("push %%ebp; call *%6; .byte 0x0f, 0x01, 0xdc; pop %%ebp" /* stgi */
+                     : "+d"(g.edx), "+c"(g.ecx), "+S"(g.esi), "+D"(g.edi), "+b"(g.ebx)
+                     : "a"(vmcb), "m"(way)
+                     : "memory", "cc");
+    return *dword(EXIT_CODE);
+}
+
+static u32 enter(void) { return enter_by(vmrun_plain); }
+
+/*
+ * Nested tables have the form of the hypervisor's own. QEMU (10.0 to 11.1) takes those of 32-bit paging
+ * for none at all.
+ */
+static u32 enter_nested(void) {
+    u32 own_cr3, cr4_pae = 1 << 5, paging = 1u << 31, bits;
+#define SET(reg, operation, operand)                                                               \
+    __asm__ volatile("mov %%" reg ", %0; " operation " %1, %0; mov %0, %%" reg                     \
+                     : "=&r"(bits)                                                                 \
+                     : "r"(operand)                                                                \
+                     : "memory")
+    __asm__ volatile("mov %%cr3, %0" : "=r"(own_cr3));
+    SET("cr0", "and", ~paging);
+    SET("cr4", "or", cr4_pae);
+    SET("cr3", "mov", (u32)pae);
+    SET("cr0", "or", paging);
+    *dword(NESTED_CONTROL) = 1;
+    *dword(NESTED_CR3) = (u32)nested_pae;
+    u32 exit = enter();
+    *dword(NESTED_CONTROL) = 0;
+    SET("cr0", "and", ~paging);
+    SET("cr4", "and", ~cr4_pae);
+    SET("cr3", "mov", own_cr3);
+    SET("cr0", "or", paging);
+    return exit;
+}
+
+static struct {
+    int form;
+    u32 count, length;
+    u8 *at;
+} t;
+
+enum ending { CALL, HALT, SHUT_DOWN, THROUGH_THE_DOOR };
+
+static void prepare(int form, u32 count, enum ending ending) {
+    trial++;
+    set_latch(VALUE);
+    t.form = form;
+    t.count = count;
+    u8 *at = t.at = code[0] + 1;
+    /* Entered at the instruction itself, the guest goes on with what it was left in. */
+    code[0][0] = 0x90;
+    at += t.length = encode(at, form, LATCH);
+    switch (ending) {
+    case CALL: *at++ = 0x0f, *at++ = 0x01, *at++ = 0xd9; break;
+    case HALT: *at++ = 0xf4; break;
+    case SHUT_DOWN: *at++ = 0x0f, *at++ = 0x0b; break; /* ud2, with an IDT of no length */
+    case THROUGH_THE_DOOR:
+        *at++ = 0xb8; /* mov $0x12345678, %eax; jmp behind */
+        *(u32 *)at = 0x12345678, at += 4;
+        *at++ = 0xe9;
+        *(u32 *)at = (u32)behind - (u32)(at + 4);
+    }
+    *dword(RIP) = (u32)code[0];
+    *dword(RFLAGS) = 2;
+    *dword(RSP) = (u32)(data[3] + PAGE);
+    g.edx = LATCH;
+    g.ecx = count;
+    g.esi = g.edi = (u32)data;
+    in_ring(0);
+}
+
+static u32 elements(void) { return is_rep(t.form) ? t.count : 1; }
+
+/* What is left when the instruction is done. */
+static void check_done(void) {
+    u32 gone = is_string(t.form) ? elements() * bytes_of(t.form) : 0;
+    check(g.ecx == (is_rep(t.form) ? 0 : t.count));
+    check(g.edi == (u32)data + (is_in(t.form) ? gone : 0));
+    check(g.esi == (u32)data + (is_in(t.form) ? 0 : gone));
+}
+
+static void expect_done(int privileged) { expect(t.form, privileged, 1, 1, elements(), 0); }
+
+/* The exit before the access tells of it, and nothing is done. */
+static void check_intercepted(void) {
+    u32 flags = (u32)is_in(t.form) | (u32)is_string(t.form) << 2 | (u32)is_rep(t.form) << 3;
+    check(*dword(EXIT_CODE) == EXIT(IOIO));
+    check(*dword(EXIT_INFO_1) == (LATCH << 16 | bytes_of(t.form) << 4 | flags));
+    check(*dword(EXIT_INFO_2) == (u32)t.at + t.length && *dword(RIP) == (u32)t.at);
+    check(g.ecx == t.count && g.esi == (u32)data && g.edi == (u32)data);
+}
+
+static void permission_map(int form, u32 count, const u8 *way) {
+    intercept_latch(0);
+    static const u32 exits[] = {EXIT(VMMCALL), EXIT(HLT), EXIT(SHUTDOWN), EXIT(VMMCALL)};
+    for (enum ending ending = CALL; ending <= THROUGH_THE_DOOR; ending++) {
+        prepare(form, count, ending);
+        u32 limit = *dword(IDTR + 4);
+        if (ending == SHUT_DOWN)
+            *dword(IDTR + 4) = *dword(INTERCEPT_EXCEPTIONS) = 0;
+        check(enter_by(way) == exits[ending]);
+        *dword(IDTR + 4) = limit;
+        *dword(INTERCEPT_EXCEPTIONS) = 0xffffffff;
+        check_done();
+        expect_done(1);
+
+        /* Emulated: the guest goes on behind it. Not: it is let through. */
+        for (int is_emulated = 0; is_emulated < 2; is_emulated++) {
+            prepare(form, count, CALL);
+            intercept_latch(1);
+            enter_by(way);
+            check_intercepted();
+            expect_exits(form, 1);
+            intercept_latch(0);
+            if (is_emulated)
+                *dword(RIP) = *dword(EXIT_INFO_2);
+            check(enter() == EXIT(VMMCALL));
+            if (is_emulated)
+                continue;
+            check_done();
+            expect_done(1);
+        }
+        if (way == vmrun_out)
+            expect(OUT_IMM, 1, 3, 3, 3, 0);
+    }
+}
+
+/* A loop in which each is intercepted and emulated: the next is another attempt. */
+static void emulated_loop(int form) {
+    enum { ROUNDS = 20 };
+    prepare(form, 1, CALL);
+    u8 *at = t.at + t.length;
+    *at++ = 0x4b; /* dec %ebx */
+    *at++ = 0x75; /* jnz */
+    *at = (u8)(t.at - (at + 1));
+    at[1] = 0x0f, at[2] = 0x01, at[3] = 0xd9;
+    g.ebx = ROUNDS;
+    u32 exits = 0;
+    for (intercept_latch(1); enter() == EXIT(IOIO); exits++)
+        *dword(RIP) = *dword(EXIT_INFO_2);
+    check(*dword(EXIT_CODE) == EXIT(VMMCALL) && exits == ROUNDS && g.ebx == 0);
+    expect_exits(form, ROUNDS);
+}
+
+/* Ring 3 under the bitmap: it is asked first. */
+static void in_ring_3(int form, u32 count) {
+    int tells = is_string(form) && elements();
+    for (int is_forbidden = 0; is_forbidden < 2; is_forbidden++)
+        for (int is_intercepted = 0; is_intercepted < 2; is_intercepted++) {
+            prepare(form, count, CALL);
+            tells = is_string(form) && elements();
+            in_ring(3);
+            forbid(is_forbidden ? 0xf : 0);
+            intercept_latch(is_intercepted);
+            u32 exit = enter();
+            if (is_forbidden) {
+                check(exit == EXIT_EXCEPTION + VECTOR_GP && *dword(RIP) == (u32)t.at);
+                expect(form, tells, 1, 0, 0, 1);
+            } else if (is_intercepted) {
+                check_intercepted();
+                expect_exits(form, 1);
+            } else {
+                check(exit == EXIT(VMMCALL));
+                check_done();
+                expect_done(tells);
+            }
+        }
+    /* The hypervisor permits it, and goes on there. */
+    prepare(form, count, CALL);
+    in_ring(3);
+    intercept_latch(0);
+    forbid(0xf);
+    check(enter() == EXIT_EXCEPTION + VECTOR_GP);
+    forbid(0);
+    check(enter() == EXIT(VMMCALL));
+    check_done();
+    expect_done(tells);
+}
+
+/* ---- Pages: of the guest's own, and of nested paging ---- */
+
+static void set_page(int is_nested, const u8 *page, u32 bits) {
+    if (is_nested)
+        nested_pages[(u32)page / PAGE] = (u32)page | bits;
+    else
+        map(page, bits);
+}
+
+/* The element `bad` is the first on a page that is not there. */
+static void page_fault(int form, u32 bad, int is_nested, int is_mended) {
+    prepare(form, is_rep(form) ? ELEMENTS : 1, CALL);
+    intercept_latch(0);
+    u32 start = (u32)data[1] - bad * bytes_of(form);
+    g.esi = g.edi = start;
+    u32 (*enter_again)(void) = is_nested ? enter_nested : enter;
+    set_page(is_nested, data[1], ABSENT);
+    u32 exit = enter_again();
+    set_page(is_nested, data[1], PRESENT);
+    check(exit == (is_nested ? EXIT_NPF : EXIT_EXCEPTION + VECTOR_PF) && *dword(RIP) == (u32)t.at);
+    check((is_in(form) ? g.edi : g.esi) == start + bad * bytes_of(form));
+    if (is_mended) {
+        check(enter_again() == EXIT(VMMCALL));
+        expect(form, 1, 1, 1, elements(), 0);
+    } else {
+        expect(form, 1, 1, 0, bad, !is_nested);
+    }
+}
+
+/* ---- Interrupts: a timer within a rep of 1 MiB, which the hypervisor takes ---- */
+
+static u32 ticks;
+
+static int on_tick(struct frame *frame) {
+    check(frame->vector == VECTOR_TIMER);
+    ticks++;
+    timer_done();
+    return 1;
+}
+
+static void take_interrupt(void) {
+    static u8 window[8] = {0};
+    window[0] = 0xfb, window[1] = 0x90, window[2] = 0xfa; /* sti; nop; cli */
+    encode_end(window + 3);
+    struct frame frame = start_in(0, 0, window);
+    run(&frame, on_tick);
+}
+
+static void long_rep(int form) {
+    prepare(form, 0x100000 / bytes_of(form), CALL);
+    intercept_latch(0);
+    *dword(RFLAGS) |= EFLAGS_IF;
+    g.esi = g.edi = (u32)BUFFER;
+    u32 inside = 0;
+    timer_start(100000, 1);
+    while (enter() == EXIT(INTR)) {
+        if (*dword(RIP) == (u32)t.at && g.ecx && g.ecx < t.count)
+            inside++;
+        take_interrupt();
+    }
+    timer_stop();
+    if (timer_pending())
+        take_interrupt();
+    check(*dword(EXIT_CODE) == EXIT(VMMCALL) && g.ecx == 0 && inside > 0);
+    tell("exits within a rep of 1 MiB", inside);
+    expect(form, 1, 1, 1, t.count, 0);
+}
+
+/* ---- The guest becomes a hypervisor itself, and is stopped ---- */
+
+static void vmrun_in_the_guest(void) {
+    for (int is_intercepted = 0; is_intercepted < 2; is_intercepted++) {
+        prepare(OUT_IMM, 1, CALL);
+        intercept_latch(is_intercepted);
+        u8 *at = t.at + t.length;
+        *at++ = 0xb8; /* mov $inner, %eax */
+        *(u32 *)at = (u32)inner, at += 4;
+        *at++ = 0x0f, *at++ = 0x01, *at++ = 0xd8;
+        u8 *next = at;
+        at += encode(at, OUT_IMM, LATCH);
+        *at++ = 0x0f, *at++ = 0x01, *at++ = 0xd9;
+        /* What is stale there must not be taken for an exit. */
+        *(u32 *)(inner + EXIT_CODE) = EXIT(IOIO);
+        u32 exits = 0, vmruns = 0;
+        for (u32 exit; (exit = enter()) != EXIT(VMMCALL);)
+            if (exit == EXIT(IOIO)) {
+                exits++;
+                *dword(RIP) = *dword(EXIT_INFO_2);
+            } else {
+                check(exit == EXIT(VMRUN));
+                vmruns++;
+                *dword(RIP) = (u32)next;
+            }
+        check(vmruns == 1 && exits == 2 * (u32)is_intercepted);
+        if (is_intercepted)
+            expect_exits(OUT_IMM, 2);
+        else
+            expect(OUT_IMM, 1, 2, 2, 2, 0);
+    }
+}
+
+void guest(void) {
+    set_up();
+    for (int form = 0; form < FORMS; form++) {
+        u32 most = is_rep(form) ? ELEMENTS : 1;
+        for (u32 count = is_rep(form) ? 0 : most; count <= most; count += ELEMENTS) {
+            permission_map(form, count, vmrun_plain);
+            permission_map(form, count, vmrun_out);
+            in_ring_3(form, count);
+        }
+        emulated_loop(form);
+        for (u32 bad = 0; is_string(form) && bad < most; bad++)
+            for (int how = 0; how < 4; how++)
+                page_fault(form, bad, how & 1, how >> 1);
+        if (is_rep(form))
+            long_rep(form);
+    }
+    vmrun_in_the_guest();
+}

@@ -1,0 +1,49 @@
+/*
+ * Strings of port I/O by hypercall, of which it is known what must have been moved at every moment.
+ *
+ * What the stream gives, and what it is given, is one sequence of bytes that does not repeat: where an
+ * element is lost, or moved twice, all that follow are wrong. The test compares the file that was written.
+ */
+#pragma once
+
+#include "tables.h"
+
+/* The byte at a place of the sequence; tests/hypercall_memory.rs has the same. */
+static inline u8 sequence(u32 place) { return (u8)((place * 0x9e3779b1u) >> 24); }
+
+/* How many bytes of it the stream has to give. */
+#define STREAM_SIZE (8u << 20)
+
+/* How many bytes it has given, and been given; and how many the latch. */
+extern u32 taken, given, latched;
+
+struct string {
+    u8 call; /* PVIO_CALL_INSB ... PVIO_CALL_OUTSL */
+    u16 port; /* STREAM or LATCH */
+    const struct caller *by;
+    word address;
+    u32 count;
+    u32 moved; /* elements up to now */
+    u32 begins; /* where in the sequence */
+};
+
+static inline u32 width_of(u8 call) { return 1u << (call - 1) % 3; }
+static inline int is_in(u8 call) { return (call - 1) / 3 % 2 == 0; }
+
+/* Puts marks where elements will be put, or the elements themselves where they are taken, and marks around. */
+void lay_out(struct string *string);
+
+/*
+ * Makes one call for what is left, after which `moves` elements more must have been moved, and nothing else
+ * have happened: not in memory, not in the device, not in the page tables. Its status.
+ */
+u32 call_string(struct string *string, u32 moves);
+
+/*
+ * Makes a call of any kind that must be answered with that status and do nothing: not to address and count, nor
+ * to devices or page tables.
+ */
+void call_in_vain(const struct caller *by, u32 call_word, word address, word count, u32 status);
+
+static inline int is_done(const struct string *string) { return string->moved == string->count; }
+static inline word next_of(const struct string *string) { return string->address + string->moved * width_of(string->call); }

@@ -1,0 +1,13 @@
+/* What there is on the board: qemu-scripts/src/driver.rs has pvio put it there. */
+#pragma once
+
+#define UART   0x2f8
+#define STREAM 0x300
+#define LATCH  0x310
+
+/* The block that the driver sends. */
+extern unsigned char block[4096];
+
+/* The driver, in both ways. */
+unsigned int drive_native(void);
+unsigned int drive_paravirt(void);

@@ -1,0 +1,4 @@
+/* The driver with hypercalls. */
+
+#define drive drive_paravirt
+#include "driver.c"

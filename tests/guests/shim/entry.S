@@ -1,0 +1,66 @@
+/*
+ * From the reset vector to `guest`, with paging on: in 32-bit protected mode, or in 64-bit mode where
+ * BITS is 64. Each page of the first megabyte is mapped at its own address by an entry of its own in
+ * `pages`, marked accessed and dirty as if it had been used.
+ */
+
+#include "common.inc"
+
+#define PAGE            4096
+#define PRESENT         0x3                     /* and writable */
+#define USED            0x60                    /* accessed and dirty */
+
+reset_vector_to start
+define_gdt
+
+        .code16
+start:
+        cli
+        cld
+        real_segments
+        enter_protected
+        mov     $bss_start, %edi                /* RAM may hold anything after a system reset */
+        mov     $bss_end, %ecx
+        sub     %edi, %ecx
+        xor     %eax, %eax
+        rep stosb
+        mov     $stack_top, %esp
+
+        /* Entries are of 4 bytes, or of 8 whose upper half is zero. */
+        mov     $pages, %edi
+        mov     $(PRESENT | USED), %eax
+1:      mov     %eax, (%edi)
+        add     $(BITS / 8), %edi
+        add     $PAGE, %eax
+        test    $0x100000, %eax
+        jz      1b
+#if BITS == 64
+        movl    $pages + (PRESENT | USED), table_2
+        movl    $table_2 + (PRESENT | USED), table_3
+        movl    $table_3 + (PRESENT | USED), table_4
+        enter_long table_4
+#else
+        movl    $pages + (PRESENT | USED), table_2
+        mov     $table_2, %eax
+        mov     %eax, %cr3
+        mov     %cr0, %eax
+        or      $CR0_PG, %eax
+        mov     %eax, %cr0
+#endif
+        call    guest
+        halt_forever
+
+        .section .bss
+        .balign PAGE
+        .globl  pages
+pages:  .skip   PAGE
+table_2:
+        .skip   PAGE
+#if BITS == 64
+table_3:
+        .skip   PAGE
+table_4:
+        .skip   PAGE
+#endif
+        .skip   16384
+stack_top:

@@ -1,0 +1,82 @@
+/* Uses every function of pvio.h, as C and as C++, and says what the layout of a record must be. */
+
+#include <pvio.h>
+
+#ifdef __cplusplus
+#define NONE nullptr
+#else
+#define NONE 0
+#endif
+
+#define ASSERT(name, condition) typedef char name[(condition) ? 1 : -1]
+ASSERT(size_of_a_record, sizeof(struct pvio_record) == 16);
+ASSERT(call_in_a_record, offsetof(struct pvio_record, call) == 0);
+ASSERT(status_in_a_record, offsetof(struct pvio_record, status) == 1);
+ASSERT(port_in_a_record, offsetof(struct pvio_record, port) == 2);
+ASSERT(value_in_a_record, offsetof(struct pvio_record, value) == 4);
+ASSERT(address_in_a_record, offsetof(struct pvio_record, address) == 8);
+struct aligned { char first; struct pvio_record record; };
+ASSERT(alignment_of_a_record, offsetof(struct aligned, record) == 16);
+
+uint32_t scalars(uint16_t port);
+uint32_t scalars(uint16_t port)
+{
+    uint32_t features;
+    uint32_t sum = pvio_probe(&features) + pvio_probe(NONE);
+
+    pvio_outb(1, port);
+    pvio_outw(2, port);
+    pvio_outl(3, port);
+    pvio_native_outb(1, 0x80);
+    pvio_native_outw(2, 0x80);
+    pvio_native_outl(3, 0x80);
+    sum += pvio_native_inb(0x80) + pvio_native_inw(port) + pvio_native_inl(port);
+    return sum + features + pvio_inb(0x80) + pvio_inw(port) + pvio_inl(port);
+}
+
+void strings(uint16_t port, void *buffer, const void *data, size_t count);
+void strings(uint16_t port, void *buffer, const void *data, size_t count)
+{
+    pvio_insb(port, buffer, count);
+    pvio_insw(port, buffer, count);
+    pvio_insl(port, buffer, count);
+    pvio_outsb(port, data, count);
+    pvio_outsw(port, data, count);
+    pvio_outsl(port, data, count);
+    pvio_native_insb(port, buffer, count);
+    pvio_native_insw(port, buffer, count);
+    pvio_native_insl(port, buffer, count);
+    pvio_native_outsb(port, data, count);
+    pvio_native_outsw(port, data, count);
+    pvio_native_outsl(port, data, count);
+}
+
+size_t batch(uint16_t port, void *buffer, const void *data);
+size_t batch(uint16_t port, void *buffer, const void *data)
+{
+    struct pvio_record records[12];
+
+    records[0] = pvio_record_inb(port);
+    records[1] = pvio_record_inw(port);
+    records[2] = pvio_record_inl(port);
+    records[3] = pvio_record_outb(1, port);
+    records[4] = pvio_record_outw(2, port);
+    records[5] = pvio_record_outl(3, port);
+    records[6] = pvio_record_insb(port, buffer, 4);
+    records[7] = pvio_record_insw(port, buffer, 4);
+    records[8] = pvio_record_insl(port, buffer, 4);
+    records[9] = pvio_record_outsb(port, data, 4);
+    records[10] = pvio_record_outsw(port, data, 4);
+    records[11] = pvio_record_outsl(port, data, 4);
+    return pvio_batch(records, 12);
+}
+
+unsigned int control(const char *text, size_t length);
+unsigned int control(const char *text, size_t length)
+{
+    pvio_word dx = 0, cx = 0;
+    uint32_t answer = pvio_call(pvio_call_word(PVIO_CALL_RESET, 0, 0), &dx, &cx);
+
+    return pvio_log(PVIO_LEVEL_ERROR, text, length) + pvio_log_string(PVIO_LEVEL_DEBUG, "text") + pvio_begin("name")
+        + pvio_end("name") + pvio_reset() + pvio_dump() + pvio_exit(3) + pvio_status(answer);
+}
