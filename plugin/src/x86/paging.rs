@@ -143,8 +143,9 @@ impl Paging {
     ) -> Result<u64, MustBeTouched> {
         let at = (self.cr3 & 0xffff_ffe0) + 8 * (linear >> 30 & 3);
         let pointer = entries.read_u64(at).ok_or(MustBeTouched)?;
-        // Bits 1, 2, 5 to 8 and 63 are reserved.
-        if pointer & PRESENT == 0 || pointer & (0x1e6 | NO_EXECUTE) != 0 {
+        // Bits 1, 2, 5 to 8 and 63 are reserved; but QEMU walks the pointers as any level, and sets bit 5
+        // in them when it does, as accessed.
+        if pointer & PRESENT == 0 || pointer & (0x1c6 | NO_EXECUTE) != 0 {
             return Err(MustBeTouched);
         }
         self.walk(linear, access, 2, pointer & ADDRESS, Rights::ALL, entries)
