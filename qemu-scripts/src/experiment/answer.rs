@@ -59,6 +59,8 @@ pub struct Answer {
     pub decode_of_trap_checked: Range,
     /// What of `trap-checked`'s instructions `trap` does without: the walk, and to call it.
     pub walk_of_trap_checked: Range,
+    /// What of `trap`'s instructions beyond `int`'s is decode.
+    pub decode_of_difference: Range,
     /// `trap` without its decoder over `int`, in instructions.
     pub trap_without_decode_over_int: Range,
     /// The greatest of all ratios of a trap to a hypercall, in instructions of all, of one element.
@@ -122,12 +124,18 @@ impl Answer {
             let int = all.get(Int, row.cell)?;
             Some((row.monitor - row.part(Part::Decode)) as f64 / int.monitor as f64)
         });
+        let of_difference = of_one_element(all, Trap).filter_map(|row| {
+            let int = all.get(Int, row.cell)?;
+            let difference = row.monitor.checked_sub(int.monitor).filter(|more| *more > 0)?;
+            Some(row.part(Part::Decode) as f64 / difference as f64)
+        });
         // pvio's work is the host's: its instructions are not to be compared with a monitor's.
         let in_the_guest = comparisons.iter().filter(|pair| pair.hypercall != Pvio);
         let mut answer = Answer {
             decode_of_trap: share(all, Trap, |row| row.part(Part::Decode)),
             decode_of_trap_checked: share(all, TrapChecked, |row| row.part(Part::Decode)),
             walk_of_trap_checked: share(all, TrapChecked, without_walk),
+            decode_of_difference: Range::of(of_difference).expect("a trap takes more"),
             trap_without_decode_over_int: Range::of(bare).expect("every trap was tried"),
             greatest: in_the_guest.map(|pair| pair.total.max).fold(0.0, f64::max),
             comparisons,
@@ -211,19 +219,22 @@ impl Answer {
     fn say_decode(&self, all: &AllFigures) -> String {
         let cell = Cell { form: pvio::x86::PortForm::OutDxAl, elements: 1 };
         let decode = all.get(Mechanism::Trap, cell).map_or(0, |row| row.part(Part::Decode));
-        let bare = self.trap_without_decode_over_int;
+        let difference = self.decode_of_difference;
+        let verdict = match difference.median {
+            share if share >= 0.5 => {
+                "decode is the greater part of that, and the doubt, that it is the hypercall's own switch over \
+                 again, does not hold"
+            }
+            _ => "decode is the lesser part of that, as the doubt has it",
+        };
         format!(
-            "Decode is {} of trap's instructions ({decode} for `out dx,al`), {} of trap-checked's. With the \
-             decoder for nothing, trap would still be {} an int: {}.",
+            "Decode is {} of trap's instructions ({decode} for `out dx,al`), {} of trap-checked's, and {} of \
+             what trap takes more than int: {verdict}. With a decoder for nothing, trap would still be {} an \
+             int.",
             percent(self.decode_of_trap),
             percent(self.decode_of_trap_checked),
-            times(bare),
-            match bare.median > 1.2 {
-                true =>
-                    "the doubt is right that the lookup is not what makes the difference, and wrong that \
-                         there is none",
-                false => "the doubt is right, the lookup is all the difference that there is",
-            },
+            percent(difference),
+            times(self.trap_without_decode_over_int),
         )
     }
 
