@@ -68,6 +68,13 @@ fn every_way_does_the_same_at_its_own_price() {
     assert_eq!(report.answer.words.len(), 7, "{:#?}", report.answer.words);
 }
 
+#[test]
+fn a_qemu_that_reports_no_exceptions_is_refused() {
+    let qemu = Host::STABLE.program("qemu-system-x86_64");
+    let error = carry_out(&qemu, Plan::COUNTS, None, |_| ()).unwrap_err().to_string();
+    assert!(error.ends_with("use QEMU 11.0 or newer"), "{error}");
+}
+
 /// The statistics of a guest that uses all forms.
 fn dump_of_the_forms() -> tempfile::NamedTempFile {
     let dump = tempfile::NamedTempFile::new().unwrap();

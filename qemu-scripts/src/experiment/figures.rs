@@ -127,6 +127,10 @@ pub fn instructions(run: &Run, size: Size) -> Result<AllFigures> {
     Ok(AllFigures(all))
 }
 
+/// What a QEMU is told that is too old.
+pub const NOT_REPORTED: &str =
+    "this QEMU does not report which instructions retire: use QEMU 11.0 or newer";
+
 struct Windows<'a>(&'a Snapshot);
 
 impl Windows<'_> {
@@ -139,13 +143,13 @@ impl Windows<'_> {
 }
 
 fn in_all(window: &WindowRow, _what: &str) -> Result<u64> {
-    window.instructions.instructions.context("this QEMU does not report which instructions retire")
+    window.instructions.instructions.context(NOT_REPORTED)
 }
 
 fn in_section(window: &WindowRow, name: &str) -> Result<u64> {
     let section = window.sections.iter().find(|section| section.name == name);
     let section = section.with_context(|| format!("the guest has no section {name:?}"))?;
-    section.instructions.instructions.context("this QEMU does not report which instructions retire")
+    section.instructions.instructions.context(NOT_REPORTED)
 }
 
 /// Adds times, from a run that was as fast as it goes.

@@ -122,7 +122,21 @@ static void check_faults_of_the_guest(void)
           "a debug trap follows the out");
 }
 
-void check_monitor(void)
+/* The walk is only ever seen to permit: what it forbids, the processor has forbidden before. */
+static void check_walk(int nx)
+{
+    u32 code = (u32)trial, data = (u32)in_buffer, own = (u32)check_monitor;
+
+    check(may_execute(code, 1) && may_execute(code, 3), "the guest may execute its code");
+    check(may_execute(own, 1) && !may_execute(own, 3), "a supervisor's page is no user's");
+    check(may_execute(data, 1) == !nx && may_execute(data, 3) == !nx, "NX forbids");
+    check(!may_execute(MEMORY_END, 1) && !may_execute(0xfffff000, 3), "what is not mapped is not executed");
+    page_set_present(code, 0);
+    check(!may_execute(code, 1) && !may_execute(code, 3), "what is absent is not executed");
+    page_set_present(code, 1);
+}
+
+void check_monitor(int nx)
 {
     static void (*const entries[])(void) = {gp_entry, gp_checked_entry};
 
@@ -135,7 +149,6 @@ void check_monitor(void)
         check_strings();
         check_faults_of_the_guest();
     }
-    /* A page that may not be executed any more is what the walk is there for: the processor, which has the
-     * old rights in its TLB, would go on. Without a walk nobody sees it. */
+    check_walk(nx);
     print("monitor checked\n");
 }

@@ -41,7 +41,7 @@ extern u8 monitor_stack[MONITOR_STACK];
 #define MONITOR_STACK_TOP (monitor_stack + sizeof monitor_stack)
 
 /* checks.c: what the monitor must do beside the measured operations. Ends the run where it does not. */
-void check_monitor(void);
+void check_monitor(int nx);
 _Noreturn void failed(const char *what);
 
 static inline u8 inb(u16 port)

@@ -237,7 +237,7 @@ void start(u32 magic, const u32 *info)
     print(" rounds=");
     print_number(options.rounds);
     print("\n");
-    check_monitor();
+    check_monitor(features.nx);
     if (features.svm)
         svm_start();
     for (u32 round = 0; round < options.rounds; round++) {
