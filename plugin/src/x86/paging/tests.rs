@@ -85,6 +85,8 @@ fn pae_has_four_pointers_without_rights() {
         (0x2000 + 8 * 8, 0x1_0020_0000 | LARGE | ALL | 1 << 12),
         (0x1000 + 8 * 2, 0x2000 | PRESENT | ACCESSED),
         (0x1000, 0x2000 | PRESENT | WRITABLE),
+        // As QEMU leaves one that it has walked.
+        (0x1000 + 8, 0x2000 | PRESENT | ACCESSED),
     ]);
     let paging = paging(0, CR4_PAE, 0, Supervisor::No);
     let linear = |directory: u64, table: u64| 3 << 30 | directory << 21 | table << 12 | 0xabc;
@@ -94,6 +96,8 @@ fn pae_has_four_pointers_without_rights() {
     let marked = 2 << 30 | 7 << 21 | 9 << 12;
     assert_eq!(paging.translate(marked, Access::Read, &tables), Ok(0x000f_1234_5678_9000));
     assert!(paging.translate(7 << 21 | 9 << 12, Access::Read, &tables).is_err(), "reserved bits");
+    let walked = paging.translate(1 << 30 | 7 << 21 | 9 << 12, Access::Read, &tables);
+    assert_eq!(walked, Ok(0x000f_1234_5678_9000));
 }
 
 #[test]

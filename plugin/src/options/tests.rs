@@ -1,0 +1,90 @@
+//! What is accepted, and how each refusal reads.
+
+use super::*;
+
+fn error(arguments: &[&str]) -> String {
+    let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
+    Options::parse(&arguments, &crate::devices::BUILT_IN, ApiLevel::NEWEST)
+        .err()
+        .unwrap()
+        .to_string()
+}
+
+#[test]
+fn nothing_given_means_tables_on_stderr() {
+    let options = Options::parse(&[], &[], ApiLevel::NEWEST).unwrap();
+    assert!(options.stats.is_none());
+    assert!(matches!(options.summary, Summary::Stderr));
+    let options = Options::parse(&["summary=off".into()], &[], ApiLevel::NEWEST).unwrap();
+    assert!(matches!(options.summary, Summary::Off));
+}
+
+#[test]
+fn a_device_has_a_place_and_settings() {
+    let built_in = &crate::devices::BUILT_IN;
+    let option = "device=uart16550@0x2f8:irq=3:file=/tmp/a::b".to_owned();
+    let options = Options::parse(&[option], built_in, ApiLevel::NEWEST).unwrap();
+    let [device] = &options.devices[..] else { panic!("one device") };
+    assert_eq!((device.kind.name, device.range.to_string()), ("uart16550", "0x02f8-0x02ff".into()));
+    let settings = [("irq", "3"), ("file", "/tmp/a:b")];
+    assert_eq!(device.settings, settings.map(|(key, value)| (key.into(), value.into())));
+}
+
+#[test]
+fn who_may_call_follows_from_the_option_and_the_api() {
+    let hypercall = |option: &[&str], api: ApiLevel| {
+        let option: Vec<String> = option.iter().map(|&text| text.to_owned()).collect();
+        Options::parse(&option, &[], api).map(|options| options.hypercall)
+    };
+    let newest = ApiLevel::NEWEST;
+    assert_eq!(hypercall(&[], newest).unwrap(), Some(Policy::Kernel));
+    assert_eq!(hypercall(&["hypercall=kernel"], newest).unwrap(), Some(Policy::Kernel));
+    assert_eq!(hypercall(&["hypercall=any"], newest).unwrap(), Some(Policy::Any));
+    assert_eq!(hypercall(&["hypercall=off"], newest).unwrap(), None);
+    assert_eq!(hypercall(&[], ApiLevel::OLDEST).unwrap(), None);
+    assert_eq!(hypercall(&["hypercall=off"], ApiLevel::OLDEST).unwrap(), None);
+    for option in ["hypercall=kernel", "hypercall=any", "log=/dev/null"] {
+        assert!(hypercall(&[option], ApiLevel::OLDEST).is_err(), "{option}");
+    }
+}
+
+#[test]
+fn each_error_names_the_option_and_the_remedy() {
+    insta::assert_snapshot!(
+        [
+            error(&["stat=x"]),
+            error(&["stats="]),
+            error(&["stats=on"]),
+            error(&["symbols=on"]),
+            error(&["device=on"]),
+            error(&["access-log=/tmp/a:0x80", "stats=/tmp/a"]),
+            error(&["device=stream@0x300:in=/etc/passwd:out=/etc/passwd"]),
+            error(&["summary=no"]),
+            error(&["stats=/tmp/a", "summary=/tmp/a"]),
+            error(&["summary=off", "summary=on"]),
+            error(&["stats=/nonexistent/directory/x.json"]),
+            error(&["summary=/"]),
+            error(&["symbols=/nonexistent/vmlinux"]),
+            error(&["symbols=/dev/null"]),
+            error(&["access-log=/nonexistent/log"]),
+            error(&["access-log=/dev/null:com1"]),
+            error(&["device=latch"]),
+            error(&["device=latch@0x300:no-value"]),
+            error(&["device=latsch@0x300"]),
+            error(&["device=latch@0xfffe"]),
+            error(&["device=latch@0x307-0x300"]),
+            error(&["device=latch@com1"]),
+            error(&["hypercall=on"]),
+            error(&["hypercall=user"]),
+            error(&["hypercall=any", "hypercall=off"]),
+            error(&["log=/nonexistent/log"]),
+            error(&["log=/dev/null", "hypercall=off"]),
+            error(&["log=/tmp/a", "stats=/tmp/a"]),
+            error(&["insns="]),
+            error(&["insns=yes"]),
+            error(&["insns=/etc/passwd"]),
+            error(&["stats=/tmp/a", "insns=/tmp/a"]),
+        ]
+        .join("\n")
+    );
+}

@@ -1,0 +1,173 @@
+//! What a real guest did, carried out by each way: counts of a dump times the figures of each operation.
+
+use std::collections::BTreeMap;
+
+use pvio::stats::Snapshot;
+use pvio::x86::{Port, PortForm, PortSource};
+use serde::Serialize;
+
+use super::figures::{AllFigures, Figures};
+use super::{Cell, Mechanism, STRING};
+
+/// How often a form was executed, and how many elements it moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Use {
+    /// Which.
+    pub form: PortForm,
+    /// Executions.
+    pub executions: u64,
+    /// Elements.
+    pub accesses: u64,
+}
+
+/// A port, and what its accesses are of the whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PortUse {
+    /// Which.
+    pub port: Port,
+    /// What a PC has there.
+    pub name: Option<String>,
+    /// Accesses.
+    pub accesses: u64,
+    /// Monitor's instructions for these, one access at a time, by each way that has all forms.
+    pub monitor: BTreeMap<Mechanism, u64>,
+}
+
+/// What one way takes for all of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Price {
+    /// Instructions of the monitor.
+    pub monitor: u64,
+    /// Of all.
+    pub total: u64,
+    /// Cycles, where the operations were timed.
+    pub cycles: Option<f64>,
+}
+
+/// A guest's port I/O, and its price by each way.
+#[derive(Clone, Debug, Serialize)]
+pub struct Workload {
+    /// Where it is from.
+    pub source: String,
+    /// The forms that were used.
+    pub uses: Vec<Use>,
+    /// The busiest ports.
+    pub ports: Vec<PortUse>,
+    /// By each way that has all forms.
+    pub prices: BTreeMap<Mechanism, Price>,
+}
+
+/// How many ports are named.
+const PORTS: usize = 6;
+
+/// The ways that have all forms.
+pub const COMPLETE: [Mechanism; 5] =
+    [Mechanism::Native, Mechanism::TrapChecked, Mechanism::Trap, Mechanism::Int, Mechanism::Pvio];
+
+impl Workload {
+    /// What a dump has counted, at these figures.
+    pub fn of(source: String, dump: &Snapshot, figures: &AllFigures) -> Workload {
+        let uses: Vec<Use> = dump
+            .forms
+            .iter()
+            .filter(|row| row.executions > 0)
+            .map(|row| Use { form: row.form, executions: row.executions, accesses: row.accesses })
+            .collect();
+        let measured =
+            |mechanism: &Mechanism| figures.0.iter().any(|row| row.mechanism == *mechanism);
+        let ways: Vec<Mechanism> = COMPLETE.into_iter().filter(measured).collect();
+        let prices = ways.iter().map(|&way| (way, price(way, &uses, figures))).collect();
+        let mut ports: BTreeMap<Port, PortUse> = BTreeMap::new();
+        for row in &dump.ports {
+            let accesses = row.device + row.qemu;
+            let entry = ports.entry(row.port).or_insert_with(|| PortUse {
+                port: row.port,
+                name: row.name.as_deref().map(str::to_owned),
+                accesses: 0,
+                monitor: BTreeMap::new(),
+            });
+            entry.accesses += accesses;
+            let form = PortForm::new(row.dir, PortSource::Dx, row.size);
+            for &way in &ways {
+                let each =
+                    figures.get(way, Cell { form, elements: 1 }).map_or(0, |row| row.monitor);
+                *entry.monitor.entry(way).or_default() += each * accesses;
+            }
+        }
+        let mut ports: Vec<PortUse> = ports.into_values().collect();
+        ports.sort_by_key(|port| std::cmp::Reverse(port.accesses));
+        ports.truncate(PORTS);
+        Workload { source, uses, ports, prices }
+    }
+}
+
+fn price(mechanism: Mechanism, uses: &[Use], figures: &AllFigures) -> Price {
+    let sum = |figure: &dyn Fn(&Figures) -> f64| -> f64 {
+        uses.iter().map(|used| cost(*used, mechanism, figures, figure)).sum()
+    };
+    let timed = figures.0.iter().all(|row| row.cycles.is_some());
+    Price {
+        monitor: sum(&|row| row.monitor as f64).round() as u64,
+        total: sum(&|row| row.total as f64).round() as u64,
+        cycles: timed.then(|| sum(&|row| row.cycles.unwrap_or(0.0))),
+    }
+}
+
+/// A string is between the one of one element and the one of many, on a straight line.
+fn cost(
+    used: Use,
+    mechanism: Mechanism,
+    figures: &AllFigures,
+    figure: &dyn Fn(&Figures) -> f64,
+) -> f64 {
+    let of = |elements| figures.get(mechanism, Cell { form: used.form, elements }).map(figure);
+    let one = of(1).unwrap_or(0.0);
+    let executions = used.executions as f64;
+    if used.form.source() != PortSource::RepString {
+        return executions * one;
+    }
+    let more = (of(STRING).unwrap_or(one) - one) / f64::from(STRING - 1);
+    executions * one + (used.accesses as f64 - executions) * more
+}
+
+/// A dump's accesses by direction and size, for a sentence.
+pub fn mix_in_words(uses: &[Use]) -> String {
+    let all: u64 = uses.iter().map(|used| used.accesses).sum();
+    let mut uses = uses.to_vec();
+    uses.sort_by_key(|used| std::cmp::Reverse(used.accesses));
+    let share = |used: &Use| {
+        let percent = 100.0 * used.accesses as f64 / all.max(1) as f64;
+        format!("{} {percent:.0} %", used.form)
+    };
+    uses.iter().take(4).map(share).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_costs_what_lies_between() {
+        let row = |form, elements, monitor| Figures {
+            mechanism: Mechanism::Int,
+            cell: Cell { form, elements },
+            monitor,
+            parts: BTreeMap::new(),
+            total: monitor + 2,
+            time: None,
+            cycles: None,
+        };
+        let figures = AllFigures(vec![
+            row(PortForm::RepInsw, 1, 100),
+            row(PortForm::RepInsw, STRING, 100 + 511 * 40),
+            row(PortForm::OutDxAl, 1, 70),
+        ]);
+        let uses = [
+            Use { form: PortForm::RepInsw, executions: 2, accesses: 258 },
+            Use { form: PortForm::OutDxAl, executions: 10, accesses: 10 },
+        ];
+        let price = price(Mechanism::Int, &uses, &figures);
+        assert_eq!(price.monitor, 200 + 256 * 40 + 700);
+        assert_eq!((price.total, price.cycles), (price.monitor + 4 + 20, None));
+    }
+}

@@ -1,0 +1,256 @@
+/*
+ * The guest: one loop for each cell of the experiment. All are alike but for their middle, so that what a
+ * loop costs beyond the loop of `nothing` is what its operations cost.
+ *
+ *      stack   how many times, then where to go at the end
+ *      EBP     what was read, rolled and added up; 0 at the start
+ *
+ * The code does not know its ring: `in` and `out` are carried out in ring 0, and trapped in ring 1 or by SVM.
+ */
+#include "machine.h"
+
+#define BUFFER 2048     /* 512 elements of 32 bits */
+
+/* guest-shim/ABI.md: bit 31, the call in bits 24-30, the operand in 16-23, the port. */
+#define CALL(number) (0x80000000 | (number) << 24 | DEVICE_PORT)
+
+.macro  magic
+        .byte   0x0F, 0x1F, 0x80, 'P', 0x32, 0x90, 0x90
+.endm
+
+.macro  head name, count
+        .globl  \name
+\name:
+1:      mov     (%esp), %eax
+        mov     $DEVICE_PORT, %edx
+        mov     $\count, %ecx
+        mov     $out_buffer, %esi
+        mov     $in_buffer, %edi
+.endm
+
+/* Of what is in EAX only what an `in` has read is the same by every mechanism. */
+.macro  tail op
+        .if     \op == OP_IN
+        movzbl  %al, %eax
+        .elseif \op == OP_IN + 1
+        movzwl  %ax, %eax
+        .elseif \op == OP_IN + 2
+        mov     %eax, %eax
+        .else
+        mov     $0, %eax
+        .endif
+        rol     $1, %ebp
+        xor     %eax, %ebp
+        decl    (%esp)
+        jnz     1b
+        pop     %eax
+        ret
+.endm
+
+/* ---- The instruction itself: for native, the traps and svm-ioio. ---- */
+
+.macro  direct cell, count, op, insn
+        head    direct_\cell, \count
+        .if     \cell >= 24 && (\cell - 24) % 6 < 3
+2:      \insn                                   /* a plain string instruction moves one element */
+        dec     %ecx
+        jnz     2b
+        .else
+        \insn
+        .endif
+        tail    \op
+.endm
+
+/* ---- A number in a register and a way into the monitor: for int and svm-vmmcall. ---- */
+
+.macro  by_number kind, cell, count, op, way:vararg
+        head    \kind\()_\cell, \count
+        mov     $\op, %ebx
+        \way
+        tail    \op
+.endm
+
+/* ---- pvio's hypercall (guest-shim/ABI.md). ---- */
+
+.macro  pvio cell, count, op
+        head    pvio_\cell, \count
+        .if     \op < OP_OUT                    /* calls 1 to 3: inb, inw, inl */
+        mov     $CALL(1 + \op), %eax
+        magic
+        test    $0xFF000000, %eax
+        jnz     unanswered
+        .if     \op == OP_IN + 2
+        mov     %edx, %eax
+        .endif
+        .elseif \op == OP_OUT                   /* call 4: outb, what is written beside it */
+        movzbl  %al, %eax
+        shl     $16, %eax
+        or      $CALL(4), %eax
+        magic
+        shr     $24, %eax
+        jnz     unanswered
+        .elseif \op < OP_INS                    /* calls 5 and 6: outw, outl */
+        mov     %eax, %edx
+        mov     $CALL(1 + \op), %eax
+        magic
+        shr     $24, %eax
+        jnz     unanswered
+        .else                                   /* calls 7 to 12: insb ... outsl */
+        .if     \op < OP_OUTS
+        mov     %edi, %edx
+        .else
+        mov     %esi, %edx
+        .endif
+        mov     $CALL(1 + \op), %eax
+        magic
+        shr     $24, %eax
+        jnz     unanswered
+        .endif
+        tail    \op
+.endm
+
+/* ---- SYSENTER, whose ways of passing registers are its own: see fast_hypercall. ---- */
+
+.macro  fast cell, count, op
+        head    sysenter_\cell, \count
+        .if     \op >= OP_INS
+        .if     \op < OP_OUTS
+        mov     %edi, %esi
+        .endif
+        mov     %ecx, %edi
+        .endif
+        mov     $(\op | DEVICE_PORT << 16), %ebx
+        mov     %esp, %ecx
+        mov     $2f, %edx
+        sysenter
+2:      tail    \op
+.endm
+
+        .text
+.macro  cell number, count, op, insn:vararg
+        direct  \number, \count, \op, "\insn"
+        by_number int, \number, \count, \op, int $VECTOR_CALL
+        pvio    \number, \count, \op
+        /* The same four forms as the paper's: out dx,al; in al,dx; rep outsb; rep insb. */
+        .if     \number == 3 || \number == 9 || \number == 15 || \number == 21 || \number == 27 || \number == 33
+        fast    \number, \count, \op
+        by_number vmmcall, \number, \count, \op, vmmcall
+        .endif
+.endm
+
+        cell    0, 1, OP_IN + 0, in $DEVICE_PORT, %al
+        cell    1, 1, OP_IN + 1, in $DEVICE_PORT, %ax
+        cell    2, 1, OP_IN + 2, in $DEVICE_PORT, %eax
+        cell    3, 1, OP_IN + 0, in %dx, %al
+        cell    4, 1, OP_IN + 1, in %dx, %ax
+        cell    5, 1, OP_IN + 2, in %dx, %eax
+        cell    6, 1, OP_OUT + 0, out %al, $DEVICE_PORT
+        cell    7, 1, OP_OUT + 1, out %ax, $DEVICE_PORT
+        cell    8, 1, OP_OUT + 2, out %eax, $DEVICE_PORT
+        cell    9, 1, OP_OUT + 0, out %al, %dx
+        cell    10, 1, OP_OUT + 1, out %ax, %dx
+        cell    11, 1, OP_OUT + 2, out %eax, %dx
+        cell    12, 1, OP_INS + 0, insb
+        cell    13, 1, OP_INS + 1, insw
+        cell    14, 1, OP_INS + 2, insl
+        cell    15, 1, OP_INS + 0, rep insb
+        cell    16, 1, OP_INS + 1, rep insw
+        cell    17, 1, OP_INS + 2, rep insl
+        cell    18, 1, OP_OUTS + 0, outsb
+        cell    19, 1, OP_OUTS + 1, outsw
+        cell    20, 1, OP_OUTS + 2, outsl
+        cell    21, 1, OP_OUTS + 0, rep outsb
+        cell    22, 1, OP_OUTS + 1, rep outsw
+        cell    23, 1, OP_OUTS + 2, rep outsl
+        cell    24, 512, OP_INS + 0, insb
+        cell    25, 512, OP_INS + 1, insw
+        cell    26, 512, OP_INS + 2, insl
+        cell    27, 512, OP_INS + 0, rep insb
+        cell    28, 512, OP_INS + 1, rep insw
+        cell    29, 512, OP_INS + 2, rep insl
+        cell    30, 512, OP_OUTS + 0, outsb
+        cell    31, 512, OP_OUTS + 1, outsw
+        cell    32, 512, OP_OUTS + 2, outsl
+        cell    33, 512, OP_OUTS + 0, rep outsb
+        cell    34, 512, OP_OUTS + 1, rep outsw
+        cell    35, 512, OP_OUTS + 2, rep outsl
+
+/* The loop with nothing in it. */
+        head    nothing, 1
+        tail    OP_OUT
+
+/* How a guest ends: in ring 1 or 3, and under SVM. */
+        .globl  guest_done, guest_halts
+guest_done:
+        int     $VECTOR_DONE
+guest_halts:
+        hlt
+
+/* Nobody has answered a call, or not with OK: EBP says so. */
+unanswered:
+        mov     $0xDEADCA11, %ebp
+        pop     %eax
+        ret
+
+/*
+ * What is tried on the monitor: code is put at `trial`, and runs up to the end behind it. A handler of the
+ * guest's says which exception it got, and is done.
+ */
+        .globl  guest_handler_gp, guest_handler_pf, guest_handler_db
+guest_handler_gp:
+        mov     $0x0D00, %ebp
+        jmp     1f
+guest_handler_pf:
+        mov     $0x0E00, %ebp
+1:      pop     %eax                            /* the error code */
+        or      %eax, %ebp
+        int     $VECTOR_DONE
+guest_handler_db:
+        mov     $0x0100, %ebp
+        int     $VECTOR_DONE
+
+.macro  table name, kind
+        .globl  \name
+        .balign 4
+\name:
+        .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35
+        .long   \kind\()_\n
+        .endr
+.endm
+.macro  few name, kind
+        .globl  \name
+        .balign 4
+\name:
+        .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35
+        .if     \n == 3 || \n == 9 || \n == 15 || \n == 21 || \n == 27 || \n == 33
+        .long   \kind\()_\n
+        .else
+        .long   0
+        .endif
+        .endr
+.endm
+        .section .tables, "a"
+        table   direct_loops, direct
+        table   int_loops, int
+        table   pvio_loops, pvio
+        few     sysenter_loops, sysenter
+        few     vmmcall_loops, vmmcall
+
+        .section .guest_data, "aw", @nobits
+        .balign 4096
+        .globl  guest_data_start, out_buffer, in_buffer, guest_stack
+guest_data_start:
+out_buffer:
+        .skip   4096
+in_buffer:
+        .skip   4096
+guest_stack:
+        .skip   4096
+
+        .section .guest_trial, "awx", @nobits
+        .balign 4096
+        .globl  trial
+trial:
+        .skip   8192
+
+        .section .note.GNU-stack, "", @progbits

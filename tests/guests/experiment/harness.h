@@ -1,0 +1,64 @@
+/* What runs the guest and says what came of it: no part of a monitor. */
+#pragma once
+
+#include "monitor.h"
+
+/* console.c: text for whoever looks: QEMU's -debugcon, COM1, a VGA text screen, whichever there is. */
+void console_start(void);
+void print(const char *text);
+void print_number(u32 number);
+void print_hex(u32 number);
+_Noreturn void end(u32 status);
+
+/* cpu.c */
+struct features {
+    u32 nx, sysenter, svm, pvio;
+};
+struct features processor_start(void);
+void trap_through(void (*entry)(void));
+void page_set_present(u32 linear, int present);
+
+/* svm.c */
+void svm_start(void);
+void svm_guest(u32 eip, u32 esp);
+extern u32 svm_intercepts_io;
+
+/* entry.S */
+void run_guest(u32 eip, u32 esp, u32 cs, u32 ss);
+void run_native(u32 eip, u32 esp);
+extern u32 guest_result, exception_vector;
+void gp_entry(void), gp_checked_entry(void), call_entry(void), sysenter_entry(void);
+void done_entry(void), native_done(void);
+_Noreturn void leave_to_guest(struct frame *frame);
+
+/* guest.S */
+void nothing(void), guest_done(void), guest_halts(void);
+void guest_handler_gp(void), guest_handler_pf(void), guest_handler_db(void);
+extern const u32 direct_loops[], int_loops[], pvio_loops[], sysenter_loops[], vmmcall_loops[];
+extern u8 out_buffer[4096], in_buffer[4096], guest_stack[4096], trial[8192], guest_data_start[];
+#define GUEST_STACK_TOP ((u32 *)(guest_stack + sizeof guest_stack))
+extern u8 monitor_stack[MONITOR_STACK];
+#define MONITOR_STACK_TOP (monitor_stack + sizeof monitor_stack)
+
+/* checks.c: what the monitor must do beside the measured operations. Ends the run where it does not. */
+void check_monitor(int nx);
+_Noreturn void failed(const char *what);
+
+static inline u8 inb(u16 port)
+{
+    u8 value;
+    __asm__ volatile("in %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+static inline void outb(u16 port, u8 value) { __asm__ volatile("out %0, %1" ::"a"(value), "Nd"(port)); }
+static inline void cpuid(u32 leaf, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
+{
+    __asm__ volatile("cpuid" : "=a"(*eax), "=b"(*ebx), "=c"(*ecx), "=d"(*edx) : "a"(leaf), "c"(0));
+}
+static inline u64 rdmsr(u32 msr)
+{
+    u64 value;
+    __asm__ volatile("rdmsr" : "=A"(value) : "c"(msr));
+    return value;
+}
+static inline void wrmsr(u32 msr, u64 value) { __asm__ volatile("wrmsr" ::"c"(msr), "A"(value)); }
