@@ -94,6 +94,10 @@ pub unsafe fn install<E: Display>(
                  with ({newest})",
                 host.api
             ));
+        } else if let Some(version) = host.version.filter(|version| version.is_newer_than_known()) {
+            say(format_args!(
+                "warning: this is QEMU {version}, newer than any that pvio was tried with (11.1)"
+            ));
         }
         let plugin = build(&host, arguments).map_err(|error| error.to_string())?;
         let block_flag = plugin.follows_blocks().then(|| BlockFlag::new(&api));

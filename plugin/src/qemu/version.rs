@@ -71,9 +71,14 @@ impl QemuVersion {
 
     /// Whether QEMU's own functions, which are no promised interface, are in it as pvio uses them.
     pub(super) fn is_known(self) -> bool {
+        self >= Self::FIRST_KNOWN && !self.is_newer_than_known()
+    }
+
+    /// Whether it is newer than any that pvio knows.
+    pub(super) fn is_newer_than_known(self) -> bool {
         // Development versions of the next call themselves x.y.50 and up; release candidates x.y.90.
         let minor = self.minor + i64::from(self.micro >= 50);
-        self >= Self::FIRST_KNOWN && (self.major, minor) <= Self::LAST_KNOWN
+        (self.major, minor) > Self::LAST_KNOWN
     }
 
     /// Asks the QEMU that this process is; `None` where it does not export the question
@@ -129,6 +134,18 @@ fn level(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_after_the_last_known_is_newer() {
+        let is_newer = |major, minor, micro| {
+            let version = QemuVersion { major, minor, micro };
+            assert!(!(version.is_known() && version.is_newer_than_known()));
+            version.is_newer_than_known()
+        };
+        assert!(!is_newer(9, 1, 0) && !is_newer(9, 2, 0) && !is_newer(10, 2, 91));
+        assert!(!is_newer(11, 0, 90) && !is_newer(11, 1, 3));
+        assert!(is_newer(11, 1, 50) && is_newer(11, 2, 0) && is_newer(12, 0, 0));
+    }
 
     #[test]
     fn each_generation_is_recognised_by_what_it_exports() {
