@@ -17,7 +17,21 @@ pub const MAGIC_32: [u8; 7] = [0x0f, 0x1f, 0x80, b'P', 0x32, 0x90, 0x90];
 /// The instruction in 64-bit code: `nop dword ptr [rax + disp32]`.
 pub const MAGIC_64: [u8; 7] = [0x0f, 0x1f, 0x80, b'P', 0x64, 0x90, 0x90];
 
-/// In EAX before the instruction: a call, and the mark of one that nobody has heard.
+/// The instruction that rings: what is in the processor's mailbox is to be carried out. In 16-bit code.
+pub const RING_16: [u8; 8] = [0x67, 0x0f, 0x1f, 0x80, b'Q', 0x16, 0x90, 0x90];
+/// The same in 32-bit code.
+pub const RING_32: [u8; 7] = [0x0f, 0x1f, 0x80, b'Q', 0x32, 0x90, 0x90];
+/// The same in 64-bit code.
+pub const RING_64: [u8; 7] = [0x0f, 0x1f, 0x80, b'Q', 0x64, 0x90, 0x90];
+
+/// The instruction that makes the [`Mailbox`] at RDX or EDX the processor's. In 16-bit code.
+pub const REGISTER_16: [u8; 8] = [0x67, 0x0f, 0x1f, 0x80, b'R', 0x16, 0x90, 0x90];
+/// The same in 32-bit code.
+pub const REGISTER_32: [u8; 7] = [0x0f, 0x1f, 0x80, b'R', 0x32, 0x90, 0x90];
+/// The same in 64-bit code.
+pub const REGISTER_64: [u8; 7] = [0x0f, 0x1f, 0x80, b'R', 0x64, 0x90, 0x90];
+
+/// In EAX before the instruction, or in a mailbox: a call, and the mark of one that nobody has heard.
 ///
 /// | bits | |
 /// | --- | --- |
@@ -96,6 +110,11 @@ pub mod call {
     pub const OUTSL: u8 = 12;
     /// Runs count [`Record`](super::Record)s in order, until one is not OK.
     pub const BATCH: u8 = 13;
+    /// In a mailbox when it is registered. Data: [`VERSION`](super::VERSION); value: the
+    /// [`feature`](super::feature)s.
+    pub const REGISTER: u8 = 14;
+    /// By a mailbox: it is one no more.
+    pub const RELEASE: u8 = 15;
     /// Ends the machine; the operand is the exit status.
     pub const EXIT: u8 = 16;
     /// Logs count bytes of text; the operand is the [`level`](super::level).
@@ -116,7 +135,7 @@ pub mod feature {
     pub const EVERY_PORT: u32 = 1 << 0;
     /// Calls that read or write memory are carried out, not declined.
     pub const MEMORY: u32 = 1 << 1;
-    /// A mailbox page can be registered. (No host of this version has it.)
+    /// A mailbox can be registered.
     pub const MAILBOX: u32 = 1 << 2;
 }
 
@@ -227,3 +246,18 @@ pub struct Record {
 pub const RECORD_PENDING: u8 = 0x80;
 
 const _: () = assert!(size_of::<Record>() == 16 && align_of::<Record>() == 16);
+
+/// Where a processor leaves calls and finds answers, without a register: 16 bytes, little-endian,
+/// aligned to 16, the same for callers of all modes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(16))]
+pub struct Mailbox {
+    /// A [`CallWord`], and then a [`Status`].
+    pub word: u32,
+    /// What calls take and give in EDX.
+    pub value: u32,
+    /// What the host knows the mailbox by: not 0, and not by chance elsewhere in memory.
+    pub key: u64,
+}
+
+const _: () = assert!(size_of::<Mailbox>() == 16 && align_of::<Mailbox>() == 16);
