@@ -97,12 +97,12 @@ pub enum OptionError {
          code of any ring, which gives user code every port, or hypercall=off"
     )]
     Hypercall(String),
-    /// QEMU before 10.1 lets no plugin answer.
+    /// Before QEMU 10.1 only the mailbox can be answered, which user code has none of.
     #[error(
-        "option \"hypercall={0}\": this QEMU's plugin API is version {1}, in which no plugin can \
-         answer the guest; use QEMU 10.1 or newer, or hypercall=off"
+        "option \"hypercall=any\": this QEMU's plugin API is version {0}, in which no plugin can \
+         answer user code; use QEMU 10.1 or newer, or hypercall=kernel"
     )]
-    CannotAnswer(String, ApiLevel),
+    CannotAnswerAny(ApiLevel),
     /// Nobody can write to it.
     #[error("option \"log={0}\": there are no hypercalls that could log; {1}")]
     LogWithoutHypercalls(String, &'static str),
@@ -221,11 +221,13 @@ impl Options {
             }
         }
         let hypercall = policy(hypercall, api)?;
-        if let (None, Some(path)) = (hypercall, log) {
-            let remedy = match api < ApiLevel::WRITES {
-                true => "use QEMU 10.1 or newer",
-                false => "leave hypercall=off out",
-            };
+        // Lines are logged by registers, which cannot be answered before.
+        let remedy = match (api < ApiLevel::WRITES, hypercall) {
+            (true, _) => Some("use QEMU 10.1 or newer"),
+            (false, None) => Some("leave hypercall=off out"),
+            (false, Some(_)) => None,
+        };
+        if let (Some(remedy), Some(path)) = (remedy, log) {
             return Err(OptionError::LogWithoutHypercalls(path.to_owned(), remedy));
         }
         let log = match log {
@@ -261,18 +263,12 @@ impl Options {
 
 /// Who may make hypercalls, by the option or without it.
 fn policy(option: Option<&str>, api: ApiLevel) -> Result<Option<Policy>, OptionError> {
-    let policy = match option {
-        None if api < ApiLevel::WRITES => return Ok(None),
-        None | Some("kernel") => Policy::Kernel,
-        Some("any") => Policy::Any,
-        Some("off") => return Ok(None),
-        Some(other) => return Err(OptionError::Hypercall(other.to_owned())),
-    };
     match option {
-        Some(value) if api < ApiLevel::WRITES => {
-            Err(OptionError::CannotAnswer(value.to_owned(), api))
-        }
-        _ => Ok(Some(policy)),
+        None | Some("kernel") => Ok(Some(Policy::Kernel)),
+        Some("any") if api < ApiLevel::WRITES => Err(OptionError::CannotAnswerAny(api)),
+        Some("any") => Ok(Some(Policy::Any)),
+        Some("off") => Ok(None),
+        Some(other) => Err(OptionError::Hypercall(other.to_owned())),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The rooms put together: what `libpvio.so` is to QEMU.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrayvec::ArrayVec;
@@ -76,6 +76,14 @@ pub fn build(
         asked: Mutex::default(),
     });
     let log = options.access_log.clone();
+    let resets = Arc::new(AtomicU32::new(0));
+    if let Some(machine) = &machine {
+        let resets = Arc::clone(&resets);
+        // QEMU does so before it loads a snapshot, too.
+        machine.on_reset(move || {
+            resets.fetch_add(1, Ordering::Relaxed);
+        });
+    }
     let hypercalls = options.hypercall.map(|policy| {
         Arc::new(Hypercalls {
             policy,
@@ -86,6 +94,8 @@ pub fn build(
             dumps: Arc::clone(&dumps),
             log: std::mem::replace(&mut options.log, GuestLog::to_stderr()),
             nested_guests: AtomicBool::new(false),
+            vcpus_mixed: AtomicBool::new(false),
+            resets,
         })
     });
     let interceptor = Interceptor::new(
@@ -126,6 +136,9 @@ impl qemu::Plugin for Pvio {
 
     fn vcpus_share_a_thread(&self) {
         self.statistics.vcpus_are_mixed();
+        if let Some(hypercalls) = &self.hypercalls {
+            hypercalls.vcpus_are_mixed();
+        }
         if self.instructions.is_some() && !self.mixed.swap(true, Ordering::Relaxed) {
             say(
                 "option \"insns\": instructions are not counted: this QEMU runs several vCPUs on one thread (thread=single or icount), where its counters name the wrong one; use one vCPU, or thread=multi without icount",

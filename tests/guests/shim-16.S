@@ -70,7 +70,7 @@ start:
         mov     %bx, %bp
         jnz     scalars
         expect  %eax, PVIO_VERSION
-        expect  %edx, (PVIO_FEATURE_EVERY_PORT | PVIO_FEATURE_MEMORY)
+        expect  %edx, (PVIO_FEATURE_EVERY_PORT | PVIO_FEATURE_MEMORY | PVIO_FEATURE_MAILBOX)
 
 scalars:
         /* Without the plugin there is no latch: what is read is still the same both ways. */

@@ -118,8 +118,11 @@ impl PortCalls<'_> {
             true => self.string_record(io, record, memory),
             false => self.scalar_record(io, record).map(|()| true),
         };
-        let outcome = result.as_ref().map_or_else(|refusal| refusal.outcome(), |_| Outcome::Ok);
-        self.tally.hypercall(call, outcome);
+        match (&result, io.is_string) {
+            (Ok(_), false) => self.tally.hypercall_moved_one(call),
+            (Ok(_), true) => self.tally.hypercall(call, Outcome::Ok),
+            (Err(refusal), _) => self.tally.hypercall(call, refusal.outcome()),
+        }
         result
     }
 

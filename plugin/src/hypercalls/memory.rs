@@ -4,7 +4,7 @@ use pvio_guest::abi::status;
 use vm_memory::VolatileSlice;
 
 use super::{Caller, Hypercalls, Refusal};
-use crate::qemu::{CallingVcpu, GuestRam, Register};
+use crate::qemu::{CallingVcpu, GuestRam, HeldRam, Register};
 use crate::x86::{Access, Entries, Mode, PAGE, Paging, Supervisor};
 
 /// Page tables are in RAM; where a device is instead, the processor may find out what comes of it.
@@ -99,6 +99,12 @@ impl<'a> CallerMemory<'a> {
     ) -> Result<R, Refusal> {
         let physical = self.translate(linear, Access::Write)?;
         self.ram.with_mut(physical, len, work).ok_or(Refusal(status::ADDRESS))
+    }
+
+    /// Holds what is at an address, to read and write: `len` bytes of one page.
+    pub fn hold(&self, linear: u64, len: usize) -> Result<HeldRam, Refusal> {
+        let physical = self.translate(linear, Access::Write)?;
+        self.ram.hold(physical, len).ok_or(Refusal(status::ADDRESS))
     }
 
     /// Reads what may be in several pages.

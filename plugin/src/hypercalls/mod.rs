@@ -7,11 +7,12 @@
 mod batch;
 mod control;
 mod guest_log;
+mod mailbox;
 mod memory;
 mod port_io;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pvio_guest::abi::{self, CallWord, Status, feature, status};
 
@@ -24,6 +25,7 @@ use crate::x86::{Mode, PAGE, Port, Supervisor};
 
 pub use guest_log::GuestLog;
 
+use mailbox::Mailbox;
 use memory::CallerMemory;
 use port_io::{IoCall, PortCalls, Transfer};
 
@@ -70,6 +72,10 @@ pub struct Hypercalls {
     pub log: GuestLog,
     /// See [`Hypercalls::expect_nested_guests`].
     pub nested_guests: AtomicBool,
+    /// See [`Hypercalls::vcpus_are_mixed`].
+    pub vcpus_mixed: AtomicBool,
+    /// How often the machine has been reset, or a snapshot of it loaded.
+    pub resets: Arc<AtomicU32>,
 }
 
 impl Hypercalls {
@@ -77,6 +83,11 @@ impl Hypercalls {
     /// whose they are.
     pub fn expect_nested_guests(&self) {
         self.nested_guests.store(true, Ordering::Relaxed);
+    }
+
+    /// Which vCPU is in a callback is not known: none can have a mailbox.
+    pub fn vcpus_are_mixed(&self) {
+        self.vcpus_mixed.store(true, Ordering::Relaxed);
     }
 
     fn ram(&self) -> Option<&GuestRam> {
@@ -87,7 +98,7 @@ impl Hypercalls {
         let every_port = self.machine.is_some() && !self.icount;
         let memory = self.ram().is_some();
         (if every_port { feature::EVERY_PORT } else { 0 })
-            | (if memory { feature::MEMORY } else { 0 })
+            | (if memory { feature::MEMORY | feature::MAILBOX } else { 0 })
     }
 }
 
@@ -98,6 +109,7 @@ pub struct VcpuCalls {
     access_log: Option<VcpuLog>,
     /// On its way between memory and a device.
     buffer: Box<[u8; PAGE as usize]>,
+    mailbox: Option<Mailbox>,
 }
 
 impl VcpuCalls {
@@ -107,7 +119,8 @@ impl VcpuCalls {
         tally: Arc<Tally>,
         access_log: Option<VcpuLog>,
     ) -> VcpuCalls {
-        VcpuCalls { hypercalls, tally, access_log, buffer: Box::new([0; PAGE as usize]) }
+        let buffer = Box::new([0; PAGE as usize]);
+        VcpuCalls { hypercalls, tally, access_log, buffer, mailbox: None }
     }
 
     /// Carries a call out, and answers it.
@@ -124,11 +137,7 @@ impl VcpuCalls {
         } else {
             Err(Refusal(status::DENIED))
         };
-        let (status, outcome) = match answer {
-            Ok(data) => (Status::new(status::OK, data), Outcome::Ok),
-            Err(refusal) => (Status::new(refusal.0, 0), refusal.outcome()),
-        };
-        self.tally.hypercall(call, outcome);
+        let status = answered(&self.tally, call, answer);
         vcpu.write(Register::Rax, status.0.into());
     }
 
@@ -156,14 +165,14 @@ impl VcpuCalls {
             }
             let port = Port(word.port());
             return match io.is_string {
-                false => self.port_calls(caller).scalar(io, port, word.operand(), vcpu),
+                false => self.port_calls(caller.pc).scalar(io, port, word.operand(), vcpu),
                 true => self.with_transfer(caller, vcpu, |ports, memory, transfer| {
                     ports.string(io, port, memory, transfer)
                 }),
             };
         }
-        // What the fields of a call of tomorrow's mean is not known.
-        if call == Call::Unknown {
+        // What the fields of a call of tomorrow's mean is not known; the mailbox's are not made by registers.
+        if matches!(call, Call::Unknown | Call::Register | Call::Release) {
             return Err(Refusal(status::UNKNOWN));
         }
         must_be_zero(word.port())?;
@@ -182,15 +191,21 @@ impl VcpuCalls {
         }
     }
 
-    fn port_calls(&mut self, caller: Caller) -> PortCalls<'_> {
-        PortCalls {
+    fn port_calls(&mut self, pc: u64) -> PortCalls<'_> {
+        self.mailbox_and_ports(pc).1
+    }
+
+    #[inline]
+    fn mailbox_and_ports(&mut self, pc: u64) -> (&mut Option<Mailbox>, PortCalls<'_>) {
+        let ports = PortCalls {
             hypercalls: &self.hypercalls,
             tally: &self.tally,
             access_log: self.access_log.as_ref(),
-            pc: caller.pc,
+            pc,
             buffer: &mut self.buffer,
             budget: abi::ELEMENTS_MAX,
-        }
+        };
+        (&mut self.mailbox, ports)
     }
 
     /// A call that moves elements between memory and ports: from where, and how many, is in registers,
@@ -201,7 +216,7 @@ impl VcpuCalls {
         vcpu: &mut CallingVcpu<'_>,
         work: impl FnOnce(&mut PortCalls<'_>, &CallerMemory<'_>, &mut Transfer) -> Result<(), Refusal>,
     ) -> Result<u32, Refusal> {
-        let mut ports = self.port_calls(caller);
+        let mut ports = self.port_calls(caller.pc);
         let mut transfer = Transfer {
             address: caller.argument(vcpu, Register::Rdx),
             left: caller.argument(vcpu, Register::Rcx),
@@ -245,6 +260,24 @@ impl Refusal {
             status::DECLINED => Outcome::Declined,
             status::DENIED => Outcome::Denied,
             _ => Outcome::Error,
+        }
+    }
+}
+
+/// Makes a status of how a call went, and counts what has not been counted yet.
+#[inline]
+fn answered(tally: &Tally, call: Call, answer: Result<u32, Refusal>) -> Status {
+    match answer {
+        Ok(data) => {
+            // One of one element was counted when it was moved.
+            if IoCall::of(call).is_none_or(|io| io.is_string) {
+                tally.hypercall(call, Outcome::Ok);
+            }
+            Status::new(status::OK, data)
+        }
+        Err(refusal) => {
+            tally.hypercall(call, refusal.outcome());
+            Status::new(refusal.0, 0)
         }
     }
 }

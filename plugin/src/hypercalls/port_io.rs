@@ -35,6 +35,22 @@ impl IoCall {
     }
 }
 
+/// What a call of one element takes and gives beside the call word: EDX, or a mailbox's value.
+pub(super) trait Data {
+    fn value(&mut self) -> u32;
+    fn set_value(&mut self, value: u32);
+}
+
+impl Data for CallingVcpu<'_> {
+    fn value(&mut self) -> u32 {
+        self.read(Register::Rdx) as u32
+    }
+
+    fn set_value(&mut self, value: u32) {
+        self.write(Register::Rdx, value.into());
+    }
+}
+
 /// How far a call has come that moves elements: as `rep` has its own in RDI or RSI, and RCX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Transfer {
@@ -67,18 +83,21 @@ impl<'a> PortCalls<'a> {
             .ok_or(Refusal(status::DECLINED))
     }
 
+    /// Moves one element. `data` is where a caller leaves what does not fit into the call word, and finds
+    /// it; what comes back is the answer's.
+    #[inline]
     pub fn scalar(
-        &mut self,
+        &self,
         io: IoCall,
         port: Port,
         operand: u8,
-        vcpu: &mut CallingVcpu<'_>,
+        data: &mut impl Data,
     ) -> Result<u32, Refusal> {
         let owner = self.owner(port)?;
-        let (value, data) = match (io.direction, io.width) {
+        let (value, answer) = match (io.direction, io.width) {
             (Direction::In, Width::Dword) => {
                 let value = owner.read(io.width);
-                vcpu.write(Register::Rdx, value.into());
+                data.set_value(value);
                 (value, 0)
             }
             (Direction::In, _) => {
@@ -88,14 +107,15 @@ impl<'a> PortCalls<'a> {
             (Direction::Out, width) => {
                 let value = match width {
                     Width::Byte => operand.into(),
-                    _ => vcpu.read(Register::Rdx) as u32,
+                    _ => data.value(),
                 };
                 owner.write(width, value);
                 (value, 0)
             }
         };
+        self.tally.hypercall_moved_one(io.call);
         self.moved_one(io, port, value);
-        Ok(data)
+        Ok(answer)
     }
 
     /// Moves elements until none is left, the budget is spent, or something is in the way.
@@ -143,9 +163,10 @@ impl<'a> PortCalls<'a> {
         Ok(())
     }
 
-    /// Counts one element, and logs it.
+    /// Counts one element of a port, and logs it.
+    #[inline]
     pub fn moved_one(&self, io: IoCall, port: Port, value: u32) {
-        self.count(io, port, 1);
+        self.tally.hypercall_accesses(port, io.direction, io.width, 1);
         if let Some(log) = self.log_of(port) {
             log.access(self.pc, access(io), port, value);
         }

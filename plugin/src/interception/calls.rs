@@ -1,21 +1,45 @@
 //! The magic instruction in the guest's code: recognised when it is translated, carried through QEMU in
 //! 64 bits, and handed on as a call with who makes it.
 
-use pvio_guest::abi::{MAGIC_16, MAGIC_32, MAGIC_64};
+use pvio_guest::abi::{
+    MAGIC_16, MAGIC_32, MAGIC_64, REGISTER_16, REGISTER_32, REGISTER_64, RING_16, RING_32, RING_64,
+};
 
 use crate::hypercalls::Caller;
 use crate::qemu::Token;
 use crate::x86::{Mode, Supervisor};
 
-/// The mode whose magic instruction these bytes are. Other prefixes, or none where one belongs, make it
-/// another instruction, which nobody hears.
-pub(super) fn magic_mode(bytes: &[u8]) -> Option<Mode> {
-    match bytes {
-        bytes if bytes == MAGIC_64 => Some(Mode::Bits64),
-        bytes if bytes == MAGIC_32 => Some(Mode::Bits32),
-        bytes if bytes == MAGIC_16 => Some(Mode::Bits16),
-        _ => None,
+/// What a magic instruction is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Magic {
+    /// A call by registers.
+    Call,
+    /// A call by the mailbox.
+    Ring,
+    /// A mailbox is to be registered.
+    Register,
+}
+
+/// What these bytes are for, if they are a magic instruction, and of which mode. Other prefixes, or none
+/// where one belongs, make it another instruction, which nobody hears.
+pub(super) fn magic(bytes: &[u8]) -> Option<(Magic, Mode)> {
+    const ALL: [(&[u8], Magic, Mode); 9] = [
+        (&MAGIC_64, Magic::Call, Mode::Bits64),
+        (&MAGIC_32, Magic::Call, Mode::Bits32),
+        (&MAGIC_16, Magic::Call, Mode::Bits16),
+        (&RING_64, Magic::Ring, Mode::Bits64),
+        (&RING_32, Magic::Ring, Mode::Bits32),
+        (&RING_16, Magic::Ring, Mode::Bits16),
+        (&REGISTER_64, Magic::Register, Mode::Bits64),
+        (&REGISTER_32, Magic::Register, Mode::Bits32),
+        (&REGISTER_16, Magic::Register, Mode::Bits16),
+    ];
+    // All are long NOPs, which most instructions are not.
+    if !matches!(bytes, [0x0f, 0x1f, 0x80, ..] | [0x67, 0x0f, 0x1f, 0x80, ..]) {
+        return None;
     }
+    let found = ALL.iter().find(|(magic, ..)| *magic == bytes);
+    found.map(|&(_, what, mode)| (what, mode))
 }
 
 /// Bits 0 and 1: the mode. Bits 2 and 3: whether the code is a supervisor's, where that is known. Bits
@@ -61,13 +85,14 @@ mod tests {
 
     #[test]
     fn only_the_whole_instruction_is_magic() {
-        assert_eq!(magic_mode(&MAGIC_16), Some(Mode::Bits16));
-        assert_eq!(magic_mode(&MAGIC_32), Some(Mode::Bits32));
-        assert_eq!(magic_mode(&MAGIC_64), Some(Mode::Bits64));
+        assert_eq!(magic(&MAGIC_16), Some((Magic::Call, Mode::Bits16)));
+        assert_eq!(magic(&MAGIC_32), Some((Magic::Call, Mode::Bits32)));
+        assert_eq!(magic(&RING_64), Some((Magic::Ring, Mode::Bits64)));
+        assert_eq!(magic(&REGISTER_32), Some((Magic::Register, Mode::Bits32)));
         // What 16-bit code makes of the other two.
-        assert_eq!(magic_mode(&MAGIC_64[..5]), None);
-        assert_eq!(magic_mode(&[&[0x66], &MAGIC_64[..]].concat()), None);
-        assert_eq!(magic_mode(&[0x0f, 0x1f, 0x80, 0, 0, 0, 0]), None);
+        assert_eq!(magic(&MAGIC_64[..5]), None);
+        assert_eq!(magic(&[&[0x66], &MAGIC_64[..]].concat()), None);
+        assert_eq!(magic(&[0x0f, 0x1f, 0x80, 0, 0, 0, 0]), None);
     }
 
     /// What iced makes of each in every mode: NOPs, whatever the processor takes it for.
@@ -77,6 +102,12 @@ mod tests {
             (&MAGIC_16[..], Mode::Bits16),
             (&MAGIC_32[..], Mode::Bits32),
             (&MAGIC_64[..], Mode::Bits64),
+            (&RING_16, Mode::Bits16),
+            (&RING_32, Mode::Bits32),
+            (&RING_64, Mode::Bits64),
+            (&REGISTER_16, Mode::Bits16),
+            (&REGISTER_32, Mode::Bits32),
+            (&REGISTER_64, Mode::Bits64),
         ] {
             for mode in Mode::ALL {
                 let decoder = iced_x86::Decoder::new(mode.bits(), bytes, 0);

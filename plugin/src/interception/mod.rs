@@ -20,16 +20,17 @@ use arrayvec::ArrayVec;
 use crate::access_log::{AccessLog, VcpuLog};
 use crate::hypercalls::{Caller, Hypercalls, VcpuCalls};
 use crate::qemu::{
-    self, CallingVcpu, Discontinuity, GuestRam, HostInfo, Insn, MAX_WATCHES, MemoryAccess,
-    MemoryWatch, Next, QemuVersion, Registers, Token, VcpuIndex, Watch,
+    self, ApiLevel, CallingVcpu, Discontinuity, GuestRam, HostInfo, Insn, MAX_WATCHES,
+    MemoryAccess, MemoryWatch, Next, QemuVersion, Registers, Token, VcpuIndex, Watch,
 };
 use crate::say::say;
 use crate::stats::{SiteKey, Statistics};
 use crate::x86::{
-    Decoded, Direction, Mode, decode, decode_by_text, is_privileged_in_dump, is_vmrun,
+    Decoded, Direction, Mode, Supervisor, decode, decode_by_text, is_privileged_in_dump, is_vmrun,
     may_be_port_io, mode_in_dump, supervisor_in_dump,
 };
 
+use calls::Magic;
 pub use instructions::Instructions;
 use instructions::VcpuInstructions;
 use interrupted::Interrupted;
@@ -70,6 +71,8 @@ pub struct Interceptor {
     doors: Doors,
     /// `None` where QEMU does not let it be read.
     memory: Option<PhysicalMemory>,
+    /// A call by registers can be answered (API 5).
+    answers_in_registers: bool,
     /// Where every instruction is counted; `None` where none is but those above.
     instructions: Option<Arc<Instructions>>,
     /// Whether it was said already that modes cannot be told.
@@ -93,6 +96,7 @@ impl Interceptor {
             log,
             hypercalls,
             doors: Doors::default(),
+            answers_in_registers: host.api >= ApiLevel::WRITES,
             memory: GuestRam::open(host.version).map(|ram| Arc::new(ram) as PhysicalMemory),
             instructions,
             warned: AtomicBool::new(false),
@@ -137,16 +141,28 @@ impl Interceptor {
         Some(Watch::Passes(Door::entry(mode, insn.bytes()).to_token()))
     }
 
+    fn call(&self, insn: &Insn<'_>, magic: Magic, mode: Mode) -> Option<Watch> {
+        let dump = insn.register_dump();
+        let supervisor = dump.as_deref().and_then(supervisor_in_dump);
+        let token = calls::to_token(Caller { mode, supervisor, pc: linear_pc(insn, Some(mode)) });
+        // Whose code it is cannot be asked when it rings. QEMU translates the code of each ring, and of
+        // guests of the guest's, apart from that of others.
+        let may_ring =
+            || supervisor == Some(Supervisor::Yes) && insn.is_in_nested_guest() == Some(false);
+        match magic {
+            Magic::Call => self.answers_in_registers.then_some(Watch::Calls(token)),
+            Magic::Ring => may_ring().then_some(Watch::Rings(token)),
+            Magic::Register => may_ring().then_some(Watch::Registers(token)),
+        }
+    }
+
     fn port_io_or_call(&self, insn: &Insn<'_>) -> Option<Watch> {
         let bytes = insn.bytes();
         let first = *bytes.first()?;
         if self.hypercalls.is_some()
-            && let Some(mode) = calls::magic_mode(bytes)
+            && let Some((magic, mode)) = calls::magic(bytes)
         {
-            let dump = insn.register_dump();
-            let supervisor = dump.as_deref().and_then(supervisor_in_dump);
-            let caller = Caller { mode, supervisor, pc: linear_pc(insn, Some(mode)) };
-            return Some(Watch::Calls(calls::to_token(caller)));
+            return self.call(insn, magic, mode);
         }
         if !may_be_port_io(first) || Mode::ALL.iter().all(|&mode| decode(bytes, mode).is_none()) {
             return None;
@@ -214,6 +230,19 @@ impl qemu::Vcpu for WatchedVcpu {
     fn called(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>) {
         if let Some(calls) = &mut self.calls {
             calls.call(calls::from_token(token), vcpu);
+        }
+    }
+
+    #[inline]
+    fn rings(&mut self, token: Token) {
+        if let Some(calls) = &mut self.calls {
+            calls.ring(calls::from_token(token).pc);
+        }
+    }
+
+    fn registers(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>) {
+        if let Some(calls) = &mut self.calls {
+            calls.register(calls::from_token(token), vcpu);
         }
     }
 

@@ -260,7 +260,7 @@ fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
     for index in 0..unsafe { (api.tb_n_insns)(tb) } {
         // SAFETY: as above; it has that many instructions.
         let handle = unsafe { (api.tb_get_insn)(tb, index) };
-        let insn = Insn::new(api, &installed.exports, handle);
+        let insn = Insn::new(api, &installed.exports, installed.layout.as_ref(), handle);
         for watch in installed.plugin.translate(&insn) {
             register_watch(api, handle, watch);
         }
@@ -278,6 +278,8 @@ fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
     let (token, callback, flags, memory_watch): (_, InsnExecCallback, _, _) = match watch {
         Watch::Runs(token, memory_watch) => (token, insn_exec, QEMU_PLUGIN_CB_R_REGS, memory_watch),
         Watch::Calls(token) => (token, call, QEMU_PLUGIN_CB_RW_REGS, None),
+        Watch::Rings(token) => (token, ring, QEMU_PLUGIN_CB_NO_REGS, None),
+        Watch::Registers(token) => (token, register_mailbox, QEMU_PLUGIN_CB_R_REGS, None),
         Watch::Passes(token) => (token, passes, QEMU_PLUGIN_CB_R_REGS, None),
     };
     let userdata = token_to_userdata(token);
@@ -326,6 +328,26 @@ extern "C" fn call(vcpu: c_uint, userdata: *mut c_void) {
         };
         // SAFETY: as in `insn_exec`. What QEMU is asked for in a call (an access to a port of its own)
         // makes no callback.
+        unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };
+    });
+}
+
+extern "C" fn ring(vcpu: c_uint, userdata: *mut c_void) {
+    guarded(|installed| {
+        let report = |state: &mut VcpuState| state.vcpu.rings(userdata_to_token(userdata));
+        // SAFETY: as in `call`.
+        unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };
+    });
+}
+
+extern "C" fn register_mailbox(vcpu: c_uint, userdata: *mut c_void) {
+    guarded(|installed| {
+        let whose = installed.whose_registers();
+        let report = |state: &mut VcpuState| {
+            let mut calling = CallingVcpu::new(&installed.api, &mut state.registers, whose);
+            state.vcpu.registers(userdata_to_token(userdata), &mut calling);
+        };
+        // SAFETY: as in `insn_exec`.
         unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };
     });
 }

@@ -6,7 +6,9 @@ use std::marker::PhantomData;
 use qemu_plugin_sys::qemu_plugin_insn;
 
 use super::api::Api;
+use super::cpu_layout::CpuLayout;
 use super::exports::Exports;
+use super::registers::translates_for_nested_guest;
 
 /// Room for the longest instruction of any x86 processor.
 const MAX_INSN_BYTES: usize = 15;
@@ -15,6 +17,7 @@ const MAX_INSN_BYTES: usize = 15;
 pub struct Insn<'a> {
     api: &'a Api,
     exports: &'a Exports,
+    layout: Option<&'a CpuLayout>,
     handle: *mut qemu_plugin_insn,
     bytes: [u8; MAX_INSN_BYTES],
     len: usize,
@@ -23,12 +26,17 @@ pub struct Insn<'a> {
 }
 
 impl<'a> Insn<'a> {
-    pub(super) fn new(api: &'a Api, exports: &'a Exports, handle: *mut qemu_plugin_insn) -> Self {
+    pub(super) fn new(
+        api: &'a Api,
+        exports: &'a Exports,
+        layout: Option<&'a CpuLayout>,
+        handle: *mut qemu_plugin_insn,
+    ) -> Self {
         let mut bytes = [0; MAX_INSN_BYTES];
         // SAFETY: QEMU's instruction, in the callback that it is translated in; at most as many bytes
         // are written as there is room for.
         let len = unsafe { (api.insn_data)(handle, bytes.as_mut_ptr().cast(), bytes.len()) };
-        Insn { api, exports, handle, bytes, len, callback: PhantomData }
+        Insn { api, exports, layout, handle, bytes, len, callback: PhantomData }
     }
 
     /// The bytes of the instruction, prefixes included.
@@ -56,6 +64,11 @@ impl<'a> Insn<'a> {
             (self.api.free)(text.cast());
             Some(copy)
         }
+    }
+
+    /// Whether it is code of a guest of the guest's; `None` where QEMU does not tell.
+    pub fn is_in_nested_guest(&self) -> Option<bool> {
+        translates_for_nested_guest(self.exports.current_cpu(), self.layout)
     }
 
     /// The registers of the vCPU that translates, as QEMU's monitor prints them; `None` where QEMU

@@ -9,6 +9,7 @@ mod callbacks;
 mod cpu_layout;
 pub mod entry;
 mod exports;
+mod held_ram;
 mod insn;
 mod insn_counters;
 mod install;
@@ -26,6 +27,7 @@ use arrayvec::ArrayVec;
 pub use api::MissingFunction;
 pub use callbacks::MemoryAccess;
 pub use exports::{Ended, PortPresence, exit_process, running_vcpu};
+pub use held_ram::HeldRam;
 pub use insn::Insn;
 pub use insn_counters::InsnCounters;
 pub use install::{HostInfo, install};
@@ -75,6 +77,12 @@ pub trait Vcpu: Send {
     /// An instruction that is watched as a call is about to run, once for each time that it does.
     fn called(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>);
 
+    /// An instruction is about to run that is watched as one that calls without registers.
+    fn rings(&mut self, token: Token);
+
+    /// An instruction is about to run that is watched as one that registers a mailbox.
+    fn registers(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>);
+
     /// An instruction that is watched as a place is about to run, perhaps again.
     fn passes(&mut self, token: Token, registers: &mut Registers<'_>);
 
@@ -114,6 +122,10 @@ pub enum Watch {
     Runs(Token, Option<MemoryWatch>),
     /// It is an instruction without effect, by which the guest calls: [`Vcpu::called`]. From API 5 on.
     Calls(Token),
+    /// It is one without effect, by which the guest calls without a register: [`Vcpu::rings`].
+    Rings(Token),
+    /// It is one without effect, of whose operand registers are read: [`Vcpu::registers`].
+    Registers(Token),
     /// It is reported before it runs: [`Vcpu::passes`].
     Passes(Token),
 }

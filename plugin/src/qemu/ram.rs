@@ -8,6 +8,7 @@ use std::ffi::c_void;
 
 use vm_memory::VolatileSlice;
 
+use super::held_ram::{HeldRam, Written};
 use super::lookup::lookup_export;
 use super::version::QemuVersion;
 
@@ -37,6 +38,7 @@ pub struct GuestRam {
     load_32: Load32,
     load_64: Load64,
     is_io: IsIo,
+    written: Written,
 }
 
 // SAFETY: QEMU's global and functions of QEMU's that any thread may call.
@@ -73,6 +75,7 @@ impl GuestRam {
             load_32: export!(c"address_space_ldl_le"),
             load_64: export!(c"address_space_ldq_le"),
             is_io,
+            written: Written::open()?,
         })
     }
 
@@ -125,6 +128,13 @@ impl GuestRam {
         self.mapped(physical, len, true, work)
     }
 
+    /// The RAM at an address, for as long as what comes back is there; `None` where ROM is, a device, or
+    /// nothing.
+    pub fn hold(&self, physical: u64, len: usize) -> Option<HeldRam> {
+        let mapped = self.map(physical, len, true)?;
+        Some(HeldRam::new(mapped, len, self.written))
+    }
+
     fn mapped<R>(
         &self,
         physical: u64,
@@ -132,6 +142,14 @@ impl GuestRam {
         writes: bool,
         work: impl FnOnce(VolatileSlice<'_>) -> R,
     ) -> Option<R> {
+        let mut mapped = self.map(physical, len, writes)?;
+        mapped.done = mapped.len;
+        // SAFETY: `len` bytes that are mapped, until `mapped` is dropped after `work`; the slice copies
+        // in a way that allows for a guest that writes meanwhile.
+        Some(work(unsafe { VolatileSlice::new(mapped.host.cast(), len) }))
+    }
+
+    fn map(&self, physical: u64, len: usize, writes: bool) -> Option<Mapped> {
         let mut mapped = len as u64;
         // SAFETY: QEMU holds the memory there until it is unmapped. Of what it cannot map it gives a
         // copy of its own, which for writing is empty; for reading, `with` has made sure that it is not
@@ -140,37 +158,40 @@ impl GuestRam {
         if host.is_null() {
             return None;
         }
-        let mut unmap = Unmapped { ram: self, host, mapped, writes, done: 0 };
-        let mut offset = 0;
+        let (space, unmap) = (self.space, self.unmap);
+        let mut mapped = Mapped {
+            space,
+            unmap,
+            host,
+            len: mapped,
+            writes,
+            done: 0,
+            region: std::ptr::null_mut(),
+            offset: 0,
+        };
         // SAFETY: only looks whether the address is in some block of RAM or ROM.
-        let is_memory = !unsafe { (self.from_host)(host, &mut offset) }.is_null();
-        if !is_memory || mapped < len as u64 {
-            return None;
-        }
-        unmap.done = mapped;
-        // SAFETY: `len` bytes that are mapped, until `unmap` is dropped after `work`; the slice copies
-        // in a way that allows for a guest that writes meanwhile.
-        let result = work(unsafe { VolatileSlice::new(unmap.host.cast(), len) });
-        drop(unmap);
-        Some(result)
+        mapped.region = unsafe { (self.from_host)(host, &mut mapped.offset) };
+        (!mapped.region.is_null() && mapped.len >= len as u64).then_some(mapped)
     }
 }
 
-/// Gives back what was mapped, also where `work` panics.
-struct Unmapped<'a> {
-    ram: &'a GuestRam,
-    host: *mut c_void,
-    mapped: u64,
+/// What is mapped; given back also where the work on it panics.
+pub(super) struct Mapped {
+    space: *mut c_void,
+    unmap: Unmap,
+    pub host: *mut c_void,
+    len: u64,
     writes: bool,
     /// How much has been written, if it is for writing.
-    done: u64,
+    pub done: u64,
+    /// The block of RAM or ROM that it is in, and where.
+    pub region: *mut c_void,
+    pub offset: u64,
 }
 
-impl Drop for Unmapped<'_> {
+impl Drop for Mapped {
     fn drop(&mut self) {
         // SAFETY: what `map` gave, once.
-        unsafe {
-            (self.ram.unmap)(self.ram.space, self.host, self.mapped, self.writes, self.done);
-        }
+        unsafe { (self.unmap)(self.space, self.host, self.len, self.writes, self.done) };
     }
 }

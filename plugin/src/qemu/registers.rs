@@ -196,6 +196,16 @@ impl RegisterFile {
     }
 }
 
+/// Whether the vCPU that this thread runs, and translates for, runs a guest of the guest's; `None` where
+/// QEMU does not tell.
+pub(super) fn translates_for_nested_guest(
+    cpu: *mut c_void,
+    layout: Option<&CpuLayout>,
+) -> Option<bool> {
+    let layout = *layout.filter(|_| !cpu.is_null())?;
+    Direct { cpu: cpu.cast(), layout }.is_in_nested_guest()
+}
+
 /// Reads registers, while the callback that it was given to lasts.
 pub struct Registers<'a> {
     source: Source<'a>,

@@ -20,7 +20,7 @@ macro_rules! calls {
 
         impl Call {
             /// All, in the order of the statistics' table.
-            pub const ALL: [Call; 21] = [$(Call::$variant,)* Call::Unknown];
+            pub const ALL: [Call; 23] = [$(Call::$variant,)* Call::Unknown];
 
             /// As in the statistics' `call` field.
             pub const fn name(self) -> &'static str {
@@ -50,6 +50,8 @@ calls! {
     Outsw "outsw" OUTSW,
     Outsl "outsl" OUTSL,
     Batch "batch" BATCH,
+    Register "register" REGISTER,
+    Release "release" RELEASE,
     Exit "exit" EXIT,
     Log "log" LOG,
     Begin "begin" BEGIN,
@@ -105,6 +107,9 @@ pub(super) enum CallColumn {
     Declined,
     Denied,
     Errors,
+    /// Calls that went well and moved one element: those that there are most of are counted in one
+    /// place. They are in none of the others.
+    MovedOne,
 }
 
 #[cfg(test)]
@@ -118,7 +123,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&call).unwrap(), format!("{:?}", call.name()));
         }
         let known = (0..=u8::MAX).map(Call::from_number).filter(|&call| call != Call::Unknown);
-        assert!(known.eq(Call::ALL[..20].iter().copied()));
+        assert!(known.eq(Call::ALL[..22].iter().copied()));
         assert_eq!(Call::from_number(call::DUMP), Call::Dump);
     }
 

@@ -52,7 +52,7 @@ pub struct Tally {
     pub(super) forms: Table<6>,
     pub(super) ports: Table<3>,
     pub(super) by_site: Table<3>,
-    pub(super) hypercalls: Table<5>,
+    pub(super) hypercalls: Table<6>,
     pub(super) instructions: Option<VcpuInstructions>,
     /// The place of the hypercall that is being made: an instruction that has yet to be counted.
     calls_at: AtomicUsize,
@@ -154,6 +154,12 @@ impl Tally {
     /// Several hypercalls were made, all of which went well.
     pub fn hypercalls(&self, call: Call, count: u64) {
         self.hypercalls.add_many(call.index(), CallColumn::Count as usize, count);
+    }
+
+    /// A hypercall was made that went well, and moved one element.
+    #[inline]
+    pub fn hypercall_moved_one(&self, call: Call) {
+        self.hypercalls.add(call.index(), CallColumn::MovedOne as usize);
     }
 
     /// A hypercall was made, and this is how it went.

@@ -54,6 +54,14 @@ impl<const COLUMNS: usize> Rows<COLUMNS> {
     }
 }
 
+/// A row of hypercalls, with those that moved one element among the others.
+fn with_its_bytes((row, counts): (u32, [i64; 6])) -> (u32, [i64; 5]) {
+    let [count, bytes, declined, denied, errors, moved_one] = counts;
+    let io = Call::ALL[row as usize].port_io();
+    let size = io.map_or(0, |(_, width)| i64::from(width.bytes()));
+    (row, [count + moved_one, bytes + moved_one * size, declined, denied, errors])
+}
+
 /// A person never sees less than nothing.
 fn clamp<const COLUMNS: usize>(counts: [i64; COLUMNS]) -> [u64; COLUMNS] {
     counts.map(|count| count.try_into().unwrap_or(0))
@@ -91,7 +99,7 @@ impl Totals {
 
     fn of_one(tally: &Tally) -> Totals {
         let forms = Rows::of(&tally.forms);
-        let hypercalls = Rows::of(&tally.hypercalls);
+        let hypercalls = Rows(tally.hypercalls.rows().map(with_its_bytes).collect());
         let by_form = forms.sum();
         let instructions = tally.instructions.as_ref();
         let instructions = Rows(instructions.map(|counts| counts.rows()).unwrap_or_default());

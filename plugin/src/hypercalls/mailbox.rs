@@ -1,0 +1,136 @@
+//! The mailbox: 16 bytes of guest memory by which a vCPU makes the calls of one element, without a register.
+//!
+//! Its place is found once, when it is registered, as the caller's page tables have it then. Each of its
+//! words is looked at once in a call: other vCPUs may write them at any time.
+
+use std::sync::atomic::Ordering;
+
+use pvio_guest::abi::{self, CallWord, Status, UNHEARD, status};
+
+use super::memory::CallerMemory;
+use super::port_io::{Data, IoCall, PortCalls};
+use super::{Caller, Refusal, VcpuCalls, answered, must_be_zero};
+use crate::qemu::{CallingVcpu, HeldRam, Register};
+use crate::stats::Call;
+use crate::x86::{Port, Supervisor};
+
+const WORD: usize = std::mem::offset_of!(abi::Mailbox, word);
+const VALUE: usize = std::mem::offset_of!(abi::Mailbox, value);
+const KEY: usize = std::mem::offset_of!(abi::Mailbox, key);
+const SIZE: usize = size_of::<abi::Mailbox>();
+
+/// A vCPU's mailbox.
+pub(super) struct Mailbox {
+    memory: HeldRam,
+    key: u64,
+    /// How often the machine had been reset when it was registered.
+    resets: u32,
+}
+
+impl Data for Mailbox {
+    fn value(&mut self) -> u32 {
+        self.memory.load_u32(VALUE)
+    }
+
+    fn set_value(&mut self, value: u32) {
+        self.memory.store_u32(VALUE, value);
+    }
+}
+
+impl Mailbox {
+    /// The call that waits in it, if one does and this is still the mailbox that was registered.
+    #[inline]
+    fn call(&self) -> Option<CallWord> {
+        let word = CallWord(self.memory.load_u32(WORD));
+        (word.0 & UNHEARD != 0 && self.memory.load_u64(KEY) == self.key).then_some(word)
+    }
+
+    fn answer(&mut self, status: Status) {
+        self.memory.store_u32(WORD, status.0);
+    }
+
+    #[inline]
+    fn carry_out(
+        &mut self,
+        call: Call,
+        word: CallWord,
+        ports: &PortCalls<'_>,
+    ) -> Result<u32, Refusal> {
+        if let Some(io) = IoCall::of(call).filter(|io| !io.is_string) {
+            if !io.takes_operand() {
+                must_be_zero(word.operand())?;
+            }
+            return ports.scalar(io, Port(word.port()), word.operand(), self);
+        }
+        if !matches!(call, Call::Probe | Call::Release) {
+            return Err(Refusal(status::UNKNOWN));
+        }
+        must_be_zero(word.port())?;
+        must_be_zero(word.operand())?;
+        if call == Call::Release {
+            return Ok(0);
+        }
+        self.set_value(ports.hypercalls.features());
+        Ok(abi::VERSION)
+    }
+}
+
+impl VcpuCalls {
+    /// Carries out what is in the vCPU's mailbox, at the bidding of supervisor code, and answers there.
+    #[inline]
+    pub fn ring(&mut self, pc: u64) {
+        let (mailbox, ports) = self.mailbox_and_ports(pc);
+        let Some(registered) = mailbox else { return };
+        let hypercalls = ports.hypercalls;
+        let resets = hypercalls.resets.load(Ordering::Relaxed);
+        if registered.resets != resets || hypercalls.vcpus_mixed.load(Ordering::Relaxed) {
+            *mailbox = None;
+            return;
+        }
+        let Some(word) = registered.call() else { return };
+        ports.tally.calls_from(pc);
+        let call = word.call().map_or(Call::Unknown, Call::from_number);
+        let answer = registered.carry_out(call, word, &ports);
+        registered.answer(answered(ports.tally, call, answer));
+        if call == Call::Release && answer.is_ok() {
+            *mailbox = None;
+        }
+    }
+
+    /// Makes what is at RDX the vCPU's mailbox, if it can be one.
+    pub fn register(&mut self, caller: Caller, vcpu: &mut CallingVcpu<'_>) {
+        self.tally.calls_from(caller.pc);
+        if self.is_nested(vcpu) || caller.supervisor(vcpu) == Supervisor::No {
+            return;
+        }
+        let Some(memory) = self.mailbox_memory(caller, vcpu) else { return };
+        let key = memory.load_u64(KEY);
+        let resets = self.hypercalls.resets.load(Ordering::Relaxed);
+        let mut mailbox = Mailbox { memory, key, resets };
+        if mailbox.memory.load_u32(WORD) != CallWord::new(abi::call::REGISTER, 0, 0).0 {
+            return;
+        }
+        let answer = if self.hypercalls.vcpus_mixed.load(Ordering::Relaxed) {
+            Err(Refusal(status::DECLINED))
+        } else if key == 0 {
+            Err(Refusal(status::ARGUMENT))
+        } else {
+            mailbox.set_value(self.hypercalls.features());
+            Ok(abi::VERSION)
+        };
+        mailbox.answer(answered(&self.tally, Call::Register, answer));
+        if answer.is_ok() {
+            self.mailbox = Some(mailbox);
+        }
+    }
+
+    fn mailbox_memory(&self, caller: Caller, vcpu: &mut CallingVcpu<'_>) -> Option<HeldRam> {
+        let linear = caller.argument(vcpu, Register::Rdx);
+        if !linear.is_multiple_of(SIZE as u64) {
+            return None;
+        }
+        let memory = CallerMemory::of(caller, vcpu, &self.hypercalls).ok()?;
+        memory.check(linear, 1, SIZE).ok()?;
+        memory.hold(linear, SIZE).ok()
+    }
+}
