@@ -12,7 +12,7 @@ use pvio_tests::{Host, assert_consistent, guest};
 /// What the guest copies: so much that it takes three pages.
 const STREAM: usize = 10_000;
 
-const HEARD: &str = "hypercalls: Host { version: 1, features: Features(0x3) }";
+const HEARD: &str = "hypercalls: Host { version: 1, features: Features(0x7) }";
 const UNHEARD: &str = "hypercalls: unheard";
 
 /// A run of the guest, and what it left behind.
