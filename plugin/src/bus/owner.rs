@@ -30,6 +30,7 @@ impl<'a> Owner<'a> {
     }
 
     /// Reads one element.
+    #[inline]
     pub fn read(&self, width: Width) -> u32 {
         let size = width.bytes();
         match self.claim {
@@ -39,6 +40,7 @@ impl<'a> Owner<'a> {
     }
 
     /// Writes one element.
+    #[inline]
     pub fn write(&self, width: Width, value: u32) {
         let size = width.bytes();
         match self.claim {
@@ -78,6 +80,7 @@ impl<'a> Owner<'a> {
     }
 
     /// Gives `work` the offset of the port, under the lock that the device wants.
+    #[inline]
     fn locked<R>(&self, claim: &Claim, work: impl FnOnce(u16) -> R) -> R {
         let offset = self.port.0 - claim.range.first().0;
         match claim.locking() {

@@ -49,30 +49,38 @@ impl Mailbox {
         self.memory.store_u32(WORD, status.0);
     }
 
-    #[inline]
-    fn carry_out(
-        &mut self,
-        call: Call,
-        word: CallWord,
-        ports: &PortCalls<'_>,
-    ) -> Result<u32, Refusal> {
-        if let Some(io) = IoCall::of(call).filter(|io| !io.is_string) {
-            if !io.takes_operand() {
-                must_be_zero(word.operand())?;
-            }
-            return ports.scalar(io, Port(word.port()), word.operand(), self);
+    /// Answers what has moved nothing.
+    #[cold]
+    fn answer_otherwise(&mut self, word: CallWord, ports: &PortCalls<'_>) -> IsReleased {
+        let call = word.call().map_or(Call::Unknown, Call::from_number);
+        let fields = must_be_zero(word.operand()).and(must_be_zero(word.port()));
+        let answer = match call {
+            Call::Probe => fields.map(|()| {
+                self.set_value(ports.hypercalls.features());
+                abi::VERSION
+            }),
+            Call::Release => fields.map(|()| 0),
+            _ => match IoCall::of(call).filter(|io| !io.is_string) {
+                None => Err(Refusal(status::UNKNOWN)),
+                Some(io) if !io.takes_operand() && word.operand() != 0 => {
+                    Err(Refusal(status::ARGUMENT))
+                }
+                Some(_) => Err(Refusal(status::DECLINED)),
+            },
+        };
+        self.answer(answered(ports.tally, call, answer));
+        match (call, answer) {
+            (Call::Release, Ok(_)) => IsReleased::Yes,
+            _ => IsReleased::No,
         }
-        if !matches!(call, Call::Probe | Call::Release) {
-            return Err(Refusal(status::UNKNOWN));
-        }
-        must_be_zero(word.port())?;
-        must_be_zero(word.operand())?;
-        if call == Call::Release {
-            return Ok(0);
-        }
-        self.set_value(ports.hypercalls.features());
-        Ok(abi::VERSION)
     }
+}
+
+/// Whether a mailbox is one no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IsReleased {
+    Yes,
+    No,
 }
 
 impl VcpuCalls {
@@ -89,10 +97,15 @@ impl VcpuCalls {
         }
         let Some(word) = registered.call() else { return };
         ports.tally.calls_from(pc);
-        let call = word.call().map_or(Call::Unknown, Call::from_number);
-        let answer = registered.carry_out(call, word, &ports);
-        registered.answer(answered(ports.tally, call, answer));
-        if call == Call::Release && answer.is_ok() {
+        let number = word.call().expect("it is one");
+        if let Some(io) = IoCall::scalar(number)
+            && (word.operand() == 0 || io.takes_operand())
+            && let Ok(data) = ports.scalar(io, Port(word.port()), word.operand(), registered)
+        {
+            registered.answer(Status::new(status::OK, data));
+            return;
+        }
+        if registered.answer_otherwise(word, &ports) == IsReleased::Yes {
             *mailbox = None;
         }
     }
