@@ -18,13 +18,13 @@
 
 #include "common.inc"
 
-#define ROUNDS          2000
+#define ROUNDS          31
 #define SCALARS         20000
 #define PORT_QEMU       0xE0
 #define PORT_OWN        PORT_FREE
 
 #define STACK           0x2000
-#define TIMES           0x20000
+#define TIMES           0x4000
 #define MAILBOX         0x6000
 #define PML4            0x10000
 #define PDPT            0x11000

@@ -14,7 +14,7 @@ use crate::x86::{Port, PortRange};
 
 use claim::Claim;
 
-pub use owner::Owner;
+pub use owner::{OwnPort, Owner};
 
 /// A `device=` option, read and not yet carried out.
 #[derive(Clone, Debug)]
@@ -124,9 +124,14 @@ impl PortBus {
         self.claim_at(port).is_some()
     }
 
-    fn claim_at(&self, port: Port) -> Option<&Claim> {
+    fn claim_at(&self, port: Port) -> Option<&Arc<Claim>> {
         let number = *self.owners.get(usize::from(port.0))?;
-        self.claims.get(usize::from(number).wrapping_sub(1)).map(|claim| &**claim)
+        self.claims.get(usize::from(number).wrapping_sub(1))
+    }
+
+    /// A port that is a device's of pvio's, and needs nothing of QEMU's.
+    pub fn own_port(&self, port: Port) -> Option<OwnPort> {
+        OwnPort::new(self.claim_at(port)?, port)
     }
 
     /// Whether [`PortBus::owner`] reaches ports that are not pvio's.

@@ -1,9 +1,37 @@
 //! Whoever has a port, reached without an instruction of the guest: a device of pvio's directly, one of
 //! QEMU's through QEMU's bus.
 
+use std::sync::Arc;
+
 use super::claim::Claim;
 use crate::qemu::{Locking, Machine};
 use crate::x86::{Port, Width};
+
+/// A port of a device of pvio's that needs nothing of QEMU's, kept at hand by whoever uses it often.
+#[derive(Clone)]
+pub struct OwnPort {
+    claim: Arc<Claim>,
+    offset: u16,
+}
+
+impl OwnPort {
+    pub(super) fn new(claim: &Arc<Claim>, port: Port) -> Option<OwnPort> {
+        let offset = port.0 - claim.range.first().0;
+        (claim.locking() == Locking::Own).then(|| OwnPort { claim: Arc::clone(claim), offset })
+    }
+
+    /// Reads one element.
+    #[inline]
+    pub fn read(&self, width: Width) -> u32 {
+        self.claim.read(self.offset, width.bytes())
+    }
+
+    /// Writes one element.
+    #[inline]
+    pub fn write(&self, width: Width, value: u32) {
+        self.claim.write(self.offset, width.bytes(), value);
+    }
+}
 
 /// Who has a port. An access that goes beyond the last port of a device is its all the same, as it is
 /// when an instruction makes it.

@@ -10,6 +10,7 @@ mod guest_log;
 mod mailbox;
 mod memory;
 mod port_io;
+mod recent;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -28,6 +29,7 @@ pub use guest_log::GuestLog;
 use mailbox::Mailbox;
 use memory::CallerMemory;
 use port_io::{IoCall, PortCalls, Transfer};
+use recent::RecentCalls;
 
 /// Who may call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,10 +74,36 @@ pub struct Hypercalls {
     pub log: GuestLog,
     /// See [`Hypercalls::expect_nested_guests`].
     pub nested_guests: AtomicBool,
-    /// See [`Hypercalls::vcpus_are_mixed`].
-    pub vcpus_mixed: AtomicBool,
-    /// How often the machine has been reset, or a snapshot of it loaded.
-    pub resets: Arc<AtomicU32>,
+    /// Mailboxes of which machine are good.
+    pub era: Era,
+}
+
+/// A number for the machine as it was from one reset, or load of a snapshot, to the next.
+///
+/// A mailbox is one in the era in which it was registered.
+#[derive(Clone, Default)]
+pub struct Era(Arc<AtomicU32>);
+
+impl Era {
+    /// The era in which there are no mailboxes, and behind which no other comes.
+    const NO_MAILBOXES: u32 = u32::MAX;
+
+    /// Another begins.
+    pub fn next(&self) {
+        let next = |era: u32| (era < Self::NO_MAILBOXES - 1).then(|| era + 1);
+        // After four thousand million resets the last one goes on.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+
+    /// There are no mailboxes any more.
+    pub fn end(&self) {
+        self.0.store(Self::NO_MAILBOXES, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn now(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Hypercalls {
@@ -87,7 +115,7 @@ impl Hypercalls {
 
     /// Which vCPU is in a callback is not known: none can have a mailbox.
     pub fn vcpus_are_mixed(&self) {
-        self.vcpus_mixed.store(true, Ordering::Relaxed);
+        self.era.end();
     }
 
     fn ram(&self) -> Option<&GuestRam> {
@@ -110,6 +138,7 @@ pub struct VcpuCalls {
     /// On its way between memory and a device.
     buffer: Box<[u8; PAGE as usize]>,
     mailbox: Option<Mailbox>,
+    recent: RecentCalls,
 }
 
 impl VcpuCalls {
@@ -120,7 +149,8 @@ impl VcpuCalls {
         access_log: Option<VcpuLog>,
     ) -> VcpuCalls {
         let buffer = Box::new([0; PAGE as usize]);
-        VcpuCalls { hypercalls, tally, access_log, buffer, mailbox: None }
+        let recent = RecentCalls::default();
+        VcpuCalls { hypercalls, tally, access_log, buffer, mailbox: None, recent }
     }
 
     /// Carries a call out, and answers it.

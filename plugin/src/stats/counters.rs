@@ -195,11 +195,28 @@ impl Tally {
         self.hypercalls.add_many(call.index(), CallColumn::Bytes as usize, bytes);
     }
 
+    /// It made one access to a port.
+    #[inline]
+    pub fn hypercall_access(&self, port: PortCounter) {
+        self.ports.add(port.0, PortColumn::Hypercall as usize);
+    }
+
     /// It made accesses to a port.
     #[inline]
     pub fn hypercall_accesses(&self, port: Port, direction: Direction, width: Width, count: u64) {
         let row = port_row(port, direction, width);
         self.ports.add_many(row, PortColumn::Hypercall as usize, count);
+    }
+}
+
+/// Where accesses to a port of a direction and size are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortCounter(usize);
+
+impl PortCounter {
+    /// Of one port.
+    pub fn new(port: Port, direction: Direction, width: Width) -> PortCounter {
+        PortCounter(port_row(port, direction, width))
     }
 }
 
