@@ -14,7 +14,7 @@ use crate::x86::{Port, PortRange};
 
 use claim::Claim;
 
-pub use owner::{OwnPort, Owner};
+pub use owner::{KnownPort, Owner};
 
 /// A `device=` option, read and not yet carried out.
 #[derive(Clone, Debug)]
@@ -129,9 +129,9 @@ impl PortBus {
         self.claims.get(usize::from(number).wrapping_sub(1))
     }
 
-    /// A port that is a device's of pvio's, and needs nothing of QEMU's.
-    pub fn own_port(&self, port: Port) -> Option<OwnPort> {
-        OwnPort::new(self.claim_at(port)?, port)
+    /// A port to keep at hand; `None` where it cannot be reached but by an instruction.
+    pub fn known_port(&self, port: Port) -> Option<KnownPort> {
+        Some(KnownPort::new(self.claim_at(port), port, self.machine.as_ref()?))
     }
 
     /// Whether [`PortBus::owner`] reaches ports that are not pvio's.

@@ -7,29 +7,40 @@ use super::claim::Claim;
 use crate::qemu::{Locking, Machine};
 use crate::x86::{Port, Width};
 
-/// A port of a device of pvio's that needs nothing of QEMU's, kept at hand by whoever uses it often.
-#[derive(Clone)]
-pub struct OwnPort {
-    claim: Arc<Claim>,
-    offset: u16,
+/// A port and who has it, kept at hand by whoever uses it often.
+pub struct KnownPort(Known);
+
+enum Known {
+    /// A device of pvio's that needs nothing of QEMU's, and the offset of the port in it.
+    Own(Arc<Claim>, u16),
+    /// Whoever it is, reached through QEMU's bus.
+    Qemu(Arc<Machine>, Port),
 }
 
-impl OwnPort {
-    pub(super) fn new(claim: &Arc<Claim>, port: Port) -> Option<OwnPort> {
-        let offset = port.0 - claim.range.first().0;
-        (claim.locking() == Locking::Own).then(|| OwnPort { claim: Arc::clone(claim), offset })
+impl KnownPort {
+    pub(super) fn new(claim: Option<&Arc<Claim>>, port: Port, machine: &Arc<Machine>) -> KnownPort {
+        KnownPort(match claim.filter(|claim| claim.locking() == Locking::Own) {
+            Some(claim) => Known::Own(Arc::clone(claim), port.0 - claim.range.first().0),
+            None => Known::Qemu(Arc::clone(machine), port),
+        })
     }
 
     /// Reads one element.
     #[inline]
     pub fn read(&self, width: Width) -> u32 {
-        self.claim.read(self.offset, width.bytes())
+        match &self.0 {
+            Known::Own(claim, offset) => claim.read(*offset, width.bytes()),
+            Known::Qemu(machine, port) => machine.read_port(port.0, width.bytes()),
+        }
     }
 
     /// Writes one element.
     #[inline]
     pub fn write(&self, width: Width, value: u32) {
-        self.claim.write(self.offset, width.bytes(), value);
+        match &self.0 {
+            Known::Own(claim, offset) => claim.write(*offset, width.bytes(), value),
+            Known::Qemu(machine, port) => machine.write_port(port.0, width.bytes(), value),
+        }
     }
 }
 

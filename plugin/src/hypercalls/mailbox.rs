@@ -102,7 +102,7 @@ impl VcpuCalls {
     /// Carries out what was not carried out often of late.
     #[cold]
     fn ring_another(&mut self, word: CallWord, pc: u64) {
-        self.recent.remember(word, &self.hypercalls.bus, self.access_log.as_ref());
+        self.recent.remember(word, &self.hypercalls, self.access_log.as_ref());
         let (mailbox, ports) = self.mailbox_and_ports(pc);
         let Some(registered) = mailbox else { return };
         let number = word.call().expect("it is one");

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use pvio_guest::abi::{self, CallWord, Status, feature, status};
 
 use crate::access_log::VcpuLog;
-use crate::bus::PortBus;
+use crate::bus::{KnownPort, Owner, PortBus};
 use crate::dumps::Dumps;
 use crate::qemu::{CallingVcpu, GuestRam, Machine, Register};
 use crate::stats::{Call, Outcome, Statistics, Tally};
@@ -118,6 +118,17 @@ impl Hypercalls {
         self.era.end();
     }
 
+    /// Who has a port, if a call may reach it.
+    #[inline]
+    fn owner(&self, port: Port) -> Option<Owner<'_>> {
+        self.bus.owner(port).filter(|owner| !self.icount || owner.is_independent())
+    }
+
+    /// The same for a port that is used often.
+    fn known_port(&self, port: Port) -> Option<KnownPort> {
+        self.owner(port).and_then(|_| self.bus.known_port(port))
+    }
+
     fn ram(&self) -> Option<&GuestRam> {
         self.machine.as_ref()?.ram()
     }
@@ -154,18 +165,44 @@ impl VcpuCalls {
     }
 
     /// Carries a call out, and answers it.
+    #[inline]
     pub fn call(&mut self, caller: Caller, vcpu: &mut CallingVcpu<'_>) {
         self.tally.calls_from(caller.pc);
         let word = CallWord(vcpu.read(Register::Rax) as u32);
         // It has been answered already, by another plugin like this one; or it is none.
         let Some(number) = word.call() else { return };
-        let call = Call::from_number(number);
-        let answer = if self.is_nested(vcpu) {
-            Err(Refusal(status::DECLINED))
-        } else if self.may_call(caller, vcpu) {
-            self.carry_out(call, word, caller, vcpu)
+        let refusal = if self.is_nested(vcpu) {
+            Some(Refusal(status::DECLINED))
+        } else if !self.may_call(caller, vcpu) {
+            Some(Refusal(status::DENIED))
         } else {
-            Err(Refusal(status::DENIED))
+            None
+        };
+        if refusal.is_none()
+            && let Some(data) = self.recent.carry_out(word, vcpu, &self.tally)
+        {
+            vcpu.write(Register::Rax, Status::new(status::OK, data).0.into());
+            return;
+        }
+        self.call_another(Call::from_number(number), word, refusal, caller, vcpu);
+    }
+
+    /// Carries out what was not carried out often of late.
+    #[inline(never)]
+    fn call_another(
+        &mut self,
+        call: Call,
+        word: CallWord,
+        refusal: Option<Refusal>,
+        caller: Caller,
+        vcpu: &mut CallingVcpu<'_>,
+    ) {
+        let answer = match refusal {
+            Some(refusal) => Err(refusal),
+            None => {
+                self.recent.remember(word, &self.hypercalls, self.access_log.as_ref());
+                self.carry_out(call, word, caller, vcpu)
+            }
         };
         let status = answered(&self.tally, call, answer);
         vcpu.write(Register::Rax, status.0.into());

@@ -101,10 +101,7 @@ impl<'a> PortCalls<'a> {
     /// Who has a port, if a call may reach it.
     #[inline]
     pub fn owner(&self, port: Port) -> Result<Owner<'a>, Refusal> {
-        let owner = self.hypercalls.bus.owner(port);
-        owner
-            .filter(|owner| !self.hypercalls.icount || owner.is_independent())
-            .ok_or(Refusal(status::DECLINED))
+        self.hypercalls.owner(port).ok_or(Refusal(status::DECLINED))
     }
 
     /// Moves one element. `data` is where a caller leaves what does not fit into the call word, and finds

@@ -1,13 +1,14 @@
 //! Calls of one element that a vCPU has made of late, with all that follows from their words: a driver makes
 //! the same few again and again.
 //!
-//! Only those are here that reach a device of pvio's without anything of QEMU's, and that nobody logs.
+//! Only those are here that nobody logs.
 
 use pvio_guest::abi::{CALL_SHIFT, CallWord};
 
+use super::Hypercalls;
 use super::port_io::{Data, IoCall};
 use crate::access_log::VcpuLog;
-use crate::bus::{OwnPort, PortBus};
+use crate::bus::KnownPort;
 use crate::stats::{PortCounter, Tally};
 use crate::x86::{Direction, Port, Width};
 
@@ -25,7 +26,7 @@ struct Recent {
     mask: u32,
     word: u32,
     io: IoCall,
-    port: OwnPort,
+    port: KnownPort,
     counter: PortCounter,
 }
 
@@ -64,18 +65,18 @@ impl RecentCalls {
     }
 
     /// Has a call among these from now on, if it is one that may be.
-    pub fn remember(&mut self, word: CallWord, bus: &PortBus, log: Option<&VcpuLog>) {
+    pub fn remember(&mut self, word: CallWord, hypercalls: &Hypercalls, log: Option<&VcpuLog>) {
         let port = Port(word.port());
         let io = word.call().and_then(IoCall::scalar);
         let Some(io) = io.filter(|io| word.operand() == 0 || io.takes_operand()) else { return };
         if log.is_some_and(|log| log.covers(port)) {
             return;
         }
-        if let Some(own) = bus.own_port(port) {
+        if let Some(known) = hypercalls.known_port(port) {
             let counter = PortCounter::new(port, io.direction, io.width);
             let mask = if io.takes_operand() { BUT_OPERAND } else { u32::MAX };
             self.0[place(word)] =
-                Some(Recent { mask, word: word.0 & mask, io, port: own, counter });
+                Some(Recent { mask, word: word.0 & mask, io, port: known, counter });
         }
     }
 }
