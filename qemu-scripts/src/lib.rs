@@ -14,4 +14,5 @@ pub mod linux;
 pub mod machine;
 pub mod measure;
 pub mod places;
+pub mod table;
 pub mod terminal;
