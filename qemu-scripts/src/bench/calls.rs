@@ -31,28 +31,32 @@ const COUNTS: [f64; 11] = {
     [scalars, scalars, scalars, scalars, scalars, scalars, string, string, string, string, batches]
 };
 
-/// The rows, from one run, which has 31 rounds.
-pub fn rows(qemu: &Path) -> Result<Vec<Row>> {
+/// The rows, of `count` runs.
+pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     let progress = Progress::new();
-    progress.set("calls: by instruction and by hypercall");
-    let run = run(qemu, &["device=latch@0x5000"])?;
+    let runs: Vec<_> = (0..count)
+        .map(|n| {
+            progress.set(&format!("calls: run {} of {count}", n + 1));
+            run(qemu, &["device=latch@0x5000"])
+        })
+        .collect::<Result<_>>()?;
     drop(progress);
 
     let row = |what, over, a: Timed, b: Timed| {
-        let pairs = run.rounds.iter().map(|round| (round[a as usize], round[b as usize]));
+        let pairs = runs.iter().map(|run| (run.least(a as usize), run.least(b as usize)));
         Row::of(what, over, "cycles", &pairs.collect::<Vec<_>>())
     };
     use Timed::*;
-    let (out, r#in) = ("out on QEMU's latch", "in on QEMU's latch");
+    let (out, r#in) = ("out on QEMU's latch, counted", "in on QEMU's latch, counted");
     Ok(vec![
         row("hypercall outb, plugin's latch", out, CallOut, Out).target(0.80),
         row("hypercall inb, plugin's latch", r#in, CallIn, In).target(0.80),
         row("hypercall outb, QEMU's latch", out, CallOutQemu, Out).target(1.2),
         row("hypercall inb, QEMU's latch", r#in, CallInQemu, In).target(1.2),
         row("batch of 64 outb, each", out, Batch, Out).target(0.10),
-        row("hypercall outsb 64 KiB, a byte", "rep outsb on QEMU's latch", CallOuts, RepOuts)
+        row("hypercall outsb 64 KiB, a byte", "rep outsb on it, counted", CallOuts, RepOuts)
             .target(1.0 / 500.0),
-        row("hypercall insb 64 KiB, a byte", "rep insb on QEMU's latch", CallIns, RepIns)
+        row("hypercall insb 64 KiB, a byte", "rep insb on it, counted", CallIns, RepIns)
             .target(1.0 / 500.0),
     ])
 }

@@ -26,12 +26,7 @@ const COUNTS: [f64; 8] = [20_000.0; 8];
 pub(super) struct Run(timed_guest::Run<8>);
 
 impl Run {
-    /// Of each round, two things.
-    pub fn pairs(&self, what: Timed, over: Timed) -> Vec<(f64, f64)> {
-        self.0.rounds.iter().map(|round| (round[what as usize], round[over as usize])).collect()
-    }
-
-    /// The round that took least, to be paired with another run's.
+    /// What one access took in the round in which it took least.
     pub fn least(&self, timed: Timed) -> f64 {
         self.0.least(timed as usize)
     }

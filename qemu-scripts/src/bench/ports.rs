@@ -9,31 +9,33 @@ use super::port_cost::{self, Timed};
 use crate::measure::in_turn;
 use crate::terminal::Progress;
 
-/// The rows, `count` pairs of runs for those that take two.
+/// The rows, of `count` pairs of runs.
 pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
-    let with_latch: &[&str] = &["device=latch@0x5000"];
     let progress = Progress::new();
-    progress.set("ports: the plugin's latch and QEMU's");
-    let own = port_cost::run(qemu, Some(with_latch))?;
-    let uncounted = in_turn(
+    let runs = in_turn(
         count,
-        [&mut || port_cost::run(qemu, Some(with_latch)), &mut || port_cost::run(qemu, None)],
+        [&mut || port_cost::run(qemu, Some(&["device=latch@0x5000"])), &mut || {
+            port_cost::run(qemu, None)
+        }],
         |pair| progress.set(&format!("ports, counted or not: pair {} of {count}", pair + 1)),
     )?;
     drop(progress);
 
-    let two_runs = |what: Timed, over: Timed| -> Vec<(f64, f64)> {
-        uncounted.iter().map(|[with, without]| (with.least(what), without.least(over))).collect()
+    let counted = |what, timed: Timed, over: Timed| {
+        let pairs = runs.iter().map(|[with, _]| (with.least(timed), with.least(over)));
+        Row::of(what, "QEMU's latch, counted too", "cycles", &pairs.collect::<Vec<_>>())
+    };
+    let plain = |what, timed: Timed, over: Timed| {
+        let pairs = runs.iter().map(|[with, without]| (with.least(timed), without.least(over)));
+        Row::of(what, "QEMU's latch without the plugin", "cycles", &pairs.collect::<Vec<_>>())
     };
     use Timed::{InOther, InQemu, OutOther, OutQemu};
-    let (qemus, plain) = ("QEMU's latch, counted too", "QEMU's latch without the plugin");
-    let row = |what, over, pairs: &[(f64, f64)]| Row::of(what, over, "cycles", pairs);
     Ok(vec![
-        row("out on the plugin's latch", qemus, &own.pairs(OutOther, OutQemu)),
-        row("in on the plugin's latch", qemus, &own.pairs(InOther, InQemu)),
-        row("out on the plugin's latch", plain, &two_runs(OutOther, OutQemu)).target(0.70),
-        row("in on the plugin's latch", plain, &two_runs(InOther, InQemu)).target(0.70),
-        row("out on QEMU's latch, counted", plain, &two_runs(OutQemu, OutQemu)),
-        row("in on QEMU's latch, counted", plain, &two_runs(InQemu, InQemu)),
+        counted("out on the plugin's latch", OutOther, OutQemu),
+        counted("in on the plugin's latch", InOther, InQemu),
+        plain("out on the plugin's latch", OutOther, OutQemu).target(0.70),
+        plain("in on the plugin's latch", InOther, InQemu).target(0.70),
+        plain("out on QEMU's latch, counted", OutQemu, OutQemu),
+        plain("in on QEMU's latch, counted", InQemu, InQemu),
     ])
 }

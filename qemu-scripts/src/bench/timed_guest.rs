@@ -10,12 +10,12 @@ use crate::places;
 
 /// What one run of such a guest measured: for each of its rounds, each of its `COLUMNS` things.
 pub(super) struct Run<const COLUMNS: usize> {
-    pub rounds: Vec<[f64; COLUMNS]>,
+    rounds: Vec<[f64; COLUMNS]>,
 }
 
 impl<const COLUMNS: usize> Run<COLUMNS> {
-    /// The round that took least: one half of a pair, of which another run is the other. A round is short
-    /// enough to run undisturbed now and then, and whatever disturbs it only adds.
+    /// What a thing took in the round in which it took least. It is short enough to run undisturbed now and
+    /// then, and whatever disturbs it only adds.
     pub fn least(&self, column: usize) -> f64 {
         self.rounds.iter().map(|round| round[column]).fold(f64::INFINITY, f64::min)
     }

@@ -19,7 +19,7 @@ struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// How many pairs of runs to measure for each ratio that takes two
+    /// How many runs, or pairs of them, to measure for each ratio
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(7..=1000))]
     pairs: u16,
     /// Measure these alone; may be given again
@@ -126,7 +126,7 @@ fn measure(arguments: &Arguments) -> Result<Report> {
         rows.extend(vcpus::rows(&qemu, count)?);
     }
     if wants(Subject::Calls) && answers {
-        rows.extend(calls::rows(&qemu)?);
+        rows.extend(calls::rows(&qemu, count)?);
     }
     let calls_wanted = wants(Subject::Calls) || wants(Subject::Dispatch);
     let left_out = (calls_wanted && !answers).then(|| {
