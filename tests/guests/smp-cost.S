@@ -13,8 +13,8 @@
 #include "common.inc"
 #include "smp.inc"
 
-#define ROUNDS          9
-#define ACCESSES        100000
+#define ROUNDS          101
+#define ACCESSES        10000
 
 #define ROUND           0x510                   /* dword: the round that may begin */
 #define BEGAN           0x518                   /* 64 bits: when it did */

@@ -16,7 +16,7 @@ const DEVICES: [&str; 4] =
     ["device=latch@0x5000", "device=latch@0x5010", "device=latch@0x5020", "device=latch@0x5030"];
 
 /// How many accesses each vCPU does in the time that is taken.
-const COUNTS: [f64; 1] = [100_000.0];
+const COUNTS: [f64; 1] = [10_000.0];
 
 /// The rows, of `count` rounds of runs.
 pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {

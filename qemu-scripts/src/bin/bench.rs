@@ -1,4 +1,4 @@
-//! Every ratio that the README quotes, measured again on this machine.
+//! Every ratio that the README and docs/performance.md quote, measured again on this machine.
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
