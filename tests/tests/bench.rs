@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use pvio_scripts::bench::{Row, calls, compute, dispatch, linux, ports, unclaimed, vcpus};
+use pvio_scripts::bench::{Row, calls, compute, dispatch, linux, mailbox, ports, unclaimed, vcpus};
 use pvio_tests::{Host, on_both_qemus};
 
 /// How many pairs of runs; a person gets no fewer than seven.
@@ -13,6 +13,7 @@ on_both_qemus! {
     counting_where_no_device_is
     devices_of_the_plugin_and_of_qemu
     several_vcpus_at_once
+    the_mailbox
     a_boot_of_linux
 }
 
@@ -62,6 +63,12 @@ fn devices_of_the_plugin_and_of_qemu(host: &Host) {
         ("in on QEMU's latch, counted", None),
     ];
     assert_rows(&ports::rows(&qemu(host), PAIRS).unwrap(), &expected);
+}
+
+fn the_mailbox(host: &Host) {
+    let expected = ["mailbox outb, plugin's latch", "mailbox inb, plugin's latch"]
+        .map(|what| (what, Some(0.25)));
+    assert_rows(&mailbox::rows(&qemu(host), PAIRS, 0.25).unwrap(), &expected);
 }
 
 fn several_vcpus_at_once(host: &Host) {

@@ -5,6 +5,7 @@ pub mod calls;
 pub mod compute;
 pub mod dispatch;
 pub mod linux;
+pub mod mailbox;
 mod plugins;
 mod port_cost;
 pub mod ports;

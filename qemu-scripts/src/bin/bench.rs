@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use pvio::stats::QemuRow;
 use pvio_scripts::bench::{
-    Row, calls, compute, dispatch, linux, ports, readable, unclaimed, vcpus,
+    Row, calls, compute, dispatch, linux, mailbox, ports, readable, unclaimed, vcpus,
 };
 use pvio_scripts::machine::Machine;
 use pvio_scripts::places;
@@ -30,8 +30,10 @@ struct Arguments {
 /// What there is to measure.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Subject {
-    /// Hypercalls over instructions
+    /// Hypercalls by registers over instructions
     Calls,
+    /// Hypercalls through the mailbox over instructions
+    Mailbox,
     /// Devices of the plugin's, and the price of counting on QEMU's
     Ports,
     /// The price of counting where no device is
@@ -58,7 +60,7 @@ struct Report {
     rows: Vec<Row>,
 }
 
-/// The first plugin API with which a guest can be answered.
+/// The first plugin API with which a guest can be answered in registers.
 const ANSWERS: i32 = 5;
 
 fn main() -> Result<()> {
@@ -128,11 +130,16 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     if wants(Subject::Calls) && answers {
         rows.extend(calls::rows(&qemu, count)?);
     }
+    if wants(Subject::Mailbox) {
+        // Before QEMU 11.1 the instruction itself takes less.
+        let target = if host.plugin_api < 7 { 0.25 } else { 0.20 };
+        rows.extend(mailbox::rows(&qemu, count, target)?);
+    }
     let calls_wanted = wants(Subject::Calls) || wants(Subject::Dispatch);
     let left_out = (calls_wanted && !answers).then(|| {
         format!(
-            "Hypercalls are not measured: this QEMU's plugin API is version {}, in which no plugin can \
-             answer; QEMU 10.1 (version 5) or newer can.",
+            "Hypercalls by registers are not measured: this QEMU's plugin API is version {}, in which no \
+             plugin can answer them; in QEMU 10.1 (version 5) or newer one can.",
             host.plugin_api
         )
     });
