@@ -91,6 +91,7 @@ pub fn build(
     let interceptor = Interceptor::new(
         host,
         Arc::clone(&statistics),
+        Arc::clone(&bus),
         log,
         hypercalls.clone(),
         instructions.clone(),
