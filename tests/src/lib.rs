@@ -3,6 +3,7 @@
 mod linux;
 mod monitor;
 pub mod programs;
+mod recorder;
 mod screen;
 mod seabios;
 mod trace;
@@ -10,6 +11,7 @@ pub mod verdict;
 
 pub use linux::LinuxGuest;
 pub use monitor::Monitor;
+pub use recorder::{came_in_strings, recorder_argument};
 pub use screen::Screen;
 pub use seabios::run_seabios;
 pub use trace::{Event, Trace};
