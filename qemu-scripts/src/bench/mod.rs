@@ -4,6 +4,7 @@
 pub mod calls;
 pub mod linux;
 pub mod ports;
+pub mod strings;
 mod timed_guest;
 
 use serde::Serialize;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use pvio::stats::QemuRow;
-use pvio_scripts::bench::{Row, calls, linux, ports, readable};
+use pvio_scripts::bench::{Row, calls, linux, ports, readable, strings};
 use pvio_scripts::machine::Machine;
 use pvio_scripts::places;
 use serde::Serialize;
@@ -31,6 +31,8 @@ enum Subject {
     Calls,
     /// Devices of the plugin's, and the price of counting
     Ports,
+    /// Strings on devices of the plugin's
+    Strings,
     /// A boot of Linux with the plugin
     Linux,
 }
@@ -95,6 +97,9 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     }
     if wants(Subject::Ports) {
         rows.extend(ports::rows(&qemu, count)?);
+    }
+    if wants(Subject::Strings) {
+        rows.extend(strings::rows(&qemu, count)?);
     }
     if wants(Subject::Calls) {
         match host.plugin_api >= ANSWERS {
