@@ -98,6 +98,7 @@ pub fn build(
     let interceptor = Interceptor::new(
         host,
         Arc::clone(&statistics),
+        Arc::clone(&bus),
         log,
         hypercalls.clone(),
         instructions.clone(),

@@ -2,6 +2,7 @@
 
 mod monitor;
 pub mod programs;
+mod recorder;
 mod screen;
 mod seabios;
 mod trace;
@@ -9,6 +10,7 @@ pub mod verdict;
 
 pub use monitor::Monitor;
 pub use pvio_scripts::linux::LinuxGuest;
+pub use recorder::{came_in_strings, recorder_argument};
 pub use screen::Screen;
 pub use seabios::run_seabios;
 pub use trace::{Event, Trace};

@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use pvio_scripts::bench::{Row, calls, compute, dispatch, linux, mailbox, ports, unclaimed, vcpus};
+use pvio_scripts::bench::{
+    Row, calls, compute, dispatch, linux, mailbox, ports, strings, unclaimed, vcpus,
+};
 use pvio_tests::{Host, on_both_qemus};
 
 /// How many pairs of runs; a person gets no fewer than seven.
@@ -12,6 +14,7 @@ const PAIRS: usize = 1;
 on_both_qemus! {
     counting_where_no_device_is
     devices_of_the_plugin_and_of_qemu
+    strings_on_devices_of_the_plugin
     several_vcpus_at_once
     the_mailbox
     a_boot_of_linux
@@ -63,6 +66,14 @@ fn devices_of_the_plugin_and_of_qemu(host: &Host) {
         ("in on QEMU's latch, counted", None),
     ];
     assert_rows(&ports::rows(&qemu(host), PAIRS).unwrap(), &expected);
+}
+
+fn strings_on_devices_of_the_plugin(host: &Host) {
+    let latch = ["rep outsb, plugin's latch, a byte", "rep insb, plugin's latch, a byte"];
+    let stream = ["rep outsb, plugin's stream, a byte", "rep insb, plugin's stream, a byte"];
+    let expected = [latch, stream, latch].concat();
+    let expected: Vec<_> = expected.into_iter().map(|what| (what, Some(0.01))).collect();
+    assert_rows(&strings::rows(&qemu(host), PAIRS).unwrap(), &expected);
 }
 
 fn the_mailbox(host: &Host) {

@@ -1,7 +1,10 @@
-//! Programs at random, each run twice on real QEMU: against QEMU's own latch at ports 0xe0 to 0xe3
-//! (`-device pc-testdev`), and against the plugin's above it. Registers, flags, memory, exceptions
-//! and what the device saw must be the same; and the plugin's counts, in both runs, what the
-//! programs must have done.
+//! Programs at random, each run three times on real QEMU: against QEMU's own latch at ports 0xe0 to 0xe3
+//! (`-device pc-testdev`), against the plugin's above it, and against one that tells itself what it sees.
+//! Registers, flags, memory, exceptions and what the device saw must be the same; and the plugin's
+//! counts, in all runs, what the programs must have done.
+//!
+//! QEMU's trace is what shows the accesses in the first two; while it is on, each element comes by itself.
+//! In the third strings come in one go, where they may.
 //!
 //! Left out, since the two latches differ there by design: accesses that are not aligned to their
 //! size, which QEMU's latch refuses and pvio's takes, and what goes beyond port 0xe3. Who served an
@@ -14,10 +17,13 @@ use std::fmt::Debug;
 
 use pvio::stats::Snapshot;
 use pvio::x86::PortForm;
+use pvio_scripts::machine::{Machine, read_stats};
 use pvio_tests::programs::{
     AddressSize, Batch, CodeKind, Event, Expected, Generator, LoggedAccess, Outcome, read_log,
 };
-use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
+use pvio_tests::{
+    Host, assert_consistent, came_in_strings, guest, on_both_qemus, recorder_argument,
+};
 
 on_both_qemus! {
     programs_cannot_tell_the_latches_apart
@@ -34,12 +40,15 @@ const ALL_RUN: i32 = 1;
 enum Latch {
     Qemu,
     Pvio,
+    Recorder,
 }
 
 struct Run {
     outcomes: Vec<Outcome>,
     memory: Vec<u8>,
     log: Vec<LoggedAccess>,
+    /// Which of them came with others; empty where the latch does not tell.
+    in_strings: Vec<bool>,
     stats: Snapshot,
 }
 
@@ -48,28 +57,41 @@ fn run(host: &Host, batch: &Batch, seed: u64, latch: Latch) -> Run {
     let path = |name| directory.path().join(name);
     let (ram, trace) = (path("ram"), path("trace"));
     batch.write_memory(&ram, &mut fastrand::Rng::with_seed(!seed)).unwrap();
-    let (options, name): (&[&str], _) = match latch {
-        Latch::Qemu => (&[], "pc-testdev-ioport'"),
-        Latch::Pvio => (&["device=latch@0xe0-0xe3"], "pvio: latch at"),
-    };
     let backend =
         format!("memory-backend-file,id=ram,size=64M,share=on,mem-path={}", ram.display());
-    let ended = host
-        .machine()
-        .plugin(options)
-        .bare_guest(&guest("differ.bin"))
-        .args(["-object", &backend, "-machine", "memory-backend=ram"])
-        .args(["-device", "pc-testdev", "-trace", "memory_region_ops_*"])
-        .args(["-D", &trace.display().to_string()])
-        .run()
-        .unwrap();
+    let machine = host.machine().bare_guest(&guest("differ.bin")).args([
+        "-object",
+        &backend,
+        "-machine",
+        "memory-backend=ram",
+        "-device",
+        "pc-testdev",
+    ]);
+    let traced = |machine: Machine, options: &[&str]| {
+        let log = trace.display().to_string();
+        machine.plugin(options).args(["-trace", "memory_region_ops_*", "-D", &log])
+    };
+    let (machine, name) = match latch {
+        Latch::Qemu => (traced(machine, &[]), "pc-testdev-ioport'"),
+        Latch::Pvio => (traced(machine, &["device=latch@0xe0-0xe3"]), "pvio: latch at"),
+        Latch::Recorder => {
+            let plugin = recorder_argument(&trace, &path("stats"));
+            (machine.args(["-plugin", &plugin]), "recorder: ")
+        }
+    };
+    let ended = machine.run().unwrap();
     assert_eq!(ended.status.code(), Some(ALL_RUN), "{}", ended.stderr);
     let memory = std::fs::read(&ram).unwrap();
+    let (stats, in_strings) = match latch {
+        Latch::Recorder => (read_stats(&path("stats")).unwrap(), came_in_strings(&trace).unwrap()),
+        _ => (ended.stats().unwrap().clone(), Vec::new()),
+    };
     Run {
         outcomes: batch.read_outcomes(&memory),
         memory,
         log: read_log(&trace, name).unwrap(),
-        stats: ended.stats().unwrap().clone(),
+        in_strings,
+        stats,
     }
 }
 
@@ -92,7 +114,10 @@ fn programs_cannot_tell_the_latches_apart(host: &Host) {
     let (seed, batch) = batch();
     let native = run(host, &batch, seed, Latch::Qemu);
     let ours = run(host, &batch, seed, Latch::Pvio);
+    let recorded = run(host, &batch, seed, Latch::Recorder);
     assert_same(&batch, &native, &ours);
+    assert_same(&batch, &native, &recorded);
+    assert_strings_came_in_one_go(&batch, &recorded.in_strings);
     let mut expected = Expected::default();
     for (program, effects) in &batch.programs {
         expected.add(program.kind, effects, host.reports_exceptions());
@@ -100,11 +125,26 @@ fn programs_cannot_tell_the_latches_apart(host: &Host) {
     expected.add_end();
     assert_counts(&native.stats, &expected);
     assert_counts(&ours.stats, &expected);
+    assert_counts(&recorded.stats, &expected);
     // And who served them.
     assert!(native.stats.ports.iter().all(|row| row.device == 0 && row.served == Some(true)));
-    for row in &ours.stats.ports {
+    for row in ours.stats.ports.iter().chain(&recorded.stats.ports) {
         let by_other = if (0xe0..=0xe3).contains(&row.port.0) { row.qemu } else { row.device };
         assert_eq!((by_other, row.served), (0, Some(true)), "{row:?}");
+    }
+}
+
+/// In every kind of code but virtual-8086, which asks the TSS for each port.
+fn assert_strings_came_in_one_go(batch: &Batch, in_strings: &[bool]) {
+    let mut elements: HashMap<CodeKind, usize> = HashMap::new();
+    let mut left = in_strings.iter();
+    for (program, effects) in &batch.programs {
+        let its = left.by_ref().take(effects.accesses().count());
+        *elements.entry(program.kind).or_default() += its.filter(|&&in_string| in_string).count();
+    }
+    for kind in CodeKind::ALL {
+        let came = elements[&kind] * 100 > in_strings.len() / CodeKind::ALL.len();
+        assert_eq!(came, kind != CodeKind::Virtual8086, "{kind:?}: {elements:?}");
     }
 }
 

@@ -124,6 +124,11 @@ impl PortBus {
         self.claim_at(port).is_some()
     }
 
+    /// Whether there are devices of pvio's.
+    pub fn has_devices(&self) -> bool {
+        !self.claims.is_empty()
+    }
+
     fn claim_at(&self, port: Port) -> Option<&Arc<Claim>> {
         let number = *self.owners.get(usize::from(port.0))?;
         self.claims.get(usize::from(number).wrapping_sub(1))

@@ -73,6 +73,8 @@ pub trait Device: MutDevicePio + Send {
 
     /// Reads elements of `size` bytes, one after another, at the same offset, until `data` is full: what
     /// `pio_read` does for each, and where that can be had for less, for less.
+    ///
+    /// A `rep insb` of the guest's may come as any sequence of these and of single elements.
     fn read_string(
         &mut self,
         base: PioAddress,

@@ -10,6 +10,7 @@ mod instructions;
 mod interrupted;
 mod nested;
 mod operation;
+mod strings;
 mod vcpu;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arrayvec::ArrayVec;
 
 use crate::access_log::{AccessLog, VcpuLog};
+use crate::bus::PortBus;
 use crate::hypercalls::{Caller, Hypercalls, VcpuCalls};
 use crate::qemu::{
     self, ApiLevel, CallingVcpu, Discontinuity, GuestRam, HostInfo, Insn, MAX_WATCHES,
@@ -36,6 +38,7 @@ use instructions::VcpuInstructions;
 use interrupted::Interrupted;
 use nested::{Door, Doors, NestedGuests, PhysicalMemory};
 use operation::Operation;
+use strings::{Strings, VcpuStrings};
 use vcpu::VcpuCounter;
 
 /// What this QEMU's callbacks mean, where versions and options differ.
@@ -73,6 +76,8 @@ pub struct Interceptor {
     memory: Option<PhysicalMemory>,
     /// A call by registers can be answered (API 5).
     answers_in_registers: bool,
+    /// Where strings can be moved in one go; `None` where all are left to QEMU.
+    strings: Option<Arc<Strings>>,
     /// Where every instruction is counted; `None` where none is but those above.
     instructions: Option<Arc<Instructions>>,
     /// Whether it was said already that modes cannot be told.
@@ -81,23 +86,32 @@ pub struct Interceptor {
 
 impl Interceptor {
     /// An interceptor for this QEMU, which counts into `statistics` and, if there is one, writes to
-    /// an access log and passes calls on.
+    /// an access log, passes calls on, and moves strings to and from the devices on `bus`.
     pub fn new(
         host: &HostInfo,
         statistics: Arc<Statistics>,
+        bus: Arc<PortBus>,
         log: Option<Arc<AccessLog>>,
         hypercalls: Option<Arc<Hypercalls>>,
         instructions: Option<Arc<Instructions>>,
     ) -> Interceptor {
+        let rules = Rules::of(host);
+        let ram = GuestRam::open(host.version).map(Arc::new);
+        let strings = ram
+            .clone()
+            .filter(|_| bus.has_devices() && !rules.steps_reps)
+            .and_then(|ram| Strings::new(bus, ram))
+            .map(Arc::new);
         Interceptor {
             statistics,
-            rules: Rules::of(host),
+            rules,
             interrupted: Arc::default(),
             log,
             hypercalls,
             doors: Doors::default(),
             answers_in_registers: host.api >= ApiLevel::WRITES,
-            memory: GuestRam::open(host.version).map(|ram| Arc::new(ram) as PhysicalMemory),
+            memory: ram.map(|ram| ram as PhysicalMemory),
+            strings,
             instructions,
             warned: AtomicBool::new(false),
         }
@@ -111,7 +125,8 @@ impl Interceptor {
         let calls = calls.map(|calls| VcpuCalls::new(Arc::clone(calls), Arc::clone(&tally), log()));
         let nested = NestedGuests::new(self.memory.clone());
         let interrupted = Arc::clone(&self.interrupted);
-        let counter = VcpuCounter::new(self.rules, tally, interrupted, log(), nested);
+        let strings = self.strings.clone().map(VcpuStrings::new);
+        let counter = VcpuCounter::new(self.rules, tally, interrupted, log(), nested, strings);
         let instructions = self.instructions.as_ref().filter(|_| self.rules.exceptions_reported);
         let instructions = instructions.map(|all| VcpuInstructions::new(Arc::clone(all), index));
         Box::new(WatchedVcpu { counter, calls, instructions })

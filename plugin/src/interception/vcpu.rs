@@ -22,6 +22,7 @@ use super::attempt::{Current, Finished, SecondLook, StringReport};
 use super::interrupted::{Interrupted, Left};
 use super::nested::NestedGuests;
 use super::operation::Operation;
+use super::strings::VcpuStrings;
 use crate::access_log::VcpuLog;
 use crate::qemu::{MemoryAccess, Next, Register, Registers, Token};
 use crate::stats::Tally;
@@ -47,6 +48,8 @@ pub(super) struct VcpuCounter {
     /// An exception was raised and is not delivered yet.
     exception: bool,
     nested: NestedGuests,
+    /// `None` where all strings are left to QEMU.
+    strings: Option<VcpuStrings>,
     /// What vCPUs that share this one's thread were in, while guests of the guest's run.
     others: OtherVcpus,
 }
@@ -58,6 +61,7 @@ impl VcpuCounter {
         interrupted: Arc<Interrupted>,
         log: Option<VcpuLog>,
         nested: NestedGuests,
+        strings: Option<VcpuStrings>,
     ) -> VcpuCounter {
         VcpuCounter {
             rules,
@@ -69,6 +73,7 @@ impl VcpuCounter {
             refused: None,
             exception: false,
             nested,
+            strings,
             others: OtherVcpus::default(),
         }
     }
@@ -171,7 +176,7 @@ impl VcpuCounter {
             self.attempt_without_elements(operation, None, registers);
             return;
         }
-        let left = match self.take_restarted(operation, port, count, rflags) {
+        let mut left = match self.take_restarted(operation, port, count, rflags) {
             Some(left) => left,
             None => {
                 self.leave_current();
@@ -187,6 +192,9 @@ impl VcpuCounter {
             true if count == 1 => SecondLook::Perhaps,
             _ => SecondLook::Never,
         };
+        if repeats && !traps {
+            self.move_ahead(&mut left, registers);
+        }
         let report = StringReport {
             loads_to_ignore: if checks_permission { LOADS_OF_PERMISSION_CHECK } else { 0 },
             probed: false,
@@ -195,6 +203,23 @@ impl VcpuCounter {
             look,
         };
         self.current = Current::InString(left, report);
+    }
+
+    /// Moves elements before QEMU moves the rest, where that comes to the same.
+    fn move_ahead(&mut self, left: &mut Left, registers: &mut Registers<'_>) {
+        let Left { operation, port, remaining, .. } = *left;
+        let Some(strings) = &mut self.strings else { return };
+        let Some(site) = operation.site().filter(|_| operation.is_privileged()) else { return };
+        if self.nested.any() || self.log.as_ref().is_some_and(|log| log.covers(port)) {
+            return;
+        }
+        let key = self.tally.key_of(site);
+        let moved = strings.move_ahead(operation, key, port, remaining, registers);
+        if moved > 0 {
+            left.begun = true;
+            left.remaining -= moved;
+            self.tally.accessed_often(operation.form(), Some(site), port, moved);
+        }
     }
 
     /// Whether a report with count 0 is the end of a `rep` that is already counted as done.

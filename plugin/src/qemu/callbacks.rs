@@ -276,7 +276,9 @@ fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
         QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_CB_R_REGS, QEMU_PLUGIN_CB_RW_REGS,
     };
     let (token, callback, flags, memory_watch): (_, InsnExecCallback, _, _) = match watch {
-        Watch::Runs(token, memory_watch) => (token, insn_exec, QEMU_PLUGIN_CB_R_REGS, memory_watch),
+        Watch::Runs(token, None) => (token, insn_exec, QEMU_PLUGIN_CB_R_REGS, None),
+        // Every QEMU takes registers back that were written in place, if it is told to.
+        Watch::Runs(token, accesses) => (token, string_exec, QEMU_PLUGIN_CB_RW_REGS, accesses),
         Watch::Calls(token) => (token, call, QEMU_PLUGIN_CB_RW_REGS, None),
         Watch::Rings(token) => (token, ring, QEMU_PLUGIN_CB_NO_REGS, None),
         Watch::Registers(token) => (token, register_mailbox, QEMU_PLUGIN_CB_R_REGS, None),
@@ -296,10 +298,23 @@ fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
 }
 
 extern "C" fn insn_exec(vcpu: c_uint, userdata: *mut c_void) {
+    about_to_run(vcpu, userdata, false);
+}
+
+/// One with accesses to guest memory.
+extern "C" fn string_exec(vcpu: c_uint, userdata: *mut c_void) {
+    about_to_run(vcpu, userdata, true);
+}
+
+fn about_to_run(vcpu: c_uint, userdata: *mut c_void, is_string: bool) {
     guarded(|installed| {
         let whose = installed.whose_registers();
         let report = |state: &mut VcpuState| {
-            let mut registers = Registers::new(&installed.api, &mut state.registers, whose);
+            let (api, file) = (&installed.api, &mut state.registers);
+            let mut registers = match is_string {
+                true => Registers::of_string(api, file, whose),
+                false => Registers::new(api, file, whose),
+            };
             let next = state.vcpu.about_to_run(userdata_to_token(userdata), &mut registers);
             if let (Next::Block, Some(flag)) = (next, &installed.block_flag) {
                 flag.wait(installed, VcpuIndex(vcpu));

@@ -26,6 +26,22 @@ pub(super) struct Place {
 pub(super) struct CpuLayout {
     registers: [Option<Place>; Register::ALL.len()],
     hflags: Option<Place>,
+    strings: Option<StringLayout>,
+}
+
+/// Where there is what a string instruction goes by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StringLayout {
+    pub rcx: Place,
+    pub rsi: Place,
+    pub rdi: Place,
+    /// The bases of ES, CS, SS, DS, FS, GS, which are the processor's own numbers for them.
+    pub bases: [Place; 6],
+    /// 1 or -1: what an index register is moved by, in elements.
+    pub step: Place,
+    pub hflags: Place,
+    pub dr7: Place,
+    pub a20_mask: Place,
 }
 
 impl CpuLayout {
@@ -43,7 +59,8 @@ impl CpuLayout {
                 Some(Place { offset: offset + element * size, size })
             });
         }
-        Some(CpuLayout { registers: places, hflags: fields.find("env.hflags") })
+        let strings = StringLayout::of(&fields);
+        Some(CpuLayout { registers: places, hflags: fields.find("env.hflags"), strings })
     }
 
     /// Where a register is, if that is known.
@@ -54,6 +71,43 @@ impl CpuLayout {
     /// Where QEMU keeps what it knows of the processor's state besides registers, if that is known.
     pub fn hflags(&self) -> Option<Place> {
         self.hflags
+    }
+
+    /// Where there is what a string instruction goes by, if that is known.
+    pub fn strings(&self) -> Option<StringLayout> {
+        self.strings
+    }
+}
+
+impl StringLayout {
+    fn of(fields: &Fields<'_>) -> Option<StringLayout> {
+        let registers = fields.find("env.regs")?;
+        let register = |number| Place {
+            offset: registers.offset + number * registers.size,
+            size: registers.size,
+        };
+        let base = fields.within("env.segs", "segment", "selector")?.find("base")?;
+        let segments = fields.find_of_any_size("env.segs")?;
+        let eflags = fields.find("env.eflags")?;
+        let hflags = fields.find("env.hflags")?;
+        // `df` is not saved, since it is in EFLAGS then. In `CPUX86State` it is between two that are,
+        // behind three words for the arithmetic flags and one of 32 bits that says how to read them.
+        let step = Place { offset: eflags.offset + 4 * eflags.size + 4, size: 4 };
+        (step.offset + step.size == hflags.offset).then_some(())?;
+        let dr = fields.find("env.dr")?;
+        Some(StringLayout {
+            rcx: register(1),
+            rsi: register(6),
+            rdi: register(7),
+            bases: std::array::from_fn(|number| Place {
+                offset: segments.offset + number * segments.size + base.offset,
+                size: base.size,
+            }),
+            step,
+            hflags,
+            dr7: Place { offset: dr.offset + 7 * dr.size, size: dr.size },
+            a20_mask: fields.find("env.a20_mask")?,
+        })
     }
 }
 
@@ -135,16 +189,41 @@ impl<'a> Fields<'a> {
         Some(Fields { memory, first, stride, offset_at })
     }
 
+    /// A field that is a number, or the first of several.
     fn find(&self, name: &str) -> Option<Place> {
+        self.find_of_any_size(name).filter(|place| matches!(place.size, 4 | 8))
+    }
+
+    fn find_of_any_size(&self, name: &str) -> Option<Place> {
+        let field = self.field(name)?;
+        let offset = usize::try_from(self.memory.word(field + self.offset_at)?).ok()?;
+        let size = usize::try_from(self.memory.word(field + self.offset_at + 8)?).ok()?;
+        Some(Place { offset, size })
+    }
+
+    /// The fields of a structure within: the field of this name refers to a description of another,
+    /// whose first field has a name too.
+    fn within(&self, name: &str, description: &str, first: &str) -> Option<Fields<'a>> {
+        let field = self.field(name)?;
+        let words = |at: u64, count: u64| {
+            (0..count).filter_map(move |word| self.memory.word(at + 8 * word))
+        };
+        let is_name =
+            |at, name| self.memory.word(at).is_some_and(|at| self.memory.is_string(at, name));
+        let its_description = words(field, self.stride / 8).find(|&at| is_name(at, description))?;
+        let first =
+            words(its_description, DESCRIPTION_WORDS.end).find(|&fields| is_name(fields, first))?;
+        Some(Fields { first, ..*self })
+    }
+
+    fn field(&self, name: &str) -> Option<u64> {
         for field in (0..MAX_FIELDS).map(|number| self.first + number * self.stride) {
             let its_name = self.memory.word(field)?;
             if its_name == 0 {
                 return None;
             }
             if self.memory.is_string(its_name, name) {
-                let offset = usize::try_from(self.memory.word(field + self.offset_at)?).ok()?;
-                let size = usize::try_from(self.memory.word(field + self.offset_at + 8)?).ok()?;
-                return matches!(size, 4 | 8).then_some(Place { offset, size });
+                return Some(field);
             }
         }
         None

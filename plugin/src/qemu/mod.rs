@@ -19,6 +19,8 @@ mod machine;
 mod ports;
 mod ram;
 mod registers;
+mod string_cpu;
+mod trace;
 mod vcpus;
 mod version;
 
@@ -36,6 +38,8 @@ pub use machine::{IsaIrq, Machine, MachineError};
 pub use qemu_plugin_sys::{qemu_info_t, qemu_plugin_id_t};
 pub use ram::GuestRam;
 pub use registers::{CallingVcpu, Register, Registers};
+pub use string_cpu::{StringCpu, Watchpoints};
+pub use trace::PortTrace;
 pub use version::{ApiLevel, QemuVersion, declared_api_level};
 
 /// A plugin as QEMU sees it: one object, called from any thread.
@@ -118,7 +122,8 @@ pub enum Next {
 /// How an instruction is to be watched, with what is handed back with each report.
 #[derive(Clone, Copy, Debug)]
 pub enum Watch {
-    /// It is reported before it runs, and which of its accesses to guest memory are, if any.
+    /// It is reported before it runs, and which of its accesses to guest memory are, if any; if some
+    /// are, [`Registers::string_cpu`] may change what it goes by.
     Runs(Token, Option<MemoryWatch>),
     /// It is an instruction without effect, by which the guest calls: [`Vcpu::called`]. From API 5 on.
     Calls(Token),

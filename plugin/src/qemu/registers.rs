@@ -10,6 +10,7 @@ use qemu_plugin_sys::{GByteArray, qemu_plugin_register};
 
 use super::api::{Api, ReadRegister, WriteRegister};
 use super::cpu_layout::{CpuLayout, Place};
+use super::string_cpu::StringCpu;
 
 /// A register that pvio reads. On an i386 target the `R` ones are the 32-bit registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +91,7 @@ pub(super) struct RegisterFile {
 
 /// A vCPU's `X86CPU`, which lives as long as it runs, and where its registers are in it. (One that is
 /// plugged in again gets a new file: see `Vcpus::begin`.)
-struct Direct {
+pub(super) struct Direct {
     cpu: *mut u8,
     layout: CpuLayout,
 }
@@ -100,7 +101,7 @@ impl Direct {
         self.layout.place(register).map(|place| self.load(place))
     }
 
-    fn load(&self, Place { offset, size }: Place) -> u64 {
+    pub fn load(&self, Place { offset, size }: Place) -> u64 {
         // SAFETY: within the `X86CPU`, by QEMU's own description of it, aligned as C aligns them. QEMU
         // writes a vCPU's registers on the vCPU's thread alone, which this is.
         unsafe {
@@ -121,8 +122,14 @@ impl Direct {
 
     /// Whether it was written, as far as that is known.
     fn write(&self, register: Register, value: u64) -> bool {
-        let Some(Place { offset, size }) = self.layout.place(register) else { return false };
-        // SAFETY: as in `read`; a general register may have any value, and in a callback that writes
+        let Some(place) = self.layout.place(register) else { return false };
+        self.store(place, value);
+        true
+    }
+
+    /// Writes a general register, in a callback that writes registers.
+    pub fn store(&self, Place { offset, size }: Place, value: u64) {
+        // SAFETY: as in `load`; a general register may have any value, and in a callback that writes
         // registers QEMU takes them from here afterwards.
         unsafe {
             let place = self.cpu.add(offset);
@@ -131,7 +138,11 @@ impl Direct {
                 _ => place.cast::<u32>().write_volatile(value as u32),
             }
         }
-        true
+    }
+
+    /// QEMU's `CPUState`, with which an `X86CPU` begins.
+    pub fn cpu_state(&self) -> *mut c_void {
+        self.cpu.cast()
     }
 }
 
@@ -219,6 +230,8 @@ pub(super) fn translates_for_nested_guest(
 /// Reads registers, while the callback that it was given to lasts.
 pub struct Registers<'a> {
     source: Source<'a>,
+    /// Whether QEMU takes them from where they are when the callback returns.
+    may_be_written: bool,
     /// They belong to the callback's thread.
     callback: PhantomData<*mut ()>,
 }
@@ -231,13 +244,20 @@ enum Source<'a> {
 
 impl<'a> Registers<'a> {
     pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile, whose: Whose) -> Self {
-        Registers { source: Source::Vcpu(api, file, whose), callback: PhantomData }
+        let source = Source::Vcpu(api, file, whose);
+        Registers { source, may_be_written: false, callback: PhantomData }
+    }
+
+    /// In a callback that was registered as one that writes registers.
+    pub(super) fn of_string(api: &'a Api, file: &'a mut RegisterFile, whose: Whose) -> Self {
+        Registers { may_be_written: true, ..Registers::new(api, file, whose) }
     }
 
     /// Registers with values from a function, to try code above without QEMU.
     #[cfg(test)]
     pub fn fixed(values: &'a dyn Fn(Register) -> u64) -> Self {
-        Registers { source: Source::Fixed(values), callback: PhantomData }
+        let source = Source::Fixed(values);
+        Registers { source, may_be_written: false, callback: PhantomData }
     }
 
     /// The register's value, zero-extended. Outside 64-bit code the upper half of a general register may
@@ -248,6 +268,18 @@ impl<'a> Registers<'a> {
             Source::Vcpu(api, file, whose) => file.read(api, *whose, register),
             #[cfg(test)]
             Source::Fixed(values) => values(register),
+        }
+    }
+
+    /// What a string instruction goes by, to be changed in place before it runs; `None` where QEMU does
+    /// not tell where that is, or where the report is on another instruction.
+    pub fn string_cpu(&mut self) -> Option<StringCpu<'_>> {
+        match &self.source {
+            Source::Vcpu(_, file, Whose::Own) if self.may_be_written => {
+                let direct = file.direct.as_ref()?;
+                Some(StringCpu::new(direct, direct.layout.strings()?))
+            }
+            _ => None,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::call::{Call, CallColumn, Outcome};
 use super::instructions::{InstructionCounts, VcpuInstructions};
-use super::sites::{MAX_SITES, SiteId, Sites};
+use super::sites::{MAX_SITES, SiteId, SiteKey, Sites};
 use super::table::Table;
 use crate::qemu::VcpuIndex;
 use crate::x86::{Direction, Port, PortForm, Width};
@@ -85,6 +85,11 @@ impl Tally {
         self.sites.get(site).key.pc
     }
 
+    /// What makes a site.
+    pub fn key_of(&self, site: SiteId) -> &SiteKey {
+        &self.sites.get(site).key
+    }
+
     /// A scalar at a site with a row started, retired, and made its access.
     #[inline]
     pub fn scalar(&self, form: PortForm, site: SiteId, port: Port) {
@@ -113,6 +118,14 @@ impl Tally {
         let row = port_row(port, form.direction(), form.width());
         self.ports.add(row, PortColumn::Accesses as usize);
         self.by_site.add(site_row(site), SiteColumn::Accesses as usize);
+    }
+
+    /// It moved so many elements.
+    pub fn accessed_often(&self, form: PortForm, site: Option<SiteId>, port: Port, count: u64) {
+        self.forms.add_many(form.index(), FormColumn::Accesses as usize, count);
+        let row = port_row(port, form.direction(), form.width());
+        self.ports.add_many(row, PortColumn::Accesses as usize, count);
+        self.by_site.add_many(site_row(site), SiteColumn::Accesses as usize, count);
     }
 
     /// Takes back what [`Tally::executed`] and, given a port, [`Tally::accessed`] counted.

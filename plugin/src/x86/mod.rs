@@ -10,6 +10,7 @@ mod mode;
 mod paging;
 mod privilege;
 mod range;
+mod string;
 mod svm;
 
 pub use decode::{AddressSize, Decoded, MAX_INSN_LEN, Opcode, decode};
@@ -19,6 +20,7 @@ pub use mode::{Mode, decode_by_text, is_privileged_in_dump, mode_in_dump, superv
 pub use paging::{Access, Entries, MustBeTouched, PAGE, Paging};
 pub use privilege::{RFLAGS_AC, RFLAGS_RF, RFLAGS_TF, Supervisor, may_do_port_io_unconditionally};
 pub use range::{PortRange, PortRangeError};
+pub use string::{Run, Segment, StringWalk, string_segment};
 pub use svm::{GuestExit, Vmcb, is_vmrun};
 
 use iced_x86::Formatter;

@@ -9,6 +9,7 @@ pub mod mailbox;
 mod plugins;
 mod port_cost;
 pub mod ports;
+pub mod strings;
 mod timed_guest;
 pub mod unclaimed;
 pub mod vcpus;

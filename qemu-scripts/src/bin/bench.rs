@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use pvio::stats::QemuRow;
 use pvio_scripts::bench::{
-    Row, calls, compute, dispatch, linux, mailbox, ports, readable, unclaimed, vcpus,
+    Row, calls, compute, dispatch, linux, mailbox, ports, readable, strings, unclaimed, vcpus,
 };
 use pvio_scripts::machine::Machine;
 use pvio_scripts::places;
@@ -36,6 +36,8 @@ enum Subject {
     Mailbox,
     /// Devices of the plugin's, and the price of counting on QEMU's
     Ports,
+    /// Strings on devices of the plugin's
+    Strings,
     /// The price of counting where no device is
     Unclaimed,
     /// A device among a thousand
@@ -120,6 +122,9 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     }
     if wants(Subject::Ports) {
         rows.extend(ports::rows(&qemu, count)?);
+    }
+    if wants(Subject::Strings) {
+        rows.extend(strings::rows(&qemu, count)?);
     }
     if wants(Subject::Dispatch) {
         rows.extend(dispatch::rows(&qemu, count, answers)?);

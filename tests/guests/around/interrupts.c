@@ -6,7 +6,7 @@
 #define BUFFER ((u8 *)0x100000)
 #define MEGABYTE 0x100000u
 
-static u32 ticks, inside;
+static u32 ticks, inside, left;
 static struct {
     int form;
     u8 *at;
@@ -61,13 +61,16 @@ static void shadow(int form) {
 static int on_tick(struct frame *frame) {
     check(frame->vector == VECTOR_TIMER);
     ticks++;
-    if (frame->eip == (u32)t.at && frame->ecx && frame->ecx < t.count)
+    if (frame->eip == (u32)t.at && frame->ecx && frame->ecx < t.count) {
         inside++;
+        left = frame->ecx;
+    }
     timer_done();
     return 1;
 }
 
-static void long_rep(int form) {
+/* Whether there was an interrupt within. */
+static u32 long_rep(int form) {
     u32 size = bytes_of(form);
     trial++;
     t.form = form;
@@ -86,8 +89,9 @@ static void long_rep(int form) {
     timer_stop();
     check(frame.vector == VECTOR_END && frame.ecx == 0);
     check((is_in(form) ? frame.edi : frame.esi) == (u32)BUFFER + MEGABYTE);
-    check(inside > 0);
     tell("interrupts within a rep of 1 MiB", inside);
+    if (inside)
+        tell("elements left at the last", left);
     for (u32 i = 0; is_in(form) && i < MEGABYTE; i++)
         check(BUFFER[i] == (u8)(0x44332211u >> 8 * (i % size)));
     expect(form, 1, 1, 1, t.count, 0);
@@ -95,6 +99,15 @@ static void long_rep(int form) {
         u32 mask = size == 4 ? ~0u : (1u << 8 * size) - 1;
         check(get_latch() == ((0x44332211u & ~mask) | (0xc3c2c1c0u & mask)));
     }
+    return inside;
+}
+
+/* A device that takes many elements at once may be done before the timer is. */
+static void interrupted_rep(int form) {
+    enum { MOST = 1000 };
+    u32 rounds = 0;
+    while (!long_rep(form))
+        check(++rounds < MOST);
 }
 
 /* ---- An `ins` over its own code: with the bytes that are there, and with others ---- */
@@ -163,9 +176,9 @@ void guest(void) {
     for (int form = 0; form < FORMS; form++)
         shadow(form);
     for (int form = REP_INS; form < OUTS; form++)
-        long_rep(form);
+        interrupted_rep(form);
     for (int form = REP_OUTS; form < FORMS; form++)
-        long_rep(form);
+        interrupted_rep(form);
     for (int form = INS; form < OUTS; form++) {
         over_itself(form);
         if (is_rep(form))

@@ -34,6 +34,7 @@ impl Guest {
             Arc::default(),
             None,
             NestedGuests::default(),
+            None,
         );
         let exceptions_reported = rules.exceptions_reported;
         Guest {
@@ -366,8 +367,14 @@ fn a_rep_may_go_on_on_another_vcpu() {
     for guest in &mut guests {
         let tally = guest.statistics.tally(VcpuIndex(0));
         let rules = guest.counter.rules;
-        guest.counter =
-            VcpuCounter::new(rules, tally, Arc::clone(&interrupted), None, NestedGuests::default());
+        guest.counter = VcpuCounter::new(
+            rules,
+            tally,
+            Arc::clone(&interrupted),
+            None,
+            NestedGuests::default(),
+            None,
+        );
         // So that both number their sites alike.
         guest.operation(REP_OUTSB, PC);
     }

@@ -181,6 +181,8 @@ void map(const void *page, u32 bits) {
     __asm__ volatile("invlpg (%0)" : : "r"(page) : "memory");
 }
 
+u32 mapping(const void *page) { return pages[(u32)page / PAGE]; }
+
 void forbid(u32 pattern) { tss.bitmap[LATCH / 8] = (u8)(0xf0 | pattern); }
 
 /* ---- The local APIC's timer: SDM Vol. 3A, "APIC Timer" ---- */

@@ -86,6 +86,7 @@ int leave(struct frame *frame);
 
 enum { ABSENT = 0, READ_ONLY = 5, PRESENT = 7 }; /* page table bits; all pages are user pages */
 void map(const void *page, u32 bits);
+u32 mapping(const void *page);
 
 /* Ring 3's ports LATCH .. LATCH + 3 under IOPL 0: a set bit forbids one. */
 void forbid(u32 pattern);

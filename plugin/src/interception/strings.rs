@@ -1,0 +1,347 @@
+//! Elements of a `rep` on a port of one of pvio's devices, moved in pieces of a page before QEMU runs the
+//! instruction: QEMU goes on with what is left of it.
+//!
+//! It knows how QEMU runs a `rep`, and when all of its elements are alike. It does not count. Where
+//! anything is not as it should be, or not known, it moves nothing, and QEMU moves all.
+//!
+//! QEMU takes the count from RCX once, when the instruction starts, and has it in a place of its own from
+//! then on. So elements can be moved before it starts, and not between two of its own.
+
+use std::sync::Arc;
+
+use vm_memory::VolatileSlice;
+
+use super::operation::Operation;
+use crate::bus::{Owner, PortBus};
+use crate::qemu::{GuestRam, PortTrace, Register, Registers, Watchpoints};
+use crate::stats::SiteKey;
+use crate::x86::{
+    Access, Direction, Mode, PAGE, Paging, Port, Run, StringWalk, Supervisor, Width, string_segment,
+};
+
+/// With fewer elements it takes longer to look whether they can be moved than to leave them to QEMU.
+const LEAST: u64 = 16;
+
+/// What all vCPUs need for it.
+pub(super) struct Strings {
+    bus: Arc<PortBus>,
+    ram: Arc<GuestRam>,
+    trace: PortTrace,
+    watchpoints: Watchpoints,
+}
+
+impl Strings {
+    /// `None` where this QEMU does not show what is needed.
+    pub fn new(bus: Arc<PortBus>, ram: Arc<GuestRam>) -> Option<Strings> {
+        Some(Strings { bus, ram, trace: PortTrace::find()?, watchpoints: Watchpoints::find()? })
+    }
+}
+
+/// How many elements can be moved before QEMU moves any, so that it still leaves the instruction where it
+/// would have: it does when the count that is left is one more than a multiple of 65,536. One is left to
+/// QEMU, which so sees the instruction through.
+fn most(count: u64) -> u64 {
+    let Some(behind_first) = count.checked_sub(2) else { return 0 };
+    match behind_first & !0xffff {
+        0 => count - 1,
+        leaves_at => behind_first - leaves_at,
+    }
+}
+
+/// Bytes that go to a device at once: as many as a `rep outsb` moves between two pauses of QEMU's.
+const BATCH: usize = 1 << 16;
+
+/// One vCPU's way to move elements.
+pub(super) struct VcpuStrings {
+    strings: Arc<Strings>,
+    /// For elements on their way, in the order in which they are moved.
+    buffer: Box<[u8]>,
+}
+
+impl VcpuStrings {
+    pub fn new(strings: Arc<Strings>) -> VcpuStrings {
+        VcpuStrings { strings, buffer: vec![0; BATCH].into() }
+    }
+
+    /// Moves elements of a `rep` that is about to run, with the privilege for it, and leaves the registers
+    /// as they are behind these elements. How many were moved.
+    pub fn move_ahead(
+        &mut self,
+        operation: Operation,
+        key: &SiteKey,
+        port: Port,
+        count: u64,
+        registers: &mut Registers<'_>,
+    ) -> u64 {
+        let most = most(count);
+        if most < LEAST || !self.strings.bus.serves(port) {
+            return 0;
+        }
+        self.try_to_move(operation, key, port, most, registers).unwrap_or(0)
+    }
+
+    fn try_to_move(
+        &mut self,
+        operation: Operation,
+        key: &SiteKey,
+        port: Port,
+        most: u64,
+        registers: &mut Registers<'_>,
+    ) -> Option<u64> {
+        let VcpuStrings { strings, buffer } = self;
+        let owner = strings.bus.owner(port)?;
+        let mode = key.mode?;
+        let (form, address_size) = (operation.form(), operation.address_size());
+        let (direction, width) = (form.direction(), form.width());
+
+        let cpl = registers.string_cpu().filter(|cpu| cpu.is_plain())?.cpl();
+        let paging = paging(cpl, registers);
+        let mut cpu = registers.string_cpu()?;
+        if strings.trace.is_on() {
+            return None;
+        }
+        let segment = string_segment(&key.bytes, mode, direction);
+        let index = match direction {
+            Direction::In => cpu.rdi(),
+            Direction::Out => cpu.rsi(),
+        };
+        let mut walk = StringWalk {
+            base: segment.map_or(0, |segment| cpu.segment_base(segment.number())),
+            offset: index & address_size.mask(),
+            address_size,
+            is_long: mode == Mode::Bits64,
+            goes_down: cpu.goes_down()?,
+            size: width.bytes().into(),
+        };
+        let memory = Memory { ram: &strings.ram, paging, mode };
+        let code = match direction {
+            Direction::In => Some(memory.code(key)?),
+            Direction::Out => None,
+        };
+
+        let mut moved = 0;
+        while moved < most {
+            let size = walk.size;
+            let is_free = |run: &Run| {
+                let len = run.count * size;
+                !cpu.is_watched(&strings.watchpoints, run.lowest, len as usize)
+            };
+            let mut elements = Elements { owner, width, goes_down: walk.goes_down, buffer };
+            let batch = match code {
+                None => elements.write(&mut walk, most - moved, &memory, is_free),
+                Some(code) => elements.read(&mut walk, most - moved, &memory, code, is_free),
+            };
+            if batch == 0 {
+                break;
+            }
+            moved += batch;
+            let index = address_size.written(index, walk.offset);
+            match direction {
+                Direction::In => cpu.set_rdi(index),
+                Direction::Out => cpu.set_rsi(index),
+            }
+            let rcx = cpu.rcx();
+            cpu.set_rcx(address_size.written(rcx, rcx.wrapping_sub(batch)));
+        }
+        Some(moved)
+    }
+}
+
+fn paging(cpl: u8, registers: &mut Registers<'_>) -> Paging {
+    Paging {
+        cr0: registers.read(Register::Cr0),
+        cr3: registers.read(Register::Cr3),
+        cr4: registers.read(Register::Cr4),
+        efer: registers.read(Register::Efer),
+        rflags: registers.read(Register::Rflags),
+        supervisor: if cpl == 3 { Supervisor::No } else { Supervisor::Yes },
+    }
+}
+
+/// Elements on their way between memory and a device.
+struct Elements<'a> {
+    owner: Owner<'a>,
+    width: Width,
+    goes_down: bool,
+    buffer: &'a mut [u8],
+}
+
+impl Elements<'_> {
+    /// Gives the device what is in memory: a batch, as far as memory goes. How many elements.
+    fn write(
+        &mut self,
+        walk: &mut StringWalk,
+        most: u64,
+        memory: &Memory<'_>,
+        is_free: impl Fn(&Run) -> bool,
+    ) -> u64 {
+        let most = most.min(self.buffer.len() as u64 / walk.size);
+        let (mut count, mut filled) = (0, 0);
+        while count < most {
+            let Some(run) = walk.next_run(most - count).filter(&is_free) else { break };
+            let len = (run.count * walk.size) as usize;
+            let bytes = &mut self.buffer[filled..filled + len];
+            if memory.copy(run, bytes).is_none() {
+                break;
+            }
+            put_in_order(bytes, self.width, self.goes_down);
+            walk.advance(run.count);
+            count += run.count;
+            filled += len;
+        }
+        if filled > 0 {
+            self.owner.write_string(self.width, &self.buffer[..filled]);
+        }
+        count
+    }
+
+    /// Puts into memory what the device gives: a run. What it gives must not be lost, so it is asked when
+    /// there is room. How many elements.
+    fn read(
+        &mut self,
+        walk: &mut StringWalk,
+        most: u64,
+        memory: &Memory<'_>,
+        code: Code,
+        is_free: impl Fn(&Run) -> bool,
+    ) -> u64 {
+        let Some(run) = walk.next_run(most).filter(is_free) else { return 0 };
+        let bytes = &mut self.buffer[..(run.count * walk.size) as usize];
+        let (owner, width, goes_down) = (self.owner, self.width, self.goes_down);
+        let filled = memory.fill(run, code, bytes, |bytes| {
+            owner.read_string(width, bytes);
+            put_in_order(bytes, width, goes_down);
+        });
+        if filled.is_none() {
+            return 0;
+        }
+        walk.advance(run.count);
+        run.count
+    }
+}
+
+/// Makes of elements as memory has them those in the order in which they are moved, or the other way.
+fn put_in_order(bytes: &mut [u8], width: Width, goes_down: bool) {
+    if goes_down {
+        bytes.reverse();
+        bytes.chunks_exact_mut(width.bytes().into()).for_each(<[u8]>::reverse);
+    }
+}
+
+/// The physical pages that the instruction is in.
+type Code = [u64; 2];
+
+/// Memory as the instruction has it.
+struct Memory<'a> {
+    ram: &'a GuestRam,
+    paging: Paging,
+    mode: Mode,
+}
+
+impl Memory<'_> {
+    /// Where a byte of memory is; `None` if the processor may have to fault, or to do more than to use it.
+    fn physical(&self, linear: u64, access: Access) -> Option<u64> {
+        self.paging.is_canonical(linear, self.mode).then_some(())?;
+        self.paging.translate(linear, access, self.ram).ok()
+    }
+
+    fn code(&self, key: &SiteKey) -> Option<Code> {
+        let last = key.pc.checked_add(key.bytes.len() as u64 - 1)?;
+        let page = |linear| Some(self.physical(linear, Access::Read)? / PAGE);
+        Some([page(key.pc)?, page(last)?])
+    }
+
+    /// Where a run is: in one page, or what is behind the first in another.
+    fn pieces(&self, run: Run, len: usize, access: Access) -> Option<(Piece, Option<Piece>)> {
+        let here = len.min((PAGE - run.lowest % PAGE) as usize);
+        let first = Piece { physical: self.physical(run.lowest, access)?, len: here };
+        if here == len {
+            return Some((first, None));
+        }
+        let physical = self.physical(run.lowest.checked_add(here as u64)?, access)?;
+        Some((first, Some(Piece { physical, len: len - here })))
+    }
+
+    /// Copies a run from memory; `None` where it is none.
+    fn copy(&self, run: Run, bytes: &mut [u8]) -> Option<()> {
+        let (first, second) = self.pieces(run, bytes.len(), Access::Read)?;
+        let (here, behind) = bytes.split_at_mut(first.len);
+        self.ram.with(first.physical, first.len, |memory| memory.copy_to(here))?;
+        if let Some(Piece { physical, len }) = second {
+            self.ram.with(physical, len, |memory| memory.copy_to(behind))?;
+        }
+        Some(())
+    }
+
+    /// Puts into a run what `fill` gives, which is asked when there is room for it; `None` where there is
+    /// none, or where the instruction is itself: QEMU sees what that does to it.
+    fn fill(
+        &self,
+        run: Run,
+        code: Code,
+        bytes: &mut [u8],
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Option<()> {
+        let (first, second) = self.pieces(run, bytes.len(), Access::Write)?;
+        let overwrites = |piece: &Piece| code.contains(&(piece.physical / PAGE));
+        if [Some(first), second].iter().flatten().any(overwrites) {
+            return None;
+        }
+        let put = |here: VolatileSlice<'_>, behind: Option<VolatileSlice<'_>>| {
+            fill(bytes);
+            here.copy_from(bytes);
+            if let Some(behind) = behind {
+                behind.copy_from(&bytes[first.len..]);
+            }
+        };
+        self.ram.with_mut(first.physical, first.len, |here| match second {
+            None => {
+                put(here, None);
+                Some(())
+            }
+            Some(Piece { physical, len }) => {
+                self.ram.with_mut(physical, len, |behind| put(here, Some(behind)))
+            }
+        })?
+    }
+}
+
+/// Bytes of one page.
+#[derive(Clone, Copy)]
+struct Piece {
+    physical: u64,
+    len: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where QEMU leaves the loop of a `rep` that starts with this count, by its source
+    /// (`do_gen_rep`): at the count that is left.
+    fn leaves_at(count: u64) -> u64 {
+        let mut next = count - 1;
+        loop {
+            if next == 0 {
+                return 0;
+            }
+            let left = next;
+            next -= 1;
+            if next & 0xffff == 0 && next != 0 {
+                return left;
+            }
+        }
+    }
+
+    #[test]
+    fn qemu_leaves_the_loop_where_it_would_have() {
+        let near = |n: u64| n - 4..n + 4;
+        for count in (1..70).chain(near(1 << 16)).chain(near(1 << 17)).chain(near(3 << 16)) {
+            let most = most(count);
+            assert!(most < count, "one is left to QEMU");
+            assert_eq!(leaves_at(count - most), leaves_at(count), "{count}");
+            // And no more could be moved.
+            assert!(count - most == 1 || leaves_at(count) == count - most - 1, "{count}");
+        }
+    }
+}
