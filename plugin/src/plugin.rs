@@ -1,6 +1,6 @@
 //! The rooms put together: what `libpvio.so` is to QEMU.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrayvec::ArrayVec;
@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use crate::bus::{BusError, PortBus};
 use crate::devices::{BUILT_IN, DeviceKind};
 use crate::dumps::Dumps;
-use crate::hypercalls::{GuestLog, Hypercalls};
+use crate::hypercalls::{Era, GuestLog, Hypercalls};
 use crate::interception::{Instructions, Interceptor};
 use crate::options::{OptionError, Options};
 use crate::qemu::{
@@ -76,13 +76,11 @@ pub fn build(
         asked: Mutex::default(),
     });
     let log = options.access_log.clone();
-    let resets = Arc::new(AtomicU32::new(0));
+    let era = Era::default();
     if let Some(machine) = &machine {
-        let resets = Arc::clone(&resets);
+        let era = era.clone();
         // QEMU does so before it loads a snapshot, too.
-        machine.on_reset(move || {
-            resets.fetch_add(1, Ordering::Relaxed);
-        });
+        machine.on_reset(move || era.next());
     }
     let hypercalls = options.hypercall.map(|policy| {
         Arc::new(Hypercalls {
@@ -94,8 +92,7 @@ pub fn build(
             dumps: Arc::clone(&dumps),
             log: std::mem::replace(&mut options.log, GuestLog::to_stderr()),
             nested_guests: AtomicBool::new(false),
-            vcpus_mixed: AtomicBool::new(false),
-            resets,
+            era,
         })
     });
     let interceptor = Interceptor::new(

@@ -63,7 +63,7 @@ fn more_sites_than_there_is_room_for_take_bounded_memory(host: &Host) {
     // One that was thrown away before it ran is translated again, and counts again.
     assert!((dropped..dropped + dropped / 10).contains(&stats.sites_dropped), "{dropped}");
 
-    // The rows take 10 MiB and 1.5 MiB for the vCPU. As many again, and as much as the JSON, which is
+    // The rows take 10 MiB and 2 MiB for the vCPU. As many again, and as much as the JSON, which is
     // 14 MiB, when the dump is made; the library, and what callbacks add to QEMU's translations.
     let taken = ended.memory.saturating_sub(plain) >> 20;
     assert!(taken < 64, "{taken} MiB");

@@ -51,18 +51,26 @@ impl Claim {
 
     /// Does something with the device; `None` if it panics, or has done so before: what is left of it
     /// cannot be trusted. The guest goes on without it.
+    #[inline]
     pub fn with<R>(&self, work: impl FnOnce(&mut dyn Device) -> R) -> Option<R> {
         if self.broken.load(Ordering::Relaxed) {
             return None;
         }
         let result = catch_unwind(AssertUnwindSafe(|| work(&mut **self.device.lock())));
-        if result.is_err() && !self.broken.swap(true, Ordering::Relaxed) {
+        if result.is_err() {
+            self.has_panicked();
+        }
+        result.ok()
+    }
+
+    #[cold]
+    fn has_panicked(&self) {
+        if !self.broken.swap(true, Ordering::Relaxed) {
             say(format_args!(
                 "the device {self} panicked (above): from now on it reads as all ones, and writes \
                  are lost"
             ));
         }
-        result.ok()
     }
 
     /// Puts the device on the machine's bus.
@@ -99,25 +107,30 @@ impl Claim {
     }
 
     /// An access that reads `size` bytes: the byte of the first port is the lowest of the value.
+    #[inline]
     pub fn read(&self, offset: u16, size: u8) -> u32 {
-        let read = |bytes: &mut [u8]| {
-            self.with(|device| device.pio_read(self.base(), offset, bytes));
-        };
         // A processor is slow to load as one what was stored in pieces: so a byte, which most accesses
         // are, stays a byte.
         if size == 1 {
-            let mut byte = [0xff];
-            read(&mut byte);
-            return byte[0].into();
+            let read = |device: &mut dyn Device| {
+                let mut byte = [0xff];
+                device.pio_read(self.base(), offset, &mut byte);
+                byte[0]
+            };
+            return self.with(read).unwrap_or(0xff).into();
         }
         // Zeros above: a call of the guest's takes the value as it is.
-        let mut bytes = [0; 4];
-        bytes[..size.into()].fill(0xff);
-        read(&mut bytes[..self.own_bytes(offset, size)]);
-        u32::from_le_bytes(bytes)
+        let nothing = u32::MAX >> (32 - 8 * u32::from(size));
+        let read = |device: &mut dyn Device| {
+            let mut bytes = nothing.to_le_bytes();
+            device.pio_read(self.base(), offset, &mut bytes[..self.own_bytes(offset, size)]);
+            u32::from_le_bytes(bytes)
+        };
+        self.with(read).unwrap_or(nothing)
     }
 
     /// An access that writes.
+    #[inline]
     pub fn write(&self, offset: u16, size: u8, value: u32) {
         let bytes = value.to_le_bytes();
         let own = &bytes[..self.own_bytes(offset, size)];

@@ -14,7 +14,7 @@ use crate::x86::{Port, PortRange};
 
 use claim::Claim;
 
-pub use owner::Owner;
+pub use owner::{KnownPort, Owner};
 
 /// A `device=` option, read and not yet carried out.
 #[derive(Clone, Debug)]
@@ -124,9 +124,14 @@ impl PortBus {
         self.claim_at(port).is_some()
     }
 
-    fn claim_at(&self, port: Port) -> Option<&Claim> {
+    fn claim_at(&self, port: Port) -> Option<&Arc<Claim>> {
         let number = *self.owners.get(usize::from(port.0))?;
-        self.claims.get(usize::from(number).wrapping_sub(1)).map(|claim| &**claim)
+        self.claims.get(usize::from(number).wrapping_sub(1))
+    }
+
+    /// A port to keep at hand; `None` where it cannot be reached but by an instruction.
+    pub fn known_port(&self, port: Port) -> Option<KnownPort> {
+        Some(KnownPort::new(self.claim_at(port), port, self.machine.as_ref()?))
     }
 
     /// Whether [`PortBus::owner`] reaches ports that are not pvio's.

@@ -1,9 +1,48 @@
 //! Whoever has a port, reached without an instruction of the guest: a device of pvio's directly, one of
 //! QEMU's through QEMU's bus.
 
+use std::sync::Arc;
+
 use super::claim::Claim;
 use crate::qemu::{Locking, Machine};
 use crate::x86::{Port, Width};
+
+/// A port and who has it, kept at hand by whoever uses it often.
+pub struct KnownPort(Known);
+
+enum Known {
+    /// A device of pvio's that needs nothing of QEMU's, and the offset of the port in it.
+    Own(Arc<Claim>, u16),
+    /// Whoever it is, reached through QEMU's bus.
+    Qemu(Arc<Machine>, Port),
+}
+
+impl KnownPort {
+    pub(super) fn new(claim: Option<&Arc<Claim>>, port: Port, machine: &Arc<Machine>) -> KnownPort {
+        KnownPort(match claim.filter(|claim| claim.locking() == Locking::Own) {
+            Some(claim) => Known::Own(Arc::clone(claim), port.0 - claim.range.first().0),
+            None => Known::Qemu(Arc::clone(machine), port),
+        })
+    }
+
+    /// Reads one element.
+    #[inline]
+    pub fn read(&self, width: Width) -> u32 {
+        match &self.0 {
+            Known::Own(claim, offset) => claim.read(*offset, width.bytes()),
+            Known::Qemu(machine, port) => machine.read_port(port.0, width.bytes()),
+        }
+    }
+
+    /// Writes one element.
+    #[inline]
+    pub fn write(&self, width: Width, value: u32) {
+        match &self.0 {
+            Known::Own(claim, offset) => claim.write(*offset, width.bytes(), value),
+            Known::Qemu(machine, port) => machine.write_port(port.0, width.bytes(), value),
+        }
+    }
+}
 
 /// Who has a port. An access that goes beyond the last port of a device is its all the same, as it is
 /// when an instruction makes it.
@@ -30,6 +69,7 @@ impl<'a> Owner<'a> {
     }
 
     /// Reads one element.
+    #[inline]
     pub fn read(&self, width: Width) -> u32 {
         let size = width.bytes();
         match self.claim {
@@ -39,6 +79,7 @@ impl<'a> Owner<'a> {
     }
 
     /// Writes one element.
+    #[inline]
     pub fn write(&self, width: Width, value: u32) {
         let size = width.bytes();
         match self.claim {
@@ -78,6 +119,7 @@ impl<'a> Owner<'a> {
     }
 
     /// Gives `work` the offset of the port, under the lock that the device wants.
+    #[inline]
     fn locked<R>(&self, claim: &Claim, work: impl FnOnce(u16) -> R) -> R {
         let offset = self.port.0 - claim.range.first().0;
         match claim.locking() {

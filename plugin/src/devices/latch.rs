@@ -22,12 +22,19 @@ struct Latch {
 impl MutDevicePio for Latch {
     fn pio_read(&mut self, _base: PioAddress, offset: PioAddressOffset, data: &mut [u8]) {
         let first = usize::from(offset);
-        data.copy_from_slice(&self.bytes[first..first + data.len()]);
+        match data {
+            // Most accesses are of a byte, for which it is not worth to call what copies any number.
+            [byte] => *byte = self.bytes[first],
+            _ => data.copy_from_slice(&self.bytes[first..first + data.len()]),
+        }
     }
 
     fn pio_write(&mut self, _base: PioAddress, offset: PioAddressOffset, data: &[u8]) {
         let first = usize::from(offset);
-        self.bytes[first..first + data.len()].copy_from_slice(data);
+        match data {
+            &[byte] => self.bytes[first] = byte,
+            _ => self.bytes[first..first + data.len()].copy_from_slice(data),
+        }
     }
 }
 

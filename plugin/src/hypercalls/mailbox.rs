@@ -3,13 +3,11 @@
 //! Its place is found once, when it is registered, as the caller's page tables have it then. Each of its
 //! words is looked at once in a call: other vCPUs may write them at any time.
 
-use std::sync::atomic::Ordering;
-
 use pvio_guest::abi::{self, CallWord, Status, UNHEARD, status};
 
 use super::memory::CallerMemory;
 use super::port_io::{Data, IoCall, PortCalls};
-use super::{Caller, Refusal, VcpuCalls, answered, must_be_zero};
+use super::{Caller, Era, Refusal, VcpuCalls, answered, must_be_zero};
 use crate::qemu::{CallingVcpu, HeldRam, Register};
 use crate::stats::Call;
 use crate::x86::{Port, Supervisor};
@@ -23,8 +21,8 @@ const SIZE: usize = size_of::<abi::Mailbox>();
 pub(super) struct Mailbox {
     memory: HeldRam,
     key: u64,
-    /// How often the machine had been reset when it was registered.
-    resets: u32,
+    /// When it was registered.
+    era: u32,
 }
 
 impl Data for Mailbox {
@@ -49,50 +47,73 @@ impl Mailbox {
         self.memory.store_u32(WORD, status.0);
     }
 
-    #[inline]
-    fn carry_out(
-        &mut self,
-        call: Call,
-        word: CallWord,
-        ports: &PortCalls<'_>,
-    ) -> Result<u32, Refusal> {
-        if let Some(io) = IoCall::of(call).filter(|io| !io.is_string) {
-            if !io.takes_operand() {
-                must_be_zero(word.operand())?;
-            }
-            return ports.scalar(io, Port(word.port()), word.operand(), self);
+    /// Answers what has moved nothing.
+    #[cold]
+    fn answer_otherwise(&mut self, word: CallWord, ports: &PortCalls<'_>) -> IsReleased {
+        let call = word.call().map_or(Call::Unknown, Call::from_number);
+        let fields = must_be_zero(word.operand()).and(must_be_zero(word.port()));
+        let answer = match call {
+            Call::Probe => fields.map(|()| {
+                self.set_value(ports.hypercalls.features());
+                abi::VERSION
+            }),
+            Call::Release => fields.map(|()| 0),
+            _ => match IoCall::of(call).filter(|io| !io.is_string) {
+                None => Err(Refusal(status::UNKNOWN)),
+                Some(io) if !io.takes_operand() && word.operand() != 0 => {
+                    Err(Refusal(status::ARGUMENT))
+                }
+                Some(_) => Err(Refusal(status::DECLINED)),
+            },
+        };
+        self.answer(answered(ports.tally, call, answer));
+        match (call, answer) {
+            (Call::Release, Ok(_)) => IsReleased::Yes,
+            _ => IsReleased::No,
         }
-        if !matches!(call, Call::Probe | Call::Release) {
-            return Err(Refusal(status::UNKNOWN));
-        }
-        must_be_zero(word.port())?;
-        must_be_zero(word.operand())?;
-        if call == Call::Release {
-            return Ok(0);
-        }
-        self.set_value(ports.hypercalls.features());
-        Ok(abi::VERSION)
     }
+}
+
+/// Whether a mailbox is one no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IsReleased {
+    Yes,
+    No,
 }
 
 impl VcpuCalls {
     /// Carries out what is in the vCPU's mailbox, at the bidding of supervisor code, and answers there.
     #[inline]
     pub fn ring(&mut self, pc: u64) {
-        let (mailbox, ports) = self.mailbox_and_ports(pc);
-        let Some(registered) = mailbox else { return };
-        let hypercalls = ports.hypercalls;
-        let resets = hypercalls.resets.load(Ordering::Relaxed);
-        if registered.resets != resets || hypercalls.vcpus_mixed.load(Ordering::Relaxed) {
-            *mailbox = None;
+        let Some(registered) = &mut self.mailbox else { return };
+        if registered.era != self.hypercalls.era.now() {
+            self.mailbox = None;
             return;
         }
         let Some(word) = registered.call() else { return };
-        ports.tally.calls_from(pc);
-        let call = word.call().map_or(Call::Unknown, Call::from_number);
-        let answer = registered.carry_out(call, word, &ports);
-        registered.answer(answered(ports.tally, call, answer));
-        if call == Call::Release && answer.is_ok() {
+        self.tally.calls_from(pc);
+        if let Some(data) = self.recent.carry_out(word, registered, &self.tally) {
+            registered.answer(Status::new(status::OK, data));
+            return;
+        }
+        self.ring_another(word, pc);
+    }
+
+    /// Carries out what was not carried out often of late.
+    #[cold]
+    fn ring_another(&mut self, word: CallWord, pc: u64) {
+        self.recent.remember(word, &self.hypercalls, self.access_log.as_ref());
+        let (mailbox, ports) = self.mailbox_and_ports(pc);
+        let Some(registered) = mailbox else { return };
+        let number = word.call().expect("it is one");
+        if let Some(io) = IoCall::scalar(number)
+            && (word.operand() == 0 || io.takes_operand())
+            && let Ok(data) = ports.scalar(io, Port(word.port()), word.operand(), registered)
+        {
+            registered.answer(Status::new(status::OK, data));
+            return;
+        }
+        if registered.answer_otherwise(word, &ports) == IsReleased::Yes {
             *mailbox = None;
         }
     }
@@ -105,12 +126,12 @@ impl VcpuCalls {
         }
         let Some(memory) = self.mailbox_memory(caller, vcpu) else { return };
         let key = memory.load_u64(KEY);
-        let resets = self.hypercalls.resets.load(Ordering::Relaxed);
-        let mut mailbox = Mailbox { memory, key, resets };
+        let era = self.hypercalls.era.now();
+        let mut mailbox = Mailbox { memory, key, era };
         if mailbox.memory.load_u32(WORD) != CallWord::new(abi::call::REGISTER, 0, 0).0 {
             return;
         }
-        let answer = if self.hypercalls.vcpus_mixed.load(Ordering::Relaxed) {
+        let answer = if era == Era::NO_MAILBOXES {
             Err(Refusal(status::DECLINED))
         } else if key == 0 {
             Err(Refusal(status::ARGUMENT))

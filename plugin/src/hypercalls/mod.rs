@@ -10,6 +10,7 @@ mod guest_log;
 mod mailbox;
 mod memory;
 mod port_io;
+mod recent;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use pvio_guest::abi::{self, CallWord, Status, feature, status};
 
 use crate::access_log::VcpuLog;
-use crate::bus::PortBus;
+use crate::bus::{KnownPort, Owner, PortBus};
 use crate::dumps::Dumps;
 use crate::qemu::{CallingVcpu, GuestRam, Machine, Register};
 use crate::stats::{Call, Outcome, Statistics, Tally};
@@ -28,6 +29,7 @@ pub use guest_log::GuestLog;
 use mailbox::Mailbox;
 use memory::CallerMemory;
 use port_io::{IoCall, PortCalls, Transfer};
+use recent::RecentCalls;
 
 /// Who may call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,10 +74,36 @@ pub struct Hypercalls {
     pub log: GuestLog,
     /// See [`Hypercalls::expect_nested_guests`].
     pub nested_guests: AtomicBool,
-    /// See [`Hypercalls::vcpus_are_mixed`].
-    pub vcpus_mixed: AtomicBool,
-    /// How often the machine has been reset, or a snapshot of it loaded.
-    pub resets: Arc<AtomicU32>,
+    /// Mailboxes of which machine are good.
+    pub era: Era,
+}
+
+/// A number for the machine as it was from one reset, or load of a snapshot, to the next.
+///
+/// A mailbox is one in the era in which it was registered.
+#[derive(Clone, Default)]
+pub struct Era(Arc<AtomicU32>);
+
+impl Era {
+    /// The era in which there are no mailboxes, and behind which no other comes.
+    const NO_MAILBOXES: u32 = u32::MAX;
+
+    /// Another begins.
+    pub fn next(&self) {
+        let next = |era: u32| (era < Self::NO_MAILBOXES - 1).then(|| era + 1);
+        // After four thousand million resets the last one goes on.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+
+    /// There are no mailboxes any more.
+    pub fn end(&self) {
+        self.0.store(Self::NO_MAILBOXES, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn now(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Hypercalls {
@@ -87,7 +115,18 @@ impl Hypercalls {
 
     /// Which vCPU is in a callback is not known: none can have a mailbox.
     pub fn vcpus_are_mixed(&self) {
-        self.vcpus_mixed.store(true, Ordering::Relaxed);
+        self.era.end();
+    }
+
+    /// Who has a port, if a call may reach it.
+    #[inline]
+    fn owner(&self, port: Port) -> Option<Owner<'_>> {
+        self.bus.owner(port).filter(|owner| !self.icount || owner.is_independent())
+    }
+
+    /// The same for a port that is used often.
+    fn known_port(&self, port: Port) -> Option<KnownPort> {
+        self.owner(port).and_then(|_| self.bus.known_port(port))
     }
 
     fn ram(&self) -> Option<&GuestRam> {
@@ -110,6 +149,7 @@ pub struct VcpuCalls {
     /// On its way between memory and a device.
     buffer: Box<[u8; PAGE as usize]>,
     mailbox: Option<Mailbox>,
+    recent: RecentCalls,
 }
 
 impl VcpuCalls {
@@ -120,22 +160,49 @@ impl VcpuCalls {
         access_log: Option<VcpuLog>,
     ) -> VcpuCalls {
         let buffer = Box::new([0; PAGE as usize]);
-        VcpuCalls { hypercalls, tally, access_log, buffer, mailbox: None }
+        let recent = RecentCalls::default();
+        VcpuCalls { hypercalls, tally, access_log, buffer, mailbox: None, recent }
     }
 
     /// Carries a call out, and answers it.
+    #[inline]
     pub fn call(&mut self, caller: Caller, vcpu: &mut CallingVcpu<'_>) {
         self.tally.calls_from(caller.pc);
         let word = CallWord(vcpu.read(Register::Rax) as u32);
         // It has been answered already, by another plugin like this one; or it is none.
         let Some(number) = word.call() else { return };
-        let call = Call::from_number(number);
-        let answer = if self.is_nested(vcpu) {
-            Err(Refusal(status::DECLINED))
-        } else if self.may_call(caller, vcpu) {
-            self.carry_out(call, word, caller, vcpu)
+        let refusal = if self.is_nested(vcpu) {
+            Some(Refusal(status::DECLINED))
+        } else if !self.may_call(caller, vcpu) {
+            Some(Refusal(status::DENIED))
         } else {
-            Err(Refusal(status::DENIED))
+            None
+        };
+        if refusal.is_none()
+            && let Some(data) = self.recent.carry_out(word, vcpu, &self.tally)
+        {
+            vcpu.write(Register::Rax, Status::new(status::OK, data).0.into());
+            return;
+        }
+        self.call_another(Call::from_number(number), word, refusal, caller, vcpu);
+    }
+
+    /// Carries out what was not carried out often of late.
+    #[inline(never)]
+    fn call_another(
+        &mut self,
+        call: Call,
+        word: CallWord,
+        refusal: Option<Refusal>,
+        caller: Caller,
+        vcpu: &mut CallingVcpu<'_>,
+    ) {
+        let answer = match refusal {
+            Some(refusal) => Err(refusal),
+            None => {
+                self.recent.remember(word, &self.hypercalls, self.access_log.as_ref());
+                self.carry_out(call, word, caller, vcpu)
+            }
         };
         let status = answered(&self.tally, call, answer);
         vcpu.write(Register::Rax, status.0.into());

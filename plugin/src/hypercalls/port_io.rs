@@ -1,6 +1,6 @@
 //! The twelve calls of port I/O: one element in registers, or many in memory.
 
-use pvio_guest::abi::status;
+use pvio_guest::abi::{self, status};
 
 use super::memory::{CallerMemory, left_in_page};
 use super::{Hypercalls, Refusal};
@@ -20,13 +20,36 @@ pub(super) struct IoCall {
 }
 
 impl IoCall {
+    #[inline]
     pub fn of(call: Call) -> Option<IoCall> {
-        let (direction, width) = call.port_io()?;
-        let is_string = !matches!(
-            call,
-            Call::Inb | Call::Inw | Call::Inl | Call::Outb | Call::Outw | Call::Outl
-        );
-        Some(IoCall { call, direction, width, is_string })
+        Self::TABLE[call.index()]
+    }
+
+    /// All calls; those that are not of these twelve are none.
+    const TABLE: [Option<IoCall>; Call::ALL.len()] = {
+        let mut table = [None; Call::ALL.len()];
+        let mut index = 0;
+        while index < table.len() {
+            let call = Call::ALL[index];
+            if let Some((direction, width)) = call.port_io() {
+                let is_string = !matches!(
+                    call,
+                    Call::Inb | Call::Inw | Call::Inl | Call::Outb | Call::Outw | Call::Outl
+                );
+                table[index] = Some(IoCall { call, direction, width, is_string });
+            }
+            index += 1;
+        }
+        table
+    };
+
+    /// The call of one element with this number.
+    #[inline]
+    pub fn scalar(number: u8) -> Option<IoCall> {
+        // The first numbers are in the table's order.
+        const { assert!(abi::call::OUTL as usize == Call::Outl.index()) };
+        let number = usize::from(number);
+        if number > Call::Outl.index() { None } else { Self::TABLE[number] }
     }
 
     /// Whether the operand of the call is what it writes.
@@ -76,11 +99,9 @@ pub(super) struct PortCalls<'a> {
 
 impl<'a> PortCalls<'a> {
     /// Who has a port, if a call may reach it.
+    #[inline]
     pub fn owner(&self, port: Port) -> Result<Owner<'a>, Refusal> {
-        let owner = self.hypercalls.bus.owner(port);
-        owner
-            .filter(|owner| !self.hypercalls.icount || owner.is_independent())
-            .ok_or(Refusal(status::DECLINED))
+        self.hypercalls.owner(port).ok_or(Refusal(status::DECLINED))
     }
 
     /// Moves one element. `data` is where a caller leaves what does not fit into the call word, and finds

@@ -26,8 +26,8 @@ use crate::qemu::{
 use crate::say::say;
 use crate::stats::{SiteKey, Statistics};
 use crate::x86::{
-    Decoded, Direction, Mode, Supervisor, decode, decode_by_text, is_privileged_in_dump, is_vmrun,
-    may_be_port_io, mode_in_dump, supervisor_in_dump,
+    Decoded, Direction, Mode, Opcode, Supervisor, decode, decode_by_text, is_privileged_in_dump,
+    is_vmrun, mode_in_dump, supervisor_in_dump,
 };
 
 use calls::Magic;
@@ -121,10 +121,14 @@ impl Interceptor {
     /// entered and left.
     pub fn translate(&self, insn: &Insn<'_>) -> ArrayVec<Watch, MAX_WATCHES> {
         let mut watches = ArrayVec::new();
-        if self.doors.is_exit(insn.pc()) {
+        if self.doors.is_exit(|| insn.pc()) {
             watches.push(Watch::Passes(Door::Exit.to_token()));
         }
-        watches.extend(self.port_io_or_call(insn).or_else(|| self.entry(insn)));
+        watches.extend(match Opcode::of(insn.bytes()) {
+            Opcode::PortIo => self.port_io(insn),
+            Opcode::Long => self.call(insn).or_else(|| self.entry(insn)),
+            Opcode::Other => None,
+        });
         watches
     }
 
@@ -141,7 +145,8 @@ impl Interceptor {
         Some(Watch::Passes(Door::entry(mode, insn.bytes()).to_token()))
     }
 
-    fn call(&self, insn: &Insn<'_>, magic: Magic, mode: Mode) -> Option<Watch> {
+    fn call(&self, insn: &Insn<'_>) -> Option<Watch> {
+        let (magic, mode) = calls::magic(insn.bytes()).filter(|_| self.hypercalls.is_some())?;
         let dump = insn.register_dump();
         let supervisor = dump.as_deref().and_then(supervisor_in_dump);
         let token = calls::to_token(Caller { mode, supervisor, pc: linear_pc(insn, Some(mode)) });
@@ -156,15 +161,9 @@ impl Interceptor {
         }
     }
 
-    fn port_io_or_call(&self, insn: &Insn<'_>) -> Option<Watch> {
+    fn port_io(&self, insn: &Insn<'_>) -> Option<Watch> {
         let bytes = insn.bytes();
-        let first = *bytes.first()?;
-        if self.hypercalls.is_some()
-            && let Some((magic, mode)) = calls::magic(bytes)
-        {
-            return self.call(insn, magic, mode);
-        }
-        if !may_be_port_io(first) || Mode::ALL.iter().all(|&mode| decode(bytes, mode).is_none()) {
+        if Mode::ALL.iter().all(|&mode| decode(bytes, mode).is_none()) {
             return None;
         }
         let dump = insn.register_dump();

@@ -55,6 +55,16 @@ impl Operation {
         self.0 >> bit & 1 != 0
     }
 
+    /// The site of an `in` or `out` that cannot fault, if it has a row of its own.
+    #[inline]
+    pub fn plain_site(self) -> Option<SiteId> {
+        const { assert!(PortForm::OutDxEax.index() == 11 && PortForm::Insb.index() == 12) };
+        let is_scalar = self.0 & 0x1f <= PortForm::OutDxEax.index() as u64;
+        const WITH_ROW_AND_PRIVILEGE: u64 = HAS_ROW | 1 << 5;
+        let is_plain = is_scalar && self.0 & WITH_ROW_AND_PRIVILEGE == WITH_ROW_AND_PRIVILEGE;
+        is_plain.then_some(SiteId((self.0 >> HIGH_SHIFT) as u32))
+    }
+
     /// Meaningful for string instructions only.
     pub fn address_size(self) -> AddressSize {
         ADDRESS_SIZES[(self.0 >> 5 & 3) as usize]
@@ -103,6 +113,8 @@ mod tests {
                     assert_eq!(operation.address_size(), decoded.address_size);
                 }
                 assert_eq!(operation.site(), site);
+                let is_plain = privileged && !decoded.form.is_string();
+                assert_eq!(operation.plain_site(), site.filter(|_| is_plain));
                 if let Some(port) = decoded.immediate {
                     assert_eq!(operation.immediate(), port);
                 }

@@ -255,11 +255,43 @@ impl VcpuCounter {
 }
 
 impl VcpuCounter {
+    #[inline]
     pub fn about_to_run(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
+        let operation = Operation::from_token(token);
+        match operation.plain_site() {
+            Some(site) if self.is_undisturbed() => {
+                let port = match operation.form().source() {
+                    PortSource::Immediate => operation.immediate(),
+                    _ => Port(registers.read_u16(Register::Rdx)),
+                };
+                self.tally.scalar(operation.form(), site, port);
+                self.exception = false;
+                Next::Watched
+            }
+            _ => self.about_to_run_another(operation, registers),
+        }
+    }
+
+    /// Whether nothing is to be seen to, or to be told to others, when an instruction is counted that
+    /// surely retires.
+    #[inline]
+    fn is_undisturbed(&self) -> bool {
+        matches!(self.current, Current::Nothing)
+            && self.finished.is_none()
+            && self.refused.is_none()
+            && self.log.is_none()
+            && !self.nested.any()
+    }
+
+    #[inline(never)]
+    fn about_to_run_another(
+        &mut self,
+        operation: Operation,
+        registers: &mut Registers<'_>,
+    ) -> Next {
         if self.nested.any() {
             self.switch_vcpu();
         }
-        let operation = Operation::from_token(token);
         let next = if operation.form().is_string() {
             self.string(operation, registers);
             Next::Watched

@@ -84,6 +84,8 @@ pub(super) struct RegisterFile {
     buffer: *mut GByteArray,
     /// How many bytes a general register has: of the target, whatever the mode.
     general_size: usize,
+    /// Where the low bits of each register are, if that is known; else null.
+    low_bits: [*const u16; Register::ALL.len()],
 }
 
 /// A vCPU's `X86CPU`, which lives as long as it runs, and where its registers are in it. (One that is
@@ -182,6 +184,7 @@ impl RegisterFile {
             // SAFETY: may be called at any time; the array is never freed.
             buffer: unsafe { (api.byte_array_new)() },
             general_size: if is_64_bit { 8 } else { 4 },
+            low_bits: [std::ptr::null(); Register::ALL.len()],
         };
         // An `X86CPU` begins with its `CPUState`.
         let direct =
@@ -192,6 +195,13 @@ impl RegisterFile {
             };
             Register::ALL.iter().all(agrees)
         });
+        if let Some(Direct { cpu, layout }) = &file.direct {
+            for register in Register::ALL {
+                let at = |place: Place| cpu.wrapping_add(place.offset).cast::<u16>().cast_const();
+                file.low_bits[register as usize] =
+                    layout.place(register).map_or(std::ptr::null(), at);
+            }
+        }
         Ok(file)
     }
 }
@@ -238,6 +248,18 @@ impl<'a> Registers<'a> {
             Source::Vcpu(api, file, whose) => file.read(api, *whose, register),
             #[cfg(test)]
             Source::Fixed(values) => values(register),
+        }
+    }
+}
+
+impl Registers<'_> {
+    /// The low 16 bits of a general register.
+    #[inline]
+    pub fn read_u16(&mut self, register: Register) -> u16 {
+        match &mut self.source {
+            Source::Vcpu(api, file, whose) => file.read_u16(api, *whose, register),
+            #[cfg(test)]
+            Source::Fixed(values) => values(register) as u16,
         }
     }
 }
@@ -298,6 +320,16 @@ impl RegisterFile {
             Some(value) => value,
             None => read(api, self, register),
         }
+    }
+
+    #[inline]
+    fn read_u16(&mut self, api: &Api, whose: Whose, register: Register) -> u16 {
+        let place = self.low_bits[register as usize];
+        if whose == Whose::Own && !place.is_null() {
+            // SAFETY: as in `Direct::load`; x86 stores the low bits first.
+            return unsafe { place.read_volatile() };
+        }
+        self.read(api, whose, register) as u16
     }
 
     #[inline]

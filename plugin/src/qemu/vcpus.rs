@@ -1,7 +1,7 @@
 //! One place for each vCPU, that its own thread alone uses.
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
@@ -33,8 +33,8 @@ fn lock(thread: &Mutex<ThreadId>) -> MutexGuard<'_, ThreadId> {
 /// All vCPUs that have begun to run.
 pub(super) struct Vcpus {
     slots: Box<[OnceCell<Slot>]>,
-    /// For each vCPU, whose slot it uses: its own, or the first one's on the same thread.
-    homes: Box<[AtomicUsize]>,
+    /// For each vCPU that has begun, the state that it uses: its own, or the first one's on the same thread.
+    states: Box<[AtomicPtr<VcpuState>]>,
     shared: AtomicBool,
 }
 
@@ -43,7 +43,7 @@ impl Vcpus {
     pub fn new(most: usize) -> Vcpus {
         Vcpus {
             slots: (0..most).map(|_| OnceCell::new()).collect(),
-            homes: (0..most).map(AtomicUsize::new).collect(),
+            states: (0..most).map(|_| AtomicPtr::default()).collect(),
             shared: AtomicBool::new(false),
         }
     }
@@ -62,7 +62,7 @@ impl Vcpus {
         let is_here = |slot: &Slot| *lock(&slot.thread) == thread;
         let home = self.slots.iter().position(|slot| slot.get().is_some_and(is_here));
         if let Some(home) = home.filter(|&home| home != index) {
-            self.homes[index].store(home, Ordering::Relaxed);
+            self.states[index].store(self.states[home].load(Ordering::Relaxed), Ordering::Release);
             self.shared.store(true, Ordering::Relaxed);
             return false;
         }
@@ -75,7 +75,9 @@ impl Vcpus {
             }
             None => {
                 let state = UnsafeCell::new(VcpuState { registers: registers(), vcpu: vcpu() });
-                self.slots[index].get_or_init(|| Slot { thread: Mutex::new(thread), state });
+                let slot =
+                    self.slots[index].get_or_init(|| Slot { thread: Mutex::new(thread), state });
+                self.states[index].store(slot.state.get(), Ordering::Release);
             }
         }
         true
@@ -92,15 +94,16 @@ impl Vcpus {
     ///
     /// Only from a callback that QEMU makes for this vCPU on the vCPU's thread, and not from within
     /// another call.
+    #[inline]
     pub unsafe fn with<R>(
         &self,
         index: VcpuIndex,
         use_it: impl FnOnce(&mut VcpuState) -> R,
     ) -> Option<R> {
-        let home = self.homes.get(index.0 as usize)?.load(Ordering::Relaxed);
-        let slot = self.slots[home].get()?;
-        // SAFETY: QEMU runs a vCPU's callbacks one after another on its thread (or all vCPUs' on
-        // one), and the caller promises not to be inside one already: nobody else has a reference.
-        Some(use_it(unsafe { &mut *slot.state.get() }))
+        let state = self.states.get(index.0 as usize)?.load(Ordering::Acquire);
+        // SAFETY: null, or a state in a slot, which stays where it is. QEMU runs a vCPU's callbacks one
+        // after another on its thread (or all vCPUs' on one), and the caller promises not to be inside
+        // one already: nobody else has a reference.
+        unsafe { state.as_mut() }.map(use_it)
     }
 }

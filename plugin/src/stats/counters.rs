@@ -40,6 +40,9 @@ pub(super) enum SiteColumn {
     Executions,
     Accesses,
     Unverified,
+    /// Attempts at scalars that retired and made their access: nearly all there are, which are counted
+    /// in one place. They are in none of the others, nor in the forms' table.
+    Scalars,
 }
 
 /// The row for all sites that have none of their own.
@@ -48,10 +51,10 @@ pub(super) const SITE_DROPPED: usize = MAX_SITES;
 /// What one vCPU has done.
 pub struct Tally {
     pub(super) vcpu: VcpuIndex,
-    sites: Arc<Sites>,
+    pub(super) sites: Arc<Sites>,
     pub(super) forms: Table<6>,
     pub(super) ports: Table<3>,
-    pub(super) by_site: Table<3>,
+    pub(super) by_site: Table<4>,
     pub(super) hypercalls: Table<6>,
     pub(super) instructions: Option<VcpuInstructions>,
     /// The place of the hypercall that is being made: an instruction that has yet to be counted.
@@ -80,6 +83,14 @@ impl Tally {
     /// The linear address of a site.
     pub fn address_of(&self, site: SiteId) -> u64 {
         self.sites.get(site).key.pc
+    }
+
+    /// A scalar at a site with a row started, retired, and made its access.
+    #[inline]
+    pub fn scalar(&self, form: PortForm, site: SiteId, port: Port) {
+        self.by_site.add(site.0 as usize, SiteColumn::Scalars as usize);
+        let row = port_row(port, form.direction(), form.width());
+        self.ports.add(row, PortColumn::Accesses as usize);
     }
 
     /// An instruction started.
@@ -195,11 +206,28 @@ impl Tally {
         self.hypercalls.add_many(call.index(), CallColumn::Bytes as usize, bytes);
     }
 
+    /// It made one access to a port.
+    #[inline]
+    pub fn hypercall_access(&self, port: PortCounter) {
+        self.ports.add(port.0, PortColumn::Hypercall as usize);
+    }
+
     /// It made accesses to a port.
     #[inline]
     pub fn hypercall_accesses(&self, port: Port, direction: Direction, width: Width, count: u64) {
         let row = port_row(port, direction, width);
         self.ports.add_many(row, PortColumn::Hypercall as usize, count);
+    }
+}
+
+/// Where accesses to a port of a direction and size are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortCounter(usize);
+
+impl PortCounter {
+    /// Of one port.
+    pub fn new(port: Port, direction: Direction, width: Width) -> PortCounter {
+        PortCounter(port_row(port, direction, width))
     }
 }
 

@@ -22,7 +22,7 @@ mod windows;
 mod tests;
 
 pub use call::{Call, Outcome};
-pub use counters::Tally;
+pub use counters::{PortCounter, Tally};
 pub use destination::{Destination, DestinationError};
 pub use instructions::InstructionCounts;
 pub use port_names::port_name;

@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 
 use crate::x86::{MAX_INSN_LEN, Mode, PortForm};
 
-/// The most sites that get a row of their own: 65,536, about 10 MiB, and 1.5 MiB for each vCPU. A
+/// The most sites that get a row of their own: 65,536, about 10 MiB, and 2 MiB for each vCPU. A
 /// Linux boot has some 400.
 pub const MAX_SITES: usize = 1 << 16;
 

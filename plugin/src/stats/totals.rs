@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::Tally;
 use super::call::{Call, CallColumn};
 use super::counters::{FormColumn, PortColumn, SITE_DROPPED, SiteColumn};
+use super::sites::SiteId;
 use super::table::Table;
+use crate::x86::PortForm;
 
 /// Rows by their numbers, ascending, without those that are all 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +54,25 @@ impl<const COLUMNS: usize> Rows<COLUMNS> {
         let clamped = self.0.iter().map(|&(row, counts)| (row as usize, clamp(counts)));
         clamped.filter(|(_, counts)| *counts != [0; COLUMNS])
     }
+}
+
+/// A row of a site, with its scalars among the others.
+fn with_its_scalars((row, counts): (u32, [i64; 4])) -> (u32, [i64; 3]) {
+    let [executions, accesses, unverified, scalars] = counts;
+    (row, [executions + scalars, accesses + scalars, unverified])
+}
+
+/// The scalars that were counted at their sites, in the rows of their forms.
+fn scalars_by_form(tally: &Tally) -> Rows<6> {
+    let mut forms = [[0; 6]; PortForm::ALL.len()];
+    for (row, [.., scalars]) in tally.by_site.rows().filter(|&(_, [.., scalars])| scalars != 0) {
+        let form = tally.sites.get(SiteId(row)).form;
+        for column in [FormColumn::Attempts, FormColumn::Executions, FormColumn::Accesses] {
+            forms[form.index()][column as usize] += scalars;
+        }
+    }
+    let counted = (0..).zip(forms).filter(|(_, counts)| *counts != [0; 6]);
+    Rows(counted.collect())
 }
 
 /// A row of hypercalls, with those that moved one element among the others.
@@ -98,7 +119,8 @@ impl Totals {
     }
 
     fn of_one(tally: &Tally) -> Totals {
-        let forms = Rows::of(&tally.forms);
+        let mut forms = Rows::of(&tally.forms);
+        forms.add(&scalars_by_form(tally), Sign::Plus);
         let hypercalls = Rows(tally.hypercalls.rows().map(with_its_bytes).collect());
         let by_form = forms.sum();
         let instructions = tally.instructions.as_ref();
@@ -113,7 +135,7 @@ impl Totals {
             vcpus: Rows(vec![(tally.vcpu.0, vcpu_row)]),
             forms,
             ports: Rows::of(&tally.ports),
-            sites: Rows::of(&tally.by_site),
+            sites: Rows(tally.by_site.rows().map(with_its_scalars).collect()),
             hypercalls,
             instructions,
         }

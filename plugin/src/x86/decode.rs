@@ -42,13 +42,30 @@ pub struct Decoded {
     pub address_size: AddressSize,
 }
 
-/// Whether an instruction that begins with this byte can be port I/O in some mode: a cheap filter
-/// in front of [`decode`].
-pub const fn may_be_port_io(first: u8) -> bool {
-    is_port_opcode(first)
-        || is_legacy_prefix(first)
-        // REX in 64-bit code; elsewhere a whole INC or DEC, which `decode` refuses.
-        || matches!(first, 0x40..=0x4f)
+/// What an instruction can be, as far as its first opcode byte tells, whatever the mode: a cheap filter in
+/// front of [`decode`], since nearly all are of no interest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opcode {
+    /// It may be port I/O, and nothing else that is watched.
+    PortIo,
+    /// One of two bytes: 0F and another.
+    Long,
+    /// Any other, or none.
+    Other,
+}
+
+impl Opcode {
+    /// Of the bytes of an instruction.
+    #[inline]
+    pub fn of(bytes: &[u8]) -> Opcode {
+        // REX in 64-bit code; elsewhere a whole INC or DEC, behind which there is nothing.
+        let is_in_front = |byte: u8| is_legacy_prefix(byte) || matches!(byte, 0x40..=0x4f);
+        match bytes.iter().find(|&&byte| !is_in_front(byte)) {
+            Some(&byte) if is_port_opcode(byte) => Opcode::PortIo,
+            Some(0x0f) => Opcode::Long,
+            _ => Opcode::Other,
+        }
+    }
 }
 
 const fn is_port_opcode(byte: u8) -> bool {
@@ -193,7 +210,7 @@ mod tests {
             let ours = decode(bytes, mode);
             assert_eq!(ours, iced(bytes, mode), "{bytes:02x?} in {mode:?} code");
             if ours.is_some() {
-                assert!(may_be_port_io(bytes[0]), "the filter would lose {bytes:02x?}");
+                assert_eq!(Opcode::of(bytes), Opcode::PortIo, "the filter would lose {bytes:02x?}");
                 port_io += 1;
             }
         }

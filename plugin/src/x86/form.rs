@@ -52,6 +52,7 @@ impl Width {
     pub const ALL: [Width; 3] = [Width::Byte, Width::Word, Width::Dword];
 
     /// The size in bytes: 1, 2 or 4.
+    #[inline]
     pub const fn bytes(self) -> u8 {
         match self {
             Width::Byte => 1,

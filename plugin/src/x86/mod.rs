@@ -12,7 +12,7 @@ mod privilege;
 mod range;
 mod svm;
 
-pub use decode::{AddressSize, Decoded, MAX_INSN_LEN, decode, may_be_port_io};
+pub use decode::{AddressSize, Decoded, MAX_INSN_LEN, Opcode, decode};
 pub use flow::Flow;
 pub use form::{Direction, Port, PortForm, PortSource, Width};
 pub use mode::{Mode, decode_by_text, is_privileged_in_dump, mode_in_dump, supervisor_in_dump};

@@ -32,6 +32,8 @@ pub enum Mechanism {
     Int,
     /// pvio's hypercall.
     Pvio,
+    /// The same through a mailbox.
+    PvioMailbox,
     /// SYSENTER and SYSEXIT, from ring 3.
     Sysenter,
     /// SVM, port I/O intercepted.
@@ -42,12 +44,13 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// All of them.
-    pub const ALL: [Mechanism; 8] = [
+    pub const ALL: [Mechanism; 9] = [
         Mechanism::Native,
         Mechanism::TrapChecked,
         Mechanism::Trap,
         Mechanism::Int,
         Mechanism::Pvio,
+        Mechanism::PvioMailbox,
         Mechanism::Sysenter,
         Mechanism::SvmIoio,
         Mechanism::SvmVmmcall,
@@ -61,6 +64,7 @@ impl Mechanism {
             Mechanism::Trap => "trap",
             Mechanism::Int => "int",
             Mechanism::Pvio => "pvio",
+            Mechanism::PvioMailbox => "pvio-mailbox",
             Mechanism::Sysenter => "sysenter",
             Mechanism::SvmIoio => "svm-ioio",
             Mechanism::SvmVmmcall => "svm-vmmcall",
@@ -74,14 +78,26 @@ impl Mechanism {
 
     /// Whether the ports are the plugin's: then its access log has what was done, and the monitor's device
     /// has seen nothing.
-    pub const fn reaches_plugin(self) -> bool {
-        matches!(self, Mechanism::Native | Mechanism::Pvio)
+    pub fn reaches_plugin(self) -> bool {
+        self == Mechanism::Native || self.is_answered_by_plugin()
     }
 
-    /// Whether it carries out this operation: some ways are tried with four forms alone.
+    /// Whether the plugin is the monitor, whose instructions are the host's and not counted.
+    pub const fn is_answered_by_plugin(self) -> bool {
+        matches!(self, Mechanism::Pvio | Mechanism::PvioMailbox)
+    }
+
+    /// Whether it carries out this operation: mailboxes have no strings, and some ways are tried with four
+    /// forms alone.
     pub fn has(self, cell: Cell) -> bool {
         use PortForm::{InAlDx, OutDxAl, RepInsb, RepOutsb};
-        self < Mechanism::Sysenter || matches!(cell.form, InAlDx | OutDxAl | RepInsb | RepOutsb)
+        match self {
+            Mechanism::PvioMailbox => !cell.form.is_string(),
+            Mechanism::Sysenter | Mechanism::SvmIoio | Mechanism::SvmVmmcall => {
+                matches!(cell.form, InAlDx | OutDxAl | RepInsb | RepOutsb)
+            }
+            _ => true,
+        }
     }
 }
 

@@ -145,7 +145,7 @@ impl Report {
             "Instructions that the monitor executes for one operation",
             &self.matrix(|row| match row.mechanism {
                 Mechanism::Native => "-".into(),
-                Mechanism::Pvio => "(host)".into(),
+                way if way.is_answered_by_plugin() => "(host)".into(),
                 _ => row.monitor.to_string(),
             }),
         );
@@ -206,7 +206,7 @@ impl Report {
         use PortForm::{InAlImm, OutDxAl, OutDxAx, RepOutsb, RepOutsw};
         for cell in [OutDxAl, OutDxAx, InAlImm, RepOutsb, RepOutsw].map(one) {
             for way in self.ways() {
-                if matches!(way, Mechanism::Native | Mechanism::Pvio) {
+                if way.reaches_plugin() {
                     continue;
                 }
                 let Some(row) = self.figures.get(way, cell) else { continue };
@@ -239,9 +239,7 @@ fn prices(workload: &Workload) -> Table {
 }
 
 fn ports(workload: &Workload) -> Table {
-    let in_monitor = |way: &Mechanism| {
-        !matches!(way, Mechanism::Native | Mechanism::Pvio) && workload.prices.contains_key(way)
-    };
+    let in_monitor = |way: &Mechanism| !way.reaches_plugin() && workload.prices.contains_key(way);
     let ways: Vec<Mechanism> = COMPLETE.into_iter().filter(in_monitor).collect();
     let names = ways.iter().map(|way| way.name().to_owned());
     let mut table = Table::new(["port", "accesses"].map(str::to_owned).into_iter().chain(names));

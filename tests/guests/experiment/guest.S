@@ -9,13 +9,14 @@
  */
 #include "machine.h"
 
+#define SCALARS 12      /* the first cells, of one element in registers */
 #define BUFFER 2048     /* 512 elements of 32 bits */
 
 /* guest-shim/ABI.md: bit 31, the call in bits 24-30, the operand in 16-23, the port. */
 #define CALL(number) (0x80000000 | (number) << 24 | DEVICE_PORT)
 
-.macro  magic
-        .byte   0x0F, 0x1F, 0x80, 'P', 0x32, 0x90, 0x90
+.macro  magic what='P'
+        .byte   0x0F, 0x1F, 0x80, \what, 0x32, 0x90, 0x90
 .endm
 
 .macro  head name, count
@@ -109,6 +110,47 @@
         tail    \op
 .endm
 
+/* ---- The same through the mailbox, which is left as it was found: one element. ---- */
+
+.macro  mailbox cell, count, op
+        head    mailbox_\cell, \count
+        mov     mailbox, %ebx
+        .if     \op < OP_OUT
+        .if     \op == OP_IN + 2
+        mov     mailbox + 4, %esi
+        .endif
+        movl    $CALL(1 + \op), mailbox
+        magic   'Q'
+        mov     mailbox, %eax
+        test    $0xFF000000, %eax
+        jnz     unanswered
+        .if     \op == OP_IN + 2
+        mov     mailbox + 4, %eax
+        mov     %esi, mailbox + 4
+        .endif
+        .else
+        .if     \op == OP_OUT
+        movzbl  %al, %eax
+        shl     $16, %eax
+        or      $CALL(4), %eax
+        mov     %eax, mailbox
+        .else
+        mov     mailbox + 4, %esi
+        mov     %eax, mailbox + 4
+        movl    $CALL(1 + \op), mailbox
+        .endif
+        magic   'Q'
+        mov     mailbox, %eax
+        shr     $24, %eax
+        jnz     unanswered
+        .if     \op != OP_OUT
+        mov     %esi, mailbox + 4
+        .endif
+        .endif
+        mov     %ebx, mailbox
+        tail    \op
+.endm
+
 /* ---- SYSENTER, whose ways of passing registers are its own: see fast_hypercall. ---- */
 
 .macro  fast cell, count, op
@@ -131,6 +173,9 @@
         direct  \number, \count, \op, "\insn"
         by_number int, \number, \count, \op, int $VECTOR_CALL
         pvio    \number, \count, \op
+        .if     \number < SCALARS
+        mailbox \number, \count, \op
+        .endif
         /* The same four forms as the paper's: out dx,al; in al,dx; rep outsb; rep insb. */
         .if     \number == 3 || \number == 9 || \number == 15 || \number == 21 || \number == 27 || \number == 33
         fast    \number, \count, \op
@@ -229,22 +274,34 @@ guest_handler_db:
         .endif
         .endr
 .endm
+.macro  scalars name, kind
+        .globl  \name
+        .balign 4
+\name:
+        .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11
+        .long   \kind\()_\n
+        .endr
+        .fill   36 - SCALARS, 4, 0
+.endm
         .section .tables, "a"
         table   direct_loops, direct
         table   int_loops, int
         table   pvio_loops, pvio
+        scalars mailbox_loops, mailbox
         few     sysenter_loops, sysenter
         few     vmmcall_loops, vmmcall
 
         .section .guest_data, "aw", @nobits
         .balign 4096
-        .globl  guest_data_start, out_buffer, in_buffer, guest_stack
+        .globl  guest_data_start, out_buffer, in_buffer, guest_stack, mailbox
 guest_data_start:
 out_buffer:
         .skip   4096
 in_buffer:
         .skip   4096
 guest_stack:
+        .skip   4096
+mailbox:
         .skip   4096
 
         .section .guest_trial, "awx", @nobits

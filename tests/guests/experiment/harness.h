@@ -12,7 +12,7 @@ _Noreturn void end(u32 status);
 
 /* cpu.c */
 struct features {
-    u32 nx, sysenter, svm, pvio;
+    u32 nx, sysenter, svm, pvio, mailbox;
 };
 struct features processor_start(void);
 void trap_through(void (*entry)(void));
@@ -34,8 +34,8 @@ _Noreturn void leave_to_guest(struct frame *frame);
 /* guest.S */
 void nothing(void), guest_done(void), guest_halts(void);
 void guest_handler_gp(void), guest_handler_pf(void), guest_handler_db(void);
-extern const u32 direct_loops[], int_loops[], pvio_loops[], sysenter_loops[], vmmcall_loops[];
-extern u8 out_buffer[4096], in_buffer[4096], guest_stack[4096], trial[8192], guest_data_start[];
+extern const u32 direct_loops[], int_loops[], pvio_loops[], mailbox_loops[], sysenter_loops[], vmmcall_loops[];
+extern u8 mailbox[4096], out_buffer[4096], in_buffer[4096], guest_stack[4096], trial[8192], guest_data_start[];
 #define GUEST_STACK_TOP ((u32 *)(guest_stack + sizeof guest_stack))
 extern u8 monitor_stack[MONITOR_STACK];
 #define MONITOR_STACK_TOP (monitor_stack + sizeof monitor_stack)

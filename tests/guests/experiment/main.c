@@ -4,11 +4,11 @@
  */
 #include "harness.h"
 
-enum { NATIVE, TRAP_CHECKED, TRAP, INT, PVIO, SYSENTER, SVM_IOIO, SVM_VMMCALL, MECHANISMS };
+enum { NATIVE, TRAP_CHECKED, TRAP, INT, PVIO, PVIO_MAILBOX, SYSENTER, SVM_IOIO, SVM_VMMCALL, MECHANISMS };
 #define CELLS 36
 
-static const char *const names[MECHANISMS] = {"native", "trap-checked", "trap",     "int",
-                                              "pvio",   "sysenter",     "svm-ioio", "svm-vmmcall"};
+static const char *const names[MECHANISMS] = {"native",       "trap-checked", "trap",     "int",        "pvio",
+                                              "pvio-mailbox", "sysenter",     "svm-ioio", "svm-vmmcall"};
 
 /* What the boot loader was told: `scalars=`, `strings=`, `rounds=`, `logs=`. */
 static struct {
@@ -151,6 +151,8 @@ static u32 loop_of(u32 mechanism, u32 cell)
         return int_loops[cell];
     case PVIO:
         return pvio_loops[cell];
+    case PVIO_MAILBOX:
+        return mailbox_loops[cell];
     case SYSENTER:
         return sysenter_loops[cell];
     case SVM_VMMCALL:
@@ -226,7 +228,15 @@ void start(u32 magic, const u32 *info)
     read_options(magic, info);
     console_start();
     struct features features = processor_start();
-    const u32 has[MECHANISMS] = {1, 1, 1, 1, features.pvio, features.sysenter, features.svm, features.svm};
+    const u32 has[MECHANISMS] = {1,
+                                 1,
+                                 1,
+                                 1,
+                                 features.pvio,
+                                 features.mailbox,
+                                 features.sysenter,
+                                 features.svm,
+                                 features.svm};
 
     print("experiment nx=");
     print_number(features.nx);

@@ -1,0 +1,82 @@
+//! Calls of one element that a vCPU has made of late, with all that follows from their words: a driver makes
+//! the same few again and again.
+//!
+//! Only those are here that nobody logs.
+
+use pvio_guest::abi::{CALL_SHIFT, CallWord};
+
+use super::Hypercalls;
+use super::port_io::{Data, IoCall};
+use crate::access_log::VcpuLog;
+use crate::bus::KnownPort;
+use crate::stats::{PortCounter, Tally};
+use crate::x86::{Direction, Port, Width};
+
+/// How many there may be: each has one place, which it shares with others.
+const PLACES: usize = 16;
+
+/// All of a call word but what `outb` writes.
+const BUT_OPERAND: u32 = !0x00ff_0000;
+
+#[derive(Default)]
+pub(super) struct RecentCalls([Option<Recent>; PLACES]);
+
+struct Recent {
+    /// The part of the call word that tells the call from others, and what it is.
+    mask: u32,
+    word: u32,
+    io: IoCall,
+    port: KnownPort,
+    counter: PortCounter,
+}
+
+fn place(word: CallWord) -> usize {
+    (word.0 as usize ^ (word.0 >> CALL_SHIFT) as usize) % PLACES
+}
+
+impl RecentCalls {
+    /// Carries out a call, if it is one of these; what comes back is the answer's data.
+    #[inline]
+    pub fn carry_out(&self, word: CallWord, data: &mut impl Data, tally: &Tally) -> Option<u32> {
+        let recent = self.0[place(word)].as_ref()?;
+        if word.0 & recent.mask != recent.word {
+            return None;
+        }
+        let Recent { io, port, counter, .. } = recent;
+        let answer = match (io.direction, io.width) {
+            (Direction::In, Width::Byte) => port.read(Width::Byte),
+            (Direction::In, Width::Word) => port.read(Width::Word),
+            (Direction::In, Width::Dword) => {
+                data.set_value(port.read(Width::Dword));
+                0
+            }
+            (Direction::Out, Width::Byte) => {
+                port.write(Width::Byte, word.operand().into());
+                0
+            }
+            (Direction::Out, width) => {
+                port.write(width, data.value());
+                0
+            }
+        };
+        tally.hypercall_moved_one(io.call);
+        tally.hypercall_access(*counter);
+        Some(answer)
+    }
+
+    /// Has a call among these from now on, if it is one that may be.
+    pub fn remember(&mut self, word: CallWord, hypercalls: &Hypercalls, log: Option<&VcpuLog>) {
+        let port = Port(word.port());
+        let io = word.call().and_then(IoCall::scalar);
+        let Some(io) = io.filter(|io| word.operand() == 0 || io.takes_operand()) else { return };
+        if log.is_some_and(|log| log.covers(port)) {
+            return;
+        }
+        if let Some(known) = hypercalls.known_port(port) {
+            let counter = PortCounter::new(port, io.direction, io.width);
+            let mask = if io.takes_operand() { BUT_OPERAND } else { u32::MAX };
+            self.0[place(word)] =
+                Some(Recent { mask, word: word.0 & mask, io, port: known, counter });
+        }
+    }
+}
