@@ -15,6 +15,7 @@ on_both_qemus! {
     with_icount_and_one_instruction_at_a_time_it_is_the_same
     elsewhere_it_is_registers_and_instructions
     real_mode_has_it_too
+    random_words_do_what_they_say_and_are_counted
     handlers_of_interrupts_have_calls_of_their_own
     four_cpus_have_one_each
     what_others_write_into_it_harms_nobody
@@ -198,6 +199,24 @@ fn real_mode_has_it_too(host: &Host) {
     ];
     assert_eq!(calls(&run(&[])), expected);
     assert!(calls(&run(&["hypercall=off"])).is_empty());
+}
+
+fn random_words_do_what_they_say_and_are_counted(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let log = format!("access-log={}:0x5010-0x5013", directory.path().join("log").display());
+    for options in [&[][..], &[log.as_str()]] {
+        for bits in [32, 64] {
+            let machine = host.machine().plugin(options);
+            let passed = run(machine, &format!("mailbox-random{bits}"));
+            passed.assert_counted();
+            // Windows are begun by registers.
+            for window in &passed.stats().windows {
+                let calls = window.hypercalls.iter().map(|row| row.count).sum::<u64>();
+                assert_eq!(calls, passed.number("in the window"));
+            }
+            assert_eq!(passed.stats().windows.len(), usize::from(host.api > 4));
+        }
+    }
 }
 
 /// How often ports of a latch were accessed by hypercall, and the bytes.
