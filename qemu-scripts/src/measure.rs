@@ -46,26 +46,28 @@ fn median_of_sorted(numbers: &[f64]) -> f64 {
     }
 }
 
-/// Measures `a` and `b` in turn, `count` times, after once each that is not counted. Which of the
-/// two is first changes from pair to pair.
-pub fn pairs<T>(
-    count: usize,
-    mut a: impl FnMut() -> Result<T>,
-    mut b: impl FnMut() -> Result<T>,
-    mut done: impl FnMut(usize),
-) -> Result<Vec<(T, T)>> {
-    a()?;
-    b()?;
-    (0..count)
-        .map(|pair| {
-            done(pair);
-            Ok(match pair % 2 {
-                0 => (a()?, b()?),
-                _ => {
-                    let b = b()?;
-                    (a()?, b)
-                }
-            })
+/// Measures these things in turn, `rounds` times, after once each that is not counted. The order changes
+/// from round to round, so that none always follows the same other.
+pub fn in_turn<T, const THINGS: usize>(
+    rounds: usize,
+    mut measure: [&mut dyn FnMut() -> Result<T>; THINGS],
+    mut begins: impl FnMut(usize),
+) -> Result<Vec<[T; THINGS]>> {
+    for thing in &mut measure {
+        thing()?;
+    }
+    (0..rounds)
+        .map(|round| {
+            begins(round);
+            let mut order: [usize; THINGS] = std::array::from_fn(|n| (n + round / 2) % THINGS);
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            let mut measured = [const { None }; THINGS];
+            for thing in order {
+                measured[thing] = Some(measure[thing]()?);
+            }
+            Ok(measured.map(|thing| thing.expect("the order has each of them")))
         })
         .collect()
 }
@@ -82,21 +84,25 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_each_is_for_warming_up() {
-        let (mut a, mut b) = (0, 100);
-        let next = |n: &mut i32| {
-            *n += 1;
-            Ok(*n)
+    fn each_is_measured_once_in_a_round_and_first_once_for_nothing() {
+        let order = std::cell::RefCell::new(String::new());
+        let thing = |name: char| {
+            let mut times = 0;
+            let order = &order;
+            move || {
+                order.borrow_mut().push(name);
+                times += 1;
+                Ok((name, times))
+            }
         };
-        let measured = pairs(
-            2,
-            || next(&mut a),
-            || {
-                b += 1;
-                Ok(b)
-            },
-            |_| (),
-        );
-        assert_eq!(measured.unwrap(), [(2, 102), (3, 103)]);
+        let (mut a, mut b) = (thing('a'), thing('b'));
+        let measured = in_turn(3, [&mut a, &mut b], |_| order.borrow_mut().push(' ')).unwrap();
+        assert_eq!(measured, [2, 3, 4].map(|n| [('a', n), ('b', n)]));
+        assert_eq!(*order.borrow(), "ab ab ba ba");
+
+        order.borrow_mut().clear();
+        let (mut a, mut b, mut c) = (thing('a'), thing('b'), thing('c'));
+        in_turn(6, [&mut a, &mut b, &mut c], |_| order.borrow_mut().push(' ')).unwrap();
+        assert_eq!(*order.borrow(), "abc abc cba bca acb cab bac");
     }
 }

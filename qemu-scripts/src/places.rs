@@ -20,12 +20,21 @@ fn downloads() -> PathBuf {
 
 /// The plugin that was built together with this program.
 pub fn plugin() -> Result<PathBuf> {
+    library("libpvio.so")
+}
+
+/// The plugin that does nothing (`qemu-scripts/empty-plugin`).
+pub fn empty_plugin() -> Result<PathBuf> {
+    library("libpvio_empty.so")
+}
+
+fn library(name: &str) -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     let beside = program.parent().context("a program is in a directory")?;
     // Tests are in `deps` themselves; other programs are beside it.
     let library = match beside.ends_with("deps") {
-        true => beside.join("libpvio.so"),
-        false => beside.join("deps/libpvio.so"),
+        true => beside.join(name),
+        false => beside.join("deps").join(name),
     };
     ensure!(library.exists(), "{} is not built: run qemu-scripts/setup", library.display());
     Ok(library)

@@ -1,16 +1,20 @@
 /*
  * port-cost: how long `in` and `out` take on one port and on another, in turn.
  *
- * For each of ROUNDS rounds four loops of ACCESSES accesses are timed by RDTSC, in this order:
+ * For each of ROUNDS rounds loops of ACCESSES accesses are timed by RDTSC, in this order:
  *
  *      out %al, %dx    to PORT_QEMU
  *      out %al, %dx    to PORT_OTHER
  *      in  %dx, %al    from PORT_QEMU
  *      in  %dx, %al    from PORT_OTHER
+ *      out %al, %dx    to PORT_OTHER, which is loaded into DX before each: known when it is translated
+ *      in  %dx, %al    from PORT_OTHER, the same
+ *      out %al, $imm8  to PORT_IMM8
+ *      in  $imm8, %al  from PORT_IMM8
  *
  * PORT_QEMU is 0xe0, where `-device pc-testdev` has a latch; PORT_OTHER is 0x5000, where whoever runs
- * the guest puts what is to be compared.  The times, 64 bits each, little-endian, go to -debugcon as
- * they are; then isa-debug-exit ends QEMU.  A program reads them: qemu-scripts/bench.
+ * the guest puts what is to be compared; nothing is at PORT_IMM8.  The times, 64 bits each, little-endian, go
+ * to -debugcon as they are; then isa-debug-exit ends QEMU.  A program reads them: qemu-scripts/bench.
  */
 
 #include "common.inc"
@@ -19,6 +23,7 @@
 #define ACCESSES        20000
 #define PORT_QEMU       0xE0
 #define PORT_OTHER      PORT_FREE
+#define PORT_IMM8       0xEC
 
 #define STACK           0x2000
 #define TIMES           0x4000
@@ -47,6 +52,12 @@ define_gdt
         stosl
 .endm
 
+/* The same block tells the port. */
+.macro  known   insn:vararg
+        mov     $PORT_OTHER, %edx
+        \insn
+.endm
+
         .code16
         .globl  start
 start:
@@ -63,6 +74,10 @@ round:
         timed   PORT_OTHER, out %al, %dx
         timed   PORT_QEMU, in %dx, %al
         timed   PORT_OTHER, in %dx, %al
+        timed   PORT_OTHER, known out %al, %dx
+        timed   PORT_OTHER, known in %dx, %al
+        timed   PORT_OTHER, out %al, $PORT_IMM8
+        timed   PORT_OTHER, in $PORT_IMM8, %al
         decl    STACK
         jnz     round
 

@@ -1,6 +1,5 @@
 //! What the integration tests share: the QEMUs that they run on, and what any dump must fulfil.
 
-mod linux;
 mod monitor;
 pub mod programs;
 mod screen;
@@ -8,8 +7,8 @@ mod seabios;
 mod trace;
 pub mod verdict;
 
-pub use linux::LinuxGuest;
 pub use monitor::Monitor;
+pub use pvio_scripts::linux::LinuxGuest;
 pub use screen::Screen;
 pub use seabios::run_seabios;
 pub use trace::{Event, Trace};

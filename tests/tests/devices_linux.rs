@@ -35,7 +35,8 @@ fn a_program_reaches_a_device_if_linux_lets_it(host: &Host) {
     let linux = LinuxGuest::new(
         "/ioperm grant; echo \"granted: status $?\"; /ioperm; echo \"refused: status $?\"",
         &[("ioperm", &std::fs::read(&program).unwrap())],
-    );
+    )
+    .unwrap();
     let symbols = format!("symbols={}", program.display());
     let machine = host.machine().plugin(&["device=latch@0x300", &symbols]);
     let ended = linux.on(machine).run().unwrap();
@@ -85,7 +86,7 @@ fn linux_drives_the_uart_by_interrupt(host: &Host) {
         exec 3>&-
         grep ^1: /proc/tty/driver/serial"
     );
-    let linux = LinuxGuest::new(&script, &[("text", text.as_bytes())]);
+    let linux = LinuxGuest::new(&script, &[("text", text.as_bytes())]).unwrap();
     let device = format!("device=uart16550@0x2f8:irq=3:file={}:in={}", path("out"), path("in"));
     let ended = linux.on(host.machine().plugin(&[&device])).run().unwrap();
     assert!(ended.status.success(), "{}", ended.stderr);
@@ -120,7 +121,7 @@ fn linux_drives_the_uart_by_interrupt(host: &Host) {
 fn the_console_of_linux_is_where_pvio_puts_it(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("console");
-    let linux = LinuxGuest::new("echo hello from user space", &[]);
+    let linux = LinuxGuest::new("echo hello from user space", &[]).unwrap();
     let device = format!("device=uart16550@0x3f8:irq=4:file={}", file.display());
     let ended = linux.on(host.machine().plugin(&[&device])).run().unwrap();
     assert!(ended.status.success(), "{}", ended.stderr);

@@ -319,8 +319,8 @@ fn what_cannot_run_is_said_first() {
     assert_eq!(
         line,
         format!(
-            "{} does not start with the plugin: option \"hypercall=kernel\": this QEMU's plugin API \
-             is version 4, in which no plugin can answer the guest; use QEMU 10.1 or newer",
+            "{} does not start with the plugin: option \"log=/dev/null\": there are no hypercalls \
+             that could log; use QEMU 10.1 or newer",
             old.display()
         )
     );

@@ -168,7 +168,7 @@ fn untimed(console: &str) -> String {
 }
 
 fn linux_on_one_vcpu(host: &Host) {
-    let linux = LinuxGuest::new(REPORT, &[]);
+    let linux = LinuxGuest::new(REPORT, &[]).unwrap();
     let machine = || linux.on(host.machine()).args(SAME_EACH_TIME);
     let (without, with) = (machine().run().unwrap(), machine().plugin(&[]).run().unwrap());
     assert_same_lines(&untimed(&with.stdout), &untimed(&without.stdout));
@@ -186,7 +186,7 @@ fn linux_on_one_vcpu(host: &Host) {
 
 /// They run side by side, each on a thread of its own: no two runs are the same, but what Linux finds is.
 fn linux_on_four_vcpus(host: &Host) {
-    let linux = LinuxGuest::new(REPORT, &[]);
+    let linux = LinuxGuest::new(REPORT, &[]).unwrap();
     let machine = || linux.on(host.machine()).args(["-accel", "tcg,thread=multi", "-smp", "4"]);
     let (without, with) = (machine().run().unwrap(), machine().plugin(&[]).run().unwrap());
     assert_same_lines(report(&with), report(&without));
@@ -233,7 +233,7 @@ fn linux_with_an_ide_disk_in_pio(host: &Host) {
         dd if=/dev/sda bs=1M skip=1 2>/dev/null | md5sum
         dmesg | sed -n '/ata[0-9]\\|sda\\|scsi/s/^.*\\] //p' | sort
         echo report ends";
-    let linux = LinuxGuest::with_disk(script, &[("written", &written)]);
+    let linux = LinuxGuest::with_disk(script, &[("written", &written)]).unwrap();
     let drive = format!("file={},if=ide,format=raw", disk.display());
     let run = |machine: Machine| {
         std::fs::write(&disk, [&*first, &*second].concat()).unwrap();

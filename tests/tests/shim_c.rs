@@ -288,7 +288,7 @@ fn every_call_from_real_mode_is_carried_out_and_counted() {
 /// Boots Linux with `tests/guests/linux/shim.c`.
 fn run_linux(machine: Machine, options: &[&str], status: u8) -> Snapshot {
     let program = std::fs::read(guest("shim")).unwrap();
-    let linux = LinuxGuest::new("/shim; echo \"shim: status $?\"", &[("shim", &program)]);
+    let linux = LinuxGuest::new("/shim; echo \"shim: status $?\"", &[("shim", &program)]).unwrap();
     let machine = machine.plugin(&["device=latch@0x300"]).plugin(options);
     let ended = linux.on(machine).run().unwrap();
     assert!(ended.stdout.contains(&format!("shim: status {status}\r\n")), "{}", ended.stdout);

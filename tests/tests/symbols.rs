@@ -181,7 +181,7 @@ fn boot_for_kallsyms(
     std::fs::File::create(&disk).unwrap().set_len(32 << 20).unwrap();
     let script = "/ioperm grant; dd if=/proc/kallsyms of=/dev/sda bs=64k conv=fsync 2>/dev/null";
     let program = std::fs::read(guest("ioperm")).unwrap();
-    let mut linux = LinuxGuest::with_disk(script, &[("ioperm", &program)]);
+    let mut linux = LinuxGuest::with_disk(script, &[("ioperm", &program)]).unwrap();
     change(&mut linux);
     let drive = format!("file={},if=ide,format=raw", disk.display());
     let machine = linux.on(host.machine().plugin(options)).args(["-drive", &drive]);
@@ -216,7 +216,7 @@ const KNOWN: [(&str, &str); 8] = [
 fn linux_by_its_kallsyms(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let path = |name| directory.path().join(name).display().to_string();
-    let mut linux = LinuxGuest::new("", &[]);
+    let mut linux = LinuxGuest::new("", &[]).unwrap();
     // It waits for a disk that does not come; until then it keeps the code that only a boot needs.
     linux.argument("-append").push_str(" rdinit=/none root=/dev/none rootwait");
     *linux.argument("-serial") = format!("file:{}", path("console"));

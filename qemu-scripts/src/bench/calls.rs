@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::Row;
-use super::timed_guest;
+use super::timed_guest::{self, Run};
 use crate::terminal::Progress;
 
 /// What the guest times, in its order.
@@ -31,27 +31,41 @@ const COUNTS: [f64; 11] = {
     [scalars, scalars, scalars, scalars, scalars, scalars, string, string, string, string, batches]
 };
 
-/// The rows, from one run, which has 31 rounds.
-pub fn rows(qemu: &Path) -> Result<Vec<Row>> {
+/// The rows, of `count` runs.
+pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     let progress = Progress::new();
-    progress.set("calls: by instruction and by hypercall");
-    let options: &[&str] = &["hypercall=kernel", "device=latch@0x5000"];
-    let run = timed_guest::run(qemu, "call-cost.bin", Some(options), COUNTS)?;
+    let runs: Vec<_> = (0..count)
+        .map(|n| {
+            progress.set(&format!("calls: run {} of {count}", n + 1));
+            run(qemu, &["device=latch@0x5000"])
+        })
+        .collect::<Result<_>>()?;
     drop(progress);
 
     let row = |what, over, a: Timed, b: Timed| {
-        let pairs = run.rounds.iter().map(|round| (round[a as usize], round[b as usize]));
+        let pairs = runs.iter().map(|run| (run.least(a as usize), run.least(b as usize)));
         Row::of(what, over, "cycles", &pairs.collect::<Vec<_>>())
     };
     use Timed::*;
-    let (out, r#in) = ("out on QEMU's latch", "in on QEMU's latch");
+    let (out, r#in) = ("out on QEMU's latch, counted", "in on QEMU's latch, counted");
     Ok(vec![
-        row("hypercall outb, plugin's latch", out, CallOut, Out),
-        row("hypercall inb, plugin's latch", r#in, CallIn, In),
-        row("hypercall outb, QEMU's latch", out, CallOutQemu, Out),
-        row("hypercall inb, QEMU's latch", r#in, CallInQemu, In),
-        row("batch of 64 outb, each", out, Batch, Out),
-        row("hypercall outsb 64 KiB, a byte", "rep outsb on QEMU's latch", CallOuts, RepOuts),
-        row("hypercall insb 64 KiB, a byte", "rep insb on QEMU's latch", CallIns, RepIns),
+        row("hypercall outb, plugin's latch", out, CallOut, Out).target(0.80),
+        row("hypercall inb, plugin's latch", r#in, CallIn, In).target(0.80),
+        row("hypercall outb, QEMU's latch", out, CallOutQemu, Out).target(1.2),
+        row("hypercall inb, QEMU's latch", r#in, CallInQemu, In).target(1.2),
+        row("batch of 64 outb, each", out, Batch, Out).target(0.10),
+        row("hypercall outsb 64 KiB, a byte", "rep outsb on it, counted", CallOuts, RepOuts)
+            .target(1.0 / 500.0),
+        row("hypercall insb 64 KiB, a byte", "rep insb on it, counted", CallIns, RepIns)
+            .target(1.0 / 500.0),
     ])
+}
+
+/// How long one hypercall `outb` takes on the latch at 0x5000 that is among these devices.
+pub(super) fn outb(qemu: &Path, devices: &[&str]) -> Result<f64> {
+    Ok(run(qemu, devices)?.least(Timed::CallOut as usize))
+}
+
+fn run(qemu: &Path, devices: &[&str]) -> Result<Run<11>> {
+    timed_guest::run(qemu, "call-cost.bin", Some(devices), COUNTS)
 }

@@ -1,34 +1,35 @@
-//! A boot of Linux with the plugin and without (`qemu-scripts/boot-linux`).
+//! A boot of Linux (`qemu-scripts/boot-linux`).
 
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 
 use super::Row;
+use super::plugins::{self, ByPlugin, in_turn_by_plugin};
 use crate::machine::{Ended, Machine};
-use crate::measure::pairs;
 use crate::places;
 use crate::terminal::Progress;
 
-/// The rows, of `count` pairs of boots.
+/// The rows, of `count` rounds of boots.
 pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     let boot = places::linux_arguments()?;
-    let linux = || Machine::new(qemu).args(&boot);
     let progress = Progress::new();
-    let boots = pairs(
+    let boots = in_turn_by_plugin(
         count,
-        || booted(linux().plugin(&["summary=off"]).run()?),
-        || booted(linux().run()?),
-        |pair| progress.set(&format!("Linux boot: pair {} of {count}", pair + 1)),
+        || Machine::new(qemu).args(&boot),
+        booted,
+        |round| progress.set(&format!("Linux boots: round {} of {count}", round + 1)),
     )?;
     drop(progress);
-    let figures = |figure: fn(&Ended) -> f64| -> Vec<(f64, f64)> {
-        boots.iter().map(|(with, without)| (figure(with), figure(without))).collect()
+    let what = ["Linux boot with pvio", "Linux boot with an empty plugin"];
+    let rows = |unit, figure: fn(&Ended) -> f64| {
+        let figures: Vec<ByPlugin<f64>> =
+            boots.iter().map(|boots| boots.each_ref().map(figure)).collect();
+        plugins::rows(what, unit, &figures)
     };
-    let (what, over) = ("Linux boot with the plugin", "without");
-    let wall = figures(|ended| ended.wall.as_secs_f64());
-    let cpu = figures(|ended| ended.cpu.as_secs_f64());
-    Ok(vec![Row::of(what, over, "s", &wall), Row::of(what, over, "s of CPU", &cpu)])
+    let mut all = rows("s", |ended| ended.wall.as_secs_f64());
+    all.extend(rows("s of CPU", |ended| ended.cpu.as_secs_f64()));
+    Ok(all)
 }
 
 /// A boot that came to user space and powered off by itself.

@@ -2,9 +2,16 @@
 //! one subject, `bin/bench.rs` prints them.
 
 pub mod calls;
+pub mod compute;
+pub mod dispatch;
 pub mod linux;
+pub mod mailbox;
+mod plugins;
+mod port_cost;
 pub mod ports;
 mod timed_guest;
+pub mod unclaimed;
+pub mod vcpus;
 
 use serde::Serialize;
 
@@ -21,8 +28,10 @@ pub struct Row {
     pub unit: &'static str,
     /// The middle of what it is over, in that unit.
     pub base: f64,
-    /// How much longer the one takes than the other.
+    /// How much more the one is than the other.
     pub ratio: Ratio,
+    /// What the ratio should be at most, where something is wanted of it.
+    pub target: Option<f64>,
 }
 
 impl Row {
@@ -34,7 +43,12 @@ impl Row {
         pairs: &[(f64, f64)],
     ) -> Row {
         let base = median(pairs.iter().map(|&(_, base)| base));
-        Row { what, over, unit, base, ratio: Ratio::of(pairs) }
+        Row { what, over, unit, base, ratio: Ratio::of(pairs), target: None }
+    }
+
+    /// The same, held against this.
+    pub fn target(self, target: f64) -> Row {
+        Row { target: Some(target), ..self }
     }
 }
 

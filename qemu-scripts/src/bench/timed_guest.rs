@@ -10,7 +10,15 @@ use crate::places;
 
 /// What one run of such a guest measured: for each of its rounds, each of its `COLUMNS` things.
 pub(super) struct Run<const COLUMNS: usize> {
-    pub rounds: Vec<[f64; COLUMNS]>,
+    rounds: Vec<[f64; COLUMNS]>,
+}
+
+impl<const COLUMNS: usize> Run<COLUMNS> {
+    /// What a thing took in the round in which it took least. It is short enough to run undisturbed now and
+    /// then, and whatever disturbs it only adds.
+    pub fn least(&self, column: usize) -> f64 {
+        self.rounds.iter().map(|round| round[column]).fold(f64::INFINITY, f64::min)
+    }
 }
 
 /// Runs a guest under the plugin with these options, or without it. `counts` is how often it does each
@@ -21,16 +29,27 @@ pub(super) fn run<const COLUMNS: usize>(
     options: Option<&[&str]>,
     counts: [f64; COLUMNS],
 ) -> Result<Run<COLUMNS>> {
+    let machine = Machine::new(qemu);
+    let machine = match options {
+        Some(options) => machine.plugin(&["summary=off"]).plugin(options),
+        None => machine,
+    };
+    run_on(machine, guest, counts)
+}
+
+/// The same on a machine that has its plugin already, or none.
+pub(super) fn run_on<const COLUMNS: usize>(
+    machine: Machine,
+    guest: &str,
+    counts: [f64; COLUMNS],
+) -> Result<Run<COLUMNS>> {
     let directory = tempfile::tempdir()?;
     let times = directory.path().join("times");
-    let machine = Machine::new(qemu)
+    let ended = machine
         .args(["-accel", "tcg", "-device", "pc-testdev"])
         .args(["-debugcon", &format!("file:{}", times.display())])
-        .bare_guest(&places::guest(guest)?);
-    let ended = match options {
-        Some(options) => machine.plugin(&["summary=off"]).plugin(options).run()?,
-        None => machine.run()?,
-    };
+        .bare_guest(&places::guest(guest)?)
+        .run()?;
     ensure!(
         ended.status.code() == Some(forms::PASSED),
         "{guest} could not measure ({}): {}",

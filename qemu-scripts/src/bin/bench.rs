@@ -1,11 +1,14 @@
-//! Every ratio that the README quotes, measured again on this machine.
+//! Every ratio that the README and docs/performance.md quote, measured again on this machine.
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use pvio::stats::QemuRow;
-use pvio_scripts::bench::{Row, calls, linux, ports, readable};
+use pvio_scripts::bench::{
+    Row, calls, compute, dispatch, linux, mailbox, ports, readable, unclaimed, vcpus,
+};
 use pvio_scripts::machine::Machine;
 use pvio_scripts::places;
+use pvio_scripts::table::Table;
 use serde::Serialize;
 
 /// Measures what the plugin costs and saves: ratios of two things measured in turn, with the median,
@@ -16,7 +19,7 @@ struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// How many pairs of runs to measure for each ratio that takes two
+    /// How many runs, or pairs of them, to measure for each ratio
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(7..=1000))]
     pairs: u16,
     /// Measure these alone; may be given again
@@ -27,12 +30,22 @@ struct Arguments {
 /// What there is to measure.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Subject {
-    /// Hypercalls over instructions
+    /// Hypercalls by registers over instructions
     Calls,
-    /// Devices of the plugin's, and the price of counting
+    /// Hypercalls through the mailbox over instructions
+    Mailbox,
+    /// Devices of the plugin's, and the price of counting on QEMU's
     Ports,
-    /// A boot of Linux with the plugin
+    /// The price of counting where no device is
+    Unclaimed,
+    /// A device among a thousand
+    Dispatch,
+    /// Several vCPUs at once, each on a device of its own
+    Vcpus,
+    /// A boot of Linux
     Linux,
+    /// Compression in Linux
+    Compute,
 }
 
 /// Everything that was measured.
@@ -40,12 +53,14 @@ enum Subject {
 struct Report {
     pvio: &'static str,
     qemu: QemuRow,
+    /// How many threads the host runs at once.
+    host_cpus: usize,
     /// Why rows are missing, if some are.
     left_out: Option<String>,
     rows: Vec<Row>,
 }
 
-/// The first plugin API with which a guest can be answered.
+/// The first plugin API with which a guest can be answered in registers.
 const ANSWERS: i32 = 5;
 
 fn main() -> Result<()> {
@@ -56,24 +71,26 @@ fn main() -> Result<()> {
         return Ok(());
     }
     println!(
-        "pvio {} on QEMU {}\n",
+        "pvio {} on QEMU {}, {} host CPUs\n",
         report.pvio,
         report.qemu.version.as_deref().unwrap_or("of unknown version"),
+        report.host_cpus,
     );
-    println!(
-        "{:<32}  {:<34}  {:>5}  {:>7}  {:>7}  {:>7}  {:>15}",
-        "what", "over", "pairs", "median", "min", "max", "which takes"
-    );
-    for Row { what, over, unit, base, ratio } in &report.rows {
-        println!(
-            "{what:<32}  {over:<34}  {:>5}  {:>7}  {:>7}  {:>7}  {:>15}",
-            ratio.pairs,
+    let head = ["what", "over", "pairs", "median", "min", "max", "target", "which is"];
+    let mut table = Table::new(head.map(str::to_owned)).left(2);
+    for Row { what, over, unit, base, ratio, target } in &report.rows {
+        table.row([
+            (*what).to_owned(),
+            (*over).to_owned(),
+            ratio.pairs.to_string(),
             readable(ratio.median),
             readable(ratio.min),
             readable(ratio.max),
+            target.map_or_else(String::new, readable),
             format!("{base:.2} {unit}"),
-        );
+        ]);
     }
+    print!("{}", table.plain());
     if let Some(why) = &report.left_out {
         println!("\n{why}");
     }
@@ -89,24 +106,43 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     let ended = machine.bare_guest(&places::guest("poweroff.bin")?).run()?;
     let host = ended.stats()?.qemu.clone();
 
-    let (mut rows, mut left_out) = (Vec::new(), None);
+    let answers = host.plugin_api >= ANSWERS;
+
+    let mut rows = Vec::new();
     if wants(Subject::Linux) {
         rows.extend(linux::rows(&qemu, count)?);
+    }
+    if wants(Subject::Compute) {
+        rows.extend(compute::rows(&qemu, count)?);
+    }
+    if wants(Subject::Unclaimed) {
+        rows.extend(unclaimed::rows(&qemu, count)?);
     }
     if wants(Subject::Ports) {
         rows.extend(ports::rows(&qemu, count)?);
     }
-    if wants(Subject::Calls) {
-        match host.plugin_api >= ANSWERS {
-            true => rows.extend(calls::rows(&qemu)?),
-            false => {
-                left_out = Some(format!(
-                    "Hypercalls are not measured: this QEMU's plugin API is version {}, in which no \
-                     plugin can answer; QEMU 10.1 (version 5) or newer can.",
-                    host.plugin_api
-                ));
-            }
-        }
+    if wants(Subject::Dispatch) {
+        rows.extend(dispatch::rows(&qemu, count, answers)?);
     }
-    Ok(Report { pvio: env!("CARGO_PKG_VERSION"), qemu: host, left_out, rows })
+    if wants(Subject::Vcpus) {
+        rows.extend(vcpus::rows(&qemu, count)?);
+    }
+    if wants(Subject::Calls) && answers {
+        rows.extend(calls::rows(&qemu, count)?);
+    }
+    if wants(Subject::Mailbox) {
+        // Before QEMU 11.1 the instruction itself takes less.
+        let target = if host.plugin_api < 7 { 0.25 } else { 0.20 };
+        rows.extend(mailbox::rows(&qemu, count, target)?);
+    }
+    let calls_wanted = wants(Subject::Calls) || wants(Subject::Dispatch);
+    let left_out = (calls_wanted && !answers).then(|| {
+        format!(
+            "Hypercalls by registers are not measured: this QEMU's plugin API is version {}, in which no \
+             plugin can answer them; in QEMU 10.1 (version 5) or newer one can.",
+            host.plugin_api
+        )
+    });
+    let host_cpus = std::thread::available_parallelism()?.get();
+    Ok(Report { pvio: env!("CARGO_PKG_VERSION"), qemu: host, host_cpus, left_out, rows })
 }

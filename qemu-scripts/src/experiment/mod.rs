@@ -10,7 +10,6 @@ pub mod figures;
 pub mod guest;
 pub mod proof;
 pub mod report;
-mod table;
 pub mod workload;
 
 use std::fmt;

@@ -10,10 +10,10 @@ use super::answer::Answer;
 use super::figures::{AllFigures, Figures, Part, add_times, instructions};
 use super::guest::{Size, run};
 use super::proof::{check_digests, check_logs};
-use super::table::Table;
 use super::workload::{COMPLETE, Workload};
 use super::{Cell, Mechanism};
 use crate::machine::read_stats;
+use crate::table::Table;
 
 /// How long the experiment is to be.
 #[derive(Clone, Copy, Debug)]

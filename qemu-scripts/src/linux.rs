@@ -1,12 +1,14 @@
-//! The distribution's kernel of `qemu-scripts/boot-linux`, with a program of the test's own.
+//! The distribution's kernel of `qemu-scripts/boot-linux`, with a script and programs of one's own.
 
 use std::io::Write;
 use std::path::Path;
 
+use anyhow::{Context, Result};
 use cpio::newc::{Builder, ModeFileType, trailer};
-use pvio_scripts::machine::Machine;
-use pvio_scripts::places;
 use tempfile::TempDir;
+
+use crate::machine::Machine;
+use crate::places;
 
 /// What every script begins with: the file systems that tell about the kernel, and commands by their
 /// own names.
@@ -48,30 +50,35 @@ pub struct LinuxGuest {
 impl LinuxGuest {
     /// One that runs `script` as root, from user space to power-off; its output is the console's. The
     /// files are in the root directory, each of them executable.
-    pub fn new(script: &str, files: &[(&str, &[u8])]) -> LinuxGuest {
-        let directory = tempfile::tempdir().unwrap();
-        let mut arguments = places::linux_arguments().unwrap_or_else(|error| panic!("{error}"));
+    pub fn new(script: &str, files: &[(&str, &[u8])]) -> Result<LinuxGuest> {
+        let directory = tempfile::tempdir()?;
+        let mut arguments = places::linux_arguments()?;
         let initrd = argument(&mut arguments, "-initrd");
 
         // The kernel unpacks archive after archive, and what comes later replaces what is there.
-        let mut archives = std::fs::read(&*initrd).unwrap();
+        let mut archives = std::fs::read(&*initrd).with_context(|| initrd.clone())?;
         let init = [PRELUDE, script, END].concat();
-        add(&mut archives, "init", init.as_bytes());
-        files.iter().for_each(|(name, contents)| add(&mut archives, name, contents));
-        trailer(&mut archives).unwrap();
+        add(&mut archives, "init", init.as_bytes())?;
+        for (name, contents) in files {
+            add(&mut archives, name, contents)?;
+        }
+        trailer(&mut archives)?;
 
         let path = directory.path().join("initramfs.cpio");
-        std::fs::write(&path, archives).unwrap();
+        std::fs::write(&path, archives)?;
         *initrd = utf8(&path);
-        LinuxGuest { arguments, _directory: directory }
+        Ok(LinuxGuest { arguments, _directory: directory })
     }
 
     /// The same with a driver for an IDE disk, `/dev/sda`.
-    pub fn with_disk(script: &str, files: &[(&str, &[u8])]) -> LinuxGuest {
-        let directory = places::linux_modules().unwrap_or_else(|error| panic!("{error}"));
+    pub fn with_disk(script: &str, files: &[(&str, &[u8])]) -> Result<LinuxGuest> {
+        let directory = places::linux_modules()?;
         let names = DISK.iter().map(|&(name, _)| name).chain([OTHER_DRIVER]);
-        let read = |name| (name, std::fs::read(directory.join(name)).expect("a module"));
-        let modules: Vec<(&str, Vec<u8>)> = names.map(read).collect();
+        let read = |name| {
+            let path = directory.join(name);
+            Ok((name, std::fs::read(&path).with_context(|| path.display().to_string())?))
+        };
+        let modules = names.map(read).collect::<Result<Vec<(&str, Vec<u8>)>>>()?;
         let modules = modules.iter().map(|(name, module)| (*name, &**module));
         let files: Vec<(&str, &[u8])> = files.iter().copied().chain(modules).collect();
         let load = |(name, options): &(&str, &str)| format!("insmod /{name} {options}\n");
@@ -96,11 +103,13 @@ fn argument<'a>(arguments: &'a mut [String], name: &str) -> &'a mut String {
     &mut arguments[position.unwrap_or_else(|| panic!("no {name}")) + 1]
 }
 
-fn add(archive: &mut Vec<u8>, name: &str, contents: &[u8]) {
+fn add(archive: &mut Vec<u8>, name: &str, contents: &[u8]) -> Result<()> {
     let entry = Builder::new(name).mode(0o755).set_mode_file_type(ModeFileType::Regular);
-    let mut writer = entry.write(archive, contents.len().try_into().expect("a small file"));
-    writer.write_all(contents).unwrap();
-    writer.finish().unwrap();
+    let size = u32::try_from(contents.len()).with_context(|| format!("{name} is too big"))?;
+    let mut writer = entry.write(archive, size);
+    writer.write_all(contents)?;
+    writer.finish()?;
+    Ok(())
 }
 
 fn utf8(path: &Path) -> String {

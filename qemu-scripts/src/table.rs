@@ -1,14 +1,21 @@
 //! A table, for a terminal or in Markdown.
 
-/// Rows of cells; the first column is aligned left, the others right.
+/// Rows of cells; the first columns are aligned left, the others right.
+#[derive(Clone, Debug)]
 pub struct Table {
     rows: Vec<Vec<String>>,
+    left: usize,
 }
 
 impl Table {
-    /// A table with these columns.
+    /// A table with these columns, of which the first is aligned left.
     pub fn new(columns: impl IntoIterator<Item = String>) -> Table {
-        Table { rows: vec![columns.into_iter().collect()] }
+        Table { rows: vec![columns.into_iter().collect()], left: 1 }
+    }
+
+    /// The same with this many columns aligned left.
+    pub fn left(self, left: usize) -> Table {
+        Table { left, ..self }
     }
 
     /// One row more.
@@ -22,11 +29,12 @@ impl Table {
         let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max();
         let widths: Vec<usize> = (0..columns).filter_map(width).collect();
         let line = |row: &Vec<String>| {
-            let cells =
-                row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match column {
-                    0 => format!("{cell:<width$}"),
-                    _ => format!("{cell:>width$}"),
-                });
+            let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+                match column < self.left {
+                    true => format!("{cell:<width$}"),
+                    false => format!("{cell:>width$}"),
+                }
+            });
             format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
         };
         self.rows.iter().map(line).collect()
@@ -36,7 +44,7 @@ impl Table {
     pub fn markdown(&self) -> String {
         let line = |row: &Vec<String>| format!("| {} |\n", row.join(" | "));
         let rule: Vec<&str> = (0..self.rows[0].len())
-            .map(|column| if column == 0 { "---" } else { "---:" })
+            .map(|column| if column < self.left { "---" } else { "---:" })
             .collect();
         let body: String = self.rows[1..].iter().map(line).collect();
         format!("{}| {} |\n{body}", line(&self.rows[0]), rule.join(" | "))
@@ -53,5 +61,6 @@ mod tests {
         table.row(["insb", "1024"].map(str::to_owned));
         assert_eq!(table.plain(), "form     n\ninsb  1024\n");
         assert_eq!(table.markdown(), "| form | n |\n| --- | ---: |\n| insb | 1024 |\n");
+        assert_eq!(table.left(2).plain(), "form  n\ninsb  1024\n");
     }
 }
