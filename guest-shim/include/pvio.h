@@ -138,14 +138,27 @@ struct pvio_record {
     uint64_t address;
 } __attribute__((aligned(16)));
 
+/* Where a CPU leaves calls and finds answers. */
+struct pvio_mailbox {
+    uint32_t word;
+    uint32_t value;
+    uint64_t key;
+} __attribute__((aligned(16)));
+
 /* ---- The call itself ---- */
 
 #if defined(PVIO_CODE_16)
-#define PVIO_MAGIC PVIO_MAGIC_16
+#define PVIO_MAGIC    PVIO_MAGIC_16
+#define PVIO_RING     PVIO_RING_16
+#define PVIO_REGISTER PVIO_REGISTER_16
 #elif defined(__x86_64__)
-#define PVIO_MAGIC PVIO_MAGIC_64
+#define PVIO_MAGIC    PVIO_MAGIC_64
+#define PVIO_RING     PVIO_RING_64
+#define PVIO_REGISTER PVIO_REGISTER_64
 #else
-#define PVIO_MAGIC PVIO_MAGIC_32
+#define PVIO_MAGIC    PVIO_MAGIC_32
+#define PVIO_RING     PVIO_RING_32
+#define PVIO_REGISTER PVIO_REGISTER_32
 #endif
 
 #define PVIO_TEXT_(...)  #__VA_ARGS__
@@ -222,6 +235,95 @@ static inline uint32_t pvio_probe(uint32_t *features)
 PVIO_SCALAR_(b, B, uint8_t, word, value)
 PVIO_SCALAR_(w, W, uint16_t, word, 0)
 PVIO_SCALAR_(l, L, uint32_t, dx, 0)
+
+/*
+ * ---- Single values through a mailbox: by registers where nobody hears it, else by instruction ----
+ *
+ * A mailbox belongs to one CPU: what may not happen within a call is that its task is moved to another, or
+ * another one let in. Interrupt handlers may make calls of their own.
+ */
+
+/* Leaves a call and, with REGISTER, registers the mailbox, else rings; what its word is afterwards. */
+static inline uint32_t pvio_mailbox_call_(struct pvio_mailbox *mailbox, uint32_t word, uint32_t *value,
+                                          int uses_value, int is_to_register)
+{
+#ifdef PVIO_NO_HYPERCALLS
+    (void)mailbox;
+    (void)value;
+    (void)uses_value;
+    (void)is_to_register;
+#else
+    volatile struct pvio_mailbox *const box = mailbox;
+    /* A handler's call may be within another's, and leaves all as it was. */
+    const uint32_t word_before = box->word;
+    uint32_t value_before = 0;
+
+    if (uses_value) {
+        value_before = box->value;
+        box->value = *value;
+    }
+    box->word = word;
+    if (is_to_register)
+        __asm__ __volatile__(PVIO_BYTES_(PVIO_REGISTER) : : "d"(PVIO_CAST_(pvio_word, PVIO_LINEAR(mailbox))) : "memory");
+    else
+        __asm__ __volatile__(PVIO_BYTES_(PVIO_RING) : : : "memory");
+    word = box->word;
+    if (uses_value) {
+        *value = box->value;
+        box->value = value_before;
+    }
+    box->word = word_before;
+#endif
+    return word;
+}
+
+/*
+ * Makes it this CPU's mailbox, known by a key: not 0, and 64 bits that are in no other place of memory by
+ * chance. It must stay where it is until it is released. A PVIO_STATUS_..., and the features, if asked for.
+ */
+static inline unsigned int pvio_mailbox_register(struct pvio_mailbox *mailbox, uint64_t key, uint32_t *features)
+{
+    uint32_t value = 0;
+    unsigned int status;
+
+    PVIO_CAST_(volatile struct pvio_mailbox *, mailbox)->key = key;
+    status = pvio_status(pvio_mailbox_call_(mailbox, pvio_call_word(PVIO_CALL_REGISTER, 0, 0), &value, 1, 1));
+    if (features)
+        *features = status == PVIO_STATUS_OK ? value : 0;
+    return status;
+}
+
+/* This CPU has none any more; a PVIO_STATUS_.... */
+static inline unsigned int pvio_mailbox_release(struct pvio_mailbox *mailbox)
+{
+    uint32_t value = 0;
+    return pvio_status(pvio_mailbox_call_(mailbox, pvio_call_word(PVIO_CALL_RELEASE, 0, 0), &value, 0, 0));
+}
+
+#define PVIO_MAILBOX_(b, B, type, data, operand, in_value, out_value)                                       \
+    static inline type pvio_mailbox_in##b(struct pvio_mailbox *mailbox, uint16_t port)                      \
+    {                                                                                                       \
+        uint32_t value = 0;                                                                                 \
+        const uint32_t word = pvio_mailbox_call_(mailbox, pvio_call_word(PVIO_CALL_IN##B, 0, port), &value, \
+                                                 in_value, 0);                                              \
+        if (pvio_status(word) == PVIO_STATUS_OK)                                                            \
+            return PVIO_CAST_(type, data);                                                                  \
+        return pvio_status(word) == PVIO_STATUS_UNHEARD ? pvio_in##b(port) : pvio_native_in##b(port);       \
+    }                                                                                                       \
+    static inline void pvio_mailbox_out##b(struct pvio_mailbox *mailbox, type value, uint16_t port)         \
+    {                                                                                                       \
+        uint32_t edx = value;                                                                               \
+        const uint32_t word = pvio_mailbox_call_(mailbox, pvio_call_word(PVIO_CALL_OUT##B, operand, port),  \
+                                                 &edx, out_value, 0);                                       \
+        if (pvio_status(word) == PVIO_STATUS_UNHEARD)                                                       \
+            pvio_out##b(value, port);                                                                       \
+        else if (pvio_status(word) != PVIO_STATUS_OK)                                                       \
+            pvio_native_out##b(value, port);                                                                \
+    }
+
+PVIO_MAILBOX_(b, B, uint8_t, word, value, 0, 0)
+PVIO_MAILBOX_(w, W, uint16_t, word, 0, 0, 1)
+PVIO_MAILBOX_(l, L, uint32_t, value, 0, 1, 1)
 
 /* ---- Strings: port, address, count ---- */
 

@@ -31,7 +31,7 @@ impl Features {
         self.0 & feature::MEMORY != 0
     }
 
-    /// Whether a mailbox page can be registered.
+    /// Whether a mailbox can be registered.
     pub const fn mailbox(self) -> bool {
         self.0 & feature::MAILBOX != 0
     }

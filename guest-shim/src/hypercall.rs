@@ -1,32 +1,47 @@
-//! The magic instruction: the one place that executes it.
+//! The magic instructions: the one place that executes them.
 //!
-//! It is a long NOP. Where a host listens, the call word in EAX is carried out and a [`Status`] takes
+//! They are long NOPs. Where a host listens, the call word in EAX is carried out and a [`Status`] takes
 //! its place; anywhere else, on hardware, under another hypervisor or in a process, nothing happens,
-//! and [`Status::code`] is `None`. Any processor since the Pentium Pro has it, in any ring.
+//! and [`Status::code`] is `None`. Any processor since the Pentium Pro has them, in any ring.
 //!
 //! What the calls mean is in [`abi`](crate::abi); what is done about their answers, in the functions
 //! above this module. [`call`] is enough for all of them. The others leave registers to the compiler
-//! that their calls do not use.
+//! that their calls do not use. [`register`] and [`ring`] are the mailbox's: what is in it is the
+//! business of [`Mailbox`](crate::Mailbox).
 
 use core::arch::asm;
 
 use crate::abi::{CallWord, Status};
 
-/// The instruction's bytes in this program's mode.
+/// The bytes of the instruction that calls, in this program's mode.
 #[cfg(target_arch = "x86_64")]
 pub const MAGIC: [u8; 7] = crate::abi::MAGIC_64;
-/// The instruction's bytes in this program's mode.
+/// The bytes of the instruction that calls, in this program's mode.
 #[cfg(target_arch = "x86")]
 pub const MAGIC: [u8; 7] = crate::abi::MAGIC_32;
 
-/// The instruction, with operands. A host may read and write memory on behalf of any call: a device
-/// does so by itself. Flags and all registers that are no operand stay as they are.
+/// The bytes of the instruction that rings, in this program's mode.
+#[cfg(target_arch = "x86_64")]
+pub const RING: [u8; 7] = crate::abi::RING_64;
+/// The bytes of the instruction that rings, in this program's mode.
+#[cfg(target_arch = "x86")]
+pub const RING: [u8; 7] = crate::abi::RING_32;
+
+/// The bytes of the instruction that registers a mailbox, in this program's mode.
+#[cfg(target_arch = "x86_64")]
+pub const REGISTER: [u8; 7] = crate::abi::REGISTER_64;
+/// The bytes of the instruction that registers a mailbox, in this program's mode.
+#[cfg(target_arch = "x86")]
+pub const REGISTER: [u8; 7] = crate::abi::REGISTER_32;
+
+/// One of the instructions, with operands. A host may read and write memory on behalf of any call: a
+/// device does so by itself. Flags and all registers that are no operand stay as they are.
 macro_rules! magic {
-    ($($operands:tt)*) => {
+    ($bytes:ident $(, $($operands:tt)*)?) => {
         asm!(".byte {m0}, {m1}, {m2}, {m3}, {m4}, {m5}, {m6}",
-             m0 = const MAGIC[0], m1 = const MAGIC[1], m2 = const MAGIC[2], m3 = const MAGIC[3],
-             m4 = const MAGIC[4], m5 = const MAGIC[5], m6 = const MAGIC[6],
-             $($operands)*, options(nostack, preserves_flags))
+             m0 = const $bytes[0], m1 = const $bytes[1], m2 = const $bytes[2],
+             m3 = const $bytes[3], m4 = const $bytes[4], m5 = const $bytes[5],
+             m6 = const $bytes[6], $($($operands)*,)? options(nostack, preserves_flags))
     };
 }
 
@@ -43,7 +58,7 @@ macro_rules! magic {
 pub unsafe fn call(word: CallWord, edx: &mut usize, ecx: &mut usize) -> Status {
     let status;
     // SAFETY: EAX, EDX and ECX are all that a call changes beside what the caller answers for.
-    unsafe { magic!(inout("eax") word.0 => status, inout("edx") *edx, inout("ecx") *ecx) };
+    unsafe { magic!(MAGIC, inout("eax") word.0 => status, inout("edx") *edx, inout("ecx") *ecx) };
     Status(status)
 }
 
@@ -56,7 +71,7 @@ pub unsafe fn call(word: CallWord, edx: &mut usize, ecx: &mut usize) -> Status {
 pub unsafe fn call_plain(word: CallWord) -> Status {
     let status;
     // SAFETY: such a call changes EAX alone beside what the caller answers for.
-    unsafe { magic!(inout("eax") word.0 => status) };
+    unsafe { magic!(MAGIC, inout("eax") word.0 => status) };
     Status(status)
 }
 
@@ -69,7 +84,7 @@ pub unsafe fn call_plain(word: CallWord) -> Status {
 pub unsafe fn call_write(word: CallWord, value: u32) -> Status {
     let status;
     // SAFETY: such a call changes EAX alone beside what the caller answers for.
-    unsafe { magic!(inout("eax") word.0 => status, in("edx") value) };
+    unsafe { magic!(MAGIC, inout("eax") word.0 => status, in("edx") value) };
     Status(status)
 }
 
@@ -84,8 +99,33 @@ pub unsafe fn call_read(word: CallWord) -> (Status, u32) {
     let (status, value);
     // SAFETY: such a call changes EAX and EDX alone beside what the caller answers for. Zero goes in,
     // so that nothing of this program's comes out where nobody answers.
-    unsafe { magic!(inout("eax") word.0 => status, inout("edx") 0 => value) };
+    unsafe { magic!(MAGIC, inout("eax") word.0 => status, inout("edx") 0 => value) };
     (Status(status), value)
+}
+
+/// Makes the mailbox at a linear address the processor's, if its word asks for it. The answer is there.
+///
+/// The pointer must have been exposed, as for [`call`].
+///
+/// # Safety
+///
+/// Whenever the processor rings from now on, a host may do what the mailbox then asks for, and write
+/// the answer there.
+#[inline]
+pub unsafe fn register(mailbox: usize) {
+    // SAFETY: it changes no register, and no memory but what the caller answers for.
+    unsafe { magic!(REGISTER, in("edx") mailbox) };
+}
+
+/// Makes the call that is in the processor's mailbox. The answer is there.
+///
+/// # Safety
+///
+/// A host may do all that the call asks for.
+#[inline]
+pub unsafe fn ring() {
+    // SAFETY: it changes no register, and no memory but what the caller answers for.
+    unsafe { magic!(RING) };
 }
 
 #[cfg(test)]
@@ -100,16 +140,34 @@ mod tests {
         let status;
         // The macro itself: a function may be somewhere else, where it is not inlined.
         // SAFETY: a probe changes nothing.
-        unsafe { magic!(inout("eax") PROBE.0 => status, out("edx") _) };
+        unsafe { magic!(MAGIC, inout("eax") PROBE.0 => status, out("edx") _) };
         status
+    }
+
+    #[inline(never)]
+    extern "C" fn ringing() {
+        // SAFETY: nobody hears it in a process.
+        unsafe { magic!(RING) };
+    }
+
+    #[inline(never)]
+    extern "C" fn registering() {
+        // SAFETY: as above.
+        unsafe { magic!(REGISTER, in("edx") 0_usize) };
     }
 
     #[test]
     fn the_bytes_executed_are_those_of_the_abi() {
-        // SAFETY: a function's code can be read, and none of this program's is at the very end of
-        // its last page.
-        let code = unsafe { core::slice::from_raw_parts(probing as *const u8, 32) };
-        assert!(code.windows(MAGIC.len()).any(|bytes| bytes == MAGIC), "{code:02x?}");
+        for (function, magic) in [
+            (probing as *const u8, MAGIC),
+            (ringing as *const u8, RING),
+            (registering as *const u8, REGISTER),
+        ] {
+            // SAFETY: a function's code can be read, and none of this program's is at the very end
+            // of its last page.
+            let code = unsafe { core::slice::from_raw_parts(function, 32) };
+            assert!(code.windows(magic.len()).any(|bytes| bytes == magic), "{code:02x?}");
+        }
     }
 
     #[test]
@@ -124,6 +182,8 @@ mod tests {
         unsafe {
             assert_eq!(call_write(PROBE, 7).code(), None);
             assert_eq!(call_read(PROBE), (Status(PROBE.0), 0));
+            register(0);
+            ring();
         }
     }
 

@@ -1,7 +1,8 @@
-//! What paravirtualized port I/O needs of the machine: an instruction that somebody may answer, and
-//! the processor's port instructions.
+//! What paravirtualized port I/O needs of the machine: instructions that somebody may answer, and the
+//! processor's port instructions.
 //!
-//! There is one machine, [`Real`]. The trait is here for the tests, which bring a simulated host.
+//! There is one machine, [`Real`], and in `mailbox` the same with another way for calls of one element.
+//! The tests bring a simulated host.
 
 use crate::abi::{CallWord, Status};
 use crate::hypercall;
@@ -47,6 +48,19 @@ pub(crate) trait Machine {
     }
 }
 
+/// A machine whose processor may have a mailbox.
+///
+/// # Safety
+///
+/// As for [`Machine`].
+pub(crate) trait Rings: Machine {
+    /// Registers the mailbox at a linear address.
+    unsafe fn register(&self, mailbox: usize);
+
+    /// Makes the call that is in the processor's mailbox.
+    unsafe fn ring(&self);
+}
+
 /// The machine that this code runs on.
 pub(crate) struct Real;
 
@@ -80,5 +94,19 @@ impl Machine for Real {
     unsafe fn call_read(&self, word: CallWord) -> (Status, u32) {
         // SAFETY: the same is asked of the caller.
         unsafe { hypercall::call_read(word) }
+    }
+}
+
+impl Rings for Real {
+    #[inline]
+    unsafe fn register(&self, mailbox: usize) {
+        // SAFETY: the same is asked of the caller.
+        unsafe { hypercall::register(mailbox) }
+    }
+
+    #[inline]
+    unsafe fn ring(&self) {
+        // SAFETY: the same is asked of the caller.
+        unsafe { hypercall::ring() }
     }
 }

@@ -3,12 +3,12 @@
 //! Memory is this process's own, so that what the shim gives as linear address is one, less the
 //! segment's base. Pages are named by those addresses.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::vec::Vec;
 
-use crate::abi::{CallWord, RECORD_PENDING, Record, Status, call, status};
-use crate::machine::Machine;
+use crate::abi::{self, CallWord, Mailbox, RECORD_PENDING, Record, Status, call, status};
+use crate::machine::{Machine, Rings};
 use crate::port_io::PortIo;
 
 /// How an access was made: the instruction, or a call.
@@ -16,6 +16,7 @@ use crate::port_io::PortIo;
 pub(crate) enum By {
     Instruction,
     Call,
+    Mailbox,
     Batch,
 }
 
@@ -40,6 +41,10 @@ pub(crate) struct Simulation {
     /// Whether touching helps.
     pub(crate) stubborn: bool,
     pub(crate) segment_base: usize,
+    /// Whether mailboxes can be registered.
+    pub(crate) has_mailboxes: bool,
+    /// Where that of the processor is, and its key.
+    pub(crate) mailbox: Cell<Option<(usize, u64)>>,
     pub(crate) diary: RefCell<Diary>,
 }
 
@@ -76,7 +81,12 @@ fn mask(scalar: u8) -> u32 {
 impl Simulation {
     /// A host that does all that it is asked to.
     pub(crate) fn host() -> Simulation {
-        Simulation { heard: true, elements_max: 65_536, ..Simulation::default() }
+        Simulation {
+            heard: true,
+            elements_max: 65_536,
+            has_mailboxes: true,
+            ..Simulation::default()
+        }
     }
 
     pub(crate) fn accesses(&self) -> Vec<Access> {
@@ -164,6 +174,11 @@ impl Simulation {
         record.status
     }
 
+    /// What is in the mailbox at a linear address.
+    fn mailbox_at(&self, linear: usize) -> *mut Mailbox {
+        core::ptr::with_exposed_provenance_mut(linear - self.segment_base)
+    }
+
     fn batch(&self, edx: &mut usize, ecx: &mut usize) -> Status {
         while *ecx != 0 {
             if !self.is_judged(*edx, size_of::<Record>()) {
@@ -228,6 +243,63 @@ impl Machine for Simulation {
 
     fn instructions(&self) -> &Simulation {
         self
+    }
+}
+
+impl Rings for Simulation {
+    unsafe fn register(&self, mailbox: usize) {
+        let place = self.mailbox_at(mailbox);
+        // SAFETY: the address is one that the shim gave for this.
+        let Mailbox { word, key, .. } = unsafe { place.read_volatile() };
+        if !self.heard || word != CallWord::new(call::REGISTER, 0, 0).0 {
+            return;
+        }
+        let (word, value) = match self.has_mailboxes {
+            true => (Status::new(status::OK, abi::VERSION), abi::feature::MAILBOX),
+            false => (Status::new(status::DECLINED, 0), 0),
+        };
+        if self.has_mailboxes {
+            self.mailbox.set(Some((mailbox, key)));
+        }
+        // SAFETY: as above.
+        unsafe { place.write_volatile(Mailbox { word: word.0, value, key }) };
+    }
+
+    unsafe fn ring(&self) {
+        let Some((linear, key)) = self.mailbox.get() else { return };
+        let place = self.mailbox_at(linear);
+        // SAFETY: the address is one that the shim gave for this.
+        let mut mailbox = unsafe { place.read_volatile() };
+        let word = CallWord(mailbox.word);
+        let Some(number) = word.call().filter(|_| self.heard && key == mailbox.key) else {
+            return;
+        };
+        let answer = |scalar, value| self.device(By::Mailbox, scalar, word.port(), value);
+        let data = match number {
+            _ if self.refusal.is_some() || self.declined.contains(&word.port()) => None,
+            call::INB | call::INW => Some(answer(number, 0)),
+            call::INL => {
+                mailbox.value = answer(number, 0);
+                Some(0)
+            }
+            call::OUTB => {
+                answer(number, word.operand().into());
+                Some(0)
+            }
+            call::OUTW | call::OUTL => {
+                answer(number, mailbox.value);
+                Some(0)
+            }
+            call::RELEASE => {
+                self.mailbox.set(None);
+                Some(0)
+            }
+            _ => None,
+        };
+        let refusal = self.refusal.unwrap_or(status::DECLINED);
+        mailbox.word = data.map_or(Status::new(refusal, 0), |data| Status::new(status::OK, data)).0;
+        // SAFETY: as above.
+        unsafe { place.write_volatile(mailbox) };
     }
 }
 

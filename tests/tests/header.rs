@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pvio_guest::abi::{self, Record, call, feature, level, status};
+use pvio_guest::abi::{self, Mailbox, Record, call, feature, level, status};
 use pvio_scripts::places;
 use tempfile::TempDir;
 
@@ -77,8 +77,8 @@ fn abi_constants() -> BTreeMap<String, u64> {
     let all = constants! {
         "PVIO_" abi { VERSION UNHEARD CALL_SHIFT OPERAND_SHIFT DATA_MASK LOG_MAX NAME_MAX WINDOWS_MAX
             DUMPS_MAX ELEMENTS_MAX RECORD_PENDING }
-        "PVIO_CALL_" call { PROBE INB INW INL OUTB OUTW OUTL INSB INSW INSL OUTSB OUTSW OUTSL BATCH EXIT
-            LOG BEGIN END RESET DUMP }
+        "PVIO_CALL_" call { PROBE INB INW INL OUTB OUTW OUTL INSB INSW INSL OUTSB OUTSW OUTSL BATCH
+            REGISTER RELEASE EXIT LOG BEGIN END RESET DUMP }
         "PVIO_FEATURE_" feature { EVERY_PORT MEMORY MAILBOX }
         "PVIO_LEVEL_" level { ERROR WARNING INFO DEBUG }
         "PVIO_STATUS_" status { OK DECLINED PAGE DENIED UNKNOWN ADDRESS ARGUMENT LENGTH STATE FULL
@@ -126,10 +126,17 @@ fn names_in_header() -> Vec<String> {
     names
 }
 
-const MAGIC: [(&str, &[u8]); 3] = [
+/// The instructions: those by registers, then the mailbox's.
+const MAGIC: [(&str, &[u8]); 9] = [
     ("PVIO_MAGIC_16", &abi::MAGIC_16),
     ("PVIO_MAGIC_32", &abi::MAGIC_32),
     ("PVIO_MAGIC_64", &abi::MAGIC_64),
+    ("PVIO_RING_16", &abi::RING_16),
+    ("PVIO_RING_32", &abi::RING_32),
+    ("PVIO_RING_64", &abi::RING_64),
+    ("PVIO_REGISTER_16", &abi::REGISTER_16),
+    ("PVIO_REGISTER_32", &abi::REGISTER_32),
+    ("PVIO_REGISTER_64", &abi::REGISTER_64),
 ];
 
 /// What functions return where nobody answers; no answer has it.
@@ -159,12 +166,18 @@ fn the_numbers_are_those_of_the_abi() {
             printf(\"\\n\"); }}\n"
         );
     }
-    program += "printf(\"struct %zu\", sizeof(struct pvio_record));\n";
-    for field in ["call", "status", "port", "value", "address"] {
-        program += &format!(
-            "printf(\" %zu+%zu\", offsetof(struct pvio_record, {field}), \
-             sizeof(((struct pvio_record *)0)->{field}));\n"
-        );
+    for (name, fields) in [
+        ("pvio_record", &["call", "status", "port", "value", "address"][..]),
+        ("pvio_mailbox", &["word", "value", "key"]),
+    ] {
+        program += &format!("printf(\"{name} %zu\", sizeof(struct {name}));\n");
+        for field in fields {
+            program += &format!(
+                "printf(\" %zu+%zu\", offsetof(struct {name}, {field}), \
+                 sizeof(((struct {name} *)0)->{field}));\n"
+            );
+        }
+        program += "printf(\"\\n\");\n";
     }
     program += "return 0; }\n";
 
@@ -184,13 +197,20 @@ fn the_numbers_are_those_of_the_abi() {
         format!("{name} {}", bytes.join(" "))
     }));
     expected.push(format!(
-        "struct {} {}+1 {}+1 {}+2 {}+4 {}+8",
+        "pvio_record {} {}+1 {}+1 {}+2 {}+4 {}+8",
         size_of::<Record>(),
         offset_of!(Record, call),
         offset_of!(Record, status),
         offset_of!(Record, port),
         offset_of!(Record, value),
         offset_of!(Record, address)
+    ));
+    expected.push(format!(
+        "pvio_mailbox {} {}+4 {}+4 {}+8",
+        size_of::<Mailbox>(),
+        offset_of!(Mailbox, word),
+        offset_of!(Mailbox, value),
+        offset_of!(Mailbox, key)
     ));
     assert_eq!(run(Path::new(&binary)).lines().collect::<Vec<_>>(), expected);
 }
@@ -201,10 +221,21 @@ fn the_page_has_the_numbers_of_the_abi() {
     let page = places::repository().join("guest-shim/ABI.md");
     let page = std::fs::read_to_string(page).unwrap();
     let has = |text: &str| assert!(page.contains(text), "{text}");
-    for (_, bytes) in MAGIC {
+    for (_, bytes) in &MAGIC[..3] {
         let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         has(&format!("| `{}` |", bytes.join(" ")));
     }
+    // The others are these with another letter.
+    for (&(name, bytes), (_, first)) in MAGIC[3..].iter().zip(MAGIC[..3].iter().cycle()) {
+        let place = bytes.len() - 4;
+        let letter = bytes[place];
+        has(&format!("`{}` ({letter:#04x})", char::from(letter)));
+        let mut expected = first.to_vec();
+        expected[place] = letter;
+        assert_eq!(bytes, expected, "{name}");
+    }
+    has(&format!("a call of number {} ", call::REGISTER));
+    has(&format!("`release` ({})", call::RELEASE));
     for (name, value) in abi_constants() {
         if let Some(name) = name.strip_prefix("PVIO_STATUS_") {
             has(&format!("| {value} | {name} |"));
@@ -212,8 +243,10 @@ fn the_page_has_the_numbers_of_the_abi() {
             has(&format!("| {} | {name} |", value.trailing_zeros()));
         } else if let Some(name) = name.strip_prefix("PVIO_LEVEL_") {
             has(&format!("{value} {}", name.to_lowercase()));
-        } else if let Some(name) =
-            name.strip_prefix("PVIO_CALL_").filter(|name| *name != "SHIFT").map(str::to_lowercase)
+        } else if let Some(name) = name
+            .strip_prefix("PVIO_CALL_")
+            .filter(|name| !matches!(*name, "SHIFT" | "REGISTER" | "RELEASE"))
+            .map(str::to_lowercase)
         {
             // Strings share their rows by three.
             match name.ends_with("sb") || name.ends_with("sw") || name.ends_with("sl") {
@@ -228,13 +261,14 @@ fn the_page_has_the_numbers_of_the_abi() {
 #[test]
 fn assembly_takes_the_constants() {
     let (_directory, path) = scratch();
-    let text =
-        "#include <pvio.h>\n.byte PVIO_MAGIC_16\nmov $(PVIO_UNHEARD | PVIO_CALL_BATCH), %eax\n";
+    let text = "#include <pvio16.inc>\n.byte PVIO_MAGIC_16\npvio_ring\npvio_register\n\
+                mov $(PVIO_UNHEARD | PVIO_CALL_BATCH), %eax\n";
     std::fs::write(path("a.S"), text).unwrap();
     let [code, object] = ["a.S", "a.o"].map(|name| path_str(&path(name)));
     for compiler in [Compiler::gcc(), Compiler::named("clang", "clang")] {
         compiler.compile(&["-c", "-o", &object, &code]);
-        assert!(contains(&std::fs::read(&object).unwrap(), &abi::MAGIC_16));
+        let made = [abi::MAGIC_16, abi::RING_16, abi::REGISTER_16].concat();
+        assert!(contains(&std::fs::read(&object).unwrap(), &made));
     }
 }
 
@@ -255,12 +289,14 @@ fn contains(object: &[u8], bytes: &[u8]) -> bool {
     object.windows(bytes.len()).any(|window| window == bytes)
 }
 
-/// Compiles every function in every way; the instruction is in the object, of its mode and no other.
+/// Compiles every function in every way; the instructions are in the object, of its mode and no other.
 fn compile_everything(compiler: &Compiler, standards: &[&str], language: &[&str]) {
     let (_directory, path) = scratch();
     let (code, object) = (source("every-function.c"), path_str(&path("a.o")));
-    let modes: [(&str, &[u8], &[u8]); 2] =
-        [("-m32", &abi::MAGIC_32, &abi::MAGIC_64), ("-m64", &abi::MAGIC_64, &abi::MAGIC_32)];
+    let of_32 = [abi::MAGIC_32, abi::RING_32, abi::REGISTER_32];
+    let of_64 = [abi::MAGIC_64, abi::RING_64, abi::REGISTER_64];
+    let of_16 = [abi::MAGIC_16, abi::RING_16, abi::REGISTER_16];
+    let modes = [("-m32", &of_32, &of_64), ("-m64", &of_64, &of_32)];
     for standard in standards {
         for (mode, own, other) in modes {
             for relocation in ["-fPIC", "-fno-pic"] {
@@ -270,8 +306,8 @@ fn compile_everything(compiler: &Compiler, standards: &[&str], language: &[&str]
                     let output = ["-c", "-o", &object, &code];
                     compiler.compile(&[&all[..], &output].concat());
                     let made = std::fs::read(&object).unwrap();
-                    assert!(contains(&made, own), "{options:?}");
-                    assert!(!contains(&made, other), "{options:?}");
+                    assert!(own.iter().all(|magic| contains(&made, magic)), "{options:?}");
+                    assert!(!other.iter().any(|magic| contains(&made, magic)), "{options:?}");
                 }
             }
             // In Intel syntax, in a 16-bit segment, and with nothing of it.
@@ -281,10 +317,14 @@ fn compile_everything(compiler: &Compiler, standards: &[&str], language: &[&str]
                 std::fs::read(&object).unwrap()
             };
             compile_with(&["-O1", "-masm=intel"]);
-            assert!(contains(&compile_with(&["-O1", "-DPVIO_CODE_16"]), &abi::MAGIC_16));
+            let made = compile_with(&["-O1", "-DPVIO_CODE_16"]);
+            assert!(of_16.iter().all(|magic| contains(&made, magic)), "{mode} {standard}");
             for optimisation in ["-O0", "-O2"] {
                 let made = compile_with(&[optimisation, "-DPVIO_NO_HYPERCALLS"]);
-                assert!(!contains(&made, &abi::MAGIC_64[..4]), "{mode} {standard} {optimisation}");
+                // What they all begin with.
+                for magic in of_64 {
+                    assert!(!contains(&made, &magic[..4]), "{mode} {standard} {optimisation}");
+                }
             }
         }
     }

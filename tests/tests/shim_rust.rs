@@ -14,6 +14,8 @@ const STREAM: usize = 10_000;
 
 const HEARD: &str = "hypercalls: Host { version: 1, features: Features(0x7) }";
 const UNHEARD: &str = "hypercalls: unheard";
+const REGISTERED: &str = "mailbox: Ok(Host { version: 1, features: Features(0x7) })";
+const UNREGISTERED: &str = "mailbox: Err(Unheard)";
 
 /// A run of the guest, and what it left behind.
 struct Run {
@@ -49,11 +51,18 @@ impl Run {
         run
     }
 
-    fn assert_passed(&self, status: i32, hypercalls: &str, served: bool, page_faults: u32) {
+    fn assert_passed(
+        &self,
+        status: i32,
+        [hypercalls, mailbox]: [&str; 2],
+        served: bool,
+        page_faults: u32,
+    ) {
         let stream = if served { STREAM } else { u32::MAX as usize };
         let lines = [
             hypercalls,
             &format!("latch: {served}"),
+            mailbox,
             &format!("stream: {stream:#x}"),
             &format!("batch: written to the stream: {served}"),
             &format!("page faults: {page_faults}"),
@@ -74,10 +83,10 @@ type Rows = BTreeMap<(u16, Direction, u8), (u64, u64)>;
 
 /// Everything that the guest does but the end by an instruction.
 fn expected(text: &str) -> Rows {
-    let drives = |count: u64| (3 * count, 2 * count);
+    let drives = |count: u64| (4 * count, 2 * count);
     let more = |(heard, instructions): (u64, u64), more: u64| (heard + more, instructions);
     let rows = [
-        // Three drives by hypercall and two without; ports as values; the batch.
+        // Four drives by hypercall, one of them by the mailbox, and two without; ports as values; the batch.
         ((0x5000, In, 1), more(drives(1 + 4), 2)),
         ((0x5001, In, 1), (1, 0)),
         ((0x5000, In, 2), more(drives(3), 2 + 4 + 1)),
@@ -115,16 +124,15 @@ fn key(row: &PortRow) -> (u16, Direction, u8) {
 #[test]
 fn without_the_plugin_it_does_what_it_can() {
     for host in [Host::STABLE, Host::NEWEST] {
-        Run::of(host.machine()).assert_passed(1, UNHEARD, false, 14);
+        Run::of(host.machine()).assert_passed(1, [UNHEARD, UNREGISTERED], false, 14);
     }
 }
 
-/// By a plugin API in which no plugin can answer, or because the user says so.
 #[test]
 fn unheard_it_executes_instructions() {
-    for (host, options) in [(Host::STABLE, &[][..]), (Host::NEWEST, &["hypercall=off"])] {
-        let run = Run::with_devices(&host, options);
-        run.assert_passed(1, UNHEARD, true, 17);
+    for host in [Host::STABLE, Host::NEWEST] {
+        let run = Run::with_devices(&host, &["hypercall=off"]);
+        run.assert_passed(1, [UNHEARD, UNREGISTERED], true, 17);
         let stats = run.stats();
         assert_consistent(stats);
         let mut rows: Rows = expected(&run.text)
@@ -140,12 +148,54 @@ fn unheard_it_executes_instructions() {
     }
 }
 
+/// Where no plugin can write registers, the mailbox is all that is heard: scalars of one drive.
+#[test]
+fn the_mailbox_is_heard_where_registers_are_not() {
+    let run = Run::with_devices(&Host::STABLE, &[]);
+    run.assert_passed(1, [UNHEARD, REGISTERED], true, 17);
+    let stats = run.stats();
+    assert_consistent(stats);
+    let mut rows: Rows = expected(&run.text)
+        .into_iter()
+        .map(|(key, (heard, instructions))| (key, (0, heard + instructions)))
+        .collect();
+    rows.insert((0xf4, Out, 1), (0, 1));
+    for key in [
+        (0x5000, In, 1),
+        (0x5002, In, 2),
+        (0x5000, In, 4),
+        (0x5000, Out, 1),
+        (0x5001, Out, 1),
+        (0x5002, Out, 2),
+        (0x5000, Out, 4),
+    ] {
+        let (hypercall, other) = rows.get_mut(&key).unwrap();
+        (*hypercall, *other) = (1, *other - 1);
+    }
+    let counted = stats.ports.iter();
+    let counted = counted.map(|row| (key(row), (row.hypercall, row.device + row.qemu)));
+    assert_eq!(counted.collect::<Rows>(), rows);
+    let calls = stats.hypercalls.iter();
+    let calls: Vec<_> = calls.map(|row| (row.call.name(), row.count, row.errors)).collect();
+    let expected = [
+        ("inb", 1, 0),
+        ("inw", 1, 0),
+        ("inl", 1, 0),
+        ("outb", 2, 0),
+        ("outw", 1, 0),
+        ("outl", 1, 0),
+        ("register", 1, 0),
+        ("release", 1, 0),
+    ];
+    assert_eq!(calls, expected);
+}
+
 #[test]
 fn heard_it_makes_calls() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
     let run = Run::with_devices(&Host::NEWEST, &[&format!("log={}", log.display())]);
-    run.assert_passed(0, HEARD, true, 19);
+    run.assert_passed(0, [HEARD, REGISTERED], true, 19);
 
     let stats = run.stats();
     assert_consistent(stats);
@@ -177,18 +227,18 @@ fn calls_are_counted() {
     // A string's call is made once more for each page that it must touch, and so is a batch's, of which
     // the string that stopped it is then counted once more, too.
     let port_io = [
-        ("inb", 3 + 2 + 1, 6, 0),
-        ("inw", 3 + 2 + 1 + 1, 2 * 7, 0),
-        ("inl", 3 + 2 + 2 + 1, 4 * 8, 0),
-        ("outb", 6 + 2 + 2, 10, 0),
-        ("outw", 3 + 2 + 1, 2 * 6, 0),
-        ("outl", 3 + 2 + 1, 4 * 6, 0),
-        ("insb", 3 + 3, 3 * 4 + 5000, 0),
-        ("insw", 3 + 1 + 3, 3 * 6 + 3000 + 8, 0),
-        ("insl", 3 + 2, 3 * 8 + 2000, 0),
-        ("outsb", 3 + 3 + 3 + 6, 3 * 3 + 5000 + 4 + text, 0),
-        ("outsw", 3 + 1 + 1, 3 * 6 + 3000 + 4, 0),
-        ("outsl", 3 + 2 + 1, 3 * 8 + 2000, 0),
+        ("inb", 4 + 2 + 1, 7, 0),
+        ("inw", 4 + 2 + 1 + 1, 2 * 8, 0),
+        ("inl", 4 + 2 + 2 + 1, 4 * 9, 0),
+        ("outb", 8 + 2 + 2, 12, 0),
+        ("outw", 4 + 2 + 1, 2 * 7, 0),
+        ("outl", 4 + 2 + 1, 4 * 7, 0),
+        ("insb", 4 + 3, 4 * 4 + 5000, 0),
+        ("insw", 4 + 1 + 3, 4 * 6 + 3000 + 8, 0),
+        ("insl", 4 + 2, 4 * 8 + 2000, 0),
+        ("outsb", 4 + 3 + 3 + 7, 4 * 3 + 5000 + 4 + text, 0),
+        ("outsw", 4 + 1 + 1, 4 * 6 + 3000 + 4, 0),
+        ("outsl", 4 + 2 + 1, 4 * 8 + 2000, 0),
     ];
     let is_port_io = |row: &&(&str, u64, u64, u64)| port_io.iter().any(|other| other.0 == row.0);
     assert_eq!(rows.iter().filter(is_port_io).copied().collect::<Vec<_>>(), port_io);
@@ -201,6 +251,8 @@ fn calls_are_counted() {
         [
             ("probe", 1, 0),
             ("batch", 7, 0),
+            ("register", 1, 0),
+            ("release", 1, 0),
             ("exit", 1, 0),
             ("log", 4 + 1, 0),
             ("begin", 9, 3),
@@ -236,7 +288,7 @@ fn windows_are_entered_and_left() {
 
     // A drive's accesses, and which way they took.
     let drive = |count: u64| count * (2 + 1 + 1 + 1 + 1 + 1 + (3 + 4) + (3 + 3) + (2 + 2));
-    for (name, heard, instructions) in [("native", 0, 1), ("paravirtual", 3, 1)] {
+    for (name, heard, instructions) in [("native", 0, 1), ("paravirtual", 4, 1)] {
         let windows = &run.stats().windows;
         let window = windows.iter().find(|window| window.name == name).unwrap();
         let (hypercall, other) = window.ports.iter().fold((0, 0), |(hypercall, other), row| {

@@ -1,4 +1,4 @@
-/* Uses every function of pvio.h, as C and as C++, and says what the layout of a record must be. */
+/* Uses every function of pvio.h, as C and as C++, and says what the layout of its structures must be. */
 
 #include <pvio.h>
 
@@ -15,6 +15,12 @@ ASSERT(status_in_a_record, offsetof(struct pvio_record, status) == 1);
 ASSERT(port_in_a_record, offsetof(struct pvio_record, port) == 2);
 ASSERT(value_in_a_record, offsetof(struct pvio_record, value) == 4);
 ASSERT(address_in_a_record, offsetof(struct pvio_record, address) == 8);
+ASSERT(size_of_a_mailbox, sizeof(struct pvio_mailbox) == 16);
+ASSERT(word_in_a_mailbox, offsetof(struct pvio_mailbox, word) == 0);
+ASSERT(value_in_a_mailbox, offsetof(struct pvio_mailbox, value) == 4);
+ASSERT(key_in_a_mailbox, offsetof(struct pvio_mailbox, key) == 8);
+struct aligned_mailbox { char first; struct pvio_mailbox mailbox; };
+ASSERT(alignment_of_a_mailbox, offsetof(struct aligned_mailbox, mailbox) == 16);
 struct aligned { char first; struct pvio_record record; };
 ASSERT(alignment_of_a_record, offsetof(struct aligned, record) == 16);
 
@@ -32,6 +38,19 @@ uint32_t scalars(uint16_t port)
     pvio_native_outl(3, 0x80);
     sum += pvio_native_inb(0x80) + pvio_native_inw(port) + pvio_native_inl(port);
     return sum + features + pvio_inb(0x80) + pvio_inw(port) + pvio_inl(port);
+}
+
+uint32_t by_mailbox(struct pvio_mailbox *mailbox, uint16_t port);
+uint32_t by_mailbox(struct pvio_mailbox *mailbox, uint16_t port)
+{
+    uint32_t features, sum = pvio_mailbox_register(mailbox, 0x123456789abcdef0, &features);
+
+    sum += pvio_mailbox_register(mailbox, 1, NONE);
+    pvio_mailbox_outb(mailbox, 1, port);
+    pvio_mailbox_outw(mailbox, 2, port);
+    pvio_mailbox_outl(mailbox, 3, port);
+    sum += features + pvio_mailbox_inb(mailbox, 0x80) + pvio_mailbox_inw(mailbox, port);
+    return sum + pvio_mailbox_inl(mailbox, port) + pvio_mailbox_release(mailbox);
 }
 
 void strings(uint16_t port, void *buffer, const void *data, size_t count);

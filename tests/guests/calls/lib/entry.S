@@ -10,6 +10,9 @@
 
 #define VECTORS 64
 
+#define OTHERS          3
+#define OTHERS_STACK    4096
+
 #if BITS == 64
 #define WORD            8
 #define GENERAL         16                      /* registers, with a place that RSP would have */
@@ -201,17 +204,36 @@ arrive:
 #endif
 
 /*
- * A second CPU, where one is started: it writes pieces of some records over pieces of others, without end and
- * without regard. It has no paging, and no stack.
+ * Other CPUs, where they are started: each has a number, from 1 on, and a stack, and in 64-bit code the page
+ * tables that the first began with; there are no gates for its exceptions.
  */
         .section .entry, "ax"
         .code16
         cli
         real_segments
         enter_protected
-        jmp     rewrite
+        cmpl    $0, others_wanted
+        je      rewrite
+        mov     $1, %ebx
+        lock xadd %ebx, others_here
+        inc     %ebx
+        imul    $OTHERS_STACK, %ebx, %esp
+        add     $others_stacks, %esp
+#if BITS == 64
+        enter_long boot_root
+        mov     %ebx, %edi
+#else
+        push    %ebx
+#endif
+        call    other
+        halt_forever
 
+/*
+ * Or a second one writes pieces of some records over pieces of others, without end and without regard. It has
+ * no paging, and no stack.
+ */
         .text
+        .code32
 rewrite:
         mov     $1, %eax
 1:      imul    $1664525, %eax                  /* a linear congruential generator: the upper bits are good */
@@ -236,13 +258,19 @@ rewrite:
 
         .section .bss
         .balign 4096
-        .globl  rewritten_from, rewritten_frames, rewrites
+        .globl  rewritten_from, rewritten_frames, rewrites, others_wanted, others_here
 rewritten_from:                                 /* 256 records */
         .skip   4096
 rewritten_frames:
         .skip   16
 rewrites:
         .skip   16
+others_wanted:
+        .skip   16
+others_here:
+        .skip   16
+others_stacks:
+        .skip   OTHERS * OTHERS_STACK
         .balign 4096
 #if BITS == 64
 boot_root:

@@ -10,6 +10,7 @@ const char *theme;
 u32 trial, page_faults;
 void (*on_failure)(void);
 fault_handler on_page_fault;
+interrupt_handler on_interrupt;
 
 /* The compiler makes calls of these. */
 void *memcpy(void *to, const void *from, size_t size);
@@ -77,6 +78,9 @@ void tell(const char *name, u32 number) {
 
 /* ---- Segments and gates: SDM Vol. 3A, chapters 3, 6 and 8 of recent editions ---- */
 
+/* Code on trial; named for tables.c, which lets ring 3 in. */
+u8 code_page[PAGE] __attribute__((aligned(PAGE)));
+
 static u64 gdt[GDT_ENTRIES];
 static u64 idt[64 * BITS / 32];
 #if BITS == 32
@@ -95,7 +99,7 @@ static struct {
 #define DESCRIPTOR_DATA 0x00cf93000000ffffull
 #define DESCRIPTOR_32   0x00cf9b000000ffffull
 #define DESCRIPTOR_64   0x00af9b000000ffffull
-#define DESCRIPTOR_16   0x008f9b000000ffffull /* 4 GiB, since the code is anywhere */
+#define DESCRIPTOR_16   0x00009b000000ffffull /* its base is that of code_page */
 #define NATIVE          (BITS == 64 ? DESCRIPTOR_64 : DESCRIPTOR_32)
 
 static void describe(u32 selector, u64 descriptor) {
@@ -108,7 +112,8 @@ static void set_up_segments(void) {
     describe(CODE2, NATIVE), describe(DATA2, DESCRIPTOR_DATA);
     describe(CODE3, NATIVE), describe(DATA3, DESCRIPTOR_DATA);
     describe(CODE0_32, DESCRIPTOR_32), describe(CODE3_32, DESCRIPTOR_32);
-    describe(CODE0_16, DESCRIPTOR_16), describe(CODE3_16, DESCRIPTOR_16);
+    const u64 code = (u64)(word)code_page << 16;
+    describe(CODE0_16, DESCRIPTOR_16 | code), describe(CODE3_16, DESCRIPTOR_16 | code);
     const u64 base = (word)&tss;
     describe(TASK, 0x0000890000000000ull | base << 16 | (sizeof tss - 1));
     struct {
@@ -179,32 +184,52 @@ void features(u32 *ebx, u32 *ecx) {
 #define ICR_INIT_OTHERS  0x000c4500u
 #define ICR_SIPI_OTHERS  0x000c46f0u
 
-void start_rewriting(volatile u32 *apic) {
+/* From entry.S: how many of them run `other` instead of rewriting, and how many have begun. */
+extern volatile u32 others_wanted, others_here;
+
+static void start(volatile u32 *apic, volatile u32 *sign, u32 from) {
     apic[APIC_ICR] = ICR_INIT_OTHERS;
     while (apic[APIC_ICR] & ICR_PENDING)
         ;
     /* One that is still busy with its INIT may miss it; one that runs ignores it. */
-    while (!rewrites) {
+    while (*sign < from) {
         apic[APIC_ICR] = ICR_SIPI_OTHERS;
-        for (u32 i = 0; i < 100000 && !rewrites; i++)
+        for (u32 i = 0; i < 100000 && *sign < from; i++)
             __asm__ volatile("pause");
     }
 }
 
+void start_rewriting(volatile u32 *apic) { start(apic, &rewrites, 1); }
+
+void start_others(volatile u32 *apic, u32 count) {
+    others_wanted = count;
+    start(apic, &others_here, count);
+}
+
+__attribute__((weak)) void other(u32 cpu) { (void)cpu; }
+
 /* ---- Code on trial, in a page that every ring may execute ---- */
 
-enum { MAGIC_16, MAGIC_32, MAGIC_64, LOAD, OR, STUBS };
+enum {
+    MAGIC_16, MAGIC_32, MAGIC_64, /* and in this order: */
+    RING_16, RING_32, RING_64,
+    REGISTER_16, REGISTER_32, REGISTER_64,
+    LOAD, OR, STUBS
+};
 
 static const u8 stubs[STUBS][16] = {
     [MAGIC_16] = {PVIO_MAGIC_16, 0xcd, VECTOR_END},
     [MAGIC_32] = {PVIO_MAGIC_32, 0xcd, VECTOR_END},
     [MAGIC_64] = {PVIO_MAGIC_64, 0xcd, VECTOR_END},
+    [RING_16] = {PVIO_RING_16, 0xcd, VECTOR_END},
+    [RING_32] = {PVIO_RING_32, 0xcd, VECTOR_END},
+    [RING_64] = {PVIO_RING_64, 0xcd, VECTOR_END},
+    [REGISTER_16] = {PVIO_REGISTER_16, 0xcd, VECTOR_END},
+    [REGISTER_32] = {PVIO_REGISTER_32, 0xcd, VECTOR_END},
+    [REGISTER_64] = {PVIO_REGISTER_64, 0xcd, VECTOR_END},
     [LOAD] = {0x8a, 0x02, 0xcd, VECTOR_END},           /* mov al, [edx] or [rdx] */
     [OR] = {0xf0, 0x80, 0x0a, 0x00, 0xcd, VECTOR_END}, /* lock or byte ptr [edx] or [rdx], 0 */
 };
-
-/* Named for tables.c, which lets ring 3 in. */
-u8 code_page[PAGE] __attribute__((aligned(PAGE)));
 
 const struct caller ring_0 = {"ring 0", CODE0, DATA0, BITS, 0};
 const struct caller ring_1 = {"ring 1", CODE1, DATA1, BITS, 0};
@@ -233,6 +258,10 @@ int trap(struct frame *frame) {
         on_page_fault(frame->error, address);
         return 1;
     }
+    if ((frame->vector == VECTOR_DB || frame->vector == VECTOR_TIMER) && on_interrupt) {
+        on_interrupt(frame);
+        return 1;
+    }
     if (frame->vector != VECTOR_END || !in_trial) {
         tell("vector", (u32)frame->vector);
         tell("error", (u32)frame->error);
@@ -253,6 +282,8 @@ static struct frame start_of(const struct caller *by, int stub) {
     fill(&frame, 0, sizeof frame);
     frame.ip = (word)code_page + sizeof stubs[0] * (u32)stub;
     frame.cs = by->cs;
+    if (by->cs == CODE0_16 || by->cs == CODE3_16)
+        frame.ip -= (word)code_page;
     frame.flags = by->flags | 2;
     frame.ss = by->ss;
     /* Nobody pushes there; but ring 0 of 64-bit code is interrupted on the stack that it has. */
@@ -280,7 +311,7 @@ static u32 call_from(int stub, const struct caller *by, u32 call_word, word *dx,
     frame.flags |= ++calls & 1 ? FLAGS_ARITHMETIC : FLAGS_DF;
 
     run(&frame);
-    check_same(last.ip & 0xffff, (frame.ip & 0xffff) + (stub == MAGIC_16 ? 8 : 7) + 2);
+    check_same(last.ip & 0xffff, (frame.ip & 0xffff) + (stub % 3 == MAGIC_16 ? 8 : 7) + 2);
     check_same((last.flags ^ frame.flags) & (FLAGS_ARITHMETIC | FLAGS_DF | FLAGS_AC | FLAGS_IOPL3), 0);
     for (int i = 0; i < CX; i++)
         if (i != DX && i != SP)
@@ -298,6 +329,24 @@ u32 call_by(const struct caller *by, u32 call_word, word *dx, word *cx) {
 
 u32 call_by_magic_of(u8 bits, const struct caller *by, u32 call_word, word *dx, word *cx) {
     return call_from(magic_of(bits), by, call_word, dx, cx);
+}
+
+/* What a call by registers would be: of the mailbox's instructions nobody may take it for one. */
+static void call_no_registers(int stub, const struct caller *by, word dx) {
+    const word whole = by->bits == 64 ? ~(word)0 : 0xffffffff;
+    word dx_after = dx, cx = 0x76543210;
+    const u32 ax = pvio_call_word(PVIO_CALL_OUTB, 0x99, LATCH);
+    check_same(call_from(stub, by, ax, &dx_after, &cx), ax);
+    check_same(dx_after & whole, dx & whole);
+    check_same(cx & whole, 0x76543210);
+}
+
+void ring_by(const struct caller *by) { call_no_registers(RING_16 + magic_of(by->bits), by, 0x01234567); }
+
+void register_by(const struct caller *by, word mailbox) {
+    /* Above the low 32 bits anything may be, but in 64-bit code. */
+    const word above = by->bits == 64 ? 0 : (word)0xa5a5a5a500000000ull;
+    call_no_registers(REGISTER_16 + magic_of(by->bits), by, mailbox | above);
 }
 
 void touch_by(const struct caller *by, word address, int to_write) {

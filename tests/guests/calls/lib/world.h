@@ -45,12 +45,13 @@ struct frame {
 };
 
 #define FLAGS_ARITHMETIC 0x8d5u
+#define FLAGS_TF         (1u << 8)
 #define FLAGS_DF         (1u << 10)
 #define FLAGS_IOPL3      (3u << 12)
 #define FLAGS_VM         (1u << 17)
 #define FLAGS_AC         (1u << 18)
 
-enum { VECTOR_GP = 13, VECTOR_PF = 14, VECTOR_END = 0x30 };
+enum { VECTOR_DB = 1, VECTOR_GP = 13, VECTOR_PF = 14, VECTOR_TIMER = 0x21, VECTOR_END = 0x30 };
 
 /* ---- Who calls ---- */
 
@@ -78,6 +79,10 @@ u32 call_by(const struct caller *by, u32 call_word, word *dx, word *cx);
 /* The same by the instruction of another mode than that of the code. */
 u32 call_by_magic_of(u8 bits, const struct caller *by, u32 call_word, word *dx, word *cx);
 
+/* The mailbox's two instructions, after which no register may have changed, and no flag. */
+void ring_by(const struct caller *by);
+void register_by(const struct caller *by, word mailbox);
+
 /* One load from a byte, or one locked `or` of nothing to it, by that caller. */
 void touch_by(const struct caller *by, word address, int to_write);
 
@@ -91,6 +96,10 @@ typedef void (*fault_handler)(word error, word address);
 extern fault_handler on_page_fault;
 extern u32 page_faults;
 
+/* Called for single steps and for the local APIC's timer. Without one, they are failures. */
+typedef void (*interrupt_handler)(const struct frame *frame);
+extern interrupt_handler on_interrupt;
+
 /* ---- The machine ---- */
 
 /* Changes CR3 and CR4, and with them how many levels of page tables there are. Paging is on afterwards. */
@@ -100,6 +109,10 @@ void paging_off(void); /* of 32-bit code */
 void set_write_protection(int on);
 /* CPUID.(EAX=7, ECX=0), of which EBX and ECX. */
 void features(u32 *ebx, u32 *ecx);
+
+/* Starts so many other CPUs, each of which runs `other` with a number of its own from 1 on, and then halts. */
+void start_others(volatile u32 *apic, u32 count);
+void other(u32 cpu);
 
 /*
  * Starts a second CPU, which from then on writes pieces of the 256 records of `rewritten_from` over the records in

@@ -17,7 +17,7 @@ use core::panic::PanicInfo;
 use driver::{FROM_LATCH, FROM_NOBODY, LATCH, drive};
 use pvio_guest::batch::{Batch, Error, Record};
 use pvio_guest::control::{self, Level, Line, Window};
-use pvio_guest::{CallError, Detected, Hypercall, Native};
+use pvio_guest::{CallError, Detected, Hypercall, Mailbox, Native};
 use pvio_guest::{Port, PortIo, PortReadOnly, PortWriteOnly, Value};
 
 const COM1: u16 = 0x3f8;
@@ -107,11 +107,21 @@ fn check_ways(detected: &Detected) -> bool {
     };
     assert!(native == FROM_LATCH || native == FROM_NOBODY, "{native:x?}");
     print(format_args!("latch: {}", native == FROM_LATCH));
+    static MAILBOX: Mailbox = Mailbox::new();
+    // SAFETY: it stays where it is, and there is one CPU, without interrupts.
+    let registered = unsafe { MAILBOX.register(MAILBOX.any_key()) };
+    print(format_args!("mailbox: {registered:?}"));
     let _window = Window::begin("paravirtual");
     assert_eq!(drive(&Hypercall::FLAT), native);
     assert_eq!(drive(detected), native);
     assert_eq!(drive(&Native as &dyn PortIo), native);
     assert_eq!(drive(detected.port_io()), native);
+    assert_eq!(drive(&MAILBOX), native);
+    // SAFETY: as above.
+    unsafe {
+        assert_eq!(MAILBOX.release(), registered.map(|_| ()));
+        assert_eq!(MAILBOX.release(), Err(CallError::Unheard));
+    }
     native == FROM_LATCH
 }
 

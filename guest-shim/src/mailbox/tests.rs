@@ -1,0 +1,259 @@
+//! Mailboxes on a simulated host, which looks at the same memory.
+
+use core::cell::Cell;
+
+use super::*;
+use crate::abi::status;
+use crate::simulation::{By, Simulation};
+
+const KEY: NonZeroU64 = NonZeroU64::new(0x1234_5678_9abc_def0).unwrap();
+
+/// What lies in a mailbox that nobody uses: what a call finds there, it leaves.
+const IDLE: (u32, u32) = (0x0012_3456, 0x6543_2100);
+
+fn mailbox() -> Mailbox {
+    let mailbox = Mailbox::new();
+    // SAFETY: nobody knows of it yet.
+    unsafe { *mailbox.memory.get() = abi::Mailbox { word: IDLE.0, value: IDLE.1, key: 0 } };
+    mailbox
+}
+
+fn contents(mailbox: &Mailbox) -> (u32, u32) {
+    // SAFETY: there is no other reference.
+    let abi::Mailbox { word, value, .. } = unsafe { mailbox.memory.get().read_volatile() };
+    (word, value)
+}
+
+fn register<M: Rings>(mailbox: &Mailbox, machine: &M) -> Result<Host, CallError> {
+    // SAFETY: nothing can go wrong in a simulation.
+    unsafe { mailbox.through(machine).register(KEY) }
+}
+
+/// All six, and what was read.
+fn scalars<M: Rings>(mailbox: &Mailbox, machine: &M) -> (u8, u16, u32) {
+    let io = Paravirt { machine: &mailbox.through(machine), segment_base: 0 };
+    // SAFETY: nothing can go wrong in a simulation.
+    unsafe {
+        io.outb(0xab, 0x300);
+        io.outw(0xabcd, 0x301);
+        io.outl(0xabcd_ef01, 0x302);
+        (io.inb(0x303), io.inw(0x304), io.inl(0xffff))
+    }
+}
+
+/// Each once, in order, and as is written in [`scalars`].
+fn assert_accesses(machine: &Simulation, by: By) {
+    let expected = [
+        (by, call::OUTB, 0x300, 0xab),
+        (by, call::OUTW, 0x301, 0xabcd),
+        (by, call::OUTL, 0x302, 0xabcd_ef01),
+        (by, call::INB, 0x303, 1),
+        (by, call::INW, 0x304, 2),
+        (by, call::INL, 0xffff, 3),
+    ];
+    assert_eq!(machine.accesses(), expected);
+}
+
+#[test]
+fn calls_go_through_it_once_it_is_registered() {
+    let (machine, mailbox) = (Simulation::host(), mailbox());
+    let host = register(&mailbox, &machine).unwrap();
+    assert_eq!((host.version, host.features.mailbox()), (abi::VERSION, true));
+    assert_eq!(contents(&mailbox), IDLE);
+    assert_eq!(scalars(&mailbox, &machine), (1, 2, 3));
+    assert_accesses(&machine, By::Mailbox);
+    assert_eq!(machine.diary.borrow().calls, 0);
+    assert_eq!(contents(&mailbox), IDLE);
+}
+
+#[test]
+fn what_is_not_heard_is_called_by_registers() {
+    let gone = mailbox();
+    let (unregistered, released, reset, other) = (mailbox(), mailbox(), mailbox(), mailbox());
+    for (mailbox, prepare) in [
+        (&unregistered, &(|_: &Simulation| {}) as &dyn Fn(&Simulation)),
+        (&released, &|machine| {
+            register(&released, machine).unwrap();
+            // SAFETY: nothing can go wrong in a simulation.
+            unsafe { released.through(machine).release() }.unwrap();
+        }),
+        (&reset, &|machine| {
+            register(&reset, machine).unwrap();
+            machine.mailbox.set(None);
+        }),
+        // The processor has another.
+        (&other, &|machine| {
+            register(&other, machine).unwrap();
+            register(&gone, machine).unwrap();
+        }),
+    ] {
+        let machine = Simulation::host();
+        prepare(&machine);
+        assert_eq!(scalars(mailbox, &machine), (1, 2, 3));
+        assert_accesses(&machine, By::Call);
+        assert_eq!(contents(mailbox), IDLE);
+    }
+}
+
+#[test]
+fn where_nobody_is_it_is_the_instructions() {
+    let (machine, mailbox) = (Simulation::default(), mailbox());
+    assert_eq!(register(&mailbox, &machine), Err(CallError::Unheard));
+    assert_eq!(scalars(&mailbox, &machine), (1, 2, 3));
+    assert_accesses(&machine, By::Instruction);
+    assert_eq!(machine.diary.borrow().calls, 6);
+    // SAFETY: nothing can go wrong in a simulation.
+    let released = unsafe { mailbox.through(&machine).release() };
+    assert_eq!(released, Err(CallError::Unheard));
+    assert_eq!(contents(&mailbox), IDLE);
+}
+
+#[test]
+fn a_host_without_mailboxes_declines() {
+    let (machine, mailbox) = (Simulation { has_mailboxes: false, ..Simulation::host() }, mailbox());
+    assert_eq!(register(&mailbox, &machine), Err(CallError::Declined));
+    scalars(&mailbox, &machine);
+    assert_accesses(&machine, By::Call);
+    assert_eq!(contents(&mailbox), IDLE);
+}
+
+/// Registers would be answered the same: they are not asked.
+#[test]
+fn what_is_answered_and_not_done_is_executed() {
+    let mailbox = mailbox();
+    let machine = Simulation { declined: [0x301, 0xffff].into(), ..Simulation::host() };
+    register(&mailbox, &machine).unwrap();
+    assert_eq!(scalars(&mailbox, &machine), (1, 2, 3));
+    assert_eq!(machine.ways(), [By::Mailbox, By::Instruction, By::Mailbox, By::Instruction]);
+    let unknown = Simulation { refusal: Some(status::UNKNOWN), ..Simulation::host() };
+    register(&mailbox, &unknown).unwrap();
+    scalars(&mailbox, &unknown);
+    assert_accesses(&unknown, By::Instruction);
+    for machine in [machine, unknown] {
+        assert_eq!(machine.diary.borrow().calls, 0);
+    }
+    assert_eq!(contents(&mailbox), IDLE);
+}
+
+#[test]
+fn strings_go_by_registers() {
+    let (machine, mailbox) = (Simulation::host(), mailbox());
+    register(&mailbox, &machine).unwrap();
+    let io = Paravirt { machine: &mailbox.through(&machine), segment_base: 0 };
+    let mut bytes = [0; 3];
+    // SAFETY: nothing can go wrong in a simulation.
+    unsafe {
+        io.outsw(0x300, &[1, 2]);
+        io.insb(0x300, &mut bytes);
+    }
+    assert_eq!((machine.ways(), bytes), ([By::Call].into(), [1, 2, 3]));
+}
+
+#[test]
+fn a_segment_has_its_base_added() {
+    let mut mailbox = Mailbox::with_segment_base(0x10_0000);
+    let machine = Simulation { segment_base: 0x10_0000, ..Simulation::host() };
+    register(&mailbox, &machine).unwrap();
+    let expected = mailbox.memory.get_mut() as *mut _ as usize + 0x10_0000;
+    assert_eq!(machine.mailbox.get(), Some((expected, KEY.get())));
+    scalars(&mailbox, &machine);
+    assert_accesses(&machine, By::Mailbox);
+}
+
+/// A machine that is interrupted before or after each ring, by a handler that makes calls itself.
+struct Interrupted<'m> {
+    machine: Simulation,
+    mailbox: &'m Mailbox,
+    before: bool,
+    after: bool,
+    interrupts: Cell<u32>,
+}
+
+impl Interrupted<'_> {
+    fn interrupt(&self, comes: bool) {
+        if !comes {
+            return;
+        }
+        let io = Paravirt { machine: &self.mailbox.through(&self.machine), segment_base: 0 };
+        // SAFETY: nothing can go wrong in a simulation.
+        unsafe {
+            io.outl(!0, 0x20);
+            io.inl(0x20);
+            io.inb(0x20);
+        }
+        self.interrupts.set(self.interrupts.get() + 1);
+    }
+}
+
+impl Machine for Interrupted<'_> {
+    type Instructions = Simulation;
+
+    unsafe fn call(&self, word: CallWord, edx: &mut usize, ecx: &mut usize) -> Status {
+        // SAFETY: the same is asked of the caller.
+        unsafe { self.machine.call(word, edx, ecx) }
+    }
+
+    fn instructions(&self) -> &Simulation {
+        &self.machine
+    }
+}
+
+impl Rings for Interrupted<'_> {
+    unsafe fn register(&self, mailbox: usize) {
+        self.interrupt(self.before);
+        // SAFETY: the same is asked of the caller.
+        unsafe { self.machine.register(mailbox) };
+        self.interrupt(self.after);
+    }
+
+    unsafe fn ring(&self) {
+        self.interrupt(self.before);
+        // SAFETY: the same is asked of the caller.
+        unsafe { self.machine.ring() };
+        self.interrupt(self.after);
+    }
+}
+
+#[test]
+fn calls_of_interrupt_handlers_nest() {
+    for (before, after) in [(true, false), (false, true), (true, true)] {
+        let mailbox = mailbox();
+        let machine = Simulation::host();
+        let machine =
+            Interrupted { machine, mailbox: &mailbox, before, after, interrupts: Cell::new(0) };
+        register(&mailbox, &machine).unwrap();
+        let (b, w, l) = scalars(&mailbox, &machine);
+        assert_eq!(contents(&mailbox), IDLE);
+        // Register and six calls.
+        assert_eq!(machine.interrupts.get(), 7 * (u32::from(before) + u32::from(after)));
+
+        let accesses = machine.machine.accesses();
+        let own: std::vec::Vec<_> = accesses.iter().filter(|access| access.2 != 0x20).collect();
+        assert!(own.iter().all(|access| access.0 == By::Mailbox), "{own:?}");
+        let values: std::vec::Vec<u32> = own.iter().map(|access| access.3).collect();
+        assert_eq!(values, [0xab, 0xabcd, 0xabcd_ef01, b.into(), w.into(), l]);
+        assert_eq!(accesses.len() - own.len(), 3 * machine.interrupts.get() as usize);
+        // What its handler does before it is registered, goes by registers.
+        let by_registers = accesses.iter().filter(|access| access.0 == By::Call).count();
+        assert_eq!(by_registers, if before { 3 } else { 0 });
+    }
+}
+
+#[test]
+fn keys_are_of_the_place_and_of_the_time() {
+    let mailboxes = [const { Mailbox::new() }; 2];
+    let keys: std::collections::HashSet<_> =
+        mailboxes.iter().flat_map(|mailbox| [mailbox.any_key(), mailbox.any_key()]).collect();
+    assert_eq!(keys.len(), 4);
+}
+
+/// The machine itself, on which no process is heard, and none may use ports.
+#[test]
+fn a_process_is_not_heard() {
+    static MAILBOX: Mailbox = Mailbox::new();
+    // SAFETY: nobody else uses it.
+    unsafe {
+        assert_eq!(MAILBOX.register(KEY), Err(CallError::Unheard));
+        assert_eq!(MAILBOX.release(), Err(CallError::Unheard));
+    }
+}

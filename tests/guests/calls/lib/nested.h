@@ -1,0 +1,19 @@
+/*
+ * A hypervisor (APM vol. 2, "Secure Virtual Machine"), in 64-bit code alone, and its guest, in 32-bit code of ring
+ * 0. The guest's addresses are the machine's, but for one page.
+ */
+#pragma once
+
+#include "tables.h"
+
+/* The guest's page, and where the hypervisor has put it. */
+#define GUEST 0x500000u
+#define OWN   0x600000u
+
+/* Whether the guest has paging on, and whether all ports are intercepted. */
+extern int pages, keeps_ports;
+
+void set_up_nested(void);
+
+/* Has the guest execute that instruction, with EAX, EDX and ECX; what EAX is then. */
+u32 run_nested(const u8 *instruction, u32 size, u32 ax, word *dx, word *cx);

@@ -1,0 +1,101 @@
+/*
+ * calls-mailbox-rewritten32, calls-mailbox-rewritten64: a CPU rings and registers, while another one writes words,
+ * values and keys into its mailbox at random, right ones and wrong ones. Whatever comes of that, nothing but the
+ * mailbox changes; and left alone again, it works.
+ */
+#include "lib/apic.h"
+#include "lib/post.h"
+
+#define KEY   0x7265777269747465ull
+#define RINGS 200000u
+#define MARK  0xc3
+
+static u8 area[3 * PAGE] __attribute__((aligned(PAGE)));
+#define HERE (BOX(area + PAGE + 0x550))
+
+static volatile u32 is_over, has_stopped, writes;
+
+static u64 any(u64 *state) {
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    return *state * 0x2545f4914f6cdd1dull;
+}
+
+/* Of ports that do no harm. */
+static u32 any_word(u64 random) {
+    static const u16 ports[] = {LATCH, LATCH + 1, LATCH + 3, 0x5010, 0x5012, 0x300, 0x304, 0x80, 0x5200};
+    const u32 number = random & 3 ? (u32)(random >> 8 & 7) : (u32)(random >> 8 & 0x7f);
+    const u32 is_call = (random >> 2 & 15) != 0;
+    const u32 operand = (random >> 24 & 7) < 2 || number == PVIO_CALL_OUTB ? (u32)(random >> 32 & 0xff) : 0;
+    const u32 port = number ? ports[(random >> 40) % (sizeof ports / sizeof *ports)] : 0;
+    return is_call << 31 | number << PVIO_CALL_SHIFT | operand << PVIO_OPERAND_SHIFT | port;
+}
+
+void other(u32 cpu) {
+    volatile u32 *const keys = (volatile u32 *)&HERE->key;
+    u64 state = 0x5eed2007 + cpu;
+    while (!is_over) {
+        const u64 random = any(&state);
+        switch (random >> 56 & 7) {
+        case 0:
+            keys[random & 1] = (u32)any(&state);
+            break;
+        case 1:
+        case 2:
+            keys[0] = (u32)KEY;
+            keys[1] = (u32)(KEY >> 32);
+            break;
+        case 3:
+            HERE->value = (u32)random;
+            break;
+        case 4:
+            HERE->word = REGISTER_WORD;
+            break;
+        default:
+            HERE->word = any_word(random);
+        }
+        writes++;
+    }
+    has_stopped = 1;
+}
+
+static void check_marks(void) {
+    for (u32 i = 0; i < sizeof area; i++)
+        if (i - ((word)HERE - (word)area) >= sizeof *HERE)
+            check_same(area[i], MARK);
+}
+
+void guest(void) {
+    u64 state = 0x2007;
+    volatile u32 *const apic = use_paging_with_apic();
+    fill(area, MARK, sizeof area);
+    start_others(apic, 1);
+    while (!writes)
+        __asm__ volatile("pause");
+    save_tables();
+    for (u32 i = 0; i < RINGS; i++) {
+        if (i % 16 == 0) {
+            HERE->key = KEY;
+            HERE->word = REGISTER_WORD;
+            register_by(&ring_0, (word)HERE);
+        } else {
+            if (i % 4 == 0)
+                HERE->word = any_word(any(&state));
+            __asm__ volatile(PVIO_BYTES_(PVIO_RING) : : : "memory");
+        }
+        if (i % 4096 == 0) {
+            trial++;
+            check_marks();
+        }
+    }
+    is_over = 1;
+    while (!has_stopped)
+        __asm__ volatile("pause");
+    check(are_tables_saved());
+    check_marks();
+    check_same(register_word(&ring_0, HERE, (word)HERE, REGISTER_WORD, KEY), PVIO_VERSION);
+    check_heard(HERE);
+    check_marks();
+    tell("writes", writes);
+}

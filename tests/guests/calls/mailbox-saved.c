@@ -1,0 +1,38 @@
+/*
+ * calls-mailbox-saved32, calls-mailbox-saved64: rings until nobody hears it any more, which is when the machine has
+ * been loaded from a snapshot, or has gone elsewhere; then it registers again. What it reads, from pc-testdev's
+ * latch, it tells whenever it changes.
+ */
+#include "lib/post.h"
+
+#define KEY        0x736e617073686f74ull
+#define TEST_LATCH 0xe8 /* a byte */
+
+static struct pvio_mailbox mailbox;
+
+void guest(void) {
+    volatile struct pvio_mailbox *const box = BOX(&mailbox);
+    const u32 call = pvio_call_word(PVIO_CALL_INB, 0, TEST_LATCH);
+    u32 last = ~0u, features_here;
+    use_paging(pagings, 0);
+    check_same(pvio_mailbox_register(&mailbox, KEY, &features_here), PVIO_STATUS_OK);
+    for (;;) {
+        const u32 answer = pvio_mailbox_call_(&mailbox, call, &features_here, 0, 0);
+        if (answer == call)
+            break;
+        check_same(pvio_status(answer), PVIO_STATUS_OK);
+        if (answer != last)
+            tell("heard", answer);
+        last = answer;
+    }
+    tell("unheard after", last);
+    /* The functions do what they did. */
+    pvio_mailbox_outb(&mailbox, 0xa5, TEST_LATCH);
+    check_same(pvio_native_inb(TEST_LATCH), 0xa5);
+    check_same(pvio_mailbox_inb(&mailbox, TEST_LATCH), 0xa5);
+    check_unheard(box);
+    check_same(pvio_mailbox_register(&mailbox, KEY, &features_here), PVIO_STATUS_OK);
+    check_heard(box);
+    pvio_mailbox_outb(&mailbox, 0x5a, TEST_LATCH);
+    check_same(pvio_native_inb(TEST_LATCH), 0x5a);
+}
