@@ -173,7 +173,25 @@ fn step(rng: &mut Rng, statistics: &Statistics, tallies: &[Arc<Tally>], model: &
     let site_name = site.map_or("dropped".to_owned(), |(pc, _)| format!("{pc:#x}"));
     let site = site.map(|(_, id)| id);
     let name = ["", "a", "b", "c"][rng.usize(0..4)];
-    match rng.u8(0..14) {
+    match rng.u8(0..16) {
+        14 => {
+            let Some(id) = site else { return };
+            // A scalar is of the form that its site is of.
+            let form = statistics.sites.get(id).form;
+            tally.scalar(form, id, port);
+            model.add(format!("{form} attempts"), 1);
+            model.execution(vcpu, form, &site_name, 1);
+            model.access(vcpu, form, &site_name, port, 1);
+        }
+        15 => {
+            let call = [Call::Inb, Call::Outw, Call::Inl][rng.usize(0..3)];
+            let (direction, width) = call.port_io().unwrap();
+            tally.hypercall_moved_one(call);
+            tally.hypercall_access(PortCounter::new(port, direction, width));
+            model.hypercall(vcpu, call, Outcome::Ok);
+            model.add(format!("{call} bytes"), width.bytes().into());
+            model.add(format!("{port} {direction} {} hypercall", width.bytes()), 1);
+        }
         0 => {
             tally.attempt(form);
             model.add(format!("{form} attempts"), 1);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Tally;
 use super::call::{Call, CallColumn};
 use super::counters::{FormColumn, PortColumn, SITE_DROPPED, SiteColumn};
-use super::sites::SiteId;
+use super::sites::{SiteId, Sites};
 use super::table::Table;
 use crate::x86::PortForm;
 
@@ -63,10 +63,11 @@ fn with_its_scalars((row, counts): (u32, [i64; 4])) -> (u32, [i64; 3]) {
 }
 
 /// The scalars that were counted at their sites, in the rows of their forms.
-fn scalars_by_form(tally: &Tally) -> Rows<6> {
+fn scalars_by_form(by_site: &[(u32, [i64; 4])], sites: &Sites) -> Rows<6> {
     let mut forms = [[0; 6]; PortForm::ALL.len()];
-    for (row, [.., scalars]) in tally.by_site.rows().filter(|&(_, [.., scalars])| scalars != 0) {
-        let form = tally.sites.get(SiteId(row)).form;
+    // The row for all others has none, and is of no form.
+    for &(row, [.., scalars]) in by_site.iter().filter(|(_, [.., scalars])| *scalars != 0) {
+        let form = sites.get(SiteId(row)).form;
         for column in [FormColumn::Attempts, FormColumn::Executions, FormColumn::Accesses] {
             forms[form.index()][column as usize] += scalars;
         }
@@ -119,8 +120,10 @@ impl Totals {
     }
 
     fn of_one(tally: &Tally) -> Totals {
+        // Looked at once, so that forms and sites have the same scalars.
+        let by_site: Vec<_> = tally.by_site.rows().collect();
         let mut forms = Rows::of(&tally.forms);
-        forms.add(&scalars_by_form(tally), Sign::Plus);
+        forms.add(&scalars_by_form(&by_site, &tally.sites), Sign::Plus);
         let hypercalls = Rows(tally.hypercalls.rows().map(with_its_bytes).collect());
         let by_form = forms.sum();
         let instructions = tally.instructions.as_ref();
@@ -135,7 +138,7 @@ impl Totals {
             vcpus: Rows(vec![(tally.vcpu.0, vcpu_row)]),
             forms,
             ports: Rows::of(&tally.ports),
-            sites: Rows(tally.by_site.rows().map(with_its_scalars).collect()),
+            sites: Rows(by_site.into_iter().map(with_its_scalars).collect()),
             hypercalls,
             instructions,
         }
