@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use once_cell::sync::OnceCell;
 use qemu_plugin_sys::{
-    qemu_plugin_cb_flags, qemu_plugin_cond, qemu_plugin_id_t, qemu_plugin_insn, qemu_plugin_mem_rw,
-    qemu_plugin_mem_value_type, qemu_plugin_meminfo_t, qemu_plugin_tb, qemu_plugin_u64,
+    qemu_plugin_cb_flags, qemu_plugin_id_t, qemu_plugin_insn, qemu_plugin_mem_rw,
+    qemu_plugin_mem_value_type, qemu_plugin_meminfo_t, qemu_plugin_tb,
 };
 
 use super::api::{Api, InsnExecCallback, Registration};
+use super::block_flag::BlockFlag;
 use super::cpu_layout::CpuLayout;
 use super::exports::{Ended, Exports};
 use super::insn::Insn;
@@ -58,77 +59,6 @@ pub(super) fn open(installed: Installed) -> Option<&'static Installed> {
     let installed = INSTALLED.get()?;
     OPEN.store(std::ptr::from_ref(installed).cast_mut(), Ordering::Release);
     Some(installed)
-}
-
-/// What tells a vCPU's next block from others.
-pub(super) struct BlockFlag {
-    /// A flag for each vCPU, which QEMU looks at where a block begins, in less than a cycle.
-    flags: qemu_plugin_u64,
-    /// Where vCPUs share a thread: whose next block is waited for, as QEMU's `CPUState`.
-    waiting: AtomicPtr<c_void>,
-}
-
-// SAFETY: the address of a scoreboard that lives for ever; QEMU's functions on it may be called from
-// any thread.
-unsafe impl Send for BlockFlag {}
-// SAFETY: as above.
-unsafe impl Sync for BlockFlag {}
-
-impl BlockFlag {
-    pub fn new(api: &Api) -> BlockFlag {
-        // SAFETY: may be called at any time; the scoreboard is never freed.
-        let score = unsafe { (api.scoreboard_new)(size_of::<u64>()) };
-        let flags = qemu_plugin_u64 { score, offset: 0 };
-        BlockFlag { flags, waiting: AtomicPtr::default() }
-    }
-
-    /// Where vCPUs share a thread, each block reports: QEMU makes wrong code of a conditional callback
-    /// there (`gen_plugin_u64_ptr` multiplies a constant of the translator in place, which others use).
-    fn watch(&self, api: &Api, vcpus: &Vcpus, tb: *mut qemu_plugin_tb) {
-        let flags = qemu_plugin_cb_flags::QEMU_PLUGIN_CB_R_REGS;
-        let differs = qemu_plugin_cond::QEMU_PLUGIN_COND_NE;
-        let none = std::ptr::null_mut();
-        // SAFETY: the block that is being translated; the callback is a function of this library, and
-        // the scoreboard lives for ever.
-        unsafe {
-            match vcpus.share_a_thread() {
-                true => (api.register_tb_exec_cb)(tb, block_begins, flags, none),
-                false => (api.register_tb_exec_cond_cb)(
-                    tb,
-                    block_begins,
-                    flags,
-                    differs,
-                    self.flags,
-                    0,
-                    none,
-                ),
-            }
-        }
-    }
-
-    /// The vCPU in this callback waits for its next block.
-    fn wait(&self, installed: &Installed, vcpu: VcpuIndex) {
-        match installed.vcpus.share_a_thread() {
-            true => self.waiting.store(installed.exports.current_cpu(), Ordering::Relaxed),
-            // SAFETY: QEMU makes the scoreboard as large as there are vCPUs.
-            false => unsafe { (installed.api.u64_set)(self.flags, vcpu.0, 1) },
-        }
-    }
-
-    /// Whether the block that begins is one that was waited for; then it is no more.
-    fn is_awaited(&self, installed: &Installed, vcpu: VcpuIndex) -> bool {
-        if installed.vcpus.share_a_thread() {
-            let waiting = self.waiting.load(Ordering::Relaxed);
-            let is_it = !waiting.is_null() && waiting == installed.exports.current_cpu();
-            if is_it {
-                self.waiting.store(std::ptr::null_mut(), Ordering::Relaxed);
-            }
-            return is_it;
-        }
-        // SAFETY: as in `wait`.
-        unsafe { (installed.api.u64_set)(self.flags, vcpu.0, 0) };
-        true
-    }
 }
 
 /// One access of an instruction to guest memory.
@@ -254,7 +184,7 @@ fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
     installed.ran.store(true, Ordering::Relaxed);
     let api = &installed.api;
     if let Some(flag) = &installed.block_flag {
-        flag.watch(api, &installed.vcpus, tb);
+        flag.watch(api, &installed.vcpus, tb, block_begins);
     }
     // SAFETY: QEMU's block, which lasts as long as this callback.
     for index in 0..unsafe { (api.tb_n_insns)(tb) } {

@@ -10,7 +10,8 @@ use qemu_plugin_sys::{qemu_info_t, qemu_plugin_id_t};
 
 use super::Plugin;
 use super::api::{Api, MissingFunction};
-use super::callbacks::{self, BlockFlag, Installed};
+use super::block_flag::BlockFlag;
+use super::callbacks::{self, Installed};
 use super::cpu_layout::CpuLayout;
 use super::exports::{self, Exports};
 use super::ram::GuestRam;

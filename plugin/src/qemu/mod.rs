@@ -5,6 +5,7 @@
 //! what C demands (symbols that are looked up, two shapes of callbacks, one global) stays inside.
 
 mod api;
+mod block_flag;
 mod callbacks;
 mod cpu_layout;
 pub mod entry;
