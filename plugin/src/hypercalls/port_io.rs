@@ -52,6 +52,38 @@ impl IoCall {
         if number > Call::Outl.index() { None } else { Self::TABLE[number] }
     }
 
+    /// Moves one element by what reads its port and what writes it.
+    #[inline]
+    pub fn move_one(
+        self,
+        operand: u8,
+        data: &mut impl Data,
+        read: impl FnOnce(Width) -> u32,
+        write: impl FnOnce(Width, u32),
+    ) -> Moved {
+        let (value, answer) = match (self.direction, self.width) {
+            (Direction::In, Width::Dword) => {
+                let value = read(Width::Dword);
+                data.set_value(value);
+                (value, 0)
+            }
+            (Direction::In, width) => {
+                let value = read(width);
+                (value, value)
+            }
+            (Direction::Out, Width::Byte) => {
+                write(Width::Byte, operand.into());
+                (operand.into(), 0)
+            }
+            (Direction::Out, width) => {
+                let value = data.value();
+                write(width, value);
+                (value, 0)
+            }
+        };
+        Moved { value, answer }
+    }
+
     /// Whether the operand of the call is what it writes.
     pub fn takes_operand(self) -> bool {
         self.call == Call::Outb
@@ -72,6 +104,13 @@ impl Data for CallingVcpu<'_> {
     fn set_value(&mut self, value: u32) {
         self.write(Register::Rdx, value.into());
     }
+}
+
+/// An element that was moved, and what of it is in the answer itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moved {
+    pub value: u32,
+    pub answer: u32,
 }
 
 /// How far a call has come that moves elements: as `rep` has its own in RDI or RSI, and RCX.
@@ -115,25 +154,12 @@ impl<'a> PortCalls<'a> {
         data: &mut impl Data,
     ) -> Result<u32, Refusal> {
         let owner = self.owner(port)?;
-        let (value, answer) = match (io.direction, io.width) {
-            (Direction::In, Width::Dword) => {
-                let value = owner.read(io.width);
-                data.set_value(value);
-                (value, 0)
-            }
-            (Direction::In, _) => {
-                let value = owner.read(io.width);
-                (value, value)
-            }
-            (Direction::Out, width) => {
-                let value = match width {
-                    Width::Byte => operand.into(),
-                    _ => data.value(),
-                };
-                owner.write(width, value);
-                (value, 0)
-            }
-        };
+        let Moved { value, answer } = io.move_one(
+            operand,
+            data,
+            |width| owner.read(width),
+            |width, value| owner.write(width, value),
+        );
         self.tally.hypercall_moved_one(io.call);
         self.moved_one(io, port, value);
         Ok(answer)

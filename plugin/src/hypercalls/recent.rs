@@ -10,7 +10,7 @@ use super::port_io::{Data, IoCall};
 use crate::access_log::VcpuLog;
 use crate::bus::KnownPort;
 use crate::stats::{PortCounter, Tally};
-use crate::x86::{Direction, Port, Width};
+use crate::x86::Port;
 
 /// How many there may be: each has one place, which it shares with others.
 const PLACES: usize = 16;
@@ -43,25 +43,15 @@ impl RecentCalls {
             return None;
         }
         let Recent { io, port, counter, .. } = recent;
-        let answer = match (io.direction, io.width) {
-            (Direction::In, Width::Byte) => port.read(Width::Byte),
-            (Direction::In, Width::Word) => port.read(Width::Word),
-            (Direction::In, Width::Dword) => {
-                data.set_value(port.read(Width::Dword));
-                0
-            }
-            (Direction::Out, Width::Byte) => {
-                port.write(Width::Byte, word.operand().into());
-                0
-            }
-            (Direction::Out, width) => {
-                port.write(width, data.value());
-                0
-            }
-        };
+        let moved = io.move_one(
+            word.operand(),
+            data,
+            |width| port.read(width),
+            |width, value| port.write(width, value),
+        );
         tally.hypercall_moved_one(io.call);
         tally.hypercall_access(*counter);
-        Some(answer)
+        Some(moved.answer)
     }
 
     /// Has a call among these from now on, if it is one that may be.
