@@ -1,6 +1,7 @@
 //! What the integration tests share: the QEMUs that they run on, and what any dump must fulfil.
 
 mod monitor;
+mod own_plugin;
 pub mod programs;
 mod recorder;
 mod screen;
@@ -9,6 +10,7 @@ mod trace;
 pub mod verdict;
 
 pub use monitor::Monitor;
+pub use own_plugin::build_copy;
 pub use pvio_scripts::linux::LinuxGuest;
 pub use recorder::{came_in_strings, recorder_argument};
 pub use screen::Screen;

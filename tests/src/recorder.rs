@@ -3,35 +3,15 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Result, bail};
 use once_cell::sync::Lazy;
-use pvio_scripts::places;
+
+use crate::own_plugin::build_copy;
 
 /// The library, built when it is first asked for.
-static LIBRARY: Lazy<PathBuf> = Lazy::new(|| {
-    let repository = places::repository();
-    let target = repository.join("target/recorder");
-    let copy = target.join("copy");
-    let original = repository.join("tests/recorder");
-    std::fs::create_dir_all(copy.join("src")).unwrap();
-    std::fs::copy(original.join("src/lib.rs"), copy.join("src/lib.rs")).unwrap();
-    let manifest = std::fs::read_to_string(original.join("Cargo.toml")).unwrap();
-    let there = format!("path = {:?}", repository.join("plugin"));
-    std::fs::write(copy.join("Cargo.toml"), manifest.replace("path = \"../../plugin\"", &there))
-        .unwrap();
-    // The versions that everything else is tested with.
-    std::fs::copy(repository.join("Cargo.lock"), copy.join("Cargo.lock")).unwrap();
-    let built = Command::new(env!("CARGO"))
-        .current_dir(&copy)
-        .args(["build", "--offline", "--target-dir"])
-        .arg(&target)
-        .status()
-        .unwrap();
-    assert!(built.success());
-    target.join("debug/librecorder.so")
-});
+static LIBRARY: Lazy<PathBuf> =
+    Lazy::new(|| build_copy("tests/recorder", "../../plugin", |source| source));
 
 /// What to give to `-plugin`: the recorder at ports 0xe0 to 0xe3, writing to one file, and the statistics
 /// to another.

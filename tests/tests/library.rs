@@ -1,13 +1,11 @@
 //! The crate as a library: a plugin with a device of one's own, built and booted.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use once_cell::sync::Lazy;
 use pvio::stats::Snapshot;
 use pvio_scripts::machine::{Ended, read_stats};
-use pvio_scripts::places;
-use pvio_tests::{Host, on_both_qemus};
+use pvio_tests::{Host, build_copy, on_both_qemus};
 
 on_both_qemus! {
     a_plugin_of_ones_own_serves_its_device_and_counts
@@ -18,38 +16,19 @@ on_both_qemus! {
 
 /// A copy of the example, as a user would make one: outside the repository, with the path changed.
 static LIBRARY: Lazy<PathBuf> = Lazy::new(|| {
-    let repository = places::repository();
-    let target = repository.join("target/own-device");
-    let copy = target.join("copy");
-    let example = repository.join("plugin/examples/own-device");
-    std::fs::create_dir_all(copy.join("src")).unwrap();
     // With one change: so that there is a device that panics.
-    let source = std::fs::read_to_string(example.join("src/lib.rs")).unwrap();
-    let panics = "assert!(self.left != 13, \"unlucky\");\n        data.fill(self.left);";
-    let changed = source.replace("data.fill(self.left);", panics);
-    assert_ne!(changed, source);
-    let source = changed;
-    let panics = "fn finish(&mut self) -> std::io::Result<()> {\n        \
-                  assert!(self.left != 77, \"unlucky at the end\");\n        Ok(())\n    }\n\n    \
-                  fn reset(&mut self) {\n        assert!(self.left != 66, \"unlucky reset\");";
-    let changed = source.replace("fn reset(&mut self) {", panics);
-    assert_ne!(changed, source);
-    std::fs::write(copy.join("src/lib.rs"), changed).unwrap();
-    let manifest = std::fs::read_to_string(example.join("Cargo.toml")).unwrap();
-    let there = format!("path = {:?}", repository.join("plugin"));
-    let changed = manifest.replace("path = \"../..\"", &there);
-    assert_ne!(changed, manifest);
-    std::fs::write(copy.join("Cargo.toml"), changed).unwrap();
-    // The versions that everything else is tested with, and a target directory of its own.
-    std::fs::copy(repository.join("Cargo.lock"), copy.join("Cargo.lock")).unwrap();
-    let built = Command::new(env!("CARGO"))
-        .current_dir(&copy)
-        .args(["build", "--offline", "--target-dir"])
-        .arg(&target)
-        .status()
-        .unwrap();
-    assert!(built.success());
-    target.join("debug/libown_device.so")
+    build_copy("plugin/examples/own-device", "../..", |source| {
+        let panics = "assert!(self.left != 13, \"unlucky\");\n        data.fill(self.left);";
+        let changed = source.replace("data.fill(self.left);", panics);
+        assert_ne!(changed, source);
+        let source = changed;
+        let panics = "fn finish(&mut self) -> std::io::Result<()> {\n        \
+                      assert!(self.left != 77, \"unlucky at the end\");\n        Ok(())\n    }\n\n    \
+                      fn reset(&mut self) {\n        assert!(self.left != 66, \"unlucky reset\");";
+        let changed = source.replace("fn reset(&mut self) {", panics);
+        assert_ne!(changed, source);
+        changed
+    })
 });
 
 /// A machine with the example's device, on which commands are given; and what it said at its end.

@@ -1,0 +1,34 @@
+//! Plugins that tests build on the crate pvio, as a user would: from a copy outside of the workspace.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use pvio_scripts::places;
+
+/// Builds a copy of the crate in a directory of the repository, whose path to pvio is `pvio` there, with its
+/// source changed.
+pub fn build_copy(original: &str, pvio: &str, change: impl FnOnce(String) -> String) -> PathBuf {
+    let repository = places::repository();
+    let original = repository.join(original);
+    let name = original.file_name().unwrap().to_str().unwrap();
+    let target = repository.join("target").join(name);
+    let copy = target.join("copy");
+    std::fs::create_dir_all(copy.join("src")).unwrap();
+    let source = std::fs::read_to_string(original.join("src/lib.rs")).unwrap();
+    std::fs::write(copy.join("src/lib.rs"), change(source)).unwrap();
+    let manifest = std::fs::read_to_string(original.join("Cargo.toml")).unwrap();
+    let there = format!("path = {:?}", repository.join("plugin"));
+    let changed = manifest.replace(&format!("path = {pvio:?}"), &there);
+    assert_ne!(changed, manifest);
+    std::fs::write(copy.join("Cargo.toml"), changed).unwrap();
+    // The versions that everything else is tested with, and a target directory of its own.
+    std::fs::copy(repository.join("Cargo.lock"), copy.join("Cargo.lock")).unwrap();
+    let built = Command::new(env!("CARGO"))
+        .current_dir(&copy)
+        .args(["build", "--offline", "--target-dir"])
+        .arg(&target)
+        .status()
+        .unwrap();
+    assert!(built.success());
+    target.join(format!("debug/lib{}.so", name.replace('-', "_")))
+}
