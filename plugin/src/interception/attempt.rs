@@ -2,6 +2,7 @@
 
 use super::interrupted::Left;
 use super::operation::Operation;
+use crate::qemu::Token;
 use crate::x86::Port;
 
 /// The last report.
@@ -24,6 +25,8 @@ pub(super) enum Current {
 /// What is known of one report of a string instruction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StringReport {
+    /// What QEMU carries through the callbacks for the instruction.
+    pub token: Token,
     /// Loads to come that are not elements.
     pub loads_to_ignore: u8,
     /// `ins` writes each element twice, first a dummy that shows whether the page may be written;

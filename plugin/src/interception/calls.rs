@@ -5,6 +5,7 @@ use pvio_guest::abi::{
     MAGIC_16, MAGIC_32, MAGIC_64, REGISTER_16, REGISTER_32, REGISTER_64, RING_16, RING_32, RING_64,
 };
 
+use super::address::CodeAddress;
 use crate::hypercalls::Caller;
 use crate::qemu::Token;
 use crate::x86::{Mode, Supervisor};
@@ -42,28 +43,42 @@ pub(super) fn magic(bytes: &[u8]) -> Option<(Magic, Mode)> {
     found.map(|&(_, what, mode)| (what, mode))
 }
 
-/// Bits 0 and 1: the mode. Bits 2 and 3: whether the code is a supervisor's, where that is known. Bits
-/// 16 to 63: the low 48 bits of the address.
-const ADDRESS_SHIFT: u32 = 16;
+/// A magic instruction that QEMU has translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TranslatedCall {
+    pub mode: Mode,
+    /// Whether the code is a supervisor's, where that is known.
+    pub supervisor: Option<Supervisor>,
+    pub address: CodeAddress,
+}
 
 const MODES: [Mode; 3] = Mode::ALL;
 const SUPERVISORS: [Option<Supervisor>; 3] = [None, Some(Supervisor::Yes), Some(Supervisor::No)];
 
-pub(super) fn to_token(caller: Caller) -> Token {
-    let supervisor = match caller.supervisor {
-        None => 0,
-        Some(Supervisor::Yes) => 1,
-        Some(Supervisor::No) => 2,
-    };
-    Token(caller.mode as u64 | supervisor << 2 | caller.pc << ADDRESS_SHIFT)
-}
+impl TranslatedCall {
+    /// Bits 0 and 1: the mode. Bits 2 and 3: the privilege. The others: the address.
+    pub fn to_token(self) -> Token {
+        let supervisor = match self.supervisor {
+            None => 0,
+            Some(Supervisor::Yes) => 1,
+            Some(Supervisor::No) => 2,
+        };
+        Token(self.mode as u64 | supervisor << 2 | self.address.to_bits())
+    }
 
-pub(super) fn from_token(token: Token) -> Caller {
-    Caller {
-        mode: MODES[(token.0 & 3) as usize],
-        supervisor: SUPERVISORS[(token.0 >> 2 & 3) as usize],
-        // Canonical: the upper bits are copies of bit 47.
-        pc: (token.0 as i64 >> ADDRESS_SHIFT) as u64,
+    #[inline]
+    pub fn from_token(Token(token): Token) -> TranslatedCall {
+        TranslatedCall {
+            mode: MODES[(token & 3) as usize],
+            supervisor: SUPERVISORS[(token >> 2 & 3) as usize],
+            address: CodeAddress::from_bits(token),
+        }
+    }
+
+    /// Who calls, when it runs.
+    pub fn caller(self, rip: u64) -> Caller {
+        let TranslatedCall { mode, supervisor, address } = self;
+        Caller { mode, supervisor, pc: address.at(rip) }
     }
 }
 
@@ -72,14 +87,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_caller_comes_back_out_of_the_token() {
+    fn a_call_comes_back_out_of_the_token() {
         for (mode, supervisor) in
             MODES.into_iter().flat_map(|mode| SUPERVISORS.map(|known| (mode, known)))
         {
-            for pc in [0, 0xf_ffff, 0xffff_ffff_8123_4567] {
-                let caller = Caller { mode, supervisor, pc };
-                assert_eq!(from_token(to_token(caller)), caller);
-            }
+            let address = CodeAddress { base: 0xffff_0000, offset: 0xabc };
+            let call = TranslatedCall { mode, supervisor, address };
+            assert_eq!(TranslatedCall::from_token(call.to_token()), call);
+            let caller = Caller { mode, supervisor, pc: 0xffff_1abc };
+            assert_eq!(call.caller(0x1234), caller);
         }
     }
 

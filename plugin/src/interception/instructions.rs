@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::qemu::{Discontinuity, Insn, InsnCount, InsnCounters, VcpuIndex};
+use super::address;
+use crate::qemu::{Discontinuity, Insn, InsnCount, InsnCounters, Token, VcpuIndex};
 use crate::sections::Sections;
 use crate::stats::InstructionCounts;
 use crate::x86::Flow;
@@ -29,8 +30,10 @@ impl InstructionCounts for Instructions {
     }
 }
 
-/// What stands in a counter's token, beside the low 48 bits of the address.
+/// A counter's token, in which bits 16 to 63 are the low 48 bits of the address at translation, bits 8 and 9 what
+/// follows the instruction, plus 1, bit 15 whether its code segment has a base, and bits 0 to 7 the place.
 const ADDRESS_SHIFT: u32 = 16;
+const HAS_BASE: u64 = 1 << 15;
 const FLOW_SHIFT: u32 = 8;
 const FLOWS: [Flow; 3] = [Flow::On, Flow::Elsewhere, Flow::Handler];
 
@@ -38,39 +41,46 @@ impl Instructions {
     /// How to count an instruction that is being translated.
     pub fn count(&self, insn: &Insn<'_>) -> InsnCount {
         let flow = Flow::of(insn.bytes());
-        let pc = insn.pc();
+        let pc = address::at_translation(insn);
         let place = self.sections.place(pc);
+        let has_base = if insn.code_base() == 0 { 0 } else { HAS_BASE };
         InsnCount {
             counter: place,
-            token: pc << ADDRESS_SHIFT | (1 + flow as u64) << FLOW_SHIFT | place as u64,
+            token: pc << ADDRESS_SHIFT | has_base | (1 + flow as u64) << FLOW_SHIFT | place as u64,
             repeats_only_by_restart: flow == Flow::On,
         }
     }
 }
 
-/// The instruction that a vCPU began last.
+/// An instruction that a vCPU has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Last {
+struct Begun {
+    /// The address at which it runs.
     pc: u64,
+    has_base: bool,
     flow: Flow,
-    place: usize,
+    /// The place of the address at which it was translated.
+    translated_place: usize,
 }
 
-impl Last {
-    /// `None` before the first.
-    fn from_token(token: u64) -> Option<Last> {
-        let flow = (token >> FLOW_SHIFT & 0xff).checked_sub(1)?;
-        Some(Last {
-            pc: token >> ADDRESS_SHIFT,
+impl Begun {
+    /// From a token, and how far the block runs from the address of its translation; `None` before the first.
+    fn from_token(Token(token): Token, distance: u64) -> Option<Begun> {
+        let flow = (token >> FLOW_SHIFT & 3).checked_sub(1)?;
+        let has_base = token & HAS_BASE != 0;
+        // Canonical: the upper bits are copies of bit 47.
+        let pc = ((token as i64 >> ADDRESS_SHIFT) as u64).wrapping_add(distance);
+        Some(Begun {
+            pc: if has_base { pc & 0xffff_ffff } else { pc },
+            has_base,
             flow: FLOWS[flow as usize],
-            place: (token & 0xff) as usize,
+            translated_place: (token & 0xff) as usize,
         })
     }
 
     /// Whether it did not retire, when a handler is entered from `from` after so many exceptions.
     fn is_left(self, from: u64, exceptions: u32) -> bool {
-        // Outside 64-bit code an address has 32 bits, and QEMU does not always cut off the rest.
-        let is_from_it = self.pc as u32 == from as u32;
+        let is_from_it = address::is_same(self.pc, self.has_base.into(), from);
         is_from_it
             && match self.flow {
                 // It retires by going on, which it did not: it has faulted, or is a `rep` with
@@ -85,36 +95,83 @@ impl Last {
     }
 }
 
-/// Takes back what did not retire on one vCPU.
+/// Takes back what did not retire on one vCPU, and counts in its place what runs at another address than that of
+/// its translation.
 pub(super) struct VcpuInstructions {
     instructions: Arc<Instructions>,
     vcpu: VcpuIndex,
+    /// How far the block runs from the address of its translation: a number of pages.
+    distance: u64,
     /// How many exceptions the last instruction has raised that are not delivered yet, and its token.
-    raised: (u64, u32),
+    raised: (Token, u32),
 }
 
 impl VcpuInstructions {
     pub fn new(instructions: Arc<Instructions>, vcpu: VcpuIndex) -> VcpuInstructions {
-        VcpuInstructions { instructions, vcpu, raised: (0, 0) }
+        VcpuInstructions { instructions, vcpu, distance: 0, raised: (Token(0), 0) }
+    }
+
+    /// A block begins.
+    #[inline]
+    pub fn block_begins(&mut self, distance: u64) {
+        if distance != self.distance {
+            self.distance = distance;
+            self.instructions.counters.set_elsewhere(self.vcpu, distance != 0);
+        }
+    }
+
+    /// An instruction was counted at the place of its translation, in a block that runs elsewhere.
+    pub fn counted_elsewhere(&mut self, token: Token) {
+        if let Some(begun) = Begun::from_token(token, self.distance) {
+            let place = self.place(begun);
+            if place != begun.translated_place {
+                self.instructions.counters.move_one(self.vcpu, begun.translated_place, place);
+            }
+        }
+    }
+
+    /// The last instruction begins again.
+    pub fn counted_again(&mut self) {
+        if let Some(last) = self.last() {
+            self.take_back(last);
+        }
     }
 
     pub fn discontinuity(&mut self, event: Discontinuity) {
-        let counters = &self.instructions.counters;
-        let token = counters.last(self.vcpu);
+        let token = self.last_token();
         // Of an exception that nothing was delivered of (a triple fault) nothing is left when another
         // instruction has begun.
         let raised = if self.raised.0 == token { self.raised.1 } else { 0 };
         match event {
             Discontinuity::Exception => self.raised = (token, raised + 1),
             Discontinuity::Delivered { from } => {
-                self.raised = (0, 0);
-                if let Some(last) = Last::from_token(token)
+                self.raised = (Token(0), 0);
+                if let Some(last) = self.last()
                     && last.is_left(from, raised)
                 {
-                    counters.take_back(self.vcpu, last.place);
+                    self.take_back(last);
                 }
             }
         }
+    }
+
+    fn last_token(&self) -> Token {
+        Token(self.instructions.counters.last(self.vcpu))
+    }
+
+    fn last(&self) -> Option<Begun> {
+        Begun::from_token(self.last_token(), self.distance)
+    }
+
+    fn place(&self, begun: Begun) -> usize {
+        match self.distance {
+            0 => begun.translated_place,
+            _ => self.instructions.sections.place(begun.pc),
+        }
+    }
+
+    fn take_back(&self, begun: Begun) {
+        self.instructions.counters.take_back(self.vcpu, self.place(begun));
     }
 }
 
@@ -124,31 +181,40 @@ mod tests {
 
     #[test]
     fn what_is_left_follows_from_the_instruction_and_the_exceptions() {
-        let last = |flow| Last { pc: 0xffff_8000_1234, flow, place: 3 };
-        let left = |flow, from, exceptions| last(flow).is_left(from, exceptions);
+        let begun = |flow| Begun { pc: 0xffff_8000_1234, has_base: false, flow, translated_place: 3 };
+        let left = |flow, from, exceptions| begun(flow).is_left(from, exceptions);
         // A fault; the debug trap after it; an interrupt after it; an interrupt within a `rep`.
         assert!(left(Flow::On, 0xffff_8000_1234, 1));
         assert!(!left(Flow::On, 0xffff_8000_1235, 1));
         assert!(!left(Flow::On, 0xffff_8000_1235, 0));
         assert!(left(Flow::On, 0xffff_8000_1234, 0));
-        // A jump that faults; one to itself that is interrupted.
-        assert!(left(Flow::Elsewhere, 0x1_8000_1234, 2));
-        assert!(!left(Flow::Elsewhere, 0x8000_1234, 0));
+        // A jump that faults; one to itself that is interrupted; one to the same offset of a page that is absent.
+        assert!(left(Flow::Elsewhere, 0xffff_8000_1234, 2));
+        assert!(!left(Flow::Elsewhere, 0xffff_8000_1234, 0));
+        assert!(!left(Flow::Elsewhere, 0xffff_8000_5234, 1));
         // `int n`, and one that may not, or whose handler's stack is not there.
-        assert!(!left(Flow::Handler, 0x8000_1234, 1));
-        assert!(left(Flow::Handler, 0x8000_1234, 2));
+        assert!(!left(Flow::Handler, 0xffff_8000_1234, 1));
+        assert!(left(Flow::Handler, 0xffff_8000_1234, 2));
     }
 
     #[test]
-    fn a_token_says_what_began() {
-        assert_eq!(Last::from_token(0), None);
-        for flow in FLOWS {
-            let token =
-                0xffff_ffff_8123_4567u64 << ADDRESS_SHIFT | (1 + flow as u64) << FLOW_SHIFT | 64;
-            assert_eq!(
-                Last::from_token(token),
-                Some(Last { pc: 0xffff_8123_4567, flow, place: 64 })
-            );
+    fn a_token_says_what_began_and_where_it_runs() {
+        assert_eq!(Begun::from_token(Token(0), 0x1000), None);
+        for (flow, has_base) in FLOWS.into_iter().flat_map(|flow| [(flow, false), (flow, true)]) {
+            let base = if has_base { HAS_BASE } else { 0 };
+            let flags = base | (1 + flow as u64) << FLOW_SHIFT | 64;
+            let at = |pc: u64, distance: u64| {
+                Begun::from_token(Token(pc << ADDRESS_SHIFT | flags), distance)
+            };
+            let begun = |pc| Some(Begun { pc, has_base, flow, translated_place: 64 });
+            assert_eq!(at(0x8010_0085, 0), begun(0x8010_0085));
+            assert_eq!(at(0x10_0085, 0x8000_0000), begun(0x8010_0085));
+            assert_eq!(at(0x8010_0085, 0x8000_0000u64.wrapping_neg()), begun(0x10_0085));
+            if !has_base {
+                let kernel = 0xffff_ffff_8123_4567;
+                assert_eq!(at(kernel, 0), begun(kernel));
+                assert_eq!(at(0x123_4567, kernel - 0x123_4567), begun(kernel));
+            }
         }
     }
 }

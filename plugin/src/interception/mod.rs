@@ -4,6 +4,8 @@
 //! It knows the 24 forms and the order of QEMU's callbacks, and tells [`crate::stats`] and
 //! [`crate::hypercalls`]. It does not know of files or tables, nor what a call does.
 
+mod address;
+mod aliases;
 mod attempt;
 mod calls;
 mod instructions;
@@ -20,7 +22,7 @@ use arrayvec::ArrayVec;
 
 use crate::access_log::{AccessLog, VcpuLog};
 use crate::bus::PortBus;
-use crate::hypercalls::{Caller, Hypercalls, VcpuCalls};
+use crate::hypercalls::{Hypercalls, VcpuCalls};
 use crate::qemu::{
     self, ApiLevel, CallingVcpu, Discontinuity, GuestRam, HostInfo, Insn, MAX_WATCHES,
     MemoryAccess, MemoryWatch, Next, QemuVersion, Registers, Token, VcpuIndex, Watch,
@@ -32,12 +34,13 @@ use crate::x86::{
     is_vmrun, mode_in_dump, supervisor_in_dump,
 };
 
-use calls::Magic;
+use address::CodeAddress;
+use calls::{Magic, TranslatedCall};
 pub use instructions::Instructions;
 use instructions::VcpuInstructions;
 use interrupted::Interrupted;
-use nested::{Door, Doors, NestedGuests, PhysicalMemory};
-use operation::Operation;
+use nested::{Door, DoorKind, Exits, NestedGuests, PhysicalMemory};
+use operation::Translated;
 use strings::{Strings, VcpuStrings};
 use vcpu::VcpuCounter;
 
@@ -70,8 +73,8 @@ pub struct Interceptor {
     log: Option<Arc<AccessLog>>,
     /// Where calls go; `None` where nobody is heard.
     hypercalls: Option<Arc<Hypercalls>>,
-    /// Where guests of the guest's are entered and left.
-    doors: Doors,
+    /// Where guests of the guest's may be left.
+    exits: Exits,
     /// `None` where QEMU does not let it be read.
     memory: Option<PhysicalMemory>,
     /// A call by registers can be answered (API 5).
@@ -108,7 +111,7 @@ impl Interceptor {
             interrupted: Arc::default(),
             log,
             hypercalls,
-            doors: Doors::default(),
+            exits: Exits::default(),
             answers_in_registers: host.api >= ApiLevel::WRITES,
             memory: ram.map(|ram| ram as PhysicalMemory),
             strings,
@@ -127,7 +130,7 @@ impl Interceptor {
         let interrupted = Arc::clone(&self.interrupted);
         let strings = self.strings.clone().map(VcpuStrings::new);
         let counter = VcpuCounter::new(self.rules, tally, interrupted, log(), nested, strings);
-        let instructions = self.instructions.as_ref().filter(|_| self.rules.exceptions_reported);
+        let instructions = self.instructions.as_ref();
         let instructions = instructions.map(|all| VcpuInstructions::new(Arc::clone(all), index));
         Box::new(WatchedVcpu { counter, calls, instructions })
     }
@@ -136,8 +139,9 @@ impl Interceptor {
     /// entered and left.
     pub fn translate(&self, insn: &Insn<'_>) -> ArrayVec<Watch, MAX_WATCHES> {
         let mut watches = ArrayVec::new();
-        if self.doors.is_exit(|| insn.pc()) {
-            watches.push(Watch::Passes(Door::Exit.to_token()));
+        if self.exits.may_be_at(|| insn.pc()) {
+            let door = Door { kind: DoorKind::Exit, address: CodeAddress::of(insn) };
+            watches.push(Watch::Passes(door.to_token()));
         }
         watches.extend(match Opcode::of(insn.bytes()) {
             Opcode::PortIo => self.port_io(insn),
@@ -155,16 +159,17 @@ impl Interceptor {
             hypercalls.expect_nested_guests();
         }
         let mode = insn.register_dump().as_deref().and_then(mode_in_dump).unwrap_or(Mode::Bits64);
-        let behind = insn.pc() + insn.bytes().len() as u64;
-        self.doors.add(behind);
-        Some(Watch::Passes(Door::entry(mode, insn.bytes()).to_token()))
+        self.exits.add(insn.pc().wrapping_add(insn.bytes().len() as u64));
+        let door = Door::entry(mode, insn.bytes(), CodeAddress::of(insn));
+        Some(Watch::Passes(door.to_token()))
     }
 
     fn call(&self, insn: &Insn<'_>) -> Option<Watch> {
         let (magic, mode) = calls::magic(insn.bytes()).filter(|_| self.hypercalls.is_some())?;
         let dump = insn.register_dump();
         let supervisor = dump.as_deref().and_then(supervisor_in_dump);
-        let token = calls::to_token(Caller { mode, supervisor, pc: linear_pc(insn, Some(mode)) });
+        let address = CodeAddress::of(insn);
+        let token = TranslatedCall { mode, supervisor, address }.to_token();
         // Whose code it is cannot be asked when it rings. QEMU translates the code of each ring, and of
         // guests of the guest's, apart from that of others.
         let may_ring =
@@ -184,16 +189,16 @@ impl Interceptor {
         let dump = insn.register_dump();
         let (decoded, mode) = self.decode_in_its_mode(insn, dump.as_deref())?;
         let privileged = dump.as_deref().and_then(is_privileged_in_dump).unwrap_or(false);
-        let pc = linear_pc(insn, mode);
+        let pc = address::at_translation(insn);
         let key = SiteKey { pc, mode, bytes: bytes.try_into().expect("at most 15 bytes") };
         let site = self.statistics.sites.enter(key, decoded.form);
-        let operation = Operation::new(decoded, site, pc, privileged);
+        let translated = Translated::new(decoded, site, CodeAddress::of(insn), privileged);
         let memory = match decoded.form.is_string().then(|| decoded.form.direction()) {
             Some(Direction::In) => Some(MemoryWatch::Writes),
             Some(Direction::Out) => Some(MemoryWatch::Reads),
             None => None,
         };
-        Some(Watch::Runs(operation.to_token(), memory))
+        Some(Watch::Runs(translated.to_token(), memory))
     }
 
     /// Decodes bytes that are port I/O in some mode, in the mode that the code is in.
@@ -220,15 +225,6 @@ impl Interceptor {
     }
 }
 
-/// The linear address of an instruction: outside 64-bit code it has 32 bits, and QEMU does not always cut
-/// off what a segment's base carries beyond that.
-fn linear_pc(insn: &Insn<'_>, mode: Option<Mode>) -> u64 {
-    match mode {
-        Some(Mode::Bits16 | Mode::Bits32) => insn.pc() & 0xffff_ffff,
-        Some(Mode::Bits64) | None => insn.pc(),
-    }
-}
-
 /// All that is watched on one vCPU: its port I/O, and its calls.
 struct WatchedVcpu {
     counter: VcpuCounter,
@@ -243,20 +239,22 @@ impl qemu::Vcpu for WatchedVcpu {
 
     fn called(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>) {
         if let Some(calls) = &mut self.calls {
-            calls.call(calls::from_token(token), vcpu);
+            let caller = TranslatedCall::from_token(token).caller(vcpu.rip());
+            calls.call(caller, vcpu);
         }
     }
 
     #[inline]
-    fn rings(&mut self, token: Token) {
+    fn rings(&mut self, token: Token, rip: u64) {
         if let Some(calls) = &mut self.calls {
-            calls.ring(calls::from_token(token).pc);
+            calls.ring(TranslatedCall::from_token(token).address.at(rip));
         }
     }
 
     fn registers(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>) {
         if let Some(calls) = &mut self.calls {
-            calls.register(calls::from_token(token), vcpu);
+            let caller = TranslatedCall::from_token(token).caller(vcpu.rip());
+            calls.register(caller, vcpu);
         }
     }
 
@@ -270,6 +268,25 @@ impl qemu::Vcpu for WatchedVcpu {
 
     fn block_begins(&mut self, registers: &mut Registers<'_>) {
         self.counter.block_begins(registers);
+    }
+
+    #[inline]
+    fn counted_block(&mut self, distance: u64) {
+        if let Some(instructions) = &mut self.instructions {
+            instructions.block_begins(distance);
+        }
+    }
+
+    fn counted_again(&mut self) {
+        if let Some(instructions) = &mut self.instructions {
+            instructions.counted_again();
+        }
+    }
+
+    fn counted_elsewhere(&mut self, token: Token) {
+        if let Some(instructions) = &mut self.instructions {
+            instructions.counted_elsewhere(token);
+        }
     }
 
     fn discontinuity(&mut self, event: Discontinuity) {

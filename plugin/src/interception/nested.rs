@@ -4,81 +4,106 @@
 //! the hypervisor's that can be watched: VMRUN, which is given the VMCB, and the one behind it, where a
 //! #VMEXIT leads. There the VMCB tells what the exit was for.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
 
+use super::address::CodeAddress;
 use crate::qemu::Token;
 use crate::x86::{AddressSize, Entries, GuestExit, Mode, Vmcb};
 
 /// The machine's memory, by physical address.
 pub(crate) type PhysicalMemory = Arc<dyn Entries + Send + Sync>;
 
-/// Where in the machine guests are entered and left. Nothing is kept of a machine that has no hypervisor.
-#[derive(Debug, Default)]
-pub(super) struct Doors {
+/// Offsets in their pages of the instructions behind VMRUN. Nothing is kept of a machine that has no hypervisor.
+///
+/// A page of the hypervisor's may be mapped at several addresses, so an instruction is watched by its offset; whether
+/// a #VMEXIT leads to it shows when it runs.
+#[derive(Debug)]
+pub(super) struct Exits {
     any: AtomicBool,
-    /// Linear addresses to which a #VMEXIT leads.
-    exits: Mutex<HashSet<u64>>,
+    /// A bit for each offset.
+    offsets: [AtomicU64; PAGE / 64],
 }
 
-/// The most addresses behind a VMRUN that are remembered. A hypervisor has one or two; this bounds what
-/// a guest that makes them up can take.
-const MOST_DOORS: usize = 4096;
+const PAGE: usize = 4096;
 
-impl Doors {
-    /// There is a VMRUN, with this instruction behind it.
+impl Default for Exits {
+    fn default() -> Exits {
+        Exits { any: AtomicBool::new(false), offsets: [const { AtomicU64::new(0) }; PAGE / 64] }
+    }
+}
+
+impl Exits {
+    /// There is an instruction behind a VMRUN, at this address or at the same offset of another page.
     pub fn add(&self, behind: u64) {
-        let mut exits = self.exits.lock().unwrap_or_else(PoisonError::into_inner);
-        if exits.len() < MOST_DOORS {
-            exits.insert(behind);
-            self.any.store(true, Ordering::Relaxed);
+        let (word, bit) = Exits::place(behind);
+        self.offsets[word].fetch_or(bit, Ordering::Relaxed);
+        self.any.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a #VMEXIT may lead to an instruction.
+    #[inline]
+    pub fn may_be_at(&self, pc: impl FnOnce() -> u64) -> bool {
+        self.any.load(Ordering::Relaxed) && {
+            let (word, bit) = Exits::place(pc());
+            self.offsets[word].load(Ordering::Relaxed) & bit != 0
         }
     }
 
-    /// Whether an instruction is behind a VMRUN.
-    #[inline]
-    pub fn is_exit(&self, pc: impl FnOnce() -> u64) -> bool {
-        self.any.load(Ordering::Relaxed)
-            && self.exits.lock().unwrap_or_else(PoisonError::into_inner).contains(&pc())
+    fn place(pc: u64) -> (usize, u64) {
+        let offset = pc as usize % PAGE;
+        (offset / 64, 1 << (offset % 64))
     }
 }
 
-/// What is watched at a door.
+/// What is watched at the edge of a guest of the guest's, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
-    /// VMRUN, with how much of RAX counts.
-    Entry(AddressSize),
-    /// The instruction behind it.
+pub(super) struct Door {
+    pub kind: DoorKind,
+    pub address: CodeAddress,
+}
+
+/// What is watched there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DoorKind {
+    /// VMRUN, with how much of RAX counts, and how long the instruction is.
+    Entry(AddressSize, u8),
+    /// The instruction behind it, or another at the same offset of its page.
     Exit,
 }
 
+/// Bit 0 of a door's token: it is an entry; then bits 1 and 2 are the address size, and bits 3 to 6 the length.
+const IS_ENTRY: u64 = 1;
+
 impl Door {
     /// VMRUN in code of a mode, with or without an address-size prefix.
-    pub fn entry(mode: Mode, bytes: &[u8]) -> Door {
+    pub fn entry(mode: Mode, bytes: &[u8], address: CodeAddress) -> Door {
         // There is no encoding with 16-bit addresses that takes less than EAX.
-        match mode == Mode::Bits64 && !bytes.contains(&0x67) {
-            true => Door::Entry(AddressSize::Bits64),
-            false => Door::Entry(AddressSize::Bits32),
-        }
+        let size = match mode == Mode::Bits64 && !bytes.contains(&0x67) {
+            true => AddressSize::Bits64,
+            false => AddressSize::Bits32,
+        };
+        Door { kind: DoorKind::Entry(size, bytes.len() as u8), address }
     }
 
     pub fn to_token(self) -> Token {
-        Token(match self {
-            Door::Exit => 0,
-            Door::Entry(AddressSize::Bits64) => 2,
-            Door::Entry(_) => 1,
-        })
+        let kind = match self.kind {
+            DoorKind::Exit => 0,
+            DoorKind::Entry(size, len) => IS_ENTRY | (size as u64) << 1 | u64::from(len) << 3,
+        };
+        Token(kind | self.address.to_bits())
     }
 
-    pub fn from_token(token: Token) -> Door {
-        match token.0 {
-            0 => Door::Exit,
-            1 => Door::Entry(AddressSize::Bits32),
-            _ => Door::Entry(AddressSize::Bits64),
-        }
+    pub fn from_token(Token(token): Token) -> Door {
+        const SIZES: [AddressSize; 3] =
+            [AddressSize::Bits16, AddressSize::Bits32, AddressSize::Bits64];
+        let kind = match token & IS_ENTRY {
+            0 => DoorKind::Exit,
+            _ => DoorKind::Entry(SIZES[(token >> 1 & 3) as usize], (token >> 3 & 15) as u8),
+        };
+        Door { kind, address: CodeAddress::from_bits(token) }
     }
 }
 
@@ -91,6 +116,8 @@ const MOST_GUESTS: usize = 64;
 struct Entered {
     /// All of the hypervisor's RAX.
     rax: u64,
+    /// The instruction behind VMRUN, to which a #VMEXIT leads.
+    exit: u64,
     vmcb: Vmcb,
 }
 
@@ -118,22 +145,23 @@ impl NestedGuests {
         !self.entered.is_empty()
     }
 
-    /// VMRUN is about to enter one.
-    pub fn enter(&mut self, rax: u64, size: AddressSize) {
+    /// VMRUN is about to enter one; a #VMEXIT leads to `exit`.
+    pub fn enter(&mut self, rax: u64, size: AddressSize, exit: u64) {
         self.entered.retain(|entered| entered.rax != rax);
         if self.entered.is_full() {
             self.entered.remove(0);
         }
         let vmcb = Vmcb(size.count(rax));
-        self.entered.push(Entered { rax, vmcb });
+        self.entered.push(Entered { rax, exit, vmcb });
         self.goes_on_at = self.memory.as_deref().and_then(|memory| vmcb.entry(memory));
     }
 
-    /// The instruction behind VMRUN is about to run, with this in RAX: whether a guest has been left for
+    /// The instruction at `pc` is about to run, with this in RAX: whether a guest has been left for
     /// it, and why. A #VMEXIT leaves in RAX what VMRUN was given; other code may have come there too,
     /// such as a guest's at the same address.
-    pub fn leave(&mut self, rax: u64) -> Option<WhyLeft> {
-        let place = self.entered.iter().position(|entered| entered.rax == rax)?;
+    pub fn leave(&mut self, rax: u64, pc: u64) -> Option<WhyLeft> {
+        let is_left = |entered: &Entered| entered.rax == rax && entered.exit == pc;
+        let place = self.entered.iter().position(is_left)?;
         let Entered { vmcb, .. } = self.entered.remove(place);
         self.goes_on_at = None;
         Some(WhyLeft(self.memory.as_deref().and_then(|memory| vmcb.exit(memory))))
@@ -166,23 +194,36 @@ mod tests {
 
     #[test]
     fn a_door_comes_back_out_of_the_token() {
+        let address = CodeAddress { base: 0x9000, offset: 0xffd };
+        let vmrun = [0x0f, 0x01, 0xd8];
         let doors = [
-            Door::Exit,
-            Door::entry(Mode::Bits64, &[0x0f, 0x01, 0xd8]),
-            Door::entry(Mode::Bits32, &[0x0f, 0x01, 0xd8]),
+            Door { kind: DoorKind::Exit, address },
+            Door::entry(Mode::Bits64, &vmrun, address),
+            Door::entry(Mode::Bits32, &vmrun, address),
         ];
         for door in doors {
             assert_eq!(Door::from_token(door.to_token()), door);
         }
-        let narrow = Door::entry(Mode::Bits64, &[0x67, 0x0f, 0x01, 0xd8]);
-        assert_eq!(narrow, Door::Entry(AddressSize::Bits32));
+        let narrow = Door::entry(Mode::Bits64, &[0x67, 0x0f, 0x01, 0xd8], address);
+        assert_eq!(narrow.kind, DoorKind::Entry(AddressSize::Bits32, 4));
     }
 
     #[test]
-    fn a_machine_without_a_hypervisor_has_no_doors() {
-        let doors = Doors::default();
-        assert!(!doors.is_exit(|| 0x1000));
-        doors.add(0x1000);
-        assert!(doors.is_exit(|| 0x1000) && !doors.is_exit(|| 0x1001));
+    fn an_exit_is_watched_at_its_offset_of_any_page() {
+        let exits = Exits::default();
+        assert!(!exits.may_be_at(|| 0x1000));
+        exits.add(0x1000);
+        assert!(exits.may_be_at(|| 0x1000) && exits.may_be_at(|| 0x8000_2000));
+        assert!(!exits.may_be_at(|| 0x1001));
+    }
+
+    #[test]
+    fn a_guest_is_left_at_the_instruction_behind_its_vmrun() {
+        let mut guests = NestedGuests::default();
+        guests.enter(0x7000, AddressSize::Bits64, 0x8000_1003);
+        assert_eq!(guests.leave(0x7000, 0x1003), None);
+        assert_eq!(guests.leave(0x6000, 0x8000_1003), None);
+        assert_eq!(guests.leave(0x7000, 0x8000_1003), Some(WhyLeft(None)));
+        assert!(!guests.any());
     }
 }

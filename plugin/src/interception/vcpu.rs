@@ -18,14 +18,16 @@ use std::sync::Arc;
 
 use self::exits::OtherVcpus;
 use super::Rules;
+use super::address::{linear, same_page, with_page};
+use super::aliases::Aliases;
 use super::attempt::{Current, Finished, SecondLook, StringReport};
 use super::interrupted::{Interrupted, Left};
 use super::nested::NestedGuests;
-use super::operation::Operation;
+use super::operation::{Operation, Translated};
 use super::strings::VcpuStrings;
 use crate::access_log::VcpuLog;
 use crate::qemu::{MemoryAccess, Next, Register, Registers, Token};
-use crate::stats::Tally;
+use crate::stats::{SiteId, Tally};
 use crate::x86::{
     Direction, Port, PortSource, RFLAGS_RF, RFLAGS_TF, may_do_port_io_unconditionally,
 };
@@ -40,6 +42,8 @@ pub(super) struct VcpuCounter {
     tally: Arc<Tally>,
     log: Option<VcpuLog>,
     interrupted: Arc<Interrupted>,
+    /// Sites that run elsewhere than they were translated.
+    aliases: Aliases,
     current: Current,
     finished: Option<Finished>,
     /// What was refused last without an element to tell it by (or, where faults are not reported, may
@@ -68,6 +72,7 @@ impl VcpuCounter {
             tally,
             log,
             interrupted,
+            aliases: Aliases::default(),
             current: Current::Nothing,
             finished: None,
             refused: None,
@@ -94,7 +99,7 @@ impl VcpuCounter {
             Direction::In => None,
             Direction::Out => Some(registers.read(Register::Rax) as u32),
         };
-        log.starts(self.address(operation), operation.form(), port, value, in_question);
+        log.starts(operation.pc(), operation.form(), port, value, in_question);
         Next::Block
     }
 
@@ -153,12 +158,12 @@ impl VcpuCounter {
     /// Whether something has come back to this instruction: a fault handler's IRET, which sets RF, or a
     /// hypervisor that has entered its guest there.
     fn is_resumed(&mut self, operation: Operation, rflags: u64) -> bool {
-        let is_entered = self.nested.any() && self.nested.takes_up(self.address(operation));
+        let is_entered = self.nested.any() && self.nested.takes_up(operation.pc());
         is_entered || rflags & RFLAGS_RF != 0
     }
 
     /// An `ins` or `outs`, with or without a repeat prefix.
-    fn string(&mut self, operation: Operation, registers: &mut Registers<'_>) {
+    fn string(&mut self, token: Token, operation: Operation, registers: &mut Registers<'_>) {
         let port = Port(registers.read(Register::Rdx) as u16);
         let rflags = registers.read(Register::Rflags);
         let repeats = operation.form().source() == PortSource::RepString;
@@ -196,6 +201,7 @@ impl VcpuCounter {
             self.move_ahead(&mut left, registers);
         }
         let report = StringReport {
+            token,
             loads_to_ignore: if checks_permission { LOADS_OF_PERMISSION_CHECK } else { 0 },
             probed: false,
             traps,
@@ -274,27 +280,50 @@ impl VcpuCounter {
         Some(Left { faulted: false, ..left })
     }
 
-    fn address(&self, operation: Operation) -> u64 {
-        operation.address(|site| self.tally.address_of(site))
+    /// A translated instruction, at the address at which it is about to run.
+    fn at_run_time(
+        &mut self,
+        translated: Translated,
+        registers: &mut Registers<'_>,
+    ) -> Operation {
+        let rip = registers.rip();
+        let Some(site) = translated.site() else {
+            return translated.runs(None, translated.pc_without_row(rip));
+        };
+        let (pc, page) = (self.tally.address_of(site), linear(translated.base(), rip));
+        if same_page(pc, page) {
+            return translated.runs(Some(site), pc);
+        }
+        let pc = with_page(pc, page);
+        let alias = self.aliases.site(site, pc, || self.tally.alias_of(site, pc));
+        translated.runs(alias, pc)
     }
 }
 
 impl VcpuCounter {
     #[inline]
     pub fn about_to_run(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
-        let operation = Operation::from_token(token);
-        match operation.plain_site() {
-            Some(site) if self.is_undisturbed() => {
-                let port = match operation.form().source() {
-                    PortSource::Immediate => operation.immediate(),
+        let translated = Translated::from_token(token);
+        match translated.plain_site() {
+            Some(site)
+                if self.is_undisturbed() && self.is_at_home(translated.base(), site, registers) =>
+            {
+                let port = match translated.form().source() {
+                    PortSource::Immediate => translated.immediate(),
                     _ => Port(registers.read_u16(Register::Rdx)),
                 };
-                self.tally.scalar(operation.form(), site, port);
+                self.tally.scalar(translated.form(), site, port);
                 self.exception = false;
                 Next::Watched
             }
-            _ => self.about_to_run_another(operation, registers),
+            _ => self.about_to_run_another(token, registers),
         }
+    }
+
+    /// Whether an instruction runs at the address of its translation, whose site this is.
+    #[inline]
+    fn is_at_home(&self, base: u32, site: SiteId, registers: &mut Registers<'_>) -> bool {
+        same_page(self.tally.address_of(site), linear(base, registers.rip()))
     }
 
     /// Whether nothing is to be seen to, or to be told to others, when an instruction is counted that
@@ -309,16 +338,13 @@ impl VcpuCounter {
     }
 
     #[inline(never)]
-    fn about_to_run_another(
-        &mut self,
-        operation: Operation,
-        registers: &mut Registers<'_>,
-    ) -> Next {
+    fn about_to_run_another(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
         if self.nested.any() {
             self.switch_vcpu();
         }
+        let operation = self.at_run_time(Translated::from_token(token), registers);
         let next = if operation.form().is_string() {
-            self.string(operation, registers);
+            self.string(token, operation, registers);
             Next::Watched
         } else {
             self.scalar(operation, registers)
@@ -328,12 +354,12 @@ impl VcpuCounter {
     }
 
     pub fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>) {
-        let operation = Operation::from_token(token);
-        let (form, site) = (operation.form(), operation.site());
         let Current::InString(left, report) = &mut self.current else { return };
-        if left.operation != operation {
+        if report.token != token {
             return;
         }
+        let operation = left.operation;
+        let (form, site) = (operation.form(), operation.site());
         if report.loads_to_ignore > 0 {
             report.loads_to_ignore -= 1;
             return;
@@ -354,7 +380,7 @@ impl VcpuCounter {
             self.finished = Some(Finished { operation, port, look });
         }
         if let Some(log) = self.log.as_ref().filter(|log| log.covers(port)) {
-            log.access(self.address(operation), form.into(), port, access.value());
+            log.access(operation.pc(), form.into(), port, access.value());
         }
     }
 
@@ -371,12 +397,6 @@ impl VcpuCounter {
 
 fn goes_on(left: &Left, operation: Operation, port: Port, count: u64) -> bool {
     left.operation == operation && left.port == port && left.remaining == count
-}
-
-/// Whether two linear addresses are the same instruction's. Outside 64-bit code they have 32 bits, and
-/// QEMU does not always cut off what a segment's base carries beyond that.
-fn is_same_place(a: u64, b: u64) -> bool {
-    a as u32 == b as u32
 }
 
 /// Whether the instruction needs no permission from the TSS: then a scalar cannot fault at all.

@@ -10,6 +10,7 @@ use qemu_plugin_sys::{qemu_plugin_cb_flags, qemu_plugin_cond, qemu_plugin_tb, qe
 use super::VcpuIndex;
 use super::api::{Api, InsnExecCallback};
 use super::callbacks::Installed;
+use super::exports::current_cpu;
 use super::vcpus::Vcpus;
 
 /// What tells a vCPU's next block from others.
@@ -67,7 +68,7 @@ impl BlockFlag {
     /// The vCPU in this callback waits for its next block.
     pub fn wait(&self, installed: &Installed, vcpu: VcpuIndex) {
         match installed.vcpus.share_a_thread() {
-            true => self.waiting.store(installed.exports.current_cpu(), Ordering::Relaxed),
+            true => self.waiting.store(current_cpu(), Ordering::Relaxed),
             // SAFETY: QEMU makes the scoreboard as large as there are vCPUs.
             false => unsafe { (installed.api.u64_set)(self.flags, vcpu.0, 1) },
         }
@@ -77,7 +78,7 @@ impl BlockFlag {
     pub fn is_awaited(&self, installed: &Installed, vcpu: VcpuIndex) -> bool {
         if installed.vcpus.share_a_thread() {
             let waiting = self.waiting.load(Ordering::Relaxed);
-            let is_it = !waiting.is_null() && waiting == installed.exports.current_cpu();
+            let is_it = !waiting.is_null() && waiting == current_cpu();
             if is_it {
                 self.waiting.store(std::ptr::null_mut(), Ordering::Relaxed);
             }

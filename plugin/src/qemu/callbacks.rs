@@ -18,9 +18,9 @@ use qemu_plugin_sys::{
 use super::api::{Api, InsnExecCallback, Registration};
 use super::block_flag::BlockFlag;
 use super::cpu_layout::CpuLayout;
-use super::exports::{Ended, Exports};
-use super::insn::Insn;
-use super::registers::{CallingVcpu, RegisterFile, Registers, Whose};
+use super::exports::{Ended, Exports, current_cpu};
+use super::insn::{Block, Insn};
+use super::registers::{CallingVcpu, RegisterFile, Registers, RipHandle, Whose};
 use super::vcpus::{VcpuState, Vcpus};
 use super::{Discontinuity, MemoryWatch, Next, Plugin, Token, VcpuIndex, Watch};
 use crate::say::say;
@@ -35,6 +35,8 @@ pub(super) struct Installed {
     pub plugin: Box<dyn Plugin>,
     /// Whether the guest has begun to run: a block has been translated.
     pub ran: AtomicBool,
+    /// How to ask for RIP, once a vCPU has begun.
+    pub rip: OnceCell<RipHandle>,
     /// Where the plugin follows blocks.
     pub block_flag: Option<BlockFlag>,
 }
@@ -161,9 +163,10 @@ extern "C" fn vcpu_init_by_userdata(vcpu: c_uint, _userdata: *mut c_void) {
 
 fn vcpu_begins(installed: &Installed, index: VcpuIndex) {
     let registers = || {
-        let cpu = installed.exports.current_cpu();
-        RegisterFile::of_current_vcpu(&installed.api, cpu, installed.layout)
-            .unwrap_or_else(|error| panic!("{error}"))
+        let file = RegisterFile::of_current_vcpu(&installed.api, current_cpu(), installed.layout)
+            .unwrap_or_else(|error| panic!("{error}"));
+        installed.rip.get_or_init(|| file.rip_handle());
+        file
     };
     let vcpu = || installed.plugin.vcpu_begins(index);
     let has_thread = installed.vcpus.begin(index, registers, vcpu);
@@ -186,19 +189,35 @@ fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
     if let Some(flag) = &installed.block_flag {
         flag.watch(api, &installed.vcpus, tb, block_begins);
     }
-    // SAFETY: QEMU's block, which lasts as long as this callback.
-    for index in 0..unsafe { (api.tb_n_insns)(tb) } {
+    // SAFETY: QEMU's block, which lasts as long as this callback, and has at least one instruction.
+    let (count, first) = unsafe { ((api.tb_n_insns)(tb), (api.tb_get_insn)(tb, 0)) };
+    let block = Block::new(installed, first);
+    let counters = installed.plugin.insn_counters();
+    if counters.is_some() {
+        watch_counted_block(api, tb, block.rip());
+    }
+    for index in 0..count {
         // SAFETY: as above; it has that many instructions.
         let handle = unsafe { (api.tb_get_insn)(tb, index) };
-        let insn = Insn::new(api, &installed.exports, installed.layout.as_ref(), handle);
+        let insn = Insn::new(&block, handle);
         for watch in installed.plugin.translate(&insn) {
             register_watch(api, handle, watch);
         }
         // Behind the watch: what is told of the instruction comes before it is counted.
-        if let Some(counters) = installed.plugin.insn_counters() {
-            counters.watch(handle, index == 0, installed.plugin.count(&insn), restarted);
+        if let Some(counters) = counters {
+            let count = installed.plugin.count(&insn);
+            counters.watch(handle, index == 0, count, restarted, counted_elsewhere);
         }
     }
+}
+
+/// Has each run of a block reported, since it may be at another address than that of its translation.
+fn watch_counted_block(api: &Api, tb: *mut qemu_plugin_tb, rip: u64) {
+    let flags = qemu_plugin_cb_flags::QEMU_PLUGIN_CB_R_REGS;
+    let userdata = token_to_userdata(Token(rip));
+    // SAFETY: the block that is being translated; the callback is a function of this library, which stays
+    // loaded, and the user data is a number.
+    unsafe { (api.register_tb_exec_cb)(tb, counted_block, flags, userdata) };
 }
 
 fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
@@ -255,12 +274,35 @@ fn about_to_run(vcpu: c_uint, userdata: *mut c_void, is_string: bool) {
     });
 }
 
-/// An instruction starts that was counted when it started before.
-extern "C" fn restarted(vcpu: c_uint, userdata: *mut c_void) {
+/// A block begins whose instructions are counted; `userdata` is what RIP was when it was translated.
+extern "C" fn counted_block(vcpu: c_uint, userdata: *mut c_void) {
     guarded(|installed| {
-        if let Some(counters) = installed.plugin.insn_counters() {
-            counters.take_back(VcpuIndex(vcpu), userdata.addr());
-        }
+        let whose = installed.whose_registers();
+        let report = |state: &mut VcpuState| {
+            let rip = state.registers.rip(&installed.api, whose);
+            let Token(at_translation) = userdata_to_token(userdata);
+            state.vcpu.counted_block(rip.wrapping_sub(at_translation));
+        };
+        // SAFETY: as in `insn_exec`.
+        unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };
+    });
+}
+
+/// An instruction starts that was counted when it started before.
+extern "C" fn restarted(vcpu: c_uint, _userdata: *mut c_void) {
+    guarded(|installed| {
+        // SAFETY: as in `insn_exec`.
+        unsafe { installed.vcpus.with(VcpuIndex(vcpu), |state| state.vcpu.counted_again()) };
+    });
+}
+
+/// An instruction of a block was counted that runs at another address than that of its translation.
+extern "C" fn counted_elsewhere(vcpu: c_uint, userdata: *mut c_void) {
+    guarded(|installed| {
+        let report =
+            |state: &mut VcpuState| state.vcpu.counted_elsewhere(userdata_to_token(userdata));
+        // SAFETY: as in `insn_exec`.
+        unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };
     });
 }
 
@@ -279,7 +321,11 @@ extern "C" fn call(vcpu: c_uint, userdata: *mut c_void) {
 
 extern "C" fn ring(vcpu: c_uint, userdata: *mut c_void) {
     guarded(|installed| {
-        let report = |state: &mut VcpuState| state.vcpu.rings(userdata_to_token(userdata));
+        let whose = installed.whose_registers();
+        let report = |state: &mut VcpuState| {
+            let rip = state.registers.rip(&installed.api, whose);
+            state.vcpu.rings(userdata_to_token(userdata), rip);
+        };
         // SAFETY: as in `call`.
         unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };
     });

@@ -119,6 +119,7 @@ fn field_of(register: Register) -> Option<(&'static str, usize)> {
         Register::Rcx => Some(("env.regs", 1)),
         Register::Rdx => Some(("env.regs", 2)),
         Register::Rflags => Some(("env.eflags", 0)),
+        Register::Rip => Some(("env.eip", 0)),
         Register::Cr0 => Some(("env.cr[0]", 0)),
         Register::Cr3 => Some(("env.cr[3]", 0)),
         Register::Cr4 => Some(("env.cr[4]", 0)),

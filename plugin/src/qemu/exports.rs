@@ -135,7 +135,7 @@ impl Exports {
     /// The registers of the vCPU that this thread runs, as `info registers` prints them.
     pub fn register_dump(&self) -> Option<String> {
         let dump_state = self.dump_state?;
-        let cpu = self.current_cpu();
+        let cpu = current_cpu();
         if cpu.is_null() {
             return None;
         }
@@ -153,12 +153,6 @@ impl Exports {
             libc::free(text.cast());
             Some(String::from_utf8_lossy(&dump).into_owned())
         }
-    }
-
-    /// QEMU's `CPUState` of the vCPU that this thread runs; null where there is none, or QEMU does not
-    /// tell.
-    pub fn current_cpu(&self) -> *mut c_void {
-        current_cpu()
     }
 
     /// How the machine ended, once it has.
@@ -186,7 +180,8 @@ pub fn running_vcpu() -> usize {
     current_cpu().addr()
 }
 
-fn current_cpu() -> *mut c_void {
+/// QEMU's `CPUState` of the vCPU that this thread runs; null where there is none, or QEMU does not tell.
+pub(super) fn current_cpu() -> *mut c_void {
     thread_local! {
         /// Where QEMU has it: `__thread CPUState *current_cpu`.
         static PLACE: Option<*mut c_void> = lookup_export(c"current_cpu");

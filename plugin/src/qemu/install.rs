@@ -8,6 +8,8 @@ use std::sync::atomic::AtomicBool;
 
 use qemu_plugin_sys::{qemu_info_t, qemu_plugin_id_t};
 
+use once_cell::sync::OnceCell;
+
 use super::Plugin;
 use super::api::{Api, MissingFunction};
 use super::block_flag::BlockFlag;
@@ -109,6 +111,7 @@ pub unsafe fn install<E: Display>(
             vcpus: Vcpus::new(host.max_vcpus),
             plugin,
             ran: AtomicBool::new(false),
+            rip: OnceCell::new(),
             block_flag,
         };
         let installed = callbacks::open(installed)

@@ -82,8 +82,9 @@ pub trait Vcpu: Send {
     /// An instruction that is watched as a call is about to run, once for each time that it does.
     fn called(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>);
 
-    /// An instruction is about to run that is watched as one that calls without registers.
-    fn rings(&mut self, token: Token);
+    /// An instruction is about to run that is watched as one that calls without registers. `rip` is as in
+    /// [`Register::Rip`].
+    fn rings(&mut self, token: Token, rip: u64);
 
     /// An instruction is about to run that is watched as one that registers a mailbox.
     fn registers(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>);
@@ -97,6 +98,16 @@ pub trait Vcpu: Send {
     /// What was asked for: the block after a watched instruction (of the program, or of a handler)
     /// begins.
     fn block_begins(&mut self, _registers: &mut Registers<'_>) {}
+
+    /// A block begins whose instructions are counted, at this distance from the address of its translation.
+    fn counted_block(&mut self, distance: u64);
+
+    /// The instruction that began last begins again, and was counted already.
+    fn counted_again(&mut self);
+
+    /// In a block that runs at a distance from the address of its translation, and where counters tell addresses
+    /// apart, an instruction was counted: its [`InsnCount::token`].
+    fn counted_elsewhere(&mut self, token: Token);
 
     /// The vCPU has left its path for an exception or interrupt handler.
     fn discontinuity(&mut self, event: Discontinuity);
@@ -138,6 +149,7 @@ pub enum Watch {
 
 /// How many ways there may be to watch one instruction.
 pub const MAX_WATCHES: usize = 2;
+
 /// How an instruction is to be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InsnCount {

@@ -3,13 +3,16 @@
 //! Where QEMU tells where it keeps them, they are read and written in place, at the cost of a load or a
 //! store; else through the plugin API.
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_uint, c_void};
 use std::marker::PhantomData;
 
 use qemu_plugin_sys::{GByteArray, qemu_plugin_register};
 
 use super::api::{Api, ReadRegister, WriteRegister};
+use super::callbacks::Installed;
 use super::cpu_layout::{CpuLayout, Place};
+use super::exports::current_cpu;
 use super::string_cpu::StringCpu;
 
 /// A register that pvio reads. On an i386 target the `R` ones are the 32-bit registers.
@@ -23,6 +26,8 @@ pub enum Register {
     Rdx,
     /// RFLAGS or EFLAGS; QEMU gives no arithmetic flags and no DF.
     Rflags,
+    /// RIP or EIP, as of a point in the block that runs: at or before the instruction of the callback.
+    Rip,
     /// The CS selector.
     Cs,
     /// CR0.
@@ -36,11 +41,12 @@ pub enum Register {
 }
 
 impl Register {
-    pub(super) const ALL: [Register; 9] = [
+    pub(super) const ALL: [Register; 10] = [
         Register::Rax,
         Register::Rcx,
         Register::Rdx,
         Register::Rflags,
+        Register::Rip,
         Register::Cs,
         Register::Cr0,
         Register::Cr3,
@@ -55,6 +61,7 @@ impl Register {
             Register::Rcx => [c"rcx", c"ecx"],
             Register::Rdx => [c"rdx", c"edx"],
             Register::Rflags => [c"rflags", c"eflags"],
+            Register::Rip => [c"rip", c"eip"],
             Register::Cs => [c"cs", c"cs"],
             Register::Cr0 => [c"cr0", c"cr0"],
             Register::Cr3 => [c"cr3", c"cr3"],
@@ -97,6 +104,12 @@ pub(super) struct Direct {
 }
 
 impl Direct {
+    /// The vCPU that this thread runs, if QEMU tells.
+    fn of_this_thread(layout: CpuLayout) -> Option<Direct> {
+        let cpu = current_cpu();
+        (!cpu.is_null()).then(|| Direct { cpu: cpu.cast(), layout })
+    }
+
     fn read(&self, register: Register) -> Option<u64> {
         self.layout.place(register).map(|place| self.load(place))
     }
@@ -202,7 +215,7 @@ impl RegisterFile {
             layout.filter(|_| !cpu.is_null()).map(|layout| Direct { cpu: cpu.cast(), layout });
         file.direct = direct.filter(|direct| {
             let agrees = |&register: &Register| {
-                direct.read(register).is_none_or(|value| value == read(api, &mut file, register))
+                direct.read(register).is_none_or(|value| value == file.read_by_api(api, register))
             };
             Register::ALL.iter().all(agrees)
         });
@@ -219,12 +232,42 @@ impl RegisterFile {
 
 /// Whether the vCPU that this thread runs, and translates for, runs a guest of the guest's; `None` where
 /// QEMU does not tell.
-pub(super) fn translates_for_nested_guest(
-    cpu: *mut c_void,
-    layout: Option<&CpuLayout>,
-) -> Option<bool> {
-    let layout = *layout.filter(|_| !cpu.is_null())?;
-    Direct { cpu: cpu.cast(), layout }.is_in_nested_guest()
+pub(super) fn translates_for_nested_guest(installed: &Installed) -> Option<bool> {
+    Direct::of_this_thread(installed.layout?)?.is_in_nested_guest()
+}
+
+/// RIP or EIP of the vCPU that this thread runs, in a callback for a translation; 0 before any vCPU has begun.
+pub(super) fn rip_at_translation(installed: &Installed) -> u64 {
+    let direct = installed.layout.and_then(Direct::of_this_thread);
+    match direct.and_then(|direct| direct.read(Register::Rip)) {
+        Some(rip) => rip,
+        None => installed.rip.get().map_or(0, |handle| handle.read(&installed.api)),
+    }
+}
+
+/// The handle of RIP, which is the same on all vCPUs, for callbacks that do not name their vCPU.
+pub(super) struct RipHandle(*mut qemu_plugin_register);
+
+// SAFETY: a number in disguise, valid on any thread (see `RegisterFile`).
+unsafe impl Send for RipHandle {}
+// SAFETY: as above.
+unsafe impl Sync for RipHandle {}
+
+impl RipHandle {
+    /// RIP or EIP of the vCPU that this thread runs.
+    fn read(&self, api: &Api) -> u64 {
+        thread_local! {
+            /// Made once for each thread, and never freed.
+            static BUFFER: Cell<*mut GByteArray> = const { Cell::new(std::ptr::null_mut()) };
+        }
+        let mut buffer = BUFFER.get();
+        if buffer.is_null() {
+            // SAFETY: may be called at any time.
+            buffer = unsafe { (api.byte_array_new)() };
+            BUFFER.set(buffer);
+        }
+        read(api, self.0, buffer, Register::Rip)
+    }
 }
 
 /// Reads registers, while the callback that it was given to lasts.
@@ -271,6 +314,16 @@ impl<'a> Registers<'a> {
         }
     }
 
+    /// [`Register::Rip`], for less.
+    #[inline]
+    pub fn rip(&mut self) -> u64 {
+        match &mut self.source {
+            Source::Vcpu(api, file, whose) => file.rip(api, *whose),
+            #[cfg(test)]
+            Source::Fixed(values) => values(Register::Rip),
+        }
+    }
+
     /// What a string instruction goes by, to be changed in place before it runs; `None` where QEMU does
     /// not tell where that is, or where the report is on another instruction.
     pub fn string_cpu(&mut self) -> Option<StringCpu<'_>> {
@@ -309,6 +362,12 @@ impl<'a> CallingVcpu<'a> {
     /// In a callback that was registered as one that writes registers, which asks for API 5.
     pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile, whose: Whose) -> Self {
         CallingVcpu { api, file, whose, callback: PhantomData }
+    }
+
+    /// As [`Registers::rip`].
+    #[inline]
+    pub fn rip(&mut self) -> u64 {
+        self.file.rip(self.api, self.whose)
     }
 
     /// As [`Registers::read`].
@@ -350,8 +409,18 @@ impl RegisterFile {
         let direct = self.direct.as_ref().filter(|_| whose == Whose::Own);
         match direct.and_then(|direct| direct.read(register)) {
             Some(value) => value,
-            None => read(api, self, register),
+            None => self.read_by_api(api, register),
         }
+    }
+
+    #[cold]
+    fn read_by_api(&mut self, api: &Api, register: Register) -> u64 {
+        read(api, self.handles[register as usize], self.buffer, register)
+    }
+
+    /// The handle of RIP.
+    pub fn rip_handle(&self) -> RipHandle {
+        RipHandle(self.handles[Register::Rip as usize])
     }
 
     #[inline]
@@ -362,6 +431,31 @@ impl RegisterFile {
             return unsafe { place.read_volatile() };
         }
         self.read(api, whose, register) as u16
+    }
+
+    /// RIP or EIP of the vCPU that runs, whichever it is.
+    #[inline]
+    pub fn rip(&mut self, api: &Api, whose: Whose) -> u64 {
+        let place = self.low_bits[Register::Rip as usize];
+        if whose == Whose::Own && !place.is_null() {
+            // SAFETY: as in `Direct::load`: RIP has the size of a general register.
+            return unsafe {
+                match self.general_size {
+                    8 => place.cast::<u64>().read_volatile(),
+                    _ => place.cast::<u32>().read_volatile().into(),
+                }
+            };
+        }
+        self.rip_elsewhere(api)
+    }
+
+    #[cold]
+    fn rip_elsewhere(&mut self, api: &Api) -> u64 {
+        let layout = self.direct.as_ref().map(|direct| direct.layout);
+        match layout.and_then(Direct::of_this_thread).and_then(|direct| direct.read(Register::Rip)) {
+            Some(rip) => rip,
+            None => self.read_by_api(api, Register::Rip),
+        }
     }
 
     #[inline]
@@ -393,24 +487,28 @@ fn write(api: &Api, file: &mut RegisterFile, register: Register, value: u64) {
     assert!(written, "QEMU offered the register {register:?} and cannot write it");
 }
 
-#[cold]
-fn read(api: &Api, file: &mut RegisterFile, register: Register) -> u64 {
-    let handle = file.handles[register as usize];
+/// Reads a register of the vCPU that this thread runs.
+fn read(
+    api: &Api,
+    handle: *mut qemu_plugin_register,
+    buffer: *mut GByteArray,
+    register: Register,
+) -> u64 {
     // QEMU appends to the buffer.
     // SAFETY: `buffer` is a live GByteArray of ours; shortening it is setting its length.
-    unsafe { (*file.buffer).len = 0 };
+    unsafe { (*buffer).len = 0 };
     // SAFETY: a handle from QEMU and a buffer of ours, in a callback that was registered as one that
     // reads registers.
     let read = unsafe {
         match api.read_register {
-            ReadRegister::Length(function) => function(handle, file.buffer) > 0,
-            ReadRegister::Success(function) => function(handle, file.buffer),
+            ReadRegister::Length(function) => function(handle, buffer) > 0,
+            ReadRegister::Success(function) => function(handle, buffer),
         }
     };
     assert!(read, "QEMU offered the register {register:?} and cannot read it");
     // SAFETY: `buffer` is a live GByteArray of ours, whose `len` bytes QEMU has just written.
     let bytes = unsafe {
-        std::slice::from_raw_parts((*file.buffer).data.cast_const(), (*file.buffer).len as usize)
+        std::slice::from_raw_parts((*buffer).data.cast_const(), (*buffer).len as usize)
     };
     // The guest's byte order is x86's. One load each: QEMU has just stored the value in one piece.
     match (bytes.first_chunk::<8>(), bytes.first_chunk::<4>()) {

@@ -81,8 +81,14 @@ impl Tally {
     }
 
     /// The linear address of a site.
+    #[inline]
     pub fn address_of(&self, site: SiteId) -> u64 {
-        self.sites.get(site).key.pc
+        self.sites.address(site)
+    }
+
+    /// The site of the same instruction at another address; `None` where it has no row.
+    pub fn alias_of(&self, site: SiteId, pc: u64) -> Option<SiteId> {
+        self.sites.enter_alias(site, pc)
     }
 
     /// What makes a site.

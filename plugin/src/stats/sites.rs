@@ -1,5 +1,5 @@
-//! Where in the guest port instructions are: (address, mode, bytes), each numbered when it is first
-//! translated.
+//! Where in the guest port instructions are: (address at run time, mode, bytes), each numbered when it is first
+//! translated there, or first runs there.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,13 +37,25 @@ pub struct Site {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SiteId(pub u32);
 
-/// All sites, in the order in which they were translated.
-#[derive(Default)]
+/// All sites, in the order in which they were found.
 pub struct Sites {
     /// Read by vCPUs without a lock; written under `numbers`.
     rows: boxcar::Vec<Site>,
+    /// The address of each row once more, which vCPUs look at each time that an instruction runs.
+    addresses: Box<[AtomicU64]>,
     numbers: Mutex<HashMap<SiteKey, SiteId>>,
     dropped: AtomicU64,
+}
+
+impl Default for Sites {
+    fn default() -> Sites {
+        Sites {
+            rows: boxcar::Vec::new(),
+            addresses: bytemuck::zeroed_slice_box(MAX_SITES),
+            numbers: Mutex::default(),
+            dropped: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Sites {
@@ -58,6 +70,8 @@ impl Sites {
             return None;
         }
         let id = SiteId(self.rows.push(Site { key: key.clone(), form }) as u32);
+        // Whoever gets the number gets it from under the lock, or by way of QEMU's translation.
+        self.addresses[id.0 as usize].store(key.pc, Ordering::Relaxed);
         numbers.insert(key, id);
         Some(id)
     }
@@ -67,13 +81,25 @@ impl Sites {
         &self.rows[id.0 as usize]
     }
 
+    /// The linear address of a site that [`Sites::enter`] gave the number of.
+    #[inline]
+    pub fn address(&self, id: SiteId) -> u64 {
+        self.addresses[id.0 as usize].load(Ordering::Relaxed)
+    }
+
+    /// The site of the same instruction at another address, as [`Sites::enter`].
+    pub fn enter_alias(&self, id: SiteId, pc: u64) -> Option<SiteId> {
+        let Site { key, form } = self.get(id);
+        self.enter(SiteKey { pc, ..key.clone() }, *form)
+    }
+
     /// All sites with a row.
     pub fn iter(&self) -> impl Iterator<Item = (SiteId, &Site)> {
         self.rows.iter().map(|(row, site)| (SiteId(row as u32), site))
     }
 
-    /// How often an instruction was translated that got no row. One that QEMU translates again
-    /// counts again: to know it would take the memory that the bound saves.
+    /// How often a site was found that got no row. One that is translated or looked up again may count
+    /// again: to know it would take the memory that the bound saves.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -95,6 +121,19 @@ mod tests {
         assert_ne!(first, other_mode);
         assert_eq!(sites.enter(key(0x1000, Mode::Bits32), PortForm::OutDxAl), first);
         assert_eq!(sites.get(first.unwrap()).key.pc, 0x1000);
+        assert_eq!(sites.address(first.unwrap()), 0x1000);
+    }
+
+    #[test]
+    fn an_alias_is_a_site_of_its_own() {
+        let sites = Sites::default();
+        let first = sites.enter(key(0x1000, Mode::Bits32), PortForm::OutDxAl).unwrap();
+        let alias = sites.enter_alias(first, 0x8000_1000).unwrap();
+        assert_ne!(first, alias);
+        assert_eq!(sites.address(alias), 0x8000_1000);
+        assert_eq!(sites.get(alias).key, key(0x8000_1000, Mode::Bits32));
+        assert_eq!(sites.enter(key(0x8000_1000, Mode::Bits32), PortForm::OutDxAl), Some(alias));
+        assert_eq!(sites.enter_alias(alias, 0x1000), Some(first));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! How attempts end in a guest of the guest's, where a hypervisor may have them intercepted.
 
-use super::{Current, VcpuCounter, is_same_place};
-use crate::interception::nested::{Door, WhyLeft};
+use super::{Current, VcpuCounter};
+use crate::interception::address;
+use crate::interception::nested::{Door, DoorKind, WhyLeft};
 use crate::qemu::{self, Register, Registers, Token};
 use crate::x86::GuestExit;
 
@@ -24,22 +25,26 @@ struct Waiting {
 impl VcpuCounter {
     /// A door of a guest's is about to be passed.
     pub fn passes(&mut self, token: Token, registers: &mut Registers<'_>) {
-        match Door::from_token(token) {
-            Door::Entry(size) => {
+        let door = Door::from_token(token);
+        match door.kind {
+            DoorKind::Entry(size, len) => {
                 if !self.nested.any() {
                     self.others.running = qemu::running_vcpu();
                 }
                 self.switch_vcpu();
                 self.leave_previous();
-                self.nested.enter(registers.read(Register::Rax), size);
+                let exit = door.address.at(registers.rip()).wrapping_add(len.into());
+                let exit = address::cut(exit, door.address.base);
+                self.nested.enter(registers.read(Register::Rax), size, exit);
             }
-            Door::Exit if self.nested.any() => {
+            DoorKind::Exit if self.nested.any() => {
                 self.switch_vcpu();
-                if let Some(why) = self.nested.leave(registers.read(Register::Rax)) {
+                let pc = door.address.at(registers.rip());
+                if let Some(why) = self.nested.leave(registers.read(Register::Rax), pc) {
                     self.guest_left(why);
                 }
             }
-            Door::Exit => {}
+            DoorKind::Exit => {}
         }
         self.exception = false;
     }
@@ -74,10 +79,9 @@ impl VcpuCounter {
             | Current::Unverified(operation, _) => Some(operation),
             Current::InString(left, _) => Some(left.operation),
         };
-        let from = from.map(|operation| self.address(operation));
         match why {
             Some(GuestExit::PortIo) => self.intercepted(),
-            Some(GuestExit::Exception(at)) if from.is_some_and(|from| is_same_place(at, from)) => {
+            Some(GuestExit::Exception(at)) if from.is_some_and(|from| from.is_at(at)) => {
                 self.exception_raised();
                 self.left_for_handler(true);
             }

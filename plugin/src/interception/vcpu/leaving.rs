@@ -1,6 +1,6 @@
 //! What becomes of an attempt when something else happens on its vCPU.
 
-use super::{Current, Finished, Left, SecondLook, VcpuCounter, is_same_place};
+use super::{Current, Finished, Left, SecondLook, VcpuCounter};
 use crate::qemu::Discontinuity;
 
 impl VcpuCounter {
@@ -21,7 +21,7 @@ impl VcpuCounter {
             | Current::Unverified(operation, _) => operation,
             Current::InString(left, _) => left.operation,
         };
-        if is_same_place(from, self.address(operation)) {
+        if operation.is_at(from) {
             self.left_for_handler(by_exception);
         } else {
             self.exception_was_elsewhere();

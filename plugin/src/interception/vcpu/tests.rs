@@ -1,11 +1,13 @@
 //! QEMU's reports in the orders that it makes them, and what is to be counted.
 
+mod aliases;
 mod exits;
 mod faults;
 
 use super::*;
+use crate::interception::address::CodeAddress;
 use crate::qemu::{Discontinuity, Ended, HostInfo, VcpuIndex};
-use crate::stats::{FormRow, SiteKey, Snapshot, Statistics, Surroundings};
+use crate::stats::{FormRow, SiteKey, SiteRow, Snapshot, Statistics, Surroundings};
 use crate::x86::{Mode, PortForm, decode};
 
 /// A vCPU with registers, and the instructions that it runs.
@@ -19,6 +21,8 @@ struct Guest {
     cs: u64,
     /// Whether the translation is known to be for privileged code.
     privileged: bool,
+    /// How far the code runs from the address of its translation.
+    distance: u64,
 }
 
 const RING_0: u64 = 0x08;
@@ -46,6 +50,7 @@ impl Guest {
             rflags: 2,
             cs: RING_0,
             privileged: false,
+            distance: 0,
         }
     }
 
@@ -68,12 +73,15 @@ impl Guest {
         let decoded = decode(code, Mode::Bits32).unwrap();
         let key = SiteKey { pc, mode: Some(Mode::Bits32), bytes: code.try_into().unwrap() };
         let site = self.statistics.sites.enter(key, decoded.form);
-        Operation::new(decoded, site, pc, self.privileged).to_token()
+        let address = CodeAddress { base: 0, offset: (pc & 0xfff) as u16 };
+        Translated::new(decoded, site, address, self.privileged).to_token()
     }
 
     /// QEMU is about to run this instruction.
     fn start(&mut self, code: &[u8], pc: u64) -> Token {
-        let token = self.operation(code, pc);
+        let token = self.operation(code, pc.wrapping_sub(self.distance));
+        // As at the beginning of the instruction's block.
+        let rip = pc & !0x3f;
         let (rcx, rdx, rflags, cs) = (self.rcx, self.rdx, self.rflags, self.cs);
         self.counter.about_to_run(
             token,
@@ -82,6 +90,7 @@ impl Guest {
                 Register::Rcx => rcx,
                 Register::Rdx => rdx,
                 Register::Rflags => rflags,
+                Register::Rip => rip,
                 Register::Cs => cs,
                 Register::Cr0 => 1,
                 Register::Cr3 | Register::Cr4 | Register::Efer => {
@@ -94,7 +103,7 @@ impl Guest {
 
     /// Elements are moved: `ins` stores each twice, `outs` loads it once.
     fn elements(&mut self, token: Token, count: u64) {
-        let stores = match Operation::from_token(token).form().direction() {
+        let stores = match Translated::from_token(token).form().direction() {
             Direction::In => 2,
             Direction::Out => 1,
         };
@@ -110,7 +119,7 @@ impl Guest {
     /// QEMU looks the port up in the TSS, in the name of the instruction. Of `ins`, only writes are
     /// watched.
     fn permission_check(&mut self, token: Token) {
-        if Operation::from_token(token).form().direction() == Direction::Out {
+        if Translated::from_token(token).form().direction() == Direction::Out {
             for _ in 0..2 {
                 self.counter.memory_accessed(token, &MemoryAccess::fixed(0));
             }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::interception::nested::Door;
+use crate::interception::nested::{Door, DoorKind};
 use crate::x86::{AddressSize, Entries};
 
 const VMCB: u64 = 0x2_3000;
@@ -43,20 +43,33 @@ fn hypervisor(mut guest: Guest) -> (Guest, Arc<Memory>) {
     (guest, memory)
 }
 
-fn pass(guest: &mut Guest, door: Door, rax: u64) {
-    guest.counter.passes(door.to_token(), &mut Registers::fixed(&|_| rax));
+/// Where the hypervisor executes VMRUN.
+const VMRUN: u64 = 0x4_5000;
+
+fn pass(guest: &mut Guest, kind: DoorKind, rax: u64) {
+    let pc = match kind {
+        DoorKind::Entry(..) => VMRUN,
+        DoorKind::Exit => VMRUN + 3,
+    };
+    let address = CodeAddress { base: 0, offset: (pc & 0xfff) as u16 };
+    let registers = |register| match register {
+        Register::Rip => pc,
+        _ => rax,
+    };
+    let door = Door { kind, address };
+    guest.counter.passes(door.to_token(), &mut Registers::fixed(&registers));
 }
 
 impl Guest {
     fn enter(&mut self, memory: &Memory, rip: u64) {
         memory.rip.store(rip, Ordering::Relaxed);
-        pass(self, Door::Entry(AddressSize::Bits64), VMCB);
+        pass(self, DoorKind::Entry(AddressSize::Bits64, 3), VMCB);
     }
 
     fn leave(&mut self, memory: &Memory, exit_code: u64, rip: u64) {
         memory.exit_code.store(exit_code, Ordering::Relaxed);
         memory.rip.store(rip, Ordering::Relaxed);
-        pass(self, Door::Exit, VMCB);
+        pass(self, DoorKind::Exit, VMCB);
     }
 
     fn exits(&self, form: PortForm) -> u64 {
@@ -157,10 +170,10 @@ fn a_page_that_the_hypervisor_puts_there_is_no_end() {
 fn the_place_behind_vmrun_is_no_exit_unless_rax_is_the_vmcb() {
     let (mut guest, memory) = hypervisor(Guest::on_api_7());
     memory.exit_code.store(PORT_IO, Ordering::Relaxed);
-    pass(&mut guest, Door::Exit, VMCB);
+    pass(&mut guest, DoorKind::Exit, VMCB);
     guest.enter(&memory, PC);
     guest.start(OUT, PC);
-    pass(&mut guest, Door::Exit, 0x1234);
+    pass(&mut guest, DoorKind::Exit, 0x1234);
     guest.leave(&memory, 0x81, PC + 1);
     assert_eq!(guest.row(PortForm::OutDxAl), [1, 1, 1, 0, 0]);
 }
@@ -169,7 +182,7 @@ fn the_place_behind_vmrun_is_no_exit_unless_rax_is_the_vmcb() {
 fn a_vmrun_of_the_guest_does_not_hide_its_own_exit() {
     let (mut guest, memory) = hypervisor(Guest::on_api_7());
     guest.enter(&memory, PC);
-    pass(&mut guest, Door::Entry(AddressSize::Bits64), 0x9000);
+    pass(&mut guest, DoorKind::Entry(AddressSize::Bits64, 3), 0x9000);
     guest.leave(&memory, 0x80, PC);
     guest.enter(&memory, PC);
     guest.start(OUT, PC);
