@@ -47,7 +47,7 @@ impl Aliases {
 fn index(translated: SiteId, pc: u64) -> usize {
     // The page tells aliases of one instruction apart, the row tells instructions of one page apart.
     let page = (pc >> 12) as u32 ^ (pc >> 32) as u32;
-    (page.wrapping_mul(0x9e37_79b1) >> 24) as usize ^ translated.0 as usize % ENTRIES
+    (page.wrapping_mul(0x9e37_79b1) >> 24) as usize ^ (translated.0 as usize % ENTRIES)
 }
 
 #[cfg(test)]

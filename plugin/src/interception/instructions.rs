@@ -181,7 +181,8 @@ mod tests {
 
     #[test]
     fn what_is_left_follows_from_the_instruction_and_the_exceptions() {
-        let begun = |flow| Begun { pc: 0xffff_8000_1234, has_base: false, flow, translated_place: 3 };
+        let begun =
+            |flow| Begun { pc: 0xffff_8000_1234, has_base: false, flow, translated_place: 3 };
         let left = |flow, from, exceptions| begun(flow).is_left(from, exceptions);
         // A fault; the debug trap after it; an interrupt after it; an interrupt within a `rep`.
         assert!(left(Flow::On, 0xffff_8000_1234, 1));

@@ -281,11 +281,7 @@ impl VcpuCounter {
     }
 
     /// A translated instruction, at the address at which it is about to run.
-    fn at_run_time(
-        &mut self,
-        translated: Translated,
-        registers: &mut Registers<'_>,
-    ) -> Operation {
+    fn at_run_time(&mut self, translated: Translated, registers: &mut Registers<'_>) -> Operation {
         let rip = registers.rip();
         let Some(site) = translated.site() else {
             return translated.runs(None, translated.pc_without_row(rip));

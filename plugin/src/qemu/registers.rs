@@ -452,7 +452,8 @@ impl RegisterFile {
     #[cold]
     fn rip_elsewhere(&mut self, api: &Api) -> u64 {
         let layout = self.direct.as_ref().map(|direct| direct.layout);
-        match layout.and_then(Direct::of_this_thread).and_then(|direct| direct.read(Register::Rip)) {
+        match layout.and_then(Direct::of_this_thread).and_then(|direct| direct.read(Register::Rip))
+        {
             Some(rip) => rip,
             None => self.read_by_api(api, Register::Rip),
         }
@@ -507,9 +508,8 @@ fn read(
     };
     assert!(read, "QEMU offered the register {register:?} and cannot read it");
     // SAFETY: `buffer` is a live GByteArray of ours, whose `len` bytes QEMU has just written.
-    let bytes = unsafe {
-        std::slice::from_raw_parts((*buffer).data.cast_const(), (*buffer).len as usize)
-    };
+    let bytes =
+        unsafe { std::slice::from_raw_parts((*buffer).data.cast_const(), (*buffer).len as usize) };
     // The guest's byte order is x86's. One load each: QEMU has just stored the value in one piece.
     match (bytes.first_chunk::<8>(), bytes.first_chunk::<4>()) {
         (Some(quad), _) => u64::from_le_bytes(*quad),
