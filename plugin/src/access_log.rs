@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::files::NewFile;
-use crate::say::say;
+use crate::qemu::report::say;
 use crate::x86::{Direction, Port, PortForm, PortRange, Width};
 
 /// How many records are handed to the writer at once.

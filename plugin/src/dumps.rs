@@ -8,8 +8,8 @@ use pvio_guest::abi::DUMPS_MAX;
 
 use crate::bus::PortBus;
 use crate::options::Summary;
+use crate::qemu::report::{say, show};
 use crate::qemu::{Ended, HostInfo, PortPresence};
-use crate::say::{say, show};
 use crate::stats::{Destination, DestinationError, Snapshot, Statistics, Surroundings, render};
 use crate::symbols::Symbols;
 

@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! pvio: port I/O of x86 guests under QEMU, counted, served and paravirtualized.
 //!
 //! Built as a cdylib this is `libpvio.so`, which a stock QEMU (9.2 to 11.1) loads with `-plugin`. It
@@ -24,19 +25,17 @@ pub mod access_log;
 pub mod bus;
 pub mod devices;
 pub mod dumps;
+mod entry;
 mod files;
+mod guest_memory;
 pub mod hypercalls;
 pub mod interception;
 pub mod options;
 mod plugin;
-pub mod qemu;
-mod say;
 pub mod sections;
 pub mod stats;
 pub mod symbols;
-pub mod x86;
 
 pub use plugin::{BuildError, build};
-
-#[cfg(feature = "plugin")]
-plugin!();
+pub use pvio_qemu as qemu;
+pub use pvio_x86 as x86;

@@ -11,11 +11,11 @@ use crate::dumps::Dumps;
 use crate::hypercalls::{Era, GuestLog, Hypercalls};
 use crate::interception::{Instructions, Interceptor};
 use crate::options::{OptionError, Options};
+use crate::qemu::report::say;
 use crate::qemu::{
     self, Ended, HostInfo, Insn, InsnCount, InsnCounters, MAX_WATCHES, Machine, MachineError,
     MissingFunction, PortPresence, VcpuIndex, Watch,
 };
-use crate::say::say;
 use crate::stats::{InstructionCounts, Statistics};
 
 /// What keeps the plugin from being what the user asked for: one line.

@@ -10,8 +10,8 @@ use spin::relax::Yield;
 use vm_device::bus::PioAddress;
 
 use crate::devices::Device;
+use crate::qemu::report::say;
 use crate::qemu::{Locking, Machine, MachineError, PortHandler};
-use crate::say::say;
 use crate::x86::PortRange;
 
 /// One device at its place.

@@ -3,10 +3,11 @@
 use pvio_guest::abi::{RECORD_PENDING, Record, status};
 use vm_memory::{VolatileArrayRef, VolatileMemory};
 
-use super::memory::{CallerMemory, left_in_page};
+use super::memory::check;
 use super::port_io::{IoCall, PortCalls, Transfer};
 use super::{Refusal, must_be_zero};
 use crate::bus::Owner;
+use crate::guest_memory::{LinearMemory, left_in_page};
 use crate::stats::{Call, Outcome};
 use crate::x86::{Direction, Port, Width};
 
@@ -16,10 +17,10 @@ impl PortCalls<'_> {
     /// Carries out records until none is left, the budget is spent, or one is not OK.
     pub(super) fn batch(
         &mut self,
-        memory: &CallerMemory<'_>,
+        memory: &LinearMemory<'_>,
         transfer: &mut Transfer,
     ) -> Result<(), Refusal> {
-        memory.check(transfer.address, transfer.left, SIZE)?;
+        check(memory, transfer.address, transfer.left, SIZE)?;
         if !transfer.address.is_multiple_of(SIZE as u64) {
             return Err(Refusal(status::ADDRESS));
         }
@@ -41,7 +42,7 @@ impl PortCalls<'_> {
     fn records(
         &mut self,
         records: &Records<'_>,
-        memory: &CallerMemory<'_>,
+        memory: &LinearMemory<'_>,
         transfer: &mut Transfer,
     ) -> Result<bool, Refusal> {
         let mut place = 0;
@@ -91,7 +92,7 @@ impl PortCalls<'_> {
         &mut self,
         records: &Records<'_>,
         place: usize,
-        memory: &CallerMemory<'_>,
+        memory: &LinearMemory<'_>,
     ) -> Result<bool, Refusal> {
         let mut record = records.load(place);
         let result = self.record(&mut record, memory);
@@ -108,7 +109,7 @@ impl PortCalls<'_> {
         result
     }
 
-    fn record(&mut self, record: &mut Words, memory: &CallerMemory<'_>) -> Result<bool, Refusal> {
+    fn record(&mut self, record: &mut Words, memory: &LinearMemory<'_>) -> Result<bool, Refusal> {
         let call = record.call();
         let Some(io) = IoCall::of(call) else {
             self.tally.hypercall(Call::Unknown, Outcome::Error);
@@ -141,7 +142,7 @@ impl PortCalls<'_> {
         &mut self,
         io: IoCall,
         record: &mut Words,
-        memory: &CallerMemory<'_>,
+        memory: &LinearMemory<'_>,
     ) -> Result<bool, Refusal> {
         let before = Transfer { address: record.address, left: record.value().into() };
         let mut transfer = before;

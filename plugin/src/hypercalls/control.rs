@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 use pvio_guest::abi::{self, status};
 
 use super::guest_log::Level;
-use super::memory::CallerMemory;
+use super::memory::{caller_memory, check};
 use super::{Caller, Refusal, VcpuCalls};
 use crate::dumps::DumpError;
 use crate::qemu::{CallingVcpu, Register, exit_process};
@@ -74,8 +74,8 @@ impl VcpuCalls {
         if len > MOST as u64 {
             return Err(Refusal(status::LENGTH));
         }
-        let memory = CallerMemory::of(caller, vcpu, &self.hypercalls)?;
-        memory.check(address, len, 1)?;
+        let memory = caller_memory(caller, vcpu, &self.hypercalls)?;
+        check(&memory, address, len, 1)?;
         let mut text = ArrayVec::from([0; MOST]);
         text.truncate(len as usize);
         memory.read(address, &mut text)?;

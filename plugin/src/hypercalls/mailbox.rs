@@ -5,7 +5,7 @@
 
 use pvio_guest::abi::{self, CallWord, Status, UNHEARD, status};
 
-use super::memory::CallerMemory;
+use super::memory::{caller_memory, check};
 use super::port_io::{Data, IoCall, PortCalls};
 use super::{Caller, Era, Refusal, VcpuCalls, answered, must_be_zero};
 use crate::qemu::{CallingVcpu, HeldRam, Register};
@@ -150,8 +150,8 @@ impl VcpuCalls {
         if !linear.is_multiple_of(SIZE as u64) {
             return None;
         }
-        let memory = CallerMemory::of(caller, vcpu, &self.hypercalls).ok()?;
-        memory.check(linear, 1, SIZE).ok()?;
+        let memory = caller_memory(caller, vcpu, &self.hypercalls).ok()?;
+        check(&memory, linear, 1, SIZE).ok()?;
         memory.hold(linear, SIZE).ok()
     }
 }

@@ -20,6 +20,7 @@ use pvio_guest::abi::{self, CallWord, Status, feature, status};
 use crate::access_log::VcpuLog;
 use crate::bus::{KnownPort, Owner, PortBus};
 use crate::dumps::Dumps;
+use crate::guest_memory::LinearMemory;
 use crate::qemu::{CallingVcpu, GuestRam, Machine, Register};
 use crate::stats::{Call, Outcome, Statistics, Tally};
 use crate::x86::{Mode, PAGE, Port, Supervisor};
@@ -27,7 +28,7 @@ use crate::x86::{Mode, PAGE, Port, Supervisor};
 pub use guest_log::GuestLog;
 
 use mailbox::Mailbox;
-use memory::CallerMemory;
+use memory::caller_memory;
 use port_io::{IoCall, PortCalls, Transfer};
 use recent::RecentCalls;
 
@@ -281,7 +282,7 @@ impl VcpuCalls {
         &mut self,
         caller: Caller,
         vcpu: &mut CallingVcpu<'_>,
-        work: impl FnOnce(&mut PortCalls<'_>, &CallerMemory<'_>, &mut Transfer) -> Result<(), Refusal>,
+        work: impl FnOnce(&mut PortCalls<'_>, &LinearMemory<'_>, &mut Transfer) -> Result<(), Refusal>,
     ) -> Result<u32, Refusal> {
         let mut ports = self.port_calls(caller.pc);
         let mut transfer = Transfer {
@@ -289,7 +290,7 @@ impl VcpuCalls {
             left: caller.argument(vcpu, Register::Rcx),
         };
         let before = transfer;
-        let memory = CallerMemory::of(caller, vcpu, ports.hypercalls)?;
+        let memory = caller_memory(caller, vcpu, ports.hypercalls)?;
         let result = work(&mut ports, &memory, &mut transfer);
         vcpu.write(Register::Rdx, transfer.address);
         vcpu.write(Register::Rcx, transfer.left);

@@ -2,10 +2,11 @@
 
 use pvio_guest::abi::{self, status};
 
-use super::memory::{CallerMemory, left_in_page};
+use super::memory::check;
 use super::{Hypercalls, Refusal};
 use crate::access_log::{Access, VcpuLog};
 use crate::bus::Owner;
+use crate::guest_memory::{LinearMemory, left_in_page};
 use crate::qemu::{CallingVcpu, Register};
 use crate::stats::{Call, Tally};
 use crate::x86::{Direction, PAGE, Port, Width};
@@ -170,11 +171,11 @@ impl<'a> PortCalls<'a> {
         &mut self,
         io: IoCall,
         port: Port,
-        memory: &CallerMemory<'_>,
+        memory: &LinearMemory<'_>,
         transfer: &mut Transfer,
     ) -> Result<(), Refusal> {
         let size = usize::from(io.width.bytes());
-        memory.check(transfer.address, transfer.left, size)?;
+        check(memory, transfer.address, transfer.left, size)?;
         let owner = self.owner(port)?;
         while transfer.left > 0 && self.budget > 0 {
             let in_page = left_in_page(transfer.address) / size;

@@ -22,12 +22,13 @@ use arrayvec::ArrayVec;
 
 use crate::access_log::{AccessLog, VcpuLog};
 use crate::bus::PortBus;
+use crate::guest_memory::Physical;
 use crate::hypercalls::{Hypercalls, VcpuCalls};
+use crate::qemu::report::say;
 use crate::qemu::{
     self, ApiLevel, CallingVcpu, Discontinuity, GuestRam, HostInfo, Insn, MAX_WATCHES,
     MemoryAccess, MemoryWatch, Next, QemuVersion, Registers, Token, VcpuIndex, Watch,
 };
-use crate::say::say;
 use crate::stats::{SiteKey, Statistics};
 use crate::x86::{
     Decoded, Direction, Mode, Opcode, Supervisor, decode, decode_by_text, is_privileged_in_dump,
@@ -113,7 +114,7 @@ impl Interceptor {
             hypercalls,
             exits: Exits::default(),
             answers_in_registers: host.api >= ApiLevel::WRITES,
-            memory: ram.map(|ram| ram as PhysicalMemory),
+            memory: ram.map(|ram| Arc::new(Physical(ram)) as PhysicalMemory),
             strings,
             instructions,
             warned: AtomicBool::new(false),
@@ -263,7 +264,7 @@ impl qemu::Vcpu for WatchedVcpu {
     }
 
     fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>) {
-        self.counter.memory_accessed(token, access);
+        self.counter.memory_accessed(token, || access.value());
     }
 
     fn block_begins(&mut self, registers: &mut Registers<'_>) {

@@ -13,7 +13,8 @@ use vm_memory::VolatileSlice;
 
 use super::operation::Operation;
 use crate::bus::{Owner, PortBus};
-use crate::qemu::{GuestRam, PortTrace, Register, Registers, Watchpoints};
+use crate::guest_memory::{LinearMemory, left_in_page};
+use crate::qemu::{GuestRam, PortTrace, ReadRegisters, Register, Watchpoints};
 use crate::stats::SiteKey;
 use crate::x86::{
     Access, Direction, Mode, PAGE, Paging, Port, Run, StringWalk, Supervisor, Width, string_segment,
@@ -71,7 +72,7 @@ impl VcpuStrings {
         key: &SiteKey,
         port: Port,
         count: u64,
-        registers: &mut Registers<'_>,
+        registers: &mut impl ReadRegisters,
     ) -> u64 {
         let most = most(count);
         if most < LEAST || !self.strings.bus.serves(port) {
@@ -86,7 +87,7 @@ impl VcpuStrings {
         key: &SiteKey,
         port: Port,
         most: u64,
-        registers: &mut Registers<'_>,
+        registers: &mut impl ReadRegisters,
     ) -> Option<u64> {
         let VcpuStrings { strings, buffer } = self;
         let owner = strings.bus.owner(port)?;
@@ -113,7 +114,7 @@ impl VcpuStrings {
             goes_down: cpu.goes_down()?,
             size: width.bytes().into(),
         };
-        let memory = Memory { ram: &strings.ram, paging, mode };
+        let memory = Memory(LinearMemory { ram: &strings.ram, paging, mode });
         let code = match direction {
             Direction::In => Some(memory.code(key)?),
             Direction::Out => None,
@@ -147,7 +148,7 @@ impl VcpuStrings {
     }
 }
 
-fn paging(cpl: u8, registers: &mut Registers<'_>) -> Paging {
+fn paging(cpl: u8, registers: &mut impl ReadRegisters) -> Paging {
     Paging {
         cr0: registers.read(Register::Cr0),
         cr3: registers.read(Register::Cr3),
@@ -232,17 +233,12 @@ fn put_in_order(bytes: &mut [u8], width: Width, goes_down: bool) {
 type Code = [u64; 2];
 
 /// Memory as the instruction has it.
-struct Memory<'a> {
-    ram: &'a GuestRam,
-    paging: Paging,
-    mode: Mode,
-}
+struct Memory<'a>(LinearMemory<'a>);
 
 impl Memory<'_> {
     /// Where a byte of memory is; `None` if the processor may have to fault, or to do more than to use it.
     fn physical(&self, linear: u64, access: Access) -> Option<u64> {
-        self.paging.is_canonical(linear, self.mode).then_some(())?;
-        self.paging.translate(linear, access, self.ram).ok()
+        self.0.physical(linear, access).ok()
     }
 
     fn code(&self, key: &SiteKey) -> Option<Code> {
@@ -253,7 +249,7 @@ impl Memory<'_> {
 
     /// Where a run is: in one page, or what is behind the first in another.
     fn pieces(&self, run: Run, len: usize, access: Access) -> Option<(Piece, Option<Piece>)> {
-        let here = len.min((PAGE - run.lowest % PAGE) as usize);
+        let here = len.min(left_in_page(run.lowest));
         let first = Piece { physical: self.physical(run.lowest, access)?, len: here };
         if here == len {
             return Some((first, None));
@@ -264,13 +260,7 @@ impl Memory<'_> {
 
     /// Copies a run from memory; `None` where it is none.
     fn copy(&self, run: Run, bytes: &mut [u8]) -> Option<()> {
-        let (first, second) = self.pieces(run, bytes.len(), Access::Read)?;
-        let (here, behind) = bytes.split_at_mut(first.len);
-        self.ram.with(first.physical, first.len, |memory| memory.copy_to(here))?;
-        if let Some(Piece { physical, len }) = second {
-            self.ram.with(physical, len, |memory| memory.copy_to(behind))?;
-        }
-        Some(())
+        self.0.read(run.lowest, bytes).ok()
     }
 
     /// Puts into a run what `fill` gives, which is asked when there is room for it; `None` where there is
@@ -294,13 +284,13 @@ impl Memory<'_> {
                 behind.copy_from(&bytes[first.len..]);
             }
         };
-        self.ram.with_mut(first.physical, first.len, |here| match second {
+        self.0.ram.with_mut(first.physical, first.len, |here| match second {
             None => {
                 put(here, None);
                 Some(())
             }
             Some(Piece { physical, len }) => {
-                self.ram.with_mut(physical, len, |behind| put(here, Some(behind)))
+                self.0.ram.with_mut(physical, len, |behind| put(here, Some(behind)))
             }
         })?
     }

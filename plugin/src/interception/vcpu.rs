@@ -26,7 +26,7 @@ use super::nested::NestedGuests;
 use super::operation::{Operation, Translated};
 use super::strings::VcpuStrings;
 use crate::access_log::VcpuLog;
-use crate::qemu::{MemoryAccess, Next, Register, Registers, Token};
+use crate::qemu::{Next, ReadRegisters, Register, Token};
 use crate::stats::{SiteId, Tally};
 use crate::x86::{
     Direction, Port, PortSource, RFLAGS_RF, RFLAGS_TF, may_do_port_io_unconditionally,
@@ -84,7 +84,7 @@ impl VcpuCounter {
     }
 
     /// An `in` or `out`.
-    fn scalar(&mut self, operation: Operation, registers: &mut Registers<'_>) -> Next {
+    fn scalar(&mut self, operation: Operation, registers: &mut impl ReadRegisters) -> Next {
         let port = match operation.form().source() {
             PortSource::Immediate => operation.immediate(),
             _ => Port(registers.read(Register::Rdx) as u16),
@@ -110,7 +110,7 @@ impl VcpuCounter {
         &mut self,
         operation: Operation,
         port: Option<Port>,
-        registers: &mut Registers<'_>,
+        registers: &mut impl ReadRegisters,
     ) -> bool {
         let (form, site) = (operation.form(), operation.site());
         let is_taken_up = self.refused.is_some() && self.takes_up(operation, port, registers);
@@ -149,7 +149,7 @@ impl VcpuCounter {
         &mut self,
         operation: Operation,
         port: Option<Port>,
-        registers: &mut Registers<'_>,
+        registers: &mut impl ReadRegisters,
     ) -> bool {
         self.refused.take_if(|refused| *refused == (operation, port)).is_some()
             && self.is_resumed(operation, registers.read(Register::Rflags))
@@ -163,7 +163,7 @@ impl VcpuCounter {
     }
 
     /// An `ins` or `outs`, with or without a repeat prefix.
-    fn string(&mut self, token: Token, operation: Operation, registers: &mut Registers<'_>) {
+    fn string(&mut self, token: Token, operation: Operation, registers: &mut impl ReadRegisters) {
         let port = Port(registers.read(Register::Rdx) as u16);
         let rflags = registers.read(Register::Rflags);
         let repeats = operation.form().source() == PortSource::RepString;
@@ -212,7 +212,7 @@ impl VcpuCounter {
     }
 
     /// Moves elements before QEMU moves the rest, where that comes to the same.
-    fn move_ahead(&mut self, left: &mut Left, registers: &mut Registers<'_>) {
+    fn move_ahead(&mut self, left: &mut Left, registers: &mut impl ReadRegisters) {
         let Left { operation, port, remaining, .. } = *left;
         let Some(strings) = &mut self.strings else { return };
         let Some(site) = operation.site().filter(|_| operation.is_privileged()) else { return };
@@ -281,7 +281,11 @@ impl VcpuCounter {
     }
 
     /// A translated instruction, at the address at which it is about to run.
-    fn at_run_time(&mut self, translated: Translated, registers: &mut Registers<'_>) -> Operation {
+    fn at_run_time(
+        &mut self,
+        translated: Translated,
+        registers: &mut impl ReadRegisters,
+    ) -> Operation {
         let rip = registers.rip();
         let Some(site) = translated.site() else {
             return translated.runs(None, translated.pc_without_row(rip));
@@ -298,7 +302,7 @@ impl VcpuCounter {
 
 impl VcpuCounter {
     #[inline]
-    pub fn about_to_run(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
+    pub fn about_to_run(&mut self, token: Token, registers: &mut impl ReadRegisters) -> Next {
         let translated = Translated::from_token(token);
         match translated.plain_site() {
             Some(site)
@@ -318,7 +322,7 @@ impl VcpuCounter {
 
     /// Whether an instruction runs at the address of its translation, whose site this is.
     #[inline]
-    fn is_at_home(&self, base: u32, site: SiteId, registers: &mut Registers<'_>) -> bool {
+    fn is_at_home(&self, base: u32, site: SiteId, registers: &mut impl ReadRegisters) -> bool {
         same_page(self.tally.address_of(site), linear(base, registers.rip()))
     }
 
@@ -334,7 +338,7 @@ impl VcpuCounter {
     }
 
     #[inline(never)]
-    fn about_to_run_another(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
+    fn about_to_run_another(&mut self, token: Token, registers: &mut impl ReadRegisters) -> Next {
         if self.nested.any() {
             self.switch_vcpu();
         }
@@ -349,7 +353,7 @@ impl VcpuCounter {
         next
     }
 
-    pub fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>) {
+    pub fn memory_accessed(&mut self, token: Token, value: impl FnOnce() -> u32) {
         let Current::InString(left, report) = &mut self.current else { return };
         if report.token != token {
             return;
@@ -376,11 +380,11 @@ impl VcpuCounter {
             self.finished = Some(Finished { operation, port, look });
         }
         if let Some(log) = self.log.as_ref().filter(|log| log.covers(port)) {
-            log.access(operation.pc(), form.into(), port, access.value());
+            log.access(operation.pc(), form.into(), port, value());
         }
     }
 
-    pub fn block_begins(&mut self, registers: &mut Registers<'_>) {
+    pub fn block_begins(&mut self, registers: &mut impl ReadRegisters) {
         let Some(log) = &self.log else { return };
         let eax = || registers.read(Register::Rax) as u32;
         // The block may be a hypervisor's, which is known when its first instruction is reported.
@@ -396,7 +400,7 @@ fn goes_on(left: &Left, operation: Operation, port: Port, count: u64) -> bool {
 }
 
 /// Whether the instruction needs no permission from the TSS: then a scalar cannot fault at all.
-fn cannot_fault(operation: Operation, registers: &mut Registers<'_>) -> bool {
+fn cannot_fault(operation: Operation, registers: &mut impl ReadRegisters) -> bool {
     if operation.is_privileged() {
         return true;
     }

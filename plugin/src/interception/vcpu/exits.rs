@@ -3,7 +3,7 @@
 use super::{Current, VcpuCounter};
 use crate::interception::address;
 use crate::interception::nested::{Door, DoorKind, WhyLeft};
-use crate::qemu::{self, Register, Registers, Token};
+use crate::qemu::{self, ReadRegisters, Register, Token};
 use crate::x86::GuestExit;
 
 /// Of vCPUs on one thread QEMU lets another go on at any time, also between an instruction that is
@@ -24,7 +24,7 @@ struct Waiting {
 
 impl VcpuCounter {
     /// A door of a guest's is about to be passed.
-    pub fn passes(&mut self, token: Token, registers: &mut Registers<'_>) {
+    pub fn passes(&mut self, token: Token, registers: &mut impl ReadRegisters) {
         let door = Door::from_token(token);
         match door.kind {
             DoorKind::Entry(size, len) => {

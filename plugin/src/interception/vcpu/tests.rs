@@ -10,6 +10,15 @@ use crate::qemu::{Discontinuity, Ended, HostInfo, VcpuIndex};
 use crate::stats::{FormRow, SiteKey, SiteRow, Snapshot, Statistics, Surroundings};
 use crate::x86::{Mode, PortForm, decode};
 
+/// Registers with values from a function.
+struct Fixed<F>(F);
+
+impl<F: Fn(Register) -> u64> ReadRegisters for Fixed<F> {
+    fn read(&mut self, register: Register) -> u64 {
+        (self.0)(register)
+    }
+}
+
 /// A vCPU with registers, and the instructions that it runs.
 struct Guest {
     statistics: Statistics,
@@ -85,7 +94,7 @@ impl Guest {
         let (rcx, rdx, rflags, cs) = (self.rcx, self.rdx, self.rflags, self.cs);
         self.counter.about_to_run(
             token,
-            &mut Registers::fixed(&|register| match register {
+            &mut Fixed(|register| match register {
                 Register::Rax => 0,
                 Register::Rcx => rcx,
                 Register::Rdx => rdx,
@@ -111,7 +120,7 @@ impl Guest {
             self.permission_check(token);
         }
         for _ in 0..count * stores {
-            self.counter.memory_accessed(token, &MemoryAccess::fixed(0));
+            self.counter.memory_accessed(token, || 0);
         }
         self.rcx = self.rcx.wrapping_sub(count);
     }
@@ -121,7 +130,7 @@ impl Guest {
     fn permission_check(&mut self, token: Token) {
         if Translated::from_token(token).form().direction() == Direction::Out {
             for _ in 0..2 {
-                self.counter.memory_accessed(token, &MemoryAccess::fixed(0));
+                self.counter.memory_accessed(token, || 0);
             }
         }
     }

@@ -57,7 +57,7 @@ fn pass(guest: &mut Guest, kind: DoorKind, rax: u64) {
         _ => rax,
     };
     let door = Door { kind, address };
-    guest.counter.passes(door.to_token(), &mut Registers::fixed(&registers));
+    guest.counter.passes(door.to_token(), &mut Fixed(registers));
 }
 
 impl Guest {

@@ -72,7 +72,7 @@ fn a_page_fault_that_is_not_mended_is_a_fault_and_its_accesses_count() {
     let token = guest.start(REP_INSB, PC);
     guest.elements(token, 4);
     // The dummy store of the fifth element has gone through, the element has not.
-    guest.counter.memory_accessed(token, &MemoryAccess::fixed(0));
+    guest.counter.memory_accessed(token, || 0);
     guest.exception_at(PC);
     guest.rcx = 10;
     let token = guest.start(REP_INSB, PC);

@@ -11,8 +11,8 @@ use qemu_plugin_sys::{
 };
 
 use super::api::{InsnExecCallback, MissingFunction, function};
-use super::version::ApiLevel;
 use super::{InsnCount, VcpuIndex};
+use crate::version::ApiLevel;
 use qemu_plugin_sys::qemu_plugin_cb_flags::{self, QEMU_PLUGIN_CB_NO_REGS};
 
 /// The counters of a machine.

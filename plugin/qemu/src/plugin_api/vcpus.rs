@@ -7,7 +7,7 @@ use std::thread::ThreadId;
 
 use once_cell::sync::OnceCell;
 
-use super::registers::RegisterFile;
+use super::register_file::RegisterFile;
 use super::{Vcpu, VcpuIndex};
 
 /// What belongs to one vCPU.

@@ -1,47 +1,12 @@
-//! The QEMU face: the plugin API of versions 4 to 7 and the few of QEMU's own exported functions
-//! that pvio uses, behind types that are safe to use. All `unsafe` of the crate is here.
-//!
-//! It knows nothing of x86, of ports or of counting. A [`Plugin`] is told what happens, and answers;
-//! what C demands (symbols that are looked up, two shapes of callbacks, one global) stays inside.
-
-mod api;
-mod block_flag;
-mod callbacks;
-mod cpu_layout;
-pub mod entry;
-mod exports;
-mod held_ram;
-mod insn;
-mod insn_counters;
-mod install;
-mod io_region;
-mod lookup;
-mod machine;
-mod ports;
-mod ram;
-mod registers;
-mod string_cpu;
-mod trace;
-mod vcpus;
-mod version;
+//! What a plugin is to QEMU: a [`Plugin`], a [`Vcpu`] for each processor, and the words between them.
 
 use arrayvec::ArrayVec;
 
-pub use api::MissingFunction;
-pub use callbacks::MemoryAccess;
-pub use exports::{Ended, PortPresence, exit_process, running_vcpu};
-pub use held_ram::HeldRam;
-pub use insn::Insn;
-pub use insn_counters::InsnCounters;
-pub use install::{HostInfo, install};
-pub use io_region::{Locking, PortHandler};
-pub use machine::{IsaIrq, Machine, MachineError};
-pub use qemu_plugin_sys::{qemu_info_t, qemu_plugin_id_t};
-pub use ram::GuestRam;
-pub use registers::{CallingVcpu, Register, Registers};
-pub use string_cpu::{StringCpu, Watchpoints};
-pub use trace::PortTrace;
-pub use version::{ApiLevel, QemuVersion, declared_api_level};
+use super::callbacks::MemoryAccess;
+use super::insn::Insn;
+use super::insn_counters::InsnCounters;
+use super::registers::{CallingVcpu, Registers};
+use crate::internals::Ended;
 
 /// A plugin as QEMU sees it: one object, called from any thread.
 pub trait Plugin: Send + Sync {

@@ -10,7 +10,7 @@ use vm_memory::VolatileSlice;
 
 use super::held_ram::{HeldRam, Written};
 use super::lookup::lookup_export;
-use super::version::QemuVersion;
+use crate::version::QemuVersion;
 
 /// `MemTxAttrs` in QEMU's `exec/memattrs.h`: at most 8 bytes, of which none has to be set.
 type MemTxAttrs = u64;

@@ -12,7 +12,7 @@ use qemu_plugin_sys::{
     qemu_plugin_scoreboard, qemu_plugin_tb, qemu_plugin_u64,
 };
 
-use super::version::ApiLevel;
+use crate::version::ApiLevel;
 
 /// A function that this QEMU should export and does not.
 #[derive(Debug, thiserror::Error)]
@@ -140,8 +140,8 @@ pub(super) struct Api {
 /// A function of the API, looked up; an error where this QEMU lacks it.
 macro_rules! function {
     ($level:expr, $symbol:literal) => {{
-        let address = $crate::qemu::lookup::lookup($symbol)
-            .ok_or($crate::qemu::api::MissingFunction::new($symbol, $level))?;
+        let address = $crate::internals::lookup($symbol)
+            .ok_or($crate::plugin_api::api::MissingFunction::new($symbol, $level))?;
         #[allow(clippy::missing_transmute_annotations, reason = "the place's type stands once")]
         // SAFETY: a non-null address of the C function of this name; the type that it is given is
         // that of the QEMU (or GLib) header for this API level.

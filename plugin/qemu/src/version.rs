@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::lookup::{lookup, lookup_export};
+use crate::internals::{lookup, lookup_export};
 
 /// A version of QEMU's plugin API (`QEMU_PLUGIN_VERSION` in `qemu-plugin.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,12 +70,12 @@ impl QemuVersion {
     const LAST_KNOWN: (i64, i64) = (11, 1);
 
     /// Whether QEMU's own functions, which are no promised interface, are in it as pvio uses them.
-    pub(super) fn is_known(self) -> bool {
+    pub(crate) fn is_known(self) -> bool {
         self >= Self::FIRST_KNOWN && !self.is_newer_than_known()
     }
 
     /// Whether it is newer than any that pvio knows.
-    pub(super) fn is_newer_than_known(self) -> bool {
+    pub(crate) fn is_newer_than_known(self) -> bool {
         // Development versions of the next call themselves x.y.50 and up; release candidates x.y.90.
         let minor = self.minor + i64::from(self.micro >= 50);
         (self.major, minor) > Self::LAST_KNOWN

@@ -146,7 +146,7 @@ fn index_register(decoded: &Decoded) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::x86::{PortForm, PortSource};
+    use crate::{PortForm, PortSource};
 
     #[test]
     fn the_dump_of_each_mode_is_understood() {

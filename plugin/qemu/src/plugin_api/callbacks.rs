@@ -17,13 +17,14 @@ use qemu_plugin_sys::{
 
 use super::api::{Api, InsnExecCallback, Registration};
 use super::block_flag::BlockFlag;
-use super::cpu_layout::CpuLayout;
-use super::exports::{Ended, Exports, current_cpu};
 use super::insn::{Block, Insn};
-use super::registers::{CallingVcpu, RegisterFile, Registers, RipHandle, Whose};
+use super::register_file::{RegisterFile, RipHandle, Whose};
+use super::registers::{CallingVcpu, Registers};
 use super::vcpus::{VcpuState, Vcpus};
 use super::{Discontinuity, MemoryWatch, Next, Plugin, Token, VcpuIndex, Watch};
-use crate::say::say;
+use crate::internals::CpuLayout;
+use crate::internals::{Ended, Exports, current_cpu};
+use crate::report::say;
 
 /// What the callbacks work with.
 pub(super) struct Installed {
@@ -65,33 +66,17 @@ pub(super) fn open(installed: Installed) -> Option<&'static Installed> {
 
 /// One access of an instruction to guest memory.
 pub struct MemoryAccess<'a> {
-    source: MemorySource<'a>,
+    api: &'a Api,
+    info: qemu_plugin_meminfo_t,
     /// It belongs to the callback's thread.
     callback: PhantomData<*mut ()>,
 }
 
-enum MemorySource<'a> {
-    Callback(&'a Api, qemu_plugin_meminfo_t),
-    #[cfg(test)]
-    Fixed(u32),
-}
-
 impl MemoryAccess<'_> {
-    /// An access with a value of its own, to try code above without QEMU.
-    #[cfg(test)]
-    pub fn fixed(value: u32) -> Self {
-        MemoryAccess { source: MemorySource::Fixed(value), callback: PhantomData }
-    }
-
     /// What was read or written, zero-extended; of more than 4 bytes the low ones.
     pub fn value(&self) -> u32 {
-        let (api, info) = match self.source {
-            MemorySource::Callback(api, info) => (api, info),
-            #[cfg(test)]
-            MemorySource::Fixed(value) => return value,
-        };
         // SAFETY: QEMU's own description of the access, in the callback for it.
-        let value = unsafe { (api.mem_get_value)(info) };
+        let value = unsafe { (self.api.mem_get_value)(self.info) };
         // SAFETY: each variant is a plain number in the low bytes, of the size that `type_` names.
         unsafe {
             match value.type_ {
@@ -363,8 +348,7 @@ extern "C" fn memory(
 ) {
     guarded(|installed| {
         let report = |state: &mut VcpuState| {
-            let source = MemorySource::Callback(&installed.api, info);
-            let access = MemoryAccess { source, callback: PhantomData };
+            let access = MemoryAccess { api: &installed.api, info, callback: PhantomData };
             state.vcpu.memory_accessed(userdata_to_token(userdata), &access);
         };
         // SAFETY: as in `insn_exec`.

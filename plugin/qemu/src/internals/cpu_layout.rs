@@ -11,11 +11,11 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use super::lookup::lookup_export;
-use super::registers::Register;
+use crate::register::Register;
 
 /// Where a register is in an `X86CPU`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     pub offset: usize,
     /// In bytes: 4 or 8.
     pub size: usize,
@@ -23,7 +23,7 @@ pub(super) struct Place {
 
 /// Where the registers are that pvio uses on the path of an instruction.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct CpuLayout {
+pub(crate) struct CpuLayout {
     registers: [Option<Place>; Register::ALL.len()],
     hflags: Option<Place>,
     strings: Option<StringLayout>,
@@ -31,7 +31,7 @@ pub(super) struct CpuLayout {
 
 /// Where there is what a string instruction goes by.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct StringLayout {
+pub(crate) struct StringLayout {
     pub rcx: Place,
     pub rsi: Place,
     pub rdi: Place,

@@ -10,8 +10,8 @@ use qemu_plugin_sys::{qemu_plugin_cb_flags, qemu_plugin_cond, qemu_plugin_tb, qe
 use super::VcpuIndex;
 use super::api::{Api, InsnExecCallback};
 use super::callbacks::Installed;
-use super::exports::current_cpu;
 use super::vcpus::Vcpus;
+use crate::internals::current_cpu;
 
 /// What tells a vCPU's next block from others.
 pub(super) struct BlockFlag {

@@ -5,11 +5,11 @@ use std::io::Write;
 
 /// Writes a line for the user, with the plugin's name before it. Where stderr takes nothing any more
 /// (it may be a pipe that nobody reads) there is nobody to tell: the machine goes on.
-pub(crate) fn say(line: impl fmt::Display) {
+pub fn say(line: impl fmt::Display) {
     let _ = writeln!(std::io::stderr(), "pvio: {line}");
 }
 
 /// Writes text of several lines as it is.
-pub(crate) fn show(text: &str) {
+pub fn show(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

@@ -1,75 +1,14 @@
-//! Registers of the vCPU that is in a callback: to read in any that asked for it, to write in a call.
-//!
-//! Where QEMU tells where it keeps them, they are read and written in place, at the cost of a load or a
-//! store; else through the plugin API.
+//! One vCPU's registers: in place where it is known where they are, else through the plugin API.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_uint, c_void};
-use std::marker::PhantomData;
 
 use qemu_plugin_sys::{GByteArray, qemu_plugin_register};
 
 use super::api::{Api, ReadRegister, WriteRegister};
 use super::callbacks::Installed;
-use super::cpu_layout::{CpuLayout, Place};
-use super::exports::current_cpu;
-use super::string_cpu::StringCpu;
-
-/// A register that pvio reads. On an i386 target the `R` ones are the 32-bit registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Register {
-    /// RAX or EAX.
-    Rax,
-    /// RCX or ECX.
-    Rcx,
-    /// RDX or EDX.
-    Rdx,
-    /// RFLAGS or EFLAGS; QEMU gives no arithmetic flags and no DF.
-    Rflags,
-    /// RIP or EIP, as of a point in the block that runs: at or before the instruction of the callback.
-    Rip,
-    /// The CS selector.
-    Cs,
-    /// CR0.
-    Cr0,
-    /// CR3.
-    Cr3,
-    /// CR4.
-    Cr4,
-    /// IA32_EFER.
-    Efer,
-}
-
-impl Register {
-    pub(super) const ALL: [Register; 10] = [
-        Register::Rax,
-        Register::Rcx,
-        Register::Rdx,
-        Register::Rflags,
-        Register::Rip,
-        Register::Cs,
-        Register::Cr0,
-        Register::Cr3,
-        Register::Cr4,
-        Register::Efer,
-    ];
-
-    /// QEMU's names, on x86-64 and on i386.
-    fn names(self) -> [&'static CStr; 2] {
-        match self {
-            Register::Rax => [c"rax", c"eax"],
-            Register::Rcx => [c"rcx", c"ecx"],
-            Register::Rdx => [c"rdx", c"edx"],
-            Register::Rflags => [c"rflags", c"eflags"],
-            Register::Rip => [c"rip", c"eip"],
-            Register::Cs => [c"cs", c"cs"],
-            Register::Cr0 => [c"cr0", c"cr0"],
-            Register::Cr3 => [c"cr3", c"cr3"],
-            Register::Cr4 => [c"cr4", c"cr4"],
-            Register::Efer => [c"efer", c"efer"],
-        }
-    }
-}
+use crate::internals::{CpuLayout, Direct};
+use crate::register::Register;
 
 /// A register that this QEMU does not offer.
 #[derive(Debug, thiserror::Error)]
@@ -94,69 +33,6 @@ pub(super) struct RegisterFile {
     general_size: usize,
     /// Where the low bits of each register are, if that is known; else null.
     low_bits: [*const u16; Register::ALL.len()],
-}
-
-/// A vCPU's `X86CPU`, which lives as long as it runs, and where its registers are in it. (One that is
-/// plugged in again gets a new file: see `Vcpus::begin`.)
-pub(super) struct Direct {
-    cpu: *mut u8,
-    layout: CpuLayout,
-}
-
-impl Direct {
-    /// The vCPU that this thread runs, if QEMU tells.
-    fn of_this_thread(layout: CpuLayout) -> Option<Direct> {
-        let cpu = current_cpu();
-        (!cpu.is_null()).then(|| Direct { cpu: cpu.cast(), layout })
-    }
-
-    fn read(&self, register: Register) -> Option<u64> {
-        self.layout.place(register).map(|place| self.load(place))
-    }
-
-    pub fn load(&self, Place { offset, size }: Place) -> u64 {
-        // SAFETY: within the `X86CPU`, by QEMU's own description of it, aligned as C aligns them. QEMU
-        // writes a vCPU's registers on the vCPU's thread alone, which this is.
-        unsafe {
-            let place = self.cpu.add(offset);
-            match size {
-                8 => place.cast::<u64>().read_volatile(),
-                _ => place.cast::<u32>().read_volatile().into(),
-            }
-        }
-    }
-
-    /// Whether the vCPU runs a guest of the guest's, after VMRUN and before #VMEXIT.
-    fn is_in_nested_guest(&self) -> Option<bool> {
-        /// `HF_GUEST_MASK` in QEMU's `target/i386/cpu.h`; in what it saves, as all of `hflags`.
-        const GUEST: u64 = 1 << 21;
-        self.layout.hflags().map(|place| self.load(place) & GUEST != 0)
-    }
-
-    /// Whether it was written, as far as that is known.
-    fn write(&self, register: Register, value: u64) -> bool {
-        let Some(place) = self.layout.place(register) else { return false };
-        self.store(place, value);
-        true
-    }
-
-    /// Writes a general register, in a callback that writes registers.
-    pub fn store(&self, Place { offset, size }: Place, value: u64) {
-        // SAFETY: as in `load`; a general register may have any value, and in a callback that writes
-        // registers QEMU takes them from here afterwards.
-        unsafe {
-            let place = self.cpu.add(offset);
-            match size {
-                8 => place.cast::<u64>().write_volatile(value),
-                _ => place.cast::<u32>().write_volatile(value as u32),
-            }
-        }
-    }
-
-    /// QEMU's `CPUState`, with which an `X86CPU` begins.
-    pub fn cpu_state(&self) -> *mut c_void {
-        self.cpu.cast()
-    }
 }
 
 // SAFETY: the `X86CPU` is QEMU's, and used by the thread that runs the vCPU only (see `Vcpus`);
@@ -211,20 +87,17 @@ impl RegisterFile {
             low_bits: [std::ptr::null(); Register::ALL.len()],
         };
         // An `X86CPU` begins with its `CPUState`.
+        // SAFETY: the vCPU that this thread runs, and that this file is of.
         let direct =
-            layout.filter(|_| !cpu.is_null()).map(|layout| Direct { cpu: cpu.cast(), layout });
+            layout.filter(|_| !cpu.is_null()).map(|layout| unsafe { Direct::new(cpu, layout) });
         file.direct = direct.filter(|direct| {
             let agrees = |&register: &Register| {
                 direct.read(register).is_none_or(|value| value == file.read_by_api(api, register))
             };
             Register::ALL.iter().all(agrees)
         });
-        if let Some(Direct { cpu, layout }) = &file.direct {
-            for register in Register::ALL {
-                let at = |place: Place| cpu.wrapping_add(place.offset).cast::<u16>().cast_const();
-                file.low_bits[register as usize] =
-                    layout.place(register).map_or(std::ptr::null(), at);
-            }
+        if let Some(direct) = &file.direct {
+            file.low_bits = Register::ALL.map(|register| direct.low_bits(register));
         }
         Ok(file)
     }
@@ -270,130 +143,6 @@ impl RipHandle {
     }
 }
 
-/// Reads registers, while the callback that it was given to lasts.
-pub struct Registers<'a> {
-    source: Source<'a>,
-    /// Whether QEMU takes them from where they are when the callback returns.
-    may_be_written: bool,
-    /// They belong to the callback's thread.
-    callback: PhantomData<*mut ()>,
-}
-
-enum Source<'a> {
-    Vcpu(&'a Api, &'a mut RegisterFile, Whose),
-    #[cfg(test)]
-    Fixed(&'a dyn Fn(Register) -> u64),
-}
-
-impl<'a> Registers<'a> {
-    pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile, whose: Whose) -> Self {
-        let source = Source::Vcpu(api, file, whose);
-        Registers { source, may_be_written: false, callback: PhantomData }
-    }
-
-    /// In a callback that was registered as one that writes registers.
-    pub(super) fn of_string(api: &'a Api, file: &'a mut RegisterFile, whose: Whose) -> Self {
-        Registers { may_be_written: true, ..Registers::new(api, file, whose) }
-    }
-
-    /// Registers with values from a function, to try code above without QEMU.
-    #[cfg(test)]
-    pub fn fixed(values: &'a dyn Fn(Register) -> u64) -> Self {
-        let source = Source::Fixed(values);
-        Registers { source, may_be_written: false, callback: PhantomData }
-    }
-
-    /// The register's value, zero-extended. Outside 64-bit code the upper half of a general register may
-    /// be anything. Costs a load, or about 45 cycles where QEMU does not tell where it is.
-    #[inline]
-    pub fn read(&mut self, register: Register) -> u64 {
-        match &mut self.source {
-            Source::Vcpu(api, file, whose) => file.read(api, *whose, register),
-            #[cfg(test)]
-            Source::Fixed(values) => values(register),
-        }
-    }
-
-    /// [`Register::Rip`], for less.
-    #[inline]
-    pub fn rip(&mut self) -> u64 {
-        match &mut self.source {
-            Source::Vcpu(api, file, whose) => file.rip(api, *whose),
-            #[cfg(test)]
-            Source::Fixed(values) => values(Register::Rip),
-        }
-    }
-
-    /// What a string instruction goes by, to be changed in place before it runs; `None` where QEMU does
-    /// not tell where that is, or where the report is on another instruction.
-    pub fn string_cpu(&mut self) -> Option<StringCpu<'_>> {
-        match &self.source {
-            Source::Vcpu(_, file, Whose::Own) if self.may_be_written => {
-                let direct = file.direct.as_ref()?;
-                Some(StringCpu::new(direct, direct.layout.strings()?))
-            }
-            _ => None,
-        }
-    }
-}
-
-impl Registers<'_> {
-    /// The low 16 bits of a general register.
-    #[inline]
-    pub fn read_u16(&mut self, register: Register) -> u16 {
-        match &mut self.source {
-            Source::Vcpu(api, file, whose) => file.read_u16(api, *whose, register),
-            #[cfg(test)]
-            Source::Fixed(values) => values(register) as u16,
-        }
-    }
-}
-
-/// A vCPU that has called: its registers can be read and written, while the callback lasts.
-pub struct CallingVcpu<'a> {
-    api: &'a Api,
-    file: &'a mut RegisterFile,
-    whose: Whose,
-    /// They belong to the callback's thread.
-    callback: PhantomData<*mut ()>,
-}
-
-impl<'a> CallingVcpu<'a> {
-    /// In a callback that was registered as one that writes registers, which asks for API 5.
-    pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile, whose: Whose) -> Self {
-        CallingVcpu { api, file, whose, callback: PhantomData }
-    }
-
-    /// As [`Registers::rip`].
-    #[inline]
-    pub fn rip(&mut self) -> u64 {
-        self.file.rip(self.api, self.whose)
-    }
-
-    /// As [`Registers::read`].
-    #[inline]
-    pub fn read(&mut self, register: Register) -> u64 {
-        self.file.read(self.api, self.whose, register)
-    }
-
-    /// Writes a general register. Costs a store, or about 30 cycles.
-    ///
-    /// All of it is written, the upper half of a 64-bit one too.
-    #[inline]
-    pub fn write(&mut self, register: Register, value: u64) {
-        self.file.write(self.api, self.whose, register, value);
-    }
-
-    /// Whether the call comes from a guest of the guest's, whose memory and ports are what its own host
-    /// makes of them; `None` where QEMU does not tell. Costs a load.
-    pub fn is_in_nested_guest(&self) -> Option<bool> {
-        match self.whose {
-            Whose::Own => self.file.direct.as_ref()?.is_in_nested_guest(),
-            Whose::Shared => None,
-        }
-    }
-}
-
 /// Whose registers are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
@@ -404,8 +153,14 @@ pub(super) enum Whose {
 }
 
 impl RegisterFile {
+    /// Where the registers are, if that is known.
+    pub fn direct(&self) -> Option<&Direct> {
+        self.direct.as_ref()
+    }
+
+    /// A register, zero-extended.
     #[inline]
-    fn read(&mut self, api: &Api, whose: Whose, register: Register) -> u64 {
+    pub fn read(&mut self, api: &Api, whose: Whose, register: Register) -> u64 {
         let direct = self.direct.as_ref().filter(|_| whose == Whose::Own);
         match direct.and_then(|direct| direct.read(register)) {
             Some(value) => value,
@@ -423,8 +178,9 @@ impl RegisterFile {
         RipHandle(self.handles[Register::Rip as usize])
     }
 
+    /// The low 16 bits of a register.
     #[inline]
-    fn read_u16(&mut self, api: &Api, whose: Whose, register: Register) -> u16 {
+    pub fn read_u16(&mut self, api: &Api, whose: Whose, register: Register) -> u16 {
         let place = self.low_bits[register as usize];
         if whose == Whose::Own && !place.is_null() {
             // SAFETY: as in `Direct::load`; x86 stores the low bits first.
@@ -451,7 +207,7 @@ impl RegisterFile {
 
     #[cold]
     fn rip_elsewhere(&mut self, api: &Api) -> u64 {
-        let layout = self.direct.as_ref().map(|direct| direct.layout);
+        let layout = self.direct.as_ref().map(|direct| *direct.layout());
         match layout.and_then(Direct::of_this_thread).and_then(|direct| direct.read(Register::Rip))
         {
             Some(rip) => rip,
@@ -459,8 +215,9 @@ impl RegisterFile {
         }
     }
 
+    /// Writes a general register.
     #[inline]
-    fn write(&mut self, api: &Api, whose: Whose, register: Register, value: u64) {
+    pub fn write(&mut self, api: &Api, whose: Whose, register: Register, value: u64) {
         let direct = self.direct.as_ref().filter(|_| whose == Whose::Own);
         if !direct.is_some_and(|direct| direct.write(register, value)) {
             write(api, self, register, value);

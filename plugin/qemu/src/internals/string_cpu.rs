@@ -4,8 +4,8 @@
 use std::ffi::{c_int, c_void};
 
 use super::cpu_layout::StringLayout;
+use super::direct::Direct;
 use super::lookup::lookup_export;
-use super::registers::Direct;
 
 /// `HF_CPL_MASK` and others in QEMU's `target/i386/cpu.h`; what it saves as `hflags`.
 mod hflags {
@@ -28,8 +28,9 @@ pub struct StringCpu<'a> {
 }
 
 impl<'a> StringCpu<'a> {
-    pub(super) fn new(direct: &'a Direct, layout: StringLayout) -> StringCpu<'a> {
-        StringCpu { direct, layout }
+    /// `None` where it is not known where things are.
+    pub(crate) fn of(direct: &'a Direct) -> Option<StringCpu<'a>> {
+        Some(StringCpu { direct, layout: direct.layout().strings()? })
     }
 
     /// Whether nothing makes one element of a string different from another, or memory from what the page

@@ -45,7 +45,7 @@ impl Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::x86::Mode;
+    use crate::Mode;
     use iced_x86::{Code, FlowControl, Instruction};
 
     /// All one and two-byte opcodes with every ModRM, and in front of each no prefix or one.

@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! What this crate knows of x86: the 24 port I/O operations, how they are encoded in 16, 32 and
 //! 64-bit code, how QEMU's own words (a register dump, a disassembly) tell which of the three a
 //! piece of code is, who runs it, how its addresses are translated, and how a hypervisor enters and

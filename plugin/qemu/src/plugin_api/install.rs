@@ -14,12 +14,12 @@ use super::Plugin;
 use super::api::{Api, MissingFunction};
 use super::block_flag::BlockFlag;
 use super::callbacks::{self, Installed};
-use super::cpu_layout::CpuLayout;
-use super::exports::{self, Exports};
-use super::ram::GuestRam;
 use super::vcpus::Vcpus;
-use super::version::{ApiLevel, QemuVersion};
-use crate::say::say;
+use crate::internals::CpuLayout;
+use crate::internals::GuestRam;
+use crate::internals::{Exports, icount_is_on};
+use crate::report::say;
+use crate::version::{ApiLevel, QemuVersion};
 
 /// The QEMU that loads the plugin.
 #[derive(Clone, Debug)]
@@ -153,7 +153,7 @@ fn examine(info: &qemu_info_t) -> Result<HostInfo, Unsuitable> {
         memory_is_readable: GuestRam::open(version).is_some(),
         target,
         max_vcpus: usize::try_from(max_vcpus).unwrap_or(0),
-        icount: exports::icount_is_on(),
+        icount: icount_is_on(),
     })
 }
 

@@ -7,7 +7,7 @@ use qemu_plugin_sys::qemu_plugin_insn;
 
 use super::api::Api;
 use super::callbacks::Installed;
-use super::registers::{rip_at_translation, translates_for_nested_guest};
+use super::register_file::{rip_at_translation, translates_for_nested_guest};
 
 /// Room for the longest instruction of any x86 processor.
 const MAX_INSN_BYTES: usize = 15;

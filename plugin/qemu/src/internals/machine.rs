@@ -13,8 +13,8 @@ use super::io_region::{Locking, MemoryRegion, MemoryRegionOps, PortHandler, REGI
 use super::lookup::lookup_export;
 use super::ports::PortFunctions;
 use super::ram::GuestRam;
-use super::version::QemuVersion;
-use crate::say::say;
+use crate::report::say;
+use crate::version::QemuVersion;
 
 /// The I/O space's size.
 const PORTS: u32 = 0x1_0000;

@@ -67,7 +67,7 @@ type DumpState = unsafe extern "C" fn(*mut c_void, *mut libc::FILE, c_int);
 type EnumLookup = unsafe extern "C" fn(*const c_void, c_int) -> *const c_char;
 
 /// Whether QEMU runs with `-icount`; not, where it does not export what would tell.
-pub(super) fn icount_is_on() -> bool {
+pub(crate) fn icount_is_on() -> bool {
     // SAFETY: `ICountMode use_icount` (before: `int`) in QEMU's `system/cpu-timers.h`, set when the
     // command line is read.
     lookup_export(c"use_icount").is_some_and(|mode| unsafe { *mode.cast::<c_int>() } != 0)
@@ -112,7 +112,7 @@ impl PortPresence {
 }
 
 /// What this QEMU exports of what pvio can use.
-pub(super) struct Exports {
+pub(crate) struct Exports {
     /// `cpu_dump_state`.
     dump_state: Option<DumpState>,
     /// `qapi_enum_lookup` and the table `ShutdownCause_lookup`, where shutdowns are announced.
@@ -181,7 +181,7 @@ pub fn running_vcpu() -> usize {
 }
 
 /// QEMU's `CPUState` of the vCPU that this thread runs; null where there is none, or QEMU does not tell.
-pub(super) fn current_cpu() -> *mut c_void {
+pub(crate) fn current_cpu() -> *mut c_void {
     thread_local! {
         /// Where QEMU has it: `__thread CPUState *current_cpu`.
         static PLACE: Option<*mut c_void> = lookup_export(c"current_cpu");

@@ -1,26 +1,5 @@
 //! The symbols by which QEMU finds a plugin in a shared library.
 
-use std::sync::atomic::{AtomicI32, Ordering};
-
-use super::declared_api_level;
-
-/// `qemu_plugin_version`: QEMU reads it as a C `int`, after the library's constructors have run.
-#[derive(Debug, Default)]
-#[repr(transparent)]
-pub struct DeclaredVersion(AtomicI32);
-
-impl DeclaredVersion {
-    /// Nothing declared yet.
-    pub const fn new() -> DeclaredVersion {
-        DeclaredVersion(AtomicI32::new(0))
-    }
-
-    /// Declares what the QEMU that loads the library wants to see.
-    pub fn declare(&self) {
-        self.0.store(declared_api_level().0, Ordering::Relaxed);
-    }
-}
-
 /// Makes the crate, which must be a `cdylib`, a QEMU plugin: pvio, with the devices that it has and
 /// more kinds of your own.
 ///
@@ -31,14 +10,11 @@ impl DeclaredVersion {
 /// pvio::plugin!(MY_KIND);
 /// # fn main() {}
 /// ```
-///
-/// Such a crate depends on pvio without its default features: the feature `plugin` makes pvio itself
-/// a plugin, with the same symbols.
 #[macro_export]
 macro_rules! plugin {
     ($($kind:expr),* $(,)?) => {
         const _: () = {
-            use $crate::qemu::entry::DeclaredVersion;
+            use $crate::qemu::DeclaredVersion;
 
             // SAFETY: QEMU's name for a C `int` that it reads, which this is.
             #[unsafe(export_name = "qemu_plugin_version")]

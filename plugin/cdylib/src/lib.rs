@@ -1,0 +1,3 @@
+//! `libpvio.so`: pvio with the devices that it has.
+
+pvio::plugin!();

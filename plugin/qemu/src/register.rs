@@ -1,0 +1,59 @@
+//! The processor registers that are read and written, by QEMU's names.
+
+use std::ffi::CStr;
+
+/// A register that pvio reads. On an i386 target the `R` ones are the 32-bit registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Register {
+    /// RAX or EAX.
+    Rax,
+    /// RCX or ECX.
+    Rcx,
+    /// RDX or EDX.
+    Rdx,
+    /// RFLAGS or EFLAGS; QEMU gives no arithmetic flags and no DF.
+    Rflags,
+    /// RIP or EIP, as of a point in the block that runs: at or before the instruction of the callback.
+    Rip,
+    /// The CS selector.
+    Cs,
+    /// CR0.
+    Cr0,
+    /// CR3.
+    Cr3,
+    /// CR4.
+    Cr4,
+    /// IA32_EFER.
+    Efer,
+}
+
+impl Register {
+    pub(crate) const ALL: [Register; 10] = [
+        Register::Rax,
+        Register::Rcx,
+        Register::Rdx,
+        Register::Rflags,
+        Register::Rip,
+        Register::Cs,
+        Register::Cr0,
+        Register::Cr3,
+        Register::Cr4,
+        Register::Efer,
+    ];
+
+    /// QEMU's names, on x86-64 and on i386.
+    pub(crate) fn names(self) -> [&'static CStr; 2] {
+        match self {
+            Register::Rax => [c"rax", c"eax"],
+            Register::Rcx => [c"rcx", c"ecx"],
+            Register::Rdx => [c"rdx", c"edx"],
+            Register::Rflags => [c"rflags", c"eflags"],
+            Register::Rip => [c"rip", c"eip"],
+            Register::Cs => [c"cs", c"cs"],
+            Register::Cr0 => [c"cr0", c"cr0"],
+            Register::Cr3 => [c"cr3", c"cr3"],
+            Register::Cr4 => [c"cr4", c"cr4"],
+            Register::Efer => [c"efer", c"efer"],
+        }
+    }
+}

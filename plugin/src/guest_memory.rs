@@ -1,0 +1,118 @@
+//! The guest's RAM: by physical address, and by linear address as code of the guest sees it.
+
+use std::ops::Deref;
+
+use vm_memory::VolatileSlice;
+
+use crate::qemu::{GuestRam, HeldRam};
+use crate::x86::{Access, Entries, Mode, PAGE, Paging};
+
+/// RAM by physical address. Where a device is instead, nothing is read: only the processor may find out what comes
+/// of that.
+pub(crate) struct Physical<R>(pub R);
+
+impl<R: Deref<Target = GuestRam>> Entries for Physical<R> {
+    fn read_u32(&self, physical: u64) -> Option<u32> {
+        self.0.read_u32(physical)
+    }
+
+    fn read_u64(&self, physical: u64) -> Option<u64> {
+        self.0.read_u64(physical)
+    }
+}
+
+/// Why memory cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// The processor would have to fault, or to set a bit in the page tables.
+    Page,
+    /// There is no RAM, or the address is not canonical.
+    Address,
+}
+
+/// Memory by linear address, through page tables and with a privilege.
+pub(crate) struct LinearMemory<'a> {
+    pub ram: &'a GuestRam,
+    pub paging: Paging,
+    pub mode: Mode,
+}
+
+impl LinearMemory<'_> {
+    /// Where a byte is.
+    pub fn physical(&self, linear: u64, access: Access) -> Result<u64, Unusable> {
+        if !self.paging.is_canonical(linear, self.mode) {
+            return Err(Unusable::Address);
+        }
+        let translated = self.paging.translate(linear, access, &Physical(self.ram));
+        translated.map_err(|_| Unusable::Page)
+    }
+
+    /// Whether `len` bytes from an address on are canonical, and do not wrap.
+    pub fn is_canonical(&self, linear: u64, len: u64) -> bool {
+        let Some(last) = len.checked_sub(1).and_then(|more| linear.checked_add(more)) else {
+            return false;
+        };
+        // Between the two halves of canonical addresses there is nothing.
+        [linear, last].iter().all(|&end| self.paging.is_canonical(end, self.mode))
+            && linear >> 63 == last >> 63
+    }
+
+    /// Gives `work` what is at an address, to read: `len` bytes of one page.
+    pub fn with<R>(
+        &self,
+        linear: u64,
+        len: usize,
+        work: impl FnOnce(VolatileSlice<'_>) -> R,
+    ) -> Result<R, Unusable> {
+        let physical = self.physical(linear, Access::Read)?;
+        self.ram.with(physical, len, work).ok_or(Unusable::Address)
+    }
+
+    /// Gives `work` what is at an address, to read and write: `len` bytes of one page.
+    pub fn with_mut<R>(
+        &self,
+        linear: u64,
+        len: usize,
+        work: impl FnOnce(VolatileSlice<'_>) -> R,
+    ) -> Result<R, Unusable> {
+        let physical = self.physical(linear, Access::Write)?;
+        self.ram.with_mut(physical, len, work).ok_or(Unusable::Address)
+    }
+
+    /// Holds what is at an address, to read and write: `len` bytes of one page.
+    pub fn hold(&self, linear: u64, len: usize) -> Result<HeldRam, Unusable> {
+        let physical = self.physical(linear, Access::Write)?;
+        self.ram.hold(physical, len).ok_or(Unusable::Address)
+    }
+
+    /// Reads what may be in several pages. After an error, the first bytes may have been read.
+    pub fn read(&self, linear: u64, bytes: &mut [u8]) -> Result<(), Unusable> {
+        let (mut linear, mut rest) = (linear, bytes);
+        while !rest.is_empty() {
+            let here = left_in_page(linear).min(rest.len());
+            let (part, behind) = rest.split_at_mut(here);
+            self.with(linear, here, |memory| memory.copy_to(part))?;
+            (linear, rest) = (linear.wrapping_add(here as u64), behind);
+        }
+        Ok(())
+    }
+
+    /// Gives `work` the two pieces of what crosses from a page into the next, to write.
+    pub fn with_both_mut<R>(
+        &self,
+        linear: u64,
+        len: usize,
+        work: impl FnOnce(VolatileSlice<'_>, VolatileSlice<'_>) -> R,
+    ) -> Result<R, Unusable> {
+        let here = left_in_page(linear);
+        let next = linear.wrapping_add(here as u64);
+        self.with_mut(linear, here, |first| {
+            self.with_mut(next, len - here, |second| work(first, second))
+        })?
+    }
+}
+
+/// How many bytes there are from an address to the end of its page.
+pub(crate) fn left_in_page(linear: u64) -> usize {
+    (PAGE - linear % PAGE) as usize
+}
