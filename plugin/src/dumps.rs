@@ -129,6 +129,8 @@ mod tests {
             target: "x86_64".into(),
             max_vcpus: 1,
             icount: false,
+            recorded: false,
+            command_line: Default::default(),
             memory_is_readable: true,
         };
         Dumps {

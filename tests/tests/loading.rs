@@ -13,6 +13,7 @@ on_both_qemus! {
     a_qemu_without_exports_counts_and_has_no_devices
     options_with_commas_and_spaces_in_them_arrive_whole
     two_copies_of_the_plugin_count_side_by_side
+    an_accelerator_without_plugins_is_refused_or_named_at_the_end
 }
 
 fn private(folder: &str, program: &str) -> Machine {
@@ -57,6 +58,34 @@ fn user_mode_emulation_is_refused() {
         "pvio: user-mode emulation has no I/O ports to count; \
          load pvio into qemu-system-x86_64 or qemu-system-i386"
     );
+}
+
+/// `qtest` emulates no processor; it is a module of its own in QEMU 10.0, which the private tree lacks.
+#[test]
+fn an_accelerator_other_than_tcg_is_refused() {
+    let machine = Host::NEWEST.machine().plugin(&[]).bare_guest(&guest("poweroff.bin"));
+    assert_eq!(
+        refusal(&machine.args(["-accel", "qtest"]).run().unwrap()),
+        "pvio: this QEMU runs the guest by QTest, under which it calls no plugins: nothing would be \
+         counted; start it with -accel tcg"
+    );
+}
+
+/// By KVM, where this machine has it: before the guest runs where QEMU tells, and else at its end.
+fn an_accelerator_without_plugins_is_refused_or_named_at_the_end(host: &Host) {
+    if std::fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
+        eprintln!("not tried: /dev/kvm cannot be opened");
+        return;
+    }
+    let machine = |machine: Machine| {
+        let machine = machine.plugin(&[]).bare_guest(&guest("poweroff.bin"));
+        machine.args(["-accel", "kvm"]).run().unwrap()
+    };
+    let line = refusal(&machine(host.machine()));
+    assert!(line.starts_with("pvio: this QEMU runs the guest by KVM, under which"), "{line}");
+    let blind = machine(host.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1"));
+    assert!(blind.stderr.contains("pvio: nothing was counted: QEMU has ended"), "{}", blind.stderr);
+    assert!(blind.stats.is_none());
 }
 
 fn a_wrong_option_keeps_qemu_from_starting(host: &Host) {

@@ -9,9 +9,11 @@ use std::sync::atomic::AtomicBool;
 use qemu_plugin_sys::{qemu_info_t, qemu_plugin_id_t};
 
 use super::Plugin;
+use super::accelerator;
 use super::api::{Api, MissingFunction};
 use super::block_flag::BlockFlag;
 use super::callbacks::{self, Installed};
+use super::command_line::CommandLine;
 use super::cpu_layout::CpuLayout;
 use super::exports::{self, Exports};
 use super::ram::GuestRam;
@@ -32,6 +34,10 @@ pub struct HostInfo {
     pub max_vcpus: usize,
     /// Whether it counts instructions (`-icount`), as far as it tells.
     pub icount: bool,
+    /// Whether it records the run or replays one (`-icount rr=`), as far as it tells.
+    pub recorded: bool,
+    /// What it was started with that concerns pvio's files.
+    pub command_line: CommandLine,
     /// Whether [`super::GuestRam`] can be opened.
     pub memory_is_readable: bool,
 }
@@ -61,6 +67,11 @@ enum Unsuitable {
         oldest = ApiLevel::OLDEST
     )]
     TooOld(ApiLevel),
+    #[error(
+        "this QEMU runs the guest by {0}, under which it calls no plugins: nothing would be counted; \
+         start it with -accel tcg"
+    )]
+    Accelerator(String),
     #[error("{0}")]
     MissingFunction(#[from] MissingFunction),
     #[error("the option {0:?} is not UTF-8; write it in UTF-8")]
@@ -141,6 +152,9 @@ fn examine(info: &qemu_info_t) -> Result<HostInfo, Unsuitable> {
     if api < ApiLevel::OLDEST {
         return Err(Unsuitable::TooOld(api));
     }
+    if let Some(accelerator) = accelerator::other_than_tcg() {
+        return Err(Unsuitable::Accelerator(accelerator));
+    }
     // SAFETY: the union's only member, which QEMU fills for system emulation.
     let max_vcpus = unsafe { info.__bindgen_anon_1.system.max_vcpus };
     let version = QemuVersion::of_this_process();
@@ -151,6 +165,8 @@ fn examine(info: &qemu_info_t) -> Result<HostInfo, Unsuitable> {
         target,
         max_vcpus: usize::try_from(max_vcpus).unwrap_or(0),
         icount: exports::icount_is_on(),
+        recorded: accelerator::is_recorded(),
+        command_line: CommandLine::of_this_process(),
     })
 }
 

@@ -4,9 +4,11 @@
 //! It knows nothing of x86, of ports or of counting. A [`Plugin`] is told what happens, and answers;
 //! what C demands (symbols that are looked up, two shapes of callbacks, one global) stays inside.
 
+mod accelerator;
 mod api;
 mod block_flag;
 mod callbacks;
+mod command_line;
 mod cpu_layout;
 pub mod entry;
 mod exports;
@@ -29,6 +31,7 @@ use arrayvec::ArrayVec;
 
 pub use api::MissingFunction;
 pub use callbacks::MemoryAccess;
+pub use command_line::CommandLine;
 pub use exports::{Ended, PortPresence, exit_process, running_vcpu};
 pub use held_ram::HeldRam;
 pub use insn::Insn;
