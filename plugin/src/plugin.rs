@@ -62,7 +62,7 @@ pub fn build(
     };
     let bus = match &machine {
         None => Arc::default(),
-        Some(machine) => Arc::new(PortBus::build(machine, requests)?),
+        Some(machine) => Arc::new(PortBus::build(machine, requests, host.recorded)?),
     };
     let instructions = options.insns.take().map(|sections| {
         let counters = InsnCounters::new(host.api, sections.places())?;

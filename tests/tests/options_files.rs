@@ -14,6 +14,7 @@ on_both_qemus! {
     a_file_is_not_written_by_two
     what_is_neither_a_file_nor_open_is_refused_by_every_option
     a_file_that_another_qemu_writes_is_refused
+    input_from_the_host_is_refused_where_the_run_is_recorded
     dumps_survive_a_change_of_user
     dumps_survive_a_change_of_root
     a_daemon_is_told_that_its_tables_go_nowhere
@@ -122,6 +123,31 @@ fn a_file_that_another_qemu_writes_is_refused(host: &Host) {
     first.say("quit").unwrap();
     assert!(first.wait().unwrap().status.success());
     assert!(machine(host, &[&option]).run().unwrap().status.success());
+}
+
+fn input_from_the_host_is_refused_where_the_run_is_recorded(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let input = directory.path().join("input");
+    std::fs::write(&input, "input").unwrap();
+    let run = |mode: &str, option: &str| {
+        let icount =
+            format!("shift=auto,rr={mode},rrfile={}", directory.path().join("replay").display());
+        machine(host, &[option]).args(["-icount", &icount]).run().unwrap()
+    };
+    let output = format!("device=stream@0x300:out={}", directory.path().join("output").display());
+    for mode in ["record", "replay"] {
+        for device in ["stream@0x300", "uart16550@0x2f8"] {
+            let line = refusal(&run(mode, &format!("device={device}:in={}", input.display())));
+            assert!(
+                line.contains("records the run (rr=) without it; leave in= or rr= out"),
+                "{line}"
+            );
+        }
+        // What only writes changes nothing in the guest.
+        let ended = run(mode, &output);
+        assert!(ended.status.success(), "{}", ended.stderr);
+        assert_consistent(ended.stats().unwrap());
+    }
 }
 
 /// Whether the tests may change users and roots.
