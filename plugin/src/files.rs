@@ -11,6 +11,7 @@ pub(crate) use stream::{Stream, write_stderr};
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,12 @@ use rustix::io::Errno;
 
 /// How many links may lead to each other, as Linux has it.
 const LINKS: usize = 40;
+
+/// The same open file, so that whoever writes to it next does so behind what is written here. (One that
+/// is opened anew has a place of its own.)
+fn shared(stream: impl AsFd) -> io::Result<File> {
+    Ok(stream.as_fd().try_clone_to_owned()?.into())
+}
 
 /// Why a path may not be named, if so.
 pub(crate) fn refusal(path: &Path, written: bool) -> Option<&'static str> {
@@ -139,8 +146,12 @@ impl NewFile {
         }
         let mut options = OpenOptions::new();
         if is_descriptor(path) {
-            let file = options.append(true).open(path)?;
-            return Ok(NewFile::Regular { file, is_old: false });
+            let file = match path.to_str() {
+                Some("/dev/stdout" | "/dev/fd/1") => shared(io::stdout()),
+                Some("/dev/stderr" | "/dev/fd/2") => shared(io::stderr()),
+                _ => options.append(true).open(path),
+            };
+            return Ok(NewFile::Regular { file: file?, is_old: false });
         }
         // A FIFO that has taken the file's place since is not waited for.
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;

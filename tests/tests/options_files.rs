@@ -18,6 +18,7 @@ on_both_qemus! {
     dumps_survive_a_change_of_user
     dumps_survive_a_change_of_root
     a_daemon_is_told_that_its_tables_go_nowhere
+    output_on_stdout_is_not_overwritten_by_what_qemu_prints_later
 }
 
 fn machine(host: &Host, options: &[&str]) -> Machine {
@@ -194,4 +195,22 @@ fn a_daemon_is_told_that_its_tables_go_nowhere(host: &Host) {
     let warning = "pvio: warning: -daemonize closes stderr, where the tables would go at the end";
     assert!(run(&[]).starts_with(warning));
     assert_eq!(run(&["summary=off"]), "");
+}
+
+/// Where stdout is a file that nobody opened for appending.
+fn output_on_stdout_is_not_overwritten_by_what_qemu_prints_later(host: &Host) {
+    let option = "device=console@0x80:file=/dev/stdout";
+    let machine = host.machine().plugin(&["summary=off", option]);
+    let mut running = machine
+        .args(["-S", "-M", "pc", "-display", "none", "-nodefaults", "-monitor", "stdio"])
+        .start()
+        .unwrap();
+    for byte in "in one piece\n".bytes() {
+        running.say(&format!("o /1 0x80 {byte:#x}")).unwrap();
+    }
+    running.say("info status").unwrap();
+    running.wait_for("paused").unwrap();
+    running.say("quit").unwrap();
+    let ended = running.wait().unwrap();
+    assert!(ended.stdout.contains("in one piece\n"), "{}", ended.stdout);
 }

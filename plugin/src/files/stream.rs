@@ -39,11 +39,11 @@ impl Stream {
     /// Standard output.
     pub fn stdout() -> io::Result<Stream> {
         let stdout = io::stdout();
-        let shared = || stdout.as_fd().try_clone_to_owned().map(File::from);
         // A terminal takes less at once than `poll` promises. Opened anew, it does not wait.
         let file = match stdout.is_terminal() {
-            true => open_without_waiting(Path::new("/proc/self/fd/1")).or_else(|_| shared()),
-            false => shared(),
+            true => open_without_waiting(Path::new("/proc/self/fd/1"))
+                .or_else(|_| super::shared(stdout)),
+            false => super::shared(stdout),
         };
         Ok(Stream { file: file?, name: "stdout".into(), given_up: false })
     }
