@@ -63,7 +63,7 @@ impl Dumps {
         }
         *asked += 1;
         let number = *asked;
-        self.write(None, |destination, contents| destination.numbered(number).write(contents))
+        self.write(None, |destination, contents| destination.write_numbered(number, contents))
     }
 
     fn write(
@@ -129,6 +129,8 @@ mod tests {
             target: "x86_64".into(),
             max_vcpus: 1,
             icount: false,
+            recorded: false,
+            command_line: Default::default(),
             memory_is_readable: true,
         };
         Dumps {
@@ -137,7 +139,7 @@ mod tests {
             bus: Arc::default(),
             presence: PortPresence::load(),
             symbols: Symbols::default(),
-            stats: Some(Destination::open(stats).unwrap()),
+            stats: Some(Destination::open(stats, None).unwrap()),
             summary,
             asked: Mutex::default(),
         }
@@ -147,7 +149,7 @@ mod tests {
     fn each_dump_has_a_file_and_is_not_in_itself() {
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str| directory.path().join(name);
-        let summary = Summary::File(Destination::open(&file("tables")).unwrap());
+        let summary = Summary::File(Destination::open(&file("tables"), None).unwrap());
         let dumps = dumps(&file("stats.json"), summary);
         let tally = dumps.statistics.tally(crate::qemu::VcpuIndex(0));
         for _ in 0..2 {

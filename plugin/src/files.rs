@@ -1,74 +1,193 @@
-//! What several options have in common that name files.
+//! Files that options name: which may be named, when two are the same, and how they are written.
+//!
+//! One rule for all options. What is read must be a regular file. What is written may be a regular file,
+//! a new one, a character device (`/dev/null`, a terminal), or whatever is open already and named as
+//! such (`/dev/stdout`, `/dev/fd/3`). FIFOs, sockets, block devices and directories are refused, as opening
+//! or writing them would stop QEMU, or do harm. So is `-`.
+
+pub(crate) use crate::qemu::output::Stream;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Whether a path means an open file of this process, which may be a regular file whose other
-/// contents must stay: `/dev/stdout`, `/dev/fd/3`.
-pub(crate) fn is_descriptor(path: &Path) -> bool {
-    ["/dev/stdout", "/dev/stderr"].contains(&&*path.to_string_lossy())
-        || path.starts_with("/dev/fd")
-        || path.starts_with("/proc")
+use crate::qemu::output::shared;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+/// How many links may lead to each other, as Linux has it.
+const LINKS: usize = 40;
+
+/// Why a path may not be named, if so.
+pub(crate) fn refusal(path: &Path, written: bool) -> Option<&'static str> {
+    if path.as_os_str() == "-" {
+        return Some(match written {
+            true => {
+                "is not a file's name; write /dev/stdout for standard output, or ./- for that file"
+            }
+            false => "is not a file's name; standard input is not read; write ./- for that file",
+        });
+    }
+    // What cannot be looked at cannot be opened, which says more.
+    let kind = path.metadata().ok()?.file_type();
+    if kind.is_file() || written && (kind.is_char_device() || !kind.is_dir() && is_descriptor(path))
+    {
+        return None;
+    }
+    Some(match (kind.is_fifo(), kind.is_socket(), kind.is_dir(), kind.is_char_device()) {
+        (true, ..) if written => "is a FIFO; name a regular file, or /dev/stdout for a pipe",
+        (true, ..) => "is a FIFO; name a regular file",
+        (_, true, ..) => "is a socket; name a regular file",
+        (_, _, true, _) => "is a directory; name a file in it",
+        (.., true) => "is a character device; name a regular file",
+        _ => "is a block device; name a regular file",
+    })
 }
 
-/// A file that is made, or made empty, with the first that is written to it, or when it is said to be time: when QEMU does not start
-/// after all, what was there is there still. What is open already is added to.
+/// Whether a path means an open file of this process, which may be a regular file whose other
+/// contents must stay: `/dev/stdout`, `/dev/fd/3`, and links to these.
+pub(crate) fn is_descriptor(path: &Path) -> bool {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        if ["/dev/stdout", "/dev/stderr"].contains(&&*path.to_string_lossy())
+            || path.starts_with("/dev/fd")
+            || path.starts_with("/proc")
+        {
+            return true;
+        }
+        match link_target(&path) {
+            Some(target) => path = target,
+            None => return false,
+        }
+    }
+    false
+}
+
+/// Where a link leads to, in one step.
+fn link_target(path: &Path) -> Option<PathBuf> {
+    Some(path.parent()?.join(path.read_link().ok()?))
+}
+
+/// The path of a file without links, `.` and `..`, also where the file is not there yet.
+pub(crate) fn real_path(path: &Path) -> io::Result<PathBuf> {
+    let mut path = std::path::absolute(path)?;
+    for _ in 0..LINKS {
+        if let Ok(path) = path.canonicalize() {
+            return Ok(path);
+        }
+        match link_target(&path) {
+            Some(target) => path = target,
+            None => break,
+        }
+    }
+    // It is not there, but its directory may be.
+    match path.parent().and_then(|parent| parent.canonicalize().ok()).zip(path.file_name()) {
+        Some((parent, name)) => Ok(parent.join(name)),
+        None => Ok(path),
+    }
+}
+
+/// What tells a regular file from others, whatever it is called.
 #[derive(Debug)]
-pub(crate) struct NewFile {
-    file: File,
-    /// Old contents are still to be taken away.
-    is_old: bool,
+pub(crate) struct Identity {
+    /// Its real path.
+    pub path: PathBuf,
+    /// Device and inode, if it is there already.
+    inode: Option<(u64, u64)>,
+}
+
+impl Identity {
+    /// Of the file at a path; `None` for what several may write to: devices, pipes.
+    pub fn of(path: &Path) -> Option<Identity> {
+        let there = path.metadata().ok();
+        if there.as_ref().is_some_and(|there| !there.is_file()) {
+            return None;
+        }
+        let path = real_path(path).ok()?;
+        Some(Identity { path, inode: there.map(|there| (there.dev(), there.ino())) })
+    }
+
+    /// Whether both are one file.
+    pub fn is_same(&self, other: &Identity) -> bool {
+        self.path == other.path || self.inode.is_some() && self.inode == other.inode
+    }
+}
+
+/// An output file. Old contents are truncated by the first write, or by `take_old_away`, so that they
+/// survive if QEMU does not start. What is open already is appended to.
+#[derive(Debug)]
+pub(crate) enum NewFile {
+    /// A regular file.
+    Regular {
+        /// Locked, so that no other process writes to it.
+        file: File,
+        /// Old contents are still to be taken away.
+        is_old: bool,
+    },
+    /// Anything else.
+    Stream(Stream),
 }
 
 impl NewFile {
     /// Opens the file, so that it is known that it can be written to.
     pub fn open(path: &Path) -> io::Result<NewFile> {
+        let is_regular = path.metadata().map_or(true, |there| there.is_file());
+        if !is_regular {
+            return Stream::open(path).map(NewFile::Stream);
+        }
         let mut options = OpenOptions::new();
         if is_descriptor(path) {
-            return Ok(NewFile { file: options.append(true).open(path)?, is_old: false });
+            let file = match path.to_str() {
+                Some("/dev/stdout" | "/dev/fd/1") => shared(io::stdout()),
+                Some("/dev/stderr" | "/dev/fd/2") => shared(io::stderr()),
+                _ => options.append(true).open(path),
+            };
+            return Ok(NewFile::Regular { file: file?, is_old: false });
         }
-        let file = options.write(true).create(true).truncate(false).open(path)?;
-        let is_old = file.metadata()?.is_file();
-        Ok(NewFile { file, is_old })
+        // A FIFO that has taken the file's place since is not waited for.
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file =
+            options.write(true).create(true).truncate(false).custom_flags(flags).open(path)?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            return Err(io::Error::other("another QEMU with pvio writes to it"));
+        }
+        Ok(NewFile::Regular { file, is_old: true })
     }
 
     /// Takes old contents away now.
     pub fn take_old_away(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.is_old) {
-            self.file.set_len(0)?;
+        match self {
+            NewFile::Regular { file, is_old: is_old @ true } => {
+                *is_old = false;
+                file.set_len(0)
+            }
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Replaces whatever it holds, and has it on the disk.
+    pub fn replace(&mut self, contents: &[u8]) -> io::Result<()> {
+        self.write_all(contents)?;
+        match self {
+            NewFile::Regular { file, .. } => file.sync_all(),
+            NewFile::Stream(_) => Ok(()),
+        }
     }
 }
 
 impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.take_old_away()?;
-        self.file.write(bytes)
+        match self {
+            NewFile::Regular { file, .. } => file.write(bytes),
+            NewFile::Stream(stream) => stream.write(bytes),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.take_old_away()?;
-        self.file.flush()
+        self.take_old_away()
     }
-}
-
-/// The file that a path leads to, to tell whether two do to the same; `None` for what several may share:
-/// devices, pipes, what is open already.
-pub(crate) fn identity(path: &Path) -> Option<PathBuf> {
-    if is_descriptor(path) || path.metadata().is_ok_and(|there| !there.is_file()) {
-        return None;
-    }
-    let of_new_file = || {
-        // It is not there yet, but its directory is.
-        let path = std::path::absolute(path).ok()?;
-        match path.parent().and_then(|parent| parent.canonicalize().ok()).zip(path.file_name()) {
-            Some((parent, name)) => Some(parent.join(name)),
-            None => Some(path),
-        }
-    };
-    path.canonicalize().ok().or_else(of_new_file)
 }
 
 #[cfg(test)]
@@ -85,7 +204,34 @@ mod tests {
         file.write_all(b"new").unwrap();
         file.write_all(b"er").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"newer");
+        drop(file);
         NewFile::open(&path).unwrap().flush().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"");
+    }
+
+    #[test]
+    fn one_file_has_one_writer() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let first = NewFile::open(&path).unwrap();
+        let error = NewFile::open(&path).unwrap_err().to_string();
+        assert_eq!(error, "another QEMU with pvio writes to it");
+        drop(first);
+        NewFile::open(&path).unwrap();
+    }
+
+    #[test]
+    fn links_of_both_kinds_lead_to_the_same_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::write(path("file"), "").unwrap();
+        std::fs::hard_link(path("file"), path("hard")).unwrap();
+        std::os::unix::fs::symlink("file", path("soft")).unwrap();
+        std::os::unix::fs::symlink("middle", path("dangling")).unwrap();
+        std::os::unix::fs::symlink("missing", path("middle")).unwrap();
+        let same = |a, b| Identity::of(&path(a)).unwrap().is_same(&Identity::of(&path(b)).unwrap());
+        assert!(same("file", "hard") && same("soft", "hard") && same("dangling", "missing"));
+        assert!(!same("file", "missing") && !same("file", "other"));
+        assert!(Identity::of(Path::new("/dev/null")).is_none());
     }
 }

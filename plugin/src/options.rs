@@ -1,129 +1,24 @@
 //! The plugin's options, `key=value`, as QEMU hands them over.
 
-use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
+mod error;
+mod named_files;
+
+pub use error::OptionError;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use pvio_guest::abi::DUMPS_MAX;
 
 use crate::access_log::AccessLog;
 use crate::bus::DeviceRequest;
 use crate::devices::DeviceKind;
-use crate::files;
 use crate::hypercalls::{GuestLog, Policy};
-use crate::qemu::ApiLevel;
-use crate::sections::{Sections, SectionsError};
-use crate::stats::{Destination, DestinationError};
-use crate::symbols::{Symbols, SymbolsError};
-use crate::x86::{PortRange, PortRangeError};
+use crate::qemu::{ApiLevel, CommandLine};
+use crate::sections::Sections;
+use crate::stats::Destination;
+use crate::symbols::Symbols;
+use crate::x86::PortRange;
 
-/// An option that cannot be accepted: which, what is wrong with it, what would be right.
-#[derive(Debug, thiserror::Error)]
-pub enum OptionError {
-    /// There is no option of that name.
-    #[error(
-        "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=FILE, \
-         device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:PORT[-PORT]...], \
-         hypercall=kernel|any|off, log=FILE and insns=on|off|FILE"
-    )]
-    Unknown(String),
-    /// It needs a value. (QEMU makes `stats=on` of a mere `stats`.)
-    #[error("option {0:?} needs a value; write {0}={1}")]
-    Empty(String, &'static str),
-    /// It would be written, and read or written by another.
-    #[error("{0} is named twice, by {1} and by {2}; name two files")]
-    SameFile(PathBuf, String, String),
-    /// Its reader could make the guest wait, and QEMU at its end.
-    #[error("option \"{0}={1}\": it is a pipe; name a file")]
-    Pipe(&'static str, String),
-    /// It is neither on nor off, and not meant as a file.
-    #[error("option \"summary={0}\": write summary=on, summary=off, or summary=./{0} for a file")]
-    NearlySwitch(String),
-    /// It may stand once only.
-    #[error("option {0:?} is given twice; give it once")]
-    Twice(&'static str),
-    /// The file cannot be written.
-    #[error("option {option:?}: {source}")]
-    Destination {
-        /// The option as it was given.
-        option: String,
-        /// What is wrong.
-        source: DestinationError,
-    },
-    /// A device is not written as one.
-    #[error(
-        "option \"device={0}\": write KIND@PORT or KIND@PORT-PORT, then :KEY=VALUE for settings"
-    )]
-    DeviceSyntax(String),
-    /// A device's setting may stand once only.
-    #[error("option \"device={option}\": {key:?} is given twice; give it once")]
-    DeviceSettingTwice {
-        /// The option's value.
-        option: String,
-        /// The setting's name.
-        key: String,
-    },
-    /// There is no device of that kind.
-    #[error("option \"device={option}\": there is no kind {kind:?}; there are {known}")]
-    DeviceKind {
-        /// The option's value.
-        option: String,
-        /// The kind that was named.
-        kind: String,
-        /// The kinds that there are.
-        known: String,
-    },
-    /// The ports are none.
-    #[error("option \"device={option}\": {source}")]
-    DeviceRange {
-        /// The option's value.
-        option: String,
-        /// What is wrong.
-        source: PortRangeError,
-    },
-    /// The access log cannot be made.
-    #[error("option \"access-log={path}\": it cannot be written: {source}; name a file that can")]
-    AccessLog {
-        /// The file.
-        path: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// Nobody of that name can be let in.
-    #[error(
-        "option \"hypercall={0}\": write hypercall=kernel for supervisor code, hypercall=any for \
-         code of any ring, which gives user code every port, or hypercall=off"
-    )]
-    Hypercall(String),
-    /// Before QEMU 10.1 only the mailbox can be answered, which user code has none of.
-    #[error(
-        "option \"hypercall=any\": this QEMU's plugin API is version {0}, in which no plugin can \
-         answer user code; use QEMU 10.1 or newer, or hypercall=kernel"
-    )]
-    CannotAnswerAny(ApiLevel),
-    /// Nobody can write to it.
-    #[error("option \"log={0}\": there are no hypercalls that could log; {1}")]
-    LogWithoutHypercalls(String, &'static str),
-    /// The guest's log cannot be made.
-    #[error("option \"log={path}\": it cannot be written: {source}; name a file that can")]
-    Log {
-        /// The file.
-        path: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The ports to log are none.
-    #[error("option \"access-log\": {0}")]
-    AccessLogPorts(PortRangeError),
-    /// The sections cannot be read.
-    #[error("option \"insns\": {0}, or write insns=on to count without telling sections apart")]
-    Insns(#[from] SectionsError),
-    /// The symbols cannot be read.
-    #[error("option \"symbols\": {0}")]
-    Symbols(#[from] SymbolsError),
-}
+use named_files::NamedFiles;
 
 /// Where the tables for a person go.
 #[derive(Debug, Default)]
@@ -160,11 +55,13 @@ pub struct Options {
 impl Options {
     /// Takes the options in, and opens what they name.
     ///
-    /// `kinds` are the devices that there are to choose from, `api` is what QEMU lets a plugin do.
+    /// `kinds` are the devices that there are to choose from, `api` is what QEMU lets a plugin do,
+    /// `command_line` what it was started with.
     pub fn parse(
         arguments: &[String],
         kinds: &[DeviceKind],
         api: ApiLevel,
+        command_line: &CommandLine,
     ) -> Result<Options, OptionError> {
         let (mut stats, mut summary, mut access_log) = (None, None, None);
         let (mut hypercall, mut log, mut insns) = (None, None, None);
@@ -197,21 +94,23 @@ impl Options {
                     let parts = split_at_single_colons(value);
                     let file = parts[0].clone();
                     once("access-log", &mut access_log, parts)?;
-                    named.add_option(key, &file)?;
+                    named.add_output(key, &file)?;
                 }
                 "insns" => {
                     once("insns", &mut insns, value)?;
                     if value != "on" && value != "off" {
-                        named.add(format!("option {key:?}"), value, false)?;
+                        named.add_input(key, value)?;
                     }
                 }
                 "hypercall" => once("hypercall", &mut hypercall, value)?,
                 "log" => {
                     once("log", &mut log, value)?;
-                    refuse_pipe("log", value)?;
-                    named.add_option(key, value)?;
+                    named.add_output(key, value)?;
                 }
-                "symbols" => symbols.push(PathBuf::from(value)),
+                "symbols" => {
+                    named.add_input(key, value)?;
+                    symbols.push(PathBuf::from(value));
+                }
                 "device" => {
                     let device = device(value, kinds)?;
                     named.add_device(&device)?;
@@ -234,6 +133,11 @@ impl Options {
             None => GuestLog::to_stderr(),
             Some(path) => GuestLog::create(Path::new(path))
                 .map_err(|source| OptionError::Log { path: path.to_owned(), source })?,
+        };
+        let open = |key: &str, path: &str| {
+            Destination::open(Path::new(path), command_line.confined_by).map_err(|source| {
+                OptionError::Destination { option: format!("{key}={path}"), source }
+            })
         };
         let stats = stats.map(|path| open("stats", path)).transpose()?;
         let summary = match summary {
@@ -272,67 +176,6 @@ fn policy(option: Option<&str>, api: ApiLevel) -> Result<Option<Policy>, OptionE
     }
 }
 
-/// The files that options name.
-#[derive(Default)]
-struct NamedFiles {
-    /// Each with who names it and whether it is written.
-    files: Vec<(PathBuf, String, bool)>,
-    /// Those that dumps are written beside which the guest asks for, each with its option.
-    dumps: Vec<(PathBuf, String)>,
-}
-
-impl NamedFiles {
-    /// The same file must not be named twice where one of the two writes it.
-    fn add(&mut self, by: String, path: &str, written: bool) -> Result<(), OptionError> {
-        let Some(path) = files::identity(Path::new(path)) else { return Ok(()) };
-        let other = self.files.iter().find(|other| other.0 == path && (other.2 || written));
-        let other = other.map(|(_, by, _)| by.clone());
-        let dump = || self.dumps.iter().find(|(dumps, _)| is_dump_beside(&path, dumps));
-        let other = other.or_else(|| dump().map(|(_, by)| format!("dumps of {by}")));
-        if let Some(other) = other {
-            return Err(OptionError::SameFile(path, other, by));
-        }
-        self.files.push((path, by, written));
-        Ok(())
-    }
-
-    /// The file of an option, which is written.
-    fn add_option(&mut self, key: &str, path: &str) -> Result<(), OptionError> {
-        self.add(format!("option {key:?}"), path, true)
-    }
-
-    /// The file of an option, beside which dumps are written, too.
-    fn add_dumps(&mut self, key: &str, path: &str) -> Result<(), OptionError> {
-        self.add_option(key, path)?;
-        let Some(dumps) = files::identity(Path::new(path)) else { return Ok(()) };
-        let by = format!("option {key:?}");
-        if let Some((path, other, _)) =
-            self.files.iter().find(|(path, ..)| is_dump_beside(path, &dumps))
-        {
-            let by = format!("dumps of {by}");
-            return Err(OptionError::SameFile(path.clone(), other.clone(), by));
-        }
-        self.dumps.push((dumps, by));
-        Ok(())
-    }
-
-    fn add_device(&mut self, device: &DeviceRequest) -> Result<(), OptionError> {
-        for (key, path) in &device.settings {
-            if matches!(&**key, "in" | "out" | "file") {
-                self.add(format!("{key:?} of {:?}", device.place), path, key != "in")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether a file is where a dump goes that the guest asks for: `FILE.1` and so on.
-fn is_dump_beside(path: &Path, dumps: &Path) -> bool {
-    let (path, dumps) = (path.as_os_str().as_bytes(), dumps.as_os_str().as_bytes());
-    let number = path.strip_prefix(dumps).and_then(|rest| rest.strip_prefix(b"."));
-    number.is_some_and(|number| (1..=DUMPS_MAX).any(|n| n.to_string().as_bytes() == number))
-}
-
 fn once<T>(name: &'static str, place: &mut Option<T>, value: T) -> Result<(), OptionError> {
     match place.replace(value) {
         None => Ok(()),
@@ -366,20 +209,12 @@ fn device(text: &str, kinds: &[DeviceKind]) -> Result<DeviceRequest, OptionError
     Ok(DeviceRequest { kind, range, place, settings })
 }
 
-fn refuse_pipe(option: &'static str, path: &str) -> Result<(), OptionError> {
-    match std::fs::metadata(path).is_ok_and(|there| there.file_type().is_fifo()) {
-        true => Err(OptionError::Pipe(option, path.to_owned())),
-        false => Ok(()),
-    }
-}
-
 /// Opens `FILE[:PORT[-PORT]...]`, which has been split; a colon in the file's name is doubled.
 fn open_access_log(parts: Vec<String>) -> Result<Arc<AccessLog>, OptionError> {
     let mut parts = parts.into_iter();
     let path = parts.next().unwrap_or_default();
     let ports = parts.map(|part| PortRange::parse(&part, 1)).collect::<Result<_, _>>();
     let ports = ports.map_err(OptionError::AccessLogPorts)?;
-    refuse_pipe("access-log", &path)?;
     AccessLog::create(Path::new(&path), ports)
         .map(Arc::new)
         .map_err(|source| OptionError::AccessLog { path, source })
@@ -388,11 +223,6 @@ fn open_access_log(parts: Vec<String>) -> Result<Arc<AccessLog>, OptionError> {
 fn split_at_single_colons(text: &str) -> Vec<String> {
     // No path or number has a NUL in it, and no option that C passed can.
     text.replace("::", "\0").split(':').map(|part| part.replace('\0', ":")).collect()
-}
-
-fn open(key: &str, path: &str) -> Result<Destination, OptionError> {
-    Destination::open(Path::new(path))
-        .map_err(|source| OptionError::Destination { option: format!("{key}={path}"), source })
 }
 
 #[cfg(test)]

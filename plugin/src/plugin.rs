@@ -10,7 +10,7 @@ use crate::devices::{BUILT_IN, DeviceKind};
 use crate::dumps::Dumps;
 use crate::hypercalls::{Era, GuestLog, Hypercalls};
 use crate::interception::{Instructions, Interceptor};
-use crate::options::{OptionError, Options};
+use crate::options::{OptionError, Options, Summary};
 use crate::qemu::report::say;
 use crate::qemu::{
     self, Ended, HostInfo, Insn, InsnCount, InsnCounters, MAX_WATCHES, Machine, MachineError,
@@ -45,7 +45,13 @@ pub fn build(
     more: &[DeviceKind],
 ) -> Result<Box<dyn qemu::Plugin>, BuildError> {
     let kinds: Vec<DeviceKind> = more.iter().chain(&BUILT_IN).copied().collect();
-    let mut options = Options::parse(&options, &kinds, host.api)?;
+    let mut options = Options::parse(&options, &kinds, host.api, &host.command_line)?;
+    if host.command_line.daemonize && matches!(options.summary, Summary::Stderr) {
+        say(
+            "warning: -daemonize closes stderr, where the tables would go at the end; name a file by \
+             summary=FILE, or write summary=off",
+        );
+    }
     let requests = std::mem::take(&mut options.devices);
     let machine = match (requests.is_empty(), options.hypercall) {
         // Counting asks nothing of QEMU that it might not export.
@@ -56,7 +62,7 @@ pub fn build(
     };
     let bus = match &machine {
         None => Arc::default(),
-        Some(machine) => Arc::new(PortBus::build(machine, requests)?),
+        Some(machine) => Arc::new(PortBus::build(machine, requests, host.recorded)?),
     };
     let instructions = options.insns.take().map(|sections| {
         let counters = InsnCounters::new(host.api, sections.places())?;

@@ -20,7 +20,7 @@ pub use trace::{Event, Trace};
 use std::path::PathBuf;
 
 use pvio::stats::{FormRow, PortRow, Snapshot, Tables, VcpuRow};
-use pvio_scripts::machine::Machine;
+use pvio_scripts::machine::{Ended, Machine};
 use pvio_scripts::places;
 
 /// A QEMU that the tests run on.
@@ -69,6 +69,16 @@ macro_rules! on_both_qemus {
 /// One of the guests in `tests/guests`.
 pub fn guest(name: &str) -> PathBuf {
     places::guest(name).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The one line of pvio's on stderr, of a QEMU that did not start.
+pub fn refusal(ended: &Ended) -> String {
+    assert!(!ended.status.success(), "it started: {}", ended.stderr);
+    assert!(ended.stats.is_none());
+    let lines: Vec<&str> = ended.stderr.lines().filter(|line| line.starts_with("pvio: ")).collect();
+    assert_eq!(lines.len(), 1, "{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    lines[0].to_owned()
 }
 
 /// Fails unless the tables of a dump, and of each of its windows, add up to the same totals.

@@ -10,14 +10,15 @@
 //! | `internals` | what QEMU exports without a promise: port bus, interrupt lines, RAM, processor state, trace, shutdown |
 
 mod internals;
+pub mod output;
 mod plugin_api;
 mod register;
 pub mod report;
 mod version;
 
 pub use internals::{
-    Ended, GuestRam, HeldRam, IsaIrq, Locking, Machine, MachineError, PortHandler, PortPresence,
-    PortTrace, StringCpu, Watchpoints, exit_process, running_vcpu,
+    CommandLine, Ended, GuestRam, HeldRam, IsaIrq, Locking, Machine, MachineError, PortHandler,
+    PortPresence, PortTrace, StringCpu, Watchpoints, exit_process, running_vcpu,
 };
 pub use plugin_api::*;
 pub use register::Register;

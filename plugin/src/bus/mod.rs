@@ -70,14 +70,16 @@ pub struct PortBus {
 }
 
 impl PortBus {
-    /// Makes the devices, and puts them on the machine's port bus.
+    /// Makes the devices, and puts them on the machine's port bus. `recorded` says whether QEMU records the
+    /// run or replays it.
     pub fn build(
         machine: &Arc<Machine>,
         requests: Vec<DeviceRequest>,
+        recorded: bool,
     ) -> Result<PortBus, BusError> {
         let mut port_bus = PortBus { machine: Some(Arc::clone(machine)), ..PortBus::default() };
         for request in requests {
-            port_bus.register(machine, request)?;
+            port_bus.register(machine, request, recorded)?;
         }
         if port_bus.claims.is_empty() {
             return Ok(port_bus);
@@ -102,12 +104,13 @@ impl PortBus {
         &mut self,
         machine: &Arc<Machine>,
         DeviceRequest { kind, range, settings, .. }: DeviceRequest,
+        recorded: bool,
     ) -> Result<(), BusError> {
         if let Some(other) = self.claims.iter().find(|claim| claim.range.overlaps(range)) {
             let (other, other_range) = (other.kind, other.range);
             return Err(BusError::Overlap { kind: kind.name, range, other, other_range });
         }
-        let services = MachineServices { machine, interrupts: Cell::new(false) };
+        let services = MachineServices { machine, recorded, interrupts: Cell::new(false) };
         let mut settings = Settings::new(range, settings, &services);
         let device = (kind.build)(&mut settings)
             .and_then(|device| settings.finish().map(|()| device))
@@ -167,6 +170,7 @@ impl PortBus {
 /// What devices may ask of the machine, while they are made and after.
 struct MachineServices<'a> {
     machine: &'a Arc<Machine>,
+    recorded: bool,
     /// Whether the device that is being made has asked for an interrupt line.
     interrupts: Cell<bool>,
 }
@@ -181,6 +185,10 @@ impl Services for MachineServices<'_> {
     fn exit(&self) -> Box<dyn Fn(u8) + Send> {
         let machine = Arc::clone(self.machine);
         Box::new(move |status| machine.exit(status))
+    }
+
+    fn is_recorded(&self) -> bool {
+        self.recorded
     }
 }
 

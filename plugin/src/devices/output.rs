@@ -1,11 +1,9 @@
 //! Where a device's bytes go: a file, or stdout.
 
-use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::os::fd::AsFd;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use crate::files::NewFile;
+use crate::files::{NewFile, Stream};
 
 /// A file, or stdout.
 #[derive(Debug)]
@@ -14,19 +12,13 @@ pub(crate) enum Output {
     /// lines.
     File(BufWriter<NewFile>),
     /// Standard output: at once, so that a prompt is seen.
-    Stdout(File),
+    Stdout(Stream),
 }
 
 impl Output {
     /// Standard output.
     pub fn stdout() -> io::Result<Output> {
-        let stdout = io::stdout();
-        // QEMU makes its stdin non-blocking, and on a terminal that is the same open file as stdout.
-        let file = match stdout.is_terminal() {
-            true => File::options().append(true).open("/proc/self/fd/1"),
-            false => stdout.as_fd().try_clone_to_owned().map(File::from),
-        };
-        file.map(Output::Stdout)
+        Stream::stdout().map(Output::Stdout)
     }
 
     /// A new file, or an old one that is made empty with the first byte.

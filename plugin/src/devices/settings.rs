@@ -15,6 +15,10 @@ pub trait Services {
 
     /// What ends the machine with an exit status.
     fn exit(&self) -> Box<dyn Fn(u8) + Send>;
+
+    /// Whether QEMU records the run or replays it (`-icount rr=`). It does not record what a device reads
+    /// from the host: such a device must not be made then.
+    fn is_recorded(&self) -> bool;
 }
 
 /// An interrupt line.
@@ -100,6 +104,12 @@ impl<'a> Settings<'a> {
     /// would make the guest wait, too.
     pub fn take_input(&mut self, key: &str) -> Result<Option<File>, String> {
         let Some(path) = self.take(key) else { return Ok(None) };
+        if self.services.is_recorded() {
+            return Err(format!(
+                "{key}={path} would be read anew in each replay, as QEMU records the run (rr=) without \
+                 it; leave {key}= or rr= out"
+            ));
+        }
         let open = || match std::fs::metadata(&path)?.is_file() {
             true => File::open(&path),
             false => Err(io::Error::other("it is not a regular file")),

@@ -11,6 +11,7 @@ use std::time::Instant;
 use pvio_guest::abi::level;
 
 use crate::files::NewFile;
+use crate::qemu::report::show;
 
 /// How grave a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +69,7 @@ impl GuestLog {
                 Err(kind.into())
             }
             None => {
-                // Where stderr takes nothing any more, there is nobody to tell.
-                let _ = io::stderr().write_all(line.as_bytes());
+                show(&line);
                 Ok(())
             }
         }

@@ -2,28 +2,29 @@
 
 use super::*;
 
-fn error(arguments: &[&str]) -> String {
+fn parse(arguments: &[&str], kinds: &[DeviceKind], api: ApiLevel) -> Result<Options, OptionError> {
     let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
-    Options::parse(&arguments, &crate::devices::BUILT_IN, ApiLevel::NEWEST)
-        .err()
-        .unwrap()
-        .to_string()
+    Options::parse(&arguments, kinds, api, &CommandLine::default())
+}
+
+fn error(arguments: &[&str]) -> String {
+    parse(arguments, &crate::devices::BUILT_IN, ApiLevel::NEWEST).err().unwrap().to_string()
 }
 
 #[test]
 fn nothing_given_means_tables_on_stderr() {
-    let options = Options::parse(&[], &[], ApiLevel::NEWEST).unwrap();
+    let options = parse(&[], &[], ApiLevel::NEWEST).unwrap();
     assert!(options.stats.is_none());
     assert!(matches!(options.summary, Summary::Stderr));
-    let options = Options::parse(&["summary=off".into()], &[], ApiLevel::NEWEST).unwrap();
+    let options = parse(&["summary=off"], &[], ApiLevel::NEWEST).unwrap();
     assert!(matches!(options.summary, Summary::Off));
 }
 
 #[test]
 fn a_device_has_a_place_and_settings() {
     let built_in = &crate::devices::BUILT_IN;
-    let option = "device=uart16550@0x2f8:irq=3:file=/tmp/a::b".to_owned();
-    let options = Options::parse(&[option], built_in, ApiLevel::NEWEST).unwrap();
+    let option = "device=uart16550@0x2f8:irq=3:file=/tmp/a::b";
+    let options = parse(&[option], built_in, ApiLevel::NEWEST).unwrap();
     let [device] = &options.devices[..] else { panic!("one device") };
     assert_eq!((device.kind.name, device.range.to_string()), ("uart16550", "0x02f8-0x02ff".into()));
     let settings = [("irq", "3"), ("file", "/tmp/a:b")];
@@ -32,10 +33,8 @@ fn a_device_has_a_place_and_settings() {
 
 #[test]
 fn who_may_call_follows_from_the_option_and_the_api() {
-    let hypercall = |option: &[&str], api: ApiLevel| {
-        let option: Vec<String> = option.iter().map(|&text| text.to_owned()).collect();
-        Options::parse(&option, &[], api).map(|options| options.hypercall)
-    };
+    let hypercall =
+        |option: &[&str], api: ApiLevel| parse(option, &[], api).map(|options| options.hypercall);
     let newest = ApiLevel::NEWEST;
     assert_eq!(hypercall(&[], newest).unwrap(), Some(Policy::Kernel));
     assert_eq!(hypercall(&["hypercall=kernel"], newest).unwrap(), Some(Policy::Kernel));
@@ -66,6 +65,9 @@ fn each_error_names_the_option_and_the_remedy() {
             error(&["summary=off", "summary=on"]),
             error(&["stats=/nonexistent/directory/x.json"]),
             error(&["summary=/"]),
+            error(&["summary=-"]),
+            error(&["symbols=-"]),
+            error(&["device=stream@0x300:in=/dev/null"]),
             error(&["symbols=/nonexistent/vmlinux"]),
             error(&["symbols=/dev/null"]),
             error(&["access-log=/nonexistent/log"]),

@@ -22,6 +22,8 @@ fn snapshot(statistics: &Statistics) -> Snapshot {
             target: "x86_64".into(),
             max_vcpus: VCPUS as usize,
             icount: false,
+            recorded: false,
+            command_line: Default::default(),
             memory_is_readable: true,
         },
         ended: None,

@@ -1,6 +1,8 @@
 //! What QEMU exports for its own loadable modules, without a promise to anybody else. A QEMU may lack each of these:
 //! then what it gives is not known, and everything else works.
 
+mod accelerator;
+mod command_line;
 mod cpu_layout;
 mod direct;
 mod exports;
@@ -13,6 +15,8 @@ mod ram;
 mod string_cpu;
 mod trace;
 
+pub(crate) use accelerator::{is_recorded, other_than_tcg};
+pub use command_line::CommandLine;
 pub(crate) use cpu_layout::CpuLayout;
 pub(crate) use direct::Direct;
 pub use exports::{Ended, PortPresence, exit_process, running_vcpu};

@@ -421,5 +421,11 @@ fn machine_ended(installed: &Installed) {
     OPEN.store(std::ptr::null_mut(), Ordering::Release);
     if ran {
         installed.plugin.machine_ended(how);
+    } else if how == Ended::Unknown {
+        // Such a QEMU does not tell which accelerator it has, either.
+        say(
+            "nothing was counted: QEMU has ended without a call of the plugin; it makes them where it \
+             runs the guest by TCG (-accel tcg) alone",
+        );
     }
 }

@@ -15,9 +15,9 @@ use super::api::{Api, MissingFunction};
 use super::block_flag::BlockFlag;
 use super::callbacks::{self, Installed};
 use super::vcpus::Vcpus;
-use crate::internals::CpuLayout;
-use crate::internals::GuestRam;
-use crate::internals::{Exports, icount_is_on};
+use crate::internals::{
+    CommandLine, CpuLayout, Exports, GuestRam, icount_is_on, is_recorded, other_than_tcg,
+};
 use crate::report::say;
 use crate::version::{ApiLevel, QemuVersion};
 
@@ -34,6 +34,10 @@ pub struct HostInfo {
     pub max_vcpus: usize,
     /// Whether it counts instructions (`-icount`), as far as it tells.
     pub icount: bool,
+    /// Whether it records the run or replays one (`-icount rr=`), as far as it tells.
+    pub recorded: bool,
+    /// What it was started with that concerns pvio's files.
+    pub command_line: CommandLine,
     /// Whether [`super::GuestRam`] can be opened.
     pub memory_is_readable: bool,
 }
@@ -63,6 +67,11 @@ enum Unsuitable {
         oldest = ApiLevel::OLDEST
     )]
     TooOld(ApiLevel),
+    #[error(
+        "this QEMU runs the guest by {0}, under which it calls no plugins: nothing would be counted; \
+         start it with -accel tcg"
+    )]
+    Accelerator(String),
     #[error("{0}")]
     MissingFunction(#[from] MissingFunction),
     #[error("the option {0:?} is not UTF-8; write it in UTF-8")]
@@ -144,6 +153,9 @@ fn examine(info: &qemu_info_t) -> Result<HostInfo, Unsuitable> {
     if api < ApiLevel::OLDEST {
         return Err(Unsuitable::TooOld(api));
     }
+    if let Some(accelerator) = other_than_tcg() {
+        return Err(Unsuitable::Accelerator(accelerator));
+    }
     // SAFETY: the union's only member, which QEMU fills for system emulation.
     let max_vcpus = unsafe { info.__bindgen_anon_1.system.max_vcpus };
     let version = QemuVersion::of_this_process();
@@ -154,6 +166,8 @@ fn examine(info: &qemu_info_t) -> Result<HostInfo, Unsuitable> {
         target,
         max_vcpus: usize::try_from(max_vcpus).unwrap_or(0),
         icount: icount_is_on(),
+        recorded: is_recorded(),
+        command_line: CommandLine::of_this_process(),
     })
 }
 

@@ -151,6 +151,8 @@ impl Guest {
             target: "x86_64".into(),
             max_vcpus: 1,
             icount: false,
+            recorded: false,
+            command_line: Default::default(),
             memory_is_readable: true,
         };
         self.statistics.snapshot(&Surroundings {

@@ -1,0 +1,68 @@
+//! What QEMU was started with that it exports nowhere: options that take effect after plugins are
+//! loaded.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+/// Options of QEMU's command line that decide what becomes of files and of stderr.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommandLine {
+    /// The option by which QEMU gives up its rights to files, or its view of them, before the guest
+    /// runs: `-run-with user=...`, `-run-with chroot=...`, or what older QEMUs call them.
+    pub confined_by: Option<&'static str>,
+    /// `-daemonize`: stdin, stdout and stderr are closed before the guest runs.
+    pub daemonize: bool,
+}
+
+impl CommandLine {
+    /// Of this process; as if it had no options where `/proc` does not tell.
+    pub(crate) fn of_this_process() -> CommandLine {
+        let bytes = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+        let arguments = bytes.split(|&byte| byte == 0);
+        CommandLine::parse(arguments.map(|argument| OsString::from_vec(argument.to_vec())))
+    }
+
+    fn parse(arguments: impl IntoIterator<Item = OsString>) -> CommandLine {
+        let mut found = CommandLine::default();
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            // QEMU takes two dashes for one.
+            let argument = argument.to_string_lossy();
+            match argument.strip_prefix("--").or(argument.strip_prefix('-')) {
+                Some("daemonize") => found.daemonize = true,
+                Some("runas") => found.confined_by = Some("-runas"),
+                Some("chroot") => found.confined_by = Some("-chroot"),
+                Some("run-with") => {
+                    let value = arguments.next().unwrap_or_default();
+                    for setting in value.to_string_lossy().split(',') {
+                        match setting.split_once('=') {
+                            Some(("user", _)) => found.confined_by = Some("-run-with user="),
+                            Some(("chroot", _)) => found.confined_by = Some("-run-with chroot="),
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_confine_qemu_are_found_in_each_spelling() {
+        let parse = |line: &str| CommandLine::parse(line.split(' ').map(OsString::from));
+        let confined = |line: &str| parse(line).confined_by;
+        assert_eq!(parse("qemu -m 64 -name user=me"), CommandLine::default());
+        assert_eq!(confined("qemu -run-with async-teardown=on,user=me"), Some("-run-with user="));
+        assert_eq!(confined("qemu --run-with chroot=/srv"), Some("-run-with chroot="));
+        assert_eq!(confined("qemu -run-with exit-with-parent=on"), None);
+        assert_eq!(confined("qemu -runas me"), Some("-runas"));
+        assert_eq!(confined("qemu -chroot /srv"), Some("-chroot"));
+        assert!(parse("qemu --daemonize").daemonize && !parse("qemu -m 64").daemonize);
+    }
+}

@@ -1,0 +1,171 @@
+//! Output that somebody reads while it is written: a pipe, a terminal. A reader that stops must not stop
+//! the machine for ever: after a time without a byte taken the stream is given up.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::report::say;
+
+/// How long a write waits for its reader.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// As much as a pipe takes at once when `poll` says that it takes something.
+const PIECE: usize = 4096;
+
+/// An output stream, until its reader has stopped for too long.
+#[derive(Debug)]
+pub struct Stream {
+    file: File,
+    /// What the user calls it.
+    name: String,
+    given_up: bool,
+}
+
+impl Stream {
+    /// Opens a device, or what is open already.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened for writing; also if it is a pipe without a reader.
+    pub fn open(path: &Path) -> io::Result<Stream> {
+        let file = open_without_waiting(path)?;
+        Ok(Stream { file, name: path.display().to_string(), given_up: false })
+    }
+
+    /// Standard output.
+    ///
+    /// # Errors
+    ///
+    /// If it is closed.
+    pub fn stdout() -> io::Result<Stream> {
+        let stdout = io::stdout();
+        // A terminal takes less at once than `poll` promises. Opened anew, it does not wait.
+        let file = match stdout.is_terminal() {
+            true => open_without_waiting(Path::new("/proc/self/fd/1")).or_else(|_| shared(stdout)),
+            false => shared(stdout),
+        };
+        Ok(Stream { file: file?, name: "stdout".into(), given_up: false })
+    }
+}
+
+fn open_without_waiting(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    OpenOptions::new().append(true).custom_flags(flags).open(path)
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.given_up {
+            match write_some(self.file.as_fd(), bytes, PATIENCE) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => self.given_up = true,
+                result => return result,
+            }
+            let (name, seconds) = (&self.name, PATIENCE.as_secs());
+            say(format_args!(
+                "{name} was not read for {seconds} seconds: what is written to it from here on is lost"
+            ));
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "its reader has stopped"))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The same open file, so that whoever writes to it next does so behind what is written here. (One that
+/// is opened anew has a place of its own.)
+///
+/// # Errors
+///
+/// If the process may open no more files.
+pub fn shared(stream: impl AsFd) -> io::Result<File> {
+    Ok(stream.as_fd().try_clone_to_owned()?.into())
+}
+
+/// Writes to stderr, whose errors there is nobody to tell of. When its reader has stopped for too long,
+/// lines are dropped until it reads again, which is then said.
+pub(crate) fn write_stderr(text: &[u8]) {
+    static DROPPED: Mutex<bool> = Mutex::new(false);
+    let mut dropped = DROPPED.lock().unwrap_or_else(PoisonError::into_inner);
+    let stderr = io::stderr().lock();
+    let stderr = stderr.as_fd();
+    let patience = if *dropped { Duration::ZERO } else { PATIENCE };
+    let notice = match *dropped {
+        true => format!(
+            "pvio: stderr was not read for {} seconds: lines are missing here\n",
+            PATIENCE.as_secs()
+        ),
+        false => String::new(),
+    };
+    for part in [notice.as_bytes(), text] {
+        let mut rest = part;
+        while !rest.is_empty() {
+            match write_some(stderr, rest, patience) {
+                Ok(written) => rest = &rest[written..],
+                Err(error) => {
+                    *dropped = error.kind() == io::ErrorKind::TimedOut;
+                    return;
+                }
+            }
+        }
+    }
+    *dropped = false;
+}
+
+/// Writes at least a byte.
+fn write_some(to: BorrowedFd<'_>, bytes: &[u8], patience: Duration) -> io::Result<usize> {
+    let start = Instant::now();
+    loop {
+        let left = patience.saturating_sub(start.elapsed());
+        let timeout = Timespec::try_from(left).unwrap_or_default();
+        match poll(&mut [PollFd::new(&to, PollFlags::OUT)], Some(&timeout)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        match rustix::io::write(to, &bytes[..bytes.len().min(PIECE)]) {
+            Err(Errno::INTR) => {}
+            // Others write to it, too.
+            Err(Errno::AGAIN) if start.elapsed() < patience => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+            result => return result.map_err(io::Error::from),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_pipe_is_given_up_and_an_emptied_one_is_not() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let impatient = |bytes: &[u8]| write_some(writer.as_fd(), bytes, Duration::from_millis(20));
+        let mut written = 0;
+        let error = loop {
+            match impatient(&[b'x'; 5000]) {
+                Ok(length) => written += length,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(written >= PIECE);
+        let mut read = vec![0; written];
+        io::Read::read_exact(&mut reader, &mut read).unwrap();
+        assert_eq!(impatient(b"more").unwrap(), 4);
+        drop(reader);
+        assert_eq!(impatient(b"more").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}
