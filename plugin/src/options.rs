@@ -12,6 +12,7 @@ use crate::access_log::AccessLog;
 use crate::bus::DeviceRequest;
 use crate::devices::DeviceKind;
 use crate::files;
+use crate::guest_file::GuestFile;
 use crate::hypercalls::{GuestLog, Policy};
 use crate::qemu::ApiLevel;
 use crate::sections::{Sections, SectionsError};
@@ -24,9 +25,9 @@ use crate::x86::{PortRange, PortRangeError};
 pub enum OptionError {
     /// There is no option of that name.
     #[error(
-        "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=FILE, \
+        "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=FILE[@ADDRESS], \
          device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:PORT[-PORT]...], \
-         hypercall=kernel|any|off, log=FILE and insns=on|off|FILE"
+         hypercall=kernel|any|off, log=FILE and insns=on|off|FILE[@ADDRESS]"
     )]
     Unknown(String),
     /// It needs a value. (QEMU makes `stats=on` of a mere `stats`.)
@@ -202,7 +203,8 @@ impl Options {
                 "insns" => {
                     once("insns", &mut insns, value)?;
                     if value != "on" && value != "off" {
-                        named.add(format!("option {key:?}"), value, false)?;
+                        let file = GuestFile::parse(value).map_err(SectionsError::File)?.path;
+                        named.add(format!("option {key:?}"), &file.to_string_lossy(), false)?;
                     }
                 }
                 "hypercall" => once("hypercall", &mut hypercall, value)?,
@@ -211,7 +213,11 @@ impl Options {
                     refuse_pipe("log", value)?;
                     named.add_option(key, value)?;
                 }
-                "symbols" => symbols.push(PathBuf::from(value)),
+                "symbols" => {
+                    let file = GuestFile::parse(value).map_err(SymbolsError::File)?.path;
+                    named.add(format!("option {key:?}"), &file.to_string_lossy(), false)?;
+                    symbols.push(value);
+                }
                 "device" => {
                     let device = device(value, kinds)?;
                     named.add_device(&device)?;
@@ -255,7 +261,7 @@ impl Options {
             insns: match insns {
                 None | Some("off") => None,
                 Some("on") => Some(Sections::default()),
-                Some(path) => Some(Sections::load(Path::new(path))?),
+                Some(file) => Some(Sections::load(file)?),
             },
         })
     }

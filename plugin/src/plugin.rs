@@ -12,8 +12,8 @@ use crate::hypercalls::{Era, GuestLog, Hypercalls};
 use crate::interception::{Instructions, Interceptor};
 use crate::options::{OptionError, Options};
 use crate::qemu::{
-    self, Ended, HostInfo, Insn, InsnCount, InsnCounters, MAX_WATCHES, Machine, MachineError,
-    MissingFunction, PortPresence, VcpuIndex, Watch,
+    self, Ended, GuestRam, HostInfo, Insn, InsnCount, InsnCounters, MAX_WATCHES, Machine,
+    MachineError, MissingFunction, PortPresence, VcpuIndex, Watch,
 };
 use crate::say::say;
 use crate::stats::{InstructionCounts, Statistics};
@@ -65,6 +65,7 @@ pub fn build(
     let instructions = instructions.transpose()?;
     let counts = instructions.clone().map(|counts| counts as Arc<dyn InstructionCounts>);
     let statistics = Arc::new(Statistics::with_instructions(counts));
+    options.symbols.set_memory(GuestRam::open(host.version));
     let dumps = Arc::new(Dumps {
         host: host.clone(),
         statistics: Arc::clone(&statistics),

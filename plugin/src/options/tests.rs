@@ -68,6 +68,9 @@ fn each_error_names_the_option_and_the_remedy() {
             error(&["summary=/"]),
             error(&["symbols=/nonexistent/vmlinux"]),
             error(&["symbols=/dev/null"]),
+            error(&["symbols=vmlinux@0x"]),
+            error(&["symbols=/etc/passwd"]),
+            error(&["symbols=/tmp/a@0x1000", "stats=/tmp/a"]),
             error(&["access-log=/nonexistent/log"]),
             error(&["access-log=/dev/null:com1"]),
             error(&["device=latch"]),
@@ -85,6 +88,7 @@ fn each_error_names_the_option_and_the_remedy() {
             error(&["insns="]),
             error(&["insns=yes"]),
             error(&["insns=/etc/passwd"]),
+            error(&["insns=/tmp/a@0x1000", "stats=/tmp/a"]),
             error(&["stats=/tmp/a", "insns=/tmp/a"]),
         ]
         .join("\n")
