@@ -339,6 +339,35 @@ fn a_file_of_another_kernel_names_nothing(host: &Host) {
     assert_eq!(ended.stderr.lines().filter(|&said| said == line).count(), 1, "{}", ended.stderr);
 }
 
+/// Without its data symbols nothing tells whether a file fits, and its names are used where the user says so.
+#[test]
+fn names_that_cannot_be_checked_are_used_on_request() {
+    let text = std::fs::read_to_string(&*KALLSYMS).unwrap();
+    let code = |line: &&str| "tTwW".contains(line.split(' ').nth(1).unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let map = directory.path().join("map");
+    let lines = text.lines().filter(code).map(|line| format!("{line}\n"));
+    std::fs::write(&map, lines.collect::<String>()).unwrap();
+    let unsure = format!("symbols={}", map.display());
+    let sure = format!("symbols={}@0", map.display());
+    let boot = |options: &[&str]| {
+        let linux = LinuxGuest::new("", &[]).unwrap();
+        linux.on(Host::NEWEST.machine().plugin(options)).run().unwrap().stats().unwrap().clone()
+    };
+    let stats = boot(&[&unsure]);
+    assert!(stats.sites.iter().all(|site| site.symbol.is_none()));
+    let problem = stats.symbol_files[0].problem.as_deref().expect("what is missing");
+    assert!(problem.contains("it lacks linux_banner and sys_call_table"), "{problem}");
+    assert!(problem.ends_with(&format!("write {sure}")), "{problem}");
+
+    let stats = boot(&[&sure]);
+    assert_eq!(stats.symbol_files[0].problem, None);
+    let kallsyms = Kallsyms::read(&KALLSYMS);
+    let named: Vec<_> = stats.sites.iter().filter(|site| site.symbol.is_some()).collect();
+    assert!(named.len() > 100);
+    named.into_iter().for_each(|site| kallsyms.check(site));
+}
+
 /// Runs the guest `forms` with files of symbols.
 fn run_forms(host: &Host, options: &[&str]) -> Ended {
     host.machine().plugin(options).bare_guest(&guest("forms.bin")).run().unwrap()

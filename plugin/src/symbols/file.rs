@@ -44,6 +44,12 @@ pub(super) struct Verdict {
     pub problem: Option<String>,
 }
 
+impl Verdict {
+    fn none(problem: String) -> Verdict {
+        Verdict { places: Vec::new(), problem: Some(problem) }
+    }
+}
+
 impl SymbolFile {
     pub fn load(text: &str) -> Result<SymbolFile, SymbolsError> {
         let guest_file = GuestFile::parse(text)?;
@@ -54,67 +60,63 @@ impl SymbolFile {
         }
     }
 
-    /// Judges the file by the sites that ran, and by the guest's memory where that can be read.
+    /// Judges the file by the guest's memory where that tells, else by the sites that ran.
     pub fn judge(&self, sites: &[(u64, &[u8])], memory: Option<&dyn Memory>) -> Verdict {
-        let all = |problem| {
-            let places = vec![Place { moved: self.moved.unwrap_or(0), image: None }];
-            Verdict { places, problem }
+        let why_unknown = match (self.marks.are_enough(), memory) {
+            (true, Some(memory)) => return self.judge_by_memory(memory),
+            (true, None) => "this QEMU does not let pvio read the guest's memory",
+            (false, _) => "it lacks linux_banner and sys_call_table",
         };
-        let none = |problem: String| Verdict { places: Vec::new(), problem: Some(problem) };
-        if self.marks.are_linux() {
-            let unchecked = |why: &str| {
-                all(Some(format!(
-                    "its names are not checked, because {why}; they are right only for the very kernel \
-                     that it describes, booted with nokaslr"
-                )))
-            };
-            match memory {
-                _ if self.has_bytes() && !self.marks.are_enough() => {}
-                _ if !self.marks.are_enough() => {
-                    return unchecked("it has no linux_banner and sys_call_table");
-                }
-                None if self.has_bytes() => {}
-                None => return unchecked("this QEMU does not let pvio read the guest's memory"),
-                Some(memory) => {
-                    let images = self.marks.find(&self.table, memory).into_iter();
-                    let is_meant =
-                        |image: &Image| self.moved.is_none_or(|moved| moved == image.moved);
-                    let place = |image: Image| Place { moved: image.moved, image: Some(image) };
-                    let places: Vec<Place> = images.filter(is_meant).map(place).collect();
-                    return match places.is_empty() {
-                        false => Verdict { places, problem: None },
-                        true => none(
-                            "no kernel in the guest's memory is the one that it describes, so its names \
-                             are not used; name the file of the kernel that runs"
-                                .into(),
-                        ),
-                    };
-                }
-            }
+        if self.marks.are_linux() && !self.has_bytes() && self.moved.is_none() {
+            return Verdict::none(format!(
+                "{why_unknown}, so that it cannot be held against the kernel that runs, and its names are \
+                 not used; if that is the very kernel that it describes, booted with nokaslr, write \
+                 symbols={}@0",
+                self.text
+            ));
         }
+        self.judge_by_sites(sites)
+    }
+
+    fn judge_by_memory(&self, memory: &dyn Memory) -> Verdict {
+        let images = self.marks.find(&self.table, memory).into_iter();
+        let is_meant = |image: &Image| self.moved.is_none_or(|moved| moved == image.moved);
+        let place = |image: Image| Place { moved: image.moved, image: Some(image) };
+        let places: Vec<Place> = images.filter(is_meant).map(place).collect();
+        match places.is_empty() {
+            false => Verdict { places, problem: None },
+            true => Verdict::none(
+                "no kernel in the guest's memory is the one that it describes, so its names are not used; \
+                 name the file of the kernel that runs"
+                    .into(),
+            ),
+        }
+    }
+
+    fn judge_by_sites(&self, sites: &[(u64, &[u8])]) -> Verdict {
+        let moved = self.moved.unwrap_or(0);
         let (mut fit, mut differ) = (0, 0);
         for &(pc, bytes) in sites {
-            let address = pc.wrapping_sub(self.moved.unwrap_or(0));
-            match self.has(address, bytes) {
+            match self.has(pc.wrapping_sub(moved), bytes) {
                 Some(true) => fit += 1,
                 Some(false) => differ += 1,
                 None => {}
             }
         }
-        let sites = fit + differ;
         let of_sites = format!(
-            "{differ} of the {sites} sites at its addresses {} other instructions than it has there",
+            "{differ} of the {} sites at its addresses {} other instructions than it has there",
+            fit + differ,
             if differ == 1 { "is of" } else { "are of" }
         );
-        match (fit, differ) {
-            (_, 0) => all(None),
-            // An instruction of one byte may be at the right place by chance.
-            _ if differ > fit => none(format!(
+        // An instruction of one byte may be at the right place by chance.
+        if differ > fit {
+            return Verdict::none(format!(
                 "{of_sites}, so its names are not used; name the file of what runs there, or, if that \
                  moves, write FILE@ADDRESS with how far it has moved"
-            )),
-            _ => all(Some(format!("{of_sites}, and get no name from it"))),
+            ));
         }
+        let problem = (differ > 0).then(|| format!("{of_sites}, and get no name from it"));
+        Verdict { places: vec![Place { moved, image: None }], problem }
     }
 
     /// Whether there is anything in the file to compare the guest's code with.

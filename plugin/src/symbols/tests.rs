@@ -177,6 +177,7 @@ fn a_kernel_is_found_where_it_has_moved() {
     let problem = |names: &Names<'_>| names.files().next().unwrap().1.unwrap().to_owned();
     let names = symbols.judge(&[]);
     assert!(problem(&names).contains("does not let pvio read the guest's memory"));
+    assert_eq!(names.name(site - MOVED, &[0xee]), None);
 
     symbols.set_memory(Some(Ram::new()));
     let names = symbols.judge(&[]);
