@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use iced_x86::{Decoder, DecoderOptions};
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind};
 use once_cell::sync::Lazy;
+use pvio::sections::Sections;
 use pvio::stats::{SectionRow, SiteRow, Snapshot};
+use pvio::symbols::Symbols;
 use pvio::x86::Mode;
 use pvio_scripts::machine::Ended;
 use pvio_tests::{Host, LinuxGuest, Monitor, assert_consistent, guest, on_both_qemus};
@@ -479,6 +481,44 @@ fn a_file_that_has_moved_names_sites_where_it_is(host: &Host) {
     // At another address its code does not fit.
     let by_wrong = named_by(&format!("{moved}@4"));
     assert!(by_wrong.sites.iter().all(|site| site.symbol.is_none()));
+}
+
+/// Whatever is in a file, it is read or refused, soon and without a panic.
+#[test]
+fn broken_files_are_read_or_refused() {
+    let whole = std::fs::read(guest("forms.elf")).unwrap();
+    let sections = u64::from_le_bytes(whole[0x28..0x30].try_into().unwrap()) as usize;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let name = format!("{}@0", file.path().display());
+    let mut random = fastrand::Rng::with_seed(1);
+    let (mut read, mut refused) = (0, 0);
+    let began = std::time::Instant::now();
+    for _ in 0..2000 {
+        let mut broken = whole.clone();
+        for _ in 0..random.usize(1..4) {
+            let part = if random.bool() { 0..0x40 } else { sections..whole.len() };
+            let value = [0, 1, 0x7f, 0xff, random.u8(..)][random.usize(..5)];
+            broken[random.usize(part)] = value;
+        }
+        broken.truncate(if random.bool() { whole.len() } else { random.usize(..whole.len()) });
+        std::fs::write(&file, &broken).unwrap();
+        let _ = Sections::load(&name);
+        match Symbols::load(&[&name]) {
+            Ok(symbols) => {
+                read += 1;
+                let sites: Vec<(u64, &[u8])> =
+                    (0..64).map(|n| (0xf_0000 + n * 7, &b"\xee"[..])).collect();
+                let names = symbols.judge(&sites);
+                sites.iter().for_each(|(pc, bytes)| drop(names.name(*pc, bytes)));
+            }
+            Err(error) => {
+                refused += 1;
+                assert_eq!(error.to_string().lines().count(), 1, "{error}");
+            }
+        }
+    }
+    assert!(read > 100 && refused > 100, "{read} {refused}");
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
 }
 
 /// A pipe nobody writes to, and a device, keep QEMU from starting instead of making it wait.
