@@ -78,6 +78,13 @@ impl Dumps {
             is_own: &|port| self.bus.serves(port),
             is_served: &|port| self.presence.is_served(port.0),
         });
+        if ended.is_some() {
+            for file in &snapshot.symbol_files {
+                if let Some(problem) = &file.problem {
+                    say(format_args!("option \"symbols={}\": {problem}", file.file));
+                }
+            }
+        }
         let json = self.stats.as_ref().map(|destination| put(destination, &json_of(&snapshot)));
         let tables = match &self.summary {
             Summary::Off => None,

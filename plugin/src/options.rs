@@ -5,17 +5,18 @@ mod named_files;
 
 pub use error::OptionError;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::access_log::AccessLog;
 use crate::bus::DeviceRequest;
 use crate::devices::DeviceKind;
+use crate::guest_file::GuestFile;
 use crate::hypercalls::{GuestLog, Policy};
 use crate::qemu::{ApiLevel, CommandLine};
-use crate::sections::Sections;
+use crate::sections::{Sections, SectionsError};
 use crate::stats::Destination;
-use crate::symbols::Symbols;
+use crate::symbols::{Symbols, SymbolsError};
 use crate::x86::PortRange;
 
 use named_files::NamedFiles;
@@ -99,7 +100,8 @@ impl Options {
                 "insns" => {
                     once("insns", &mut insns, value)?;
                     if value != "on" && value != "off" {
-                        named.add_input(key, value)?;
+                        let file = GuestFile::parse(value).map_err(SectionsError::File)?;
+                        named.add_input(key, &file.path.to_string_lossy())?;
                     }
                 }
                 "hypercall" => once("hypercall", &mut hypercall, value)?,
@@ -108,8 +110,9 @@ impl Options {
                     named.add_output(key, value)?;
                 }
                 "symbols" => {
-                    named.add_input(key, value)?;
-                    symbols.push(PathBuf::from(value));
+                    let file = GuestFile::parse(value).map_err(SymbolsError::File)?;
+                    named.add_input(key, &file.path.to_string_lossy())?;
+                    symbols.push(value);
                 }
                 "device" => {
                     let device = device(value, kinds)?;
@@ -159,7 +162,7 @@ impl Options {
             insns: match insns {
                 None | Some("off") => None,
                 Some("on") => Some(Sections::default()),
-                Some(path) => Some(Sections::load(Path::new(path))?),
+                Some(file) => Some(Sections::load(file)?),
             },
         })
     }

@@ -13,8 +13,8 @@ use crate::interception::{Instructions, Interceptor};
 use crate::options::{OptionError, Options, Summary};
 use crate::qemu::report::say;
 use crate::qemu::{
-    self, Ended, HostInfo, Insn, InsnCount, InsnCounters, MAX_WATCHES, Machine, MachineError,
-    MissingFunction, PortPresence, VcpuIndex, Watch,
+    self, Ended, GuestRam, HostInfo, Insn, InsnCount, InsnCounters, MAX_WATCHES, Machine,
+    MachineError, MissingFunction, PortPresence, VcpuIndex, Watch,
 };
 use crate::stats::{InstructionCounts, Statistics};
 
@@ -71,6 +71,7 @@ pub fn build(
     let instructions = instructions.transpose()?;
     let counts = instructions.clone().map(|counts| counts as Arc<dyn InstructionCounts>);
     let statistics = Arc::new(Statistics::with_instructions(counts));
+    options.symbols.set_memory(GuestRam::open(host.version));
     let dumps = Arc::new(Dumps {
         host: host.clone(),
         statistics: Arc::clone(&statistics),

@@ -1,9 +1,9 @@
 //! The executable sections of an ELF file, by which instructions can be told apart.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use object::{Object, ObjectKind, ObjectSection, SectionFlags, elf};
+use crate::elf::{Elf, ElfError};
+use crate::guest_file::{GuestFile, GuestFileError};
 
 /// The most sections that are told apart.
 pub const MAX_SECTIONS: usize = 64;
@@ -11,25 +11,25 @@ pub const MAX_SECTIONS: usize = 64;
 /// A file that no sections can be taken from.
 #[derive(Debug, thiserror::Error)]
 pub enum SectionsError {
-    /// It cannot be read.
-    #[error("{path} cannot be read: {source}; name an ELF file")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// It is something else.
-    #[error("{path} is no whole ELF file ({source}); name the guest's linked ELF file")]
-    Broken {
+    /// It cannot be opened.
+    #[error("{0}")]
+    File(#[from] GuestFileError),
+    /// It is not an ELF file.
+    #[error("{0} is not an ELF file; name the guest's linked ELF file")]
+    NotElf(PathBuf),
+    /// It is an ELF file of which no code can be placed.
+    #[error("{path} {source}")]
+    Elf {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: object::Error,
+        source: ElfError,
     },
-    /// Its addresses are not those at which it runs.
-    #[error("{0} is an ELF file that is not linked; name the linked one")]
-    Relocatable(PathBuf),
+    /// It runs at any address.
+    #[error(
+        "{0} is position independent; write insns={0}@ADDRESS, with the address at which it is loaded"
+    )]
+    NeedsAddress(String),
     /// It has no code, or no names of it.
     #[error("{0} has no executable sections; name an ELF file with a section table")]
     None(PathBuf),
@@ -37,7 +37,6 @@ pub enum SectionsError {
     #[error("{0} has {1} executable sections, of which {MAX_SECTIONS} can be told apart")]
     TooMany(PathBuf, usize),
 }
-
 /// A part of the guest's code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Section {
@@ -54,41 +53,39 @@ pub struct Section {
 pub struct Sections(Vec<Section>);
 
 impl Sections {
-    /// Those of an ELF file that the guest's memory holds when it runs, and that are executable.
-    pub fn load(path: &Path) -> Result<Sections, SectionsError> {
-        let path_buf = || path.to_owned();
-        let contents = std::fs::read(path)
-            .map_err(|source| SectionsError::Read { path: path_buf(), source })?;
-        let file = object::File::parse(&*contents)
-            .map_err(|source| SectionsError::Broken { path: path_buf(), source })?;
-        if file.kind() == ObjectKind::Relocatable {
-            return Err(SectionsError::Relocatable(path_buf()));
+    /// Those of an ELF file, `FILE` or `FILE@ADDRESS`, that the guest's memory holds when it runs, and that
+    /// are executable.
+    pub fn load(text: &str) -> Result<Sections, SectionsError> {
+        let guest_file = GuestFile::parse(text)?;
+        let file = guest_file.open("name an ELF file")?;
+        let GuestFile { path, moved } = guest_file;
+        if !Elf::is_one(&file) {
+            return Err(SectionsError::NotElf(path));
         }
-        let mut sections: Vec<Section> = file
-            .sections()
-            .filter(|section| {
-                let wanted = elf::SHF_ALLOC | elf::SHF_EXECINSTR;
-                matches!(section.flags(), SectionFlags::Elf { sh_flags, .. } if sh_flags & wanted == wanted)
-                    && section.size() > 0
-            })
-            .map(|section| Section {
-                name: String::from_utf8_lossy(section.name_bytes().unwrap_or_default()).into_owned(),
-                start: section.address(),
-                end: section.address().saturating_add(section.size()),
-            })
-            .collect();
+        let elf = match Elf::read(file) {
+            Ok(elf) => elf,
+            Err(source) => return Err(SectionsError::Elf { path, source }),
+        };
+        match elf.code.len() {
+            0 => return Err(SectionsError::None(path)),
+            len if len > MAX_SECTIONS => return Err(SectionsError::TooMany(path, len)),
+            _ => {}
+        }
+        if elf.position_independent && moved.is_none() {
+            return Err(SectionsError::NeedsAddress(text.to_owned()));
+        }
+        let section = |section: crate::elf::CodeSection| {
+            let start = section.address.wrapping_add(moved.unwrap_or(0));
+            Section { name: section.name, start, end: start.saturating_add(section.size) }
+        };
+        let mut sections: Vec<Section> = elf.code.into_iter().map(section).collect();
         sections.sort_by_key(|section| section.start);
         // A broken file's may overlap: the later one has what is in both.
         for next in 1..sections.len() {
             sections[next - 1].end = sections[next - 1].end.min(sections[next].start);
         }
-        match sections.len() {
-            0 => Err(SectionsError::None(path_buf())),
-            len if len > MAX_SECTIONS => Err(SectionsError::TooMany(path_buf(), len)),
-            _ => Ok(Sections(sections)),
-        }
+        Ok(Sections(sections))
     }
-
     /// All of them.
     pub fn iter(&self) -> std::slice::Iter<'_, Section> {
         self.0.iter()
@@ -124,12 +121,17 @@ mod tests {
 
     #[test]
     fn the_code_of_a_program_is_in_text() {
-        let sections = Sections::load(Path::new("/proc/self/exe")).unwrap();
-        assert!(sections.iter().any(|section| section.name == ".text"));
-        assert!(sections.iter().zip(sections.iter().skip(1)).all(|(a, b)| a.end <= b.start));
-        assert!(matches!(
-            Sections::load(Path::new("/etc/passwd")),
-            Err(SectionsError::Broken { .. })
-        ));
+        let own = std::env::current_exe().unwrap().display().to_string();
+        let error = Sections::load(&own).unwrap_err().to_string();
+        assert!(error.contains(&format!("write insns={own}@ADDRESS")), "{error}");
+        let load = |address: u64| Sections::load(&format!("{own}@{address:#x}")).unwrap();
+        let (linked, moved) = (load(0), load(0x4000_0000));
+        assert!(linked.iter().any(|section| section.name == ".text"));
+        assert!(linked.iter().zip(linked.iter().skip(1)).all(|(a, b)| a.end <= b.start));
+        for (linked, moved) in linked.iter().zip(moved.iter()) {
+            assert_eq!(linked.start + 0x4000_0000, moved.start);
+            assert_eq!(linked.end + 0x4000_0000, moved.end);
+        }
+        assert!(matches!(Sections::load("/etc/passwd"), Err(SectionsError::NotElf(_))));
     }
 }

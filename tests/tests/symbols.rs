@@ -7,15 +7,21 @@ use std::path::{Path, PathBuf};
 use iced_x86::{Decoder, DecoderOptions};
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind};
 use once_cell::sync::Lazy;
-use pvio::stats::{SiteRow, Snapshot};
+use pvio::sections::Sections;
+use pvio::stats::{SectionRow, SiteRow, Snapshot};
 use pvio::symbols::Symbols;
 use pvio::x86::Mode;
+use pvio_scripts::machine::Ended;
 use pvio_tests::{Host, LinuxGuest, Monitor, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
     guests_of_ours_by_their_elf_files
     linux_by_its_kallsyms
     linux_that_has_moved_itself
+    a_file_of_another_kernel_names_nothing
+    a_file_of_another_guest_names_nothing
+    files_of_debug_information_name_sites
+    a_file_that_has_moved_names_sites_where_it_is
 }
 
 fn pc(site: &SiteRow) -> u64 {
@@ -277,34 +283,256 @@ fn linux_that_has_moved_itself(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("kallsyms");
     let program = guest("ioperm");
-    let symbols = format!("symbols={}", program.display());
-    let stats = boot_for_kallsyms(host, &file, &["device=latch@0x300", &symbols], |linux| {
+    let of_program = format!("symbols={}", program.display());
+    let of_kernel = format!("symbols={}", KALLSYMS.display());
+    let options = ["device=latch@0x300", &*of_program, &of_kernel];
+    let stats = boot_for_kallsyms(host, &file, &options, |linux| {
         let append = linux.argument("-append");
         *append = append.replace(" nokaslr", "");
     });
     let (moved, linked) = (Kallsyms::read(&file), Kallsyms::read(&KALLSYMS));
     let distance = moved.address("_stext") - linked.address("_stext");
     assert_eq!(distance % (2 << 20), 0, "it moves by large pages");
-    let names = |path: &Path| Symbols::load(&[path.to_owned()]).unwrap();
-    let (by_moved, by_linked) = (names(&file), names(&KALLSYMS));
+    assert_eq!(stats.symbol_files.len(), 2);
+    assert!(stats.symbol_files.iter().all(|file| file.problem.is_none()), "{stats:?}");
 
     let program = Elf::read(&program);
-    let mut named = 0;
+    let (mut of_program, mut of_kernel, mut others) = (0, 0, 0);
     for site in &stats.sites {
         if program.at(pc(site)).is_some() {
             program.check(site);
-            continue;
-        }
-        // Whatever is not in the file that was given stays a number.
-        assert_eq!(site.symbol, None);
-        if moved.is_kernel(pc(site)) {
-            let name = by_moved.name(pc(site));
-            assert_eq!(name, by_linked.name(pc(site) - distance), "{site:?}");
-            moved.check(&SiteRow { symbol: name, ..site.clone() });
-            named += 1;
+            of_program += 1;
+        } else if moved.is_kernel(pc(site)) {
+            moved.check(site);
+            of_kernel += 1;
+        } else {
+            // Firmware, what unpacks the kernel, and modules.
+            assert_eq!(site.symbol, None, "{site:?}");
+            others += 1;
         }
     }
-    assert!(named > 100, "{named}");
-    let of_program = stats.sites.iter().filter(|site| site.symbol.is_some());
-    assert!(of_program.count() >= 6);
+    assert!(of_program >= 6 && of_kernel > 100 && others > 10);
+}
+
+fn a_file_of_another_kernel_names_nothing(host: &Host) {
+    // One function late in the kernel is 16 bytes longer, as after a small change: all up to it is the same.
+    let kallsyms = Kallsyms::read(&KALLSYMS);
+    let longer = kallsyms.address("__x64_sys_socket");
+    let text = std::fs::read_to_string(&*KALLSYMS).unwrap();
+    let line = |line: &str| {
+        let (address, rest) = line.split_once(' ').unwrap();
+        let address = u64::from_str_radix(address, 16).unwrap();
+        let is_after = (longer..kallsyms.address("_etext")).contains(&address);
+        format!("{:016x} {rest}\n", if is_after { address + 16 } else { address })
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let other = directory.path().join("other");
+    std::fs::write(&other, text.lines().map(line).collect::<String>()).unwrap();
+    let symbols = format!("symbols={}", other.display());
+    let linux = LinuxGuest::new("", &[]).unwrap();
+    let ended = linux.on(host.machine().plugin(&[&symbols])).run().unwrap();
+    let stats = ended.stats().unwrap();
+    assert!(stats.sites.iter().any(|site| kallsyms.is_kernel(pc(site))));
+    assert!(stats.sites.iter().all(|site| site.symbol.is_none()));
+    let problem = "no kernel in the guest's memory is the one that it describes, so its names are not \
+                   used; name the file of the kernel that runs";
+    assert_eq!(stats.symbol_files[0].problem.as_deref(), Some(problem));
+    let line = format!("pvio: option \"{symbols}\": {problem}");
+    assert_eq!(ended.stderr.lines().filter(|&said| said == line).count(), 1, "{}", ended.stderr);
+}
+
+/// Without its data symbols nothing tells whether a file fits, and its names are used where the user says so.
+#[test]
+fn names_that_cannot_be_checked_are_used_on_request() {
+    let text = std::fs::read_to_string(&*KALLSYMS).unwrap();
+    let code = |line: &&str| "tTwW".contains(line.split(' ').nth(1).unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let map = directory.path().join("map");
+    let lines = text.lines().filter(code).map(|line| format!("{line}\n"));
+    std::fs::write(&map, lines.collect::<String>()).unwrap();
+    let unsure = format!("symbols={}", map.display());
+    let sure = format!("symbols={}@0", map.display());
+    let boot = |options: &[&str]| {
+        let linux = LinuxGuest::new("", &[]).unwrap();
+        linux.on(Host::NEWEST.machine().plugin(options)).run().unwrap().stats().unwrap().clone()
+    };
+    let stats = boot(&[&unsure]);
+    assert!(stats.sites.iter().all(|site| site.symbol.is_none()));
+    let problem = stats.symbol_files[0].problem.as_deref().expect("what is missing");
+    assert!(problem.contains("it lacks linux_banner and sys_call_table"), "{problem}");
+    assert!(problem.ends_with(&format!("write {sure}")), "{problem}");
+
+    let stats = boot(&[&sure]);
+    assert_eq!(stats.symbol_files[0].problem, None);
+    let kallsyms = Kallsyms::read(&KALLSYMS);
+    let named: Vec<_> = stats.sites.iter().filter(|site| site.symbol.is_some()).collect();
+    assert!(named.len() > 100);
+    named.into_iter().for_each(|site| kallsyms.check(site));
+}
+
+/// Runs the guest `forms` with files of symbols.
+fn run_forms(host: &Host, options: &[&str]) -> Ended {
+    host.machine().plugin(options).bare_guest(&guest("forms.bin")).run().unwrap()
+}
+
+fn symbols_of(stats: &Snapshot) -> Vec<Option<&str>> {
+    stats.sites.iter().map(|site| site.symbol.as_deref()).collect()
+}
+
+fn a_file_of_another_guest_names_nothing(host: &Host) {
+    // Of the other's sites some may be named; as soon as most do not fit, none is.
+    let other = format!("symbols={}", guest("around-stream.elf").display());
+    let right = format!("symbols={}", guest("forms.elf").display());
+    let ended = run_forms(host, &[&other, &right]);
+    let stats = ended.stats().unwrap();
+    let problem = stats.symbol_files[0].problem.as_deref().expect("what is wrong");
+    assert!(problem.contains("so its names are not used"), "{problem}");
+    assert!(ended.stderr.contains(&format!("option \"{other}\": {problem}\n")), "{}", ended.stderr);
+    assert_eq!(stats.symbol_files[1].problem, None);
+    let elf = Elf::read(&guest("forms.elf"));
+    stats.sites.iter().for_each(|site| elf.check(site));
+}
+
+/// What is after the last symbol is not in it, as a module is not in the kernel.
+#[test]
+fn what_is_beyond_the_last_symbol_has_no_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let map = directory.path().join("map");
+    let bare = run_forms(&Host::NEWEST, &[]);
+    let sites = &bare.stats().unwrap().sites;
+    let last = pc(sites.last().unwrap());
+    let page = last & !0xfff;
+    // Its function ends within its page, or where the file says so.
+    for (text, is_named) in [
+        (format!("{page:x} T in_the_page\n"), true),
+        (format!("{:x} T before_the_page\n", page - 1), false),
+        (format!("{page:x} T in_the_page\n{last:x} T _etext\n"), false),
+        (format!("{page:x} T in_the_page\n{last:x} t of_a_module [module]\n"), false),
+    ] {
+        std::fs::write(&map, &text).unwrap();
+        let ended = run_forms(&Host::NEWEST, &[&format!("symbols={}", map.display())]);
+        let sites = &ended.stats().unwrap().sites;
+        let symbol = sites.iter().find(|site| pc(site) == last).unwrap().symbol.as_deref();
+        let name = format!("in_the_page+{:#x}", last - page);
+        assert_eq!(symbol, is_named.then_some(&*name), "{text}");
+    }
+}
+
+/// Each section, and whether instructions were counted in it.
+fn sections_of(stats: &Snapshot) -> Vec<(&str, &str, &str, bool)> {
+    let row = |row: &'_ SectionRow| {
+        let counts = &row.instructions;
+        counts.instructions.or(counts.instructions_unverified) > Some(0)
+    };
+    stats
+        .sections
+        .iter()
+        .map(|section| (&*section.name, &*section.start, &*section.end, row(section)))
+        .collect()
+}
+
+/// A copy of the guest `forms` as an ELF file, made by `objcopy`.
+fn objcopy(directory: &Path, options: &[&str]) -> PathBuf {
+    let copy = directory.join("copy");
+    let mut command = std::process::Command::new("objcopy");
+    command.args(options).arg(guest("forms.elf")).arg(&copy);
+    assert!(command.status().unwrap().success());
+    copy
+}
+
+fn files_of_debug_information_name_sites(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let debug = objcopy(directory.path(), &["--only-keep-debug"]);
+    let whole = guest("forms.elf");
+    let named_by = |path: &Path| {
+        let symbols = format!("symbols={}", path.display());
+        let insns = format!("insns={}", path.display());
+        run_forms(host, &[&symbols, &insns]).stats().unwrap().clone()
+    };
+    let (by_debug, by_whole) = (named_by(&debug), named_by(&whole));
+    assert!(by_whole.sites.iter().all(|site| site.symbol.is_some()));
+    assert_eq!(symbols_of(&by_debug), symbols_of(&by_whole));
+    assert_eq!(sections_of(&by_debug), sections_of(&by_whole));
+}
+
+fn a_file_that_has_moved_names_sites_where_it_is(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let moved = objcopy(directory.path(), &["--change-addresses=-0x1000"]);
+    let mut bytes = std::fs::read(&moved).unwrap();
+    // Position independent.
+    bytes[0x10] = 3;
+    std::fs::write(&moved, bytes).unwrap();
+    let moved = moved.display().to_string();
+    for key in ["symbols", "insns"] {
+        let ended = run_forms(host, &[&format!("{key}={moved}")]);
+        assert!(!ended.status.success(), "it started: {}", ended.stderr);
+        let right = format!("write {key}={moved}@ADDRESS");
+        assert!(ended.stderr.contains(&right), "{}", ended.stderr);
+    }
+    let whole = guest("forms.elf").display().to_string();
+    let named_by = |file: &str| {
+        let options = [format!("symbols={file}"), format!("insns={file}")];
+        run_forms(host, &options.each_ref().map(|option| &**option)).stats().unwrap().clone()
+    };
+    let (by_moved, by_whole) = (named_by(&format!("{moved}@0x1000")), named_by(&whole));
+    assert_eq!(symbols_of(&by_moved), symbols_of(&by_whole));
+    assert_eq!(sections_of(&by_moved), sections_of(&by_whole));
+    assert!(by_whole.sites.iter().all(|site| site.symbol.is_some()));
+    // At another address its code does not fit.
+    let by_wrong = named_by(&format!("{moved}@4"));
+    assert!(by_wrong.sites.iter().all(|site| site.symbol.is_none()));
+}
+
+/// Whatever is in a file, it is read or refused, soon and without a panic.
+#[test]
+fn broken_files_are_read_or_refused() {
+    let whole = std::fs::read(guest("forms.elf")).unwrap();
+    let sections = u64::from_le_bytes(whole[0x28..0x30].try_into().unwrap()) as usize;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let name = format!("{}@0", file.path().display());
+    let mut random = fastrand::Rng::with_seed(1);
+    let (mut read, mut refused) = (0, 0);
+    let began = std::time::Instant::now();
+    for _ in 0..2000 {
+        let mut broken = whole.clone();
+        for _ in 0..random.usize(1..4) {
+            let part = if random.bool() { 0..0x40 } else { sections..whole.len() };
+            let value = [0, 1, 0x7f, 0xff, random.u8(..)][random.usize(..5)];
+            broken[random.usize(part)] = value;
+        }
+        broken.truncate(if random.bool() { whole.len() } else { random.usize(..whole.len()) });
+        std::fs::write(&file, &broken).unwrap();
+        let _ = Sections::load(&name);
+        match Symbols::load(&[&name]) {
+            Ok(symbols) => {
+                read += 1;
+                let sites: Vec<(u64, &[u8])> =
+                    (0..64).map(|n| (0xf_0000 + n * 7, &b"\xee"[..])).collect();
+                let names = symbols.judge(&sites);
+                sites.iter().for_each(|(pc, bytes)| drop(names.name(*pc, bytes)));
+            }
+            Err(error) => {
+                refused += 1;
+                assert_eq!(error.to_string().lines().count(), 1, "{error}");
+            }
+        }
+    }
+    assert!(read > 100 && refused > 100, "{read} {refused}");
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+}
+
+/// A pipe nobody writes to, and a device, keep QEMU from starting instead of making it wait.
+#[test]
+fn what_is_not_a_file_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [&*pipe, Path::new("/dev/zero"), directory.path()] {
+        for key in ["symbols", "insns"] {
+            let ended = run_forms(&Host::NEWEST, &[&format!("{key}={}", path.display())]);
+            assert!(!ended.status.success(), "it started: {}", ended.stderr);
+            let line = format!("option \"{key}\": {} is not a regular file", path.display());
+            assert!(ended.stderr.contains(&line), "{}", ended.stderr);
+        }
+    }
 }

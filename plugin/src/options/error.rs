@@ -14,9 +14,9 @@ use crate::x86::PortRangeError;
 pub enum OptionError {
     /// There is no option of that name.
     #[error(
-        "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=FILE, \
+        "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=FILE[@ADDRESS], \
          device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:PORT[-PORT]...], \
-         hypercall=kernel|any|off, log=FILE and insns=on|off|FILE"
+         hypercall=kernel|any|off, log=FILE and insns=on|off|FILE[@ADDRESS]"
     )]
     Unknown(String),
     /// It needs a value. (QEMU makes `stats=on` of a mere `stats`.)

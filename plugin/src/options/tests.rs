@@ -70,6 +70,9 @@ fn each_error_names_the_option_and_the_remedy() {
             error(&["device=stream@0x300:in=/dev/null"]),
             error(&["symbols=/nonexistent/vmlinux"]),
             error(&["symbols=/dev/null"]),
+            error(&["symbols=vmlinux@0x"]),
+            error(&["symbols=/etc/passwd"]),
+            error(&["symbols=/tmp/a@0x1000", "stats=/tmp/a"]),
             error(&["access-log=/nonexistent/log"]),
             error(&["access-log=/dev/null:com1"]),
             error(&["device=latch"]),
@@ -87,6 +90,7 @@ fn each_error_names_the_option_and_the_remedy() {
             error(&["insns="]),
             error(&["insns=yes"]),
             error(&["insns=/etc/passwd"]),
+            error(&["insns=/tmp/a@0x1000", "stats=/tmp/a"]),
             error(&["stats=/tmp/a", "insns=/tmp/a"]),
         ]
         .join("\n")

@@ -28,7 +28,7 @@ pub use instructions::InstructionCounts;
 pub use port_names::port_name;
 pub use rows::{
     Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow, SiteRow,
-    Snapshot, Tables, VcpuRow, WindowRow,
+    Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
 };
 pub use sites::{MAX_SITES, SiteId, SiteKey, Sites};
 pub use snapshot::Surroundings;

@@ -31,6 +31,9 @@ pub struct Snapshot {
     /// Why `vcpus` is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vcpus_omitted: Option<Cow<'static, str>>,
+    /// The files that names of sites were to be taken from, in the order of the options.
+    #[serde(default)]
+    pub symbol_files: Vec<SymbolFileRow>,
     /// How many translated instructions got no row in `sites`, for want of room.
     pub sites_dropped: u64,
     /// Named windows, in the order in which they first began.
@@ -70,6 +73,15 @@ pub struct QemuRow {
     pub plugin_api: i32,
     /// `i386` or `x86_64`.
     pub target: String,
+}
+
+/// One file of symbols.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SymbolFileRow {
+    /// What the option says.
+    pub file: String,
+    /// Why it names nothing, or not all; `null` where it fits the guest as far as can be known.
+    pub problem: Option<String>,
 }
 
 /// One vCPU.

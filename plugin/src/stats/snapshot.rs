@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 use super::counters::{SITE_DROPPED, port_of_row};
 use super::rows::{
     Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow, SiteRow,
-    Snapshot, Tables, VcpuRow, WindowRow,
+    Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
 };
 use super::totals::Totals;
 use super::windows::Window;
 use super::{Call, InstructionCounts, SiteId, Sites, Statistics, port_name};
 use crate::qemu::{Ended, HostInfo};
 use crate::sections::Section;
-use crate::symbols::Symbols;
+use crate::symbols::{Names, Symbols};
 use crate::x86::{Mode, Port, PortForm, intel_syntax};
 
 /// What the vCPU rows cannot show, and why.
@@ -59,8 +59,13 @@ impl Statistics {
             vcpus.clear();
         }
         let mixed = self.vcpus_mixed.load(Ordering::Relaxed);
+        let ran = totals.sites.iter().filter(|&(row, _)| row != SITE_DROPPED);
+        let ran = ran.map(|(row, _)| &self.sites.get(SiteId(row as u32)).key);
+        let ran: Vec<(u64, &[u8])> = ran.map(|key| (key.pc, &key.bytes[..])).collect();
+        let names = surroundings.symbols.judge(&ran);
         let maker = RowMaker {
             surroundings,
+            names: &names,
             sites: &self.sites,
             vcpus: &vcpus,
             instructions: self.instructions.as_deref().filter(|_| !mixed),
@@ -76,6 +81,13 @@ impl Statistics {
             ended: ended_name(ended).into(),
             tables: maker.tables(&totals),
             vcpus_omitted,
+            symbol_files: names
+                .files()
+                .map(|(file, problem)| SymbolFileRow {
+                    file: file.to_owned(),
+                    problem: problem.map(str::to_owned),
+                })
+                .collect(),
             sites_dropped: self.sites.dropped(),
             windows: windows.into_iter().map(|window| maker.window(window)).collect(),
         }
@@ -100,6 +112,7 @@ fn ended_name(ended: Option<Ended>) -> &'static str {
 /// Makes rows of numbers.
 struct RowMaker<'a> {
     surroundings: &'a Surroundings<'a>,
+    names: &'a Names<'a>,
     sites: &'a Sites,
     /// Those that get a row.
     vcpus: &'a [u32],
@@ -204,7 +217,7 @@ impl RowMaker<'_> {
                     bytes: key.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
                     insn: intel_syntax(&key.bytes, mode, key.pc),
                     form: site.form,
-                    symbol: self.surroundings.symbols.name(key.pc),
+                    symbol: self.names.name(key.pc, &key.bytes),
                     counts,
                 }
             })

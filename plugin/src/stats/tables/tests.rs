@@ -71,6 +71,7 @@ fn snapshot() -> Snapshot {
         ended: "shutdown".into(),
         tables: tables(),
         vcpus_omitted: None,
+        symbol_files: Vec::new(),
         sites_dropped: 0,
         windows: Vec::new(),
     }
