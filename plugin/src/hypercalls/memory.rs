@@ -5,7 +5,7 @@ use vm_memory::VolatileSlice;
 
 use super::{Caller, Hypercalls, Refusal};
 use crate::qemu::{CallingVcpu, GuestRam, HeldRam, Register};
-use crate::x86::{Access, Entries, Mode, PAGE, Paging, Supervisor};
+use crate::x86::{Access, Entries, KeyRights, Mode, PAGE, Paging, Supervisor};
 
 /// Page tables are in RAM; where a device is instead, the processor may find out what comes of it.
 impl Entries for GuestRam {
@@ -44,6 +44,7 @@ impl<'a> CallerMemory<'a> {
             efer: 0,
             rflags: 0,
             supervisor: Supervisor::Yes,
+            keys: KeyRights::default(),
         };
         if Paging::is_on(paging.cr0) {
             paging.supervisor = caller.supervisor(vcpu);
@@ -54,6 +55,9 @@ impl<'a> CallerMemory<'a> {
             }
             if paging.cr4 & CR4_SMAP != 0 {
                 paging.rflags = vcpu.read(Register::Rflags);
+            }
+            if paging.has_keys() {
+                paging.keys = KeyRights { user: vcpu.pkru(), supervisor: vcpu.pkrs() };
             }
         }
         Ok(CallerMemory { ram, paging, mode: caller.mode })

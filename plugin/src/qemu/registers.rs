@@ -120,6 +120,16 @@ impl Direct {
         self.layout.hflags().map(|place| self.load(place) & GUEST != 0)
     }
 
+    /// PKRU, if it is known where that is.
+    pub fn pkru(&self) -> Option<u32> {
+        Some(self.load(self.layout.keys().pkru?) as u32)
+    }
+
+    /// IA32_PKRS, if it is known where that is.
+    pub fn pkrs(&self) -> Option<u32> {
+        Some(self.load(self.layout.keys().pkrs?) as u32)
+    }
+
     /// Whether it was written, as far as that is known.
     fn write(&self, register: Register, value: u64) -> bool {
         let Some(place) = self.layout.place(register) else { return false };
@@ -323,6 +333,20 @@ impl<'a> CallingVcpu<'a> {
     #[inline]
     pub fn write(&mut self, register: Register, value: u64) {
         self.file.write(self.api, self.whose, register, value);
+    }
+
+    /// PKRU; `None` where QEMU does not tell. Costs a load.
+    pub fn pkru(&self) -> Option<u32> {
+        self.own()?.pkru()
+    }
+
+    /// IA32_PKRS; `None` where QEMU does not tell. Costs a load.
+    pub fn pkrs(&self) -> Option<u32> {
+        self.own()?.pkrs()
+    }
+
+    fn own(&self) -> Option<&Direct> {
+        self.file.direct.as_ref().filter(|_| self.whose == Whose::Own)
     }
 
     /// Whether the call comes from a guest of the guest's, whose memory and ports are what its own host
