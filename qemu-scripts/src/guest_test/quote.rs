@@ -16,7 +16,9 @@ pub(super) fn one_line(text: &str) -> String {
     let begin: String = text.chars().take(half).collect();
     let end: String = text.chars().skip(count - half).collect();
     let (begin, end) = (harmless(begin.as_bytes()), harmless(end.as_bytes()));
-    format!("{begin} [{} characters left out] {end}", count - 2 * half)
+    let left_out = count - 2 * half;
+    let characters = if left_out == 1 { "character" } else { "characters" };
+    format!("{begin} [{left_out} {characters} left out] {end}")
 }
 
 #[cfg(test)]

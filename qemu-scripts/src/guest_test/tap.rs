@@ -81,7 +81,8 @@ fn lines(name: &str, log: &[LogLine]) -> String {
             }
             None => {
                 if comment == hidden.start && left_out > 0 {
-                    let _ = writeln!(text, "{indent}# [{left_out} lines left out]");
+                    let lines = if left_out == 1 { "line" } else { "lines" };
+                    let _ = writeln!(text, "{indent}# [{left_out} {lines} left out]");
                 }
                 if !hidden.contains(&comment) {
                     let _ = writeln!(text, "{indent}# {}", one_line(&line.0));
