@@ -235,7 +235,8 @@ impl Paging {
         let bits = keys >> (2 * (leaf >> KEY_SHIFT & 0xf));
         let (access_disable, write_disable) = (bits & 1 != 0, bits & 2 != 0);
         let obeys_write_disable = self.supervisor == Supervisor::No || self.cr0 & CR0_WP != 0;
-        !access_disable && !(write_disable && access == Access::Write && obeys_write_disable)
+        let writes = access == Access::Write;
+        !(access_disable || write_disable && writes && obeys_write_disable)
     }
 }
 
