@@ -29,7 +29,7 @@ use arrayvec::ArrayVec;
 
 pub use api::MissingFunction;
 pub use callbacks::MemoryAccess;
-pub use exports::{Ended, PortPresence, exit_process, running_vcpu};
+pub use exports::{AtPort, Ended, PortPresence, exit_process, running_vcpu};
 pub use held_ram::HeldRam;
 pub use insn::Insn;
 pub use insn_counters::InsnCounters;
