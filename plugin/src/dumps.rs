@@ -75,8 +75,8 @@ impl Dumps {
             host: &self.host,
             ended,
             symbols: &self.symbols,
-            is_own: &|port| self.bus.serves(port),
-            is_served: &|port| self.presence.is_served(port.0),
+            own_kind: &|port| self.bus.kind_at(port),
+            at_port: &|port| self.presence.at(port.0),
         });
         if ended.is_some() {
             for file in &snapshot.symbol_files {

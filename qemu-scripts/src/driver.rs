@@ -55,7 +55,7 @@ pub fn compare(qemu: &Path) -> Result<Comparison> {
         stop: &AtomicBool::new(false),
     };
     let report = runner
-        .run(&Guest::open(&places::guest("driver.bin")?)?)?
+        .run(&Guest::open(&places::guest("driver.bin")?, 1)?)?
         .context("nobody told the guest to stop")?;
     if let Some(failure) = &report.verdict.failure {
         bail!("the guest failed: {failure}: {:?}{}", report.log, report.ended.stderr);

@@ -2,7 +2,7 @@
 //!
 //! [`places`] says where things are, [`machine`] runs QEMU, [`linux`] boots a kernel on it, [`guest_test`] asks
 //! guests for their verdicts, [`mod@bench`] measures, [`forms`] and [`driver`] know what the guests of these
-//! names do, [`experiment`] measures the ways from a guest to its monitor.
+//! names do, [`experiment`] measures the ways from a guest to its monitor, [`status`] ends a program.
 
 pub mod bench;
 pub mod driver;
@@ -14,5 +14,6 @@ pub mod linux;
 pub mod machine;
 pub mod measure;
 pub mod places;
+pub mod status;
 pub mod table;
 pub mod terminal;

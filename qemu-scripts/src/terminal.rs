@@ -17,8 +17,9 @@ impl Progress {
     /// Replaces the line.
     pub fn set(&self, line: &str) {
         if self.shown {
-            eprint!("\r\x1b[K{line}");
-            let _ = std::io::stderr().flush();
+            // A terminal may be gone.
+            let mut stderr = std::io::stderr();
+            let _ = write!(stderr, "\r\x1b[K{line}").and_then(|()| stderr.flush());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the integration tests share: the QEMUs that they run on, and what any dump must fulfil.
 
+pub mod guests;
 mod monitor;
 mod own_plugin;
 pub mod programs;

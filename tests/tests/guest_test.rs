@@ -5,67 +5,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use pvio_guest::abi::{CallWord, MAGIC_16, MAGIC_32, call, level};
-use pvio_scripts::places;
 use pvio_tests::Host;
+use pvio_tests::guests::{Guests, text, without_times};
 use pvio_tests::verdict::Step::{self, *};
 use pvio_tests::verdict::image;
-use tempfile::TempDir;
-
-/// A directory with some guests.
-struct Guests(TempDir);
-
-impl Guests {
-    fn new() -> Guests {
-        Guests(tempfile::tempdir().unwrap())
-    }
-
-    fn add(&self, name: &str, contents: impl AsRef<[u8]>) -> &Guests {
-        std::fs::write(self.0.path().join(name), contents).unwrap();
-        self
-    }
-
-    /// `guest-test` in that directory.
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(places::repository().join("qemu-scripts/guest-test"));
-        command.current_dir(&self.0).args(arguments);
-        command.env("PVIO_QEMU", Host::NEWEST.program("qemu-system-x86_64"));
-        command
-    }
-
-    /// What it says on stdout, without the times, and that it passed, or not.
-    fn test(&self, arguments: &[&str], passed: bool) -> String {
-        let output = self.command(arguments).output().unwrap();
-        assert_eq!(text(&output.stderr), "");
-        let stdout = text(&output.stdout);
-        assert_eq!(output.status.code(), Some(if passed { 0 } else { 1 }), "{stdout}");
-        without_times(&stdout)
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// `[    0.004211]` and `time=82ms` as `[T]` and `time=T`.
-fn without_times(text: &str) -> String {
-    let mut lines = String::new();
-    for line in text.lines() {
-        let line = line.rsplit_once(" # time=").map_or(line.to_owned(), |(line, time)| {
-            assert!(time.strip_suffix("ms").unwrap().parse::<u64>().is_ok(), "{time}");
-            format!("{line} # time=T")
-        });
-        let line = match line.split_once('[') {
-            Some((before, rest)) if rest.as_bytes().get(12) == Some(&b']') => {
-                assert!(rest[..12].trim_start().parse::<f64>().is_ok(), "{line}");
-                format!("{before}[T{}", &rest[12..])
-            }
-            _ => line,
-        };
-        lines += &line;
-        lines.push('\n');
-    }
-    lines
-}
 
 #[test]
 fn each_end_is_told_from_the_others() {
@@ -236,7 +179,7 @@ fn kernels_and_disks_are_booted_too() {
         guests.test(&["kernel", "disk, raw.img"], true),
         "TAP version 13\n1..2\nok 1 - kernel # time=T\nok 2 - disk, raw.img # time=T\n"
     );
-    assert_eq!(std::fs::read(guests.0.path().join("disk, raw.img")).unwrap(), sector);
+    assert_eq!(std::fs::read(guests.path("disk, raw.img")).unwrap(), sector);
 }
 
 #[test]
@@ -274,7 +217,7 @@ fn what_a_guest_left_is_kept_where_it_is_asked_for() {
     let guests = Guests::new();
     guests.add("pass.bin", image(&[Log(level::INFO, b"one"), Serial("two"), Exit(0)]));
     guests.test(&["--keep", "kept", "pass.bin"], true);
-    let kept = guests.0.path().join("kept/1-pass.bin");
+    let kept = guests.path("kept/1-pass.bin");
     let read = |name| std::fs::read_to_string(kept.join(name)).unwrap();
     assert_eq!(without_times(&read("log.txt")), "[T] info: one\n");
     assert_eq!((read("serial.txt"), read("qemu.txt")), ("two".into(), String::new()));
@@ -337,7 +280,7 @@ fn spinning(guests: &Guests) -> (Child, u32) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let read = || std::fs::read_to_string(guests.0.path().join("pid")).ok();
+    let read = || std::fs::read_to_string(guests.path("pid")).ok();
     let mut pid = None;
     wait_until(|| {
         pid = read().and_then(|pid| pid.trim().parse().ok());

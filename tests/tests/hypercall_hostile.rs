@@ -25,7 +25,7 @@ fn hostile(bits: u32) {
         .plugin(&["device=uart16550@0x2f8:irq=3:file=/dev/null"])
         .plugin(&[&format!("log={}", path("log")), &format!("stats={}", path("stats"))])
         .bare_guest(&guest(&format!("calls-hostile{bits}.bin")))
-        .args(["-cpu", "max,-pku", "-debugcon", "stdio"])
+        .args(["-cpu", "max", "-debugcon", "stdio"])
         .start()
         .unwrap();
     running.wait_for("half 0\n").unwrap();

@@ -65,6 +65,38 @@ fn a_qemu_that_is_named_must_work() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("version 10.0"), "{output:?}");
 }
 
+/// The programs behind the scripts: none ends by a panic, or says more than a line.
+#[test]
+fn what_a_program_cannot_write_or_run_is_one_line() {
+    use std::os::fd::OwnedFd;
+    let qemu = Host::NEWEST.program("qemu-system-x86_64");
+    let program = |name: &str, arguments: &[&str], qemu: &Path| {
+        let mut command = script(name);
+        command.args(arguments).env("PVIO_QEMU", qemu).env("RUST_BACKTRACE", "1");
+        command
+    };
+    let programs: [(&str, &[&str]); 3] =
+        [("demo", &[]), ("experiment", &["--quick"]), ("bench", &["--only", "ports"])];
+    for (name, arguments) in programs {
+        let missing = program(name, arguments, Path::new("/nonexistent/qemu")).output().unwrap();
+        assert!(complaint(&missing, "setup").contains("/nonexistent/qemu"), "{name}");
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = program(name, arguments, &qemu).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        let line = complaint(&output, name);
+        assert!(line.starts_with("stdout cannot be written: No space left"), "{line}");
+        assert!(!stderr(&output).contains("backtrace"), "{name}: {}", stderr(&output));
+        let closed = OwnedFd::from(std::os::unix::net::UnixStream::pair().unwrap().0);
+        let output = program(name, arguments, &qemu).stdout(closed).output().unwrap();
+        assert_eq!(output.status.code(), Some(141), "{name}");
+        assert!(!stderr(&output).contains(&format!("{name}: ")), "{name}: {}", stderr(&output));
+    }
+    for (name, arguments) in [("run", &["--"][..]), ("qemu", &["-version"])] {
+        let output = program(name, arguments, Path::new("/nonexistent/qemu")).output().unwrap();
+        assert!(complaint(&output, name).contains("/nonexistent/qemu"), "{name}");
+    }
+}
+
 #[test]
 fn run_needs_to_know_where_the_options_end() {
     let line = complaint(&script("run").args(["stats=x.json"]).output().unwrap(), "run");

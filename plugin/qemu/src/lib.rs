@@ -17,8 +17,8 @@ pub mod report;
 mod version;
 
 pub use internals::{
-    CommandLine, Ended, GuestRam, HeldRam, IsaIrq, Locking, Machine, MachineError, PortHandler,
-    PortPresence, PortTrace, StringCpu, Watchpoints, exit_process, running_vcpu,
+    AtPort, CommandLine, Ended, GuestRam, HeldRam, IsaIrq, Locking, Machine, MachineError,
+    PortHandler, PortPresence, PortTrace, StringCpu, Watchpoints, exit_process, running_vcpu,
 };
 pub use plugin_api::*;
 pub use register::Register;

@@ -127,6 +127,11 @@ impl PortBus {
         self.claim_at(port).is_some()
     }
 
+    /// The kind of the device of pvio's that is at a port.
+    pub fn kind_at(&self, port: Port) -> Option<&'static str> {
+        self.claim_at(port).map(|claim| claim.kind)
+    }
+
     /// Whether there are devices of pvio's.
     pub fn has_devices(&self) -> bool {
         !self.claims.is_empty()

@@ -88,7 +88,7 @@ fn lock(file: &Mutex<LogFile>) -> MutexGuard<'_, LogFile> {
 }
 
 /// The text with control characters as escapes, and bytes that are no UTF-8 as `\x..`.
-fn harmless(text: &[u8]) -> String {
+pub fn harmless(text: &[u8]) -> String {
     let mut safe = String::with_capacity(text.len());
     for chunk in text.utf8_chunks() {
         for character in chunk.valid().chars() {

@@ -5,7 +5,7 @@ use pvio_guest::abi::status;
 use super::{Caller, Hypercalls, Refusal};
 use crate::guest_memory::{LinearMemory, Unusable};
 use crate::qemu::{CallingVcpu, Register};
-use crate::x86::{Paging, Supervisor};
+use crate::x86::{KeyRights, Paging, Supervisor};
 
 impl From<Unusable> for Refusal {
     fn from(unusable: Unusable) -> Refusal {
@@ -34,6 +34,7 @@ pub(super) fn caller_memory<'a>(
         efer: 0,
         rflags: 0,
         supervisor: Supervisor::Yes,
+        keys: KeyRights::default(),
     };
     if Paging::is_on(paging.cr0) {
         paging.supervisor = caller.supervisor(vcpu);
@@ -44,6 +45,9 @@ pub(super) fn caller_memory<'a>(
         }
         if paging.cr4 & CR4_SMAP != 0 {
             paging.rflags = vcpu.read(Register::Rflags);
+        }
+        if paging.has_keys() {
+            paging.keys = KeyRights { user: vcpu.pkru(), supervisor: vcpu.pkrs() };
         }
     }
     Ok(LinearMemory { ram, paging, mode: caller.mode })

@@ -25,7 +25,7 @@ use crate::qemu::{CallingVcpu, GuestRam, Machine, Register};
 use crate::stats::{Call, Outcome, Statistics, Tally};
 use crate::x86::{Mode, PAGE, Port, Supervisor};
 
-pub use guest_log::GuestLog;
+pub use guest_log::{GuestLog, harmless};
 
 use mailbox::Mailbox;
 use memory::caller_memory;

@@ -17,7 +17,8 @@ use crate::guest_memory::{LinearMemory, left_in_page};
 use crate::qemu::{GuestRam, PortTrace, ReadRegisters, Register, Watchpoints};
 use crate::stats::SiteKey;
 use crate::x86::{
-    Access, Direction, Mode, PAGE, Paging, Port, Run, StringWalk, Supervisor, Width, string_segment,
+    Access, Direction, KeyRights, Mode, PAGE, Paging, Port, Run, StringWalk, Supervisor, Width,
+    string_segment,
 };
 
 /// With fewer elements it takes longer to look whether they can be moved than to leave them to QEMU.
@@ -149,7 +150,10 @@ impl VcpuStrings {
 }
 
 fn paging(cpl: u8, registers: &mut impl ReadRegisters) -> Paging {
+    let cpu = registers.string_cpu();
+    let keys = cpu.map(|cpu| KeyRights { user: cpu.pkru(), supervisor: cpu.pkrs() });
     Paging {
+        keys: keys.unwrap_or_default(),
         cr0: registers.read(Register::Cr0),
         cr3: registers.read(Register::Cr3),
         cr4: registers.read(Register::Cr4),

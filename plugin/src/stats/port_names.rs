@@ -1,71 +1,98 @@
 //! What a PC has at its ports, by the names that people use.
 //!
 //! The layout of the PC/AT and of QEMU's `pc` and `q35` machines, with the bases that SeaBIOS gives
-//! to the ACPI and SMBus blocks. A guest that moves a block gets the name of the place, not of the
-//! device.
+//! to the ACPI and SMBus blocks. Each name is held against what QEMU has at the port: a guest may have
+//! moved a block, and a machine may lack it.
 
+use std::borrow::Cow;
+
+use crate::qemu::AtPort;
 use crate::x86::Port;
 
+/// A PC's name for a range of ports, and QEMU's names for what is meant (`info mtree`).
+type Named = (u16, u16, &'static str, &'static [&'static str]);
+
 /// Sorted; ranges include both ends and do not overlap.
-const NAMES: &[(u16, u16, &str)] = &[
-    (0x0000, 0x000f, "DMA 1"),
-    (0x0020, 0x0021, "PIC 1"),
-    (0x0040, 0x0043, "PIT"),
-    (0x0060, 0x0060, "keyboard data"),
-    (0x0061, 0x0061, "system control B"),
-    (0x0064, 0x0064, "keyboard control"),
-    (0x0070, 0x0071, "CMOS/RTC"),
-    (0x0080, 0x0080, "POST code"),
-    (0x0081, 0x008f, "DMA page"),
-    (0x0092, 0x0092, "system control A"),
-    (0x00a0, 0x00a1, "PIC 2"),
-    (0x00b2, 0x00b3, "APM/SMI"),
-    (0x00c0, 0x00df, "DMA 2"),
-    (0x00e9, 0x00e9, "debug console"),
-    (0x00f0, 0x00f1, "FPU"),
-    (0x00f4, 0x00f4, "debug exit"),
-    (0x0170, 0x0177, "IDE 2"),
-    (0x01f0, 0x01f7, "IDE 1"),
-    (0x0200, 0x0207, "game port"),
-    (0x0278, 0x027f, "LPT2"),
-    (0x02e8, 0x02ef, "COM4"),
-    (0x02f8, 0x02ff, "COM2"),
-    (0x0300, 0x031f, "NE2000"),
-    (0x0376, 0x0376, "IDE 2 control"),
-    (0x0378, 0x037f, "LPT1"),
-    (0x0388, 0x038b, "AdLib"),
-    (0x03b0, 0x03bb, "MDA"),
-    (0x03c0, 0x03cf, "VGA"),
-    (0x03d0, 0x03df, "VGA (CGA)"),
-    (0x03e8, 0x03ef, "COM3"),
-    (0x03f0, 0x03f5, "floppy"),
-    (0x03f6, 0x03f6, "IDE 1 control"),
-    (0x03f7, 0x03f7, "floppy"),
-    (0x03f8, 0x03ff, "COM1"),
-    (0x0402, 0x0402, "SeaBIOS debug"),
-    (0x04d0, 0x04d1, "PIC ELCR"),
-    (0x0501, 0x0501, "debug exit"),
-    (0x0505, 0x0505, "pvpanic"),
-    (0x0510, 0x051b, "fw_cfg"),
-    (0x0600, 0x063f, "ACPI PM"),
-    (0x0660, 0x067f, "TCO"),
-    (0x0700, 0x073f, "SMBus"),
-    (0x0a79, 0x0a79, "ISA PnP"),
-    (0x0ae0, 0x0aff, "ACPI PCI hotplug"),
-    (0x0cd8, 0x0ce3, "ACPI CPU hotplug"),
-    (0x0cf8, 0x0cfb, "PCI config address"),
-    (0x0cfc, 0x0cff, "PCI config data"),
-    (0x5658, 0x5658, "VMware backdoor"),
-    (0xaf00, 0xaf1f, "ACPI CPU hotplug"),
-    (0xafe0, 0xafe3, "ACPI GPE0"),
-    (0xb100, 0xb13f, "SMBus"),
+#[rustfmt::skip]
+const NAMES: &[Named] = &[
+    (0x0000, 0x000f, "DMA 1", &["dma-chan", "dma-cont"]),
+    (0x0020, 0x0021, "PIC 1", &["pic"]),
+    (0x0040, 0x0043, "PIT", &["pit"]),
+    (0x0060, 0x0060, "keyboard data", &["i8042-data"]),
+    (0x0061, 0x0061, "system control B", &["pcspk"]),
+    (0x0064, 0x0064, "keyboard control", &["i8042-cmd"]),
+    (0x0070, 0x0071, "CMOS/RTC", &["rtc", "rtc-index"]),
+    (0x007e, 0x007f, "KVM APIC", &["kvmvapic"]),
+    (0x0080, 0x0080, "POST code", &["ioport80"]),
+    (0x0081, 0x008f, "DMA page", &["dma-page"]),
+    (0x0092, 0x0092, "system control A", &["port92"]),
+    (0x00a0, 0x00a1, "PIC 2", &["pic"]),
+    (0x00b2, 0x00b3, "APM/SMI", &["apm-io"]),
+    (0x00c0, 0x00df, "DMA 2", &["dma-chan", "dma-cont"]),
+    (0x00e9, 0x00e9, "debug console", &["isa-debugcon"]),
+    (0x00f0, 0x00f1, "FPU", &["ioportF0"]),
+    (0x00f4, 0x00f4, "debug exit", &["isa-debug-exit"]),
+    (0x0170, 0x0177, "IDE 2", &["ide"]),
+    (0x0190, 0x0190, "POST code (PS/2)", &[]),
+    (0x01ce, 0x01d1, "VBE", &["vbe"]),
+    (0x01f0, 0x01f7, "IDE 1", &["ide"]),
+    (0x0200, 0x0207, "game port", &[]),
+    (0x0278, 0x027f, "LPT2", &["parallel"]),
+    (0x02e8, 0x02ef, "COM4", &["serial"]),
+    (0x02f8, 0x02ff, "COM2", &["serial"]),
+    (0x0300, 0x031f, "NE2000", &["ne2000"]),
+    (0x0376, 0x0376, "IDE 2 control", &["ide"]),
+    (0x0378, 0x037f, "LPT1", &["parallel"]),
+    (0x0388, 0x038b, "AdLib", &["adlib"]),
+    (0x03b0, 0x03bb, "MDA", &["vga", "mda"]),
+    (0x03c0, 0x03cf, "VGA", &["vga"]),
+    (0x03d0, 0x03df, "VGA (CGA)", &["vga"]),
+    (0x03e8, 0x03ef, "COM3", &["serial"]),
+    (0x03f0, 0x03f5, "floppy", &["fdc"]),
+    (0x03f6, 0x03f6, "IDE 1 control", &["ide"]),
+    (0x03f7, 0x03f7, "floppy", &["fdc"]),
+    (0x03f8, 0x03ff, "COM1", &["serial"]),
+    (0x0402, 0x0402, "SeaBIOS debug", &["isa-debugcon"]),
+    (0x04d0, 0x04d1, "PIC ELCR", &["elcr"]),
+    (0x0501, 0x0501, "debug exit", &["isa-debug-exit"]),
+    (0x0505, 0x0505, "pvpanic", &["pvpanic"]),
+    (0x0510, 0x051b, "fw_cfg", &["fwcfg", "fwcfg.dma"]),
+    (0x0600, 0x063f, "ACPI PM", &["acpi-evt", "acpi-cnt", "acpi-tmr", "acpi-gpe0", "acpi-smi"]),
+    (0x0660, 0x067f, "TCO", &["sm-tco"]),
+    (0x0700, 0x073f, "SMBus", &["pm-smbus"]),
+    (0x0a79, 0x0a79, "ISA PnP", &[]),
+    (0x0cc0, 0x0cd7, "ACPI PCI hotplug", &["acpi-pci-hotplug"]),
+    (0x0cd8, 0x0ce3, "ACPI CPU hotplug", &["acpi-cpu-hotplug"]),
+    (0x0cf8, 0x0cf8, "PCI config address", &["pci-conf-idx"]),
+    (0x0cf9, 0x0cf9, "PCI reset", &["piix-reset-control", "lpc-reset-control"]),
+    (0x0cfa, 0x0cfb, "PCI config address", &["pci-conf-idx"]),
+    (0x0cfc, 0x0cff, "PCI config data", &["pci-conf-data"]),
+    (0x5658, 0x5658, "VMware backdoor", &["vmport"]),
+    (0x8a00, 0x8a01, "Bochs debugger", &[]),
+    (0xae00, 0xae17, "ACPI PCI hotplug", &["acpi-pci-hotplug"]),
+    (0xaf00, 0xaf1f, "ACPI CPU hotplug", &["acpi-cpu-hotplug"]),
+    (0xafe0, 0xafe3, "ACPI GPE0", &["acpi-gpe0"]),
+    (0xb100, 0xb13f, "SMBus", &["pm-smbus"]),
 ];
 
-/// The name of what is at a port, if a PC has something there.
-pub fn port_name(port: Port) -> Option<&'static str> {
-    let after = NAMES.partition_point(|&(first, _, _)| first <= port.0);
-    let &(_, last, name) = NAMES.get(after.checked_sub(1)?)?;
-    (port.0 <= last).then_some(name)
+/// The name of what is at a port: a PC's for it, or else QEMU's own. Where nothing is, or QEMU does not
+/// tell, what a PC has there usually is in parentheses.
+pub fn port_name(port: Port, at_port: &AtPort) -> Option<Cow<'static, str>> {
+    let usual = usual_name(port);
+    match at_port {
+        AtPort::Region(region) => Some(match usual {
+            Some((name, regions)) if regions.contains(&&**region) => Cow::Borrowed(name),
+            _ => Cow::Owned(region.clone()),
+        }),
+        AtPort::Nothing | AtPort::Unknown => usual.map(|(name, _)| Cow::Owned(format!("({name})"))),
+    }
+}
+
+/// What a PC has at a port, and what QEMU calls that.
+fn usual_name(port: Port) -> Option<(&'static str, &'static [&'static str])> {
+    let after = NAMES.partition_point(|&(first, ..)| first <= port.0);
+    let &(_, last, name, regions) = NAMES.get(after.checked_sub(1)?)?;
+    (port.0 <= last).then_some((name, regions))
 }
 
 #[cfg(test)]
@@ -81,12 +108,25 @@ mod tests {
 
     #[test]
     fn a_pc_person_recognises_them() {
-        assert_eq!(port_name(Port(0x3f8)), Some("COM1"));
-        assert_eq!(port_name(Port(0x3ff)), Some("COM1"));
-        assert_eq!(port_name(Port(0x0cfc)), Some("PCI config data"));
-        assert_eq!(port_name(Port(0x0604)), Some("ACPI PM"));
-        assert_eq!(port_name(Port(0x5000)), None);
-        assert_eq!(port_name(Port(0xffff)), None);
-        assert_eq!(port_name(Port(0)), Some("DMA 1"));
+        let usual = |port| usual_name(Port(port)).map(|(name, _)| name);
+        assert_eq!(usual(0x3f8), Some("COM1"));
+        assert_eq!(usual(0x3ff), Some("COM1"));
+        assert_eq!(usual(0x0cfc), Some("PCI config data"));
+        assert_eq!(usual(0x0604), Some("ACPI PM"));
+        assert_eq!(usual(0x5000), None);
+        assert_eq!(usual(0xffff), None);
+        assert_eq!(usual(0), Some("DMA 1"));
+    }
+
+    #[test]
+    fn a_name_is_that_of_what_is_there() {
+        let name = |port, region: &str| port_name(Port(port), &AtPort::Region(region.into()));
+        assert_eq!(name(0x3f8, "serial").as_deref(), Some("COM1"));
+        assert_eq!(name(0x300, "serial").as_deref(), Some("serial"));
+        assert_eq!(name(0xc000, "virtio-pci").as_deref(), Some("virtio-pci"));
+        for nothing in [AtPort::Nothing, AtPort::Unknown] {
+            assert_eq!(port_name(Port(0x3f0), &nothing).as_deref(), Some("(floppy)"));
+            assert_eq!(port_name(Port(0x5000), &nothing), None);
+        }
     }
 }

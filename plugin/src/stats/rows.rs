@@ -152,7 +152,8 @@ pub struct FormRow {
 pub struct PortRow {
     /// The address.
     pub port: Port,
-    /// What a PC has there, if something.
+    /// What is there: the kind of a device of pvio's, a PC's name for what QEMU has, or QEMU's own name. In
+    /// parentheses what a PC has there usually, where nothing is, or QEMU does not tell.
     pub name: Option<Cow<'static, str>>,
     /// Which way.
     pub dir: Direction,

@@ -11,7 +11,7 @@ use super::rows::{
 use super::totals::Totals;
 use super::windows::Window;
 use super::{Call, InstructionCounts, SiteId, Sites, Statistics, port_name};
-use crate::qemu::{Ended, HostInfo};
+use crate::qemu::{AtPort, Ended, HostInfo};
 use crate::sections::Section;
 use crate::symbols::{Names, Symbols};
 use crate::x86::{Mode, Port, PortForm, intel_syntax};
@@ -32,10 +32,10 @@ pub struct Surroundings<'a> {
     pub ended: Option<Ended>,
     /// Names for sites.
     pub symbols: &'a Symbols,
-    /// Whether a device of pvio's is at a port.
-    pub is_own: &'a dyn Fn(Port) -> bool,
-    /// Whether anything is at a port; `None` where QEMU does not tell.
-    pub is_served: &'a dyn Fn(Port) -> Option<bool>,
+    /// The kind of the device of pvio's that is at a port.
+    pub own_kind: &'a dyn Fn(Port) -> Option<&'static str>,
+    /// What is at a port.
+    pub at_port: &'a dyn Fn(Port) -> AtPort,
 }
 
 impl Statistics {
@@ -184,13 +184,19 @@ impl RowMaker<'_> {
     fn port_row(&self, row: usize, [accesses, unverified, hypercall]: [u64; 3]) -> PortRow {
         let (port, dir, size) = port_of_row(row);
         // Devices stay where they are for as long as the machine runs.
-        let is_own = (self.surroundings.is_own)(port);
+        let own_kind = (self.surroundings.own_kind)(port);
+        let at_port = (self.surroundings.at_port)(port);
+        let is_own = own_kind.is_some();
         PortRow {
             port,
-            name: port_name(port).map(Cow::Borrowed),
+            name: own_kind.map(Cow::Borrowed).or_else(|| port_name(port, &at_port)),
             dir,
             size,
-            served: (self.surroundings.is_served)(port),
+            served: match at_port {
+                AtPort::Unknown => None,
+                AtPort::Nothing => Some(false),
+                AtPort::Region(_) => Some(true),
+            },
             device: if is_own { accesses } else { 0 },
             qemu: if is_own { 0 } else { accesses },
             hypercall,

@@ -42,9 +42,9 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
     if snapshot.sites_dropped > 0 {
         let _ = writeln!(
             text,
-            "{} translated instructions found no room among the sites; together they made {} accesses",
-            number(snapshot.sites_dropped),
-            number(snapshot.sites_dropped_counts.accesses),
+            "{} found no room among the sites, and made {}",
+            counted_as(snapshot.sites_dropped, "translated instruction", "translated instructions"),
+            counted_as(snapshot.sites_dropped_counts.accesses, "access", "accesses"),
         );
     }
     if !snapshot.sections.is_empty() {
@@ -80,41 +80,55 @@ fn title(snapshot: &Snapshot) -> String {
 fn overview(snapshot: &Snapshot) -> String {
     let total = total_of(&snapshot.forms);
     let mut line = format!(
-        "{} port accesses of {} bytes by {} executions",
-        number(total.accesses),
-        number(total.bytes),
-        number(total.executions),
+        "{} of {} by {}",
+        counted_as(total.accesses, "port access", "port accesses"),
+        counted_as(total.bytes, "byte", "bytes"),
+        counted_as(total.executions, "execution", "executions"),
     );
     match total.faults {
         Some(0) => {}
         Some(faults) => {
-            let _ = write!(line, "; {} attempts faulted", number(faults));
+            let _ = write!(line, "; {} faulted", counted_as(faults, "attempt", "attempts"));
         }
         None if total.unverified > 0 => {
             let _ = write!(
                 line,
-                "; {} more were made or faulted, which QEMU before 11.0 does not report",
-                number(total.unverified)
+                "; {} more {} made or faulted, which QEMU before 11.0 does not report",
+                number(total.unverified),
+                was(total.unverified),
             );
         }
         None => {}
     }
     if total.exits > 0 {
-        let _ = write!(line, "; {} were intercepted by a hypervisor", number(total.exits));
+        let (exits, was) = (number(total.exits), was(total.exits));
+        let _ = write!(line, "; {exits} {was} intercepted by a hypervisor");
     }
     let calls = hypercalls_made(snapshot);
     if calls > 0 {
-        let accesses = snapshot.ports.iter().map(|row| row.hypercall).sum();
-        let _ = write!(line, "; {} hypercalls made {} more", number(calls), number(accesses));
+        let calls = counted_as(calls, "hypercall", "hypercalls");
+        match snapshot.ports.iter().map(|row| row.hypercall).sum() {
+            0 => line += &format!("; {calls} that accessed no port"),
+            accesses => line += &format!("; {calls} made {} more", number(accesses)),
+        }
     }
     if let Some(count) = snapshot.instructions.instructions {
-        let _ = write!(line, "; {} instructions", number(count));
+        let _ = write!(line, "; {}", counted_as(count, "instruction", "instructions"));
     }
     if let Some(count) = snapshot.instructions.instructions_unverified {
-        let _ =
-            write!(line, "; {} instructions began, of which some may have faulted", number(count));
+        let count = counted_as(count, "instruction", "instructions");
+        let _ = write!(line, "; {count} began, of which some may have faulted");
     }
     line
+}
+
+/// So many of something.
+fn counted_as(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", number(count), if count == 1 { one } else { many })
+}
+
+fn was(count: u64) -> &'static str {
+    if count == 1 { "was" } else { "were" }
 }
 
 /// Instructions that retired, or where that is not known, that began.

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use pvio_guest::abi::WINDOWS_MAX;
 
 use super::*;
-use crate::qemu::{ApiLevel, HostInfo};
+use crate::qemu::{ApiLevel, AtPort, HostInfo};
 use crate::symbols::Symbols;
 use crate::x86::{Direction, Mode, Port, PortForm, Width};
 
@@ -28,8 +28,8 @@ fn snapshot(statistics: &Statistics) -> Snapshot {
         },
         ended: None,
         symbols: &Symbols::default(),
-        is_own: &|port| port.0.is_multiple_of(2),
-        is_served: &|_| None,
+        own_kind: &|port| port.0.is_multiple_of(2).then_some("latch"),
+        at_port: &|_| AtPort::Unknown,
     })
 }
 

@@ -2,8 +2,8 @@
 //! (SDM vol. 3, chapter "Paging"), without leaving a trace.
 //!
 //! It is stricter than the processor: where that would set an accessed or dirty bit, or where something
-//! decides that is not known here (protection keys), the answer is that the page must be touched first.
-//! Page tables are only read.
+//! decides that is not known here (a register of protection keys), the answer is that the page must be
+//! touched first. Page tables are only read.
 
 use super::{Mode, RFLAGS_AC, Supervisor};
 
@@ -28,6 +28,8 @@ const ACCESSED: u64 = 1 << 5;
 const DIRTY: u64 = 1 << 6;
 const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
+/// Where an 8-byte entry of a page has its protection key (bits 62:59).
+const KEY_SHIFT: u32 = 59;
 /// Where an 8-byte entry has an address (bits 51:12).
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
@@ -70,12 +72,29 @@ pub struct Paging {
     pub rflags: u64,
     /// Whose access it is.
     pub supervisor: Supervisor,
+    /// What protection keys permit, where [`Paging::has_keys`].
+    pub keys: KeyRights,
+}
+
+/// What each protection key permits: two bits for each key, access disable and write disable. `None`
+/// where that is not known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyRights {
+    /// PKRU: for pages of users.
+    pub user: Option<u32>,
+    /// IA32_PKRS: for pages of the supervisor.
+    pub supervisor: Option<u32>,
 }
 
 impl Paging {
     /// Whether these bits of CR0 say that there is paging.
     pub fn is_on(cr0: u64) -> bool {
         cr0 & CR0_PG != 0
+    }
+
+    /// Whether protection keys decide, on some pages.
+    pub fn has_keys(&self) -> bool {
+        self.efer & EFER_LMA != 0 && self.cr4 & (CR4_PKE | CR4_PKS) != 0
     }
 
     /// Whether an address is one that code of this mode can have: 32 bits, or canonical.
@@ -196,13 +215,28 @@ impl Paging {
                 !(rights.user && smap) && (rights.writable || !writes || self.cr0 & CR0_WP == 0)
             }
         };
-        // PKRU and IA32_PKRS are not told to plugins.
-        let keys = if rights.user { CR4_PKE } else { CR4_PKS };
-        let has_key = self.efer & EFER_LMA != 0 && self.cr4 & keys != 0;
-        match may && !has_key && (leaf & DIRTY != 0 || !writes) {
+        match may && self.key_permits(rights, leaf, access) && (leaf & DIRTY != 0 || !writes) {
             true => Ok(()),
             false => Err(MustBeTouched),
         }
+    }
+
+    /// Whether the page's protection key permits the access (SDM vol. 3A, "Protection Keys"); not, where
+    /// that is not known.
+    fn key_permits(&self, rights: Rights, leaf: u64, access: Access) -> bool {
+        let (enabled, keys) = match rights.user {
+            true => (CR4_PKE, self.keys.user),
+            false => (CR4_PKS, self.keys.supervisor),
+        };
+        if self.efer & EFER_LMA == 0 || self.cr4 & enabled == 0 {
+            return true;
+        }
+        let Some(keys) = keys else { return false };
+        let bits = keys >> (2 * (leaf >> KEY_SHIFT & 0xf));
+        let (access_disable, write_disable) = (bits & 1 != 0, bits & 2 != 0);
+        let obeys_write_disable = self.supervisor == Supervisor::No || self.cr0 & CR0_WP != 0;
+        let writes = access == Access::Write;
+        !(access_disable || write_disable && writes && obeys_write_disable)
     }
 }
 

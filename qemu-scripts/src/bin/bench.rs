@@ -1,5 +1,7 @@
 //! Every ratio that the README and docs/performance.md quote, measured again on this machine.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use pvio::stats::QemuRow;
@@ -7,8 +9,8 @@ use pvio_scripts::bench::{
     Row, calls, compute, dispatch, linux, mailbox, ports, readable, strings, unclaimed, vcpus,
 };
 use pvio_scripts::machine::Machine;
-use pvio_scripts::places;
 use pvio_scripts::table::Table;
+use pvio_scripts::{places, status};
 use serde::Serialize;
 
 /// Measures what the plugin costs and saves: ratios of two things measured in turn, with the median,
@@ -65,18 +67,21 @@ struct Report {
 /// The first plugin API with which a guest can be answered in registers.
 const ANSWERS: i32 = 5;
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    let report = measure(&arguments)?;
+fn main() -> ExitCode {
+    status::end("bench", run(&Arguments::parse()))
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let report = measure(arguments)?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-        return Ok(());
+        return Ok(status::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?);
     }
-    println!(
-        "pvio {} on QEMU {}, {} host CPUs\n",
+    let mut text = format!(
+        "pvio {} on QEMU {}, {} host CPU{}\n\n",
         report.pvio,
         report.qemu.version.as_deref().unwrap_or("of unknown version"),
         report.host_cpus,
+        if report.host_cpus == 1 { "" } else { "s" },
     );
     let head = ["what", "over", "pairs", "median", "min", "max", "target", "which is"];
     let mut table = Table::new(head.map(str::to_owned)).left(2);
@@ -92,11 +97,11 @@ fn main() -> Result<()> {
             format!("{base:.2} {unit}"),
         ]);
     }
-    print!("{}", table.plain());
+    text += &table.plain();
     if let Some(why) = &report.left_out {
-        println!("\n{why}");
+        text += &format!("\n{why}\n");
     }
-    Ok(())
+    Ok(status::print(&text)?)
 }
 
 fn measure(arguments: &Arguments) -> Result<Report> {

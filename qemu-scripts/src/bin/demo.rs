@@ -1,12 +1,14 @@
 //! The main job in one command: a guest whose program is known runs under the plugin, and what was
 //! counted is held against what the program does; then one driver runs by instructions and by hypercalls.
 
+use std::process::ExitCode;
+
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use pvio::stats::render;
 use pvio::x86::Mode;
 use pvio_scripts::machine::Machine;
-use pvio_scripts::{driver, forms, places};
+use pvio_scripts::{driver, forms, places, status};
 
 /// Boots a guest that executes each of the 24 forms of port I/O a known number of times, in 16, 32
 /// and 64-bit code, prints what the plugin counted, and checks it. Then another that runs one driver
@@ -22,8 +24,11 @@ struct Arguments {
 /// The first plugin API in which a plugin can answer the guest.
 const ANSWERING_API: i32 = 5;
 
-fn main() -> Result<()> {
-    let Arguments { smp } = Arguments::parse();
+fn main() -> ExitCode {
+    status::end("demo", run(&Arguments::parse()))
+}
+
+fn run(&Arguments { smp }: &Arguments) -> Result<()> {
     let symbols = format!("symbols={}", places::guest("forms.elf")?.display());
     let qemu = places::chosen_qemu()?;
     let ended = Machine::new(&qemu)
@@ -32,7 +37,7 @@ fn main() -> Result<()> {
         .args(["-accel", "tcg", "-smp", &smp.to_string()])
         .run()?;
     let stats = ended.stats()?;
-    print!("{}", render(stats, std::io::IsTerminal::is_terminal(&std::io::stdout())));
+    status::print(&render(stats, is_terminal()))?;
     ensure!(
         ended.status.code() == Some(forms::PASSED),
         "the guest found something wrong ({}): {}",
@@ -43,26 +48,26 @@ fn main() -> Result<()> {
     if !differences.is_empty() {
         bail!("the counts are not what the program does:\n{}", differences.join("\n"));
     }
-    println!(
+    status::print(
         "\nEach of the 24 rows, of the ports and of the modes is what the guest's program does \
-         (tests/guests/forms.S).\n"
-    );
+         (tests/guests/forms.S).\n\n",
+    )?;
     if stats.qemu.plugin_api >= ANSWERING_API {
-        println!(
-            "{}\n{}",
+        status::print(&format!(
+            "{}\n{}\n",
             heading("One driver, by its instructions and by hypercalls (tests/guests/demo)"),
             driver::compare(&qemu)?
-        );
+        ))?;
     } else {
-        println!(
-            "Hypercalls need QEMU 10.1 or newer: on QEMU {} a driver by hypercalls is not shown.",
+        status::print(&format!(
+            "Hypercalls need QEMU 10.1 or newer: on QEMU {} a driver by hypercalls is not shown.\n",
             stats.qemu.version.as_deref().unwrap_or("of unknown version")
-        );
+        ))?;
     }
-    println!(
+    status::print(
         "\nA guest of your own:\n\n  \
-         qemu-scripts/run stats=stats.json -- -m 1G -nographic disk.img"
-    );
+         qemu-scripts/run stats=stats.json -- -m 1G -nographic disk.img\n",
+    )?;
     Ok(())
 }
 

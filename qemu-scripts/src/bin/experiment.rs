@@ -1,13 +1,14 @@
 //! The 2007 question, measured: `qemu-scripts/experiment`.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use pvio_scripts::experiment::report::{Plan, carry_out};
 use pvio_scripts::machine::Machine;
-use pvio_scripts::places;
 use pvio_scripts::terminal::Progress;
+use pvio_scripts::{places, status};
 
 /// What an operation of port I/O costs a monitor: by trap and decode, and by hypercall.
 ///
@@ -31,8 +32,11 @@ struct Arguments {
     workload: Option<PathBuf>,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    status::end("experiment", run(&Arguments::parse()))
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
     let qemu = places::chosen_qemu()?;
     let progress = Progress::new();
     let directory = tempfile::tempdir()?;
@@ -50,11 +54,10 @@ fn main() -> Result<()> {
     let workload = workload.as_ref().map(|(source, path)| (source.clone(), path.as_path()));
     let report = carry_out(&qemu, plan, workload, |line| progress.set(line))?;
     drop(progress);
-    match arguments.json {
-        true => println!("{}", serde_json::to_string_pretty(&report)?),
-        false => print!("{}", report.render(arguments.markdown)?),
-    }
-    Ok(())
+    Ok(status::print(&match arguments.json {
+        true => format!("{}\n", serde_json::to_string_pretty(&report)?),
+        false => report.render(arguments.markdown)?,
+    })?)
 }
 
 /// Boots what `qemu-scripts/boot-linux` boots, and leaves a dump.

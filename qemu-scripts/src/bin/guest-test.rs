@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Parser;
 use pvio_scripts::guest_test::{Guest, Report, Runner, Tap};
+use pvio_scripts::status::{self, StdoutError};
 use pvio_scripts::terminal::Progress;
 use pvio_scripts::{interrupt, places};
 
@@ -23,12 +24,21 @@ use pvio_scripts::{interrupt, places};
 ///
 /// An ELF file and a Linux kernel are booted by -kernel, another file NAME.bin by -bios, and all others
 /// as a disk, which stays as it is.
+///
+/// In an OPTION or a QEMU-ARGUMENT, %g stands for the guest: its place among the guests and its file's
+/// name, such as 1-boot.bin. An option by which several guests would write one file needs it.
 #[derive(Parser)]
 #[command(
     name = "qemu-scripts/guest-test",
     bin_name = "qemu-scripts/guest-test",
     override_usage = "qemu-scripts/guest-test [OPTION...] GUEST... [-- QEMU-ARGUMENT...]",
-    after_help = "Exit status: 0 all passed, 1 some did not, 2 nothing was run, 130 interrupted."
+    after_help = "\
+Exit status:
+  0    all guests passed
+  1    some did not
+  2    not all could be run or reported: wrong usage, no QEMU, an option that the plugin refuses, a full disk
+  130  interrupted
+  141  stdout was closed before the report was complete; guests that had not ended were stopped"
 )]
 struct Arguments {
     /// Files to boot, one after the other
@@ -43,7 +53,8 @@ struct Arguments {
         value_parser = clap::value_parser!(u64).range(1..=86_400)
     )]
     timeout: u64,
-    /// An option of the plugin, such as device=latch@0x300; may be repeated
+    /// An option of the plugin, such as device=latch@0x300 or device=console@0xe9:file=%g.txt; may be
+    /// repeated
     #[arg(long, value_name = "KEY=VALUE")]
     option: Vec<String>,
     /// How many guests to run at once
@@ -52,7 +63,7 @@ struct Arguments {
         value_parser = clap::value_parser!(u16).range(1..=256)
     )]
     jobs: u16,
-    /// Keep each guest's statistics, log and output in a directory of its own, in this one
+    /// Keep each guest's statistics, log and output in DIRECTORY/%g
     #[arg(long, value_name = "DIRECTORY")]
     keep: Option<PathBuf>,
 }
@@ -60,33 +71,34 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let stop = interrupt::watch();
-    let prepared = prepare(&arguments, stop);
     let interrupted = || stop.load(Ordering::Relaxed);
-    let result = match prepared {
-        Ok((runner, guests)) => run_all(&runner, &guests, &arguments)
-            .map(|all_passed| if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
-        Err(error) => {
-            complain(&error);
-            return ExitCode::from(2);
-        }
+    let result = match prepare(&arguments, stop) {
+        // An interrupt from a terminal also ends the QEMU that is being tried.
+        Err(_) if interrupted() => Ok(None),
+        Err(error) => Err(error),
+        Ok((runner, guests)) => run_all(&runner, &guests, &arguments),
     };
     match result {
-        _ if interrupted() => ExitCode::from(130),
-        Ok(code) => code,
+        Err(error) if status::reader_has_gone(&error) => ExitCode::from(status::CLOSED),
         Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
+            status::complain("guest-test", &error);
+            ExitCode::from(NOT_RUN)
         }
+        Ok(Some(all_passed)) if !interrupted() => ExitCode::from(u8::from(!all_passed)),
+        Ok(_) => ExitCode::from(INTERRUPTED),
     }
 }
 
-fn complain(error: &anyhow::Error) {
-    eprintln!("guest-test: {error:#}");
-}
+/// The exit status where something else than a guest failed.
+const NOT_RUN: u8 = 2;
+
+/// That of a program that an interrupt ended, as a shell gives it.
+const INTERRUPTED: u8 = 130;
 
 /// Everything that may be wrong before a guest has run.
 fn prepare<'a>(arguments: &Arguments, stop: &'a AtomicBool) -> Result<(Runner<'a>, Vec<Guest>)> {
-    let guests = arguments.guests.iter().map(|path| Guest::open(path)).collect::<Result<_>>()?;
+    let guests = (1..).zip(&arguments.guests).map(|(number, path)| Guest::open(path, number));
+    let guests = guests.collect::<Result<Vec<_>>>()?;
     let runner = Runner {
         qemu: places::chosen_qemu()?,
         options: arguments.option.clone(),
@@ -94,17 +106,23 @@ fn prepare<'a>(arguments: &Arguments, stop: &'a AtomicBool) -> Result<(Runner<'a
         time_limit: Duration::from_secs(arguments.timeout),
         stop,
     };
-    runner.check()?;
-    if let Some(directory) = &arguments.keep {
-        std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    // Options may name files in there.
+    for directory in guests.iter().filter_map(|guest| kept(arguments, guest)) {
+        std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     }
+    runner.check(&guests)?;
     Ok((runner, guests))
 }
 
-/// Runs the guests, several at once, and reports in the order in which they were named; whether all
-/// passed.
-fn run_all(runner: &Runner<'_>, guests: &[Guest], arguments: &Arguments) -> Result<bool> {
-    let mut tap = Tap::begin(io::stdout(), guests.len())?;
+/// Where to keep what a guest leaves, if anywhere.
+fn kept(arguments: &Arguments, guest: &Guest) -> Option<PathBuf> {
+    arguments.keep.as_ref().map(|directory| directory.join(guest.label()))
+}
+
+/// Runs the guests, several at once, and reports in the order in which they were named. Whether all
+/// passed; `None` if they were told to stop.
+fn run_all(runner: &Runner<'_>, guests: &[Guest], arguments: &Arguments) -> Result<Option<bool>> {
+    let mut tap = Tap::begin(io::stdout(), guests.len()).map_err(StdoutError::from)?;
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::channel();
     let jobs = usize::from(arguments.jobs).min(guests.len());
@@ -121,19 +139,20 @@ fn run_all(runner: &Runner<'_>, guests: &[Guest], arguments: &Arguments) -> Resu
             });
         }
         drop(sender);
-        let result = report_all(&mut tap, &receiver, guests, arguments.keep.as_deref());
+        let result = report_all(&mut tap, &receiver, guests, arguments);
         // The others are not waited for, where a report cannot be written.
         if result.is_err() {
             runner.stop.store(true, Ordering::Relaxed);
         }
         result
     });
-    match &result {
-        Ok(None) => tap.bail_out("interrupted")?,
-        Err(error) => tap.bail_out(&format!("{error:#}"))?,
-        Ok(Some(_)) => {}
-    }
-    Ok(result? == Some(true))
+    // Where stdout takes nothing more, that is the error already.
+    let _ = match &result {
+        Ok(None) => tap.bail_out("interrupted"),
+        Err(error) => tap.bail_out(&format!("{error:#}")),
+        Ok(Some(_)) => Ok(()),
+    };
+    result
 }
 
 /// Whether all passed; `None` if they were told to stop.
@@ -141,7 +160,7 @@ fn report_all(
     tap: &mut Tap<io::Stdout>,
     receiver: &mpsc::Receiver<(usize, Result<Option<Report>>)>,
     guests: &[Guest],
-    keep: Option<&Path>,
+    arguments: &Arguments,
 ) -> Result<Option<bool>> {
     let mut waiting: Vec<Option<Report>> = guests.iter().map(|_| None).collect();
     let mut all_passed = true;
@@ -166,12 +185,11 @@ fn report_all(
         }
         let report = waiting[number].take().expect("it has come");
         progress.set("");
-        if let Some(directory) = keep {
-            let name = format!("{}-{}", number + 1, guest.file_name());
-            keep_all(&directory.join(name), &report)?;
+        if let Some(directory) = kept(arguments, guest) {
+            keep_all(&directory, &report)?;
         }
         all_passed &= report.verdict.passed();
-        tap.result(&guest.name(), &report)?;
+        tap.result(&guest.name(), &report).map_err(StdoutError::from)?;
     }
     Ok(Some(all_passed))
 }
@@ -187,7 +205,6 @@ fn keep_all(directory: &Path, report: &Report) -> Result<()> {
     if let Some(stats) = &ended.stats {
         files.push(("stats.json", serde_json::to_vec_pretty(stats)?));
     }
-    std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
     for (name, contents) in files {
         let path = directory.join(name);
         std::fs::write(&path, contents).with_context(|| path.display().to_string())?;

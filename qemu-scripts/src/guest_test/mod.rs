@@ -4,6 +4,8 @@
 //! else that may end a machine is no verdict.
 
 mod log;
+mod outputs;
+mod quote;
 mod tap;
 mod verdict;
 
@@ -34,12 +36,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Guest {
     path: PathBuf,
+    label: String,
     arguments: Vec<OsString>,
 }
 
 impl Guest {
-    /// Looks at a file, and decides how QEMU boots it.
-    pub fn open(path: &Path) -> Result<Guest> {
+    /// Looks at a file, and decides how QEMU boots it. The number tells guests of one name apart.
+    pub fn open(path: &Path, number: usize) -> Result<Guest> {
         let metadata = path.metadata().with_context(|| path.display().to_string())?;
         ensure!(!metadata.is_dir(), "{}: it is a directory, and no guest", path.display());
         let mut start = Vec::new();
@@ -47,7 +50,9 @@ impl Guest {
             .and_then(|file| file.take(1024).read_to_end(&mut start))
             .with_context(|| path.display().to_string())?;
         ensure!(!start.is_empty(), "{}: it is empty", path.display());
-        Ok(Guest { path: path.to_owned(), arguments: boot_arguments(path, &start) })
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+        let label = outputs::label(number, &file_name);
+        Ok(Guest { path: path.to_owned(), label, arguments: boot_arguments(path, &start) })
     }
 
     /// As the user named it.
@@ -55,9 +60,9 @@ impl Guest {
         self.path.to_string_lossy().into_owned()
     }
 
-    /// The last part of its path.
-    pub fn file_name(&self) -> String {
-        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    /// Its number and the name of its file, as they can stand in a file's name: `1-boot.bin`.
+    pub fn label(&self) -> &str {
+        &self.label
     }
 }
 
@@ -83,9 +88,10 @@ fn boot_arguments(path: &Path, start: &[u8]) -> Vec<OsString> {
 pub struct Runner<'a> {
     /// The QEMU.
     pub qemu: PathBuf,
-    /// The plugin's options, beside those that say what the guest said.
+    /// The plugin's options, beside those that say what the guest said. In them `%g` stands for the
+    /// guest's label.
     pub options: Vec<String>,
-    /// More arguments for QEMU.
+    /// More arguments for QEMU, with the same in them.
     pub arguments: Vec<OsString>,
     /// How long a guest may run.
     pub time_limit: Duration,
@@ -107,20 +113,21 @@ pub struct Report {
 impl Runner<'_> {
     /// Makes sure that guests can be heard on this QEMU, and that the options are such, before any is
     /// booted.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self, guests: &[Guest]) -> Result<()> {
         for option in &self.options {
             match option.split_once('=').unwrap_or((option, "")) {
                 (key @ ("stats" | "summary" | "log"), _) => {
                     bail!("option {key:?} is guest-test's own; --keep keeps what it would write")
                 }
                 ("hypercall", "off") => bail!("with hypercall=off a guest has no way to a verdict"),
-                _ => {}
+                _ => outputs::refuse_shared(option, guests.len())?,
             }
         }
+        let first = guests.first().context("there is no guest")?;
         // Where a guest cannot log, nor can it say how it went.
-        let mut running = Machine::new(&self.qemu)
-            .plugin(&["summary=off", "log=/dev/null"])
-            .plugin(&self.options())
+        let mut running = self
+            .machine(first)
+            .plugin(&["log=/dev/null"])
             .args(["-machine", "none", "-display", "none", "-monitor", "stdio"])
             .start()?;
         // It may have refused already: then its last words are of interest, not the pipe's.
@@ -139,14 +146,16 @@ impl Runner<'_> {
     pub fn run(&self, guest: &Guest) -> Result<Option<Report>> {
         let directory = tempfile::tempdir()?;
         let log = directory.path().join("log");
-        let machine = Machine::new(&self.qemu)
-            .plugin(&["summary=off", &format!("log={}", log.display())])
-            .plugin(&self.options())
+        let machine = self
+            .machine(guest)
+            .plugin(&[&format!("log={}", log.display())])
             .args(["-machine", "pc", "-accel", "tcg", "-display", "none", "-nodefaults"])
             .args(["-no-reboot", "-monitor", "none"])
             .args(self.serial())
             .args(&guest.arguments)
-            .args(&self.arguments);
+            .args(
+                self.arguments.iter().map(|argument| outputs::argument_of(&guest.label, argument)),
+            );
         let mut running = machine.start()?;
         let Some((ended, stopped)) = self.wait(&mut running, &log)? else {
             return Ok(None);
@@ -155,8 +164,12 @@ impl Runner<'_> {
         Ok(Some(Report { verdict: Verdict::of(&ended, stopped, &log), log, ended }))
     }
 
-    fn options(&self) -> Vec<&str> {
-        self.options.iter().map(String::as_str).collect()
+    /// A machine with the plugin and its options, as they are for this guest.
+    fn machine(&self, guest: &Guest) -> Machine {
+        let machine = Machine::new(&self.qemu).plugin(&["summary=off"]);
+        self.options.iter().fold(machine, |machine, option| {
+            machine.plugin(&[&outputs::option_of(&guest.label, option)])
+        })
     }
 
     /// COM1, to show what the guest last said there; not where the user has plans for it.

@@ -5,10 +5,15 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use super::quote::one_line;
 use super::{LogLine, Report};
 
 /// Most lines of one kind in a diagnostic block.
 const LINES: usize = 20;
+
+/// Most lines of a guest's log that are shown, besides the results of its tests: half of them from its
+/// beginning, half from its end.
+const COMMENTS: usize = 1000;
 
 /// Writes results as they are found.
 #[derive(Debug)]
@@ -62,17 +67,27 @@ fn lines(name: &str, log: &[LogLine]) -> String {
         let _ = writeln!(text, "# Subtest: {}", one_line(name));
     }
     let indent = if count > 0 { "    " } else { "" };
-    let mut done = 0;
+    let comments = log.len() - count;
+    let left_out = comments.saturating_sub(COMMENTS);
+    let hidden = COMMENTS / 2..COMMENTS / 2 + left_out;
+    let (mut done, mut comment) = (0, 0);
     for line in log {
-        text.push_str(indent);
         match line.result() {
             Some((test, passed)) => {
                 done += 1;
+                text.push_str(indent);
                 result(&mut text, passed, done, test);
                 text.push('\n');
             }
             None => {
-                let _ = writeln!(text, "# {}", line.0);
+                if comment == hidden.start && left_out > 0 {
+                    let lines = if left_out == 1 { "line" } else { "lines" };
+                    let _ = writeln!(text, "{indent}# [{left_out} {lines} left out]");
+                }
+                if !hidden.contains(&comment) {
+                    let _ = writeln!(text, "{indent}# {}", one_line(&line.0));
+                }
+                comment += 1;
             }
         }
     }
@@ -113,14 +128,20 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(&one_line(text)).expect("text becomes JSON")
 }
 
-/// With control characters as escapes: one ends no line, and moves no cursor.
-fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character.is_control() {
-            true => line.extend(character.escape_default()),
-            false => line.push(character),
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_log_the_middle_is_left_out_and_no_result() {
+        let line = |text: String| LogLine(format!("[    0.004211] info: {text}"));
+        let log =
+            (0..3000).flat_map(|n| [line(format!("line {n}")), line(format!("test {n}: ok"))]);
+        let text = lines("a", &log.collect::<Vec<_>>());
+        assert_eq!(text.lines().filter(|line| line.starts_with("    ok ")).count(), 3000);
+        let comments: Vec<&str> = text.lines().filter(|line| line.starts_with("    # ")).collect();
+        assert_eq!(comments.len(), COMMENTS + 1);
+        assert!(comments[499].ends_with("line 499") && comments[501].ends_with("line 2500"));
+        assert_eq!(comments[500], "    # [2000 lines left out]");
     }
-    line
 }

@@ -66,7 +66,9 @@ fn exits(ended: &Ended) -> Exits {
 fn failed_tests(log: &[LogLine]) -> Option<String> {
     let results = || log.iter().filter_map(LogLine::result);
     let failed = results().filter(|&(_, passed)| !passed).count();
-    (failed > 0).then(|| format!("exit code 0, but {failed} of {} tests failed", results().count()))
+    let all = results().count();
+    let tests = if all == 1 { "test" } else { "tests" };
+    (failed > 0).then(|| format!("exit code 0, but {failed} of {all} {tests} failed"))
 }
 
 fn no_verdict(ended: &Ended, stopped: Option<Stopped>) -> String {

@@ -57,48 +57,94 @@ static void access_prevention(const struct paging *kind) {
 }
 
 #if BITS == 64
-/* However often the page is touched, nobody but the processor can tell. The shim gets there all the same. */
-static void by_elements(void) {
-    struct string string = {.by = &ring_0, .port = STREAM, .address = window.middle - 5, .count = 7};
-    for (string.call = PVIO_CALL_INSB; string.call <= PVIO_CALL_OUTSL; string.call++) {
-        trial++;
-        lay_out(&string);
-        check_same(call_string(&string, 0), PVIO_STATUS_PAGE);
-        touch_by(&ring_0, string.address, 1);
-        touch_by(&ring_0, string.address + 6, 1);
-        check_same(call_string(&string, 0), PVIO_STATUS_PAGE);
-        void *const at = (void *)string.address;
-        switch (string.call) {
-        case PVIO_CALL_INSB: pvio_insb(STREAM, at, 7); break;
-        case PVIO_CALL_INSW: pvio_insw(STREAM, at, 7); break;
-        case PVIO_CALL_INSL: pvio_insl(STREAM, at, 7); break;
-        case PVIO_CALL_OUTSB: pvio_outsb(STREAM, at, 7); break;
-        case PVIO_CALL_OUTSW: pvio_outsw(STREAM, at, 7); break;
-        default: pvio_outsl(STREAM, at, 7);
-        }
-        string.moved = 7;
-        *(is_in(string.call) ? &taken : &given) += 7 * width_of(string.call);
-        check_same(call_string(&string, 0), PVIO_STATUS_OK);
+#define IA32_PKRS 0x6e1
+#define KEY_SHIFT 59
+
+/* What a key may forbid: two bits of PKRU or IA32_PKRS for each. */
+#define ACCESS_DISABLE 1u
+#define WRITE_DISABLE  2u
+
+static int keys_of_users;
+
+/* What all keys permit, of users' pages or of the supervisor's. */
+static void permit(u32 rights) {
+    if (keys_of_users)
+        __asm__ volatile("wrpkru" : : "a"(rights), "c"(0), "d"(0) : "memory");
+    else
+        __asm__ volatile("wrmsr" : : "a"(rights), "c"(IA32_PKRS), "d"(0) : "memory");
+}
+
+static void give_window_key(u64 key) {
+    for (int page = 0; page < window.pages; page++) {
+        const word at = window.begin + (word)window.size * (u32)page;
+        set_entry(at, 1, (get_entry(at, 1) & ~(0xfull << KEY_SHIFT)) | key << KEY_SHIFT);
     }
+    flush();
+}
+
+static u32 faults;
+
+static void permit_all(word error, word address) {
+    (void)error, (void)address;
+    faults++;
+    permit(0);
+}
+
+/* Each string is judged as the processor judges an access to its page. */
+static void strings_by_key(const struct caller *by, u32 key, u32 rights, int obeys_write_disable) {
+    struct string string = {.by = by, .port = STREAM, .count = 7};
+    for (string.call = PVIO_CALL_INSB; string.call <= PVIO_CALL_OUTSL; string.call++) {
+        const int writes = is_in(string.call);
+        const int may = !(rights & ACCESS_DISABLE) && !(rights & WRITE_DISABLE && writes && obeys_write_disable);
+        trial++;
+        string.address = window.middle - 5;
+        lay_out(&string);
+        /* Key 0 is the guest's own memory's; every other permits the opposite. */
+        const u32 others = rights ? 0 : 0x55555554;
+        permit((others & ~(3u << 2 * key)) | rights << 2 * key);
+        check_same(call_string(&string, may ? string.count : 0), may ? PVIO_STATUS_OK : PVIO_STATUS_PAGE);
+        faults = 0;
+        on_page_fault = permit_all;
+        touch_by(is_user(by) ? &ring_3 : &ring_0, string.address, writes);
+        on_page_fault = 0;
+        check_same(faults, !may);
+        if (!may)
+            check_same(call_string(&string, string.count), PVIO_STATUS_OK);
+        permit(0);
+    }
+}
+
+static void every_key(const struct caller *by) {
+    for (u32 key = 1; key < 16; key += 7)
+        for (u32 rights = 0; rights < 4; rights++)
+            for (int wp = 0; wp < 2; wp++) {
+                give_window_key(key);
+                set_write_protection(wp);
+                strings_by_key(by, key, rights, is_user(by) || wp);
+            }
+    set_write_protection(1);
+    give_window_key(0);
 }
 
 static void protection_keys(const struct paging *kind, u32 ecx) {
     if (ecx & PKU) {
         start(kind, CR4_PKE);
-        strings(&ring_0, PVIO_STATUS_PAGE);
-        strings(&ring_3, PVIO_STATUS_PAGE);
-        by_elements();
+        keys_of_users = 1;
+        every_key(&ring_0);
+        every_key(&ring_1);
+        every_key(&ring_3);
         give_window_to(0);
         strings(&ring_0, PVIO_STATUS_OK);
         tell("user keys", kind->levels);
     }
     if (ecx & PKS) {
         start(kind, CR4_PKS);
+        keys_of_users = 0;
         strings(&ring_0, PVIO_STATUS_OK);
         strings(&ring_3, PVIO_STATUS_OK);
         give_window_to(0);
-        strings(&ring_0, PVIO_STATUS_PAGE);
-        by_elements();
+        every_key(&ring_0);
+        every_key(&ring_2);
         tell("supervisor keys", kind->levels);
     }
 }

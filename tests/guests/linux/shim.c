@@ -7,6 +7,7 @@
  *             2    nobody listens
  *             3    somebody does, and does not let user code call
  *             4    all was right, but nobody could read the line: memory has protection keys
+ *                  whose register is not known
  *
  * Its memory is what a process has when it starts: not there until it is touched, zero pages shared with
  * others, a file's pages. So the kernel's page fault handler has its part in most calls.

@@ -27,6 +27,15 @@ pub(crate) struct CpuLayout {
     registers: [Option<Place>; Register::ALL.len()],
     hflags: Option<Place>,
     strings: Option<StringLayout>,
+    keys: KeyLayout,
+}
+
+/// Where the registers of protection keys are, if that is known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyLayout {
+    pub pkru: Option<Place>,
+    /// IA32_PKRS.
+    pub pkrs: Option<Place>,
 }
 
 /// Where there is what a string instruction goes by.
@@ -60,7 +69,10 @@ impl CpuLayout {
             });
         }
         let strings = StringLayout::of(&fields);
-        Some(CpuLayout { registers: places, hflags: fields.find("env.hflags"), strings })
+        let key = |name, field| Subsections::of(&fields, table)?.find(name, field);
+        let keys =
+            KeyLayout { pkru: key("cpu/pkru", "env.pkru"), pkrs: key("cpu/pkrs", "env.pkrs") };
+        Some(CpuLayout { registers: places, hflags: fields.find("env.hflags"), strings, keys })
     }
 
     /// Where a register is, if that is known.
@@ -76,6 +88,11 @@ impl CpuLayout {
     /// Where there is what a string instruction goes by, if that is known.
     pub fn strings(&self) -> Option<StringLayout> {
         self.strings
+    }
+
+    /// Where the registers of protection keys are.
+    pub fn keys(&self) -> KeyLayout {
+        self.keys
     }
 }
 
@@ -228,5 +245,38 @@ impl<'a> Fields<'a> {
             }
         }
         None
+    }
+}
+
+/// The descriptions of what not every processor has: a list of addresses that a null ends, to which the word
+/// behind a description's fields points.
+struct Subsections<'a> {
+    /// The fields of the description that they belong to.
+    fields: &'a Fields<'a>,
+    list: u64,
+}
+
+/// How many subsections there may be; QEMU 10.2 has some 30.
+const MAX_SUBSECTIONS: u64 = 128;
+
+impl<'a> Subsections<'a> {
+    fn of(fields: &'a Fields<'a>, description: *mut c_void) -> Option<Subsections<'a>> {
+        let word = |word| fields.memory.word(description.addr() as u64 + 8 * word);
+        let its_fields =
+            DESCRIPTION_WORDS.into_iter().find(|&at| word(at) == Some(fields.first))?;
+        Some(Subsections { fields, list: word(its_fields + 1)? })
+    }
+
+    /// The field in the subsection of this name, of which it is the first.
+    fn find(&self, name: &str, field: &str) -> Option<Place> {
+        let memory = self.fields.memory;
+        let is_name = |at, name| memory.word(at).is_some_and(|at| memory.is_string(at, name));
+        let entries = (0..MAX_SUBSECTIONS).map_while(|number| memory.word(self.list + 8 * number));
+        let subsection =
+            entries.take_while(|&entry| entry != 0).find(|&entry| is_name(entry, name))?;
+        let first = DESCRIPTION_WORDS
+            .filter_map(|word| memory.word(subsection + 8 * word))
+            .find(|&fields| is_name(fields, field))?;
+        Fields { first, ..*self.fields }.find(field)
     }
 }

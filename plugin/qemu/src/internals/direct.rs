@@ -65,6 +65,16 @@ impl Direct {
         self.layout.hflags().map(|place| self.load(place) & GUEST != 0)
     }
 
+    /// PKRU, if it is known where that is.
+    pub fn pkru(&self) -> Option<u32> {
+        Some(self.load(self.layout.keys().pkru?) as u32)
+    }
+
+    /// IA32_PKRS, if it is known where that is.
+    pub fn pkrs(&self) -> Option<u32> {
+        Some(self.load(self.layout.keys().pkrs?) as u32)
+    }
+
     /// Whether it was written, as far as that is known.
     pub fn write(&self, register: Register, value: u64) -> bool {
         let Some(place) = self.layout.place(register) else { return false };

@@ -82,32 +82,95 @@ pub fn exit_process(status: u8) -> ! {
 }
 
 type SystemIo = unsafe extern "C" fn() -> *mut c_void;
-type IsPresent = unsafe extern "C" fn(*mut c_void, u64) -> bool;
+type FindRegion = unsafe extern "C" fn(*mut c_void, u64, u64) -> RegionSection;
+type RegionName = unsafe extern "C" fn(*mut c_void) -> *const c_char;
+type ReleaseRegion = unsafe extern "C" fn(*mut c_void);
 
-/// What tells whether anything is at a port: `get_system_io` and `memory_region_present`.
-pub struct PortPresence(Option<(SystemIo, IsPresent)>);
+/// `MemoryRegionSection` in QEMU's `system/memory.h`, as far as it is read: a size of 128 bits, a
+/// `MemoryRegion *`, and less than the room that is left for it. C returns it in memory that the caller
+/// has.
+#[repr(C, align(16))]
+struct RegionSection {
+    size: [u64; 2],
+    region: *mut c_void,
+    rest: [u64; 29],
+}
+
+/// What is at a port, as the machine stands now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AtPort {
+    /// QEMU does not tell.
+    Unknown,
+    /// Nothing.
+    Nothing,
+    /// Something, QEMU's or the plugin's: the name that its region of ports has.
+    Region(String),
+}
+
+/// What tells what is at a port.
+pub struct PortPresence(Option<PortLookup>);
+
+struct PortLookup {
+    system_io: SystemIo,
+    find: FindRegion,
+    name: RegionName,
+    release: ReleaseRegion,
+}
 
 impl PortPresence {
     /// Looks the functions up.
     pub fn load() -> PortPresence {
-        let functions =
-            lookup_export(c"get_system_io").zip(lookup_export(c"memory_region_present"));
-        // SAFETY: `MemoryRegion *get_system_io(void)` and
-        // `bool memory_region_present(MemoryRegion *, hwaddr)`, in QEMU's `system/memory.h`.
-        PortPresence(functions.map(|(system_io, is_present)| unsafe {
-            (
-                std::mem::transmute::<*mut c_void, SystemIo>(system_io),
-                std::mem::transmute::<*mut c_void, IsPresent>(is_present),
-            )
-        }))
+        PortPresence(PortLookup::load())
     }
 
-    /// Whether anything is at a port, QEMU's or the plugin's, as the machine stands now; `None` where
-    /// QEMU does not tell.
-    pub fn is_served(&self, port: u16) -> Option<bool> {
-        let (system_io, is_present) = self.0?;
-        // SAFETY: a look at the port bus, which QEMU protects by RCU, on one of QEMU's threads.
-        Some(unsafe { is_present(system_io(), u64::from(port)) })
+    /// What is at a port.
+    pub fn at(&self, port: u16) -> AtPort {
+        self.0.as_ref().map_or(AtPort::Unknown, |lookup| lookup.at(port))
+    }
+}
+
+impl PortLookup {
+    fn load() -> Option<PortLookup> {
+        let system_io = lookup_export(c"get_system_io")?;
+        let find = lookup_export(c"memory_region_find")?;
+        let name = lookup_export(c"memory_region_name")?;
+        let release = lookup_export(c"memory_region_unref")?;
+        // SAFETY: `MemoryRegion *get_system_io(void)`, `MemoryRegionSection memory_region_find(
+        // MemoryRegion *, hwaddr, uint64_t)`, `const char *memory_region_name(const MemoryRegion *)` and
+        // `void memory_region_unref(MemoryRegion *)`, in QEMU's `system/memory.h`.
+        unsafe {
+            Some(PortLookup {
+                system_io: std::mem::transmute::<*mut c_void, SystemIo>(system_io),
+                find: std::mem::transmute::<*mut c_void, FindRegion>(find),
+                name: std::mem::transmute::<*mut c_void, RegionName>(name),
+                release: std::mem::transmute::<*mut c_void, ReleaseRegion>(release),
+            })
+        }
+    }
+
+    fn at(&self, port: u16) -> AtPort {
+        // SAFETY: a look at the port bus, which QEMU protects by RCU, on one of QEMU's threads. The region
+        // that is found is referenced until it is released; its name, a C string, is its own.
+        unsafe {
+            let bus = (self.system_io)();
+            let region = (self.find)(bus, u64::from(port), 1).region;
+            if region.is_null() {
+                return AtPort::Nothing;
+            }
+            // The bus itself is what is found where nothing else is.
+            let at_port = match region == bus {
+                true => AtPort::Nothing,
+                false => {
+                    let name = (self.name)(region);
+                    let name = (!name.is_null()).then(|| std::ffi::CStr::from_ptr(name));
+                    AtPort::Region(
+                        name.map_or_else(String::new, |name| name.to_string_lossy().into()),
+                    )
+                }
+            };
+            (self.release)(region);
+            at_port
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) use accelerator::{is_recorded, other_than_tcg};
 pub use command_line::CommandLine;
 pub(crate) use cpu_layout::CpuLayout;
 pub(crate) use direct::Direct;
-pub use exports::{Ended, PortPresence, exit_process, running_vcpu};
+pub use exports::{AtPort, Ended, PortPresence, exit_process, running_vcpu};
 pub(crate) use exports::{Exports, current_cpu, icount_is_on};
 pub use held_ram::HeldRam;
 pub use io_region::{Locking, PortHandler};

@@ -62,6 +62,16 @@ impl<'a> StringCpu<'a> {
         self.direct.load(self.layout.bases[usize::from(number)])
     }
 
+    /// PKRU; `None` where QEMU does not tell.
+    pub fn pkru(&self) -> Option<u32> {
+        self.direct.pkru()
+    }
+
+    /// IA32_PKRS; `None` where QEMU does not tell.
+    pub fn pkrs(&self) -> Option<u32> {
+        self.direct.pkrs()
+    }
+
     /// RSI.
     pub fn rsi(&self) -> u64 {
         self.direct.load(self.layout.rsi)

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use super::api::Api;
 use super::register_file::{RegisterFile, Whose};
-use crate::internals::StringCpu;
+use crate::internals::{Direct, StringCpu};
 use crate::register::Register;
 
 /// Registers of a vCPU that is about to run an instruction.
@@ -115,12 +115,23 @@ impl<'a> CallingVcpu<'a> {
         self.file.write(self.api, self.whose, register, value);
     }
 
+    /// PKRU; `None` where QEMU does not tell. Costs a load.
+    pub fn pkru(&self) -> Option<u32> {
+        self.own()?.pkru()
+    }
+
+    /// IA32_PKRS; `None` where QEMU does not tell. Costs a load.
+    pub fn pkrs(&self) -> Option<u32> {
+        self.own()?.pkrs()
+    }
+
+    fn own(&self) -> Option<&Direct> {
+        self.file.direct().filter(|_| self.whose == Whose::Own)
+    }
+
     /// Whether the call comes from a guest of the guest's, whose memory and ports are what its own host
     /// makes of them; `None` where QEMU does not tell. Costs a load.
     pub fn is_in_nested_guest(&self) -> Option<bool> {
-        match self.whose {
-            Whose::Own => self.file.direct()?.is_in_nested_guest(),
-            Whose::Shared => None,
-        }
+        self.own()?.is_in_nested_guest()
     }
 }

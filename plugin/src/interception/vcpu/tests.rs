@@ -159,8 +159,8 @@ impl Guest {
             host: &host,
             ended: Some(Ended::Quit),
             symbols: &Default::default(),
-            is_own: &|_| false,
-            is_served: &|_| None,
+            own_kind: &|_| None,
+            at_port: &|_| crate::qemu::AtPort::Unknown,
         })
     }
 

@@ -29,7 +29,15 @@ const PAGING: u64 = CR0_PG | 1;
 const ALL: u64 = PRESENT | WRITABLE | USER | ACCESSED | DIRTY;
 
 fn paging(cr0: u64, cr4: u64, efer: u64, supervisor: Supervisor) -> Paging {
-    Paging { cr0: cr0 | PAGING, cr3: 0x1000, cr4, efer, rflags: 2, supervisor }
+    Paging {
+        cr0: cr0 | PAGING,
+        cr3: 0x1000,
+        cr4,
+        efer,
+        rflags: 2,
+        supervisor,
+        keys: KeyRights::default(),
+    }
 }
 
 /// 4-level paging, and what leads to the last entry of linear 0x7f80_4020_3000, which is at 0x4018.
@@ -193,5 +201,54 @@ fn addresses_have_as_many_bits_as_the_mode() {
         assert_eq!(four.is_canonical(linear, Mode::Bits32), in_32, "{linear:#x}");
         assert_eq!(four.is_canonical(linear, Mode::Bits64), in_48, "{linear:#x}");
         assert_eq!(five.is_canonical(linear, Mode::Bits64), in_57, "{linear:#x}");
+    }
+}
+
+/// Protection keys, against the manual's own words, for every key and all that decides with it.
+#[test]
+fn keys_permit_what_the_manual_says() {
+    for case in 0..1u32 << 12 {
+        let flag = |bit: u32| case >> bit & 1 != 0;
+        let (key, rights) = (case & 15, case >> 4 & 3);
+        let (user_page, writes, wp, on) = (flag(6), flag(7), flag(8), flag(9));
+        // A user may reach no page of the supervisor's, whatever its key.
+        let supervisor = if flag(10) || !user_page { Supervisor::Yes } else { Supervisor::No };
+        let known = flag(11);
+        // All other keys permit the opposite.
+        let register = if rights == 0 { !0 } else { 0 };
+        let register = known.then_some(register & !(3 << (2 * key)) | rights << (2 * key));
+        let nothing = Some(0);
+        let paging = Paging {
+            keys: match user_page {
+                true => KeyRights { user: register, supervisor: nothing },
+                false => KeyRights { user: nothing, supervisor: register },
+            },
+            ..paging(
+                if wp { CR0_WP } else { 0 },
+                CR4_PAE
+                    | if !on {
+                        0
+                    } else if user_page {
+                        CR4_PKE
+                    } else {
+                        CR4_PKS
+                    },
+                LONG,
+                supervisor,
+            )
+        };
+        let rest = if user_page { ALL } else { ALL & !USER };
+        let (tables, linear) = four_levels(0x9000 | rest | u64::from(key) << 59, ALL);
+        let access = if writes { Access::Write } else { Access::Read };
+        let permitted = match rights {
+            _ if !on => true,
+            _ if !known => false,
+            0 => true,
+            // Write disable: always for users, for supervisors with CR0.WP.
+            2 => !writes || supervisor == Supervisor::Yes && !wp,
+            _ => false,
+        };
+        let expected = if permitted { Ok(0x9000) } else { Err(MustBeTouched) };
+        assert_eq!(paging.translate(linear, access, &tables), expected, "case {case:#x}");
     }
 }

@@ -1,0 +1,43 @@
+//! What a guest or QEMU wrote, made fit to be quoted in a line of a report.
+
+use pvio::hypercalls::harmless;
+
+/// How much of a text is quoted, in characters.
+const LIMIT: usize = 512;
+
+/// The text as one line that moves no cursor and reorders nothing, of which the middle is left out where it is long.
+pub(super) fn one_line(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= LIMIT {
+        return harmless(text.as_bytes());
+    }
+    // The end says as much as the beginning: what came last before the guest stopped.
+    let half = LIMIT / 2;
+    let begin: String = text.chars().take(half).collect();
+    let end: String = text.chars().skip(count - half).collect();
+    let (begin, end) = (harmless(begin.as_bytes()), harmless(end.as_bytes()));
+    let left_out = count - 2 * half;
+    let characters = if left_out == 1 { "character" } else { "characters" };
+    format!("{begin} [{left_out} {characters} left out] {end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_cut_in_the_middle() {
+        assert_eq!(one_line("grüße \\ \"'"), "grüße \\ \"'");
+        let longest = "ü".repeat(LIMIT);
+        assert_eq!(one_line(&longest), longest);
+        let line = one_line(&format!("begin{}end", "\x1b".repeat(4_000_000)));
+        assert!(line.starts_with("begin\\u{1b}") && line.ends_with("\\u{1b}end"));
+        assert!(line.contains(&format!(" [{} characters left out] ", 4_000_008 - LIMIT)));
+        assert!(line.len() < 10 * LIMIT, "{}", line.len());
+    }
+
+    #[test]
+    fn what_would_act_is_escaped() {
+        assert_eq!(one_line("a\nb\r\u{9b}31m\u{202e}"), "a\\nb\\r\\u{9b}31m\\u{202e}");
+    }
+}
