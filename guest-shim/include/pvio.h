@@ -29,12 +29,12 @@
 #define PVIO_MAGIC_64 0x0f, 0x1f, 0x80, 0x50, 0x64, 0x90, 0x90
 
 /* The mailbox's: ring, and register. */
-#define PVIO_RING_16     0x67, 0x0f, 0x1f, 0x80, 0x51, 0x16, 0x90, 0x90
-#define PVIO_RING_32     0x0f, 0x1f, 0x80, 0x51, 0x32, 0x90, 0x90
-#define PVIO_RING_64     0x0f, 0x1f, 0x80, 0x51, 0x64, 0x90, 0x90
-#define PVIO_REGISTER_16 0x67, 0x0f, 0x1f, 0x80, 0x52, 0x16, 0x90, 0x90
-#define PVIO_REGISTER_32 0x0f, 0x1f, 0x80, 0x52, 0x32, 0x90, 0x90
-#define PVIO_REGISTER_64 0x0f, 0x1f, 0x80, 0x52, 0x64, 0x90, 0x90
+#define PVIO_DOORBELL_16     0x67, 0x0f, 0x1f, 0x80, 0x51, 0x16, 0x90, 0x90
+#define PVIO_DOORBELL_32     0x0f, 0x1f, 0x80, 0x51, 0x32, 0x90, 0x90
+#define PVIO_DOORBELL_64     0x0f, 0x1f, 0x80, 0x51, 0x64, 0x90, 0x90
+#define PVIO_REGISTER_MAILBOX_16 0x67, 0x0f, 0x1f, 0x80, 0x52, 0x16, 0x90, 0x90
+#define PVIO_REGISTER_MAILBOX_32 0x0f, 0x1f, 0x80, 0x52, 0x32, 0x90, 0x90
+#define PVIO_REGISTER_MAILBOX_64 0x0f, 0x1f, 0x80, 0x52, 0x64, 0x90, 0x90
 
 /* EAX before: UNHEARD | call << CALL_SHIFT | operand << OPERAND_SHIFT | port; after: status << CALL_SHIFT | data. */
 #define PVIO_UNHEARD       0x80000000
@@ -149,16 +149,16 @@ struct pvio_mailbox {
 
 #if defined(PVIO_CODE_16)
 #define PVIO_MAGIC    PVIO_MAGIC_16
-#define PVIO_RING     PVIO_RING_16
-#define PVIO_REGISTER PVIO_REGISTER_16
+#define PVIO_DOORBELL     PVIO_DOORBELL_16
+#define PVIO_REGISTER_MAILBOX PVIO_REGISTER_MAILBOX_16
 #elif defined(__x86_64__)
 #define PVIO_MAGIC    PVIO_MAGIC_64
-#define PVIO_RING     PVIO_RING_64
-#define PVIO_REGISTER PVIO_REGISTER_64
+#define PVIO_DOORBELL     PVIO_DOORBELL_64
+#define PVIO_REGISTER_MAILBOX PVIO_REGISTER_MAILBOX_64
 #else
 #define PVIO_MAGIC    PVIO_MAGIC_32
-#define PVIO_RING     PVIO_RING_32
-#define PVIO_REGISTER PVIO_REGISTER_32
+#define PVIO_DOORBELL     PVIO_DOORBELL_32
+#define PVIO_REGISTER_MAILBOX PVIO_REGISTER_MAILBOX_32
 #endif
 
 #define PVIO_TEXT_(...)  #__VA_ARGS__
@@ -264,9 +264,9 @@ static inline uint32_t pvio_mailbox_call_(struct pvio_mailbox *mailbox, uint32_t
     }
     box->word = word;
     if (is_to_register)
-        __asm__ __volatile__(PVIO_BYTES_(PVIO_REGISTER) : : "d"(PVIO_CAST_(pvio_word, PVIO_LINEAR(mailbox))) : "memory");
+        __asm__ __volatile__(PVIO_BYTES_(PVIO_REGISTER_MAILBOX) : : "d"(PVIO_CAST_(pvio_word, PVIO_LINEAR(mailbox))) : "memory");
     else
-        __asm__ __volatile__(PVIO_BYTES_(PVIO_RING) : : : "memory");
+        __asm__ __volatile__(PVIO_BYTES_(PVIO_DOORBELL) : : : "memory");
     word = box->word;
     if (uses_value) {
         *value = box->value;

@@ -22,17 +22,17 @@ pub const MAGIC: [u8; 7] = crate::abi::MAGIC_32;
 
 /// The bytes of the instruction that rings, in this program's mode.
 #[cfg(target_arch = "x86_64")]
-pub const RING: [u8; 7] = crate::abi::RING_64;
+pub const RING: [u8; 7] = crate::abi::DOORBELL_64;
 /// The bytes of the instruction that rings, in this program's mode.
 #[cfg(target_arch = "x86")]
-pub const RING: [u8; 7] = crate::abi::RING_32;
+pub const RING: [u8; 7] = crate::abi::DOORBELL_32;
 
 /// The bytes of the instruction that registers a mailbox, in this program's mode.
 #[cfg(target_arch = "x86_64")]
-pub const REGISTER: [u8; 7] = crate::abi::REGISTER_64;
+pub const REGISTER: [u8; 7] = crate::abi::REGISTER_MAILBOX_64;
 /// The bytes of the instruction that registers a mailbox, in this program's mode.
 #[cfg(target_arch = "x86")]
-pub const REGISTER: [u8; 7] = crate::abi::REGISTER_32;
+pub const REGISTER: [u8; 7] = crate::abi::REGISTER_MAILBOX_32;
 
 /// One of the instructions, with operands. A host may read and write memory on behalf of any call: a
 /// device does so by itself. Flags and all registers that are no operand stay as they are.

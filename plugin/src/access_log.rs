@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::files::NewFile;
+use crate::files::OutputFile;
 use crate::qemu::report::say;
 use crate::x86::{Direction, Port, PortForm, PortRange, Width};
 
@@ -106,8 +106,8 @@ struct State {
 
 /// The file, before and after a thread has it.
 enum Writer {
-    Here(BufWriter<NewFile>),
-    Thread(SyncSender<Vec<Record>>, JoinHandle<io::Result<BufWriter<NewFile>>>),
+    Here(BufWriter<OutputFile>),
+    Thread(SyncSender<Vec<Record>>, JoinHandle<io::Result<BufWriter<OutputFile>>>),
     /// Writing has failed, which was said; or all is written.
     Closed,
 }
@@ -115,7 +115,7 @@ enum Writer {
 impl AccessLog {
     /// Opens the file, which is made empty with the first line. No `ports` means all.
     pub fn create(path: &Path, ports: Vec<PortRange>) -> io::Result<AccessLog> {
-        let file = BufWriter::new(NewFile::open(path)?);
+        let file = BufWriter::new(OutputFile::open(path)?);
         let records = Vec::with_capacity(BATCH);
         let writer = Writer::Here(file);
         Ok(AccessLog {

@@ -10,7 +10,7 @@ use crate::bus::PortBus;
 use crate::options::Summary;
 use crate::qemu::report::{say, show};
 use crate::qemu::{Ended, HostInfo, PortPresence};
-use crate::stats::{Destination, DestinationError, Snapshot, Statistics, Surroundings, render};
+use crate::stats::{Destination, DestinationError, Snapshot, SnapshotContext, Statistics, render};
 use crate::symbols::Symbols;
 
 /// A dump that the guest asked for and that is not there.
@@ -71,7 +71,7 @@ impl Dumps {
         ended: Option<Ended>,
         put: impl Fn(&Destination, &[u8]) -> Result<(), DestinationError>,
     ) -> Result<(), DumpError> {
-        let snapshot = self.statistics.snapshot(&Surroundings {
+        let snapshot = self.statistics.snapshot(&SnapshotContext {
             host: &self.host,
             ended,
             symbols: &self.symbols,
@@ -115,7 +115,7 @@ fn json_of(snapshot: &Snapshot) -> Vec<u8> {
     json
 }
 
-/// Whether stderr is a terminal with colours whose owner has nothing against them.
+/// Whether stderr is a terminal with colours whose target has nothing against them.
 fn wants_colour() -> bool {
     let variable = |name| std::env::var_os(name).unwrap_or_default();
     std::io::stderr().is_terminal() && variable("NO_COLOR").is_empty() && variable("TERM") != "dumb"
@@ -158,10 +158,10 @@ mod tests {
         let file = |name: &str| directory.path().join(name);
         let summary = Summary::File(Destination::open(&file("tables"), None).unwrap());
         let dumps = dumps(&file("stats.json"), summary);
-        let tally = dumps.statistics.tally(crate::qemu::VcpuIndex(0));
+        let counters = dumps.statistics.counters(crate::qemu::VcpuIndex(0));
         for _ in 0..2 {
             dumps.now().unwrap();
-            tally.hypercall(Call::Dump, Outcome::Ok);
+            counters.hypercall(Call::Dump, Outcome::Ok);
         }
         dumps.at_end(Ended::Shutdown);
         for (number, name) in ["stats.json.1", "stats.json.2", "stats.json"].iter().enumerate() {

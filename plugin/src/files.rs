@@ -114,27 +114,27 @@ impl Identity {
     }
 }
 
-/// An output file. Old contents are truncated by the first write, or by `take_old_away`, so that they
+/// An output file. Old contents are truncated by the first write, or by `truncate`, so that they
 /// survive if QEMU does not start. What is open already is appended to.
 #[derive(Debug)]
-pub(crate) enum NewFile {
+pub(crate) enum OutputFile {
     /// A regular file.
     Regular {
         /// Locked, so that no other process writes to it.
         file: File,
         /// Old contents are still to be taken away.
-        is_old: bool,
+        needs_truncation: bool,
     },
     /// Anything else.
     Stream(Stream),
 }
 
-impl NewFile {
+impl OutputFile {
     /// Opens the file, so that it is known that it can be written to.
-    pub fn open(path: &Path) -> io::Result<NewFile> {
+    pub fn open(path: &Path) -> io::Result<OutputFile> {
         let is_regular = path.metadata().map_or(true, |there| there.is_file());
         if !is_regular {
-            return Stream::open(path).map(NewFile::Stream);
+            return Stream::open(path).map(OutputFile::Stream);
         }
         let mut options = OpenOptions::new();
         if is_descriptor(path) {
@@ -143,7 +143,7 @@ impl NewFile {
                 Some("/dev/stderr" | "/dev/fd/2") => shared(io::stderr()),
                 _ => options.append(true).open(path),
             };
-            return Ok(NewFile::Regular { file: file?, is_old: false });
+            return Ok(OutputFile::Regular { file: file?, needs_truncation: false });
         }
         // A FIFO that has taken the file's place since is not waited for.
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
@@ -152,14 +152,14 @@ impl NewFile {
         if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
             return Err(io::Error::other("another QEMU with pvio writes to it"));
         }
-        Ok(NewFile::Regular { file, is_old: true })
+        Ok(OutputFile::Regular { file, needs_truncation: true })
     }
 
     /// Takes old contents away now.
-    pub fn take_old_away(&mut self) -> io::Result<()> {
+    pub fn truncate(&mut self) -> io::Result<()> {
         match self {
-            NewFile::Regular { file, is_old: is_old @ true } => {
-                *is_old = false;
+            OutputFile::Regular { file, needs_truncation: needs_truncation @ true } => {
+                *needs_truncation = false;
                 file.set_len(0)
             }
             _ => Ok(()),
@@ -170,23 +170,23 @@ impl NewFile {
     pub fn replace(&mut self, contents: &[u8]) -> io::Result<()> {
         self.write_all(contents)?;
         match self {
-            NewFile::Regular { file, .. } => file.sync_all(),
-            NewFile::Stream(_) => Ok(()),
+            OutputFile::Regular { file, .. } => file.sync_all(),
+            OutputFile::Stream(_) => Ok(()),
         }
     }
 }
 
-impl Write for NewFile {
+impl Write for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.take_old_away()?;
+        self.truncate()?;
         match self {
-            NewFile::Regular { file, .. } => file.write(bytes),
-            NewFile::Stream(stream) => stream.write(bytes),
+            OutputFile::Regular { file, .. } => file.write(bytes),
+            OutputFile::Stream(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.take_old_away()
+        self.truncate()
     }
 }
 
@@ -199,13 +199,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         std::fs::write(&path, "old and long").unwrap();
-        let mut file = NewFile::open(&path).unwrap();
+        let mut file = OutputFile::open(&path).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"old and long");
         file.write_all(b"new").unwrap();
         file.write_all(b"er").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"newer");
         drop(file);
-        NewFile::open(&path).unwrap().flush().unwrap();
+        OutputFile::open(&path).unwrap().flush().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"");
     }
 
@@ -213,11 +213,11 @@ mod tests {
     fn one_file_has_one_writer() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
-        let first = NewFile::open(&path).unwrap();
-        let error = NewFile::open(&path).unwrap_err().to_string();
+        let first = OutputFile::open(&path).unwrap();
+        let error = OutputFile::open(&path).unwrap_err().to_string();
         assert_eq!(error, "another QEMU with pvio writes to it");
         drop(first);
-        NewFile::open(&path).unwrap();
+        OutputFile::open(&path).unwrap();
     }
 
     #[test]

@@ -4,14 +4,14 @@ use std::ops::Deref;
 
 use vm_memory::VolatileSlice;
 
-use crate::qemu::{GuestRam, HeldRam};
-use crate::x86::{Access, Entries, Mode, PAGE, Paging};
+use crate::qemu::{GuestRam, MappedRam};
+use crate::x86::{Access, Mode, PAGE, Paging, PhysicalMemory};
 
 /// RAM by physical address. Where a device is instead, nothing is read: only the processor may find out what comes
 /// of that.
 pub(crate) struct Physical<R>(pub R);
 
-impl<R: Deref<Target = GuestRam>> Entries for Physical<R> {
+impl<R: Deref<Target = GuestRam>> PhysicalMemory for Physical<R> {
     fn read_u32(&self, physical: u64) -> Option<u32> {
         self.0.read_u32(physical)
     }
@@ -80,7 +80,7 @@ impl LinearMemory<'_> {
     }
 
     /// Holds what is at an address, to read and write: `len` bytes of one page.
-    pub fn hold(&self, linear: u64, len: usize) -> Result<HeldRam, Unusable> {
+    pub fn hold(&self, linear: u64, len: usize) -> Result<MappedRam, Unusable> {
         let physical = self.physical(linear, Access::Write)?;
         self.ram.hold(physical, len).ok_or(Unusable::Address)
     }

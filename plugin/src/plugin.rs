@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use crate::bus::{BusError, PortBus};
 use crate::devices::{BUILT_IN, DeviceKind};
 use crate::dumps::Dumps;
-use crate::hypercalls::{Era, GuestLog, Hypercalls};
+use crate::hypercalls::{GuestLog, Hypercalls, MailboxEpoch};
 use crate::interception::{Instructions, Interceptor};
 use crate::options::{OptionError, Options, Summary};
 use crate::qemu::report::say;
@@ -83,11 +83,11 @@ pub fn build(
         asked: Mutex::default(),
     });
     let log = options.access_log.clone();
-    let era = Era::default();
+    let epoch = MailboxEpoch::default();
     if let Some(machine) = &machine {
-        let era = era.clone();
+        let epoch = epoch.clone();
         // QEMU does so before it loads a snapshot, too.
-        machine.on_reset(move || era.next());
+        machine.on_reset(move || epoch.next());
     }
     let hypercalls = options.hypercall.map(|policy| {
         Arc::new(Hypercalls {
@@ -99,7 +99,7 @@ pub fn build(
             dumps: Arc::clone(&dumps),
             log: std::mem::replace(&mut options.log, GuestLog::to_stderr()),
             nested_guests: AtomicBool::new(false),
-            era,
+            epoch,
         })
     });
     let interceptor = Interceptor::new(

@@ -29,7 +29,7 @@ reset_vector_to start
 /* What is in the mailbox is carried out where BP is 0, and else is nobody's. ZF: it was. */
 .macro  post word
         movl    $\word, WORD
-        pvio_ring
+        pvio_doorbell
         mov     WORD, %eax
         call    judge
 .endm
@@ -55,7 +55,7 @@ start:
         mov     %eax, WORD
         mov     $(DATA_SEGMENT * 16 + BOX), %edx
         mov     $0x01234567, %ecx
-        pvio_register
+        pvio_register_mailbox
         expect  %eax, PVIO_WORD(PVIO_CALL_REGISTER, 0, 0)
         expect  %edx, (DATA_SEGMENT * 16 + BOX)
         expect  %ecx, 0x01234567

@@ -131,12 +131,12 @@ const MAGIC: [(&str, &[u8]); 9] = [
     ("PVIO_MAGIC_16", &abi::MAGIC_16),
     ("PVIO_MAGIC_32", &abi::MAGIC_32),
     ("PVIO_MAGIC_64", &abi::MAGIC_64),
-    ("PVIO_RING_16", &abi::RING_16),
-    ("PVIO_RING_32", &abi::RING_32),
-    ("PVIO_RING_64", &abi::RING_64),
-    ("PVIO_REGISTER_16", &abi::REGISTER_16),
-    ("PVIO_REGISTER_32", &abi::REGISTER_32),
-    ("PVIO_REGISTER_64", &abi::REGISTER_64),
+    ("PVIO_DOORBELL_16", &abi::DOORBELL_16),
+    ("PVIO_DOORBELL_32", &abi::DOORBELL_32),
+    ("PVIO_DOORBELL_64", &abi::DOORBELL_64),
+    ("PVIO_REGISTER_MAILBOX_16", &abi::REGISTER_MAILBOX_16),
+    ("PVIO_REGISTER_MAILBOX_32", &abi::REGISTER_MAILBOX_32),
+    ("PVIO_REGISTER_MAILBOX_64", &abi::REGISTER_MAILBOX_64),
 ];
 
 /// What functions return where nobody answers; no answer has it.
@@ -267,7 +267,7 @@ fn assembly_takes_the_constants() {
     let [code, object] = ["a.S", "a.o"].map(|name| path_str(&path(name)));
     for compiler in [Compiler::gcc(), Compiler::named("clang", "clang")] {
         compiler.compile(&["-c", "-o", &object, &code]);
-        let made = [abi::MAGIC_16, abi::RING_16, abi::REGISTER_16].concat();
+        let made = [abi::MAGIC_16, abi::DOORBELL_16, abi::REGISTER_MAILBOX_16].concat();
         assert!(contains(&std::fs::read(&object).unwrap(), &made));
     }
 }
@@ -293,9 +293,9 @@ fn contains(object: &[u8], bytes: &[u8]) -> bool {
 fn compile_everything(compiler: &Compiler, standards: &[&str], language: &[&str]) {
     let (_directory, path) = scratch();
     let (code, object) = (source("every-function.c"), path_str(&path("a.o")));
-    let of_32 = [abi::MAGIC_32, abi::RING_32, abi::REGISTER_32];
-    let of_64 = [abi::MAGIC_64, abi::RING_64, abi::REGISTER_64];
-    let of_16 = [abi::MAGIC_16, abi::RING_16, abi::REGISTER_16];
+    let of_32 = [abi::MAGIC_32, abi::DOORBELL_32, abi::REGISTER_MAILBOX_32];
+    let of_64 = [abi::MAGIC_64, abi::DOORBELL_64, abi::REGISTER_MAILBOX_64];
+    let of_16 = [abi::MAGIC_16, abi::DOORBELL_16, abi::REGISTER_MAILBOX_16];
     let modes = [("-m32", &of_32, &of_64), ("-m64", &of_64, &of_32)];
     for standard in standards {
         for (mode, own, other) in modes {

@@ -17,7 +17,7 @@ pub mod report;
 mod version;
 
 pub use internals::{
-    AtPort, CommandLine, Ended, GuestRam, HeldRam, IsaIrq, Locking, Machine, MachineError,
+    AtPort, CommandLine, Ended, GuestRam, IsaIrq, Locking, Machine, MachineError, MappedRam,
     PortHandler, PortPresence, PortTrace, StringCpu, Watchpoints, exit_process, running_vcpu,
 };
 pub use plugin_api::*;

@@ -2,8 +2,8 @@
 //!
 //! It knows devices and QEMU's bus. It does not know CPUs.
 
-mod claim;
-mod owner;
+mod bus_device;
+mod target;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use crate::devices::{DeviceKind, Interrupt, Services, Settings};
 use crate::qemu::{IsaIrq, Locking, Machine, MachineError};
 use crate::x86::{Port, PortRange};
 
-use claim::Claim;
+use bus_device::BusDevice;
 
-pub use owner::{KnownPort, Owner};
+pub use target::{CachedPort, PortTarget};
 
 /// A `device=` option, read and not yet carried out.
 #[derive(Clone, Debug)]
@@ -64,8 +64,8 @@ pub enum BusError {
 pub struct PortBus {
     /// `None` where the plugin asks nothing of the machine.
     machine: Option<Arc<Machine>>,
-    claims: Vec<Arc<Claim>>,
-    /// For each port, which of the claims has it, counted from 1; empty where there are none.
+    devices: Vec<Arc<BusDevice>>,
+    /// For each port, which of the devices has it, counted from 1; empty where there are none.
     owners: Box<[u16]>,
 }
 
@@ -81,20 +81,20 @@ impl PortBus {
         for request in requests {
             port_bus.register(machine, request, recorded)?;
         }
-        if port_bus.claims.is_empty() {
+        if port_bus.devices.is_empty() {
             return Ok(port_bus);
         }
         port_bus.owners = vec![0; 1 << 16].into();
         // Only now, when all is well, does QEMU get to know of them.
-        for (number, claim) in (1..).zip(&port_bus.claims) {
-            let (first, last) = (claim.range.first().0.into(), claim.range.last().0.into());
+        for (number, device) in (1..).zip(&port_bus.devices) {
+            let (first, last) = (device.range.first().0.into(), device.range.last().0.into());
             port_bus.owners[first..=last].fill(number);
-            claim.serve(machine)?;
+            device.serve(machine)?;
         }
-        let claims = port_bus.claims.clone();
+        let devices = port_bus.devices.clone();
         machine.on_reset(move || {
-            for claim in &claims {
-                claim.with(|device| device.reset());
+            for device in &devices {
+                device.with(|device| device.reset());
             }
         });
         Ok(port_bus)
@@ -106,7 +106,7 @@ impl PortBus {
         DeviceRequest { kind, range, settings, .. }: DeviceRequest,
         recorded: bool,
     ) -> Result<(), BusError> {
-        if let Some(other) = self.claims.iter().find(|claim| claim.range.overlaps(range)) {
+        if let Some(other) = self.devices.iter().find(|device| device.range.overlaps(range)) {
             let (other, other_range) = (other.kind, other.range);
             return Err(BusError::Overlap { kind: kind.name, range, other, other_range });
         }
@@ -118,55 +118,55 @@ impl PortBus {
         // What drives interrupt lines needs QEMU's lock for that, and taking it inside the device's
         // own would be the wrong order: so it is taken first.
         let locking = if services.interrupts.get() { Locking::Qemu } else { Locking::Own };
-        self.claims.push(Arc::new(Claim::new(kind.name, range, locking, device)));
+        self.devices.push(Arc::new(BusDevice::new(kind.name, range, locking, device)));
         Ok(())
     }
 
     /// Whether a device of pvio's is at a port.
     pub fn serves(&self, port: Port) -> bool {
-        self.claim_at(port).is_some()
+        self.device_at(port).is_some()
     }
 
     /// The kind of the device of pvio's that is at a port.
     pub fn kind_at(&self, port: Port) -> Option<&'static str> {
-        self.claim_at(port).map(|claim| claim.kind)
+        self.device_at(port).map(|device| device.kind)
     }
 
     /// Whether there are devices of pvio's.
     pub fn has_devices(&self) -> bool {
-        !self.claims.is_empty()
+        !self.devices.is_empty()
     }
 
-    fn claim_at(&self, port: Port) -> Option<&Arc<Claim>> {
+    fn device_at(&self, port: Port) -> Option<&Arc<BusDevice>> {
         let number = *self.owners.get(usize::from(port.0))?;
-        self.claims.get(usize::from(number).wrapping_sub(1))
+        self.devices.get(usize::from(number).wrapping_sub(1))
     }
 
     /// A port to keep at hand; `None` where it cannot be reached but by an instruction.
-    pub fn known_port(&self, port: Port) -> Option<KnownPort> {
-        Some(KnownPort::new(self.claim_at(port), port, self.machine.as_ref()?))
+    pub fn cached_port(&self, port: Port) -> Option<CachedPort> {
+        Some(CachedPort::new(self.device_at(port), port, self.machine.as_ref()?))
     }
 
-    /// Whether [`PortBus::owner`] reaches ports that are not pvio's.
+    /// Whether [`PortBus::target`] reaches ports that are not pvio's.
     pub fn reaches_qemu(&self) -> bool {
         self.machine.is_some()
     }
 
     /// Who has a port; `None` where it cannot be reached but by an instruction.
-    pub fn owner(&self, port: Port) -> Option<Owner<'_>> {
+    pub fn target(&self, port: Port) -> Option<PortTarget<'_>> {
         let machine = self.machine.as_deref()?;
-        Some(match self.claim_at(port) {
-            Some(claim) => Owner::claim(claim, port, machine),
-            None => Owner::qemu(port, machine),
+        Some(match self.device_at(port) {
+            Some(device) => PortTarget::device(device, port, machine),
+            None => PortTarget::qemu(port, machine),
         })
     }
 
     /// The machine has ended: devices write what they hold back. What went wrong in one comes as a
     /// line.
     pub fn finish(&self) -> Vec<String> {
-        let failures = self.claims.iter().filter_map(|claim| {
-            let error = claim.with(|device| device.finish())?.err()?;
-            Some(format!("{claim}: what it was to write is not all there: {error}"))
+        let failures = self.devices.iter().filter_map(|device| {
+            let error = device.with(|device| device.finish())?.err()?;
+            Some(format!("{device}: what it was to write is not all there: {error}"))
         });
         failures.collect()
     }

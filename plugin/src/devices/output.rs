@@ -3,14 +3,14 @@
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use crate::files::{NewFile, Stream};
+use crate::files::{OutputFile, Stream};
 
 /// A file, or stdout.
 #[derive(Debug)]
 pub(crate) enum Output {
     /// A file: written line by line, for a person who follows it, and in bulk where there are no
     /// lines.
-    File(BufWriter<NewFile>),
+    File(BufWriter<OutputFile>),
     /// Standard output: at once, so that a prompt is seen.
     Stdout(Stream),
 }
@@ -23,13 +23,13 @@ impl Output {
 
     /// A new file, or an old one that is made empty with the first byte.
     pub fn create(path: &Path) -> io::Result<Output> {
-        NewFile::open(path).map(BufWriter::new).map(Output::File)
+        OutputFile::open(path).map(BufWriter::new).map(Output::File)
     }
 
     /// The machine starts: old contents go away. (Later there are none.)
     pub fn start(&mut self) -> io::Result<()> {
         match self {
-            Output::File(file) => file.get_mut().take_old_away(),
+            Output::File(file) => file.get_mut().truncate(),
             Output::Stdout(_) => Ok(()),
         }
     }

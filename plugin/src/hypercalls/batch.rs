@@ -6,7 +6,7 @@ use vm_memory::{VolatileArrayRef, VolatileMemory};
 use super::memory::check;
 use super::port_io::{IoCall, PortCalls, Transfer};
 use super::{Refusal, must_be_zero};
-use crate::bus::Owner;
+use crate::bus::PortTarget;
 use crate::guest_memory::{LinearMemory, left_in_page};
 use crate::stats::{Call, Outcome};
 use crate::x86::{Direction, Port, Width};
@@ -68,20 +68,20 @@ impl PortCalls<'_> {
     fn alike(&mut self, records: &Records<'_>, place: usize) -> usize {
         let first = records.load(place);
         let Some(io) = IoCall::of(first.call()) else { return 0 };
-        let Ok(owner) = self.owner(first.port()) else { return 0 };
+        let Ok(target) = self.target(first.port()) else { return 0 };
         if io.is_string || first.address != 0 {
             return 0;
         }
         let most = self.budget.min(records.count - place);
         let buffer = &mut self.buffer[..];
         let count = match io.width {
-            Width::Byte => records.carry_out_alike::<1>(place, most, first, io, owner, buffer),
-            Width::Word => records.carry_out_alike::<2>(place, most, first, io, owner, buffer),
-            Width::Dword => records.carry_out_alike::<4>(place, most, first, io, owner, buffer),
+            Width::Byte => records.carry_out_alike::<1>(place, most, first, io, target, buffer),
+            Width::Word => records.carry_out_alike::<2>(place, most, first, io, target, buffer),
+            Width::Dword => records.carry_out_alike::<4>(place, most, first, io, target, buffer),
         };
         if count > 1 {
             let len = count * usize::from(io.width.bytes());
-            self.tally.hypercalls(io.call, count as u64);
+            self.counters.hypercalls(io.call, count as u64);
             self.moved_string(io, first.port(), len);
         }
         count
@@ -112,7 +112,7 @@ impl PortCalls<'_> {
     fn record(&mut self, record: &mut Words, memory: &LinearMemory<'_>) -> Result<bool, Refusal> {
         let call = record.call();
         let Some(io) = IoCall::of(call) else {
-            self.tally.hypercall(Call::Unknown, Outcome::Error);
+            self.counters.hypercall(Call::Unknown, Outcome::Error);
             return Err(Refusal(status::UNKNOWN));
         };
         let result = match io.is_string {
@@ -120,19 +120,19 @@ impl PortCalls<'_> {
             false => self.scalar_record(io, record).map(|()| true),
         };
         match (&result, io.is_string) {
-            (Ok(_), false) => self.tally.hypercall_moved_one(call),
-            (Ok(_), true) => self.tally.hypercall(call, Outcome::Ok),
-            (Err(refusal), _) => self.tally.hypercall(call, refusal.outcome()),
+            (Ok(_), false) => self.counters.hypercall_moved_one(call),
+            (Ok(_), true) => self.counters.hypercall(call, Outcome::Ok),
+            (Err(refusal), _) => self.counters.hypercall(call, refusal.outcome()),
         }
         result
     }
 
     fn scalar_record(&self, io: IoCall, record: &mut Words) -> Result<(), Refusal> {
         must_be_zero(record.address)?;
-        let owner = self.owner(record.port())?;
+        let target = self.target(record.port())?;
         match io.direction {
-            Direction::In => *record = record.with_value(owner.read(io.width)),
-            Direction::Out => owner.write(io.width, record.value()),
+            Direction::In => *record = record.with_value(target.read(io.width)),
+            Direction::Out => target.write(io.width, record.value()),
         }
         self.moved_one(io, record.port(), record.value());
         Ok(())
@@ -221,7 +221,7 @@ impl Records<'_> {
         most: usize,
         first: Words,
         io: IoCall,
-        owner: Owner<'_>,
+        target: PortTarget<'_>,
         buffer: &mut [u8],
     ) -> usize {
         // A page has fewer records than elements of any size.
@@ -240,8 +240,8 @@ impl Records<'_> {
         }
         let elements = &mut elements[..count];
         match io.direction {
-            Direction::Out => owner.write_string(io.width, elements.as_flattened()),
-            Direction::In => owner.read_string(io.width, elements.as_flattened_mut()),
+            Direction::Out => target.write_string(io.width, elements.as_flattened()),
+            Direction::In => target.read_string(io.width, elements.as_flattened_mut()),
         }
         for (place, element) in (place..).zip(elements) {
             let record = match io.direction {

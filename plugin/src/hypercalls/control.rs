@@ -23,7 +23,7 @@ impl VcpuCalls {
                 Some(machine) => machine.exit(operand),
                 None => {
                     // It does not return to be counted, and the dump is made on the way out.
-                    self.tally.hypercall(call, Outcome::Ok);
+                    self.counters.hypercall(call, Outcome::Ok);
                     exit_process(operand)
                 }
             },
@@ -32,7 +32,7 @@ impl VcpuCalls {
                 let text = self.text::<{ abi::LOG_MAX }>(caller, vcpu)?;
                 let written = self.hypercalls.log.line(level, &text);
                 written.map_err(|_| Refusal(status::FAILED))?;
-                self.tally.hypercall_moved(call, text.len() as u64);
+                self.counters.hypercall_moved(call, text.len() as u64);
             }
             Call::Begin | Call::End => {
                 let name = self.text::<{ abi::NAME_MAX }>(caller, vcpu)?;
@@ -45,7 +45,7 @@ impl VcpuCalls {
                     .ok_or(Refusal(status::ARGUMENT))?;
                 let statistics = &self.hypercalls.statistics;
                 match call {
-                    Call::Begin => statistics.begin(name, &self.tally),
+                    Call::Begin => statistics.begin(name, &self.counters),
                     _ => statistics.end(name),
                 }
                 .map_err(|error| match error {
@@ -53,7 +53,7 @@ impl VcpuCalls {
                     WindowError::Full => Refusal(status::FULL),
                 })?;
             }
-            Call::Reset => self.hypercalls.statistics.reset(&self.tally),
+            Call::Reset => self.hypercalls.statistics.reset(&self.counters),
             Call::Dump => self.hypercalls.dumps.now().map_err(|error| match error {
                 DumpError::Full => Refusal(status::FULL),
                 DumpError::Failed => Refusal(status::FAILED),

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use pvio_guest::abi::level;
 
-use crate::files::NewFile;
+use crate::files::OutputFile;
 use crate::qemu::report::show;
 
 /// How grave a line is.
@@ -38,7 +38,7 @@ pub struct GuestLog {
 }
 
 struct LogFile {
-    file: NewFile,
+    file: OutputFile,
     /// The first error, for whoever runs the machine; the guest is told of each.
     failed: Option<io::Error>,
 }
@@ -51,7 +51,7 @@ impl GuestLog {
 
     /// To a file, which is made empty with the first line, or when the machine ends.
     pub fn create(path: &Path) -> io::Result<GuestLog> {
-        let file = LogFile { file: NewFile::open(path)?, failed: None };
+        let file = LogFile { file: OutputFile::open(path)?, failed: None };
         Ok(GuestLog { opened: Instant::now(), file: Some(Mutex::new(file)) })
     }
 

@@ -7,8 +7,8 @@ use pvio_guest::abi::{self, CallWord, Status, UNHEARD, status};
 
 use super::memory::{caller_memory, check};
 use super::port_io::{Data, IoCall, PortCalls};
-use super::{Caller, Era, Refusal, VcpuCalls, answered, must_be_zero};
-use crate::qemu::{CallingVcpu, HeldRam, Register};
+use super::{Caller, MailboxEpoch, Refusal, VcpuCalls, answered, must_be_zero};
+use crate::qemu::{CallingVcpu, MappedRam, Register};
 use crate::stats::Call;
 use crate::x86::{Port, Supervisor};
 
@@ -19,10 +19,10 @@ const SIZE: usize = size_of::<abi::Mailbox>();
 
 /// A vCPU's mailbox.
 pub(super) struct Mailbox {
-    memory: HeldRam,
+    memory: MappedRam,
     key: u64,
     /// When it was registered.
-    era: u32,
+    epoch: u32,
 }
 
 impl Data for Mailbox {
@@ -66,7 +66,7 @@ impl Mailbox {
                 Some(_) => Err(Refusal(status::DECLINED)),
             },
         };
-        self.answer(answered(ports.tally, call, answer));
+        self.answer(answered(ports.counters, call, answer));
         match (call, answer) {
             (Call::Release, Ok(_)) => IsReleased::Yes,
             _ => IsReleased::No,
@@ -84,25 +84,25 @@ enum IsReleased {
 impl VcpuCalls {
     /// Carries out what is in the vCPU's mailbox, at the bidding of supervisor code, and answers there.
     #[inline]
-    pub fn ring(&mut self, pc: u64) {
+    pub fn doorbell(&mut self, pc: u64) {
         let Some(registered) = &mut self.mailbox else { return };
-        if registered.era != self.hypercalls.era.now() {
+        if registered.epoch != self.hypercalls.epoch.now() {
             self.mailbox = None;
             return;
         }
         let Some(word) = registered.call() else { return };
-        self.tally.calls_from(pc);
-        if let Some(data) = self.recent.carry_out(word, registered, &self.tally) {
+        self.counters.calls_from(pc);
+        if let Some(data) = self.cached.carry_out(word, registered, &self.counters) {
             registered.answer(Status::new(status::OK, data));
             return;
         }
-        self.ring_another(word, pc);
+        self.doorbell_slow(word, pc);
     }
 
     /// Carries out what was not carried out often of late.
     #[cold]
-    fn ring_another(&mut self, word: CallWord, pc: u64) {
-        self.recent.remember(word, &self.hypercalls, self.access_log.as_ref());
+    fn doorbell_slow(&mut self, word: CallWord, pc: u64) {
+        self.cached.remember(word, &self.hypercalls, self.access_log.as_ref());
         let (mailbox, ports) = self.mailbox_and_ports(pc);
         let Some(registered) = mailbox else { return };
         let number = word.call().expect("it is one");
@@ -120,18 +120,18 @@ impl VcpuCalls {
 
     /// Makes what is at RDX the vCPU's mailbox, if it can be one.
     pub fn register(&mut self, caller: Caller, vcpu: &mut CallingVcpu<'_>) {
-        self.tally.calls_from(caller.pc);
+        self.counters.calls_from(caller.pc);
         if self.is_nested(vcpu) || caller.supervisor(vcpu) == Supervisor::No {
             return;
         }
         let Some(memory) = self.mailbox_memory(caller, vcpu) else { return };
         let key = memory.load_u64(KEY);
-        let era = self.hypercalls.era.now();
-        let mut mailbox = Mailbox { memory, key, era };
+        let epoch = self.hypercalls.epoch.now();
+        let mut mailbox = Mailbox { memory, key, epoch };
         if mailbox.memory.load_u32(WORD) != CallWord::new(abi::call::REGISTER, 0, 0).0 {
             return;
         }
-        let answer = if era == Era::NO_MAILBOXES {
+        let answer = if epoch == MailboxEpoch::NO_MAILBOXES {
             Err(Refusal(status::DECLINED))
         } else if key == 0 {
             Err(Refusal(status::ARGUMENT))
@@ -139,13 +139,13 @@ impl VcpuCalls {
             mailbox.set_value(self.hypercalls.features());
             Ok(abi::VERSION)
         };
-        mailbox.answer(answered(&self.tally, Call::Register, answer));
+        mailbox.answer(answered(&self.counters, Call::Register, answer));
         if answer.is_ok() {
             self.mailbox = Some(mailbox);
         }
     }
 
-    fn mailbox_memory(&self, caller: Caller, vcpu: &mut CallingVcpu<'_>) -> Option<HeldRam> {
+    fn mailbox_memory(&self, caller: Caller, vcpu: &mut CallingVcpu<'_>) -> Option<MappedRam> {
         let linear = caller.argument(vcpu, Register::Rdx);
         if !linear.is_multiple_of(SIZE as u64) {
             return None;

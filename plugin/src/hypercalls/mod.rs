@@ -5,12 +5,12 @@
 //! through the caller's page tables, as the caller might reach it itself.
 
 mod batch;
+mod call_cache;
 mod control;
 mod guest_log;
 mod mailbox;
 mod memory;
 mod port_io;
-mod recent;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -18,19 +18,19 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use pvio_guest::abi::{self, CallWord, Status, feature, status};
 
 use crate::access_log::VcpuLog;
-use crate::bus::{KnownPort, Owner, PortBus};
+use crate::bus::{CachedPort, PortBus, PortTarget};
 use crate::dumps::Dumps;
 use crate::guest_memory::LinearMemory;
 use crate::qemu::{CallingVcpu, GuestRam, Machine, Register};
-use crate::stats::{Call, Outcome, Statistics, Tally};
+use crate::stats::{Call, Outcome, Statistics, VcpuCounters};
 use crate::x86::{Mode, PAGE, Port, Supervisor};
 
 pub use guest_log::{GuestLog, harmless};
 
+use call_cache::CallCache;
 use mailbox::Mailbox;
 use memory::caller_memory;
 use port_io::{IoCall, PortCalls, Transfer};
-use recent::RecentCalls;
 
 /// Who may call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,22 +76,22 @@ pub struct Hypercalls {
     /// See [`Hypercalls::expect_nested_guests`].
     pub nested_guests: AtomicBool,
     /// Mailboxes of which machine are good.
-    pub era: Era,
+    pub epoch: MailboxEpoch,
 }
 
 /// A number for the machine as it was from one reset, or load of a snapshot, to the next.
 ///
-/// A mailbox is one in the era in which it was registered.
+/// A mailbox is one in the epoch in which it was registered.
 #[derive(Clone, Default)]
-pub struct Era(Arc<AtomicU32>);
+pub struct MailboxEpoch(Arc<AtomicU32>);
 
-impl Era {
-    /// The era in which there are no mailboxes, and behind which no other comes.
+impl MailboxEpoch {
+    /// The epoch in which there are no mailboxes, and behind which no other comes.
     const NO_MAILBOXES: u32 = u32::MAX;
 
     /// Another begins.
     pub fn next(&self) {
-        let next = |era: u32| (era < Self::NO_MAILBOXES - 1).then(|| era + 1);
+        let next = |epoch: u32| (epoch < Self::NO_MAILBOXES - 1).then(|| epoch + 1);
         // After four thousand million resets the last one goes on.
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
@@ -116,18 +116,18 @@ impl Hypercalls {
 
     /// Which vCPU is in a callback is not known: none can have a mailbox.
     pub fn vcpus_are_mixed(&self) {
-        self.era.end();
+        self.epoch.end();
     }
 
     /// Who has a port, if a call may reach it.
     #[inline]
-    fn owner(&self, port: Port) -> Option<Owner<'_>> {
-        self.bus.owner(port).filter(|owner| !self.icount || owner.is_independent())
+    fn target(&self, port: Port) -> Option<PortTarget<'_>> {
+        self.bus.target(port).filter(|target| !self.icount || target.is_independent())
     }
 
     /// The same for a port that is used often.
-    fn known_port(&self, port: Port) -> Option<KnownPort> {
-        self.owner(port).and_then(|_| self.bus.known_port(port))
+    fn cached_port(&self, port: Port) -> Option<CachedPort> {
+        self.target(port).and_then(|_| self.bus.cached_port(port))
     }
 
     fn ram(&self) -> Option<&GuestRam> {
@@ -145,30 +145,30 @@ impl Hypercalls {
 /// The calls of one vCPU.
 pub struct VcpuCalls {
     hypercalls: Arc<Hypercalls>,
-    tally: Arc<Tally>,
+    counters: Arc<VcpuCounters>,
     access_log: Option<VcpuLog>,
     /// On its way between memory and a device.
     buffer: Box<[u8; PAGE as usize]>,
     mailbox: Option<Mailbox>,
-    recent: RecentCalls,
+    cached: CallCache,
 }
 
 impl VcpuCalls {
-    /// Of one vCPU, which counts into `tally`.
+    /// Of one vCPU, which counts into `counters`.
     pub fn new(
         hypercalls: Arc<Hypercalls>,
-        tally: Arc<Tally>,
+        counters: Arc<VcpuCounters>,
         access_log: Option<VcpuLog>,
     ) -> VcpuCalls {
         let buffer = Box::new([0; PAGE as usize]);
-        let recent = RecentCalls::default();
-        VcpuCalls { hypercalls, tally, access_log, buffer, mailbox: None, recent }
+        let cached = CallCache::default();
+        VcpuCalls { hypercalls, counters, access_log, buffer, mailbox: None, cached }
     }
 
     /// Carries a call out, and answers it.
     #[inline]
     pub fn call(&mut self, caller: Caller, vcpu: &mut CallingVcpu<'_>) {
-        self.tally.calls_from(caller.pc);
+        self.counters.calls_from(caller.pc);
         let word = CallWord(vcpu.read(Register::Rax) as u32);
         // It has been answered already, by another plugin like this one; or it is none.
         let Some(number) = word.call() else { return };
@@ -180,7 +180,7 @@ impl VcpuCalls {
             None
         };
         if refusal.is_none()
-            && let Some(data) = self.recent.carry_out(word, vcpu, &self.tally)
+            && let Some(data) = self.cached.carry_out(word, vcpu, &self.counters)
         {
             vcpu.write(Register::Rax, Status::new(status::OK, data).0.into());
             return;
@@ -201,11 +201,11 @@ impl VcpuCalls {
         let answer = match refusal {
             Some(refusal) => Err(refusal),
             None => {
-                self.recent.remember(word, &self.hypercalls, self.access_log.as_ref());
+                self.cached.remember(word, &self.hypercalls, self.access_log.as_ref());
                 self.carry_out(call, word, caller, vcpu)
             }
         };
-        let status = answered(&self.tally, call, answer);
+        let status = answered(&self.counters, call, answer);
         vcpu.write(Register::Rax, status.0.into());
     }
 
@@ -267,7 +267,7 @@ impl VcpuCalls {
     fn mailbox_and_ports(&mut self, pc: u64) -> (&mut Option<Mailbox>, PortCalls<'_>) {
         let ports = PortCalls {
             hypercalls: &self.hypercalls,
-            tally: &self.tally,
+            counters: &self.counters,
             access_log: self.access_log.as_ref(),
             pc,
             buffer: &mut self.buffer,
@@ -334,17 +334,17 @@ impl Refusal {
 
 /// Makes a status of how a call went, and counts what has not been counted yet.
 #[inline]
-fn answered(tally: &Tally, call: Call, answer: Result<u32, Refusal>) -> Status {
+fn answered(counters: &VcpuCounters, call: Call, answer: Result<u32, Refusal>) -> Status {
     match answer {
         Ok(data) => {
             // One of one element was counted when it was moved.
             if IoCall::of(call).is_none_or(|io| io.is_string) {
-                tally.hypercall(call, Outcome::Ok);
+                counters.hypercall(call, Outcome::Ok);
             }
             Status::new(status::OK, data)
         }
         Err(refusal) => {
-            tally.hypercall(call, refusal.outcome());
+            counters.hypercall(call, refusal.outcome());
             Status::new(refusal.0, 0)
         }
     }

@@ -5,10 +5,10 @@ use pvio_guest::abi::{self, status};
 use super::memory::check;
 use super::{Hypercalls, Refusal};
 use crate::access_log::{Access, VcpuLog};
-use crate::bus::Owner;
+use crate::bus::PortTarget;
 use crate::guest_memory::{LinearMemory, left_in_page};
 use crate::qemu::{CallingVcpu, Register};
-use crate::stats::{Call, Tally};
+use crate::stats::{Call, VcpuCounters};
 use crate::x86::{Direction, PAGE, Port, Width};
 
 /// One of the twelve.
@@ -126,7 +126,7 @@ pub(super) struct Transfer {
 /// One call's way to the ports.
 pub(super) struct PortCalls<'a> {
     pub hypercalls: &'a Hypercalls,
-    pub tally: &'a Tally,
+    pub counters: &'a VcpuCounters,
     pub access_log: Option<&'a VcpuLog>,
     /// Where the call is made.
     pub pc: u64,
@@ -140,8 +140,8 @@ pub(super) struct PortCalls<'a> {
 impl<'a> PortCalls<'a> {
     /// Who has a port, if a call may reach it.
     #[inline]
-    pub fn owner(&self, port: Port) -> Result<Owner<'a>, Refusal> {
-        self.hypercalls.owner(port).ok_or(Refusal(status::DECLINED))
+    pub fn target(&self, port: Port) -> Result<PortTarget<'a>, Refusal> {
+        self.hypercalls.target(port).ok_or(Refusal(status::DECLINED))
     }
 
     /// Moves one element. `data` is where a caller leaves what does not fit into the call word, and finds
@@ -154,14 +154,14 @@ impl<'a> PortCalls<'a> {
         operand: u8,
         data: &mut impl Data,
     ) -> Result<u32, Refusal> {
-        let owner = self.owner(port)?;
+        let target = self.target(port)?;
         let Moved { value, answer } = io.move_one(
             operand,
             data,
-            |width| owner.read(width),
-            |width, value| owner.write(width, value),
+            |width| target.read(width),
+            |width, value| target.write(width, value),
         );
-        self.tally.hypercall_moved_one(io.call);
+        self.counters.hypercall_moved_one(io.call);
         self.moved_one(io, port, value);
         Ok(answer)
     }
@@ -176,7 +176,7 @@ impl<'a> PortCalls<'a> {
     ) -> Result<(), Refusal> {
         let size = usize::from(io.width.bytes());
         check(memory, transfer.address, transfer.left, size)?;
-        let owner = self.owner(port)?;
+        let target = self.target(port)?;
         while transfer.left > 0 && self.budget > 0 {
             let in_page = left_in_page(transfer.address) / size;
             // None: the next one is in two pages.
@@ -186,19 +186,19 @@ impl<'a> PortCalls<'a> {
             match (io.direction, in_page) {
                 (Direction::Out, _) => {
                     memory.read(transfer.address, bytes)?;
-                    owner.write_string(io.width, bytes);
+                    target.write_string(io.width, bytes);
                 }
                 // What a device gives must not be lost: it is asked when there is room for it.
                 (Direction::In, 0) => {
                     memory.with_both_mut(transfer.address, size, |first, second| {
-                        owner.read_string(io.width, bytes);
+                        target.read_string(io.width, bytes);
                         first.copy_from(bytes);
                         second.copy_from(&bytes[first.len()..]);
                     })?;
                 }
                 (Direction::In, _) => {
                     memory.with_mut(transfer.address, bytes.len(), |room| {
-                        owner.read_string(io.width, bytes);
+                        target.read_string(io.width, bytes);
                         room.copy_from(bytes);
                     })?;
                 }
@@ -214,7 +214,7 @@ impl<'a> PortCalls<'a> {
     /// Counts one element of a port, and logs it.
     #[inline]
     pub fn moved_one(&self, io: IoCall, port: Port, value: u32) {
-        self.tally.hypercall_accesses(port, io.direction, io.width, 1);
+        self.counters.hypercall_accesses(port, io.direction, io.width, 1);
         if let Some(log) = self.log_of(port) {
             log.access(self.pc, access(io), port, value);
         }
@@ -233,8 +233,8 @@ impl<'a> PortCalls<'a> {
     }
 
     fn count(&self, io: IoCall, port: Port, elements: u64) {
-        self.tally.hypercall_moved(io.call, elements * u64::from(io.width.bytes()));
-        self.tally.hypercall_accesses(port, io.direction, io.width, elements);
+        self.counters.hypercall_moved(io.call, elements * u64::from(io.width.bytes()));
+        self.counters.hypercall_accesses(port, io.direction, io.width, elements);
     }
 
     fn log_of(&self, port: Port) -> Option<&VcpuLog> {

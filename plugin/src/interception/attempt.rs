@@ -1,6 +1,6 @@
 //! What is known of an attempt at port I/O while it can still end in more than one way.
 
-use super::interrupted::Left;
+use super::interrupted::InterruptedString;
 use super::operation::Operation;
 use crate::qemu::Token;
 use crate::x86::Port;
@@ -19,7 +19,7 @@ pub(super) enum Current {
     /// Counted as unverified, in a guest of the guest's: a #VMEXIT may still tell.
     Unverified(Operation, Option<Port>),
     /// Not all elements have been moved.
-    InString(Left, StringReport),
+    InString(InterruptedString, StringReport),
 }
 
 /// What is known of one report of a string instruction.
@@ -37,14 +37,14 @@ pub(super) struct StringReport {
     /// An element has been moved since the report.
     pub moved: bool,
     /// What QEMU does when the last element of a `rep` is moved.
-    pub look: SecondLook,
+    pub look: ZeroCountRestart,
 }
 
 /// QEMU leaves the loop of a `rep` after each element when it counts or traps instructions, or the
 /// `sti` before is still in effect: also after the last. Then it starts the instruction once more,
 /// finds the count 0, and that is the end; not another execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SecondLook {
+pub(super) enum ZeroCountRestart {
     /// The elements were moved in one go.
     Never,
     /// It was left with one element to move: by itself, or as the first after `sti`.
@@ -58,5 +58,5 @@ pub(super) enum SecondLook {
 pub(super) struct Finished {
     pub operation: Operation,
     pub port: Port,
-    pub look: SecondLook,
+    pub look: ZeroCountRestart,
 }

@@ -2,7 +2,8 @@
 //! 64 bits, and handed on as a call with who makes it.
 
 use pvio_guest::abi::{
-    MAGIC_16, MAGIC_32, MAGIC_64, REGISTER_16, REGISTER_32, REGISTER_64, RING_16, RING_32, RING_64,
+    DOORBELL_16, DOORBELL_32, DOORBELL_64, MAGIC_16, MAGIC_32, MAGIC_64, REGISTER_MAILBOX_16,
+    REGISTER_MAILBOX_32, REGISTER_MAILBOX_64,
 };
 
 use super::address::CodeAddress;
@@ -16,9 +17,9 @@ pub(super) enum Magic {
     /// A call by registers.
     Call,
     /// A call by the mailbox.
-    Ring,
+    Doorbell,
     /// A mailbox is to be registered.
-    Register,
+    RegisterMailbox,
 }
 
 /// What these bytes are for, if they are a magic instruction, and of which mode. Other prefixes, or none
@@ -28,12 +29,12 @@ pub(super) fn magic(bytes: &[u8]) -> Option<(Magic, Mode)> {
         (&MAGIC_64, Magic::Call, Mode::Bits64),
         (&MAGIC_32, Magic::Call, Mode::Bits32),
         (&MAGIC_16, Magic::Call, Mode::Bits16),
-        (&RING_64, Magic::Ring, Mode::Bits64),
-        (&RING_32, Magic::Ring, Mode::Bits32),
-        (&RING_16, Magic::Ring, Mode::Bits16),
-        (&REGISTER_64, Magic::Register, Mode::Bits64),
-        (&REGISTER_32, Magic::Register, Mode::Bits32),
-        (&REGISTER_16, Magic::Register, Mode::Bits16),
+        (&DOORBELL_64, Magic::Doorbell, Mode::Bits64),
+        (&DOORBELL_32, Magic::Doorbell, Mode::Bits32),
+        (&DOORBELL_16, Magic::Doorbell, Mode::Bits16),
+        (&REGISTER_MAILBOX_64, Magic::RegisterMailbox, Mode::Bits64),
+        (&REGISTER_MAILBOX_32, Magic::RegisterMailbox, Mode::Bits32),
+        (&REGISTER_MAILBOX_16, Magic::RegisterMailbox, Mode::Bits16),
     ];
     // All are long NOPs, which most instructions are not.
     if !matches!(bytes, [0x0f, 0x1f, 0x80, ..] | [0x67, 0x0f, 0x1f, 0x80, ..]) {
@@ -103,8 +104,8 @@ mod tests {
     fn only_the_whole_instruction_is_magic() {
         assert_eq!(magic(&MAGIC_16), Some((Magic::Call, Mode::Bits16)));
         assert_eq!(magic(&MAGIC_32), Some((Magic::Call, Mode::Bits32)));
-        assert_eq!(magic(&RING_64), Some((Magic::Ring, Mode::Bits64)));
-        assert_eq!(magic(&REGISTER_32), Some((Magic::Register, Mode::Bits32)));
+        assert_eq!(magic(&DOORBELL_64), Some((Magic::Doorbell, Mode::Bits64)));
+        assert_eq!(magic(&REGISTER_MAILBOX_32), Some((Magic::RegisterMailbox, Mode::Bits32)));
         // What 16-bit code makes of the other two.
         assert_eq!(magic(&MAGIC_64[..5]), None);
         assert_eq!(magic(&[&[0x66], &MAGIC_64[..]].concat()), None);
@@ -118,12 +119,12 @@ mod tests {
             (&MAGIC_16[..], Mode::Bits16),
             (&MAGIC_32[..], Mode::Bits32),
             (&MAGIC_64[..], Mode::Bits64),
-            (&RING_16, Mode::Bits16),
-            (&RING_32, Mode::Bits32),
-            (&RING_64, Mode::Bits64),
-            (&REGISTER_16, Mode::Bits16),
-            (&REGISTER_32, Mode::Bits32),
-            (&REGISTER_64, Mode::Bits64),
+            (&DOORBELL_16, Mode::Bits16),
+            (&DOORBELL_32, Mode::Bits32),
+            (&DOORBELL_64, Mode::Bits64),
+            (&REGISTER_MAILBOX_16, Mode::Bits16),
+            (&REGISTER_MAILBOX_32, Mode::Bits32),
+            (&REGISTER_MAILBOX_64, Mode::Bits64),
         ] {
             for mode in Mode::ALL {
                 let decoder = iced_x86::Decoder::new(mode.bits(), bytes, 0);

@@ -15,7 +15,7 @@ const MOST: usize = 64;
 
 /// A string instruction that has elements left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Left {
+pub(super) struct InterruptedString {
     pub operation: Operation,
     pub port: Port,
     /// Elements still to be moved. With 0 left, QEMU has still to look at the count once more.
@@ -26,7 +26,7 @@ pub(super) struct Left {
     pub faulted: bool,
 }
 
-impl Left {
+impl InterruptedString {
     /// Whether only a report with EFLAGS.RF set can be this attempt going on.
     ///
     /// One that was given up after a fault looks like a new start with the same count; but what comes
@@ -43,12 +43,12 @@ impl Left {
 pub(super) struct Interrupted {
     /// Nearly always 0, and then nobody needs the lock.
     len: AtomicUsize,
-    list: Mutex<ArrayVec<Left, MOST>>,
+    list: Mutex<ArrayVec<InterruptedString, MOST>>,
 }
 
 impl Interrupted {
     /// Remembers one.
-    pub fn put(&self, left: Left) {
+    pub fn put(&self, left: InterruptedString) {
         self.with_list(|list| {
             if list.is_full() {
                 // The oldest is the likeliest never to go on.
@@ -59,14 +59,14 @@ impl Interrupted {
     }
 
     /// Takes the latest that fits: handlers nest.
-    pub fn take(&self, fits: impl Fn(&Left) -> bool) -> Option<Left> {
+    pub fn take(&self, fits: impl Fn(&InterruptedString) -> bool) -> Option<InterruptedString> {
         if self.len.load(Ordering::Acquire) == 0 {
             return None;
         }
         self.with_list(|list| Some(list.remove(list.iter().rposition(fits)?)))
     }
 
-    fn with_list<R>(&self, work: impl FnOnce(&mut ArrayVec<Left, MOST>) -> R) -> R {
+    fn with_list<R>(&self, work: impl FnOnce(&mut ArrayVec<InterruptedString, MOST>) -> R) -> R {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         let result = work(&mut list);
         self.len.store(list.len(), Ordering::Release);

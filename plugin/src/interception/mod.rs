@@ -40,7 +40,7 @@ use calls::{Magic, TranslatedCall};
 pub use instructions::Instructions;
 use instructions::VcpuInstructions;
 use interrupted::Interrupted;
-use nested::{Door, DoorKind, Exits, NestedGuests, PhysicalMemory};
+use nested::{Exits, NestedGuests, SharedMemory, VmrunSite, VmrunSiteKind};
 use operation::Translated;
 use strings::{Strings, VcpuStrings};
 use vcpu::VcpuCounter;
@@ -77,7 +77,7 @@ pub struct Interceptor {
     /// Where guests of the guest's may be left.
     exits: Exits,
     /// `None` where QEMU does not let it be read.
-    memory: Option<PhysicalMemory>,
+    memory: Option<SharedMemory>,
     /// A call by registers can be answered (API 5).
     answers_in_registers: bool,
     /// Where strings can be moved in one go; `None` where all are left to QEMU.
@@ -114,7 +114,7 @@ impl Interceptor {
             hypercalls,
             exits: Exits::default(),
             answers_in_registers: host.api >= ApiLevel::WRITES,
-            memory: ram.map(|ram| Arc::new(Physical(ram)) as PhysicalMemory),
+            memory: ram.map(|ram| Arc::new(Physical(ram)) as SharedMemory),
             strings,
             instructions,
             warned: AtomicBool::new(false),
@@ -124,13 +124,14 @@ impl Interceptor {
     /// What happens on a vCPU that begins to run.
     pub fn vcpu_begins(&self, index: VcpuIndex) -> Box<dyn qemu::Vcpu> {
         let log = || self.log.as_ref().map(|log| VcpuLog::new(Arc::clone(log), index.0));
-        let tally = self.statistics.tally(index);
+        let counters = self.statistics.counters(index);
         let calls = self.hypercalls.as_ref();
-        let calls = calls.map(|calls| VcpuCalls::new(Arc::clone(calls), Arc::clone(&tally), log()));
+        let calls =
+            calls.map(|calls| VcpuCalls::new(Arc::clone(calls), Arc::clone(&counters), log()));
         let nested = NestedGuests::new(self.memory.clone());
         let interrupted = Arc::clone(&self.interrupted);
         let strings = self.strings.clone().map(VcpuStrings::new);
-        let counter = VcpuCounter::new(self.rules, tally, interrupted, log(), nested, strings);
+        let counter = VcpuCounter::new(self.rules, counters, interrupted, log(), nested, strings);
         let instructions = self.instructions.as_ref();
         let instructions = instructions.map(|all| VcpuInstructions::new(Arc::clone(all), index));
         Box::new(WatchedVcpu { counter, calls, instructions })
@@ -141,7 +142,7 @@ impl Interceptor {
     pub fn translate(&self, insn: &Insn<'_>) -> ArrayVec<Watch, MAX_WATCHES> {
         let mut watches = ArrayVec::new();
         if self.exits.may_be_at(|| insn.pc()) {
-            let door = Door { kind: DoorKind::Exit, address: CodeAddress::of(insn) };
+            let door = VmrunSite { kind: VmrunSiteKind::Exit, address: CodeAddress::of(insn) };
             watches.push(Watch::Passes(door.to_token()));
         }
         watches.extend(match Opcode::of(insn.bytes()) {
@@ -161,7 +162,7 @@ impl Interceptor {
         }
         let mode = insn.register_dump().as_deref().and_then(mode_in_dump).unwrap_or(Mode::Bits64);
         self.exits.add(insn.pc().wrapping_add(insn.bytes().len() as u64));
-        let door = Door::entry(mode, insn.bytes(), CodeAddress::of(insn));
+        let door = VmrunSite::entry(mode, insn.bytes(), CodeAddress::of(insn));
         Some(Watch::Passes(door.to_token()))
     }
 
@@ -173,12 +174,12 @@ impl Interceptor {
         let token = TranslatedCall { mode, supervisor, address }.to_token();
         // Whose code it is cannot be asked when it rings. QEMU translates the code of each ring, and of
         // guests of the guest's, apart from that of others.
-        let may_ring =
+        let may_use_mailbox =
             || supervisor == Some(Supervisor::Yes) && insn.is_in_nested_guest() == Some(false);
         match magic {
             Magic::Call => self.answers_in_registers.then_some(Watch::Calls(token)),
-            Magic::Ring => may_ring().then_some(Watch::Rings(token)),
-            Magic::Register => may_ring().then_some(Watch::Registers(token)),
+            Magic::Doorbell => may_use_mailbox().then_some(Watch::Doorbell(token)),
+            Magic::RegisterMailbox => may_use_mailbox().then_some(Watch::RegisterMailbox(token)),
         }
     }
 
@@ -246,13 +247,13 @@ impl qemu::Vcpu for WatchedVcpu {
     }
 
     #[inline]
-    fn rings(&mut self, token: Token, rip: u64) {
+    fn doorbell(&mut self, token: Token, rip: u64) {
         if let Some(calls) = &mut self.calls {
-            calls.ring(TranslatedCall::from_token(token).address.at(rip));
+            calls.doorbell(TranslatedCall::from_token(token).address.at(rip));
         }
     }
 
-    fn registers(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>) {
+    fn register_mailbox(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>) {
         if let Some(calls) = &mut self.calls {
             let caller = TranslatedCall::from_token(token).caller(vcpu.rip());
             calls.register(caller, vcpu);

@@ -11,10 +11,10 @@ use arrayvec::ArrayVec;
 
 use super::address::CodeAddress;
 use crate::qemu::Token;
-use crate::x86::{AddressSize, Entries, GuestExit, Mode, Vmcb};
+use crate::x86::{AddressSize, GuestExit, Mode, PhysicalMemory, Vmcb};
 
 /// The machine's memory, by physical address.
-pub(crate) type PhysicalMemory = Arc<dyn Entries + Send + Sync>;
+pub(crate) type SharedMemory = Arc<dyn PhysicalMemory + Send + Sync>;
 
 /// Offsets in their pages of the instructions behind VMRUN. Nothing is kept of a machine that has no hypervisor.
 ///
@@ -60,14 +60,14 @@ impl Exits {
 
 /// What is watched at the edge of a guest of the guest's, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Door {
-    pub kind: DoorKind,
+pub(super) struct VmrunSite {
+    pub kind: VmrunSiteKind,
     pub address: CodeAddress,
 }
 
 /// What is watched there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DoorKind {
+pub(super) enum VmrunSiteKind {
     /// VMRUN, with how much of RAX counts, and how long the instruction is.
     Entry(AddressSize, u8),
     /// The instruction behind it, or another at the same offset of its page.
@@ -77,33 +77,33 @@ pub(super) enum DoorKind {
 /// Bit 0 of a door's token: it is an entry; then bits 1 and 2 are the address size, and bits 3 to 6 the length.
 const IS_ENTRY: u64 = 1;
 
-impl Door {
+impl VmrunSite {
     /// VMRUN in code of a mode, with or without an address-size prefix.
-    pub fn entry(mode: Mode, bytes: &[u8], address: CodeAddress) -> Door {
+    pub fn entry(mode: Mode, bytes: &[u8], address: CodeAddress) -> VmrunSite {
         // There is no encoding with 16-bit addresses that takes less than EAX.
         let size = match mode == Mode::Bits64 && !bytes.contains(&0x67) {
             true => AddressSize::Bits64,
             false => AddressSize::Bits32,
         };
-        Door { kind: DoorKind::Entry(size, bytes.len() as u8), address }
+        VmrunSite { kind: VmrunSiteKind::Entry(size, bytes.len() as u8), address }
     }
 
     pub fn to_token(self) -> Token {
         let kind = match self.kind {
-            DoorKind::Exit => 0,
-            DoorKind::Entry(size, len) => IS_ENTRY | (size as u64) << 1 | u64::from(len) << 3,
+            VmrunSiteKind::Exit => 0,
+            VmrunSiteKind::Entry(size, len) => IS_ENTRY | (size as u64) << 1 | u64::from(len) << 3,
         };
         Token(kind | self.address.to_bits())
     }
 
-    pub fn from_token(Token(token): Token) -> Door {
+    pub fn from_token(Token(token): Token) -> VmrunSite {
         const SIZES: [AddressSize; 3] =
             [AddressSize::Bits16, AddressSize::Bits32, AddressSize::Bits64];
         let kind = match token & IS_ENTRY {
-            0 => DoorKind::Exit,
-            _ => DoorKind::Entry(SIZES[(token >> 1 & 3) as usize], (token >> 3 & 15) as u8),
+            0 => VmrunSiteKind::Exit,
+            _ => VmrunSiteKind::Entry(SIZES[(token >> 1 & 3) as usize], (token >> 3 & 15) as u8),
         };
-        Door { kind, address: CodeAddress::from_bits(token) }
+        VmrunSite { kind, address: CodeAddress::from_bits(token) }
     }
 }
 
@@ -125,17 +125,17 @@ struct Entered {
 #[derive(Default)]
 pub(super) struct NestedGuests {
     /// `None` where QEMU does not let it be read.
-    memory: Option<PhysicalMemory>,
+    memory: Option<SharedMemory>,
     /// Those that have been entered and not been left. Where a guest has executed VMRUN in its turn, it
     /// is left for that; or the machine is reset while one runs: then there is one too many, to which
     /// nobody comes back.
     entered: ArrayVec<Entered, MOST_GUESTS>,
     /// The instruction at which the latest goes on, until it has.
-    goes_on_at: Option<u64>,
+    resume_pc: Option<u64>,
 }
 
 impl NestedGuests {
-    pub fn new(memory: Option<PhysicalMemory>) -> NestedGuests {
+    pub fn new(memory: Option<SharedMemory>) -> NestedGuests {
         NestedGuests { memory, ..NestedGuests::default() }
     }
 
@@ -153,40 +153,40 @@ impl NestedGuests {
         }
         let vmcb = Vmcb(size.count(rax));
         self.entered.push(Entered { rax, exit, vmcb });
-        self.goes_on_at = self.memory.as_deref().and_then(|memory| vmcb.entry(memory));
+        self.resume_pc = self.memory.as_deref().and_then(|memory| vmcb.entry(memory));
     }
 
     /// The instruction at `pc` is about to run, with this in RAX: whether a guest has been left for
     /// it, and why. A #VMEXIT leaves in RAX what VMRUN was given; other code may have come there too,
     /// such as a guest's at the same address.
-    pub fn leave(&mut self, rax: u64, pc: u64) -> Option<WhyLeft> {
+    pub fn leave(&mut self, rax: u64, pc: u64) -> Option<VmExitReason> {
         let is_left = |entered: &Entered| entered.rax == rax && entered.exit == pc;
         let place = self.entered.iter().position(is_left)?;
         let Entered { vmcb, .. } = self.entered.remove(place);
-        self.goes_on_at = None;
-        Some(WhyLeft(self.memory.as_deref().and_then(|memory| vmcb.exit(memory))))
+        self.resume_pc = None;
+        Some(VmExitReason(self.memory.as_deref().and_then(|memory| vmcb.exit(memory))))
     }
 
     /// Whether the hypervisor has entered its guest at just this instruction, and nothing has been
     /// reported since: what was left there goes on.
-    pub fn takes_up(&mut self, address: u64) -> bool {
-        self.goes_on_at.take() == Some(address)
+    pub fn resumes_at(&mut self, address: u64) -> bool {
+        self.resume_pc.take() == Some(address)
     }
 
     /// Something has been reported.
     pub fn has_gone_on(&mut self) {
-        self.goes_on_at = None;
+        self.resume_pc = None;
     }
 
     /// Another vCPU goes on; what comes back is for [`NestedGuests::switch`] when this one does.
-    pub fn switch(&mut self, goes_on_at: Option<u64>) -> Option<u64> {
-        std::mem::replace(&mut self.goes_on_at, goes_on_at)
+    pub fn switch(&mut self, resume_pc: Option<u64>) -> Option<u64> {
+        std::mem::replace(&mut self.resume_pc, resume_pc)
     }
 }
 
 /// Why a guest has been left; `None` where it cannot be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct WhyLeft(pub Option<GuestExit>);
+pub(super) struct VmExitReason(pub Option<GuestExit>);
 
 #[cfg(test)]
 mod tests {
@@ -197,15 +197,15 @@ mod tests {
         let address = CodeAddress { base: 0x9000, offset: 0xffd };
         let vmrun = [0x0f, 0x01, 0xd8];
         let doors = [
-            Door { kind: DoorKind::Exit, address },
-            Door::entry(Mode::Bits64, &vmrun, address),
-            Door::entry(Mode::Bits32, &vmrun, address),
+            VmrunSite { kind: VmrunSiteKind::Exit, address },
+            VmrunSite::entry(Mode::Bits64, &vmrun, address),
+            VmrunSite::entry(Mode::Bits32, &vmrun, address),
         ];
         for door in doors {
-            assert_eq!(Door::from_token(door.to_token()), door);
+            assert_eq!(VmrunSite::from_token(door.to_token()), door);
         }
-        let narrow = Door::entry(Mode::Bits64, &[0x67, 0x0f, 0x01, 0xd8], address);
-        assert_eq!(narrow.kind, DoorKind::Entry(AddressSize::Bits32, 4));
+        let narrow = VmrunSite::entry(Mode::Bits64, &[0x67, 0x0f, 0x01, 0xd8], address);
+        assert_eq!(narrow.kind, VmrunSiteKind::Entry(AddressSize::Bits32, 4));
     }
 
     #[test]
@@ -223,7 +223,7 @@ mod tests {
         guests.enter(0x7000, AddressSize::Bits64, 0x8000_1003);
         assert_eq!(guests.leave(0x7000, 0x1003), None);
         assert_eq!(guests.leave(0x6000, 0x8000_1003), None);
-        assert_eq!(guests.leave(0x7000, 0x8000_1003), Some(WhyLeft(None)));
+        assert_eq!(guests.leave(0x7000, 0x8000_1003), Some(VmExitReason(None)));
         assert!(!guests.any());
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use vm_memory::VolatileSlice;
 
 use super::operation::Operation;
-use crate::bus::{Owner, PortBus};
+use crate::bus::{PortBus, PortTarget};
 use crate::guest_memory::{LinearMemory, left_in_page};
 use crate::qemu::{GuestRam, PortTrace, ReadRegisters, Register, Watchpoints};
 use crate::stats::SiteKey;
@@ -91,7 +91,7 @@ impl VcpuStrings {
         registers: &mut impl ReadRegisters,
     ) -> Option<u64> {
         let VcpuStrings { strings, buffer } = self;
-        let owner = strings.bus.owner(port)?;
+        let target = strings.bus.target(port)?;
         let mode = key.mode?;
         let (form, address_size) = (operation.form(), operation.address_size());
         let (direction, width) = (form.direction(), form.width());
@@ -128,7 +128,7 @@ impl VcpuStrings {
                 let len = run.count * size;
                 !cpu.is_watched(&strings.watchpoints, run.lowest, len as usize)
             };
-            let mut elements = Elements { owner, width, goes_down: walk.goes_down, buffer };
+            let mut elements = Elements { target, width, goes_down: walk.goes_down, buffer };
             let batch = match code {
                 None => elements.write(&mut walk, most - moved, &memory, is_free),
                 Some(code) => elements.read(&mut walk, most - moved, &memory, code, is_free),
@@ -165,7 +165,7 @@ fn paging(cpl: u8, registers: &mut impl ReadRegisters) -> Paging {
 
 /// Elements on their way between memory and a device.
 struct Elements<'a> {
-    owner: Owner<'a>,
+    target: PortTarget<'a>,
     width: Width,
     goes_down: bool,
     buffer: &'a mut [u8],
@@ -195,7 +195,7 @@ impl Elements<'_> {
             filled += len;
         }
         if filled > 0 {
-            self.owner.write_string(self.width, &self.buffer[..filled]);
+            self.target.write_string(self.width, &self.buffer[..filled]);
         }
         count
     }
@@ -212,9 +212,9 @@ impl Elements<'_> {
     ) -> u64 {
         let Some(run) = walk.next_run(most).filter(is_free) else { return 0 };
         let bytes = &mut self.buffer[..(run.count * walk.size) as usize];
-        let (owner, width, goes_down) = (self.owner, self.width, self.goes_down);
+        let (target, width, goes_down) = (self.target, self.width, self.goes_down);
         let filled = memory.fill(run, code, bytes, |bytes| {
-            owner.read_string(width, bytes);
+            target.read_string(width, bytes);
             put_in_order(bytes, width, goes_down);
         });
         if filled.is_none() {

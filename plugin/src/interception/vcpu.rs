@@ -20,14 +20,14 @@ use self::exits::OtherVcpus;
 use super::Rules;
 use super::address::{linear, same_page, with_page};
 use super::aliases::Aliases;
-use super::attempt::{Current, Finished, SecondLook, StringReport};
-use super::interrupted::{Interrupted, Left};
+use super::attempt::{Current, Finished, StringReport, ZeroCountRestart};
+use super::interrupted::{Interrupted, InterruptedString};
 use super::nested::NestedGuests;
 use super::operation::{Operation, Translated};
 use super::strings::VcpuStrings;
 use crate::access_log::VcpuLog;
 use crate::qemu::{Next, ReadRegisters, Register, Token};
-use crate::stats::{SiteId, Tally};
+use crate::stats::{SiteId, VcpuCounters};
 use crate::x86::{
     Direction, Port, PortSource, RFLAGS_RF, RFLAGS_TF, may_do_port_io_unconditionally,
 };
@@ -39,7 +39,7 @@ const LOADS_OF_PERMISSION_CHECK: u8 = 2;
 /// Counts what one vCPU does.
 pub(super) struct VcpuCounter {
     rules: Rules,
-    tally: Arc<Tally>,
+    counters: Arc<VcpuCounters>,
     log: Option<VcpuLog>,
     interrupted: Arc<Interrupted>,
     /// Sites that run elsewhere than they were translated.
@@ -61,7 +61,7 @@ pub(super) struct VcpuCounter {
 impl VcpuCounter {
     pub fn new(
         rules: Rules,
-        tally: Arc<Tally>,
+        counters: Arc<VcpuCounters>,
         interrupted: Arc<Interrupted>,
         log: Option<VcpuLog>,
         nested: NestedGuests,
@@ -69,7 +69,7 @@ impl VcpuCounter {
     ) -> VcpuCounter {
         VcpuCounter {
             rules,
-            tally,
+            counters,
             log,
             interrupted,
             aliases: Aliases::default(),
@@ -89,7 +89,7 @@ impl VcpuCounter {
             PortSource::Immediate => operation.immediate(),
             _ => Port(registers.read(Register::Rdx) as u16),
         };
-        self.leave_previous();
+        self.abandon_previous();
         let in_question = self.attempt_without_elements(operation, Some(port), registers);
 
         let Some(log) = self.log.as_ref().filter(|log| log.covers(port)) else {
@@ -113,11 +113,12 @@ impl VcpuCounter {
         registers: &mut impl ReadRegisters,
     ) -> bool {
         let (form, site) = (operation.form(), operation.site());
-        let is_taken_up = self.refused.is_some() && self.takes_up(operation, port, registers);
+        let is_resumed_attempt =
+            self.refused.is_some() && self.resumes_at(operation, port, registers);
         if !self.rules.exceptions_reported && !cannot_fault(operation, registers) {
-            if !is_taken_up {
-                self.tally.attempt(form);
-                self.tally.unverified(form, site, port);
+            if !is_resumed_attempt {
+                self.counters.attempt(form);
+                self.counters.unverified(form, site, port);
             }
             self.refused = Some((operation, port));
             if self.nested.any() {
@@ -126,13 +127,13 @@ impl VcpuCounter {
             }
             return true;
         }
-        match is_taken_up && self.rules.exceptions_reported {
-            true => self.tally.fault_resumed(form),
-            false => self.tally.attempt(form),
+        match is_resumed_attempt && self.rules.exceptions_reported {
+            true => self.counters.fault_resumed(form),
+            false => self.counters.attempt(form),
         }
-        self.tally.executed(form, site);
+        self.counters.executed(form, site);
         if let Some(port) = port {
-            self.tally.accessed(form, site, port);
+            self.counters.accessed(form, site, port);
         }
         // A privileged one has retired, where nobody can intercept it. If an exception comes from its
         // address all the same, it is an instruction breakpoint, to which a jump has led straight back.
@@ -145,7 +146,7 @@ impl VcpuCounter {
 
     /// Whether this is what was refused last, and goes on now that its handler has seen to the cause.
     #[cold]
-    fn takes_up(
+    fn resumes_at(
         &mut self,
         operation: Operation,
         port: Option<Port>,
@@ -158,7 +159,7 @@ impl VcpuCounter {
     /// Whether something has come back to this instruction: a fault handler's IRET, which sets RF, or a
     /// hypervisor that has entered its guest there.
     fn is_resumed(&mut self, operation: Operation, rflags: u64) -> bool {
-        let is_entered = self.nested.any() && self.nested.takes_up(operation.pc());
+        let is_entered = self.nested.any() && self.nested.resumes_at(operation.pc());
         is_entered || rflags & RFLAGS_RF != 0
     }
 
@@ -171,31 +172,37 @@ impl VcpuCounter {
             true => operation.address_size().count(registers.read(Register::Rcx)),
             false => 1,
         };
-        if count == 0 && self.is_second_look(operation, port, rflags) {
-            self.leave_current();
+        if count == 0 && self.is_zero_count_restart(operation, port, rflags) {
+            self.abandon_current();
             return;
         }
-        self.leave_finished();
+        self.abandon_finished();
         if count == 0 {
-            self.leave_current();
+            self.abandon_current();
             self.attempt_without_elements(operation, None, registers);
             return;
         }
         let mut left = match self.take_restarted(operation, port, count, rflags) {
             Some(left) => left,
             None => {
-                self.leave_current();
-                self.tally.attempt(operation.form());
-                Left { operation, port, remaining: count, begun: false, faulted: false }
+                self.abandon_current();
+                self.counters.attempt(operation.form());
+                InterruptedString {
+                    operation,
+                    port,
+                    remaining: count,
+                    begun: false,
+                    faulted: false,
+                }
             }
         };
         let checks_permission =
             operation.form().direction() == Direction::Out && !cannot_fault(operation, registers);
         let traps = rflags & RFLAGS_TF != 0;
         let look = match repeats {
-            true if traps || self.rules.steps_reps => SecondLook::Always,
-            true if count == 1 => SecondLook::Perhaps,
-            _ => SecondLook::Never,
+            true if traps || self.rules.steps_reps => ZeroCountRestart::Always,
+            true if count == 1 => ZeroCountRestart::Perhaps,
+            _ => ZeroCountRestart::Never,
         };
         if repeats && !traps {
             self.move_ahead(&mut left, registers);
@@ -212,30 +219,30 @@ impl VcpuCounter {
     }
 
     /// Moves elements before QEMU moves the rest, where that comes to the same.
-    fn move_ahead(&mut self, left: &mut Left, registers: &mut impl ReadRegisters) {
-        let Left { operation, port, remaining, .. } = *left;
+    fn move_ahead(&mut self, left: &mut InterruptedString, registers: &mut impl ReadRegisters) {
+        let InterruptedString { operation, port, remaining, .. } = *left;
         let Some(strings) = &mut self.strings else { return };
         let Some(site) = operation.site().filter(|_| operation.is_privileged()) else { return };
         if self.nested.any() || self.log.as_ref().is_some_and(|log| log.covers(port)) {
             return;
         }
-        let key = self.tally.key_of(site);
+        let key = self.counters.key_of(site);
         let moved = strings.move_ahead(operation, key, port, remaining, registers);
         if moved > 0 {
             left.begun = true;
             left.remaining -= moved;
-            self.tally.accessed_often(operation.form(), Some(site), port, moved);
+            self.counters.accessed_often(operation.form(), Some(site), port, moved);
         }
     }
 
     /// Whether a report with count 0 is the end of a `rep` that is already counted as done.
-    fn is_second_look(&mut self, operation: Operation, port: Port, rflags: u64) -> bool {
+    fn is_zero_count_restart(&mut self, operation: Operation, port: Port, rflags: u64) -> bool {
         let same = |finished: &mut Finished| {
             // QEMU sets RF when it leaves a `rep`, and nothing but an IRET sets it otherwise.
             let due = match finished.look {
-                SecondLook::Always => true,
-                SecondLook::Perhaps => rflags & RFLAGS_RF != 0,
-                SecondLook::Never => false,
+                ZeroCountRestart::Always => true,
+                ZeroCountRestart::Perhaps => rflags & RFLAGS_RF != 0,
+                ZeroCountRestart::Never => false,
             };
             finished.operation == operation && due
         };
@@ -254,7 +261,7 @@ impl VcpuCounter {
         port: Port,
         count: u64,
         rflags: u64,
-    ) -> Option<Left> {
+    ) -> Option<InterruptedString> {
         let is_resumed = self.is_resumed(operation, rflags);
         // Nothing was reported in between: QEMU itself started over, because it pauses a long `rep`
         // or because an `ins` has overwritten its own block. Or it is an `outs` whose first element
@@ -272,12 +279,12 @@ impl VcpuCounter {
         let left = self.interrupted.take(|left| {
             goes_on(left, operation, port, count) && (is_resumed || !left.must_show_rf())
         })?;
-        self.leave_current();
+        self.abandon_current();
         if left.faulted {
             // The fault was handled and the instruction goes on: the same attempt.
-            self.tally.fault_resumed(operation.form());
+            self.counters.fault_resumed(operation.form());
         }
-        Some(Left { faulted: false, ..left })
+        Some(InterruptedString { faulted: false, ..left })
     }
 
     /// A translated instruction, at the address at which it is about to run.
@@ -290,12 +297,12 @@ impl VcpuCounter {
         let Some(site) = translated.site() else {
             return translated.runs(None, translated.pc_without_row(rip));
         };
-        let (pc, page) = (self.tally.address_of(site), linear(translated.base(), rip));
+        let (pc, page) = (self.counters.address_of(site), linear(translated.base(), rip));
         if same_page(pc, page) {
             return translated.runs(Some(site), pc);
         }
         let pc = with_page(pc, page);
-        let alias = self.aliases.site(site, pc, || self.tally.alias_of(site, pc));
+        let alias = self.aliases.site(site, pc, || self.counters.alias_of(site, pc));
         translated.runs(alias, pc)
     }
 }
@@ -312,7 +319,7 @@ impl VcpuCounter {
                     PortSource::Immediate => translated.immediate(),
                     _ => Port(registers.read_u16(Register::Rdx)),
                 };
-                self.tally.scalar(translated.form(), site, port);
+                self.counters.scalar(translated.form(), site, port);
                 self.exception = false;
                 Next::Watched
             }
@@ -323,7 +330,7 @@ impl VcpuCounter {
     /// Whether an instruction runs at the address of its translation, whose site this is.
     #[inline]
     fn is_at_home(&self, base: u32, site: SiteId, registers: &mut impl ReadRegisters) -> bool {
-        same_page(self.tally.address_of(site), linear(base, registers.rip()))
+        same_page(self.counters.address_of(site), linear(base, registers.rip()))
     }
 
     /// Whether nothing is to be seen to, or to be told to others, when an instruction is counted that
@@ -372,10 +379,10 @@ impl VcpuCounter {
         report.moved = true;
         left.begun = true;
         left.remaining -= 1;
-        self.tally.accessed(form, site, left.port);
+        self.counters.accessed(form, site, left.port);
         let (port, remaining, look) = (left.port, left.remaining, report.look);
         if remaining == 0 {
-            self.tally.executed(form, site);
+            self.counters.executed(form, site);
             self.current = Current::Nothing;
             self.finished = Some(Finished { operation, port, look });
         }
@@ -395,7 +402,7 @@ impl VcpuCounter {
     }
 }
 
-fn goes_on(left: &Left, operation: Operation, port: Port, count: u64) -> bool {
+fn goes_on(left: &InterruptedString, operation: Operation, port: Port, count: u64) -> bool {
     left.operation == operation && left.port == port && left.remaining == count
 }
 

@@ -49,7 +49,7 @@ pub(super) enum SiteColumn {
 pub(super) const SITE_DROPPED: usize = MAX_SITES;
 
 /// What one vCPU has done.
-pub struct Tally {
+pub struct VcpuCounters {
     pub(super) vcpu: VcpuIndex,
     pub(super) sites: Arc<Sites>,
     pub(super) forms: Table<6>,
@@ -61,14 +61,14 @@ pub struct Tally {
     calls_at: AtomicUsize,
 }
 
-impl Tally {
+impl VcpuCounters {
     /// All zero.
     pub(super) fn new(
         vcpu: VcpuIndex,
         sites: Arc<Sites>,
         instructions: Option<Arc<dyn InstructionCounts>>,
-    ) -> Tally {
-        Tally {
+    ) -> VcpuCounters {
+        VcpuCounters {
             vcpu,
             sites,
             forms: Table::new(PortForm::ALL.len()),
@@ -134,7 +134,7 @@ impl Tally {
         self.by_site.add_many(site_row(site), SiteColumn::Accesses as usize, count);
     }
 
-    /// Takes back what [`Tally::executed`] and, given a port, [`Tally::accessed`] counted.
+    /// Takes back what [`VcpuCounters::executed`] and, given a port, [`VcpuCounters::accessed`] counted.
     pub fn not_executed(&self, form: PortForm, site: Option<SiteId>, port: Option<Port>) {
         self.forms.take_back(form.index(), FormColumn::Executions as usize);
         self.by_site.take_back(site_row(site), SiteColumn::Executions as usize);
@@ -156,7 +156,7 @@ impl Tally {
         }
     }
 
-    /// Takes back what [`Tally::unverified`] counted.
+    /// Takes back what [`VcpuCounters::unverified`] counted.
     pub fn not_unverified(&self, form: PortForm, site: Option<SiteId>, port: Option<Port>) {
         self.forms.take_back(form.index(), FormColumn::Unverified as usize);
         self.by_site.take_back(site_row(site), SiteColumn::Unverified as usize);

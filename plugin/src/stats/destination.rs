@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::files::{self, NewFile};
+use crate::files::{self, OutputFile};
 
 /// A path that a dump cannot be written to, or could not.
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +65,9 @@ enum Way {
     Renamed,
     /// It is written to a file that is open since the start, since this option of QEMU's keeps it from
     /// making one later.
-    Held(Mutex<NewFile>, &'static str),
+    Held(Mutex<OutputFile>, &'static str),
     /// It is written to what was there already, such as `/dev/stdout`, and is open since the start.
-    Stream(Mutex<NewFile>),
+    Stream(Mutex<OutputFile>),
 }
 
 impl Destination {
@@ -79,7 +79,7 @@ impl Destination {
         confined_by: Option<&'static str>,
     ) -> Result<Destination, DestinationError> {
         let open_error = |source| DestinationError::Open { path: path.to_owned(), source };
-        let held = || NewFile::open(path).map(Mutex::new).map_err(open_error);
+        let held = || OutputFile::open(path).map(Mutex::new).map_err(open_error);
         let way = match (fs::metadata(path), confined_by) {
             (Ok(there), _) if !there.is_file() || files::is_descriptor(path) => {
                 return Ok(Destination { path: path.to_owned(), way: Way::Stream(held()?) });
@@ -127,7 +127,7 @@ impl Destination {
     }
 }
 
-fn lock(file: &Mutex<NewFile>) -> MutexGuard<'_, NewFile> {
+fn lock(file: &Mutex<OutputFile>) -> MutexGuard<'_, OutputFile> {
     file.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

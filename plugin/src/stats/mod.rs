@@ -1,6 +1,6 @@
 //! What has been counted: counters, a snapshot of them, and the dumps made of a snapshot.
 //!
-//! Data goes one way: [`crate::interception`] counts into a [`Tally`] for each vCPU, totals are taken
+//! Data goes one way: [`crate::interception`] counts into a [`VcpuCounters`] for each vCPU, totals are taken
 //! of all of them, now and where windows begin and end, a [`Snapshot`] is made of those, and JSON and
 //! tables of that. Where counts come from is not known here.
 
@@ -22,7 +22,7 @@ mod windows;
 mod tests;
 
 pub use call::{Call, Outcome};
-pub use counters::{PortCounter, Tally};
+pub use counters::{PortCounter, VcpuCounters};
 pub use destination::{Destination, DestinationError};
 pub use instructions::InstructionCounts;
 pub use port_names::port_name;
@@ -31,7 +31,7 @@ pub use rows::{
     Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
 };
 pub use sites::{MAX_SITES, SiteId, SiteKey, Sites};
-pub use snapshot::Surroundings;
+pub use snapshot::SnapshotContext;
 pub use tables::render;
 pub use windows::{MAX_WINDOW_ROWS, WindowError};
 
@@ -57,7 +57,7 @@ pub struct Statistics {
 /// The counters, and what they are read against.
 #[derive(Default)]
 struct Counted {
-    tallies: Vec<Arc<Tally>>,
+    all_counters: Vec<Arc<VcpuCounters>>,
     windows: Windows,
     /// What had been counted at the last reset. Counters cannot be set to zero: each belongs to its
     /// vCPU's thread.
@@ -67,7 +67,7 @@ struct Counted {
 impl Counted {
     /// The counters as they stand.
     fn now(&self) -> Totals {
-        Totals::of(&self.tallies)
+        Totals::of(&self.all_counters)
     }
 
     fn since_reset(&self, now: &Totals) -> Totals {
@@ -86,11 +86,12 @@ impl Statistics {
         Statistics { instructions: counts, ..Statistics::default() }
     }
 
-    /// The tally of a vCPU, which is to be counted into by one thread at a time.
-    pub fn tally(&self, index: VcpuIndex) -> Arc<Tally> {
-        let tally = Arc::new(Tally::new(index, Arc::clone(&self.sites), self.instructions.clone()));
-        self.lock().tallies.push(Arc::clone(&tally));
-        tally
+    /// The counters of a vCPU, which is to be counted into by one thread at a time.
+    pub fn counters(&self, index: VcpuIndex) -> Arc<VcpuCounters> {
+        let counters =
+            Arc::new(VcpuCounters::new(index, Arc::clone(&self.sites), self.instructions.clone()));
+        self.lock().all_counters.push(Arc::clone(&counters));
+        counters
     }
 
     /// Which vCPU did what is not known: leave the rows out.
@@ -99,7 +100,7 @@ impl Statistics {
     }
 
     /// Begins a window, by a hypercall of a vCPU's that has yet to be counted.
-    pub fn begin(&self, name: &str, by: &Tally) -> Result<(), WindowError> {
+    pub fn begin(&self, name: &str, by: &VcpuCounters) -> Result<(), WindowError> {
         let mut counted = self.lock();
         let mut now = counted.now();
         now.add_hypercall(Call::Begin, by);
@@ -115,7 +116,7 @@ impl Statistics {
 
     /// Begins to count anew, by a hypercall of a vCPU's that has yet to be counted: closed windows are
     /// forgotten, and open ones begin here.
-    pub fn reset(&self, by: &Tally) {
+    pub fn reset(&self, by: &VcpuCounters) {
         let mut counted = self.lock();
         let mut now = counted.now();
         now.add_hypercall(Call::Reset, by);

@@ -25,7 +25,7 @@ const NO_VCPU: &str = "QEMU ran no vCPU under TCG, the only accelerator that cal
 
 /// What a snapshot is told of the machine, beside the counters.
 #[derive(Clone, Copy)]
-pub struct Surroundings<'a> {
+pub struct SnapshotContext<'a> {
     /// The QEMU that ran.
     pub host: &'a HostInfo,
     /// How the machine ended; `None` while it runs.
@@ -40,12 +40,13 @@ pub struct Surroundings<'a> {
 
 impl Statistics {
     /// Everything as it stands now.
-    pub fn snapshot(&self, surroundings: &Surroundings<'_>) -> Snapshot {
-        let Surroundings { host, ended, .. } = *surroundings;
+    pub fn snapshot(&self, context: &SnapshotContext<'_>) -> Snapshot {
+        let SnapshotContext { host, ended, .. } = *context;
         // Rows are made when others may count again.
         let (mut vcpus, totals, windows) = {
             let counted = self.lock();
-            let vcpus: Vec<u32> = counted.tallies.iter().map(|tally| tally.vcpu.0).collect();
+            let vcpus: Vec<u32> =
+                counted.all_counters.iter().map(|counters| counters.vcpu.0).collect();
             let now = counted.now();
             (vcpus, counted.since_reset(&now), counted.windows.so_far(&now))
         };
@@ -62,9 +63,9 @@ impl Statistics {
         let ran = totals.sites.iter().filter(|&(row, _)| row != SITE_DROPPED);
         let ran = ran.map(|(row, _)| &self.sites.get(SiteId(row as u32)).key);
         let ran: Vec<(u64, &[u8])> = ran.map(|key| (key.pc, &key.bytes[..])).collect();
-        let names = surroundings.symbols.judge(&ran);
+        let names = context.symbols.judge(&ran);
         let maker = RowMaker {
-            surroundings,
+            context,
             names: &names,
             sites: &self.sites,
             vcpus: &vcpus,
@@ -111,7 +112,7 @@ fn ended_name(ended: Option<Ended>) -> &'static str {
 
 /// Makes rows of numbers.
 struct RowMaker<'a> {
-    surroundings: &'a Surroundings<'a>,
+    context: &'a SnapshotContext<'a>,
     names: &'a Names<'a>,
     sites: &'a Sites,
     /// Those that get a row.
@@ -159,7 +160,7 @@ impl RowMaker<'_> {
     /// What a count of instructions says on this QEMU.
     fn instructions(&self, count: u64) -> Instructions {
         let count = self.instructions.map(|_| count);
-        match self.surroundings.host.reports_exceptions() {
+        match self.context.host.reports_exceptions() {
             true => Instructions { instructions: count, instructions_unverified: None },
             false => Instructions { instructions: None, instructions_unverified: count },
         }
@@ -168,7 +169,7 @@ impl RowMaker<'_> {
     fn form_row(&self, form: PortForm, totals: &Totals) -> FormRow {
         let [attempts, executions, accesses, faults, exits, unverified] =
             totals.forms.get(form.index());
-        let host = self.surroundings.host;
+        let host = self.context.host;
         FormRow {
             form,
             attempts,
@@ -184,8 +185,8 @@ impl RowMaker<'_> {
     fn port_row(&self, row: usize, [accesses, unverified, hypercall]: [u64; 3]) -> PortRow {
         let (port, dir, size) = port_of_row(row);
         // Devices stay where they are for as long as the machine runs.
-        let own_kind = (self.surroundings.own_kind)(port);
-        let at_port = (self.surroundings.at_port)(port);
+        let own_kind = (self.context.own_kind)(port);
+        let at_port = (self.context.at_port)(port);
         let is_own = own_kind.is_some();
         PortRow {
             port,

@@ -15,7 +15,7 @@ use crate::x86::{Direction, Mode, Port, PortForm, Width};
 const VCPUS: u32 = 3;
 
 fn snapshot(statistics: &Statistics) -> Snapshot {
-    statistics.snapshot(&Surroundings {
+    statistics.snapshot(&SnapshotContext {
         host: &HostInfo {
             api: ApiLevel::NEWEST,
             version: None,
@@ -163,9 +163,14 @@ impl Model {
 }
 
 /// One thing that a guest may do, to the statistics and to the model.
-fn step(rng: &mut Rng, statistics: &Statistics, tallies: &[Arc<Tally>], model: &mut Model) {
+fn step(
+    rng: &mut Rng,
+    statistics: &Statistics,
+    all_counters: &[Arc<VcpuCounters>],
+    model: &mut Model,
+) {
     let vcpu = rng.u32(0..VCPUS);
-    let tally = &tallies[vcpu as usize];
+    let counters = &all_counters[vcpu as usize];
     let form = PortForm::ALL[rng.usize(0..24)];
     let port = Port(rng.u16(..4));
     let site = rng.bool().then(|| {
@@ -180,7 +185,7 @@ fn step(rng: &mut Rng, statistics: &Statistics, tallies: &[Arc<Tally>], model: &
             let Some(id) = site else { return };
             // A scalar is of the form that its site is of.
             let form = statistics.sites.get(id).form;
-            tally.scalar(form, id, port);
+            counters.scalar(form, id, port);
             model.add(format!("{form} attempts"), 1);
             model.execution(vcpu, form, &site_name, 1);
             model.access(vcpu, form, &site_name, port, 1);
@@ -188,43 +193,43 @@ fn step(rng: &mut Rng, statistics: &Statistics, tallies: &[Arc<Tally>], model: &
         15 => {
             let call = [Call::Inb, Call::Outw, Call::Inl][rng.usize(0..3)];
             let (direction, width) = call.port_io().unwrap();
-            tally.hypercall_moved_one(call);
-            tally.hypercall_access(PortCounter::new(port, direction, width));
+            counters.hypercall_moved_one(call);
+            counters.hypercall_access(PortCounter::new(port, direction, width));
             model.hypercall(vcpu, call, Outcome::Ok);
             model.add(format!("{call} bytes"), width.bytes().into());
             model.add(format!("{port} {direction} {} hypercall", width.bytes()), 1);
         }
         0 => {
-            tally.attempt(form);
+            counters.attempt(form);
             model.add(format!("{form} attempts"), 1);
         }
         1 | 2 => {
-            tally.executed(form, site);
-            tally.accessed(form, site, port);
+            counters.executed(form, site);
+            counters.accessed(form, site, port);
             model.execution(vcpu, form, &site_name, 1);
             model.access(vcpu, form, &site_name, port, 1);
         }
         3 => {
             let port = rng.bool().then_some(port);
-            tally.not_executed(form, site, port);
+            counters.not_executed(form, site, port);
             model.execution(vcpu, form, &site_name, -1);
             if let Some(port) = port {
                 model.access(vcpu, form, &site_name, port, -1);
             }
         }
         4 => {
-            tally.unverified(form, site, Some(port));
+            counters.unverified(form, site, Some(port));
             model.add(format!("{form} unverified"), 1);
             model.add(format!("site {site_name} unverified"), 1);
             let (dir, size) = (form.direction(), form.width().bytes());
             model.add(format!("{port} {dir} {size} unverified"), 1);
         }
         5 => {
-            tally.fault(form);
+            counters.fault(form);
             model.add(format!("{form} faults"), 1);
         }
         6 => {
-            tally.fault_resumed(form);
+            counters.fault_resumed(form);
             model.add(format!("{form} faults"), -1);
         }
         7 | 8 => {
@@ -232,20 +237,20 @@ fn step(rng: &mut Rng, statistics: &Statistics, tallies: &[Arc<Tally>], model: &
             let count = rng.u64(0..5);
             if let Some((direction, width)) = call.port_io() {
                 let bytes = count * u64::from(width.bytes());
-                tally.hypercall_moved(call, bytes);
-                tally.hypercall_accesses(port, direction, width, count);
+                counters.hypercall_moved(call, bytes);
+                counters.hypercall_accesses(port, direction, width, count);
                 model.add(format!("{call} bytes"), bytes as i64);
                 model.add(format!("{port} {direction} {} hypercall", width.bytes()), count as i64);
             }
             let outcomes = [Outcome::Ok, Outcome::Declined, Outcome::Denied, Outcome::Error];
             let outcome = outcomes[rng.usize(0..4)];
-            tally.hypercall(call, outcome);
+            counters.hypercall(call, outcome);
             model.hypercall(vcpu, call, outcome);
         }
         9 | 10 => {
-            let result = statistics.begin(name, tally);
+            let result = statistics.begin(name, counters);
             let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
-            tally.hypercall(Call::Begin, outcome);
+            counters.hypercall(Call::Begin, outcome);
             // The call is before the window, though it is counted after it has begun.
             let was_open = model.windows.get(name).is_some_and(|window| window.open);
             model.hypercall(vcpu, Call::Begin, outcome);
@@ -256,12 +261,12 @@ fn step(rng: &mut Rng, statistics: &Statistics, tallies: &[Arc<Tally>], model: &
             let result = statistics.end(name);
             assert_eq!(result, model.end(name));
             let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
-            tally.hypercall(Call::End, outcome);
+            counters.hypercall(Call::End, outcome);
             model.hypercall(vcpu, Call::End, outcome);
         }
         _ if rng.u8(0..10) == 0 => {
-            statistics.reset(tally);
-            tally.hypercall(Call::Reset, Outcome::Ok);
+            statistics.reset(counters);
+            counters.hypercall(Call::Reset, Outcome::Ok);
             model.reset();
         }
         _ => {}
@@ -273,11 +278,12 @@ fn windows_nested_overlapping_and_reset_are_what_a_model_says() {
     for seed in 0..60 {
         let mut rng = Rng::with_seed(seed);
         let statistics = Statistics::default();
-        let tallies: Vec<_> = (0..VCPUS).map(|vcpu| statistics.tally(VcpuIndex(vcpu))).collect();
+        let all_counters: Vec<_> =
+            (0..VCPUS).map(|vcpu| statistics.counters(VcpuIndex(vcpu))).collect();
         let mut model = Model::default();
         for _ in 0..10 {
             for _ in 0..rng.u32(1..60) {
-                step(&mut rng, &statistics, &tallies, &mut model);
+                step(&mut rng, &statistics, &all_counters, &mut model);
             }
             model.assert_is(&snapshot(&statistics));
         }
@@ -287,12 +293,12 @@ fn windows_nested_overlapping_and_reset_are_what_a_model_says() {
 #[test]
 fn windows_and_what_is_outside_of_them_are_the_whole() {
     let statistics = Statistics::default();
-    let tally = statistics.tally(VcpuIndex(0));
+    let counters = statistics.counters(VcpuIndex(0));
     let mut rng = Rng::with_seed(7);
     let access = |count: u64| {
         for _ in 0..count {
-            tally.executed(PortForm::OutDxAl, None);
-            tally.accessed(PortForm::OutDxAl, None, Port(0x80));
+            counters.executed(PortForm::OutDxAl, None);
+            counters.accessed(PortForm::OutDxAl, None, Port(0x80));
         }
     };
     let mut outside = 0;
@@ -301,11 +307,11 @@ fn windows_and_what_is_outside_of_them_are_the_whole() {
         let between = rng.u64(0..5);
         outside += between;
         access(between);
-        statistics.begin(name, &tally).unwrap();
-        tally.hypercall(Call::Begin, Outcome::Ok);
+        statistics.begin(name, &counters).unwrap();
+        counters.hypercall(Call::Begin, Outcome::Ok);
         access(rng.u64(0..5));
         statistics.end(name).unwrap();
-        tally.hypercall(Call::End, Outcome::Ok);
+        counters.hypercall(Call::End, Outcome::Ok);
     }
     let snapshot = snapshot(&statistics);
     let accesses = |tables: &Tables| tables.ports.iter().map(|row| row.qemu + row.device).sum();
@@ -318,7 +324,7 @@ fn windows_and_what_is_outside_of_them_are_the_whole() {
 #[test]
 fn there_are_no_more_windows_than_may_be() {
     let statistics = Statistics::default();
-    let by = &*statistics.tally(VcpuIndex(0));
+    let by = &*statistics.counters(VcpuIndex(0));
     for window in 0..WINDOWS_MAX {
         statistics.begin(&window.to_string(), by).unwrap();
         statistics.end(&window.to_string()).unwrap();
@@ -333,18 +339,18 @@ fn there_are_no_more_windows_than_may_be() {
 #[test]
 fn windows_without_room_keep_what_is_not_by_port_or_site() {
     let statistics = Statistics::default();
-    let tally = &*statistics.tally(VcpuIndex(0));
+    let counters = &*statistics.counters(VcpuIndex(0));
     let all_ports = || {
         for port in 0..=u16::MAX {
             for width in Width::ALL {
-                tally.hypercall_accesses(Port(port), Direction::In, width, 1);
+                counters.hypercall_accesses(Port(port), Direction::In, width, 1);
             }
-            tally.executed(PortForm::InAlImm, None);
+            counters.executed(PortForm::InAlImm, None);
         }
     };
     all_ports();
     for name in ["first", "second"] {
-        statistics.begin(name, tally).unwrap();
+        statistics.begin(name, counters).unwrap();
     }
     all_ports();
     let of = |snapshot: &Snapshot| -> Vec<_> {
@@ -359,8 +365,8 @@ fn windows_without_room_keep_what_is_not_by_port_or_site() {
     }
     assert_eq!(of(&snapshot(&statistics)), [(false, all, 1 << 16), (true, 0, 1 << 16)]);
     // A name that has lost its rows goes without them until a reset.
-    statistics.reset(tally);
-    statistics.begin("second", tally).unwrap();
+    statistics.reset(counters);
+    statistics.begin("second", counters).unwrap();
     all_ports();
     assert_eq!(of(&snapshot(&statistics)), [(false, all, 1 << 16)]);
 }
@@ -372,16 +378,16 @@ fn others_count_on_while_windows_begin_and_end() {
     let done = AtomicBool::new(false);
     let accesses = |tables: &Tables| tables.forms.iter().map(|row| row.accesses).sum::<u64>();
     std::thread::scope(|scope| {
-        let [begins, tally] = [0, 1].map(|vcpu| statistics.tally(VcpuIndex(vcpu)));
+        let [begins, counters] = [0, 1].map(|vcpu| statistics.counters(VcpuIndex(vcpu)));
         scope.spawn(|| {
-            let tally = tally;
+            let counters = counters;
             for round in 0..ROUNDS {
                 // Presumed, and every other time taken back.
                 let (form, port) = (PortForm::OutDxAl, Port(round as u16));
-                tally.executed(form, None);
-                tally.accessed(form, None, port);
+                counters.executed(form, None);
+                counters.accessed(form, None, port);
                 if round % 2 == 1 {
-                    tally.not_executed(form, None, Some(port));
+                    counters.not_executed(form, None, Some(port));
                 }
             }
             done.store(true, Ordering::Relaxed);

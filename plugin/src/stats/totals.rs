@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::Tally;
+use super::VcpuCounters;
 use super::call::{Call, CallColumn};
 use super::counters::{FormColumn, PortColumn, SITE_DROPPED, SiteColumn};
 use super::sites::{SiteId, Sites};
@@ -111,22 +111,22 @@ pub(super) struct Totals {
 
 impl Totals {
     /// As the vCPUs' counters stand now.
-    pub fn of(tallies: &[Arc<Tally>]) -> Totals {
+    pub fn of(all_counters: &[Arc<VcpuCounters>]) -> Totals {
         let mut all = Totals::default();
-        for tally in tallies {
-            all.add(&Totals::of_one(tally), Sign::Plus);
+        for counters in all_counters {
+            all.add(&Totals::of_one(counters), Sign::Plus);
         }
         all
     }
 
-    fn of_one(tally: &Tally) -> Totals {
+    fn of_one(counters: &VcpuCounters) -> Totals {
         // Looked at once, so that forms and sites have the same scalars.
-        let by_site: Vec<_> = tally.by_site.rows().collect();
-        let mut forms = Rows::of(&tally.forms);
-        forms.add(&scalars_by_form(&by_site, &tally.sites), Sign::Plus);
-        let hypercalls = Rows(tally.hypercalls.rows().map(with_its_bytes).collect());
+        let by_site: Vec<_> = counters.by_site.rows().collect();
+        let mut forms = Rows::of(&counters.forms);
+        forms.add(&scalars_by_form(&by_site, &counters.sites), Sign::Plus);
+        let hypercalls = Rows(counters.hypercalls.rows().map(with_its_bytes).collect());
         let by_form = forms.sum();
-        let instructions = tally.instructions.as_ref();
+        let instructions = counters.instructions.as_ref();
         let instructions = Rows(instructions.map(|counts| counts.rows()).unwrap_or_default());
         let vcpu_row = [
             by_form[FormColumn::Executions as usize],
@@ -135,9 +135,9 @@ impl Totals {
             instructions.sum()[0],
         ];
         Totals {
-            vcpus: Rows(vec![(tally.vcpu.0, vcpu_row)]),
+            vcpus: Rows(vec![(counters.vcpu.0, vcpu_row)]),
             forms,
-            ports: Rows::of(&tally.ports),
+            ports: Rows::of(&counters.ports),
             sites: Rows(by_site.into_iter().map(with_its_scalars).collect()),
             hypercalls,
             instructions,
@@ -155,7 +155,7 @@ impl Totals {
     }
 
     /// Adds a hypercall that is being made and will be counted when it is done, and its instruction.
-    pub fn add_hypercall(&mut self, call: Call, by: &Tally) {
+    pub fn add_hypercall(&mut self, call: Call, by: &VcpuCounters) {
         let instruction = i64::from(by.instructions.is_some());
         self.vcpus.add(&Rows(vec![(by.vcpu.0, [0, 0, 1, instruction])]), Sign::Plus);
         let row = (by.calls_at() as u32, [instruction]);

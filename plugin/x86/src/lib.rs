@@ -18,7 +18,7 @@ pub use decode::{AddressSize, Decoded, MAX_INSN_LEN, Opcode, decode};
 pub use flow::Flow;
 pub use form::{Direction, Port, PortForm, PortSource, Width};
 pub use mode::{Mode, decode_by_text, is_privileged_in_dump, mode_in_dump, supervisor_in_dump};
-pub use paging::{Access, Entries, KeyRights, MustBeTouched, PAGE, Paging};
+pub use paging::{Access, KeyRights, NeedsFault, PAGE, Paging, PhysicalMemory};
 pub use privilege::{RFLAGS_AC, RFLAGS_RF, RFLAGS_TF, Supervisor, may_do_port_io_unconditionally};
 pub use range::{PortRange, PortRangeError};
 pub use string::{Run, Segment, StringWalk, string_segment};

@@ -46,11 +46,11 @@ pub enum Access {
 /// write), or it cannot be judged here. If the caller touches it, the processor decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the page must be touched first")]
-pub struct MustBeTouched;
+pub struct NeedsFault;
 
 /// Reads entries of page tables, and other things that the processor reads by itself, at physical
 /// addresses; `None` where there is no memory.
-pub trait Entries {
+pub trait PhysicalMemory {
     /// 4 bytes, at a multiple of 4.
     fn read_u32(&self, physical: u64) -> Option<u32>;
     /// 8 bytes, at a multiple of 8.
@@ -112,8 +112,8 @@ impl Paging {
         &self,
         linear: u64,
         access: Access,
-        entries: &impl Entries,
-    ) -> Result<u64, MustBeTouched> {
+        entries: &impl PhysicalMemory,
+    ) -> Result<u64, NeedsFault> {
         if !Paging::is_on(self.cr0) {
             return Ok(linear);
         }
@@ -132,10 +132,10 @@ impl Paging {
         &self,
         linear: u64,
         access: Access,
-        entries: &impl Entries,
-    ) -> Result<u64, MustBeTouched> {
-        let read = |table: u64, index: u64| -> Result<u64, MustBeTouched> {
-            let entry = entries.read_u32(table + 4 * index).ok_or(MustBeTouched)?;
+        entries: &impl PhysicalMemory,
+    ) -> Result<u64, NeedsFault> {
+        let read = |table: u64, index: u64| -> Result<u64, NeedsFault> {
+            let entry = entries.read_u32(table + 4 * index).ok_or(NeedsFault)?;
             Ok(u64::from(entry))
         };
         let directory = read(self.cr3 & 0xffff_f000, linear >> 22 & 0x3ff)?;
@@ -143,7 +143,7 @@ impl Paging {
         if directory & LARGE != 0 && self.cr4 & CR4_PSE != 0 {
             // PSE-36: bits 39:32 of the address are bits 20:13 of the entry; bit 21 is reserved.
             if directory & 1 << 21 != 0 {
-                return Err(MustBeTouched);
+                return Err(NeedsFault);
             }
             self.permit(rights, directory, access)?;
             let base = directory & 0xffc0_0000 | (directory >> 13 & 0xff) << 32;
@@ -159,13 +159,13 @@ impl Paging {
         &self,
         linear: u64,
         access: Access,
-        entries: &impl Entries,
-    ) -> Result<u64, MustBeTouched> {
+        entries: &impl PhysicalMemory,
+    ) -> Result<u64, NeedsFault> {
         let at = (self.cr3 & 0xffff_ffe0) + 8 * (linear >> 30 & 3);
-        let pointer = entries.read_u64(at).ok_or(MustBeTouched)?;
+        let pointer = entries.read_u64(at).ok_or(NeedsFault)?;
         // Bits 1, 2, 5 to 8 and 63 are reserved; but QEMU marks a pointer as accessed in bit 5.
         if pointer & PRESENT == 0 || pointer & (0x1c6 | NO_EXECUTE) != 0 {
-            return Err(MustBeTouched);
+            return Err(NeedsFault);
         }
         self.walk(linear, access, 2, pointer & ADDRESS, Rights::ALL, entries)
     }
@@ -178,14 +178,14 @@ impl Paging {
         levels: u32,
         mut table: u64,
         mut rights: Rights,
-        entries: &impl Entries,
-    ) -> Result<u64, MustBeTouched> {
+        entries: &impl PhysicalMemory,
+    ) -> Result<u64, NeedsFault> {
         for level in (1..=levels).rev() {
             let shift = 12 + 9 * (level - 1);
             let at = table + 8 * (linear >> shift & 0x1ff);
-            let entry = entries.read_u64(at).ok_or(MustBeTouched)?;
+            let entry = entries.read_u64(at).ok_or(NeedsFault)?;
             if entry & NO_EXECUTE != 0 && self.efer & EFER_NXE == 0 {
-                return Err(MustBeTouched);
+                return Err(NeedsFault);
             }
             rights = rights.and(entry)?;
             let is_large = level > 1 && entry & LARGE != 0;
@@ -197,16 +197,16 @@ impl Paging {
             // for bit 12, which is PAT.
             let offset = (1u64 << shift) - 1;
             if level > 3 || is_large && entry & ADDRESS & offset & !(1 << 12) != 0 {
-                return Err(MustBeTouched);
+                return Err(NeedsFault);
             }
             self.permit(rights, entry, access)?;
             return Ok(entry & ADDRESS & !offset | linear & offset);
         }
-        Err(MustBeTouched)
+        Err(NeedsFault)
     }
 
     /// Whether the access may be made to a page with these rights, by its last entry.
-    fn permit(&self, rights: Rights, leaf: u64, access: Access) -> Result<(), MustBeTouched> {
+    fn permit(&self, rights: Rights, leaf: u64, access: Access) -> Result<(), NeedsFault> {
         let writes = access == Access::Write;
         let may = match self.supervisor {
             Supervisor::No => rights.user && (rights.writable || !writes),
@@ -217,7 +217,7 @@ impl Paging {
         };
         match may && self.key_permits(rights, leaf, access) && (leaf & DIRTY != 0 || !writes) {
             true => Ok(()),
-            false => Err(MustBeTouched),
+            false => Err(NeedsFault),
         }
     }
 
@@ -251,9 +251,9 @@ impl Rights {
     const ALL: Rights = Rights { user: true, writable: true };
 
     /// One level more, which must be present and accessed.
-    fn and(self, entry: u64) -> Result<Rights, MustBeTouched> {
+    fn and(self, entry: u64) -> Result<Rights, NeedsFault> {
         if entry & PRESENT == 0 || entry & ACCESSED == 0 {
-            return Err(MustBeTouched);
+            return Err(NeedsFault);
         }
         Ok(Rights {
             user: self.user && entry & USER != 0,

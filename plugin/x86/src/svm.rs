@@ -1,7 +1,7 @@
 //! AMD's virtualization as it is seen from outside of a guest (APM vol. 2, chapter 15 and appendix B):
 //! the instruction that enters one, and what its VMCB says of how it was left.
 
-use super::Entries;
+use super::PhysicalMemory;
 
 /// `vmrun`, by which a guest becomes a hypervisor.
 const VMRUN: [u8; 3] = [0x0f, 0x01, 0xd8];
@@ -38,7 +38,7 @@ impl Vmcb {
     const INJECTED: u64 = 1 << 31;
 
     /// How the guest was last left.
-    pub fn exit(self, memory: &dyn Entries) -> Option<GuestExit> {
+    pub fn exit(self, memory: &dyn PhysicalMemory) -> Option<GuestExit> {
         Some(match self.read(memory, Self::EXIT_CODE)? {
             0x7b => GuestExit::PortIo,
             0x40..=0x5f => GuestExit::Exception(self.next_instruction(memory)?),
@@ -48,17 +48,17 @@ impl Vmcb {
 
     /// The instruction at which the guest goes on when it is entered; `None` where an event is injected,
     /// which leads elsewhere.
-    pub fn entry(self, memory: &dyn Entries) -> Option<u64> {
+    pub fn entry(self, memory: &dyn PhysicalMemory) -> Option<u64> {
         let is_injected = self.read(memory, Self::EVENT_INJECTION)? & Self::INJECTED != 0;
         if is_injected { None } else { self.next_instruction(memory) }
     }
 
-    fn next_instruction(self, memory: &dyn Entries) -> Option<u64> {
+    fn next_instruction(self, memory: &dyn PhysicalMemory) -> Option<u64> {
         let base = self.read(memory, Self::CS_BASE)?;
         Some(base.wrapping_add(self.read(memory, Self::RIP)?))
     }
 
-    fn read(self, memory: &dyn Entries, offset: u64) -> Option<u64> {
+    fn read(self, memory: &dyn PhysicalMemory, offset: u64) -> Option<u64> {
         memory.read_u64(self.0.wrapping_add(offset))
     }
 }
@@ -71,7 +71,7 @@ mod tests {
 
     struct Memory(BTreeMap<u64, u64>);
 
-    impl Entries for Memory {
+    impl PhysicalMemory for Memory {
         fn read_u32(&self, _: u64) -> Option<u32> {
             None
         }

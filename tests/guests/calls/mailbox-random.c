@@ -91,7 +91,7 @@ static void one(void) {
         else
             word_expected = model(number, at, 0);
     }
-    __asm__ volatile(PVIO_BYTES_(PVIO_RING) : : : "memory");
+    __asm__ volatile(PVIO_BYTES_(PVIO_DOORBELL) : : : "memory");
     count_answer(asked, box->word);
     check_same(box->word, word_expected);
     if (number == PVIO_CALL_PROBE && word_expected == PVIO_VERSION)

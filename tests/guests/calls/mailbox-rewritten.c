@@ -82,7 +82,7 @@ void guest(void) {
         } else {
             if (i % 4 == 0)
                 HERE->word = any_word(any(&state));
-            __asm__ volatile(PVIO_BYTES_(PVIO_RING) : : : "memory");
+            __asm__ volatile(PVIO_BYTES_(PVIO_DOORBELL) : : : "memory");
         }
         if (i % 4096 == 0) {
             trial++;

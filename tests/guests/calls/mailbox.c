@@ -191,10 +191,10 @@ static void step_over_ring(void) {
         step_count = 0;
         box->word = pvio_call_word(PVIO_CALL_INB, 0, STREAM);
 #if BITS == 64
-        __asm__ volatile("leaq 1f(%%rip), %0; pushf; orl %1, (%%rsp); popf; " PVIO_BYTES_(PVIO_RING) "; 1: pushf; andl %2, (%%rsp); popf"
+        __asm__ volatile("leaq 1f(%%rip), %0; pushf; orl %1, (%%rsp); popf; " PVIO_BYTES_(PVIO_DOORBELL) "; 1: pushf; andl %2, (%%rsp); popf"
                          : "=&r"(behind) : "i"(FLAGS_TF), "i"(~FLAGS_TF) : "memory", "cc");
 #else
-        __asm__ volatile("movl $1f, %0; pushf; orl %1, (%%esp); popf; " PVIO_BYTES_(PVIO_RING) "; 1: pushf; andl %2, (%%esp); popf"
+        __asm__ volatile("movl $1f, %0; pushf; orl %1, (%%esp); popf; " PVIO_BYTES_(PVIO_DOORBELL) "; 1: pushf; andl %2, (%%esp); popf"
                          : "=&r"(behind) : "i"(FLAGS_TF), "i"(~FLAGS_TF) : "memory", "cc");
 #endif
         count_answer(pvio_call_word(PVIO_CALL_INB, 0, STREAM), box->word);

@@ -15,7 +15,7 @@ use crate::register::Register;
 
 /// Where a register is in an `X86CPU`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct FieldLocation {
     pub offset: usize,
     /// In bytes: 4 or 8.
     pub size: usize,
@@ -24,8 +24,8 @@ pub(crate) struct Place {
 /// Where the registers are that pvio uses on the path of an instruction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CpuLayout {
-    registers: [Option<Place>; Register::ALL.len()],
-    hflags: Option<Place>,
+    registers: [Option<FieldLocation>; Register::ALL.len()],
+    hflags: Option<FieldLocation>,
     strings: Option<StringLayout>,
     keys: KeyLayout,
 }
@@ -33,24 +33,24 @@ pub(crate) struct CpuLayout {
 /// Where the registers of protection keys are, if that is known.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyLayout {
-    pub pkru: Option<Place>,
+    pub pkru: Option<FieldLocation>,
     /// IA32_PKRS.
-    pub pkrs: Option<Place>,
+    pub pkrs: Option<FieldLocation>,
 }
 
 /// Where there is what a string instruction goes by.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StringLayout {
-    pub rcx: Place,
-    pub rsi: Place,
-    pub rdi: Place,
+    pub rcx: FieldLocation,
+    pub rsi: FieldLocation,
+    pub rdi: FieldLocation,
     /// The bases of ES, CS, SS, DS, FS, GS, which are the processor's own numbers for them.
-    pub bases: [Place; 6],
+    pub bases: [FieldLocation; 6],
     /// 1 or -1: what an index register is moved by, in elements.
-    pub step: Place,
-    pub hflags: Place,
-    pub dr7: Place,
-    pub a20_mask: Place,
+    pub step: FieldLocation,
+    pub hflags: FieldLocation,
+    pub dr7: FieldLocation,
+    pub a20_mask: FieldLocation,
 }
 
 impl CpuLayout {
@@ -64,8 +64,8 @@ impl CpuLayout {
         for register in Register::ALL {
             // A 32-bit target has no EFER in its table.
             places[register as usize] = field_of(register).and_then(|(name, element)| {
-                let Place { offset, size } = fields.find(name)?;
-                Some(Place { offset: offset + element * size, size })
+                let FieldLocation { offset, size } = fields.find(name)?;
+                Some(FieldLocation { offset: offset + element * size, size })
             });
         }
         let strings = StringLayout::of(&fields);
@@ -76,12 +76,12 @@ impl CpuLayout {
     }
 
     /// Where a register is, if that is known.
-    pub fn place(&self, register: Register) -> Option<Place> {
+    pub fn location(&self, register: Register) -> Option<FieldLocation> {
         self.registers[register as usize]
     }
 
     /// Where QEMU keeps what it knows of the processor's state besides registers, if that is known.
-    pub fn hflags(&self) -> Option<Place> {
+    pub fn hflags(&self) -> Option<FieldLocation> {
         self.hflags
     }
 
@@ -99,7 +99,7 @@ impl CpuLayout {
 impl StringLayout {
     fn of(fields: &Fields<'_>) -> Option<StringLayout> {
         let registers = fields.find("env.regs")?;
-        let register = |number| Place {
+        let register = |number| FieldLocation {
             offset: registers.offset + number * registers.size,
             size: registers.size,
         };
@@ -109,20 +109,20 @@ impl StringLayout {
         let hflags = fields.find("env.hflags")?;
         // `df` is not saved, since it is in EFLAGS then. In `CPUX86State` it is between two that are,
         // behind three words for the arithmetic flags and one of 32 bits that says how to read them.
-        let step = Place { offset: eflags.offset + 4 * eflags.size + 4, size: 4 };
+        let step = FieldLocation { offset: eflags.offset + 4 * eflags.size + 4, size: 4 };
         (step.offset + step.size == hflags.offset).then_some(())?;
         let dr = fields.find("env.dr")?;
         Some(StringLayout {
             rcx: register(1),
             rsi: register(6),
             rdi: register(7),
-            bases: std::array::from_fn(|number| Place {
+            bases: std::array::from_fn(|number| FieldLocation {
                 offset: segments.offset + number * segments.size + base.offset,
                 size: base.size,
             }),
             step,
             hflags,
-            dr7: Place { offset: dr.offset + 7 * dr.size, size: dr.size },
+            dr7: FieldLocation { offset: dr.offset + 7 * dr.size, size: dr.size },
             a20_mask: fields.find("env.a20_mask")?,
         })
     }
@@ -208,15 +208,15 @@ impl<'a> Fields<'a> {
     }
 
     /// A field that is a number, or the first of several.
-    fn find(&self, name: &str) -> Option<Place> {
+    fn find(&self, name: &str) -> Option<FieldLocation> {
         self.find_of_any_size(name).filter(|place| matches!(place.size, 4 | 8))
     }
 
-    fn find_of_any_size(&self, name: &str) -> Option<Place> {
+    fn find_of_any_size(&self, name: &str) -> Option<FieldLocation> {
         let field = self.field(name)?;
         let offset = usize::try_from(self.memory.word(field + self.offset_at)?).ok()?;
         let size = usize::try_from(self.memory.word(field + self.offset_at + 8)?).ok()?;
-        Some(Place { offset, size })
+        Some(FieldLocation { offset, size })
     }
 
     /// The fields of a structure within: the field of this name refers to a description of another,
@@ -268,7 +268,7 @@ impl<'a> Subsections<'a> {
     }
 
     /// The field in the subsection of this name, of which it is the first.
-    fn find(&self, name: &str, field: &str) -> Option<Place> {
+    fn find(&self, name: &str, field: &str) -> Option<FieldLocation> {
         let memory = self.fields.memory;
         let is_name = |at, name| memory.word(at).is_some_and(|at| memory.is_string(at, name));
         let entries = (0..MAX_SUBSECTIONS).map_while(|number| memory.word(self.list + 8 * number));

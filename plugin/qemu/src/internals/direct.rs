@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use super::cpu_layout::{CpuLayout, Place};
+use super::cpu_layout::{CpuLayout, FieldLocation};
 use super::exports::current_cpu;
 use crate::register::Register;
 
@@ -36,11 +36,11 @@ impl Direct {
 
     /// A register, if it is known where it is.
     pub fn read(&self, register: Register) -> Option<u64> {
-        self.layout.place(register).map(|place| self.load(place))
+        self.layout.location(register).map(|place| self.load(place))
     }
 
     /// A number within.
-    pub fn load(&self, Place { offset, size }: Place) -> u64 {
+    pub fn load(&self, FieldLocation { offset, size }: FieldLocation) -> u64 {
         // SAFETY: within the `X86CPU`, by QEMU's own description of it, aligned as C aligns them. QEMU
         // writes a vCPU's registers on the vCPU's thread alone, which this is.
         unsafe {
@@ -54,8 +54,9 @@ impl Direct {
 
     /// Where the low bits of a register are; null where that is not known.
     pub fn low_bits(&self, register: Register) -> *const u16 {
-        let at = |place: Place| self.cpu.wrapping_add(place.offset).cast::<u16>().cast_const();
-        self.layout.place(register).map_or(std::ptr::null(), at)
+        let at =
+            |place: FieldLocation| self.cpu.wrapping_add(place.offset).cast::<u16>().cast_const();
+        self.layout.location(register).map_or(std::ptr::null(), at)
     }
 
     /// Whether the vCPU runs a guest of the guest's, after VMRUN and before #VMEXIT.
@@ -77,13 +78,13 @@ impl Direct {
 
     /// Whether it was written, as far as that is known.
     pub fn write(&self, register: Register, value: u64) -> bool {
-        let Some(place) = self.layout.place(register) else { return false };
+        let Some(place) = self.layout.location(register) else { return false };
         self.store(place, value);
         true
     }
 
     /// Writes a general register, in a callback that writes registers.
-    pub fn store(&self, Place { offset, size }: Place, value: u64) {
+    pub fn store(&self, FieldLocation { offset, size }: FieldLocation, value: u64) {
         // SAFETY: as in `load`; a general register may have any value, and in a callback that writes
         // registers QEMU takes them from here afterwards.
         unsafe {

@@ -92,7 +92,7 @@ impl Region {
 }
 
 extern "C" fn region_read(opaque: *mut c_void, offset: u64, size: c_uint) -> u64 {
-    // SAFETY: the `opaque` that `Machine::claim` gave with these callbacks: a leaked `Region`.
+    // SAFETY: the `opaque` that `Machine::device` gave with these callbacks: a leaked `Region`.
     let region = unsafe { &*opaque.cast::<Region>() };
     let value = region.guarded(u32::MAX, |handler| handler.read(offset as u16, size as u8));
     u64::from(value)

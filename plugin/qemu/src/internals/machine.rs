@@ -162,7 +162,7 @@ impl Machine {
         // Ports that no PC has anything at; the region is gone again before the guest runs.
         const SCRATCH: u16 = 0xfe10;
         static LOG: Log = Mutex::new(Vec::new());
-        let region = self.claim(SCRATCH, 8, "self-test", Locking::Own, Box::new(Scratch(&LOG)));
+        let region = self.device(SCRATCH, 8, "self-test", Locking::Own, Box::new(Scratch(&LOG)));
         self.write_port(SCRATCH + 4, 4, 0x1234_5678);
         let read = self.read_port(SCRATCH + 1, 2);
         // SAFETY: on QEMU's main thread, which has the lock of the port bus while the machine is built;
@@ -188,10 +188,10 @@ impl Machine {
         locking: Locking,
         handler: Box<dyn PortHandler>,
     ) {
-        self.claim(first, count, name, locking, handler);
+        self.device(first, count, name, locking, handler);
     }
 
-    fn claim(
+    fn device(
         &self,
         first: u16,
         count: u32,

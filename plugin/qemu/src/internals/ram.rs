@@ -8,8 +8,8 @@ use std::ffi::c_void;
 
 use vm_memory::VolatileSlice;
 
-use super::held_ram::{HeldRam, Written};
 use super::lookup::lookup_export;
+use super::mapped_ram::{MappedRam, Written};
 use crate::version::QemuVersion;
 
 /// `MemTxAttrs` in QEMU's `exec/memattrs.h`: at most 8 bytes, of which none has to be set.
@@ -130,9 +130,9 @@ impl GuestRam {
 
     /// The RAM at an address, for as long as what comes back is there; `None` where ROM is, a device, or
     /// nothing.
-    pub fn hold(&self, physical: u64, len: usize) -> Option<HeldRam> {
+    pub fn hold(&self, physical: u64, len: usize) -> Option<MappedRam> {
         let mapped = self.map(physical, len, true)?;
-        Some(HeldRam::new(mapped, len, self.written))
+        Some(MappedRam::new(mapped, len, self.written))
     }
 
     fn mapped<R>(

@@ -214,8 +214,8 @@ fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
         // Every QEMU takes registers back that were written in place, if it is told to.
         Watch::Runs(token, accesses) => (token, string_exec, QEMU_PLUGIN_CB_RW_REGS, accesses),
         Watch::Calls(token) => (token, call, QEMU_PLUGIN_CB_RW_REGS, None),
-        Watch::Rings(token) => (token, ring, QEMU_PLUGIN_CB_NO_REGS, None),
-        Watch::Registers(token) => (token, register_mailbox, QEMU_PLUGIN_CB_R_REGS, None),
+        Watch::Doorbell(token) => (token, doorbell, QEMU_PLUGIN_CB_NO_REGS, None),
+        Watch::RegisterMailbox(token) => (token, register_mailbox, QEMU_PLUGIN_CB_R_REGS, None),
         Watch::Passes(token) => (token, passes, QEMU_PLUGIN_CB_R_REGS, None),
     };
     let userdata = token_to_userdata(token);
@@ -304,12 +304,12 @@ extern "C" fn call(vcpu: c_uint, userdata: *mut c_void) {
     });
 }
 
-extern "C" fn ring(vcpu: c_uint, userdata: *mut c_void) {
+extern "C" fn doorbell(vcpu: c_uint, userdata: *mut c_void) {
     guarded(|installed| {
         let whose = installed.whose_registers();
         let report = |state: &mut VcpuState| {
             let rip = state.registers.rip(&installed.api, whose);
-            state.vcpu.rings(userdata_to_token(userdata), rip);
+            state.vcpu.doorbell(userdata_to_token(userdata), rip);
         };
         // SAFETY: as in `call`.
         unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };
@@ -321,7 +321,7 @@ extern "C" fn register_mailbox(vcpu: c_uint, userdata: *mut c_void) {
         let whose = installed.whose_registers();
         let report = |state: &mut VcpuState| {
             let mut calling = CallingVcpu::new(&installed.api, &mut state.registers, whose);
-            state.vcpu.registers(userdata_to_token(userdata), &mut calling);
+            state.vcpu.register_mailbox(userdata_to_token(userdata), &mut calling);
         };
         // SAFETY: as in `insn_exec`.
         unsafe { installed.vcpus.with(VcpuIndex(vcpu), report) };

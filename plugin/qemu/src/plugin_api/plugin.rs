@@ -49,10 +49,10 @@ pub trait Vcpu: Send {
 
     /// An instruction is about to run that is watched as one that calls without registers. `rip` is as in
     /// [`Register::Rip`].
-    fn rings(&mut self, token: Token, rip: u64);
+    fn doorbell(&mut self, token: Token, rip: u64);
 
     /// An instruction is about to run that is watched as one that registers a mailbox.
-    fn registers(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>);
+    fn register_mailbox(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>);
 
     /// An instruction that is watched as a place is about to run, perhaps again.
     fn passes(&mut self, token: Token, registers: &mut Registers<'_>);
@@ -104,10 +104,10 @@ pub enum Watch {
     Runs(Token, Option<MemoryWatch>),
     /// It is an instruction without effect, by which the guest calls: [`Vcpu::called`]. From API 5 on.
     Calls(Token),
-    /// It is one without effect, by which the guest calls without a register: [`Vcpu::rings`].
-    Rings(Token),
-    /// It is one without effect, of whose operand registers are read: [`Vcpu::registers`].
-    Registers(Token),
+    /// It is one without effect, by which the guest calls without a register: [`Vcpu::doorbell`].
+    Doorbell(Token),
+    /// It is one without effect, of whose operand registers are read: [`Vcpu::register_mailbox`].
+    RegisterMailbox(Token),
     /// It is reported before it runs: [`Vcpu::passes`].
     Passes(Token),
 }

@@ -2,7 +2,7 @@
 
 use super::{Current, VcpuCounter};
 use crate::interception::address;
-use crate::interception::nested::{Door, DoorKind, WhyLeft};
+use crate::interception::nested::{VmExitReason, VmrunSite, VmrunSiteKind};
 use crate::qemu::{self, ReadRegisters, Register, Token};
 use crate::x86::GuestExit;
 
@@ -19,32 +19,32 @@ struct Waiting {
     vcpu: usize,
     current: Current,
     /// Where its guest goes on.
-    goes_on_at: Option<u64>,
+    resume_pc: Option<u64>,
 }
 
 impl VcpuCounter {
     /// A door of a guest's is about to be passed.
     pub fn passes(&mut self, token: Token, registers: &mut impl ReadRegisters) {
-        let door = Door::from_token(token);
+        let door = VmrunSite::from_token(token);
         match door.kind {
-            DoorKind::Entry(size, len) => {
+            VmrunSiteKind::Entry(size, len) => {
                 if !self.nested.any() {
                     self.others.running = qemu::running_vcpu();
                 }
                 self.switch_vcpu();
-                self.leave_previous();
+                self.abandon_previous();
                 let exit = door.address.at(registers.rip()).wrapping_add(len.into());
                 let exit = address::cut(exit, door.address.base);
                 self.nested.enter(registers.read(Register::Rax), size, exit);
             }
-            DoorKind::Exit if self.nested.any() => {
+            VmrunSiteKind::Exit if self.nested.any() => {
                 self.switch_vcpu();
                 let pc = door.address.at(registers.rip());
                 if let Some(why) = self.nested.leave(registers.read(Register::Rax), pc) {
                     self.guest_left(why);
                 }
             }
-            DoorKind::Exit => {}
+            VmrunSiteKind::Exit => {}
         }
         self.exception = false;
     }
@@ -57,21 +57,21 @@ impl VcpuCounter {
             return;
         }
         let waiting = &mut self.others.waiting;
-        let (current, goes_on_at) = match waiting.iter().position(|waiting| waiting.vcpu == vcpu) {
+        let (current, resume_pc) = match waiting.iter().position(|waiting| waiting.vcpu == vcpu) {
             Some(place) => {
-                let Waiting { current, goes_on_at, .. } = waiting.swap_remove(place);
-                (current, goes_on_at)
+                let Waiting { current, resume_pc, .. } = waiting.swap_remove(place);
+                (current, resume_pc)
             }
             None => (Current::Nothing, None),
         };
         let current = std::mem::replace(&mut self.current, current);
-        let goes_on_at = self.nested.switch(goes_on_at);
+        let resume_pc = self.nested.switch(resume_pc);
         let before = std::mem::replace(&mut self.others.running, vcpu);
-        waiting.push(Waiting { vcpu: before, current, goes_on_at });
+        waiting.push(Waiting { vcpu: before, current, resume_pc });
     }
 
     /// A hypervisor goes on.
-    fn guest_left(&mut self, WhyLeft(why): WhyLeft) {
+    fn guest_left(&mut self, VmExitReason(why): VmExitReason) {
         let from = match self.current {
             Current::Nothing => None,
             Current::Presumed(operation, _)
@@ -85,8 +85,8 @@ impl VcpuCounter {
                 self.exception_raised();
                 self.left_for_handler(true);
             }
-            Some(_) => self.leave_current(),
-            None => self.leave_in_question(),
+            Some(_) => self.abandon_current(),
+            None => self.abandon_unverified(),
         }
         if !self.nested.any() {
             for Waiting { current, .. } in self.others.waiting.drain(..) {
@@ -102,16 +102,16 @@ impl VcpuCounter {
         match std::mem::replace(&mut self.current, Current::Nothing) {
             Current::Nothing | Current::Suspected(..) => {}
             Current::Presumed(operation, port) => {
-                self.tally.not_executed(operation.form(), operation.site(), port);
-                self.tally.exit(operation.form());
+                self.counters.not_executed(operation.form(), operation.site(), port);
+                self.counters.exit(operation.form());
             }
             Current::Unverified(operation, port) => {
                 // It had the privilege, which is asked for first.
                 self.refused = None;
-                self.tally.not_unverified(operation.form(), operation.site(), port);
-                self.tally.exit(operation.form());
+                self.counters.not_unverified(operation.form(), operation.site(), port);
+                self.counters.exit(operation.form());
             }
-            Current::InString(left, _) => self.tally.exit(left.operation.form()),
+            Current::InString(left, _) => self.counters.exit(left.operation.form()),
         }
         if let Some(log) = &self.log {
             log.faulted();
@@ -119,14 +119,14 @@ impl VcpuCounter {
     }
 
     /// The guest was left by what was reported last, or after it: nobody tells.
-    fn leave_in_question(&mut self) {
+    fn abandon_unverified(&mut self) {
         match self.current {
             Current::Presumed(operation, port) => {
-                self.tally.not_executed(operation.form(), operation.site(), port);
-                self.tally.unverified(operation.form(), operation.site(), port);
+                self.counters.not_executed(operation.form(), operation.site(), port);
+                self.counters.unverified(operation.form(), operation.site(), port);
                 self.current = Current::Nothing;
             }
-            _ => self.leave_current(),
+            _ => self.abandon_current(),
         }
     }
 }

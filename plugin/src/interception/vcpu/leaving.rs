@@ -1,6 +1,6 @@
 //! What becomes of an attempt when something else happens on its vCPU.
 
-use super::{Current, Finished, Left, SecondLook, VcpuCounter};
+use super::{Current, Finished, InterruptedString, VcpuCounter, ZeroCountRestart};
 use crate::qemu::Discontinuity;
 
 impl VcpuCounter {
@@ -25,24 +25,24 @@ impl VcpuCounter {
             self.left_for_handler(by_exception);
         } else {
             self.exception_was_elsewhere();
-            self.leave_current();
+            self.abandon_current();
         }
     }
 
     /// Something else runs.
     #[inline]
-    pub(super) fn leave_previous(&mut self) {
+    pub(super) fn abandon_previous(&mut self) {
         // Nearly always there is nothing to leave.
         if self.finished.is_some() {
-            self.leave_finished();
+            self.abandon_finished();
         }
         if !matches!(self.current, Current::Nothing) {
-            self.leave_current();
+            self.abandon_current();
         }
     }
 
     /// Something else runs: what the vCPU was in is over, or interrupted.
-    pub(super) fn leave_current(&mut self) {
+    pub(super) fn abandon_current(&mut self) {
         match std::mem::replace(&mut self.current, Current::Nothing) {
             Current::InString(left, _) => self.interrupted.put(left),
             Current::Presumed(..) => {
@@ -67,8 +67,8 @@ impl VcpuCounter {
         if let Current::Presumed(operation, port) = self.current
             && !operation.is_privileged()
         {
-            self.tally.not_executed(operation.form(), operation.site(), port);
-            self.tally.unverified(operation.form(), operation.site(), port);
+            self.counters.not_executed(operation.form(), operation.site(), port);
+            self.counters.unverified(operation.form(), operation.site(), port);
             self.current = Current::Suspected(operation, port);
         }
     }
@@ -77,20 +77,28 @@ impl VcpuCounter {
     fn exception_was_elsewhere(&mut self) {
         if let Current::Suspected(operation, port) = self.current {
             let (form, site) = (operation.form(), operation.site());
-            self.tally.not_unverified(form, site, port);
-            self.tally.executed(form, site);
+            self.counters.not_unverified(form, site, port);
+            self.counters.executed(form, site);
             if let Some(port) = port {
-                self.tally.accessed(form, site, port);
+                self.counters.accessed(form, site, port);
             }
             self.current = Current::Presumed(operation, port);
         }
     }
 
     /// Something else runs before QEMU has taken its second look at a `rep`.
-    pub(super) fn leave_finished(&mut self) {
-        if let Some(Finished { operation, port, look: SecondLook::Always }) = self.finished.take() {
+    pub(super) fn abandon_finished(&mut self) {
+        if let Some(Finished { operation, port, look: ZeroCountRestart::Always }) =
+            self.finished.take()
+        {
             let begun = true;
-            self.interrupted.put(Left { operation, port, remaining: 0, begun, faulted: false });
+            self.interrupted.put(InterruptedString {
+                operation,
+                port,
+                remaining: 0,
+                begun,
+                faulted: false,
+            });
         }
     }
 
@@ -98,8 +106,8 @@ impl VcpuCounter {
     pub(super) fn left_for_handler(&mut self, by_exception: bool) {
         match std::mem::replace(&mut self.current, Current::Nothing) {
             Current::Suspected(operation, port) => {
-                self.tally.not_unverified(operation.form(), operation.site(), port);
-                self.tally.fault(operation.form());
+                self.counters.not_unverified(operation.form(), operation.site(), port);
+                self.counters.fault(operation.form());
                 self.refused = Some((operation, port));
                 if let Some(log) = &self.log {
                     log.faulted();
@@ -110,9 +118,9 @@ impl VcpuCounter {
                 let by_trap = report.traps && report.moved;
                 let faulted = by_exception && !by_trap;
                 if faulted {
-                    self.tally.fault(left.operation.form());
+                    self.counters.fault(left.operation.form());
                 }
-                self.interrupted.put(Left { faulted, ..left });
+                self.interrupted.put(InterruptedString { faulted, ..left });
             }
         }
     }

@@ -7,7 +7,7 @@ mod faults;
 use super::*;
 use crate::interception::address::CodeAddress;
 use crate::qemu::{Discontinuity, Ended, HostInfo, VcpuIndex};
-use crate::stats::{FormRow, SiteKey, SiteRow, Snapshot, Statistics, Surroundings};
+use crate::stats::{FormRow, SiteKey, SiteRow, Snapshot, SnapshotContext, Statistics};
 use crate::x86::{Mode, PortForm, decode};
 
 /// Registers with values from a function.
@@ -43,7 +43,7 @@ impl Guest {
         let statistics = Statistics::default();
         let counter = VcpuCounter::new(
             rules,
-            statistics.tally(VcpuIndex(0)),
+            statistics.counters(VcpuIndex(0)),
             Arc::default(),
             None,
             NestedGuests::default(),
@@ -155,7 +155,7 @@ impl Guest {
             command_line: Default::default(),
             memory_is_readable: true,
         };
-        self.statistics.snapshot(&Surroundings {
+        self.statistics.snapshot(&SnapshotContext {
             host: &host,
             ended: Some(Ended::Quit),
             symbols: &Default::default(),
@@ -385,11 +385,11 @@ fn a_rep_may_go_on_on_another_vcpu() {
     let interrupted = Arc::new(Interrupted::default());
     let mut guests = [Guest::on_api_7(), Guest::on_api_7()];
     for guest in &mut guests {
-        let tally = guest.statistics.tally(VcpuIndex(0));
+        let counters = guest.statistics.counters(VcpuIndex(0));
         let rules = guest.counter.rules;
         guest.counter = VcpuCounter::new(
             rules,
-            tally,
+            counters,
             Arc::clone(&interrupted),
             None,
             NestedGuests::default(),

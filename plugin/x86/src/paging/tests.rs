@@ -14,7 +14,7 @@ impl Tables {
     }
 }
 
-impl Entries for Tables {
+impl PhysicalMemory for Tables {
     fn read_u32(&self, physical: u64) -> Option<u32> {
         self.0.get(&physical).map(|&entry| entry as u32)
     }
@@ -75,7 +75,7 @@ fn two_levels_and_4_mib_pages() {
         assert_eq!(paging.translate(small, Access::Write, &tables), Ok(0x00ab_c123));
         let expected = match cr4 {
             // Then it is a page table, and there is nothing.
-            0 => Err(MustBeTouched),
+            0 => Err(NeedsFault),
             _ => Ok(0x55_07bf_0007),
         };
         assert_eq!(paging.translate(large, Access::Read, &tables), expected);
@@ -178,7 +178,7 @@ fn rights_are_those_of_the_manual() {
         let is_dirty = !is_written || leaf & DIRTY != 0;
         let expected = match is_there && may && !has_key && is_dirty {
             true => Ok(0x9000),
-            false => Err(MustBeTouched),
+            false => Err(NeedsFault),
         };
         assert_eq!(paging.translate(linear, access, &tables), expected, "case {case:#x}");
     }
@@ -248,7 +248,7 @@ fn keys_permit_what_the_manual_says() {
             2 => !writes || supervisor == Supervisor::Yes && !wp,
             _ => false,
         };
-        let expected = if permitted { Ok(0x9000) } else { Err(MustBeTouched) };
+        let expected = if permitted { Ok(0x9000) } else { Err(NeedsFault) };
         assert_eq!(paging.translate(linear, access, &tables), expected, "case {case:#x}");
     }
 }

@@ -212,8 +212,8 @@ __attribute__((weak)) void other(u32 cpu) { (void)cpu; }
 
 enum {
     MAGIC_16, MAGIC_32, MAGIC_64, /* and in this order: */
-    RING_16, RING_32, RING_64,
-    REGISTER_16, REGISTER_32, REGISTER_64,
+    DOORBELL_16, DOORBELL_32, DOORBELL_64,
+    REGISTER_MAILBOX_16, REGISTER_MAILBOX_32, REGISTER_MAILBOX_64,
     LOAD, OR, STUBS
 };
 
@@ -221,12 +221,12 @@ static const u8 stubs[STUBS][16] = {
     [MAGIC_16] = {PVIO_MAGIC_16, 0xcd, VECTOR_END},
     [MAGIC_32] = {PVIO_MAGIC_32, 0xcd, VECTOR_END},
     [MAGIC_64] = {PVIO_MAGIC_64, 0xcd, VECTOR_END},
-    [RING_16] = {PVIO_RING_16, 0xcd, VECTOR_END},
-    [RING_32] = {PVIO_RING_32, 0xcd, VECTOR_END},
-    [RING_64] = {PVIO_RING_64, 0xcd, VECTOR_END},
-    [REGISTER_16] = {PVIO_REGISTER_16, 0xcd, VECTOR_END},
-    [REGISTER_32] = {PVIO_REGISTER_32, 0xcd, VECTOR_END},
-    [REGISTER_64] = {PVIO_REGISTER_64, 0xcd, VECTOR_END},
+    [DOORBELL_16] = {PVIO_DOORBELL_16, 0xcd, VECTOR_END},
+    [DOORBELL_32] = {PVIO_DOORBELL_32, 0xcd, VECTOR_END},
+    [DOORBELL_64] = {PVIO_DOORBELL_64, 0xcd, VECTOR_END},
+    [REGISTER_MAILBOX_16] = {PVIO_REGISTER_MAILBOX_16, 0xcd, VECTOR_END},
+    [REGISTER_MAILBOX_32] = {PVIO_REGISTER_MAILBOX_32, 0xcd, VECTOR_END},
+    [REGISTER_MAILBOX_64] = {PVIO_REGISTER_MAILBOX_64, 0xcd, VECTOR_END},
     [LOAD] = {0x8a, 0x02, 0xcd, VECTOR_END},           /* mov al, [edx] or [rdx] */
     [OR] = {0xf0, 0x80, 0x0a, 0x00, 0xcd, VECTOR_END}, /* lock or byte ptr [edx] or [rdx], 0 */
 };
@@ -341,12 +341,12 @@ static void call_no_registers(int stub, const struct caller *by, word dx) {
     check_same(cx & whole, 0x76543210);
 }
 
-void ring_by(const struct caller *by) { call_no_registers(RING_16 + magic_of(by->bits), by, 0x01234567); }
+void ring_by(const struct caller *by) { call_no_registers(DOORBELL_16 + magic_of(by->bits), by, 0x01234567); }
 
 void register_by(const struct caller *by, word mailbox) {
     /* Above the low 32 bits anything may be, but in 64-bit code. */
     const word above = by->bits == 64 ? 0 : (word)0xa5a5a5a500000000ull;
-    call_no_registers(REGISTER_16 + magic_of(by->bits), by, mailbox | above);
+    call_no_registers(REGISTER_MAILBOX_16 + magic_of(by->bits), by, mailbox | above);
 }
 
 void touch_by(const struct caller *by, word address, int to_write) {

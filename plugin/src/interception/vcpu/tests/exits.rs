@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::interception::nested::{Door, DoorKind};
-use crate::x86::{AddressSize, Entries};
+use crate::interception::nested::{VmrunSite, VmrunSiteKind};
+use crate::x86::{AddressSize, PhysicalMemory};
 
 const VMCB: u64 = 0x2_3000;
 const PORT_IO: u64 = 0x7b;
@@ -19,7 +19,7 @@ struct Memory {
     injected: AtomicU64,
 }
 
-impl Entries for Memory {
+impl PhysicalMemory for Memory {
     fn read_u32(&self, _: u64) -> Option<u32> {
         None
     }
@@ -46,30 +46,30 @@ fn hypervisor(mut guest: Guest) -> (Guest, Arc<Memory>) {
 /// Where the hypervisor executes VMRUN.
 const VMRUN: u64 = 0x4_5000;
 
-fn pass(guest: &mut Guest, kind: DoorKind, rax: u64) {
+fn pass(guest: &mut Guest, kind: VmrunSiteKind, rax: u64) {
     let pc = match kind {
-        DoorKind::Entry(..) => VMRUN,
-        DoorKind::Exit => VMRUN + 3,
+        VmrunSiteKind::Entry(..) => VMRUN,
+        VmrunSiteKind::Exit => VMRUN + 3,
     };
     let address = CodeAddress { base: 0, offset: (pc & 0xfff) as u16 };
     let registers = |register| match register {
         Register::Rip => pc,
         _ => rax,
     };
-    let door = Door { kind, address };
+    let door = VmrunSite { kind, address };
     guest.counter.passes(door.to_token(), &mut Fixed(registers));
 }
 
 impl Guest {
     fn enter(&mut self, memory: &Memory, rip: u64) {
         memory.rip.store(rip, Ordering::Relaxed);
-        pass(self, DoorKind::Entry(AddressSize::Bits64, 3), VMCB);
+        pass(self, VmrunSiteKind::Entry(AddressSize::Bits64, 3), VMCB);
     }
 
     fn leave(&mut self, memory: &Memory, exit_code: u64, rip: u64) {
         memory.exit_code.store(exit_code, Ordering::Relaxed);
         memory.rip.store(rip, Ordering::Relaxed);
-        pass(self, DoorKind::Exit, VMCB);
+        pass(self, VmrunSiteKind::Exit, VMCB);
     }
 
     fn exits(&self, form: PortForm) -> u64 {
@@ -170,10 +170,10 @@ fn a_page_that_the_hypervisor_puts_there_is_no_end() {
 fn the_place_behind_vmrun_is_no_exit_unless_rax_is_the_vmcb() {
     let (mut guest, memory) = hypervisor(Guest::on_api_7());
     memory.exit_code.store(PORT_IO, Ordering::Relaxed);
-    pass(&mut guest, DoorKind::Exit, VMCB);
+    pass(&mut guest, VmrunSiteKind::Exit, VMCB);
     guest.enter(&memory, PC);
     guest.start(OUT, PC);
-    pass(&mut guest, DoorKind::Exit, 0x1234);
+    pass(&mut guest, VmrunSiteKind::Exit, 0x1234);
     guest.leave(&memory, 0x81, PC + 1);
     assert_eq!(guest.row(PortForm::OutDxAl), [1, 1, 1, 0, 0]);
 }
@@ -182,7 +182,7 @@ fn the_place_behind_vmrun_is_no_exit_unless_rax_is_the_vmcb() {
 fn a_vmrun_of_the_guest_does_not_hide_its_own_exit() {
     let (mut guest, memory) = hypervisor(Guest::on_api_7());
     guest.enter(&memory, PC);
-    pass(&mut guest, DoorKind::Entry(AddressSize::Bits64, 3), 0x9000);
+    pass(&mut guest, VmrunSiteKind::Entry(AddressSize::Bits64, 3), 0x9000);
     guest.leave(&memory, 0x80, PC);
     guest.enter(&memory, PC);
     guest.start(OUT, PC);

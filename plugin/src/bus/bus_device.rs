@@ -15,7 +15,7 @@ use crate::qemu::{Locking, Machine, MachineError, PortHandler};
 use crate::x86::PortRange;
 
 /// One device at its place.
-pub(super) struct Claim {
+pub(super) struct BusDevice {
     pub kind: &'static str,
     pub range: PortRange,
     locking: Locking,
@@ -27,20 +27,20 @@ pub(super) struct Claim {
     broken: AtomicBool,
 }
 
-impl fmt::Display for Claim {
+impl fmt::Display for BusDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {}", self.kind, self.range)
     }
 }
 
-impl Claim {
+impl BusDevice {
     pub fn new(
         kind: &'static str,
         range: PortRange,
         locking: Locking,
         device: Box<dyn Device>,
-    ) -> Claim {
-        Claim {
+    ) -> BusDevice {
+        BusDevice {
             kind,
             range,
             locking,
@@ -74,7 +74,7 @@ impl Claim {
     }
 
     /// Puts the device on the machine's bus.
-    pub fn serve(self: &Arc<Claim>, machine: &Machine) -> Result<(), MachineError> {
+    pub fn serve(self: &Arc<BusDevice>, machine: &Machine) -> Result<(), MachineError> {
         let name = self.to_string();
         if self.with(|device| device.has_state()).unwrap_or(true) {
             machine.block_migration(&format!(
@@ -162,7 +162,7 @@ impl Claim {
 }
 
 /// The accesses that QEMU's bus passes on.
-struct Handler(Arc<Claim>);
+struct Handler(Arc<BusDevice>);
 
 impl PortHandler for Handler {
     fn read(&self, offset: u16, size: u8) -> u32 {

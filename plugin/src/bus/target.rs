@@ -3,24 +3,28 @@
 
 use std::sync::Arc;
 
-use super::claim::Claim;
+use super::bus_device::BusDevice;
 use crate::qemu::{Locking, Machine};
 use crate::x86::{Port, Width};
 
 /// A port and who has it, kept at hand by whoever uses it often.
-pub struct KnownPort(Known);
+pub struct CachedPort(Known);
 
 enum Known {
     /// A device of pvio's that needs nothing of QEMU's, and the offset of the port in it.
-    Own(Arc<Claim>, u16),
+    Own(Arc<BusDevice>, u16),
     /// Whoever it is, reached through QEMU's bus.
     Qemu(Arc<Machine>, Port),
 }
 
-impl KnownPort {
-    pub(super) fn new(claim: Option<&Arc<Claim>>, port: Port, machine: &Arc<Machine>) -> KnownPort {
-        KnownPort(match claim.filter(|claim| claim.locking() == Locking::Own) {
-            Some(claim) => Known::Own(Arc::clone(claim), port.0 - claim.range.first().0),
+impl CachedPort {
+    pub(super) fn new(
+        device: Option<&Arc<BusDevice>>,
+        port: Port,
+        machine: &Arc<Machine>,
+    ) -> CachedPort {
+        CachedPort(match device.filter(|device| device.locking() == Locking::Own) {
+            Some(device) => Known::Own(Arc::clone(device), port.0 - device.range.first().0),
             None => Known::Qemu(Arc::clone(machine), port),
         })
     }
@@ -29,7 +33,7 @@ impl KnownPort {
     #[inline]
     pub fn read(&self, width: Width) -> u32 {
         match &self.0 {
-            Known::Own(claim, offset) => claim.read(*offset, width.bytes()),
+            Known::Own(device, offset) => device.read(*offset, width.bytes()),
             Known::Qemu(machine, port) => machine.read_port(port.0, width.bytes()),
         }
     }
@@ -38,7 +42,7 @@ impl KnownPort {
     #[inline]
     pub fn write(&self, width: Width, value: u32) {
         match &self.0 {
-            Known::Own(claim, offset) => claim.write(*offset, width.bytes(), value),
+            Known::Own(device, offset) => device.write(*offset, width.bytes(), value),
             Known::Qemu(machine, port) => machine.write_port(port.0, width.bytes(), value),
         }
     }
@@ -47,33 +51,37 @@ impl KnownPort {
 /// Who has a port. An access that goes beyond the last port of a device is its all the same, as it is
 /// when an instruction makes it.
 #[derive(Clone, Copy)]
-pub struct Owner<'a> {
+pub struct PortTarget<'a> {
     port: Port,
     machine: &'a Machine,
     /// A device of pvio's.
-    claim: Option<&'a Claim>,
+    device: Option<&'a BusDevice>,
 }
 
-impl<'a> Owner<'a> {
-    pub(super) fn claim(claim: &'a Claim, port: Port, machine: &'a Machine) -> Owner<'a> {
-        Owner { port, machine, claim: Some(claim) }
+impl<'a> PortTarget<'a> {
+    pub(super) fn device(
+        device: &'a BusDevice,
+        port: Port,
+        machine: &'a Machine,
+    ) -> PortTarget<'a> {
+        PortTarget { port, machine, device: Some(device) }
     }
 
-    pub(super) fn qemu(port: Port, machine: &'a Machine) -> Owner<'a> {
-        Owner { port, machine, claim: None }
+    pub(super) fn qemu(port: Port, machine: &'a Machine) -> PortTarget<'a> {
+        PortTarget { port, machine, device: None }
     }
 
     /// Whether it needs nothing of QEMU's, not even the lock: neither clocks nor interrupt lines.
     pub fn is_independent(&self) -> bool {
-        self.claim.is_some_and(|claim| claim.locking() == Locking::Own)
+        self.device.is_some_and(|device| device.locking() == Locking::Own)
     }
 
     /// Reads one element.
     #[inline]
     pub fn read(&self, width: Width) -> u32 {
         let size = width.bytes();
-        match self.claim {
-            Some(claim) => self.locked(claim, |offset| claim.read(offset, size)),
+        match self.device {
+            Some(device) => self.locked(device, |offset| device.read(offset, size)),
             None => self.machine.read_port(self.port.0, size),
         }
     }
@@ -82,8 +90,8 @@ impl<'a> Owner<'a> {
     #[inline]
     pub fn write(&self, width: Width, value: u32) {
         let size = width.bytes();
-        match self.claim {
-            Some(claim) => self.locked(claim, |offset| claim.write(offset, size, value)),
+        match self.device {
+            Some(device) => self.locked(device, |offset| device.write(offset, size, value)),
             None => self.machine.write_port(self.port.0, size, value),
         }
     }
@@ -91,7 +99,7 @@ impl<'a> Owner<'a> {
     /// Reads elements until `data` is full.
     pub fn read_string(&self, width: Width, data: &mut [u8]) {
         let size = width.bytes();
-        let Some(claim) = self.claim else {
+        let Some(device) = self.device else {
             // The lock is taken once, not for each element.
             return self.machine.with_global_lock(|| {
                 for element in data.chunks_exact_mut(size.into()) {
@@ -100,13 +108,13 @@ impl<'a> Owner<'a> {
                 }
             });
         };
-        self.locked(claim, |offset| claim.read_string(offset, size, data));
+        self.locked(device, |offset| device.read_string(offset, size, data));
     }
 
     /// Writes all elements of `data`.
     pub fn write_string(&self, width: Width, data: &[u8]) {
         let size = width.bytes();
-        let Some(claim) = self.claim else {
+        let Some(device) = self.device else {
             return self.machine.with_global_lock(|| {
                 for element in data.chunks_exact(size.into()) {
                     let mut value = [0; 4];
@@ -115,14 +123,14 @@ impl<'a> Owner<'a> {
                 }
             });
         };
-        self.locked(claim, |offset| claim.write_string(offset, size, data));
+        self.locked(device, |offset| device.write_string(offset, size, data));
     }
 
     /// Gives `work` the offset of the port, under the lock that the device wants.
     #[inline]
-    fn locked<R>(&self, claim: &Claim, work: impl FnOnce(u16) -> R) -> R {
-        let offset = self.port.0 - claim.range.first().0;
-        match claim.locking() {
+    fn locked<R>(&self, device: &BusDevice, work: impl FnOnce(u16) -> R) -> R {
+        let offset = self.port.0 - device.range.first().0;
+        match device.locking() {
             Locking::Own => work(offset),
             Locking::Qemu => self.machine.with_global_lock(|| work(offset)),
         }

@@ -8,8 +8,8 @@ use pvio_guest::abi::{CALL_SHIFT, CallWord};
 use super::Hypercalls;
 use super::port_io::{Data, IoCall};
 use crate::access_log::VcpuLog;
-use crate::bus::KnownPort;
-use crate::stats::{PortCounter, Tally};
+use crate::bus::CachedPort;
+use crate::stats::{PortCounter, VcpuCounters};
 use crate::x86::Port;
 
 /// How many there may be: each has one place, which it shares with others.
@@ -19,14 +19,14 @@ const PLACES: usize = 16;
 const BUT_OPERAND: u32 = !0x00ff_0000;
 
 #[derive(Default)]
-pub(super) struct RecentCalls([Option<Recent>; PLACES]);
+pub(super) struct CallCache([Option<CachedCall>; PLACES]);
 
-struct Recent {
+struct CachedCall {
     /// The part of the call word that tells the call from others, and what it is.
     mask: u32,
     word: u32,
     io: IoCall,
-    port: KnownPort,
+    port: CachedPort,
     counter: PortCounter,
 }
 
@@ -34,23 +34,28 @@ fn place(word: CallWord) -> usize {
     (word.0 as usize ^ (word.0 >> CALL_SHIFT) as usize) % PLACES
 }
 
-impl RecentCalls {
+impl CallCache {
     /// Carries out a call, if it is one of these; what comes back is the answer's data.
     #[inline]
-    pub fn carry_out(&self, word: CallWord, data: &mut impl Data, tally: &Tally) -> Option<u32> {
-        let recent = self.0[place(word)].as_ref()?;
-        if word.0 & recent.mask != recent.word {
+    pub fn carry_out(
+        &self,
+        word: CallWord,
+        data: &mut impl Data,
+        counters: &VcpuCounters,
+    ) -> Option<u32> {
+        let cached = self.0[place(word)].as_ref()?;
+        if word.0 & cached.mask != cached.word {
             return None;
         }
-        let Recent { io, port, counter, .. } = recent;
+        let CachedCall { io, port, counter, .. } = cached;
         let moved = io.move_one(
             word.operand(),
             data,
             |width| port.read(width),
             |width, value| port.write(width, value),
         );
-        tally.hypercall_moved_one(io.call);
-        tally.hypercall_access(*counter);
+        counters.hypercall_moved_one(io.call);
+        counters.hypercall_access(*counter);
         Some(moved.answer)
     }
 
@@ -62,11 +67,11 @@ impl RecentCalls {
         if log.is_some_and(|log| log.covers(port)) {
             return;
         }
-        if let Some(known) = hypercalls.known_port(port) {
+        if let Some(known) = hypercalls.cached_port(port) {
             let counter = PortCounter::new(port, io.direction, io.width);
             let mask = if io.takes_operand() { BUT_OPERAND } else { u32::MAX };
             self.0[place(word)] =
-                Some(Recent { mask, word: word.0 & mask, io, port: known, counter });
+                Some(CachedCall { mask, word: word.0 & mask, io, port: known, counter });
         }
     }
 }

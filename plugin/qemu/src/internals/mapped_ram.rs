@@ -35,7 +35,7 @@ impl Written {
 }
 
 /// Guest RAM that is held.
-pub struct HeldRam {
+pub struct MappedRam {
     mapped: Mapped,
     len: usize,
     written: Written,
@@ -43,11 +43,11 @@ pub struct HeldRam {
 
 // SAFETY: QEMU's functions behind it may be called on any thread, and the memory is used by atomic
 // operations alone.
-unsafe impl Send for HeldRam {}
+unsafe impl Send for MappedRam {}
 
-impl HeldRam {
-    pub(super) fn new(mapped: Mapped, len: usize, written: Written) -> HeldRam {
-        HeldRam { mapped, len, written }
+impl MappedRam {
+    pub(super) fn new(mapped: Mapped, len: usize, written: Written) -> MappedRam {
+        MappedRam { mapped, len, written }
     }
 
     fn at(&self, offset: usize, size: usize) -> *mut c_void {
