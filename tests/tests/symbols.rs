@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use iced_x86::{Decoder, DecoderOptions};
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind};
 use once_cell::sync::Lazy;
+use pvio::guest_file::GuestFile;
 use pvio::sections::Sections;
 use pvio::stats::{SectionRow, SiteRow, Snapshot};
 use pvio::symbols::Symbols;
@@ -502,8 +503,9 @@ fn broken_files_are_read_or_refused() {
         }
         broken.truncate(if random.bool() { whole.len() } else { random.usize(..whole.len()) });
         std::fs::write(&file, &broken).unwrap();
-        let _ = Sections::load(&name);
-        match Symbols::load(&[&name]) {
+        let guest_file = GuestFile::parse(&name).unwrap();
+        let _ = Sections::load(&guest_file);
+        match Symbols::load(&[guest_file]) {
             Ok(symbols) => {
                 read += 1;
                 let sites: Vec<(u64, &[u8])> =

@@ -1,27 +1,26 @@
-//! The plugin's options, `key=value`, as QEMU hands them over.
+//! The plugin's options: `key=value` arguments, parsed and checked.
+//!
+//! The result is plain data and open output files. [`crate::build`] hands them to the other rooms,
+//! none of which knows the options.
 
+mod device;
 mod error;
 mod named_files;
 
 pub use error::OptionError;
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-use crate::access_log::AccessLog;
-use crate::bus::DeviceRequest;
-use crate::devices::DeviceKind;
+use crate::devices::{DeviceKind, DeviceRequest};
+use crate::files::OutputFile;
 use crate::guest_file::GuestFile;
-use crate::hypercalls::{GuestLog, Policy};
 use crate::qemu::{ApiLevel, CommandLine};
-use crate::sections::{Sections, SectionsError};
 use crate::stats::Destination;
-use crate::symbols::{Symbols, SymbolsError};
 use crate::x86::PortRange;
 
 use named_files::NamedFiles;
 
-/// Where the tables for a person go.
+/// Where the text tables go, from `summary=`.
 #[derive(Debug, Default)]
 pub enum Summary {
     /// To stderr.
@@ -33,198 +32,230 @@ pub enum Summary {
     File(Destination),
 }
 
-/// What the user asked for.
+/// Which code may make hypercalls, from `hypercall=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HypercallAccess {
+    /// Supervisor code.
+    Kernel,
+    /// Code of any ring.
+    Any,
+    /// None.
+    Off,
+}
+
+/// Which instructions are counted beside port I/O, from `insns=`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InsnsOption {
+    /// None.
+    Off,
+    /// All, in one count.
+    On,
+    /// All, by the executable sections of this ELF file.
+    BySection(GuestFile),
+}
+
+/// The access log, from `access-log=`.
+#[derive(Debug)]
+pub struct AccessLogOption {
+    /// The file's name, for messages.
+    pub path: PathBuf,
+    /// The file.
+    pub file: OutputFile,
+    /// The ports to log. Empty means all.
+    pub ports: Vec<PortRange>,
+}
+
+/// All options, parsed.
+#[derive(Debug)]
 pub struct Options {
-    /// Where the JSON dump goes.
+    /// Destination of the JSON dump.
     pub stats: Option<Destination>,
-    /// Where the tables go.
+    /// Destination of the text tables.
     pub summary: Summary,
-    /// Names for sites.
-    pub symbols: Symbols,
+    /// Symbol files, in the order given.
+    pub symbols: Vec<GuestFile>,
     /// The devices to make.
     pub devices: Vec<DeviceRequest>,
-    /// Where accesses are logged.
-    pub access_log: Option<Arc<AccessLog>>,
-    /// Who may make hypercalls; `None` where nobody is heard.
-    pub hypercall: Option<Policy>,
-    /// Where the guest's lines go.
-    pub log: GuestLog,
-    /// Instructions of every kind are to be counted, and these sections told apart.
-    pub insns: Option<Sections>,
+    /// The access log.
+    pub access_log: Option<AccessLogOption>,
+    /// Who may make hypercalls.
+    pub hypercall: HypercallAccess,
+    /// The file of the guest's log; `None` means stderr.
+    pub log: Option<OutputFile>,
+    /// Whether and how instructions of every kind are counted.
+    pub insns: InsnsOption,
+}
+
+/// The value of each option that may be given once, as text.
+#[derive(Default)]
+struct Values<'a> {
+    stats: Option<&'a str>,
+    summary: Option<&'a str>,
+    access_log: Option<&'a str>,
+    hypercall: Option<&'a str>,
+    log: Option<&'a str>,
+    insns: Option<&'a str>,
 }
 
 impl Options {
-    /// Takes the options in, and opens what they name.
+    /// Parses the options and opens the output files.
     ///
-    /// `kinds` are the devices that there are to choose from, `api` is what QEMU lets a plugin do,
-    /// `command_line` what it was started with.
+    /// `kinds` lists the available devices, `api` is QEMU's plugin API level, and `command_line`
+    /// describes how QEMU was started.
+    ///
+    /// # Errors
+    ///
+    /// An option is unknown, malformed, given twice or in conflict with another, or its file
+    /// cannot be opened.
     pub fn parse(
         arguments: &[String],
         kinds: &[DeviceKind],
         api: ApiLevel,
         command_line: &CommandLine,
     ) -> Result<Options, OptionError> {
-        let (mut stats, mut summary, mut access_log) = (None, None, None);
-        let (mut hypercall, mut log, mut insns) = (None, None, None);
+        let mut values = Values::default();
         let (mut symbols, mut devices) = (Vec::new(), Vec::new());
+        let mut insns = InsnsOption::Off;
         let mut named = NamedFiles::default();
         for argument in arguments {
-            let (key, value) = argument.split_once('=').unwrap_or((argument, ""));
-            if value.is_empty() || (value == "on" && !matches!(key, "summary" | "insns")) {
-                let shape = match key {
-                    "stats" | "symbols" | "access-log" | "log" => "FILE",
-                    "hypercall" => "kernel, any or off",
-                    "summary" | "insns" => "on, off or a FILE",
-                    "device" => "KIND@PORT",
-                    _ => return Err(OptionError::Unknown(key.into())),
-                };
-                return Err(OptionError::Empty(key.into(), shape));
-            }
+            let (key, value) = split_argument(argument)?;
             match key {
                 "stats" => {
-                    once("stats", &mut stats, value)?;
+                    once("stats", &mut values.stats, value)?;
                     named.add_dumps(key, value)?;
                 }
                 "summary" => {
-                    once("summary", &mut summary, value)?;
+                    once("summary", &mut values.summary, value)?;
                     if value != "on" && value != "off" {
                         named.add_dumps(key, value)?;
                     }
                 }
                 "access-log" => {
-                    let parts = split_at_single_colons(value);
-                    let file = parts[0].clone();
-                    once("access-log", &mut access_log, parts)?;
-                    named.add_output(key, &file)?;
+                    once("access-log", &mut values.access_log, value)?;
+                    named.add_output(key, &split_at_single_colons(value)[0])?;
                 }
                 "insns" => {
-                    once("insns", &mut insns, value)?;
-                    if value != "on" && value != "off" {
-                        let file = GuestFile::parse(value).map_err(SectionsError::File)?;
+                    once("insns", &mut values.insns, value)?;
+                    insns = insns_option(value)?;
+                    if let InsnsOption::BySection(file) = &insns {
                         named.add_input(key, &file.path.to_string_lossy())?;
                     }
                 }
-                "hypercall" => once("hypercall", &mut hypercall, value)?,
+                "hypercall" => once("hypercall", &mut values.hypercall, value)?,
                 "log" => {
-                    once("log", &mut log, value)?;
+                    once("log", &mut values.log, value)?;
                     named.add_output(key, value)?;
                 }
                 "symbols" => {
-                    let file = GuestFile::parse(value).map_err(SymbolsError::File)?;
+                    let file = GuestFile::parse(value).map_err(OptionError::Symbols)?;
                     named.add_input(key, &file.path.to_string_lossy())?;
-                    symbols.push(value);
+                    symbols.push(file);
                 }
                 "device" => {
-                    let device = device(value, kinds)?;
+                    let device = device::parse(value, kinds)?;
                     named.add_device(&device)?;
                     devices.push(device);
                 }
                 _ => return Err(OptionError::Unknown(key.into())),
             }
         }
-        let hypercall = policy(hypercall, api)?;
-        // Lines are logged by registers, which cannot be answered before.
-        let remedy = match (api < ApiLevel::WRITES, hypercall) {
-            (true, _) => Some("use QEMU 10.1 or newer"),
-            (false, None) => Some("leave hypercall=off out"),
-            (false, Some(_)) => None,
-        };
-        if let (Some(remedy), Some(path)) = (remedy, log) {
-            return Err(OptionError::LogWithoutHypercalls(path.to_owned(), remedy));
-        }
-        let log = match log {
-            None => GuestLog::to_stderr(),
-            Some(path) => GuestLog::create(Path::new(path))
-                .map_err(|source| OptionError::Log { path: path.to_owned(), source })?,
-        };
-        let open = |key: &str, path: &str| {
+        let hypercall = hypercall_access(values.hypercall, api)?;
+        let log = values.log.map(|path| open_log(path, api, hypercall)).transpose()?;
+        let destination = |key: &str, path: &str| {
             Destination::open(Path::new(path), command_line.confined_by).map_err(|source| {
                 OptionError::Destination { option: format!("{key}={path}"), source }
             })
         };
-        let stats = stats.map(|path| open("stats", path)).transpose()?;
-        let summary = match summary {
+        let stats = values.stats.map(|path| destination("stats", path)).transpose()?;
+        let summary = match values.summary {
             None | Some("on") => Summary::Stderr,
             Some("off") => Summary::Off,
             Some(word @ ("yes" | "no" | "true" | "false" | "ON" | "OFF")) => {
                 return Err(OptionError::NearlySwitch(word.to_owned()));
             }
-            Some(path) => Summary::File(open("summary", path)?),
+            Some(path) => Summary::File(destination("summary", path)?),
         };
-        Ok(Options {
-            stats,
-            summary,
-            symbols: Symbols::load(&symbols)?,
-            devices,
-            access_log: access_log.map(open_access_log).transpose()?,
-            hypercall,
-            log,
-            insns: match insns {
-                None | Some("off") => None,
-                Some("on") => Some(Sections::default()),
-                Some(file) => Some(Sections::load(file)?),
-            },
-        })
+        let access_log = values.access_log.map(open_access_log).transpose()?;
+        Ok(Options { stats, summary, symbols, devices, access_log, hypercall, log, insns })
     }
 }
 
-/// Who may make hypercalls, by the option or without it.
-fn policy(option: Option<&str>, api: ApiLevel) -> Result<Option<Policy>, OptionError> {
-    match option {
-        None | Some("kernel") => Ok(Some(Policy::Kernel)),
-        Some("any") if api < ApiLevel::WRITES => Err(OptionError::CannotAnswerAny(api)),
-        Some("any") => Ok(Some(Policy::Any)),
-        Some("off") => Ok(None),
-        Some(other) => Err(OptionError::Hypercall(other.to_owned())),
+/// Splits `key=value`. QEMU turns a bare `key` into `key=on`, so `on` counts as no value unless
+/// the option has a switch.
+fn split_argument(argument: &str) -> Result<(&str, &str), OptionError> {
+    let (key, value) = argument.split_once('=').unwrap_or((argument, ""));
+    if !value.is_empty() && (value != "on" || matches!(key, "summary" | "insns")) {
+        return Ok((key, value));
     }
+    let shape = match key {
+        "stats" | "symbols" | "access-log" | "log" => "FILE",
+        "hypercall" => "kernel, any or off",
+        "summary" | "insns" => "on, off or a FILE",
+        "device" => "KIND@PORT",
+        _ => return Err(OptionError::Unknown(key.into())),
+    };
+    Err(OptionError::Empty(key.into(), shape))
 }
 
-fn once<T>(name: &'static str, place: &mut Option<T>, value: T) -> Result<(), OptionError> {
-    match place.replace(value) {
+fn once<T>(name: &'static str, option: &mut Option<T>, value: T) -> Result<(), OptionError> {
+    match option.replace(value) {
         None => Ok(()),
         Some(_) => Err(OptionError::Twice(name)),
     }
 }
 
-/// Reads `KIND@PORT[-PORT][:KEY=VALUE...]`; a colon within a value is doubled.
-fn device(text: &str, kinds: &[DeviceKind]) -> Result<DeviceRequest, OptionError> {
-    let syntax = || OptionError::DeviceSyntax(text.to_owned());
-    let mut parts = split_at_single_colons(text).into_iter();
-    let place = parts.next().ok_or_else(syntax)?;
-    let (name, range) = place.split_once('@').ok_or_else(syntax)?;
-    let kind = kinds.iter().find(|kind| kind.name == name);
-    let kind = *kind.ok_or_else(|| OptionError::DeviceKind {
-        option: text.to_owned(),
-        kind: name.to_owned(),
-        known: kinds.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", "),
-    })?;
-    let range = PortRange::parse(range, kind.ports)
-        .map_err(|source| OptionError::DeviceRange { option: text.to_owned(), source })?;
-    let mut settings: Vec<(String, String)> = Vec::new();
-    for part in parts {
-        let (key, value) = part.split_once('=').ok_or_else(syntax)?;
-        if settings.iter().any(|(other, _)| other == key) {
-            let (option, key) = (text.to_owned(), key.to_owned());
-            return Err(OptionError::DeviceSettingTwice { option, key });
-        }
-        settings.push((key.to_owned(), value.to_owned()));
+fn hypercall_access(value: Option<&str>, api: ApiLevel) -> Result<HypercallAccess, OptionError> {
+    match value {
+        None | Some("kernel") => Ok(HypercallAccess::Kernel),
+        Some("any") if api < ApiLevel::WRITES => Err(OptionError::CannotAnswerAny(api)),
+        Some("any") => Ok(HypercallAccess::Any),
+        Some("off") => Ok(HypercallAccess::Off),
+        Some(other) => Err(OptionError::Hypercall(other.to_owned())),
     }
-    Ok(DeviceRequest { kind, range, place, settings })
 }
 
-/// Opens `FILE[:PORT[-PORT]...]`, which has been split; a colon in the file's name is doubled.
-fn open_access_log(parts: Vec<String>) -> Result<Arc<AccessLog>, OptionError> {
-    let mut parts = parts.into_iter();
+fn insns_option(value: &str) -> Result<InsnsOption, OptionError> {
+    Ok(match value {
+        "off" => InsnsOption::Off,
+        "on" => InsnsOption::On,
+        file => InsnsOption::BySection(GuestFile::parse(file).map_err(OptionError::Insns)?),
+    })
+}
+
+/// Opens the guest's log, if this QEMU and the options let the guest write to it. A log call needs
+/// registers, which pvio can answer from API 5 on.
+fn open_log(
+    path: &str,
+    api: ApiLevel,
+    hypercall: HypercallAccess,
+) -> Result<OutputFile, OptionError> {
+    let remedy = match (api < ApiLevel::WRITES, hypercall) {
+        (true, _) => Some("use QEMU 10.1 or newer"),
+        (false, HypercallAccess::Off) => Some("leave hypercall=off out"),
+        (false, _) => None,
+    };
+    if let Some(remedy) = remedy {
+        return Err(OptionError::LogWithoutHypercalls(path.to_owned(), remedy));
+    }
+    OutputFile::open(Path::new(path))
+        .map_err(|source| OptionError::Log { path: path.to_owned(), source })
+}
+
+/// Opens `FILE[:PORT[-PORT]...]`.
+fn open_access_log(value: &str) -> Result<AccessLogOption, OptionError> {
+    let mut parts = split_at_single_colons(value).into_iter();
     let path = parts.next().unwrap_or_default();
     let ports = parts.map(|part| PortRange::parse(&part, 1)).collect::<Result<_, _>>();
     let ports = ports.map_err(OptionError::AccessLogPorts)?;
-    AccessLog::create(Path::new(&path), ports)
-        .map(Arc::new)
-        .map_err(|source| OptionError::AccessLog { path, source })
+    match OutputFile::open(Path::new(&path)) {
+        Ok(file) => Ok(AccessLogOption { path: path.into(), file, ports }),
+        Err(source) => Err(OptionError::AccessLog { path, source }),
+    }
 }
 
+/// Splits at each colon that stands alone; a doubled colon is a colon in the value.
 fn split_at_single_colons(text: &str) -> Vec<String> {
-    // No path or number has a NUL in it, and no option that C passed can.
+    // The text was a C string, so it contains no NUL of its own.
     text.replace("::", "\0").split(':').map(|part| part.replace('\0', ":")).collect()
 }
 
