@@ -30,9 +30,13 @@ __asm__(".text\n"
         "  outb %al, $0xe0; ret\n");
 extern u8 vmrun_plain[], vmrun_out[], behind[];
 
+/* How far the guest's code is from where it is mapped first; and the hypervisor's, which is at each in turn. */
+static u32 guest_distance, own_distance;
+
 static u32 enter_by(const u8 *by) {
     static const u8 *way; /* not on the stack, which moves */
-    way = by;
+    way = by + own_distance;
+    own_distance ^= ALIAS;
     *dword(TLB_CONTROL) = 1;
     __asm__ volatile("push %%ebp; call *%6; .byte 0x0f, 0x01, 0xdc; pop %%ebp" /* stgi */
                      : "+d"(g.edx), "+c"(g.ecx), "+S"(g.esi), "+D"(g.edi), "+b"(g.ebx)
@@ -83,7 +87,7 @@ static void prepare(int form, u32 count, enum ending ending) {
     set_latch(VALUE);
     t.form = form;
     t.count = count;
-    u8 *at = t.at = code[0] + 1;
+    u8 *at = t.at = code[0] + 1 + guest_distance;
     /* Entered at the instruction itself, the guest goes on with what it was left in. */
     code[0][0] = 0x90;
     at += t.length = encode(at, form, LATCH);
@@ -97,7 +101,7 @@ static void prepare(int form, u32 count, enum ending ending) {
         *at++ = 0xe9;
         *(u32 *)at = (u32)behind - (u32)(at + 4);
     }
-    *dword(RIP) = (u32)code[0];
+    *dword(RIP) = (u32)code[0] + guest_distance;
     *dword(RFLAGS) = 2;
     *dword(RSP) = (u32)(data[3] + PAGE);
     g.edx = LATCH;
@@ -352,7 +356,9 @@ static void vmrun_in_the_guest(void) {
 
 void guest(void) {
     set_up();
+    pae[ALIAS >> 30] = pae[0];
     for (int form = 0; form < FORMS; form++) {
+        guest_distance = form % 2 ? ALIAS : 0;
         u32 most = is_rep(form) ? ELEMENTS : 1;
         for (u32 count = is_rep(form) ? 0 : most; count <= most; count += ELEMENTS) {
             permission_map(form, count, vmrun_plain);
