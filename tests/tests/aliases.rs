@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 
 use object::{Object, ObjectSymbol};
-use pvio::stats::{Counts, SiteRow, Snapshot};
+use pvio::stats::{Counts, Instructions, SiteRow, Snapshot};
 use pvio::x86::{Mode, PortForm};
 use pvio_scripts::forms;
 use pvio_scripts::machine::Machine;
@@ -18,6 +19,7 @@ on_both_qemus! {
     every_form_is_counted_where_it_runs_with_one_instruction_in_a_block
     every_form_is_counted_where_it_runs_on_a_32_bit_target
     every_form_is_counted_where_it_runs_where_qemu_exports_nothing
+    calls_are_logged_where_they_come_from
 }
 
 /// The linear address of a row.
@@ -202,5 +204,86 @@ fn every_form_is_counted_where_it_runs_where_qemu_exports_nothing(host: &Host) {
             &vcpus.to_string(),
         ]);
         run_forms(host, machine, vcpus, &Mode::ALL);
+    }
+}
+
+// ---- Guests of `tests/guests/around` ----
+
+/// Runs one, and reads the numbers that it tells.
+fn told(machine: Machine, name: &str, directory: &Path) -> (Snapshot, BTreeMap<String, u64>) {
+    let console = directory.join("console");
+    let ended = machine
+        .plugin(&["summary=off", "device=latch@0xe0-0xe3"])
+        .bare_guest(&guest(&format!("{name}.bin")))
+        .args(["-debugcon", &format!("file:{}", console.display())])
+        .run()
+        .unwrap();
+    let said = std::fs::read_to_string(console).unwrap();
+    assert_eq!(ended.status.code(), Some(forms::PASSED), "{said}{}", ended.stderr);
+    let numbers = said.lines().filter_map(|line| {
+        let (name, number) = line.strip_prefix("told ")?.rsplit_once(' ')?;
+        Some((name.to_owned(), number.parse().unwrap()))
+    });
+    (ended.stats().unwrap().clone(), numbers.collect())
+}
+
+fn calls_are_logged_where_they_come_from(host: &Host) {
+    for arguments in [
+        &[][..],
+        &["-icount", "shift=0"],
+        &["-accel", "tcg,one-insn-per-tb=on"],
+        &["-accel", "tcg,thread=single", "-smp", "2"],
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("log");
+        let option = format!("access-log={}:0xe0", log.display());
+        let machine = host.machine().plugin(&[&option]).args(arguments);
+        let (_, told) = told(machine, "around-callers", directory.path());
+        let mut expected = BTreeMap::new();
+        // No mailbox where QEMU mixes vCPUs up.
+        let has_mailbox = !arguments.contains(&"tcg,thread=single");
+        for (way, is_heard) in [("by registers", host.api >= 5), ("by doorbell", has_mailbox)] {
+            assert_eq!(told[&format!("heard {way}")], if is_heard { 8 } else { 0 });
+            for (distance, calls) in [(0, 3), (0x8000_0000, 5)] {
+                expected.extend(is_heard.then_some((told[way] + distance, calls)));
+            }
+        }
+        let mut logged = BTreeMap::new();
+        for line in std::fs::read_to_string(&log).unwrap().lines().skip(1) {
+            let [_, _, pc, direction, ..] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
+            let pc = u64::from_str_radix(pc.strip_prefix("0x").unwrap(), 16).unwrap();
+            if direction == "out" {
+                *logged.entry(pc).or_insert(0) += 1;
+            }
+        }
+        assert_eq!(logged, expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn instructions_are_counted_in_the_section_where_they_run() {
+    let elf = guest("around-instructions.elf");
+    for arguments in [&[][..], &["-icount", "shift=0"], &["-accel", "tcg,one-insn-per-tb=on"]] {
+        for insns in ["on", elf.to_str().unwrap()] {
+            let directory = tempfile::tempdir().unwrap();
+            let machine = Host::NEWEST.machine().plugin(&[&format!("insns={insns}")]);
+            let (stats, told) =
+                told(machine.args(arguments), "around-instructions", directory.path());
+            let window = |name: &str| {
+                let window = stats.windows.iter().find(|window| window.name == name).unwrap();
+                let in_text = window.sections.first().map(|section| section.instructions);
+                (window.instructions.instructions.unwrap(), in_text)
+            };
+            let ((home, home_in_text), (above, above_in_text)) = (window("h"), window("a"));
+            assert_eq!(above, home, "{arguments:?}, insns={insns}");
+            if insns == "on" {
+                continue;
+            }
+            let in_text = |of: Option<Instructions>| of.unwrap().instructions.unwrap();
+            assert_eq!(in_text(home_in_text), home, "{arguments:?}");
+            assert_eq!(in_text(above_in_text), above - told["retired"], "{arguments:?}");
+        }
     }
 }
