@@ -45,7 +45,8 @@ static u32 enter_by(const u8 *by) {
     return *dword(EXIT_CODE);
 }
 
-static u32 enter(void) { return enter_by(vmrun_plain); }
+static const u8 *way_in;
+static u32 enter(void) { return enter_by(way_in); }
 
 /*
  * Nested tables have the form of the hypervisor's own. QEMU (10.0 to 11.1) takes those of 32-bit paging
@@ -80,14 +81,27 @@ static struct {
     u8 *at;
 } t;
 
+/* Back to before the instruction, whose code is there already. */
+static void restart(void) {
+    trial++;
+    set_latch(VALUE);
+    t.at = code[0] + 1 + guest_distance;
+    *dword(RIP) = (u32)code[0] + guest_distance;
+    *dword(RFLAGS) = 2;
+    *dword(RSP) = (u32)(data[3] + PAGE);
+    g.edx = LATCH;
+    g.ecx = t.count;
+    g.esi = g.edi = (u32)data;
+    in_ring(0);
+}
+
 enum ending { CALL, HALT, SHUT_DOWN, THROUGH_THE_DOOR };
 
 static void prepare(int form, u32 count, enum ending ending) {
-    trial++;
-    set_latch(VALUE);
     t.form = form;
     t.count = count;
-    u8 *at = t.at = code[0] + 1 + guest_distance;
+    restart();
+    u8 *at = t.at;
     /* Entered at the instruction itself, the guest goes on with what it was left in. */
     code[0][0] = 0x90;
     at += t.length = encode(at, form, LATCH);
@@ -101,13 +115,6 @@ static void prepare(int form, u32 count, enum ending ending) {
         *at++ = 0xe9;
         *(u32 *)at = (u32)behind - (u32)(at + 4);
     }
-    *dword(RIP) = (u32)code[0] + guest_distance;
-    *dword(RFLAGS) = 2;
-    *dword(RSP) = (u32)(data[3] + PAGE);
-    g.edx = LATCH;
-    g.ecx = count;
-    g.esi = g.edi = (u32)data;
-    in_ring(0);
 }
 
 static u32 elements(void) { return is_rep(t.form) ? t.count : 1; }
@@ -183,29 +190,34 @@ static void emulated_loop(int form) {
     expect_exits(form, ROUNDS);
 }
 
+static void once_in_ring_3(int is_forbidden, int is_intercepted, u32 (*enter)(void)) {
+    int tells = is_string(t.form) && elements();
+    in_ring(3);
+    forbid(is_forbidden ? 0xf : 0);
+    intercept_latch(is_intercepted);
+    u32 exit = enter();
+    if (is_forbidden) {
+        check(exit == EXIT_EXCEPTION + VECTOR_GP && *dword(RIP) == (u32)t.at);
+        expect(t.form, tells, 1, 0, 0, 1);
+    } else if (is_intercepted) {
+        check_intercepted();
+        expect_exits(t.form, 1);
+    } else {
+        check(exit == EXIT(VMMCALL));
+        check_done();
+        expect_done(tells);
+    }
+}
+
 /* Ring 3 under the bitmap: it is asked first. */
 static void in_ring_3(int form, u32 count) {
-    int tells = is_string(form) && elements();
+    int tells;
     for (int is_forbidden = 0; is_forbidden < 2; is_forbidden++)
         for (int is_intercepted = 0; is_intercepted < 2; is_intercepted++) {
             prepare(form, count, CALL);
-            tells = is_string(form) && elements();
-            in_ring(3);
-            forbid(is_forbidden ? 0xf : 0);
-            intercept_latch(is_intercepted);
-            u32 exit = enter();
-            if (is_forbidden) {
-                check(exit == EXIT_EXCEPTION + VECTOR_GP && *dword(RIP) == (u32)t.at);
-                expect(form, tells, 1, 0, 0, 1);
-            } else if (is_intercepted) {
-                check_intercepted();
-                expect_exits(form, 1);
-            } else {
-                check(exit == EXIT(VMMCALL));
-                check_done();
-                expect_done(tells);
-            }
+            once_in_ring_3(is_forbidden, is_intercepted, enter);
         }
+    tells = is_string(form) && elements();
     /* The hypervisor permits it, and goes on there. */
     prepare(form, count, CALL);
     in_ring(3);
@@ -216,6 +228,29 @@ static void in_ring_3(int form, u32 count) {
     check(enter() == EXIT(VMMCALL));
     check_done();
     expect_done(tells);
+}
+
+/*
+ * QEMU has translated the guest's code once for both of its addresses, and VMRUN too; what follows VMRUN is
+ * translated anew each time, wherever that is.
+ */
+static void at_aliases(int form, u32 count) {
+    static u8 moving[PAGE] __attribute__((aligned(PAGE)));
+    const u8 *way_before = way_in;
+    u32 distance_before = guest_distance;
+    moving[0] = 0x0f, moving[1] = 0x01, moving[2] = 0xd8; /* vmrun; nop; nop; ret */
+    moving[3] = 0x90, moving[5] = 0xc3;
+    way_in = moving;
+    prepare(form, count, CALL);
+    for (u32 round = 0; round < 32; round++) {
+        moving[4] = 0x90;
+        guest_distance = (round ^ round >> 3) & 1 ? ALIAS : 0;
+        restart();
+        once_in_ring_3(round >> 1 & 1, round >> 2 & 1, round & 16 ? enter_nested : enter);
+        own_distance ^= round & 4 ? ALIAS : 0;
+    }
+    way_in = way_before;
+    guest_distance = distance_before;
 }
 
 /*
@@ -357,6 +392,7 @@ static void vmrun_in_the_guest(void) {
 void guest(void) {
     set_up();
     pae[ALIAS >> 30] = pae[0];
+    way_in = vmrun_plain;
     for (int form = 0; form < FORMS; form++) {
         guest_distance = form % 2 ? ALIAS : 0;
         u32 most = is_rep(form) ? ELEMENTS : 1;
@@ -364,6 +400,7 @@ void guest(void) {
             permission_map(form, count, vmrun_plain);
             permission_map(form, count, vmrun_out);
             in_ring_3(form, count);
+            at_aliases(form, count);
             handled_in_the_guest(form, count, 0);
             handled_in_the_guest(form, count, 1);
         }
