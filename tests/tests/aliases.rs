@@ -6,7 +6,7 @@ use std::path::Path;
 
 use object::{Object, ObjectSymbol};
 use pvio::stats::{Counts, Instructions, SiteRow, Snapshot};
-use pvio::x86::{Mode, PortForm};
+use pvio::x86::{Mode, PortForm, PortSource};
 use pvio_scripts::forms;
 use pvio_scripts::machine::Machine;
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
@@ -19,6 +19,7 @@ on_both_qemus! {
     every_form_is_counted_where_it_runs_with_one_instruction_in_a_block
     every_form_is_counted_where_it_runs_on_a_32_bit_target
     every_form_is_counted_where_it_runs_where_qemu_exports_nothing
+    accesses_are_logged_where_they_are_made
     calls_are_logged_where_they_come_from
 }
 
@@ -78,6 +79,12 @@ fn loop_of(mode: Mode) -> Range<u64> {
     let name = format!("forms_{}", mode.bits());
     let symbol = file.symbols().find(|symbol| symbol.name() == Ok(&name)).unwrap();
     symbol.address()..symbol.address() + symbol.size()
+}
+
+/// Whether an instruction is in the ROM, and in none of the loops.
+fn is_once(pc: u64) -> bool {
+    (0xf_0000..0x10_0000).contains(&pc)
+        && !Mode::ALL.iter().any(|&mode| loop_of(mode).contains(&pc))
 }
 
 fn run_forms(host: &Host, machine: Machine, vcpus: u64, modes: &[Mode]) -> Snapshot {
@@ -205,6 +212,33 @@ fn every_form_is_counted_where_it_runs_where_qemu_exports_nothing(host: &Host) {
         ]);
         run_forms(host, machine, vcpus, &Mode::ALL);
     }
+}
+
+fn accesses_are_logged_where_they_are_made(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let option = format!("access-log={}:0x5000-0x5170", log.display());
+    let stats = run_forms(host, host.machine().plugin(&[&option]), 1, &Mode::ALL);
+    // By address and direction: accesses, and those that may have been refused.
+    let mut logged: BTreeMap<(u64, String), [u64; 2]> = BTreeMap::new();
+    for line in std::fs::read_to_string(&log).unwrap().lines().skip(1) {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let pc = u64::from_str_radix(columns[2].strip_prefix("0x").unwrap(), 16).unwrap();
+        let in_question = usize::from(columns[6].ends_with('?'));
+        logged.entry((pc, columns[3].to_owned())).or_default()[in_question] += 1;
+    }
+    let mut counted: BTreeMap<(u64, String), [u64; 2]> = BTreeMap::new();
+    let has_port = |site: &&SiteRow| site.form.source() != PortSource::Immediate;
+    for site in stats.sites.iter().filter(has_port) {
+        // An attempt with count 0 makes no access.
+        let scalar = site.form.source() == PortSource::Dx;
+        let in_question = if scalar { site.counts.unverified } else { 0 };
+        let sum = counted.entry((pc(site), site.form.direction().to_string())).or_default();
+        *sum = [sum[0] + site.counts.accesses, sum[1] + in_question];
+    }
+    // Those of fw_cfg are at other ports.
+    counted.retain(|(pc, _), counts| *counts != [0, 0] && !is_once(*pc));
+    assert_eq!(logged, counted);
 }
 
 // ---- Guests of `tests/guests/around` ----
