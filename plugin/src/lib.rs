@@ -25,6 +25,7 @@ pub mod bus;
 pub mod devices;
 pub mod dumps;
 mod files;
+pub mod guest;
 pub mod hypercalls;
 pub mod interception;
 pub mod options;
