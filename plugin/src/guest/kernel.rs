@@ -1,6 +1,7 @@
 //! The kernel that runs in a guest, and the names of its code.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use super::address_space::{AddressSpace, Registers};
 use super::kallsyms::{Kallsyms, Symbol};
@@ -10,6 +11,8 @@ use super::{PhysicalMemory, modules, shape};
 
 /// How many tables of symbols are decoded before the search ends: a guest can hold any number of them.
 const ATTEMPTS: usize = 8;
+/// How many variables named `modules` are tried.
+const MODULES: usize = 8;
 
 /// A Linux kernel in guest memory.
 #[derive(Debug)]
@@ -71,14 +74,14 @@ impl Kernel {
         info: Option<&VmCoreInfo>,
     ) -> Option<Kernel> {
         let mut budget = Budget::new();
-        let (names, marks) = read_names(space, kallsyms, &mut budget)?;
+        let marks = Marks::read(space, kallsyms)?;
         let stext = marks.stext?;
         let physical = space.translate(stext)?;
         let mut kernel = Kernel {
             release: info.and_then(VmCoreInfo::release).map(str::to_owned),
             kaslr_offset: info.and_then(VmCoreInfo::kaslr_offset),
             stext,
-            names: vec![names],
+            names: read_names(space, kallsyms, marks.code(), &mut budget)?,
         };
         if kernel.release.is_none() {
             kernel.release = marks.banner.and_then(|banner| release(space, banner));
@@ -121,6 +124,9 @@ impl Kernel {
 #[derive(Default)]
 struct Marks {
     stext: Option<u64>,
+    etext: Option<u64>,
+    sinittext: Option<u64>,
+    einittext: Option<u64>,
     banner: Option<u64>,
     page_table: Option<u64>,
     btf_start: Option<u64>,
@@ -130,57 +136,58 @@ struct Marks {
 }
 
 impl Marks {
+    fn read<M: PhysicalMemory>(space: &AddressSpace<'_, M>, kallsyms: &Kallsyms) -> Option<Marks> {
+        let mut marks = Marks::default();
+        kallsyms.for_each(space, |symbol| {
+            marks.note(&symbol);
+            Some(())
+        })?;
+        Some(marks)
+    }
+
     fn note(&mut self, symbol: &Symbol<'_>) {
         let mark = match symbol.name {
             b"_stext" => &mut self.stext,
+            b"_etext" => &mut self.etext,
+            b"_sinittext" => &mut self.sinittext,
+            b"_einittext" => &mut self.einittext,
             b"linux_banner" => &mut self.banner,
             b"init_top_pgt" | b"init_level4_pgt" | b"swapper_pg_dir" => &mut self.page_table,
             b"__start_BTF" => &mut self.btf_start,
             b"__stop_BTF" => &mut self.btf_stop,
-            b"modules" if !symbol.is_text() && self.modules.len() < ATTEMPTS => {
-                self.modules.push(symbol.address);
+            b"modules" => {
+                if self.modules.len() < MODULES {
+                    self.modules.push(symbol.address);
+                }
                 return;
             }
             _ => return,
         };
         *mark = Some(symbol.address);
     }
+
+    /// Where the kernel's code is: the kind of a symbol does not tell it (in 7.3 data is `T`, too).
+    fn code(&self) -> Vec<Range<u64>> {
+        let ends = [(self.stext, self.etext), (self.sinittext, self.einittext)];
+        ends.iter().filter_map(|&(start, end)| Some(start?..end?)).collect()
+    }
 }
 
+/// The names of the kernel's own code.
 fn read_names<M: PhysicalMemory>(
     space: &AddressSpace<'_, M>,
     kallsyms: &Kallsyms,
+    code: Vec<Range<u64>>,
     budget: &mut Budget,
-) -> Option<(Names, Marks)> {
-    // Where the kernel's half begins; what is below are offsets into a processor's own data.
-    let lowest = if space.is_64_bit() { 1 << 63 } else { 1 << 30 };
-    let mut marks = Marks::default();
-    let mut names: Option<Names> = None;
-    let mut ended = None;
-    let mut last = 0;
+) -> Option<Vec<Names>> {
+    let mut names: Vec<Names> = code.into_iter().map(|range| Names::new(range, None)).collect();
     kallsyms.for_each(space, |symbol| {
-        marks.note(&symbol);
-        let address = symbol.address;
-        if address < lowest || names.is_none() && !symbol.is_text() || ended == Some(address) {
-            return Some(());
+        match names.iter_mut().find(|names| names.has(symbol.address)) {
+            Some(names) if symbol.is_text() => names.push(symbol.address, symbol.name, budget),
+            _ => Some(()),
         }
-        last = address;
-        let names = names.get_or_insert_with(|| {
-            let end = address.saturating_add(u64::from(u32::MAX));
-            Names::new(address..end, None, kallsyms.count)
-        });
-        if matches!(symbol.name, b"_etext" | b"_einittext") {
-            // What is there is filling.
-            names.end(address);
-            ended = Some(address);
-            return Some(());
-        }
-        names.push(address, symbol.is_text().then_some(symbol.name), budget)
     })?;
-    let mut names = names?;
-    // Nothing says where the last one ends: in its page, probably.
-    names.push((last | 0xfff).checked_add(1)?, None, budget)?;
-    Some((names.finish(), marks))
+    Some(names.into_iter().map(Names::finish).collect())
 }
 
 /// The release in `Linux version 5.10.0 (…`.

@@ -135,11 +135,10 @@ impl<M: PhysicalMemory> Module<'_, '_, M> {
         let symbols = self.symbols(&self.code())?;
         let mut all = Vec::new();
         for (range, symbols) in symbols {
-            let mut names = Names::new(range.clone(), Some(name.clone()), symbols.len() + 1);
+            let mut names = Names::new(range, Some(name.clone()));
             for (address, symbol) in &symbols {
-                names.push(*address, Some(symbol), budget)?;
+                names.push(*address, symbol, budget)?;
             }
-            names.end(range.end);
             all.push(names.finish());
         }
         Some(all)

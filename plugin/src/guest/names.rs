@@ -47,20 +47,17 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// Where a symbol begins, relative to the first, and where its name is.
+/// Where a symbol begins, relative to all of the code, and where its name is.
 #[derive(Clone, Copy, Debug)]
 struct Start {
     offset: u32,
     name: u32,
 }
 
-/// The name of what has none.
-const UNNAMED: u32 = u32::MAX;
-
-/// Names of a piece of code, of the kernel or of one module.
+/// Names of a piece of code, of the kernel or of one module. Each symbol ends where the next begins.
 #[derive(Debug)]
 pub(super) struct Names {
-    range: Range<u64>,
+    code: Range<u64>,
     module: Option<String>,
     starts: Vec<Start>,
     /// The names, each with a zero byte after it.
@@ -68,50 +65,29 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// None yet, for addresses in `range`, which may have as many bytes as fit in 32 bits.
-    pub(super) fn new(range: Range<u64>, module: Option<String>, capacity: usize) -> Names {
-        Names { range, module, starts: Vec::with_capacity(capacity), text: Vec::new() }
+    /// None yet, for this code.
+    pub(super) fn new(code: Range<u64>, module: Option<String>) -> Names {
+        Names { code, module, starts: Vec::new(), text: Vec::new() }
     }
 
-    /// Adds a symbol at or after the last one. Of several at one address the first with a name counts, as
-    /// for the kernel's own `%pS`. One without a name ends the symbol before it.
-    pub(super) fn push(
-        &mut self,
-        address: u64,
-        name: Option<&[u8]>,
-        budget: &mut Budget,
-    ) -> Option<()> {
-        let offset = u32::try_from(address.checked_sub(self.range.start)?).ok()?;
-        match self.starts.last_mut() {
-            Some(last) if last.offset == offset && last.name != UNNAMED => return Some(()),
-            // Its range begins again, with a name.
-            Some(last) if last.offset == offset => _ = self.starts.pop(),
-            Some(last) if last.name == UNNAMED && name.is_none() => return Some(()),
-            _ => {}
-        }
-        let name = match name {
-            None => UNNAMED,
-            Some(name) => {
-                budget.bytes = budget.bytes.checked_sub(name.len() + 1)?;
-                let at = u32::try_from(self.text.len()).ok()?;
-                self.text.extend_from_slice(name);
-                self.text.push(0);
-                at
-            }
-        };
-        budget.symbols = budget.symbols.checked_sub(1)?;
-        self.starts.push(Start { offset, name });
-        Some(())
+    /// Whether an address is in the code.
+    pub(super) fn has(&self, address: u64) -> bool {
+        self.code.contains(&address)
     }
 
-    /// Ends the last symbol, and takes away the name of one that begins right here.
-    pub(super) fn end(&mut self, address: u64) {
-        let Some(offset) = address.checked_sub(self.range.start) else { return };
-        let Ok(offset) = u32::try_from(offset) else { return };
+    /// Adds a symbol at or after the last one. Of several at one address the first counts, as for the
+    /// kernel's own `%pS`. `None` if there is no room.
+    pub(super) fn push(&mut self, address: u64, name: &[u8], budget: &mut Budget) -> Option<()> {
+        let offset = u32::try_from(address.checked_sub(self.code.start)?).ok()?;
         if self.starts.last().is_some_and(|last| last.offset == offset) {
-            self.starts.pop();
+            return Some(());
         }
-        self.starts.push(Start { offset, name: UNNAMED });
+        budget.symbols = budget.symbols.checked_sub(1)?;
+        budget.bytes = budget.bytes.checked_sub(name.len() + 1)?;
+        self.starts.push(Start { offset, name: u32::try_from(self.text.len()).ok()? });
+        self.text.extend_from_slice(name);
+        self.text.push(0);
+        Some(())
     }
 
     /// Gives back memory that was set aside.
@@ -123,10 +99,10 @@ impl Names {
 
     /// The name of an address.
     pub(super) fn name(&self, address: u64) -> Option<Name<'_>> {
-        if !self.range.contains(&address) {
+        if !self.has(address) {
             return None;
         }
-        let offset = address - self.range.start;
+        let offset = address - self.code.start;
         let after = self.starts.partition_point(|start| u64::from(start.offset) <= offset);
         let start = self.starts[after.checked_sub(1)?];
         let text = self.text.get(start.name as usize..)?;
