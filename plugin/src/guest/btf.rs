@@ -6,8 +6,8 @@ use super::address_space::AddressSpace;
 
 const MAGIC: u16 = 0xeb9f;
 const HEADER: usize = 24;
-/// How big it may be. Debian's have 4 to 7 MB.
-const BIGGEST: u64 = 64 << 20;
+/// How big it may be. Debian's have 4 to 6 MB.
+const BIGGEST: u64 = 32 << 20;
 /// The longest name that is wanted.
 const LONGEST: usize = 32;
 

@@ -155,11 +155,12 @@ impl Kallsyms {
         Some(Kallsyms { count, names: symbol("names")?, tokens, addresses })
     }
 
-    /// Visits all symbols in the order of the table, which is that of addresses. `None` if it is not what
-    /// a kernel's table is, or if `visit` has enough.
+    /// Visits the symbols at the addresses that are wanted, in the order of the table, which is that of
+    /// addresses. `None` if it is not what a kernel's table is, or if `visit` has enough.
     pub(super) fn for_each<M: PhysicalMemory>(
         &self,
         space: &AddressSpace<'_, M>,
+        wants: impl Fn(u64) -> bool,
         mut visit: impl FnMut(Symbol<'_>) -> Option<()>,
     ) -> Option<()> {
         if !(1..=MOST_SYMBOLS).contains(&self.count) {
@@ -176,13 +177,15 @@ impl Kallsyms {
             }
             let tokens = tokens.get_mut(..length)?;
             names.fill(tokens)?;
+            let address = self.addresses.next(space, &mut addresses)?;
+            (address >= last_address).then_some(())?;
+            last_address = address;
+            if !wants(address) {
+                continue;
+            }
             self.tokens.expand(tokens, &mut text)?;
             let (&kind, name) = text.split_first()?;
-            let address = self.addresses.next(space, &mut addresses)?;
-            if !kind.is_ascii_alphabetic() || !is_name(name) || address < last_address {
-                return None;
-            }
-            last_address = address;
+            (kind.is_ascii_alphabetic() && is_name(name)).then_some(())?;
             visit(Symbol { address, kind, name })?;
         }
         Some(())

@@ -8,6 +8,7 @@ use super::kallsyms::{Kallsyms, Symbol};
 use super::names::{Budget, Name, Names};
 use super::vmcoreinfo::VmCoreInfo;
 use super::{PhysicalMemory, modules, shape};
+use crate::x86::PAGE;
 
 /// How many tables of symbols are decoded before the search ends: a guest can hold any number of them.
 const ATTEMPTS: usize = 8;
@@ -75,13 +76,16 @@ impl Kernel {
     ) -> Option<Kernel> {
         let mut budget = Budget::new();
         let marks = Marks::read(space, kallsyms)?;
-        let stext = marks.stext?;
+        let (stext, etext) = (marks.stext?, marks.etext?);
         let physical = space.translate(stext)?;
+        // Code comes first in an image, and the tables with other data after it.
+        let is_image = stext % PAGE == 0 && stext < etext && etext <= kallsyms.names;
+        is_image.then_some(())?;
         let mut kernel = Kernel {
             release: info.and_then(VmCoreInfo::release).map(str::to_owned),
             kaslr_offset: info.and_then(VmCoreInfo::kaslr_offset),
             stext,
-            names: read_names(space, kallsyms, marks.code(), &mut budget)?,
+            names: read_names(space, kallsyms, &marks.code(), &mut budget)?,
         };
         if kernel.release.is_none() {
             kernel.release = marks.banner.and_then(|banner| release(space, banner));
@@ -138,10 +142,14 @@ struct Marks {
 impl Marks {
     fn read<M: PhysicalMemory>(space: &AddressSpace<'_, M>, kallsyms: &Kallsyms) -> Option<Marks> {
         let mut marks = Marks::default();
-        kallsyms.for_each(space, |symbol| {
-            marks.note(&symbol);
-            Some(())
-        })?;
+        kallsyms.for_each(
+            space,
+            |_| true,
+            |symbol| {
+                marks.note(&symbol);
+                Some(())
+            },
+        )?;
         Some(marks)
     }
 
@@ -177,11 +185,12 @@ impl Marks {
 fn read_names<M: PhysicalMemory>(
     space: &AddressSpace<'_, M>,
     kallsyms: &Kallsyms,
-    code: Vec<Range<u64>>,
+    code: &[Range<u64>],
     budget: &mut Budget,
 ) -> Option<Vec<Names>> {
-    let mut names: Vec<Names> = code.into_iter().map(|range| Names::new(range, None)).collect();
-    kallsyms.for_each(space, |symbol| {
+    let mut names: Vec<Names> = code.iter().map(|code| Names::new(code.clone(), None)).collect();
+    let wants = |address| code.iter().any(|code| code.contains(&address));
+    kallsyms.for_each(space, wants, |symbol| {
         match names.iter_mut().find(|names| names.has(symbol.address)) {
             Some(names) if symbol.is_text() => names.push(symbol.address, symbol.name, budget),
             _ => Some(()),

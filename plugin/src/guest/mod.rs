@@ -30,3 +30,6 @@ pub trait PhysicalMemory {
     /// The RAM, in ascending order and in whole pages. Pages that hold only zeros may be left out.
     fn ranges(&self) -> Vec<Range<u64>>;
 }
+
+#[cfg(test)]
+mod tests;

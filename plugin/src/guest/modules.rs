@@ -3,14 +3,12 @@
 use std::ops::Range;
 
 use super::PhysicalMemory;
-use super::address_space::AddressSpace;
+use super::address_space::{AddressSpace, Cursor};
 use super::btf::{self, Structure, Wanted};
 use super::names::{Budget, LONGEST_NAME, Names, is_name};
 
 /// How many modules are looked at.
 const MOST: usize = 1024;
-/// How many symbols one may have.
-const MOST_SYMBOLS: u32 = 1 << 16;
 /// How much code one may have.
 const BIGGEST: u64 = 64 << 20;
 /// The longest name of a module: Linux's `MODULE_NAME_LEN`, rounded up.
@@ -89,7 +87,8 @@ impl Layout {
     }
 }
 
-/// The names of all modules that the list at `head` holds. A broken list ends where it breaks.
+/// The names of all modules that the list at `head` holds; `None` if no list is there. A broken list ends
+/// where it breaks.
 pub(super) fn names<M: PhysicalMemory>(
     space: &AddressSpace<'_, M>,
     head: u64,
@@ -98,16 +97,19 @@ pub(super) fn names<M: PhysicalMemory>(
 ) -> Option<Vec<Names>> {
     let layout = Layout::read(space, btf)?;
     let mut names = Vec::new();
-    let (mut before, mut node) = (head, space.word(head.checked_add(layout.next)?)?);
+    let next = |node: u64| space.word(node.wrapping_add(layout.next));
+    let follows = |node: u64, before| space.word(node.wrapping_add(layout.prev)) == Some(before);
+    let (mut before, mut node) = (head, next(head)?);
+    follows(node, head).then_some(())?;
     for _ in 0..MOST {
-        if node == head || space.word(node.wrapping_add(layout.prev)) != Some(before) {
+        if node == head || !follows(node, before) {
             break;
         }
         let module = Module { space, layout: &layout, at: node.wrapping_sub(layout.list) };
         names.extend(module.names(budget).unwrap_or_default());
         before = node;
-        let Some(next) = space.word(node.wrapping_add(layout.next)) else { break };
-        node = next;
+        let Some(after) = next(node) else { break };
+        node = after;
     }
     Some(names)
 }
@@ -132,16 +134,29 @@ impl<M: PhysicalMemory> Module<'_, '_, M> {
         self.space.cursor(self.at(self.layout.name)).string(&mut name, LONGEST)?;
         is_name(&name).then_some(())?;
         let name = String::from_utf8(name).ok()?;
-        let symbols = self.symbols(&self.code())?;
+        let strings = self.kallsyms(self.layout.strtab)?;
+        let mut cursor = self.space.cursor(strings);
         let mut all = Vec::new();
-        for (range, symbols) in symbols {
-            let mut names = Names::new(range, Some(name.clone()));
-            for (address, symbol) in &symbols {
-                names.push(*address, symbol, budget)?;
+        let mut text = Vec::new();
+        for (code, symbols) in self.symbols(&self.code(), budget)? {
+            let mut names = Names::new(code, Some(name.clone()));
+            for (address, place) in symbols {
+                cursor.seek(strings.wrapping_add(u64::from(place)));
+                text.clear();
+                cursor.string(&mut text, LONGEST_NAME)?;
+                if is_name(&text) && !is_mapping_symbol(&text) {
+                    names.push(address, &text, budget)?;
+                }
             }
             all.push(names.finish());
         }
         Some(all)
+    }
+
+    /// A word of the structure that tells of its symbols.
+    fn kallsyms(&self, place: u64) -> Option<u64> {
+        let table = self.space.word(self.at(self.layout.kallsyms))?;
+        self.space.word(table.wrapping_add(place))
     }
 
     /// Its code: for ever, and that which only its start needs, for as long as it is there.
@@ -155,26 +170,18 @@ impl<M: PhysicalMemory> Module<'_, '_, M> {
         self.layout.code.iter().filter_map(range).collect()
     }
 
-    /// Its symbols in each of these ranges, sorted, those of one address in the order of the table.
-    #[expect(clippy::type_complexity, reason = "two lists in a list")]
-    fn symbols(&self, code: &[Range<u64>]) -> Option<Vec<(Range<u64>, Vec<(u64, Vec<u8>)>)>> {
-        let (space, layout) = (self.space, self.layout);
-        let table = space.word(self.at(layout.kallsyms))?;
-        let symbols = space.word(table.wrapping_add(layout.symtab))?;
-        let count = space.u32(table.wrapping_add(layout.num_symtab))?;
-        let strings = space.word(table.wrapping_add(layout.strtab))?;
-        let mut found: Vec<_> = code.iter().map(|range| (range.clone(), Vec::new())).collect();
-        let (mut cursor, mut names) = (space.cursor(symbols), space.cursor(strings));
-        let mut name = Vec::new();
-        for _ in 0..count.min(MOST_SYMBOLS) {
-            let symbol = ElfSymbol::read(&mut cursor, space.is_64_bit())?;
-            let range = found.iter_mut().find(|(range, _)| range.contains(&symbol.value));
-            let Some((_, symbols)) = range.filter(|_| symbol.is_defined) else { continue };
-            names.seek(strings.wrapping_add(u64::from(symbol.name)));
-            name.clear();
-            names.string(&mut name, LONGEST_NAME)?;
-            if is_name(&name) && !is_mapping_symbol(&name) {
-                symbols.push((symbol.value, name.clone()));
+    /// The addresses of its symbols in each piece of code, sorted, and where their names are. Those of one
+    /// address are in the order of the table.
+    fn symbols(&self, code: &[Range<u64>], budget: &mut Budget) -> Option<Vec<Symbols>> {
+        let count = self.kallsyms(self.layout.num_symtab)? as u32;
+        budget.module_symbols = budget.module_symbols.checked_sub(count)?;
+        let mut cursor = self.space.cursor(self.kallsyms(self.layout.symtab)?);
+        let mut found: Vec<_> = code.iter().map(|code| (code.clone(), Vec::new())).collect();
+        for _ in 0..count {
+            let symbol = ElfSymbol::read(&mut cursor, self.space.is_64_bit())?;
+            let piece = found.iter_mut().find(|(code, _)| code.contains(&symbol.value));
+            if let Some((_, symbols)) = piece.filter(|_| symbol.is_defined) {
+                symbols.push((symbol.value, symbol.name));
             }
         }
         for (_, symbols) in &mut found {
@@ -183,6 +190,9 @@ impl<M: PhysicalMemory> Module<'_, '_, M> {
         Some(found)
     }
 }
+
+/// A piece of code, and of each symbol the address and the place of the name.
+type Symbols = (Range<u64>, Vec<(u64, u32)>);
 
 struct ElfSymbol {
     name: u32,
@@ -193,7 +203,7 @@ struct ElfSymbol {
 impl ElfSymbol {
     /// Reads an `Elf64_Sym` or an `Elf32_Sym`.
     fn read<M: PhysicalMemory>(
-        cursor: &mut super::address_space::Cursor<'_, '_, M>,
+        cursor: &mut Cursor<'_, '_, M>,
         is_64_bit: bool,
     ) -> Option<ElfSymbol> {
         let name = cursor.u32()?;

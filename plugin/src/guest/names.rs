@@ -8,12 +8,14 @@ use std::ops::Range;
 pub(super) struct Budget {
     symbols: usize,
     bytes: usize,
+    /// How many entries of modules' tables are looked at.
+    pub(super) module_symbols: u32,
 }
 
 impl Budget {
     /// For one kernel and its modules. Debian's biggest kernels use a fifth of it.
     pub(super) fn new() -> Budget {
-        Budget { symbols: MOST_SYMBOLS, bytes: 6 << 20 }
+        Budget { symbols: MOST_SYMBOLS, bytes: 6 << 20, module_symbols: 1 << 18 }
     }
 }
 

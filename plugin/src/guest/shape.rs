@@ -18,8 +18,11 @@ const DIGITS: &[u8; 20] = b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\0";
 const FEWEST_SYMBOLS: usize = 1000;
 /// How far the number of symbols may be before the tokens.
 const REACH: u64 = 8 << 20;
-/// How many tables of tokens are looked at, and how many tables of names before each.
-const MOST: usize = 16;
+/// How many tables of tokens are looked at.
+const TOKEN_TABLES: usize = 4;
+/// How many places for names are looked at before each, and at how many of these all names.
+const PLACES: usize = 1 << 16;
+const NAME_TABLES: usize = 64;
 
 /// Where a kernel's image can be: in 64-bit kernels Linux's `KERNEL_IMAGE_SIZE` after
 /// `__START_KERNEL_map`, in 32-bit ones so much after `PAGE_OFFSET`.
@@ -66,7 +69,7 @@ fn find_digits<M: PhysicalMemory>(space: &AddressSpace<'_, M>, image: Range<u64>
             continue;
         }
         found.extend(finder.find_iter(&bytes).map(|at| page + at as u64 - KEPT as u64));
-        if found.len() >= MOST {
+        if found.len() >= TOKEN_TABLES {
             break;
         }
     }
@@ -118,21 +121,21 @@ fn find_names<M: PhysicalMemory>(
     for (page, bytes) in (begin..).step_by(PAGE as usize).zip(bytes.chunks_mut(PAGE as usize)) {
         let _ = space.read(page, bytes);
     }
-    let mut found = Vec::new();
-    for at in (0..bytes.len().saturating_sub(align)).step_by(align).rev() {
-        let count = u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
-        let names = at + align;
-        if (FEWEST_SYMBOLS..=MOST_SYMBOLS).contains(&count)
-            && begin_well(&bytes[names..], tokens)
-            && markers_follow(&bytes[names..], count, align)
-        {
-            found.push((begin + names as u64, count));
-            if found.len() >= MOST {
-                break;
-            }
-        }
-    }
-    found
+    let names = |at: usize| &bytes[at + align..];
+    let count =
+        |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let last = bytes.len().saturating_sub(align);
+    (0..last)
+        .step_by(align)
+        .rev()
+        .map(|at| (at, count(at) as usize))
+        .filter(|(_, count)| (FEWEST_SYMBOLS..=MOST_SYMBOLS).contains(count))
+        .take(PLACES)
+        .filter(|&(at, _)| begin_well(names(at), tokens))
+        .take(NAME_TABLES)
+        .filter(|&(at, count)| markers_follow(names(at), count, align))
+        .map(|(at, count)| (begin + (at + align) as u64, count))
+        .collect()
 }
 
 /// Whether the first names are the kernel's: each has the letter of a kind, and characters.
