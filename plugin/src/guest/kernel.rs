@@ -96,10 +96,9 @@ impl Kernel {
         let own = table.map(|table| space.with_table(table));
         let own = own.filter(|own| own.translate(stext) == Some(physical));
         let space = own.as_ref().unwrap_or(space);
-        if let (Some(start), Some(stop)) = (marks.btf_start, marks.btf_stop) {
-            let list = |&head: &u64| modules::names(space, head, (start, stop), &mut budget);
-            kernel.names.extend(marks.modules.iter().find_map(list).unwrap_or_default());
-        }
+        let btf = marks.btf_start.zip(marks.btf_stop);
+        let list = |&head: &u64| modules::names(space, head, btf, &mut budget);
+        kernel.names.extend(marks.modules.iter().find_map(list).unwrap_or_default());
         Some(kernel)
     }
 

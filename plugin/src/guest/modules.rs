@@ -1,10 +1,13 @@
 //! The kernel's list of modules, and the symbols of each (Linux's `kernel/module/kallsyms.c`).
 
+mod layout;
+
 use std::ops::Range;
+
+use layout::Layout;
 
 use super::PhysicalMemory;
 use super::address_space::{AddressSpace, Cursor};
-use super::btf::{self, Structure, Wanted};
 use super::names::{Budget, LONGEST_NAME, Names, is_name};
 
 /// How many modules are looked at.
@@ -17,85 +20,16 @@ const LONGEST: usize = 64;
 /// `MODULE_STATE_UNFORMED`: it is still being loaded.
 const UNFORMED: u32 = 3;
 
-/// Indexes in `module.mem`: `MOD_TEXT` and `MOD_INIT_TEXT`.
-const TEXT_OF_MEM: [u64; 2] = [0, 4];
-
-const WANTED: [Wanted; 5] = [
-    Wanted {
-        name: "module",
-        members: &["state", "list", "name", "kallsyms", "mem", "core_layout", "init_layout"],
-    },
-    Wanted { name: "list_head", members: &["next", "prev"] },
-    Wanted { name: "mod_kallsyms", members: &["symtab", "num_symtab", "strtab"] },
-    Wanted { name: "module_memory", members: &["base", "size"] },
-    Wanted { name: "module_layout", members: &["base", "text_size"] },
-];
-
-/// Where the kernel keeps what of its modules.
-struct Layout {
-    state: u64,
-    list: u64,
-    next: u64,
-    prev: u64,
-    name: u64,
-    kallsyms: u64,
-    symtab: u64,
-    num_symtab: u64,
-    strtab: u64,
-    /// Where in a module the address and the size of each piece of code is.
-    code: Vec<(u64, u64)>,
-}
-
-impl Layout {
-    fn read<M: PhysicalMemory>(space: &AddressSpace<'_, M>, btf: (u64, u64)) -> Option<Layout> {
-        let found: [Option<Structure>; 5] =
-            btf::structures(space, btf, &WANTED)?.try_into().expect("five were wanted");
-        let [module, list_head, mod_kallsyms, module_memory, module_layout] = found;
-        let members = |structure: Option<Structure>| {
-            let members = structure.map(|structure| structure.members).unwrap_or_default();
-            members.into_iter().map(|member| member.map(u64::from)).collect::<Vec<_>>()
-        };
-        let [state, list, name, kallsyms, mem, core, init] = members(module)[..] else {
-            return None;
-        };
-        let [next, prev] = members(list_head)[..] else { return None };
-        let [symtab, num_symtab, strtab] = members(mod_kallsyms)[..] else { return None };
-        let stride = module_memory.as_ref().map_or(0, |memory| u64::from(memory.size));
-        // `mem` since 6.4, the others before.
-        let code = match (mem, &members(module_memory)[..], &members(module_layout)[..]) {
-            (Some(mem), &[Some(base), Some(size)], _) => {
-                let piece = |index| (mem + index * stride + base, mem + index * stride + size);
-                TEXT_OF_MEM.map(piece).to_vec()
-            }
-            (_, _, &[Some(base), Some(size)]) => {
-                [core?, init?].map(|layout| (layout + base, layout + size)).to_vec()
-            }
-            _ => return None,
-        };
-        Some(Layout {
-            state: state?,
-            list: list?,
-            next: next?,
-            prev: prev?,
-            name: name?,
-            kallsyms: kallsyms?,
-            symtab: symtab?,
-            num_symtab: num_symtab?,
-            strtab: strtab?,
-            code,
-        })
-    }
-}
-
 /// The names of all modules that the list at `head` holds; `None` if no list is there. A broken list ends
 /// where it breaks.
 pub(super) fn names<M: PhysicalMemory>(
     space: &AddressSpace<'_, M>,
     head: u64,
-    btf: (u64, u64),
+    btf: Option<(u64, u64)>,
     budget: &mut Budget,
 ) -> Option<Vec<Names>> {
-    let layout = Layout::read(space, btf)?;
+    let layout = btf.and_then(|btf| Layout::by_btf(space, btf));
+    let layout = layout.or_else(|| Layout::by_shape(space, head))?;
     let mut names = Vec::new();
     let next = |node: u64| space.word(node.wrapping_add(layout.next));
     let follows = |node: u64, before| space.word(node.wrapping_add(layout.prev)) == Some(before);

@@ -45,7 +45,11 @@ pub(super) fn search<M: PhysicalMemory>(
     image: Range<u64>,
 ) -> impl Iterator<Item = Kallsyms> {
     let digits = find_digits(space, image);
-    digits.into_iter().flat_map(move |digits| tables(space, digits).unwrap_or_default())
+    // Since 7.0 the tables of 64-bit kernels are aligned to 4 bytes, too.
+    let aligns = if space.is_64_bit() { &[8, 4][..] } else { &[4] };
+    let all =
+        digits.into_iter().flat_map(|digits| aligns.iter().map(move |&align| (digits, align)));
+    all.flat_map(|(digits, align)| tables(space, digits, align).unwrap_or_default())
 }
 
 /// Where the digits are among tokens.
@@ -77,8 +81,12 @@ fn find_digits<M: PhysicalMemory>(space: &AddressSpace<'_, M>, image: Range<u64>
 }
 
 /// The tables around the digits of the table of tokens.
-fn tables<M: PhysicalMemory>(space: &AddressSpace<'_, M>, digits: u64) -> Option<Vec<Kallsyms>> {
-    let align = space.word_size();
+fn tables<M: PhysicalMemory>(
+    space: &AddressSpace<'_, M>,
+    digits: u64,
+    align: u64,
+) -> Option<Vec<Kallsyms>> {
+    let word = space.word_size();
     let mut cursor = space.cursor(digits);
     for _token in b'0'..=u8::MAX {
         cursor.string(&mut Vec::new(), super::names::LONGEST_NAME)?;
@@ -90,16 +98,16 @@ fn tables<M: PhysicalMemory>(space: &AddressSpace<'_, M>, digits: u64) -> Option
     let after = (index + 512).next_multiple_of(align);
 
     let mut found = Vec::new();
-    for (names, count) in find_names(space, table, &tokens()?) {
+    for (names, count) in find_names(space, table, &tokens()?, align as usize) {
         let number = names - align;
         let size = (4 * count as u64).next_multiple_of(align);
         let from_base =
             |at: u64, base: u64| Addresses::from_base(space, at, space.word(base)?, count);
         let addresses = [
-            from_base(number - align - size, number - align),
+            from_base(number - word - size, number - word),
             from_base(after, after + size),
             Some(Addresses::FromItself { at: after }),
-            Some(Addresses::Plain { at: number - count as u64 * align }),
+            Some(Addresses::Plain { at: number - count as u64 * word }),
         ];
         for addresses in addresses.into_iter().flatten() {
             found.push(Kallsyms { count, names, tokens: tokens()?, addresses });
@@ -113,8 +121,8 @@ fn find_names<M: PhysicalMemory>(
     space: &AddressSpace<'_, M>,
     table: u64,
     tokens: &Tokens,
+    align: usize,
 ) -> Vec<(u64, usize)> {
-    let align = space.word_size() as usize;
     let begin = (table - REACH) & !(PAGE - 1);
     let mut bytes = vec![0; (table - begin) as usize];
     // A page that is absent stays zeros.
@@ -151,7 +159,7 @@ fn begin_well(mut names: &[u8], tokens: &Tokens) -> bool {
     })
 }
 
-/// Whether after these names there are the places of each 256th of them, in 4 bytes or a word each.
+/// Whether after these names there are the places of each 256th of them, in 4 bytes or, before 5.0, a word each.
 fn markers_follow(names: &[u8], count: usize, align: usize) -> bool {
     let mut places = Vec::with_capacity(count / 256 + 1);
     let mut rest = names;

@@ -107,6 +107,7 @@ struct Writer {
     at: u64,
     bytes: Vec<u8>,
     wide: bool,
+    align: usize,
 }
 
 impl Writer {
@@ -115,7 +116,7 @@ impl Writer {
     }
 
     fn align(&mut self) {
-        let align = if self.wide { 8 } else { 4 };
+        let align = self.align;
         self.bytes.resize(self.bytes.len().next_multiple_of(align), 0);
     }
 
@@ -195,7 +196,8 @@ impl Guest {
     fn kallsyms(&mut self, shape: Shape) -> String {
         let (wide, text) = (self.wide, self.text());
         let symbols = symbols(text);
-        let mut out = Writer { at: text + TABLES, bytes: Vec::new(), wide };
+        let align = if wide && shape != Shape::FromItself { 8 } else { 4 };
+        let mut out = Writer { at: text + TABLES, bytes: Vec::new(), wide, align };
         let mut info = format!("OSRELEASE=6.9.9-test\nSYMBOL(_stext)={text:x}\n");
         if wide {
             let base = PHYSICAL as i64 - (TEXT - 0xffff_ffff_8000_0000) as i64;
@@ -299,7 +301,7 @@ impl Guest {
         let entries =
             [(0, 0), (7, text + 0x80), (1, text + 0x40), (13, text + 0x40), (13, text + 0x3000)];
         for (number, (name, value)) in entries.into_iter().enumerate() {
-            let mut out = Writer { at: 0, bytes: Vec::new(), wide };
+            let mut out = Writer { at: 0, bytes: Vec::new(), wide, align: 1 };
             out.u32(name);
             if wide {
                 out.bytes.extend([0x12, 0, u8::from(value != 0), 0]);
