@@ -76,6 +76,7 @@ impl Addresses {
 }
 
 /// What a byte of a name stands for.
+#[derive(Clone)]
 pub(super) struct Tokens {
     text: Vec<u8>,
     index: [u16; 256],

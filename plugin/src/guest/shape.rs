@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::PhysicalMemory;
 use super::address_space::AddressSpace;
 use super::kallsyms::{Addresses, Kallsyms, Tokens};
-use super::names::MOST_SYMBOLS;
+use super::names::{LONGEST_NAME, MOST_SYMBOLS, is_name};
 use crate::x86::PAGE;
 
 const DIGITS: &[u8; 20] = b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\0";
@@ -18,7 +18,8 @@ const DIGITS: &[u8; 20] = b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\0";
 const FEWEST_SYMBOLS: usize = 1000;
 /// How far the number of symbols may be before the tokens.
 const REACH: u64 = 8 << 20;
-/// How many tables of tokens are looked at.
+/// How many places with digits are looked at, and how many tables of tokens.
+const DIGIT_PLACES: usize = 4096;
 const TOKEN_TABLES: usize = 4;
 /// How many places for names are looked at before each, and at how many of these all names.
 const PLACES: usize = 1 << 16;
@@ -49,7 +50,8 @@ pub(super) fn search<M: PhysicalMemory>(
     let aligns = if space.is_64_bit() { &[8, 4][..] } else { &[4] };
     let all =
         digits.into_iter().flat_map(|digits| aligns.iter().map(move |&align| (digits, align)));
-    all.flat_map(|(digits, align)| tables(space, digits, align).unwrap_or_default())
+    let tokens = all.filter_map(|(digits, align)| TokenTable::around(space, digits, align));
+    tokens.take(TOKEN_TABLES).flat_map(|tokens| tables(space, &tokens))
 }
 
 /// Where the digits are among tokens.
@@ -73,58 +75,73 @@ fn find_digits<M: PhysicalMemory>(space: &AddressSpace<'_, M>, image: Range<u64>
             continue;
         }
         found.extend(finder.find_iter(&bytes).map(|at| page + at as u64 - KEPT as u64));
-        if found.len() >= TOKEN_TABLES {
+        if found.len() >= DIGIT_PLACES {
             break;
         }
     }
     found
 }
 
-/// The tables around the digits of the table of tokens.
-fn tables<M: PhysicalMemory>(
-    space: &AddressSpace<'_, M>,
-    digits: u64,
+/// The table of tokens, which is between the others.
+struct TokenTable {
+    at: u64,
+    /// Where the tables after it begin.
+    end: u64,
+    tokens: Tokens,
     align: u64,
-) -> Option<Vec<Kallsyms>> {
-    let word = space.word_size();
-    let mut cursor = space.cursor(digits);
-    for _token in b'0'..=u8::MAX {
-        cursor.string(&mut Vec::new(), super::names::LONGEST_NAME)?;
-    }
-    let index = cursor.position().next_multiple_of(align);
-    let before: u16 = space.bytes(index + 2 * u64::from(b'0')).map(u16::from_le_bytes)?;
-    let table = digits.checked_sub(u64::from(before))?;
-    let tokens = || Tokens::read(space, table, index);
-    let after = (index + 512).next_multiple_of(align);
+}
 
+impl TokenTable {
+    /// The table that has these digits.
+    fn around<M: PhysicalMemory>(
+        space: &AddressSpace<'_, M>,
+        digits: u64,
+        align: u64,
+    ) -> Option<TokenTable> {
+        let mut cursor = space.cursor(digits);
+        let mut text = Vec::new();
+        for _token in b'0'..=u8::MAX {
+            text.clear();
+            cursor.string(&mut text, LONGEST_NAME)?;
+        }
+        let index = cursor.position().next_multiple_of(align);
+        let before = space.bytes(index + 2 * u64::from(b'0')).map(u16::from_le_bytes)?;
+        let at = digits.checked_sub(u64::from(before))?;
+        let tokens = Tokens::read(space, at, index)?;
+        Some(TokenTable { at, end: (index + 512).next_multiple_of(align), tokens, align })
+    }
+}
+
+/// All tables, by that of tokens.
+fn tables<M: PhysicalMemory>(space: &AddressSpace<'_, M>, tokens: &TokenTable) -> Vec<Kallsyms> {
+    let word = space.word_size();
     let mut found = Vec::new();
-    for (names, count) in find_names(space, table, &tokens()?, align as usize) {
-        let number = names - align;
-        let size = (4 * count as u64).next_multiple_of(align);
+    for (names, count) in find_names(space, tokens) {
+        let number = names - tokens.align;
+        let size = (4 * count as u64).next_multiple_of(tokens.align);
         let from_base =
             |at: u64, base: u64| Addresses::from_base(space, at, space.word(base)?, count);
         let addresses = [
             from_base(number - word - size, number - word),
-            from_base(after, after + size),
-            Some(Addresses::FromItself { at: after }),
+            from_base(tokens.end, tokens.end + size),
+            Some(Addresses::FromItself { at: tokens.end }),
             Some(Addresses::Plain { at: number - count as u64 * word }),
         ];
         for addresses in addresses.into_iter().flatten() {
-            found.push(Kallsyms { count, names, tokens: tokens()?, addresses });
+            found.push(Kallsyms { count, names, tokens: tokens.tokens.clone(), addresses });
         }
     }
-    Some(found)
+    found
 }
 
 /// Names, and how many they are, somewhere before the table of tokens.
 fn find_names<M: PhysicalMemory>(
     space: &AddressSpace<'_, M>,
-    table: u64,
-    tokens: &Tokens,
-    align: usize,
+    TokenTable { at: table, tokens, align, .. }: &TokenTable,
 ) -> Vec<(u64, usize)> {
-    let begin = (table - REACH) & !(PAGE - 1);
-    let mut bytes = vec![0; (table - begin) as usize];
+    let align = *align as usize;
+    let begin = (*table - REACH) & !(PAGE - 1);
+    let mut bytes = vec![0; (*table - begin) as usize];
     // A page that is absent stays zeros.
     for (page, bytes) in (begin..).step_by(PAGE as usize).zip(bytes.chunks_mut(PAGE as usize)) {
         let _ = space.read(page, bytes);
@@ -153,9 +170,9 @@ fn begin_well(mut names: &[u8], tokens: &Tokens) -> bool {
         let Some((name, rest)) = split_name(names) else { return false };
         names = rest;
         tokens.expand(name, &mut text).is_some()
-            && text.split_first().is_some_and(|(kind, name)| {
-                kind.is_ascii_alphabetic() && super::names::is_name(name)
-            })
+            && text
+                .split_first()
+                .is_some_and(|(kind, name)| kind.is_ascii_alphabetic() && is_name(name))
     })
 }
 
