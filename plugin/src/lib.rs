@@ -18,6 +18,7 @@
 //! | [`stats`] | counters, windows, snapshots, their tables | where counts come from |
 //! | [`dumps`] | when and where a snapshot is written | what is in it |
 //! | [`symbols`] | names of addresses | the rest |
+//! | [`guest`] | a Linux guest's own tables in its memory | QEMU, counting |
 //! | [`options`] | what the user may ask for | the rest |
 
 pub mod access_log;

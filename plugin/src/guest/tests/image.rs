@@ -71,7 +71,7 @@ impl PhysicalMemory for Guest {
     }
 
     fn ranges(&self) -> Vec<Range<u64>> {
-        vec![0..SIZE as u64]
+        std::iter::once(0..SIZE as u64).collect()
     }
 }
 
@@ -175,7 +175,7 @@ impl Guest {
             }
             self.put(0x6000 + 8 * (MODULE >> 21 & 511), &(0x7000 | FLAGS).to_le_bytes());
             for page in 0..4 {
-                let entry = MODULE_PHYSICAL + (page << 12) | FLAGS;
+                let entry = MODULE_PHYSICAL | page << 12 | FLAGS;
                 self.put(0x7000 + 8 * ((MODULE >> 12 & 511) + page), &entry.to_le_bytes());
             }
         } else {
@@ -185,7 +185,7 @@ impl Guest {
             }
             self.put(KERNEL_TABLE + 4 * (0xf00 >> 2), &(0x7000 | FLAGS as u32).to_le_bytes());
             for page in 0..4 {
-                let entry = (MODULE_PHYSICAL + (page << 12) | FLAGS) as u32;
+                let entry = (MODULE_PHYSICAL | page << 12 | FLAGS) as u32;
                 self.put(0x7000 + 4 * page, &entry.to_le_bytes());
             }
         }
@@ -343,7 +343,7 @@ fn btf(has_mem: bool, wide: bool) -> Vec<u8> {
     };
     let module = [("state", 0), ("list", 8), ("name", 0x20), ("kallsyms", 0x100)];
     let module = [&module, layout].concat();
-    let structures: [(&str, u32, Vec<(&str, u32)>); 5] = [
+    let structures = [
         ("list_head", 2 * word, vec![("next", 0), ("prev", word)]),
         ("mod_kallsyms", 4 * word, vec![("symtab", 0), ("num_symtab", word), ("strtab", 2 * word)]),
         match has_mem {
