@@ -83,6 +83,12 @@ impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
         if self.is_64_bit() { 8 } else { 4 }
     }
 
+    /// The lowest address that a kernel can have.
+    pub(super) fn kernel_half(&self) -> u64 {
+        // 32-bit kernels can give as little as 1 GiB to a process.
+        if self.is_64_bit() { 1 << 63 } else { 1 << 30 }
+    }
+
     /// The physical address of a linear one.
     pub(super) fn translate(&self, linear: u64) -> Option<u64> {
         let mode = if self.is_64_bit() { Mode::Bits64 } else { Mode::Bits32 };

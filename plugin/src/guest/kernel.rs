@@ -12,6 +12,8 @@ use crate::x86::PAGE;
 
 /// How many tables of symbols are decoded before the search ends: a guest can hold any number of them.
 const ATTEMPTS: usize = 8;
+/// How many images, of different vCPUs, are searched for tables.
+const IMAGES: usize = 4;
 /// How many variables named `modules` are tried.
 const MODULES: usize = 8;
 
@@ -59,6 +61,9 @@ impl Kernel {
             if !images.insert((image.start, space.translate(image.start))) {
                 continue;
             }
+            if images.len() > IMAGES {
+                break;
+            }
             for kallsyms in shape::search(space, image) {
                 attempts = attempts.checked_sub(1)?;
                 if let Some(kernel) = Kernel::read(space, &kallsyms, None) {
@@ -92,13 +97,18 @@ impl Kernel {
         }
 
         // The kernel's own table has all of it, which that of a process has only after it was used.
-        let table = marks.page_table.and_then(|table| space.translate(table));
+        let table = info.and_then(|info| info.symbol("swapper_pg_dir")).or(marks.page_table);
+        let table = table.and_then(|table| space.translate(table));
         let own = table.map(|table| space.with_table(table));
         let own = own.filter(|own| own.translate(stext) == Some(physical));
         let space = own.as_ref().unwrap_or(space);
         let btf = marks.btf_start.zip(marks.btf_stop);
         let list = |&head: &u64| modules::names(space, head, btf, &mut budget);
-        kernel.names.extend(marks.modules.iter().find_map(list).unwrap_or_default());
+        let lists = match &marks.modules[..] {
+            [] => &Vec::from_iter(modules::head(space, etext)),
+            named => named,
+        };
+        kernel.names.extend(lists.iter().find_map(list).unwrap_or_default());
         Some(kernel)
     }
 

@@ -1,10 +1,12 @@
 //! The kernel's list of modules, and the symbols of each (Linux's `kernel/module/kallsyms.c`).
 
 mod layout;
+mod search;
 
 use std::ops::Range;
 
 use layout::Layout;
+pub(super) use search::head;
 
 use super::PhysicalMemory;
 use super::address_space::{AddressSpace, Cursor};

@@ -113,13 +113,15 @@ struct Shape {
     at: u64,
     bytes: [u8; SIZE],
     word: u64,
+    /// Where the kernel's half of the addresses begins.
+    lowest: u64,
 }
 
 impl Shape {
     fn read<M: PhysicalMemory>(space: &AddressSpace<'_, M>, at: u64) -> Option<Shape> {
         let mut bytes = [0; SIZE];
         space.read(at, &mut bytes)?;
-        Some(Shape { at, bytes, word: space.word_size() })
+        Some(Shape { at, bytes, word: space.word_size(), lowest: space.kernel_half() })
     }
 
     fn u32(&self, place: u64) -> Option<u64> {
@@ -186,8 +188,9 @@ impl Shape {
         let flag = self.u32(place + self.word)?;
         let size_place = place + self.word + if flag > 1 { 0 } else { 4 };
         let size = self.u32(size_place)?;
-        let is_memory = base != 0 && base % PAGE == 0 && size != 0 && size % PAGE == 0;
-        is_memory.then_some(Memory { base, size, size_place })
+        let is_memory = base >= self.lowest && (1..=super::BIGGEST).contains(&size);
+        let is_whole = base % PAGE == 0 && size % PAGE == 0;
+        (is_memory && is_whole).then_some(Memory { base, size, size_place })
     }
 }
 

@@ -16,6 +16,10 @@ const DATA: u64 = 0x18_0000;
 const TABLES: u64 = 0x20_0000;
 const IMAGE_SIZE: u64 = 0x40_0000;
 
+/// Where parts are in a `struct module`: what says where its code is, and what says where its symbols are.
+const CODE: u64 = 0x80;
+const KALLSYMS: u64 = 0x1c0;
+
 /// The page tables: the kernel's, and that of a process in user mode, which holds no kernel.
 const KERNEL_TABLE: u64 = 0x2000;
 pub(super) const USER_TABLE: u64 = 0x3000;
@@ -53,6 +57,8 @@ pub(super) struct Options {
     pub(super) has_info: bool,
     /// Whether `struct module` has `mem`.
     pub(super) has_mem: bool,
+    /// Whether data have names, and types are there.
+    pub(super) has_data: bool,
 }
 
 pub(super) struct Guest {
@@ -76,7 +82,7 @@ impl PhysicalMemory for Guest {
 }
 
 /// All symbols: address, kind, name.
-fn symbols(text: u64) -> Vec<(u64, char, String)> {
+fn symbols(text: u64, has_data: bool) -> Vec<(u64, char, String)> {
     let mut symbols = vec![
         (text, 'T', "_stext".to_owned()),
         (text, 'T', "_text".to_owned()),
@@ -98,6 +104,7 @@ fn symbols(text: u64) -> Vec<(u64, char, String)> {
     for alias in (0..FUNCTIONS).step_by(10) {
         symbols.push((text + alias * STRIDE, 'W', format!("alias_{alias}")));
     }
+    symbols.retain(|&(address, ..)| has_data || (text..text + BTF).contains(&address));
     symbols.sort_by_key(|&(address, ..)| address);
     symbols
 }
@@ -139,7 +146,7 @@ impl Guest {
         };
         let mut guest = Guest { ram: vec![0; SIZE], registers, parts: Vec::new(), wide };
         guest.page_tables();
-        let info = guest.kallsyms(options.shape);
+        let info = guest.kallsyms(options.shape, options.has_data);
         if options.has_info {
             guest.put(INFO, info.as_bytes());
         }
@@ -193,9 +200,9 @@ impl Guest {
     }
 
     /// Writes the tables of symbols, and returns VMCOREINFO.
-    fn kallsyms(&mut self, shape: Shape) -> String {
+    fn kallsyms(&mut self, shape: Shape, has_data: bool) -> String {
         let (wide, text) = (self.wide, self.text());
-        let symbols = symbols(text);
+        let symbols = symbols(text, has_data);
         let align = if wide && shape != Shape::FromItself { 8 } else { 4 };
         let mut out = Writer { at: text + TABLES, bytes: Vec::new(), wide, align };
         let mut info = format!("OSRELEASE=6.9.9-test\nSYMBOL(_stext)={text:x}\n");
@@ -276,8 +283,8 @@ impl Guest {
         let (wide, text) = (self.wide, self.module_text());
         let (word, head) = (if wide { 8 } else { 4 }, self.text() + DATA + 0x200);
         let at = text + 0x2000;
-        let list = at + 8;
-        let table = at + 0x200;
+        let list = at + word;
+        let table = at + KALLSYMS + word;
         let (symbols, strings) = (at + 0x300, at + 0x800);
         let mut put = |at: u64, value: u64| {
             let bytes = value.to_le_bytes();
@@ -287,15 +294,24 @@ impl Guest {
         put(head + word, list);
         put(list, head);
         put(list + word, head);
-        put(at + 0x100, table);
+        put(at + KALLSYMS, table);
         put(table, symbols);
         put(table + word, 5);
         put(table + 2 * word, strings);
-        let (code, size) =
-            if has_mem { (at + 0x140, at + 0x148) } else { (at + 0x180, at + 0x188) };
-        put(code, text);
-        self.put_linear(size, &0x1000u32.to_le_bytes());
-        self.put_linear(at + 0x20, b"driver\0");
+        let memory = at + CODE;
+        if has_mem {
+            let pieces = [(text, 0x1000), (text + 0x2000, 0x2000), (text + 0x1000, 0x1000)];
+            for (number, (base, size)) in (0..).zip(pieces) {
+                put(memory + number * 2 * word, base);
+                put(memory + number * 2 * word + word, size);
+            }
+        } else {
+            put(memory, text);
+            for (number, size) in (0..).zip([0x4000u32, 0x1000, 0x2000]) {
+                self.put_linear(memory + word + 4 * number, &size.to_le_bytes());
+            }
+        }
+        self.put_linear(at + 3 * word, b"driver\0");
         self.put_linear(strings, b"\0probe\0other\0table\0");
         // Not in the order of addresses; the second of an address does not count; one is no code.
         let entries =
@@ -337,18 +353,20 @@ impl Guest {
 /// Types: the structures of the list of modules, among others.
 fn btf(has_mem: bool, wide: bool) -> Vec<u8> {
     let word = if wide { 8 } else { 4 };
-    let layout: &[(&str, u32)] = match has_mem {
-        true => &[("mem", 0x140)],
-        false => &[("core_layout", 0x180), ("init_layout", 0x1c0)],
+    let layout: &[(&str, u64)] = match has_mem {
+        true => &[("mem", CODE)],
+        false => &[("core_layout", CODE), ("init_layout", CODE + 0x40)],
     };
-    let module = [("state", 0), ("list", 8), ("name", 0x20), ("kallsyms", 0x100)];
+    let module = [("state", 0), ("list", word), ("name", 3 * word), ("kallsyms", KALLSYMS)];
     let module = [&module, layout].concat();
     let structures = [
         ("list_head", 2 * word, vec![("next", 0), ("prev", word)]),
         ("mod_kallsyms", 4 * word, vec![("symtab", 0), ("num_symtab", word), ("strtab", 2 * word)]),
         match has_mem {
-            true => ("module_memory", 16, vec![("base", 0), ("size", 8)]),
-            false => ("module_layout", 32, vec![("base", 0), ("size", 12), ("text_size", 8)]),
+            true => ("module_memory", 2 * word, vec![("base", 0), ("size", word)]),
+            false => {
+                ("module_layout", 32, vec![("base", 0), ("size", word), ("text_size", word + 4)])
+            }
         },
         ("module", 0x200, module),
         // Another of the same name, as a driver may have: the first counts.
@@ -374,9 +392,9 @@ fn btf(has_mem: bool, wide: bool) -> Vec<u8> {
     types.extend([0, 3 << 24, 0, 1, 1, 4]);
     types.extend([place("state"), 6 << 24 | 1, 4, place("LIVE"), 0]);
     for (name, size, members) in structures {
-        types.extend([place(name), 4 << 24 | members.len() as u32, size]);
+        types.extend([place(name), 4 << 24 | members.len() as u32, size as u32]);
         for (member, at) in members {
-            types.extend([place(member), 1, 8 * at]);
+            types.extend([place(member), 1, 8 * at as u32]);
         }
     }
     let types: Vec<u8> = types.iter().flat_map(|word| word.to_le_bytes()).collect();
