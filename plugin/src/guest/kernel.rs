@@ -82,10 +82,17 @@ impl Kernel {
         let mut budget = Budget::new();
         let marks = Marks::read(space, kallsyms)?;
         let (stext, etext) = (marks.stext?, marks.etext?);
-        let physical = space.translate(stext)?;
         // Code comes first in an image, and the tables with other data after it.
         let is_image = stext % PAGE == 0 && stext < etext && etext <= kallsyms.names;
         is_image.then_some(())?;
+        // The kernel's own table has all of it, which that of a process has only after it was used.
+        let table = info.and_then(|info| info.symbol("swapper_pg_dir")).or(marks.page_table);
+        let own = match table {
+            Some(table) => Some(space.with_table(space.translate(table)?)),
+            None => None,
+        };
+        let runs = own.as_ref().is_none_or(|own| maps_the_same(own, space, stext));
+        (runs && space.translate(stext).is_some()).then_some(())?;
         let mut kernel = Kernel {
             release: info.and_then(VmCoreInfo::release).map(str::to_owned),
             kaslr_offset: info.and_then(VmCoreInfo::kaslr_offset),
@@ -96,11 +103,6 @@ impl Kernel {
             kernel.release = marks.banner.and_then(|banner| release(space, banner));
         }
 
-        // The kernel's own table has all of it, which that of a process has only after it was used.
-        let table = info.and_then(|info| info.symbol("swapper_pg_dir")).or(marks.page_table);
-        let table = table.and_then(|table| space.translate(table));
-        let own = table.map(|table| space.with_table(table));
-        let own = own.filter(|own| own.translate(stext) == Some(physical));
         let space = own.as_ref().unwrap_or(space);
         let btf = marks.btf_start.zip(marks.btf_stop);
         let list = |&head: &u64| modules::names(space, head, btf, &mut budget);
@@ -131,6 +133,24 @@ impl Kernel {
     pub fn name(&self, address: u64) -> Option<Name<'_>> {
         self.names.iter().find_map(|names| names.name(address))
     }
+}
+
+/// Whether a table has the kernel's half of what is mapped: its code, and the highest page that there is.
+///
+/// A kernel that ran before a reset may be left in memory, whole. In a 32-bit kernel both are mapped, as is
+/// most of RAM; the fixed mappings at the end are of the kernel that runs.
+fn maps_the_same<M: PhysicalMemory>(
+    own: &AddressSpace<'_, M>,
+    running: &AddressSpace<'_, M>,
+    stext: u64,
+) -> bool {
+    /// How many pages at the end there can be one in.
+    const PAGES: u64 = 4096;
+    let top = if own.is_64_bit() { u64::MAX } else { u64::from(u32::MAX) };
+    let mut pages = (0..PAGES).map(|page| top - page * PAGE);
+    let highest = pages.find(|&page| running.translate(page).is_some());
+    let same = |linear| own.translate(linear) == running.translate(linear);
+    same(stext) && highest.is_none_or(same)
 }
 
 /// Addresses of symbols that are needed for more.

@@ -4,7 +4,7 @@ mod image;
 
 use std::time::{Duration, Instant};
 
-use image::{FUNCTIONS, Guest, Options, SHAPES, STRIDE, Shape, USER_TABLE};
+use image::{FUNCTIONS, Guest, KERNEL_TABLE, Options, SHAPES, STRIDE, Shape, USER_TABLE};
 
 use super::{Kernel, Registers};
 
@@ -116,6 +116,22 @@ fn vmcoreinfo_of_another_kernel_is_passed_over() {
     let stale = stale.replace("OSRELEASE=6.9.9-test", "OSRELEASE=6.0.0-stale");
     guest.ram[0xf_0000..0xf_0000 + stale.len()].copy_from_slice(stale.as_bytes());
     assert_names(&guest, OPTIONS);
+}
+
+/// Nor is a 32-bit kernel that is still there, and mapped, while another runs.
+#[test]
+fn the_fixed_mappings_tell_a_kernel_from_the_one_before() {
+    /// The same table, with its last entry to the table at 0x7000.
+    const OTHER: usize = 0x20_0000;
+    for has_info in [true, false] {
+        let mut guest = Guest::new(Options { wide: false, has_info, ..OPTIONS });
+        let own = KERNEL_TABLE as usize;
+        guest.ram.copy_within(own..own + 0x1000, OTHER);
+        let process = Registers { cr3: OTHER as u64, ..guest.registers };
+        assert!(Kernel::find(&guest, &[process]).is_some(), "a process of this kernel");
+        guest.ram[OTHER + 4 * 1023 + 1] = 0x70;
+        assert!(Kernel::find(&guest, &[process]).is_none(), "of another");
+    }
 }
 
 /// Bytes of what is read are changed; whatever comes of it comes soon, and its names can be printed.

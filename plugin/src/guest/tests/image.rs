@@ -21,7 +21,7 @@ const CODE: u64 = 0x80;
 const KALLSYMS: u64 = 0x1c0;
 
 /// The page tables: the kernel's, and that of a process in user mode, which holds no kernel.
-const KERNEL_TABLE: u64 = 0x2000;
+pub(super) const KERNEL_TABLE: u64 = 0x2000;
 pub(super) const USER_TABLE: u64 = 0x3000;
 const INFO: u64 = 0x10_0000;
 
@@ -191,6 +191,9 @@ impl Guest {
                 self.put(KERNEL_TABLE + 4 * (768 + page), &entry.to_le_bytes());
             }
             self.put(KERNEL_TABLE + 4 * (0xf00 >> 2), &(0x7000 | FLAGS as u32).to_le_bytes());
+            // A fixed mapping at the end.
+            self.put(KERNEL_TABLE + 4 * 1023, &(0x6000 | FLAGS as u32).to_le_bytes());
+            self.put(0x6000 + 4 * 1020, &(0x9000 | FLAGS as u32).to_le_bytes());
             for page in 0..4 {
                 let entry = (MODULE_PHYSICAL | page << 12 | FLAGS) as u32;
                 self.put(0x7000 + 4 * page, &entry.to_le_bytes());
