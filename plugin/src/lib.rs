@@ -19,6 +19,7 @@
 //! | `dumps` | when and where a snapshot is written | where counts come from |
 //! | [`stats`] | counters, windows, snapshots, their tables | where counts come from |
 //! | [`symbols`], [`sections`] | names of addresses, from files | what is counted |
+//! | [`guest`] | a Linux guest's own tables in its memory | QEMU, counting |
 //! | `bus` | which device serves which ports | CPUs |
 //! | [`devices`] | one device each | QEMU, other devices |
 //! | [`guest_file`], `elf`, `files` | files of the host | what is in them for |
@@ -34,6 +35,7 @@ mod dumps;
 mod elf;
 mod entry;
 mod files;
+pub mod guest;
 pub mod guest_file;
 mod guest_memory;
 mod hypercalls;
