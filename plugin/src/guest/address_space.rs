@@ -1,7 +1,7 @@
 //! Linear addresses of the guest, read through its page tables.
 
 use super::PhysicalMemory;
-use crate::x86::{Access, Entries, PAGE, Paging};
+use crate::x86::{Access, KeyRights, PAGE, Paging, PhysicalMemory as PageTables};
 use crate::x86::{Mode, Supervisor};
 
 const CR0_PG: u64 = 1 << 31;
@@ -49,6 +49,7 @@ impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
                 cr4: registers.cr4 & (CR4_PSE | CR4_PAE | CR4_LA57),
                 efer: registers.efer & EFER_LMA | EFER_NXE,
                 rflags: 0,
+                keys: KeyRights::default(),
                 supervisor: Supervisor::Yes,
             };
             AddressSpace { memory, paging }
@@ -139,7 +140,7 @@ impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
 /// The page tables' own reader.
 struct Tables<'m, M>(&'m M);
 
-impl<M: PhysicalMemory> Entries for Tables<'_, M> {
+impl<M: PhysicalMemory> PageTables for Tables<'_, M> {
     fn read_u32(&self, physical: u64) -> Option<u32> {
         let mut bytes = [0; 4];
         self.0.read(physical, &mut bytes).then(|| u32::from_le_bytes(bytes))
