@@ -335,8 +335,8 @@ fn a_file_of_another_kernel_names_nothing(host: &Host) {
     let stats = ended.stats().unwrap();
     assert!(stats.sites.iter().any(|site| kallsyms.is_kernel(pc(site))));
     assert!(stats.sites.iter().all(|site| site.symbol.is_none()));
-    let problem = "no kernel in the guest's memory is the one that it describes, so its names are not \
-                   used; name the file of the kernel that runs";
+    let problem = "no kernel in the guest's memory matches it, so its names are not used; name the file \
+                   of the kernel that runs";
     assert_eq!(stats.symbol_files[0].problem.as_deref(), Some(problem));
     let line = format!("pvio: option \"{symbols}\": {problem}");
     assert_eq!(ended.stderr.lines().filter(|&said| said == line).count(), 1, "{}", ended.stderr);

@@ -155,7 +155,7 @@ impl PortBus {
     pub fn finish(&self) -> Vec<String> {
         let failures = self.devices.iter().filter_map(|device| {
             let error = device.call(|inner| inner.finish())?.err()?;
-            Some(format!("{device}: what it was to write is not all there: {error}"))
+            Some(format!("{device}: its output is incomplete: {error}"))
         });
         failures.collect()
     }

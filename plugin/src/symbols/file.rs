@@ -70,9 +70,8 @@ impl SymbolFile {
         };
         if self.marks.are_linux() && !self.has_bytes() && self.load_offset.is_none() {
             return Verdict::rejected(format!(
-                "{why_unknown}, so that it cannot be held against the kernel that runs, and its names are \
-                 not used; if that is the very kernel that it describes, booted with nokaslr, write \
-                 symbols={}@0",
+                "{why_unknown}, so pvio cannot compare it with the running kernel, and its names are not \
+                 used; if it describes exactly that kernel, booted with nokaslr, write symbols={}@0",
                 self.text
             ));
         }
@@ -88,8 +87,8 @@ impl SymbolFile {
         match placements.is_empty() {
             false => Verdict { placements, problem: None },
             true => Verdict::rejected(
-                "no kernel in the guest's memory is the one that it describes, so its names are not used; \
-                 name the file of the kernel that runs"
+                "no kernel in the guest's memory matches it, so its names are not used; name the file of \
+                 the kernel that runs"
                     .into(),
             ),
         }
@@ -106,15 +105,15 @@ impl SymbolFile {
             }
         }
         let of_sites = format!(
-            "{differ} of the {} sites at its addresses {} other instructions than it has there",
+            "{differ} of the {} sites at its addresses {} other instructions than the file",
             fit + differ,
-            if differ == 1 { "is of" } else { "are of" }
+            if differ == 1 { "has" } else { "have" }
         );
         // A one-byte instruction may match by chance, so a minority of matches proves nothing.
         if differ > fit {
             return Verdict::rejected(format!(
-                "{of_sites}, so its names are not used; name the file of what runs there, or, if that \
-                 moves, write FILE@ADDRESS with how far it has moved"
+                "{of_sites}, so its names are not used; name the file of the code that runs there, \
+                 or, if that code is relocated, write FILE@ADDRESS with its load offset"
             ));
         }
         let problem = (differ > 0).then(|| format!("{of_sites}, and get no name from it"));

@@ -121,11 +121,15 @@ fn an_elf_file_names_only_sites_with_its_own_bytes() {
     assert_eq!(judged(0), (50, None));
     let (named, problem) = judged(1);
     assert_eq!(named, 49);
-    assert!(problem.unwrap().starts_with("1 of the 50 sites at its addresses is of other"));
+    assert!(problem.unwrap().starts_with("1 of the 50 sites at its addresses has other"));
     // If most sites differ, the others may match by chance.
     let (named, problem) = judged(26);
     assert_eq!(named, 0);
-    assert!(problem.unwrap().contains("its names are not used; name the file of what runs there"));
+    assert!(
+        problem
+            .unwrap()
+            .contains("its names are not used; name the file of the code that runs there")
+    );
 }
 
 /// A kernel's System.map: functions, a banner and a system call table.
