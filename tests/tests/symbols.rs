@@ -529,11 +529,16 @@ fn what_is_not_a_file_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let pipe = directory.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    for path in [&*pipe, Path::new("/dev/zero"), directory.path()] {
+    let files = [
+        (&*pipe, "is a FIFO; name a regular file"),
+        (Path::new("/dev/zero"), "is a character device; name a regular file"),
+        (directory.path(), "is a directory; name a file in it"),
+    ];
+    for (path, why) in files {
         for key in ["symbols", "insns"] {
             let ended = run_forms(&Host::NEWEST, &[&format!("{key}={}", path.display())]);
             assert!(!ended.status.success(), "it started: {}", ended.stderr);
-            let line = format!("option \"{key}\": {} is not a regular file", path.display());
+            let line = format!("option \"{key}\": {} {why}", path.display());
             assert!(ended.stderr.contains(&line), "{}", ended.stderr);
         }
     }
