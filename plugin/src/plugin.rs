@@ -13,8 +13,8 @@ use crate::interception::{Instructions, Interceptor};
 use crate::options::{OptionError, Options, Summary};
 use crate::qemu::report::say;
 use crate::qemu::{
-    self, Ended, GuestRam, HostInfo, Insn, InsnCount, InsnCounters, MAX_WATCHES, Machine,
-    MachineError, MissingFunction, PortPresence, VcpuIndex, Watch,
+    self, Ended, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine, MachineError,
+    MissingFunction, PortPresence, Scoreboard, VcpuIndex, Watch,
 };
 use crate::stats::{InstructionCounts, Statistics};
 
@@ -65,7 +65,7 @@ pub fn build(
         Some(machine) => Arc::new(PortBus::build(machine, requests, host.recorded)?),
     };
     let instructions = options.insns.take().map(|sections| {
-        let counters = InsnCounters::new(host.api, sections.places())?;
+        let counters = Scoreboard::new(host.api, sections.places())?;
         Ok::<_, MissingFunction>(Arc::new(Instructions { counters, sections }))
     });
     let instructions = instructions.transpose()?;
@@ -158,11 +158,11 @@ impl qemu::Plugin for Pvio {
         self.interceptor.translate(insn)
     }
 
-    fn insn_counters(&self) -> Option<&InsnCounters> {
+    fn scoreboard(&self) -> Option<&Scoreboard> {
         self.instructions.as_ref().map(|instructions| &instructions.counters)
     }
 
-    fn count(&self, insn: &Insn<'_>) -> InsnCount {
+    fn inline_add(&self, insn: &Insn<'_>) -> InlineAdd {
         let instructions = self.instructions.as_ref().expect("asked where there are counters");
         instructions.count(insn)
     }

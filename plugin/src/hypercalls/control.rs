@@ -7,7 +7,7 @@ use super::guest_log::Level;
 use super::memory::{caller_memory, check};
 use super::{Caller, Refusal, VcpuCalls};
 use crate::dumps::DumpError;
-use crate::qemu::{CallingVcpu, Register, exit_process};
+use crate::qemu::{Register, Registers, exit_process};
 use crate::stats::{Call, Outcome, WindowError};
 
 impl VcpuCalls {
@@ -16,7 +16,7 @@ impl VcpuCalls {
         call: Call,
         operand: u8,
         caller: Caller,
-        vcpu: &mut CallingVcpu<'_>,
+        vcpu: &mut Registers<'_>,
     ) -> Result<u32, Refusal> {
         match call {
             Call::Exit => match &self.hypercalls.machine {
@@ -67,7 +67,7 @@ impl VcpuCalls {
     fn text<const MOST: usize>(
         &self,
         caller: Caller,
-        vcpu: &mut CallingVcpu<'_>,
+        vcpu: &mut Registers<'_>,
     ) -> Result<ArrayVec<u8, MOST>, Refusal> {
         let address = caller.argument(vcpu, Register::Rdx);
         let len = caller.argument(vcpu, Register::Rcx);

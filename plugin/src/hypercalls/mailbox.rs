@@ -8,7 +8,7 @@ use pvio_guest::abi::{self, CallWord, Status, UNHEARD, status};
 use super::memory::{caller_memory, check};
 use super::port_io::{Data, IoCall, PortCalls};
 use super::{Caller, MailboxEpoch, Refusal, VcpuCalls, answered, must_be_zero};
-use crate::qemu::{CallingVcpu, MappedRam, Register};
+use crate::qemu::{MappedRam, Register, Registers};
 use crate::stats::Call;
 use crate::x86::{Port, Supervisor};
 
@@ -119,7 +119,7 @@ impl VcpuCalls {
     }
 
     /// Makes what is at RDX the vCPU's mailbox, if it can be one.
-    pub fn register(&mut self, caller: Caller, vcpu: &mut CallingVcpu<'_>) {
+    pub fn register(&mut self, caller: Caller, vcpu: &mut Registers<'_>) {
         self.counters.calls_from(caller.pc);
         if self.is_nested(vcpu) || caller.supervisor(vcpu) == Supervisor::No {
             return;
@@ -145,7 +145,7 @@ impl VcpuCalls {
         }
     }
 
-    fn mailbox_memory(&self, caller: Caller, vcpu: &mut CallingVcpu<'_>) -> Option<MappedRam> {
+    fn mailbox_memory(&self, caller: Caller, vcpu: &mut Registers<'_>) -> Option<MappedRam> {
         let linear = caller.argument(vcpu, Register::Rdx);
         if !linear.is_multiple_of(SIZE as u64) {
             return None;

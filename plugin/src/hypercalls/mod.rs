@@ -21,7 +21,7 @@ use crate::access_log::VcpuLog;
 use crate::bus::{CachedPort, PortBus, PortTarget};
 use crate::dumps::Dumps;
 use crate::guest_memory::LinearMemory;
-use crate::qemu::{CallingVcpu, GuestRam, Machine, Register};
+use crate::qemu::{GuestRam, Machine, Register, Registers, WritableRegisters};
 use crate::stats::{Call, Outcome, Statistics, VcpuCounters};
 use crate::x86::{Mode, PAGE, Port, Supervisor};
 
@@ -167,7 +167,7 @@ impl VcpuCalls {
 
     /// Carries a call out, and answers it.
     #[inline]
-    pub fn call(&mut self, caller: Caller, vcpu: &mut CallingVcpu<'_>) {
+    pub fn call(&mut self, caller: Caller, vcpu: &mut WritableRegisters<'_>) {
         self.counters.calls_from(caller.pc);
         let word = CallWord(vcpu.read(Register::Rax) as u32);
         // It has been answered already, by another plugin like this one; or it is none.
@@ -196,7 +196,7 @@ impl VcpuCalls {
         word: CallWord,
         refusal: Option<Refusal>,
         caller: Caller,
-        vcpu: &mut CallingVcpu<'_>,
+        vcpu: &mut WritableRegisters<'_>,
     ) {
         let answer = match refusal {
             Some(refusal) => Err(refusal),
@@ -211,12 +211,12 @@ impl VcpuCalls {
 
     /// Whether the caller is, or may be, a guest of the guest's. That has memory behind page tables that are
     /// not seen here, and such ports as its own host lets it have.
-    fn is_nested(&self, vcpu: &CallingVcpu<'_>) -> bool {
+    fn is_nested(&self, vcpu: &Registers<'_>) -> bool {
         let expected = || self.hypercalls.nested_guests.load(Ordering::Relaxed);
         vcpu.is_in_nested_guest().unwrap_or_else(expected)
     }
 
-    fn may_call(&self, caller: Caller, vcpu: &mut CallingVcpu<'_>) -> bool {
+    fn may_call(&self, caller: Caller, vcpu: &mut Registers<'_>) -> bool {
         self.hypercalls.policy == Policy::Any || caller.supervisor(vcpu) == Supervisor::Yes
     }
 
@@ -225,7 +225,7 @@ impl VcpuCalls {
         call: Call,
         word: CallWord,
         caller: Caller,
-        vcpu: &mut CallingVcpu<'_>,
+        vcpu: &mut WritableRegisters<'_>,
     ) -> Result<u32, Refusal> {
         if let Some(io) = IoCall::of(call) {
             if !io.takes_operand() {
@@ -281,7 +281,7 @@ impl VcpuCalls {
     fn with_transfer(
         &mut self,
         caller: Caller,
-        vcpu: &mut CallingVcpu<'_>,
+        vcpu: &mut WritableRegisters<'_>,
         work: impl FnOnce(&mut PortCalls<'_>, &LinearMemory<'_>, &mut Transfer) -> Result<(), Refusal>,
     ) -> Result<u32, Refusal> {
         let mut ports = self.port_calls(caller.pc);
@@ -304,7 +304,7 @@ impl VcpuCalls {
 
 impl Caller {
     /// An argument, of which outside 64-bit code only 32 bits count.
-    fn argument(self, vcpu: &mut CallingVcpu<'_>, register: Register) -> u64 {
+    fn argument(self, vcpu: &mut Registers<'_>, register: Register) -> u64 {
         let value = vcpu.read(register);
         match self.mode {
             Mode::Bits64 => value,
@@ -312,7 +312,7 @@ impl Caller {
         }
     }
 
-    fn supervisor(self, vcpu: &mut CallingVcpu<'_>) -> Supervisor {
+    fn supervisor(self, vcpu: &mut Registers<'_>) -> Supervisor {
         self.supervisor.unwrap_or_else(|| {
             let (rflags, cs) = (vcpu.read(Register::Rflags), vcpu.read(Register::Cs));
             Supervisor::of(rflags, cs, || vcpu.read(Register::Cr0))
