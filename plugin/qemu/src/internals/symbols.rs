@@ -63,6 +63,28 @@ symbol_table! {
         ) -> c_int,
     }
 
+    /// Throws all translated code away, soon.
+    QueueTbFlush: "exec/tb-flush.h", since V10_2 {
+        queue_tb_flush: unsafe extern "C" fn(cs: *mut CpuState),
+    }
+
+    /// The same at once, which must not be within a translation. Before 10.2.
+    TbFlush: "exec/tb-flush.h", since V9_2, until V10_2 {
+        tb_flush: unsafe extern "C" fn(cpu: *mut CpuState),
+    }
+
+    /// Work for a vCPU, which QEMU runs while no vCPU does. `run_on_cpu_data` is a union of a pointer's
+    /// size: here it is a function.
+    SafeWork: "hw/core/cpu.h", since V9_2 {
+        async_safe_run_on_cpu: unsafe extern "C" fn(
+            cpu: *mut CpuState,
+            func: unsafe extern "C" fn(
+                cpu: *mut CpuState, data: unsafe extern "C" fn(cpu: *mut CpuState),
+            ),
+            data: unsafe extern "C" fn(cpu: *mut CpuState),
+        ),
+    }
+
     /// QEMU's global lock, the BQL.
     LockFunctions: "qemu/main-loop.h", since V9_2 {
         bql_locked: unsafe extern "C" fn() -> bool,

@@ -4,13 +4,14 @@ use once_cell::sync::OnceCell;
 
 use super::api::Api;
 use super::register_file::{RegisterFile, RipHandle};
-use crate::internals::{CpuLayout, Direct, RegisterDump};
+use crate::internals::{CpuLayout, Direct, RegisterDump, Translations};
 use crate::register::Register;
 
 /// The running QEMU.
 pub(super) struct Host {
     pub api: Api,
     pub register_dump: RegisterDump,
+    pub translations: Translations,
     /// Where registers are, if QEMU tells.
     pub layout: Option<CpuLayout>,
     /// How to ask for RIP, once a vCPU has begun.
@@ -19,8 +20,13 @@ pub(super) struct Host {
 
 impl Host {
     pub fn new(api: Api) -> Host {
-        let (register_dump, layout) = (RegisterDump::find(), CpuLayout::of_this_process());
-        Host { api, register_dump, layout, rip: OnceCell::new() }
+        Host {
+            api,
+            register_dump: RegisterDump::find(),
+            translations: Translations::find(),
+            layout: CpuLayout::of_this_process(),
+            rip: OnceCell::new(),
+        }
     }
 
     /// A vCPU has begun: RIP has the same handle on all of them.

@@ -95,6 +95,12 @@ impl<'a> Insn<'a> {
         self.block.host.translates_for_nested_guest()
     }
 
+    /// Has QEMU translate all code again, soon, if it exports how to: some of it is to be watched in
+    /// another way.
+    pub fn translate_all_anew(&self) {
+        self.block.host.translations.flush();
+    }
+
     /// The registers of the vCPU that translates, as QEMU's monitor prints them; `None` if QEMU does not
     /// export what prints them. Costs some microseconds.
     pub fn register_dump(&self) -> Option<String> {
