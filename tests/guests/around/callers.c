@@ -9,8 +9,8 @@
 
 __asm__(".text\n"
         "by_registers: " BYTES(PVIO_MAGIC_32) "; ret\n"
-        "by_doorbell: " BYTES(PVIO_RING_32) "; ret\n"
-        "registration: " BYTES(PVIO_REGISTER_32) "; ret\n");
+        "by_doorbell: " BYTES(PVIO_DOORBELL_32) "; ret\n"
+        "registration: " BYTES(PVIO_REGISTER_MAILBOX_32) "; ret\n");
 extern const u8 by_registers[], by_doorbell[], registration[];
 
 /* How often from where it is, and from above ALIAS. */
