@@ -232,7 +232,7 @@ fn qemu_exports_the_symbols_that_the_tables_have_for_its_version(host: &Host) {
     let file = object::File::parse(&*binary).unwrap();
     let exported: HashSet<&[u8]> = file
         .dynamic_symbols()
-        .filter(|symbol| symbol.is_definition())
+        .filter(|symbol| !symbol.is_undefined())
         .map(|symbol| symbol.name_bytes().unwrap())
         .collect();
     let of_qemu: Vec<Symbol> = symbols().filter(|symbol| symbol.header != "glib.h").collect();
