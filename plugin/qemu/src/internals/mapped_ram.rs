@@ -67,12 +67,11 @@ impl MappedRam {
     pub fn store_u32(&mut self, offset: usize, value: u32) {
         // SAFETY: as in `load_u32`.
         unsafe { (*self.at(offset, 4).cast::<AtomicU32>()).store(value, Ordering::Release) };
-        // QEMU sets the variable before it copies a page for the first time: a store that is tracked by
-        // nobody must be in that copy. The compiler may not load the variable before the store. The host
-        // may, by as long as the store waits in the core's store buffer. No fence shuts that out, since it
-        // would cost more than all of the rest; QEMU stands between: from setting the variable to the copy
-        // it takes locks and walks all blocks of RAM, and what is still in the buffer then is a stopped
-        // core's, which drains it as it is interrupted.
+        // QEMU sets the variable before it copies a page for the first time: a store that nobody tracks
+        // must be in that copy. So the compiler must not load the variable before the store. The host may
+        // do so, on x86 as on arm64, for as long as the store waits in the core's store buffer; a fence
+        // would cost more than the rest of a call. QEMU takes far longer, with locks and a walk over all
+        // blocks of RAM, from setting the variable to copying: in practice, not by the memory model.
         compiler_fence(Ordering::SeqCst);
         // SAFETY: QEMU's variable, for ever. Relaxed: the number is all that it tells.
         let wanted =
