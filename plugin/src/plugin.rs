@@ -17,8 +17,8 @@ use crate::interception::{Instructions, Interceptor};
 use crate::options::{HypercallAccess, InsnsOption, OptionError, Options, Summary};
 use crate::qemu::report::say;
 use crate::qemu::{
-    self, Ended, GuestRam, HostInfo, Insn, InsnCount, InsnCounters, MAX_WATCHES, Machine,
-    MachineError, MissingFunction, PortPresence, VcpuIndex, Watch, exit_process,
+    self, Ended, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine, MachineError,
+    MissingFunction, PortPresence, Scoreboard, VcpuIndex, Watch, exit_process,
 };
 use crate::sections::{Sections, SectionsError};
 use crate::stats::{InstructionCounts, Statistics};
@@ -162,7 +162,7 @@ fn open_machine(
 }
 
 fn instructions(host: &HostInfo, sections: Sections) -> Result<Arc<Instructions>, MissingFunction> {
-    let counters = InsnCounters::new(host.api, sections.places())?;
+    let counters = Scoreboard::new(host.api, sections.places())?;
     Ok(Arc::new(Instructions { counters, sections }))
 }
 
@@ -226,11 +226,11 @@ impl qemu::Plugin for Pvio {
         self.interceptor.translate(insn)
     }
 
-    fn insn_counters(&self) -> Option<&InsnCounters> {
+    fn scoreboard(&self) -> Option<&Scoreboard> {
         self.instructions.as_ref().map(|instructions| &instructions.counters)
     }
 
-    fn count(&self, insn: &Insn<'_>) -> InsnCount {
+    fn inline_add(&self, insn: &Insn<'_>) -> InlineAdd {
         let instructions = self.instructions.as_ref();
         instructions.expect("QEMU counts only if there are counters").count(insn)
     }

@@ -1,6 +1,6 @@
 //! The code that makes a call.
 
-use crate::qemu::{CallingVcpu, Register};
+use crate::qemu::{Register, Registers};
 use crate::x86::{Mode, Supervisor};
 
 /// The caller, as far as its code tells.
@@ -16,7 +16,7 @@ pub struct Caller {
 
 impl Caller {
     /// Reads an argument from a register. Outside 64-bit code it has 32 bits.
-    pub(super) fn argument(self, vcpu: &mut CallingVcpu<'_>, register: Register) -> u64 {
+    pub(super) fn argument(self, vcpu: &mut Registers<'_>, register: Register) -> u64 {
         let value = vcpu.read(register);
         match self.mode {
             Mode::Bits64 => value,
@@ -24,7 +24,7 @@ impl Caller {
         }
     }
 
-    pub(super) fn supervisor(self, vcpu: &mut CallingVcpu<'_>) -> Supervisor {
+    pub(super) fn supervisor(self, vcpu: &mut Registers<'_>) -> Supervisor {
         self.supervisor.unwrap_or_else(|| {
             let (rflags, cs) = (vcpu.read(Register::Rflags), vcpu.read(Register::Cs));
             Supervisor::of(rflags, cs, || vcpu.read(Register::Cr0))

@@ -6,7 +6,7 @@ use pvio_guest::abi::{self, status};
 use super::guest_log::Level;
 use super::memory::{caller_memory, check};
 use super::{Caller, DumpError, Refusal, VcpuCalls};
-use crate::qemu::{CallingVcpu, Register};
+use crate::qemu::{Register, Registers};
 use crate::stats::{Call, Outcome, WindowError};
 
 impl VcpuCalls {
@@ -16,7 +16,7 @@ impl VcpuCalls {
         call: Call,
         operand: u8,
         caller: Caller,
-        vcpu: &mut CallingVcpu<'_>,
+        vcpu: &mut Registers<'_>,
     ) -> Result<u32, Refusal> {
         match call {
             Call::Exit => {
@@ -64,7 +64,7 @@ impl VcpuCalls {
     fn text<const MAX: usize>(
         &self,
         caller: Caller,
-        vcpu: &mut CallingVcpu<'_>,
+        vcpu: &mut Registers<'_>,
     ) -> Result<ArrayVec<u8, MAX>, Refusal> {
         let address = caller.argument(vcpu, Register::Rdx);
         let len = caller.argument(vcpu, Register::Rcx);

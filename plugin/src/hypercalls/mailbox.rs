@@ -9,7 +9,7 @@ use super::memory::{caller_memory, check};
 use super::port_io::{Data, IoCall, PortCalls};
 use super::refusal::{Refusal, answered, must_be_zero};
 use super::{Caller, MailboxEpoch, VcpuCalls};
-use crate::qemu::{CallingVcpu, MappedRam, Register};
+use crate::qemu::{MappedRam, Register, Registers};
 use crate::stats::Call;
 use crate::x86::{Port, Supervisor};
 
@@ -125,7 +125,7 @@ impl VcpuCalls {
     ///
     /// Ignores the request if it comes from a nested guest or from user code, or if the memory is
     /// unsuitable.
-    pub fn register(&mut self, caller: Caller, vcpu: &mut CallingVcpu<'_>) {
+    pub fn register(&mut self, caller: Caller, vcpu: &mut Registers<'_>) {
         self.counters.calls_from(caller.pc);
         if self.is_nested(vcpu) || caller.supervisor(vcpu) == Supervisor::No {
             return;
@@ -151,7 +151,7 @@ impl VcpuCalls {
         }
     }
 
-    fn mailbox_memory(&self, caller: Caller, vcpu: &mut CallingVcpu<'_>) -> Option<MappedRam> {
+    fn mailbox_memory(&self, caller: Caller, vcpu: &mut Registers<'_>) -> Option<MappedRam> {
         let linear = caller.argument(vcpu, Register::Rdx);
         if !linear.is_multiple_of(SIZE as u64) {
             return None;

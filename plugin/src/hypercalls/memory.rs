@@ -4,7 +4,7 @@ use pvio_guest::abi::status;
 
 use super::{Caller, Hypercalls, Refusal};
 use crate::guest_memory::{LinearMemory, Unusable};
-use crate::qemu::{CallingVcpu, Register};
+use crate::qemu::{Register, Registers};
 use crate::x86::{KeyRights, Paging, Supervisor};
 
 impl From<Unusable> for Refusal {
@@ -26,7 +26,7 @@ const CR4_SMAP: u64 = 1 << 21;
 /// [`status::DECLINED`] if this QEMU gives no access to guest memory.
 pub(super) fn caller_memory<'a>(
     caller: Caller,
-    vcpu: &mut CallingVcpu<'_>,
+    vcpu: &mut Registers<'_>,
     hypercalls: &'a Hypercalls,
 ) -> Result<LinearMemory<'a>, Refusal> {
     let ram = hypercalls.ram().ok_or(Refusal(status::DECLINED))?;

@@ -8,7 +8,7 @@ use super::refusal::Refusal;
 use crate::access_log::{Access, VcpuLog};
 use crate::bus::PortTarget;
 use crate::guest_memory::{LinearMemory, left_in_page};
-use crate::qemu::{CallingVcpu, Register};
+use crate::qemu::{Register, WritableRegisters};
 use crate::stats::{Call, VcpuCounters};
 use crate::x86::{Direction, PAGE, Port, Width};
 
@@ -99,7 +99,7 @@ pub(super) trait Data {
     fn set_value(&mut self, value: u32);
 }
 
-impl Data for CallingVcpu<'_> {
+impl Data for WritableRegisters<'_> {
     fn value(&mut self) -> u32 {
         self.read(Register::Rdx) as u32
     }

@@ -13,7 +13,7 @@ use super::refusal::{Refusal, answered, must_be_zero};
 use super::{Caller, Hypercalls, Policy};
 use crate::access_log::VcpuLog;
 use crate::guest_memory::LinearMemory;
-use crate::qemu::{CallingVcpu, Register};
+use crate::qemu::{Register, Registers, WritableRegisters};
 use crate::stats::{Call, Outcome, VcpuCounters};
 use crate::x86::{PAGE, Port, Supervisor};
 
@@ -42,7 +42,7 @@ impl VcpuCalls {
 
     /// Runs a call by registers and answers it in RAX.
     #[inline]
-    pub fn call(&mut self, caller: Caller, vcpu: &mut CallingVcpu<'_>) {
+    pub fn call(&mut self, caller: Caller, vcpu: &mut WritableRegisters<'_>) {
         self.counters.calls_from(caller.pc);
         let word = CallWord(vcpu.read(Register::Rax) as u32);
         // No call word: another plugin like this one has answered already, or it never was a call.
@@ -71,7 +71,7 @@ impl VcpuCalls {
         word: CallWord,
         refusal: Option<Refusal>,
         caller: Caller,
-        vcpu: &mut CallingVcpu<'_>,
+        vcpu: &mut WritableRegisters<'_>,
     ) {
         let result = match refusal {
             Some(refusal) => Err(refusal),
@@ -86,12 +86,12 @@ impl VcpuCalls {
 
     /// Whether the caller is, or may be, a nested guest. pvio cannot see a nested guest's page
     /// tables, and its own hypervisor decides which ports it may use.
-    pub(super) fn is_nested(&self, vcpu: &CallingVcpu<'_>) -> bool {
+    pub(super) fn is_nested(&self, vcpu: &Registers<'_>) -> bool {
         let expected = || self.hypercalls.nested_guests.load(Ordering::Relaxed);
         vcpu.is_in_nested_guest().unwrap_or_else(expected)
     }
 
-    fn may_call(&self, caller: Caller, vcpu: &mut CallingVcpu<'_>) -> bool {
+    fn may_call(&self, caller: Caller, vcpu: &mut Registers<'_>) -> bool {
         self.hypercalls.policy == Policy::Any || caller.supervisor(vcpu) == Supervisor::Yes
     }
 
@@ -100,7 +100,7 @@ impl VcpuCalls {
         call: Call,
         word: CallWord,
         caller: Caller,
-        vcpu: &mut CallingVcpu<'_>,
+        vcpu: &mut WritableRegisters<'_>,
     ) -> Result<u32, Refusal> {
         if let Some(io) = IoCall::of(call) {
             if !io.takes_operand() {
@@ -156,7 +156,7 @@ impl VcpuCalls {
     fn with_transfer(
         &mut self,
         caller: Caller,
-        vcpu: &mut CallingVcpu<'_>,
+        vcpu: &mut WritableRegisters<'_>,
         run: impl FnOnce(&mut PortCalls<'_>, &LinearMemory<'_>, &mut Transfer) -> Result<(), Refusal>,
     ) -> Result<u32, Refusal> {
         let mut ports = self.port_calls(caller.pc);
