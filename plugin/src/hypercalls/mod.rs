@@ -23,7 +23,7 @@ use crate::dumps::Dumps;
 use crate::guest_memory::LinearMemory;
 use crate::qemu::{CallingVcpu, GuestRam, Machine, Register};
 use crate::stats::{Call, Outcome, Statistics, VcpuCounters};
-use crate::x86::{Mode, PAGE, Port, Supervisor};
+use crate::x86::{Cr0, Mode, PAGE, Port, Rflags, Supervisor};
 
 pub use guest_log::{GuestLog, harmless};
 
@@ -314,8 +314,9 @@ impl Caller {
 
     fn supervisor(self, vcpu: &mut CallingVcpu<'_>) -> Supervisor {
         self.supervisor.unwrap_or_else(|| {
-            let (rflags, cs) = (vcpu.read(Register::Rflags), vcpu.read(Register::Cs));
-            Supervisor::of(rflags, cs, || vcpu.read(Register::Cr0))
+            let rflags = Rflags::from_bits_retain(vcpu.read(Register::Rflags));
+            let cs = vcpu.read(Register::Cs);
+            Supervisor::of(rflags, cs, || Cr0::from_bits_retain(vcpu.read(Register::Cr0)))
         })
     }
 }

@@ -8,6 +8,7 @@ mod address;
 mod aliases;
 mod attempt;
 mod calls;
+mod code_mode;
 mod instructions;
 mod interrupted;
 mod nested;
@@ -31,12 +32,12 @@ use crate::qemu::{
 };
 use crate::stats::{SiteKey, Statistics};
 use crate::x86::{
-    Decoded, Direction, Mode, Opcode, Supervisor, decode, decode_by_text, is_privileged_in_dump,
-    is_vmrun, mode_in_dump, supervisor_in_dump,
+    Decoded, Direction, Mode, Opcode, Supervisor, decode, is_vmrun, vmrun_address_size,
 };
 
 use address::CodeAddress;
 use calls::{Magic, TranslatedCall};
+use code_mode::{RegisterDump, decode_by_disassembly};
 pub use instructions::Instructions;
 use instructions::VcpuInstructions;
 use interrupted::Interrupted;
@@ -160,16 +161,18 @@ impl Interceptor {
         if let Some(hypercalls) = &self.hypercalls {
             hypercalls.expect_nested_guests();
         }
-        let mode = insn.register_dump().as_deref().and_then(mode_in_dump).unwrap_or(Mode::Bits64);
+        let dump = insn.register_dump();
+        let mode = dump.as_deref().and_then(|dump| RegisterDump(dump).mode());
+        let size = vmrun_address_size(insn.bytes(), mode.unwrap_or(Mode::Bits64));
         self.exits.add(insn.pc().wrapping_add(insn.bytes().len() as u64));
-        let door = VmrunSite::entry(mode, insn.bytes(), CodeAddress::of(insn));
+        let door = VmrunSite::entry(size, insn.bytes().len() as u8, CodeAddress::of(insn));
         Some(Watch::Passes(door.to_token()))
     }
 
     fn call(&self, insn: &Insn<'_>) -> Option<Watch> {
         let (magic, mode) = calls::magic(insn.bytes()).filter(|_| self.hypercalls.is_some())?;
         let dump = insn.register_dump();
-        let supervisor = dump.as_deref().and_then(supervisor_in_dump);
+        let supervisor = dump.as_deref().and_then(|dump| RegisterDump(dump).supervisor());
         let address = CodeAddress::of(insn);
         let token = TranslatedCall { mode, supervisor, address }.to_token();
         // Whose code it is cannot be asked when it rings. QEMU translates the code of each ring, and of
@@ -189,10 +192,15 @@ impl Interceptor {
             return None;
         }
         let dump = insn.register_dump();
-        let (decoded, mode) = self.decode_in_its_mode(insn, dump.as_deref())?;
-        let privileged = dump.as_deref().and_then(is_privileged_in_dump).unwrap_or(false);
+        let dump = dump.as_deref().map(RegisterDump);
+        let (decoded, mode) = self.decode_in_its_mode(insn, dump)?;
+        let privileged = dump.and_then(RegisterDump::is_privileged).unwrap_or(false);
         let pc = address::at_translation(insn);
-        let key = SiteKey { pc, mode, bytes: bytes.try_into().expect("at most 15 bytes") };
+        let key = SiteKey {
+            pc,
+            mode,
+            bytes: bytes.try_into().expect("QEMU decodes no longer instruction"),
+        };
         let site = self.statistics.sites.enter(key, decoded.form);
         let translated = Translated::new(decoded, site, CodeAddress::of(insn), privileged);
         let memory = match decoded.form.is_string().then(|| decoded.form.direction()) {
@@ -207,13 +215,13 @@ impl Interceptor {
     fn decode_in_its_mode(
         &self,
         insn: &Insn<'_>,
-        dump: Option<&str>,
+        dump: Option<RegisterDump<'_>>,
     ) -> Option<(Decoded, Option<Mode>)> {
-        if let Some(mode) = dump.and_then(mode_in_dump) {
+        if let Some(mode) = dump.and_then(RegisterDump::mode) {
             return Some((decode(insn.bytes(), mode)?, Some(mode)));
         }
         let text = insn.disassembly().unwrap_or_default();
-        decode_by_text(insn.bytes(), &text).or_else(|| {
+        decode_by_disassembly(insn.bytes(), &text).or_else(|| {
             if !self.warned.swap(true, Ordering::Relaxed) {
                 say(format_args!(
                     "warning: this QEMU tells neither the mode nor the disassembly of code (at \

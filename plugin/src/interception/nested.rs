@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 
 use super::address::CodeAddress;
 use crate::qemu::Token;
-use crate::x86::{AddressSize, GuestExit, Mode, PhysicalMemory, Vmcb};
+use crate::x86::{AddressSize, GuestExit, PhysicalMemory, Vmcb};
 
 /// The machine's memory, by physical address.
 pub(crate) type SharedMemory = Arc<dyn PhysicalMemory + Send + Sync>;
@@ -78,14 +78,9 @@ pub(super) enum VmrunSiteKind {
 const IS_ENTRY: u64 = 1;
 
 impl VmrunSite {
-    /// VMRUN in code of a mode, with or without an address-size prefix.
-    pub fn entry(mode: Mode, bytes: &[u8], address: CodeAddress) -> VmrunSite {
-        // There is no encoding with 16-bit addresses that takes less than EAX.
-        let size = match mode == Mode::Bits64 && !bytes.contains(&0x67) {
-            true => AddressSize::Bits64,
-            false => AddressSize::Bits32,
-        };
-        VmrunSite { kind: VmrunSiteKind::Entry(size, bytes.len() as u8), address }
+    /// A VMRUN of `len` bytes, which takes so much of RAX.
+    pub fn entry(size: AddressSize, len: u8, address: CodeAddress) -> VmrunSite {
+        VmrunSite { kind: VmrunSiteKind::Entry(size, len), address }
     }
 
     pub fn to_token(self) -> Token {
@@ -195,17 +190,14 @@ mod tests {
     #[test]
     fn a_door_comes_back_out_of_the_token() {
         let address = CodeAddress { base: 0x9000, offset: 0xffd };
-        let vmrun = [0x0f, 0x01, 0xd8];
         let doors = [
             VmrunSite { kind: VmrunSiteKind::Exit, address },
-            VmrunSite::entry(Mode::Bits64, &vmrun, address),
-            VmrunSite::entry(Mode::Bits32, &vmrun, address),
+            VmrunSite::entry(AddressSize::Bits64, 3, address),
+            VmrunSite::entry(AddressSize::Bits32, 4, address),
         ];
         for door in doors {
             assert_eq!(VmrunSite::from_token(door.to_token()), door);
         }
-        let narrow = VmrunSite::entry(Mode::Bits64, &[0x67, 0x0f, 0x01, 0xd8], address);
-        assert_eq!(narrow.kind, VmrunSiteKind::Entry(AddressSize::Bits32, 4));
     }
 
     #[test]

@@ -21,8 +21,6 @@ use crate::x86::{AddressSize, Decoded, Port, PortForm};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Translated(u64);
 
-const ADDRESS_SIZES: [AddressSize; 3] =
-    [AddressSize::Bits16, AddressSize::Bits32, AddressSize::Bits64];
 const PRIVILEGED: u64 = 1 << 5;
 const HAS_ROW: u64 = 1 << 15;
 const ROW_SHIFT: u32 = 16;
@@ -139,7 +137,7 @@ impl Operation {
 
     /// Meaningful for string instructions only.
     pub fn address_size(&self) -> AddressSize {
-        ADDRESS_SIZES[usize::from(self.immediate_or_size & 3)]
+        AddressSize::ALL[usize::from(self.immediate_or_size & 3)]
     }
 
     /// The port in the instruction; meaningful for the immediate forms only.

@@ -17,8 +17,8 @@ use crate::guest_memory::{LinearMemory, left_in_page};
 use crate::qemu::{GuestRam, PortTrace, ReadRegisters, Register, Watchpoints};
 use crate::stats::SiteKey;
 use crate::x86::{
-    Access, Direction, KeyRights, Mode, PAGE, Paging, Port, Run, StringWalk, Supervisor, Width,
-    string_segment,
+    Access, Cr0, Cr4, Direction, Efer, KeyRights, Mode, PAGE, Paging, Port, Rflags, Run,
+    StringWalk, Supervisor, Width, string_segment,
 };
 
 /// With fewer elements it takes longer to look whether they can be moved than to leave them to QEMU.
@@ -154,11 +154,11 @@ fn paging(cpl: u8, registers: &mut impl ReadRegisters) -> Paging {
     let keys = cpu.map(|cpu| KeyRights { user: cpu.pkru(), supervisor: cpu.pkrs() });
     Paging {
         keys: keys.unwrap_or_default(),
-        cr0: registers.read(Register::Cr0),
+        cr0: Cr0::from_bits_retain(registers.read(Register::Cr0)),
         cr3: registers.read(Register::Cr3),
-        cr4: registers.read(Register::Cr4),
-        efer: registers.read(Register::Efer),
-        rflags: registers.read(Register::Rflags),
+        cr4: Cr4::from_bits_retain(registers.read(Register::Cr4)),
+        efer: Efer::from_bits_retain(registers.read(Register::Efer)),
+        rflags: Rflags::from_bits_retain(registers.read(Register::Rflags)),
         supervisor: if cpl == 3 { Supervisor::No } else { Supervisor::Yes },
     }
 }

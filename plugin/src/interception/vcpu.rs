@@ -28,9 +28,7 @@ use super::strings::VcpuStrings;
 use crate::access_log::VcpuLog;
 use crate::qemu::{Next, ReadRegisters, Register, Token};
 use crate::stats::{SiteId, VcpuCounters};
-use crate::x86::{
-    Direction, Port, PortSource, RFLAGS_RF, RFLAGS_TF, may_do_port_io_unconditionally,
-};
+use crate::x86::{Cr0, Direction, Port, PortSource, Rflags, may_do_port_io_unconditionally};
 
 /// What QEMU loads to look a port up in the TSS, with the string instruction's own accesses: the
 /// offset of the I/O permission bitmap, and a word of it (`helper_check_io`).
@@ -160,7 +158,7 @@ impl VcpuCounter {
     /// hypervisor that has entered its guest there.
     fn is_resumed(&mut self, operation: Operation, rflags: u64) -> bool {
         let is_entered = self.nested.any() && self.nested.resumes_at(operation.pc());
-        is_entered || rflags & RFLAGS_RF != 0
+        is_entered || rflags & Rflags::RESUME.bits() != 0
     }
 
     /// An `ins` or `outs`, with or without a repeat prefix.
@@ -198,7 +196,7 @@ impl VcpuCounter {
         };
         let checks_permission =
             operation.form().direction() == Direction::Out && !cannot_fault(operation, registers);
-        let traps = rflags & RFLAGS_TF != 0;
+        let traps = rflags & Rflags::TRAP.bits() != 0;
         let look = match repeats {
             true if traps || self.rules.steps_reps => ZeroCountRestart::Always,
             true if count == 1 => ZeroCountRestart::Perhaps,
@@ -241,7 +239,7 @@ impl VcpuCounter {
             // QEMU sets RF when it leaves a `rep`, and nothing but an IRET sets it otherwise.
             let due = match finished.look {
                 ZeroCountRestart::Always => true,
-                ZeroCountRestart::Perhaps => rflags & RFLAGS_RF != 0,
+                ZeroCountRestart::Perhaps => rflags & Rflags::RESUME.bits() != 0,
                 ZeroCountRestart::Never => false,
             };
             finished.operation == operation && due
@@ -411,9 +409,10 @@ fn cannot_fault(operation: Operation, registers: &mut impl ReadRegisters) -> boo
     if operation.is_privileged() {
         return true;
     }
-    let rflags = registers.read(Register::Rflags);
+    let rflags = Rflags::from_bits_retain(registers.read(Register::Rflags));
     let cs = registers.read(Register::Cs);
-    may_do_port_io_unconditionally(rflags, cs, || registers.read(Register::Cr0))
+    let cr0 = || Cr0::from_bits_retain(registers.read(Register::Cr0));
+    may_do_port_io_unconditionally(rflags, cs, cr0)
 }
 
 mod exits;

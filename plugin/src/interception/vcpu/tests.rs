@@ -236,7 +236,7 @@ fn a_long_rep_that_qemu_pauses_is_one_attempt() {
     for part in [65_536, 65_536, 65_536, 3_392] {
         let token = guest.start(REP_OUTSB, PC);
         guest.elements(token, part);
-        guest.rflags |= RFLAGS_RF;
+        guest.rflags |= Rflags::RESUME.bits();
     }
     assert_eq!(guest.row(PortForm::RepOutsb), [1, 1, 200_000, 0, 0]);
 }
@@ -251,7 +251,7 @@ fn a_rep_goes_on_after_an_interrupt_whose_handler_does_io() {
             guest.interrupt_at(PC);
         }
         guest.start(OUT, PC + 0x100);
-        guest.rflags |= RFLAGS_RF;
+        guest.rflags |= Rflags::RESUME.bits();
         let token = guest.start(REP_INSB, PC);
         guest.elements(token, 6);
         assert_eq!(guest.row(PortForm::RepInsb), [1, 1, 10, 0, 0]);
@@ -273,7 +273,7 @@ fn step_through_a_rep(guest: &mut Guest, between: impl Fn(&mut Guest)) {
 #[test]
 fn stepping_through_a_rep_ends_with_a_look_at_the_count() {
     for mut guest in [Guest::on_api_7(), Guest::on_api_4()] {
-        guest.rflags |= RFLAGS_TF;
+        guest.rflags |= Rflags::TRAP.bits();
         // The handler of the trap does I/O, and returns by a 16-bit IRET, which drops RF.
         step_through_a_rep(&mut guest, |guest| {
             if guest.exceptions_reported {
@@ -305,7 +305,7 @@ fn one_element_right_after_sti_ends_with_a_look_at_the_count() {
     guest.rcx = 1;
     let token = guest.start(REP_OUTSB, PC);
     guest.elements(token, 1);
-    guest.rflags |= RFLAGS_RF;
+    guest.rflags |= Rflags::RESUME.bits();
     guest.start(REP_OUTSB, PC);
     assert_eq!(guest.row(PortForm::RepOutsb), [1, 1, 1, 0, 0]);
 }
@@ -314,7 +314,7 @@ fn one_element_right_after_sti_ends_with_a_look_at_the_count() {
 #[test]
 fn count_zero_with_rf_set_is_an_execution() {
     for mut guest in [Guest::on_api_7(), Guest::on_api_4()] {
-        guest.rflags |= RFLAGS_RF;
+        guest.rflags |= Rflags::RESUME.bits();
         for _ in 0..2 {
             guest.interrupt_at(PC);
             guest.start(REP_INSB, PC);
@@ -344,7 +344,7 @@ fn nested_handlers_each_come_back_to_their_own() {
     let inner = guest.start(REP_OUTSB, PC + 0x100);
     guest.elements(inner, 2);
     guest.interrupt_at(PC + 0x100);
-    guest.rflags |= RFLAGS_RF;
+    guest.rflags |= Rflags::RESUME.bits();
     let inner = guest.start(REP_OUTSB, PC + 0x100);
     guest.elements(inner, 18);
     guest.rcx = outer_left;

@@ -59,7 +59,7 @@ fn a_page_fault_in_the_middle_that_is_mended_is_no_fault() {
     guest.exception_at(PC);
     assert_eq!(guest.row(PortForm::RepInsb), [1, 0, 4, 1, 0]);
     guest.start(OUT, PC + 0x100);
-    guest.rflags |= RFLAGS_RF;
+    guest.rflags |= Rflags::RESUME.bits();
     let token = guest.start(REP_INSB, PC);
     guest.elements(token, 6);
     assert_eq!(guest.row(PortForm::RepInsb), [1, 1, 10, 0, 0]);
@@ -87,7 +87,7 @@ fn a_start_with_the_count_of_an_abandoned_rep_is_a_start() {
     guest.start(REP_INSB, PC);
     guest.exception_at(PC);
     guest.start(OUT, PC + 0x100);
-    guest.rflags &= !RFLAGS_RF;
+    guest.rflags &= !Rflags::RESUME.bits();
     let token = guest.start(REP_INSB, PC);
     guest.elements(token, 10);
     assert_eq!(guest.row(PortForm::RepInsb), [2, 1, 10, 1, 0]);
@@ -122,12 +122,12 @@ fn a_scalar_whose_fault_is_mended_is_one_attempt() {
     guest.start(OUT, PC);
     guest.exception_at(PC);
     guest.start(OUT, PC + 0x100);
-    guest.rflags |= RFLAGS_RF;
+    guest.rflags |= Rflags::RESUME.bits();
     guest.start(OUT, PC);
     assert_eq!(guest.row(PortForm::OutDxAl), [2, 2, 2, 0, 0]);
     // Given up, and tried again.
     guest.exception_at(PC);
-    guest.rflags &= !RFLAGS_RF;
+    guest.rflags &= !Rflags::RESUME.bits();
     guest.start(OUT, PC);
     assert_eq!(guest.row(PortForm::OutDxAl), [3, 2, 2, 1, 0]);
 }
@@ -135,7 +135,7 @@ fn a_scalar_whose_fault_is_mended_is_one_attempt() {
 #[test]
 fn a_trap_after_an_element_is_no_fault() {
     let mut guest = Guest::on_api_7();
-    guest.rflags |= RFLAGS_TF;
+    guest.rflags |= Rflags::TRAP.bits();
     guest.rcx = 2;
     let token = guest.start(REP_INSB, PC);
     guest.elements(token, 1);
@@ -149,7 +149,7 @@ fn a_breakpoint_on_a_privileged_scalar_that_loops_takes_nothing_back() {
     guest.privileged = true;
     for _ in 0..5 {
         guest.exception_at(PC);
-        guest.rflags |= RFLAGS_RF;
+        guest.rflags |= Rflags::RESUME.bits();
         guest.start(OUT, PC);
     }
     assert_eq!(guest.row(PortForm::OutDxAl), [5, 5, 5, 0, 0]);
@@ -160,10 +160,10 @@ fn what_cannot_be_verified_is_taken_up_as_the_same_attempt_too() {
     let mut guest = Guest::on_api_4();
     guest.cs = RING_3;
     guest.start(OUT, PC);
-    guest.rflags |= RFLAGS_RF;
+    guest.rflags |= Rflags::RESUME.bits();
     guest.start(OUT, PC);
     assert_eq!(guest.row(PortForm::OutDxAl), [1, 0, 0, 0, 1]);
-    guest.rflags &= !RFLAGS_RF;
+    guest.rflags &= !Rflags::RESUME.bits();
     guest.start(OUT, PC);
     assert_eq!(guest.row(PortForm::OutDxAl), [2, 0, 0, 0, 2]);
 }
@@ -173,7 +173,7 @@ fn a_rep_of_count_zero_that_was_refused_is_taken_up() {
     let mut guest = Guest::on_api_7();
     guest.start(REP_INSB, PC);
     guest.exception_at(PC);
-    guest.rflags |= RFLAGS_RF;
+    guest.rflags |= Rflags::RESUME.bits();
     guest.start(REP_INSB, PC);
     assert_eq!(guest.row(PortForm::RepInsb), [1, 1, 0, 0, 0]);
 }
