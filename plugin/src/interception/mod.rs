@@ -169,7 +169,9 @@ impl Interceptor {
         let mode = dump.as_deref().and_then(|dump| RegisterDump(dump).mode());
         let size = vmrun_address_size(insn.bytes(), mode.unwrap_or(Mode::Bits64));
         let len = insn.bytes().len() as u8;
-        self.exits.add(insn.pc().wrapping_add(len.into()));
+        if self.exits.add(insn.pc().wrapping_add(len.into())) {
+            insn.translate_all_anew();
+        }
         let token = VmrunToken::new(VmrunSite::Entry(size, len), CodeAddress::of(insn));
         Some(Watch::Passes(token.into()))
     }

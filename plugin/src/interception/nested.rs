@@ -35,10 +35,13 @@ impl Default for ExitOffsets {
 
 impl ExitOffsets {
     /// Adds the address of an instruction after a VMRUN.
-    pub fn add(&self, after: u64) {
+    ///
+    /// Returns whether its offset is new: then the instruction may have been translated without a watch.
+    pub fn add(&self, after: u64) -> bool {
         let (word, bit) = ExitOffsets::index(after);
-        self.offsets[word].fetch_or(bit, Ordering::Relaxed);
+        let before = self.offsets[word].fetch_or(bit, Ordering::Relaxed);
         self.any.store(true, Ordering::Relaxed);
+        before & bit == 0
     }
 
     /// Returns whether a #VMEXIT may lead to an address. `pc` is not called if there is no hypervisor.
@@ -144,7 +147,8 @@ mod tests {
     fn an_exit_may_be_at_its_offset_in_any_page() {
         let exits = ExitOffsets::default();
         assert!(!exits.may_be_at(|| 0x1000));
-        exits.add(0x1000);
+        assert!(exits.add(0x1000));
+        assert!(!exits.add(0x8000));
         assert!(exits.may_be_at(|| 0x1000) && exits.may_be_at(|| 0x8000_2000));
         assert!(!exits.may_be_at(|| 0x1001));
     }
