@@ -10,7 +10,7 @@ use crate::bus::PortBus;
 use crate::options::Summary;
 use crate::qemu::report::{say, show};
 use crate::qemu::{Ended, HostInfo, PortPresence};
-use crate::stats::{Destination, DestinationError, Snapshot, SnapshotContext, Statistics, render};
+use crate::stats::{Destination, DestinationError, SnapshotContext, Statistics, render};
 use crate::symbols::Symbols;
 
 /// A dump that the guest asked for and that is not there.
@@ -85,7 +85,7 @@ impl Dumps {
                 }
             }
         }
-        let json = self.stats.as_ref().map(|destination| put(destination, &json_of(&snapshot)));
+        let json = self.stats.as_ref().map(|destination| put(destination, &snapshot.to_json()));
         let tables = match &self.summary {
             Summary::Off => None,
             Summary::Stderr => {
@@ -109,12 +109,6 @@ impl Dumps {
     }
 }
 
-fn json_of(snapshot: &Snapshot) -> Vec<u8> {
-    let mut json = serde_json::to_vec_pretty(snapshot).expect("plain data becomes JSON");
-    json.push(b'\n');
-    json
-}
-
 /// Whether stderr is a terminal with colours whose target has nothing against them.
 fn wants_colour() -> bool {
     let variable = |name| std::env::var_os(name).unwrap_or_default();
@@ -127,7 +121,7 @@ mod tests {
 
     use super::*;
     use crate::qemu::ApiLevel;
-    use crate::stats::{Call, Outcome};
+    use crate::stats::{Call, Outcome, Snapshot};
 
     fn dumps(stats: &Path, summary: Summary) -> Dumps {
         let host = HostInfo {
@@ -166,7 +160,7 @@ mod tests {
         dumps.at_end(Ended::Shutdown);
         for (number, name) in ["stats.json.1", "stats.json.2", "stats.json"].iter().enumerate() {
             let json = std::fs::read(file(name)).unwrap();
-            let snapshot: Snapshot = serde_json::from_slice(&json).unwrap();
+            let snapshot = Snapshot::from_json(&json).unwrap();
             assert_eq!(snapshot.hypercalls.iter().map(|row| row.count).sum::<u64>(), number as u64);
             assert_eq!(snapshot.ended, if number == 2 { "shutdown" } else { "running" });
         }

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::call::{Call, CallColumn, Outcome};
+use super::Call;
+use super::call::{CallColumn, Outcome};
+use super::counter_array::CounterArray;
 use super::instructions::{InstructionCounts, VcpuInstructions};
 use super::sites::{MAX_SITES, SiteId, SiteKey, Sites};
-use super::table::Table;
 use crate::qemu::VcpuIndex;
 use crate::x86::{Direction, Port, PortForm, Width};
 
@@ -52,10 +53,10 @@ pub(super) const SITE_DROPPED: usize = MAX_SITES;
 pub struct VcpuCounters {
     pub(super) vcpu: VcpuIndex,
     pub(super) sites: Arc<Sites>,
-    pub(super) forms: Table<6>,
-    pub(super) ports: Table<3>,
-    pub(super) by_site: Table<4>,
-    pub(super) hypercalls: Table<6>,
+    pub(super) forms: CounterArray<6>,
+    pub(super) ports: CounterArray<3>,
+    pub(super) by_site: CounterArray<4>,
+    pub(super) hypercalls: CounterArray<6>,
     pub(super) instructions: Option<VcpuInstructions>,
     /// The place of the hypercall that is being made: an instruction that has yet to be counted.
     calls_at: AtomicUsize,
@@ -71,10 +72,10 @@ impl VcpuCounters {
         VcpuCounters {
             vcpu,
             sites,
-            forms: Table::new(PortForm::ALL.len()),
-            ports: Table::new(PORT_ROWS),
-            by_site: Table::new(MAX_SITES + 1),
-            hypercalls: Table::new(Call::ALL.len()),
+            forms: CounterArray::new(PortForm::ALL.len()),
+            ports: CounterArray::new(PORT_ROWS),
+            by_site: CounterArray::new(MAX_SITES + 1),
+            hypercalls: CounterArray::new(Call::ALL.len()),
             instructions: instructions.map(|counts| VcpuInstructions { counts, vcpu }),
             calls_at: AtomicUsize::new(0),
         }

@@ -5,34 +5,28 @@
 //! tables of that. Where counts come from is not known here.
 
 mod call;
+mod collect;
+mod counter_array;
 mod counters;
 mod destination;
 mod instructions;
-mod lines;
-mod port_names;
-mod rows;
 mod sites;
-mod snapshot;
-mod table;
-mod tables;
 mod totals;
 mod windows;
 
 #[cfg(test)]
 mod tests;
 
-pub use call::{Call, Outcome};
+pub use call::Outcome;
+pub use collect::SnapshotContext;
 pub use counters::{PortCounter, VcpuCounters};
 pub use destination::{Destination, DestinationError};
 pub use instructions::InstructionCounts;
-pub use port_names::port_name;
-pub use rows::{
-    Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow, SiteRow,
-    Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+pub use pvio_stats::{
+    Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow,
+    SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow, render,
 };
 pub use sites::{MAX_SITES, SiteId, SiteKey, Sites};
-pub use snapshot::SnapshotContext;
-pub use tables::render;
 pub use windows::{MAX_WINDOW_ROWS, WindowError};
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use super::VcpuCounters;
-use super::call::{Call, CallColumn};
+use super::call::CallColumn;
+use super::counter_array::CounterArray;
 use super::counters::{FormColumn, PortColumn, SITE_DROPPED, SiteColumn};
 use super::sites::{SiteId, Sites};
-use super::table::Table;
+use super::{Call, VcpuCounters};
 use crate::x86::PortForm;
 
 /// Rows by their numbers, ascending, without those that are all 0.
@@ -17,7 +17,7 @@ use crate::x86::PortForm;
 pub(super) struct Rows<const COLUMNS: usize>(Vec<(u32, [i64; COLUMNS])>);
 
 impl<const COLUMNS: usize> Rows<COLUMNS> {
-    fn of(table: &Table<COLUMNS>) -> Self {
+    fn of(table: &CounterArray<COLUMNS>) -> Self {
         Rows(table.rows().collect())
     }
 

@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 
-use super::counters::{SITE_DROPPED, port_of_row};
-use super::rows::{
-    Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow, SiteRow,
-    Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+use pvio_stats::port_names::{region_name, usual_name};
+use pvio_stats::{
+    Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow,
+    SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
 };
+
+use super::counters::{SITE_DROPPED, port_of_row};
 use super::totals::Totals;
 use super::windows::Window;
-use super::{Call, InstructionCounts, SiteId, Sites, Statistics, port_name};
+use super::{InstructionCounts, SiteId, Sites, Statistics};
 use crate::qemu::{AtPort, Ended, HostInfo};
 use crate::sections::Section;
 use crate::symbols::{Names, Symbols};
@@ -80,6 +82,7 @@ impl Statistics {
                 target: host.target.clone(),
             },
             ended: ended_name(ended).into(),
+            runs: 1,
             tables: maker.tables(&totals),
             vcpus_omitted,
             symbol_files: names
@@ -190,7 +193,10 @@ impl RowMaker<'_> {
         let is_own = own_kind.is_some();
         PortRow {
             port,
-            name: own_kind.map(Cow::Borrowed).or_else(|| port_name(port, &at_port)),
+            name: own_kind.map(Cow::Borrowed).or_else(|| match &at_port {
+                AtPort::Region(region) => Some(region_name(port, region)),
+                AtPort::Nothing | AtPort::Unknown => usual_name(port),
+            }),
             dir,
             size,
             served: match at_port {
@@ -212,7 +218,7 @@ impl RowMaker<'_> {
             .filter(|&(row, _)| row != SITE_DROPPED)
             .map(|(row, counts)| (self.sites.get(SiteId(row as u32)), counts_of_site(counts)))
             .collect();
-        ran.sort_by_key(|(site, _)| (site.key.pc, site.key.mode));
+        ran.sort_unstable_by_key(|(site, _)| (site.key.pc, site.key.mode, &site.key.bytes));
         ran.into_iter()
             .map(|(site, counts)| {
                 let key = &site.key;

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Rows of counters, all zero at first.
-pub(super) struct Table<const COLUMNS: usize> {
+pub(super) struct CounterArray<const COLUMNS: usize> {
     /// Laid out in full; the kernel gives memory to the pages that are used.
     counters: Box<[AtomicU64]>,
     /// A bit for each row: it has been counted in.
@@ -16,10 +16,10 @@ pub(super) struct Table<const COLUMNS: usize> {
     touched_words: Box<[AtomicU64]>,
 }
 
-impl<const COLUMNS: usize> Table<COLUMNS> {
+impl<const COLUMNS: usize> CounterArray<COLUMNS> {
     pub fn new(rows: usize) -> Self {
         let words = rows.div_ceil(BITS);
-        Table {
+        CounterArray {
             counters: bytemuck::zeroed_slice_box(rows * COLUMNS),
             touched: bytemuck::zeroed_slice_box(words),
             touched_words: bytemuck::zeroed_slice_box(words.div_ceil(BITS)),
@@ -101,7 +101,7 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(1);
         for _ in 0..200 {
             let rows = rng.usize(1..20_000);
-            let table = Table::<3>::new(rows);
+            let table = CounterArray::<3>::new(rows);
             for _ in 0..rng.usize(0..100) {
                 let (row, column) = (rng.usize(0..rows), rng.usize(0..3));
                 match rng.bool() {
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn the_last_row_of_a_full_word_is_a_row() {
         for rows in [1, 64, 65, 64 * 64, 64 * 64 + 1] {
-            let table = Table::<1>::new(rows);
+            let table = CounterArray::<1>::new(rows);
             table.add(rows - 1, 0);
             assert!(table.rows().eq([(rows as u32 - 1, [1])]));
         }
