@@ -16,7 +16,7 @@
 //! | [`interception`] | attempts at an instruction, and how each ended | file formats |
 //! | [`hypercalls`] | the guest's calls: what each does, and who may make it | how they were caught |
 //! | [`access_log`] | a line for each access | where accesses come from |
-//! | [`stats`] | counters, windows, snapshots, their tables | where counts come from |
+//! | [`stats`] | counters, windows, snapshots | where counts come from |
 //! | [`dumps`] | when and where a snapshot is written | what is in it |
 //! | [`symbols`] | names of addresses | the rest |
 //! | [`options`] | what the user may ask for | the rest |
