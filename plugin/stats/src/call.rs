@@ -27,6 +27,7 @@ macro_rules! calls {
             }
 
             /// The call with this number of the ABI.
+            #[inline]
             pub const fn from_number(number: u8) -> Call {
                 match number { $(call::$number => Call::$variant,)* _ => Call::Unknown }
             }
@@ -61,11 +62,13 @@ calls! {
 
 impl Call {
     /// The index in [`Call::ALL`].
+    #[inline]
     pub const fn index(self) -> usize {
         self as usize
     }
 
     /// The direction and element size of a port I/O call; `None` for other calls.
+    #[inline]
     pub const fn port_io(self) -> Option<(Direction, Width)> {
         Some(match self {
             Call::Inb | Call::Insb => (Direction::In, Width::Byte),
