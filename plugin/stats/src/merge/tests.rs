@@ -98,7 +98,8 @@ fn a_window_without_rows_takes_those_of_the_others() {
 #[test]
 fn a_sum_that_does_not_fit_is_an_error() {
     let half = 1 << 63;
-    let changes: [(fn(&mut Snapshot, u64), &str); 6] = [
+    type Change = fn(&mut Snapshot, u64);
+    let changes: [(Change, &str); 6] = [
         (|dump, half| dump.runs = half, "runs"),
         (|dump, half| dump.sites_dropped = half, "sites_dropped"),
         (|dump, half| dump.tables.forms[0].faults = Some(half), "forms"),

@@ -205,43 +205,42 @@ fn an_error_names_the_file() {
 #[test]
 fn numbers_that_do_not_add_up_are_said() {
     assert_eq!(snapshot().discrepancies(), []);
-    let changes: [(fn(&mut Snapshot), &[&str]); 7] = [
+    type Change = fn(&mut Snapshot);
+    let changes: [(Change, &str); 7] = [
         (
             |dump| dump.tables.sites[0].counts.accesses -= 1,
-            &["70000 accesses by form, but 69999 accesses by site"],
+            "70000 accesses by form, but 69999 accesses by site",
         ),
         (
             |dump| dump.tables.ports[0].qemu += 1,
-            &["70000 accesses by form, but 70001 accesses by port"],
+            "70000 accesses by form, but 70001 accesses by port",
         ),
         (
             |dump| dump.tables.ports[0].hypercall += 1,
-            &["0 elements moved by hypercalls, but 1 hypercall accesses by port"],
+            "0 elements moved by hypercalls, but 1 hypercall accesses by port",
         ),
         (
             |dump| dump.tables.vcpus[0].executions = 0,
-            &["70000 executions by form, but 35000 executions by vCPU"],
+            "70000 executions by form, but 35000 executions by vCPU",
         ),
         (
             |dump| dump.tables.forms[9].bytes = 1,
-            &["1 bytes of out dx,al, but 70000 by accesses of out dx,al"],
+            "1 bytes of out dx,al, but 70000 by accesses of out dx,al",
         ),
         (
             |dump| dump.tables.forms[9].attempts = 0,
-            &["0 attempts at out dx,al, but 70002 ends of out dx,al"],
+            "0 attempts at out dx,al, but 70002 ends of out dx,al",
         ),
         (
             |dump| dump.tables.sites_dropped_counts.unverified = 1,
-            &["0 unverified by form, but 1 unverified by site"],
+            "0 unverified by form, but 1 unverified by site",
         ),
     ];
     for (change, expected) in changes {
         let mut dump = snapshot();
         change(&mut dump);
         let found: Vec<_> = dump.discrepancies().iter().map(ToString::to_string).collect();
-        let expected: Vec<_> =
-            expected.iter().map(|line| format!("the numbers do not add up: {line}")).collect();
-        assert_eq!(found, expected);
+        assert_eq!(found, [format!("the numbers do not add up: {expected}")]);
         // With two vCPUs counts go on while a snapshot is taken.
         dump.ended = "running".into();
         assert_eq!(dump.discrepancies(), []);
