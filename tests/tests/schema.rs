@@ -85,7 +85,7 @@ fn dumps_of_all_forms_are_valid(host: &Host) {
 
 fn dumps_of_a_linux_boot_are_valid(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
-    let machine = host.machine().args(places::linux_arguments().unwrap());
+    let machine = host.machine().args(places::linux_arguments(&[]).unwrap());
     let file = directory.path().join("stats.json");
     let snapshot = valid_dump(machine, &["summary=off"], &file);
     assert!(snapshot.sites.len() > 100);

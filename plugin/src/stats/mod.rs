@@ -1,6 +1,6 @@
 //! Counts port I/O, hypercalls and instructions, and takes snapshots of the counts.
 //!
-//! Data flows one way. [`crate::interception`] and [`crate::hypercalls`] count into one
+//! Data flows one way. `interception` and `hypercalls` count into one
 //! [`VcpuCounters`] for each vCPU. Totals are the sums of these, now and where windows begin and end.
 //! A [`Snapshot`] is made of totals, and the crate `pvio-stats` makes JSON and text of it. This module
 //! does not know where counts come from.
