@@ -1,81 +1,8 @@
+use pvio_x86::PortForm;
+
 use super::*;
-use crate::stats::Call;
-use crate::stats::rows::{Counts, Instructions, QemuRow, VcpuRow, WindowRow};
-use crate::x86::{Direction, Mode, Port, PortForm, Width};
-
-/// As if each of two vCPUs had written to COM1.
-fn tables() -> Tables {
-    let row = VcpuRow {
-        vcpu: 0,
-        executions: 35_000,
-        accesses: 35_000,
-        hypercalls: 0,
-        instructions: Instructions::default(),
-    };
-    let idle = |form| FormRow {
-        form,
-        attempts: 0,
-        executions: 0,
-        accesses: 0,
-        bytes: 0,
-        faults: Some(0),
-        exits: Some(0),
-        unverified: 0,
-    };
-    let mut forms = PortForm::ALL.map(idle);
-    forms[PortForm::OutDxAl.index()] = FormRow {
-        form: PortForm::OutDxAl,
-        attempts: 70_002,
-        executions: 70_000,
-        accesses: 70_000,
-        bytes: 70_000,
-        faults: Some(2),
-        exits: Some(0),
-        unverified: 0,
-    };
-    Tables {
-        vcpus: vec![row.clone(), VcpuRow { vcpu: 1, ..row }],
-        forms: forms.into(),
-        ports: vec![PortRow {
-            port: Port(0x3f8),
-            name: Some("COM1".into()),
-            dir: Direction::Out,
-            size: Width::Byte,
-            served: Some(true),
-            device: 0,
-            qemu: 70_000,
-            hypercall: 0,
-            unverified: 0,
-        }],
-        sites: vec![SiteRow {
-            pc: "0xffffffff81000051".into(),
-            mode: Some(Mode::Bits64),
-            bytes: "ee".into(),
-            insn: "out dx,al".into(),
-            form: PortForm::OutDxAl,
-            symbol: Some("io_serial_out+0x1".into()),
-            counts: Counts { executions: 70_000, accesses: 70_000, unverified: 0 },
-        }],
-        sites_dropped_counts: Counts::default(),
-        hypercalls: Vec::new(),
-        instructions: Instructions::default(),
-        sections: Vec::new(),
-    }
-}
-
-fn snapshot() -> Snapshot {
-    Snapshot {
-        schema: super::super::SCHEMA.into(),
-        pvio: "1.2.3".into(),
-        qemu: QemuRow { version: Some("11.1.3".into()), plugin_api: 7, target: "x86_64".into() },
-        ended: "shutdown".into(),
-        tables: tables(),
-        vcpus_omitted: None,
-        symbol_files: Vec::new(),
-        sites_dropped: 0,
-        windows: Vec::new(),
-    }
-}
+use crate::test_data::snapshot;
+use crate::{Call, WindowRow};
 
 #[test]
 fn tables_are_aligned() {

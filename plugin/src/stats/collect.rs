@@ -1,48 +1,53 @@
-//! All counters at one moment, made into the rows of a dump.
+//! Makes a snapshot: the rows of a dump from the totals of one moment.
 
 use std::borrow::Cow;
-use std::sync::atomic::Ordering;
+
+use pvio_stats::port_names::{region_name, usual_name};
+use pvio_stats::{
+    Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow,
+    SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+};
 
 use super::counters::{SITE_DROPPED, port_of_row};
-use super::rows::{
-    Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow, SiteRow,
-    Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
-};
+use super::instructions::InstructionCounts;
+use super::sites::{SiteId, Sites};
+use super::statistics::Statistics;
 use super::totals::Totals;
 use super::windows::Window;
-use super::{Call, InstructionCounts, SiteId, Sites, Statistics, port_name};
 use crate::qemu::{AtPort, Ended, HostInfo};
 use crate::sections::Section;
 use crate::symbols::{Names, Symbols};
 use crate::x86::{Mode, Port, PortForm, intel_syntax};
 
-/// What the vCPU rows cannot show, and why.
+/// The reason for omitting the rows by vCPU where QEMU mixes them up.
 const SHARED_THREAD: &str = "QEMU ran several vCPUs on one thread (thread=single or icount), \
                              where its plugin callbacks name the wrong one";
 
-/// Why nothing at all was counted.
+/// The reason for having no rows by vCPU where nothing was counted.
 const NO_VCPU: &str = "QEMU ran no vCPU under TCG, the only accelerator that calls plugins";
 
-/// What a snapshot is told of the machine, beside the counters.
+/// What a snapshot says of the machine, in addition to the counts.
 #[derive(Clone, Copy)]
 pub struct SnapshotContext<'a> {
     /// The QEMU that ran.
     pub host: &'a HostInfo,
-    /// How the machine ended; `None` while it runs.
+    /// The reason why the machine ended; `None` while it runs.
     pub ended: Option<Ended>,
-    /// Names for sites.
+    /// The symbols that name sites.
     pub symbols: &'a Symbols,
-    /// The kind of the device of pvio's that is at a port.
+    /// The kind of pvio's device at a port; `None` if pvio has none there.
     pub own_kind: &'a dyn Fn(Port) -> Option<&'static str>,
-    /// What is at a port.
+    /// What QEMU's port bus has at a port.
     pub at_port: &'a dyn Fn(Port) -> AtPort,
 }
 
 impl Statistics {
-    /// Everything as it stands now.
+    /// Takes a snapshot of all counts.
+    ///
+    /// vCPUs count on meanwhile: what they are doing may be in one table and not yet in another.
     pub fn snapshot(&self, context: &SnapshotContext<'_>) -> Snapshot {
         let SnapshotContext { host, ended, .. } = *context;
-        // Rows are made when others may count again.
+        // The lock is released before rows are made, which takes longer.
         let (mut vcpus, totals, windows) = {
             let counted = self.lock();
             let vcpus: Vec<u32> =
@@ -51,7 +56,7 @@ impl Statistics {
             (vcpus, counted.since_reset(&now), counted.windows.so_far(&now))
         };
         vcpus.sort_unstable();
-        let vcpus_omitted = match (self.vcpus_mixed.load(Ordering::Relaxed), vcpus.is_empty()) {
+        let vcpus_omitted = match (self.are_vcpus_mixed(), vcpus.is_empty()) {
             (true, _) => Some(SHARED_THREAD.into()),
             (false, true) => Some(NO_VCPU.into()),
             (false, false) => None,
@@ -59,7 +64,6 @@ impl Statistics {
         if vcpus_omitted.is_some() {
             vcpus.clear();
         }
-        let mixed = self.vcpus_mixed.load(Ordering::Relaxed);
         let ran = totals.sites.iter().filter(|&(row, _)| row != SITE_DROPPED);
         let ran = ran.map(|(row, _)| &self.sites.get(SiteId(row as u32)).key);
         let ran: Vec<(u64, &[u8])> = ran.map(|key| (key.pc, &key.bytes[..])).collect();
@@ -69,7 +73,7 @@ impl Statistics {
             names: &names,
             sites: &self.sites,
             vcpus: &vcpus,
-            instructions: self.instructions.as_deref().filter(|_| !mixed),
+            instructions: self.instructions(),
         };
         Snapshot {
             schema: SCHEMA.into(),
@@ -80,6 +84,7 @@ impl Statistics {
                 target: host.target.clone(),
             },
             ended: ended_name(ended).into(),
+            runs: 1,
             tables: maker.tables(&totals),
             vcpus_omitted,
             symbol_files: names
@@ -110,14 +115,13 @@ fn ended_name(ended: Option<Ended>) -> &'static str {
     }
 }
 
-/// Makes rows of numbers.
+/// Makes rows of totals.
 struct RowMaker<'a> {
     context: &'a SnapshotContext<'a>,
     names: &'a Names<'a>,
     sites: &'a Sites,
-    /// Those that get a row.
+    /// The vCPUs that get a row.
     vcpus: &'a [u32],
-    /// Where instructions of every kind are counted, if they are.
     instructions: Option<&'a dyn InstructionCounts>,
 }
 
@@ -157,7 +161,7 @@ impl RowMaker<'_> {
         sections.enumerate().map(row).collect()
     }
 
-    /// What a count of instructions says on this QEMU.
+    /// Puts a count of instructions into the field that fits this QEMU.
     fn instructions(&self, count: u64) -> Instructions {
         let count = self.instructions.map(|_| count);
         match self.context.host.reports_exceptions() {
@@ -184,13 +188,16 @@ impl RowMaker<'_> {
 
     fn port_row(&self, row: usize, [accesses, unverified, hypercall]: [u64; 3]) -> PortRow {
         let (port, dir, size) = port_of_row(row);
-        // Devices stay where they are for as long as the machine runs.
+        // pvio's devices never move, so all accesses went to the one that is there now.
         let own_kind = (self.context.own_kind)(port);
         let at_port = (self.context.at_port)(port);
         let is_own = own_kind.is_some();
         PortRow {
             port,
-            name: own_kind.map(Cow::Borrowed).or_else(|| port_name(port, &at_port)),
+            name: own_kind.map(Cow::Borrowed).or_else(|| match &at_port {
+                AtPort::Region(region) => Some(region_name(port, region)),
+                AtPort::Nothing | AtPort::Unknown => usual_name(port),
+            }),
             dir,
             size,
             served: match at_port {
@@ -212,11 +219,11 @@ impl RowMaker<'_> {
             .filter(|&(row, _)| row != SITE_DROPPED)
             .map(|(row, counts)| (self.sites.get(SiteId(row as u32)), counts_of_site(counts)))
             .collect();
-        ran.sort_by_key(|(site, _)| (site.key.pc, site.key.mode));
+        ran.sort_unstable_by_key(|(site, _)| (site.key.pc, site.key.mode, &site.key.bytes));
         ran.into_iter()
             .map(|(site, counts)| {
                 let key = &site.key;
-                // Without the mode the text is as good as any: it is one in which the bytes decode.
+                // Bytes of an unknown mode mean the same in all modes in which they decode.
                 let mode = key.mode.unwrap_or(Mode::Bits32);
                 SiteRow {
                     pc: format!("{:#x}", key.pc),

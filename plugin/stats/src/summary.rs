@@ -1,17 +1,19 @@
-//! A snapshot as tables for a person.
+//! The summary: a snapshot as text tables.
 
 use std::fmt::Write;
 
-use super::lines::{Lines, number, percent};
-use super::rows::{FormRow, HypercallRow, Instructions, PortRow, SiteRow, Snapshot, Tables};
+use crate::schema::{FormRow, HypercallRow, Instructions, PortRow, SiteRow, Snapshot, Tables};
+use crate::text_table::{TextTable, number, percent};
 
-/// How many of the busiest ports and sites are shown; the JSON dump has all.
+/// The most ports and sites that the summary shows, the busiest first. The dump has all.
 const BUSIEST: usize = 16;
 
 const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";
 
-/// The tables, with a trailing newline. `colour` is for terminals.
+/// Renders a snapshot as text tables, with a newline at the end.
+///
+/// `colour` makes headings bold, by the escape sequences of a terminal.
 pub fn render(snapshot: &Snapshot, colour: bool) -> String {
     let mut text = String::new();
     let heading = |text: &mut String, line: &str| {
@@ -122,7 +124,7 @@ fn overview(snapshot: &Snapshot) -> String {
     line
 }
 
-/// So many of something.
+/// A count with its noun: `1 access`, `2 accesses`.
 fn counted_as(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", number(count), if count == 1 { one } else { many })
 }
@@ -131,21 +133,16 @@ fn was(count: u64) -> &'static str {
     if count == 1 { "was" } else { "were" }
 }
 
-/// Instructions that retired, or where that is not known, that began.
-fn counted(instructions: Instructions) -> Option<u64> {
-    instructions.instructions.or(instructions.instructions_unverified)
-}
-
 fn sections(snapshot: &Snapshot) -> String {
-    let total = counted(snapshot.instructions).unwrap_or(0);
-    let mut table = Lines::new(&["<section", "<from", "<to", ">instructions", ">%"]);
+    let total = snapshot.instructions.counted().unwrap_or(0);
+    let mut table = TextTable::new(&["<section", "<from", "<to", ">instructions", ">%"]);
     let mut row = |name: &str, start: &str, end: &str, count| {
         let [name, start, end] = [name, start, end].map(str::to_owned);
         table.row([name, start, end, number(count), percent(count, total)]);
     };
     let mut elsewhere = total;
     for section in &snapshot.sections {
-        let count = counted(section.instructions).unwrap_or(0);
+        let count = section.instructions.counted().unwrap_or(0);
         elsewhere -= count.min(elsewhere);
         row(&section.name.escape_debug().to_string(), &section.start, &section.end, count);
     }
@@ -153,7 +150,7 @@ fn sections(snapshot: &Snapshot) -> String {
     table.render()
 }
 
-/// A form's row, or the sum of all.
+/// The sum of all forms.
 struct Total {
     attempts: u64,
     executions: u64,
@@ -179,11 +176,11 @@ fn total_of(rows: &[FormRow]) -> Total {
 
 fn forms(snapshot: &Snapshot) -> String {
     let total = total_of(&snapshot.forms);
-    // The last column is what this QEMU can tell: faults, or what it leaves open.
+    // A QEMU that does not report faults leaves unverified attempts instead.
     let last = if total.faults.is_some() { ">faults" } else { ">unverified" };
     let exits = if total.exits > 0 { ">exits" } else { "" };
     let columns = ["<form", ">attempts", ">executions", ">accesses", ">%", ">bytes", last, exits];
-    let mut table = Lines::new(&columns);
+    let mut table = TextTable::new(&columns);
     for row in &snapshot.forms {
         table.row([
             row.form.name().to_string(),
@@ -213,7 +210,7 @@ fn hypercalls(snapshot: &Snapshot) -> String {
     let rows = &snapshot.hypercalls;
     let all = hypercalls_made(snapshot);
     let mut table =
-        Lines::new(&["<call", ">calls", ">%", ">bytes", ">declined", ">denied", ">errors"]);
+        TextTable::new(&["<call", ">calls", ">%", ">bytes", ">declined", ">denied", ">errors"]);
     for row in rows {
         table.row([
             row.call.to_string(),
@@ -243,19 +240,19 @@ fn hypercalls_made(tables: &Tables) -> u64 {
 }
 
 fn ports(snapshot: &Snapshot) -> String {
-    let total: u64 = snapshot.ports.iter().map(port_accesses).sum();
+    let total: u64 = snapshot.ports.iter().map(PortRow::accesses).sum();
     let any = |column: fn(&PortRow) -> u64| snapshot.ports.iter().any(|row| column(row) > 0);
     let by_hypercall = if any(|row| row.hypercall) { ">by hypercall" } else { "" };
     let unverified = if any(|row| row.unverified) { ">unverified" } else { "" };
     let columns = ["<port", "<dir", ">size", ">accesses", ">%", by_hypercall, unverified, "<name"];
-    let mut table = Lines::new(&columns);
-    for row in most(&snapshot.ports, port_accesses) {
+    let mut table = TextTable::new(&columns);
+    for row in most(&snapshot.ports, PortRow::accesses) {
         table.row([
             row.port.to_string(),
             row.dir.to_string(),
             row.size.bytes().to_string(),
-            number(port_accesses(row)),
-            percent(port_accesses(row), total),
+            number(row.accesses()),
+            percent(row.accesses(), total),
             number(row.hypercall),
             number(row.unverified),
             row.name.as_deref().unwrap_or("-").to_string(),
@@ -264,7 +261,7 @@ fn ports(snapshot: &Snapshot) -> String {
     table.render()
 }
 
-/// The ports that were used and that nobody serves.
+/// A line that lists the used ports at which nothing is.
 fn unserved(snapshot: &Snapshot) -> Option<String> {
     let mut ports: Vec<_> =
         snapshot.ports.iter().filter(|row| row.served == Some(false)).map(|row| row.port).collect();
@@ -277,22 +274,18 @@ fn unserved(snapshot: &Snapshot) -> Option<String> {
     (!ports.is_empty()).then(|| format!("  nothing is at {}{more}", shown.join(", ")))
 }
 
-fn port_accesses(row: &PortRow) -> u64 {
-    row.device + row.qemu + row.hypercall
-}
-
 fn sites(snapshot: &Snapshot) -> String {
-    let open = snapshot.sites.iter().any(|row| row.counts.unverified > 0);
+    let unverified = snapshot.sites.iter().any(|row| row.counts.unverified > 0);
     let accesses = |row: &SiteRow| row.counts.accesses;
     let total: u64 = snapshot.sites.iter().map(accesses).sum();
-    let mut table = Lines::new(&[
+    let mut table = TextTable::new(&[
         "<address",
         ">mode",
         "<instruction",
         ">executions",
         ">accesses",
         ">%",
-        if open { ">unverified" } else { "" },
+        if unverified { ">unverified" } else { "" },
         "<symbol",
     ]);
     for row in most(&snapshot.sites, accesses) {
@@ -310,7 +303,7 @@ fn sites(snapshot: &Snapshot) -> String {
     table.render()
 }
 
-/// The column for instructions; none where they are not counted.
+/// The heading of the column of instructions; empty if they are not counted.
 fn instructions_column(snapshot: &Snapshot) -> &'static str {
     let Instructions { instructions, instructions_unverified } = snapshot.instructions;
     match (instructions, instructions_unverified) {
@@ -325,7 +318,7 @@ fn vcpus(snapshot: &Snapshot) -> String {
     let hypercalls = if snapshot.hypercalls.is_empty() { "" } else { ">hypercalls" };
     let instructions = instructions_column(snapshot);
     let columns = [">vCPU", ">executions", ">accesses", ">%", hypercalls, instructions];
-    let mut table = Lines::new(&columns);
+    let mut table = TextTable::new(&columns);
     for row in &snapshot.vcpus {
         table.row([
             row.vcpu.to_string(),
@@ -333,7 +326,7 @@ fn vcpus(snapshot: &Snapshot) -> String {
             number(row.accesses),
             percent(row.accesses, total),
             number(row.hypercalls),
-            number(counted(row.instructions).unwrap_or(0)),
+            number(row.instructions.counted().unwrap_or(0)),
         ]);
     }
     table.render()
@@ -343,18 +336,18 @@ fn windows(snapshot: &Snapshot) -> String {
     let instructions = instructions_column(snapshot);
     let columns =
         ["<name", ">entries", "<open", ">executions", ">accesses", ">hypercalls", instructions];
-    let mut table = Lines::new(&columns);
+    let mut table = TextTable::new(&columns);
     for row in &snapshot.windows {
         let total = total_of(&row.forms);
         table.row([
-            // The guest may name it anything.
+            // The guest chose the name, which may hold escape sequences.
             row.name.escape_debug().to_string(),
             number(row.entries),
             if row.open { "yes" } else { "no" }.to_string(),
             number(total.executions),
             number(total.accesses),
             number(hypercalls_made(row)),
-            number(counted(row.instructions).unwrap_or(0)),
+            number(row.instructions.counted().unwrap_or(0)),
         ]);
     }
     table.render()
@@ -367,7 +360,7 @@ fn busiest(what: &str, count: usize) -> String {
     }
 }
 
-/// The busiest rows; of equals those that come first.
+/// The rows with the most accesses, in descending order; equal rows keep their order.
 fn most<T>(rows: &[T], accesses: impl Fn(&T) -> u64) -> impl Iterator<Item = &T> {
     let mut rows: Vec<&T> = rows.iter().collect();
     rows.sort_by_key(|row| std::cmp::Reverse(accesses(row)));

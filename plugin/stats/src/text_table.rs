@@ -1,4 +1,4 @@
-//! Tables of text: cells, numbers, percentages.
+//! Text tables: aligned cells, numbers with thousands separators, percentages.
 
 use std::fmt::Write;
 
@@ -7,21 +7,26 @@ use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Padding, Style};
 use thousands::Separable;
 
-/// A table without borders; `<` and `>` before a column's name align it, and one without a name is
-/// left out.
-pub(super) struct Lines {
+/// A text table without borders.
+///
+/// Each column's heading begins with `<` or `>`, which aligns the column to the left or right. A
+/// column with an empty heading is left out.
+#[derive(Debug)]
+pub struct TextTable {
     builder: Builder,
     columns: Vec<&'static str>,
 }
 
-impl Lines {
-    pub fn new(columns: &[&'static str]) -> Lines {
-        let mut lines = Lines { builder: Builder::default(), columns: columns.to_vec() };
+impl TextTable {
+    /// A table with these headings and no rows.
+    pub fn new(columns: &[&'static str]) -> TextTable {
+        let mut table = TextTable { builder: Builder::default(), columns: columns.to_vec() };
         let names = columns.iter().map(|column| column.trim_start_matches(['<', '>']).to_owned());
-        lines.push(names);
-        lines
+        table.push(names);
+        table
     }
 
+    /// Adds a row. It has a cell for each column, also for those that are left out.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.push(cells.into_iter());
     }
@@ -31,17 +36,18 @@ impl Lines {
         self.builder.push_record(shown.map(|(cell, _)| cell));
     }
 
+    /// The table as lines of text, indented by two columns, each with a newline.
     pub fn render(self) -> String {
         let mut table = self.builder.build();
         table.with(Style::empty());
         let shown = self.columns.iter().filter(|column| !column.is_empty());
-        for (place, column) in shown.enumerate() {
+        for (index, column) in shown.enumerate() {
             let left = column.starts_with('<');
             table.modify(
-                Columns::one(place),
+                Columns::one(index),
                 if left { Alignment::left() } else { Alignment::right() },
             );
-            table.modify(Columns::one(place), Padding::new(2, 0, 0, 0));
+            table.modify(Columns::one(index), Padding::new(2, 0, 0, 0));
         }
         let mut text = String::new();
         for line in table.to_string().lines() {
@@ -51,11 +57,13 @@ impl Lines {
     }
 }
 
-pub(super) fn number(number: u64) -> String {
+/// A number with commas between thousands: `1,234,567`.
+pub fn number(number: u64) -> String {
     number.separate_with_commas()
 }
 
-pub(super) fn percent(part: u64, whole: u64) -> String {
+/// A share in percent with one decimal; `-` if there is no whole.
+pub fn percent(part: u64, whole: u64) -> String {
     match whole {
         0 => "-".to_string(),
         _ => format!("{:.1}", part as f64 * 100.0 / whole as f64),

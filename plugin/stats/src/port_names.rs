@@ -1,18 +1,17 @@
-//! What a PC has at its ports, by the names that people use.
+//! The usual names of a PC's ports.
 //!
-//! The layout of the PC/AT and of QEMU's `pc` and `q35` machines, with the bases that SeaBIOS gives
-//! to the ACPI and SMBus blocks. Each name is held against what QEMU has at the port: a guest may have
-//! moved a block, and a machine may lack it.
+//! The layout is that of the PC/AT and of QEMU's machines `pc` and `q35`, with the addresses that
+//! SeaBIOS gives to the ACPI and SMBus blocks. A name is used only if QEMU has such a device at the
+//! port: a guest may have moved a block, and a machine may lack it.
 
 use std::borrow::Cow;
 
-use crate::qemu::AtPort;
-use crate::x86::Port;
+use pvio_x86::Port;
 
-/// A PC's name for a range of ports, and QEMU's names for what is meant (`info mtree`).
+/// A range of ports, its usual name, and QEMU's names for the devices meant (`info mtree`).
 type Named = (u16, u16, &'static str, &'static [&'static str]);
 
-/// Sorted; ranges include both ends and do not overlap.
+/// Sorted. Ranges include both ends and do not overlap.
 #[rustfmt::skip]
 const NAMES: &[Named] = &[
     (0x0000, 0x000f, "DMA 1", &["dma-chan", "dma-cont"]),
@@ -75,21 +74,23 @@ const NAMES: &[Named] = &[
     (0xb100, 0xb13f, "SMBus", &["pm-smbus"]),
 ];
 
-/// The name of what is at a port: a PC's for it, or else QEMU's own. Where nothing is, or QEMU does not
-/// tell, what a PC has there usually is in parentheses.
-pub fn port_name(port: Port, at_port: &AtPort) -> Option<Cow<'static, str>> {
-    let usual = usual_name(port);
-    match at_port {
-        AtPort::Region(region) => Some(match usual {
-            Some((name, regions)) if regions.contains(&&**region) => Cow::Borrowed(name),
-            _ => Cow::Owned(region.clone()),
-        }),
-        AtPort::Nothing | AtPort::Unknown => usual.map(|(name, _)| Cow::Owned(format!("({name})"))),
+/// The name of a device of QEMU's at a port, given the name of its memory region (`info mtree`).
+///
+/// This is the usual name if the device is the usual one, and the region's name otherwise.
+pub fn region_name(port: Port, region: &str) -> Cow<'static, str> {
+    match usual(port) {
+        Some((name, regions)) if regions.contains(&region) => Cow::Borrowed(name),
+        _ => Cow::Owned(region.to_owned()),
     }
 }
 
-/// What a PC has at a port, and what QEMU calls that.
-fn usual_name(port: Port) -> Option<(&'static str, &'static [&'static str])> {
+/// The usual name in parentheses, for a port at which nothing is known to be: `(floppy)`.
+pub fn usual_name(port: Port) -> Option<Cow<'static, str>> {
+    usual(port).map(|(name, _)| Cow::Owned(format!("({name})")))
+}
+
+/// The usual name of a port, and QEMU's names for the devices meant.
+fn usual(port: Port) -> Option<(&'static str, &'static [&'static str])> {
     let after = NAMES.partition_point(|&(first, ..)| first <= port.0);
     let &(_, last, name, regions) = NAMES.get(after.checked_sub(1)?)?;
     (port.0 <= last).then_some((name, regions))
@@ -107,8 +108,8 @@ mod tests {
     }
 
     #[test]
-    fn a_pc_person_recognises_them() {
-        let usual = |port| usual_name(Port(port)).map(|(name, _)| name);
+    fn ports_have_their_usual_names() {
+        let usual = |port| usual(Port(port)).map(|(name, _)| name);
         assert_eq!(usual(0x3f8), Some("COM1"));
         assert_eq!(usual(0x3ff), Some("COM1"));
         assert_eq!(usual(0x0cfc), Some("PCI config data"));
@@ -119,14 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_that_of_what_is_there() {
-        let name = |port, region: &str| port_name(Port(port), &AtPort::Region(region.into()));
-        assert_eq!(name(0x3f8, "serial").as_deref(), Some("COM1"));
-        assert_eq!(name(0x300, "serial").as_deref(), Some("serial"));
-        assert_eq!(name(0xc000, "virtio-pci").as_deref(), Some("virtio-pci"));
-        for nothing in [AtPort::Nothing, AtPort::Unknown] {
-            assert_eq!(port_name(Port(0x3f0), &nothing).as_deref(), Some("(floppy)"));
-            assert_eq!(port_name(Port(0x5000), &nothing), None);
-        }
+    fn a_name_is_that_of_the_device_at_the_port() {
+        let name = |port, region| region_name(Port(port), region);
+        assert_eq!(name(0x3f8, "serial"), "COM1");
+        assert_eq!(name(0x300, "serial"), "serial");
+        assert_eq!(name(0xc000, "virtio-pci"), "virtio-pci");
+        assert_eq!(usual_name(Port(0x3f0)).as_deref(), Some("(floppy)"));
+        assert_eq!(usual_name(Port(0x5000)), None);
     }
 }
