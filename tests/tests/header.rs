@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pvio_guest::abi::{self, Mailbox, Record, call, feature, level, status};
+use pvio_guest::abi::{self, Mailbox, Record, feature, level, status};
 use pvio_scripts::places;
 use tempfile::TempDir;
 
@@ -66,99 +66,48 @@ fn run(program: &Path) -> String {
 
 // ---- Numbers ----
 
-macro_rules! constants {
-    ($($prefix:literal $module:ident { $($name:ident)* })*) => {
-        [$($((concat!($prefix, stringify!($name)), $module::$name as u64)),*),*]
-    };
-}
-
-/// What `abi.rs` defines, by the header's names.
+/// The constants of the ABI, by the header's names.
 fn abi_constants() -> BTreeMap<String, u64> {
-    let all = constants! {
-        "PVIO_" abi { VERSION UNHEARD CALL_SHIFT OPERAND_SHIFT DATA_MASK LOG_MAX NAME_MAX WINDOWS_MAX
-            DUMPS_MAX ELEMENTS_MAX RECORD_PENDING }
-        "PVIO_CALL_" call { PROBE INB INW INL OUTB OUTW OUTL INSB INSW INSL OUTSB OUTSW OUTSL BATCH
-            REGISTER RELEASE EXIT LOG BEGIN END RESET DUMP }
-        "PVIO_FEATURE_" feature { EVERY_PORT MEMORY MAILBOX }
-        "PVIO_LEVEL_" level { ERROR WARNING INFO DEBUG }
-        "PVIO_STATUS_" status { OK DECLINED PAGE DENIED UNKNOWN ADDRESS ARGUMENT LENGTH STATE FULL
-            FAILED }
-    };
-    all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-/// The names of the constants in the text of `abi.rs`, by the header's names: what the list above
-/// cannot forget.
-fn names_in_abi() -> Vec<String> {
-    let text = std::fs::read_to_string(places::repository().join("guest-shim/src/abi.rs")).unwrap();
-    let mut prefix = "PVIO_".to_owned();
-    let mut names = Vec::new();
-    for line in text.lines() {
-        if let Some(module) = line.strip_prefix("pub mod ") {
-            prefix = format!("PVIO_{}_", module.trim_end_matches(" {").to_uppercase());
-        } else if line == "}" {
-            prefix = "PVIO_".to_owned();
-        } else if let Some((name, _)) = line
-            .trim_start()
-            .strip_prefix("pub const ")
-            .and_then(|constant| constant.split_once(": "))
-            .filter(|(name, _)| !name.starts_with("fn "))
-        {
-            names.push(format!("{prefix}{name}"));
-        }
-    }
-    names.sort_unstable();
-    names
-}
-
-/// The macros of the header that stand for numbers.
-fn names_in_header() -> Vec<String> {
-    let header = places::repository().join("guest-shim/include/pvio.h");
-    let text = std::fs::read_to_string(header).unwrap();
-    let number = |line: &str| -> Option<String> {
-        let (name, value) = line.strip_prefix("#define ")?.split_once(' ')?;
-        let value = value.trim_start();
-        (value.starts_with(|first: char| first.is_ascii_digit()) && name.starts_with("PVIO_"))
-            .then(|| name.to_owned())
-    };
-    let mut names: Vec<String> = text.lines().filter_map(number).collect();
-    names.sort_unstable();
-    names
+    let lists = [
+        ("", abi::NUMBERS),
+        ("FEATURE_", feature::ALL),
+        ("LEVEL_", level::ALL),
+        ("STATUS_", status::ALL),
+    ];
+    let constants = lists.into_iter().flat_map(|(prefix, list)| {
+        list.iter().map(move |constant| (format!("PVIO_{prefix}{}", constant.name), constant.value))
+    });
+    let calls = abi::CALLS
+        .iter()
+        .map(|call| (format!("PVIO_CALL_{}", call.name.to_uppercase()), u64::from(call.number)));
+    constants.chain(calls).collect()
 }
 
 /// The instructions: those by registers, then the mailbox's.
-const MAGIC: [(&str, &[u8]); 9] = [
-    ("PVIO_MAGIC_16", &abi::MAGIC_16),
-    ("PVIO_MAGIC_32", &abi::MAGIC_32),
-    ("PVIO_MAGIC_64", &abi::MAGIC_64),
-    ("PVIO_DOORBELL_16", &abi::DOORBELL_16),
-    ("PVIO_DOORBELL_32", &abi::DOORBELL_32),
-    ("PVIO_DOORBELL_64", &abi::DOORBELL_64),
-    ("PVIO_REGISTER_MAILBOX_16", &abi::REGISTER_MAILBOX_16),
-    ("PVIO_REGISTER_MAILBOX_32", &abi::REGISTER_MAILBOX_32),
-    ("PVIO_REGISTER_MAILBOX_64", &abi::REGISTER_MAILBOX_64),
-];
+fn instructions() -> Vec<(String, &'static [u8])> {
+    let encodings = |instruction: &'static abi::Instruction| {
+        let name = |bits: &str| format!("PVIO_{}_{bits}", instruction.name);
+        [
+            (name("16"), &instruction.bytes_16[..]),
+            (name("32"), &instruction.bytes_32),
+            (name("64"), &instruction.bytes_64),
+        ]
+    };
+    abi::INSTRUCTIONS.iter().flat_map(encodings).collect()
+}
 
-/// What functions return where nobody answers; no answer has it.
+/// What functions return if no host answers; no answer has it.
 const NOT_ON_THE_WIRE: (&str, u64) =
     ("PVIO_STATUS_UNHEARD", (abi::UNHEARD >> abi::CALL_SHIFT) as u64);
 
 #[test]
 fn the_numbers_are_those_of_the_abi() {
     let constants = abi_constants();
-    let magic = MAGIC.map(|(name, _)| name.to_owned());
-    let mut listed: Vec<String> = constants.keys().cloned().chain(magic.clone()).collect();
-    listed.sort_unstable();
-    assert_eq!(names_in_abi(), listed, "abi.rs has what this test knows");
-    listed.push(NOT_ON_THE_WIRE.0.to_owned());
-    listed.sort_unstable();
-    assert_eq!(names_in_header(), listed, "the header has what abi.rs has");
-
     let mut program = "#include <stdio.h>\n#include <pvio.h>\nint main(void) {\n".to_owned();
     for name in constants.keys().map(String::as_str).chain([NOT_ON_THE_WIRE.0]) {
         program += &format!("printf(\"{name} %llu\\n\", (unsigned long long){name});\n");
     }
-    for name in &magic {
+    for (name, _) in instructions() {
         program += &format!(
             "{{ static const unsigned char bytes[] = {{{name}}};
             printf(\"{name}\");
@@ -192,7 +141,7 @@ fn the_numbers_are_those_of_the_abi() {
         .chain([NOT_ON_THE_WIRE])
         .map(|(name, value)| format!("{name} {value}"))
         .collect();
-    expected.extend(MAGIC.map(|(name, bytes)| {
+    expected.extend(instructions().into_iter().map(|(name, bytes)| {
         let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         format!("{name} {}", bytes.join(" "))
     }));
@@ -215,53 +164,11 @@ fn the_numbers_are_those_of_the_abi() {
     assert_eq!(run(Path::new(&binary)).lines().collect::<Vec<_>>(), expected);
 }
 
-/// The page that says it in words has these numbers, too.
-#[test]
-fn the_page_has_the_numbers_of_the_abi() {
-    let page = places::repository().join("guest-shim/ABI.md");
-    let page = std::fs::read_to_string(page).unwrap();
-    let has = |text: &str| assert!(page.contains(text), "{text}");
-    for (_, bytes) in &MAGIC[..3] {
-        let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        has(&format!("| `{}` |", bytes.join(" ")));
-    }
-    // The others are these with another letter.
-    for (&(name, bytes), (_, first)) in MAGIC[3..].iter().zip(MAGIC[..3].iter().cycle()) {
-        let place = bytes.len() - 4;
-        let letter = bytes[place];
-        has(&format!("`{}` ({letter:#04x})", char::from(letter)));
-        let mut expected = first.to_vec();
-        expected[place] = letter;
-        assert_eq!(bytes, expected, "{name}");
-    }
-    has(&format!("a call of number {} ", call::REGISTER));
-    has(&format!("`release` ({})", call::RELEASE));
-    for (name, value) in abi_constants() {
-        if let Some(name) = name.strip_prefix("PVIO_STATUS_") {
-            has(&format!("| {value} | {name} |"));
-        } else if let Some(name) = name.strip_prefix("PVIO_FEATURE_") {
-            has(&format!("| {} | {name} |", value.trailing_zeros()));
-        } else if let Some(name) = name.strip_prefix("PVIO_LEVEL_") {
-            has(&format!("{value} {}", name.to_lowercase()));
-        } else if let Some(name) = name
-            .strip_prefix("PVIO_CALL_")
-            .filter(|name| !matches!(*name, "SHIFT" | "REGISTER" | "RELEASE"))
-            .map(str::to_lowercase)
-        {
-            // Strings share their rows by three.
-            match name.ends_with("sb") || name.ends_with("sw") || name.ends_with("sl") {
-                true => has(&format!("`{name}`")),
-                false => has(&format!("| {value} | `{name}` |")),
-            }
-        }
-    }
-}
-
 /// Assembly has the same numbers from the same file.
 #[test]
 fn assembly_takes_the_constants() {
     let (_directory, path) = scratch();
-    let text = "#include <pvio16.inc>\n.byte PVIO_MAGIC_16\npvio_ring\npvio_register\n\
+    let text = "#include <pvio16.inc>\n.byte PVIO_MAGIC_16\npvio_doorbell\npvio_register_mailbox\n\
                 mov $(PVIO_UNHEARD | PVIO_CALL_BATCH), %eax\n";
     std::fs::write(path("a.S"), text).unwrap();
     let [code, object] = ["a.S", "a.o"].map(|name| path_str(&path(name)));
