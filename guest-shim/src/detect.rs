@@ -5,7 +5,8 @@ use core::fmt;
 use crate::abi::{self, CallWord, call, feature};
 use crate::error::CallError;
 use crate::hypercall;
-use crate::port_io::{Hypercall, Native, PortIo, port_io};
+use crate::paravirt::Hypercall;
+use crate::port_io::{Native, PortIo, port_io};
 
 /// A host that listens to hypercalls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use core::fmt;
 use core::marker::PhantomData;
 
-use crate::port_io::Hypercall;
+use crate::paravirt::Hypercall;
 use crate::value::Value;
 
 /// A port that can be read and written.

@@ -4,9 +4,7 @@
 //! instructions behind them. Which of them is best on the machine that the code finds itself on,
 //! [`detect`](crate::detect) tells.
 
-use crate::machine::Real;
 use crate::native;
-use crate::paravirt::Paravirt;
 
 /// The twelve operations of port I/O, by Linux's names and in Linux's order of arguments.
 ///
@@ -65,28 +63,6 @@ pub trait PortIo {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Native;
 
-/// Hypercalls, and the processor's instruction wherever a call is not carried out: unheard, declined,
-/// not allowed. So it works on every machine.
-///
-/// Hosts take linear addresses. With flat segments, as every kernel has them that was written in this
-/// century, a pointer is one: that is [`Hypercall::FLAT`], the default, and what the functions at the
-/// top of the crate use. Code whose data segment has another base says which.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hypercall {
-    /// What makes a linear address of a pointer: the base of DS, which must be that of ES.
-    pub segment_base: usize,
-}
-
-impl Hypercall {
-    /// With segments whose base is zero.
-    pub const FLAT: Hypercall = Hypercall { segment_base: 0 };
-
-    #[inline]
-    fn paravirt(self) -> Paravirt<'static, Real> {
-        Paravirt { machine: &Real, segment_base: self.segment_base }
-    }
-}
-
 /// Implements the trait by handing each operation on to whatever `$to` makes of `self`.
 macro_rules! port_io {
     (impl [$($generics:tt)*] $type:ty, |$self:ident| $to:expr) => {
@@ -130,7 +106,6 @@ macro_rules! port_io {
 }
 pub(crate) use port_io;
 
-port_io!(impl [] Hypercall, |this| this.paravirt());
 port_io!(impl [P: PortIo + ?Sized] &P, |this| **this);
 
 macro_rules! native_io {

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::vec::Vec;
 
 use crate::abi::{self, CallWord, Mailbox, RECORD_PENDING, Record, Status, call, status};
-use crate::machine::{Machine, Rings};
+use crate::machine::{Machine, MailboxMachine};
 use crate::port_io::PortIo;
 
 /// How an access was made: the instruction, or a call.
@@ -246,8 +246,8 @@ impl Machine for Simulation {
     }
 }
 
-impl Rings for Simulation {
-    unsafe fn register(&self, mailbox: usize) {
+impl MailboxMachine for Simulation {
+    unsafe fn register_mailbox(&self, mailbox: usize) {
         let place = self.mailbox_at(mailbox);
         // SAFETY: the address is one that the shim gave for this.
         let Mailbox { word, key, .. } = unsafe { place.read_volatile() };
@@ -265,7 +265,7 @@ impl Rings for Simulation {
         unsafe { place.write_volatile(Mailbox { word: word.0, value, key }) };
     }
 
-    unsafe fn ring(&self) {
+    unsafe fn ring_doorbell(&self) {
         let Some((linear, key)) = self.mailbox.get() else { return };
         let place = self.mailbox_at(linear);
         // SAFETY: the address is one that the shim gave for this.

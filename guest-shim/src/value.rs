@@ -3,7 +3,7 @@
 //! [`Value`] lets code be written once for the three sizes. It knows how the ABI passes each, and
 //! which operation of a [`PortIo`] is whose.
 
-use crate::abi::{CallWord, Status, call};
+use crate::abi::call;
 use crate::port_io::PortIo;
 
 /// `u8`, `u16` or `u32`; no other type can be one.
@@ -52,16 +52,11 @@ pub trait Passed: Copy + 'static {
     fn to_bits(self) -> u32;
     /// Back from there.
     fn from_bits(bits: u32) -> Self;
-    /// The call that writes it.
-    fn word(self, port: u16) -> CallWord;
-    /// What was read, of status and EDX.
-    fn answer(status: Status, edx: u32) -> Self;
 }
 
 macro_rules! value {
     ($type:ident, $inx:ident $outx:ident $insx:ident $outsx:ident,
-     $in_call:ident $out_call:ident $ins_call:ident $outs_call:ident,
-     |$value:ident| $operand:expr, |$status:ident, $edx:ident| $answer:expr) => {
+     $in_call:ident $out_call:ident $ins_call:ident $outs_call:ident) => {
         impl Passed for $type {
             const IN: u8 = call::$in_call;
             const OUT: u8 = call::$out_call;
@@ -77,17 +72,6 @@ macro_rules! value {
             #[inline]
             fn from_bits(bits: u32) -> $type {
                 bits as $type
-            }
-
-            #[inline]
-            fn word(self, port: u16) -> CallWord {
-                let $value = self;
-                CallWord::new(Self::OUT, $operand, port)
-            }
-
-            #[inline]
-            fn answer($status: Status, $edx: u32) -> $type {
-                $answer as $type
             }
         }
 
@@ -119,6 +103,6 @@ macro_rules! value {
     };
 }
 
-value!(u8, inb outb insb outsb, INB OUTB INSB OUTSB, |value| value, |status, _edx| status.data());
-value!(u16, inw outw insw outsw, INW OUTW INSW OUTSW, |_value| 0, |status, _edx| status.data());
-value!(u32, inl outl insl outsl, INL OUTL INSL OUTSL, |_value| 0, |_status, edx| edx);
+value!(u8, inb outb insb outsb, INB OUTB INSB OUTSB);
+value!(u16, inw outw insw outsw, INW OUTW INSW OUTSW);
+value!(u32, inl outl insl outsl, INL OUTL INSL OUTSL);

@@ -91,8 +91,8 @@ mod tests;
 
 use core::marker::PhantomData;
 
+use crate::abi::RECORD_PENDING;
 pub use crate::abi::Record;
-use crate::abi::{RECORD_PENDING, call};
 use crate::machine::Real;
 use crate::paravirt::Paravirt;
 use crate::value::Value;
@@ -215,9 +215,4 @@ impl<'r, 'b> Batch<'r, 'b> {
 /// A slice's length as a record holds it.
 fn count<T>(buffer: &[T]) -> Result<u32, Error> {
     u32::try_from(buffer.len()).map_err(|_| Error::TooLong)
-}
-
-/// Whether a record's `value` is a count, and its `address` a buffer.
-fn is_string(call: u8) -> bool {
-    (call::INSB..=call::OUTSL).contains(&call)
 }

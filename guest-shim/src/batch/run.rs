@@ -4,7 +4,6 @@
 //! are about that record, and in the record's own status. Where the record says nothing, the answer is
 //! about the call as a whole, or about the page that the record is in.
 
-use super::is_string;
 use super::results::Error;
 use crate::abi::{CallWord, RECORD_PENDING, Record, call, status};
 use crate::error::CallError;
@@ -208,4 +207,9 @@ unsafe fn buffer<'b, T: Value, M>(io: &Paravirt<'_, M>, record: &Record) -> &'b 
 unsafe fn buffer_mut<'b, T: Value, M>(io: &Paravirt<'_, M>, record: &Record) -> &'b mut [T] {
     // SAFETY: asked of the caller.
     unsafe { core::slice::from_raw_parts_mut(pointer(io, record), record.value as usize) }
+}
+
+/// Whether a record's `value` is a count, and its `address` a buffer.
+fn is_string(call: u8) -> bool {
+    (call::INSB..=call::OUTSL).contains(&call)
 }

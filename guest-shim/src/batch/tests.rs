@@ -4,7 +4,7 @@ use std::format;
 use std::vec::Vec;
 
 use super::*;
-use crate::abi::status;
+use crate::abi::{call, status};
 use crate::error::CallError;
 use crate::simulation::{By, Simulation};
 

@@ -10,7 +10,7 @@ use core::num::NonZeroU64;
 use crate::abi::{self, CallWord, Status, call};
 use crate::detect::{Features, Host};
 use crate::error::CallError;
-use crate::machine::{Machine, Real, Rings};
+use crate::machine::{Machine, MailboxMachine, Real};
 use crate::paravirt::Paravirt;
 use crate::port_io::{PortIo, port_io};
 
@@ -138,7 +138,7 @@ impl Word {
     }
 }
 
-impl<M: Rings> Through<'_, M> {
+impl<M: MailboxMachine> Through<'_, M> {
     #[inline]
     fn word(&self) -> Word {
         // SAFETY: within the mailbox.
@@ -179,7 +179,7 @@ impl<M: Rings> Through<'_, M> {
     #[inline]
     unsafe fn ring(&self, call: CallWord) -> Option<Status> {
         // SAFETY: the same is asked of the caller.
-        let status = unsafe { self.ask(call, || self.machine.ring()) };
+        let status = unsafe { self.ask(call, || self.machine.ring_doorbell()) };
         status.code().map(|_| status)
     }
 
@@ -191,7 +191,7 @@ impl<M: Rings> Through<'_, M> {
             (&raw mut (*self.mailbox.memory.get()).key).write_volatile(key.get());
             let found = value.get();
             let call = CallWord::new(call::REGISTER, 0, 0);
-            let status = self.ask(call, || self.machine.register(self.mailbox.linear()));
+            let status = self.ask(call, || self.machine.register_mailbox(self.mailbox.linear()));
             let features = Features(value.get());
             value.set(found);
             CallError::check(status).map(|version| Host { version, features })
@@ -201,13 +201,14 @@ impl<M: Rings> Through<'_, M> {
     /// As [`Mailbox::release`].
     unsafe fn release(&self) -> Result<(), CallError> {
         // SAFETY: the same is asked of the caller.
-        let status =
-            unsafe { self.ask(CallWord::new(call::RELEASE, 0, 0), || self.machine.ring()) };
+        let status = unsafe {
+            self.ask(CallWord::new(call::RELEASE, 0, 0), || self.machine.ring_doorbell())
+        };
         CallError::check(status).map(|_| ())
     }
 }
 
-impl<M: Rings> Machine for Through<'_, M> {
+impl<M: MailboxMachine> Machine for Through<'_, M> {
     type Instructions = M::Instructions;
 
     #[inline]

@@ -24,13 +24,13 @@ fn contents(mailbox: &Mailbox) -> (u32, u32) {
     (word, value)
 }
 
-fn register<M: Rings>(mailbox: &Mailbox, machine: &M) -> Result<Host, CallError> {
+fn register<M: MailboxMachine>(mailbox: &Mailbox, machine: &M) -> Result<Host, CallError> {
     // SAFETY: nothing can go wrong in a simulation.
     unsafe { mailbox.through(machine).register(KEY) }
 }
 
 /// All six, and what was read.
-fn scalars<M: Rings>(mailbox: &Mailbox, machine: &M) -> (u8, u16, u32) {
+fn scalars<M: MailboxMachine>(mailbox: &Mailbox, machine: &M) -> (u8, u16, u32) {
     let io = Paravirt { machine: &mailbox.through(machine), segment_base: 0 };
     // SAFETY: nothing can go wrong in a simulation.
     unsafe {
@@ -198,18 +198,18 @@ impl Machine for Interrupted<'_> {
     }
 }
 
-impl Rings for Interrupted<'_> {
-    unsafe fn register(&self, mailbox: usize) {
+impl MailboxMachine for Interrupted<'_> {
+    unsafe fn register_mailbox(&self, mailbox: usize) {
         self.interrupt(self.before);
         // SAFETY: the same is asked of the caller.
-        unsafe { self.machine.register(mailbox) };
+        unsafe { self.machine.register_mailbox(mailbox) };
         self.interrupt(self.after);
     }
 
-    unsafe fn ring(&self) {
+    unsafe fn ring_doorbell(&self) {
         self.interrupt(self.before);
         // SAFETY: the same is asked of the caller.
-        unsafe { self.machine.ring() };
+        unsafe { self.machine.ring_doorbell() };
         self.interrupt(self.after);
     }
 }

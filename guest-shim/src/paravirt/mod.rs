@@ -1,18 +1,48 @@
-//! Port I/O by hypercall, with the processor's instruction where a call is not carried out.
+//! Port I/O by hypercall, with the CPU's instruction where a call is not carried out.
 //!
-//! Each access is asked for by a call of its own, and each answer taken by itself: the machine may
-//! have been saved under one host and restored under another since the last one. Scalars are here,
-//! the loop that strings need is in `strings`.
+//! Every access makes a call of its own and handles its own answer: the machine may have been saved
+//! under one host and restored under another since the last access.
 
 use crate::abi::{CallWord, call};
-use crate::machine::Machine;
-use crate::port_io::PortIo;
-use crate::strings;
+use crate::machine::{Machine, Real};
+use crate::port_io::{PortIo, port_io};
+use crate::strings::StringIo;
 
-/// A machine, and what makes a linear address of a pointer.
+/// Hypercalls, and the CPU's instruction if a call is not carried out: unanswered, declined, denied.
+/// So it works on every machine.
+///
+/// Hosts take linear addresses. With flat segments a pointer is one: that is [`Hypercall::FLAT`], the
+/// default, which the functions at the top of the crate use. Code whose data segment has another base
+/// sets [`segment_base`](Hypercall::segment_base).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hypercall {
+    /// The base of DS, which must be that of ES. Added to a pointer, it gives the linear address.
+    pub segment_base: usize,
+}
+
+impl Hypercall {
+    /// For segments whose base is zero.
+    pub const FLAT: Hypercall = Hypercall { segment_base: 0 };
+
+    #[inline]
+    fn paravirt(self) -> Paravirt<'static, Real> {
+        Paravirt { machine: &Real, segment_base: self.segment_base }
+    }
+}
+
+port_io!(impl [] Hypercall, |this| this.paravirt());
+
+/// The same on any machine.
 pub(crate) struct Paravirt<'m, M> {
     pub(crate) machine: &'m M,
     pub(crate) segment_base: usize,
+}
+
+impl<M: Machine> Paravirt<'_, M> {
+    #[inline]
+    fn strings(&self) -> StringIo<'_, M, Self> {
+        StringIo { machine: self.machine, segment_base: self.segment_base, scalars: self }
+    }
 }
 
 macro_rules! strings {
@@ -20,14 +50,14 @@ macro_rules! strings {
         $(
             #[inline]
             unsafe fn $ins(&self, port: u16, buffer: &mut [$type]) {
-                // SAFETY: the same is asked of the caller; the buffer is a slice.
-                unsafe { strings::input(self, port, buffer.as_mut_ptr(), buffer.len()) }
+                // SAFETY: the buffer is a slice; the caller answers for the device.
+                unsafe { self.strings().input(port, buffer.as_mut_ptr(), buffer.len()) }
             }
 
             #[inline]
             unsafe fn $outs(&self, port: u16, buffer: &[$type]) {
-                // SAFETY: the same is asked of the caller; the buffer is a slice.
-                unsafe { strings::output(self, port, buffer.as_ptr(), buffer.len()) }
+                // SAFETY: the buffer is a slice; the caller answers for the device.
+                unsafe { self.strings().output(port, buffer.as_ptr(), buffer.len()) }
             }
         )*
     };
@@ -106,49 +136,4 @@ impl<M: Machine> PortIo for Paravirt<'_, M> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::abi::status;
-    use crate::simulation::{By, Simulation};
-
-    /// All six, and what was read.
-    fn scalars(machine: &Simulation) -> (u8, u16, u32) {
-        let io = Paravirt { machine, segment_base: 0 };
-        // SAFETY: nothing can go wrong in a simulation.
-        unsafe {
-            io.outb(0xab, 0x300);
-            io.outw(0xabcd, 0x301);
-            io.outl(0xabcd_ef01, 0x302);
-            (io.inb(0x303), io.inw(0x304), io.inl(0xffff))
-        }
-    }
-
-    #[test]
-    fn each_access_is_made_once_and_by_a_call_if_that_works() {
-        let refused = Simulation { refusal: Some(status::DENIED), ..Simulation::host() };
-        for (machine, by) in [
-            (Simulation::host(), By::Call),
-            (Simulation::default(), By::Instruction),
-            (refused, By::Instruction),
-        ] {
-            assert_eq!(scalars(&machine), (1, 2, 3));
-            let expected = [
-                (by, call::OUTB, 0x300, 0xab),
-                (by, call::OUTW, 0x301, 0xabcd),
-                (by, call::OUTL, 0x302, 0xabcd_ef01),
-                (by, call::INB, 0x303, 1),
-                (by, call::INW, 0x304, 2),
-                (by, call::INL, 0xffff, 3),
-            ];
-            assert_eq!(machine.accesses(), expected);
-            assert_eq!(machine.diary.borrow().calls, 6);
-        }
-    }
-
-    #[test]
-    fn what_is_declined_is_executed() {
-        let machine = Simulation { declined: [0x301, 0xffff].into(), ..Simulation::host() };
-        assert_eq!(scalars(&machine), (1, 2, 3));
-        assert_eq!(machine.ways(), [By::Call, By::Instruction, By::Call, By::Instruction]);
-    }
-}
+mod tests;
