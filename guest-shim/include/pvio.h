@@ -3,16 +3,20 @@
  * Port I/O for x86 guests: pvio's hypercalls, and the CPU's own instructions where no host answers.
  * ../ABI.md describes the hypercalls.
  *
- * C99 or C++11 and later, gcc or clang, i386 or x86-64, freestanding; all functions are static. In a .S
- * file it gives the constants alone.
+ * C99 or C++11 and later, gcc or clang, i386 or x86-64, freestanding; all functions are static. A .S file
+ * gets the constants alone.
  *
- * Before it is included, one may define
- *   PVIO_NO_HYPERCALLS       only the instructions are left, under the same names
- *   PVIO_REPLACE_LINUX       takes over inb(port) ... outsl(port, address, count), outb(value, port)
+ * Define before the #include, as needed:
+ *   PVIO_NO_HYPERCALLS       the same names, with the CPU's instructions alone
+ *   PVIO_REPLACE_LINUX       defines inb(port) ... outsl(port, address, count), outb(value, port)
  *   PVIO_REPLACE_PORT_FIRST  the same for code that writes outb(port, value)
- *   PVIO_CODE_16             the code runs in a 16-bit segment (gcc -m16)
- *   PVIO_LINEAR(pointer)     the linear address, an integer, where a segment's base is not 0; and
- *   PVIO_POINTER(linear)     the way back from such an integer, a void *
+ *   PVIO_REPLACE_INLINE      with one of these two: inline functions instead of macros, so that members
+ *                            and pointers of the same names keep their meaning
+ *   PVIO_LINEAR(pointer)     the linear address, an integer, if the base of DS is not 0; and
+ *   PVIO_POINTER(linear)     the pointer, a void *, of such an address
+ *   PVIO_ES_LINEAR(pointer)  the same for the buffers of strings, if these are in ES and not in DS (as in
+ *   PVIO_ES_POINTER(linear)  SeaBIOS); without the two, ES must have the base of DS
+ *   PVIO_CODE_16             for gcc -m16 and clang -m16, with PVIO_LINEAR and PVIO_POINTER
  *
  * The caller must be allowed to do port I/O, as for the instructions: hypercalls add no right to it.
  */
@@ -121,9 +125,44 @@
 #if defined(PVIO_LINEAR) != defined(PVIO_POINTER)
 #error "PVIO_LINEAR and PVIO_POINTER go together"
 #endif
+#if defined(PVIO_ES_LINEAR) != defined(PVIO_ES_POINTER)
+#error "PVIO_ES_LINEAR and PVIO_ES_POINTER go together"
+#endif
+#if defined(__x86_64__) && (defined(PVIO_CODE_16) || defined(PVIO_ES_LINEAR))
+#error "PVIO_CODE_16 and PVIO_ES_LINEAR are not for x86-64: compile with -m16 or -m32"
+#endif
+/* A host that got offsets for linear addresses would access other memory. */
+#if defined(PVIO_CODE_16) && !defined(PVIO_LINEAR)
+#error "PVIO_CODE_16 needs PVIO_LINEAR and PVIO_POINTER: where the segment of a pointer begins"
+#endif
 #ifndef PVIO_LINEAR
 #define PVIO_LINEAR(pointer) PVIO_BITS_(uintptr_t, pointer)
 #define PVIO_POINTER(linear) PVIO_BITS_(void *, PVIO_CAST_(uintptr_t, linear))
+#endif
+
+/*
+ * -m16 defines no macro, so the assembler checks that PVIO_CODE_16 is right: one of cltd and cwtd has an
+ * operand-size prefix. clang's assembler cannot compare labels in .if; there, .org fails.
+ */
+#ifdef PVIO_CODE_16
+#define PVIO_ONE_BYTE_ "cwtd"
+#define PVIO_MODE_ERROR_ "pvio.h: PVIO_CODE_16 is for 16-bit code: compile with -m16"
+#else
+#define PVIO_ONE_BYTE_ "cltd"
+#define PVIO_MODE_ERROR_ "pvio.h: 16-bit code needs PVIO_CODE_16, PVIO_LINEAR and PVIO_POINTER"
+#endif
+#if defined(__ELF__) && defined(__clang__)
+__asm__(".pushsection .discard.pvio, \"e\"\n"
+        "771: " PVIO_ONE_BYTE_ "\n"
+        ".org 771b + 1 # " PVIO_MODE_ERROR_ "\n"
+        ".popsection\n");
+#elif defined(__ELF__)
+__asm__(".pushsection .discard.pvio, \"e\"\n"
+        "771: " PVIO_ONE_BYTE_ "\n772:\n"
+        ".if 772b - 771b != 1\n"
+        ".error \"" PVIO_MODE_ERROR_ "\"\n"
+        ".endif\n"
+        ".popsection\n");
 #endif
 
 /* What RDX and RCX hold, or EDX and ECX. */
@@ -332,35 +371,76 @@ PVIO_MAILBOX_(l, L, uint32_t, value, 0, 1, 1)
 /* ---- Strings: port, address, count ---- */
 
 /* A program's elements may be of any type and at any address. */
+typedef uint8_t pvio_u8_ __attribute__((may_alias));
 typedef uint16_t pvio_u16_ __attribute__((may_alias, aligned(1)));
 typedef uint32_t pvio_u32_ __attribute__((may_alias, aligned(1)));
 
-/* One element, where the host cannot reach memory: this code's own load or store makes the page fault. */
+/* The segment of buffers. ATT_ and INTEL_ are for a source: a destination is always in ES. */
+#ifdef PVIO_ES_LINEAR
+#define PVIO_BUFFER_LINEAR_  PVIO_ES_LINEAR
+#define PVIO_BUFFER_POINTER_ PVIO_ES_POINTER
+#define PVIO_ATT_            "%%es:"
+#define PVIO_INTEL_          "es:"
+
+#define PVIO_ELEMENT_(b, q, type, ptr)                                                                      \
+    static inline type pvio_load_##b##_(uintptr_t at)                                                       \
+    {                                                                                                       \
+        type value;                                                                                         \
+        __asm__ __volatile__("{mov" #b " %%es:(%1), %0|mov %0, " ptr " ptr es:[%1]}"                        \
+                             : "=" q(value) : "r"(at) : "memory");                                          \
+        return value;                                                                                       \
+    }                                                                                                       \
+    static inline void pvio_store_##b##_(uintptr_t at, type value)                                          \
+    {                                                                                                       \
+        __asm__ __volatile__("{mov" #b " %1, %%es:(%0)|mov " ptr " ptr es:[%0], %1}"                        \
+                             : : "r"(at), q(value) : "memory");                                             \
+    }
+#else
+#define PVIO_BUFFER_LINEAR_  PVIO_LINEAR
+#define PVIO_BUFFER_POINTER_ PVIO_POINTER
+#define PVIO_ATT_            ""
+#define PVIO_INTEL_          ""
+
+#define PVIO_ELEMENT_(b, q, type, ptr)                                                                      \
+    static inline type pvio_load_##b##_(uintptr_t at) { return *PVIO_BITS_(type *, at); }                   \
+    static inline void pvio_store_##b##_(uintptr_t at, type value) { *PVIO_BITS_(type *, at) = value; }
+#endif
+
+PVIO_ELEMENT_(b, "q", pvio_u8_, "byte")
+PVIO_ELEMENT_(w, "r", pvio_u16_, "word")
+PVIO_ELEMENT_(l, "r", pvio_u32_, "dword")
+
+/* Moves one element at a page that the host cannot judge: this code's own load or store faults there. */
 static inline void pvio_element_(uint8_t call, uint16_t port, uintptr_t at)
 {
     switch (call) {
-    case PVIO_CALL_INSB: *PVIO_BITS_(uint8_t *, at) = pvio_inb(port); break;
-    case PVIO_CALL_INSW: *PVIO_BITS_(pvio_u16_ *, at) = pvio_inw(port); break;
-    case PVIO_CALL_INSL: *PVIO_BITS_(pvio_u32_ *, at) = pvio_inl(port); break;
-    case PVIO_CALL_OUTSB: pvio_outb(*PVIO_BITS_(uint8_t *, at), port); break;
-    case PVIO_CALL_OUTSW: pvio_outw(*PVIO_BITS_(pvio_u16_ *, at), port); break;
-    default: pvio_outl(*PVIO_BITS_(pvio_u32_ *, at), port); break;
+    case PVIO_CALL_INSB: pvio_store_b_(at, pvio_inb(port)); break;
+    case PVIO_CALL_INSW: pvio_store_w_(at, pvio_inw(port)); break;
+    case PVIO_CALL_INSL: pvio_store_l_(at, pvio_inl(port)); break;
+    case PVIO_CALL_OUTSB: pvio_outb(pvio_load_b_(at), port); break;
+    case PVIO_CALL_OUTSW: pvio_outw(pvio_load_w_(at), port); break;
+    default: pvio_outl(pvio_load_l_(at), port); break;
     }
 }
 
-/* Has the page of a byte made present, accessed and, to write, dirty, by the guest's own page fault. */
-static inline void pvio_touch_(uintptr_t at, int to_write)
-{
-    volatile unsigned char *const byte = PVIO_BITS_(volatile unsigned char *, at);
+/* Reads a byte, so that its page becomes present and accessed, by the guest's own page fault if need be. */
+static inline void pvio_touch_(uintptr_t at) { (void)*PVIO_BITS_(volatile unsigned char *, at); }
 
-    /* Locked, since another CPU or a device may be writing there. */
+/* The same in a buffer. A write, which makes the page dirty, is locked: others may be writing there. */
+static inline void pvio_touch_buffer_(uintptr_t at, int to_write)
+{
     if (to_write)
-        __asm__ __volatile__("lock {orb $0, (%0)|or byte ptr [%0], 0}" : : "r"(byte) : "memory", "cc");
+        __asm__ __volatile__("lock {orb $0, " PVIO_ATT_ "(%0)|or byte ptr " PVIO_INTEL_ "[%0], 0}"
+                             : : "r"(at) : "memory", "cc");
     else
-        (void)*byte;
+#ifdef PVIO_ES_LINEAR
+        (void)pvio_load_b_(at);
+#else
+        pvio_touch_(at);
+#endif
 }
 
-/* Moves what hypercalls will move; how many elements are left for the instruction. */
+/* Moves elements by hypercalls; returns how many are left for the instruction. */
 static inline size_t pvio_string_(uint8_t call, uint16_t port, uintptr_t at, pvio_word linear,
                                   size_t count, unsigned int shift)
 {
@@ -381,9 +461,9 @@ static inline size_t pvio_string_(uint8_t call, uint16_t port, uintptr_t at, pvi
             moved = 1;
             is_touched = 0;
         } else if (status == PVIO_STATUS_PAGE) {
-            /* An element may lie across two pages. */
-            pvio_touch_(at + (moved << shift), to_write);
-            pvio_touch_(at + (moved << shift) + (PVIO_CAST_(size_t, 1) << shift) - 1, to_write);
+            /* An element may span two pages. */
+            pvio_touch_buffer_(at + (moved << shift), to_write);
+            pvio_touch_buffer_(at + (moved << shift) + (PVIO_CAST_(size_t, 1) << shift) - 1, to_write);
             is_touched = 1;
         }
         at += moved << shift;
@@ -393,34 +473,39 @@ static inline size_t pvio_string_(uint8_t call, uint16_t port, uintptr_t at, pvi
     return 0;
 }
 
-/* The instruction's RSI, RDI and RCX; DF is clear by the ABI of C. */
-#define PVIO_STRING_(b, B, d, shift)                                                                        \
+/*
+ * DF is clear by the ABI of C. The operands are explicit, since 16-bit code would use SI, DI and CX without
+ * them, and not ESI, EDI and ECX.
+ */
+#define PVIO_STRING_(b, B, ptr, shift)                                                                      \
     static inline void pvio_native_ins##b(uint16_t port, void *address, size_t count)                       \
     {                                                                                                       \
-        __asm__ __volatile__("rep {ins" #b "|ins" #d "}" : "+D"(address), "+c"(count) : "d"(port) : "memory"); \
+        __asm__ __volatile__("rep {ins" #b " %%dx, %%es:(%0)|ins " ptr " ptr es:[%0], dx}"                  \
+                             : "+D"(address), "+c"(count) : "d"(port) : "memory");                          \
     }                                                                                                       \
     static inline void pvio_native_outs##b(uint16_t port, const void *address, size_t count)                \
     {                                                                                                       \
-        __asm__ __volatile__("rep {outs" #b "|outs" #d "}" : "+S"(address), "+c"(count) : "d"(port) : "memory"); \
+        __asm__ __volatile__("rep {outs" #b " " PVIO_ATT_ "(%0), %%dx|outs dx, " ptr " ptr " PVIO_INTEL_ "[%0]}" \
+                             : "+S"(address), "+c"(count) : "d"(port) : "memory");                          \
     }                                                                                                       \
     static inline void pvio_ins##b(uint16_t port, void *address, size_t count)                              \
     {                                                                                                       \
         const size_t left = pvio_string_(PVIO_CALL_INS##B, port, PVIO_BITS_(uintptr_t, address),            \
-                                         PVIO_CAST_(pvio_word, PVIO_LINEAR(address)), count, shift);        \
+                                         PVIO_CAST_(pvio_word, PVIO_BUFFER_LINEAR_(address)), count, shift); \
         if (left)                                                                                           \
             pvio_native_ins##b(port, PVIO_CAST_(char *, address) + ((count - left) << shift), left);        \
     }                                                                                                       \
     static inline void pvio_outs##b(uint16_t port, const void *address, size_t count)                       \
     {                                                                                                       \
         const size_t left = pvio_string_(PVIO_CALL_OUTS##B, port, PVIO_BITS_(uintptr_t, address),           \
-                                         PVIO_CAST_(pvio_word, PVIO_LINEAR(address)), count, shift);        \
+                                         PVIO_CAST_(pvio_word, PVIO_BUFFER_LINEAR_(address)), count, shift); \
         if (left)                                                                                           \
             pvio_native_outs##b(port, PVIO_CAST_(const char *, address) + ((count - left) << shift), left); \
     }
 
-PVIO_STRING_(b, B, b, 0)
-PVIO_STRING_(w, W, w, 1)
-PVIO_STRING_(l, L, d, 2)
+PVIO_STRING_(b, B, "byte", 0)
+PVIO_STRING_(w, W, "word", 1)
+PVIO_STRING_(l, L, "dword", 2)
 
 /* ---- Batches ---- */
 
@@ -447,11 +532,13 @@ static inline struct pvio_record pvio_record_(uint8_t call, uint16_t port, uint3
     }                                                                                                       \
     static inline struct pvio_record pvio_record_ins##b(uint16_t port, void *address, uint32_t count)       \
     {                                                                                                       \
-        return pvio_record_(PVIO_CALL_INS##B, port, count, PVIO_CAST_(pvio_word, PVIO_LINEAR(address)));    \
+        return pvio_record_(PVIO_CALL_INS##B, port, count,                                                  \
+                            PVIO_CAST_(pvio_word, PVIO_BUFFER_LINEAR_(address)));                           \
     }                                                                                                       \
     static inline struct pvio_record pvio_record_outs##b(uint16_t port, const void *address, uint32_t count) \
     {                                                                                                       \
-        return pvio_record_(PVIO_CALL_OUTS##B, port, count, PVIO_CAST_(pvio_word, PVIO_LINEAR(address)));   \
+        return pvio_record_(PVIO_CALL_OUTS##B, port, count,                                                 \
+                            PVIO_CAST_(pvio_word, PVIO_BUFFER_LINEAR_(address)));                           \
     }
 
 PVIO_RECORDS_(b, B, uint8_t)
@@ -464,7 +551,7 @@ static inline uint8_t pvio_record_run_(struct pvio_record *record)
     const uint16_t port = record->port;
     const uint32_t value = record->value;
     const unsigned int shift = (record->call - 1u) % 3;
-    void *const at = PVIO_POINTER(PVIO_CAST_(pvio_word, record->address));
+    void *const at = PVIO_BUFFER_POINTER_(PVIO_CAST_(pvio_word, record->address));
 
     if (record->call < PVIO_CALL_INB || record->call > PVIO_CALL_OUTSL)
         return PVIO_STATUS_UNKNOWN;
@@ -538,8 +625,8 @@ static inline unsigned int pvio_text_(uint8_t call, uint8_t operand, const char 
         pvio_word dx = PVIO_CAST_(pvio_word, PVIO_LINEAR(text)), cx = length;
 
         if (tries) {
-            pvio_touch_(at, 0);
-            pvio_touch_(at + length - 1, 0);
+            pvio_touch_(at);
+            pvio_touch_(at + length - 1);
         }
         status = pvio_status(pvio_call(pvio_call_word(call, operand, 0), &dx, &cx));
     }
@@ -600,24 +687,82 @@ static inline unsigned int pvio_reset(void) { return pvio_plain_(PVIO_CALL_RESET
 /* Writes the statistics as they stand. */
 static inline unsigned int pvio_dump(void) { return pvio_plain_(PVIO_CALL_DUMP, 0); }
 
-/* ---- Others' names: include other headers that declare them, such as <sys/io.h>, before this one ---- */
+/* ---- Other code's names. Include headers that declare these, such as <sys/io.h>, before this one. ---- */
 
 #if defined(PVIO_REPLACE_LINUX) && defined(PVIO_REPLACE_PORT_FIRST)
-#error "PVIO_REPLACE_LINUX or PVIO_REPLACE_PORT_FIRST: code has one order of arguments"
+#error "PVIO_REPLACE_LINUX and PVIO_REPLACE_PORT_FIRST exclude each other: code has one order of arguments"
+#endif
+#if defined(PVIO_REPLACE_INLINE) && !defined(PVIO_REPLACE_LINUX) && !defined(PVIO_REPLACE_PORT_FIRST)
+#error "PVIO_REPLACE_INLINE needs PVIO_REPLACE_LINUX or PVIO_REPLACE_PORT_FIRST"
 #endif
 
-#if defined(PVIO_REPLACE_LINUX) || defined(PVIO_REPLACE_PORT_FIRST)
+#if defined(PVIO_REPLACE_INLINE)
+
+#ifdef PVIO_REPLACE_LINUX
+#define PVIO_OUT_ARGUMENTS_(type) type value, uint16_t port
+#else
+#define PVIO_OUT_ARGUMENTS_(type) uint16_t port, type value
+#endif
+#define PVIO_INLINE_(b, type)                                                                               \
+    static inline type in##b(uint16_t port) { return pvio_in##b(port); }                                    \
+    static inline void out##b(PVIO_OUT_ARGUMENTS_(type)) { pvio_out##b(value, port); }                      \
+    static inline void ins##b(uint16_t port, void *address, size_t count)                                   \
+    {                                                                                                       \
+        pvio_ins##b(port, address, count);                                                                  \
+    }                                                                                                       \
+    static inline void outs##b(uint16_t port, const void *address, size_t count)                            \
+    {                                                                                                       \
+        pvio_outs##b(port, address, count);                                                                 \
+    }
+
+PVIO_INLINE_(b, uint8_t)
+PVIO_INLINE_(w, uint16_t)
+PVIO_INLINE_(l, uint32_t)
+
+#elif defined(PVIO_REPLACE_LINUX) || defined(PVIO_REPLACE_PORT_FIRST)
+
+/*
+ * A constant port in the place of the value, or a constant value in that of the port, is an error where it
+ * does not fit there. (clang without optimization would call the function for variables, too.)
+ */
+#if defined(__has_attribute) && (!defined(__clang__) || defined(__OPTIMIZE__))
+#if __has_attribute(error)
+#define PVIO_CHECKS_ORDER_
+#endif
+#endif
+#ifdef PVIO_CHECKS_ORDER_
+#ifdef __cplusplus
+extern "C"
+#endif
+void pvio_wrong_order_(void) __attribute__((error(
+#ifdef PVIO_REPLACE_LINUX
+    "pvio.h: PVIO_REPLACE_LINUX is for outb(value, port), see PVIO_REPLACE_PORT_FIRST"
+#else
+    "pvio.h: PVIO_REPLACE_PORT_FIRST is for outb(port, value), see PVIO_REPLACE_LINUX"
+#endif
+)));
+#define PVIO_CONSTANT_(x) (__builtin_constant_p(x) ? PVIO_CAST_(unsigned long long, x) : 0)
+#define PVIO_ORDER_(port) (PVIO_CONSTANT_(port) > 0xffff ? pvio_wrong_order_() : PVIO_CAST_(void, 0))
+/* A byte may be the complement of a small constant, such as ~0x20, but is not 0x100 to 0xffff. */
+#define PVIO_ORDER_OF_BYTE_(value, port)                                                                    \
+    (PVIO_CONSTANT_(value) - 0x100 < 0xff00 || PVIO_CONSTANT_(port) > 0xffff ? pvio_wrong_order_()          \
+                                                                             : PVIO_CAST_(void, 0))
+#else
+#define PVIO_ORDER_(port)                PVIO_CAST_(void, 0)
+#define PVIO_ORDER_OF_BYTE_(value, port) PVIO_CAST_(void, 0)
+#endif
+
 #define inb(port) pvio_inb(port)
 #define inw(port) pvio_inw(port)
 #define inl(port) pvio_inl(port)
 #ifdef PVIO_REPLACE_LINUX
-#define outb(value, port) pvio_outb(value, port)
-#define outw(value, port) pvio_outw(value, port)
-#define outl(value, port) pvio_outl(value, port)
+#define outb(value, port) (PVIO_ORDER_OF_BYTE_(value, port), pvio_outb(value, port))
+#define outw(value, port) (PVIO_ORDER_(port), pvio_outw(value, port))
+#define outl(value, port) (PVIO_ORDER_(port), pvio_outl(value, port))
 #else
-#define outb(port, value) pvio_outb(value, port)
-#define outw(port, value) pvio_outw(value, port)
-#define outl(port, value) pvio_outl(value, port)
+#define outb(port, value) (PVIO_ORDER_OF_BYTE_(value, port), pvio_outb(value, port))
+#define outw(port, value) (PVIO_ORDER_(port), pvio_outw(value, port))
+#define outl(port, value) (PVIO_ORDER_(port), pvio_outl(value, port))
 #endif
 #define insb(port, address, count) pvio_insb(port, address, count)
 #define insw(port, address, count) pvio_insw(port, address, count)
