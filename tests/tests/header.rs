@@ -8,45 +8,8 @@ use std::process::Command;
 
 use pvio_guest::abi::{self, Mailbox, Record, feature, level, status};
 use pvio_scripts::places;
+use pvio_tests::{Compiler, path_str};
 use tempfile::TempDir;
-
-/// Where the compiler comes from, if it is missing.
-struct Compiler {
-    name: String,
-    package: &'static str,
-}
-
-impl Compiler {
-    fn gcc() -> Compiler {
-        let cc = std::env::var("CC").ok().filter(|cc| !cc.trim().is_empty());
-        Compiler { name: cc.unwrap_or_else(|| "cc".to_owned()), package: "gcc" }
-    }
-
-    fn named(name: &str, package: &'static str) -> Compiler {
-        Compiler { name: name.to_owned(), package }
-    }
-
-    /// Compiles, in the hope that nothing is said about it.
-    fn compile(&self, arguments: &[&str]) {
-        // CC may be a command with arguments.
-        let mut words = self.name.split_whitespace();
-        let output = Command::new(words.next().expect("a name"))
-            .args(words)
-            .args(["-I", &path_str(&places::repository().join("guest-shim/include"))])
-            .args(arguments)
-            .output()
-            .unwrap_or_else(|error| {
-                panic!("{}: {error}: Debian's package {} brings it", self.name, self.package)
-            });
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{} {}: {said}", self.name, arguments.join(" "));
-        assert_eq!(said, "", "{} {}", self.name, arguments.join(" "));
-    }
-}
-
-fn path_str(path: &Path) -> String {
-    path.to_str().expect("paths here have plain names").to_owned()
-}
 
 fn source(name: &str) -> String {
     path_str(&places::repository().join("tests/tests/header").join(name))
@@ -217,17 +180,31 @@ fn compile_everything(compiler: &Compiler, standards: &[&str], language: &[&str]
                     assert!(!other.iter().any(|magic| contains(&made, magic)), "{options:?}");
                 }
             }
-            // In Intel syntax, in a 16-bit segment, and with nothing of it.
-            let compile_with = |options: &[&str]| {
+            // In Intel syntax, as 16-bit code, with buffers in ES, and with nothing of it.
+            let compile_with = |mode: &str, options: &[&str]| {
                 let output = [mode, standard, "-c", "-o", &object, &code];
                 compiler.compile(&[&WARNINGS[..], language, options, &output].concat());
                 std::fs::read(&object).unwrap()
             };
-            compile_with(&["-O1", "-masm=intel"]);
-            let made = compile_with(&["-O1", "-DPVIO_CODE_16"]);
-            assert!(of_16.iter().all(|magic| contains(&made, magic)), "{mode} {standard}");
+            compile_with(mode, &["-O1", "-masm=intel"]);
+            if mode == "-m32" {
+                let linear = "-DPVIO_LINEAR(p)=(PVIO_BITS_(uintptr_t,p)+4096)";
+                let pointer = "-DPVIO_POINTER(l)=PVIO_BITS_(void*,PVIO_CAST_(uintptr_t,l)-4096)";
+                let es_linear = linear.replace("PVIO_LINEAR", "PVIO_ES_LINEAR");
+                let es_pointer = pointer.replace("PVIO_POINTER", "PVIO_ES_POINTER");
+                let es: [&str; 2] = [&es_linear, &es_pointer];
+                for options in [&[][..], &es, &["-masm=intel"]] {
+                    for optimisation in ["-O0", "-O2"] {
+                        let own = ["-DPVIO_CODE_16", linear, pointer, optimisation];
+                        let made = compile_with("-m16", &[&own[..], options].concat());
+                        assert!(of_16.iter().all(|magic| contains(&made, magic)), "{options:?}");
+                        assert!(!of_32.iter().any(|magic| contains(&made, magic)), "{options:?}");
+                    }
+                }
+                compile_with(mode, &["-O1", "-masm=intel", &es_linear, &es_pointer]);
+            }
             for optimisation in ["-O0", "-O2"] {
-                let made = compile_with(&[optimisation, "-DPVIO_NO_HYPERCALLS"]);
+                let made = compile_with(mode, &[optimisation, "-DPVIO_NO_HYPERCALLS"]);
                 // What they all begin with.
                 for magic in of_64 {
                     assert!(!contains(&made, &magic[..4]), "{mode} {standard} {optimisation}");
@@ -286,15 +263,18 @@ fn it_replaces_others_functions() {
     let [object, program] = ["driver.o", "program"].map(|name| path_str(&path(name)));
     let catch = source("catch-instructions.c");
     for compiler in [Compiler::gcc(), Compiler::named("clang", "clang")] {
-        for (switch, driver) in [
-            ("-DPVIO_REPLACE_LINUX", "driver-linux.c"),
-            ("-DPVIO_REPLACE_PORT_FIRST", "driver-port-first.c"),
+        for (switches, driver) in [
+            (&["-DPVIO_REPLACE_LINUX"][..], "driver-linux.c"),
+            (&["-DPVIO_REPLACE_PORT_FIRST"], "driver-port-first.c"),
+            (&["-DPVIO_REPLACE_LINUX", "-DPVIO_REPLACE_INLINE"], "driver-linux.c"),
+            (&["-DPVIO_REPLACE_PORT_FIRST", "-DPVIO_REPLACE_INLINE"], "driver-port-first.c"),
+            (&["-DPVIO_REPLACE_LINUX", "-DPVIO_REPLACE_INLINE"], "driver-members.c"),
         ] {
             for optimisation in ["-O0", "-O2"] {
                 let driver = source(driver);
                 let before = ["-m64", "-Wall", "-Wextra", optimisation];
-                let compile = [switch, "-include", "pvio.h", "-c", "-o", &object, &driver];
-                compiler.compile(&[&before[..], &compile].concat());
+                let compile = ["-include", "pvio.h", "-c", "-o", &object, &driver];
+                compiler.compile(&[&before[..], switches, &compile].concat());
                 assert!(contains(&std::fs::read(&object).unwrap(), &abi::MAGIC_64));
                 compiler.compile(&[&before[..], &["-o", &program, &catch, &object]].concat());
                 assert_eq!(run(Path::new(&program)), DRIVEN, "{} {driver}", compiler.name);
