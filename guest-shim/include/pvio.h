@@ -113,7 +113,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* C++ warns of C's casts, C has no others. */
+/* C++ compilers warn of C's casts. */
 #ifdef __cplusplus
 #define PVIO_CAST_(type, value) static_cast<type>(value)
 #define PVIO_BITS_(type, value) reinterpret_cast<type>(value)
@@ -165,7 +165,7 @@ __asm__(".pushsection .discard.pvio, \"e\"\n"
         ".popsection\n");
 #endif
 
-/* What RDX and RCX hold, or EDX and ECX. */
+/* RDX and RCX, or EDX and ECX. */
 #ifdef __x86_64__
 typedef uint64_t pvio_word;
 #else
@@ -181,7 +181,7 @@ struct pvio_record {
     uint64_t address;
 } __attribute__((aligned(16)));
 
-/* Where a CPU leaves calls and finds answers. */
+/* A CPU's mailbox: calls and answers in memory. */
 struct pvio_mailbox {
     uint32_t word;
     uint32_t value;
@@ -191,49 +191,49 @@ struct pvio_mailbox {
 /* ---- The call itself ---- */
 
 #if defined(PVIO_CODE_16)
-#define PVIO_MAGIC    PVIO_MAGIC_16
-#define PVIO_DOORBELL     PVIO_DOORBELL_16
+#define PVIO_MAGIC            PVIO_MAGIC_16
+#define PVIO_DOORBELL         PVIO_DOORBELL_16
 #define PVIO_REGISTER_MAILBOX PVIO_REGISTER_MAILBOX_16
 #elif defined(__x86_64__)
-#define PVIO_MAGIC    PVIO_MAGIC_64
-#define PVIO_DOORBELL     PVIO_DOORBELL_64
+#define PVIO_MAGIC            PVIO_MAGIC_64
+#define PVIO_DOORBELL         PVIO_DOORBELL_64
 #define PVIO_REGISTER_MAILBOX PVIO_REGISTER_MAILBOX_64
 #else
-#define PVIO_MAGIC    PVIO_MAGIC_32
-#define PVIO_DOORBELL     PVIO_DOORBELL_32
+#define PVIO_MAGIC            PVIO_MAGIC_32
+#define PVIO_DOORBELL         PVIO_DOORBELL_32
 #define PVIO_REGISTER_MAILBOX PVIO_REGISTER_MAILBOX_32
 #endif
 
 #define PVIO_TEXT_(...)  #__VA_ARGS__
 #define PVIO_BYTES_(...) ".byte " PVIO_TEXT_(__VA_ARGS__)
 
-/* Puts a call to whoever listens; what EAX is afterwards. */
+/* Makes a call. Returns EAX after the instruction. */
 static inline uint32_t pvio_call(uint32_t word, pvio_word *dx, pvio_word *cx)
 {
 #ifdef PVIO_NO_HYPERCALLS
     (void)dx;
     (void)cx;
 #else
-    /* "memory": the host may read and write whatever the call points to, and devices more. */
+    /* "memory": the host may access what the call points to, and devices may access more. */
     __asm__ __volatile__(PVIO_BYTES_(PVIO_MAGIC) : "+a"(word), "+d"(*dx), "+c"(*cx) : : "memory");
 #endif
     return word;
 }
 
-/* What to put into EAX. */
+/* EAX of a call. */
 static inline uint32_t pvio_call_word(uint8_t call, uint8_t operand, uint16_t port)
 {
     return PVIO_UNHEARD | PVIO_CAST_(uint32_t, call) << PVIO_CALL_SHIFT
         | PVIO_CAST_(uint32_t, operand) << PVIO_OPERAND_SHIFT | port;
 }
 
-/* PVIO_STATUS_... of what was in EAX. */
+/* The PVIO_STATUS_... in EAX. */
 static inline unsigned int pvio_status(uint32_t word)
 {
     return word & PVIO_UNHEARD ? PVIO_STATUS_UNHEARD : word >> PVIO_CALL_SHIFT;
 }
 
-/* The version of the ABI that is spoken, 0 where nobody is there; and the features, if asked for. */
+/* Returns the host's version of the ABI, 0 without a host. FEATURES may be NULL. */
 static inline uint32_t pvio_probe(uint32_t *features)
 {
     pvio_word dx = 0, cx = 0;
@@ -247,7 +247,7 @@ static inline uint32_t pvio_probe(uint32_t *features)
 
 /* ---- Single values: Linux's names and order ---- */
 
-/* DATA is where an `in` leaves its value: in EAX with the status, or in EDX. */
+/* DATA holds the value of an `in`: EAX with the status, or EDX. */
 #define PVIO_SCALAR_(b, B, type, data, operand)                                                             \
     static inline type pvio_native_in##b(uint16_t port)                                                     \
     {                                                                                                       \
@@ -280,13 +280,13 @@ PVIO_SCALAR_(w, W, uint16_t, word, 0)
 PVIO_SCALAR_(l, L, uint32_t, dx, 0)
 
 /*
- * ---- Single values through a mailbox: by registers where nobody hears it, else by instruction ----
+ * ---- Single values through a mailbox; if no host answers, by registers; else by instruction ----
  *
- * A mailbox belongs to one CPU: what may not happen within a call is that its task is moved to another, or
- * another one let in. Interrupt handlers may make calls of their own.
+ * A mailbox belongs to one CPU. During a call the task must not move to another CPU, and no other task may
+ * run: disable preemption. Interrupt handlers may make calls of their own.
  */
 
-/* Leaves a call and, with REGISTER, registers the mailbox, else rings; what its word is afterwards. */
+/* Makes a call by the doorbell, or registers the mailbox. Returns the word afterwards. */
 static inline uint32_t pvio_mailbox_call_(struct pvio_mailbox *mailbox, uint32_t word, uint32_t *value,
                                           int uses_value, int is_to_register)
 {
@@ -297,7 +297,7 @@ static inline uint32_t pvio_mailbox_call_(struct pvio_mailbox *mailbox, uint32_t
     (void)is_to_register;
 #else
     volatile struct pvio_mailbox *const box = mailbox;
-    /* A handler's call may be within another's, and leaves all as it was. */
+    /* An interrupt handler's call may be within another call, so every call restores the mailbox. */
     const uint32_t word_before = box->word;
     uint32_t value_before = 0;
 
@@ -307,7 +307,8 @@ static inline uint32_t pvio_mailbox_call_(struct pvio_mailbox *mailbox, uint32_t
     }
     box->word = word;
     if (is_to_register)
-        __asm__ __volatile__(PVIO_BYTES_(PVIO_REGISTER_MAILBOX) : : "d"(PVIO_CAST_(pvio_word, PVIO_LINEAR(mailbox))) : "memory");
+        __asm__ __volatile__(PVIO_BYTES_(PVIO_REGISTER_MAILBOX)
+                             : : "d"(PVIO_CAST_(pvio_word, PVIO_LINEAR(mailbox))) : "memory");
     else
         __asm__ __volatile__(PVIO_BYTES_(PVIO_DOORBELL) : : : "memory");
     word = box->word;
@@ -321,8 +322,8 @@ static inline uint32_t pvio_mailbox_call_(struct pvio_mailbox *mailbox, uint32_t
 }
 
 /*
- * Makes it this CPU's mailbox, known by a key: not 0, and 64 bits that are in no other place of memory by
- * chance. It must stay where it is until it is released. A PVIO_STATUS_..., and the features, if asked for.
+ * Registers the mailbox for this CPU. The key is not 0 and occurs nowhere else in memory by chance. The
+ * mailbox must stay where it is until it is released. Returns a PVIO_STATUS_...; FEATURES may be NULL.
  */
 static inline unsigned int pvio_mailbox_register(struct pvio_mailbox *mailbox, uint64_t key, uint32_t *features)
 {
@@ -336,7 +337,7 @@ static inline unsigned int pvio_mailbox_register(struct pvio_mailbox *mailbox, u
     return status;
 }
 
-/* This CPU has none any more; a PVIO_STATUS_.... */
+/* Releases this CPU's mailbox. Returns a PVIO_STATUS_.... */
 static inline unsigned int pvio_mailbox_release(struct pvio_mailbox *mailbox)
 {
     uint32_t value = 0;
@@ -545,7 +546,7 @@ PVIO_RECORDS_(b, B, uint8_t)
 PVIO_RECORDS_(w, W, uint16_t)
 PVIO_RECORDS_(l, L, uint32_t)
 
-/* One record, or what is left of it, by its own call; its status. */
+/* Runs what is left of one record by its own call. Returns its status. */
 static inline uint8_t pvio_record_run_(struct pvio_record *record)
 {
     const uint16_t port = record->port;
@@ -581,8 +582,8 @@ static inline uint8_t pvio_record_run_(struct pvio_record *record)
 }
 
 /*
- * Runs records in order, each with the fallback of its own operation. The index of the first that is
- * wrong (its status tells how; none after it has been run), or COUNT.
+ * Runs records in order, each with the fallback of its own operation. Returns COUNT, or the index of the
+ * first record with an error: it has the status, and no record after it has run.
  */
 static inline size_t pvio_batch(struct pvio_record *records, size_t count)
 {
@@ -603,7 +604,7 @@ static inline size_t pvio_batch(struct pvio_record *records, size_t count)
             index = count - PVIO_CAST_(size_t, cx);
             continue;
         }
-        /* Something is the matter with this one, a page of its own or of its buffer, say. */
+        /* The host made no progress, for example at a page of this record or of its buffer. */
         record->status = pvio_record_run_(record);
         if (record->status != PVIO_STATUS_OK)
             break;
@@ -612,9 +613,9 @@ static inline size_t pvio_batch(struct pvio_record *records, size_t count)
     return index;
 }
 
-/* ---- Control: each returns a PVIO_STATUS_..., UNHEARD where nobody has answered ---- */
+/* ---- Control: each returns a PVIO_STATUS_..., UNHEARD without a host ---- */
 
-/* A call whose text is at most a page long. */
+/* Makes a call with a text of at most a page. */
 static inline unsigned int pvio_text_(uint8_t call, uint8_t operand, const char *text, size_t length)
 {
     const uintptr_t at = PVIO_BITS_(uintptr_t, text);
@@ -641,14 +642,14 @@ static inline unsigned int pvio_plain_(uint8_t call, uint8_t operand)
 
 static inline size_t pvio_length_(const char *text)
 {
-    /* Volatile, or a compiler may call strlen. */
+    /* Volatile, since a compiler may turn the loop into a call of strlen. */
     const volatile char *end = text;
     while (*end)
         end++;
     return PVIO_CAST_(size_t, end - text);
 }
 
-/* Ends the machine with this exit status; returns where it does not end. */
+/* Ends the machine with this exit status. Returns if it does not end. */
 static inline unsigned int pvio_exit(uint8_t code)
 {
     const unsigned int status = pvio_plain_(PVIO_CALL_EXIT, code);
@@ -659,7 +660,7 @@ static inline unsigned int pvio_exit(uint8_t code)
     return status;
 }
 
-/* A line of at most PVIO_LOG_MAX bytes, of a PVIO_LEVEL_..., to the host's log. */
+/* Logs a line of at most PVIO_LOG_MAX bytes, with a PVIO_LEVEL_.... */
 static inline unsigned int pvio_log(uint8_t level, const char *text, size_t length)
 {
     return pvio_text_(PVIO_CALL_LOG, level, text, length);
@@ -670,7 +671,7 @@ static inline unsigned int pvio_log_string(uint8_t level, const char *text)
     return pvio_log(level, text, pvio_length_(text));
 }
 
-/* Begins, or ends, a window of the statistics by its name of 1 to PVIO_NAME_MAX bytes. */
+/* Opens and closes a window of the statistics. Its name has 1 to PVIO_NAME_MAX bytes. */
 static inline unsigned int pvio_begin(const char *name)
 {
     return pvio_text_(PVIO_CALL_BEGIN, 0, name, pvio_length_(name));

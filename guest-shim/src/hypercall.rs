@@ -33,8 +33,8 @@ pub const REGISTER_MAILBOX: [u8; 7] = crate::abi::REGISTER_MAILBOX_64;
 #[cfg(target_arch = "x86")]
 pub const REGISTER_MAILBOX: [u8; 7] = crate::abi::REGISTER_MAILBOX_32;
 
-/// One of the instructions, with operands. It may access memory, since devices do. It keeps flags and all
-/// registers that are not operands.
+/// One of the instructions, with operands. It may access memory, since devices do. It keeps flags and
+/// all registers that are not operands.
 macro_rules! magic {
     ($bytes:ident $(, $($operands:tt)*)?) => {
         asm!(".byte {m0}, {m1}, {m2}, {m3}, {m4}, {m5}, {m6}",

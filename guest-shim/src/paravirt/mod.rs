@@ -66,7 +66,7 @@ macro_rules! strings {
 impl<M: Machine> PortIo for Paravirt<'_, M> {
     #[inline]
     unsafe fn inb(&self, port: u16) -> u8 {
-        // SAFETY: the same is asked of the caller.
+        // SAFETY: the caller answers for the access.
         unsafe {
             let status = self.machine.call_plain(CallWord::new(call::INB, 0, port));
             if status.is_ok() { status.data() as u8 } else { self.machine.instructions().inb(port) }
@@ -75,7 +75,7 @@ impl<M: Machine> PortIo for Paravirt<'_, M> {
 
     #[inline]
     unsafe fn inw(&self, port: u16) -> u16 {
-        // SAFETY: the same is asked of the caller.
+        // SAFETY: the caller answers for the access.
         unsafe {
             let status = self.machine.call_plain(CallWord::new(call::INW, 0, port));
             if status.is_ok() {
@@ -88,7 +88,7 @@ impl<M: Machine> PortIo for Paravirt<'_, M> {
 
     #[inline]
     unsafe fn inl(&self, port: u16) -> u32 {
-        // SAFETY: the same is asked of the caller.
+        // SAFETY: the caller answers for the access.
         unsafe {
             let (status, value) = self.machine.call_read(CallWord::new(call::INL, 0, port));
             if status.is_ok() { value } else { self.machine.instructions().inl(port) }
@@ -97,7 +97,7 @@ impl<M: Machine> PortIo for Paravirt<'_, M> {
 
     #[inline]
     unsafe fn outb(&self, value: u8, port: u16) {
-        // SAFETY: the same is asked of the caller.
+        // SAFETY: the caller answers for the access.
         unsafe {
             let status = self.machine.call_plain(CallWord::new(call::OUTB, value, port));
             if !status.is_ok() {
@@ -108,7 +108,7 @@ impl<M: Machine> PortIo for Paravirt<'_, M> {
 
     #[inline]
     unsafe fn outw(&self, value: u16, port: u16) {
-        // SAFETY: the same is asked of the caller.
+        // SAFETY: the caller answers for the access.
         unsafe {
             let status = self.machine.call_write(CallWord::new(call::OUTW, 0, port), value.into());
             if !status.is_ok() {
@@ -119,7 +119,7 @@ impl<M: Machine> PortIo for Paravirt<'_, M> {
 
     #[inline]
     unsafe fn outl(&self, value: u32, port: u16) {
-        // SAFETY: the same is asked of the caller.
+        // SAFETY: the caller answers for the access.
         unsafe {
             let status = self.machine.call_write(CallWord::new(call::OUTL, 0, port), value);
             if !status.is_ok() {

@@ -6,7 +6,7 @@ use super::*;
 use crate::abi::status;
 use crate::simulation::{By, Simulation};
 
-/// All six, and what was read.
+/// Makes all six scalar accesses. Returns the values read.
 fn scalars(machine: &Simulation) -> (u8, u16, u32) {
     let io = Paravirt { machine, segment_base: 0 };
     // SAFETY: nothing can go wrong in a simulation.
@@ -19,7 +19,7 @@ fn scalars(machine: &Simulation) -> (u8, u16, u32) {
 }
 
 #[test]
-fn each_access_is_made_once_and_by_a_call_if_that_works() {
+fn each_access_happens_once_and_by_call_if_answered() {
     let refused = Simulation { refusal: Some(status::DENIED), ..Simulation::host() };
     for (machine, by) in [
         (Simulation::host(), By::Call),
@@ -41,7 +41,7 @@ fn each_access_is_made_once_and_by_a_call_if_that_works() {
 }
 
 #[test]
-fn what_is_declined_is_executed() {
+fn declined_accesses_are_executed() {
     let machine = Simulation { declined: [0x301, 0xffff].into(), ..Simulation::host() };
     assert_eq!(scalars(&machine), (1, 2, 3));
     assert_eq!(machine.ways(), [By::Call, By::Instruction, By::Call, By::Instruction]);
@@ -49,10 +49,10 @@ fn what_is_declined_is_executed() {
 
 // ---- Strings ----
 
-/// Some pages of memory, and a bit.
+/// A few pages of memory, and not a whole number of them.
 const COUNT: usize = 3000;
 
-/// Writes and reads strings of 32 bits, of 16 and of 8, and checks what comes and goes.
+/// Writes and reads strings of all three sizes, and checks the values and the number of accesses.
 fn check(machine: &Simulation) {
     let io = Paravirt { machine, segment_base: machine.segment_base };
     let values: Vec<u32> = (0..COUNT as u32).collect();
@@ -91,7 +91,7 @@ fn one_call_moves_all() {
 }
 
 #[test]
-fn the_rest_is_asked_for_again() {
+fn a_partial_answer_is_followed_by_another_call() {
     let machine = Simulation { elements_max: 7, ..Simulation::host() };
     check(&machine);
     assert_eq!(machine.diary.borrow().calls, 6 * COUNT.div_ceil(7));
@@ -99,36 +99,36 @@ fn the_rest_is_asked_for_again() {
 }
 
 #[test]
-fn pages_are_touched_where_the_host_says_so() {
-    // With a base that has elements lie across borders, too.
+fn a_page_answer_touches_the_page() {
+    // Some bases make elements span two pages.
     for segment_base in [0, 1, 0x1000_0002] {
         let machine = Simulation { pages: true, segment_base, ..Simulation::host() };
         check(&machine);
         assert_eq!(machine.ways(), [By::Call]);
-        // Some three pages of 32-bit elements, two of 16, one of 8, and one for each border.
+        // About three pages of 32-bit elements, two of 16, one of 8, and one for each element that spans.
         let calls = machine.diary.borrow().calls;
         assert!((6 + 5..6 + 11).contains(&calls), "{calls}");
     }
 }
 
 #[test]
-fn where_touching_does_not_help_elements_go_one_by_one() {
+fn pages_that_stay_unjudged_are_moved_element_by_element() {
     let machine = Simulation { pages: true, stubborn: true, ..Simulation::host() };
     check(&machine);
     assert_eq!(machine.ways(), [By::Call]);
-    // For each element: one that is refused, one after touching, the scalar.
+    // Three calls for each element: PAGE, PAGE after the touch, the scalar.
     assert_eq!(machine.diary.borrow().calls, 6 * COUNT * 3);
 }
 
 #[test]
-fn where_a_host_does_nothing_elements_go_one_by_one() {
+fn a_host_that_moves_nothing_gets_scalar_calls() {
     let machine = Simulation { elements_max: 0, ..Simulation::host() };
     check(&machine);
     assert_eq!(machine.diary.borrow().calls, 6 * COUNT * 2);
 }
 
 #[test]
-fn other_answers_leave_it_to_the_processor() {
+fn other_statuses_leave_the_string_to_the_cpu() {
     let refusals = status::DECLINED..=status::FAILED + 1;
     let refused = refusals.filter(|code| *code != status::PAGE);
     let refused = refused.map(|code| Simulation { refusal: Some(code), ..Simulation::host() });
@@ -140,7 +140,7 @@ fn other_answers_leave_it_to_the_processor() {
 }
 
 #[test]
-fn each_string_has_its_call() {
+fn each_string_operation_makes_its_own_call() {
     let machine = Simulation { declined: [0x301, 0x305].into(), ..Simulation::host() };
     check(&machine);
     let mut kinds: Vec<(By, u8)> = Vec::new();
