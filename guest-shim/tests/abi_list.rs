@@ -229,3 +229,21 @@ fn the_examples_of_the_page_follow_the_list() {
     let free = format!("Numbers {} to 127 are free.", CALLS.len());
     assert!(page.contains(&free), "{free}");
 }
+
+macro_rules! variants {
+    ($($variant:ident $constant:ident $name:literal $number:literal
+       $about:literal, $takes:literal, $gives:literal;)*) => {
+        [$((stringify!($variant), stringify!($constant), call::$constant, $name),)*]
+    };
+}
+
+/// A host makes its own type of the calls by `for_each_call`.
+#[test]
+fn other_crates_can_iterate_over_the_calls() {
+    let variants = pvio_guest::for_each_call!(variants);
+    assert_eq!(variants.len(), CALLS.len());
+    for ((variant, constant, number, name), call) in variants.into_iter().zip(CALLS) {
+        assert_eq!((number, name), (call.number, call.name));
+        assert_eq!((variant.to_lowercase(), constant.to_lowercase()), (name.into(), name.into()));
+    }
+}
