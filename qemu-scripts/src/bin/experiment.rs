@@ -63,7 +63,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 /// Boots what `qemu-scripts/boot-linux` boots, and leaves a dump.
 fn boot_linux(qemu: &Path, dump: &Path) -> Result<()> {
     let ended = Machine::new(qemu)
-        .args(places::linux_arguments()?)
+        .args(places::linux_arguments(&[])?)
         .plugin(&["summary=off", &format!("stats={}", dump.display())])
         .run()
         .context("Linux did not boot")?;
