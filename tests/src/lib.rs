@@ -1,5 +1,6 @@
 //! What the integration tests share: the QEMUs that they run on, and what any dump must fulfil.
 
+mod compiler;
 pub mod guests;
 mod monitor;
 mod own_plugin;
@@ -10,6 +11,7 @@ mod seabios;
 mod trace;
 pub mod verdict;
 
+pub use compiler::{Compiler, path_str};
 pub use monitor::Monitor;
 pub use own_plugin::build_copy;
 pub use pvio_scripts::linux::LinuxGuest;
