@@ -8,7 +8,7 @@ use cpio::newc::{Builder, ModeFileType, trailer};
 use tempfile::TempDir;
 
 use crate::machine::Machine;
-use crate::places;
+use crate::paths;
 
 /// What every script begins with: the file systems that tell about the kernel, and commands by their
 /// own names.
@@ -52,7 +52,7 @@ impl LinuxGuest {
     /// files are in the root directory, each of them executable.
     pub fn new(script: &str, files: &[(&str, &[u8])]) -> Result<LinuxGuest> {
         let directory = tempfile::tempdir()?;
-        let mut arguments = places::linux_arguments()?;
+        let mut arguments = paths::linux_arguments()?;
         let initrd = argument(&mut arguments, "-initrd");
 
         // The kernel unpacks archive after archive, and what comes later replaces what is there.
@@ -72,7 +72,7 @@ impl LinuxGuest {
 
     /// The same with a driver for an IDE disk, `/dev/sda`.
     pub fn with_disk(script: &str, files: &[(&str, &[u8])]) -> Result<LinuxGuest> {
-        let directory = places::linux_modules()?;
+        let directory = paths::linux_modules()?;
         let names = DISK.iter().map(|&(name, _)| name).chain([OTHER_DRIVER]);
         let read = |name| {
             let path = directory.join(name);

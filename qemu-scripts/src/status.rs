@@ -7,7 +7,7 @@ use anyhow::Result;
 
 /// The exit status of a program whose stdout was closed before all was written: that of one that SIGPIPE
 /// ended, as a shell gives it.
-pub const CLOSED: u8 = 128 + libc::SIGPIPE as u8;
+pub const CLOSED: u8 = 128 + rustix::process::Signal::PIPE.as_raw() as u8;
 
 /// Stdout takes no more.
 #[derive(Debug, thiserror::Error)]

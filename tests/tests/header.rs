@@ -6,8 +6,8 @@ use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use pvio_cli::paths;
 use pvio_guest::abi::{self, Mailbox, Record, call, feature, level, status};
-use pvio_scripts::places;
 use tempfile::TempDir;
 
 /// Where the compiler comes from, if it is missing.
@@ -32,7 +32,7 @@ impl Compiler {
         let mut words = self.name.split_whitespace();
         let output = Command::new(words.next().expect("a name"))
             .args(words)
-            .args(["-I", &path_str(&places::repository().join("guest-shim/include"))])
+            .args(["-I", &path_str(&paths::repository().join("guest-shim/include"))])
             .args(arguments)
             .output()
             .unwrap_or_else(|error| {
@@ -49,7 +49,7 @@ fn path_str(path: &Path) -> String {
 }
 
 fn source(name: &str) -> String {
-    path_str(&places::repository().join("tests/tests/header").join(name))
+    path_str(&paths::repository().join("tests/tests/header").join(name))
 }
 
 fn scratch() -> (TempDir, impl Fn(&str) -> PathBuf) {
@@ -90,7 +90,7 @@ fn abi_constants() -> BTreeMap<String, u64> {
 /// The names of the constants in the text of `abi.rs`, by the header's names: what the list above
 /// cannot forget.
 fn names_in_abi() -> Vec<String> {
-    let text = std::fs::read_to_string(places::repository().join("guest-shim/src/abi.rs")).unwrap();
+    let text = std::fs::read_to_string(paths::repository().join("guest-shim/src/abi.rs")).unwrap();
     let mut prefix = "PVIO_".to_owned();
     let mut names = Vec::new();
     for line in text.lines() {
@@ -113,7 +113,7 @@ fn names_in_abi() -> Vec<String> {
 
 /// The macros of the header that stand for numbers.
 fn names_in_header() -> Vec<String> {
-    let header = places::repository().join("guest-shim/include/pvio.h");
+    let header = paths::repository().join("guest-shim/include/pvio.h");
     let text = std::fs::read_to_string(header).unwrap();
     let number = |line: &str| -> Option<String> {
         let (name, value) = line.strip_prefix("#define ")?.split_once(' ')?;
@@ -218,7 +218,7 @@ fn the_numbers_are_those_of_the_abi() {
 /// The page that says it in words has these numbers, too.
 #[test]
 fn the_page_has_the_numbers_of_the_abi() {
-    let page = places::repository().join("guest-shim/ABI.md");
+    let page = paths::repository().join("guest-shim/ABI.md");
     let page = std::fs::read_to_string(page).unwrap();
     let has = |text: &str| assert!(page.contains(text), "{text}");
     for (_, bytes) in &MAGIC[..3] {

@@ -6,8 +6,8 @@ use std::fs::OpenOptions;
 
 use pvio::stats::{Call, Snapshot, Tables};
 use pvio::x86::{Direction, Port, Width};
-use pvio_scripts::forms;
-use pvio_scripts::machine::Machine;
+use pvio_cli::expected_forms;
+use pvio_cli::machine::Machine;
 use pvio_tests::{Host, LinuxGuest, assert_consistent, guest, on_both_qemus};
 use tempfile::TempDir;
 
@@ -76,7 +76,7 @@ fn run_without_plugin(machine: Machine, name: &str) {
     let machine = files.machine(machine, name).args(["-device", "pc-testdev"]);
     let ended = machine.run().unwrap();
     let status = ended.status.code();
-    assert_eq!(status, Some(forms::PASSED), "{name}: {}{}", files.said(), ended.stderr);
+    assert_eq!(status, Some(expected_forms::PASSED), "{name}: {}{}", files.said(), ended.stderr);
     files.assert_right(name);
 }
 
@@ -103,7 +103,7 @@ fn run_unheard(host: &Host, name: &str, options: &[&str]) -> Snapshot {
     let machine = files.with_devices(files.machine(host.machine(), name)).plugin(options);
     let ended = machine.run().unwrap();
     let status = ended.status.code();
-    assert_eq!(status, Some(forms::PASSED), "{name}: {}{}", files.said(), ended.stderr);
+    assert_eq!(status, Some(expected_forms::PASSED), "{name}: {}{}", files.said(), ended.stderr);
     files.assert_right(name);
     assert!(files.read("out") == files.read("in"), "{name}: the stream");
     let stats = ended.stats().unwrap().clone();

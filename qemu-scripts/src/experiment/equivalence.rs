@@ -79,7 +79,7 @@ fn loops_of(round: &[Loop], cell: Cell) -> impl Iterator<Item = &Loop> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pvio::x86::PortForm;
+    use pvio_x86::PortForm;
 
     const ACCESS: Access = Access { is_out: true, size: 1, port: 0xe0, value: 1 };
 

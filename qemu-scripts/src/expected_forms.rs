@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use pvio::stats::Snapshot;
-use pvio::x86::{Direction, Mode, Port, PortForm, PortSource, Width};
+use crate::stats::Snapshot;
+use pvio_x86::{Direction, Mode, Port, PortForm, PortSource, Width};
 
 /// The exit status of QEMU when the guest's own checks have passed: isa-debug-exit makes 1 of 0.
 pub const PASSED: i32 = 1;
