@@ -11,7 +11,8 @@ apt_workshop=$PVIO_DIR/apt
 packages=()
 
 # own_apt STATE PROGRAM ARG...: apt-get or apt-cache with the state in $apt_workshop/STATE. Its sources are the host's
-# until STATE/sources.list.d/ exists. The file named by -c is read after all of the host's configuration.
+# until STATE/sources.list.d/ exists; then STATE is a suite, as open_suite takes it. The file named by -c is read after
+# all of the host's configuration.
 own_apt() {
     local state=$apt_workshop/$1
     mkdir -p -- "$state/lists/partial" "$state/archives/partial"
@@ -42,8 +43,14 @@ Dir::Etc::sourcelist "/dev/null";
 Dir::Etc::sourceparts "$state/sources.list.d";
 Dir::Etc::preferences "/dev/null";
 Dir::Etc::preferencesparts "/dev/null";
-APT::Default-Release "$1"; // backports are not taken unless they are asked for
+APT::Default-Release "${1%:*}"; // backports are not taken unless they are asked for
 APT::Update::Error-Mode "any"; // an index that cannot be had is an error, not a warning
+END
+    fi
+    if [[ $1 == *:* ]]; then
+        cat >>"$state/apt.conf" <<END
+APT::Architecture "${1#*:}";
+#clear APT::Architectures;
 END
     fi
     LC_ALL=C "$2" -c "$state/apt.conf" "${@:3}"
@@ -110,13 +117,14 @@ signed_by() {
     fi
 }
 
-# open_suite SUITE: apt can speak of this suite after it. Backports build on the suite they are for.
+# open_suite SUITE[:ARCHITECTURE]: apt can speak of this suite after it. Backports build on the suite they are for. The
+# architecture is the host's unless it is named.
 declare -A open_suites=()
 open_suite() {
-    local suite=$1 suites=$1 components=main state=$apt_workshop/$1
+    local suite=$1 suites=${1%:*} components=main state=$apt_workshop/$1
     [[ -z ${open_suites[$suite]:-} ]] || return 0
     [[ -n $mirror ]] || find_mirror
-    [[ $suite != *-backports ]] || suites="${suite%-backports} $suite"
+    [[ $suites != *-backports ]] || suites="${suites%-backports} $suites"
     [[ $distribution == debian ]] || components='main universe'
     mkdir -p -- "$state/sources.list.d"
     cat >"$state/sources.list.d/pvio.sources" <<END

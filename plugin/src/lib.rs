@@ -19,6 +19,7 @@
 //! | [`stats`] | counters, windows, snapshots, their tables | where counts come from |
 //! | [`dumps`] | when and where a snapshot is written | what is in it |
 //! | [`symbols`] | names of addresses | the rest |
+//! | [`guest`] | a Linux guest's own tables in its memory | QEMU, counting |
 //! | [`options`] | what the user may ask for | the rest |
 
 pub mod access_log;
@@ -28,6 +29,7 @@ pub mod dumps;
 mod elf;
 mod entry;
 mod files;
+pub mod guest;
 mod guest_file;
 mod guest_memory;
 pub mod hypercalls;

@@ -14,7 +14,7 @@ pub const PASSED: i32 = 1;
 const IMMEDIATE_PORT: Port = Port(0xec);
 
 /// How often a form is executed in code of a mode, by each vCPU.
-fn executions(form: PortForm, mode: Mode) -> u64 {
+pub fn executions(form: PortForm, mode: Mode) -> u64 {
     let base = match mode {
         Mode::Bits16 => 100,
         Mode::Bits32 => 200,
@@ -24,7 +24,7 @@ fn executions(form: PortForm, mode: Mode) -> u64 {
 }
 
 /// How many elements these executions move.
-fn accesses(form: PortForm, mode: Mode) -> u64 {
+pub fn accesses(form: PortForm, mode: Mode) -> u64 {
     match form.source() {
         // One execution has count 0.
         PortSource::RepString => (executions(form, mode) - 1) * (form.index() as u64 - 14),

@@ -51,8 +51,33 @@ impl LinuxGuest {
     /// One that runs `script` as root, from user space to power-off; its output is the console's. The
     /// files are in the root directory, each of them executable.
     pub fn new(script: &str, files: &[(&str, &[u8])]) -> Result<LinuxGuest> {
+        LinuxGuest::with_arguments(paths::linux_arguments(&[])?, script, files)
+    }
+
+    /// The same with the kernel that options of `boot-linux` choose, and with its modules in the root
+    /// directory.
+    pub fn with_kernel(options: &[&str], script: &str) -> Result<LinuxGuest> {
+        let directory = paths::linux_modules(options)?;
+        let mut modules = Vec::new();
+        for entry in
+            std::fs::read_dir(&directory).with_context(|| directory.display().to_string())?
+        {
+            let entry = entry?;
+            modules.push((entry.file_name(), std::fs::read(entry.path())?));
+        }
+        let modules = modules.iter().map(|(name, module)| (utf8(Path::new(name)), &**module));
+        let modules: Vec<(String, &[u8])> = modules.collect();
+        let files: Vec<(&str, &[u8])> =
+            modules.iter().map(|(name, module)| (&**name, *module)).collect();
+        LinuxGuest::with_arguments(paths::linux_arguments(options)?, script, &files)
+    }
+
+    fn with_arguments(
+        mut arguments: Vec<String>,
+        script: &str,
+        files: &[(&str, &[u8])],
+    ) -> Result<LinuxGuest> {
         let directory = tempfile::tempdir()?;
-        let mut arguments = paths::linux_arguments()?;
         let initrd = argument(&mut arguments, "-initrd");
 
         // The kernel unpacks archive after archive, and what comes later replaces what is there.
@@ -72,7 +97,7 @@ impl LinuxGuest {
 
     /// The same with a driver for an IDE disk, `/dev/sda`.
     pub fn with_disk(script: &str, files: &[(&str, &[u8])]) -> Result<LinuxGuest> {
-        let directory = paths::linux_modules()?;
+        let directory = paths::linux_modules(&[])?;
         let names = DISK.iter().map(|&(name, _)| name).chain([OTHER_DRIVER]);
         let read = |name| {
             let path = directory.join(name);
@@ -113,5 +138,5 @@ fn add(archive: &mut Vec<u8>, name: &str, contents: &[u8]) -> Result<()> {
 }
 
 fn utf8(path: &Path) -> String {
-    path.to_str().expect("temporary files have plain names").to_owned()
+    path.to_str().expect("plain names").to_owned()
 }

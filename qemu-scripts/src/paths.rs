@@ -72,17 +72,19 @@ pub fn grub_image() -> Result<PathBuf> {
     Ok(image)
 }
 
-/// The directory of the modules that `qemu-scripts/boot-linux` keeps of its kernel.
-pub fn linux_modules() -> Result<PathBuf> {
-    let arguments = linux_arguments()?;
+/// The directory of the modules that `qemu-scripts/boot-linux`, with these options, keeps of its kernel.
+pub fn linux_modules(options: &[&str]) -> Result<PathBuf> {
+    let arguments = linux_arguments(options)?;
     let kernel = arguments.iter().skip_while(|argument| *argument != "-kernel").nth(1);
     Ok(Path::new(kernel.context("no kernel")?).with_file_name("modules"))
 }
 
-/// The arguments with which `qemu-scripts/boot-linux` boots; gets what they name where it is missing.
-pub fn linux_arguments() -> Result<Vec<String>> {
+/// The arguments with which `qemu-scripts/boot-linux`, with these options, boots; gets what they name
+/// where it is missing.
+pub fn linux_arguments(options: &[&str]) -> Result<Vec<String>> {
     let script = repository().join("qemu-scripts/boot-linux");
     let output = Command::new(&script)
+        .args(options)
         .arg("--print-args")
         .output()
         .with_context(|| format!("{} does not run", script.display()))?;

@@ -4,8 +4,8 @@
  *
  * A program is a record (differ.inc) with up to 56 bytes of code.  It ends by `int $0x30`, or by an
  * exception: whatever the mode, that leads to a trap of this guest, which keeps the registers, the
- * flags and the vector.  The runner itself is 32-bit code without paging; it makes no port access but
- * the last one, which ends QEMU.  Interrupts stay off.
+ * flags and the vector.  The runner itself is 32-bit code, and paging is off while it
+ * chooses a program; it makes no port access but the last one, which ends QEMU.  Interrupts stay off.
  */
 
 #include "common.inc"
@@ -51,10 +51,16 @@ next:   mov     $RUNNER_STACK, %esp
         mov     $RECORD_SIZE / 4, %ecx
         rep movsl
         mov     %esi, NEXT_RECORD
+        mov     $CODE, %esi                     /* what is there stays there, and QEMU's translation of it */
+        mov     CODE_AT, %edi
+        mov     $CODE_SIZE / 4, %ecx
+        repe cmpsl
+        je      1f
         mov     $CODE, %esi
         mov     CODE_AT, %edi
         mov     $CODE_SIZE / 4, %ecx
         rep movsl
+1:
         mov     $RESULT, %edi
         xor     %eax, %eax
         mov     $RESULT_SIZE / 4, %ecx
@@ -65,6 +71,9 @@ next:   mov     $RUNNER_STACK, %esp
 /* Back from a program, by way of a trap.  Flat segments, everything else is unknown. */
 finish: cld
         mov     $RUNNER_STACK, %esp
+        mov     %cr0, %eax
+        and     $~CR0_PG, %eax
+        mov     %eax, %cr0
         lidt    idtr_32
         mov     $RESULT, %esi
         mov     NEXT_RESULT, %edi
@@ -100,12 +109,14 @@ run_real:
 
         .code32
 run_virtual:
+        call    use_pages
         mov     $FRAME, %esp
         popal
         add     $16, %esp                       /* IRET itself loads the segments */
         iretl
 
 run_protected:
+        call    use_pages
         mov     $FRAME, %esp
         popal
         popl    %gs
@@ -114,6 +125,24 @@ run_protected:
         popl    %ds
         lssl    %ss:STACK, %esp
         iretl
+
+/* Of protected mode, if there are any: long mode, which they would lead into, is off. */
+use_pages:
+        cmpl    $0, PROTECTED_PAGES
+        je      1f
+        mov     $MSR_EFER, %ecx
+        rdmsr
+        and     $~EFER_LME, %eax
+        wrmsr
+        mov     %cr4, %eax
+        or      $CR4_PAE, %eax
+        mov     %eax, %cr4
+        mov     PROTECTED_PAGES, %eax
+        mov     %eax, %cr3
+        mov     %cr0, %eax
+        or      $CR0_PG, %eax
+        mov     %eax, %cr0
+1:      ret
 
 run_long:
         enter_long PML4

@@ -19,6 +19,7 @@ on_both_qemus! {
     interrupts_within_a_rep_come_where_qemu_pauses
     long_strings_are_what_they_are_element_by_element
     a_hypervisor_intercepts_what_its_map_says
+    code_at_several_addresses_is_told_apart
     a_file_goes_through_interrupts_and_faults_unharmed
     four_vcpus_share_devices
     four_vcpus_share_devices_on_one_thread
@@ -34,6 +35,9 @@ struct Account {
     /// By form: attempts, executions, accesses, faults; of these, attempts, executions and accesses of
     /// those whose privilege is in question; and exits.
     ledger: BTreeMap<usize, [u64; 8]>,
+    /// Outside of the guest's own code, by address and form: executions; those whose privilege is not in
+    /// question, and attempts whose privilege is.
+    sites: BTreeMap<(u64, usize), [u64; 3]>,
     /// How many characters it took to say it: an `out imm8,al` each.
     length: u64,
 }
@@ -47,6 +51,10 @@ impl Account {
                 let numbers: Vec<u64> = row.split(' ').map(|n| n.parse().unwrap()).collect();
                 let columns = numbers[1..].try_into().unwrap();
                 account.ledger.insert(numbers[0] as usize, columns);
+            } else if let Some(row) = line.strip_prefix("site ") {
+                let numbers: Vec<u64> = row.split(' ').map(|n| n.parse().unwrap()).collect();
+                let columns = numbers[2..].try_into().unwrap();
+                account.sites.insert((numbers[0], numbers[1] as usize), columns);
             } else if line.starts_with("observed ") {
                 account.observations.push(line.to_owned());
             } else if line.starts_with("told ") {
@@ -92,6 +100,9 @@ fn run(host: &Host, name: &str, machine: Machine) -> Account {
     assert_consistent(stats);
     let account = Account::read(&console);
     assert_counts(host, name, stats, &account);
+    if !account.sites.is_empty() {
+        assert_sites(host, stats, &account);
+    }
     account
 }
 
@@ -106,6 +117,34 @@ fn assert_counts(host: &Host, name: &str, stats: &Snapshot, account: &Account) {
         .map(|row| format!("{row:?}, not {:?}", account.row(row.form, host)))
         .collect();
     assert!(differences.is_empty(), "{name}: {differences:#?}");
+}
+
+/// The guest's own code, which is where it is linked.
+const ROM: std::ops::Range<u64> = 0xf_0000..0x10_0000;
+
+/// Compares the counts by site of a guest that tells them.
+fn assert_sites(host: &Host, stats: &Snapshot, account: &Account) {
+    let mut counted: BTreeMap<(u64, usize), [u64; 2]> = BTreeMap::new();
+    for site in &stats.sites {
+        let pc = u64::from_str_radix(site.pc.strip_prefix("0x").unwrap(), 16).unwrap();
+        if !ROM.contains(&pc) {
+            let [executions, unverified] = counted.entry((pc, site.form.index())).or_default();
+            *unverified += site.counts.unverified;
+            *executions += site.counts.executions;
+        }
+    }
+    counted.retain(|_, counts| *counts != [0, 0]);
+    let told = account.sites.iter().map(|(&site, &[executions, sure, questioned])| {
+        let counts = if host.reports_exceptions() { [executions, 0] } else { [sure, questioned] };
+        (site, counts)
+    });
+    assert_eq!(counted, told.filter(|(_, counts)| *counts != [0, 0]).collect());
+}
+
+fn code_at_several_addresses_is_told_apart(host: &Host) {
+    as_natively(host, "around-aliases");
+    let machine = host.machine().args(["-device", "pc-testdev"]);
+    run(host, "around-aliases", machine.args(["-accel", "tcg,one-insn-per-tb=on"]));
 }
 
 /// On QEMU's own latch and on pvio's, with and without `-icount`: what the guest sees is the same.

@@ -144,7 +144,7 @@ fn seabios_is_what_qemu_disassembles(host: &Host) {
 }
 
 fn linux_is_what_qemu_disassembles(host: &Host) {
-    let (ended, logged) = run_logged(host.machine().args(paths::linux_arguments().unwrap()));
+    let (ended, logged) = run_logged(host.machine().args(paths::linux_arguments(&[]).unwrap()));
     assert!(ended.stdout.contains("user space reached"), "{}", ended.stdout);
     let stats = ended.stats().unwrap();
     assert_sites_are_logged(stats, &logged);

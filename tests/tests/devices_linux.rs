@@ -1,12 +1,15 @@
 //! pvio's devices as a distribution's kernel sees them: from a program with and without the right to
 //! use ports, and from the kernel's own driver.
 
-use pvio::stats::{SiteRow, Snapshot};
-use pvio::x86::{Direction, Port};
+use std::collections::HashSet;
+
+use pvio::stats::{Counts, SiteRow, Snapshot};
+use pvio::x86::{Direction, Port, PortForm};
 use pvio_tests::{Host, LinuxGuest, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
     a_program_reaches_a_device_if_linux_lets_it
+    each_run_of_a_program_is_counted_at_its_own_address
     linux_drives_the_uart_by_interrupt
     the_console_of_linux_is_where_pvio_puts_it
 }
@@ -60,6 +63,57 @@ fn a_program_reaches_a_device_if_linux_lets_it(host: &Host) {
     for row in &stats.forms {
         let faults = u64::from(row.form.to_string() == "out dx,al");
         assert_eq!(row.faults, host.reports_exceptions().then_some(faults), "{}", row.form);
+        assert_eq!(row.attempts, row.executions + row.faults.unwrap_or(0) + row.unverified);
+    }
+}
+
+/// Linux puts a position-independent program elsewhere in each run, and its pages are the same ones of the page cache.
+fn each_run_of_a_program_is_counted_at_its_own_address(host: &Host) {
+    /// How often each instruction is executed; `None` without permission.
+    const RUNS: [Option<u64>; 6] = [Some(3), None, Some(40), None, None, Some(5)];
+    let run = |times: &Option<u64>| match times {
+        Some(times) => format!("/pie {times}"),
+        None => "/pie".into(),
+    };
+    let commands: String =
+        RUNS.iter().map(|times| format!("{} >>/addresses; ", run(times))).collect();
+    let script =
+        format!("{commands} echo; while read -r line; do echo \"ran at $line\"; done </addresses");
+    let program = std::fs::read(guest("pie")).unwrap();
+    let linux = LinuxGuest::new(&script, &[("pie", &program)]).unwrap();
+    let ended = linux.on(host.machine().plugin(&["device=latch@0x300"])).run().unwrap();
+    let told: Vec<Vec<u64>> = ended
+        .stdout
+        .lines()
+        .filter_map(|line| line.trim_end().strip_prefix("ran at "))
+        .map(|line| line.split(' ').map(|pc| u64::from_str_radix(pc, 16).unwrap()).collect())
+        .collect();
+    assert_eq!(told.len(), RUNS.len(), "{}", ended.stdout);
+    let places: HashSet<u64> = told.iter().map(|sites| sites[0]).collect();
+    assert_eq!(places.len(), RUNS.len(), "an address for each run: {told:x?}");
+
+    let stats = ended.stats().unwrap();
+    assert_consistent(stats);
+    let of_pc = |pc: u64| stats.sites.iter().find(|site| site.pc == format!("{pc:#x}"));
+    let counts = |pc| of_pc(pc).map(|site| site.counts).unwrap_or_default();
+    let sure = host.reports_exceptions();
+    for (times, sites) in RUNS.iter().zip(told) {
+        let [out, input, string] = sites[..] else { panic!("{sites:x?}") };
+        let granted = times.unwrap_or(0);
+        // Without exception events, what user mode does with `in` and `out` is in question.
+        let scalars = if sure { [granted, granted] } else { [0, 0] };
+        let in_question = if sure { [0, 0] } else { [times.unwrap_or(1), granted] };
+        let counted = [counts(out), counts(input)];
+        assert_eq!(counted.map(|counts| counts.executions), scalars, "{out:#x}");
+        assert_eq!(counted.map(|counts| counts.accesses), scalars, "{out:#x}");
+        assert_eq!(counted.map(|counts| counts.unverified), in_question, "{out:#x}");
+        let Counts { executions, accesses, unverified, .. } = counts(string);
+        assert_eq!([executions, accesses, unverified], [granted, 7 * granted, 0], "{string:#x}");
+    }
+    let refused = RUNS.iter().filter(|times| times.is_none()).count() as u64;
+    for row in &stats.forms {
+        let faults = if row.form == PortForm::OutDxAl { refused } else { 0 };
+        assert_eq!(row.faults, sure.then_some(faults), "{}", row.form);
         assert_eq!(row.attempts, row.executions + row.faults.unwrap_or(0) + row.unverified);
     }
 }

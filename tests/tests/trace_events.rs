@@ -211,7 +211,7 @@ const USUAL: [&str; 10] = [
 ];
 
 fn a_boot_of_linux(host: &Host) {
-    let machine = host.machine().plugin(&[]).args(paths::linux_arguments().unwrap());
+    let machine = host.machine().plugin(&[]).args(paths::linux_arguments(&[]).unwrap());
     compare(host, machine, boots, |compared| {
         compared.assert_accesses(qemu);
         compared.assert_bytes(qemu);
@@ -222,7 +222,7 @@ fn a_boot_of_linux(host: &Host) {
 }
 
 fn a_boot_of_linux_on_four_vcpus(host: &Host) {
-    let machine = host.machine().plugin(&[]).args(paths::linux_arguments().unwrap());
+    let machine = host.machine().plugin(&[]).args(paths::linux_arguments(&[]).unwrap());
     compare(host, machine.args(["-smp", "4"]), boots, |compared| {
         compared.assert_accesses(qemu);
         compared.assert_bytes(qemu);

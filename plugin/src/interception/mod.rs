@@ -161,7 +161,9 @@ impl Interceptor {
             hypercalls.expect_nested_guests();
         }
         let mode = insn.register_dump().as_deref().and_then(mode_in_dump).unwrap_or(Mode::Bits64);
-        self.exits.add(insn.pc().wrapping_add(insn.bytes().len() as u64));
+        if self.exits.add(insn.pc().wrapping_add(insn.bytes().len() as u64)) {
+            insn.translate_all_anew();
+        }
         let door = VmrunSite::entry(mode, insn.bytes(), CodeAddress::of(insn));
         Some(Watch::Passes(door.to_token()))
     }

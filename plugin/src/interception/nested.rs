@@ -36,11 +36,13 @@ impl Default for Exits {
 }
 
 impl Exits {
-    /// There is an instruction behind a VMRUN, at this address or at the same offset of another page.
-    pub fn add(&self, behind: u64) {
+    /// There is an instruction behind a VMRUN, at this address or at the same offset of another page. Whether that
+    /// is new: then it may have been translated already.
+    pub fn add(&self, behind: u64) -> bool {
         let (word, bit) = Exits::place(behind);
-        self.offsets[word].fetch_or(bit, Ordering::Relaxed);
+        let before = self.offsets[word].fetch_or(bit, Ordering::Relaxed);
         self.any.store(true, Ordering::Relaxed);
+        before & bit == 0
     }
 
     /// Whether a #VMEXIT may lead to an instruction.
@@ -212,7 +214,8 @@ mod tests {
     fn an_exit_is_watched_at_its_offset_of_any_page() {
         let exits = Exits::default();
         assert!(!exits.may_be_at(|| 0x1000));
-        exits.add(0x1000);
+        assert!(exits.add(0x1000));
+        assert!(!exits.add(0x8000));
         assert!(exits.may_be_at(|| 0x1000) && exits.may_be_at(|| 0x8000_2000));
         assert!(!exits.may_be_at(|| 0x1001));
     }

@@ -12,7 +12,7 @@ use crate::progress::Progress;
 
 /// The rows, of `count` rounds of boots.
 pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
-    let boot = paths::linux_arguments()?;
+    let boot = paths::linux_arguments(&[])?;
     let progress = Progress::new();
     let boots = in_turn_by_plugin(
         count,

@@ -57,7 +57,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// Boots what `qemu-scripts/boot-linux` boots, and leaves a dump.
 fn boot_linux(qemu: &Path, dump: &Path) -> Result<()> {
     let ended = Machine::new(qemu)
-        .args(paths::linux_arguments()?)
+        .args(paths::linux_arguments(&[])?)
         .plugin(&["summary=off", &format!("stats={}", dump.display())])
         .run()
         .context("Linux did not boot")?;

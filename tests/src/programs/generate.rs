@@ -98,6 +98,7 @@ fn draw(rng: &mut Rng, kind: CodeKind, instructions: Vec<Instruction>) -> Progra
     let mut program = Program {
         kind,
         code_at,
+        distance: 0,
         instructions,
         registers: std::array::from_fn(|_| rng.u64(..)),
         flags,

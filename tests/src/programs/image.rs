@@ -20,6 +20,8 @@ const GUARD: u64 = 24;
 pub struct Batch {
     /// In the order in which they run.
     pub programs: Vec<(Program, Effects)>,
+    /// Whether protected mode has pages.
+    pub paged: bool,
 }
 
 /// What came of a program.
@@ -52,6 +54,18 @@ pub fn windows(effects: &Effects) -> Vec<Range<u64>> {
 }
 
 impl Batch {
+    /// Each program at all linear addresses of its pages, one after the other. It is not always the same
+    /// one at which QEMU translates it.
+    pub fn at_aliases(&self) -> Batch {
+        let programs = self.programs.iter().enumerate().flat_map(|(index, (program, effects))| {
+            let mut all: Vec<Program> = program.at_aliases().collect();
+            let first = index % all.len();
+            all.rotate_left(first);
+            all.into_iter().map(|alias| (alias, effects.clone()))
+        });
+        Batch { programs: programs.collect(), paged: true }
+    }
+
     /// Writes the guest's memory, as it is before it starts, to a file for `memory-backend-file`.
     pub fn write_memory(&self, path: &Path, rng: &mut Rng) -> std::io::Result<()> {
         let room = (RESULTS - RECORDS) as usize / RECORD_SIZE;
@@ -64,10 +78,12 @@ impl Batch {
         let mut arena = vec![0; (ARENA.end - ARENA.start) as usize];
         rng.fill(&mut arena);
         put(ARENA.start, &arena);
-        let start = [RECORDS as u32, RESULTS as u32, self.programs.len() as u32];
+        let pages = if self.paged { PROTECTED_PAGE_TABLES } else { 0 };
+        let start = [RECORDS as u32, RESULTS as u32, self.programs.len() as u32, pages as u32];
         put(START, &start.map(u32::to_le_bytes).concat());
         put(GDT, &bytes(descriptors()));
         put(PAGE_TABLES, &bytes(page_tables()));
+        put(PROTECTED_PAGE_TABLES, &bytes(protected_page_tables()));
         for (index, (program, effects)) in self.programs.iter().enumerate() {
             put(RECORDS + (index * RECORD_SIZE) as u64, &record(program, effects));
         }
@@ -114,7 +130,7 @@ fn record(program: &Program, effects: &Effects) -> Vec<u8> {
     let register = |register| program.register(register);
     let segment = |name: SegmentName| program.segments[name as usize];
     let selector = |name| u64::from(segment(name).selector);
-    let ip = program.code_at.wrapping_sub(segment(SegmentName::Cs).base);
+    let ip = program.runs_at().wrapping_sub(segment(SegmentName::Cs).base);
 
     put(0x00, &program.kind.runner().to_le_bytes());
     put(0x04, &(program.code_at as u32).to_le_bytes());
@@ -132,7 +148,8 @@ fn record(program: &Program, effects: &Effects) -> Vec<u8> {
     let stack = (WORK + 0xf0).wrapping_sub(segment(Ss).base) as u32;
     put(0x114, &stack.to_le_bytes());
     put(0x118, &segment(Ss).selector.to_le_bytes());
-    let long_frame = [ip & 0xffff_ffff, selector(Cs), program.flags, register(Rsp), selector(Ss)];
+    let ip = if program.kind == CodeKind::Long64 { ip } else { ip & 0xffff_ffff };
+    let long_frame = [ip, selector(Cs), program.flags, register(Rsp), selector(Ss)];
     put(0x120, &long_frame.map(u64::to_le_bytes).concat());
 
     for (index, window) in windows(effects).into_iter().enumerate() {

@@ -6,12 +6,13 @@ use super::CodeKind;
 /// All of it.
 pub const RAM: u64 = 64 << 20;
 
-/// Where the guest finds the address of the first record, that of the first result, and the number of
-/// programs.
+/// Where the guest finds the address of the first record, that of the first result, the number of
+/// programs, and the page tables of protected mode, or 0.
 pub const START: u64 = 0x500;
 pub const WORK: u64 = 0x1000;
 pub const GDT: u64 = 0xa000;
 pub const PAGE_TABLES: u64 = 0x20_0000;
+pub const PROTECTED_PAGE_TABLES: u64 = 0x40_0000;
 pub const RECORDS: u64 = 0x100_0000;
 pub const RESULTS: u64 = 0x200_0000;
 
@@ -22,6 +23,26 @@ pub const RESULT_SIZE: usize = 0xc0;
 
 /// Where programs' code is: two pages, one border.
 pub const CODE: std::ops::Range<u64> = 0x8000..0xa000;
+/// How far from [`CODE`] a program may run, on the same physical pages: the code segment has the same
+/// base, and IP reaches it.
+pub fn distances(kind: CodeKind) -> &'static [u64] {
+    match kind {
+        // There are no pages.
+        CodeKind::Real => &[0],
+        CodeKind::Long64 => &[0, 0x1_0000_0000, 0xffff_ffff_8000_0000],
+        _ if kind.bits() == 32 => &[0, 0x3000, 0x4000_0000],
+        _ => &[0, 0x3000, 0x5000],
+    }
+}
+
+/// The page of [`CODE`] that an alias shows.
+fn alias(page: u64) -> Option<u64> {
+    CodeKind::ALL.iter().flat_map(|&kind| distances(kind)).find_map(|&distance| {
+        let home = page.wrapping_sub(distance >> 12);
+        (distance != 0 && (CODE.start >> 12..CODE.end >> 12).contains(&home)).then_some(home)
+    })
+}
+
 /// What programs read and write, all random before the first.
 pub const ARENA: std::ops::Range<u64> = 0x1_0000..0x9_0000;
 
@@ -71,13 +92,14 @@ pub fn descriptors() -> Vec<u64> {
 
 /// Where page tables lead to, in pages of 4 KiB; outside of long mode there are none.
 ///
-/// Below 1 MiB everything is where it is, but for page 0. The first and the last page of 32 and of
+/// Below 1 MiB everything is where it is, but for page 0 and the aliases of code. The first and the last page of 32 and of
 /// 64 bits are next to each other for addresses that wrap around.
 pub fn frame(page: u64) -> Option<u64> {
     const LAST_OF_64_BITS: u64 = u64::MAX >> 12;
     // 37 has no common divisor with the number of frames: neighbours in one are none in the other.
     let scattered = |page: u64| (ARENA.start >> 12) + page * 37 % ((ARENA.end - ARENA.start) >> 12);
     match page {
+        _ if alias(page).is_some() => alias(page),
         0 => Some(0x88),
         0x1..0x100 => Some(page),
         0x200..0x300 if page % 3 == 2 => None,
@@ -101,22 +123,42 @@ pub fn physical(kind: CodeKind, linear: u64) -> Option<u64> {
     }
 }
 
+/// Present, writable, a user's, accessed and dirty.
+const USED: u64 = 0x67;
+const LARGE: u64 = 0x80;
+
+/// The page tables of protected mode (PAE), to be put at [`PROTECTED_PAGE_TABLES`]: everything where it is, but for
+/// the aliases of code.
+pub fn protected_page_tables() -> Vec<u64> {
+    let table = |number: u64| PROTECTED_PAGE_TABLES + 0x1000 * number;
+    let mut pointers: Vec<u64> = (1..=4).map(|directory| table(directory) | 1).collect();
+    pointers.resize(512, 0);
+    let mut directories: Vec<u64> = (0..4 * 512).map(|page| page << 21 | LARGE | USED).collect();
+    directories[0] = table(5) | USED;
+    // The first 2 MiB once more.
+    directories[0x4000_0000 >> 21] = LARGE | USED;
+    let low = (0..512).map(|page| alias(page).unwrap_or(page) << 12 | USED);
+    pointers.into_iter().chain(directories).chain(low).collect()
+}
+
 /// The page tables of long mode, to be put at [`PAGE_TABLES`].
 pub fn page_tables() -> Vec<u64> {
-    const PRESENT_WRITABLE_USED: u64 = 0x63;
     let mut tables = vec![0; 512];
-    let pages = (0..0x400).chain([0xf_ffff, u64::MAX >> 12]);
+    let aliases = CodeKind::ALL.iter().flat_map(|&kind| distances(kind)).flat_map(|&distance| {
+        (CODE.start >> 12..CODE.end >> 12).map(move |page| page.wrapping_add(distance >> 12))
+    });
+    let pages = (0..0x400).chain([0xf_ffff, u64::MAX >> 12]).chain(aliases);
     for (page, frame) in pages.filter_map(|page| Some((page, frame(page)?))) {
         let mut table = 0;
         for level in [27, 18, 9] {
             let place = table + (page >> level & 511) as usize;
             if tables[place] == 0 {
-                tables[place] = (PAGE_TABLES + 8 * tables.len() as u64) | PRESENT_WRITABLE_USED;
+                tables[place] = (PAGE_TABLES + 8 * tables.len() as u64) | USED;
                 tables.resize(tables.len() + 512, 0);
             }
             table = ((tables[place] & !0xfff) - PAGE_TABLES) as usize / 8;
         }
-        tables[table + (page & 511) as usize] = frame << 12 | PRESENT_WRITABLE_USED;
+        tables[table + (page & 511) as usize] = frame << 12 | USED;
     }
     tables
 }

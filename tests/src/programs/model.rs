@@ -211,14 +211,16 @@ pub struct Expected {
     pub forms: BTreeMap<PortForm, [u64; 5]>,
     /// Accesses, and those unverified.
     pub ports: BTreeMap<(Port, Direction, Width), [u64; 2]>,
-    /// Executions and unverified ones, by the mode of the code.
-    pub modes: BTreeMap<(Mode, PortForm), u64>,
+    /// Executions and unverified ones, by linear address and mode; the guest's own are at `None`.
+    pub sites: BTreeMap<(Option<u64>, Mode, PortForm), u64>,
 }
 
 impl Expected {
     /// Adds what a program does, on a QEMU that reports exceptions or on one that does not.
-    pub fn add(&mut self, kind: CodeKind, effects: &Effects, reports_exceptions: bool) {
-        for attempt in &effects.attempts {
+    pub fn add(&mut self, program: &Program, effects: &Effects, reports_exceptions: bool) {
+        let has_io = program.instructions.iter().map(|instruction| instruction.io.is_some());
+        let of_io = program.places().zip(has_io).filter(|(_, has_io)| *has_io);
+        for (attempt, ((pc, _), _)) in effects.attempts.iter().zip(of_io) {
             let unverified = attempt.in_question && !reports_exceptions;
             let executed = !unverified && !attempt.faults;
             let accesses = if unverified { 0 } else { attempt.accesses };
@@ -234,7 +236,8 @@ impl Expected {
                 row[1] += attempt.accesses - accesses;
             }
             if executed || unverified {
-                *self.modes.entry((kind.mode(), attempt.form)).or_default() += 1;
+                let site = (Some(pc), program.kind.mode(), attempt.form);
+                *self.sites.entry(site).or_default() += 1;
             }
         }
     }
@@ -245,6 +248,6 @@ impl Expected {
         let row = self.forms.entry(form).or_default();
         (0..3).for_each(|field| row[field] += 1);
         self.ports.entry((Port(0xf4), Direction::Out, Width::Byte)).or_default()[0] += 1;
-        *self.modes.entry((Mode::Bits32, form)).or_default() += 1;
+        *self.sites.entry((None, Mode::Bits32, form)).or_default() += 1;
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use pvio::x86::{Mode, intel_syntax};
 
 use super::Instruction;
+use super::layout::distances;
 
 /// The kinds of code that x86 knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -142,8 +143,10 @@ pub const REGISTER_NAMES: [&str; 16] = [
 pub struct Program {
     /// In what it is written.
     pub kind: CodeKind,
-    /// The linear address of its first byte.
+    /// The address of its first byte in memory.
     pub code_at: u64,
+    /// How far from there it runs, at a linear address of the same pages.
+    pub distance: u64,
     /// All but the `int` that ends it.
     pub instructions: Vec<Instruction>,
     /// By [`Register`].
@@ -177,9 +180,19 @@ impl Program {
         }
     }
 
+    /// The linear address at which it begins.
+    pub fn runs_at(&self) -> u64 {
+        self.code_at.wrapping_add(self.distance)
+    }
+
+    /// The same at every linear address of its pages.
+    pub fn at_aliases(&self) -> impl Iterator<Item = Program> {
+        distances(self.kind).iter().map(|&distance| Program { distance, ..self.clone() })
+    }
+
     /// Each instruction's linear address and bytes.
     pub fn places(&self) -> impl Iterator<Item = (u64, Vec<u8>)> {
-        self.instructions.iter().scan(self.code_at, |pc, instruction| {
+        self.instructions.iter().scan(self.runs_at(), |pc, instruction| {
             let here = *pc;
             *pc += instruction.bytes.len() as u64;
             Some((here, instruction.bytes.clone()))

@@ -174,8 +174,49 @@ impl PortLookup {
     }
 }
 
+type QueueFlush = unsafe extern "C" fn(*mut c_void);
+type RunLater = unsafe extern "C" fn(*mut c_void, FlushWork, *mut c_void);
+type FlushWork = unsafe extern "C" fn(*mut c_void, *mut c_void);
+
+/// How to have QEMU translate everything anew.
+#[derive(Clone, Copy)]
+enum Flush {
+    /// `queue_tb_flush`, which QEMU 11.1 has and 10.0 has not.
+    Queue(QueueFlush),
+    /// `async_safe_run_on_cpu`, and the address of `tb_flush`, which may not run within a translation.
+    Later(RunLater, *mut c_void),
+}
+
+// SAFETY: functions of QEMU's, which may be called from any thread.
+unsafe impl Send for Flush {}
+// SAFETY: as above.
+unsafe impl Sync for Flush {}
+
+impl Flush {
+    fn load() -> Option<Flush> {
+        if let Some(queue) = lookup_export(c"queue_tb_flush") {
+            // SAFETY: `void queue_tb_flush(CPUState *cs)` in QEMU's `exec/tb-flush.h`.
+            return Some(Flush::Queue(unsafe {
+                std::mem::transmute::<*mut c_void, QueueFlush>(queue)
+            }));
+        }
+        let (later, flush) =
+            lookup_export(c"async_safe_run_on_cpu").zip(lookup_export(c"tb_flush"))?;
+        // SAFETY: `void async_safe_run_on_cpu(CPUState *cpu, run_on_cpu_func func, run_on_cpu_data data)` in
+        // QEMU's `hw/core/cpu.h`, since 2.9: `data` is a union of the size of a pointer.
+        Some(Flush::Later(unsafe { std::mem::transmute::<*mut c_void, RunLater>(later) }, flush))
+    }
+}
+
+/// Runs while no vCPU does.
+unsafe extern "C" fn flush_now(cpu: *mut c_void, tb_flush: *mut c_void) {
+    // SAFETY: `void tb_flush(CPUState *cpu)`, by its address; no translation is under way.
+    unsafe { std::mem::transmute::<*mut c_void, QueueFlush>(tb_flush)(cpu) }
+}
+
 /// What this QEMU exports of what pvio can use.
 pub(crate) struct Exports {
+    flush: Option<Flush>,
     /// `cpu_dump_state`.
     dump_state: Option<DumpState>,
     /// `qapi_enum_lookup` and the table `ShutdownCause_lookup`, where shutdowns are announced.
@@ -192,7 +233,19 @@ impl Exports {
         // `include/hw/core/cpu.h`, since 2012.
         let dump_state = dump_state
             .map(|address| unsafe { std::mem::transmute::<*mut c_void, DumpState>(address) });
-        Exports { dump_state, cause_names: announce_shutdowns() }
+        Exports { flush: Flush::load(), dump_state, cause_names: announce_shutdowns() }
+    }
+
+    /// Has QEMU translate everything anew, soon after this callback for a translation.
+    pub fn translate_anew(&self) {
+        let cpu = current_cpu();
+        match self.flush.filter(|_| !cpu.is_null()) {
+            // SAFETY: the vCPU of this thread, for which it translates.
+            Some(Flush::Queue(queue)) => unsafe { queue(cpu) },
+            // SAFETY: as above; the work is a function of this library, which is never unloaded.
+            Some(Flush::Later(later, tb_flush)) => unsafe { later(cpu, flush_now, tb_flush) },
+            None => {}
+        }
     }
 
     /// The registers of the vCPU that this thread runs, as `info registers` prints them.

@@ -93,6 +93,11 @@ impl<'a> Insn<'a> {
         translates_for_nested_guest(self.block.installed)
     }
 
+    /// Has QEMU translate all code anew, soon, if it exports how: some of it is to be watched otherwise.
+    pub fn translate_all_anew(&self) {
+        self.block.installed.exports.translate_anew();
+    }
+
     /// The registers of the vCPU that translates, as QEMU's monitor prints them; `None` where QEMU
     /// does not export what prints them. Costs some microseconds.
     pub fn register_dump(&self) -> Option<String> {

@@ -72,7 +72,39 @@ void expect_exits(int form, u32 exits) {
     ledger[form].exits += exits;
 }
 
+static struct site {
+    u32 eip, form, executions;
+    /* Without those whose privilege is in question, and how many these are. */
+    u32 sure, questioned;
+} sites[256];
+static u32 sites_known;
+
+void expect_at(u32 eip, int form, int privileged, u32 attempts, u32 executions) {
+    struct site *site = sites;
+    while (site < sites + sites_known && (site->eip != eip || site->form != (u32)form))
+        site++;
+    if (site == sites + sites_known) {
+        check(sites_known++ < sizeof sites / sizeof sites[0]);
+        site->eip = eip;
+        site->form = (u32)form;
+    }
+    site->executions += executions;
+    if (privileged)
+        site->sure += executions;
+    else
+        site->questioned += attempts;
+}
+
 static void print_ledger(void) {
+    for (u32 i = 0; i < sites_known; i++) {
+        const u32 *column = &sites[i].eip;
+        print("site");
+        for (int j = 0; j < 5; j++) {
+            put(' ');
+            print_number(column[j]);
+        }
+        put('\n');
+    }
     for (int form = 0; form < FORMS; form++) {
         const u32 *column = &ledger[form].attempts;
         print("form ");
@@ -165,6 +197,7 @@ static void set_up_pages(void) {
     for (u32 page = 0; page < 1024; page++)
         pages[page] = page * PAGE | PRESENT;
     directory[0] = (u32)pages | PRESENT;
+    directory[ALIAS >> 22] = (u32)pages | PRESENT;
     directory[APIC >> 22] = (APIC & ~0x3fffffu) | LARGE_PAGE | PRESENT;
     u32 bits;
     __asm__ volatile("mov %%cr4, %0; or %1, %0; mov %0, %%cr4"
@@ -178,7 +211,12 @@ static void set_up_pages(void) {
 
 void map(const void *page, u32 bits) {
     pages[(u32)page / PAGE] = ((u32)page & ~(PAGE - 1u)) | bits;
-    __asm__ volatile("invlpg (%0)" : : "r"(page) : "memory");
+    __asm__ volatile("invlpg (%0); invlpg (%1)" : : "r"(page), "r"((u32)page + ALIAS) : "memory");
+}
+
+void show(const void *page, u32 at) {
+    pages[at / PAGE] = ((u32)page & ~(PAGE - 1u)) | PRESENT;
+    __asm__ volatile("invlpg (%0)" : : "r"(at) : "memory");
 }
 
 u32 mapping(const void *page) { return pages[(u32)page / PAGE]; }

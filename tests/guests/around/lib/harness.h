@@ -88,6 +88,10 @@ enum { ABSENT = 0, READ_ONLY = 5, PRESENT = 7 }; /* page table bits; all pages a
 void map(const void *page, u32 bits);
 u32 mapping(const void *page);
 
+/* What is below 4 MiB is above ALIAS, too; and a page may be shown at another address below 4 MiB. */
+#define ALIAS 0x80000000u
+void show(const void *page, u32 at);
+
 /* Ring 3's ports LATCH .. LATCH + 3 under IOPL 0: a set bit forbids one. */
 void forbid(u32 pattern);
 
@@ -108,6 +112,9 @@ u32 get_latch(void);
  * memory ran.
  */
 void expect(int form, int privileged, u32 attempts, u32 executions, u32 accesses, u32 faults);
+
+/* And where: attempts and executions of the instruction at a linear address, outside of the guest's own code. */
+void expect_at(u32 eip, int form, int privileged, u32 attempts, u32 executions);
 
 /* Attempts that a hypervisor has intercepted. */
 void expect_exits(int form, u32 exits);

@@ -1,0 +1,241 @@
+//! Linear addresses of the guest, read through its page tables.
+
+use super::PhysicalMemory;
+use crate::x86::{Access, KeyRights, PAGE, Paging, PhysicalMemory as PageTables};
+use crate::x86::{Mode, Supervisor};
+
+const CR0_PG: u64 = 1 << 31;
+const CR4_PSE: u64 = 1 << 4;
+const CR4_PAE: u64 = 1 << 5;
+const CR4_LA57: u64 = 1 << 12;
+const EFER_LMA: u64 = 1 << 10;
+const EFER_NXE: u64 = 1 << 11;
+
+/// Linux's `PTI_USER_PGTABLE_BIT`: the bit of CR3 that tells a process's user table from its kernel table.
+const CR3_PTI_USER: u64 = 1 << 12;
+
+/// The registers of a vCPU that say how it translates addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registers {
+    /// CR0.
+    pub cr0: u64,
+    /// CR3.
+    pub cr3: u64,
+    /// CR4.
+    pub cr4: u64,
+    /// IA32_EFER.
+    pub efer: u64,
+}
+
+/// A reader of linear addresses.
+pub(super) struct AddressSpace<'m, M> {
+    memory: &'m M,
+    paging: Paging,
+}
+
+impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
+    /// The address spaces in which a kernel may be found while a vCPU has these registers.
+    ///
+    /// With page-table isolation, CR3 holds no kernel in user mode, but the kernel's own table lies beside
+    /// the user's.
+    pub(super) fn of(memory: &'m M, registers: Registers) -> Vec<AddressSpace<'m, M>> {
+        if !Paging::is_on(registers.cr0) {
+            return Vec::new();
+        }
+        let space = |cr3| {
+            let paging = Paging {
+                cr0: CR0_PG,
+                cr3,
+                cr4: registers.cr4 & (CR4_PSE | CR4_PAE | CR4_LA57),
+                efer: registers.efer & EFER_LMA | EFER_NXE,
+                rflags: 0,
+                keys: KeyRights::default(),
+                supervisor: Supervisor::Yes,
+            };
+            AddressSpace { memory, paging }
+        };
+        let tables = [registers.cr3 & !CR3_PTI_USER, registers.cr3];
+        let first = usize::from(tables[0] == tables[1]);
+        tables[first..].iter().map(|&cr3| space(cr3)).collect()
+    }
+
+    /// The same registers with another table at the top.
+    pub(super) fn with_table(&self, cr3: u64) -> AddressSpace<'m, M> {
+        AddressSpace { memory: self.memory, paging: Paging { cr3, ..self.paging } }
+    }
+
+    /// The memory underneath.
+    pub(super) fn memory(&self) -> &'m M {
+        self.memory
+    }
+
+    /// The physical address of the table at the top, for comparison.
+    pub(super) fn table(&self) -> u64 {
+        self.paging.cr3
+    }
+
+    /// Whether addresses have 64 bits.
+    pub(super) fn is_64_bit(&self) -> bool {
+        self.paging.efer & EFER_LMA != 0
+    }
+
+    /// Bytes of an address.
+    pub(super) fn word_size(&self) -> u64 {
+        if self.is_64_bit() { 8 } else { 4 }
+    }
+
+    /// The lowest address that a kernel can have.
+    pub(super) fn kernel_half(&self) -> u64 {
+        // 32-bit kernels can give as little as 1 GiB to a process.
+        if self.is_64_bit() { 1 << 63 } else { 1 << 30 }
+    }
+
+    /// The physical address of a linear one.
+    pub(super) fn translate(&self, linear: u64) -> Option<u64> {
+        let mode = if self.is_64_bit() { Mode::Bits64 } else { Mode::Bits32 };
+        if !self.paging.is_canonical(linear, mode) {
+            return None;
+        }
+        self.paging.translate(linear, Access::Read, &Tables(self.memory)).ok()
+    }
+
+    /// Fills `into` from a linear address.
+    pub(super) fn read(&self, mut linear: u64, mut into: &mut [u8]) -> Option<()> {
+        while !into.is_empty() {
+            let in_page = PAGE - linear % PAGE;
+            let (now, later) = into.split_at_mut(into.len().min(in_page as usize));
+            self.memory.read(self.translate(linear)?, now).then_some(())?;
+            linear = linear.wrapping_add(now.len() as u64);
+            into = later;
+        }
+        Some(())
+    }
+
+    /// The bytes at a linear address.
+    pub(super) fn bytes<const N: usize>(&self, linear: u64) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        self.read(linear, &mut bytes)?;
+        Some(bytes)
+    }
+
+    /// The `u32` at a linear address.
+    pub(super) fn u32(&self, linear: u64) -> Option<u32> {
+        self.bytes(linear).map(u32::from_le_bytes)
+    }
+
+    /// The address, or other word of this size, at a linear address.
+    pub(super) fn word(&self, linear: u64) -> Option<u64> {
+        match self.is_64_bit() {
+            true => self.bytes(linear).map(u64::from_le_bytes),
+            false => self.u32(linear).map(u64::from),
+        }
+    }
+
+    /// A reader that goes on from a linear address.
+    pub(super) fn cursor(&self, linear: u64) -> Cursor<'_, 'm, M> {
+        Cursor { space: self, linear, page: None, bytes: [0; PAGE as usize] }
+    }
+}
+
+/// The page tables' own reader.
+struct Tables<'m, M>(&'m M);
+
+impl<M: PhysicalMemory> PageTables for Tables<'_, M> {
+    fn read_u32(&self, physical: u64) -> Option<u32> {
+        let mut bytes = [0; 4];
+        self.0.read(physical, &mut bytes).then(|| u32::from_le_bytes(bytes))
+    }
+
+    fn read_u64(&self, physical: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        self.0.read(physical, &mut bytes).then(|| u64::from_le_bytes(bytes))
+    }
+}
+
+/// Reads on from a linear address. It holds one page, so that small pieces cost little.
+pub(super) struct Cursor<'s, 'm, M> {
+    space: &'s AddressSpace<'m, M>,
+    linear: u64,
+    /// Which page is held.
+    page: Option<u64>,
+    bytes: [u8; PAGE as usize],
+}
+
+impl<M: PhysicalMemory> Cursor<'_, '_, M> {
+    /// Where the next byte comes from.
+    pub(super) fn position(&self) -> u64 {
+        self.linear
+    }
+
+    /// Goes to another address.
+    pub(super) fn seek(&mut self, linear: u64) {
+        self.linear = linear;
+    }
+
+    /// Leaves bytes out.
+    pub(super) fn skip(&mut self, bytes: u64) {
+        self.linear = self.linear.wrapping_add(bytes);
+    }
+
+    /// The next byte.
+    pub(super) fn u8(&mut self) -> Option<u8> {
+        let byte = *self.rest_of_page()?.first()?;
+        self.linear = self.linear.wrapping_add(1);
+        Some(byte)
+    }
+
+    /// The next bytes.
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let mut into = [0; N];
+        self.fill(&mut into)?;
+        Some(into)
+    }
+
+    /// The next `u32`.
+    pub(super) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    /// Fills `into` with the next bytes.
+    pub(super) fn fill(&mut self, into: &mut [u8]) -> Option<()> {
+        let mut filled = 0;
+        while filled < into.len() {
+            let bytes = self.rest_of_page()?;
+            let now = bytes.len().min(into.len() - filled);
+            into[filled..filled + now].copy_from_slice(&bytes[..now]);
+            filled += now;
+            self.skip(now as u64);
+        }
+        Some(())
+    }
+
+    /// Appends the bytes before the next zero byte, and passes that. There may be `limit` of them.
+    pub(super) fn string(&mut self, into: &mut Vec<u8>, limit: usize) -> Option<()> {
+        let begin = into.len();
+        loop {
+            let bytes = self.rest_of_page()?;
+            let end = memchr::memchr(0, bytes);
+            let piece = &bytes[..end.unwrap_or(bytes.len())];
+            if into.len() - begin + piece.len() > limit {
+                return None;
+            }
+            into.extend_from_slice(piece);
+            let passed = piece.len() as u64 + u64::from(end.is_some());
+            self.skip(passed);
+            if end.is_some() {
+                return Some(());
+            }
+        }
+    }
+
+    /// What is left of the page that the next byte is in.
+    fn rest_of_page(&mut self) -> Option<&[u8]> {
+        let (page, offset) = (self.linear & !(PAGE - 1), (self.linear % PAGE) as usize);
+        if self.page != Some(page) {
+            self.page = None;
+            self.space.read(page, &mut self.bytes)?;
+            self.page = Some(page);
+        }
+        Some(&self.bytes[offset..])
+    }
+}

@@ -1,0 +1,155 @@
+//! BTF: the kernel's types, of which the places of members in structures are wanted (Linux's
+//! `Documentation/bpf/btf.rst`).
+
+use super::PhysicalMemory;
+use super::address_space::AddressSpace;
+
+const MAGIC: u16 = 0xeb9f;
+const HEADER: usize = 24;
+/// How big it may be. Debian's have 4 to 6 MB.
+const BIGGEST: u64 = 32 << 20;
+/// The longest name that is wanted.
+const LONGEST: usize = 32;
+
+/// A structure, and the members of it that are wanted.
+pub(super) struct Wanted {
+    pub(super) name: &'static str,
+    pub(super) members: &'static [&'static str],
+}
+
+/// Where members are in a structure, in the order in which they are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Structure {
+    pub(super) size: u32,
+    /// In bytes; `None` for what is not a member here.
+    pub(super) members: Vec<Option<u32>>,
+}
+
+/// The parts of BTF that lies in memory.
+struct Btf {
+    types: (u64, u64),
+    strings: (u64, u64),
+}
+
+/// Looks structures up in the BTF at these addresses; `None` for those that it does not have.
+pub(super) fn structures<M: PhysicalMemory>(
+    space: &AddressSpace<'_, M>,
+    (start, stop): (u64, u64),
+    wanted: &[Wanted],
+) -> Option<Vec<Option<Structure>>> {
+    let btf = Btf::open(space, start, stop)?;
+    let names: Vec<&str> = wanted
+        .iter()
+        .flat_map(|wanted| wanted.members.iter().chain([&wanted.name]))
+        .copied()
+        .collect();
+    let strings = btf.strings(space, &names)?;
+    let place = |name: &str| {
+        let index = names.iter().position(|&known| known == name).expect("it is in the list");
+        strings[index]
+    };
+    let wanted: Vec<(Option<u32>, Vec<Option<u32>>)> = wanted
+        .iter()
+        .map(|wanted| {
+            let members = wanted.members.iter().map(|member| place(member)).collect();
+            (place(wanted.name), members)
+        })
+        .collect();
+    btf.types(space, &wanted)
+}
+
+impl Btf {
+    fn open<M: PhysicalMemory>(space: &AddressSpace<'_, M>, start: u64, stop: u64) -> Option<Btf> {
+        let size = stop.checked_sub(start).filter(|&size| size <= BIGGEST)?;
+        let header: [u8; HEADER] = space.bytes(start)?;
+        let word = |at: usize| {
+            let bytes = header[at..at + 4].try_into().expect("four bytes");
+            u64::from(u32::from_le_bytes(bytes))
+        };
+        if u16::from_le_bytes([header[0], header[1]]) != MAGIC || header[2] != 1 {
+            return None;
+        }
+        let header_size = word(4);
+        let part = |at: usize| {
+            let (begin, length) = (header_size + word(at), word(at + 4));
+            (begin + length <= size).then_some((start + begin, start + begin + length))
+        };
+        Some(Btf { types: part(8)?, strings: part(16)? })
+    }
+
+    /// Where each of these strings is among all, as types refer to it.
+    fn strings<M: PhysicalMemory>(
+        &self,
+        space: &AddressSpace<'_, M>,
+        names: &[&str],
+    ) -> Option<Vec<Option<u32>>> {
+        let mut found = vec![None; names.len()];
+        let mut cursor = space.cursor(self.strings.0);
+        let mut string = Vec::new();
+        while cursor.position() < self.strings.1 {
+            let at = (cursor.position() - self.strings.0) as u32;
+            string.clear();
+            // Names of generated C++ or Rust types may be long.
+            cursor.string(&mut string, 1 << 16)?;
+            if string.len() <= LONGEST
+                && let Some(index) = names.iter().position(|name| name.as_bytes() == string)
+            {
+                found[index] = Some(at);
+            }
+        }
+        // A name may be a member of two structures: of equal ones the first was found.
+        for index in 0..names.len() {
+            let first = names.iter().position(|name| name == &names[index]);
+            found[index] = found[first.expect("it is itself")];
+        }
+        Some(found)
+    }
+
+    /// Goes through all types.
+    fn types<M: PhysicalMemory>(
+        &self,
+        space: &AddressSpace<'_, M>,
+        wanted: &[(Option<u32>, Vec<Option<u32>>)],
+    ) -> Option<Vec<Option<Structure>>> {
+        let mut found: Vec<Option<Structure>> = vec![None; wanted.len()];
+        let mut cursor = space.cursor(self.types.0);
+        while cursor.position() < self.types.1 {
+            let (name, info, size) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
+            let count = u64::from(info & 0xffff);
+            let index = match info >> 24 & 0x1f {
+                KIND_STRUCT => wanted.iter().position(|wanted| wanted.0 == Some(name)),
+                _ => None,
+            };
+            let Some(index) = index.filter(|&index| found[index].is_none()) else {
+                cursor.skip(size_of_rest(info >> 24 & 0x1f, count)?);
+                continue;
+            };
+            // With the flag, the upper byte of a place is the width of a bit field.
+            let mask = if info >> 31 != 0 { 0x00ff_ffff } else { u32::MAX };
+            let mut members = vec![None; wanted[index].1.len()];
+            for _ in 0..count {
+                let (name, _type, place) = (cursor.u32()?, cursor.u32()?, cursor.u32()? & mask);
+                if let Some(member) = wanted[index].1.iter().position(|known| *known == Some(name))
+                {
+                    members[member] = Some(place / 8);
+                }
+            }
+            found[index] = Some(Structure { size, members });
+        }
+        Some(found)
+    }
+}
+
+const KIND_STRUCT: u32 = 4;
+
+/// How many bytes follow the first 12 of a type; `None` for a kind that is not known.
+fn size_of_rest(kind: u32, count: u64) -> Option<u64> {
+    Some(match kind {
+        1 | 14 | 17 => 4,                        // int, variable, tag of a declaration
+        2 | 7..=12 | 16 | 18 => 0, // pointer, forward, typedef, qualifiers, function, float, tag
+        3 => 12,                   // array
+        KIND_STRUCT | 5 | 15 | 19 => 12 * count, // structure, union, section, enumeration of 64 bits
+        6 | 13 => 8 * count,                     // enumeration, function prototype
+        _ => return None,
+    })
+}

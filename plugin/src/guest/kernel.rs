@@ -1,0 +1,238 @@
+//! The kernel that runs in a guest, and the names of its code.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use super::address_space::{AddressSpace, Registers};
+use super::kallsyms::{Kallsyms, Symbol};
+use super::names::{Budget, Name, Names};
+use super::vmcoreinfo::VmCoreInfo;
+use super::{PhysicalMemory, modules, shape};
+use crate::x86::PAGE;
+
+/// How many tables of symbols are decoded before the search ends: a guest can hold any number of them.
+const ATTEMPTS: usize = 8;
+/// How many images, of different vCPUs, are searched for tables.
+const IMAGES: usize = 4;
+/// How many variables named `modules` are tried.
+const MODULES: usize = 8;
+
+/// A Linux kernel in guest memory.
+#[derive(Debug)]
+pub struct Kernel {
+    release: Option<String>,
+    kaslr_offset: Option<u64>,
+    stext: u64,
+    /// Of the kernel and then of its modules.
+    names: Vec<Names>,
+}
+
+impl Kernel {
+    /// The kernel that the vCPUs run: one of them has it in its page tables, in user mode too.
+    pub fn find(memory: &impl PhysicalMemory, vcpus: &[Registers]) -> Option<Kernel> {
+        let mut tables = HashSet::new();
+        let spaces = vcpus.iter().flat_map(|&registers| AddressSpace::of(memory, registers));
+        let spaces: Vec<_> = spaces.filter(|space| tables.insert(space.table())).collect();
+        let mut attempts = ATTEMPTS;
+        if !spaces.is_empty() {
+            for info in VmCoreInfo::search(memory) {
+                let maps =
+                    |space: &&AddressSpace<'_, _>| info.is_mapped(|linear| space.translate(linear));
+                let Some(space) = spaces.iter().find(maps) else { continue };
+                attempts = attempts.checked_sub(1)?;
+                let kallsyms = Kallsyms::by_info(space, &info);
+                if let Some(kernel) = kallsyms.and_then(|it| Kernel::read(space, &it, Some(&info)))
+                {
+                    return Some(kernel);
+                }
+            }
+        }
+        Kernel::by_shape(&spaces, attempts)
+    }
+
+    /// A kernel that does not say where its tables are.
+    fn by_shape<M: PhysicalMemory>(
+        spaces: &[AddressSpace<'_, M>],
+        mut attempts: usize,
+    ) -> Option<Kernel> {
+        let mut images = HashSet::new();
+        for space in spaces {
+            let Some(image) = shape::image(space) else { continue };
+            if !images.insert((image.start, space.translate(image.start))) {
+                continue;
+            }
+            if images.len() > IMAGES {
+                break;
+            }
+            for kallsyms in shape::search(space, image) {
+                attempts = attempts.checked_sub(1)?;
+                if let Some(kernel) = Kernel::read(space, &kallsyms, None) {
+                    return Some(kernel);
+                }
+            }
+        }
+        None
+    }
+
+    fn read<M: PhysicalMemory>(
+        space: &AddressSpace<'_, M>,
+        kallsyms: &Kallsyms,
+        info: Option<&VmCoreInfo>,
+    ) -> Option<Kernel> {
+        let mut budget = Budget::new();
+        let marks = Marks::read(space, kallsyms)?;
+        let (stext, etext) = (marks.stext?, marks.etext?);
+        // Code comes first in an image, and the tables with other data after it.
+        let is_image = stext % PAGE == 0 && stext < etext && etext <= kallsyms.names;
+        is_image.then_some(())?;
+        // The kernel's own table has all of it, which that of a process has only after it was used.
+        let table = info.and_then(|info| info.symbol("swapper_pg_dir")).or(marks.page_table);
+        let own = match table {
+            Some(table) => Some(space.with_table(space.translate(table)?)),
+            None => None,
+        };
+        let runs = own.as_ref().is_none_or(|own| maps_the_same(own, space, stext));
+        (runs && space.translate(stext).is_some()).then_some(())?;
+        let mut kernel = Kernel {
+            release: info.and_then(VmCoreInfo::release).map(str::to_owned),
+            kaslr_offset: info.and_then(VmCoreInfo::kaslr_offset),
+            stext,
+            names: read_names(space, kallsyms, &marks.code(), &mut budget)?,
+        };
+        if kernel.release.is_none() {
+            kernel.release = marks.banner.and_then(|banner| release(space, banner));
+        }
+
+        let space = own.as_ref().unwrap_or(space);
+        let btf = marks.btf_start.zip(marks.btf_stop);
+        let list = |&head: &u64| modules::names(space, head, btf, &mut budget);
+        let lists = match &marks.modules[..] {
+            [] => &Vec::from_iter(modules::head(space, etext)),
+            named => named,
+        };
+        kernel.names.extend(lists.iter().find_map(list).unwrap_or_default());
+        Some(kernel)
+    }
+
+    /// What `uname -r` prints, such as `6.1.0-50-cloud-amd64`.
+    pub fn release(&self) -> Option<&str> {
+        self.release.as_deref()
+    }
+
+    /// How far the kernel runs from where it was linked, if it says so.
+    pub fn kaslr_offset(&self) -> Option<u64> {
+        self.kaslr_offset
+    }
+
+    /// Where its symbol `_stext` is.
+    pub fn stext(&self) -> u64 {
+        self.stext
+    }
+
+    /// The name of code at a linear address, as the kernel's own `%pS` has it.
+    pub fn name(&self, address: u64) -> Option<Name<'_>> {
+        self.names.iter().find_map(|names| names.name(address))
+    }
+}
+
+/// Whether a table has the kernel's half of what is mapped: its code, and the highest page that there is.
+///
+/// A kernel that ran before a reset may be left in memory, whole. In a 32-bit kernel both are mapped, as is
+/// most of RAM; the fixed mappings at the end are of the kernel that runs.
+fn maps_the_same<M: PhysicalMemory>(
+    own: &AddressSpace<'_, M>,
+    running: &AddressSpace<'_, M>,
+    stext: u64,
+) -> bool {
+    /// How many pages at the end there can be one in.
+    const PAGES: u64 = 4096;
+    let top = if own.is_64_bit() { u64::MAX } else { u64::from(u32::MAX) };
+    let mut pages = (0..PAGES).map(|page| top - page * PAGE);
+    let highest = pages.find(|&page| running.translate(page).is_some());
+    let same = |linear| own.translate(linear) == running.translate(linear);
+    same(stext) && highest.is_none_or(same)
+}
+
+/// Addresses of symbols that are needed for more.
+#[derive(Default)]
+struct Marks {
+    stext: Option<u64>,
+    etext: Option<u64>,
+    sinittext: Option<u64>,
+    einittext: Option<u64>,
+    banner: Option<u64>,
+    page_table: Option<u64>,
+    btf_start: Option<u64>,
+    btf_stop: Option<u64>,
+    /// More than one file may have a variable of this name.
+    modules: Vec<u64>,
+}
+
+impl Marks {
+    fn read<M: PhysicalMemory>(space: &AddressSpace<'_, M>, kallsyms: &Kallsyms) -> Option<Marks> {
+        let mut marks = Marks::default();
+        kallsyms.for_each(
+            space,
+            |_| true,
+            |symbol| {
+                marks.note(&symbol);
+                Some(())
+            },
+        )?;
+        Some(marks)
+    }
+
+    fn note(&mut self, symbol: &Symbol<'_>) {
+        let mark = match symbol.name {
+            b"_stext" => &mut self.stext,
+            b"_etext" => &mut self.etext,
+            b"_sinittext" => &mut self.sinittext,
+            b"_einittext" => &mut self.einittext,
+            b"linux_banner" => &mut self.banner,
+            b"init_top_pgt" | b"init_level4_pgt" | b"swapper_pg_dir" => &mut self.page_table,
+            b"__start_BTF" => &mut self.btf_start,
+            b"__stop_BTF" => &mut self.btf_stop,
+            b"modules" => {
+                if self.modules.len() < MODULES {
+                    self.modules.push(symbol.address);
+                }
+                return;
+            }
+            _ => return,
+        };
+        *mark = Some(symbol.address);
+    }
+
+    /// Where the kernel's code is: the kind of a symbol does not tell it (in 7.3 data is `T`, too).
+    fn code(&self) -> Vec<Range<u64>> {
+        let ends = [(self.stext, self.etext), (self.sinittext, self.einittext)];
+        ends.iter().filter_map(|&(start, end)| Some(start?..end?)).collect()
+    }
+}
+
+/// The names of the kernel's own code.
+fn read_names<M: PhysicalMemory>(
+    space: &AddressSpace<'_, M>,
+    kallsyms: &Kallsyms,
+    code: &[Range<u64>],
+    budget: &mut Budget,
+) -> Option<Vec<Names>> {
+    let mut names: Vec<Names> = code.iter().map(|code| Names::new(code.clone(), None)).collect();
+    let wants = |address| code.iter().any(|code| code.contains(&address));
+    kallsyms.for_each(space, wants, |symbol| {
+        match names.iter_mut().find(|names| names.has(symbol.address)) {
+            Some(names) if symbol.is_text() => names.push(symbol.address, symbol.name, budget),
+            _ => Some(()),
+        }
+    })?;
+    Some(names.into_iter().map(Names::finish).collect())
+}
+
+/// The release in `Linux version 5.10.0 (…`.
+fn release<M: PhysicalMemory>(space: &AddressSpace<'_, M>, banner: u64) -> Option<String> {
+    let mut text = Vec::new();
+    space.cursor(banner).string(&mut text, 1024)?;
+    let text = String::from_utf8(text).ok()?;
+    let release = text.strip_prefix("Linux version ")?.split(' ').next()?;
+    release.bytes().all(|byte| byte.is_ascii_graphic()).then(|| release.to_owned())
+}

@@ -1,0 +1,120 @@
+//! Names of code by address, kept compactly.
+
+use std::fmt;
+use std::ops::Range;
+
+/// What may be kept, of all names together: a guest can claim to have any number.
+#[derive(Debug)]
+pub(super) struct Budget {
+    symbols: usize,
+    bytes: usize,
+    /// How many entries of modules' tables are looked at.
+    pub(super) module_symbols: u32,
+}
+
+impl Budget {
+    /// For one kernel and its modules. Debian's biggest kernels use a fifth of it.
+    pub(super) fn new() -> Budget {
+        Budget { symbols: MOST_SYMBOLS, bytes: 6 << 20, module_symbols: 1 << 18 }
+    }
+}
+
+/// How many symbols a kernel may have.
+pub(super) const MOST_SYMBOLS: usize = 600_000;
+
+/// The longest name: Linux's `KSYM_NAME_LEN`.
+pub(super) const LONGEST_NAME: usize = 512;
+
+/// The name of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name<'k> {
+    /// The function.
+    pub symbol: &'k str,
+    /// How far the address is into it.
+    pub offset: u64,
+    /// The module that it is in, if it is not the kernel itself.
+    pub module: Option<&'k str>,
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.symbol)?;
+        if self.offset != 0 {
+            write!(formatter, "+{:#x}", self.offset)?;
+        }
+        match self.module {
+            Some(module) => write!(formatter, " [{module}]"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where a symbol begins, relative to all of the code, and where its name is.
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    offset: u32,
+    name: u32,
+}
+
+/// Names of a piece of code, of the kernel or of one module. Each symbol ends where the next begins.
+#[derive(Debug)]
+pub(super) struct Names {
+    code: Range<u64>,
+    module: Option<String>,
+    starts: Vec<Start>,
+    /// The names, each with a zero byte after it.
+    text: Vec<u8>,
+}
+
+impl Names {
+    /// None yet, for this code.
+    pub(super) fn new(code: Range<u64>, module: Option<String>) -> Names {
+        Names { code, module, starts: Vec::new(), text: Vec::new() }
+    }
+
+    /// Whether an address is in the code.
+    pub(super) fn has(&self, address: u64) -> bool {
+        self.code.contains(&address)
+    }
+
+    /// Adds a symbol at or after the last one. Of several at one address the first counts, as for the
+    /// kernel's own `%pS`. `None` if there is no room.
+    pub(super) fn push(&mut self, address: u64, name: &[u8], budget: &mut Budget) -> Option<()> {
+        let offset = u32::try_from(address.checked_sub(self.code.start)?).ok()?;
+        if self.starts.last().is_some_and(|last| last.offset == offset) {
+            return Some(());
+        }
+        budget.symbols = budget.symbols.checked_sub(1)?;
+        budget.bytes = budget.bytes.checked_sub(name.len() + 1)?;
+        self.starts.push(Start { offset, name: u32::try_from(self.text.len()).ok()? });
+        self.text.extend_from_slice(name);
+        self.text.push(0);
+        Some(())
+    }
+
+    /// Gives back memory that was set aside.
+    pub(super) fn finish(mut self) -> Names {
+        self.starts.shrink_to_fit();
+        self.text.shrink_to_fit();
+        self
+    }
+
+    /// The name of an address.
+    pub(super) fn name(&self, address: u64) -> Option<Name<'_>> {
+        if !self.has(address) {
+            return None;
+        }
+        let offset = address - self.code.start;
+        let after = self.starts.partition_point(|start| u64::from(start.offset) <= offset);
+        let start = self.starts[after.checked_sub(1)?];
+        let text = self.text.get(start.name as usize..)?;
+        let symbol = std::str::from_utf8(&text[..memchr::memchr(0, text)?]).ok()?;
+        let offset = offset - u64::from(start.offset);
+        Some(Name { symbol, offset, module: self.module.as_deref() })
+    }
+}
+
+/// Whether this can be a symbol's name: it reaches terminals and files.
+pub(super) fn is_name(name: &[u8]) -> bool {
+    !name.is_empty() && name.len() <= LONGEST_NAME && name.iter().all(u8::is_ascii_graphic)
+}
