@@ -1,6 +1,6 @@
 //! What the guest `tests/guests/forms.S` does: every form in every mode, a known number of times.
 //!
-//! The numbers are those at the top of its source, and nothing else: they are not learnt from a run.
+//! The numbers are those at the top of its source. None is taken from a run.
 
 use std::collections::BTreeMap;
 

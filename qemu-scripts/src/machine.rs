@@ -1,4 +1,4 @@
-//! A guest on QEMU: how it is started, spoken to, ended, and what it left behind.
+//! Runs QEMU: starts it, talks to it, ends it, and collects its output.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -16,22 +16,22 @@ use wait4::Wait4;
 
 use crate::paths;
 
-/// How long a guest may run, unless it is told otherwise.
+/// Default time limit of a guest.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 
-/// A QEMU command line in the making.
+/// A QEMU command line under construction.
 #[derive(Debug)]
 pub struct Machine {
     qemu: PathBuf,
     arguments: Vec<OsString>,
-    /// Options for the plugin; `None` runs without it.
+    /// Options of the plugin. `None` runs QEMU without it.
     plugin_options: Option<Vec<String>>,
     environment: Vec<(String, String)>,
     time_limit: Duration,
 }
 
 impl Machine {
-    /// This QEMU, without the plugin.
+    /// A machine on this QEMU, without the plugin.
     pub fn new(qemu: &Path) -> Machine {
         Machine {
             qemu: qemu.to_owned(),
@@ -48,7 +48,7 @@ impl Machine {
         self
     }
 
-    /// Loads the plugin, with these options; may be called again for more.
+    /// Loads the plugin with these options. Further calls add options.
     pub fn plugin(mut self, options: &[&str]) -> Machine {
         let all = self.plugin_options.get_or_insert_default();
         all.extend(options.iter().map(|&option| option.to_owned()));
@@ -61,13 +61,13 @@ impl Machine {
         self
     }
 
-    /// How long it may run before waiting for it is an error.
+    /// Sets how long it may run. Waiting longer is an error.
     pub fn time_limit(mut self, limit: Duration) -> Machine {
         self.time_limit = limit;
         self
     }
 
-    /// The PC of our own guests, with one of them in place of the BIOS. Its last `out` ends QEMU.
+    /// Configures the PC of the guests in `tests/guests`, with one in place of the BIOS. Its last `out` ends QEMU.
     pub fn bare_guest(self, image: &Path) -> Machine {
         self.args(["-machine", "pc", "-m", "64", "-display", "none", "-nodefaults", "-no-reboot"])
             .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
@@ -79,7 +79,7 @@ impl Machine {
         self.start()?.wait()
     }
 
-    /// Starts it. Where the options name no file for statistics, they are kept for [`Ended`].
+    /// Starts it. Statistics go to [`Ended`] unless an option names a file.
     pub fn start(self) -> Result<Running> {
         let directory = tempfile::tempdir()?;
         let mut command = Command::new(&self.qemu);
@@ -110,7 +110,7 @@ impl Machine {
     }
 }
 
-/// What to give to `-plugin`. QEMU takes a comma for the end of an option unless it is doubled.
+/// The value of `-plugin`. A comma ends an option unless it is doubled.
 fn plugin_argument(library: &Path, options: &[String]) -> OsString {
     let mut argument = OsString::from(library.to_string_lossy().replace(',', ",,"));
     for option in options {
@@ -123,7 +123,7 @@ fn plugin_argument(library: &Path, options: &[String]) -> OsString {
 /// What [`Running`] says when it is used after its end.
 const ENDED: &str = "QEMU has ended";
 
-/// A QEMU that runs. It is killed when this is dropped, or when the thread that started it ends.
+/// A running QEMU. Killed when this is dropped, or when the thread that started it ends.
 #[derive(Debug)]
 pub struct Running {
     /// `None` once it has been waited for.
@@ -151,7 +151,7 @@ impl Running {
         Ok(Pid::from_child(self.child.as_ref().context(ENDED)?))
     }
 
-    /// How much memory of it is resident, in bytes.
+    /// Its resident memory, in bytes.
     pub fn resident(&self) -> Result<u64> {
         let path = format!("/proc/{}/status", self.pid()?);
         let status = std::fs::read_to_string(&path).with_context(|| path.clone())?;
@@ -160,14 +160,14 @@ impl Running {
         Ok(kib.with_context(|| format!("{path} tells no VmRSS"))? << 10)
     }
 
-    /// How many of its threads have used the processor for at least 50 ms.
+    /// Number of its threads that have used at least 50 ms of CPU time.
     pub fn busy_threads(&self) -> Result<usize> {
         let mut busy = 0;
         for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid()?))? {
             // It may have ended meanwhile.
             let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else { continue };
-            // Behind the name, which may contain anything: proc(5), of which fields 14 and 15 are times
-            // in hundredths of a second.
+            // After the name, which may contain anything. Fields 14 and 15 are times in hundredths of a second:
+            // proc(5).
             let (_, fields) = stat.rsplit_once(')').context("a line of /proc has a name in it")?;
             let times = fields.split_whitespace().skip(11).take(2);
             let hundredths: u64 = times.filter_map(|time| time.parse::<u64>().ok()).sum();
@@ -176,7 +176,7 @@ impl Running {
         Ok(busy)
     }
 
-    /// What it has written to stdout up to now.
+    /// Its stdout so far.
     pub fn stdout(&self) -> Result<String> {
         read_lossy(&self.directory.path().join("stdout"))
     }
@@ -209,7 +209,7 @@ impl Running {
         }
     }
 
-    /// What it left behind, if it has ended. To be asked no more after that.
+    /// Returns its output if it has ended. Must not be called again after that.
     pub fn poll(&mut self) -> Result<Option<Ended>> {
         let Some((status, cpu, memory)) = self.try_wait()? else {
             return Ok(None);
@@ -230,7 +230,7 @@ impl Running {
         }))
     }
 
-    /// The child's end, and the processor time and the memory that it took, once it has ended.
+    /// Returns the exit status, the CPU time and the peak memory in bytes, once it has ended.
     fn try_wait(&mut self) -> Result<Option<(ExitStatus, Duration, u64)>> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let ended = rustix::process::waitid(WaitId::Pid(self.pid()?), options);
@@ -269,24 +269,28 @@ impl Drop for Running {
 /// A QEMU that has ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// How.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// How long it ran.
+    /// Elapsed time.
     pub wall: Duration,
-    /// How much processor time it took.
+    /// CPU time.
     pub cpu: Duration,
-    /// The most memory that it had at once, in bytes.
+    /// Peak resident memory, in bytes.
     pub memory: u64,
-    /// What it wrote to stdout.
+    /// Its stdout.
     pub stdout: String,
-    /// What it wrote to stderr.
+    /// Its stderr.
     pub stderr: String,
-    /// The statistics, if the plugin was loaded and has written them.
+    /// The statistics, if the plugin wrote them.
     pub stats: Option<Snapshot>,
 }
 
 impl Ended {
-    /// The statistics; without them an error with what QEMU said instead.
+    /// The statistics.
+    ///
+    /// # Errors
+    ///
+    /// Fails with QEMU's stderr if there are none.
     pub fn stats(&self) -> Result<&Snapshot> {
         self.stats.as_ref().with_context(|| {
             format!("QEMU ended ({}) without statistics: {}", self.status, self.stderr)

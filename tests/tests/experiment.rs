@@ -66,7 +66,7 @@ fn every_way_does_the_same_at_its_own_price() {
     assert_eq!(workload.uses.len(), 24);
     assert!(workload.prices[&Int].monitor < workload.prices[&TrapChecked].monitor);
     let text = report.render(false).unwrap();
-    assert!(text.contains("The answer") && text.contains("rep outsd x 512"), "{text}");
+    assert!(text.contains("Conclusions") && text.contains("rep outsd x 512"), "{text}");
     assert!(report.render(true).unwrap().contains("| out dx,al |"));
     assert_eq!(report.conclusions.words.len(), 7, "{:#?}", report.conclusions.words);
 }

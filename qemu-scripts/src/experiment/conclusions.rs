@@ -1,4 +1,4 @@
-//! What the metrics say to the question of 2007, in words and numbers.
+//! What the metrics answer to the question of 2007, in words and numbers.
 
 use serde::Serialize;
 
@@ -10,14 +10,14 @@ use crate::measure::median;
 /// The claim: a trap costs up to so many hypercalls.
 const CLAIM: f64 = 16.0;
 
-/// Numbers over several operations.
+/// A number that varies from operation to operation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Range {
-    /// The middle.
+    /// The median.
     pub median: f64,
-    /// The least.
+    /// The minimum.
     pub min: f64,
-    /// The greatest.
+    /// The maximum.
     pub max: f64,
 }
 
@@ -48,7 +48,7 @@ pub struct Comparison {
     pub time: Option<Range>,
 }
 
-/// Everything that is said.
+/// All conclusions.
 #[derive(Clone, Debug, Serialize)]
 pub struct Conclusions {
     /// Every trap over every hypercall.
