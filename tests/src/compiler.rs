@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use pvio_scripts::places;
+use pvio_cli::paths;
 
 /// A C or C++ compiler.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Compiler {
         let mut words = self.name.split_whitespace();
         let output = Command::new(words.next().expect("a name"))
             .args(words)
-            .args(["-I", &path_str(&places::repository().join("guest-shim/include"))])
+            .args(["-I", &path_str(&paths::repository().join("guest-shim/include"))])
             .args(arguments)
             .output()
             .unwrap_or_else(|error| {

@@ -14,7 +14,7 @@ pub mod verdict;
 pub use compiler::{Compiler, path_str};
 pub use monitor::Monitor;
 pub use own_plugin::build_copy;
-pub use pvio_scripts::linux::LinuxGuest;
+pub use pvio_cli::linux::LinuxGuest;
 pub use recorder::{came_in_strings, recorder_argument};
 pub use screen::Screen;
 pub use seabios::run_seabios;
@@ -23,8 +23,8 @@ pub use trace::{Event, Trace};
 use std::path::PathBuf;
 
 use pvio::stats::Snapshot;
-use pvio_scripts::machine::{Ended, Machine};
-use pvio_scripts::places;
+use pvio_cli::machine::{Ended, Machine};
+use pvio_cli::paths;
 
 /// A QEMU that the tests run on.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Host {
 
     /// One of its programs.
     pub fn program(&self, name: &str) -> PathBuf {
-        places::private_qemu(self.folder, name).unwrap_or_else(|error| panic!("{error}"))
+        paths::private_qemu(self.folder, name).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// An x86-64 machine on it.
@@ -71,7 +71,7 @@ macro_rules! on_both_qemus {
 
 /// One of the guests in `tests/guests`.
 pub fn guest(name: &str) -> PathBuf {
-    places::guest(name).unwrap_or_else(|error| panic!("{error}"))
+    paths::guest(name).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The one line of pvio's on stderr, of a QEMU that did not start.

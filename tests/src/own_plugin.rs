@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use pvio_scripts::places;
+use pvio_cli::paths;
 
 /// Builds a copy of the crate in a directory of the repository, whose path to pvio is `pvio` there, with its
 /// source changed.
 pub fn build_copy(original: &str, pvio: &str, change: impl FnOnce(String) -> String) -> PathBuf {
-    let repository = places::repository();
+    let repository = paths::repository();
     let original = repository.join(original);
     let name = original.file_name().unwrap().to_str().unwrap();
     let target = repository.join("target").join(name);

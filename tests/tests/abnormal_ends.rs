@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use pvio::stats::{FormRow, Snapshot};
 use pvio::x86::PortForm;
-use pvio_scripts::forms;
-use pvio_scripts::machine::{Machine, Running};
+use pvio_cli::expected_forms;
+use pvio_cli::machine::{Machine, Running};
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
@@ -38,7 +38,7 @@ fn resets(host: &Host, threads: &str) {
         .args(["-debugcon", &format!("file:{}", told.display())])
         .run()
         .unwrap();
-    assert_eq!(ended.status.code(), Some(forms::PASSED), "{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
     let told: [u8; 4] = std::fs::read(&told).unwrap().try_into().expect("one number");
     let moved = u64::from(u32::from_le_bytes(told));
     assert!(moved > 5 * 0x4_0000, "{moved}");

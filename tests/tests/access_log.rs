@@ -1,8 +1,8 @@
 //! The log of accesses: every one, with the values that went over the bus.
 
 use pvio::x86::Mode;
-use pvio_scripts::forms;
-use pvio_scripts::machine::{Ended, Machine};
+use pvio_cli::expected_forms;
+use pvio_cli::machine::{Ended, Machine};
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
@@ -132,9 +132,9 @@ fn assert_complete(machine: Machine, vcpus: u64) {
     let smp = vcpus.to_string();
     let (ended, lines) =
         run_logged(machine.bare_guest(&guest("forms.bin")).args(["-smp", &smp]), "");
-    assert_eq!(ended.status.code(), Some(forms::PASSED));
+    assert_eq!(ended.status.code(), Some(expected_forms::PASSED));
     let stats = ended.stats().unwrap();
-    let differences = forms::differences(stats, vcpus, &Mode::ALL);
+    let differences = expected_forms::differences(stats, vcpus, &Mode::ALL);
     assert!(differences.is_empty(), "{differences:#?}");
     let accesses: u64 = stats.forms.iter().map(|row| row.accesses).sum();
     assert_eq!(lines.len() as u64, accesses);
@@ -162,7 +162,7 @@ fn what_may_have_been_refused_is_marked(host: &Host) {
     let machine = host.machine().args(["-device", "pc-testdev", "-debugcon", "null"]);
     let machine = machine.bare_guest(&guest("around-privilege.bin"));
     let (ended, lines) = run_logged(machine, ":0xe0-0xe3");
-    assert_eq!(ended.status.code(), Some(forms::PASSED));
+    assert_eq!(ended.status.code(), Some(expected_forms::PASSED));
     let stats = ended.stats().unwrap();
     let ports = stats.ports.iter().filter(|row| (0xe0..=0xe3).contains(&row.port.0));
     let (made, unverified) =

@@ -7,8 +7,8 @@ use std::path::Path;
 use object::{Object, ObjectSymbol};
 use pvio::stats::{Counts, Instructions, SiteRow, Snapshot};
 use pvio::x86::{Mode, PortForm, PortSource};
-use pvio_scripts::forms;
-use pvio_scripts::machine::Machine;
+use pvio_cli::expected_forms;
+use pvio_cli::machine::Machine;
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
@@ -90,7 +90,7 @@ fn is_once(pc: u64) -> bool {
 fn run_forms(host: &Host, machine: Machine, vcpus: u64, modes: &[Mode]) -> Snapshot {
     let ended =
         machine.plugin(&["summary=off"]).bare_guest(&guest("forms-aliases.bin")).run().unwrap();
-    assert_eq!(ended.status.code(), Some(forms::PASSED), "{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
     let stats = ended.stats().unwrap().clone();
     assert_eq!(stats.qemu.plugin_api, host.api);
     assert_consistent(&stats);
@@ -119,7 +119,8 @@ fn assert_forms(host: &Host, stats: &Snapshot, vcpus: u64, modes: &[Mode]) {
             let first = of_one_run.get_or_insert_with(|| by_offset.clone());
             assert_eq!(first, &by_offset, "{mode:?} at {start:#x}");
             for form in PortForm::ALL {
-                *attempts.entry(form).or_default() += times * forms::executions(form, mode);
+                *attempts.entry(form).or_default() +=
+                    times * expected_forms::executions(form, mode);
             }
         }
     }
@@ -163,8 +164,10 @@ fn assert_place(
     }
     for form in PortForm::ALL {
         let counted = by_form[form.index()];
-        let (executions, accesses) =
-            (forms::executions(form, place.mode), forms::accesses(form, place.mode));
+        let (executions, accesses) = (
+            expected_forms::executions(form, place.mode),
+            expected_forms::accesses(form, place.mode),
+        );
         assert_eq!(counted.executions, times * executions, "{form} at {start:#x}");
         if !in_question {
             assert_eq!(counted.accesses, times * accesses, "{form} at {start:#x}");
@@ -253,7 +256,7 @@ fn told(machine: Machine, name: &str, directory: &Path) -> (Snapshot, BTreeMap<S
         .run()
         .unwrap();
     let said = std::fs::read_to_string(console).unwrap();
-    assert_eq!(ended.status.code(), Some(forms::PASSED), "{said}{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{said}{}", ended.stderr);
     let numbers = said.lines().filter_map(|line| {
         let (name, number) = line.strip_prefix("told ")?.rsplit_once(' ')?;
         Some((name.to_owned(), number.parse().unwrap()))

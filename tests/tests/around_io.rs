@@ -7,8 +7,8 @@ use std::path::Path;
 
 use pvio::stats::{FormRow, Snapshot};
 use pvio::x86::PortForm;
-use pvio_scripts::forms;
-use pvio_scripts::machine::Machine;
+use pvio_cli::expected_forms;
+use pvio_cli::machine::Machine;
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
@@ -94,7 +94,7 @@ fn run(host: &Host, name: &str, machine: Machine) -> Account {
         .run()
         .unwrap();
     let said = std::fs::read_to_string(&console).unwrap();
-    assert_eq!(ended.status.code(), Some(forms::PASSED), "{name}: {said}{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{name}: {said}{}", ended.stderr);
     let stats = ended.stats().unwrap();
     assert_eq!(stats.qemu.plugin_api, host.api);
     assert_consistent(stats);
@@ -243,7 +243,7 @@ fn share_devices(host: &Host, threads: &str) -> Snapshot {
         .bare_guest(&guest("shared-io.bin"))
         .run()
         .unwrap();
-    assert_eq!(ended.status.code(), Some(forms::PASSED), "{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
 
     let mut letters = BTreeMap::new();
     for letter in std::fs::read(&output).unwrap() {

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use pvio_scripts::bench::{
+use pvio_cli::bench::{
     Row, calls, compute, dispatch, linux, mailbox, ports, strings, unclaimed, vcpus,
 };
 use pvio_tests::{Host, on_both_qemus};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use pvio::stats::{FormRow, PortRow, Snapshot};
 use pvio::x86::{Direction, Mode, Port, PortForm, Width};
-use pvio_scripts::forms;
-use pvio_scripts::machine::{Ended, Machine};
+use pvio_cli::expected_forms;
+use pvio_cli::machine::{Ended, Machine};
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
@@ -31,7 +31,7 @@ fn forms_guest(machine: Machine) -> Ended {
 
 /// The counts of a run in which the guest's own checks passed.
 fn passed(host: &Host, ended: &Ended) -> Snapshot {
-    assert_eq!(ended.status.code(), Some(forms::PASSED), "{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
     let stats = ended.stats().unwrap().clone();
     assert_eq!(stats.qemu.plugin_api, host.api);
     assert_consistent(&stats);
@@ -39,7 +39,7 @@ fn passed(host: &Host, ended: &Ended) -> Snapshot {
 }
 
 fn assert_right(stats: &Snapshot, vcpus: u64, modes: &[Mode]) {
-    let differences = forms::differences(stats, vcpus, modes);
+    let differences = expected_forms::differences(stats, vcpus, modes);
     assert!(differences.is_empty(), "{differences:#?}");
 }
 

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use pvio::stats::{SiteRow, Snapshot};
 use pvio::x86::{Direction, PortForm, PortSource, Width};
-use pvio_scripts::machine::{Ended, Machine};
-use pvio_scripts::places;
+use pvio_cli::machine::{Ended, Machine};
+use pvio_cli::paths;
 use pvio_tests::{Host, guest, on_both_qemus};
 
 on_both_qemus! {
@@ -144,7 +144,7 @@ fn seabios_is_what_qemu_disassembles(host: &Host) {
 }
 
 fn linux_is_what_qemu_disassembles(host: &Host) {
-    let (ended, logged) = run_logged(host.machine().args(places::linux_arguments(&[]).unwrap()));
+    let (ended, logged) = run_logged(host.machine().args(paths::linux_arguments(&[]).unwrap()));
     assert!(ended.stdout.contains("user space reached"), "{}", ended.stdout);
     let stats = ended.stats().unwrap();
     assert_sites_are_logged(stats, &logged);

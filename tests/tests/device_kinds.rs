@@ -2,7 +2,7 @@
 
 use pvio::stats::Snapshot;
 use pvio::x86::{Direction, Port, Width};
-use pvio_scripts::machine::Machine;
+use pvio_cli::machine::Machine;
 use pvio_tests::{Host, Monitor, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pvio_scripts::machine::Machine;
+use pvio_cli::machine::Machine;
 use pvio_tests::{Host, Monitor, on_both_qemus};
 
 on_both_qemus! {

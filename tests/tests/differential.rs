@@ -17,7 +17,7 @@ use std::fmt::Debug;
 
 use pvio::stats::Snapshot;
 use pvio::x86::PortForm;
-use pvio_scripts::machine::{Machine, read_stats};
+use pvio_cli::machine::{Machine, read_stats};
 use pvio_tests::programs::{
     AddressSize, Batch, CodeKind, Event, Expected, Generator, LoggedAccess, Outcome, read_log,
 };

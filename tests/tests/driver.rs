@@ -1,12 +1,12 @@
 //! The driver that the demo shows: the same to the board in both ways, and as many calls as instructions.
 
-use pvio_scripts::driver::{self, Comparison};
+use pvio_cli::demo::{self, Comparison};
 use pvio_tests::Host;
 
 #[test]
 fn one_driver_by_instructions_and_by_hypercalls() {
     let qemu = Host::NEWEST.program("qemu-system-x86_64");
-    let Comparison { native, paravirt } = driver::compare(&qemu).unwrap();
+    let Comparison { native, paravirt } = demo::compare(&qemu).unwrap();
     let instructions = [
         ("in al,dx", 13),
         ("in eax,dx", 100),

@@ -5,8 +5,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use pvio::x86::Mode;
-use pvio_scripts::machine::{Ended, Machine, Running, read_stats};
-use pvio_scripts::{forms, places};
+use pvio_cli::machine::{Ended, Machine, Running, read_stats};
+use pvio_cli::{expected_forms, paths};
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
@@ -56,7 +56,7 @@ fn powering_off_is_a_shutdown(host: &Host) {
 
 fn debug_exit_is_a_shutdown_and_keeps_its_status(host: &Host) {
     let ended = host.machine().plugin(&[]).bare_guest(&guest("forms.bin")).run().unwrap();
-    assert_eq!(ended.status.code(), Some(forms::PASSED));
+    assert_eq!(ended.status.code(), Some(expected_forms::PASSED));
     assert_eq!(ended.stats().unwrap().ended, "shutdown");
 }
 
@@ -104,10 +104,7 @@ fn under_daemonize(host: &Host) {
     let status = Command::new(host.program("qemu-system-x86_64"))
         .current_dir(&directory)
         .arg("-plugin")
-        .arg(format!(
-            "{},stats=stats.json,summary=summary.txt",
-            places::plugin().unwrap().display()
-        ))
+        .arg(format!("{},stats=stats.json,summary=summary.txt", paths::plugin().unwrap().display()))
         .args(["-daemonize", "-machine", "pc", "-m", "64", "-display", "none", "-nodefaults"])
         .args(["-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", "-bios"])
         .arg(guest("forms.bin"))
@@ -119,7 +116,7 @@ fn under_daemonize(host: &Host) {
         assert!(since.elapsed() < Duration::from_secs(60), "no dump");
         sleep(Duration::from_millis(10));
     }
-    let differences = forms::differences(&read_stats(&stats).unwrap(), 1, &Mode::ALL);
+    let differences = expected_forms::differences(&read_stats(&stats).unwrap(), 1, &Mode::ALL);
     assert!(differences.is_empty(), "{differences:#?}");
     assert!(std::fs::read_to_string(summary).unwrap().contains("The 24 forms"));
 }
@@ -143,7 +140,7 @@ fn a_full_disk_is_reported_and_leaves_nothing(host: &Host) {
         .arg(directory.path())
         .arg(host.program("qemu-system-x86_64"))
         .arg("-plugin")
-        .arg(format!("{},summary=off,{stats}", places::plugin().unwrap().display()))
+        .arg(format!("{},summary=off,{stats}", paths::plugin().unwrap().display()))
         .args(["-machine", "pc", "-m", "64", "-display", "none", "-nodefaults", "-no-reboot"])
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", "-bios"])
         .arg(guest("forms.bin"))
@@ -151,7 +148,7 @@ fn a_full_disk_is_reported_and_leaves_nothing(host: &Host) {
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     let stdout = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(forms::PASSED), "{stderr}");
+    assert_eq!(output.status.code(), Some(expected_forms::PASSED), "{stderr}");
     assert!(stderr.contains("stats.json was not written: No space left on device"), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
     assert_eq!(stdout.trim(), "left: []");
@@ -180,7 +177,7 @@ fn tables_go_where_they_are_told(host: &Host) {
 fn a_dump_can_go_to_a_pipe(host: &Host) {
     let output = Command::new(host.program("qemu-system-x86_64"))
         .arg("-plugin")
-        .arg(format!("{},summary=off,stats=/dev/stdout", places::plugin().unwrap().display()))
+        .arg(format!("{},summary=off,stats=/dev/stdout", paths::plugin().unwrap().display()))
         .args(["-machine", "pc", "-m", "64", "-display", "none", "-nodefaults", "-no-reboot"])
         .arg("-bios")
         .arg(guest("poweroff.bin"))

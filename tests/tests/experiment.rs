@@ -6,10 +6,10 @@ use std::process::Command;
 
 use iced_x86::{Code, Instruction, OpKind, Register};
 use pvio::x86::MAX_INSN_LEN;
-use pvio_scripts::experiment::figures::{AllFigures, Part};
-use pvio_scripts::experiment::report::{Plan, Report, carry_out};
-use pvio_scripts::experiment::{Cell, Mechanism};
-use pvio_scripts::places;
+use pvio_cli::experiment::metrics::{AllMetrics, Part};
+use pvio_cli::experiment::report::{Plan, Report, carry_out};
+use pvio_cli::experiment::{Cell, Mechanism};
+use pvio_cli::paths;
 use pvio_tests::Host;
 
 fn report(workload: Option<&Path>) -> Report {
@@ -18,7 +18,7 @@ fn report(workload: Option<&Path>) -> Report {
     carry_out(&qemu, Plan::COUNTS, workload, |_| ()).unwrap()
 }
 
-fn monitor(all: &AllFigures, mechanism: Mechanism, cell: Cell) -> u64 {
+fn monitor(all: &AllMetrics, mechanism: Mechanism, cell: Cell) -> u64 {
     all.get(mechanism, cell).unwrap_or_else(|| panic!("{cell} by {mechanism}")).monitor
 }
 
@@ -31,7 +31,7 @@ fn every_way_does_the_same_at_its_own_price() {
 
     let dump = dump_of_the_forms();
     let report = report(Some(dump.path()));
-    let all = &report.figures;
+    let all = &report.metrics;
     let few = Cell::all().filter(|&cell| Sysenter.has(cell)).count();
     let one = Cell::all().filter(|&cell| PvioMailbox.has(cell)).count();
     assert_eq!((one, all.0.len()), (12, 5 * 36 + 12 + 3 * few));
@@ -66,9 +66,9 @@ fn every_way_does_the_same_at_its_own_price() {
     assert_eq!(workload.uses.len(), 24);
     assert!(workload.prices[&Int].monitor < workload.prices[&TrapChecked].monitor);
     let text = report.render(false).unwrap();
-    assert!(text.contains("The answer") && text.contains("rep outsd x 512"), "{text}");
+    assert!(text.contains("Conclusions") && text.contains("rep outsd x 512"), "{text}");
     assert!(report.render(true).unwrap().contains("| out dx,al |"));
-    assert_eq!(report.answer.words.len(), 7, "{:#?}", report.answer.words);
+    assert_eq!(report.conclusions.words.len(), 7, "{:#?}", report.conclusions.words);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn dump_of_the_forms() -> tempfile::NamedTempFile {
     let ended = Host::NEWEST
         .machine()
         .plugin(&[&format!("stats={}", dump.path().display())])
-        .bare_guest(&places::guest("forms.bin").unwrap())
+        .bare_guest(&paths::guest("forms.bin").unwrap())
         .run()
         .unwrap();
     assert!(ended.stderr.contains("port accesses"), "{}", ended.stderr);
@@ -100,7 +100,7 @@ fn the_guest_does_without_what_is_not_there() {
         .args(["-machine", "pc", "-cpu", "qemu32,-sep,-nx,-svm", "-m", "64", "-display", "none"])
         .args(["-nodefaults", "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
         .args(["-debugcon", &format!("file:{}", said.path().display())])
-        .args(["-kernel", &places::guest("experiment.elf").unwrap().display().to_string()])
+        .args(["-kernel", &paths::guest("experiment.elf").unwrap().display().to_string()])
         .args(["-append", "scalars=16 strings=1 rounds=1"])
         .run()
         .unwrap();
@@ -132,7 +132,7 @@ type Decode = unsafe extern "C" fn(*const u8, u32, *mut Io) -> c_int;
 fn decoder() -> Decode {
     let directory = tempfile::tempdir().unwrap();
     let library = directory.path().join("decode.so");
-    let source = places::repository().join("tests/guests/experiment/decode.c");
+    let source = paths::repository().join("tests/guests/experiment/decode.c");
     let compiler = std::env::var("CC").unwrap_or("cc".into());
     let mut words = compiler.split_whitespace();
     let built = Command::new(words.next().unwrap())

@@ -221,7 +221,7 @@ fn what_a_guest_left_is_kept_where_it_is_asked_for() {
     let read = |name| std::fs::read_to_string(kept.join(name)).unwrap();
     assert_eq!(without_times(&read("log.txt")), "[T] info: one\n");
     assert_eq!((read("serial.txt"), read("qemu.txt")), ("two".into(), String::new()));
-    let stats = pvio_scripts::machine::read_stats(&kept.join("stats.json")).unwrap();
+    let stats = pvio_cli::machine::read_stats(&kept.join("stats.json")).unwrap();
     let calls: Vec<_> = stats.hypercalls.iter().map(|row| (row.call.name(), row.count)).collect();
     assert_eq!(calls, [("exit", 1), ("log", 1)]);
 }

@@ -6,13 +6,13 @@ use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use pvio_cli::paths;
 use pvio_guest::abi::{self, Mailbox, Record, feature, level, status};
-use pvio_scripts::places;
 use pvio_tests::{Compiler, path_str};
 use tempfile::TempDir;
 
 fn source(name: &str) -> String {
-    path_str(&places::repository().join("tests/tests/header").join(name))
+    path_str(&paths::repository().join("tests/tests/header").join(name))
 }
 
 fn scratch() -> (TempDir, impl Fn(&str) -> PathBuf) {

@@ -1,7 +1,7 @@
 //! A guest that makes random calls, most of them wrong (`tests/guests/calls/hostile.c`): it stays up, gets a
 //! status for each, finds nothing changed that a call may not change, and QEMU does not grow.
 
-use pvio_scripts::forms;
+use pvio_cli::expected_forms;
 use pvio_tests::{Host, assert_consistent, guest};
 
 /// How much QEMU may grow from the middle of a run to its end, in bytes: nothing was seen. A leak of 8 bytes
@@ -35,11 +35,11 @@ fn hostile(bits: u32) {
     let ended = running.wait().unwrap();
     let said = &ended.stdout;
     let status = ended.status.code();
-    assert_eq!(status, Some(forms::PASSED), "seed {seed}: {said}{}", ended.stderr);
+    assert_eq!(status, Some(expected_forms::PASSED), "seed {seed}: {said}{}", ended.stderr);
     assert!(!ended.stderr.contains("panicked"), "seed {seed}: {}", ended.stderr);
     assert!(whole < half + GROWTH, "seed {seed}: QEMU grew from {half} to {whole} bytes");
 
-    let stats = pvio_scripts::machine::read_stats(path("stats").as_ref()).unwrap();
+    let stats = pvio_cli::machine::read_stats(path("stats").as_ref()).unwrap();
     assert_consistent(&stats);
     let told = |name: &str| -> u64 {
         let line = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

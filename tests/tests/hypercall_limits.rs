@@ -1,7 +1,7 @@
 //! How long texts may be, how they are shown, and how many windows and dumps there may be.
 
+use pvio_cli::expected_forms;
 use pvio_guest::abi::{DUMPS_MAX, LOG_MAX, NAME_MAX, WINDOWS_MAX};
-use pvio_scripts::forms;
 use pvio_tests::{Host, assert_consistent, guest};
 
 /// What the guest logs, each line as it must be shown.
@@ -32,12 +32,12 @@ fn limits_of_texts_windows_and_dumps() {
             .args(["-debugcon", "stdio"])
             .run()
             .unwrap();
-        assert_eq!(ended.status.code(), Some(forms::PASSED), "{}", ended.stdout);
+        assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stdout);
         let log = std::fs::read_to_string(path("log")).unwrap();
         let shown = log.lines().map(|line| line.split_once("] ").unwrap().1);
         assert_eq!(shown.collect::<Vec<_>>(), lines());
 
-        let dump = pvio_scripts::machine::read_stats(&stats).unwrap();
+        let dump = pvio_cli::machine::read_stats(&stats).unwrap();
         assert_consistent(&dump);
         assert_eq!(dump.windows.len(), WINDOWS_MAX);
         assert!(dump.windows.iter().any(|window| window.name.len() == NAME_MAX));

@@ -2,8 +2,8 @@
 //! kind, from every ring, with pages that are as they should be or not, and check after each call memory,
 //! registers, devices and the tables themselves. What was written to the stream is checked here.
 
-use pvio_scripts::forms;
-use pvio_scripts::machine::Ended;
+use pvio_cli::expected_forms;
+use pvio_cli::machine::Ended;
 use pvio_tests::{Host, assert_consistent, guest};
 use tempfile::TempDir;
 
@@ -53,7 +53,7 @@ fn run(name: &str) -> Passed {
         .run()
         .unwrap();
     let said = std::fs::read_to_string(path("console")).unwrap();
-    assert_eq!(ended.status.code(), Some(forms::PASSED), "{name}: {said}{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{name}: {said}{}", ended.stderr);
     assert_consistent(ended.stats().unwrap());
     let passed = Passed { ended, said, directory };
     // The stream has been given each element once, in order.

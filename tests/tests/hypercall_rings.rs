@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use pvio::stats::{Call, HypercallRow};
+use pvio_cli::expected_forms;
+use pvio_cli::machine::Ended;
 use pvio_guest::abi::{UNHEARD, call, status};
-use pvio_scripts::forms;
-use pvio_scripts::machine::Ended;
 use pvio_tests::{Host, assert_consistent, guest};
 
 /// The calls in the guest's order. The last three are made by those alone who have been denied the first.
@@ -37,7 +37,7 @@ const CALLS: [u8; 21] = [
 const NOBODY: u8 = (UNHEARD >> 24) as u8;
 /// How the guest ends where it is heard, and where it is not.
 const BY_CALL: i32 = 33;
-const BY_DEVICE: i32 = forms::PASSED;
+const BY_DEVICE: i32 = expected_forms::PASSED;
 
 /// What came of a run: the statuses of each caller, who comes once for each kind of paging.
 struct Run {

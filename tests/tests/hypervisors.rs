@@ -3,8 +3,8 @@
 
 use pvio::stats::Snapshot;
 use pvio::x86::PortForm;
-use pvio_scripts::forms;
-use pvio_scripts::machine::Machine;
+use pvio_cli::expected_forms;
+use pvio_cli::machine::Machine;
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
@@ -24,7 +24,7 @@ fn run(machine: Machine) -> Snapshot {
         .bare_guest(&guest("svm-smp.bin"))
         .run()
         .unwrap();
-    assert_eq!(ended.status.code(), Some(forms::PASSED), "{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
     let stats = ended.stats().unwrap().clone();
     assert_consistent(&stats);
     stats

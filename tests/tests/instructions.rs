@@ -1,7 +1,7 @@
 //! `insns=`: instructions of every kind, in a guest that says how many of them retire.
 
 use pvio::stats::{Instructions, Snapshot};
-use pvio_scripts::machine::Machine;
+use pvio_cli::machine::Machine;
 use pvio_tests::{Host, guest};
 
 /// What the guest ends with when it has come to its end.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use once_cell::sync::Lazy;
 use pvio::stats::Snapshot;
-use pvio_scripts::machine::{Ended, read_stats};
+use pvio_cli::machine::{Ended, read_stats};
 use pvio_tests::{Host, build_copy, on_both_qemus};
 
 on_both_qemus! {

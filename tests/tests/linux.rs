@@ -2,7 +2,7 @@
 
 use pvio::stats::Snapshot;
 use pvio::x86::{Direction, Mode, Port};
-use pvio_scripts::places;
+use pvio_cli::paths;
 use pvio_tests::{Host, assert_consistent, on_both_qemus};
 
 on_both_qemus! {
@@ -16,7 +16,7 @@ fn written(stats: &Snapshot, port: u16) -> u64 {
 }
 
 fn the_tables_of_a_boot_are_plausible(host: &Host) {
-    let machine = host.machine().plugin(&[]).args(places::linux_arguments(&[]).unwrap());
+    let machine = host.machine().plugin(&[]).args(paths::linux_arguments(&[]).unwrap());
     let ended = machine.run().unwrap();
     assert!(ended.status.success(), "{}", ended.stderr);
     assert!(ended.stdout.contains("user space reached"), "{}", ended.stdout);

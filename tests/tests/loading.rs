@@ -5,8 +5,8 @@ use std::collections::HashSet;
 
 use object::{Object, ObjectSymbol};
 use pvio::qemu::{QemuVersion, Symbol, symbols};
-use pvio_scripts::machine::Machine;
-use pvio_scripts::places;
+use pvio_cli::machine::Machine;
+use pvio_cli::paths;
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus, refusal};
 
 on_both_qemus! {
@@ -21,7 +21,7 @@ on_both_qemus! {
 }
 
 fn private(folder: &str, program: &str) -> Machine {
-    let qemu = places::private_qemu(folder, program).unwrap_or_else(|error| panic!("{error}"));
+    let qemu = paths::private_qemu(folder, program).unwrap_or_else(|error| panic!("{error}"));
     Machine::new(&qemu)
 }
 
@@ -198,13 +198,13 @@ fn options_with_commas_and_spaces_in_them_arrive_whole(host: &Host) {
 fn two_copies_of_the_plugin_count_side_by_side(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("libpvio-2.so");
-    std::fs::copy(places::plugin().unwrap(), &copy).unwrap();
+    std::fs::copy(paths::plugin().unwrap(), &copy).unwrap();
     let second = directory.path().join("second.json");
     let argument = format!("{},summary=off,stats={}", copy.display(), second.display());
     let machine = host.machine().plugin(&[]).args(["-plugin"]);
     let ended = machine.args([argument]).bare_guest(&guest("poweroff.bin")).run().unwrap();
     let first = ended.stats().unwrap();
-    let second = pvio_scripts::machine::read_stats(&second).unwrap();
+    let second = pvio_cli::machine::read_stats(&second).unwrap();
     assert_eq!(first.forms, second.forms);
     assert_eq!(first.ports, second.ports);
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use pvio::stats::{Call, Snapshot};
 use pvio::x86::Port;
+use pvio_cli::expected_forms;
+use pvio_cli::machine::{Ended, Machine};
 use pvio_guest::abi::{UNHEARD, status};
-use pvio_scripts::forms;
-use pvio_scripts::machine::{Ended, Machine};
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
@@ -98,7 +98,7 @@ fn boot(machine: Machine, name: &str, console: &str) -> Passed {
         .run()
         .unwrap();
     let said = std::fs::read_to_string(console).unwrap();
-    assert_eq!(ended.status.code(), Some(forms::PASSED), "{name}: {said}{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{name}: {said}{}", ended.stderr);
     Passed { name: name.to_owned(), ended, said }
 }
 
@@ -178,7 +178,7 @@ fn real_mode_has_it_too(host: &Host) {
         let machine =
             host.machine().plugin(&["summary=off", "device=latch@0x5000"]).plugin(options);
         let ended = machine.bare_guest(&guest("mailbox-16.bin")).run().unwrap();
-        assert_eq!(ended.status.code(), Some(forms::PASSED), "{}", ended.stderr);
+        assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
         let stats = ended.stats().unwrap().clone();
         assert_consistent(&stats);
         stats

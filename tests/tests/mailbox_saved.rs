@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use pvio_scripts::forms;
-use pvio_scripts::machine::{Ended, Machine};
+use pvio_cli::expected_forms;
+use pvio_cli::machine::{Ended, Machine};
 use pvio_tests::{Host, Monitor, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
@@ -33,7 +33,7 @@ fn wait_for(monitor: &mut Monitor, console: &Path, text: &str) {
 
 fn assert_passed(ended: &Ended, console: &Path, last: &str) {
     let said = std::fs::read_to_string(console).unwrap();
-    assert_eq!(ended.status.code(), Some(forms::PASSED), "{said}{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{said}{}", ended.stderr);
     assert!(said.ends_with(last), "{said}");
     assert_consistent(ended.stats().unwrap());
 }

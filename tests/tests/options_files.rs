@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
-use pvio_scripts::machine::{Machine, read_stats};
+use pvio_cli::machine::{Machine, read_stats};
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus, refusal};
 
 on_both_qemus! {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use pvio_scripts::forms;
+use pvio_cli::expected_forms;
 use pvio_tests::{Host, on_both_qemus, run_seabios};
 use tempfile::TempDir;
 
@@ -19,7 +19,7 @@ fn reader(directory: &TempDir, ports: &[u16]) -> PathBuf {
         code.extend([0xba, port.to_le_bytes()[0], port.to_le_bytes()[1], 0xec]);
     }
     // mov al, n; out 0xf4, al; hlt
-    code.extend([0xb0, (forms::PASSED as u8) >> 1, 0xe6, 0xf4, 0xf4]);
+    code.extend([0xb0, (expected_forms::PASSED as u8) >> 1, 0xe6, 0xf4, 0xf4]);
     let mut image = vec![0; 0x1_0000];
     image[0xe000..][..code.len()].copy_from_slice(&code);
     // jmp 0xe000, from the reset vector
@@ -52,7 +52,7 @@ fn names_are_those_of_what_is_there(host: &Host) {
         .args(["-chardev", "null,id=null"])
         .run()
         .unwrap();
-    assert_eq!(ended.status.code(), Some(forms::PASSED), "{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
     let ports = &ended.stats().unwrap().ports;
     for (port, name, served) in expected {
         let row = ports.iter().find(|row| row.port.0 == port).unwrap();

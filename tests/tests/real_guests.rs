@@ -7,8 +7,8 @@ use std::process::Command;
 
 use pvio::stats::Snapshot;
 use pvio::x86::{Direction, Mode, Port, PortForm, Width};
-use pvio_scripts::machine::{Ended, Machine};
-use pvio_scripts::places;
+use pvio_cli::machine::{Ended, Machine};
+use pvio_cli::paths;
 use pvio_tests::{
     Event, Host, LinuxGuest, Screen, Trace, assert_consistent, on_both_qemus, run_seabios,
 };
@@ -86,7 +86,7 @@ fn seabios_alone(host: &Host) {
 /// From its menu to its prompt, where it carries out a command; and what is then on the screen.
 fn grub(machine: Machine) -> (String, Ended) {
     let machine = machine.args(["-machine", "pc", "-m", "128", "-display", "none", "-nodefaults"]);
-    let machine = machine.args(["-vga", "std", "-cdrom"]).args([places::grub_image().unwrap()]);
+    let machine = machine.args(["-vga", "std", "-cdrom"]).args([paths::grub_image().unwrap()]);
     let mut screen = Screen::start(machine);
     screen.wait_for("Change the colors");
     screen.press("c");

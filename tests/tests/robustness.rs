@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 
 use pvio::stats::MAX_SITES;
 use pvio::x86::PortForm;
-use pvio_scripts::machine::{Ended, Machine};
-use pvio_scripts::{forms, places};
+use pvio_cli::machine::{Ended, Machine};
+use pvio_cli::{expected_forms, paths};
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
@@ -14,7 +14,7 @@ on_both_qemus! {
 }
 
 fn a_closed_stderr_does_not_end_the_guest(host: &Host) {
-    let plugin = places::plugin().unwrap();
+    let plugin = paths::plugin().unwrap();
     let qemu = |options: &str| {
         Command::new(host.program("qemu-system-x86_64"))
             .arg("-plugin")
@@ -27,8 +27,8 @@ fn a_closed_stderr_does_not_end_the_guest(host: &Host) {
             .status()
             .unwrap()
     };
-    assert_eq!(qemu("").code(), Some(forms::PASSED));
-    assert_eq!(qemu(",stats=/dev/full").code(), Some(forms::PASSED));
+    assert_eq!(qemu("").code(), Some(expected_forms::PASSED));
+    assert_eq!(qemu(",stats=/dev/full").code(), Some(expected_forms::PASSED));
     assert_eq!(qemu(",no-such-option=1").code(), Some(1));
 }
 
@@ -41,7 +41,7 @@ fn make_sites(machine: Machine, sites: u64) -> Ended {
         .args(["-device", &format!("loader,addr=0x600,data={sites},data-len=4")])
         .run()
         .unwrap();
-    assert_eq!(ended.status.code(), Some(forms::PASSED), "{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
     ended
 }
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use boon::{Compiler, Schemas};
-use pvio_scripts::machine::Machine;
-use pvio_scripts::places;
+use pvio_cli::machine::Machine;
+use pvio_cli::paths;
 use pvio_stats::{Diff, Snapshot, merge};
 use pvio_tests::{Host, guest, on_both_qemus};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ on_both_qemus! {
 
 /// The schema, as it is, and with an error for each field that it does not have.
 fn schemas() -> [Value; 2] {
-    let path = places::repository().join("plugin/stats/schema/pvio.stats-1.schema.json");
+    let path = paths::repository().join("plugin/stats/schema/pvio.stats-1.schema.json");
     let schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let mut closed = schema.clone();
     close(&mut closed);
@@ -85,7 +85,7 @@ fn dumps_of_all_forms_are_valid(host: &Host) {
 
 fn dumps_of_a_linux_boot_are_valid(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
-    let machine = host.machine().args(places::linux_arguments(&[]).unwrap());
+    let machine = host.machine().args(paths::linux_arguments(&[]).unwrap());
     let file = directory.path().join("stats.json");
     let snapshot = valid_dump(machine, &["summary=off"], &file);
     assert!(snapshot.sites.len() > 100);

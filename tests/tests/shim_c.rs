@@ -6,8 +6,8 @@ use std::fs::OpenOptions;
 
 use pvio::stats::{Call, Snapshot, Tables};
 use pvio::x86::{Direction, Port, Width};
-use pvio_scripts::forms;
-use pvio_scripts::machine::Machine;
+use pvio_cli::expected_forms;
+use pvio_cli::machine::Machine;
 use pvio_tests::{Host, LinuxGuest, assert_consistent, guest, on_both_qemus};
 use tempfile::TempDir;
 
@@ -78,7 +78,7 @@ fn run_without_plugin(machine: Machine, name: &str) {
     let machine = files.machine(machine, name).args(["-device", "pc-testdev"]);
     let ended = machine.run().unwrap();
     let status = ended.status.code();
-    assert_eq!(status, Some(forms::PASSED), "{name}: {}{}", files.said(), ended.stderr);
+    assert_eq!(status, Some(expected_forms::PASSED), "{name}: {}{}", files.said(), ended.stderr);
     files.assert_right(name);
 }
 
@@ -105,7 +105,7 @@ fn run_unheard(host: &Host, name: &str, options: &[&str]) -> Snapshot {
     let machine = files.with_devices(files.machine(host.machine(), name)).plugin(options);
     let ended = machine.run().unwrap();
     let status = ended.status.code();
-    assert_eq!(status, Some(forms::PASSED), "{name}: {}{}", files.said(), ended.stderr);
+    assert_eq!(status, Some(expected_forms::PASSED), "{name}: {}{}", files.said(), ended.stderr);
     files.assert_right(name);
     assert!(files.read("out") == files.read("in"), "{name}: the stream");
     let stats = ended.stats().unwrap().clone();
@@ -131,7 +131,13 @@ fn strings_are_in_es_where_a_tree_says_so(host: &Host) {
             let machine = files.with_devices(files.machine(host.machine(), name)).plugin(options);
             let ended = machine.run().unwrap();
             let status = ended.status.code();
-            assert_eq!(status, Some(forms::PASSED), "{name}: {}{}", files.said(), ended.stderr);
+            assert_eq!(
+                status,
+                Some(expected_forms::PASSED),
+                "{name}: {}{}",
+                files.said(),
+                ended.stderr
+            );
             assert!(files.read("out") == files.read("in"), "{name} {options:?}: the stream");
             let stats = ended.stats().unwrap();
             let called =
@@ -147,7 +153,12 @@ fn macros_that_keep_registers_do(host: &Host) {
         let files = Files::new();
         let machine = files.with_devices(files.machine(host.machine(), "keep-16")).plugin(options);
         let ended = machine.run().unwrap();
-        assert_eq!(ended.status.code(), Some(forms::PASSED), "{options:?}: {}", ended.stderr);
+        assert_eq!(
+            ended.status.code(),
+            Some(expected_forms::PASSED),
+            "{options:?}: {}",
+            ended.stderr
+        );
         let stats = ended.stats().unwrap();
         let calls = stats.hypercalls.iter().map(|row| row.count).sum::<u64>();
         let expected = if host.api != 4 && options.is_empty() { 12 } else { 0 };

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use pvio::stats::{PortRow, Snapshot};
 use pvio::x86::Direction::{self, In, Out};
 use pvio::x86::{Port, Width};
-use pvio_scripts::machine::Machine;
+use pvio_cli::machine::Machine;
 use pvio_tests::{Host, assert_consistent, guest};
 
 /// What the guest copies: so much that it takes three pages.

@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use pvio_scripts::machine::read_stats;
-use pvio_scripts::places;
+use pvio_cli::machine::read_stats;
+use pvio_cli::paths;
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
@@ -35,7 +35,7 @@ fn qemu(host: &Host, options: &str) -> Command {
     let mut command = Command::new(host.program("qemu-system-x86_64"));
     command
         .arg("-plugin")
-        .arg(format!("{},{options}", places::plugin().unwrap().display()))
+        .arg(format!("{},{options}", paths::plugin().unwrap().display()))
         .args(["-machine", "pc", "-m", "64", "-display", "none", "-nodefaults", "-no-reboot"])
         .arg("-bios")
         .arg(guest("poweroff.bin"))

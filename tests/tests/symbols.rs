@@ -12,7 +12,7 @@ use pvio::sections::Sections;
 use pvio::stats::{SectionRow, SiteRow, Snapshot};
 use pvio::symbols::Symbols;
 use pvio::x86::Mode;
-use pvio_scripts::machine::Ended;
+use pvio_cli::machine::Ended;
 use pvio_tests::{Host, LinuxGuest, Monitor, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pvio::stats::{PortRow, Snapshot};
 use pvio::x86::{Direction, Port, Width};
-use pvio_scripts::forms;
-use pvio_scripts::machine::{Ended, Machine};
-use pvio_scripts::places;
+use pvio_cli::expected_forms;
+use pvio_cli::machine::{Ended, Machine};
+use pvio_cli::paths;
 use pvio_tests::{Event, Host, Trace, assert_consistent, guest, on_both_qemus, run_seabios};
 
 on_both_qemus! {
@@ -211,7 +211,7 @@ const USUAL: [&str; 10] = [
 ];
 
 fn a_boot_of_linux(host: &Host) {
-    let machine = host.machine().plugin(&[]).args(places::linux_arguments(&[]).unwrap());
+    let machine = host.machine().plugin(&[]).args(paths::linux_arguments(&[]).unwrap());
     compare(host, machine, boots, |compared| {
         compared.assert_accesses(qemu);
         compared.assert_bytes(qemu);
@@ -222,7 +222,7 @@ fn a_boot_of_linux(host: &Host) {
 }
 
 fn a_boot_of_linux_on_four_vcpus(host: &Host) {
-    let machine = host.machine().plugin(&[]).args(places::linux_arguments(&[]).unwrap());
+    let machine = host.machine().plugin(&[]).args(paths::linux_arguments(&[]).unwrap());
     compare(host, machine.args(["-smp", "4"]), boots, |compared| {
         compared.assert_accesses(qemu);
         compared.assert_bytes(qemu);
@@ -274,7 +274,7 @@ fn all_forms_at_qemus_ports_and_at_a_device_of_pvios(host: &Host) {
     let machine = host.machine().plugin(&["device=ones@0x5000-0x50ff"]);
     let run = |machine: Machine| {
         let ended = machine.bare_guest(&guest("forms.bin")).run().unwrap();
-        assert_eq!(ended.status.code(), Some(forms::PASSED), "{}", ended.stderr);
+        assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
         ended
     };
     compare(host, machine, run, |compared| {

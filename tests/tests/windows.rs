@@ -2,7 +2,7 @@
 
 use pvio::stats::{Call, Snapshot, Tables};
 use pvio::x86::PortForm;
-use pvio_scripts::forms;
+use pvio_cli::expected_forms;
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
@@ -21,7 +21,7 @@ fn run(host: &Host, threads: &str) -> Snapshot {
         .args(["-accel", &format!("tcg,thread={threads}"), "-smp", &VCPUS.to_string()])
         .run()
         .unwrap();
-    assert_eq!(ended.status.code(), Some(forms::PASSED), "{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
     let stats = ended.stats().unwrap().clone();
     assert_consistent(&stats);
     stats

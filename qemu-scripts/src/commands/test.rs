@@ -1,4 +1,4 @@
-//! Boots guests, and reports their verdicts in the Test Anything Protocol.
+//! `pvio test`: boots guests, and reports their verdicts in the Test Anything Protocol.
 
 use std::ffi::OsString;
 use std::io;
@@ -9,11 +9,11 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use clap::Parser;
-use pvio_scripts::guest_test::{Guest, Report, Runner, Tap};
-use pvio_scripts::status::{self, StdoutError};
-use pvio_scripts::terminal::Progress;
-use pvio_scripts::{interrupt, places};
+use clap::Args;
+use pvio_cli::guest_test::{Guest, Report, Runner, Tap};
+use pvio_cli::progress::Progress;
+use pvio_cli::status::{self, StdoutError};
+use pvio_cli::{paths, signals};
 
 /// Boots guests under the plugin, and reports in the Test Anything Protocol (TAP) how they say that it
 /// went.
@@ -27,11 +27,9 @@ use pvio_scripts::{interrupt, places};
 ///
 /// In an OPTION or a QEMU-ARGUMENT, %g stands for the guest: its place among the guests and its file's
 /// name, such as 1-boot.bin. An option by which several guests would write one file needs it.
-#[derive(Parser)]
+#[derive(Args)]
 #[command(
-    name = "qemu-scripts/guest-test",
-    bin_name = "qemu-scripts/guest-test",
-    override_usage = "qemu-scripts/guest-test [OPTION...] GUEST... [-- QEMU-ARGUMENT...]",
+    override_usage = "pvio test [OPTION...] GUEST... [-- QEMU-ARGUMENT...]",
     after_help = "\
 Exit status:
   0    all guests passed
@@ -40,7 +38,7 @@ Exit status:
   130  interrupted
   141  stdout was closed before the report was complete; guests that had not ended were stopped"
 )]
-struct Arguments {
+pub struct Arguments {
     /// Files to boot, one after the other
     #[arg(value_name = "GUEST", required = true)]
     guests: Vec<PathBuf>,
@@ -68,15 +66,21 @@ struct Arguments {
     keep: Option<PathBuf>,
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let stop = interrupt::watch();
+/// Runs the command. Returns the status with which the program ends.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let stop = match signals::watch() {
+        Ok(stop) => stop,
+        Err(error) => {
+            status::complain("guest-test", &error.into());
+            return ExitCode::from(NOT_RUN);
+        }
+    };
     let interrupted = || stop.load(Ordering::Relaxed);
-    let result = match prepare(&arguments, stop) {
+    let result = match prepare(arguments, &stop) {
         // An interrupt from a terminal also ends the QEMU that is being tried.
         Err(_) if interrupted() => Ok(None),
         Err(error) => Err(error),
-        Ok((runner, guests)) => run_all(&runner, &guests, &arguments),
+        Ok((runner, guests)) => run_all(&runner, &guests, arguments),
     };
     match result {
         Err(error) if status::reader_has_gone(&error) => ExitCode::from(status::CLOSED),
@@ -100,7 +104,7 @@ fn prepare<'a>(arguments: &Arguments, stop: &'a AtomicBool) -> Result<(Runner<'a
     let guests = (1..).zip(&arguments.guests).map(|(number, path)| Guest::open(path, number));
     let guests = guests.collect::<Result<Vec<_>>>()?;
     let runner = Runner {
-        qemu: places::chosen_qemu()?,
+        qemu: paths::chosen_qemu()?,
         options: arguments.option.clone(),
         arguments: arguments.qemu_arguments.clone(),
         time_limit: Duration::from_secs(arguments.timeout),

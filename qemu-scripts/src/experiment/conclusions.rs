@@ -1,8 +1,8 @@
-//! What the figures say to the question of 2007, in words and numbers.
+//! What the metrics answer to the question of 2007, in words and numbers.
 
 use serde::Serialize;
 
-use super::figures::{AllFigures, Figures, Part};
+use super::metrics::{AllMetrics, Metrics, Part};
 use super::workload::{Workload, mix_in_words};
 use super::{Cell, Mechanism};
 use crate::measure::median;
@@ -10,14 +10,14 @@ use crate::measure::median;
 /// The claim: a trap costs up to so many hypercalls.
 const CLAIM: f64 = 16.0;
 
-/// Numbers over several operations.
+/// A number that varies from operation to operation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Range {
-    /// The middle.
+    /// The median.
     pub median: f64,
-    /// The least.
+    /// The minimum.
     pub min: f64,
-    /// The greatest.
+    /// The maximum.
     pub max: f64,
 }
 
@@ -48,9 +48,9 @@ pub struct Comparison {
     pub time: Option<Range>,
 }
 
-/// Everything that is said.
+/// All conclusions.
 #[derive(Clone, Debug, Serialize)]
-pub struct Answer {
+pub struct Conclusions {
     /// Every trap over every hypercall.
     pub comparisons: Vec<Comparison>,
     /// What of `trap`'s instructions is decode, over the operations of one element.
@@ -69,25 +69,25 @@ pub struct Answer {
     pub words: Vec<String>,
 }
 
-fn of_one_element(all: &AllFigures, mechanism: Mechanism) -> impl Iterator<Item = &Figures> {
+fn of_one_element(all: &AllMetrics, mechanism: Mechanism) -> impl Iterator<Item = &Metrics> {
     all.0.iter().filter(move |row| row.mechanism == mechanism && row.cell.elements == 1)
 }
 
 fn over(
-    all: &AllFigures,
+    all: &AllMetrics,
     (one, other): (Mechanism, Mechanism),
     which: impl Fn(Cell) -> bool,
-    figure: impl Fn(&Figures) -> Option<f64>,
+    metric: impl Fn(&Metrics) -> Option<f64>,
 ) -> Option<Range> {
     let cells = Cell::all().filter(|&cell| which(cell));
     let ratio = |cell| {
-        let other = figure(all.get(other, cell)?)?;
-        (other > 0.0).then_some(figure(all.get(one, cell)?)? / other)
+        let other = metric(all.get(other, cell)?)?;
+        (other > 0.0).then_some(metric(all.get(one, cell)?)? / other)
     };
     Range::of(cells.filter_map(ratio))
 }
 
-fn compare(all: &AllFigures, trap: Mechanism, hypercall: Mechanism) -> Option<Comparison> {
+fn compare(all: &AllMetrics, trap: Mechanism, hypercall: Mechanism) -> Option<Comparison> {
     let pair = (trap, hypercall);
     let one = |cell: Cell| cell.elements == 1;
     let many = |cell: Cell| !cell.is_one_instruction();
@@ -101,14 +101,14 @@ fn compare(all: &AllFigures, trap: Mechanism, hypercall: Mechanism) -> Option<Co
     })
 }
 
-fn share(all: &AllFigures, mechanism: Mechanism, part: impl Fn(&Figures) -> u64) -> Range {
+fn share(all: &AllMetrics, mechanism: Mechanism, part: impl Fn(&Metrics) -> u64) -> Range {
     let shares = of_one_element(all, mechanism).map(|row| part(row) as f64 / row.monitor as f64);
     Range::of(shares).expect("every trap was tried")
 }
 
-impl Answer {
+impl Conclusions {
     /// Draws the conclusions.
-    pub fn of(all: &AllFigures, workload: Option<&Workload>) -> Answer {
+    pub fn of(all: &AllMetrics, workload: Option<&Workload>) -> Conclusions {
         use Mechanism::{Int, Pvio, PvioMailbox, SvmIoio, SvmVmmcall, Sysenter, Trap, TrapChecked};
         let hypercalls = [Int, Pvio, PvioMailbox, Sysenter];
         let pairs =
@@ -117,7 +117,7 @@ impl Answer {
             .chain([(SvmIoio, SvmVmmcall)])
             .filter_map(|(trap, call)| compare(all, trap, call))
             .collect();
-        let without_walk = |row: &Figures| {
+        let without_walk = |row: &Metrics| {
             row.monitor - all.get(Trap, row.cell).map_or(row.monitor, |trap| trap.monitor)
         };
         let bare = of_one_element(all, Trap).filter_map(|row| {
@@ -132,7 +132,7 @@ impl Answer {
         // pvio's work is the host's: its instructions are not to be compared with a monitor's.
         let in_the_guest =
             comparisons.iter().filter(|pair| !pair.hypercall.is_answered_by_plugin());
-        let mut answer = Answer {
+        let mut conclusions = Conclusions {
             decode_of_trap: share(all, Trap, |row| row.part(Part::Decode)),
             decode_of_trap_checked: share(all, TrapChecked, |row| row.part(Part::Decode)),
             walk_of_trap_checked: share(all, TrapChecked, without_walk),
@@ -142,15 +142,15 @@ impl Answer {
             comparisons,
             words: Vec::new(),
         };
-        answer.words = answer.say(all, workload);
-        answer
+        conclusions.words = conclusions.say(all, workload);
+        conclusions
     }
 
     fn comparison(&self, trap: Mechanism, hypercall: Mechanism) -> Option<&Comparison> {
         self.comparisons.iter().find(|pair| pair.trap == trap && pair.hypercall == hypercall)
     }
 
-    fn say(&self, all: &AllFigures, workload: Option<&Workload>) -> Vec<String> {
+    fn say(&self, all: &AllMetrics, workload: Option<&Workload>) -> Vec<String> {
         let mut words = vec![self.say_trap(all), self.say_claim()];
         words.extend(self.say_strings());
         words.push(self.say_decode(all));
@@ -161,12 +161,12 @@ impl Answer {
         words
     }
 
-    fn say_trap(&self, all: &AllFigures) -> String {
+    fn say_trap(&self, all: &AllMetrics) -> String {
         use Mechanism::{Int, Native, Sysenter, Trap, TrapChecked};
-        let cell = Cell { form: pvio::x86::PortForm::OutDxAl, elements: 1 };
-        let figure = |way| all.get(way, cell);
-        let monitor = |way| figure(way).map_or("-".into(), |row: &Figures| row.monitor.to_string());
-        let total = |way| figure(way).map_or("-".into(), |row: &Figures| row.total.to_string());
+        let cell = Cell { form: pvio_x86::PortForm::OutDxAl, elements: 1 };
+        let metric = |way| all.get(way, cell);
+        let monitor = |way| metric(way).map_or("-".into(), |row: &Metrics| row.monitor.to_string());
+        let total = |way| metric(way).map_or("-".into(), |row: &Metrics| row.total.to_string());
         format!(
             "One `out dx,al` costs the monitor {} instructions by trap with the page tables walked, {} by \
              trap without, {} by int and {} by sysenter; with the guest's own, {}, {}, {} and {}, where the \
@@ -217,8 +217,8 @@ impl Answer {
         ))
     }
 
-    fn say_decode(&self, all: &AllFigures) -> String {
-        let cell = Cell { form: pvio::x86::PortForm::OutDxAl, elements: 1 };
+    fn say_decode(&self, all: &AllMetrics) -> String {
+        let cell = Cell { form: pvio_x86::PortForm::OutDxAl, elements: 1 };
         let decode = all.get(Mechanism::Trap, cell).map_or(0, |row| row.part(Part::Decode));
         let difference = self.decode_of_difference;
         let verdict = match difference.median {

@@ -1,4 +1,4 @@
-//! Where things are: the repository, what the scripts downloaded, what was built.
+//! Paths of the repository, of what the scripts downloaded, and of what was built.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,7 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("qemu-scripts is in the repository")
 }
 
-/// Everything that the scripts download: `$PVIO_DIR`, or `target/pvio`.
+/// The directory of downloads: `$PVIO_DIR`, or `target/pvio`.
 fn downloads() -> PathBuf {
     match std::env::var_os("PVIO_DIR") {
         Some(directory) => directory.into(),
@@ -47,7 +47,7 @@ pub fn guest(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The QEMU for a person's own use: `$PVIO_QEMU`, or what setup chose.
+/// The QEMU that commands run: `$PVIO_QEMU`, or the one that setup chose.
 pub fn chosen_qemu() -> Result<PathBuf> {
     if let Some(qemu) = std::env::var_os("PVIO_QEMU").filter(|qemu| !qemu.is_empty()) {
         return Ok(qemu.into());
@@ -58,7 +58,7 @@ pub fn chosen_qemu() -> Result<PathBuf> {
     Ok(chosen.trim_end().into())
 }
 
-/// A private QEMU for the tests, by the folder that `setup --tests` puts it in.
+/// A private QEMU for the tests, by its directory below `$PVIO_DIR/qemu`.
 pub fn private_qemu(folder: &str, program: &str) -> Result<PathBuf> {
     let qemu = downloads().join("qemu").join(folder).join(program);
     ensure!(qemu.exists(), "{} is missing: run qemu-scripts/setup --tests", qemu.display());
@@ -72,15 +72,16 @@ pub fn grub_image() -> Result<PathBuf> {
     Ok(image)
 }
 
-/// The directory of the modules that `qemu-scripts/boot-linux`, with these options, keeps of its kernel.
+/// The kernel modules that `qemu-scripts/boot-linux` keeps with these options.
 pub fn linux_modules(options: &[&str]) -> Result<PathBuf> {
     let arguments = linux_arguments(options)?;
     let kernel = arguments.iter().skip_while(|argument| *argument != "-kernel").nth(1);
     Ok(Path::new(kernel.context("no kernel")?).with_file_name("modules"))
 }
 
-/// The arguments with which `qemu-scripts/boot-linux`, with these options, boots; gets what they name
-/// where it is missing.
+/// QEMU's arguments of `qemu-scripts/boot-linux` with these options.
+///
+/// Downloads the kernel if it is missing.
 pub fn linux_arguments(options: &[&str]) -> Result<Vec<String>> {
     let script = repository().join("qemu-scripts/boot-linux");
     let output = Command::new(&script)

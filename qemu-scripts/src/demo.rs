@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::stats::Tables;
 use anyhow::{Context, Result, bail, ensure};
-use pvio::stats::Tables;
 use thousands::Separable;
 
 use crate::guest_test::{Guest, Report, Runner};
-use crate::places;
+use crate::paths;
 
 /// One way to run the driver, as it was counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub fn compare(qemu: &Path) -> Result<Comparison> {
         stop: &AtomicBool::new(false),
     };
     let report = runner
-        .run(&Guest::open(&places::guest("driver.bin")?, 1)?)?
+        .run(&Guest::open(&paths::guest("driver.bin")?, 1)?)?
         .context("nobody told the guest to stop")?;
     if let Some(failure) = &report.verdict.failure {
         bail!("the guest failed: {failure}: {:?}{}", report.log, report.ended.stderr);

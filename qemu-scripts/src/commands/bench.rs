@@ -1,23 +1,20 @@
-//! Every ratio that the README and docs/performance.md quote, measured again on this machine.
-
-use std::process::ExitCode;
+//! `pvio bench`: every ratio that the README and docs/performance.md quote, measured again on this machine.
 
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
-use pvio::stats::QemuRow;
-use pvio_scripts::bench::{
+use clap::{Args, ValueEnum};
+use pvio_cli::bench::{
     Row, calls, compute, dispatch, linux, mailbox, ports, readable, strings, unclaimed, vcpus,
 };
-use pvio_scripts::machine::Machine;
-use pvio_scripts::table::Table;
-use pvio_scripts::{places, status};
+use pvio_cli::machine::Machine;
+use pvio_cli::stats::QemuRow;
+use pvio_cli::table::Table;
+use pvio_cli::{paths, status};
 use serde::Serialize;
 
 /// Measures what the plugin costs and saves: ratios of two things measured in turn, with the median,
 /// the least and the greatest.
-#[derive(Parser)]
-#[command(name = "qemu-scripts/bench", bin_name = "qemu-scripts/bench")]
-struct Arguments {
+#[derive(Args)]
+pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -67,11 +64,7 @@ struct Report {
 /// The first plugin API with which a guest can be answered in registers.
 const ANSWERS: i32 = 5;
 
-fn main() -> ExitCode {
-    status::end("bench", run(&Arguments::parse()))
-}
-
-fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(arguments: &Arguments) -> Result<()> {
     let report = measure(arguments)?;
     if arguments.json {
         return Ok(status::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?);
@@ -105,12 +98,12 @@ fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn measure(arguments: &Arguments) -> Result<Report> {
-    let qemu = places::chosen_qemu()?;
+    let qemu = paths::chosen_qemu()?;
     let count = usize::from(arguments.pairs);
     let wants = |subject| arguments.only.is_empty() || arguments.only.contains(&subject);
     // The shortest guest there is tells which QEMU this is.
     let machine = Machine::new(&qemu).plugin(&["summary=off"]).args(["-accel", "tcg"]);
-    let ended = machine.bare_guest(&places::guest("poweroff.bin")?).run()?;
+    let ended = machine.bare_guest(&paths::guest("poweroff.bin")?).run()?;
     let host = ended.stats()?.qemu.clone();
 
     let answers = host.plugin_api >= ANSWERS;

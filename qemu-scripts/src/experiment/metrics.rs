@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::stats::{Snapshot, WindowRow};
 use anyhow::{Context, Result, ensure};
-use pvio::stats::{Snapshot, WindowRow};
 use serde::Serialize;
 
 use super::guest::{Loop, Run, Size};
@@ -48,7 +48,7 @@ impl Part {
 
 /// What one operation takes by one way.
 #[derive(Clone, Debug, Serialize)]
-pub struct Figures {
+pub struct Metrics {
     /// Which way.
     pub mechanism: Mechanism,
     /// Which operation.
@@ -66,7 +66,7 @@ pub struct Figures {
     pub cycles: Option<f64>,
 }
 
-impl Figures {
+impl Metrics {
     /// What a part takes.
     pub fn part(&self, part: Part) -> u64 {
         self.parts.get(&part).copied().unwrap_or(0)
@@ -76,17 +76,17 @@ impl Figures {
 /// Of all operations by all ways.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(transparent)]
-pub struct AllFigures(pub Vec<Figures>);
+pub struct AllMetrics(pub Vec<Metrics>);
 
-impl AllFigures {
+impl AllMetrics {
     /// Those of one.
-    pub fn get(&self, mechanism: Mechanism, cell: Cell) -> Option<&Figures> {
-        self.0.iter().find(|figures| figures.mechanism == mechanism && figures.cell == cell)
+    pub fn get(&self, mechanism: Mechanism, cell: Cell) -> Option<&Metrics> {
+        self.0.iter().find(|metrics| metrics.mechanism == mechanism && metrics.cell == cell)
     }
 }
 
 /// Counts of instructions, from a run that counted: each exact, or an error.
-pub fn instructions(run: &Run, size: Size) -> Result<AllFigures> {
+pub fn instructions(run: &Run, size: Size) -> Result<AllMetrics> {
     let windows = Windows(&run.stats);
     let mut all = Vec::new();
     for cell in Cell::all() {
@@ -113,7 +113,7 @@ pub fn instructions(run: &Run, size: Size) -> Result<AllFigures> {
             for part in Part::ALL {
                 parts.insert(part, per_operation(in_section, part.name())?);
             }
-            all.push(Figures {
+            all.push(Metrics {
                 mechanism,
                 cell,
                 monitor: parts.values().sum(),
@@ -124,7 +124,7 @@ pub fn instructions(run: &Run, size: Size) -> Result<AllFigures> {
             });
         }
     }
-    Ok(AllFigures(all))
+    Ok(AllMetrics(all))
 }
 
 /// What a QEMU is told that is too old.
@@ -153,18 +153,18 @@ fn in_section(window: &WindowRow, name: &str) -> Result<u64> {
 }
 
 /// Adds times, from a run that was as fast as it goes.
-pub fn add_times(all: &mut AllFigures, run: &Run) -> Result<()> {
-    for figures in &mut all.0 {
+pub fn add_times(all: &mut AllMetrics, run: &Run) -> Result<()> {
+    for metrics in &mut all.0 {
         let mut pairs = Vec::new();
         // In the first round QEMU translates what it runs.
         for round in run.rounds.iter().skip(1) {
-            let own = cycles(round, figures.mechanism, figures.cell);
-            let native = cycles(round, Mechanism::Native, figures.cell);
+            let own = cycles(round, metrics.mechanism, metrics.cell);
+            let native = cycles(round, Mechanism::Native, metrics.cell);
             pairs.extend(own.zip(native));
         }
-        ensure!(!pairs.is_empty(), "{} by {} was not timed", figures.cell, figures.mechanism);
-        figures.time = Some(Ratio::of(&pairs));
-        figures.cycles = Some(median(pairs.iter().map(|&(own, _)| own)));
+        ensure!(!pairs.is_empty(), "{} by {} was not timed", metrics.cell, metrics.mechanism);
+        metrics.time = Some(Ratio::of(&pairs));
+        metrics.cycles = Some(median(pairs.iter().map(|&(own, _)| own)));
     }
     Ok(())
 }

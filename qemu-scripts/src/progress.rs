@@ -1,15 +1,15 @@
-//! What a person sees while something takes its time.
+//! A progress line for steps that take seconds.
 
 use std::io::{IsTerminal, Write};
 
-/// A line on stderr that is written over, on a terminal; elsewhere nothing.
+/// A line on stderr that is overwritten. Hidden where stderr is not a terminal.
 #[derive(Debug)]
 pub struct Progress {
     shown: bool,
 }
 
 impl Progress {
-    /// Shown where stderr is a terminal.
+    /// An empty line.
     pub fn new() -> Progress {
         Progress { shown: std::io::stderr().is_terminal() }
     }
@@ -17,7 +17,7 @@ impl Progress {
     /// Replaces the line.
     pub fn set(&self, line: &str) {
         if self.shown {
-            // A terminal may be gone.
+            // Nobody is left to tell if the terminal has gone.
             let mut stderr = std::io::stderr();
             let _ = write!(stderr, "\r\x1b[K{line}").and_then(|()| stderr.flush());
         }
@@ -30,6 +30,7 @@ impl Default for Progress {
     }
 }
 
+/// Erases the line.
 impl Drop for Progress {
     fn drop(&mut self) {
         self.set("");

@@ -1,11 +1,11 @@
 //! What the guest `tests/guests/forms.S` does: every form in every mode, a known number of times.
 //!
-//! The numbers are those at the top of its source, and nothing else: they are not learnt from a run.
+//! The numbers are those at the top of its source. None is taken from a run.
 
 use std::collections::BTreeMap;
 
-use pvio::stats::Snapshot;
-use pvio::x86::{Direction, Mode, Port, PortForm, PortSource, Width};
+use crate::stats::Snapshot;
+use pvio_x86::{Direction, Mode, Port, PortForm, PortSource, Width};
 
 /// The exit status of QEMU when the guest's own checks have passed: isa-debug-exit makes 1 of 0.
 pub const PASSED: i32 = 1;

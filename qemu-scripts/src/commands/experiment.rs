@@ -1,23 +1,21 @@
-//! The 2007 question, measured: `qemu-scripts/experiment`.
+//! `pvio experiment`: the question of 2007, measured.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
-use pvio_scripts::experiment::report::{Plan, carry_out};
-use pvio_scripts::machine::Machine;
-use pvio_scripts::terminal::Progress;
-use pvio_scripts::{places, status};
+use clap::Args;
+use pvio_cli::experiment::report::{Plan, carry_out};
+use pvio_cli::machine::Machine;
+use pvio_cli::progress::Progress;
+use pvio_cli::{paths, status};
 
 /// What an operation of port I/O costs a monitor: by trap and decode, and by hypercall.
 ///
 /// Runs a small monitor and its guest under the plugin: the same operations by each way from the one to the
 /// other, all 24 forms. Checks that every way did the same, counts the instructions that it took, times it,
 /// and says what follows. docs/experiment.md explains the figures.
-#[derive(Parser)]
-#[command(name = "qemu-scripts/experiment", bin_name = "qemu-scripts/experiment")]
-struct Arguments {
+#[derive(Args)]
+pub struct Arguments {
     /// Few repetitions, and no Linux boot for the workload
     #[arg(long)]
     quick: bool,
@@ -32,12 +30,8 @@ struct Arguments {
     workload: Option<PathBuf>,
 }
 
-fn main() -> ExitCode {
-    status::end("experiment", run(&Arguments::parse()))
-}
-
-fn run(arguments: &Arguments) -> Result<()> {
-    let qemu = places::chosen_qemu()?;
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let qemu = paths::chosen_qemu()?;
     let progress = Progress::new();
     let directory = tempfile::tempdir()?;
     let workload = match (&arguments.workload, arguments.quick) {
@@ -63,7 +57,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 /// Boots what `qemu-scripts/boot-linux` boots, and leaves a dump.
 fn boot_linux(qemu: &Path, dump: &Path) -> Result<()> {
     let ended = Machine::new(qemu)
-        .args(places::linux_arguments(&[])?)
+        .args(paths::linux_arguments(&[])?)
         .plugin(&["summary=off", &format!("stats={}", dump.display())])
         .run()
         .context("Linux did not boot")?;

@@ -1,11 +1,15 @@
-//! All ways did the same: what the device has seen, and what is in the guest's memory.
+//! Checks that all ways did the same: the device's accesses, and the guest's memory.
 
 use anyhow::{Context, Result, ensure};
 
 use super::guest::{Access, Loop, Run};
 use super::{Cell, Mechanism};
 
-/// Fails where two ways did not do the same, of a run with logs. How many accesses each way made.
+/// Compares a run with logs. Returns the number of accesses of each way.
+///
+/// # Errors
+///
+/// Names the first access that differs between two ways.
 pub fn check_logs(run: &Run) -> Result<usize> {
     let mut plugin = run.access_log.iter().copied();
     let mut accesses = 0;
@@ -43,7 +47,11 @@ pub fn check_logs(run: &Run) -> Result<usize> {
     Ok(accesses)
 }
 
-/// The same of a run without logs, as far as digests tell.
+/// Compares a run without logs, by digests.
+///
+/// # Errors
+///
+/// Names the first operation whose digests differ between two ways.
 pub fn check_digests(run: &Run) -> Result<()> {
     for round in &run.rounds {
         for cell in Cell::all() {
@@ -79,7 +87,7 @@ fn loops_of(round: &[Loop], cell: Cell) -> impl Iterator<Item = &Loop> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pvio::x86::PortForm;
+    use pvio_x86::PortForm;
 
     const ACCESS: Access = Access { is_out: true, size: 1, port: 0xe0, value: 1 };
 

@@ -1,21 +1,19 @@
-//! The main job in one command: a guest whose program is known runs under the plugin, and what was
-//! counted is held against what the program does; then one driver runs by instructions and by hypercalls.
-
-use std::process::ExitCode;
+//! `pvio demo`: runs a guest whose program is known, and compares the counts with the program. Then it runs
+//! one driver by instructions and by hypercalls.
 
 use anyhow::{Result, bail, ensure};
-use clap::Parser;
-use pvio::stats::render;
-use pvio::x86::Mode;
-use pvio_scripts::machine::Machine;
-use pvio_scripts::{driver, forms, places, status};
+use clap::Args;
+use pvio_cli::machine::Machine;
+use pvio_cli::progress::Progress;
+use pvio_cli::stats::render;
+use pvio_cli::{demo, expected_forms, paths, status};
+use pvio_x86::Mode;
 
 /// Boots a guest that executes each of the 24 forms of port I/O a known number of times, in 16, 32
 /// and 64-bit code, prints what the plugin counted, and checks it. Then another that runs one driver
 /// twice: by its instructions, and by hypercalls.
-#[derive(Parser)]
-#[command(name = "qemu-scripts/demo", bin_name = "qemu-scripts/demo")]
-struct Arguments {
+#[derive(Args)]
+pub struct Arguments {
     /// How many vCPUs the guest has; each runs the whole program
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
     smp: u64,
@@ -24,27 +22,26 @@ struct Arguments {
 /// The first plugin API in which a plugin can answer the guest.
 const ANSWERING_API: i32 = 5;
 
-fn main() -> ExitCode {
-    status::end("demo", run(&Arguments::parse()))
-}
-
-fn run(&Arguments { smp }: &Arguments) -> Result<()> {
-    let symbols = format!("symbols={}", places::guest("forms.elf")?.display());
-    let qemu = places::chosen_qemu()?;
+pub fn run(&Arguments { smp }: &Arguments) -> Result<()> {
+    let symbols = format!("symbols={}", paths::guest("forms.elf")?.display());
+    let qemu = paths::chosen_qemu()?;
+    let progress = Progress::new();
+    progress.set("running the guest that uses all 24 forms");
     let ended = Machine::new(&qemu)
         .plugin(&["summary=off", &symbols])
-        .bare_guest(&places::guest("forms.bin")?)
+        .bare_guest(&paths::guest("forms.bin")?)
         .args(["-accel", "tcg", "-smp", &smp.to_string()])
         .run()?;
+    drop(progress);
     let stats = ended.stats()?;
     status::print(&render(stats, is_terminal()))?;
     ensure!(
-        ended.status.code() == Some(forms::PASSED),
+        ended.status.code() == Some(expected_forms::PASSED),
         "the guest found something wrong ({}): {}",
         ended.status,
         ended.stderr
     );
-    let differences = forms::differences(stats, smp, &Mode::ALL);
+    let differences = expected_forms::differences(stats, smp, &Mode::ALL);
     if !differences.is_empty() {
         bail!("the counts are not what the program does:\n{}", differences.join("\n"));
     }
@@ -53,11 +50,13 @@ fn run(&Arguments { smp }: &Arguments) -> Result<()> {
          (tests/guests/forms.S).\n\n",
     )?;
     if stats.qemu.plugin_api >= ANSWERING_API {
-        status::print(&format!(
-            "{}\n{}\n",
-            heading("One driver, by its instructions and by hypercalls (tests/guests/demo)"),
-            driver::compare(&qemu)?
-        ))?;
+        let progress = Progress::new();
+        progress.set("running one driver by instructions and by hypercalls");
+        let comparison = demo::compare(&qemu)?;
+        drop(progress);
+        let title =
+            heading("One driver, by its instructions and by hypercalls (tests/guests/demo)");
+        status::print(&format!("{title}\n{comparison}\n"))?;
     } else {
         status::print(&format!(
             "Hypercalls need QEMU 10.1 or newer: on QEMU {} a driver by hypercalls is not shown.\n",
