@@ -49,7 +49,7 @@ fn path_str(path: &Path) -> String {
 }
 
 fn source(name: &str) -> String {
-    path_str(&places::repository().join("tests/tests/header").join(name))
+    path_str(&places::repository().join("tests/tests/suite/guest_shim/header").join(name))
 }
 
 fn scratch() -> (TempDir, impl Fn(&str) -> PathBuf) {

@@ -1,0 +1,5 @@
+//! The guest shim: the C header, the assembly include, the Rust crate.
+
+mod c;
+mod header;
+mod rust;
