@@ -1,5 +1,7 @@
 //! What the integration tests share: the QEMUs that they run on, and what any dump must fulfil.
 
+mod busy;
+mod guest_run;
 pub mod guests;
 mod monitor;
 mod own_plugin;
@@ -7,15 +9,19 @@ pub mod programs;
 mod recorder;
 mod screen;
 mod seabios;
+mod settings;
 mod trace;
 pub mod verdict;
 
+pub use busy::start_busy;
+pub use guest_run::{GuestRun, GuestTest, assert_forms, run_guest};
 pub use monitor::Monitor;
 pub use own_plugin::build_copy;
 pub use pvio_scripts::linux::LinuxGuest;
 pub use recorder::{came_in_strings, recorder_argument};
 pub use screen::Screen;
 pub use seabios::run_seabios;
+pub use settings::number_from_env;
 pub use trace::{Event, Trace};
 
 use std::path::PathBuf;

@@ -58,7 +58,7 @@ fn scratch() -> (TempDir, impl Fn(&str) -> PathBuf) {
     (directory, move |name: &str| path.join(name))
 }
 
-fn run(program: &Path) -> String {
+fn output_of(program: &Path) -> String {
     let output = Command::new(program).output().unwrap();
     assert!(output.status.success(), "{}: {}", program.display(), output.status);
     String::from_utf8(output.stdout).unwrap()
@@ -212,7 +212,7 @@ fn the_numbers_are_those_of_the_abi() {
         offset_of!(Mailbox, value),
         offset_of!(Mailbox, key)
     ));
-    assert_eq!(run(Path::new(&binary)).lines().collect::<Vec<_>>(), expected);
+    assert_eq!(output_of(Path::new(&binary)).lines().collect::<Vec<_>>(), expected);
 }
 
 /// The page that says it in words has these numbers, too.
@@ -390,7 +390,7 @@ fn it_replaces_others_functions() {
                 compiler.compile(&[&before[..], &compile].concat());
                 assert!(contains(&std::fs::read(&object).unwrap(), &abi::MAGIC_64));
                 compiler.compile(&[&before[..], &["-o", &program, &catch, &object]].concat());
-                assert_eq!(run(Path::new(&program)), DRIVEN, "{} {driver}", compiler.name);
+                assert_eq!(output_of(Path::new(&program)), DRIVEN, "{} {driver}", compiler.name);
             }
         }
     }
