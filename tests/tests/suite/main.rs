@@ -6,4 +6,5 @@ mod guest_shim;
 mod hypercalls;
 mod options;
 mod outputs;
+mod promises;
 mod scripts;
