@@ -1,13 +1,13 @@
 //! Every instruction, counted when it retires.
 //!
-//! QEMU's code counts an instruction when it begins (see [`InsnCounters`]). One that did not retire is
+//! QEMU's code counts an instruction when it begins (see [`Scoreboard`]). One that did not retire is
 //! taken back here: what a fault, or an interrupt within a `rep`, has left will begin again, if it
 //! ever does, and be counted then.
 
 use std::sync::Arc;
 
 use super::address;
-use crate::qemu::{Discontinuity, Insn, InsnCount, InsnCounters, Token, VcpuIndex};
+use crate::qemu::{Discontinuity, InlineAdd, Insn, Scoreboard, Token, VcpuIndex};
 use crate::sections::Sections;
 use crate::stats::InstructionCounts;
 use crate::x86::Flow;
@@ -15,7 +15,7 @@ use crate::x86::Flow;
 /// The counters of a machine, and the sections by which they tell instructions apart.
 pub struct Instructions {
     /// A counter for each place.
-    pub counters: InsnCounters,
+    pub counters: Scoreboard,
     /// The places.
     pub sections: Sections,
 }
@@ -39,13 +39,13 @@ const FLOWS: [Flow; 3] = [Flow::On, Flow::Elsewhere, Flow::Handler];
 
 impl Instructions {
     /// How to count an instruction that is being translated.
-    pub fn count(&self, insn: &Insn<'_>) -> InsnCount {
+    pub fn count(&self, insn: &Insn<'_>) -> InlineAdd {
         let flow = Flow::of(insn.bytes());
         let pc = address::at_translation(insn);
         let place = self.sections.place(pc);
         let has_base = if insn.code_base() == 0 { 0 } else { HAS_BASE };
-        InsnCount {
-            counter: place,
+        InlineAdd {
+            entry: place,
             token: pc << ADDRESS_SHIFT | has_base | (1 + flow as u64) << FLOW_SHIFT | place as u64,
             repeats_only_by_restart: flow == Flow::On,
         }

@@ -26,8 +26,8 @@ use crate::guest_memory::Physical;
 use crate::hypercalls::{Hypercalls, VcpuCalls};
 use crate::qemu::report::say;
 use crate::qemu::{
-    self, ApiLevel, CallingVcpu, Discontinuity, GuestRam, HostInfo, Insn, MAX_WATCHES,
-    MemoryAccess, MemoryWatch, Next, QemuVersion, Registers, Token, VcpuIndex, Watch,
+    self, ApiLevel, Discontinuity, GuestRam, HostInfo, Insn, MAX_WATCHES, MemoryAccess,
+    MemoryWatch, Next, QemuVersion, Registers, Token, VcpuIndex, Watch, WritableRegisters,
 };
 use crate::stats::{SiteKey, Statistics};
 use crate::x86::{
@@ -143,7 +143,7 @@ impl Interceptor {
         let mut watches = ArrayVec::new();
         if self.exits.may_be_at(|| insn.pc()) {
             let door = VmrunSite { kind: VmrunSiteKind::Exit, address: CodeAddress::of(insn) };
-            watches.push(Watch::Passes(door.to_token()));
+            watches.push(Watch::Tracepoint(door.to_token()));
         }
         watches.extend(match Opcode::of(insn.bytes()) {
             Opcode::PortIo => self.port_io(insn),
@@ -165,7 +165,7 @@ impl Interceptor {
             insn.translate_all_anew();
         }
         let door = VmrunSite::entry(mode, insn.bytes(), CodeAddress::of(insn));
-        Some(Watch::Passes(door.to_token()))
+        Some(Watch::Tracepoint(door.to_token()))
     }
 
     fn call(&self, insn: &Insn<'_>) -> Option<Watch> {
@@ -179,9 +179,9 @@ impl Interceptor {
         let may_use_mailbox =
             || supervisor == Some(Supervisor::Yes) && insn.is_in_nested_guest() == Some(false);
         match magic {
-            Magic::Call => self.answers_in_registers.then_some(Watch::Calls(token)),
-            Magic::Doorbell => may_use_mailbox().then_some(Watch::Doorbell(token)),
-            Magic::RegisterMailbox => may_use_mailbox().then_some(Watch::RegisterMailbox(token)),
+            Magic::Call => self.answers_in_registers.then_some(Watch::ExecWithWrites(token)),
+            Magic::Doorbell => may_use_mailbox().then_some(Watch::ExecNoRegs(token)),
+            Magic::RegisterMailbox => may_use_mailbox().then_some(Watch::ExecReadOnly(token)),
         }
     }
 
@@ -197,12 +197,12 @@ impl Interceptor {
         let key = SiteKey { pc, mode, bytes: bytes.try_into().expect("at most 15 bytes") };
         let site = self.statistics.sites.enter(key, decoded.form);
         let translated = Translated::new(decoded, site, CodeAddress::of(insn), privileged);
-        let memory = match decoded.form.is_string().then(|| decoded.form.direction()) {
-            Some(Direction::In) => Some(MemoryWatch::Writes),
-            Some(Direction::Out) => Some(MemoryWatch::Reads),
-            None => None,
-        };
-        Some(Watch::Runs(translated.to_token(), memory))
+        let token = translated.to_token();
+        Some(match decoded.form.is_string().then(|| decoded.form.direction()) {
+            Some(Direction::In) => Watch::ExecAndMemory(token, MemoryWatch::Writes),
+            Some(Direction::Out) => Watch::ExecAndMemory(token, MemoryWatch::Reads),
+            None => Watch::Exec(token),
+        })
     }
 
     /// Decodes bytes that are port I/O in some mode, in the mode that the code is in.
@@ -237,32 +237,32 @@ struct WatchedVcpu {
 }
 
 impl qemu::Vcpu for WatchedVcpu {
-    fn about_to_run(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
+    fn exec(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
         self.counter.about_to_run(token, registers)
     }
 
-    fn called(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>) {
+    fn exec_with_writes(&mut self, token: Token, registers: &mut WritableRegisters<'_>) {
         if let Some(calls) = &mut self.calls {
-            let caller = TranslatedCall::from_token(token).caller(vcpu.rip());
-            calls.call(caller, vcpu);
+            let caller = TranslatedCall::from_token(token).caller(registers.rip());
+            calls.call(caller, registers);
         }
     }
 
     #[inline]
-    fn doorbell(&mut self, token: Token, rip: u64) {
+    fn exec_no_regs(&mut self, token: Token, rip: u64) {
         if let Some(calls) = &mut self.calls {
             calls.doorbell(TranslatedCall::from_token(token).address.at(rip));
         }
     }
 
-    fn register_mailbox(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>) {
+    fn exec_read_only(&mut self, token: Token, registers: &mut Registers<'_>) {
         if let Some(calls) = &mut self.calls {
-            let caller = TranslatedCall::from_token(token).caller(vcpu.rip());
-            calls.register(caller, vcpu);
+            let caller = TranslatedCall::from_token(token).caller(registers.rip());
+            calls.register(caller, registers);
         }
     }
 
-    fn passes(&mut self, token: Token, registers: &mut Registers<'_>) {
+    fn tracepoint(&mut self, token: Token, registers: &mut Registers<'_>) {
         self.counter.passes(token, registers);
     }
 
@@ -275,19 +275,19 @@ impl qemu::Vcpu for WatchedVcpu {
     }
 
     #[inline]
-    fn counted_block(&mut self, distance: u64) {
+    fn scored_block_begins(&mut self, distance: u64) {
         if let Some(instructions) = &mut self.instructions {
             instructions.block_begins(distance);
         }
     }
 
-    fn counted_again(&mut self) {
+    fn restarted(&mut self) {
         if let Some(instructions) = &mut self.instructions {
             instructions.counted_again();
         }
     }
 
-    fn counted_elsewhere(&mut self, token: Token) {
+    fn added_elsewhere(&mut self, token: Token) {
         if let Some(instructions) = &mut self.instructions {
             instructions.counted_elsewhere(token);
         }

@@ -1,6 +1,6 @@
 //! What has been counted: counters, a snapshot of them, and the dumps made of a snapshot.
 //!
-//! Data goes one way: [`crate::interception`] counts into a [`VcpuCounters`] for each vCPU, totals are taken
+//! Data goes one way: `interception` counts into a [`VcpuCounters`] for each vCPU, totals are taken
 //! of all of them, now and where windows begin and end, a [`Snapshot`] is made of those, and JSON and
 //! tables of that. Where counts come from is not known here.
 

@@ -1,6 +1,6 @@
 //! What a guest or QEMU wrote, made fit to be quoted in a line of a report.
 
-use pvio::hypercalls::harmless;
+use pvio::untrusted_text::escape;
 
 /// How much of a text is quoted, in characters.
 const LIMIT: usize = 512;
@@ -9,13 +9,13 @@ const LIMIT: usize = 512;
 pub(super) fn one_line(text: &str) -> String {
     let count = text.chars().count();
     if count <= LIMIT {
-        return harmless(text.as_bytes());
+        return escape(text.as_bytes());
     }
     // The end says as much as the beginning: what came last before the guest stopped.
     let half = LIMIT / 2;
     let begin: String = text.chars().take(half).collect();
     let end: String = text.chars().skip(count - half).collect();
-    let (begin, end) = (harmless(begin.as_bytes()), harmless(end.as_bytes()));
+    let (begin, end) = (escape(begin.as_bytes()), escape(end.as_bytes()));
     let left_out = count - 2 * half;
     let characters = if left_out == 1 { "character" } else { "characters" };
     format!("{begin} [{left_out} {characters} left out] {end}")

@@ -231,7 +231,7 @@ fn what_a_device_cannot_write_is_reported_once(host: &Host) {
         ended.stderr,
         ["console at 0x00e9", "stream at 0x0300-0x0307", "uart16550 at 0x02f8-0x02ff"]
             .map(|device| format!(
-                "pvio: {device}: what it was to write is not all there: No space left on device \
+                "pvio: {device}: its output is incomplete: No space left on device \
                  (os error 28)\n"
             ))
             .concat()

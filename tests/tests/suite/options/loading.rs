@@ -1,11 +1,16 @@
 //! Where the plugin cannot work, and what it is told wrongly: QEMU does not start, and one line says
 //! why and what would be right.
 
+use std::collections::HashSet;
+
+use object::{Object, ObjectSymbol};
+use pvio::qemu::{QemuVersion, Symbol, symbols};
 use pvio_scripts::machine::Machine;
 use pvio_scripts::places;
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus, refusal};
 
 on_both_qemus! {
+    qemu_exports_the_symbols_that_the_tables_have_for_its_version
     a_start_that_is_refused_leaves_files_as_they_were
     a_wrong_option_keeps_qemu_from_starting
     a_wrong_device_keeps_qemu_from_starting
@@ -215,5 +220,26 @@ fn a_start_that_is_refused_leaves_files_as_they_were(host: &Host) {
         let machine = host.machine().plugin(options).bare_guest(&guest("poweroff.bin"));
         refusal(&machine.run().unwrap());
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "of another run", "{options:?}");
+    }
+}
+
+fn qemu_exports_the_symbols_that_the_tables_have_for_its_version(host: &Host) {
+    let (major, minor) = if host.api == 4 { (10, 0) } else { (11, 1) };
+    let version = QemuVersion { major, minor, micro: 0 };
+    let wrapper = host.program("qemu-system-x86_64");
+    let binary = wrapper.parent().unwrap().join("tree/usr/bin/qemu-system-x86_64");
+    let binary = std::fs::read(binary).unwrap();
+    let file = object::File::parse(&*binary).unwrap();
+    let exported: HashSet<&[u8]> = file
+        .dynamic_symbols()
+        .filter(|symbol| !symbol.is_undefined())
+        .map(|symbol| symbol.name_bytes().unwrap())
+        .collect();
+    let of_qemu: Vec<Symbol> = symbols().filter(|symbol| symbol.header != "glib.h").collect();
+    assert!(of_qemu.len() > 50);
+    for Symbol { name, header, .. } in &of_qemu {
+        let expected = of_qemu.iter().any(|row| row.name == *name && row.is_in(version));
+        let is_exported = exported.contains(name.to_bytes());
+        assert_eq!(is_exported, expected, "{name:?} of {header} in {version}");
     }
 }

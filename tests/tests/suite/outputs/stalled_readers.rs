@@ -76,7 +76,7 @@ fn a_console_gives_a_stalled_stdout_up(host: &Host) {
     assert_eq!(
         with_stalled_stdout(host, "device=console@0x80"),
         "pvio: stdout was not read for 10 seconds: what is written to it from here on is lost\n\
-         pvio: console at 0x0080: what it was to write is not all there: its reader has stopped\n"
+         pvio: console at 0x0080: its output is incomplete: its reader has stopped\n"
     );
 }
 

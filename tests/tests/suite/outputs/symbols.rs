@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use iced_x86::{Decoder, DecoderOptions};
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind};
 use once_cell::sync::Lazy;
+use pvio::guest_file::GuestFile;
 use pvio::sections::Sections;
 use pvio::stats::{SectionRow, SiteRow, Snapshot};
 use pvio::symbols::Symbols;
@@ -334,8 +335,8 @@ fn a_file_of_another_kernel_names_nothing(host: &Host) {
     let stats = ended.stats().unwrap();
     assert!(stats.sites.iter().any(|site| kallsyms.is_kernel(pc(site))));
     assert!(stats.sites.iter().all(|site| site.symbol.is_none()));
-    let problem = "no kernel in the guest's memory is the one that it describes, so its names are not \
-                   used; name the file of the kernel that runs";
+    let problem = "no kernel in the guest's memory matches it, so its names are not used; name the file \
+                   of the kernel that runs";
     assert_eq!(stats.symbol_files[0].problem.as_deref(), Some(problem));
     let line = format!("pvio: option \"{symbols}\": {problem}");
     assert_eq!(ended.stderr.lines().filter(|&said| said == line).count(), 1, "{}", ended.stderr);
@@ -502,8 +503,9 @@ fn broken_files_are_read_or_refused() {
         }
         broken.truncate(if random.bool() { whole.len() } else { random.usize(..whole.len()) });
         std::fs::write(&file, &broken).unwrap();
-        let _ = Sections::load(&name);
-        match Symbols::load(&[&name]) {
+        let guest_file = GuestFile::parse(&name).unwrap();
+        let _ = Sections::load(&guest_file);
+        match Symbols::load(&[guest_file]) {
             Ok(symbols) => {
                 read += 1;
                 let sites: Vec<(u64, &[u8])> =
@@ -527,11 +529,16 @@ fn what_is_not_a_file_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let pipe = directory.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    for path in [&*pipe, Path::new("/dev/zero"), directory.path()] {
+    let files = [
+        (&*pipe, "is a FIFO; name a regular file"),
+        (Path::new("/dev/zero"), "is a character device; name a regular file"),
+        (directory.path(), "is a directory; name a file in it"),
+    ];
+    for (path, why) in files {
         for key in ["symbols", "insns"] {
             let ended = run_forms(&Host::NEWEST, &[&format!("{key}={}", path.display())]);
             assert!(!ended.status.success(), "it started: {}", ended.stderr);
-            let line = format!("option \"{key}\": {} is not a regular file", path.display());
+            let line = format!("option \"{key}\": {} {why}", path.display());
             assert!(ended.stderr.contains(&line), "{}", ended.stderr);
         }
     }
