@@ -8,7 +8,7 @@ use pvio_guest::abi::DUMPS_MAX;
 use crate::bus::PortBus;
 use crate::qemu::report::{say, show};
 use crate::qemu::{Ended, HostInfo, PortPresence};
-use crate::stats::{Destination, DestinationError, Snapshot, SnapshotContext, Statistics, render};
+use crate::stats::{Destination, DestinationError, SnapshotContext, Statistics, render};
 use crate::symbols::Symbols;
 
 /// A dump that was not written.
@@ -96,7 +96,7 @@ impl Dumps {
                 }
             }
         }
-        let json = self.json.as_ref().map(|destination| put(destination, &to_json(&snapshot)));
+        let json = self.json.as_ref().map(|destination| put(destination, &snapshot.to_json()));
         let text = match &self.text {
             None => None,
             Some(TextOutput::Stderr) => {
@@ -120,12 +120,6 @@ impl Dumps {
     }
 }
 
-fn to_json(snapshot: &Snapshot) -> Vec<u8> {
-    let mut json = serde_json::to_vec_pretty(snapshot).expect("plain data becomes JSON");
-    json.push(b'\n');
-    json
-}
-
 /// Whether stderr is a terminal with colours, and `NO_COLOR` is not set (no-color.org).
 fn wants_colour() -> bool {
     let variable = |name| std::env::var_os(name).unwrap_or_default();
@@ -138,7 +132,7 @@ mod tests {
 
     use super::*;
     use crate::qemu::ApiLevel;
-    use crate::stats::{Call, Outcome};
+    use crate::stats::{Call, Outcome, Snapshot};
 
     fn dumps(json: &Path, text: Option<TextOutput>) -> Dumps {
         let host = HostInfo {
@@ -177,7 +171,7 @@ mod tests {
         dumps.at_end(Ended::Shutdown);
         for (number, name) in ["stats.json.1", "stats.json.2", "stats.json"].iter().enumerate() {
             let json = std::fs::read(file(name)).unwrap();
-            let snapshot: Snapshot = serde_json::from_slice(&json).unwrap();
+            let snapshot = Snapshot::from_json(&json).unwrap();
             assert_eq!(snapshot.hypercalls.iter().map(|row| row.count).sum::<u64>(), number as u64);
             assert_eq!(snapshot.ended, if number == 2 { "shutdown" } else { "running" });
         }

@@ -1,6 +1,7 @@
 //! What the integration tests share: the QEMUs that they run on, and what any dump must fulfil.
 
 mod busy;
+mod compiler;
 mod guest_run;
 pub mod guests;
 mod monitor;
@@ -14,6 +15,7 @@ mod trace;
 pub mod verdict;
 
 pub use busy::start_busy;
+pub use compiler::{Compiler, path_str};
 pub use guest_run::{GuestRun, GuestTest, assert_forms, run_guest};
 pub use monitor::Monitor;
 pub use own_plugin::build_copy;
@@ -26,7 +28,7 @@ pub use trace::{Event, Trace};
 
 use std::path::PathBuf;
 
-use pvio::stats::{FormRow, PortRow, Snapshot, Tables, VcpuRow};
+use pvio::stats::Snapshot;
 use pvio_scripts::machine::{Ended, Machine};
 use pvio_scripts::places;
 
@@ -90,50 +92,6 @@ pub fn refusal(ended: &Ended) -> String {
 
 /// Fails unless the tables of a dump, and of each of its windows, add up to the same totals.
 pub fn assert_consistent(stats: &Snapshot) {
-    assert_tables_consistent(stats, stats.vcpus_omitted.is_none(), true);
-    for row in &stats.forms {
-        let ended = [row.faults, row.exits].into_iter().flatten().sum::<u64>();
-        assert!(row.attempts >= row.executions + ended + row.unverified, "{}", row.form);
-    }
-    // Where others count on while a window begins or ends, it has some of an instruction's counts.
-    if stats.vcpus.len() <= 1 {
-        for window in &stats.windows {
-            assert_tables_consistent(window, stats.vcpus_omitted.is_none(), !window.rows_dropped);
-        }
-    }
-}
-
-fn assert_tables_consistent(tables: &Tables, has_vcpus: bool, has_ports: bool) {
-    let forms = |column: fn(&FormRow) -> u64| tables.forms.iter().map(column).sum::<u64>();
-    let ports = |column: fn(&PortRow) -> u64| tables.ports.iter().map(column).sum::<u64>();
-    let vcpus = |column: fn(&VcpuRow) -> u64| tables.vcpus.iter().map(column).sum::<u64>();
-    let sites = tables.sites.iter().map(|row| row.counts).chain([tables.sites_dropped_counts]);
-    let executions = forms(|row| row.executions);
-    let accesses = forms(|row| row.accesses);
-    let hypercalls = tables.hypercalls.iter().map(|row| row.count).sum::<u64>();
-    assert_eq!(sites.clone().map(|site| site.accesses).sum::<u64>(), accesses, "by site");
-    assert_eq!(sites.map(|site| site.executions).sum::<u64>(), executions, "by site");
-    if has_ports {
-        let moved = tables.hypercalls.iter().filter_map(|row| {
-            let (_, width) = row.call.port_io()?;
-            Some(row.bytes / u64::from(width.bytes()))
-        });
-        assert_eq!(ports(|row| row.device + row.qemu), accesses, "accesses by port and by form");
-        assert_eq!(
-            ports(|row| row.hypercall),
-            moved.sum::<u64>(),
-            "accesses by port and by hypercall"
-        );
-    }
-    if has_vcpus {
-        assert_eq!(vcpus(|row| row.accesses), accesses, "by vCPU");
-        assert_eq!(vcpus(|row| row.executions), executions, "by vCPU");
-        assert_eq!(vcpus(|row| row.hypercalls), hypercalls, "by vCPU");
-    }
-    for row in &tables.forms {
-        assert_eq!(row.bytes, row.accesses * u64::from(row.form.width().bytes()), "{}", row.form);
-    }
-    for row in &tables.hypercalls {
-        assert!(row.count >= row.declined + row.denied + row.errors, "{}", row.call);
-    }
+    let found: Vec<String> = stats.discrepancies().iter().map(ToString::to_string).collect();
+    assert!(found.is_empty(), "{found:#?}");
 }

@@ -1,7 +1,7 @@
 //! The code that makes a call.
 
 use crate::qemu::{Register, Registers};
-use crate::x86::{Mode, Supervisor};
+use crate::x86::{Cr0, Mode, Rflags, Supervisor};
 
 /// The caller, as far as its code tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +26,9 @@ impl Caller {
 
     pub(super) fn supervisor(self, vcpu: &mut Registers<'_>) -> Supervisor {
         self.supervisor.unwrap_or_else(|| {
-            let (rflags, cs) = (vcpu.read(Register::Rflags), vcpu.read(Register::Cs));
-            Supervisor::of(rflags, cs, || vcpu.read(Register::Cr0))
+            let rflags = Rflags::from_bits_retain(vcpu.read(Register::Rflags));
+            let cs = vcpu.read(Register::Cs);
+            Supervisor::of(rflags, cs, || Cr0::from_bits_retain(vcpu.read(Register::Cr0)))
         })
     }
 }

@@ -14,6 +14,8 @@ use tempfile::TempDir;
 on_both_qemus! {
     without_the_plugin_it_is_the_instructions
     where_nobody_hears_it_is_the_instructions
+    strings_are_in_es_where_a_tree_says_so
+    macros_that_keep_registers_do
 }
 
 const GUESTS: [&str; 3] = ["shim-c32", "shim-c64", "shim-16"];
@@ -118,6 +120,38 @@ fn where_nobody_hears_it_is_the_instructions(host: &Host) {
         let stats = run_unheard(host, name, options);
         assert!(stats.hypercalls.is_empty(), "{name}: {:?}", stats.hypercalls);
         assert!(stats.ports.iter().all(|row| row.hypercall == 0), "{name}: {:?}", stats.ports);
+    }
+}
+
+/// Buffers are in a segment that is not DS, in 16 and in 32-bit code, by calls and by instructions.
+fn strings_are_in_es_where_a_tree_says_so(host: &Host) {
+    for name in ["shim-es16", "shim-es32"] {
+        for options in [&[][..], &["hypercall=off"]] {
+            let files = Files::new();
+            let machine = files.with_devices(files.machine(host.machine(), name)).plugin(options);
+            let ended = machine.run().unwrap();
+            let status = ended.status.code();
+            assert_eq!(status, Some(forms::PASSED), "{name}: {}{}", files.said(), ended.stderr);
+            assert!(files.read("out") == files.read("in"), "{name} {options:?}: the stream");
+            let stats = ended.stats().unwrap();
+            let called =
+                stats.hypercalls.iter().any(|row| row.call == Call::Outsl && row.bytes != 0);
+            assert_eq!(called, host.api != 4 && options.is_empty(), "{name} {options:?}");
+        }
+    }
+}
+
+/// `pvio_keep_*` of `pvio16.inc`, answered and not.
+fn macros_that_keep_registers_do(host: &Host) {
+    for options in [&[][..], &["hypercall=off"]] {
+        let files = Files::new();
+        let machine = files.with_devices(files.machine(host.machine(), "keep-16")).plugin(options);
+        let ended = machine.run().unwrap();
+        assert_eq!(ended.status.code(), Some(forms::PASSED), "{options:?}: {}", ended.stderr);
+        let stats = ended.stats().unwrap();
+        let calls = stats.hypercalls.iter().map(|row| row.count).sum::<u64>();
+        let expected = if host.api != 4 && options.is_empty() { 12 } else { 0 };
+        assert_eq!(calls, expected, "{options:?}");
     }
 }
 

@@ -2,4 +2,5 @@
 
 mod c;
 mod header;
+mod header_misuse;
 mod rust;

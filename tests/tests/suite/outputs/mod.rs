@@ -6,5 +6,6 @@ mod ends;
 mod guest_names;
 mod port_names;
 mod robustness;
+mod schema;
 mod stalled_readers;
 mod symbols;

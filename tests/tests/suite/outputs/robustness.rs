@@ -68,21 +68,3 @@ fn more_sites_than_there_is_room_for_take_bounded_memory(host: &Host) {
     let taken = ended.memory.saturating_sub(plain) >> 20;
     assert!(taken < 64, "{taken} MiB");
 }
-
-/// QEMU's qtest accelerator runs no vCPU, as KVM runs none under TCG, and needs no `/dev/kvm`. (Debian
-/// builds it into the newer QEMU only.)
-#[test]
-fn an_accelerator_without_plugins_is_told() {
-    let mut running = Host::NEWEST
-        .machine()
-        .plugin(&[])
-        .args(["-machine", "pc,accel=qtest", "-display", "none", "-nodefaults"])
-        .args(["-monitor", "stdio"])
-        .start()
-        .unwrap();
-    running.wait_for("(qemu)").unwrap();
-    running.say("quit").unwrap();
-    let ended = running.wait().unwrap();
-    assert!(ended.stderr.contains("ran no vCPU under TCG"), "{}", ended.stderr);
-    assert!(ended.stats().unwrap().vcpus_omitted.is_some());
-}
