@@ -1,6 +1,8 @@
 //! What the integration tests share: the QEMUs that they run on, and what any dump must fulfil.
 
+mod busy;
 mod compiler;
+mod guest_run;
 pub mod guests;
 mod monitor;
 mod own_plugin;
@@ -8,16 +10,20 @@ pub mod programs;
 mod recorder;
 mod screen;
 mod seabios;
+mod settings;
 mod trace;
 pub mod verdict;
 
+pub use busy::start_busy;
 pub use compiler::{Compiler, path_str};
+pub use guest_run::{GuestRun, GuestTest, assert_forms, run_guest};
 pub use monitor::Monitor;
 pub use own_plugin::build_copy;
 pub use pvio_cli::linux::LinuxGuest;
 pub use recorder::{came_in_strings, recorder_argument};
 pub use screen::Screen;
 pub use seabios::run_seabios;
+pub use settings::number_from_env;
 pub use trace::{Event, Trace};
 
 use std::path::PathBuf;

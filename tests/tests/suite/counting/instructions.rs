@@ -2,27 +2,16 @@
 
 use pvio::stats::{Instructions, Snapshot};
 use pvio_cli::machine::Machine;
-use pvio_tests::{Host, guest};
-
-/// What the guest ends with when it has come to its end.
-const PASSED: i32 = 1;
+use pvio_tests::{Host, guest, run_guest};
 
 /// The length of its timer's handler.
 const TICK: u64 = 6;
 
-/// Runs the guest; the statistics, and how many ticks it had.
-fn run(machine: Machine, insns: &str) -> (Snapshot, u64, String) {
-    let directory = tempfile::tempdir().unwrap();
-    let ticks = directory.path().join("ticks");
-    let ended = machine
-        .plugin(&[&format!("insns={insns}"), "summary=on"])
-        .args(["-debugcon", &format!("file:{}", ticks.display())])
-        .bare_guest(&guest("insns.bin"))
-        .run()
-        .unwrap();
-    assert_eq!(ended.status.code(), Some(PASSED), "{}", ended.stderr);
-    let ticks = u32::from_le_bytes(std::fs::read(ticks).unwrap().try_into().unwrap());
-    (ended.stats().unwrap().clone(), ticks.into(), ended.stderr)
+/// Runs the guest. Returns the statistics, how many ticks it had, and stderr.
+fn count_instructions(machine: Machine, insns: &str) -> (Snapshot, u64, String) {
+    let run = run_guest(machine.plugin(&[&format!("insns={insns}"), "summary=on"]), "insns");
+    let ticks = u32::from_le_bytes(run.console[..].try_into().expect("one number"));
+    (run.stats().clone(), ticks.into(), run.ended.stderr)
 }
 
 /// That each window has what its name says.
@@ -49,7 +38,7 @@ fn retired(count: u64) -> Instructions {
 }
 
 fn is_exact(machine: Machine) {
-    let (stats, ticks, stderr) = run(machine, "on");
+    let (stats, ticks, stderr) = count_instructions(machine, "on");
     assert_exact(&stats, ticks);
     assert!(ticks > 0, "no interrupt has come");
     assert!(stderr.contains(" instructions"), "{stderr}");
@@ -78,7 +67,7 @@ fn what_retires_is_counted_on_one_of_two_vcpus() {
 #[test]
 fn sections_are_told_apart() {
     let elf = guest("insns.elf");
-    let (stats, ticks, _) = run(Host::NEWEST.machine(), elf.to_str().unwrap());
+    let (stats, ticks, _) = count_instructions(Host::NEWEST.machine(), elf.to_str().unwrap());
     assert_exact(&stats, ticks);
     let [text] = &stats.sections[..] else { panic!("{:?}", stats.sections) };
     assert_eq!((&*text.name, &*text.start), (".text", "0xf0000"));
@@ -95,11 +84,11 @@ fn sections_are_told_apart() {
 /// Where QEMU does not report exceptions, nothing is claimed to have retired.
 #[test]
 fn without_exceptions_reported_instructions_are_unverified() {
-    let (stats, _, stderr) = run(Host::STABLE.machine(), "on");
+    let (stats, _, stderr) = count_instructions(Host::STABLE.machine(), "on");
     assert_eq!(stats.instructions.instructions, None);
     let begun = stats.instructions.instructions_unverified.unwrap();
     assert_eq!(stats.vcpus[0].instructions.instructions_unverified, Some(begun));
-    let (newest, _, _) = run(Host::NEWEST.machine(), "on");
+    let (newest, _, _) = count_instructions(Host::NEWEST.machine(), "on");
     assert!(begun > newest.instructions.instructions.unwrap() / 2, "{begun}");
     assert!(stderr.contains("instructions began"), "{stderr}");
 }
@@ -107,7 +96,7 @@ fn without_exceptions_reported_instructions_are_unverified() {
 #[test]
 fn vcpus_on_one_thread_are_refused() {
     let machine = Host::NEWEST.machine().args(["-accel", "tcg,thread=single", "-smp", "3"]);
-    let (stats, _, stderr) = run(machine, "on");
+    let (stats, _, stderr) = count_instructions(machine, "on");
     assert_eq!(stats.instructions, Instructions::default());
     let said = stderr.lines().filter(|line| line.contains("option \"insns\"")).count();
     assert_eq!(said, 1, "{stderr}");
@@ -115,7 +104,7 @@ fn vcpus_on_one_thread_are_refused() {
 
 #[test]
 fn nothing_is_counted_that_was_not_asked_for() {
-    let (stats, _, stderr) = run(Host::NEWEST.machine(), "off");
+    let (stats, _, stderr) = count_instructions(Host::NEWEST.machine(), "off");
     assert_eq!(stats.instructions, Instructions::default());
     assert!(stats.sections.is_empty() && !stderr.contains("instructions"), "{stderr}");
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use pvio::stats::{Call, Snapshot};
 use pvio::x86::Port;
-use pvio_cli::expected_forms;
-use pvio_cli::machine::{Ended, Machine};
+use pvio_cli::machine::Machine;
 use pvio_guest::abi::{UNHEARD, status};
-use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
+use pvio_tests::{GuestRun, GuestTest, Host, on_both_qemus, run_guest};
+
+use super::{STREAM_SIZE, stream_sequence};
 
 on_both_qemus! {
     it_is_heard_by_whom_and_where_it_may_be
@@ -23,83 +24,41 @@ on_both_qemus! {
     a_reset_takes_it_away
 }
 
-/// As in `calls/lib/strings.h`.
-const STREAM_SIZE: u32 = 8 << 20;
-
-/// What the stream gives, and is given.
-fn sequence(size: u32) -> Vec<u8> {
-    (0..size).map(|place| (place.wrapping_mul(0x9e37_79b1) >> 24) as u8).collect()
-}
-
-/// A guest that has passed.
-struct Passed {
-    name: String,
-    ended: Ended,
-    said: String,
-}
-
-impl Passed {
-    /// The numbers behind a name, in each line that begins with it.
-    fn told(&self, name: &str) -> impl Iterator<Item = Vec<u64>> {
-        let lines = self.said.lines().filter_map(move |line| {
-            line.strip_prefix(name)?.strip_prefix(' ').map(|rest| {
-                rest.split(' ').map(|number| number.parse().expect("a number")).collect()
-            })
-        });
-        lines.collect::<Vec<_>>().into_iter()
+/// Fails unless just those calls are counted that the guest was answered, with as many errors.
+fn assert_counted(run: &GuestRun) {
+    let mut expected: BTreeMap<Call, (u64, u64)> = BTreeMap::new();
+    for numbers in run.numbers("call") {
+        let [call, count, errors] = numbers[..] else { panic!("{}", run.text()) };
+        let row = expected.entry(Call::from_number(call as u8)).or_default();
+        *row = (row.0 + count, row.1 + errors);
     }
-
-    fn number(&self, name: &str) -> u64 {
-        self.told(name).next().unwrap_or_else(|| panic!("no {name}: {}", self.said))[0]
-    }
-
-    fn stats(&self) -> &Snapshot {
-        self.ended.stats().unwrap()
-    }
-
-    /// Fails unless just those calls are counted that the guest was answered, with as many errors.
-    fn assert_counted(&self) {
-        let mut expected: BTreeMap<Call, (u64, u64)> = BTreeMap::new();
-        for numbers in self.told("call") {
-            let [call, count, errors] = numbers[..] else { panic!("{}", self.said) };
-            let row = expected.entry(Call::from_number(call as u8)).or_default();
-            *row = (row.0 + count, row.1 + errors);
-        }
-        let rows = self.stats().hypercalls.iter();
-        let counted: BTreeMap<_, _> = rows.map(|row| (row.call, (row.count, row.errors))).collect();
-        assert_eq!(counted, expected, "{}", self.name);
-        assert!(self.stats().hypercalls.iter().all(|row| row.denied == 0), "{}", self.name);
-    }
+    let rows = run.stats().hypercalls.iter();
+    let counted: BTreeMap<_, _> = rows.map(|row| (row.call, (row.count, row.errors))).collect();
+    assert_eq!(counted, expected, "{}", run.name);
+    assert!(run.stats().hypercalls.iter().all(|row| row.denied == 0), "{}", run.name);
 }
 
 /// Boots a guest with pvio's devices; it must pass.
-fn run(machine: Machine, name: &str) -> Passed {
+fn run_with_devices(machine: Machine, name: &str) -> GuestRun {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
-    std::fs::write(path("in"), sequence(STREAM_SIZE)).unwrap();
+    std::fs::write(path("in"), stream_sequence(STREAM_SIZE)).unwrap();
     let stream = format!("device=stream@0x300:in={}:out={}", path("in"), path("out"));
     let latches = ["", "1", "2", "3", "4"].map(|cpu| format!("device=latch@0x50{cpu:0<2}"));
     let devices = latches.iter().fold(machine, |machine, latch| machine.plugin(&[latch]));
-    let passed = boot(devices.plugin(&["summary=off", &stream]), name, &path("said"));
-    assert_consistent(passed.stats());
-    if let Some(given) = passed.told("given").next() {
+    let run = boot(devices.plugin(&["summary=off", &stream]), name);
+    if let Some(given) = run.numbers("given").first() {
         let written = std::fs::read(path("out")).unwrap();
-        assert!(written == sequence(given[0] as u32), "{name}: other bytes than it has written");
+        let expected = stream_sequence(given[0] as u32);
+        assert!(written == expected, "{name}: other bytes than it has written");
     }
-    passed
+    run
 }
 
-fn boot(machine: Machine, name: &str, console: &str) -> Passed {
+fn boot(machine: Machine, name: &str) -> GuestRun {
     // Others do not reset it but by mistake.
     let action = if name.starts_with("mailbox-reset") { "reboot=reset" } else { "reboot=shutdown" };
-    let ended = machine
-        .bare_guest(&guest(&format!("calls-{name}.bin")))
-        .args(["-action", action, "-cpu", "max", "-debugcon", &format!("file:{console}")])
-        .run()
-        .unwrap();
-    let said = std::fs::read_to_string(console).unwrap();
-    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{name}: {said}{}", ended.stderr);
-    Passed { name: name.to_owned(), ended, said }
+    GuestTest::new(machine, &format!("calls-{name}")).args(["-action", action, "-cpu", "max"]).run()
 }
 
 fn it_is_heard_by_whom_and_where_it_may_be(host: &Host) {
@@ -109,11 +68,12 @@ fn it_is_heard_by_whom_and_where_it_may_be(host: &Host) {
             if host.api == 4 && !options.is_empty() {
                 continue;
             }
-            let run = |name| run(host.machine().plugin(options), &format!("{name}{bits}"));
+            let run =
+                |name| run_with_devices(host.machine().plugin(options), &format!("{name}{bits}"));
             let passed = run("mailbox");
             assert_eq!(passed.number("registered"), u64::from(status::OK));
             for passed in [passed, run("mailbox-places")] {
-                passed.assert_counted();
+                assert_counted(&passed);
                 assert!(passed.stats().hypercalls.iter().all(|row| row.declined == 0));
             }
         }
@@ -123,11 +83,12 @@ fn it_is_heard_by_whom_and_where_it_may_be(host: &Host) {
 fn with_icount_and_one_instruction_at_a_time_it_is_the_same(host: &Host) {
     for arguments in [ICOUNT_0, ICOUNT_4, ONE_INSN] {
         for bits in [32, 64] {
-            let run = |name| run(host.machine().args(arguments), &format!("{name}{bits}"));
+            let run =
+                |name| run_with_devices(host.machine().args(arguments), &format!("{name}{bits}"));
             let passed = run("mailbox");
             assert_eq!(passed.number("registered"), u64::from(status::OK));
-            passed.assert_counted();
-            run("mailbox-places").assert_counted();
+            assert_counted(&passed);
+            assert_counted(&run("mailbox-places"));
         }
     }
 }
@@ -140,36 +101,32 @@ fn elsewhere_it_is_registers_and_instructions(host: &Host) {
     const NOBODY: u64 = (UNHEARD >> 24) as u64;
     for bits in [32, 64] {
         let name = format!("mailbox{bits}");
-        let off = run(host.machine().plugin(&["hypercall=off"]), &name);
+        let off = run_with_devices(host.machine().plugin(&["hypercall=off"]), &name);
         assert_eq!(off.number("registered"), NOBODY);
         assert!(off.stats().hypercalls.is_empty());
 
         // Which vCPU it is, is not known there.
         for arguments in [["-accel", "tcg,thread=single"], ICOUNT_0] {
-            let shared = run(host.machine().args(["-smp", "2"]).args(arguments), &name);
+            let shared =
+                run_with_devices(host.machine().args(["-smp", "2"]).args(arguments), &name);
             assert_eq!(shared.number("registered"), u64::from(status::DECLINED));
-            shared.assert_counted();
+            assert_counted(&shared);
         }
 
         // There is no memory that can be held.
         let bare = run_without_exports(host, &name);
         assert_eq!(bare.number("registered"), NOBODY);
-        bare.assert_counted();
+        assert_counted(&bare);
 
-        let directory = tempfile::tempdir().unwrap();
-        let console = directory.path().join("said").display().to_string();
-        let alone = boot(host.machine(), &name, &console);
+        let alone = boot(host.machine(), &name);
         assert_eq!(alone.number("registered"), NOBODY);
         assert_eq!(alone.number("taken"), 0);
     }
 }
 
-fn run_without_exports(host: &Host, name: &str) -> Passed {
-    let directory = tempfile::tempdir().unwrap();
+fn run_without_exports(host: &Host, name: &str) -> GuestRun {
     let machine = host.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1").plugin(&["summary=off"]);
-    let passed = boot(machine, name, &directory.path().join("said").display().to_string());
-    assert_consistent(passed.stats());
-    passed
+    boot(machine, name)
 }
 
 /// `tests/guests/mailbox-16.S`.
@@ -177,11 +134,7 @@ fn real_mode_has_it_too(host: &Host) {
     let run = |options: &[&str]| {
         let machine =
             host.machine().plugin(&["summary=off", "device=latch@0x5000"]).plugin(options);
-        let ended = machine.bare_guest(&guest("mailbox-16.bin")).run().unwrap();
-        assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
-        let stats = ended.stats().unwrap().clone();
-        assert_consistent(&stats);
-        stats
+        run_guest(machine, "mailbox-16").stats().clone()
     };
     let calls = |stats: &Snapshot| -> Vec<_> {
         let rows = stats.hypercalls.iter();
@@ -207,8 +160,8 @@ fn random_words_do_what_they_say_and_are_counted(host: &Host) {
     for options in [&[][..], &[log.as_str()]] {
         for bits in [32, 64] {
             let machine = host.machine().plugin(options);
-            let passed = run(machine, &format!("mailbox-random{bits}"));
-            passed.assert_counted();
+            let passed = run_with_devices(machine, &format!("mailbox-random{bits}"));
+            assert_counted(&passed);
             // Windows are begun by registers.
             for window in &passed.stats().windows {
                 let calls = window.hypercalls.iter().map(|row| row.count).sum::<u64>();
@@ -231,8 +184,8 @@ fn handlers_of_interrupts_have_calls_of_their_own(host: &Host) {
     for arguments in [&[][..], &ICOUNT_0, &ONE_INSN] {
         for bits in [32, 64] {
             let name = format!("mailbox-interrupts{bits}");
-            let passed = run(host.machine().args(arguments), &name);
-            passed.assert_counted();
+            let passed = run_with_devices(host.machine().args(arguments), &name);
+            assert_counted(&passed);
             let stats = passed.stats();
             assert!(stats.hypercalls.iter().all(|row| row.declined == 0), "{name}");
             // Six calls of 14 bytes, each time.
@@ -252,8 +205,11 @@ fn handlers_of_interrupts_have_calls_of_their_own(host: &Host) {
 fn four_cpus_have_one_each(host: &Host) {
     for bits in [32, 64] {
         let name = format!("mailbox-smp{bits}");
-        let passed = run(host.machine().args(["-smp", "4", "-accel", "tcg,thread=multi"]), &name);
-        passed.assert_counted();
+        let passed = run_with_devices(
+            host.machine().args(["-smp", "4", "-accel", "tcg,thread=multi"]),
+            &name,
+        );
+        assert_counted(&passed);
         let stats = passed.stats();
         let rounds = passed.number("rounds");
         for cpu in 0..4 {
@@ -264,7 +220,8 @@ fn four_cpus_have_one_each(host: &Host) {
         let mut calls: Vec<u64> = stats.vcpus.iter().map(|row| row.hypercalls).collect();
         calls.sort_unstable();
         let own = 6 * rounds + 2;
-        let probes = passed.told("call").find(|call| call[0] == 0).map_or(0, |call| call[1]);
+        let probes =
+            passed.numbers("call").into_iter().find(|call| call[0] == 0).map_or(0, |call| call[1]);
         assert_eq!(calls, [own, own, own, own + probes], "{name}");
     }
 }
@@ -272,7 +229,10 @@ fn four_cpus_have_one_each(host: &Host) {
 fn what_others_write_into_it_harms_nobody(host: &Host) {
     for bits in [32, 64] {
         let name = format!("mailbox-rewritten{bits}");
-        let passed = run(host.machine().args(["-smp", "2", "-accel", "tcg,thread=multi"]), &name);
+        let passed = run_with_devices(
+            host.machine().args(["-smp", "2", "-accel", "tcg,thread=multi"]),
+            &name,
+        );
         assert!(!passed.ended.stderr.contains("panicked"), "{name}: {}", passed.ended.stderr);
         assert!(passed.number("writes") > 0);
         // The guest cannot know how many; it made 200,000 attempts.
@@ -284,17 +244,17 @@ fn what_others_write_into_it_harms_nobody(host: &Host) {
 }
 
 fn a_guest_of_the_guests_is_not_heard(host: &Host) {
-    let passed = run(host.machine(), "mailbox-nested64");
-    passed.assert_counted();
+    let passed = run_with_devices(host.machine(), "mailbox-nested64");
+    assert_counted(&passed);
     assert!(passed.stats().ports.iter().all(|row| row.hypercall == 0));
 }
 
 fn a_reset_takes_it_away(host: &Host) {
     for bits in [32, 64] {
         let name = format!("mailbox-reset{bits}");
-        let passed = run(host.machine(), &name);
+        let passed = run_with_devices(host.machine(), &name);
         assert_eq!(passed.number("boots"), 4);
-        passed.assert_counted();
+        assert_counted(&passed);
         let reset = passed.stats().ports.iter().filter(|row| row.port == Port(0xcf9));
         let reset: Vec<_> = reset.map(|row| (row.device + row.qemu, row.hypercall)).collect();
         assert_eq!(reset, [(1, 1)]);

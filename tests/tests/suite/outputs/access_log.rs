@@ -3,7 +3,7 @@
 use pvio::x86::Mode;
 use pvio_cli::expected_forms;
 use pvio_cli::machine::{Ended, Machine};
-use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
+use pvio_tests::{Host, assert_consistent, assert_forms, guest, on_both_qemus};
 
 on_both_qemus! {
     every_access_of_the_forms_guest_is_logged
@@ -134,8 +134,7 @@ fn assert_complete(machine: Machine, vcpus: u64) {
         run_logged(machine.bare_guest(&guest("forms.bin")).args(["-smp", &smp]), "");
     assert_eq!(ended.status.code(), Some(expected_forms::PASSED));
     let stats = ended.stats().unwrap();
-    let differences = expected_forms::differences(stats, vcpus, &Mode::ALL);
-    assert!(differences.is_empty(), "{differences:#?}");
+    assert_forms(stats, vcpus, &Mode::ALL);
     let accesses: u64 = stats.forms.iter().map(|row| row.accesses).sum();
     assert_eq!(lines.len() as u64, accesses);
     let reads = lines.iter().filter(|line| line.direction == "in" && line.port != 0x511);

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use pvio::stats::Call;
-use pvio_tests::{Host, assert_consistent, guest};
+use pvio_tests::{Host, assert_consistent, guest, number_from_env};
 
 const SEED: u64 = 20_070_823;
 /// Of each run; there are six.
@@ -22,15 +22,11 @@ const SECOND_CPU: u32 = 2;
 /// several.
 const GROWTH: u64 = 4 << 20;
 
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
-}
-
 /// One guest, to its end.
 fn random_calls(bits: u32, choice: u32) {
-    let seed = number("PVIO_TEST_SEED", SEED) as u32 ^ bits << 8 ^ choice;
-    let calls = number("PVIO_TEST_CALLS", CALLS) as u32;
-    println!("PVIO_TEST_SEED={} of {bits} bits, {choice}", number("PVIO_TEST_SEED", SEED));
+    let seed = number_from_env("PVIO_TEST_SEED", SEED) as u32 ^ bits << 8 ^ choice;
+    let calls = number_from_env("PVIO_TEST_CALLS", CALLS) as u32;
+    println!("PVIO_TEST_SEED={} of {bits} bits, {choice}", number_from_env("PVIO_TEST_SEED", SEED));
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
     let mut input: Vec<u8> = [seed, calls, choice].into_iter().flat_map(u32::to_le_bytes).collect();

@@ -2,8 +2,7 @@
 
 use pvio::stats::{Call, Snapshot, Tables};
 use pvio::x86::PortForm;
-use pvio_cli::expected_forms;
-use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
+use pvio_tests::{Host, on_both_qemus, run_guest};
 
 on_both_qemus! {
     a_window_of_four_vcpus_has_what_all_of_them_do
@@ -13,18 +12,11 @@ on_both_qemus! {
 const VCPUS: u64 = 4;
 const ROUNDS: u64 = 20_000;
 
-fn run(host: &Host, threads: &str) -> Snapshot {
-    let ended = host
-        .machine()
-        .plugin(&["summary=off"])
-        .bare_guest(&guest("window-smp.bin"))
-        .args(["-accel", &format!("tcg,thread={threads}"), "-smp", &VCPUS.to_string()])
-        .run()
-        .unwrap();
-    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
-    let stats = ended.stats().unwrap().clone();
-    assert_consistent(&stats);
-    stats
+fn run_windows(host: &Host, threads: &str) -> Snapshot {
+    let accelerator = format!("tcg,thread={threads}");
+    let machine = host.machine().plugin(&["summary=off"]);
+    let machine = machine.args(["-accel", &accelerator, "-smp", &VCPUS.to_string()]);
+    run_guest(machine, "window-smp").stats().clone()
 }
 
 /// `outs`: how many `out dx,al`; `once`: what is done outside of windows; `calls`: begins and ends.
@@ -67,7 +59,7 @@ fn assert_right(host: &Host, stats: &Snapshot) {
 }
 
 fn a_window_of_four_vcpus_has_what_all_of_them_do(host: &Host) {
-    let stats = run(host, "multi");
+    let stats = run_windows(host, "multi");
     assert_right(host, &stats);
     for tables in [&stats.tables].into_iter().chain(stats.windows.iter().map(|row| &row.tables)) {
         assert_eq!(tables.vcpus.len() as u64, VCPUS);
@@ -80,7 +72,7 @@ fn a_window_of_four_vcpus_has_what_all_of_them_do(host: &Host) {
 }
 
 fn a_window_of_four_vcpus_on_one_thread_keeps_the_totals(host: &Host) {
-    let stats = run(host, "single");
+    let stats = run_windows(host, "single");
     assert_right(host, &stats);
     assert!(stats.vcpus.is_empty() && stats.windows.iter().all(|row| row.vcpus.is_empty()));
     let why = stats.vcpus_omitted.as_deref().expect("a reason");

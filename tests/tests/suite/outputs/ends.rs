@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pvio::x86::Mode;
 use pvio_cli::machine::{Ended, Machine, Running, read_stats};
 use pvio_cli::{expected_forms, paths};
-use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
+use pvio_tests::{Host, assert_consistent, assert_forms, guest, on_both_qemus, start_busy};
 
 on_both_qemus! {
     powering_off_is_a_shutdown
@@ -27,15 +27,7 @@ on_both_qemus! {
 /// Four vCPUs that write to ports for ever, with a monitor on stdin.
 fn spinning(host: &Host, options: &[&str]) -> Running {
     let machine = host.machine().plugin(options).bare_guest(&guest("spin.bin"));
-    let mut running = machine.args(["-smp", "4", "-monitor", "stdio"]).start().unwrap();
-    running.wait_for("(qemu)").unwrap();
-    // Each has a thread of its own, and nothing else keeps QEMU busy.
-    let started = Instant::now();
-    while running.busy_threads().unwrap() < 4 {
-        assert!(started.elapsed() < Duration::from_secs(60), "four vCPUs spin");
-        sleep(Duration::from_millis(10));
-    }
-    running
+    start_busy(machine.args(["-smp", "4"]), 4)
 }
 
 fn assert_ended_while_spinning(ended: &Ended, how: &str) {
@@ -116,8 +108,7 @@ fn under_daemonize(host: &Host) {
         assert!(since.elapsed() < Duration::from_secs(60), "no dump");
         sleep(Duration::from_millis(10));
     }
-    let differences = expected_forms::differences(&read_stats(&stats).unwrap(), 1, &Mode::ALL);
-    assert!(differences.is_empty(), "{differences:#?}");
+    assert_forms(&read_stats(&stats).unwrap(), 1, &Mode::ALL);
     assert!(std::fs::read_to_string(summary).unwrap().contains("The 24 forms"));
 }
 

@@ -9,7 +9,7 @@ use pvio::stats::{Counts, Instructions, SiteRow, Snapshot};
 use pvio::x86::{Mode, PortForm, PortSource};
 use pvio_cli::expected_forms;
 use pvio_cli::machine::Machine;
-use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
+use pvio_tests::{Host, guest, on_both_qemus, run_guest};
 
 on_both_qemus! {
     every_form_is_counted_where_it_runs
@@ -88,12 +88,8 @@ fn is_once(pc: u64) -> bool {
 }
 
 fn run_forms(host: &Host, machine: Machine, vcpus: u64, modes: &[Mode]) -> Snapshot {
-    let ended =
-        machine.plugin(&["summary=off"]).bare_guest(&guest("forms-aliases.bin")).run().unwrap();
-    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
-    let stats = ended.stats().unwrap().clone();
+    let stats = run_guest(machine.plugin(&["summary=off"]), "forms-aliases").stats().clone();
     assert_eq!(stats.qemu.plugin_api, host.api);
-    assert_consistent(&stats);
     assert_eq!(stats.sites_dropped, 0);
     assert_forms(host, &stats, vcpus, modes);
     stats

@@ -3,13 +3,11 @@
 //! and the counts must be what each guest knows that it did.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use pvio::stats::{FormRow, Snapshot};
 use pvio::x86::PortForm;
-use pvio_cli::expected_forms;
 use pvio_cli::machine::Machine;
-use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
+use pvio_tests::{Host, on_both_qemus, run_guest};
 
 on_both_qemus! {
     privilege_is_asked_before_the_device
@@ -43,8 +41,7 @@ struct Account {
 }
 
 impl Account {
-    fn read(console: &Path) -> Account {
-        let text = std::fs::read_to_string(console).unwrap();
+    fn parse(text: &str) -> Account {
         let mut account = Account { length: text.len() as u64, ..Account::default() };
         for line in text.lines() {
             if let Some(row) = line.strip_prefix("form ") {
@@ -84,21 +81,11 @@ impl Account {
 }
 
 /// Boots a guest, which must pass, and compares the counts with its account.
-fn run(host: &Host, name: &str, machine: Machine) -> Account {
-    let directory = tempfile::tempdir().unwrap();
-    let console = directory.path().join("console");
-    let ended = machine
-        .plugin(&["summary=off"])
-        .bare_guest(&guest(&format!("{name}.bin")))
-        .args(["-debugcon", &format!("file:{}", console.display())])
-        .run()
-        .unwrap();
-    let said = std::fs::read_to_string(&console).unwrap();
-    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{name}: {said}{}", ended.stderr);
-    let stats = ended.stats().unwrap();
+fn assert_account(host: &Host, name: &str, machine: Machine) -> Account {
+    let run = run_guest(machine.plugin(&["summary=off"]), name);
+    let stats = run.stats();
     assert_eq!(stats.qemu.plugin_api, host.api);
-    assert_consistent(stats);
-    let account = Account::read(&console);
+    let account = Account::parse(&run.text());
     assert_counts(host, name, stats, &account);
     if !account.sites.is_empty() {
         assert_sites(host, stats, &account);
@@ -144,16 +131,16 @@ fn assert_sites(host: &Host, stats: &Snapshot, account: &Account) {
 fn code_at_several_addresses_is_told_apart(host: &Host) {
     as_natively(host, "around-aliases");
     let machine = host.machine().args(["-device", "pc-testdev"]);
-    run(host, "around-aliases", machine.args(["-accel", "tcg,one-insn-per-tb=on"]));
+    assert_account(host, "around-aliases", machine.args(["-accel", "tcg,one-insn-per-tb=on"]));
 }
 
 /// On QEMU's own latch and on pvio's, with and without `-icount`: what the guest sees is the same.
 fn as_natively(host: &Host, name: &str) {
     for timing in [&[][..], &["-icount", "shift=0"]] {
         let native = host.machine().args(["-device", "pc-testdev"]).args(timing);
-        let native = run(host, name, native);
+        let native = assert_account(host, name, native);
         let claimed = host.machine().plugin(&["device=latch@0xe0-0xe3"]).args(timing);
-        let claimed = run(host, name, claimed);
+        let claimed = assert_account(host, name, claimed);
         assert_eq!(claimed.observations, native.observations, "{name} {timing:?}");
     }
     // Over QEMU's own latch, on a machine that has room for more vCPUs on the one thread.
@@ -165,7 +152,7 @@ fn as_natively(host: &Host, name: &str) {
         "-smp",
         "2",
     ]);
-    run(host, name, shadowing);
+    assert_account(host, name, shadowing);
 }
 
 fn privilege_is_asked_before_the_device(host: &Host) {
@@ -188,7 +175,7 @@ fn interrupts_come_as_they_do_natively(host: &Host) {
 fn interrupts_within_a_rep_come_where_qemu_pauses(host: &Host) {
     let native = host.machine().args(["-device", "pc-testdev"]);
     for machine in [native, host.machine().plugin(&["device=latch@0xe0-0xe3"])] {
-        let account = run(host, "around-interrupts", machine);
+        let account = assert_account(host, "around-interrupts", machine);
         let left = |line: &String| {
             line.strip_prefix("told elements left at the last ")?.parse::<u32>().ok()
         };
@@ -205,9 +192,9 @@ fn a_hypervisor_intercepts_what_its_map_says(host: &Host) {
     let cpu = ["-cpu", "max,+svm"];
     let own = |host: &Host| host.machine().plugin(&["device=latch@0xe0-0xe3"]).args(cpu);
     let native = host.machine().args(["-device", "pc-testdev"]).args(cpu);
-    let native = run(host, "around-svm", native);
+    let native = assert_account(host, "around-svm", native);
     for timing in [&[][..], &["-icount", "shift=0"], &["-accel", "tcg,one-insn-per-tb=on"]] {
-        let claimed = run(host, "around-svm", own(host).args(timing));
+        let claimed = assert_account(host, "around-svm", own(host).args(timing));
         assert_eq!(claimed.observations, native.observations, "{timing:?}");
     }
 }
@@ -221,7 +208,7 @@ fn a_file_goes_through_interrupts_and_faults_unharmed(host: &Host) {
             (0..1u32 << 18).flat_map(|n| (n ^ 0x5a5a_a5a5).to_le_bytes()).collect();
         std::fs::write(&input, &content).unwrap();
         let device = format!("device=stream@0x300:in={}:out={}", input.display(), output.display());
-        run(host, "around-stream", host.machine().plugin(&[&device]).args(timing));
+        assert_account(host, "around-stream", host.machine().plugin(&[&device]).args(timing));
         assert!(std::fs::read(&output).unwrap() == content, "{timing:?}: the files differ");
     }
 }
@@ -235,15 +222,13 @@ fn share_devices(host: &Host, threads: &str) -> Snapshot {
     let mut devices = vec![stream, "device=latch@0x5010-0x5013".to_owned()];
     devices.extend((0..VCPUS).map(|i| format!("device=latch@{:#x}", 0x5100 + 0x10 * i)));
     let devices: Vec<&str> = devices.iter().map(String::as_str).collect();
-    let ended = host
-        .machine()
-        .plugin(&["summary=off"])
-        .plugin(&devices)
-        .args(["-accel", &format!("tcg,thread={threads}"), "-smp", &VCPUS.to_string()])
-        .bare_guest(&guest("shared-io.bin"))
-        .run()
-        .unwrap();
-    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
+    let machine = host.machine().plugin(&["summary=off"]).plugin(&devices).args([
+        "-accel",
+        &format!("tcg,thread={threads}"),
+        "-smp",
+        &VCPUS.to_string(),
+    ]);
+    let run = run_guest(machine, "shared-io");
 
     let mut letters = BTreeMap::new();
     for letter in std::fs::read(&output).unwrap() {
@@ -257,8 +242,7 @@ fn share_devices(host: &Host, threads: &str) -> Snapshot {
     ]);
     assert_eq!(letters, expected.collect());
 
-    let stats = ended.stats().unwrap().clone();
-    assert_consistent(&stats);
+    let stats = run.stats().clone();
     // In each of 5000 rounds; besides, what smp.inc does, and the exit.
     let expected = [
         (PortForm::OutDxAl, 2, 1, 0),

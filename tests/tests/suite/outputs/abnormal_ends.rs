@@ -1,13 +1,9 @@
 //! Resets and ends in the middle of everything: nothing is lost, and what was in flight is not made up.
 
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
 use pvio::stats::{FormRow, Snapshot};
 use pvio::x86::PortForm;
-use pvio_cli::expected_forms;
 use pvio_cli::machine::{Machine, Running};
-use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
+use pvio_tests::{GuestTest, Host, assert_consistent, guest, on_both_qemus, start_busy};
 
 on_both_qemus! {
     a_guest_that_resets_itself_is_counted_throughout
@@ -27,24 +23,14 @@ fn counts(stats: &Snapshot, form: PortForm) -> [u64; 4] {
 
 /// The numbers at the top of `tests/guests/reset.S`.
 fn resets(host: &Host, threads: &str) {
-    let directory = tempfile::tempdir().unwrap();
-    let told = directory.path().join("told");
-    let ended = host
-        .machine()
-        .plugin(&["summary=off"])
-        .bare_guest(&guest("reset.bin"))
+    let run = GuestTest::new(host.machine().plugin(&["summary=off"]), "reset")
         .args(["-action", "reboot=reset", "-smp", "2"])
         .args(["-accel", &format!("tcg,thread={threads}")])
-        .args(["-debugcon", &format!("file:{}", told.display())])
-        .run()
-        .unwrap();
-    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
-    let told: [u8; 4] = std::fs::read(&told).unwrap().try_into().expect("one number");
-    let moved = u64::from(u32::from_le_bytes(told));
+        .run();
+    let moved = u64::from(u32::from_le_bytes(run.console[..].try_into().expect("one number")));
     assert!(moved > 5 * 0x4_0000, "{moved}");
 
-    let stats = ended.stats().unwrap();
-    assert_consistent(stats);
+    let stats = run.stats();
     assert_eq!(stats.ended, "shutdown");
     for row in &stats.forms {
         let expected = match row.form {
@@ -126,15 +112,7 @@ fn hammer(machine: Machine) -> Machine {
 /// One that goes on until it is ended, with a monitor on stdin.
 fn hammering(host: &Host) -> Running {
     let machine = hammer(host.machine().plugin(&["hypercall=off"]));
-    let mut running = machine.args(["-monitor", "stdio"]).start().unwrap();
-    running.wait_for("(qemu)").unwrap();
-    // Each has a thread of its own, and nothing else keeps QEMU busy.
-    let started = Instant::now();
-    while running.busy_threads().unwrap() < VCPUS as usize {
-        assert!(started.elapsed() < Duration::from_secs(60), "four vCPUs run");
-        sleep(Duration::from_millis(10));
-    }
-    running
+    start_busy(machine, VCPUS as usize)
 }
 
 /// Whatever is in flight when the machine ends is one attempt for each vCPU.

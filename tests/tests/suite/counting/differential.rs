@@ -22,7 +22,8 @@ use pvio_tests::programs::{
     AddressSize, Batch, CodeKind, Event, Expected, Generator, LoggedAccess, Outcome, read_log,
 };
 use pvio_tests::{
-    Host, assert_consistent, came_in_strings, guest, on_both_qemus, recorder_argument,
+    Host, assert_consistent, came_in_strings, guest, number_from_env, on_both_qemus,
+    recorder_argument,
 };
 
 on_both_qemus! {
@@ -58,7 +59,7 @@ struct Run {
     stats: Snapshot,
 }
 
-fn run(host: &Host, batch: &Batch, seed: u64, latch: Latch) -> Run {
+fn run_batch(host: &Host, batch: &Batch, seed: u64, latch: Latch) -> Run {
     let directory = tempfile::tempdir().unwrap();
     let path = |name| directory.path().join(name);
     let (ram, trace) = (path("ram"), path("trace"));
@@ -101,18 +102,12 @@ fn run(host: &Host, batch: &Batch, seed: u64, latch: Latch) -> Run {
     }
 }
 
-fn number(variable: &str, otherwise: u64) -> u64 {
-    match std::env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")),
-        Err(_) => otherwise,
-    }
-}
-
 /// The programs of this run of the tests.
 fn batch() -> (u64, Batch) {
-    let seed = number("PVIO_TEST_SEED", SEED);
+    let seed = number_from_env("PVIO_TEST_SEED", SEED);
     println!("PVIO_TEST_SEED={seed}");
-    let programs = Generator::with_seed(seed).take(number("PVIO_TEST_PROGRAMS", PROGRAMS) as usize);
+    let programs =
+        Generator::with_seed(seed).take(number_from_env("PVIO_TEST_PROGRAMS", PROGRAMS) as usize);
     (seed, Batch { programs: programs.collect(), paged: false })
 }
 
@@ -132,9 +127,9 @@ fn programs_run_where_they_run(host: &Host) {
 
 /// Compares all three runs; the one with the recorder.
 fn assert_programs(host: &Host, seed: u64, batch: &Batch) -> Run {
-    let native = run(host, batch, seed, Latch::Qemu);
-    let ours = run(host, batch, seed, Latch::Pvio);
-    let recorded = run(host, batch, seed, Latch::Recorder);
+    let native = run_batch(host, batch, seed, Latch::Qemu);
+    let ours = run_batch(host, batch, seed, Latch::Pvio);
+    let recorded = run_batch(host, batch, seed, Latch::Recorder);
     assert_same(batch, &native, &ours);
     assert_same(batch, &native, &recorded);
     let mut expected = Expected::default();

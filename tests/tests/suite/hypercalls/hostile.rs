@@ -2,7 +2,7 @@
 //! status for each, finds nothing changed that a call may not change, and QEMU does not grow.
 
 use pvio_cli::expected_forms;
-use pvio_tests::{Host, assert_consistent, guest};
+use pvio_tests::{Host, assert_consistent, guest, number_from_env};
 
 /// How much QEMU may grow from the middle of a run to its end, in bytes: nothing was seen. A leak of 8 bytes
 /// for each of the second half's 60,000 calls is more.
@@ -12,7 +12,7 @@ const GROWTH: u64 = 400 << 10;
 const SEED: u64 = 0x5eed_2007_0822_0001;
 
 fn hostile(bits: u32) {
-    let seed = std::env::var("PVIO_TEST_SEED").map_or(SEED, |seed| seed.parse().unwrap());
+    let seed = number_from_env("PVIO_TEST_SEED", SEED);
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
     let mut rng = fastrand::Rng::with_seed(seed);

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use pvio::stats::{FormRow, PortRow, Snapshot};
 use pvio::x86::{Direction, Mode, Port, PortForm, Width};
-use pvio_cli::expected_forms;
-use pvio_cli::machine::{Ended, Machine};
-use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
+use pvio_cli::machine::Machine;
+use pvio_tests::{
+    GuestRun, Host, assert_consistent, assert_forms, guest, on_both_qemus, run_guest,
+};
 
 on_both_qemus! {
     every_form_in_every_mode_on_one_vcpu
@@ -21,73 +22,62 @@ on_both_qemus! {
     interrupts_within_reps_make_no_difference_with_icount
 }
 
-fn forms_guest(machine: Machine) -> Ended {
-    machine
-        .plugin(&[&format!("symbols={}", guest("forms.elf").display())])
-        .bare_guest(&guest("forms.bin"))
-        .run()
-        .unwrap()
+fn forms_guest(machine: Machine) -> GuestRun {
+    run_guest(machine.plugin(&[&format!("symbols={}", guest("forms.elf").display())]), "forms")
 }
 
 /// The counts of a run in which the guest's own checks passed.
-fn passed(host: &Host, ended: &Ended) -> Snapshot {
-    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
-    let stats = ended.stats().unwrap().clone();
+fn checked(host: &Host, run: &GuestRun) -> Snapshot {
+    let stats = run.stats().clone();
     assert_eq!(stats.qemu.plugin_api, host.api);
-    assert_consistent(&stats);
     stats
 }
 
-fn assert_right(stats: &Snapshot, vcpus: u64, modes: &[Mode]) {
-    let differences = expected_forms::differences(stats, vcpus, modes);
-    assert!(differences.is_empty(), "{differences:#?}");
-}
-
 fn every_form_in_every_mode_on_one_vcpu(host: &Host) {
-    let stats = passed(host, &forms_guest(host.machine().args(["-accel", "tcg"])));
-    assert_right(&stats, 1, &Mode::ALL);
+    let stats = checked(host, &forms_guest(host.machine().args(["-accel", "tcg"])));
+    assert_forms(&stats, 1, &Mode::ALL);
     let faults = stats.forms[0].faults;
     assert_eq!(faults.is_some(), host.reports_exceptions());
 }
 
 fn every_form_in_every_mode_on_four_vcpus(host: &Host) {
     let machine = host.machine().args(["-accel", "tcg,thread=multi", "-smp", "4"]);
-    assert_right(&passed(host, &forms_guest(machine)), 4, &Mode::ALL);
+    assert_forms(&checked(host, &forms_guest(machine)), 4, &Mode::ALL);
 }
 
 fn four_vcpus_on_one_thread_keep_the_totals(host: &Host) {
     let machine = host.machine().args(["-accel", "tcg,thread=single", "-smp", "4"]);
-    let stats = passed(host, &forms_guest(machine));
-    assert_right(&stats, 4, &Mode::ALL);
+    let stats = checked(host, &forms_guest(machine));
+    assert_forms(&stats, 4, &Mode::ALL);
     assert!(stats.vcpus.is_empty());
     let why = stats.vcpus_omitted.expect("a reason");
     assert!(why.contains("thread=single"), "{why}");
 }
 
 fn every_form_in_every_mode_with_icount(host: &Host) {
-    let stats = passed(host, &forms_guest(host.machine().args(["-icount", "shift=0"])));
-    assert_right(&stats, 1, &Mode::ALL);
+    let stats = checked(host, &forms_guest(host.machine().args(["-icount", "shift=0"])));
+    assert_forms(&stats, 1, &Mode::ALL);
 }
 
 fn every_form_with_one_instruction_in_a_block(host: &Host) {
     let machine = host.machine().args(["-accel", "tcg,one-insn-per-tb=on"]);
-    assert_right(&passed(host, &forms_guest(machine)), 1, &Mode::ALL);
+    assert_forms(&checked(host, &forms_guest(machine)), 1, &Mode::ALL);
 }
 
 fn every_form_on_a_32_bit_target(host: &Host) {
     let machine =
         Machine::new(&host.program("qemu-system-i386")).args(["-accel", "tcg", "-smp", "2"]);
-    let stats = passed(host, &forms_guest(machine));
+    let stats = checked(host, &forms_guest(machine));
     assert_eq!(stats.qemu.target, "i386");
-    assert_right(&stats, 2, &[Mode::Bits16, Mode::Bits32]);
+    assert_forms(&stats, 2, &[Mode::Bits16, Mode::Bits32]);
 }
 
 /// As a QEMU does that was built without loadable modules: then the disassembly has to tell modes.
 fn a_qemu_that_exports_nothing_of_its_own_counts_the_same(host: &Host) {
-    let known = passed(host, &forms_guest(host.machine()));
-    let ended = forms_guest(host.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1"));
-    assert!(!ended.stderr.contains("warning"), "{}", ended.stderr);
-    let blind = passed(host, &ended);
+    let known = checked(host, &forms_guest(host.machine()));
+    let run = forms_guest(host.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1"));
+    assert!(!run.ended.stderr.contains("warning"), "{}", run.ended.stderr);
+    let blind = checked(host, &run);
     assert_eq!((blind.qemu.version.as_deref(), &*blind.ended), (None, "unknown"));
     // Nor does it let the exits of a nested guest be told.
     let told = |row: &FormRow| FormRow { exits: None, ..row.clone() };
@@ -150,18 +140,9 @@ fn ticks(console: &str) -> Option<u64> {
 }
 
 fn interrupts_within_reps(host: &Host, arguments: &[&str]) {
-    let directory = tempfile::tempdir().unwrap();
-    let console = directory.path().join("console");
-    let ended = host
-        .machine()
-        .plugin(&[])
-        .bare_guest(&guest("irq-rep.bin"))
-        .args(["-debugcon", &format!("file:{}", console.display())])
-        .args(arguments)
-        .run()
-        .unwrap();
-    let stats = passed(host, &ended);
-    let console = std::fs::read_to_string(console).unwrap();
+    let run = run_guest(host.machine().plugin(&[]).args(arguments), "irq-rep");
+    let stats = checked(host, &run);
+    let console = run.text();
     let ticks = ticks(&console).expect("the guest tells its ticks");
     assert!(ticks > 0);
 

@@ -12,7 +12,7 @@ use pvio_tests::{Compiler, path_str};
 use tempfile::TempDir;
 
 fn source(name: &str) -> String {
-    path_str(&paths::repository().join("tests/tests/header").join(name))
+    path_str(&paths::repository().join("tests/tests/suite/guest_shim/header").join(name))
 }
 
 fn scratch() -> (TempDir, impl Fn(&str) -> PathBuf) {
@@ -21,7 +21,7 @@ fn scratch() -> (TempDir, impl Fn(&str) -> PathBuf) {
     (directory, move |name: &str| path.join(name))
 }
 
-fn run(program: &Path) -> String {
+fn output_of(program: &Path) -> String {
     let output = Command::new(program).output().unwrap();
     assert!(output.status.success(), "{}: {}", program.display(), output.status);
     String::from_utf8(output.stdout).unwrap()
@@ -124,7 +124,7 @@ fn the_numbers_are_those_of_the_abi() {
         offset_of!(Mailbox, value),
         offset_of!(Mailbox, key)
     ));
-    assert_eq!(run(Path::new(&binary)).lines().collect::<Vec<_>>(), expected);
+    assert_eq!(output_of(Path::new(&binary)).lines().collect::<Vec<_>>(), expected);
 }
 
 /// Assembly has the same numbers from the same file.
@@ -277,7 +277,7 @@ fn it_replaces_others_functions() {
                 compiler.compile(&[&before[..], switches, &compile].concat());
                 assert!(contains(&std::fs::read(&object).unwrap(), &abi::MAGIC_64));
                 compiler.compile(&[&before[..], &["-o", &program, &catch, &object]].concat());
-                assert_eq!(run(Path::new(&program)), DRIVEN, "{} {driver}", compiler.name);
+                assert_eq!(output_of(Path::new(&program)), DRIVEN, "{} {driver}", compiler.name);
             }
         }
     }

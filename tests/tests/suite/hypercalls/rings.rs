@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 
 use pvio::stats::{Call, HypercallRow};
 use pvio_cli::expected_forms;
-use pvio_cli::machine::Ended;
 use pvio_guest::abi::{UNHEARD, call, status};
-use pvio_tests::{Host, assert_consistent, guest};
+use pvio_tests::{GuestRun, GuestTest, Host};
 
 /// The calls in the guest's order. The last three are made by those alone who have been denied the first.
 const CALLS: [u8; 21] = [
@@ -39,39 +38,39 @@ const NOBODY: u8 = (UNHEARD >> 24) as u8;
 const BY_CALL: i32 = 33;
 const BY_DEVICE: i32 = expected_forms::PASSED;
 
-/// What came of a run: the statuses of each caller, who comes once for each kind of paging.
-struct Run {
-    ended: Ended,
+/// The statuses that each caller was answered, which is there once for each kind of paging.
+struct Answers {
+    run: GuestRun,
     callers: Vec<(String, Vec<u8>)>,
 }
 
-fn run(bits: u32, options: &[&str], environment: &[(&str, &str)], ends: i32) -> Run {
-    let directory = tempfile::tempdir().unwrap();
-    let console = directory.path().join("console");
+fn ask_from_everywhere(
+    bits: u32,
+    options: &[&str],
+    environment: &[(&str, &str)],
+    exit_status: i32,
+) -> Answers {
     let machine = Host::NEWEST.machine().plugin(&["summary=off"]).plugin(options);
     let machine =
         environment.iter().fold(machine, |machine, (name, value)| machine.env(name, value));
-    let ended = machine
-        .bare_guest(&guest(&format!("calls-rings{bits}.bin")))
-        .args(["-cpu", "max", "-debugcon", &format!("file:{}", console.display())])
-        .run()
-        .unwrap();
-    let said = std::fs::read_to_string(&console).unwrap();
-    assert_eq!(ended.status.code(), Some(ends), "{said}{}", ended.stderr);
-    assert_consistent(ended.stats().unwrap());
-    let callers = said.lines().map(|line| {
+    let run = GuestTest::new(machine, &format!("calls-rings{bits}"))
+        .args(["-cpu", "max"])
+        .exit_status(exit_status)
+        .run();
+    let text = run.text();
+    let callers = text.lines().map(|line| {
         let (name, statuses) = line.split_once(": ").unwrap_or_else(|| panic!("{line}"));
         let statuses = statuses.split(' ').map(|status| status.parse().unwrap());
         (name.to_owned(), statuses.collect())
     });
-    Run { callers: callers.collect(), ended }
+    Answers { callers: callers.collect(), run }
 }
 
 fn is_user(caller: &str) -> bool {
     caller.starts_with("ring 3") || caller == "virtual-8086 mode"
 }
 
-impl Run {
+impl Answers {
     /// Fails unless all callers that users are have been answered by one function of the call, and all
     /// others by another.
     fn assert_answers(&self, to_users: impl Fn(u8) -> u8, to_others: impl Fn(u8) -> u8) {
@@ -114,7 +113,7 @@ impl Run {
             }
         }
         count(call::EXIT, status::OK);
-        let rows = &self.ended.stats().unwrap().hypercalls;
+        let rows = &self.run.stats().hypercalls;
         let columns =
             |row: &HypercallRow| (row.call, [row.count, row.declined, row.denied, row.errors]);
         assert_eq!(rows.iter().map(columns).collect::<BTreeMap<_, _>>(), expected);
@@ -134,13 +133,13 @@ fn denied(_: u8) -> u8 {
 fn supervisors_may_call_and_users_may_not() {
     for options in [&["device=latch@0x5000"][..], &["device=latch@0x5000", "hypercall=kernel"]] {
         for bits in [32, 64] {
-            let run = run(bits, options, &[], BY_CALL);
-            run.assert_answers(denied, served);
-            run.assert_counted();
+            let answers = ask_from_everywhere(bits, options, &[], BY_CALL);
+            answers.assert_answers(denied, served);
+            answers.assert_counted();
             // Nothing has been done for them.
-            let users = run.callers.iter().filter(|(name, _)| is_user(name)).count();
-            let all = run.callers.len() - 1;
-            let ports = &run.ended.stats().unwrap().ports;
+            let users = answers.callers.iter().filter(|(name, _)| is_user(name)).count();
+            let all = answers.callers.len() - 1;
+            let ports = &answers.run.stats().ports;
             let calls = ports.iter().filter(|row| row.hypercall > 0);
             // Six scalars, six strings of two, two records.
             let moved: u64 = calls.map(|row| row.hypercall).sum();
@@ -153,19 +152,21 @@ fn supervisors_may_call_and_users_may_not() {
 #[test]
 fn any_lets_users_call() {
     for bits in [32, 64] {
-        let run = run(bits, &["device=latch@0x5000", "hypercall=any"], &[], BY_CALL);
-        run.assert_answers(served, served);
-        run.assert_counted();
+        let answers =
+            ask_from_everywhere(bits, &["device=latch@0x5000", "hypercall=any"], &[], BY_CALL);
+        answers.assert_answers(served, served);
+        answers.assert_counted();
     }
 }
 
 #[test]
 fn off_hears_nobody() {
     for bits in [32, 64] {
-        let run = run(bits, &["device=latch@0x5000", "hypercall=off"], &[], BY_DEVICE);
-        run.assert_answers(|_| NOBODY, |_| NOBODY);
-        assert!(run.ended.stats().unwrap().hypercalls.is_empty());
-        assert!(run.ended.stats().unwrap().ports.iter().all(|row| row.hypercall == 0));
+        let answers =
+            ask_from_everywhere(bits, &["device=latch@0x5000", "hypercall=off"], &[], BY_DEVICE);
+        answers.assert_answers(|_| NOBODY, |_| NOBODY);
+        assert!(answers.run.stats().hypercalls.is_empty());
+        assert!(answers.run.stats().ports.iter().all(|row| row.hypercall == 0));
     }
 }
 
@@ -179,10 +180,10 @@ fn without_qemus_functions_registers_tell_who_calls() {
     };
     for bits in [32, 64] {
         let without = [("PVIO_TEST_WITHOUT_EXPORTS", "1")];
-        let run_kernel = run(bits, &["hypercall=kernel"], &without, BY_CALL);
+        let run_kernel = ask_from_everywhere(bits, &["hypercall=kernel"], &without, BY_CALL);
         run_kernel.assert_answers(denied, declined);
         run_kernel.assert_counted();
-        let run_any = run(bits, &["hypercall=any"], &without, BY_CALL);
+        let run_any = ask_from_everywhere(bits, &["hypercall=any"], &without, BY_CALL);
         run_any.assert_answers(declined, declined);
         run_any.assert_counted();
     }

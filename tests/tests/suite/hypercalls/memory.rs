@@ -2,33 +2,18 @@
 //! kind, from every ring, with pages that are as they should be or not, and check after each call memory,
 //! registers, devices and the tables themselves. What was written to the stream is checked here.
 
-use pvio_cli::expected_forms;
-use pvio_cli::machine::Ended;
-use pvio_tests::{Host, assert_consistent, guest};
+use pvio_tests::{GuestRun, GuestTest, Host};
 use tempfile::TempDir;
 
-/// As in `calls/lib/strings.h`.
-const STREAM_SIZE: u32 = 8 << 20;
+use super::{STREAM_SIZE, stream_sequence};
 
-/// What the stream gives, and is given.
-fn sequence(size: u32) -> Vec<u8> {
-    (0..size).map(|place| (place.wrapping_mul(0x9e37_79b1) >> 24) as u8).collect()
-}
-
-/// A guest that has passed.
+/// A guest that has passed, and the files that it left.
 struct Passed {
-    ended: Ended,
-    said: String,
+    run: GuestRun,
     directory: TempDir,
 }
 
 impl Passed {
-    /// A number that the guest has told.
-    fn told(&self, name: &str) -> u32 {
-        let line = self.said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {name}: {}", self.said)).parse().unwrap()
-    }
-
     /// What is in a file that QEMU has written.
     fn file(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.directory.path().join(name)).unwrap()
@@ -36,44 +21,44 @@ impl Passed {
 }
 
 /// Boots a guest with a stream and a latch; it must pass.
-fn run(name: &str) -> Passed {
+fn run_with_stream(name: &str) -> Passed {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
-    std::fs::write(path("in"), sequence(STREAM_SIZE)).unwrap();
+    std::fs::write(path("in"), stream_sequence(STREAM_SIZE)).unwrap();
     let stream = format!("device=stream@0x300:in={}:out={}", path("in"), path("out"));
-    let ended = Host::NEWEST
+    let machine = Host::NEWEST
         .machine()
         .plugin(&["summary=off", "hypercall=any", "device=latch@0x5000", &stream])
-        .plugin(&[&format!("log={}", path("log"))])
-        .bare_guest(&guest(&format!("calls-{name}.bin")))
+        .plugin(&[&format!("log={}", path("log"))]);
+    let run = GuestTest::new(machine, &format!("calls-{name}"))
         // Pages of 1 GiB need some memory to lie in; little of it is used.
         .args(["-object", "memory-backend-ram,id=ram,size=2G,reserve=off", "-m", "2G"])
         .args(["-machine", "memory-backend=ram", "-cpu", "max", "-device", "VGA,romfile="])
-        .args(["-debugcon", &format!("file:{}", path("console"))])
-        .run()
-        .unwrap();
-    let said = std::fs::read_to_string(path("console")).unwrap();
-    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{name}: {said}{}", ended.stderr);
-    assert_consistent(ended.stats().unwrap());
-    let passed = Passed { ended, said, directory };
+        .run();
+    let passed = Passed { run, directory };
     // The stream has been given each element once, in order.
     let written = passed.file("out");
-    assert_eq!(written.len() as u32, passed.told("given"), "{name}");
-    assert!(written == sequence(written.len() as u32), "{name}: other bytes than it has written");
+    assert_eq!(written.len() as u64, passed.run.number("given"), "{name}");
+    assert!(written == stream_sequence(written.len() as u32), "{name}: other bytes than it wrote");
     passed
 }
 
 /// Each byte that a guest knows of is counted, and no other.
 fn assert_bytes(passed: &Passed) {
-    let stats = passed.ended.stats().unwrap();
+    let stats = passed.run.stats();
     let moved = stats.hypercalls.iter().filter(|row| row.call.port_io().is_some());
-    let known = ["given", "taken", "latched"].map(|name| u64::from(passed.told(name)));
+    let known = ["given", "taken", "latched"].map(|name| passed.run.number(name));
     assert_eq!(moved.map(|row| row.bytes).sum::<u64>(), known.iter().sum::<u64>());
 }
 
 fn pages(bits: u32) {
-    let passed = run(&format!("pages{bits}"));
-    assert_eq!(passed.told("kinds"), 6, "this QEMU lacks a kind of paging: {}", passed.said);
+    let passed = run_with_stream(&format!("pages{bits}"));
+    assert_eq!(
+        passed.run.number("kinds"),
+        6,
+        "this QEMU lacks a kind of paging: {}",
+        passed.run.text()
+    );
     assert_bytes(&passed);
 }
 
@@ -92,8 +77,8 @@ fn strings_through_64_bit_page_tables() {
 /// SMAP and protection keys, callers in other rings and modes, instructions of other modes.
 #[test]
 fn rights_of_callers() {
-    let narrow = run("rights32").said;
-    let wide = run("rights64").said;
+    let narrow = run_with_stream("rights32").run.text();
+    let wide = run_with_stream("rights64").run.text();
     let said = |text: &str, line: &str| text.lines().filter(|&l| l == line).count();
     assert_eq!((said(&narrow, "SMAP 2"), said(&narrow, "SMAP 3")), (2, 1), "{narrow}");
     for line in ["SMAP", "user keys", "supervisor keys"] {
@@ -110,29 +95,29 @@ const LINE: &str = "a line of the guest's, which is in ROM";
 #[test]
 fn addresses_that_cannot_be_meant() {
     for bits in [32, 64] {
-        let passed = run(&format!("addresses{bits}"));
+        let passed = run_with_stream(&format!("addresses{bits}"));
         assert_bytes(&passed);
         let log = String::from_utf8(passed.file("log")).unwrap();
         let lines = log.lines().filter(|line| line.ends_with(&format!("] info: {LINE}")));
-        assert_eq!(lines.count() as u32, passed.told("lines"));
-        assert_eq!(log.lines().count() as u32, passed.told("lines"));
-        let windows = &passed.ended.stats().unwrap().windows;
+        assert_eq!(lines.count() as u64, passed.run.number("lines"));
+        assert_eq!(log.lines().count() as u64, passed.run.number("lines"));
+        let windows = &passed.run.stats().windows;
         let entries: Vec<_> = windows.iter().map(|row| (row.name.as_str(), row.entries)).collect();
-        assert_eq!(entries, [(LINE, u64::from(passed.told("windows")))]);
+        assert_eq!(entries, [(LINE, passed.run.number("windows"))]);
     }
 }
 
 #[test]
 fn batches_up_to_what_is_missing_or_wrong() {
-    run("batches32");
-    run("batches64");
+    run_with_stream("batches32");
+    run_with_stream("batches64");
 }
 
 /// A guest of the guest's has other memory, and other ports, than its addresses and numbers say here: the
 /// hypervisor's must stay as they are.
 #[test]
 fn a_guest_of_the_guests_is_not_heard() {
-    let passed = run("nested64");
-    let declined = passed.ended.stats().unwrap().hypercalls.iter().map(|row| row.declined);
-    assert_eq!(declined.sum::<u64>(), u64::from(passed.told("declined")));
+    let passed = run_with_stream("nested64");
+    let declined = passed.run.stats().hypercalls.iter().map(|row| row.declined);
+    assert_eq!(declined.sum::<u64>(), passed.run.number("declined"));
 }

@@ -3,9 +3,8 @@
 
 use pvio::stats::Snapshot;
 use pvio::x86::PortForm;
-use pvio_cli::expected_forms;
 use pvio_cli::machine::Machine;
-use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
+use pvio_tests::{Host, on_both_qemus, run_guest};
 
 on_both_qemus! {
     each_vcpu_has_a_hypervisor
@@ -17,17 +16,10 @@ on_both_qemus! {
 const VCPUS: u64 = 4;
 const ROUNDS: u64 = 30_000;
 
-fn run(machine: Machine) -> Snapshot {
-    let ended = machine
-        .plugin(&["summary=off"])
-        .args(["-cpu", "max,+svm", "-smp", &VCPUS.to_string()])
-        .bare_guest(&guest("svm-smp.bin"))
-        .run()
-        .unwrap();
-    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
-    let stats = ended.stats().unwrap().clone();
-    assert_consistent(&stats);
-    stats
+fn run_hypervisors(machine: Machine) -> Snapshot {
+    let machine = machine.plugin(&["summary=off"]);
+    let machine = machine.args(["-cpu", "max,+svm", "-smp", &VCPUS.to_string()]);
+    run_guest(machine, "svm-smp").stats().clone()
 }
 
 fn assert_exact(stats: &Snapshot) {
@@ -47,7 +39,7 @@ fn assert_exact(stats: &Snapshot) {
 }
 
 fn each_vcpu_has_a_hypervisor(host: &Host) {
-    let stats = run(host.machine().args(["-accel", "tcg,thread=multi"]));
+    let stats = run_hypervisors(host.machine().args(["-accel", "tcg,thread=multi"]));
     assert_exact(&stats);
     // The boot CPU's are the most: fw_cfg and the exit.
     let mut executions: Vec<u64> = stats.vcpus.iter().map(|row| row.executions).collect();
@@ -57,7 +49,7 @@ fn each_vcpu_has_a_hypervisor(host: &Host) {
 
 /// Here QEMU lets another vCPU go on at any time, also between an access and the exit that it makes.
 fn four_hypervisors_on_one_thread_keep_the_totals(host: &Host) {
-    let stats = run(host.machine().args(["-accel", "tcg,thread=single"]));
+    let stats = run_hypervisors(host.machine().args(["-accel", "tcg,thread=single"]));
     assert_exact(&stats);
     assert!(stats.vcpus.is_empty() && stats.vcpus_omitted.is_some());
 }
@@ -66,7 +58,9 @@ fn what_is_intercepted_is_not_in_the_access_log(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log");
     let log = format!("access-log={}:0x5000-0x50ff", path.display());
-    assert_exact(&run(host.machine().plugin(&[&log]).args(["-accel", "tcg,thread=multi"])));
+    assert_exact(&run_hypervisors(
+        host.machine().plugin(&[&log]).args(["-accel", "tcg,thread=multi"]),
+    ));
     let text = std::fs::read_to_string(path).unwrap();
     let (mut lines, mut last) = (0, 0.0);
     for line in text.lines().skip(1).filter(|line| line.split_whitespace().nth(1) == Some("0")) {
@@ -80,7 +74,7 @@ fn what_is_intercepted_is_not_in_the_access_log(host: &Host) {
 
 fn a_qemu_that_exports_nothing_leaves_open_what_it_cannot_tell(host: &Host) {
     let machine = host.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1");
-    let stats = run(machine.args(["-accel", "tcg,thread=multi"]));
+    let stats = run_hypervisors(machine.args(["-accel", "tcg,thread=multi"]));
     let row = &stats.forms[PortForm::OutDxAl.index()];
     assert_eq!(row.exits, None);
     // The last of each guest's is followed by an exit as well, by `vmmcall`.
