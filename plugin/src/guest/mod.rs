@@ -9,18 +9,26 @@
 
 mod address_space;
 mod btf;
+mod captures;
 mod kallsyms;
 mod kernel;
 mod modules;
 mod names;
+mod process;
 mod shape;
+mod unwind;
 mod vmcoreinfo;
 
 use std::ops::Range;
 
 pub use address_space::Registers;
+pub use captures::{
+    CaptureTable, MOST_BYTES, MOST_OF_SITE, MOST_STACKS, SiteStacks, StackCapture, StackId,
+};
 pub use kernel::Kernel;
 pub use names::Name;
+pub use process::{Mapping, Process, Processes};
+pub use unwind::{Chain, End, Frame, MOST_FRAMES, Recipe, Start, Unwound, unwind};
 
 /// The guest's RAM, by physical address.
 pub trait PhysicalMemory {
