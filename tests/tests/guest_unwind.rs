@@ -5,9 +5,13 @@
 mod linux;
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
+use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 use linux::{Debugger, Guest};
-use pvio::guest::{Chain, End, Frame, Kernel, MOST_FRAMES, Process, Processes, Start, unwind};
+use pvio::guest::{
+    Chain, End, Frame, Kernel, MOST_FRAMES, PhysicalMemory, Process, Processes, Start, unwind,
+};
 
 /// Tasks that sleep in different places, and one that runs; then what the kernel says of each.
 const TASKS: &str = "
@@ -19,8 +23,12 @@ sh -c 'read line < /fifo' &
 { sleep 1001; echo; } | cat &
 yes > /dev/null &
 yes=$!
-sleep 2
 {
+    sleep 2
+    echo
+    echo printer:
+    read printer rest < /proc/self/stat
+    echo $printer
     echo
     echo symbols:
     grep -E ' (init_task|__sched_text_start|__sched_text_end)$' /proc/kallsyms
@@ -35,8 +43,9 @@ sleep 2
         echo
     done
     echo ready
-} > /dev/ttyS1
-sleep 1000
+    sleep 1000
+} > /dev/ttyS1 &
+wait
 ";
 
 /// A task that does not run.
@@ -97,7 +106,7 @@ fn check_tasks(options: &[&str], append: &str) {
     let scheduler = guest.symbol("__sched_text_start")..guest.symbol("__sched_text_end");
     let ram = &guest.ram;
     let mut read = |at: u64, into: &mut [u8]| kernel.read_linear(ram, at, into);
-    let (mut same, mut threads) = (0, 0);
+    let (mut same, mut threads, mut moved) = (0, 0, 0);
     for task in tasks(&guest, &kernel, &processes) {
         let Process { pid, comm, is_kernel_thread, .. } = &task.process;
         let part = format!("task {pid}");
@@ -120,28 +129,67 @@ fn check_tasks(options: &[&str], append: &str) {
             .collect();
         let unwound = unwind(Some(&kernel), &task.start, MOST_FRAMES, &mut read);
         let ours = printed(&kernel, &unwound.chain, &scheduler);
-        if comm == "yes" {
+        // These two run, or ran since.
+        if comm == "yes" || Some(&*pid.to_string()) == guest.part("printer").next() {
             continue;
         }
-        if ours != theirs {
-            println!("{pid} {comm}: {ours:?} {:?} is not {theirs:?}", unwound.chain.end);
+        // The timer's thread of RCU goes on from time to time.
+        if ours != theirs && comm.starts_with("rcu_") {
+            moved += 1;
             continue;
         }
+        assert_eq!(ours, theirs, "{pid} {comm}: {:?}", unwound.chain.end);
         let end = if *is_kernel_thread { End::Bottom } else { End::UserMode };
         assert_eq!(unwound.chain.end, end, "{comm}: {ours:?}");
         assert!(unwound.recipe.matches(&task.start, &mut read));
         same += 1;
         threads += u32::from(*is_kernel_thread);
     }
-    println!("{same} are the same, {threads} of them kernel threads");
-    assert!(same - threads >= 6 && threads > 15);
+    println!("{same} chains are the same, {threads} of them of kernel threads; {moved} moved");
+    assert!(same - threads >= 6 && threads > 15 && moved < 3);
+
     let base = processes.base_of(0, &mut read).unwrap();
     let current = processes.current(&[1, base], &mut read).unwrap();
-    println!(
-        "{current:?} {:?} {:?}",
-        processes.executable(&current, &mut read),
-        processes.mapping(&current, cpu.get("RIP"), &mut read)
-    );
+    assert_eq!((&*current.comm, current.is_kernel_thread), ("yes", false));
+    assert_eq!(guest.part(&format!("task {}", current.pid)).next(), Some("yes"));
+    assert_eq!(current.tgid, current.pid);
+    assert_eq!(processes.current(&[base + 1, 0], &mut read), None);
+    assert_eq!(processes.executable(&current, &mut read).as_deref(), Some("/bin/busybox"));
+    check_mappings(&guest, &processes, &current, &mut read);
+    let code = processes.mapping(&current, cpu.get("RIP"), &mut read).unwrap();
+    assert_eq!(code.path.as_deref(), Some("/bin/busybox"));
+}
+
+/// Compares the mappings of `yes` with those in `/proc/PID/maps`.
+fn check_mappings(
+    guest: &Guest,
+    processes: &Processes,
+    process: &Process,
+    read: &mut impl FnMut(u64, &mut [u8]) -> bool,
+) {
+    let mut mappings = 0;
+    for line in guest.part("maps") {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let hex = |word: &str| u64::from_str_radix(word, 16).unwrap();
+        let (start, end) = words[0].split_once('-').unwrap();
+        let (start, end) = (hex(start), hex(end));
+        // This one is not of the process.
+        if words.get(5) == Some(&"[vsyscall]") {
+            continue;
+        }
+        for address in [start, end - 1] {
+            let mapping = processes.mapping(process, address, read).expect(line);
+            assert_eq!((mapping.start, mapping.end), (start, end), "{line}");
+            let path = words.get(5).filter(|path| path.starts_with('/'));
+            assert_eq!(mapping.path.as_deref(), path.copied(), "{line}");
+            if path.is_some() {
+                assert_eq!(mapping.file_offset, hex(words[2]), "{line}");
+            }
+        }
+        mappings += 1;
+    }
+    assert!(mappings >= 5, "{mappings}");
+    assert_eq!(processes.mapping(process, 0x1000, read), None);
 }
 
 #[test]
@@ -183,43 +231,91 @@ while :; do
 done
 ";
 
-/// Stops at a function, and compares with what the kernel prints of the same moment.
+/// Stops where a function accesses a port, if it does so itself, and compares with what the kernel prints of
+/// the same moment.
 fn check_access(options: &[&str], append: &str, function: &str) {
     let mut guest = Guest::boot(options, append, ACCESSES);
     let mut debugger = Debugger::attach(&mut guest);
-    debugger.run_to(guest.symbol(function));
-    let cpu = guest.cpu();
     let kernel = guest.kernel();
+    let address = guest.symbol(function);
+    let mut code = [0; 256];
+    assert!(kernel.read_linear(&guest.ram, address, &mut code));
+    debugger.run_to(address);
+    check_chain(&mut guest, &kernel);
+    let bits = if guest.is_64_bit { 64 } else { 32 };
+    let mut decoder = Decoder::with_ip(bits, &code, address, DecoderOptions::NONE);
+    let access = decoder.iter().find(|it| matches!(it.mnemonic(), Mnemonic::In | Mnemonic::Out));
+    if let Some(access) = access {
+        debugger.run_to(access.ip());
+    }
+    let ours = check_chain(&mut guest, &kernel);
+    let processes = Processes::find(&kernel, &guest.ram);
+    let gs_base = guest.cpu().base("GS");
     let mut read = |at: u64, into: &mut [u8]| kernel.read_linear(&guest.ram, at, into);
-    let start = cpu.start();
-    let unwound = unwind(Some(&kernel), &start, MOST_FRAMES, &mut read);
-    assert_eq!(kernel.name(start.ip).map(|name| (name.symbol, name.offset)), Some((function, 0)));
-    let ours: Vec<String> = unwound
-        .chain
-        .frames
-        .iter()
-        .map(|&frame| match frame {
-            Frame::Return(_) => name(&kernel, frame),
-            Frame::Interrupted(_) => format!("at {}", name(&kernel, frame)),
-        })
-        .collect();
-    assert!(unwound.recipe.matches(&start, &mut read));
+    let current = processes.map(|processes| processes.current(&[gs_base], &mut read).unwrap());
+    // Debian's 32-bit kernel has no types.
+    assert_eq!(current.is_some(), guest.is_64_bit);
     guest.monitor.ask("nmi");
     debugger.go_on();
     guest.wait_for(|guest| guest.console().contains("---[ end Kernel panic"));
     let console = guest.console();
-    println!("{ours:#?} {:?} {}", unwound.chain.end, unwound.recipe.words());
-    println!("{}", console.split_once("NMI received").unwrap().1);
+    let theirs = printed_by_kernel(&console, function);
+    assert_eq!(ours, theirs, "{console}");
+    assert!(ours.len() > 5, "{ours:?}");
+    if let Some(Process { pid, comm, .. }) = current {
+        let (_, panic) = console.split_once("Kernel panic").unwrap();
+        assert!(panic.contains(&format!("PID: {pid} Comm: {comm} ")), "{pid} {comm}: {panic}");
+    }
+}
+
+/// Unwinds from where the guest stopped, and returns the names of the callers.
+fn check_chain(guest: &mut Guest, kernel: &Kernel) -> Vec<String> {
+    let cpu = guest.cpu();
+    let ram = &guest.ram;
+    let mut read = |at: u64, into: &mut [u8]| kernel.read_linear(ram, at, into);
+    let start = cpu.start();
+    let unwound = unwind(Some(kernel), &start, MOST_FRAMES, &mut read);
+    assert!(unwound.recipe.matches(&start, &mut read));
+    assert_eq!(unwound.chain.end, End::UserMode, "{:x?}", unwound.chain);
+    let frames = unwound.chain.frames.iter();
+    let name = |&frame: &Frame| match frame {
+        Frame::Return(_) => name(kernel, frame),
+        Frame::Interrupted(_) => format!("at {}", name(kernel, frame)),
+    };
+    frames.map(name).collect()
+}
+
+/// The callers in a panic at an NMI: what is not marked as a guess, after the place itself.
+fn printed_by_kernel(console: &str, function: &str) -> Vec<String> {
+    let lines = console.lines().filter_map(|line| Some(line.split_once("] ")?.1.trim()));
+    let name = |line: &str| {
+        let (name, rest) = line.split_once('/')?;
+        (name.contains("+0x") && rest.starts_with("0x")).then(|| name.to_owned())
+    };
+    let place = |line: &str| {
+        let (register, place) = line.split_once("IP: ")?;
+        matches!(register, "R" | "E").then(|| place.trim_start_matches("0010:").to_owned())
+    };
+    let is_start = |line: &&str| place(line).is_some_and(|place| place.starts_with(function));
+    let lines = lines.skip_while(|line| !is_start(line)).skip(1);
+    let is_user = |line: &str| place(line).is_some_and(|place| name(&place).is_none());
+    let lines = lines.take_while(|line| !is_user(line)).filter(|line| !line.starts_with('?'));
+    lines
+        .filter_map(|line| match place(line) {
+            Some(place) => Some(format!("at {}", name(&place)?)),
+            None => name(line),
+        })
+        .collect()
 }
 
 #[test]
-fn callers_of_pci_conf1_read_in_linux_6_1() {
-    check_access(&["--suite", "bookworm"], "pti=on", "pci_conf1_read");
+fn callers_of_io_serial_out_in_linux_6_1() {
+    check_access(&["--suite", "bookworm"], "pti=on", "io_serial_out");
 }
 
 #[test]
-fn callers_of_io_serial_out_in_linux_6_12() {
-    check_access(&["--suite", "trixie"], "pti=off", "io_serial_out");
+fn callers_of_pci_conf1_read_in_linux_6_12() {
+    check_access(&["--suite", "trixie"], "pti=off", "pci_conf1_read");
 }
 
 #[test]
@@ -230,4 +326,66 @@ fn callers_of_mc146818_get_time_in_the_newest_linux() {
 #[test]
 fn callers_of_pci_conf1_read_in_a_32_bit_linux() {
     check_access(&["--suite", "bookworm", "--arch", "i386"], "", "pci_conf1_read");
+}
+
+/// Memory of a guest that is not what its kernel made it.
+struct BrokenRam(Vec<u8>);
+
+impl PhysicalMemory for BrokenRam {
+    fn read(&self, physical: u64, into: &mut [u8]) -> bool {
+        let start = physical as usize;
+        let bytes = start.checked_add(into.len()).and_then(|end| self.0.get(start..end));
+        bytes.map(|bytes| into.copy_from_slice(bytes)).is_some()
+    }
+
+    fn ranges(&self) -> Vec<Range<u64>> {
+        std::iter::once(0..self.0.len() as u64).collect()
+    }
+}
+
+/// Bytes anywhere in a kernel's memory are changed: whatever is found of it is bounded, and comes soon.
+#[test]
+fn broken_memory_does_no_harm() {
+    let mut guest = Guest::boot(&["--suite", "trixie"], "pti=off", TASKS);
+    let cpu = guest.stop(|cpu| cpu.is_in_user_mode());
+    let registers = cpu.registers();
+    let kernel = guest.kernel();
+    let processes = Processes::find(&kernel, &guest.ram).unwrap();
+    let tasks = tasks(&guest, &kernel, &processes);
+    let mut ram = BrokenRam(guest.ram.copy());
+    let used: Vec<usize> = (0..ram.0.len())
+        .step_by(0x1000)
+        .filter(|&page| ram.0[page..page + 0x1000].iter().any(|&byte| byte != 0))
+        .collect();
+    let mut random = fastrand::Rng::with_seed(12);
+    for _ in 0..20 {
+        for _ in 0..20_000 {
+            let page = used[random.usize(..used.len())];
+            ram.0[page + random.usize(..0x1000)] = random.u8(..);
+        }
+        let begin = Instant::now();
+        let found = Kernel::find(&ram, &[registers]);
+        // What was found before serves as well: the tables change while it is used.
+        for kernel in found.iter().chain([&kernel]) {
+            let mut read = |at: u64, into: &mut [u8]| kernel.read_linear(&ram, at, into);
+            for task in &tasks {
+                let chain = unwind(Some(kernel), &task.start, MOST_FRAMES, &mut read).chain;
+                assert!(chain.frames.len() <= MOST_FRAMES);
+            }
+            let found = Processes::find(kernel, &ram);
+            for processes in found.iter().chain([&processes]) {
+                let base = processes.base_of(0, &mut read).unwrap_or_default();
+                let current = processes.current(&[base], &mut read);
+                for process in tasks.iter().map(|task| &task.process).chain(&current) {
+                    assert!(process.comm.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+                    let path = processes.executable(process, &mut read).unwrap_or_default();
+                    assert!(path.len() <= 64 * 256);
+                    for address in [0, 0x40_1000, random.u64(..), cpu.get("RIP")] {
+                        let _ = processes.mapping(process, address, &mut read);
+                    }
+                }
+            }
+        }
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    }
 }

@@ -56,34 +56,76 @@ enum Entry {
 #[derive(Debug, Default)]
 pub struct CaptureTable {
     stacks: Vec<Entry>,
-    /// Waiting stacks, by their site and their words that can be return addresses.
+    /// Waiting stacks, by their keys.
     waiting: HashMap<u64, StackId>,
     hasher: RandomState,
     bytes: usize,
     dropped: u64,
-    /// What a stack is copied into.
-    scratch: Vec<u8>,
+    scratch: Scratch,
+}
+
+/// What is copied of the stack of a 64-bit kernel before it is kept.
+#[derive(Debug)]
+struct Scratch {
+    /// Where each piece begins, and how long it is. The second may be empty.
+    pieces: [(u64, usize); 2],
+    bytes: Box<[[u8; PIECE]; 2]>,
+}
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        Scratch { pieces: [(0, 0); 2], bytes: Box::new([[0; PIECE]; 2]) }
+    }
+}
+
+impl Scratch {
+    fn fill(&mut self, sp: u64, read: &mut impl FnMut(u64, &mut [u8]) -> bool) {
+        let length = read_piece(sp, &mut self.bytes[0], read);
+        self.pieces = [(sp, length), (0, 0)];
+        // The stack of interrupts has the pointer to the one before in its last word.
+        let is_whole = (sp + length as u64).is_multiple_of(KERNEL_STACK);
+        let top = self.bytes[0][..length].last_chunk().map(|word| u64::from_le_bytes(*word));
+        let Some(before) = top.filter(|&before| is_whole && before >> 63 != 0) else { return };
+        if before % 8 == 0 && before.abs_diff(sp) >= KERNEL_STACK {
+            self.pieces[1] = (before, read_piece(before, &mut self.bytes[1], read));
+        }
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        let pieces = self.pieces.iter().zip(&*self.bytes);
+        pieces.map(|(&(at, length), bytes)| (at, &bytes[..length]))
+    }
+
+    /// Tells stacks apart by what unwinding can follow: addresses of code and of the stack, and where they
+    /// are.
+    fn key(&self, start: &Start, hasher: &RandomState) -> u64 {
+        let bp = Some(start.bp.wrapping_sub(start.sp)).filter(|&bp| bp < KERNEL_STACK);
+        let mut key = hasher.hash_one((start.ip, bp));
+        for (at, bytes) in self.pieces() {
+            for (index, word) in (1..).zip(bytes.as_chunks().0) {
+                let word = u64::from_le_bytes(*word);
+                let on_stack = word.wrapping_sub(at);
+                let what = if word.abs_diff(start.ip) < CODE_REACH {
+                    word
+                } else if on_stack < KERNEL_STACK {
+                    on_stack
+                } else {
+                    continue;
+                };
+                key = (key ^ what).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ index;
+            }
+        }
+        key
+    }
+
+    /// A copy to be kept.
+    fn capture(&self, start: &Start) -> StackCapture {
+        let pieces = self.pieces().map(|(at, bytes)| (at, bytes.into())).collect();
+        StackCapture { start: *start, pieces }
+    }
 }
 
 impl StackCapture {
-    /// Copies what is needed of a stack of a 64-bit kernel.
-    fn take(
-        start: &Start,
-        stack: &[u8],
-        read: &mut impl FnMut(u64, &mut [u8]) -> bool,
-    ) -> StackCapture {
-        let mut pieces = vec![(start.sp, stack.into())];
-        let top = stack.last_chunk().map(|word| u64::from_le_bytes(*word));
-        // The stack of interrupts has the pointer to the one before in its last word.
-        let before = top.filter(|before| before >> 63 != 0 && before % 8 == 0);
-        if let Some(before) = before.filter(|before| before.abs_diff(start.sp) >= KERNEL_STACK) {
-            let mut bytes = vec![0; PIECE];
-            let length = read_piece(before, &mut bytes, read);
-            pieces.push((before, bytes[..length].into()));
-        }
-        StackCapture { start: *start, pieces }
-    }
-
     /// Fills `into` from the copy. Returns false if that does not have all of it.
     fn read(&self, linear: u64, into: &mut [u8]) -> bool {
         let piece = |(at, bytes): &(u64, Box<[u8]>)| {
@@ -165,30 +207,16 @@ impl CaptureTable {
         start: &Start,
         read: &mut impl FnMut(u64, &mut [u8]) -> bool,
     ) -> Option<StackId> {
-        self.scratch.resize(PIECE, 0);
-        let length = read_piece(start.sp, &mut self.scratch, read);
-        let stack = &self.scratch[..length];
-        let key = self.key(start, stack);
+        self.scratch.fill(start.sp, read);
+        let key = self.scratch.key(start, &self.hasher);
         if let Some(&id) = self.waiting.get(&key) {
             return Some(id);
         }
-        let capture = StackCapture::take(start, stack, read);
+        let capture = self.scratch.capture(start);
         let size = capture.size();
         let id = self.insert(Entry::Waiting(capture), size)?;
         self.waiting.insert(key, id);
         Some(id)
-    }
-
-    /// Tells stacks apart by what can be return addresses, and where.
-    fn key(&self, start: &Start, stack: &[u8]) -> u64 {
-        let mut key = self.hasher.hash_one(start.ip);
-        for (index, word) in (1..).zip(stack.as_chunks().0) {
-            let word = u64::from_le_bytes(*word);
-            if word.abs_diff(start.ip) < CODE_REACH {
-                key = (key ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) ^ index;
-            }
-        }
-        key
     }
 
     fn insert(&mut self, entry: Entry, size: usize) -> Option<StackId> {

@@ -1,11 +1,15 @@
-//! What a Linux guest says about itself: names of its code, from its own tables in its memory.
+//! What a guest's memory says about its code: names, call chains, and processes.
 //!
-//! A kernel carries everything that is needed to name its code: the table of its symbols (kallsyms), its
-//! types (BTF), and the list of its modules. All of it is found by the page tables that a vCPU uses, so
-//! that a kernel that moved itself (KASLR) needs no file and no slide.
+//! A Linux kernel carries everything that is needed: the table of its symbols (kallsyms), its types (BTF), the
+//! list of its modules, and tables for unwinding (ORC). All of it is found by the page tables that a vCPU
+//! uses, so that a kernel that moved itself (KASLR) needs no file and no slide.
+//!
+//! - [`Kernel`] finds the kernel, and names its code.
+//! - [`unwind`] gives the callers of a place; [`CaptureTable`] recognizes stacks that were unwound before.
+//! - [`Processes`] tells which process runs, and what it has mapped where.
 //!
 //! Nothing here knows QEMU or counting. Guest memory is not trusted: every length and offset is checked,
-//! so a hostile table costs bounded time and memory, and gives no names.
+//! so a hostile table costs bounded time and memory, and gives nothing.
 
 mod address_space;
 mod btf;

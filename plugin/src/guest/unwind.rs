@@ -122,3 +122,6 @@ pub fn unwind(
     };
     Unwound { chain: Chain { frames, end }, recipe: stack.finish() }
 }
+
+#[cfg(test)]
+mod tests;

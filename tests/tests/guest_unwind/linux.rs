@@ -27,6 +27,15 @@ echo 0 > /proc/sys/kernel/kptr_restrict
 /// The guest's RAM, as it is at each moment.
 pub struct Ram(File);
 
+impl Ram {
+    /// A copy of it.
+    pub fn copy(&self) -> Vec<u8> {
+        let mut bytes = vec![0; RAM_SIZE as usize];
+        self.0.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    }
+}
+
 impl PhysicalMemory for Ram {
     fn read(&self, physical: u64, into: &mut [u8]) -> bool {
         self.0.read_exact_at(into, physical).is_ok()
@@ -128,10 +137,10 @@ impl Guest {
         kernel
     }
 
-    /// The address of a symbol that the script sent.
+    /// The address of a symbol that the script sent: of two with one name the second, as drivers come last.
     pub fn symbol(&self, name: &str) -> u64 {
-        let mut lines = self.part("symbols");
-        let line = lines.find(|line| line.split(' ').nth(2) == Some(name));
+        let lines = self.part("symbols");
+        let line = lines.filter(|line| line.split(' ').nth(2) == Some(name)).last();
         let line = line.unwrap_or_else(|| panic!("no {name}"));
         u64::from_str_radix(line.split(' ').next().unwrap(), 16).unwrap()
     }
@@ -206,7 +215,9 @@ impl Debugger {
         while byte() != '$' {}
         let text: String =
             std::iter::from_fn(|| Some(byte()).filter(|&byte| byte != '#')).collect();
-        (byte(), byte());
+        // The checksum.
+        byte();
+        byte();
         self.0.write_all(b"+").unwrap();
         text
     }

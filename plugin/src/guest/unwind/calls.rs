@@ -53,43 +53,49 @@ impl Code {
         })
     }
 
-    /// Whether a function has made its frame when it gets to an offset in it.
-    ///
-    /// It must do so before it branches.
-    pub(super) fn makes_frame<R: FnMut(u64, &mut [u8]) -> bool>(
+    /// How far a function is with its frame at an offset in it. It must make one before it branches.
+    pub(super) fn frame_at<R: FnMut(u64, &mut [u8]) -> bool>(
         self,
         function: u64,
         offset: u64,
         stack: &mut Stack<'_, R>,
-    ) -> bool {
+    ) -> Option<Progress> {
         const LOOKED_AT: usize = 48;
         let mut bytes = [0; LOOKED_AT];
-        if stack.read(self.base.wrapping_add(function), &mut bytes).is_none() {
-            return false;
-        }
+        stack.read(self.base.wrapping_add(function), &mut bytes)?;
         let mut decoder =
             Decoder::with_ip(self.mode.bits(), &bytes, function, DecoderOptions::NONE);
-        let mut is_pushed = false;
+        let mut progress = Progress::Begins;
         while decoder.can_decode() {
             let instruction = decoder.decode();
-            if instruction.is_invalid() {
-                return false;
+            if instruction.ip() == function.wrapping_add(offset) {
+                return Some(progress);
             }
-            match Prologue::of(&instruction) {
-                // The kernel's tracing is called first, where it is on.
-                Prologue::Call if instruction.ip() <= function + 4 && !is_pushed => {}
-                Prologue::Call | Prologue::Branch => return false,
-                Prologue::Push if is_pushed => return false,
-                Prologue::Push => is_pushed = true,
-                Prologue::Move => {
-                    return is_pushed && instruction.next_ip() <= function.wrapping_add(offset);
+            progress = match (Prologue::of(&instruction), progress) {
+                (Prologue::Push, Progress::Begins) => Progress::HasPushed,
+                (Prologue::Move, Progress::HasPushed) => {
+                    let is_made = instruction.next_ip() <= function.wrapping_add(offset);
+                    return is_made.then_some(Progress::HasFrame);
                 }
-                Prologue::OtherPush => return false,
-                Prologue::Other => {}
-            }
+                // The kernel's tracing is called first, where it is on.
+                (Prologue::Call, Progress::Begins) if instruction.ip() <= function + 4 => progress,
+                (Prologue::Other, _) => progress,
+                _ => return None,
+            };
         }
-        false
+        None
     }
+}
+
+/// How far a function is with its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The stack is as it was when the function was called.
+    Begins,
+    /// It has pushed BP.
+    HasPushed,
+    /// BP points to its frame.
+    HasFrame,
 }
 
 enum Prologue {
@@ -97,9 +103,9 @@ enum Prologue {
     Push,
     /// `mov bp, sp`
     Move,
-    OtherPush,
     Call,
-    Branch,
+    /// A jump, a return, or something else with the stack.
+    Unknown,
     Other,
 }
 
@@ -114,11 +120,13 @@ impl Prologue {
         match instruction.mnemonic() {
             Mnemonic::Call => Prologue::Call,
             Mnemonic::Push if is_bp => Prologue::Push,
-            Mnemonic::Push => Prologue::OtherPush,
+            Mnemonic::Push => Prologue::Unknown,
             Mnemonic::Mov if is_bp && is_register(1, [SP, ESP, RSP]) => Prologue::Move,
-            Mnemonic::Jmp | Mnemonic::Ret | Mnemonic::Retf | Mnemonic::Ud2 => Prologue::Branch,
-            Mnemonic::Int | Mnemonic::Int3 | Mnemonic::Iret | Mnemonic::Iretd => Prologue::Branch,
-            _ if is_branch(instruction.op0_kind()) => Prologue::Branch,
+            Mnemonic::Jmp | Mnemonic::Ret | Mnemonic::Retf | Mnemonic::Ud2 => Prologue::Unknown,
+            Mnemonic::Int | Mnemonic::Int3 | Mnemonic::Iret | Mnemonic::Iretd => Prologue::Unknown,
+            Mnemonic::INVALID | Mnemonic::Pop | Mnemonic::Leave => Prologue::Unknown,
+            _ if is_bp || is_register(0, [SP, ESP, RSP]) => Prologue::Unknown,
+            _ if is_branch(instruction.op0_kind()) => Prologue::Unknown,
             _ => Prologue::Other,
         }
     }

@@ -5,7 +5,7 @@
 //! the kernel names the function, and the function begins by making its frame; or nothing between the
 //! stack pointer and the frame can be a return address or an interrupt's frame that belongs to the code.
 
-use super::calls::{Call, Code};
+use super::calls::{Call, Code, Progress};
 use super::stack::{Pointer, Stack};
 use super::{End, Frame, Start};
 use crate::guest::kernel::Kernel;
@@ -101,27 +101,26 @@ impl Cursor<'_> {
     fn step<R: FnMut(u64, &mut [u8]) -> bool>(&mut self, stack: &mut Stack<'_, R>) -> Option<Next> {
         let address = self.frame().address();
         let name = self.kernel.and_then(|kernel| kernel.name(address));
-        if let Some(name) = name.filter(|_| !self.is_interrupted) {
-            // Code of the kernel that nothing calls.
-            if name.symbol.starts_with("entry_") {
-                return Some(Next::End(End::UserMode));
-            }
-            if name.symbol.starts_with("ret_from_fork") {
-                return Some(Next::End(End::Bottom));
+        let progress = name.and_then(|name| {
+            let function = (address - name.offset).wrapping_sub(self.code.base);
+            self.code.frame_at(function, self.ip.wrapping_sub(function), stack)
+        });
+        let has_no_frame = progress.is_none() && !self.is_interrupted;
+        if let Some(name) = name.filter(|_| has_no_frame) {
+            // Code of the kernel that nothing calls. User mode's BP is still in place, or none.
+            match name.symbol {
+                "entry_SYSENTER_32" | "entry_INT80_32" => return Some(Next::End(End::UserMode)),
+                "ret_from_fork" | "ret_from_fork_asm" => return Some(Next::End(End::Bottom)),
+                _ => {}
             }
         }
         match self.bp {
-            FramePointer::Frame(bp) => {
-                let is_proven = match name {
-                    Some(name) => {
-                        let function = (address - name.offset).wrapping_sub(self.code.base);
-                        self.code.makes_frame(function, self.ip.wrapping_sub(function), stack)
-                    }
-                    None => self.has_frame(bp, stack)?,
-                };
-                is_proven.then_some(())?;
-                self.return_from(bp, stack)
-            }
+            FramePointer::Frame(bp) => match (name, progress) {
+                (_, Some(Progress::HasFrame)) => self.return_from(bp, stack),
+                (_, Some(progress)) => self.return_early(progress, stack),
+                (None, _) if self.has_frame(bp, stack)? => self.return_from(bp, stack),
+                _ => None,
+            },
             FramePointer::Registers(registers) => self.interrupted(registers, stack),
             FramePointer::Zero => Some(Next::End(End::Bottom)),
             FramePointer::Other => None,
@@ -144,6 +143,24 @@ impl Cursor<'_> {
         self.ip = address;
         self.is_interrupted = false;
         self.sp = bp.plus(2 * word);
+        Some(Next::Caller)
+    }
+
+    /// Goes to the caller of a function that has not made its frame yet: BP is the caller's. The function is
+    /// the first of the chain, as only its SP is known.
+    fn return_early<R: FnMut(u64, &mut [u8]) -> bool>(
+        &mut self,
+        progress: Progress,
+        stack: &mut Stack<'_, R>,
+    ) -> Option<Next> {
+        let word = stack.word_size() as i32;
+        let pushed = if progress == Progress::HasPushed { word } else { 0 };
+        (self.sp == Pointer::SP).then_some(())?;
+        let address = stack.take(self.sp.plus(pushed))?;
+        self.code.call_before(address, stack)?;
+        self.ip = address;
+        self.is_interrupted = false;
+        self.sp = self.sp.plus(pushed + word);
         Some(Next::Caller)
     }
 

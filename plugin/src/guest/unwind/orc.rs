@@ -21,6 +21,12 @@ enum Layout {
     Before6_4,
     /// Three bits of type, of which one value ends the stack; a signal bit.
     Since6_4,
+    /// The same, but registers have other numbers (7.3 has it).
+    Renumbered,
+}
+
+impl Layout {
+    const ALL: [Layout; 3] = [Layout::Before6_4, Layout::Since6_4, Layout::Renumbered];
 }
 
 /// Where one table is.
@@ -94,24 +100,19 @@ impl Tables {
         kernel: Table,
     ) -> Option<Tables> {
         const SAMPLES: u64 = 256;
-        let (mut before, mut since) = (0, 0);
+        let mut calls = [0; Layout::ALL.len()];
         for sample in 0..SAMPLES {
             let index = kernel.count * sample / SAMPLES;
             let bytes = space.bytes(kernel.entries.wrapping_add(ENTRY * index))?;
-            let is_call = |layout| {
+            for (layout, calls) in Layout::ALL.into_iter().zip(&mut calls) {
                 let entry = Entry::decode(bytes, layout);
                 let by_pointer = matches!(entry.sp_base, Base::Sp | Base::Bp);
-                u32::from(by_pointer && entry.kind == Kind::Call)
-            };
-            before += is_call(Layout::Before6_4);
-            since += is_call(Layout::Since6_4);
+                *calls += u64::from(by_pointer && entry.kind == Kind::Call);
+            }
         }
-        let layout = if before > since { Layout::Before6_4 } else { Layout::Since6_4 };
-        (before.max(since) > SAMPLES as u32 / 2).then(|| Tables {
-            layout,
-            kernel,
-            modules: Vec::new(),
-        })
+        let all = Layout::ALL.into_iter().zip(calls);
+        let (layout, calls) = all.max_by_key(|&(_, calls)| calls)?;
+        (calls > SAMPLES / 2).then(|| Tables { layout, kernel, modules: Vec::new() })
     }
 
     /// Adds the tables of modules.
@@ -142,6 +143,7 @@ impl Tables {
 enum Base {
     Undefined,
     PreviousSp,
+    Ax,
     Di,
     Dx,
     Bp,
@@ -154,18 +156,23 @@ enum Base {
 }
 
 impl Base {
-    fn decode(bits: u16) -> Base {
-        match bits & 15 {
-            0 => Base::Undefined,
-            1 => Base::PreviousSp,
-            2 => Base::Dx,
-            3 => Base::Di,
-            4 => Base::Bp,
-            5 => Base::Sp,
-            6 => Base::R10,
-            7 => Base::R13,
-            8 => Base::BpIndirect,
-            9 => Base::SpIndirect,
+    fn decode(bits: u16, layout: Layout) -> Base {
+        match (bits & 15, layout) {
+            (0, _) => Base::Undefined,
+            (2, _) => Base::Dx,
+            (4, _) => Base::Bp,
+            (6, _) => Base::R10,
+            (7, _) => Base::R13,
+            (9, _) => Base::SpIndirect,
+            (1, Layout::Renumbered) => Base::Ax,
+            (3, Layout::Renumbered) => Base::Sp,
+            (5, Layout::Renumbered) => Base::Di,
+            (8, Layout::Renumbered) => Base::PreviousSp,
+            (10, Layout::Renumbered) => Base::BpIndirect,
+            (1, _) => Base::PreviousSp,
+            (3, _) => Base::Di,
+            (5, _) => Base::Sp,
+            (8, _) => Base::BpIndirect,
             _ => Base::Invalid,
         }
     }
@@ -200,7 +207,7 @@ impl Entry {
         let word = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let offset = |at| i32::from(word(at) as i16);
         let flags = word(4);
-        let sp_base = Base::decode(flags);
+        let sp_base = Base::decode(flags, layout);
         let (kind, is_signal) = match layout {
             Layout::Before6_4 => {
                 let kind = match (sp_base, flags >> 8 & 3) {
@@ -214,7 +221,7 @@ impl Entry {
                 };
                 (kind, kind != Kind::Call)
             }
-            Layout::Since6_4 => {
+            Layout::Since6_4 | Layout::Renumbered => {
                 let kind = match flags >> 8 & 7 {
                     1 => Kind::EndOfStack,
                     2 => Kind::Call,
@@ -225,7 +232,7 @@ impl Entry {
                 (kind, flags & 0x800 != 0)
             }
         };
-        let bp_base = Base::decode(flags >> 4);
+        let bp_base = Base::decode(flags >> 4, layout);
         Entry { sp_offset: offset(0), bp_offset: offset(2), sp_base, bp_base, kind, is_signal }
     }
 }
@@ -235,6 +242,7 @@ mod pt_regs {
     pub(super) const R13: i32 = 16;
     pub(super) const BP: i32 = 32;
     pub(super) const R10: i32 = 56;
+    pub(super) const AX: i32 = 80;
     pub(super) const DX: i32 = 96;
     pub(super) const DI: i32 = 112;
     pub(super) const IP: i32 = 128;
@@ -386,6 +394,7 @@ impl Cursor {
             Base::SpIndirect => stack.follow(self.sp.plus(entry.sp_offset))?,
             Base::R10 => register(self, stack, pt_regs::R10)?,
             Base::R13 => register(self, stack, pt_regs::R13)?,
+            Base::Ax => register(self, stack, pt_regs::AX)?,
             Base::Di => register(self, stack, pt_regs::DI)?,
             Base::Dx => register(self, stack, pt_regs::DX)?,
             Base::Undefined | Base::PreviousSp | Base::Invalid => return None,
