@@ -227,13 +227,23 @@ impl Debugger {
         assert_eq!(self.reply(), "OK", "{packet}");
     }
 
-    /// Runs the guest to an address.
-    pub fn run_to(&mut self, address: u64) {
-        self.ask(&format!("Z1,{address:x},1"));
-        self.send("c");
+    /// Sends a packet that runs the guest, and waits until it stops.
+    fn run(&mut self, packet: &str) {
+        self.send(packet);
         let stopped = self.reply();
         assert!(stopped.starts_with('T'), "{stopped}");
+    }
+
+    /// Runs the guest to an address, where it is not already.
+    pub fn run_to(&mut self, address: u64) {
+        self.ask(&format!("Z1,{address:x},1"));
+        self.run("c");
         self.ask(&format!("z1,{address:x},1"));
+    }
+
+    /// Runs one instruction.
+    pub fn step(&mut self) {
+        self.run("s");
     }
 
     /// Lets the guest run on for good.
