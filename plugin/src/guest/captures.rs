@@ -28,7 +28,9 @@ const CODE_REACH: u64 = 1 << 30;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StackId(u32);
 
-/// The stacks of one site. The one that was seen last comes first.
+/// The stacks of one site, roughly from the most frequent on.
+///
+/// A chain that ends as unknown stays so. Use an empty one when the kernel was found again, with more modules.
 #[derive(Clone, Debug, Default)]
 pub struct SiteStacks(Vec<StackId>);
 
