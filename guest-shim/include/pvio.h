@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Port I/O for x86 guests by pvio's hypercalls, with the processor's own instructions where nobody
- * answers these. ../ABI.md says what goes over the wire; the numbers are compared with abi.rs by a test.
+ * Port I/O for x86 guests: pvio's hypercalls, and the CPU's own instructions where no host answers.
+ * ../ABI.md describes the hypercalls.
  *
- * C99 or C++11 and later, gcc or clang, i386 or x86-64, freestanding; all functions are static. In a .S
- * file it gives the constants alone.
+ * C99 or C++11 and later, gcc or clang, i386 or x86-64, freestanding; all functions are static. A .S file
+ * gets the constants alone.
  *
- * Before it is included, one may define
- *   PVIO_NO_HYPERCALLS       only the instructions are left, under the same names
- *   PVIO_REPLACE_LINUX       takes over inb(port) ... outsl(port, address, count), outb(value, port)
+ * Define before the #include, as needed:
+ *   PVIO_NO_HYPERCALLS       the same names, with the CPU's instructions alone
+ *   PVIO_REPLACE_LINUX       defines inb(port) ... outsl(port, address, count), outb(value, port)
  *   PVIO_REPLACE_PORT_FIRST  the same for code that writes outb(port, value)
- *   PVIO_CODE_16             the code runs in a 16-bit segment (gcc -m16)
- *   PVIO_LINEAR(pointer)     the linear address, an integer, where a segment's base is not 0; and
- *   PVIO_POINTER(linear)     the way back from such an integer, a void *
+ *   PVIO_REPLACE_INLINE      with one of these two: inline functions instead of macros, so that members
+ *                            and pointers of the same names keep their meaning
+ *   PVIO_LINEAR(pointer)     the linear address, an integer, if the base of DS is not 0; and
+ *   PVIO_POINTER(linear)     the pointer, a void *, of such an address
+ *   PVIO_ES_LINEAR(pointer)  the same for the buffers of strings, if these are in ES and not in DS (as in
+ *   PVIO_ES_POINTER(linear)  SeaBIOS); without the two, ES must have the base of DS
+ *   PVIO_CODE_16             for gcc -m16 and clang -m16, with PVIO_LINEAR and PVIO_POINTER
  *
  * The caller must be allowed to do port I/O, as for the instructions: hypercalls add no right to it.
  */
@@ -21,80 +25,84 @@
 
 /* ---- The ABI's constants ---- */
 
-#define PVIO_VERSION 1
+/* generated from src/abi/list.rs: constants */
+#define PVIO_VERSION        1          /* The version of the ABI, which a probe returns */
+#define PVIO_UNHEARD        0x80000000 /* Bit 31 of EAX: no host has answered (yet) */
+#define PVIO_CALL_SHIFT     24         /* Where EAX holds the number of a call, and a status */
+#define PVIO_OPERAND_SHIFT  16         /* Where EAX holds the operand of a call */
+#define PVIO_DATA_MASK      0x00ffffff /* The bits of an answer that are data */
+#define PVIO_LOG_MAX        1024       /* The longest line of the log, in bytes */
+#define PVIO_NAME_MAX       64         /* The longest name of a window, in bytes */
+#define PVIO_WINDOWS_MAX    256        /* The most windows of a run */
+#define PVIO_DUMPS_MAX      100        /* The most dumps of a run */
+#define PVIO_ELEMENTS_MAX   65536      /* The most elements and records that one call moves */
+#define PVIO_RECORD_PENDING 0x80       /* The status of a record that no host has run: bit 31 of a call, as a byte */
 
-/* Bytes for `.byte` or for an array. */
+/* The instructions: bytes for `.byte` or for an array. */
+/* Makes the call in EAX. */
 #define PVIO_MAGIC_16 0x67, 0x0f, 0x1f, 0x80, 0x50, 0x16, 0x90, 0x90
 #define PVIO_MAGIC_32 0x0f, 0x1f, 0x80, 0x50, 0x32, 0x90, 0x90
 #define PVIO_MAGIC_64 0x0f, 0x1f, 0x80, 0x50, 0x64, 0x90, 0x90
-
-/* The mailbox's: ring, and register. */
-#define PVIO_DOORBELL_16     0x67, 0x0f, 0x1f, 0x80, 0x51, 0x16, 0x90, 0x90
-#define PVIO_DOORBELL_32     0x0f, 0x1f, 0x80, 0x51, 0x32, 0x90, 0x90
-#define PVIO_DOORBELL_64     0x0f, 0x1f, 0x80, 0x51, 0x64, 0x90, 0x90
+/* Makes the call in this CPU's mailbox. */
+#define PVIO_DOORBELL_16 0x67, 0x0f, 0x1f, 0x80, 0x51, 0x16, 0x90, 0x90
+#define PVIO_DOORBELL_32 0x0f, 0x1f, 0x80, 0x51, 0x32, 0x90, 0x90
+#define PVIO_DOORBELL_64 0x0f, 0x1f, 0x80, 0x51, 0x64, 0x90, 0x90
+/* Registers the mailbox at EDX or RDX for this CPU. */
 #define PVIO_REGISTER_MAILBOX_16 0x67, 0x0f, 0x1f, 0x80, 0x52, 0x16, 0x90, 0x90
 #define PVIO_REGISTER_MAILBOX_32 0x0f, 0x1f, 0x80, 0x52, 0x32, 0x90, 0x90
 #define PVIO_REGISTER_MAILBOX_64 0x0f, 0x1f, 0x80, 0x52, 0x64, 0x90, 0x90
 
-/* EAX before: UNHEARD | call << CALL_SHIFT | operand << OPERAND_SHIFT | port; after: status << CALL_SHIFT | data. */
-#define PVIO_UNHEARD       0x80000000
-#define PVIO_CALL_SHIFT    24
-#define PVIO_OPERAND_SHIFT 16
-#define PVIO_DATA_MASK     0x00ffffff
+/* The numbers of the calls. */
+#define PVIO_CALL_PROBE    0  /* Asks for a host */
+#define PVIO_CALL_INB      1  /* Reads a byte */
+#define PVIO_CALL_INW      2  /* Reads 16 bits */
+#define PVIO_CALL_INL      3  /* Reads 32 bits */
+#define PVIO_CALL_OUTB     4  /* Writes a byte */
+#define PVIO_CALL_OUTW     5  /* Writes 16 bits */
+#define PVIO_CALL_OUTL     6  /* Writes 32 bits */
+#define PVIO_CALL_INSB     7  /* Reads bytes into memory */
+#define PVIO_CALL_INSW     8  /* Reads 16-bit elements into memory */
+#define PVIO_CALL_INSL     9  /* Reads 32-bit elements into memory */
+#define PVIO_CALL_OUTSB    10 /* Writes bytes from memory */
+#define PVIO_CALL_OUTSW    11 /* Writes 16-bit elements from memory */
+#define PVIO_CALL_OUTSL    12 /* Writes 32-bit elements from memory */
+#define PVIO_CALL_BATCH    13 /* Runs records in order, until one is not OK */
+#define PVIO_CALL_REGISTER 14 /* Registers a mailbox; in the mailbox only */
+#define PVIO_CALL_RELEASE  15 /* Releases the mailbox; through the mailbox only */
+#define PVIO_CALL_EXIT     16 /* Ends the machine */
+#define PVIO_CALL_LOG      17 /* Logs a line of text */
+#define PVIO_CALL_BEGIN    18 /* Opens a window of the statistics */
+#define PVIO_CALL_END      19 /* Closes a window */
+#define PVIO_CALL_RESET    20 /* Sets all counts to zero, also those of open windows; forgets closed windows */
+#define PVIO_CALL_DUMP     21 /* Writes the statistics as they stand */
 
-#define PVIO_CALL_PROBE 0
-#define PVIO_CALL_INB   1
-#define PVIO_CALL_INW   2
-#define PVIO_CALL_INL   3
-#define PVIO_CALL_OUTB  4
-#define PVIO_CALL_OUTW  5
-#define PVIO_CALL_OUTL  6
-#define PVIO_CALL_INSB  7
-#define PVIO_CALL_INSW  8
-#define PVIO_CALL_INSL  9
-#define PVIO_CALL_OUTSB 10
-#define PVIO_CALL_OUTSW 11
-#define PVIO_CALL_OUTSL 12
-#define PVIO_CALL_BATCH 13
-#define PVIO_CALL_REGISTER 14
-#define PVIO_CALL_RELEASE  15
-#define PVIO_CALL_EXIT  16
-#define PVIO_CALL_LOG   17
-#define PVIO_CALL_BEGIN 18
-#define PVIO_CALL_END   19
-#define PVIO_CALL_RESET 20
-#define PVIO_CALL_DUMP  21
+/* What a host can do: the bits of EDX after a probe. */
+#define PVIO_FEATURE_EVERY_PORT 0x1 /* Calls reach every port. Without it, only those that the host's own devices serve */
+#define PVIO_FEATURE_MEMORY     0x2 /* Calls with an address are carried out. Without it, they are DECLINED */
+#define PVIO_FEATURE_MAILBOX    0x4 /* A mailbox can be registered */
 
-#define PVIO_FEATURE_EVERY_PORT 0x1
-#define PVIO_FEATURE_MEMORY     0x2
-#define PVIO_FEATURE_MAILBOX    0x4
+/* The levels of a logged line. */
+#define PVIO_LEVEL_ERROR   0 /* An error */
+#define PVIO_LEVEL_WARNING 1 /* Something that may be an error */
+#define PVIO_LEVEL_INFO    2 /* An event of interest */
+#define PVIO_LEVEL_DEBUG   3 /* A detail for debugging */
 
-#define PVIO_LEVEL_ERROR   0
-#define PVIO_LEVEL_WARNING 1
-#define PVIO_LEVEL_INFO    2
-#define PVIO_LEVEL_DEBUG   3
+/* The result of a call. */
+#define PVIO_STATUS_OK       0  /* Carried out. With a count left: call again */
+#define PVIO_STATUS_DECLINED 1  /* Not for the host: execute the real instruction for what is left */
+#define PVIO_STATUS_PAGE     2  /* Touch the page at the address, then call again for what is left */
+#define PVIO_STATUS_DENIED   3  /* This ring may not make hypercalls */
+#define PVIO_STATUS_UNKNOWN  4  /* No call has this number */
+#define PVIO_STATUS_ADDRESS  5  /* The memory cannot be a buffer */
+#define PVIO_STATUS_ARGUMENT 6  /* An operand is out of range, or a field that must be 0 is not */
+#define PVIO_STATUS_LENGTH   7  /* A line or name is too long, or a name is empty */
+#define PVIO_STATUS_STATE    8  /* The window to begin is open, or the window to end is not */
+#define PVIO_STATUS_FULL     9  /* No more windows, or dumps */
+#define PVIO_STATUS_FAILED   10 /* The host failed: it cannot write its file, for example */
+/* end of constants */
 
-#define PVIO_STATUS_OK       0
-#define PVIO_STATUS_DECLINED 1
-#define PVIO_STATUS_PAGE     2
-#define PVIO_STATUS_DENIED   3
-#define PVIO_STATUS_UNKNOWN  4
-#define PVIO_STATUS_ADDRESS  5
-#define PVIO_STATUS_ARGUMENT 6
-#define PVIO_STATUS_LENGTH   7
-#define PVIO_STATUS_STATE    8
-#define PVIO_STATUS_FULL     9
-#define PVIO_STATUS_FAILED   10
-/* Not on the wire: what the functions below return where nobody has answered. */
-#define PVIO_STATUS_UNHEARD  0x80
-
-#define PVIO_LOG_MAX      1024
-#define PVIO_NAME_MAX     64
-#define PVIO_WINDOWS_MAX  256
-#define PVIO_DUMPS_MAX    100
-#define PVIO_ELEMENTS_MAX 65536
-
-#define PVIO_RECORD_PENDING 0x80
+/* Not on the wire: what the functions below return if no host has answered. */
+#define PVIO_STATUS_UNHEARD 0x80
 
 #ifndef __ASSEMBLER__
 
@@ -105,7 +113,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* C++ warns of C's casts, C has no others. */
+/* C++ compilers warn of C's casts. */
 #ifdef __cplusplus
 #define PVIO_CAST_(type, value) static_cast<type>(value)
 #define PVIO_BITS_(type, value) reinterpret_cast<type>(value)
@@ -117,12 +125,47 @@
 #if defined(PVIO_LINEAR) != defined(PVIO_POINTER)
 #error "PVIO_LINEAR and PVIO_POINTER go together"
 #endif
+#if defined(PVIO_ES_LINEAR) != defined(PVIO_ES_POINTER)
+#error "PVIO_ES_LINEAR and PVIO_ES_POINTER go together"
+#endif
+#if defined(__x86_64__) && (defined(PVIO_CODE_16) || defined(PVIO_ES_LINEAR))
+#error "PVIO_CODE_16 and PVIO_ES_LINEAR are not for x86-64: compile with -m16 or -m32"
+#endif
+/* A host that got offsets for linear addresses would access other memory. */
+#if defined(PVIO_CODE_16) && !defined(PVIO_LINEAR)
+#error "PVIO_CODE_16 needs PVIO_LINEAR and PVIO_POINTER: where the segment of a pointer begins"
+#endif
 #ifndef PVIO_LINEAR
 #define PVIO_LINEAR(pointer) PVIO_BITS_(uintptr_t, pointer)
 #define PVIO_POINTER(linear) PVIO_BITS_(void *, PVIO_CAST_(uintptr_t, linear))
 #endif
 
-/* What RDX and RCX hold, or EDX and ECX. */
+/*
+ * -m16 defines no macro, so the assembler checks that PVIO_CODE_16 is right: one of cltd and cwtd has an
+ * operand-size prefix. clang's assembler cannot compare labels in .if; there, .org fails.
+ */
+#ifdef PVIO_CODE_16
+#define PVIO_ONE_BYTE_ "cwtd"
+#define PVIO_MODE_ERROR_ "pvio.h: PVIO_CODE_16 is for 16-bit code: compile with -m16"
+#else
+#define PVIO_ONE_BYTE_ "cltd"
+#define PVIO_MODE_ERROR_ "pvio.h: 16-bit code needs PVIO_CODE_16, PVIO_LINEAR and PVIO_POINTER"
+#endif
+#if defined(__ELF__) && defined(__clang__)
+__asm__(".pushsection .discard.pvio, \"e\"\n"
+        "771: " PVIO_ONE_BYTE_ "\n"
+        ".org 771b + 1 # " PVIO_MODE_ERROR_ "\n"
+        ".popsection\n");
+#elif defined(__ELF__)
+__asm__(".pushsection .discard.pvio, \"e\"\n"
+        "771: " PVIO_ONE_BYTE_ "\n772:\n"
+        ".if 772b - 771b != 1\n"
+        ".error \"" PVIO_MODE_ERROR_ "\"\n"
+        ".endif\n"
+        ".popsection\n");
+#endif
+
+/* RDX and RCX, or EDX and ECX. */
 #ifdef __x86_64__
 typedef uint64_t pvio_word;
 #else
@@ -138,7 +181,7 @@ struct pvio_record {
     uint64_t address;
 } __attribute__((aligned(16)));
 
-/* Where a CPU leaves calls and finds answers. */
+/* A CPU's mailbox: calls and answers in memory. */
 struct pvio_mailbox {
     uint32_t word;
     uint32_t value;
@@ -148,49 +191,49 @@ struct pvio_mailbox {
 /* ---- The call itself ---- */
 
 #if defined(PVIO_CODE_16)
-#define PVIO_MAGIC    PVIO_MAGIC_16
-#define PVIO_DOORBELL     PVIO_DOORBELL_16
+#define PVIO_MAGIC            PVIO_MAGIC_16
+#define PVIO_DOORBELL         PVIO_DOORBELL_16
 #define PVIO_REGISTER_MAILBOX PVIO_REGISTER_MAILBOX_16
 #elif defined(__x86_64__)
-#define PVIO_MAGIC    PVIO_MAGIC_64
-#define PVIO_DOORBELL     PVIO_DOORBELL_64
+#define PVIO_MAGIC            PVIO_MAGIC_64
+#define PVIO_DOORBELL         PVIO_DOORBELL_64
 #define PVIO_REGISTER_MAILBOX PVIO_REGISTER_MAILBOX_64
 #else
-#define PVIO_MAGIC    PVIO_MAGIC_32
-#define PVIO_DOORBELL     PVIO_DOORBELL_32
+#define PVIO_MAGIC            PVIO_MAGIC_32
+#define PVIO_DOORBELL         PVIO_DOORBELL_32
 #define PVIO_REGISTER_MAILBOX PVIO_REGISTER_MAILBOX_32
 #endif
 
 #define PVIO_TEXT_(...)  #__VA_ARGS__
 #define PVIO_BYTES_(...) ".byte " PVIO_TEXT_(__VA_ARGS__)
 
-/* Puts a call to whoever listens; what EAX is afterwards. */
+/* Makes a call. Returns EAX after the instruction. */
 static inline uint32_t pvio_call(uint32_t word, pvio_word *dx, pvio_word *cx)
 {
 #ifdef PVIO_NO_HYPERCALLS
     (void)dx;
     (void)cx;
 #else
-    /* "memory": the host may read and write whatever the call points to, and devices more. */
+    /* "memory": the host may access what the call points to, and devices may access more. */
     __asm__ __volatile__(PVIO_BYTES_(PVIO_MAGIC) : "+a"(word), "+d"(*dx), "+c"(*cx) : : "memory");
 #endif
     return word;
 }
 
-/* What to put into EAX. */
+/* EAX of a call. */
 static inline uint32_t pvio_call_word(uint8_t call, uint8_t operand, uint16_t port)
 {
     return PVIO_UNHEARD | PVIO_CAST_(uint32_t, call) << PVIO_CALL_SHIFT
         | PVIO_CAST_(uint32_t, operand) << PVIO_OPERAND_SHIFT | port;
 }
 
-/* PVIO_STATUS_... of what was in EAX. */
+/* The PVIO_STATUS_... in EAX. */
 static inline unsigned int pvio_status(uint32_t word)
 {
     return word & PVIO_UNHEARD ? PVIO_STATUS_UNHEARD : word >> PVIO_CALL_SHIFT;
 }
 
-/* The version of the ABI that is spoken, 0 where nobody is there; and the features, if asked for. */
+/* Returns the host's version of the ABI, 0 without a host. FEATURES may be NULL. */
 static inline uint32_t pvio_probe(uint32_t *features)
 {
     pvio_word dx = 0, cx = 0;
@@ -204,7 +247,7 @@ static inline uint32_t pvio_probe(uint32_t *features)
 
 /* ---- Single values: Linux's names and order ---- */
 
-/* DATA is where an `in` leaves its value: in EAX with the status, or in EDX. */
+/* DATA holds the value of an `in`: EAX with the status, or EDX. */
 #define PVIO_SCALAR_(b, B, type, data, operand)                                                             \
     static inline type pvio_native_in##b(uint16_t port)                                                     \
     {                                                                                                       \
@@ -237,13 +280,13 @@ PVIO_SCALAR_(w, W, uint16_t, word, 0)
 PVIO_SCALAR_(l, L, uint32_t, dx, 0)
 
 /*
- * ---- Single values through a mailbox: by registers where nobody hears it, else by instruction ----
+ * ---- Single values through a mailbox; if no host answers, by registers; else by instruction ----
  *
- * A mailbox belongs to one CPU: what may not happen within a call is that its task is moved to another, or
- * another one let in. Interrupt handlers may make calls of their own.
+ * A mailbox belongs to one CPU. During a call the task must not move to another CPU, and no other task may
+ * run: disable preemption. Interrupt handlers may make calls of their own.
  */
 
-/* Leaves a call and, with REGISTER, registers the mailbox, else rings; what its word is afterwards. */
+/* Makes a call by the doorbell, or registers the mailbox. Returns the word afterwards. */
 static inline uint32_t pvio_mailbox_call_(struct pvio_mailbox *mailbox, uint32_t word, uint32_t *value,
                                           int uses_value, int is_to_register)
 {
@@ -254,7 +297,7 @@ static inline uint32_t pvio_mailbox_call_(struct pvio_mailbox *mailbox, uint32_t
     (void)is_to_register;
 #else
     volatile struct pvio_mailbox *const box = mailbox;
-    /* A handler's call may be within another's, and leaves all as it was. */
+    /* An interrupt handler's call may be within another call, so every call restores the mailbox. */
     const uint32_t word_before = box->word;
     uint32_t value_before = 0;
 
@@ -264,7 +307,8 @@ static inline uint32_t pvio_mailbox_call_(struct pvio_mailbox *mailbox, uint32_t
     }
     box->word = word;
     if (is_to_register)
-        __asm__ __volatile__(PVIO_BYTES_(PVIO_REGISTER_MAILBOX) : : "d"(PVIO_CAST_(pvio_word, PVIO_LINEAR(mailbox))) : "memory");
+        __asm__ __volatile__(PVIO_BYTES_(PVIO_REGISTER_MAILBOX)
+                             : : "d"(PVIO_CAST_(pvio_word, PVIO_LINEAR(mailbox))) : "memory");
     else
         __asm__ __volatile__(PVIO_BYTES_(PVIO_DOORBELL) : : : "memory");
     word = box->word;
@@ -278,8 +322,8 @@ static inline uint32_t pvio_mailbox_call_(struct pvio_mailbox *mailbox, uint32_t
 }
 
 /*
- * Makes it this CPU's mailbox, known by a key: not 0, and 64 bits that are in no other place of memory by
- * chance. It must stay where it is until it is released. A PVIO_STATUS_..., and the features, if asked for.
+ * Registers the mailbox for this CPU. The key is not 0 and occurs nowhere else in memory by chance. The
+ * mailbox must stay where it is until it is released. Returns a PVIO_STATUS_...; FEATURES may be NULL.
  */
 static inline unsigned int pvio_mailbox_register(struct pvio_mailbox *mailbox, uint64_t key, uint32_t *features)
 {
@@ -293,7 +337,7 @@ static inline unsigned int pvio_mailbox_register(struct pvio_mailbox *mailbox, u
     return status;
 }
 
-/* This CPU has none any more; a PVIO_STATUS_.... */
+/* Releases this CPU's mailbox. Returns a PVIO_STATUS_.... */
 static inline unsigned int pvio_mailbox_release(struct pvio_mailbox *mailbox)
 {
     uint32_t value = 0;
@@ -328,35 +372,76 @@ PVIO_MAILBOX_(l, L, uint32_t, value, 0, 1, 1)
 /* ---- Strings: port, address, count ---- */
 
 /* A program's elements may be of any type and at any address. */
+typedef uint8_t pvio_u8_ __attribute__((may_alias));
 typedef uint16_t pvio_u16_ __attribute__((may_alias, aligned(1)));
 typedef uint32_t pvio_u32_ __attribute__((may_alias, aligned(1)));
 
-/* One element, where the host cannot reach memory: this code's own load or store makes the page fault. */
+/* The segment of buffers. ATT_ and INTEL_ are for a source: a destination is always in ES. */
+#ifdef PVIO_ES_LINEAR
+#define PVIO_BUFFER_LINEAR_  PVIO_ES_LINEAR
+#define PVIO_BUFFER_POINTER_ PVIO_ES_POINTER
+#define PVIO_ATT_            "%%es:"
+#define PVIO_INTEL_          "es:"
+
+#define PVIO_ELEMENT_(b, q, type, ptr)                                                                      \
+    static inline type pvio_load_##b##_(uintptr_t at)                                                       \
+    {                                                                                                       \
+        type value;                                                                                         \
+        __asm__ __volatile__("{mov" #b " %%es:(%1), %0|mov %0, " ptr " ptr es:[%1]}"                        \
+                             : "=" q(value) : "r"(at) : "memory");                                          \
+        return value;                                                                                       \
+    }                                                                                                       \
+    static inline void pvio_store_##b##_(uintptr_t at, type value)                                          \
+    {                                                                                                       \
+        __asm__ __volatile__("{mov" #b " %1, %%es:(%0)|mov " ptr " ptr es:[%0], %1}"                        \
+                             : : "r"(at), q(value) : "memory");                                             \
+    }
+#else
+#define PVIO_BUFFER_LINEAR_  PVIO_LINEAR
+#define PVIO_BUFFER_POINTER_ PVIO_POINTER
+#define PVIO_ATT_            ""
+#define PVIO_INTEL_          ""
+
+#define PVIO_ELEMENT_(b, q, type, ptr)                                                                      \
+    static inline type pvio_load_##b##_(uintptr_t at) { return *PVIO_BITS_(type *, at); }                   \
+    static inline void pvio_store_##b##_(uintptr_t at, type value) { *PVIO_BITS_(type *, at) = value; }
+#endif
+
+PVIO_ELEMENT_(b, "q", pvio_u8_, "byte")
+PVIO_ELEMENT_(w, "r", pvio_u16_, "word")
+PVIO_ELEMENT_(l, "r", pvio_u32_, "dword")
+
+/* Moves one element at a page that the host cannot judge: this code's own load or store faults there. */
 static inline void pvio_element_(uint8_t call, uint16_t port, uintptr_t at)
 {
     switch (call) {
-    case PVIO_CALL_INSB: *PVIO_BITS_(uint8_t *, at) = pvio_inb(port); break;
-    case PVIO_CALL_INSW: *PVIO_BITS_(pvio_u16_ *, at) = pvio_inw(port); break;
-    case PVIO_CALL_INSL: *PVIO_BITS_(pvio_u32_ *, at) = pvio_inl(port); break;
-    case PVIO_CALL_OUTSB: pvio_outb(*PVIO_BITS_(uint8_t *, at), port); break;
-    case PVIO_CALL_OUTSW: pvio_outw(*PVIO_BITS_(pvio_u16_ *, at), port); break;
-    default: pvio_outl(*PVIO_BITS_(pvio_u32_ *, at), port); break;
+    case PVIO_CALL_INSB: pvio_store_b_(at, pvio_inb(port)); break;
+    case PVIO_CALL_INSW: pvio_store_w_(at, pvio_inw(port)); break;
+    case PVIO_CALL_INSL: pvio_store_l_(at, pvio_inl(port)); break;
+    case PVIO_CALL_OUTSB: pvio_outb(pvio_load_b_(at), port); break;
+    case PVIO_CALL_OUTSW: pvio_outw(pvio_load_w_(at), port); break;
+    default: pvio_outl(pvio_load_l_(at), port); break;
     }
 }
 
-/* Has the page of a byte made present, accessed and, to write, dirty, by the guest's own page fault. */
-static inline void pvio_touch_(uintptr_t at, int to_write)
-{
-    volatile unsigned char *const byte = PVIO_BITS_(volatile unsigned char *, at);
+/* Reads a byte, so that its page becomes present and accessed, by the guest's own page fault if need be. */
+static inline void pvio_touch_(uintptr_t at) { (void)*PVIO_BITS_(volatile unsigned char *, at); }
 
-    /* Locked, since another CPU or a device may be writing there. */
+/* The same in a buffer. A write, which makes the page dirty, is locked: others may be writing there. */
+static inline void pvio_touch_buffer_(uintptr_t at, int to_write)
+{
     if (to_write)
-        __asm__ __volatile__("lock {orb $0, (%0)|or byte ptr [%0], 0}" : : "r"(byte) : "memory", "cc");
+        __asm__ __volatile__("lock {orb $0, " PVIO_ATT_ "(%0)|or byte ptr " PVIO_INTEL_ "[%0], 0}"
+                             : : "r"(at) : "memory", "cc");
     else
-        (void)*byte;
+#ifdef PVIO_ES_LINEAR
+        (void)pvio_load_b_(at);
+#else
+        pvio_touch_(at);
+#endif
 }
 
-/* Moves what hypercalls will move; how many elements are left for the instruction. */
+/* Moves elements by hypercalls; returns how many are left for the instruction. */
 static inline size_t pvio_string_(uint8_t call, uint16_t port, uintptr_t at, pvio_word linear,
                                   size_t count, unsigned int shift)
 {
@@ -377,9 +462,9 @@ static inline size_t pvio_string_(uint8_t call, uint16_t port, uintptr_t at, pvi
             moved = 1;
             is_touched = 0;
         } else if (status == PVIO_STATUS_PAGE) {
-            /* An element may lie across two pages. */
-            pvio_touch_(at + (moved << shift), to_write);
-            pvio_touch_(at + (moved << shift) + (PVIO_CAST_(size_t, 1) << shift) - 1, to_write);
+            /* An element may span two pages. */
+            pvio_touch_buffer_(at + (moved << shift), to_write);
+            pvio_touch_buffer_(at + (moved << shift) + (PVIO_CAST_(size_t, 1) << shift) - 1, to_write);
             is_touched = 1;
         }
         at += moved << shift;
@@ -389,34 +474,39 @@ static inline size_t pvio_string_(uint8_t call, uint16_t port, uintptr_t at, pvi
     return 0;
 }
 
-/* The instruction's RSI, RDI and RCX; DF is clear by the ABI of C. */
-#define PVIO_STRING_(b, B, d, shift)                                                                        \
+/*
+ * DF is clear by the ABI of C. The operands are explicit, since 16-bit code would use SI, DI and CX without
+ * them, and not ESI, EDI and ECX.
+ */
+#define PVIO_STRING_(b, B, ptr, shift)                                                                      \
     static inline void pvio_native_ins##b(uint16_t port, void *address, size_t count)                       \
     {                                                                                                       \
-        __asm__ __volatile__("rep {ins" #b "|ins" #d "}" : "+D"(address), "+c"(count) : "d"(port) : "memory"); \
+        __asm__ __volatile__("rep {ins" #b " %%dx, %%es:(%0)|ins " ptr " ptr es:[%0], dx}"                  \
+                             : "+D"(address), "+c"(count) : "d"(port) : "memory");                          \
     }                                                                                                       \
     static inline void pvio_native_outs##b(uint16_t port, const void *address, size_t count)                \
     {                                                                                                       \
-        __asm__ __volatile__("rep {outs" #b "|outs" #d "}" : "+S"(address), "+c"(count) : "d"(port) : "memory"); \
+        __asm__ __volatile__("rep {outs" #b " " PVIO_ATT_ "(%0), %%dx|outs dx, " ptr " ptr " PVIO_INTEL_ "[%0]}" \
+                             : "+S"(address), "+c"(count) : "d"(port) : "memory");                          \
     }                                                                                                       \
     static inline void pvio_ins##b(uint16_t port, void *address, size_t count)                              \
     {                                                                                                       \
         const size_t left = pvio_string_(PVIO_CALL_INS##B, port, PVIO_BITS_(uintptr_t, address),            \
-                                         PVIO_CAST_(pvio_word, PVIO_LINEAR(address)), count, shift);        \
+                                         PVIO_CAST_(pvio_word, PVIO_BUFFER_LINEAR_(address)), count, shift); \
         if (left)                                                                                           \
             pvio_native_ins##b(port, PVIO_CAST_(char *, address) + ((count - left) << shift), left);        \
     }                                                                                                       \
     static inline void pvio_outs##b(uint16_t port, const void *address, size_t count)                       \
     {                                                                                                       \
         const size_t left = pvio_string_(PVIO_CALL_OUTS##B, port, PVIO_BITS_(uintptr_t, address),           \
-                                         PVIO_CAST_(pvio_word, PVIO_LINEAR(address)), count, shift);        \
+                                         PVIO_CAST_(pvio_word, PVIO_BUFFER_LINEAR_(address)), count, shift); \
         if (left)                                                                                           \
             pvio_native_outs##b(port, PVIO_CAST_(const char *, address) + ((count - left) << shift), left); \
     }
 
-PVIO_STRING_(b, B, b, 0)
-PVIO_STRING_(w, W, w, 1)
-PVIO_STRING_(l, L, d, 2)
+PVIO_STRING_(b, B, "byte", 0)
+PVIO_STRING_(w, W, "word", 1)
+PVIO_STRING_(l, L, "dword", 2)
 
 /* ---- Batches ---- */
 
@@ -443,24 +533,26 @@ static inline struct pvio_record pvio_record_(uint8_t call, uint16_t port, uint3
     }                                                                                                       \
     static inline struct pvio_record pvio_record_ins##b(uint16_t port, void *address, uint32_t count)       \
     {                                                                                                       \
-        return pvio_record_(PVIO_CALL_INS##B, port, count, PVIO_CAST_(pvio_word, PVIO_LINEAR(address)));    \
+        return pvio_record_(PVIO_CALL_INS##B, port, count,                                                  \
+                            PVIO_CAST_(pvio_word, PVIO_BUFFER_LINEAR_(address)));                           \
     }                                                                                                       \
     static inline struct pvio_record pvio_record_outs##b(uint16_t port, const void *address, uint32_t count) \
     {                                                                                                       \
-        return pvio_record_(PVIO_CALL_OUTS##B, port, count, PVIO_CAST_(pvio_word, PVIO_LINEAR(address)));   \
+        return pvio_record_(PVIO_CALL_OUTS##B, port, count,                                                 \
+                            PVIO_CAST_(pvio_word, PVIO_BUFFER_LINEAR_(address)));                           \
     }
 
 PVIO_RECORDS_(b, B, uint8_t)
 PVIO_RECORDS_(w, W, uint16_t)
 PVIO_RECORDS_(l, L, uint32_t)
 
-/* One record, or what is left of it, by its own call; its status. */
+/* Runs what is left of one record by its own call. Returns its status. */
 static inline uint8_t pvio_record_run_(struct pvio_record *record)
 {
     const uint16_t port = record->port;
     const uint32_t value = record->value;
     const unsigned int shift = (record->call - 1u) % 3;
-    void *const at = PVIO_POINTER(PVIO_CAST_(pvio_word, record->address));
+    void *const at = PVIO_BUFFER_POINTER_(PVIO_CAST_(pvio_word, record->address));
 
     if (record->call < PVIO_CALL_INB || record->call > PVIO_CALL_OUTSL)
         return PVIO_STATUS_UNKNOWN;
@@ -490,8 +582,8 @@ static inline uint8_t pvio_record_run_(struct pvio_record *record)
 }
 
 /*
- * Runs records in order, each with the fallback of its own operation. The index of the first that is
- * wrong (its status tells how; none after it has been run), or COUNT.
+ * Runs records in order, each with the fallback of its own operation. Returns COUNT, or the index of the
+ * first record with an error: it has the status, and no record after it has run.
  */
 static inline size_t pvio_batch(struct pvio_record *records, size_t count)
 {
@@ -512,7 +604,7 @@ static inline size_t pvio_batch(struct pvio_record *records, size_t count)
             index = count - PVIO_CAST_(size_t, cx);
             continue;
         }
-        /* Something is the matter with this one, a page of its own or of its buffer, say. */
+        /* The host made no progress, for example at a page of this record or of its buffer. */
         record->status = pvio_record_run_(record);
         if (record->status != PVIO_STATUS_OK)
             break;
@@ -521,9 +613,9 @@ static inline size_t pvio_batch(struct pvio_record *records, size_t count)
     return index;
 }
 
-/* ---- Control: each returns a PVIO_STATUS_..., UNHEARD where nobody has answered ---- */
+/* ---- Control: each returns a PVIO_STATUS_..., UNHEARD without a host ---- */
 
-/* A call whose text is at most a page long. */
+/* Makes a call with a text of at most a page. */
 static inline unsigned int pvio_text_(uint8_t call, uint8_t operand, const char *text, size_t length)
 {
     const uintptr_t at = PVIO_BITS_(uintptr_t, text);
@@ -534,8 +626,8 @@ static inline unsigned int pvio_text_(uint8_t call, uint8_t operand, const char 
         pvio_word dx = PVIO_CAST_(pvio_word, PVIO_LINEAR(text)), cx = length;
 
         if (tries) {
-            pvio_touch_(at, 0);
-            pvio_touch_(at + length - 1, 0);
+            pvio_touch_(at);
+            pvio_touch_(at + length - 1);
         }
         status = pvio_status(pvio_call(pvio_call_word(call, operand, 0), &dx, &cx));
     }
@@ -550,14 +642,14 @@ static inline unsigned int pvio_plain_(uint8_t call, uint8_t operand)
 
 static inline size_t pvio_length_(const char *text)
 {
-    /* Volatile, or a compiler may call strlen. */
+    /* Volatile, since a compiler may turn the loop into a call of strlen. */
     const volatile char *end = text;
     while (*end)
         end++;
     return PVIO_CAST_(size_t, end - text);
 }
 
-/* Ends the machine with this exit status; returns where it does not end. */
+/* Ends the machine with this exit status. Returns if it does not end. */
 static inline unsigned int pvio_exit(uint8_t code)
 {
     const unsigned int status = pvio_plain_(PVIO_CALL_EXIT, code);
@@ -568,7 +660,7 @@ static inline unsigned int pvio_exit(uint8_t code)
     return status;
 }
 
-/* A line of at most PVIO_LOG_MAX bytes, of a PVIO_LEVEL_..., to the host's log. */
+/* Logs a line of at most PVIO_LOG_MAX bytes, with a PVIO_LEVEL_.... */
 static inline unsigned int pvio_log(uint8_t level, const char *text, size_t length)
 {
     return pvio_text_(PVIO_CALL_LOG, level, text, length);
@@ -579,7 +671,7 @@ static inline unsigned int pvio_log_string(uint8_t level, const char *text)
     return pvio_log(level, text, pvio_length_(text));
 }
 
-/* Begins, or ends, a window of the statistics by its name of 1 to PVIO_NAME_MAX bytes. */
+/* Opens and closes a window of the statistics. Its name has 1 to PVIO_NAME_MAX bytes. */
 static inline unsigned int pvio_begin(const char *name)
 {
     return pvio_text_(PVIO_CALL_BEGIN, 0, name, pvio_length_(name));
@@ -596,24 +688,82 @@ static inline unsigned int pvio_reset(void) { return pvio_plain_(PVIO_CALL_RESET
 /* Writes the statistics as they stand. */
 static inline unsigned int pvio_dump(void) { return pvio_plain_(PVIO_CALL_DUMP, 0); }
 
-/* ---- Others' names: include other headers that declare them, such as <sys/io.h>, before this one ---- */
+/* ---- Other code's names. Include headers that declare these, such as <sys/io.h>, before this one. ---- */
 
 #if defined(PVIO_REPLACE_LINUX) && defined(PVIO_REPLACE_PORT_FIRST)
-#error "PVIO_REPLACE_LINUX or PVIO_REPLACE_PORT_FIRST: code has one order of arguments"
+#error "PVIO_REPLACE_LINUX and PVIO_REPLACE_PORT_FIRST exclude each other: code has one order of arguments"
+#endif
+#if defined(PVIO_REPLACE_INLINE) && !defined(PVIO_REPLACE_LINUX) && !defined(PVIO_REPLACE_PORT_FIRST)
+#error "PVIO_REPLACE_INLINE needs PVIO_REPLACE_LINUX or PVIO_REPLACE_PORT_FIRST"
 #endif
 
-#if defined(PVIO_REPLACE_LINUX) || defined(PVIO_REPLACE_PORT_FIRST)
+#if defined(PVIO_REPLACE_INLINE)
+
+#ifdef PVIO_REPLACE_LINUX
+#define PVIO_OUT_ARGUMENTS_(type) type value, uint16_t port
+#else
+#define PVIO_OUT_ARGUMENTS_(type) uint16_t port, type value
+#endif
+#define PVIO_INLINE_(b, type)                                                                               \
+    static inline type in##b(uint16_t port) { return pvio_in##b(port); }                                    \
+    static inline void out##b(PVIO_OUT_ARGUMENTS_(type)) { pvio_out##b(value, port); }                      \
+    static inline void ins##b(uint16_t port, void *address, size_t count)                                   \
+    {                                                                                                       \
+        pvio_ins##b(port, address, count);                                                                  \
+    }                                                                                                       \
+    static inline void outs##b(uint16_t port, const void *address, size_t count)                            \
+    {                                                                                                       \
+        pvio_outs##b(port, address, count);                                                                 \
+    }
+
+PVIO_INLINE_(b, uint8_t)
+PVIO_INLINE_(w, uint16_t)
+PVIO_INLINE_(l, uint32_t)
+
+#elif defined(PVIO_REPLACE_LINUX) || defined(PVIO_REPLACE_PORT_FIRST)
+
+/*
+ * A constant port in the place of the value, or a constant value in that of the port, is an error where it
+ * does not fit there. (clang without optimization would call the function for variables, too.)
+ */
+#if defined(__has_attribute) && (!defined(__clang__) || defined(__OPTIMIZE__))
+#if __has_attribute(error)
+#define PVIO_CHECKS_ORDER_
+#endif
+#endif
+#ifdef PVIO_CHECKS_ORDER_
+#ifdef __cplusplus
+extern "C"
+#endif
+void pvio_wrong_order_(void) __attribute__((error(
+#ifdef PVIO_REPLACE_LINUX
+    "pvio.h: PVIO_REPLACE_LINUX is for outb(value, port), see PVIO_REPLACE_PORT_FIRST"
+#else
+    "pvio.h: PVIO_REPLACE_PORT_FIRST is for outb(port, value), see PVIO_REPLACE_LINUX"
+#endif
+)));
+#define PVIO_CONSTANT_(x) (__builtin_constant_p(x) ? PVIO_CAST_(unsigned long long, x) : 0)
+#define PVIO_ORDER_(port) (PVIO_CONSTANT_(port) > 0xffff ? pvio_wrong_order_() : PVIO_CAST_(void, 0))
+/* A byte may be the complement of a small constant, such as ~0x20, but is not 0x100 to 0xffff. */
+#define PVIO_ORDER_OF_BYTE_(value, port)                                                                    \
+    (PVIO_CONSTANT_(value) - 0x100 < 0xff00 || PVIO_CONSTANT_(port) > 0xffff ? pvio_wrong_order_()          \
+                                                                             : PVIO_CAST_(void, 0))
+#else
+#define PVIO_ORDER_(port)                PVIO_CAST_(void, 0)
+#define PVIO_ORDER_OF_BYTE_(value, port) PVIO_CAST_(void, 0)
+#endif
+
 #define inb(port) pvio_inb(port)
 #define inw(port) pvio_inw(port)
 #define inl(port) pvio_inl(port)
 #ifdef PVIO_REPLACE_LINUX
-#define outb(value, port) pvio_outb(value, port)
-#define outw(value, port) pvio_outw(value, port)
-#define outl(value, port) pvio_outl(value, port)
+#define outb(value, port) (PVIO_ORDER_OF_BYTE_(value, port), pvio_outb(value, port))
+#define outw(value, port) (PVIO_ORDER_(port), pvio_outw(value, port))
+#define outl(value, port) (PVIO_ORDER_(port), pvio_outl(value, port))
 #else
-#define outb(port, value) pvio_outb(value, port)
-#define outw(port, value) pvio_outw(value, port)
-#define outl(port, value) pvio_outl(value, port)
+#define outb(port, value) (PVIO_ORDER_OF_BYTE_(value, port), pvio_outb(value, port))
+#define outw(port, value) (PVIO_ORDER_(port), pvio_outw(value, port))
+#define outl(port, value) (PVIO_ORDER_(port), pvio_outl(value, port))
 #endif
 #define insb(port, address, count) pvio_insb(port, address, count)
 #define insw(port, address, count) pvio_insw(port, address, count)

@@ -1,16 +1,17 @@
-//! Is anybody there? What a probe tells, and the choice between the two ways of port I/O by it.
+//! Probes for a host, and chooses between hypercalls and instructions.
 
 use core::fmt;
 
 use crate::abi::{self, CallWord, call, feature};
 use crate::error::CallError;
 use crate::hypercall;
-use crate::port_io::{Hypercall, Native, PortIo, port_io};
+use crate::paravirt::Hypercall;
+use crate::port_io::{Native, PortIo, port_io};
 
-/// A host that listens to hypercalls.
+/// A host that answers hypercalls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// The version of the ABI that it speaks.
+    /// Its version of the ABI.
     pub version: u32,
     /// What it can do.
     pub features: Features,
@@ -43,12 +44,16 @@ impl fmt::Debug for Features {
     }
 }
 
-/// Asks whether anybody listens, and to what.
+/// Probes for a host.
+///
+/// # Errors
+///
+/// [`CallError::Unheard`] if there is none; any other error is the host's answer.
 ///
 /// ```
 /// use pvio_guest::{CallError, control};
 ///
-/// // A process on Linux, with nobody below it who listens:
+/// // A process on Linux, without a host:
 /// assert_eq!(control::probe(), Err(CallError::Unheard));
 /// ```
 pub fn probe() -> Result<Host, CallError> {
@@ -58,12 +63,12 @@ pub fn probe() -> Result<Host, CallError> {
     Ok(Host { version, features: Features(features) })
 }
 
-/// Finds out which way of port I/O is best here: hypercalls, where somebody listens who speaks this
-/// version of the ABI and lets this code make them; else the processor's instructions.
+/// Chooses the way of port I/O: hypercalls if a host with this version of the ABI answers this code,
+/// else the CPU's instructions.
 ///
 /// ```
 /// let best = pvio_guest::detect();
-/// // A process on Linux: nobody listens.
+/// // A process on Linux, without a host:
 /// assert_eq!(best, pvio_guest::Detected::Native);
 /// assert_eq!(best.host(), None);
 /// ```
@@ -74,11 +79,11 @@ pub fn detect() -> Detected {
     }
 }
 
-/// The best way of port I/O, as [`detect`] found it; a [`PortIo`] itself.
+/// The way of port I/O that [`detect`] chose; a [`PortIo`] itself.
 ///
-/// Unlike the functions at the top of the crate it does not try hypercalls where nobody listened when
-/// it was made. Both are right everywhere; this one is cheaper where nobody listens, and does not
-/// notice when somebody begins to.
+/// Unlike the functions at the top of the crate, it makes no hypercalls if no host answered the probe.
+/// Both are correct everywhere. This one is cheaper without a host, and does not notice a host that
+/// appears later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detected {
     /// Instructions.
@@ -88,7 +93,7 @@ pub enum Detected {
 }
 
 impl Detected {
-    /// The way itself, chosen once.
+    /// The way itself, as a trait object.
     pub fn port_io(&self) -> &dyn PortIo {
         match self {
             Detected::Native => &Native,
@@ -96,7 +101,7 @@ impl Detected {
         }
     }
 
-    /// Who listens.
+    /// The host, if there is one.
     pub fn host(&self) -> Option<Host> {
         match self {
             Detected::Native => None,

@@ -1,17 +1,19 @@
-//! How a call can fail: the ABI's statuses as a type of Rust's.
+//! How a call can fail: the ABI's statuses as a Rust type.
 
 use core::fmt;
 
 use crate::abi::{Status, status};
 
-/// Why a call was not carried out. With all but [`Page`](CallError::Page) and
-/// [`Declined`](CallError::Declined) nothing has been done.
+/// Why a call was not carried out.
+///
+/// With all but [`Page`](CallError::Page) and [`Declined`](CallError::Declined) the call has done
+/// nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CallError {
-    /// Nobody has answered.
+    /// No host has answered.
     Unheard,
-    /// It is left to the processor's own instruction.
+    /// The host leaves the access to the CPU's own instruction.
     Declined,
     /// The host cannot judge a page of the text, even after it was touched.
     Page,
@@ -19,24 +21,28 @@ pub enum CallError {
     Denied,
     /// The host knows no such call.
     Unknown,
-    /// The memory cannot be what is meant.
+    /// The memory cannot be a buffer.
     Address,
-    /// A field that must be zero is not, or an operand is none that there is.
+    /// An operand is out of range, or a field that must be 0 is not.
     Argument,
-    /// A text or name is longer than it may be, or a name is empty.
+    /// A line or name is too long, or a name is empty.
     Length,
     /// The window to begin is open, or the one to end is not.
     State,
-    /// There are as many windows, or have been as many dumps, as there may be.
+    /// The host takes no more windows, or dumps.
     Full,
-    /// The host could not do it.
+    /// The host failed, for example to write its file.
     Failed,
-    /// An answer that this version of the ABI does not have.
+    /// A status that this version of the ABI does not have.
     Other(u8),
 }
 
 impl CallError {
-    /// The data of an answer, if it is OK.
+    /// Returns the data of an answer.
+    ///
+    /// # Errors
+    ///
+    /// Any status but OK, and a call without an answer.
     pub const fn check(status: Status) -> Result<u32, CallError> {
         match status.code() {
             None => Err(CallError::Unheard),
@@ -45,7 +51,7 @@ impl CallError {
         }
     }
 
-    /// What a code other than OK means.
+    /// The error of a status that is not OK.
     pub(crate) const fn of_code(code: u8) -> CallError {
         match code {
             status::DECLINED => CallError::Declined,
@@ -66,13 +72,13 @@ impl CallError {
 impl fmt::Display for CallError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            CallError::Unheard => "nobody answers hypercalls here",
+            CallError::Unheard => "no host answers hypercalls here",
             CallError::Declined => "the host leaves this to the processor",
             CallError::Page => "the host cannot read a page of the text",
             CallError::Denied => "this ring may not make hypercalls",
             CallError::Unknown => "the host knows no such call",
-            CallError::Address => "the memory is none that a call may use",
-            CallError::Argument => "an argument is none that there is",
+            CallError::Address => "a call cannot use this memory",
+            CallError::Argument => "an argument is out of range",
             CallError::Length => "a text is too long, or a name is empty",
             CallError::State => "the window is open already, or is not open",
             CallError::Full => "there are too many windows or dumps",
@@ -89,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_told_apart() {
+    fn every_status_has_an_error_and_a_text_of_its_own() {
         assert_eq!(CallError::check(Status(0x8000_0000)), Err(CallError::Unheard));
         assert_eq!(CallError::check(Status::new(status::OK, 0x12_3456)), Ok(0x12_3456));
         let errors: std::vec::Vec<CallError> = (status::DECLINED..=status::FAILED + 1)

@@ -1,41 +1,40 @@
 //! The magic instructions: the one place that executes them.
 //!
-//! They are long NOPs. Where a host listens, the call word in EAX is carried out and a [`Status`] takes
-//! its place; anywhere else, on hardware, under another hypervisor or in a process, nothing happens,
-//! and [`Status::code`] is `None`. Any processor since the Pentium Pro has them, in any ring.
+//! They are long NOPs. A host carries out the call word in EAX and replaces it by a [`Status`]. Anywhere
+//! else, on hardware, under another hypervisor or in a process, nothing happens, and [`Status::code`] is
+//! `None`. Every CPU since the Pentium Pro has them, in any ring.
 //!
-//! What the calls mean is in [`abi`](crate::abi); what is done about their answers, in the functions
-//! above this module. [`call`] is enough for all of them. The others leave registers to the compiler
-//! that their calls do not use. [`register`] and [`ring`] are the mailbox's: what is in it is the
-//! business of [`Mailbox`](crate::Mailbox).
+//! [`abi`](crate::abi) lists the calls. [`call`] is enough for all of them; [`call_plain`],
+//! [`call_write`] and [`call_read`] leave the registers that a call does not use to the compiler.
+//! [`register_mailbox`] and [`ring_doorbell`] belong to [`Mailbox`](crate::Mailbox).
 
 use core::arch::asm;
 
 use crate::abi::{CallWord, Status};
 
-/// The bytes of the instruction that calls, in this program's mode.
+/// The instruction that makes a call, in this program's mode.
 #[cfg(target_arch = "x86_64")]
 pub const MAGIC: [u8; 7] = crate::abi::MAGIC_64;
-/// The bytes of the instruction that calls, in this program's mode.
+/// The instruction that makes a call, in this program's mode.
 #[cfg(target_arch = "x86")]
 pub const MAGIC: [u8; 7] = crate::abi::MAGIC_32;
 
-/// The bytes of the instruction that rings, in this program's mode.
+/// The instruction that rings the doorbell, in this program's mode.
 #[cfg(target_arch = "x86_64")]
-pub const RING: [u8; 7] = crate::abi::DOORBELL_64;
-/// The bytes of the instruction that rings, in this program's mode.
+pub const DOORBELL: [u8; 7] = crate::abi::DOORBELL_64;
+/// The instruction that rings the doorbell, in this program's mode.
 #[cfg(target_arch = "x86")]
-pub const RING: [u8; 7] = crate::abi::DOORBELL_32;
+pub const DOORBELL: [u8; 7] = crate::abi::DOORBELL_32;
 
-/// The bytes of the instruction that registers a mailbox, in this program's mode.
+/// The instruction that registers a mailbox, in this program's mode.
 #[cfg(target_arch = "x86_64")]
-pub const REGISTER: [u8; 7] = crate::abi::REGISTER_MAILBOX_64;
-/// The bytes of the instruction that registers a mailbox, in this program's mode.
+pub const REGISTER_MAILBOX: [u8; 7] = crate::abi::REGISTER_MAILBOX_64;
+/// The instruction that registers a mailbox, in this program's mode.
 #[cfg(target_arch = "x86")]
-pub const REGISTER: [u8; 7] = crate::abi::REGISTER_MAILBOX_32;
+pub const REGISTER_MAILBOX: [u8; 7] = crate::abi::REGISTER_MAILBOX_32;
 
-/// One of the instructions, with operands. A host may read and write memory on behalf of any call: a
-/// device does so by itself. Flags and all registers that are no operand stay as they are.
+/// One of the instructions, with operands. It may access memory, since devices do. It keeps flags and
+/// all registers that are not operands.
 macro_rules! magic {
     ($bytes:ident $(, $($operands:tt)*)?) => {
         asm!(".byte {m0}, {m1}, {m2}, {m3}, {m4}, {m5}, {m6}",
@@ -45,19 +44,19 @@ macro_rules! magic {
     };
 }
 
-/// Makes a call, with all three registers.
+/// Makes a call with all three registers.
 ///
-/// Memory that the call reads or writes is named by an address alone: the pointer must have been
-/// exposed (`expose_provenance`, or `as usize`).
+/// If the call reads or writes memory, its pointer must have been exposed (`expose_provenance`, or
+/// `as usize`), since the call has the address alone.
 ///
 /// # Safety
 ///
-/// A host may do all that the call asks for: drive a device, read or overwrite the memory that EDX and
-/// ECX name, end the machine.
+/// A host may do all that the call asks for: drive a device, read or overwrite the memory at EDX, end
+/// the machine.
 #[inline]
 pub unsafe fn call(word: CallWord, edx: &mut usize, ecx: &mut usize) -> Status {
     let status;
-    // SAFETY: EAX, EDX and ECX are all that a call changes beside what the caller answers for.
+    // SAFETY: a call changes EAX, EDX and ECX; the caller answers for the rest.
     unsafe { magic!(MAGIC, inout("eax") word.0 => status, inout("edx") *edx, inout("ecx") *ecx) };
     Status(status)
 }
@@ -70,7 +69,7 @@ pub unsafe fn call(word: CallWord, edx: &mut usize, ecx: &mut usize) -> Status {
 #[inline]
 pub unsafe fn call_plain(word: CallWord) -> Status {
     let status;
-    // SAFETY: such a call changes EAX alone beside what the caller answers for.
+    // SAFETY: such a call changes EAX alone; the caller answers for the rest.
     unsafe { magic!(MAGIC, inout("eax") word.0 => status) };
     Status(status)
 }
@@ -83,13 +82,12 @@ pub unsafe fn call_plain(word: CallWord) -> Status {
 #[inline]
 pub unsafe fn call_write(word: CallWord, value: u32) -> Status {
     let status;
-    // SAFETY: such a call changes EAX alone beside what the caller answers for.
+    // SAFETY: such a call changes EAX alone; the caller answers for the rest.
     unsafe { magic!(MAGIC, inout("eax") word.0 => status, in("edx") value) };
     Status(status)
 }
 
-/// Makes a call that gives a value in EDX: `inl`, a probe. The value means something where the status
-/// is OK.
+/// Makes a call that returns a value in EDX: `inl`, a probe. The value is valid if the status is OK.
 ///
 /// # Safety
 ///
@@ -97,35 +95,36 @@ pub unsafe fn call_write(word: CallWord, value: u32) -> Status {
 #[inline]
 pub unsafe fn call_read(word: CallWord) -> (Status, u32) {
     let (status, value);
-    // SAFETY: such a call changes EAX and EDX alone beside what the caller answers for. Zero goes in,
-    // so that nothing of this program's comes out where nobody answers.
+    // SAFETY: such a call changes EAX and EDX alone; the caller answers for the rest. EDX is zero
+    // before, so that an unanswered call leaks no value of this program.
     unsafe { magic!(MAGIC, inout("eax") word.0 => status, inout("edx") 0 => value) };
     (Status(status), value)
 }
 
-/// Makes the mailbox at a linear address the processor's, if its word asks for it. The answer is there.
+/// Registers the mailbox at a linear address for this CPU, if its word asks for it. The host answers in
+/// the mailbox.
 ///
 /// The pointer must have been exposed, as for [`call`].
 ///
 /// # Safety
 ///
-/// Whenever the processor rings from now on, a host may do what the mailbox then asks for, and write
-/// the answer there.
+/// From now on, whenever the CPU rings the doorbell, a host may do what the mailbox asks for, and write
+/// its answer there.
 #[inline]
-pub unsafe fn register(mailbox: usize) {
-    // SAFETY: it changes no register, and no memory but what the caller answers for.
-    unsafe { magic!(REGISTER, in("edx") mailbox) };
+pub unsafe fn register_mailbox(mailbox: usize) {
+    // SAFETY: it changes no register; the caller answers for the memory.
+    unsafe { magic!(REGISTER_MAILBOX, in("edx") mailbox) };
 }
 
-/// Makes the call that is in the processor's mailbox. The answer is there.
+/// Makes the call in the CPU's mailbox. The host answers there.
 ///
 /// # Safety
 ///
 /// A host may do all that the call asks for.
 #[inline]
-pub unsafe fn ring() {
-    // SAFETY: it changes no register, and no memory but what the caller answers for.
-    unsafe { magic!(RING) };
+pub unsafe fn ring_doorbell() {
+    // SAFETY: it changes no register; the caller answers for the memory.
+    unsafe { magic!(DOORBELL) };
 }
 
 #[cfg(test)]
@@ -138,7 +137,7 @@ mod tests {
     #[inline(never)]
     extern "C" fn probing() -> u32 {
         let status;
-        // The macro itself: a function may be somewhere else, where it is not inlined.
+        // The macro itself: a function may not be inlined.
         // SAFETY: a probe changes nothing.
         unsafe { magic!(MAGIC, inout("eax") PROBE.0 => status, out("edx") _) };
         status
@@ -146,22 +145,22 @@ mod tests {
 
     #[inline(never)]
     extern "C" fn ringing() {
-        // SAFETY: nobody hears it in a process.
-        unsafe { magic!(RING) };
+        // SAFETY: a process has no host.
+        unsafe { magic!(DOORBELL) };
     }
 
     #[inline(never)]
     extern "C" fn registering() {
         // SAFETY: as above.
-        unsafe { magic!(REGISTER, in("edx") 0_usize) };
+        unsafe { magic!(REGISTER_MAILBOX, in("edx") 0_usize) };
     }
 
     #[test]
     fn the_bytes_executed_are_those_of_the_abi() {
         for (function, magic) in [
             (probing as *const u8, MAGIC),
-            (ringing as *const u8, RING),
-            (registering as *const u8, REGISTER),
+            (ringing as *const u8, DOORBELL),
+            (registering as *const u8, REGISTER_MAILBOX),
         ] {
             // SAFETY: a function's code can be read, and none of this program's is at the very end
             // of its last page.
@@ -182,8 +181,8 @@ mod tests {
         unsafe {
             assert_eq!(call_write(PROBE, 7).code(), None);
             assert_eq!(call_read(PROBE), (Status(PROBE.0), 0));
-            register(0);
-            ring();
+            register_mailbox(0);
+            ring_doorbell();
         }
     }
 

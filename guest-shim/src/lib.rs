@@ -1,10 +1,10 @@
-//! Paravirtual port I/O for x86 guests: Linux's names and argument order, hypercalls where somebody
-//! listens, the processor's own instructions everywhere else.
+//! Paravirtual port I/O for x86 guests: Linux's names and argument order, hypercalls where a host
+//! answers, the CPU's own instructions everywhere else.
 //!
 //! `no_std`, without allocation or dependencies, for 32 and 64-bit code in any ring. A guest built on
 //! this crate runs unchanged under QEMU with the plugin pvio, under any other hypervisor, and on
-//! hardware. The hypercall is an instruction that does nothing (a long NOP, which every processor
-//! since the Pentium Pro has) and that a host may notice; each call by itself shows whether one has.
+//! hardware. The hypercall is a long NOP, which every CPU since the Pentium Pro has, and which a host
+//! may notice; each call shows by itself whether one has.
 //!
 //! ```no_run
 //! // Write a byte to COM1's transmit register.
@@ -14,113 +14,84 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | [`inb`] ... [`outsl`] | port I/O, by hypercall where that works |
+//! | [`inb`] ... [`outsl`] | port I/O, by hypercall where a host answers |
 //! | [`native`] | the instructions alone |
-//! | [`PortIo`], [`Native`], [`Hypercall`], [`detect`] | a driver is written once, and told the way when it starts |
-//! | [`Mailbox`] | calls of one element through memory, several times as fast under QEMU |
+//! | [`PortIo`], [`Native`], [`Hypercall`], [`detect`] | write a driver once, choose the way at start |
+//! | [`Mailbox`] | scalar calls through memory, also where QEMU's plugins cannot write registers |
 //! | [`Port`], [`PortReadOnly`], [`PortWriteOnly`] | ports in the shape of the `x86_64` crate's |
 //! | [`batch`] | many operations by one call |
 //! | [`control`] | probe, exit, log, windows of the statistics |
 //! | [`hypercall`], [`abi`] | the bare instructions, and what their numbers mean |
 //!
+//! For other architectures only [`abi`] and [`CallError`] are built: a host needs them.
+//!
 //! # What a caller must know
 //!
-//! Where an access is left to the processor, the caller must be allowed to make it: CPL <= IOPL, or a
-//! TSS that permits the port; else the processor raises #GP. A host may let user code make hypercalls
-//! (pvio does under `hypercall=any`): such an access then needs no permission from the kernel.
+//! Where an access is left to the CPU, the caller must be allowed to make it: CPL <= IOPL, or a TSS that
+//! permits the port; else the CPU raises #GP. A host may let user code make hypercalls (pvio does with
+//! `hypercall=any`): such an access then needs no permission from the kernel.
 //!
-//! Buffers are named to the host by linear addresses. With flat segments a pointer is one; where the
-//! base of the data segment is another, [`Hypercall::segment_base`] and
-//! [`Batch::with_segment_base`](batch::Batch::with_segment_base) take it. A string may be interrupted
-//! by a page fault, as `rep` may: the access that faults is then the shim's own, and the guest's
-//! handler sees an ordinary one.
+//! Buffers are passed to the host by linear addresses. With flat segments a pointer is one; if the base
+//! of the data segment is not zero, pass it in [`Hypercall::segment_base`] and
+//! [`Batch::with_segment_base`](batch::Batch::with_segment_base). A page fault may interrupt a string,
+//! as it may interrupt `rep`: the faulting access is then the shim's own, and the guest's handler sees
+//! an ordinary one.
 
 #![no_std]
-#![cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+#![cfg_attr(
+    not(any(target_arch = "x86", target_arch = "x86_64")),
+    expect(rustdoc::broken_intra_doc_links, reason = "the links are to what x86 alone has")
+)]
 
 #[cfg(test)]
 extern crate std;
 
 pub mod abi;
-pub mod batch;
-pub mod control;
-mod detect;
 mod error;
+
+pub use error::CallError;
+
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+pub mod batch;
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+pub mod control;
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+mod detect;
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+mod functions;
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 pub mod hypercall;
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 mod machine;
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 mod mailbox;
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 pub mod native;
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 mod paravirt;
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 mod port;
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 mod port_io;
-#[cfg(test)]
+#[cfg(all(test, any(target_arch = "x86", target_arch = "x86_64")))]
 mod simulation;
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 mod strings;
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 mod touch;
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 mod value;
 
-pub use detect::{Detected, Features, Host, detect};
-pub use error::CallError;
-pub use mailbox::Mailbox;
-pub use port::{
-    Access, Port, PortGeneric, PortReadAccess, PortReadOnly, PortWriteAccess, PortWriteOnly,
-    ReadOnlyAccess, ReadWriteAccess, WriteOnlyAccess,
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+pub use self::{
+    detect::{Detected, Features, Host, detect},
+    functions::{inb, inl, insb, insl, insw, inw, outb, outl, outsb, outsl, outsw, outw},
+    mailbox::Mailbox,
+    paravirt::Hypercall,
+    port::{
+        Access, Port, PortGeneric, PortReadAccess, PortReadOnly, PortWriteAccess, PortWriteOnly,
+        ReadOnlyAccess, ReadWriteAccess, WriteOnlyAccess,
+    },
+    port_io::{Native, PortIo},
+    value::Value,
 };
-pub use port_io::{Hypercall, Native, PortIo};
-pub use value::Value;
-
-macro_rules! functions {
-    ($($in:ident $out:ident $ins:ident $outs:ident $type:ident;)*) => {
-        $(
-            #[doc = concat!("Reads a `", stringify!($type), "` from a port.")]
-            ///
-            /// # Safety
-            ///
-            /// Reading a port may do anything that its device does on a read.
-            #[inline]
-            pub unsafe fn $in(port: u16) -> $type {
-                // SAFETY: the same is asked of the caller.
-                unsafe { Hypercall::FLAT.$in(port) }
-            }
-
-            #[doc = concat!("Writes a `", stringify!($type), "` to a port.")]
-            ///
-            /// # Safety
-            ///
-            /// Writing a port may do anything that its device does on a write.
-            #[inline]
-            pub unsafe fn $out(value: $type, port: u16) {
-                // SAFETY: the same is asked of the caller.
-                unsafe { Hypercall::FLAT.$out(value, port) }
-            }
-
-            #[doc = concat!("Fills a slice of `", stringify!($type), "` from a port.")]
-            ///
-            /// # Safety
-            ///
-            /// Reading a port may do anything that its device does on a read.
-            #[inline]
-            pub unsafe fn $ins(port: u16, buffer: &mut [$type]) {
-                // SAFETY: the same is asked of the caller.
-                unsafe { Hypercall::FLAT.$ins(port, buffer) }
-            }
-
-            #[doc = concat!("Writes a slice of `", stringify!($type), "` to a port.")]
-            ///
-            /// # Safety
-            ///
-            /// Writing a port may do anything that its device does on a write.
-            #[inline]
-            pub unsafe fn $outs(port: u16, buffer: &[$type]) {
-                // SAFETY: the same is asked of the caller.
-                unsafe { Hypercall::FLAT.$outs(port, buffer) }
-            }
-        )*
-    };
-}
-
-functions! {
-    inb outb insb outsb u8;
-    inw outw insw outsw u16;
-    inl outl insl outsl u32;
-}

@@ -1,8 +1,6 @@
-//! What paravirtualized port I/O needs of the machine: instructions that somebody may answer, and the
-//! processor's port instructions.
+//! The machine below: instructions that a host may answer, and the CPU's own port instructions.
 //!
-//! There is one machine, [`Real`], and in `mailbox` the same with another way for calls of one element.
-//! The tests bring a simulated host.
+//! [`Real`] is the machine that this code runs on. `mailbox` wraps it, and the tests simulate one.
 
 use crate::abi::{CallWord, Status};
 use crate::hypercall;
@@ -12,53 +10,53 @@ use crate::port_io::{Native, PortIo};
 ///
 /// # Safety
 ///
-/// The methods are unsafe to call: what a call does is up to whoever makes it, as for
+/// The methods are unsafe to call: the caller answers for what the call does, as for
 /// [`hypercall::call`].
 pub(crate) trait Machine {
-    /// How instructions are executed on it.
+    /// The port instructions of this machine.
     type Instructions: PortIo;
 
     /// Makes a call.
     unsafe fn call(&self, word: CallWord, edx: &mut usize, ecx: &mut usize) -> Status;
 
-    /// The way around calls.
+    /// The port instructions.
     fn instructions(&self) -> &Self::Instructions;
 
     /// Makes a call that uses EAX alone.
     #[inline]
     unsafe fn call_plain(&self, word: CallWord) -> Status {
-        // SAFETY: the same is asked of the caller.
+        // SAFETY: the caller answers for the call.
         unsafe { self.call(word, &mut 0, &mut 0) }
     }
 
     /// Makes a call that takes a value in EDX.
     #[inline]
     unsafe fn call_write(&self, word: CallWord, value: u32) -> Status {
-        // SAFETY: the same is asked of the caller.
+        // SAFETY: the caller answers for the call.
         unsafe { self.call(word, &mut (value as usize), &mut 0) }
     }
 
-    /// Makes a call that gives a value in EDX.
+    /// Makes a call that returns a value in EDX.
     #[inline]
     unsafe fn call_read(&self, word: CallWord) -> (Status, u32) {
         let mut edx = 0;
-        // SAFETY: the same is asked of the caller.
+        // SAFETY: the caller answers for the call.
         let status = unsafe { self.call(word, &mut edx, &mut 0) };
         (status, edx as u32)
     }
 }
 
-/// A machine whose processor may have a mailbox.
+/// A machine whose CPU may have a mailbox.
 ///
 /// # Safety
 ///
 /// As for [`Machine`].
-pub(crate) trait Rings: Machine {
+pub(crate) trait MailboxMachine: Machine {
     /// Registers the mailbox at a linear address.
-    unsafe fn register(&self, mailbox: usize);
+    unsafe fn register_mailbox(&self, mailbox: usize);
 
-    /// Makes the call that is in the processor's mailbox.
-    unsafe fn ring(&self);
+    /// Makes the call in the CPU's mailbox.
+    unsafe fn ring_doorbell(&self);
 }
 
 /// The machine that this code runs on.
@@ -69,7 +67,7 @@ impl Machine for Real {
 
     #[inline]
     unsafe fn call(&self, word: CallWord, edx: &mut usize, ecx: &mut usize) -> Status {
-        // SAFETY: the same is asked of the caller.
+        // SAFETY: the caller answers for the call.
         unsafe { hypercall::call(word, edx, ecx) }
     }
 
@@ -80,33 +78,33 @@ impl Machine for Real {
 
     #[inline]
     unsafe fn call_plain(&self, word: CallWord) -> Status {
-        // SAFETY: the same is asked of the caller.
+        // SAFETY: the caller answers for the call.
         unsafe { hypercall::call_plain(word) }
     }
 
     #[inline]
     unsafe fn call_write(&self, word: CallWord, value: u32) -> Status {
-        // SAFETY: the same is asked of the caller.
+        // SAFETY: the caller answers for the call.
         unsafe { hypercall::call_write(word, value) }
     }
 
     #[inline]
     unsafe fn call_read(&self, word: CallWord) -> (Status, u32) {
-        // SAFETY: the same is asked of the caller.
+        // SAFETY: the caller answers for the call.
         unsafe { hypercall::call_read(word) }
     }
 }
 
-impl Rings for Real {
+impl MailboxMachine for Real {
     #[inline]
-    unsafe fn register(&self, mailbox: usize) {
-        // SAFETY: the same is asked of the caller.
-        unsafe { hypercall::register(mailbox) }
+    unsafe fn register_mailbox(&self, mailbox: usize) {
+        // SAFETY: the caller answers for the mailbox.
+        unsafe { hypercall::register_mailbox(mailbox) }
     }
 
     #[inline]
-    unsafe fn ring(&self) {
-        // SAFETY: the same is asked of the caller.
-        unsafe { hypercall::ring() }
+    unsafe fn ring_doorbell(&self) {
+        // SAFETY: the caller answers for the call in the mailbox.
+        unsafe { hypercall::ring_doorbell() }
     }
 }

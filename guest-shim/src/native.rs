@@ -1,8 +1,8 @@
-//! The processor's own port instructions, by Linux's names and in Linux's order of arguments.
+//! The CPU's own port instructions, with Linux's names and order of arguments.
 //!
 //! Each function is one instruction; `ins` and `outs` move a whole slice by `rep`. Nothing here makes a
-//! hypercall or knows that there are any. The caller must be allowed to do port I/O: CPL <= IOPL, or a
-//! TSS that permits the port; else the processor raises #GP.
+//! hypercall. The caller must be allowed to do port I/O: CPL <= IOPL, or a TSS that permits the port;
+//! else the CPU raises #GP.
 
 use core::arch::asm;
 
@@ -16,8 +16,8 @@ macro_rules! scalar {
         #[inline]
         pub unsafe fn $input(port: u16) -> $value {
             let value;
-            // SAFETY: the instruction writes the named register alone; the device, which may read or
-            // write memory before it answers, is the caller's.
+            // SAFETY: the instruction writes the named register alone; the caller answers for the
+            // device, which may access memory.
             unsafe {
                 asm!(concat!("in ", $register, ", dx"), in("dx") port, out($register) value,
                      options(nostack, preserves_flags));
@@ -32,8 +32,8 @@ macro_rules! scalar {
         /// Writing a port may do anything that its device does on a write.
         #[inline]
         pub unsafe fn $output(value: $value, port: u16) {
-            // SAFETY: the instruction changes no register; the device, which may read or write
-            // memory by itself, is the caller's.
+            // SAFETY: the instruction changes no register; the caller answers for the device, which
+            // may access memory.
             unsafe {
                 asm!(concat!("out dx, ", $register), in("dx") port, in($register) value,
                      options(nostack, preserves_flags));
@@ -55,7 +55,7 @@ macro_rules! string {
         /// Reading a port may do anything that its device does on a read.
         #[inline]
         pub unsafe fn $input(port: u16, buffer: &mut [$value]) {
-            // SAFETY: DF is clear by the ABI, so that exactly `buffer` is written, upwards.
+            // SAFETY: DF is clear by the ABI, so exactly `buffer` is written.
             #[cfg(target_arch = "x86_64")]
             unsafe {
                 asm!(concat!("rep ", $ins), in("dx") port,
@@ -78,15 +78,15 @@ macro_rules! string {
         /// Writing a port may do anything that its device does on a write.
         #[inline]
         pub unsafe fn $output(port: u16, buffer: &[$value]) {
-            // SAFETY: DF is clear by the ABI, so that exactly `buffer` is read, upwards.
+            // SAFETY: DF is clear by the ABI, so exactly `buffer` is read.
             #[cfg(target_arch = "x86_64")]
             unsafe {
                 asm!(concat!("rep ", $outs), in("dx") port,
                      inout("rsi") buffer.as_ptr() => _, inout("rcx") buffer.len() => _,
                      options(nostack, preserves_flags));
             }
-            // SAFETY: as above. ESI is exchanged back: LLVM keeps it for itself on 32-bit x86, and
-            // it cannot be an operand.
+            // SAFETY: as above. LLVM reserves ESI on 32-bit x86, so it cannot be an operand; it is
+            // exchanged and restored.
             #[cfg(target_arch = "x86")]
             unsafe {
                 asm!("xchg esi, {buffer}", concat!("rep ", $outs), "xchg esi, {buffer}",

@@ -1,10 +1,9 @@
-//! A port as a value, in the shape of the `x86_64` crate's: a driver that uses that crate's `Port`
-//! changes one `use`.
+//! Ports as values, in the shape of the `x86_64` crate's: a driver changes one `use`.
 
 use core::fmt;
 use core::marker::PhantomData;
 
-use crate::port_io::Hypercall;
+use crate::paravirt::Hypercall;
 use crate::value::Value;
 
 /// A port that can be read and written.
@@ -38,9 +37,9 @@ pub type PortReadOnly<T> = PortGeneric<T, ReadOnlyAccess>;
 /// ```
 pub type PortWriteOnly<T> = PortGeneric<T, WriteOnlyAccess>;
 
-/// What [`Port`], [`PortReadOnly`] and [`PortWriteOnly`] have in common.
+/// A port with any access: see [`Port`], [`PortReadOnly`] and [`PortWriteOnly`].
 ///
-/// Accesses are hypercalls where somebody listens, and the processor's instructions elsewhere.
+/// Accesses are hypercalls if a host answers, else the CPU's instructions.
 pub struct PortGeneric<T, A> {
     port: u16,
     marker: PhantomData<(T, A)>,
@@ -62,7 +61,7 @@ impl<T: Value, A: PortReadAccess> PortGeneric<T, A> {
     /// Reading a port may do anything that its device does on a read.
     #[inline]
     pub unsafe fn read(&mut self) -> T {
-        // SAFETY: the same is asked of the caller.
+        // SAFETY: the caller answers for the access.
         unsafe { T::read_from(&Hypercall::FLAT, self.port) }
     }
 }
@@ -75,12 +74,12 @@ impl<T: Value, A: PortWriteAccess> PortGeneric<T, A> {
     /// Writing a port may do anything that its device does on a write.
     #[inline]
     pub unsafe fn write(&mut self, value: T) {
-        // SAFETY: the same is asked of the caller.
+        // SAFETY: the caller answers for the access.
         unsafe { value.write_to(&Hypercall::FLAT, self.port) }
     }
 }
 
-// By hand, since derives would ask the same of T and A.
+// Not derived, since a derive would demand the same traits of T and A.
 
 impl<T, A: Access> fmt::Debug for PortGeneric<T, A> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -107,9 +106,9 @@ impl<T, A> PartialEq for PortGeneric<T, A> {
 
 impl<T, A> Eq for PortGeneric<T, A> {}
 
-/// Says what a [`PortGeneric`] may be used for.
+/// What a [`PortGeneric`] may be used for.
 pub trait Access {
-    /// The name, for `Debug`.
+    /// The name that `Debug` shows.
     const DEBUG_NAME: &'static str;
 }
 
@@ -119,7 +118,7 @@ pub trait PortReadAccess: Access {}
 /// Marks an access that can write.
 pub trait PortWriteAccess: Access {}
 
-/// Reading, not writing.
+/// Read access alone.
 #[derive(Debug)]
 pub struct ReadOnlyAccess(());
 
@@ -128,7 +127,7 @@ impl Access for ReadOnlyAccess {
 }
 impl PortReadAccess for ReadOnlyAccess {}
 
-/// Writing, not reading.
+/// Write access alone.
 #[derive(Debug)]
 pub struct WriteOnlyAccess(());
 
@@ -137,7 +136,7 @@ impl Access for WriteOnlyAccess {
 }
 impl PortWriteAccess for WriteOnlyAccess {}
 
-/// Both.
+/// Read and write access.
 #[derive(Debug)]
 pub struct ReadWriteAccess(());
 
@@ -153,7 +152,7 @@ mod tests {
     use std::format;
 
     #[test]
-    fn a_port_is_its_number() {
+    fn ports_compare_and_print_by_number() {
         const COM1: Port<u8> = Port::new(0x3f8);
         assert_eq!(COM1.clone(), Port::new(0x3f8));
         assert_ne!(COM1, Port::new(0x3f9));

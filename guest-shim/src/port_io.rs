@@ -1,21 +1,18 @@
-//! Port I/O as a trait, so that a driver is written once and told which way to take when it starts.
+//! Port I/O as a trait: a driver is written once and gets its way of access when it starts.
 //!
-//! The ways are [`Native`], the processor's instructions, and [`Hypercall`], calls with the
-//! instructions behind them. Which of them is best on the machine that the code finds itself on,
-//! [`detect`](crate::detect) tells.
+//! The ways are [`Native`], the CPU's instructions, [`Hypercall`](crate::Hypercall), and
+//! [`Mailbox`](crate::Mailbox). [`detect`](crate::detect) chooses between the first two.
 
-use crate::machine::Real;
 use crate::native;
-use crate::paravirt::Paravirt;
 
-/// The twelve operations of port I/O, by Linux's names and in Linux's order of arguments.
+/// The twelve operations of port I/O, with Linux's names and order of arguments.
 ///
-/// It can be a trait object: `&dyn PortIo`.
+/// Usable as a trait object: `&dyn PortIo`.
 ///
 /// ```no_run
 /// use pvio_guest::{Native, PortIo};
 ///
-/// /// The tenth of a driver: index and data of a PC's CMOS.
+/// /// Reads a byte of a PC's CMOS.
 /// fn cmos<P: PortIo + ?Sized>(io: &P, index: u8) -> u8 {
 ///     // SAFETY: a PC has its CMOS at these ports, and reading it changes nothing.
 ///     unsafe {
@@ -32,7 +29,7 @@ use crate::paravirt::Paravirt;
 /// # Safety
 ///
 /// All methods are unsafe to call for the same reason: an access to a port may do anything that the
-/// device there does, write to memory for instance.
+/// device there does, for example write to memory.
 #[expect(clippy::missing_safety_doc, reason = "one reason for all of them, above")]
 pub trait PortIo {
     /// Reads a byte.
@@ -61,33 +58,11 @@ pub trait PortIo {
     unsafe fn outsl(&self, port: u16, buffer: &[u32]);
 }
 
-/// The processor's instructions, always.
+/// The CPU's instructions, always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Native;
 
-/// Hypercalls, and the processor's instruction wherever a call is not carried out: unheard, declined,
-/// not allowed. So it works on every machine.
-///
-/// Hosts take linear addresses. With flat segments, as every kernel has them that was written in this
-/// century, a pointer is one: that is [`Hypercall::FLAT`], the default, and what the functions at the
-/// top of the crate use. Code whose data segment has another base says which.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hypercall {
-    /// What makes a linear address of a pointer: the base of DS, which must be that of ES.
-    pub segment_base: usize,
-}
-
-impl Hypercall {
-    /// With segments whose base is zero.
-    pub const FLAT: Hypercall = Hypercall { segment_base: 0 };
-
-    #[inline]
-    fn paravirt(self) -> Paravirt<'static, Real> {
-        Paravirt { machine: &Real, segment_base: self.segment_base }
-    }
-}
-
-/// Implements the trait by handing each operation on to whatever `$to` makes of `self`.
+/// Implements the trait by forwarding each operation to the expression `$to` of `self`.
 macro_rules! port_io {
     (impl [$($generics:tt)*] $type:ty, |$self:ident| $to:expr) => {
         impl<$($generics)*> PortIo for $type {
@@ -101,28 +76,28 @@ macro_rules! port_io {
             #[inline]
             unsafe fn $in(&self, port: u16) -> $type {
                 let $self = self;
-                // SAFETY: the same is asked of the caller.
+                // SAFETY: the caller answers for the access.
                 unsafe { $to.$in(port) }
             }
 
             #[inline]
             unsafe fn $out(&self, value: $type, port: u16) {
                 let $self = self;
-                // SAFETY: the same is asked of the caller.
+                // SAFETY: the caller answers for the access.
                 unsafe { $to.$out(value, port) }
             }
 
             #[inline]
             unsafe fn $ins(&self, port: u16, buffer: &mut [$type]) {
                 let $self = self;
-                // SAFETY: the same is asked of the caller.
+                // SAFETY: the caller answers for the access.
                 unsafe { $to.$ins(port, buffer) }
             }
 
             #[inline]
             unsafe fn $outs(&self, port: u16, buffer: &[$type]) {
                 let $self = self;
-                // SAFETY: the same is asked of the caller.
+                // SAFETY: the caller answers for the access.
                 unsafe { $to.$outs(port, buffer) }
             }
         )*
@@ -130,7 +105,6 @@ macro_rules! port_io {
 }
 pub(crate) use port_io;
 
-port_io!(impl [] Hypercall, |this| this.paravirt());
 port_io!(impl [P: PortIo + ?Sized] &P, |this| **this);
 
 macro_rules! native_io {
@@ -139,25 +113,25 @@ macro_rules! native_io {
             $(
                 #[inline]
                 unsafe fn $in(&self, port: u16) -> $type {
-                    // SAFETY: the same is asked of the caller.
+                    // SAFETY: the caller answers for the access.
                     unsafe { native::$in(port) }
                 }
 
                 #[inline]
                 unsafe fn $out(&self, value: $type, port: u16) {
-                    // SAFETY: the same is asked of the caller.
+                    // SAFETY: the caller answers for the access.
                     unsafe { native::$out(value, port) }
                 }
 
                 #[inline]
                 unsafe fn $ins(&self, port: u16, buffer: &mut [$type]) {
-                    // SAFETY: the same is asked of the caller.
+                    // SAFETY: the caller answers for the access.
                     unsafe { native::$ins(port, buffer) }
                 }
 
                 #[inline]
                 unsafe fn $outs(&self, port: u16, buffer: &[$type]) {
-                    // SAFETY: the same is asked of the caller.
+                    // SAFETY: the caller answers for the access.
                     unsafe { native::$outs(port, buffer) }
                 }
             )*

@@ -1,17 +1,17 @@
-//! A machine for tests: a host that answers as it is told to, and devices that keep a diary.
+//! A machine for tests: a host that answers as configured, and devices that log their accesses.
 //!
-//! Memory is this process's own, so that what the shim gives as linear address is one, less the
-//! segment's base. Pages are named by those addresses.
+//! Memory is this process's own: a linear address, less the segment's base, is a pointer. Pages are
+//! identified by linear addresses.
 
 use core::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::vec::Vec;
 
 use crate::abi::{self, CallWord, Mailbox, RECORD_PENDING, Record, Status, call, status};
-use crate::machine::{Machine, Rings};
+use crate::machine::{Machine, MailboxMachine};
 use crate::port_io::PortIo;
 
-/// How an access was made: the instruction, or a call.
+/// How an access was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
     Instruction,
@@ -20,30 +20,30 @@ pub(crate) enum By {
     Batch,
 }
 
-/// One element moved: how, by which scalar operation, at which port, which value.
+/// One element moved: the way, the number of the scalar call, the port, the value.
 pub(crate) type Access = (By, u8, u16, u32);
 
 /// A machine.
 #[derive(Debug, Default)]
 pub(crate) struct Simulation {
-    /// Whether anybody listens.
+    /// Whether there is a host.
     pub(crate) heard: bool,
-    /// What every call is answered with, if not what it asks for.
+    /// The status of every call, if it is not to be carried out.
     pub(crate) refusal: Option<u8>,
-    /// Ports that the host does not have.
+    /// Ports that the host declines.
     pub(crate) declined: Vec<u16>,
     /// The status of records for a port.
     pub(crate) wrong: Option<(u16, u8)>,
-    /// How many elements a call moves at most.
+    /// The most elements that a call moves.
     pub(crate) elements_max: usize,
-    /// Whether a page must be touched before it can be used: each answers so once.
+    /// Whether the first use of each page is answered by PAGE.
     pub(crate) pages: bool,
-    /// Whether touching helps.
+    /// Whether touching does not help.
     pub(crate) stubborn: bool,
     pub(crate) segment_base: usize,
     /// Whether mailboxes can be registered.
     pub(crate) has_mailboxes: bool,
-    /// Where that of the processor is, and its key.
+    /// The linear address and the key of the CPU's mailbox.
     pub(crate) mailbox: Cell<Option<(usize, u64)>>,
     pub(crate) diary: RefCell<Diary>,
 }
@@ -79,7 +79,7 @@ fn mask(scalar: u8) -> u32 {
 }
 
 impl Simulation {
-    /// A host that does all that it is asked to.
+    /// A host that carries out every call.
     pub(crate) fn host() -> Simulation {
         Simulation {
             heard: true,
@@ -93,20 +93,20 @@ impl Simulation {
         self.diary.borrow().accesses.clone()
     }
 
-    /// Everything that was written, by whichever way.
+    /// All values written, in any way.
     pub(crate) fn written(&self) -> Vec<u32> {
         let is_write = |access: &Access| (call::OUTB..=call::OUTL).contains(&access.1);
         self.accesses().into_iter().filter(is_write).map(|access| access.3).collect()
     }
 
-    /// Which ways were taken.
+    /// The ways of the accesses, without repetitions.
     pub(crate) fn ways(&self) -> Vec<By> {
         let mut ways: Vec<By> = self.accesses().into_iter().map(|access| access.0).collect();
         ways.dedup();
         ways
     }
 
-    /// A device's part of an access: what is read is 1, 2, 3...
+    /// The device's part of an access: reads return 1, 2, 3...
     fn device(&self, by: By, scalar: u8, port: u16, value: u32) -> u32 {
         let mut diary = self.diary.borrow_mut();
         let is_read = (call::INB..=call::INL).contains(&scalar);
@@ -118,7 +118,7 @@ impl Simulation {
         value
     }
 
-    /// Whether memory can be used.
+    /// Whether the host can judge the memory.
     fn is_judged(&self, linear: usize, size: usize) -> bool {
         let mut diary = self.diary.borrow_mut();
         let pages = [linear >> 12, (linear + size - 1) >> 12];
@@ -129,7 +129,7 @@ impl Simulation {
         !self.pages || known
     }
 
-    /// Moves elements until something is in the way; the status, and how many are left.
+    /// Moves elements as far as possible. Returns the status and the number of elements left.
     fn string(&self, by: By, number: u8, port: u16, linear: usize, count: usize) -> (u8, usize) {
         let (size, scalar) = element(number);
         for done in 0..count.min(self.elements_max) {
@@ -150,7 +150,7 @@ impl Simulation {
         (status::OK, count - count.min(self.elements_max))
     }
 
-    /// Executes one record; its status, and whether it has been written.
+    /// Executes one record. Returns its status.
     fn record(&self, record: &mut Record) -> u8 {
         assert_eq!(record.status, RECORD_PENDING);
         let (size, scalar) = element(record.call);
@@ -174,7 +174,7 @@ impl Simulation {
         record.status
     }
 
-    /// What is in the mailbox at a linear address.
+    /// The mailbox at a linear address.
     fn mailbox_at(&self, linear: usize) -> *mut Mailbox {
         core::ptr::with_exposed_provenance_mut(linear - self.segment_base)
     }
@@ -246,8 +246,8 @@ impl Machine for Simulation {
     }
 }
 
-impl Rings for Simulation {
-    unsafe fn register(&self, mailbox: usize) {
+impl MailboxMachine for Simulation {
+    unsafe fn register_mailbox(&self, mailbox: usize) {
         let place = self.mailbox_at(mailbox);
         // SAFETY: the address is one that the shim gave for this.
         let Mailbox { word, key, .. } = unsafe { place.read_volatile() };
@@ -265,7 +265,7 @@ impl Rings for Simulation {
         unsafe { place.write_volatile(Mailbox { word: word.0, value, key }) };
     }
 
-    unsafe fn ring(&self) {
+    unsafe fn ring_doorbell(&self) {
         let Some((linear, key)) = self.mailbox.get() else { return };
         let place = self.mailbox_at(linear);
         // SAFETY: the address is one that the shim gave for this.

@@ -1,31 +1,30 @@
-//! Touching memory that the host could not judge, so that the guest's own page-fault handler sees to it.
+//! Touches memory that the host could not judge.
 //!
-//! A page may be absent, or never have been read or written; the host changes no page tables. An access
-//! of the guest's own has the processor do that, or the handler. Nothing here knows of ports.
+//! The host does not change page tables. The guest's own access makes the CPU set the accessed and dirty
+//! bits, or runs the guest's page fault handler.
 
 use core::arch::asm;
 
-/// Has the processor read a byte.
+/// Reads a byte.
 ///
 /// # Safety
 ///
-/// It must be readable.
+/// The byte must be readable.
 #[inline]
 pub(crate) unsafe fn for_reading(byte: *const u8) {
-    // SAFETY: the same is asked of the caller.
+    // SAFETY: the caller says that the byte is readable.
     unsafe { byte.read_volatile() };
 }
 
-/// Has the processor write a byte without changing it, and without losing what somebody else may be
-/// writing to it.
+/// Writes a byte without changing it, and without losing a concurrent write.
 ///
 /// # Safety
 ///
-/// It must be writable.
+/// The byte must be writable.
 #[inline]
 pub(crate) unsafe fn for_writing(byte: *mut u8) {
-    // An atomic of Rust's would do, had the compiler not the right to make a mere fence of it.
-    // SAFETY: the byte keeps its value; that it can be written is asked of the caller.
+    // Not an atomic of Rust's: the compiler may turn that into a fence.
+    // SAFETY: the byte keeps its value, and the caller says that it is writable.
     unsafe { asm!("lock or byte ptr [{byte}], 0", byte = in(reg) byte, options(nostack)) };
 }
 
@@ -34,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_changes() {
+    fn touching_changes_no_byte() {
         let mut bytes = [0, 0x5a, 0xff];
         // SAFETY: the array can be read and written.
         unsafe {

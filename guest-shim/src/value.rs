@@ -1,21 +1,21 @@
-//! What goes through a port in one access: 8, 16 or 32 bits.
+//! The unit of an access: 8, 16 or 32 bits.
 //!
-//! [`Value`] lets code be written once for the three sizes. It knows how the ABI passes each, and
-//! which operation of a [`PortIo`] is whose.
+//! [`Value`] lets code be written once for the three sizes. It maps each to its calls and to its
+//! operations of [`PortIo`].
 
-use crate::abi::{CallWord, Status, call};
+use crate::abi::call;
 use crate::port_io::PortIo;
 
-/// `u8`, `u16` or `u32`; no other type can be one.
+/// `u8`, `u16` or `u32`. The trait is sealed.
 pub trait Value: Passed {
-    /// Reads one from a port.
+    /// Reads a value from a port.
     ///
     /// # Safety
     ///
     /// Reading a port may do anything that its device does on a read.
     unsafe fn read_from<P: PortIo + ?Sized>(io: &P, port: u16) -> Self;
 
-    /// Writes it to a port.
+    /// Writes the value to a port.
     ///
     /// # Safety
     ///
@@ -37,31 +37,25 @@ pub trait Value: Passed {
     unsafe fn write_string<P: PortIo + ?Sized>(io: &P, port: u16, buffer: &[Self]);
 }
 
-/// How the ABI passes a value. Public for want of a way to say otherwise, but in a private module:
-/// nobody else can implement it.
+/// How the ABI passes a value. It is in a private module, so no other crate can implement it.
 pub trait Passed: Copy + 'static {
     /// The numbers of its calls.
     const IN: u8;
     const OUT: u8;
     const INS: u8;
     const OUTS: u8;
-    /// How Rust calls it.
+    /// The name of the type in Rust.
     const NAME: &str;
 
-    /// As a record and EDX hold it: in the low bits.
+    /// As a record and EDX hold the value: in the low bits.
     fn to_bits(self) -> u32;
-    /// Back from there.
+    /// The value in the low bits of a record or of EDX.
     fn from_bits(bits: u32) -> Self;
-    /// The call that writes it.
-    fn word(self, port: u16) -> CallWord;
-    /// What was read, of status and EDX.
-    fn answer(status: Status, edx: u32) -> Self;
 }
 
 macro_rules! value {
     ($type:ident, $inx:ident $outx:ident $insx:ident $outsx:ident,
-     $in_call:ident $out_call:ident $ins_call:ident $outs_call:ident,
-     |$value:ident| $operand:expr, |$status:ident, $edx:ident| $answer:expr) => {
+     $in_call:ident $out_call:ident $ins_call:ident $outs_call:ident) => {
         impl Passed for $type {
             const IN: u8 = call::$in_call;
             const OUT: u8 = call::$out_call;
@@ -78,47 +72,36 @@ macro_rules! value {
             fn from_bits(bits: u32) -> $type {
                 bits as $type
             }
-
-            #[inline]
-            fn word(self, port: u16) -> CallWord {
-                let $value = self;
-                CallWord::new(Self::OUT, $operand, port)
-            }
-
-            #[inline]
-            fn answer($status: Status, $edx: u32) -> $type {
-                $answer as $type
-            }
         }
 
         impl Value for $type {
             #[inline]
             unsafe fn read_from<P: PortIo + ?Sized>(io: &P, port: u16) -> $type {
-                // SAFETY: the same is asked of the caller.
+                // SAFETY: the caller answers for the access.
                 unsafe { io.$inx(port) }
             }
 
             #[inline]
             unsafe fn write_to<P: PortIo + ?Sized>(self, io: &P, port: u16) {
-                // SAFETY: the same is asked of the caller.
+                // SAFETY: the caller answers for the access.
                 unsafe { io.$outx(self, port) }
             }
 
             #[inline]
             unsafe fn read_string<P: PortIo + ?Sized>(io: &P, port: u16, buffer: &mut [$type]) {
-                // SAFETY: the same is asked of the caller.
+                // SAFETY: the caller answers for the access.
                 unsafe { io.$insx(port, buffer) }
             }
 
             #[inline]
             unsafe fn write_string<P: PortIo + ?Sized>(io: &P, port: u16, buffer: &[$type]) {
-                // SAFETY: the same is asked of the caller.
+                // SAFETY: the caller answers for the access.
                 unsafe { io.$outsx(port, buffer) }
             }
         }
     };
 }
 
-value!(u8, inb outb insb outsb, INB OUTB INSB OUTSB, |value| value, |status, _edx| status.data());
-value!(u16, inw outw insw outsw, INW OUTW INSW OUTSW, |_value| 0, |status, _edx| status.data());
-value!(u32, inl outl insl outsl, INL OUTL INSL OUTSL, |_value| 0, |_status, edx| edx);
+value!(u8, inb outb insb outsb, INB OUTB INSB OUTSB);
+value!(u16, inw outw insw outsw, INW OUTW INSW OUTSW);
+value!(u32, inl outl insl outsl, INL OUTL INSL OUTSL);

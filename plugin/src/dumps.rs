@@ -1,5 +1,4 @@
-//! Dumps of the statistics to where the options say: when the machine ends, and whenever its guest asks
-//! for one.
+//! Writes dumps of the statistics: when the machine ends, and when the guest asks for one.
 
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,62 +6,74 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pvio_guest::abi::DUMPS_MAX;
 
 use crate::bus::PortBus;
-use crate::options::Summary;
 use crate::qemu::report::{say, show};
 use crate::qemu::{Ended, HostInfo, PortPresence};
-use crate::stats::{Destination, DestinationError, Snapshot, SnapshotContext, Statistics, render};
+use crate::stats::{Destination, DestinationError, SnapshotContext, Statistics, render};
 use crate::symbols::Symbols;
 
-/// A dump that the guest asked for and that is not there.
+/// A dump that was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DumpError {
-    /// The guest has had as many as it may have.
+    /// The guest has used up its dumps.
     #[error("there have been {DUMPS_MAX} dumps already")]
-    Full,
-    /// It could not be written; why is on stderr.
+    TooMany,
+    /// A destination cannot be written; the reason is on stderr.
     #[error("the dump was not written")]
     Failed,
 }
 
-/// What dumps of one machine have in common.
+/// Where the text tables go.
+#[derive(Debug)]
+pub enum TextOutput {
+    /// To stderr, in colour if that is a terminal.
+    Stderr,
+    /// To a file.
+    File(Destination),
+}
+
+/// Writes the dumps of one machine.
 pub struct Dumps {
     /// The QEMU that runs.
     pub host: HostInfo,
     /// What is dumped.
     pub statistics: Arc<Statistics>,
-    /// Who has which port.
+    /// pvio's devices, for the ports' rows.
     pub bus: Arc<PortBus>,
-    /// The same of QEMU's own devices.
+    /// QEMU's devices, for the ports' rows.
     pub presence: PortPresence,
     /// Names for sites.
     pub symbols: Symbols,
-    /// Where JSON goes.
-    pub stats: Option<Destination>,
-    /// Where tables go.
-    pub summary: Summary,
-    /// How many the guest has asked for. Locked while one is written, so that no two get into each
-    /// other.
-    pub asked: Mutex<usize>,
+    /// Destination of the JSON.
+    pub json: Option<Destination>,
+    /// Destination of the text tables.
+    pub text: Option<TextOutput>,
+    /// The number of dumps that the guest has asked for. Locked while a dump is written, so that
+    /// dumps do not mix.
+    pub count: Mutex<usize>,
 }
 
 impl Dumps {
-    /// Writes the dump of a machine that has ended.
+    /// Writes the dump at the end of the machine. Errors go to stderr.
     pub fn at_end(&self, how: Ended) {
         let _one_at_a_time = self.lock();
         self.statistics.settle();
-        // What went wrong has been said, and there is nobody else to tell.
+        // The errors are on stderr already.
         let _ = self.write(Some(how), Destination::write);
     }
 
-    /// Writes a dump of the machine as it stands, beside the one of its end: the first to `FILE.1`, the
-    /// next to `FILE.2`, where a file was named; to a stream again.
+    /// Writes a dump while the machine runs: the first to `FILE.1`, the next to `FILE.2`, and so
+    /// on. A stream takes them all.
+    ///
+    /// # Errors
+    ///
+    /// The guest has used up its dumps, or a destination cannot be written.
     pub fn now(&self) -> Result<(), DumpError> {
-        let mut asked = self.lock();
-        if *asked == DUMPS_MAX {
-            return Err(DumpError::Full);
+        let mut count = self.lock();
+        if *count == DUMPS_MAX {
+            return Err(DumpError::TooMany);
         }
-        *asked += 1;
-        let number = *asked;
+        *count += 1;
+        let number = *count;
         self.write(None, |destination, contents| destination.write_numbered(number, contents))
     }
 
@@ -85,19 +96,19 @@ impl Dumps {
                 }
             }
         }
-        let json = self.stats.as_ref().map(|destination| put(destination, &json_of(&snapshot)));
-        let tables = match &self.summary {
-            Summary::Off => None,
-            Summary::Stderr => {
+        let json = self.json.as_ref().map(|destination| put(destination, &snapshot.to_json()));
+        let text = match &self.text {
+            None => None,
+            Some(TextOutput::Stderr) => {
                 show(&render(&snapshot, wants_colour()));
                 None
             }
-            Summary::File(destination) => {
+            Some(TextOutput::File(destination)) => {
                 Some(put(destination, render(&snapshot, false).as_bytes()))
             }
         };
         let mut result = Ok(());
-        for error in [json, tables].into_iter().flatten().filter_map(Result::err) {
+        for error in [json, text].into_iter().flatten().filter_map(Result::err) {
             say(error);
             result = Err(DumpError::Failed);
         }
@@ -105,17 +116,11 @@ impl Dumps {
     }
 
     fn lock(&self) -> MutexGuard<'_, usize> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn json_of(snapshot: &Snapshot) -> Vec<u8> {
-    let mut json = serde_json::to_vec_pretty(snapshot).expect("plain data becomes JSON");
-    json.push(b'\n');
-    json
-}
-
-/// Whether stderr is a terminal with colours whose target has nothing against them.
+/// Whether stderr is a terminal with colours, and `NO_COLOR` is not set (no-color.org).
 fn wants_colour() -> bool {
     let variable = |name| std::env::var_os(name).unwrap_or_default();
     std::io::stderr().is_terminal() && variable("NO_COLOR").is_empty() && variable("TERM") != "dumb"
@@ -127,9 +132,9 @@ mod tests {
 
     use super::*;
     use crate::qemu::ApiLevel;
-    use crate::stats::{Call, Outcome};
+    use crate::stats::{Call, Outcome, Snapshot};
 
-    fn dumps(stats: &Path, summary: Summary) -> Dumps {
+    fn dumps(json: &Path, text: Option<TextOutput>) -> Dumps {
         let host = HostInfo {
             api: ApiLevel::NEWEST,
             version: None,
@@ -146,18 +151,18 @@ mod tests {
             bus: Arc::default(),
             presence: PortPresence::load(),
             symbols: Symbols::default(),
-            stats: Some(Destination::open(stats, None).unwrap()),
-            summary,
-            asked: Mutex::default(),
+            json: Some(Destination::open(json, None).unwrap()),
+            text,
+            count: Mutex::default(),
         }
     }
 
     #[test]
-    fn each_dump_has_a_file_and_is_not_in_itself() {
+    fn each_dump_has_its_own_file_and_does_not_count_itself() {
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str| directory.path().join(name);
-        let summary = Summary::File(Destination::open(&file("tables"), None).unwrap());
-        let dumps = dumps(&file("stats.json"), summary);
+        let text = TextOutput::File(Destination::open(&file("tables"), None).unwrap());
+        let dumps = dumps(&file("stats.json"), Some(text));
         let counters = dumps.statistics.counters(crate::qemu::VcpuIndex(0));
         for _ in 0..2 {
             dumps.now().unwrap();
@@ -166,7 +171,7 @@ mod tests {
         dumps.at_end(Ended::Shutdown);
         for (number, name) in ["stats.json.1", "stats.json.2", "stats.json"].iter().enumerate() {
             let json = std::fs::read(file(name)).unwrap();
-            let snapshot: Snapshot = serde_json::from_slice(&json).unwrap();
+            let snapshot = Snapshot::from_json(&json).unwrap();
             assert_eq!(snapshot.hypercalls.iter().map(|row| row.count).sum::<u64>(), number as u64);
             assert_eq!(snapshot.ended, if number == 2 { "shutdown" } else { "running" });
         }
@@ -176,13 +181,13 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_gets_so_many_and_no_more() {
-        let dumps = dumps(Path::new("/dev/null"), Summary::Off);
+    fn dumps_beyond_the_limit_and_failed_writes_are_errors() {
+        let dumps = dumps(Path::new("/dev/null"), None);
         for _ in 0..DUMPS_MAX {
             assert_eq!(dumps.now(), Ok(()));
         }
-        assert_eq!(dumps.now(), Err(DumpError::Full));
-        let dumps = self::dumps(Path::new("/dev/full"), Summary::Off);
+        assert_eq!(dumps.now(), Err(DumpError::TooMany));
+        let dumps = self::dumps(Path::new("/dev/full"), None);
         assert_eq!(dumps.now(), Err(DumpError::Failed));
     }
 }

@@ -1,6 +1,6 @@
-//! ELF files of x86 code: their sections of code, and their symbols.
+//! ELF files of x86 code: executable sections and symbols.
 //!
-//! Files are not trusted, and may be sparse: only the tables are read, and only up to a bound.
+//! Files are untrusted and may be sparse, so only tables are read, and only up to a size limit.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,96 +9,100 @@ use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, SectionHeader, Sym};
 use object::{LittleEndian, ReadCache};
 
-/// The most sections that a file may have.
+/// The maximum number of sections in a file.
 const MAX_SECTIONS: usize = 1 << 16;
-/// The most bytes that a table may have: 4 million symbols take 96 MiB.
+/// The maximum size of a table in bytes: 4 million symbols take 96 MiB.
 const MAX_TABLE: u64 = 128 << 20;
-/// The longest name of a section that is shown whole.
+/// The maximum length of a section name in bytes; longer names are cut.
 const MAX_SECTION_NAME: usize = 128;
 
-/// A file that is not an ELF file of code that pvio can place.
+/// An ELF file that pvio cannot use. The text continues a sentence that begins with the path.
 #[derive(Debug, thiserror::Error)]
 pub enum ElfError {
-    /// It cannot be read on.
+    /// The file is damaged.
     #[error("is a broken ELF file ({0}); name a whole one")]
     Broken(#[from] object::Error),
-    /// A table goes beyond what is read.
+    /// A table exceeds the size limit.
     #[error(
         "is an ELF file with more symbols or sections than pvio reads; strip what is not needed"
     )]
     TooLarge,
-    /// It is another processor's.
+    /// The code is for another processor.
     #[error("is an ELF file for another processor; name one for x86")]
     OtherProcessor,
-    /// Its addresses are not those at which it runs.
+    /// The file is relocatable: its addresses are not run-time addresses.
     #[error("is an ELF file that is not linked; name the linked one")]
     Relocatable,
 }
 
-/// An executable section that is in memory when the file's code runs.
+/// An executable section that is loaded into memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodeSection {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// The address of its first byte, in the file.
+    /// The address of the first byte, as linked.
     pub address: u64,
-    /// Its length.
+    /// The size in bytes.
     pub size: u64,
-    /// Where in the file its bytes are; `None` in a file that holds only debug information.
+    /// The file offset of the contents; `None` in a file with debug information alone.
     pub offset: Option<u64>,
 }
 
 impl CodeSection {
-    /// Where in the section an address of the file is.
+    /// The offset of a linked address in the section; `None` outside it.
     pub fn offset_of(&self, address: u64) -> Option<u64> {
         address.checked_sub(self.address).filter(|&offset| offset < self.size)
     }
 }
 
-/// A symbol, as the file has it.
+/// An entry of the symbol table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ElfSymbol {
-    /// Its address.
+    /// The address, as linked.
     pub address: u64,
-    /// Its size; 0 where the file does not say.
+    /// The size in bytes; 0 if unknown.
     pub size: u64,
-    /// Where its name begins in [`ElfSymbols::names`].
+    /// The offset of the name in [`ElfSymbols::names`].
     pub name: usize,
-    /// Whether it can be a function or a label of code.
+    /// Whether the symbol can be a function or a code label.
     pub may_be_code: bool,
-    /// The [`Elf::code`] that it is in.
+    /// The index of its section in [`Elf::code`].
     pub section: Option<usize>,
 }
 
-/// All symbols.
+/// The symbols of a file.
 #[derive(Debug, Default)]
 pub struct ElfSymbols {
-    /// In the file's order.
+    /// The symbols, in file order.
     pub symbols: Vec<ElfSymbol>,
-    /// The names, each with a 0 after it.
+    /// The names, each followed by a zero byte.
     pub names: Vec<u8>,
 }
 
-/// An ELF file.
+/// An ELF file of x86 code.
 #[derive(Debug)]
 pub struct Elf {
-    /// The file.
+    /// The open file.
     pub file: File,
-    /// Whether it runs at any address, so that its own ones start at 0.
+    /// Whether the code is position independent, so that linked addresses start at 0.
     pub position_independent: bool,
-    /// Its code.
+    /// The executable sections.
     pub code: Vec<CodeSection>,
     is_64: bool,
 }
 
 impl Elf {
-    /// Whether a file begins as ELF files do.
-    pub fn is_one(file: &File) -> bool {
+    /// Whether a file starts with the ELF magic number.
+    pub fn has_magic(file: &File) -> bool {
         let mut magic = [0; 4];
         file.read_exact_at(&mut magic, 0).is_ok() && magic == elf::ELFMAG
     }
 
-    /// Reads a file's header and sections.
+    /// Reads the header and the executable sections.
+    ///
+    /// # Errors
+    ///
+    /// The file is not a linked ELF file for x86, or is damaged or too large.
     pub fn read(file: File) -> Result<Elf, ElfError> {
         let mut class = [0];
         let is_64 = file.read_exact_at(&mut class, 4).is_ok()
@@ -110,7 +114,11 @@ impl Elf {
         Ok(Elf { file, position_independent, code: code.into_iter().flatten().collect(), is_64 })
     }
 
-    /// Reads the symbols; there are none in a stripped file.
+    /// Reads the symbols. A stripped file has none.
+    ///
+    /// # Errors
+    ///
+    /// The tables are damaged or too large.
     pub fn symbols(&self) -> Result<ElfSymbols, ElfError> {
         match self.is_64 {
             true => symbols_of::<FileHeader64<LittleEndian>>(&self.file),
@@ -119,7 +127,7 @@ impl Elf {
     }
 }
 
-/// A header whose tables are within bounds.
+/// Reads and checks the file header.
 fn header<'a, H: FileHeader<Endian = LittleEndian>>(
     data: &'a ReadCache<&File>,
 ) -> Result<&'a H, ElfError> {
@@ -138,14 +146,14 @@ fn header<'a, H: FileHeader<Endian = LittleEndian>>(
     Ok(header)
 }
 
-/// Whether the file is position independent, and for each section what it is if it is code.
+/// Whether the file is position independent, and its sections in order, `None` for data.
 fn code_of<H: FileHeader<Endian = LittleEndian>>(
     file: &File,
 ) -> Result<(bool, Vec<Option<CodeSection>>), ElfError> {
     let cache = ReadCache::new(file);
     let header = header::<H>(&cache)?;
     let headers = header.section_headers(LittleEndian, &cache)?;
-    // Names are read one by one, because the table may be of any length.
+    // Read names one by one: the string table may have any length.
     let names = headers.get(header.shstrndx(LittleEndian, &cache)? as usize);
     let names = names.map(|names| names.sh_offset(LittleEndian).into());
     let section = |header: &H::SectionHeader| {
@@ -196,9 +204,9 @@ fn symbols_of<H: FileHeader<Endian = LittleEndian>>(file: &File) -> Result<ElfSy
     if strings.sh_size(LittleEndian).into() > MAX_TABLE {
         return Err(ElfError::TooLarge);
     }
-    // By section, its number among those of code.
+    // For each section, its index among the executable ones.
     let mut count = 0;
-    let numbers: Vec<Option<usize>> = sections
+    let code_indices: Vec<Option<usize>> = sections
         .iter()
         .map(|section| {
             let is_one = is_code::<H>(section) && section.sh_size(LittleEndian).into() > 0;
@@ -220,7 +228,7 @@ fn symbols_of<H: FileHeader<Endian = LittleEndian>>(file: &File) -> Result<ElfSy
             size: symbol.st_size(LittleEndian).into(),
             name: symbol.st_name(LittleEndian) as usize,
             may_be_code: [elf::STT_FUNC, elf::STT_GNU_IFUNC, elf::STT_NOTYPE].contains(&kind),
-            section: section.and_then(|section| *numbers.get(section.0)?),
+            section: section.and_then(|section| *code_indices.get(section.0)?),
         });
     }
     Ok(ElfSymbols { symbols, names: strings.data(LittleEndian, &cache)?.to_vec() })

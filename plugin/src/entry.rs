@@ -1,7 +1,6 @@
-//! The symbols by which QEMU finds a plugin in a shared library.
+//! The symbols that QEMU looks up in a plugin library (`include/plugins/qemu-plugin.h`).
 
-/// Makes the crate, which must be a `cdylib`, a QEMU plugin: pvio, with the devices that it has and
-/// more kinds of your own.
+/// Makes the crate, a `cdylib`, a QEMU plugin: pvio with its devices, and with kinds of your own.
 ///
 /// ```no_run
 /// use pvio::devices::{BUILT_IN, DeviceKind};
@@ -16,7 +15,7 @@ macro_rules! plugin {
         const _: () = {
             use $crate::qemu::DeclaredVersion;
 
-            // SAFETY: QEMU's name for a C `int` that it reads, which this is.
+            // SAFETY: QEMU looks up this name and reads a C `int`, which this is.
             #[unsafe(export_name = "qemu_plugin_version")]
             static VERSION: DeclaredVersion = DeclaredVersion::new();
 
@@ -24,13 +23,13 @@ macro_rules! plugin {
                 VERSION.declare();
             }
 
-            // SAFETY: the dynamic loader calls the functions in this section, with C's calling
-            // convention and arguments that may be ignored, after the library has been bound.
+            // SAFETY: after relocation the dynamic loader calls the functions in this section with the
+            // C calling convention, and arguments that a function may ignore.
             #[used]
             #[unsafe(link_section = ".init_array")]
             static CONSTRUCTOR: extern "C" fn() = declare_version;
 
-            // SAFETY: QEMU's name for a function of this type.
+            // SAFETY: QEMU looks up this name and calls a function of this type.
             #[unsafe(export_name = "qemu_plugin_install")]
             unsafe extern "C" fn install(
                 id: $crate::qemu::qemu_plugin_id_t,
@@ -39,7 +38,7 @@ macro_rules! plugin {
                 argv: *const *const ::std::ffi::c_char,
             ) -> ::std::ffi::c_int {
                 let kinds: &[$crate::devices::DeviceKind] = &[$($kind),*];
-                // SAFETY: QEMU's own arguments.
+                // SAFETY: these are the arguments that QEMU has passed.
                 unsafe {
                     $crate::qemu::install(id, info, argc, argv, |host, options| {
                         $crate::build(host, options, kinds)

@@ -1,25 +1,25 @@
-//! Files that options name: which may be named, when two are the same, and how they are written.
+//! The files that options name: which are allowed, which are the same, and how pvio writes them.
 //!
-//! One rule for all options. What is read must be a regular file. What is written may be a regular file,
-//! a new one, a character device (`/dev/null`, a terminal), or whatever is open already and named as
-//! such (`/dev/stdout`, `/dev/fd/3`). FIFOs, sockets, block devices and directories are refused, as opening
-//! or writing them would stop QEMU, or do harm. So is `-`.
-
-pub(crate) use crate::qemu::output::Stream;
+//! All options follow one rule. An input must be a regular file. An output may be a regular file, a
+//! new file, a character device (`/dev/null`, a terminal), or an open descriptor of any type
+//! (`/dev/stdout`, `/dev/fd/3`). FIFOs, sockets, block devices and directories are rejected, because
+//! opening or writing them could block QEMU or do harm. So is `-`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::qemu::output::shared;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-/// How many links may lead to each other, as Linux has it.
-const LINKS: usize = 40;
+pub(crate) use crate::qemu::output::Stream;
+use crate::qemu::output::shared;
 
-/// Why a path may not be named, if so.
+/// The maximum length of a chain of symbolic links, as in Linux (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+/// Why an option may not name a path, with the remedy; `None` if it may.
 pub(crate) fn refusal(path: &Path, written: bool) -> Option<&'static str> {
     if path.as_os_str() == "-" {
         return Some(match written {
@@ -29,7 +29,7 @@ pub(crate) fn refusal(path: &Path, written: bool) -> Option<&'static str> {
             false => "is not a file's name; standard input is not read; write ./- for that file",
         });
     }
-    // What cannot be looked at cannot be opened, which says more.
+    // If the file cannot be examined, opening it gives the better error.
     let kind = path.metadata().ok()?.file_type();
     if kind.is_file() || written && (kind.is_char_device() || !kind.is_dir() && is_descriptor(path))
     {
@@ -45,11 +45,12 @@ pub(crate) fn refusal(path: &Path, written: bool) -> Option<&'static str> {
     })
 }
 
-/// Whether a path means an open file of this process, which may be a regular file whose other
-/// contents must stay: `/dev/stdout`, `/dev/fd/3`, and links to these.
+/// Whether a path names an open descriptor: `/dev/stdout`, `/dev/fd/3`, or a link to one.
+///
+/// The descriptor may be a regular file, whose contents must stay.
 pub(crate) fn is_descriptor(path: &Path) -> bool {
     let mut path = path.to_owned();
-    for _ in 0..LINKS {
+    for _ in 0..MAX_LINKS {
         if ["/dev/stdout", "/dev/stderr"].contains(&&*path.to_string_lossy())
             || path.starts_with("/dev/fd")
             || path.starts_with("/proc")
@@ -64,15 +65,15 @@ pub(crate) fn is_descriptor(path: &Path) -> bool {
     false
 }
 
-/// Where a link leads to, in one step.
+/// The target of a symbolic link, one step away.
 fn link_target(path: &Path) -> Option<PathBuf> {
     Some(path.parent()?.join(path.read_link().ok()?))
 }
 
-/// The path of a file without links, `.` and `..`, also where the file is not there yet.
+/// The path without links, `.` and `..`. The file need not exist.
 pub(crate) fn real_path(path: &Path) -> io::Result<PathBuf> {
     let mut path = std::path::absolute(path)?;
-    for _ in 0..LINKS {
+    for _ in 0..MAX_LINKS {
         if let Ok(path) = path.canonicalize() {
             return Ok(path);
         }
@@ -81,24 +82,24 @@ pub(crate) fn real_path(path: &Path) -> io::Result<PathBuf> {
             None => break,
         }
     }
-    // It is not there, but its directory may be.
+    // The file does not exist, but its directory may.
     match path.parent().and_then(|parent| parent.canonicalize().ok()).zip(path.file_name()) {
         Some((parent, name)) => Ok(parent.join(name)),
         None => Ok(path),
     }
 }
 
-/// What tells a regular file from others, whatever it is called.
+/// Identifies a regular file, whatever path names it.
 #[derive(Debug)]
 pub(crate) struct Identity {
-    /// Its real path.
+    /// The path without links.
     pub path: PathBuf,
-    /// Device and inode, if it is there already.
+    /// Device and inode number, if the file exists.
     inode: Option<(u64, u64)>,
 }
 
 impl Identity {
-    /// Of the file at a path; `None` for what several may write to: devices, pipes.
+    /// Identifies the file at a path; `None` for a device or pipe, which may have several writers.
     pub fn of(path: &Path) -> Option<Identity> {
         let there = path.metadata().ok();
         if there.as_ref().is_some_and(|there| !there.is_file()) {
@@ -108,29 +109,33 @@ impl Identity {
         Some(Identity { path, inode: there.map(|there| (there.dev(), there.ino())) })
     }
 
-    /// Whether both are one file.
+    /// Whether both are the same file.
     pub fn is_same(&self, other: &Identity) -> bool {
         self.path == other.path || self.inode.is_some() && self.inode == other.inode
     }
 }
 
-/// An output file. Old contents are truncated by the first write, or by `truncate`, so that they
-/// survive if QEMU does not start. What is open already is appended to.
+/// An output file. Its old contents are truncated on the first write, or by `truncate`, so they
+/// survive if QEMU does not start. Descriptors such as `/dev/stdout` are appended to.
 #[derive(Debug)]
 pub(crate) enum OutputFile {
     /// A regular file.
     Regular {
-        /// Locked, so that no other process writes to it.
+        /// The file, locked so that no other QEMU writes to it.
         file: File,
-        /// Old contents are still to be taken away.
+        /// Whether the old contents are still there.
         needs_truncation: bool,
     },
-    /// Anything else.
+    /// A device, pipe or socket.
     Stream(Stream),
 }
 
 impl OutputFile {
-    /// Opens the file, so that it is known that it can be written to.
+    /// Opens the file for writing and keeps its contents.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened, or another QEMU has locked it.
     pub fn open(path: &Path) -> io::Result<OutputFile> {
         let is_regular = path.metadata().map_or(true, |there| there.is_file());
         if !is_regular {
@@ -145,7 +150,7 @@ impl OutputFile {
             };
             return Ok(OutputFile::Regular { file: file?, needs_truncation: false });
         }
-        // A FIFO that has taken the file's place since is not waited for.
+        // A FIFO may have replaced the file since; do not block on it.
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
         let file =
             options.write(true).create(true).truncate(false).custom_flags(flags).open(path)?;
@@ -155,7 +160,7 @@ impl OutputFile {
         Ok(OutputFile::Regular { file, needs_truncation: true })
     }
 
-    /// Takes old contents away now.
+    /// Truncates the old contents now, unless that is done.
     pub fn truncate(&mut self) -> io::Result<()> {
         match self {
             OutputFile::Regular { file, needs_truncation: needs_truncation @ true } => {
@@ -166,7 +171,7 @@ impl OutputFile {
         }
     }
 
-    /// Replaces whatever it holds, and has it on the disk.
+    /// Replaces the contents, and syncs a regular file to disk.
     pub fn replace(&mut self, contents: &[u8]) -> io::Result<()> {
         self.write_all(contents)?;
         match self {
@@ -195,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_there_goes_with_the_first_that_is_written() {
+    fn the_first_write_truncates_old_contents() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         std::fs::write(&path, "old and long").unwrap();
@@ -210,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn one_file_has_one_writer() {
+    fn a_second_writer_of_a_file_is_rejected() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         let first = OutputFile::open(&path).unwrap();
@@ -221,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn links_of_both_kinds_lead_to_the_same_file() {
+    fn hard_and_symbolic_links_identify_the_same_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         std::fs::write(path("file"), "").unwrap();

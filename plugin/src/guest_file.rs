@@ -1,46 +1,57 @@
-//! `FILE[@ADDRESS]`: a file that describes the guest's code, and how far the guest has moved that code.
+//! `FILE[@ADDRESS]`: a file that describes guest code, and the offset at which the guest runs it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// A file that an option names and that cannot be opened.
+/// An error in the name of a guest file, or in opening it.
 #[derive(Debug, thiserror::Error)]
 pub enum GuestFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{path} cannot be read: {source}; {hint}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
-        /// What would be right.
+        /// The remedy.
         hint: &'static str,
     },
-    /// It is a pipe, a device or a directory.
+    /// The file is a pipe, a device or a directory.
     #[error("{0} is not a regular file; {1}")]
     NotRegular(PathBuf, &'static str),
-    /// What follows the `@` is neither an address nor a part of the file's name.
+    /// The text after `@` is not an address, and no file has the whole text as its name.
     #[error("{0:?} is not an address; write FILE@0x12345000 or FILE@305418240")]
     Address(String),
 }
 
-/// What an option says of a file.
+/// A file of guest code or its symbols, as an option names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestFile {
+    /// The option's value, for messages.
+    pub text: String,
     /// The file.
     pub path: PathBuf,
-    /// What is added to each address in it, if that was said.
-    pub moved: Option<u64>,
+    /// The load offset in bytes, added to each address in the file; `None` if not given.
+    pub load_offset: Option<u64>,
 }
 
 impl GuestFile {
-    /// Splits off an address: hexadecimal with `0x`, or decimal.
+    /// Parses `FILE` or `FILE@ADDRESS`. The address is decimal, or hexadecimal with `0x`.
     ///
-    /// Where the name itself ends like that, one of two `@` is dropped: `a@@12` is the file `a@12`.
+    /// A doubled `@` belongs to the file's name: `a@@12` is the file `a@12`.
+    ///
+    /// # Errors
+    ///
+    /// [`GuestFileError::Address`] if the address is malformed.
     pub fn parse(text: &str) -> Result<GuestFile, GuestFileError> {
-        let whole = || GuestFile { path: PathBuf::from(text), moved: None };
+        let guest_file = |path: &str, load_offset| GuestFile {
+            text: text.to_owned(),
+            path: PathBuf::from(path),
+            load_offset,
+        };
+        let whole = || guest_file(text, None);
         let Some((path, end)) = text.rsplit_once('@') else { return Ok(whole()) };
         let address = match end.strip_prefix("0x") {
             Some(digits) => u64::from_str_radix(digits, 16),
@@ -48,12 +59,8 @@ impl GuestFile {
         };
         match (address, path.strip_suffix('@')) {
             _ if end.starts_with('+') || end.starts_with("0x+") => Ok(whole()),
-            (Ok(_), Some(name)) => {
-                Ok(GuestFile { path: PathBuf::from(format!("{name}@{end}")), moved: None })
-            }
-            (Ok(address), None) if !path.is_empty() => {
-                Ok(GuestFile { path: PathBuf::from(path), moved: Some(address) })
-            }
+            (Ok(_), Some(name)) => Ok(guest_file(&format!("{name}@{end}"), None)),
+            (Ok(address), None) if !path.is_empty() => Ok(guest_file(path, Some(address))),
             (Err(_), _)
                 if end.starts_with(|first: char| first.is_ascii_digit())
                     && !Path::new(text).exists() =>
@@ -64,11 +71,15 @@ impl GuestFile {
         }
     }
 
-    /// Opens the file, which must be a regular one. Never waits for the other end of a pipe.
+    /// Opens the file for reading. `hint` is the remedy that an error names. Never blocks on a pipe.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or is not a regular file.
     pub fn open(&self, hint: &'static str) -> Result<File, GuestFileError> {
         let read_error = |source| GuestFileError::Read { path: self.path.clone(), source, hint };
         let not_regular = || GuestFileError::NotRegular(self.path.clone(), hint);
-        // To open a device may have effects.
+        // Opening a device may have side effects, so check first.
         if !self.path.metadata().map_err(read_error)?.is_file() {
             return Err(not_regular());
         }
@@ -86,10 +97,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_follows_the_last_at_sign() {
+    fn the_last_at_sign_separates_the_address() {
         let parse = |text| {
-            let GuestFile { path, moved } = GuestFile::parse(text).unwrap();
-            (path.to_str().unwrap().to_owned(), moved)
+            let GuestFile { path, load_offset, .. } = GuestFile::parse(text).unwrap();
+            (path.to_str().unwrap().to_owned(), load_offset)
         };
         assert_eq!(parse("a"), ("a".into(), None));
         assert_eq!(parse("a@0x10"), ("a".into(), Some(16)));

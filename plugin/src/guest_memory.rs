@@ -1,4 +1,4 @@
-//! The guest's RAM: by physical address, and by linear address as code of the guest sees it.
+//! The guest's RAM, by physical address, and by linear address as guest code sees it.
 
 use std::ops::Deref;
 
@@ -7,8 +7,7 @@ use vm_memory::VolatileSlice;
 use crate::qemu::{GuestRam, MappedRam};
 use crate::x86::{Access, Mode, PAGE, Paging, PhysicalMemory};
 
-/// RAM by physical address. Where a device is instead, nothing is read: only the processor may find out what comes
-/// of that.
+/// RAM by physical address. Memory-mapped devices are not read, because a read may have effects.
 pub(crate) struct Physical<R>(pub R);
 
 impl<R: Deref<Target = GuestRam>> PhysicalMemory for Physical<R> {
@@ -21,16 +20,16 @@ impl<R: Deref<Target = GuestRam>> PhysicalMemory for Physical<R> {
     }
 }
 
-/// Why memory cannot be used.
+/// Why memory cannot be accessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unusable {
-    /// The processor would have to fault, or to set a bit in the page tables.
+    /// The processor would fault, or would set a bit in the page tables.
     Page,
-    /// There is no RAM, or the address is not canonical.
+    /// The address has no RAM or is not canonical.
     Address,
 }
 
-/// Memory by linear address, through page tables and with a privilege.
+/// Memory by linear address, through page tables and with a privilege level.
 pub(crate) struct LinearMemory<'a> {
     pub ram: &'a GuestRam,
     pub paging: Paging,
@@ -38,7 +37,11 @@ pub(crate) struct LinearMemory<'a> {
 }
 
 impl LinearMemory<'_> {
-    /// Where a byte is.
+    /// Translates an address.
+    ///
+    /// # Errors
+    ///
+    /// The address is not canonical, or the access would fault.
     pub fn physical(&self, linear: u64, access: Access) -> Result<u64, Unusable> {
         if !self.paging.is_canonical(linear, self.mode) {
             return Err(Unusable::Address);
@@ -47,17 +50,21 @@ impl LinearMemory<'_> {
         translated.map_err(|_| Unusable::Page)
     }
 
-    /// Whether `len` bytes from an address on are canonical, and do not wrap.
+    /// Whether `len` bytes from `linear` on are canonical and do not wrap.
     pub fn is_canonical(&self, linear: u64, len: u64) -> bool {
         let Some(last) = len.checked_sub(1).and_then(|more| linear.checked_add(more)) else {
             return false;
         };
-        // Between the two halves of canonical addresses there is nothing.
+        // A range must not span the two canonical halves.
         [linear, last].iter().all(|&end| self.paging.is_canonical(end, self.mode))
             && linear >> 63 == last >> 63
     }
 
-    /// Gives `work` what is at an address, to read: `len` bytes of one page.
+    /// Lends `len` bytes of one page to `work`, to read.
+    ///
+    /// # Errors
+    ///
+    /// The memory cannot be accessed.
     pub fn with<R>(
         &self,
         linear: u64,
@@ -68,7 +75,11 @@ impl LinearMemory<'_> {
         self.ram.with(physical, len, work).ok_or(Unusable::Address)
     }
 
-    /// Gives `work` what is at an address, to read and write: `len` bytes of one page.
+    /// Lends `len` bytes of one page to `work`, to read and write.
+    ///
+    /// # Errors
+    ///
+    /// The memory cannot be accessed.
     pub fn with_mut<R>(
         &self,
         linear: u64,
@@ -79,25 +90,37 @@ impl LinearMemory<'_> {
         self.ram.with_mut(physical, len, work).ok_or(Unusable::Address)
     }
 
-    /// Holds what is at an address, to read and write: `len` bytes of one page.
+    /// Maps `len` bytes of one page, to read and write.
+    ///
+    /// # Errors
+    ///
+    /// The memory cannot be accessed.
     pub fn hold(&self, linear: u64, len: usize) -> Result<MappedRam, Unusable> {
         let physical = self.physical(linear, Access::Write)?;
         self.ram.hold(physical, len).ok_or(Unusable::Address)
     }
 
-    /// Reads what may be in several pages. After an error, the first bytes may have been read.
+    /// Reads from any number of pages.
+    ///
+    /// # Errors
+    ///
+    /// A page cannot be accessed. The bytes before it have been read.
     pub fn read(&self, linear: u64, bytes: &mut [u8]) -> Result<(), Unusable> {
         let (mut linear, mut rest) = (linear, bytes);
         while !rest.is_empty() {
             let here = left_in_page(linear).min(rest.len());
-            let (part, behind) = rest.split_at_mut(here);
+            let (part, after) = rest.split_at_mut(here);
             self.with(linear, here, |memory| memory.copy_to(part))?;
-            (linear, rest) = (linear.wrapping_add(here as u64), behind);
+            (linear, rest) = (linear.wrapping_add(here as u64), after);
         }
         Ok(())
     }
 
-    /// Gives `work` the two pieces of what crosses from a page into the next, to write.
+    /// Lends `work` both pieces of a range that crosses a page boundary, to write.
+    ///
+    /// # Errors
+    ///
+    /// A page cannot be accessed.
     pub fn with_both_mut<R>(
         &self,
         linear: u64,
@@ -112,7 +135,7 @@ impl LinearMemory<'_> {
     }
 }
 
-/// How many bytes there are from an address to the end of its page.
+/// The number of bytes from an address to the end of its page.
 pub(crate) fn left_in_page(linear: u64) -> usize {
     (PAGE - linear % PAGE) as usize
 }

@@ -1,44 +1,53 @@
 #![forbid(unsafe_code)]
 //! pvio: port I/O of x86 guests under QEMU, counted, served and paravirtualized.
 //!
-//! Built as a cdylib this is `libpvio.so`, which a stock QEMU (9.2 to 11.1) loads with `-plugin`. It
-//! watches the 24 port I/O operations of an i386 or x86-64 guest and, when QEMU ends, dumps how often
-//! each was executed, on which ports, and from where.
+//! This library makes a QEMU plugin that watches the 24 port I/O operations of an i386 or x86-64
+//! guest. When QEMU (9.2 to 11.1) ends, the plugin dumps how often each was executed, on which ports,
+//! and from where. [`plugin!`] makes a plugin with devices of your own; `libpvio.so` is the plugin
+//! with the built-in ones.
 //!
-//! Inside, each thing has its room, and data travels one way:
+//! Each module is a room. Data travels one way: a room uses only rooms below its row in this table,
+//! which a test checks.
 //!
 //! | room | knows | does not know |
 //! | --- | --- | --- |
-//! | [`qemu`] | the plugin API and QEMU's exported functions; all `unsafe` | x86, ports |
-//! | [`x86`] | the 24 forms, their encodings, modes, privilege | QEMU |
-//! | [`devices`] | one device each | everything else |
-//! | [`bus`] | which device owns which ports | CPUs |
-//! | [`interception`] | attempts at an instruction, and how each ended | file formats |
-//! | [`hypercalls`] | the guest's calls: what each does, and who may make it | how they were caught |
-//! | [`access_log`] | a line for each access | where accesses come from |
+//! | `plugin` | all rooms, and how to connect them | |
+//! | `options` | the options' syntax, and the files that they name | what the options cause |
+//! | `interception` | attempts at an instruction, and how each ended | file formats, what a call does |
+//! | `hypercalls` | what each call does, and who may make it | how the call was caught |
+//! | `access_log` | a line for each access | where accesses come from |
+//! | `dumps` | when and where a snapshot is written | where counts come from |
 //! | [`stats`] | counters, windows, snapshots, their tables | where counts come from |
-//! | [`dumps`] | when and where a snapshot is written | what is in it |
-//! | [`symbols`] | names of addresses | the rest |
+//! | [`symbols`], [`sections`] | names of addresses, from files | what is counted |
 //! | [`guest`] | a Linux guest's own tables in its memory | QEMU, counting |
-//! | [`options`] | what the user may ask for | the rest |
+//! | `bus` | which device serves which ports | CPUs |
+//! | [`devices`] | one device each | QEMU, other devices |
+//! | [`guest_file`], `elf`, `files` | files of the host | what is in them for |
+//! | [`untrusted_text`] | text from the guest, escaped for a terminal | who shows it |
+//! | `guest_memory` | RAM by physical and by linear address | who asks |
+//! | [`qemu`] | the plugin API and QEMU's exported functions; all `unsafe` | ports, counting, calls |
+//! | [`x86`] | the 24 forms, their encodings, modes, privilege | QEMU |
 
-pub mod access_log;
-pub mod bus;
+mod access_log;
+mod bus;
 pub mod devices;
-pub mod dumps;
+mod dumps;
 mod elf;
 mod entry;
 mod files;
 pub mod guest;
-mod guest_file;
+pub mod guest_file;
 mod guest_memory;
-pub mod hypercalls;
-pub mod interception;
-pub mod options;
+mod hypercalls;
+mod interception;
+mod options;
 mod plugin;
+#[cfg(test)]
+mod rooms;
 pub mod sections;
 pub mod stats;
 pub mod symbols;
+pub mod untrusted_text;
 
 pub use plugin::{BuildError, build};
 pub use pvio_qemu as qemu;

@@ -1,103 +1,127 @@
-//! The rooms put together: what `libpvio.so` is to QEMU.
+//! Puts the rooms together: the plugin that QEMU sees.
+//!
+//! This is the only room that knows the options, and the only one that connects rooms which do not
+//! know each other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrayvec::ArrayVec;
 
+use crate::access_log::{AccessLog, PortFilter};
 use crate::bus::{BusError, PortBus};
-use crate::devices::{BUILT_IN, DeviceKind};
-use crate::dumps::Dumps;
-use crate::hypercalls::{GuestLog, Hypercalls, MailboxEpoch};
+use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
+use crate::dumps::{self, Dumps, TextOutput};
+use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
 use crate::interception::{Instructions, Interceptor};
-use crate::options::{OptionError, Options, Summary};
+use crate::options::{HypercallAccess, InsnsOption, OptionError, Options, Summary};
 use crate::qemu::report::say;
 use crate::qemu::{
-    self, Ended, GuestRam, HostInfo, Insn, InsnCount, InsnCounters, MAX_WATCHES, Machine,
-    MachineError, MissingFunction, PortPresence, VcpuIndex, Watch,
+    self, Ended, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine, MachineError,
+    MissingFunction, PortPresence, Scoreboard, VcpuIndex, Watch, exit_process,
 };
+use crate::sections::{Sections, SectionsError};
 use crate::stats::{InstructionCounts, Statistics};
+use crate::symbols::{Symbols, SymbolsError};
 
-/// What keeps the plugin from being what the user asked for: one line.
+/// Why the plugin cannot do what the options ask. The text is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// An option is wrong.
     #[error("{0}")]
     Option(#[from] OptionError),
-    /// A device cannot be where it was asked for.
+    /// The symbols cannot be read.
+    #[error("option \"symbols\": {0}")]
+    Symbols(#[from] SymbolsError),
+    /// The sections cannot be read.
+    #[error("option \"insns\": {0}, or write insns=on to count without telling sections apart")]
+    Sections(#[from] SectionsError),
+    /// A device cannot be placed on the bus.
     #[error("option \"device\": {0}")]
     Bus(#[from] BusError),
     /// This QEMU lets no plugin serve ports.
     #[error("option \"device\": {0}")]
     Machine(#[from] MachineError),
-    /// This QEMU lacks what counts instructions.
+    /// This QEMU lacks the functions that count instructions.
     #[error("option \"insns\": {0}")]
     Instructions(#[from] MissingFunction),
 }
 
-/// Makes the plugin for a QEMU, as its options say, with `more` kinds of devices and the built-in
-/// ones; of several with the same name, the first is made.
+/// Makes the plugin for a QEMU. [`plugin!`](crate::plugin) calls it.
 ///
-/// [`plugin!`](crate::plugin) calls it.
+/// `more` lists device kinds beside the built-in ones. A kind in `more` replaces a built-in kind of
+/// the same name.
+///
+/// # Errors
+///
+/// An option is wrong, a file cannot be used, or this QEMU lacks what an option needs.
 pub fn build(
     host: &HostInfo,
     options: Vec<String>,
     more: &[DeviceKind],
 ) -> Result<Box<dyn qemu::Plugin>, BuildError> {
     let kinds: Vec<DeviceKind> = more.iter().chain(&BUILT_IN).copied().collect();
-    let mut options = Options::parse(&options, &kinds, host.api, &host.command_line)?;
+    let options = Options::parse(&options, &kinds, host.api, &host.command_line)?;
     if host.command_line.daemonize && matches!(options.summary, Summary::Stderr) {
         say(
             "warning: -daemonize closes stderr, where the tables would go at the end; name a file by \
              summary=FILE, or write summary=off",
         );
     }
-    let requests = std::mem::take(&mut options.devices);
-    let machine = match (requests.is_empty(), options.hypercall) {
-        // Counting asks nothing of QEMU that it might not export.
-        (true, None) => None,
-        // Hypercalls do without what this QEMU does not let them reach, and a probe says so.
-        (true, Some(_)) => Machine::open(host.version).ok().map(Arc::new),
-        (false, _) => Some(Arc::new(Machine::open(host.version)?)),
+    let mut symbols = Symbols::load(&options.symbols)?;
+    symbols.set_memory(GuestRam::open(host.version));
+    let sections = match &options.insns {
+        InsnsOption::Off => None,
+        InsnsOption::On => Some(Sections::default()),
+        InsnsOption::BySection(file) => Some(Sections::load(file)?),
     };
+    let policy = match options.hypercall {
+        HypercallAccess::Kernel => Some(Policy::Kernel),
+        HypercallAccess::Any => Some(Policy::Any),
+        HypercallAccess::Off => None,
+    };
+    let machine = open_machine(host, &options.devices, policy)?;
     let bus = match &machine {
         None => Arc::default(),
-        Some(machine) => Arc::new(PortBus::build(machine, requests, host.recorded)?),
+        Some(machine) => Arc::new(PortBus::build(machine, options.devices, host.recorded)?),
     };
-    let instructions = options.insns.take().map(|sections| {
-        let counters = InsnCounters::new(host.api, sections.places())?;
-        Ok::<_, MissingFunction>(Arc::new(Instructions { counters, sections }))
-    });
-    let instructions = instructions.transpose()?;
+    let instructions = sections.map(|sections| instructions(host, sections)).transpose()?;
     let counts = instructions.clone().map(|counts| counts as Arc<dyn InstructionCounts>);
     let statistics = Arc::new(Statistics::with_instructions(counts));
-    options.symbols.set_memory(GuestRam::open(host.version));
     let dumps = Arc::new(Dumps {
         host: host.clone(),
         statistics: Arc::clone(&statistics),
         bus: Arc::clone(&bus),
         presence: PortPresence::load(),
-        symbols: std::mem::take(&mut options.symbols),
-        stats: options.stats.take(),
-        summary: std::mem::take(&mut options.summary),
-        asked: Mutex::default(),
+        symbols,
+        json: options.stats,
+        text: match options.summary {
+            Summary::Stderr => Some(TextOutput::Stderr),
+            Summary::File(destination) => Some(TextOutput::File(destination)),
+            Summary::Off => None,
+        },
+        count: Mutex::default(),
     });
-    let log = options.access_log.clone();
-    let epoch = MailboxEpoch::default();
-    if let Some(machine) = &machine {
-        let epoch = epoch.clone();
-        // QEMU does so before it loads a snapshot, too.
-        machine.on_reset(move || epoch.next());
-    }
-    let hypercalls = options.hypercall.map(|policy| {
+    let access_log = options.access_log.map(|option| {
+        Arc::new(AccessLog::new(option.path, option.file, PortFilter::new(option.ports)))
+    });
+    let guest_log = options.log.map_or_else(GuestLog::to_stderr, GuestLog::to_file);
+    let hypercalls = policy.map(|policy| {
+        let epoch = MailboxEpoch::default();
+        if let Some(machine) = &machine {
+            let epoch = epoch.clone();
+            // QEMU also resets the machine before it loads a snapshot.
+            machine.on_reset(move || epoch.next());
+        }
+        let control = Control { dumps: Arc::clone(&dumps), machine: machine.clone() };
         Arc::new(Hypercalls {
             policy,
             bus: Arc::clone(&bus),
             machine,
             icount: host.icount,
             statistics: Arc::clone(&statistics),
-            dumps: Arc::clone(&dumps),
-            log: std::mem::replace(&mut options.log, GuestLog::to_stderr()),
+            control: Box::new(control),
+            log: guest_log,
             nested_guests: AtomicBool::new(false),
             epoch,
         })
@@ -106,32 +130,75 @@ pub fn build(
         host,
         Arc::clone(&statistics),
         Arc::clone(&bus),
-        log,
+        access_log.clone(),
         hypercalls.clone(),
         instructions.clone(),
     );
     Ok(Box::new(Pvio {
-        options,
         bus,
         statistics,
         dumps,
+        access_log,
         hypercalls,
         interceptor,
         instructions,
-        mixed: AtomicBool::new(false),
+        warned_of_mixed_counts: AtomicBool::new(false),
     }))
 }
 
+/// Opens QEMU's machine if anything needs it.
+fn open_machine(
+    host: &HostInfo,
+    devices: &[DeviceRequest],
+    policy: Option<Policy>,
+) -> Result<Option<Arc<Machine>>, MachineError> {
+    Ok(match (devices.is_empty(), policy) {
+        // Counting needs none of QEMU's exported functions.
+        (true, None) => None,
+        // Hypercalls work with what this QEMU exports, and a probe reports it.
+        (true, Some(_)) => Machine::open(host.version).ok().map(Arc::new),
+        (false, _) => Some(Arc::new(Machine::open(host.version)?)),
+    })
+}
+
+fn instructions(host: &HostInfo, sections: Sections) -> Result<Arc<Instructions>, MissingFunction> {
+    let counters = Scoreboard::new(host.api, sections.places())?;
+    Ok(Arc::new(Instructions { counters, sections }))
+}
+
+/// Connects hypercalls with dumps and the machine.
+struct Control {
+    dumps: Arc<Dumps>,
+    machine: Option<Arc<Machine>>,
+}
+
+impl MachineControl for Control {
+    fn dump(&self) -> Result<(), DumpError> {
+        self.dumps.now().map_err(|error| match error {
+            dumps::DumpError::TooMany => DumpError::Full,
+            dumps::DumpError::Failed => DumpError::Failed,
+        })
+    }
+
+    fn exit(&self, status: u8) {
+        match &self.machine {
+            Some(machine) => machine.exit(status),
+            // QEMU dumps on the way out.
+            None => exit_process(status),
+        }
+    }
+}
+
 struct Pvio {
-    options: Options,
     bus: Arc<PortBus>,
     statistics: Arc<Statistics>,
     dumps: Arc<Dumps>,
+    access_log: Option<Arc<AccessLog>>,
     hypercalls: Option<Arc<Hypercalls>>,
     interceptor: Interceptor,
     instructions: Option<Arc<Instructions>>,
-    /// It was said already that instructions are not counted.
-    mixed: AtomicBool,
+    /// Whether the user knows that instructions are not counted.
+    warned_of_mixed_counts: AtomicBool,
 }
 
 impl qemu::Plugin for Pvio {
@@ -144,12 +211,13 @@ impl qemu::Plugin for Pvio {
         if let Some(hypercalls) = &self.hypercalls {
             hypercalls.vcpus_are_mixed();
         }
-        if self.instructions.is_some() && !self.mixed.swap(true, Ordering::Relaxed) {
+        if self.instructions.is_some() && !self.warned_of_mixed_counts.swap(true, Ordering::Relaxed)
+        {
             say(
                 "option \"insns\": instructions are not counted: this QEMU runs several vCPUs on one thread (thread=single or icount), where its counters name the wrong one; use one vCPU, or thread=multi without icount",
             );
         }
-        if let Some(log) = &self.options.access_log {
+        if let Some(log) = &self.access_log {
             log.vcpus_are_mixed();
         }
     }
@@ -158,21 +226,21 @@ impl qemu::Plugin for Pvio {
         self.interceptor.translate(insn)
     }
 
-    fn insn_counters(&self) -> Option<&InsnCounters> {
+    fn scoreboard(&self) -> Option<&Scoreboard> {
         self.instructions.as_ref().map(|instructions| &instructions.counters)
     }
 
-    fn count(&self, insn: &Insn<'_>) -> InsnCount {
-        let instructions = self.instructions.as_ref().expect("asked where there are counters");
-        instructions.count(insn)
+    fn inline_add(&self, insn: &Insn<'_>) -> InlineAdd {
+        let instructions = self.instructions.as_ref();
+        instructions.expect("QEMU counts only if there are counters").count(insn)
     }
 
     fn follows_blocks(&self) -> bool {
-        self.options.access_log.is_some()
+        self.access_log.is_some()
     }
 
     fn machine_ended(&self, how: Ended) {
-        if let Some(log) = &self.options.access_log
+        if let Some(log) = &self.access_log
             && let Err(error) = log.finish()
         {
             say(format_args!("the access log is incomplete: {error}"));
@@ -186,5 +254,43 @@ impl qemu::Plugin for Pvio {
             say(failure);
         }
         self.dumps.at_end(how);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qemu::ApiLevel;
+
+    #[test]
+    fn files_that_cannot_be_used_are_rejected_with_a_remedy() {
+        let host = HostInfo {
+            api: ApiLevel::NEWEST,
+            version: None,
+            target: "x86_64".into(),
+            max_vcpus: 1,
+            icount: false,
+            recorded: false,
+            command_line: Default::default(),
+            memory_is_readable: true,
+        };
+        let error =
+            |option: &str| build(&host, vec![option.into()], &[]).err().unwrap().to_string();
+        insta::assert_snapshot!(
+            [
+                "symbols=/nonexistent/vmlinux",
+                "symbols=/etc/passwd",
+                "insns=yes",
+                "insns=/etc/passwd",
+            ]
+            .map(error)
+            .join("\n"),
+            @r#"
+        option "symbols": /nonexistent/vmlinux cannot be read: No such file or directory (os error 2); name an ELF file or a System.map
+        option "symbols": /etc/passwd is neither an ELF file nor a System.map (lines of address, type and name); of a Linux kernel name vmlinux or its System.map, not vmlinuz
+        option "insns": yes cannot be read: No such file or directory (os error 2); name an ELF file, or write insns=on to count without telling sections apart
+        option "insns": /etc/passwd is not an ELF file; name the guest's linked ELF file, or write insns=on to count without telling sections apart
+        "#
+        );
     }
 }

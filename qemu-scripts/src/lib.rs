@@ -1,19 +1,25 @@
-//! Boots guests on QEMU under pvio: what the programs of `qemu-scripts` and the tests share.
+//! Boots guests on QEMU under pvio: what the commands of `pvio` and the tests share.
 //!
-//! [`places`] says where things are, [`machine`] runs QEMU, [`linux`] boots a kernel on it, [`guest_test`] asks
-//! guests for their verdicts, [`mod@bench`] measures, [`forms`] and [`driver`] know what the guests of these
-//! names do, [`experiment`] measures the ways from a guest to its monitor, [`status`] ends a program.
+//! - [`paths`] finds the plugin, the guests and the QEMUs; [`machine`] runs QEMU; [`linux`] boots a kernel on it.
+//! - [`guest_test`] asks guests for their verdicts.
+//! - [`mod@bench`] measures; [`measure`] compares two things that are measured in turn.
+//! - [`expected_forms`] and [`demo`] know what the demo's two guests do.
+//! - [`experiment`] measures the ways from a guest to its monitor.
+//! - [`status`], [`signals`], [`progress`] and [`table`] talk to the person at the terminal.
 
 pub mod bench;
-pub mod driver;
+pub mod demo;
+pub mod expected_forms;
 pub mod experiment;
-pub mod forms;
 pub mod guest_test;
-pub mod interrupt;
 pub mod linux;
 pub mod machine;
 pub mod measure;
-pub mod places;
+pub mod paths;
+pub mod progress;
+pub mod signals;
 pub mod status;
 pub mod table;
-pub mod terminal;
+
+// The schema of the dumps. Every module here takes it from this line.
+pub use pvio_stats as stats;

@@ -8,7 +8,7 @@ use cpio::newc::{Builder, ModeFileType, trailer};
 use tempfile::TempDir;
 
 use crate::machine::Machine;
-use crate::places;
+use crate::paths;
 
 /// What every script begins with: the file systems that tell about the kernel, and commands by their
 /// own names.
@@ -51,13 +51,13 @@ impl LinuxGuest {
     /// One that runs `script` as root, from user space to power-off; its output is the console's. The
     /// files are in the root directory, each of them executable.
     pub fn new(script: &str, files: &[(&str, &[u8])]) -> Result<LinuxGuest> {
-        LinuxGuest::with_arguments(places::linux_arguments(&[])?, script, files)
+        LinuxGuest::with_arguments(paths::linux_arguments(&[])?, script, files)
     }
 
     /// The same with the kernel that options of `boot-linux` choose, and with its modules in the root
     /// directory.
     pub fn with_kernel(options: &[&str], script: &str) -> Result<LinuxGuest> {
-        let directory = places::linux_modules(options)?;
+        let directory = paths::linux_modules(options)?;
         let mut modules = Vec::new();
         for entry in
             std::fs::read_dir(&directory).with_context(|| directory.display().to_string())?
@@ -69,7 +69,7 @@ impl LinuxGuest {
         let modules: Vec<(String, &[u8])> = modules.collect();
         let files: Vec<(&str, &[u8])> =
             modules.iter().map(|(name, module)| (&**name, *module)).collect();
-        LinuxGuest::with_arguments(places::linux_arguments(options)?, script, &files)
+        LinuxGuest::with_arguments(paths::linux_arguments(options)?, script, &files)
     }
 
     fn with_arguments(
@@ -97,7 +97,7 @@ impl LinuxGuest {
 
     /// The same with a driver for an IDE disk, `/dev/sda`.
     pub fn with_disk(script: &str, files: &[(&str, &[u8])]) -> Result<LinuxGuest> {
-        let directory = places::linux_modules(&[])?;
+        let directory = paths::linux_modules(&[])?;
         let names = DISK.iter().map(|&(name, _)| name).chain([OTHER_DRIVER]);
         let read = |name| {
             let path = directory.join(name);

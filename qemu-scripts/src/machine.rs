@@ -1,35 +1,37 @@
-//! A guest on QEMU: how it is started, spoken to, ended, and what it left behind.
+//! Runs QEMU: starts it, talks to it, ends it, and collects its output.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::stats::Snapshot;
 use anyhow::{Context, Result, bail};
-use pvio::stats::Snapshot;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tempfile::TempDir;
+use wait4::Wait4;
 
-use crate::places;
+use crate::paths;
 
-/// How long a guest may run, unless it is told otherwise.
+/// Default time limit of a guest.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 
-/// A QEMU command line in the making.
+/// A QEMU command line under construction.
 #[derive(Debug)]
 pub struct Machine {
     qemu: PathBuf,
     arguments: Vec<OsString>,
-    /// Options for the plugin; `None` runs without it.
+    /// Options of the plugin. `None` runs QEMU without it.
     plugin_options: Option<Vec<String>>,
     environment: Vec<(String, String)>,
     time_limit: Duration,
 }
 
 impl Machine {
-    /// This QEMU, without the plugin.
+    /// A machine on this QEMU, without the plugin.
     pub fn new(qemu: &Path) -> Machine {
         Machine {
             qemu: qemu.to_owned(),
@@ -46,7 +48,7 @@ impl Machine {
         self
     }
 
-    /// Loads the plugin, with these options; may be called again for more.
+    /// Loads the plugin with these options. Further calls add options.
     pub fn plugin(mut self, options: &[&str]) -> Machine {
         let all = self.plugin_options.get_or_insert_default();
         all.extend(options.iter().map(|&option| option.to_owned()));
@@ -59,13 +61,13 @@ impl Machine {
         self
     }
 
-    /// How long it may run before waiting for it is an error.
+    /// Sets how long it may run. Waiting longer is an error.
     pub fn time_limit(mut self, limit: Duration) -> Machine {
         self.time_limit = limit;
         self
     }
 
-    /// The PC of our own guests, with one of them in place of the BIOS. Its last `out` ends QEMU.
+    /// Configures the PC of the guests in `tests/guests`, with one in place of the BIOS. Its last `out` ends QEMU.
     pub fn bare_guest(self, image: &Path) -> Machine {
         self.args(["-machine", "pc", "-m", "64", "-display", "none", "-nodefaults", "-no-reboot"])
             .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
@@ -77,7 +79,7 @@ impl Machine {
         self.start()?.wait()
     }
 
-    /// Starts it. Where the options name no file for statistics, they are kept for [`Ended`].
+    /// Starts it. Statistics go to [`Ended`] unless an option names a file.
     pub fn start(self) -> Result<Running> {
         let directory = tempfile::tempdir()?;
         let mut command = Command::new(&self.qemu);
@@ -85,10 +87,13 @@ impl Machine {
             if !options.iter().any(|option| option.starts_with("stats=")) {
                 options.push(format!("stats={}", directory.path().join("stats.json").display()));
             }
-            command.arg("-plugin").arg(plugin_argument(&places::plugin()?, &options));
+            command.arg("-plugin").arg(plugin_argument(&paths::plugin()?, &options));
         }
         command.args(&self.arguments).envs(self.environment);
-        // SAFETY: the one call between fork and exec is a system call without memory of its own.
+        // A guest that spins must not outlive a test that was killed.
+        let die_with_starter =
+            || Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?);
+        // SAFETY: between fork and exec the closure makes one system call, and allocates nothing.
         unsafe { command.pre_exec(die_with_starter) };
         let child = command
             .stdin(Stdio::piped())
@@ -96,21 +101,16 @@ impl Machine {
             .stderr(File::create(directory.path().join("stderr"))?)
             .spawn()
             .with_context(|| format!("{} does not run", self.qemu.display()))?;
-        Ok(Running { child, directory, started: Instant::now(), time_limit: self.time_limit })
+        Ok(Running {
+            child: Some(child),
+            directory,
+            started: Instant::now(),
+            time_limit: self.time_limit,
+        })
     }
 }
 
-/// Has this process killed when the thread that started it is no more: a guest that spins must not
-/// outlive a test that was killed.
-fn die_with_starter() -> std::io::Result<()> {
-    // SAFETY: sets an attribute of this process; takes no address.
-    match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
-        0 => Ok(()),
-        _ => Err(std::io::Error::last_os_error()),
-    }
-}
-
-/// What to give to `-plugin`. QEMU takes a comma for the end of an option unless it is doubled.
+/// The value of `-plugin`. A comma ends an option unless it is doubled.
 fn plugin_argument(library: &Path, options: &[String]) -> OsString {
     let mut argument = OsString::from(library.to_string_lossy().replace(',', ",,"));
     for option in options {
@@ -120,10 +120,14 @@ fn plugin_argument(library: &Path, options: &[String]) -> OsString {
     argument
 }
 
-/// A QEMU that runs. It is killed when this is dropped, or when the thread that started it ends.
+/// What [`Running`] says when it is used after its end.
+const ENDED: &str = "QEMU has ended";
+
+/// A running QEMU. Killed when this is dropped, or when the thread that started it ends.
 #[derive(Debug)]
 pub struct Running {
-    child: Child,
+    /// `None` once it has been waited for.
+    child: Option<Child>,
     directory: TempDir,
     started: Instant,
     time_limit: Duration,
@@ -132,37 +136,38 @@ pub struct Running {
 impl Running {
     /// Writes a line to its standard input, for `-monitor stdio`.
     pub fn say(&mut self, line: &str) -> Result<()> {
-        let stdin: &mut ChildStdin = self.child.stdin.as_mut().context("stdin is a pipe")?;
+        let child = self.child.as_mut().context(ENDED)?;
+        let stdin: &mut ChildStdin = child.stdin.as_mut().context("stdin is a pipe")?;
         writeln!(stdin, "{line}").context("QEMU no longer reads its standard input")
     }
 
-    /// Sends it a signal.
-    pub fn signal(&self, signal: libc::c_int) -> Result<()> {
-        let pid = libc::pid_t::try_from(self.child.id())?;
-        // SAFETY: sends a signal to our own child, which has not been waited for.
-        match unsafe { libc::kill(pid, signal) } {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()).context("the signal was not sent"),
-        }
+    /// Sends it a signal, such as `SIGTERM`, by its number.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        let signal = Signal::from_named_raw(signal).context("there is no such signal")?;
+        rustix::process::kill_process(self.pid()?, signal).context("the signal was not sent")
     }
 
-    /// How much memory of it is resident, in bytes.
+    fn pid(&self) -> Result<Pid> {
+        Ok(Pid::from_child(self.child.as_ref().context(ENDED)?))
+    }
+
+    /// Its resident memory, in bytes.
     pub fn resident(&self) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.child.id());
+        let path = format!("/proc/{}/status", self.pid()?);
         let status = std::fs::read_to_string(&path).with_context(|| path.clone())?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
         Ok(kib.with_context(|| format!("{path} tells no VmRSS"))? << 10)
     }
 
-    /// How many of its threads have used the processor for at least 50 ms.
+    /// Number of its threads that have used at least 50 ms of CPU time.
     pub fn busy_threads(&self) -> Result<usize> {
         let mut busy = 0;
-        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid()?))? {
             // It may have ended meanwhile.
             let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else { continue };
-            // Behind the name, which may contain anything: proc(5), of which fields 14 and 15 are times
-            // in hundredths of a second.
+            // After the name, which may contain anything. Fields 14 and 15 are times in hundredths of a second:
+            // proc(5).
             let (_, fields) = stat.rsplit_once(')').context("a line of /proc has a name in it")?;
             let times = fields.split_whitespace().skip(11).take(2);
             let hundredths: u64 = times.filter_map(|time| time.parse::<u64>().ok()).sum();
@@ -171,7 +176,7 @@ impl Running {
         Ok(busy)
     }
 
-    /// What it has written to stdout up to now.
+    /// Its stdout so far.
     pub fn stdout(&self) -> Result<String> {
         read_lossy(&self.directory.path().join("stdout"))
     }
@@ -184,7 +189,7 @@ impl Running {
     /// Waits until its stdout contains a text after the first `read` bytes.
     pub fn wait_for_after(&mut self, read: usize, text: &str) -> Result<()> {
         while !self.stdout()?.get(read..).is_some_and(|rest| rest.contains(text)) {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some((status, ..)) = self.try_wait()? {
                 bail!("QEMU ended ({status}) before it wrote {text:?}: {}", self.stdout()?);
             }
             self.check_time(&format!("before it wrote {text:?}"))?;
@@ -204,7 +209,7 @@ impl Running {
         }
     }
 
-    /// What it left behind, if it has ended. To be asked no more after that.
+    /// Returns its output if it has ended. Must not be called again after that.
     pub fn poll(&mut self) -> Result<Option<Ended>> {
         let Some((status, cpu, memory)) = self.try_wait()? else {
             return Ok(None);
@@ -225,26 +230,17 @@ impl Running {
         }))
     }
 
-    /// The child's end, and the processor time and the memory that it took, once it has ended.
+    /// Returns the exit status, the CPU time and the peak memory in bytes, once it has ended.
     fn try_wait(&mut self) -> Result<Option<(ExitStatus, Duration, u64)>> {
-        let pid = libc::pid_t::try_from(self.child.id())?;
-        let mut status = 0;
-        // SAFETY: plain data, for which all zeros are a value.
-        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-        // SAFETY: waits for our own child and writes to the two variables above.
-        match unsafe { libc::wait4(pid, &mut status, libc::WNOHANG, &mut usage) } {
-            0 => Ok(None),
-            -1 => Err(std::io::Error::last_os_error()).context("QEMU cannot be waited for"),
-            _ => {
-                let time = |time: libc::timeval| {
-                    Duration::from_secs(time.tv_sec as u64)
-                        + Duration::from_micros(time.tv_usec as u64)
-                };
-                let cpu = time(usage.ru_utime) + time(usage.ru_stime);
-                let memory = usage.ru_maxrss as u64 * 1024;
-                Ok(Some((ExitStatus::from_raw(status), cpu, memory)))
-            }
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let ended = rustix::process::waitid(WaitId::Pid(self.pid()?), options);
+        if ended.context("QEMU cannot be waited for")?.is_none() {
+            return Ok(None);
         }
+        let child = self.child.take().context(ENDED)?;
+        let ended = child.wait4().context("QEMU cannot be waited for")?;
+        let usage = ended.rusage;
+        Ok(Some((ended.status, usage.utime + usage.stime, usage.maxrss)))
     }
 
     fn check_time(&self, what: &str) -> Result<()> {
@@ -262,10 +258,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Left behind by an error: it must not go on.
-        if matches!(self.try_wait(), Ok(None)) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        // It still runs after an error.
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
 }
@@ -273,24 +269,28 @@ impl Drop for Running {
 /// A QEMU that has ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// How.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// How long it ran.
+    /// Elapsed time.
     pub wall: Duration,
-    /// How much processor time it took.
+    /// CPU time.
     pub cpu: Duration,
-    /// The most memory that it had at once, in bytes.
+    /// Peak resident memory, in bytes.
     pub memory: u64,
-    /// What it wrote to stdout.
+    /// Its stdout.
     pub stdout: String,
-    /// What it wrote to stderr.
+    /// Its stderr.
     pub stderr: String,
-    /// The statistics, if the plugin was loaded and has written them.
+    /// The statistics, if the plugin wrote them.
     pub stats: Option<Snapshot>,
 }
 
 impl Ended {
-    /// The statistics; without them an error with what QEMU said instead.
+    /// The statistics.
+    ///
+    /// # Errors
+    ///
+    /// Fails with QEMU's stderr if there are none.
     pub fn stats(&self) -> Result<&Snapshot> {
         self.stats.as_ref().with_context(|| {
             format!("QEMU ended ({}) without statistics: {}", self.status, self.stderr)

@@ -1,24 +1,23 @@
-//! Ratios of two things that are measured in turn, so that a machine whose speed drifts does not
-//! decide.
+//! Ratios of two things that are measured in turn, so that a drift of the machine's speed cancels out.
 
 use anyhow::Result;
 use serde::Serialize;
 
-/// Several ratios of the same two things.
+/// The distribution of a ratio that was measured several times.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Ratio {
-    /// The one in the middle.
+    /// The median.
     pub median: f64,
-    /// The least.
+    /// The minimum.
     pub min: f64,
-    /// The greatest.
+    /// The maximum.
     pub max: f64,
-    /// How many.
+    /// Number of pairs.
     pub pairs: usize,
 }
 
 impl Ratio {
-    /// Of at least one pair `(a, b)`, what `a / b` is.
+    /// The ratios `a / b` of these pairs `(a, b)`, at least one.
     pub fn of(pairs: &[(f64, f64)]) -> Ratio {
         let mut ratios: Vec<f64> = pairs.iter().map(|(a, b)| a / b).collect();
         ratios.sort_by(f64::total_cmp);
@@ -31,7 +30,7 @@ impl Ratio {
     }
 }
 
-/// The middle of some numbers, of which there is at least one.
+/// The median of at least one number.
 pub fn median(numbers: impl IntoIterator<Item = f64>) -> f64 {
     let mut numbers: Vec<f64> = numbers.into_iter().collect();
     numbers.sort_by(f64::total_cmp);
@@ -46,8 +45,9 @@ fn median_of_sorted(numbers: &[f64]) -> f64 {
     }
 }
 
-/// Measures these things in turn, `rounds` times, after once each that is not counted. The order changes
-/// from round to round, so that none always follows the same other.
+/// Measures these things in turn, for `rounds` rounds. A first run of each is discarded.
+///
+/// The order changes from round to round, so that no thing always follows the same other.
 pub fn in_turn<T, const THINGS: usize>(
     rounds: usize,
     mut measure: [&mut dyn FnMut() -> Result<T>; THINGS],
@@ -77,14 +77,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_in_the_middle() {
+    fn a_ratio_has_median_minimum_and_maximum() {
         let ratio = Ratio::of(&[(3.0, 1.0), (1.0, 1.0), (2.0, 1.0)]);
         assert_eq!(ratio, Ratio { median: 2.0, min: 1.0, max: 3.0, pairs: 3 });
         assert_eq!(median([1.0, 4.0, 2.0, 3.0]), 2.5);
     }
 
     #[test]
-    fn each_is_measured_once_in_a_round_and_first_once_for_nothing() {
+    fn each_thing_is_measured_once_in_a_round_after_a_discarded_run() {
         let order = std::cell::RefCell::new(String::new());
         let thing = |name: char| {
             let mut times = 0;

@@ -1,15 +1,14 @@
-//! How the programs end: what they say when something is wrong, and their exit statuses.
+//! Error messages and exit statuses of the commands.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
 
-/// The exit status of a program whose stdout was closed before all was written: that of one that SIGPIPE
-/// ended, as a shell gives it.
-pub const CLOSED: u8 = 128 + libc::SIGPIPE as u8;
+/// Exit status of a command whose stdout was closed early: what a shell reports for SIGPIPE.
+pub const CLOSED: u8 = 128 + rustix::process::Signal::PIPE.as_raw() as u8;
 
-/// Stdout takes no more.
+/// Stdout cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("stdout cannot be written")]
 pub struct StdoutError(#[from] io::Error);
@@ -21,19 +20,19 @@ pub fn print(text: &str) -> Result<(), StdoutError> {
     Ok(stdout.flush()?)
 }
 
-/// Says in one line what is wrong.
+/// Prints an error to stderr, in one line.
 pub fn complain(program: &str, error: &anyhow::Error) {
-    // Where stderr takes nothing any more, there is nobody to tell.
+    // If stderr is closed as well, nobody can be told.
     let _ = writeln!(io::stderr(), "{program}: {error:#}");
 }
 
-/// Whether the reader of stdout has gone, as `head` goes when it has enough.
+/// Returns true if the reader of stdout has gone, as `head` does when it has enough.
 pub fn reader_has_gone(error: &anyhow::Error) -> bool {
     let stdout = error.chain().find_map(|cause| cause.downcast_ref::<StdoutError>());
     stdout.is_some_and(|StdoutError(error)| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Ends a program of this name: 0, 1 after a complaint, or without one [`CLOSED`].
+/// Ends a command of this name: with 0, with 1 after it prints the error, or silently with [`CLOSED`].
 pub fn end(program: &str, result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,53 +1,54 @@
-//! A table, for a terminal or in Markdown.
+//! Tables for a terminal or in Markdown.
 
-/// Rows of cells; the first columns are aligned left, the others right.
+use tabled::builder::Builder;
+use tabled::settings::object::Columns;
+use tabled::settings::{Alignment, Padding, Style};
+
+/// Rows of cells. The first columns are aligned left, the others right.
 #[derive(Clone, Debug)]
 pub struct Table {
-    rows: Vec<Vec<String>>,
+    rows: Builder,
+    columns: usize,
     left: usize,
 }
 
 impl Table {
-    /// A table with these columns, of which the first is aligned left.
+    /// An empty table with these columns, of which the first is aligned left.
     pub fn new(columns: impl IntoIterator<Item = String>) -> Table {
-        Table { rows: vec![columns.into_iter().collect()], left: 1 }
+        let mut rows = Builder::default();
+        rows.push_record(columns);
+        let columns = rows.count_columns();
+        Table { rows, columns, left: 1 }
     }
 
-    /// The same with this many columns aligned left.
+    /// Aligns this many columns left.
     pub fn left(self, left: usize) -> Table {
         Table { left, ..self }
     }
 
-    /// One row more.
+    /// Adds a row.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows.push_record(cells);
     }
 
-    /// In columns, with two spaces between.
+    /// The table for a terminal: no borders, two spaces between columns.
     pub fn plain(&self) -> String {
-        let columns = self.rows[0].len();
-        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max();
-        let widths: Vec<usize> = (0..columns).filter_map(width).collect();
-        let line = |row: &Vec<String>| {
-            let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-                match column < self.left {
-                    true => format!("{cell:<width$}"),
-                    false => format!("{cell:>width$}"),
-                }
-            });
-            format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-        };
-        self.rows.iter().map(line).collect()
+        let mut table = self.rows.clone().build();
+        table.with(Style::empty());
+        table.with(Padding::new(0, 2, 0, 0));
+        table.modify(Columns::last(), Padding::zero());
+        table.modify(Columns::new(self.left..), Alignment::right());
+        table.to_string().lines().map(|line| format!("{}\n", line.trim_end())).collect()
     }
 
-    /// In Markdown.
+    /// The table in Markdown. Cells are not padded, so that a changed cell changes one line.
     pub fn markdown(&self) -> String {
+        let rows: Vec<Vec<String>> = self.rows.clone().into();
         let line = |row: &Vec<String>| format!("| {} |\n", row.join(" | "));
-        let rule: Vec<&str> = (0..self.rows[0].len())
-            .map(|column| if column < self.left { "---" } else { "---:" })
-            .collect();
-        let body: String = self.rows[1..].iter().map(line).collect();
-        format!("{}| {} |\n{body}", line(&self.rows[0]), rule.join(" | "))
+        let rule = (0..self.columns).map(|column| if column < self.left { "---" } else { "---:" });
+        let rule = line(&rule.map(str::to_owned).collect());
+        let body: String = rows[1..].iter().map(line).collect();
+        [line(&rows[0]), rule, body].concat()
     }
 }
 
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_ways_of_a_table() {
+    fn one_table_is_printed_in_both_formats() {
         let mut table = Table::new(["form", "n"].map(str::to_owned));
         table.row(["insb", "1024"].map(str::to_owned));
         assert_eq!(table.plain(), "form     n\ninsb  1024\n");

@@ -8,7 +8,7 @@
  *      64-bit code     if there is a long mode
  *
  * A segment's base is the same wherever a translation of QEMU's runs, so the aliases of one segment
- * differ in EIP.  What is where, and how often it runs there, is in tests/tests/aliases.rs.
+ * differ in EIP.  What is where, and how often it runs there, is in tests/tests/suite/counting/aliases.rs.
  *
  * Once per run, the BSP: 1 x out dx,ax port 0x510, 2 x in al,dx port 0x511, 1 x out imm8,al port 0xf4.
  */

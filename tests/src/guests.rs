@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use pvio_scripts::places;
+use pvio_cli::paths;
 use tempfile::TempDir;
 
 use crate::Host;
@@ -31,7 +31,7 @@ impl Guests {
 
     /// `guest-test` in that directory.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(places::repository().join("qemu-scripts/guest-test"));
+        let mut command = Command::new(paths::repository().join("qemu-scripts/guest-test"));
         command.current_dir(&self.0).args(arguments);
         command.env("PVIO_QEMU", Host::NEWEST.program("qemu-system-x86_64"));
         command

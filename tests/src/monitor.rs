@@ -1,6 +1,6 @@
 //! QEMU's monitor, spoken to by a test.
 
-use pvio_scripts::machine::{Ended, Machine, Running};
+use pvio_cli::machine::{Ended, Machine, Running};
 
 const PROMPT: &str = "(qemu) ";
 

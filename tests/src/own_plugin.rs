@@ -2,13 +2,19 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
-use pvio_scripts::places;
+use pvio_cli::paths;
+
+/// Held while cargo builds: two builds at once take memory and processors from the QEMUs that tests time.
+static CARGO: Mutex<()> = Mutex::new(());
 
 /// Builds a copy of the crate in a directory of the repository, whose path to pvio is `pvio` there, with its
 /// source changed.
 pub fn build_copy(original: &str, pvio: &str, change: impl FnOnce(String) -> String) -> PathBuf {
-    let repository = places::repository();
+    // A test that failed in here has nothing half done that the next one would use.
+    let _alone = CARGO.lock().unwrap_or_else(PoisonError::into_inner);
+    let repository = paths::repository();
     let original = repository.join(original);
     let name = original.file_name().unwrap().to_str().unwrap();
     let target = repository.join("target").join(name);

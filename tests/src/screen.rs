@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use pvio_scripts::machine::{Ended, Machine};
+use pvio_cli::machine::{Ended, Machine};
 
 use crate::Monitor;
 

@@ -1,6 +1,6 @@
 //! QEMU's own BIOS without anything to boot.
 
-use pvio_scripts::machine::{Ended, Machine};
+use pvio_cli::machine::{Ended, Machine};
 
 /// What it says when it has tried everything. It does nothing more after that.
 const LAST_WORDS: &str = "No bootable device.";

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use pvio::x86::{Direction, Port, Width};
-use pvio_scripts::machine::Machine;
+use pvio_cli::machine::Machine;
 use tempfile::TempDir;
 
 /// An access as a device sees it.

@@ -1,13 +1,12 @@
 //! Many operations by one call.
 //!
-//! A [`Batch`] writes records into an array of the caller's, in the order in which they are to be
-//! executed, and [`run`](Batch::run) has them executed: by one hypercall where somebody listens, one by
-//! one with the processor's instructions where nobody does. Nothing is allocated.
+//! A [`Batch`] writes records into the caller's array, and [`run`](Batch::run) executes them in order: by
+//! one hypercall if a host answers, else one by one with the CPU's instructions. Nothing is allocated.
 //!
 //! ```no_run
 //! use pvio_guest::batch::{Batch, Error, Record};
 //!
-//! /// Sends a command with its data to a device, and fetches what it says.
+//! /// Sends a command with its data to a device, and reads the answer.
 //! fn command(data: &[u16], answer: &mut [u8]) -> Result<u8, Error> {
 //!     let mut records = [Record::default(); 4];
 //!     let mut batch = Batch::new(&mut records);
@@ -15,13 +14,13 @@
 //!     batch.outs(0x300, data)?;
 //!     let status = batch.inb(0x307)?;
 //!     batch.ins(0x301, answer)?;
-//!     // SAFETY: the device is ours, and this is how it wants to be spoken to.
+//!     // SAFETY: the device is ours, and this is its protocol.
 //!     let results = unsafe { batch.run() }?;
 //!     Ok(results.get(status))
 //! }
 //! ```
 //!
-//! What is pushed is borrowed until the batch has run, and what was read can be had when it has:
+//! Buffers are borrowed until the batch has run, and values are available only then:
 //!
 //! ```compile_fail,E0502
 //! # use pvio_guest::batch::{Batch, Record};
@@ -29,7 +28,7 @@
 //! let mut buffer = [0_u8; 16];
 //! let mut batch = Batch::new(&mut records);
 //! batch.ins(0x300, &mut buffer).unwrap();
-//! println!("{}", buffer[0]); // The batch is going to write there.
+//! println!("{}", buffer[0]); // The batch will write there.
 //! // SAFETY: this is not compiled.
 //! unsafe { batch.run() }.unwrap();
 //! ```
@@ -40,7 +39,7 @@
 //! let mut buffer = [0_u8; 16];
 //! let mut batch = Batch::new(&mut records);
 //! batch.outs(0x300, &buffer).unwrap();
-//! buffer[0] = 1; // The batch is going to read there.
+//! buffer[0] = 1; // The batch will read there.
 //! // SAFETY: this is not compiled.
 //! unsafe { batch.run() }.unwrap();
 //! ```
@@ -52,7 +51,7 @@
 //! {
 //!     let buffer = [0_u8; 16];
 //!     batch.outs(0x300, &buffer).unwrap();
-//! } // The buffer is gone before it is read.
+//! } // The buffer ends before the batch reads it.
 //! // SAFETY: this is not compiled.
 //! unsafe { batch.run() }.unwrap();
 //! ```
@@ -91,18 +90,18 @@ mod tests;
 
 use core::marker::PhantomData;
 
+use crate::abi::RECORD_PENDING;
 pub use crate::abi::Record;
-use crate::abi::{RECORD_PENDING, call};
 use crate::machine::Real;
 use crate::paravirt::Paravirt;
 use crate::value::Value;
 pub use results::{Error, Results, Ticket};
 
-/// Operations on ports, to be executed together and in order.
+/// Operations on ports, executed together and in order.
 ///
-/// `'r` is for how long it has the array of records, `'b` for how long the buffers of its strings.
+/// `'r` is the lifetime of the array of records, `'b` that of the buffers.
 #[derive(Debug)]
-#[must_use = "nothing is done until it runs"]
+#[must_use = "the operations are done by `run`"]
 pub struct Batch<'r, 'b> {
     records: &'r mut [Record],
     len: usize,
@@ -111,8 +110,8 @@ pub struct Batch<'r, 'b> {
 }
 
 impl<'r, 'b> Batch<'r, 'b> {
-    /// An empty batch, with room for as many operations as there are records. What is in these does
-    /// not matter.
+    /// An empty batch with room for one operation per record. The old contents of the records do not
+    /// matter.
     pub fn new(records: &'r mut [Record]) -> Batch<'r, 'b> {
         Batch::with_segment_base(records, 0)
     }
@@ -122,12 +121,12 @@ impl<'r, 'b> Batch<'r, 'b> {
         Batch { records, len: 0, segment_base, buffers: PhantomData }
     }
 
-    /// How many operations it holds.
+    /// The number of operations.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it holds none.
+    /// Whether there are no operations.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -174,11 +173,15 @@ impl<'r, 'b> Batch<'r, 'b> {
         self.push(T::OUTS, port, count(buffer)?, address).map(drop)
     }
 
-    /// Executes everything, in the order in which it was pushed, and gives access to what was read.
+    /// Executes all operations in order. Returns the values read.
     ///
-    /// What the host leaves to the processor, and everything where nobody listens, is executed by the
-    /// processor's instructions, in its place in the order. An error says which operation the host
-    /// takes for wrong; those before it have been executed, it and those behind it have not.
+    /// The CPU's instructions execute what the host declines, in its place in the order, and everything
+    /// if there is no host.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Operation`] names the operation that the host rejects. Those before it have been executed,
+    /// it and those after it have not.
     ///
     /// # Safety
     ///
@@ -186,8 +189,8 @@ impl<'r, 'b> Batch<'r, 'b> {
     pub unsafe fn run(self) -> Result<Results<'r>, Error> {
         let records = &mut self.records[..self.len];
         let io = Paravirt { machine: &Real, segment_base: self.segment_base };
-        // SAFETY: the buffers in the records are borrowed by this batch, those to be written to for
-        // itself alone; what devices do is asked of the caller.
+        // SAFETY: the batch borrows the buffers, those to be written exclusively; the caller answers
+        // for the devices.
         unsafe { run::run(&io, records.as_mut_ptr(), records.len()) }?;
         Ok(Results { records })
     }
@@ -215,9 +218,4 @@ impl<'r, 'b> Batch<'r, 'b> {
 /// A slice's length as a record holds it.
 fn count<T>(buffer: &[T]) -> Result<u32, Error> {
     u32::try_from(buffer.len()).map_err(|_| Error::TooLong)
-}
-
-/// Whether a record's `value` is a count, and its `address` a buffer.
-fn is_string(call: u8) -> bool {
-    (call::INSB..=call::OUTSL).contains(&call)
 }

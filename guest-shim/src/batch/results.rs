@@ -1,4 +1,4 @@
-//! What comes of a batch: values by the tickets that were given for them, or an error.
+//! The outcome of a batch: values by their tickets, or an error.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -7,11 +7,11 @@ use crate::abi::Record;
 use crate::error::CallError;
 use crate::value::Value;
 
-/// Stands for a value that is read when the batch runs.
+/// Identifies a value that the batch reads when it runs.
 #[derive(Debug)]
-#[must_use = "what is read can be had by this alone"]
+#[must_use = "only the ticket gives access to the value"]
 pub struct Ticket<T> {
-    /// Where the record is. An address alone: the array belongs to the batch.
+    /// The address of the record. Not a reference: the batch borrows the array.
     address: usize,
     value: PhantomData<T>,
 }
@@ -22,7 +22,7 @@ impl<T> Ticket<T> {
     }
 }
 
-// By hand, since a derive would ask the same of T.
+// Not derived, since a derive would demand the same traits of T.
 
 impl<T> Clone for Ticket<T> {
     fn clone(&self) -> Ticket<T> {
@@ -32,18 +32,18 @@ impl<T> Clone for Ticket<T> {
 
 impl<T> Copy for Ticket<T> {}
 
-/// What was read by a batch that has run.
+/// The values read by a batch.
 #[derive(Debug)]
 pub struct Results<'r> {
     pub(super) records: &'r [Record],
 }
 
 impl Results<'_> {
-    /// The value that a ticket stands for.
+    /// The value of a ticket.
     ///
     /// # Panics
     ///
-    /// If the ticket was given out by another batch.
+    /// If the ticket is from another batch.
     pub fn get<T: Value>(&self, ticket: Ticket<T>) -> T {
         let offset = ticket.address.wrapping_sub(self.records.as_ptr().addr());
         match self.records.get(offset / size_of::<Record>()) {
@@ -53,7 +53,7 @@ impl Results<'_> {
     }
 }
 
-/// Why a batch took an operation for one too many, or did not run to its end.
+/// Why a batch rejects an operation, or did not run to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
@@ -61,11 +61,11 @@ pub enum Error {
     NoRoom,
     /// A buffer has 2^32 elements or more.
     TooLong,
-    /// The host takes an operation for wrong, and has stopped before it.
+    /// The host rejects an operation, and has stopped before it.
     Operation {
-        /// Which: the first that was pushed is 0.
+        /// The index of the operation; the first is 0.
         index: usize,
-        /// What the host says.
+        /// The host's answer.
         error: CallError,
     },
 }

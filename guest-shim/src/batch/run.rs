@@ -1,10 +1,9 @@
 //! The loop around the call that executes a batch.
 //!
-//! The host stops at the first record that is not OK and says so in the answer, of which EDX and ECX
-//! are about that record, and in the record's own status. Where the record says nothing, the answer is
-//! about the call as a whole, or about the page that the record is in.
+//! The host stops at the first record that is not OK. EDX and ECX then refer to that record, and its own
+//! status repeats the answer. If the record's status differs, the answer is about the whole call, or
+//! about the page of the record.
 
-use super::is_string;
 use super::results::Error;
 use crate::abi::{CallWord, RECORD_PENDING, Record, call, status};
 use crate::error::CallError;
@@ -18,8 +17,8 @@ use crate::value::Value;
 ///
 /// # Safety
 ///
-/// Each record must be a valid one of the twelve calls, and the buffers of strings fit for them, their
-/// pointers exposed. What the devices do is the caller's.
+/// Each record must be valid and one of the twelve calls of port I/O. Buffers must fit, and their
+/// pointers must have been exposed. The caller answers for the devices.
 pub(super) unsafe fn run<M: Machine>(
     io: &Paravirt<'_, M>,
     records: *mut Record,
@@ -27,7 +26,7 @@ pub(super) unsafe fn run<M: Machine>(
 ) -> Result<(), Error> {
     let word = CallWord::new(call::BATCH, 0, 0);
     let mut index = 0;
-    // Whether the next record, and the next element of its string, have been touched already.
+    // Whether the next record, and the next element of its string, have been touched.
     let (mut touched_record, mut touched_element) = (false, false);
     while index != count {
         // SAFETY: it is one of the records.
@@ -36,14 +35,14 @@ pub(super) unsafe fn run<M: Machine>(
         let before = unsafe { *next };
         let mut edx = next.expose_provenance().wrapping_add(io.segment_base);
         let mut ecx = count - index;
-        // SAFETY: asked of the caller.
+        // SAFETY: the caller's records are valid.
         let answer = unsafe { io.machine.call(word, &mut edx, &mut ecx) };
         let Some(code) = answer.code() else {
-            // SAFETY: asked of the caller.
+            // SAFETY: the caller's records are valid.
             unsafe { perform_all(io.machine.instructions(), io, records, index..count) };
             return Ok(());
         };
-        // How far it came is in EDX, too, and in the same words; once is enough.
+        // EDX shows the same progress as ECX.
         let done = (count - index) - ecx.min(count - index);
         index += done;
         if index == count {
@@ -53,8 +52,8 @@ pub(super) unsafe fn run<M: Machine>(
         let next = unsafe { records.add(index) };
         // SAFETY: as above; the host may have written to it.
         let after = unsafe { next.read_volatile() };
-        // SAFETY: as above. A record that is given to the host again is as if it were new; and where
-        // the host could not write to it, this is the touch.
+        // SAFETY: as above. The host gets a record again as if it were new. If the host could not write
+        // to it, this write is the touch.
         unsafe { (&raw mut (*next).status).write_volatile(RECORD_PENDING) };
 
         let moved = done != 0 || after.value != before.value;
@@ -65,8 +64,8 @@ pub(super) unsafe fn run<M: Machine>(
         match code {
             status::OK if moved => continue,
             status::PAGE if of_record && !touched_element => {
-                // SAFETY: asked of the caller; a record with such a status is a string's, and has
-                // elements left.
+                // SAFETY: the caller's records are valid; one with this status is a string with elements
+                // left.
                 unsafe { touch_element(io, &after) };
                 touched_element = true;
                 continue;
@@ -75,28 +74,27 @@ pub(super) unsafe fn run<M: Machine>(
                 touched_record = true;
                 continue;
             }
-            // It leads nowhere, but this operation has a call of its own.
+            // No progress: the operation has a call of its own.
             status::OK | status::PAGE => {
-                // SAFETY: asked of the caller.
+                // SAFETY: the caller's records are valid.
                 unsafe { perform_all(io, io, records, index..index + 1) };
             }
-            // Where a buffer is in a device or a ROM, a host can do nothing and the processor can.
-            // (There are no wild ones.)
+            // A host cannot use a buffer in a device or in ROM; the CPU can. (Buffers are valid.)
             status::DECLINED | status::ADDRESS if of_record => {
-                // SAFETY: asked of the caller.
+                // SAFETY: the caller's records are valid.
                 unsafe { perform_all(io.machine.instructions(), io, records, index..index + 1) };
             }
             code if of_record => {
                 return Err(Error::Operation { index, error: CallError::of_code(code) });
             }
-            // The host does no batches, but may well do what is in them.
+            // The host has no batches, but may do the operations.
             status::DECLINED => {
-                // SAFETY: asked of the caller.
+                // SAFETY: the caller's records are valid.
                 unsafe { perform_all(io, io, records, index..count) };
                 return Ok(());
             }
             _ => {
-                // SAFETY: asked of the caller.
+                // SAFETY: the caller's records are valid.
                 unsafe { perform_all(io.machine.instructions(), io, records, index..count) };
                 return Ok(());
             }
@@ -123,7 +121,7 @@ unsafe fn touch_element<M>(io: &Paravirt<'_, M>, record: &Record) {
         _ => return,
     };
     let first = pointer::<u8, M>(io, record);
-    // SAFETY: asked of the caller.
+    // SAFETY: the caller's records are valid.
     unsafe {
         for byte in [first, first.add(size - 1)] {
             match is_input {
@@ -134,7 +132,7 @@ unsafe fn touch_element<M>(io: &Paravirt<'_, M>, record: &Record) {
     }
 }
 
-/// Executes some of the records in another way, what is left of each, and marks them as done.
+/// Executes what is left of some records by `way`, and marks them as done.
 ///
 /// # Safety
 ///
@@ -146,9 +144,9 @@ unsafe fn perform_all<P: PortIo, M>(
     which: core::ops::Range<usize>,
 ) {
     for index in which {
-        // SAFETY: asked of the caller.
+        // SAFETY: the caller's records are valid.
         let record = unsafe { &mut *records.add(index) };
-        // SAFETY: asked of the caller.
+        // SAFETY: the caller's records are valid.
         unsafe { perform(way, io, record) };
         record.status = status::OK;
     }
@@ -161,7 +159,7 @@ unsafe fn perform_all<P: PortIo, M>(
 /// As for [`run`].
 unsafe fn perform<P: PortIo, M>(way: &P, io: &Paravirt<'_, M>, record: &mut Record) {
     let Record { call, port, value, .. } = *record;
-    // SAFETY: asked of the caller.
+    // SAFETY: the caller's records are valid.
     unsafe {
         match call {
             call::INB => record.value = way.inb(port).into(),
@@ -184,28 +182,33 @@ unsafe fn perform<P: PortIo, M>(way: &P, io: &Paravirt<'_, M>, record: &mut Reco
     }
 }
 
-/// Where the next element of a string is.
+/// A pointer to the next element of a string.
 fn pointer<T, M>(io: &Paravirt<'_, M>, record: &Record) -> *mut T {
     let address = (record.address as usize).wrapping_sub(io.segment_base);
     core::ptr::with_exposed_provenance_mut(address)
 }
 
-/// What is left of the buffer of an `outs`.
+/// The rest of the buffer of an `outs`.
 ///
 /// # Safety
 ///
-/// As for [`run`]; the record must be one of T's.
+/// As for [`run`]; the record's elements must be of type `T`.
 unsafe fn buffer<'b, T: Value, M>(io: &Paravirt<'_, M>, record: &Record) -> &'b [T] {
-    // SAFETY: asked of the caller.
+    // SAFETY: the caller's records are valid.
     unsafe { core::slice::from_raw_parts(pointer(io, record), record.value as usize) }
 }
 
-/// What is left of the buffer of an `ins`.
+/// The rest of the buffer of an `ins`.
 ///
 /// # Safety
 ///
-/// As for [`run`]; the record must be one of T's.
+/// As for [`run`]; the record's elements must be of type `T`.
 unsafe fn buffer_mut<'b, T: Value, M>(io: &Paravirt<'_, M>, record: &Record) -> &'b mut [T] {
-    // SAFETY: asked of the caller.
+    // SAFETY: the caller's records are valid.
     unsafe { core::slice::from_raw_parts_mut(pointer(io, record), record.value as usize) }
+}
+
+/// Whether a record's `value` is a count, and its `address` a buffer.
+fn is_string(call: u8) -> bool {
+    (call::INSB..=call::OUTSL).contains(&call)
 }

@@ -1,10 +1,10 @@
-//! Batches on a simulated machine, and what they look like in memory.
+//! Batches on a simulated machine, and their layout in memory.
 
 use std::format;
 use std::vec::Vec;
 
 use super::*;
-use crate::abi::status;
+use crate::abi::{call, status};
 use crate::error::CallError;
 use crate::simulation::{By, Simulation};
 
@@ -33,7 +33,7 @@ impl Buffers {
     }
 }
 
-/// Runs one of each, and checks that each was done, once, in order, with the right values.
+/// Runs one of each operation, and checks that each was done once, in order, with the right values.
 fn check(machine: &Simulation) {
     let mut buffers = Buffers::new();
     let mut records = [Record::default(); 12];
@@ -175,7 +175,7 @@ fn what_is_declined_is_executed_in_its_place() {
     use By::{Batch, Instruction};
     let ways = [Batch, Instruction, Batch, Instruction, Batch, Instruction, Batch, Instruction];
     assert_eq!(machine.ways(), ways);
-    // Behind the last there is nothing left to ask for.
+    // The last record needs no further call.
     assert_eq!(calls(&machine), 4);
 }
 

@@ -1,14 +1,13 @@
-//! Text for the log that is formatted without an allocator.
+//! Formats text for the log without an allocator.
 
 use core::fmt;
 
 use super::{Level, log};
 use crate::error::CallError;
 
-/// A line in the making, of at most `N` bytes.
+/// A line of at most `N` bytes.
 ///
-/// What does not fit is left out, and a line that lacks something ends with `...`. A character is there
-/// or not there, never a part of it.
+/// Longer text is cut between two characters, and the line then ends with `...`.
 ///
 /// ```
 /// use core::fmt::Write;
@@ -27,17 +26,17 @@ pub struct Line<const N: usize = 256> {
     is_cut: bool,
 }
 
-/// The end of a line that lacks something.
+/// The end of a line that was cut.
 const MARK: &str = "...";
 
 impl<const N: usize> Line<N> {
-    /// An empty line. There must be room for the mark, or it does not compile.
+    /// An empty line. `N` must be at least 3, or it does not compile.
     pub const fn new() -> Line<N> {
-        const { assert!(N >= MARK.len(), "a line has room for the mark of a cut at least") };
+        const { assert!(N >= MARK.len(), "a line has at least room for the mark of a cut") };
         Line { text: [0; N], len: 0, is_cut: false }
     }
 
-    /// A line of what `format_args!` makes.
+    /// A line from `format_args!`.
     ///
     /// ```
     /// use pvio_guest::control::Line;
@@ -47,40 +46,44 @@ impl<const N: usize> Line<N> {
     /// ```
     pub fn of(arguments: fmt::Arguments<'_>) -> Line<N> {
         let mut line = Line::new();
-        // An error can only be that of a value's own `Display`; what came before it is worth a line.
+        // Only a value's own `Display` can fail; the text before it is still of use.
         let _ = fmt::Write::write_fmt(&mut line, arguments);
         line
     }
 
-    /// What is in it.
+    /// The text.
     pub fn as_str(&self) -> &str {
-        // It is made of whole characters.
+        // The text consists of whole characters.
         core::str::from_utf8(&self.text[..self.len]).unwrap_or("")
     }
 
-    /// Whether something was left out.
+    /// Whether the line was cut.
     pub fn is_cut(&self) -> bool {
         self.is_cut
     }
 
-    /// Logs it.
+    /// Logs the line.
+    ///
+    /// # Errors
+    ///
+    /// As for [`log`].
     pub fn log(&self, level: Level) -> Result<(), CallError> {
         log(level, self.as_str())
     }
 
-    /// Empties it.
+    /// Removes all text.
     pub fn clear(&mut self) {
         (self.len, self.is_cut) = (0, false);
     }
 
-    /// Appends a text that fits.
+    /// Appends text that fits.
     fn append(&mut self, text: &str) {
         self.text[self.len..self.len + text.len()].copy_from_slice(text.as_bytes());
         self.len += text.len();
     }
 }
 
-/// The last place up to `end` that is not within a character.
+/// The last index up to `end` that is a character boundary.
 fn boundary(text: &str, end: usize) -> usize {
     (0..=end).rev().find(|&place| text.is_char_boundary(place)).unwrap_or(0)
 }
@@ -95,7 +98,7 @@ impl<const N: usize> fmt::Write for Line<N> {
             return Ok(());
         }
         self.is_cut = true;
-        // As much as leaves room for the mark, which may be less than is there already.
+        // Leave room for the mark; the text so far may already be longer.
         let room = N - MARK.len();
         if self.len <= room {
             self.append(&text[..boundary(text, room - self.len)]);
@@ -131,13 +134,13 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_there() {
+    fn text_that_fits_is_complete() {
         let line = line_of::<8>(&["abc", "", "defgh", ""]);
         assert_eq!((line.as_str(), line.is_cut()), ("abcdefgh", false));
     }
 
     #[test]
-    fn what_does_not_fit_is_marked() {
+    fn longer_text_is_cut_and_marked() {
         assert_eq!(line_of::<8>(&["abcdefgh", "i", "j"]).as_str(), "abcde...");
         assert_eq!(line_of::<8>(&["abc", "defghi"]).as_str(), "abcde...");
         assert_eq!(line_of::<8>(&["abcdefghijkl"]).as_str(), "abcde...");
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_stay_whole() {
+    fn text_is_cut_between_characters() {
         // Of two bytes each; the mark begins at 5 at most.
         assert_eq!(line_of::<8>(&["äöüß", "x"]).as_str(), "äö...");
         assert_eq!(line_of::<8>(&["a", "äöüß"]).as_str(), "aäö...");

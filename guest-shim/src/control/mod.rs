@@ -1,21 +1,20 @@
-//! What a guest can tell the host: to end the machine, to log a line, to count by sections.
+//! Calls that control the host: end the machine, log a line, open a window of the statistics.
 //!
-//! All of it is safe, and harmless where nobody listens: then each function says so in its result,
-//! which a guest that does not care may drop. Texts are taken to be at their linear addresses, as
-//! with flat segments.
+//! All are safe, and harmless without a host: each function returns [`CallError::Unheard`], which a
+//! guest may ignore. Texts must be in flat segments, where a pointer is a linear address.
 //!
 //! ```
 //! use pvio_guest::control::{self, Level, Window};
 //! use pvio_guest::CallError;
 //!
 //! fn probe_the_disks() {
-//!     // What happens in here is counted by itself, too, in the window "disks".
+//!     // Accesses in this function are also counted in the window "disks".
 //!     let _window = Window::begin("disks");
 //!     let _ = control::log(Level::Info, "looking for disks");
 //! }
 //!
 //! probe_the_disks();
-//! // A process on Linux, with nobody below it who listens: exit returns.
+//! // A process on Linux, without a host: exit returns.
 //! assert_eq!(control::exit(0), CallError::Unheard);
 //! ```
 
@@ -30,28 +29,27 @@ use crate::touch;
 pub use line::Line;
 pub use window::Window;
 
-/// How much a logged line matters.
+/// The level of a logged line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Level {
-    /// Something went wrong.
+    /// An error.
     Error = abi::level::ERROR,
-    /// Something may be wrong.
+    /// Something that may be an error.
     Warning = abi::level::WARNING,
-    /// Something to know.
+    /// An event of interest.
     Info = abi::level::INFO,
-    /// Something for whoever looks into it.
+    /// A detail for debugging.
     Debug = abi::level::DEBUG,
 }
 
-/// Ends the machine, with this exit status of the host's. Returns only where it does not end, and says
-/// why.
+/// Ends the machine with this exit status. Returns the reason if it does not end.
 pub fn exit(code: u8) -> CallError {
-    // SAFETY: the call touches no memory; nothing of this program runs on that could mind.
+    // SAFETY: the call touches no memory, and this program does not run on.
     let status = unsafe { hypercall::call_plain(CallWord::new(call::EXIT, code, 0)) };
     match CallError::check(status) {
         Err(error) => error,
-        // The processor may run on for a while; this code must not.
+        // The CPU may run on for a while; this code must not.
         Ok(_) => loop {
             core::hint::spin_loop();
         },
@@ -60,39 +58,61 @@ pub fn exit(code: u8) -> CallError {
 
 /// Logs a line of at most [`LOG_MAX`](abi::LOG_MAX) bytes.
 ///
-/// For text that must be formatted first there is [`Line`].
+/// [`Line`] formats text.
+///
+/// # Errors
+///
+/// The host's answer, or [`CallError::Unheard`] if there is no host.
 pub fn log(level: Level, text: &str) -> Result<(), CallError> {
     with_text(call::LOG, level as u8, text)
 }
 
-/// Begins a window of the statistics: what is counted until its end is also counted under this name, of
-/// at most [`NAME_MAX`](abi::NAME_MAX) bytes. See [`Window`] for one that ends by itself.
+/// Opens a window of the statistics, which counts until [`end`]. See [`Window`] for one that ends by
+/// itself.
+///
+/// The name has 1 to [`NAME_MAX`](abi::NAME_MAX) bytes.
+///
+/// # Errors
+///
+/// As for [`log`].
 pub fn begin(name: &str) -> Result<(), CallError> {
     with_text(call::BEGIN, 0, name)
 }
 
-/// Ends a window.
+/// Closes a window.
+///
+/// # Errors
+///
+/// As for [`log`].
 pub fn end(name: &str) -> Result<(), CallError> {
     with_text(call::END, 0, name)
 }
 
 /// Sets all counts to zero, also those of open windows.
+///
+/// # Errors
+///
+/// As for [`log`].
 pub fn reset() -> Result<(), CallError> {
     // SAFETY: the call touches neither memory nor devices.
     CallError::check(unsafe { hypercall::call_plain(CallWord::new(call::RESET, 0, 0)) }).map(drop)
 }
 
-/// Has the host write the statistics as they stand.
+/// Writes the statistics as they stand.
+///
+/// # Errors
+///
+/// As for [`log`].
 pub fn dump() -> Result<(), CallError> {
     // SAFETY: the call touches neither memory nor devices.
     CallError::check(unsafe { hypercall::call_plain(CallWord::new(call::DUMP, 0, 0)) }).map(drop)
 }
 
-/// How often a text is given to the host whose pages it could not judge. The pages may be taken away
-/// again between being touched and the next try, but hardly every time.
+/// Tries for a text at pages that the host cannot judge. A page may be unmapped between the touch and the
+/// retry, but hardly every time.
 const TRIES: u32 = 8;
 
-/// Pages may be larger; they are no smaller.
+/// The smallest page, in bytes.
 const PAGE: usize = 4096;
 
 fn with_text(call: u8, operand: u8, text: &str) -> Result<(), CallError> {
@@ -102,7 +122,7 @@ fn with_text(call: u8, operand: u8, text: &str) -> Result<(), CallError> {
         let mut ecx = text.len();
         // SAFETY: the call reads the text and no other memory.
         match CallError::check(unsafe { hypercall::call(word, &mut edx, &mut ecx) }) {
-            // Nothing of a text is done before all of it can be read: from its beginning again.
+            // The host has used no part of the text: retry all of it.
             Err(CallError::Page) => touch_text(text.as_bytes()),
             answer => return answer.map(drop),
         }
@@ -112,7 +132,7 @@ fn with_text(call: u8, operand: u8, text: &str) -> Result<(), CallError> {
 
 fn touch_text(text: &[u8]) {
     for byte in text.iter().step_by(PAGE).chain(text.last()) {
-        // SAFETY: it is one of the text's.
+        // SAFETY: the byte is part of the text.
         unsafe { touch::for_reading(byte) };
     }
 }
@@ -122,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_listens_to_a_process() {
+    fn calls_of_a_process_are_unheard() {
         assert_eq!(probe(), Err(CallError::Unheard));
         assert_eq!(exit(3), CallError::Unheard);
         assert_eq!(log(Level::Error, "text"), Err(CallError::Unheard));
@@ -134,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_any_length_can_be_touched() {
+    fn touch_text_accepts_any_length() {
         touch_text(&[]);
         touch_text(&[1]);
         touch_text(&[0; 3 * PAGE]);

@@ -1,30 +1,38 @@
-//! A window of the statistics that ends with its scope.
+//! A window of the statistics that closes with its scope.
 
 use super::{begin, end};
 use crate::error::CallError;
 
-/// A window that is open. It ends when this is dropped.
+/// An open window. Dropping it closes it.
 ///
 /// ```
 /// use pvio_guest::control::Window;
 ///
-/// // The result is kept, so that the window stays open to the end of the block. Where nobody
-/// // listens it is an error, and nothing else is different.
+/// // Keep the result: the window is open until the end of the block. Without a host it is an error,
+/// // and nothing else changes.
 /// let _window = Window::begin("boot");
 /// ```
 #[derive(Debug)]
-#[must_use = "it ends when it is dropped"]
+#[must_use = "dropping it closes the window"]
 pub struct Window<'n> {
     name: &'n str,
 }
 
 impl<'n> Window<'n> {
-    /// Begins it.
+    /// Opens a window.
+    ///
+    /// # Errors
+    ///
+    /// As for [`begin`].
     pub fn begin(name: &'n str) -> Result<Window<'n>, CallError> {
         begin(name).map(|()| Window { name })
     }
 
-    /// Ends it, and says whether that went well; dropping it does not.
+    /// Closes the window.
+    ///
+    /// # Errors
+    ///
+    /// As for [`end`](super::end), which dropping ignores.
     pub fn end(self) -> Result<(), CallError> {
         let name = self.name;
         core::mem::forget(self);
@@ -34,7 +42,7 @@ impl<'n> Window<'n> {
 
 impl Drop for Window<'_> {
     fn drop(&mut self) {
-        // Whether anybody has heard does not matter to whoever leaves the scope.
+        // A scope without a host must end, too.
         let _ = end(self.name);
     }
 }

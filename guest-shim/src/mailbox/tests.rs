@@ -1,4 +1,4 @@
-//! Mailboxes on a simulated host, which looks at the same memory.
+//! Mailboxes on a simulated host, which uses the same memory.
 
 use core::cell::Cell;
 
@@ -8,12 +8,12 @@ use crate::simulation::{By, Simulation};
 
 const KEY: NonZeroU64 = NonZeroU64::new(0x1234_5678_9abc_def0).unwrap();
 
-/// What lies in a mailbox that nobody uses: what a call finds there, it leaves.
+/// Word and value of an unused mailbox. Every call restores them.
 const IDLE: (u32, u32) = (0x0012_3456, 0x6543_2100);
 
 fn mailbox() -> Mailbox {
     let mailbox = Mailbox::new();
-    // SAFETY: nobody knows of it yet.
+    // SAFETY: there is no other reference.
     unsafe { *mailbox.memory.get() = abi::Mailbox { word: IDLE.0, value: IDLE.1, key: 0 } };
     mailbox
 }
@@ -24,13 +24,13 @@ fn contents(mailbox: &Mailbox) -> (u32, u32) {
     (word, value)
 }
 
-fn register<M: Rings>(mailbox: &Mailbox, machine: &M) -> Result<Host, CallError> {
+fn register<M: MailboxMachine>(mailbox: &Mailbox, machine: &M) -> Result<Host, CallError> {
     // SAFETY: nothing can go wrong in a simulation.
     unsafe { mailbox.through(machine).register(KEY) }
 }
 
-/// All six, and what was read.
-fn scalars<M: Rings>(mailbox: &Mailbox, machine: &M) -> (u8, u16, u32) {
+/// Makes all six scalar accesses. Returns the values read.
+fn scalars<M: MailboxMachine>(mailbox: &Mailbox, machine: &M) -> (u8, u16, u32) {
     let io = Paravirt { machine: &mailbox.through(machine), segment_base: 0 };
     // SAFETY: nothing can go wrong in a simulation.
     unsafe {
@@ -41,7 +41,7 @@ fn scalars<M: Rings>(mailbox: &Mailbox, machine: &M) -> (u8, u16, u32) {
     }
 }
 
-/// Each once, in order, and as is written in [`scalars`].
+/// The accesses of [`scalars`], each once and in order.
 fn assert_accesses(machine: &Simulation, by: By) {
     let expected = [
         (by, call::OUTB, 0x300, 0xab),
@@ -67,7 +67,7 @@ fn calls_go_through_it_once_it_is_registered() {
 }
 
 #[test]
-fn what_is_not_heard_is_called_by_registers() {
+fn unanswered_mailbox_calls_go_by_registers() {
     let gone = mailbox();
     let (unregistered, released, reset, other) = (mailbox(), mailbox(), mailbox(), mailbox());
     for (mailbox, prepare) in [
@@ -96,7 +96,7 @@ fn what_is_not_heard_is_called_by_registers() {
 }
 
 #[test]
-fn where_nobody_is_it_is_the_instructions() {
+fn without_a_host_accesses_are_instructions() {
     let (machine, mailbox) = (Simulation::default(), mailbox());
     assert_eq!(register(&mailbox, &machine), Err(CallError::Unheard));
     assert_eq!(scalars(&mailbox, &machine), (1, 2, 3));
@@ -160,7 +160,7 @@ fn a_segment_has_its_base_added() {
     assert_accesses(&machine, By::Mailbox);
 }
 
-/// A machine that is interrupted before or after each ring, by a handler that makes calls itself.
+/// A machine whose interrupt handler makes calls before or after each doorbell.
 struct Interrupted<'m> {
     machine: Simulation,
     mailbox: &'m Mailbox,
@@ -189,7 +189,7 @@ impl Machine for Interrupted<'_> {
     type Instructions = Simulation;
 
     unsafe fn call(&self, word: CallWord, edx: &mut usize, ecx: &mut usize) -> Status {
-        // SAFETY: the same is asked of the caller.
+        // SAFETY: the caller answers for the call.
         unsafe { self.machine.call(word, edx, ecx) }
     }
 
@@ -198,18 +198,18 @@ impl Machine for Interrupted<'_> {
     }
 }
 
-impl Rings for Interrupted<'_> {
-    unsafe fn register(&self, mailbox: usize) {
+impl MailboxMachine for Interrupted<'_> {
+    unsafe fn register_mailbox(&self, mailbox: usize) {
         self.interrupt(self.before);
-        // SAFETY: the same is asked of the caller.
-        unsafe { self.machine.register(mailbox) };
+        // SAFETY: the caller answers for the call.
+        unsafe { self.machine.register_mailbox(mailbox) };
         self.interrupt(self.after);
     }
 
-    unsafe fn ring(&self) {
+    unsafe fn ring_doorbell(&self) {
         self.interrupt(self.before);
-        // SAFETY: the same is asked of the caller.
-        unsafe { self.machine.ring() };
+        // SAFETY: the caller answers for the call.
+        unsafe { self.machine.ring_doorbell() };
         self.interrupt(self.after);
     }
 }
@@ -233,25 +233,25 @@ fn calls_of_interrupt_handlers_nest() {
         let values: std::vec::Vec<u32> = own.iter().map(|access| access.3).collect();
         assert_eq!(values, [0xab, 0xabcd, 0xabcd_ef01, b.into(), w.into(), l]);
         assert_eq!(accesses.len() - own.len(), 3 * machine.interrupts.get() as usize);
-        // What its handler does before it is registered, goes by registers.
+        // Before the registration, the handler's calls go by registers.
         let by_registers = accesses.iter().filter(|access| access.0 == By::Call).count();
         assert_eq!(by_registers, if before { 3 } else { 0 });
     }
 }
 
 #[test]
-fn keys_are_of_the_place_and_of_the_time() {
+fn keys_differ_by_address_and_time() {
     let mailboxes = [const { Mailbox::new() }; 2];
     let keys: std::collections::HashSet<_> =
         mailboxes.iter().flat_map(|mailbox| [mailbox.any_key(), mailbox.any_key()]).collect();
     assert_eq!(keys.len(), 4);
 }
 
-/// The machine itself, on which no process is heard, and none may use ports.
+/// The real machine: a process has no host.
 #[test]
-fn a_process_is_not_heard() {
+fn calls_of_a_process_are_unheard() {
     static MAILBOX: Mailbox = Mailbox::new();
-    // SAFETY: nobody else uses it.
+    // SAFETY: only this test uses it.
     unsafe {
         assert_eq!(MAILBOX.register(KEY), Err(CallError::Unheard));
         assert_eq!(MAILBOX.release(), Err(CallError::Unheard));

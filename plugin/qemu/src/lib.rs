@@ -1,25 +1,50 @@
-//! The QEMU face: the plugin API of versions 4 to 7 and the few of QEMU's own exported functions
-//! that pvio uses, behind types that are safe to use. All `unsafe` of the host side is here.
+//! QEMU for TCG plugins: the plugin API of versions 4 to 7, and the few functions that QEMU exports
+//! besides, behind types that are safe to use. All `unsafe` of the host side is here.
 //!
-//! It knows nothing of x86 instructions, of hypercalls or of counting. A [`Plugin`] is told what happens, and answers;
-//! what C demands (symbols that are looked up, two shapes of callbacks, one global) stays inside.
+//! It does not know what a plugin does. QEMU's events go to a [`Plugin`] and its [`Vcpu`]s, which answer.
+//! What C demands (symbols that are looked up, two shapes of callbacks, one global) stays inside.
 //!
-//! | room | |
+//! | room | what it has |
 //! | --- | --- |
-//! | `plugin_api` | the official plugin API, which QEMU promises |
-//! | `internals` | what QEMU exports without a promise: port bus, interrupt lines, RAM, processor state, trace, shutdown |
+//! | `plugin_api` | the official plugin API, which QEMU promises; it asks `internals`, never the other way |
+//! | `internals` | what QEMU exports without a promise: port bus, interrupt lines, RAM, registers, trace, shutdown |
+//!
+//! Every symbol of QEMU that pvio uses stands once in the table of one of the rooms: see [`symbols`].
 
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_endian = "little")))]
+compile_error!(
+    "pvio builds for 64-bit little-endian Linux hosts only (x86-64, arm64): it needs /proc/self/mem, \
+     constructors in .init_array, and the guest's byte order"
+);
+
+// On a host that is refused nothing else is compiled, so that the line above is the only error.
+#[cfg(target_os = "linux")]
 mod internals;
+#[cfg(target_os = "linux")]
 pub mod output;
+#[cfg(target_os = "linux")]
 mod plugin_api;
+#[cfg(target_os = "linux")]
 mod register;
+#[cfg(target_os = "linux")]
 pub mod report;
+#[cfg(target_os = "linux")]
+mod symbol;
+#[cfg(target_os = "linux")]
 mod version;
 
-pub use internals::{
-    AtPort, CommandLine, Ended, GuestRam, IsaIrq, Locking, Machine, MachineError, MappedRam,
-    PortHandler, PortPresence, PortTrace, StringCpu, Watchpoints, exit_process, running_vcpu,
+#[cfg(target_os = "linux")]
+pub use {
+    internals::{
+        AtPort, CommandLine, Ended, GuestRam, IsaIrq, Locking, Machine, MachineError, MappedRam,
+        PortHandler, PortPresence, PortTrace, StringCpu, Watchpoints, exit_process, running_vcpu,
+    },
+    plugin_api::{
+        DeclaredVersion, Discontinuity, HostInfo, InlineAdd, Insn, MAX_WATCHES, MemoryAccess,
+        MemoryWatch, MissingFunction, Next, Plugin, ReadRegisters, Registers, Scoreboard, Token,
+        Vcpu, VcpuIndex, Watch, WritableRegisters, install, qemu_info_t, qemu_plugin_id_t,
+    },
+    register::Register,
+    symbol::{Symbol, symbols},
+    version::{ApiLevel, QemuVersion},
 };
-pub use plugin_api::*;
-pub use register::Register;
-pub use version::{ApiLevel, QemuVersion, declared_api_level};

@@ -1,5 +1,5 @@
-//! Output that somebody reads while it is written: a pipe, a terminal. A reader that stops must not stop
-//! the machine for ever: after a time without a byte taken the stream is given up.
+//! Output to a reader: a pipe, a terminal. A reader that stops must not stop the machine for ever: if it
+//! takes no byte for a while, the stream is given up.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -14,40 +14,40 @@ use rustix::io::Errno;
 
 use crate::report::say;
 
-/// How long a write waits for its reader.
+/// How long a write waits for its reader, 10 seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// As much as a pipe takes at once when `poll` says that it takes something.
+/// Bytes that a pipe accepts at once if `poll` says that it accepts any (`PIPE_BUF`).
 const PIECE: usize = 4096;
 
 /// An output stream, until its reader has stopped for too long.
 #[derive(Debug)]
 pub struct Stream {
     file: File,
-    /// What the user calls it.
+    /// The user's name for it.
     name: String,
     given_up: bool,
 }
 
 impl Stream {
-    /// Opens a device, or what is open already.
+    /// Opens a device, a pipe, or an open descriptor by its path.
     ///
     /// # Errors
     ///
-    /// If it cannot be opened for writing; also if it is a pipe without a reader.
+    /// If it cannot be opened for writing, or if it is a pipe without a reader.
     pub fn open(path: &Path) -> io::Result<Stream> {
         let file = open_without_waiting(path)?;
         Ok(Stream { file, name: path.display().to_string(), given_up: false })
     }
 
-    /// Standard output.
+    /// Opens standard output.
     ///
     /// # Errors
     ///
     /// If it is closed.
     pub fn stdout() -> io::Result<Stream> {
         let stdout = io::stdout();
-        // A terminal takes less at once than `poll` promises. Opened anew, it does not wait.
+        // A terminal accepts less at once than `poll` promises. Opened again, it does not block.
         let file = match stdout.is_terminal() {
             true => open_without_waiting(Path::new("/proc/self/fd/1")).or_else(|_| shared(stdout)),
             false => shared(stdout),
@@ -81,8 +81,7 @@ impl Write for Stream {
     }
 }
 
-/// The same open file, so that whoever writes to it next does so behind what is written here. (One that
-/// is opened anew has a place of its own.)
+/// Duplicates a descriptor. Both share one offset, so that output to either is appended.
 ///
 /// # Errors
 ///
@@ -91,8 +90,8 @@ pub fn shared(stream: impl AsFd) -> io::Result<File> {
     Ok(stream.as_fd().try_clone_to_owned()?.into())
 }
 
-/// Writes to stderr, whose errors there is nobody to tell of. When its reader has stopped for too long,
-/// lines are dropped until it reads again, which is then said.
+/// Writes to stderr, and ignores errors. If its reader has stopped for too long, lines are dropped until it
+/// reads again; then a line says so.
 pub(crate) fn write_stderr(text: &[u8]) {
     static DROPPED: Mutex<bool> = Mutex::new(false);
     let mut dropped = DROPPED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,7 +120,7 @@ pub(crate) fn write_stderr(text: &[u8]) {
     *dropped = false;
 }
 
-/// Writes at least a byte.
+/// Writes at least one byte.
 fn write_some(to: BorrowedFd<'_>, bytes: &[u8], patience: Duration) -> io::Result<usize> {
     let start = Instant::now();
     loop {
@@ -135,7 +134,7 @@ fn write_some(to: BorrowedFd<'_>, bytes: &[u8], patience: Duration) -> io::Resul
         }
         match rustix::io::write(to, &bytes[..bytes.len().min(PIECE)]) {
             Err(Errno::INTR) => {}
-            // Others write to it, too.
+            // Another process has filled it since.
             Err(Errno::AGAIN) if start.elapsed() < patience => {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -150,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_pipe_is_given_up_and_an_emptied_one_is_not() {
+    fn a_full_pipe_times_out_and_an_emptied_one_does_not() {
         let (mut reader, writer) = io::pipe().unwrap();
         let impatient = |bytes: &[u8]| write_some(writer.as_fd(), bytes, Duration::from_millis(20));
         let mut written = 0;

@@ -1,8 +1,8 @@
-//! The processor registers that are read and written, by QEMU's names.
+//! The processor registers that pvio reads and writes, and QEMU's names for them.
 
 use std::ffi::CStr;
 
-/// A register that pvio reads. On an i386 target the `R` ones are the 32-bit registers.
+/// A processor register. On an i386 target those with an `R` are the 32-bit registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Register {
     /// RAX or EAX.
@@ -11,9 +11,9 @@ pub enum Register {
     Rcx,
     /// RDX or EDX.
     Rdx,
-    /// RFLAGS or EFLAGS; QEMU gives no arithmetic flags and no DF.
+    /// RFLAGS or EFLAGS, without the arithmetic flags and DF, which QEMU does not keep there.
     Rflags,
-    /// RIP or EIP, as of a point in the block that runs: at or before the instruction of the callback.
+    /// RIP or EIP of a point in the block that runs: at or before the instruction of the callback.
     Rip,
     /// The CS selector.
     Cs,
@@ -41,7 +41,7 @@ impl Register {
         Register::Efer,
     ];
 
-    /// QEMU's names, on x86-64 and on i386.
+    /// QEMU's names for it, on x86-64 and on i386.
     pub(crate) fn names(self) -> [&'static CStr; 2] {
         match self {
             Register::Rax => [c"rax", c"eax"],

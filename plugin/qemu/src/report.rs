@@ -4,8 +4,9 @@ use std::fmt;
 
 use crate::output::write_stderr;
 
-/// Writes a line for the user, with the plugin's name before it. Where stderr takes nothing any more
-/// (it may be a pipe that nobody reads) there is nobody to tell: the machine goes on.
+/// Writes a line for the user, with the plugin's name before it.
+///
+/// If stderr accepts nothing (it may be a pipe that nobody reads), the line is lost: the machine goes on.
 pub fn say(line: impl fmt::Display) {
     show(&format!("pvio: {line}\n"));
 }

@@ -1,4 +1,4 @@
-//! A device and the ports that it has.
+//! A device with its ports and its lock.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,16 +14,17 @@ use crate::qemu::report::say;
 use crate::qemu::{Locking, Machine, MachineError, PortHandler};
 use crate::x86::PortRange;
 
-/// One device at its place.
+/// One device on the bus.
+///
+/// Lock order: QEMU's global lock, if [`BusDevice::locking`] asks for it, then the device's own.
 pub(super) struct BusDevice {
     pub kind: &'static str,
     pub range: PortRange,
     locking: Locking,
-    /// One access at a time. Where vCPUs do not share a device, which is nearly always, taking this
-    /// lock is one locked instruction and releasing it none, half of what a lock costs that can put a
-    /// thread to sleep.
+    /// Serializes accesses. vCPUs rarely share a device; then this lock costs one locked
+    /// instruction, half of what a lock that can sleep costs.
     device: SpinMutex<Box<dyn Device>, Yield>,
-    /// It has panicked.
+    /// Whether the device has panicked.
     broken: AtomicBool,
 }
 
@@ -49,10 +50,10 @@ impl BusDevice {
         }
     }
 
-    /// Does something with the device; `None` if it panics, or has done so before: what is left of it
-    /// cannot be trusted. The guest goes on without it.
+    /// Calls the device under its lock. Returns `None` if it panics or has panicked before, because
+    /// its state cannot be trusted then. The guest goes on without it.
     #[inline]
-    pub fn with<R>(&self, work: impl FnOnce(&mut dyn Device) -> R) -> Option<R> {
+    pub fn call<R>(&self, work: impl FnOnce(&mut dyn Device) -> R) -> Option<R> {
         if self.broken.load(Ordering::Relaxed) {
             return None;
         }
@@ -73,10 +74,14 @@ impl BusDevice {
         }
     }
 
-    /// Puts the device on the machine's bus.
+    /// Places the device on the machine's bus.
+    ///
+    /// # Errors
+    ///
+    /// The device has state, and `-only-migratable` forbids such devices.
     pub fn serve(self: &Arc<BusDevice>, machine: &Machine) -> Result<(), MachineError> {
         let name = self.to_string();
-        if self.with(|device| device.has_state()).unwrap_or(true) {
+        if self.call(|device| device.has_state()).unwrap_or(true) {
             machine.block_migration(&format!(
                 "pvio's device {name} has state that QEMU cannot save or migrate"
             ))?;
@@ -87,7 +92,7 @@ impl BusDevice {
         Ok(())
     }
 
-    /// Whether accesses to it want QEMU's global lock.
+    /// Whether accesses need QEMU's global lock.
     pub fn locking(&self) -> Locking {
         self.locking
     }
@@ -96,52 +101,52 @@ impl BusDevice {
         PioAddress(self.range.first().0)
     }
 
-    /// How many bytes of an access are in the range.
+    /// The number of bytes of an access within the range.
     ///
-    /// QEMU gives an access whole to whoever has its first port, also where it goes beyond the last port
-    /// of the range. The device gets the bytes that are its own; of the others, those that are read are
-    /// all ones, and those that are written are lost.
+    /// QEMU passes an access whole to the device at its first port, even if it extends past the
+    /// device's last port. The device gets the bytes within its range. The others read as all ones,
+    /// and writes to them are lost.
     fn own_bytes(&self, offset: u16, size: u8) -> usize {
         let left = self.range.len() - u32::from(offset);
         usize::from(size).min(left as usize)
     }
 
-    /// An access that reads `size` bytes: the byte of the first port is the lowest of the value.
+    /// Reads `size` bytes. The byte at the first port is the lowest of the value.
     #[inline]
     pub fn read(&self, offset: u16, size: u8) -> u32 {
-        // A processor is slow to load as one what was stored in pieces: so a byte, which most accesses
-        // are, stays a byte.
+        // Most accesses are bytes. Keep them out of the array below, where a wide load after a byte
+        // store would defeat store forwarding.
         if size == 1 {
             let read = |device: &mut dyn Device| {
                 let mut byte = [0xff];
                 device.pio_read(self.base(), offset, &mut byte);
                 byte[0]
             };
-            return self.with(read).unwrap_or(0xff).into();
+            return self.call(read).unwrap_or(0xff).into();
         }
-        // Zeros above: a call of the guest's takes the value as it is.
-        let nothing = u32::MAX >> (32 - 8 * u32::from(size));
+        // Zeros above `size`, because a hypercall returns the value as it is.
+        let all_ones = u32::MAX >> (32 - 8 * u32::from(size));
         let read = |device: &mut dyn Device| {
-            let mut bytes = nothing.to_le_bytes();
+            let mut bytes = all_ones.to_le_bytes();
             device.pio_read(self.base(), offset, &mut bytes[..self.own_bytes(offset, size)]);
             u32::from_le_bytes(bytes)
         };
-        self.with(read).unwrap_or(nothing)
+        self.call(read).unwrap_or(all_ones)
     }
 
-    /// An access that writes.
+    /// Writes the low `size` bytes of `value`.
     #[inline]
     pub fn write(&self, offset: u16, size: u8, value: u32) {
         let bytes = value.to_le_bytes();
         let own = &bytes[..self.own_bytes(offset, size)];
-        self.with(|device| device.pio_write(self.base(), offset, own));
+        self.call(|device| device.pio_write(self.base(), offset, own));
     }
 
-    /// Accesses that read `size` bytes each, one after another, at the same port.
+    /// Reads elements of `size` bytes at one port until `data` is full.
     pub fn read_string(&self, offset: u16, size: u8, data: &mut [u8]) {
         data.fill(0xff);
         let (own, size) = (self.own_bytes(offset, size), usize::from(size));
-        self.with(|device| match own == size {
+        self.call(|device| match own == size {
             true => device.read_string(self.base(), offset, size, data),
             false => data
                 .chunks_exact_mut(size)
@@ -149,10 +154,10 @@ impl BusDevice {
         });
     }
 
-    /// Accesses that write.
+    /// Writes elements of `size` bytes at one port.
     pub fn write_string(&self, offset: u16, size: u8, data: &[u8]) {
         let (own, size) = (self.own_bytes(offset, size), usize::from(size));
-        self.with(|device| match own == size {
+        self.call(|device| match own == size {
             true => device.write_string(self.base(), offset, size, data),
             false => data
                 .chunks_exact(size)
@@ -161,7 +166,7 @@ impl BusDevice {
     }
 }
 
-/// The accesses that QEMU's bus passes on.
+/// Receives accesses from QEMU's bus.
 struct Handler(Arc<BusDevice>);
 
 impl PortHandler for Handler {

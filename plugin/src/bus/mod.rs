@@ -1,6 +1,6 @@
-//! The port bus: which device owns which ports, and how the machine's accesses reach it.
+//! The port bus: which device serves which ports, and how accesses reach it.
 //!
-//! It knows devices and QEMU's bus. It does not know CPUs.
+//! This room knows devices and QEMU's bus. It does not know CPUs.
 
 mod bus_device;
 mod target;
@@ -8,7 +8,7 @@ mod target;
 use std::cell::Cell;
 use std::sync::Arc;
 
-use crate::devices::{DeviceKind, Interrupt, Services, Settings};
+use crate::devices::{DeviceError, DeviceRequest, Interrupt, Services, Settings};
 use crate::qemu::{IsaIrq, Locking, Machine, MachineError};
 use crate::x86::{Port, PortRange};
 
@@ -16,62 +16,58 @@ use bus_device::BusDevice;
 
 pub use target::{CachedPort, PortTarget};
 
-/// A `device=` option, read and not yet carried out.
-#[derive(Clone, Debug)]
-pub struct DeviceRequest {
-    /// What is to be made.
-    pub kind: DeviceKind,
-    /// Where.
-    pub range: PortRange,
-    /// Both as the user wrote them.
-    pub place: String,
-    /// With these settings.
-    pub settings: Vec<(String, String)>,
-}
-
-/// A device that cannot be put where it was asked for.
+/// A device that cannot be placed on the bus.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
-    /// Another is there.
+    /// Another device has some of its ports.
     #[error("{kind} at {range} overlaps {other} at {other_range}; give each port to one device")]
     Overlap {
-        /// What was to be put.
+        /// The device's kind.
         kind: &'static str,
-        /// Where.
+        /// The device's ports.
         range: PortRange,
-        /// What is there.
+        /// The other device's kind.
         other: &'static str,
-        /// And where.
+        /// The other device's ports.
         other_range: PortRange,
     },
-    /// It cannot be made with these settings.
-    #[error("{kind} at {range}: {why}")]
-    Settings {
-        /// What was to be made.
+    /// The device cannot be built with its settings.
+    #[error("{kind} at {range}: {source}")]
+    Build {
+        /// The device's kind.
         kind: &'static str,
-        /// Where.
+        /// The device's ports.
         range: PortRange,
-        /// What is wrong.
-        why: String,
+        /// The fault and the remedy.
+        source: DeviceError,
     },
-    /// QEMU does not let it.
+    /// This QEMU cannot place it.
     #[error("{0}")]
     Machine(#[from] MachineError),
 }
 
-/// The devices of a machine, and the way to the ports of all others.
+/// The devices of pvio, and access to the ports of QEMU's devices.
 #[derive(Default)]
 pub struct PortBus {
-    /// `None` where the plugin asks nothing of the machine.
+    /// `None` if the plugin needs nothing of the machine, or QEMU does not export it.
     machine: Option<Arc<Machine>>,
     devices: Vec<Arc<BusDevice>>,
-    /// For each port, which of the devices has it, counted from 1; empty where there are none.
-    owners: Box<[u16]>,
+    /// For each port, the index of its device plus 1, or 0. Empty if there are no devices.
+    device_numbers: Box<[u16]>,
 }
 
 impl PortBus {
-    /// Makes the devices, and puts them on the machine's port bus. `recorded` says whether QEMU records the
-    /// run or replays it.
+    /// Builds the devices and places them on the machine's port bus.
+    ///
+    /// `recorded` says whether QEMU records or replays the run.
+    ///
+    /// # Errors
+    ///
+    /// Two devices overlap, a device cannot be built, or QEMU refuses to place it.
+    ///
+    /// # Panics
+    ///
+    /// There are more than 65535 requests, which would overlap.
     pub fn build(
         machine: &Arc<Machine>,
         requests: Vec<DeviceRequest>,
@@ -84,17 +80,17 @@ impl PortBus {
         if port_bus.devices.is_empty() {
             return Ok(port_bus);
         }
-        port_bus.owners = vec![0; 1 << 16].into();
-        // Only now, when all is well, does QEMU get to know of them.
+        port_bus.device_numbers = vec![0; 1 << 16].into();
+        // Tell QEMU only after every device has been built.
         for (number, device) in (1..).zip(&port_bus.devices) {
             let (first, last) = (device.range.first().0.into(), device.range.last().0.into());
-            port_bus.owners[first..=last].fill(number);
+            port_bus.device_numbers[first..=last].fill(number);
             device.serve(machine)?;
         }
         let devices = port_bus.devices.clone();
         machine.on_reset(move || {
             for device in &devices {
-                device.with(|device| device.reset());
+                device.call(|inner| inner.reset());
             }
         });
         Ok(port_bus)
@@ -114,45 +110,39 @@ impl PortBus {
         let mut settings = Settings::new(range, settings, &services);
         let device = (kind.build)(&mut settings)
             .and_then(|device| settings.finish().map(|()| device))
-            .map_err(|why| BusError::Settings { kind: kind.name, range, why })?;
-        // What drives interrupt lines needs QEMU's lock for that, and taking it inside the device's
-        // own would be the wrong order: so it is taken first.
+            .map_err(|source| BusError::Build { kind: kind.name, range, source })?;
+        // Driving an interrupt line takes QEMU's lock. Lock order: QEMU's before the device's.
         let locking = if services.interrupts.get() { Locking::Qemu } else { Locking::Own };
         self.devices.push(Arc::new(BusDevice::new(kind.name, range, locking, device)));
         Ok(())
     }
 
-    /// Whether a device of pvio's is at a port.
+    /// Whether one of pvio's devices serves a port.
     pub fn serves(&self, port: Port) -> bool {
         self.device_at(port).is_some()
     }
 
-    /// The kind of the device of pvio's that is at a port.
+    /// The kind of pvio's device at a port.
     pub fn kind_at(&self, port: Port) -> Option<&'static str> {
         self.device_at(port).map(|device| device.kind)
     }
 
-    /// Whether there are devices of pvio's.
+    /// Whether pvio has any devices.
     pub fn has_devices(&self) -> bool {
         !self.devices.is_empty()
     }
 
     fn device_at(&self, port: Port) -> Option<&Arc<BusDevice>> {
-        let number = *self.owners.get(usize::from(port.0))?;
+        let number = *self.device_numbers.get(usize::from(port.0))?;
         self.devices.get(usize::from(number).wrapping_sub(1))
     }
 
-    /// A port to keep at hand; `None` where it cannot be reached but by an instruction.
+    /// A port for repeated accesses; `None` if only an instruction can reach it.
     pub fn cached_port(&self, port: Port) -> Option<CachedPort> {
         Some(CachedPort::new(self.device_at(port), port, self.machine.as_ref()?))
     }
 
-    /// Whether [`PortBus::target`] reaches ports that are not pvio's.
-    pub fn reaches_qemu(&self) -> bool {
-        self.machine.is_some()
-    }
-
-    /// Who has a port; `None` where it cannot be reached but by an instruction.
+    /// Who serves a port; `None` if only an instruction can reach it.
     pub fn target(&self, port: Port) -> Option<PortTarget<'_>> {
         let machine = self.machine.as_deref()?;
         Some(match self.device_at(port) {
@@ -161,22 +151,21 @@ impl PortBus {
         })
     }
 
-    /// The machine has ended: devices write what they hold back. What went wrong in one comes as a
-    /// line.
+    /// Lets all devices write what they buffer, when the machine ends. Returns a line per failure.
     pub fn finish(&self) -> Vec<String> {
         let failures = self.devices.iter().filter_map(|device| {
-            let error = device.with(|device| device.finish())?.err()?;
-            Some(format!("{device}: what it was to write is not all there: {error}"))
+            let error = device.call(|inner| inner.finish())?.err()?;
+            Some(format!("{device}: its output is incomplete: {error}"))
         });
         failures.collect()
     }
 }
 
-/// What devices may ask of the machine, while they are made and after.
+/// The machine's services to devices.
 struct MachineServices<'a> {
     machine: &'a Arc<Machine>,
     recorded: bool,
-    /// Whether the device that is being made has asked for an interrupt line.
+    /// Whether the device has asked for an interrupt line.
     interrupts: Cell<bool>,
 }
 

@@ -1,5 +1,5 @@
-//! Whoever has a port, reached without an instruction of the guest: a device of pvio's directly, one of
-//! QEMU's through QEMU's bus.
+//! Access to a port without a guest instruction: to pvio's devices directly, to QEMU's through
+//! QEMU's bus.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use super::bus_device::BusDevice;
 use crate::qemu::{Locking, Machine};
 use crate::x86::{Port, Width};
 
-/// A port and who has it, kept at hand by whoever uses it often.
-pub struct CachedPort(Known);
+/// A port and who serves it, for repeated accesses.
+pub struct CachedPort(Route);
 
-enum Known {
-    /// A device of pvio's that needs nothing of QEMU's, and the offset of the port in it.
-    Own(Arc<BusDevice>, u16),
-    /// Whoever it is, reached through QEMU's bus.
-    Qemu(Arc<Machine>, Port),
+enum Route {
+    /// To pvio's device that needs no QEMU lock, at this offset.
+    Direct(Arc<BusDevice>, u16),
+    /// Through QEMU's bus, to any device.
+    QemuBus(Arc<Machine>, Port),
 }
 
 impl CachedPort {
@@ -24,8 +24,8 @@ impl CachedPort {
         machine: &Arc<Machine>,
     ) -> CachedPort {
         CachedPort(match device.filter(|device| device.locking() == Locking::Own) {
-            Some(device) => Known::Own(Arc::clone(device), port.0 - device.range.first().0),
-            None => Known::Qemu(Arc::clone(machine), port),
+            Some(device) => Route::Direct(Arc::clone(device), port.0 - device.range.first().0),
+            None => Route::QemuBus(Arc::clone(machine), port),
         })
     }
 
@@ -33,8 +33,8 @@ impl CachedPort {
     #[inline]
     pub fn read(&self, width: Width) -> u32 {
         match &self.0 {
-            Known::Own(device, offset) => device.read(*offset, width.bytes()),
-            Known::Qemu(machine, port) => machine.read_port(port.0, width.bytes()),
+            Route::Direct(device, offset) => device.read(*offset, width.bytes()),
+            Route::QemuBus(machine, port) => machine.read_port(port.0, width.bytes()),
         }
     }
 
@@ -42,19 +42,20 @@ impl CachedPort {
     #[inline]
     pub fn write(&self, width: Width, value: u32) {
         match &self.0 {
-            Known::Own(device, offset) => device.write(*offset, width.bytes(), value),
-            Known::Qemu(machine, port) => machine.write_port(port.0, width.bytes(), value),
+            Route::Direct(device, offset) => device.write(*offset, width.bytes(), value),
+            Route::QemuBus(machine, port) => machine.write_port(port.0, width.bytes(), value),
         }
     }
 }
 
-/// Who has a port. An access that goes beyond the last port of a device is its all the same, as it is
-/// when an instruction makes it.
+/// Who serves a port.
+///
+/// As with an instruction, the device at the first port gets the whole access.
 #[derive(Clone, Copy)]
 pub struct PortTarget<'a> {
     port: Port,
     machine: &'a Machine,
-    /// A device of pvio's.
+    /// pvio's device; `None` if QEMU serves the port.
     device: Option<&'a BusDevice>,
 }
 
@@ -71,7 +72,7 @@ impl<'a> PortTarget<'a> {
         PortTarget { port, machine, device: None }
     }
 
-    /// Whether it needs nothing of QEMU's, not even the lock: neither clocks nor interrupt lines.
+    /// Whether accesses need nothing of QEMU: no lock, clock or interrupt line.
     pub fn is_independent(&self) -> bool {
         self.device.is_some_and(|device| device.locking() == Locking::Own)
     }
@@ -100,7 +101,7 @@ impl<'a> PortTarget<'a> {
     pub fn read_string(&self, width: Width, data: &mut [u8]) {
         let size = width.bytes();
         let Some(device) = self.device else {
-            // The lock is taken once, not for each element.
+            // Take the lock once, not for each element.
             return self.machine.with_global_lock(|| {
                 for element in data.chunks_exact_mut(size.into()) {
                     let value = self.machine.read_port(self.port.0, size);
@@ -126,7 +127,7 @@ impl<'a> PortTarget<'a> {
         self.locked(device, |offset| device.write_string(offset, size, data));
     }
 
-    /// Gives `work` the offset of the port, under the lock that the device wants.
+    /// Calls `work` with the port's offset, under QEMU's lock if the device needs it.
     #[inline]
     fn locked<R>(&self, device: &BusDevice, work: impl FnOnce(u16) -> R) -> R {
         let offset = self.port.0 - device.range.first().0;

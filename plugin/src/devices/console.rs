@@ -1,8 +1,8 @@
-//! `console`: bytes that the guest writes, on stdout or in a file.
+//! `console`: prints the bytes that the guest writes, to stdout or to a file.
 //!
-//! `device=console@0xe9` prints; `device=console@0xe9:file=guest.log` writes to the file, which is made
-//! empty first. A read gives 0xe9, by which guests find such a port. With more ports than one
-//! (`console@0xe9-0xec`) all do the same, and an access of 2 or 4 bytes writes as many, lowest first.
+//! `device=console@0xe9` prints to stdout. `device=console@0xe9:file=guest.log` writes to the file and
+//! truncates it first. A read returns 0xe9, by which guests detect such a port. With several ports
+//! (`console@0xe9-0xec`) all behave the same. An access of 2 or 4 bytes writes as many, lowest first.
 
 use std::io::{self, Write};
 
@@ -12,19 +12,21 @@ use vm_device::bus::{PioAddress, PioAddressOffset};
 use super::output::Output;
 use super::{Device, DeviceKind};
 
-/// The kind.
+/// The kind `console`.
 pub const CONSOLE: DeviceKind = DeviceKind {
     name: "console",
     ports: 1,
-    build: |settings| Ok(Box::new(Console { output: settings.take_output("file")?, failed: None })),
+    build: |settings| {
+        Ok(Box::new(Console { output: settings.take_output_or_stdout("file")?, failed: None }))
+    },
 };
 
-/// What a guest reads.
+/// The value that a guest reads, as from the port 0xe9 of Bochs.
 const PRESENT: u8 = 0xe9;
 
 struct Console {
     output: Output,
-    /// The first error; what comes after it is lost.
+    /// The first error. Later output is lost.
     failed: Option<io::Error>,
 }
 
@@ -42,7 +44,7 @@ impl MutDevicePio for Console {
 
 impl Device for Console {
     fn reset(&mut self) {
-        if let Err(error) = self.output.start() {
+        if let Err(error) = self.output.truncate() {
             self.failed.get_or_insert(error);
         }
     }

@@ -1,15 +1,15 @@
 //! `debug-exit`: a write ends QEMU.
 //!
-//! `device=debug-exit@0xf4`: the low byte of what is written is QEMU's exit status, as it is (QEMU's own
-//! `isa-debug-exit` makes 2n+1 of it). QEMU ends in an orderly way, with the dumps; the vCPU may execute
-//! some instructions more before it stops. A read gives zero.
+//! `device=debug-exit@0xf4`: the low byte written becomes QEMU's exit status unchanged, whereas QEMU's
+//! `isa-debug-exit` turns n into 2n + 1. QEMU shuts down in order and writes the dumps. The vCPU may
+//! execute a few more instructions before it stops. A read returns zero.
 
 use vm_device::MutDevicePio;
 use vm_device::bus::{PioAddress, PioAddressOffset};
 
 use super::{Device, DeviceKind};
 
-/// The kind.
+/// The kind `debug-exit`.
 pub const DEBUG_EXIT: DeviceKind = DeviceKind {
     name: "debug-exit",
     ports: 4,

@@ -1,14 +1,14 @@
-//! `latch`: ports that remember what was written to them.
+//! `latch`: ports that store the last byte written.
 //!
-//! `device=latch@0xe0-0xe3`: each port holds a byte, zero after a reset. Accesses of any size read and
-//! write the bytes of their ports.
+//! `device=latch@0xe0-0xe3`: each port holds a byte, which is zero after a reset. Accesses of any
+//! size read and write the bytes of their ports.
 
 use vm_device::MutDevicePio;
 use vm_device::bus::{PioAddress, PioAddressOffset};
 
 use super::{Device, DeviceKind};
 
-/// The kind.
+/// The kind `latch`.
 pub const LATCH: DeviceKind = DeviceKind {
     name: "latch",
     ports: 4,
@@ -23,7 +23,7 @@ impl MutDevicePio for Latch {
     fn pio_read(&mut self, _base: PioAddress, offset: PioAddressOffset, data: &mut [u8]) {
         let first = usize::from(offset);
         match data {
-            // Most accesses are of a byte, for which it is not worth to call what copies any number.
+            // Most accesses are bytes; a call to memcpy would cost more than the access.
             [byte] => *byte = self.bytes[first],
             _ => data.copy_from_slice(&self.bytes[first..first + data.len()]),
         }
@@ -43,7 +43,7 @@ impl Device for Latch {
         self.bytes.fill(0);
     }
 
-    /// All elements are the same.
+    // All elements are equal.
     fn read_string(
         &mut self,
         _base: PioAddress,
@@ -60,7 +60,7 @@ impl Device for Latch {
         }
     }
 
-    /// The last element is the one that stays.
+    // Only the last element remains.
     fn write_string(
         &mut self,
         base: PioAddress,

@@ -1,15 +1,14 @@
-//! Devices that pvio serves at ports: what a device is, and the kinds that are built in.
+//! Devices at ports: the [`Device`] trait and the built-in kinds.
 //!
-//! A device is a [`MutDevicePio`] of the `vm-device` crate, with the little that a machine wants
-//! besides: to be reset, to say whether it has state, to finish. It knows its own range, and what it
-//! was given as [`Settings`]; it does not know QEMU.
+//! A device is a [`MutDevicePio`] of the `vm-device` crate that a machine can also reset and finish.
+//! It knows its range and its [`Settings`]. It does not know QEMU.
 //!
 //! ```
 //! use pvio::devices::{Device, DeviceKind, Settings};
 //! use vm_device::MutDevicePio;
 //! use vm_device::bus::{PioAddress, PioAddressOffset};
 //!
-//! /// Counts how often it is read.
+//! /// Counts reads.
 //! struct Counter(u8);
 //!
 //! impl MutDevicePio for Counter {
@@ -36,6 +35,7 @@
 
 mod console;
 mod debug_exit;
+mod error;
 mod latch;
 mod nothing;
 mod output;
@@ -45,6 +45,7 @@ mod uart16550;
 
 pub use console::CONSOLE;
 pub use debug_exit::DEBUG_EXIT;
+pub use error::DeviceError;
 pub use latch::LATCH;
 pub use nothing::{NULL, ONES};
 pub use settings::{Interrupt, Services, Settings};
@@ -56,25 +57,28 @@ use std::io;
 use vm_device::MutDevicePio;
 use vm_device::bus::{PioAddress, PioAddressOffset};
 
-/// Something behind a range of ports.
+use crate::x86::PortRange;
+
+/// A device at a range of ports.
 ///
-/// `pio_read` and `pio_write` get the range's first port, the offset from it, and 1 to 4 bytes, in the
-/// order of their ports: those of the access that are within the range. `data` is all ones when a read
-/// begins: what it leaves is what nobody drives. One access comes at a time.
+/// `pio_read` and `pio_write` get the range's first port, an offset from it in ports, and 1 to 4
+/// bytes of data: the bytes of the access within the range, in port order. For a read, `data` is all
+/// ones at first, like a bus that nobody drives. Accesses come one at a time.
 pub trait Device: MutDevicePio + Send {
-    /// The machine was reset. (It is also reset once before it starts.)
+    /// Resets the device with the machine, and once before the machine starts.
     fn reset(&mut self);
 
-    /// Whether the guest would notice if a snapshot of the machine lacked this device. While one
-    /// that has state is there, QEMU refuses to save the machine or to migrate it.
+    /// Whether the device has state that a snapshot of the machine would lose.
+    ///
+    /// With such a device, QEMU refuses to save or migrate the machine.
     fn has_state(&self) -> bool {
         true
     }
 
-    /// Reads elements of `size` bytes, one after another, at the same offset, until `data` is full: what
-    /// `pio_read` does for each, and where that can be had for less, for less.
+    /// Reads elements of `size` bytes at one offset until `data` is full.
     ///
-    /// A `rep insb` of the guest's may come as any sequence of these and of single elements.
+    /// Equivalent to one `pio_read` per element; override it if you can do better. One `rep insb` of
+    /// the guest may arrive as any sequence of strings and single elements.
     fn read_string(
         &mut self,
         base: PioAddress,
@@ -87,7 +91,9 @@ pub trait Device: MutDevicePio + Send {
         }
     }
 
-    /// Writes elements of `size` bytes, one after another, at the same offset.
+    /// Writes elements of `size` bytes at one offset.
+    ///
+    /// Equivalent to one `pio_write` per element; override it if you can do better.
     fn write_string(
         &mut self,
         base: PioAddress,
@@ -100,22 +106,41 @@ pub trait Device: MutDevicePio + Send {
         }
     }
 
-    /// The machine has ended: what was held back is written now.
+    /// Writes what the device buffers, when the machine ends.
+    ///
+    /// # Errors
+    ///
+    /// Output is lost, now or earlier.
     fn finish(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// A kind of device, which `device=NAME@...` makes one of.
+/// A kind of device, which the option `device=NAME@PORT` makes an instance of.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceKind {
-    /// The name.
+    /// The name in the option.
     pub name: &'static str,
-    /// How many ports it has where the option names the first alone.
+    /// The number of ports if the option names only the first.
     pub ports: u16,
-    /// Makes one. An error says what is wrong with the settings, and what would be right.
-    pub build: fn(&mut Settings<'_>) -> Result<Box<dyn Device>, String>,
+    /// Builds a device from its settings.
+    ///
+    /// Returns an error if a setting is wrong. QEMU then does not start, and prints the error.
+    pub build: fn(&mut Settings<'_>) -> Result<Box<dyn Device>, DeviceError>,
 }
 
-/// The kinds that are built in.
+/// A device that an option asks for.
+#[derive(Clone, Debug)]
+pub struct DeviceRequest {
+    /// The kind.
+    pub kind: DeviceKind,
+    /// The ports.
+    pub range: PortRange,
+    /// `KIND@PORT` as the user wrote it, for messages.
+    pub kind_and_ports: String,
+    /// The settings, as pairs of key and value.
+    pub settings: Vec<(String, String)>,
+}
+
+/// The built-in kinds.
 pub const BUILT_IN: [DeviceKind; 7] = [LATCH, CONSOLE, DEBUG_EXIT, STREAM, UART16550, NULL, ONES];

@@ -1,18 +1,18 @@
-//! `null` and `ones`: ports with nothing behind them.
+//! `null` and `ones`: ports without a device.
 //!
-//! `device=null@0x300-0x307` reads as zero; `device=ones@0x300-0x307` reads as all ones, as an ISA bus
-//! does where no card answers. What is written is lost. Either hides what QEMU has there.
+//! `device=null@0x300-0x307` reads as zero. `device=ones@0x300-0x307` reads as all ones, like an ISA
+//! bus on which no card answers. Writes are lost. Both hide QEMU's device at their ports.
 
 use vm_device::MutDevicePio;
 use vm_device::bus::{PioAddress, PioAddressOffset};
 
 use super::{Device, DeviceKind};
 
-/// Reads as zero.
+/// The kind `null`, which reads as zero.
 pub const NULL: DeviceKind =
     DeviceKind { name: "null", ports: 1, build: |_| Ok(Box::new(Nothing { reads_as: 0x00 })) };
 
-/// Reads as all ones.
+/// The kind `ones`, which reads as all ones.
 pub const ONES: DeviceKind =
     DeviceKind { name: "ones", ports: 1, build: |_| Ok(Box::new(Nothing { reads_as: 0xff })) };
 

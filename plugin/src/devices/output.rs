@@ -1,17 +1,16 @@
-//! Where a device's bytes go: a file, or stdout.
+//! A device's output: a file or stdout.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use crate::files::{OutputFile, Stream};
 
-/// A file, or stdout.
+/// The output of a device.
 #[derive(Debug)]
-pub(crate) enum Output {
-    /// A file: written line by line, for a person who follows it, and in bulk where there are no
-    /// lines.
+pub(super) enum Output {
+    /// A file, flushed after each line so that a reader can follow it.
     File(BufWriter<OutputFile>),
-    /// Standard output: at once, so that a prompt is seen.
+    /// Standard output, unbuffered so that a prompt without a newline appears.
     Stdout(Stream),
 }
 
@@ -21,20 +20,20 @@ impl Output {
         Stream::stdout().map(Output::Stdout)
     }
 
-    /// A new file, or an old one that is made empty with the first byte.
+    /// A file, whose old contents the first write truncates.
     pub fn create(path: &Path) -> io::Result<Output> {
         OutputFile::open(path).map(BufWriter::new).map(Output::File)
     }
 
-    /// The machine starts: old contents go away. (Later there are none.)
-    pub fn start(&mut self) -> io::Result<()> {
+    /// Truncates a file's old contents now, when the machine starts.
+    pub fn truncate(&mut self) -> io::Result<()> {
         match self {
             Output::File(file) => file.get_mut().truncate(),
             Output::Stdout(_) => Ok(()),
         }
     }
 
-    /// Writes what is held back.
+    /// Writes what is buffered.
     pub fn finish(&mut self) -> io::Result<()> {
         match self {
             Output::File(file) => file.flush(),
@@ -57,7 +56,7 @@ impl Write for Output {
         }
     }
 
-    /// Nothing: vm-superio asks for it after each byte, which would make a file slow.
+    /// Does nothing. vm-superio flushes after each byte, which would slow a file down.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

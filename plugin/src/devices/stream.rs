@@ -1,14 +1,14 @@
-//! `stream`: a file that the guest reads from a port, and one that it writes.
+//! `stream`: an input file that the guest reads at a port, and an output file that it writes.
 //!
-//! `device=stream@0x300:in=request.bin:out=answer.bin`; either may be left out.
+//! `device=stream@0x300:in=request.bin:out=answer.bin`; both files are optional.
 //!
 //! | offset | read | write |
 //! | --- | --- | --- |
 //! | 0-3 | the next bytes of `in`, lowest first | appended to `out` |
-//! | 4-7 | how many bytes of `in` are left, 32 bits (at most 2^32 - 1) | ignored |
+//! | 4-7 | the number of bytes left in `in`, 32 bits (at most 2^32 - 1) | ignored |
 //!
-//! At the end of `in` a read gives all ones for each byte that is missing. `rep insb` and `rep outsb` on
-//! the first port move whole files. A reset of the machine starts `in` over; `out` goes on.
+//! At the end of `in`, missing bytes read as all ones. `rep insb` and `rep outsb` on the first port
+//! move whole files. A machine reset rewinds `in` and continues `out`.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
@@ -17,27 +17,18 @@ use vm_device::MutDevicePio;
 use vm_device::bus::{PioAddress, PioAddressOffset};
 
 use super::output::Output;
-use super::{Device, DeviceKind, Settings};
+use super::{Device, DeviceError, DeviceKind, Settings};
 
-/// The kind.
+/// The kind `stream`.
 pub const STREAM: DeviceKind = DeviceKind { name: "stream", ports: 8, build };
 
-/// The offset of the number of bytes that are left.
-const LEFT: usize = 4;
+/// The offset of the number of bytes left.
+const BYTES_LEFT: usize = 4;
 
-fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, String> {
-    let input = settings.take_input("in")?.map(|file| -> io::Result<_> {
-        let size = file.metadata()?.len();
-        Ok(Input { file: BufReader::new(file), size, left: size })
-    });
-    let input = input.transpose().map_err(|error| format!("in cannot be read: {error}"))?;
-    let output = match settings.take("out") {
-        None => None,
-        Some(path) => Some(
-            Output::create(path.as_ref())
-                .map_err(|error| format!("out={path} cannot be written: {error}"))?,
-        ),
-    };
+fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, DeviceError> {
+    let input = settings.take_input("in")?.map(Input::new).transpose();
+    let input = input.map_err(DeviceError::other)?;
+    let output = settings.take_output("out")?;
     Ok(Box::new(Stream { input, output, failed: None }))
 }
 
@@ -47,10 +38,17 @@ struct Input {
     left: u64,
 }
 
+impl Input {
+    fn new(file: File) -> io::Result<Input> {
+        let size = file.metadata()?.len();
+        Ok(Input { file: BufReader::new(file), size, left: size })
+    }
+}
+
 struct Stream {
     input: Option<Input>,
     output: Option<Output>,
-    /// The first error; nothing is read or written after it.
+    /// The first error. Nothing is read or written after it.
     failed: Option<io::Error>,
 }
 
@@ -60,12 +58,12 @@ impl Stream {
         u32::try_from(left).unwrap_or(u32::MAX).to_le_bytes()
     }
 
-    /// Fills `data` as far as the file goes.
+    /// Fills `data` up to the end of the file.
     fn read(&mut self, data: &mut [u8]) -> io::Result<()> {
         let Some(input) = &mut self.input else { return Ok(()) };
-        let here = usize::try_from(input.left).unwrap_or(usize::MAX).min(data.len());
-        input.file.read_exact(&mut data[..here])?;
-        input.left -= here as u64;
+        let count = usize::try_from(input.left).unwrap_or(usize::MAX).min(data.len());
+        input.file.read_exact(&mut data[..count])?;
+        input.left -= count as u64;
         Ok(())
     }
 }
@@ -73,9 +71,9 @@ impl Stream {
 impl MutDevicePio for Stream {
     fn pio_read(&mut self, _base: PioAddress, offset: PioAddressOffset, data: &mut [u8]) {
         let offset = usize::from(offset);
-        if offset >= LEFT {
+        if offset >= BYTES_LEFT {
             let left = self.left();
-            for (byte, value) in data.iter_mut().zip(left.into_iter().skip(offset - LEFT)) {
+            for (byte, value) in data.iter_mut().zip(left.into_iter().skip(offset - BYTES_LEFT)) {
                 *byte = value;
             }
         } else if self.failed.is_none() {
@@ -85,7 +83,7 @@ impl MutDevicePio for Stream {
 
     fn pio_write(&mut self, _base: PioAddress, offset: PioAddressOffset, data: &[u8]) {
         if let Some(output) = &mut self.output
-            && usize::from(offset) < LEFT
+            && usize::from(offset) < BYTES_LEFT
             && self.failed.is_none()
         {
             self.failed = output.write_all(data).err();
@@ -95,7 +93,7 @@ impl MutDevicePio for Stream {
 
 impl Device for Stream {
     fn reset(&mut self) {
-        if let Some(Err(error)) = self.output.as_mut().map(Output::start) {
+        if let Some(Err(error)) = self.output.as_mut().map(Output::truncate) {
             self.failed.get_or_insert(error);
         }
         if let Some(input) = &mut self.input {
@@ -106,7 +104,7 @@ impl Device for Stream {
         }
     }
 
-    /// Elements of the first ports are one long access: what a file has left over comes out the same.
+    // Elements at the data ports are like one long access, also at the end of the file.
     fn read_string(
         &mut self,
         base: PioAddress,
@@ -114,7 +112,7 @@ impl Device for Stream {
         size: usize,
         data: &mut [u8],
     ) {
-        match usize::from(offset) < LEFT {
+        match usize::from(offset) < BYTES_LEFT {
             true => self.pio_read(base, offset, data),
             false => {
                 data.chunks_exact_mut(size).for_each(|part| self.pio_read(base, offset, part));

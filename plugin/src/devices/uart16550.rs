@@ -1,11 +1,11 @@
-//! `uart16550`: a serial port, as vm-superio emulates it.
+//! `uart16550`: a serial port, emulated by vm-superio.
 //!
-//! `device=uart16550@0x2f8:irq=3` prints what the guest sends; `file=PATH` writes it to a file instead,
+//! `device=uart16550@0x2f8:irq=3` prints what the guest sends. `file=PATH` writes it to a file, and
 //! `in=PATH` is what the guest receives. Without `irq` the driver has to poll. The divisor and the line
-//! settings are remembered and change nothing: characters pass at once.
+//! settings are stored without effect: characters pass at once.
 //!
-//! The guest receives from when it enables the interrupt for it, or polls; and not while it has lowered
-//! RTS, which drivers with flow control do when they have enough.
+//! Reception starts when the guest enables the receive interrupt, or polls. It pauses while the guest
+//! has lowered RTS, as drivers with flow control do when their buffer is full.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -16,26 +16,26 @@ use vm_superio::serial::{NoEvents, SerialState};
 use vm_superio::{Serial, Trigger};
 
 use super::output::Output;
-use super::{Device, DeviceKind, Interrupt, Settings};
+use super::{Device, DeviceError, DeviceKind, Interrupt, Settings};
 
-/// The kind.
+/// The kind `uart16550`.
 pub const UART16550: DeviceKind = DeviceKind { name: "uart16550", ports: PORTS as u16, build };
 
-/// One for each register.
+/// The number of ports, one for each register.
 const PORTS: u8 = 8;
 
-fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, String> {
+fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, DeviceError> {
     if settings.range.len() != u32::from(PORTS) {
-        return Err(format!("it has {PORTS} ports; name the first alone"));
+        return Err(DeviceError::PortCount(PORTS.into()));
     }
     let input = settings.take_input("in")?.map(BufReader::new);
     let interrupt = Line(settings.take_interrupt("irq")?);
-    let serial = Serial::new(interrupt, settings.take_output("file")?);
+    let serial = Serial::new(interrupt, settings.take_output_or_stdout("file")?);
     let receiver = Receiver::default();
     Ok(Box::new(Uart { serial, input, receiver, failed: None }))
 }
 
-/// vm-superio announces an interrupt once; the PC's controllers take the edge.
+/// The interrupt line. vm-superio signals an interrupt once, and the PC's controllers latch the edge.
 struct Line(Option<Box<dyn Interrupt>>);
 
 impl Trigger for Line {
@@ -49,58 +49,69 @@ impl Trigger for Line {
     }
 }
 
-/// The registers that matter here, by offset (PC16550D data sheet, table II).
+/// Registers by offset, named as in the PC16550D data sheet, table II.
 mod register {
-    pub const DATA: u8 = 0;
-    pub const INTERRUPT_ENABLE: u8 = 1;
-    pub const INTERRUPT_IDENTIFICATION: u8 = 2;
-    pub const LINE_CONTROL: u8 = 3;
-    pub const MODEM_CONTROL: u8 = 4;
-    pub const LINE_STATUS: u8 = 5;
-    pub const SCRATCH: u8 = 7;
+    /// Receiver buffer (read) and transmitter holding register (write). DLL while DLAB is set.
+    pub const RBR_THR_DLL: u8 = 0;
+    /// Interrupt enable register. DLM while DLAB is set.
+    pub const IER_DLM: u8 = 1;
+    /// Interrupt identification register.
+    pub const IIR: u8 = 2;
+    /// Line control register.
+    pub const LCR: u8 = 3;
+    /// Modem control register.
+    pub const MCR: u8 = 4;
+    /// Line status register.
+    pub const LSR: u8 = 5;
+    /// Scratch register.
+    pub const SCR: u8 = 7;
 }
 
-/// In the interrupt enable register.
-const RECEIVE_INTERRUPT: u8 = 0x01;
-const ALL_INTERRUPTS: u8 = 0x0f;
-/// In the line control register: the first two offsets are the divisor.
-const DIVISOR_LATCH: u8 = 0x80;
-/// In the modem control register.
-const TERMINAL_READY: u8 = 0x01;
-const REQUEST_TO_SEND: u8 = 0x02;
-const LOOPBACK: u8 = 0x10;
-/// In the line status register.
-const DATA_READY: u8 = 0x01;
+/// IER: received data available.
+const IER_ERBFI: u8 = 0x01;
+/// IER: all four interrupts.
+const IER_ALL: u8 = 0x0f;
+/// LCR: divisor latch access bit. While set, the first two offsets are the divisor.
+const LCR_DLAB: u8 = 0x80;
+/// MCR: data terminal ready.
+const MCR_DTR: u8 = 0x01;
+/// MCR: request to send.
+const MCR_RTS: u8 = 0x02;
+/// MCR: loopback.
+const MCR_LOOP: u8 = 0x10;
+/// LSR: data ready.
+const LSR_DR: u8 = 0x01;
 
-/// Who reads the line status so often, and nothing between, waits for a character. Linux reads it
-/// twice before it throws away what was received too early.
+/// A guest that reads LSR this often in a row polls for input. Linux reads it twice before it
+/// discards what was received too early.
 const POLLS: u32 = 16;
 
-/// Whether the guest is ready to receive, as far as its accesses tell. Drivers read and lose what has
-/// come before that.
+/// Tracks from the guest's accesses whether it is ready to receive.
+///
+/// Drivers discard what arrives before they are ready.
 #[derive(Default)]
 struct Receiver {
-    /// It has enabled the interrupt, or it polls.
+    /// The guest has enabled the receive interrupt, or it polls.
     listens: bool,
-    /// The accesses up to now that were reads of the line status.
+    /// The number of LSR reads in a row up to now.
     polls: u32,
-    /// The first two offsets are the divisor.
-    divisor: bool,
-    /// It has raised DTR.
-    terminal_ready: bool,
-    /// It makes use of RTS.
+    /// DLAB is set.
+    dlab: bool,
+    /// DTR is raised.
+    dtr: bool,
+    /// The guest has raised RTS before, so it controls the flow.
     controls_flow: bool,
-    /// It has lowered RTS, having raised it before.
-    full: bool,
+    /// The guest controls the flow and has lowered RTS.
+    paused: bool,
 }
 
 impl Receiver {
     fn is_ready(&self) -> bool {
-        self.listens && !self.full
+        self.listens && !self.paused
     }
 
     fn register_read(&mut self, register: u8) {
-        self.polls = if register == register::LINE_STATUS { self.polls + 1 } else { 0 };
+        self.polls = if register == register::LSR { self.polls + 1 } else { 0 };
         if self.polls >= POLLS {
             (self.listens, self.polls) = (true, 0);
         }
@@ -109,19 +120,19 @@ impl Receiver {
     fn register_written(&mut self, register: u8, value: u8) {
         self.polls = 0;
         match register {
-            // To find out what it has before it, Linux enables all at once for a moment, long before
-            // somebody opens the port.
-            register::INTERRUPT_ENABLE if !self.divisor => {
-                let is_probe = value & ALL_INTERRUPTS == ALL_INTERRUPTS && !self.terminal_ready;
-                self.listens |= value & RECEIVE_INTERRUPT != 0 && !is_probe;
+            // To probe the chip, Linux briefly enables all interrupts long before anyone opens the
+            // port.
+            register::IER_DLM if !self.dlab => {
+                let is_probe = value & IER_ALL == IER_ALL && !self.dtr;
+                self.listens |= value & IER_ERBFI != 0 && !is_probe;
             }
-            register::LINE_CONTROL => self.divisor = value & DIVISOR_LATCH != 0,
-            // In loopback nothing of it is seen outside.
-            register::MODEM_CONTROL if value & LOOPBACK == 0 => {
-                self.terminal_ready = value & TERMINAL_READY != 0;
-                let ready = value & REQUEST_TO_SEND != 0;
-                self.controls_flow |= ready;
-                self.full = self.controls_flow && !ready;
+            register::LCR => self.dlab = value & LCR_DLAB != 0,
+            // In loopback mode the outputs are disconnected.
+            register::MCR if value & MCR_LOOP == 0 => {
+                self.dtr = value & MCR_DTR != 0;
+                let rts = value & MCR_RTS != 0;
+                self.controls_flow |= rts;
+                self.paused = self.controls_flow && !rts;
             }
             _ => {}
         }
@@ -132,18 +143,18 @@ struct Uart {
     serial: Serial<Line, NoEvents, Output>,
     input: Option<BufReader<File>>,
     receiver: Receiver,
-    /// The first error; what comes after it is lost.
+    /// The first error. Later input and output are lost.
     failed: Option<io::Error>,
 }
 
 impl Uart {
-    /// Gives the guest what its receive buffer has room for.
+    /// Fills the receive buffer from the input, if the guest is ready.
     fn receive(&mut self) {
         let room = self.serial.fifo_capacity();
         let ready = self.receiver.is_ready() && room > 0;
         let Some(input) = self.input.as_mut().filter(|_| ready) else { return };
         let result = input.fill_buf().and_then(|bytes| {
-            // (None is taken in loopback mode.)
+            // In loopback mode vm-superio takes none.
             let taken = self.serial.enqueue_raw_bytes(&bytes[..bytes.len().min(room)]);
             taken.map_err(io_error)
         });
@@ -193,22 +204,22 @@ impl MutDevicePio for Uart {
 
 impl Device for Uart {
     fn reset(&mut self) {
-        if let Err(error) = self.serial.writer_mut().start() {
+        if let Err(error) = self.serial.writer_mut().truncate() {
             self.fail(error);
         }
-        let fresh = SerialState::default();
+        let initial = SerialState::default();
         self.receiver = Receiver::default();
-        self.write(register::LINE_CONTROL, DIVISOR_LATCH);
-        self.write(register::DATA, fresh.baud_divisor_low);
-        self.write(register::INTERRUPT_ENABLE, fresh.baud_divisor_high);
-        self.write(register::LINE_CONTROL, fresh.line_control);
-        self.write(register::INTERRUPT_ENABLE, fresh.interrupt_enable);
-        self.write(register::MODEM_CONTROL, fresh.modem_control);
-        self.write(register::SCRATCH, fresh.scratch);
-        while self.serial.read(register::LINE_STATUS) & DATA_READY != 0 {
-            self.serial.read(register::DATA);
+        self.write(register::LCR, LCR_DLAB);
+        self.write(register::RBR_THR_DLL, initial.baud_divisor_low);
+        self.write(register::IER_DLM, initial.baud_divisor_high);
+        self.write(register::LCR, initial.line_control);
+        self.write(register::IER_DLM, initial.interrupt_enable);
+        self.write(register::MCR, initial.modem_control);
+        self.write(register::SCR, initial.scratch);
+        while self.serial.read(register::LSR) & LSR_DR != 0 {
+            self.serial.read(register::RBR_THR_DLL);
         }
-        self.serial.read(register::INTERRUPT_IDENTIFICATION);
+        self.serial.read(register::IIR);
     }
 
     fn finish(&mut self) -> io::Result<()> {

@@ -1,15 +1,10 @@
 //! Linear addresses of the guest, read through its page tables.
 
 use super::PhysicalMemory;
-use crate::x86::{Access, KeyRights, PAGE, Paging, PhysicalMemory as PageTables};
-use crate::x86::{Mode, Supervisor};
-
-const CR0_PG: u64 = 1 << 31;
-const CR4_PSE: u64 = 1 << 4;
-const CR4_PAE: u64 = 1 << 5;
-const CR4_LA57: u64 = 1 << 12;
-const EFER_LMA: u64 = 1 << 10;
-const EFER_NXE: u64 = 1 << 11;
+use crate::x86::{
+    Access, Cr0, Cr4, Efer, KeyRights, Mode, PAGE, Paging, PhysicalMemory as PageTables, Rflags,
+    Supervisor,
+};
 
 /// Linux's `PTI_USER_PGTABLE_BIT`: the bit of CR3 that tells a process's user table from its kernel table.
 const CR3_PTI_USER: u64 = 1 << 12;
@@ -39,18 +34,21 @@ impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
     /// With page-table isolation, CR3 holds no kernel in user mode, but the kernel's own table lies beside
     /// the user's.
     pub(super) fn of(memory: &'m M, registers: Registers) -> Vec<AddressSpace<'m, M>> {
-        if !Paging::is_on(registers.cr0) {
+        if !Cr0::from_bits_retain(registers.cr0).contains(Cr0::PAGING) {
             return Vec::new();
         }
+        let layout =
+            Cr4::PAGE_SIZE_EXTENSIONS | Cr4::PHYSICAL_ADDRESS_EXTENSION | Cr4::LINEAR_ADDRESS_57;
+        let efer = Efer::from_bits_retain(registers.efer);
         let space = |cr3| {
             let paging = Paging {
-                cr0: CR0_PG,
+                cr0: Cr0::PAGING,
                 cr3,
-                cr4: registers.cr4 & (CR4_PSE | CR4_PAE | CR4_LA57),
-                efer: registers.efer & EFER_LMA | EFER_NXE,
-                rflags: 0,
-                keys: KeyRights::default(),
+                cr4: Cr4::from_bits_retain(registers.cr4) & layout,
+                efer: efer & Efer::LONG_MODE_ACTIVE | Efer::NO_EXECUTE_ENABLE,
+                rflags: Rflags::empty(),
                 supervisor: Supervisor::Yes,
+                keys: KeyRights::default(),
             };
             AddressSpace { memory, paging }
         };
@@ -72,7 +70,7 @@ impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
     /// The registers that translate as this does.
     pub(super) fn registers(&self) -> Registers {
         let Paging { cr0, cr3, cr4, efer, .. } = self.paging;
-        Registers { cr0, cr3, cr4, efer }
+        Registers { cr0: cr0.bits(), cr3, cr4: cr4.bits(), efer: efer.bits() }
     }
 
     /// The physical address of the table at the top, for comparison.
@@ -82,7 +80,7 @@ impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
 
     /// Whether addresses have 64 bits.
     pub(super) fn is_64_bit(&self) -> bool {
-        self.paging.efer & EFER_LMA != 0
+        self.paging.efer.contains(Efer::LONG_MODE_ACTIVE)
     }
 
     /// Bytes of an address.

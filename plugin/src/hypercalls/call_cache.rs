@@ -1,7 +1,6 @@
-//! Calls of one element that a vCPU has made of late, with all that follows from their words: a driver makes
-//! the same few again and again.
-//!
-//! Only those are here that nobody logs.
+//! A per-vCPU cache of scalar hypercalls. A driver repeats the same few calls, so each entry keeps
+//! what decoding found: the device, the operation, the counter. Calls that the access log covers are
+//! never cached.
 
 use pvio_guest::abi::{CALL_SHIFT, CallWord};
 
@@ -12,42 +11,42 @@ use crate::bus::CachedPort;
 use crate::stats::{PortCounter, VcpuCounters};
 use crate::x86::Port;
 
-/// How many there may be: each has one place, which it shares with others.
-const PLACES: usize = 16;
+/// Number of entries. The cache is direct-mapped: a new call evicts the old one.
+const ENTRIES: usize = 16;
 
-/// All of a call word but what `outb` writes.
-const BUT_OPERAND: u32 = !0x00ff_0000;
+/// Mask that ignores the operand, the byte that `outb` writes.
+const IGNORE_OPERAND: u32 = !0x00ff_0000;
 
 #[derive(Default)]
-pub(super) struct CallCache([Option<CachedCall>; PLACES]);
+pub(super) struct CallCache([Option<CachedCall>; ENTRIES]);
 
 struct CachedCall {
-    /// The part of the call word that tells the call from others, and what it is.
+    /// The entry matches when `word & mask == tag`.
     mask: u32,
-    word: u32,
+    tag: u32,
     io: IoCall,
     port: CachedPort,
     counter: PortCounter,
 }
 
-fn place(word: CallWord) -> usize {
-    (word.0 as usize ^ (word.0 >> CALL_SHIFT) as usize) % PLACES
+fn index(word: CallWord) -> usize {
+    (word.0 as usize ^ (word.0 >> CALL_SHIFT) as usize) % ENTRIES
 }
 
 impl CallCache {
-    /// Carries out a call, if it is one of these; what comes back is the answer's data.
+    /// Runs the call if it is cached. Returns the data for the answer.
     #[inline]
-    pub fn carry_out(
+    pub fn run(
         &self,
         word: CallWord,
         data: &mut impl Data,
         counters: &VcpuCounters,
     ) -> Option<u32> {
-        let cached = self.0[place(word)].as_ref()?;
-        if word.0 & cached.mask != cached.word {
+        let entry = self.0[index(word)].as_ref()?;
+        if word.0 & entry.mask != entry.tag {
             return None;
         }
-        let CachedCall { io, port, counter, .. } = cached;
+        let CachedCall { io, port, counter, .. } = entry;
         let moved = io.move_one(
             word.operand(),
             data,
@@ -59,19 +58,22 @@ impl CallCache {
         Some(moved.answer)
     }
 
-    /// Has a call among these from now on, if it is one that may be.
-    pub fn remember(&mut self, word: CallWord, hypercalls: &Hypercalls, log: Option<&VcpuLog>) {
+    /// Caches the call if it is a scalar call to a known port that nobody logs.
+    pub fn insert(&mut self, word: CallWord, hypercalls: &Hypercalls, log: Option<&VcpuLog>) {
         let port = Port(word.port());
         let io = word.call().and_then(IoCall::scalar);
         let Some(io) = io.filter(|io| word.operand() == 0 || io.takes_operand()) else { return };
         if log.is_some_and(|log| log.covers(port)) {
             return;
         }
-        if let Some(known) = hypercalls.cached_port(port) {
-            let counter = PortCounter::new(port, io.direction, io.width);
-            let mask = if io.takes_operand() { BUT_OPERAND } else { u32::MAX };
-            self.0[place(word)] =
-                Some(CachedCall { mask, word: word.0 & mask, io, port: known, counter });
-        }
+        let Some(cached_port) = hypercalls.cached_port(port) else { return };
+        let mask = if io.takes_operand() { IGNORE_OPERAND } else { u32::MAX };
+        self.0[index(word)] = Some(CachedCall {
+            mask,
+            tag: word.0 & mask,
+            io,
+            port: cached_port,
+            counter: PortCounter::new(port, io.direction, io.width),
+        });
     }
 }

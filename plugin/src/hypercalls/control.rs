@@ -1,32 +1,29 @@
-//! The calls that are for whoever runs the machine: its end, lines of text, windows of the statistics.
+//! The control calls: exit, log lines, statistics windows, dumps.
 
 use arrayvec::ArrayVec;
 use pvio_guest::abi::{self, status};
 
 use super::guest_log::Level;
 use super::memory::{caller_memory, check};
-use super::{Caller, Refusal, VcpuCalls};
-use crate::dumps::DumpError;
-use crate::qemu::{CallingVcpu, Register, exit_process};
+use super::{Caller, DumpError, Refusal, VcpuCalls};
+use crate::qemu::{Register, Registers};
 use crate::stats::{Call, Outcome, WindowError};
 
 impl VcpuCalls {
+    /// Runs a control call. `operand` is the exit status or the log level.
     pub(super) fn control(
         &mut self,
         call: Call,
         operand: u8,
         caller: Caller,
-        vcpu: &mut CallingVcpu<'_>,
+        vcpu: &mut Registers<'_>,
     ) -> Result<u32, Refusal> {
         match call {
-            Call::Exit => match &self.hypercalls.machine {
-                Some(machine) => machine.exit(operand),
-                None => {
-                    // It does not return to be counted, and the dump is made on the way out.
-                    self.counters.hypercall(call, Outcome::Ok);
-                    exit_process(operand)
-                }
-            },
+            Call::Exit => {
+                // Count it first: the exit may dump the statistics and not return.
+                self.counters.hypercall(call, Outcome::Ok);
+                self.hypercalls.control.exit(operand);
+            }
             Call::Log => {
                 let level = Level::from_number(operand).ok_or(Refusal(status::ARGUMENT))?;
                 let text = self.text::<{ abi::LOG_MAX }>(caller, vcpu)?;
@@ -54,7 +51,7 @@ impl VcpuCalls {
                 })?;
             }
             Call::Reset => self.hypercalls.statistics.reset(&self.counters),
-            Call::Dump => self.hypercalls.dumps.now().map_err(|error| match error {
+            Call::Dump => self.hypercalls.control.dump().map_err(|error| match error {
                 DumpError::Full => Refusal(status::FULL),
                 DumpError::Failed => Refusal(status::FAILED),
             })?,
@@ -63,20 +60,20 @@ impl VcpuCalls {
         Ok(0)
     }
 
-    /// The text that a call comes with, in registers as a string of port I/O has its own.
-    fn text<const MOST: usize>(
+    /// Reads the text argument: RDX is the address, RCX the length in bytes.
+    fn text<const MAX: usize>(
         &self,
         caller: Caller,
-        vcpu: &mut CallingVcpu<'_>,
-    ) -> Result<ArrayVec<u8, MOST>, Refusal> {
+        vcpu: &mut Registers<'_>,
+    ) -> Result<ArrayVec<u8, MAX>, Refusal> {
         let address = caller.argument(vcpu, Register::Rdx);
         let len = caller.argument(vcpu, Register::Rcx);
-        if len > MOST as u64 {
+        if len > MAX as u64 {
             return Err(Refusal(status::LENGTH));
         }
         let memory = caller_memory(caller, vcpu, &self.hypercalls)?;
         check(&memory, address, len, 1)?;
-        let mut text = ArrayVec::from([0; MOST]);
+        let mut text = ArrayVec::from([0; MAX]);
         text.truncate(len as usize);
         memory.read(address, &mut text)?;
         Ok(text)

@@ -1,14 +1,15 @@
-//! The mailbox: 16 bytes of guest memory by which a vCPU makes the calls of one element, without a register.
+//! The mailbox: 16 bytes of guest memory through which a vCPU makes scalar calls without registers.
 //!
-//! Its place is found once, when it is registered, as the caller's page tables have it then. Each of its
-//! words is looked at once in a call: other vCPUs may write them at any time.
+//! Registration translates its address once, through the caller's page tables. A call reads each
+//! word once, because other vCPUs may write them at any time.
 
 use pvio_guest::abi::{self, CallWord, Status, UNHEARD, status};
 
 use super::memory::{caller_memory, check};
 use super::port_io::{Data, IoCall, PortCalls};
-use super::{Caller, MailboxEpoch, Refusal, VcpuCalls, answered, must_be_zero};
-use crate::qemu::{CallingVcpu, MappedRam, Register};
+use super::refusal::{Refusal, answered, must_be_zero};
+use super::{Caller, MailboxEpoch, VcpuCalls};
+use crate::qemu::{MappedRam, Register, Registers};
 use crate::stats::Call;
 use crate::x86::{Port, Supervisor};
 
@@ -21,7 +22,7 @@ const SIZE: usize = size_of::<abi::Mailbox>();
 pub(super) struct Mailbox {
     memory: MappedRam,
     key: u64,
-    /// When it was registered.
+    /// The epoch of its registration.
     epoch: u32,
 }
 
@@ -36,7 +37,7 @@ impl Data for Mailbox {
 }
 
 impl Mailbox {
-    /// The call that waits in it, if one does and this is still the mailbox that was registered.
+    /// The pending call. `None` if there is none, or if the key no longer matches.
     #[inline]
     fn call(&self) -> Option<CallWord> {
         let word = CallWord(self.memory.load_u32(WORD));
@@ -47,9 +48,9 @@ impl Mailbox {
         self.memory.store_u32(WORD, status.0);
     }
 
-    /// Answers what has moved nothing.
+    /// Answers a call other than a successful scalar one.
     #[cold]
-    fn answer_otherwise(&mut self, word: CallWord, ports: &PortCalls<'_>) -> IsReleased {
+    fn answer_other(&mut self, word: CallWord, ports: &PortCalls<'_>) -> IsReleased {
         let call = word.call().map_or(Call::Unknown, Call::from_number);
         let fields = must_be_zero(word.operand()).and(must_be_zero(word.port()));
         let answer = match call {
@@ -74,7 +75,7 @@ impl Mailbox {
     }
 }
 
-/// Whether a mailbox is one no more.
+/// Whether the guest has released the mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum IsReleased {
     Yes,
@@ -82,44 +83,49 @@ enum IsReleased {
 }
 
 impl VcpuCalls {
-    /// Carries out what is in the vCPU's mailbox, at the bidding of supervisor code, and answers there.
+    /// Runs the call in the vCPU's mailbox and answers it there.
+    ///
+    /// `pc` is the linear address of the doorbell, which supervisor code has rung.
     #[inline]
     pub fn doorbell(&mut self, pc: u64) {
-        let Some(registered) = &mut self.mailbox else { return };
-        if registered.epoch != self.hypercalls.epoch.now() {
+        let Some(mailbox) = &mut self.mailbox else { return };
+        if mailbox.epoch != self.hypercalls.epoch.now() {
             self.mailbox = None;
             return;
         }
-        let Some(word) = registered.call() else { return };
+        let Some(word) = mailbox.call() else { return };
         self.counters.calls_from(pc);
-        if let Some(data) = self.cached.carry_out(word, registered, &self.counters) {
-            registered.answer(Status::new(status::OK, data));
+        if let Some(data) = self.cache.run(word, mailbox, &self.counters) {
+            mailbox.answer(Status::new(status::OK, data));
             return;
         }
-        self.doorbell_slow(word, pc);
+        self.doorbell_uncached(word, pc);
     }
 
-    /// Carries out what was not carried out often of late.
+    /// Slow path: runs a call that missed the cache.
     #[cold]
-    fn doorbell_slow(&mut self, word: CallWord, pc: u64) {
-        self.cached.remember(word, &self.hypercalls, self.access_log.as_ref());
-        let (mailbox, ports) = self.mailbox_and_ports(pc);
-        let Some(registered) = mailbox else { return };
-        let number = word.call().expect("it is one");
+    fn doorbell_uncached(&mut self, word: CallWord, pc: u64) {
+        self.cache.insert(word, &self.hypercalls, self.access_log.as_ref());
+        let (slot, ports) = self.mailbox_and_ports(pc);
+        let Some(mailbox) = slot else { return };
+        let number = word.call().expect("a mailbox yields call words only");
         if let Some(io) = IoCall::scalar(number)
             && (word.operand() == 0 || io.takes_operand())
-            && let Ok(data) = ports.scalar(io, Port(word.port()), word.operand(), registered)
+            && let Ok(data) = ports.scalar(io, Port(word.port()), word.operand(), mailbox)
         {
-            registered.answer(Status::new(status::OK, data));
+            mailbox.answer(Status::new(status::OK, data));
             return;
         }
-        if registered.answer_otherwise(word, &ports) == IsReleased::Yes {
-            *mailbox = None;
+        if mailbox.answer_other(word, &ports) == IsReleased::Yes {
+            *slot = None;
         }
     }
 
-    /// Makes what is at RDX the vCPU's mailbox, if it can be one.
-    pub fn register(&mut self, caller: Caller, vcpu: &mut CallingVcpu<'_>) {
+    /// Registers the mailbox at the linear address in RDX, and answers there.
+    ///
+    /// Ignores the request if it comes from a nested guest or from user code, or if the memory is
+    /// unsuitable.
+    pub fn register(&mut self, caller: Caller, vcpu: &mut Registers<'_>) {
         self.counters.calls_from(caller.pc);
         if self.is_nested(vcpu) || caller.supervisor(vcpu) == Supervisor::No {
             return;
@@ -145,7 +151,7 @@ impl VcpuCalls {
         }
     }
 
-    fn mailbox_memory(&self, caller: Caller, vcpu: &mut CallingVcpu<'_>) -> Option<MappedRam> {
+    fn mailbox_memory(&self, caller: Caller, vcpu: &mut Registers<'_>) -> Option<MappedRam> {
         let linear = caller.argument(vcpu, Register::Rdx);
         if !linear.is_multiple_of(SIZE as u64) {
             return None;

@@ -1,11 +1,11 @@
-//! Memory as the caller has it: linear addresses, through its own page tables, with its privilege.
+//! The caller's memory: linear addresses, through its page tables, with its privilege.
 
 use pvio_guest::abi::status;
 
 use super::{Caller, Hypercalls, Refusal};
 use crate::guest_memory::{LinearMemory, Unusable};
-use crate::qemu::{CallingVcpu, Register};
-use crate::x86::{KeyRights, Paging, Supervisor};
+use crate::qemu::{Register, Registers};
+use crate::x86::{Cr0, Cr4, Efer, KeyRights, Paging, Rflags, Supervisor};
 
 impl From<Unusable> for Refusal {
     fn from(unusable: Unusable) -> Refusal {
@@ -16,35 +16,35 @@ impl From<Unusable> for Refusal {
     }
 }
 
-const CR4_PAE: u64 = 1 << 5;
-const CR4_SMAP: u64 = 1 << 21;
-
-/// The caller's memory, for as long as its registers stay as they are. Where memory cannot be reached, the call is left
-/// to the guest.
+/// The caller's memory, valid while its registers stay the same.
+///
+/// # Errors
+///
+/// [`status::DECLINED`] if this QEMU gives no access to guest memory.
 pub(super) fn caller_memory<'a>(
     caller: Caller,
-    vcpu: &mut CallingVcpu<'_>,
+    vcpu: &mut Registers<'_>,
     hypercalls: &'a Hypercalls,
 ) -> Result<LinearMemory<'a>, Refusal> {
     let ram = hypercalls.ram().ok_or(Refusal(status::DECLINED))?;
     let mut paging = Paging {
-        cr0: vcpu.read(Register::Cr0),
+        cr0: Cr0::from_bits_retain(vcpu.read(Register::Cr0)),
         cr3: 0,
-        cr4: 0,
-        efer: 0,
-        rflags: 0,
+        cr4: Cr4::empty(),
+        efer: Efer::empty(),
+        rflags: Rflags::empty(),
         supervisor: Supervisor::Yes,
         keys: KeyRights::default(),
     };
-    if Paging::is_on(paging.cr0) {
+    if paging.cr0.contains(Cr0::PAGING) {
         paging.supervisor = caller.supervisor(vcpu);
         paging.cr3 = vcpu.read(Register::Cr3);
-        paging.cr4 = vcpu.read(Register::Cr4);
-        if paging.cr4 & CR4_PAE != 0 {
-            paging.efer = vcpu.read(Register::Efer);
+        paging.cr4 = Cr4::from_bits_retain(vcpu.read(Register::Cr4));
+        if paging.cr4.contains(Cr4::PHYSICAL_ADDRESS_EXTENSION) {
+            paging.efer = Efer::from_bits_retain(vcpu.read(Register::Efer));
         }
-        if paging.cr4 & CR4_SMAP != 0 {
-            paging.rflags = vcpu.read(Register::Rflags);
+        if paging.cr4.contains(Cr4::SMAP) {
+            paging.rflags = Rflags::from_bits_retain(vcpu.read(Register::Rflags));
         }
         if paging.has_keys() {
             paging.keys = KeyRights { user: vcpu.pkru(), supervisor: vcpu.pkrs() };
@@ -53,16 +53,16 @@ pub(super) fn caller_memory<'a>(
     Ok(LinearMemory { ram, paging, mode: caller.mode })
 }
 
-/// Refuses an address at which there cannot be `count` elements of `size` bytes.
+/// Rejects a range of `count` elements of `size` bytes that wraps or is not canonical.
 pub(super) fn check(
     memory: &LinearMemory<'_>,
     address: u64,
     count: u64,
     size: usize,
 ) -> Result<(), Refusal> {
-    let is_right =
+    let is_valid =
         || count.checked_mul(size as u64).is_some_and(|len| memory.is_canonical(address, len));
-    match count == 0 || is_right() {
+    match count == 0 || is_valid() {
         true => Ok(()),
         false => Err(Refusal(status::ADDRESS)),
     }

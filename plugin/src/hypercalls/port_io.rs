@@ -1,17 +1,18 @@
-//! The twelve calls of port I/O: one element in registers, or many in memory.
+//! The twelve port I/O calls: scalar, with one element in registers, and string, with many in memory.
 
 use pvio_guest::abi::{self, status};
 
+use super::Hypercalls;
 use super::memory::check;
-use super::{Hypercalls, Refusal};
+use super::refusal::Refusal;
 use crate::access_log::{Access, VcpuLog};
 use crate::bus::PortTarget;
 use crate::guest_memory::{LinearMemory, left_in_page};
-use crate::qemu::{CallingVcpu, Register};
+use crate::qemu::{Register, WritableRegisters};
 use crate::stats::{Call, VcpuCounters};
 use crate::x86::{Direction, PAGE, Port, Width};
 
-/// One of the twelve.
+/// One of the twelve calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct IoCall {
     pub call: Call,
@@ -21,12 +22,13 @@ pub(super) struct IoCall {
 }
 
 impl IoCall {
+    /// The port I/O that a call does; `None` for other calls.
     #[inline]
     pub fn of(call: Call) -> Option<IoCall> {
         Self::TABLE[call.index()]
     }
 
-    /// All calls; those that are not of these twelve are none.
+    /// Indexed by [`Call::index`]; `None` for other calls.
     const TABLE: [Option<IoCall>; Call::ALL.len()] = {
         let mut table = [None; Call::ALL.len()];
         let mut index = 0;
@@ -44,16 +46,16 @@ impl IoCall {
         table
     };
 
-    /// The call of one element with this number.
+    /// The scalar call with this number.
     #[inline]
     pub fn scalar(number: u8) -> Option<IoCall> {
-        // The first numbers are in the table's order.
+        // The scalar calls have the first numbers, in the table's order.
         const { assert!(abi::call::OUTL as usize == Call::Outl.index()) };
         let number = usize::from(number);
         if number > Call::Outl.index() { None } else { Self::TABLE[number] }
     }
 
-    /// Moves one element by what reads its port and what writes it.
+    /// Moves one element. `read` and `write` access the port.
     #[inline]
     pub fn move_one(
         self,
@@ -85,19 +87,19 @@ impl IoCall {
         Moved { value, answer }
     }
 
-    /// Whether the operand of the call is what it writes.
+    /// Whether the call word's operand is the value to write.
     pub fn takes_operand(self) -> bool {
         self.call == Call::Outb
     }
 }
 
-/// What a call of one element takes and gives beside the call word: EDX, or a mailbox's value.
+/// The value beside the call word of a scalar call: EDX, or the mailbox's value field.
 pub(super) trait Data {
     fn value(&mut self) -> u32;
     fn set_value(&mut self, value: u32);
 }
 
-impl Data for CallingVcpu<'_> {
+impl Data for WritableRegisters<'_> {
     fn value(&mut self) -> u32 {
         self.read(Register::Rdx) as u32
     }
@@ -107,45 +109,49 @@ impl Data for CallingVcpu<'_> {
     }
 }
 
-/// An element that was moved, and what of it is in the answer itself.
+/// An element that a call has moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moved {
     pub value: u32,
+    /// The data in the status word: the value of `inb` and `inw`, else 0.
     pub answer: u32,
 }
 
-/// How far a call has come that moves elements: as `rep` has its own in RDI or RSI, and RCX.
+/// The progress of a string call or a batch, as a `rep` keeps its own in RSI or RDI, and RCX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Transfer {
-    /// The address of the next.
+    /// The linear address of the next element.
     pub address: u64,
-    /// How many are left.
+    /// The number of elements left.
     pub left: u64,
 }
 
-/// One call's way to the ports.
+/// The port accesses of one call.
 pub(super) struct PortCalls<'a> {
     pub hypercalls: &'a Hypercalls,
     pub counters: &'a VcpuCounters,
     pub access_log: Option<&'a VcpuLog>,
-    /// Where the call is made.
+    /// The linear address of the call.
     pub pc: u64,
-    /// For elements on their way.
+    /// Elements on their way between memory and a device.
     pub buffer: &'a mut [u8; PAGE as usize],
-    /// How many elements and records the call may still move: while it does, nothing else happens on its
-    /// vCPU, not even the end of QEMU.
+    /// How many elements and records the call may still move. While it runs, its vCPU does nothing
+    /// else, and even the end of QEMU waits.
     pub budget: usize,
 }
 
 impl<'a> PortCalls<'a> {
-    /// Who has a port, if a call may reach it.
+    /// Who serves a port.
+    ///
+    /// # Errors
+    ///
+    /// [`status::DECLINED`] if a call may not reach the port.
     #[inline]
     pub fn target(&self, port: Port) -> Result<PortTarget<'a>, Refusal> {
         self.hypercalls.target(port).ok_or(Refusal(status::DECLINED))
     }
 
-    /// Moves one element. `data` is where a caller leaves what does not fit into the call word, and finds
-    /// it; what comes back is the answer's.
+    /// Moves one element, counts and logs it. Returns the data for the answer.
     #[inline]
     pub fn scalar(
         &self,
@@ -166,7 +172,7 @@ impl<'a> PortCalls<'a> {
         Ok(answer)
     }
 
-    /// Moves elements until none is left, the budget is spent, or something is in the way.
+    /// Moves elements until none is left, the budget is spent, or memory is not accessible.
     pub fn string(
         &mut self,
         io: IoCall,
@@ -179,16 +185,16 @@ impl<'a> PortCalls<'a> {
         let target = self.target(port)?;
         while transfer.left > 0 && self.budget > 0 {
             let in_page = left_in_page(transfer.address) / size;
-            // None: the next one is in two pages.
-            let most = in_page.max(1).min(self.budget);
-            let count = usize::try_from(transfer.left).map_or(most, |left| left.min(most));
+            // If `in_page` is 0, the next element crosses into another page.
+            let max = in_page.max(1).min(self.budget);
+            let count = usize::try_from(transfer.left).map_or(max, |left| left.min(max));
             let bytes = &mut self.buffer[..count * size];
             match (io.direction, in_page) {
                 (Direction::Out, _) => {
                     memory.read(transfer.address, bytes)?;
                     target.write_string(io.width, bytes);
                 }
-                // What a device gives must not be lost: it is asked when there is room for it.
+                // Reading a device may consume its data, so make sure of the memory first.
                 (Direction::In, 0) => {
                     memory.with_both_mut(transfer.address, size, |first, second| {
                         target.read_string(io.width, bytes);
@@ -197,9 +203,9 @@ impl<'a> PortCalls<'a> {
                     })?;
                 }
                 (Direction::In, _) => {
-                    memory.with_mut(transfer.address, bytes.len(), |room| {
+                    memory.with_mut(transfer.address, bytes.len(), |destination| {
                         target.read_string(io.width, bytes);
-                        room.copy_from(bytes);
+                        destination.copy_from(bytes);
                     })?;
                 }
             }
@@ -211,7 +217,7 @@ impl<'a> PortCalls<'a> {
         Ok(())
     }
 
-    /// Counts one element of a port, and logs it.
+    /// Counts and logs one element.
     #[inline]
     pub fn moved_one(&self, io: IoCall, port: Port, value: u32) {
         self.counters.hypercall_accesses(port, io.direction, io.width, 1);
@@ -220,7 +226,7 @@ impl<'a> PortCalls<'a> {
         }
     }
 
-    /// Counts the elements in the first `len` bytes of the buffer, and logs them.
+    /// Counts and logs the elements in the first `len` bytes of the buffer.
     pub fn moved_string(&self, io: IoCall, port: Port, len: usize) {
         let size = usize::from(io.width.bytes());
         self.count(io, port, (len / size) as u64);

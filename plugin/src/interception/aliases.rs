@@ -1,29 +1,59 @@
-//! A per-vCPU cache of sites that run at another address than that of their translation.
+//! The site of an instruction at the address at which it runs.
 //!
 //! A page that is mapped at several addresses runs at each of them in turn, so the site of an instruction is looked up
-//! each time it runs. The table of all sites is behind a lock; this cache is not.
+//! each time it runs. The table of all sites is behind a lock; this per-vCPU cache is not.
 
-use crate::stats::SiteId;
+use super::address::{linear, same_page, with_page};
+use super::operation::Operation;
+use super::token::PortIoToken;
+use crate::stats::{SiteId, VcpuCounters};
 
 /// Number of entries. The cache is direct-mapped: a new alias evicts the old one.
 const ENTRIES: usize = 256;
 
-/// An instruction, by the site of its translation, at an address of its own.
+/// An instruction, by the site of its translation, at another address.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     translated: SiteId,
     pc: u64,
-    /// `None` where the table of sites was full.
+    /// `None` if the table of sites was full.
     site: Option<SiteId>,
 }
 
-/// The cache. It takes no memory before the first alias runs.
+/// The cache of sites whose page runs at another address than that of its translation.
+///
+/// It takes no memory before the first alias runs.
 #[derive(Debug, Default)]
 pub(super) struct Aliases(Vec<Option<Entry>>);
 
+/// Returns whether an instruction runs at the address of its translation, which is that of `site`.
+#[inline]
+pub(super) fn runs_at_translation(
+    insn: PortIoToken,
+    site: SiteId,
+    counters: &VcpuCounters,
+    rip: u64,
+) -> bool {
+    same_page(counters.address_of(site), linear(insn.base(), rip))
+}
+
 impl Aliases {
-    /// The site at `pc` of the instruction that was translated at another; `enter` makes it or looks it up.
-    pub fn site(
+    /// Returns a translated instruction at the address at which it is about to run.
+    pub fn operation(&mut self, insn: PortIoToken, counters: &VcpuCounters, rip: u64) -> Operation {
+        let Some(site) = insn.site() else {
+            return Operation::new(insn, None, insn.address_without_row(rip));
+        };
+        let at_translation = counters.address_of(site);
+        if runs_at_translation(insn, site, counters, rip) {
+            return Operation::new(insn, Some(site), at_translation);
+        }
+        let pc = with_page(at_translation, linear(insn.base(), rip));
+        let alias = self.site(site, pc, || counters.alias_of(site, pc));
+        Operation::new(insn, alias, pc)
+    }
+
+    /// Returns the site at `pc` of an instruction that was translated elsewhere. `enter` looks it up or makes it.
+    fn site(
         &mut self,
         translated: SiteId,
         pc: u64,

@@ -1,72 +1,47 @@
-//! String instructions that were left in the middle, until they go on.
+//! String instructions that were interrupted, until they resume.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use arrayvec::ArrayVec;
 
-use super::operation::Operation;
-use crate::x86::Port;
+use super::string_attempt::StringAttempt;
 
-/// How many there may be: one for each level of nested handlers on each vCPU, and each guest thread
-/// that was switched away in the middle of one. Those that are given up stay until others need the
-/// room.
-const MOST: usize = 64;
+/// The most strings that are kept: one for each level of nested handlers on each vCPU, and for each guest thread that
+/// was switched away within one. Abandoned ones stay until their room is needed.
+const MAX_INTERRUPTED: usize = 64;
 
-/// A string instruction that has elements left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct InterruptedString {
-    pub operation: Operation,
-    pub port: Port,
-    /// Elements still to be moved. With 0 left, QEMU has still to look at the count once more.
-    pub remaining: u64,
-    /// An element has been moved.
-    pub begun: bool,
-    /// A fault has been delivered from it, and counted.
-    pub faulted: bool,
-}
-
-impl InterruptedString {
-    /// Whether only a report with EFLAGS.RF set can be this attempt going on.
-    ///
-    /// One that was given up after a fault looks like a new start with the same count; but what comes
-    /// back from a fault handler has RF set. Where faults are not reported, one that has not moved an
-    /// element must have faulted: nothing else comes before the first. What comes back from an
-    /// interrupt handler need not have RF: a 16-bit IRET drops it.
-    pub fn must_show_rf(&self) -> bool {
-        self.faulted || !self.begun
-    }
-}
-
-/// Those of all vCPUs: an operating system may go on with one on another vCPU.
+/// The interrupted strings of all vCPUs: an operating system may resume one on another vCPU.
 #[derive(Debug, Default)]
-pub(super) struct Interrupted {
-    /// Nearly always 0, and then nobody needs the lock.
+pub(super) struct InterruptedStrings {
+    /// The length of the list. Nearly always 0; then nobody needs the lock.
     len: AtomicUsize,
-    list: Mutex<ArrayVec<InterruptedString, MOST>>,
+    list: Mutex<ArrayVec<StringAttempt, MAX_INTERRUPTED>>,
 }
 
-impl Interrupted {
-    /// Remembers one.
-    pub fn put(&self, left: InterruptedString) {
+impl InterruptedStrings {
+    /// Adds a string. If the list is full, drops the oldest, which is the least likely to resume.
+    pub fn put(&self, string: StringAttempt) {
         self.with_list(|list| {
             if list.is_full() {
-                // The oldest is the likeliest never to go on.
                 list.remove(0);
             }
-            list.push(left);
+            list.push(string);
         });
     }
 
-    /// Takes the latest that fits: handlers nest.
-    pub fn take(&self, fits: impl Fn(&InterruptedString) -> bool) -> Option<InterruptedString> {
+    /// Removes the latest string that matches, because handlers nest.
+    pub fn take(&self, matches: impl Fn(&StringAttempt) -> bool) -> Option<StringAttempt> {
         if self.len.load(Ordering::Acquire) == 0 {
             return None;
         }
-        self.with_list(|list| Some(list.remove(list.iter().rposition(fits)?)))
+        self.with_list(|list| Some(list.remove(list.iter().rposition(matches)?)))
     }
 
-    fn with_list<R>(&self, work: impl FnOnce(&mut ArrayVec<InterruptedString, MOST>) -> R) -> R {
+    fn with_list<R>(
+        &self,
+        work: impl FnOnce(&mut ArrayVec<StringAttempt, MAX_INTERRUPTED>) -> R,
+    ) -> R {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         let result = work(&mut list);
         self.len.store(list.len(), Ordering::Release);

@@ -1,18 +1,40 @@
-//! From what QEMU reports to what the guest did: which instructions are watched, how each attempt at one
-//! ended, and who calls by the magic instruction.
+//! Turns QEMU's callbacks into what the guest did: port I/O that was executed, and hypercalls.
 //!
-//! It knows the 24 forms and the order of QEMU's callbacks, and tells [`crate::stats`] and
-//! [`crate::hypercalls`]. It does not know of files or tables, nor what a call does.
+//! It knows the 24 forms and the order of QEMU's callbacks. It tells [`crate::stats`], the access log and
+//! [`crate::hypercalls`]. It does not know files or tables, nor what a hypercall does.
+//!
+//! | at translation | |
+//! | --- | --- |
+//! | [`Interceptor`] | decides how QEMU watches an instruction |
+//! | `code_mode` | finds the mode and privilege of code, from the text that QEMU prints |
+//! | `token` | packs what is known at translation into 64 bits |
+//!
+//! | at run time | |
+//! | --- | --- |
+//! | `address`, `aliases` | the address and site at which a translated instruction runs |
+//! | `vcpu` | one vCPU's port I/O, by callback |
+//! | `attempt`, `string_attempt`, `interrupted` | how attempts start, resume and end |
+//! | `nested`, `other_vcpus` | nested guests, and the vCPUs that run them |
+//! | `recorder` | what is counted and logged of an attempt |
+//! | `strings` | elements that pvio moves itself |
+//! | `calls` | hypercalls |
+//! | `instructions` | instructions of every kind |
 
 mod address;
 mod aliases;
 mod attempt;
 mod calls;
+mod code_mode;
 mod instructions;
 mod interrupted;
 mod nested;
 mod operation;
+mod other_vcpus;
+mod recorder;
+mod rules;
+mod string_attempt;
 mod strings;
+mod token;
 mod vcpu;
 
 use std::sync::Arc;
@@ -26,71 +48,54 @@ use crate::guest_memory::Physical;
 use crate::hypercalls::{Hypercalls, VcpuCalls};
 use crate::qemu::report::say;
 use crate::qemu::{
-    self, ApiLevel, CallingVcpu, Discontinuity, GuestRam, HostInfo, Insn, MAX_WATCHES,
-    MemoryAccess, MemoryWatch, Next, QemuVersion, Registers, Token, VcpuIndex, Watch,
+    self, ApiLevel, Discontinuity, GuestRam, HostInfo, Insn, MAX_WATCHES, MemoryAccess,
+    MemoryWatch, Next, Registers, Token, VcpuIndex, Watch, WritableRegisters,
 };
 use crate::stats::{SiteKey, Statistics};
 use crate::x86::{
-    Decoded, Direction, Mode, Opcode, Supervisor, decode, decode_by_text, is_privileged_in_dump,
-    is_vmrun, mode_in_dump, supervisor_in_dump,
+    Decoded, Direction, Mode, Opcode, Supervisor, decode, is_vmrun, vmrun_address_size,
 };
 
 use address::CodeAddress;
-use calls::{Magic, TranslatedCall};
+use calls::Magic;
+use code_mode::{RegisterDump, decode_by_disassembly};
 pub use instructions::Instructions;
 use instructions::VcpuInstructions;
-use interrupted::Interrupted;
-use nested::{Exits, NestedGuests, SharedMemory, VmrunSite, VmrunSiteKind};
-use operation::Translated;
+use interrupted::InterruptedStrings;
+use nested::{ExitOffsets, NestedGuests, SharedMemory};
+use recorder::Recorder;
+use rules::Rules;
 use strings::{Strings, VcpuStrings};
+use token::{CallToken, PortIoToken, VmrunSite, VmrunToken};
 use vcpu::VcpuCounter;
 
-/// What this QEMU's callbacks mean, where versions and options differ.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
-    /// QEMU reports exceptions (API 6): an instruction is taken as retired until one says otherwise.
-    /// Without, an instruction that may fault for want of privilege is never known to retire.
-    pub exceptions_reported: bool,
-    /// QEMU leaves the loop of every `rep` after each element: under `-icount`, and always before
-    /// QEMU 10.0.
-    pub steps_reps: bool,
-}
-
-impl Rules {
-    fn of(host: &HostInfo) -> Rules {
-        let ten = QemuVersion { major: 10, minor: 0, micro: 0 };
-        Rules {
-            exceptions_reported: host.reports_exceptions(),
-            steps_reps: host.icount || host.version.is_some_and(|version| version < ten),
-        }
-    }
-}
-
-/// Watches all port I/O of a machine, and counts it.
+/// Watches all port I/O and hypercalls of a machine.
 pub struct Interceptor {
     statistics: Arc<Statistics>,
     rules: Rules,
-    interrupted: Arc<Interrupted>,
+    interrupted: Arc<InterruptedStrings>,
     log: Option<Arc<AccessLog>>,
-    /// Where calls go; `None` where nobody is heard.
+    /// `None` if the guest may make no hypercalls.
     hypercalls: Option<Arc<Hypercalls>>,
-    /// Where guests of the guest's may be left.
-    exits: Exits,
-    /// `None` where QEMU does not let it be read.
+    /// Where nested guests may exit to.
+    exits: ExitOffsets,
+    /// `None` if QEMU does not let pvio read it.
     memory: Option<SharedMemory>,
-    /// A call by registers can be answered (API 5).
+    /// Whether QEMU lets plugins write registers (API 5), so that a call by registers can be answered.
     answers_in_registers: bool,
-    /// Where strings can be moved in one go; `None` where all are left to QEMU.
+    /// `None` if QEMU moves the elements of all strings.
     strings: Option<Arc<Strings>>,
-    /// Where every instruction is counted; `None` where none is but those above.
+    /// `None` if instructions of other kinds are not counted.
     instructions: Option<Arc<Instructions>>,
-    /// Whether it was said already that modes cannot be told.
+    /// Whether the warning that modes are unknown was given.
     warned: AtomicBool,
 }
 
 impl Interceptor {
-    /// An interceptor for this QEMU, which counts into `statistics` and, if there is one, writes to
-    /// an access log, passes calls on, and moves strings to and from the devices on `bus`.
+    /// An interceptor for this QEMU.
+    ///
+    /// It counts into `statistics`. If they are given, it writes to the access log, passes hypercalls on, and counts
+    /// instructions of every kind. It moves strings to and from the devices on `bus`.
     pub fn new(
         host: &HostInfo,
         statistics: Arc<Statistics>,
@@ -112,7 +117,7 @@ impl Interceptor {
             interrupted: Arc::default(),
             log,
             hypercalls,
-            exits: Exits::default(),
+            exits: ExitOffsets::default(),
             answers_in_registers: host.api >= ApiLevel::WRITES,
             memory: ram.map(|ram| Arc::new(Physical(ram)) as SharedMemory),
             strings,
@@ -121,7 +126,7 @@ impl Interceptor {
         }
     }
 
-    /// What happens on a vCPU that begins to run.
+    /// Returns what handles the callbacks of a vCPU that begins to run.
     pub fn vcpu_begins(&self, index: VcpuIndex) -> Box<dyn qemu::Vcpu> {
         let log = || self.log.as_ref().map(|log| VcpuLog::new(Arc::clone(log), index.0));
         let counters = self.statistics.counters(index);
@@ -131,57 +136,59 @@ impl Interceptor {
         let nested = NestedGuests::new(self.memory.clone());
         let interrupted = Arc::clone(&self.interrupted);
         let strings = self.strings.clone().map(VcpuStrings::new);
-        let counter = VcpuCounter::new(self.rules, counters, interrupted, log(), nested, strings);
+        let recorder = Recorder::new(counters, log());
+        let counter = VcpuCounter::new(self.rules, recorder, interrupted, nested, strings);
         let instructions = self.instructions.as_ref();
         let instructions = instructions.map(|all| VcpuInstructions::new(Arc::clone(all), index));
         Box::new(WatchedVcpu { counter, calls, instructions })
     }
 
-    /// How to watch an instruction, if it is port I/O or a call, or where guests of the guest's are
-    /// entered and left.
+    /// Returns how to watch an instruction: port I/O, a hypercall, or where nested guests are entered or exit to.
     pub fn translate(&self, insn: &Insn<'_>) -> ArrayVec<Watch, MAX_WATCHES> {
         let mut watches = ArrayVec::new();
         if self.exits.may_be_at(|| insn.pc()) {
-            let door = VmrunSite { kind: VmrunSiteKind::Exit, address: CodeAddress::of(insn) };
-            watches.push(Watch::Passes(door.to_token()));
+            let token = VmrunToken::new(VmrunSite::Exit, CodeAddress::of(insn));
+            watches.push(Watch::Tracepoint(token.into()));
         }
         watches.extend(match Opcode::of(insn.bytes()) {
             Opcode::PortIo => self.port_io(insn),
-            Opcode::Long => self.call(insn).or_else(|| self.entry(insn)),
+            Opcode::Long => self.call(insn).or_else(|| self.vmrun(insn)),
             Opcode::Other => None,
         });
         watches
     }
 
-    fn entry(&self, insn: &Insn<'_>) -> Option<Watch> {
+    fn vmrun(&self, insn: &Insn<'_>) -> Option<Watch> {
         if !is_vmrun(insn.bytes()) {
             return None;
         }
         if let Some(hypercalls) = &self.hypercalls {
             hypercalls.expect_nested_guests();
         }
-        let mode = insn.register_dump().as_deref().and_then(mode_in_dump).unwrap_or(Mode::Bits64);
-        if self.exits.add(insn.pc().wrapping_add(insn.bytes().len() as u64)) {
+        let dump = insn.register_dump();
+        let mode = dump.as_deref().and_then(|dump| RegisterDump(dump).mode());
+        let size = vmrun_address_size(insn.bytes(), mode.unwrap_or(Mode::Bits64));
+        let len = insn.bytes().len() as u8;
+        if self.exits.add(insn.pc().wrapping_add(len.into())) {
             insn.translate_all_anew();
         }
-        let door = VmrunSite::entry(mode, insn.bytes(), CodeAddress::of(insn));
-        Some(Watch::Passes(door.to_token()))
+        let token = VmrunToken::new(VmrunSite::Entry(size, len), CodeAddress::of(insn));
+        Some(Watch::Tracepoint(token.into()))
     }
 
     fn call(&self, insn: &Insn<'_>) -> Option<Watch> {
         let (magic, mode) = calls::magic(insn.bytes()).filter(|_| self.hypercalls.is_some())?;
         let dump = insn.register_dump();
-        let supervisor = dump.as_deref().and_then(supervisor_in_dump);
-        let address = CodeAddress::of(insn);
-        let token = TranslatedCall { mode, supervisor, address }.to_token();
-        // Whose code it is cannot be asked when it rings. QEMU translates the code of each ring, and of
-        // guests of the guest's, apart from that of others.
+        let supervisor = dump.as_deref().and_then(|dump| RegisterDump(dump).supervisor());
+        let token = CallToken::new(mode, supervisor, CodeAddress::of(insn)).into();
+        // The privilege is not checked again when the doorbell rings. It need not be: QEMU keeps separate translations
+        // for each ring, and for nested guests.
         let may_use_mailbox =
             || supervisor == Some(Supervisor::Yes) && insn.is_in_nested_guest() == Some(false);
         match magic {
-            Magic::Call => self.answers_in_registers.then_some(Watch::Calls(token)),
-            Magic::Doorbell => may_use_mailbox().then_some(Watch::Doorbell(token)),
-            Magic::RegisterMailbox => may_use_mailbox().then_some(Watch::RegisterMailbox(token)),
+            Magic::Call => self.answers_in_registers.then_some(Watch::ExecWithWrites(token)),
+            Magic::Doorbell => may_use_mailbox().then_some(Watch::ExecNoRegs(token)),
+            Magic::RegisterMailbox => may_use_mailbox().then_some(Watch::ExecReadOnly(token)),
         }
     }
 
@@ -191,31 +198,36 @@ impl Interceptor {
             return None;
         }
         let dump = insn.register_dump();
-        let (decoded, mode) = self.decode_in_its_mode(insn, dump.as_deref())?;
-        let privileged = dump.as_deref().and_then(is_privileged_in_dump).unwrap_or(false);
+        let dump = dump.as_deref().map(RegisterDump);
+        let (decoded, mode) = self.decode_in_its_mode(insn, dump)?;
+        let privileged = dump.and_then(RegisterDump::is_privileged).unwrap_or(false);
         let pc = address::at_translation(insn);
-        let key = SiteKey { pc, mode, bytes: bytes.try_into().expect("at most 15 bytes") };
-        let site = self.statistics.sites.enter(key, decoded.form);
-        let translated = Translated::new(decoded, site, CodeAddress::of(insn), privileged);
-        let memory = match decoded.form.is_string().then(|| decoded.form.direction()) {
-            Some(Direction::In) => Some(MemoryWatch::Writes),
-            Some(Direction::Out) => Some(MemoryWatch::Reads),
-            None => None,
+        let key = SiteKey {
+            pc,
+            mode,
+            bytes: bytes.try_into().expect("QEMU decodes no longer instruction"),
         };
-        Some(Watch::Runs(translated.to_token(), memory))
+        let site = self.statistics.sites.enter(key, decoded.form);
+        let token = PortIoToken::new(decoded, site, CodeAddress::of(insn), privileged);
+        let token = token.into();
+        Some(match decoded.form.is_string().then(|| decoded.form.direction()) {
+            Some(Direction::In) => Watch::ExecAndMemory(token, MemoryWatch::Writes),
+            Some(Direction::Out) => Watch::ExecAndMemory(token, MemoryWatch::Reads),
+            None => Watch::Exec(token),
+        })
     }
 
-    /// Decodes bytes that are port I/O in some mode, in the mode that the code is in.
+    /// Decodes bytes that are port I/O in some mode. Also returns the mode of the code, if it is known.
     fn decode_in_its_mode(
         &self,
         insn: &Insn<'_>,
-        dump: Option<&str>,
+        dump: Option<RegisterDump<'_>>,
     ) -> Option<(Decoded, Option<Mode>)> {
-        if let Some(mode) = dump.and_then(mode_in_dump) {
+        if let Some(mode) = dump.and_then(RegisterDump::mode) {
             return Some((decode(insn.bytes(), mode)?, Some(mode)));
         }
         let text = insn.disassembly().unwrap_or_default();
-        decode_by_text(insn.bytes(), &text).or_else(|| {
+        decode_by_disassembly(insn.bytes(), &text).or_else(|| {
             if !self.warned.swap(true, Ordering::Relaxed) {
                 say(format_args!(
                     "warning: this QEMU tells neither the mode nor the disassembly of code (at \
@@ -229,7 +241,7 @@ impl Interceptor {
     }
 }
 
-/// All that is watched on one vCPU: its port I/O, and its calls.
+/// Handles the callbacks of one vCPU.
 struct WatchedVcpu {
     counter: VcpuCounter,
     calls: Option<VcpuCalls>,
@@ -237,32 +249,30 @@ struct WatchedVcpu {
 }
 
 impl qemu::Vcpu for WatchedVcpu {
-    fn about_to_run(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
+    fn exec(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
         self.counter.about_to_run(token, registers)
     }
 
-    fn called(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>) {
+    fn exec_with_writes(&mut self, token: Token, registers: &mut WritableRegisters<'_>) {
         if let Some(calls) = &mut self.calls {
-            let caller = TranslatedCall::from_token(token).caller(vcpu.rip());
-            calls.call(caller, vcpu);
+            calls.call(calls::caller(token.into(), registers.rip()), registers);
         }
     }
 
     #[inline]
-    fn doorbell(&mut self, token: Token, rip: u64) {
+    fn exec_no_regs(&mut self, token: Token, rip: u64) {
         if let Some(calls) = &mut self.calls {
-            calls.doorbell(TranslatedCall::from_token(token).address.at(rip));
+            calls.doorbell(CallToken::from(token).address().at(rip));
         }
     }
 
-    fn register_mailbox(&mut self, token: Token, vcpu: &mut CallingVcpu<'_>) {
+    fn exec_read_only(&mut self, token: Token, registers: &mut Registers<'_>) {
         if let Some(calls) = &mut self.calls {
-            let caller = TranslatedCall::from_token(token).caller(vcpu.rip());
-            calls.register(caller, vcpu);
+            calls.register(calls::caller(token.into(), registers.rip()), registers);
         }
     }
 
-    fn passes(&mut self, token: Token, registers: &mut Registers<'_>) {
+    fn tracepoint(&mut self, token: Token, registers: &mut Registers<'_>) {
         self.counter.passes(token, registers);
     }
 
@@ -275,19 +285,19 @@ impl qemu::Vcpu for WatchedVcpu {
     }
 
     #[inline]
-    fn counted_block(&mut self, distance: u64) {
+    fn scored_block_begins(&mut self, distance: u64) {
         if let Some(instructions) = &mut self.instructions {
             instructions.block_begins(distance);
         }
     }
 
-    fn counted_again(&mut self) {
+    fn restarted(&mut self) {
         if let Some(instructions) = &mut self.instructions {
             instructions.counted_again();
         }
     }
 
-    fn counted_elsewhere(&mut self, token: Token) {
+    fn added_elsewhere(&mut self, token: Token) {
         if let Some(instructions) = &mut self.instructions {
             instructions.counted_elsewhere(token);
         }

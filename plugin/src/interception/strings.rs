@@ -1,11 +1,10 @@
-//! Elements of a `rep` on a port of one of pvio's devices, moved in pieces of a page before QEMU runs the
-//! instruction: QEMU goes on with what is left of it.
+//! Moves elements of a `rep` on a port of pvio's devices, page by page, before QEMU moves the rest.
 //!
-//! It knows how QEMU runs a `rep`, and when all of its elements are alike. It does not count. Where
-//! anything is not as it should be, or not known, it moves nothing, and QEMU moves all.
+//! It knows how QEMU runs a `rep`, and when all of its elements are alike. It does not count. If anything is unusual or
+//! not known, it moves nothing, and QEMU moves all.
 //!
-//! QEMU takes the count from RCX once, when the instruction starts, and has it in a place of its own from
-//! then on. So elements can be moved before it starts, and not between two of its own.
+//! QEMU reads the count from RCX once, when the instruction starts. So elements can be moved before the start, but not
+//! between two elements that QEMU moves.
 
 use std::sync::Arc;
 
@@ -17,14 +16,14 @@ use crate::guest_memory::{LinearMemory, left_in_page};
 use crate::qemu::{GuestRam, PortTrace, ReadRegisters, Register, Watchpoints};
 use crate::stats::SiteKey;
 use crate::x86::{
-    Access, Direction, KeyRights, Mode, PAGE, Paging, Port, Run, StringWalk, Supervisor, Width,
-    string_segment,
+    Access, Cr0, Cr4, Direction, Efer, KeyRights, Mode, PAGE, Paging, Port, Rflags, Run,
+    StringWalk, Supervisor, Width, string_segment,
 };
 
-/// With fewer elements it takes longer to look whether they can be moved than to leave them to QEMU.
-const LEAST: u64 = 16;
+/// The fewest elements that are worth it: with fewer, the checks cost more than QEMU needs to move them.
+const MIN_ELEMENTS: u64 = 16;
 
-/// What all vCPUs need for it.
+/// What all vCPUs share.
 pub(super) struct Strings {
     bus: Arc<PortBus>,
     ram: Arc<GuestRam>,
@@ -33,30 +32,31 @@ pub(super) struct Strings {
 }
 
 impl Strings {
-    /// `None` where this QEMU does not show what is needed.
+    /// Returns `None` if this QEMU does not show what is needed.
     pub fn new(bus: Arc<PortBus>, ram: Arc<GuestRam>) -> Option<Strings> {
         Some(Strings { bus, ram, trace: PortTrace::find()?, watchpoints: Watchpoints::find()? })
     }
 }
 
-/// How many elements can be moved before QEMU moves any, so that it still leaves the instruction where it
-/// would have: it does when the count that is left is one more than a multiple of 65,536. One is left to
-/// QEMU, which so sees the instruction through.
-fn most(count: u64) -> u64 {
-    let Some(behind_first) = count.checked_sub(2) else { return 0 };
-    match behind_first & !0xffff {
+/// Returns how many elements can be moved without a change of where QEMU leaves the loop.
+///
+/// QEMU leaves it when the remaining count is one more than a multiple of 65,536. At least one element is left to QEMU,
+/// which completes the instruction.
+fn max_elements(count: u64) -> u64 {
+    let Some(after_first) = count.checked_sub(2) else { return 0 };
+    match after_first & !0xffff {
         0 => count - 1,
-        leaves_at => behind_first - leaves_at,
+        leaves_at => after_first - leaves_at,
     }
 }
 
-/// Bytes that go to a device at once: as many as a `rep outsb` moves between two pauses of QEMU's.
+/// The most bytes that a device gets at once: as many as a `rep outsb` moves between two pauses of QEMU.
 const BATCH: usize = 1 << 16;
 
-/// One vCPU's way to move elements.
+/// Moves the elements of one vCPU.
 pub(super) struct VcpuStrings {
     strings: Arc<Strings>,
-    /// For elements on their way, in the order in which they are moved.
+    /// Elements between memory and device, in the order in which they are moved.
     buffer: Box<[u8]>,
 }
 
@@ -65,8 +65,9 @@ impl VcpuStrings {
         VcpuStrings { strings, buffer: vec![0; BATCH].into() }
     }
 
-    /// Moves elements of a `rep` that is about to run, with the privilege for it, and leaves the registers
-    /// as they are behind these elements. How many were moved.
+    /// Moves elements of a privileged `rep` that is about to run, and updates the registers.
+    ///
+    /// Returns how many it has moved.
     pub fn move_ahead(
         &mut self,
         operation: Operation,
@@ -75,8 +76,8 @@ impl VcpuStrings {
         count: u64,
         registers: &mut impl ReadRegisters,
     ) -> u64 {
-        let most = most(count);
-        if most < LEAST || !self.strings.bus.serves(port) {
+        let most = max_elements(count);
+        if most < MIN_ELEMENTS || !self.strings.bus.serves(port) {
             return 0;
         }
         self.try_to_move(operation, key, port, most, registers).unwrap_or(0)
@@ -154,16 +155,16 @@ fn paging(cpl: u8, registers: &mut impl ReadRegisters) -> Paging {
     let keys = cpu.map(|cpu| KeyRights { user: cpu.pkru(), supervisor: cpu.pkrs() });
     Paging {
         keys: keys.unwrap_or_default(),
-        cr0: registers.read(Register::Cr0),
+        cr0: Cr0::from_bits_retain(registers.read(Register::Cr0)),
         cr3: registers.read(Register::Cr3),
-        cr4: registers.read(Register::Cr4),
-        efer: registers.read(Register::Efer),
-        rflags: registers.read(Register::Rflags),
+        cr4: Cr4::from_bits_retain(registers.read(Register::Cr4)),
+        efer: Efer::from_bits_retain(registers.read(Register::Efer)),
+        rflags: Rflags::from_bits_retain(registers.read(Register::Rflags)),
         supervisor: if cpl == 3 { Supervisor::No } else { Supervisor::Yes },
     }
 }
 
-/// Elements on their way between memory and a device.
+/// Moves elements between memory and a device.
 struct Elements<'a> {
     target: PortTarget<'a>,
     width: Width,
@@ -172,7 +173,7 @@ struct Elements<'a> {
 }
 
 impl Elements<'_> {
-    /// Gives the device what is in memory: a batch, as far as memory goes. How many elements.
+    /// Writes a batch from memory to the device, as far as memory is accessible. Returns the number of elements.
     fn write(
         &mut self,
         walk: &mut StringWalk,
@@ -200,8 +201,9 @@ impl Elements<'_> {
         count
     }
 
-    /// Puts into memory what the device gives: a run. What it gives must not be lost, so it is asked when
-    /// there is room. How many elements.
+    /// Reads a run from the device to memory. Returns the number of elements.
+    ///
+    /// The device is read only if memory is accessible, because its data must not be lost.
     fn read(
         &mut self,
         walk: &mut StringWalk,
@@ -225,7 +227,7 @@ impl Elements<'_> {
     }
 }
 
-/// Makes of elements as memory has them those in the order in which they are moved, or the other way.
+/// Converts elements between the order of memory and the order in which they are moved. It is its own inverse.
 fn put_in_order(bytes: &mut [u8], width: Width, goes_down: bool) {
     if goes_down {
         bytes.reverse();
@@ -233,14 +235,14 @@ fn put_in_order(bytes: &mut [u8], width: Width, goes_down: bool) {
     }
 }
 
-/// The physical pages that the instruction is in.
+/// The physical page numbers of the first and last byte of the instruction.
 type Code = [u64; 2];
 
-/// Memory as the instruction has it.
+/// Guest memory, as the instruction accesses it.
 struct Memory<'a>(LinearMemory<'a>);
 
 impl Memory<'_> {
-    /// Where a byte of memory is; `None` if the processor may have to fault, or to do more than to use it.
+    /// Returns the physical address of a byte; `None` if the access may fault or change page tables.
     fn physical(&self, linear: u64, access: Access) -> Option<u64> {
         self.0.physical(linear, access).ok()
     }
@@ -251,7 +253,7 @@ impl Memory<'_> {
         Some([page(key.pc)?, page(last)?])
     }
 
-    /// Where a run is: in one page, or what is behind the first in another.
+    /// Returns where a run is: in one page, or in two.
     fn pieces(&self, run: Run, len: usize, access: Access) -> Option<(Piece, Option<Piece>)> {
         let here = len.min(left_in_page(run.lowest));
         let first = Piece { physical: self.physical(run.lowest, access)?, len: here };
@@ -262,13 +264,15 @@ impl Memory<'_> {
         Some((first, Some(Piece { physical, len: len - here })))
     }
 
-    /// Copies a run from memory; `None` where it is none.
+    /// Copies a run from memory; `None` if it is not RAM.
     fn copy(&self, run: Run, bytes: &mut [u8]) -> Option<()> {
         self.0.read(run.lowest, bytes).ok()
     }
 
-    /// Puts into a run what `fill` gives, which is asked when there is room for it; `None` where there is
-    /// none, or where the instruction is itself: QEMU sees what that does to it.
+    /// Writes what `fill` provides to a run.
+    ///
+    /// `None`, without a call of `fill`, if the run is not RAM, or if it is in a page of the instruction: QEMU handles
+    /// code that overwrites itself.
     fn fill(
         &self,
         run: Run,
@@ -281,11 +285,11 @@ impl Memory<'_> {
         if [Some(first), second].iter().flatten().any(overwrites) {
             return None;
         }
-        let put = |here: VolatileSlice<'_>, behind: Option<VolatileSlice<'_>>| {
+        let put = |here: VolatileSlice<'_>, next: Option<VolatileSlice<'_>>| {
             fill(bytes);
             here.copy_from(bytes);
-            if let Some(behind) = behind {
-                behind.copy_from(&bytes[first.len..]);
+            if let Some(next) = next {
+                next.copy_from(&bytes[first.len..]);
             }
         };
         self.0.ram.with_mut(first.physical, first.len, |here| match second {
@@ -294,13 +298,13 @@ impl Memory<'_> {
                 Some(())
             }
             Some(Piece { physical, len }) => {
-                self.0.ram.with_mut(physical, len, |behind| put(here, Some(behind)))
+                self.0.ram.with_mut(physical, len, |next| put(here, Some(next)))
             }
         })?
     }
 }
 
-/// Bytes of one page.
+/// A range of bytes in one page.
 #[derive(Clone, Copy)]
 struct Piece {
     physical: u64,
@@ -311,8 +315,7 @@ struct Piece {
 mod tests {
     use super::*;
 
-    /// Where QEMU leaves the loop of a `rep` that starts with this count, by its source
-    /// (`do_gen_rep`): at the count that is left.
+    /// Returns the remaining count at which QEMU leaves the loop of a `rep`, by its source (`do_gen_rep`).
     fn leaves_at(count: u64) -> u64 {
         let mut next = count - 1;
         loop {
@@ -328,13 +331,13 @@ mod tests {
     }
 
     #[test]
-    fn qemu_leaves_the_loop_where_it_would_have() {
+    fn moved_elements_do_not_change_where_qemu_leaves_the_loop() {
         let near = |n: u64| n - 4..n + 4;
         for count in (1..70).chain(near(1 << 16)).chain(near(1 << 17)).chain(near(3 << 16)) {
-            let most = most(count);
-            assert!(most < count, "one is left to QEMU");
+            let most = max_elements(count);
+            assert!(most < count, "one element is left to QEMU");
             assert_eq!(leaves_at(count - most), leaves_at(count), "{count}");
-            // And no more could be moved.
+            // No more could be moved.
             assert!(count - most == 1 || leaves_at(count) == count - most - 1, "{count}");
         }
     }

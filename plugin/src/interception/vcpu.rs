@@ -1,422 +1,290 @@
-//! One vCPU's attempts at port I/O, and how each ends.
+//! Counts the port I/O of one vCPU, by QEMU's callbacks.
 //!
-//! QEMU reports an instruction *before* it runs, and reports it again when it is restarted. What it
-//! does not report is that the instruction is done. So:
-//!
-//! - `in` and `out` touch no memory: with the privilege for it they cannot fault, and one report is
-//!   one execution. Where privilege is in question, they are taken back when an exception from their
-//!   address follows (or counted as unverified where QEMU reports no exceptions).
-//! - `ins` and `outs` show each element by a memory access, after it can no longer fault. An attempt
-//!   is done when all its elements are.
-//! - A `rep` that is left in the middle, by an interrupt, a fault or because QEMU pauses after
-//!   65,536 elements, waits in a short list until it goes on.
-//! - A hypervisor in the guest may have each of them intercepted. That ends an attempt before anything
-//!   has been done, and shows where its guest is left (see [`super::nested`]); until then all are taken
-//!   as executed.
+//! It finds what each report is about: which instruction, at which address and port, with which privilege. What becomes
+//! of it is up to [`Attempts`].
 
 use std::sync::Arc;
 
-use self::exits::OtherVcpus;
-use super::Rules;
-use super::address::{linear, same_page, with_page};
-use super::aliases::Aliases;
-use super::attempt::{Current, Finished, StringReport, ZeroCountRestart};
-use super::interrupted::{Interrupted, InterruptedString};
-use super::nested::NestedGuests;
-use super::operation::{Operation, Translated};
+use super::address;
+use super::aliases::{Aliases, runs_at_translation};
+use super::attempt::Attempts;
+use super::interrupted::InterruptedStrings;
+use super::nested::{NestedGuests, VmExitReason};
+use super::operation::Operation;
+use super::other_vcpus::OtherVcpus;
+use super::recorder::{Recorder, UnobservedAttempt};
+use super::rules::Rules;
+use super::string_attempt::{StringAttempt, StringReport, ZeroCountRestart};
 use super::strings::VcpuStrings;
-use crate::access_log::VcpuLog;
-use crate::qemu::{Next, ReadRegisters, Register, Token};
-use crate::stats::{SiteId, VcpuCounters};
-use crate::x86::{
-    Direction, Port, PortSource, RFLAGS_RF, RFLAGS_TF, may_do_port_io_unconditionally,
-};
-
-/// What QEMU loads to look a port up in the TSS, with the string instruction's own accesses: the
-/// offset of the I/O permission bitmap, and a word of it (`helper_check_io`).
-const LOADS_OF_PERMISSION_CHECK: u8 = 2;
+use super::token::{PortIoToken, VmrunSite, VmrunToken};
+use crate::qemu::{Discontinuity, Next, ReadRegisters, Register, Token};
+use crate::x86::{Cr0, Direction, Port, PortSource, Rflags, may_do_port_io_unconditionally};
 
 /// Counts what one vCPU does.
 pub(super) struct VcpuCounter {
     rules: Rules,
-    counters: Arc<VcpuCounters>,
-    log: Option<VcpuLog>,
-    interrupted: Arc<Interrupted>,
-    /// Sites that run elsewhere than they were translated.
+    attempts: Attempts,
     aliases: Aliases,
-    current: Current,
-    finished: Option<Finished>,
-    /// What was refused last without an element to tell it by (or, where faults are not reported, may
-    /// have been): its handler may let it have its way, and return to it.
-    refused: Option<(Operation, Option<Port>)>,
-    /// An exception was raised and is not delivered yet.
-    exception: bool,
-    nested: NestedGuests,
-    /// `None` where all strings are left to QEMU.
-    strings: Option<VcpuStrings>,
-    /// What vCPUs that share this one's thread were in, while guests of the guest's run.
+    guests: NestedGuests,
     others: OtherVcpus,
+    /// `None` if QEMU moves all elements.
+    strings: Option<VcpuStrings>,
 }
 
 impl VcpuCounter {
     pub fn new(
         rules: Rules,
-        counters: Arc<VcpuCounters>,
-        interrupted: Arc<Interrupted>,
-        log: Option<VcpuLog>,
-        nested: NestedGuests,
+        recorder: Recorder,
+        interrupted: Arc<InterruptedStrings>,
+        guests: NestedGuests,
         strings: Option<VcpuStrings>,
     ) -> VcpuCounter {
         VcpuCounter {
             rules,
-            counters,
-            log,
-            interrupted,
+            attempts: Attempts::new(recorder, interrupted),
             aliases: Aliases::default(),
-            current: Current::Nothing,
-            finished: None,
-            refused: None,
-            exception: false,
-            nested,
-            strings,
+            guests,
             others: OtherVcpus::default(),
+            strings,
         }
+    }
+
+    /// A port I/O instruction is about to run.
+    ///
+    /// Fast path: a scalar that cannot fault, at the address of its translation, while nothing else is pending.
+    #[inline]
+    pub fn about_to_run(&mut self, token: Token, registers: &mut impl ReadRegisters) -> Next {
+        let insn = PortIoToken::from(token);
+        match insn.plain_site() {
+            Some(site)
+                if self.attempts.are_settled()
+                    && !self.recorder().has_log()
+                    && runs_at_translation(
+                        insn,
+                        site,
+                        self.recorder().counters(),
+                        registers.rip(),
+                    ) =>
+            {
+                let port = match insn.form().source() {
+                    PortSource::Immediate => insn.immediate(),
+                    _ => Port(registers.read_u16(Register::Rdx)),
+                };
+                self.recorder().counters().scalar(insn.form(), site, port);
+                self.attempts.reported();
+                Next::Watched
+            }
+            _ => self.about_to_run_slowly(insn, registers),
+        }
+    }
+
+    #[inline(never)]
+    fn about_to_run_slowly(
+        &mut self,
+        insn: PortIoToken,
+        registers: &mut impl ReadRegisters,
+    ) -> Next {
+        self.switch_vcpu();
+        let counters = self.attempts.recorder().counters();
+        let operation = self.aliases.operation(insn, counters, registers.rip());
+        let next = if operation.form().is_string() {
+            self.string(insn.into(), operation, registers);
+            Next::Watched
+        } else {
+            self.scalar(operation, registers)
+        };
+        self.attempts.reported();
+        next
     }
 
     /// An `in` or `out`.
     fn scalar(&mut self, operation: Operation, registers: &mut impl ReadRegisters) -> Next {
-        let port = match operation.form().source() {
+        let form = operation.form();
+        let port = match form.source() {
             PortSource::Immediate => operation.immediate(),
             _ => Port(registers.read(Register::Rdx) as u16),
         };
-        self.abandon_previous();
-        let in_question = self.attempt_without_elements(operation, Some(port), registers);
+        self.attempts.abandon_previous();
+        let attempt = UnobservedAttempt { operation, port: Some(port) };
+        let is_in_question = self.start_unobserved(attempt, registers);
 
-        let Some(log) = self.log.as_ref().filter(|log| log.covers(port)) else {
-            return Next::Watched;
-        };
-        let value = match operation.form().direction() {
+        let written = || match form.direction() {
             Direction::In => None,
             Direction::Out => Some(registers.read(Register::Rax) as u32),
         };
-        log.starts(operation.pc(), operation.form(), port, value, in_question);
-        Next::Block
+        match self.recorder().log_scalar(operation, port, written, is_in_question) {
+            true => Next::Block,
+            false => Next::Watched,
+        }
     }
 
-    /// An attempt of which no memory access will tell, a scalar or a `rep` of count 0: counted as far
-    /// as can be known. Whether it may be refused without anybody telling.
+    /// Starts or resumes an attempt with no memory accesses. Returns whether it may fault unreported.
     #[inline]
-    fn attempt_without_elements(
+    fn start_unobserved(
         &mut self,
-        operation: Operation,
-        port: Option<Port>,
+        attempt: UnobservedAttempt,
         registers: &mut impl ReadRegisters,
     ) -> bool {
-        let (form, site) = (operation.form(), operation.site());
-        let is_resumed_attempt =
-            self.refused.is_some() && self.resumes_at(operation, port, registers);
-        if !self.rules.exceptions_reported && !cannot_fault(operation, registers) {
-            if !is_resumed_attempt {
-                self.counters.attempt(form);
-                self.counters.unverified(form, site, port);
+        let is_resumed = self.attempts.take_faulted(attempt)
+            && self.is_resumed(attempt.operation, read_rflags(registers));
+        let may_fault_unreported =
+            !self.rules.exceptions_reported && !cannot_fault(attempt.operation, registers);
+        match may_fault_unreported {
+            true => self.attempts.start_unverified(attempt, is_resumed),
+            false => {
+                let is_resumed = is_resumed && self.rules.exceptions_reported;
+                self.attempts.start_presumed(attempt, is_resumed);
             }
-            self.refused = Some((operation, port));
-            if self.nested.any() {
-                self.current = Current::Unverified(operation, port);
-                self.nested.has_gone_on();
-            }
-            return true;
         }
-        match is_resumed_attempt && self.rules.exceptions_reported {
-            true => self.counters.fault_resumed(form),
-            false => self.counters.attempt(form),
-        }
-        self.counters.executed(form, site);
-        if let Some(port) = port {
-            self.counters.accessed(form, site, port);
-        }
-        // A privileged one has retired, where nobody can intercept it. If an exception comes from its
-        // address all the same, it is an instruction breakpoint, to which a jump has led straight back.
-        if !operation.is_privileged() || self.nested.any() {
-            self.current = Current::Presumed(operation, port);
-            self.nested.has_gone_on();
-        }
-        false
+        self.guests.clear_resume_pc();
+        may_fault_unreported
     }
 
-    /// Whether this is what was refused last, and goes on now that its handler has seen to the cause.
-    #[cold]
-    fn resumes_at(
-        &mut self,
-        operation: Operation,
-        port: Option<Port>,
-        registers: &mut impl ReadRegisters,
-    ) -> bool {
-        self.refused.take_if(|refused| *refused == (operation, port)).is_some()
-            && self.is_resumed(operation, registers.read(Register::Rflags))
-    }
-
-    /// Whether something has come back to this instruction: a fault handler's IRET, which sets RF, or a
-    /// hypervisor that has entered its guest there.
-    fn is_resumed(&mut self, operation: Operation, rflags: u64) -> bool {
-        let is_entered = self.nested.any() && self.nested.resumes_at(operation.pc());
-        is_entered || rflags & RFLAGS_RF != 0
+    /// Returns whether a handler or a hypervisor has returned to an instruction.
+    ///
+    /// The IRET of a fault handler sets RF; VMRUN enters the nested guest at the instruction.
+    fn is_resumed(&mut self, operation: Operation, rflags: Rflags) -> bool {
+        let is_entered = self.guests.any() && self.guests.resumes_at(operation.pc());
+        is_entered || rflags.contains(Rflags::RESUME)
     }
 
     /// An `ins` or `outs`, with or without a repeat prefix.
     fn string(&mut self, token: Token, operation: Operation, registers: &mut impl ReadRegisters) {
         let port = Port(registers.read(Register::Rdx) as u16);
-        let rflags = registers.read(Register::Rflags);
+        let rflags = read_rflags(registers);
         let repeats = operation.form().source() == PortSource::RepString;
         let count = match repeats {
             true => operation.address_size().count(registers.read(Register::Rcx)),
             false => 1,
         };
-        if count == 0 && self.is_zero_count_restart(operation, port, rflags) {
-            self.abandon_current();
+        if count == 0 && self.attempts.take_zero_count_restart(operation, port, rflags) {
+            self.attempts.abandon_current();
             return;
         }
-        self.abandon_finished();
         if count == 0 {
-            self.abandon_current();
-            self.attempt_without_elements(operation, None, registers);
+            self.attempts.abandon_previous();
+            self.start_unobserved(UnobservedAttempt { operation, port: None }, registers);
             return;
         }
-        let mut left = match self.take_restarted(operation, port, count, rflags) {
-            Some(left) => left,
-            None => {
-                self.abandon_current();
-                self.counters.attempt(operation.form());
-                InterruptedString {
-                    operation,
-                    port,
-                    remaining: count,
-                    begun: false,
-                    faulted: false,
-                }
-            }
-        };
+        self.attempts.abandon_finished();
+        let is_resumed = self.is_resumed(operation, rflags);
+        let exceptions_reported = self.rules.exceptions_reported;
+        let mut string =
+            self.attempts.start_string(operation, port, count, is_resumed, exceptions_reported);
+
         let checks_permission =
             operation.form().direction() == Direction::Out && !cannot_fault(operation, registers);
-        let traps = rflags & RFLAGS_TF != 0;
-        let look = match repeats {
-            true if traps || self.rules.steps_reps => ZeroCountRestart::Always,
-            true if count == 1 => ZeroCountRestart::Perhaps,
-            _ => ZeroCountRestart::Never,
-        };
+        let traps = rflags.contains(Rflags::TRAP);
+        let restart = ZeroCountRestart::of(operation, count, traps || self.rules.steps_reps);
         if repeats && !traps {
-            self.move_ahead(&mut left, registers);
+            self.move_ahead(&mut string, registers);
         }
-        let report = StringReport {
-            token,
-            loads_to_ignore: if checks_permission { LOADS_OF_PERMISSION_CHECK } else { 0 },
-            probed: false,
-            traps,
-            moved: false,
-            look,
-        };
-        self.current = Current::InString(left, report);
+        let report = StringReport::new(token, checks_permission, traps, restart);
+        self.attempts.move_elements(string, report);
     }
 
-    /// Moves elements before QEMU moves the rest, where that comes to the same.
-    fn move_ahead(&mut self, left: &mut InterruptedString, registers: &mut impl ReadRegisters) {
-        let InterruptedString { operation, port, remaining, .. } = *left;
+    /// Moves elements before QEMU moves the rest, where the result is the same.
+    fn move_ahead(&mut self, string: &mut StringAttempt, registers: &mut impl ReadRegisters) {
+        let StringAttempt { operation, port, remaining, .. } = *string;
         let Some(strings) = &mut self.strings else { return };
         let Some(site) = operation.site().filter(|_| operation.is_privileged()) else { return };
-        if self.nested.any() || self.log.as_ref().is_some_and(|log| log.covers(port)) {
+        let recorder = self.attempts.recorder();
+        if self.guests.any() || recorder.logs(port) {
             return;
         }
-        let key = self.counters.key_of(site);
-        let moved = strings.move_ahead(operation, key, port, remaining, registers);
+        let counters = recorder.counters();
+        let moved =
+            strings.move_ahead(operation, counters.key_of(site), port, remaining, registers);
         if moved > 0 {
-            left.begun = true;
-            left.remaining -= moved;
-            self.counters.accessed_often(operation.form(), Some(site), port, moved);
+            string.move_elements(moved);
+            counters.accessed_often(operation.form(), Some(site), port, moved);
         }
     }
 
-    /// Whether a report with count 0 is the end of a `rep` that is already counted as done.
-    fn is_zero_count_restart(&mut self, operation: Operation, port: Port, rflags: u64) -> bool {
-        let same = |finished: &mut Finished| {
-            // QEMU sets RF when it leaves a `rep`, and nothing but an IRET sets it otherwise.
-            let due = match finished.look {
-                ZeroCountRestart::Always => true,
-                ZeroCountRestart::Perhaps => rflags & RFLAGS_RF != 0,
-                ZeroCountRestart::Never => false,
-            };
-            finished.operation == operation && due
-        };
-        self.finished.take_if(same).is_some()
-            || self
-                .interrupted
-                .take(|left| left.remaining == 0 && goes_on(left, operation, port, 0))
-                .is_some()
-    }
-
-    /// The attempt that goes on with this report, if one does: same instruction, and just the
-    /// elements left that the count says.
-    fn take_restarted(
-        &mut self,
-        operation: Operation,
-        port: Port,
-        count: u64,
-        rflags: u64,
-    ) -> Option<InterruptedString> {
-        let is_resumed = self.is_resumed(operation, rflags);
-        // Nothing was reported in between: QEMU itself started over, because it pauses a long `rep`
-        // or because an `ins` has overwritten its own block. Or it is an `outs` whose first element
-        // faulted without a report.
-        if let Current::InString(left, _) = self.current
-            && goes_on(&left, operation, port, count)
-            && (self.rules.exceptions_reported
-                || operation.form().direction() == Direction::In
-                || !left.must_show_rf()
-                || is_resumed)
-        {
-            self.current = Current::Nothing;
-            return Some(left);
-        }
-        let left = self.interrupted.take(|left| {
-            goes_on(left, operation, port, count) && (is_resumed || !left.must_show_rf())
-        })?;
-        self.abandon_current();
-        if left.faulted {
-            // The fault was handled and the instruction goes on: the same attempt.
-            self.counters.fault_resumed(operation.form());
-        }
-        Some(InterruptedString { faulted: false, ..left })
-    }
-
-    /// A translated instruction, at the address at which it is about to run.
-    fn at_run_time(
-        &mut self,
-        translated: Translated,
-        registers: &mut impl ReadRegisters,
-    ) -> Operation {
-        let rip = registers.rip();
-        let Some(site) = translated.site() else {
-            return translated.runs(None, translated.pc_without_row(rip));
-        };
-        let (pc, page) = (self.counters.address_of(site), linear(translated.base(), rip));
-        if same_page(pc, page) {
-            return translated.runs(Some(site), pc);
-        }
-        let pc = with_page(pc, page);
-        let alias = self.aliases.site(site, pc, || self.counters.alias_of(site, pc));
-        translated.runs(alias, pc)
-    }
-}
-
-impl VcpuCounter {
-    #[inline]
-    pub fn about_to_run(&mut self, token: Token, registers: &mut impl ReadRegisters) -> Next {
-        let translated = Translated::from_token(token);
-        match translated.plain_site() {
-            Some(site)
-                if self.is_undisturbed() && self.is_at_home(translated.base(), site, registers) =>
-            {
-                let port = match translated.form().source() {
-                    PortSource::Immediate => translated.immediate(),
-                    _ => Port(registers.read_u16(Register::Rdx)),
-                };
-                self.counters.scalar(translated.form(), site, port);
-                self.exception = false;
-                Next::Watched
-            }
-            _ => self.about_to_run_another(token, registers),
-        }
-    }
-
-    /// Whether an instruction runs at the address of its translation, whose site this is.
-    #[inline]
-    fn is_at_home(&self, base: u32, site: SiteId, registers: &mut impl ReadRegisters) -> bool {
-        same_page(self.counters.address_of(site), linear(base, registers.rip()))
-    }
-
-    /// Whether nothing is to be seen to, or to be told to others, when an instruction is counted that
-    /// surely retires.
-    #[inline]
-    fn is_undisturbed(&self) -> bool {
-        matches!(self.current, Current::Nothing)
-            && self.finished.is_none()
-            && self.refused.is_none()
-            && self.log.is_none()
-            && !self.nested.any()
-    }
-
-    #[inline(never)]
-    fn about_to_run_another(&mut self, token: Token, registers: &mut impl ReadRegisters) -> Next {
-        if self.nested.any() {
-            self.switch_vcpu();
-        }
-        let operation = self.at_run_time(Translated::from_token(token), registers);
-        let next = if operation.form().is_string() {
-            self.string(token, operation, registers);
-            Next::Watched
-        } else {
-            self.scalar(operation, registers)
-        };
-        self.exception = false;
-        next
-    }
-
+    /// A watched instruction has accessed memory.
     pub fn memory_accessed(&mut self, token: Token, value: impl FnOnce() -> u32) {
-        let Current::InString(left, report) = &mut self.current else { return };
-        if report.token != token {
-            return;
-        }
-        let operation = left.operation;
-        let (form, site) = (operation.form(), operation.site());
-        if report.loads_to_ignore > 0 {
-            report.loads_to_ignore -= 1;
-            return;
-        }
-        if form.direction() == Direction::In && !report.probed {
-            report.probed = true;
-            return;
-        }
-        report.probed = false;
-        report.moved = true;
-        left.begun = true;
-        left.remaining -= 1;
-        self.counters.accessed(form, site, left.port);
-        let (port, remaining, look) = (left.port, left.remaining, report.look);
-        if remaining == 0 {
-            self.counters.executed(form, site);
-            self.current = Current::Nothing;
-            self.finished = Some(Finished { operation, port, look });
-        }
-        if let Some(log) = self.log.as_ref().filter(|log| log.covers(port)) {
-            log.access(operation.pc(), form.into(), port, value());
-        }
+        self.attempts.memory_accessed(token, value);
     }
 
+    /// The block after a logged scalar begins.
     pub fn block_begins(&mut self, registers: &mut impl ReadRegisters) {
-        let Some(log) = &self.log else { return };
         let eax = || registers.read(Register::Rax) as u32;
-        // The block may be a hypervisor's, which is known when its first instruction is reported.
-        match self.nested.any() {
-            true => log.left(eax),
-            false => log.retired(eax),
+        self.recorder().log_value_read(eax, self.guests.any());
+    }
+
+    /// The vCPU has left its path.
+    pub fn discontinuity(&mut self, event: Discontinuity) {
+        self.switch_vcpu();
+        match event {
+            Discontinuity::Exception => self.attempts.exception_raised(),
+            Discontinuity::Delivered { from } => self.attempts.delivered(from),
         }
+    }
+
+    /// A VMRUN, or an instruction that a #VMEXIT may lead to, is about to run.
+    pub fn passes(&mut self, token: Token, registers: &mut impl ReadRegisters) {
+        let token = VmrunToken::from(token);
+        let address = token.address();
+        match token.site() {
+            VmrunSite::Entry(size, len) => {
+                if !self.guests.any() {
+                    self.others.first_guest_enters();
+                }
+                self.switch_vcpu();
+                self.attempts.abandon_previous();
+                let exit = address.at(registers.rip()).wrapping_add(len.into());
+                let exit = address::cut(exit, address.base);
+                self.guests.enter(registers.read(Register::Rax), size, exit);
+                self.attempts.set_guests_run(true);
+            }
+            VmrunSite::Exit if self.guests.any() => {
+                self.switch_vcpu();
+                let pc = address.at(registers.rip());
+                if let Some(reason) = self.guests.leave(registers.read(Register::Rax), pc) {
+                    self.guest_exited(reason);
+                }
+            }
+            VmrunSite::Exit => {}
+        }
+        self.attempts.reported();
+    }
+
+    fn guest_exited(&mut self, VmExitReason(reason): VmExitReason) {
+        let guests_run = self.guests.any();
+        self.attempts.set_guests_run(guests_run);
+        self.attempts.guest_exited(reason);
+        if !guests_run {
+            self.others.last_guest_exited(&self.attempts);
+        }
+    }
+
+    /// Follows a switch of QEMU between vCPUs that share a thread, while nested guests run.
+    fn switch_vcpu(&mut self) {
+        if self.guests.any() {
+            self.others.switch(&mut self.attempts, &mut self.guests);
+        }
+    }
+
+    #[inline]
+    fn recorder(&self) -> &Recorder {
+        self.attempts.recorder()
     }
 }
 
-fn goes_on(left: &InterruptedString, operation: Operation, port: Port, count: u64) -> bool {
-    left.operation == operation && left.port == port && left.remaining == count
+fn read_rflags(registers: &mut impl ReadRegisters) -> Rflags {
+    Rflags::from_bits_retain(registers.read(Register::Rflags))
 }
 
-/// Whether the instruction needs no permission from the TSS: then a scalar cannot fault at all.
+/// Returns whether the instruction needs no permission from the TSS: then a scalar cannot fault at all.
 fn cannot_fault(operation: Operation, registers: &mut impl ReadRegisters) -> bool {
     if operation.is_privileged() {
         return true;
     }
-    let rflags = registers.read(Register::Rflags);
+    let rflags = read_rflags(registers);
     let cs = registers.read(Register::Cs);
-    may_do_port_io_unconditionally(rflags, cs, || registers.read(Register::Cr0))
+    let cr0 = || Cr0::from_bits_retain(registers.read(Register::Cr0));
+    may_do_port_io_unconditionally(rflags, cs, cr0)
 }
 
-mod exits;
-mod leaving;
 #[cfg(test)]
 mod tests;

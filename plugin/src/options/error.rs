@@ -1,60 +1,59 @@
-//! What can be wrong with options.
+//! The errors of options.
 
 use std::io;
 use std::path::PathBuf;
 
+use crate::guest_file::GuestFileError;
 use crate::qemu::ApiLevel;
-use crate::sections::SectionsError;
 use crate::stats::DestinationError;
-use crate::symbols::SymbolsError;
 use crate::x86::PortRangeError;
 
-/// An option that cannot be accepted: which, what is wrong with it, what would be right.
+/// An option that pvio rejects. The text names the option, the fault and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum OptionError {
-    /// There is no option of that name.
+    /// No option has this name.
     #[error(
         "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=FILE[@ADDRESS], \
          device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:PORT[-PORT]...], \
          hypercall=kernel|any|off, log=FILE and insns=on|off|FILE[@ADDRESS]"
     )]
     Unknown(String),
-    /// It needs a value. (QEMU makes `stats=on` of a mere `stats`.)
+    /// The option needs a value. QEMU turns a bare `stats` into `stats=on`.
     #[error("option {0:?} needs a value; write {0}={1}")]
     Empty(String, &'static str),
-    /// It would be written, and read or written by another.
+    /// Two options name one file, and at least one of them writes it.
     #[error("{0} is named twice, by {1} and by {2}; name two files")]
     SameFile(PathBuf, String, String),
-    /// It names what may not be named.
-    #[error("{by}: {path} {why}")]
+    /// The option names something that is not a suitable file.
+    #[error("{option}: {path} {why}")]
     File {
         /// The option.
-        by: String,
-        /// What it names.
+        option: String,
+        /// The path.
         path: String,
-        /// What is wrong with it, and what would be right.
+        /// The fault and the remedy.
         why: &'static str,
     },
-    /// It is neither on nor off, and not meant as a file.
+    /// The value looks like a switch, but is neither `on` nor `off`.
     #[error("option \"summary={0}\": write summary=on, summary=off, or summary=./{0} for a file")]
     NearlySwitch(String),
-    /// It may stand once only.
+    /// The option may be given only once.
     #[error("option {0:?} is given twice; give it once")]
     Twice(&'static str),
-    /// The file cannot be written.
+    /// The dump's file cannot be written.
     #[error("option {option:?}: {source}")]
     Destination {
         /// The option as it was given.
         option: String,
-        /// What is wrong.
+        /// The fault.
         source: DestinationError,
     },
-    /// A device is not written as one.
+    /// The value is not a device.
     #[error(
         "option \"device={0}\": write KIND@PORT or KIND@PORT-PORT, then :KEY=VALUE for settings"
     )]
     DeviceSyntax(String),
-    /// A device's setting may stand once only.
+    /// A device's setting may be given only once.
     #[error("option \"device={option}\": {key:?} is given twice; give it once")]
     DeviceSettingTwice {
         /// The option's value.
@@ -62,62 +61,62 @@ pub enum OptionError {
         /// The setting's name.
         key: String,
     },
-    /// There is no device of that kind.
+    /// No device is of this kind.
     #[error("option \"device={option}\": there is no kind {kind:?}; there are {known}")]
     DeviceKind {
         /// The option's value.
         option: String,
-        /// The kind that was named.
+        /// The unknown kind.
         kind: String,
-        /// The kinds that there are.
+        /// The available kinds.
         known: String,
     },
-    /// The ports are none.
+    /// The device's ports are invalid.
     #[error("option \"device={option}\": {source}")]
     DeviceRange {
         /// The option's value.
         option: String,
-        /// What is wrong.
+        /// The fault.
         source: PortRangeError,
     },
-    /// The access log cannot be made.
+    /// The access log's file cannot be opened.
     #[error("option \"access-log={path}\": it cannot be written: {source}; name a file that can")]
     AccessLog {
         /// The file.
         path: String,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
-    /// Nobody of that name can be let in.
+    /// The value of `hypercall=` is unknown.
     #[error(
         "option \"hypercall={0}\": write hypercall=kernel for supervisor code, hypercall=any for \
          code of any ring, which gives user code every port, or hypercall=off"
     )]
     Hypercall(String),
-    /// Before QEMU 10.1 only the mailbox can be answered, which user code has none of.
+    /// Before QEMU 10.1 pvio can answer only mailboxes, and user code has none.
     #[error(
         "option \"hypercall=any\": this QEMU's plugin API is version {0}, in which no plugin can \
          answer user code; use QEMU 10.1 or newer, or hypercall=kernel"
     )]
     CannotAnswerAny(ApiLevel),
-    /// Nobody can write to it.
+    /// No guest code can write to the log.
     #[error("option \"log={0}\": there are no hypercalls that could log; {1}")]
     LogWithoutHypercalls(String, &'static str),
-    /// The guest's log cannot be made.
+    /// The guest's log cannot be opened.
     #[error("option \"log={path}\": it cannot be written: {source}; name a file that can")]
     Log {
         /// The file.
         path: String,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
-    /// The ports to log are none.
+    /// The ports to log are invalid.
     #[error("option \"access-log\": {0}")]
     AccessLogPorts(PortRangeError),
-    /// The sections cannot be read.
+    /// The file of sections is misnamed.
     #[error("option \"insns\": {0}, or write insns=on to count without telling sections apart")]
-    Insns(#[from] SectionsError),
-    /// The symbols cannot be read.
+    Insns(GuestFileError),
+    /// The file of symbols is misnamed.
     #[error("option \"symbols\": {0}")]
-    Symbols(#[from] SymbolsError),
+    Symbols(GuestFileError),
 }

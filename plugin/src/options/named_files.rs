@@ -1,4 +1,4 @@
-//! The files that options name, held against each other.
+//! Detects options that name the same file.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -6,88 +6,90 @@ use std::path::Path;
 use pvio_guest::abi::DUMPS_MAX;
 
 use super::OptionError;
-use crate::bus::DeviceRequest;
+use crate::devices::DeviceRequest;
 use crate::files::{self, Identity};
 
-/// The files that options have named up to now.
+/// The files that options have named so far.
 #[derive(Default)]
-pub(super) struct NamedFiles(Vec<Named>);
+pub(super) struct NamedFiles(Vec<NamedFile>);
 
-/// A file, and who names it.
-struct Named {
+/// A file and the option that names it.
+struct NamedFile {
     identity: Identity,
-    by: String,
-    written: bool,
-    /// Dumps that the guest asks for are written beside it.
-    dumps: bool,
-    /// It is named as what is open already.
+    /// The option, for messages.
+    option: String,
+    is_written: bool,
+    /// The guest's numbered dumps are written next to it.
+    has_numbered_dumps: bool,
+    /// It is named through an open descriptor, such as `/dev/stdout`.
     is_descriptor: bool,
 }
 
-impl Named {
-    /// Whether one of two that name the same file would spoil it for the other. What is open already
-    /// several may add to.
-    fn is_spoilt_by(&self, other: &Named) -> bool {
-        let (any, both) = (self.written || other.written, self.written && other.written);
-        let share = both && self.is_descriptor && other.is_descriptor;
-        any && !share && self.identity.is_same(&other.identity)
+impl NamedFile {
+    /// Whether both options use one file and at least one writes it. Several options may write to
+    /// the same open descriptor.
+    fn conflicts_with(&self, other: &NamedFile) -> bool {
+        let any_writes = self.is_written || other.is_written;
+        let both_write = self.is_written && other.is_written;
+        let share_descriptor = both_write && self.is_descriptor && other.is_descriptor;
+        any_writes && !share_descriptor && self.identity.is_same(&other.identity)
     }
 
-    /// Whether the guest's dumps of another would replace this file.
-    fn is_dump_of(&self, other: &Named) -> bool {
-        other.dumps && is_dump_beside(&self.identity.path, &other.identity.path)
+    /// Whether a numbered dump of the other would replace this file.
+    fn is_numbered_dump_of(&self, other: &NamedFile) -> bool {
+        other.has_numbered_dumps && is_numbered_dump(&self.identity.path, &other.identity.path)
     }
 }
 
 impl NamedFiles {
-    /// A file that an option reads.
+    /// Adds a file that an option reads.
     pub fn add_input(&mut self, key: &str, path: &str) -> Result<(), OptionError> {
         self.add(format!("option {key:?}"), path, false, false)
     }
 
-    /// A file that an option writes.
+    /// Adds a file that an option writes.
     pub fn add_output(&mut self, key: &str, path: &str) -> Result<(), OptionError> {
         self.add(format!("option {key:?}"), path, true, false)
     }
 
-    /// A file that an option writes, beside which dumps are written, too.
+    /// Adds the file of a dump. Numbered dumps are written next to it.
     pub fn add_dumps(&mut self, key: &str, path: &str) -> Result<(), OptionError> {
         self.add(format!("option {key:?}"), path, true, true)
     }
 
-    /// The files of a device.
+    /// Adds the files of a device.
     pub fn add_device(&mut self, device: &DeviceRequest) -> Result<(), OptionError> {
         for (key, path) in &device.settings {
             if matches!(&**key, "in" | "out" | "file") {
-                self.add(format!("{key:?} of {:?}", device.place), path, key != "in", false)?;
+                let setting = format!("{key:?} of {:?}", device.kind_and_ports);
+                self.add(setting, path, key != "in", false)?;
             }
         }
         Ok(())
     }
 
-    /// The same file must not be named twice where one of the two writes it.
     fn add(
         &mut self,
-        by: String,
+        option: String,
         path: &str,
-        written: bool,
-        dumps: bool,
+        is_written: bool,
+        has_numbered_dumps: bool,
     ) -> Result<(), OptionError> {
         let file = Path::new(path);
-        if let Some(why) = files::refusal(file, written) {
-            return Err(OptionError::File { by, path: path.to_owned(), why });
+        if let Some(why) = files::refusal(file, is_written) {
+            return Err(OptionError::File { option, path: path.to_owned(), why });
         }
         let Some(identity) = Identity::of(file) else { return Ok(()) };
         let is_descriptor = files::is_descriptor(file);
-        let named = Named { identity, by, written, dumps, is_descriptor };
-        let dumps_of = |named: &Named| format!("dumps of {}", named.by);
+        let named = NamedFile { identity, option, is_written, has_numbered_dumps, is_descriptor };
+        let dumps_of = |named: &NamedFile| format!("dumps of {}", named.option);
         for other in &self.0 {
-            let (first, second) = if named.is_spoilt_by(other) {
-                (other.by.clone(), named.by.clone())
-            } else if named.is_dump_of(other) {
-                (dumps_of(other), named.by.clone())
-            } else if other.is_dump_of(&named) {
-                (other.by.clone(), dumps_of(&named))
+            let (first, second) = if named.conflicts_with(other) {
+                (other.option.clone(), named.option.clone())
+            } else if named.is_numbered_dump_of(other) {
+                (dumps_of(other), named.option.clone())
+            } else if other.is_numbered_dump_of(&named) {
+                (other.option.clone(), dumps_of(&named))
             } else {
                 continue;
             };
@@ -98,9 +100,9 @@ impl NamedFiles {
     }
 }
 
-/// Whether a file is where a dump goes that the guest asks for: `FILE.1` and so on.
-fn is_dump_beside(path: &Path, dumps: &Path) -> bool {
-    let (path, dumps) = (path.as_os_str().as_bytes(), dumps.as_os_str().as_bytes());
-    let number = path.strip_prefix(dumps).and_then(|rest| rest.strip_prefix(b"."));
+/// Whether `path` is `dump.1`, `dump.2` and so on, up to the ABI's limit.
+fn is_numbered_dump(path: &Path, dump: &Path) -> bool {
+    let (path, dump) = (path.as_os_str().as_bytes(), dump.as_os_str().as_bytes());
+    let number = path.strip_prefix(dump).and_then(|rest| rest.strip_prefix(b"."));
     number.is_some_and(|number| (1..=DUMPS_MAX).any(|n| n.to_string().as_bytes() == number))
 }

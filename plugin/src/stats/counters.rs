@@ -1,19 +1,21 @@
 //! One vCPU's counters: by form, by port, by site and by hypercall.
 //!
-//! Only the vCPU's own thread adds to them; any thread may read them at any time. They are laid out
-//! in full at the start, so that counting allocates nothing.
+//! Only the vCPU's own thread writes to them; any thread may read them at any time. All memory is
+//! allocated at the start, so counting allocates nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::call::{Call, CallColumn, Outcome};
+use pvio_stats::Call;
+
+use super::call::{CallColumn, Outcome};
+use super::counter_array::CounterArray;
 use super::instructions::{InstructionCounts, VcpuInstructions};
 use super::sites::{MAX_SITES, SiteId, SiteKey, Sites};
-use super::table::Table;
 use crate::qemu::VcpuIndex;
 use crate::x86::{Direction, Port, PortForm, Width};
 
-/// What is counted of a form, and the columns of its row.
+/// The columns of a form's row of counters.
 #[derive(Clone, Copy)]
 pub(super) enum FormColumn {
     Attempts,
@@ -24,45 +26,45 @@ pub(super) enum FormColumn {
     Unverified,
 }
 
-/// What is counted of a port, direction and size.
+/// The columns of the row of a port, direction and size.
 #[derive(Clone, Copy)]
 pub(super) enum PortColumn {
-    /// By instruction.
+    /// Accesses by instruction.
     Accesses,
     Unverified,
-    /// By hypercall.
+    /// Accesses by hypercall.
     Hypercall,
 }
 
-/// What is counted of a site.
+/// The columns of a site's row of counters.
 #[derive(Clone, Copy)]
 pub(super) enum SiteColumn {
     Executions,
     Accesses,
     Unverified,
-    /// Attempts at scalars that retired and made their access: nearly all there are, which are counted
-    /// in one place. They are in none of the others, nor in the forms' table.
+    /// Scalar instructions that started, retired and made their access. Nearly all attempts are of
+    /// this kind, so they take one counter: they are not in the other columns, nor among the forms.
     Scalars,
 }
 
-/// The row for all sites that have none of their own.
+/// The row that all sites without a row of their own share.
 pub(super) const SITE_DROPPED: usize = MAX_SITES;
 
-/// What one vCPU has done.
+/// The counters of one vCPU.
 pub struct VcpuCounters {
     pub(super) vcpu: VcpuIndex,
     pub(super) sites: Arc<Sites>,
-    pub(super) forms: Table<6>,
-    pub(super) ports: Table<3>,
-    pub(super) by_site: Table<4>,
-    pub(super) hypercalls: Table<6>,
+    pub(super) forms: CounterArray<6>,
+    pub(super) ports: CounterArray<3>,
+    pub(super) by_site: CounterArray<4>,
+    pub(super) hypercalls: CounterArray<6>,
     pub(super) instructions: Option<VcpuInstructions>,
-    /// The place of the hypercall that is being made: an instruction that has yet to be counted.
+    /// The place of the hypercall that is being carried out. Its instruction is not counted yet.
     calls_at: AtomicUsize,
 }
 
 impl VcpuCounters {
-    /// All zero.
+    /// Counters that are all zero.
     pub(super) fn new(
         vcpu: VcpuIndex,
         sites: Arc<Sites>,
@@ -71,10 +73,10 @@ impl VcpuCounters {
         VcpuCounters {
             vcpu,
             sites,
-            forms: Table::new(PortForm::ALL.len()),
-            ports: Table::new(PORT_ROWS),
-            by_site: Table::new(MAX_SITES + 1),
-            hypercalls: Table::new(Call::ALL.len()),
+            forms: CounterArray::new(PortForm::ALL.len()),
+            ports: CounterArray::new(PORT_ROWS),
+            by_site: CounterArray::new(MAX_SITES + 1),
+            hypercalls: CounterArray::new(Call::ALL.len()),
             instructions: instructions.map(|counts| VcpuInstructions { counts, vcpu }),
             calls_at: AtomicUsize::new(0),
         }
@@ -86,17 +88,17 @@ impl VcpuCounters {
         self.sites.address(site)
     }
 
-    /// The site of the same instruction at another address; `None` where it has no row.
+    /// The site of the same instruction at another address; `None` if there is no row for it.
     pub fn alias_of(&self, site: SiteId, pc: u64) -> Option<SiteId> {
         self.sites.enter_alias(site, pc)
     }
 
-    /// What makes a site.
+    /// The address, mode and bytes of a site.
     pub fn key_of(&self, site: SiteId) -> &SiteKey {
         &self.sites.get(site).key
     }
 
-    /// A scalar at a site with a row started, retired, and made its access.
+    /// Counts a scalar instruction that started, retired and made its access.
     #[inline]
     pub fn scalar(&self, form: PortForm, site: SiteId, port: Port) {
         self.by_site.add(site.0 as usize, SiteColumn::Scalars as usize);
@@ -104,20 +106,20 @@ impl VcpuCounters {
         self.ports.add(row, PortColumn::Accesses as usize);
     }
 
-    /// An instruction started.
+    /// Counts an instruction that started.
     #[inline]
     pub fn attempt(&self, form: PortForm) {
         self.forms.add(form.index(), FormColumn::Attempts as usize);
     }
 
-    /// It retired.
+    /// Counts an execution: the instruction retired.
     #[inline]
     pub fn executed(&self, form: PortForm, site: Option<SiteId>) {
         self.forms.add(form.index(), FormColumn::Executions as usize);
         self.by_site.add(site_row(site), SiteColumn::Executions as usize);
     }
 
-    /// It moved one element to or from a port.
+    /// Counts an access: the instruction moved one element.
     #[inline]
     pub fn accessed(&self, form: PortForm, site: Option<SiteId>, port: Port) {
         self.forms.add(form.index(), FormColumn::Accesses as usize);
@@ -126,7 +128,7 @@ impl VcpuCounters {
         self.by_site.add(site_row(site), SiteColumn::Accesses as usize);
     }
 
-    /// It moved so many elements.
+    /// Counts several accesses of one instruction.
     pub fn accessed_often(&self, form: PortForm, site: Option<SiteId>, port: Port, count: u64) {
         self.forms.add_many(form.index(), FormColumn::Accesses as usize, count);
         let row = port_row(port, form.direction(), form.width());
@@ -134,7 +136,8 @@ impl VcpuCounters {
         self.by_site.add_many(site_row(site), SiteColumn::Accesses as usize, count);
     }
 
-    /// Takes back what [`VcpuCounters::executed`] and, given a port, [`VcpuCounters::accessed`] counted.
+    /// Takes back one [`VcpuCounters::executed`] and, if a port is given, one
+    /// [`VcpuCounters::accessed`].
     pub fn not_executed(&self, form: PortForm, site: Option<SiteId>, port: Option<Port>) {
         self.forms.take_back(form.index(), FormColumn::Executions as usize);
         self.by_site.take_back(site_row(site), SiteColumn::Executions as usize);
@@ -146,7 +149,7 @@ impl VcpuCounters {
         }
     }
 
-    /// It retired or faulted, and cannot be known which.
+    /// Counts an attempt that retired or faulted; QEMU does not report which.
     pub fn unverified(&self, form: PortForm, site: Option<SiteId>, port: Option<Port>) {
         self.forms.add(form.index(), FormColumn::Unverified as usize);
         self.by_site.add(site_row(site), SiteColumn::Unverified as usize);
@@ -156,7 +159,7 @@ impl VcpuCounters {
         }
     }
 
-    /// Takes back what [`VcpuCounters::unverified`] counted.
+    /// Takes back one [`VcpuCounters::unverified`].
     pub fn not_unverified(&self, form: PortForm, site: Option<SiteId>, port: Option<Port>) {
         self.forms.take_back(form.index(), FormColumn::Unverified as usize);
         self.by_site.take_back(site_row(site), SiteColumn::Unverified as usize);
@@ -166,33 +169,33 @@ impl VcpuCounters {
         }
     }
 
-    /// A hypervisor in the guest had it intercepted.
+    /// Counts an attempt that a hypervisor in the guest intercepted.
     pub fn exit(&self, form: PortForm) {
         self.forms.add(form.index(), FormColumn::Exits as usize);
     }
 
-    /// It ended by a fault.
+    /// Counts an attempt that ended by a fault.
     pub fn fault(&self, form: PortForm) {
         self.forms.add(form.index(), FormColumn::Faults as usize);
     }
 
-    /// The fault was handled, and the instruction goes on.
+    /// Takes back one [`VcpuCounters::fault`]: the guest handled it and resumed the instruction.
     pub fn fault_resumed(&self, form: PortForm) {
         self.forms.take_back(form.index(), FormColumn::Faults as usize);
     }
 
-    /// Several hypercalls were made, all of which went well.
+    /// Counts several hypercalls that succeeded.
     pub fn hypercalls(&self, call: Call, count: u64) {
         self.hypercalls.add_many(call.index(), CallColumn::Count as usize, count);
     }
 
-    /// A hypercall was made that went well, and moved one element.
+    /// Counts a hypercall that succeeded and moved one element.
     #[inline]
     pub fn hypercall_moved_one(&self, call: Call) {
         self.hypercalls.add(call.index(), CallColumn::MovedOne as usize);
     }
 
-    /// A hypercall was made, and this is how it went.
+    /// Counts a hypercall and its outcome.
     #[inline]
     pub fn hypercall(&self, call: Call, outcome: Outcome) {
         self.hypercalls.add(call.index(), CallColumn::Count as usize);
@@ -205,7 +208,7 @@ impl VcpuCounters {
         self.hypercalls.add(call.index(), column as usize);
     }
 
-    /// A hypercall is being made, by the instruction at an address.
+    /// Notes the address of the hypercall that is about to be carried out.
     #[inline]
     pub fn calls_from(&self, pc: u64) {
         if let Some(instructions) = &self.instructions {
@@ -214,24 +217,24 @@ impl VcpuCounters {
         }
     }
 
-    /// The place of that instruction.
+    /// The place of the hypercall that is being carried out.
     pub(super) fn calls_at(&self) -> usize {
         self.calls_at.load(Ordering::Relaxed)
     }
 
-    /// It moved bytes between the guest and the host.
+    /// Counts the bytes that a hypercall moved between guest and host.
     #[inline]
     pub fn hypercall_moved(&self, call: Call, bytes: u64) {
         self.hypercalls.add_many(call.index(), CallColumn::Bytes as usize, bytes);
     }
 
-    /// It made one access to a port.
+    /// Counts one access by hypercall.
     #[inline]
     pub fn hypercall_access(&self, port: PortCounter) {
         self.ports.add(port.0, PortColumn::Hypercall as usize);
     }
 
-    /// It made accesses to a port.
+    /// Counts several accesses by hypercall.
     #[inline]
     pub fn hypercall_accesses(&self, port: Port, direction: Direction, width: Width, count: u64) {
         let row = port_row(port, direction, width);
@@ -239,12 +242,12 @@ impl VcpuCounters {
     }
 }
 
-/// Where accesses to a port of a direction and size are counted.
+/// The row of counters of a port, direction and size, computed once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortCounter(usize);
 
 impl PortCounter {
-    /// Of one port.
+    /// The row of this port, direction and size.
     pub fn new(port: Port, direction: Direction, width: Width) -> PortCounter {
         PortCounter(port_row(port, direction, width))
     }
@@ -254,14 +257,14 @@ fn site_row(site: Option<SiteId>) -> usize {
     site.map_or(SITE_DROPPED, |site| site.0 as usize)
 }
 
-/// Every port, in each direction, at each width.
+/// The number of rows: every port, in each direction, at each width.
 pub(super) const PORT_ROWS: usize = 0x1_0000 * 2 * Width::ALL.len();
 
 fn port_row(port: Port, direction: Direction, width: Width) -> usize {
     (usize::from(port.0) * 2 + direction as usize) * Width::ALL.len() + width as usize
 }
 
-/// What a row of the port table is about.
+/// The port, direction and width of a row.
 pub(super) fn port_of_row(row: usize) -> (Port, Direction, Width) {
     let width = Width::ALL[row % Width::ALL.len()];
     let port_and_direction = row / Width::ALL.len();
@@ -274,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_port_row_is_found_again() {
+    fn each_port_row_is_decoded() {
         for row in 0..PORT_ROWS {
             let (port, direction, width) = port_of_row(row);
             assert_eq!(port_row(port, direction, width), row);

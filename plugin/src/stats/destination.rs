@@ -1,5 +1,6 @@
-//! Where a dump goes: a path that is tried when QEMU starts, and written when it ends; dumps before
-//! that go beside it.
+//! Destinations of dumps: a path that is tested when QEMU starts and written when it ends.
+//!
+//! Dumps that the guest requests before that go to numbered files beside it.
 
 use std::fs;
 use std::io::{self, Write};
@@ -9,71 +10,75 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::files::{self, OutputFile};
 
-/// A path that a dump cannot be written to, or could not.
+/// The reason why a dump cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum DestinationError {
-    /// The directory that the file would be in cannot be written to.
+    /// No file can be created in the directory.
     #[error(
         "no file can be made in {directory}: {source}; name one in a directory that you may write to"
     )]
     Directory {
         /// The directory.
         directory: PathBuf,
-        /// Why not.
+        /// The error of the system call.
         source: io::Error,
     },
     /// The file, pipe or device cannot be opened.
     #[error("{path} cannot be opened for writing: {source}; name one that can")]
     Open {
-        /// What was named.
+        /// The path of the option.
         path: PathBuf,
-        /// Why not.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// Writing failed at the end.
+    /// Writing failed.
     #[error("{path} was not written: {source}")]
     Write {
-        /// What was named.
+        /// The path of the option.
         path: PathBuf,
-        /// Why not.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// QEMU may not make files any more.
+    /// QEMU has given up the right to create files.
     #[error("{path}.{number} was not written: after {option} QEMU makes no new files")]
     Confined {
-        /// What was named.
+        /// The path of the option.
         path: PathBuf,
         /// The dump's number.
         number: usize,
-        /// The option of QEMU's that keeps it from that.
+        /// QEMU's option that prevents it.
         option: &'static str,
     },
 }
 
-/// Where a dump goes.
+/// The destination of a dump.
 #[derive(Debug)]
 pub struct Destination {
-    /// The absolute path: `-daemonize` changes the directory.
+    /// An absolute path, since `-daemonize` changes the working directory.
     path: PathBuf,
     way: Way,
 }
 
-/// How a dump gets there.
+/// The way in which a dump is written.
 #[derive(Debug)]
 enum Way {
-    /// It is written beside and renamed, so that nobody ever sees half of it.
+    /// To a temporary file that is renamed, so that no reader sees half a dump.
     Renamed,
-    /// It is written to a file that is open since the start, since this option of QEMU's keeps it from
-    /// making one later.
+    /// To a file that was opened at the start, because this option of QEMU's prevents creating one
+    /// later.
     Held(Mutex<OutputFile>, &'static str),
-    /// It is written to what was there already, such as `/dev/stdout`, and is open since the start.
+    /// To a device, pipe or descriptor such as `/dev/stdout`, opened at the start.
     Stream(Mutex<OutputFile>),
 }
 
 impl Destination {
-    /// Makes sure that `path` can be written to, and leaves what is there as it is.
+    /// Tests that `path` can be written to, without changing what is there.
     ///
-    /// `confined_by` is the option, if any, by which QEMU gives up its rights to files before the dump.
+    /// `confined_by` is the option, if any, that makes QEMU give up its right to create files.
+    ///
+    /// # Errors
+    ///
+    /// [`DestinationError::Directory`] or [`DestinationError::Open`] if it cannot.
     pub fn open(
         path: &Path,
         confined_by: Option<&'static str>,
@@ -87,11 +92,11 @@ impl Destination {
             (_, Some(option)) => Way::Held(held()?, option),
             (_, None) => Way::Renamed,
         };
-        // Of a link the file that it leads to is replaced, not the link.
+        // A link stays; the file that it leads to is replaced.
         let path = files::real_path(path).map_err(open_error)?;
         if let Way::Renamed = way {
             let directory = directory_of(&path);
-            // The directory is looked at first for the sake of a plain message.
+            // A missing directory is found first, for a plain message.
             let tried = fs::metadata(directory).and_then(|_| temporary_in(directory));
             tried.map_err(|source| DestinationError::Directory {
                 directory: directory.to_owned(),
@@ -101,7 +106,11 @@ impl Destination {
         Ok(Destination { path, way })
     }
 
-    /// Writes the dump, whole or (to a file) not at all.
+    /// Writes the dump. A file is written whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`DestinationError::Write`] if writing fails.
     pub fn write(&self, contents: &[u8]) -> Result<(), DestinationError> {
         let result = match &self.way {
             Way::Renamed => replace(&self.path, contents),
@@ -110,7 +119,12 @@ impl Destination {
         result.map_err(|source| DestinationError::Write { path: self.path.clone(), source })
     }
 
-    /// Writes a dump that is one of several: to `FILE.1`, `FILE.2` and so on; a stream takes them all.
+    /// Writes one of several dumps: to `FILE.1`, `FILE.2` and so on; to a stream one after another.
+    ///
+    /// # Errors
+    ///
+    /// [`DestinationError::Write`] if writing fails, [`DestinationError::Confined`] if QEMU may not
+    /// create the file.
     pub fn write_numbered(&self, number: usize, contents: &[u8]) -> Result<(), DestinationError> {
         let path = || self.path.clone();
         match self.way {
@@ -134,18 +148,18 @@ fn lock(file: &Mutex<OutputFile>) -> MutexGuard<'_, OutputFile> {
 fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut file = temporary_in(directory_of(path))?;
     file.write_all(contents)?;
-    // A file system may report only now that it is full.
+    // Some file systems report only now that they are full.
     file.as_file().sync_all()?;
     file.persist(path).map(drop).map_err(|error| error.error)
 }
 
-/// A new file that is gone when it is dropped, with the permissions that the umask leaves.
+/// A temporary file that is deleted when dropped, with the permissions that the umask leaves.
 fn temporary_in(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new()
         .prefix(".pvio-")
         .permissions(fs::Permissions::from_mode(0o666))
         .tempfile_in(directory)
-        // The error's own text names a file that the user has never heard of.
+        // The error's own text names the temporary file, which the user does not know.
         .map_err(|error| error.kind().into())
 }
 
@@ -158,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_appears_whole_and_alone() {
+    fn a_file_appears_whole_and_without_leftovers() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("stats.json");
         let destination = Destination::open(&path, None).unwrap();
@@ -190,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_told_at_once() {
+    fn an_unwritable_path_is_refused_at_once() {
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("missing/stats.json");
         let error = Destination::open(&missing, None).unwrap_err().to_string();
@@ -198,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_numbered_one_is_beside_and_a_stream_the_same() {
+    fn numbered_dumps_go_beside_the_file_or_to_the_stream() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("stats.json");
         Destination::open(&path, None).unwrap().write_numbered(12, b"{}").unwrap();
@@ -210,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_confined_one_is_opened_at_once_and_has_none_beside_it() {
+    fn a_confined_destination_is_opened_at_once_and_takes_no_numbered_dumps() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("stats.json");
         fs::write(&path, "old and long").unwrap();

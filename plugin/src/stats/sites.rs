@@ -1,5 +1,6 @@
-//! Where in the guest port instructions are: (address at run time, mode, bytes), each numbered when it is first
-//! translated there, or first runs there.
+//! Sites: the port instructions of the guest by address at run time, mode and bytes.
+//!
+//! A site is numbered when QEMU first translates it, or when it first runs at another address.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,27 +10,28 @@ use arrayvec::ArrayVec;
 
 use crate::x86::{MAX_INSN_LEN, Mode, PortForm};
 
-/// The most sites that get a row of their own: 65,536, about 10 MiB, and 2 MiB for each vCPU. A
-/// Linux boot has some 400.
+/// The most sites that get a row of their own: 65,536.
+///
+/// They take about 10 MiB, and 2 MiB for each vCPU. A Linux boot has about 400.
 pub const MAX_SITES: usize = 1 << 16;
 
-/// What makes a site.
+/// The identity of a site.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SiteKey {
     /// The linear address.
     pub pc: u64,
-    /// The mode of the code; `None` where QEMU does not tell.
+    /// The mode of the code; `None` if QEMU does not say.
     pub mode: Option<Mode>,
-    /// The instruction, prefixes included.
+    /// The bytes of the instruction, prefixes included.
     pub bytes: ArrayVec<u8, MAX_INSN_LEN>,
 }
 
-/// A site, with what follows from it.
+/// A site and its form.
 #[derive(Clone, Debug)]
 pub struct Site {
-    /// What makes it.
+    /// The identity.
     pub key: SiteKey,
-    /// The operation at it.
+    /// The form of the instruction.
     pub form: PortForm,
 }
 
@@ -38,10 +40,12 @@ pub struct Site {
 pub struct SiteId(pub u32);
 
 /// All sites, in the order in which they were found.
+///
+/// Its one lock serializes [`Sites::enter`]. Reading a site takes no lock.
 pub struct Sites {
-    /// Read by vCPUs without a lock; written under `numbers`.
+    /// Read without a lock; written while `numbers` is locked.
     rows: boxcar::Vec<Site>,
-    /// The address of each row once more, which vCPUs look at each time that an instruction runs.
+    /// A copy of each row's address: vCPUs compare it each time that an instruction runs.
     addresses: Box<[AtomicU64]>,
     numbers: Mutex<HashMap<SiteKey, SiteId>>,
     dropped: AtomicU64,
@@ -59,7 +63,9 @@ impl Default for Sites {
 }
 
 impl Sites {
-    /// The number of a site, new or known; `None` when there are [`MAX_SITES`] others already.
+    /// Returns the number of a site, adding the site if it is new.
+    ///
+    /// Returns `None` if the site is new and there are [`MAX_SITES`] already.
     pub fn enter(&self, key: SiteKey, form: PortForm) -> Option<SiteId> {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(&id) = numbers.get(&key) {
@@ -70,36 +76,42 @@ impl Sites {
             return None;
         }
         let id = SiteId(self.rows.push(Site { key: key.clone(), form }) as u32);
-        // Whoever gets the number gets it from under the lock, or by way of QEMU's translation.
+        // Relaxed is enough: the number reaches other threads by the lock or by QEMU's translation.
         self.addresses[id.0 as usize].store(key.pc, Ordering::Relaxed);
         numbers.insert(key, id);
         Some(id)
     }
 
-    /// A site that [`Sites::enter`] gave the number of.
+    /// The site with this number.
+    ///
+    /// # Panics
+    ///
+    /// If [`Sites::enter`] did not return the number.
     pub fn get(&self, id: SiteId) -> &Site {
         &self.rows[id.0 as usize]
     }
 
-    /// The linear address of a site that [`Sites::enter`] gave the number of.
+    /// The linear address of the site with this number, which [`Sites::enter`] returned.
     #[inline]
     pub fn address(&self, id: SiteId) -> u64 {
         self.addresses[id.0 as usize].load(Ordering::Relaxed)
     }
 
-    /// The site of the same instruction at another address, as [`Sites::enter`].
+    /// Enters the same instruction at another address, as [`Sites::enter`].
     pub fn enter_alias(&self, id: SiteId, pc: u64) -> Option<SiteId> {
         let Site { key, form } = self.get(id);
         self.enter(SiteKey { pc, ..key.clone() }, *form)
     }
 
-    /// All sites with a row.
+    /// All sites that have a row, by number.
     pub fn iter(&self) -> impl Iterator<Item = (SiteId, &Site)> {
         self.rows.iter().map(|(row, site)| (SiteId(row as u32), site))
     }
 
-    /// How often a site was found that got no row. One that is translated or looked up again may count
-    /// again: to know it would take the memory that the bound saves.
+    /// How often a site was found that got no row.
+    ///
+    /// A site counts again when it is translated or looked up again: recognizing it would take the
+    /// memory that the limit saves.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -137,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_says_what_it_drops() {
+    fn sites_beyond_the_limit_are_counted_as_dropped() {
         let sites = Sites::default();
         for pc in 0..MAX_SITES as u64 {
             assert!(sites.enter(key(pc, Mode::Bits16), PortForm::OutDxAl).is_some());

@@ -1,4 +1,6 @@
-//! Windows and resets, against a model that adds every count to each window that is open.
+//! Windows and resets against a model that adds every count to each open window.
+
+mod merged_parts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use fastrand::Rng;
 use pvio_guest::abi::WINDOWS_MAX;
 
 use super::*;
-use crate::qemu::{ApiLevel, AtPort, HostInfo};
+use crate::qemu::{ApiLevel, AtPort, HostInfo, VcpuIndex};
 use crate::symbols::Symbols;
 use crate::x86::{Direction, Mode, Port, PortForm, Width};
 
@@ -33,10 +35,10 @@ fn snapshot(statistics: &Statistics) -> Snapshot {
     })
 }
 
-/// Counts by name, without those that are 0.
+/// Counts by name, without zeros.
 type Counts<N> = BTreeMap<String, N>;
 
-/// What rows say, by the names that the model uses.
+/// The counts of all rows, by the names that the model uses.
 fn counts_in(tables: &Tables) -> Counts<u64> {
     let mut counts = Counts::new();
     let mut put = |name: String, count| assert!(counts.insert(name, count).is_none());
@@ -84,7 +86,7 @@ struct ModelWindow {
     counts: Counts<i64>,
 }
 
-/// What the statistics must come to.
+/// What the statistics must say.
 #[derive(Default)]
 struct Model {
     totals: Counts<i64>,
@@ -162,7 +164,7 @@ impl Model {
     }
 }
 
-/// One thing that a guest may do, to the statistics and to the model.
+/// One random action of a guest, on the statistics and on the model.
 fn step(
     rng: &mut Rng,
     statistics: &Statistics,
@@ -183,7 +185,7 @@ fn step(
     match rng.u8(0..16) {
         14 => {
             let Some(id) = site else { return };
-            // A scalar is of the form that its site is of.
+            // A scalar has the form of its site.
             let form = statistics.sites.get(id).form;
             counters.scalar(form, id, port);
             model.add(format!("{form} attempts"), 1);
@@ -251,7 +253,7 @@ fn step(
             let result = statistics.begin(name, counters);
             let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
             counters.hypercall(Call::Begin, outcome);
-            // The call is before the window, though it is counted after it has begun.
+            // The call is not in the window, though it is counted after the window began.
             let was_open = model.windows.get(name).is_some_and(|window| window.open);
             model.hypercall(vcpu, Call::Begin, outcome);
             assert_eq!(result, model.begin(name));
@@ -274,7 +276,7 @@ fn step(
 }
 
 #[test]
-fn windows_nested_overlapping_and_reset_are_what_a_model_says() {
+fn nested_overlapping_and_reset_windows_equal_the_model() {
     for seed in 0..60 {
         let mut rng = Rng::with_seed(seed);
         let statistics = Statistics::default();
@@ -291,7 +293,7 @@ fn windows_nested_overlapping_and_reset_are_what_a_model_says() {
 }
 
 #[test]
-fn windows_and_what_is_outside_of_them_are_the_whole() {
+fn windows_and_the_time_between_them_add_up_to_the_whole() {
     let statistics = Statistics::default();
     let counters = statistics.counters(VcpuIndex(0));
     let mut rng = Rng::with_seed(7);
@@ -322,7 +324,7 @@ fn windows_and_what_is_outside_of_them_are_the_whole() {
 }
 
 #[test]
-fn there_are_no_more_windows_than_may_be() {
+fn the_number_of_windows_is_limited() {
     let statistics = Statistics::default();
     let by = &*statistics.counters(VcpuIndex(0));
     for window in 0..WINDOWS_MAX {
@@ -337,7 +339,7 @@ fn there_are_no_more_windows_than_may_be() {
 }
 
 #[test]
-fn windows_without_room_keep_what_is_not_by_port_or_site() {
+fn windows_without_room_drop_only_ports_and_sites() {
     let statistics = Statistics::default();
     let counters = &*statistics.counters(VcpuIndex(0));
     let all_ports = || {
@@ -364,7 +366,7 @@ fn windows_without_room_keep_what_is_not_by_port_or_site() {
         statistics.end(name).unwrap();
     }
     assert_eq!(of(&snapshot(&statistics)), [(false, all, 1 << 16), (true, 0, 1 << 16)]);
-    // A name that has lost its rows goes without them until a reset.
+    // A window that has lost its rows gets them back by a reset.
     statistics.reset(counters);
     statistics.begin("second", counters).unwrap();
     all_ports();
@@ -372,7 +374,7 @@ fn windows_without_room_keep_what_is_not_by_port_or_site() {
 }
 
 #[test]
-fn others_count_on_while_windows_begin_and_end() {
+fn windows_begin_and_end_while_other_vcpus_count() {
     const ROUNDS: u64 = 200_000;
     let statistics = Statistics::default();
     let done = AtomicBool::new(false);
@@ -382,7 +384,7 @@ fn others_count_on_while_windows_begin_and_end() {
         scope.spawn(|| {
             let counters = counters;
             for round in 0..ROUNDS {
-                // Presumed, and every other time taken back.
+                // Every other count is taken back.
                 let (form, port) = (PortForm::OutDxAl, Port(round as u16));
                 counters.executed(form, None);
                 counters.accessed(form, None, port);
@@ -403,7 +405,7 @@ fn others_count_on_while_windows_begin_and_end() {
     assert_eq!(accesses(&snapshot), ROUNDS / 2);
     assert_eq!(snapshot.ports.iter().map(|row| row.qemu + row.device).sum::<u64>(), ROUNDS / 2);
     let within = snapshot.windows.iter().map(|row| accesses(row)).sum::<u64>();
-    // Of each end, one may be taken back later.
+    // At each end, one count may be taken back afterwards.
     let ends = snapshot.windows.iter().map(|row| row.entries).sum::<u64>();
     assert!(within <= ROUNDS / 2 + ends, "{within} within {ends}");
 }

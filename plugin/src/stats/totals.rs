@@ -1,31 +1,32 @@
-//! Counts as plain numbers: what all vCPUs have counted up to a moment, or between two.
+//! Totals: sums of all vCPUs' counters, up to a moment or between two.
 //!
-//! Only rows that are not 0 are there. The numbers have signs: what was presumed is taken back when
-//! it turns out wrong, perhaps in another window, or on another vCPU, than it was counted in.
+//! Rows of zeros are left out. Counts are signed: what was counted too early is taken back later,
+//! perhaps in another window or on another vCPU.
 
 use std::sync::Arc;
 
-use super::VcpuCounters;
-use super::call::{Call, CallColumn};
-use super::counters::{FormColumn, PortColumn, SITE_DROPPED, SiteColumn};
+use pvio_stats::Call;
+
+use super::call::CallColumn;
+use super::counter_array::CounterArray;
+use super::counters::{FormColumn, PortColumn, SITE_DROPPED, SiteColumn, VcpuCounters};
 use super::sites::{SiteId, Sites};
-use super::table::Table;
 use crate::x86::PortForm;
 
-/// Rows by their numbers, ascending, without those that are all 0.
+/// Rows by number, ascending, without rows of zeros.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rows<const COLUMNS: usize>(Vec<(u32, [i64; COLUMNS])>);
 
 impl<const COLUMNS: usize> Rows<COLUMNS> {
-    fn of(table: &Table<COLUMNS>) -> Self {
-        Rows(table.rows().collect())
+    fn of(array: &CounterArray<COLUMNS>) -> Self {
+        Rows(array.rows().collect())
     }
 
     fn add(&mut self, other: &Self, sign: Sign) {
         let sign = sign as i64;
         let signed = |&(row, counts): &(u32, [i64; COLUMNS])| (row, counts.map(|n| n * sign));
         self.0.extend(other.0.iter().map(signed));
-        // Of two ascending runs the sort makes one in a single pass.
+        // The sort merges two ascending runs in a single pass.
         self.0.sort_by_key(|&(row, _)| row);
         self.0.dedup_by(|(row, counts), (kept_row, kept)| {
             let is_same = row == kept_row;
@@ -35,7 +36,7 @@ impl<const COLUMNS: usize> Rows<COLUMNS> {
             is_same
         });
         self.0.retain(|(_, counts)| *counts != [0; COLUMNS]);
-        // What is kept is bounded by its rows.
+        // The limit on windows counts rows, not capacity.
         self.0.shrink_to_fit();
     }
 
@@ -43,29 +44,29 @@ impl<const COLUMNS: usize> Rows<COLUMNS> {
         std::array::from_fn(|column| self.0.iter().map(|(_, counts)| counts[column]).sum())
     }
 
-    /// A row, for a person to see.
+    /// The counts of a row; negative ones are 0.
     pub fn get(&self, row: usize) -> [u64; COLUMNS] {
-        let place = self.0.binary_search_by_key(&(row as u32), |&(row, _)| row);
-        place.map_or([0; COLUMNS], |place| clamp(self.0[place].1))
+        let index = self.0.binary_search_by_key(&(row as u32), |&(row, _)| row);
+        index.map_or([0; COLUMNS], |index| clamp(self.0[index].1))
     }
 
-    /// The rows in which there is something for a person to see.
+    /// The rows with a positive count; negative counts are 0.
     pub fn iter(&self) -> impl Iterator<Item = (usize, [u64; COLUMNS])> {
         let clamped = self.0.iter().map(|&(row, counts)| (row as usize, clamp(counts)));
         clamped.filter(|(_, counts)| *counts != [0; COLUMNS])
     }
 }
 
-/// A row of a site, with its scalars among the others.
+/// A site's row, with the column of scalars added to the others.
 fn with_its_scalars((row, counts): (u32, [i64; 4])) -> (u32, [i64; 3]) {
     let [executions, accesses, unverified, scalars] = counts;
     (row, [executions + scalars, accesses + scalars, unverified])
 }
 
-/// The scalars that were counted at their sites, in the rows of their forms.
+/// Rows of forms with the scalars that were counted by site.
 fn scalars_by_form(by_site: &[(u32, [i64; 4])], sites: &Sites) -> Rows<6> {
     let mut forms = [[0; 6]; PortForm::ALL.len()];
-    // The row for all others has none, and is of no form.
+    // The shared row of sites without a row is of no form and has no scalars.
     for &(row, [.., scalars]) in by_site.iter().filter(|(_, [.., scalars])| *scalars != 0) {
         let form = sites.get(SiteId(row)).form;
         for column in [FormColumn::Attempts, FormColumn::Executions, FormColumn::Accesses] {
@@ -76,7 +77,7 @@ fn scalars_by_form(by_site: &[(u32, [i64; 4])], sites: &Sites) -> Rows<6> {
     Rows(counted.collect())
 }
 
-/// A row of hypercalls, with those that moved one element among the others.
+/// A hypercall's row, with the column of calls that moved one element added to the others.
 fn with_its_bytes((row, counts): (u32, [i64; 6])) -> (u32, [i64; 5]) {
     let [count, bytes, declined, denied, errors, moved_one] = counts;
     let io = Call::ALL[row as usize].port_io();
@@ -84,19 +85,19 @@ fn with_its_bytes((row, counts): (u32, [i64; 6])) -> (u32, [i64; 5]) {
     (row, [count + moved_one, bytes + moved_one * size, declined, denied, errors])
 }
 
-/// A person never sees less than nothing.
+/// Replaces negative counts by 0.
 fn clamp<const COLUMNS: usize>(counts: [i64; COLUMNS]) -> [u64; COLUMNS] {
     counts.map(|count| count.try_into().unwrap_or(0))
 }
 
-/// Whether to add or to take away.
+/// Whether to add or to subtract.
 #[derive(Clone, Copy)]
 pub(super) enum Sign {
     Plus = 1,
     Minus = -1,
 }
 
-/// What all vCPUs have counted.
+/// The sums of all vCPUs' counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     /// Executions, accesses, hypercalls and instructions of every kind, by vCPU.
@@ -110,7 +111,7 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// As the vCPUs' counters stand now.
+    /// The totals of these counters now.
     pub fn of(all_counters: &[Arc<VcpuCounters>]) -> Totals {
         let mut all = Totals::default();
         for counters in all_counters {
@@ -120,7 +121,7 @@ impl Totals {
     }
 
     fn of_one(counters: &VcpuCounters) -> Totals {
-        // Looked at once, so that forms and sites have the same scalars.
+        // Read once, so that forms and sites have the same scalars.
         let by_site: Vec<_> = counters.by_site.rows().collect();
         let mut forms = Rows::of(&counters.forms);
         forms.add(&scalars_by_form(&by_site, &counters.sites), Sign::Plus);
@@ -144,7 +145,7 @@ impl Totals {
         }
     }
 
-    /// Adds what was counted elsewhere, or takes it away.
+    /// Adds or subtracts other totals.
     pub fn add(&mut self, other: &Totals, sign: Sign) {
         self.vcpus.add(&other.vcpus, sign);
         self.forms.add(&other.forms, sign);
@@ -154,7 +155,7 @@ impl Totals {
         self.instructions.add(&other.instructions, sign);
     }
 
-    /// Adds a hypercall that is being made and will be counted when it is done, and its instruction.
+    /// Adds a hypercall that is being carried out, and its instruction: both are counted later.
     pub fn add_hypercall(&mut self, call: Call, by: &VcpuCounters) {
         let instruction = i64::from(by.instructions.is_some());
         self.vcpus.add(&Rows(vec![(by.vcpu.0, [0, 0, 1, instruction])]), Sign::Plus);
@@ -165,7 +166,7 @@ impl Totals {
         self.hypercalls.add(&Rows(vec![(call.index() as u32, counts)]), Sign::Plus);
     }
 
-    /// Whether the tables add up to the same, as they do when no vCPU is in the middle of counting.
+    /// Whether the tables add up to the same sums, as they do while no vCPU is counting.
     pub fn agree(&self) -> bool {
         let (forms, sites) = (self.forms.sum(), self.sites.sum());
         let of_forms = |column: FormColumn| forms[column as usize];
@@ -176,12 +177,12 @@ impl Totals {
             && of_forms(FormColumn::Accesses) == self.ports.sum()[PortColumn::Accesses as usize]
     }
 
-    /// How many rows it has of the tables that may be large.
+    /// The number of rows in the tables that may be large: ports and sites.
     pub fn large_rows(&self) -> usize {
         self.ports.0.len() + self.sites.0.len()
     }
 
-    /// Gives up telling ports and sites apart.
+    /// Drops the rows of ports, and moves those of sites to the shared row.
     pub fn drop_large_rows(&mut self) {
         self.ports = Rows::default();
         self.sites = Rows(vec![(SITE_DROPPED as u32, self.sites.sum())]);

@@ -1,38 +1,39 @@
-//! Named windows: what was counted between a begin and an end, over all times that there were both.
+//! Named windows: what was counted between each begin of a name and its end.
 //!
-//! A window holds one sum: the totals at each end, less the totals at each begin. Until it ends, it is
-//! below 0 by what was counted before it began. What the sum is made of is not kept.
+//! A window holds one sum: the totals at each end minus the totals at each begin. While it is open,
+//! the sum lacks the totals of now, so it may be negative.
 
 use pvio_guest::abi::WINDOWS_MAX;
 
 use super::totals::{Sign, Totals};
 
-/// The most rows of ports and sites that all windows hold together: 262,144, which are 8 MiB. A Linux
-/// boot has some 600. (A guest that used every port at every size, in 256 windows at once, would have
-/// pvio hold and dump a hundred million.)
+/// The most rows of ports and sites that all windows hold together: 262,144, or 8 MiB.
+///
+/// A Linux boot has about 600. Without the limit, a guest that uses every port at every size in 256
+/// open windows would make pvio hold and dump a hundred million rows.
 pub const MAX_WINDOW_ROWS: usize = 1 << 18;
 
-/// A window that cannot begin or end.
+/// The reason why a window cannot begin or end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WindowError {
-    /// It has begun already.
+    /// The window has begun and not ended.
     #[error("the window is open already")]
     Open,
-    /// It has not begun.
+    /// The window has not begun, or has ended.
     #[error("the window is not open")]
     NotOpen,
-    /// There are as many names as there may be.
+    /// There are [`WINDOWS_MAX`] names already.
     #[error("there are {WINDOWS_MAX} windows already")]
     Full,
 }
 
-/// A window, as it stands.
+/// One window.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
     pub name: String,
     pub entries: u64,
     pub open: bool,
-    /// It tells ports and sites no longer apart, for want of room.
+    /// The rows of ports and sites were dropped for want of room.
     pub rows_dropped: bool,
     pub totals: Totals,
 }
@@ -57,9 +58,9 @@ pub(super) struct Windows(Vec<Window>);
 
 impl Windows {
     pub fn begin(&mut self, name: &str, now: &Totals) -> Result<(), WindowError> {
-        let place = match self.0.iter().position(|window| window.name == name) {
-            Some(place) if self.0[place].open => return Err(WindowError::Open),
-            Some(place) => place,
+        let index = match self.0.iter().position(|window| window.name == name) {
+            Some(index) if self.0[index].open => return Err(WindowError::Open),
+            Some(index) => index,
             None if self.0.len() == WINDOWS_MAX => return Err(WindowError::Full),
             None => {
                 self.0.push(Window {
@@ -72,21 +73,21 @@ impl Windows {
                 self.0.len() - 1
             }
         };
-        self.0[place].open = true;
-        self.0[place].entries += 1;
-        self.add(place, now, Sign::Minus);
+        self.0[index].open = true;
+        self.0[index].entries += 1;
+        self.add(index, now, Sign::Minus);
         Ok(())
     }
 
     pub fn end(&mut self, name: &str, now: &Totals) -> Result<(), WindowError> {
         let is_it = |window: &Window| window.name == name && window.open;
-        let place = self.0.iter().position(is_it).ok_or(WindowError::NotOpen)?;
-        self.0[place].open = false;
-        self.add(place, now, Sign::Plus);
+        let index = self.0.iter().position(is_it).ok_or(WindowError::NotOpen)?;
+        self.0[index].open = false;
+        self.add(index, now, Sign::Plus);
         Ok(())
     }
 
-    /// Forgets the windows that are not open, and begins the others anew.
+    /// Removes the closed windows, and begins the open ones anew.
     pub fn reset(&mut self, now: &Totals) {
         let open = std::mem::take(&mut self.0).into_iter().filter(|window| window.open);
         for window in open {
@@ -94,23 +95,23 @@ impl Windows {
         }
     }
 
-    /// All windows, with what is counted so far in those that are open.
+    /// All windows; open ones have what was counted so far.
     pub fn so_far(&self, now: &Totals) -> Vec<Window> {
         let mut windows = self.clone();
-        for place in 0..windows.0.len() {
-            if windows.0[place].open {
-                windows.add(place, now, Sign::Plus);
+        for index in 0..windows.0.len() {
+            if windows.0[index].open {
+                windows.add(index, now, Sign::Plus);
             }
         }
         windows.0
     }
 
-    /// Adds to a window, and keeps to [`MAX_WINDOW_ROWS`].
-    fn add(&mut self, place: usize, now: &Totals, sign: Sign) {
-        self.0[place].add(now, sign);
+    /// Adds to or subtracts from a window, and drops its rows if there are too many.
+    fn add(&mut self, index: usize, now: &Totals, sign: Sign) {
+        self.0[index].add(now, sign);
         let rows: usize = self.0.iter().map(|window| window.totals.large_rows()).sum();
         if rows > MAX_WINDOW_ROWS {
-            self.0[place].drop_large_rows();
+            self.0[index].drop_large_rows();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One file of symbols, and what is known of whether it fits the guest.
+//! One symbol file, and the check that it matches the guest.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,67 +11,67 @@ use super::table::{Symbol, Table};
 use crate::elf::{CodeSection, Elf, ElfSymbols};
 use crate::guest_file::GuestFile;
 
-/// The largest System.map that is read. A distribution's has 10 MiB.
+/// The maximum size of a System.map in bytes. A distribution's has 10 MiB.
 const MAX_MAP: u64 = 128 << 20;
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// A file of symbols.
+/// A symbol file, read.
 #[derive(Debug)]
 pub(super) struct SymbolFile {
-    /// What the option said.
+    /// The option's value.
     pub text: String,
-    moved: Option<u64>,
+    load_offset: Option<u64>,
     table: Table,
     marks: Marks,
-    /// Where the file itself has code; nowhere in a System.map.
+    /// The file with its executable sections; `None` for a System.map.
     code: Option<(File, Vec<CodeSection>)>,
 }
 
-/// Where in the guest the code of a file is.
+/// Where the guest runs the code of a file.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    moved: u64,
-    /// A kernel in memory that is known to be the file's.
+struct Placement {
+    /// Run-time address minus address in the file, in bytes.
+    load_offset: u64,
+    /// The matching kernel in memory, if one was found.
     image: Option<Image>,
 }
 
-/// What is known of a file and the guest.
+/// The result of checking a file against the guest.
 #[derive(Debug)]
 pub(super) struct Verdict {
-    /// None where the file's names are not used.
-    places: Vec<Place>,
-    /// What is wrong, and what would be right.
+    /// Empty if the file's names are not used.
+    placements: Vec<Placement>,
+    /// The fault and the remedy.
     pub problem: Option<String>,
 }
 
 impl Verdict {
-    fn none(problem: String) -> Verdict {
-        Verdict { places: Vec::new(), problem: Some(problem) }
+    fn rejected(problem: String) -> Verdict {
+        Verdict { placements: Vec::new(), problem: Some(problem) }
     }
 }
 
 impl SymbolFile {
-    pub fn load(text: &str) -> Result<SymbolFile, SymbolsError> {
-        let guest_file = GuestFile::parse(text)?;
+    /// Reads an ELF file or a System.map.
+    pub fn load(guest_file: &GuestFile) -> Result<SymbolFile, SymbolsError> {
         let file = guest_file.open("name an ELF file or a System.map")?;
-        match Elf::is_one(&file) {
-            true => of_elf(text, guest_file, file),
-            false => of_map(text, guest_file, file),
+        match Elf::has_magic(&file) {
+            true => read_elf(guest_file.clone(), file),
+            false => read_map(guest_file.clone(), file),
         }
     }
 
-    /// Judges the file by the guest's memory where that tells, else by the sites that ran.
+    /// Checks the file against guest memory if possible, else against the sites that ran.
     pub fn judge(&self, sites: &[(u64, &[u8])], memory: Option<&dyn Memory>) -> Verdict {
         let why_unknown = match (self.marks.are_enough(), memory) {
             (true, Some(memory)) => return self.judge_by_memory(memory),
             (true, None) => "this QEMU does not let pvio read the guest's memory",
             (false, _) => "it lacks linux_banner and sys_call_table",
         };
-        if self.marks.are_linux() && !self.has_bytes() && self.moved.is_none() {
-            return Verdict::none(format!(
-                "{why_unknown}, so that it cannot be held against the kernel that runs, and its names are \
-                 not used; if that is the very kernel that it describes, booted with nokaslr, write \
-                 symbols={}@0",
+        if self.marks.are_linux() && !self.has_bytes() && self.load_offset.is_none() {
+            return Verdict::rejected(format!(
+                "{why_unknown}, so pvio cannot compare it with the running kernel, and its names are not \
+                 used; if it describes exactly that kernel, booted with nokaslr, write symbols={}@0",
                 self.text
             ));
         }
@@ -80,52 +80,53 @@ impl SymbolFile {
 
     fn judge_by_memory(&self, memory: &dyn Memory) -> Verdict {
         let images = self.marks.find(&self.table, memory).into_iter();
-        let is_meant = |image: &Image| self.moved.is_none_or(|moved| moved == image.moved);
-        let place = |image: Image| Place { moved: image.moved, image: Some(image) };
-        let places: Vec<Place> = images.filter(is_meant).map(place).collect();
-        match places.is_empty() {
-            false => Verdict { places, problem: None },
-            true => Verdict::none(
-                "no kernel in the guest's memory is the one that it describes, so its names are not used; \
-                 name the file of the kernel that runs"
+        let is_meant =
+            |image: &Image| self.load_offset.is_none_or(|offset| offset == image.load_offset);
+        let place = |image: Image| Placement { load_offset: image.load_offset, image: Some(image) };
+        let placements: Vec<Placement> = images.filter(is_meant).map(place).collect();
+        match placements.is_empty() {
+            false => Verdict { placements, problem: None },
+            true => Verdict::rejected(
+                "no kernel in the guest's memory matches it, so its names are not used; name the file of \
+                 the kernel that runs"
                     .into(),
             ),
         }
     }
 
     fn judge_by_sites(&self, sites: &[(u64, &[u8])]) -> Verdict {
-        let moved = self.moved.unwrap_or(0);
+        let load_offset = self.load_offset.unwrap_or(0);
         let (mut fit, mut differ) = (0, 0);
         for &(pc, bytes) in sites {
-            match self.has(pc.wrapping_sub(moved), bytes) {
+            match self.has(pc.wrapping_sub(load_offset), bytes) {
                 Some(true) => fit += 1,
                 Some(false) => differ += 1,
                 None => {}
             }
         }
         let of_sites = format!(
-            "{differ} of the {} sites at its addresses {} other instructions than it has there",
+            "{differ} of the {} sites at its addresses {} other instructions than the file",
             fit + differ,
-            if differ == 1 { "is of" } else { "are of" }
+            if differ == 1 { "has" } else { "have" }
         );
-        // An instruction of one byte may be at the right place by chance.
+        // A one-byte instruction may match by chance, so a minority of matches proves nothing.
         if differ > fit {
-            return Verdict::none(format!(
-                "{of_sites}, so its names are not used; name the file of what runs there, or, if that \
-                 moves, write FILE@ADDRESS with how far it has moved"
+            return Verdict::rejected(format!(
+                "{of_sites}, so its names are not used; name the file of the code that runs there, \
+                 or, if that code is relocated, write FILE@ADDRESS with its load offset"
             ));
         }
         let problem = (differ > 0).then(|| format!("{of_sites}, and get no name from it"));
-        Verdict { places: vec![Place { moved, image: None }], problem }
+        Verdict { placements: vec![Placement { load_offset, image: None }], problem }
     }
 
-    /// Whether there is anything in the file to compare the guest's code with.
+    /// Whether the file contains code to compare with the guest's.
     fn has_bytes(&self) -> bool {
         let sections = self.code.iter().flat_map(|(_, sections)| sections);
         sections.into_iter().any(|section| section.offset.is_some())
     }
 
-    /// Whether the file has these bytes at an address; `None` where it has none.
+    /// Whether the file has these bytes at an address; `None` if it has no code there.
     fn has(&self, address: u64, bytes: &[u8]) -> Option<bool> {
         let (file, sections) = self.code.as_ref()?;
         let found = sections
@@ -136,12 +137,12 @@ impl SymbolFile {
             return Some(false);
         }
         let mut there = vec![0; bytes.len()];
-        // A file that was cut off meanwhile has nothing there.
+        // The file may have been truncated since.
         let at = start.wrapping_add(offset);
         Some(file.read_exact_at(&mut there, at).is_ok() && there == bytes)
     }
 
-    /// The name of a site.
+    /// Names a site, if the file matches the guest there.
     pub fn name(
         &self,
         verdict: &Verdict,
@@ -149,46 +150,46 @@ impl SymbolFile {
         bytes: &[u8],
         memory: Option<&dyn Memory>,
     ) -> Option<String> {
-        let mut names = verdict.places.iter().filter_map(|place| {
-            let address = pc.wrapping_sub(place.moved);
+        let mut names = verdict.placements.iter().filter_map(|placement| {
+            let address = pc.wrapping_sub(placement.load_offset);
             let name = self.table.find(address)?;
             let is_other = self.has(address, bytes) == Some(false)
-                || self.is_other_in_memory(place, address, bytes, memory);
+                || self.is_other_in_memory(placement, address, bytes, memory);
             (!is_other).then_some(name)
         });
         let name = names.next()?;
-        // Two kernels of which each could have run it name it alike, or nothing does.
+        // Either of two kernels may have run the site, so their names must agree.
         names.all(|other| other == name).then_some(name)
     }
 
-    /// Whether a kernel is known to have something else at a site. What it needs to start alone, it gives
-    /// away later.
+    /// Whether the kernel in memory has other bytes at a site. Only text that it never frees counts:
+    /// it reuses its initialization code's memory.
     fn is_other_in_memory(
         &self,
-        place: &Place,
+        placement: &Placement,
         address: u64,
         bytes: &[u8],
         memory: Option<&dyn Memory>,
     ) -> bool {
-        let (Some(image), Some(memory)) = (place.image, memory) else { return false };
+        let (Some(image), Some(memory)) = (placement.image, memory) else { return false };
         let mut there = vec![0; bytes.len()];
         self.marks.is_text(address)
-            && memory.read(address.wrapping_add(image.physical), &mut there)
+            && memory.read(address.wrapping_add(image.physical_offset), &mut there)
             && there != bytes
     }
 }
 
-fn of_elf(text: &str, guest_file: GuestFile, file: File) -> Result<SymbolFile, SymbolsError> {
-    let GuestFile { path, moved } = guest_file;
+fn read_elf(guest_file: GuestFile, file: File) -> Result<SymbolFile, SymbolsError> {
+    let GuestFile { text, path, load_offset } = guest_file;
     let elf_error = |source| SymbolsError::Elf { path: path.clone(), source };
     let elf = Elf::read(file).map_err(elf_error)?;
     let ElfSymbols { symbols, names } = elf.symbols().map_err(elf_error)?;
     let mut marks = Marks::default();
     for symbol in &symbols {
-        // The longest name of a mark is shorter.
+        // Every mark's name is shorter.
         let name = names.get(symbol.name..).unwrap_or_default();
         let name = name[..name.len().min(64)].split(|&byte| byte == 0).next().unwrap_or_default();
-        marks.see(name, symbol.address);
+        marks.record(name, symbol.address);
     }
     let in_code = symbols.into_iter().filter_map(|symbol| {
         let section = &elf.code[symbol.section?];
@@ -207,17 +208,17 @@ fn of_elf(text: &str, guest_file: GuestFile, file: File) -> Result<SymbolFile, S
     if table.is_empty() {
         return Err(SymbolsError::Stripped(path));
     }
-    if elf.position_independent && moved.is_none() {
-        return Err(SymbolsError::NeedsAddress(text.to_owned()));
+    if elf.position_independent && load_offset.is_none() {
+        return Err(SymbolsError::NeedsAddress(text));
     }
-    Ok(SymbolFile { text: text.to_owned(), moved, table, marks, code: Some((elf.file, elf.code)) })
+    Ok(SymbolFile { text, load_offset, table, marks, code: Some((elf.file, elf.code)) })
 }
 
-fn of_map(text: &str, guest_file: GuestFile, file: File) -> Result<SymbolFile, SymbolsError> {
-    let GuestFile { path, moved } = guest_file;
+fn read_map(guest_file: GuestFile, file: File) -> Result<SymbolFile, SymbolsError> {
+    let GuestFile { text, path, load_offset } = guest_file;
     let read_error = |source| SymbolsError::Read { path: path.clone(), source };
     let mut contents = Vec::new();
-    // A look at the beginning, because files of other kinds may be large.
+    // Look at the beginning first: a file of another kind may be large.
     (&file).take(4096).read_to_end(&mut contents).map_err(read_error)?;
     if contents.contains(&0) {
         return Err(SymbolsError::Unknown(path));
@@ -233,7 +234,7 @@ fn of_map(text: &str, guest_file: GuestFile, file: File) -> Result<SymbolFile, S
     match read {
         Some((table, _)) if table.last_address() == Some(0) => Err(SymbolsError::Hidden(path)),
         Some((table, marks)) if !table.is_empty() => {
-            Ok(SymbolFile { text: text.to_owned(), moved, table, marks, code: None })
+            Ok(SymbolFile { text, load_offset, table, marks, code: None })
         }
         _ => Err(SymbolsError::Unknown(path)),
     }

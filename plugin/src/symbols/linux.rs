@@ -1,19 +1,19 @@
-//! Whether a Linux kernel in the guest's memory is the one that a file describes, and how far it has moved.
+//! Finds the Linux kernel that a symbol file describes in guest memory, with its KASLR offset.
 //!
-//! A kernel moves itself at boot (KASLR), in physical memory and in its address space. Its image stays in
-//! one piece, at a multiple of 2 MiB. So its `linux_banner` is at one place of some 2 MiB, and
-//! its `sys_call_table` at the same distance as in the file. Each entry of that table is the address of a
-//! function. If all of the first ones, which lie all over the kernel, are so far from functions of the
-//! file, the kernel is the one described, and that is how far it has moved.
+//! A kernel relocates itself at boot (KASLR), in physical memory and in its address space. The image
+//! stays contiguous and aligned to 2 MiB. So `linux_banner` has a known offset in some 2 MiB block,
+//! and `sys_call_table` has the same distance from it as in the file. Each entry of that table is the
+//! address of a function. If the first entries, which spread over the whole kernel, all differ from
+//! functions of the file by one offset, the kernel matches, and that is its KASLR offset.
 
 use vm_memory::Bytes;
 
 use super::table::Table;
 use crate::qemu::GuestRam;
 
-/// The machine's memory, by physical address.
+/// Guest memory by physical address.
 pub trait Memory: Send + Sync {
-    /// Fills the buffer; false where there is no memory.
+    /// Fills the buffer. Returns false if there is no memory at the address.
     fn read(&self, physical: u64, bytes: &mut [u8]) -> bool;
 }
 
@@ -24,18 +24,18 @@ impl Memory for GuestRam {
     }
 }
 
-/// The alignment of a kernel's image.
+/// The alignment of a kernel image in bytes.
 const STEP: u64 = 2 << 20;
-/// Kernels are looked for in this many steps: 64 GiB.
+/// The number of steps to search: 64 GiB.
 const STEPS: u64 = 32 << 10;
 const BANNER: &[u8] = b"Linux version ";
-/// How many system calls are compared. The network's are among them, which is linked almost last.
+/// The number of system calls to compare. They include the network's, which is linked almost last.
 const CALLS: usize = 110;
-/// The names of the first system call: in 64-bit kernels, and in 32-bit ones.
+/// Names of system call 0 in 64-bit kernels. `FIRST_32` is the same for 32-bit kernels.
 const FIRST_64: [&[u8]; 3] = [b"__x64_sys_read", b"sys_read", b"SyS_read"];
 const FIRST_32: [&[u8]; 2] = [b"__ia32_sys_restart_syscall", b"sys_restart_syscall"];
 
-/// Addresses in a file by which a kernel is known.
+/// The addresses in a file that identify a kernel.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     stext: Option<u64>,
@@ -46,18 +46,18 @@ pub(super) struct Marks {
     first_32: Vec<u64>,
 }
 
-/// A kernel in memory.
+/// A kernel found in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Image {
-    /// How far it has moved from where the file has it.
-    pub moved: u64,
-    /// What is added to an address in the file for the physical address.
-    pub physical: u64,
+    /// The KASLR offset in bytes: run-time address minus address in the file.
+    pub load_offset: u64,
+    /// Physical address minus address in the file, in bytes.
+    pub physical_offset: u64,
 }
 
 impl Marks {
-    /// Takes note of a symbol, if it is one of these.
-    pub fn see(&mut self, name: &[u8], address: u64) {
+    /// Records a symbol's address if the symbol identifies a kernel.
+    pub fn record(&mut self, name: &[u8], address: u64) {
         match name {
             b"_stext" => self.stext = Some(address),
             b"_etext" => self.etext = Some(address),
@@ -69,23 +69,23 @@ impl Marks {
         }
     }
 
-    /// Whether the file is a Linux kernel's.
+    /// Whether the file describes a Linux kernel.
     pub fn are_linux(&self) -> bool {
         self.banner.is_some() || self.stext.is_some() && self.etext.is_some()
     }
 
-    /// Whether it can be known if a kernel in memory is the one.
+    /// Whether the marks suffice to identify a kernel in memory.
     pub fn are_enough(&self) -> bool {
         self.banner.is_some() && self.calls.is_some()
     }
 
-    /// Whether an address of the file is in the text that stays in memory as long as the kernel runs.
+    /// Whether an address in the file is in the text that the kernel never frees.
     pub fn is_text(&self, address: u64) -> bool {
         let (Some(start), Some(end)) = (self.stext, self.etext) else { return false };
         (start..end).contains(&address)
     }
 
-    /// All such kernels in memory. One that has rebooted may have left another.
+    /// Finds all matching kernels. A reboot may leave an old image in memory.
     pub fn find(&self, table: &Table, memory: &dyn Memory) -> Vec<Image> {
         let (Some(banner), Some(calls)) = (self.banner, self.calls) else { return Vec::new() };
         let image = |step: u64| {
@@ -94,18 +94,25 @@ impl Marks {
             if !memory.read(physical, &mut start) || start != BANNER {
                 return None;
             }
-            let physical = physical.wrapping_sub(banner);
-            self.moved(table, memory, calls.wrapping_add(physical), banner > u32::MAX.into())
-                .map(|moved| Image { moved, physical })
+            let offset = physical.wrapping_sub(banner);
+            self.load_offset(table, memory, calls.wrapping_add(offset), banner > u32::MAX.into())
+                .map(|load_offset| Image { load_offset, physical_offset: offset })
         };
         (0..STEPS).filter_map(image).collect()
     }
 
-    fn moved(&self, table: &Table, memory: &dyn Memory, at: u64, is_64: bool) -> Option<u64> {
+    /// The KASLR offset of the kernel whose system call table is at a physical address, if it matches.
+    fn load_offset(
+        &self,
+        table: &Table,
+        memory: &dyn Memory,
+        table_at: u64,
+        is_64: bool,
+    ) -> Option<u64> {
         let (size, first) = if is_64 { (8, &self.first_64) } else { (4, &self.first_32) };
         let mut bytes = [0; CALLS * 8];
         let bytes = &mut bytes[..CALLS * size];
-        memory.read(at, bytes).then_some(())?;
+        memory.read(table_at, bytes).then_some(())?;
         let calls: Vec<u64> = bytes
             .chunks(size)
             .map(|call| {
@@ -114,9 +121,8 @@ impl Marks {
                 u64::from_le_bytes(word)
             })
             .collect();
-        let moved = first.iter().map(|first| calls[0].wrapping_sub(*first));
-        moved
-            .into_iter()
-            .find(|&moved| calls.iter().all(|call| table.starts_code(call.wrapping_sub(moved))))
+        let mut offsets = first.iter().map(|first| calls[0].wrapping_sub(*first));
+        offsets
+            .find(|&offset| calls.iter().all(|call| table.starts_code(call.wrapping_sub(offset))))
     }
 }

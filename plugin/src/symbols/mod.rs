@@ -1,7 +1,7 @@
-//! Names for addresses, from ELF files and System.map files.
+//! Names for code addresses, from ELF files and System.map files.
 //!
-//! A file that does not fit the guest must not name anything, so each is held against the guest before
-//! its names are used: see [`Symbols::judge`].
+//! A file that does not match the guest must not name anything. [`Symbols::judge`] checks each file
+//! against the guest before its names are used.
 
 mod file;
 mod linux;
@@ -11,46 +11,47 @@ mod table;
 use std::io;
 use std::path::PathBuf;
 
+use crate::elf::ElfError;
+use crate::guest_file::{GuestFile, GuestFileError};
+
 use file::{SymbolFile, Verdict};
 
-use crate::elf::ElfError;
-use crate::guest_file::GuestFileError;
 pub use linux::Memory;
 
-/// A file that no symbols can be taken from.
+/// A file that has no usable symbols.
 #[derive(Debug, thiserror::Error)]
 pub enum SymbolsError {
-    /// It cannot be opened.
+    /// The file cannot be opened.
     #[error("{0}")]
     File(#[from] GuestFileError),
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{path} cannot be read: {source}; name an ELF file or a System.map")]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
-    /// It is an ELF file of which no code can be named.
+    /// The ELF file is unusable.
     #[error("{path} {source}")]
     Elf {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         source: ElfError,
     },
-    /// It is an ELF file without any.
+    /// The ELF file has no symbols of code.
     #[error("{0} is an ELF file without symbols of code; name one that was not stripped")]
     Stripped(PathBuf),
-    /// It runs at any address.
+    /// The file is position independent, and no address is given.
     #[error(
         "{0} is position independent; write symbols={0}@ADDRESS, with the address at which it is loaded"
     )]
     NeedsAddress(String),
-    /// It hides the addresses, as `/proc/kallsyms` does from all but root.
+    /// The addresses are hidden: `/proc/kallsyms` shows them to root alone.
     #[error("all addresses in {0} are 0; read it as root")]
     Hidden(PathBuf),
-    /// It is something else.
+    /// The format is unknown.
     #[error(
         "{0} is neither an ELF file nor a System.map (lines of address, type and name); \
          of a Linux kernel name vmlinux or its System.map, not vmlinuz"
@@ -58,49 +59,54 @@ pub enum SymbolsError {
     Unknown(PathBuf),
 }
 
-/// Names of code, by linear address.
+/// Symbol files, for names by linear address.
 #[derive(Default)]
 pub struct Symbols {
-    /// In the order in which they were named.
+    /// In the order of the options.
     files: Vec<SymbolFile>,
     memory: Option<Box<dyn Memory>>,
 }
 
 impl Symbols {
-    /// Reads files, each `FILE` or `FILE@ADDRESS`.
-    pub fn load(texts: &[&str]) -> Result<Symbols, SymbolsError> {
-        let files = texts.iter().map(|text| SymbolFile::load(text)).collect::<Result<_, _>>()?;
+    /// Reads symbol files.
+    ///
+    /// # Errors
+    ///
+    /// The first file that cannot be read, has no symbols of code, or needs a load address.
+    pub fn load(files: &[GuestFile]) -> Result<Symbols, SymbolsError> {
+        let files = files.iter().map(SymbolFile::load).collect::<Result<_, _>>()?;
         Ok(Symbols { files, memory: None })
     }
 
-    /// Lets Linux kernels be found in the guest's memory.
+    /// Sets the guest memory in which [`Symbols::judge`] looks for Linux kernels.
     pub fn set_memory(&mut self, memory: Option<impl Memory + 'static>) {
         self.memory = memory.map(|memory| Box::new(memory) as Box<dyn Memory>);
     }
 
-    /// Holds each file against the guest: its sites, with address and bytes, and its memory as it is now.
+    /// Checks each file against the guest's memory as it is now, or else against its sites.
+    ///
+    /// A site is the linear address of an instruction that ran, with its bytes.
     pub fn judge(&self, sites: &[(u64, &[u8])]) -> Names<'_> {
         let judge = |file: &SymbolFile| file.judge(sites, self.memory.as_deref());
         Names { symbols: self, verdicts: self.files.iter().map(judge).collect() }
     }
 }
 
-/// The names that can be relied on.
+/// The names that match the guest.
 pub struct Names<'a> {
     symbols: &'a Symbols,
     verdicts: Vec<Verdict>,
 }
 
 impl Names<'_> {
-    /// The symbol that a site is in, as `name` or `name+0x12`. Of several files that have one, the first
-    /// gives it.
+    /// Names a site as `symbol` or `symbol+0x12`. The first file that names it wins.
     pub fn name(&self, pc: u64, bytes: &[u8]) -> Option<String> {
         let memory = self.symbols.memory.as_deref();
         let mut files = self.symbols.files.iter().zip(&self.verdicts);
         files.find_map(|(file, verdict)| file.name(verdict, pc, bytes, memory))
     }
 
-    /// Each file as the option named it, and what is wrong with it.
+    /// Each file as the option names it, with its problem if it has one.
     pub fn files(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         let files = self.symbols.files.iter().zip(&self.verdicts);
         files.map(|(file, verdict)| (&*file.text, verdict.problem.as_deref()))

@@ -1,17 +1,18 @@
-//! System.map, `/proc/kallsyms` and the output of `nm`: lines of address, kind and name.
+//! System.map, `/proc/kallsyms` and `nm` output: lines of address, type and name.
 
 use super::linux::Marks;
 use super::table::{Symbol, Table};
 
-/// The most that a symbol takes up to the next one. Beyond that, it ends with its page.
+/// The maximum distance to the next symbol in bytes. A symbol further away ends with its page.
 const MAX_SIZE: u64 = 64 << 10;
 
-/// Symbols of code that only mark where code ends.
+/// Symbols that mark the end of code and are not code.
 const ENDS: [&str; 6] = ["_etext", "etext", "__etext", "_einittext", "_end", "end"];
 
-/// Lines of `ffffffff81000000 T _stext`, as `nm` and `/proc/kallsyms` print them. The former has lines
-/// without an address. The latter adds a module's name: a module is elsewhere in each boot, so what is
-/// in one gets no name. `None` when there are other lines.
+/// Parses lines such as `ffffffff81000000 T _stext`. Returns `None` if any line has another form.
+///
+/// `nm` prints undefined symbols without an address; they are skipped. `/proc/kallsyms` appends a
+/// module's name; a module loads at another address in each boot, so its symbols name nothing.
 pub(super) fn read(text: String) -> Option<(Table, Marks)> {
     let mut symbols = Vec::new();
     let mut marks = Marks::default();
@@ -28,12 +29,12 @@ pub(super) fn read(text: String) -> Option<(Table, Marks)> {
         let is_code =
             matches!(kind, "t" | "T" | "w" | "W") && !ENDS.contains(&name) && !is_of_module;
         if !is_of_module {
-            marks.see(name.as_bytes(), address);
+            marks.record(name.as_bytes(), address);
         }
         let start = name.as_ptr().addr() - text.as_ptr().addr();
         symbols.push(Symbol { address, end: 0, sized: false, name: is_code.then_some(start) });
     }
-    // Data too: a function ends where anything else begins.
+    // Data counts, too: a function ends where any other symbol starts.
     let mut addresses: Vec<u64> = symbols.iter().map(|symbol| symbol.address).collect();
     addresses.sort_unstable();
     for symbol in &mut symbols {

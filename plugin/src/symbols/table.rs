@@ -1,55 +1,55 @@
-//! The symbols of one file, by address.
+//! The symbols of one file, sorted by address.
 
-/// The longest name that is shown whole.
+/// The maximum length of a name in bytes; longer names are cut.
 const MAX_NAME: usize = 1024;
 
-/// What begins at an address.
+/// A symbol of code, or of data that ends the code before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Symbol {
     pub address: u64,
     /// The first address after it.
     pub end: u64,
-    /// Whether the file gives its size. The others end where the next symbol begins, if not before.
+    /// Whether the file gives its size. Other symbols end at the next symbol or earlier.
     pub sized: bool,
-    /// Where its name begins; `None` for what is not code, and ends the code before it.
+    /// The offset of the name in the table's names; `None` for data.
     pub name: Option<usize>,
 }
 
-/// Symbols of code, with what lies between them.
+/// Symbols by address, with the data between them.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Sorted by address, one for each.
+    /// Sorted by address, at most one per address.
     symbols: Vec<Symbol>,
-    /// Where names are, each with a delimiter after it.
+    /// The names, each followed by a delimiter.
     names: Vec<u8>,
     delimiter: fn(u8) -> bool,
 }
 
 impl Table {
-    /// Of several names for an address the first with a size is taken, else the first.
+    /// Sorts the symbols. For each address the first symbol with a size wins, else the first.
     pub fn new(mut symbols: Vec<Symbol>, names: Vec<u8>, delimiter: fn(u8) -> bool) -> Table {
         symbols.sort_by_key(|symbol| (symbol.address, symbol.name.is_none(), !symbol.sized));
         symbols.dedup_by_key(|symbol| symbol.address);
         Table { symbols, names, delimiter }
     }
 
-    /// Whether there is no code.
+    /// Whether the table has no code.
     pub fn is_empty(&self) -> bool {
         self.symbols.iter().all(|symbol| symbol.name.is_none())
     }
 
-    /// The highest address at which something begins.
+    /// The highest address of a symbol.
     pub fn last_address(&self) -> Option<u64> {
         self.symbols.last().map(|symbol| symbol.address)
     }
 
-    /// Whether a symbol of code begins at an address.
+    /// Whether a symbol of code starts at an address.
     pub fn starts_code(&self, address: u64) -> bool {
         let found = self.symbols.binary_search_by_key(&address, |symbol| symbol.address);
         found.is_ok_and(|index| self.symbols[index].name.is_some())
     }
 
-    /// The name of what an address is in, as `name` or `name+0x12`.
+    /// Names an address as `symbol` or `symbol+0x12`.
     pub fn find(&self, address: u64) -> Option<String> {
         let after = self.symbols.partition_point(|symbol| symbol.address <= address);
         let symbol = &self.symbols[after.checked_sub(1)?];
@@ -63,7 +63,7 @@ impl Table {
         })
     }
 
-    /// A name without what would disturb a terminal.
+    /// The name at an offset, without control characters.
     fn printable(&self, start: usize) -> Option<String> {
         let rest = self.names.get(start..)?;
         let name = rest.split(|&byte| (self.delimiter)(byte)).next()?;

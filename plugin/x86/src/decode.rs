@@ -1,66 +1,44 @@
-//! From the bytes of one instruction to one of the 24 forms, or to "not port I/O".
+//! Decodes the bytes of one instruction into one of the 24 forms.
 //!
-//! The opcodes are twelve (SDM vol. 2, "IN", "INS", "OUT", "OUTS"): 6C-6F, E4-E7, EC-EF. What makes
-//! them 24 is the operand size, and the repeat prefix on the string instructions; everything else
-//! that may stand in front changes nothing. LOCK makes any of them undefined.
+//! There are twelve opcodes (SDM vol. 2, "IN", "INS", "OUT", "OUTS"): 6C-6F, E4-E7, EC-EF. The operand size, and the
+//! repeat prefix of the string instructions, make 24 forms of them. Other prefixes change nothing, except that LOCK
+//! makes the instruction undefined.
 
-use super::{Direction, Mode, Port, PortForm, PortSource, Width};
+use super::{AddressSize, Direction, Mode, Port, PortForm, PortSource, Prefix, Width};
 
-/// The longest instruction that a processor executes (SDM vol. 2, 2.3.11); one byte more is #GP.
+/// The greatest length of an instruction in bytes (SDM vol. 2, 2.3.11). A longer one raises #GP.
 pub const MAX_INSN_LEN: usize = 15;
 
-/// How much of CX/ECX/RCX counts, and of the index registers is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AddressSize {
-    /// CX, SI, DI.
-    Bits16,
-    /// ECX, ESI, EDI.
-    Bits32,
-    /// RCX, RSI, RDI.
-    Bits64,
-}
-
-impl AddressSize {
-    /// The count that a `rep` sees in this value of RCX.
-    pub const fn count(self, rcx: u64) -> u64 {
-        match self {
-            AddressSize::Bits16 => rcx & 0xffff,
-            AddressSize::Bits32 => rcx & 0xffff_ffff,
-            AddressSize::Bits64 => rcx,
-        }
-    }
-}
-
-/// A port I/O instruction, as far as it is known before it runs.
+/// A decoded port I/O instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decoded {
-    /// Which of the 24.
+    /// Its form, one of 24.
     pub form: PortForm,
-    /// The port, where it is in the instruction.
+    /// The port, if it is an immediate byte.
     pub immediate: Option<Port>,
-    /// The address size, which only string instructions use.
+    /// The address size. Only string instructions use it.
     pub address_size: AddressSize,
 }
 
-/// What an instruction can be, as far as its first opcode byte tells, whatever the mode: a cheap filter in
-/// front of [`decode`], since nearly all are of no interest.
+/// What an instruction can be, by its first opcode byte: a cheap filter before [`decode`].
+///
+/// It holds in every mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opcode {
-    /// It may be port I/O, and nothing else that is watched.
+    /// It may be port I/O.
     PortIo,
-    /// One of two bytes: 0F and another.
+    /// The opcode has two bytes or more: 0F and another.
     Long,
     /// Any other, or none.
     Other,
 }
 
 impl Opcode {
-    /// Of the bytes of an instruction.
+    /// Classifies the bytes of one instruction.
     #[inline]
     pub fn of(bytes: &[u8]) -> Opcode {
-        // REX in 64-bit code; elsewhere a whole INC or DEC, behind which there is nothing.
-        let is_in_front = |byte: u8| is_legacy_prefix(byte) || matches!(byte, 0x40..=0x4f);
-        match bytes.iter().find(|&&byte| !is_in_front(byte)) {
+        let is_prefix = |&byte: &u8| !matches!(Prefix::of(byte), None | Some(Prefix::Lock));
+        match bytes.iter().find(|byte| !is_prefix(byte)) {
             Some(&byte) if is_port_opcode(byte) => Opcode::PortIo,
             Some(0x0f) => Opcode::Long,
             _ => Opcode::Other,
@@ -72,19 +50,13 @@ const fn is_port_opcode(byte: u8) -> bool {
     matches!(byte, 0x6c..=0x6f | 0xe4..=0xe7 | 0xec..=0xef)
 }
 
-/// The prefixes that a port instruction may carry: segment overrides, sizes, repeats. LOCK is not
-/// among them.
-const fn is_legacy_prefix(byte: u8) -> bool {
-    matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf2 | 0xf3)
-}
-
-/// Decodes the bytes of exactly one instruction as `mode` would.
+/// Decodes the bytes of exactly one instruction in code of a mode.
 ///
-/// `None` when it is not port I/O, when bytes are missing or left over, or when the processor
-/// would refuse it (LOCK, more than 15 bytes).
+/// Returns `None` if it is not port I/O, if bytes are missing or left over, or if the processor raises an exception
+/// instead (LOCK, more than [`MAX_INSN_LEN`] bytes).
 ///
 /// ```
-/// use pvio::x86::{Mode, PortForm, decode};
+/// use pvio_x86::{Mode, PortForm, decode};
 ///
 /// let decoded = decode(&[0x66, 0xef], Mode::Bits32).unwrap();
 /// assert_eq!(decoded.form, PortForm::OutDxAx);
@@ -100,20 +72,20 @@ pub fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded> {
     let opcode = loop {
         let (&byte, tail) = rest.split_first()?;
         rest = tail;
-        match byte {
-            0x40..=0x4f if mode == Mode::Bits64 => rex_w = byte & 8 != 0,
-            _ if is_legacy_prefix(byte) => {
-                // A REX that does not stand right before the opcode is ignored (SDM vol. 2, 2.2.1).
-                rex_w = false;
-                match byte {
-                    0x66 => operand_override = true,
-                    0x67 => address_override = true,
-                    0xf2 | 0xf3 => repeat = true,
-                    _ => {}
-                }
+        match Prefix::of(byte) {
+            Some(Prefix::Rex { w }) if mode == Mode::Bits64 => {
+                rex_w = w;
+                continue;
             }
-            _ => break byte,
+            Some(Prefix::Segment(_)) => {}
+            Some(Prefix::OperandSize) => operand_override = true,
+            Some(Prefix::AddressSize) => address_override = true,
+            Some(Prefix::Repeat) => repeat = true,
+            Some(Prefix::Lock) => return None,
+            Some(Prefix::Rex { .. }) | None => break byte,
         }
+        // A REX that is not right before the opcode is ignored (SDM vol. 2, 2.2.1).
+        rex_w = false;
     };
     if !is_port_opcode(opcode) {
         return None;
@@ -140,11 +112,7 @@ pub fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded> {
         (false, true, _) => PortSource::Immediate,
         (false, false, _) => PortSource::Dx,
     };
-    let address_size = match (mode, address_override) {
-        (Mode::Bits16, false) | (Mode::Bits32, true) => AddressSize::Bits16,
-        (Mode::Bits32, false) | (Mode::Bits16 | Mode::Bits64, true) => AddressSize::Bits32,
-        (Mode::Bits64, false) => AddressSize::Bits64,
-    };
+    let address_size = AddressSize::of(mode, address_override);
     Some(Decoded { form: PortForm::new(direction, source, width), immediate, address_size })
 }
 
@@ -158,7 +126,7 @@ mod tests {
         0x44, 0x45, 0x46, 0x47, 0x48, 0x49, 0x4a, 0x4b, 0x4c, 0x4d, 0x4e, 0x4f,
     ];
 
-    /// What iced says of the same bytes, in our terms.
+    /// What iced decodes from the same bytes.
     fn iced(bytes: &[u8], mode: Mode) -> Option<Decoded> {
         let mut decoder = iced_x86::Decoder::new(mode.bits(), bytes, 0);
         let mut insn = Instruction::default();
@@ -233,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn every_port_opcode_after_every_three_prefixes_agrees_with_iced() {
+    fn port_opcodes_after_every_three_prefixes_agree_with_iced() {
         let mut port_io = 0u32;
         each_prefix_sequence(3, &mut |insn| {
             for opcode in (0x6c..=0x6f).chain(0xe4..=0xe7).chain(0xec..=0xef) {
@@ -248,14 +216,14 @@ mod tests {
                 insn.pop();
             }
         });
-        // 20,440 sequences; in 64-bit code all but those with LOCK, elsewhere those without REX too.
+        // 64-bit code accepts all prefixes but LOCK; other code does not accept REX either.
         let all: u32 = (0..=3).map(|n| 26u32.pow(n)).sum();
         let legacy: u32 = (0..=3).map(|n| 10u32.pow(n)).sum();
         assert_eq!(port_io, 12 * (all + 2 * legacy));
     }
 
     #[test]
-    fn every_other_opcode_after_every_two_prefixes_is_not_port_io() {
+    fn all_opcodes_after_every_two_prefixes_agree_with_iced() {
         each_prefix_sequence(2, &mut |insn| {
             for opcode in 0..=0xffu8 {
                 insn.push(opcode);
@@ -270,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn every_port_is_read_from_its_byte() {
+    fn an_immediate_port_is_the_byte_after_the_opcode() {
         for port in 0..=0xffu8 {
             for opcode in 0xe4..=0xe7u8 {
                 assert_eq!(check(&[opcode, port]), 3);

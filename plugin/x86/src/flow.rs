@@ -1,30 +1,38 @@
-//! Where an instruction leads, as far as its bytes tell: on to the next, elsewhere, or into a handler.
+//! Where an instruction leads, by its bytes.
+
+use super::Prefix;
 
 /// What follows an instruction that retires.
+///
+/// ```
+/// use pvio_x86::Flow;
+///
+/// assert_eq!(Flow::of(&[0xee]), Flow::On); // out dx,al
+/// assert_eq!(Flow::of(&[0xeb, 0xfe]), Flow::Elsewhere); // jmp to itself
+/// assert_eq!(Flow::of(&[0xcd, 0x80]), Flow::Handler); // int 0x80
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// The next one: it is never followed by itself.
+    /// The next instruction, never the same one again.
     On,
-    /// What it names, which may be itself.
+    /// A branch target, which may be the instruction itself.
     Elsewhere,
-    /// The handler of an interrupt that it raises as its work: `int n`, `int3`, `int1`, and `into` where
-    /// there is an overflow.
+    /// The handler of a software interrupt: `int n`, `int3`, `int1`, and `into` on overflow.
     Handler,
 }
 
 impl Flow {
-    /// Of the bytes of one instruction, in any mode: what differs between the modes makes no difference
-    /// to this, or is undefined in one of them.
+    /// Classifies the bytes of one instruction.
+    ///
+    /// The mode does not matter: where modes differ, the instruction is undefined in one of them.
     pub fn of(insn: &[u8]) -> Flow {
         let mut rest = insn;
-        // REX is among the prefixes; where 40-4F is INC or DEC, nothing comes behind it.
-        while let [
-            0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3,
-            behind @ ..,
-        ] = rest
-            && !behind.is_empty()
+        // Where 40-4F is INC or DEC, no byte follows it.
+        while let [first, after @ ..] = rest
+            && Prefix::of(*first).is_some()
+            && !after.is_empty()
         {
-            rest = behind;
+            rest = after;
         }
         match *rest {
             [0xcc | 0xcd | 0xce | 0xf1, ..] => Flow::Handler,
@@ -48,9 +56,9 @@ mod tests {
     use crate::Mode;
     use iced_x86::{Code, FlowControl, Instruction};
 
-    /// All one and two-byte opcodes with every ModRM, and in front of each no prefix or one.
+    /// All one and two-byte opcodes with every ModRM, without a prefix and with one.
     #[test]
-    fn it_agrees_with_iced() {
+    fn flow_agrees_with_iced() {
         let mut seen = 0;
         for mode in Mode::ALL {
             for prefix in [None, Some(0x66), Some(0x67), Some(0xf3), Some(0x2e), Some(0x48)] {
@@ -82,7 +90,7 @@ mod tests {
             _ => match insn.flow_control() {
                 FlowControl::Next | FlowControl::Exception => Flow::On,
                 FlowControl::Interrupt => Flow::Handler,
-                // A hypervisor's entries and exits other than VMRUN, and transactions: QEMU has none, or
+                // Transactions, and entries and exits of hypervisors except VMRUN: QEMU does not implement them, or
                 // they do not retire (VMMCALL).
                 _ if matches!(insn.code(), Xbegin_rel16 | Xbegin_rel32)
                     || bytes.windows(2).any(|pair| pair == [0x0f, 0x01]) =>

@@ -1,11 +1,12 @@
-//! The 24 operations of the 2007 paravirt I/O patch: {in, out} x {imm8, DX} x {8, 16, 32 bit} and
-//! {ins, outs} x {plain, rep} x {8, 16, 32 bit}.
+//! The 24 forms of port I/O, and what they consist of.
+//!
+//! They are {in, out} x {imm8, DX} x {8, 16, 32 bit} and {ins, outs} x {plain, rep} x {8, 16, 32 bit}.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An address in the 64 KiB I/O space (SDM vol. 1, 19.3).
+/// A port number: an address in the 64 KiB I/O space (SDM vol. 1, 19.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Port(pub u16);
@@ -16,7 +17,7 @@ impl fmt::Display for Port {
     }
 }
 
-/// Which way the data goes, as the processor sees it.
+/// The direction of an access, as the processor sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -35,7 +36,7 @@ impl fmt::Display for Direction {
     }
 }
 
-/// How much one access moves.
+/// The size of one access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "u8", try_from = "u8")]
 pub enum Width {
@@ -51,7 +52,7 @@ impl Width {
     /// All widths, narrowest first.
     pub const ALL: [Width; 3] = [Width::Byte, Width::Word, Width::Dword];
 
-    /// The size in bytes: 1, 2 or 4.
+    /// Returns the size in bytes: 1, 2 or 4.
     #[inline]
     pub const fn bytes(self) -> u8 {
         match self {
@@ -79,47 +80,47 @@ impl TryFrom<u8> for Width {
     }
 }
 
-/// Where an operation takes its port from, and how often it repeats.
+/// Where an instruction takes its port from, and whether it repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PortSource {
-    /// `in`/`out` with the port in the instruction.
+    /// `in` or `out` with an immediate port, 0 to 255.
     Immediate,
-    /// `in`/`out` with the port in DX.
+    /// `in` or `out` with the port in DX.
     Dx,
-    /// One element of `ins`/`outs`, port in DX.
+    /// `ins` or `outs` without a repeat prefix: one element, port in DX.
     String,
-    /// `ins`/`outs` under a repeat prefix, port in DX, count in CX, ECX or RCX.
+    /// `ins` or `outs` with a repeat prefix: port in DX, count in CX, ECX or RCX.
     RepString,
 }
 
 macro_rules! port_forms {
     ($($variant:ident $name:literal $direction:ident $source:ident $width:ident,)*) => {
-        /// One of the 24 operations, in the order of the statistics' tables.
+        /// One of the 24 forms of port I/O.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum PortForm {
             $(#[doc = concat!("`", $name, "`")] #[serde(rename = $name)] $variant,)*
         }
 
         impl PortForm {
-            /// All 24, in the order of the statistics' tables.
+            /// All 24: scalars before strings, `in` before `out`.
             pub const ALL: [PortForm; 24] = [$(PortForm::$variant,)*];
 
-            /// Intel syntax, as in the statistics' `form` field.
+            /// Returns the form in Intel syntax, such as `out dx,al`.
             pub const fn name(self) -> &'static str {
                 match self { $(PortForm::$variant => $name,)* }
             }
 
-            /// Which way the data goes.
+            /// Returns the direction.
             pub const fn direction(self) -> Direction {
                 match self { $(PortForm::$variant => Direction::$direction,)* }
             }
 
-            /// Where the port comes from, and whether the operation repeats.
+            /// Returns where the port comes from, and whether the form repeats.
             pub const fn source(self) -> PortSource {
                 match self { $(PortForm::$variant => PortSource::$source,)* }
             }
 
-            /// How much one access moves.
+            /// Returns the size of one access.
             pub const fn width(self) -> Width {
                 match self { $(PortForm::$variant => Width::$width,)* }
             }
@@ -155,12 +156,12 @@ port_forms! {
 }
 
 impl PortForm {
-    /// The place in [`PortForm::ALL`].
+    /// Returns the position in [`PortForm::ALL`].
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// The form with these properties; every combination exists.
+    /// Returns the form with these properties. Every combination exists.
     pub fn new(direction: Direction, source: PortSource, width: Width) -> PortForm {
         PortForm::ALL
             .into_iter()
@@ -170,7 +171,7 @@ impl PortForm {
             .expect("2 directions x 4 sources x 3 widths are exactly the 24 forms")
     }
 
-    /// Whether elements go to or come from memory.
+    /// Returns whether it moves elements to or from memory.
     pub const fn is_string(self) -> bool {
         matches!(self.source(), PortSource::String | PortSource::RepString)
     }
@@ -187,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn index_is_the_place_in_all() {
+    fn index_is_the_position_in_all() {
         for (place, form) in PortForm::ALL.into_iter().enumerate() {
             assert_eq!(form.index(), place);
             assert_eq!(PortForm::new(form.direction(), form.source(), form.width()), form);
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_is_written_by_its_name() {
+    fn a_form_is_serialized_as_its_name() {
         let json = serde_json::to_string(&PortForm::RepOutsw).unwrap();
         assert_eq!(json, "\"rep outsw\"");
     }

@@ -1,105 +1,112 @@
-//! From a linear address to a physical one, as the processor would go for a caller of some privilege
-//! (SDM vol. 3, chapter "Paging"), without leaving a trace.
+//! Translates a linear address to a physical one, without side effects (SDM vol. 3, chapter "Paging").
 //!
-//! It is stricter than the processor: where that would set an accessed or dirty bit, or where something
-//! decides that is not known here (a register of protection keys), the answer is that the page must be
-//! touched first. Page tables are only read.
+//! It is stricter than the processor. If the processor would set an accessed or dirty bit, or if a protection key
+//! register is not known, the answer is [`NeedsFault`]. Page tables are only read.
 
-use super::{Mode, RFLAGS_AC, Supervisor};
+use super::{Cr0, Cr4, Efer, EntryFlags, Mode, Rflags, Supervisor};
 
-/// Bytes of the smallest page; nothing that is asked here spans two.
+/// The size of the smallest page in bytes.
 pub const PAGE: u64 = 0x1000;
 
-const CR0_WP: u64 = 1 << 16;
-const CR0_PG: u64 = 1 << 31;
-const CR4_PSE: u64 = 1 << 4;
-const CR4_PAE: u64 = 1 << 5;
-const CR4_LA57: u64 = 1 << 12;
-const CR4_SMAP: u64 = 1 << 21;
-const CR4_PKE: u64 = 1 << 22;
-const CR4_PKS: u64 = 1 << 24;
-const EFER_LMA: u64 = 1 << 10;
-const EFER_NXE: u64 = 1 << 11;
-
-const PRESENT: u64 = 1 << 0;
-const WRITABLE: u64 = 1 << 1;
-const USER: u64 = 1 << 2;
-const ACCESSED: u64 = 1 << 5;
-const DIRTY: u64 = 1 << 6;
-const LARGE: u64 = 1 << 7;
-const NO_EXECUTE: u64 = 1 << 63;
-/// Where an 8-byte entry of a page has its protection key (bits 62:59).
+/// Where the 8-byte entry of a page has its protection key (bits 62:59).
 const KEY_SHIFT: u32 = 59;
 /// Where an 8-byte entry has an address (bits 51:12).
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
-/// What the caller wants of memory.
+/// The kind of an access to memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// To read it.
+    /// A read.
     Read,
-    /// To write it.
+    /// A write.
     Write,
 }
 
-/// The page cannot be used as it is: it is absent, not permitted, not accessed yet (or not dirty, for a
-/// write), or it cannot be judged here. If the caller touches it, the processor decides.
+/// The page cannot be used as it is; the guest must touch it first.
+///
+/// It is absent, not permitted, not accessed yet (or not dirty, for a write), or the registers do not decide. When the
+/// guest touches it, the processor decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the page must be touched first")]
 pub struct NeedsFault;
 
-/// Reads entries of page tables, and other things that the processor reads by itself, at physical
-/// addresses; `None` where there is no memory.
+/// Physical memory, from which page tables and control blocks are read.
 pub trait PhysicalMemory {
-    /// 4 bytes, at a multiple of 4.
+    /// Reads 4 bytes at a multiple of 4; `None` if there is no memory.
     fn read_u32(&self, physical: u64) -> Option<u32>;
-    /// 8 bytes, at a multiple of 8.
+    /// Reads 8 bytes at a multiple of 8; `None` if there is no memory.
     fn read_u64(&self, physical: u64) -> Option<u64>;
 }
 
-/// The registers that decide how a linear address is translated, and for whom.
+/// The registers that decide how a linear address is translated.
+///
+/// ```
+/// use pvio_x86::*;
+///
+/// /// One page table in 32-bit paging: every entry of it maps physical page 0x5000 to users.
+/// struct Memory;
+/// impl PhysicalMemory for Memory {
+///     fn read_u32(&self, physical: u64) -> Option<u32> {
+///         let flags = EntryFlags::PRESENT | EntryFlags::USER | EntryFlags::ACCESSED;
+///         let address = if physical < 0x2000 { 0x2000 } else { 0x5000 };
+///         Some(address | flags.bits() as u32)
+///     }
+///     fn read_u64(&self, _: u64) -> Option<u64> {
+///         None
+///     }
+/// }
+///
+/// let paging = Paging {
+///     cr0: Cr0::PROTECTION_ENABLE | Cr0::PAGING,
+///     cr3: 0x1000,
+///     cr4: Cr4::empty(),
+///     efer: Efer::empty(),
+///     rflags: Rflags::empty(),
+///     supervisor: Supervisor::No,
+///     keys: KeyRights::default(),
+/// };
+/// assert_eq!(paging.translate(0x40_0123, Access::Read, &Memory), Ok(0x5123));
+/// assert_eq!(paging.translate(0x40_0123, Access::Write, &Memory), Err(NeedsFault));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Paging {
-    /// CR0.
-    pub cr0: u64,
-    /// CR3; of no meaning without paging, as are the following.
+    /// CR0. If paging is off, the other fields have no meaning.
+    pub cr0: Cr0,
+    /// CR3.
     pub cr3: u64,
     /// CR4.
-    pub cr4: u64,
+    pub cr4: Cr4,
     /// IA32_EFER.
-    pub efer: u64,
+    pub efer: Efer,
     /// RFLAGS, of which AC suspends SMAP.
-    pub rflags: u64,
-    /// Whose access it is.
+    pub rflags: Rflags,
+    /// Whether supervisor code makes the access.
     pub supervisor: Supervisor,
-    /// What protection keys permit, where [`Paging::has_keys`].
+    /// The protection key registers. They matter only if [`Paging::has_keys`].
     pub keys: KeyRights,
 }
 
-/// What each protection key permits: two bits for each key, access disable and write disable. `None`
-/// where that is not known.
+/// The protection key registers. `None` if a register is not known.
+///
+/// Each has two bits for each key: access disable, write disable.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeyRights {
-    /// PKRU: for pages of users.
+    /// PKRU, for user pages.
     pub user: Option<u32>,
-    /// IA32_PKRS: for pages of the supervisor.
+    /// IA32_PKRS, for supervisor pages.
     pub supervisor: Option<u32>,
 }
 
 impl Paging {
-    /// Whether these bits of CR0 say that there is paging.
-    pub fn is_on(cr0: u64) -> bool {
-        cr0 & CR0_PG != 0
-    }
-
-    /// Whether protection keys decide, on some pages.
+    /// Returns whether protection keys restrict any pages.
     pub fn has_keys(&self) -> bool {
-        self.efer & EFER_LMA != 0 && self.cr4 & (CR4_PKE | CR4_PKS) != 0
+        let keys = Cr4::PROTECTION_KEYS_USER | Cr4::PROTECTION_KEYS_SUPERVISOR;
+        self.efer.contains(Efer::LONG_MODE_ACTIVE) && self.cr4.intersects(keys)
     }
 
-    /// Whether an address is one that code of this mode can have: 32 bits, or canonical.
+    /// Returns whether code of this mode can have the address: 32 bits, or canonical.
     pub fn is_canonical(&self, linear: u64, mode: Mode) -> bool {
-        let unused = match (mode, self.cr4 & CR4_LA57 != 0) {
+        let unused = match (mode, self.cr4.contains(Cr4::LINEAR_ADDRESS_57)) {
             (Mode::Bits16 | Mode::Bits32, _) => return linear >> 32 == 0,
             (Mode::Bits64, false) => 16,
             (Mode::Bits64, true) => 7,
@@ -107,27 +114,32 @@ impl Paging {
         ((linear << unused) as i64 >> unused) as u64 == linear
     }
 
-    /// The physical address of a linear one.
+    /// Translates a linear address to a physical one.
+    ///
+    /// # Errors
+    ///
+    /// [`NeedsFault`] if the access could fault, or would set a bit in a page table.
     pub fn translate(
         &self,
         linear: u64,
         access: Access,
         entries: &impl PhysicalMemory,
     ) -> Result<u64, NeedsFault> {
-        if !Paging::is_on(self.cr0) {
+        if !self.cr0.contains(Cr0::PAGING) {
             return Ok(linear);
         }
-        match (self.cr4 & CR4_PAE != 0, self.efer & EFER_LMA != 0) {
+        let is_long = self.efer.contains(Efer::LONG_MODE_ACTIVE);
+        match (self.cr4.contains(Cr4::PHYSICAL_ADDRESS_EXTENSION), is_long) {
             (false, _) => self.walk_32_bit(linear, access, entries),
             (true, false) => self.walk_pae(linear, access, entries),
             (true, true) => {
-                let levels = if self.cr4 & CR4_LA57 != 0 { 5 } else { 4 };
+                let levels = if self.cr4.contains(Cr4::LINEAR_ADDRESS_57) { 5 } else { 4 };
                 self.walk(linear, access, levels, self.cr3 & ADDRESS, Rights::ALL, entries)
             }
         }
     }
 
-    /// Two levels of 4-byte entries; pages of 4 KiB and 4 MiB.
+    /// Walks two levels of 4-byte entries, to pages of 4 KiB and 4 MiB.
     fn walk_32_bit(
         &self,
         linear: u64,
@@ -140,7 +152,7 @@ impl Paging {
         };
         let directory = read(self.cr3 & 0xffff_f000, linear >> 22 & 0x3ff)?;
         let rights = Rights::ALL.and(directory)?;
-        if directory & LARGE != 0 && self.cr4 & CR4_PSE != 0 {
+        if has(directory, EntryFlags::LARGE) && self.cr4.contains(Cr4::PAGE_SIZE_EXTENSIONS) {
             // PSE-36: bits 39:32 of the address are bits 20:13 of the entry; bit 21 is reserved.
             if directory & 1 << 21 != 0 {
                 return Err(NeedsFault);
@@ -154,7 +166,7 @@ impl Paging {
         Ok(entry & 0xffff_f000 | linear & 0xfff)
     }
 
-    /// Four pointers, which have no rights of their own, to two levels of 8-byte entries.
+    /// Walks four pointers, which carry no rights, and two levels of 8-byte entries.
     fn walk_pae(
         &self,
         linear: u64,
@@ -163,14 +175,15 @@ impl Paging {
     ) -> Result<u64, NeedsFault> {
         let at = (self.cr3 & 0xffff_ffe0) + 8 * (linear >> 30 & 3);
         let pointer = entries.read_u64(at).ok_or(NeedsFault)?;
-        // Bits 1, 2, 5 to 8 and 63 are reserved; but QEMU marks a pointer as accessed in bit 5.
-        if pointer & PRESENT == 0 || pointer & (0x1c6 | NO_EXECUTE) != 0 {
+        // Bits 1, 2, 5 to 8 and 63 are reserved, but QEMU sets bit 5 (accessed) in a pointer.
+        let reserved = 0x1c6 | EntryFlags::NO_EXECUTE.bits();
+        if !has(pointer, EntryFlags::PRESENT) || pointer & reserved != 0 {
             return Err(NeedsFault);
         }
         self.walk(linear, access, 2, pointer & ADDRESS, Rights::ALL, entries)
     }
 
-    /// `levels` levels of 8-byte entries, from the one at `table` down.
+    /// Walks `levels` levels of 8-byte entries, from `table` down.
     fn walk(
         &self,
         linear: u64,
@@ -180,21 +193,21 @@ impl Paging {
         mut rights: Rights,
         entries: &impl PhysicalMemory,
     ) -> Result<u64, NeedsFault> {
+        let has_no_execute = self.efer.contains(Efer::NO_EXECUTE_ENABLE);
         for level in (1..=levels).rev() {
             let shift = 12 + 9 * (level - 1);
             let at = table + 8 * (linear >> shift & 0x1ff);
             let entry = entries.read_u64(at).ok_or(NeedsFault)?;
-            if entry & NO_EXECUTE != 0 && self.efer & EFER_NXE == 0 {
+            if has(entry, EntryFlags::NO_EXECUTE) && !has_no_execute {
                 return Err(NeedsFault);
             }
             rights = rights.and(entry)?;
-            let is_large = level > 1 && entry & LARGE != 0;
+            let is_large = level > 1 && has(entry, EntryFlags::LARGE);
             if level > 1 && !is_large {
                 table = entry & ADDRESS;
                 continue;
             }
-            // Large pages are of 2 MiB and 1 GiB; the bits of the address below that are reserved, but
-            // for bit 12, which is PAT.
+            // Large pages have 2 MiB or 1 GiB. The address bits below that are reserved, except bit 12 (PAT).
             let offset = (1u64 << shift) - 1;
             if level > 3 || is_large && entry & ADDRESS & offset & !(1 << 12) != 0 {
                 return Err(NeedsFault);
@@ -205,42 +218,55 @@ impl Paging {
         Err(NeedsFault)
     }
 
-    /// Whether the access may be made to a page with these rights, by its last entry.
+    /// Permits an access to a page with these rights, whose last entry is `leaf`.
     fn permit(&self, rights: Rights, leaf: u64, access: Access) -> Result<(), NeedsFault> {
         let writes = access == Access::Write;
         let may = match self.supervisor {
             Supervisor::No => rights.user && (rights.writable || !writes),
             Supervisor::Yes => {
-                let smap = self.cr4 & CR4_SMAP != 0 && self.rflags & RFLAGS_AC == 0;
-                !(rights.user && smap) && (rights.writable || !writes || self.cr0 & CR0_WP == 0)
+                let smap =
+                    self.cr4.contains(Cr4::SMAP) && !self.rflags.contains(Rflags::ALIGNMENT_CHECK);
+                let may_write = rights.writable || !self.obeys_read_only();
+                !(rights.user && smap) && (may_write || !writes)
             }
         };
-        match may && self.key_permits(rights, leaf, access) && (leaf & DIRTY != 0 || !writes) {
+        let is_dirty = has(leaf, EntryFlags::DIRTY);
+        match may && self.key_permits(rights, leaf, access) && (is_dirty || !writes) {
             true => Ok(()),
             false => Err(NeedsFault),
         }
     }
 
-    /// Whether the page's protection key permits the access (SDM vol. 3A, "Protection Keys"); not, where
-    /// that is not known.
+    /// Returns whether supervisor code obeys read-only pages and write-disabled keys.
+    fn obeys_read_only(&self) -> bool {
+        self.cr0.contains(Cr0::WRITE_PROTECT)
+    }
+
+    /// Returns whether the page's protection key permits the access (SDM vol. 3, "Protection Keys").
+    ///
+    /// False if the register that decides is not known.
     fn key_permits(&self, rights: Rights, leaf: u64, access: Access) -> bool {
         let (enabled, keys) = match rights.user {
-            true => (CR4_PKE, self.keys.user),
-            false => (CR4_PKS, self.keys.supervisor),
+            true => (Cr4::PROTECTION_KEYS_USER, self.keys.user),
+            false => (Cr4::PROTECTION_KEYS_SUPERVISOR, self.keys.supervisor),
         };
-        if self.efer & EFER_LMA == 0 || self.cr4 & enabled == 0 {
+        if !self.efer.contains(Efer::LONG_MODE_ACTIVE) || !self.cr4.contains(enabled) {
             return true;
         }
         let Some(keys) = keys else { return false };
         let bits = keys >> (2 * (leaf >> KEY_SHIFT & 0xf));
         let (access_disable, write_disable) = (bits & 1 != 0, bits & 2 != 0);
-        let obeys_write_disable = self.supervisor == Supervisor::No || self.cr0 & CR0_WP != 0;
+        let obeys_write_disable = self.supervisor == Supervisor::No || self.obeys_read_only();
         let writes = access == Access::Write;
         !(access_disable || write_disable && writes && obeys_write_disable)
     }
 }
 
-/// What all levels together allow.
+fn has(entry: u64, flags: EntryFlags) -> bool {
+    EntryFlags::from_bits_retain(entry).contains(flags)
+}
+
+/// The rights that all levels so far grant.
 #[derive(Clone, Copy)]
 struct Rights {
     user: bool,
@@ -250,14 +276,14 @@ struct Rights {
 impl Rights {
     const ALL: Rights = Rights { user: true, writable: true };
 
-    /// One level more, which must be present and accessed.
+    /// Adds a level, whose entry must be present and accessed.
     fn and(self, entry: u64) -> Result<Rights, NeedsFault> {
-        if entry & PRESENT == 0 || entry & ACCESSED == 0 {
+        if !has(entry, EntryFlags::PRESENT | EntryFlags::ACCESSED) {
             return Err(NeedsFault);
         }
         Ok(Rights {
-            user: self.user && entry & USER != 0,
-            writable: self.writable && entry & WRITABLE != 0,
+            user: self.user && has(entry, EntryFlags::USER),
+            writable: self.writable && has(entry, EntryFlags::WRITABLE),
         })
     }
 }

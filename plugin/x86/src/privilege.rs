@@ -1,31 +1,27 @@
-//! Who is running: whether a port instruction can fault for want of privilege (SDM vol. 1, 19.5), and
-//! whether code is a supervisor's.
+//! Privilege: whether code may do port I/O (SDM vol. 1, 19.5), and whether it is supervisor code.
 
-/// EFLAGS.TF: a debug trap follows each instruction, and each element of a `rep`.
-pub const RFLAGS_TF: u64 = 1 << 8;
+use super::{Cr0, Rflags};
 
-/// EFLAGS.RF: set in what a fault handler returns to, and while a `rep` goes on (SDM vol. 3,
-/// 19.3.1.1). QEMU also sets it in what most interrupt handlers return to.
-pub const RFLAGS_RF: u64 = 1 << 16;
-
-/// EFLAGS.AC: in supervisor code, SMAP is suspended.
-pub const RFLAGS_AC: u64 = 1 << 18;
-
-const RFLAGS_VM: u64 = 1 << 17;
-const RFLAGS_IOPL_SHIFT: u32 = 12;
-const CR0_PE: u64 = 1;
-
-/// Whether port I/O is allowed whatever the TSS says: CPL <= IOPL, or real mode.
+/// Returns whether code may do port I/O whatever the TSS says.
 ///
-/// In virtual-8086 mode the TSS bitmap decides alone, IOPL or not. `cr0` is asked for only where the
-/// other two do not settle it.
-pub fn may_do_port_io_unconditionally(rflags: u64, cs: u64, cr0: impl FnOnce() -> u64) -> bool {
-    let iopl = rflags >> RFLAGS_IOPL_SHIFT & 3;
-    let cpl = cs & 3;
-    rflags & RFLAGS_VM == 0 && (cpl <= iopl || cr0() & CR0_PE == 0)
+/// It may in real mode, and where CPL <= IOPL. In virtual-8086 mode the TSS bitmap alone decides. `cs` is the selector,
+/// whose low two bits are the CPL. `cr0` is called only if the other two do not settle it.
+///
+/// ```
+/// use pvio_x86::{Cr0, Rflags, may_do_port_io_unconditionally};
+///
+/// let protected = || Cr0::PROTECTION_ENABLE;
+/// assert!(may_do_port_io_unconditionally(Rflags::empty(), 0x08, protected));
+/// assert!(!may_do_port_io_unconditionally(Rflags::empty(), 0x1b, protected));
+/// assert!(may_do_port_io_unconditionally(Rflags::IOPL, 0x1b, protected));
+/// ```
+pub fn may_do_port_io_unconditionally(rflags: Rflags, cs: u64, cr0: impl FnOnce() -> Cr0) -> bool {
+    let cpl = (cs & 3) as u8;
+    !rflags.contains(Rflags::VIRTUAL_8086)
+        && (cpl <= rflags.iopl() || !cr0().contains(Cr0::PROTECTION_ENABLE))
 }
 
-/// Whether code is a supervisor's as paging means it: CPL 0 to 2 (SDM vol. 3, "Access Rights").
+/// Whether code is supervisor code, as paging defines it (SDM vol. 3, "Access Rights").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Supervisor {
     /// CPL 0 to 2. Real mode is CPL 0.
@@ -35,9 +31,10 @@ pub enum Supervisor {
 }
 
 impl Supervisor {
-    /// By the registers; `cr0` is asked for only where the other two do not settle it.
-    pub fn of(rflags: u64, cs: u64, cr0: impl FnOnce() -> u64) -> Supervisor {
-        let is_user = rflags & RFLAGS_VM != 0 || (cs & 3 == 3 && cr0() & CR0_PE != 0);
+    /// Decides by the registers. `cr0` is called only if the other two do not settle it.
+    pub fn of(rflags: Rflags, cs: u64, cr0: impl FnOnce() -> Cr0) -> Supervisor {
+        let is_user = rflags.contains(Rflags::VIRTUAL_8086)
+            || (cs & 3 == 3 && cr0().contains(Cr0::PROTECTION_ENABLE));
         if is_user { Supervisor::No } else { Supervisor::Yes }
     }
 }
@@ -46,33 +43,38 @@ impl Supervisor {
 mod tests {
     use super::*;
 
+    const PROTECTED: Cr0 = Cr0::PROTECTION_ENABLE;
+    const REAL: Cr0 = Cr0::empty();
+    const IOPL_1: Rflags = Rflags::from_bits_retain(1 << 12);
+    const IOPL_2: Rflags = Rflags::from_bits_retain(2 << 12);
+
     #[test]
-    fn rings_0_to_2_and_real_mode_are_supervisors() {
+    fn rings_0_to_2_and_real_mode_are_supervisor_code() {
         let of = |rflags, cs, cr0| Supervisor::of(rflags, cs, || cr0);
         for ring in 0..3 {
-            assert_eq!(of(2, 0x18 | ring, 1), Supervisor::Yes, "ring {ring}");
+            assert_eq!(of(Rflags::empty(), 0x18 | ring, PROTECTED), Supervisor::Yes, "ring {ring}");
         }
-        assert_eq!(of(0x3002, 0x1b, 1), Supervisor::No, "IOPL is no matter");
-        assert_eq!(of(2, 0xf003, 0), Supervisor::Yes, "real mode");
-        assert_eq!(of(RFLAGS_VM | 2, 0xf000, 1), Supervisor::No, "virtual-8086");
+        assert_eq!(of(Rflags::IOPL, 0x1b, PROTECTED), Supervisor::No, "IOPL does not matter");
+        assert_eq!(of(Rflags::empty(), 0xf003, REAL), Supervisor::Yes, "real mode");
+        assert_eq!(of(Rflags::VIRTUAL_8086, 0xf000, PROTECTED), Supervisor::No, "virtual-8086");
     }
 
-    fn unconditional(rflags: u64, cs: u64, cr0: u64) -> bool {
+    fn unconditional(rflags: Rflags, cs: u64, cr0: Cr0) -> bool {
         may_do_port_io_unconditionally(rflags, cs, || cr0)
     }
 
     #[test]
-    fn cpl_is_held_against_iopl() {
-        assert!(unconditional(0x0002, 0x08, 1), "ring 0");
-        assert!(!unconditional(0x0002, 0x1b, 1), "ring 3, IOPL 0");
-        assert!(!unconditional(0x2002, 0x1b, 1), "ring 3, IOPL 2");
-        assert!(unconditional(0x3002, 0x1b, 1), "ring 3, IOPL 3");
-        assert!(unconditional(0x1002, 0x09, 1), "ring 1, IOPL 1");
+    fn cpl_is_compared_with_iopl() {
+        assert!(unconditional(Rflags::empty(), 0x08, PROTECTED), "ring 0");
+        assert!(!unconditional(Rflags::empty(), 0x1b, PROTECTED), "ring 3, IOPL 0");
+        assert!(!unconditional(IOPL_2, 0x1b, PROTECTED), "ring 3, IOPL 2");
+        assert!(unconditional(Rflags::IOPL, 0x1b, PROTECTED), "ring 3, IOPL 3");
+        assert!(unconditional(IOPL_1, 0x09, PROTECTED), "ring 1, IOPL 1");
     }
 
     #[test]
-    fn real_mode_always_may_and_virtual_8086_never_surely() {
-        assert!(unconditional(0x0002, 0xf003, 0));
-        assert!(!unconditional(RFLAGS_VM | 0x3002, 0x1000, 1));
+    fn real_mode_always_may_and_virtual_8086_mode_depends_on_the_tss() {
+        assert!(unconditional(Rflags::empty(), 0xf003, REAL));
+        assert!(!unconditional(Rflags::VIRTUAL_8086 | Rflags::IOPL, 0x1000, PROTECTED));
     }
 }

@@ -5,29 +5,42 @@ use std::str::FromStr;
 
 use super::Port;
 
-/// Ports from a first to a last, both included.
+/// A range of ports, from the first to the last, both included.
+///
+/// ```
+/// use pvio_x86::{Port, PortRange};
+///
+/// let uart = PortRange::parse("0x3f8", 8).unwrap();
+/// assert_eq!(uart.last(), Port(0x3ff));
+/// assert!(uart.contains(Port(0x3fd)));
+/// assert_eq!(uart.to_string(), "0x03f8-0x03ff");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PortRange {
     first: Port,
     last: Port,
 }
 
-/// A text that is no range of ports.
+/// Why a text is not a range of ports.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PortRangeError {
-    /// It is not `PORT` or `PORT-PORT`.
+    /// The text is not `PORT` or `PORT-PORT`.
     #[error("{0:?} is not a port, nor a range of ports; write 0x300 or 0x300-0x307")]
     Syntax(String),
-    /// It goes beyond the I/O space.
+    /// The range ends after port 0xffff.
     #[error("{0} goes beyond 0xffff, the last port")]
     TooFar(String),
-    /// Its end is before its beginning.
+    /// The range ends before it begins.
     #[error("{0} ends before it begins")]
     Backwards(String),
 }
 
 impl PortRange {
-    /// `count` ports from `first` on.
+    /// Makes a range of `count` ports from `first` on. A count of 0 stands for 1.
+    ///
+    /// # Errors
+    ///
+    /// [`PortRangeError::TooFar`] if it ends after port 0xffff.
     pub fn new(first: Port, count: u16) -> Result<PortRange, PortRangeError> {
         let last = first.0.checked_add(count.saturating_sub(1)).map(Port);
         let last =
@@ -35,7 +48,11 @@ impl PortRange {
         Ok(PortRange { first, last })
     }
 
-    /// Reads `PORT` or `PORT-PORT`; the former stands for `count` ports.
+    /// Parses `PORT` or `PORT-PORT`. The former stands for `count` ports.
+    ///
+    /// # Errors
+    ///
+    /// The text has another form, ends after port 0xffff, or ends before it begins.
     pub fn parse(text: &str, count: u16) -> Result<PortRange, PortRangeError> {
         match text.split_once('-') {
             None => PortRange::new(port(text, text)?, count),
@@ -49,28 +66,28 @@ impl PortRange {
         }
     }
 
-    /// The first port.
+    /// Returns the first port.
     pub fn first(self) -> Port {
         self.first
     }
 
-    /// The last port.
+    /// Returns the last port.
     pub fn last(self) -> Port {
         self.last
     }
 
-    /// How many ports: 1 to 65,536.
-    #[expect(clippy::len_without_is_empty, reason = "no range is empty")]
+    /// Returns the number of ports, 1 to 65,536.
+    #[expect(clippy::len_without_is_empty, reason = "a range is never empty")]
     pub fn len(self) -> u32 {
         u32::from(self.last.0 - self.first.0) + 1
     }
 
-    /// Whether some port is in both.
+    /// Returns whether the ranges have a port in common.
     pub fn overlaps(self, other: PortRange) -> bool {
         self.first <= other.last && other.first <= self.last
     }
 
-    /// Whether a port is in the range.
+    /// Returns whether the range has this port.
     pub fn contains(self, port: Port) -> bool {
         (self.first..=self.last).contains(&port)
     }
@@ -105,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_read_as_people_write_them() {
+    fn ports_may_be_decimal_or_hexadecimal() {
         assert_eq!(parsed("0x3f8"), Ok((0x3f8, 0x3ff)));
         assert_eq!(parsed("0x3f8-0x3f8"), Ok((0x3f8, 0x3f8)));
         assert_eq!(parsed("96-100"), Ok((96, 100)));
@@ -114,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_range_is_told_apart() {
+    fn each_error_names_what_is_wrong() {
         for (text, expected) in [
             ("", "not a port"),
             ("com1", "not a port"),

@@ -1,106 +1,82 @@
-//! Where the elements of `ins` and `outs` are: the segment that the prefixes say, and how the index
-//! register goes through it (SDM vol. 1, 3.3.7 and 7.3.9).
+//! The memory of `ins` and `outs`: its segment, and how the index register moves through it.
+//!
+//! Source: SDM vol. 1, 3.3.7 and 7.3.9.
 
-use super::{AddressSize, Direction, Mode, PAGE};
+use super::{AddressSize, Direction, Mode, PAGE, Prefix, Segment};
 
-/// A segment register, as the processor numbers them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Segment {
-    /// ES, to which `ins` writes.
-    Es,
-    /// CS.
-    Cs,
-    /// SS.
-    Ss,
-    /// DS, from which `outs` reads unless a prefix says otherwise.
-    Ds,
-    /// FS.
-    Fs,
-    /// GS.
-    Gs,
-}
-
-impl Segment {
-    /// All six.
-    pub const ALL: [Segment; 6] =
-        [Segment::Es, Segment::Cs, Segment::Ss, Segment::Ds, Segment::Fs, Segment::Gs];
-
-    /// The processor's number.
-    pub const fn number(self) -> u8 {
-        self as u8
-    }
-}
-
-/// The segment of the elements of a string instruction with these bytes; `None` where it has none, in
-/// 64-bit code without a prefix that counts there.
+/// Returns the segment of a string instruction's memory operand.
+///
+/// `bytes` is the whole instruction. `None` in 64-bit code, unless a prefix names FS or GS for `outs`.
+///
+/// ```
+/// use pvio_x86::{Direction, Mode, Segment, string_segment};
+///
+/// let cs_outsb = [0x2e, 0x6e];
+/// assert_eq!(string_segment(&cs_outsb, Mode::Bits16, Direction::Out), Some(Segment::Cs));
+/// assert_eq!(string_segment(&cs_outsb, Mode::Bits64, Direction::Out), None);
+/// ```
 pub fn string_segment(bytes: &[u8], mode: Mode, direction: Direction) -> Option<Segment> {
     let is_long = mode == Mode::Bits64;
     if direction == Direction::In {
         return (!is_long).then_some(Segment::Es);
     }
     let (_opcode, prefixes) = bytes.split_last()?;
-    let named = prefixes.iter().rev().find_map(|prefix| match prefix {
-        0x64 => Some(Segment::Fs),
-        0x65 => Some(Segment::Gs),
-        _ if is_long => None,
-        0x26 => Some(Segment::Es),
-        0x2e => Some(Segment::Cs),
-        0x36 => Some(Segment::Ss),
-        0x3e => Some(Segment::Ds),
+    let named = prefixes.iter().rev().find_map(|&byte| match Prefix::of(byte) {
+        Some(Prefix::Segment(segment)) => {
+            (!is_long || matches!(segment, Segment::Fs | Segment::Gs)).then_some(segment)
+        }
         _ => None,
     });
     named.or((!is_long).then_some(Segment::Ds))
 }
 
-impl AddressSize {
-    /// The greatest value of an index register.
-    pub const fn mask(self) -> u64 {
-        match self {
-            AddressSize::Bits16 => 0xffff,
-            AddressSize::Bits32 => 0xffff_ffff,
-            AddressSize::Bits64 => u64::MAX,
-        }
-    }
-
-    /// What a general register holds when this part of it has been written: 16 bits leave the others as
-    /// they are, 32 bits clear them.
-    pub const fn written(self, before: u64, value: u64) -> u64 {
-        match self {
-            AddressSize::Bits16 => before & !0xffff | value & 0xffff,
-            AddressSize::Bits32 | AddressSize::Bits64 => value & self.mask(),
-        }
-    }
-}
-
-/// How a string instruction goes through memory, and where it is.
+/// The position of a string instruction in memory, and how it moves.
+///
+/// ```
+/// use pvio_x86::{AddressSize, Run, StringWalk};
+///
+/// // 100 bytes, from 16 bytes before the end of a page.
+/// let mut walk = StringWalk {
+///     base: 0,
+///     offset: 0x1ff0,
+///     address_size: AddressSize::Bits32,
+///     is_long: false,
+///     goes_down: false,
+///     size: 1,
+/// };
+/// assert_eq!(walk.next_run(100), Some(Run { lowest: 0x1ff0, count: 16 }));
+/// walk.advance(16);
+/// assert_eq!(walk.next_run(84), Some(Run { lowest: 0x2000, count: 84 }));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct StringWalk {
-    /// Of the segment; 0 where there is none.
+    /// The segment's base; 0 if there is no segment.
     pub base: u64,
-    /// The index register, as far as the address size goes.
+    /// The index register, cut to the address size.
     pub offset: u64,
-    /// Of the offset.
+    /// The width of the index register.
     pub address_size: AddressSize,
-    /// Whether linear addresses have more than 32 bits.
+    /// Whether linear addresses have 64 bits, not 32.
     pub is_long: bool,
-    /// EFLAGS.DF.
+    /// Whether the index register decreases: EFLAGS.DF.
     pub goes_down: bool,
-    /// Bytes of an element.
+    /// The size of an element in bytes: 1, 2 or 4.
     pub size: u64,
 }
 
-/// Elements that are next to each other in memory: in one page, or a single one in two.
+/// Adjacent elements in one page, or a single element that spans two pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// Linear address of the lowest byte.
+    /// The linear address of the lowest byte.
     pub lowest: u64,
-    /// How many there are.
+    /// The number of elements, at least 1.
     pub count: u64,
 }
 
 impl StringWalk {
-    /// The next elements, at most `most` and at least one; `None` where one goes around the end of linear
-    /// memory.
+    /// Returns the next elements: at least one, at most `most`.
+    ///
+    /// `None` if the next element wraps around the end of the linear address space.
     pub fn next_run(&self, most: u64) -> Option<Run> {
         let size = self.size;
         let linear = self.base.wrapping_add(self.offset);
@@ -116,13 +92,13 @@ impl StringWalk {
                 ((PAGE - size - in_page) / size, (self.address_size.mask() - self.offset) / size)
             }
         };
-        // Each is how many follow the first.
+        // Both count the elements after the first.
         let count = 1 + in_page.min(before_wrap).min(most.saturating_sub(1));
         let lowest = if self.goes_down { linear - (count - 1) * size } else { linear };
         Some(Run { lowest, count })
     }
 
-    /// Behind so many elements.
+    /// Moves past `count` elements.
     pub fn advance(&mut self, count: u64) {
         let distance = count.wrapping_mul(self.size);
         let offset = match self.goes_down {
@@ -138,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prefixes_name_the_segment() {
+    fn the_last_effective_prefix_names_the_segment() {
         use Direction::{In, Out};
         let cases: [(&[u8], Mode, Direction, Option<Segment>); 10] = [
             (&[0xf3, 0x6e], Mode::Bits32, Out, Some(Segment::Ds)),
@@ -157,7 +133,7 @@ mod tests {
         }
     }
 
-    /// The addresses of the next elements, one after another as the processor makes them.
+    /// The addresses of the next elements, computed one by one as the processor does.
     fn addresses(mut walk: StringWalk, count: u64) -> Vec<u64> {
         let next = |_| {
             let linear = walk.base.wrapping_add(walk.offset);
@@ -169,13 +145,13 @@ mod tests {
     }
 
     #[test]
-    fn runs_have_the_elements_one_by_one() {
+    fn runs_are_the_elements_in_order() {
         let mut rng = fastrand::Rng::with_seed(1);
         let sizes = [AddressSize::Bits16, AddressSize::Bits32, AddressSize::Bits64];
         for _ in 0..20_000 {
             let address_size = rng.choice(sizes).unwrap();
             let is_long = rng.bool() || address_size == AddressSize::Bits64;
-            // Where something ends: the page, the segment, the addresses.
+            // Ends of a page, of a segment, of the address space.
             let near = [0, 0x1000, 0xffff, 0x1_0000, 0xffff_f000, 0xffff_ffff, u64::MAX];
             let around = |rng: &mut fastrand::Rng| {
                 rng.choice(near).unwrap().wrapping_add(rng.u64(0..80)).wrapping_sub(40)
@@ -209,15 +185,5 @@ mod tests {
                 left -= count;
             }
         }
-    }
-
-    #[test]
-    fn what_is_written_of_a_register_is_what_the_processor_writes() {
-        assert_eq!(
-            AddressSize::Bits16.written(0x1234_5678_9abc_def0, 0x5_1111),
-            0x1234_5678_9abc_1111
-        );
-        assert_eq!(AddressSize::Bits32.written(0x1234_5678_9abc_def0, 0x1111), 0x1111);
-        assert_eq!(AddressSize::Bits64.written(1, u64::MAX), u64::MAX);
     }
 }

@@ -1,30 +1,40 @@
-//! AMD's virtualization as it is seen from outside of a guest (APM vol. 2, chapter 15 and appendix B):
-//! the instruction that enters one, and what its VMCB says of how it was left.
+//! AMD SVM: the instruction that enters a nested guest, and the VMCB that says why the guest exited.
+//!
+//! Source: APM vol. 2, chapter 15 and appendices B and C.
 
-use super::PhysicalMemory;
+use super::{AddressSize, Mode, PhysicalMemory, Prefix};
 
-/// `vmrun`, by which a guest becomes a hypervisor.
+/// VMRUN.
 const VMRUN: [u8; 3] = [0x0f, 0x01, 0xd8];
 
-/// Whether this is the instruction that enters a guest. Prefixes do not make it another.
+/// Returns whether the bytes of one instruction are VMRUN, with or without prefixes.
 pub fn is_vmrun(bytes: &[u8]) -> bool {
-    let is_prefix = |byte: &u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf2 | 0xf3);
+    let is_prefix = |&byte: &u8| !matches!(Prefix::of(byte), None | Some(Prefix::Lock));
     bytes.strip_suffix(&VMRUN).is_some_and(|prefixes| prefixes.iter().all(is_prefix))
 }
 
-/// Why a guest was left.
+/// Returns how much of RAX is the VMCB address of a VMRUN in code of a mode: RAX or EAX.
+pub fn vmrun_address_size(bytes: &[u8], mode: Mode) -> AddressSize {
+    let has_prefix = bytes.iter().any(|&byte| Prefix::of(byte) == Some(Prefix::AddressSize));
+    match AddressSize::of(mode, has_prefix) {
+        AddressSize::Bits64 => AddressSize::Bits64,
+        // 16-bit addresses take EAX too.
+        AddressSize::Bits32 | AddressSize::Bits16 => AddressSize::Bits32,
+    }
+}
+
+/// Why a nested guest exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuestExit {
-    /// The I/O permission map has its next port access intercepted: the instruction has done nothing.
+    /// The I/O permission map intercepted a port access before the instruction did anything.
     PortIo,
-    /// The hypervisor intercepts an exception of the instruction at this linear address, or one in
-    /// front of which it was raised.
+    /// The hypervisor intercepted an exception. It was raised by the instruction at this linear address, or before it.
     Exception(u64),
-    /// Something else.
+    /// Any other reason.
     Other,
 }
 
-/// The control block of a guest, by its physical address.
+/// The virtual machine control block of a nested guest, by its physical address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vmcb(pub u64);
 
@@ -37,7 +47,7 @@ impl Vmcb {
     /// `EVENTINJ.V`.
     const INJECTED: u64 = 1 << 31;
 
-    /// How the guest was last left.
+    /// Returns why the guest last exited; `None` if the VMCB is not in memory.
     pub fn exit(self, memory: &dyn PhysicalMemory) -> Option<GuestExit> {
         Some(match self.read(memory, Self::EXIT_CODE)? {
             0x7b => GuestExit::PortIo,
@@ -46,8 +56,9 @@ impl Vmcb {
         })
     }
 
-    /// The instruction at which the guest goes on when it is entered; `None` where an event is injected,
-    /// which leads elsewhere.
+    /// Returns the linear address at which the guest resumes when it is entered.
+    ///
+    /// `None` if an event is injected, which leads elsewhere, or if the VMCB is not in memory.
     pub fn entry(self, memory: &dyn PhysicalMemory) -> Option<u64> {
         let is_injected = self.read(memory, Self::EVENT_INJECTION)? & Self::INJECTED != 0;
         if is_injected { None } else { self.next_instruction(memory) }
@@ -82,15 +93,25 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_make_no_other_instruction() {
+    fn vmrun_may_have_prefixes() {
         assert!(is_vmrun(&[0x0f, 0x01, 0xd8]));
         assert!(is_vmrun(&[0x67, 0x0f, 0x01, 0xd8]));
         assert!(!is_vmrun(&[0x0f, 0x01, 0xd9]), "vmmcall");
         assert!(!is_vmrun(&[0xb8, 0x00, 0x0f, 0x01, 0xd8]), "mov eax,0xd8010f00");
+        assert!(!is_vmrun(&[0xf0, 0x0f, 0x01, 0xd8]), "undefined with LOCK");
     }
 
     #[test]
-    fn a_vmcb_tells_how_its_guest_was_left() {
+    fn vmrun_takes_rax_in_64_bit_code_without_an_address_size_prefix() {
+        let with_prefix = [0x67, 0x0f, 0x01, 0xd8];
+        assert_eq!(vmrun_address_size(&VMRUN, Mode::Bits64), AddressSize::Bits64);
+        assert_eq!(vmrun_address_size(&with_prefix, Mode::Bits64), AddressSize::Bits32);
+        assert_eq!(vmrun_address_size(&VMRUN, Mode::Bits32), AddressSize::Bits32);
+        assert_eq!(vmrun_address_size(&with_prefix, Mode::Bits32), AddressSize::Bits32);
+    }
+
+    #[test]
+    fn the_vmcb_says_why_the_guest_exited_and_where_it_resumes() {
         let with_code = |code| {
             let fields = [(0x1070, code), (0x10a8, 0), (0x1418, 0xf_0000), (0x1578, 0x123)];
             Memory(fields.into_iter().collect())

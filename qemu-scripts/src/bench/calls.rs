@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::Row;
 use super::timed_guest::{self, Run};
-use crate::terminal::Progress;
+use crate::progress::Progress;
 
 /// What the guest times, in its order.
 #[derive(Clone, Copy)]

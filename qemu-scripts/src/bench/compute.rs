@@ -9,15 +9,15 @@ use super::Row;
 use super::plugins::{self, in_turn_by_plugin};
 use crate::linux::LinuxGuest;
 use crate::machine::{Ended, Machine};
-use crate::places;
-use crate::terminal::Progress;
+use crate::paths;
+use crate::progress::Progress;
 
 /// How often it does the same in one boot; of each piece of it the least time counts.
 const TIMES: u32 = 5;
 
 /// The rows, of `count` rounds of boots.
 pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
-    let program = std::fs::read(places::guest("compress")?)?;
+    let program = std::fs::read(paths::guest("compress")?)?;
     let linux = LinuxGuest::new(&format!("/compress {TIMES}"), &[("compress", &program)])?;
     let progress = Progress::new();
     let figures = in_turn_by_plugin(

@@ -9,7 +9,7 @@ use super::Row;
 use super::calls;
 use super::port_cost::{self, Timed};
 use crate::measure::in_turn;
-use crate::terminal::Progress;
+use crate::progress::Progress;
 
 /// How many there are then.
 const MANY: u16 = 1000;

@@ -7,12 +7,12 @@ use anyhow::{Result, ensure};
 use super::Row;
 use super::plugins::{self, ByPlugin, in_turn_by_plugin};
 use crate::machine::{Ended, Machine};
-use crate::places;
-use crate::terminal::Progress;
+use crate::paths;
+use crate::progress::Progress;
 
 /// The rows, of `count` rounds of boots.
 pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
-    let boot = places::linux_arguments(&[])?;
+    let boot = paths::linux_arguments(&[])?;
     let progress = Progress::new();
     let boots = in_turn_by_plugin(
         count,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use super::Row;
 use crate::machine::{Ended, Machine};
 use crate::measure::in_turn;
-use crate::places;
+use crate::paths;
 
 /// What was measured with pvio, with the empty plugin and with none.
 pub(super) type ByPlugin<T> = [T; 3];
@@ -18,7 +18,7 @@ pub(super) fn in_turn_by_plugin<T>(
     measure: impl Fn(Ended) -> Result<T>,
     begins: impl FnMut(usize),
 ) -> Result<Vec<ByPlugin<T>>> {
-    let empty = places::empty_plugin()?;
+    let empty = paths::empty_plugin()?;
     let empty = format!("file={}", empty.to_string_lossy().replace(',', ",,"));
     in_turn(
         count,

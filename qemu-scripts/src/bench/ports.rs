@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Row;
 use super::port_cost::{self, Timed};
 use crate::measure::in_turn;
-use crate::terminal::Progress;
+use crate::progress::Progress;
 
 /// The rows, of `count` pairs of runs.
 pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {

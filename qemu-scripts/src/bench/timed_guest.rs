@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-use crate::forms;
+use crate::expected_forms;
 use crate::machine::Machine;
-use crate::places;
+use crate::paths;
 
 /// What one run of such a guest measured: for each of its rounds, each of its `COLUMNS` things.
 pub(super) struct Run<const COLUMNS: usize> {
@@ -48,10 +48,10 @@ pub(super) fn run_on<const COLUMNS: usize>(
     let ended = machine
         .args(["-accel", "tcg", "-device", "pc-testdev"])
         .args(["-debugcon", &format!("file:{}", times.display())])
-        .bare_guest(&places::guest(guest)?)
+        .bare_guest(&paths::guest(guest)?)
         .run()?;
     ensure!(
-        ended.status.code() == Some(forms::PASSED),
+        ended.status.code() == Some(expected_forms::PASSED),
         "{guest} could not measure ({}): {}",
         ended.status,
         ended.stderr

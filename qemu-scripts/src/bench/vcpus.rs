@@ -9,7 +9,7 @@ use super::Row;
 use super::timed_guest;
 use crate::machine::Machine;
 use crate::measure::in_turn;
-use crate::terminal::Progress;
+use crate::progress::Progress;
 
 /// The ports of up to four.
 const DEVICES: [&str; 4] =

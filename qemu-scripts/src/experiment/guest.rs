@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
+use crate::stats::Snapshot;
 use anyhow::{Context, Result, bail, ensure};
-use pvio::stats::Snapshot;
 use tempfile::TempDir;
 
-use super::figures::NOT_REPORTED;
+use super::metrics::NOT_REPORTED;
 use super::{Cell, Mechanism};
 use crate::machine::Machine;
-use crate::places;
+use crate::paths;
 
 /// What the guest ends QEMU with when all went well.
 const PASSED: i32 = 1;
@@ -100,7 +100,7 @@ pub struct Run {
 /// Runs the guest under the plugin, on this QEMU: with logs and every instruction counted, or as fast as it
 /// goes.
 pub fn run(qemu: &Path, size: Size, counting: bool) -> Result<Run> {
-    let image = places::guest("experiment.elf")?;
+    let image = paths::guest("experiment.elf")?;
     let directory = tempfile::tempdir()?;
     let path = |name: &str| directory.path().join(name).display().to_string();
     write_pattern(&directory, size.bytes_read())?;

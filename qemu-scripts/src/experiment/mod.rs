@@ -1,20 +1,20 @@
 //! The experiment of `tests/guests/experiment`: what an operation of port I/O costs a monitor, by each way
 //! from the guest to it.
 //!
-//! [`guest`] runs it and reads what it says, [`proof`] holds what the ways did against each other,
-//! [`figures`] makes numbers of windows and clocks, [`workload`] weighs them by what a real guest did,
-//! [`answer`] draws the conclusions, [`report`] prints.
+//! [`guest`] runs it and reads what it says, [`equivalence`] compares what the ways did,
+//! [`metrics`] makes numbers of windows and clocks, [`workload`] weighs them by what a real guest did,
+//! [`conclusions`] draws the conclusions, [`report`] prints.
 
-pub mod answer;
-pub mod figures;
+pub mod conclusions;
+pub mod equivalence;
 pub mod guest;
-pub mod proof;
+pub mod metrics;
 pub mod report;
 pub mod workload;
 
 use std::fmt;
 
-use pvio::x86::{PortForm, PortSource};
+use pvio_x86::{PortForm, PortSource};
 use serde::Serialize;
 
 /// A way from the guest to what carries its port I/O out, in the order in which the guest takes them.

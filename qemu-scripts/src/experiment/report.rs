@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use pvio::x86::PortForm;
+use pvio_x86::PortForm;
 use serde::Serialize;
 
-use super::answer::Answer;
-use super::figures::{AllFigures, Figures, Part, add_times, instructions};
+use super::conclusions::Conclusions;
+use super::equivalence::{check_digests, check_logs};
 use super::guest::{Size, run};
-use super::proof::{check_digests, check_logs};
+use super::metrics::{AllMetrics, Metrics, Part, add_times, instructions};
 use super::workload::{COMPLETE, Workload};
 use super::{Cell, Mechanism};
 use crate::machine::read_stats;
@@ -51,11 +51,11 @@ pub struct Report {
     /// How many pairs of times there are for each ratio.
     pub rounds: u32,
     /// Every operation by every way.
-    pub figures: AllFigures,
+    pub metrics: AllMetrics,
     /// A guest's port I/O by every way.
     pub workload: Option<Workload>,
     /// What it all says.
-    pub answer: Answer,
+    pub conclusions: Conclusions,
 }
 
 /// Carries a plan out on a QEMU. `workload` is a dump of a guest's port I/O, and where it is from;
@@ -69,36 +69,36 @@ pub fn carry_out(
     progress("counting instructions, and comparing what was done");
     let first = run(qemu, plan.counted, true)?;
     let accesses_compared = check_logs(&first)?;
-    let mut figures = instructions(&first, plan.counted)?;
+    let mut metrics = instructions(&first, plan.counted)?;
     progress("counting them again");
     let again = run(qemu, plan.counted, true)?;
     check_logs(&again)?;
-    same_counts(&figures, &instructions(&again, plan.counted)?)?;
+    same_counts(&metrics, &instructions(&again, plan.counted)?)?;
     let mut rounds = 0;
     if let Some(size) = plan.timed {
         progress("timing every operation");
         let timed = run(qemu, size, false)?;
         check_digests(&timed)?;
-        add_times(&mut figures, &timed)?;
+        add_times(&mut metrics, &timed)?;
         rounds = size.rounds - 1;
     }
     let workload = match workload {
         None => None,
-        Some((source, path)) => Some(Workload::of(source, &read_stats(path)?, &figures)),
+        Some((source, path)) => Some(Workload::of(source, &read_stats(path)?, &metrics)),
     };
-    let answer = Answer::of(&figures, workload.as_ref());
+    let conclusions = Conclusions::of(&metrics, workload.as_ref());
     Ok(Report {
         pvio: env!("CARGO_PKG_VERSION"),
         qemu: first.stats.qemu.version.clone(),
         accesses_compared,
         rounds,
-        figures,
+        metrics,
         workload,
-        answer,
+        conclusions,
     })
 }
 
-fn same_counts(one: &AllFigures, other: &AllFigures) -> Result<()> {
+fn same_counts(one: &AllMetrics, other: &AllMetrics) -> Result<()> {
     for (one, other) in one.0.iter().zip(&other.0) {
         ensure!(
             (one.total, &one.parts) == (other.total, &other.parts),
@@ -153,7 +153,7 @@ impl Report {
             "Instructions of all, the guest's own included",
             &self.matrix(|row| row.total.to_string()),
         );
-        if self.figures.0.iter().any(|row| row.time.is_some()) {
+        if self.metrics.0.iter().any(|row| row.time.is_some()) {
             page.section(
                 &format!(
                     "Time, by what it takes natively (median of {} rounds, under TCG)",
@@ -172,9 +172,9 @@ impl Report {
                 &ports(workload),
             );
         }
-        let title = if markdown { "### The answer" } else { "The answer" };
+        let title = if markdown { "### Conclusions" } else { "Conclusions" };
         page.paragraph(title);
-        for words in &self.answer.words {
+        for words in &self.conclusions.words {
             let words = if markdown { words.clone() } else { words.replace('`', "") };
             page.paragraph(&words);
         }
@@ -182,18 +182,18 @@ impl Report {
     }
 
     fn ways(&self) -> Vec<Mechanism> {
-        let tried = |way: &Mechanism| self.figures.0.iter().any(|row| row.mechanism == *way);
+        let tried = |way: &Mechanism| self.metrics.0.iter().any(|row| row.mechanism == *way);
         Mechanism::ALL.into_iter().filter(tried).collect()
     }
 
-    fn matrix(&self, cell_of: impl Fn(&Figures) -> String) -> Table {
+    fn matrix(&self, cell_of: impl Fn(&Metrics) -> String) -> Table {
         let ways = self.ways();
         let names = ways.iter().map(|way| way.name().to_owned());
         let mut table = Table::new(["operation".to_owned()].into_iter().chain(names));
         for cell in Cell::all() {
-            let figures =
-                ways.iter().map(|&way| self.figures.get(way, cell).map_or("".into(), &cell_of));
-            table.row([cell.to_string()].into_iter().chain(figures));
+            let metrics =
+                ways.iter().map(|&way| self.metrics.get(way, cell).map_or("".into(), &cell_of));
+            table.row([cell.to_string()].into_iter().chain(metrics));
         }
         table
     }
@@ -209,7 +209,7 @@ impl Report {
                 if way.reaches_plugin() {
                     continue;
                 }
-                let Some(row) = self.figures.get(way, cell) else { continue };
+                let Some(row) = self.metrics.get(way, cell) else { continue };
                 let parts = Part::ALL.iter().map(|&part| row.part(part).to_string());
                 let share = 100.0 * row.part(Part::Decode) as f64 / row.monitor as f64;
                 let name = [format!("{cell} by {way}")];
@@ -217,7 +217,7 @@ impl Report {
                 table.row(name.into_iter().chain(parts).chain(sum));
             }
         }
-        self.figures.get(Mechanism::Trap, one(OutDxAl)).context("the trap was not tried")?;
+        self.metrics.get(Mechanism::Trap, one(OutDxAl)).context("the trap was not tried")?;
         Ok(table)
     }
 }

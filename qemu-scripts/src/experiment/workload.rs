@@ -1,12 +1,12 @@
-//! What a real guest did, carried out by each way: counts of a dump times the figures of each operation.
+//! What a real guest did, carried out by each way: counts of a dump times the metrics of each operation.
 
 use std::collections::BTreeMap;
 
-use pvio::stats::Snapshot;
-use pvio::x86::{Port, PortForm, PortSource};
+use crate::stats::Snapshot;
+use pvio_x86::{Port, PortForm, PortSource};
 use serde::Serialize;
 
-use super::figures::{AllFigures, Figures};
+use super::metrics::{AllMetrics, Metrics};
 use super::{Cell, Mechanism, STRING};
 
 /// How often a form was executed, and how many elements it moved.
@@ -65,8 +65,8 @@ pub const COMPLETE: [Mechanism; 5] =
     [Mechanism::Native, Mechanism::TrapChecked, Mechanism::Trap, Mechanism::Int, Mechanism::Pvio];
 
 impl Workload {
-    /// What a dump has counted, at these figures.
-    pub fn of(source: String, dump: &Snapshot, figures: &AllFigures) -> Workload {
+    /// What a dump has counted, at these metrics.
+    pub fn of(source: String, dump: &Snapshot, metrics: &AllMetrics) -> Workload {
         let uses: Vec<Use> = dump
             .forms
             .iter()
@@ -74,9 +74,9 @@ impl Workload {
             .map(|row| Use { form: row.form, executions: row.executions, accesses: row.accesses })
             .collect();
         let measured =
-            |mechanism: &Mechanism| figures.0.iter().any(|row| row.mechanism == *mechanism);
+            |mechanism: &Mechanism| metrics.0.iter().any(|row| row.mechanism == *mechanism);
         let ways: Vec<Mechanism> = COMPLETE.into_iter().filter(measured).collect();
-        let prices = ways.iter().map(|&way| (way, price(way, &uses, figures))).collect();
+        let prices = ways.iter().map(|&way| (way, price(way, &uses, metrics))).collect();
         let mut ports: BTreeMap<Port, PortUse> = BTreeMap::new();
         for row in &dump.ports {
             let accesses = row.device + row.qemu;
@@ -90,7 +90,7 @@ impl Workload {
             let form = PortForm::new(row.dir, PortSource::Dx, row.size);
             for &way in &ways {
                 let each =
-                    figures.get(way, Cell { form, elements: 1 }).map_or(0, |row| row.monitor);
+                    metrics.get(way, Cell { form, elements: 1 }).map_or(0, |row| row.monitor);
                 *entry.monitor.entry(way).or_default() += each * accesses;
             }
         }
@@ -101,11 +101,11 @@ impl Workload {
     }
 }
 
-fn price(mechanism: Mechanism, uses: &[Use], figures: &AllFigures) -> Price {
-    let sum = |figure: &dyn Fn(&Figures) -> f64| -> f64 {
-        uses.iter().map(|used| cost(*used, mechanism, figures, figure)).sum()
+fn price(mechanism: Mechanism, uses: &[Use], metrics: &AllMetrics) -> Price {
+    let sum = |metric: &dyn Fn(&Metrics) -> f64| -> f64 {
+        uses.iter().map(|used| cost(*used, mechanism, metrics, metric)).sum()
     };
-    let timed = figures.0.iter().all(|row| row.cycles.is_some());
+    let timed = metrics.0.iter().all(|row| row.cycles.is_some());
     Price {
         monitor: sum(&|row| row.monitor as f64).round() as u64,
         total: sum(&|row| row.total as f64).round() as u64,
@@ -117,10 +117,10 @@ fn price(mechanism: Mechanism, uses: &[Use], figures: &AllFigures) -> Price {
 fn cost(
     used: Use,
     mechanism: Mechanism,
-    figures: &AllFigures,
-    figure: &dyn Fn(&Figures) -> f64,
+    metrics: &AllMetrics,
+    metric: &dyn Fn(&Metrics) -> f64,
 ) -> f64 {
-    let of = |elements| figures.get(mechanism, Cell { form: used.form, elements }).map(figure);
+    let of = |elements| metrics.get(mechanism, Cell { form: used.form, elements }).map(metric);
     let one = of(1).unwrap_or(0.0);
     let executions = used.executions as f64;
     if used.form.source() != PortSource::RepString {
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_string_costs_what_lies_between() {
-        let row = |form, elements, monitor| Figures {
+        let row = |form, elements, monitor| Metrics {
             mechanism: Mechanism::Int,
             cell: Cell { form, elements },
             monitor,
@@ -157,7 +157,7 @@ mod tests {
             time: None,
             cycles: None,
         };
-        let figures = AllFigures(vec![
+        let metrics = AllMetrics(vec![
             row(PortForm::RepInsw, 1, 100),
             row(PortForm::RepInsw, STRING, 100 + 511 * 40),
             row(PortForm::OutDxAl, 1, 70),
@@ -166,7 +166,7 @@ mod tests {
             Use { form: PortForm::RepInsw, executions: 2, accesses: 258 },
             Use { form: PortForm::OutDxAl, executions: 10, accesses: 10 },
         ];
-        let price = price(Mechanism::Int, &uses, &figures);
+        let price = price(Mechanism::Int, &uses, &metrics);
         assert_eq!(price.monitor, 200 + 256 * 40 + 700);
         assert_eq!((price.total, price.cycles), (price.monitor + 4 + 20, None));
     }

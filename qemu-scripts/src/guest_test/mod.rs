@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
 
 use crate::machine::{Ended, Machine, Running};
 
@@ -199,7 +200,7 @@ impl Runner<'_> {
             std::thread::sleep(Duration::from_millis(5));
         }
         // Asked to end, it still says what was counted; otherwise it is killed.
-        running.signal(libc::SIGTERM)?;
+        running.signal(Signal::TERM.as_raw())?;
         let asked = Instant::now();
         loop {
             if let Some(mut ended) = running.poll()? {
@@ -210,7 +211,7 @@ impl Runner<'_> {
                 return Ok(Some((ended, stopped)));
             }
             if asked.elapsed() > PATIENCE {
-                running.signal(libc::SIGKILL)?;
+                running.signal(Signal::KILL.as_raw())?;
             }
             std::thread::sleep(Duration::from_millis(5));
         }

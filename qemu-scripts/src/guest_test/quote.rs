@@ -1,7 +1,5 @@
 //! What a guest or QEMU wrote, made fit to be quoted in a line of a report.
 
-use pvio::hypercalls::harmless;
-
 /// How much of a text is quoted, in characters.
 const LIMIT: usize = 512;
 
@@ -9,16 +7,32 @@ const LIMIT: usize = 512;
 pub(super) fn one_line(text: &str) -> String {
     let count = text.chars().count();
     if count <= LIMIT {
-        return harmless(text.as_bytes());
+        return escape(text.chars());
     }
     // The end says as much as the beginning: what came last before the guest stopped.
     let half = LIMIT / 2;
-    let begin: String = text.chars().take(half).collect();
-    let end: String = text.chars().skip(count - half).collect();
-    let (begin, end) = (harmless(begin.as_bytes()), harmless(end.as_bytes()));
+    let begin = escape(text.chars().take(half));
+    let end = escape(text.chars().skip(count - half));
     let left_out = count - 2 * half;
     let characters = if left_out == 1 { "character" } else { "characters" };
     format!("{begin} [{left_out} {characters} left out] {end}")
+}
+
+fn escape(characters: impl Iterator<Item = char>) -> String {
+    let mut text = String::new();
+    for character in characters {
+        match is_harmless(character) {
+            true => text.push(character),
+            false => text.extend(character.escape_default()),
+        }
+    }
+    text
+}
+
+/// Returns true unless the character is a control, breaks the line, or reorders the text around it (UAX #9).
+fn is_harmless(character: char) -> bool {
+    !character.is_control()
+        && !matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

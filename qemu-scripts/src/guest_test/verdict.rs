@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use pvio::stats::Call;
+use crate::stats::Call;
 
 use super::LogLine;
 use crate::machine::Ended;

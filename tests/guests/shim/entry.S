@@ -1,6 +1,6 @@
 /*
- * From the reset vector to `guest`, with paging on: in 32-bit protected mode, or in 64-bit mode where
- * BITS is 64. Each page of the first megabyte is mapped at its own address by an entry of its own in
+ * From the reset vector to `guest`. If BITS is 16: in real mode, where all data segments begin at 0 and
+ * have 4 GiB. If it is 32 or 64: in protected or 64-bit mode with paging on. Each page of the first megabyte is mapped at its own address by an entry of its own in
  * `pages`, marked accessed and dirty as if it had been used.
  */
 
@@ -26,6 +26,17 @@ start:
         rep stosb
         mov     $stack_top, %esp
 
+#if BITS == 16
+        ljmp    $SEL_CODE16, $ROM(1f)
+        .code16
+1:      mov     %cr0, %eax
+        and     $~CR0_PE, %eax
+        mov     %eax, %cr0
+        ljmp    $ROM_SEGMENT, $ROM(2f)
+2:      real_segments                           /* bases change, limits stay */
+        calll   guest
+        halt_forever
+#else
         /* Entries are of 4 bytes, or of 8 whose upper half is zero. */
         mov     $pages, %edi
         mov     $(PRESENT | USED), %eax
@@ -49,13 +60,16 @@ start:
 #endif
         call    guest
         halt_forever
+#endif
 
         .section .bss
         .balign PAGE
         .globl  pages
 pages:  .skip   PAGE
+#if BITS != 16
 table_2:
         .skip   PAGE
+#endif
 #if BITS == 64
 table_3:
         .skip   PAGE

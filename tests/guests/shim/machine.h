@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#if defined(__i386__)
+#if defined(__i386__) && !defined(PVIO_CODE_16)
 /* The assembler thinks that it assembles 64-bit code: see `build`. */
 __asm__(".code32");
 #endif

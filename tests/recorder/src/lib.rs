@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
-use pvio::devices::{Device, DeviceKind, Settings};
+use pvio::devices::{Device, DeviceError, DeviceKind, Settings};
 use vm_device::MutDevicePio;
 use vm_device::bus::{PioAddress, PioAddressOffset};
 
@@ -16,9 +16,9 @@ struct Recorder {
     log: BufWriter<File>,
 }
 
-fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, String> {
-    let path = settings.take("log").ok_or("log=FILE is missing")?;
-    let log = File::create(&path).map_err(|error| format!("{path}: {error}"))?;
+fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, DeviceError> {
+    let path = settings.take("log").ok_or_else(|| DeviceError::other("log=FILE is missing"))?;
+    let log = File::create(&path).map_err(|error| DeviceError::other(format!("{path}: {error}")))?;
     let bytes = vec![0; settings.range.len() as usize];
     Ok(Box::new(Recorder { bytes, log: BufWriter::new(log) }))
 }

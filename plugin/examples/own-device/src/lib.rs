@@ -1,4 +1,4 @@
-//! A QEMU plugin with a device of one's own: `countdown`, a port that counts down and interrupts.
+//! A QEMU plugin with a device of your own: `countdown`, which counts down and interrupts at zero.
 //!
 //! ```text
 //! cargo build --release
@@ -9,7 +9,7 @@ use pvio::devices::{Device, DeviceKind, Interrupt};
 use vm_device::MutDevicePio;
 use vm_device::bus::{PioAddress, PioAddressOffset};
 
-/// Write a number; each read gives one less; at zero the interrupt line is pulsed.
+/// A write sets the counter. Each read decrements it, and pulses the interrupt line at zero.
 struct Countdown {
     left: u8,
     interrupt: Option<Box<dyn Interrupt>>,

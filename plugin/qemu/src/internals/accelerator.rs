@@ -1,32 +1,32 @@
-//! What runs the guest, as QEMU has settled it before it loads plugins.
+//! What runs the guest. QEMU settles it before it loads plugins, so a plain read tells it for good.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::CStr;
 
-use super::lookup::lookup_export;
+use super::symbols::{AcceleratorName, IcountMode, ReplayMode, TcgAllowed};
 
-/// The name of the accelerator that runs the guest, if QEMU says that it is not TCG.
+/// Returns the accelerator's name if QEMU says that it is not TCG.
 pub(crate) fn other_than_tcg() -> Option<String> {
-    // SAFETY: `bool tcg_allowed` in QEMU's `system/tcg.h`, set when the accelerator is.
-    let is_tcg = unsafe { *lookup_export(c"tcg_allowed")?.cast::<bool>() };
-    if is_tcg {
+    let tcg = TcgAllowed::find().ok()?;
+    // SAFETY: QEMU wrote it on this thread, and does not write it again.
+    if unsafe { *tcg.tcg_allowed.as_ptr() } {
         return None;
     }
-    let Some(name) = lookup_export(c"current_accel_name") else {
+    let Ok(accelerator) = AcceleratorName::find() else {
         return Some("another accelerator".into());
     };
-    // SAFETY: `const char *current_accel_name(void)` in QEMU's `qemu/accel.h` since 8.2, a constant of
-    // the accelerator's class; the accelerator is chosen, or `tcg_allowed` would not be settled.
-    let name = unsafe {
-        let name: unsafe extern "C" fn() -> *const c_char = std::mem::transmute(name);
-        CStr::from_ptr(name())
-    };
+    // SAFETY: there is an accelerator, or `tcg_allowed` would not be settled. Its name is a constant.
+    let name = unsafe { CStr::from_ptr((accelerator.current_accel_name)()) };
     Some(name.to_string_lossy().into_owned())
 }
 
-/// Whether QEMU records the machine's run or replays it (`-icount rr=`); not, where it does not export
-/// what would tell.
+/// Returns true if QEMU records the machine's run or replays it (`-icount rr=`), as far as it tells.
 pub(crate) fn is_recorded() -> bool {
-    // SAFETY: `ReplayMode replay_mode` in QEMU's `system/replay.h`, a C enum whose 0 is neither, set
-    // before the accelerator is.
-    lookup_export(c"replay_mode").is_some_and(|mode| unsafe { *mode.cast::<c_int>() } != 0)
+    // SAFETY: QEMU wrote it on this thread, and does not write it again before the run ends.
+    ReplayMode::find().is_ok_and(|replay| unsafe { *replay.replay_mode.as_ptr() } != 0)
+}
+
+/// Returns true if QEMU counts instructions (`-icount`), as far as it tells.
+pub(crate) fn icount_is_on() -> bool {
+    // SAFETY: QEMU wrote it on this thread, and does not switch `-icount` on or off later.
+    IcountMode::find().is_ok_and(|icount| unsafe { *icount.use_icount.as_ptr() } != 0)
 }

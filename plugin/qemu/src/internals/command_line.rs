@@ -1,21 +1,20 @@
-//! What QEMU was started with that it exports nowhere: options that take effect after plugins are
-//! loaded.
+//! Options on QEMU's command line that take effect after plugins are loaded. QEMU exports them nowhere.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-/// Options of QEMU's command line that decide what becomes of files and of stderr.
+/// The options that affect files and standard streams.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandLine {
-    /// The option by which QEMU gives up its rights to files, or its view of them, before the guest
-    /// runs: `-run-with user=...`, `-run-with chroot=...`, or what older QEMUs call them.
+    /// The option by which QEMU changes its user or its root directory before the guest runs:
+    /// `-run-with user=...`, `-run-with chroot=...`, or the names that older QEMUs have for them.
     pub confined_by: Option<&'static str>,
-    /// `-daemonize`: stdin, stdout and stderr are closed before the guest runs.
+    /// `-daemonize`: QEMU closes stdin, stdout and stderr before the guest runs.
     pub daemonize: bool,
 }
 
 impl CommandLine {
-    /// Of this process; as if it had no options where `/proc` does not tell.
+    /// Reads the options of this process; there are none if `/proc` does not tell.
     pub(crate) fn of_this_process() -> CommandLine {
         let bytes = std::fs::read("/proc/self/cmdline").unwrap_or_default();
         let arguments = bytes.split(|&byte| byte == 0);

@@ -1,29 +1,40 @@
 //! A vCPU's registers in place: read and written where QEMU keeps them, at the price of a load or a store.
 
-use std::ffi::c_void;
-
-use super::cpu_layout::{CpuLayout, FieldLocation};
-use super::exports::current_cpu;
+use super::c_types::CpuState;
+use super::cpu_layout::CpuLayout;
+use super::current_cpu::current_cpu;
+use super::vmstate::FieldLocation;
 use crate::register::Register;
 
-/// A vCPU's `X86CPU`, which lives as long as it runs, and where its registers are in it. (One that is
-/// plugged in again gets a new file: see `Vcpus::begin`.)
+/// Bits of `env.hflags`, in QEMU's `target/i386/cpu.h`.
+pub(super) mod hflags {
+    /// `HF_CPL_MASK`.
+    pub const CPL: u64 = 3;
+    /// `HF_INHIBIT_IRQ_MASK`: after `sti` and its like, interrupts wait for one instruction or element.
+    pub const INHIBIT_IRQ: u64 = 1 << 3;
+    /// `HF_SMM_MASK`: system management mode, with memory of its own.
+    pub const SMM: u64 = 1 << 19;
+    /// `HF_GUEST_MASK`: between VMRUN and #VMEXIT.
+    pub const GUEST: u64 = 1 << 21;
+}
+
+/// A vCPU's `X86CPU`, which lives until the vCPU is unplugged, and where its registers are in it.
 pub(crate) struct Direct {
     cpu: *mut u8,
     layout: CpuLayout,
 }
 
 impl Direct {
-    /// The vCPU of a `CPUState`, which an `X86CPU` begins with.
+    /// The vCPU of a `CPUState`, with which an `X86CPU` begins.
     ///
     /// # Safety
     ///
-    /// `cpu` must be QEMU's, and stay for as long as this is used; and only the thread that runs the vCPU may use it.
-    pub unsafe fn new(cpu: *mut c_void, layout: CpuLayout) -> Direct {
+    /// `cpu` must be QEMU's and outlive the result, and only the thread that runs the vCPU may use that.
+    pub unsafe fn new(cpu: *mut CpuState, layout: CpuLayout) -> Direct {
         Direct { cpu: cpu.cast(), layout }
     }
 
-    /// Where things are in it.
+    /// Where things are in the vCPU.
     pub fn layout(&self) -> &CpuLayout {
         &self.layout
     }
@@ -34,13 +45,16 @@ impl Direct {
         (!cpu.is_null()).then(|| Direct { cpu: cpu.cast(), layout })
     }
 
-    /// A register, if it is known where it is.
+    /// Loads a register, if it is known where that is.
     pub fn read(&self, register: Register) -> Option<u64> {
         self.layout.location(register).map(|place| self.load(place))
     }
 
-    /// A number within.
-    pub fn load(&self, FieldLocation { offset, size }: FieldLocation) -> u64 {
+    /// Loads a number, zero-extended.
+    ///
+    /// Volatile, so that the compiler loads it in each callback: generated code changes it in between. No
+    /// barrier is needed, since all loads and stores of it are made on the vCPU's own thread.
+    pub(super) fn load(&self, FieldLocation { offset, size }: FieldLocation) -> u64 {
         // SAFETY: within the `X86CPU`, by QEMU's own description of it, aligned as C aligns them. QEMU
         // writes a vCPU's registers on the vCPU's thread alone, which this is.
         unsafe {
@@ -52,39 +66,37 @@ impl Direct {
         }
     }
 
-    /// Where the low bits of a register are; null where that is not known.
+    /// Returns where the low bits of a register are; null if that is not known.
     pub fn low_bits(&self, register: Register) -> *const u16 {
         let at =
             |place: FieldLocation| self.cpu.wrapping_add(place.offset).cast::<u16>().cast_const();
         self.layout.location(register).map_or(std::ptr::null(), at)
     }
 
-    /// Whether the vCPU runs a guest of the guest's, after VMRUN and before #VMEXIT.
+    /// Returns true if the vCPU runs a nested guest: after VMRUN and before #VMEXIT.
     pub fn is_in_nested_guest(&self) -> Option<bool> {
-        /// `HF_GUEST_MASK` in QEMU's `target/i386/cpu.h`; in what it saves, as all of `hflags`.
-        const GUEST: u64 = 1 << 21;
-        self.layout.hflags().map(|place| self.load(place) & GUEST != 0)
+        self.layout.hflags().map(|place| self.load(place) & hflags::GUEST != 0)
     }
 
-    /// PKRU, if it is known where that is.
+    /// Loads PKRU, if it is known where that is.
     pub fn pkru(&self) -> Option<u32> {
         Some(self.load(self.layout.keys().pkru?) as u32)
     }
 
-    /// IA32_PKRS, if it is known where that is.
+    /// Loads IA32_PKRS, if it is known where that is.
     pub fn pkrs(&self) -> Option<u32> {
         Some(self.load(self.layout.keys().pkrs?) as u32)
     }
 
-    /// Whether it was written, as far as that is known.
+    /// Stores a register, if it is known where that is; returns true if it did.
     pub fn write(&self, register: Register, value: u64) -> bool {
         let Some(place) = self.layout.location(register) else { return false };
         self.store(place, value);
         true
     }
 
-    /// Writes a general register, in a callback that writes registers.
-    pub fn store(&self, FieldLocation { offset, size }: FieldLocation, value: u64) {
+    /// Stores a general register, in a callback that writes registers. Volatile as in [`Direct::load`].
+    pub(super) fn store(&self, FieldLocation { offset, size }: FieldLocation, value: u64) {
         // SAFETY: as in `load`; a general register may have any value, and in a callback that writes
         // registers QEMU takes them from here afterwards.
         unsafe {
@@ -96,8 +108,7 @@ impl Direct {
         }
     }
 
-    /// QEMU's `CPUState`, with which an `X86CPU` begins.
-    pub fn cpu_state(&self) -> *mut c_void {
+    pub(super) fn cpu_state(&self) -> *mut CpuState {
         self.cpu.cast()
     }
 }

@@ -1,30 +1,56 @@
-//! What QEMU exports for its own loadable modules, without a promise to anybody else. A QEMU may lack each of these:
-//! then what it gives is not known, and everything else works.
+//! What QEMU exports for its own loadable modules, and promises to nobody else.
+//!
+//! A QEMU may lack each of these: then pvio does without it, and everything else works. One file for each
+//! thing; [`symbols`] has all that is looked up. This room does not know `plugin_api`.
 
 mod accelerator;
+mod c_types;
 mod command_line;
 mod cpu_layout;
+mod current_cpu;
 mod direct;
-mod exports;
+mod error;
+mod global_lock;
 mod io_region;
-mod lookup;
+mod irq;
 mod machine;
 mod mapped_ram;
+mod mapping;
+mod migration_blocker;
+mod port_bus;
+mod port_presence;
 mod ports;
 mod ram;
+mod register_dump;
+mod reset;
+mod shutdown;
 mod string_cpu;
+mod symbols;
+mod tb_flush;
 mod trace;
+mod version;
+mod vmstate;
+mod watchpoints;
 
-pub(crate) use accelerator::{is_recorded, other_than_tcg};
+pub(crate) use accelerator::{icount_is_on, is_recorded, other_than_tcg};
+pub(crate) use c_types::CpuState;
 pub use command_line::CommandLine;
 pub(crate) use cpu_layout::CpuLayout;
+pub(crate) use current_cpu::current_cpu;
+pub use current_cpu::running_vcpu;
 pub(crate) use direct::Direct;
-pub use exports::{AtPort, Ended, PortPresence, exit_process, running_vcpu};
-pub(crate) use exports::{Exports, current_cpu, icount_is_on};
+pub use error::MachineError;
 pub use io_region::{Locking, PortHandler};
-pub(crate) use lookup::{lookup, lookup_export};
-pub use machine::{IsaIrq, Machine, MachineError};
+pub use irq::IsaIrq;
+pub use machine::Machine;
 pub use mapped_ram::MappedRam;
+pub use port_presence::{AtPort, PortPresence};
 pub use ram::GuestRam;
-pub use string_cpu::{StringCpu, Watchpoints};
+pub(crate) use register_dump::RegisterDump;
+pub(crate) use shutdown::ShutdownCause;
+pub use shutdown::{Ended, exit_process};
+pub use string_cpu::StringCpu;
+pub(crate) use symbols::TABLE;
+pub(crate) use tb_flush::Translations;
 pub use trace::PortTrace;
+pub use watchpoints::Watchpoints;

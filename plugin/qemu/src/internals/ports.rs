@@ -1,17 +1,7 @@
-//! Accesses to QEMU's port bus that no instruction of the guest makes: as one would make them, they
-//! reach whoever is at the port, QEMU's devices and the plugin's.
+//! Accesses to the port bus that no instruction of the guest makes. They reach the device at the port,
+//! QEMU's or the plugin's, as an instruction would.
 
-/// `cpu_inb` and its like in QEMU's `system/ioport.h`. They take QEMU's global lock where the device
-/// at the port wants it.
-#[derive(Clone, Copy)]
-pub(super) struct PortFunctions {
-    pub inb: unsafe extern "C" fn(u32) -> u8,
-    pub inw: unsafe extern "C" fn(u32) -> u16,
-    pub inl: unsafe extern "C" fn(u32) -> u32,
-    pub outb: unsafe extern "C" fn(u32, u8),
-    pub outw: unsafe extern "C" fn(u32, u16),
-    pub outl: unsafe extern "C" fn(u32, u32),
-}
+use super::symbols::PortFunctions;
 
 impl PortFunctions {
     /// Reads `size` (1, 2 or 4) bytes.
@@ -20,9 +10,9 @@ impl PortFunctions {
         // its thread, or on the main thread while there is no guest yet.
         unsafe {
             match size {
-                1 => (self.inb)(port.into()).into(),
-                2 => (self.inw)(port.into()).into(),
-                _ => (self.inl)(port.into()),
+                1 => (self.cpu_inb)(port.into()).into(),
+                2 => (self.cpu_inw)(port.into()).into(),
+                _ => (self.cpu_inl)(port.into()),
             }
         }
     }
@@ -32,9 +22,9 @@ impl PortFunctions {
         // SAFETY: as in `read`.
         unsafe {
             match size {
-                1 => (self.outb)(port.into(), value as u8),
-                2 => (self.outw)(port.into(), value as u16),
-                _ => (self.outl)(port.into(), value),
+                1 => (self.cpu_outb)(port.into(), value as u8),
+                2 => (self.cpu_outw)(port.into(), value as u16),
+                _ => (self.cpu_outl)(port.into(), value),
             }
         }
     }

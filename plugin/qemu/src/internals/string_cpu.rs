@@ -1,22 +1,9 @@
-//! What a string instruction goes by, in place: its index registers and count, and what QEMU will do
-//! when it runs. It knows where this is and what it is called, not what it is for.
-
-use std::ffi::{c_int, c_void};
+//! The state that a string instruction uses, in place: its index registers and count, and what decides how
+//! QEMU runs it.
 
 use super::cpu_layout::StringLayout;
-use super::direct::Direct;
-use super::lookup::lookup_export;
-
-/// `HF_CPL_MASK` and others in QEMU's `target/i386/cpu.h`; what it saves as `hflags`.
-mod hflags {
-    pub const CPL: u64 = 3;
-    /// The instruction before was `sti` or the like: interrupts wait for one instruction, or element.
-    pub const INHIBIT_IRQ: u64 = 1 << 3;
-    /// System management mode, with memory of its own.
-    pub const SMM: u64 = 1 << 19;
-    /// Between VMRUN and #VMEXIT.
-    pub const GUEST: u64 = 1 << 21;
-}
+use super::direct::{Direct, hflags};
+use super::watchpoints::Watchpoints;
 
 /// DR7.L0 to G3: which of the four breakpoints are on.
 const DR7_ENABLED: u64 = 0xff;
@@ -28,14 +15,15 @@ pub struct StringCpu<'a> {
 }
 
 impl<'a> StringCpu<'a> {
-    /// `None` where it is not known where things are.
+    /// `None` if it is not known where the state is. Only in a callback that writes registers.
     pub(crate) fn of(direct: &'a Direct) -> Option<StringCpu<'a>> {
         Some(StringCpu { direct, layout: direct.layout().strings()? })
     }
 
-    /// Whether nothing makes one element of a string different from another, or memory from what the page
-    /// tables say: no breakpoints, no interrupt that waits for the first element, no hypervisor above,
-    /// no system management mode, no masked A20.
+    /// Returns true if all elements of a string run alike, and memory is as the page tables say.
+    ///
+    /// That is: no breakpoints, no interrupt that waits for the first element, no nested guest, no system
+    /// management mode, and A20 is not masked.
     pub fn is_plain(&self) -> bool {
         let state = self.direct.load(self.layout.hflags);
         state & (hflags::INHIBIT_IRQ | hflags::SMM | hflags::GUEST) == 0
@@ -43,12 +31,12 @@ impl<'a> StringCpu<'a> {
             && self.direct.load(self.layout.a20_mask) as u32 == u32::MAX
     }
 
-    /// The privilege level.
+    /// The privilege level, 0 to 3.
     pub fn cpl(&self) -> u8 {
         (self.direct.load(self.layout.hflags) & hflags::CPL) as u8
     }
 
-    /// Whether it goes down in memory, EFLAGS.DF; `None` if what QEMU keeps for that is something else.
+    /// Returns true if the string goes down in memory (EFLAGS.DF); `None` if QEMU's value for it is neither.
     pub fn goes_down(&self) -> Option<bool> {
         match self.direct.load(self.layout.step) as u32 as i32 {
             1 => Some(false),
@@ -57,17 +45,21 @@ impl<'a> StringCpu<'a> {
         }
     }
 
-    /// The base of a segment, by the processor's number for it.
+    /// The base of a segment, by the processor's number for it (0 for ES to 5 for GS).
+    ///
+    /// # Panics
+    ///
+    /// If the number is above 5.
     pub fn segment_base(&self, number: u8) -> u64 {
         self.direct.load(self.layout.bases[usize::from(number)])
     }
 
-    /// PKRU; `None` where QEMU does not tell.
+    /// PKRU; `None` if QEMU does not tell.
     pub fn pkru(&self) -> Option<u32> {
         self.direct.pkru()
     }
 
-    /// IA32_PKRS; `None` where QEMU does not tell.
+    /// IA32_PKRS; `None` if QEMU does not tell.
     pub fn pkrs(&self) -> Option<u32> {
         self.direct.pkrs()
     }
@@ -102,32 +94,8 @@ impl<'a> StringCpu<'a> {
         self.direct.store(self.layout.rcx, value);
     }
 
-    /// Whether a debugger of the host's watches some of `len` bytes at a linear address.
+    /// Returns true if a debugger of the host's watches some of `len` bytes at a linear address.
     pub fn is_watched(&self, watchpoints: &Watchpoints, linear: u64, len: usize) -> bool {
         watchpoints.any(self.direct.cpu_state(), linear, len)
-    }
-}
-
-type Matches = unsafe extern "C" fn(*mut c_void, u64, u64) -> c_int;
-
-/// QEMU's way to ask for watchpoints.
-pub struct Watchpoints {
-    matches: Matches,
-}
-
-impl Watchpoints {
-    /// `None` where QEMU does not export it.
-    pub fn find() -> Option<Watchpoints> {
-        let matches = lookup_export(c"cpu_watchpoint_address_matches")?;
-        // SAFETY: QEMU's function of this name, which has this type in all versions that have it: a
-        // `CPUState`, an address and a length, both 64 bits on 64-bit hosts.
-        let matches = unsafe { std::mem::transmute::<*mut c_void, Matches>(matches) };
-        Some(Watchpoints { matches })
-    }
-
-    fn any(&self, cpu: *mut c_void, linear: u64, len: usize) -> bool {
-        // SAFETY: a vCPU that is in a callback on its own thread, where QEMU itself asks this for each
-        // access to a page that has a watchpoint.
-        unsafe { (self.matches)(cpu, linear, len as u64) != 0 }
     }
 }

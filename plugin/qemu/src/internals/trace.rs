@@ -1,31 +1,30 @@
-//! Whether somebody follows port accesses by QEMU's own trace events.
+//! QEMU's own trace of port accesses.
 
-use std::ffi::c_void;
+use std::sync::atomic::{AtomicU16, Ordering};
 
-use super::lookup::lookup_export;
+use super::symbols::TraceStates;
 
 /// QEMU's trace events for accesses to regions, `memory_region_ops_*`.
-pub struct PortTrace {
-    /// How many traces of each are on: `uint16_t`s of QEMU's, for ever.
-    events: [*mut c_void; 2],
-}
-
-// SAFETY: addresses of variables of QEMU's that any thread may read.
-unsafe impl Send for PortTrace {}
-// SAFETY: as above.
-unsafe impl Sync for PortTrace {}
+pub struct PortTrace(TraceStates);
 
 impl PortTrace {
-    /// `None` where QEMU does not export them.
+    /// Finds the trace events; `None` if QEMU does not export them.
     pub fn find() -> Option<PortTrace> {
-        let read = lookup_export(c"_TRACE_MEMORY_REGION_OPS_READ_DSTATE")?;
-        let write = lookup_export(c"_TRACE_MEMORY_REGION_OPS_WRITE_DSTATE")?;
-        Some(PortTrace { events: [read, write] })
+        TraceStates::find().ok().map(PortTrace)
     }
 
-    /// Whether one is on, as the monitor may change at any time.
+    /// Returns true if one is on. The monitor may change that at any time.
     pub fn is_on(&self) -> bool {
-        // SAFETY: QEMU's own variables of this type, which it reads in the same way.
-        self.events.iter().any(|&event| unsafe { event.cast::<u16>().read_volatile() } != 0)
+        let PortTrace(states) = self;
+        let events = [
+            states._TRACE_MEMORY_REGION_OPS_READ_DSTATE,
+            states._TRACE_MEMORY_REGION_OPS_WRITE_DSTATE,
+        ];
+        events.into_iter().any(|event| {
+            // SAFETY: QEMU's variable, for ever; QEMU itself reads and writes it without a lock.
+            let event: &AtomicU16 = unsafe { &*event.as_ptr() };
+            // Relaxed: the number is all that it tells. A change may be seen a little late, as by QEMU.
+            event.load(Ordering::Relaxed) != 0
+        })
     }
 }

@@ -1,5 +1,4 @@
-//! The moment when QEMU loads the plugin: is this a QEMU that pvio can work in, and what did the
-//! user ask for?
+//! The moment when QEMU loads the plugin: whether pvio can work in this QEMU, and what the user asked for.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt::Display;
@@ -8,15 +7,15 @@ use std::sync::atomic::AtomicBool;
 
 use qemu_plugin_sys::{qemu_info_t, qemu_plugin_id_t};
 
-use once_cell::sync::OnceCell;
-
-use super::Plugin;
 use super::api::{Api, MissingFunction};
 use super::block_flag::BlockFlag;
-use super::callbacks::{self, Installed};
+use super::host::Host;
+use super::installed::{self, Installed};
+use super::plugin::Plugin;
+use super::registration;
 use super::vcpus::Vcpus;
 use crate::internals::{
-    CommandLine, CpuLayout, Exports, GuestRam, icount_is_on, is_recorded, other_than_tcg,
+    CommandLine, GuestRam, ShutdownCause, icount_is_on, is_recorded, other_than_tcg,
 };
 use crate::report::say;
 use crate::version::{ApiLevel, QemuVersion};
@@ -24,26 +23,26 @@ use crate::version::{ApiLevel, QemuVersion};
 /// The QEMU that loads the plugin.
 #[derive(Clone, Debug)]
 pub struct HostInfo {
-    /// The plugin API that it has.
+    /// Its plugin API.
     pub api: ApiLevel,
-    /// Its release, where it tells.
+    /// Its release; `None` if it does not tell.
     pub version: Option<QemuVersion>,
     /// The guest's architecture: `i386` or `x86_64`.
     pub target: String,
-    /// How many vCPUs the machine may ever have.
+    /// The number of vCPUs that the machine may have at most.
     pub max_vcpus: usize,
-    /// Whether it counts instructions (`-icount`), as far as it tells.
+    /// Whether QEMU counts instructions (`-icount`), as far as it tells.
     pub icount: bool,
-    /// Whether it records the run or replays one (`-icount rr=`), as far as it tells.
+    /// Whether QEMU records the run or replays one (`-icount rr=`), as far as it tells.
     pub recorded: bool,
-    /// What it was started with that concerns pvio's files.
+    /// The options of QEMU's that affect the plugin's files.
     pub command_line: CommandLine,
-    /// Whether [`super::GuestRam`] can be opened.
+    /// Whether [`GuestRam::open`](crate::GuestRam::open) succeeds.
     pub memory_is_readable: bool,
 }
 
 impl HostInfo {
-    /// Whether [`super::Vcpu::discontinuity`] is called.
+    /// Returns true if [`Vcpu::discontinuity`](super::Vcpu::discontinuity) is called.
     pub fn reports_exceptions(&self) -> bool {
         self.api >= ApiLevel::DISCONTINUITIES
     }
@@ -78,10 +77,10 @@ enum Unsuitable {
     NotUtf8(String),
 }
 
-/// Installs the plugin that `build` makes, for `qemu_plugin_install` to return.
+/// Installs the plugin that `build` makes. Returns what `qemu_plugin_install` is to return.
 ///
-/// `build` gets the options as QEMU passes them, `key=value`. What it cannot accept it says in an
-/// error, one line long; it goes to stderr, and QEMU does not start.
+/// `build` gets the options as QEMU passes them, `key=value`. Its error, one line, goes to stderr, and
+/// QEMU does not start.
 ///
 /// # Safety
 ///
@@ -114,19 +113,17 @@ pub unsafe fn install<E: Display>(
         let plugin = build(&host, arguments).map_err(|error| error.to_string())?;
         let block_flag = plugin.follows_blocks().then(|| BlockFlag::new(&api));
         let installed = Installed {
-            api,
-            exports: Exports::load(),
-            layout: CpuLayout::of_this_process(),
+            host: Host::new(api),
+            shutdown: ShutdownCause::listen(),
             vcpus: Vcpus::new(host.max_vcpus),
             plugin,
             ran: AtomicBool::new(false),
-            rip: OnceCell::new(),
             block_flag,
         };
-        let installed = callbacks::open(installed)
+        let installed = installed::open(installed)
             .ok_or_else(|| "it is loaded already; load it once".to_string())?;
         // Only now is there something for the callbacks to find.
-        callbacks::register(id, &installed.api);
+        registration::register(id, &installed.host.api);
         Ok(())
     });
     match catch_unwind(attempt) {

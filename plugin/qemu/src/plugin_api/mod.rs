@@ -1,25 +1,36 @@
-//! The official plugin API, versions 4 to 7.
+//! The official plugin API, versions 4 to 7 (`qemu/qemu-plugin.h`).
+//!
+//! It asks `internals` for what the API does not tell; `internals` does not know it.
 
 mod api;
 mod block_flag;
-mod callbacks;
 mod entry;
+mod exec_callbacks;
+mod host;
 mod insn;
-mod insn_counters;
 mod install;
+mod installed;
+mod memory_access;
 mod plugin;
 mod register_file;
 mod registers;
+mod registration;
+mod scoreboard;
+mod symbols;
+mod translation;
 mod vcpus;
+mod watch;
 
 pub use api::MissingFunction;
-pub use callbacks::MemoryAccess;
 pub use entry::DeclaredVersion;
 pub use insn::Insn;
-pub use insn_counters::InsnCounters;
 pub use install::{HostInfo, install};
-pub use plugin::{
-    Discontinuity, InsnCount, MAX_WATCHES, MemoryWatch, Next, Plugin, Token, Vcpu, VcpuIndex, Watch,
-};
+pub use memory_access::MemoryAccess;
+pub use plugin::{Plugin, Vcpu};
 pub use qemu_plugin_sys::{qemu_info_t, qemu_plugin_id_t};
-pub use registers::{CallingVcpu, ReadRegisters, Registers};
+pub use registers::{ReadRegisters, Registers, WritableRegisters};
+pub use scoreboard::Scoreboard;
+pub(crate) use symbols::TABLE;
+pub use watch::{
+    Discontinuity, InlineAdd, MAX_WATCHES, MemoryWatch, Next, Token, VcpuIndex, Watch,
+};

@@ -1,95 +1,97 @@
-//! One vCPU's registers: in place where it is known where they are, else through the plugin API.
+//! One vCPU's registers: in place if it is known where they are, else through the plugin API.
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_char, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_uint};
 
 use qemu_plugin_sys::{GByteArray, qemu_plugin_register};
 
 use super::api::{Api, ReadRegister, WriteRegister};
-use super::callbacks::Installed;
-use crate::internals::{CpuLayout, Direct};
+use crate::internals::{CpuLayout, CpuState, Direct};
 use crate::register::Register;
 
 /// A register that this QEMU does not offer.
 #[derive(Debug, thiserror::Error)]
 #[error("this QEMU does not let plugins read the register {0:?}")]
-pub struct MissingRegister(Register);
+pub(super) struct MissingRegister(Register);
 
-/// `qemu_plugin_reg_descriptor`'s first members, which are the same in all API levels; the array's
-/// own element size says how far apart the descriptors are.
+/// The first members of `qemu_plugin_reg_descriptor`, the same in all API levels. The array's element size
+/// says how far apart the descriptors are.
 #[repr(C)]
 struct Descriptor {
     handle: *mut qemu_plugin_register,
     name: *const c_char,
 }
 
-/// One vCPU's registers: where they are, if that is known, and else the handles by which QEMU copies
-/// their values into a buffer.
+/// One vCPU's registers: where they are, if that is known, and the handles by which QEMU copies their
+/// values into a buffer.
 pub(super) struct RegisterFile {
     direct: Option<Direct>,
     handles: [*mut qemu_plugin_register; Register::ALL.len()],
     buffer: *mut GByteArray,
-    /// How many bytes a general register has: of the target, whatever the mode.
+    /// The size of a general register of the target, in bytes, whatever the mode.
     general_size: usize,
     /// Where the low bits of each register are, if that is known; else null.
     low_bits: [*const u16; Register::ALL.len()],
 }
 
-// SAFETY: the `X86CPU` is QEMU's, and used by the thread that runs the vCPU only (see `Vcpus`);
-// the handles are numbers in disguise (QEMU's register index + 1), valid on any thread, and
-// the buffer is used by the thread that runs the vCPU only (see `Vcpus`).
+// SAFETY: only the thread that runs the vCPU uses the `X86CPU` and the buffer (see `Vcpus`). The handles
+// are numbers in disguise (QEMU's register index + 1), valid on any thread.
 unsafe impl Send for RegisterFile {}
 
+/// The handle of RIP, which is the same on all vCPUs, for callbacks that do not name their vCPU.
+pub(super) struct RipHandle(*mut qemu_plugin_register);
+
+// SAFETY: a number in disguise, valid on any thread (see `RegisterFile`).
+unsafe impl Send for RipHandle {}
+// SAFETY: as above.
+unsafe impl Sync for RipHandle {}
+
+impl RipHandle {
+    /// Reads RIP or EIP of the vCPU that this thread runs.
+    pub fn read(&self, api: &Api) -> u64 {
+        thread_local! {
+            /// Made once for each thread, and never freed.
+            static BUFFER: Cell<*mut GByteArray> = const { Cell::new(std::ptr::null_mut()) };
+        }
+        let mut buffer = BUFFER.get();
+        if buffer.is_null() {
+            // SAFETY: may be called at any time.
+            buffer = unsafe { (api.glib.g_byte_array_new)() };
+            BUFFER.set(buffer);
+        }
+        read(api, self.0, buffer, Register::Rip)
+    }
+}
+
+/// Whose registers are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Those of the file's own vCPU.
+    Own,
+    /// Perhaps those of another on the same thread: only QEMU knows.
+    Shared,
+}
+
 impl RegisterFile {
-    /// The registers of the vCPU that is in the initialization callback, whose `CPUState` QEMU tells or
-    /// does not (null).
+    /// The registers of the vCPU in the initialization callback. `cpu` is null if QEMU does not tell it.
     pub fn of_current_vcpu(
         api: &Api,
-        cpu: *mut c_void,
+        cpu: *mut CpuState,
         layout: Option<CpuLayout>,
     ) -> Result<RegisterFile, MissingRegister> {
-        // SAFETY: this is the initialization callback, where it may be called.
-        let array = unsafe { (api.get_registers)() };
-        // SAFETY: QEMU returns a valid array, which nobody else has.
-        let (data, len, stride) = unsafe {
-            ((*array).data, (*array).len as usize, (api.array_get_element_size)(array) as usize)
-        };
-        let mut handles = [None; Register::ALL.len()];
-        let mut is_64_bit = false;
-        for index in 0..len {
-            // SAFETY: `index` is below the array's length and `stride` is its element size; each
-            // element begins with the members of `Descriptor`, its name is a C string for ever.
-            let (handle, name) = unsafe {
-                let descriptor = data.add(index * stride).cast::<Descriptor>();
-                ((*descriptor).handle, CStr::from_ptr((*descriptor).name))
-            };
-            is_64_bit |= name == c"rax";
-            for register in Register::ALL {
-                // A handle may be null and valid: whether one was found is told apart from it.
-                if register.names().contains(&name) && handles[register as usize].is_none() {
-                    handles[register as usize] = Some(handle);
-                }
-            }
-        }
-        // SAFETY: our array, used no more; the names in it are not part of it.
-        unsafe { (api.array_free)(array, 1) };
-        let mut found = [std::ptr::null_mut(); Register::ALL.len()];
-        for register in Register::ALL {
-            found[register as usize] =
-                handles[register as usize].ok_or(MissingRegister(register))?;
-        }
+        let (handles, general_size) = find_handles(api)?;
         let mut file = RegisterFile {
             direct: None,
-            handles: found,
+            handles,
             // SAFETY: may be called at any time; the array is never freed.
-            buffer: unsafe { (api.byte_array_new)() },
-            general_size: if is_64_bit { 8 } else { 4 },
+            buffer: unsafe { (api.glib.g_byte_array_new)() },
+            general_size,
             low_bits: [std::ptr::null(); Register::ALL.len()],
         };
-        // An `X86CPU` begins with its `CPUState`.
-        // SAFETY: the vCPU that this thread runs, and that this file is of.
-        let direct =
-            layout.filter(|_| !cpu.is_null()).map(|layout| unsafe { Direct::new(cpu, layout) });
+        let layout = layout.filter(|_| !cpu.is_null());
+        // SAFETY: the vCPU that this thread runs, and that this file is of; one that is plugged in again
+        // gets another file (see `Vcpus::begin`).
+        let direct = layout.map(|layout| unsafe { Direct::new(cpu, layout) });
         file.direct = direct.filter(|direct| {
             let agrees = |&register: &Register| {
                 direct.read(register).is_none_or(|value| value == file.read_by_api(api, register))
@@ -101,64 +103,13 @@ impl RegisterFile {
         }
         Ok(file)
     }
-}
 
-/// Whether the vCPU that this thread runs, and translates for, runs a guest of the guest's; `None` where
-/// QEMU does not tell.
-pub(super) fn translates_for_nested_guest(installed: &Installed) -> Option<bool> {
-    Direct::of_this_thread(installed.layout?)?.is_in_nested_guest()
-}
-
-/// RIP or EIP of the vCPU that this thread runs, in a callback for a translation; 0 before any vCPU has begun.
-pub(super) fn rip_at_translation(installed: &Installed) -> u64 {
-    let direct = installed.layout.and_then(Direct::of_this_thread);
-    match direct.and_then(|direct| direct.read(Register::Rip)) {
-        Some(rip) => rip,
-        None => installed.rip.get().map_or(0, |handle| handle.read(&installed.api)),
-    }
-}
-
-/// The handle of RIP, which is the same on all vCPUs, for callbacks that do not name their vCPU.
-pub(super) struct RipHandle(*mut qemu_plugin_register);
-
-// SAFETY: a number in disguise, valid on any thread (see `RegisterFile`).
-unsafe impl Send for RipHandle {}
-// SAFETY: as above.
-unsafe impl Sync for RipHandle {}
-
-impl RipHandle {
-    /// RIP or EIP of the vCPU that this thread runs.
-    fn read(&self, api: &Api) -> u64 {
-        thread_local! {
-            /// Made once for each thread, and never freed.
-            static BUFFER: Cell<*mut GByteArray> = const { Cell::new(std::ptr::null_mut()) };
-        }
-        let mut buffer = BUFFER.get();
-        if buffer.is_null() {
-            // SAFETY: may be called at any time.
-            buffer = unsafe { (api.byte_array_new)() };
-            BUFFER.set(buffer);
-        }
-        read(api, self.0, buffer, Register::Rip)
-    }
-}
-
-/// Whose registers are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
-    /// The vCPU's that the file is of.
-    Own,
-    /// Perhaps another's on the same thread: only QEMU knows.
-    Shared,
-}
-
-impl RegisterFile {
     /// Where the registers are, if that is known.
     pub fn direct(&self) -> Option<&Direct> {
         self.direct.as_ref()
     }
 
-    /// A register, zero-extended.
+    /// Reads a register, zero-extended.
     #[inline]
     pub fn read(&mut self, api: &Api, whose: Whose, register: Register) -> u64 {
         let direct = self.direct.as_ref().filter(|_| whose == Whose::Own);
@@ -169,7 +120,7 @@ impl RegisterFile {
     }
 
     #[cold]
-    fn read_by_api(&mut self, api: &Api, register: Register) -> u64 {
+    fn read_by_api(&self, api: &Api, register: Register) -> u64 {
         read(api, self.handles[register as usize], self.buffer, register)
     }
 
@@ -178,23 +129,24 @@ impl RegisterFile {
         RipHandle(self.handles[Register::Rip as usize])
     }
 
-    /// The low 16 bits of a register.
+    /// Reads the low 16 bits of a register.
     #[inline]
     pub fn read_u16(&mut self, api: &Api, whose: Whose, register: Register) -> u16 {
         let place = self.low_bits[register as usize];
         if whose == Whose::Own && !place.is_null() {
-            // SAFETY: as in `Direct::load`; x86 stores the low bits first.
+            // SAFETY: in the `X86CPU`, where x86's low bits come first. Volatile as in `Direct::load`: only
+            // this thread writes it, but by generated code.
             return unsafe { place.read_volatile() };
         }
         self.read(api, whose, register) as u16
     }
 
-    /// RIP or EIP of the vCPU that runs, whichever it is.
+    /// Reads RIP or EIP of the vCPU that runs, whichever it is.
     #[inline]
     pub fn rip(&mut self, api: &Api, whose: Whose) -> u64 {
         let place = self.low_bits[Register::Rip as usize];
         if whose == Whose::Own && !place.is_null() {
-            // SAFETY: as in `Direct::load`: RIP has the size of a general register.
+            // SAFETY: as in `read_u16`; RIP has the size of a general register.
             return unsafe {
                 match self.general_size {
                     8 => place.cast::<u64>().read_volatile(),
@@ -215,34 +167,76 @@ impl RegisterFile {
         }
     }
 
-    /// Writes a general register.
+    /// Writes a general register, in a callback that writes registers.
     #[inline]
     pub fn write(&mut self, api: &Api, whose: Whose, register: Register, value: u64) {
         let direct = self.direct.as_ref().filter(|_| whose == Whose::Own);
         if !direct.is_some_and(|direct| direct.write(register, value)) {
-            write(api, self, register, value);
+            self.write_by_api(api, register, value);
         }
+    }
+
+    #[cold]
+    fn write_by_api(&mut self, api: &Api, register: Register, value: u64) {
+        let handle = self.handles[register as usize];
+        let size = self.general_size;
+        let bytes = value.to_le_bytes();
+        // SAFETY: `buffer` is a live GByteArray of ours, which has room for `size` bytes after the first
+        // call; GLib moves it if it had not. The handle is QEMU's, in a callback that was registered as
+        // one that writes registers.
+        let written = unsafe {
+            (api.glib.g_byte_array_set_size)(self.buffer, size as c_uint);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), (*self.buffer).data, size);
+            match &api.write_register {
+                Some(WriteRegister::Length(functions)) => {
+                    (functions.qemu_plugin_write_register)(handle, self.buffer) > 0
+                }
+                Some(WriteRegister::Success(functions)) => {
+                    (functions.qemu_plugin_write_register)(handle, self.buffer)
+                }
+                None => false,
+            }
+        };
+        assert!(written, "QEMU offered the register {register:?} and cannot write it");
     }
 }
 
-#[cold]
-fn write(api: &Api, file: &mut RegisterFile, register: Register, value: u64) {
-    let handle = file.handles[register as usize];
-    let size = file.general_size;
-    let bytes = value.to_le_bytes();
-    // SAFETY: `buffer` is a live GByteArray of ours, which has room for `size` bytes after the first
-    // call; GLib moves it where it had not. The handle is QEMU's, in a callback that was registered as
-    // one that writes registers.
-    let written = unsafe {
-        (api.byte_array_set_size)(file.buffer, size as c_uint);
-        std::ptr::copy_nonoverlapping(bytes.as_ptr(), (*file.buffer).data, size);
-        match &api.write_register {
-            Some(WriteRegister::Length(function)) => function(handle, file.buffer) > 0,
-            Some(WriteRegister::Success(function)) => function(handle, file.buffer),
-            None => false,
-        }
+type Handles = [*mut qemu_plugin_register; Register::ALL.len()];
+
+/// Finds the handle of each register, and the size of a general register in bytes.
+fn find_handles(api: &Api) -> Result<(Handles, usize), MissingRegister> {
+    // SAFETY: this is the initialization callback, where it may be called.
+    let array = unsafe { (api.register_list.qemu_plugin_get_registers)() };
+    // SAFETY: QEMU returns a valid array, which nobody else has.
+    let (data, len, stride) = unsafe {
+        let stride = (api.glib.g_array_get_element_size)(array) as usize;
+        ((*array).data, (*array).len as usize, stride)
     };
-    assert!(written, "QEMU offered the register {register:?} and cannot write it");
+    let mut found = [None; Register::ALL.len()];
+    let mut is_64_bit = false;
+    for index in 0..len {
+        // SAFETY: `index` is below the array's length and `stride` is its element size; each element
+        // begins with the members of `Descriptor`, whose name is a C string for ever.
+        let (handle, name) = unsafe {
+            let descriptor = data.add(index * stride).cast::<Descriptor>();
+            ((*descriptor).handle, CStr::from_ptr((*descriptor).name))
+        };
+        is_64_bit |= name == c"rax";
+        for register in Register::ALL {
+            let place = &mut found[register as usize];
+            // A handle may be null and valid, so that null does not mean that none was found.
+            if register.names().contains(&name) && place.is_none() {
+                *place = Some(handle);
+            }
+        }
+    }
+    // SAFETY: our array, used no more; the names in it are not part of it.
+    unsafe { (api.glib.g_array_free)(array, 1) };
+    let mut handles = [std::ptr::null_mut(); Register::ALL.len()];
+    for register in Register::ALL {
+        handles[register as usize] = found[register as usize].ok_or(MissingRegister(register))?;
+    }
+    Ok((handles, if is_64_bit { 8 } else { 4 }))
 }
 
 /// Reads a register of the vCPU that this thread runs.
@@ -259,15 +253,19 @@ fn read(
     // reads registers.
     let read = unsafe {
         match api.read_register {
-            ReadRegister::Length(function) => function(handle, buffer) > 0,
-            ReadRegister::Success(function) => function(handle, buffer),
+            ReadRegister::Length(functions) => {
+                (functions.qemu_plugin_read_register)(handle, buffer) > 0
+            }
+            ReadRegister::Success(functions) => {
+                (functions.qemu_plugin_read_register)(handle, buffer)
+            }
         }
     };
     assert!(read, "QEMU offered the register {register:?} and cannot read it");
     // SAFETY: `buffer` is a live GByteArray of ours, whose `len` bytes QEMU has just written.
     let bytes =
         unsafe { std::slice::from_raw_parts((*buffer).data.cast_const(), (*buffer).len as usize) };
-    // The guest's byte order is x86's. One load each: QEMU has just stored the value in one piece.
+    // x86's byte order. One load each: QEMU has just stored the value in one piece.
     match (bytes.first_chunk::<8>(), bytes.first_chunk::<4>()) {
         (Some(quad), _) => u64::from_le_bytes(*quad),
         (None, Some(double)) => u32::from_le_bytes(*double).into(),

@@ -1,6 +1,7 @@
-//! Registers of the vCPU that is in a callback: to read in any that asked for it, to write in a call.
+//! Registers of the vCPU in a callback, while the callback lasts: to read, or to read and write.
 
 use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 
 use super::api::Api;
 use super::register_file::{RegisterFile, Whose};
@@ -9,57 +10,94 @@ use crate::register::Register;
 
 /// Registers of a vCPU that is about to run an instruction.
 ///
-/// [`Registers`] is QEMU's; tests of what reads them bring their own.
+/// [`Registers`] is QEMU's; tests of code that reads registers bring their own.
 pub trait ReadRegisters {
-    /// The register's value, zero-extended. Outside 64-bit code the upper half of a general register may be anything.
-    /// Costs a load, or about 45 cycles where QEMU does not tell where it is.
+    /// Reads a register, zero-extended.
+    ///
+    /// Outside 64-bit code the upper half of a general register may be anything. Costs a load, or about 45
+    /// cycles if QEMU does not tell where the register is.
     fn read(&mut self, register: Register) -> u64;
 
-    /// The low 16 bits of a general register.
+    /// Reads the low 16 bits of a general register.
     #[inline]
     fn read_u16(&mut self, register: Register) -> u16 {
         self.read(register) as u16
     }
 
-    /// [`Register::Rip`], for less.
+    /// Reads [`Register::Rip`], which costs less this way.
     #[inline]
     fn rip(&mut self) -> u64 {
         self.read(Register::Rip)
     }
 
-    /// What a string instruction goes by, to be changed in place before it runs; `None` where QEMU does not tell where
-    /// that is, or where the report is on another instruction.
+    /// The state that a string instruction uses, to be changed in place before it runs.
+    ///
+    /// `None` if QEMU does not tell where that is, or if the instruction is not watched as
+    /// [`Watch::ExecAndMemory`](super::Watch::ExecAndMemory).
     fn string_cpu(&mut self) -> Option<StringCpu<'_>> {
         None
     }
 }
 
-/// Reads registers, while the callback that it was given to lasts.
+/// Registers to read. In callbacks with `QEMU_PLUGIN_CB_R_REGS`.
 pub struct Registers<'a> {
     api: &'a Api,
     file: &'a mut RegisterFile,
     whose: Whose,
-    /// Whether QEMU takes them from where they are when the callback returns.
-    may_be_written: bool,
+    /// Whether QEMU takes those of a string instruction back when the callback returns.
+    is_string: bool,
     /// They belong to the callback's thread.
     callback: PhantomData<*mut ()>,
 }
 
 impl<'a> Registers<'a> {
     pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile, whose: Whose) -> Self {
-        Registers { api, file, whose, may_be_written: false, callback: PhantomData }
+        Registers { api, file, whose, is_string: false, callback: PhantomData }
     }
 
-    /// In a callback that was registered as one that writes registers.
+    /// Only in a callback with `QEMU_PLUGIN_CB_RW_REGS`.
     pub(super) fn of_string(api: &'a Api, file: &'a mut RegisterFile, whose: Whose) -> Self {
-        Registers { may_be_written: true, ..Registers::new(api, file, whose) }
+        Registers { is_string: true, ..Registers::new(api, file, whose) }
+    }
+
+    /// As [`ReadRegisters::read`].
+    #[inline]
+    pub fn read(&mut self, register: Register) -> u64 {
+        self.file.read(self.api, self.whose, register)
+    }
+
+    /// As [`ReadRegisters::rip`].
+    #[inline]
+    pub fn rip(&mut self) -> u64 {
+        self.file.rip(self.api, self.whose)
+    }
+
+    /// Reads PKRU; `None` if QEMU does not tell. Costs a load.
+    pub fn pkru(&self) -> Option<u32> {
+        self.own()?.pkru()
+    }
+
+    /// Reads IA32_PKRS; `None` if QEMU does not tell. Costs a load.
+    pub fn pkrs(&self) -> Option<u32> {
+        self.own()?.pkrs()
+    }
+
+    /// Returns true if the vCPU runs a nested guest; `None` if QEMU does not tell. Costs a load.
+    ///
+    /// The nested guest's memory and ports are what its own host makes of them.
+    pub fn is_in_nested_guest(&self) -> Option<bool> {
+        self.own()?.is_in_nested_guest()
+    }
+
+    fn own(&self) -> Option<&Direct> {
+        self.file.direct().filter(|_| self.whose == Whose::Own)
     }
 }
 
 impl ReadRegisters for Registers<'_> {
     #[inline]
     fn read(&mut self, register: Register) -> u64 {
-        self.file.read(self.api, self.whose, register)
+        Registers::read(self, register)
     }
 
     #[inline]
@@ -69,69 +107,51 @@ impl ReadRegisters for Registers<'_> {
 
     #[inline]
     fn rip(&mut self) -> u64 {
-        self.file.rip(self.api, self.whose)
+        Registers::rip(self)
     }
 
     fn string_cpu(&mut self) -> Option<StringCpu<'_>> {
         match self.whose {
-            Whose::Own if self.may_be_written => StringCpu::of(self.file.direct()?),
+            Whose::Own if self.is_string => StringCpu::of(self.file.direct()?),
             _ => None,
         }
     }
 }
 
-/// A vCPU that has called: its registers can be read and written, while the callback lasts.
-pub struct CallingVcpu<'a> {
-    api: &'a Api,
-    file: &'a mut RegisterFile,
-    whose: Whose,
-    /// They belong to the callback's thread.
-    callback: PhantomData<*mut ()>,
-}
+/// Registers to read and write. In callbacks with `QEMU_PLUGIN_CB_RW_REGS`, from API 5 on.
+pub struct WritableRegisters<'a>(Registers<'a>);
 
-impl<'a> CallingVcpu<'a> {
-    /// In a callback that was registered as one that writes registers, which asks for API 5.
+impl<'a> WritableRegisters<'a> {
+    /// Only in a callback with `QEMU_PLUGIN_CB_RW_REGS`.
     pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile, whose: Whose) -> Self {
-        CallingVcpu { api, file, whose, callback: PhantomData }
+        WritableRegisters(Registers::new(api, file, whose))
     }
 
-    /// As [`ReadRegisters::rip`].
-    #[inline]
-    pub fn rip(&mut self) -> u64 {
-        self.file.rip(self.api, self.whose)
-    }
-
-    /// As [`ReadRegisters::read`].
-    #[inline]
-    pub fn read(&mut self, register: Register) -> u64 {
-        self.file.read(self.api, self.whose, register)
-    }
-
-    /// Writes a general register. Costs a store, or about 30 cycles.
+    /// Writes a general register, the upper half of a 64-bit one too.
     ///
-    /// All of it is written, the upper half of a 64-bit one too.
+    /// Costs a store, or about 30 cycles if QEMU does not tell where the register is.
+    ///
+    /// # Panics
+    ///
+    /// If QEMU refuses to write the register.
     #[inline]
     pub fn write(&mut self, register: Register, value: u64) {
-        self.file.write(self.api, self.whose, register, value);
+        self.0.file.write(self.0.api, self.0.whose, register, value);
     }
+}
 
-    /// PKRU; `None` where QEMU does not tell. Costs a load.
-    pub fn pkru(&self) -> Option<u32> {
-        self.own()?.pkru()
+impl<'a> Deref for WritableRegisters<'a> {
+    type Target = Registers<'a>;
+
+    #[inline]
+    fn deref(&self) -> &Registers<'a> {
+        &self.0
     }
+}
 
-    /// IA32_PKRS; `None` where QEMU does not tell. Costs a load.
-    pub fn pkrs(&self) -> Option<u32> {
-        self.own()?.pkrs()
-    }
-
-    fn own(&self) -> Option<&Direct> {
-        self.file.direct().filter(|_| self.whose == Whose::Own)
-    }
-
-    /// Whether the call comes from a guest of the guest's, whose memory and ports are what its own host
-    /// makes of them; `None` where QEMU does not tell. Costs a load.
-    pub fn is_in_nested_guest(&self) -> Option<bool> {
-        self.own()?.is_in_nested_guest()
+impl<'a> DerefMut for WritableRegisters<'a> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Registers<'a> {
+        &mut self.0
     }
 }

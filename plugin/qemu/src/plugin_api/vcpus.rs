@@ -1,4 +1,4 @@
-//! One place for each vCPU, that its own thread alone uses.
+//! The state of each vCPU, which its own thread alone uses.
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -7,8 +7,9 @@ use std::thread::ThreadId;
 
 use once_cell::sync::OnceCell;
 
+use super::plugin::Vcpu;
 use super::register_file::RegisterFile;
-use super::{Vcpu, VcpuIndex};
+use super::watch::VcpuIndex;
 
 /// What belongs to one vCPU.
 pub(super) struct VcpuState {
@@ -17,13 +18,13 @@ pub(super) struct VcpuState {
 }
 
 struct Slot {
-    /// Another one when the vCPU is unplugged and plugged in again.
+    /// Changes when the vCPU is unplugged and plugged in again.
     thread: Mutex<ThreadId>,
     state: UnsafeCell<VcpuState>,
 }
 
-// SAFETY: `state` is touched in `Vcpus::with` alone, whose caller promises to be on the slot's own
-// thread; `VcpuState` may be sent there.
+// SAFETY: `state` is touched in `Vcpus::begin` and `Vcpus::with` alone, on the slot's own thread;
+// `VcpuState` may be sent there.
 unsafe impl Sync for Slot {}
 
 fn lock(thread: &Mutex<ThreadId>) -> MutexGuard<'_, ThreadId> {
@@ -35,6 +36,9 @@ pub(super) struct Vcpus {
     slots: Box<[OnceCell<Slot>]>,
     /// For each vCPU that has begun, the state that it uses: its own, or the first one's on the same thread.
     states: Box<[AtomicPtr<VcpuState>]>,
+    /// Whether some vCPU has no thread for itself.
+    ///
+    /// Relaxed: the thread that shares its vCPUs sets it, before their callbacks ask for it.
     shared: AtomicBool,
 }
 
@@ -48,9 +52,10 @@ impl Vcpus {
         }
     }
 
-    /// Enters a vCPU that begins to run on this thread, and says whether it has the thread for
-    /// itself. One that has not gets no state of its own. One that is unplugged and plugged in again
-    /// begins twice: it goes on with what it was, but is another to QEMU, with registers elsewhere.
+    /// Enters a vCPU that begins to run on this thread. Returns true if it has the thread for itself.
+    ///
+    /// One that has not gets no state of its own. One that is unplugged and plugged in again begins twice:
+    /// it keeps its [`Vcpu`], but is another to QEMU, with registers elsewhere.
     pub fn begin(
         &self,
         index: VcpuIndex,
@@ -62,33 +67,37 @@ impl Vcpus {
         let is_here = |slot: &Slot| *lock(&slot.thread) == thread;
         let home = self.slots.iter().position(|slot| slot.get().is_some_and(is_here));
         if let Some(home) = home.filter(|&home| home != index) {
-            self.states[index].store(self.states[home].load(Ordering::Relaxed), Ordering::Release);
+            // Relaxed: this thread has stored it. Release: see below.
+            let state = self.states[home].load(Ordering::Relaxed);
+            self.states[index].store(state, Ordering::Release);
             self.shared.store(true, Ordering::Relaxed);
             return false;
         }
         match self.slots[index].get() {
             Some(slot) => {
                 *lock(&slot.thread) = thread;
-                // SAFETY: QEMU has waited for the end of the thread that the vCPU had before, and this
-                // one, which it has now, is in its first callback: nobody else has a reference.
+                // SAFETY: QEMU has waited for the end of the thread that the vCPU had before (which also
+                // orders what that thread wrote), and this one, which it has now, is in its first
+                // callback: nobody else has a reference.
                 unsafe { (*slot.state.get()).registers = registers() };
             }
             None => {
                 let state = UnsafeCell::new(VcpuState { registers: registers(), vcpu: vcpu() });
                 let slot =
                     self.slots[index].get_or_init(|| Slot { thread: Mutex::new(thread), state });
+                // Release, with the load in `with`: who sees the pointer sees the state.
                 self.states[index].store(slot.state.get(), Ordering::Release);
             }
         }
         true
     }
 
-    /// Whether some vCPU has no thread for itself.
+    /// Returns true if some vCPU has no thread for itself.
     pub fn share_a_thread(&self) -> bool {
         self.shared.load(Ordering::Relaxed)
     }
 
-    /// Runs `use_it` on the state of a vCPU.
+    /// Runs `use_it` on the state of a vCPU, if that has begun.
     ///
     /// # Safety
     ///
@@ -100,6 +109,8 @@ impl Vcpus {
         index: VcpuIndex,
         use_it: impl FnOnce(&mut VcpuState) -> R,
     ) -> Option<R> {
+        // Acquire, with the stores in `begin`. QEMU runs the vCPU on the thread that stored it, where
+        // program order would do; a plain load on x86, and one instruction on arm64.
         let state = self.states.get(index.0 as usize)?.load(Ordering::Acquire);
         // SAFETY: null, or a state in a slot, which stays where it is. QEMU runs a vCPU's callbacks one
         // after another on its thread (or all vCPUs' on one), and the caller promises not to be inside

@@ -1,16 +1,20 @@
-//! QEMU's reports in the orders that it makes them, and what is to be counted.
+//! Reports in the order in which QEMU makes them, and what they count as.
 
 mod aliases;
+mod executions;
 mod exits;
 mod faults;
+mod interrupts;
+mod restarts;
 
 use super::*;
 use crate::interception::address::CodeAddress;
+use crate::interception::nested::SharedMemory;
 use crate::qemu::{Discontinuity, Ended, HostInfo, VcpuIndex};
 use crate::stats::{FormRow, SiteKey, SiteRow, Snapshot, SnapshotContext, Statistics};
 use crate::x86::{Mode, PortForm, decode};
 
-/// Registers with values from a function.
+/// Registers whose values a function returns.
 struct Fixed<F>(F);
 
 impl<F: Fn(Register) -> u64> ReadRegisters for Fixed<F> {
@@ -19,7 +23,7 @@ impl<F: Fn(Register) -> u64> ReadRegisters for Fixed<F> {
     }
 }
 
-/// A vCPU with registers, and the instructions that it runs.
+/// A vCPU with registers, and the counter that it reports to.
 struct Guest {
     statistics: Statistics,
     counter: VcpuCounter,
@@ -28,11 +32,14 @@ struct Guest {
     rdx: u64,
     rflags: u64,
     cs: u64,
-    /// Whether the translation is known to be for privileged code.
+    /// Whether QEMU translates for code that may do port I/O whatever the TSS says.
     privileged: bool,
-    /// How far the code runs from the address of its translation.
+    /// The distance of the code from the address of its translation.
     distance: u64,
 }
+
+const API_7: Rules = Rules { exceptions_reported: true, steps_reps: false };
+const API_4: Rules = Rules { exceptions_reported: false, steps_reps: false };
 
 const RING_0: u64 = 0x08;
 const RING_3: u64 = 0x1b;
@@ -40,15 +47,19 @@ const PC: u64 = 0x10_0000;
 
 impl Guest {
     fn new(rules: Rules) -> Guest {
+        Guest::with(rules, Arc::default(), None)
+    }
+
+    /// A vCPU that shares a list of interrupted strings, and whose physical memory can be read.
+    fn with(
+        rules: Rules,
+        interrupted: Arc<InterruptedStrings>,
+        memory: Option<SharedMemory>,
+    ) -> Guest {
         let statistics = Statistics::default();
-        let counter = VcpuCounter::new(
-            rules,
-            statistics.counters(VcpuIndex(0)),
-            Arc::default(),
-            None,
-            NestedGuests::default(),
-            None,
-        );
+        let recorder = Recorder::new(statistics.counters(VcpuIndex(0)), None);
+        let guests = NestedGuests::new(memory);
+        let counter = VcpuCounter::new(rules, recorder, interrupted, guests, None);
         let exceptions_reported = rules.exceptions_reported;
         Guest {
             statistics,
@@ -63,33 +74,33 @@ impl Guest {
         }
     }
 
-    /// On QEMU 11, which reports exceptions.
+    /// A vCPU of QEMU 11, which reports exceptions.
     fn on_api_7() -> Guest {
-        Guest::new(Rules { exceptions_reported: true, steps_reps: false })
+        Guest::new(API_7)
     }
 
-    /// On QEMU 10.0, which does not.
+    /// A vCPU of QEMU 10.0, which does not.
     fn on_api_4() -> Guest {
-        Guest::new(Rules { exceptions_reported: false, steps_reps: false })
+        Guest::new(API_4)
     }
 
-    /// On QEMU 9.2, which also leaves every `rep` after each element, and does not set RF.
+    /// A vCPU of QEMU 9.2, which also leaves every `rep` after each element, and does not set RF.
     fn on_9_2() -> Guest {
         Guest::new(Rules { exceptions_reported: false, steps_reps: true })
     }
 
-    fn operation(&self, code: &[u8], pc: u64) -> Token {
+    fn token(&self, code: &[u8], pc: u64) -> Token {
         let decoded = decode(code, Mode::Bits32).unwrap();
         let key = SiteKey { pc, mode: Some(Mode::Bits32), bytes: code.try_into().unwrap() };
         let site = self.statistics.sites.enter(key, decoded.form);
         let address = CodeAddress { base: 0, offset: (pc & 0xfff) as u16 };
-        Translated::new(decoded, site, address, self.privileged).to_token()
+        PortIoToken::new(decoded, site, address, self.privileged).into()
     }
 
-    /// QEMU is about to run this instruction.
+    /// QEMU reports that it is about to run an instruction.
     fn start(&mut self, code: &[u8], pc: u64) -> Token {
-        let token = self.operation(code, pc.wrapping_sub(self.distance));
-        // As at the beginning of the instruction's block.
+        let token = self.token(code, pc.wrapping_sub(self.distance));
+        // RIP is that of the start of the block.
         let rip = pc & !0x3f;
         let (rcx, rdx, rflags, cs) = (self.rcx, self.rdx, self.rflags, self.cs);
         self.counter.about_to_run(
@@ -110,9 +121,9 @@ impl Guest {
         token
     }
 
-    /// Elements are moved: `ins` stores each twice, `outs` loads it once.
+    /// QEMU moves elements: `ins` stores each twice, `outs` loads it once.
     fn elements(&mut self, token: Token, count: u64) {
-        let stores = match Translated::from_token(token).form().direction() {
+        let stores = match PortIoToken::from(token).form().direction() {
             Direction::In => 2,
             Direction::Out => 1,
         };
@@ -125,10 +136,9 @@ impl Guest {
         self.rcx = self.rcx.wrapping_sub(count);
     }
 
-    /// QEMU looks the port up in the TSS, in the name of the instruction. Of `ins`, only writes are
-    /// watched.
+    /// QEMU looks the port up in the TSS, as accesses of the instruction. Only writes are watched for `ins`.
     fn permission_check(&mut self, token: Token) {
-        if Translated::from_token(token).form().direction() == Direction::Out {
+        if PortIoToken::from(token).form().direction() == Direction::Out {
             for _ in 0..2 {
                 self.counter.memory_accessed(token, || 0);
             }
@@ -164,8 +174,9 @@ impl Guest {
         })
     }
 
-    /// Attempts, executions, accesses, faults, unverified of one form. Whatever happened, the
-    /// tables agree with each other.
+    /// Returns the attempts, executions, accesses, faults and unverified executions of one form.
+    ///
+    /// The tables must agree with each other whatever happened.
     fn row(&self, form: PortForm) -> [u64; 5] {
         let snapshot = self.snapshot();
         let of_forms = |column: fn(&FormRow) -> u64| snapshot.forms.iter().map(column).sum::<u64>();
@@ -186,226 +197,3 @@ const OUT: &[u8] = &[0xee];
 const INSB: &[u8] = &[0x6c];
 const REP_INSB: &[u8] = &[0xf3, 0x6c];
 const REP_OUTSB: &[u8] = &[0xf3, 0x6e];
-
-#[test]
-fn one_report_of_a_scalar_is_one_execution() {
-    for mut guest in [Guest::on_api_7(), Guest::on_api_4(), Guest::on_9_2()] {
-        for _ in 0..3 {
-            guest.start(OUT, PC);
-        }
-        assert_eq!(guest.row(PortForm::OutDxAl), [3, 3, 3, 0, 0]);
-    }
-}
-
-#[test]
-fn a_string_instruction_is_done_when_its_elements_are() {
-    for mut guest in [Guest::on_api_7(), Guest::on_api_4(), Guest::on_9_2()] {
-        guest.cs = RING_3;
-        let token = guest.start(INSB, PC);
-        guest.elements(token, 1);
-        guest.rcx = 5;
-        let token = guest.start(REP_OUTSB, PC + 8);
-        guest.elements(token, 5);
-        assert_eq!(guest.row(PortForm::Insb), [1, 1, 1, 0, 0]);
-        assert_eq!(guest.row(PortForm::RepOutsb), [1, 1, 5, 0, 0]);
-    }
-}
-
-#[test]
-fn a_rep_of_count_zero_is_one_execution_and_no_access() {
-    for mut guest in [Guest::on_api_7(), Guest::on_api_4(), Guest::on_9_2()] {
-        guest.start(REP_INSB, PC);
-        guest.start(REP_INSB, PC);
-        assert_eq!(guest.row(PortForm::RepInsb)[..3], [2, 2, 0]);
-    }
-}
-
-#[test]
-fn a_count_has_the_bits_of_the_address_size() {
-    let mut guest = Guest::on_api_7();
-    guest.rcx = 0xffff_ffff_0001_0003;
-    let token = guest.start(&[0x67, 0xf3, 0x6e], PC);
-    guest.elements(token, 3);
-    assert_eq!(guest.row(PortForm::RepOutsb), [1, 1, 3, 0, 0]);
-}
-
-#[test]
-fn a_long_rep_that_qemu_pauses_is_one_attempt() {
-    let mut guest = Guest::on_api_7();
-    guest.rcx = 200_000;
-    for part in [65_536, 65_536, 65_536, 3_392] {
-        let token = guest.start(REP_OUTSB, PC);
-        guest.elements(token, part);
-        guest.rflags |= RFLAGS_RF;
-    }
-    assert_eq!(guest.row(PortForm::RepOutsb), [1, 1, 200_000, 0, 0]);
-}
-
-#[test]
-fn a_rep_goes_on_after_an_interrupt_whose_handler_does_io() {
-    for mut guest in [Guest::on_api_7(), Guest::on_api_4()] {
-        guest.rcx = 10;
-        let token = guest.start(REP_INSB, PC);
-        guest.elements(token, 4);
-        if guest.exceptions_reported {
-            guest.interrupt_at(PC);
-        }
-        guest.start(OUT, PC + 0x100);
-        guest.rflags |= RFLAGS_RF;
-        let token = guest.start(REP_INSB, PC);
-        guest.elements(token, 6);
-        assert_eq!(guest.row(PortForm::RepInsb), [1, 1, 10, 0, 0]);
-        assert_eq!(guest.row(PortForm::OutDxAl), [1, 1, 1, 0, 0]);
-    }
-}
-
-/// Moves three elements, one in each report, and the look at the count.
-fn step_through_a_rep(guest: &mut Guest, between: impl Fn(&mut Guest)) {
-    guest.rcx = 3;
-    for _ in 0..3 {
-        let token = guest.start(REP_OUTSB, PC);
-        guest.elements(token, 1);
-        between(guest);
-    }
-    guest.start(REP_OUTSB, PC);
-}
-
-#[test]
-fn stepping_through_a_rep_ends_with_a_look_at_the_count() {
-    for mut guest in [Guest::on_api_7(), Guest::on_api_4()] {
-        guest.rflags |= RFLAGS_TF;
-        // The handler of the trap does I/O, and returns by a 16-bit IRET, which drops RF.
-        step_through_a_rep(&mut guest, |guest| {
-            if guest.exceptions_reported {
-                guest.exception_at(PC);
-            }
-            guest.start(OUT, PC + 0x100);
-        });
-        assert_eq!(guest.row(PortForm::RepOutsb), [1, 1, 3, 0, 0]);
-        assert_eq!(guest.row(PortForm::OutDxAl)[..3], [3, 3, 3]);
-    }
-}
-
-#[test]
-fn under_icount_every_rep_ends_with_a_look_at_the_count() {
-    for exceptions_reported in [true, false] {
-        let mut guest = Guest::new(Rules { exceptions_reported, steps_reps: true });
-        for _ in 0..2 {
-            step_through_a_rep(&mut guest, |_| ());
-        }
-        guest.rcx = 0;
-        guest.start(REP_OUTSB, PC);
-        assert_eq!(guest.row(PortForm::RepOutsb)[..3], [3, 3, 6]);
-    }
-}
-
-#[test]
-fn one_element_right_after_sti_ends_with_a_look_at_the_count() {
-    let mut guest = Guest::on_api_7();
-    guest.rcx = 1;
-    let token = guest.start(REP_OUTSB, PC);
-    guest.elements(token, 1);
-    guest.rflags |= RFLAGS_RF;
-    guest.start(REP_OUTSB, PC);
-    assert_eq!(guest.row(PortForm::RepOutsb), [1, 1, 1, 0, 0]);
-}
-
-/// A hardware interrupt just before the instruction sets RF too.
-#[test]
-fn count_zero_with_rf_set_is_an_execution() {
-    for mut guest in [Guest::on_api_7(), Guest::on_api_4()] {
-        guest.rflags |= RFLAGS_RF;
-        for _ in 0..2 {
-            guest.interrupt_at(PC);
-            guest.start(REP_INSB, PC);
-        }
-        assert_eq!(guest.row(PortForm::RepInsb)[..3], [2, 2, 0]);
-    }
-}
-
-#[test]
-fn ins_that_overwrites_its_own_block_is_reported_twice_and_runs_once() {
-    let mut guest = Guest::on_api_7();
-    // The dummy store throws the block away before it is reported, and the instruction starts over.
-    guest.start(INSB, PC);
-    let token = guest.start(INSB, PC);
-    guest.elements(token, 1);
-    assert_eq!(guest.row(PortForm::Insb), [1, 1, 1, 0, 0]);
-}
-
-#[test]
-fn nested_handlers_each_come_back_to_their_own() {
-    let mut guest = Guest::on_api_7();
-    guest.rcx = 10;
-    let outer = guest.start(REP_OUTSB, PC);
-    guest.elements(outer, 1);
-    guest.interrupt_at(PC);
-    let outer_left = std::mem::replace(&mut guest.rcx, 20);
-    let inner = guest.start(REP_OUTSB, PC + 0x100);
-    guest.elements(inner, 2);
-    guest.interrupt_at(PC + 0x100);
-    guest.rflags |= RFLAGS_RF;
-    let inner = guest.start(REP_OUTSB, PC + 0x100);
-    guest.elements(inner, 18);
-    guest.rcx = outer_left;
-    let outer = guest.start(REP_OUTSB, PC);
-    guest.elements(outer, 9);
-    assert_eq!(guest.row(PortForm::RepOutsb), [2, 2, 30, 0, 0]);
-}
-
-#[test]
-fn more_interrupted_reps_than_there_is_room_for_still_count_their_elements() {
-    let mut guest = Guest::on_api_7();
-    for n in 0..100 {
-        guest.rcx = 5;
-        let token = guest.start(REP_OUTSB, PC + n);
-        guest.elements(token, 1);
-        guest.interrupt_at(PC + n);
-    }
-    assert_eq!(guest.row(PortForm::RepOutsb), [100, 0, 100, 0, 0]);
-}
-
-#[test]
-fn another_port_is_another_attempt() {
-    let mut guest = Guest::on_api_4();
-    guest.rcx = 10;
-    let token = guest.start(REP_OUTSB, PC);
-    guest.elements(token, 3);
-    guest.rcx = 7;
-    guest.rdx = 0x5001;
-    let token = guest.start(REP_OUTSB, PC);
-    guest.elements(token, 7);
-    assert_eq!(guest.row(PortForm::RepOutsb), [2, 1, 10, 0, 0]);
-    let ports: Vec<_> = guest.snapshot().ports.iter().map(|row| (row.port.0, row.qemu)).collect();
-    assert_eq!(ports, [(0x5000, 3), (0x5001, 7)]);
-}
-
-#[test]
-fn a_rep_may_go_on_on_another_vcpu() {
-    let interrupted = Arc::new(Interrupted::default());
-    let mut guests = [Guest::on_api_7(), Guest::on_api_7()];
-    for guest in &mut guests {
-        let counters = guest.statistics.counters(VcpuIndex(0));
-        let rules = guest.counter.rules;
-        guest.counter = VcpuCounter::new(
-            rules,
-            counters,
-            Arc::clone(&interrupted),
-            None,
-            NestedGuests::default(),
-            None,
-        );
-        // So that both number their sites alike.
-        guest.operation(REP_OUTSB, PC);
-    }
-    let [first, second] = &mut guests;
-    first.rcx = 10;
-    let token = first.start(REP_OUTSB, PC);
-    first.elements(token, 4);
-    first.interrupt_at(PC);
-    second.rcx = 6;
-    let token = second.start(REP_OUTSB, PC);
-    second.elements(token, 6);
-    assert_eq!(first.row(PortForm::RepOutsb), [1, 0, 4, 0, 0]);
-    assert_eq!(second.row(PortForm::RepOutsb), [0, 1, 6, 0, 0]);
-}

@@ -1,4 +1,6 @@
-//! Page tables by hand, each of which a processor's manual says what comes of.
+//! Page tables written by hand, and the translations that the manual specifies for them.
+
+mod rights;
 
 use std::collections::HashMap;
 
@@ -24,23 +26,32 @@ impl PhysicalMemory for Tables {
     }
 }
 
-const PAGING: u64 = CR0_PG | 1;
-/// Present, writable, for users, accessed, dirty.
+const PAE: Cr4 = Cr4::PHYSICAL_ADDRESS_EXTENSION;
+const LONG: Efer = Efer::LONG_MODE_ACTIVE.union(Efer::NO_EXECUTE_ENABLE);
+
+const PRESENT: u64 = EntryFlags::PRESENT.bits();
+const WRITABLE: u64 = EntryFlags::WRITABLE.bits();
+const USER: u64 = EntryFlags::USER.bits();
+const ACCESSED: u64 = EntryFlags::ACCESSED.bits();
+const DIRTY: u64 = EntryFlags::DIRTY.bits();
+const LARGE: u64 = EntryFlags::LARGE.bits();
+const NO_EXECUTE: u64 = EntryFlags::NO_EXECUTE.bits();
+/// The flags of a page that anyone may use.
 const ALL: u64 = PRESENT | WRITABLE | USER | ACCESSED | DIRTY;
 
-fn paging(cr0: u64, cr4: u64, efer: u64, supervisor: Supervisor) -> Paging {
+fn paging(cr4: Cr4, efer: Efer, supervisor: Supervisor) -> Paging {
     Paging {
-        cr0: cr0 | PAGING,
+        cr0: Cr0::PROTECTION_ENABLE | Cr0::PAGING,
         cr3: 0x1000,
         cr4,
         efer,
-        rflags: 2,
+        rflags: Rflags::empty(),
         supervisor,
         keys: KeyRights::default(),
     }
 }
 
-/// 4-level paging, and what leads to the last entry of linear 0x7f80_4020_3000, which is at 0x4018.
+/// Page tables of 4 levels that map linear 0x7f80_4020_3000 by the entry `leaf`, and that address.
 fn four_levels(leaf: u64, above: u64) -> (Tables, u64) {
     let linear = 255 << 39 | 1 << 21 | 3 << 12;
     let entries = [
@@ -52,16 +63,17 @@ fn four_levels(leaf: u64, above: u64) -> (Tables, u64) {
     (Tables::with(&entries), linear)
 }
 
-const LONG: u64 = EFER_LMA | EFER_NXE;
-
 #[test]
-fn without_paging_the_address_stays() {
-    let paging = Paging { cr0: 1, ..paging(0, 0, 0, Supervisor::Yes) };
+fn without_paging_the_linear_address_is_physical() {
+    let paging = Paging {
+        cr0: Cr0::PROTECTION_ENABLE,
+        ..paging(Cr4::empty(), Efer::empty(), Supervisor::Yes)
+    };
     assert_eq!(paging.translate(0xfee1_dead, Access::Write, &Tables::default()), Ok(0xfee1_dead));
 }
 
 #[test]
-fn two_levels_and_4_mib_pages() {
+fn two_levels_map_4_kib_and_4_mib_pages() {
     let tables = Tables::with(&[
         (0x1000 + 4 * 3, 0x2000 | ALL),
         (0x2000 + 4 * 5, 0x00ab_c000 | ALL),
@@ -70,13 +82,13 @@ fn two_levels_and_4_mib_pages() {
     ]);
     let small = 3 << 22 | 5 << 12 | 0x123;
     let large = 4 << 22 | 0x3f_0007;
-    for cr4 in [0, CR4_PSE] {
-        let paging = paging(0, cr4, 0, Supervisor::No);
+    for cr4 in [Cr4::empty(), Cr4::PAGE_SIZE_EXTENSIONS] {
+        let paging = paging(cr4, Efer::empty(), Supervisor::No);
         assert_eq!(paging.translate(small, Access::Write, &tables), Ok(0x00ab_c123));
-        let expected = match cr4 {
-            // Then it is a page table, and there is nothing.
-            0 => Err(NeedsFault),
-            _ => Ok(0x55_07bf_0007),
+        let expected = match cr4.is_empty() {
+            // Without PSE the entry points to a page table, where nothing is mapped.
+            true => Err(NeedsFault),
+            false => Ok(0x55_07bf_0007),
         };
         assert_eq!(paging.translate(large, Access::Read, &tables), expected);
         assert!(paging.translate(6 << 22, Access::Read, &tables).is_err(), "a reserved bit");
@@ -85,7 +97,7 @@ fn two_levels_and_4_mib_pages() {
 }
 
 #[test]
-fn pae_has_four_pointers_without_rights() {
+fn pae_pointers_carry_no_rights() {
     let tables = Tables::with(&[
         (0x1000 + 8 * 3, 0x2000 | PRESENT),
         (0x2000 + 8 * 7, 0x3000 | ALL),
@@ -93,10 +105,10 @@ fn pae_has_four_pointers_without_rights() {
         (0x2000 + 8 * 8, 0x1_0020_0000 | LARGE | ALL | 1 << 12),
         (0x1000 + 8 * 2, 0x2000 | PRESENT | ACCESSED),
         (0x1000, 0x2000 | PRESENT | WRITABLE),
-        // As QEMU leaves one that it has walked.
+        // QEMU sets the accessed bit in a pointer.
         (0x1000 + 8, 0x2000 | PRESENT | ACCESSED),
     ]);
-    let paging = paging(0, CR4_PAE, 0, Supervisor::No);
+    let paging = paging(PAE, Efer::empty(), Supervisor::No);
     let linear = |directory: u64, table: u64| 3 << 30 | directory << 21 | table << 12 | 0xabc;
     let small = paging.translate(linear(7, 9), Access::Write, &tables);
     assert_eq!(small, Ok(0x000f_1234_5678_9abc));
@@ -109,22 +121,22 @@ fn pae_has_four_pointers_without_rights() {
 }
 
 #[test]
-fn four_and_five_levels() {
+fn four_and_five_levels_map_4_kib_pages() {
     let (tables, linear) = four_levels(0xdead_b000 | ALL | NO_EXECUTE, ALL);
-    let four = paging(0, CR4_PAE, LONG, Supervisor::No);
+    let four = paging(PAE, LONG, Supervisor::No);
     assert_eq!(four.translate(linear | 0xef, Access::Write, &tables), Ok(0xdead_b0ef));
-    let without_nx = Paging { efer: EFER_LMA, ..four };
+    let without_nx = Paging { efer: Efer::LONG_MODE_ACTIVE, ..four };
     assert!(without_nx.translate(linear, Access::Read, &tables).is_err());
 
     let mut tables = tables;
     tables.0.insert(0x8000 + 8 * 256, 0x1000 | ALL);
-    let five = Paging { cr3: 0x8000, cr4: CR4_PAE | CR4_LA57, ..four };
+    let five = Paging { cr3: 0x8000, cr4: PAE | Cr4::LINEAR_ADDRESS_57, ..four };
     let high = !0 << 56 | linear;
     assert_eq!(five.translate(high, Access::Write, &tables), Ok(0xdead_b000));
 }
 
 #[test]
-fn large_pages_of_four_levels() {
+fn four_levels_map_2_mib_and_1_gib_pages() {
     let tables = Tables::with(&[
         (0x1000, 0x2000 | ALL),
         (0x2000 + 8, 0x40_4000_0000 | LARGE | ALL),
@@ -134,7 +146,7 @@ fn large_pages_of_four_levels() {
         (0x3000 + 8, 0x1_0020_2000 | LARGE | ALL),
         (0x1000 + 8, 0x2000 | LARGE | ALL),
     ]);
-    let paging = paging(0, CR4_PAE, LONG, Supervisor::Yes);
+    let paging = paging(PAE, LONG, Supervisor::Yes);
     let to = |linear| paging.translate(linear, Access::Write, &tables);
     assert_eq!(to(1 << 30 | 0x3456_7890), Ok(0x40_7456_7890));
     assert!(to(2 << 30).is_err(), "bit 21 is reserved in a 1 GiB page");
@@ -143,51 +155,10 @@ fn large_pages_of_four_levels() {
     assert!(to(1 << 39).is_err(), "there are no 512 GiB pages");
 }
 
-/// Everything that decides whether an access is permitted, against the manual's own words.
 #[test]
-fn rights_are_those_of_the_manual() {
-    let bits = [PRESENT, WRITABLE, USER, ACCESSED, DIRTY];
-    let each = |pick: u32| -> u64 {
-        bits.iter().enumerate().filter(|(n, _)| pick >> n & 1 != 0).map(|(_, bit)| bit).sum()
-    };
-    for case in 0..1u32 << 17 {
-        let (leaf, above) = (each(case & 31), each(case >> 5 & 31));
-        let flag = |bit: u32| case >> (10 + bit) & 1 != 0;
-        let (wp, smap, ac, pke, pks) = (flag(0), flag(1), flag(2), flag(3), flag(4));
-        let supervisor = if flag(5) { Supervisor::Yes } else { Supervisor::No };
-        let access = if flag(6) { Access::Write } else { Access::Read };
-        let cr4 = [(smap, CR4_SMAP), (pke, CR4_PKE), (pks, CR4_PKS)];
-        let cr4: u64 = cr4.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum();
-        let paging = Paging {
-            rflags: if ac { RFLAGS_AC } else { 2 },
-            ..paging(if wp { CR0_WP } else { 0 }, CR4_PAE | cr4, LONG, supervisor)
-        };
-        let (tables, linear) = four_levels(0x9000 | leaf, above);
-
-        let both = leaf & above;
-        let is_user_page = both & USER != 0;
-        let is_there = both & PRESENT != 0 && both & ACCESSED != 0;
-        let is_written = access == Access::Write;
-        let may = match (supervisor, is_user_page) {
-            (Supervisor::No, false) => false,
-            (Supervisor::No, true) => !is_written || both & WRITABLE != 0,
-            (Supervisor::Yes, true) if smap && !ac => false,
-            (Supervisor::Yes, _) => !is_written || both & WRITABLE != 0 || !wp,
-        };
-        let has_key = if is_user_page { pke } else { pks };
-        let is_dirty = !is_written || leaf & DIRTY != 0;
-        let expected = match is_there && may && !has_key && is_dirty {
-            true => Ok(0x9000),
-            false => Err(NeedsFault),
-        };
-        assert_eq!(paging.translate(linear, access, &tables), expected, "case {case:#x}");
-    }
-}
-
-#[test]
-fn addresses_have_as_many_bits_as_the_mode() {
-    let four = paging(0, CR4_PAE, LONG, Supervisor::Yes);
-    let five = Paging { cr4: CR4_PAE | CR4_LA57, ..four };
+fn canonical_addresses_have_32_48_or_57_bits() {
+    let four = paging(PAE, LONG, Supervisor::Yes);
+    let five = Paging { cr4: PAE | Cr4::LINEAR_ADDRESS_57, ..four };
     for (linear, in_32, in_48, in_57) in [
         (0xffff_ffff, true, true, true),
         (1 << 32, false, true, true),
@@ -201,54 +172,5 @@ fn addresses_have_as_many_bits_as_the_mode() {
         assert_eq!(four.is_canonical(linear, Mode::Bits32), in_32, "{linear:#x}");
         assert_eq!(four.is_canonical(linear, Mode::Bits64), in_48, "{linear:#x}");
         assert_eq!(five.is_canonical(linear, Mode::Bits64), in_57, "{linear:#x}");
-    }
-}
-
-/// Protection keys, against the manual's own words, for every key and all that decides with it.
-#[test]
-fn keys_permit_what_the_manual_says() {
-    for case in 0..1u32 << 12 {
-        let flag = |bit: u32| case >> bit & 1 != 0;
-        let (key, rights) = (case & 15, case >> 4 & 3);
-        let (user_page, writes, wp, on) = (flag(6), flag(7), flag(8), flag(9));
-        // A user may reach no page of the supervisor's, whatever its key.
-        let supervisor = if flag(10) || !user_page { Supervisor::Yes } else { Supervisor::No };
-        let known = flag(11);
-        // All other keys permit the opposite.
-        let register = if rights == 0 { !0 } else { 0 };
-        let register = known.then_some(register & !(3 << (2 * key)) | rights << (2 * key));
-        let nothing = Some(0);
-        let paging = Paging {
-            keys: match user_page {
-                true => KeyRights { user: register, supervisor: nothing },
-                false => KeyRights { user: nothing, supervisor: register },
-            },
-            ..paging(
-                if wp { CR0_WP } else { 0 },
-                CR4_PAE
-                    | if !on {
-                        0
-                    } else if user_page {
-                        CR4_PKE
-                    } else {
-                        CR4_PKS
-                    },
-                LONG,
-                supervisor,
-            )
-        };
-        let rest = if user_page { ALL } else { ALL & !USER };
-        let (tables, linear) = four_levels(0x9000 | rest | u64::from(key) << 59, ALL);
-        let access = if writes { Access::Write } else { Access::Read };
-        let permitted = match rights {
-            _ if !on => true,
-            _ if !known => false,
-            0 => true,
-            // Write disable: always for users, for supervisors with CR0.WP.
-            2 => !writes || supervisor == Supervisor::Yes && !wp,
-            _ => false,
-        };
-        let expected = if permitted { Ok(0x9000) } else { Err(NeedsFault) };
-        assert_eq!(paging.translate(linear, access, &tables), expected, "case {case:#x}");
     }
 }

@@ -1,18 +1,18 @@
-//! A page of code that runs at several addresses, and is translated once.
+//! Code that is translated once and runs at several addresses.
 
 use super::*;
 
-/// How far the alias is from where the code was translated.
+/// The distance of the alias from the address of the translation.
 const ALIAS: u64 = 0x8000_0000;
 
 impl Guest {
-    /// Runs what comes next at an alias of the page, or at the page itself.
+    /// Sets the distance from the translation at which the next instructions run.
     fn at(&mut self, distance: u64) -> &mut Guest {
         self.distance = distance;
         self
     }
 
-    /// Executions and accesses of each site, by address.
+    /// Returns the executions and accesses of each site, by address.
     fn sites(&self) -> Vec<(String, u64, u64)> {
         let row = |row: &SiteRow| (row.pc.clone(), row.counts.executions, row.counts.accesses);
         self.snapshot().sites.iter().map(row).collect()
@@ -51,7 +51,7 @@ fn fault_at_an_alias_is_not_an_execution() {
 }
 
 #[test]
-fn exception_at_the_address_of_the_translation_is_not_the_alias() {
+fn exception_at_the_address_of_the_translation_is_not_a_fault_of_the_alias() {
     let mut guest = Guest::on_api_7();
     guest.cs = RING_3;
     guest.at(ALIAS).start(OUT, PC + ALIAS);
@@ -60,7 +60,7 @@ fn exception_at_the_address_of_the_translation_is_not_the_alias() {
 }
 
 #[test]
-fn addresses_that_differ_above_bit_32_are_two() {
+fn addresses_that_differ_only_above_bit_32_are_different() {
     let far = 0x5555_0000_0000;
     let mut guest = Guest::on_api_7();
     guest.cs = RING_3;
@@ -72,7 +72,7 @@ fn addresses_that_differ_above_bit_32_are_two() {
 }
 
 #[test]
-fn a_string_goes_on_where_it_was_interrupted_whatever_the_translation() {
+fn string_resumes_at_its_address_whatever_the_translation() {
     for (before, after) in [(0, ALIAS), (ALIAS, 0), (ALIAS, ALIAS)] {
         let mut guest = Guest::on_api_7();
         guest.rcx = 10;
@@ -87,7 +87,7 @@ fn a_string_goes_on_where_it_was_interrupted_whatever_the_translation() {
 }
 
 #[test]
-fn a_string_at_another_alias_is_another_attempt() {
+fn string_at_another_alias_is_another_attempt() {
     let mut guest = Guest::on_api_7();
     guest.rcx = 10;
     let token = guest.at(0).start(REP_OUTSB, PC);

@@ -1,9 +1,8 @@
-//! A guest of the guest's, and the hypervisor that may intercept what it does.
+//! Nested guests, and the hypervisor that may intercept what they do.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::interception::nested::{VmrunSite, VmrunSiteKind};
 use crate::x86::{AddressSize, PhysicalMemory};
 
 const VMCB: u64 = 0x2_3000;
@@ -35,41 +34,41 @@ impl PhysicalMemory for Memory {
     }
 }
 
-/// A hypervisor on this QEMU, whose guest is privileged.
-fn hypervisor(mut guest: Guest) -> (Guest, Arc<Memory>) {
+/// A hypervisor whose nested guest is privileged.
+fn hypervisor(rules: Rules) -> (Guest, Arc<Memory>) {
     let memory = Arc::new(Memory::default());
-    guest.counter.nested = NestedGuests::new(Some(Arc::clone(&memory) as _));
+    let readable = Arc::clone(&memory) as SharedMemory;
+    let mut guest = Guest::with(rules, Arc::default(), Some(readable));
     guest.privileged = true;
     (guest, memory)
 }
 
-/// Where the hypervisor executes VMRUN.
+/// The address of the hypervisor's VMRUN.
 const VMRUN: u64 = 0x4_5000;
 
-fn pass(guest: &mut Guest, kind: VmrunSiteKind, rax: u64) {
-    let pc = match kind {
-        VmrunSiteKind::Entry(..) => VMRUN,
-        VmrunSiteKind::Exit => VMRUN + 3,
+fn pass(guest: &mut Guest, site: VmrunSite, rax: u64) {
+    let pc = match site {
+        VmrunSite::Entry(..) => VMRUN,
+        VmrunSite::Exit => VMRUN + 3,
     };
     let address = CodeAddress { base: 0, offset: (pc & 0xfff) as u16 };
     let registers = |register| match register {
         Register::Rip => pc,
         _ => rax,
     };
-    let door = VmrunSite { kind, address };
-    guest.counter.passes(door.to_token(), &mut Fixed(registers));
+    guest.counter.passes(VmrunToken::new(site, address).into(), &mut Fixed(registers));
 }
 
 impl Guest {
     fn enter(&mut self, memory: &Memory, rip: u64) {
         memory.rip.store(rip, Ordering::Relaxed);
-        pass(self, VmrunSiteKind::Entry(AddressSize::Bits64, 3), VMCB);
+        pass(self, VmrunSite::Entry(AddressSize::Bits64, 3), VMCB);
     }
 
     fn leave(&mut self, memory: &Memory, exit_code: u64, rip: u64) {
         memory.exit_code.store(exit_code, Ordering::Relaxed);
         memory.rip.store(rip, Ordering::Relaxed);
-        pass(self, VmrunSiteKind::Exit, VMCB);
+        pass(self, VmrunSite::Exit, VMCB);
     }
 
     fn exits(&self, form: PortForm) -> u64 {
@@ -78,9 +77,9 @@ impl Guest {
 }
 
 #[test]
-fn what_is_intercepted_has_not_run() {
-    for guest in [Guest::on_api_7(), Guest::on_api_4()] {
-        let (mut guest, memory) = hypervisor(guest);
+fn intercepted_instruction_is_not_an_execution() {
+    for rules in [API_7, API_4] {
+        let (mut guest, memory) = hypervisor(rules);
         for _ in 0..3 {
             guest.enter(&memory, PC - 1);
             guest.start(OUT, PC);
@@ -102,8 +101,8 @@ fn what_is_intercepted_has_not_run() {
 }
 
 #[test]
-fn where_faults_are_not_reported_an_exit_proves_the_privilege() {
-    let (mut guest, memory) = hypervisor(Guest::on_api_4());
+fn exit_proves_privilege_where_faults_are_not_reported() {
+    let (mut guest, memory) = hypervisor(API_4);
     (guest.privileged, guest.cs) = (false, RING_3);
     guest.enter(&memory, PC - 1);
     guest.start(OUT, PC);
@@ -119,8 +118,8 @@ fn where_faults_are_not_reported_an_exit_proves_the_privilege() {
 }
 
 #[test]
-fn an_exception_that_the_hypervisor_takes_is_a_fault_until_it_is_mended() {
-    let (mut guest, memory) = hypervisor(Guest::on_api_7());
+fn intercepted_exception_is_a_fault_until_the_guest_resumes() {
+    let (mut guest, memory) = hypervisor(API_7);
     (guest.privileged, guest.cs) = (false, RING_3);
     guest.enter(&memory, PC - 1);
     guest.start(OUT, PC);
@@ -133,8 +132,8 @@ fn an_exception_that_the_hypervisor_takes_is_a_fault_until_it_is_mended() {
 }
 
 #[test]
-fn an_injected_exception_leads_elsewhere() {
-    let (mut guest, memory) = hypervisor(Guest::on_api_7());
+fn injected_exception_does_not_resume_the_attempt() {
+    let (mut guest, memory) = hypervisor(API_7);
     (guest.privileged, guest.cs) = (false, RING_3);
     for injected in [0x8000_0b0d, 0] {
         guest.enter(&memory, PC);
@@ -142,14 +141,14 @@ fn an_injected_exception_leads_elsewhere() {
         guest.leave(&memory, GP, PC);
         memory.injected.store(injected, Ordering::Relaxed);
     }
-    // The first time its handler has given it up, and it is another attempt.
+    // The first time, the guest's handler has abandoned it, so the second is another attempt.
     assert_eq!(guest.row(PortForm::OutDxAl), [2, 0, 0, 2, 0]);
 }
 
 #[test]
-fn a_page_that_the_hypervisor_puts_there_is_no_end() {
-    for guest in [Guest::on_api_7(), Guest::on_api_4()] {
-        let (mut guest, memory) = hypervisor(guest);
+fn nested_page_fault_does_not_end_the_attempt() {
+    for rules in [API_7, API_4] {
+        let (mut guest, memory) = hypervisor(rules);
         guest.enter(&memory, PC - 1);
         guest.rcx = 5;
         for moved in [0, 2] {
@@ -165,24 +164,24 @@ fn a_page_that_the_hypervisor_puts_there_is_no_end() {
     }
 }
 
-/// Such as the guest's own code at the same address.
+/// The guest may have code at the same address.
 #[test]
-fn the_place_behind_vmrun_is_no_exit_unless_rax_is_the_vmcb() {
-    let (mut guest, memory) = hypervisor(Guest::on_api_7());
+fn instruction_after_vmrun_is_an_exit_only_if_rax_is_the_vmcb() {
+    let (mut guest, memory) = hypervisor(API_7);
     memory.exit_code.store(PORT_IO, Ordering::Relaxed);
-    pass(&mut guest, VmrunSiteKind::Exit, VMCB);
+    pass(&mut guest, VmrunSite::Exit, VMCB);
     guest.enter(&memory, PC);
     guest.start(OUT, PC);
-    pass(&mut guest, VmrunSiteKind::Exit, 0x1234);
+    pass(&mut guest, VmrunSite::Exit, 0x1234);
     guest.leave(&memory, 0x81, PC + 1);
     assert_eq!(guest.row(PortForm::OutDxAl), [1, 1, 1, 0, 0]);
 }
 
 #[test]
-fn a_vmrun_of_the_guest_does_not_hide_its_own_exit() {
-    let (mut guest, memory) = hypervisor(Guest::on_api_7());
+fn vmrun_of_a_nested_guest_does_not_hide_its_own_exit() {
+    let (mut guest, memory) = hypervisor(API_7);
     guest.enter(&memory, PC);
-    pass(&mut guest, VmrunSiteKind::Entry(AddressSize::Bits64, 3), 0x9000);
+    pass(&mut guest, VmrunSite::Entry(AddressSize::Bits64, 3), 0x9000);
     guest.leave(&memory, 0x80, PC);
     guest.enter(&memory, PC);
     guest.start(OUT, PC);
@@ -194,9 +193,10 @@ fn a_vmrun_of_the_guest_does_not_hide_its_own_exit() {
 }
 
 #[test]
-fn where_memory_cannot_be_read_an_exit_leaves_it_open() {
-    let (mut guest, memory) = hypervisor(Guest::on_api_4());
-    guest.counter.nested = NestedGuests::new(None);
+fn exit_leaves_the_last_attempt_unverified_where_memory_cannot_be_read() {
+    let memory = Memory::default();
+    let mut guest = Guest::on_api_4();
+    guest.privileged = true;
     guest.enter(&memory, PC);
     guest.start(OUT, PC);
     guest.start(OUT, PC + 1);

@@ -1,9 +1,9 @@
-//! Instructions that fault, may fault, or are suspected of it.
+//! Instructions that fault, or may have faulted.
 
 use super::*;
 
 #[test]
-fn a_scalar_that_faults_is_taken_back() {
+fn scalar_that_faults_is_not_an_execution() {
     let mut guest = Guest::on_api_7();
     guest.start(OUT, PC);
     guest.exception_at(PC);
@@ -11,7 +11,7 @@ fn a_scalar_that_faults_is_taken_back() {
 }
 
 #[test]
-fn what_happens_after_a_scalar_is_not_its_fault() {
+fn exception_or_interrupt_after_a_scalar_is_not_its_fault() {
     let mut guest = Guest::on_api_7();
     guest.start(OUT, PC);
     guest.exception_at(PC + 1);
@@ -21,9 +21,9 @@ fn what_happens_after_a_scalar_is_not_its_fault() {
     assert_eq!(guest.row(PortForm::OutDxAl), [2, 2, 2, 0, 0]);
 }
 
-/// A triple fault, by which the machine may end: no report need follow.
+/// A triple fault, which may end the machine without another report.
 #[test]
-fn an_exception_that_is_never_delivered_leaves_it_open() {
+fn exception_that_is_never_delivered_leaves_the_scalar_unverified() {
     let mut guest = Guest::on_api_7();
     guest.start(OUT, PC);
     guest.counter.discontinuity(Discontinuity::Exception);
@@ -40,7 +40,7 @@ fn an_exception_that_is_never_delivered_leaves_it_open() {
 }
 
 #[test]
-fn where_faults_are_not_reported_privilege_decides() {
+fn privilege_decides_where_faults_are_not_reported() {
     let mut guest = Guest::on_api_4();
     guest.cs = RING_3;
     guest.start(OUT, PC);
@@ -51,7 +51,7 @@ fn where_faults_are_not_reported_privilege_decides() {
 }
 
 #[test]
-fn a_page_fault_in_the_middle_that_is_mended_is_no_fault() {
+fn page_fault_after_which_a_rep_resumes_is_not_counted() {
     let mut guest = Guest::on_api_7();
     guest.rcx = 10;
     let token = guest.start(REP_INSB, PC);
@@ -59,19 +59,19 @@ fn a_page_fault_in_the_middle_that_is_mended_is_no_fault() {
     guest.exception_at(PC);
     assert_eq!(guest.row(PortForm::RepInsb), [1, 0, 4, 1, 0]);
     guest.start(OUT, PC + 0x100);
-    guest.rflags |= RFLAGS_RF;
+    guest.rflags |= Rflags::RESUME.bits();
     let token = guest.start(REP_INSB, PC);
     guest.elements(token, 6);
     assert_eq!(guest.row(PortForm::RepInsb), [1, 1, 10, 0, 0]);
 }
 
 #[test]
-fn a_page_fault_that_is_not_mended_is_a_fault_and_its_accesses_count() {
+fn page_fault_after_which_a_rep_is_abandoned_is_counted_with_its_accesses() {
     let mut guest = Guest::on_api_7();
     guest.rcx = 10;
     let token = guest.start(REP_INSB, PC);
     guest.elements(token, 4);
-    // The dummy store of the fifth element has gone through, the element has not.
+    // The dummy store of the fifth element succeeds; the element is not moved.
     guest.counter.memory_accessed(token, || 0);
     guest.exception_at(PC);
     guest.rcx = 10;
@@ -81,20 +81,20 @@ fn a_page_fault_that_is_not_mended_is_a_fault_and_its_accesses_count() {
 }
 
 #[test]
-fn a_start_with_the_count_of_an_abandoned_rep_is_a_start() {
+fn start_with_the_count_of_an_abandoned_rep_is_a_new_attempt() {
     let mut guest = Guest::on_api_7();
     guest.rcx = 10;
     guest.start(REP_INSB, PC);
     guest.exception_at(PC);
     guest.start(OUT, PC + 0x100);
-    guest.rflags &= !RFLAGS_RF;
+    guest.rflags &= !Rflags::RESUME.bits();
     let token = guest.start(REP_INSB, PC);
     guest.elements(token, 10);
     assert_eq!(guest.row(PortForm::RepInsb), [2, 1, 10, 1, 0]);
 }
 
 #[test]
-fn reading_the_tss_is_no_element() {
+fn load_from_the_tss_is_not_an_element() {
     for mut guest in [Guest::on_api_7(), Guest::on_api_4()] {
         guest.cs = RING_3;
         for code in [&[0x6e][..], INSB, REP_OUTSB, REP_INSB] {
@@ -117,25 +117,25 @@ fn reading_the_tss_is_no_element() {
 }
 
 #[test]
-fn a_scalar_whose_fault_is_mended_is_one_attempt() {
+fn scalar_that_resumes_after_a_fault_is_one_attempt() {
     let mut guest = Guest::on_api_7();
     guest.start(OUT, PC);
     guest.exception_at(PC);
     guest.start(OUT, PC + 0x100);
-    guest.rflags |= RFLAGS_RF;
+    guest.rflags |= Rflags::RESUME.bits();
     guest.start(OUT, PC);
     assert_eq!(guest.row(PortForm::OutDxAl), [2, 2, 2, 0, 0]);
-    // Given up, and tried again.
+    // Its handler abandons it, and it is tried again.
     guest.exception_at(PC);
-    guest.rflags &= !RFLAGS_RF;
+    guest.rflags &= !Rflags::RESUME.bits();
     guest.start(OUT, PC);
     assert_eq!(guest.row(PortForm::OutDxAl), [3, 2, 2, 1, 0]);
 }
 
 #[test]
-fn a_trap_after_an_element_is_no_fault() {
+fn trap_after_an_element_is_not_a_fault() {
     let mut guest = Guest::on_api_7();
-    guest.rflags |= RFLAGS_TF;
+    guest.rflags |= Rflags::TRAP.bits();
     guest.rcx = 2;
     let token = guest.start(REP_INSB, PC);
     guest.elements(token, 1);
@@ -144,42 +144,42 @@ fn a_trap_after_an_element_is_no_fault() {
 }
 
 #[test]
-fn a_breakpoint_on_a_privileged_scalar_that_loops_takes_nothing_back() {
+fn breakpoint_on_a_privileged_scalar_in_a_loop_is_not_a_fault() {
     let mut guest = Guest::on_api_7();
     guest.privileged = true;
     for _ in 0..5 {
         guest.exception_at(PC);
-        guest.rflags |= RFLAGS_RF;
+        guest.rflags |= Rflags::RESUME.bits();
         guest.start(OUT, PC);
     }
     assert_eq!(guest.row(PortForm::OutDxAl), [5, 5, 5, 0, 0]);
 }
 
 #[test]
-fn what_cannot_be_verified_is_taken_up_as_the_same_attempt_too() {
+fn unverified_scalar_that_resumes_is_one_attempt() {
     let mut guest = Guest::on_api_4();
     guest.cs = RING_3;
     guest.start(OUT, PC);
-    guest.rflags |= RFLAGS_RF;
+    guest.rflags |= Rflags::RESUME.bits();
     guest.start(OUT, PC);
     assert_eq!(guest.row(PortForm::OutDxAl), [1, 0, 0, 0, 1]);
-    guest.rflags &= !RFLAGS_RF;
+    guest.rflags &= !Rflags::RESUME.bits();
     guest.start(OUT, PC);
     assert_eq!(guest.row(PortForm::OutDxAl), [2, 0, 0, 0, 2]);
 }
 
 #[test]
-fn a_rep_of_count_zero_that_was_refused_is_taken_up() {
+fn rep_of_count_zero_that_resumes_after_a_fault_is_one_attempt() {
     let mut guest = Guest::on_api_7();
     guest.start(REP_INSB, PC);
     guest.exception_at(PC);
-    guest.rflags |= RFLAGS_RF;
+    guest.rflags |= Rflags::RESUME.bits();
     guest.start(REP_INSB, PC);
     assert_eq!(guest.row(PortForm::RepInsb), [1, 1, 0, 0, 0]);
 }
 
 #[test]
-fn where_faults_are_not_reported_a_new_start_after_one_shows_no_rf() {
+fn start_without_rf_is_a_new_attempt_where_faults_are_not_reported() {
     let mut guest = Guest::on_api_4();
     for with_other_io_between in [false, true] {
         guest.rcx = 3;

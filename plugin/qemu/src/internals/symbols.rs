@@ -1,0 +1,253 @@
+//! The symbols that pvio uses of those that QEMU exports for its own loadable modules: each stands here
+//! once, with its type, its header and the versions that have it.
+//!
+//! The headers are those of QEMU 11.1. Before 10.1 `system/memory.h` and `system/address-spaces.h` were in
+//! `exec/`; before 10.0 the rest of `system/` was in `sysemu/`.
+
+use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::sync::atomic::{AtomicU16, AtomicU32};
+
+use super::c_types::{
+    AddressSpace, CpuState, EnumLookup, Error, IrqState, IsaDevice, MemTxAttrs, MemoryRegion,
+    MemoryRegionOps, MemoryRegionSection, Notifier, Object, VersionInfo, VmStateDescription,
+};
+use crate::symbol::{Global, lookup_internal, symbol_table};
+
+symbol_table! {
+    lookup lookup_internal;
+
+    /// QEMU's version. The caller never frees the result.
+    VersionQuery: "qapi/qapi-commands-control.h", since V9_2 {
+        qmp_query_version: unsafe extern "C" fn(errp: *mut *mut Error) -> *const VersionInfo,
+    }
+
+    /// Whether TCG runs the guest; settled before plugins are loaded.
+    TcgAllowed: "system/tcg.h", since V9_2 {
+        tcg_allowed: Global<bool>,
+    }
+
+    /// The accelerator's name.
+    AcceleratorName: "qemu/accel.h", since V9_2 {
+        current_accel_name: unsafe extern "C" fn() -> *const c_char,
+    }
+
+    /// `ReplayMode`, an enum whose 0 is neither record nor replay; set before the accelerator is.
+    ReplayMode: "system/replay.h", since V9_2 {
+        replay_mode: Global<c_int>,
+    }
+
+    /// `ICountMode`, an enum whose 0 is off; set when QEMU reads its command line.
+    IcountMode: "exec/icount.h", since V9_2 {
+        use_icount: Global<c_int>,
+    }
+
+    /// The vCPU that a thread runs, in a variable of each thread's own.
+    CurrentCpu: "hw/core/cpu.h", since V9_2 {
+        current_cpu: *mut *mut CpuState,
+    }
+
+    /// What `info registers` prints.
+    RegisterPrinter: "hw/core/cpu.h", since V9_2 {
+        cpu_dump_state: unsafe extern "C" fn(cpu: *mut CpuState, f: *mut libc::FILE, flags: c_int),
+    }
+
+    /// The table by which QEMU saves an `X86CPU`.
+    CpuDescription: "target/i386/cpu.h", since V9_2 {
+        vmstate_x86_cpu: Global<VmStateDescription>,
+    }
+
+    /// Watchpoints of the host's debugger. Returns the flags of those in the range.
+    WatchpointQuery: "accel/tcg/cpu-ops.h", since V9_2 {
+        cpu_watchpoint_address_matches: unsafe extern "C" fn(
+            cpu: *mut CpuState, addr: u64, len: u64,
+        ) -> c_int,
+    }
+
+    /// Throws all translated code away, soon.
+    QueueTbFlush: "exec/tb-flush.h", since V10_2 {
+        queue_tb_flush: unsafe extern "C" fn(cs: *mut CpuState),
+    }
+
+    /// The same at once, which must not be within a translation. Before 10.2.
+    TbFlush: "exec/tb-flush.h", since V9_2, until V10_2 {
+        tb_flush: unsafe extern "C" fn(cpu: *mut CpuState),
+    }
+
+    /// Work for a vCPU, which QEMU runs while no vCPU does. `run_on_cpu_data` is a union of a pointer's
+    /// size: here it is a function.
+    SafeWork: "hw/core/cpu.h", since V9_2 {
+        async_safe_run_on_cpu: unsafe extern "C" fn(
+            cpu: *mut CpuState,
+            func: unsafe extern "C" fn(
+                cpu: *mut CpuState, data: unsafe extern "C" fn(cpu: *mut CpuState),
+            ),
+            data: unsafe extern "C" fn(cpu: *mut CpuState),
+        ),
+    }
+
+    /// QEMU's global lock, the BQL.
+    LockFunctions: "qemu/main-loop.h", since V9_2 {
+        bql_locked: unsafe extern "C" fn() -> bool,
+        bql_lock_impl: unsafe extern "C" fn(file: *const c_char, line: c_int),
+        bql_unlock: unsafe extern "C" fn(),
+    }
+
+    /// The root of the port bus.
+    IoRoot: "system/address-spaces.h", since V9_2 {
+        get_system_io: unsafe extern "C" fn() -> *mut MemoryRegion,
+    }
+
+    /// Regions that are put on a bus.
+    RegionFunctions: "system/memory.h", since V9_2 {
+        memory_region_init_io: unsafe extern "C" fn(
+            mr: *mut MemoryRegion,
+            owner: *mut Object,
+            ops: *const MemoryRegionOps,
+            opaque: *mut c_void,
+            name: *const c_char,
+            size: u64,
+        ),
+        memory_region_add_subregion_overlap: unsafe extern "C" fn(
+            mr: *mut MemoryRegion, offset: u64, subregion: *mut MemoryRegion, priority: c_int,
+        ),
+        memory_region_del_subregion: unsafe extern "C" fn(
+            mr: *mut MemoryRegion, subregion: *mut MemoryRegion,
+        ),
+    }
+
+    /// Accesses to a region without the global lock.
+    LocklessIo: "system/memory.h", since V11_1 {
+        memory_region_enable_lockless_io: unsafe extern "C" fn(mr: *mut MemoryRegion),
+    }
+
+    /// The region at an address. The caller gives the reference back.
+    RegionQuery: "system/memory.h", since V9_2 {
+        memory_region_find: unsafe extern "C" fn(
+            mr: *mut MemoryRegion, addr: u64, size: u64,
+        ) -> MemoryRegionSection,
+        memory_region_name: unsafe extern "C" fn(mr: *const MemoryRegion) -> *const c_char,
+        memory_region_unref: unsafe extern "C" fn(mr: *mut MemoryRegion),
+    }
+
+    /// Accesses to the port bus. Each takes the global lock where the device at the port wants it.
+    PortFunctions: "system/ioport.h", since V9_2 {
+        cpu_inb: unsafe extern "C" fn(addr: u32) -> u8,
+        cpu_inw: unsafe extern "C" fn(addr: u32) -> u16,
+        cpu_inl: unsafe extern "C" fn(addr: u32) -> u32,
+        cpu_outb: unsafe extern "C" fn(addr: u32, val: u8),
+        cpu_outw: unsafe extern "C" fn(addr: u32, val: u16),
+        cpu_outl: unsafe extern "C" fn(addr: u32, val: u32),
+    }
+
+    /// The guest's physical address space.
+    MemorySpace: "system/address-spaces.h", since V9_2 {
+        address_space_memory: Global<AddressSpace>,
+    }
+
+    /// Access to an address space. `address_space_map` holds the memory until it is unmapped.
+    MemoryFunctions: "system/memory.h", since V9_2 {
+        address_space_map: unsafe extern "C" fn(
+            space: *mut AddressSpace, addr: u64, plen: *mut u64, is_write: bool, attrs: MemTxAttrs,
+        ) -> *mut c_void,
+        address_space_unmap: unsafe extern "C" fn(
+            space: *mut AddressSpace, buffer: *mut c_void, len: u64, is_write: bool, access_len: u64,
+        ),
+        address_space_ldl_le: unsafe extern "C" fn(
+            space: *mut AddressSpace, addr: u64, attrs: MemTxAttrs, result: *mut u32,
+        ) -> u32,
+        address_space_ldq_le: unsafe extern "C" fn(
+            space: *mut AddressSpace, addr: u64, attrs: MemTxAttrs, result: *mut u32,
+        ) -> u64,
+        /// The RAM or ROM that contains a host address, and the offset in it.
+        memory_region_from_host: unsafe extern "C" fn(
+            ptr: *mut c_void, offset: *mut u64,
+        ) -> *mut MemoryRegion,
+    }
+
+    /// Whether a device is at an address.
+    SpaceIsIo: "system/memory.h", since V10_2 {
+        address_space_is_io: unsafe extern "C" fn(space: *mut AddressSpace, addr: u64) -> bool,
+    }
+
+    /// The same before 10.2.
+    MemoryIsIo: "exec/cpu-common.h", since V9_2, until V10_2 {
+        cpu_physical_memory_is_io: unsafe extern "C" fn(phys_addr: u64) -> bool,
+    }
+
+    /// Who wants to know which memory is written (a mask, 0 for nobody), and how to say so.
+    DirtyTracking: "system/memory.h", since V9_2 {
+        global_dirty_tracking: Global<AtomicU32>,
+        memory_region_set_dirty: unsafe extern "C" fn(mr: *mut MemoryRegion, addr: u64, size: u64),
+    }
+
+    /// An object of the machine by its type.
+    ObjectQuery: "qom/object.h", since V9_2 {
+        object_resolve_path_type: unsafe extern "C" fn(
+            path: *const c_char, typename: *const c_char, ambiguous: *mut bool,
+        ) -> *mut Object,
+    }
+
+    /// The ISA bus's interrupt lines; without a device, those of the one bus.
+    IsaLines: "hw/isa/isa.h", since V9_2 {
+        isa_get_irq: unsafe extern "C" fn(dev: *mut IsaDevice, isairq: c_uint) -> *mut IrqState,
+    }
+
+    /// Any interrupt line.
+    IrqFunctions: "hw/core/irq.h", since V9_2 {
+        qemu_set_irq: unsafe extern "C" fn(irq: *mut IrqState, level: c_int),
+    }
+
+    /// Handlers that run when the machine is reset.
+    ResetFunctions: "system/reset.h", since V9_2 {
+        qemu_register_reset: unsafe extern "C" fn(
+            func: extern "C" fn(opaque: *mut c_void), opaque: *mut c_void,
+        ),
+    }
+
+    /// Errors of QEMU's own, made with `printf`'s format.
+    ErrorFunctions: "qapi/error.h", since V9_2 {
+        error_setg_internal: unsafe extern "C" fn(
+            errp: *mut *mut Error,
+            src: *const c_char,
+            line: c_int,
+            func: *const c_char,
+            fmt: *const c_char,
+            ...
+        ),
+    }
+
+    /// Reasons not to migrate. Returns 0 if the reason was added.
+    MigrationBlockers: "migration/blocker.h", since V9_2 {
+        migrate_add_blocker: unsafe extern "C" fn(
+            reasonp: *mut *mut Error, errp: *mut *mut Error,
+        ) -> c_int,
+    }
+
+    /// A request to end QEMU, with an exit status.
+    ShutdownRequest: "system/runstate.h", since V9_2 {
+        qemu_system_shutdown_request_with_code: unsafe extern "C" fn(reason: c_int, exit_code: c_int),
+    }
+
+    /// Notifiers that run at a shutdown, with a pointer to its `ShutdownCause`.
+    ShutdownNotifiers: "system/runstate.h", since V9_2 {
+        qemu_register_shutdown_notifier: unsafe extern "C" fn(notifier: *mut Notifier),
+    }
+
+    /// The names of an enum's values. QEMU aborts on a value out of range.
+    EnumNames: "qapi/util.h", since V9_2 {
+        qapi_enum_lookup: unsafe extern "C" fn(
+            lookup: *const EnumLookup, val: c_int,
+        ) -> *const c_char,
+    }
+
+    /// The names of the shutdown causes.
+    ShutdownCauses: "qapi/qapi-types-run-state.h", since V9_2 {
+        ShutdownCause_lookup: Global<EnumLookup>,
+    }
+
+    /// How many traces of accesses to regions are on: `uint16_t`s, which the monitor may change.
+    TraceStates: "trace/trace-system.h", since V9_2 {
+        _TRACE_MEMORY_REGION_OPS_READ_DSTATE: Global<AtomicU16>,
+        _TRACE_MEMORY_REGION_OPS_WRITE_DSTATE: Global<AtomicU16>,
+    }
+}

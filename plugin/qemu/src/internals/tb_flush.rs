@@ -1,0 +1,45 @@
+//! Has QEMU throw all translated code away, so that it translates what runs next again.
+
+use super::c_types::CpuState;
+use super::current_cpu::current_cpu;
+use super::symbols::{QueueTbFlush, SafeWork, TbFlush};
+use crate::symbol::NotExported;
+
+/// How QEMU is asked for it. A translation is under way, so QEMU must do it later.
+#[derive(Clone, Copy)]
+enum Flush {
+    /// From QEMU 10.2 on.
+    Queue(QueueTbFlush),
+    /// Before.
+    Work(SafeWork, TbFlush),
+}
+
+/// QEMU's way to throw all translated code away, if it exports one.
+pub(crate) struct Translations(Option<Flush>);
+
+/// Runs while no vCPU does.
+unsafe extern "C" fn flush_now(cpu: *mut CpuState, tb_flush: unsafe extern "C" fn(*mut CpuState)) {
+    // SAFETY: QEMU's own `tb_flush`, for a vCPU of QEMU's; no translation is under way.
+    unsafe { tb_flush(cpu) }
+}
+
+impl Translations {
+    pub fn find() -> Translations {
+        let work = || Ok::<_, NotExported>(Flush::Work(SafeWork::find()?, TbFlush::find()?));
+        Translations(QueueTbFlush::find().map(Flush::Queue).or_else(|_| work()).ok())
+    }
+
+    /// Asks for it, in a callback for a translation. QEMU does it soon after.
+    pub fn flush(&self) {
+        let cpu = current_cpu();
+        match self.0.filter(|_| !cpu.is_null()) {
+            // SAFETY: the vCPU of this thread, for which QEMU translates.
+            Some(Flush::Queue(functions)) => unsafe { (functions.queue_tb_flush)(cpu) },
+            // SAFETY: as above; the work is a function of this library, which is never unloaded.
+            Some(Flush::Work(work, flush)) => unsafe {
+                (work.async_safe_run_on_cpu)(cpu, flush_now, flush.tb_flush);
+            },
+            None => {}
+        }
+    }
+}

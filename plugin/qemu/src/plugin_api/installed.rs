@@ -1,0 +1,79 @@
+//! The installed plugin, and how QEMU's callbacks find it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+use once_cell::sync::OnceCell;
+
+use super::block_flag::BlockFlag;
+use super::host::Host;
+use super::plugin::Plugin;
+use super::register_file::Whose;
+use super::vcpus::Vcpus;
+use crate::internals::ShutdownCause;
+use crate::report::say;
+
+/// What the callbacks work with.
+pub(super) struct Installed {
+    pub host: Host,
+    pub shutdown: ShutdownCause,
+    pub vcpus: Vcpus,
+    pub plugin: Box<dyn Plugin>,
+    /// Whether the guest has begun to run: a block has been translated.
+    ///
+    /// Relaxed: the flag is all that it tells, and no other data depends on it.
+    pub ran: AtomicBool,
+    /// `None` if the plugin does not follow blocks.
+    pub block_flag: Option<BlockFlag>,
+}
+
+impl Installed {
+    pub fn whose_registers(&self) -> Whose {
+        if self.vcpus.share_a_thread() { Whose::Shared } else { Whose::Own }
+    }
+}
+
+/// The installed plugin, set once. Before API 7 QEMU gives its callbacks no user data.
+static INSTALLED: OnceCell<Installed> = OnceCell::new();
+
+/// The same while callbacks are heard: from the installation to the end of the machine. QEMU may exit while
+/// vCPUs run; what they do after that is not reported, so that the counters stand still.
+static OPEN: AtomicPtr<Installed> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Installs a plugin; `None` if one is installed already.
+pub(super) fn open(installed: Installed) -> Option<&'static Installed> {
+    INSTALLED.set(installed).ok()?;
+    let installed = INSTALLED.get()?;
+    // Release, with the load in `guarded`: a thread that sees the pointer sees what it points to.
+    OPEN.store(std::ptr::from_ref(installed).cast_mut(), Ordering::Release);
+    Some(installed)
+}
+
+/// Has no callback begin from now on. Those that run already on other threads go on to their end.
+pub(super) fn close() {
+    // Relaxed: it publishes nothing.
+    OPEN.store(std::ptr::null_mut(), Ordering::Relaxed);
+}
+
+/// Runs a callback's work, if a plugin is installed.
+///
+/// A panic must not unwind into QEMU: it ends here. Its own message is on stderr; the line after it says
+/// what it means for the counts.
+#[inline]
+pub(super) fn guarded(work: impl FnOnce(&'static Installed)) {
+    // SAFETY: null or what is in `INSTALLED` for ever, of which only shared references are made. Acquire:
+    // see `open`.
+    let Some(installed) = (unsafe { OPEN.load(Ordering::Acquire).as_ref() }) else { return };
+    if catch_unwind(AssertUnwindSafe(|| work(installed))).is_err() {
+        say_once();
+    }
+}
+
+#[cold]
+fn say_once() {
+    // Relaxed: only one thread gets `false`, and no other data depends on it.
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Ordering::Relaxed) {
+        say("an error of pvio itself (above): the guest goes on, its counts are wrong");
+    }
+}

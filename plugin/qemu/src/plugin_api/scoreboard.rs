@@ -1,0 +1,148 @@
+//! A scoreboard to which QEMU's generated code adds for every instruction of the guest.
+//!
+//! Each vCPU has a row: the instruction that it began last, whether its block runs at another address than
+//! that of its translation, and the entries. The code adds before the instruction runs; the plugin takes
+//! back what turns out not to have run.
+
+use qemu_plugin_sys::qemu_plugin_cb_flags::QEMU_PLUGIN_CB_NO_REGS;
+use qemu_plugin_sys::{
+    qemu_plugin_cond, qemu_plugin_insn, qemu_plugin_op, qemu_plugin_scoreboard, qemu_plugin_u64,
+};
+
+use super::api::MissingFunction;
+use super::symbols::{ExecCallback, ScoreboardFunctions};
+use super::watch::{InlineAdd, VcpuIndex};
+use crate::version::ApiLevel;
+
+/// A scoreboard with the same number of entries for each vCPU.
+///
+/// QEMU's code adds to a vCPU's row without a lock or an atomic operation, on the thread of that vCPU. So
+/// only a callback of the same vCPU may change the row. Any thread may read it: it sees some recent value.
+pub struct Scoreboard {
+    functions: ScoreboardFunctions,
+    score: *mut qemu_plugin_scoreboard,
+    entries: usize,
+}
+
+// SAFETY: the address of a scoreboard that lives for ever; QEMU's functions on it may be called from any
+// thread.
+unsafe impl Send for Scoreboard {}
+// SAFETY: as above.
+unsafe impl Sync for Scoreboard {}
+
+/// The words of a row before the entries.
+const FIRST_ENTRY: usize = 2;
+
+impl Scoreboard {
+    /// Makes a scoreboard with so many entries for each vCPU, all 0. QEMU keeps it until it ends.
+    ///
+    /// # Errors
+    ///
+    /// If this QEMU lacks a function that its API should have.
+    pub fn new(api: ApiLevel, entries: usize) -> Result<Scoreboard, MissingFunction> {
+        let functions = ScoreboardFunctions::find().map_err(MissingFunction::in_api(api))?;
+        let size = (FIRST_ENTRY + entries) * size_of::<u64>();
+        // SAFETY: may be called at any time; the scoreboard is never freed.
+        let score = unsafe { (functions.qemu_plugin_scoreboard_new)(size) };
+        Ok(Scoreboard { functions, score, entries })
+    }
+
+    /// Which instruction a vCPU began last: its [`InlineAdd::token`].
+    fn last_word(&self) -> qemu_plugin_u64 {
+        qemu_plugin_u64 { score: self.score, offset: 0 }
+    }
+
+    /// Not 0 if the block that a vCPU runs is elsewhere than it was translated.
+    fn elsewhere_word(&self) -> qemu_plugin_u64 {
+        qemu_plugin_u64 { score: self.score, offset: size_of::<u64>() }
+    }
+
+    fn entry(&self, entry: usize) -> qemu_plugin_u64 {
+        assert!(entry < self.entries, "there is no entry {entry}");
+        qemu_plugin_u64 { score: self.score, offset: (FIRST_ENTRY + entry) * size_of::<u64>() }
+    }
+
+    /// Returns the token of the instruction that a vCPU began last; 0 if it has begun none.
+    pub fn last(&self, vcpu: VcpuIndex) -> u64 {
+        // SAFETY: QEMU makes the scoreboard as large as there are vCPUs, and this one has begun.
+        unsafe { (self.functions.qemu_plugin_u64_get)(self.last_word(), vcpu.0) }
+    }
+
+    /// Returns an entry of a vCPU: the instructions that have begun, less those that were taken back.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such entry.
+    pub fn get(&self, vcpu: VcpuIndex, entry: usize) -> u64 {
+        // SAFETY: as in `last`.
+        unsafe { (self.functions.qemu_plugin_u64_get)(self.entry(entry), vcpu.0) }
+    }
+
+    /// Takes 1 from an entry, in a callback of this vCPU.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such entry.
+    pub fn take_back(&self, vcpu: VcpuIndex, entry: usize) {
+        let minus_one = 1u64.wrapping_neg();
+        // SAFETY: as in `last`.
+        unsafe { (self.functions.qemu_plugin_u64_add)(self.entry(entry), vcpu.0, minus_one) }
+    }
+
+    /// Takes 1 from an entry and adds it to another, in a callback of this vCPU.
+    ///
+    /// # Panics
+    ///
+    /// If one of the entries is not there.
+    pub fn move_one(&self, vcpu: VcpuIndex, from: usize, to: usize) {
+        self.take_back(vcpu, from);
+        // SAFETY: as in `last`.
+        unsafe { (self.functions.qemu_plugin_u64_add)(self.entry(to), vcpu.0, 1) }
+    }
+
+    /// Says whether the vCPU's block runs at another address than that of its translation, in the callback
+    /// for the block's begin.
+    pub fn set_elsewhere(&self, vcpu: VcpuIndex, elsewhere: bool) {
+        // SAFETY: as in `last`.
+        unsafe {
+            (self.functions.qemu_plugin_u64_set)(self.elsewhere_word(), vcpu.0, elsewhere.into());
+        }
+    }
+
+    /// Has an instruction of the block that is being translated add to its entry.
+    ///
+    /// `is_first`: the block begins with it, as it must if QEMU restarts it.
+    pub(super) fn watch(
+        &self,
+        insn: *mut qemu_plugin_insn,
+        is_first: bool,
+        add: InlineAdd,
+        restarted: ExecCallback,
+        added_elsewhere: ExecCallback,
+    ) {
+        let functions = &self.functions;
+        let inline = functions.qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu;
+        let conditional = functions.qemu_plugin_register_vcpu_insn_exec_cond_cb;
+        let entry = self.entry(add.entry);
+        // SAFETY: an instruction of the block that is being translated. The callbacks are functions of this
+        // library, which stays loaded; the user data is a number or null; the scoreboard lives for ever.
+        // QEMU runs these in the order of their registration.
+        unsafe {
+            if is_first && add.repeats_only_by_restart {
+                let is = qemu_plugin_cond::QEMU_PLUGIN_COND_EQ;
+                let (last, none) = (self.last_word(), std::ptr::null_mut());
+                conditional(insn, restarted, QEMU_PLUGIN_CB_NO_REGS, is, last, add.token, none);
+            }
+            inline(insn, qemu_plugin_op::QEMU_PLUGIN_INLINE_ADD_U64, entry, 1);
+            let store = qemu_plugin_op::QEMU_PLUGIN_INLINE_STORE_U64;
+            inline(insn, store, self.last_word(), add.token);
+            if self.entries > 1 {
+                let is_not = qemu_plugin_cond::QEMU_PLUGIN_COND_NE;
+                let elsewhere = self.elsewhere_word();
+                let token = std::ptr::without_provenance_mut(add.token as usize);
+                let flags = QEMU_PLUGIN_CB_NO_REGS;
+                conditional(insn, added_elsewhere, flags, is_not, elsewhere, 0, token);
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What happens when QEMU translates a block: the plugin says how to watch its instructions, and QEMU is
+//! asked for the callbacks.
+
+use std::sync::atomic::Ordering;
+
+use qemu_plugin_sys::{qemu_plugin_cb_flags, qemu_plugin_insn, qemu_plugin_mem_rw, qemu_plugin_tb};
+
+use super::api::Api;
+use super::exec_callbacks::{self, token_to_userdata};
+use super::insn::{Block, Insn};
+use super::installed::Installed;
+use super::symbols::ExecCallback;
+use super::watch::{MemoryWatch, Token, Watch};
+
+/// Only in a translation callback, for its block.
+pub(super) fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
+    installed.ran.store(true, Ordering::Relaxed);
+    let api = &installed.host.api;
+    if let Some(flag) = &installed.block_flag {
+        flag.watch(api, &installed.vcpus, tb, exec_callbacks::block_begins);
+    }
+    let functions = &api.plugin;
+    // SAFETY: QEMU's block, which lasts as long as this callback, and has at least one instruction.
+    let (count, first) = unsafe {
+        ((functions.qemu_plugin_tb_n_insns)(tb), (functions.qemu_plugin_tb_get_insn)(tb, 0))
+    };
+    let block = Block::new(&installed.host, first);
+    let scoreboard = installed.plugin.scoreboard();
+    if scoreboard.is_some() {
+        watch_scored_block(api, tb, block.rip());
+    }
+    for index in 0..count {
+        // SAFETY: as above; it has that many instructions.
+        let handle = unsafe { (functions.qemu_plugin_tb_get_insn)(tb, index) };
+        let insn = Insn::new(&block, handle);
+        for watch in installed.plugin.translate(&insn) {
+            register_watch(api, handle, watch);
+        }
+        // After the watches: an instruction is reported before it adds.
+        if let Some(scoreboard) = scoreboard {
+            let add = installed.plugin.inline_add(&insn);
+            let (restarted, elsewhere) =
+                (exec_callbacks::restarted, exec_callbacks::added_elsewhere);
+            scoreboard.watch(handle, index == 0, add, restarted, elsewhere);
+        }
+    }
+}
+
+/// Has each run of a block reported, since it may be at another address than that of its translation.
+fn watch_scored_block(api: &Api, tb: *mut qemu_plugin_tb, rip: u64) {
+    let flags = qemu_plugin_cb_flags::QEMU_PLUGIN_CB_R_REGS;
+    let userdata = token_to_userdata(Token(rip));
+    let register = api.plugin.qemu_plugin_register_vcpu_tb_exec_cb;
+    // SAFETY: the block that is being translated; the callback is a function of this library, which stays
+    // loaded, and the user data is a number.
+    unsafe { register(tb, exec_callbacks::scored_block_begins, flags, userdata) };
+}
+
+fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
+    use qemu_plugin_cb_flags::{
+        QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_CB_R_REGS, QEMU_PLUGIN_CB_RW_REGS,
+    };
+    let (token, callback, flags): (_, ExecCallback, _) = match watch {
+        Watch::Exec(token) => (token, exec_callbacks::exec, QEMU_PLUGIN_CB_R_REGS),
+        // Every QEMU takes registers back that were written in place, if it is told to. API 4 offers no
+        // other way to write them.
+        Watch::ExecAndMemory(token, _) => {
+            (token, exec_callbacks::exec_and_memory, QEMU_PLUGIN_CB_RW_REGS)
+        }
+        Watch::ExecWithWrites(token) => {
+            (token, exec_callbacks::exec_with_writes, QEMU_PLUGIN_CB_RW_REGS)
+        }
+        Watch::ExecReadOnly(token) => {
+            (token, exec_callbacks::exec_read_only, QEMU_PLUGIN_CB_R_REGS)
+        }
+        Watch::ExecNoRegs(token) => (token, exec_callbacks::exec_no_regs, QEMU_PLUGIN_CB_NO_REGS),
+        Watch::Tracepoint(token) => (token, exec_callbacks::tracepoint, QEMU_PLUGIN_CB_R_REGS),
+    };
+    let userdata = token_to_userdata(token);
+    let register = api.plugin.qemu_plugin_register_vcpu_insn_exec_cb;
+    // SAFETY: an instruction of the block that is being translated; the callback is a function of this
+    // library, which stays loaded, and the user data is a number.
+    unsafe { register(insn, callback, flags, userdata) };
+    let accesses = match watch {
+        Watch::ExecAndMemory(_, MemoryWatch::Reads) => qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_R,
+        Watch::ExecAndMemory(_, MemoryWatch::Writes) => qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_W,
+        _ => return,
+    };
+    let register = api.plugin.qemu_plugin_register_vcpu_mem_cb;
+    // SAFETY: as above.
+    unsafe { register(insn, exec_callbacks::memory, QEMU_PLUGIN_CB_NO_REGS, accesses, userdata) };
+}

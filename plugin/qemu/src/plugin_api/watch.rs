@@ -1,0 +1,84 @@
+//! The words between QEMU and a [`Plugin`](super::Plugin): what is watched, and what is reported.
+
+/// QEMU's number of a vCPU, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VcpuIndex(pub u32);
+
+/// A number that comes back with each report on an instruction. It means something to the plugin alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(pub u64);
+
+/// What a [`Vcpu`](super::Vcpu) wants to be told next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The next watched instruction, whenever it comes.
+    Watched,
+    /// First the begin of the next block, when the instruction has left its result.
+    Block,
+}
+
+/// How an instruction is watched. Each report comes before the instruction runs.
+///
+/// An instruction that is restarted, after a fault or between the elements of a `rep`, is reported again.
+/// The flags are `enum qemu_plugin_cb_flags` in `qemu/qemu-plugin.h`: what QEMU allows in the callback. A
+/// callback with fewer rights costs less.
+#[derive(Clone, Copy, Debug)]
+pub enum Watch {
+    /// [`Vcpu::exec`](super::Vcpu::exec) with `QEMU_PLUGIN_CB_R_REGS`: it reads registers.
+    Exec(Token),
+    /// [`Vcpu::exec`](super::Vcpu::exec) with `QEMU_PLUGIN_CB_RW_REGS`: it reads registers, and writes
+    /// those of [`ReadRegisters::string_cpu`](super::ReadRegisters::string_cpu). The instruction's
+    /// accesses to guest memory are reported to
+    /// [`Vcpu::memory_accessed`](super::Vcpu::memory_accessed), with `QEMU_PLUGIN_CB_NO_REGS`.
+    ExecAndMemory(Token, MemoryWatch),
+    /// [`Vcpu::exec_with_writes`](super::Vcpu::exec_with_writes) with `QEMU_PLUGIN_CB_RW_REGS`: it reads
+    /// and writes registers. From API 5 on.
+    ExecWithWrites(Token),
+    /// [`Vcpu::exec_read_only`](super::Vcpu::exec_read_only) with `QEMU_PLUGIN_CB_R_REGS`: it reads
+    /// registers.
+    ExecReadOnly(Token),
+    /// [`Vcpu::exec_no_regs`](super::Vcpu::exec_no_regs) with `QEMU_PLUGIN_CB_NO_REGS`: it gets RIP alone.
+    ExecNoRegs(Token),
+    /// [`Vcpu::tracepoint`](super::Vcpu::tracepoint) with `QEMU_PLUGIN_CB_R_REGS`: it reads registers. For
+    /// an instruction that may be watched in another way, too.
+    Tracepoint(Token),
+}
+
+/// How many ways there may be to watch one instruction.
+pub const MAX_WATCHES: usize = 2;
+
+/// Which of an instruction's accesses to guest memory are reported.
+///
+/// QEMU reports what it reads from the guest's tables on the way, such as the TSS, as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryWatch {
+    /// Those that read (`QEMU_PLUGIN_MEM_R`).
+    Reads,
+    /// Those that write (`QEMU_PLUGIN_MEM_W`).
+    Writes,
+}
+
+/// What QEMU's generated code does to the [`Scoreboard`](super::Scoreboard) before an instruction runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InlineAdd {
+    /// The entry to which it adds 1.
+    pub entry: usize,
+    /// What [`Scoreboard::last`](super::Scoreboard::last) gives from then until another instruction begins.
+    pub token: u64,
+    /// The instruction does not lead to itself: if it begins twice in a row, QEMU has restarted it.
+    pub repeats_only_by_restart: bool,
+}
+
+/// A vCPU went on elsewhere than the program said (`enum qemu_plugin_discon_type`, from API 6 on).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discontinuity {
+    /// An exception was raised. QEMU's address of it may be stale; that of the
+    /// [`Discontinuity::Delivered`] that follows is right.
+    Exception,
+    /// An exception (after [`Discontinuity::Exception`]) or an interrupt (without) was delivered to its
+    /// handler.
+    Delivered {
+        /// Linear address of the instruction that was left.
+        from: u64,
+    },
+}

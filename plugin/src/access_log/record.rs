@@ -1,0 +1,62 @@
+//! A record of the access log, and its line of text.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use crate::x86::{Direction, Port, PortForm, Width};
+
+/// The direction and width of an access.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// The direction.
+    pub direction: Direction,
+    /// The width.
+    pub width: Width,
+}
+
+impl From<PortForm> for Access {
+    fn from(form: PortForm) -> Access {
+        Access { direction: form.direction(), width: form.width() }
+    }
+}
+
+/// One access.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record {
+    /// Time since the log was opened.
+    pub time: Duration,
+    /// The vCPU's index; `None` if QEMU does not tell vCPUs apart.
+    pub vcpu: Option<u32>,
+    /// The linear address of the instruction.
+    pub pc: u64,
+    pub direction: Direction,
+    pub port: Port,
+    pub width: Width,
+    /// The value read or written; `None` if the machine ended before it was known, or if another
+    /// vCPU on the same thread read in between.
+    pub value: Option<u32>,
+    /// Whether the access may have faulted for lack of privilege. QEMU before 11.0 does not tell.
+    pub unverified: bool,
+}
+
+impl Record {
+    /// Writes the record's line.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let Record { time, vcpu, pc, direction, port, width, value, unverified } = self;
+        let (seconds, nanos) = (time.as_secs(), time.subsec_nanos());
+        write!(out, "{seconds:>5}.{nanos:09} ")?;
+        match vcpu {
+            Some(vcpu) => write!(out, "{vcpu}")?,
+            None => write!(out, "-")?,
+        }
+        write!(out, " {pc:#x} {direction:<3} {port} {} ", width.bytes())?;
+        match value {
+            Some(value) => {
+                let digits = 2 + 2 * usize::from(width.bytes());
+                write!(out, "{value:#0digits$x}")?;
+            }
+            None => write!(out, "-")?,
+        }
+        writeln!(out, "{}", if *unverified { "?" } else { "" })
+    }
+}

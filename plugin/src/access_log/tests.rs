@@ -1,0 +1,80 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::x86::{Port, PortForm};
+
+fn open(path: &Path) -> Arc<AccessLog> {
+    let file = OutputFile::open(path).unwrap();
+    Arc::new(AccessLog::new(path.to_owned(), file, PortFilter::default()))
+}
+
+fn log() -> (tempfile::TempDir, Arc<AccessLog>) {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(&directory.path().join("log"));
+    (directory, log)
+}
+
+/// The lines without their times.
+fn lines(directory: &tempfile::TempDir) -> Vec<String> {
+    let text = std::fs::read_to_string(directory.path().join("log")).unwrap();
+    let words = |line: &str| line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ");
+    text.lines().skip(1).map(words).collect()
+}
+
+#[test]
+fn reads_get_their_values_and_faulted_accesses_are_dropped() {
+    let (directory, log) = log();
+    let vcpu = VcpuLog::new(Arc::clone(&log), 3);
+    vcpu.starts(0x1000, PortForm::InAxDx, Port(0x60), None, false);
+    vcpu.retired(|| 0xffff_1234);
+    vcpu.starts(0x1001, PortForm::OutDxAl, Port(0x80), Some(0xabcd_ef12), false);
+    vcpu.faulted();
+    vcpu.starts(0x1002, PortForm::OutDxAl, Port(0x80), Some(0x34), true);
+    vcpu.access(0x1003, PortForm::RepInsd.into(), Port(0x1f0), 0xdead_beef);
+    vcpu.starts(0x1004, PortForm::InAlDx, Port(0x64), None, false);
+    log.finish().unwrap();
+    assert_eq!(
+        lines(&directory),
+        [
+            "3 0x1000 in 0x0060 2 0x1234",
+            "3 0x1003 in 0x01f0 4 0xdeadbeef",
+            "3 0x1002 out 0x0080 1 0x34?",
+            "3 0x1004 in 0x0064 1 -",
+        ]
+    );
+}
+
+#[test]
+fn records_of_several_vcpus_all_arrive_in_order() {
+    let (directory, log) = log();
+    let count = 10 * BATCH + 17;
+    std::thread::scope(|scope| {
+        for vcpu in 0..4 {
+            let log = &log;
+            scope.spawn(move || {
+                let vcpu = VcpuLog::new(Arc::clone(log), vcpu);
+                for value in 0..count as u32 {
+                    vcpu.access(0, PortForm::Outsd.into(), Port(0), value);
+                }
+            });
+        }
+    });
+    log.finish().unwrap();
+    let lines = lines(&directory);
+    assert_eq!(lines.len(), 4 * count);
+    for vcpu in 0..4 {
+        let own = lines.iter().filter(|line| line.starts_with(&vcpu.to_string()));
+        assert!(own.enumerate().all(|(n, line)| line.ends_with(&format!(" 4 {n:#010x}"))));
+    }
+}
+
+#[test]
+fn a_full_disk_is_reported_again_at_the_end() {
+    let log = open(Path::new("/dev/full"));
+    let vcpu = VcpuLog::new(Arc::clone(&log), 0);
+    for value in 0..20 * BATCH as u32 {
+        vcpu.access(0, PortForm::Outsb.into(), Port(0), value);
+    }
+    assert_eq!(log.finish().unwrap_err().raw_os_error(), Some(libc::ENOSPC));
+}

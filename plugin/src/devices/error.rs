@@ -1,0 +1,88 @@
+//! Why a device cannot be built.
+
+use std::error::Error;
+use std::io;
+
+/// A device that cannot be built with its settings. The text names the fault and the remedy.
+///
+/// A device of your own returns [`DeviceError::other`] for faults that have no variant here.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// The number of ports is fixed, and the option gives another.
+    #[error("it has {0} ports; name the first alone")]
+    PortCount(u16),
+    /// The kind has no setting of this name.
+    #[error("it has no setting {key:?}{}", list(.known))]
+    UnknownSetting {
+        /// The setting.
+        key: String,
+        /// The settings of the kind.
+        known: Vec<String>,
+    },
+    /// The setting does not name an interrupt line of the ISA bus.
+    #[error("{key}={value} is not a line of the ISA bus; write 0 to 15")]
+    InterruptLine {
+        /// The setting.
+        key: String,
+        /// Its value.
+        value: String,
+    },
+    /// An input file cannot be used while QEMU records or replays the run.
+    #[error(
+        "{key}={path} would be read anew in each replay, as QEMU records the run (rr=) without it; \
+         leave {key}= or rr= out"
+    )]
+    Recorded {
+        /// The setting.
+        key: String,
+        /// The file.
+        path: String,
+    },
+    /// An input file cannot be read.
+    #[error("{key}={path} cannot be read: {source}")]
+    Input {
+        /// The setting.
+        key: String,
+        /// The file.
+        path: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// An output file cannot be written.
+    #[error("{key}={path} cannot be written: {source}")]
+    Output {
+        /// The setting.
+        key: String,
+        /// The file.
+        path: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// Standard output cannot be written, and no file is named.
+    #[error("stdout cannot be written: {0}; name a file")]
+    Stdout(#[source] io::Error),
+    /// Another fault.
+    #[error(transparent)]
+    Other(Box<dyn Error + Send + Sync>),
+}
+
+impl DeviceError {
+    /// An error with a text or a cause of your own.
+    ///
+    /// ```
+    /// use pvio::devices::DeviceError;
+    ///
+    /// let error = DeviceError::other("speed=9 is too fast; write 1 to 8");
+    /// assert_eq!(error.to_string(), "speed=9 is too fast; write 1 to 8");
+    /// ```
+    pub fn other(error: impl Into<Box<dyn Error + Send + Sync>>) -> DeviceError {
+        DeviceError::Other(error.into())
+    }
+}
+
+fn list(known: &[String]) -> String {
+    match known {
+        [] => ", nor any other".to_owned(),
+        known => format!("; it has {}", known.join(", ")),
+    }
+}

@@ -1,0 +1,34 @@
+//! The code that makes a call.
+
+use crate::qemu::{Register, Registers};
+use crate::x86::{Cr0, Mode, Rflags, Supervisor};
+
+/// The caller, as far as its code tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The mode of the code, which sets the width of arguments.
+    pub mode: Mode,
+    /// Whether it is supervisor code; `None` if only the registers can tell.
+    pub supervisor: Option<Supervisor>,
+    /// The linear address of the instruction.
+    pub pc: u64,
+}
+
+impl Caller {
+    /// Reads an argument from a register. Outside 64-bit code it has 32 bits.
+    pub(super) fn argument(self, vcpu: &mut Registers<'_>, register: Register) -> u64 {
+        let value = vcpu.read(register);
+        match self.mode {
+            Mode::Bits64 => value,
+            Mode::Bits16 | Mode::Bits32 => value & 0xffff_ffff,
+        }
+    }
+
+    pub(super) fn supervisor(self, vcpu: &mut Registers<'_>) -> Supervisor {
+        self.supervisor.unwrap_or_else(|| {
+            let rflags = Rflags::from_bits_retain(vcpu.read(Register::Rflags));
+            let cs = vcpu.read(Register::Cs);
+            Supervisor::of(rflags, cs, || Cr0::from_bits_retain(vcpu.read(Register::Cr0)))
+        })
+    }
+}

@@ -1,0 +1,178 @@
+//! The calls of one vCPU: who may make them, and which code implements each.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use pvio_guest::abi::{self, CallWord, Status, status};
+
+use super::call_cache::CallCache;
+use super::mailbox::Mailbox;
+use super::memory::caller_memory;
+use super::port_io::{IoCall, PortCalls, Transfer};
+use super::refusal::{Refusal, answered, must_be_zero};
+use super::{Caller, Hypercalls, Policy};
+use crate::access_log::VcpuLog;
+use crate::guest_memory::LinearMemory;
+use crate::qemu::{Register, Registers, WritableRegisters};
+use crate::stats::{Call, Outcome, VcpuCounters};
+use crate::x86::{PAGE, Port, Supervisor};
+
+/// Runs the hypercalls of one vCPU.
+pub struct VcpuCalls {
+    pub(super) hypercalls: Arc<Hypercalls>,
+    pub(super) counters: Arc<VcpuCounters>,
+    pub(super) access_log: Option<VcpuLog>,
+    /// Elements on their way between memory and a device.
+    buffer: Box<[u8; PAGE as usize]>,
+    pub(super) mailbox: Option<Mailbox>,
+    pub(super) cache: CallCache,
+}
+
+impl VcpuCalls {
+    /// The calls of the vCPU that `counters` and `access_log` belong to.
+    pub fn new(
+        hypercalls: Arc<Hypercalls>,
+        counters: Arc<VcpuCounters>,
+        access_log: Option<VcpuLog>,
+    ) -> VcpuCalls {
+        let buffer = Box::new([0; PAGE as usize]);
+        let cache = CallCache::default();
+        VcpuCalls { hypercalls, counters, access_log, buffer, mailbox: None, cache }
+    }
+
+    /// Runs a call by registers and answers it in RAX.
+    #[inline]
+    pub fn call(&mut self, caller: Caller, vcpu: &mut WritableRegisters<'_>) {
+        self.counters.calls_from(caller.pc);
+        let word = CallWord(vcpu.read(Register::Rax) as u32);
+        // No call word: another plugin like this one has answered already, or it never was a call.
+        let Some(number) = word.call() else { return };
+        let refusal = if self.is_nested(vcpu) {
+            Some(Refusal(status::DECLINED))
+        } else if !self.may_call(caller, vcpu) {
+            Some(Refusal(status::DENIED))
+        } else {
+            None
+        };
+        if refusal.is_none()
+            && let Some(data) = self.cache.run(word, vcpu, &self.counters)
+        {
+            vcpu.write(Register::Rax, Status::new(status::OK, data).0.into());
+            return;
+        }
+        self.call_uncached(Call::from_number(number), word, refusal, caller, vcpu);
+    }
+
+    /// Slow path: runs a call that missed the cache, or refuses it.
+    #[inline(never)]
+    fn call_uncached(
+        &mut self,
+        call: Call,
+        word: CallWord,
+        refusal: Option<Refusal>,
+        caller: Caller,
+        vcpu: &mut WritableRegisters<'_>,
+    ) {
+        let result = match refusal {
+            Some(refusal) => Err(refusal),
+            None => {
+                self.cache.insert(word, &self.hypercalls, self.access_log.as_ref());
+                self.dispatch(call, word, caller, vcpu)
+            }
+        };
+        let status = answered(&self.counters, call, result);
+        vcpu.write(Register::Rax, status.0.into());
+    }
+
+    /// Whether the caller is, or may be, a nested guest. pvio cannot see a nested guest's page
+    /// tables, and its own hypervisor decides which ports it may use.
+    pub(super) fn is_nested(&self, vcpu: &Registers<'_>) -> bool {
+        let expected = || self.hypercalls.nested_guests.load(Ordering::Relaxed);
+        vcpu.is_in_nested_guest().unwrap_or_else(expected)
+    }
+
+    fn may_call(&self, caller: Caller, vcpu: &mut Registers<'_>) -> bool {
+        self.hypercalls.policy == Policy::Any || caller.supervisor(vcpu) == Supervisor::Yes
+    }
+
+    fn dispatch(
+        &mut self,
+        call: Call,
+        word: CallWord,
+        caller: Caller,
+        vcpu: &mut WritableRegisters<'_>,
+    ) -> Result<u32, Refusal> {
+        if let Some(io) = IoCall::of(call) {
+            if !io.takes_operand() {
+                must_be_zero(word.operand())?;
+            }
+            let port = Port(word.port());
+            return match io.is_string {
+                false => self.port_calls(caller.pc).scalar(io, port, word.operand(), vcpu),
+                true => self.with_transfer(caller, vcpu, |ports, memory, transfer| {
+                    ports.string(io, port, memory, transfer)
+                }),
+            };
+        }
+        // The fields of an unknown call may have any meaning. Mailbox calls need a mailbox.
+        if matches!(call, Call::Unknown | Call::Register | Call::Release) {
+            return Err(Refusal(status::UNKNOWN));
+        }
+        must_be_zero(word.port())?;
+        if !matches!(call, Call::Exit | Call::Log) {
+            must_be_zero(word.operand())?;
+        }
+        match call {
+            Call::Probe => {
+                vcpu.write(Register::Rdx, self.hypercalls.features().into());
+                Ok(abi::VERSION)
+            }
+            Call::Batch => self.with_transfer(caller, vcpu, |ports, memory, transfer| {
+                ports.batch(memory, transfer)
+            }),
+            _ => self.control(call, word.operand(), caller, vcpu),
+        }
+    }
+
+    fn port_calls(&mut self, pc: u64) -> PortCalls<'_> {
+        self.mailbox_and_ports(pc).1
+    }
+
+    #[inline]
+    pub(super) fn mailbox_and_ports(&mut self, pc: u64) -> (&mut Option<Mailbox>, PortCalls<'_>) {
+        let ports = PortCalls {
+            hypercalls: &self.hypercalls,
+            counters: &self.counters,
+            access_log: self.access_log.as_ref(),
+            pc,
+            buffer: &mut self.buffer,
+            budget: abi::ELEMENTS_MAX,
+        };
+        (&mut self.mailbox, ports)
+    }
+
+    /// Runs a call that moves elements between memory and ports. RDX is the address and RCX the
+    /// count; the call leaves its progress in both.
+    fn with_transfer(
+        &mut self,
+        caller: Caller,
+        vcpu: &mut WritableRegisters<'_>,
+        run: impl FnOnce(&mut PortCalls<'_>, &LinearMemory<'_>, &mut Transfer) -> Result<(), Refusal>,
+    ) -> Result<u32, Refusal> {
+        let mut ports = self.port_calls(caller.pc);
+        let mut transfer = Transfer {
+            address: caller.argument(vcpu, Register::Rdx),
+            left: caller.argument(vcpu, Register::Rcx),
+        };
+        let before = transfer;
+        let memory = caller_memory(caller, vcpu, ports.hypercalls)?;
+        let result = run(&mut ports, &memory, &mut transfer);
+        vcpu.write(Register::Rdx, transfer.address);
+        vcpu.write(Register::Rcx, transfer.left);
+        match result {
+            // After some progress the call succeeds. The next call meets the error at its start.
+            Err(refusal) if refusal.outcome() == Outcome::Error && transfer != before => Ok(0),
+            result => result.map(|()| 0),
+        }
+    }
+}

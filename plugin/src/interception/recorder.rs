@@ -1,0 +1,170 @@
+//! Records what attempts do: in the statistics and in the access log.
+
+use std::sync::Arc;
+
+use super::operation::Operation;
+use super::string_attempt::StringAttempt;
+use crate::access_log::VcpuLog;
+use crate::stats::VcpuCounters;
+use crate::x86::Port;
+
+/// An attempt that makes no memory access, so that QEMU reports nothing of its end: a scalar, or a `rep` of count 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct UnobservedAttempt {
+    pub operation: Operation,
+    /// The port that a scalar accesses.
+    pub port: Option<Port>,
+}
+
+/// One vCPU's counters and access log.
+///
+/// Each method is one change of what is known of an attempt. What was counted before is taken back.
+pub(super) struct Recorder {
+    counters: Arc<VcpuCounters>,
+    log: Option<VcpuLog>,
+}
+
+impl Recorder {
+    pub fn new(counters: Arc<VcpuCounters>, log: Option<VcpuLog>) -> Recorder {
+        Recorder { counters, log }
+    }
+
+    #[inline]
+    pub fn counters(&self) -> &VcpuCounters {
+        &self.counters
+    }
+
+    /// Returns whether there is an access log.
+    #[inline]
+    pub fn has_log(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// Returns whether accesses to a port are logged.
+    pub fn logs(&self, port: Port) -> bool {
+        self.log_of(port).is_some()
+    }
+
+    fn log_of(&self, port: Port) -> Option<&VcpuLog> {
+        self.log.as_ref().filter(|log| log.covers(port))
+    }
+
+    pub fn started(&self, operation: Operation) {
+        self.counters.attempt(operation.form());
+    }
+
+    /// A fault of the attempt was counted; its handler has removed the cause, and the attempt continues.
+    pub fn fault_resumed(&self, operation: Operation) {
+        self.counters.fault_resumed(operation.form());
+    }
+
+    #[inline]
+    pub fn executed(&self, UnobservedAttempt { operation, port }: UnobservedAttempt) {
+        let (form, site) = (operation.form(), operation.site());
+        self.counters.executed(form, site);
+        if let Some(port) = port {
+            self.counters.accessed(form, site, port);
+        }
+    }
+
+    pub fn unverified(&self, UnobservedAttempt { operation, port }: UnobservedAttempt) {
+        self.counters.unverified(operation.form(), operation.site(), port);
+    }
+
+    pub fn executed_becomes_unverified(&self, attempt: UnobservedAttempt) {
+        self.not_executed(attempt);
+        self.unverified(attempt);
+    }
+
+    pub fn unverified_becomes_executed(&self, attempt: UnobservedAttempt) {
+        self.not_unverified(attempt);
+        self.executed(attempt);
+    }
+
+    pub fn unverified_becomes_fault(&self, attempt: UnobservedAttempt) {
+        self.not_unverified(attempt);
+        self.counters.fault(attempt.operation.form());
+        self.log_not_retired();
+    }
+
+    pub fn executed_becomes_exit(&self, attempt: UnobservedAttempt) {
+        self.not_executed(attempt);
+        self.exit(attempt.operation);
+    }
+
+    pub fn unverified_becomes_exit(&self, attempt: UnobservedAttempt) {
+        self.not_unverified(attempt);
+        self.exit(attempt.operation);
+    }
+
+    fn not_executed(&self, UnobservedAttempt { operation, port }: UnobservedAttempt) {
+        self.counters.not_executed(operation.form(), operation.site(), port);
+    }
+
+    fn not_unverified(&self, UnobservedAttempt { operation, port }: UnobservedAttempt) {
+        self.counters.not_unverified(operation.form(), operation.site(), port);
+    }
+
+    /// A hypervisor in the guest has intercepted the instruction.
+    pub fn exit(&self, operation: Operation) {
+        self.counters.exit(operation.form());
+    }
+
+    /// A string instruction has faulted. It may resume.
+    pub fn string_faulted(&self, operation: Operation) {
+        self.counters.fault(operation.form());
+    }
+
+    /// A string instruction has moved one element, and is done if none remains.
+    pub fn element(&self, string: &StringAttempt, value: impl FnOnce() -> u32) {
+        let StringAttempt { operation, port, remaining, .. } = *string;
+        let (form, site) = (operation.form(), operation.site());
+        self.counters.accessed(form, site, port);
+        if remaining == 0 {
+            self.counters.executed(form, site);
+        }
+        if let Some(log) = self.log_of(port) {
+            log.access(operation.pc(), form.into(), port, value());
+        }
+    }
+
+    /// Logs the start of a scalar, if its port is logged. Returns whether it is.
+    ///
+    /// `value` is what `out` writes. `is_in_question` says that it may fault without a report.
+    pub fn log_scalar(
+        &self,
+        operation: Operation,
+        port: Port,
+        value: impl FnOnce() -> Option<u32>,
+        is_in_question: bool,
+    ) -> bool {
+        let Some(log) = self.log_of(port) else { return false };
+        log.starts(operation.pc(), operation.form(), port, value(), is_in_question);
+        true
+    }
+
+    /// Logs that the last scalar has not retired.
+    pub fn log_not_retired(&self) {
+        if let Some(log) = &self.log {
+            log.faulted();
+        }
+    }
+
+    /// Logs that the last scalar has retired.
+    pub fn log_retired(&self) {
+        if let Some(log) = &self.log {
+            log.settled();
+        }
+    }
+
+    /// Logs the value that the last scalar has read, at the beginning of the next block.
+    ///
+    /// The block may be a hypervisor's, which is known when its first instruction is reported. `may_have_exited` says so.
+    pub fn log_value_read(&self, eax: impl FnOnce() -> u32, may_have_exited: bool) {
+        let Some(log) = &self.log else { return };
+        match may_have_exited {
+            true => log.left(eax),
+            false => log.retired(eax),
+        }
+    }
+}

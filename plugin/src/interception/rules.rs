@@ -1,0 +1,25 @@
+//! What this QEMU's callbacks mean, where versions and options differ.
+
+use crate::qemu::{HostInfo, QemuVersion};
+
+/// The differences between QEMU versions and options that matter here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    /// Whether QEMU reports exceptions (API 6).
+    ///
+    /// If so, an instruction counts as retired until an exception contradicts. If not, an instruction that may fault for
+    /// want of privilege is never known to retire.
+    pub exceptions_reported: bool,
+    /// Whether QEMU leaves the loop of every `rep` after each element: under `-icount`, and always before QEMU 10.0.
+    pub steps_reps: bool,
+}
+
+impl Rules {
+    pub fn of(host: &HostInfo) -> Rules {
+        let ten = QemuVersion { major: 10, minor: 0, micro: 0 };
+        Rules {
+            exceptions_reported: host.reports_exceptions(),
+            steps_reps: host.icount || host.version.is_some_and(|version| version < ten),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The option `device=KIND@PORT[-PORT][:KEY=VALUE...]`.
+
+use super::{OptionError, split_at_single_colons};
+use crate::devices::{DeviceKind, DeviceRequest};
+use crate::x86::PortRange;
+
+/// Parses the option's value. A colon within a setting is doubled.
+pub(super) fn parse(text: &str, kinds: &[DeviceKind]) -> Result<DeviceRequest, OptionError> {
+    let syntax = || OptionError::DeviceSyntax(text.to_owned());
+    let mut parts = split_at_single_colons(text).into_iter();
+    let kind_and_ports = parts.next().ok_or_else(syntax)?;
+    let (name, range) = kind_and_ports.split_once('@').ok_or_else(syntax)?;
+    let kind = kinds.iter().find(|kind| kind.name == name);
+    let kind = *kind.ok_or_else(|| OptionError::DeviceKind {
+        option: text.to_owned(),
+        kind: name.to_owned(),
+        known: kinds.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", "),
+    })?;
+    let range = PortRange::parse(range, kind.ports)
+        .map_err(|source| OptionError::DeviceRange { option: text.to_owned(), source })?;
+    let mut settings: Vec<(String, String)> = Vec::new();
+    for part in parts {
+        let (key, value) = part.split_once('=').ok_or_else(syntax)?;
+        if settings.iter().any(|(other, _)| other == key) {
+            let (option, key) = (text.to_owned(), key.to_owned());
+            return Err(OptionError::DeviceSettingTwice { option, key });
+        }
+        settings.push((key.to_owned(), value.to_owned()));
+    }
+    Ok(DeviceRequest { kind, range, kind_and_ports, settings })
+}

@@ -1,0 +1,263 @@
+//! The plugin's options: `key=value` arguments, parsed and checked.
+//!
+//! The result is plain data and open output files. [`crate::build`] hands them to the other rooms,
+//! none of which knows the options.
+
+mod device;
+mod error;
+mod named_files;
+
+pub use error::OptionError;
+
+use std::path::{Path, PathBuf};
+
+use crate::devices::{DeviceKind, DeviceRequest};
+use crate::files::OutputFile;
+use crate::guest_file::GuestFile;
+use crate::qemu::{ApiLevel, CommandLine};
+use crate::stats::Destination;
+use crate::x86::PortRange;
+
+use named_files::NamedFiles;
+
+/// Where the text tables go, from `summary=`.
+#[derive(Debug, Default)]
+pub enum Summary {
+    /// To stderr.
+    #[default]
+    Stderr,
+    /// Nowhere.
+    Off,
+    /// To a file.
+    File(Destination),
+}
+
+/// Which code may make hypercalls, from `hypercall=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HypercallAccess {
+    /// Supervisor code.
+    Kernel,
+    /// Code of any ring.
+    Any,
+    /// None.
+    Off,
+}
+
+/// Which instructions are counted beside port I/O, from `insns=`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InsnsOption {
+    /// None.
+    Off,
+    /// All, in one count.
+    On,
+    /// All, by the executable sections of this ELF file.
+    BySection(GuestFile),
+}
+
+/// The access log, from `access-log=`.
+#[derive(Debug)]
+pub struct AccessLogOption {
+    /// The file's name, for messages.
+    pub path: PathBuf,
+    /// The file.
+    pub file: OutputFile,
+    /// The ports to log. Empty means all.
+    pub ports: Vec<PortRange>,
+}
+
+/// All options, parsed.
+#[derive(Debug)]
+pub struct Options {
+    /// Destination of the JSON dump.
+    pub stats: Option<Destination>,
+    /// Destination of the text tables.
+    pub summary: Summary,
+    /// Symbol files, in the order given.
+    pub symbols: Vec<GuestFile>,
+    /// The devices to make.
+    pub devices: Vec<DeviceRequest>,
+    /// The access log.
+    pub access_log: Option<AccessLogOption>,
+    /// Who may make hypercalls.
+    pub hypercall: HypercallAccess,
+    /// The file of the guest's log; `None` means stderr.
+    pub log: Option<OutputFile>,
+    /// Whether and how instructions of every kind are counted.
+    pub insns: InsnsOption,
+}
+
+/// The value of each option that may be given once, as text.
+#[derive(Default)]
+struct Values<'a> {
+    stats: Option<&'a str>,
+    summary: Option<&'a str>,
+    access_log: Option<&'a str>,
+    hypercall: Option<&'a str>,
+    log: Option<&'a str>,
+    insns: Option<&'a str>,
+}
+
+impl Options {
+    /// Parses the options and opens the output files.
+    ///
+    /// `kinds` lists the available devices, `api` is QEMU's plugin API level, and `command_line`
+    /// describes how QEMU was started.
+    ///
+    /// # Errors
+    ///
+    /// An option is unknown, malformed, given twice or in conflict with another, or its file
+    /// cannot be opened.
+    pub fn parse(
+        arguments: &[String],
+        kinds: &[DeviceKind],
+        api: ApiLevel,
+        command_line: &CommandLine,
+    ) -> Result<Options, OptionError> {
+        let mut values = Values::default();
+        let (mut symbols, mut devices) = (Vec::new(), Vec::new());
+        let mut insns = InsnsOption::Off;
+        let mut named = NamedFiles::default();
+        for argument in arguments {
+            let (key, value) = split_argument(argument)?;
+            match key {
+                "stats" => {
+                    once("stats", &mut values.stats, value)?;
+                    named.add_dumps(key, value)?;
+                }
+                "summary" => {
+                    once("summary", &mut values.summary, value)?;
+                    if value != "on" && value != "off" {
+                        named.add_dumps(key, value)?;
+                    }
+                }
+                "access-log" => {
+                    once("access-log", &mut values.access_log, value)?;
+                    named.add_output(key, &split_at_single_colons(value)[0])?;
+                }
+                "insns" => {
+                    once("insns", &mut values.insns, value)?;
+                    insns = insns_option(value)?;
+                    if let InsnsOption::BySection(file) = &insns {
+                        named.add_input(key, &file.path.to_string_lossy())?;
+                    }
+                }
+                "hypercall" => once("hypercall", &mut values.hypercall, value)?,
+                "log" => {
+                    once("log", &mut values.log, value)?;
+                    named.add_output(key, value)?;
+                }
+                "symbols" => {
+                    let file = GuestFile::parse(value).map_err(OptionError::Symbols)?;
+                    named.add_input(key, &file.path.to_string_lossy())?;
+                    symbols.push(file);
+                }
+                "device" => {
+                    let device = device::parse(value, kinds)?;
+                    named.add_device(&device)?;
+                    devices.push(device);
+                }
+                _ => return Err(OptionError::Unknown(key.into())),
+            }
+        }
+        let hypercall = hypercall_access(values.hypercall, api)?;
+        let log = values.log.map(|path| open_log(path, api, hypercall)).transpose()?;
+        let destination = |key: &str, path: &str| {
+            Destination::open(Path::new(path), command_line.confined_by).map_err(|source| {
+                OptionError::Destination { option: format!("{key}={path}"), source }
+            })
+        };
+        let stats = values.stats.map(|path| destination("stats", path)).transpose()?;
+        let summary = match values.summary {
+            None | Some("on") => Summary::Stderr,
+            Some("off") => Summary::Off,
+            Some(word @ ("yes" | "no" | "true" | "false" | "ON" | "OFF")) => {
+                return Err(OptionError::NearlySwitch(word.to_owned()));
+            }
+            Some(path) => Summary::File(destination("summary", path)?),
+        };
+        let access_log = values.access_log.map(open_access_log).transpose()?;
+        Ok(Options { stats, summary, symbols, devices, access_log, hypercall, log, insns })
+    }
+}
+
+/// Splits `key=value`. QEMU turns a bare `key` into `key=on`, so `on` counts as no value unless
+/// the option has a switch.
+fn split_argument(argument: &str) -> Result<(&str, &str), OptionError> {
+    let (key, value) = argument.split_once('=').unwrap_or((argument, ""));
+    if !value.is_empty() && (value != "on" || matches!(key, "summary" | "insns")) {
+        return Ok((key, value));
+    }
+    let shape = match key {
+        "stats" | "symbols" | "access-log" | "log" => "FILE",
+        "hypercall" => "kernel, any or off",
+        "summary" | "insns" => "on, off or a FILE",
+        "device" => "KIND@PORT",
+        _ => return Err(OptionError::Unknown(key.into())),
+    };
+    Err(OptionError::Empty(key.into(), shape))
+}
+
+fn once<T>(name: &'static str, option: &mut Option<T>, value: T) -> Result<(), OptionError> {
+    match option.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(OptionError::Twice(name)),
+    }
+}
+
+fn hypercall_access(value: Option<&str>, api: ApiLevel) -> Result<HypercallAccess, OptionError> {
+    match value {
+        None | Some("kernel") => Ok(HypercallAccess::Kernel),
+        Some("any") if api < ApiLevel::WRITES => Err(OptionError::CannotAnswerAny(api)),
+        Some("any") => Ok(HypercallAccess::Any),
+        Some("off") => Ok(HypercallAccess::Off),
+        Some(other) => Err(OptionError::Hypercall(other.to_owned())),
+    }
+}
+
+fn insns_option(value: &str) -> Result<InsnsOption, OptionError> {
+    Ok(match value {
+        "off" => InsnsOption::Off,
+        "on" => InsnsOption::On,
+        file => InsnsOption::BySection(GuestFile::parse(file).map_err(OptionError::Insns)?),
+    })
+}
+
+/// Opens the guest's log, if this QEMU and the options let the guest write to it. A log call needs
+/// registers, which pvio can answer from API 5 on.
+fn open_log(
+    path: &str,
+    api: ApiLevel,
+    hypercall: HypercallAccess,
+) -> Result<OutputFile, OptionError> {
+    let remedy = match (api < ApiLevel::WRITES, hypercall) {
+        (true, _) => Some("use QEMU 10.1 or newer"),
+        (false, HypercallAccess::Off) => Some("leave hypercall=off out"),
+        (false, _) => None,
+    };
+    if let Some(remedy) = remedy {
+        return Err(OptionError::LogWithoutHypercalls(path.to_owned(), remedy));
+    }
+    OutputFile::open(Path::new(path))
+        .map_err(|source| OptionError::Log { path: path.to_owned(), source })
+}
+
+/// Opens `FILE[:PORT[-PORT]...]`.
+fn open_access_log(value: &str) -> Result<AccessLogOption, OptionError> {
+    let mut parts = split_at_single_colons(value).into_iter();
+    let path = parts.next().unwrap_or_default();
+    let ports = parts.map(|part| PortRange::parse(&part, 1)).collect::<Result<_, _>>();
+    let ports = ports.map_err(OptionError::AccessLogPorts)?;
+    match OutputFile::open(Path::new(&path)) {
+        Ok(file) => Ok(AccessLogOption { path: path.into(), file, ports }),
+        Err(source) => Err(OptionError::AccessLog { path, source }),
+    }
+}
+
+/// Splits at each colon that stands alone; a doubled colon is a colon in the value.
+fn split_at_single_colons(text: &str) -> Vec<String> {
+    // The text was a C string, so it contains no NUL of its own.
+    text.replace("::", "\0").split(':').map(|part| part.replace('\0', ":")).collect()
+}
+
+#[cfg(test)]
+mod tests;

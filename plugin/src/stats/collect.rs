@@ -1,0 +1,250 @@
+//! Makes a snapshot: the rows of a dump from the totals of one moment.
+
+use std::borrow::Cow;
+
+use pvio_stats::port_names::{region_name, usual_name};
+use pvio_stats::{
+    Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow,
+    SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+};
+
+use super::counters::{SITE_DROPPED, port_of_row};
+use super::instructions::InstructionCounts;
+use super::sites::{SiteId, Sites};
+use super::statistics::Statistics;
+use super::totals::Totals;
+use super::windows::Window;
+use crate::qemu::{AtPort, Ended, HostInfo};
+use crate::sections::Section;
+use crate::symbols::{Names, Symbols};
+use crate::x86::{Mode, Port, PortForm, intel_syntax};
+
+/// The reason for omitting the rows by vCPU where QEMU mixes them up.
+const SHARED_THREAD: &str = "QEMU ran several vCPUs on one thread (thread=single or icount), \
+                             where its plugin callbacks name the wrong one";
+
+/// The reason for having no rows by vCPU where nothing was counted.
+const NO_VCPU: &str = "QEMU ran no vCPU under TCG, the only accelerator that calls plugins";
+
+/// What a snapshot says of the machine, in addition to the counts.
+#[derive(Clone, Copy)]
+pub struct SnapshotContext<'a> {
+    /// The QEMU that ran.
+    pub host: &'a HostInfo,
+    /// The reason why the machine ended; `None` while it runs.
+    pub ended: Option<Ended>,
+    /// The symbols that name sites.
+    pub symbols: &'a Symbols,
+    /// The kind of pvio's device at a port; `None` if pvio has none there.
+    pub own_kind: &'a dyn Fn(Port) -> Option<&'static str>,
+    /// What QEMU's port bus has at a port.
+    pub at_port: &'a dyn Fn(Port) -> AtPort,
+}
+
+impl Statistics {
+    /// Takes a snapshot of all counts.
+    ///
+    /// vCPUs count on meanwhile: what they are doing may be in one table and not yet in another.
+    pub fn snapshot(&self, context: &SnapshotContext<'_>) -> Snapshot {
+        let SnapshotContext { host, ended, .. } = *context;
+        // The lock is released before rows are made, which takes longer.
+        let (mut vcpus, totals, windows) = {
+            let counted = self.lock();
+            let vcpus: Vec<u32> =
+                counted.all_counters.iter().map(|counters| counters.vcpu.0).collect();
+            let now = counted.now();
+            (vcpus, counted.since_reset(&now), counted.windows.so_far(&now))
+        };
+        vcpus.sort_unstable();
+        let vcpus_omitted = match (self.are_vcpus_mixed(), vcpus.is_empty()) {
+            (true, _) => Some(SHARED_THREAD.into()),
+            (false, true) => Some(NO_VCPU.into()),
+            (false, false) => None,
+        };
+        if vcpus_omitted.is_some() {
+            vcpus.clear();
+        }
+        let ran = totals.sites.iter().filter(|&(row, _)| row != SITE_DROPPED);
+        let ran = ran.map(|(row, _)| &self.sites.get(SiteId(row as u32)).key);
+        let ran: Vec<(u64, &[u8])> = ran.map(|key| (key.pc, &key.bytes[..])).collect();
+        let names = context.symbols.judge(&ran);
+        let maker = RowMaker {
+            context,
+            names: &names,
+            sites: &self.sites,
+            vcpus: &vcpus,
+            instructions: self.instructions(),
+        };
+        Snapshot {
+            schema: SCHEMA.into(),
+            pvio: env!("CARGO_PKG_VERSION").into(),
+            qemu: QemuRow {
+                version: host.version.map(|version| version.to_string()),
+                plugin_api: host.api.0,
+                target: host.target.clone(),
+            },
+            ended: ended_name(ended).into(),
+            runs: 1,
+            tables: maker.tables(&totals),
+            vcpus_omitted,
+            symbol_files: names
+                .files()
+                .map(|(file, problem)| SymbolFileRow {
+                    file: file.to_owned(),
+                    problem: problem.map(str::to_owned),
+                })
+                .collect(),
+            sites_dropped: self.sites.dropped(),
+            windows: windows.into_iter().map(|window| maker.window(window)).collect(),
+        }
+    }
+}
+
+fn ended_name(ended: Option<Ended>) -> &'static str {
+    let Some(ended) = ended else { return "running" };
+    match ended {
+        Ended::Shutdown => "shutdown",
+        Ended::Reset => "reset",
+        Ended::Panic => "panic",
+        Ended::Quit => "quit",
+        Ended::Signal => "signal",
+        Ended::Ui => "ui",
+        Ended::HostError => "host-error",
+        Ended::Exit => "exit",
+        Ended::Unknown => "unknown",
+    }
+}
+
+/// Makes rows of totals.
+struct RowMaker<'a> {
+    context: &'a SnapshotContext<'a>,
+    names: &'a Names<'a>,
+    sites: &'a Sites,
+    /// The vCPUs that get a row.
+    vcpus: &'a [u32],
+    instructions: Option<&'a dyn InstructionCounts>,
+}
+
+impl RowMaker<'_> {
+    fn window(&self, window: Window) -> WindowRow {
+        let Window { name, entries, open, rows_dropped, totals } = window;
+        WindowRow { name, entries, open, rows_dropped, tables: self.tables(&totals) }
+    }
+
+    fn tables(&self, totals: &Totals) -> Tables {
+        Tables {
+            vcpus: self.vcpus.iter().map(|&vcpu| self.vcpu_row(vcpu, totals)).collect(),
+            forms: PortForm::ALL.map(|form| self.form_row(form, totals)).into(),
+            ports: totals.ports.iter().map(|(row, counts)| self.port_row(row, counts)).collect(),
+            sites: self.site_rows(totals),
+            sites_dropped_counts: counts_of_site(totals.sites.get(SITE_DROPPED)),
+            hypercalls: totals.hypercalls.iter().filter_map(hypercall_row).collect(),
+            instructions: self.instructions(totals.instructions.sum()[0].max(0) as u64),
+            sections: self.section_rows(totals),
+        }
+    }
+
+    fn vcpu_row(&self, vcpu: u32, totals: &Totals) -> VcpuRow {
+        let [executions, accesses, hypercalls, instructions] = totals.vcpus.get(vcpu as usize);
+        let instructions = self.instructions(instructions);
+        VcpuRow { vcpu, executions, accesses, hypercalls, instructions }
+    }
+
+    fn section_rows(&self, totals: &Totals) -> Vec<SectionRow> {
+        let sections = self.instructions.iter().flat_map(|counts| counts.sections().iter());
+        let row = |(place, section): (usize, &Section)| SectionRow {
+            name: section.name.clone(),
+            start: format!("{:#x}", section.start),
+            end: format!("{:#x}", section.end),
+            instructions: self.instructions(totals.instructions.get(place)[0]),
+        };
+        sections.enumerate().map(row).collect()
+    }
+
+    /// Puts a count of instructions into the field that fits this QEMU.
+    fn instructions(&self, count: u64) -> Instructions {
+        let count = self.instructions.map(|_| count);
+        match self.context.host.reports_exceptions() {
+            true => Instructions { instructions: count, instructions_unverified: None },
+            false => Instructions { instructions: None, instructions_unverified: count },
+        }
+    }
+
+    fn form_row(&self, form: PortForm, totals: &Totals) -> FormRow {
+        let [attempts, executions, accesses, faults, exits, unverified] =
+            totals.forms.get(form.index());
+        let host = self.context.host;
+        FormRow {
+            form,
+            attempts,
+            executions,
+            accesses,
+            bytes: accesses * u64::from(form.width().bytes()),
+            faults: host.reports_exceptions().then_some(faults),
+            exits: host.memory_is_readable.then_some(exits),
+            unverified,
+        }
+    }
+
+    fn port_row(&self, row: usize, [accesses, unverified, hypercall]: [u64; 3]) -> PortRow {
+        let (port, dir, size) = port_of_row(row);
+        // pvio's devices never move, so all accesses went to the one that is there now.
+        let own_kind = (self.context.own_kind)(port);
+        let at_port = (self.context.at_port)(port);
+        let is_own = own_kind.is_some();
+        PortRow {
+            port,
+            name: own_kind.map(Cow::Borrowed).or_else(|| match &at_port {
+                AtPort::Region(region) => Some(region_name(port, region)),
+                AtPort::Nothing | AtPort::Unknown => usual_name(port),
+            }),
+            dir,
+            size,
+            served: match at_port {
+                AtPort::Unknown => None,
+                AtPort::Nothing => Some(false),
+                AtPort::Region(_) => Some(true),
+            },
+            device: if is_own { accesses } else { 0 },
+            qemu: if is_own { 0 } else { accesses },
+            hypercall,
+            unverified,
+        }
+    }
+
+    fn site_rows(&self, totals: &Totals) -> Vec<SiteRow> {
+        let mut ran: Vec<_> = totals
+            .sites
+            .iter()
+            .filter(|&(row, _)| row != SITE_DROPPED)
+            .map(|(row, counts)| (self.sites.get(SiteId(row as u32)), counts_of_site(counts)))
+            .collect();
+        ran.sort_unstable_by_key(|(site, _)| (site.key.pc, site.key.mode, &site.key.bytes));
+        ran.into_iter()
+            .map(|(site, counts)| {
+                let key = &site.key;
+                // Bytes of an unknown mode mean the same in all modes in which they decode.
+                let mode = key.mode.unwrap_or(Mode::Bits32);
+                SiteRow {
+                    pc: format!("{:#x}", key.pc),
+                    mode: key.mode,
+                    bytes: key.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+                    insn: intel_syntax(&key.bytes, mode, key.pc),
+                    form: site.form,
+                    symbol: self.names.name(key.pc, &key.bytes),
+                    counts,
+                }
+            })
+            .collect()
+    }
+}
+
+fn counts_of_site([executions, accesses, unverified]: [u64; 3]) -> Counts {
+    Counts { executions, accesses, unverified }
+}
+
+fn hypercall_row((row, counts): (usize, [u64; 5])) -> Option<HypercallRow> {
+    let [count, bytes, declined, denied, errors] = counts;
+    let call = Call::ALL[row];
+    (count > 0).then_some(HypercallRow { call, count, bytes, declined, denied, errors })
+}

@@ -1,0 +1,144 @@
+//! The statistics of one machine.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pvio_stats::Call;
+
+use super::counters::VcpuCounters;
+use super::instructions::InstructionCounts;
+use super::sites::Sites;
+use super::totals::{Sign, Totals};
+use super::windows::{WindowError, Windows};
+use crate::qemu::VcpuIndex;
+
+/// Everything that is counted in one machine: counters, windows and resets.
+///
+/// Its one lock protects the list of counters and the windows. No other lock is taken while it is
+/// held, and counting takes none.
+#[derive(Default)]
+pub struct Statistics {
+    /// The port instructions found so far.
+    pub sites: Arc<Sites>,
+    counted: Mutex<Counted>,
+    vcpus_mixed: AtomicBool,
+    instructions: Option<Arc<dyn InstructionCounts>>,
+}
+
+/// The counters of all vCPUs, and the totals that are subtracted from them.
+#[derive(Default)]
+pub(super) struct Counted {
+    pub all_counters: Vec<Arc<VcpuCounters>>,
+    pub windows: Windows,
+    /// The totals at the last reset. A counter cannot be set to zero, since only its vCPU's thread
+    /// writes to it.
+    baseline: Totals,
+}
+
+impl Counted {
+    /// The totals of all vCPUs now.
+    pub fn now(&self) -> Totals {
+        Totals::of(&self.all_counters)
+    }
+
+    /// The part of `now` that was counted after the last reset.
+    pub fn since_reset(&self, now: &Totals) -> Totals {
+        let mut since = now.clone();
+        since.add(&self.baseline, Sign::Minus);
+        since
+    }
+}
+
+/// Windows and resets are requested by hypercalls. A hypercall is counted after it was carried out, so
+/// the call that begins a window, or resets, is not in what follows it, nor is the call that ends one.
+impl Statistics {
+    /// Statistics that also count instructions of every kind, if `counts` is given.
+    pub fn with_instructions(counts: Option<Arc<dyn InstructionCounts>>) -> Statistics {
+        Statistics { instructions: counts, ..Statistics::default() }
+    }
+
+    /// Creates the counters of a vCPU. Only one thread at a time may count into them.
+    pub fn counters(&self, index: VcpuIndex) -> Arc<VcpuCounters> {
+        let counters =
+            Arc::new(VcpuCounters::new(index, Arc::clone(&self.sites), self.instructions.clone()));
+        self.lock().all_counters.push(Arc::clone(&counters));
+        counters
+    }
+
+    /// Omits the rows by vCPU from now on, because QEMU mixes vCPUs up.
+    pub fn vcpus_are_mixed(&self) {
+        self.vcpus_mixed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the rows by vCPU are omitted.
+    pub(super) fn are_vcpus_mixed(&self) -> bool {
+        self.vcpus_mixed.load(Ordering::Relaxed)
+    }
+
+    /// The counts of instructions of every kind; `None` if they are not counted, or not by vCPU.
+    pub(super) fn instructions(&self) -> Option<&dyn InstructionCounts> {
+        self.instructions.as_deref().filter(|_| !self.are_vcpus_mixed())
+    }
+
+    /// Begins a window, for a hypercall `begin` of the vCPU `by` that is not counted yet.
+    ///
+    /// # Errors
+    ///
+    /// [`WindowError::Open`] if a window with this name is open, [`WindowError::Full`] if there are
+    /// too many names. Neither changes anything.
+    pub fn begin(&self, name: &str, by: &VcpuCounters) -> Result<(), WindowError> {
+        let mut counted = self.lock();
+        let mut now = counted.now();
+        now.add_hypercall(Call::Begin, by);
+        counted.windows.begin(name, &now)
+    }
+
+    /// Ends a window, for a hypercall `end` that is not counted yet.
+    ///
+    /// # Errors
+    ///
+    /// [`WindowError::NotOpen`] if no window with this name is open. Nothing changes then.
+    pub fn end(&self, name: &str) -> Result<(), WindowError> {
+        let mut counted = self.lock();
+        let now = counted.now();
+        counted.windows.end(name, &now)
+    }
+
+    /// Starts counting anew, for a hypercall `reset` of the vCPU `by` that is not counted yet.
+    ///
+    /// Closed windows are forgotten; open ones start anew.
+    pub fn reset(&self, by: &VcpuCounters) {
+        let mut counted = self.lock();
+        let mut now = counted.now();
+        now.add_hypercall(Call::Reset, by);
+        counted.windows.reset(&now);
+        counted.baseline = now;
+    }
+
+    /// Waits until the counters stand still and their tables agree with each other.
+    ///
+    /// It is for the end of a machine, when vCPUs were told to stop but may still be counting their
+    /// last instruction. The wait is at least 1 ms. It gives up after 5 s, so that QEMU can end; the
+    /// dump may then have tables that do not add up.
+    pub fn settle(&self) {
+        const PAUSE: Duration = Duration::from_millis(1);
+        const PAUSES: u32 = 5000;
+        let counted = self.lock();
+        let mut before = counted.now();
+        // Counting takes less than a microsecond, but its thread may not be scheduled for a while.
+        for _ in 0..PAUSES {
+            std::thread::sleep(PAUSE);
+            let now = counted.now();
+            if now == before && now.agree() {
+                return;
+            }
+            before = now;
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Counted> {
+        // A panic leaves no change half done, so a poisoned lock is still good.
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

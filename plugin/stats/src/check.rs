@@ -1,0 +1,211 @@
+//! Tables of one dump that should add up to the same, and do not.
+
+use std::fmt;
+
+use crate::Call;
+use crate::schema::{
+    Counts, FormRow, HypercallRow, Instructions, PortRow, Snapshot, Tables, VcpuRow,
+};
+
+/// Two sums that should be equal, or of which the first should be the larger one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discrepancy {
+    /// Where it is.
+    pub scope: Scope,
+    /// What is counted, and by what: `accesses by form`.
+    pub one: String,
+    /// The first sum.
+    pub one_count: u128,
+    /// What it is compared with: `accesses by port`.
+    pub other: String,
+    /// The second sum.
+    pub other_count: u128,
+}
+
+/// Whether a table is one of the whole dump or of a window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The whole dump.
+    Totals,
+    /// The window with this name.
+    Window(String),
+}
+
+impl fmt::Display for Discrepancy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Scope::Window(name) = &self.scope {
+            write!(f, "window {name:?}: ")?;
+        }
+        let Discrepancy { one, one_count, other, other_count, .. } = self;
+        write!(f, "the numbers do not add up: {one_count} {one}, but {other_count} {other}")
+    }
+}
+
+impl Snapshot {
+    /// Lists the tables that should add up to the same totals and do not.
+    ///
+    /// A dump of a machine that has ended has none unless it was edited or damaged, with one
+    /// exception: a guest that resets the statistics within the handler of a faulting instruction.
+    /// While other vCPUs run, a snapshot or a window may have one part of an instruction's counts and
+    /// not the other, so that these are not compared.
+    pub fn discrepancies(&self) -> Vec<Discrepancy> {
+        let mut found = Vec::new();
+        // The vCPUs of merged runs are not known if one run omitted them.
+        let one_vcpu = self.vcpus.len() <= 1 && (self.runs == 1 || self.vcpus_omitted.is_none());
+        let has_vcpus = self.vcpus_omitted.is_none();
+        if self.ended != "running" || one_vcpu {
+            let mut check = Check { scope: Scope::Totals, found: &mut found };
+            check.tables(self, has_vcpus, true);
+            for row in &self.forms {
+                let ended = [row.executions, row.unverified].into_iter();
+                let ended = ended.chain(row.faults).chain(row.exits);
+                let attempts = format!("attempts at {}", row.form);
+                let ended = (format!("ends of {}", row.form), sum(ended));
+                check.at_least((attempts, row.attempts.into()), ended);
+            }
+        }
+        for window in self.windows.iter().filter(|_| one_vcpu) {
+            let mut check = Check { scope: Scope::Window(window.name.clone()), found: &mut found };
+            check.tables(window, has_vcpus, !window.rows_dropped);
+        }
+        found
+    }
+}
+
+type Sum = (String, u128);
+
+struct Check<'a> {
+    scope: Scope,
+    found: &'a mut Vec<Discrepancy>,
+}
+
+impl Check<'_> {
+    fn equal(&mut self, one: Sum, other: Sum) {
+        self.require(one.1 == other.1, one, other);
+    }
+
+    fn at_least(&mut self, one: Sum, other: Sum) {
+        self.require(one.1 >= other.1, one, other);
+    }
+
+    fn require(&mut self, holds: bool, (one, one_count): Sum, (other, other_count): Sum) {
+        if !holds {
+            let scope = self.scope.clone();
+            self.found.push(Discrepancy { scope, one, one_count, other, other_count });
+        }
+    }
+
+    fn tables(&mut self, tables: &Tables, has_vcpus: bool, has_ports: bool) {
+        let executions = tables.by_form("executions by form", |row| row.executions);
+        let accesses = tables.by_form("accesses by form", |row| row.accesses);
+        let unverified = tables.by_form("unverified by form", |row| row.unverified);
+        let calls = sum(tables.hypercalls.iter().map(|row| row.count));
+        let calls = ("hypercalls by call".to_owned(), calls);
+        self.equal(
+            executions.clone(),
+            tables.by_site("executions by site", |counts| counts.executions),
+        );
+        self.equal(accesses.clone(), tables.by_site("accesses by site", |counts| counts.accesses));
+        self.equal(unverified, tables.by_site("unverified by site", |counts| counts.unverified));
+        if has_ports {
+            let moved = tables.hypercalls.iter().filter_map(|row| {
+                let (_, width) = row.call.port_io()?;
+                Some(row.bytes / u64::from(width.bytes()))
+            });
+            let by_call = ("elements moved by hypercalls".to_owned(), sum(moved));
+            let by_port = tables.by_port("hypercall accesses by port", |row| row.hypercall.into());
+            self.equal(accesses.clone(), tables.by_port("accesses by port", by_instruction));
+            // A call of a newer version may access ports, at a size that is not known here.
+            if !tables.hypercalls.iter().any(|row| row.call == Call::Unknown && row.bytes > 0) {
+                self.equal(by_call, by_port);
+            }
+        }
+        if has_vcpus {
+            self.equal(executions, tables.by_vcpu("executions by vCPU", |row| row.executions));
+            self.equal(accesses, tables.by_vcpu("accesses by vCPU", |row| row.accesses));
+            self.equal(calls, tables.by_vcpu("hypercalls by vCPU", |row| row.hypercalls));
+        }
+        for row in &tables.forms {
+            let bytes = u128::from(row.accesses) * u128::from(row.form.width().bytes());
+            let by_size = (format!("by accesses of {}", row.form), bytes);
+            self.equal((format!("bytes of {}", row.form), row.bytes.into()), by_size);
+        }
+        for row in &tables.hypercalls {
+            let refused = sum([row.declined, row.denied, row.errors]);
+            let refused = (format!("of them that failed: {}", row.call), refused);
+            self.at_least((format!("calls of {}", row.call), row.count.into()), refused);
+        }
+    }
+}
+
+impl Tables {
+    fn by_form(&self, what: &str, column: fn(&FormRow) -> u64) -> Sum {
+        (what.to_owned(), sum(self.forms.iter().map(column)))
+    }
+
+    fn by_site(&self, what: &str, column: fn(&Counts) -> u64) -> Sum {
+        let sites = self.sites.iter().map(|row| &row.counts);
+        (what.to_owned(), sum(sites.chain([&self.sites_dropped_counts]).map(column)))
+    }
+
+    fn by_port(&self, what: &str, column: impl Fn(&PortRow) -> u128) -> Sum {
+        (what.to_owned(), self.ports.iter().map(column).sum())
+    }
+
+    fn by_vcpu(&self, what: &str, column: fn(&VcpuRow) -> u64) -> Sum {
+        (what.to_owned(), sum(self.vcpus.iter().map(column)))
+    }
+}
+
+/// The first table with a column whose sum over all parts does not fit in 64 bits.
+pub(crate) fn overflowing(parts: &[&Tables]) -> Option<&'static str> {
+    let forms: [fn(&FormRow) -> u64; 7] = [
+        |row| row.attempts,
+        |row| row.executions,
+        |row| row.accesses,
+        |row| row.bytes,
+        |row| row.faults.unwrap_or(0),
+        |row| row.exits.unwrap_or(0),
+        |row| row.unverified,
+    ];
+    let counts: [fn(&Counts) -> u64; 3] =
+        [|counts| counts.executions, |counts| counts.accesses, |counts| counts.unverified];
+    let vcpus: [fn(&VcpuRow) -> u64; 4] = [
+        |row| row.executions,
+        |row| row.accesses,
+        |row| row.hypercalls,
+        |row| row.instructions.counted().unwrap_or(0),
+    ];
+    let calls: [fn(&HypercallRow) -> u64; 5] =
+        [|row| row.count, |row| row.bytes, |row| row.declined, |row| row.denied, |row| row.errors];
+    let of_port = |row: &PortRow| {
+        by_instruction(row) + u128::from(row.hypercall) + u128::from(row.unverified)
+    };
+    let fits = |sum: &dyn Fn(&Tables) -> u128| {
+        u64::try_from(parts.iter().map(|part| sum(part)).sum::<u128>()).is_ok()
+    };
+    let instructions = |row: &Instructions| u128::from(row.counted().unwrap_or(0));
+    let sections =
+        |part: &Tables| part.sections.iter().map(|row| instructions(&row.instructions)).sum();
+    let tables = [
+        ("forms", forms.iter().all(|&column| fits(&|part| part.by_form("", column).1))),
+        ("sites", counts.iter().all(|&column| fits(&|part| part.by_site("", column).1))),
+        ("ports", fits(&|part| part.by_port("", of_port).1)),
+        ("vcpus", vcpus.iter().all(|&column| fits(&|part| part.by_vcpu("", column).1))),
+        (
+            "hypercalls",
+            calls.iter().all(|&column| fits(&|part| sum(part.hypercalls.iter().map(column)))),
+        ),
+        ("instructions", fits(&|part| instructions(&part.instructions))),
+        ("sections", fits(&sections)),
+    ];
+    tables.into_iter().find(|(_, fits)| !fits).map(|(name, _)| name)
+}
+
+fn by_instruction(row: &PortRow) -> u128 {
+    u128::from(row.device) + u128::from(row.qemu)
+}
+
+fn sum(counts: impl IntoIterator<Item = u64>) -> u128 {
+    counts.into_iter().map(u128::from).sum()
+}

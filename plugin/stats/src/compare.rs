@@ -1,0 +1,308 @@
+//! Compares two dumps, row by row.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::Hash;
+
+use crate::rows::{Keyed, add_up};
+use crate::schema::{
+    Counts, FormRow, HypercallRow, Instructions, PortRow, SiteRow, Snapshot, Tables, WindowRow,
+};
+
+/// One row in two dumps. At least one of the two is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change<R> {
+    /// The row in the first dump; `None` if it has none.
+    pub before: Option<R>,
+    /// The row in the second dump; `None` if it has none.
+    pub after: Option<R>,
+}
+
+/// A row of a table that can be compared.
+pub trait Row: PartialEq {
+    /// Accesses to ports; of a hypercall, how often it was made.
+    fn accesses(&self) -> u64;
+
+    /// Whether another row says the same, as far as both QEMUs report it.
+    fn is_same(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    /// Whether the row says that nothing happened.
+    fn is_idle(&self) -> bool {
+        self.accesses() == 0
+    }
+}
+
+impl Row for FormRow {
+    fn accesses(&self) -> u64 {
+        self.accesses
+    }
+
+    fn is_same(&self, other: &FormRow) -> bool {
+        let of_both = |row: &FormRow| FormRow {
+            faults: row.faults.filter(|_| self.faults.is_some() && other.faults.is_some()),
+            exits: row.exits.filter(|_| self.exits.is_some() && other.exits.is_some()),
+            ..row.clone()
+        };
+        of_both(self) == of_both(other)
+    }
+
+    fn is_idle(&self) -> bool {
+        [self.attempts, self.executions, self.accesses, self.unverified] == [0; 4]
+    }
+}
+
+impl Row for PortRow {
+    fn accesses(&self) -> u64 {
+        PortRow::accesses(self)
+    }
+
+    fn is_idle(&self) -> bool {
+        [PortRow::accesses(self), self.unverified] == [0; 2]
+    }
+}
+
+impl Row for SiteRow {
+    fn accesses(&self) -> u64 {
+        self.counts.accesses
+    }
+
+    /// Compares the counts alone: the address may differ.
+    fn is_same(&self, other: &SiteRow) -> bool {
+        self.counts == other.counts
+    }
+
+    fn is_idle(&self) -> bool {
+        self.counts == Counts::default()
+    }
+}
+
+impl Row for HypercallRow {
+    fn accesses(&self) -> u64 {
+        self.count
+    }
+}
+
+impl<R: Row> Change<R> {
+    /// Accesses before and after; 0 for a row that is not there.
+    pub fn accesses(&self) -> [u64; 2] {
+        [&self.before, &self.after].map(|row| row.as_ref().map_or(0, R::accesses))
+    }
+
+    /// How many more accesses there are after than before.
+    pub fn difference(&self) -> i128 {
+        let [before, after] = self.accesses().map(i128::from);
+        after - before
+    }
+
+    fn is_change(&self) -> bool {
+        match (&self.before, &self.after) {
+            (Some(before), Some(after)) => !before.is_same(after),
+            (before, after) => before.iter().chain(after).any(|row| !row.is_idle()),
+        }
+    }
+
+    /// The difference in percent of what there was; `None` if there was nothing.
+    pub fn percent(&self) -> Option<f64> {
+        let [before, _] = self.accesses();
+        (before != 0).then(|| self.difference() as f64 * 100.0 / before as f64)
+    }
+}
+
+/// What differs between two dumps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diff {
+    /// The differences of the whole dumps.
+    pub tables: TablesDiff,
+    /// The windows that differ, in the order of the first dump, then of the second.
+    pub windows: Vec<WindowDiff>,
+}
+
+/// What differs between two sets of tables. Rows with the same counts are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TablesDiff {
+    /// All accesses, by instruction and by hypercall, before and after.
+    pub accesses: [u64; 2],
+    /// Instructions of every kind, before and after.
+    pub instructions: [Instructions; 2],
+    /// Forms, in their order.
+    pub forms: Vec<Change<FormRow>>,
+    /// Ports, by port, direction and size.
+    pub ports: Vec<Change<PortRow>>,
+    /// Sites: those of the first dump by address, then those that only the second has.
+    pub sites: Vec<Change<SiteRow>>,
+    /// Hypercalls, in the order of the ABI's numbers.
+    pub hypercalls: Vec<Change<HypercallRow>>,
+}
+
+/// What differs in one window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowDiff {
+    /// The name.
+    pub name: String,
+    /// How often it began, before and after; 0 if the dump does not have it.
+    pub entries: [u64; 2],
+    /// The differences of its tables.
+    pub tables: TablesDiff,
+}
+
+impl Diff {
+    /// Compares two dumps.
+    ///
+    /// Forms, ports (with direction and size), hypercalls and windows are matched by what they are.
+    /// Sites are matched by symbol and offset if both dumps have one for them, so that a kernel that
+    /// has moved or was changed elsewhere compares; otherwise by address, mode and bytes.
+    pub fn new(before: &Snapshot, after: &Snapshot) -> Diff {
+        Diff {
+            tables: TablesDiff::new(before, after),
+            windows: window_diffs(&before.windows, &after.windows),
+        }
+    }
+
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.windows.is_empty()
+    }
+}
+
+impl TablesDiff {
+    fn new(before: &Tables, after: &Tables) -> TablesDiff {
+        let both = [before, after];
+        TablesDiff {
+            accesses: both.map(accesses),
+            instructions: both.map(|tables| tables.instructions),
+            forms: changes(&before.forms, &after.forms),
+            ports: changes(&before.ports, &after.ports),
+            sites: site_changes(&before.sites, &after.sites),
+            hypercalls: changes(&before.hypercalls, &after.hypercalls),
+        }
+    }
+
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        let [before, after] = self.instructions;
+        known_alike(before, after)
+            && self.accesses[0] == self.accesses[1]
+            && self.forms.is_empty()
+            && self.ports.is_empty()
+            && self.sites.is_empty()
+            && self.hypercalls.is_empty()
+    }
+}
+
+/// Whether the counts are the same that both dumps have.
+fn known_alike(before: Instructions, after: Instructions) -> bool {
+    let same = |before: Option<u64>, after: Option<u64>| {
+        before.zip(after).is_none_or(|(before, after)| before == after)
+    };
+    same(before.instructions, after.instructions)
+        && same(before.instructions_unverified, after.instructions_unverified)
+}
+
+/// All accesses. Ports may be dropped for want of room; forms and hypercalls are always there.
+fn accesses(tables: &Tables) -> u64 {
+    let by_instruction = tables.forms.iter().map(|row| row.accesses);
+    let by_hypercall = tables.hypercalls.iter().filter_map(|row| {
+        let (_, width) = row.call.port_io()?;
+        Some(row.bytes / u64::from(width.bytes()))
+    });
+    by_instruction.chain(by_hypercall).fold(0, u64::saturating_add)
+}
+
+fn window_diffs(before: &[WindowRow], after: &[WindowRow]) -> Vec<WindowDiff> {
+    let nothing = Tables::default();
+    let find = |windows: &'_ [WindowRow], name: &str| {
+        windows.iter().position(|window| window.name == name)
+    };
+    let only_after = after.iter().filter(|window| find(before, &window.name).is_none());
+    let names = before.iter().chain(only_after).map(|window| &window.name);
+    let diffs = names.map(|name| {
+        let rows = [before, after].map(|rows| find(rows, name).map(|index| &rows[index]));
+        let [one, other] = rows.map(|row| row.map_or(&nothing, |row| &row.tables));
+        WindowDiff {
+            name: name.clone(),
+            entries: rows.map(|row| row.map_or(0, |row| row.entries)),
+            tables: TablesDiff::new(one, other),
+        }
+    });
+    diffs.filter(|diff| diff.entries[0] != diff.entries[1] || !diff.tables.is_empty()).collect()
+}
+
+/// Matches rows by key. Dumps have one row for each key, in order; those that do not are put right.
+fn changes<R: Keyed + Row>(before: &[R], after: &[R]) -> Vec<Change<R>> {
+    let [before, after] = [before, after].map(|rows| add_up(rows.iter()));
+    let mut changes: BTreeMap<R::Key<'_>, Change<R>> = BTreeMap::new();
+    for row in &before {
+        changes.insert(row.key(), Change { before: Some(row.clone()), after: None });
+    }
+    for row in &after {
+        let change = changes.entry(row.key()).or_insert(Change { before: None, after: None });
+        change.after = Some(row.clone());
+    }
+    changes.into_values().filter(Change::is_change).collect()
+}
+
+/// Matches sites. Several rows may have one symbol, such as a page that is mapped twice: equal
+/// addresses are matched first, the rest in the order of their addresses.
+fn site_changes(before: &[SiteRow], after: &[SiteRow]) -> Vec<Change<SiteRow>> {
+    let mut matching = Matching::new(before, after);
+    let place = |row: &SiteRow| (row.address(), row.mode, row.bytes.clone());
+    matching.pair(|row| Some((row.symbol.clone()?, place(row))), |_, _| true);
+    matching.pair(|row| Some((row.symbol.clone()?, row.mode, row.form)), |_, _| true);
+    // What is left and has a symbol in both dumps has another one, so it is another instruction.
+    let unless_both =
+        |one: &SiteRow, other: &SiteRow| one.symbol.is_none() || other.symbol.is_none();
+    matching.pair(|row| Some(place(row)), unless_both);
+    let Matching { partners, is_taken, .. } = matching;
+    let matched = before.iter().zip(partners).map(|(row, partner)| Change {
+        before: Some(row.clone()),
+        after: partner.map(|index| after[index].clone()),
+    });
+    let added = after.iter().zip(is_taken).filter(|(_, is_taken)| !is_taken);
+    let added = added.map(|(row, _)| Change { before: None, after: Some(row.clone()) });
+    matched.chain(added).filter(Change::is_change).collect()
+}
+
+/// Pairs of rows of two dumps, found in several passes.
+struct Matching<'a> {
+    before: &'a [SiteRow],
+    after: &'a [SiteRow],
+    /// For each row of `before` the index of its partner.
+    partners: Vec<Option<usize>>,
+    /// For each row of `after` whether it has a partner.
+    is_taken: Vec<bool>,
+}
+
+impl<'a> Matching<'a> {
+    fn new(before: &'a [SiteRow], after: &'a [SiteRow]) -> Matching<'a> {
+        let (partners, is_taken) = (vec![None; before.len()], vec![false; after.len()]);
+        Matching { before, after, partners, is_taken }
+    }
+
+    /// Pairs free rows with equal keys that fulfil a condition, in the order of the tables. Rows
+    /// without a key stay free.
+    fn pair<K: Eq + Hash>(
+        &mut self,
+        key: impl Fn(&SiteRow) -> Option<K>,
+        condition: impl Fn(&SiteRow, &SiteRow) -> bool,
+    ) {
+        let mut free: HashMap<K, VecDeque<usize>> = HashMap::new();
+        for (index, row) in self.after.iter().enumerate() {
+            if let Some(key) = key(row).filter(|_| !self.is_taken[index]) {
+                free.entry(key).or_default().push_back(index);
+            }
+        }
+        for (row, partner) in self.before.iter().zip(&mut self.partners) {
+            let Some(key) = key(row).filter(|_| partner.is_none()) else { continue };
+            let Some(indexes) = free.get_mut(&key) else { continue };
+            let found = indexes.iter().position(|&index| condition(row, &self.after[index]));
+            if let Some(index) = found.and_then(|position| indexes.remove(position)) {
+                *partner = Some(index);
+                self.is_taken[index] = true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,28 @@
+#![forbid(unsafe_code)]
+#![doc = include_str!("../README.md")]
+
+mod call;
+mod check;
+mod compare;
+#[cfg(test)]
+mod json_schema;
+mod merge;
+pub mod port_names;
+mod read;
+mod rows;
+mod schema;
+mod summary;
+#[cfg(test)]
+mod test_data;
+pub mod text_table;
+
+pub use call::Call;
+pub use check::{Discrepancy, Scope};
+pub use compare::{Change, Diff, Row, TablesDiff, WindowDiff};
+pub use merge::{MergeError, merge};
+pub use read::{Problem, ReadError};
+pub use schema::{
+    Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow, SiteRow,
+    Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+};
+pub use summary::render;

@@ -1,0 +1,141 @@
+//! Adds up dumps of several runs.
+
+use std::collections::HashMap;
+
+use crate::check::overflowing;
+use crate::rows::{add_up, union};
+use crate::schema::{Counts, Instructions, QemuRow, Snapshot, Tables, WindowRow};
+
+/// Dumps that cannot be added up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    /// No dump was given.
+    #[error("there is nothing to merge: name at least one dump")]
+    Nothing,
+    /// A count of the sum is too large.
+    #[error("the sum of {0} does not fit in 64 bits")]
+    Overflow(&'static str),
+}
+
+/// Adds up dumps: the result is the dump that one run would have made of all that these runs did.
+///
+/// Merging is associative: dumps may be merged in groups, and the results again. The order matters
+/// only for the order of windows and symbol files, which is that of their first appearance.
+///
+/// | field | in the result |
+/// | --- | --- |
+/// | counts, `runs`, `entries` | the sum; a count that is `null` in one dump is `null` |
+/// | `pvio`, `target`, `ended`, a port's `name` | all values, sorted, separated by commas |
+/// | `version` | the same; `null` if it is `null` in one dump |
+/// | `plugin_api` | the lowest |
+/// | `vcpus` | rows by index; omitted if one dump omits them |
+/// | `served` | true if true in one dump; else `null` if `null` in one; else false |
+/// | `sites` | rows by all that is not a count; a site with two names has two rows |
+/// | `windows` | rows by name; `open` and `rows_dropped` are true if true in one dump |
+///
+/// # Errors
+///
+/// Fails if there is no dump, or if a sum does not fit in 64 bits.
+pub fn merge(dumps: &[Snapshot]) -> Result<Snapshot, MergeError> {
+    let first = dumps.first().ok_or(MergeError::Nothing)?;
+    let keep_vcpus = dumps.iter().all(|dump| dump.vcpus_omitted.is_none());
+    let whole: Vec<&Tables> = dumps.iter().map(|dump| &dump.tables).collect();
+    let mut symbol_files = Vec::new();
+    for file in dumps.iter().flat_map(|dump| &dump.symbol_files) {
+        if !symbol_files.contains(file) {
+            symbol_files.push(file.clone());
+        }
+    }
+    let reasons = dumps.iter().filter_map(|dump| dump.vcpus_omitted.as_deref());
+    Ok(Snapshot {
+        schema: first.schema.clone(),
+        pvio: union(dumps.iter().map(|dump| &*dump.pvio), ", ").into(),
+        qemu: merge_qemu(dumps),
+        ended: union(dumps.iter().map(|dump| &*dump.ended), ", ").into(),
+        runs: total(dumps.iter().map(|dump| dump.runs), "runs")?,
+        tables: merge_tables(&whole, keep_vcpus)?,
+        vcpus_omitted: (!keep_vcpus).then(|| union(reasons, "; ").into()),
+        symbol_files,
+        sites_dropped: total(dumps.iter().map(|dump| dump.sites_dropped), "sites_dropped")?,
+        windows: merge_windows(dumps, keep_vcpus)?,
+    })
+}
+
+fn merge_qemu(dumps: &[Snapshot]) -> QemuRow {
+    let versions: Option<Vec<&str>> =
+        dumps.iter().map(|dump| dump.qemu.version.as_deref()).collect();
+    QemuRow {
+        version: versions.map(|versions| union(versions, ", ")),
+        plugin_api: dumps.iter().map(|dump| dump.qemu.plugin_api).min().unwrap_or_default(),
+        target: union(dumps.iter().map(|dump| &*dump.qemu.target), ", "),
+    }
+}
+
+fn merge_windows(dumps: &[Snapshot], keep_vcpus: bool) -> Result<Vec<WindowRow>, MergeError> {
+    let mut names: Vec<&str> = Vec::new();
+    let mut by_name: HashMap<&str, Vec<&WindowRow>> = HashMap::new();
+    for window in dumps.iter().flat_map(|dump| &dump.windows) {
+        let rows = by_name.entry(&window.name).or_default();
+        if rows.is_empty() {
+            names.push(&window.name);
+        }
+        rows.push(window);
+    }
+    let merged = names.into_iter().map(|name| merge_window(name, &by_name[name], keep_vcpus));
+    merged.collect()
+}
+
+fn merge_window(
+    name: &str,
+    rows: &[&WindowRow],
+    keep_vcpus: bool,
+) -> Result<WindowRow, MergeError> {
+    let tables: Vec<&Tables> = rows.iter().map(|row| &row.tables).collect();
+    let rows_dropped = rows.iter().any(|row| row.rows_dropped);
+    let mut tables = merge_tables(&tables, keep_vcpus)?;
+    if rows_dropped {
+        // The ports and sites of the others would pass for all that there were.
+        tables.ports.clear();
+        let sites = std::mem::take(&mut tables.sites);
+        sites.iter().for_each(|row| tables.sites_dropped_counts.add(&row.counts));
+    }
+    Ok(WindowRow {
+        name: name.to_owned(),
+        entries: total(rows.iter().map(|row| row.entries), "entries")?,
+        open: rows.iter().any(|row| row.open),
+        rows_dropped,
+        tables,
+    })
+}
+
+fn merge_tables(parts: &[&Tables], keep_vcpus: bool) -> Result<Tables, MergeError> {
+    // If the sum of each column fits, so does that of any two rows.
+    if let Some(table) = overflowing(parts) {
+        return Err(MergeError::Overflow(table));
+    }
+    let mut sites_dropped_counts = Counts::default();
+    parts.iter().for_each(|part| sites_dropped_counts.add(&part.sites_dropped_counts));
+    let vcpus = add_up(parts.iter().flat_map(|part| &part.vcpus));
+    Ok(Tables {
+        vcpus: if keep_vcpus { vcpus } else { Vec::new() },
+        forms: add_up(parts.iter().flat_map(|part| &part.forms)),
+        ports: add_up(parts.iter().flat_map(|part| &part.ports)),
+        sites: add_up(parts.iter().flat_map(|part| &part.sites)),
+        sites_dropped_counts,
+        hypercalls: add_up(parts.iter().flat_map(|part| &part.hypercalls)),
+        instructions: parts
+            .iter()
+            .map(|part| part.instructions)
+            .reduce(Instructions::plus)
+            .unwrap_or_default(),
+        sections: add_up(parts.iter().flat_map(|part| &part.sections)),
+    })
+}
+
+fn total(counts: impl Iterator<Item = u64>, name: &'static str) -> Result<u64, MergeError> {
+    let sum: u128 = counts.map(u128::from).sum();
+    sum.try_into().map_err(|_| MergeError::Overflow(name))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! Reads and writes dumps. Every input gives a snapshot or one line that says what is wrong.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use pvio_x86::PortForm;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::error::Category;
+
+use crate::check::overflowing;
+use crate::schema::{
+    FormRow, HypercallRow, PortRow, SCHEMA, SectionRow, SiteRow, Snapshot, Tables, VcpuRow,
+    parse_address,
+};
+
+/// A file that could not be read as a dump.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct ReadError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    #[source]
+    pub problem: Problem,
+}
+
+/// What is wrong with an input that should be a dump.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// The file cannot be read.
+    #[error("cannot be read: {0}")]
+    Io(#[source] io::Error),
+    /// The file has no contents.
+    #[error("is empty; pvio writes the dump when QEMU ends")]
+    Empty,
+    /// The file ends before the dump does.
+    #[error("is cut off: it ends within the dump, in line {line}")]
+    Cut {
+        /// The last line, from 1.
+        line: usize,
+    },
+    /// The dump ends before the file does.
+    #[error("has more after the end of the dump; put each dump in a file of its own")]
+    Trailing,
+    /// The file is not JSON.
+    #[error("is not a dump of pvio: line {line} is not JSON")]
+    NotJson {
+        /// The line, from 1.
+        line: usize,
+    },
+    /// The file is JSON of another kind.
+    #[error("is not a dump of pvio: it has no field \"schema\" that says {SCHEMA:?}")]
+    Foreign,
+    /// The dump has a schema that this version of pvio does not know.
+    #[error("has the schema {0:?}; this version of pvio reads {SCHEMA:?}")]
+    Schema(String),
+    /// A field is missing or has a wrong value.
+    #[error("is a damaged dump: {field}: {reason}")]
+    Field {
+        /// The path of the row or field, such as `windows[0].forms[3]`.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Snapshot {
+    /// Reads a dump from a file.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be read or is not a whole dump of this schema. Fields that this
+    /// version does not know are ignored. Numbers that do not add up are not an error:
+    /// [`Snapshot::discrepancies`] lists them.
+    pub fn load(path: &Path) -> Result<Snapshot, ReadError> {
+        let contents = std::fs::read(path).map_err(Problem::Io);
+        contents
+            .and_then(|contents| Snapshot::from_json(&contents))
+            .map_err(|problem| ReadError { path: path.to_owned(), problem })
+    }
+
+    /// Reads a dump from its JSON.
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::load`].
+    pub fn from_json(json: &[u8]) -> Result<Snapshot, Problem> {
+        match serde_json::from_slice::<Snapshot>(json) {
+            Ok(snapshot) if snapshot.schema == SCHEMA => snapshot.validated(),
+            Ok(snapshot) => Err(Problem::Schema(snapshot.schema.into_owned())),
+            Err(error) => Err(diagnose(json, &error)),
+        }
+    }
+
+    /// The dump as JSON, with a newline at the end.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut json = serde_json::to_vec_pretty(self).expect("plain data becomes JSON");
+        json.push(b'\n');
+        json
+    }
+
+    /// Checks what the types cannot: the order of the forms, addresses, sums within 64 bits.
+    fn validated(self) -> Result<Snapshot, Problem> {
+        let wrong = |field: String, reason: &str| Problem::Field { field, reason: reason.into() };
+        if self.runs == 0 {
+            return Err(wrong("runs".into(), "a dump is of one run at least"));
+        }
+        let windows = self.windows.iter().enumerate();
+        let windows = windows.map(|(index, row)| (format!("windows[{index}]."), &row.tables));
+        for (prefix, tables) in std::iter::once((String::new(), &self.tables)).chain(windows) {
+            validate(tables)
+                .map_err(|(field, reason)| wrong(format!("{prefix}{field}"), reason))?;
+        }
+        Ok(self)
+    }
+}
+
+type WrongField = (String, &'static str);
+
+fn validate(tables: &Tables) -> Result<(), WrongField> {
+    if !tables.forms.iter().map(|row| row.form).eq(PortForm::ALL) {
+        return Err(("forms".into(), "these are not the 24 forms in their order"));
+    }
+    let not_an_address = "this is not a hexadecimal address after 0x";
+    for (index, row) in tables.sites.iter().enumerate() {
+        if row.address().is_none() {
+            return Err((format!("sites[{index}].pc"), not_an_address));
+        }
+        let pairs = row.bytes.len().is_multiple_of(2) && !row.bytes.is_empty();
+        if !pairs || !row.bytes.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err((format!("sites[{index}].bytes"), "these are not hexadecimal bytes"));
+        }
+    }
+    for (index, row) in tables.sections.iter().enumerate() {
+        for (name, address) in [("start", &row.start), ("end", &row.end)] {
+            if parse_address(address).is_none() {
+                return Err((format!("sections[{index}].{name}"), not_an_address));
+            }
+        }
+    }
+    match overflowing(&[tables]) {
+        Some(field) => Err((field.into(), "the sum of a column does not fit in 64 bits")),
+        None => Ok(()),
+    }
+}
+
+/// Finds out why JSON is not a snapshot. The parser's own message is often without a place, since
+/// serde buffers flattened fields.
+fn diagnose(json: &[u8], error: &serde_json::Error) -> Problem {
+    if json.iter().all(u8::is_ascii_whitespace) {
+        return Problem::Empty;
+    }
+    let mut values = serde_json::Deserializer::from_slice(json).into_iter::<Value>();
+    let value = match values.next() {
+        Some(Ok(value)) => value,
+        Some(Err(error)) if error.classify() == Category::Eof => {
+            return Problem::Cut { line: error.line() };
+        }
+        Some(Err(error)) => return Problem::NotJson { line: error.line() },
+        None => return Problem::Empty,
+    };
+    let rest = &json[values.byte_offset()..];
+    match value.get("schema").and_then(Value::as_str) {
+        None => Problem::Foreign,
+        Some(schema) if schema != SCHEMA => Problem::Schema(schema.to_owned()),
+        Some(_) if !rest.iter().all(u8::is_ascii_whitespace) => Problem::Trailing,
+        Some(_) => {
+            let (field, reason) = wrong_field(&value).unwrap_or_else(|| {
+                let reason = error.to_string();
+                let reason = reason.split(" at line ").next().unwrap_or_default();
+                ("the dump".to_owned(), reason.to_owned())
+            });
+            Problem::Field { field, reason }
+        }
+    }
+}
+
+/// The first row that is not what it should be, and why.
+fn wrong_field(value: &Value) -> Option<(String, String)> {
+    wrong_row(value).or_else(|| {
+        let windows = value.get("windows")?.as_array()?.iter().enumerate();
+        windows
+            .flat_map(|(index, window)| {
+                let (field, reason) = wrong_row(window)?;
+                Some((format!("windows[{index}].{field}"), reason))
+            })
+            .next()
+    })
+}
+
+fn wrong_row(tables: &Value) -> Option<(String, String)> {
+    wrong_row_in::<VcpuRow>(tables, "vcpus")
+        .or_else(|| wrong_row_in::<FormRow>(tables, "forms"))
+        .or_else(|| wrong_row_in::<PortRow>(tables, "ports"))
+        .or_else(|| wrong_row_in::<SiteRow>(tables, "sites"))
+        .or_else(|| wrong_row_in::<HypercallRow>(tables, "hypercalls"))
+        .or_else(|| wrong_row_in::<SectionRow>(tables, "sections"))
+}
+
+fn wrong_row_in<R: DeserializeOwned>(tables: &Value, name: &str) -> Option<(String, String)> {
+    let rows = tables.get(name)?.as_array()?.iter().enumerate();
+    rows.flat_map(|(index, row)| {
+        let error = serde_json::from_value::<R>(row.clone()).err()?;
+        Some((format!("{name}[{index}]"), error.to_string()))
+    })
+    .next()
+}
+
+#[cfg(test)]
+mod tests;

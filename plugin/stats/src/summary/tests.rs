@@ -1,0 +1,84 @@
+use pvio_x86::PortForm;
+
+use super::*;
+use crate::test_data::snapshot;
+use crate::{Call, WindowRow};
+
+#[test]
+fn tables_are_aligned() {
+    insta::assert_snapshot!(render(&snapshot(), false));
+}
+
+#[test]
+fn hypercalls_and_windows_have_tables() {
+    let mut snapshot = snapshot();
+    snapshot.ended = "running".into();
+    let row =
+        |call, count, bytes| HypercallRow { call, count, bytes, declined: 0, denied: 0, errors: 0 };
+    let window = |name: &str, open| WindowRow {
+        name: name.into(),
+        entries: 1_000,
+        open,
+        rows_dropped: false,
+        tables: snapshot.tables.clone(),
+    };
+    snapshot.windows = vec![window("boot", false), window("\x1b[31mred", true)];
+    snapshot.tables.hypercalls = vec![
+        row(Call::Outsb, 5, 20_000),
+        HypercallRow { declined: 7, denied: 1_000, errors: 2, ..row(Call::Unknown, 1_009, 0) },
+    ];
+    snapshot.tables.ports[0].hypercall = 20_000;
+    snapshot.tables.vcpus[1].hypercalls = 1_014;
+    insta::assert_snapshot!(render(&snapshot, false));
+}
+
+#[test]
+fn colour_is_for_terminals() {
+    assert!(!render(&snapshot(), false).contains('\x1b'));
+    assert!(render(&snapshot(), true).contains(BOLD));
+}
+
+/// The line below the title.
+fn overview_of(change: impl FnOnce(&mut Snapshot)) -> String {
+    let mut snapshot = snapshot();
+    change(&mut snapshot);
+    render(&snapshot, false).lines().nth(1).unwrap().to_owned()
+}
+
+#[test]
+fn one_of_a_kind_is_not_many() {
+    let all = |count: u64, hypercall| {
+        move |snapshot: &mut Snapshot| {
+            let form = &mut snapshot.tables.forms[PortForm::OutDxAl.index()];
+            *form = FormRow {
+                accesses: count,
+                bytes: count,
+                executions: count,
+                faults: Some(count),
+                exits: Some(count),
+                ..form.clone()
+            };
+            snapshot.tables.ports[0].hypercall = hypercall;
+            snapshot.tables.instructions.instructions = Some(count);
+            let errors = 0;
+            snapshot.tables.hypercalls = vec![HypercallRow {
+                call: Call::Exit,
+                count,
+                bytes: 0,
+                declined: 0,
+                denied: 0,
+                errors,
+            }];
+        }
+    };
+    assert_eq!(
+        overview_of(all(1, 0)),
+        "1 port access of 1 byte by 1 execution; 1 attempt faulted; 1 was intercepted by a \
+         hypervisor; 1 hypercall that accessed no port; 1 instruction"
+    );
+    assert_eq!(
+        overview_of(all(1_000, 1)),
+        "1,000 port accesses of 1,000 bytes by 1,000 executions; 1,000 attempts faulted; 1,000 were \
+         intercepted by a hypervisor; 1,000 hypercalls made 1 more; 1,000 instructions"
+    );
+}

@@ -1,0 +1,38 @@
+# shellcheck shell=bash
+# The long parts of the tests: programs in long/, which the first suite leaves out. Scripts source this after lib.sh.
+# shellcheck disable=SC2154 # lib.sh sets `scripts` and `repo`
+#
+# The second line of a part says what it tests; a line "# inputs:" names the files and directories that it depends on.
+# When a part passes, a hash of these is kept in .ci/passed/PART: it need not run again until one of them changes.
+
+long_parts() { (cd -- "$scripts/long" && printf '%s\n' *); }
+
+part_about() { sed -n '2s/^# //p' "$scripts/long/$1"; }
+
+# part_hash PART: a hash of the paths and the contents of its inputs, and of the part itself.
+part_hash() {
+    local inputs
+    read -ra inputs < <(sed -n 's/^# inputs: //p' "$scripts/long/$1")
+    (
+        cd -- "$repo" || exit
+        find "${inputs[@]}" "qemu-scripts/long/$1" -type f -print0 | LC_ALL=C sort -zu | xargs -0 sha256sum | sha256sum
+    ) | cut -d ' ' -f 1
+}
+
+# is_due PART: has it not passed with its inputs as they are?
+is_due() { [[ $(cat -- "$repo/.ci/passed/$1" 2>/dev/null) != "$(part_hash "$1")" ]]; }
+
+# run_part PART SECONDS: runs a part for at most so long, and records its pass.
+run_part() {
+    local part=$1 status=0 hash foreground=()
+    hash=$(part_hash "$part")
+    # On a terminal ^C must reach the part.
+    [[ ! -t 0 ]] || foreground=(--foreground)
+    say "long part $part: $(part_about "$part") At most $(($2 / 60)) minutes."
+    timeout ${foreground[@]+"${foreground[@]}"} "$2" "$scripts/long/$part" "$hash" || status=$?
+    ((status != 124)) || complain "long part $part did not end within $(($2 / 60)) minutes"
+    ((status == 0)) || return "$status"
+    mkdir -p -- "$repo/.ci/passed"
+    echo "$hash" >"$repo/.ci/passed/$part"
+    say "long part $part: passed, recorded in .ci/passed/$part"
+}

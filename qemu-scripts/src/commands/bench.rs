@@ -1,0 +1,151 @@
+//! `pvio bench`: every ratio that the README and docs/performance.md quote, measured again on this machine.
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use pvio_cli::bench::{
+    Row, calls, compute, dispatch, linux, mailbox, ports, readable, strings, unclaimed, vcpus,
+};
+use pvio_cli::machine::Machine;
+use pvio_cli::stats::QemuRow;
+use pvio_cli::table::Table;
+use pvio_cli::{paths, status};
+use serde::Serialize;
+
+/// Measures what the plugin costs and saves: ratios of two things measured in turn, with the median,
+/// the least and the greatest.
+#[derive(Args)]
+pub struct Arguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// How many runs, or pairs of them, to measure for each ratio
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(7..=1000))]
+    pairs: u16,
+    /// Measure these alone; may be given again
+    #[arg(long, value_enum)]
+    only: Vec<Subject>,
+}
+
+/// What there is to measure.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Subject {
+    /// Hypercalls by registers over instructions
+    Calls,
+    /// Hypercalls through the mailbox over instructions
+    Mailbox,
+    /// Devices of the plugin's, and the price of counting on QEMU's
+    Ports,
+    /// Strings on devices of the plugin's
+    Strings,
+    /// The price of counting where no device is
+    Unclaimed,
+    /// A device among a thousand
+    Dispatch,
+    /// Several vCPUs at once, each on a device of its own
+    Vcpus,
+    /// A boot of Linux
+    Linux,
+    /// Compression in Linux
+    Compute,
+}
+
+/// Everything that was measured.
+#[derive(Serialize)]
+struct Report {
+    pvio: &'static str,
+    qemu: QemuRow,
+    /// How many threads the host runs at once.
+    host_cpus: usize,
+    /// Why rows are missing, if some are.
+    left_out: Option<String>,
+    rows: Vec<Row>,
+}
+
+/// The first plugin API with which a guest can be answered in registers.
+const ANSWERS: i32 = 5;
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let report = measure(arguments)?;
+    if arguments.json {
+        return Ok(status::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?);
+    }
+    let mut text = format!(
+        "pvio {} on QEMU {}, {} host CPU{}\n\n",
+        report.pvio,
+        report.qemu.version.as_deref().unwrap_or("of unknown version"),
+        report.host_cpus,
+        if report.host_cpus == 1 { "" } else { "s" },
+    );
+    let head = ["what", "over", "pairs", "median", "min", "max", "target", "which is"];
+    let mut table = Table::new(head.map(str::to_owned)).left(2);
+    for Row { what, over, unit, base, ratio, target } in &report.rows {
+        table.row([
+            (*what).to_owned(),
+            (*over).to_owned(),
+            ratio.pairs.to_string(),
+            readable(ratio.median),
+            readable(ratio.min),
+            readable(ratio.max),
+            target.map_or_else(String::new, readable),
+            format!("{base:.2} {unit}"),
+        ]);
+    }
+    text += &table.plain();
+    if let Some(why) = &report.left_out {
+        text += &format!("\n{why}\n");
+    }
+    Ok(status::print(&text)?)
+}
+
+fn measure(arguments: &Arguments) -> Result<Report> {
+    let qemu = paths::chosen_qemu()?;
+    let count = usize::from(arguments.pairs);
+    let wants = |subject| arguments.only.is_empty() || arguments.only.contains(&subject);
+    // The shortest guest there is tells which QEMU this is.
+    let machine = Machine::new(&qemu).plugin(&["summary=off"]).args(["-accel", "tcg"]);
+    let ended = machine.bare_guest(&paths::guest("poweroff.bin")?).run()?;
+    let host = ended.stats()?.qemu.clone();
+
+    let answers = host.plugin_api >= ANSWERS;
+
+    let mut rows = Vec::new();
+    if wants(Subject::Linux) {
+        rows.extend(linux::rows(&qemu, count)?);
+    }
+    if wants(Subject::Compute) {
+        rows.extend(compute::rows(&qemu, count)?);
+    }
+    if wants(Subject::Unclaimed) {
+        rows.extend(unclaimed::rows(&qemu, count)?);
+    }
+    if wants(Subject::Ports) {
+        rows.extend(ports::rows(&qemu, count)?);
+    }
+    if wants(Subject::Strings) {
+        rows.extend(strings::rows(&qemu, count)?);
+    }
+    if wants(Subject::Dispatch) {
+        rows.extend(dispatch::rows(&qemu, count, answers)?);
+    }
+    if wants(Subject::Vcpus) {
+        rows.extend(vcpus::rows(&qemu, count)?);
+    }
+    if wants(Subject::Calls) && answers {
+        rows.extend(calls::rows(&qemu, count)?);
+    }
+    if wants(Subject::Mailbox) {
+        // Before QEMU 11.1 the instruction itself takes less.
+        let target = if host.plugin_api < 7 { 0.25 } else { 0.20 };
+        rows.extend(mailbox::rows(&qemu, count, target)?);
+    }
+    let calls_wanted = wants(Subject::Calls) || wants(Subject::Dispatch);
+    let left_out = (calls_wanted && !answers).then(|| {
+        format!(
+            "Hypercalls by registers are not measured: this QEMU's plugin API is version {}, in which no \
+             plugin can answer them; in QEMU 10.1 (version 5) or newer one can.",
+            host.plugin_api
+        )
+    });
+    let host_cpus = std::thread::available_parallelism()?.get();
+    Ok(Report { pvio: env!("CARGO_PKG_VERSION"), qemu: host, host_cpus, left_out, rows })
+}

@@ -1,0 +1,78 @@
+//! The subcommands of `pvio`: one module each, with its arguments and what it does.
+
+mod bench;
+mod demo;
+mod experiment;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use pvio_cli::status;
+
+/// Port I/O of x86 guests under QEMU.
+#[derive(Parser)]
+#[command(name = "pvio", version)]
+pub struct Pvio {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    Demo(demo::Arguments),
+    Bench(bench::Arguments),
+    Experiment(experiment::Arguments),
+    Test(test::Arguments),
+}
+
+impl Command {
+    /// Runs the command. Returns the status with which the program ends.
+    pub fn run(self) -> ExitCode {
+        match self {
+            Command::Demo(arguments) => status::end("demo", demo::run(&arguments)),
+            Command::Bench(arguments) => status::end("bench", bench::run(&arguments)),
+            Command::Experiment(arguments) => {
+                status::end("experiment", experiment::run(&arguments))
+            }
+            Command::Test(arguments) => test::run(&arguments),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// The scripts print these files, since the program may not be built yet.
+    #[test]
+    fn help_files_are_what_the_commands_print() {
+        for (name, file) in [
+            ("demo", include_str!("../../help/demo.txt")),
+            ("bench", include_str!("../../help/bench.txt")),
+            ("experiment", include_str!("../../help/experiment.txt")),
+            ("test", include_str!("../../help/test.txt")),
+        ] {
+            let help = Pvio::command().try_get_matches_from(["pvio", name, "--help"]);
+            assert_eq!(
+                help.unwrap_err().to_string(),
+                file,
+                "make it anew: target/release/pvio {name} --help >qemu-scripts/help/{name}.txt"
+            );
+        }
+    }
+
+    #[test]
+    fn every_command_has_a_help_file() {
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/help")).unwrap();
+        let mut files: Vec<String> =
+            files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        files.sort_unstable();
+        let mut names: Vec<String> =
+            Pvio::command().get_subcommands().map(|c| format!("{}.txt", c.get_name())).collect();
+        names.sort_unstable();
+        assert_eq!(files, names);
+    }
+}

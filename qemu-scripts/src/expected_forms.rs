@@ -1,0 +1,144 @@
+//! What the guest `tests/guests/forms.S` does: every form in every mode, a known number of times.
+//!
+//! The numbers are those at the top of its source. None is taken from a run.
+
+use std::collections::BTreeMap;
+
+use crate::stats::Snapshot;
+use pvio_x86::{Direction, Mode, Port, PortForm, PortSource, Width};
+
+/// The exit status of QEMU when the guest's own checks have passed: isa-debug-exit makes 1 of 0.
+pub const PASSED: i32 = 1;
+
+/// The port of the forms with an immediate port.
+const IMMEDIATE_PORT: Port = Port(0xec);
+
+/// How often a form is executed in code of a mode, by each vCPU.
+pub fn executions(form: PortForm, mode: Mode) -> u64 {
+    let base = match mode {
+        Mode::Bits16 => 100,
+        Mode::Bits32 => 200,
+        Mode::Bits64 => 300,
+    };
+    base + form.index() as u64
+}
+
+/// How many elements these executions move.
+pub fn accesses(form: PortForm, mode: Mode) -> u64 {
+    match form.source() {
+        // One execution has count 0.
+        PortSource::RepString => (executions(form, mode) - 1) * (form.index() as u64 - 14),
+        _ => executions(form, mode),
+    }
+}
+
+fn port(form: PortForm) -> Port {
+    match form.source() {
+        PortSource::Immediate => IMMEDIATE_PORT,
+        _ => Port(0x5000 + 0x10 * form.index() as u16),
+    }
+}
+
+/// What the guest does beside its loops, on the first vCPU: it asks fw_cfg for the number of vCPUs,
+/// and ends QEMU in the last of its modes.
+fn once(last: Mode) -> [(PortForm, Mode, u64, Port); 3] {
+    [
+        (PortForm::OutDxAx, Mode::Bits16, 1, Port(0x510)),
+        (PortForm::InAlDx, Mode::Bits16, 2, Port(0x511)),
+        (PortForm::OutImmAl, last, 1, Port(0xf4)),
+    ]
+}
+
+/// What a run does in all.
+#[derive(Debug, Default)]
+struct Expected {
+    /// Executions and accesses.
+    by_form: [(u64, u64); 24],
+    /// Accesses.
+    by_port: BTreeMap<(Port, Direction, Width), u64>,
+    /// Executions.
+    by_mode: BTreeMap<(Mode, PortForm), u64>,
+    /// Executions, of the first vCPU and of each other.
+    by_vcpu: (u64, u64),
+}
+
+impl Expected {
+    fn of(vcpus: u64, modes: &[Mode]) -> Expected {
+        let mut all = Expected::default();
+        for (&mode, form) in modes.iter().flat_map(|mode| PortForm::ALL.map(|form| (mode, form))) {
+            let executions = executions(form, mode);
+            all.add(form, mode, vcpus * executions, vcpus * accesses(form, mode), port(form));
+            all.by_vcpu.0 += executions;
+            all.by_vcpu.1 += executions;
+        }
+        for (form, mode, count, port) in once(*modes.last().expect("a guest runs in some mode")) {
+            all.add(form, mode, count, count, port);
+            all.by_vcpu.0 += count;
+        }
+        all
+    }
+
+    fn add(&mut self, form: PortForm, mode: Mode, executions: u64, accesses: u64, port: Port) {
+        self.by_form[form.index()].0 += executions;
+        self.by_form[form.index()].1 += accesses;
+        *self.by_port.entry((port, form.direction(), form.width())).or_default() += accesses;
+        *self.by_mode.entry((mode, form)).or_default() += executions;
+    }
+}
+
+/// Every way in which a dump differs from what a run on `vcpus` vCPUs does that have `modes`; empty
+/// when it is right.
+pub fn differences(stats: &Snapshot, vcpus: u64, modes: &[Mode]) -> Vec<String> {
+    let mut differences = Vec::new();
+    let mut compare = |what: String, counted: u64, expected: u64| {
+        if counted != expected {
+            differences.push(format!("{what}: counted {counted}, the program does {expected}"));
+        }
+    };
+    let expected = Expected::of(vcpus, modes);
+
+    for (row, (executions, accesses)) in stats.forms.iter().zip(expected.by_form) {
+        let form = row.form;
+        compare(format!("attempts at {form}"), row.attempts, executions);
+        compare(format!("executions of {form}"), row.executions, executions);
+        compare(format!("accesses by {form}"), row.accesses, accesses);
+        compare(format!("bytes by {form}"), row.bytes, accesses * u64::from(form.width().bytes()));
+        compare(format!("faults of {form}"), row.faults.unwrap_or(0), 0);
+        compare(format!("unverified {form}"), row.unverified, 0);
+    }
+
+    let mut by_port = expected.by_port;
+    for row in &stats.ports {
+        let expected = by_port.remove(&(row.port, row.dir, row.size)).unwrap_or(0);
+        compare(
+            format!("{} {} {}", row.dir, row.size.bytes(), row.port),
+            row.qemu + row.device,
+            expected,
+        );
+    }
+    for ((port, dir, size), expected) in by_port {
+        compare(format!("{dir} {} {port}", size.bytes()), 0, expected);
+    }
+
+    let mut by_mode = expected.by_mode;
+    let mut counted = BTreeMap::new();
+    for site in &stats.sites {
+        *counted.entry((site.mode, site.form)).or_insert(0) += site.counts.executions;
+    }
+    for ((mode, form), counted) in counted {
+        let expected = mode.and_then(|mode| by_mode.remove(&(mode, form))).unwrap_or(0);
+        compare(format!("executions of {form} at sites of {mode:?}"), counted, expected);
+    }
+    for ((mode, form), expected) in by_mode {
+        compare(format!("executions of {form} at sites of {mode:?}"), 0, expected);
+    }
+
+    for row in &stats.vcpus {
+        let expected = if row.vcpu == 0 { expected.by_vcpu.0 } else { expected.by_vcpu.1 };
+        compare(format!("executions on vCPU {}", row.vcpu), row.executions, expected);
+    }
+    if stats.vcpus_omitted.is_none() {
+        compare("vCPUs".into(), stats.vcpus.len() as u64, vcpus);
+    }
+    differences
+}

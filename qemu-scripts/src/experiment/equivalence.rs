@@ -1,0 +1,151 @@
+//! Checks that all ways did the same: the device's accesses, and the guest's memory.
+
+use anyhow::{Context, Result, ensure};
+
+use super::guest::{Access, Loop, Run};
+use super::{Cell, Mechanism};
+
+/// Compares a run with logs. Returns the number of accesses of each way.
+///
+/// # Errors
+///
+/// Names the first access that differs between two ways.
+pub fn check_logs(run: &Run) -> Result<usize> {
+    let mut plugin = run.access_log.iter().copied();
+    let mut accesses = 0;
+    for round in &run.rounds {
+        for cell in Cell::all() {
+            let mut reference: Option<Vec<Access>> = None;
+            for done in loops_of(round, cell) {
+                let expected = done.repeats as usize * cell.elements as usize;
+                let log = match done.mechanism.reaches_plugin() {
+                    true => plugin.by_ref().take(expected).collect(),
+                    false => done.log.clone(),
+                };
+                let name = done.mechanism;
+                ensure!(
+                    log.len() == expected,
+                    "{cell} by {name}: {} accesses instead of {expected}",
+                    log.len()
+                );
+                let Some(reference) = &reference else {
+                    accesses += log.len();
+                    reference = Some(log);
+                    continue;
+                };
+                if let Some(place) = (0..expected).find(|&place| log[place] != reference[place]) {
+                    let (one, other) = (log[place], reference[place]);
+                    anyhow::bail!(
+                        "{cell} by {name}: access {place} is {one:?}, natively {other:?}"
+                    );
+                }
+            }
+        }
+    }
+    ensure!(plugin.next().is_none(), "the plugin's device has seen more than there was to do");
+    check_digests(run)?;
+    Ok(accesses)
+}
+
+/// Compares a run without logs, by digests.
+///
+/// # Errors
+///
+/// Names the first operation whose digests differ between two ways.
+pub fn check_digests(run: &Run) -> Result<()> {
+    for round in &run.rounds {
+        for cell in Cell::all() {
+            let mut loops = loops_of(round, cell);
+            let first = loops.next().with_context(|| format!("{cell} was not tried"))?;
+            let mut device: Option<(Mechanism, u32, u32)> = None;
+            for done in loops {
+                let name = done.mechanism;
+                ensure!(
+                    done.memory == first.memory,
+                    "{cell} by {name}: the guest's memory is not what it is by {}",
+                    first.mechanism
+                );
+                if name.reaches_plugin() {
+                    continue;
+                }
+                let (other, accesses, digest) =
+                    *device.get_or_insert((name, done.accesses, done.log_digest));
+                ensure!(
+                    (done.accesses, done.log_digest) == (accesses, digest),
+                    "{cell} by {name}: the device's log is not what it is by {other}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+fn loops_of(round: &[Loop], cell: Cell) -> impl Iterator<Item = &Loop> {
+    round.iter().filter(move |done| done.cell == Some(cell))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pvio_x86::PortForm;
+
+    const ACCESS: Access = Access { is_out: true, size: 1, port: 0xe0, value: 1 };
+
+    /// As if each operation had been made once by two ways, and all of them were alike.
+    fn run() -> Run {
+        let done = |mechanism: Mechanism, cell: Cell| Loop {
+            mechanism,
+            cell: Some(cell),
+            repeats: 1,
+            cycles: 0,
+            accesses: cell.elements,
+            log_digest: 5,
+            memory: 6,
+            log: match mechanism.reaches_plugin() {
+                true => Vec::new(),
+                false => vec![ACCESS; cell.elements as usize],
+            },
+        };
+        let ways = [Mechanism::Native, Mechanism::Trap, Mechanism::Int];
+        let round: Vec<Loop> =
+            Cell::all().flat_map(|cell| ways.map(|way| done(way, cell))).collect();
+        let all: u32 = Cell::all().map(|cell| cell.elements).sum();
+        let stats = serde_json::json!({
+            "schema": "pvio.stats/1", "pvio": "", "ended": "", "vcpus": [], "forms": [], "ports": [],
+            "qemu": {"version": null, "plugin_api": 7, "target": "x86_64"}, "sites": [],
+            "sites_dropped": 0, "hypercalls": [], "windows": [],
+            "sites_dropped_counts": {"executions": 0, "accesses": 0, "unverified": 0},
+        });
+        Run {
+            rounds: vec![round],
+            access_log: vec![ACCESS; all as usize],
+            stats: serde_json::from_value(stats).unwrap(),
+        }
+    }
+
+    fn complaint(spoil: impl FnOnce(&mut Run)) -> String {
+        let mut run = run();
+        spoil(&mut run);
+        check_logs(&run).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_the_same_passes() {
+        assert_eq!(check_logs(&run()).unwrap(), 24 + 12 * 512);
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let place = 1 + 3 * Cell { form: PortForm::RepOutsb, elements: 512 }.number();
+        let text = complaint(|run| run.rounds[0][place].log[300].value = 2);
+        assert!(text.starts_with("rep outsb x 512 by trap: access 300 is"), "{text}");
+        let text = complaint(|run| run.rounds[0][place].log.truncate(511));
+        assert_eq!(text, "rep outsb x 512 by trap: 511 accesses instead of 512");
+        let text = complaint(|run| run.rounds[0][place].memory = 7);
+        assert!(text.ends_with("the guest's memory is not what it is by native"), "{text}");
+        let text = complaint(|run| run.rounds[0][place + 1].log_digest = 7);
+        assert!(text.ends_with("the device's log is not what it is by trap"), "{text}");
+        let text = complaint(|run| run.access_log.push(ACCESS));
+        assert!(text.contains("more than there was to do"), "{text}");
+    }
+}

@@ -1,0 +1,96 @@
+//! Paths of the repository, of what the scripts downloaded, and of what was built.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// The root of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("qemu-scripts is in the repository")
+}
+
+/// The directory of downloads: `$PVIO_DIR`, or `target/pvio`.
+fn downloads() -> PathBuf {
+    match std::env::var_os("PVIO_DIR") {
+        Some(directory) => directory.into(),
+        None => repository().join("target/pvio"),
+    }
+}
+
+/// The plugin that was built together with this program.
+pub fn plugin() -> Result<PathBuf> {
+    library("libpvio.so")
+}
+
+/// The plugin that does nothing (`qemu-scripts/empty-plugin`).
+pub fn empty_plugin() -> Result<PathBuf> {
+    library("libpvio_empty.so")
+}
+
+fn library(name: &str) -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let beside = program.parent().context("a program is in a directory")?;
+    // Tests are in `deps` themselves; other programs are beside it.
+    let library = match beside.ends_with("deps") {
+        true => beside.join(name),
+        false => beside.join("deps").join(name),
+    };
+    ensure!(library.exists(), "{} is not built: run qemu-scripts/setup", library.display());
+    Ok(library)
+}
+
+/// A file of one of the guests in `tests/guests`, such as `forms.bin`.
+pub fn guest(name: &str) -> Result<PathBuf> {
+    let path = repository().join("target/guests").join(name);
+    ensure!(path.exists(), "the guest {} is not built: run qemu-scripts/setup", path.display());
+    Ok(path)
+}
+
+/// The QEMU that commands run: `$PVIO_QEMU`, or the one that setup chose.
+pub fn chosen_qemu() -> Result<PathBuf> {
+    if let Some(qemu) = std::env::var_os("PVIO_QEMU").filter(|qemu| !qemu.is_empty()) {
+        return Ok(qemu.into());
+    }
+    let file = downloads().join("qemu/chosen");
+    let chosen = std::fs::read_to_string(&file)
+        .with_context(|| format!("{} is missing: run qemu-scripts/setup", file.display()))?;
+    Ok(chosen.trim_end().into())
+}
+
+/// A private QEMU for the tests, by its directory below `$PVIO_DIR/qemu`.
+pub fn private_qemu(folder: &str, program: &str) -> Result<PathBuf> {
+    let qemu = downloads().join("qemu").join(folder).join(program);
+    ensure!(qemu.exists(), "{} is missing: run qemu-scripts/setup --tests", qemu.display());
+    Ok(qemu)
+}
+
+/// GRUB's rescue image, a CD-ROM.
+pub fn grub_image() -> Result<PathBuf> {
+    let image = downloads().join("grub/rescue.iso");
+    ensure!(image.exists(), "{} is missing: run qemu-scripts/setup --tests", image.display());
+    Ok(image)
+}
+
+/// The kernel modules that `qemu-scripts/boot-linux` keeps with these options.
+pub fn linux_modules(options: &[&str]) -> Result<PathBuf> {
+    let arguments = linux_arguments(options)?;
+    let kernel = arguments.iter().skip_while(|argument| *argument != "-kernel").nth(1);
+    Ok(Path::new(kernel.context("no kernel")?).with_file_name("modules"))
+}
+
+/// QEMU's arguments of `qemu-scripts/boot-linux` with these options.
+///
+/// Downloads the kernel if it is missing.
+pub fn linux_arguments(options: &[&str]) -> Result<Vec<String>> {
+    let script = repository().join("qemu-scripts/boot-linux");
+    let output = Command::new(&script)
+        .args(options)
+        .arg("--print-args")
+        .output()
+        .with_context(|| format!("{} does not run", script.display()))?;
+    if !output.status.success() {
+        bail!("qemu-scripts/boot-linux: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
+}

@@ -1,0 +1,20 @@
+//! Interrupts that end a program only after it has cleaned up.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// Returns a flag that SIGINT, SIGTERM or SIGHUP sets from now on, in place of ending the program.
+///
+/// # Errors
+///
+/// Fails if the kernel refuses a handler.
+pub fn watch() -> io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
+}

@@ -1,0 +1,294 @@
+//! Programs at random, each run three times on real QEMU: against QEMU's own latch at ports 0xe0 to 0xe3
+//! (`-device pc-testdev`), against the plugin's above it, and against one that tells itself what it sees.
+//! Registers, flags, memory, exceptions and what the device saw must be the same; and the plugin's
+//! counts, in all runs, what the programs must have done.
+//!
+//! QEMU's trace is what shows the accesses in the first two; while it is on, each element comes by itself.
+//! In the third strings come in one go, where they may.
+//!
+//! Left out, since the two latches differ there by design: accesses that are not aligned to their
+//! size, which QEMU's latch refuses and pvio's takes, and what goes beyond port 0xe3. Who served an
+//! access is asked of the trace, not of the statistics.
+//!
+//! `PVIO_TEST_SEED` sets another seed than the one below, `PVIO_TEST_PROGRAMS` another number.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
+
+use pvio::stats::Snapshot;
+use pvio::x86::PortForm;
+use pvio_cli::machine::{Machine, read_stats};
+use pvio_tests::programs::{
+    AddressSize, Batch, CodeKind, Event, Expected, Generator, LoggedAccess, Outcome, read_log,
+};
+use pvio_tests::{
+    Host, assert_consistent, came_in_strings, guest, number_from_env, on_both_qemus,
+    recorder_argument,
+};
+
+on_both_qemus! {
+    programs_cannot_tell_the_latches_apart
+    programs_run_where_they_run
+}
+
+const SEED: u64 = 20_070_822;
+const PROGRAMS: u64 = 10_000;
+/// A part of them runs at every linear address of its pages, which is up to three.
+const PROGRAMS_FOR_EACH_WITH_ALIASES: usize = 20;
+
+/// Where the guest's own code is.
+const ROM: std::ops::Range<u64> = 0xf_0000..0x10_0000;
+
+/// The exit status when the guest has run all programs: isa-debug-exit makes 1 of 0.
+const ALL_RUN: i32 = 1;
+
+/// Who serves the ports.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Latch {
+    Qemu,
+    Pvio,
+    Recorder,
+}
+
+struct Run {
+    outcomes: Vec<Outcome>,
+    memory: Vec<u8>,
+    log: Vec<LoggedAccess>,
+    /// Which of them came with others; empty where the latch does not tell.
+    in_strings: Vec<bool>,
+    stats: Snapshot,
+}
+
+fn run_batch(host: &Host, batch: &Batch, seed: u64, latch: Latch) -> Run {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name| directory.path().join(name);
+    let (ram, trace) = (path("ram"), path("trace"));
+    batch.write_memory(&ram, &mut fastrand::Rng::with_seed(!seed)).unwrap();
+    let backend =
+        format!("memory-backend-file,id=ram,size=64M,share=on,mem-path={}", ram.display());
+    let machine = host.machine().bare_guest(&guest("differ.bin")).args([
+        "-object",
+        &backend,
+        "-machine",
+        "memory-backend=ram",
+        "-device",
+        "pc-testdev",
+    ]);
+    let traced = |machine: Machine, options: &[&str]| {
+        let log = trace.display().to_string();
+        machine.plugin(options).args(["-trace", "memory_region_ops_*", "-D", &log])
+    };
+    let (machine, name) = match latch {
+        Latch::Qemu => (traced(machine, &[]), "pc-testdev-ioport'"),
+        Latch::Pvio => (traced(machine, &["device=latch@0xe0-0xe3"]), "pvio: latch at"),
+        Latch::Recorder => {
+            let plugin = recorder_argument(&trace, &path("stats"));
+            (machine.args(["-plugin", &plugin]), "recorder: ")
+        }
+    };
+    let ended = machine.run().unwrap();
+    assert_eq!(ended.status.code(), Some(ALL_RUN), "{}", ended.stderr);
+    let memory = std::fs::read(&ram).unwrap();
+    let (stats, in_strings) = match latch {
+        Latch::Recorder => (read_stats(&path("stats")).unwrap(), came_in_strings(&trace).unwrap()),
+        _ => (ended.stats().unwrap().clone(), Vec::new()),
+    };
+    Run {
+        outcomes: batch.read_outcomes(&memory),
+        memory,
+        log: read_log(&trace, name).unwrap(),
+        in_strings,
+        stats,
+    }
+}
+
+/// The programs of this run of the tests.
+fn batch() -> (u64, Batch) {
+    let seed = number_from_env("PVIO_TEST_SEED", SEED);
+    println!("PVIO_TEST_SEED={seed}");
+    let programs =
+        Generator::with_seed(seed).take(number_from_env("PVIO_TEST_PROGRAMS", PROGRAMS) as usize);
+    (seed, Batch { programs: programs.collect(), paged: false })
+}
+
+fn programs_cannot_tell_the_latches_apart(host: &Host) {
+    let (seed, batch) = batch();
+    let recorded = assert_programs(host, seed, &batch);
+    assert_strings_came_in_one_go(&batch, &recorded.in_strings);
+}
+
+/// QEMU translates a program once for all linear addresses of its pages.
+fn programs_run_where_they_run(host: &Host) {
+    let (seed, mut batch) = batch();
+    batch.programs.truncate(batch.programs.len().div_ceil(PROGRAMS_FOR_EACH_WITH_ALIASES));
+    let recorded = assert_programs(host, seed, &batch.at_aliases());
+    assert!(recorded.in_strings.contains(&true), "no strings came in one go");
+}
+
+/// Compares all three runs; the one with the recorder.
+fn assert_programs(host: &Host, seed: u64, batch: &Batch) -> Run {
+    let native = run_batch(host, batch, seed, Latch::Qemu);
+    let ours = run_batch(host, batch, seed, Latch::Pvio);
+    let recorded = run_batch(host, batch, seed, Latch::Recorder);
+    assert_same(batch, &native, &ours);
+    assert_same(batch, &native, &recorded);
+    let mut expected = Expected::default();
+    for (program, effects) in &batch.programs {
+        expected.add(program, effects, host.reports_exceptions());
+    }
+    expected.add_end();
+    assert_counts(&native.stats, &expected);
+    assert_counts(&ours.stats, &expected);
+    assert_counts(&recorded.stats, &expected);
+    // And who served them.
+    assert!(native.stats.ports.iter().all(|row| row.device == 0 && row.served == Some(true)));
+    for row in ours.stats.ports.iter().chain(&recorded.stats.ports) {
+        let by_other = if (0xe0..=0xe3).contains(&row.port.0) { row.qemu } else { row.device };
+        assert_eq!((by_other, row.served), (0, Some(true)), "{row:?}");
+    }
+    recorded
+}
+
+/// In every kind of code but virtual-8086, which asks the TSS for each port.
+fn assert_strings_came_in_one_go(batch: &Batch, in_strings: &[bool]) {
+    let mut elements: HashMap<CodeKind, usize> = HashMap::new();
+    let mut left = in_strings.iter();
+    for (program, effects) in &batch.programs {
+        let its = left.by_ref().take(effects.accesses().count());
+        *elements.entry(program.kind).or_default() += its.filter(|&&in_string| in_string).count();
+    }
+    for kind in CodeKind::ALL {
+        let came = elements[&kind] * 100 > in_strings.len() / CodeKind::ALL.len();
+        assert_eq!(came, kind != CodeKind::Virtual8086, "{kind:?}: {elements:?}");
+    }
+}
+
+/// Fails with the first program that made a difference.
+fn assert_same(batch: &Batch, native: &Run, ours: &Run) {
+    let (mut native_log, mut our_log) = (native.log.iter(), ours.log.iter());
+    for (index, (program, effects)) in batch.programs.iter().enumerate() {
+        let (left, right) = (&native.outcomes[index], &ours.outcomes[index]);
+        let expected: Vec<_> = effects.accesses().collect();
+        let left_log: Vec<_> = native_log.by_ref().take(expected.len()).collect();
+        let right_log: Vec<_> = our_log.by_ref().take(expected.len()).collect();
+        let what = if !left.ended_as_modelled(program, effects) {
+            "does not end as it should"
+        } else if left != right {
+            "comes out different"
+        } else if left_log != right_log {
+            "makes different accesses"
+        } else if !left_log.iter().map(|logged| logged.access).eq(expected.iter().copied()) {
+            "makes other accesses than it should, or the one before makes more"
+        } else {
+            continue;
+        };
+        let before = index.checked_sub(1).map(|before| &batch.programs[before].0);
+        let before = before.map_or(String::new(), |program| format!("before: {program}\n"));
+        panic!(
+            "program {index} {what}\n{before}{program}\nQEMU's latch:\n{left}\n  {}\n\
+             pvio's latch:\n{right}\n  {}\naccesses it should make: {}",
+            lines(&left_log),
+            lines(&right_log),
+            lines(&expected)
+        );
+    }
+    let more = (native_log.next(), our_log.next());
+    assert_eq!(more, (None, None), "after all accesses of the programs there are more");
+    let differs = native.memory.iter().zip(&ours.memory).position(|(left, right)| left != right);
+    assert_eq!(differs, None, "an address at which the memory differs in the end");
+}
+
+/// Each of them, if they are few; of many the first.
+fn lines(items: &[impl Debug]) -> String {
+    const MOST: usize = 30;
+    let shown: Vec<_> = items.iter().take(MOST).map(|item| format!("{item:?}")).collect();
+    let dots = if items.len() > MOST { ", ..." } else { "" };
+    format!("{} of them: {}{dots}", items.len(), shown.join(", "))
+}
+
+fn assert_counts(stats: &Snapshot, expected: &Expected) {
+    assert_consistent(stats);
+    let mut counted = Expected::default();
+    for row in stats.forms.iter().filter(|row| row.attempts > 0) {
+        let faults = row.faults.unwrap_or(0);
+        let counts = [row.attempts, row.executions, row.accesses, faults, row.unverified];
+        counted.forms.insert(row.form, counts);
+    }
+    for row in &stats.ports {
+        let accesses = [row.device + row.qemu, row.unverified];
+        counted.ports.insert((row.port, row.dir, row.size), accesses);
+    }
+    for row in stats.sites.iter().filter(|row| row.counts.executions + row.counts.unverified > 0) {
+        let mode = row.mode.expect("QEMU tells the mode");
+        let pc = u64::from_str_radix(row.pc.strip_prefix("0x").unwrap(), 16).unwrap();
+        let pc = Some(pc).filter(|pc| !ROM.contains(pc));
+        *counted.sites.entry((pc, mode, row.form)).or_default() +=
+            row.counts.executions + row.counts.unverified;
+    }
+    assert_eq!(stats.sites_dropped, 0);
+    assert_maps(
+        "attempts, executions, accesses, faults, unverified",
+        &counted.forms,
+        &expected.forms,
+    );
+    assert_maps("accesses, unverified", &counted.ports, &expected.ports);
+    assert_maps("executions", &counted.sites, &expected.sites);
+}
+
+/// Fails with the rows that differ.
+fn assert_maps<K: Debug + Ord, V: Debug + PartialEq>(
+    what: &str,
+    counted: &BTreeMap<K, V>,
+    expected: &BTreeMap<K, V>,
+) {
+    let keys =
+        counted.keys().chain(expected.keys()).filter(|key| counted.get(key) != expected.get(key));
+    let differences: BTreeMap<_, _> =
+        keys.map(|key| (key, (counted.get(key), expected.get(key)))).collect();
+    assert!(differences.is_empty(), "{what} (counted, expected): {differences:#?}");
+}
+
+#[test]
+fn programs_have_everything_in_every_kind_of_code() {
+    let (_, batch) = batch();
+    let mut forms: HashMap<(CodeKind, PortForm), u64> = HashMap::new();
+    let mut events: HashMap<(CodeKind, Event), u64> = HashMap::new();
+    for (program, effects) in &batch.programs {
+        for form in effects.forms() {
+            *forms.entry((program.kind, form)).or_default() += 1;
+        }
+        for &event in &effects.events {
+            *events.entry((program.kind, event)).or_default() += 1;
+        }
+    }
+    let enough = |count: Option<&u64>| {
+        count.is_some_and(|&count| count * 1500 >= batch.programs.len() as u64)
+    };
+    for kind in CodeKind::ALL {
+        for form in PortForm::ALL {
+            let count = forms.get(&(kind, form));
+            assert!(enough(count), "{form} in {kind:?}: {count:?}");
+        }
+        for event in expected_events(kind) {
+            let count = events.get(&(kind, event));
+            assert!(enough(count), "{event:?} in {kind:?}: {count:?}");
+        }
+    }
+}
+
+/// What is to happen in each kind of code.
+fn expected_events(kind: CodeKind) -> Vec<Event> {
+    use AddressSize::{Bits16, Bits32, Bits64};
+    use Event::*;
+    let mut events = vec![CrossesPages, Unaligned, CountsZero, CountsHundreds];
+    // Real mode's segments end at 64 KiB.
+    events.extend(match (kind.bits(), kind.has_paragraphs()) {
+        (_, true) => vec![WrapsAround(Bits16)],
+        (64, _) => vec![WrapsAround(Bits32), WrapsAround(Bits64)],
+        _ => vec![WrapsAround(Bits16), WrapsAround(Bits32)],
+    });
+    if kind.is_long() {
+        events.extend([FaultsAtOnce, FaultsLater]);
+    }
+    events
+}

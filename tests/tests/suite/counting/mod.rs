@@ -1,0 +1,12 @@
+//! What is counted: guests with known port accesses, random programs, real operating systems.
+
+mod aliases;
+mod around_io;
+mod decoding;
+mod differential;
+mod forms;
+mod hypervisors;
+mod instructions;
+mod real_guests;
+mod trace_events;
+mod windows;

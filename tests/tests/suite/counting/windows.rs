@@ -1,0 +1,80 @@
+//! Windows and hypercalls of four vCPUs, with threads of their own and on one (`tests/guests/window-smp.S`).
+
+use pvio::stats::{Call, Snapshot, Tables};
+use pvio::x86::PortForm;
+use pvio_tests::{Host, on_both_qemus, run_guest};
+
+on_both_qemus! {
+    a_window_of_four_vcpus_has_what_all_of_them_do
+    a_window_of_four_vcpus_on_one_thread_keeps_the_totals
+}
+
+const VCPUS: u64 = 4;
+const ROUNDS: u64 = 20_000;
+
+fn run_windows(host: &Host, threads: &str) -> Snapshot {
+    let accelerator = format!("tcg,thread={threads}");
+    let machine = host.machine().plugin(&["summary=off"]);
+    let machine = machine.args(["-accel", &accelerator, "-smp", &VCPUS.to_string()]);
+    run_guest(machine, "window-smp").stats().clone()
+}
+
+/// `outs`: how many `out dx,al`; `once`: what is done outside of windows; `calls`: begins and ends.
+fn assert_tables(tables: &Tables, outs: u64, reps: u64, once: [u64; 3], calls: Option<[u64; 3]>) {
+    for row in &tables.forms {
+        let (executions, accesses) = match row.form {
+            PortForm::OutDxAl => (outs, outs),
+            PortForm::RepOutsb => (reps, 3 * reps),
+            PortForm::OutDxAx => (once[0], once[0]),
+            PortForm::InAlDx => (once[1], once[1]),
+            PortForm::OutImmAl => (once[2], once[2]),
+            _ => (0, 0),
+        };
+        let counted = (row.attempts, row.executions, row.accesses, row.unverified);
+        assert_eq!(counted, (executions, executions, accesses, 0), "{}", row.form);
+    }
+    let [outb, begin, end] = calls.unwrap_or_default();
+    let expected = [(Call::Outb, outb), (Call::Begin, begin), (Call::End, end)];
+    let made: Vec<_> = tables.hypercalls.iter().map(|row| (row.call, row.count)).collect();
+    assert_eq!(made, expected.into_iter().filter(|(_, count)| *count > 0).collect::<Vec<_>>());
+    assert!(tables.hypercalls.iter().all(|row| row.declined + row.denied + row.errors == 0));
+    let by_call: u64 = tables.ports.iter().map(|row| row.hypercall).sum();
+    assert_eq!(by_call, outb, "by port");
+}
+
+fn assert_right(host: &Host, stats: &Snapshot) {
+    let all = ROUNDS * VCPUS;
+    let is_heard = host.api >= 5;
+    let calls = |calls| is_heard.then_some(calls);
+    assert_tables(stats, all + 11, all, [1, 2, 1], calls([all, 2, 1]));
+    if !is_heard {
+        assert!(stats.windows.is_empty());
+        return;
+    }
+    let [window] = &stats.windows[..] else { panic!("{:?}", stats.windows) };
+    assert_eq!((&*window.name, window.entries, window.open), ("all", 2, true));
+    // The exit is in the second time, which has not ended.
+    assert_tables(window, all + 1, all, [0, 0, 1], calls([all, 0, 0]));
+    assert_eq!(window.vcpus.len(), stats.vcpus.len());
+}
+
+fn a_window_of_four_vcpus_has_what_all_of_them_do(host: &Host) {
+    let stats = run_windows(host, "multi");
+    assert_right(host, &stats);
+    for tables in [&stats.tables].into_iter().chain(stats.windows.iter().map(|row| &row.tables)) {
+        assert_eq!(tables.vcpus.len() as u64, VCPUS);
+        let others = tables.vcpus.iter().filter(|row| row.executions == 2 * ROUNDS);
+        assert_eq!(others.count() as u64, VCPUS - 1, "the boot CPU's are more");
+        let made = |hypercalls: u64| u64::from(host.api >= 5) * hypercalls;
+        assert!(tables.vcpus.iter().all(|row| row.accesses >= 4 * ROUNDS));
+        assert!(tables.vcpus.iter().all(|row| row.hypercalls >= made(ROUNDS)));
+    }
+}
+
+fn a_window_of_four_vcpus_on_one_thread_keeps_the_totals(host: &Host) {
+    let stats = run_windows(host, "single");
+    assert_right(host, &stats);
+    assert!(stats.vcpus.is_empty() && stats.windows.iter().all(|row| row.vcpus.is_empty()));
+    let why = stats.vcpus_omitted.as_deref().expect("a reason");
+    assert!(why.contains("thread=single"), "{why}");
+}

@@ -1,0 +1,108 @@
+//! What happens to devices when the machine is reset, saved or migrated.
+
+use std::path::Path;
+
+use pvio_cli::machine::Machine;
+use pvio_tests::{Host, Monitor, on_both_qemus};
+
+on_both_qemus! {
+    a_reset_of_the_machine_resets_its_devices
+    a_device_with_state_keeps_the_machine_from_being_saved
+    devices_without_state_let_it_be_saved
+    what_can_only_be_migrated_takes_no_device_with_state
+}
+
+fn stopped(host: &Host, devices: &[&str]) -> Machine {
+    let devices: Vec<String> = devices.iter().map(|device| format!("device={device}")).collect();
+    host.machine().plugin(&["summary=off"]).plugin(&refs(&devices))
+}
+
+fn refs(strings: &[String]) -> Vec<&str> {
+    strings.iter().map(String::as_str).collect()
+}
+
+fn a_reset_of_the_machine_resets_its_devices(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let input = directory.path().join("in");
+    std::fs::write(&input, "abc").unwrap();
+    let stream = format!("stream@0x310:in={}", input.display());
+    let machine = stopped(host, &["latch@0x300", &stream, "uart16550@0x2f8"]);
+    let mut monitor = Monitor::start_stopped(machine);
+
+    const SCRATCH: u16 = 0x2f8 + 7;
+    // By the user, and by the guest's way: the keyboard controller's command 0xfe.
+    for reset in ["system_reset", "o /b 0x64 0xfe"] {
+        monitor.write(0x300, 4, 0x4433_2211);
+        monitor.write(SCRATCH, 1, 0x5a);
+        assert_eq!((monitor.read(0x300, 4), monitor.read(SCRATCH, 1)), (0x4433_2211, 0x5a));
+        assert_eq!(monitor.read(0x310, 2), u32::from(u16::from_le_bytes(*b"ab")));
+        assert_eq!(monitor.read(0x314, 4), 1);
+
+        monitor.ask(reset);
+        assert_eq!((monitor.read(0x300, 4), monitor.read(SCRATCH, 1)), (0, 0), "{reset}");
+        assert_eq!(monitor.read(0x314, 4), 3);
+    }
+    assert!(monitor.quit().status.success());
+}
+
+/// A machine with a disk that snapshots can be saved on.
+fn with_disk(machine: Machine, directory: &Path) -> Monitor {
+    let raw = directory.join("disk.raw");
+    std::fs::File::create(&raw).unwrap().set_len(1 << 20).unwrap();
+    let drive = format!("if=none,id=disk,format=raw,file={}", raw.display());
+    let mut monitor = Monitor::start_stopped(machine.args(["-drive", &drive]));
+    // A raw image has no room for a snapshot; the overlay that this puts over it has.
+    let overlay = directory.join("disk.qcow2");
+    let answer = monitor.ask(&format!("snapshot_blkdev disk {} qcow2", overlay.display()));
+    assert!(!answer.contains("Error"), "{answer}");
+    monitor
+}
+
+fn a_device_with_state_keeps_the_machine_from_being_saved(host: &Host) {
+    for (device, name) in [
+        ("latch@0x300", "latch at 0x0300-0x0303"),
+        ("stream@0x300", "stream at 0x0300-0x0307"),
+        ("uart16550@0x2f8:irq=3", "uart16550 at 0x02f8-0x02ff"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let saved = directory.path().join("saved");
+        let mut monitor = with_disk(stopped(host, &["null@0x320", device]), directory.path());
+        let reason =
+            format!("Error: pvio's device {name} has state that QEMU cannot save or migrate");
+        assert_eq!(monitor.ask("savevm state"), reason);
+        assert_eq!(monitor.ask(&format!("migrate file:{}", saved.display())), reason);
+        assert!(!saved.exists());
+        assert!(monitor.quit().status.success());
+    }
+}
+
+fn devices_without_state_let_it_be_saved(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let console = format!("console@0xe9:file={}", directory.path().join("console").display());
+    let devices = ["null@0x300", "ones@0x301", &console, "debug-exit@0xf4"];
+    let mut monitor = with_disk(stopped(host, &devices), directory.path());
+    for command in ["savevm state", "loadvm state"] {
+        assert_eq!(monitor.ask(command), "");
+    }
+    assert!(monitor.ask("info snapshots").contains("state"));
+    assert_eq!((monitor.read(0x300, 1), monitor.read(0x301, 1)), (0, 0xff));
+
+    let saved = directory.path().join("saved");
+    let answer = monitor.ask(&format!("migrate file:{}", saved.display()));
+    assert!(!answer.contains("Error"), "{answer}");
+    let state = monitor.ask("info migrate");
+    assert!(state.contains("completed"), "{state}");
+    assert!(saved.metadata().unwrap().len() > 10_000);
+    assert!(monitor.quit().status.success());
+}
+
+fn what_can_only_be_migrated_takes_no_device_with_state(host: &Host) {
+    let machine = stopped(host, &["latch@0x300"]).args(["-only-migratable"]);
+    let ended = machine.args(["-machine", "pc", "-display", "none"]).run().unwrap();
+    assert!(!ended.status.success());
+    let expected = "pvio: option \"device\": a device with state cannot be migrated, and this QEMU \
+                    runs with -only-migratable";
+    assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+    let stateless = stopped(host, &["null@0x300"]).args(["-only-migratable"]);
+    assert!(Monitor::start_stopped(stateless).quit().status.success());
+}

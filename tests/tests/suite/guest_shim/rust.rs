@@ -1,0 +1,299 @@
+//! The shim for Rust in a guest: the same image without the plugin, with one that cannot hear it, and
+//! with one that does. `tests/guests/README.md` says what `shim-rust` does.
+
+use std::collections::BTreeMap;
+
+use pvio::stats::{PortRow, Snapshot};
+use pvio::x86::Direction::{self, In, Out};
+use pvio::x86::{Port, Width};
+use pvio_cli::machine::Machine;
+use pvio_tests::{Host, assert_consistent, guest};
+
+/// What the guest copies: so much that it takes three pages.
+const STREAM: usize = 10_000;
+
+const HEARD: &str = "hypercalls: Host { version: 1, features: Features(0x7) }";
+const UNHEARD: &str = "hypercalls: unheard";
+const REGISTERED: &str = "mailbox: Ok(Host { version: 1, features: Features(0x7) })";
+const UNREGISTERED: &str = "mailbox: Err(Unheard)";
+
+/// A run of the guest, and what it left behind.
+struct Run {
+    status: Option<i32>,
+    /// What it wrote to COM1.
+    text: String,
+    stats: Option<Snapshot>,
+}
+
+impl Run {
+    /// Of the guest on a machine, with COM1.
+    fn of(machine: Machine) -> Run {
+        let directory = tempfile::tempdir().unwrap();
+        let com1 = directory.path().join("com1");
+        let machine = machine.args(["-serial", &format!("file:{}", com1.display())]);
+        let ended = machine.bare_guest(&guest("shim-rust.bin")).run().unwrap();
+        let text = std::fs::read_to_string(com1).unwrap();
+        Run { status: ended.status.code(), text, stats: ended.stats }
+    }
+
+    /// Of the guest under the plugin, with its devices and this option besides; what it copies is
+    /// checked.
+    fn with_devices(host: &Host, options: &[&str]) -> Run {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name| directory.path().join(name).display().to_string();
+        let input: Vec<u8> = (0..STREAM).map(|index| (index * 7 + index / 256) as u8).collect();
+        std::fs::write(path("in"), &input).unwrap();
+        let stream = format!("device=stream@0x300:in={}:out={}", path("in"), path("out"));
+        let devices = ["summary=off", "device=latch@0x5000", &stream];
+        let run = Run::of(host.machine().plugin(&devices).plugin(options));
+        let output = std::fs::read(path("out")).unwrap();
+        assert!(output == [&input[..], b"text"].concat(), "{}", run.text);
+        run
+    }
+
+    fn assert_passed(
+        &self,
+        status: i32,
+        [hypercalls, mailbox]: [&str; 2],
+        served: bool,
+        page_faults: u32,
+    ) {
+        let stream = if served { STREAM } else { u32::MAX as usize };
+        let lines = [
+            hypercalls,
+            &format!("latch: {served}"),
+            mailbox,
+            &format!("stream: {stream:#x}"),
+            &format!("batch: written to the stream: {served}"),
+            &format!("page faults: {page_faults}"),
+            "passed",
+        ];
+        assert_eq!(self.text.lines().collect::<Vec<_>>(), lines);
+        assert_eq!(self.status, Some(status));
+    }
+
+    fn stats(&self) -> &Snapshot {
+        self.stats.as_ref().unwrap()
+    }
+}
+
+/// What is counted of a port, a direction and a size: the accesses that come as hypercalls where these
+/// are heard, and those that are instructions in any case.
+type Rows = BTreeMap<(u16, Direction, u8), (u64, u64)>;
+
+/// Everything that the guest does but the end by an instruction.
+fn expected(text: &str) -> Rows {
+    let drives = |count: u64| (4 * count, 2 * count);
+    let more = |(heard, instructions): (u64, u64), more: u64| (heard + more, instructions);
+    let rows = [
+        // Four drives by hypercall, one of them by the mailbox, and two without; ports as values; the batch.
+        ((0x5000, In, 1), more(drives(1 + 4), 2)),
+        ((0x5001, In, 1), (1, 0)),
+        ((0x5000, In, 2), more(drives(3), 2 + 4 + 1)),
+        ((0x5002, In, 2), more(drives(1), 1)),
+        ((0x5000, In, 4), more(drives(1 + 2), 2 + 1)),
+        ((0x5000, Out, 1), more(drives(1 + 3), 2 + 2)),
+        ((0x5001, Out, 1), drives(1)),
+        ((0x5000, Out, 2), more(drives(3), 2 + 2)),
+        ((0x5001, Out, 2), (1, 0)),
+        ((0x5002, Out, 2), drives(1)),
+        ((0x5000, Out, 4), more(drives(1 + 2), 2 + 1)),
+        // The copy, and what the batch appends to it.
+        ((0x300, In, 1), (STREAM as u64 / 2, 0)),
+        ((0x300, In, 2), (STREAM as u64 * 3 / 20, 0)),
+        ((0x300, In, 4), (STREAM as u64 / 20, 0)),
+        ((0x300, Out, 1), (STREAM as u64 / 2 + 4, 0)),
+        ((0x300, Out, 2), (STREAM as u64 * 3 / 20, 0)),
+        ((0x300, Out, 4), (STREAM as u64 / 20, 0)),
+        ((0x304, In, 4), (2, 0)),
+        ((0x3f8, Out, 1), (text.len() as u64, 0)),
+    ];
+    rows.into()
+}
+
+fn key(row: &PortRow) -> (u16, Direction, u8) {
+    let Port(port) = row.port;
+    let size = match row.size {
+        Width::Byte => 1,
+        Width::Word => 2,
+        Width::Dword => 4,
+    };
+    (port, row.dir, size)
+}
+
+#[test]
+fn without_the_plugin_it_does_what_it_can() {
+    for host in [Host::STABLE, Host::NEWEST] {
+        Run::of(host.machine()).assert_passed(1, [UNHEARD, UNREGISTERED], false, 14);
+    }
+}
+
+#[test]
+fn unheard_it_executes_instructions() {
+    for host in [Host::STABLE, Host::NEWEST] {
+        let run = Run::with_devices(&host, &["hypercall=off"]);
+        run.assert_passed(1, [UNHEARD, UNREGISTERED], true, 17);
+        let stats = run.stats();
+        assert_consistent(stats);
+        let mut rows: Rows = expected(&run.text)
+            .into_iter()
+            .map(|(key, (heard, instructions))| (key, (0, heard + instructions)))
+            .collect();
+        rows.insert((0xf4, Out, 1), (0, 1));
+        let counted = stats.ports.iter();
+        let counted = counted.map(|row| (key(row), (row.hypercall, row.device + row.qemu)));
+        assert_eq!(counted.collect::<Rows>(), rows);
+        assert!(stats.hypercalls.iter().all(|row| row.count == 0), "{:?}", stats.hypercalls);
+        assert!(stats.windows.is_empty(), "{:?}", stats.windows);
+    }
+}
+
+/// Where no plugin can write registers, the mailbox is all that is heard: scalars of one drive.
+#[test]
+fn the_mailbox_is_heard_where_registers_are_not() {
+    let run = Run::with_devices(&Host::STABLE, &[]);
+    run.assert_passed(1, [UNHEARD, REGISTERED], true, 17);
+    let stats = run.stats();
+    assert_consistent(stats);
+    let mut rows: Rows = expected(&run.text)
+        .into_iter()
+        .map(|(key, (heard, instructions))| (key, (0, heard + instructions)))
+        .collect();
+    rows.insert((0xf4, Out, 1), (0, 1));
+    for key in [
+        (0x5000, In, 1),
+        (0x5002, In, 2),
+        (0x5000, In, 4),
+        (0x5000, Out, 1),
+        (0x5001, Out, 1),
+        (0x5002, Out, 2),
+        (0x5000, Out, 4),
+    ] {
+        let (hypercall, other) = rows.get_mut(&key).unwrap();
+        (*hypercall, *other) = (1, *other - 1);
+    }
+    let counted = stats.ports.iter();
+    let counted = counted.map(|row| (key(row), (row.hypercall, row.device + row.qemu)));
+    assert_eq!(counted.collect::<Rows>(), rows);
+    let calls = stats.hypercalls.iter();
+    let calls: Vec<_> = calls.map(|row| (row.call.name(), row.count, row.errors)).collect();
+    let expected = [
+        ("inb", 1, 0),
+        ("inw", 1, 0),
+        ("inl", 1, 0),
+        ("outb", 2, 0),
+        ("outw", 1, 0),
+        ("outl", 1, 0),
+        ("register", 1, 0),
+        ("release", 1, 0),
+    ];
+    assert_eq!(calls, expected);
+}
+
+#[test]
+fn heard_it_makes_calls() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let run = Run::with_devices(&Host::NEWEST, &[&format!("log={}", log.display())]);
+    run.assert_passed(0, [HEARD, REGISTERED], true, 19);
+
+    let stats = run.stats();
+    assert_consistent(stats);
+    assert_eq!(stats.ended, "shutdown");
+    let counted = stats.ports.iter();
+    let counted = counted.map(|row| (key(row), (row.hypercall, row.device + row.qemu)));
+    assert_eq!(counted.collect::<Rows>(), expected(&run.text));
+
+    let log = std::fs::read_to_string(log).unwrap();
+    let lines: Vec<&str> = log.lines().map(|line| line.split_once("] ").unwrap().1).collect();
+    assert_eq!(
+        lines,
+        ["error: error 1", "warning: warni...", "info: two\u{a0}pages.", "debug: from ROM"]
+    );
+}
+
+/// Each call by name: how often, bytes, errors.
+#[test]
+fn calls_are_counted() {
+    let run = Run::with_devices(&Host::NEWEST, &["log=/dev/null"]);
+    let stats = run.stats();
+    let text = run.text.len() as u64;
+    let rows: Vec<(&str, u64, u64, u64)> = stats
+        .hypercalls
+        .iter()
+        .filter(|row| row.count != 0)
+        .map(|row| (row.call.name(), row.count, row.bytes, row.errors))
+        .collect();
+    // A string's call is made once more for each page that it must touch, and so is a batch's, of which
+    // the string that stopped it is then counted once more, too.
+    let port_io = [
+        ("inb", 4 + 2 + 1, 7, 0),
+        ("inw", 4 + 2 + 1 + 1, 2 * 8, 0),
+        ("inl", 4 + 2 + 2 + 1, 4 * 9, 0),
+        ("outb", 8 + 2 + 2, 12, 0),
+        ("outw", 4 + 2 + 1, 2 * 7, 0),
+        ("outl", 4 + 2 + 1, 4 * 7, 0),
+        ("insb", 4 + 3, 4 * 4 + 5000, 0),
+        ("insw", 4 + 1 + 3, 4 * 6 + 3000 + 8, 0),
+        ("insl", 4 + 2, 4 * 8 + 2000, 0),
+        ("outsb", 4 + 3 + 3 + 7, 4 * 3 + 5000 + 4 + text, 0),
+        ("outsw", 4 + 1 + 1, 4 * 6 + 3000 + 4, 0),
+        ("outsl", 4 + 2 + 1, 4 * 8 + 2000, 0),
+    ];
+    let is_port_io = |row: &&(&str, u64, u64, u64)| port_io.iter().any(|other| other.0 == row.0);
+    assert_eq!(rows.iter().filter(is_port_io).copied().collect::<Vec<_>>(), port_io);
+
+    // Of the others the bytes, where there are some, are those of the log.
+    let others = rows.iter().filter(|row| !is_port_io(row));
+    let others: Vec<(&str, u64, u64)> = others.map(|row| (row.0, row.1, row.3)).collect();
+    assert_eq!(
+        others,
+        [
+            ("probe", 1, 0),
+            ("batch", 7, 0),
+            ("register", 1, 0),
+            ("release", 1, 0),
+            ("exit", 1, 0),
+            ("log", 4 + 1, 0),
+            ("begin", 9, 3),
+            ("end", 6, 1),
+            ("dump", 1, 0),
+        ]
+    );
+    let log = rows.iter().find(|row| row.0 == "log").unwrap();
+    assert_eq!(log.2, ["error 1", "warni...", "two\u{a0}pages.", "from ROM"].concat().len() as u64);
+    assert!(stats.hypercalls.iter().all(|row| row.declined == 0 && row.denied == 0));
+}
+
+#[test]
+fn windows_are_entered_and_left() {
+    let run = Run::with_devices(&Host::NEWEST, &["log=/dev/null"]);
+    let mut windows: Vec<(&str, u64, bool)> = run
+        .stats()
+        .windows
+        .iter()
+        .map(|window| (window.name.as_str(), window.entries, window.open))
+        .collect();
+    windows.sort_unstable();
+    assert_eq!(
+        windows,
+        [
+            ("ended", 1, false),
+            ("native", 1, false),
+            ("open", 1, true),
+            ("paravirtual", 1, false),
+            ("twice", 2, false),
+        ]
+    );
+
+    // A drive's accesses, and which way they took.
+    let drive = |count: u64| count * (2 + 1 + 1 + 1 + 1 + 1 + (3 + 4) + (3 + 3) + (2 + 2));
+    for (name, heard, instructions) in [("native", 0, 1), ("paravirtual", 4, 1)] {
+        let windows = &run.stats().windows;
+        let window = windows.iter().find(|window| window.name == name).unwrap();
+        let (hypercall, other) = window.ports.iter().fold((0, 0), |(hypercall, other), row| {
+            (hypercall + row.hypercall, other + row.device + row.qemu)
+        });
+        assert_eq!((hypercall, other), (drive(heard), drive(instructions)), "{name}");
+    }
+}

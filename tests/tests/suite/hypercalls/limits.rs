@@ -1,0 +1,47 @@
+//! How long texts may be, how they are shown, and how many windows and dumps there may be.
+
+use pvio_cli::expected_forms;
+use pvio_guest::abi::{DUMPS_MAX, LOG_MAX, NAME_MAX, WINDOWS_MAX};
+use pvio_tests::{Host, assert_consistent, guest};
+
+/// What the guest logs, each line as it must be shown.
+fn lines() -> Vec<String> {
+    let longest = "x".repeat(LOG_MAX);
+    let lines = [
+        "error: plain",
+        "warning: a\\nb\\r\\t\\u{1b}[2J\\u{0}\\u{7f}",
+        "info: gr\u{fc}\u{df}e \\u{202e}",
+        "debug: \\xff\\xc3(",
+        "info: ",
+        &format!("info: {longest}"),
+    ];
+    lines.map(str::to_owned).to_vec()
+}
+
+#[test]
+fn limits_of_texts_windows_and_dumps() {
+    for bits in [32, 64] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let stats = path("stats");
+        let ended = Host::NEWEST
+            .machine()
+            .plugin(&["summary=off", &format!("log={}", path("log").display())])
+            .plugin(&[&format!("stats={}", stats.display())])
+            .bare_guest(&guest(&format!("calls-limits{bits}.bin")))
+            .args(["-debugcon", "stdio"])
+            .run()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stdout);
+        let log = std::fs::read_to_string(path("log")).unwrap();
+        let shown = log.lines().map(|line| line.split_once("] ").unwrap().1);
+        assert_eq!(shown.collect::<Vec<_>>(), lines());
+
+        let dump = pvio_cli::machine::read_stats(&stats).unwrap();
+        assert_consistent(&dump);
+        assert_eq!(dump.windows.len(), WINDOWS_MAX);
+        assert!(dump.windows.iter().any(|window| window.name.len() == NAME_MAX));
+        let number = |number| path(&format!("stats.{number}"));
+        assert!(number(DUMPS_MAX).exists() && !number(DUMPS_MAX + 1).exists());
+    }
+}

@@ -1,0 +1,190 @@
+//! Who may make hypercalls: callers of every ring and mode, under every policy, with QEMU's functions and
+//! without. A guest makes every call from everywhere, and says what it was answered.
+
+use std::collections::BTreeMap;
+
+use pvio::stats::{Call, HypercallRow};
+use pvio_cli::expected_forms;
+use pvio_guest::abi::{UNHEARD, call, status};
+use pvio_tests::{GuestRun, GuestTest, Host};
+
+/// The calls in the guest's order. The last three are made by those alone who have been denied the first.
+const CALLS: [u8; 21] = [
+    call::PROBE,
+    call::INB,
+    call::INW,
+    call::INL,
+    call::OUTB,
+    call::OUTW,
+    call::OUTL,
+    call::INSB,
+    call::INSW,
+    call::INSL,
+    call::OUTSB,
+    call::OUTSW,
+    call::OUTSL,
+    call::BATCH,
+    14,
+    call::LOG,
+    call::BEGIN,
+    call::END,
+    call::RESET,
+    call::DUMP,
+    call::EXIT,
+];
+/// What the guest shows of a call that nobody has answered.
+const NOBODY: u8 = (UNHEARD >> 24) as u8;
+/// How the guest ends where it is heard, and where it is not.
+const BY_CALL: i32 = 33;
+const BY_DEVICE: i32 = expected_forms::PASSED;
+
+/// The statuses that each caller was answered, which is there once for each kind of paging.
+struct Answers {
+    run: GuestRun,
+    callers: Vec<(String, Vec<u8>)>,
+}
+
+fn ask_from_everywhere(
+    bits: u32,
+    options: &[&str],
+    environment: &[(&str, &str)],
+    exit_status: i32,
+) -> Answers {
+    let machine = Host::NEWEST.machine().plugin(&["summary=off"]).plugin(options);
+    let machine =
+        environment.iter().fold(machine, |machine, (name, value)| machine.env(name, value));
+    let run = GuestTest::new(machine, &format!("calls-rings{bits}"))
+        .args(["-cpu", "max"])
+        .exit_status(exit_status)
+        .run();
+    let text = run.text();
+    let callers = text.lines().map(|line| {
+        let (name, statuses) = line.split_once(": ").unwrap_or_else(|| panic!("{line}"));
+        let statuses = statuses.split(' ').map(|status| status.parse().unwrap());
+        (name.to_owned(), statuses.collect())
+    });
+    Answers { callers: callers.collect(), run }
+}
+
+fn is_user(caller: &str) -> bool {
+    caller.starts_with("ring 3") || caller == "virtual-8086 mode"
+}
+
+impl Answers {
+    /// Fails unless all callers that users are have been answered by one function of the call, and all
+    /// others by another.
+    fn assert_answers(&self, to_users: impl Fn(u8) -> u8, to_others: impl Fn(u8) -> u8) {
+        let modes = ["real mode", "ring 0", "ring 1", "ring 2", "ring 3", "ring 0, 16-bit code"];
+        for mode in modes.into_iter().chain(["ring 3, 16-bit code"]) {
+            assert!(self.callers.iter().any(|(name, _)| name == mode), "no {mode}");
+        }
+        for (name, statuses) in &self.callers {
+            let answers: Vec<u8> = CALLS
+                .iter()
+                .take(statuses.len())
+                .map(|&call| if is_user(name) { to_users(call) } else { to_others(call) })
+                .collect();
+            assert_eq!(statuses, &answers, "{name}");
+        }
+    }
+
+    /// Fails unless the dump's rows are those of what the callers say that they were answered, and of the
+    /// call that has ended the machine.
+    fn assert_counted(&self) {
+        let mut expected: BTreeMap<Call, [u64; 4]> = BTreeMap::new();
+        let mut count = |call: u8, answer: u8| {
+            let row = expected.entry(Call::from_number(call)).or_default();
+            row[0] += 1;
+            match answer {
+                status::OK | status::PAGE => {}
+                status::DECLINED => row[1] += 1,
+                status::DENIED => row[2] += 1,
+                _ => row[3] += 1,
+            }
+        };
+        for (_, statuses) in &self.callers {
+            for (&call, &answer) in CALLS.iter().zip(statuses) {
+                count(call, answer);
+                if call == call::BATCH && answer == status::OK {
+                    // Its two records.
+                    count(call::OUTB, status::OK);
+                    count(call::OUTB, status::OK);
+                }
+            }
+        }
+        count(call::EXIT, status::OK);
+        let rows = &self.run.stats().hypercalls;
+        let columns =
+            |row: &HypercallRow| (row.call, [row.count, row.declined, row.denied, row.errors]);
+        assert_eq!(rows.iter().map(columns).collect::<BTreeMap<_, _>>(), expected);
+    }
+}
+
+/// Where all is well.
+fn served(call: u8) -> u8 {
+    if call == 14 { status::UNKNOWN } else { status::OK }
+}
+
+fn denied(_: u8) -> u8 {
+    status::DENIED
+}
+
+#[test]
+fn supervisors_may_call_and_users_may_not() {
+    for options in [&["device=latch@0x5000"][..], &["device=latch@0x5000", "hypercall=kernel"]] {
+        for bits in [32, 64] {
+            let answers = ask_from_everywhere(bits, options, &[], BY_CALL);
+            answers.assert_answers(denied, served);
+            answers.assert_counted();
+            // Nothing has been done for them.
+            let users = answers.callers.iter().filter(|(name, _)| is_user(name)).count();
+            let all = answers.callers.len() - 1;
+            let ports = &answers.run.stats().ports;
+            let calls = ports.iter().filter(|row| row.hypercall > 0);
+            // Six scalars, six strings of two, two records.
+            let moved: u64 = calls.map(|row| row.hypercall).sum();
+            assert_eq!(moved, (all - users) as u64 * (6 + 12 + 2));
+            assert!(users > 0 && users < all);
+        }
+    }
+}
+
+#[test]
+fn any_lets_users_call() {
+    for bits in [32, 64] {
+        let answers =
+            ask_from_everywhere(bits, &["device=latch@0x5000", "hypercall=any"], &[], BY_CALL);
+        answers.assert_answers(served, served);
+        answers.assert_counted();
+    }
+}
+
+#[test]
+fn off_hears_nobody() {
+    for bits in [32, 64] {
+        let answers =
+            ask_from_everywhere(bits, &["device=latch@0x5000", "hypercall=off"], &[], BY_DEVICE);
+        answers.assert_answers(|_| NOBODY, |_| NOBODY);
+        assert!(answers.run.stats().hypercalls.is_empty());
+        assert!(answers.run.stats().ports.iter().all(|row| row.hypercall == 0));
+    }
+}
+
+/// Without QEMU's functions the registers tell who calls; ports and memory cannot be reached.
+#[test]
+fn without_qemus_functions_registers_tell_who_calls() {
+    let declined = |call| match call {
+        call::PROBE => status::OK,
+        14 => status::UNKNOWN,
+        _ => status::DECLINED,
+    };
+    for bits in [32, 64] {
+        let without = [("PVIO_TEST_WITHOUT_EXPORTS", "1")];
+        let run_kernel = ask_from_everywhere(bits, &["hypercall=kernel"], &without, BY_CALL);
+        run_kernel.assert_answers(denied, declined);
+        run_kernel.assert_counted();
+        let run_any = ask_from_everywhere(bits, &["hypercall=any"], &without, BY_CALL);
+        run_any.assert_answers(declined, declined);
+        run_any.assert_counted();
+    }
+}

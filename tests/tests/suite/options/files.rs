@@ -1,0 +1,216 @@
+//! Files that options name: what may be named, which two may not be the same, and what becomes of them
+//! when QEMU gives up its rights.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::Duration;
+
+use pvio_cli::machine::{Machine, read_stats};
+use pvio_tests::{Host, assert_consistent, guest, on_both_qemus, refusal};
+
+on_both_qemus! {
+    a_file_is_not_written_by_two
+    what_is_neither_a_file_nor_open_is_refused_by_every_option
+    a_file_that_another_qemu_writes_is_refused
+    input_from_the_host_is_refused_where_the_run_is_recorded
+    dumps_survive_a_change_of_user
+    dumps_survive_a_change_of_root
+    a_daemon_is_told_that_its_tables_go_nowhere
+    output_on_stdout_is_not_overwritten_by_what_qemu_prints_later
+}
+
+fn machine(host: &Host, options: &[&str]) -> Machine {
+    host.machine().plugin(options).bare_guest(&guest("poweroff.bin"))
+}
+
+fn fifo(path: &Path) {
+    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+    // SAFETY: makes a file; the path is a C string that outlives the call.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+}
+
+fn a_file_is_not_written_by_two(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "precious").unwrap();
+    std::fs::create_dir(directory.path().join("new")).unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::hard_link(&file, path("hard")).unwrap();
+    std::os::unix::fs::symlink("file", path("soft")).unwrap();
+    std::os::unix::fs::symlink("missing", path("dangling")).unwrap();
+    let (hard, soft, dangling, missing) = (
+        path("hard").display().to_string(),
+        path("soft").display().to_string(),
+        path("dangling").display().to_string(),
+        path("missing").display().to_string(),
+    );
+    let name = file.display();
+    let pairs = [
+        [format!("stats={name}"), format!("summary={name}")],
+        [format!("stats={name}"), format!("access-log={name}:0x80")],
+        [format!("access-log={name}"), format!("device=console@0xe9:file={name}")],
+        // Where the guest's dumps go.
+        [format!("access-log={name}.7"), format!("stats={name}")],
+        [format!("summary={name}"), format!("device=console@0xe9:file={name}.100")],
+        [
+            format!("stats={name}.new"),
+            format!("summary={}/new/../file.new", directory.path().display()),
+        ],
+        [format!("device=stream@0x300:in={name}:out={name}"), "summary=off".into()],
+        // What is read, by name and through links of both kinds.
+        [format!("symbols={name}"), format!("stats={name}")],
+        [format!("stats={name}"), format!("symbols={name}")],
+        [format!("symbols={soft}"), format!("summary={hard}")],
+        [format!("symbols={name}"), format!("access-log={soft}")],
+        [format!("insns={hard}"), format!("device=console@0xe9:file={soft}")],
+        [format!("device=stream@0x300:in={name}"), format!("stats={hard}")],
+        [format!("access-log={hard}"), format!("device=uart16550@0x2f8:file={name}")],
+        // Through a link to what is not there yet.
+        [format!("access-log={dangling}"), format!("summary={missing}")],
+    ];
+    for pair in pairs {
+        let options = [&*pair[0], &*pair[1]];
+        let machine = host.machine().plugin(&options).bare_guest(&guest("poweroff.bin"));
+        let line = refusal(&machine.run().unwrap());
+        assert!(line.contains("is named twice"), "{line}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+    }
+}
+
+/// A FIFO that nobody opens at the other end would stop QEMU without a word.
+fn what_is_neither_a_file_nor_open_is_refused_by_every_option(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    fifo(&directory.path().join("fifo"));
+    let _listener = UnixListener::bind(directory.path().join("socket")).unwrap();
+    std::fs::create_dir(directory.path().join("directory")).unwrap();
+    let options = [
+        "stats=",
+        "summary=",
+        "access-log=",
+        "log=",
+        "insns=",
+        "symbols=",
+        "device=console@0xe9:file=",
+        "device=stream@0x300:out=",
+        "device=stream@0x300:in=",
+        "device=uart16550@0x2f8:in=",
+    ];
+    for option in options {
+        for kind in ["fifo", "socket", "directory"] {
+            let option = format!("{option}{}", directory.path().join(kind).display());
+            let machine = machine(host, &[&option]).time_limit(Duration::from_secs(20));
+            let line = refusal(&machine.run().unwrap());
+            let what = format!("/{kind} is a {kind}; name ").replace("a fifo", "a FIFO");
+            assert!(line.contains(&what), "{option}: {line}");
+        }
+        let line = refusal(&machine(host, &[&format!("{option}-")]).run().unwrap());
+        assert!(line.contains(" - is not a file's name; "), "{option}: {line}");
+    }
+}
+
+fn a_file_that_another_qemu_writes_is_refused(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let option = format!("access-log={}", log.display());
+    let first = host.machine().plugin(&[&option]).bare_guest(&guest("spin.bin"));
+    let mut first = first.args(["-monitor", "stdio"]).start().unwrap();
+    first.wait_for("(qemu)").unwrap();
+    for option in [&*option, &format!("device=console@0xe9:file={}", log.display())] {
+        let line = refusal(&machine(host, &[option]).run().unwrap());
+        assert!(line.contains("cannot be written: another QEMU with pvio writes to it"), "{line}");
+    }
+    first.say("quit").unwrap();
+    assert!(first.wait().unwrap().status.success());
+    assert!(machine(host, &[&option]).run().unwrap().status.success());
+}
+
+fn input_from_the_host_is_refused_where_the_run_is_recorded(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let input = directory.path().join("input");
+    std::fs::write(&input, "input").unwrap();
+    let run = |mode: &str, option: &str| {
+        let icount =
+            format!("shift=auto,rr={mode},rrfile={}", directory.path().join("replay").display());
+        machine(host, &[option]).args(["-icount", &icount]).run().unwrap()
+    };
+    let output = format!("device=stream@0x300:out={}", directory.path().join("output").display());
+    for mode in ["record", "replay"] {
+        for device in ["stream@0x300", "uart16550@0x2f8"] {
+            let line = refusal(&run(mode, &format!("device={device}:in={}", input.display())));
+            assert!(
+                line.contains("records the run (rr=) without it; leave in= or rr= out"),
+                "{line}"
+            );
+        }
+        // What only writes changes nothing in the guest.
+        let ended = run(mode, &output);
+        assert!(ended.status.success(), "{}", ended.stderr);
+        assert_consistent(ended.stats().unwrap());
+    }
+}
+
+/// Whether the tests may change users and roots.
+fn is_root() -> bool {
+    // SAFETY: has no arguments and cannot fail.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    if !is_root {
+        eprintln!("not tried: only root may");
+    }
+    is_root
+}
+
+/// What is asked for is whole, though QEMU cannot make files any more when it ends.
+fn assert_dumps_are_there(host: &Host, confine: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("stats"), "old").unwrap();
+    let options =
+        ["stats", "summary", "access-log"].map(|key| format!("{key}={}", path(key).display()));
+    let options = options.each_ref().map(|option| &**option);
+    let ended = machine(host, &options).args(["-run-with", confine]).run().unwrap();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("pvio"), "{}", ended.stderr);
+    assert_consistent(&read_stats(&path("stats")).unwrap());
+    assert!(std::fs::read_to_string(path("summary")).unwrap().contains("The 24 forms"));
+    assert!(std::fs::read_to_string(path("access-log")).unwrap().lines().count() > 1);
+}
+
+fn dumps_survive_a_change_of_user(host: &Host) {
+    if is_root() {
+        assert_dumps_are_there(host, "user=nobody");
+    }
+}
+
+fn dumps_survive_a_change_of_root(host: &Host) {
+    let empty = tempfile::tempdir().unwrap();
+    if is_root() {
+        assert_dumps_are_there(host, &format!("chroot={}", empty.path().display()));
+    }
+}
+
+fn a_daemon_is_told_that_its_tables_go_nowhere(host: &Host) {
+    let run = |options: &[&str]| machine(host, options).args(["-daemonize"]).run().unwrap().stderr;
+    let warning = "pvio: warning: -daemonize closes stderr, where the tables would go at the end";
+    assert!(run(&[]).starts_with(warning));
+    assert_eq!(run(&["summary=off"]), "");
+}
+
+/// Where stdout is a file that nobody opened for appending.
+fn output_on_stdout_is_not_overwritten_by_what_qemu_prints_later(host: &Host) {
+    let option = "device=console@0x80:file=/dev/stdout";
+    let machine = host.machine().plugin(&["summary=off", option]);
+    let mut running = machine
+        .args(["-S", "-M", "pc", "-display", "none", "-nodefaults", "-monitor", "stdio"])
+        .start()
+        .unwrap();
+    for byte in "in one piece\n".bytes() {
+        running.say(&format!("o /1 0x80 {byte:#x}")).unwrap();
+    }
+    running.say("info status").unwrap();
+    running.wait_for("paused").unwrap();
+    running.say("quit").unwrap();
+    let ended = running.wait().unwrap();
+    assert!(ended.stdout.contains("in one piece\n"), "{}", ended.stdout);
+}

@@ -1,0 +1,245 @@
+//! Where the plugin cannot work, and what it is told wrongly: QEMU does not start, and one line says
+//! why and what would be right.
+
+use std::collections::HashSet;
+
+use object::{Object, ObjectSymbol};
+use pvio::qemu::{QemuVersion, Symbol, symbols};
+use pvio_cli::machine::Machine;
+use pvio_cli::paths;
+use pvio_tests::{Host, assert_consistent, guest, on_both_qemus, refusal};
+
+on_both_qemus! {
+    qemu_exports_the_symbols_that_the_tables_have_for_its_version
+    a_start_that_is_refused_leaves_files_as_they_were
+    a_wrong_option_keeps_qemu_from_starting
+    a_wrong_device_keeps_qemu_from_starting
+    a_qemu_without_exports_counts_and_has_no_devices
+    options_with_commas_and_spaces_in_them_arrive_whole
+    two_copies_of_the_plugin_count_side_by_side
+    an_accelerator_without_plugins_is_refused_or_named_at_the_end
+}
+
+fn private(folder: &str, program: &str) -> Machine {
+    let qemu = paths::private_qemu(folder, program).unwrap_or_else(|error| panic!("{error}"));
+    Machine::new(&qemu)
+}
+
+#[test]
+fn an_api_that_is_too_old_is_refused() {
+    let machine = private("bookworm", "qemu-system-x86_64").plugin(&[]);
+    assert_eq!(
+        refusal(&machine.args(["-machine", "pc", "-display", "none"]).run().unwrap()),
+        "pvio: this QEMU's plugin API is version 1; pvio needs 4 or newer, which is QEMU 9.2 or newer"
+    );
+}
+
+#[test]
+fn a_target_that_is_not_x86_is_refused() {
+    let machine = private("trixie-s390x", "qemu-system-s390x").plugin(&[]);
+    assert_eq!(
+        refusal(&machine.args(["-display", "none"]).run().unwrap()),
+        "pvio: this QEMU emulates s390x, whose instructions pvio does not know; \
+         load pvio into qemu-system-x86_64 or qemu-system-i386"
+    );
+}
+
+#[test]
+fn user_mode_emulation_is_refused() {
+    let machine = private("bookworm-user", "qemu-x86_64").plugin(&[]);
+    assert_eq!(
+        refusal(&machine.args(["/bin/true"]).run().unwrap()),
+        "pvio: user-mode emulation has no I/O ports to count; \
+         load pvio into qemu-system-x86_64 or qemu-system-i386"
+    );
+}
+
+/// `qtest` emulates no processor; it is a module of its own in QEMU 10.0, which the private tree lacks.
+#[test]
+fn an_accelerator_other_than_tcg_is_refused() {
+    let machine = Host::NEWEST.machine().plugin(&[]).bare_guest(&guest("poweroff.bin"));
+    assert_eq!(
+        refusal(&machine.args(["-accel", "qtest"]).run().unwrap()),
+        "pvio: this QEMU runs the guest by QTest, under which it calls no plugins: nothing would be \
+         counted; start it with -accel tcg"
+    );
+}
+
+/// By KVM, where this machine has it: before the guest runs where QEMU tells, and else at its end.
+fn an_accelerator_without_plugins_is_refused_or_named_at_the_end(host: &Host) {
+    if std::fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
+        eprintln!("not tried: /dev/kvm cannot be opened");
+        return;
+    }
+    let machine = |machine: Machine| {
+        let machine = machine.plugin(&[]).bare_guest(&guest("poweroff.bin"));
+        machine.args(["-accel", "kvm"]).run().unwrap()
+    };
+    let line = refusal(&machine(host.machine()));
+    assert!(line.starts_with("pvio: this QEMU runs the guest by KVM, under which"), "{line}");
+    let blind = machine(host.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1"));
+    assert!(blind.stderr.contains("pvio: nothing was counted: QEMU has ended"), "{}", blind.stderr);
+    assert!(blind.stats.is_none());
+}
+
+fn a_wrong_option_keeps_qemu_from_starting(host: &Host) {
+    let cases = [
+        ("stat=x", "unknown option \"stat\"; there are stats=FILE"),
+        ("stats=", "option \"stats\" needs a value"),
+        ("summary=off,summary=on", "option \"summary\" is given twice"),
+        ("stats=/nonexistent/x.json", "no file can be made in /nonexistent: No such file"),
+        ("stats=/proc/x.json", "no file can be made in /proc: "),
+        ("summary=/", "option \"summary\": / is a directory; name a file in it"),
+        ("symbols=/nonexistent", "/nonexistent cannot be read: No such file"),
+        ("symbols=/etc/passwd", "/etc/passwd is neither an ELF file nor a System.map"),
+        ("hypercall=on", "option \"hypercall\" needs a value; write hypercall=kernel, any or off"),
+        ("hypercall=root", "write hypercall=kernel for supervisor code, hypercall=any for code of"),
+        ("hypercall=off,hypercall=off", "option \"hypercall\" is given twice"),
+        ("hypercall=off,log=/dev/null", "option \"log=/dev/null\": there are no hypercalls that"),
+    ];
+    for (option, expected) in cases {
+        let options: Vec<&str> = option.split(',').collect();
+        let machine = host.machine().plugin(&options).bare_guest(&guest("poweroff.bin"));
+        let line = refusal(&machine.run().unwrap());
+        assert!(line.contains(expected), "{option}: {line}");
+    }
+}
+
+fn a_wrong_device_keeps_qemu_from_starting(host: &Host) {
+    let cases = [
+        ("device=", "option \"device\" needs a value"),
+        ("device=latch", "write KIND@PORT or KIND@PORT-PORT, then :KEY=VALUE"),
+        ("device=latch@0x300:irq", "write KIND@PORT or KIND@PORT-PORT, then :KEY=VALUE"),
+        (
+            "device=lamp@0x300",
+            "there is no kind \"lamp\"; there are latch, console, debug-exit, stream, uart16550, \
+             null, ones",
+        ),
+        ("device=latch@com1", "\"com1\" is not a port, nor a range of ports; write 0x300"),
+        ("device=latch@0xfffe", "0xfffe with 4 ports goes beyond 0xffff, the last port"),
+        ("device=latch@0xfff0-0x10000", "goes beyond 0xffff, the last port"),
+        ("device=latch@0x307-0x300", "0x307-0x300 ends before it begins"),
+        (
+            "device=latch@0x300,device=null@0x303",
+            "null at 0x0303 overlaps latch at 0x0300-0x0303; give each port to one device",
+        ),
+        ("device=latch@0x300:depth=2", "latch at 0x0300-0x0303: it has no setting \"depth\""),
+        ("device=uart16550@0x2f8:irq=16", "irq=16 is not a line of the ISA bus; write 0 to 15"),
+        (
+            "device=uart16550@0x2f8:irq=three",
+            "irq=three is not a line of the ISA bus; write 0 to 15",
+        ),
+        ("device=uart16550@0x2f8-0x2fb", "it has 8 ports; name the first alone"),
+        ("device=uart16550@0x2f8:in=/nonexistent", "in=/nonexistent cannot be read: No such file"),
+        ("device=stream@0x300:in=/nonexistent", "in=/nonexistent cannot be read: No such file"),
+        ("device=stream@0x300:in=/", "\"in\" of \"stream@0x300\": / is a directory; name a file"),
+        ("device=stream@0x300:out=/proc/x", "out=/proc/x cannot be written: No such file"),
+        ("device=console@0xe9:file=/", "\"file\" of \"console@0xe9\": / is a directory"),
+        ("device=stream@0x300:in=a:in=b", "\"in\" is given twice; give it once"),
+    ];
+    for (option, expected) in cases {
+        let options: Vec<&str> = option.split(',').collect();
+        let machine = host.machine().plugin(&options).bare_guest(&guest("poweroff.bin"));
+        let line = refusal(&machine.run().unwrap());
+        assert!(line.contains(expected), "{option}: {line}");
+    }
+}
+
+/// Before plugin API 5 nobody can answer the guest in registers, and only supervisor code has a mailbox:
+/// what asks for more is refused.
+#[test]
+fn an_api_without_answers_has_the_mailbox_alone() {
+    let machine = |options: &[&str]| {
+        Host::STABLE.machine().plugin(options).bare_guest(&guest("poweroff.bin"))
+    };
+    assert_eq!(
+        refusal(&machine(&["hypercall=any"]).run().unwrap()),
+        "pvio: option \"hypercall=any\": this QEMU's plugin API is version 4, in which no plugin can \
+         answer user code; use QEMU 10.1 or newer, or hypercall=kernel"
+    );
+    let line = refusal(&machine(&["log=/dev/null"]).run().unwrap());
+    assert!(line.ends_with("no hypercalls that could log; use QEMU 10.1 or newer"), "{line}");
+    for options in [&[][..], &["hypercall=kernel"], &["hypercall=off"]] {
+        let ended = machine(options).run().unwrap();
+        assert!(ended.status.success(), "{}", ended.stderr);
+        assert_eq!(ended.stats().unwrap().hypercalls, []);
+    }
+}
+
+/// A QEMU built without loadable modules, as far as a variable of pvio's makes one of this.
+fn a_qemu_without_exports_counts_and_has_no_devices(host: &Host) {
+    let machine = |options: &[&str]| {
+        let machine = host.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1");
+        machine.plugin(options).bare_guest(&guest("poweroff.bin"))
+    };
+    let line = refusal(&machine(&["device=latch@0x300"]).run().unwrap());
+    assert!(line.starts_with("pvio: option \"device\": this QEMU does not export "), "{line}");
+    assert!(line.ends_with("use one built with modules, as distributions' are"), "{line}");
+
+    let ended = machine(&[]).run().unwrap();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    let stats = ended.stats().unwrap();
+    assert_consistent(stats);
+    assert_eq!(stats.forms.iter().map(|row| row.executions).sum::<u64>(), 18);
+    assert_eq!((&*stats.ended, stats.qemu.version.as_deref()), ("unknown", None));
+}
+
+fn options_with_commas_and_spaces_in_them_arrive_whole(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("with, a comma.json");
+    let machine = host.machine().plugin(&["summary=off", &format!("stats={}", path.display())]);
+    let ended = machine.bare_guest(&guest("poweroff.bin")).run().unwrap();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    assert_eq!(ended.stderr, "");
+    assert!(path.exists());
+}
+
+/// Each copy has counters of its own; neither disturbs the other.
+fn two_copies_of_the_plugin_count_side_by_side(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let copy = directory.path().join("libpvio-2.so");
+    std::fs::copy(paths::plugin().unwrap(), &copy).unwrap();
+    let second = directory.path().join("second.json");
+    let argument = format!("{},summary=off,stats={}", copy.display(), second.display());
+    let machine = host.machine().plugin(&[]).args(["-plugin"]);
+    let ended = machine.args([argument]).bare_guest(&guest("poweroff.bin")).run().unwrap();
+    let first = ended.stats().unwrap();
+    let second = pvio_cli::machine::read_stats(&second).unwrap();
+    assert_eq!(first.forms, second.forms);
+    assert_eq!(first.ports, second.ports);
+}
+
+fn a_start_that_is_refused_leaves_files_as_they_were(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "of another run").unwrap();
+    let file_option = format!("device=console@0xe9:file={}", file.display());
+    let log = format!("access-log={}", file.display());
+    let (twice, unknown) = ("device=latch@0xe9", format!("{file_option}:foo=1"));
+    for options in [&[&*file_option, twice][..], &[&*unknown], &[&*log, twice, twice]] {
+        let machine = host.machine().plugin(options).bare_guest(&guest("poweroff.bin"));
+        refusal(&machine.run().unwrap());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "of another run", "{options:?}");
+    }
+}
+
+fn qemu_exports_the_symbols_that_the_tables_have_for_its_version(host: &Host) {
+    let (major, minor) = if host.api == 4 { (10, 0) } else { (11, 1) };
+    let version = QemuVersion { major, minor, micro: 0 };
+    let wrapper = host.program("qemu-system-x86_64");
+    let binary = wrapper.parent().unwrap().join("tree/usr/bin/qemu-system-x86_64");
+    let binary = std::fs::read(binary).unwrap();
+    let file = object::File::parse(&*binary).unwrap();
+    let exported: HashSet<&[u8]> = file
+        .dynamic_symbols()
+        .filter(|symbol| !symbol.is_undefined())
+        .map(|symbol| symbol.name_bytes().unwrap())
+        .collect();
+    let of_qemu: Vec<Symbol> = symbols().filter(|symbol| symbol.header != "glib.h").collect();
+    assert!(of_qemu.len() > 50);
+    for Symbol { name, header, .. } in &of_qemu {
+        let expected = of_qemu.iter().any(|row| row.name == *name && row.is_in(version));
+        let is_exported = exported.contains(name.to_bytes());
+        assert_eq!(is_exported, expected, "{name:?} of {header} in {version}");
+    }
+}

@@ -1,0 +1,12 @@
+//! What pvio writes: dumps at every kind of end, the access log, names of ports and code.
+
+mod abnormal_ends;
+mod access_log;
+mod ends;
+mod guest_names;
+mod guest_unwind;
+mod port_names;
+mod robustness;
+mod schema;
+mod stalled_readers;
+mod symbols;

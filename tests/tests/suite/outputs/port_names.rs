@@ -1,0 +1,80 @@
+//! Names of ports: of what is there on the machine that ran, not of what a PC has there usually.
+
+use std::path::PathBuf;
+
+use pvio_cli::expected_forms;
+use pvio_tests::{Host, on_both_qemus, run_seabios};
+use tempfile::TempDir;
+
+on_both_qemus! {
+    names_are_those_of_what_is_there
+    every_port_that_a_bios_finds_has_a_name
+}
+
+/// A BIOS that reads these ports, and ends QEMU.
+fn reader(directory: &TempDir, ports: &[u16]) -> PathBuf {
+    let mut code = Vec::new();
+    for port in ports {
+        // mov dx, port; in al, dx
+        code.extend([0xba, port.to_le_bytes()[0], port.to_le_bytes()[1], 0xec]);
+    }
+    // mov al, n; out 0xf4, al; hlt
+    code.extend([0xb0, (expected_forms::PASSED as u8) >> 1, 0xe6, 0xf4, 0xf4]);
+    let mut image = vec![0; 0x1_0000];
+    image[0xe000..][..code.len()].copy_from_slice(&code);
+    // jmp 0xe000, from the reset vector
+    image[0xfff0..0xfff3].copy_from_slice(&[0xe9, 0x0d, 0xe0]);
+    let path = directory.path().join("reader.bin");
+    std::fs::write(&path, image).unwrap();
+    path
+}
+
+fn names_are_those_of_what_is_there(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let expected = [
+        (0x64, Some("keyboard control"), true),
+        // Nothing, where a PC has it usually, and where it has not.
+        (0x190, Some("(POST code (PS/2))"), false),
+        (0x278, Some("latch"), true),
+        (0x280, None, false),
+        // QEMU's own device at another's usual place.
+        (0x300, Some("parallel"), true),
+        (0x378, Some("(LPT1)"), false),
+        (0x3f0, Some("(floppy)"), false),
+        (0x8a00, Some("(Bochs debugger)"), false),
+        (0xae00, Some("ACPI PCI hotplug"), true),
+    ];
+    let ended = host
+        .machine()
+        .plugin(&["summary=off", "device=latch@0x278"])
+        .bare_guest(&reader(&directory, &expected.map(|(port, ..)| port)))
+        .args(["-device", "isa-parallel,iobase=0x300,chardev=null"])
+        .args(["-chardev", "null,id=null"])
+        .run()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
+    let ports = &ended.stats().unwrap().ports;
+    for (port, name, served) in expected {
+        let row = ports.iter().find(|row| row.port.0 == port).unwrap();
+        assert_eq!((row.name.as_deref(), row.served), (name, Some(served)), "{port:#x}");
+    }
+    let exit = ports.iter().find(|row| row.port.0 == 0xf4).unwrap();
+    assert_eq!(exit.name.as_deref(), Some("debug exit"));
+}
+
+fn every_port_that_a_bios_finds_has_a_name(host: &Host) {
+    for machine in ["pc", "q35"] {
+        let seabios =
+            host.machine().plugin(&["summary=off"]).args(["-machine", machine, "-vga", "std"]);
+        let ended = run_seabios(seabios);
+        let stats = ended.stats().unwrap();
+        for row in &stats.ports {
+            assert!(row.name.is_some() || row.served == Some(false), "{machine}: {row:?}");
+            let name = row.name.as_deref().unwrap_or_default();
+            assert!(row.served == Some(!name.starts_with('(')) || name.is_empty(), "{row:?}");
+        }
+        for name in ["KVM APIC", "VBE", "PCI config data", "VGA", "CMOS/RTC", "fw_cfg"] {
+            assert!(stats.ports.iter().any(|row| row.name.as_deref() == Some(name)), "{name}");
+        }
+    }
+}

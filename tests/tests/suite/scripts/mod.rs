@@ -1,0 +1,9 @@
+//! The programs in qemu-scripts.
+
+mod bench;
+mod boot_linux;
+mod command_line;
+mod demo;
+mod experiment;
+mod guest_test;
+mod guest_test_outputs;
