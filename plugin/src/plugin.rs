@@ -18,11 +18,12 @@ use crate::options::{HypercallAccess, InsnsOption, OptionError, Options, Summary
 use crate::qemu::report::say;
 use crate::qemu::{
     self, Ended, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine, MachineError,
-    MissingFunction, PortPresence, Scoreboard, VcpuIndex, Watch, exit_process,
+    MissingFunction, PagingRegisterReader, PortPresence, Scoreboard, VcpuIndex, Watch,
+    exit_process,
 };
 use crate::sections::{Sections, SectionsError};
 use crate::stats::{InstructionCounts, Statistics};
-use crate::symbols::{Symbols, SymbolsError};
+use crate::symbols::{GuestKernels, Symbols, SymbolsError};
 
 /// Why the plugin cannot do what the options ask. The text is one line.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,11 @@ pub fn build(
     }
     let mut symbols = Symbols::load(&options.symbols)?;
     symbols.set_memory(GuestRam::open(host.version));
+    if options.guest_symbols {
+        let registers = PagingRegisterReader::open(host.max_vcpus);
+        let kernels = GuestRam::open(host.version).zip(registers);
+        symbols.set_kernels(kernels.map(|(ram, registers)| GuestKernels::new(ram, registers)));
+    }
     let sections = match &options.insns {
         InsnsOption::Off => None,
         InsnsOption::On => Some(Sections::default()),

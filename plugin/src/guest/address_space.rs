@@ -67,6 +67,16 @@ impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
         self.memory
     }
 
+    /// Registers by which this address space is reached.
+    pub(super) fn registers(&self) -> Registers {
+        Registers {
+            cr0: self.paging.cr0.bits(),
+            cr3: self.paging.cr3,
+            cr4: self.paging.cr4.bits(),
+            efer: self.paging.efer.bits(),
+        }
+    }
+
     /// The physical address of the table at the top, for comparison.
     pub(super) fn table(&self) -> u64 {
         self.paging.cr3

@@ -23,6 +23,10 @@ pub struct Kernel {
     release: Option<String>,
     kaslr_offset: Option<u64>,
     stext: u64,
+    /// The registers by which the kernel's own code is reached.
+    registers: Registers,
+    /// Its code that is freed after initialization, if it says where that is.
+    initialization: Option<Range<u64>>,
     /// Of the kernel and then of its modules.
     names: Vec<Names>,
 }
@@ -97,6 +101,8 @@ impl Kernel {
             release: info.and_then(VmCoreInfo::release).map(str::to_owned),
             kaslr_offset: info.and_then(VmCoreInfo::kaslr_offset),
             stext,
+            initialization: marks.sinittext.zip(marks.einittext).map(|(start, end)| start..end),
+            registers: own.as_ref().unwrap_or(space).registers(),
             names: read_names(space, kallsyms, &marks.code(), &mut budget)?,
         };
         if kernel.release.is_none() {
@@ -127,6 +133,24 @@ impl Kernel {
     /// Where its symbol `_stext` is.
     pub fn stext(&self) -> u64 {
         self.stext
+    }
+
+    /// Whether the kernel has these bytes at a linear address now; `None` if nothing is mapped there.
+    pub fn has_bytes(
+        &self,
+        memory: &impl PhysicalMemory,
+        address: u64,
+        bytes: &[u8],
+    ) -> Option<bool> {
+        let space = AddressSpace::of(memory, self.registers).into_iter().next()?;
+        let mut found = vec![0; bytes.len()];
+        space.read(address, &mut found)?;
+        Some(found == bytes)
+    }
+
+    /// Whether code at a linear address is in memory that the kernel frees after its initialization.
+    pub fn is_initialization(&self, address: u64) -> bool {
+        self.initialization.as_ref().is_some_and(|code| code.contains(&address))
     }
 
     /// The name of code at a linear address, as the kernel's own `%pS` has it.
