@@ -77,7 +77,7 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let relative = path.strip_prefix(paths::repository()).unwrap();
-        if relative == Path::new(".git") || MADE.iter().any(|made| relative == Path::new(made)) {
+        if relative == Path::new(".git") || MADE.iter().any(|made| relative.ends_with(made)) {
             continue;
         }
         match path.is_dir() {
