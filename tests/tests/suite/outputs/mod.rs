@@ -4,6 +4,7 @@ mod abnormal_ends;
 mod access_log;
 mod ends;
 mod guest_names;
+mod guest_symbols;
 mod port_names;
 mod robustness;
 mod schema;
