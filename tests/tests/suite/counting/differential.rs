@@ -248,6 +248,15 @@ fn assert_maps<K: Debug + Ord, V: Debug + PartialEq>(
     assert!(differences.is_empty(), "{what} (counted, expected): {differences:#?}");
 }
 
+/// Not even without results: a record takes 384 bytes of 16 MiB.
+#[test]
+#[should_panic(expected = "PVIO_TEST_PROGRAMS may be up to")]
+fn too_many_programs_are_refused() {
+    let programs = Generator::with_seed(SEED).take(43_691).collect();
+    let batch = Batch { programs, paged: false };
+    batch.write_memory("/dev/null".as_ref(), &mut fastrand::Rng::with_seed(SEED)).unwrap();
+}
+
 #[test]
 fn programs_have_everything_in_every_kind_of_code() {
     let (_, batch) = batch();
