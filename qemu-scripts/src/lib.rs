@@ -5,7 +5,7 @@
 //! - [`mod@bench`] measures; [`measure`] compares two things that are measured in turn.
 //! - [`expected_forms`] and [`demo`] know what the demo's two guests do.
 //! - [`experiment`] measures the ways from a guest to its monitor.
-//! - [`dumps`] reads and writes dumps; [`diff`] compares two.
+//! - [`dumps`] reads and writes dumps; [`diff`] compares two; [`report`] makes a page of one.
 //! - [`status`], [`signals`], [`progress`] and [`table`] talk to the person at the terminal.
 
 pub mod bench;
@@ -20,6 +20,7 @@ pub mod machine;
 pub mod measure;
 pub mod paths;
 pub mod progress;
+pub mod report;
 pub mod signals;
 pub mod status;
 pub mod table;
