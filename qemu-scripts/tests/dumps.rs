@@ -99,7 +99,7 @@ fn bad_files_and_conditions_are_one_line_and_status_2() {
         ("missing.json", "cannot be read"),
     ];
     for (file, problem) in bad {
-        for command in ["diff", "merge", "show"] {
+        for command in ["diff", "merge", "report", "show"] {
             let complaint = dumps.complaint(&[command, "a.json", file]);
             let start = format!("{command}: {file}: {problem}");
             assert!(complaint.starts_with(&start), "{complaint}");
@@ -140,6 +140,20 @@ fn show_prints_the_tables_that_qemu_shows() {
 }
 
 #[test]
+fn report_writes_a_page_of_the_sum() {
+    let dumps = Dumps::new();
+    let (status, page, stderr) = dumps.run(&["report", "a.json", "b.json"]);
+    assert_eq!((status, &*stderr), (0, NOTHING));
+    assert!(page.contains("<h1>2,100 port accesses: "), "{page}");
+    assert!(page.contains("a.json, b.json: pvio 1.2.3"), "{page}");
+    let (status, stdout, _) = dumps.run(&["report", "a.json", "b.json", "-o", "report.html"]);
+    assert_eq!((status, &*stdout), (0, NOTHING));
+    assert_eq!(std::fs::read_to_string(dumps.path("report.html")).unwrap(), page);
+    let complaint = dumps.complaint(&["report", "a.json", "-o", "a.json"]);
+    assert!(complaint.contains("is also an input"), "{complaint}");
+}
+
+#[test]
 fn numbers_that_do_not_add_up_are_warned_about() {
     let dumps = Dumps::new();
     let mut dump = test_dumps::snapshot(1000);
@@ -158,7 +172,12 @@ fn numbers_that_do_not_add_up_are_warned_about() {
 #[test]
 fn full_disks_are_one_line_and_closed_pipes_are_silent() {
     let dumps = Dumps::new();
-    let commands = [&["show", "a.json"][..], &["merge", "a.json"], &["diff", "a.json", "b.json"]];
+    let commands = [
+        &["show", "a.json"][..],
+        &["merge", "a.json"],
+        &["report", "a.json"],
+        &["diff", "a.json", "b.json"],
+    ];
     for arguments in commands {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let output = dumps.command(arguments).stdout(full).output().unwrap();

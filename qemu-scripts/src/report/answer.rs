@@ -33,7 +33,7 @@ pub fn sentence(dump: &Snapshot) -> String {
     }
     if !shares.is_empty() {
         sentence += ": ";
-        sentence += &shares.join(", ");
+        sentence += &shares.join(" and ");
     }
     sentence + "."
 }

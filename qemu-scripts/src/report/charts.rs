@@ -39,23 +39,20 @@ fn ports(dump: &Snapshot) -> Markup {
         Direction::In => [row.accesses(), 0],
         Direction::Out => [0, row.accesses()],
     });
-    chart("Accesses by port", &["in", "out"], bars, dump.ports.iter().map(PortRow::accesses).sum())
+    chart("Accesses by port", &["in", "out"], bars, accesses(dump))
 }
 
 fn sites(dump: &Snapshot) -> Markup {
     let bars = functions(dump)
         .into_iter()
         .map(|(function, count)| Bar { label: function.to_string(), counts: vec![count] });
-    let whole = dump.sites.iter().map(|row| row.counts.accesses).sum::<u64>()
-        + dump.sites_dropped_counts.accesses;
-    chart("Accesses by function", &["accesses"], bars.collect(), whole)
+    chart("Accesses by function", &["accesses"], bars.collect(), accesses(dump))
 }
 
 fn forms(dump: &Snapshot) -> Markup {
     let bar = |label: &str, count| Bar { label: label.to_owned(), counts: vec![count] };
     let bars = dump.forms.iter().map(|row| bar(row.form.name(), row.accesses)).collect();
-    let whole = by_instruction(dump);
-    chart("Accesses by form of instruction", &["accesses"], bars, whole)
+    chart("Accesses by form of instruction", &["accesses"], bars, accesses(dump))
 }
 
 fn by_instruction(tables: &Tables) -> u64 {

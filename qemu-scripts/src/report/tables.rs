@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use crate::report::answer::accesses;
 use crate::report::table::HtmlTable;
 use crate::stats::text_table::{number, percent, printable};
 use crate::stats::{PortRow, SectionRow, Snapshot, Tables};
@@ -38,7 +39,7 @@ fn if_any(any: bool, heading: &'static str) -> &'static str {
 
 fn ports(dump: &Snapshot) -> Markup {
     let rows = &dump.ports;
-    let total: u64 = rows.iter().map(PortRow::accesses).sum();
+    let total = accesses(dump);
     let any = |column: fn(&PortRow) -> u64| rows.iter().any(|row| column(row) > 0);
     let columns = [
         "<Port",
@@ -46,7 +47,7 @@ fn ports(dump: &Snapshot) -> Markup {
         "<Direction",
         ">Bytes",
         ">Accesses",
-        ">%",
+        ">% of all",
         if_any(any(|row| row.device), ">By pvio's devices"),
         if_any(any(|row| row.qemu), ">By QEMU"),
         if_any(any(|row| row.hypercall), ">By hypercall"),
@@ -73,7 +74,7 @@ fn ports(dump: &Snapshot) -> Markup {
 
 fn sites(dump: &Snapshot) -> Markup {
     let rows = &dump.sites;
-    let total: u64 = rows.iter().map(|row| row.counts.accesses).sum();
+    let total = accesses(dump);
     let unverified = rows.iter().any(|row| row.counts.unverified > 0);
     let columns = [
         "<Address",
@@ -82,7 +83,7 @@ fn sites(dump: &Snapshot) -> Markup {
         "<Symbol",
         ">Executions",
         ">Accesses",
-        ">%",
+        ">% of all",
         if_any(unverified, ">Unverified"),
     ];
     HtmlTable::busiest(
@@ -108,14 +109,14 @@ fn sites(dump: &Snapshot) -> Markup {
 
 fn forms(dump: &Snapshot) -> Markup {
     let rows = &dump.forms;
-    let total: u64 = rows.iter().map(|row| row.accesses).sum();
+    let total = accesses(dump);
     let has_faults = rows.iter().any(|row| row.faults.is_some());
     let columns = [
         "<Form",
         ">Attempts",
         ">Executions",
         ">Accesses",
-        ">%",
+        ">% of all",
         ">Bytes",
         if_any(has_faults, ">Faults"),
         if_any(rows.iter().any(|row| row.exits > Some(0)), ">Exits"),
@@ -181,12 +182,12 @@ fn windows(dump: &Snapshot) -> Markup {
         ">Hypercalls",
         instructions(dump),
     ];
-    let accesses = |tables: &Tables| tables.forms.iter().map(|row| row.accesses).sum::<u64>();
+    let by_instruction = |tables: &Tables| tables.forms.iter().map(|row| row.accesses).sum::<u64>();
     HtmlTable::new(
         "Windows",
         columns,
         &dump.windows,
-        |row| accesses(row),
+        |row| by_instruction(row),
         |row| {
             let faults: Option<u64> = row.forms.iter().map(|row| row.faults).sum();
             [
@@ -194,7 +195,7 @@ fn windows(dump: &Snapshot) -> Markup {
                 number(row.entries),
                 yes_or_no(row.open),
                 number(row.forms.iter().map(|row| row.executions).sum()),
-                number(accesses(row)),
+                number(by_instruction(row)),
                 faults.map_or("-".to_owned(), number),
                 number(row.hypercalls.iter().map(|row| row.count).sum()),
                 row.instructions.counted().map_or("-".to_owned(), number),

@@ -41,8 +41,7 @@ fn window(name: &str) -> WindowRow {
 
 #[test]
 fn page_opens_with_the_answer() {
-    let answer =
-        "70,000 port accesses: 100.0 % went to COM1, port 0x03f8, 100.0 % came from io_serial_out.";
+    let answer = "70,000 port accesses: 100.0 % went to COM1, port 0x03f8 and 100.0 % came from io_serial_out.";
     let page = page(&snapshot(70_000));
     assert!(page.contains(&format!("<h1>{answer}</h1>")), "{page}");
     assert!(page.contains(&format!("<title>pvio: {answer}</title>")), "{page}");

@@ -5,6 +5,7 @@ mod access_log;
 mod ends;
 mod guest_names;
 mod port_names;
+mod report;
 mod robustness;
 mod schema;
 mod stalled_readers;
