@@ -1,12 +1,16 @@
 //! Error messages and exit statuses of the commands.
 
-use std::io::{self, Write};
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
 
 /// Exit status of a command whose stdout was closed early: what a shell reports for SIGPIPE.
 pub const CLOSED: u8 = 128 + rustix::process::Signal::PIPE.as_raw() as u8;
+
+/// Exit status of a command that cannot answer: a bad file, a bad option, a full disk.
+pub const TROUBLE: u8 = 2;
 
 /// Stdout cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -15,15 +19,38 @@ pub struct StdoutError(#[from] io::Error);
 
 /// Writes to stdout.
 pub fn print(text: &str) -> Result<(), StdoutError> {
+    print_bytes(text.as_bytes())
+}
+
+/// Writes bytes to stdout.
+pub fn print_bytes(bytes: &[u8]) -> Result<(), StdoutError> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(bytes)?;
     Ok(stdout.flush()?)
 }
 
 /// Prints an error to stderr, in one line.
 pub fn complain(program: &str, error: &anyhow::Error) {
+    tell(program, &format!("{error:#}"));
+}
+
+/// Prints a line to stderr.
+pub fn tell(program: &str, line: &str) {
     // If stderr is closed as well, nobody can be told.
-    let _ = writeln!(io::stderr(), "{program}: {error:#}");
+    let _ = writeln!(io::stderr(), "{program}: {line}");
+}
+
+/// Prints a warning to stderr, in one line.
+pub fn warn(program: &str, warning: &str) {
+    tell(program, &format!("warning: {warning}"));
+}
+
+/// Returns true if stdout is a terminal that shows colours, and `NO_COLOR` is not set.
+pub fn has_colour() -> bool {
+    let set = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
+    io::stdout().is_terminal()
+        && set("NO_COLOR").is_none()
+        && set("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
 /// Returns true if the reader of stdout has gone, as `head` does when it has enough.
@@ -40,6 +67,18 @@ pub fn end(program: &str, result: Result<()>) -> ExitCode {
         Err(error) => {
             complain(program, &error);
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Ends a command whose own answer is an exit status. An error is printed and ends it with [`TROUBLE`].
+pub fn end_with_answer(program: &str, result: Result<ExitCode>) -> ExitCode {
+    match result {
+        Ok(status) => status,
+        Err(error) if reader_has_gone(&error) => ExitCode::from(CLOSED),
+        Err(error) => {
+            complain(program, &error);
+            ExitCode::from(TROUBLE)
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::schema::{FormRow, HypercallRow, Instructions, PortRow, SiteRow, Snapshot, Tables};
-use crate::text_table::{TextTable, number, percent};
+use crate::text_table::{TextTable, number, percent, printable};
 
 /// The most ports and sites that the summary shows, the busiest first. The dump has all.
 const BUSIEST: usize = 16;
@@ -18,7 +18,7 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
     let mut text = String::new();
     let heading = |text: &mut String, line: &str| {
         let (on, off) = if colour { (BOLD, PLAIN) } else { ("", "") };
-        let _ = writeln!(text, "{on}{line}{off}");
+        let _ = writeln!(text, "{on}{}{off}", printable(line));
     };
     let section = |text: &mut String, title: &str, table: String| {
         text.push('\n');
@@ -56,7 +56,7 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
         section(&mut text, "vCPUs", vcpus(snapshot));
     }
     if let Some(why) = &snapshot.vcpus_omitted {
-        let _ = writeln!(text, "\nNo rows by vCPU: {why}");
+        let _ = writeln!(text, "\nNo rows by vCPU: {}", printable(why));
     }
     if !snapshot.windows.is_empty() {
         section(&mut text, "Windows", windows(snapshot));

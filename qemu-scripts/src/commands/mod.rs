@@ -2,7 +2,11 @@
 
 mod bench;
 mod demo;
+mod diff;
 mod experiment;
+mod merge;
+mod report;
+mod show;
 mod test;
 
 use std::process::ExitCode;
@@ -24,6 +28,10 @@ pub enum Command {
     Bench(bench::Arguments),
     Experiment(experiment::Arguments),
     Test(test::Arguments),
+    Report(report::Arguments),
+    Show(show::Arguments),
+    Diff(diff::Arguments),
+    Merge(merge::Arguments),
 }
 
 impl Command {
@@ -36,6 +44,12 @@ impl Command {
                 status::end("experiment", experiment::run(&arguments))
             }
             Command::Test(arguments) => test::run(&arguments),
+            Command::Report(arguments) => {
+                status::end_with_answer("report", report::run(&arguments))
+            }
+            Command::Show(arguments) => status::end_with_answer("show", show::run(&arguments)),
+            Command::Diff(arguments) => status::end_with_answer("diff", diff::run(&arguments)),
+            Command::Merge(arguments) => status::end_with_answer("merge", merge::run(&arguments)),
         }
     }
 }
@@ -54,6 +68,10 @@ mod tests {
             ("bench", include_str!("../../help/bench.txt")),
             ("experiment", include_str!("../../help/experiment.txt")),
             ("test", include_str!("../../help/test.txt")),
+            ("report", include_str!("../../help/report.txt")),
+            ("show", include_str!("../../help/show.txt")),
+            ("diff", include_str!("../../help/diff.txt")),
+            ("merge", include_str!("../../help/merge.txt")),
         ] {
             let help = Pvio::command().try_get_matches_from(["pvio", name, "--help"]);
             assert_eq!(

@@ -82,3 +82,16 @@ fn one_of_a_kind_is_not_many() {
          intercepted by a hypervisor; 1,000 hypercalls made 1 more; 1,000 instructions"
     );
 }
+
+#[test]
+fn escape_sequences_of_a_guest_are_not_sent_to_the_terminal() {
+    let mut dump = snapshot();
+    dump.pvio = "\x1b[2J".into();
+    dump.vcpus_omitted = Some("\x1b[2J".into());
+    dump.tables.sites[0].symbol = Some("\x1b[2J\n".to_owned());
+    dump.tables.sites[0].insn = "\x1b[2J\n".to_owned();
+    dump.tables.ports[0].name = Some("\x1b[2J\n".into());
+    let text = render(&dump, false);
+    assert!(!text.contains('\x1b'), "{text}");
+    assert_eq!(text.matches("\\u{1b}[2J").count(), 5, "{text}");
+}

@@ -7,6 +7,7 @@ mod guest_names;
 mod guest_symbols;
 mod guest_unwind;
 mod port_names;
+mod report;
 mod robustness;
 mod schema;
 mod stalled_readers;

@@ -7,3 +7,4 @@ mod demo;
 mod experiment;
 mod guest_test;
 mod guest_test_outputs;
+mod run_report;

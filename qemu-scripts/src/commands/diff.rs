@@ -1,0 +1,64 @@
+//! `pvio diff`: what changed between two dumps.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use pvio_cli::diff::{Condition, Style, render, to_json};
+use pvio_cli::stats::Diff;
+use pvio_cli::{dumps, status};
+
+/// Compares two dumps (stats=FILE): what changed by form, port, site, hypercall and window.
+///
+/// Sites are matched by symbol and offset if both dumps name them, so that a kernel that has moved compares.
+///
+/// A CONDITION is a total, > or < or >= or <=, and a limit: +5% or -5% is a change in percent of the first
+/// dump, +100 or -100 a change in numbers, 100 a count of the second dump. Totals: accesses,
+/// instruction-accesses, hypercall-accesses, executions, attempts, bytes, faults, exits, unverified,
+/// hypercalls, instructions.
+#[derive(Args)]
+#[command(after_help = "\
+Exit status:
+  0    no condition holds
+  1    a condition holds
+  2    cannot compare: a bad file, a bad condition, a total that a dump does not have, a full disk
+  141  stdout was closed early")]
+pub struct Arguments {
+    /// The dump to compare with
+    #[arg(value_name = "BEFORE")]
+    before: PathBuf,
+    /// The dump to compare
+    #[arg(value_name = "AFTER")]
+    after: PathBuf,
+    /// Exit with status 1 if this holds, such as 'accesses>+5%' or 'faults>0'; may be repeated
+    #[arg(long, value_name = "CONDITION")]
+    fail_if: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// List every row that changed, not only the 16 largest changes of each table
+    #[arg(long, conflicts_with = "json")]
+    all: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let conditions = arguments.fail_if.iter().map(|text| text.parse::<Condition>());
+    let conditions = conditions.collect::<Result<Vec<_>, _>>()?;
+    let before = dumps::load("diff", &arguments.before)?;
+    let after = dumps::load("diff", &arguments.after)?;
+    let both = [&before, &after];
+    let verdicts = conditions.iter().map(|condition| condition.check(both));
+    let verdicts = verdicts.collect::<Result<Vec<_>, _>>()?;
+    let diff = Diff::new(&before, &after);
+    status::print(&match arguments.json {
+        true => to_json(both, &diff, &verdicts),
+        false => render(both, &diff, Style { colour: status::has_colour(), all: arguments.all }),
+    })?;
+    let mut status = ExitCode::SUCCESS;
+    for verdict in verdicts.iter().filter(|verdict| verdict.holds) {
+        status::tell("diff", &verdict.to_string());
+        status = ExitCode::FAILURE;
+    }
+    Ok(status)
+}

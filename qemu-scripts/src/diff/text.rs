@@ -1,0 +1,423 @@
+//! A comparison as text tables.
+
+use std::cmp::Reverse;
+use std::fmt::Write;
+
+use thousands::Separable;
+
+use crate::diff::Total;
+use crate::stats::text_table::{TextTable, number, printable};
+use crate::stats::{
+    Change, Diff, FormRow, HypercallRow, PortRow, Row, SiteRow, Snapshot, TablesDiff, WindowDiff,
+};
+
+/// How a comparison looks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// Whether headings are bold, growth is red and the rest green.
+    pub colour: bool,
+    /// Whether to list every row, not only those that changed most.
+    pub all: bool,
+}
+
+/// How many rows of a table are listed otherwise.
+const MOST_CHANGED: usize = 16;
+
+const BOLD: &str = "\x1b[1m";
+const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
+const PLAIN: &str = "\x1b[0m";
+
+/// Renders a comparison as text tables, with a newline at the end.
+pub fn render(dumps: [&Snapshot; 2], diff: &Diff, style: Style) -> String {
+    let mut page = Page { text: String::new(), style };
+    page.totals(dumps);
+    if diff.is_empty() {
+        page.text += "\nNothing differs.\n";
+        return page.text;
+    }
+    page.tables("", &diff.tables);
+    if !diff.windows.is_empty() {
+        page.windows(&diff.windows);
+    }
+    for window in &diff.windows {
+        page.tables(&format!("Window {}: ", printable(&window.name)), &window.tables);
+    }
+    page.text
+}
+
+struct Page {
+    text: String,
+    style: Style,
+}
+
+/// What the tables of changes ask of a row.
+trait Described: Row {
+    /// The headings of the cells that name the row; a column with an empty one is left out.
+    const NAMES: [&'static str; 4];
+
+    /// The cells that name the row.
+    fn name(&self) -> [String; 4];
+
+    /// Other counts, and what each is called.
+    fn others(&self) -> Vec<(&'static str, Option<u64>)>;
+
+    /// What a row that has another name was called.
+    fn renamed(_before: &Self, _after: &Self) -> Option<String> {
+        None
+    }
+}
+
+impl Described for FormRow {
+    const NAMES: [&'static str; 4] = ["<form", "", "", ""];
+
+    fn name(&self) -> [String; 4] {
+        [self.form.to_string(), String::new(), String::new(), String::new()]
+    }
+
+    fn others(&self) -> Vec<(&'static str, Option<u64>)> {
+        vec![
+            ("attempts", Some(self.attempts)),
+            ("executions", Some(self.executions)),
+            ("faults", self.faults),
+            ("exits", self.exits),
+            ("unverified", Some(self.unverified)),
+        ]
+    }
+}
+
+impl Described for PortRow {
+    const NAMES: [&'static str; 4] = ["<port", "<dir", ">size", "<name"];
+
+    fn name(&self) -> [String; 4] {
+        let size = self.size.bytes();
+        let name = self.name.as_deref().unwrap_or("-").to_owned();
+        [self.port.to_string(), self.dir.to_string(), size.to_string(), name]
+    }
+
+    fn others(&self) -> Vec<(&'static str, Option<u64>)> {
+        vec![
+            ("by pvio's devices", Some(self.device)),
+            ("by QEMU", Some(self.qemu)),
+            ("by hypercall", Some(self.hypercall)),
+            ("unverified", Some(self.unverified)),
+        ]
+    }
+
+    fn renamed(before: &PortRow, after: &PortRow) -> Option<String> {
+        let name = before.name.as_deref().unwrap_or("without a name");
+        (before.name != after.name).then(|| format!("was {name}"))
+    }
+}
+
+impl Described for SiteRow {
+    const NAMES: [&'static str; 4] = ["<address", "<instruction", "<symbol", ""];
+
+    fn name(&self) -> [String; 4] {
+        let symbol = self.symbol.as_deref().unwrap_or("-").to_owned();
+        [self.pc.clone(), self.insn.clone(), symbol, String::new()]
+    }
+
+    fn others(&self) -> Vec<(&'static str, Option<u64>)> {
+        let counts = &self.counts;
+        vec![("executions", Some(counts.executions)), ("unverified", Some(counts.unverified))]
+    }
+}
+
+impl Described for HypercallRow {
+    const NAMES: [&'static str; 4] = ["<call", "", "", ""];
+
+    fn name(&self) -> [String; 4] {
+        [self.call.to_string(), String::new(), String::new(), String::new()]
+    }
+
+    fn others(&self) -> Vec<(&'static str, Option<u64>)> {
+        vec![
+            ("bytes", Some(self.bytes)),
+            ("declined", Some(self.declined)),
+            ("denied", Some(self.denied)),
+            ("errors", Some(self.errors)),
+        ]
+    }
+}
+
+impl Page {
+    fn heading(&mut self, title: &str) {
+        let (on, off) = if self.style.colour { (BOLD, PLAIN) } else { ("", "") };
+        let gap = if self.text.is_empty() { "" } else { "\n" };
+        let _ = writeln!(self.text, "{gap}{on}{title}{off}");
+    }
+
+    /// Adds a table. `differences` has one number for each row, whose sign chooses the colour.
+    fn table(&mut self, table: TextTable, differences: &[i128]) {
+        let table = table.render();
+        let mut lines = table.lines();
+        let _ = lines.next().map(|heading| writeln!(self.text, "{heading}"));
+        for (line, &difference) in lines.zip(differences) {
+            let colour = match difference {
+                0 => "",
+                _ if difference > 0 => RED,
+                _ => GREEN,
+            };
+            let _ = match self.style.colour && !colour.is_empty() {
+                true => writeln!(self.text, "{colour}{line}{PLAIN}"),
+                false => writeln!(self.text, "{line}"),
+            };
+        }
+    }
+
+    fn totals(&mut self, dumps: [&Snapshot; 2]) {
+        let mut table = TextTable::new(&["<total", ">before", ">after", ">change", ">%"]);
+        let mut differences = Vec::new();
+        let accesses = dumps.map(|dump| Total::ALL[0].count(dump));
+        for total in Total::ALL {
+            let counts = dumps.map(|dump| total.count(dump));
+            let is_idle = counts.iter().all(|count| count.is_none_or(|count| count == 0));
+            let is_all = total.name == "instruction-accesses" && counts == accesses;
+            if is_idle || is_all {
+                continue;
+            }
+            let [before, after] = counts.map(|count| count.map_or("-".to_owned(), number));
+            let known = match counts {
+                [Some(before), Some(after)] => Some([before, after]),
+                _ => None,
+            };
+            let change = known.map_or("-".to_owned(), |counts| signed(difference(counts)));
+            let percent = known.map_or("-".to_owned(), share);
+            table.row([total.name.to_owned(), before, after, change, percent]);
+            differences.push(known.map_or(0, difference));
+        }
+        if differences.is_empty() {
+            self.text += "Neither dump counts an access.\n";
+        } else {
+            self.heading("Totals");
+            self.table(table, &differences);
+        }
+    }
+
+    fn tables(&mut self, scope: &str, diff: &TablesDiff) {
+        self.changes(scope, "forms", &diff.forms);
+        self.changes(scope, "ports", &diff.ports);
+        self.changes(scope, "sites", &diff.sites);
+        self.changes(scope, "hypercalls", &diff.hypercalls);
+    }
+
+    fn changes<R: Described>(&mut self, scope: &str, what: &str, changes: &[Change<R>]) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut rows: Vec<&Change<R>> = changes.iter().collect();
+        rows.sort_by_key(|change| Reverse(change.difference().unsigned_abs()));
+        let count = rows.len();
+        if !self.style.all {
+            rows.truncate(MOST_CHANGED);
+        }
+        let title = match rows.len() < count {
+            true => {
+                format!("the {} largest changes of {} {what}", rows.len(), number(count as u64))
+            }
+            false => format!("{what} that changed"),
+        };
+        self.heading(&capitalized(&format!("{scope}{title}")));
+        let others: Vec<String> = rows.iter().map(|change| other_changes(change)).collect();
+        let has_others = others.iter().any(|text| !text.is_empty());
+        let [one, two, three, four] = R::NAMES;
+        let also = if has_others { "<also" } else { "" };
+        let mut table =
+            TextTable::new(&[one, two, three, four, ">before", ">after", ">change", ">%", also]);
+        for (change, other) in rows.iter().zip(others) {
+            let counts = change.accesses();
+            let percent = match (&change.before, &change.after) {
+                (None, _) => "new".to_owned(),
+                (_, None) => "gone".to_owned(),
+                _ => share(counts),
+            };
+            let [before, after] = counts.map(number);
+            let row = change.after.as_ref().or(change.before.as_ref());
+            let [one, two, three, four] = row.map(R::name).unwrap_or_default();
+            let difference = signed(change.difference());
+            table.row([one, two, three, four, before, after, difference, percent, other]);
+        }
+        let differences: Vec<i128> = rows.iter().map(|change| change.difference()).collect();
+        self.table(table, &differences);
+    }
+
+    fn windows(&mut self, windows: &[WindowDiff]) {
+        self.heading("Windows that changed");
+        let mut table =
+            TextTable::new(&["<name", ">entries", ">before", ">after", ">change", ">%"]);
+        let mut differences = Vec::new();
+        for window in windows {
+            let [before, after] = window.tables.accesses.map(number);
+            let [entered, entered_after] = window.entries.map(number);
+            let entries = match entered == entered_after {
+                true => entered,
+                false => format!("{entered} -> {entered_after}"),
+            };
+            let difference = difference(window.tables.accesses);
+            table.row([
+                window.name.clone(),
+                entries,
+                before,
+                after,
+                signed(difference),
+                share(window.tables.accesses),
+            ]);
+            differences.push(difference);
+        }
+        self.table(table, &differences);
+    }
+}
+
+/// The other counts that changed, apart from those that changed as the accesses did.
+fn other_changes<R: Described>(change: &Change<R>) -> String {
+    let (Some(before), Some(after)) = (&change.before, &change.after) else {
+        return String::new();
+    };
+    let changes = before.others().into_iter().zip(after.others());
+    let changes = changes.filter_map(|((name, before), (_, after))| {
+        let difference = difference([before?, after?]);
+        let is_told = difference == 0 || difference == change.difference();
+        (!is_told).then(|| format!("{name} {}", signed(difference)))
+    });
+    let mut changes: Vec<String> = changes.collect();
+    changes.extend(R::renamed(before, after));
+    changes.join(", ")
+}
+
+fn difference([before, after]: [u64; 2]) -> i128 {
+    i128::from(after) - i128::from(before)
+}
+
+/// A number with its sign and with commas between thousands.
+fn signed(number: i128) -> String {
+    match number {
+        0 => "0".to_owned(),
+        _ if number > 0 => format!("+{}", number.separate_with_commas()),
+        _ => number.separate_with_commas(),
+    }
+}
+
+/// The change in percent of what there was, with one decimal.
+fn share(counts: [u64; 2]) -> String {
+    match counts {
+        [before, after] if before == after => "0.0".to_owned(),
+        [0, _] => "-".to_owned(),
+        [before, _] => format!("{:+.1}", difference(counts) as f64 * 100.0 / before as f64),
+    }
+}
+
+fn capitalized(text: &str) -> String {
+    let (first, rest) = text.split_at(1);
+    first.to_uppercase() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::stats::WindowRow;
+    use crate::test_dumps::snapshot;
+
+    fn text(before: &Snapshot, after: &Snapshot, style: Style) -> String {
+        render([before, after], &Diff::new(before, after), style)
+    }
+
+    #[test]
+    fn tables_are_aligned() {
+        let (before, mut after) = (snapshot(70_000), snapshot(1_234_567));
+        let mut tables = snapshot(12).tables;
+        tables.sites[0].symbol = Some("new\x1b[31m".to_owned());
+        let window = WindowRow {
+            name: "disk\n".to_owned(),
+            entries: 2,
+            open: false,
+            rows_dropped: false,
+            tables,
+        };
+        after.windows.push(window);
+        expect![[r#"
+            Totals
+              total       before      after      change        %
+              accesses    70,000  1,234,567  +1,164,567  +1663.7
+              executions  70,000  1,234,567  +1,164,567  +1663.7
+              attempts    70,000  1,234,567  +1,164,567  +1663.7
+              bytes       70,000  1,234,567  +1,164,567  +1663.7
+
+            Forms that changed
+              form       before      after      change        %
+              out dx,al  70,000  1,234,567  +1,164,567  +1663.7
+
+            Ports that changed
+              port    dir  size  name  before      after      change        %
+              0x03f8  out     1  COM1  70,000  1,234,567  +1,164,567  +1663.7
+
+            Sites that changed
+              address             instruction  symbol             before      after      change        %
+              0xffffffff81000051  out dx,al    io_serial_out+0x1  70,000  1,234,567  +1,164,567  +1663.7
+
+            Windows that changed
+              name    entries  before  after  change  %
+              disk\n   0 -> 2       0     12     +12  -
+
+            Window disk\n: forms that changed
+              form       before  after  change    %
+              out dx,al       0     12     +12  new
+
+            Window disk\n: ports that changed
+              port    dir  size  name  before  after  change    %
+              0x03f8  out     1  COM1       0     12     +12  new
+
+            Window disk\n: sites that changed
+              address             instruction  symbol         before  after  change    %
+              0xffffffff81000051  out dx,al    new\u{1b}[31m       0     12     +12  new
+        "#]].assert_eq(&text(&before, &after, Style::default()));
+    }
+
+    #[test]
+    fn equal_dumps_do_not_differ() {
+        let dump = snapshot(5);
+        assert!(text(&dump, &dump, Style::default()).ends_with("\nNothing differs.\n"));
+    }
+
+    #[test]
+    fn counts_that_changed_otherwise_are_told() {
+        let (before, mut after) = (snapshot(5), snapshot(5));
+        let row = after.tables.forms.iter_mut().find(|row| row.accesses > 0).unwrap();
+        (row.attempts, row.faults) = (8, Some(3));
+        after.tables.ports[0].name = Some("latch".into());
+        let text = text(&before, &after, Style::default());
+        assert!(text.contains("attempts +3, faults +3\n"), "{text}");
+        assert!(text.contains("was COM1\n"), "{text}");
+    }
+
+    #[test]
+    fn colour_is_used_only_where_it_is_wanted() {
+        let (less, more) = (snapshot(5), snapshot(6));
+        assert!(!text(&less, &more, Style::default()).contains('\x1b'));
+        let colour = Style { colour: true, ..Style::default() };
+        let growth = text(&less, &more, colour);
+        assert!(
+            growth.contains("\x1b[1mTotals") && growth.contains("\x1b[31m  accesses"),
+            "{growth}"
+        );
+        assert!(text(&more, &less, colour).contains("\x1b[32m  accesses"));
+    }
+
+    #[test]
+    fn most_changed_rows_are_listed_and_all_on_request() {
+        let (before, mut after) = (snapshot(5), snapshot(5));
+        let row = after.tables.ports[0].clone();
+        for port in 0..20 {
+            let mut row = row.clone();
+            (row.port.0, row.qemu) = (port, u64::from(port) + 1);
+            after.tables.ports.push(row);
+        }
+        let short = text(&before, &after, Style::default());
+        assert!(short.contains("The 16 largest changes of 20 ports"), "{short}");
+        assert!(short.contains("  0x0013 ") && !short.contains("  0x0003 "), "{short}");
+        let long = text(&before, &after, Style { all: true, ..Style::default() });
+        assert!(long.contains("Ports that changed") && long.contains("  0x0000 "), "{long}");
+    }
+}

@@ -1,0 +1,57 @@
+//! The totals of a dump by name, which conditions and the first table of a comparison use.
+
+use crate::stats::{FormRow, Snapshot};
+
+/// A total of a dump.
+#[derive(Clone, Copy, Debug)]
+pub struct Total {
+    /// The name, as a condition has it.
+    pub name: &'static str,
+    count: fn(&Snapshot) -> Option<u64>,
+}
+
+impl Total {
+    /// All totals.
+    pub const ALL: [Total; 11] = [
+        Total { name: "accesses", count: |dump| Some(by_instruction(dump) + by_hypercall(dump)) },
+        Total { name: "instruction-accesses", count: |dump| Some(by_instruction(dump)) },
+        Total { name: "hypercall-accesses", count: |dump| Some(by_hypercall(dump)) },
+        Total { name: "executions", count: |dump| sum(dump, |row| Some(row.executions)) },
+        Total { name: "attempts", count: |dump| sum(dump, |row| Some(row.attempts)) },
+        Total { name: "bytes", count: |dump| sum(dump, |row| Some(row.bytes)) },
+        Total { name: "faults", count: |dump| sum(dump, |row| row.faults) },
+        Total { name: "exits", count: |dump| sum(dump, |row| row.exits) },
+        Total { name: "unverified", count: |dump| sum(dump, |row| Some(row.unverified)) },
+        Total {
+            name: "hypercalls",
+            count: |dump| Some(dump.hypercalls.iter().map(|row| row.count).sum()),
+        },
+        Total { name: "instructions", count: |dump| dump.instructions.counted() },
+    ];
+
+    /// The count in a dump; `None` if the dump does not have it.
+    pub fn count(self, dump: &Snapshot) -> Option<u64> {
+        (self.count)(dump)
+    }
+
+    /// The total with this name.
+    pub fn named(name: &str) -> Option<Total> {
+        Total::ALL.into_iter().find(|total| total.name == name)
+    }
+}
+
+fn sum(dump: &Snapshot, column: fn(&FormRow) -> Option<u64>) -> Option<u64> {
+    dump.forms.iter().map(column).sum()
+}
+
+fn by_instruction(dump: &Snapshot) -> u64 {
+    dump.forms.iter().map(|row| row.accesses).sum()
+}
+
+fn by_hypercall(dump: &Snapshot) -> u64 {
+    let moved = dump.hypercalls.iter().filter_map(|row| {
+        let (_, width) = row.call.port_io()?;
+        Some(row.bytes / u64::from(width.bytes()))
+    });
+    moved.sum()
+}

@@ -1,0 +1,115 @@
+//! Files that the commands read and write: dumps of the plugin, and what is made of them.
+
+use std::fs::{File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::stats::{Snapshot, merge};
+use crate::status;
+
+/// Reads a dump. Warns on stderr of tables in it that do not add up to the same totals.
+///
+/// # Errors
+///
+/// Fails if the file is not a whole dump of this schema.
+pub fn load(program: &str, path: &Path) -> Result<Snapshot> {
+    let snapshot = Snapshot::load(path)?;
+    for discrepancy in snapshot.discrepancies() {
+        status::warn(program, &format!("{}: {discrepancy}", path.display()));
+    }
+    Ok(snapshot)
+}
+
+/// Reads dumps and adds them up. Warns as [`load`] does.
+///
+/// # Errors
+///
+/// Fails if a file is not a whole dump, or if a sum does not fit in 64 bits.
+pub fn load_sum(program: &str, paths: &[PathBuf]) -> Result<Snapshot> {
+    let dumps = paths.iter().map(|path| load(program, path)).collect::<Result<Vec<_>>>()?;
+    Ok(merge(&dumps)?)
+}
+
+/// Writes a file beside its place, then renames it, so that there is never half a file.
+///
+/// A device, such as `/dev/null`, is written to.
+///
+/// # Errors
+///
+/// Fails if the output is one of the inputs, or if it cannot be written.
+pub fn write(output: &Path, contents: &[u8], inputs: &[PathBuf]) -> Result<()> {
+    for input in inputs {
+        ensure!(
+            !is_same_file(input, output),
+            "{}: is also an input; name another file for the output",
+            output.display()
+        );
+    }
+    replace(output, contents).with_context(|| format!("{}: cannot be written", output.display()))
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
+    identity(one).is_some_and(|one| identity(other) == Some(one))
+}
+
+fn replace(output: &Path, contents: &[u8]) -> std::io::Result<()> {
+    if output.metadata().is_ok_and(|file| !file.is_file()) {
+        return File::options().write(true).open(output)?.write_all(contents);
+    }
+    // A symbolic link stays one: the file that it names is replaced.
+    let output = output.canonicalize().unwrap_or_else(|_| output.to_owned());
+    let directory = match output.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    };
+    // The umask applies to this mode.
+    let mode = Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().permissions(mode).tempfile_in(directory)?;
+    file.write_all(contents)?;
+    file.persist(&output).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_replaces_a_file_and_keeps_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name| directory.path().join(name);
+        std::fs::write(path("old"), "old").unwrap();
+        std::os::unix::fs::symlink("old", path("link")).unwrap();
+        write(&path("link"), b"new", &[]).unwrap();
+        assert!(path("link").is_symlink());
+        assert_eq!(std::fs::read(path("old")).unwrap(), b"new");
+        write(&path("other"), b"new", &[path("old")]).unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 3, "no file is left over");
+    }
+
+    #[test]
+    fn output_is_never_an_input() {
+        let directory = tempfile::tempdir().unwrap();
+        let input = directory.path().join("a.json");
+        std::fs::write(&input, "dump").unwrap();
+        let link = directory.path().join("hard-link");
+        std::fs::hard_link(&input, &link).unwrap();
+        for output in [&input, &directory.path().join("./a.json"), &link] {
+            let error = write(output, b"new", std::slice::from_ref(&input)).unwrap_err();
+            assert!(error.to_string().contains("is also an input"), "{error}");
+        }
+        assert_eq!(std::fs::read(&input).unwrap(), b"dump");
+    }
+
+    #[test]
+    fn output_that_cannot_be_written_is_named() {
+        for path in ["/nonexistent/out.json", "/dev/full"] {
+            let error = format!("{:#}", write(Path::new(path), b"new", &[]).unwrap_err());
+            assert!(error.starts_with(&format!("{path}: cannot be written: ")), "{error}");
+        }
+    }
+}

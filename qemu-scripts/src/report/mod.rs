@@ -1,0 +1,88 @@
+//! A dump as one HTML page: the answer, charts, tables.
+//!
+//! The page is whole by itself. It loads nothing, its script only sorts and filters, and without scripts or
+//! on paper everything is there. Text of the guest is escaped twice: control characters by [`printable`],
+//! markup by the template engine.
+
+mod answer;
+mod chart;
+mod charts;
+mod table;
+mod tables;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::stats::Snapshot;
+use crate::stats::text_table::printable;
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// Browsers load nothing for the page, whatever a dump has in it.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+
+/// Renders the page. `sources` names the files that the dump was read from.
+pub fn render(dump: &Snapshot, sources: &[String]) -> String {
+    let answer = answer::sentence(dump);
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { "pvio: " (answer) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    h1 { (answer) }
+                    @for line in answer::details(dump) { p { (line) } }
+                    p.source { (source(dump, sources)) }
+                    (warnings(dump))
+                }
+                main {
+                    div.charts { (charts::all(dump)) }
+                    (tables::all(dump))
+                }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    page.into_string()
+}
+
+/// The line that says which run this was.
+fn source(dump: &Snapshot, sources: &[String]) -> String {
+    let runs = if dump.runs == 1 { String::new() } else { format!("; {} runs", dump.runs) };
+    let ended = match &*dump.ended {
+        "running" => "still running".to_owned(),
+        how => format!("ended by {how}"),
+    };
+    let version = dump.qemu.version.as_deref().unwrap_or("of unknown version");
+    printable(&format!(
+        "{}: pvio {} on QEMU {version} ({}), {ended}{runs}",
+        sources.join(", "),
+        dump.pvio,
+        dump.qemu.target,
+    ))
+}
+
+/// What a reader has to know before trusting the numbers.
+fn warnings(dump: &Snapshot) -> Markup {
+    let mut lines: Vec<String> = dump.discrepancies().iter().map(ToString::to_string).collect();
+    for file in &dump.symbol_files {
+        lines.extend(file.problem.as_ref().map(|problem| format!("{}: {problem}", file.file)));
+    }
+    html! {
+        @if !lines.is_empty() {
+            ul.warnings aria-label="Warnings" {
+                @for line in &lines { li { (printable(line)) } }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

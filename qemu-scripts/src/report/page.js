@@ -1,0 +1,59 @@
+"use strict";
+// Makes the tables sort and filter. Everything is readable without this.
+function key(text) {
+    if (/^0x[0-9a-f]+$/.test(text)) return BigInt(text);
+    const number = text.replaceAll(",", "");
+    return number !== "" && !isNaN(number) ? Number(number) : text;
+}
+function compare(one, other) {
+    if (typeof one === "string" || typeof other === "string") {
+        // Text after numbers.
+        return (typeof one === "string") - (typeof other === "string") || one.localeCompare(other);
+    }
+    return one < other ? -1 : one > other ? 1 : 0;
+}
+function sort(table, column) {
+    const heading = table.tHead.rows[0].cells[column];
+    const isNumber = heading.classList.contains("n");
+    const now = heading.getAttribute("aria-sort");
+    // The first click on a number shows the largest.
+    const order = now ? (now === "ascending" ? "descending" : "ascending") : (isNumber ? "descending" : "ascending");
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    heading.setAttribute("aria-sort", order);
+    const body = table.tBodies[0];
+    const rows = Array.from(body.rows, row => [key(row.cells[column].textContent), row]);
+    const sign = order === "ascending" ? 1 : -1;
+    rows.sort(([one], [other]) => sign * compare(one, other));
+    body.append(...rows.map(([, row]) => row));
+}
+for (const section of document.querySelectorAll(".table")) {
+    const table = section.querySelector("table");
+    Array.from(table.tHead.rows[0].cells).forEach((heading, column) => {
+        const button = document.createElement("button");
+        button.type = "button";
+        button.textContent = heading.textContent;
+        button.addEventListener("click", () => sort(table, column));
+        heading.replaceChildren(button);
+    });
+    const rows = Array.from(table.tBodies[0].rows);
+    if (rows.length < 8) continue;
+    const label = document.createElement("label");
+    label.className = "filter";
+    const input = document.createElement("input");
+    input.type = "search";
+    const count = document.createElement("output");
+    label.append("Filter", input, count);
+    section.insertBefore(label, section.querySelector(".scroll"));
+    const filter = () => {
+        const words = input.value.toLowerCase().split(/\s+/);
+        let shown = 0;
+        for (const row of rows) {
+            const text = row.textContent.toLowerCase();
+            row.hidden = !words.every(word => text.includes(word));
+            shown += !row.hidden;
+        }
+        count.textContent = `${shown.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows`;
+    };
+    input.addEventListener("input", filter);
+    filter();
+}

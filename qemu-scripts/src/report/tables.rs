@@ -1,0 +1,242 @@
+//! The tables of the page: all rows of the dump, with the columns of the summary and more.
+
+use maud::{Markup, html};
+
+use crate::report::answer::accesses;
+use crate::report::table::HtmlTable;
+use crate::stats::text_table::{number, percent, printable};
+use crate::stats::{PortRow, SectionRow, Snapshot, Tables};
+
+/// Renders the tables. Those without rows are left out.
+pub fn all(dump: &Snapshot) -> Markup {
+    html! {
+        (ports(dump))
+        (sites(dump))
+        @if dump.sites_dropped > 0 {
+            p {
+                (number(dump.sites_dropped)) " translated instructions found no room among the sites. Accesses: "
+                (number(dump.sites_dropped_counts.accesses)) "."
+            }
+        }
+        (forms(dump))
+        (hypercalls(dump))
+        (windows(dump))
+        (vcpus(dump))
+        @if let Some(reason) = &dump.vcpus_omitted {
+            p { "There are no rows by vCPU: " (printable(reason)) "." }
+        }
+        (sections(dump))
+    }
+}
+
+fn yes_or_no(is: bool) -> String {
+    if is { "yes" } else { "no" }.to_owned()
+}
+
+fn if_any(any: bool, heading: &'static str) -> &'static str {
+    if any { heading } else { "" }
+}
+
+fn ports(dump: &Snapshot) -> Markup {
+    let rows = &dump.ports;
+    let total = accesses(dump);
+    let any = |column: fn(&PortRow) -> u64| rows.iter().any(|row| column(row) > 0);
+    let columns = [
+        "<Port",
+        "<Name",
+        "<Direction",
+        ">Bytes",
+        ">Accesses",
+        ">% of all",
+        if_any(any(|row| row.device), ">By pvio's devices"),
+        if_any(any(|row| row.qemu), ">By QEMU"),
+        if_any(any(|row| row.hypercall), ">By hypercall"),
+        if_any(any(|row| row.unverified), ">Unverified"),
+        "<Device present",
+    ];
+    HtmlTable::busiest("Ports", columns, rows, PortRow::accesses, |row| {
+        [
+            row.port.to_string(),
+            row.name.as_deref().unwrap_or("-").to_owned(),
+            row.dir.to_string(),
+            row.size.bytes().to_string(),
+            number(row.accesses()),
+            percent(row.accesses(), total),
+            number(row.device),
+            number(row.qemu),
+            number(row.hypercall),
+            number(row.unverified),
+            row.served.map_or("unknown".to_owned(), yes_or_no),
+        ]
+    })
+    .render()
+}
+
+fn sites(dump: &Snapshot) -> Markup {
+    let rows = &dump.sites;
+    let total = accesses(dump);
+    let unverified = rows.iter().any(|row| row.counts.unverified > 0);
+    let columns = [
+        "<Address",
+        ">Mode",
+        "<Instruction",
+        "<Symbol",
+        ">Executions",
+        ">Accesses",
+        ">% of all",
+        if_any(unverified, ">Unverified"),
+    ];
+    HtmlTable::busiest(
+        "Sites",
+        columns,
+        rows,
+        |row| row.counts.accesses,
+        |row| {
+            [
+                row.pc.clone(),
+                row.mode.map_or("-".to_owned(), |mode| mode.bits().to_string()),
+                row.insn.clone(),
+                row.symbol.as_deref().unwrap_or("-").to_owned(),
+                number(row.counts.executions),
+                number(row.counts.accesses),
+                percent(row.counts.accesses, total),
+                number(row.counts.unverified),
+            ]
+        },
+    )
+    .render()
+}
+
+fn forms(dump: &Snapshot) -> Markup {
+    let rows = &dump.forms;
+    let total = accesses(dump);
+    let has_faults = rows.iter().any(|row| row.faults.is_some());
+    let columns = [
+        "<Form",
+        ">Attempts",
+        ">Executions",
+        ">Accesses",
+        ">% of all",
+        ">Bytes",
+        if_any(has_faults, ">Faults"),
+        if_any(rows.iter().any(|row| row.exits > Some(0)), ">Exits"),
+        if_any(rows.iter().any(|row| row.unverified > 0), ">Unverified"),
+    ];
+    let unknown = || "-".to_owned();
+    HtmlTable::new(
+        "The 24 forms",
+        columns,
+        rows,
+        |row| row.accesses,
+        |row| {
+            [
+                row.form.to_string(),
+                number(row.attempts),
+                number(row.executions),
+                number(row.accesses),
+                percent(row.accesses, total),
+                number(row.bytes),
+                row.faults.map_or_else(unknown, number),
+                row.exits.map_or_else(unknown, number),
+                number(row.unverified),
+            ]
+        },
+    )
+    .render()
+}
+
+fn hypercalls(dump: &Snapshot) -> Markup {
+    let columns = ["<Call", ">Calls", ">Bytes", ">Declined", ">Denied", ">Errors"];
+    HtmlTable::new(
+        "Hypercalls",
+        columns,
+        &dump.hypercalls,
+        |row| row.count,
+        |row| {
+            let counts = [row.count, row.bytes, row.declined, row.denied, row.errors].map(number);
+            let [count, bytes, declined, denied, errors] = counts;
+            [row.call.to_string(), count, bytes, declined, denied, errors]
+        },
+    )
+    .render()
+}
+
+/// The heading of the column of instructions; empty if they are not counted.
+fn instructions(tables: &Tables) -> &'static str {
+    let counts = tables.instructions;
+    match (counts.instructions, counts.instructions_unverified) {
+        (Some(_), _) => ">Instructions",
+        (None, Some(_)) => ">Instructions begun",
+        (None, None) => "",
+    }
+}
+
+fn windows(dump: &Snapshot) -> Markup {
+    let columns = [
+        "<Window",
+        ">Entries",
+        "<Open",
+        ">Executions",
+        ">Accesses",
+        ">Faults",
+        ">Hypercalls",
+        instructions(dump),
+    ];
+    let by_instruction = |tables: &Tables| tables.forms.iter().map(|row| row.accesses).sum::<u64>();
+    HtmlTable::new(
+        "Windows",
+        columns,
+        &dump.windows,
+        |row| by_instruction(row),
+        |row| {
+            let faults: Option<u64> = row.forms.iter().map(|row| row.faults).sum();
+            [
+                row.name.clone(),
+                number(row.entries),
+                yes_or_no(row.open),
+                number(row.forms.iter().map(|row| row.executions).sum()),
+                number(by_instruction(row)),
+                faults.map_or("-".to_owned(), number),
+                number(row.hypercalls.iter().map(|row| row.count).sum()),
+                row.instructions.counted().map_or("-".to_owned(), number),
+            ]
+        },
+    )
+    .render()
+}
+
+fn vcpus(dump: &Snapshot) -> Markup {
+    let columns = [">vCPU", ">Executions", ">Accesses", ">Hypercalls", instructions(dump)];
+    HtmlTable::new(
+        "vCPUs",
+        columns,
+        &dump.vcpus,
+        |row| row.accesses,
+        |row| {
+            [
+                row.vcpu.to_string(),
+                number(row.executions),
+                number(row.accesses),
+                number(row.hypercalls),
+                row.instructions.counted().map_or("-".to_owned(), number),
+            ]
+        },
+    )
+    .render()
+}
+
+fn sections(dump: &Snapshot) -> Markup {
+    let columns = ["<Section", "<From", "<To", instructions(dump)];
+    let count = |row: &SectionRow| row.instructions.counted();
+    HtmlTable::new(
+        "Instructions by section",
+        columns,
+        &dump.sections,
+        |row| count(row).unwrap_or(0),
+        |row| {
+            let count = count(row).map_or("-".to_owned(), number);
+            [row.name.clone(), row.start.clone(), row.end.clone(), count]
+        },
+    )
+    .render()
+}

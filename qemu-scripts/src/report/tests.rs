@@ -1,0 +1,132 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::stats::{Call, HypercallRow, WindowRow};
+use crate::test_dumps::snapshot;
+
+fn page(dump: &Snapshot) -> String {
+    render(dump, &["boot.json".to_owned()])
+}
+
+/// The names of all elements. Panics unless they nest.
+fn elements(page: &str) -> Vec<String> {
+    let (mut open, mut all) = (Vec::new(), Vec::new());
+    let mut rest = page;
+    while let Some(start) = rest.find('<') {
+        let tag = &rest[start + 1..];
+        let end = tag.find('>').expect("a tag ends");
+        let name = tag[..end].split_whitespace().next().unwrap();
+        rest = &tag[end + 1..];
+        if let Some(name) = name.strip_prefix('/') {
+            assert_eq!(open.pop().as_deref(), Some(name), "{:?}", &rest[..rest.len().min(80)]);
+        } else if !["!DOCTYPE", "meta", "input"].contains(&name) {
+            open.push(name.to_owned());
+            all.push(name.to_owned());
+        }
+        // The contents of these are not markup.
+        if let "script" | "style" = name {
+            rest = &rest[rest.find("</").expect("it ends")..];
+        }
+    }
+    assert_eq!(open, [NOTHING; 0]);
+    all
+}
+
+const NOTHING: &str = "";
+
+fn window(name: &str) -> WindowRow {
+    let tables = snapshot(500).tables;
+    WindowRow { name: name.to_owned(), entries: 1, open: false, rows_dropped: false, tables }
+}
+
+#[test]
+fn page_opens_with_the_answer() {
+    let answer = "70,000 port accesses: 100.0 % went to COM1, port 0x03f8 and 100.0 % came from io_serial_out.";
+    let page = page(&snapshot(70_000));
+    assert!(page.contains(&format!("<h1>{answer}</h1>")), "{page}");
+    assert!(page.contains(&format!("<title>pvio: {answer}</title>")), "{page}");
+    assert!(render(&snapshot(0), &[]).contains("<h1>The guest made no port access.</h1>"));
+}
+
+#[test]
+fn page_has_charts_and_tables_of_what_the_dump_has() {
+    let mut dump = snapshot(70_000);
+    let plain = elements(&page(&dump));
+    let count = |elements: &[String], name: &str| elements.iter().filter(|n| *n == name).count();
+    assert_eq!((count(&plain, "svg"), count(&plain, "table")), (3, 4));
+
+    dump.windows.push(window("disk"));
+    let calls = HypercallRow {
+        call: Call::Outsb,
+        count: 2,
+        bytes: 30_000,
+        declined: 0,
+        denied: 0,
+        errors: 0,
+    };
+    dump.tables.hypercalls.push(calls);
+    dump.tables.ports[0].hypercall = 30_000;
+    let page = page(&dump);
+    let more = elements(&page);
+    assert_eq!((count(&more, "svg"), count(&more, "table")), (5, 6));
+    assert!(page.contains("2 hypercalls made 30,000 accesses, which are 30.0 % of all."), "{page}");
+    assert!(page.contains("by instruction: 70,000, by hypercall: 30,000"), "{page}");
+}
+
+#[test]
+fn text_of_the_guest_is_never_markup() {
+    let evil = "</title></style></script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>&\0\x1b[31m";
+    let mut dump = snapshot(1000);
+    let clean: BTreeSet<String> = elements(&page(&dump)).into_iter().collect();
+    dump.pvio = evil.into();
+    dump.ended = evil.into();
+    dump.qemu.version = Some(evil.to_owned());
+    dump.qemu.target = evil.to_owned();
+    dump.vcpus_omitted = Some(evil.into());
+    dump.windows.push(window(evil));
+    let (site, port) = (&mut dump.tables.sites[0], &mut dump.tables.ports[0]);
+    (site.symbol, site.insn, site.pc) = (Some(evil.to_owned()), evil.to_owned(), evil.to_owned());
+    port.name = Some(evil.into());
+    dump.symbol_files.push(crate::stats::SymbolFileRow {
+        file: evil.to_owned(),
+        problem: Some(evil.to_owned()),
+    });
+    let page = render(&dump, &[evil.to_owned()]);
+    let found: BTreeSet<String> = elements(&page).into_iter().collect();
+    let added: Vec<_> =
+        found.difference(&clean).filter(|name| !["ul", "li"].contains(&name.as_str())).collect();
+    assert!(added.is_empty(), "{added:?}");
+    assert!(!page.contains("<img") && !page.contains("<script>alert"), "{page}");
+    assert!(!page.contains(['\0', '\x1b']));
+    assert_eq!(elements(&page).iter().filter(|name| *name == "script").count(), 1);
+    // No attribute has a quotation mark of the guest's.
+    assert!(!page.contains("script>\"'>") && page.contains("&lt;/script&gt;&quot;'&gt;"), "{page}");
+}
+
+#[test]
+fn page_loads_nothing() {
+    let page = page(&snapshot(1000));
+    assert!(page.contains("content=\"default-src 'none'; "), "{page}");
+    for loading in ["src=\"", "href=", "url(", "@import", "fetch(", "http:", "https:"] {
+        assert!(!page.contains(loading), "{loading}");
+    }
+}
+
+#[test]
+fn a_hundred_thousand_sites_make_a_page_that_opens() {
+    let mut dump = snapshot(1000);
+    let site = dump.tables.sites[0].clone();
+    dump.tables.sites = (0..100_000_u64)
+        .map(|index| {
+            let mut site = site.clone();
+            site.pc = format!("{:#x}", 0x1000 + index);
+            (site.symbol, site.counts.accesses) = (None, index);
+            site
+        })
+        .collect();
+    let page = page(&dump);
+    assert!(page.len() < 1_000_000, "{} bytes", page.len());
+    assert!(page.contains("The busiest 2,000; 98,000 more are in the dump."));
+    assert!(page.contains("<td>0x1969f</td>"), "the busiest");
+    assert!(!page.contains("<td>0x1000</td>"), "the idlest");
+}
