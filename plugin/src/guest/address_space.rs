@@ -67,14 +67,10 @@ impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
         self.memory
     }
 
-    /// Registers by which this address space is reached.
+    /// The registers that translate as this does.
     pub(super) fn registers(&self) -> Registers {
-        Registers {
-            cr0: self.paging.cr0.bits(),
-            cr3: self.paging.cr3,
-            cr4: self.paging.cr4.bits(),
-            efer: self.paging.efer.bits(),
-        }
+        let Paging { cr0, cr3, cr4, efer, .. } = self.paging;
+        Registers { cr0: cr0.bits(), cr3, cr4: cr4.bits(), efer: efer.bits() }
     }
 
     /// The physical address of the table at the top, for comparison.

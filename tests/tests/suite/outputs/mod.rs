@@ -5,6 +5,7 @@ mod access_log;
 mod ends;
 mod guest_names;
 mod guest_symbols;
+mod guest_unwind;
 mod port_names;
 mod robustness;
 mod schema;
