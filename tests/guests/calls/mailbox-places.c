@@ -111,7 +111,7 @@ static void what_may_be_one(void) {
     check_same(((const volatile struct pvio_mailbox *)&in_rom)->word, REGISTER_WORD);
     check_heard(box);
     const u64 frame = get_entry(page, 1);
-    static const u32 no_ram[] = {0xa0000, 0xfee00000, 0x70000000, 0xfffff000};
+    static const u32 no_ram[] = {0xfec00000, 0xfee00000, 0x70000000, 0xfffff000};
     for (u32 i = 0; i < sizeof no_ram / sizeof *no_ram; i++) {
         map(page, no_ram[i], 1, W | U | A | D);
         flush();
