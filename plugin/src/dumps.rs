@@ -61,6 +61,17 @@ impl Dumps {
         let _ = self.write(Some(how), Destination::write);
     }
 
+    /// The machine is about to be reset: if a Linux kernel runs, its sites get their names now, while it is there.
+    pub fn before_reset(&self) {
+        let sites = &self.statistics.sites;
+        let ran: Vec<_> =
+            sites.iter().map(|(_, site)| (site.key.pc, &site.key.bytes[..])).collect();
+        let names = self.symbols.judge(&ran);
+        if names.kernel().is_some() {
+            sites.kernel_ends(|site| names.name(site.key.pc, &site.key.bytes));
+        }
+    }
+
     /// Writes a dump while the machine runs: the first to `FILE.1`, the next to `FILE.2`, and so
     /// on. A stream takes them all.
     ///

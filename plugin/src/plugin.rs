@@ -18,11 +18,12 @@ use crate::options::{HypercallAccess, InsnsOption, OptionError, Options, Summary
 use crate::qemu::report::say;
 use crate::qemu::{
     self, Ended, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine, MachineError,
-    MissingFunction, PortPresence, Scoreboard, VcpuIndex, Watch, exit_process,
+    MissingFunction, PagingRegisterReader, PortPresence, Scoreboard, VcpuIndex, Watch,
+    exit_process,
 };
 use crate::sections::{Sections, SectionsError};
 use crate::stats::{InstructionCounts, Statistics};
-use crate::symbols::{Symbols, SymbolsError};
+use crate::symbols::{GuestKernels, Symbols, SymbolsError};
 
 /// Why the plugin cannot do what the options ask. The text is one line.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,11 @@ pub fn build(
     }
     let mut symbols = Symbols::load(&options.symbols)?;
     symbols.set_memory(GuestRam::open(host.version));
+    if options.guest_symbols {
+        let registers = PagingRegisterReader::open(host.max_vcpus);
+        let kernels = GuestRam::open(host.version).zip(registers);
+        symbols.set_kernels(kernels.map(|(ram, registers)| GuestKernels::new(ram, registers)));
+    }
     let sections = match &options.insns {
         InsnsOption::Off => None,
         InsnsOption::On => Some(Sections::default()),
@@ -80,7 +86,7 @@ pub fn build(
         HypercallAccess::Any => Some(Policy::Any),
         HypercallAccess::Off => None,
     };
-    let machine = open_machine(host, &options.devices, policy)?;
+    let machine = open_machine(host, &options.devices, policy.is_some() || options.guest_symbols)?;
     let bus = match &machine {
         None => Arc::default(),
         Some(machine) => Arc::new(PortBus::build(machine, options.devices, host.recorded)?),
@@ -102,6 +108,12 @@ pub fn build(
         },
         count: Mutex::default(),
     });
+    if options.guest_symbols
+        && let Some(machine) = &machine
+    {
+        let dumps = Arc::clone(&dumps);
+        machine.on_reset(move || dumps.before_reset());
+    }
     let access_log = options.access_log.map(|option| {
         Arc::new(AccessLog::new(option.path, option.file, PortFilter::new(option.ports)))
     });
@@ -150,13 +162,13 @@ pub fn build(
 fn open_machine(
     host: &HostInfo,
     devices: &[DeviceRequest],
-    policy: Option<Policy>,
+    is_useful: bool,
 ) -> Result<Option<Arc<Machine>>, MachineError> {
-    Ok(match (devices.is_empty(), policy) {
+    Ok(match (devices.is_empty(), is_useful) {
         // Counting needs none of QEMU's exported functions.
-        (true, None) => None,
-        // Hypercalls work with what this QEMU exports, and a probe reports it.
-        (true, Some(_)) => Machine::open(host.version).ok().map(Arc::new),
+        (true, false) => None,
+        // Hypercalls and names work with what this QEMU exports.
+        (true, true) => Machine::open(host.version).ok().map(Arc::new),
         (false, _) => Some(Arc::new(Machine::open(host.version)?)),
     })
 }

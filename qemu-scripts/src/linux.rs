@@ -78,6 +78,8 @@ impl LinuxGuest {
         files: &[(&str, &[u8])],
     ) -> Result<LinuxGuest> {
         let directory = tempfile::tempdir()?;
+        // Where the kernel is then follows from its files, in every run.
+        argument(&mut arguments, "-append").push_str(" nokaslr");
         let initrd = argument(&mut arguments, "-initrd");
 
         // The kernel unpacks archive after archive, and what comes later replaces what is there.

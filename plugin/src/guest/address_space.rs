@@ -67,6 +67,12 @@ impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
         self.memory
     }
 
+    /// The registers that translate as this does.
+    pub(super) fn registers(&self) -> Registers {
+        let Paging { cr0, cr3, cr4, efer, .. } = self.paging;
+        Registers { cr0: cr0.bits(), cr3, cr4: cr4.bits(), efer: efer.bits() }
+    }
+
     /// The physical address of the table at the top, for comparison.
     pub(super) fn table(&self) -> u64 {
         self.paging.cr3

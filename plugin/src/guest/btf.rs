@@ -1,6 +1,8 @@
 //! BTF: the kernel's types, of which the places of members in structures are wanted (Linux's
 //! `Documentation/bpf/btf.rst`).
 
+use std::collections::HashMap;
+
 use super::PhysicalMemory;
 use super::address_space::AddressSpace;
 
@@ -11,10 +13,14 @@ const BIGGEST: u64 = 32 << 20;
 /// The longest name that is wanted.
 const LONGEST: usize = 32;
 
+/// How many structures without a name are looked into, and how deep they may be in one another.
+const MOST_NAMELESS: usize = 1024;
+const DEEPEST: usize = 4;
+
 /// A structure, and the members of it that are wanted.
-pub(super) struct Wanted {
-    pub(super) name: &'static str,
-    pub(super) members: &'static [&'static str],
+pub(super) struct Wanted<'w> {
+    pub(super) name: &'w str,
+    pub(super) members: &'w [&'w str],
 }
 
 /// Where members are in a structure, in the order in which they are wanted.
@@ -35,7 +41,7 @@ struct Btf {
 pub(super) fn structures<M: PhysicalMemory>(
     space: &AddressSpace<'_, M>,
     (start, stop): (u64, u64),
-    wanted: &[Wanted],
+    wanted: &[Wanted<'_>],
 ) -> Option<Vec<Option<Structure>>> {
     let btf = Btf::open(space, start, stop)?;
     let names: Vec<&str> = wanted
@@ -105,51 +111,81 @@ impl Btf {
         Some(found)
     }
 
-    /// Goes through all types.
+    /// Goes through all types, and again for structures without a name in those that are wanted: their
+    /// members count as the outer structure's.
     fn types<M: PhysicalMemory>(
         &self,
         space: &AddressSpace<'_, M>,
         wanted: &[(Option<u32>, Vec<Option<u32>>)],
     ) -> Option<Vec<Option<Structure>>> {
         let mut found: Vec<Option<Structure>> = vec![None; wanted.len()];
-        let mut cursor = space.cursor(self.types.0);
-        while cursor.position() < self.types.1 {
-            let (name, info, size) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
-            let count = u64::from(info & 0xffff);
-            let index = match info >> 24 & 0x1f {
-                KIND_STRUCT => wanted.iter().position(|wanted| wanted.0 == Some(name)),
-                _ => None,
-            };
-            let Some(index) = index.filter(|&index| found[index].is_none()) else {
-                cursor.skip(size_of_rest(info >> 24 & 0x1f, count)?);
-                continue;
-            };
-            // With the flag, the upper byte of a place is the width of a bit field.
-            let mask = if info >> 31 != 0 { 0x00ff_ffff } else { u32::MAX };
-            let mut members = vec![None; wanted[index].1.len()];
-            for _ in 0..count {
-                let (name, _type, place) = (cursor.u32()?, cursor.u32()?, cursor.u32()? & mask);
-                if let Some(member) = wanted[index].1.iter().position(|known| *known == Some(name))
-                {
-                    members[member] = Some(place / 8);
+        let mut nameless = Nameless::new();
+        for depth in 0..=DEEPEST {
+            let (mut deeper, mut room) = (Nameless::new(), MOST_NAMELESS);
+            let mut number = 0;
+            let mut cursor = space.cursor(self.types.0);
+            while cursor.position() < self.types.1 {
+                number += 1;
+                let (name, info, size) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
+                let (kind, count) = (info >> 24 & 0x1f, u64::from(info & 0xffff));
+                let mut outer = Vec::new();
+                if depth > 0 && matches!(kind, KIND_STRUCT | KIND_UNION) {
+                    outer = nameless.remove(&number).unwrap_or_default();
+                } else if depth == 0 && kind == KIND_STRUCT {
+                    let mut all = wanted.iter().zip(&found);
+                    let index =
+                        all.position(|(wanted, found)| wanted.0 == Some(name) && found.is_none());
+                    if let Some(index) = index {
+                        let members = vec![None; wanted[index].1.len()];
+                        found[index] = Some(Structure { size, members });
+                        outer.push((index, 0));
+                    }
+                }
+                if outer.is_empty() {
+                    cursor.skip(size_of_rest(kind, count)?);
+                    continue;
+                }
+                // With the flag, the upper byte of a place is the width of a bit field.
+                let mask = if info >> 31 != 0 { 0x00ff_ffff } else { u32::MAX };
+                for _ in 0..count {
+                    let (name, kind, place) = (cursor.u32()?, cursor.u32()?, cursor.u32()? & mask);
+                    for &(index, start) in &outer {
+                        let place = place / 8 + start;
+                        if name == 0 && room > 0 {
+                            room -= 1;
+                            deeper.entry(kind).or_default().push((index, place));
+                        }
+                        let (names, structure) = (&wanted[index].1, &mut found[index]);
+                        let member = names.iter().position(|known| *known == Some(name));
+                        if let Some((member, structure)) = member.zip(structure.as_mut()) {
+                            structure.members[member].get_or_insert(place);
+                        }
+                    }
                 }
             }
-            found[index] = Some(Structure { size, members });
+            if deeper.is_empty() {
+                break;
+            }
+            nameless = deeper;
         }
         Some(found)
     }
 }
 
+/// Structures without a name, by the number of their type: which of those wanted they are in, and where.
+type Nameless = HashMap<u32, Vec<(usize, u32)>>;
+
 const KIND_STRUCT: u32 = 4;
+const KIND_UNION: u32 = 5;
 
 /// How many bytes follow the first 12 of a type; `None` for a kind that is not known.
 fn size_of_rest(kind: u32, count: u64) -> Option<u64> {
     Some(match kind {
-        1 | 14 | 17 => 4,                        // int, variable, tag of a declaration
+        1 | 14 | 17 => 4,          // int, variable, tag of a declaration
         2 | 7..=12 | 16 | 18 => 0, // pointer, forward, typedef, qualifiers, function, float, tag
         3 => 12,                   // array
-        KIND_STRUCT | 5 | 15 | 19 => 12 * count, // structure, union, section, enumeration of 64 bits
-        6 | 13 => 8 * count,                     // enumeration, function prototype
+        KIND_STRUCT | KIND_UNION | 15 | 19 => 12 * count, // also sections, enumerations of 64 bits
+        6 | 13 => 8 * count,       // enumeration, function prototype
         _ => return None,
     })
 }

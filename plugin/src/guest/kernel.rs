@@ -4,8 +4,11 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::address_space::{AddressSpace, Registers};
+use super::btf::{self, Structure, Wanted};
 use super::kallsyms::{Kallsyms, Symbol};
+use super::modules::Modules;
 use super::names::{Budget, Name, Names};
+use super::unwind::orc;
 use super::vmcoreinfo::VmCoreInfo;
 use super::{PhysicalMemory, modules, shape};
 use crate::x86::PAGE;
@@ -23,8 +26,25 @@ pub struct Kernel {
     release: Option<String>,
     kaslr_offset: Option<u64>,
     stext: u64,
+    /// Its code that is freed after initialization, if it says where that is.
+    initialization: Option<Range<u64>>,
     /// Of the kernel and then of its modules.
     names: Vec<Names>,
+    /// What the kernel translates its own addresses by.
+    registers: Registers,
+    orc: Option<orc::Tables>,
+    /// Where its types are.
+    btf: Option<(u64, u64)>,
+    current: CurrentTask,
+}
+
+/// Where a processor keeps the task that runs on it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CurrentTask {
+    /// The pointer, in the data of a processor.
+    pub(super) pointer: Option<u64>,
+    /// The table of where each processor's data are.
+    pub(super) per_cpu_offset: Option<u64>,
 }
 
 impl Kernel {
@@ -97,20 +117,34 @@ impl Kernel {
             release: info.and_then(VmCoreInfo::release).map(str::to_owned),
             kaslr_offset: info.and_then(VmCoreInfo::kaslr_offset),
             stext,
+            initialization: marks.sinittext.zip(marks.einittext).map(|(start, end)| start..end),
+            registers: own.as_ref().unwrap_or(space).registers(),
             names: read_names(space, kallsyms, &marks.code(), &mut budget)?,
+            orc: None,
+            btf: marks.btf_start.zip(marks.btf_stop),
+            current: CurrentTask {
+                // 6.2 to 6.14 have the pointer first in a structure.
+                pointer: marks.current_task.or(marks.pcpu_hot),
+                per_cpu_offset: marks.per_cpu_offset,
+            },
         };
         if kernel.release.is_none() {
             kernel.release = marks.banner.and_then(|banner| release(space, banner));
         }
 
         let space = own.as_ref().unwrap_or(space);
-        let btf = marks.btf_start.zip(marks.btf_stop);
-        let list = |&head: &u64| modules::names(space, head, btf, &mut budget);
+        let btf = kernel.btf;
+        let list = |&head: &u64| Modules::read(space, head, btf, &mut budget);
         let lists = match &marks.modules[..] {
             [] => &Vec::from_iter(modules::head(space, etext)),
             named => named,
         };
-        kernel.names.extend(lists.iter().find_map(list).unwrap_or_default());
+        let modules = lists.iter().find_map(list).unwrap_or_default();
+        kernel.names.extend(modules.names);
+        kernel.orc = marks.orc().and_then(|table| orc::Tables::read(space, table));
+        if let Some(orc) = &mut kernel.orc {
+            orc.add_modules(modules.orc);
+        }
         Some(kernel)
     }
 
@@ -129,9 +163,74 @@ impl Kernel {
         self.stext
     }
 
+    /// Whether the kernel has these bytes at a linear address now; `None` if nothing is mapped there.
+    pub fn has_bytes(
+        &self,
+        memory: &impl PhysicalMemory,
+        address: u64,
+        bytes: &[u8],
+    ) -> Option<bool> {
+        let mut found = vec![0; bytes.len()];
+        self.read_linear(memory, address, &mut found).then(|| found == bytes)
+    }
+
+    /// Whether code at a linear address is in memory that the kernel frees after its initialization.
+    pub fn is_initialization(&self, address: u64) -> bool {
+        self.initialization.as_ref().is_some_and(|code| code.contains(&address))
+    }
+
     /// The name of code at a linear address, as the kernel's own `%pS` has it.
     pub fn name(&self, address: u64) -> Option<Name<'_>> {
         self.names.iter().find_map(|names| names.name(address))
+    }
+
+    /// Fills `into` from a linear address of the kernel's half, by the kernel's own page table.
+    pub fn read_linear(&self, memory: &impl PhysicalMemory, linear: u64, into: &mut [u8]) -> bool {
+        let spaces = AddressSpace::of(memory, self.registers);
+        spaces.first().is_some_and(|space| space.read(linear, into).is_some())
+    }
+
+    /// Where members are in a structure of the kernel's, in bytes, by its types (BTF). `None` for what is
+    /// not a member.
+    pub fn members<const N: usize>(
+        &self,
+        memory: &impl PhysicalMemory,
+        structure: &str,
+        members: [&str; N],
+    ) -> Option<[Option<u32>; N]> {
+        let wanted = [Wanted { name: structure, members: &members }];
+        let found = self.structures(memory, &wanted)?.pop()??;
+        found.members.try_into().ok()
+    }
+
+    /// Looks structures up in the kernel's types.
+    pub(super) fn structures(
+        &self,
+        memory: &impl PhysicalMemory,
+        wanted: &[Wanted<'_>],
+    ) -> Option<Vec<Option<Structure>>> {
+        let space = AddressSpace::of(memory, self.registers).into_iter().next()?;
+        btf::structures(&space, self.btf?, wanted)
+    }
+
+    /// Where a processor keeps the task that runs on it.
+    pub(super) fn current(&self) -> &CurrentTask {
+        &self.current
+    }
+
+    /// Bytes of an address.
+    pub(super) fn word_size(&self) -> usize {
+        if self.stext >> 32 == 0 { 4 } else { 8 }
+    }
+
+    /// Whether an address is in the tables for unwinding.
+    pub(super) fn has_tables_at(&self, linear: u64) -> bool {
+        self.orc.as_ref().is_some_and(|orc| orc.contains(linear))
+    }
+
+    /// Tables for unwinding.
+    pub(super) fn orc(&self) -> Option<&orc::Tables> {
+        self.orc.as_ref()
     }
 }
 
@@ -164,6 +263,12 @@ struct Marks {
     page_table: Option<u64>,
     btf_start: Option<u64>,
     btf_stop: Option<u64>,
+    orc_ips: Option<u64>,
+    orc_ips_end: Option<u64>,
+    orc_entries: Option<u64>,
+    current_task: Option<u64>,
+    pcpu_hot: Option<u64>,
+    per_cpu_offset: Option<u64>,
     /// More than one file may have a variable of this name.
     modules: Vec<u64>,
 }
@@ -192,6 +297,12 @@ impl Marks {
             b"init_top_pgt" | b"init_level4_pgt" | b"swapper_pg_dir" => &mut self.page_table,
             b"__start_BTF" => &mut self.btf_start,
             b"__stop_BTF" => &mut self.btf_stop,
+            b"__start_orc_unwind_ip" => &mut self.orc_ips,
+            b"__stop_orc_unwind_ip" => &mut self.orc_ips_end,
+            b"__start_orc_unwind" => &mut self.orc_entries,
+            b"current_task" => &mut self.current_task,
+            b"pcpu_hot" => &mut self.pcpu_hot,
+            b"__per_cpu_offset" => &mut self.per_cpu_offset,
             b"modules" => {
                 if self.modules.len() < MODULES {
                     self.modules.push(symbol.address);
@@ -201,6 +312,11 @@ impl Marks {
             _ => return,
         };
         *mark = Some(symbol.address);
+    }
+
+    fn orc(&self) -> Option<orc::Table> {
+        let size = self.orc_ips_end?.checked_sub(self.orc_ips?)?;
+        orc::Table::new(self.orc_ips?, self.orc_entries?, size / 4)
     }
 
     /// Where the kernel's code is: the kind of a symbol does not tell it (in 7.3 data is `T`, too).

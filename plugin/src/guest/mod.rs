@@ -1,26 +1,38 @@
-//! What a Linux guest says about itself: names of its code, from its own tables in its memory.
+//! What a guest's memory says about its code: names, call chains, and processes.
 //!
-//! A kernel carries everything that is needed to name its code: the table of its symbols (kallsyms), its
-//! types (BTF), and the list of its modules. All of it is found by the page tables that a vCPU uses, so
-//! that a kernel that moved itself (KASLR) needs no file and no slide.
+//! A Linux kernel carries everything that is needed: the table of its symbols (kallsyms), its types (BTF), the
+//! list of its modules, and tables for unwinding (ORC). All of it is found by the page tables that a vCPU
+//! uses, so that a kernel that moved itself (KASLR) needs no file and no slide.
+//!
+//! - [`Kernel`] finds the kernel, and names its code.
+//! - [`unwind`] gives the callers of a place; [`CaptureTable`] recognizes stacks that were unwound before.
+//! - [`Processes`] tells which process runs, and what it has mapped where.
 //!
 //! Nothing here knows QEMU or counting. Guest memory is not trusted: every length and offset is checked,
-//! so a hostile table costs bounded time and memory, and gives no names.
+//! so a hostile table costs bounded time and memory, and gives nothing.
 
 mod address_space;
 mod btf;
+mod captures;
 mod kallsyms;
 mod kernel;
 mod modules;
 mod names;
+mod process;
 mod shape;
+mod unwind;
 mod vmcoreinfo;
 
 use std::ops::Range;
 
 pub use address_space::Registers;
+pub use captures::{
+    CaptureTable, MOST_BYTES, MOST_OF_SITE, MOST_STACKS, SiteStacks, StackCapture, StackId,
+};
 pub use kernel::Kernel;
 pub use names::Name;
+pub use process::{Mapping, Process, Processes};
+pub use unwind::{Chain, End, Frame, MOST_FRAMES, Recipe, Start, Unwound, unwind};
 
 /// The guest's RAM, by physical address.
 pub trait PhysicalMemory {

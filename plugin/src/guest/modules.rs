@@ -11,6 +11,7 @@ pub(super) use search::head;
 use super::PhysicalMemory;
 use super::address_space::{AddressSpace, Cursor};
 use super::names::{Budget, LONGEST_NAME, Names, is_name};
+use super::unwind::orc;
 
 /// How many modules are looked at.
 const MOST: usize = 1024;
@@ -22,32 +23,43 @@ const LONGEST: usize = 64;
 /// `MODULE_STATE_UNFORMED`: it is still being loaded.
 const UNFORMED: u32 = 3;
 
-/// The names of all modules that the list at `head` holds; `None` if no list is there. A broken list ends
-/// where it breaks.
-pub(super) fn names<M: PhysicalMemory>(
-    space: &AddressSpace<'_, M>,
-    head: u64,
-    btf: Option<(u64, u64)>,
-    budget: &mut Budget,
-) -> Option<Vec<Names>> {
-    let layout = btf.and_then(|btf| Layout::by_btf(space, btf));
-    let layout = layout.or_else(|| Layout::by_shape(space, head))?;
-    let mut names = Vec::new();
-    let next = |node: u64| space.word(node.wrapping_add(layout.next));
-    let follows = |node: u64, before| space.word(node.wrapping_add(layout.prev)) == Some(before);
-    let (mut before, mut node) = (head, next(head)?);
-    follows(node, head).then_some(())?;
-    for _ in 0..MOST {
-        if node == head || !follows(node, before) {
-            break;
+/// What the modules of a kernel have.
+#[derive(Default)]
+pub(super) struct Modules {
+    pub(super) names: Vec<Names>,
+    pub(super) orc: Vec<orc::Table>,
+}
+
+impl Modules {
+    /// Reads all modules that the list at `head` holds; `None` if no list is there. A broken list ends
+    /// where it breaks.
+    pub(super) fn read<M: PhysicalMemory>(
+        space: &AddressSpace<'_, M>,
+        head: u64,
+        btf: Option<(u64, u64)>,
+        budget: &mut Budget,
+    ) -> Option<Modules> {
+        let layout = btf.and_then(|btf| Layout::by_btf(space, btf));
+        let layout = layout.or_else(|| Layout::by_shape(space, head))?;
+        let mut modules = Modules::default();
+        let next = |node: u64| space.word(node.wrapping_add(layout.next));
+        let follows =
+            |node: u64, before| space.word(node.wrapping_add(layout.prev)) == Some(before);
+        let (mut before, mut node) = (head, next(head)?);
+        follows(node, head).then_some(())?;
+        for _ in 0..MOST {
+            if node == head || !follows(node, before) {
+                break;
+            }
+            let module = Module { space, layout: &layout, at: node.wrapping_sub(layout.list) };
+            modules.names.extend(module.names(budget).unwrap_or_default());
+            modules.orc.extend(module.orc());
+            before = node;
+            let Some(after) = next(node) else { break };
+            node = after;
         }
-        let module = Module { space, layout: &layout, at: node.wrapping_sub(layout.list) };
-        names.extend(module.names(budget).unwrap_or_default());
-        before = node;
-        let Some(after) = next(node) else { break };
-        node = after;
+        Some(modules)
     }
-    Some(names)
 }
 
 struct Module<'a, 'm, M> {
@@ -62,10 +74,20 @@ impl<M: PhysicalMemory> Module<'_, '_, M> {
         self.at.wrapping_add(place)
     }
 
+    fn is_formed(&self) -> bool {
+        self.space.u32(self.at(self.layout.state)).is_some_and(|state| state != UNFORMED)
+    }
+
+    /// Its table for unwinding.
+    fn orc(&self) -> Option<orc::Table> {
+        let places = self.layout.orc.filter(|_| self.is_formed())?;
+        let word = |place| self.space.word(self.at(place));
+        let count = u64::from(self.space.u32(self.at(places.count))?);
+        orc::Table::new(word(places.ips)?, word(places.entries)?, count)
+    }
+
     fn names(&self, budget: &mut Budget) -> Option<Vec<Names>> {
-        if self.space.u32(self.at(self.layout.state))? == UNFORMED {
-            return None;
-        }
+        self.is_formed().then_some(())?;
         let mut name = Vec::new();
         self.space.cursor(self.at(self.layout.name)).string(&mut name, LONGEST)?;
         is_name(&name).then_some(())?;

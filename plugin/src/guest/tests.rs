@@ -1,6 +1,7 @@
 //! A kernel that is made here is found, whatever its tables look like, and broken ones do no harm.
 
 mod image;
+mod unwinding;
 
 use std::time::{Duration, Instant};
 

@@ -13,7 +13,7 @@ use crate::x86::PortRangeError;
 pub enum OptionError {
     /// No option has this name.
     #[error(
-        "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=FILE[@ADDRESS], \
+        "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=guest|off|FILE[@ADDRESS], \
          device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:PORT[-PORT]...], \
          hypercall=kernel|any|off, log=FILE and insns=on|off|FILE[@ADDRESS]"
     )]
@@ -116,6 +116,11 @@ pub enum OptionError {
     /// The file of sections is misnamed.
     #[error("option \"insns\": {0}, or write insns=on to count without telling sections apart")]
     Insns(GuestFileError),
+    /// Names are turned off, and a file of names is given.
+    #[error(
+        "option \"symbols=off\": another option names a file of symbols; leave one of them out"
+    )]
+    SymbolsOffAndFile,
     /// The file of symbols is misnamed.
     #[error("option \"symbols\": {0}")]
     Symbols(GuestFileError),

@@ -74,6 +74,8 @@ pub struct Options {
     pub summary: Summary,
     /// Symbol files, in the order given.
     pub symbols: Vec<GuestFile>,
+    /// Whether the guest's own kernel names sites that no file names.
+    pub guest_symbols: bool,
     /// The devices to make.
     pub devices: Vec<DeviceRequest>,
     /// The access log.
@@ -95,6 +97,7 @@ struct Values<'a> {
     hypercall: Option<&'a str>,
     log: Option<&'a str>,
     insns: Option<&'a str>,
+    guest_symbols: Option<&'a str>,
 }
 
 impl Options {
@@ -146,6 +149,9 @@ impl Options {
                     once("log", &mut values.log, value)?;
                     named.add_output(key, value)?;
                 }
+                "symbols" if matches!(value, "guest" | "off") => {
+                    once("symbols=guest|off", &mut values.guest_symbols, value)?;
+                }
                 "symbols" => {
                     let file = GuestFile::parse(value).map_err(OptionError::Symbols)?;
                     named.add_input(key, &file.path.to_string_lossy())?;
@@ -159,6 +165,12 @@ impl Options {
                 _ => return Err(OptionError::Unknown(key.into())),
             }
         }
+        let guest_symbols = match values.guest_symbols {
+            None => symbols.is_empty(),
+            Some("guest") => true,
+            Some(_) if symbols.is_empty() => false,
+            Some(_) => return Err(OptionError::SymbolsOffAndFile),
+        };
         let hypercall = hypercall_access(values.hypercall, api)?;
         let log = values.log.map(|path| open_log(path, api, hypercall)).transpose()?;
         let destination = |key: &str, path: &str| {
@@ -176,7 +188,17 @@ impl Options {
             Some(path) => Summary::File(destination("summary", path)?),
         };
         let access_log = values.access_log.map(open_access_log).transpose()?;
-        Ok(Options { stats, summary, symbols, devices, access_log, hypercall, log, insns })
+        Ok(Options {
+            stats,
+            summary,
+            symbols,
+            guest_symbols,
+            devices,
+            access_log,
+            hypercall,
+            log,
+            insns,
+        })
     }
 }
 
@@ -188,7 +210,8 @@ fn split_argument(argument: &str) -> Result<(&str, &str), OptionError> {
         return Ok((key, value));
     }
     let shape = match key {
-        "stats" | "symbols" | "access-log" | "log" => "FILE",
+        "stats" | "access-log" | "log" => "FILE",
+        "symbols" => "guest, off or a FILE",
         "hypercall" => "kernel, any or off",
         "summary" | "insns" => "on, off or a FILE",
         "device" => "KIND@PORT",

@@ -217,11 +217,15 @@ impl RowMaker<'_> {
             .sites
             .iter()
             .filter(|&(row, _)| row != SITE_DROPPED)
-            .map(|(row, counts)| (self.sites.get(SiteId(row as u32)), counts_of_site(counts)))
+            .map(|(row, counts)| (SiteId(row as u32), counts_of_site(counts)))
+            .map(|(id, counts)| (id, self.sites.get(id), counts))
             .collect();
-        ran.sort_unstable_by_key(|(site, _)| (site.key.pc, site.key.mode, &site.key.bytes));
+        ran.sort_unstable_by_key(|(_, site, _)| {
+            (site.key.pc, site.key.mode, &site.key.bytes, site.boot)
+        });
+        let boot = self.sites.boot();
         ran.into_iter()
-            .map(|(site, counts)| {
+            .map(|(id, site, counts)| {
                 let key = &site.key;
                 // Bytes of an unknown mode mean the same in all modes in which they decode.
                 let mode = key.mode.unwrap_or(Mode::Bits32);
@@ -231,7 +235,11 @@ impl RowMaker<'_> {
                     bytes: key.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
                     insn: intel_syntax(&key.bytes, mode, key.pc),
                     form: site.form,
-                    symbol: self.names.name(key.pc, &key.bytes),
+                    symbol: match site.boot == boot {
+                        true => self.names.name(key.pc, &key.bytes),
+                        // The kernel that ran this is gone.
+                        false => self.sites.name(id),
+                    },
                     counts,
                 }
             })

@@ -1,9 +1,11 @@
 //! Sites: the port instructions of the guest by address at run time, mode and bytes.
 //!
+//! Each Linux kernel that a machine boots has sites of its own, since one may run where another did.
+//!
 //! A site is numbered when QEMU first translates it, or when it first runs at another address.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use arrayvec::ArrayVec;
@@ -33,6 +35,8 @@ pub struct Site {
     pub key: SiteKey,
     /// The form of the instruction.
     pub form: PortForm,
+    /// The number of kernels that ran before.
+    pub boot: u32,
 }
 
 /// The number of a site's row.
@@ -47,8 +51,12 @@ pub struct Sites {
     rows: boxcar::Vec<Site>,
     /// A copy of each row's address: vCPUs compare it each time that an instruction runs.
     addresses: Box<[AtomicU64]>,
-    numbers: Mutex<HashMap<SiteKey, SiteId>>,
+    numbers: Mutex<HashMap<(u32, SiteKey), SiteId>>,
     dropped: AtomicU64,
+    /// The number of kernels that ran before the present one.
+    boot: AtomicU32,
+    /// The names of sites of kernels that are gone.
+    names: Mutex<HashMap<SiteId, String>>,
 }
 
 impl Default for Sites {
@@ -58,6 +66,8 @@ impl Default for Sites {
             addresses: bytemuck::zeroed_slice_box(MAX_SITES),
             numbers: Mutex::default(),
             dropped: AtomicU64::new(0),
+            boot: AtomicU32::new(0),
+            names: Mutex::default(),
         }
     }
 }
@@ -68,17 +78,20 @@ impl Sites {
     /// Returns `None` if the site is new and there are [`MAX_SITES`] already.
     pub fn enter(&self, key: SiteKey, form: PortForm) -> Option<SiteId> {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(&id) = numbers.get(&key) {
+        let boot = self.boot();
+        let numbered = (boot, key);
+        if let Some(&id) = numbers.get(&numbered) {
             return Some(id);
         }
         if numbers.len() == MAX_SITES {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let id = SiteId(self.rows.push(Site { key: key.clone(), form }) as u32);
+        let key = numbered.1.clone();
+        let id = SiteId(self.rows.push(Site { key, form, boot }) as u32);
         // Relaxed is enough: the number reaches other threads by the lock or by QEMU's translation.
-        self.addresses[id.0 as usize].store(key.pc, Ordering::Relaxed);
-        numbers.insert(key, id);
+        self.addresses[id.0 as usize].store(numbered.1.pc, Ordering::Relaxed);
+        numbers.insert(numbered, id);
         Some(id)
     }
 
@@ -99,13 +112,36 @@ impl Sites {
 
     /// Enters the same instruction at another address, as [`Sites::enter`].
     pub fn enter_alias(&self, id: SiteId, pc: u64) -> Option<SiteId> {
-        let Site { key, form } = self.get(id);
+        let Site { key, form, .. } = self.get(id);
         self.enter(SiteKey { pc, ..key.clone() }, *form)
     }
 
     /// All sites that have a row, by number.
     pub fn iter(&self) -> impl Iterator<Item = (SiteId, &Site)> {
         self.rows.iter().map(|(row, site)| (SiteId(row as u32), site))
+    }
+
+    /// Another kernel will run: sites from here on are its own. `name` names those of the one that ran, as long as
+    /// it can.
+    ///
+    /// QEMU keeps translations of code that is not written anew, such as firmware; these keep their sites.
+    pub fn kernel_ends(&self, name: impl Fn(&Site) -> Option<String>) {
+        let boot = self.boot();
+        let named = self.iter().filter(|(_, site)| site.boot == boot);
+        let named = named.filter_map(|(id, site)| Some((id, name(site)?)));
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).extend(named);
+        // Relaxed is enough: a reset stops the vCPUs.
+        self.boot.store(boot + 1, Ordering::Relaxed);
+    }
+
+    /// The number of kernels that ran before the present one.
+    pub fn boot(&self) -> u32 {
+        self.boot.load(Ordering::Relaxed)
+    }
+
+    /// The name that a site of an earlier kernel had.
+    pub fn name(&self, id: SiteId) -> Option<String> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
     /// How often a site was found that got no row.
@@ -134,6 +170,18 @@ mod tests {
         assert_eq!(sites.enter(key(0x1000, Mode::Bits32), PortForm::OutDxAl), first);
         assert_eq!(sites.get(first.unwrap()).key.pc, 0x1000);
         assert_eq!(sites.address(first.unwrap()), 0x1000);
+    }
+
+    #[test]
+    fn each_kernel_has_sites_of_its_own() {
+        let sites = Sites::default();
+        let first = sites.enter(key(0x1000, Mode::Bits64), PortForm::OutDxAl).unwrap();
+        sites.kernel_ends(|site| Some(format!("at {:#x}", site.key.pc)));
+        let second = sites.enter(key(0x1000, Mode::Bits64), PortForm::OutDxAl).unwrap();
+        assert_ne!(first, second);
+        assert_eq!(sites.name(first).as_deref(), Some("at 0x1000"));
+        assert_eq!(sites.name(second), None);
+        assert_eq!((sites.get(first).boot, sites.get(second).boot), (0, 1));
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! Names for code addresses, from ELF files and System.map files.
+//! Names for code addresses, from ELF files, System.map files and the guest's own kernel.
 //!
 //! A file that does not match the guest must not name anything. [`Symbols::judge`] checks each file
 //! against the guest before its names are used.
 
 mod file;
+mod guest_kernel;
 mod linux;
 mod system_map;
 mod table;
@@ -12,10 +13,12 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::elf::ElfError;
+use crate::guest::Kernel;
 use crate::guest_file::{GuestFile, GuestFileError};
 
 use file::{SymbolFile, Verdict};
 
+pub use guest_kernel::GuestKernels;
 pub use linux::Memory;
 
 /// A file that has no usable symbols.
@@ -65,6 +68,8 @@ pub struct Symbols {
     /// In the order of the options.
     files: Vec<SymbolFile>,
     memory: Option<Box<dyn Memory>>,
+    /// Where the running kernel is looked for; `None` if it is not asked for.
+    kernels: Option<GuestKernels>,
 }
 
 impl Symbols {
@@ -75,7 +80,7 @@ impl Symbols {
     /// The first file that cannot be read, has no symbols of code, or needs a load address.
     pub fn load(files: &[GuestFile]) -> Result<Symbols, SymbolsError> {
         let files = files.iter().map(SymbolFile::load).collect::<Result<_, _>>()?;
-        Ok(Symbols { files, memory: None })
+        Ok(Symbols { files, memory: None, kernels: None })
     }
 
     /// Sets the guest memory in which [`Symbols::judge`] looks for Linux kernels.
@@ -83,12 +88,21 @@ impl Symbols {
         self.memory = memory.map(|memory| Box::new(memory) as Box<dyn Memory>);
     }
 
+    /// Has the running Linux kernel name what no file names.
+    pub fn set_kernels(&mut self, kernels: Option<GuestKernels>) {
+        self.kernels = kernels;
+    }
+
     /// Checks each file against the guest's memory as it is now, or else against its sites.
     ///
     /// A site is the linear address of an instruction that ran, with its bytes.
     pub fn judge(&self, sites: &[(u64, &[u8])]) -> Names<'_> {
         let judge = |file: &SymbolFile| file.judge(sites, self.memory.as_deref());
-        Names { symbols: self, verdicts: self.files.iter().map(judge).collect() }
+        Names {
+            symbols: self,
+            verdicts: self.files.iter().map(judge).collect(),
+            kernel: self.kernels.as_ref().and_then(GuestKernels::find),
+        }
     }
 }
 
@@ -96,14 +110,25 @@ impl Symbols {
 pub struct Names<'a> {
     symbols: &'a Symbols,
     verdicts: Vec<Verdict>,
+    kernel: Option<Kernel>,
 }
 
 impl Names<'_> {
-    /// Names a site as `symbol` or `symbol+0x12`. The first file that names it wins.
+    /// Names a site as `symbol` or `symbol+0x12`, and in a module of the kernel's `symbol+0x12 [module]`. The first
+    /// file that names it wins; the running kernel comes last.
     pub fn name(&self, pc: u64, bytes: &[u8]) -> Option<String> {
         let memory = self.symbols.memory.as_deref();
         let mut files = self.symbols.files.iter().zip(&self.verdicts);
-        files.find_map(|(file, verdict)| file.name(verdict, pc, bytes, memory))
+        let name = files.find_map(|(file, verdict)| file.name(verdict, pc, bytes, memory));
+        name.or_else(|| {
+            let (kernels, kernel) = (self.symbols.kernels.as_ref()?, self.kernel.as_ref()?);
+            kernels.name(kernel, pc, bytes)
+        })
+    }
+
+    /// The Linux kernel that runs in the guest, if it was looked for and found.
+    pub fn kernel(&self) -> Option<&Kernel> {
+        self.kernel.as_ref()
     }
 
     /// Each file as the option names it, with its problem if it has one.

@@ -228,6 +228,36 @@ static void use_all_counters(void) {
     }
 }
 
+/* ---- The code that calls ---- */
+
+static void allow_writes(word error, word address) {
+    check_same(error, P | W | U);
+    check_same(address, (word)code_page);
+    map(address, address, 1, U | W | A | D);
+    flush();
+}
+
+/* Ring 3 may name the page that it runs in. It is read-only for the instruction, so it is for a call too. */
+static void keep_the_code(void) {
+    static u8 before[PAGE];
+    for (u32 i = 0; i < PAGE; i++)
+        before[i] = code_page[i];
+    for (u8 call = PVIO_CALL_INSB; call <= PVIO_CALL_INSL; call++) {
+        word dx = (word)code_page + 3, cx = 0x7533;
+        check_same(call_by(&ring_3, PVIO_UNHEARD | (u32)call << PVIO_CALL_SHIFT | 0x2f8, &dx, &cx) >> 24, PVIO_STATUS_PAGE);
+        check_same(dx, (word)code_page + 3);
+        check_same(cx, 0x7533);
+    }
+    for (u32 i = 0; i < PAGE; i++)
+        check_same(code_page[i], before[i]);
+    on_page_fault = allow_writes;
+    touch_by(&ring_3, (word)code_page, 1);
+    on_page_fault = 0;
+    check_same(page_faults, 1);
+    map((word)code_page, (word)code_page, 1, U | A | D);
+    flush();
+}
+
 /* ---- Limits ---- */
 
 static u32 text_call(u8 call, u8 operand, const u8 *text, word length) {
@@ -271,6 +301,7 @@ void guest(void) {
     use_paging(pagings + (BITS == 32 ? 3 : 0), 0);
     set_write_protection(1);
     pvio_native_outl(0x5a5a5a5a, LATCH);
+    keep_the_code();
     set_up_window();
 
     /* Whatever is made once has been made by the half. */

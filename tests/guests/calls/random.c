@@ -14,8 +14,8 @@
 
 #define MARK 0xa5
 
-/* Pages behind the window, none of which may be written by anybody. */
-enum odd { VGA, NOTHING, ROM, APIC, ABSENT, READ_ONLY, NOT_ACCESSED, NOT_DIRTY, SUPERVISORS, ODD };
+/* Pages behind the window, none of which may be written by anybody. DEVICE is the I/O APIC's. */
+enum odd { DEVICE, NOTHING, ROM, APIC, ABSENT, READ_ONLY, NOT_ACCESSED, NOT_DIRTY, SUPERVISORS, ODD };
 #define ODD_BEGIN  (window.begin + 64 * PAGE)
 #define ODD_FRAMES 0x440000u
 #define LOCAL_APIC 0xe0000000 /* linear, for the guest itself */
@@ -67,7 +67,7 @@ static void tell_call(void) {
 #define GUARDS 0x401000u
 
 static void map_odd_pages(void) {
-    static const u64 places[ODD] = {[VGA] = 0xa0000, [NOTHING] = 0xd0000000, [ROM] = 0xf0000, [APIC] = 0xfee00000};
+    static const u64 places[ODD] = {[DEVICE] = 0xfec00000, [NOTHING] = 0xd0000000, [ROM] = 0xf0000, [APIC] = 0xfee00000};
     for (u32 page = 0; page < ODD; page++) {
         const u64 frame = places[page] ? places[page] : ODD_FRAMES + page * PAGE;
         u32 bits = W | U | A | D;
@@ -258,8 +258,10 @@ static void check_batch(u32 status) {
     const word done = (c.cx - c.new_cx);
     check_same(narrow(c.new_dx), narrow(c.dx + done * RECORD));
     check(narrow(done) <= PVIO_ELEMENTS_MAX && narrow(done) <= c.cx);
-    if (!records)
+    if (!records) {
         check_same(narrow(done), 0);
+        check(status != PVIO_STATUS_UNKNOWN); /* no record was read there */
+    }
     if (c.is_wild)
         return;
     for (u32 i = 0; i < records && i <= done && !(c.dx & 15); i++) {

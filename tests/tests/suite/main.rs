@@ -2,6 +2,7 @@
 
 mod counting;
 mod devices;
+mod documents;
 mod guest_shim;
 mod hypercalls;
 mod options;

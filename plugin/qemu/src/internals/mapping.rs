@@ -17,6 +17,15 @@ pub(super) struct PhysicalSpace {
 impl PhysicalSpace {
     /// Maps `len` bytes of RAM (or ROM, to read); `None` if something else is there, or not all of it.
     pub fn map(self, physical: u64, len: usize, writes: bool) -> Option<Mapping> {
+        self.map_up_to(physical, len, writes).filter(|mapping| mapping.len >= len as u64)
+    }
+
+    /// Maps RAM or ROM to read: as much of `len` bytes as is contiguous.
+    pub fn map_some(self, physical: u64, len: usize) -> Option<Mapping> {
+        self.map_up_to(physical, len, false)
+    }
+
+    fn map_up_to(self, physical: u64, len: usize, writes: bool) -> Option<Mapping> {
         let mut mapped = len as u64;
         // SAFETY: QEMU holds the memory until it is unmapped. Of a device it gives a copy of its own: of
         // nothing for writing, and for reading the caller makes sure that it reads no device.
@@ -33,7 +42,7 @@ impl PhysicalSpace {
         // SAFETY: only looks whether the address is in some block of RAM or ROM.
         mapping.region =
             unsafe { (self.functions.memory_region_from_host)(host, &mut mapping.offset) };
-        (!mapping.region.is_null() && mapping.len >= len as u64).then_some(mapping)
+        (!mapping.region.is_null()).then_some(mapping)
     }
 }
 

@@ -110,6 +110,17 @@ impl GuestRam {
         Some(MappedRam::new(mapping, len, self.tracking))
     }
 
+    /// The RAM or ROM at a page: where it is in this process, and how many bytes of it follow there.
+    pub(super) fn extent(&self, physical: u64) -> Option<(u64, u64)> {
+        /// As much as QEMU maps at once.
+        const MAX: usize = 1 << 40;
+        if self.is_io(physical) {
+            return None;
+        }
+        let mapping = self.space.map_some(physical, MAX)?;
+        Some((mapping.host.addr() as u64, mapping.len & !0xfff)).filter(|&(_, len)| len > 0)
+    }
+
     fn mapped<R>(
         &self,
         physical: u64,

@@ -46,6 +46,11 @@ symbol_table! {
         current_cpu: *mut *mut CpuState,
     }
 
+    /// A vCPU by its index; null if there is none.
+    VcpuLookup: "hw/core/cpu.h", since V9_2 {
+        qemu_get_cpu: unsafe extern "C" fn(index: c_int) -> *mut CpuState,
+    }
+
     /// What `info registers` prints.
     RegisterPrinter: "hw/core/cpu.h", since V9_2 {
         cpu_dump_state: unsafe extern "C" fn(cpu: *mut CpuState, f: *mut libc::FILE, flags: c_int),

@@ -8,15 +8,25 @@ use crate::x86::PAGE;
 /// Indexes in `module.mem`: `MOD_TEXT` and `MOD_INIT_TEXT`.
 const TEXT_OF_MEM: [u64; 2] = [0, 4];
 
-const WANTED: [Wanted; 5] = [
+const WANTED: [Wanted<'_>; 6] = [
     Wanted {
         name: "module",
-        members: &["state", "list", "name", "kallsyms", "mem", "core_layout", "init_layout"],
+        members: &[
+            "state",
+            "list",
+            "name",
+            "kallsyms",
+            "mem",
+            "core_layout",
+            "init_layout",
+            "arch",
+        ],
     },
     Wanted { name: "list_head", members: &["next", "prev"] },
     Wanted { name: "mod_kallsyms", members: &["symtab", "num_symtab", "strtab"] },
     Wanted { name: "module_memory", members: &["base", "size"] },
     Wanted { name: "module_layout", members: &["base", "text_size"] },
+    Wanted { name: "mod_arch_specific", members: &["num_orcs", "orc_unwind_ip", "orc_unwind"] },
 ];
 
 /// Where the kernel keeps what of its modules.
@@ -32,6 +42,16 @@ pub(super) struct Layout {
     pub(super) strtab: u64,
     /// Where in a module the address and the size of each piece of code is.
     pub(super) code: Vec<(u64, u64)>,
+    /// Where it has its table for unwinding. Only the kernel's types tell it.
+    pub(super) orc: Option<OrcPlaces>,
+}
+
+/// Where a module has the parts of its table for unwinding.
+#[derive(Clone, Copy)]
+pub(super) struct OrcPlaces {
+    pub(super) count: u64,
+    pub(super) ips: u64,
+    pub(super) entries: u64,
 }
 
 impl Layout {
@@ -40,14 +60,14 @@ impl Layout {
         space: &AddressSpace<'_, M>,
         btf: (u64, u64),
     ) -> Option<Layout> {
-        let found: [Option<Structure>; 5] =
-            btf::structures(space, btf, &WANTED)?.try_into().expect("five were wanted");
-        let [module, list_head, mod_kallsyms, module_memory, module_layout] = found;
+        let found: [Option<Structure>; 6] =
+            btf::structures(space, btf, &WANTED)?.try_into().expect("six were wanted");
+        let [module, list_head, mod_kallsyms, module_memory, module_layout, arch] = found;
         let members = |structure: Option<Structure>| {
             let members = structure.map(|structure| structure.members).unwrap_or_default();
             members.into_iter().map(|member| member.map(u64::from)).collect::<Vec<_>>()
         };
-        let [state, list, name, kallsyms, mem, core, init] = members(module)[..] else {
+        let [state, list, name, kallsyms, mem, core, init, arch_place] = members(module)[..] else {
             return None;
         };
         let [next, prev] = members(list_head)[..] else { return None };
@@ -64,6 +84,12 @@ impl Layout {
             }
             _ => return None,
         };
+        let orc = match (arch_place, &members(arch)[..]) {
+            (Some(arch), &[Some(count), Some(ips), Some(entries)]) => {
+                Some(OrcPlaces { count: arch + count, ips: arch + ips, entries: arch + entries })
+            }
+            _ => None,
+        };
         Some(Layout {
             state: state?,
             list: list?,
@@ -75,6 +101,7 @@ impl Layout {
             num_symtab: num_symtab?,
             strtab: strtab?,
             code,
+            orc,
         })
     }
 
@@ -160,6 +187,7 @@ impl Shape {
             num_symtab: word,
             strtab: 2 * word,
             code: vec![code],
+            orc: None,
         })
     }
 

@@ -14,11 +14,18 @@ const SIZE: usize = 16 << 20;
 const BTF: u64 = 0x10_0000;
 const DATA: u64 = 0x18_0000;
 const TABLES: u64 = 0x20_0000;
+const ORC_IPS: u64 = 0x30_0000;
+const ORC_ENTRIES: u64 = 0x31_0000;
 const IMAGE_SIZE: u64 = 0x40_0000;
+
+/// A stack, which is aligned as Linux's are, and its size.
+pub(super) const STACK: u64 = 0x3c_0000;
+pub(super) const STACK_SIZE: u64 = 0x4000;
 
 /// Where parts are in a `struct module`: what says where its code is, and what says where its symbols are.
 const CODE: u64 = 0x80;
 const KALLSYMS: u64 = 0x1c0;
+const ARCH: u64 = 0x220;
 
 /// The page tables: the kernel's, and that of a process in user mode, which holds no kernel.
 pub(super) const KERNEL_TABLE: u64 = 0x2000;
@@ -33,6 +40,45 @@ pub(super) const FUNCTIONS: u64 = 3000;
 /// Bytes of each.
 pub(super) const STRIDE: u64 = 0x20;
 const SINITTEXT: u64 = 0x8_0000;
+
+/// Entries of the table for unwinding: one for each function, and the end.
+const ORC_COUNT: u64 = FUNCTIONS + 1;
+
+/// How functions are unwound, by their numbers; all others have their return address where SP points.
+pub(super) mod unwound {
+    /// Two words below the return address, the upper of which is RBP.
+    pub(in super::super) const SAVES_BP: u64 = 1;
+    /// The return address is above where RBP points to the saved one.
+    pub(in super::super) const BY_BP: u64 = 2;
+    pub(in super::super) const REGS: u64 = 3;
+    pub(in super::super) const REGS_PARTIAL: u64 = 4;
+    pub(in super::super) const END: u64 = 5;
+    pub(in super::super) const UNDEFINED: u64 = 6;
+    /// SP points to a pointer to the word below the return address.
+    pub(in super::super) const SWITCHES_STACK: u64 = 7;
+}
+
+/// `struct orc_entry`, in the layout before or since 6.4.
+fn orc_entry(function: u64, is_new: bool) -> [u8; 6] {
+    const SP_REGISTER: u16 = 5;
+    const BP_REGISTER: u16 = 4;
+    const SP_INDIRECT: u16 = 9;
+    const PREVIOUS_SP: u16 = 1 << 4;
+    // What the two layouts have for it.
+    let call = if is_new { 2 << 8 } else { 0 };
+    let (sp, bp, flags): (i16, i16, u16) = match function {
+        unwound::SAVES_BP => (24, -16, SP_REGISTER | PREVIOUS_SP | call),
+        unwound::BY_BP => (16, -16, BP_REGISTER | PREVIOUS_SP | call),
+        unwound::REGS => (0, 0, SP_REGISTER | if is_new { 3 << 8 | 0x800 } else { 1 << 8 }),
+        unwound::REGS_PARTIAL => (0, 0, SP_REGISTER | if is_new { 4 << 8 | 0x800 } else { 2 << 8 }),
+        unwound::END => (0, 0, if is_new { 1 << 8 } else { 1 << 10 }),
+        unwound::UNDEFINED => (0, 0, 0),
+        unwound::SWITCHES_STACK => (16, 0, SP_INDIRECT | call),
+        _ => (8, 0, SP_REGISTER | call),
+    };
+    let [[a, b], [c, d], [e, f]] = [sp.to_le_bytes(), bp.to_le_bytes(), flags.to_le_bytes()];
+    [a, b, c, d, e, f]
+}
 
 /// How the tables of symbols are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +142,9 @@ fn symbols(text: u64, has_data: bool) -> Vec<(u64, char, String)> {
         (text + DATA + 0x100, 'd', "modules".to_owned()),
         // In 7.3 the list has the letter of code.
         (text + DATA + 0x200, 'T', "modules".to_owned()),
+        (text + ORC_IPS, 'R', "__start_orc_unwind_ip".to_owned()),
+        (text + ORC_IPS + 4 * ORC_COUNT, 'R', "__stop_orc_unwind_ip".to_owned()),
+        (text + ORC_ENTRIES, 'R', "__start_orc_unwind".to_owned()),
         (text - PHYSICAL + KERNEL_TABLE, 'D', "init_top_pgt".to_owned()),
     ];
     for function in 1..FUNCTIONS {
@@ -156,7 +205,33 @@ impl Guest {
         guest.put_linear(text + DATA + 0x100, &[1; 16]);
         guest.put_linear(text + BTF, &btf(options.has_mem, wide));
         guest.module(options.has_mem);
+        guest.orc(options.has_mem);
         guest
+    }
+
+    /// Writes the tables for unwinding, of the kernel and of the module.
+    fn orc(&mut self, is_new: bool) {
+        let (text, module) = (self.text(), self.module_text());
+        let mut table = |code: u64, stride: u64, count: u64, ips: u64, entries: u64| {
+            let ip = |index: u64| (code + index * stride).wrapping_sub(ips + 4 * index) as u32;
+            let all: Vec<u8> = (0..count).flat_map(|index| ip(index).to_le_bytes()).collect();
+            self.put_linear(ips, &all);
+            let all: Vec<u8> =
+                (0..count).flat_map(|function| orc_entry(function, is_new)).collect();
+            self.put_linear(entries, &all);
+        };
+        table(text, STRIDE, ORC_COUNT, text + ORC_IPS, text + ORC_ENTRIES);
+        table(module, 0x800, 3, module + 0x2a00, module + 0x2a40);
+        let arch = module + 0x2000 + ARCH;
+        self.put_linear(arch, &3u32.to_le_bytes());
+        self.put_linear(arch + 8, &(module + 0x2a00).to_le_bytes());
+        self.put_linear(arch + 16, &(module + 0x2a40).to_le_bytes());
+    }
+
+    /// Writes words at a linear address of the image.
+    pub(super) fn put_words(&mut self, at: u64, words: &[u64]) {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        self.put_linear(at, &bytes);
     }
 
     pub(super) fn text(&self) -> u64 {
@@ -360,7 +435,8 @@ fn btf(has_mem: bool, wide: bool) -> Vec<u8> {
         true => &[("mem", CODE)],
         false => &[("core_layout", CODE), ("init_layout", CODE + 0x40)],
     };
-    let module = [("state", 0), ("list", word), ("name", 3 * word), ("kallsyms", KALLSYMS)];
+    let module =
+        [("state", 0), ("list", word), ("name", 3 * word), ("kallsyms", KALLSYMS), ("arch", ARCH)];
     let module = [&module, layout].concat();
     let structures = [
         ("list_head", 2 * word, vec![("next", 0), ("prev", word)]),
@@ -371,7 +447,8 @@ fn btf(has_mem: bool, wide: bool) -> Vec<u8> {
                 ("module_layout", 32, vec![("base", 0), ("size", word), ("text_size", word + 4)])
             }
         },
-        ("module", 0x200, module),
+        ("mod_arch_specific", 24, vec![("num_orcs", 0), ("orc_unwind_ip", 8), ("orc_unwind", 16)]),
+        ("module", 0x280, module),
         // Another of the same name, as a driver may have: the first counts.
         ("module", 4, vec![("name", 0)]),
     ];

@@ -16,8 +16,6 @@
 #define ADDRESS     0x000ffffffffff000ull
 #define EVERYTHING  (P | W | U | A | D)
 
-extern u8 code_page[];
-
 #if BITS == 32
 const struct paging pagings[] = {
     {"no paging", 0, 10, 4, 0, 1 << 0, SMALL + 4 * PAGE},
@@ -101,7 +99,7 @@ void use_paging(const struct paging *kind, word more_cr4) {
     const int large = kind->leaf_levels >> 2 & 1;
     word at = 0;
     for (; at < (large ? SMALL : 2 * SMALL); at += PAGE)
-        map(at, at, 1, at == (word)code_page ? bits | U : bits);
+        map(at, at, 1, at == (word)code_page ? U | A | D : bits); /* a call of ring 3 must not overwrite it */
     for (; large && at < REACH; at += (word)page_size(2))
         map(at, at, 2, bits);
     switch_paging(cr3, kind->cr4 | more_cr4);

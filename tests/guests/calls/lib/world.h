@@ -55,6 +55,9 @@ enum { VECTOR_DB = 1, VECTOR_GP = 13, VECTOR_PF = 14, VECTOR_TIMER = 0x21, VECTO
 
 /* ---- Who calls ---- */
 
+/* The code that calls: every ring executes it. Paging makes it read-only. */
+extern u8 code_page[];
+
 struct caller {
     const char *name;
     u16 cs, ss;

@@ -33,6 +33,8 @@ on_both_qemus! {
 
 const SEED: u64 = 20_070_822;
 const PROGRAMS: u64 = 10_000;
+/// The guest's memory takes 43,690, and pvio's table of 65,536 sites about 42,500.
+const MOST_PROGRAMS: u64 = 40_000;
 /// A part of them runs at every linear address of its pages, which is up to three.
 const PROGRAMS_FOR_EACH_WITH_ALIASES: usize = 20;
 
@@ -102,12 +104,20 @@ fn run_batch(host: &Host, batch: &Batch, seed: u64, latch: Latch) -> Run {
     }
 }
 
+fn checked_count(programs: u64) -> usize {
+    assert!(
+        programs <= MOST_PROGRAMS,
+        "PVIO_TEST_PROGRAMS={programs} is too many: it may be up to {MOST_PROGRAMS}"
+    );
+    programs as usize
+}
+
 /// The programs of this run of the tests.
 fn batch() -> (u64, Batch) {
     let seed = number_from_env("PVIO_TEST_SEED", SEED);
     println!("PVIO_TEST_SEED={seed}");
-    let programs =
-        Generator::with_seed(seed).take(number_from_env("PVIO_TEST_PROGRAMS", PROGRAMS) as usize);
+    let count = checked_count(number_from_env("PVIO_TEST_PROGRAMS", PROGRAMS));
+    let programs = Generator::with_seed(seed).take(count);
     (seed, Batch { programs: programs.collect(), paged: false })
 }
 
@@ -246,6 +256,12 @@ fn assert_maps<K: Debug + Ord, V: Debug + PartialEq>(
     let differences: BTreeMap<_, _> =
         keys.map(|key| (key, (counted.get(key), expected.get(key)))).collect();
     assert!(differences.is_empty(), "{what} (counted, expected): {differences:#?}");
+}
+
+#[test]
+#[should_panic(expected = "PVIO_TEST_PROGRAMS=40001 is too many: it may be up to 40000")]
+fn too_many_programs_are_refused() {
+    checked_count(40_001);
 }
 
 #[test]

@@ -94,10 +94,10 @@ struct Symbol {
 }
 
 /// What the kernel itself says of its names.
-struct Kallsyms(Vec<Symbol>);
+pub(super) struct Kallsyms(Vec<Symbol>);
 
 impl Kallsyms {
-    fn unpack(path: &Path) -> Kallsyms {
+    pub(super) fn unpack(path: &Path) -> Kallsyms {
         let packed = std::fs::read(path).unwrap();
         let mut gzip = Command::new("gzip")
             .arg("-dc")
@@ -124,6 +124,27 @@ impl Kallsyms {
         let (kind, name) = (word().chars().next().unwrap(), word().to_owned());
         let module = words.next().map(|module| module.trim_matches(['[', ']']).to_owned());
         Symbol { address, kind, name, module }
+    }
+
+    /// The name of an address, as the kernel's `%pS` prints it; `None` outside of all code.
+    pub(super) fn name(&self, address: u64) -> Option<String> {
+        let after = self.0.partition_point(|symbol| symbol.address <= address);
+        let last = self.0[..after].last()?.address;
+        let first = self.0.partition_point(|symbol| symbol.address < last);
+        let symbol = self.0[first..after].iter().find(|symbol| "tTwW".contains(symbol.kind))?;
+        let in_kernel = self.code().iter().any(|code| code.contains(&address));
+        (in_kernel || symbol.module.is_some()).then_some(())?;
+        let offset = match address - symbol.address {
+            0 => String::new(),
+            offset => format!("+{offset:#x}"),
+        };
+        let module = symbol.module.as_ref().map_or(String::new(), |module| format!(" [{module}]"));
+        Some(format!("{}{offset}{module}", symbol.name))
+    }
+
+    /// Whether an address is code of the kernel itself.
+    pub(super) fn is_kernel(&self, address: u64) -> bool {
+        self.code().iter().any(|code| code.contains(&address))
     }
 
     fn address(&self, name: &str) -> u64 {

@@ -4,6 +4,8 @@ mod abnormal_ends;
 mod access_log;
 mod ends;
 mod guest_names;
+mod guest_symbols;
+mod guest_unwind;
 mod port_names;
 mod report;
 mod robustness;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use pvio::stats::text_table::number;
+use pvio_cli::stats::text_table::number;
 use pvio_cli::report;
 use pvio_tests::{Host, on_both_qemus, run_guest};
 

@@ -1,0 +1,187 @@
+//! The process that runs on a processor: Linux's `current`.
+
+mod layout;
+mod mappings;
+
+use layout::Layout;
+pub use mappings::Mapping;
+
+use super::PhysicalMemory;
+use super::kernel::{CurrentTask, Kernel};
+
+/// Linux's `TASK_COMM_LEN`.
+const COMM: usize = 16;
+/// Linux's `PF_KTHREAD`.
+const KERNEL_THREAD: u32 = 0x0020_0000;
+/// How many processors' data are looked up.
+const MOST_PROCESSORS: u64 = 1024;
+
+/// Finds the processes of one kernel. It needs the kernel's types (BTF) and names of data.
+#[derive(Clone, Debug)]
+pub struct Processes {
+    layout: Layout,
+    current: CurrentTask,
+    word_size: usize,
+}
+
+/// A thread of a process, or of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// The thread's name, as it is in `/proc/PID/comm`. What cannot be printed is `?`.
+    pub comm: String,
+    /// The thread's number.
+    pub pid: u32,
+    /// The process's number: the first thread's.
+    pub tgid: u32,
+    /// Whether it is a thread of the kernel.
+    pub is_kernel_thread: bool,
+    /// The address of its `mm_struct`: which address space it has; 0 for none.
+    mm: u64,
+}
+
+impl Processes {
+    /// Looks up what a kernel says of its structures.
+    pub fn find(kernel: &Kernel, memory: &impl PhysicalMemory) -> Option<Processes> {
+        let layout = Layout::find(kernel, memory)?;
+        Some(Processes { layout, current: kernel.current().clone(), word_size: kernel.word_size() })
+    }
+
+    /// The thread that runs on a processor. `bases` are addresses one of which is that of the processor's
+    /// data: GS's base and `IA32_KERNEL_GS_BASE`, in 32-bit kernels FS's base. `read` fills bytes from a
+    /// linear address of the kernel's.
+    pub fn current(
+        &self,
+        bases: &[u64],
+        read: &mut impl FnMut(u64, &mut [u8]) -> bool,
+    ) -> Option<Process> {
+        let mut reader = Reader { word_size: self.word_size, read };
+        let base = self.base(bases, &mut reader)?;
+        let task = reader.word(reader.wrap(base.wrapping_add(self.current.pointer?)))?;
+        self.at(task, read)
+    }
+
+    /// The address of a processor's data, by the number that the kernel gives the processor.
+    pub fn base_of(
+        &self,
+        processor: u64,
+        read: &mut impl FnMut(u64, &mut [u8]) -> bool,
+    ) -> Option<u64> {
+        let mut reader = Reader { word_size: self.word_size, read };
+        (processor < MOST_PROCESSORS).then_some(())?;
+        let at = self.current.per_cpu_offset? + processor * self.word_size as u64;
+        reader.word(at).filter(|&base| base != 0)
+    }
+
+    /// The first of the bases that is a processor's.
+    fn base<R: FnMut(u64, &mut [u8]) -> bool>(
+        &self,
+        bases: &[u64],
+        reader: &mut Reader<'_, R>,
+    ) -> Option<u64> {
+        let table = self.current.per_cpu_offset?;
+        let mut last = None;
+        for processor in 0..MOST_PROCESSORS {
+            let base = reader.word(table + processor * self.word_size as u64)?;
+            // Processors that may come later have the image's own data, all of them.
+            if base == 0 || last == Some(base) {
+                return None;
+            }
+            last = Some(base);
+            if bases.contains(&base) {
+                return Some(base);
+            }
+        }
+        None
+    }
+
+    /// The thread that has its `task_struct` at an address.
+    pub fn at(&self, task: u64, read: &mut impl FnMut(u64, &mut [u8]) -> bool) -> Option<Process> {
+        let mut reader = Reader { word_size: self.word_size, read };
+        let layout = &self.layout;
+        let mut comm = [0; COMM];
+        reader.fill(task.wrapping_add(layout.comm), &mut comm)?;
+        let length = memchr::memchr(0, &comm)?;
+        let flags = reader.u32(task.wrapping_add(layout.flags))?;
+        Some(Process {
+            comm: printable(&comm[..length]),
+            pid: reader.u32(task.wrapping_add(layout.pid))?,
+            tgid: reader.u32(task.wrapping_add(layout.tgid))?,
+            is_kernel_thread: flags & KERNEL_THREAD != 0,
+            mm: reader.word(task.wrapping_add(layout.mm))?,
+        })
+    }
+
+    /// The file that a process runs: its path in its file system.
+    pub fn executable(
+        &self,
+        process: &Process,
+        read: &mut impl FnMut(u64, &mut [u8]) -> bool,
+    ) -> Option<String> {
+        let mut reader = Reader { word_size: self.word_size, read };
+        (process.mm != 0).then_some(())?;
+        let file = reader.word(process.mm.wrapping_add(self.layout.exe_file?))?;
+        mappings::path(&self.layout, file, &mut reader)
+    }
+
+    /// What is mapped at an address of a process.
+    pub fn mapping(
+        &self,
+        process: &Process,
+        address: u64,
+        read: &mut impl FnMut(u64, &mut [u8]) -> bool,
+    ) -> Option<Mapping> {
+        let mut reader = Reader { word_size: self.word_size, read };
+        (process.mm != 0).then_some(())?;
+        mappings::find(&self.layout, process.mm, address, &mut reader)
+    }
+}
+
+/// Text of the guest's, fit for a terminal.
+fn printable(bytes: &[u8]) -> String {
+    let is_printable = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    bytes.iter().map(|&byte| if is_printable(byte) { byte as char } else { '?' }).collect()
+}
+
+/// Reads the kernel's structures.
+struct Reader<'r, R> {
+    word_size: usize,
+    read: &'r mut R,
+}
+
+impl<R: FnMut(u64, &mut [u8]) -> bool> Reader<'_, R> {
+    /// An address in the width of the kernel's.
+    fn wrap(&self, address: u64) -> u64 {
+        if self.word_size == 4 { address & 0xffff_ffff } else { address }
+    }
+
+    fn fill(&mut self, at: u64, into: &mut [u8]) -> Option<()> {
+        (self.read)(at, into).then_some(())
+    }
+
+    fn u32(&mut self, at: u64) -> Option<u32> {
+        let mut bytes = [0; 4];
+        self.fill(at, &mut bytes)?;
+        Some(u32::from_le_bytes(bytes))
+    }
+
+    fn word(&mut self, at: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        let size = self.word_size;
+        self.fill(at, &mut bytes[..size])?;
+        Some(u64::from_le_bytes(bytes))
+    }
+
+    /// Bytes up to a zero byte, of which there may be so many.
+    fn string(&mut self, at: u64, most: usize) -> Option<Vec<u8>> {
+        let mut text = Vec::new();
+        while text.len() < most {
+            let mut byte = [0];
+            self.fill(at.wrapping_add(text.len() as u64), &mut byte)?;
+            if byte == [0] {
+                return Some(text);
+            }
+            text.extend(byte);
+        }
+        None
+    }
+}

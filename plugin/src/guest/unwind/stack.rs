@@ -1,0 +1,168 @@
+//! The stack of a guest, and the record of what unwinding took from it.
+
+use super::{MOST_FRAMES, Start};
+use crate::x86::Mode;
+
+/// The most pointers that one unwinding takes from the stack: two for each frame.
+const MOST_BASES: usize = 2 * MOST_FRAMES + 2;
+
+/// A place on the stack: a known pointer and an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pointer {
+    /// 0 is SP, 1 is BP; others were loaded by the recipe's steps, in order.
+    base: u8,
+    offset: i32,
+}
+
+impl Pointer {
+    pub(super) const SP: Pointer = Pointer { base: 0, offset: 0 };
+    pub(super) const BP: Pointer = Pointer { base: 1, offset: 0 };
+
+    /// The place this many bytes further up.
+    pub(super) fn plus(self, bytes: i32) -> Pointer {
+        Pointer { base: self.base, offset: self.offset.wrapping_add(bytes) }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A pointer that later steps start from.
+    Load(Pointer),
+    /// A word that decided what the next frame is.
+    Expect(Pointer, u64),
+}
+
+/// How addresses on the stack are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    mode: Mode,
+    segment: u64,
+}
+
+impl Shape {
+    fn of(start: &Start) -> Shape {
+        Shape { mode: start.mode, segment: start.ss_base }
+    }
+
+    fn word_size(self) -> usize {
+        self.mode.bits() as usize / 8
+    }
+
+    /// An offset in the stack segment, wrapped to its size.
+    fn wrap(self, offset: u64) -> u64 {
+        offset & u64::MAX >> (64 - self.mode.bits())
+    }
+
+    fn load(self, offset: u64, read: &mut impl FnMut(u64, &mut [u8]) -> bool) -> Option<u64> {
+        let mut bytes = [0; 8];
+        let linear = self.segment.wrapping_add(self.wrap(offset));
+        read(linear, &mut bytes[..self.word_size()]).then(|| u64::from_le_bytes(bytes))
+    }
+}
+
+/// Everything that one unwinding took from the stack.
+///
+/// Unwinding depends on nothing else but the first instruction and the tables, so where the same words
+/// are in the same places, the chain is the same.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    shape: Shape,
+    steps: Box<[Step]>,
+}
+
+impl Recipe {
+    /// Whether the stack has what the recipe's unwinding took from it. The caller compares the code's
+    /// address.
+    pub fn matches(&self, start: &Start, read: &mut impl FnMut(u64, &mut [u8]) -> bool) -> bool {
+        if self.shape != Shape::of(start) {
+            return false;
+        }
+        let mut bases = [0; MOST_BASES];
+        bases[..2].copy_from_slice(&[start.sp, start.bp]);
+        let mut loaded = 2;
+        for step in &self.steps {
+            let (Step::Load(at) | Step::Expect(at, _)) = *step;
+            let offset = bases[usize::from(at.base)].wrapping_add_signed(i64::from(at.offset));
+            let Some(word) = self.shape.load(offset, read) else { return false };
+            match step {
+                Step::Load(_) => {
+                    bases[loaded] = word;
+                    loaded += 1;
+                }
+                Step::Expect(_, expected) if *expected != word => return false,
+                Step::Expect(..) => {}
+            }
+        }
+        true
+    }
+
+    /// How many words it compares or follows.
+    pub fn words(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Bytes of memory that it takes.
+    pub fn size(&self) -> usize {
+        size_of::<Recipe>() + size_of_val(&*self.steps)
+    }
+}
+
+/// A stack that is being unwound.
+pub(super) struct Stack<'r, R> {
+    read: &'r mut R,
+    shape: Shape,
+    bases: Vec<u64>,
+    steps: Vec<Step>,
+}
+
+impl<'r, R: FnMut(u64, &mut [u8]) -> bool> Stack<'r, R> {
+    pub(super) fn new(start: &Start, read: &'r mut R) -> Stack<'r, R> {
+        let bases = vec![start.sp, start.bp];
+        Stack { read, shape: Shape::of(start), bases, steps: Vec::new() }
+    }
+
+    /// The record of what was taken.
+    pub(super) fn finish(self) -> Recipe {
+        Recipe { shape: self.shape, steps: self.steps.into() }
+    }
+
+    /// Bytes of a word.
+    pub(super) fn word_size(&self) -> usize {
+        self.shape.word_size()
+    }
+
+    /// The offset in the stack segment that a pointer stands for.
+    pub(super) fn value(&self, at: Pointer) -> u64 {
+        let base = self.bases[usize::from(at.base)];
+        self.shape.wrap(base.wrapping_add_signed(i64::from(at.offset)))
+    }
+
+    /// Looks at a word without taking it.
+    pub(super) fn peek(&mut self, at: Pointer) -> Option<u64> {
+        let offset = self.value(at);
+        self.shape.load(offset, self.read)
+    }
+
+    /// Takes a word that decides what comes next.
+    pub(super) fn take(&mut self, at: Pointer) -> Option<u64> {
+        let word = self.peek(at)?;
+        self.steps.push(Step::Expect(at, word));
+        Some(word)
+    }
+
+    /// Follows a pointer that is on the stack.
+    pub(super) fn follow(&mut self, at: Pointer) -> Option<Pointer> {
+        if self.bases.len() == MOST_BASES {
+            return None;
+        }
+        let word = self.peek(at)?;
+        self.steps.push(Step::Load(at));
+        self.bases.push(word);
+        Some(Pointer { base: (self.bases.len() - 1) as u8, offset: 0 })
+    }
+
+    /// Fills bytes from a linear address.
+    pub(super) fn read(&mut self, linear: u64, into: &mut [u8]) -> Option<()> {
+        (self.read)(linear, into).then_some(())
+    }
+}
