@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use pvio_cli::stats::text_table::number;
 use pvio_cli::report;
+use pvio_cli::stats::text_table::number;
 use pvio_tests::{Host, on_both_qemus, run_guest};
 
 on_both_qemus! {
