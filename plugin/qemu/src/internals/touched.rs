@@ -99,6 +99,7 @@ mod tests {
     fn without_the_kernels_word_every_page_counts() {
         let mut ranges = Vec::new();
         add_touched(None, 0x1000, 0x1000, 3 * PAGE, &mut ranges);
-        assert_eq!(ranges, [0x1000..0x4000]);
+        assert_eq!(ranges.first(), Some(&(0x1000..0x4000)));
+        assert_eq!(ranges.len(), 1);
     }
 }

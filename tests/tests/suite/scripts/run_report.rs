@@ -9,7 +9,9 @@ use pvio_tests::{Host, guest};
 
 /// The script, with a guest in place of the BIOS.
 fn run(report: &Path, options: &[&str], image: &str) -> Command {
-    let mut command = Command::new(paths::repository().join("qemu-scripts/run"));
+    // A shell does not catch what its starter ignores, as some do with SIGINT.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(paths::repository().join("qemu-scripts/run"));
     command.env("PVIO_QEMU", Host::NEWEST.program("qemu-system-x86_64"));
     command.arg("--report").arg(report).args(options).arg("summary=off").arg("--");
     command.args(["-machine", "pc", "-m", "64", "-display", "none", "-nodefaults", "-no-reboot"]);
@@ -48,9 +50,10 @@ fn a_signal_to_the_script_ends_qemu_and_leaves_a_page() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // The monitor greets once QEMU runs.
+        // The monitor greets shortly before QEMU handles signals.
         let mut greeting = [0; 1];
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut greeting).unwrap();
+        std::thread::sleep(Duration::from_secs(2));
         let status = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
         assert!(status.unwrap().success());
         let started = Instant::now();
