@@ -2,12 +2,14 @@
 
 use std::fmt;
 
-use pvio_guest::abi::call;
+use pvio_guest::abi::CALLS;
+use pvio_guest::for_each_call;
 use pvio_x86::{Direction, Width};
 use serde::{Deserialize, Serialize};
 
 macro_rules! calls {
-    ($($variant:ident $name:literal $number:ident,)*) => {
+    ($($variant:ident $constant:ident $name:literal $number:literal
+       $about:literal, $takes:literal, $gives:literal;)*) => {
         /// A call of the hypercall interface (`guest-shim/ABI.md`), in the order of the table.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Call {
@@ -19,7 +21,7 @@ macro_rules! calls {
 
         impl Call {
             /// All calls, in the order of the table.
-            pub const ALL: [Call; 23] = [$(Call::$variant,)* Call::Unknown];
+            pub const ALL: [Call; CALLS.len() + 1] = [$(Call::$variant,)* Call::Unknown];
 
             /// The value of the field `call`.
             pub const fn name(self) -> &'static str {
@@ -29,36 +31,13 @@ macro_rules! calls {
             /// The call with this number of the ABI.
             #[inline]
             pub const fn from_number(number: u8) -> Call {
-                match number { $(call::$number => Call::$variant,)* _ => Call::Unknown }
+                match number { $($number => Call::$variant,)* _ => Call::Unknown }
             }
         }
     };
 }
 
-calls! {
-    Probe "probe" PROBE,
-    Inb "inb" INB,
-    Inw "inw" INW,
-    Inl "inl" INL,
-    Outb "outb" OUTB,
-    Outw "outw" OUTW,
-    Outl "outl" OUTL,
-    Insb "insb" INSB,
-    Insw "insw" INSW,
-    Insl "insl" INSL,
-    Outsb "outsb" OUTSB,
-    Outsw "outsw" OUTSW,
-    Outsl "outsl" OUTSL,
-    Batch "batch" BATCH,
-    Register "register" REGISTER,
-    Release "release" RELEASE,
-    Exit "exit" EXIT,
-    Log "log" LOG,
-    Begin "begin" BEGIN,
-    End "end" END,
-    Reset "reset" RESET,
-    Dump "dump" DUMP,
-}
+for_each_call!(calls);
 
 impl Call {
     /// The index in [`Call::ALL`].
@@ -100,7 +79,7 @@ mod tests {
         }
         let known = (0..=u8::MAX).map(Call::from_number).filter(|&call| call != Call::Unknown);
         assert!(known.eq(Call::ALL[..22].iter().copied()));
-        assert_eq!(Call::from_number(call::DUMP), Call::Dump);
+        assert_eq!(Call::from_number(pvio_guest::abi::call::DUMP), Call::Dump);
     }
 
     #[test]
