@@ -2,24 +2,23 @@
 
 use std::ops::Range;
 
-use vm_memory::Bytes;
-
+use super::linux::Memory;
 use crate::guest::{Kernel, PhysicalMemory, Registers};
 use crate::qemu::{GuestRam, PagingRegisterReader};
 
-/// Where the running kernel is looked for.
+/// Finds the Linux kernel that runs in this machine.
 pub struct GuestKernels {
     ram: GuestRam,
     registers: PagingRegisterReader,
 }
 
 impl GuestKernels {
-    /// Looks in this machine.
+    /// Searches this RAM by these registers.
     pub fn new(ram: GuestRam, registers: PagingRegisterReader) -> GuestKernels {
         GuestKernels { ram, registers }
     }
 
-    /// The kernel that runs now, if the guest is Linux.
+    /// Finds the kernel that runs now; `None` if the guest is not Linux.
     pub(super) fn find(&self) -> Option<Kernel> {
         let registers = self.registers.read().into_iter().map(|vcpu| Registers {
             cr0: vcpu.cr0,
@@ -32,8 +31,8 @@ impl GuestKernels {
 
     /// Names a site, if the kernel that runs now has it.
     ///
-    /// A module may have been unloaded, and another may be in its place: then other bytes are there. Code of the
-    /// kernel's initialization is freed, so what is there now says nothing.
+    /// The site's bytes must still be in memory: another module may be where an unloaded one was. Initialization code is
+    /// exempt, because the kernel frees its memory.
     pub(super) fn name(&self, kernel: &Kernel, pc: u64, bytes: &[u8]) -> Option<String> {
         let name = kernel.name(pc)?;
         let is_there =
@@ -44,9 +43,7 @@ impl GuestKernels {
 
 impl PhysicalMemory for GuestKernels {
     fn read(&self, physical: u64, into: &mut [u8]) -> bool {
-        let len = into.len();
-        let copy = |memory: vm_memory::VolatileSlice<'_>| memory.read_slice(into, 0).is_ok();
-        self.ram.with(physical, len, copy).unwrap_or(false)
+        Memory::read(&self.ram, physical, into)
     }
 
     fn ranges(&self) -> Vec<Range<u64>> {
