@@ -26,13 +26,13 @@ fn lines(directory: &tempfile::TempDir) -> Vec<String> {
 fn reads_get_their_values_and_faulted_accesses_are_dropped() {
     let (directory, log) = log();
     let vcpu = VcpuLog::new(Arc::clone(&log), 3);
-    vcpu.starts(0x1000, PortForm::InAxDx, Port(0x60), None, false);
-    vcpu.retired(|| 0xffff_1234);
-    vcpu.starts(0x1001, PortForm::OutDxAl, Port(0x80), Some(0xabcd_ef12), false);
-    vcpu.faulted();
-    vcpu.starts(0x1002, PortForm::OutDxAl, Port(0x80), Some(0x34), true);
+    vcpu.start(0x1000, PortForm::InAxDx, Port(0x60), None, false);
+    vcpu.retire(|| 0xffff_1234);
+    vcpu.start(0x1001, PortForm::OutDxAl, Port(0x80), Some(0xabcd_ef12), false);
+    vcpu.discard();
+    vcpu.start(0x1002, PortForm::OutDxAl, Port(0x80), Some(0x34), true);
     vcpu.access(0x1003, PortForm::RepInsd.into(), Port(0x1f0), 0xdead_beef);
-    vcpu.starts(0x1004, PortForm::InAlDx, Port(0x64), None, false);
+    vcpu.start(0x1004, PortForm::InAlDx, Port(0x64), None, false);
     log.finish().unwrap();
     assert_eq!(
         lines(&directory),

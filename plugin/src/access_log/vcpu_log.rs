@@ -58,14 +58,7 @@ impl VcpuLog {
     /// Starts an `in` or `out`. `value` is what an `out` writes; `None` for an `in`.
     ///
     /// `unverified` says that it may fault for lack of privilege unreported.
-    pub fn starts(
-        &self,
-        pc: u64,
-        form: PortForm,
-        port: Port,
-        value: Option<u32>,
-        unverified: bool,
-    ) {
+    pub fn start(&self, pc: u64, form: PortForm, port: Port, value: Option<u32>, unverified: bool) {
         let record = Record { unverified, ..self.record(pc, form.into(), port, value) };
         let mut state = self.log.lock();
         // Nothing reported a fault of the previous access, so it counts as retired.
@@ -75,7 +68,7 @@ impl VcpuLog {
     }
 
     /// Logs the pending access, which has retired. An `in` has left its value in EAX.
-    pub fn retired(&self, eax: impl FnOnce() -> u32) {
+    pub fn retire(&self, eax: impl FnOnce() -> u32) {
         let mut state = self.log.lock();
         if let Some(mut record) = state.pending[self.index].take() {
             record.value.get_or_insert_with(|| low_bytes(eax(), record.width));
@@ -84,14 +77,14 @@ impl VcpuLog {
     }
 
     /// Notes EAX as the value of a pending `in`, which may still turn out to have faulted.
-    pub fn left(&self, eax: impl FnOnce() -> u32) {
+    pub fn note_value(&self, eax: impl FnOnce() -> u32) {
         if let Some(record) = &mut self.log.lock().pending[self.index] {
             record.value.get_or_insert_with(|| low_bytes(eax(), record.width));
         }
     }
 
-    /// Logs the pending access, which has retired, with the value that [`VcpuLog::left`] noted.
-    pub fn settled(&self) {
+    /// Logs the pending access, which has retired, with the value that [`VcpuLog::note_value`] noted.
+    pub fn retire_noted(&self) {
         let mut state = self.log.lock();
         if let Some(record) = state.pending[self.index].take() {
             self.log.push(&mut state, record);
@@ -99,7 +92,7 @@ impl VcpuLog {
     }
 
     /// Drops the pending access: it faulted or a hypervisor intercepted it.
-    pub fn faulted(&self) {
+    pub fn discard(&self) {
         self.log.lock().pending[self.index] = None;
     }
 }

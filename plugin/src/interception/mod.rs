@@ -12,6 +12,7 @@
 //! | at run time | |
 //! | --- | --- |
 //! | `address`, `aliases` | the address and site at which a translated instruction runs |
+//! | `watched_vcpu` | where the callbacks of one vCPU go |
 //! | `vcpu` | one vCPU's port I/O, by callback |
 //! | `attempt`, `string_attempt`, `interrupted` | how attempts start, resume and end |
 //! | `nested`, `other_vcpus` | nested guests, and the vCPUs that run them |
@@ -36,6 +37,7 @@ mod string_attempt;
 mod strings;
 mod token;
 mod vcpu;
+mod watched_vcpu;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,8 +50,7 @@ use crate::guest_memory::Physical;
 use crate::hypercalls::{Hypercalls, VcpuCalls};
 use crate::qemu::report::say;
 use crate::qemu::{
-    self, ApiLevel, Discontinuity, GuestRam, HostInfo, Insn, MAX_WATCHES, MemoryAccess,
-    MemoryWatch, Next, Registers, Token, VcpuIndex, Watch, WritableRegisters,
+    self, ApiLevel, GuestRam, HostInfo, Insn, MAX_WATCHES, MemoryWatch, VcpuIndex, Watch,
 };
 use crate::stats::{SiteKey, Statistics};
 use crate::x86::{
@@ -68,6 +69,7 @@ use rules::Rules;
 use strings::{Strings, VcpuStrings};
 use token::{CallToken, PortIoToken, VmrunSite, VmrunToken};
 use vcpu::VcpuCounter;
+use watched_vcpu::WatchedVcpu;
 
 /// Watches all port I/O and hypercalls of a machine.
 pub struct Interceptor {
@@ -238,75 +240,5 @@ impl Interceptor {
             }
             decode(insn.bytes(), Mode::Bits32).map(|decoded| (decoded, None))
         })
-    }
-}
-
-/// Handles the callbacks of one vCPU.
-struct WatchedVcpu {
-    counter: VcpuCounter,
-    calls: Option<VcpuCalls>,
-    instructions: Option<VcpuInstructions>,
-}
-
-impl qemu::Vcpu for WatchedVcpu {
-    fn exec(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
-        self.counter.about_to_run(token, registers)
-    }
-
-    fn exec_with_writes(&mut self, token: Token, registers: &mut WritableRegisters<'_>) {
-        if let Some(calls) = &mut self.calls {
-            calls.call(calls::caller(token.into(), registers.rip()), registers);
-        }
-    }
-
-    #[inline]
-    fn exec_no_regs(&mut self, token: Token, rip: u64) {
-        if let Some(calls) = &mut self.calls {
-            calls.doorbell(CallToken::from(token).address().at(rip));
-        }
-    }
-
-    fn exec_read_only(&mut self, token: Token, registers: &mut Registers<'_>) {
-        if let Some(calls) = &mut self.calls {
-            calls.register(calls::caller(token.into(), registers.rip()), registers);
-        }
-    }
-
-    fn tracepoint(&mut self, token: Token, registers: &mut Registers<'_>) {
-        self.counter.passes(token, registers);
-    }
-
-    fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>) {
-        self.counter.memory_accessed(token, || access.value());
-    }
-
-    fn block_begins(&mut self, registers: &mut Registers<'_>) {
-        self.counter.block_begins(registers);
-    }
-
-    #[inline]
-    fn scored_block_begins(&mut self, distance: u64) {
-        if let Some(instructions) = &mut self.instructions {
-            instructions.block_begins(distance);
-        }
-    }
-
-    fn restarted(&mut self) {
-        if let Some(instructions) = &mut self.instructions {
-            instructions.counted_again();
-        }
-    }
-
-    fn added_elsewhere(&mut self, token: Token) {
-        if let Some(instructions) = &mut self.instructions {
-            instructions.counted_elsewhere(token);
-        }
-    }
-
-    fn discontinuity(&mut self, event: Discontinuity) {
-        self.counter.discontinuity(event);
-        if let Some(instructions) = &mut self.instructions {
-            instructions.discontinuity(event);
-        }
     }
 }

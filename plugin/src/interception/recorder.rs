@@ -139,21 +139,21 @@ impl Recorder {
         is_in_question: bool,
     ) -> bool {
         let Some(log) = self.log_of(port) else { return false };
-        log.starts(operation.pc(), operation.form(), port, value(), is_in_question);
+        log.start(operation.pc(), operation.form(), port, value(), is_in_question);
         true
     }
 
     /// Logs that the last scalar has not retired.
     pub fn log_not_retired(&self) {
         if let Some(log) = &self.log {
-            log.faulted();
+            log.discard();
         }
     }
 
     /// Logs that the last scalar has retired.
     pub fn log_retired(&self) {
         if let Some(log) = &self.log {
-            log.settled();
+            log.retire_noted();
         }
     }
 
@@ -163,8 +163,8 @@ impl Recorder {
     pub fn log_value_read(&self, eax: impl FnOnce() -> u32, may_have_exited: bool) {
         let Some(log) = &self.log else { return };
         match may_have_exited {
-            true => log.left(eax),
-            false => log.retired(eax),
+            true => log.note_value(eax),
+            false => log.retire(eax),
         }
     }
 }

@@ -1,0 +1,80 @@
+//! Passes QEMU's callbacks of one vCPU on: to its counter, its hypercalls, and its instruction counts.
+
+use super::calls;
+use super::instructions::VcpuInstructions;
+use super::token::CallToken;
+use super::vcpu::VcpuCounter;
+use crate::hypercalls::VcpuCalls;
+use crate::qemu::{self, Discontinuity, MemoryAccess, Next, Registers, Token, WritableRegisters};
+
+/// Handles the callbacks of one vCPU.
+pub(super) struct WatchedVcpu {
+    pub counter: VcpuCounter,
+    /// `None` if the guest may make no hypercalls.
+    pub calls: Option<VcpuCalls>,
+    /// `None` if instructions of other kinds are not counted.
+    pub instructions: Option<VcpuInstructions>,
+}
+
+impl qemu::Vcpu for WatchedVcpu {
+    fn exec(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
+        self.counter.about_to_run(token, registers)
+    }
+
+    fn exec_with_writes(&mut self, token: Token, registers: &mut WritableRegisters<'_>) {
+        if let Some(calls) = &mut self.calls {
+            calls.call(calls::caller(token.into(), registers.rip()), registers);
+        }
+    }
+
+    #[inline]
+    fn exec_no_regs(&mut self, token: Token, rip: u64) {
+        if let Some(calls) = &mut self.calls {
+            calls.doorbell(CallToken::from(token).address().at(rip));
+        }
+    }
+
+    fn exec_read_only(&mut self, token: Token, registers: &mut Registers<'_>) {
+        if let Some(calls) = &mut self.calls {
+            calls.register(calls::caller(token.into(), registers.rip()), registers);
+        }
+    }
+
+    fn tracepoint(&mut self, token: Token, registers: &mut Registers<'_>) {
+        self.counter.passes(token, registers);
+    }
+
+    fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>) {
+        self.counter.memory_accessed(token, || access.value());
+    }
+
+    fn block_begins(&mut self, registers: &mut Registers<'_>) {
+        self.counter.block_begins(registers);
+    }
+
+    #[inline]
+    fn scored_block_begins(&mut self, distance: u64) {
+        if let Some(instructions) = &mut self.instructions {
+            instructions.block_begins(distance);
+        }
+    }
+
+    fn restarted(&mut self) {
+        if let Some(instructions) = &mut self.instructions {
+            instructions.counted_again();
+        }
+    }
+
+    fn added_elsewhere(&mut self, token: Token) {
+        if let Some(instructions) = &mut self.instructions {
+            instructions.counted_elsewhere(token);
+        }
+    }
+
+    fn discontinuity(&mut self, event: Discontinuity) {
+        self.counter.discontinuity(event);
+        if let Some(instructions) = &mut self.instructions {
+            instructions.discontinuity(event);
+        }
+    }
+}
