@@ -18,6 +18,7 @@
 //! | `access_log` | a line for each access | where accesses come from |
 //! | `dumps` | when and where a snapshot is written | where counts come from |
 //! | [`stats`] | counters, windows, snapshots, their tables | where counts come from |
+//! | `running_kernel` | the Linux kernel that runs now, for vCPU threads | what it is needed for |
 //! | [`symbols`], [`sections`] | names of addresses, from files | what is counted |
 //! | [`guest`] | a Linux guest's own tables in its memory | QEMU, counting |
 //! | `bus` | which device serves which ports | CPUs |
@@ -44,6 +45,7 @@ mod options;
 mod plugin;
 #[cfg(test)]
 mod rooms;
+mod running_kernel;
 pub mod sections;
 pub mod stats;
 pub mod symbols;

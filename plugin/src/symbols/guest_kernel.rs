@@ -19,7 +19,7 @@ impl GuestKernels {
     }
 
     /// Finds the kernel that runs now; `None` if the guest is not Linux.
-    pub(super) fn find(&self) -> Option<Kernel> {
+    pub(crate) fn find(&self) -> Option<Kernel> {
         let registers = self.registers.read().into_iter().map(|vcpu| Registers {
             cr0: vcpu.cr0,
             cr3: vcpu.cr3,
