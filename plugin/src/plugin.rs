@@ -13,7 +13,7 @@ use crate::bus::{BusError, PortBus};
 use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
 use crate::dumps::{self, Dumps, TextOutput};
 use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
-use crate::interception::{Instructions, Interceptor};
+use crate::interception::{Callers, Instructions, Interceptor};
 use crate::options::{HypercallAccess, InsnsOption, OptionError, Options, Summary};
 use crate::qemu::report::say;
 use crate::qemu::{
@@ -21,6 +21,7 @@ use crate::qemu::{
     MissingFunction, PagingRegisterReader, PortPresence, Scoreboard, VcpuIndex, Watch,
     exit_process,
 };
+use crate::running_kernel::RunningKernel;
 use crate::sections::{Sections, SectionsError};
 use crate::stats::{InstructionCounts, Statistics};
 use crate::symbols::{GuestKernels, Symbols, SymbolsError};
@@ -43,6 +44,12 @@ pub enum BuildError {
     /// This QEMU lets no plugin serve ports.
     #[error("option \"device\": {0}")]
     Machine(#[from] MachineError),
+    /// This QEMU does not show what call chains need.
+    #[error(
+        "option \"callers\": this QEMU does not let plugins read the guest's memory and registers in place, which \
+         call chains need; use a distribution's QEMU 10.0 to 11.1, or leave the option out"
+    )]
+    Callers,
     /// This QEMU lacks the functions that count instructions.
     #[error("option \"insns\": {0}")]
     Instructions(#[from] MissingFunction),
@@ -86,20 +93,27 @@ pub fn build(
         HypercallAccess::Any => Some(Policy::Any),
         HypercallAccess::Off => None,
     };
-    let machine = open_machine(host, &options.devices, policy.is_some() || options.guest_symbols)?;
+    let callers = options.callers.map(|_| callers(host)).transpose()?;
+    let uses_machine = policy.is_some() || options.guest_symbols || callers.is_some();
+    let machine = open_machine(host, &options.devices, uses_machine)?;
     let bus = match &machine {
         None => Arc::default(),
         Some(machine) => Arc::new(PortBus::build(machine, options.devices, host.recorded)?),
     };
     let instructions = sections.map(|sections| instructions(host, sections)).transpose()?;
     let counts = instructions.clone().map(|counts| counts as Arc<dyn InstructionCounts>);
-    let statistics = Arc::new(Statistics::with_instructions(counts));
+    let mut statistics = Statistics::with_instructions(counts);
+    if let Some(depth) = options.callers {
+        statistics.count_callers(depth);
+    }
+    let statistics = Arc::new(statistics);
     let dumps = Arc::new(Dumps {
         host: host.clone(),
         statistics: Arc::clone(&statistics),
         bus: Arc::clone(&bus),
         presence: PortPresence::load(),
         symbols,
+        running_kernel: callers.as_ref().map(|callers| Arc::clone(&callers.running)),
         json: options.stats,
         text: match options.summary {
             Summary::Stderr => Some(TextOutput::Stderr),
@@ -108,7 +122,7 @@ pub fn build(
         },
         count: Mutex::default(),
     });
-    if options.guest_symbols
+    if (options.guest_symbols || callers.is_some())
         && let Some(machine) = &machine
     {
         let dumps = Arc::clone(&dumps);
@@ -145,6 +159,7 @@ pub fn build(
         access_log.clone(),
         hypercalls.clone(),
         instructions.clone(),
+        callers,
     );
     Ok(Box::new(Pvio {
         bus,
@@ -171,6 +186,17 @@ fn open_machine(
         (true, true) => Machine::open(host.version).ok().map(Arc::new),
         (false, _) => Some(Arc::new(Machine::open(host.version)?)),
     })
+}
+
+/// Opens what call chains need.
+fn callers(host: &HostInfo) -> Result<Callers, BuildError> {
+    let open = || {
+        let registers = PagingRegisterReader::open(host.max_vcpus)?;
+        let kernels = GuestKernels::new(GuestRam::open(host.version)?, registers);
+        let running = Arc::new(RunningKernel::new(kernels));
+        Some(Callers { running, ram: Arc::new(GuestRam::open(host.version)?) })
+    };
+    open().ok_or(BuildError::Callers)
 }
 
 fn instructions(host: &HostInfo, sections: Sections) -> Result<Arc<Instructions>, MissingFunction> {
