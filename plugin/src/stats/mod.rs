@@ -28,8 +28,9 @@ pub use counters::{PortCounter, VcpuCounters};
 pub use destination::{Destination, DestinationError};
 pub use instructions::InstructionCounts;
 pub use pvio_stats::{
-    Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow,
-    SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow, render,
+    Call, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow, Instructions, PortRow,
+    QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+    render,
 };
 pub use sites::{MAX_SITES, SiteId, SiteKey, Sites};
 pub use statistics::Statistics;

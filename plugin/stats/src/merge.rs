@@ -32,7 +32,7 @@ pub enum MergeError {
 /// | `served` | true if true in one dump; else `null` if `null` in one; else false |
 /// | `sites` | rows by all that is not a count; a site with two names has two rows |
 /// | `callers` | rows by the symbols of site and frames, or their addresses where they have none; \
-///   the addresses are those of the first dump |
+///   the addresses are those of one dump |
 /// | `windows` | rows by name; `open` and `rows_dropped` are true if true in one dump |
 ///
 /// # Errors

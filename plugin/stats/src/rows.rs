@@ -112,6 +112,11 @@ impl CallerRow {
     pub fn site(&self) -> &str {
         self.symbol.as_deref().unwrap_or(&self.pc)
     }
+
+    /// The site's function, without the offset in it and the module, or its address.
+    pub fn function(&self) -> &str {
+        function_of(self.site())
+    }
 }
 
 impl FrameRow {
@@ -119,6 +124,16 @@ impl FrameRow {
     pub fn name(&self) -> &str {
         self.symbol.as_deref().unwrap_or(&self.pc)
     }
+
+    /// The function, without the offset in it and the module.
+    pub fn function(&self) -> &str {
+        function_of(self.name())
+    }
+}
+
+/// A symbol without the offset, or an address.
+fn function_of(name: &str) -> &str {
+    name.rsplit_once("+0x").map_or(name, |(function, _)| function)
 }
 
 impl Keyed for CallerRow {
@@ -130,8 +145,13 @@ impl Keyed for CallerRow {
         (self.site(), self.mode, &self.bytes, frames.collect(), self.end)
     }
 
+    /// The addresses are those of one row, whatever the order.
     fn add(&mut self, other: &CallerRow) {
-        self.accesses += other.accesses;
+        let accesses = self.accesses + other.accesses;
+        if (&other.pc, &other.frames) < (&self.pc, &self.frames) {
+            *self = other.clone();
+        }
+        self.accesses = accesses;
     }
 }
 

@@ -4,8 +4,8 @@ use fastrand::Rng;
 use pvio_x86::{Direction, Mode, Port, PortForm, Width};
 
 use crate::{
-    Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow,
-    SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+    Call, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow, Instructions, PortRow,
+    QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
 };
 
 pub fn idle(form: PortForm) -> FormRow {
@@ -67,6 +67,7 @@ pub fn tables() -> Tables {
         }],
         sites: vec![site(0xffff_ffff_8100_0051, Some("io_serial_out+0x1"), 70_000)],
         sites_dropped_counts: Counts::default(),
+        callers: Vec::new(),
         hypercalls: Vec::new(),
         instructions: Instructions::default(),
         sections: Vec::new(),
@@ -124,6 +125,7 @@ fn window(rng: &mut Rng, name: &str, omitted: bool) -> WindowRow {
     if rows_dropped {
         tables.ports.clear();
         tables.sites.clear();
+        tables.callers.clear();
     }
     let (name, entries, open) = (name.to_owned(), rng.u64(1..9), rng.bool());
     WindowRow { name, entries, open, rows_dropped, tables }
@@ -136,6 +138,9 @@ fn random_tables(rng: &mut Rng, omitted: bool) -> Tables {
         ports: (0..rng.usize(..6)).map(|_| port(rng)).collect(),
         sites: (0..rng.usize(..6)).map(|_| random_site(rng)).collect(),
         sites_dropped_counts: counts(rng),
+        callers: crate::rows::add_up(
+            (0..rng.usize(..6)).map(|_| caller(rng)).collect::<Vec<_>>().iter(),
+        ),
         hypercalls: (0..rng.usize(..6)).map(|_| hypercall(rng)).collect(),
         instructions: instructions(rng),
         sections: (0..rng.usize(..3)).map(|_| section(rng)).collect(),
@@ -211,6 +216,18 @@ fn random_site(rng: &mut Rng) -> SiteRow {
     let symbol = [None, Some("outb+0x1"), Some("inb")][rng.usize(..3)];
     let mode = [None, Some(Mode::Bits32), Some(Mode::Bits64)][rng.usize(..3)];
     SiteRow { mode, counts: counts(rng), ..site(rng.u64(..4), symbol, 0) }
+}
+
+fn caller(rng: &mut Rng) -> CallerRow {
+    let SiteRow { pc, mode, bytes, symbol, counts, .. } = random_site(rng);
+    let frames = (0..rng.usize(..3)).map(|_| FrameRow {
+        pc: format!("{:#x}", rng.u64(..3)),
+        symbol: rng.bool().then(|| ["main+0x5", "init+0x12"][rng.usize(..2)].into()),
+        interrupted: rng.u8(..4) == 0,
+    });
+    let frames = frames.collect();
+    let end = [ChainEnd::User, ChainEnd::Bottom, ChainEnd::Unknown][rng.usize(..3)];
+    CallerRow { pc, mode, bytes, symbol, frames, end, accesses: counts.accesses }
 }
 
 fn hypercall(rng: &mut Rng) -> HypercallRow {

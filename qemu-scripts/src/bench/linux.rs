@@ -33,7 +33,7 @@ pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
 }
 
 /// A boot that came to user space and powered off by itself.
-fn booted(ended: Ended) -> Result<Ended> {
+pub(super) fn booted(ended: Ended) -> Result<Ended> {
     ensure!(
         ended.status.success() && ended.stdout.contains("user space reached"),
         "Linux did not boot ({}): {}{}",

@@ -1,6 +1,7 @@
 //! What pvio costs and saves, as ratios of two things measured in turn: each module measures the rows of
 //! one subject, `bin/bench.rs` prints them.
 
+pub mod callers;
 pub mod calls;
 pub mod compute;
 pub mod dispatch;

@@ -3,7 +3,8 @@
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use pvio_cli::bench::{
-    Row, calls, compute, dispatch, linux, mailbox, ports, readable, strings, unclaimed, vcpus,
+    Row, callers, calls, compute, dispatch, linux, mailbox, ports, readable, strings, unclaimed,
+    vcpus,
 };
 use pvio_cli::machine::Machine;
 use pvio_cli::stats::QemuRow;
@@ -47,6 +48,8 @@ enum Subject {
     Linux,
     /// Compression in Linux
     Compute,
+    /// The price of call chains
+    Callers,
 }
 
 /// Everything that was measured.
@@ -114,6 +117,9 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     }
     if wants(Subject::Compute) {
         rows.extend(compute::rows(&qemu, count)?);
+    }
+    if wants(Subject::Callers) {
+        rows.extend(callers::rows(&qemu, count)?);
     }
     if wants(Subject::Unclaimed) {
         rows.extend(unclaimed::rows(&qemu, count)?);

@@ -42,6 +42,7 @@ fn tables(diff: &TablesDiff) -> Value {
         "forms": changes(&diff.forms),
         "ports": changes(&diff.ports),
         "sites": changes(&diff.sites),
+        "callers": changes(&diff.callers),
         "hypercalls": changes(&diff.hypercalls),
     })
 }

@@ -1,12 +1,13 @@
 //! A dump as one HTML page: the answer, charts, tables.
 //!
-//! The page is whole by itself. It loads nothing, its script only sorts and filters, and without scripts or
+//! The page is whole by itself. It loads nothing, its script only sorts, filters and zooms, and without scripts or
 //! on paper everything is there. Text of the guest is escaped twice: control characters by [`printable`],
 //! markup by the template engine.
 
 mod answer;
 mod chart;
 mod charts;
+mod flame;
 mod table;
 mod tables;
 
@@ -44,6 +45,7 @@ pub fn render(dump: &Snapshot, sources: &[String]) -> String {
                 }
                 main {
                     div.charts { (charts::all(dump)) }
+                    (flame::graph(dump))
                     (tables::all(dump))
                 }
                 script { (PreEscaped(SCRIPT)) }

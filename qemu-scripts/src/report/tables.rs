@@ -18,6 +18,7 @@ pub fn all(dump: &Snapshot) -> Markup {
                 (number(dump.sites_dropped_counts.accesses)) "."
             }
         }
+        (callers(dump))
         (forms(dump))
         (hypercalls(dump))
         (windows(dump))
@@ -101,6 +102,32 @@ fn sites(dump: &Snapshot) -> Markup {
                 number(row.counts.accesses),
                 percent(row.counts.accesses, total),
                 number(row.counts.unverified),
+            ]
+        },
+    )
+    .render()
+}
+
+fn callers(dump: &Snapshot) -> Markup {
+    let rows = &dump.callers;
+    let total: u64 = rows.iter().map(|row| row.accesses).sum();
+    let columns = ["<Site", ">Accesses", ">% of all", "<Callers, innermost first", "<End"];
+    HtmlTable::busiest(
+        "Call chains",
+        columns,
+        rows,
+        |row| row.accesses,
+        |row| {
+            let callers = row.frames.iter().map(|frame| match frame.interrupted {
+                true => format!("interrupted {}", frame.name()),
+                false => frame.name().to_owned(),
+            });
+            [
+                row.site().to_owned(),
+                number(row.accesses),
+                percent(row.accesses, total),
+                callers.collect::<Vec<_>>().join(" < "),
+                row.end.name().to_owned(),
             ]
         },
     )

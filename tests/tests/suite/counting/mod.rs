@@ -2,6 +2,7 @@
 
 mod aliases;
 mod around_io;
+mod callers;
 mod decoding;
 mod differential;
 mod forms;

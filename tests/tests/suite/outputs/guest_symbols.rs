@@ -24,7 +24,7 @@ echo names are sent
 ";
 
 /// Debian's kernel with KASLR, whose script ends with `end`. It sends its names to a file.
-fn relocated(machine: Machine, names: &Path, end: &str) -> (LinuxGuest, Machine) {
+pub(super) fn relocated(machine: Machine, names: &Path, end: &str) -> (LinuxGuest, Machine) {
     let mut linux = LinuxGuest::with_kernel(&[], &[SEND_NAMES, end].concat()).unwrap();
     let arguments = linux.argument("-append");
     *arguments = arguments.replace("nokaslr", "pti=on");
@@ -79,11 +79,26 @@ fn no_site_has_a_name_where_names_are_off(host: &Host) {
 
 /// The machine is reset, and boots a kernel that is elsewhere. Sites of the first keep the names that it had.
 fn each_of_two_kernels_names_its_own_sites(host: &Host) {
+    let (stats, kernels) = two_kernels(host.machine().plugin(&[]));
+    assert_consistent(&stats);
+    for (kernel, other) in [(&kernels[0], &kernels[1]), (&kernels[1], &kernels[0])] {
+        let own = |site: &&SiteRow| kernel.is_kernel(pc(site)) && !other.is_kernel(pc(site));
+        let mut named = 0;
+        for site in stats.sites.iter().filter(own) {
+            assert_eq!(site.symbol, kernel.name(pc(site)), "{site:?}");
+            named += 1;
+        }
+        assert!(named > 0, "the kernels are at the same addresses");
+    }
+}
+
+/// Boots a kernel, resets the machine, and boots it again. Returns what each says of its names.
+pub(super) fn two_kernels(machine: Machine) -> (Snapshot, [Kallsyms; 2]) {
     let directory = tempfile::tempdir().unwrap();
     let path = |name| directory.path().join(name);
     let console = || std::fs::read_to_string(path("console")).unwrap_or_default();
-    let machine = host.machine().plugin(&[]);
-    let (mut linux, _) = relocated(host.machine(), &path("names"), "while :; do :; done");
+    let other = Host::NEWEST.machine();
+    let (mut linux, _) = relocated(other, &path("names"), "while :; do :; done");
     *linux.argument("-serial") = format!("file:{}", path("console").display());
     let names = format!("file:{}", path("names").display());
     let machine = linux.on(machine).args(["-serial", &names, "-action", "reboot=reset"]);
@@ -103,15 +118,5 @@ fn each_of_two_kernels_names_its_own_sites(host: &Host) {
     std::fs::write(path("first"), &first).unwrap();
     std::fs::write(path("second"), &both[first.len()..]).unwrap();
     let kernels = ["first", "second"].map(|name| Kallsyms::unpack(&path(name)));
-    let stats = ended.stats().unwrap();
-    assert_consistent(stats);
-    for (kernel, other) in [(&kernels[0], &kernels[1]), (&kernels[1], &kernels[0])] {
-        let own = |site: &&SiteRow| kernel.is_kernel(pc(site)) && !other.is_kernel(pc(site));
-        let mut named = 0;
-        for site in stats.sites.iter().filter(own) {
-            assert_eq!(site.symbol, kernel.name(pc(site)), "{site:?}");
-            named += 1;
-        }
-        assert!(named > 0, "the kernels are at the same addresses");
-    }
+    (ended.stats().unwrap().clone(), kernels)
 }

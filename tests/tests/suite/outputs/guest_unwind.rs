@@ -1,7 +1,10 @@
 //! Call chains and processes of distributions' kernels, from registers and guest memory alone, compared
 //! with what the kernels say themselves.
 
+mod counted;
 mod linux;
+
+pub(super) use counted::check_counted;
 
 use std::ops::Range;
 use std::time::{Duration, Instant};

@@ -3,6 +3,7 @@
 mod abnormal_ends;
 mod access_log;
 mod ends;
+mod guest_callers;
 mod guest_names;
 mod guest_symbols;
 mod guest_unwind;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use pvio_cli::bench::{
-    Row, calls, compute, dispatch, linux, mailbox, ports, strings, unclaimed, vcpus,
+    Row, callers, calls, compute, dispatch, linux, mailbox, ports, strings, unclaimed, vcpus,
 };
 use pvio_tests::{Host, on_both_qemus};
 
@@ -18,6 +18,7 @@ on_both_qemus! {
     several_vcpus_at_once
     the_mailbox
     a_boot_of_linux
+    call_chains
 }
 
 fn qemu(host: &Host) -> PathBuf {
@@ -98,6 +99,14 @@ fn a_boot_of_linux(host: &Host) {
     assert_rows(&rows, &[expected, expected].concat());
     let units: Vec<&str> = rows.iter().map(|row| row.unit).collect();
     assert_eq!(units, ["s", "s", "s", "s of CPU", "s of CPU", "s of CPU"]);
+}
+
+fn call_chains(host: &Host) {
+    let expected = [
+        ("an access by call chain, 8 callers, more", Some(1.0)),
+        ("Linux boot by call chain", Some(1.10)),
+    ];
+    assert_rows(&callers::rows(&qemu(host), PAIRS).unwrap(), &expected);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use pvio::guest::{Kernel, PhysicalMemory, Registers, Start};
 use pvio::x86::Mode;
+use pvio_cli::machine::Machine;
 use pvio_tests::{Host, LinuxGuest, Monitor};
 use tempfile::TempDir;
 
@@ -59,6 +60,11 @@ pub struct Guest {
 impl Guest {
     /// Boots a kernel with a script that sends text to `/dev/ttyS1`, and waits for its line `ready`.
     pub fn boot(options: &[&str], append: &str, script: &str) -> Guest {
+        Guest::boot_on(Host::NEWEST.machine(), options, append, script)
+    }
+
+    /// The same on a machine.
+    pub fn boot_on(machine: Machine, options: &[&str], append: &str, script: &str) -> Guest {
         let directory = tempfile::tempdir().unwrap();
         let path = |name| directory.path().join(name);
         let script = [BEGIN, script].concat();
@@ -70,7 +76,7 @@ impl Guest {
         let said = format!("file:{}", path("said").display());
         let backend = path("ram").display().to_string();
         let backend = format!("memory-backend-file,id=ram,size={RAM},share=on,mem-path={backend}");
-        let machine = linux.on(Host::NEWEST.machine()).args(["-serial", &said]);
+        let machine = linux.on(machine).args(["-serial", &said]);
         let machine = machine.args(["-object", &backend, "-machine", "memory-backend=ram"]);
         let monitor = Monitor::start(machine);
         let ram = Ram(File::open(path("ram")).unwrap());
