@@ -68,6 +68,14 @@ impl Frame {
             Frame::Interrupted(address) => address,
         }
     }
+
+    /// How far [`Frame::address`] is before the address itself, whose offset the kernel prints.
+    pub fn after(self) -> u64 {
+        match self {
+            Frame::Return(_) => 1,
+            Frame::Interrupted(_) => 0,
+        }
+    }
 }
 
 /// Why a chain ends.

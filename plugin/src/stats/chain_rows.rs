@@ -1,5 +1,6 @@
 //! Makes rows of call chains: equal chains of all vCPUs are one row, and callers get names.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,12 +10,12 @@ use super::chains::stack_of_row;
 use super::counters::{SITE_DROPPED, VcpuCounters};
 use super::sites::{SiteId, Sites};
 use super::totals::Totals;
-use crate::guest::{CodeBytes, End, Frame};
+use crate::guest::{Caller, End, Frame};
 use crate::symbols::Names;
 
 /// The names of callers in kernels that are gone, by the number of the kernel.
 #[derive(Default)]
-pub(super) struct FrameNames(Mutex<HashMap<(u32, Frame), String>>);
+pub(super) struct FrameNames(Mutex<HashMap<(u32, Caller), String>>);
 
 impl FrameNames {
     /// The kernel that ran is about to go: its frames get their names.
@@ -27,29 +28,22 @@ impl FrameNames {
         let boot = sites.boot();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for chains in all_counters.iter().filter_map(|counters| counters.chains()) {
-            for (site, frame, code) in chains.stacks().frames() {
+            for (site, caller) in chains.stacks().callers() {
+                let key = (boot, caller.clone());
                 if sites.get(SiteId(site)).boot == boot
-                    && !kept.contains_key(&(boot, frame))
-                    && let Some(name) = name(names, frame, code)
+                    && !kept.contains_key(&key)
+                    && let Some(name) = names.caller(caller)
                 {
-                    kept.insert((boot, frame), name);
+                    kept.insert(key, name);
                 }
             }
         }
     }
 
-    fn get(&self, boot: u32, frame: Frame) -> Option<String> {
+    fn get(&self, boot: u32, caller: &Caller) -> Option<String> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(&(boot, frame)).cloned()
+        kept.get(&(boot, caller.clone())).cloned()
     }
-}
-
-fn name(names: &Names<'_>, frame: Frame, code: CodeBytes) -> Option<String> {
-    let after = match frame {
-        Frame::Return(_) => 1,
-        Frame::Interrupted(_) => 0,
-    };
-    names.caller(frame.address(), after, code)
 }
 
 /// Makes the rows of one dump.
@@ -61,7 +55,7 @@ pub(super) struct ChainRows<'a> {
 }
 
 /// What makes chains the same row.
-type Key = (SiteId, Vec<Frame>, ChainEnd);
+type Key = (SiteId, Vec<Caller>, ChainEnd);
 
 impl<'a> ChainRows<'a> {
     pub fn new(
@@ -75,7 +69,6 @@ impl<'a> ChainRows<'a> {
 
     /// The rows, by site, and of each the most frequent chains first.
     pub fn rows(&self, totals: &Totals) -> Vec<CallerRow> {
-        let mut code = HashMap::new();
         let mut chains: BTreeMap<Key, u64> = BTreeMap::new();
         for (row, [accesses]) in totals.stacks.iter() {
             let (slot, stack) = stack_of_row(row);
@@ -84,10 +77,7 @@ impl<'a> ChainRows<'a> {
             let site = SiteId(stacks.site(stack));
             let key = match stacks.chain(stack) {
                 None => (site, Vec::new(), ChainEnd::Unknown),
-                Some((chain, bytes)) => {
-                    code.extend(chain.frames.iter().copied().zip(bytes.iter().copied()));
-                    (site, chain.frames.clone(), end(chain.end))
-                }
+                Some((callers, why)) => (site, callers.to_vec(), end(why)),
             };
             *chains.entry(key).or_default() += accesses;
         }
@@ -103,15 +93,21 @@ impl<'a> ChainRows<'a> {
         chains.sort_by(|((a, ..), a_count), ((b, ..), b_count)| {
             key_of(*a).cmp(&key_of(*b)).then(b_count.cmp(a_count))
         });
-        let mut known = HashMap::new();
-        let rows = chains.into_iter().map(|((site, frames, end), accesses)| {
+        let mut known: HashMap<(u32, Caller), Option<String>> = HashMap::new();
+        let rows = chains.into_iter().map(|((site, callers, end), accesses)| {
             let boot = self.sites.get(site).boot;
-            let frames = frames.into_iter().map(|frame| {
-                let name = || self.frame_name(boot, frame, code[&frame]);
-                let symbol = known.entry((boot, frame)).or_insert_with(name).clone();
-                let (pc, interrupted) = match frame {
+            let frames = callers.into_iter().map(|caller| {
+                let (pc, interrupted) = match caller.frame {
                     Frame::Return(pc) => (pc, false),
                     Frame::Interrupted(pc) => (pc, true),
+                };
+                let symbol = match known.entry((boot, caller)) {
+                    Entry::Occupied(name) => name.get().clone(),
+                    Entry::Vacant(entry) => {
+                        let (boot, caller) = entry.key();
+                        let name = self.name(*boot, caller);
+                        entry.insert(name).clone()
+                    }
                 };
                 FrameRow { pc: format!("{pc:#x}"), symbol, interrupted }
             });
@@ -130,11 +126,11 @@ impl<'a> ChainRows<'a> {
         rows.collect()
     }
 
-    fn frame_name(&self, boot: u32, frame: Frame, code: CodeBytes) -> Option<String> {
+    fn name(&self, boot: u32, caller: &Caller) -> Option<String> {
         match boot == self.sites.boot() {
-            true => name(self.names, frame, code),
+            true => self.names.caller(caller),
             // The kernel that ran this is gone.
-            false => self.earlier.get(boot, frame),
+            false => self.earlier.get(boot, caller),
         }
     }
 }

@@ -13,7 +13,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::elf::ElfError;
-use crate::guest::{CodeBytes, Kernel};
+use crate::guest::{Caller, Kernel};
 use crate::guest_file::{GuestFile, GuestFileError};
 
 use file::{SymbolFile, Verdict};
@@ -126,19 +126,20 @@ impl Names<'_> {
         })
     }
 
-    /// Names the code at an address in a call chain, as [`Names::name`]. `code` are bytes from there on.
-    ///
-    /// The offset in the name is that of the address plus `after`.
-    pub fn caller(&self, address: u64, after: u64, code: CodeBytes) -> Option<String> {
+    /// Names a caller in a call chain, as [`Names::name`]; its offset is that of the address to which the call returns.
+    pub fn caller(&self, caller: &Caller) -> Option<String> {
+        let (address, after) = (caller.frame.address(), caller.frame.after());
         let memory = self.symbols.memory.as_deref();
         let mut files = self.symbols.files.iter().zip(&self.verdicts);
         // The last byte of a call is not patched; code after it may be.
         let named = files.find_map(|(file, verdict)| {
-            file.name(verdict, address, &code[..1], memory).map(|name| later(&name, after))
+            let name = file.name(verdict, address, &caller.code[..1], memory)?;
+            Some(later(&name, after))
         });
         named.or_else(|| {
-            let (kernels, kernel) = (self.symbols.kernels.as_ref()?, self.kernel.as_ref()?);
-            kernels.caller(kernel, address, after, &code)
+            let kernels = self.symbols.kernels.as_ref()?;
+            let known = caller.in_module.as_ref().map(ToString::to_string);
+            known.or_else(|| kernels.caller(self.kernel.as_ref()?, address, after, &caller.code))
         })
     }
 

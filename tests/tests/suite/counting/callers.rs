@@ -120,7 +120,9 @@ fn each_access_of_any_guest_has_one_chain(host: &Host) {
         ("forms", &["-smp", "4"][..]),
         ("forms-aliases", &["-smp", "2"]),
         ("irq-rep", &[]),
-        ("around-privilege", &[]),
+        ("around-privilege", &["-device", "pc-testdev"]),
+        ("around-interrupts", &["-device", "pc-testdev"]),
+        ("around-svm", &["-device", "pc-testdev", "-cpu", "max,+svm"]),
         ("svm-smp", &["-cpu", "max,+svm", "-smp", "2"]),
         ("svm-smp", &["-cpu", "max,+svm", "-smp", "2", "-accel", "tcg,thread=single"]),
     ];

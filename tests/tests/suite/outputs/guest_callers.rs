@@ -87,28 +87,51 @@ fn a_kernel_with_kaslr_has_no_unknown_caller(host: &Host) {
 }
 
 fn check_names(stats: &Snapshot, kallsyms: &Kallsyms) {
+    let mut of_initialization = 0;
     for row in of_kernel(stats, kallsyms) {
-        for frame in &row.frames {
+        of_initialization += check_frames(row, kallsyms);
+    }
+    assert!(of_initialization > 0);
+}
+
+/// Compares the names of callers, and returns how many are initialization code of modules.
+///
+/// Such code is gone when the kernel says its names, and something else may be there.
+fn check_frames(row: &CallerRow, kallsyms: &Kallsyms) -> usize {
+    let mut of_initialization = 0;
+    for (index, frame) in row.frames.iter().enumerate() {
+        let is_called_once = row.frames.get(index + 1).map(function) == Some("do_one_initcall");
+        let symbol = frame.symbol.as_deref().unwrap_or_default();
+        let modules = ["scsi_common", "scsi_mod", "libata", "ata_piix"];
+        if is_called_once && modules.iter().any(|name| symbol.ends_with(&format!(" [{name}]"))) {
+            of_initialization += 1;
+        } else {
             assert_eq!(frame.symbol, printed(kallsyms, frame), "{row:?}");
         }
     }
+    of_initialization
 }
 
 fn callers_of_io_serial_out_are_those_that_linux_6_1_prints(host: &Host) {
-    check_counted(host, &["--suite", "bookworm"], "pti=on", "io_serial_out");
+    check_counted(host, &["--suite", "bookworm"], "pti=on", ["io_serial_out"; 2]);
 }
 
 fn callers_of_pci_conf1_read_are_those_that_linux_6_12_prints(host: &Host) {
-    check_counted(host, &["--suite", "trixie"], "pti=off", "pci_conf1_read");
+    check_counted(host, &["--suite", "trixie"], "pti=off", ["pci_conf1_read"; 2]);
 }
 
 fn callers_of_mc146818_get_time_are_those_that_the_newest_linux_prints(host: &Host) {
-    check_counted(host, &["--suite", "trixie-backports"], "pti=on", "mc146818_get_time");
+    check_counted(
+        host,
+        &["--suite", "trixie-backports"],
+        "pti=on",
+        ["mc146818_get_time", "rtc_cmos_read"],
+    );
 }
 
 fn callers_of_pci_conf1_read_are_those_that_a_32_bit_linux_prints(host: &Host) {
     let options = ["--suite", "bookworm", "--arch", "i386"];
-    check_counted(host, &options, "", "pci_conf1_read");
+    check_counted(host, &options, "", ["pci_conf1_read"; 2]);
 }
 
 /// Each of two kernels with KASLR names its own callers.
@@ -121,10 +144,8 @@ fn callers_in_a_kernel_that_is_gone_keep_their_names() {
         for row in &stats.callers {
             let pc = address(&row.pc);
             if kernel.is_kernel(pc) && !other.is_kernel(pc) {
-                for frame in &row.frames {
-                    assert_eq!(frame.symbol, printed(kernel, frame), "{row:?}");
-                    named += 1;
-                }
+                check_frames(row, kernel);
+                named += 1;
             }
         }
         assert!(named > 0, "the kernels are at the same addresses");

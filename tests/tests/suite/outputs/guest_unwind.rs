@@ -234,7 +234,7 @@ echo 0 > /proc/sys/kernel/panic
 {
     echo
     echo symbols:
-    grep -E ' (io_serial_out|pci_conf1_read|mc146818_get_time|serial8250_interrupt)$' /proc/kallsyms
+    grep -E ' (io_serial_out|pci_conf1_read|mc146818_get_time|rtc_cmos_read|serial8250_interrupt)$' /proc/kallsyms
     echo
     echo ready
 } > /dev/ttyS1

@@ -7,8 +7,13 @@ use pvio_tests::{Host, assert_consistent};
 use super::linux::{Debugger, Guest};
 use super::{ACCESSES, printed_by_kernel};
 
-/// Stops after a function has made an access, lets the kernel print its callers, and looks for them in the dump.
-pub(in super::super) fn check_counted(host: &Host, options: &[&str], append: &str, function: &str) {
+/// Stops after a function that `caller` has called has made an access, lets the kernel print its callers, and looks for them in the dump.
+pub(in super::super) fn check_counted(
+    host: &Host,
+    options: &[&str],
+    append: &str,
+    [caller, function]: [&str; 2],
+) {
     let machine = host.machine().plugin(&["callers=on"]);
     let mut guest = Guest::boot_on(machine, options, append, ACCESSES);
     let mut debugger = Debugger::attach(&mut guest);
@@ -20,6 +25,9 @@ pub(in super::super) fn check_counted(host: &Host, options: &[&str], append: &st
     let mut decoder = Decoder::with_ip(bits, &code, address, DecoderOptions::NONE);
     let access = decoder.iter().find(|it| matches!(it.mnemonic(), Mnemonic::In | Mnemonic::Out));
     let access = access.expect("the function makes an access").ip();
+    if caller != function {
+        debugger.run_to(guest.symbol(caller));
+    }
     debugger.run_to(access);
     // The access is made; the callers are the same.
     debugger.step();
@@ -28,7 +36,8 @@ pub(in super::super) fn check_counted(host: &Host, options: &[&str], append: &st
     guest.wait_for(|guest| guest.console().contains("---[ end Kernel panic"));
     let console = guest.console();
     let theirs = printed_by_kernel(&console, function);
-    assert!(theirs.len() > 5, "{console}");
+    let is_there = caller == function || theirs.iter().any(|name| name.starts_with(caller));
+    assert!(theirs.len() > 5 && is_there, "{console}");
     let ended = guest.monitor.quit();
     let stats = ended.stats().unwrap();
     assert_consistent(stats);
