@@ -121,6 +121,8 @@ pub fn unwind(
     read: &mut impl FnMut(u64, &mut [u8]) -> bool,
 ) -> Unwound {
     let depth = depth.min(MOST_FRAMES);
+    // Firmware, and code that starts a kernel, is of another mode than the kernel.
+    let kernel = kernel.filter(|kernel| kernel.word_size() * 8 == start.mode.bits() as usize);
     let mut stack = Stack::new(start, read);
     let orc = kernel.and_then(|kernel| Some((kernel, kernel.orc()?)));
     let mut frames = Vec::new();
