@@ -1,4 +1,4 @@
-//! The charts of the page.
+//! The page's charts.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::report::answer::{accesses, functions};
 use crate::report::chart::{Bar, chart, ordered_chart};
 use crate::stats::{PortRow, Snapshot, Tables};
 
-/// Renders those charts for which the dump has something.
+/// Renders the charts. Those without data are left out.
 pub fn all(dump: &Snapshot) -> Markup {
     html! {
         @if accesses(dump) > 0 {
@@ -22,7 +22,7 @@ pub fn all(dump: &Snapshot) -> Markup {
     }
 }
 
-/// Adds up ports by name. A port without one has its number.
+/// Adds up counts by the ports' names. A port without a name appears by its number.
 fn by_name(dump: &Snapshot, counts: impl Fn(&PortRow) -> [u64; 2]) -> Vec<Bar> {
     let mut sums: BTreeMap<String, [u64; 2]> = BTreeMap::new();
     for row in &dump.ports {
@@ -52,7 +52,7 @@ fn sites(dump: &Snapshot) -> Markup {
 fn forms(dump: &Snapshot) -> Markup {
     let bar = |label: &str, count| Bar { label: label.to_owned(), counts: vec![count] };
     let bars = dump.forms.iter().map(|row| bar(row.form.name(), row.accesses)).collect();
-    chart("Accesses by form of instruction", &["accesses"], bars, accesses(dump))
+    chart("Accesses by form", &["accesses"], bars, accesses(dump))
 }
 
 fn by_instruction(tables: &Tables) -> u64 {
@@ -67,7 +67,7 @@ fn by_hypercall(tables: &Tables) -> u64 {
     moved.sum()
 }
 
-/// Hypercalls against instructions: all, then by port.
+/// Compares hypercalls with instructions: the total, then by port.
 fn hypercalls(dump: &Snapshot) -> Markup {
     let mut bars = by_name(dump, |row| [row.device + row.qemu, row.hypercall]);
     bars.retain(|bar| bar.counts[1] > 0);

@@ -1,4 +1,4 @@
-//! The tables of the page: all rows of the dump, with the columns of the summary and more.
+//! The page's tables: the dump's rows, with the summary's columns and more.
 
 use maud::{Markup, html};
 
@@ -14,8 +14,8 @@ pub fn all(dump: &Snapshot) -> Markup {
         (sites(dump))
         @if dump.sites_dropped > 0 {
             p {
-                (number(dump.sites_dropped)) " translated instructions found no room among the sites. Accesses: "
-                (number(dump.sites_dropped_counts.accesses)) "."
+                (number(dump.sites_dropped)) " translated instructions did not fit into the table of sites. They made "
+                (number(dump.sites_dropped_counts.accesses)) " accesses."
             }
         }
         (forms(dump))
@@ -23,7 +23,7 @@ pub fn all(dump: &Snapshot) -> Markup {
         (windows(dump))
         (vcpus(dump))
         @if let Some(reason) = &dump.vcpus_omitted {
-            p { "There are no rows by vCPU: " (printable(reason)) "." }
+            p { "Counts by vCPU are missing: " (printable(reason)) "." }
         }
         (sections(dump))
     }
@@ -161,7 +161,7 @@ fn hypercalls(dump: &Snapshot) -> Markup {
     .render()
 }
 
-/// The heading of the column of instructions; empty if they are not counted.
+/// Returns the heading of the column of instructions; empty if the dump does not count them.
 fn instructions(tables: &Tables) -> &'static str {
     let counts = tables.instructions;
     match (counts.instructions, counts.instructions_unverified) {
