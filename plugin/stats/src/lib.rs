@@ -12,8 +12,8 @@ mod read;
 mod rows;
 mod schema;
 mod summary;
-#[cfg(test)]
-mod test_data;
+#[cfg(any(test, feature = "test-data"))]
+pub mod test_data;
 pub mod text_table;
 
 pub use call::Call;

@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::stats::test_data::snapshot;
 use crate::stats::{Call, HypercallRow, WindowRow};
-use crate::test_dumps::snapshot;
 
 fn page(dump: &Snapshot) -> String {
     render(dump, &["boot.json".to_owned()])
