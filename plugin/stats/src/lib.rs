@@ -15,6 +15,7 @@ mod summary;
 #[cfg(any(test, feature = "test-data"))]
 pub mod test_data;
 pub mod text_table;
+mod totals;
 
 pub use call::Call;
 pub use check::{Discrepancy, Scope};

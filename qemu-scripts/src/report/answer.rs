@@ -7,18 +7,13 @@ use crate::diff::Total;
 use crate::stats::text_table::{number, percent, printable};
 use crate::stats::{PortRow, SiteRow, Snapshot};
 
-/// Counts all accesses of a dump, by instruction and by hypercall.
-pub fn accesses(dump: &Snapshot) -> u64 {
-    total(dump, "accesses")
-}
-
 fn total(dump: &Snapshot, name: &str) -> u64 {
     Total::named(name).and_then(|total| total.count(dump)).unwrap_or(0)
 }
 
 /// States the number of accesses, the busiest port and the busiest function.
 pub fn sentence(dump: &Snapshot) -> String {
-    let all = accesses(dump);
+    let all = dump.accesses();
     let mut sentence = match all {
         0 => return "The guest made no port access.".to_owned(),
         1 => "1 port access".to_owned(),
@@ -115,8 +110,8 @@ pub fn details(dump: &Snapshot) -> Vec<String> {
         lines.push(format!(
             "{} made {}, {} % of the total.",
             counted(calls, "hypercall", "hypercalls"),
-            counted(total(dump, "hypercall-accesses"), "access", "accesses"),
-            percent(total(dump, "hypercall-accesses"), accesses(dump)),
+            counted(dump.hypercall_accesses(), "access", "accesses"),
+            percent(dump.hypercall_accesses(), dump.accesses()),
         ));
     }
     let faults = total(dump, "faults");

@@ -17,7 +17,7 @@ pub struct Bar {
 
 impl Bar {
     fn total(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().copied().fold(0, u64::saturating_add)
     }
 }
 

@@ -104,6 +104,23 @@ fn guest_text_never_becomes_markup() {
 }
 
 #[test]
+fn page_of_counts_beyond_64_bits_saturates() {
+    let mut dump = snapshot(u64::MAX);
+    let calls = HypercallRow {
+        call: Call::Outsb,
+        count: 1,
+        bytes: u64::MAX,
+        declined: 0,
+        denied: 0,
+        errors: 0,
+    };
+    dump.tables.hypercalls.push(calls);
+    let page = page(&dump);
+    assert!(page.contains("<h1>18,446,744,073,709,551,615 port accesses: "), "{page}");
+    assert!(page.contains("all ports: 18,446,744,073,709,551,615 · 100.0 % "), "{page}");
+}
+
+#[test]
 fn page_loads_nothing() {
     let page = page(&snapshot(1000));
     assert!(page.contains("content=\"default-src 'none'; "), "{page}");
