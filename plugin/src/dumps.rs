@@ -22,7 +22,7 @@ pub enum DumpError {
     Failed,
 }
 
-/// Where the text tables go.
+/// The destination of the text tables.
 #[derive(Debug)]
 pub enum TextOutput {
     /// To stderr, in colour if that is a terminal.
@@ -35,7 +35,7 @@ pub enum TextOutput {
 pub struct Dumps {
     /// The QEMU that runs.
     pub host: HostInfo,
-    /// What is dumped.
+    /// The statistics to dump.
     pub statistics: Arc<Statistics>,
     /// pvio's devices, for the ports' rows.
     pub bus: Arc<PortBus>,

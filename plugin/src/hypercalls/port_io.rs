@@ -141,7 +141,7 @@ pub(super) struct PortCalls<'a> {
 }
 
 impl<'a> PortCalls<'a> {
-    /// Who serves a port.
+    /// The device that serves a port.
     ///
     /// # Errors
     ///

@@ -79,7 +79,7 @@ pub struct Interceptor {
     log: Option<Arc<AccessLog>>,
     /// `None` if the guest may make no hypercalls.
     hypercalls: Option<Arc<Hypercalls>>,
-    /// Where nested guests may exit to.
+    /// The instructions that nested guests may exit to.
     exits: ExitOffsets,
     /// `None` if QEMU does not let pvio read it.
     memory: Option<SharedMemory>,

@@ -20,7 +20,7 @@ use crate::x86::PortRange;
 
 use named_files::NamedFiles;
 
-/// Where the text tables go, from `summary=`.
+/// The destination of the text tables, from `summary=`.
 #[derive(Debug, Default)]
 pub enum Summary {
     /// To stderr.
@@ -80,7 +80,7 @@ pub struct Options {
     pub devices: Vec<DeviceRequest>,
     /// The access log.
     pub access_log: Option<AccessLogOption>,
-    /// Who may make hypercalls.
+    /// The callers that may make hypercalls.
     pub hypercall: HypercallAccess,
     /// The file of the guest's log; `None` means stderr.
     pub log: Option<OutputFile>,

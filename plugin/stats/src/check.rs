@@ -10,13 +10,13 @@ use crate::schema::{
 /// Two sums that should be equal, or of which the first should be the larger one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Discrepancy {
-    /// Where it is.
+    /// The whole dump, or one window.
     pub scope: Scope,
-    /// What is counted, and by what: `accesses by form`.
+    /// The name of the first sum, such as `accesses by form`.
     pub one: String,
     /// The first sum.
     pub one_count: u128,
-    /// What it is compared with: `accesses by port`.
+    /// The name of the second sum, such as `accesses by port`.
     pub other: String,
     /// The second sum.
     pub other_count: u128,

@@ -12,7 +12,7 @@ use crate::schema::{
 
 /// A row of a table: what it is about, and counts.
 pub(crate) trait Keyed: Clone {
-    /// What the row is about, in the order of the table.
+    /// The identity of a row; the table is sorted by it.
     type Key<'a>: Ord
     where
         Self: 'a;

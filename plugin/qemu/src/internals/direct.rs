@@ -34,7 +34,7 @@ impl Direct {
         Direct { cpu: cpu.cast(), layout }
     }
 
-    /// Where things are in the vCPU.
+    /// The offsets in the vCPU.
     pub fn layout(&self) -> &CpuLayout {
         &self.layout
     }

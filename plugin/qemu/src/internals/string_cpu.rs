@@ -22,7 +22,7 @@ impl<'a> StringCpu<'a> {
 
     /// Returns true if all elements of a string run alike, and memory is as the page tables say.
     ///
-    /// That is: no breakpoints, no interrupt that waits for the first element, no nested guest, no system
+    /// Plain means: no breakpoints, no interrupt that waits for the first element, no nested guest, no system
     /// management mode, and A20 is not masked.
     pub fn is_plain(&self) -> bool {
         let state = self.direct.load(self.layout.hflags);
