@@ -64,21 +64,25 @@ impl CpuLayout {
     }
 
     /// Returns where a register is, if that is known.
+    #[inline]
     pub fn location(&self, register: Register) -> Option<FieldLocation> {
         self.registers[register as usize]
     }
 
     /// Returns where `env.hflags` is, QEMU's summary of the processor's state, if that is known.
+    #[inline]
     pub(super) fn hflags(&self) -> Option<FieldLocation> {
         self.hflags
     }
 
     /// Returns where the state is that a string instruction uses, if that is known.
+    #[inline]
     pub(super) fn strings(&self) -> Option<StringLayout> {
         self.strings
     }
 
     /// Returns where the registers of protection keys are.
+    #[inline]
     pub(super) fn keys(&self) -> KeyLayout {
         self.keys
     }
