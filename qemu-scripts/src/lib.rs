@@ -24,8 +24,6 @@ pub mod report;
 pub mod signals;
 pub mod status;
 pub mod table;
-#[cfg(test)]
-mod test_dumps;
 
 // The schema of the dumps. Every module here takes it from this line.
 pub use pvio_stats as stats;

@@ -3,11 +3,9 @@
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use pvio_cli::stats::test_data::snapshot;
 use pvio_cli::stats::{self, Snapshot};
 use tempfile::TempDir;
-
-#[path = "../src/test_dumps.rs"]
-mod test_dumps;
 
 /// A directory with dumps: `a.json` of 1,000 accesses, `b.json` of 1,100.
 struct Dumps(TempDir);
@@ -15,8 +13,8 @@ struct Dumps(TempDir);
 impl Dumps {
     fn new() -> Dumps {
         let dumps = Dumps(tempfile::tempdir().unwrap());
-        dumps.save("a.json", &test_dumps::snapshot(1000));
-        dumps.save("b.json", &test_dumps::snapshot(1100));
+        dumps.save("a.json", &snapshot(1000));
+        dumps.save("b.json", &snapshot(1100));
         dumps
     }
 
@@ -117,7 +115,7 @@ fn merged_dumps_are_the_sum_and_never_replace_an_input() {
     let dumps = Dumps::new();
     let (status, sum, stderr) = dumps.run(&["merge", "a.json", "b.json"]);
     assert_eq!((status, &*stderr), (0, NOTHING));
-    let expected = stats::merge(&[test_dumps::snapshot(1000), test_dumps::snapshot(1100)]).unwrap();
+    let expected = stats::merge(&[snapshot(1000), snapshot(1100)]).unwrap();
     assert_eq!(Snapshot::from_json(sum.as_bytes()).unwrap(), expected);
 
     let (status, stdout, _) = dumps.run(&["merge", "a.json", "b.json", "-o", "sum.json"]);
@@ -126,7 +124,7 @@ fn merged_dumps_are_the_sum_and_never_replace_an_input() {
 
     let complaint = dumps.complaint(&["merge", "a.json", "b.json", "-o", "./b.json"]);
     assert_eq!(complaint, "merge: ./b.json: is also an input; name another file for the output");
-    assert_eq!(Snapshot::load(&dumps.path("b.json")).unwrap(), test_dumps::snapshot(1100));
+    assert_eq!(Snapshot::load(&dumps.path("b.json")).unwrap(), snapshot(1100));
 }
 
 #[test]
@@ -134,7 +132,7 @@ fn show_prints_the_tables_that_qemu_shows() {
     let dumps = Dumps::new();
     let (status, stdout, stderr) = dumps.run(&["show", "a.json"]);
     assert_eq!((status, &*stderr), (0, NOTHING));
-    assert_eq!(stdout, stats::render(&test_dumps::snapshot(1000), false));
+    assert_eq!(stdout, stats::render(&snapshot(1000), false));
     let (_, stdout, _) = dumps.run(&["show", "a.json", "b.json"]);
     assert!(stdout.contains("2,100 port accesses"), "{stdout}");
 }
@@ -156,7 +154,7 @@ fn report_writes_a_page_of_the_sum() {
 #[test]
 fn numbers_that_do_not_add_up_are_warned_about() {
     let dumps = Dumps::new();
-    let mut dump = test_dumps::snapshot(1000);
+    let mut dump = snapshot(1000);
     dump.tables.sites[0].counts.accesses = 7;
     dumps.save("edited.json", &dump);
     for arguments in [&["show", "edited.json"][..], &["diff", "a.json", "edited.json"]] {

@@ -108,10 +108,7 @@ impl Check<'_> {
         self.equal(accesses.clone(), tables.by_site("accesses by site", |counts| counts.accesses));
         self.equal(unverified, tables.by_site("unverified by site", |counts| counts.unverified));
         if has_ports {
-            let moved = tables.hypercalls.iter().filter_map(|row| {
-                let (_, width) = row.call.port_io()?;
-                Some(row.bytes / u64::from(width.bytes()))
-            });
+            let moved = tables.hypercalls.iter().map(HypercallRow::elements);
             let by_call = ("elements moved by hypercalls".to_owned(), sum(moved));
             let by_port = tables.by_port("hypercall accesses by port", |row| row.hypercall.into());
             self.equal(accesses.clone(), tables.by_port("accesses by port", by_instruction));

@@ -169,7 +169,7 @@ impl TablesDiff {
     fn new(before: &Tables, after: &Tables) -> TablesDiff {
         let both = [before, after];
         TablesDiff {
-            accesses: both.map(accesses),
+            accesses: both.map(Tables::accesses),
             instructions: both.map(|tables| tables.instructions),
             forms: changes(&before.forms, &after.forms),
             ports: changes(&before.ports, &after.ports),
@@ -197,16 +197,6 @@ fn known_alike(before: Instructions, after: Instructions) -> bool {
     };
     same(before.instructions, after.instructions)
         && same(before.instructions_unverified, after.instructions_unverified)
-}
-
-/// All accesses. Ports may be dropped for want of room; forms and hypercalls are always there.
-fn accesses(tables: &Tables) -> u64 {
-    let by_instruction = tables.forms.iter().map(|row| row.accesses);
-    let by_hypercall = tables.hypercalls.iter().filter_map(|row| {
-        let (_, width) = row.call.port_io()?;
-        Some(row.bytes / u64::from(width.bytes()))
-    });
-    by_instruction.chain(by_hypercall).fold(0, u64::saturating_add)
 }
 
 fn window_diffs(before: &[WindowRow], after: &[WindowRow]) -> Vec<WindowDiff> {

@@ -12,9 +12,10 @@ mod read;
 mod rows;
 mod schema;
 mod summary;
-#[cfg(test)]
-mod test_data;
+#[cfg(any(test, feature = "test-data"))]
+pub mod test_data;
 pub mod text_table;
+mod totals;
 
 pub use call::Call;
 pub use check::{Discrepancy, Scope};

@@ -162,7 +162,7 @@ impl fmt::Display for Verdict<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_dumps::snapshot;
+    use crate::stats::test_data::snapshot;
 
     /// Whether a condition holds for these numbers of accesses.
     fn holds(condition: &str, before: u64, after: u64) -> bool {

@@ -318,7 +318,7 @@ mod tests {
 
     use super::*;
     use crate::stats::WindowRow;
-    use crate::test_dumps::snapshot;
+    use crate::stats::test_data::snapshot;
 
     fn text(before: &Snapshot, after: &Snapshot, style: Style) -> String {
         render([before, after], &Diff::new(before, after), style)
