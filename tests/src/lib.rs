@@ -2,8 +2,10 @@
 
 mod busy;
 mod compiler;
+mod dump;
 mod guest_run;
 pub mod guests;
+pub mod linux;
 mod monitor;
 mod own_plugin;
 pub mod programs;
@@ -13,9 +15,11 @@ mod seabios;
 mod settings;
 mod trace;
 pub mod verdict;
+mod wait;
 
 pub use busy::start_busy;
 pub use compiler::{Compiler, path_str};
+pub use dump::{assert_consistent, parse_hex, site_bytes, site_pc, split_symbol};
 pub use guest_run::{GuestRun, GuestTest, assert_forms, run_guest};
 pub use monitor::Monitor;
 pub use own_plugin::build_copy;
@@ -25,10 +29,10 @@ pub use screen::Screen;
 pub use seabios::run_seabios;
 pub use settings::number_from_env;
 pub use trace::{Event, Trace};
+pub use wait::wait_until;
 
 use std::path::PathBuf;
 
-use pvio::stats::Snapshot;
 use pvio_cli::machine::{Ended, Machine};
 use pvio_cli::paths;
 
@@ -88,10 +92,4 @@ pub fn refusal(ended: &Ended) -> String {
     assert_eq!(lines.len(), 1, "{}", ended.stderr);
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     lines[0].to_owned()
-}
-
-/// Fails unless the tables of a dump, and of each of its windows, add up to the same totals.
-pub fn assert_consistent(stats: &Snapshot) {
-    let found: Vec<String> = stats.discrepancies().iter().map(ToString::to_string).collect();
-    assert!(found.is_empty(), "{found:#?}");
 }
