@@ -7,16 +7,29 @@ use std::time::{Duration, Instant};
 const TIME_LIMIT: Duration = Duration::from_secs(150);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Waits until `condition` holds.
+/// Repeats an attempt until it succeeds. Returns its result.
 ///
 /// # Panics
 ///
-/// With the message of `explain` if the condition does not hold within the time limit.
+/// With the error of the last attempt if none succeeds within the time limit.
 #[track_caller]
-pub fn wait_until(mut condition: impl FnMut() -> bool, explain: impl FnOnce() -> String) {
+pub fn wait_for<T>(mut attempt: impl FnMut() -> Result<T, String>) -> T {
     let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < TIME_LIMIT, "{}", explain());
+    loop {
+        match attempt() {
+            Ok(result) => return result,
+            Err(error) => assert!(start.elapsed() < TIME_LIMIT, "{error}"),
+        }
         sleep(PAUSE);
     }
+}
+
+/// Waits until a condition holds.
+///
+/// # Panics
+///
+/// With the text of `explain` if it does not hold within the time limit.
+#[track_caller]
+pub fn wait_until(mut condition: impl FnMut() -> bool, explain: impl Fn() -> String) {
+    wait_for(|| if condition() { Ok(()) } else { Err(explain()) });
 }

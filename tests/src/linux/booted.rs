@@ -7,7 +7,7 @@ use pvio::x86::Mode;
 use tempfile::TempDir;
 
 use super::memory::LiveRam;
-use crate::{Host, LinuxGuest, Monitor, parse_hex, wait_until};
+use crate::{Host, LinuxGuest, Monitor, parse_hex, wait_for};
 
 /// Shell commands that load the drivers of an IDE disk and open `/dev/ttyS1` for the report.
 pub const LOAD_DISK_DRIVERS: &str = "
@@ -67,15 +67,7 @@ impl BootedLinux {
         let is_64_bit = !options.contains(&"i386");
         let report = Vec::new();
         let mut guest = BootedLinux { monitor, ram, report, is_64_bit, directory, _linux: linux };
-        let mut report = None;
-        wait_until(
-            || {
-                report = guest.sent_report();
-                report.is_some()
-            },
-            || guest.console(),
-        );
-        guest.report = report.expect("the wait has succeeded");
+        guest.report = wait_for(|| guest.sent_report().ok_or_else(|| guest.console()));
         guest
     }
 
@@ -131,20 +123,16 @@ impl BootedLinux {
 
     /// Stops the guest at a moment at which its registers fulfil a condition.
     pub fn stop(&mut self, condition: impl Fn(&Cpu) -> bool) -> Cpu {
-        let mut stopped = None;
-        wait_until(
-            || {
-                // It runs during the pauses between the attempts.
-                self.monitor.ask("stop");
-                stopped = Some(self.cpu()).filter(&condition);
-                if stopped.is_none() {
-                    self.monitor.ask("cont");
-                }
-                stopped.is_some()
-            },
-            || "the registers never fulfil the condition".to_owned(),
-        );
-        stopped.expect("the wait has succeeded")
+        wait_for(|| {
+            self.monitor.ask("stop");
+            let cpu = self.cpu();
+            if condition(&cpu) {
+                return Ok(cpu);
+            }
+            // The guest runs until the next attempt.
+            self.monitor.ask("cont");
+            Err(cpu.text)
+        })
     }
 
     /// The registers now.
