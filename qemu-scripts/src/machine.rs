@@ -19,6 +19,20 @@ use crate::paths;
 /// Default time limit of a guest.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 
+/// QEMU's arguments for the PC of the guests in `tests/guests`. The guest's last `out` ends QEMU.
+pub const BARE_PC: [&str; 10] = [
+    "-machine",
+    "pc",
+    "-m",
+    "64",
+    "-display",
+    "none",
+    "-nodefaults",
+    "-no-reboot",
+    "-device",
+    "isa-debug-exit,iobase=0xf4,iosize=0x04",
+];
+
 /// A QEMU command line under construction.
 #[derive(Debug)]
 pub struct Machine {
@@ -67,11 +81,9 @@ impl Machine {
         self
     }
 
-    /// Configures the PC of the guests in `tests/guests`, with one in place of the BIOS. Its last `out` ends QEMU.
+    /// Configures [`BARE_PC`], with a guest in place of the BIOS.
     pub fn bare_guest(self, image: &Path) -> Machine {
-        self.args(["-machine", "pc", "-m", "64", "-display", "none", "-nodefaults", "-no-reboot"])
-            .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
-            .args([OsStr::new("-bios"), image.as_os_str()])
+        self.args(BARE_PC).args([OsStr::new("-bios"), image.as_os_str()])
     }
 
     /// Starts it, and waits until it ends.
