@@ -42,7 +42,7 @@ pub struct Dumps {
     /// QEMU's devices, for the ports' rows.
     pub presence: PortPresence,
     /// Names for sites.
-    pub symbols: Symbols,
+    pub symbols: Arc<Symbols>,
     /// Destination of the JSON.
     pub json: Option<Destination>,
     /// Destination of the text tables.
@@ -161,7 +161,7 @@ mod tests {
             statistics: Arc::default(),
             bus: Arc::default(),
             presence: PortPresence::load(),
-            symbols: Symbols::default(),
+            symbols: Arc::default(),
             json: Some(Destination::open(json, None).unwrap()),
             text,
             count: Mutex::default(),

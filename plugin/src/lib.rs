@@ -16,6 +16,7 @@
 //! | `interception` | attempts at an instruction, and how each ended | file formats, what a call does |
 //! | `hypercalls` | what each call does, and who may make it | how the call was caught |
 //! | `access_log` | a line for each access | where accesses come from |
+//! | `access_filter` | which accesses an option asks for | what is done with them |
 //! | `dumps` | when and where a snapshot is written | where counts come from |
 //! | [`stats`] | counters, windows, snapshots, their tables | where counts come from |
 //! | `running_kernel` | the Linux kernel that runs now, for vCPU threads | what it is needed for |
@@ -29,6 +30,7 @@
 //! | [`qemu`] | the plugin API and QEMU's exported functions; all `unsafe` | ports, counting, calls |
 //! | [`x86`] | the 24 forms, their encodings, modes, privilege | QEMU |
 
+mod access_filter;
 mod access_log;
 mod bus;
 pub mod devices;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use arrayvec::ArrayVec;
 
-use crate::access_log::{AccessLog, PortFilter};
+use crate::access_log::{AccessLog, CodeNames};
 use crate::bus::{BusError, PortBus};
 use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
 use crate::dumps::{self, Dumps, TextOutput};
@@ -21,9 +21,10 @@ use crate::qemu::{
     MissingFunction, PagingRegisterReader, PortPresence, Scoreboard, VcpuIndex, Watch,
     exit_process,
 };
+use crate::running_kernel::RunningKernel;
 use crate::sections::{Sections, SectionsError};
 use crate::stats::{InstructionCounts, Statistics};
-use crate::symbols::{GuestKernels, Symbols, SymbolsError};
+use crate::symbols::{GuestKernels, LiveNames, Symbols, SymbolsError};
 
 /// Why the plugin cannot do what the options ask. The text is one line.
 #[derive(Debug, thiserror::Error)]
@@ -72,10 +73,12 @@ pub fn build(
     let mut symbols = Symbols::load(&options.symbols)?;
     symbols.set_memory(GuestRam::open(host.version));
     if options.guest_symbols {
-        let registers = PagingRegisterReader::open(host.max_vcpus);
-        let kernels = GuestRam::open(host.version).zip(registers);
-        symbols.set_kernels(kernels.map(|(ram, registers)| GuestKernels::new(ram, registers)));
+        symbols.set_kernels(guest_kernels(host));
     }
+    let running_kernel = match options.guest_symbols {
+        true => guest_kernels(host).map(|kernels| Arc::new(RunningKernel::new(kernels))),
+        false => None,
+    };
     let sections = match &options.insns {
         InsnsOption::Off => None,
         InsnsOption::On => Some(Sections::default()),
@@ -99,7 +102,7 @@ pub fn build(
         statistics: Arc::clone(&statistics),
         bus: Arc::clone(&bus),
         presence: PortPresence::load(),
-        symbols,
+        symbols: Arc::new(symbols),
         json: options.stats,
         text: match options.summary {
             Summary::Stderr => Some(TextOutput::Stderr),
@@ -113,9 +116,15 @@ pub fn build(
     {
         let dumps = Arc::clone(&dumps);
         machine.on_reset(move || dumps.before_reset());
+        if let Some(running_kernel) = running_kernel.clone() {
+            machine.on_reset(move || running_kernel.reset());
+        }
     }
     let access_log = options.access_log.map(|option| {
-        Arc::new(AccessLog::new(option.path, option.file, PortFilter::new(option.ports)))
+        let sites = Arc::clone(&statistics.sites);
+        let files = LiveNames::new(Arc::clone(&dumps.symbols));
+        let names = CodeNames::new(sites, files, running_kernel.clone());
+        Arc::new(AccessLog::new(option.path, option.file, option.filter, names))
     });
     let guest_log = options.log.map_or_else(GuestLog::to_stderr, GuestLog::to_file);
     let hypercalls = policy.map(|policy| {
@@ -156,6 +165,12 @@ pub fn build(
         instructions,
         warned_of_mixed_counts: AtomicBool::new(false),
     }))
+}
+
+/// What finds the guest's kernel; `None` if this QEMU does not let pvio read the guest's memory.
+fn guest_kernels(host: &HostInfo) -> Option<GuestKernels> {
+    let registers = PagingRegisterReader::open(host.max_vcpus)?;
+    Some(GuestKernels::new(GuestRam::open(host.version)?, registers))
 }
 
 /// Opens QEMU's machine if anything needs it.

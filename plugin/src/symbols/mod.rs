@@ -6,6 +6,7 @@
 mod file;
 mod guest_kernel;
 mod linux;
+mod live;
 mod system_map;
 mod table;
 
@@ -20,6 +21,7 @@ use file::{SymbolFile, Verdict};
 
 pub use guest_kernel::GuestKernels;
 pub use linux::Memory;
+pub use live::LiveNames;
 
 /// A file that has no usable symbols.
 #[derive(Debug, thiserror::Error)]
@@ -97,12 +99,22 @@ impl Symbols {
     ///
     /// A site is the linear address of an instruction that ran, with its bytes.
     pub fn judge(&self, sites: &[(u64, &[u8])]) -> Names<'_> {
-        let judge = |file: &SymbolFile| file.judge(sites, self.memory.as_deref());
         Names {
             symbols: self,
-            verdicts: self.files.iter().map(judge).collect(),
+            verdicts: self.judge_files(sites),
             kernel: self.kernels.as_ref().and_then(GuestKernels::find),
         }
+    }
+
+    fn judge_files(&self, sites: &[(u64, &[u8])]) -> Vec<Verdict> {
+        let judge = |file: &SymbolFile| file.judge(sites, self.memory.as_deref());
+        self.files.iter().map(judge).collect()
+    }
+
+    fn name_by_files(&self, verdicts: &[Verdict], pc: u64, bytes: &[u8]) -> Option<String> {
+        let memory = self.memory.as_deref();
+        let mut files = self.files.iter().zip(verdicts);
+        files.find_map(|(file, verdict)| file.name(verdict, pc, bytes, memory))
     }
 }
 
@@ -117,10 +129,7 @@ impl Names<'_> {
     /// Names a site as `symbol` or `symbol+0x12`, and in a module of the kernel's `symbol+0x12 [module]`. The first
     /// file that names it wins; the running kernel comes last.
     pub fn name(&self, pc: u64, bytes: &[u8]) -> Option<String> {
-        let memory = self.symbols.memory.as_deref();
-        let mut files = self.symbols.files.iter().zip(&self.verdicts);
-        let name = files.find_map(|(file, verdict)| file.name(verdict, pc, bytes, memory));
-        name.or_else(|| {
+        self.symbols.name_by_files(&self.verdicts, pc, bytes).or_else(|| {
             let (kernels, kernel) = (self.symbols.kernels.as_ref()?, self.kernel.as_ref()?);
             kernels.name(kernel, pc, bytes)
         })
