@@ -5,15 +5,25 @@ use std::sync::Arc;
 use super::operation::Operation;
 use super::string_attempt::StringAttempt;
 use crate::access_log::{Code, CodeKind, VcpuLog};
-use crate::stats::VcpuCounters;
+use crate::stats::{CallerId, VcpuCounters};
 use crate::x86::{Direction, Port};
 
 /// An attempt that makes no memory access, so that QEMU reports nothing of its end: a scalar, or a `rep` of count 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct UnobservedAttempt {
     pub operation: Operation,
     /// The port that a scalar accesses.
     pub port: Option<Port>,
+    /// The call chain that a scalar's access is counted by.
+    pub caller: CallerId,
+}
+
+impl UnobservedAttempt {
+    /// Returns whether one may be a restart of the other.
+    #[inline]
+    pub fn is_same(&self, other: &UnobservedAttempt) -> bool {
+        (self.operation, self.port) == (other.operation, other.port)
+    }
 }
 
 /// One vCPU's counters and access log.
@@ -59,15 +69,24 @@ impl Recorder {
     }
 
     #[inline]
-    pub fn executed(&self, UnobservedAttempt { operation, port }: UnobservedAttempt) {
+    pub fn executed(&self, UnobservedAttempt { operation, port, caller }: UnobservedAttempt) {
         let (form, site) = (operation.form(), operation.site());
         self.counters.executed(form, site);
         if let Some(port) = port {
             self.counters.accessed(form, site, port);
+            self.called(operation, caller, 1);
         }
     }
 
-    pub fn unverified(&self, UnobservedAttempt { operation, port }: UnobservedAttempt) {
+    /// Counts accesses by call chain, if that is asked for.
+    #[inline]
+    pub fn called(&self, operation: Operation, caller: CallerId, count: u64) {
+        if let Some(chains) = self.counters.chains() {
+            chains.accessed(operation.site(), caller, count);
+        }
+    }
+
+    pub fn unverified(&self, UnobservedAttempt { operation, port, .. }: UnobservedAttempt) {
         self.counters.unverified(operation.form(), operation.site(), port);
     }
 
@@ -97,11 +116,14 @@ impl Recorder {
         self.exit(attempt.operation);
     }
 
-    fn not_executed(&self, UnobservedAttempt { operation, port }: UnobservedAttempt) {
+    fn not_executed(&self, UnobservedAttempt { operation, port, caller }: UnobservedAttempt) {
         self.counters.not_executed(operation.form(), operation.site(), port);
+        if let Some(chains) = self.counters.chains().filter(|_| port.is_some()) {
+            chains.take_back(operation.site(), caller);
+        }
     }
 
-    fn not_unverified(&self, UnobservedAttempt { operation, port }: UnobservedAttempt) {
+    fn not_unverified(&self, UnobservedAttempt { operation, port, .. }: UnobservedAttempt) {
         self.counters.not_unverified(operation.form(), operation.site(), port);
     }
 
@@ -116,10 +138,11 @@ impl Recorder {
     }
 
     /// A string instruction has moved one element, and is done if none remains.
-    pub fn element(&self, string: &StringAttempt, value: impl FnOnce() -> u32) {
+    pub fn element(&self, string: &StringAttempt, caller: CallerId, value: impl FnOnce() -> u32) {
         let StringAttempt { operation, port, remaining, .. } = *string;
         let (form, site) = (operation.form(), operation.site());
         self.counters.accessed(form, site, port);
+        self.called(operation, caller, 1);
         if remaining == 0 {
             self.counters.executed(form, site);
         }

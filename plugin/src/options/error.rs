@@ -16,7 +16,7 @@ pub enum OptionError {
     #[error(
         "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=guest|off|FILE[@ADDRESS], \
          device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:FILTER...], \
-         hypercall=kernel|any|off, log=FILE and insns=on|off|FILE[@ADDRESS]"
+         hypercall=kernel|any|off, log=FILE, insns=on|off|FILE[@ADDRESS] and callers=on|off|DEPTH"
     )]
     Unknown(String),
     /// The option needs a value. QEMU turns a bare `stats` into `stats=on`.
@@ -119,6 +119,11 @@ pub enum OptionError {
         "option \"access-log\": a filter symbol=NAME needs names, and symbols=off turns them off; leave one of them out"
     )]
     AccessLogNeedsSymbols,
+    /// The value of `callers=` is not a depth.
+    #[error(
+        "option \"callers={0}\": write callers=on, callers=off, or the most frames of a call chain, from 1 to {1}"
+    )]
+    Callers(String, usize),
     /// The file of sections is misnamed.
     #[error("option \"insns\": {0}, or write insns=on to count without telling sections apart")]
     Insns(GuestFileError),

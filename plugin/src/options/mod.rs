@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::access_filter::AccessFilter;
 use crate::devices::{DeviceKind, DeviceRequest};
 use crate::files::OutputFile;
+use crate::guest::MOST_FRAMES;
 use crate::guest_file::GuestFile;
 use crate::qemu::{ApiLevel, CommandLine};
 use crate::stats::Destination;
@@ -86,6 +87,8 @@ pub struct Options {
     pub log: Option<OutputFile>,
     /// Whether and how instructions of every kind are counted.
     pub insns: InsnsOption,
+    /// The most frames of a call chain; `None` if call chains are not counted.
+    pub callers: Option<usize>,
 }
 
 /// The value of each option that may be given once, as text.
@@ -98,6 +101,7 @@ struct Values<'a> {
     log: Option<&'a str>,
     insns: Option<&'a str>,
     guest_symbols: Option<&'a str>,
+    callers: Option<&'a str>,
 }
 
 impl Options {
@@ -144,6 +148,7 @@ impl Options {
                         named.add_input(key, &file.path.to_string_lossy())?;
                     }
                 }
+                "callers" => once("callers", &mut values.callers, value)?,
                 "hypercall" => once("hypercall", &mut values.hypercall, value)?,
                 "log" => {
                     once("log", &mut values.log, value)?;
@@ -200,6 +205,7 @@ impl Options {
             hypercall,
             log,
             insns,
+            callers: values.callers.map_or(Ok(None), callers_depth)?,
         })
     }
 }
@@ -208,7 +214,7 @@ impl Options {
 /// the option has a switch.
 fn split_argument(argument: &str) -> Result<(&str, &str), OptionError> {
     let (key, value) = argument.split_once('=').unwrap_or((argument, ""));
-    if !value.is_empty() && (value != "on" || matches!(key, "summary" | "insns")) {
+    if !value.is_empty() && (value != "on" || matches!(key, "summary" | "insns" | "callers")) {
         return Ok((key, value));
     }
     let shape = match key {
@@ -216,6 +222,7 @@ fn split_argument(argument: &str) -> Result<(&str, &str), OptionError> {
         "symbols" => "guest, off or a FILE",
         "hypercall" => "kernel, any or off",
         "summary" | "insns" => "on, off or a FILE",
+        "callers" => "on, off or a number of frames",
         "device" => "KIND@PORT",
         _ => return Err(OptionError::Unknown(key.into())),
     };
@@ -236,6 +243,17 @@ fn hypercall_access(value: Option<&str>, api: ApiLevel) -> Result<HypercallAcces
         Some("any") => Ok(HypercallAccess::Any),
         Some("off") => Ok(HypercallAccess::Off),
         Some(other) => Err(OptionError::Hypercall(other.to_owned())),
+    }
+}
+
+fn callers_depth(value: &str) -> Result<Option<usize>, OptionError> {
+    match value {
+        "off" => Ok(None),
+        "on" => Ok(Some(MOST_FRAMES)),
+        depth => match depth.parse() {
+            Ok(depth @ 1..=MOST_FRAMES) => Ok(Some(depth)),
+            _ => Err(OptionError::Callers(value.to_owned(), MOST_FRAMES)),
+        },
     }
 }
 

@@ -14,7 +14,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::elf::ElfError;
-use crate::guest::Kernel;
+use crate::guest::{CodeBytes, Kernel};
 use crate::guest_file::{GuestFile, GuestFileError};
 
 use file::{SymbolFile, Verdict};
@@ -135,6 +135,22 @@ impl Names<'_> {
         })
     }
 
+    /// Names the code at an address in a call chain, as [`Names::name`]. `code` are bytes from there on.
+    ///
+    /// The offset in the name is that of the address plus `after`.
+    pub fn caller(&self, address: u64, after: u64, code: CodeBytes) -> Option<String> {
+        let memory = self.symbols.memory.as_deref();
+        let mut files = self.symbols.files.iter().zip(&self.verdicts);
+        // The last byte of a call is not patched; code after it may be.
+        let named = files.find_map(|(file, verdict)| {
+            file.name(verdict, address, &code[..1], memory).map(|name| later(&name, after))
+        });
+        named.or_else(|| {
+            let (kernels, kernel) = (self.symbols.kernels.as_ref()?, self.kernel.as_ref()?);
+            kernels.caller(kernel, address, after, &code)
+        })
+    }
+
     /// The Linux kernel that runs in the guest, if it was looked for and found.
     pub fn kernel(&self) -> Option<&Kernel> {
         self.kernel.as_ref()
@@ -144,6 +160,18 @@ impl Names<'_> {
     pub fn files(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         let files = self.symbols.files.iter().zip(&self.verdicts);
         files.map(|(file, verdict)| (&*file.text, verdict.problem.as_deref()))
+    }
+}
+
+/// `symbol` or `symbol+0x12` with a higher offset.
+fn later(name: &str, after: u64) -> String {
+    let offset = name
+        .rsplit_once("+0x")
+        .and_then(|(symbol, offset)| Some((symbol, u64::from_str_radix(offset, 16).ok()?)));
+    let (symbol, offset) = offset.unwrap_or((name, 0));
+    match offset + after {
+        0 => symbol.to_owned(),
+        offset => format!("{symbol}+{offset:#x}"),
     }
 }
 
