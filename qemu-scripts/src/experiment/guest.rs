@@ -235,7 +235,7 @@ fn read_access_log(text: &str) -> Result<Vec<Access>> {
         .map(|line| {
             let unclear = || format!("{line:?} is no line of an access log");
             let words: Vec<&str> = line.split_whitespace().collect();
-            let [_, _, _, direction, port, size, value] = words[..] else { bail!(unclear()) };
+            let [_, _, _, direction, port, size, value, ..] = words[..] else { bail!(unclear()) };
             let hex = |text: &str| u32::from_str_radix(text.trim_start_matches("0x"), 16);
             Ok(Access {
                 is_out: direction == "out",
@@ -269,8 +269,7 @@ mod tests {
 
     #[test]
     fn an_access_log_is_read() {
-        let text =
-            "# seconds vcpu pc direction port size value\n 0.1 0 0xfd0a1 out 0x00e0 1 0x0f\n";
+        let text = "# seconds vcpu pc direction port size value\tsymbol\n 0.1 0 0xfd0a1 out 0x00e0 1 0x0f\t?\n";
         let access = Access { is_out: true, size: 1, port: 0xe0, value: 15 };
         assert_eq!(read_access_log(text).unwrap(), [access]);
         assert!(read_access_log("0.1 0").is_err());

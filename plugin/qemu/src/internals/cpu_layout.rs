@@ -128,6 +128,8 @@ fn field_of(register: Register) -> Option<(&'static str, usize)> {
         Register::Rax => Some(("env.regs", 0)),
         Register::Rcx => Some(("env.regs", 1)),
         Register::Rdx => Some(("env.regs", 2)),
+        Register::Rsp => Some(("env.regs", 4)),
+        Register::Rbp => Some(("env.regs", 5)),
         Register::Rflags => Some(("env.eflags", 0)),
         Register::Rip => Some(("env.eip", 0)),
         Register::Cr0 => Some(("env.cr[0]", 0)),

@@ -10,6 +10,8 @@ use crate::register::Register;
 pub(super) mod hflags {
     /// `HF_CPL_MASK`.
     pub const CPL: u64 = 3;
+    /// `HF_SS32_MASK`: the stack pointer has 32 bits.
+    pub const SS32: u64 = 1 << 5;
     /// `HF_INHIBIT_IRQ_MASK`: after `sti` and its like, interrupts wait for one instruction or element.
     pub const INHIBIT_IRQ: u64 = 1 << 3;
     /// `HF_SMM_MASK`: system management mode, with memory of its own.

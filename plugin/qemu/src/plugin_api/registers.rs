@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use super::api::Api;
 use super::register_file::{RegisterFile, Whose};
-use crate::internals::{Direct, StringCpu};
+use crate::internals::{Direct, StackState, StringCpu};
 use crate::register::Register;
 
 /// Registers of a vCPU that is about to run an instruction.
@@ -36,6 +36,11 @@ pub trait ReadRegisters {
     /// [`Watch::ExecAndMemory`](super::Watch::ExecAndMemory).
     #[inline]
     fn string_cpu(&mut self) -> Option<StringCpu<'_>> {
+        None
+    }
+
+    /// What says how the vCPU uses its stack; `None` if QEMU does not tell where that is. Costs some loads.
+    fn stack_state(&mut self) -> Option<StackState> {
         None
     }
 }
@@ -120,6 +125,14 @@ impl ReadRegisters for Registers<'_> {
         match self.whose {
             Whose::Own if self.is_string => StringCpu::of(self.file.direct()?),
             _ => None,
+        }
+    }
+
+    fn stack_state(&mut self) -> Option<StackState> {
+        let direct = self.file.direct()?;
+        match self.whose {
+            Whose::Own => StackState::of(direct),
+            Whose::Shared => StackState::of(&Direct::of_this_thread(*direct.layout())?),
         }
     }
 }
