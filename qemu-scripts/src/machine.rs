@@ -22,6 +22,20 @@ pub const ANSWERING_API: i32 = 5;
 /// Default time limit of a guest.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 
+/// QEMU's arguments for the PC of the guests in `tests/guests`. The guest's last `out` ends QEMU.
+pub const BARE_PC: [&str; 10] = [
+    "-machine",
+    "pc",
+    "-m",
+    "64",
+    "-display",
+    "none",
+    "-nodefaults",
+    "-no-reboot",
+    "-device",
+    "isa-debug-exit,iobase=0xf4,iosize=0x04",
+];
+
 /// A QEMU command line under construction.
 #[derive(Debug)]
 pub struct Machine {
@@ -70,13 +84,11 @@ impl Machine {
         self
     }
 
-    /// Configures the PC for a guest of `tests/guests`, which replaces the BIOS.
+    /// Configures [`BARE_PC`] with a guest in place of the BIOS.
     ///
     /// The guest ends QEMU by an `out` to isa-debug-exit.
     pub fn bare_guest(self, image: &Path) -> Machine {
-        self.args(["-machine", "pc", "-m", "64", "-display", "none", "-nodefaults", "-no-reboot"])
-            .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
-            .args([OsStr::new("-bios"), image.as_os_str()])
+        self.args(BARE_PC).args([OsStr::new("-bios"), image.as_os_str()])
     }
 
     /// Starts QEMU and waits until it ends.

@@ -23,7 +23,7 @@ pub use compare::{Change, Diff, Row, TablesDiff, WindowDiff};
 pub use merge::{MergeError, merge};
 pub use read::{Problem, ReadError};
 pub use schema::{
-    Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow, SiteRow,
-    Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+    CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow, Instructions, PortRow, QemuRow,
+    SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
 };
 pub use summary::render;

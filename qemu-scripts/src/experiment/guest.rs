@@ -241,7 +241,7 @@ fn parse_access_log(text: &str) -> Result<Vec<Access>> {
         .map(|line| {
             let malformed = || format!("{line:?} is not a line of an access log");
             let words: Vec<&str> = line.split_whitespace().collect();
-            let [_, _, _, direction, port, size, value] = words[..] else { bail!(malformed()) };
+            let [_, _, _, direction, port, size, value, ..] = words[..] else { bail!(malformed()) };
             let hex = |text: &str| u32::from_str_radix(text.trim_start_matches("0x"), 16);
             Ok(Access {
                 is_out: direction == "out",
@@ -275,8 +275,7 @@ mod tests {
 
     #[test]
     fn access_log_is_parsed() {
-        let text =
-            "# seconds vcpu pc direction port size value\n 0.1 0 0xfd0a1 out 0x00e0 1 0x0f\n";
+        let text = "# seconds vcpu pc direction port size value\tsymbol\n 0.1 0 0xfd0a1 out 0x00e0 1 0x0f\t?\n";
         let access = Access { is_out: true, size: 1, port: 0xe0, value: 15 };
         assert_eq!(parse_access_log(text).unwrap(), [access]);
         assert!(parse_access_log("0.1 0").is_err());
