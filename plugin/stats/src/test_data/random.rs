@@ -57,6 +57,7 @@ fn random_tables(rng: &mut Rng, omitted: bool) -> Tables {
         ports: (0..rng.usize(..6)).map(|_| port(rng)).collect(),
         sites: (0..rng.usize(..6)).map(|_| random_site(rng)).collect(),
         sites_dropped_counts: counts(rng),
+        callers: Vec::new(),
         hypercalls: (0..rng.usize(..6)).map(|_| hypercall(rng)).collect(),
         instructions: instructions(rng),
         sections: (0..rng.usize(..3)).map(|_| section(rng)).collect(),
