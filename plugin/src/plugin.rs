@@ -201,10 +201,7 @@ fn open_machine(
 }
 
 /// Opens what call chains need.
-fn callers(
-    host: &HostInfo,
-    running: Option<&Arc<RunningKernel>>,
-) -> Result<Callers, BuildError> {
+fn callers(host: &HostInfo, running: Option<&Arc<RunningKernel>>) -> Result<Callers, BuildError> {
     let ram = GuestRam::open(host.version).map(Arc::new);
     let (running, ram) = running.cloned().zip(ram).ok_or(BuildError::Callers)?;
     Ok(Callers { running, ram })
