@@ -8,7 +8,7 @@ use object::{Object, ObjectSymbol};
 use pvio_cli::machine::Machine;
 use pvio_tests::{Host, LinuxGuest, Monitor, guest, on_both_qemus, refusal};
 
-use super::guest_names::Kallsyms;
+use pvio_tests::linux::Kallsyms;
 
 on_both_qemus! {
     each_filter_leaves_of_the_log_what_it_says
@@ -174,7 +174,7 @@ gzip -c /proc/kallsyms > /dev/ttyS1
     *arguments = arguments.replace("nokaslr", "pti=on");
     let names_option = format!("file:{}", names.display());
     let machine = linux.on(host.machine()).args(["-serial", &names_option]);
-    (logged(machine, filters, &[]), Kallsyms::unpack(&names))
+    (logged(machine, filters, &[]), Kallsyms::unpack(&std::fs::read(&names).unwrap()))
 }
 
 fn code_of_a_relocated_kernel_has_its_name_or_none(host: &Host) {
