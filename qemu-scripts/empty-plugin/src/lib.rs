@@ -31,7 +31,7 @@ extern "C" fn declare_version() {
 #[unsafe(link_section = ".init_array")]
 static CONSTRUCTOR: extern "C" fn() = declare_version;
 
-/// Returns a version of the plugin API that this process's QEMU accepts, for QEMU 9.2 to 11.1.
+/// Returns a plugin API version that this process's QEMU (9.2 to 11.1) accepts.
 fn version() -> c_int {
     if lookup(c"qemu_plugin_set_pc").is_none() {
         // QEMU 10.1 and 10.2 have version 5 and accept 4 too.

@@ -9,7 +9,7 @@ use pvio_cli::status;
 
 use super::dump_files::Inputs;
 
-/// Prints the tables of a dump (stats=FILE), or of the sum of several, as QEMU does at exit.
+/// Prints the tables of a dump (stats=FILE), or of the sum of several.
 #[derive(Args)]
 #[command(after_help = "\
 Exit status:
