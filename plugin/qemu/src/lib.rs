@@ -2,7 +2,7 @@
 //! besides, behind types that are safe to use. All `unsafe` of the host side is here.
 //!
 //! It does not know what a plugin does. QEMU's events go to a [`Plugin`] and its [`Vcpu`]s, which answer.
-//! What C demands (symbols that are looked up, two shapes of callbacks, one global) stays inside.
+//! The demands of C stay inside: symbols that are looked up, two shapes of callbacks, one global.
 //!
 //! | room | what it has |
 //! | --- | --- |
@@ -37,8 +37,8 @@ mod version;
 pub use {
     internals::{
         AtPort, CommandLine, Ended, GuestRam, IsaIrq, Locking, Machine, MachineError, MappedRam,
-        PagingRegisterReader, PagingRegisters, PortHandler, PortPresence, PortTrace, StringCpu,
-        Watchpoints, exit_process, running_vcpu,
+        PagingRegisterReader, PagingRegisters, PortHandler, PortPresence, PortTrace, RamPages,
+        StackState, StringCpu, Watchpoints, exit_process, running_vcpu,
     },
     plugin_api::{
         DeclaredVersion, Discontinuity, HostInfo, InlineAdd, Insn, MAX_WATCHES, MemoryAccess,

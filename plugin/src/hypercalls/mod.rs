@@ -45,9 +45,9 @@ pub enum Policy {
     Any,
 }
 
-/// What the calls of all vCPUs share.
+/// The state that the calls of all vCPUs share.
 pub struct Hypercalls {
-    /// Who may call.
+    /// The callers that may make hypercalls.
     pub policy: Policy,
     /// The port bus.
     pub bus: Arc<PortBus>,
@@ -58,7 +58,7 @@ pub struct Hypercalls {
     pub icount: bool,
     /// Windows and counts.
     pub statistics: Arc<Statistics>,
-    /// What dumps and ends the machine.
+    /// Dumps the statistics and ends the machine.
     pub control: Box<dyn MachineControl>,
     /// The guest's log.
     pub log: GuestLog,
@@ -80,7 +80,7 @@ impl Hypercalls {
         self.epoch.end();
     }
 
-    /// Who serves a port; `None` if a call may not reach it.
+    /// The device that serves a port; `None` if a call may not reach it.
     #[inline]
     fn target(&self, port: Port) -> Option<PortTarget<'_>> {
         self.bus.target(port).filter(|target| !self.icount || target.is_independent())

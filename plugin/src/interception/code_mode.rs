@@ -11,7 +11,7 @@ use crate::x86::{
 /// The `B` bit (CS.D) in the second word of a segment descriptor.
 const DESC_B: u32 = 1 << 22;
 
-/// What QEMU prints for `info registers`.
+/// The text that QEMU prints for `info registers`.
 ///
 /// Each method returns `None` if the text does not have the shape that it expects. QEMU translates code for one CPL,
 /// IOPL, VM flag and mode, so the answers hold whenever the translation runs.

@@ -20,7 +20,7 @@ pub struct Decoded {
     pub address_size: AddressSize,
 }
 
-/// What an instruction can be, by its first opcode byte: a cheap filter before [`decode`].
+/// The kind of an instruction by its first opcode byte: a cheap filter before [`decode`].
 ///
 /// It holds in every mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ mod tests {
         0x44, 0x45, 0x46, 0x47, 0x48, 0x49, 0x4a, 0x4b, 0x4c, 0x4d, 0x4e, 0x4f,
     ];
 
-    /// What iced decodes from the same bytes.
+    /// Decodes the same bytes by iced.
     fn iced(bytes: &[u8], mode: Mode) -> Option<Decoded> {
         let mut decoder = iced_x86::Decoder::new(mode.bits(), bytes, 0);
         let mut insn = Instruction::default();

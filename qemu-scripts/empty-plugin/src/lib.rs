@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 /// The callback, in both of its shapes: of the id and the block, or of the block and `userdata`.
 extern "C" fn translated(_: *mut c_void, _: *mut c_void) {}
 
-/// How it is registered before plugin API 7, which QEMU 11.1 has.
+/// The registration function before plugin API 7 (QEMU 11.1).
 type RegisterById = extern "C" fn(u64, extern "C" fn(*mut c_void, *mut c_void));
-/// And since.
+/// The registration function from plugin API 7 on.
 type RegisterWithUserdata =
     extern "C" fn(u64, extern "C" fn(*mut c_void, *mut c_void), *mut c_void);
 

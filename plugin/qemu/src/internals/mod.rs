@@ -1,4 +1,4 @@
-//! What QEMU exports for its own loadable modules, and promises to nobody else.
+//! Functions and tables that QEMU exports for its own loadable modules, without a promise to others.
 //!
 //! A QEMU may lack each of these: then pvio does without it, and everything else works. One file for each
 //! thing; [`symbols`] has all that is looked up. This room does not know `plugin_api`.
@@ -22,9 +22,11 @@ mod port_bus;
 mod port_presence;
 mod ports;
 mod ram;
+mod ram_pages;
 mod register_dump;
 mod reset;
 mod shutdown;
+mod stack_state;
 mod string_cpu;
 mod symbols;
 mod tb_flush;
@@ -49,9 +51,11 @@ pub use mapped_ram::MappedRam;
 pub use paging_registers::{PagingRegisterReader, PagingRegisters};
 pub use port_presence::{AtPort, PortPresence};
 pub use ram::GuestRam;
+pub use ram_pages::RamPages;
 pub(crate) use register_dump::RegisterDump;
 pub(crate) use shutdown::ShutdownCause;
 pub use shutdown::{Ended, exit_process};
+pub use stack_state::StackState;
 pub use string_cpu::StringCpu;
 pub(crate) use symbols::TABLE;
 pub(crate) use tb_flush::Translations;

@@ -59,7 +59,7 @@ extern "C" fn shutdown_announced(_notifier: *mut Notifier, cause: *mut c_void) {
     SHUTDOWN_CAUSE.store(cause, Ordering::Relaxed);
 }
 
-/// What QEMU said of the shutdown.
+/// The cause of a shutdown, as QEMU names it.
 pub(crate) struct ShutdownCause(Option<(EnumNames, ShutdownCauses)>);
 
 impl ShutdownCause {

@@ -1,4 +1,4 @@
-//! Reports the next block that begins on a vCPU, at the least price, to whoever waits for it.
+//! Reports the next block of a vCPU, if something waits for it, as cheaply as it can be done.
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 

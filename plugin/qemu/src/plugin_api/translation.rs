@@ -1,5 +1,5 @@
-//! What happens when QEMU translates a block: the plugin says how to watch its instructions, and QEMU is
-//! asked for the callbacks.
+//! Translation of a block: the plugin says how to watch each instruction, and this asks QEMU for the
+//! callbacks.
 
 use std::sync::atomic::Ordering;
 

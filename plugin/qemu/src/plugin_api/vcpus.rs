@@ -11,7 +11,7 @@ use super::plugin::Vcpu;
 use super::register_file::RegisterFile;
 use super::watch::VcpuIndex;
 
-/// What belongs to one vCPU.
+/// The state of one vCPU.
 pub(super) struct VcpuState {
     pub registers: RegisterFile,
     pub vcpu: Box<dyn Vcpu>,

@@ -32,11 +32,11 @@ struct Line {
 
 fn parse(log: &str) -> Vec<Line> {
     let mut lines = log.lines();
-    assert_eq!(lines.next(), Some("# seconds vcpu pc direction port size value"));
+    assert_eq!(lines.next(), Some("# seconds vcpu pc direction port size value\tsymbol"));
     lines
         .map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            let [_time, vcpu, _pc, direction, port, size, value] = words[..] else {
+            let [_time, vcpu, _pc, direction, port, size, value, ..] = words[..] else {
                 panic!("{line}")
             };
             Line {
