@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pvio_guest::abi::DUMPS_MAX;
 
 use crate::bus::PortBus;
+use crate::kernel_turns::KernelTurns;
 use crate::qemu::report::{say, show};
 use crate::qemu::{Ended, HostInfo, PortPresence};
 use crate::stats::{Destination, DestinationError, SnapshotContext, Statistics, render};
@@ -42,7 +43,9 @@ pub struct Dumps {
     /// QEMU's devices, for the ports' rows.
     pub presence: PortPresence,
     /// Names for sites.
-    pub symbols: Symbols,
+    pub symbols: Arc<Symbols>,
+    /// Which kernel runs; `None` if none is needed for names.
+    pub kernels: Option<Arc<KernelTurns>>,
     /// Destination of the JSON.
     pub json: Option<Destination>,
     /// Destination of the text tables.
@@ -59,17 +62,6 @@ impl Dumps {
         self.statistics.settle();
         // The errors are on stderr already.
         let _ = self.write(Some(how), Destination::write);
-    }
-
-    /// The machine is about to be reset: if a Linux kernel runs, its sites get their names now, while it is there.
-    pub fn before_reset(&self) {
-        let sites = &self.statistics.sites;
-        let ran: Vec<_> =
-            sites.iter().map(|(_, site)| (site.key.pc, &site.key.bytes[..])).collect();
-        let names = self.symbols.judge(&ran);
-        if names.kernel().is_some() {
-            sites.kernel_ends(|site| names.name(site.key.pc, &site.key.bytes));
-        }
     }
 
     /// Writes a dump while the machine runs: the first to `FILE.1`, the next to `FILE.2`, and so
@@ -93,6 +85,9 @@ impl Dumps {
         ended: Option<Ended>,
         put: impl Fn(&Destination, &[u8]) -> Result<(), DestinationError>,
     ) -> Result<(), DumpError> {
+        if let Some(kernels) = &self.kernels {
+            kernels.settle();
+        }
         let snapshot = self.statistics.snapshot(&SnapshotContext {
             host: &self.host,
             ended,
@@ -161,7 +156,8 @@ mod tests {
             statistics: Arc::default(),
             bus: Arc::default(),
             presence: PortPresence::load(),
-            symbols: Symbols::default(),
+            symbols: Arc::default(),
+            kernels: None,
             json: Some(Destination::open(json, None).unwrap()),
             text,
             count: Mutex::default(),

@@ -17,6 +17,7 @@
 //! | `hypercalls` | what each call does, and who may make it | how the call was caught |
 //! | `access_log` | a line for each access | where accesses come from |
 //! | `dumps` | when and where a snapshot is written | where counts come from |
+//! | `kernel_turns` | which kernel runs, when it ends | how the kernel is found |
 //! | [`stats`] | counters, windows, snapshots, their tables | where counts come from |
 //! | [`symbols`], [`sections`] | names of addresses, from files | what is counted |
 //! | [`guest`] | a Linux guest's own tables in its memory | QEMU, counting |
@@ -40,6 +41,7 @@ pub mod guest_file;
 mod guest_memory;
 mod hypercalls;
 mod interception;
+mod kernel_turns;
 mod options;
 mod plugin;
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
 use crate::dumps::{self, Dumps, TextOutput};
 use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
 use crate::interception::{Instructions, Interceptor};
+use crate::kernel_turns::KernelTurns;
 use crate::options::{HypercallAccess, InsnsOption, OptionError, Options, Summary};
 use crate::qemu::report::say;
 use crate::qemu::{
@@ -70,11 +71,15 @@ pub fn build(
         );
     }
     let mut symbols = Symbols::load(&options.symbols)?;
-    symbols.set_memory(GuestRam::open(host.version));
     if options.guest_symbols {
+        symbols.name_by_guest();
+    }
+    let needs_kernels = symbols.need_kernels();
+    if needs_kernels {
         let registers = PagingRegisterReader::open(host.max_vcpus);
-        let kernels = GuestRam::open(host.version).zip(registers);
-        symbols.set_kernels(kernels.map(|(ram, registers)| GuestKernels::new(ram, registers)));
+        if let Some((ram, registers)) = GuestRam::open(host.version).zip(registers) {
+            symbols.set_kernels(GuestKernels::new(ram, registers));
+        }
     }
     let sections = match &options.insns {
         InsnsOption::Off => None,
@@ -86,7 +91,7 @@ pub fn build(
         HypercallAccess::Any => Some(Policy::Any),
         HypercallAccess::Off => None,
     };
-    let machine = open_machine(host, &options.devices, policy.is_some() || options.guest_symbols)?;
+    let machine = open_machine(host, &options.devices, policy.is_some() || needs_kernels)?;
     let bus = match &machine {
         None => Arc::default(),
         Some(machine) => Arc::new(PortBus::build(machine, options.devices, host.recorded)?),
@@ -94,12 +99,16 @@ pub fn build(
     let instructions = sections.map(|sections| instructions(host, sections)).transpose()?;
     let counts = instructions.clone().map(|counts| counts as Arc<dyn InstructionCounts>);
     let statistics = Arc::new(Statistics::with_instructions(counts));
+    let symbols = Arc::new(symbols);
+    let kernels = needs_kernels
+        .then(|| Arc::new(KernelTurns::new(Arc::clone(&statistics), Arc::clone(&symbols))));
     let dumps = Arc::new(Dumps {
         host: host.clone(),
         statistics: Arc::clone(&statistics),
         bus: Arc::clone(&bus),
         presence: PortPresence::load(),
         symbols,
+        kernels: kernels.clone(),
         json: options.stats,
         text: match options.summary {
             Summary::Stderr => Some(TextOutput::Stderr),
@@ -108,11 +117,9 @@ pub fn build(
         },
         count: Mutex::default(),
     });
-    if options.guest_symbols
-        && let Some(machine) = &machine
-    {
-        let dumps = Arc::clone(&dumps);
-        machine.on_reset(move || dumps.before_reset());
+    if let (Some(kernels), Some(machine)) = (&kernels, &machine) {
+        let kernels = Arc::clone(kernels);
+        machine.on_reset(move || kernels.before_reset());
     }
     let access_log = options.access_log.map(|option| {
         Arc::new(AccessLog::new(option.path, option.file, PortFilter::new(option.ports)))
@@ -145,6 +152,7 @@ pub fn build(
         access_log.clone(),
         hypercalls.clone(),
         instructions.clone(),
+        kernels,
     );
     Ok(Box::new(Pvio {
         bus,

@@ -221,9 +221,8 @@ impl RowMaker<'_> {
             .map(|(id, counts)| (id, self.sites.get(id), counts))
             .collect();
         ran.sort_unstable_by_key(|(_, site, _)| {
-            (site.key.pc, site.key.mode, &site.key.bytes, site.boot)
+            (site.key.pc, site.key.mode, &site.key.bytes, site.turn)
         });
-        let boot = self.sites.boot();
         ran.into_iter()
             .map(|(id, site, counts)| {
                 let key = &site.key;
@@ -235,11 +234,7 @@ impl RowMaker<'_> {
                     bytes: key.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
                     insn: intel_syntax(&key.bytes, mode, key.pc),
                     form: site.form,
-                    symbol: match site.boot == boot {
-                        true => self.names.name(key.pc, &key.bytes),
-                        // The kernel that ran this is gone.
-                        false => self.sites.name(id),
-                    },
+                    symbol: self.sites.name(id, || self.names.name(key.pc, &key.bytes)),
                     counts,
                 }
             })

@@ -19,7 +19,7 @@ use crate::guest_file::{GuestFile, GuestFileError};
 use file::{SymbolFile, Verdict};
 
 pub use guest_kernel::GuestKernels;
-pub use linux::Memory;
+use guest_kernel::Running;
 
 /// A file that has no usable symbols.
 #[derive(Debug, thiserror::Error)]
@@ -67,9 +67,10 @@ pub enum SymbolsError {
 pub struct Symbols {
     /// In the order of the options.
     files: Vec<SymbolFile>,
-    memory: Option<Box<dyn Memory>>,
-    /// Where the running kernel is looked for; `None` if it is not asked for.
+    /// Where the running kernel is looked for; `None` if it cannot be.
     kernels: Option<GuestKernels>,
+    /// Whether the running kernel names what no file names.
+    guest_names: bool,
 }
 
 impl Symbols {
@@ -80,29 +81,53 @@ impl Symbols {
     /// The first file that cannot be read, has no symbols of code, or needs a load address.
     pub fn load(files: &[GuestFile]) -> Result<Symbols, SymbolsError> {
         let files = files.iter().map(SymbolFile::load).collect::<Result<_, _>>()?;
-        Ok(Symbols { files, memory: None, kernels: None })
-    }
-
-    /// Sets the guest memory in which [`Symbols::judge`] looks for Linux kernels.
-    pub fn set_memory(&mut self, memory: Option<impl Memory + 'static>) {
-        self.memory = memory.map(|memory| Box::new(memory) as Box<dyn Memory>);
+        Ok(Symbols { files, kernels: None, guest_names: false })
     }
 
     /// Has the running Linux kernel name what no file names.
-    pub fn set_kernels(&mut self, kernels: Option<GuestKernels>) {
-        self.kernels = kernels;
+    pub fn name_by_guest(&mut self) {
+        self.guest_names = true;
     }
 
-    /// Checks each file against the guest's memory as it is now, or else against its sites.
+    /// Whether the kernel that runs is needed for names.
+    pub fn need_kernels(&self) -> bool {
+        self.guest_names || self.files.iter().any(SymbolFile::is_linux)
+    }
+
+    /// Sets where the kernel is looked for.
+    pub fn set_kernels(&mut self, kernels: GuestKernels) {
+        self.kernels = Some(kernels);
+    }
+
+    /// Finds the kernel that runs now, and checks each file against it, or else against its sites.
     ///
     /// A site is the linear address of an instruction that ran, with its bytes.
     pub fn judge(&self, sites: &[(u64, &[u8])]) -> Names<'_> {
-        let judge = |file: &SymbolFile| file.judge(sites, self.memory.as_deref());
-        Names {
-            symbols: self,
-            verdicts: self.files.iter().map(judge).collect(),
-            kernel: self.kernels.as_ref().and_then(GuestKernels::find),
-        }
+        self.judge_kernel(sites, GuestKernels::find)
+    }
+
+    /// As [`Symbols::judge`], by the kernel that a vCPU left a moment ago, which ran these sites.
+    ///
+    /// `last_tables` are page tables that vCPUs used while it ran.
+    pub fn judge_left(&self, sites: &[(u64, &[u8])], last_tables: &[u64]) -> Names<'_> {
+        self.judge_kernel(sites, |kernels| kernels.find_left(last_tables, sites))
+    }
+
+    fn judge_kernel(
+        &self,
+        sites: &[(u64, &[u8])],
+        find: impl FnOnce(&GuestKernels) -> Option<Kernel>,
+    ) -> Names<'_> {
+        let running = match &self.kernels {
+            None => Running::Unreadable,
+            Some(_) if !self.need_kernels() => Running::NotFound,
+            Some(kernels) => match find(kernels) {
+                Some(kernel) => Running::Found(Box::new(kernel)),
+                None => Running::NotFound,
+            },
+        };
+        let verdicts = self.files.iter().map(|file| file.judge(sites, &running)).collect();
+        Names { symbols: self, verdicts, running }
     }
 }
 
@@ -110,25 +135,25 @@ impl Symbols {
 pub struct Names<'a> {
     symbols: &'a Symbols,
     verdicts: Vec<Verdict>,
-    kernel: Option<Kernel>,
+    running: Running,
 }
 
 impl Names<'_> {
     /// Names a site as `symbol` or `symbol+0x12`, and in a module of the kernel's `symbol+0x12 [module]`. The first
     /// file that names it wins; the running kernel comes last.
     pub fn name(&self, pc: u64, bytes: &[u8]) -> Option<String> {
-        let memory = self.symbols.memory.as_deref();
+        let kernels = self.symbols.kernels.as_ref().zip(self.kernel());
         let mut files = self.symbols.files.iter().zip(&self.verdicts);
-        let name = files.find_map(|(file, verdict)| file.name(verdict, pc, bytes, memory));
+        let name = files.find_map(|(file, verdict)| file.name(verdict, pc, bytes, kernels));
         name.or_else(|| {
-            let (kernels, kernel) = (self.symbols.kernels.as_ref()?, self.kernel.as_ref()?);
+            let (kernels, kernel) = kernels.filter(|_| self.symbols.guest_names)?;
             kernels.name(kernel, pc, bytes)
         })
     }
 
     /// The Linux kernel that runs in the guest, if it was looked for and found.
     pub fn kernel(&self) -> Option<&Kernel> {
-        self.kernel.as_ref()
+        self.running.kernel()
     }
 
     /// Each file as the option names it, with its problem if it has one.

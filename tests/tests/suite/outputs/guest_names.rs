@@ -97,6 +97,11 @@ struct Symbol {
 pub(super) struct Kallsyms(Vec<Symbol>);
 
 impl Kallsyms {
+    /// Those of no kernel.
+    pub(super) fn none() -> Kallsyms {
+        Kallsyms(Vec::new())
+    }
+
     pub(super) fn unpack(path: &Path) -> Kallsyms {
         let packed = std::fs::read(path).unwrap();
         let mut gzip = Command::new("gzip")
@@ -144,7 +149,7 @@ impl Kallsyms {
 
     /// Whether an address is code of the kernel itself.
     pub(super) fn is_kernel(&self, address: u64) -> bool {
-        self.code().iter().any(|code| code.contains(&address))
+        !self.0.is_empty() && self.code().iter().any(|code| code.contains(&address))
     }
 
     fn address(&self, name: &str) -> u64 {
