@@ -9,6 +9,7 @@ use crate::bus::PortBus;
 use crate::kernel_turns::KernelTurns;
 use crate::qemu::report::{say, show};
 use crate::qemu::{Ended, HostInfo, PortPresence};
+use crate::running_kernel::RunningKernel;
 use crate::stats::{Destination, DestinationError, SnapshotContext, Statistics, render};
 use crate::symbols::Symbols;
 
@@ -46,6 +47,8 @@ pub struct Dumps {
     pub symbols: Arc<Symbols>,
     /// Which kernel runs; `None` if none is needed for names.
     pub kernels: Option<Arc<KernelTurns>>,
+    /// The kernel that unwinds stacks; `None` if call chains are not counted.
+    pub running_kernel: Option<Arc<RunningKernel>>,
     /// Destination of the JSON.
     pub json: Option<Destination>,
     /// Destination of the text tables.
@@ -87,6 +90,9 @@ impl Dumps {
     ) -> Result<(), DumpError> {
         if let Some(kernels) = &self.kernels {
             kernels.settle();
+        }
+        if let Some(running) = &self.running_kernel {
+            self.statistics.resolve_stacks(running, ended.is_some());
         }
         let snapshot = self.statistics.snapshot(&SnapshotContext {
             host: &self.host,
@@ -158,6 +164,7 @@ mod tests {
             presence: PortPresence::load(),
             symbols: Arc::default(),
             kernels: None,
+            running_kernel: None,
             json: Some(Destination::open(json, None).unwrap()),
             text,
             count: Mutex::default(),

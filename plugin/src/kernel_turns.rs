@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::guest::KernelIdentity;
+use crate::running_kernel::RunningKernel;
 use crate::stats::Statistics;
 use crate::symbols::{Names, Symbols};
 use crate::x86::Mode;
@@ -23,6 +24,8 @@ const KERNEL_HALF_32: u64 = 0xc000_0000;
 pub struct KernelTurns {
     statistics: Arc<Statistics>,
     symbols: Arc<Symbols>,
+    /// The kernel that unwinds stacks; `None` if it is not needed.
+    running: Option<Arc<RunningKernel>>,
     /// The kernels that ended, each with the number of its turn.
     ended: Mutex<Vec<(KernelIdentity, u32)>>,
     /// Whether a kernel ended, and the one that runs since was not looked for.
@@ -33,10 +36,15 @@ pub struct KernelTurns {
 
 impl KernelTurns {
     /// Takes names from `symbols` for the sites of `statistics`.
-    pub fn new(statistics: Arc<Statistics>, symbols: Arc<Symbols>) -> KernelTurns {
+    pub fn new(
+        statistics: Arc<Statistics>,
+        symbols: Arc<Symbols>,
+        running: Option<Arc<RunningKernel>>,
+    ) -> KernelTurns {
         KernelTurns {
             statistics,
             symbols,
+            running,
             ended: Mutex::default(),
             is_open: AtomicBool::new(false),
             table: AtomicU64::new(0),
@@ -46,6 +54,10 @@ impl KernelTurns {
     /// The machine is about to be reset: if a kernel runs, its sites get their names now.
     pub fn before_reset(&self) {
         let mut ended = self.lock();
+        if let Some(running) = &self.running {
+            self.statistics.resolve_stacks(running, true);
+            running.reset();
+        }
         if self.is_open.load(Ordering::Relaxed) {
             return;
         }
@@ -79,6 +91,10 @@ impl KernelTurns {
             return;
         }
         let names = self.with_sites(|sites| self.symbols.judge_left(sites, &[table]));
+        if let (Some(running), Some(kernel)) = (&self.running, names.kernel()) {
+            self.statistics.resolve_stacks_of(running, kernel);
+            running.reset();
+        }
         self.end(&mut ended, &names);
     }
 
@@ -121,13 +137,12 @@ impl KernelTurns {
     /// If a kernel ran, its sites get their names, and its turn ends.
     fn end(&self, ended: &mut Vec<(KernelIdentity, u32)>, names: &Names<'_>) {
         let Some(kernel) = names.kernel() else { return };
-        let sites = &self.statistics.sites;
-        sites.keep_names(|site| names.name(site.key.pc, &site.key.bytes));
+        self.statistics.keep_names(names);
         ended.retain(|(identity, _)| identity != kernel.identity());
         if ended.len() == MAX_KERNELS {
             ended.remove(0);
         }
-        ended.push((kernel.identity().clone(), sites.turn()));
+        ended.push((kernel.identity().clone(), self.statistics.sites.turn()));
         self.is_open.store(true, Ordering::Release);
     }
 

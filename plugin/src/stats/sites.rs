@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use arrayvec::ArrayVec;
 
+use crate::symbols::Names;
 use crate::x86::{MAX_INSN_LEN, Mode, PortForm};
 
 /// The most sites that get a row of their own: 65,536.
@@ -127,7 +128,7 @@ impl Sites {
     }
 
     /// Keeps the names of this turn's sites, as `name` gives them now.
-    pub fn keep_names(&self, name: impl Fn(&Site) -> Option<String>) {
+    pub(super) fn keep_names(&self, name: impl Fn(&Site) -> Option<String>) {
         let turn = self.turn();
         let own = self.iter().filter(|(_, site)| site.turn == turn);
         let named: Vec<_> = own.filter_map(|(id, site)| Some((id, name(site)?))).collect();
@@ -157,17 +158,24 @@ impl Sites {
         self.turn.load(Ordering::Relaxed)
     }
 
-    /// The name of a site. `now` gives the name that it has in the kernel that runs.
+    /// The name that a site has in the kernel that ran it.
+    pub fn name_in(&self, id: SiteId, names: &Names<'_>) -> Option<String> {
+        self.name(id, || {
+            let key = &self.get(id).key;
+            names.name(key.pc, &key.bytes)
+        })
+    }
+
+    /// As [`Sites::name_in`]; `now` gives the name in the kernel that runs.
     ///
     /// A site that had another name when its kernel last ended has none: either may have run.
-    pub fn name(&self, id: SiteId, now: impl FnOnce() -> Option<String>) -> Option<String> {
+    fn name(&self, id: SiteId, now: impl FnOnce() -> Option<String>) -> Option<String> {
         let runs = self.get(id).turn == self.turn();
         let now = if runs { now() } else { None };
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        match (names.get(&id), now) {
-            (None, now) => now,
-            (Some(kept), None) => kept.clone(),
-            (Some(kept), Some(now)) => kept.as_ref().filter(|kept| **kept == now).cloned(),
+        match names.get(&id) {
+            None => now,
+            Some(kept) => agreed(kept, now),
         }
     }
 
@@ -177,6 +185,14 @@ impl Sites {
     /// memory that the limit saves.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// The name of what had a name when its kernel last ended, and may have one now. `None` if they differ.
+pub(super) fn agreed(kept: &Option<String>, now: Option<String>) -> Option<String> {
+    match now {
+        None => kept.clone(),
+        Some(now) => kept.as_ref().filter(|kept| **kept == now).cloned(),
     }
 }
 

@@ -1,17 +1,23 @@
 //! The statistics of one machine.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pvio_stats::Call;
 
+use super::chain_rows::FrameNames;
+use super::chains::VcpuChains;
 use super::counters::VcpuCounters;
 use super::instructions::InstructionCounts;
 use super::sites::Sites;
 use super::totals::{Sign, Totals};
 use super::windows::{WindowError, Windows};
+use crate::guest::{Kernel, KnownKernel};
 use crate::qemu::VcpuIndex;
+use crate::running_kernel::RunningKernel;
+use crate::symbols::Names;
 
 /// Everything that is counted in one machine: counters, windows and resets.
 ///
@@ -24,6 +30,9 @@ pub struct Statistics {
     counted: Mutex<Counted>,
     vcpus_mixed: AtomicBool,
     instructions: Option<Arc<dyn InstructionCounts>>,
+    /// The most frames of a call chain; `None` if call chains are not counted.
+    depth: Option<usize>,
+    pub(super) frame_names: FrameNames,
 }
 
 /// The counters of all vCPUs, and the totals that are subtracted from them.
@@ -58,11 +67,55 @@ impl Statistics {
         Statistics { instructions: counts, ..Statistics::default() }
     }
 
+    /// Has accesses counted by call chain, of at most `depth` frames.
+    pub fn count_callers(&mut self, depth: usize) {
+        self.depth = Some(depth);
+    }
+
+    /// Unwinds the stacks that wait for the kernel to be known.
+    pub fn resolve_stacks(&self, running: &RunningKernel, kernel_ends: bool) {
+        self.resolve(running, kernel_ends, || running.find_now());
+    }
+
+    /// Unwinds the stacks of a kernel that ends, which is no more the one that a vCPU's page tables have.
+    pub fn resolve_stacks_of(&self, running: &RunningKernel, kernel: &Kernel) {
+        self.resolve(running, true, || Some(kernel));
+    }
+
+    /// At the end of a kernel, what cannot be unwound then never will be.
+    fn resolve<K: Deref<Target = Kernel>>(
+        &self,
+        running: &RunningKernel,
+        kernel_ends: bool,
+        kernel: impl FnOnce() -> Option<K>,
+    ) {
+        let all_counters = self.lock().all_counters.clone();
+        let chains = || all_counters.iter().filter_map(|counters| counters.chains());
+        if chains().any(|chains| chains.stacks().waiting() > 0) {
+            let kernel = kernel();
+            let known = KnownKernel { kernel: kernel.as_deref(), may_change: !kernel_ends };
+            chains().for_each(|chains| chains.resolve(known, running));
+        }
+        if kernel_ends {
+            chains().for_each(|chains| chains.stacks().stop_waiting());
+        }
+    }
+
+    /// The turn of the kernel that runs ends: its sites and frames keep the names that they have now.
+    pub fn keep_names(&self, names: &Names<'_>) {
+        let all_counters = self.lock().all_counters.clone();
+        self.frame_names.keep(&all_counters, &self.sites, names);
+        self.sites.keep_names(|site| names.name(site.key.pc, &site.key.bytes));
+    }
+
     /// Creates the counters of a vCPU. Only one thread at a time may count into them.
     pub fn counters(&self, index: VcpuIndex) -> Arc<VcpuCounters> {
-        let counters =
-            Arc::new(VcpuCounters::new(index, Arc::clone(&self.sites), self.instructions.clone()));
-        self.lock().all_counters.push(Arc::clone(&counters));
+        let mut counted = self.lock();
+        let slot = counted.all_counters.len();
+        let chains = self.depth.map(|depth| VcpuChains::new(slot, depth));
+        let (sites, instructions) = (Arc::clone(&self.sites), self.instructions.clone());
+        let counters = Arc::new(VcpuCounters::new(index, sites, instructions, chains));
+        counted.all_counters.push(Arc::clone(&counters));
         counters
     }
 

@@ -4,15 +4,16 @@ use std::ops::Range;
 
 use vm_memory::Bytes;
 
-use crate::guest::{Kernel, PhysicalMemory, Registers};
+use crate::guest::{Kernel, Name, PhysicalMemory, Registers};
 use crate::qemu::{GuestRam, PagingRegisterReader};
 
 /// The result of looking for the kernel that runs.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) enum Running {
     /// This QEMU does not let pvio read the guest's memory.
     Unreadable,
     /// The guest is not Linux, or its kernel has no table of symbols.
+    #[default]
     NotFound,
     /// A kernel.
     Found(Box<Kernel>),
@@ -60,8 +61,13 @@ impl GuestKernels {
         GuestKernels { memory: Box::new(memory), registers }
     }
 
+    /// The memory that is searched.
+    pub(crate) fn memory(&self) -> &impl PhysicalMemory {
+        &self.memory
+    }
+
     /// Finds the kernel that runs now; `None` if the guest is not Linux.
-    pub(super) fn find(&self) -> Option<Kernel> {
+    pub(crate) fn find(&self) -> Option<Kernel> {
         Kernel::find(&self.memory, &(self.registers)())
     }
 
@@ -91,6 +97,20 @@ impl GuestKernels {
     pub(super) fn name(&self, kernel: &Kernel, pc: u64, bytes: &[u8]) -> Option<String> {
         let name = kernel.name(pc)?;
         self.has(kernel, pc, bytes).then(|| name.to_string())
+    }
+
+    /// Names code in a call chain, `after` bytes after an address. A module must still have its bytes.
+    pub(super) fn caller(
+        &self,
+        kernel: &Kernel,
+        address: u64,
+        after: u64,
+        code: &[u8],
+    ) -> Option<String> {
+        let name = kernel.name(address)?;
+        let is_there =
+            name.module.is_none() || kernel.has_bytes(&self.memory, address, code) == Some(true);
+        is_there.then(|| Name { offset: name.offset + after, ..name }.to_string())
     }
 }
 

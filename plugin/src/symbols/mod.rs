@@ -6,6 +6,7 @@
 mod file;
 mod guest_kernel;
 mod linux;
+mod live;
 mod system_map;
 mod table;
 
@@ -13,13 +14,14 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::elf::ElfError;
-use crate::guest::Kernel;
+use crate::guest::{CodeBytes, Kernel};
 use crate::guest_file::{GuestFile, GuestFileError};
 
 use file::{SymbolFile, Verdict};
 
 pub use guest_kernel::GuestKernels;
 use guest_kernel::Running;
+pub use live::LiveNames;
 
 /// A file that has no usable symbols.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +93,11 @@ impl Symbols {
 
     /// Whether the kernel that runs is needed for names.
     pub fn need_kernels(&self) -> bool {
-        self.guest_names || self.files.iter().any(SymbolFile::is_linux)
+        self.guest_names || self.has_kernel_files()
+    }
+
+    fn has_kernel_files(&self) -> bool {
+        self.files.iter().any(SymbolFile::is_linux)
     }
 
     /// Sets where the kernel is looked for.
@@ -103,31 +109,58 @@ impl Symbols {
     ///
     /// A site is the linear address of an instruction that ran, with its bytes.
     pub fn judge(&self, sites: &[(u64, &[u8])]) -> Names<'_> {
-        self.judge_kernel(sites, GuestKernels::find)
+        let running = self.running();
+        Names { symbols: self, verdicts: self.judge_files(sites, &running), running }
     }
 
     /// As [`Symbols::judge`], by the kernel that a vCPU left a moment ago, which ran these sites.
     ///
     /// `last_tables` are page tables that vCPUs used while it ran.
     pub fn judge_left(&self, sites: &[(u64, &[u8])], last_tables: &[u64]) -> Names<'_> {
-        self.judge_kernel(sites, |kernels| kernels.find_left(last_tables, sites))
+        let running = self.look(|kernels| kernels.find_left(last_tables, sites));
+        Names { symbols: self, verdicts: self.judge_files(sites, &running), running }
     }
 
-    fn judge_kernel(
-        &self,
-        sites: &[(u64, &[u8])],
-        find: impl FnOnce(&GuestKernels) -> Option<Kernel>,
-    ) -> Names<'_> {
-        let running = match &self.kernels {
+    /// The kernel that runs now, if a file or the guest's own names need it.
+    fn running(&self) -> Running {
+        match self.guest_names {
+            true => self.look(GuestKernels::find),
+            false => self.running_for_files(),
+        }
+    }
+
+    /// The kernel that runs now, if a file needs it.
+    fn running_for_files(&self) -> Running {
+        match self.has_kernel_files() {
+            true => self.look(GuestKernels::find),
+            false => Running::NotFound,
+        }
+    }
+
+    fn look(&self, find: impl FnOnce(&GuestKernels) -> Option<Kernel>) -> Running {
+        match &self.kernels {
             None => Running::Unreadable,
-            Some(_) if !self.need_kernels() => Running::NotFound,
             Some(kernels) => match find(kernels) {
                 Some(kernel) => Running::Found(Box::new(kernel)),
                 None => Running::NotFound,
             },
-        };
-        let verdicts = self.files.iter().map(|file| file.judge(sites, &running)).collect();
-        Names { symbols: self, verdicts, running }
+        }
+    }
+
+    fn judge_files(&self, sites: &[(u64, &[u8])], running: &Running) -> Vec<Verdict> {
+        self.files.iter().map(|file| file.judge(sites, running)).collect()
+    }
+
+    fn name_by_files(
+        &self,
+        verdicts: &[Verdict],
+        running: &Running,
+        pc: u64,
+        bytes: &[u8],
+    ) -> Option<String> {
+        let kernels = self.kernels.as_ref().zip(running.kernel());
+        let mut files = self.files.iter().zip(verdicts);
+        files.find_map(|(file, verdict)| file.name(verdict, pc, bytes, kernels))
     }
 }
 
@@ -142,13 +175,28 @@ impl Names<'_> {
     /// Names a site as `symbol` or `symbol+0x12`, and in a module of the kernel's `symbol+0x12 [module]`. The first
     /// file that names it wins; the running kernel comes last.
     pub fn name(&self, pc: u64, bytes: &[u8]) -> Option<String> {
-        let kernels = self.symbols.kernels.as_ref().zip(self.kernel());
-        let mut files = self.symbols.files.iter().zip(&self.verdicts);
-        let name = files.find_map(|(file, verdict)| file.name(verdict, pc, bytes, kernels));
-        name.or_else(|| {
-            let (kernels, kernel) = kernels.filter(|_| self.symbols.guest_names)?;
+        self.symbols.name_by_files(&self.verdicts, &self.running, pc, bytes).or_else(|| {
+            let (kernels, kernel) = self.own_names()?;
             kernels.name(kernel, pc, bytes)
         })
+    }
+
+    /// Names the code at an address in a call chain, as [`Names::name`]. `code` are bytes from there on.
+    ///
+    /// The offset in the name is that of the address plus `after`.
+    pub fn caller(&self, address: u64, after: u64, code: CodeBytes) -> Option<String> {
+        // The last byte of a call is not patched; code after it may be.
+        let named = self.symbols.name_by_files(&self.verdicts, &self.running, address, &code[..1]);
+        named.map(|name| later(&name, after)).or_else(|| {
+            let (kernels, kernel) = self.own_names()?;
+            kernels.caller(kernel, address, after, &code)
+        })
+    }
+
+    /// The running kernel, if it names what no file names.
+    fn own_names(&self) -> Option<(&GuestKernels, &Kernel)> {
+        let kernels = self.symbols.kernels.as_ref().filter(|_| self.symbols.guest_names)?;
+        Some((kernels, self.kernel()?))
     }
 
     /// The Linux kernel that runs in the guest, if it was looked for and found.
@@ -160,6 +208,18 @@ impl Names<'_> {
     pub fn files(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         let files = self.symbols.files.iter().zip(&self.verdicts);
         files.map(|(file, verdict)| (&*file.text, verdict.problem.as_deref()))
+    }
+}
+
+/// `symbol` or `symbol+0x12` with a higher offset.
+fn later(name: &str, after: u64) -> String {
+    let offset = name
+        .rsplit_once("+0x")
+        .and_then(|(symbol, offset)| Some((symbol, u64::from_str_radix(offset, 16).ok()?)));
+    let (symbol, offset) = offset.unwrap_or((name, 0));
+    match offset + after {
+        0 => symbol.to_owned(),
+        offset => format!("{symbol}+{offset:#x}"),
     }
 }
 
