@@ -226,7 +226,7 @@ impl RowMaker<'_> {
             .map(|(id, counts)| (id, self.sites.get(id), counts))
             .collect();
         ran.sort_unstable_by_key(|(_, site, _)| {
-            (site.key.pc, site.key.mode, &site.key.bytes, site.boot)
+            (site.key.pc, site.key.mode, &site.key.bytes, site.turn)
         });
         ran.into_iter()
             .map(|(id, site, counts)| {
