@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
+mod accesses;
 mod call;
 mod check;
 mod compare;
@@ -16,13 +17,14 @@ mod summary;
 mod test_data;
 pub mod text_table;
 
+pub use accesses::SiteAccess;
 pub use call::Call;
 pub use check::{Discrepancy, Scope};
 pub use compare::{Change, Diff, Row, TablesDiff, WindowDiff};
 pub use merge::{MergeError, merge};
 pub use read::{Problem, ReadError};
 pub use schema::{
-    Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow, SiteRow,
-    Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+    AccessCounts, AccessRow, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA,
+    SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
 };
 pub use summary::render;

@@ -6,8 +6,8 @@ use pvio_x86::{Direction, Mode, Port, PortForm, Width};
 
 use crate::Call;
 use crate::schema::{
-    Counts, FormRow, HypercallRow, Instructions, PortRow, SectionRow, SiteRow, VcpuRow,
-    parse_address,
+    AccessCounts, AccessRow, Counts, FormRow, HypercallRow, Instructions, PortRow, SectionRow,
+    SiteRow, VcpuRow, parse_address,
 };
 
 /// A row of a table: what it is about, and counts.
@@ -107,6 +107,18 @@ impl Keyed for SiteRow {
     }
 }
 
+impl Keyed for AccessRow {
+    type Key<'a> = (usize, Port, Direction, Width);
+
+    fn key(&self) -> Self::Key<'_> {
+        (self.site, self.port, self.dir, self.size)
+    }
+
+    fn add(&mut self, other: &AccessRow) {
+        self.counts.add(&other.counts);
+    }
+}
+
 impl Keyed for HypercallRow {
     type Key<'a> = Call;
 
@@ -138,6 +150,13 @@ impl Keyed for SectionRow {
 impl Counts {
     pub(crate) fn add(&mut self, other: &Counts) {
         self.executions += other.executions;
+        self.accesses += other.accesses;
+        self.unverified += other.unverified;
+    }
+}
+
+impl AccessCounts {
+    pub(crate) fn add(&mut self, other: &AccessCounts) {
         self.accesses += other.accesses;
         self.unverified += other.unverified;
     }

@@ -4,8 +4,8 @@ use fastrand::Rng;
 use pvio_x86::{Direction, Mode, Port, PortForm, Width};
 
 use crate::{
-    Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow,
-    SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+    AccessCounts, AccessRow, Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow,
+    SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
 };
 
 pub fn idle(form: PortForm) -> FormRow {
@@ -67,6 +67,14 @@ pub fn tables() -> Tables {
         }],
         sites: vec![site(0xffff_ffff_8100_0051, Some("io_serial_out+0x1"), 70_000)],
         sites_dropped_counts: Counts::default(),
+        accesses: vec![AccessRow {
+            site: 0,
+            port: Port(0x3f8),
+            dir: Direction::Out,
+            size: Width::Byte,
+            counts: AccessCounts { accesses: 70_000, unverified: 0 },
+        }],
+        accesses_dropped: AccessCounts::default(),
         hypercalls: Vec::new(),
         instructions: Instructions::default(),
         sections: Vec::new(),
@@ -124,6 +132,7 @@ fn window(rng: &mut Rng, name: &str, omitted: bool) -> WindowRow {
     if rows_dropped {
         tables.ports.clear();
         tables.sites.clear();
+        tables.accesses.clear();
     }
     let (name, entries, open) = (name.to_owned(), rng.u64(1..9), rng.bool());
     WindowRow { name, entries, open, rows_dropped, tables }
@@ -136,6 +145,8 @@ fn random_tables(rng: &mut Rng, omitted: bool) -> Tables {
         ports: (0..rng.usize(..6)).map(|_| port(rng)).collect(),
         sites: (0..rng.usize(..6)).map(|_| random_site(rng)).collect(),
         sites_dropped_counts: counts(rng),
+        accesses: Vec::new(),
+        accesses_dropped: access_counts(rng),
         hypercalls: (0..rng.usize(..6)).map(|_| hypercall(rng)).collect(),
         instructions: instructions(rng),
         sections: (0..rng.usize(..3)).map(|_| section(rng)).collect(),
@@ -147,6 +158,15 @@ fn random_tables(rng: &mut Rng, omitted: bool) -> Tables {
     tables.ports.dedup_by_key(|row| (row.port, row.dir, row.size));
     tables.sites.sort_by_key(|row| (row.pc.clone(), row.mode, row.symbol.clone()));
     tables.sites.dedup_by_key(|row| (row.pc.clone(), row.mode, row.symbol.clone()));
+    for site in 0..tables.sites.len() {
+        for row in &tables.ports {
+            if rng.bool() {
+                let (port, dir, size) = (row.port, row.dir, row.size);
+                let counts = access_counts(rng);
+                tables.accesses.push(AccessRow { site, port, dir, size, counts });
+            }
+        }
+    }
     tables.hypercalls.sort_by_key(|row| row.call);
     tables.hypercalls.dedup_by_key(|row| row.call);
     tables.sections.sort_by_key(|row| row.start.clone());
@@ -164,6 +184,10 @@ fn known(rng: &mut Rng) -> Option<u64> {
 
 fn counts(rng: &mut Rng) -> Counts {
     Counts { executions: count(rng), accesses: count(rng), unverified: count(rng) }
+}
+
+fn access_counts(rng: &mut Rng) -> AccessCounts {
+    AccessCounts { accesses: 1 + count(rng), unverified: count(rng) }
 }
 
 fn instructions(rng: &mut Rng) -> Instructions {

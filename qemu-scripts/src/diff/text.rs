@@ -8,7 +8,8 @@ use thousands::Separable;
 use crate::diff::Total;
 use crate::stats::text_table::{TextTable, number, printable};
 use crate::stats::{
-    Change, Diff, FormRow, HypercallRow, PortRow, Row, SiteRow, Snapshot, TablesDiff, WindowDiff,
+    Change, Diff, FormRow, HypercallRow, PortRow, Row, SiteAccess, SiteRow, Snapshot, TablesDiff,
+    WindowDiff,
 };
 
 /// How a comparison looks.
@@ -124,6 +125,19 @@ impl Described for SiteRow {
     }
 }
 
+impl Described for SiteAccess {
+    const NAMES: [&'static str; 4] = ["<address", "<instruction", "<port", "<symbol"];
+
+    fn name(&self) -> [String; 4] {
+        let [address, instruction, symbol, _] = self.site.name();
+        [address, instruction, self.port.to_string(), symbol]
+    }
+
+    fn others(&self) -> Vec<(&'static str, Option<u64>)> {
+        vec![("unverified", Some(self.counts.unverified))]
+    }
+}
+
 impl Described for HypercallRow {
     const NAMES: [&'static str; 4] = ["<call", "", "", ""];
 
@@ -199,6 +213,7 @@ impl Page {
         self.changes(scope, "forms", &diff.forms);
         self.changes(scope, "ports", &diff.ports);
         self.changes(scope, "sites", &diff.sites);
+        self.changes(scope, "accesses by site and port", &diff.accesses_by_site);
         self.changes(scope, "hypercalls", &diff.hypercalls);
     }
 
