@@ -7,6 +7,8 @@
 
 mod access_counters;
 mod call;
+mod chain_rows;
+mod chains;
 mod collect;
 mod counter_array;
 mod counters;
@@ -21,6 +23,7 @@ mod windows;
 mod tests;
 
 pub use call::Outcome;
+pub use chains::{CallerId, VcpuChains};
 pub use collect::SnapshotContext;
 pub use counters::{PortCounter, VcpuCounters};
 pub use destination::{Destination, DestinationError};

@@ -145,6 +145,10 @@ pub(super) struct Totals {
     pub hypercalls: Rows<5>,
     /// Instructions of every kind, by place.
     pub instructions: Rows<1>,
+    /// Accesses by the stacks of all vCPUs.
+    pub stacks: Rows<1>,
+    /// Accesses with stacks for which there was no room, by site.
+    pub no_stack: Rows<1>,
 }
 
 impl Totals {
@@ -183,6 +187,11 @@ impl Totals {
             accesses_dropped: Rows(vec![(0, accesses_dropped)]),
             hypercalls,
             instructions,
+            stacks: Rows(counters.chains().map(|chains| chains.by_stack()).unwrap_or_default()),
+            no_stack: counters
+                .chains()
+                .map(|chains| Rows::of(chains.without_room()))
+                .unwrap_or_default(),
         }
     }
 
@@ -196,6 +205,8 @@ impl Totals {
         self.accesses_dropped.add(&other.accesses_dropped, sign);
         self.hypercalls.add(&other.hypercalls, sign);
         self.instructions.add(&other.instructions, sign);
+        self.stacks.add(&other.stacks, sign);
+        self.no_stack.add(&other.no_stack, sign);
     }
 
     /// Adds a hypercall that is being carried out, and its instruction: both are counted later.
@@ -222,18 +233,26 @@ impl Totals {
             && of_forms(FormColumn::Accesses) == ports_accesses
             && accesses[0] + dropped[0] == ports_accesses
             && accesses[1] + dropped[1] == ports_unverified
+            && [0, of_sites(SiteColumn::Accesses)].contains(&self.by_stack())
     }
 
-    /// The number of rows in the tables that may be large: ports, sites, and accesses by both.
+    /// All accesses that were counted by stack; 0 if call chains are not counted.
+    fn by_stack(&self) -> i64 {
+        self.stacks.sum()[0] + self.no_stack.sum()[0]
+    }
+
+    /// The number of rows in the tables that may be large: ports, sites, both together, and stacks.
     pub fn large_rows(&self) -> usize {
-        self.ports.0.len() + self.sites.0.len() + self.accesses.0.len()
+        let by_stack = self.stacks.0.len() + self.no_stack.0.len();
+        self.ports.0.len() + self.sites.0.len() + self.accesses.0.len() + by_stack
     }
 
-    /// Drops the rows of ports and accesses, and moves those of sites to the shared row.
+    /// Drops the rows of ports, accesses and stacks, and moves those of sites to the shared row.
     pub fn drop_large_rows(&mut self) {
         self.ports = Rows::default();
         let accesses = std::mem::take(&mut self.accesses).sum();
         self.accesses_dropped.add(&Rows(vec![(0, accesses)]), Sign::Plus);
+        (self.stacks, self.no_stack) = (Rows::default(), Rows::default());
         self.sites = Rows(vec![(SITE_DROPPED as u32, self.sites.sum())]);
     }
 }

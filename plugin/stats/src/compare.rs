@@ -6,8 +6,8 @@ use std::hash::Hash;
 use crate::accesses::SiteAccess;
 use crate::rows::{Keyed, add_up};
 use crate::schema::{
-    AccessCounts, Counts, FormRow, HypercallRow, Instructions, PortRow, SiteRow, Snapshot, Tables,
-    WindowRow,
+    AccessCounts, CallerRow, Counts, FormRow, HypercallRow, Instructions, PortRow, SiteRow,
+    Snapshot, Tables, WindowRow,
 };
 
 /// One row in two dumps. At least one of the two is there.
@@ -94,6 +94,17 @@ impl Row for SiteAccess {
     }
 }
 
+impl Row for CallerRow {
+    fn accesses(&self) -> u64 {
+        self.accesses
+    }
+
+    /// Compares the counts alone: the addresses may differ.
+    fn is_same(&self, other: &CallerRow) -> bool {
+        self.accesses == other.accesses
+    }
+}
+
 impl Row for HypercallRow {
     fn accesses(&self) -> u64 {
         self.count
@@ -150,6 +161,8 @@ pub struct TablesDiff {
     pub sites: Vec<Change<SiteRow>>,
     /// Accesses by site and port, in the order of the sites, then by port.
     pub accesses_by_site: Vec<Change<SiteAccess>>,
+    /// Call chains, by the symbols of site and callers; none unless both dumps count by call chain.
+    pub callers: Vec<Change<CallerRow>>,
     /// Hypercalls, in the order of the ABI's numbers.
     pub hypercalls: Vec<Change<HypercallRow>>,
 }
@@ -189,12 +202,16 @@ impl TablesDiff {
         let both = [before, after];
         let sites = Matching::of(&before.sites, &after.sites);
         TablesDiff {
-            accesses: both.map(accesses),
+            accesses: both.map(Tables::accesses),
             instructions: both.map(|tables| tables.instructions),
             forms: changes(&before.forms, &after.forms),
             ports: changes(&before.ports, &after.ports),
             sites: sites.changes(),
             accesses_by_site: access_changes(before, after, &sites),
+            callers: match before.callers.is_empty() || after.callers.is_empty() {
+                true => Vec::new(),
+                false => changes(&before.callers, &after.callers),
+            },
             hypercalls: changes(&before.hypercalls, &after.hypercalls),
         }
     }
@@ -208,6 +225,7 @@ impl TablesDiff {
             && self.ports.is_empty()
             && self.sites.is_empty()
             && self.accesses_by_site.is_empty()
+            && self.callers.is_empty()
             && self.hypercalls.is_empty()
     }
 }
@@ -219,16 +237,6 @@ fn known_alike(before: Instructions, after: Instructions) -> bool {
     };
     same(before.instructions, after.instructions)
         && same(before.instructions_unverified, after.instructions_unverified)
-}
-
-/// All accesses. Ports may be dropped for want of room; forms and hypercalls are always there.
-fn accesses(tables: &Tables) -> u64 {
-    let by_instruction = tables.forms.iter().map(|row| row.accesses);
-    let by_hypercall = tables.hypercalls.iter().filter_map(|row| {
-        let (_, width) = row.call.port_io()?;
-        Some(row.bytes / u64::from(width.bytes()))
-    });
-    by_instruction.chain(by_hypercall).fold(0, u64::saturating_add)
 }
 
 fn window_diffs(before: &[WindowRow], after: &[WindowRow]) -> Vec<WindowDiff> {

@@ -10,8 +10,8 @@ use serde_json::error::Category;
 
 use crate::check::overflowing;
 use crate::schema::{
-    AccessCounts, AccessRow, FormRow, HypercallRow, PortRow, SCHEMA, SectionRow, SiteRow, Snapshot,
-    Tables, VcpuRow, parse_address,
+    AccessCounts, AccessRow, CallerRow, FormRow, HypercallRow, PortRow, SCHEMA, SectionRow,
+    SiteRow, Snapshot, Tables, VcpuRow, parse_address,
 };
 
 /// A file that could not be read as a dump.
@@ -149,6 +149,12 @@ fn validate(tables: &Tables) -> Result<(), WrongField> {
             return Err((format!("accesses[{index}].site"), "there is no such row in sites"));
         }
     }
+    for (index, row) in tables.callers.iter().enumerate() {
+        let frames = row.frames.iter().map(|frame| &frame.pc);
+        if frames.chain([&row.pc]).any(|pc| parse_address(pc).is_none()) {
+            return Err((format!("callers[{index}]"), not_an_address));
+        }
+    }
     for (index, row) in tables.sections.iter().enumerate() {
         for (name, address) in [("start", &row.start), ("end", &row.end)] {
             if parse_address(address).is_none() {
@@ -212,6 +218,7 @@ fn wrong_row(tables: &Value) -> Option<(String, String)> {
         .or_else(|| wrong_row_in::<PortRow>(tables, "ports"))
         .or_else(|| wrong_row_in::<SiteRow>(tables, "sites"))
         .or_else(|| wrong_row_in::<AccessRow>(tables, "accesses"))
+        .or_else(|| wrong_row_in::<CallerRow>(tables, "callers"))
         .or_else(|| wrong_row_in::<HypercallRow>(tables, "hypercalls"))
         .or_else(|| wrong_row_in::<SectionRow>(tables, "sections"))
 }
