@@ -38,6 +38,18 @@ impl Tables {
         rows
     }
 
+    /// The ports of each site that accessed any, by the site's index, the most accesses first.
+    pub fn ports_by_site(&self) -> BTreeMap<usize, Vec<&AccessRow>> {
+        let mut by_site: BTreeMap<usize, Vec<&AccessRow>> = BTreeMap::new();
+        for row in &self.accesses {
+            by_site.entry(row.site).or_default().push(row);
+        }
+        for rows in by_site.values_mut() {
+            rows.sort_by_key(|row| std::cmp::Reverse((row.counts.accesses, row.counts.unverified)));
+        }
+        by_site
+    }
+
     pub(crate) fn with_site(&self, row: &AccessRow) -> Option<SiteAccess> {
         let AccessRow { port, dir, size, counts, .. } = *row;
         Some(SiteAccess { site: self.site_of(row)?.clone(), port, dir, size, counts })

@@ -9,6 +9,7 @@ mod compare;
 mod json_schema;
 mod merge;
 pub mod port_names;
+mod port_page;
 mod read;
 mod rows;
 mod schema;
@@ -23,6 +24,7 @@ pub use call::Call;
 pub use check::{Discrepancy, Scope};
 pub use compare::{Change, Diff, Row, TablesDiff, WindowDiff};
 pub use merge::{MergeError, merge};
+pub use port_page::render_port;
 pub use read::{Problem, ReadError};
 pub use schema::{
     AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow,

@@ -372,6 +372,10 @@ mod tests {
               address             instruction  symbol             before      after      change        %
               0xffffffff81000051  out dx,al    io_serial_out+0x1  70,000  1,234,567  +1,164,567  +1663.7
 
+            Accesses by site and port that changed
+              address             instruction  port    symbol             before      after      change        %
+              0xffffffff81000051  out dx,al    0x03f8  io_serial_out+0x1  70,000  1,234,567  +1,164,567  +1663.7
+
             Windows that changed
               name    entries  before  after  change  %
               disk\n   0 -> 2       0     12     +12  -
@@ -387,6 +391,10 @@ mod tests {
             Window disk\n: sites that changed
               address             instruction  symbol         before  after  change    %
               0xffffffff81000051  out dx,al    new\u{1b}[31m       0     12     +12  new
+
+            Window disk\n: accesses by site and port that changed
+              address             instruction  port    symbol         before  after  change    %
+              0xffffffff81000051  out dx,al    0x03f8  new\u{1b}[31m       0     12     +12  new
         "#]].assert_eq(&text(&before, &after, Style::default()));
     }
 
