@@ -53,9 +53,10 @@ library_path() {
     echo "$libraries"
 }
 
-# make_qemu_wrapper DIRECTORY PROGRAM: a program of a foreign distribution runs with that one's loader and libraries.
+# make_qemu_wrapper DIRECTORY PROGRAM [EMULATOR]: a program of a foreign distribution runs with that one's loader and
+# libraries. EMULATOR, a word of shell code, runs programs of another processor.
 make_qemu_wrapper() {
-    local directory=$1 program=$2 loader firmware=''
+    local directory=$1 program=$2 emulator=${3:-} loader firmware=''
     # Not lib64/ld-linux…: in older packages that is an absolute link, out of the tree.
     loader=$(cd -- "$directory" && find tree -type f -name 'ld-linux*.so.*' -print -quit)
     [[ $program != qemu-system-* ]] ||
@@ -66,7 +67,7 @@ make_qemu_wrapper() {
 # taken from the host. This directory may be moved.
 here=\$(dirname -- "\$(readlink -f -- "\$0")")
 export QEMU_MODULE_DIR="\$here/tree/usr/lib/$(basename -- "$(dirname -- "$loader")")/qemu"
-exec "\$here/$loader" --inhibit-cache --library-path "$(library_path "$directory")" "\$here/tree/usr/bin/$program"$firmware "\$@"
+exec $emulator"\$here/$loader" --inhibit-cache --library-path "$(library_path "$directory")" "\$here/tree/usr/bin/$program"$firmware "\$@"
 END
     chmod +x -- "$directory/$program"
 }
@@ -78,15 +79,18 @@ host_suite() {
     echo "${codename:-sid}"
 }
 
-# private_tools NAME PROGRAM...: makes $PVIO_DIR/tools/NAME with the package NAME of the host's own release, all that it
-# depends on, and a wrapper for each program. They run with the host's C library, which is of the same release, and
-# compilers use its headers.
+# private_tools PACKAGES PROGRAM...: makes $PVIO_DIR/tools/NAME, where NAME is the first of the packages, with these
+# packages of the host's own release, all that they depend on, and a wrapper for each program. They run with the host's C
+# library, which is of the same release, and compilers use its headers.
 private_tools() {
-    local name=$1 directory=$PVIO_DIR/tools/$1 suite recipe program package kept=()
+    local names name directory suite recipe program package kept=()
+    read -ra names <<<"$1"
+    name=${names[0]}
+    directory=$PVIO_DIR/tools/$name
     suite=$(host_suite)
     recipe="$suite: $*"
     ! is_whole "$directory" "$recipe" || return 0
-    get_packages "$suite" "$name" install "$name"
+    get_packages "$suite" "$name" install "${names[@]}"
     # The host's loader fits only the host's C library.
     for package in "${packages[@]}"; do
         [[ ${package##*/} == libc6_* ]] || kept+=("$package")
