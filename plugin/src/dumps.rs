@@ -8,6 +8,7 @@ use pvio_guest::abi::DUMPS_MAX;
 use crate::bus::PortBus;
 use crate::qemu::report::{say, show};
 use crate::qemu::{Ended, HostInfo, PortPresence};
+use crate::running_kernel::RunningKernel;
 use crate::stats::{Destination, DestinationError, SnapshotContext, Statistics, render};
 use crate::symbols::Symbols;
 
@@ -42,7 +43,9 @@ pub struct Dumps {
     /// QEMU's devices, for the ports' rows.
     pub presence: PortPresence,
     /// Names for sites.
-    pub symbols: Symbols,
+    pub symbols: Arc<Symbols>,
+    /// The kernel that unwinds stacks; `None` if call chains are not counted.
+    pub running_kernel: Option<Arc<RunningKernel>>,
     /// Destination of the JSON.
     pub json: Option<Destination>,
     /// Destination of the text tables.
@@ -63,12 +66,16 @@ impl Dumps {
 
     /// The machine is about to be reset: if a Linux kernel runs, its sites get their names now, while it is there.
     pub fn before_reset(&self) {
+        if let Some(running) = &self.running_kernel {
+            self.statistics.resolve_stacks(running, true);
+            running.reset();
+        }
         let sites = &self.statistics.sites;
         let ran: Vec<_> =
             sites.iter().map(|(_, site)| (site.key.pc, &site.key.bytes[..])).collect();
         let names = self.symbols.judge(&ran);
         if names.kernel().is_some() {
-            sites.kernel_ends(|site| names.name(site.key.pc, &site.key.bytes));
+            self.statistics.kernel_ends(&names);
         }
     }
 
@@ -93,6 +100,9 @@ impl Dumps {
         ended: Option<Ended>,
         put: impl Fn(&Destination, &[u8]) -> Result<(), DestinationError>,
     ) -> Result<(), DumpError> {
+        if let Some(running) = &self.running_kernel {
+            self.statistics.resolve_stacks(running, ended.is_some());
+        }
         let snapshot = self.statistics.snapshot(&SnapshotContext {
             host: &self.host,
             ended,
@@ -161,7 +171,8 @@ mod tests {
             statistics: Arc::default(),
             bus: Arc::default(),
             presence: PortPresence::load(),
-            symbols: Symbols::default(),
+            symbols: Arc::default(),
+            running_kernel: None,
             json: Some(Destination::open(json, None).unwrap()),
             text,
             count: Mutex::default(),

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 
 use arrayvec::ArrayVec;
 
-use crate::access_log::{AccessLog, PortFilter};
+use crate::access_log::{AccessLog, CodeNames};
 use crate::bus::{BusError, PortBus};
 use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
 use crate::dumps::{self, Dumps, TextOutput};
 use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
-use crate::interception::{Instructions, Interceptor};
+use crate::interception::{Callers, Instructions, Interceptor};
 use crate::options::{HypercallAccess, InsnsOption, OptionError, Options, Summary};
 use crate::qemu::report::say;
 use crate::qemu::{
@@ -21,9 +21,10 @@ use crate::qemu::{
     MissingFunction, PagingRegisterReader, PortPresence, Scoreboard, VcpuIndex, Watch,
     exit_process,
 };
+use crate::running_kernel::RunningKernel;
 use crate::sections::{Sections, SectionsError};
 use crate::stats::{InstructionCounts, Statistics};
-use crate::symbols::{GuestKernels, Symbols, SymbolsError};
+use crate::symbols::{GuestKernels, LiveNames, Symbols, SymbolsError};
 
 /// Why the plugin cannot do what the options ask. The text is one line.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,12 @@ pub enum BuildError {
     /// This QEMU lets no plugin serve ports.
     #[error("option \"device\": {0}")]
     Machine(#[from] MachineError),
+    /// This QEMU does not show what call chains need.
+    #[error(
+        "option \"callers\": this QEMU does not let plugins read the guest's memory and registers in place, which \
+         call chains need; use a distribution's QEMU 10.0 to 11.1, or leave the option out"
+    )]
+    Callers,
     /// This QEMU lacks the functions that count instructions.
     #[error("option \"insns\": {0}")]
     Instructions(#[from] MissingFunction),
@@ -72,10 +79,12 @@ pub fn build(
     let mut symbols = Symbols::load(&options.symbols)?;
     symbols.set_memory(GuestRam::open(host.version));
     if options.guest_symbols {
-        let registers = PagingRegisterReader::open(host.max_vcpus);
-        let kernels = GuestRam::open(host.version).zip(registers);
-        symbols.set_kernels(kernels.map(|(ram, registers)| GuestKernels::new(ram, registers)));
+        symbols.set_kernels(guest_kernels(host));
     }
+    let running_kernel = match options.guest_symbols || options.callers.is_some() {
+        true => guest_kernels(host).map(|kernels| Arc::new(RunningKernel::new(kernels))),
+        false => None,
+    };
     let sections = match &options.insns {
         InsnsOption::Off => None,
         InsnsOption::On => Some(Sections::default()),
@@ -86,20 +95,27 @@ pub fn build(
         HypercallAccess::Any => Some(Policy::Any),
         HypercallAccess::Off => None,
     };
-    let machine = open_machine(host, &options.devices, policy.is_some() || options.guest_symbols)?;
+    let callers = options.callers.map(|_| callers(host, running_kernel.as_ref())).transpose()?;
+    let uses_machine = policy.is_some() || options.guest_symbols || callers.is_some();
+    let machine = open_machine(host, &options.devices, uses_machine)?;
     let bus = match &machine {
         None => Arc::default(),
         Some(machine) => Arc::new(PortBus::build(machine, options.devices, host.recorded)?),
     };
     let instructions = sections.map(|sections| instructions(host, sections)).transpose()?;
     let counts = instructions.clone().map(|counts| counts as Arc<dyn InstructionCounts>);
-    let statistics = Arc::new(Statistics::with_instructions(counts));
+    let mut statistics = Statistics::with_instructions(counts);
+    if let Some(depth) = options.callers {
+        statistics.count_callers(depth);
+    }
+    let statistics = Arc::new(statistics);
     let dumps = Arc::new(Dumps {
         host: host.clone(),
         statistics: Arc::clone(&statistics),
         bus: Arc::clone(&bus),
         presence: PortPresence::load(),
-        symbols,
+        symbols: Arc::new(symbols),
+        running_kernel: running_kernel.clone(),
         json: options.stats,
         text: match options.summary {
             Summary::Stderr => Some(TextOutput::Stderr),
@@ -108,14 +124,18 @@ pub fn build(
         },
         count: Mutex::default(),
     });
-    if options.guest_symbols
+    if (options.guest_symbols || callers.is_some())
         && let Some(machine) = &machine
     {
         let dumps = Arc::clone(&dumps);
         machine.on_reset(move || dumps.before_reset());
     }
     let access_log = options.access_log.map(|option| {
-        Arc::new(AccessLog::new(option.path, option.file, PortFilter::new(option.ports)))
+        let sites = Arc::clone(&statistics.sites);
+        let files = LiveNames::new(Arc::clone(&dumps.symbols));
+        let kernel = running_kernel.filter(|_| options.guest_symbols);
+        let names = CodeNames::new(sites, files, kernel);
+        Arc::new(AccessLog::new(option.path, option.file, option.filter, names))
     });
     let guest_log = options.log.map_or_else(GuestLog::to_stderr, GuestLog::to_file);
     let hypercalls = policy.map(|policy| {
@@ -145,6 +165,7 @@ pub fn build(
         access_log.clone(),
         hypercalls.clone(),
         instructions.clone(),
+        callers,
     );
     Ok(Box::new(Pvio {
         bus,
@@ -156,6 +177,12 @@ pub fn build(
         instructions,
         warned_of_mixed_counts: AtomicBool::new(false),
     }))
+}
+
+/// What finds the guest's kernel; `None` if this QEMU does not let pvio read the guest's memory.
+fn guest_kernels(host: &HostInfo) -> Option<GuestKernels> {
+    let registers = PagingRegisterReader::open(host.max_vcpus)?;
+    Some(GuestKernels::new(GuestRam::open(host.version)?, registers))
 }
 
 /// Opens QEMU's machine if anything needs it.
@@ -171,6 +198,13 @@ fn open_machine(
         (true, true) => Machine::open(host.version).ok().map(Arc::new),
         (false, _) => Some(Arc::new(Machine::open(host.version)?)),
     })
+}
+
+/// Opens what call chains need.
+fn callers(host: &HostInfo, running: Option<&Arc<RunningKernel>>) -> Result<Callers, BuildError> {
+    let ram = GuestRam::open(host.version).map(Arc::new);
+    let (running, ram) = running.cloned().zip(ram).ok_or(BuildError::Callers)?;
+    Ok(Callers { running, ram })
 }
 
 fn instructions(host: &HostInfo, sections: Sections) -> Result<Arc<Instructions>, MissingFunction> {

@@ -37,8 +37,8 @@ mod version;
 pub use {
     internals::{
         AtPort, CommandLine, Ended, GuestRam, IsaIrq, Locking, Machine, MachineError, MappedRam,
-        PagingRegisterReader, PagingRegisters, PortHandler, PortPresence, PortTrace, StringCpu,
-        Watchpoints, exit_process, running_vcpu,
+        PagingRegisterReader, PagingRegisters, PortHandler, PortPresence, PortTrace, RamPages,
+        StackState, StringCpu, Watchpoints, exit_process, running_vcpu,
     },
     plugin_api::{
         DeclaredVersion, Discontinuity, HostInfo, InlineAdd, Insn, MAX_WATCHES, MemoryAccess,

@@ -11,6 +11,10 @@ pub enum Register {
     Rcx,
     /// RDX or EDX.
     Rdx,
+    /// RSP or ESP.
+    Rsp,
+    /// RBP or EBP.
+    Rbp,
     /// RFLAGS or EFLAGS, without the arithmetic flags and DF, which QEMU does not keep there.
     Rflags,
     /// RIP or EIP of a point in the block that runs: at or before the instruction of the callback.
@@ -28,10 +32,12 @@ pub enum Register {
 }
 
 impl Register {
-    pub(crate) const ALL: [Register; 10] = [
+    pub(crate) const ALL: [Register; 12] = [
         Register::Rax,
         Register::Rcx,
         Register::Rdx,
+        Register::Rsp,
+        Register::Rbp,
         Register::Rflags,
         Register::Rip,
         Register::Cs,
@@ -47,6 +53,8 @@ impl Register {
             Register::Rax => [c"rax", c"eax"],
             Register::Rcx => [c"rcx", c"ecx"],
             Register::Rdx => [c"rdx", c"edx"],
+            Register::Rsp => [c"rsp", c"esp"],
+            Register::Rbp => [c"rbp", c"ebp"],
             Register::Rflags => [c"rflags", c"eflags"],
             Register::Rip => [c"rip", c"eip"],
             Register::Cs => [c"cs", c"cs"],

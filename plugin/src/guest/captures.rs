@@ -1,14 +1,14 @@
-//! The stacks that one place in the code was seen with.
+//! The stacks that each place in the code was seen with.
 //!
 //! An access costs a comparison with the stacks that its site had before: of each, only the words that
-//! unwinding took. A stack that is new is unwound once. In a 64-bit kernel that is not known yet, a copy of
-//! the stack waits until it is.
+//! unwinding took. A stack that is new is unwound once. In a 64-bit kernel that is not known yet, or whose tables
+//! lack a place, a copy of the stack waits until it is.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use super::kernel::Kernel;
-use super::unwind::{Chain, MOST_FRAMES, Start, Unwound, unwind};
+use super::unwind::{Chain, End, Frame, Start, Unwound, unwind};
 use crate::x86::PAGE;
 
 /// The most stacks that a table holds.
@@ -16,7 +16,7 @@ pub const MOST_STACKS: usize = 1 << 14;
 /// The most bytes that a table's stacks take, all together.
 pub const MOST_BYTES: usize = 8 << 20;
 /// The most stacks of one site. A comparison with all of them must stay cheap.
-pub const MOST_OF_SITE: usize = 256;
+pub const MOST_OF_SITE: usize = 1024;
 /// The most bytes that are copied of a stack.
 const PIECE: usize = 4096;
 /// Bytes of a stack of a 64-bit kernel (Linux's `THREAD_SIZE`), to which it is aligned.
@@ -24,15 +24,40 @@ const KERNEL_STACK: u64 = 16 << 10;
 /// How far from the code words may point that tell one waiting stack from another.
 const CODE_REACH: u64 = 1 << 30;
 
-/// A stack in a table.
+/// A stack in a table. It belongs to one site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StackId(u32);
+pub struct StackId(pub u32);
 
-/// The stacks of one site, roughly from the most frequent on.
-///
-/// A chain that ends as unknown stays so. Use an empty one when the kernel was found again, with more modules.
-#[derive(Clone, Debug, Default)]
-pub struct SiteStacks(Vec<StackId>);
+/// What is known of the kernel at an access.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownKernel<'k> {
+    /// The kernel, if it is known.
+    pub kernel: Option<&'k Kernel>,
+    /// Whether more may be known later: then a stack that needs it waits.
+    pub may_change: bool,
+}
+
+/// The stack of an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The stack; `None` if it is new and there is no room.
+    pub stack: Option<StackId>,
+    /// It was not seen before.
+    pub is_new: bool,
+    /// It waits for a kernel that is known, or known better.
+    pub waits: bool,
+}
+
+/// Code bytes at a caller's address, by which it is recognized later.
+pub type CodeBytes = [u8; 4];
+
+/// The stacks of one site, from the one that was seen last on.
+#[derive(Debug, Default)]
+struct SiteStacks {
+    stacks: Vec<StackId>,
+    /// The one of which nothing can be known.
+    unknown: Option<StackId>,
+}
 
 /// A copy of a stack, to be unwound later.
 #[derive(Clone, Debug)]
@@ -42,27 +67,58 @@ pub struct StackCapture {
     pieces: Vec<(u64, Box<[u8]>)>,
 }
 
-/// Bytes that an unwound stack takes.
-fn size_of_unwound(unwound: &Unwound) -> usize {
-    let frames = size_of_val(&*unwound.chain.frames);
-    size_of::<Entry>() + frames + unwound.recipe.size()
+/// A stack, and the site that it belongs to.
+#[derive(Debug)]
+struct Entry {
+    site: u32,
+    stack: Stack,
 }
 
 #[derive(Debug)]
-enum Entry {
-    Unwound(Unwound),
+enum Stack {
+    Unwound {
+        unwound: Unwound,
+        /// Of each frame.
+        code: Box<[CodeBytes]>,
+    },
     Waiting(StackCapture),
 }
 
+impl Stack {
+    fn unwound(unwound: Unwound, read: &mut impl FnMut(u64, &mut [u8]) -> bool) -> Stack {
+        let code = unwound.chain.frames.iter().map(|frame| {
+            let mut bytes = CodeBytes::default();
+            // Bytes that cannot be read are zeros, which no code has.
+            read(frame.address(), &mut bytes);
+            bytes
+        });
+        Stack::Unwound { code: code.collect(), unwound }
+    }
+
+    /// Bytes that it takes.
+    fn size(&self) -> usize {
+        let parts = match self {
+            Stack::Unwound { unwound, code } => {
+                size_of_val(&*unwound.chain.frames) + unwound.recipe.size() + size_of_val(&**code)
+            }
+            Stack::Waiting(capture) => capture.size(),
+        };
+        size_of::<Entry>() + parts
+    }
+}
+
 /// Stacks of one processor. Its memory is bounded by [`MOST_STACKS`] and [`MOST_BYTES`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct CaptureTable {
+    /// The most frames of a chain.
+    depth: usize,
     stacks: Vec<Entry>,
+    /// By the sites' numbers.
+    sites: Vec<SiteStacks>,
     /// Waiting stacks, by their keys.
     waiting: HashMap<u64, StackId>,
     hasher: RandomState,
     bytes: usize,
-    dropped: u64,
     scratch: Scratch,
 }
 
@@ -100,9 +156,9 @@ impl Scratch {
 
     /// Tells stacks apart by what unwinding can follow: addresses of code and of the stack, and where they
     /// are.
-    fn key(&self, start: &Start, hasher: &RandomState) -> u64 {
+    fn key(&self, site: u32, start: &Start, hasher: &RandomState) -> u64 {
         let bp = Some(start.bp.wrapping_sub(start.sp)).filter(|&bp| bp < KERNEL_STACK);
-        let mut key = hasher.hash_one((start.ip, bp));
+        let mut key = hasher.hash_one((site, start.ip, bp));
         for (at, bytes) in self.pieces() {
             for (index, word) in (1..).zip(bytes.as_chunks().0) {
                 let word = u64::from_le_bytes(*word);
@@ -140,8 +196,7 @@ impl StackCapture {
     }
 
     fn size(&self) -> usize {
-        let pieces = self.pieces.iter().map(|(_, bytes)| bytes.len());
-        size_of::<Entry>() + pieces.sum::<usize>()
+        self.pieces.iter().map(|(_, bytes)| bytes.len()).sum()
     }
 }
 
@@ -163,103 +218,166 @@ fn read_piece(sp: u64, into: &mut [u8], read: &mut impl FnMut(u64, &mut [u8]) ->
 }
 
 impl CaptureTable {
-    /// A table without stacks.
-    pub fn new() -> CaptureTable {
-        CaptureTable::default()
+    /// A table without stacks, of chains with at most so many frames.
+    pub fn new(depth: usize) -> CaptureTable {
+        CaptureTable {
+            depth,
+            stacks: Vec::new(),
+            sites: Vec::new(),
+            waiting: HashMap::new(),
+            hasher: RandomState::new(),
+            bytes: 0,
+            scratch: Scratch::default(),
+        }
     }
 
-    /// The stack that a site is at now. `None` if it is new and there is no room: that is counted.
-    ///
-    /// `kernel` is the one that runs, if it is known. `read` fills bytes from a linear address.
+    /// The stack that a site is at now. `read` fills bytes from a linear address.
     pub fn find(
         &mut self,
-        site: &mut SiteStacks,
-        kernel: Option<&Kernel>,
+        site: u32,
+        KnownKernel { kernel, may_change }: KnownKernel<'_>,
         start: &Start,
         read: &mut impl FnMut(u64, &mut [u8]) -> bool,
-    ) -> Option<StackId> {
-        let matches = |&id: &StackId| match &self.stacks[id.0 as usize] {
-            Entry::Unwound(unwound) => unwound.recipe.matches(start, read),
-            Entry::Waiting(_) => false,
+    ) -> Found {
+        let stacks = &self.stacks;
+        let matches = |&id: &StackId| match &stacks[id.0 as usize].stack {
+            Stack::Unwound { unwound, .. } => unwound.recipe.matches(start, read),
+            Stack::Waiting(_) => false,
         };
-        if let Some(index) = site.0.iter().position(matches) {
-            let id = site.0[index];
-            // Each match moves one up, so that the frequent ones are found first.
-            site.0.swap(index, index.saturating_sub(1));
-            return Some(id);
+        let known = &mut site_of(&mut self.sites, site).stacks;
+        let room = known.len() < MOST_OF_SITE;
+        if let Some(index) = known.iter().position(matches) {
+            known[..=index].rotate_right(1);
+            return Found { stack: Some(known[0]), is_new: false, waits: false };
         }
-        let id = match kernel {
-            None if start.is_64_bit_kernel() => self.wait(start, read),
-            _ if site.0.len() == MOST_OF_SITE => None,
-            _ => {
-                let unwound = unwind(kernel, start, MOST_FRAMES, read);
-                let size = size_of_unwound(&unwound);
-                let id = self.insert(Entry::Unwound(unwound), size);
-                site.0.extend(id);
-                id
+        let unwound = match kernel {
+            None if start.is_64_bit_kernel() && may_change => None,
+            kernel => {
+                let unwound = unwind(kernel, start, self.depth, read);
+                Some(unwound).filter(|unwound| !(unwound.lacks_tables && may_change))
             }
         };
-        self.dropped += u64::from(id.is_none());
-        id
+        let Some(unwound) = unwound else { return self.wait(site, start, read) };
+        let id = room.then(|| self.insert(site, Stack::unwound(unwound, read))).flatten();
+        if let Some(id) = id {
+            site_of(&mut self.sites, site).stacks.insert(0, id);
+        }
+        Found { stack: id, is_new: true, waits: false }
+    }
+
+    /// The stack of a site of which nothing can be known.
+    pub fn find_unknown(&mut self, site: u32) -> Found {
+        let known = site_of(&mut self.sites, site).unknown;
+        let stack = known.or_else(|| {
+            let start = Start::flat(0, 0, 0);
+            let unwound = unwind(None, &start, 0, &mut |_, _| false);
+            debug_assert_eq!(unwound.chain, Chain { frames: Vec::new(), end: End::Unknown });
+            self.insert(site, Stack::unwound(unwound, &mut |_, _| false))
+        });
+        site_of(&mut self.sites, site).unknown = stack;
+        Found { stack, is_new: known.is_none(), waits: false }
     }
 
     /// Keeps a copy of a stack, unless one is there already.
     fn wait(
         &mut self,
+        site: u32,
         start: &Start,
         read: &mut impl FnMut(u64, &mut [u8]) -> bool,
-    ) -> Option<StackId> {
+    ) -> Found {
         self.scratch.fill(start.sp, read);
-        let key = self.scratch.key(start, &self.hasher);
+        let key = self.scratch.key(site, start, &self.hasher);
         if let Some(&id) = self.waiting.get(&key) {
-            return Some(id);
+            return Found { stack: Some(id), is_new: false, waits: true };
         }
         let capture = self.scratch.capture(start);
-        let size = capture.size();
-        let id = self.insert(Entry::Waiting(capture), size)?;
-        self.waiting.insert(key, id);
-        Some(id)
+        let stack = self.insert(site, Stack::Waiting(capture));
+        if let Some(id) = stack {
+            self.waiting.insert(key, id);
+        }
+        Found { stack, is_new: true, waits: true }
     }
 
-    fn insert(&mut self, entry: Entry, size: usize) -> Option<StackId> {
+    fn insert(&mut self, site: u32, stack: Stack) -> Option<StackId> {
+        let size = stack.size();
         if self.stacks.len() == MOST_STACKS || self.bytes + size > MOST_BYTES {
             return None;
         }
         self.bytes += size;
-        self.stacks.push(entry);
+        self.stacks.push(Entry { site, stack });
         Some(StackId((self.stacks.len() - 1) as u32))
     }
 
-    /// Unwinds all stacks that wait, now that the kernel is known.
-    pub fn resolve(&mut self, kernel: &Kernel, read: &mut impl FnMut(u64, &mut [u8]) -> bool) {
-        for entry in &mut self.stacks {
-            let Entry::Waiting(capture) = entry else { continue };
+    /// Unwinds all stacks that wait, as far as the kernel is known. If more `may_change`, those that need it wait on.
+    pub fn resolve(
+        &mut self,
+        KnownKernel { kernel, may_change }: KnownKernel<'_>,
+        read: &mut impl FnMut(u64, &mut [u8]) -> bool,
+    ) {
+        let Some(kernel) = kernel else { return };
+        let (stacks, bytes, depth) = (&mut self.stacks, &mut self.bytes, self.depth);
+        self.waiting.retain(|_, id| {
+            let Entry { stack, .. } = &mut stacks[id.0 as usize];
+            let Stack::Waiting(capture) = stack else { return false };
             // The stack as it was; only the tables are read as they are.
-            let mut read = |linear: u64, into: &mut [u8]| {
+            let mut read_both = |linear: u64, into: &mut [u8]| {
                 capture.read(linear, into) || kernel.has_tables_at(linear) && read(linear, into)
             };
-            let unwound = unwind(Some(kernel), &capture.start, MOST_FRAMES, &mut read);
-            self.bytes = self.bytes - capture.size() + size_of_unwound(&unwound);
-            *entry = Entry::Unwound(unwound);
-        }
+            let unwound = unwind(Some(kernel), &capture.start, depth, &mut read_both);
+            if unwound.lacks_tables && may_change {
+                return true;
+            }
+            let unwound = Stack::unwound(unwound, read);
+            *bytes = *bytes - stack.size() + unwound.size();
+            *stack = unwound;
+            false
+        });
+    }
+
+    /// Stacks that were unwound are unwound again when they are seen again, because the kernel is known now.
+    pub fn begin_anew(&mut self) {
+        self.sites.clear();
+    }
+
+    /// The kernel for which stacks wait is gone: they will not be unwound.
+    pub fn stop_waiting(&mut self) {
         self.waiting.clear();
     }
 
-    /// The callers of a stack; `None` while it waits.
-    pub fn chain(&self, id: StackId) -> Option<&Chain> {
-        match &self.stacks[id.0 as usize] {
-            Entry::Unwound(unwound) => Some(&unwound.chain),
-            Entry::Waiting(_) => None,
+    /// The site that a stack belongs to.
+    pub fn site(&self, id: StackId) -> u32 {
+        self.stacks[id.0 as usize].site
+    }
+
+    /// The callers of a stack, with code bytes of each; `None` if it was not unwound.
+    pub fn chain(&self, id: StackId) -> Option<(&Chain, &[CodeBytes])> {
+        match &self.stacks[id.0 as usize].stack {
+            Stack::Unwound { unwound, code } => Some((&unwound.chain, code)),
+            Stack::Waiting(_) => None,
         }
+    }
+
+    /// All frames of chains that are known, each with its site and code bytes.
+    pub fn frames(&self) -> impl Iterator<Item = (u32, Frame, CodeBytes)> {
+        self.stacks.iter().flat_map(|Entry { site, stack }| {
+            let (frames, code): (&[Frame], &[CodeBytes]) = match stack {
+                Stack::Unwound { unwound, code } => (&unwound.chain.frames, code),
+                Stack::Waiting(_) => (&[], &[]),
+            };
+            frames.iter().zip(code).map(|(&frame, &code)| (*site, frame, code))
+        })
     }
 
     /// How many stacks wait for the kernel to be known.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
+}
 
-    /// How many accesses had a stack for which there was no room.
-    pub fn dropped(&self) -> u64 {
-        self.dropped
+fn site_of(sites: &mut Vec<SiteStacks>, site: u32) -> &mut SiteStacks {
+    let index = site as usize;
+    if index >= sites.len() {
+        sites.resize_with(index + 1, SiteStacks::default);
     }
+    &mut sites[index]
 }

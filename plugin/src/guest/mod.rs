@@ -27,7 +27,8 @@ use std::ops::Range;
 
 pub use address_space::Registers;
 pub use captures::{
-    CaptureTable, MOST_BYTES, MOST_OF_SITE, MOST_STACKS, SiteStacks, StackCapture, StackId,
+    CaptureTable, CodeBytes, Found, KnownKernel, MOST_BYTES, MOST_OF_SITE, MOST_STACKS,
+    StackCapture, StackId,
 };
 pub use kernel::Kernel;
 pub use names::Name;

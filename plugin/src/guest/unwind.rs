@@ -52,7 +52,7 @@ impl Start {
 }
 
 /// A caller in a chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Frame {
     /// The return address of a call: its name is that of the byte before.
     Return(u64),
@@ -99,6 +99,8 @@ pub struct Unwound {
     pub chain: Chain,
     /// What was read from the stack to find them.
     pub recipe: Recipe,
+    /// The chain ends because the kernel's tables lack a place: they may be of an older reading, or of another kernel.
+    pub lacks_tables: bool,
 }
 
 /// Unwinds from a place, to at most `depth` frames. `read` fills bytes from a linear address.
@@ -118,9 +120,13 @@ pub fn unwind(
         Some((kernel, tables)) => {
             orc::unwind(kernel, tables, start.ip, &mut stack, depth, &mut frames)
         }
-        None => frame_pointers::unwind(kernel, start, &mut stack, depth, &mut frames),
+        None => Ok(frame_pointers::unwind(kernel, start, &mut stack, depth, &mut frames)),
     };
-    Unwound { chain: Chain { frames, end }, recipe: stack.finish() }
+    let (end, lacks_tables) = match end {
+        Ok(end) => (end, false),
+        Err(orc::NoEntry) => (End::Unknown, true),
+    };
+    Unwound { chain: Chain { frames, end }, recipe: stack.finish(), lacks_tables }
 }
 
 #[cfg(test)]

@@ -102,7 +102,8 @@ impl Attempts {
     /// Removes the attempt from those that have faulted. Returns whether it was the last.
     #[inline]
     pub fn take_faulted(&mut self, attempt: UnobservedAttempt) -> bool {
-        self.faulted.is_some() && self.faulted.take_if(|faulted| *faulted == attempt).is_some()
+        self.faulted.is_some()
+            && self.faulted.take_if(|faulted| faulted.is_same(&attempt)).is_some()
     }
 
     /// Starts, or resumes, an attempt that may fault without a report.
@@ -204,7 +205,7 @@ impl Attempts {
             return;
         }
         string.move_elements(1);
-        self.recorder.element(string, value);
+        self.recorder.element(string, report.caller(), value);
         if string.remaining == 0 {
             self.finished = Some(FinishedString::new(string, report));
             self.current = Attempt::Ended;

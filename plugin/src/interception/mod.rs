@@ -18,12 +18,14 @@
 //! | `nested`, `other_vcpus` | nested guests, and the vCPUs that run them |
 //! | `recorder` | what is counted and logged of an attempt |
 //! | `strings` | elements that pvio moves itself |
+//! | `callers` | the call chain of an access |
 //! | `calls` | hypercalls |
 //! | `instructions` | instructions of every kind |
 
 mod address;
 mod aliases;
 mod attempt;
+mod callers;
 mod calls;
 mod code_mode;
 mod instructions;
@@ -50,14 +52,16 @@ use crate::guest_memory::Physical;
 use crate::hypercalls::{Hypercalls, VcpuCalls};
 use crate::qemu::report::say;
 use crate::qemu::{
-    self, ApiLevel, GuestRam, HostInfo, Insn, MAX_WATCHES, MemoryWatch, VcpuIndex, Watch,
+    self, ApiLevel, GuestRam, HostInfo, Insn, MAX_WATCHES, MemoryWatch, RamPages, VcpuIndex, Watch,
 };
+use crate::running_kernel::{KernelView, RunningKernel};
 use crate::stats::{SiteKey, Statistics};
 use crate::x86::{
     Decoded, Direction, Mode, Opcode, Supervisor, decode, is_vmrun, vmrun_address_size,
 };
 
 use address::CodeAddress;
+use callers::VcpuCallers;
 use calls::Magic;
 use code_mode::{RegisterDump, decode_by_disassembly};
 pub use instructions::Instructions;
@@ -70,6 +74,14 @@ use strings::{Strings, VcpuStrings};
 use token::{CallToken, PortIoToken, VmrunSite, VmrunToken};
 use vcpu::VcpuCounter;
 use watched_vcpu::WatchedVcpu;
+
+/// What call chains need.
+pub struct Callers {
+    /// The kernel whose tables unwind stacks.
+    pub running: Arc<RunningKernel>,
+    /// The guest's memory.
+    pub ram: Arc<GuestRam>,
+}
 
 /// Watches all port I/O and hypercalls of a machine.
 pub struct Interceptor {
@@ -89,6 +101,8 @@ pub struct Interceptor {
     strings: Option<Arc<Strings>>,
     /// `None` if instructions of other kinds are not counted.
     instructions: Option<Arc<Instructions>>,
+    /// `None` if call chains are not counted.
+    callers: Option<Callers>,
     /// Whether the warning that modes are unknown was given.
     warned: AtomicBool,
 }
@@ -105,6 +119,7 @@ impl Interceptor {
         log: Option<Arc<AccessLog>>,
         hypercalls: Option<Arc<Hypercalls>>,
         instructions: Option<Arc<Instructions>>,
+        callers: Option<Callers>,
     ) -> Interceptor {
         let rules = Rules::of(host);
         let ram = GuestRam::open(host.version).map(Arc::new);
@@ -124,6 +139,7 @@ impl Interceptor {
             memory: ram.map(|ram| Arc::new(Physical(ram)) as SharedMemory),
             strings,
             instructions,
+            callers,
             warned: AtomicBool::new(false),
         }
     }
@@ -139,7 +155,10 @@ impl Interceptor {
         let interrupted = Arc::clone(&self.interrupted);
         let strings = self.strings.clone().map(VcpuStrings::new);
         let recorder = Recorder::new(counters, log());
-        let counter = VcpuCounter::new(self.rules, recorder, interrupted, nested, strings);
+        let callers = self.callers.as_ref().map(|Callers { running, ram }| {
+            VcpuCallers::new(KernelView::new(Arc::clone(running)), RamPages::new(Arc::clone(ram)))
+        });
+        let counter = VcpuCounter::new(self.rules, recorder, interrupted, nested, strings, callers);
         let instructions = self.instructions.as_ref();
         let instructions = instructions.map(|all| VcpuInstructions::new(Arc::clone(all), index));
         Box::new(WatchedVcpu { counter, calls, instructions })

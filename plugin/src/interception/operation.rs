@@ -61,6 +61,11 @@ impl Operation {
         self.pc
     }
 
+    /// Returns the base of the code segment.
+    pub fn code_base(&self) -> u32 {
+        self.base
+    }
+
     /// Returns whether an address that QEMU reports is the one of this instruction.
     pub fn is_at(&self, reported: u64) -> bool {
         address::is_same(self.pc, self.base, reported)

@@ -4,16 +4,26 @@ use std::sync::Arc;
 
 use super::operation::Operation;
 use super::string_attempt::StringAttempt;
-use crate::access_log::VcpuLog;
-use crate::stats::VcpuCounters;
-use crate::x86::Port;
+use crate::access_log::{Code, CodeKind, VcpuLog};
+use crate::stats::{CallerId, VcpuCounters};
+use crate::x86::{Direction, Port};
 
 /// An attempt that makes no memory access, so that QEMU reports nothing of its end: a scalar, or a `rep` of count 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct UnobservedAttempt {
     pub operation: Operation,
     /// The port that a scalar accesses.
     pub port: Option<Port>,
+    /// The call chain that a scalar's access is counted by.
+    pub caller: CallerId,
+}
+
+impl UnobservedAttempt {
+    /// Returns whether one may be a restart of the other.
+    #[inline]
+    pub fn is_same(&self, other: &UnobservedAttempt) -> bool {
+        (self.operation, self.port) == (other.operation, other.port)
+    }
 }
 
 /// One vCPU's counters and access log.
@@ -40,13 +50,13 @@ impl Recorder {
         self.log.is_some()
     }
 
-    /// Returns whether accesses to a port are logged.
-    pub fn logs(&self, port: Port) -> bool {
-        self.log_of(port).is_some()
+    /// Returns whether accesses to a port may be logged.
+    pub fn logs(&self, port: Port, direction: Direction) -> bool {
+        self.log_of(port, direction).is_some()
     }
 
-    fn log_of(&self, port: Port) -> Option<&VcpuLog> {
-        self.log.as_ref().filter(|log| log.covers(port))
+    fn log_of(&self, port: Port, direction: Direction) -> Option<&VcpuLog> {
+        self.log.as_ref().filter(|log| log.covers(port, direction))
     }
 
     pub fn started(&self, operation: Operation) {
@@ -59,15 +69,24 @@ impl Recorder {
     }
 
     #[inline]
-    pub fn executed(&self, UnobservedAttempt { operation, port }: UnobservedAttempt) {
+    pub fn executed(&self, UnobservedAttempt { operation, port, caller }: UnobservedAttempt) {
         let (form, site) = (operation.form(), operation.site());
         self.counters.executed(form, site);
         if let Some(port) = port {
             self.counters.accessed(form, site, port);
+            self.called(operation, caller, 1);
         }
     }
 
-    pub fn unverified(&self, UnobservedAttempt { operation, port }: UnobservedAttempt) {
+    /// Counts accesses by call chain, if that is asked for.
+    #[inline]
+    pub fn called(&self, operation: Operation, caller: CallerId, count: u64) {
+        if let Some(chains) = self.counters.chains() {
+            chains.accessed(operation.site(), caller, count);
+        }
+    }
+
+    pub fn unverified(&self, UnobservedAttempt { operation, port, .. }: UnobservedAttempt) {
         self.counters.unverified(operation.form(), operation.site(), port);
     }
 
@@ -97,11 +116,14 @@ impl Recorder {
         self.exit(attempt.operation);
     }
 
-    fn not_executed(&self, UnobservedAttempt { operation, port }: UnobservedAttempt) {
+    fn not_executed(&self, UnobservedAttempt { operation, port, caller }: UnobservedAttempt) {
         self.counters.not_executed(operation.form(), operation.site(), port);
+        if let Some(chains) = self.counters.chains().filter(|_| port.is_some()) {
+            chains.take_back(operation.site(), caller);
+        }
     }
 
-    fn not_unverified(&self, UnobservedAttempt { operation, port }: UnobservedAttempt) {
+    fn not_unverified(&self, UnobservedAttempt { operation, port, .. }: UnobservedAttempt) {
         self.counters.not_unverified(operation.form(), operation.site(), port);
     }
 
@@ -116,19 +138,20 @@ impl Recorder {
     }
 
     /// A string instruction has moved one element, and is done if none remains.
-    pub fn element(&self, string: &StringAttempt, value: impl FnOnce() -> u32) {
+    pub fn element(&self, string: &StringAttempt, caller: CallerId, value: impl FnOnce() -> u32) {
         let StringAttempt { operation, port, remaining, .. } = *string;
         let (form, site) = (operation.form(), operation.site());
         self.counters.accessed(form, site, port);
+        self.called(operation, caller, 1);
         if remaining == 0 {
             self.counters.executed(form, site);
         }
-        if let Some(log) = self.log_of(port) {
-            log.access(operation.pc(), form.into(), port, value());
+        if let Some(log) = self.log_of(port, form.direction()) {
+            log.access(code(operation), form.into(), port, value());
         }
     }
 
-    /// Logs the start of a scalar, if its port is logged. Returns whether it is.
+    /// Logs the start of a scalar, if the filters cover it. Returns whether they do.
     ///
     /// `value` is what `out` writes. `is_in_question` says that it may fault without a report.
     pub fn log_scalar(
@@ -138,9 +161,9 @@ impl Recorder {
         value: impl FnOnce() -> Option<u32>,
         is_in_question: bool,
     ) -> bool {
-        let Some(log) = self.log_of(port) else { return false };
-        log.start(operation.pc(), operation.form(), port, value(), is_in_question);
-        true
+        let form = operation.form();
+        let Some(log) = self.log_of(port, form.direction()) else { return false };
+        log.start(code(operation), form, port, value(), is_in_question)
     }
 
     /// Logs that the last scalar has not retired.
@@ -167,4 +190,8 @@ impl Recorder {
             false => log.retire(eax),
         }
     }
+}
+
+fn code(operation: Operation) -> Code {
+    Code { pc: operation.pc(), kind: operation.site().map_or(CodeKind::Dropped, CodeKind::Site) }
 }

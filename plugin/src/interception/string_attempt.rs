@@ -2,6 +2,7 @@
 
 use super::operation::Operation;
 use crate::qemu::Token;
+use crate::stats::CallerId;
 use crate::x86::{Direction, Port, PortSource, Rflags};
 
 /// QEMU's loads for a lookup of the port in the TSS: the offset of the I/O permission bitmap, and a word of it
@@ -63,6 +64,8 @@ pub(super) struct StringReport {
     /// An element has been moved since the report.
     moved: bool,
     zero_count_restart: ZeroCountRestart,
+    /// The call chain that its elements are counted by.
+    caller: CallerId,
 }
 
 impl StringReport {
@@ -72,6 +75,7 @@ impl StringReport {
         checks_permission: bool,
         traps: bool,
         zero_count_restart: ZeroCountRestart,
+        caller: CallerId,
     ) -> StringReport {
         StringReport {
             token,
@@ -80,7 +84,13 @@ impl StringReport {
             traps,
             moved: false,
             zero_count_restart,
+            caller,
         }
+    }
+
+    /// Returns the call chain that its elements are counted by.
+    pub fn caller(&self) -> CallerId {
+        self.caller
     }
 
     /// Returns whether an access to memory has moved an element.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::address;
 use super::aliases::{Aliases, runs_at_translation};
 use super::attempt::Attempts;
+use super::callers::VcpuCallers;
 use super::interrupted::InterruptedStrings;
 use super::nested::{NestedGuests, VmExitReason};
 use super::operation::Operation;
@@ -18,6 +19,7 @@ use super::string_attempt::{StringAttempt, StringReport, ZeroCountRestart};
 use super::strings::VcpuStrings;
 use super::token::{PortIoToken, VmrunSite, VmrunToken};
 use crate::qemu::{Discontinuity, Next, ReadRegisters, Register, Token};
+use crate::stats::CallerId;
 use crate::x86::{Cr0, Direction, Port, PortSource, Rflags, may_do_port_io_unconditionally};
 
 /// Counts what one vCPU does.
@@ -29,6 +31,10 @@ pub(super) struct VcpuCounter {
     others: OtherVcpus,
     /// `None` if QEMU moves all elements.
     strings: Option<VcpuStrings>,
+    /// `None` if call chains are not counted.
+    callers: Option<VcpuCallers>,
+    /// Whether a scalar may only need to be counted: nothing is logged, and call chains are not counted.
+    only_counts: bool,
 }
 
 impl VcpuCounter {
@@ -38,14 +44,17 @@ impl VcpuCounter {
         interrupted: Arc<InterruptedStrings>,
         guests: NestedGuests,
         strings: Option<VcpuStrings>,
+        callers: Option<VcpuCallers>,
     ) -> VcpuCounter {
         VcpuCounter {
+            only_counts: !recorder.has_log() && callers.is_none(),
             rules,
             attempts: Attempts::new(recorder, interrupted),
             aliases: Aliases::default(),
             guests,
             others: OtherVcpus::default(),
             strings,
+            callers,
         }
     }
 
@@ -58,7 +67,7 @@ impl VcpuCounter {
         match insn.plain_site() {
             Some(site)
                 if self.attempts.are_settled()
-                    && !self.recorder().has_log()
+                    && self.only_counts
                     && runs_at_translation(
                         insn,
                         site,
@@ -105,7 +114,8 @@ impl VcpuCounter {
             _ => Port(registers.read(Register::Rdx) as u16),
         };
         self.attempts.abandon_previous();
-        let attempt = UnobservedAttempt { operation, port: Some(port) };
+        let caller = self.caller(operation, registers);
+        let attempt = UnobservedAttempt { operation, port: Some(port), caller };
         let is_in_question = self.start_unobserved(attempt, registers);
 
         let written = || match form.direction() {
@@ -115,6 +125,16 @@ impl VcpuCounter {
         match self.recorder().log_scalar(operation, port, written, is_in_question) {
             true => Next::Block,
             false => Next::Watched,
+        }
+    }
+
+    /// Returns the call chain of an instruction that is about to run, if chains are counted.
+    fn caller(&mut self, operation: Operation, registers: &mut impl ReadRegisters) -> CallerId {
+        match &mut self.callers {
+            None => CallerId::default(),
+            Some(callers) => {
+                callers.find(operation, self.attempts.recorder().counters(), registers)
+            }
         }
     }
 
@@ -163,7 +183,9 @@ impl VcpuCounter {
         }
         if count == 0 {
             self.attempts.abandon_previous();
-            self.start_unobserved(UnobservedAttempt { operation, port: None }, registers);
+            let caller = CallerId::default();
+            let attempt = UnobservedAttempt { operation, port: None, caller };
+            self.start_unobserved(attempt, registers);
             return;
         }
         self.attempts.abandon_finished();
@@ -176,20 +198,26 @@ impl VcpuCounter {
             operation.form().direction() == Direction::Out && !cannot_fault(operation, registers);
         let traps = rflags.contains(Rflags::TRAP);
         let restart = ZeroCountRestart::of(operation, count, traps || self.rules.steps_reps);
+        let caller = self.caller(operation, registers);
         if repeats && !traps {
-            self.move_ahead(&mut string, registers);
+            self.move_ahead(&mut string, caller, registers);
         }
-        let report = StringReport::new(token, checks_permission, traps, restart);
+        let report = StringReport::new(token, checks_permission, traps, restart, caller);
         self.attempts.move_elements(string, report);
     }
 
     /// Moves elements before QEMU moves the rest, where the result is the same.
-    fn move_ahead(&mut self, string: &mut StringAttempt, registers: &mut impl ReadRegisters) {
+    fn move_ahead(
+        &mut self,
+        string: &mut StringAttempt,
+        caller: CallerId,
+        registers: &mut impl ReadRegisters,
+    ) {
         let StringAttempt { operation, port, remaining, .. } = *string;
         let Some(strings) = &mut self.strings else { return };
         let Some(site) = operation.site().filter(|_| operation.is_privileged()) else { return };
         let recorder = self.attempts.recorder();
-        if self.guests.any() || recorder.logs(port) {
+        if self.guests.any() || recorder.logs(port, operation.form().direction()) {
             return;
         }
         let counters = recorder.counters();
@@ -198,6 +226,7 @@ impl VcpuCounter {
         if moved > 0 {
             string.move_elements(moved);
             counters.accessed_often(operation.form(), Some(site), port, moved);
+            recorder.called(operation, caller, moved);
         }
     }
 

@@ -11,12 +11,13 @@ pub use error::OptionError;
 
 use std::path::{Path, PathBuf};
 
+use crate::access_filter::AccessFilter;
 use crate::devices::{DeviceKind, DeviceRequest};
 use crate::files::OutputFile;
+use crate::guest::MOST_FRAMES;
 use crate::guest_file::GuestFile;
 use crate::qemu::{ApiLevel, CommandLine};
 use crate::stats::Destination;
-use crate::x86::PortRange;
 
 use named_files::NamedFiles;
 
@@ -61,8 +62,8 @@ pub struct AccessLogOption {
     pub path: PathBuf,
     /// The file.
     pub file: OutputFile,
-    /// The ports to log. Empty means all.
-    pub ports: Vec<PortRange>,
+    /// The accesses to log.
+    pub filter: AccessFilter,
 }
 
 /// All options, parsed.
@@ -86,6 +87,8 @@ pub struct Options {
     pub log: Option<OutputFile>,
     /// Whether and how instructions of every kind are counted.
     pub insns: InsnsOption,
+    /// The most frames of a call chain; `None` if call chains are not counted.
+    pub callers: Option<usize>,
 }
 
 /// The value of each option that may be given once, as text.
@@ -98,6 +101,7 @@ struct Values<'a> {
     log: Option<&'a str>,
     insns: Option<&'a str>,
     guest_symbols: Option<&'a str>,
+    callers: Option<&'a str>,
 }
 
 impl Options {
@@ -144,6 +148,7 @@ impl Options {
                         named.add_input(key, &file.path.to_string_lossy())?;
                     }
                 }
+                "callers" => once("callers", &mut values.callers, value)?,
                 "hypercall" => once("hypercall", &mut values.hypercall, value)?,
                 "log" => {
                     once("log", &mut values.log, value)?;
@@ -187,7 +192,9 @@ impl Options {
             }
             Some(path) => Summary::File(destination("summary", path)?),
         };
-        let access_log = values.access_log.map(open_access_log).transpose()?;
+        let has_symbols = guest_symbols || !symbols.is_empty();
+        let access_log = values.access_log.map(|value| open_access_log(value, has_symbols));
+        let access_log = access_log.transpose()?;
         Ok(Options {
             stats,
             summary,
@@ -198,6 +205,7 @@ impl Options {
             hypercall,
             log,
             insns,
+            callers: values.callers.map_or(Ok(None), callers_depth)?,
         })
     }
 }
@@ -206,7 +214,7 @@ impl Options {
 /// the option has a switch.
 fn split_argument(argument: &str) -> Result<(&str, &str), OptionError> {
     let (key, value) = argument.split_once('=').unwrap_or((argument, ""));
-    if !value.is_empty() && (value != "on" || matches!(key, "summary" | "insns")) {
+    if !value.is_empty() && (value != "on" || matches!(key, "summary" | "insns" | "callers")) {
         return Ok((key, value));
     }
     let shape = match key {
@@ -214,6 +222,7 @@ fn split_argument(argument: &str) -> Result<(&str, &str), OptionError> {
         "symbols" => "guest, off or a FILE",
         "hypercall" => "kernel, any or off",
         "summary" | "insns" => "on, off or a FILE",
+        "callers" => "on, off or a number of frames",
         "device" => "KIND@PORT",
         _ => return Err(OptionError::Unknown(key.into())),
     };
@@ -234,6 +243,17 @@ fn hypercall_access(value: Option<&str>, api: ApiLevel) -> Result<HypercallAcces
         Some("any") => Ok(HypercallAccess::Any),
         Some("off") => Ok(HypercallAccess::Off),
         Some(other) => Err(OptionError::Hypercall(other.to_owned())),
+    }
+}
+
+fn callers_depth(value: &str) -> Result<Option<usize>, OptionError> {
+    match value {
+        "off" => Ok(None),
+        "on" => Ok(Some(MOST_FRAMES)),
+        depth => match depth.parse() {
+            Ok(depth @ 1..=MOST_FRAMES) => Ok(Some(depth)),
+            _ => Err(OptionError::Callers(value.to_owned(), MOST_FRAMES)),
+        },
     }
 }
 
@@ -264,14 +284,18 @@ fn open_log(
         .map_err(|source| OptionError::Log { path: path.to_owned(), source })
 }
 
-/// Opens `FILE[:PORT[-PORT]...]`.
-fn open_access_log(value: &str) -> Result<AccessLogOption, OptionError> {
+/// Opens `FILE[:FILTER...]`.
+fn open_access_log(value: &str, has_symbols: bool) -> Result<AccessLogOption, OptionError> {
     let mut parts = split_at_single_colons(value).into_iter();
     let path = parts.next().unwrap_or_default();
-    let ports = parts.map(|part| PortRange::parse(&part, 1)).collect::<Result<_, _>>();
-    let ports = ports.map_err(OptionError::AccessLogPorts)?;
+    let filters: Vec<String> = parts.collect();
+    let filter = AccessFilter::parse(filters.iter().map(String::as_str));
+    let filter = filter.map_err(OptionError::AccessLogFilter)?;
+    if filter.needs_symbols() && !has_symbols {
+        return Err(OptionError::AccessLogNeedsSymbols);
+    }
     match OutputFile::open(Path::new(&path)) {
-        Ok(file) => Ok(AccessLogOption { path: path.into(), file, ports }),
+        Ok(file) => Ok(AccessLogOption { path: path.into(), file, filter }),
         Err(source) => Err(OptionError::AccessLog { path, source }),
     }
 }

@@ -8,6 +8,7 @@ use pvio_stats::{
     SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
 };
 
+use super::chain_rows::ChainRows;
 use super::counters::{SITE_DROPPED, port_of_row};
 use super::instructions::InstructionCounts;
 use super::sites::{SiteId, Sites};
@@ -48,12 +49,13 @@ impl Statistics {
     pub fn snapshot(&self, context: &SnapshotContext<'_>) -> Snapshot {
         let SnapshotContext { host, ended, .. } = *context;
         // The lock is released before rows are made, which takes longer.
-        let (mut vcpus, totals, windows) = {
+        let (all_counters, mut vcpus, totals, windows) = {
             let counted = self.lock();
             let vcpus: Vec<u32> =
                 counted.all_counters.iter().map(|counters| counters.vcpu.0).collect();
             let now = counted.now();
-            (vcpus, counted.since_reset(&now), counted.windows.so_far(&now))
+            let all_counters = counted.all_counters.clone();
+            (all_counters, vcpus, counted.since_reset(&now), counted.windows.so_far(&now))
         };
         vcpus.sort_unstable();
         let vcpus_omitted = match (self.are_vcpus_mixed(), vcpus.is_empty()) {
@@ -74,6 +76,7 @@ impl Statistics {
             sites: &self.sites,
             vcpus: &vcpus,
             instructions: self.instructions(),
+            chains: ChainRows::new(&all_counters, &self.sites, &self.frame_names, &names),
         };
         Snapshot {
             schema: SCHEMA.into(),
@@ -123,6 +126,7 @@ struct RowMaker<'a> {
     /// The vCPUs that get a row.
     vcpus: &'a [u32],
     instructions: Option<&'a dyn InstructionCounts>,
+    chains: ChainRows<'a>,
 }
 
 impl RowMaker<'_> {
@@ -137,6 +141,7 @@ impl RowMaker<'_> {
             forms: PortForm::ALL.map(|form| self.form_row(form, totals)).into(),
             ports: totals.ports.iter().map(|(row, counts)| self.port_row(row, counts)).collect(),
             sites: self.site_rows(totals),
+            callers: self.chains.rows(totals),
             sites_dropped_counts: counts_of_site(totals.sites.get(SITE_DROPPED)),
             hypercalls: totals.hypercalls.iter().filter_map(hypercall_row).collect(),
             instructions: self.instructions(totals.instructions.sum()[0].max(0) as u64),
@@ -223,7 +228,6 @@ impl RowMaker<'_> {
         ran.sort_unstable_by_key(|(_, site, _)| {
             (site.key.pc, site.key.mode, &site.key.bytes, site.boot)
         });
-        let boot = self.sites.boot();
         ran.into_iter()
             .map(|(id, site, counts)| {
                 let key = &site.key;
@@ -235,11 +239,7 @@ impl RowMaker<'_> {
                     bytes: key.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
                     insn: intel_syntax(&key.bytes, mode, key.pc),
                     form: site.form,
-                    symbol: match site.boot == boot {
-                        true => self.names.name(key.pc, &key.bytes),
-                        // The kernel that ran this is gone.
-                        false => self.sites.name(id),
-                    },
+                    symbol: self.sites.name_in(id, self.names),
                     counts,
                 }
             })

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pvio_stats::Call;
 
 use super::call::{CallColumn, Outcome};
+use super::chains::VcpuChains;
 use super::counter_array::CounterArray;
 use super::instructions::{InstructionCounts, VcpuInstructions};
 use super::sites::{MAX_SITES, SiteId, SiteKey, Sites};
@@ -59,6 +60,8 @@ pub struct VcpuCounters {
     pub(super) by_site: CounterArray<4>,
     pub(super) hypercalls: CounterArray<6>,
     pub(super) instructions: Option<VcpuInstructions>,
+    /// `None` if call chains are not counted.
+    pub(super) chains: Option<VcpuChains>,
     /// The place of the hypercall that is being carried out. Its instruction is not counted yet.
     calls_at: AtomicUsize,
 }
@@ -69,6 +72,7 @@ impl VcpuCounters {
         vcpu: VcpuIndex,
         sites: Arc<Sites>,
         instructions: Option<Arc<dyn InstructionCounts>>,
+        chains: Option<VcpuChains>,
     ) -> VcpuCounters {
         VcpuCounters {
             vcpu,
@@ -78,6 +82,7 @@ impl VcpuCounters {
             by_site: CounterArray::new(MAX_SITES + 1),
             hypercalls: CounterArray::new(Call::ALL.len()),
             instructions: instructions.map(|counts| VcpuInstructions { counts, vcpu }),
+            chains,
             calls_at: AtomicUsize::new(0),
         }
     }
@@ -96,6 +101,12 @@ impl VcpuCounters {
     /// The address, mode and bytes of a site.
     pub fn key_of(&self, site: SiteId) -> &SiteKey {
         &self.sites.get(site).key
+    }
+
+    /// Accesses by call chain, if they are counted.
+    #[inline]
+    pub fn chains(&self) -> Option<&VcpuChains> {
+        self.chains.as_ref()
     }
 
     /// Counts a scalar instruction that started, retired and made its access.

@@ -6,6 +6,8 @@
 //! does not know where counts come from.
 
 mod call;
+mod chain_rows;
+mod chains;
 mod collect;
 mod counter_array;
 mod counters;
@@ -20,6 +22,7 @@ mod windows;
 mod tests;
 
 pub use call::Outcome;
+pub use chains::{CallerId, VcpuChains};
 pub use collect::SnapshotContext;
 pub use counters::{PortCounter, VcpuCounters};
 pub use destination::{Destination, DestinationError};

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use arrayvec::ArrayVec;
 
+use crate::symbols::Names;
 use crate::x86::{MAX_INSN_LEN, Mode, PortForm};
 
 /// The most sites that get a row of their own: 65,536.
@@ -142,6 +143,16 @@ impl Sites {
     /// The name that a site of an earlier kernel had.
     pub fn name(&self, id: SiteId) -> Option<String> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// The name of a site: that which it has in the kernel that ran it.
+    pub fn name_in(&self, id: SiteId, names: &Names<'_>) -> Option<String> {
+        let site = self.get(id);
+        match site.boot == self.boot() {
+            true => names.name(site.key.pc, &site.key.bytes),
+            // The kernel that ran this is gone.
+            false => self.name(id),
+        }
     }
 
     /// How often a site was found that got no row.

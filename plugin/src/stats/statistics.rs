@@ -6,12 +6,17 @@ use std::time::Duration;
 
 use pvio_stats::Call;
 
+use super::chain_rows::FrameNames;
+use super::chains::VcpuChains;
 use super::counters::VcpuCounters;
 use super::instructions::InstructionCounts;
 use super::sites::Sites;
 use super::totals::{Sign, Totals};
 use super::windows::{WindowError, Windows};
+use crate::guest::KnownKernel;
 use crate::qemu::VcpuIndex;
+use crate::running_kernel::RunningKernel;
+use crate::symbols::Names;
 
 /// Everything that is counted in one machine: counters, windows and resets.
 ///
@@ -24,6 +29,9 @@ pub struct Statistics {
     counted: Mutex<Counted>,
     vcpus_mixed: AtomicBool,
     instructions: Option<Arc<dyn InstructionCounts>>,
+    /// The most frames of a call chain; `None` if call chains are not counted.
+    depth: Option<usize>,
+    pub(super) frame_names: FrameNames,
 }
 
 /// The counters of all vCPUs, and the totals that are subtracted from them.
@@ -58,11 +66,42 @@ impl Statistics {
         Statistics { instructions: counts, ..Statistics::default() }
     }
 
+    /// Has accesses counted by call chain, of at most `depth` frames.
+    pub fn count_callers(&mut self, depth: usize) {
+        self.depth = Some(depth);
+    }
+
+    /// Unwinds the stacks that wait for the kernel to be known.
+    ///
+    /// At the end of a kernel, what cannot be unwound then never will be.
+    pub fn resolve_stacks(&self, running: &RunningKernel, kernel_ends: bool) {
+        let all_counters = self.lock().all_counters.clone();
+        let chains = || all_counters.iter().filter_map(|counters| counters.chains());
+        if chains().any(|chains| chains.stacks().waiting() > 0) {
+            let kernel = running.find_now();
+            let known = KnownKernel { kernel: kernel.as_deref(), may_change: !kernel_ends };
+            chains().for_each(|chains| chains.resolve(known, running));
+        }
+        if kernel_ends {
+            chains().for_each(|chains| chains.stacks().stop_waiting());
+        }
+    }
+
+    /// The kernel that ran is about to go. `names` still names its sites and frames.
+    pub fn kernel_ends(&self, names: &Names<'_>) {
+        let all_counters = self.lock().all_counters.clone();
+        self.frame_names.kernel_ends(&all_counters, &self.sites, names);
+        self.sites.kernel_ends(|site| names.name(site.key.pc, &site.key.bytes));
+    }
+
     /// Creates the counters of a vCPU. Only one thread at a time may count into them.
     pub fn counters(&self, index: VcpuIndex) -> Arc<VcpuCounters> {
-        let counters =
-            Arc::new(VcpuCounters::new(index, Arc::clone(&self.sites), self.instructions.clone()));
-        self.lock().all_counters.push(Arc::clone(&counters));
+        let mut counted = self.lock();
+        let slot = counted.all_counters.len();
+        let chains = self.depth.map(|depth| VcpuChains::new(slot, depth));
+        let (sites, instructions) = (Arc::clone(&self.sites), self.instructions.clone());
+        let counters = Arc::new(VcpuCounters::new(index, sites, instructions, chains));
+        counted.all_counters.push(Arc::clone(&counters));
         counters
     }
 

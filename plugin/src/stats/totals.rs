@@ -108,6 +108,10 @@ pub(super) struct Totals {
     pub hypercalls: Rows<5>,
     /// Instructions of every kind, by place.
     pub instructions: Rows<1>,
+    /// Accesses by the stacks of all vCPUs.
+    pub stacks: Rows<1>,
+    /// Accesses with stacks for which there was no room, by site.
+    pub no_stack: Rows<1>,
 }
 
 impl Totals {
@@ -142,6 +146,11 @@ impl Totals {
             sites: Rows(by_site.into_iter().map(with_its_scalars).collect()),
             hypercalls,
             instructions,
+            stacks: Rows(counters.chains().map(|chains| chains.by_stack()).unwrap_or_default()),
+            no_stack: counters
+                .chains()
+                .map(|chains| Rows::of(chains.without_room()))
+                .unwrap_or_default(),
         }
     }
 
@@ -153,6 +162,8 @@ impl Totals {
         self.sites.add(&other.sites, sign);
         self.hypercalls.add(&other.hypercalls, sign);
         self.instructions.add(&other.instructions, sign);
+        self.stacks.add(&other.stacks, sign);
+        self.no_stack.add(&other.no_stack, sign);
     }
 
     /// Adds a hypercall that is being carried out, and its instruction: both are counted later.
@@ -175,16 +186,23 @@ impl Totals {
             && of_forms(FormColumn::Accesses) == of_sites(SiteColumn::Accesses)
             && of_forms(FormColumn::Unverified) == of_sites(SiteColumn::Unverified)
             && of_forms(FormColumn::Accesses) == self.ports.sum()[PortColumn::Accesses as usize]
+            && [0, of_sites(SiteColumn::Accesses)].contains(&self.by_stack())
     }
 
-    /// The number of rows in the tables that may be large: ports and sites.
+    /// All accesses that were counted by stack; 0 if call chains are not counted.
+    fn by_stack(&self) -> i64 {
+        self.stacks.sum()[0] + self.no_stack.sum()[0]
+    }
+
+    /// The number of rows in the tables that may be large: ports, sites and stacks.
     pub fn large_rows(&self) -> usize {
-        self.ports.0.len() + self.sites.0.len()
+        self.ports.0.len() + self.sites.0.len() + self.stacks.0.len() + self.no_stack.0.len()
     }
 
-    /// Drops the rows of ports, and moves those of sites to the shared row.
+    /// Drops the rows of ports and stacks, and moves those of sites to the shared row.
     pub fn drop_large_rows(&mut self) {
         self.ports = Rows::default();
+        (self.stacks, self.no_stack) = (Rows::default(), Rows::default());
         self.sites = Rows(vec![(SITE_DROPPED as u32, self.sites.sum())]);
     }
 }

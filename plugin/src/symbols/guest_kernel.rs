@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::linux::Memory;
-use crate::guest::{Kernel, PhysicalMemory, Registers};
+use crate::guest::{Kernel, Name, PhysicalMemory, Registers};
 use crate::qemu::{GuestRam, PagingRegisterReader};
 
 /// Finds the Linux kernel that runs in this machine.
@@ -19,7 +19,7 @@ impl GuestKernels {
     }
 
     /// Finds the kernel that runs now; `None` if the guest is not Linux.
-    pub(super) fn find(&self) -> Option<Kernel> {
+    pub(crate) fn find(&self) -> Option<Kernel> {
         let registers = self.registers.read().into_iter().map(|vcpu| Registers {
             cr0: vcpu.cr0,
             cr3: vcpu.cr3,
@@ -38,6 +38,19 @@ impl GuestKernels {
         let is_there =
             kernel.is_initialization(pc) || kernel.has_bytes(self, pc, bytes) == Some(true);
         is_there.then(|| name.to_string())
+    }
+
+    /// Names code in a call chain, `after` bytes after an address. A module must still have its bytes.
+    pub(super) fn caller(
+        &self,
+        kernel: &Kernel,
+        address: u64,
+        after: u64,
+        code: &[u8],
+    ) -> Option<String> {
+        let name = kernel.name(address)?;
+        let is_there = name.module.is_none() || kernel.has_bytes(self, address, code) == Some(true);
+        is_there.then(|| Name { offset: name.offset + after, ..name }.to_string())
     }
 }
 

@@ -6,6 +6,7 @@
 mod file;
 mod guest_kernel;
 mod linux;
+mod live;
 mod system_map;
 mod table;
 
@@ -13,13 +14,14 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::elf::ElfError;
-use crate::guest::Kernel;
+use crate::guest::{CodeBytes, Kernel};
 use crate::guest_file::{GuestFile, GuestFileError};
 
 use file::{SymbolFile, Verdict};
 
 pub use guest_kernel::GuestKernels;
 pub use linux::Memory;
+pub use live::LiveNames;
 
 /// A file that has no usable symbols.
 #[derive(Debug, thiserror::Error)]
@@ -97,12 +99,22 @@ impl Symbols {
     ///
     /// A site is the linear address of an instruction that ran, with its bytes.
     pub fn judge(&self, sites: &[(u64, &[u8])]) -> Names<'_> {
-        let judge = |file: &SymbolFile| file.judge(sites, self.memory.as_deref());
         Names {
             symbols: self,
-            verdicts: self.files.iter().map(judge).collect(),
+            verdicts: self.judge_files(sites),
             kernel: self.kernels.as_ref().and_then(GuestKernels::find),
         }
+    }
+
+    fn judge_files(&self, sites: &[(u64, &[u8])]) -> Vec<Verdict> {
+        let judge = |file: &SymbolFile| file.judge(sites, self.memory.as_deref());
+        self.files.iter().map(judge).collect()
+    }
+
+    fn name_by_files(&self, verdicts: &[Verdict], pc: u64, bytes: &[u8]) -> Option<String> {
+        let memory = self.memory.as_deref();
+        let mut files = self.files.iter().zip(verdicts);
+        files.find_map(|(file, verdict)| file.name(verdict, pc, bytes, memory))
     }
 }
 
@@ -117,12 +129,25 @@ impl Names<'_> {
     /// Names a site as `symbol` or `symbol+0x12`, and in a module of the kernel's `symbol+0x12 [module]`. The first
     /// file that names it wins; the running kernel comes last.
     pub fn name(&self, pc: u64, bytes: &[u8]) -> Option<String> {
-        let memory = self.symbols.memory.as_deref();
-        let mut files = self.symbols.files.iter().zip(&self.verdicts);
-        let name = files.find_map(|(file, verdict)| file.name(verdict, pc, bytes, memory));
-        name.or_else(|| {
+        self.symbols.name_by_files(&self.verdicts, pc, bytes).or_else(|| {
             let (kernels, kernel) = (self.symbols.kernels.as_ref()?, self.kernel.as_ref()?);
             kernels.name(kernel, pc, bytes)
+        })
+    }
+
+    /// Names the code at an address in a call chain, as [`Names::name`]. `code` are bytes from there on.
+    ///
+    /// The offset in the name is that of the address plus `after`.
+    pub fn caller(&self, address: u64, after: u64, code: CodeBytes) -> Option<String> {
+        let memory = self.symbols.memory.as_deref();
+        let mut files = self.symbols.files.iter().zip(&self.verdicts);
+        // The last byte of a call is not patched; code after it may be.
+        let named = files.find_map(|(file, verdict)| {
+            file.name(verdict, address, &code[..1], memory).map(|name| later(&name, after))
+        });
+        named.or_else(|| {
+            let (kernels, kernel) = (self.symbols.kernels.as_ref()?, self.kernel.as_ref()?);
+            kernels.caller(kernel, address, after, &code)
         })
     }
 
@@ -135,6 +160,18 @@ impl Names<'_> {
     pub fn files(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         let files = self.symbols.files.iter().zip(&self.verdicts);
         files.map(|(file, verdict)| (&*file.text, verdict.problem.as_deref()))
+    }
+}
+
+/// `symbol` or `symbol+0x12` with a higher offset.
+fn later(name: &str, after: u64) -> String {
+    let offset = name
+        .rsplit_once("+0x")
+        .and_then(|(symbol, offset)| Some((symbol, u64::from_str_radix(offset, 16).ok()?)));
+    let (symbol, offset) = offset.unwrap_or((name, 0));
+    match offset + after {
+        0 => symbol.to_owned(),
+        offset => format!("{symbol}+{offset:#x}"),
     }
 }
 

@@ -53,9 +53,10 @@ impl Snapshot {
         // The vCPUs of merged runs are not known if one run omitted them.
         let one_vcpu = self.vcpus.len() <= 1 && (self.runs == 1 || self.vcpus_omitted.is_none());
         let has_vcpus = self.vcpus_omitted.is_none();
+        let one_run = self.runs == 1;
         if self.ended != "running" || one_vcpu {
             let mut check = Check { scope: Scope::Totals, found: &mut found };
-            check.tables(self, has_vcpus, true);
+            check.tables(self, one_run, has_vcpus, true);
             for row in &self.forms {
                 let ended = [row.executions, row.unverified].into_iter();
                 let ended = ended.chain(row.faults).chain(row.exits);
@@ -66,7 +67,7 @@ impl Snapshot {
         }
         for window in self.windows.iter().filter(|_| one_vcpu) {
             let mut check = Check { scope: Scope::Window(window.name.clone()), found: &mut found };
-            check.tables(window, has_vcpus, !window.rows_dropped);
+            check.tables(window, one_run, has_vcpus, !window.rows_dropped);
         }
         found
     }
@@ -95,7 +96,7 @@ impl Check<'_> {
         }
     }
 
-    fn tables(&mut self, tables: &Tables, has_vcpus: bool, has_ports: bool) {
+    fn tables(&mut self, tables: &Tables, one_run: bool, has_vcpus: bool, has_ports: bool) {
         let executions = tables.by_form("executions by form", |row| row.executions);
         let accesses = tables.by_form("accesses by form", |row| row.accesses);
         let unverified = tables.by_form("unverified by form", |row| row.unverified);
@@ -107,11 +108,17 @@ impl Check<'_> {
         );
         self.equal(accesses.clone(), tables.by_site("accesses by site", |counts| counts.accesses));
         self.equal(unverified, tables.by_site("unverified by site", |counts| counts.unverified));
+        // Of merged runs, some may have counted by call chain.
+        if !tables.callers.is_empty() {
+            let with_row = sum(tables.sites.iter().map(|row| row.counts.accesses));
+            let with_row = ("accesses of sites".to_owned(), with_row);
+            match one_run {
+                true => self.equal(with_row, tables.by_caller("accesses by call chain")),
+                false => self.at_least(with_row, tables.by_caller("accesses by call chain")),
+            }
+        }
         if has_ports {
-            let moved = tables.hypercalls.iter().filter_map(|row| {
-                let (_, width) = row.call.port_io()?;
-                Some(row.bytes / u64::from(width.bytes()))
-            });
+            let moved = tables.hypercalls.iter().map(HypercallRow::elements);
             let by_call = ("elements moved by hypercalls".to_owned(), sum(moved));
             let by_port = tables.by_port("hypercall accesses by port", |row| row.hypercall.into());
             self.equal(accesses.clone(), tables.by_port("accesses by port", by_instruction));
@@ -150,6 +157,10 @@ impl Tables {
 
     fn by_port(&self, what: &str, column: impl Fn(&PortRow) -> u128) -> Sum {
         (what.to_owned(), self.ports.iter().map(column).sum())
+    }
+
+    fn by_caller(&self, what: &str) -> Sum {
+        (what.to_owned(), sum(self.callers.iter().map(|row| row.accesses)))
     }
 
     fn by_vcpu(&self, what: &str, column: fn(&VcpuRow) -> u64) -> Sum {
@@ -196,6 +207,7 @@ pub(crate) fn overflowing(parts: &[&Tables]) -> Option<&'static str> {
             "hypercalls",
             calls.iter().all(|&column| fits(&|part| sum(part.hypercalls.iter().map(column)))),
         ),
+        ("callers", fits(&|part| part.by_caller("").1)),
         ("instructions", fits(&|part| instructions(&part.instructions))),
         ("sections", fits(&sections)),
     ];

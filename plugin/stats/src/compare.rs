@@ -5,7 +5,8 @@ use std::hash::Hash;
 
 use crate::rows::{Keyed, add_up};
 use crate::schema::{
-    Counts, FormRow, HypercallRow, Instructions, PortRow, SiteRow, Snapshot, Tables, WindowRow,
+    CallerRow, Counts, FormRow, HypercallRow, Instructions, PortRow, SiteRow, Snapshot, Tables,
+    WindowRow,
 };
 
 /// One row in two dumps. At least one of the two is there.
@@ -77,6 +78,17 @@ impl Row for SiteRow {
     }
 }
 
+impl Row for CallerRow {
+    fn accesses(&self) -> u64 {
+        self.accesses
+    }
+
+    /// Compares the counts alone: the addresses may differ.
+    fn is_same(&self, other: &CallerRow) -> bool {
+        self.accesses == other.accesses
+    }
+}
+
 impl Row for HypercallRow {
     fn accesses(&self) -> u64 {
         self.count
@@ -131,6 +143,8 @@ pub struct TablesDiff {
     pub ports: Vec<Change<PortRow>>,
     /// Sites: those of the first dump by address, then those that only the second has.
     pub sites: Vec<Change<SiteRow>>,
+    /// Call chains, by the symbols of site and callers; none unless both dumps count by call chain.
+    pub callers: Vec<Change<CallerRow>>,
     /// Hypercalls, in the order of the ABI's numbers.
     pub hypercalls: Vec<Change<HypercallRow>>,
 }
@@ -169,11 +183,15 @@ impl TablesDiff {
     fn new(before: &Tables, after: &Tables) -> TablesDiff {
         let both = [before, after];
         TablesDiff {
-            accesses: both.map(accesses),
+            accesses: both.map(Tables::accesses),
             instructions: both.map(|tables| tables.instructions),
             forms: changes(&before.forms, &after.forms),
             ports: changes(&before.ports, &after.ports),
             sites: site_changes(&before.sites, &after.sites),
+            callers: match before.callers.is_empty() || after.callers.is_empty() {
+                true => Vec::new(),
+                false => changes(&before.callers, &after.callers),
+            },
             hypercalls: changes(&before.hypercalls, &after.hypercalls),
         }
     }
@@ -186,6 +204,7 @@ impl TablesDiff {
             && self.forms.is_empty()
             && self.ports.is_empty()
             && self.sites.is_empty()
+            && self.callers.is_empty()
             && self.hypercalls.is_empty()
     }
 }
@@ -197,16 +216,6 @@ fn known_alike(before: Instructions, after: Instructions) -> bool {
     };
     same(before.instructions, after.instructions)
         && same(before.instructions_unverified, after.instructions_unverified)
-}
-
-/// All accesses. Ports may be dropped for want of room; forms and hypercalls are always there.
-fn accesses(tables: &Tables) -> u64 {
-    let by_instruction = tables.forms.iter().map(|row| row.accesses);
-    let by_hypercall = tables.hypercalls.iter().filter_map(|row| {
-        let (_, width) = row.call.port_io()?;
-        Some(row.bytes / u64::from(width.bytes()))
-    });
-    by_instruction.chain(by_hypercall).fold(0, u64::saturating_add)
 }
 
 fn window_diffs(before: &[WindowRow], after: &[WindowRow]) -> Vec<WindowDiff> {

@@ -12,9 +12,10 @@ mod read;
 mod rows;
 mod schema;
 mod summary;
-#[cfg(test)]
-mod test_data;
+#[cfg(any(test, feature = "test-data"))]
+pub mod test_data;
 pub mod text_table;
+mod totals;
 
 pub use call::Call;
 pub use check::{Discrepancy, Scope};
@@ -22,7 +23,7 @@ pub use compare::{Change, Diff, Row, TablesDiff, WindowDiff};
 pub use merge::{MergeError, merge};
 pub use read::{Problem, ReadError};
 pub use schema::{
-    Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow, SiteRow,
-    Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+    CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow, Instructions, PortRow, QemuRow,
+    SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
 };
 pub use summary::render;

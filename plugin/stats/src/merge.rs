@@ -31,6 +31,8 @@ pub enum MergeError {
 /// | `vcpus` | rows by index; omitted if one dump omits them |
 /// | `served` | true if true in one dump; else `null` if `null` in one; else false |
 /// | `sites` | rows by all that is not a count; a site with two names has two rows |
+/// | `callers` | rows by the symbols of site and frames, or their addresses where they have none; \
+///   the addresses are those of the first dump |
 /// | `windows` | rows by name; `open` and `rows_dropped` are true if true in one dump |
 ///
 /// # Errors
@@ -96,6 +98,7 @@ fn merge_window(
     if rows_dropped {
         // The ports and sites of the others would pass for all that there were.
         tables.ports.clear();
+        tables.callers.clear();
         let sites = std::mem::take(&mut tables.sites);
         sites.iter().for_each(|row| tables.sites_dropped_counts.add(&row.counts));
     }
@@ -122,6 +125,7 @@ fn merge_tables(parts: &[&Tables], keep_vcpus: bool) -> Result<Tables, MergeErro
         ports: add_up(parts.iter().flat_map(|part| &part.ports)),
         sites: add_up(parts.iter().flat_map(|part| &part.sites)),
         sites_dropped_counts,
+        callers: add_up(parts.iter().flat_map(|part| &part.callers)),
         hypercalls: add_up(parts.iter().flat_map(|part| &part.hypercalls)),
         instructions: parts
             .iter()

@@ -10,8 +10,8 @@ use serde_json::error::Category;
 
 use crate::check::overflowing;
 use crate::schema::{
-    FormRow, HypercallRow, PortRow, SCHEMA, SectionRow, SiteRow, Snapshot, Tables, VcpuRow,
-    parse_address,
+    CallerRow, FormRow, HypercallRow, PortRow, SCHEMA, SectionRow, SiteRow, Snapshot, Tables,
+    VcpuRow, parse_address,
 };
 
 /// A file that could not be read as a dump.
@@ -132,6 +132,12 @@ fn validate(tables: &Tables) -> Result<(), WrongField> {
             return Err((format!("sites[{index}].bytes"), "these are not hexadecimal bytes"));
         }
     }
+    for (index, row) in tables.callers.iter().enumerate() {
+        let frames = row.frames.iter().map(|frame| &frame.pc);
+        if frames.chain([&row.pc]).any(|pc| parse_address(pc).is_none()) {
+            return Err((format!("callers[{index}]"), not_an_address));
+        }
+    }
     for (index, row) in tables.sections.iter().enumerate() {
         for (name, address) in [("start", &row.start), ("end", &row.end)] {
             if parse_address(address).is_none() {
@@ -194,6 +200,7 @@ fn wrong_row(tables: &Value) -> Option<(String, String)> {
         .or_else(|| wrong_row_in::<FormRow>(tables, "forms"))
         .or_else(|| wrong_row_in::<PortRow>(tables, "ports"))
         .or_else(|| wrong_row_in::<SiteRow>(tables, "sites"))
+        .or_else(|| wrong_row_in::<CallerRow>(tables, "callers"))
         .or_else(|| wrong_row_in::<HypercallRow>(tables, "hypercalls"))
         .or_else(|| wrong_row_in::<SectionRow>(tables, "sections"))
 }

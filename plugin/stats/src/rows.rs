@@ -6,8 +6,8 @@ use pvio_x86::{Direction, Mode, Port, PortForm, Width};
 
 use crate::Call;
 use crate::schema::{
-    Counts, FormRow, HypercallRow, Instructions, PortRow, SectionRow, SiteRow, VcpuRow,
-    parse_address,
+    CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow, Instructions, PortRow,
+    SectionRow, SiteRow, VcpuRow, parse_address,
 };
 
 /// A row of a table: what it is about, and counts.
@@ -104,6 +104,34 @@ impl Keyed for SiteRow {
 
     fn add(&mut self, other: &SiteRow) {
         self.counts.add(&other.counts);
+    }
+}
+
+impl CallerRow {
+    /// What the site is called: its symbol, or else its address.
+    pub fn site(&self) -> &str {
+        self.symbol.as_deref().unwrap_or(&self.pc)
+    }
+}
+
+impl FrameRow {
+    /// What the caller is called: its symbol, or else its address.
+    pub fn name(&self) -> &str {
+        self.symbol.as_deref().unwrap_or(&self.pc)
+    }
+}
+
+impl Keyed for CallerRow {
+    type Key<'a> = (&'a str, Option<Mode>, &'a str, Vec<(&'a str, bool)>, ChainEnd);
+
+    /// By symbols, so that chains of a kernel that has moved are the same.
+    fn key(&self) -> Self::Key<'_> {
+        let frames = self.frames.iter().map(|frame| (frame.name(), frame.interrupted));
+        (self.site(), self.mode, &self.bytes, frames.collect(), self.end)
+    }
+
+    fn add(&mut self, other: &CallerRow) {
+        self.accesses += other.accesses;
     }
 }
 

@@ -74,6 +74,9 @@ pub struct Tables {
     /// The counts of all instructions without a row in `sites`.
     #[serde(default)]
     pub sites_dropped_counts: Counts,
+    /// The accesses of each site by call chain; empty without the option `callers`.
+    #[serde(default)]
+    pub callers: Vec<CallerRow>,
     /// Every hypercall that was made, in the order of the ABI's numbers.
     #[serde(default)]
     pub hypercalls: Vec<HypercallRow>,
@@ -250,6 +253,73 @@ impl SiteRow {
     /// The linear address as a number; `None` if [`SiteRow::pc`] is not one.
     pub fn address(&self) -> Option<u64> {
         parse_address(&self.pc)
+    }
+}
+
+/// The accesses of one site with one call chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CallerRow {
+    /// The site's address, as in `sites`.
+    #[cfg_attr(test, schemars(schema_with = "json_schema::address"))]
+    pub pc: String,
+    /// The site's mode.
+    #[cfg_attr(test, schemars(schema_with = "json_schema::mode"))]
+    pub mode: Option<Mode>,
+    /// The site's bytes.
+    #[cfg_attr(test, schemars(schema_with = "json_schema::bytes"))]
+    pub bytes: String,
+    /// The site's symbol.
+    pub symbol: Option<String>,
+    /// The callers, the innermost first.
+    pub frames: Vec<FrameRow>,
+    /// Why there are no more frames.
+    pub end: ChainEnd,
+    /// Elements moved.
+    pub accesses: u64,
+}
+
+/// One caller in a call chain.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct FrameRow {
+    /// The linear address to which the call returns, or that of the interrupted instruction.
+    #[cfg_attr(test, schemars(schema_with = "json_schema::address"))]
+    pub pc: String,
+    /// The symbol and the offset from it; `null` if there is none.
+    pub symbol: Option<String>,
+    /// The frame called nothing: an interrupt or an exception interrupted it. Absent if false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
+}
+
+/// Why a call chain has no more frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum ChainEnd {
+    /// The last frame was entered from user mode.
+    User,
+    /// The stack begins with the last frame.
+    Bottom,
+    /// The next caller cannot be known.
+    Unknown,
+    /// The chain has more frames than the option `callers` asks for, or than 64.
+    Depth,
+    /// There was no room for more chains: nothing is known of these.
+    Dropped,
+}
+
+impl ChainEnd {
+    /// The word in the dump.
+    pub fn name(self) -> &'static str {
+        match self {
+            ChainEnd::User => "user",
+            ChainEnd::Bottom => "bottom",
+            ChainEnd::Unknown => "unknown",
+            ChainEnd::Depth => "depth",
+            ChainEnd::Dropped => "dropped",
+        }
     }
 }
 

@@ -11,17 +11,17 @@ use crate::stats::{
     Change, Diff, FormRow, HypercallRow, PortRow, Row, SiteRow, Snapshot, TablesDiff, WindowDiff,
 };
 
-/// How a comparison looks.
+/// Options of the text.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Style {
-    /// Whether headings are bold, growth is red and the rest green.
+    /// Prints headings bold, growth red and decline green.
     pub colour: bool,
-    /// Whether to list every row, not only those that changed most.
+    /// Lists every changed row, not only the largest changes.
     pub all: bool,
 }
 
-/// How many rows of a table are listed otherwise.
-const MOST_CHANGED: usize = 16;
+/// Maximum number of rows in a table unless [`Style::all`] is set.
+const MAX_CHANGES: usize = 16;
 
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[31m";
@@ -51,18 +51,18 @@ struct Page {
     style: Style,
 }
 
-/// What the tables of changes ask of a row.
+/// A row that a table of changes can show.
 trait Described: Row {
-    /// The headings of the cells that name the row; a column with an empty one is left out.
+    /// Headings of the cells that name the row. A column with an empty heading is left out.
     const NAMES: [&'static str; 4];
 
-    /// The cells that name the row.
+    /// Returns the cells that name the row.
     fn name(&self) -> [String; 4];
 
-    /// Other counts, and what each is called.
+    /// Returns the names and values of the row's other counts.
     fn others(&self) -> Vec<(&'static str, Option<u64>)>;
 
-    /// What a row that has another name was called.
+    /// Returns the row's old name if it changed.
     fn renamed(_before: &Self, _after: &Self) -> Option<String> {
         None
     }
@@ -210,7 +210,7 @@ impl Page {
         rows.sort_by_key(|change| Reverse(change.difference().unsigned_abs()));
         let count = rows.len();
         if !self.style.all {
-            rows.truncate(MOST_CHANGED);
+            rows.truncate(MAX_CHANGES);
         }
         let title = match rows.len() < count {
             true => {
@@ -269,7 +269,7 @@ impl Page {
     }
 }
 
-/// The other counts that changed, apart from those that changed as the accesses did.
+/// Lists the other counts whose change is not that of the accesses.
 fn other_changes<R: Described>(change: &Change<R>) -> String {
     let (Some(before), Some(after)) = (&change.before, &change.after) else {
         return String::new();
@@ -277,8 +277,8 @@ fn other_changes<R: Described>(change: &Change<R>) -> String {
     let changes = before.others().into_iter().zip(after.others());
     let changes = changes.filter_map(|((name, before), (_, after))| {
         let difference = difference([before?, after?]);
-        let is_told = difference == 0 || difference == change.difference();
-        (!is_told).then(|| format!("{name} {}", signed(difference)))
+        let is_redundant = difference == 0 || difference == change.difference();
+        (!is_redundant).then(|| format!("{name} {}", signed(difference)))
     });
     let mut changes: Vec<String> = changes.collect();
     changes.extend(R::renamed(before, after));
@@ -289,7 +289,7 @@ fn difference([before, after]: [u64; 2]) -> i128 {
     i128::from(after) - i128::from(before)
 }
 
-/// A number with its sign and with commas between thousands.
+/// Formats a number with its sign and with commas between thousands.
 fn signed(number: i128) -> String {
     match number {
         0 => "0".to_owned(),
@@ -298,7 +298,7 @@ fn signed(number: i128) -> String {
     }
 }
 
-/// The change in percent of what there was, with one decimal.
+/// Formats the change in percent of the first count, with one decimal.
 fn share(counts: [u64; 2]) -> String {
     match counts {
         [before, after] if before == after => "0.0".to_owned(),
@@ -318,7 +318,7 @@ mod tests {
 
     use super::*;
     use crate::stats::WindowRow;
-    use crate::test_dumps::snapshot;
+    use crate::stats::test_data::snapshot;
 
     fn text(before: &Snapshot, after: &Snapshot, style: Style) -> String {
         render([before, after], &Diff::new(before, after), style)
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_that_changed_otherwise_are_told() {
+    fn other_changes_of_a_row_are_listed() {
         let (before, mut after) = (snapshot(5), snapshot(5));
         let row = after.tables.forms.iter_mut().find(|row| row.accesses > 0).unwrap();
         (row.attempts, row.faults) = (8, Some(3));
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_is_used_only_where_it_is_wanted() {
+    fn colour_is_optional() {
         let (less, more) = (snapshot(5), snapshot(6));
         assert!(!text(&less, &more, Style::default()).contains('\x1b'));
         let colour = Style { colour: true, ..Style::default() };
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn most_changed_rows_are_listed_and_all_on_request() {
+    fn tables_list_the_16_largest_changes_or_all() {
         let (before, mut after) = (snapshot(5), snapshot(5));
         let row = after.tables.ports[0].clone();
         for port in 0..20 {

@@ -1,15 +1,15 @@
-//! What a guest or QEMU wrote, made fit to be quoted in a line of a report.
+//! Quotes text of a guest or of QEMU in one line of a report.
 
-/// How much of a text is quoted, in characters.
+/// Maximum length of a quotation, in characters.
 const LIMIT: usize = 512;
 
-/// The text as one line that moves no cursor and reorders nothing, of which the middle is left out where it is long.
+/// Escapes control characters and line breaks, and leaves out the middle of a long text.
 pub(super) fn one_line(text: &str) -> String {
     let count = text.chars().count();
     if count <= LIMIT {
         return escape(text.chars());
     }
-    // The end says as much as the beginning: what came last before the guest stopped.
+    // The end matters too: it is the guest's last output.
     let half = LIMIT / 2;
     let begin = escape(text.chars().take(half));
     let end = escape(text.chars().skip(count - half));
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_line_is_cut_in_the_middle() {
+    fn middle_of_a_long_text_is_left_out() {
         assert_eq!(one_line("grüße \\ \"'"), "grüße \\ \"'");
         let longest = "ü".repeat(LIMIT);
         assert_eq!(one_line(&longest), longest);
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_act_is_escaped() {
+    fn control_characters_are_escaped() {
         assert_eq!(one_line("a\nb\r\u{9b}31m\u{202e}"), "a\\nb\\r\\u{9b}31m\\u{202e}");
     }
 }

@@ -1,5 +1,5 @@
 "use strict";
-// Makes the tables sort and filter. Everything is readable without this.
+// Sorts and filters the tables. The page is complete without this script.
 function key(text) {
     if (/^0x[0-9a-f]+$/.test(text)) return BigInt(text);
     const number = text.replaceAll(",", "");

@@ -1,8 +1,7 @@
-//! The tables of the page: all rows of the dump, with the columns of the summary and more.
+//! The page's tables: the dump's rows, with the summary's columns and more.
 
 use maud::{Markup, html};
 
-use crate::report::answer::accesses;
 use crate::report::table::HtmlTable;
 use crate::stats::text_table::{number, percent, printable};
 use crate::stats::{PortRow, SectionRow, Snapshot, Tables};
@@ -14,8 +13,8 @@ pub fn all(dump: &Snapshot) -> Markup {
         (sites(dump))
         @if dump.sites_dropped > 0 {
             p {
-                (number(dump.sites_dropped)) " translated instructions found no room among the sites. Accesses: "
-                (number(dump.sites_dropped_counts.accesses)) "."
+                (number(dump.sites_dropped)) " translated instructions did not fit into the table of sites. They made "
+                (number(dump.sites_dropped_counts.accesses)) " accesses."
             }
         }
         (forms(dump))
@@ -23,7 +22,7 @@ pub fn all(dump: &Snapshot) -> Markup {
         (windows(dump))
         (vcpus(dump))
         @if let Some(reason) = &dump.vcpus_omitted {
-            p { "There are no rows by vCPU: " (printable(reason)) "." }
+            p { "Counts by vCPU are missing: " (printable(reason)) "." }
         }
         (sections(dump))
     }
@@ -39,7 +38,7 @@ fn if_any(any: bool, heading: &'static str) -> &'static str {
 
 fn ports(dump: &Snapshot) -> Markup {
     let rows = &dump.ports;
-    let total = accesses(dump);
+    let total = dump.accesses();
     let any = |column: fn(&PortRow) -> u64| rows.iter().any(|row| column(row) > 0);
     let columns = [
         "<Port",
@@ -74,7 +73,7 @@ fn ports(dump: &Snapshot) -> Markup {
 
 fn sites(dump: &Snapshot) -> Markup {
     let rows = &dump.sites;
-    let total = accesses(dump);
+    let total = dump.accesses();
     let unverified = rows.iter().any(|row| row.counts.unverified > 0);
     let columns = [
         "<Address",
@@ -109,7 +108,7 @@ fn sites(dump: &Snapshot) -> Markup {
 
 fn forms(dump: &Snapshot) -> Markup {
     let rows = &dump.forms;
-    let total = accesses(dump);
+    let total = dump.accesses();
     let has_faults = rows.iter().any(|row| row.faults.is_some());
     let columns = [
         "<Form",
@@ -161,7 +160,7 @@ fn hypercalls(dump: &Snapshot) -> Markup {
     .render()
 }
 
-/// The heading of the column of instructions; empty if they are not counted.
+/// Returns the heading of the column of instructions; empty if the dump does not count them.
 fn instructions(tables: &Tables) -> &'static str {
     let counts = tables.instructions;
     match (counts.instructions, counts.instructions_unverified) {
@@ -182,12 +181,11 @@ fn windows(dump: &Snapshot) -> Markup {
         ">Hypercalls",
         instructions(dump),
     ];
-    let by_instruction = |tables: &Tables| tables.forms.iter().map(|row| row.accesses).sum::<u64>();
     HtmlTable::new(
         "Windows",
         columns,
         &dump.windows,
-        |row| by_instruction(row),
+        |row| row.instruction_accesses(),
         |row| {
             let faults: Option<u64> = row.forms.iter().map(|row| row.faults).sum();
             [
@@ -195,7 +193,7 @@ fn windows(dump: &Snapshot) -> Markup {
                 number(row.entries),
                 yes_or_no(row.open),
                 number(row.forms.iter().map(|row| row.executions).sum()),
-                number(by_instruction(row)),
+                number(row.instruction_accesses()),
                 faults.map_or("-".to_owned(), number),
                 number(row.hypercalls.iter().map(|row| row.count).sum()),
                 row.instructions.counted().map_or("-".to_owned(), number),

@@ -19,11 +19,7 @@ start:
         cld
         real_segments
         enter_protected
-        mov     $bss_start, %edi                /* RAM may hold anything after a system reset */
-        mov     $bss_end, %ecx
-        sub     %edi, %ecx
-        xor     %eax, %eax
-        rep stosb
+        clear_bss
         mov     $stack_top, %esp
 
 #if BITS == 16

@@ -64,21 +64,25 @@ impl CpuLayout {
     }
 
     /// Returns where a register is, if that is known.
+    #[inline]
     pub fn location(&self, register: Register) -> Option<FieldLocation> {
         self.registers[register as usize]
     }
 
     /// Returns where `env.hflags` is, QEMU's summary of the processor's state, if that is known.
+    #[inline]
     pub(super) fn hflags(&self) -> Option<FieldLocation> {
         self.hflags
     }
 
     /// Returns where the state is that a string instruction uses, if that is known.
+    #[inline]
     pub(super) fn strings(&self) -> Option<StringLayout> {
         self.strings
     }
 
     /// Returns where the registers of protection keys are.
+    #[inline]
     pub(super) fn keys(&self) -> KeyLayout {
         self.keys
     }
@@ -124,6 +128,8 @@ fn field_of(register: Register) -> Option<(&'static str, usize)> {
         Register::Rax => Some(("env.regs", 0)),
         Register::Rcx => Some(("env.regs", 1)),
         Register::Rdx => Some(("env.regs", 2)),
+        Register::Rsp => Some(("env.regs", 4)),
+        Register::Rbp => Some(("env.regs", 5)),
         Register::Rflags => Some(("env.eflags", 0)),
         Register::Rip => Some(("env.eip", 0)),
         Register::Cr0 => Some(("env.cr[0]", 0)),

@@ -7,7 +7,7 @@
 use vm_memory::VolatileSlice;
 
 use super::mapped_ram::MappedRam;
-use super::mapping::PhysicalSpace;
+use super::mapping::{Mapping, PhysicalSpace};
 use super::symbols::{DirtyTracking, MemoryFunctions, MemoryIsIo, MemorySpace, SpaceIsIo};
 use crate::symbol::NotExported;
 use crate::version::QemuVersion;
@@ -108,6 +108,14 @@ impl GuestRam {
     pub fn hold(&self, physical: u64, len: usize) -> Option<MappedRam> {
         let mapping = self.space.map(physical, len, true)?;
         Some(MappedRam::new(mapping, len, self.tracking))
+    }
+
+    /// Maps RAM or ROM to read it; `None` if a device is there, or nothing.
+    pub(super) fn map_page(&self, physical: u64, len: usize) -> Option<Mapping> {
+        if self.is_io(physical) {
+            return None;
+        }
+        self.space.map(physical, len, false)
     }
 
     /// The RAM or ROM at a page: where it is in this process, and how many bytes of it follow there.

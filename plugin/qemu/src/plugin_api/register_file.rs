@@ -105,6 +105,7 @@ impl RegisterFile {
     }
 
     /// The registers in place, if their offsets are known.
+    #[inline]
     pub fn direct(&self) -> Option<&Direct> {
         self.direct.as_ref()
     }

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use super::api::Api;
 use super::register_file::{RegisterFile, Whose};
-use crate::internals::{Direct, StringCpu};
+use crate::internals::{Direct, StackState, StringCpu};
 use crate::register::Register;
 
 /// Registers of a vCPU that is about to run an instruction.
@@ -34,7 +34,13 @@ pub trait ReadRegisters {
     ///
     /// `None` if QEMU does not tell where that is, or if the instruction is not watched as
     /// [`Watch::ExecAndMemory`](super::Watch::ExecAndMemory).
+    #[inline]
     fn string_cpu(&mut self) -> Option<StringCpu<'_>> {
+        None
+    }
+
+    /// What says how the vCPU uses its stack; `None` if QEMU does not tell where that is. Costs some loads.
+    fn stack_state(&mut self) -> Option<StackState> {
         None
     }
 }
@@ -73,11 +79,13 @@ impl<'a> Registers<'a> {
     }
 
     /// Reads PKRU; `None` if QEMU does not tell. Costs a load.
+    #[inline]
     pub fn pkru(&self) -> Option<u32> {
         self.own()?.pkru()
     }
 
     /// Reads IA32_PKRS; `None` if QEMU does not tell. Costs a load.
+    #[inline]
     pub fn pkrs(&self) -> Option<u32> {
         self.own()?.pkrs()
     }
@@ -85,10 +93,12 @@ impl<'a> Registers<'a> {
     /// Returns true if the vCPU runs a nested guest; `None` if QEMU does not tell. Costs a load.
     ///
     /// The nested guest's memory and ports are what its own host makes of them.
+    #[inline]
     pub fn is_in_nested_guest(&self) -> Option<bool> {
         self.own()?.is_in_nested_guest()
     }
 
+    #[inline]
     fn own(&self) -> Option<&Direct> {
         self.file.direct().filter(|_| self.whose == Whose::Own)
     }
@@ -110,10 +120,19 @@ impl ReadRegisters for Registers<'_> {
         Registers::rip(self)
     }
 
+    #[inline]
     fn string_cpu(&mut self) -> Option<StringCpu<'_>> {
         match self.whose {
             Whose::Own if self.is_string => StringCpu::of(self.file.direct()?),
             _ => None,
+        }
+    }
+
+    fn stack_state(&mut self) -> Option<StackState> {
+        let direct = self.file.direct()?;
+        match self.whose {
+            Whose::Own => StackState::of(direct),
+            Whose::Shared => StackState::of(&Direct::of_this_thread(*direct.layout())?),
         }
     }
 }

@@ -44,7 +44,16 @@ pub(in crate::guest) struct Tables {
     layout: Layout,
     kernel: Table,
     modules: Vec<Table>,
+    /// What is in the middle of the kernel's table. Another kernel would have something else there.
+    sample: [u8; SAMPLE],
 }
+
+/// Bytes of the kernel's table by which it is recognized.
+const SAMPLE: usize = 32;
+
+/// The tables have no entry for a place, or are gone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoEntry;
 
 impl Table {
     /// A table with this many entries.
@@ -54,6 +63,11 @@ impl Table {
             entries,
             count,
         })
+    }
+
+    /// The address of bytes in the middle of the table, within one page.
+    fn middle(&self) -> u64 {
+        self.ips.wrapping_add(2 * self.count) & !(SAMPLE as u64 - 1)
     }
 
     /// The place in the code that an entry begins at.
@@ -112,7 +126,14 @@ impl Tables {
         }
         let all = Layout::ALL.into_iter().zip(calls);
         let (layout, calls) = all.max_by_key(|&(_, calls)| calls)?;
-        (calls > SAMPLES / 2).then(|| Tables { layout, kernel, modules: Vec::new() })
+        let sample = space.bytes(kernel.middle())?;
+        (calls > SAMPLES / 2).then(|| Tables { layout, kernel, modules: Vec::new(), sample })
+    }
+
+    /// Whether the kernel's table is still there.
+    fn are_there<R: FnMut(u64, &mut [u8]) -> bool>(&self, stack: &mut Stack<'_, R>) -> bool {
+        let mut bytes = [0; SAMPLE];
+        stack.read(self.kernel.middle(), &mut bytes).is_some() && bytes == self.sample
     }
 
     /// Adds the tables of modules.
@@ -273,7 +294,10 @@ pub(super) fn unwind<R: FnMut(u64, &mut [u8]) -> bool>(
     stack: &mut Stack<'_, R>,
     depth: usize,
     frames: &mut Vec<Frame>,
-) -> End {
+) -> Result<End, NoEntry> {
+    if !tables.are_there(stack) {
+        return Err(NoEntry);
+    }
     let mut cursor = Cursor {
         frame: Frame::Interrupted(ip),
         sp: Pointer::SP,
@@ -281,20 +305,21 @@ pub(super) fn unwind<R: FnMut(u64, &mut [u8]) -> bool>(
         full_regs: None,
     };
     loop {
-        match cursor.step(tables, stack) {
+        let entry = tables.find(cursor.frame.address(), stack).ok_or(NoEntry)?;
+        match cursor.step(entry, stack) {
             Some(Next::Caller) => {}
-            Some(Next::End(end)) => return end,
-            None => return End::Unknown,
+            Some(Next::End(end)) => return Ok(end),
+            None => return Ok(End::Unknown),
         }
         if frames.len() == depth {
-            return End::TooDeep;
+            return Ok(End::TooDeep);
         }
         if let Frame::Return(address) = cursor.frame
             && let Some(name) = kernel.name(address)
             && name.offset == 0
             && TRAMPOLINES.contains(&name.symbol)
         {
-            return End::Unknown;
+            return Ok(End::Unknown);
         }
         frames.push(cursor.frame);
     }
@@ -318,10 +343,9 @@ impl Cursor {
     /// Goes to the caller.
     fn step<R: FnMut(u64, &mut [u8]) -> bool>(
         &mut self,
-        tables: &Tables,
+        entry: Entry,
         stack: &mut Stack<'_, R>,
     ) -> Option<Next> {
-        let entry = tables.find(self.frame.address(), stack)?;
         match entry.kind {
             Kind::EndOfStack => return Some(Next::End(End::Bottom)),
             Kind::Undefined => return None,

@@ -59,7 +59,7 @@ impl Guest {
         let statistics = Statistics::default();
         let recorder = Recorder::new(statistics.counters(VcpuIndex(0)), None);
         let guests = NestedGuests::new(memory);
-        let counter = VcpuCounter::new(rules, recorder, interrupted, guests, None);
+        let counter = VcpuCounter::new(rules, recorder, interrupted, guests, None, None);
         let exceptions_reported = rules.exceptions_reported;
         Guest {
             statistics,
@@ -113,7 +113,7 @@ impl Guest {
                 Register::Rip => rip,
                 Register::Cs => cs,
                 Register::Cr0 => 1,
-                Register::Cr3 | Register::Cr4 | Register::Efer => {
+                Register::Rsp | Register::Rbp | Register::Cr3 | Register::Cr4 | Register::Efer => {
                     unreachable!("port I/O does not depend on it")
                 }
             }),

@@ -37,11 +37,7 @@ start:
         .byte   PVIO_MAGIC_16
         mov     %eax, %ebp
         enter_protected
-        mov     $bss_start, %edi                /* RAM may hold anything after a system reset */
-        mov     $bss_end, %ecx
-        sub     %edi, %ecx
-        xor     %eax, %eax
-        rep stosb
+        clear_bss
         mov     %ebp, answer_in_real_mode
         mov     $own_stack_top, %esp
 #if BITS == 64
@@ -145,21 +141,7 @@ go_on:
         iretl
 #endif
 
-/* One entry for each vector; those without an error code get 0 for one. */
-        .set    vector, 0
-        .rept   VECTORS
-        .balign 16
-        .if     vector == 0
-        .globl  vectors
-vectors:
-        .endif
-        .if     vector != 8 && (vector < 10 || vector > 14) && vector != 17
-        push    $0
-        .endif
-        push    $vector
-        jmp     arrive
-        .set    vector, vector + 1
-        .endr
+vector_entries VECTORS
 
 /* int trap(struct frame *): does it go on? */
 arrive:

@@ -2,6 +2,7 @@
 
 mod abnormal_ends;
 mod access_log;
+mod access_log_filters;
 mod ends;
 mod guest_names;
 mod guest_symbols;

@@ -1,0 +1,214 @@
+//! The call chain of an access: what the vCPU's registers and stack say when a port instruction is about to run.
+
+use std::cell::RefCell;
+
+use super::operation::Operation;
+use crate::guest::{Found, KnownKernel, Start};
+use crate::qemu::{RamPages, ReadRegisters, Register};
+use crate::running_kernel::KernelView;
+use crate::stats::{CallerId, SiteId, VcpuChains, VcpuCounters};
+use crate::x86::{
+    Access, Cr0, Cr4, Efer, KeyRights, Mode, PAGE, Paging, PhysicalMemory, Rflags, Supervisor,
+};
+
+/// Where kernels of 32 bits begin, at the lowest.
+const KERNEL_32: u64 = 0x4000_0000;
+
+/// Finds the call chains of one vCPU.
+pub(super) struct VcpuCallers {
+    kernel: KernelView,
+    /// The kernel that is known: what was unwound before is right by it.
+    generation: u64,
+    had_kernel: bool,
+    pages: RefCell<RamPages>,
+}
+
+impl VcpuCallers {
+    /// Reads guest memory by `pages`.
+    pub fn new(kernel: KernelView, pages: RamPages) -> VcpuCallers {
+        let pages = RefCell::new(pages);
+        VcpuCallers { kernel, generation: 0, had_kernel: false, pages }
+    }
+
+    /// Returns the call chain of an instruction that is about to run, to count its accesses by.
+    pub fn find(
+        &mut self,
+        operation: Operation,
+        counters: &VcpuCounters,
+        registers: &mut impl ReadRegisters,
+    ) -> CallerId {
+        let Some((chains, site)) = counters.chains().zip(operation.site()) else {
+            return CallerId::default();
+        };
+        let mode = counters.key_of(site).mode;
+        let stack = mode.and_then(|mode| VcpuStack::read(operation, mode, registers));
+        let Some(stack) = stack else { return chains.find_unknown(site) };
+        self.find_on(stack, chains, site)
+    }
+
+    fn find_on(&mut self, stack: VcpuStack, chains: &VcpuChains, site: SiteId) -> CallerId {
+        let mut memory = LinearReader::new(&self.pages, stack.paging);
+        let mut read = |linear: u64, into: &mut [u8]| memory.read(linear, into);
+        if self.kernel.generation() != self.generation {
+            self.generation = self.kernel.generation();
+            let kernel = self.kernel.known().map(|kernel| &**kernel);
+            if kernel.is_none() {
+                // The machine was reset.
+                self.pages.borrow_mut().clear();
+            }
+            if kernel.is_some() != self.had_kernel {
+                self.had_kernel = kernel.is_some();
+                chains.stacks().begin_anew();
+            }
+        }
+        let may_change = stack.is_supervisor && !self.kernel.is_final();
+        let kernel = self.kernel.known().filter(|_| stack.is_supervisor);
+        let known = KnownKernel { kernel: kernel.map(|kernel| &**kernel), may_change };
+        if known.kernel.is_some() && stack.start.is_64_bit_kernel() {
+            chains.resolve_waiting(known, &mut read);
+        }
+        let (caller, found) = chains.find(site, known, &stack.start, &mut read);
+        let is_32_bit_kernel = known.kernel.is_none() && stack.is_32_bit_kernel();
+        if wants_kernel(found, is_32_bit_kernel) && stack.is_paged() {
+            self.kernel.search();
+        }
+        caller
+    }
+}
+
+fn wants_kernel(found: Found, is_32_bit_kernel: bool) -> bool {
+    found.waits || found.is_new && is_32_bit_kernel
+}
+
+/// The registers of a vCPU that say where its stack is.
+struct VcpuStack {
+    start: Start,
+    paging: Paging,
+    is_supervisor: bool,
+}
+
+impl VcpuStack {
+    /// `None` if the stack cannot be known: in a nested guest, in system management mode, or where QEMU does not tell.
+    fn read(
+        operation: Operation,
+        mode: Mode,
+        registers: &mut impl ReadRegisters,
+    ) -> Option<VcpuStack> {
+        let state = registers.stack_state().filter(|state| state.is_plain)?;
+        // The size of return addresses is that of the code; such code has such a stack, nearly always.
+        (mode == Mode::Bits64 || state.is_32_bit == (mode == Mode::Bits32)).then_some(())?;
+        let is_long = mode == Mode::Bits64;
+        let mut general = |register| match registers.read(register) {
+            value if is_long => value,
+            value => value & 0xffff_ffff,
+        };
+        let (sp, bp) = (general(Register::Rsp), general(Register::Rbp));
+        let cs_base = if is_long { 0 } else { u64::from(operation.code_base()) };
+        let ip = operation.pc().wrapping_sub(cs_base);
+        let ss_base = if is_long { 0 } else { state.base };
+        let layout =
+            Cr4::PAGE_SIZE_EXTENSIONS | Cr4::PHYSICAL_ADDRESS_EXTENSION | Cr4::LINEAR_ADDRESS_57;
+        let efer = Efer::from_bits_retain(registers.read(Register::Efer));
+        let cr0 = Cr0::from_bits_retain(registers.read(Register::Cr0));
+        let paging = Paging {
+            cr0: cr0 & Cr0::PAGING,
+            cr3: registers.read(Register::Cr3),
+            cr4: Cr4::from_bits_retain(registers.read(Register::Cr4)) & layout,
+            efer: efer & Efer::LONG_MODE_ACTIVE | Efer::NO_EXECUTE_ENABLE,
+            rflags: Rflags::empty(),
+            supervisor: Supervisor::Yes,
+            keys: KeyRights::default(),
+        };
+        Some(VcpuStack {
+            start: Start { mode, ip, sp, bp, cs_base, ss_base },
+            paging,
+            // In virtual-8086 mode QEMU says 3.
+            is_supervisor: state.cpl != 3,
+        })
+    }
+
+    fn is_paged(&self) -> bool {
+        self.paging.cr0.contains(Cr0::PAGING)
+    }
+
+    fn is_32_bit_kernel(&self) -> bool {
+        self.is_supervisor
+            && self.start.mode == Mode::Bits32
+            && self.start.linear() >= KERNEL_32
+            && !self.paging.efer.contains(Efer::LONG_MODE_ACTIVE)
+    }
+}
+
+/// Number of pages whose translation is kept: of the stack, and of tables.
+const PAGES: usize = 4;
+
+/// Reads linear memory during one callback.
+///
+/// The page tables are walked once for each page. Another vCPU may change them meanwhile, as it may for a processor that
+/// has the translation in its TLB.
+struct LinearReader<'a> {
+    pages: &'a RefCell<RamPages>,
+    paging: Paging,
+    /// Linear and physical addresses of pages.
+    translated: [Option<(u64, u64)>; PAGES],
+    next: usize,
+}
+
+impl<'a> LinearReader<'a> {
+    fn new(pages: &'a RefCell<RamPages>, paging: Paging) -> LinearReader<'a> {
+        LinearReader { pages, paging, translated: [None; PAGES], next: 0 }
+    }
+
+    /// Fills `into` from a linear address. Returns false if not all of it can be read.
+    fn read(&mut self, mut linear: u64, mut into: &mut [u8]) -> bool {
+        while !into.is_empty() {
+            let left = (PAGE - linear % PAGE) as usize;
+            let (now, later) = into.split_at_mut(left.min(into.len()));
+            let Some(page) = self.translate(linear & !(PAGE - 1)) else { return false };
+            if !self.pages.borrow_mut().read(page + linear % PAGE, now) {
+                return false;
+            }
+            linear = linear.wrapping_add(now.len() as u64);
+            into = later;
+        }
+        true
+    }
+
+    #[inline]
+    fn translate(&mut self, page: u64) -> Option<u64> {
+        let known = self.translated.iter().flatten().find(|(linear, _)| *linear == page);
+        if let Some(&(_, physical)) = known {
+            return Some(physical);
+        }
+        let is_long = self.paging.efer.contains(Efer::LONG_MODE_ACTIVE);
+        let mode = if is_long { Mode::Bits64 } else { Mode::Bits32 };
+        if !self.paging.is_canonical(page, mode) {
+            return None;
+        }
+        let physical = self.paging.translate(page, Access::Read, &Entries(self.pages)).ok()?;
+        self.translated[self.next % PAGES] = Some((page, physical));
+        self.next += 1;
+        Some(physical)
+    }
+}
+
+/// Entries of page tables.
+struct Entries<'a>(&'a RefCell<RamPages>);
+
+impl Entries<'_> {
+    fn read<const N: usize>(&self, physical: u64) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        let is_in_page = physical % PAGE <= PAGE - N as u64;
+        (is_in_page && self.0.borrow_mut().read(physical, &mut bytes)).then_some(bytes)
+    }
+}
+
+impl PhysicalMemory for Entries<'_> {
+    fn read_u32(&self, physical: u64) -> Option<u32> {
+        self.read(physical).map(u32::from_le_bytes)
+    }
+
+    fn read_u64(&self, physical: u64) -> Option<u64> {
+        self.read(physical).map(u64::from_le_bytes)
+    }
+}

@@ -1,0 +1,149 @@
+//! Makes rows of call chains: equal chains of all vCPUs are one row, and callers get names.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pvio_stats::{CallerRow, ChainEnd, FrameRow};
+
+use super::chains::stack_of_row;
+use super::counters::{SITE_DROPPED, VcpuCounters};
+use super::sites::{SiteId, Sites};
+use super::totals::Totals;
+use crate::guest::{CodeBytes, End, Frame};
+use crate::symbols::Names;
+
+/// The names of callers in kernels that are gone, by the number of the kernel.
+#[derive(Default)]
+pub(super) struct FrameNames(Mutex<HashMap<(u32, Frame), String>>);
+
+impl FrameNames {
+    /// The kernel that ran is about to go: its frames get their names.
+    pub fn kernel_ends(
+        &self,
+        all_counters: &[Arc<VcpuCounters>],
+        sites: &Sites,
+        names: &Names<'_>,
+    ) {
+        let boot = sites.boot();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for chains in all_counters.iter().filter_map(|counters| counters.chains()) {
+            for (site, frame, code) in chains.stacks().frames() {
+                if sites.get(SiteId(site)).boot == boot
+                    && !kept.contains_key(&(boot, frame))
+                    && let Some(name) = name(names, frame, code)
+                {
+                    kept.insert((boot, frame), name);
+                }
+            }
+        }
+    }
+
+    fn get(&self, boot: u32, frame: Frame) -> Option<String> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(&(boot, frame)).cloned()
+    }
+}
+
+fn name(names: &Names<'_>, frame: Frame, code: CodeBytes) -> Option<String> {
+    let after = match frame {
+        Frame::Return(_) => 1,
+        Frame::Interrupted(_) => 0,
+    };
+    names.caller(frame.address(), after, code)
+}
+
+/// Makes the rows of one dump.
+pub(super) struct ChainRows<'a> {
+    all_counters: &'a [Arc<VcpuCounters>],
+    sites: &'a Sites,
+    earlier: &'a FrameNames,
+    names: &'a Names<'a>,
+}
+
+/// What makes chains the same row.
+type Key = (SiteId, Vec<Frame>, ChainEnd);
+
+impl<'a> ChainRows<'a> {
+    pub fn new(
+        all_counters: &'a [Arc<VcpuCounters>],
+        sites: &'a Sites,
+        earlier: &'a FrameNames,
+        names: &'a Names<'a>,
+    ) -> ChainRows<'a> {
+        ChainRows { all_counters, sites, earlier, names }
+    }
+
+    /// The rows, by site, and of each the most frequent chains first.
+    pub fn rows(&self, totals: &Totals) -> Vec<CallerRow> {
+        let mut code = HashMap::new();
+        let mut chains: BTreeMap<Key, u64> = BTreeMap::new();
+        for (row, [accesses]) in totals.stacks.iter() {
+            let (slot, stack) = stack_of_row(row);
+            let counters = self.all_counters[slot].chains();
+            let stacks = counters.expect("it has counted").stacks();
+            let site = SiteId(stacks.site(stack));
+            let key = match stacks.chain(stack) {
+                None => (site, Vec::new(), ChainEnd::Unknown),
+                Some((chain, bytes)) => {
+                    code.extend(chain.frames.iter().copied().zip(bytes.iter().copied()));
+                    (site, chain.frames.clone(), end(chain.end))
+                }
+            };
+            *chains.entry(key).or_default() += accesses;
+        }
+        for (row, [accesses]) in totals.no_stack.iter().filter(|&(row, _)| row != SITE_DROPPED) {
+            let key = (SiteId(row as u32), Vec::new(), ChainEnd::Dropped);
+            *chains.entry(key).or_default() += accesses;
+        }
+        let mut chains: Vec<_> = chains.into_iter().collect();
+        let key_of = |site: SiteId| {
+            let site = self.sites.get(site);
+            (site.key.pc, site.key.mode, &site.key.bytes, site.boot)
+        };
+        chains.sort_by(|((a, ..), a_count), ((b, ..), b_count)| {
+            key_of(*a).cmp(&key_of(*b)).then(b_count.cmp(a_count))
+        });
+        let mut known = HashMap::new();
+        let rows = chains.into_iter().map(|((site, frames, end), accesses)| {
+            let boot = self.sites.get(site).boot;
+            let frames = frames.into_iter().map(|frame| {
+                let name = || self.frame_name(boot, frame, code[&frame]);
+                let symbol = known.entry((boot, frame)).or_insert_with(name).clone();
+                let (pc, interrupted) = match frame {
+                    Frame::Return(pc) => (pc, false),
+                    Frame::Interrupted(pc) => (pc, true),
+                };
+                FrameRow { pc: format!("{pc:#x}"), symbol, interrupted }
+            });
+            let frames = frames.collect();
+            let key = &self.sites.get(site).key;
+            CallerRow {
+                pc: format!("{:#x}", key.pc),
+                mode: key.mode,
+                bytes: key.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+                symbol: self.sites.name_in(site, self.names),
+                frames,
+                end,
+                accesses,
+            }
+        });
+        rows.collect()
+    }
+
+    fn frame_name(&self, boot: u32, frame: Frame, code: CodeBytes) -> Option<String> {
+        match boot == self.sites.boot() {
+            true => name(self.names, frame, code),
+            // The kernel that ran this is gone.
+            false => self.earlier.get(boot, frame),
+        }
+    }
+}
+
+fn end(end: End) -> ChainEnd {
+    match end {
+        End::UserMode => ChainEnd::User,
+        End::Bottom => ChainEnd::Bottom,
+        End::Unknown => ChainEnd::Unknown,
+        End::TooDeep => ChainEnd::Depth,
+    }
+}
