@@ -1,27 +1,26 @@
 # shellcheck shell=bash
-# What the scripts beside this file share: they source it. It says where things are, talks to the person at the
-# terminal, and makes directories that are whole or absent.
+# Functions that the scripts in this directory share: paths, messages, and directories that are complete or absent.
 
 set -euo pipefail
 
 repo=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 scripts=$repo/qemu-scripts
 
-# Everything that is downloaded or made from a download lives here. Exported: the Rust programs look there too.
+# The directory of downloads. Exported, because the Rust programs use it too.
 PVIO_DIR=$(realpath -ms -- "${PVIO_DIR:-$repo/target/pvio}")
 export PVIO_DIR
 
-# Cargo reads a relative CARGO_TARGET_DIR from the directory it runs in; the scripts run it in more than one.
+# Cargo resolves a relative CARGO_TARGET_DIR in its working directory; the scripts run it in several.
 [[ -z ${CARGO_TARGET_DIR:-} ]] || CARGO_TARGET_DIR=$(realpath -ms -- "$CARGO_TARGET_DIR")
 plugin=${CARGO_TARGET_DIR:-$repo/target}/release/libpvio.so
 # shellcheck disable=SC2034 # the scripts run it
 pvio=${plugin%/*}/pvio
 
-# The path of the QEMU that setup chose is written in this file.
+# This file has the path of the QEMU that setup chose.
 chosen_file=$PVIO_DIR/qemu/chosen
 
 
-### Talking. Messages go to stderr, so that a script's result on stdout can be piped.
+### Messages. They go to stderr, so that a script's result on stdout can be piped.
 
 if [[ -t 2 && ${TERM:-dumb} != dumb && -z ${NO_COLOR:-} ]]; then
     red=$'\e[31m' plain=$'\e[m' erase=$'\r\e[K'
@@ -38,8 +37,8 @@ die() {
     exit 1
 }
 
-# progress TEXT: how far something long has come. One line that is written over on a terminal; elsewhere a line
-# now and then, so that a log stays short.
+# progress TEXT: shows the progress of a long step. On a terminal one line is overwritten; elsewhere a line is printed every
+# five seconds at most, so that a log stays short.
 progress_due=0
 progress() {
     if [[ -n $erase ]]; then
@@ -50,8 +49,8 @@ progress() {
     fi
 }
 
-# answer_help COMMAND ARGUMENT...: prints what `pvio COMMAND --help` would, and exits, if the arguments ask for that.
-# Nothing has to be built for it: the program and this function print the same file.
+# answer_help COMMAND ARGUMENT...: prints the help of `pvio COMMAND` and exits, if the arguments contain --help or -h.
+# It prints a file, so nothing has to be built. A test compares the file with the program's own help.
 answer_help() {
     local command=$1 argument text
     for argument in "${@:2}"; do
@@ -66,7 +65,7 @@ answer_help() {
     done
 }
 
-# os_release NAME: what /etc/os-release says of the host's distribution, if anything.
+# os_release NAME: prints a variable of /etc/os-release, if it is set.
 os_release() {
     # shellcheck source=/dev/null
     (unset -v "$1" && source /etc/os-release && echo "${!1:-}")
@@ -78,15 +77,14 @@ at_least() { printf '%s\n' "$2" "$1" | sort -V -C; }
 
 ### The QEMU to run and the plugin.
 
-# Other scripts call this instead of setup: it does nothing where setup has been run.
-# Setup's summary of what it found is of no interest to them; its progress and its complaints are.
+# Runs setup if it has not run yet. Hides its summary, but not its progress and errors.
 ensure_setup() {
     local qemu
     qemu=$(chosen_qemu)
     [[ -e $plugin && -x $pvio && -x $qemu ]] || "$scripts/setup" >/dev/null
 }
 
-# The QEMU to run: nothing where none was chosen. $PVIO_QEMU counts at once, without another setup.
+# Prints the QEMU to run, or nothing if none is chosen. $PVIO_QEMU takes effect without another setup.
 chosen_qemu() {
     if [[ -n ${PVIO_QEMU:-} ]]; then
         command -v -- "$PVIO_QEMU" || die "PVIO_QEMU=$PVIO_QEMU: there is no such program"
@@ -95,8 +93,7 @@ chosen_qemu() {
     fi
 }
 
-# plugin_argument [OPTION...]: what to give to QEMU's -plugin. QEMU takes a comma for the end of an option unless
-# it is doubled.
+# plugin_argument [OPTION...]: prints the value of QEMU's -plugin. A comma within an option must be doubled for QEMU.
 plugin_argument() {
     local argument=file=${plugin//,/,,} option
     for option; do
@@ -106,11 +103,11 @@ plugin_argument() {
 }
 
 
-### Directories that are made whole or not at all.
+### Directories that are complete or absent.
 #
-# Such a directory holds a file `stamp`: what it was made from, then kind, size and path of everything in it. It is
-# made under another name, stamped, and renamed: so it is never seen half made, and a file that is lost or cut short
-# later is noticed when the stamp is compared with what is there.
+# Such a directory has a file `stamp` with its recipe and the type, size and path of each file. It is made under another
+# name, stamped and renamed, so it is never seen incomplete. A file that is lost or truncated later no longer matches the
+# stamp.
 
 list_contents() { (cd -- "$1" && LC_ALL=C find . ! -type d ! -path ./stamp -printf '%y %s %P\n' | LC_ALL=C sort); }
 
@@ -119,7 +116,7 @@ is_whole() { [[ -f $1/stamp ]] && cmp -s -- "$1/stamp" <(echo "$2" && list_conte
 
 # begin_whole DIRECTORY: makes DIRECTORY.new, empty, to be filled.
 begin_whole() {
-    [[ ! -e $1 ]] || say "$1 is not what setup left there: making it again"
+    [[ ! -e $1 ]] || say "$1 has changed since setup made it: making it again"
     rm -rf -- "$1.new"
     mkdir -p -- "$1.new"
 }
@@ -133,12 +130,12 @@ finish_whole() {
     mv -- "$1.new" "$1"
 }
 
-# Two scripts at once would download into each other's files: the second waits. The lock goes with the process.
+# Two scripts must not download at the same time: the second waits. The lock ends with the process.
 take_lock() {
     mkdir -p -- "$PVIO_DIR"
     exec {lock}>"$PVIO_DIR/lock"
     if ! flock -n "$lock"; then
-        say "waiting for another setup that works in $PVIO_DIR"
+        say "waiting for another setup in $PVIO_DIR"
         flock "$lock"
     fi
 }

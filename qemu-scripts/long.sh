@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# The long parts of the tests: programs in long/, which the first suite leaves out. Scripts source this after lib.sh.
+# The long parts of the tests: programs in long/, which the normal suite does not run. Scripts source this after lib.sh.
 # shellcheck disable=SC2154 # lib.sh sets `scripts` and `repo`
 #
-# The second line of a part says what it tests; a line "# inputs:" names the files and directories that it depends on.
-# When a part passes, a hash of these is kept in .ci/passed/PART: it need not run again until one of them changes.
+# The second line of a part describes it. A line "# inputs:" names the files and directories that it depends on. When a
+# part passes, a hash of its inputs is recorded in .ci/passed/PART. It is due again when an input changes.
 
 long_parts() { (cd -- "$scripts/long" && printf '%s\n' *); }
 
 part_about() { sed -n '2s/^# //p' "$scripts/long/$1"; }
 
-# part_hash PART: a hash of the paths and the contents of its inputs, and of the part itself.
+# part_hash PART: prints a hash of the paths and contents of its inputs, and of the part itself.
 part_hash() {
     local inputs
     read -ra inputs < <(sed -n 's/^# inputs: //p' "$scripts/long/$1")
@@ -19,10 +19,10 @@ part_hash() {
     ) | cut -d ' ' -f 1
 }
 
-# is_due PART: has it not passed with its inputs as they are?
+# is_due PART: has an input changed since the part passed?
 is_due() { [[ $(cat -- "$repo/.ci/passed/$1" 2>/dev/null) != "$(part_hash "$1")" ]]; }
 
-# run_part PART SECONDS: runs a part for at most so long, and records its pass.
+# run_part PART SECONDS: runs a part with a time limit, and records its pass.
 run_part() {
     local part=$1 status=0 hash foreground=()
     hash=$(part_hash "$part")

@@ -1,22 +1,22 @@
 # shellcheck shell=bash
-# Packages from the mirror that the host's apt uses, without touching the host's apt or being root. Scripts source this
-# after lib.sh.
+# Downloads packages from the host's mirror without root and without changing the host's apt. Scripts source this after
+# lib.sh.
 #
-# apt does the work, with a state and a list of sources of its own: it finds the dependencies and verifies the
-# signatures exactly as it does for the host. apt_workshop holds that state, and the packages until they are unpacked.
+# apt finds the dependencies and verifies the signatures exactly as for the host, but with its own state and list of
+# sources. apt_workshop has that state, and the packages until they are unpacked.
 
 apt_workshop=$PVIO_DIR/apt
 
-# The paths that get_packages leaves.
+# The paths of the packages that get_packages downloaded.
 packages=()
 
-# own_apt STATE PROGRAM ARG...: apt-get or apt-cache with the state in $apt_workshop/STATE. Its sources are the host's
-# until STATE/sources.list.d/ exists; then STATE is a suite, as open_suite takes it. The file named by -c is read after
-# all of the host's configuration.
+# own_apt STATE PROGRAM ARG...: runs apt-get or apt-cache with the state in $apt_workshop/STATE. Its sources are the host's
+# until STATE/sources.list.d/ exists; then STATE is a suite, as in open_suite. apt reads the file of -c after the host's
+# configuration.
 own_apt() {
     local state=$apt_workshop/$1
     mkdir -p -- "$state/lists/partial" "$state/archives/partial"
-    : >"$state/status" # no package is installed, so that apt lists every dependency, libc included
+    : >"$state/status" # no package counts as installed, so apt lists every dependency, including libc
     cat >"$state/apt.conf" <<END
 Dir::State "$state";
 Dir::State::lists "$state/lists";
@@ -33,7 +33,7 @@ Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 #clear Acquire::Languages;
 Acquire::Languages { "none"; };
 APT::Install-Recommends "false";
-APT::Sandbox::User "root"; // "_apt" may not be allowed to look into this directory
+APT::Sandbox::User "root"; // "_apt" may have no access to this directory
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
 END
@@ -43,8 +43,8 @@ Dir::Etc::sourcelist "/dev/null";
 Dir::Etc::sourceparts "$state/sources.list.d";
 Dir::Etc::preferences "/dev/null";
 Dir::Etc::preferencesparts "/dev/null";
-APT::Default-Release "${1%:*}"; // backports are not taken unless they are asked for
-APT::Update::Error-Mode "any"; // an index that cannot be had is an error, not a warning
+APT::Default-Release "${1%:*}"; // backports only on request
+APT::Update::Error-Mode "any"; // an index that cannot be downloaded is an error
 END
     fi
     if [[ $1 == *:* ]]; then
@@ -56,7 +56,7 @@ END
     LC_ALL=C "$2" -c "$state/apt.conf" "${@:3}"
 }
 
-# apt_complaint LOG: the first error in what apt wrote, or at least a warning.
+# apt_complaint LOG: prints apt's first error, or else its first warning.
 apt_complaint() {
     local complaint
     complaint=$(grep -m1 '^E: ' "$1" || grep -m1 '^W: ' "$1" || echo "see $1")
@@ -66,18 +66,18 @@ apt_complaint() {
 mirror=''
 distribution=''
 
-# Sets mirror, mirror_entry and distribution from the configuration of the host's apt: the entry that serves the
-# distribution's own main archive, not its security archive and nobody else's.
+# Sets mirror, mirror_entry and distribution from the configuration of the host's apt: the entry of the distribution's main
+# archive, not of its security archive or of a third party.
 find_mirror() {
     local found
     distribution=$(os_release ID)
     [[ $distribution == debian || $distribution == ubuntu ]] ||
-        die "this host is neither Debian nor Ubuntu, so nothing can be got from its mirror: install QEMU 9.2 or newer, and name it in PVIO_QEMU if it is not on the PATH"
+        die "this host is neither Debian nor Ubuntu, so there are no packages for it: install QEMU 9.2 or newer, and name it in PVIO_QEMU if it is not on the PATH"
     for tool in apt-get dpkg-deb; do
-        command -v "$tool" >/dev/null || die "$tool is missing: it is needed to get packages from the host's mirror"
+        command -v "$tool" >/dev/null || die "$tool is missing: it is needed to download packages from the host's mirror"
     done
-    # `apt-get indextargets` knows every format of the configuration, but speaks only of what has been downloaded: on a
-    # host where `apt-get update` never ran, it is run with a state of our own. It may fail for entries that are not needed.
+    # `apt-get indextargets` parses every format of the configuration, but lists only downloaded indexes. If `apt-get update`
+    # never ran on the host, run it with our own state. It may fail for other entries.
     mkdir -p -- "$apt_workshop"
     found=$(main_archive apt-get indextargets)
     if [[ -z $found ]]; then
@@ -91,7 +91,7 @@ find_mirror() {
     mirror_entry=${found#*|}
 }
 
-# main_archive COMMAND...: "URI|FILE:NUMBER of the entry", from a command that behaves as `apt-get indextargets`.
+# main_archive COMMAND...: prints "URI|FILE:NUMBER of the entry". COMMAND behaves like `apt-get indextargets`.
 main_archive() {
     # shellcheck disable=SC2016 # apt replaces these, not the shell
     "$@" --format '$(CREATED_BY)|$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(RELEASE)|$(REPO_URI)|$(SOURCESENTRY)' 2>/dev/null |
@@ -100,12 +100,12 @@ main_archive() {
             $5 !~ /-/ && $6 !~ /^cdrom:/ { print $6 "|" $7; found = 1 }'
 }
 
-# The keyring that the host's entry names, as a Signed-By field; nothing where it names none, and then apt
-# trusts what it trusts for the host. An entry is FILE:NUMBER, with the number of the line, or of the stanza in *.sources.
+# Prints the keyring of the host's entry as a Signed-By field. Prints nothing if the entry names none; apt then trusts the
+# host's keys. An entry is FILE:NUMBER, with the number of the line, or of the stanza in *.sources.
 signed_by() {
     local file=${mirror_entry%:*} number=${mirror_entry##*:}
     if [[ $file == *.sources ]]; then
-        # A field goes on in the lines that begin with a space: the key itself may stand there.
+        # A field continues in lines that start with a space, which may have the key itself.
         grep -v '^#' "$file" | awk -v RS= -v FS='\n' -v wanted="$number" 'NR == wanted {
             for (i = 1; i <= NF; i++) {
                 if ($i !~ /^[ \t]/) inside = tolower($i) ~ /^signed-by:/
@@ -140,12 +140,12 @@ END
     open_suites[$suite]=yes
 }
 
-# field SUITE PACKAGE FIELD: from the newest version of a package in a suite that is open.
+# field SUITE PACKAGE FIELD: prints a field of the newest version of a package in an open suite.
 field() {
     own_apt "$1" apt-cache show --no-all-versions "$2" 2>/dev/null | sed -n "s/^$3: //p"
 }
 
-# get_packages SUITE DIRECTORY install|download PACKAGE...: puts packages, with their dependencies or alone, into
+# get_packages SUITE DESCRIPTION install|download PACKAGE...: downloads packages, with their dependencies or alone, to
 # $apt_workshop/debs, and sets `packages` to the paths of their files.
 get_packages() {
     local suite=$1 what=$2 how=$3 log=$apt_workshop/debs.log debs=$apt_workshop/debs
@@ -158,7 +158,7 @@ get_packages() {
     packages=()
     while read -r _ file size hash; do
         packages+=("$debs/$file")
-        # What an interrupted run left is used if it is right; apt itself would look at the size alone.
+        # Files of an interrupted run are used if their hash is right; apt itself would check only the size.
         if ! sha256sum --status -c <<<"${hash#SHA256:}  $debs/$file" 2>/dev/null; then
             rm -f -- "$debs/$file"
             name=${file%_*}
@@ -176,17 +176,17 @@ get_packages() {
         wait "$apt" || die "cannot download $what: $(apt_complaint "$log")"
     fi
     while read -r _ file size hash; do
-        sha256sum --status -c <<<"${hash#SHA256:}  $debs/$file" || die "$file is not what $suite says it is: run this again"
+        sha256sum --status -c <<<"${hash#SHA256:}  $debs/$file" || die "$file does not match its hash in $suite: run this again"
     done <<<"$plan"
 }
 
-# unpack FILE DIRECTORY [TAR-ARGUMENT...]: a package's files, owned by whoever runs this and without set-user-ID bits.
+# unpack FILE DIRECTORY [TAR-ARGUMENT...]: unpacks a package's files, owned by the user and without set-user-ID bits.
 unpack() {
     dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" --no-same-owner --no-same-permissions "${@:3}" ||
         die "cannot unpack ${1##*/}"
 }
 
-# Once everything is unpacked, packages and lists have no further use; a run that fails leaves them for the next.
+# Deletes packages and lists after everything is unpacked. A run that fails keeps them for the next run.
 close_workshop() {
     rm -rf -- "$apt_workshop"
     [[ -z $erase ]] || printf '%s' "$erase" >&2

@@ -1,15 +1,14 @@
 # shellcheck shell=bash
-# Private copies of programs: QEMU, GRUB's image and compilers, unpacked below $PVIO_DIR. Nothing is installed. Scripts
-# source this.
+# Private copies of QEMU, GRUB's image and compilers, unpacked below $PVIO_DIR. Nothing is installed. Scripts source this.
 
 # shellcheck source-path=SCRIPTDIR source=packages.sh
 source "${BASH_SOURCE[0]%/*}/packages.sh"
 
-# The first QEMU with version 4 of the plugin interface.
+# The first QEMU with version 4 of the plugin API.
 oldest_qemu=9.2
 
-# private_qemu NAME SUITE PACKAGES PROGRAMS: makes $PVIO_DIR/qemu/NAME with the packages of SUITE and all that they
-# depend on, down to the C library, in tree/, and with a wrapper for each program.
+# private_qemu NAME SUITE PACKAGES PROGRAMS: makes $PVIO_DIR/qemu/NAME. Its tree/ has the packages of SUITE and all their
+# dependencies, including the C library. Each program has a wrapper.
 private_qemu() {
     local directory=$PVIO_DIR/qemu/$1 suite=$2 recipe="$2: $3; $4" wanted programs candidate program
     ! is_whole "$directory" "$recipe" || return 0
@@ -20,7 +19,7 @@ private_qemu() {
     candidate=$(field "$suite" "${wanted[0]}" Version)
     candidate=${candidate#*:}
     if [[ $distribution != debian ]] && ! at_least "${candidate:-0}" "$oldest_qemu"; then
-        die "$suite has QEMU ${candidate:-nowhere}, and pvio needs $oldest_qemu or newer: install one, and name it in PVIO_QEMU if it is not on the PATH"
+        die "$suite has QEMU ${candidate:-in no version}, and pvio needs $oldest_qemu or newer: install one, and name it in PVIO_QEMU if it is not on the PATH"
     fi
 
     get_packages "$suite" "${wanted[0]} ${candidate%%[-+~]*}" install "${wanted[@]}"
@@ -33,7 +32,7 @@ private_qemu() {
     finish_whole "$directory" "$recipe"
 }
 
-# unpack_all TREE WHAT: unpacks the packages that get_packages got.
+# unpack_all TREE DESCRIPTION: unpacks the packages that get_packages downloaded.
 unpack_all() {
     local package count=0
     mkdir -- "$1"
@@ -44,7 +43,7 @@ unpack_all() {
     done
 }
 
-# library_path DIRECTORY: the directories of shared libraries in DIRECTORY/tree, for a wrapper that knows itself as $here.
+# library_path DIRECTORY: prints the directories of shared libraries in DIRECTORY/tree, relative to a wrapper's $here.
 library_path() {
     local library libraries=''
     for library in "$1"/tree/{,usr/}lib/*-linux-gnu*; do
@@ -53,40 +52,44 @@ library_path() {
     echo "$libraries"
 }
 
-# make_qemu_wrapper DIRECTORY PROGRAM: a program of a foreign distribution runs with that one's loader and libraries.
+# make_qemu_wrapper DIRECTORY PROGRAM [EMULATOR]: makes a wrapper that runs a program with its own distribution's loader and
+# libraries. EMULATOR, a word of shell code, runs programs of another processor.
 make_qemu_wrapper() {
-    local directory=$1 program=$2 loader firmware=''
-    # Not lib64/ld-linux…: in older packages that is an absolute link, out of the tree.
+    local directory=$1 program=$2 emulator=${3:-} loader firmware=''
+    # Not lib64/ld-linux…, which is an absolute link out of the tree in older packages.
     loader=$(cd -- "$directory" && find tree -type f -name 'ld-linux*.so.*' -print -quit)
     [[ $program != qemu-system-* ]] ||
         firmware=" -L \"\$here/tree/usr/share/qemu\" -L \"\$here/tree/usr/share/seabios\""
     cat >"$directory/$program" <<END
 #!/bin/sh
-# QEMU's $program out of tree/, run with the loader, the libraries, the modules and the firmware there: nothing is
-# taken from the host. This directory may be moved.
+# Runs QEMU's $program from tree/, with the loader, the libraries, the modules and the firmware there. Nothing is used
+# from the host. This directory may be moved.
 here=\$(dirname -- "\$(readlink -f -- "\$0")")
 export QEMU_MODULE_DIR="\$here/tree/usr/lib/$(basename -- "$(dirname -- "$loader")")/qemu"
-exec "\$here/$loader" --inhibit-cache --library-path "$(library_path "$directory")" "\$here/tree/usr/bin/$program"$firmware "\$@"
+exec $emulator"\$here/$loader" --inhibit-cache --library-path "$(library_path "$directory")" "\$here/tree/usr/bin/$program"$firmware "\$@"
 END
     chmod +x -- "$directory/$program"
 }
 
-# The release of the host's distribution. Testing and unstable have names, too, or are sid.
+# Prints the release of the host's distribution. Debian's unstable may have no name; it is sid.
 host_suite() {
     local codename
     codename=$(os_release VERSION_CODENAME)
     echo "${codename:-sid}"
 }
 
-# private_tools NAME PROGRAM...: makes $PVIO_DIR/tools/NAME with the package NAME of the host's own release, all that it
-# depends on, and a wrapper for each program. They run with the host's C library, which is of the same release, and
-# compilers use its headers.
+# private_tools PACKAGES PROGRAM...: makes $PVIO_DIR/tools/NAME, where NAME is the first of the packages, with these
+# packages of the host's release, their dependencies, and a wrapper for each program. The programs use the host's C library
+# and headers, which are of the same release.
 private_tools() {
-    local name=$1 directory=$PVIO_DIR/tools/$1 suite recipe program package kept=()
+    local names name directory suite recipe program package kept=()
+    read -ra names <<<"$1"
+    name=${names[0]}
+    directory=$PVIO_DIR/tools/$name
     suite=$(host_suite)
     recipe="$suite: $*"
     ! is_whole "$directory" "$recipe" || return 0
-    get_packages "$suite" "$name" install "$name"
+    get_packages "$suite" "$name" install "${names[@]}"
     # The host's loader fits only the host's C library.
     for package in "${packages[@]}"; do
         [[ ${package##*/} == libc6_* ]] || kept+=("$package")
@@ -104,11 +107,11 @@ private_tools() {
 # make_tool_wrapper DIRECTORY PROGRAM
 make_tool_wrapper() {
     local directory=$1 program=$2 arguments=''
-    # clang finds its own headers by itself, and those of C++ in a GCC's directory.
+    # clang finds its own headers, but needs a GCC directory for those of C++.
     [[ $program != clang* ]] || arguments=" --gcc-toolchain=\"\$here/tree/usr\""
     cat >"$directory/$program" <<END
 #!/bin/sh
-# $program out of tree/, with the libraries there, but for the C library. This directory may be moved.
+# Runs $program from tree/, with the libraries there and the host's C library. This directory may be moved.
 here=\$(dirname -- "\$(readlink -f -- "\$0")")
 export LD_LIBRARY_PATH="$(library_path "$directory")"
 export PATH="\$here/tree/usr/bin:\$PATH"
@@ -117,15 +120,14 @@ END
     chmod +x -- "$directory/$program"
 }
 
-# missing_tools: the names for private_tools, with their programs, of what the tests need and the host does not have.
-# pvio.h is for four compilers.
+# missing_tools: prints the arguments of private_tools for each compiler that the host lacks. The tests compile pvio.h with
+# four compilers.
 missing_tools() {
     command -v g++ >/dev/null || echo g++ g++
     command -v clang >/dev/null && command -v clang++ >/dev/null || echo clang clang clang++
 }
 
-# The QEMUs in which the tests load the plugin, and a guest: an image that boots GRUB from a CD-ROM. The names are part of
-# the tests.
+# Makes the tests' QEMUs, and a guest: an image that boots GRUB from a CD-ROM. The tests use these names.
 private_test_files() {
     private_qemu trixie trixie 'qemu-system-x86 seabios' 'qemu-system-x86_64 qemu-system-i386'
     private_qemu trixie-backports trixie-backports 'qemu-system-x86 seabios' 'qemu-system-x86_64 qemu-system-i386'

@@ -13,11 +13,11 @@ use crate::port_io::{Native, PortIo, port_io};
 pub struct Host {
     /// Its version of the ABI.
     pub version: u32,
-    /// What it can do.
+    /// Its features.
     pub features: Features,
 }
 
-/// What a host can do.
+/// The features of a host.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Features(pub u32);
 

@@ -27,7 +27,7 @@
 //!
 //! # What a caller must know
 //!
-//! Where an access is left to the CPU, the caller must be allowed to make it: CPL <= IOPL, or a TSS that
+//! If the shim leaves an access to the CPU, the caller needs the permission for it: CPL <= IOPL, or a TSS that
 //! permits the port; else the CPU raises #GP. A host may let user code make hypercalls (pvio does with
 //! `hypercall=any`): such an access then needs no permission from the kernel.
 //!

@@ -106,7 +106,7 @@ impl<T, A> PartialEq for PortGeneric<T, A> {
 
 impl<T, A> Eq for PortGeneric<T, A> {}
 
-/// What a [`PortGeneric`] may be used for.
+/// The directions in which a [`PortGeneric`] may be used.
 pub trait Access {
     /// The name that `Debug` shows.
     const DEBUG_NAME: &'static str;

@@ -48,7 +48,7 @@ pub(crate) struct Simulation {
     pub(crate) diary: RefCell<Diary>,
 }
 
-/// What has happened.
+/// A record of accesses, calls and touches.
 #[derive(Debug, Default)]
 pub(crate) struct Diary {
     pub(crate) accesses: Vec<Access>,

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 
 use arrayvec::ArrayVec;
 
-use crate::access_log::{AccessLog, PortFilter};
+use crate::access_log::{AccessLog, CodeNames};
 use crate::bus::{BusError, PortBus};
 use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
 use crate::dumps::{self, Dumps, TextOutput};
 use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
 use crate::interception::{Callers, Instructions, Interceptor};
+use crate::kernel_turns::KernelTurns;
 use crate::options::{HypercallAccess, InsnsOption, OptionError, Options, Summary};
 use crate::qemu::report::say;
 use crate::qemu::{
@@ -24,7 +25,7 @@ use crate::qemu::{
 use crate::running_kernel::RunningKernel;
 use crate::sections::{Sections, SectionsError};
 use crate::stats::{InstructionCounts, Statistics};
-use crate::symbols::{GuestKernels, Symbols, SymbolsError};
+use crate::symbols::{GuestKernels, LiveNames, Symbols, SymbolsError};
 
 /// Why the plugin cannot do what the options ask. The text is one line.
 #[derive(Debug, thiserror::Error)]
@@ -77,12 +78,17 @@ pub fn build(
         );
     }
     let mut symbols = Symbols::load(&options.symbols)?;
-    symbols.set_memory(GuestRam::open(host.version));
     if options.guest_symbols {
-        let registers = PagingRegisterReader::open(host.max_vcpus);
-        let kernels = GuestRam::open(host.version).zip(registers);
-        symbols.set_kernels(kernels.map(|(ram, registers)| GuestKernels::new(ram, registers)));
+        symbols.name_by_guest();
     }
+    let needs_kernels = symbols.need_kernels();
+    if needs_kernels && let Some(kernels) = guest_kernels(host) {
+        symbols.set_kernels(kernels);
+    }
+    let running_kernel = match options.guest_symbols || options.callers.is_some() {
+        true => guest_kernels(host).map(|kernels| Arc::new(RunningKernel::new(kernels))),
+        false => None,
+    };
     let sections = match &options.insns {
         InsnsOption::Off => None,
         InsnsOption::On => Some(Sections::default()),
@@ -93,8 +99,8 @@ pub fn build(
         HypercallAccess::Any => Some(Policy::Any),
         HypercallAccess::Off => None,
     };
-    let callers = options.callers.map(|_| callers(host)).transpose()?;
-    let uses_machine = policy.is_some() || options.guest_symbols || callers.is_some();
+    let callers = options.callers.map(|_| callers(host, running_kernel.as_ref())).transpose()?;
+    let uses_machine = policy.is_some() || needs_kernels || callers.is_some();
     let machine = open_machine(host, &options.devices, uses_machine)?;
     let bus = match &machine {
         None => Arc::default(),
@@ -107,13 +113,19 @@ pub fn build(
         statistics.count_callers(depth);
     }
     let statistics = Arc::new(statistics);
+    let symbols = Arc::new(symbols);
+    let kernels = (needs_kernels || callers.is_some()).then(|| {
+        let (statistics, symbols) = (Arc::clone(&statistics), Arc::clone(&symbols));
+        Arc::new(KernelTurns::new(statistics, symbols, running_kernel.clone()))
+    });
     let dumps = Arc::new(Dumps {
         host: host.clone(),
         statistics: Arc::clone(&statistics),
         bus: Arc::clone(&bus),
         presence: PortPresence::load(),
         symbols,
-        running_kernel: callers.as_ref().map(|callers| Arc::clone(&callers.running)),
+        kernels: kernels.clone(),
+        running_kernel: running_kernel.clone(),
         json: options.stats,
         text: match options.summary {
             Summary::Stderr => Some(TextOutput::Stderr),
@@ -122,14 +134,16 @@ pub fn build(
         },
         count: Mutex::default(),
     });
-    if (options.guest_symbols || callers.is_some())
-        && let Some(machine) = &machine
-    {
-        let dumps = Arc::clone(&dumps);
-        machine.on_reset(move || dumps.before_reset());
+    if let (Some(kernels), Some(machine)) = (&kernels, &machine) {
+        let kernels = Arc::clone(kernels);
+        machine.on_reset(move || kernels.before_reset());
     }
     let access_log = options.access_log.map(|option| {
-        Arc::new(AccessLog::new(option.path, option.file, PortFilter::new(option.ports)))
+        let sites = Arc::clone(&statistics.sites);
+        let files = LiveNames::new(Arc::clone(&dumps.symbols));
+        let kernel = running_kernel.filter(|_| options.guest_symbols);
+        let names = CodeNames::new(sites, files, kernel);
+        Arc::new(AccessLog::new(option.path, option.file, option.filter, names))
     });
     let guest_log = options.log.map_or_else(GuestLog::to_stderr, GuestLog::to_file);
     let hypercalls = policy.map(|policy| {
@@ -152,7 +166,7 @@ pub fn build(
             epoch,
         })
     });
-    let interceptor = Interceptor::new(
+    let mut interceptor = Interceptor::new(
         host,
         Arc::clone(&statistics),
         Arc::clone(&bus),
@@ -161,6 +175,9 @@ pub fn build(
         instructions.clone(),
         callers,
     );
+    if let Some(kernels) = kernels {
+        interceptor.tell(kernels);
+    }
     Ok(Box::new(Pvio {
         bus,
         statistics,
@@ -171,6 +188,12 @@ pub fn build(
         instructions,
         warned_of_mixed_counts: AtomicBool::new(false),
     }))
+}
+
+/// What finds the guest's kernel; `None` if this QEMU does not let pvio read the guest's memory.
+fn guest_kernels(host: &HostInfo) -> Option<GuestKernels> {
+    let registers = PagingRegisterReader::open(host.max_vcpus)?;
+    Some(GuestKernels::new(GuestRam::open(host.version)?, registers))
 }
 
 /// Opens QEMU's machine if anything needs it.
@@ -189,14 +212,10 @@ fn open_machine(
 }
 
 /// Opens what call chains need.
-fn callers(host: &HostInfo) -> Result<Callers, BuildError> {
-    let open = || {
-        let registers = PagingRegisterReader::open(host.max_vcpus)?;
-        let kernels = GuestKernels::new(GuestRam::open(host.version)?, registers);
-        let running = Arc::new(RunningKernel::new(kernels));
-        Some(Callers { running, ram: Arc::new(GuestRam::open(host.version)?) })
-    };
-    open().ok_or(BuildError::Callers)
+fn callers(host: &HostInfo, running: Option<&Arc<RunningKernel>>) -> Result<Callers, BuildError> {
+    let ram = GuestRam::open(host.version).map(Arc::new);
+    let (running, ram) = running.cloned().zip(ram).ok_or(BuildError::Callers)?;
+    Ok(Callers { running, ram })
 }
 
 fn instructions(host: &HostInfo, sections: Sections) -> Result<Arc<Instructions>, MissingFunction> {
@@ -249,6 +268,7 @@ impl qemu::Plugin for Pvio {
         if let Some(hypercalls) = &self.hypercalls {
             hypercalls.vcpus_are_mixed();
         }
+        // Relaxed: one thread gets `false`, and no other data depends on it.
         if self.instructions.is_some() && !self.warned_of_mixed_counts.swap(true, Ordering::Relaxed)
         {
             say(

@@ -1,7 +1,7 @@
 //! The Linux kernel that runs in the guest, as vCPU threads know it while the guest runs.
 //!
 //! A search takes tens of milliseconds, so it is made only when somebody asks, and rarely: at the first request, and
-//! then each time after eight times as many. Names in a dump need none of this: they are looked for when the dump is
+//! then each time after four times as many. Names in a dump need none of this: they are looked for when the dump is
 //! made.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,9 +11,9 @@ use crate::guest::{Kernel, PhysicalMemory};
 use crate::symbols::GuestKernels;
 
 /// The most searches that fail one after another.
-const MOST_SEARCHES: u32 = 6;
+const MOST_SEARCHES: u32 = 8;
 /// How many times as many requests come before the next search.
-const BACK_OFF: u64 = 8;
+const BACK_OFF: u64 = 4;
 /// The most times that a kernel is read in one boot. It is read again when it may have more modules.
 const MOST_READ: u64 = 8;
 
@@ -92,7 +92,7 @@ impl RunningKernel {
 
     /// The guest's memory, for what a kernel does not have read yet.
     pub fn memory(&self) -> &impl PhysicalMemory {
-        &self.kernels
+        self.kernels.memory()
     }
 
     /// Counts a request, and searches if it is the turn. Returns whether a kernel was found.
@@ -181,7 +181,7 @@ mod tests {
     fn searches_are_rare_and_come_to_an_end() {
         let turns = Turns::default();
         let searched = || (1..100_000).filter(|_| turns.request()).collect::<Vec<_>>();
-        assert_eq!(searched(), [1, 8, 64, 512, 4096, 32_768]);
+        assert_eq!(searched(), [1, 4, 16, 64, 256, 1024, 4096, 16_384]);
         assert!(turns.is_final());
         turns.reset();
         for read in 0..20 {

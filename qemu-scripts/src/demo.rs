@@ -1,4 +1,4 @@
-//! The guest `tests/guests/demo`: one driver by instructions and by hypercalls, before and after.
+//! The guest `tests/guests/demo`: one driver, by instructions and by hypercalls.
 
 use std::fmt;
 use std::path::Path;
@@ -12,35 +12,39 @@ use thousands::Separable;
 use crate::guest_test::{Guest, Report, Runner};
 use crate::paths;
 
-/// One way to run the driver, as it was counted.
+/// Counts of one run of the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Way {
-    /// What was executed, by form; only what there was.
+pub struct DriverRun {
+    /// Executions by form. Unused forms are left out.
     pub instructions: Vec<(String, u64)>,
-    /// Hypercalls.
+    /// Number of hypercalls.
     pub calls: u64,
-    /// Accesses to ports, whichever way they came.
+    /// Port accesses, by instruction and by hypercall.
     pub accesses: u64,
-    /// What these moved.
+    /// Bytes moved.
     pub bytes: u64,
-    /// How long the fastest run took.
+    /// Duration of the fastest run, in cycles of the guest's RDTSC.
     pub cycles: u64,
 }
 
-/// Both.
+/// The driver's two runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comparison {
     /// By instructions.
-    pub native: Way,
+    pub native: DriverRun,
     /// By hypercalls.
-    pub paravirt: Way,
+    pub paravirt: DriverRun,
 }
 
-/// Runs the guest on a QEMU that can answer it, and makes sure that the board saw the same of both.
+/// Runs the guest, and checks that its devices saw the same accesses in both runs.
+///
+/// # Errors
+///
+/// Fails if the QEMU cannot answer hypercalls, if the guest fails, or if the runs differ.
 pub fn compare(qemu: &Path) -> Result<Comparison> {
     let directory = tempfile::tempdir()?;
     let file = |name| directory.path().join(name);
-    // A colon within a setting is doubled.
+    // A colon within a file's name is doubled.
     let option =
         |start: &str, name| format!("{start}{}", file(name).to_string_lossy().replace(':', "::"));
     let runner = Runner {
@@ -56,30 +60,35 @@ pub fn compare(qemu: &Path) -> Result<Comparison> {
     };
     let report = runner
         .run(&Guest::open(&paths::guest("driver.bin")?, 1)?)?
-        .context("nobody told the guest to stop")?;
+        .context("the guest was stopped")?;
     if let Some(failure) = &report.verdict.failure {
         bail!("the guest failed: {failure}: {:?}{}", report.log, report.ended.stderr);
     }
     for name in ["uart", "stream"] {
         let bytes = std::fs::read(file(name))?;
-        // They took turns: what came by instructions, then the same by hypercalls.
+        // The first half came by instructions, the second by hypercalls.
         let (first, second) = bytes.split_at(bytes.len() / 2);
-        ensure!(!first.is_empty() && first == second, "the {name} did not get the same twice");
+        ensure!(
+            !first.is_empty() && first == second,
+            "the {name} device got different bytes by hypercall"
+        );
     }
-    let comparison =
-        Comparison { native: way(&report, "native")?, paravirt: way(&report, "paravirt")? };
+    let comparison = Comparison {
+        native: driver_run(&report, "native")?,
+        paravirt: driver_run(&report, "paravirt")?,
+    };
     comparison.check()?;
     Ok(comparison)
 }
 
-fn way(report: &Report, name: &str) -> Result<Way> {
+fn driver_run(report: &Report, name: &str) -> Result<DriverRun> {
     let windows = &report.ended.stats()?.windows;
     let window = windows.iter().find(|window| window.name == name);
-    let window = window.with_context(|| format!("the guest counted nothing in {name:?}"))?;
+    let window = window.with_context(|| format!("the guest began no window {name:?}"))?;
     let Tables { forms, ports, hypercalls, .. } = &window.tables;
     let marker = format!("info: cycles {name}: ");
     let cycles = report.log.iter().find_map(|line| line.0.split_once(&marker)?.1.parse().ok());
-    Ok(Way {
+    Ok(DriverRun {
         instructions: forms
             .iter()
             .filter(|row| row.executions > 0)
@@ -91,23 +100,26 @@ fn way(report: &Report, name: &str) -> Result<Way> {
             .iter()
             .map(|row| (row.device + row.qemu + row.hypercall) * u64::from(row.size.bytes()))
             .sum(),
-        cycles: cycles.with_context(|| format!("the guest did not say what {name:?} took"))?,
+        cycles: cycles.with_context(|| format!("the guest logged no cycles of {name:?}"))?,
     })
 }
 
 impl Comparison {
-    /// Both did the same, each in its own way.
+    /// Fails unless both runs made the same accesses, each in its own way.
     fn check(&self) -> Result<()> {
         let (native, paravirt) = (&self.native, &self.paravirt);
-        ensure!(native.calls == 0, "the driver made hypercalls by its instructions: {native:?}");
-        ensure!(paravirt.instructions.is_empty(), "hypercalls were left to it: {paravirt:?}");
-        let moved = |way: &Way| (way.accesses, way.bytes);
-        ensure!(moved(native) == moved(paravirt), "they moved different things: {self:?}");
+        ensure!(native.calls == 0, "the run by instructions made hypercalls: {native:?}");
+        ensure!(
+            paravirt.instructions.is_empty(),
+            "the run by hypercalls executed port instructions: {paravirt:?}"
+        );
+        let moved = |run: &DriverRun| (run.accesses, run.bytes);
+        ensure!(moved(native) == moved(paravirt), "the runs made different accesses: {self:?}");
         Ok(())
     }
 }
 
-/// As a small table.
+/// Formats the comparison as a table.
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Comparison { native, paravirt } = self;
@@ -119,22 +131,21 @@ impl fmt::Display for Comparison {
             row(form, &executions.separate_with_commas(), &0)?;
         }
         row("hypercalls", &native.calls, &paravirt.calls)?;
-        let numbers = |name, figure: fn(&Way) -> u64| {
-            (name, figure(native).separate_with_commas(), figure(paravirt).separate_with_commas())
+        let numbers = |name, count: fn(&DriverRun) -> u64| {
+            (name, count(native).separate_with_commas(), count(paravirt).separate_with_commas())
         };
-        for (name, a, b) in [
-            numbers("accesses to ports", |way| way.accesses),
-            numbers("bytes moved", |way| way.bytes),
-        ] {
+        for (name, a, b) in
+            [numbers("port accesses", |run| run.accesses), numbers("bytes moved", |run| run.bytes)]
+        {
             row(name, &a, &b)?;
         }
         let ratio = native.cycles as f64 / paravirt.cycles as f64;
         row("cycles, about", &thousands(native.cycles), &thousands(paravirt.cycles))?;
-        write!(f, "  the same to the board; by hypercalls about {} times as fast", rounded(ratio))
+        write!(f, "  same accesses; by hypercalls about {} times as fast", rounded(ratio))
     }
 }
 
-/// Cycles vary: no more digits than mean something.
+/// Rounds cycles up to thousands, because they vary from run to run.
 fn thousands(cycles: u64) -> String {
     (cycles.div_ceil(1000) * 1000).separate_with_commas()
 }
@@ -151,25 +162,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_small() {
-        let native = Way {
+    fn table_has_forms_calls_accesses_bytes_and_cycles() {
+        let native = DriverRun {
             instructions: vec![("out dx,al".into(), 18), ("rep outsb".into(), 1)],
             calls: 0,
             accesses: 4114,
             bytes: 4114,
             cycles: 812_395,
         };
-        let paravirt = Way { instructions: vec![], calls: 19, cycles: 37_926, ..native.clone() };
+        let paravirt =
+            DriverRun { instructions: vec![], calls: 19, cycles: 37_926, ..native.clone() };
         assert_eq!(
             Comparison { native, paravirt }.to_string(),
             "                         instructions  hypercalls
   out dx,al                        18           0
   rep outsb                         1           0
   hypercalls                        0          19
-  accesses to ports             4,114       4,114
+  port accesses                 4,114       4,114
   bytes moved                   4,114       4,114
   cycles, about               813,000      38,000
-  the same to the board; by hypercalls about 21 times as fast"
+  same accesses; by hypercalls about 21 times as fast"
         );
     }
 }

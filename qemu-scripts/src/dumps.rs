@@ -1,4 +1,4 @@
-//! Files that the commands read and write: dumps of the plugin, and what is made of them.
+//! Dumps that the commands read, and files that they write.
 
 use std::fs::{File, Permissions};
 use std::io::Write;
@@ -10,7 +10,9 @@ use anyhow::{Context, Result, ensure};
 use crate::stats::{Snapshot, merge};
 use crate::status;
 
-/// Reads a dump. Warns on stderr of tables in it that do not add up to the same totals.
+/// Reads a dump.
+///
+/// Warns on stderr of tables that do not add up to the same totals.
 ///
 /// # Errors
 ///
@@ -23,7 +25,7 @@ pub fn load(program: &str, path: &Path) -> Result<Snapshot> {
     Ok(snapshot)
 }
 
-/// Reads dumps and adds them up. Warns as [`load`] does.
+/// Reads dumps and adds them up. Warns like [`load`].
 ///
 /// # Errors
 ///
@@ -33,9 +35,9 @@ pub fn load_sum(program: &str, paths: &[PathBuf]) -> Result<Snapshot> {
     Ok(merge(&dumps)?)
 }
 
-/// Writes a file beside its place, then renames it, so that there is never half a file.
+/// Writes a new file and renames it, so no half-written file is ever seen.
 ///
-/// A device, such as `/dev/null`, is written to.
+/// A device such as `/dev/null` is written directly.
 ///
 /// # Errors
 ///
@@ -60,7 +62,7 @@ fn replace(output: &Path, contents: &[u8]) -> std::io::Result<()> {
     if output.metadata().is_ok_and(|file| !file.is_file()) {
         return File::options().write(true).open(output)?.write_all(contents);
     }
-    // A symbolic link stays one: the file that it names is replaced.
+    // A symbolic link stays: its target is replaced.
     let output = output.canonicalize().unwrap_or_else(|_| output.to_owned());
     let directory = match output.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn output_is_never_an_input() {
+    fn output_that_is_an_input_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let input = directory.path().join("a.json");
         std::fs::write(&input, "dump").unwrap();

@@ -1,19 +1,19 @@
-//! What the guest `tests/guests/forms.S` does: every form in every mode, a known number of times.
+//! The exact counts of the guest `tests/guests/forms.S`, which uses every form in every mode.
 //!
-//! The numbers are those at the top of its source. None is taken from a run.
+//! The numbers are from its source, not from a run.
 
 use std::collections::BTreeMap;
 
 use crate::stats::Snapshot;
 use pvio_x86::{Direction, Mode, Port, PortForm, PortSource, Width};
 
-/// The exit status of QEMU when the guest's own checks have passed: isa-debug-exit makes 1 of 0.
+/// QEMU's exit status if the guest's own checks pass: isa-debug-exit turns 0 into 1.
 pub const PASSED: i32 = 1;
 
-/// The port of the forms with an immediate port.
+/// Port of the forms with an immediate operand.
 const IMMEDIATE_PORT: Port = Port(0xec);
 
-/// How often a form is executed in code of a mode, by each vCPU.
+/// Executions of a form in code of a mode, by each vCPU.
 pub fn executions(form: PortForm, mode: Mode) -> u64 {
     let base = match mode {
         Mode::Bits16 => 100,
@@ -23,10 +23,10 @@ pub fn executions(form: PortForm, mode: Mode) -> u64 {
     base + form.index() as u64
 }
 
-/// How many elements these executions move.
+/// Elements that these executions move.
 pub fn accesses(form: PortForm, mode: Mode) -> u64 {
     match form.source() {
-        // One execution has count 0.
+        // One execution has count 0 and moves nothing.
         PortSource::RepString => (executions(form, mode) - 1) * (form.index() as u64 - 14),
         _ => executions(form, mode),
     }
@@ -39,8 +39,9 @@ fn port(form: PortForm) -> Port {
     }
 }
 
-/// What the guest does beside its loops, on the first vCPU: it asks fw_cfg for the number of vCPUs,
-/// and ends QEMU in the last of its modes.
+/// Accesses outside the loops, all on the first vCPU.
+///
+/// The guest asks fw_cfg for the number of vCPUs, and ends QEMU in its last mode.
 fn once(last: Mode) -> [(PortForm, Mode, u64, Port); 3] {
     [
         (PortForm::OutDxAx, Mode::Bits16, 1, Port(0x510)),
@@ -49,7 +50,7 @@ fn once(last: Mode) -> [(PortForm, Mode, u64, Port); 3] {
     ]
 }
 
-/// What a run does in all.
+/// Expected counts of a run.
 #[derive(Debug, Default)]
 struct Expected {
     /// Executions and accesses.
@@ -58,7 +59,7 @@ struct Expected {
     by_port: BTreeMap<(Port, Direction, Width), u64>,
     /// Executions.
     by_mode: BTreeMap<(Mode, PortForm), u64>,
-    /// Executions, of the first vCPU and of each other.
+    /// Executions of the first vCPU and of each other vCPU.
     by_vcpu: (u64, u64),
 }
 
@@ -71,7 +72,7 @@ impl Expected {
             all.by_vcpu.0 += executions;
             all.by_vcpu.1 += executions;
         }
-        for (form, mode, count, port) in once(*modes.last().expect("a guest runs in some mode")) {
+        for (form, mode, count, port) in once(*modes.last().expect("the guest runs in a mode")) {
             all.add(form, mode, count, count, port);
             all.by_vcpu.0 += count;
         }
@@ -86,13 +87,14 @@ impl Expected {
     }
 }
 
-/// Every way in which a dump differs from what a run on `vcpus` vCPUs does that have `modes`; empty
-/// when it is right.
+/// Returns every difference between a dump and the expected counts.
+///
+/// The dump is of a run on `vcpus` vCPUs in these modes.
 pub fn differences(stats: &Snapshot, vcpus: u64, modes: &[Mode]) -> Vec<String> {
     let mut differences = Vec::new();
     let mut compare = |what: String, counted: u64, expected: u64| {
         if counted != expected {
-            differences.push(format!("{what}: counted {counted}, the program does {expected}"));
+            differences.push(format!("{what}: {counted} counted, {expected} in the program"));
         }
     };
     let expected = Expected::of(vcpus, modes);

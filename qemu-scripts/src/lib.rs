@@ -1,12 +1,12 @@
-//! Boots guests on QEMU under pvio: what the commands of `pvio` and the tests share.
+//! Shared parts of the command `pvio` and of the tests: booting guests, measuring, reporting.
 //!
-//! - [`paths`] finds the plugin, the guests and the QEMUs; [`machine`] runs QEMU; [`linux`] boots a kernel on it.
-//! - [`guest_test`] asks guests for their verdicts.
-//! - [`mod@bench`] measures; [`measure`] compares two things that are measured in turn.
-//! - [`expected_forms`] and [`demo`] know what the demo's two guests do.
-//! - [`experiment`] measures the ways from a guest to its monitor.
-//! - [`dumps`] reads and writes dumps; [`diff`] compares two; [`report`] makes a page of one.
-//! - [`status`], [`signals`], [`progress`] and [`table`] talk to the person at the terminal.
+//! - [`paths`] finds the plugin, the guests and the QEMUs; [`machine`] runs QEMU; [`linux`] boots a kernel.
+//! - [`guest_test`] runs guests that report whether they passed.
+//! - [`mod@bench`] measures costs; [`measure`] computes ratios of things that are measured in turn.
+//! - [`expected_forms`] and [`demo`] are the demo's two guests.
+//! - [`experiment`] measures port I/O by trap and by hypercall.
+//! - [`dumps`] reads dumps and writes files; [`diff`] compares dumps; [`report`] makes a page of one.
+//! - [`status`], [`signals`], [`progress`] and [`table`] are the terminal's side.
 
 pub mod bench;
 pub mod demo;
@@ -24,8 +24,6 @@ pub mod report;
 pub mod signals;
 pub mod status;
 pub mod table;
-#[cfg(test)]
-mod test_dumps;
 
-// The schema of the dumps. Every module here takes it from this line.
+// The crate of the dumps' schema. All modules import it by this name.
 pub use pvio_stats as stats;

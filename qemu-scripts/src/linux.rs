@@ -1,4 +1,4 @@
-//! The distribution's kernel of `qemu-scripts/boot-linux`, with a script and programs of one's own.
+//! Boots the kernel of `qemu-scripts/boot-linux` with a given script and programs.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,8 +10,7 @@ use tempfile::TempDir;
 use crate::machine::Machine;
 use crate::paths;
 
-/// What every script begins with: the file systems that tell about the kernel, and commands by their
-/// own names.
+/// Start of every script: mounts /proc and /dev, and installs busybox's commands.
 const PRELUDE: &str = "#!/bin/busybox sh
 busybox mkdir -p /proc /sys /dev
 busybox mount -t proc proc /proc
@@ -20,13 +19,14 @@ busybox --install -s /bin
 export PATH=/bin
 ";
 
-/// And how it ends: by switching the machine off.
+/// End of every script: powers off.
 const END: &str = "
 poweroff -f
 ";
 
-/// The modules that drive an IDE disk, in the order in which they are loaded: the driver moves all data by
-/// port instructions, as there is no DMA.
+/// Modules for an IDE disk, in load order, with their options.
+///
+/// Without DMA the driver moves all data by port instructions.
 const DISK: [(&str, &str); 5] = [
     ("scsi_common.ko", ""),
     ("scsi_mod.ko", ""),
@@ -35,8 +35,9 @@ const DISK: [(&str, &str); 5] = [
     ("ata_piix.ko", ""),
 ];
 
-/// Another driver, which a script may load instead of `ata_piix`: the chip's own takes 32 bits at a time
-/// from the port, this one 16.
+/// A driver that a script may load instead of `ata_piix`.
+///
+/// It reads 16 bits at a time from the port, `ata_piix` reads 32.
 const OTHER_DRIVER: &str = "ata_generic.ko";
 
 /// A Linux guest that runs one script.
@@ -48,15 +49,34 @@ pub struct LinuxGuest {
 }
 
 impl LinuxGuest {
-    /// One that runs `script` as root, from user space to power-off; its output is the console's. The
-    /// files are in the root directory, each of them executable.
+    /// Makes a guest that runs `script` as root and powers off.
+    ///
+    /// The script's output goes to the console. `files` are executables in the root directory.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel cannot be found or downloaded, or if the initramfs cannot be written.
     pub fn new(script: &str, files: &[(&str, &[u8])]) -> Result<LinuxGuest> {
         LinuxGuest::with_arguments(paths::linux_arguments(&[])?, script, files)
     }
 
-    /// The same with the kernel that options of `boot-linux` choose, and with its modules in the root
-    /// directory.
+    /// Makes a guest with the kernel that these options of `boot-linux` choose.
+    ///
+    /// The kernel's modules are in the root directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`LinuxGuest::new`].
     pub fn with_kernel(options: &[&str], script: &str) -> Result<LinuxGuest> {
+        LinuxGuest::with_files(options, script, &[])
+    }
+
+    /// The same with more files in the root directory, each of them executable.
+    pub fn with_files(
+        options: &[&str],
+        script: &str,
+        more: &[(&str, &[u8])],
+    ) -> Result<LinuxGuest> {
         let directory = paths::linux_modules(options)?;
         let mut modules = Vec::new();
         for entry in
@@ -69,6 +89,7 @@ impl LinuxGuest {
         let modules: Vec<(String, &[u8])> = modules.collect();
         let files: Vec<(&str, &[u8])> =
             modules.iter().map(|(name, module)| (&**name, *module)).collect();
+        let files = [&files, more].concat();
         LinuxGuest::with_arguments(paths::linux_arguments(options)?, script, &files)
     }
 
@@ -78,11 +99,11 @@ impl LinuxGuest {
         files: &[(&str, &[u8])],
     ) -> Result<LinuxGuest> {
         let directory = tempfile::tempdir()?;
-        // Where the kernel is then follows from its files, in every run.
+        // Without KASLR the kernel has the same addresses in every run.
         argument(&mut arguments, "-append").push_str(" nokaslr");
         let initrd = argument(&mut arguments, "-initrd");
 
-        // The kernel unpacks archive after archive, and what comes later replaces what is there.
+        // The kernel unpacks one archive after the other; later files replace earlier ones.
         let mut archives = std::fs::read(&*initrd).with_context(|| initrd.clone())?;
         let init = [PRELUDE, script, END].concat();
         add(&mut archives, "init", init.as_bytes())?;
@@ -97,7 +118,11 @@ impl LinuxGuest {
         Ok(LinuxGuest { arguments, _directory: directory })
     }
 
-    /// The same with a driver for an IDE disk, `/dev/sda`.
+    /// Makes a guest as [`LinuxGuest::new`], with a driver for an IDE disk, `/dev/sda`.
+    ///
+    /// # Errors
+    ///
+    /// As [`LinuxGuest::new`].
     pub fn with_disk(script: &str, files: &[(&str, &[u8])]) -> Result<LinuxGuest> {
         let directory = paths::linux_modules(&[])?;
         let names = DISK.iter().map(|&(name, _)| name).chain([OTHER_DRIVER]);
@@ -114,12 +139,18 @@ impl LinuxGuest {
         LinuxGuest::new(&[&begin, script].concat(), &files)
     }
 
-    /// The argument after `name`, to be changed.
+    /// Returns QEMU's argument after `name`, to be changed.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no argument `name`.
     pub fn argument(&mut self, name: &str) -> &mut String {
         argument(&mut self.arguments, name)
     }
 
-    /// A machine that boots it. The guest has to be there until the machine has started.
+    /// Adds the guest's arguments to a machine.
+    ///
+    /// Keep the guest until the machine has started: it owns the initramfs.
     pub fn on(&self, machine: Machine) -> Machine {
         machine.args(&self.arguments)
     }

@@ -1,4 +1,4 @@
-//! Runs QEMU: starts it, talks to it, ends it, and collects its output.
+//! Runs QEMU: starts it, sends it commands and signals, and collects its output.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -16,22 +16,39 @@ use wait4::Wait4;
 
 use crate::paths;
 
+/// First version of the plugin API in which a plugin can answer hypercalls: QEMU 10.1.
+pub const ANSWERING_API: i32 = 5;
+
 /// Default time limit of a guest.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
+
+/// QEMU's arguments for the PC of the guests in `tests/guests`. The guest's last `out` ends QEMU.
+pub const BARE_PC: [&str; 10] = [
+    "-machine",
+    "pc",
+    "-m",
+    "64",
+    "-display",
+    "none",
+    "-nodefaults",
+    "-no-reboot",
+    "-device",
+    "isa-debug-exit,iobase=0xf4,iosize=0x04",
+];
 
 /// A QEMU command line under construction.
 #[derive(Debug)]
 pub struct Machine {
     qemu: PathBuf,
     arguments: Vec<OsString>,
-    /// Options of the plugin. `None` runs QEMU without it.
+    /// The plugin's options. `None` runs QEMU without the plugin.
     plugin_options: Option<Vec<String>>,
     environment: Vec<(String, String)>,
     time_limit: Duration,
 }
 
 impl Machine {
-    /// A machine on this QEMU, without the plugin.
+    /// Makes a command line of this QEMU without the plugin.
     pub fn new(qemu: &Path) -> Machine {
         Machine {
             qemu: qemu.to_owned(),
@@ -48,7 +65,7 @@ impl Machine {
         self
     }
 
-    /// Loads the plugin with these options. Further calls add options.
+    /// Loads the plugin with these options. More calls add options.
     pub fn plugin(mut self, options: &[&str]) -> Machine {
         let all = self.plugin_options.get_or_insert_default();
         all.extend(options.iter().map(|&option| option.to_owned()));
@@ -61,25 +78,35 @@ impl Machine {
         self
     }
 
-    /// Sets how long it may run. Waiting longer is an error.
+    /// Sets a time limit. Waiting longer is an error.
     pub fn time_limit(mut self, limit: Duration) -> Machine {
         self.time_limit = limit;
         self
     }
 
-    /// Configures the PC of the guests in `tests/guests`, with one in place of the BIOS. Its last `out` ends QEMU.
+    /// Configures [`BARE_PC`] with a guest in place of the BIOS.
+    ///
+    /// The guest ends QEMU by an `out` to isa-debug-exit.
     pub fn bare_guest(self, image: &Path) -> Machine {
-        self.args(["-machine", "pc", "-m", "64", "-display", "none", "-nodefaults", "-no-reboot"])
-            .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
-            .args([OsStr::new("-bios"), image.as_os_str()])
+        self.args(BARE_PC).args([OsStr::new("-bios"), image.as_os_str()])
     }
 
-    /// Starts it, and waits until it ends.
+    /// Starts QEMU and waits until it ends.
+    ///
+    /// # Errors
+    ///
+    /// As [`Machine::start`] and [`Running::wait`].
     pub fn run(self) -> Result<Ended> {
         self.start()?.wait()
     }
 
-    /// Starts it. Statistics go to [`Ended`] unless an option names a file.
+    /// Starts QEMU.
+    ///
+    /// Statistics go to [`Ended`] unless an option names a file.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the plugin is not built or QEMU cannot be started.
     pub fn start(self) -> Result<Running> {
         let directory = tempfile::tempdir()?;
         let mut command = Command::new(&self.qemu);
@@ -90,10 +117,10 @@ impl Machine {
             command.arg("-plugin").arg(plugin_argument(&paths::plugin()?, &options));
         }
         command.args(&self.arguments).envs(self.environment);
-        // A guest that spins must not outlive a test that was killed.
+        // A guest in a loop must not outlive a killed test.
         let die_with_starter =
             || Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?);
-        // SAFETY: between fork and exec the closure makes one system call, and allocates nothing.
+        // SAFETY: between fork and exec the closure makes one system call and does not allocate.
         unsafe { command.pre_exec(die_with_starter) };
         let child = command
             .stdin(Stdio::piped())
@@ -110,7 +137,7 @@ impl Machine {
     }
 }
 
-/// The value of `-plugin`. A comma ends an option unless it is doubled.
+/// Returns the value of `-plugin`, with commas within options doubled.
 fn plugin_argument(library: &Path, options: &[String]) -> OsString {
     let mut argument = OsString::from(library.to_string_lossy().replace(',', ",,"));
     for option in options {
@@ -120,13 +147,13 @@ fn plugin_argument(library: &Path, options: &[String]) -> OsString {
     argument
 }
 
-/// What [`Running`] says when it is used after its end.
+/// Error of a [`Running`] that is used after QEMU has ended.
 const ENDED: &str = "QEMU has ended";
 
-/// A running QEMU. Killed when this is dropped, or when the thread that started it ends.
+/// A running QEMU. Killed on drop, and when the thread that started it ends.
 #[derive(Debug)]
 pub struct Running {
-    /// `None` once it has been waited for.
+    /// `None` after QEMU has ended.
     child: Option<Child>,
     directory: TempDir,
     started: Instant,
@@ -134,14 +161,22 @@ pub struct Running {
 }
 
 impl Running {
-    /// Writes a line to its standard input, for `-monitor stdio`.
+    /// Writes a line to QEMU's stdin, for `-monitor stdio`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if QEMU has ended or closed its stdin.
     pub fn say(&mut self, line: &str) -> Result<()> {
         let child = self.child.as_mut().context(ENDED)?;
-        let stdin: &mut ChildStdin = child.stdin.as_mut().context("stdin is a pipe")?;
-        writeln!(stdin, "{line}").context("QEMU no longer reads its standard input")
+        let stdin: &mut ChildStdin = child.stdin.as_mut().context("QEMU has no stdin")?;
+        writeln!(stdin, "{line}").context("QEMU has closed its stdin")
     }
 
-    /// Sends it a signal, such as `SIGTERM`, by its number.
+    /// Sends QEMU a signal, such as `SIGTERM`, by its number.
+    ///
+    /// # Errors
+    ///
+    /// Fails if QEMU has ended or the number is not a signal's.
     pub fn signal(&self, signal: i32) -> Result<()> {
         let signal = Signal::from_named_raw(signal).context("there is no such signal")?;
         rustix::process::kill_process(self.pid()?, signal).context("the signal was not sent")
@@ -151,24 +186,33 @@ impl Running {
         Ok(Pid::from_child(self.child.as_ref().context(ENDED)?))
     }
 
-    /// Its resident memory, in bytes.
+    /// Returns QEMU's resident memory, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if QEMU has ended.
     pub fn resident(&self) -> Result<u64> {
         let path = format!("/proc/{}/status", self.pid()?);
         let status = std::fs::read_to_string(&path).with_context(|| path.clone())?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        Ok(kib.with_context(|| format!("{path} tells no VmRSS"))? << 10)
+        Ok(kib.with_context(|| format!("{path} has no VmRSS"))? << 10)
     }
 
-    /// Number of its threads that have used at least 50 ms of CPU time.
+    /// Counts QEMU's threads that have used at least 50 ms of CPU time.
+    ///
+    /// # Errors
+    ///
+    /// Fails if QEMU has ended.
     pub fn busy_threads(&self) -> Result<usize> {
         let mut busy = 0;
         for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid()?))? {
-            // It may have ended meanwhile.
+            // The thread may have ended meanwhile.
             let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else { continue };
-            // After the name, which may contain anything. Fields 14 and 15 are times in hundredths of a second:
-            // proc(5).
-            let (_, fields) = stat.rsplit_once(')').context("a line of /proc has a name in it")?;
+            // Skips the name, which may contain anything. Fields 14 and 15 of proc(5) are user and system time
+            // in hundredths of a second.
+            let (_, fields) =
+                stat.rsplit_once(')').context("/proc/PID/task/TID/stat has no name")?;
             let times = fields.split_whitespace().skip(11).take(2);
             let hundredths: u64 = times.filter_map(|time| time.parse::<u64>().ok()).sum();
             busy += usize::from(hundredths >= 5);
@@ -176,17 +220,29 @@ impl Running {
         Ok(busy)
     }
 
-    /// Its stdout so far.
+    /// Returns QEMU's stdout so far.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be read.
     pub fn stdout(&self) -> Result<String> {
         read_lossy(&self.directory.path().join("stdout"))
     }
 
-    /// Waits until its stdout contains a text.
+    /// Waits until QEMU's stdout contains a text.
+    ///
+    /// # Errors
+    ///
+    /// Fails if QEMU ends first, or at the time limit.
     pub fn wait_for(&mut self, text: &str) -> Result<()> {
         self.wait_for_after(0, text)
     }
 
-    /// Waits until its stdout contains a text after the first `read` bytes.
+    /// Waits until QEMU's stdout contains a text after the first `read` bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Running::wait_for`].
     pub fn wait_for_after(&mut self, read: usize, text: &str) -> Result<()> {
         while !self.stdout()?.get(read..).is_some_and(|rest| rest.contains(text)) {
             if let Some((status, ..)) = self.try_wait()? {
@@ -198,7 +254,11 @@ impl Running {
         Ok(())
     }
 
-    /// Waits until it ends.
+    /// Waits until QEMU ends.
+    ///
+    /// # Errors
+    ///
+    /// Fails at the time limit, or if the statistics are not a dump.
     pub fn wait(mut self) -> Result<Ended> {
         loop {
             if let Some(ended) = self.poll()? {
@@ -209,7 +269,11 @@ impl Running {
         }
     }
 
-    /// Returns its output if it has ended. Must not be called again after that.
+    /// Returns QEMU's output if QEMU has ended.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the statistics are not a dump, and if an earlier call returned the output.
     pub fn poll(&mut self) -> Result<Option<Ended>> {
         let Some((status, cpu, memory)) = self.try_wait()? else {
             return Ok(None);
@@ -230,7 +294,7 @@ impl Running {
         }))
     }
 
-    /// Returns the exit status, the CPU time and the peak memory in bytes, once it has ended.
+    /// Returns exit status, CPU time and peak memory in bytes if QEMU has ended.
     fn try_wait(&mut self) -> Result<Option<(ExitStatus, Duration, u64)>> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let ended = rustix::process::waitid(WaitId::Pid(self.pid()?), options);
@@ -258,7 +322,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It still runs after an error.
+        // After an error QEMU may still run.
         if let Some(child) = &mut self.child {
             let _ = child.kill();
             let _ = child.wait();
@@ -269,24 +333,24 @@ impl Drop for Running {
 /// A QEMU that has ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// Its exit status.
+    /// The exit status.
     pub status: ExitStatus,
-    /// Elapsed time.
+    /// The elapsed time.
     pub wall: Duration,
-    /// CPU time.
+    /// The CPU time of all threads.
     pub cpu: Duration,
-    /// Peak resident memory, in bytes.
+    /// The peak resident memory, in bytes.
     pub memory: u64,
-    /// Its stdout.
+    /// The contents of stdout.
     pub stdout: String,
-    /// Its stderr.
+    /// The contents of stderr.
     pub stderr: String,
     /// The statistics, if the plugin wrote them.
     pub stats: Option<Snapshot>,
 }
 
 impl Ended {
-    /// The statistics.
+    /// Returns the statistics.
     ///
     /// # Errors
     ///
@@ -299,9 +363,12 @@ impl Ended {
 }
 
 /// Reads a JSON dump.
+///
+/// # Errors
+///
+/// Fails if the file is missing or not a whole dump.
 pub fn read_stats(path: &Path) -> Result<Snapshot> {
-    let json = std::fs::read(path).with_context(|| format!("{} is missing", path.display()))?;
-    serde_json::from_slice(&json).with_context(|| format!("{} is not a dump", path.display()))
+    Ok(Snapshot::load(path)?)
 }
 
 fn read_lossy(path: &Path) -> Result<String> {

@@ -1,9 +1,11 @@
-//! Ratios of two things that are measured in turn, so that a drift of the machine's speed cancels out.
+//! Ratios of two things that are measured in turn.
+//!
+//! Taking turns cancels a drift of the host's speed.
 
 use anyhow::Result;
 use serde::Serialize;
 
-/// The distribution of a ratio that was measured several times.
+/// Distribution of a ratio that was measured several times.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Ratio {
     /// The median.
@@ -17,7 +19,11 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// The ratios `a / b` of these pairs `(a, b)`, at least one.
+    /// Computes the ratios `a / b` of pairs `(a, b)`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no pair.
     pub fn of(pairs: &[(f64, f64)]) -> Ratio {
         let mut ratios: Vec<f64> = pairs.iter().map(|(a, b)| a / b).collect();
         ratios.sort_by(f64::total_cmp);
@@ -30,7 +36,11 @@ impl Ratio {
     }
 }
 
-/// The median of at least one number.
+/// Returns the median.
+///
+/// # Panics
+///
+/// Panics if there is no number.
 pub fn median(numbers: impl IntoIterator<Item = f64>) -> f64 {
     let mut numbers: Vec<f64> = numbers.into_iter().collect();
     numbers.sort_by(f64::total_cmp);
@@ -45,9 +55,14 @@ fn median_of_sorted(numbers: &[f64]) -> f64 {
     }
 }
 
-/// Measures these things in turn, for `rounds` rounds. A first run of each is discarded.
+/// Measures several things in turn, for `rounds` rounds. Discards a first run of each.
 ///
-/// The order changes from round to round, so that no thing always follows the same other.
+/// The order changes from round to round, so no thing always follows the same other one. `begins` is called
+/// at the start of each round, with its number from 0.
+///
+/// # Errors
+///
+/// Returns the first error of a measurement.
 pub fn in_turn<T, const THINGS: usize>(
     rounds: usize,
     mut measure: [&mut dyn FnMut() -> Result<T>; THINGS],
@@ -77,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ratio_has_median_minimum_and_maximum() {
+    fn ratio_has_median_minimum_and_maximum() {
         let ratio = Ratio::of(&[(3.0, 1.0), (1.0, 1.0), (2.0, 1.0)]);
         assert_eq!(ratio, Ratio { median: 2.0, min: 1.0, max: 3.0, pairs: 3 });
         assert_eq!(median([1.0, 4.0, 2.0, 3.0]), 2.5);

@@ -1,4 +1,4 @@
-//! Paths of the repository, of what the scripts downloaded, and of what was built.
+//! Paths of the repository, of downloads and of built files.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,11 +19,19 @@ fn downloads() -> PathBuf {
 }
 
 /// The plugin that was built together with this program.
+///
+/// # Errors
+///
+/// Fails if it is not built.
 pub fn plugin() -> Result<PathBuf> {
     library("libpvio.so")
 }
 
 /// The plugin that does nothing (`qemu-scripts/empty-plugin`).
+///
+/// # Errors
+///
+/// Fails if it is not built.
 pub fn empty_plugin() -> Result<PathBuf> {
     library("libpvio_empty.so")
 }
@@ -31,7 +39,7 @@ pub fn empty_plugin() -> Result<PathBuf> {
 fn library(name: &str) -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     let beside = program.parent().context("a program is in a directory")?;
-    // Tests are in `deps` themselves; other programs are beside it.
+    // Tests are in `deps`; other programs are beside it.
     let library = match beside.ends_with("deps") {
         true => beside.join(name),
         false => beside.join("deps").join(name),
@@ -40,7 +48,11 @@ fn library(name: &str) -> Result<PathBuf> {
     Ok(library)
 }
 
-/// A file of one of the guests in `tests/guests`, such as `forms.bin`.
+/// A built file of a guest in `tests/guests`, such as `forms.bin`.
+///
+/// # Errors
+///
+/// Fails if it is not built.
 pub fn guest(name: &str) -> Result<PathBuf> {
     let path = repository().join("target/guests").join(name);
     ensure!(path.exists(), "the guest {} is not built: run qemu-scripts/setup", path.display());
@@ -48,6 +60,10 @@ pub fn guest(name: &str) -> Result<PathBuf> {
 }
 
 /// The QEMU that commands run: `$PVIO_QEMU`, or the one that setup chose.
+///
+/// # Errors
+///
+/// Fails if setup has not run.
 pub fn chosen_qemu() -> Result<PathBuf> {
     if let Some(qemu) = std::env::var_os("PVIO_QEMU").filter(|qemu| !qemu.is_empty()) {
         return Ok(qemu.into());
@@ -58,7 +74,11 @@ pub fn chosen_qemu() -> Result<PathBuf> {
     Ok(chosen.trim_end().into())
 }
 
-/// A private QEMU for the tests, by its directory below `$PVIO_DIR/qemu`.
+/// A program of a private QEMU for tests, by its directory below `$PVIO_DIR/qemu`.
+///
+/// # Errors
+///
+/// Fails if it is missing.
 pub fn private_qemu(folder: &str, program: &str) -> Result<PathBuf> {
     let qemu = downloads().join("qemu").join(folder).join(program);
     ensure!(qemu.exists(), "{} is missing: run qemu-scripts/setup --tests", qemu.display());
@@ -66,22 +86,34 @@ pub fn private_qemu(folder: &str, program: &str) -> Result<PathBuf> {
 }
 
 /// GRUB's rescue image, a CD-ROM.
+///
+/// # Errors
+///
+/// Fails if it is missing.
 pub fn grub_image() -> Result<PathBuf> {
     let image = downloads().join("grub/rescue.iso");
     ensure!(image.exists(), "{} is missing: run qemu-scripts/setup --tests", image.display());
     Ok(image)
 }
 
-/// The kernel modules that `qemu-scripts/boot-linux` keeps with these options.
+/// Directory of the kernel modules that `qemu-scripts/boot-linux` keeps with these options.
+///
+/// # Errors
+///
+/// As [`linux_arguments`].
 pub fn linux_modules(options: &[&str]) -> Result<PathBuf> {
     let arguments = linux_arguments(options)?;
     let kernel = arguments.iter().skip_while(|argument| *argument != "-kernel").nth(1);
-    Ok(Path::new(kernel.context("no kernel")?).with_file_name("modules"))
+    Ok(Path::new(kernel.context("boot-linux names no kernel")?).with_file_name("modules"))
 }
 
 /// QEMU's arguments of `qemu-scripts/boot-linux` with these options.
 ///
 /// Downloads the kernel if it is missing.
+///
+/// # Errors
+///
+/// Fails if the script fails.
 pub fn linux_arguments(options: &[&str]) -> Result<Vec<String>> {
     let script = repository().join("qemu-scripts/boot-linux");
     let output = Command::new(&script)

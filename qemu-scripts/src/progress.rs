@@ -2,14 +2,14 @@
 
 use std::io::{IsTerminal, Write};
 
-/// A line on stderr that is overwritten. Hidden where stderr is not a terminal.
+/// A line on stderr that is overwritten. Hidden if stderr is not a terminal.
 #[derive(Debug)]
 pub struct Progress {
     shown: bool,
 }
 
 impl Progress {
-    /// An empty line.
+    /// Makes an empty line.
     pub fn new() -> Progress {
         Progress { shown: std::io::stderr().is_terminal() }
     }
@@ -17,7 +17,7 @@ impl Progress {
     /// Replaces the line.
     pub fn set(&self, line: &str) {
         if self.shown {
-            // Nobody is left to tell if the terminal has gone.
+            // An error means that the terminal is closed.
             let mut stderr = std::io::stderr();
             let _ = write!(stderr, "\r\x1b[K{line}").and_then(|()| stderr.flush());
         }

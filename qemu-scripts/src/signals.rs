@@ -1,4 +1,4 @@
-//! Interrupts that end a program only after it has cleaned up.
+//! Signals that end a program after it has cleaned up.
 
 use std::io;
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// Returns a flag that SIGINT, SIGTERM or SIGHUP sets from now on, in place of ending the program.
+/// Returns a flag that SIGINT, SIGTERM and SIGHUP set instead of ending the program.
 ///
 /// # Errors
 ///
-/// Fails if the kernel refuses a handler.
+/// Fails if a handler cannot be installed.
 pub fn watch() -> io::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {

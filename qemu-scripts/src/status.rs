@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-/// Exit status of a command whose stdout was closed early: what a shell reports for SIGPIPE.
+/// Exit status of a command whose stdout was closed early, as a shell reports SIGPIPE.
 pub const CLOSED: u8 = 128 + rustix::process::Signal::PIPE.as_raw() as u8;
 
-/// Exit status of a command that cannot answer: a bad file, a bad option, a full disk.
+/// Exit status after an error: a bad file, a bad option, a full disk.
 pub const TROUBLE: u8 = 2;
 
 /// Stdout cannot be written.
@@ -18,11 +18,19 @@ pub const TROUBLE: u8 = 2;
 pub struct StdoutError(#[from] io::Error);
 
 /// Writes to stdout.
+///
+/// # Errors
+///
+/// Fails if stdout is closed or full.
 pub fn print(text: &str) -> Result<(), StdoutError> {
     print_bytes(text.as_bytes())
 }
 
 /// Writes bytes to stdout.
+///
+/// # Errors
+///
+/// Fails if stdout is closed or full.
 pub fn print_bytes(bytes: &[u8]) -> Result<(), StdoutError> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes)?;
@@ -36,7 +44,7 @@ pub fn complain(program: &str, error: &anyhow::Error) {
 
 /// Prints a line to stderr.
 pub fn tell(program: &str, line: &str) {
-    // If stderr is closed as well, nobody can be told.
+    // If stderr is closed too, there is no place for an error.
     let _ = writeln!(io::stderr(), "{program}: {line}");
 }
 
@@ -53,13 +61,13 @@ pub fn has_colour() -> bool {
         && set("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
-/// Returns true if the reader of stdout has gone, as `head` does when it has enough.
+/// Returns true if stdout's reader has closed it, as `head` does.
 pub fn reader_has_gone(error: &anyhow::Error) -> bool {
     let stdout = error.chain().find_map(|cause| cause.downcast_ref::<StdoutError>());
     stdout.is_some_and(|StdoutError(error)| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Ends a command of this name: with 0, with 1 after it prints the error, or silently with [`CLOSED`].
+/// Ends a command with status 0, with 1 after an error, or silently with [`CLOSED`].
 pub fn end(program: &str, result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,7 +79,7 @@ pub fn end(program: &str, result: Result<()>) -> ExitCode {
     }
 }
 
-/// Ends a command whose own answer is an exit status. An error is printed and ends it with [`TROUBLE`].
+/// Ends a command whose result is an exit status. Prints an error and ends with [`TROUBLE`].
 pub fn end_with_answer(program: &str, result: Result<ExitCode>) -> ExitCode {
     match result {
         Ok(status) => status,

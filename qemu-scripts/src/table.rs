@@ -13,7 +13,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty table with these columns, of which the first is aligned left.
+    /// Makes an empty table. The first column is aligned left.
     pub fn new(columns: impl IntoIterator<Item = String>) -> Table {
         let mut rows = Builder::default();
         rows.push_record(columns);
@@ -31,7 +31,7 @@ impl Table {
         self.rows.push_record(cells);
     }
 
-    /// The table for a terminal: no borders, two spaces between columns.
+    /// Formats the table for a terminal: no borders, two spaces between columns.
     pub fn plain(&self) -> String {
         let mut table = self.rows.clone().build();
         table.with(Style::empty());
@@ -41,7 +41,7 @@ impl Table {
         table.to_string().lines().map(|line| format!("{}\n", line.trim_end())).collect()
     }
 
-    /// The table in Markdown. Cells are not padded, so that a changed cell changes one line.
+    /// Formats the table in Markdown. Cells are not padded, so a changed cell changes one line.
     pub fn markdown(&self) -> String {
         let rows: Vec<Vec<String>> = self.rows.clone().into();
         let line = |row: &Vec<String>| format!("| {} |\n", row.join(" | "));
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_table_is_printed_in_both_formats() {
+    fn table_has_both_formats() {
         let mut table = Table::new(["form", "n"].map(str::to_owned));
         table.row(["insb", "1024"].map(str::to_owned));
         assert_eq!(table.plain(), "form     n\ninsb  1024\n");

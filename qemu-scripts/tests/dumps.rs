@@ -1,13 +1,11 @@
-//! `pvio show`, `diff`, `merge` and `report` as a person runs them: files, exit statuses, messages.
+//! `pvio show`, `diff`, `merge` and `report` on the command line: files, exit statuses, messages.
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use pvio_cli::stats::test_data::snapshot;
 use pvio_cli::stats::{self, Snapshot};
 use tempfile::TempDir;
-
-#[path = "../src/test_dumps.rs"]
-mod test_dumps;
 
 /// A directory with dumps: `a.json` of 1,000 accesses, `b.json` of 1,100.
 struct Dumps(TempDir);
@@ -15,8 +13,8 @@ struct Dumps(TempDir);
 impl Dumps {
     fn new() -> Dumps {
         let dumps = Dumps(tempfile::tempdir().unwrap());
-        dumps.save("a.json", &test_dumps::snapshot(1000));
-        dumps.save("b.json", &test_dumps::snapshot(1100));
+        dumps.save("a.json", &snapshot(1000));
+        dumps.save("b.json", &snapshot(1100));
         dumps
     }
 
@@ -38,7 +36,7 @@ impl Dumps {
         text(&self.command(arguments).output().unwrap())
     }
 
-    /// The line that a command says when it cannot do what it should.
+    /// Returns the error line of a command that fails.
     fn complaint(&self, arguments: &[&str]) -> String {
         let (status, stdout, stderr) = self.run(arguments);
         assert_eq!((status, &*stdout), (2, ""), "{arguments:?}: {stderr}");
@@ -56,7 +54,7 @@ fn text(output: &Output) -> (i32, String, String) {
 const NOTHING: &str = "";
 
 #[test]
-fn diff_tells_ci_by_its_status_whether_a_condition_holds() {
+fn diff_exits_with_1_if_a_condition_holds() {
     let dumps = Dumps::new();
     let (status, stdout, stderr) = dumps.run(&["diff", "a.json", "b.json"]);
     assert_eq!((status, &*stderr), (0, NOTHING));
@@ -86,7 +84,7 @@ fn diff_tells_ci_by_its_status_whether_a_condition_holds() {
 }
 
 #[test]
-fn bad_files_and_conditions_are_one_line_and_status_2() {
+fn bad_file_or_condition_gives_one_line_and_status_2() {
     let dumps = Dumps::new();
     let whole = std::fs::read(dumps.path("a.json")).unwrap();
     std::fs::write(dumps.path("cut.json"), &whole[..whole.len() / 2]).unwrap();
@@ -103,21 +101,22 @@ fn bad_files_and_conditions_are_one_line_and_status_2() {
             let complaint = dumps.complaint(&[command, "a.json", file]);
             let start = format!("{command}: {file}: {problem}");
             assert!(complaint.starts_with(&start), "{complaint}");
+            assert_eq!(complaint.matches(problem).count(), 1, "{complaint}");
         }
     }
     let complaint = dumps.complaint(&["diff", "a.json", "b.json", "--fail-if", "accesses>5%"]);
     assert!(
-        complaint.ends_with("a change in percent has a sign, such as +5% or -5%"),
+        complaint.ends_with("a change in percent needs a sign, such as +5% or -5%"),
         "{complaint}"
     );
 }
 
 #[test]
-fn merged_dumps_are_the_sum_and_never_replace_an_input() {
+fn merge_adds_dumps_up_and_never_replaces_an_input() {
     let dumps = Dumps::new();
     let (status, sum, stderr) = dumps.run(&["merge", "a.json", "b.json"]);
     assert_eq!((status, &*stderr), (0, NOTHING));
-    let expected = stats::merge(&[test_dumps::snapshot(1000), test_dumps::snapshot(1100)]).unwrap();
+    let expected = stats::merge(&[snapshot(1000), snapshot(1100)]).unwrap();
     assert_eq!(Snapshot::from_json(sum.as_bytes()).unwrap(), expected);
 
     let (status, stdout, _) = dumps.run(&["merge", "a.json", "b.json", "-o", "sum.json"]);
@@ -126,15 +125,15 @@ fn merged_dumps_are_the_sum_and_never_replace_an_input() {
 
     let complaint = dumps.complaint(&["merge", "a.json", "b.json", "-o", "./b.json"]);
     assert_eq!(complaint, "merge: ./b.json: is also an input; name another file for the output");
-    assert_eq!(Snapshot::load(&dumps.path("b.json")).unwrap(), test_dumps::snapshot(1100));
+    assert_eq!(Snapshot::load(&dumps.path("b.json")).unwrap(), snapshot(1100));
 }
 
 #[test]
-fn show_prints_the_tables_that_qemu_shows() {
+fn show_prints_the_summary_of_the_plugin() {
     let dumps = Dumps::new();
     let (status, stdout, stderr) = dumps.run(&["show", "a.json"]);
     assert_eq!((status, &*stderr), (0, NOTHING));
-    assert_eq!(stdout, stats::render(&test_dumps::snapshot(1000), false));
+    assert_eq!(stdout, stats::render(&snapshot(1000), false));
     let (_, stdout, _) = dumps.run(&["show", "a.json", "b.json"]);
     assert!(stdout.contains("2,100 port accesses"), "{stdout}");
 }
@@ -154,9 +153,19 @@ fn report_writes_a_page_of_the_sum() {
 }
 
 #[test]
-fn numbers_that_do_not_add_up_are_warned_about() {
+fn experiment_refuses_a_bad_workload_before_it_starts_qemu() {
     let dumps = Dumps::new();
-    let mut dump = test_dumps::snapshot(1000);
+    std::fs::write(dumps.path("empty.json"), "").unwrap();
+    let mut command = dumps.command(&["experiment", "--workload", "empty.json"]);
+    let output = command.env("PVIO_QEMU", "/nonexistent/qemu").output().unwrap();
+    let refusal = "experiment: empty.json: is empty; pvio writes the dump when QEMU ends\n";
+    assert_eq!(text(&output), (1, String::new(), refusal.to_owned()));
+}
+
+#[test]
+fn numbers_that_do_not_add_up_give_a_warning() {
+    let dumps = Dumps::new();
+    let mut dump = snapshot(1000);
     dump.tables.sites[0].counts.accesses = 7;
     dumps.save("edited.json", &dump);
     for arguments in [&["show", "edited.json"][..], &["diff", "a.json", "edited.json"]] {
@@ -170,7 +179,7 @@ fn numbers_that_do_not_add_up_are_warned_about() {
 }
 
 #[test]
-fn full_disks_are_one_line_and_closed_pipes_are_silent() {
+fn full_disk_gives_one_line_and_closed_pipe_is_silent() {
     let dumps = Dumps::new();
     let commands = [
         &["show", "a.json"][..],

@@ -1,4 +1,4 @@
-//! The scripts where nothing has been built yet: their help, what they miss, and the record of the long tests.
+//! The scripts before anything is built: help, missing tools, record of long tests.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pvio_cli::paths;
 use tempfile::TempDir;
 
-/// A copy of the scripts, and nothing else of the repository.
+/// A copy of the scripts without the rest of the repository.
 struct Clone(TempDir);
 
 impl Clone {
@@ -18,7 +18,7 @@ impl Clone {
         for part in ["qemu-scripts", ".ci"] {
             copy(&paths::repository().join(part), &directory.path().join(part));
         }
-        // Setup reads which Rust is needed.
+        // Setup reads the minimum Rust version from it.
         std::fs::copy(paths::repository().join("Cargo.toml"), directory.path().join("Cargo.toml"))
             .unwrap();
         Clone(directory)
@@ -90,7 +90,7 @@ fn help_answers_at_once_and_writes_nothing() {
     for (script, option) in scripts.iter().flat_map(|script| ["--help", "-h"].map(|o| (script, o)))
     {
         let name = script.strip_prefix(&clone.0).unwrap().display().to_string();
-        // This one hands `-h` to QEMU.
+        // This script passes `-h` to QEMU.
         if (&*name, option) == ("qemu-scripts/qemu", "-h") {
             continue;
         }
@@ -114,7 +114,7 @@ fn arguments_for_qemu_are_not_read_as_options() {
 }
 
 #[test]
-fn everything_that_is_missing_is_said_at_once() {
+fn all_missing_tools_are_listed_at_once() {
     let clone = Clone::new();
     let tools = clone.path("tools");
     std::fs::create_dir(&tools).unwrap();
@@ -130,16 +130,16 @@ fn everything_that_is_missing_is_said_at_once() {
     let setup = clone.path("qemu-scripts/setup");
     let output = clone.command(setup).env("PATH", &tools).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let said = stderr(&output);
+    let errors = stderr(&output);
     for missing in
         ["Rust is missing", "C compiler \"cc\" is missing", "ld is missing", "objcopy is missing"]
     {
-        assert!(said.contains(missing), "{missing}: {said}");
+        assert!(errors.contains(missing), "{missing}: {errors}");
     }
-    assert!(said.lines().all(|line| line.starts_with("setup: ")), "{said}");
+    assert!(errors.lines().all(|line| line.starts_with("setup: ")), "{errors}");
 }
 
-/// A part of the long tests that passes if `verdict` says so.
+/// Adds a long part that passes if the file `verdict` says yes.
 fn add_part(clone: &Clone) {
     let part = clone.path("qemu-scripts/long/probe");
     std::fs::write(&part, "#!/bin/sh\n# A probe.\n# inputs: data\nexec grep -q yes verdict\n")
@@ -150,7 +150,7 @@ fn add_part(clone: &Clone) {
 }
 
 #[test]
-fn a_long_part_is_due_until_it_passes_with_its_inputs_as_they_are() {
+fn long_part_is_due_again_after_an_input_changes() {
     let clone = Clone::new();
     add_part(&clone);
     let is_due = || clone.long("is_due probe").status.success();
@@ -174,7 +174,7 @@ fn a_long_part_is_due_until_it_passes_with_its_inputs_as_they_are() {
 }
 
 #[test]
-fn a_long_part_that_does_not_end_fails() {
+fn long_part_fails_at_its_time_limit() {
     let clone = Clone::new();
     add_part(&clone);
     std::fs::write(
@@ -189,21 +189,23 @@ fn a_long_part_that_does_not_end_fails() {
 }
 
 #[test]
-fn a_long_part_that_is_not_there_is_named_with_those_that_are() {
+fn wrong_long_part_or_option_is_refused_with_the_right_ones() {
     let clone = Clone::new();
     let test = clone.path("qemu-scripts/test");
     for (arguments, wanted) in [
-        (&["--long", "fuz"][..], "--long fuz: there is no such part, only fuzz"),
-        (&["--long"], "--long wants the name of a part: see --help"),
+        (&["--long", "fuz"][..], "--long fuz: there is no such part; the parts are: fuzz"),
+        (&["--long"], "--long needs the name of a part: see --help"),
         (&["--lnog"], "\"--lnog\" is not an option of test: see --help"),
-        (&["--long=fuzz", "ports"], "--long fuzz: \"ports\" is too much, since a part runs whole"),
+        (
+            &["--long=fuzz", "ports"],
+            "--long fuzz: remove \"ports\", because a part takes no filter",
+        ),
     ] {
         let output = clone.command(&test).args(arguments).output().unwrap();
         assert_eq!((output.status.code(), stderr(&output)), (Some(1), format!("test: {wanted}\n")));
     }
 }
 
-/// Every part says what it tests and what it depends on, for `--help` and for the record.
 #[test]
 fn every_long_part_has_a_description_and_inputs_that_exist() {
     let parts = programs(&paths::repository().join("qemu-scripts/long"));

@@ -1,4 +1,4 @@
-//! Every crate depends only on what its own licence allows. The lists are cargo-deny's, in `.ci/deny`.
+//! Licences of dependencies, checked with cargo-deny's lists in `.ci/deny`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Command;
 use serde::Deserialize;
 use spdx::{Expression, Licensee, ParseMode};
 
-/// The licences of one list.
+/// A list of allowed licences.
 struct AllowList(Vec<Licensee>);
 
 impl AllowList {
@@ -21,12 +21,12 @@ impl AllowList {
         AllowList(names.into_iter().map(|name| Licensee::parse(name).unwrap()).collect())
     }
 
-    /// For what goes into `libpvio.so`.
+    /// The list for crates in `libpvio.so`.
     fn plugin() -> AllowList {
         AllowList::read("plugin.toml")
     }
 
-    /// For what others may use in programs of any licence.
+    /// The list for crates that programs of any licence may use.
     fn permissive() -> AllowList {
         AllowList::read("permissive.toml")
     }
@@ -38,8 +38,9 @@ impl AllowList {
     }
 }
 
-/// What `cargo metadata` prints, as far as it is needed. The crate cargo_metadata would have serde_json built with another
-/// feature for tests than for programs, and so the plugin twice.
+/// The required part of `cargo metadata`'s output.
+///
+/// The crate cargo_metadata would enable a feature of serde_json in tests only, and so build the plugin twice.
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -73,7 +74,7 @@ struct Dependency {
 
 #[derive(Deserialize)]
 struct DependencyKind {
-    /// `None` for what the crate itself uses, `build` or `dev`.
+    /// `None` for a normal dependency, or `build`, or `dev`.
     kind: Option<String>,
 }
 
@@ -81,7 +82,7 @@ impl Metadata {
     fn read() -> Metadata {
         let output = Command::new(env!("CARGO"))
             .args(["metadata", "--format-version", "1", "--locked"])
-            // What other hosts would need besides is not there after a build.
+            // Dependencies of other hosts are not downloaded for a build.
             .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .output()
@@ -94,7 +95,7 @@ impl Metadata {
         self.packages.iter().filter(|package| self.workspace_members.contains(&package.id))
     }
 
-    /// A crate and everything that is built into it. What only its tests depend on is left out.
+    /// Returns a crate and its dependencies without dev-dependencies.
     fn tree(&self, root: &Package) -> Vec<&Package> {
         let nodes = self.resolve.nodes.iter().map(|node| (node.id.as_str(), node));
         let nodes: HashMap<&str, &Node> = nodes.collect();
@@ -113,7 +114,7 @@ impl Metadata {
 }
 
 #[test]
-fn every_dependency_has_a_licence_that_the_crate_may_use() {
+fn licence_of_every_dependency_is_allowed() {
     let metadata = Metadata::read();
     for member in metadata.members() {
         let allowed = match member.license.as_deref() {
@@ -130,9 +131,9 @@ fn every_dependency_has_a_licence_that_the_crate_may_use() {
     }
 }
 
-/// What these depend on is checked by the test above.
+/// The test above checks their dependencies.
 #[test]
-fn crates_for_others_to_use_are_permissive() {
+fn guest_shim_and_decoder_are_permissive() {
     let metadata = Metadata::read();
     for name in ["pvio-guest", "pvio-x86"] {
         let package = metadata.members().find(|package| package.name == name);
@@ -141,7 +142,7 @@ fn crates_for_others_to_use_are_permissive() {
 }
 
 #[test]
-fn the_lists_refuse_what_does_not_go_together() {
+fn lists_refuse_incompatible_licences() {
     let (plugin, permissive) = (AllowList::plugin(), AllowList::permissive());
     for (licence, in_plugin, in_others) in [
         ("MIT", true, true),

@@ -1,14 +1,14 @@
 /*
  * forms-aliases: the loops of forms-body.inc, each at several linear addresses of the same pages.
  *
- * Each CPU runs them, one after the other, as `steps` says:
+ * Each CPU runs the loops in the order of the table `steps`:
  *
  *      16-bit code     real mode, then protected mode and virtual-8086 mode with paging
  *      32-bit code     ring 0 with several segment bases, ring 3 with IOPL 3
- *      64-bit code     if there is a long mode
+ *      64-bit code     if there is long mode
  *
- * A segment's base is the same wherever a translation of QEMU's runs, so the aliases of one segment
- * differ in EIP.  What is where, and how often it runs there, is in tests/tests/suite/counting/aliases.rs.
+ * QEMU's translation of a page has one segment base, so the aliases of a segment differ in EIP.  The
+ * addresses and the numbers of runs are in tests/tests/suite/counting/aliases.rs.
  *
  * Once per run, the BSP: 1 x out dx,ax port 0x510, 2 x in al,dx port 0x511, 1 x out imm8,al port 0xf4.
  */
@@ -23,28 +23,28 @@
 #define PAGE_DIR_64     0x15000
 #define SMP_BSP_SETUP   call build_page_tables
 
-/* Any CPU may use any page. */
+/* User and supervisor may use every page. */
 #define USED            0x67
 #define USED_LARGE      0xE7
 #define CR4_PSE         (1 << 4)
 
-/* Here page n is the ROM's page n modulo 4, where forms_16 is. */
+/* Page n of these windows is page n modulo 4 of the ROM, where forms_16 is. */
 #define WINDOW_16       0x40000000
 #define WINDOW_V86      0xA0000
 #define WINDOW_V86_END  0xC0000
 #define STRIDE_16       0x4000
 
-/* Here is what is at 0. */
+/* These windows show the memory at 0. */
 #define ALIAS_32        0x80000000
 #define OTHER_32        0xC0000000
 #define ALIAS_64        0x100000000             /* the same low 32 bits */
 #define OTHER_64        0x555500000000
 #define HIGH_64         0xFFFFFFFF80000000
 
-/* A CPU's GDT, TSS with a bitmap that permits all, 16 KiB for each. */
+/* Each CPU has a GDT and a TSS whose bitmap permits all ports, in 16 KiB. */
 #define WORLDS          0x20000
 #define WORLD_SIZE      0x4000
-#define TSS             0x100                   /* in its world */
+#define TSS             0x100                   /* offset in its world */
 #define TSS_LIMIT       (0x68 + 0x2000)
 
 #define SEL_TSS         0x30
@@ -63,6 +63,7 @@
 #define VECTOR_DONE     0x30
 
 #include "smp.inc"
+#include "forms-shared.inc"
 
 reset_vector_to bsp_entry
 
@@ -84,18 +85,9 @@ gdt_end:
 gdtr:   .word   gdt_end - gdt - 1
         .long   gdt
 
-/* As in forms.S. */
-#define FILL            0xA5
-#define BUFFER_SIZE     128
-#define START           64
-#define UNTOUCHED_ECX   0x1234
-#define HIGH_GARBAGE    0xABCD0000
-#define LEFT            BUFFER_SIZE
-#define STEP            (LEFT + 4)              /* which comes next */
+#define STEP            (LEFT + 4)              /* the index of the next step */
 
-#define IMM8_PORT       0xEC
-
-/* ---- The loops.  The first is here, so that all of it is in the ROM's first four pages. ---------- */
+/* ---- The loops.  The first is in .entry, so that all of it is in the ROM's first four pages. ------ */
 
         .section .entry, "ax"
 #define MODE 16
@@ -114,7 +106,7 @@ gdtr:   .word   gdt_end - gdt - 1
 #undef MODE
         int     $VECTOR_DONE
 
-/* ---- Real mode, then the others ------------------------------------------------------------------- */
+/* ---- Real mode, then the other modes ------------------------------------------------------------------- */
 
         .code16
 cpu_main:
@@ -169,7 +161,7 @@ done_real:
         mov     %eax, %cr0
         movl    $0, STEP(%ebx)
 
-/* A loop is done, or none has begun: on to the next. */
+/* The start of the next step, from a finished loop or from the beginning. */
 done_32:
         mov     $SEL_DATA32, %eax
         mov     %eax, %ds
@@ -182,7 +174,7 @@ done_32:
         incl    STEP(%ebx)
         jmp     *steps(, %eax, 4)
 
-/* How a step goes on at a place: the operands of IRET.  The sum of the last two may go beyond 32 bits. */
+/* Jumps into a loop by IRET.  The sum of the last two operands may exceed 32 bits. */
 .macro  at_ring_0 selector, eip, distance:vararg
         mov     $\eip, %eax
         add     $\distance, %eax
@@ -240,16 +232,7 @@ ring_3_home:    at_ring_3 forms_32, 0
 ring_3_alias:   at_ring_3 forms_32, ALIAS_32
 
 into_long:
-        mov     $0x80000000, %eax
-        mov     %ebx, %edi                      /* CPUID overwrites EBX */
-        cpuid
-        cmp     $0x80000001, %eax
-        jb      no_long_mode
-        mov     $0x80000001, %eax
-        cpuid
-        test    $CPUID_LM, %edx
-        jz      no_long_mode
-        mov     %edi, %ebx
+        unless_long_mode no_long_mode
         mov     %cr0, %eax
         and     $~CR0_PG, %eax
         mov     %eax, %cr0
@@ -305,21 +288,7 @@ idtr_64:
         .quad   idt_64
         .text
 
-/* ---- The end, as in forms.S ------------------------------------------------------------------------ */
-
-.macro  finish
-        lock incl SMP_DONE
-        cmp     $CPU_AREAS, %ebx
-        jne     .Lap\@
-        mov     SMP_CPUS, %ecx
-.Lwait\@:
-        pause
-        cmp     %ecx, SMP_DONE
-        jne     .Lwait\@
-        exit_with EXIT_PASS
-.Lap\@:
-        halt_forever
-.endm
+/* ---- The end ---------------------------------------------------------------------------------------- */
 
         .code64
 finish_64:
@@ -338,7 +307,7 @@ build_page_tables:
         xor     %eax, %eax
         rep stosl
 
-        xor     %ecx, %ecx                      /* what is at 0 at itself, but for the windows */
+        xor     %ecx, %ecx                      /* identity, except for the windows */
 1:      mov     %ecx, %eax
         shl     $12, %eax
         or      $USED, %eax

@@ -1,8 +1,8 @@
 /*
- * forms: every port instruction there is, in every mode, a number of times that is known.
+ * forms: all 24 port instructions in every mode.  The number of executions is known.
  *
- * Each CPU runs the 24 forms in 16-bit code (real mode), then in 32-bit code (protected mode), then,
- * if CPUID 80000001h EDX bit 29 says that there is a long mode, in 64-bit code.
+ * Each CPU runs the 24 forms in 16-bit code (real mode), then in 32-bit code (protected mode), then
+ * in 64-bit code if CPUID 80000001h EDX bit 29 says that there is long mode.
  *
  * With   f     the form, 0 to 23, in the order of forms-body.inc,
  *        base  100 in 16-bit, 200 in 32-bit, 300 in 64-bit code,
@@ -23,13 +23,13 @@
  *                        2 x in al,dx    port 0x511      fw_cfg: the answer
  *        at the end      1 x out imm8,al port 0xf4       exit; from 64-bit code (32-bit without long mode)
  *
- * That is all: there is no other port access in a run.  Nothing is behind the ports (reads give all
- * ones, and this is checked); interrupts stay off.  The exit status of QEMU is 1 if all was well, 3
- * if a check failed: then EBP tells the form to a debugger, and the counts mean nothing.
+ * There is no other port access in a run.  No device is at the ports: reads return all ones, which
+ * is checked.  Interrupts stay off.  The exit status of QEMU is 1 if all checks passed, 3 if one
+ * failed: then EBP holds the form, and the counts mean nothing.
  *
  * Most executions of a form are one plain instruction in a loop, at the symbol <form>_<mode>.plain
- * (rep_insw_32.plain); the others, at sites of their own, are the variants: prefixes that change
- * nothing, the direction flag, the count 0.  See forms-body.inc.
+ * (rep_insw_32.plain).  The others are variants, each at its own site: prefixes without effect, the
+ * direction flag, the count 0.  See forms-body.inc.
  */
 
 #include "common.inc"
@@ -43,19 +43,10 @@
 #define SMP_BSP_SETUP   call build_page_tables
 
 #include "smp.inc"
+#include "forms-shared.inc"
 
 reset_vector_to bsp_entry
 define_gdt
-
-/* What ins must overwrite, and only where it must. */
-#define FILL            0xA5
-#define BUFFER_SIZE     128                     /* at EBX, the lower end of the CPU's own memory */
-#define START           64                      /* strings begin in the middle: both directions fit */
-#define UNTOUCHED_ECX   0x1234                  /* for string instructions without rep */
-#define HIGH_GARBAGE    0xABCD0000              /* what 16-bit addressing must ignore and keep */
-#define LEFT            BUFFER_SIZE             /* behind the buffer: executions still to do */
-
-#define IMM8_PORT       0xEC                    /* 4 bytes that neither pc, debugcon nor pc-testdev uses */
 
         .code16
 cpu_main:
@@ -69,40 +60,13 @@ cpu_main:
 #include "forms-body.inc"
 #undef MODE
 
-        mov     $0x80000000, %eax
-        mov     %ebx, %edi                      /* CPUID overwrites EBX */
-        cpuid
-        cmp     $0x80000001, %eax
-        jb      no_long_mode
-        mov     $0x80000001, %eax
-        cpuid
-        test    $CPUID_LM, %edx
-        jz      no_long_mode
-        mov     %edi, %ebx
+        unless_long_mode no_long_mode
 
         enter_long PML4
 #define MODE 64
 #include "forms-body.inc"
 #undef MODE
         jmp     finish_64
-
-/*
- * The end.  All CPUs report; the BSP, whose memory is the lowest, waits for them and exits, the
- * others halt.  The same source serves both modes.
- */
-.macro  finish
-        lock incl SMP_DONE
-        cmp     $CPU_AREAS, %ebx
-        jne     .Lap\@
-        mov     SMP_CPUS, %ecx
-.Lwait\@:
-        pause
-        cmp     %ecx, SMP_DONE
-        jne     .Lwait\@
-        exit_with EXIT_PASS
-.Lap\@:
-        halt_forever
-.endm
 
         .code64
 finish_64:

@@ -87,7 +87,7 @@ cpu_main:
         cmp     $EXIT_IOIO, %eax
         jne     2f
         inc     %esi
-        mov     0x80(%ebx), %eax                /* EXITINFO2: behind the instruction */
+        mov     0x80(%ebx), %eax                /* EXITINFO2: after the instruction */
         mov     %eax, 0x578(%ebx)
         jmp     1b
 2:      cmp     $EXIT_VMMCALL, %eax

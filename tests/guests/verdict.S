@@ -1,5 +1,5 @@
 /*
- * verdict: does what the script in its image says, for tests of how a run ends and what is made of it.
+ * verdict: runs the script in its image, for tests of verdicts.
  *
  * The script is at offset 0xE000 of the image, where a test puts one of its own; this one logs a line and
  * exits with code 0.  It is a sequence of steps, each

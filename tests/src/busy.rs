@@ -1,23 +1,16 @@
-//! Machines of which every vCPU runs without end.
-
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+//! Machines whose vCPUs run without end.
 
 use pvio_cli::machine::{Machine, Running};
 
-/// How long the vCPUs may take to start, also on a loaded computer.
-const TIME_LIMIT: Duration = Duration::from_secs(60);
+use crate::wait_until;
 
-/// Starts a machine with its monitor on stdin, and waits until this many vCPUs run.
+/// Starts a machine with its monitor on stdin, and waits until its vCPUs run.
 ///
-/// Each needs a thread of its own, and a guest that never halts: nothing else keeps QEMU busy.
+/// It counts threads that are busy, so each vCPU needs its own thread and a guest that never halts.
 pub fn start_busy(machine: Machine, vcpus: usize) -> Running {
     let mut running = machine.args(["-monitor", "stdio"]).start().unwrap();
     running.wait_for("(qemu)").unwrap();
-    let started = Instant::now();
-    while running.busy_threads().unwrap() < vcpus {
-        assert!(started.elapsed() < TIME_LIMIT, "fewer than {vcpus} vCPUs run");
-        sleep(Duration::from_millis(10));
-    }
+    let all_run = || running.busy_threads().unwrap() >= vcpus;
+    wait_until(all_run, || format!("fewer than {vcpus} vCPUs run"));
     running
 }

@@ -1,41 +1,46 @@
-//! What the integration tests share: the QEMUs that they run on, and what any dump must fulfil.
+//! The frame that the integration tests share: QEMUs, guests, and checks that hold for every dump.
 
+mod boots;
 mod busy;
 mod compiler;
+mod dump;
 mod guest_run;
 pub mod guests;
+pub mod linux;
 mod monitor;
 mod own_plugin;
 pub mod programs;
 mod recorder;
 mod screen;
-mod seabios;
 mod settings;
 mod trace;
 pub mod verdict;
+mod wait;
 
+pub use boots::{boot_linux, run_seabios};
 pub use busy::start_busy;
 pub use compiler::{Compiler, path_str};
+pub use dump::{assert_consistent, parse_hex, site_bytes, site_pc, split_symbol};
 pub use guest_run::{GuestRun, GuestTest, assert_forms, run_guest};
-pub use monitor::Monitor;
+pub use monitor::{Monitor, snapshot_drive};
 pub use own_plugin::build_copy;
 pub use pvio_cli::linux::LinuxGuest;
 pub use recorder::{came_in_strings, recorder_argument};
 pub use screen::Screen;
-pub use seabios::run_seabios;
 pub use settings::number_from_env;
 pub use trace::{Event, Trace};
+pub use wait::{wait_for, wait_until};
 
 use std::path::PathBuf;
+use std::process::Command;
 
-use pvio::stats::Snapshot;
-use pvio_cli::machine::{Ended, Machine};
+use pvio_cli::machine::{BARE_PC, Ended, Machine};
 use pvio_cli::paths;
 
 /// A QEMU that the tests run on.
 #[derive(Debug)]
 pub struct Host {
-    /// The plugin API that it must turn out to have.
+    /// The version of its plugin API.
     pub api: i32,
     folder: &'static str,
 }
@@ -46,23 +51,40 @@ impl Host {
     /// The newest: plugin API 7.
     pub const NEWEST: Host = Host { api: 7, folder: "trixie-backports" };
 
-    /// One of its programs.
+    /// The path of one of its programs.
     pub fn program(&self, name: &str) -> PathBuf {
         paths::private_qemu(self.folder, name).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// An x86-64 machine on it.
+    /// An x86-64 machine on this QEMU.
     pub fn machine(&self) -> Machine {
         Machine::new(&self.program("qemu-system-x86_64"))
     }
 
-    /// Whether it tells which instructions faulted.
+    /// An x86-64 machine whose QEMU exports none of its own functions to the plugin.
+    ///
+    /// A QEMU that was built without loadable modules is like this. An environment variable makes the
+    /// plugin behave so.
+    pub fn machine_without_exports(&self) -> Machine {
+        self.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1")
+    }
+
+    /// The command line of a guest in `tests/guests` with the plugin, whose stdio the test connects.
+    pub fn bare_guest_command(&self, options: &str, name: &str) -> Command {
+        let mut command = Command::new(self.program("qemu-system-x86_64"));
+        let plugin = paths::plugin().unwrap_or_else(|error| panic!("{error}"));
+        command.arg("-plugin").arg(format!("{},{options}", plugin.display()));
+        command.args(BARE_PC).arg("-bios").arg(guest(&format!("{name}.bin")));
+        command
+    }
+
+    /// Whether QEMU reports which instructions faulted.
     pub fn reports_exceptions(&self) -> bool {
         self.api >= 6
     }
 }
 
-/// Makes of each function `fn name(host: &Host)` two tests, one for each QEMU.
+/// Makes two tests of each function `fn name(host: &Host)`, one for each QEMU.
 #[macro_export]
 macro_rules! on_both_qemus {
     ($($name:ident)*) => {
@@ -75,23 +97,21 @@ macro_rules! on_both_qemus {
     };
 }
 
-/// One of the guests in `tests/guests`.
+/// The path of a file that `tests/guests/build` made.
 pub fn guest(name: &str) -> PathBuf {
     paths::guest(name).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The one line of pvio's on stderr, of a QEMU that did not start.
+/// The line in which pvio says why QEMU does not start.
+///
+/// # Panics
+///
+/// If QEMU started, or pvio said something else as well.
 pub fn refusal(ended: &Ended) -> String {
-    assert!(!ended.status.success(), "it started: {}", ended.stderr);
+    assert!(!ended.status.success(), "QEMU started: {}", ended.stderr);
     assert!(ended.stats.is_none());
     let lines: Vec<&str> = ended.stderr.lines().filter(|line| line.starts_with("pvio: ")).collect();
     assert_eq!(lines.len(), 1, "{}", ended.stderr);
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     lines[0].to_owned()
-}
-
-/// Fails unless the tables of a dump, and of each of its windows, add up to the same totals.
-pub fn assert_consistent(stats: &Snapshot) {
-    let found: Vec<String> = stats.discrepancies().iter().map(ToString::to_string).collect();
-    assert!(found.is_empty(), "{found:#?}");
 }

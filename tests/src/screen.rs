@@ -1,13 +1,10 @@
-//! The screen and the keyboard of a guest, through QEMU's monitor.
-
-use std::thread::sleep;
-use std::time::Duration;
+//! A guest's screen and keyboard, through QEMU's monitor.
 
 use pvio_cli::machine::{Ended, Machine};
 
-use crate::Monitor;
+use crate::{Monitor, wait_for};
 
-/// A machine with a text screen, whose monitor is spoken to.
+/// A machine with a text screen and a keyboard.
 #[derive(Debug)]
 pub struct Screen {
     monitor: Monitor,
@@ -18,12 +15,12 @@ impl Screen {
     const COLUMNS: usize = 80;
     const ROWS: usize = 25;
 
-    /// Starts a machine that has a VGA. Nobody else may write to its stdout.
+    /// Starts a machine that has a VGA. The monitor needs its stdout alone.
     pub fn start(machine: Machine) -> Screen {
         Screen { monitor: Monitor::start(machine), file: tempfile::NamedTempFile::new().unwrap() }
     }
 
-    /// What a person sees.
+    /// The text on the screen.
     pub fn text(&mut self) -> String {
         let bytes = 2 * Self::COLUMNS * Self::ROWS;
         let path = self.file.path().display();
@@ -31,7 +28,7 @@ impl Screen {
         assert_eq!(said, "");
         let memory = std::fs::read(&self.file).unwrap();
         let lines = memory.chunks(2 * Self::COLUMNS).map(|line| {
-            // Each character has an attribute after it; what is not ASCII is the lines of a frame.
+            // A cell is a character and its attribute. Characters outside ASCII draw frames.
             let character = |cell: &[u8]| match cell[0] {
                 printable @ b' '..=b'~' => char::from(printable),
                 _ => ' ',
@@ -41,25 +38,23 @@ impl Screen {
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    /// Waits until some text is there.
+    /// Waits until a text is on the screen.
     pub fn wait_for(&mut self, text: &str) {
-        let mut seen = String::new();
-        for _ in 0..1000 {
-            seen = self.text();
-            if seen.contains(text) {
-                return;
-            }
-            sleep(Duration::from_millis(60));
-        }
-        panic!("no {text:?} on the screen:\n{seen}");
+        wait_for(|| {
+            let screen = self.text();
+            let error = || format!("no {text:?} on the screen:\n{screen}");
+            screen.contains(text).then_some(()).ok_or_else(error)
+        });
     }
 
-    /// Presses a key, by the monitor's name of it.
+    /// Presses a key. The name is the monitor's.
     pub fn press(&mut self, key: &str) {
         assert_eq!(self.monitor.ask(&format!("sendkey {key} 1")), "");
     }
 
-    /// Types letters after a prompt, each when the one before is on the screen: the keyboard holds few.
+    /// Types letters after a prompt.
+    ///
+    /// It waits until each letter is on the screen: the keyboard's buffer is small.
     pub fn type_after(&mut self, prompt: &str, text: &str) {
         for (end, letter) in text.char_indices() {
             self.press(letter.encode_utf8(&mut [0; 4]));

@@ -1,4 +1,4 @@
-//! What calls leave in memory: the records of a batch, and the mailbox.
+//! The structures that calls use in memory: the records of a batch, and the mailbox.
 
 /// One operation of a batch: 16 bytes, little-endian, aligned to 16, the same in every mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ const _: () = assert!(size_of::<Record>() == 16 && align_of::<Record>() == 16);
 pub struct Mailbox {
     /// A [`CallWord`](super::CallWord) before, a [`Status`](super::Status) after.
     pub word: u32,
-    /// What a call takes and gives in EDX.
+    /// The argument and the result that other calls have in EDX.
     pub value: u32,
     /// Identifies the mailbox: not 0, and 64 bits that do not occur elsewhere in memory by chance.
     pub key: u64,

@@ -13,7 +13,7 @@ pub struct Constant {
     pub value: u64,
     /// The value as the list has it, in decimal or hexadecimal; digits may be grouped by `_`.
     pub literal: &'static str,
-    /// What it means, without a full stop.
+    /// Its meaning, without a full stop.
     pub about: &'static str,
 }
 
@@ -24,11 +24,11 @@ pub struct Call {
     pub number: u8,
     /// The name, in lower case.
     pub name: &'static str,
-    /// What it does, without a full stop.
+    /// Its effect, without a full stop.
     pub about: &'static str,
     /// Its arguments; empty if it has none.
     pub takes: &'static str,
-    /// What it returns beside the status; empty if nothing.
+    /// Its results apart from the status; empty if it has none.
     pub gives: &'static str,
 }
 
@@ -37,7 +37,7 @@ pub struct Call {
 pub struct Instruction {
     /// The name of its constants, without the mode.
     pub name: &'static str,
-    /// What it does, without a full stop.
+    /// Its effect, without a full stop.
     pub about: &'static str,
     /// The encoding in 16-bit code.
     pub bytes_16: [u8; 8],
@@ -169,7 +169,7 @@ numbers! {
 for_each_call!(calls);
 
 constants! {
-    /// What a host can do: the bits of EDX after a probe.
+    /// The features of a host: the bits of EDX after a probe.
     feature: u32;
     EVERY_PORT = 0x1, "Calls reach every port. Without it, only those that the host's own devices serve";
     MEMORY = 0x2, "Calls with an address are carried out. Without it, they are DECLINED";

@@ -153,10 +153,10 @@ mod tests {
 
     #[test]
     fn text_is_cut_between_characters() {
-        // Of two bytes each; the mark begins at 5 at most.
+        // Characters of two bytes each; the mark begins at 5 at most.
         assert_eq!(line_of::<8>(&["äöüß", "x"]).as_str(), "äö...");
         assert_eq!(line_of::<8>(&["a", "äöüß"]).as_str(), "aäö...");
-        // Of four.
+        // Characters of four bytes.
         assert_eq!(line_of::<9>(&["𝄞𝄞𝄞"]).as_str(), "𝄞...");
     }
 }

@@ -2,7 +2,7 @@
 //! besides, behind types that are safe to use. All `unsafe` of the host side is here.
 //!
 //! It does not know what a plugin does. QEMU's events go to a [`Plugin`] and its [`Vcpu`]s, which answer.
-//! What C demands (symbols that are looked up, two shapes of callbacks, one global) stays inside.
+//! The demands of C stay inside: symbols that are looked up, two shapes of callbacks, one global.
 //!
 //! | room | what it has |
 //! | --- | --- |

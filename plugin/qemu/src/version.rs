@@ -9,11 +9,11 @@ pub struct ApiLevel(pub i32);
 impl ApiLevel {
     /// The oldest that pvio runs on, of QEMU 9.2.
     pub const OLDEST: ApiLevel = ApiLevel(4);
-    /// Of QEMU 10.1: registers can be written.
+    /// QEMU 10.1: registers can be written.
     pub const WRITES: ApiLevel = ApiLevel(5);
-    /// Of QEMU 11.0: exceptions are reported, and registers are read with a `bool` result.
+    /// QEMU 11.0: exceptions are reported, and registers are read with a `bool` result.
     pub const DISCONTINUITIES: ApiLevel = ApiLevel(6);
-    /// Of QEMU 11.1: callbacks get user data instead of the plugin's id.
+    /// QEMU 11.1: callbacks get user data instead of the plugin's id.
     pub const USERDATA: ApiLevel = ApiLevel(7);
     /// The newest that pvio was made for.
     pub const NEWEST: ApiLevel = ApiLevel::USERDATA;

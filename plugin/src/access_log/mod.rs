@@ -1,15 +1,18 @@
-//! `access-log=`: one line of text for each access to the chosen ports.
+//! `access-log=`: one line of text for each access that the filters cover.
 //!
 //! ```text
-//! # seconds vcpu pc direction port size value
-//!     0.004211036 0 0xfd0a1 out 0x0070 1 0x0f
+//! # seconds vcpu pc direction port size value	symbol
+//!     0.004211036 0 0xfd0a1 out 0x0070 1 0x0f	?
 //! ```
 //!
-//! vCPUs append records of 40 bytes, without formatting or system calls. A writer thread formats and
-//! writes them. If the writer falls behind, the guest waits; no record is dropped. Write errors are
+//! A symbol may contain spaces, so a tab is before it.
+//!
+//! vCPUs append records, without formatting or system calls. A writer thread formats and writes them, at the latest
+//! [`LATENCY`] after the first. If it falls behind, the guest waits; no record is dropped. Write errors are
 //! reported at once and again at exit.
 
-mod filter;
+mod code_names;
+mod queue;
 mod record;
 mod vcpu_log;
 mod writer;
@@ -17,72 +20,66 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use filter::PortFilter;
+pub use code_names::CodeNames;
 pub use record::Access;
-pub use vcpu_log::VcpuLog;
+pub use vcpu_log::{Code, CodeKind, VcpuLog};
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::access_filter::AccessFilter;
 use crate::files::OutputFile;
-use crate::qemu::report::say;
+use queue::Queue;
 use record::Record;
 use writer::Writer;
 
-/// The number of records that go to the writer at once.
-const BATCH: usize = 16 * 1024;
+/// How long a record may wait until the writer thread takes it.
+const LATENCY: Duration = Duration::from_millis(100);
 
 /// The log of a machine's accesses, shared by its vCPUs.
 pub struct AccessLog {
-    path: PathBuf,
-    filter: PortFilter,
+    filter: AccessFilter,
     opened: Instant,
     vcpus_mixed: AtomicBool,
-    state: Mutex<State>,
-}
-
-struct State {
-    records: Vec<Record>,
-    /// For each vCPU, its latest `in` or `out` until it retires or faults.
-    pending: Vec<Option<Record>>,
+    names: Arc<CodeNames>,
+    queue: Arc<Queue>,
     writer: Writer,
 }
 
 impl AccessLog {
     /// Starts a log in an open file. `path` is the file's name, for messages.
-    pub fn new(path: PathBuf, file: OutputFile, filter: PortFilter) -> AccessLog {
-        let state = State {
-            records: Vec::with_capacity(BATCH),
-            pending: Vec::new(),
-            writer: Writer::new(file),
-        };
+    pub fn new(
+        path: PathBuf,
+        file: OutputFile,
+        filter: AccessFilter,
+        names: CodeNames,
+    ) -> AccessLog {
+        let names = Arc::new(names);
+        let queue = Arc::new(Queue::default());
+        let writer = Writer::new(path, file, Arc::clone(&queue), Arc::clone(&names));
         AccessLog {
-            path,
             filter,
             opened: Instant::now(),
             vcpus_mixed: AtomicBool::new(false),
-            state: Mutex::new(state),
+            names,
+            queue,
+            writer,
         }
     }
 
     /// Leaves the vCPU out of all further records, because QEMU does not tell vCPUs apart.
     pub fn vcpus_are_mixed(&self) {
+        // Relaxed: the vCPU that is found to share a thread stores it on that thread, before its first record.
         self.vcpus_mixed.store(true, Ordering::Relaxed);
     }
 
-    fn push(&self, state: &mut State, record: Record) {
-        state.records.push(record);
-        if state.records.len() == BATCH {
-            let batch = std::mem::replace(&mut state.records, Vec::with_capacity(BATCH));
-            if state.writer.send(batch).is_err() {
-                say(format_args!(
-                    "{} cannot be written: the access log is incomplete from here on",
-                    self.path.display()
-                ));
-            }
+    fn push(&self, record: Record) {
+        if self.filter.covers_value(record.value) {
+            self.writer.start();
+            self.queue.push(record);
         }
     }
 
@@ -92,13 +89,10 @@ impl AccessLog {
     ///
     /// The first write error, now or earlier.
     pub fn finish(&self) -> io::Result<()> {
-        let mut state = self.lock();
-        let State { records, pending, writer } = &mut *state;
-        records.extend(pending.iter_mut().filter_map(Option::take));
-        writer.finish(std::mem::take(records))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        for record in self.queue.take_pending() {
+            self.push(record);
+        }
+        self.queue.close();
+        self.writer.finish()
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use super::code_names::{CodeNames, NameId};
 use crate::x86::{Direction, Port, PortForm, Width};
 
 /// The direction and width of an access.
@@ -29,6 +30,7 @@ pub(super) struct Record {
     pub vcpu: Option<u32>,
     /// The linear address of the instruction.
     pub pc: u64,
+    pub symbol: NameId,
     pub direction: Direction,
     pub port: Port,
     pub width: Width,
@@ -41,8 +43,8 @@ pub(super) struct Record {
 
 impl Record {
     /// Writes the record's line.
-    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let Record { time, vcpu, pc, direction, port, width, value, unverified } = self;
+    pub fn write(&self, out: &mut impl Write, names: &CodeNames) -> io::Result<()> {
+        let Record { time, vcpu, pc, symbol, direction, port, width, value, unverified } = self;
         let (seconds, nanos) = (time.as_secs(), time.subsec_nanos());
         write!(out, "{seconds:>5}.{nanos:09} ")?;
         match vcpu {
@@ -57,6 +59,7 @@ impl Record {
             }
             None => write!(out, "-")?,
         }
-        writeln!(out, "{}", if *unverified { "?" } else { "" })
+        let mark = if *unverified { "?" } else { "" };
+        writeln!(out, "{mark}\t{}", names.text(*symbol).unwrap_or("?"))
     }
 }

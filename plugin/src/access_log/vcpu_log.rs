@@ -3,97 +3,134 @@
 //! An `in` or `out` is pending from its start until it retires or faults. Until then the value that
 //! an `in` reads is unknown.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::AccessLog;
 use super::record::{Access, Record};
-use crate::x86::{Port, PortForm, Width};
+use crate::running_kernel::KernelView;
+use crate::stats::SiteId;
+use crate::x86::{Direction, Port, PortForm, Width};
+
+/// The instruction that makes an access.
+#[derive(Clone, Copy, Debug)]
+pub struct Code {
+    /// Its linear address.
+    pub pc: u64,
+    /// What is known of it.
+    pub kind: CodeKind,
+}
+
+/// What is known of an instruction.
+#[derive(Clone, Copy, Debug)]
+pub enum CodeKind {
+    /// The site of a port instruction.
+    Site(SiteId),
+    /// It is a port instruction without a row among the sites.
+    Dropped,
+    /// It makes a hypercall.
+    Call,
+}
 
 /// One vCPU's handle to the log, for use on the vCPU's thread.
 pub struct VcpuLog {
     log: Arc<AccessLog>,
     vcpu: u32,
-    /// The index of this handle's pending access in the log.
-    index: usize,
+    /// The place of this handle's pending access.
+    place: usize,
+    /// `None` if the guest's kernel is not to name code.
+    kernel: Option<RefCell<KernelView>>,
 }
 
 impl VcpuLog {
     /// A handle for the vCPU with this index.
     pub fn new(log: Arc<AccessLog>, vcpu: u32) -> VcpuLog {
-        let mut state = log.lock();
-        let index = state.pending.len();
-        state.pending.push(None);
-        drop(state);
-        VcpuLog { log, vcpu, index }
+        let place = log.queue.add_pending();
+        let kernel = log.names.kernel().map(|running| RefCell::new(KernelView::new(running)));
+        VcpuLog { log, vcpu, place, kernel }
     }
 
-    /// Whether accesses to a port are logged.
-    pub fn covers(&self, port: Port) -> bool {
-        self.log.filter.covers(port)
+    /// Whether accesses to a port may be logged. The other methods decide which are.
+    pub fn covers(&self, port: Port, direction: Direction) -> bool {
+        self.log.filter.covers_port(port, direction)
     }
 
-    fn record(&self, pc: u64, access: Access, port: Port, value: Option<u32>) -> Record {
+    /// A record of an access; `None` if the filters do not cover its code.
+    fn record(&self, code: Code, access: Access, port: Port, value: Option<u32>) -> Option<Record> {
+        let mut kernel = self.kernel.as_ref().map(RefCell::borrow_mut);
+        let symbol = self.log.names.name(code, kernel.as_deref_mut());
+        let name = || self.log.names.text(symbol);
+        if !self.log.filter.covers_code(code.pc, name) {
+            return None;
+        }
         let mixed = self.log.vcpus_mixed.load(Ordering::Relaxed);
-        Record {
+        Some(Record {
             time: self.log.opened.elapsed(),
             vcpu: (!mixed).then_some(self.vcpu),
-            pc,
+            pc: code.pc,
+            symbol,
             direction: access.direction,
             port,
             width: access.width,
             value: value.map(|value| low_bytes(value, access.width)),
             unverified: false,
-        }
+        })
     }
 
     /// Logs a complete access: an element of a string instruction, or one by hypercall.
-    ///
-    /// `pc` is the linear address of the instruction.
-    pub fn access(&self, pc: u64, access: Access, port: Port, value: u32) {
-        let record = self.record(pc, access, port, Some(value));
-        self.log.push(&mut self.log.lock(), record);
+    pub fn access(&self, code: Code, access: Access, port: Port, value: u32) {
+        if let Some(record) = self.record(code, access, port, Some(value)) {
+            self.log.push(record);
+        }
     }
 
     /// Starts an `in` or `out`. `value` is what an `out` writes; `None` for an `in`.
     ///
-    /// `unverified` says that it may fault for lack of privilege unreported.
-    pub fn start(&self, pc: u64, form: PortForm, port: Port, value: Option<u32>, unverified: bool) {
-        let record = Record { unverified, ..self.record(pc, form.into(), port, value) };
-        let mut state = self.log.lock();
+    /// `unverified` says that it may fault for lack of privilege unreported. Returns whether the access is logged.
+    pub fn start(
+        &self,
+        code: Code,
+        form: PortForm,
+        port: Port,
+        value: Option<u32>,
+        unverified: bool,
+    ) -> bool {
+        let record = self.record(code, form.into(), port, value);
+        let record = record.map(|record| Record { unverified, ..record });
+        let is_logged = record.is_some();
         // Nothing reported a fault of the previous access, so it counts as retired.
-        if let Some(previous) = state.pending[self.index].replace(record) {
-            self.log.push(&mut state, previous);
+        if let Some(previous) = self.log.queue.replace_pending(self.place, record) {
+            self.log.push(previous);
         }
+        is_logged
     }
 
     /// Logs the pending access, which has retired. An `in` has left its value in EAX.
     pub fn retire(&self, eax: impl FnOnce() -> u32) {
-        let mut state = self.log.lock();
-        if let Some(mut record) = state.pending[self.index].take() {
+        if let Some(mut record) = self.log.queue.replace_pending(self.place, None) {
             record.value.get_or_insert_with(|| low_bytes(eax(), record.width));
-            self.log.push(&mut state, record);
+            self.log.push(record);
         }
     }
 
     /// Notes EAX as the value of a pending `in`, which may still turn out to have faulted.
     pub fn note_value(&self, eax: impl FnOnce() -> u32) {
-        if let Some(record) = &mut self.log.lock().pending[self.index] {
+        self.log.queue.change_pending(self.place, |record| {
             record.value.get_or_insert_with(|| low_bytes(eax(), record.width));
-        }
+        });
     }
 
     /// Logs the pending access, which has retired, with the value that [`VcpuLog::note_value`] noted.
     pub fn retire_noted(&self) {
-        let mut state = self.log.lock();
-        if let Some(record) = state.pending[self.index].take() {
-            self.log.push(&mut state, record);
+        if let Some(record) = self.log.queue.replace_pending(self.place, None) {
+            self.log.push(record);
         }
     }
 
     /// Drops the pending access: it faulted or a hypervisor intercepted it.
     pub fn discard(&self) {
-        self.log.lock().pending[self.index] = None;
+        self.log.queue.replace_pending(self.place, None);
     }
 }
 

@@ -1,93 +1,107 @@
 //! The thread that formats and writes records.
 
-use std::io::{self, BufWriter, Write};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::record::Record;
-use crate::files::OutputFile;
+use once_cell::sync::OnceCell;
 
-/// The number of batches that may wait for the thread.
-const QUEUE: usize = 4;
+use super::LATENCY;
+use super::code_names::CodeNames;
+use super::queue::Queue;
+use crate::files::OutputFile;
+use crate::qemu::report::say;
 
 /// The first line of the file.
-const HEADER: &[u8] = b"# seconds vcpu pc direction port size value\n";
+const HEADER: &[u8] = b"# seconds vcpu pc direction port size value\tsymbol\n";
+
+/// About how many bytes are written at once. Each write ends with a line.
+const PIECE: usize = 64 * 1024;
 
 /// The file, before and after the thread takes it over.
 ///
-/// The thread starts with the first batch and not earlier, because QEMU may fork before it runs.
-pub(super) enum Writer {
-    Idle(BufWriter<OutputFile>),
-    Running(SyncSender<Vec<Record>>, JoinHandle<io::Result<BufWriter<OutputFile>>>),
-    /// The thread has stopped with an error that is still to be reported at the end.
-    Failed(JoinHandle<io::Result<BufWriter<OutputFile>>>),
-    Finished,
+/// The thread starts with the first record and not earlier, because QEMU may fork before it runs.
+pub(super) struct Writer {
+    job: Mutex<Option<Job>>,
+    thread: OnceCell<Mutex<Option<JoinHandle<io::Result<()>>>>>,
+}
+
+struct Job {
+    path: PathBuf,
+    file: OutputFile,
+    queue: Arc<Queue>,
+    names: Arc<CodeNames>,
 }
 
 impl Writer {
-    pub fn new(file: OutputFile) -> Writer {
-        Writer::Idle(BufWriter::new(file))
+    pub fn new(
+        path: PathBuf,
+        file: OutputFile,
+        queue: Arc<Queue>,
+        names: Arc<CodeNames>,
+    ) -> Writer {
+        let job = Job { path, file, queue, names };
+        Writer { job: Mutex::new(Some(job)), thread: OnceCell::new() }
     }
 
-    /// Sends a batch to the thread, and waits while its queue is full.
+    /// Starts the thread, unless it was started.
+    pub fn start(&self) {
+        self.started();
+    }
+
+    fn started(&self) -> &Mutex<Option<JoinHandle<io::Result<()>>>> {
+        self.thread.get_or_init(|| {
+            let job = lock(&self.job).take();
+            Mutex::new(job.map(|job| std::thread::spawn(move || job.run())))
+        })
+    }
+
+    /// Waits until the closed queue is written.
     ///
     /// # Errors
     ///
-    /// The thread has stopped after a write error. Later batches are dropped without an error.
-    pub fn send(&mut self, batch: Vec<Record>) -> Result<(), Stopped> {
-        *self = match std::mem::replace(self, Writer::Finished) {
-            Writer::Idle(file) => {
-                let (batches, receiver) = sync_channel::<Vec<Record>>(QUEUE);
-                Writer::Running(batches, std::thread::spawn(move || write_all(file, receiver)))
-            }
-            other => other,
-        };
-        let Writer::Running(batches, _) = self else { return Ok(()) };
-        if batches.send(batch).is_ok() {
-            return Ok(());
-        }
-        if let Writer::Running(_, thread) = std::mem::replace(self, Writer::Finished) {
-            *self = Writer::Failed(thread);
-        }
-        Err(Stopped)
-    }
-
-    /// Writes the last records and closes the file.
-    pub fn finish(&mut self, records: Vec<Record>) -> io::Result<()> {
-        let mut file = match std::mem::replace(self, Writer::Finished) {
-            Writer::Idle(mut file) => {
-                file.write_all(HEADER)?;
-                file
-            }
-            Writer::Running(batches, thread) => {
-                drop(batches);
-                join(thread)?
-            }
-            Writer::Failed(thread) => join(thread)?,
-            Writer::Finished => return Ok(()),
-        };
-        records.iter().try_for_each(|record| record.write(&mut file))?;
-        file.flush()
+    /// The first write error.
+    pub fn finish(&self) -> io::Result<()> {
+        let thread = lock(self.started()).take();
+        thread.map_or(Ok(()), |thread| {
+            thread.join().unwrap_or_else(|_| Err(io::Error::other("the writer panicked")))
+        })
     }
 }
 
-/// The thread has stopped after a write error.
-#[derive(Debug)]
-pub(super) struct Stopped;
-
-fn write_all(
-    mut file: BufWriter<OutputFile>,
-    batches: impl IntoIterator<Item = Vec<Record>>,
-) -> io::Result<BufWriter<OutputFile>> {
-    file.write_all(HEADER)?;
-    for batch in batches {
-        batch.iter().try_for_each(|record| record.write(&mut file))?;
-    }
-    Ok(file)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn join(
-    thread: JoinHandle<io::Result<BufWriter<OutputFile>>>,
-) -> io::Result<BufWriter<OutputFile>> {
-    thread.join().unwrap_or_else(|_| Err(io::Error::other("the writer panicked")))
+impl Job {
+    fn run(mut self) -> io::Result<()> {
+        let result = self.write_all();
+        if result.is_err() {
+            say(format_args!(
+                "{} cannot be written: the access log is incomplete from here on",
+                self.path.display()
+            ));
+            // The guest must not wait for records to be written.
+            self.queue.close();
+        }
+        result
+    }
+
+    fn write_all(&mut self) -> io::Result<()> {
+        self.file.write_all(HEADER)?;
+        let (mut records, mut text) = (Vec::new(), Vec::new());
+        while self.queue.take(&mut records, LATENCY) {
+            for record in records.drain(..) {
+                record.write(&mut text, &self.names)?;
+                if text.len() >= PIECE {
+                    self.file.write_all(&text)?;
+                    text.clear();
+                }
+            }
+            self.file.write_all(&text)?;
+            text.clear();
+        }
+        Ok(())
+    }
 }

@@ -142,7 +142,7 @@ impl PortBus {
         Some(CachedPort::new(self.device_at(port), port, self.machine.as_ref()?))
     }
 
-    /// Who serves a port; `None` if only an instruction can reach it.
+    /// The device that serves a port; `None` if only an instruction can reach it.
     pub fn target(&self, port: Port) -> Option<PortTarget<'_>> {
         let machine = self.machine.as_deref()?;
         Some(match self.device_at(port) {

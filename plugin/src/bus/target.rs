@@ -48,7 +48,7 @@ impl CachedPort {
     }
 }
 
-/// Who serves a port.
+/// The device that serves a port: one of pvio or one of QEMU.
 ///
 /// As with an instruction, the device at the first port gets the whole access.
 #[derive(Clone, Copy)]

@@ -1,4 +1,4 @@
-//! What a device is built from: its ports, the user's settings, and the machine's services.
+//! The inputs of a new device: its ports, the user's settings, and the machine's services.
 
 use std::fs::File;
 use std::io;
@@ -8,7 +8,7 @@ use super::DeviceError;
 use super::output::Output;
 use crate::x86::PortRange;
 
-/// What a device may ask of its machine.
+/// The services that a machine offers to its devices.
 pub trait Services {
     /// An interrupt line of the ISA bus; `None` if there is no such line.
     fn interrupt(&self, line: u8) -> Option<Box<dyn Interrupt>>;
@@ -37,7 +37,7 @@ pub trait Interrupt: Send {
     }
 }
 
-/// What a device is built from.
+/// The inputs of a new device.
 pub struct Settings<'a> {
     /// The device's ports.
     pub range: PortRange,

@@ -63,7 +63,7 @@ impl CallCache {
         let port = Port(word.port());
         let io = word.call().and_then(IoCall::scalar);
         let Some(io) = io.filter(|io| word.operand() == 0 || io.takes_operand()) else { return };
-        if log.is_some_and(|log| log.covers(port)) {
+        if log.is_some_and(|log| log.covers(port, io.direction)) {
             return;
         }
         let Some(cached_port) = hypercalls.cached_port(port) else { return };

@@ -1,4 +1,4 @@
-//! What hypercalls ask of the plugin around them.
+//! The requests that hypercalls pass to the plugin: dump, reset, exit.
 
 use pvio_guest::abi::DUMPS_MAX;
 

@@ -45,9 +45,9 @@ pub enum Policy {
     Any,
 }
 
-/// What the calls of all vCPUs share.
+/// The state that the calls of all vCPUs share.
 pub struct Hypercalls {
-    /// Who may call.
+    /// The callers that may make hypercalls.
     pub policy: Policy,
     /// The port bus.
     pub bus: Arc<PortBus>,
@@ -58,7 +58,7 @@ pub struct Hypercalls {
     pub icount: bool,
     /// Windows and counts.
     pub statistics: Arc<Statistics>,
-    /// What dumps and ends the machine.
+    /// Dumps the statistics and ends the machine.
     pub control: Box<dyn MachineControl>,
     /// The guest's log.
     pub log: GuestLog,
@@ -72,6 +72,7 @@ impl Hypercalls {
     /// Notes that the guest may run nested guests. From now on, if QEMU does not tell whether a
     /// call comes from a nested guest, the call is declined.
     pub fn expect_nested_guests(&self) {
+        // Relaxed: VMRUN is translated before it runs, and its own vCPU is the one that may become nested.
         self.nested_guests.store(true, Ordering::Relaxed);
     }
 
@@ -80,7 +81,7 @@ impl Hypercalls {
         self.epoch.end();
     }
 
-    /// Who serves a port; `None` if a call may not reach it.
+    /// The device that serves a port; `None` if a call may not reach it.
     #[inline]
     fn target(&self, port: Port) -> Option<PortTarget<'_>> {
         self.bus.target(port).filter(|target| !self.icount || target.is_independent())

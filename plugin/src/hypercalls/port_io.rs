@@ -5,7 +5,7 @@ use pvio_guest::abi::{self, status};
 use super::Hypercalls;
 use super::memory::check;
 use super::refusal::Refusal;
-use crate::access_log::{Access, VcpuLog};
+use crate::access_log::{Access, Code, CodeKind, VcpuLog};
 use crate::bus::PortTarget;
 use crate::guest_memory::{LinearMemory, left_in_page};
 use crate::qemu::{Register, WritableRegisters};
@@ -141,7 +141,7 @@ pub(super) struct PortCalls<'a> {
 }
 
 impl<'a> PortCalls<'a> {
-    /// Who serves a port.
+    /// The device that serves a port.
     ///
     /// # Errors
     ///
@@ -221,8 +221,8 @@ impl<'a> PortCalls<'a> {
     #[inline]
     pub fn moved_one(&self, io: IoCall, port: Port, value: u32) {
         self.counters.hypercall_accesses(port, io.direction, io.width, 1);
-        if let Some(log) = self.log_of(port) {
-            log.access(self.pc, access(io), port, value);
+        if let Some(log) = self.log_of(port, io.direction) {
+            log.access(self.code(), access(io), port, value);
         }
     }
 
@@ -230,11 +230,11 @@ impl<'a> PortCalls<'a> {
     pub fn moved_string(&self, io: IoCall, port: Port, len: usize) {
         let size = usize::from(io.width.bytes());
         self.count(io, port, (len / size) as u64);
-        let Some(log) = self.log_of(port) else { return };
+        let Some(log) = self.log_of(port, io.direction) else { return };
         for element in self.buffer[..len].chunks_exact(size) {
             let mut value = [0; 4];
             value[..size].copy_from_slice(element);
-            log.access(self.pc, access(io), port, u32::from_le_bytes(value));
+            log.access(self.code(), access(io), port, u32::from_le_bytes(value));
         }
     }
 
@@ -243,8 +243,12 @@ impl<'a> PortCalls<'a> {
         self.counters.hypercall_accesses(port, io.direction, io.width, elements);
     }
 
-    fn log_of(&self, port: Port) -> Option<&VcpuLog> {
-        self.access_log.filter(|log| log.covers(port))
+    fn log_of(&self, port: Port, direction: Direction) -> Option<&VcpuLog> {
+        self.access_log.filter(|log| log.covers(port, direction))
+    }
+
+    fn code(&self) -> Code {
+        Code { pc: self.pc, kind: CodeKind::Call }
     }
 }
 

@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(magic(&MAGIC_32), Some((Magic::Call, Mode::Bits32)));
         assert_eq!(magic(&DOORBELL_64), Some((Magic::Doorbell, Mode::Bits64)));
         assert_eq!(magic(&REGISTER_MAILBOX_32), Some((Magic::RegisterMailbox, Mode::Bits32)));
-        // What 16-bit code decodes from the 64-bit encoding.
+        // 16-bit code decodes this from the 64-bit encoding.
         assert_eq!(magic(&MAGIC_64[..5]), None);
         assert_eq!(magic(&[&[0x66], &MAGIC_64[..]].concat()), None);
         assert_eq!(magic(&[0x0f, 0x1f, 0x80, 0, 0, 0, 0]), None);

@@ -11,7 +11,7 @@ use crate::x86::{
 /// The `B` bit (CS.D) in the second word of a segment descriptor.
 const DESC_B: u32 = 1 << 22;
 
-/// What QEMU prints for `info registers`.
+/// The text that QEMU prints for `info registers`.
 ///
 /// Each method returns `None` if the text does not have the shape that it expects. QEMU translates code for one CPL,
 /// IOPL, VM flag and mode, so the answers hold whenever the translation runs.
@@ -44,6 +44,12 @@ impl RegisterDump<'_> {
     pub fn supervisor(self) -> Option<Supervisor> {
         let (rflags, cpl) = self.rflags_and_cpl()?;
         Some(Supervisor::of(rflags, cpl, || Cr0::PROTECTION_ENABLE))
+    }
+
+    /// Returns CR3.
+    pub fn cr3(self) -> Option<u64> {
+        let (_, rest) = self.0.split_once(" CR3=")?;
+        u64::from_str_radix(rest.split_whitespace().next()?, 16).ok()
     }
 
     /// In real mode QEMU prints CPL 0, so CR0 is not needed.

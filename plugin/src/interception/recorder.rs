@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::operation::Operation;
 use super::string_attempt::StringAttempt;
-use crate::access_log::VcpuLog;
+use crate::access_log::{Code, CodeKind, VcpuLog};
 use crate::stats::{CallerId, VcpuCounters};
-use crate::x86::Port;
+use crate::x86::{Direction, Port};
 
 /// An attempt that makes no memory access, so that QEMU reports nothing of its end: a scalar, or a `rep` of count 0.
 #[derive(Clone, Copy, Debug)]
@@ -50,13 +50,13 @@ impl Recorder {
         self.log.is_some()
     }
 
-    /// Returns whether accesses to a port are logged.
-    pub fn logs(&self, port: Port) -> bool {
-        self.log_of(port).is_some()
+    /// Returns whether accesses to a port may be logged.
+    pub fn logs(&self, port: Port, direction: Direction) -> bool {
+        self.log_of(port, direction).is_some()
     }
 
-    fn log_of(&self, port: Port) -> Option<&VcpuLog> {
-        self.log.as_ref().filter(|log| log.covers(port))
+    fn log_of(&self, port: Port, direction: Direction) -> Option<&VcpuLog> {
+        self.log.as_ref().filter(|log| log.covers(port, direction))
     }
 
     pub fn started(&self, operation: Operation) {
@@ -146,12 +146,12 @@ impl Recorder {
         if remaining == 0 {
             self.counters.executed(form, site);
         }
-        if let Some(log) = self.log_of(port) {
-            log.access(operation.pc(), form.into(), port, value());
+        if let Some(log) = self.log_of(port, form.direction()) {
+            log.access(code(operation), form.into(), port, value());
         }
     }
 
-    /// Logs the start of a scalar, if its port is logged. Returns whether it is.
+    /// Logs the start of a scalar, if the filters cover it. Returns whether they do.
     ///
     /// `value` is what `out` writes. `is_in_question` says that it may fault without a report.
     pub fn log_scalar(
@@ -161,9 +161,9 @@ impl Recorder {
         value: impl FnOnce() -> Option<u32>,
         is_in_question: bool,
     ) -> bool {
-        let Some(log) = self.log_of(port) else { return false };
-        log.start(operation.pc(), operation.form(), port, value(), is_in_question);
-        true
+        let form = operation.form();
+        let Some(log) = self.log_of(port, form.direction()) else { return false };
+        log.start(code(operation), form, port, value(), is_in_question)
     }
 
     /// Logs that the last scalar has not retired.
@@ -190,4 +190,8 @@ impl Recorder {
             false => log.retire(eax),
         }
     }
+}
+
+fn code(operation: Operation) -> Code {
+    Code { pc: operation.pc(), kind: operation.site().map_or(CodeKind::Dropped, CodeKind::Site) }
 }

@@ -1,4 +1,4 @@
-//! What this QEMU's callbacks mean, where versions and options differ.
+//! The meaning of QEMU's callbacks, which differs by version and option.
 
 use crate::qemu::{HostInfo, QemuVersion};
 

@@ -23,7 +23,7 @@ use crate::x86::{
 /// The fewest elements that are worth it: with fewer, the checks cost more than QEMU needs to move them.
 const MIN_ELEMENTS: u64 = 16;
 
-/// What all vCPUs share.
+/// The state that all vCPUs share.
 pub(super) struct Strings {
     bus: Arc<PortBus>,
     ram: Arc<GuestRam>,

@@ -164,7 +164,7 @@ pub(super) struct VmrunToken {
     base: u32,
 }
 
-/// What a [`VmrunToken`] stands for.
+/// The instruction that a [`VmrunToken`] stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum VmrunSite {
     /// VMRUN: how much of RAX it takes, and its length in bytes.
@@ -212,7 +212,7 @@ const fn address_size_to_bits(size: AddressSize) -> u8 {
 pub(super) struct CountToken {
     /// The place of the section at the address of the translation.
     pub place: u8,
-    /// What follows the instruction; `None` before the first instruction.
+    /// The way that the instruction continues; `None` before the first instruction.
     #[bits(2, from = flow_from_bits, into = flow_to_bits)]
     pub flow: Option<Flow>,
     #[bits(5)]

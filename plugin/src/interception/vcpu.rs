@@ -217,7 +217,7 @@ impl VcpuCounter {
         let Some(strings) = &mut self.strings else { return };
         let Some(site) = operation.site().filter(|_| operation.is_privileged()) else { return };
         let recorder = self.attempts.recorder();
-        if self.guests.any() || recorder.logs(port) {
+        if self.guests.any() || recorder.logs(port, operation.form().direction()) {
             return;
         }
         let counters = recorder.counters();

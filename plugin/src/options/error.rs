@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::access_filter::FilterError;
 use crate::guest_file::GuestFileError;
 use crate::qemu::ApiLevel;
 use crate::stats::DestinationError;
@@ -14,7 +15,7 @@ pub enum OptionError {
     /// No option has this name.
     #[error(
         "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=guest|off|FILE[@ADDRESS], \
-         device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:PORT[-PORT]...], \
+         device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:FILTER...], \
          hypercall=kernel|any|off, log=FILE, insns=on|off|FILE[@ADDRESS] and callers=on|off|DEPTH"
     )]
     Unknown(String),
@@ -110,9 +111,14 @@ pub enum OptionError {
         /// The reason.
         source: io::Error,
     },
-    /// The ports to log are invalid.
+    /// A filter of the access log is invalid.
     #[error("option \"access-log\": {0}")]
-    AccessLogPorts(PortRangeError),
+    AccessLogFilter(FilterError),
+    /// The access log is filtered by names, and names are turned off.
+    #[error(
+        "option \"access-log\": a filter symbol=NAME needs names, and symbols=off turns them off; leave one of them out"
+    )]
+    AccessLogNeedsSymbols,
     /// The value of `callers=` is not a depth.
     #[error(
         "option \"callers={0}\": write callers=on, callers=off, or the most frames of a call chain, from 1 to {1}"

@@ -11,17 +11,17 @@ pub use error::OptionError;
 
 use std::path::{Path, PathBuf};
 
+use crate::access_filter::AccessFilter;
 use crate::devices::{DeviceKind, DeviceRequest};
 use crate::files::OutputFile;
 use crate::guest::MOST_FRAMES;
 use crate::guest_file::GuestFile;
 use crate::qemu::{ApiLevel, CommandLine};
 use crate::stats::Destination;
-use crate::x86::PortRange;
 
 use named_files::NamedFiles;
 
-/// Where the text tables go, from `summary=`.
+/// The destination of the text tables, from `summary=`.
 #[derive(Debug, Default)]
 pub enum Summary {
     /// To stderr.
@@ -62,8 +62,8 @@ pub struct AccessLogOption {
     pub path: PathBuf,
     /// The file.
     pub file: OutputFile,
-    /// The ports to log. Empty means all.
-    pub ports: Vec<PortRange>,
+    /// The accesses to log.
+    pub filter: AccessFilter,
 }
 
 /// All options, parsed.
@@ -81,7 +81,7 @@ pub struct Options {
     pub devices: Vec<DeviceRequest>,
     /// The access log.
     pub access_log: Option<AccessLogOption>,
-    /// Who may make hypercalls.
+    /// The callers that may make hypercalls.
     pub hypercall: HypercallAccess,
     /// The file of the guest's log; `None` means stderr.
     pub log: Option<OutputFile>,
@@ -192,7 +192,9 @@ impl Options {
             }
             Some(path) => Summary::File(destination("summary", path)?),
         };
-        let access_log = values.access_log.map(open_access_log).transpose()?;
+        let has_symbols = guest_symbols || !symbols.is_empty();
+        let access_log = values.access_log.map(|value| open_access_log(value, has_symbols));
+        let access_log = access_log.transpose()?;
         Ok(Options {
             stats,
             summary,
@@ -282,14 +284,18 @@ fn open_log(
         .map_err(|source| OptionError::Log { path: path.to_owned(), source })
 }
 
-/// Opens `FILE[:PORT[-PORT]...]`.
-fn open_access_log(value: &str) -> Result<AccessLogOption, OptionError> {
+/// Opens `FILE[:FILTER...]`.
+fn open_access_log(value: &str, has_symbols: bool) -> Result<AccessLogOption, OptionError> {
     let mut parts = split_at_single_colons(value).into_iter();
     let path = parts.next().unwrap_or_default();
-    let ports = parts.map(|part| PortRange::parse(&part, 1)).collect::<Result<_, _>>();
-    let ports = ports.map_err(OptionError::AccessLogPorts)?;
+    let filters: Vec<String> = parts.collect();
+    let filter = AccessFilter::parse(filters.iter().map(String::as_str));
+    let filter = filter.map_err(OptionError::AccessLogFilter)?;
+    if filter.needs_symbols() && !has_symbols {
+        return Err(OptionError::AccessLogNeedsSymbols);
+    }
     match OutputFile::open(Path::new(&path)) {
-        Ok(file) => Ok(AccessLogOption { path: path.into(), file, ports }),
+        Ok(file) => Ok(AccessLogOption { path: path.into(), file, filter }),
         Err(source) => Err(OptionError::AccessLog { path, source }),
     }
 }

@@ -1,48 +1,48 @@
 //! Makes rows of call chains: equal chains of all vCPUs are one row, and callers get names.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pvio_stats::{CallerRow, ChainEnd, FrameRow};
 
 use super::chains::stack_of_row;
 use super::counters::{SITE_DROPPED, VcpuCounters};
-use super::sites::{SiteId, Sites};
+use super::sites::{SiteId, Sites, agreed};
 use super::totals::Totals;
 use crate::guest::{Caller, End, Frame};
 use crate::symbols::Names;
 
-/// The names of callers in kernels that are gone, by the number of the kernel.
+/// The names that callers had when their kernel last ended, by its turn; `None` if they had two.
 #[derive(Default)]
-pub(super) struct FrameNames(Mutex<HashMap<(u32, Caller), String>>);
+pub(super) struct FrameNames(Mutex<HashMap<(u32, Caller), Option<String>>>);
 
 impl FrameNames {
-    /// The kernel that ran is about to go: its frames get their names.
-    pub fn kernel_ends(
-        &self,
-        all_counters: &[Arc<VcpuCounters>],
-        sites: &Sites,
-        names: &Names<'_>,
-    ) {
-        let boot = sites.boot();
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The turn of the kernel that runs ends: its frames get their names.
+    pub fn keep(&self, all_counters: &[Arc<VcpuCounters>], sites: &Sites, names: &Names<'_>) {
+        let turn = sites.turn();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut named = HashSet::new();
         for chains in all_counters.iter().filter_map(|counters| counters.chains()) {
             for (site, caller) in chains.stacks().callers() {
-                let key = (boot, caller.clone());
-                if sites.get(SiteId(site)).boot == boot
-                    && !kept.contains_key(&key)
+                if sites.get(SiteId(site)).turn == turn
+                    && named.insert(caller.clone())
                     && let Some(name) = names.caller(caller)
                 {
-                    kept.insert(key, name);
+                    let key = (turn, caller.clone());
+                    let kept = all.entry(key).or_insert_with(|| Some(name.clone()));
+                    kept.take_if(|kept| *kept != name);
                 }
             }
         }
     }
 
-    fn get(&self, boot: u32, caller: &Caller) -> Option<String> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(&(boot, caller.clone())).cloned()
+    fn get(&self, turn: u32, caller: &Caller, now: Option<String>) -> Option<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.get(&(turn, caller.clone())) {
+            None => now,
+            Some(kept) => agreed(kept, now),
+        }
     }
 }
 
@@ -88,24 +88,24 @@ impl<'a> ChainRows<'a> {
         let mut chains: Vec<_> = chains.into_iter().collect();
         let key_of = |site: SiteId| {
             let site = self.sites.get(site);
-            (site.key.pc, site.key.mode, &site.key.bytes, site.boot)
+            (site.key.pc, site.key.mode, &site.key.bytes, site.turn)
         };
         chains.sort_by(|((a, ..), a_count), ((b, ..), b_count)| {
             key_of(*a).cmp(&key_of(*b)).then(b_count.cmp(a_count))
         });
         let mut known: HashMap<(u32, Caller), Option<String>> = HashMap::new();
         let rows = chains.into_iter().map(|((site, callers, end), accesses)| {
-            let boot = self.sites.get(site).boot;
+            let turn = self.sites.get(site).turn;
             let frames = callers.into_iter().map(|caller| {
                 let (pc, interrupted) = match caller.frame {
                     Frame::Return(pc) => (pc, false),
                     Frame::Interrupted(pc) => (pc, true),
                 };
-                let symbol = match known.entry((boot, caller)) {
+                let symbol = match known.entry((turn, caller)) {
                     Entry::Occupied(name) => name.get().clone(),
                     Entry::Vacant(entry) => {
-                        let (boot, caller) = entry.key();
-                        let name = self.name(*boot, caller);
+                        let (turn, caller) = entry.key();
+                        let name = self.name(*turn, caller);
                         entry.insert(name).clone()
                     }
                 };
@@ -126,12 +126,10 @@ impl<'a> ChainRows<'a> {
         rows.collect()
     }
 
-    fn name(&self, boot: u32, caller: &Caller) -> Option<String> {
-        match boot == self.sites.boot() {
-            true => self.names.caller(caller),
-            // The kernel that ran this is gone.
-            false => self.earlier.get(boot, caller),
-        }
+    fn name(&self, turn: u32, caller: &Caller) -> Option<String> {
+        let runs = turn == self.sites.turn();
+        let now = if runs { self.names.caller(caller) } else { None };
+        self.earlier.get(turn, caller, now)
     }
 }
 

@@ -5,6 +5,7 @@
 //! A [`Snapshot`] is made of totals, and the crate `pvio-stats` makes JSON and text of it. This module
 //! does not know where counts come from.
 
+mod access_counters;
 mod call;
 mod chain_rows;
 mod chains;
@@ -28,9 +29,9 @@ pub use counters::{PortCounter, VcpuCounters};
 pub use destination::{Destination, DestinationError};
 pub use instructions::InstructionCounts;
 pub use pvio_stats::{
-    Call, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow, Instructions, PortRow,
-    QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
-    render,
+    AccessCounts, AccessRow, Call, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow,
+    Instructions, PortRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables,
+    VcpuRow, WindowRow, render,
 };
 pub use sites::{MAX_SITES, SiteId, SiteKey, Sites};
 pub use statistics::Statistics;

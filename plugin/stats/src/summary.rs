@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use crate::schema::{
-    CallerRow, ChainEnd, FormRow, HypercallRow, Instructions, PortRow, SiteRow, Snapshot, Tables,
+    AccessRow, CallerRow, ChainEnd, FormRow, HypercallRow, Instructions, PortRow, SiteRow,
+    Snapshot, Tables,
 };
 use crate::text_table::{TextTable, number, percent, printable};
 
@@ -295,9 +296,12 @@ fn sites(snapshot: &Snapshot) -> String {
         ">accesses",
         ">%",
         if unverified { ">unverified" } else { "" },
+        if snapshot.accesses.is_empty() { "" } else { "<ports" },
         "<symbol",
     ]);
-    for row in most(&snapshot.sites, accesses) {
+    let ports = snapshot.ports_by_site();
+    let rows: Vec<(usize, &SiteRow)> = snapshot.sites.iter().enumerate().collect();
+    for &(index, row) in most(&rows, |(_, row)| accesses(row)) {
         table.row([
             row.pc.clone(),
             row.mode.map_or("-".to_string(), |mode| mode.bits().to_string()),
@@ -306,6 +310,7 @@ fn sites(snapshot: &Snapshot) -> String {
             number(accesses(row)),
             percent(accesses(row), total),
             number(row.counts.unverified),
+            ports_of(ports.get(&index)),
             row.symbol.as_deref().unwrap_or("-").to_string(),
         ]);
     }
@@ -362,6 +367,18 @@ fn without_chain(snapshot: &Snapshot) -> Option<String> {
     })
     .collect();
     (!parts.is_empty()).then(|| format!("  {}", parts.join("; ")))
+}
+
+/// The busiest ports of a site.
+fn ports_of(rows: Option<&Vec<&AccessRow>>) -> String {
+    const SHOWN: usize = 2;
+    let rows = rows.map_or(&[][..], |rows| rows);
+    let shown: Vec<String> = rows.iter().take(SHOWN).map(|row| row.port.to_string()).collect();
+    match rows.len().saturating_sub(SHOWN) {
+        0 if rows.is_empty() => "-".to_owned(),
+        0 => shown.join(" "),
+        more => format!("{} +{more}", shown.join(" ")),
+    }
 }
 
 /// The heading of the column of instructions; empty if they are not counted.

@@ -1,14 +1,20 @@
-//! Snapshots for tests: one that a person can follow, and random ones.
+//! Dumps for tests. The feature `test-data` makes them available to other crates' tests.
 
-use fastrand::Rng;
+#[cfg(test)]
+mod random;
+
 use pvio_x86::{Direction, Mode, Port, PortForm, Width};
 
+#[cfg(test)]
+pub(crate) use random::random;
+
 use crate::{
-    Call, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow, Instructions, PortRow,
-    QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+    AccessCounts, AccessRow, Counts, FormRow, PortRow, QemuRow, SCHEMA, SiteRow, Snapshot, Tables,
+    VcpuRow,
 };
 
-pub fn idle(form: PortForm) -> FormRow {
+/// The row of a form that the guest did not use.
+fn idle(form: PortForm) -> FormRow {
     FormRow {
         form,
         attempts: 0,
@@ -21,7 +27,8 @@ pub fn idle(form: PortForm) -> FormRow {
     }
 }
 
-pub fn site(pc: u64, symbol: Option<&str>, accesses: u64) -> SiteRow {
+/// The row of an `out dx,al` in 64-bit code that executed `accesses` times.
+pub(crate) fn site(pc: u64, symbol: Option<&str>, accesses: u64) -> SiteRow {
     SiteRow {
         pc: format!("{pc:#x}"),
         mode: Some(Mode::Bits64),
@@ -33,55 +40,55 @@ pub fn site(pc: u64, symbol: Option<&str>, accesses: u64) -> SiteRow {
     }
 }
 
-/// As if each of two vCPUs had written 35,000 bytes to COM1.
-pub fn tables() -> Tables {
-    let row = VcpuRow {
-        vcpu: 0,
-        executions: 35_000,
-        accesses: 35_000,
-        hypercalls: 0,
-        instructions: Instructions::default(),
-    };
+/// A dump of a guest with one vCPU, which wrote `accesses` bytes to COM1.
+pub fn snapshot(accesses: u64) -> Snapshot {
     let mut forms = PortForm::ALL.map(idle);
     forms[PortForm::OutDxAl.index()] = FormRow {
-        attempts: 70_002,
-        executions: 70_000,
-        accesses: 70_000,
-        bytes: 70_000,
-        faults: Some(2),
+        attempts: accesses,
+        executions: accesses,
+        accesses,
+        bytes: accesses,
         ..idle(PortForm::OutDxAl)
     };
-    Tables {
-        vcpus: vec![row.clone(), VcpuRow { vcpu: 1, ..row }],
-        forms: forms.into(),
-        ports: vec![PortRow {
-            port: Port(0x3f8),
-            name: Some("COM1".into()),
-            dir: Direction::Out,
-            size: Width::Byte,
-            served: Some(true),
-            device: 0,
-            qemu: 70_000,
-            hypercall: 0,
-            unverified: 0,
-        }],
-        sites: vec![site(0xffff_ffff_8100_0051, Some("io_serial_out+0x1"), 70_000)],
-        sites_dropped_counts: Counts::default(),
-        callers: Vec::new(),
-        hypercalls: Vec::new(),
-        instructions: Instructions::default(),
-        sections: Vec::new(),
-    }
-}
-
-pub fn snapshot() -> Snapshot {
+    let port = PortRow {
+        port: Port(0x3f8),
+        name: Some("COM1".into()),
+        dir: Direction::Out,
+        size: Width::Byte,
+        served: Some(true),
+        device: 0,
+        qemu: accesses,
+        hypercall: 0,
+        unverified: 0,
+    };
+    let access = AccessRow {
+        site: 0,
+        port: Port(0x3f8),
+        dir: Direction::Out,
+        size: Width::Byte,
+        counts: AccessCounts { accesses, unverified: 0 },
+    };
+    let vcpu = VcpuRow {
+        vcpu: 0,
+        executions: accesses,
+        accesses,
+        hypercalls: 0,
+        instructions: Default::default(),
+    };
     Snapshot {
         schema: SCHEMA.into(),
         pvio: "1.2.3".into(),
         qemu: QemuRow { version: Some("11.1.3".into()), plugin_api: 7, target: "x86_64".into() },
         ended: "shutdown".into(),
         runs: 1,
-        tables: tables(),
+        tables: Tables {
+            vcpus: vec![vcpu],
+            forms: forms.into(),
+            ports: vec![port],
+            sites: vec![site(0xffff_ffff_8100_0051, Some("io_serial_out+0x1"), accesses)],
+            accesses: vec![access],
+            ..Tables::default()
+        },
         vcpus_omitted: None,
         symbol_files: Vec::new(),
         sites_dropped: 0,
@@ -89,164 +96,15 @@ pub fn snapshot() -> Snapshot {
     }
 }
 
-/// Any snapshot that can be read. Its numbers need not add up.
-pub fn random(rng: &mut Rng) -> Snapshot {
-    let omitted = rng.u8(..5) == 0;
-    let reasons = ["one thread", "no vCPU, none at all"];
-    let windows = ["a", "b", "c\n"].into_iter().filter(|_| rng.bool()).collect::<Vec<_>>();
-    let mut windows: Vec<_> = windows.into_iter().map(|name| window(rng, name, omitted)).collect();
-    rng.shuffle(&mut windows);
-    Snapshot {
-        schema: SCHEMA.into(),
-        pvio: ["0.1.0", "0.2.0"][rng.usize(..2)].into(),
-        qemu: QemuRow {
-            version: rng.bool().then(|| ["10.0.13", "11.1.3"][rng.usize(..2)].into()),
-            plugin_api: rng.i32(4..8),
-            target: ["i386", "x86_64"][rng.usize(..2)].into(),
-        },
-        ended: ["shutdown", "quit", "running"][rng.usize(..3)].into(),
-        runs: rng.u64(1..3),
-        tables: random_tables(rng, omitted),
-        vcpus_omitted: omitted.then(|| reasons[rng.usize(..2)].into()),
-        symbol_files: (0..rng.usize(..3)).map(|_| symbol_file(rng)).collect(),
-        sites_dropped: rng.u64(..9),
-        windows,
-    }
-}
-
-fn symbol_file(rng: &mut Rng) -> SymbolFileRow {
-    let problem = rng.bool().then(|| "it does not fit".to_owned());
-    SymbolFileRow { file: format!("file {}", rng.u8(..3)), problem }
-}
-
-fn window(rng: &mut Rng, name: &str, omitted: bool) -> WindowRow {
-    let mut tables = random_tables(rng, omitted);
-    let rows_dropped = rng.u8(..4) == 0;
-    if rows_dropped {
-        tables.ports.clear();
-        tables.sites.clear();
-        tables.callers.clear();
-    }
-    let (name, entries, open) = (name.to_owned(), rng.u64(1..9), rng.bool());
-    WindowRow { name, entries, open, rows_dropped, tables }
-}
-
-fn random_tables(rng: &mut Rng, omitted: bool) -> Tables {
-    let mut tables = Tables {
-        vcpus: if omitted { Vec::new() } else { (0..rng.u32(1..4)).map(|_| vcpu(rng)).collect() },
-        forms: PortForm::ALL.map(|form| random_form(rng, form)).into(),
-        ports: (0..rng.usize(..6)).map(|_| port(rng)).collect(),
-        sites: (0..rng.usize(..6)).map(|_| random_site(rng)).collect(),
-        sites_dropped_counts: counts(rng),
-        callers: crate::rows::add_up(
-            (0..rng.usize(..6)).map(|_| caller(rng)).collect::<Vec<_>>().iter(),
-        ),
-        hypercalls: (0..rng.usize(..6)).map(|_| hypercall(rng)).collect(),
-        instructions: instructions(rng),
-        sections: (0..rng.usize(..3)).map(|_| section(rng)).collect(),
-    };
-    // As in a dump: in order, and each row once.
-    tables.vcpus.sort_by_key(|row| row.vcpu);
-    tables.vcpus.dedup_by_key(|row| row.vcpu);
-    tables.ports.sort_by_key(|row| (row.port, row.dir, row.size));
-    tables.ports.dedup_by_key(|row| (row.port, row.dir, row.size));
-    tables.sites.sort_by_key(|row| (row.pc.clone(), row.mode, row.symbol.clone()));
-    tables.sites.dedup_by_key(|row| (row.pc.clone(), row.mode, row.symbol.clone()));
-    tables.hypercalls.sort_by_key(|row| row.call);
-    tables.hypercalls.dedup_by_key(|row| row.call);
-    tables.sections.sort_by_key(|row| row.start.clone());
-    tables.sections.dedup_by_key(|row| row.start.clone());
-    tables
-}
-
-fn count(rng: &mut Rng) -> u64 {
-    rng.u64(..1_000_000)
-}
-
-fn known(rng: &mut Rng) -> Option<u64> {
-    (rng.u8(..4) > 0).then(|| count(rng))
-}
-
-fn counts(rng: &mut Rng) -> Counts {
-    Counts { executions: count(rng), accesses: count(rng), unverified: count(rng) }
-}
-
-fn instructions(rng: &mut Rng) -> Instructions {
-    Instructions { instructions: known(rng), instructions_unverified: known(rng) }
-}
-
-fn vcpu(rng: &mut Rng) -> VcpuRow {
-    VcpuRow {
-        vcpu: rng.u32(..4),
-        executions: count(rng),
-        accesses: count(rng),
-        hypercalls: count(rng),
-        instructions: instructions(rng),
-    }
-}
-
-fn random_form(rng: &mut Rng, form: PortForm) -> FormRow {
-    FormRow {
-        form,
-        attempts: count(rng),
-        executions: count(rng),
-        accesses: count(rng),
-        bytes: count(rng),
-        faults: known(rng),
-        exits: known(rng),
-        unverified: count(rng),
-    }
-}
-
-fn port(rng: &mut Rng) -> PortRow {
-    PortRow {
-        port: Port(rng.u16(..4)),
-        name: rng.bool().then(|| ["COM1", "latch", "(COM1)"][rng.usize(..3)].into()),
-        dir: [Direction::In, Direction::Out][rng.usize(..2)],
-        size: Width::ALL[rng.usize(..3)],
-        served: [None, Some(false), Some(true)][rng.usize(..3)],
-        device: count(rng),
-        qemu: count(rng),
-        hypercall: count(rng),
-        unverified: count(rng),
-    }
-}
-
-fn random_site(rng: &mut Rng) -> SiteRow {
-    let symbol = [None, Some("outb+0x1"), Some("inb")][rng.usize(..3)];
-    let mode = [None, Some(Mode::Bits32), Some(Mode::Bits64)][rng.usize(..3)];
-    SiteRow { mode, counts: counts(rng), ..site(rng.u64(..4), symbol, 0) }
-}
-
-fn caller(rng: &mut Rng) -> CallerRow {
-    let SiteRow { pc, mode, bytes, symbol, counts, .. } = random_site(rng);
-    let frames = (0..rng.usize(..3)).map(|_| FrameRow {
-        pc: format!("{:#x}", rng.u64(..3)),
-        symbol: rng.bool().then(|| ["main+0x5", "init+0x12"][rng.usize(..2)].into()),
-        interrupted: rng.u8(..4) == 0,
-    });
-    let frames = frames.collect();
-    let end = [ChainEnd::User, ChainEnd::Bottom, ChainEnd::Unknown][rng.usize(..3)];
-    CallerRow { pc, mode, bytes, symbol, frames, end, accesses: counts.accesses }
-}
-
-fn hypercall(rng: &mut Rng) -> HypercallRow {
-    HypercallRow {
-        call: Call::ALL[rng.usize(..Call::ALL.len())],
-        count: count(rng),
-        bytes: count(rng),
-        declined: count(rng),
-        denied: count(rng),
-        errors: count(rng),
-    }
-}
-
-fn section(rng: &mut Rng) -> SectionRow {
-    let start = rng.u64(..4) * 0x1000;
-    SectionRow {
-        name: ".text".into(),
-        start: format!("{start:#x}"),
-        end: format!("{:#x}", start + 0x1000),
-        instructions: instructions(rng),
-    }
+/// A dump of 70,000 writes by two vCPUs, and of two attempts that faulted.
+#[cfg(test)]
+pub(crate) fn smp_snapshot() -> Snapshot {
+    let mut dump = snapshot(70_000);
+    let form = &mut dump.tables.forms[PortForm::OutDxAl.index()];
+    form.attempts += 2;
+    form.faults = Some(2);
+    let first = VcpuRow { executions: 35_000, accesses: 35_000, ..dump.tables.vcpus[0].clone() };
+    let second = VcpuRow { vcpu: 1, ..first.clone() };
+    dump.tables.vcpus = vec![first, second];
+    dump
 }

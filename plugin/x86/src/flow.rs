@@ -1,8 +1,8 @@
-//! Where an instruction leads, by its bytes.
+//! The control flow of an instruction, by its bytes.
 
 use super::Prefix;
 
-/// What follows an instruction that retires.
+/// The way that code continues after an instruction that retires.
 ///
 /// ```
 /// use pvio_x86::Flow;
@@ -27,7 +27,7 @@ impl Flow {
     /// The mode does not matter: where modes differ, the instruction is undefined in one of them.
     pub fn of(insn: &[u8]) -> Flow {
         let mut rest = insn;
-        // Where 40-4F is INC or DEC, no byte follows it.
+        // In modes where 40-4F is INC or DEC, no byte follows it.
         while let [first, after @ ..] = rest
             && Prefix::of(*first).is_some()
             && !after.is_empty()

@@ -80,7 +80,7 @@ impl TryFrom<u8> for Width {
     }
 }
 
-/// Where an instruction takes its port from, and whether it repeats.
+/// The source of the port number, and whether the instruction repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PortSource {
     /// `in` or `out` with an immediate port, 0 to 255.

@@ -8,9 +8,9 @@ use super::{Cr0, Cr4, Efer, EntryFlags, Mode, Rflags, Supervisor};
 /// The size of the smallest page in bytes.
 pub const PAGE: u64 = 0x1000;
 
-/// Where the 8-byte entry of a page has its protection key (bits 62:59).
+/// The shift of the protection key in the 8-byte entry of a page (bits 62:59).
 const KEY_SHIFT: u32 = 59;
-/// Where an 8-byte entry has an address (bits 51:12).
+/// The mask of the address in an 8-byte entry (bits 51:12).
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// The kind of an access to memory.

@@ -1,5 +1,6 @@
-//! Hypercalls and the instructions in whose place they are, by a guest that times them in turn
-//! (`tests/guests/call-cost.S`).
+//! Hypercalls over the instructions that they replace.
+//!
+//! The guest `tests/guests/call-cost.S` times both in turn.
 
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use super::Row;
 use super::timed_guest::{self, Run};
 use crate::progress::Progress;
 
-/// What the guest times, in its order.
+/// Columns of the guest's times, in its order.
 #[derive(Clone, Copy)]
 enum Timed {
     Out,
@@ -25,13 +26,17 @@ enum Timed {
     Batch,
 }
 
-/// How many of each it times at once: accesses, bytes of a string, operations in batches.
+/// Operations that each time covers: accesses, bytes of a string, operations in batches.
 const COUNTS: [f64; 11] = {
     let (scalars, string, batches) = (20_000.0, 65_536.0, 64.0 * 300.0);
     [scalars, scalars, scalars, scalars, scalars, scalars, string, string, string, string, batches]
 };
 
-/// The rows, of `count` runs.
+/// Measures the rows, from `count` runs.
+///
+/// # Errors
+///
+/// Fails if the guest fails.
 pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     let progress = Progress::new();
     let runs: Vec<_> = (0..count)
@@ -61,7 +66,7 @@ pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     ])
 }
 
-/// How long one hypercall `outb` takes on the latch at 0x5000 that is among these devices.
+/// Cycles of one hypercall `outb` to the latch at 0x5000, with these devices.
 pub(super) fn outb(qemu: &Path, devices: &[&str]) -> Result<f64> {
     Ok(run(qemu, devices)?.least(Timed::CallOut as usize))
 }

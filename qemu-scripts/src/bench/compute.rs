@@ -1,5 +1,6 @@
-//! Linux, once it has booted, at work that needs no ports: a program that compresses and says how long that
-//! took (`tests/guests/linux/compress.c`).
+//! Computation in Linux, without port I/O.
+//!
+//! The program `tests/guests/linux/compress.c` compresses and prints its time.
 
 use std::path::Path;
 
@@ -12,15 +13,19 @@ use crate::machine::{Ended, Machine};
 use crate::paths;
 use crate::progress::Progress;
 
-/// How often it does the same in one boot; of each piece of it the least time counts.
-const TIMES: u32 = 5;
+/// Repetitions in one boot. The shortest time of each piece counts.
+const REPETITIONS: u32 = 5;
 
-/// The rows, of `count` rounds of boots.
+/// Measures the rows, from `count` rounds of boots.
+///
+/// # Errors
+///
+/// Fails if Linux does not boot or does not compress.
 pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     let program = std::fs::read(paths::guest("compress")?)?;
-    let linux = LinuxGuest::new(&format!("/compress {TIMES}"), &[("compress", &program)])?;
+    let linux = LinuxGuest::new(&format!("/compress {REPETITIONS}"), &[("compress", &program)])?;
     let progress = Progress::new();
-    let figures = in_turn_by_plugin(
+    let times = in_turn_by_plugin(
         count,
         || linux.on(Machine::new(qemu)),
         compressed,
@@ -28,10 +33,10 @@ pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     )?;
     drop(progress);
     let what = ["compression in Linux with pvio", "compression in Linux with an empty plugin"];
-    Ok(plugins::rows(what, "Mcycles", &figures))
+    Ok(plugins::rows(what, "Mcycles", &times))
 }
 
-/// How many million cycles it took, where all of it was right.
+/// Returns the program's time in millions of cycles.
 fn compressed(ended: Ended) -> Result<f64> {
     let mut lines = ended.stdout.lines();
     let cycles = lines.find_map(|line| {

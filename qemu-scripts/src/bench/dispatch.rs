@@ -1,5 +1,4 @@
-//! What it costs to find a device among many: a latch that is the plugin's only device, and the same one
-//! among a thousand.
+//! The cost of finding a device: a latch among 1,000 devices over one alone.
 
 use std::path::Path;
 
@@ -11,16 +10,22 @@ use super::port_cost::{self, Timed};
 use crate::measure::in_turn;
 use crate::progress::Progress;
 
-/// How many there are then.
+/// Number of devices.
 const MANY: u16 = 1000;
 
-/// The one that the guests use.
+/// The device that the guests use.
 const MEASURED: &str = "device=latch@0x5000";
 
-/// Where the others are, side by side, four ports each. QEMU has nothing there.
+/// First port of the other devices, four ports each. QEMU has no device there.
 const OTHERS: u16 = 0x6000;
 
-/// The rows, of `count` pairs of runs; those of hypercalls only where a plugin can answer.
+/// Measures the rows, from `count` pairs of runs.
+///
+/// `answers` is true if this QEMU's plugins can answer hypercalls; otherwise their row is left out.
+///
+/// # Errors
+///
+/// Fails if a guest fails.
 pub fn rows(qemu: &Path, count: usize, answers: bool) -> Result<Vec<Row>> {
     let others = (0..MANY - 1).map(|n| format!("device=latch@{:#x}", OTHERS + 4 * n));
     let mut many: Vec<String> = others.collect();

@@ -10,7 +10,11 @@ use crate::machine::{Ended, Machine};
 use crate::paths;
 use crate::progress::Progress;
 
-/// The rows, of `count` rounds of boots.
+/// Measures the rows, from `count` rounds of boots.
+///
+/// # Errors
+///
+/// Fails if Linux does not boot.
 pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     let boot = paths::linux_arguments(&[])?;
     let progress = Progress::new();
@@ -22,17 +26,17 @@ pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     )?;
     drop(progress);
     let what = ["Linux boot with pvio", "Linux boot with an empty plugin"];
-    let rows = |unit, figure: fn(&Ended) -> f64| {
-        let figures: Vec<ByPlugin<f64>> =
-            boots.iter().map(|boots| boots.each_ref().map(figure)).collect();
-        plugins::rows(what, unit, &figures)
+    let rows = |unit, time: fn(&Ended) -> f64| {
+        let times: Vec<ByPlugin<f64>> =
+            boots.iter().map(|boots| boots.each_ref().map(time)).collect();
+        plugins::rows(what, unit, &times)
     };
     let mut all = rows("s", |ended| ended.wall.as_secs_f64());
     all.extend(rows("s of CPU", |ended| ended.cpu.as_secs_f64()));
     Ok(all)
 }
 
-/// A boot that came to user space and powered off by itself.
+/// Fails unless the boot reached user space and powered off.
 pub(super) fn booted(ended: Ended) -> Result<Ended> {
     ensure!(
         ended.status.success() && ended.stdout.contains("user space reached"),

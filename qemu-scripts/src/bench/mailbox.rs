@@ -1,5 +1,6 @@
-//! Calls through a mailbox and the instructions in whose place they are, by a guest that times them in turn
-//! (`tests/guests/mailbox-cost.S`).
+//! Calls through a mailbox over the instructions that they replace.
+//!
+//! The guest `tests/guests/mailbox-cost.S` times both in turn.
 
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use super::Row;
 use super::timed_guest;
 use crate::progress::Progress;
 
-/// What the guest times, in its order.
+/// Columns of the guest's times, in its order.
 #[derive(Clone, Copy)]
 enum Timed {
     Out,
@@ -18,10 +19,14 @@ enum Timed {
     CallIn,
 }
 
-/// How many of each it times at once.
+/// Operations that each time covers.
 const COUNTS: [f64; 4] = [20_000.0; 4];
 
-/// The rows, of `count` runs, held against this.
+/// Measures the rows, from `count` runs. `target` is their upper limit.
+///
+/// # Errors
+///
+/// Fails if the guest fails.
 pub fn rows(qemu: &Path, count: usize, target: f64) -> Result<Vec<Row>> {
     let progress = Progress::new();
     let run = |n| {

@@ -1,5 +1,6 @@
-//! What pvio costs and saves, as ratios of two things measured in turn: each module measures the rows of
-//! one subject, `bin/bench.rs` prints them.
+//! pvio's costs and savings, as ratios of two things measured in turn.
+//!
+//! Each module measures the rows of one subject. The command `pvio bench` prints them.
 
 pub mod callers;
 pub mod calls;
@@ -19,25 +20,29 @@ use serde::Serialize;
 
 use crate::measure::{Ratio, median};
 
-/// One ratio.
+/// One measured ratio.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// What.
+    /// Name of the first thing.
     pub what: &'static str,
-    /// Over what.
+    /// Name of the second thing.
     pub over: &'static str,
-    /// In what it is measured.
+    /// Unit of `base`.
     pub unit: &'static str,
-    /// The middle of what it is over, in that unit.
+    /// Median of the second thing, in that unit.
     pub base: f64,
-    /// How much more the one is than the other.
+    /// The first thing divided by the second.
     pub ratio: Ratio,
-    /// What the ratio should be at most, where something is wanted of it.
+    /// Upper limit that the ratio should keep; `None` if there is none.
     pub target: Option<f64>,
 }
 
 impl Row {
-    /// Of pairs `(what, over)`, at least one.
+    /// Makes a row of pairs `(what, over)`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no pair.
     pub fn of(
         what: &'static str,
         over: &'static str,
@@ -48,13 +53,13 @@ impl Row {
         Row { what, over, unit, base, ratio: Ratio::of(pairs), target: None }
     }
 
-    /// The same, held against this.
+    /// Sets the upper limit.
     pub fn target(self, target: f64) -> Row {
         Row { target: Some(target), ..self }
     }
 }
 
-/// A ratio as a person reads it: `0.83`, and a small one as `1/340`.
+/// Formats a ratio as `0.830`, and a small one as `1/340`.
 pub fn readable(ratio: f64) -> String {
     match ratio < 0.05 {
         true => format!("1/{:.0}", 1.0 / ratio),
@@ -67,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_ratios_are_fractions() {
+    fn ratio_below_one_twentieth_is_a_fraction() {
         assert_eq!(readable(1.0345), "1.034");
         assert_eq!(readable(0.0512), "0.051");
         assert_eq!(readable(0.00294), "1/340");

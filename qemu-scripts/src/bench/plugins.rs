@@ -1,5 +1,6 @@
-//! The same guest with pvio, with a plugin that does nothing (`qemu-scripts/empty-plugin`) and with none: what
-//! QEMU takes for having a plugin at all is not pvio's price.
+//! The same guest with pvio, with an empty plugin (`qemu-scripts/empty-plugin`) and without a plugin.
+//!
+//! This separates pvio's cost from QEMU's cost of having a plugin.
 
 use anyhow::Result;
 
@@ -8,10 +9,10 @@ use crate::machine::{Ended, Machine};
 use crate::measure::in_turn;
 use crate::paths;
 
-/// What was measured with pvio, with the empty plugin and with none.
+/// Results with pvio, with the empty plugin and without a plugin.
 pub(super) type ByPlugin<T> = [T; 3];
 
-/// Runs what `machine` makes with each of the three in turn, `count` times, and takes `measure` of each.
+/// Measures runs of a machine in each of the three ways in turn, `count` times.
 pub(super) fn in_turn_by_plugin<T>(
     count: usize,
     machine: impl Fn() -> Machine,
@@ -31,14 +32,14 @@ pub(super) fn in_turn_by_plugin<T>(
     )
 }
 
-/// The three ratios of a figure. `pvio` and `empty` say what ran, with which of the two.
+/// Makes the three ratios. `pvio` and `empty` name the run with each plugin.
 pub(super) fn rows(
     [pvio, empty]: [&'static str; 2],
     unit: &'static str,
-    figures: &[ByPlugin<f64>],
+    results: &[ByPlugin<f64>],
 ) -> Vec<Row> {
     let row = |what, over, pair: fn(&ByPlugin<f64>) -> (f64, f64)| {
-        Row::of(what, over, unit, &figures.iter().map(pair).collect::<Vec<_>>())
+        Row::of(what, over, unit, &results.iter().map(pair).collect::<Vec<_>>())
     };
     vec![
         row(pvio, "with an empty plugin", |&[pvio, empty, _]| (pvio, empty)).target(1.02),

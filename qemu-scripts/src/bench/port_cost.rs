@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::timed_guest;
 
-/// What it times, in its order.
+/// Columns of the guest's times, in its order.
 #[derive(Clone, Copy)]
 pub(super) enum Timed {
     OutQemu,
@@ -19,20 +19,20 @@ pub(super) enum Timed {
     InImm8,
 }
 
-/// How many accesses it times at once.
+/// Accesses that each time covers.
 const COUNTS: [f64; 8] = [20_000.0; 8];
 
-/// What one run of it measured.
+/// Times of one run.
 pub(super) struct Run(timed_guest::Run<8>);
 
 impl Run {
-    /// What one access took in the round in which it took least.
+    /// Cycles of one access in the fastest round.
     pub fn least(&self, timed: Timed) -> f64 {
         self.0.least(timed as usize)
     }
 }
 
-/// Runs it under the plugin with these options, or without it.
+/// Runs the guest under the plugin with these options; `None` runs it without the plugin.
 pub(super) fn run(qemu: &Path, options: Option<&[&str]>) -> Result<Run> {
     timed_guest::run(qemu, "port-cost.bin", options, COUNTS).map(Run)
 }

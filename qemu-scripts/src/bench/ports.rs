@@ -1,4 +1,4 @@
-//! `out` and `in` on a latch of the plugin's and on QEMU's own.
+//! `out` and `in` on the plugin's latch and on QEMU's.
 
 use std::path::Path;
 
@@ -9,7 +9,11 @@ use super::port_cost::{self, Timed};
 use crate::measure::in_turn;
 use crate::progress::Progress;
 
-/// The rows, of `count` pairs of runs.
+/// Measures the rows, from `count` pairs of runs.
+///
+/// # Errors
+///
+/// Fails if the guest fails.
 pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     let progress = Progress::new();
     let runs = in_turn(

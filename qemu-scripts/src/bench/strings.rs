@@ -1,5 +1,6 @@
-//! `rep outsb` and `rep insb` of 64 KiB on devices of the plugin's and on QEMU's own latch, by a guest that
-//! times them in turn (`tests/guests/string-cost.S`).
+//! Strings of 64 KiB on the plugin's devices and on QEMU's latch.
+//!
+//! The guest `tests/guests/string-cost.S` times them in turn.
 
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use super::timed_guest::{self, Run};
 use crate::measure::in_turn;
 use crate::progress::Progress;
 
-/// What the guest times, in its order.
+/// Columns of the guest's times, in its order.
 #[derive(Clone, Copy)]
 enum Timed {
     OutQemu,
@@ -19,14 +20,18 @@ enum Timed {
     InOther,
 }
 
-/// How many bytes a string has.
+/// Bytes of a string.
 const BYTES: usize = 1 << 16;
 const COUNTS: [f64; 4] = [BYTES as f64; 4];
 
-/// At least as many strings as the guest reads in one run.
+/// Number of strings in the stream's input. The guest reads no more in one run.
 const STRINGS: usize = 64;
 
-/// The rows, of `count` rounds of runs.
+/// Measures the rows, from `count` rounds of runs.
+///
+/// # Errors
+///
+/// Fails if the guest fails.
 pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     let directory = tempfile::tempdir()?;
     let [input, output] = ["in", "out"].map(|name| directory.path().join(name));

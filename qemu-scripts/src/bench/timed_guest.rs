@@ -1,4 +1,6 @@
-//! A guest that times things in turn and leaves the times, 64 bits each, on its debug console.
+//! A guest that times things in turn and writes the times to its debug console.
+//!
+//! Each time has 64 bits.
 
 use std::path::Path;
 
@@ -8,21 +10,23 @@ use crate::expected_forms;
 use crate::machine::Machine;
 use crate::paths;
 
-/// What one run of such a guest measured: for each of its rounds, each of its `COLUMNS` things.
+/// Times of one run: for each round, one time for each of `COLUMNS` things.
 pub(super) struct Run<const COLUMNS: usize> {
     rounds: Vec<[f64; COLUMNS]>,
 }
 
 impl<const COLUMNS: usize> Run<COLUMNS> {
-    /// What a thing took in the round in which it took least. It is short enough to run undisturbed now and
-    /// then, and whatever disturbs it only adds.
+    /// Cycles of one operation in its fastest round.
+    ///
+    /// Rounds are short, so some run undisturbed; a disturbance only adds time.
     pub fn least(&self, column: usize) -> f64 {
         self.rounds.iter().map(|round| round[column]).fold(f64::INFINITY, f64::min)
     }
 }
 
-/// Runs a guest under the plugin with these options, or without it. `counts` is how often it does each
-/// thing at once: a time is of one.
+/// Runs a guest under the plugin with these options; `None` runs it without the plugin.
+///
+/// `counts` is the number of operations that each time covers.
 pub(super) fn run<const COLUMNS: usize>(
     qemu: &Path,
     guest: &str,
@@ -37,7 +41,7 @@ pub(super) fn run<const COLUMNS: usize>(
     run_on(machine, guest, counts)
 }
 
-/// The same on a machine that has its plugin already, or none.
+/// Runs a guest as [`run`], on a machine whose plugin is configured already.
 pub(super) fn run_on<const COLUMNS: usize>(
     machine: Machine,
     guest: &str,
@@ -52,7 +56,7 @@ pub(super) fn run_on<const COLUMNS: usize>(
         .run()?;
     ensure!(
         ended.status.code() == Some(expected_forms::PASSED),
-        "{guest} could not measure ({}): {}",
+        "{guest} failed ({}): {}",
         ended.status,
         ended.stderr
     );
@@ -60,7 +64,7 @@ pub(super) fn run_on<const COLUMNS: usize>(
     let (times, _) = bytes.as_chunks::<8>();
     let times: Vec<f64> = times.iter().map(|time| u64::from_le_bytes(*time) as f64).collect();
     let (rounds, _) = times.as_chunks::<COLUMNS>();
-    ensure!(!rounds.is_empty(), "{guest} measured nothing: {}", ended.stderr);
+    ensure!(!rounds.is_empty(), "{guest} wrote no times: {}", ended.stderr);
     let of_one = |round: &[f64; COLUMNS]| std::array::from_fn(|n| round[n] / counts[n]);
     Ok(Run { rounds: rounds.iter().map(of_one).collect() })
 }

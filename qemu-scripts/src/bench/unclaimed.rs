@@ -1,5 +1,6 @@
-//! What counting adds to `in` and `out` on a port where nothing is: by a port that only DX tells when the
-//! instruction runs, and by one that is known when it is translated.
+//! The cost of counting `in` and `out` at a port without a device.
+//!
+//! In some rows the port is known only when the instruction runs, in others at translation.
 
 use std::path::Path;
 
@@ -10,7 +11,11 @@ use super::port_cost::{self, Timed};
 use crate::measure::in_turn;
 use crate::progress::Progress;
 
-/// The rows, of `count` pairs of runs.
+/// Measures the rows, from `count` pairs of runs.
+///
+/// # Errors
+///
+/// Fails if the guest fails.
 pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     let progress = Progress::new();
     let runs = in_turn(

@@ -1,5 +1,6 @@
-//! How many accesses several vCPUs do at once, each on a latch of the plugin's at a port of its own, by a
-//! guest that times them all (`tests/guests/smp-cost.S`).
+//! Accesses of several vCPUs at once, each with its own latch.
+//!
+//! The guest is `tests/guests/smp-cost.S`.
 
 use std::path::Path;
 
@@ -11,17 +12,21 @@ use crate::machine::Machine;
 use crate::measure::in_turn;
 use crate::progress::Progress;
 
-/// The ports of up to four.
+/// Devices for up to four vCPUs.
 const DEVICES: [&str; 4] =
     ["device=latch@0x5000", "device=latch@0x5010", "device=latch@0x5020", "device=latch@0x5030"];
 
-/// How many accesses each vCPU does in the time that is taken.
+/// Accesses of each vCPU that the time covers.
 const COUNTS: [f64; 1] = [10_000.0];
 
-/// The rows, of `count` rounds of runs.
+/// Measures the rows, from `count` rounds of runs.
+///
+/// # Errors
+///
+/// Fails if the guest fails.
 pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     let progress = Progress::new();
-    // By all of them, in a thousand cycles.
+    // Accesses of all vCPUs in a thousand cycles.
     let accesses = |vcpus: u16| {
         let machine = Machine::new(qemu).args(["-smp", &vcpus.to_string()]);
         let machine = machine.plugin(&["summary=off"]).plugin(&DEVICES);

@@ -1,4 +1,4 @@
-//! `pvio bench`: every ratio that the README and docs/performance.md quote, measured again on this machine.
+//! `pvio bench`: measures the ratios that the README and docs/performance.md quote.
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -6,43 +6,44 @@ use pvio_cli::bench::{
     Row, callers, calls, compute, dispatch, linux, mailbox, ports, readable, strings, unclaimed,
     vcpus,
 };
-use pvio_cli::machine::Machine;
+use pvio_cli::machine::{ANSWERING_API, Machine};
 use pvio_cli::stats::QemuRow;
 use pvio_cli::table::Table;
 use pvio_cli::{paths, status};
 use serde::Serialize;
 
-/// Measures what the plugin costs and saves: ratios of two things measured in turn, with the median,
-/// the least and the greatest.
+/// Measures the plugin's costs and savings.
+///
+/// Each row is a ratio of two things that were measured in turn: median, minimum and maximum.
 #[derive(Args)]
 pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// How many runs, or pairs of them, to measure for each ratio
+    /// Number of runs, or pairs of runs, for each ratio
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(7..=1000))]
     pairs: u16,
-    /// Measure these alone; may be given again
+    /// Measure only this subject; may be repeated
     #[arg(long, value_enum)]
     only: Vec<Subject>,
 }
 
-/// What there is to measure.
+/// A subject to measure.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Subject {
     /// Hypercalls by registers over instructions
     Calls,
     /// Hypercalls through the mailbox over instructions
     Mailbox,
-    /// Devices of the plugin's, and the price of counting on QEMU's
+    /// The plugin's devices, and the cost of counting on QEMU's
     Ports,
-    /// Strings on devices of the plugin's
+    /// Strings on the plugin's devices
     Strings,
-    /// The price of counting where no device is
+    /// The cost of counting at ports without a device
     Unclaimed,
-    /// A device among a thousand
+    /// One of 1,000 devices
     Dispatch,
-    /// Several vCPUs at once, each on a device of its own
+    /// Several vCPUs at once, each with its own device
     Vcpus,
     /// A boot of Linux
     Linux,
@@ -52,21 +53,23 @@ enum Subject {
     Callers,
 }
 
-/// Everything that was measured.
+/// All results.
 #[derive(Serialize)]
 struct Report {
     pvio: &'static str,
     qemu: QemuRow,
-    /// How many threads the host runs at once.
+    /// Number of threads that the host runs at once.
     host_cpus: usize,
-    /// Why rows are missing, if some are.
+    /// The reason why rows are missing, if any are.
     left_out: Option<String>,
     rows: Vec<Row>,
 }
 
-/// The first plugin API with which a guest can be answered in registers.
-const ANSWERS: i32 = 5;
-
+/// Runs the command.
+///
+/// # Errors
+///
+/// Fails if a guest fails, or if stdout cannot be written.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let report = measure(arguments)?;
     if arguments.json {
@@ -104,12 +107,12 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     let qemu = paths::chosen_qemu()?;
     let count = usize::from(arguments.pairs);
     let wants = |subject| arguments.only.is_empty() || arguments.only.contains(&subject);
-    // The shortest guest there is tells which QEMU this is.
+    // The shortest guest, to learn QEMU's version.
     let machine = Machine::new(&qemu).plugin(&["summary=off"]).args(["-accel", "tcg"]);
     let ended = machine.bare_guest(&paths::guest("poweroff.bin")?).run()?;
     let host = ended.stats()?.qemu.clone();
 
-    let answers = host.plugin_api >= ANSWERS;
+    let answers = host.plugin_api >= ANSWERING_API;
 
     let mut rows = Vec::new();
     if wants(Subject::Linux) {
@@ -140,15 +143,15 @@ fn measure(arguments: &Arguments) -> Result<Report> {
         rows.extend(calls::rows(&qemu, count)?);
     }
     if wants(Subject::Mailbox) {
-        // Before QEMU 11.1 the instruction itself takes less.
+        // Before QEMU 11.1 the instruction itself is faster.
         let target = if host.plugin_api < 7 { 0.25 } else { 0.20 };
         rows.extend(mailbox::rows(&qemu, count, target)?);
     }
     let calls_wanted = wants(Subject::Calls) || wants(Subject::Dispatch);
     let left_out = (calls_wanted && !answers).then(|| {
         format!(
-            "Hypercalls by registers are not measured: this QEMU's plugin API is version {}, in which no \
-             plugin can answer them; in QEMU 10.1 (version 5) or newer one can.",
+            "Hypercalls by registers are left out: they need plugin API {ANSWERING_API} (QEMU 10.1) or newer, and this QEMU \
+             has version {}.",
             host.plugin_api
         )
     });

@@ -1,27 +1,29 @@
-//! `pvio demo`: runs a guest whose program is known, and compares the counts with the program. Then it runs
-//! one driver by instructions and by hypercalls.
+//! `pvio demo`: checks the counts of a known guest, and compares instructions with hypercalls.
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
-use pvio_cli::machine::Machine;
+use pvio_cli::machine::{ANSWERING_API, Machine};
 use pvio_cli::progress::Progress;
 use pvio_cli::stats::render;
 use pvio_cli::{demo, expected_forms, paths, status};
 use pvio_x86::Mode;
 
-/// Boots a guest that executes each of the 24 forms of port I/O a known number of times, in 16, 32
-/// and 64-bit code, prints what the plugin counted, and checks it. Then another that runs one driver
-/// twice: by its instructions, and by hypercalls.
+/// Boots a guest with known port I/O, prints the plugin's counts and checks them.
+///
+/// The guest executes each of the 24 forms a known number of times, in 16, 32 and 64-bit code. A second
+/// guest runs one driver twice: by instructions and by hypercalls.
 #[derive(Args)]
 pub struct Arguments {
-    /// How many vCPUs the guest has; each runs the whole program
+    /// Number of vCPUs; each runs the whole program
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
     smp: u64,
 }
 
-/// The first plugin API in which a plugin can answer the guest.
-const ANSWERING_API: i32 = 5;
-
+/// Runs the command.
+///
+/// # Errors
+///
+/// Fails if a guest fails, or if the counts are not those of its program.
 pub fn run(&Arguments { smp }: &Arguments) -> Result<()> {
     let symbols = format!("symbols={}", paths::guest("forms.elf")?.display());
     let qemu = paths::chosen_qemu()?;
@@ -34,32 +36,31 @@ pub fn run(&Arguments { smp }: &Arguments) -> Result<()> {
         .run()?;
     drop(progress);
     let stats = ended.stats()?;
-    status::print(&render(stats, is_terminal()))?;
+    status::print(&render(stats, status::has_colour()))?;
     ensure!(
         ended.status.code() == Some(expected_forms::PASSED),
-        "the guest found something wrong ({}): {}",
+        "the guest failed its own checks ({}): {}",
         ended.status,
         ended.stderr
     );
     let differences = expected_forms::differences(stats, smp, &Mode::ALL);
     if !differences.is_empty() {
-        bail!("the counts are not what the program does:\n{}", differences.join("\n"));
+        bail!("the counts are wrong:\n{}", differences.join("\n"));
     }
     status::print(
-        "\nEach of the 24 rows, of the ports and of the modes is what the guest's program does \
-         (tests/guests/forms.S).\n\n",
+        "\nEvery count is exact, by form, port and mode: the guest's program (tests/guests/forms.S) does the \
+         same.\n\n",
     )?;
     if stats.qemu.plugin_api >= ANSWERING_API {
         let progress = Progress::new();
         progress.set("running one driver by instructions and by hypercalls");
         let comparison = demo::compare(&qemu)?;
         drop(progress);
-        let title =
-            heading("One driver, by its instructions and by hypercalls (tests/guests/demo)");
+        let title = heading("One driver, by instructions and by hypercalls (tests/guests/demo)");
         status::print(&format!("{title}\n{comparison}\n"))?;
     } else {
         status::print(&format!(
-            "Hypercalls need QEMU 10.1 or newer: on QEMU {} a driver by hypercalls is not shown.\n",
+            "Hypercalls need QEMU 10.1 or newer: on QEMU {} the driver's demo is left out.\n",
             stats.qemu.version.as_deref().unwrap_or("of unknown version")
         ))?;
     }
@@ -71,12 +72,8 @@ pub fn run(&Arguments { smp }: &Arguments) -> Result<()> {
 }
 
 fn heading(text: &str) -> String {
-    match is_terminal() {
+    match status::has_colour() {
         true => format!("\x1b[1m{text}\x1b[0m"),
         false => text.to_owned(),
     }
-}
-
-fn is_terminal() -> bool {
-    std::io::IsTerminal::is_terminal(&std::io::stdout())
 }

@@ -1,4 +1,4 @@
-//! `pvio diff`: what changed between two dumps.
+//! `pvio diff`: the changes between two dumps.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,12 +9,13 @@ use pvio_cli::diff::{Condition, Style, render, to_json};
 use pvio_cli::stats::Diff;
 use pvio_cli::{dumps, status};
 
-/// Compares two dumps (stats=FILE): what changed by form, port, site, hypercall and window.
+/// Compares two dumps (stats=FILE) by form, port, site, hypercall and window.
 ///
-/// Sites are matched by symbol and offset if both dumps name them, so that a kernel that has moved compares.
+/// Sites match by symbol and offset if both dumps have symbols, and by address otherwise. A kernel may
+/// therefore be at another address in the second dump.
 ///
-/// A CONDITION is a total, > or < or >= or <=, and a limit: +5% or -5% is a change in percent of the first
-/// dump, +100 or -100 a change in numbers, 100 a count of the second dump. Totals: accesses,
+/// A CONDITION is a total, an operator (>, <, >= or <=) and a limit. The limit +5% or -5% is a change in
+/// percent of BEFORE, +100 or -100 is a change in counts, and 100 is a count in AFTER. Totals: accesses,
 /// instruction-accesses, hypercall-accesses, executions, attempts, bytes, faults, exits, unverified,
 /// hypercalls, instructions.
 #[derive(Args)]
@@ -22,26 +23,31 @@ use pvio_cli::{dumps, status};
 Exit status:
   0    no condition holds
   1    a condition holds
-  2    cannot compare: a bad file, a bad condition, a total that a dump does not have, a full disk
+  2    error: a bad file, a bad condition, a total that a dump does not have, a full disk
   141  stdout was closed early")]
 pub struct Arguments {
-    /// The dump to compare with
+    /// The first dump
     #[arg(value_name = "BEFORE")]
     before: PathBuf,
-    /// The dump to compare
+    /// The second dump
     #[arg(value_name = "AFTER")]
     after: PathBuf,
-    /// Exit with status 1 if this holds, such as 'accesses>+5%' or 'faults>0'; may be repeated
+    /// Exit with status 1 if CONDITION holds, such as 'accesses>+5%' or 'faults>0'; may be repeated
     #[arg(long, value_name = "CONDITION")]
     fail_if: Vec<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// List every row that changed, not only the 16 largest changes of each table
+    /// List every changed row, not only the 16 largest changes of each table
     #[arg(long, conflicts_with = "json")]
     all: bool,
 }
 
+/// Runs the command.
+///
+/// # Errors
+///
+/// Fails if a condition or a dump cannot be read, or if stdout cannot be written.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let conditions = arguments.fail_if.iter().map(|text| text.parse::<Condition>());
     let conditions = conditions.collect::<Result<Vec<_>, _>>()?;

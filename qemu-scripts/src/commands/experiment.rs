@@ -1,22 +1,23 @@
-//! `pvio experiment`: the question of 2007, measured.
+//! `pvio experiment`: measures the claim of 2007.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use pvio_cli::experiment::report::{Plan, carry_out};
+use pvio_cli::experiment::report::{Plan, measure};
 use pvio_cli::machine::Machine;
 use pvio_cli::progress::Progress;
-use pvio_cli::{paths, status};
+use pvio_cli::stats::Snapshot;
+use pvio_cli::{dumps, paths, status};
 
-/// What an operation of port I/O costs a monitor: by trap and decode, and by hypercall.
+/// Measures the cost of port I/O for a monitor, by trap and by hypercall.
 ///
-/// Runs a small monitor and its guest under the plugin: the same operations by each way from the one to the
-/// other, all 24 forms. Checks that every way did the same, counts the instructions that it took, times it,
-/// and says what follows. docs/experiment.md explains the figures.
+/// Runs a small monitor and its guest under the plugin. The guest makes the same accesses, in all 24 forms, by
+/// each way to the monitor. The command checks that all ways did the same, counts instructions, measures
+/// time, and prints conclusions. docs/experiment.md explains the numbers.
 #[derive(Args)]
 pub struct Arguments {
-    /// Few repetitions, and no Linux boot for the workload
+    /// Make few repetitions, and boot no Linux for the workload
     #[arg(long)]
     quick: bool,
     /// Print JSON
@@ -25,28 +26,33 @@ pub struct Arguments {
     /// Print Markdown
     #[arg(long)]
     markdown: bool,
-    /// A dump of pvio's (stats=FILE) whose port I/O is the workload, in the place of a Linux boot
+    /// Take the workload from a dump (stats=FILE) instead of a Linux boot
     #[arg(long, value_name = "FILE")]
     workload: Option<PathBuf>,
 }
 
+/// Runs the command.
+///
+/// # Errors
+///
+/// Fails if a guest fails, or if two ways did not do the same.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    // First, so that a bad file is refused at once.
+    let given = arguments.workload.as_ref().map(|path| dumps::load("experiment", path));
+    let given = given.transpose()?;
     let qemu = paths::chosen_qemu()?;
     let progress = Progress::new();
-    let directory = tempfile::tempdir()?;
-    let workload = match (&arguments.workload, arguments.quick) {
-        (Some(path), _) => Some((format!("The workload of {}", path.display()), path.clone())),
-        (None, true) => None,
-        (None, false) => {
-            progress.set("booting Linux, to see what it does with its ports");
-            let path = directory.path().join("linux.json");
-            boot_linux(&qemu, &path)?;
-            Some(("A Linux boot (qemu-scripts/boot-linux)".to_owned(), path))
+    let workload = match (given, &arguments.workload, arguments.quick) {
+        (Some(dump), Some(path), _) => Some((format!("The workload of {}", path.display()), dump)),
+        (_, _, true) => None,
+        _ => {
+            progress.set("booting Linux to count its port I/O");
+            Some(("A Linux boot (qemu-scripts/boot-linux)".to_owned(), boot_linux(&qemu)?))
         }
     };
     let plan = if arguments.quick { Plan::QUICK } else { Plan::FULL };
-    let workload = workload.as_ref().map(|(source, path)| (source.clone(), path.as_path()));
-    let report = carry_out(&qemu, plan, workload, |line| progress.set(line))?;
+    let workload = workload.as_ref().map(|(source, dump)| (source.clone(), dump));
+    let report = measure(&qemu, plan, workload, |line| progress.set(line))?;
     drop(progress);
     Ok(status::print(&match arguments.json {
         true => format!("{}\n", serde_json::to_string_pretty(&report)?),
@@ -54,18 +60,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     })?)
 }
 
-/// Boots what `qemu-scripts/boot-linux` boots, and leaves a dump.
-fn boot_linux(qemu: &Path, dump: &Path) -> Result<()> {
+/// Boots the kernel of `qemu-scripts/boot-linux` and returns its dump.
+fn boot_linux(qemu: &Path) -> Result<Snapshot> {
     let ended = Machine::new(qemu)
         .args(paths::linux_arguments(&[])?)
-        .plugin(&["summary=off", &format!("stats={}", dump.display())])
+        .plugin(&["summary=off"])
         .run()
         .context("Linux did not boot")?;
     ensure!(
         ended.status.success() && ended.stdout.contains("user space reached"),
-        "Linux did not come to user space: {}{}",
+        "Linux did not reach user space: {}{}",
         ended.stdout,
         ended.stderr
     );
-    Ok(())
+    Ok(ended.stats()?.clone())
 }

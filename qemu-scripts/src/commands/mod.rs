@@ -1,8 +1,9 @@
-//! The subcommands of `pvio`: one module each, with its arguments and what it does.
+//! The subcommands of `pvio`, one module each.
 
 mod bench;
 mod demo;
 mod diff;
+mod dump_files;
 mod experiment;
 mod merge;
 mod report;
@@ -35,7 +36,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Runs the command. Returns the status with which the program ends.
+    /// Runs the command. Returns the program's exit status.
     pub fn run(self) -> ExitCode {
         match self {
             Command::Demo(arguments) => status::end("demo", demo::run(&arguments)),
@@ -60,7 +61,7 @@ mod tests {
 
     use super::*;
 
-    /// The scripts print these files, since the program may not be built yet.
+    /// The scripts print these files, because the program may not be built yet.
     #[test]
     fn help_files_are_what_the_commands_print() {
         for (name, file) in [
@@ -77,7 +78,7 @@ mod tests {
             assert_eq!(
                 help.unwrap_err().to_string(),
                 file,
-                "make it anew: target/release/pvio {name} --help >qemu-scripts/help/{name}.txt"
+                "make it again: target/release/pvio {name} --help >qemu-scripts/help/{name}.txt"
             );
         }
     }

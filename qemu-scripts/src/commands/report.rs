@@ -1,38 +1,37 @@
 //! `pvio report`: a dump as one HTML page.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use pvio_cli::{dumps, report, status};
+use pvio_cli::report;
 
-/// Makes one HTML page of a dump (stats=FILE), or of the sum of several: the answer, charts, tables.
+use super::dump_files::{Inputs, Output};
+
+/// Makes one HTML page of a dump (stats=FILE), or of the sum of several.
 ///
-/// The page is whole by itself: it loads nothing, and it is readable without scripts and on paper.
+/// The page has a headline, charts and tables. It loads nothing, and is readable without scripts and on paper.
 #[derive(Args)]
 #[command(after_help = "\
 Exit status:
   0    the page is written
-  2    cannot report: a bad file, a sum that does not fit in 64 bits, an output that is an input, a full disk
+  2    error: a bad file, a sum that exceeds 64 bits, an output that is also an input, a full disk
   141  stdout was closed early")]
 pub struct Arguments {
-    /// The dumps
-    #[arg(value_name = "STATS", required = true)]
-    dumps: Vec<PathBuf>,
-    /// Write the page to FILE, which is never half a file; stdout otherwise
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    inputs: Inputs,
+    #[command(flatten)]
+    output: Output,
 }
 
+/// Runs the command.
+///
+/// # Errors
+///
+/// Fails if the dumps cannot be added up, or if the page cannot be written.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let sum = dumps::load_sum("report", &arguments.dumps)?;
-    let sources: Vec<String> =
-        arguments.dumps.iter().map(|path| path.display().to_string()).collect();
-    let page = report::render(&sum, &sources);
-    match &arguments.output {
-        Some(output) => dumps::write(output, page.as_bytes(), &arguments.dumps)?,
-        None => status::print(&page)?,
-    }
+    let sum = arguments.inputs.sum("report")?;
+    let page = report::render(&sum, &arguments.inputs.names());
+    arguments.output.write(page.as_bytes(), &arguments.inputs)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,28 +1,49 @@
 //! `pvio show`: the tables of a dump.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use pvio_cli::stats::render;
-use pvio_cli::{dumps, status};
+use pvio_cli::stats::{render, render_port};
+use pvio_cli::status;
+use pvio_x86::{Port, PortRange};
 
-/// Prints the tables of a dump (stats=FILE), as QEMU does at its end; of several dumps, those of their sum.
+use super::dump_files::Inputs;
+
+/// Prints the tables of a dump (stats=FILE), or of the sum of several.
 #[derive(Args)]
 #[command(after_help = "\
 Exit status:
   0    the tables are printed
-  2    cannot show: a bad file, a sum that does not fit in 64 bits, a full disk
+  2    error: a bad file, a sum that exceeds 64 bits, a full disk
   141  stdout was closed early")]
 pub struct Arguments {
-    /// The dumps
-    #[arg(value_name = "STATS", required = true)]
-    dumps: Vec<PathBuf>,
+    #[command(flatten)]
+    inputs: Inputs,
+    /// Print the sites that accessed this port, such as 0x61, instead of the tables
+    #[arg(long, value_name = "PORT", value_parser = port)]
+    port: Option<Port>,
 }
 
+fn port(text: &str) -> Result<Port, String> {
+    let range = PortRange::parse(text, 1).map_err(|error| error.to_string())?;
+    match range.len() {
+        1 => Ok(range.first()),
+        _ => Err("this is a range; name one port, such as 0x61".to_owned()),
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// Fails if the dumps cannot be added up, or if stdout cannot be written.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let sum = dumps::load_sum("show", &arguments.dumps)?;
-    status::print(&render(&sum, status::has_colour()))?;
+    let sum = arguments.inputs.sum("show")?;
+    let text = match arguments.port {
+        Some(port) => render_port(&sum, port),
+        None => render(&sum, status::has_colour()),
+    };
+    status::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! `pvio test`: boots guests, and reports their verdicts in the Test Anything Protocol.
+//! `pvio test`: boots guests and reports their verdicts in the Test Anything Protocol.
 
 use std::ffi::OsString;
 use std::io;
@@ -15,47 +15,45 @@ use pvio_cli::progress::Progress;
 use pvio_cli::status::{self, StdoutError};
 use pvio_cli::{paths, signals};
 
-/// Boots guests under the plugin, and reports in the Test Anything Protocol (TAP) how they say that it
-/// went.
+/// Boots guests under the plugin and reports their verdicts in the Test Anything Protocol (TAP).
 ///
-/// A guest's verdict is the code of its hypercall `exit`: 0 for passed. A guest that ends in another way,
-/// or not in time, has failed. What it logs is shown as comments; lines "test NAME: ok" and
-/// "test NAME: FAILED" are reported as subtests.
+/// A guest passes if it calls the hypercall `exit` with code 0. It fails if it calls `exit` with another
+/// code, ends in another way, or exceeds the time limit. Its log is shown as comments; lines "test NAME: ok"
+/// and "test NAME: FAILED" become subtests.
 ///
-/// An ELF file and a Linux kernel are booted by -kernel, another file NAME.bin by -bios, and all others
-/// as a disk, which stays as it is.
+/// ELF files and Linux kernels are booted by -kernel, other files NAME.bin by -bios, and all others as a
+/// disk. Writes to the disk are discarded.
 ///
-/// In an OPTION or a QEMU-ARGUMENT, %g stands for the guest: its place among the guests and its file's
-/// name, such as 1-boot.bin. An option by which several guests would write one file needs it.
+/// In OPTION and QEMU-ARGUMENT, %g is replaced by the guest's number and file name, such as 1-boot.bin. Use
+/// it if several guests would otherwise write to the same file.
 #[derive(Args)]
 #[command(
     override_usage = "pvio test [OPTION...] GUEST... [-- QEMU-ARGUMENT...]",
     after_help = "\
 Exit status:
   0    all guests passed
-  1    some did not
-  2    not all could be run or reported: wrong usage, no QEMU, an option that the plugin refuses, a full disk
+  1    some guests failed
+  2    error: wrong usage, no QEMU, an option that the plugin refuses, a full disk
   130  interrupted
-  141  stdout was closed before the report was complete; guests that had not ended were stopped"
+  141  stdout was closed before the report was complete; running guests were stopped"
 )]
 pub struct Arguments {
     /// Files to boot, one after the other
     #[arg(value_name = "GUEST", required = true)]
     guests: Vec<PathBuf>,
-    /// More arguments for QEMU, the same for all guests
+    /// More arguments for QEMU
     #[arg(value_name = "QEMU-ARGUMENT", last = true)]
     qemu_arguments: Vec<OsString>,
-    /// How long a guest may run
+    /// Time limit of a guest
     #[arg(
         long, value_name = "SECONDS", default_value_t = 30,
         value_parser = clap::value_parser!(u64).range(1..=86_400)
     )]
     timeout: u64,
-    /// An option of the plugin, such as device=latch@0x300 or device=console@0xe9:file=%g.txt; may be
-    /// repeated
+    /// Option of the plugin, such as device=latch@0x300 or device=console@0xe9:file=%g.txt; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     option: Vec<String>,
-    /// How many guests to run at once
+    /// Number of guests to run at once
     #[arg(
         long, value_name = "N", default_value_t = 1,
         value_parser = clap::value_parser!(u16).range(1..=256)
@@ -66,18 +64,18 @@ pub struct Arguments {
     keep: Option<PathBuf>,
 }
 
-/// Runs the command. Returns the status with which the program ends.
+/// Runs the command. Returns the program's exit status.
 pub fn run(arguments: &Arguments) -> ExitCode {
     let stop = match signals::watch() {
         Ok(stop) => stop,
         Err(error) => {
             status::complain("guest-test", &error.into());
-            return ExitCode::from(NOT_RUN);
+            return ExitCode::from(status::TROUBLE);
         }
     };
     let interrupted = || stop.load(Ordering::Relaxed);
     let result = match prepare(arguments, &stop) {
-        // An interrupt from a terminal also ends the QEMU that is being tried.
+        // An interrupt from a terminal also ends the QEMU that `prepare` runs.
         Err(_) if interrupted() => Ok(None),
         Err(error) => Err(error),
         Ok((runner, guests)) => run_all(&runner, &guests, arguments),
@@ -86,20 +84,17 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Err(error) if status::reader_has_gone(&error) => ExitCode::from(status::CLOSED),
         Err(error) => {
             status::complain("guest-test", &error);
-            ExitCode::from(NOT_RUN)
+            ExitCode::from(status::TROUBLE)
         }
         Ok(Some(all_passed)) if !interrupted() => ExitCode::from(u8::from(!all_passed)),
         Ok(_) => ExitCode::from(INTERRUPTED),
     }
 }
 
-/// The exit status where something else than a guest failed.
-const NOT_RUN: u8 = 2;
-
-/// That of a program that an interrupt ended, as a shell gives it.
+/// Exit status of an interrupted program, as in a shell.
 const INTERRUPTED: u8 = 130;
 
-/// Everything that may be wrong before a guest has run.
+/// Reads the arguments and checks everything that can be checked before a guest runs.
 fn prepare<'a>(arguments: &Arguments, stop: &'a AtomicBool) -> Result<(Runner<'a>, Vec<Guest>)> {
     let guests = (1..).zip(&arguments.guests).map(|(number, path)| Guest::open(path, number));
     let guests = guests.collect::<Result<Vec<_>>>()?;
@@ -110,7 +105,7 @@ fn prepare<'a>(arguments: &Arguments, stop: &'a AtomicBool) -> Result<(Runner<'a
         time_limit: Duration::from_secs(arguments.timeout),
         stop,
     };
-    // Options may name files in there.
+    // Options may name files in these directories.
     for directory in guests.iter().filter_map(|guest| kept(arguments, guest)) {
         std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     }
@@ -118,13 +113,14 @@ fn prepare<'a>(arguments: &Arguments, stop: &'a AtomicBool) -> Result<(Runner<'a
     Ok((runner, guests))
 }
 
-/// Where to keep what a guest leaves, if anywhere.
+/// Directory in which `--keep` keeps a guest's files.
 fn kept(arguments: &Arguments, guest: &Guest) -> Option<PathBuf> {
     arguments.keep.as_ref().map(|directory| directory.join(guest.label()))
 }
 
-/// Runs the guests, several at once, and reports in the order in which they were named. Whether all
-/// passed; `None` if they were told to stop.
+/// Runs the guests, and reports them in the order of the command line.
+///
+/// Returns true if all passed, `None` if they were stopped.
 fn run_all(runner: &Runner<'_>, guests: &[Guest], arguments: &Arguments) -> Result<Option<bool>> {
     let mut tap = Tap::begin(io::stdout(), guests.len()).map_err(StdoutError::from)?;
     let next = AtomicUsize::new(0);
@@ -137,20 +133,20 @@ fn run_all(runner: &Runner<'_>, guests: &[Guest], arguments: &Arguments) -> Resu
                 while !runner.stop.load(Ordering::Relaxed) {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some(guest) = guests.get(number) else { break };
-                    // Whoever no longer listens has set `stop`.
+                    // The receiver is gone only if `stop` is set.
                     let _ = sender.send((number, runner.run(guest)));
                 }
             });
         }
         drop(sender);
         let result = report_all(&mut tap, &receiver, guests, arguments);
-        // The others are not waited for, where a report cannot be written.
+        // After a write error the other guests are stopped.
         if result.is_err() {
             runner.stop.store(true, Ordering::Relaxed);
         }
         result
     });
-    // Where stdout takes nothing more, that is the error already.
+    // If stdout cannot be written, `result` has that error already.
     let _ = match &result {
         Ok(None) => tap.bail_out("interrupted"),
         Err(error) => tap.bail_out(&format!("{error:#}")),
@@ -159,7 +155,7 @@ fn run_all(runner: &Runner<'_>, guests: &[Guest], arguments: &Arguments) -> Resu
     result
 }
 
-/// Whether all passed; `None` if they were told to stop.
+/// Reports the guests. Returns true if all passed, `None` if they were stopped.
 fn report_all(
     tap: &mut Tap<io::Stdout>,
     receiver: &mpsc::Receiver<(usize, Result<Option<Report>>)>,
@@ -187,7 +183,7 @@ fn report_all(
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
             }
         }
-        let report = waiting[number].take().expect("it has come");
+        let report = waiting[number].take().expect("the report has arrived");
         progress.set("");
         if let Some(directory) = kept(arguments, guest) {
             keep_all(&directory, &report)?;

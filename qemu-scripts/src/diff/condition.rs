@@ -1,4 +1,4 @@
-//! Conditions on what changed, such as `accesses>+5%`, for scripts and CI.
+//! Conditions on changes, such as `accesses>+5%`, for scripts and CI.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -15,34 +15,34 @@ pub struct Condition {
     text: String,
     total: Total,
     is_above: bool,
-    /// Whether equality is enough.
+    /// True for `>=` and `<=`.
     or_equal: bool,
     limit: Limit,
 }
 
-/// What a total is compared with.
+/// The number with which a condition compares a total.
 #[derive(Clone, Copy, Debug)]
 enum Limit {
-    /// A count of the second dump.
+    /// A count in the second dump.
     Count(i128),
-    /// The difference of the counts.
+    /// A difference of the counts.
     Difference(i128),
-    /// The difference, in thousandths of a percent of the first count.
+    /// A difference in thousandths of a percent of the first count.
     Share(i128),
 }
 
-/// What a condition found.
+/// The result of a condition on two dumps.
 #[derive(Clone, Debug)]
 pub struct Verdict<'a> {
     /// The condition.
     pub condition: &'a Condition,
-    /// Whether it holds.
+    /// True if the condition holds.
     pub holds: bool,
     /// The counts before and after.
     pub counts: [u64; 2],
 }
 
-/// Why a condition cannot be used.
+/// A condition that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("--fail-if {text:?}: {reason}")]
 pub struct ConditionError {
@@ -56,12 +56,14 @@ impl FromStr for Condition {
     fn from_str(text: &str) -> Result<Condition, ConditionError> {
         let wrong = |reason: String| ConditionError { text: text.to_owned(), reason };
         let start = text.find(['<', '>']).ok_or_else(|| {
-            wrong("there is no > or <; a condition is such as accesses>+5% or faults>0".to_owned())
+            wrong(
+                "there is no > or <; write a condition such as accesses>+5% or faults>0".to_owned(),
+            )
         })?;
         let (name, rest) = (text[..start].trim(), &text[start..]);
         let total = Total::named(name).ok_or_else(|| {
             let names = Total::ALL.map(|total| total.name).join(", ");
-            wrong(format!("{name:?} is not a total; there are {names}"))
+            wrong(format!("{name:?} is not a total; the totals are {names}"))
         })?;
         let (or_equal, limit) = match rest[1..].strip_prefix('=') {
             Some(limit) => (true, limit.trim()),
@@ -85,7 +87,7 @@ impl Limit {
         let digits = unsigned.unwrap_or(text);
         if let Some(percent) = digits.strip_suffix('%') {
             if unsigned.is_none() {
-                return Err("a change in percent has a sign, such as +5% or -5%");
+                return Err("a change in percent needs a sign, such as +5% or -5%");
             }
             let percent = thousandths(percent.trim_end());
             return Ok(Limit::Share(
@@ -93,18 +95,18 @@ impl Limit {
             ));
         }
         let count =
-            whole(digits).ok_or("the limit is not a whole number, with % after it or without")?;
+            whole(digits).ok_or("the limit is not a whole number, with or without % after it")?;
         Ok(if unsigned.is_some() { Limit::Difference(sign * count) } else { Limit::Count(count) })
     }
 }
 
-/// Reads digits alone: no sign, no spaces.
+/// Reads a number of digits alone, without a sign or spaces.
 fn whole(text: &str) -> Option<i128> {
     let count: u64 = text.parse().ok()?;
     text.bytes().all(|byte| byte.is_ascii_digit()).then_some(count.into())
 }
 
-/// Reads a decimal with up to three places.
+/// Reads a decimal with at most three places, in thousandths.
 fn thousandths(text: &str) -> Option<i128> {
     let (units, places) = text.split_once('.').unwrap_or((text, "0"));
     let scale = match places.len() {
@@ -117,7 +119,7 @@ fn thousandths(text: &str) -> Option<i128> {
 }
 
 impl Condition {
-    /// Compares two dumps.
+    /// Checks the condition on two dumps.
     ///
     /// # Errors
     ///
@@ -133,7 +135,7 @@ impl Condition {
         let ordering = match self.limit {
             Limit::Count(limit) => second.cmp(&limit),
             Limit::Difference(limit) => (second - first).cmp(&limit),
-            // Any growth from nothing is more than any percentage.
+            // Growth from 0 exceeds every percentage.
             Limit::Share(_) if first == 0 && second > 0 => Ordering::Greater,
             Limit::Share(limit) if first == 0 => 0.cmp(&limit),
             Limit::Share(limit) => ((second - first) * 100_000).cmp(&(first * limit)),
@@ -162,9 +164,9 @@ impl fmt::Display for Verdict<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_dumps::snapshot;
+    use crate::stats::test_data::snapshot;
 
-    /// Whether a condition holds for these numbers of accesses.
+    /// Returns true if a condition holds for these numbers of accesses.
     fn holds(condition: &str, before: u64, after: u64) -> bool {
         let dumps = [before, after].map(snapshot);
         let condition: Condition = condition.parse().unwrap();
@@ -185,14 +187,14 @@ mod tests {
     }
 
     #[test]
-    fn growth_from_nothing_is_more_than_any_percentage() {
+    fn growth_from_0_exceeds_every_percentage() {
         assert!(holds("accesses>+100000%", 0, 1));
         assert!(!holds("accesses>+0%", 0, 0));
         assert!(holds("accesses>=+0%", 0, 0));
     }
 
     #[test]
-    fn counts_and_differences_are_limits_too() {
+    fn limits_may_be_counts_and_differences() {
         assert!(holds("accesses>+10", 100, 111));
         assert!(!holds("accesses>+10", 100, 110));
         assert!(holds("accesses<-10", 100, 89));
@@ -203,26 +205,26 @@ mod tests {
     }
 
     #[test]
-    fn bad_conditions_say_what_would_be_right() {
+    fn bad_conditions_are_refused_with_the_right_form() {
         for (text, reason) in [
-            ("accesses", "there is no > or <; a condition is such as accesses>+5% or faults>0"),
-            ("accesses>5%", "a change in percent has a sign, such as +5% or -5%"),
+            ("accesses", "there is no > or <; write a condition such as accesses>+5% or faults>0"),
+            ("accesses>5%", "a change in percent needs a sign, such as +5% or -5%"),
             ("accesses>+x%", "the percentage is not a number such as 5 or 0.5"),
             ("accesses>+.5%", "the percentage is not a number such as 5 or 0.5"),
             ("accesses>+0.1234%", "the percentage is not a number such as 5 or 0.5"),
-            ("accesses>", "the limit is not a whole number, with % after it or without"),
-            ("accesses>++5", "the limit is not a whole number, with % after it or without"),
-            ("accesses>1e9", "the limit is not a whole number, with % after it or without"),
+            ("accesses>", "the limit is not a whole number, with or without % after it"),
+            ("accesses>++5", "the limit is not a whole number, with or without % after it"),
+            ("accesses>1e9", "the limit is not a whole number, with or without % after it"),
         ] {
             let error = text.parse::<Condition>().unwrap_err().to_string();
             assert_eq!(error, format!("--fail-if {text:?}: {reason}"));
         }
         let error = "acesses>+5%".parse::<Condition>().unwrap_err().to_string();
-        assert!(error.contains("\"acesses\" is not a total; there are accesses, "), "{error}");
+        assert!(error.contains("\"acesses\" is not a total; the totals are accesses, "), "{error}");
     }
 
     #[test]
-    fn totals_that_a_dump_lacks_are_an_error() {
+    fn total_that_a_dump_lacks_is_an_error() {
         let (known, mut unknown) = (snapshot(5), snapshot(5));
         unknown.tables.forms[0].faults = None;
         let condition: Condition = "faults>+0".parse().unwrap();

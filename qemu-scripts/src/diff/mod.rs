@@ -1,4 +1,4 @@
-//! Two dumps compared: totals, conditions on them, text and JSON.
+//! Comparison of two dumps: totals, conditions on them, text and JSON.
 
 mod condition;
 mod json;

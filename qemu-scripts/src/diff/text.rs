@@ -8,21 +8,21 @@ use thousands::Separable;
 use crate::diff::Total;
 use crate::stats::text_table::{TextTable, number, printable};
 use crate::stats::{
-    CallerRow, ChainEnd, Change, Diff, FormRow, FrameRow, HypercallRow, PortRow, Row, SiteRow,
-    Snapshot, TablesDiff, WindowDiff,
+    CallerRow, ChainEnd, Change, Diff, FormRow, FrameRow, HypercallRow, PortRow, Row, SiteAccess,
+    SiteRow, Snapshot, TablesDiff, WindowDiff,
 };
 
-/// How a comparison looks.
+/// Options of the text.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Style {
-    /// Whether headings are bold, growth is red and the rest green.
+    /// Prints headings bold, growth red and decline green.
     pub colour: bool,
-    /// Whether to list every row, not only those that changed most.
+    /// Lists every changed row, not only the largest changes.
     pub all: bool,
 }
 
-/// How many rows of a table are listed otherwise.
-const MOST_CHANGED: usize = 16;
+/// Maximum number of rows in a table unless [`Style::all`] is set.
+const MAX_CHANGES: usize = 16;
 
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[31m";
@@ -52,18 +52,18 @@ struct Page {
     style: Style,
 }
 
-/// What the tables of changes ask of a row.
+/// A row that a table of changes can show.
 trait Described: Row {
-    /// The headings of the cells that name the row; a column with an empty one is left out.
+    /// Headings of the cells that name the row. A column with an empty heading is left out.
     const NAMES: [&'static str; 4];
 
-    /// The cells that name the row.
+    /// Returns the cells that name the row.
     fn name(&self) -> [String; 4];
 
-    /// Other counts, and what each is called.
+    /// Returns the names and values of the row's other counts.
     fn others(&self) -> Vec<(&'static str, Option<u64>)>;
 
-    /// What a row that has another name was called.
+    /// Returns the row's old name if it changed.
     fn renamed(_before: &Self, _after: &Self) -> Option<String> {
         None
     }
@@ -122,6 +122,19 @@ impl Described for SiteRow {
     fn others(&self) -> Vec<(&'static str, Option<u64>)> {
         let counts = &self.counts;
         vec![("executions", Some(counts.executions)), ("unverified", Some(counts.unverified))]
+    }
+}
+
+impl Described for SiteAccess {
+    const NAMES: [&'static str; 4] = ["<address", "<instruction", "<port", "<symbol"];
+
+    fn name(&self) -> [String; 4] {
+        let [address, instruction, symbol, _] = self.site.name();
+        [address, instruction, self.port.to_string(), symbol]
+    }
+
+    fn others(&self) -> Vec<(&'static str, Option<u64>)> {
+        vec![("unverified", Some(self.counts.unverified))]
     }
 }
 
@@ -216,6 +229,7 @@ impl Page {
         self.changes(scope, "forms", &diff.forms);
         self.changes(scope, "ports", &diff.ports);
         self.changes(scope, "sites", &diff.sites);
+        self.changes(scope, "accesses by site and port", &diff.accesses_by_site);
         self.changes(scope, "call chains", &diff.callers);
         self.changes(scope, "hypercalls", &diff.hypercalls);
     }
@@ -228,7 +242,7 @@ impl Page {
         rows.sort_by_key(|change| Reverse(change.difference().unsigned_abs()));
         let count = rows.len();
         if !self.style.all {
-            rows.truncate(MOST_CHANGED);
+            rows.truncate(MAX_CHANGES);
         }
         let title = match rows.len() < count {
             true => {
@@ -287,7 +301,7 @@ impl Page {
     }
 }
 
-/// The other counts that changed, apart from those that changed as the accesses did.
+/// Lists the other counts whose change is not that of the accesses.
 fn other_changes<R: Described>(change: &Change<R>) -> String {
     let (Some(before), Some(after)) = (&change.before, &change.after) else {
         return String::new();
@@ -295,8 +309,8 @@ fn other_changes<R: Described>(change: &Change<R>) -> String {
     let changes = before.others().into_iter().zip(after.others());
     let changes = changes.filter_map(|((name, before), (_, after))| {
         let difference = difference([before?, after?]);
-        let is_told = difference == 0 || difference == change.difference();
-        (!is_told).then(|| format!("{name} {}", signed(difference)))
+        let is_redundant = difference == 0 || difference == change.difference();
+        (!is_redundant).then(|| format!("{name} {}", signed(difference)))
     });
     let mut changes: Vec<String> = changes.collect();
     changes.extend(R::renamed(before, after));
@@ -307,7 +321,7 @@ fn difference([before, after]: [u64; 2]) -> i128 {
     i128::from(after) - i128::from(before)
 }
 
-/// A number with its sign and with commas between thousands.
+/// Formats a number with its sign and with commas between thousands.
 fn signed(number: i128) -> String {
     match number {
         0 => "0".to_owned(),
@@ -316,7 +330,7 @@ fn signed(number: i128) -> String {
     }
 }
 
-/// The change in percent of what there was, with one decimal.
+/// Formats the change in percent of the first count, with one decimal.
 fn share(counts: [u64; 2]) -> String {
     match counts {
         [before, after] if before == after => "0.0".to_owned(),
@@ -336,7 +350,7 @@ mod tests {
 
     use super::*;
     use crate::stats::WindowRow;
-    use crate::test_dumps::snapshot;
+    use crate::stats::test_data::snapshot;
 
     fn text(before: &Snapshot, after: &Snapshot, style: Style) -> String {
         render([before, after], &Diff::new(before, after), style)
@@ -375,6 +389,10 @@ mod tests {
               address             instruction  symbol             before      after      change        %
               0xffffffff81000051  out dx,al    io_serial_out+0x1  70,000  1,234,567  +1,164,567  +1663.7
 
+            Accesses by site and port that changed
+              address             instruction  port    symbol             before      after      change        %
+              0xffffffff81000051  out dx,al    0x03f8  io_serial_out+0x1  70,000  1,234,567  +1,164,567  +1663.7
+
             Windows that changed
               name    entries  before  after  change  %
               disk\n   0 -> 2       0     12     +12  -
@@ -390,6 +408,10 @@ mod tests {
             Window disk\n: sites that changed
               address             instruction  symbol         before  after  change    %
               0xffffffff81000051  out dx,al    new\u{1b}[31m       0     12     +12  new
+
+            Window disk\n: accesses by site and port that changed
+              address             instruction  port    symbol         before  after  change    %
+              0xffffffff81000051  out dx,al    0x03f8  new\u{1b}[31m       0     12     +12  new
         "#]].assert_eq(&text(&before, &after, Style::default()));
     }
 
@@ -400,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_that_changed_otherwise_are_told() {
+    fn other_changes_of_a_row_are_listed() {
         let (before, mut after) = (snapshot(5), snapshot(5));
         let row = after.tables.forms.iter_mut().find(|row| row.accesses > 0).unwrap();
         (row.attempts, row.faults) = (8, Some(3));
@@ -411,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_is_used_only_where_it_is_wanted() {
+    fn colour_is_optional() {
         let (less, more) = (snapshot(5), snapshot(6));
         assert!(!text(&less, &more, Style::default()).contains('\x1b'));
         let colour = Style { colour: true, ..Style::default() };
@@ -424,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn most_changed_rows_are_listed_and_all_on_request() {
+    fn tables_list_the_16_largest_changes_or_all() {
         let (before, mut after) = (snapshot(5), snapshot(5));
         let row = after.tables.ports[0].clone();
         for port in 0..20 {

@@ -1,11 +1,11 @@
-//! The totals of a dump by name, which conditions and the first table of a comparison use.
+//! The totals of a dump by name, for conditions and comparisons.
 
 use crate::stats::{FormRow, Snapshot};
 
 /// A total of a dump.
 #[derive(Clone, Copy, Debug)]
 pub struct Total {
-    /// The name, as a condition has it.
+    /// The name in a condition.
     pub name: &'static str,
     count: fn(&Snapshot) -> Option<u64>,
 }
@@ -13,9 +13,9 @@ pub struct Total {
 impl Total {
     /// All totals.
     pub const ALL: [Total; 11] = [
-        Total { name: "accesses", count: |dump| Some(by_instruction(dump) + by_hypercall(dump)) },
-        Total { name: "instruction-accesses", count: |dump| Some(by_instruction(dump)) },
-        Total { name: "hypercall-accesses", count: |dump| Some(by_hypercall(dump)) },
+        Total { name: "accesses", count: |dump| Some(dump.accesses()) },
+        Total { name: "instruction-accesses", count: |dump| Some(dump.instruction_accesses()) },
+        Total { name: "hypercall-accesses", count: |dump| Some(dump.hypercall_accesses()) },
         Total { name: "executions", count: |dump| sum(dump, |row| Some(row.executions)) },
         Total { name: "attempts", count: |dump| sum(dump, |row| Some(row.attempts)) },
         Total { name: "bytes", count: |dump| sum(dump, |row| Some(row.bytes)) },
@@ -29,12 +29,12 @@ impl Total {
         Total { name: "instructions", count: |dump| dump.instructions.counted() },
     ];
 
-    /// The count in a dump; `None` if the dump does not have it.
+    /// Returns the count in a dump; `None` if the dump does not have it.
     pub fn count(self, dump: &Snapshot) -> Option<u64> {
         (self.count)(dump)
     }
 
-    /// The total with this name.
+    /// Finds a total by its name.
     pub fn named(name: &str) -> Option<Total> {
         Total::ALL.into_iter().find(|total| total.name == name)
     }
@@ -42,16 +42,4 @@ impl Total {
 
 fn sum(dump: &Snapshot, column: fn(&FormRow) -> Option<u64>) -> Option<u64> {
     dump.forms.iter().map(column).sum()
-}
-
-fn by_instruction(dump: &Snapshot) -> u64 {
-    dump.forms.iter().map(|row| row.accesses).sum()
-}
-
-fn by_hypercall(dump: &Snapshot) -> u64 {
-    let moved = dump.hypercalls.iter().filter_map(|row| {
-        let (_, width) = row.call.port_io()?;
-        Some(row.bytes / u64::from(width.bytes()))
-    });
-    moved.sum()
 }

@@ -1,4 +1,4 @@
-//! What the metrics answer to the question of 2007, in words and numbers.
+//! Conclusions about the claim of 2007, in numbers and sentences.
 
 use serde::Serialize;
 
@@ -7,10 +7,10 @@ use super::workload::{Workload, mix_in_words};
 use super::{Cell, Mechanism};
 use crate::measure::median;
 
-/// The claim: a trap costs up to so many hypercalls.
+/// The claim of 2007: a trap costs up to this many hypercalls.
 const CLAIM: f64 = 16.0;
 
-/// A number that varies from operation to operation.
+/// Distribution of a number over operations.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Range {
     /// The median.
@@ -30,42 +30,41 @@ impl Range {
     }
 }
 
-/// One way over another.
+/// A trap over a hypercall.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
-    /// The dearer way.
+    /// The mechanism that traps.
     pub trap: Mechanism,
-    /// The cheaper.
+    /// The hypercall.
     pub hypercall: Mechanism,
-    /// Instructions that the monitor executes, over the operations of one element.
+    /// Ratio of the monitor's instructions, for operations of one element.
     pub monitor: Option<Range>,
-    /// All instructions.
+    /// Ratio of the guest's and monitor's instructions, for operations of one element.
     pub total: Range,
-    /// All instructions, over strings of many elements by plain string instructions, which a hypercall
-    /// carries as a whole.
+    /// The same ratio for strings by string instructions without `rep`, which one hypercall replaces.
     pub total_of_strings: Option<Range>,
-    /// Time, over the operations of one element.
+    /// Ratio of times, for operations of one element.
     pub time: Option<Range>,
 }
 
 /// All conclusions.
 #[derive(Clone, Debug, Serialize)]
 pub struct Conclusions {
-    /// Every trap over every hypercall.
+    /// Comparisons of every trap with every hypercall.
     pub comparisons: Vec<Comparison>,
-    /// What of `trap`'s instructions is decode, over the operations of one element.
+    /// Share of decode in `trap`'s instructions, for operations of one element.
     pub decode_of_trap: Range,
-    /// And of `trap-checked`'s.
+    /// Share of decode in `trap-checked`'s instructions.
     pub decode_of_trap_checked: Range,
-    /// What of `trap-checked`'s instructions `trap` does without: the walk, and to call it.
+    /// Share of the walk and its call in `trap-checked`'s instructions.
     pub walk_of_trap_checked: Range,
-    /// What of `trap`'s instructions beyond `int`'s is decode.
+    /// Share of decode in the instructions that `trap` needs beyond `int`.
     pub decode_of_difference: Range,
-    /// `trap` without its decoder over `int`, in instructions.
+    /// Instructions of `trap` without decode, over `int`.
     pub trap_without_decode_over_int: Range,
-    /// The greatest of all ratios of a trap to a hypercall, in instructions of all, of one element.
+    /// Largest ratio of a trap to a hypercall, in all instructions, for one element.
     pub greatest: f64,
-    /// The same in words.
+    /// The conclusions in sentences.
     pub words: Vec<String>,
 }
 
@@ -103,7 +102,7 @@ fn compare(all: &AllMetrics, trap: Mechanism, hypercall: Mechanism) -> Option<Co
 
 fn share(all: &AllMetrics, mechanism: Mechanism, part: impl Fn(&Metrics) -> u64) -> Range {
     let shares = of_one_element(all, mechanism).map(|row| part(row) as f64 / row.monitor as f64);
-    Range::of(shares).expect("every trap was tried")
+    Range::of(shares).expect("every trap was measured")
 }
 
 impl Conclusions {
@@ -129,20 +128,20 @@ impl Conclusions {
             let difference = row.monitor.checked_sub(int.monitor).filter(|more| *more > 0)?;
             Some(row.part(Part::Decode) as f64 / difference as f64)
         });
-        // pvio's work is the host's: its instructions are not to be compared with a monitor's.
+        // pvio runs on the host, so its instructions are not comparable with a monitor's.
         let in_the_guest =
             comparisons.iter().filter(|pair| !pair.hypercall.is_answered_by_plugin());
         let mut conclusions = Conclusions {
             decode_of_trap: share(all, Trap, |row| row.part(Part::Decode)),
             decode_of_trap_checked: share(all, TrapChecked, |row| row.part(Part::Decode)),
             walk_of_trap_checked: share(all, TrapChecked, without_walk),
-            decode_of_difference: Range::of(of_difference).expect("a trap takes more"),
-            trap_without_decode_over_int: Range::of(bare).expect("every trap was tried"),
+            decode_of_difference: Range::of(of_difference).expect("a trap takes more than int"),
+            trap_without_decode_over_int: Range::of(bare).expect("every trap was measured"),
             greatest: in_the_guest.map(|pair| pair.total.max).fold(0.0, f64::max),
             comparisons,
             words: Vec::new(),
         };
-        conclusions.words = conclusions.say(all, workload);
+        conclusions.words = conclusions.sentences(all, workload);
         conclusions
     }
 
@@ -150,27 +149,27 @@ impl Conclusions {
         self.comparisons.iter().find(|pair| pair.trap == trap && pair.hypercall == hypercall)
     }
 
-    fn say(&self, all: &AllMetrics, workload: Option<&Workload>) -> Vec<String> {
-        let mut words = vec![self.say_trap(all), self.say_claim()];
-        words.extend(self.say_strings());
-        words.push(self.say_decode(all));
-        words.push(self.say_walk());
-        words.extend(self.say_time());
-        words.extend(self.say_svm());
-        words.extend(workload.map(say_workload));
+    fn sentences(&self, all: &AllMetrics, workload: Option<&Workload>) -> Vec<String> {
+        let mut words = vec![self.about_trap(all), self.about_claim()];
+        words.extend(self.about_strings());
+        words.push(self.about_decode(all));
+        words.push(self.about_walk());
+        words.extend(self.about_time());
+        words.extend(self.about_svm());
+        words.extend(workload.map(about_workload));
         words
     }
 
-    fn say_trap(&self, all: &AllMetrics) -> String {
+    fn about_trap(&self, all: &AllMetrics) -> String {
         use Mechanism::{Int, Native, Sysenter, Trap, TrapChecked};
         let cell = Cell { form: pvio_x86::PortForm::OutDxAl, elements: 1 };
         let metric = |way| all.get(way, cell);
         let monitor = |way| metric(way).map_or("-".into(), |row: &Metrics| row.monitor.to_string());
         let total = |way| metric(way).map_or("-".into(), |row: &Metrics| row.total.to_string());
         format!(
-            "One `out dx,al` costs the monitor {} instructions by trap with the page tables walked, {} by \
-             trap without, {} by int and {} by sysenter; with the guest's own, {}, {}, {} and {}, where the \
-             instruction itself is {}.",
+            "One `out dx,al` costs the monitor {} instructions by trap with a walk of the page tables, {} by \
+             trap without the walk, {} by int and {} by sysenter. With the guest's own instructions it is \
+             {}, {}, {} and {}; natively it is {}.",
             monitor(TrapChecked),
             monitor(Trap),
             monitor(Int),
@@ -183,22 +182,21 @@ impl Conclusions {
         )
     }
 
-    fn say_claim(&self) -> String {
+    fn about_claim(&self) -> String {
         use Mechanism::{Int, Sysenter, Trap, TrapChecked};
         let pair = |trap, call| {
             self.comparison(trap, call).map_or("not measured".into(), |pair| times(pair.total))
         };
         let verdict = match self.greatest >= CLAIM {
-            true => "So the claim of up to 16 holds in instructions alone",
+            true => "Instructions alone confirm the claim of up to 16",
             false => {
-                "So the claim of up to 16 does not come from instructions: what lacks would have to be the \
-                 processor's own price of a #GP against that of its fast way in, which an emulator cannot \
-                 show"
+                "Instructions do not explain the claim of up to 16. The rest would have to be the \
+                 processor's own cost of a #GP over that of its fast entry, which an emulator cannot show"
             }
         };
         format!(
-            "Trap over hypercall, in instructions per operation of one element: trap-checked over int \
-             {}, over sysenter {}; trap over int {}, over sysenter {}. The greatest of all is {:.1}. {verdict}.",
+            "A trap over a hypercall, in instructions per operation of one element: trap-checked over int \
+             {}, over sysenter {}; trap over int {}, over sysenter {}. The largest ratio is {:.1}. {verdict}.",
             pair(TrapChecked, Int),
             pair(TrapChecked, Sysenter),
             pair(Trap, Int),
@@ -207,31 +205,30 @@ impl Conclusions {
         )
     }
 
-    fn say_strings(&self) -> Option<String> {
+    fn about_strings(&self) -> Option<String> {
         let strings = self.comparison(Mechanism::Trap, Mechanism::Int)?.total_of_strings?;
         Some(format!(
-            "A string of 512 elements that the guest moves by plain string instructions is 512 traps, and one \
-             hypercall: there trap over int is {}. A `rep` is one of either, and the elements' own price \
-             decides.",
+            "A string of 512 elements takes 512 traps without `rep`, or one hypercall: trap over int is {}. \
+             With `rep` it takes one trap or one hypercall, and the cost of the elements dominates.",
             times(strings)
         ))
     }
 
-    fn say_decode(&self, all: &AllMetrics) -> String {
+    fn about_decode(&self, all: &AllMetrics) -> String {
         let cell = Cell { form: pvio_x86::PortForm::OutDxAl, elements: 1 };
         let decode = all.get(Mechanism::Trap, cell).map_or(0, |row| row.part(Part::Decode));
         let difference = self.decode_of_difference;
         let verdict = match difference.median {
             share if share >= 0.5 => {
-                "decode is the greater part of that, and the doubt, that it is the hypercall's own switch over \
-                 again, does not hold"
+                "Decode is the larger part of that, so the objection that decode is only the hypercall's own \
+                 switch does not hold"
             }
-            _ => "decode is the lesser part of that, as the doubt has it",
+            _ => "Decode is the smaller part of that, which supports the objection",
         };
         format!(
             "Decode is {} of trap's instructions ({decode} for `out dx,al`), {} of trap-checked's, and {} of \
-             what trap takes more than int: {verdict}. With a decoder for nothing, trap would still be {} an \
-             int.",
+             the difference between trap and int. {verdict}. With a free decoder, trap would still cost {} \
+             an int.",
             percent(self.decode_of_trap),
             percent(self.decode_of_trap_checked),
             percent(difference),
@@ -239,23 +236,22 @@ impl Conclusions {
         )
     }
 
-    fn say_walk(&self) -> String {
+    fn about_walk(&self) -> String {
         let (walk, decode) = (self.walk_of_trap_checked, self.decode_of_trap_checked);
         format!(
-            "The walk of the page tables, and to call it, is {} of trap-checked's instructions: {} the \
-             decoder.",
+            "The walk of the page tables, with its call, is {} of trap-checked's instructions: {} decode.",
             percent(walk),
             if walk.median > decode.median { "more than" } else { "no more than" },
         )
     }
 
-    fn say_time(&self) -> Option<String> {
+    fn about_time(&self) -> Option<String> {
         use Mechanism::{Int, Pvio, PvioMailbox, Sysenter, Trap, TrapChecked};
         let time = |trap, call| self.comparison(trap, call).and_then(|pair| pair.time);
         Some(format!(
-            "In time under TCG, which is no processor: trap-checked over int {}, trap over int {}, trap over \
-             sysenter {}, trap over pvio's hypercall, whose monitor is the host's own code, {}, and through \
-             the mailbox, where there is no string, {}.",
+            "In time under TCG, which is not a processor: trap-checked over int {}, trap over int {}, trap \
+             over sysenter {}, trap over pvio's hypercall, whose monitor is host code, {}, and trap over \
+             pvio's mailbox, which has no strings, {}.",
             times(time(TrapChecked, Int)?),
             times(time(Trap, Int)?),
             time(Trap, Sysenter).map_or("not measured".into(), times),
@@ -264,17 +260,17 @@ impl Conclusions {
         ))
     }
 
-    fn say_svm(&self) -> Option<String> {
+    fn about_svm(&self) -> Option<String> {
         let pair = self.comparison(Mechanism::SvmIoio, Mechanism::SvmVmmcall)?;
         Some(format!(
-            "Under SVM the exit says what the instruction was: there is nothing to decode for `in` and `out`, \
-             and an intercepted instruction costs {} a VMMCALL.",
+            "Under SVM the exit describes the instruction, so `in` and `out` need no decode: an intercepted \
+             instruction costs {} a VMMCALL.",
             times(pair.total)
         ))
     }
 }
 
-fn say_workload(workload: &Workload) -> String {
+fn about_workload(workload: &Workload) -> String {
     use Mechanism::{Int, Pvio, Trap, TrapChecked};
     let accesses: u64 = workload.uses.iter().map(|used| used.accesses).sum();
     let total = |way| workload.prices.get(&way).map(|price| price.total as f64);
@@ -284,9 +280,9 @@ fn say_workload(workload: &Workload) -> String {
         _ => "-".into(),
     };
     format!(
-        "{}: {accesses} accesses ({}). By trap-checked they are {} million instructions, by trap {}, by int \
-         {}, and {} in the guest by pvio. Hypercalls by int in the place of trap save {} of them, in that of \
-         trap-checked {}.",
+        "{}: {accesses} accesses ({}). They cost {} million instructions by trap-checked, {} by trap, {} by \
+         int, and {} by pvio, in the guest alone. Hypercalls by int save {} over trap and {} over \
+         trap-checked.",
         workload.source,
         mix_in_words(&workload.uses),
         millions(TrapChecked),

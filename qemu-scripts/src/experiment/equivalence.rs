@@ -1,15 +1,15 @@
-//! Checks that all ways did the same: the device's accesses, and the guest's memory.
+//! Checks that all mechanisms did the same: the device's accesses and the guest's memory.
 
 use anyhow::{Context, Result, ensure};
 
 use super::guest::{Access, Loop, Run};
 use super::{Cell, Mechanism};
 
-/// Compares a run with logs. Returns the number of accesses of each way.
+/// Compares a run with logs. Returns the number of accesses of each mechanism.
 ///
 /// # Errors
 ///
-/// Names the first access that differs between two ways.
+/// Names the first access that differs between two mechanisms.
 pub fn check_logs(run: &Run) -> Result<usize> {
     let mut plugin = run.access_log.iter().copied();
     let mut accesses = 0;
@@ -33,16 +33,16 @@ pub fn check_logs(run: &Run) -> Result<usize> {
                     reference = Some(log);
                     continue;
                 };
-                if let Some(place) = (0..expected).find(|&place| log[place] != reference[place]) {
-                    let (one, other) = (log[place], reference[place]);
+                if let Some(index) = (0..expected).find(|&index| log[index] != reference[index]) {
+                    let (one, other) = (log[index], reference[index]);
                     anyhow::bail!(
-                        "{cell} by {name}: access {place} is {one:?}, natively {other:?}"
+                        "{cell} by {name}: access {index} is {one:?}, natively {other:?}"
                     );
                 }
             }
         }
     }
-    ensure!(plugin.next().is_none(), "the plugin's device has seen more than there was to do");
+    ensure!(plugin.next().is_none(), "the plugin's device had more accesses than expected");
     check_digests(run)?;
     Ok(accesses)
 }
@@ -51,18 +51,18 @@ pub fn check_logs(run: &Run) -> Result<usize> {
 ///
 /// # Errors
 ///
-/// Names the first operation whose digests differ between two ways.
+/// Names the first operation whose digests differ between two mechanisms.
 pub fn check_digests(run: &Run) -> Result<()> {
     for round in &run.rounds {
         for cell in Cell::all() {
             let mut loops = loops_of(round, cell);
-            let first = loops.next().with_context(|| format!("{cell} was not tried"))?;
+            let first = loops.next().with_context(|| format!("{cell} was not run"))?;
             let mut device: Option<(Mechanism, u32, u32)> = None;
             for done in loops {
                 let name = done.mechanism;
                 ensure!(
                     done.memory == first.memory,
-                    "{cell} by {name}: the guest's memory is not what it is by {}",
+                    "{cell} by {name}: the guest's memory differs from that by {}",
                     first.mechanism
                 );
                 if name.reaches_plugin() {
@@ -72,7 +72,7 @@ pub fn check_digests(run: &Run) -> Result<()> {
                     *device.get_or_insert((name, done.accesses, done.log_digest));
                 ensure!(
                     (done.accesses, done.log_digest) == (accesses, digest),
-                    "{cell} by {name}: the device's log is not what it is by {other}"
+                    "{cell} by {name}: the device log differs from that by {other}"
                 );
             }
         }
@@ -91,7 +91,7 @@ mod tests {
 
     const ACCESS: Access = Access { is_out: true, size: 1, port: 0xe0, value: 1 };
 
-    /// As if each operation had been made once by two ways, and all of them were alike.
+    /// A run in which three mechanisms did each operation once and alike.
     fn run() -> Run {
         let done = |mechanism: Mechanism, cell: Cell| Loop {
             mechanism,
@@ -130,22 +130,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_same_passes() {
+    fn equal_accesses_and_memory_pass() {
         assert_eq!(check_logs(&run()).unwrap(), 24 + 12 * 512);
     }
 
     #[test]
-    fn what_differs_is_named() {
-        let place = 1 + 3 * Cell { form: PortForm::RepOutsb, elements: 512 }.number();
-        let text = complaint(|run| run.rounds[0][place].log[300].value = 2);
+    fn first_difference_is_named() {
+        let index = 1 + 3 * Cell { form: PortForm::RepOutsb, elements: 512 }.number();
+        let text = complaint(|run| run.rounds[0][index].log[300].value = 2);
         assert!(text.starts_with("rep outsb x 512 by trap: access 300 is"), "{text}");
-        let text = complaint(|run| run.rounds[0][place].log.truncate(511));
+        let text = complaint(|run| run.rounds[0][index].log.truncate(511));
         assert_eq!(text, "rep outsb x 512 by trap: 511 accesses instead of 512");
-        let text = complaint(|run| run.rounds[0][place].memory = 7);
-        assert!(text.ends_with("the guest's memory is not what it is by native"), "{text}");
-        let text = complaint(|run| run.rounds[0][place + 1].log_digest = 7);
-        assert!(text.ends_with("the device's log is not what it is by trap"), "{text}");
+        let text = complaint(|run| run.rounds[0][index].memory = 7);
+        assert!(text.ends_with("the guest's memory differs from that by native"), "{text}");
+        let text = complaint(|run| run.rounds[0][index + 1].log_digest = 7);
+        assert!(text.ends_with("the device log differs from that by trap"), "{text}");
         let text = complaint(|run| run.access_log.push(ACCESS));
-        assert!(text.contains("more than there was to do"), "{text}");
+        assert!(text.contains("more accesses than expected"), "{text}");
     }
 }

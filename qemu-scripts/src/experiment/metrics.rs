@@ -1,4 +1,4 @@
-//! Numbers for each operation by each way: instructions, and time.
+//! Instructions and time of each operation by each mechanism.
 
 use std::collections::BTreeMap;
 
@@ -10,30 +10,30 @@ use super::guest::{Loop, Run, Size};
 use super::{Cell, Mechanism};
 use crate::measure::{Ratio, median};
 
-/// The monitor's parts: sections of its ELF file (`link.ld`).
+/// A part of the monitor: a section of its ELF file (`link.ld`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
-    /// What gets into the monitor and out of it, and calls the others.
+    /// Enters and leaves the monitor, and calls the other parts.
     Entry,
-    /// The walk of the page tables.
+    /// Walks the page tables.
     Walk,
-    /// Where the instruction is.
+    /// Fetches the instruction.
     Fetch,
-    /// What it says, and which segment it means.
+    /// Decodes the instruction and finds its segment.
     Decode,
-    /// What is done to the guest's registers and memory.
+    /// Reads and writes the guest's registers and memory.
     Emulate,
-    /// The virtual device itself.
+    /// The virtual device.
     Device,
 }
 
 impl Part {
-    /// All of them.
+    /// All parts.
     pub const ALL: [Part; 6] =
         [Part::Entry, Part::Walk, Part::Fetch, Part::Decode, Part::Emulate, Part::Device];
 
-    /// Of the section.
+    /// The section's name.
     pub const fn name(self) -> &'static str {
         match self {
             Part::Entry => "entry",
@@ -46,46 +46,50 @@ impl Part {
     }
 }
 
-/// What one operation takes by one way.
+/// Cost of one operation by one mechanism.
 #[derive(Clone, Debug, Serialize)]
 pub struct Metrics {
-    /// Which way.
+    /// The mechanism.
     pub mechanism: Mechanism,
-    /// Which operation.
+    /// The operation.
     #[serde(flatten)]
     pub cell: Cell,
-    /// Instructions that the monitor executes for it.
+    /// Instructions of the monitor.
     pub monitor: u64,
-    /// The same by part.
+    /// Instructions of the monitor's parts.
     pub parts: BTreeMap<Part, u64>,
-    /// Instructions of all, the guest's own included.
+    /// Instructions of guest and monitor.
     pub total: u64,
-    /// How long it takes, by what `native` takes.
+    /// Time over that of [`Mechanism::Native`]; `None` if it was not measured.
     pub time: Option<Ratio>,
-    /// How many cycles of the time-stamp counter, in the middle.
+    /// Median of cycles, by RDTSC; `None` if it was not measured.
     pub cycles: Option<f64>,
 }
 
 impl Metrics {
-    /// What a part takes.
+    /// Returns the instructions of a part.
     pub fn part(&self, part: Part) -> u64 {
         self.parts.get(&part).copied().unwrap_or(0)
     }
 }
 
-/// Of all operations by all ways.
+/// Costs of all operations by all mechanisms.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(transparent)]
 pub struct AllMetrics(pub Vec<Metrics>);
 
 impl AllMetrics {
-    /// Those of one.
+    /// Finds the cost of one operation by one mechanism.
     pub fn get(&self, mechanism: Mechanism, cell: Cell) -> Option<&Metrics> {
         self.0.iter().find(|metrics| metrics.mechanism == mechanism && metrics.cell == cell)
     }
 }
 
-/// Counts of instructions, from a run that counted: each exact, or an error.
+/// Computes instructions from a run that counted them.
+///
+/// # Errors
+///
+/// Fails unless every repetition of an operation took the same number of instructions.
 pub fn instructions(run: &Run, size: Size) -> Result<AllMetrics> {
     let windows = Windows(&run.stats);
     let mut all = Vec::new();
@@ -100,12 +104,13 @@ pub fn instructions(run: &Run, size: Size) -> Result<AllMetrics> {
             let repeats = u64::from(size.repeats(cell));
             let per_operation = |count: fn(&WindowRow, &str) -> Result<u64>, what: &str| {
                 let (full, empty) = (count(full, what)?, count(empty, what)?);
-                let more =
-                    full.checked_sub(empty).context("a loop takes more than one of nothing")?;
+                let more = full
+                    .checked_sub(empty)
+                    .context("an empty loop took more instructions than a full one")?;
                 let all = repeats * u64::from(size.rounds);
                 ensure!(
                     more % all == 0,
-                    "{cell} by {mechanism}: {more} instructions are not the same for each of {all}"
+                    "{cell} by {mechanism}: {more} instructions cannot be equal for each of {all} repetitions"
                 );
                 Ok(more / all)
             };
@@ -127,7 +132,7 @@ pub fn instructions(run: &Run, size: Size) -> Result<AllMetrics> {
     Ok(AllMetrics(all))
 }
 
-/// What a QEMU is told that is too old.
+/// Error for a QEMU that is too old.
 pub const NOT_REPORTED: &str =
     "this QEMU does not report which instructions retire: use QEMU 11.0 or newer";
 
@@ -136,8 +141,8 @@ struct Windows<'a>(&'a Snapshot);
 impl Windows<'_> {
     fn of(&self, name: &str) -> Result<&WindowRow> {
         let window = self.0.windows.iter().find(|window| window.name == name);
-        let window = window.with_context(|| format!("the guest has begun no window {name:?}"))?;
-        ensure!(!window.open, "the guest has not ended the window {name:?}");
+        let window = window.with_context(|| format!("the guest began no window {name:?}"))?;
+        ensure!(!window.open, "the guest did not end the window {name:?}");
         Ok(window)
     }
 }
@@ -152,11 +157,15 @@ fn in_section(window: &WindowRow, name: &str) -> Result<u64> {
     section.instructions.instructions.context(NOT_REPORTED)
 }
 
-/// Adds times, from a run that was as fast as it goes.
+/// Adds times from a run without counting.
+///
+/// # Errors
+///
+/// Fails if an operation was not timed.
 pub fn add_times(all: &mut AllMetrics, run: &Run) -> Result<()> {
     for metrics in &mut all.0 {
         let mut pairs = Vec::new();
-        // In the first round QEMU translates what it runs.
+        // The first round includes QEMU's translation.
         for round in run.rounds.iter().skip(1) {
             let own = cycles(round, metrics.mechanism, metrics.cell);
             let native = cycles(round, Mechanism::Native, metrics.cell);
@@ -169,8 +178,9 @@ pub fn add_times(all: &mut AllMetrics, run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// Cycles for one operation: what the loop took beyond one of nothing. At least one, whatever a busy host
-/// makes of it.
+/// Computes cycles of one operation: its loop's minus those of an empty loop.
+///
+/// At least 1, because on a busy host the difference may be negative.
 fn cycles(round: &[Loop], mechanism: Mechanism, cell: Cell) -> Option<f64> {
     let find = |cell: Option<Cell>, repeats: Option<u32>| {
         round.iter().find(|done| {

@@ -1,9 +1,9 @@
-//! The experiment of `tests/guests/experiment`: what an operation of port I/O costs a monitor, by each way
-//! from the guest to it.
+//! The experiment of `tests/guests/experiment`: the cost of port I/O for a monitor.
 //!
-//! [`guest`] runs it and reads what it says, [`equivalence`] compares what the ways did,
-//! [`metrics`] makes numbers of windows and clocks, [`workload`] weighs them by what a real guest did,
-//! [`conclusions`] draws the conclusions, [`report`] prints.
+//! The guest reaches its monitor by several mechanisms, such as a trap or a hypercall. [`guest`] runs it and
+//! parses its output, [`equivalence`] compares the accesses of the mechanisms, [`metrics`] computes
+//! instructions and time, [`workload`] weights them by a real guest's port I/O, [`conclusions`] draws the
+//! conclusions, and [`report`] prints everything.
 
 pub mod conclusions;
 pub mod equivalence;
@@ -17,32 +17,32 @@ use std::fmt;
 use pvio_x86::{PortForm, PortSource};
 use serde::Serialize;
 
-/// A way from the guest to what carries its port I/O out, in the order in which the guest takes them.
+/// A mechanism for port I/O, in the order of the guest's loops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mechanism {
-    /// Ring 0, no monitor.
+    /// The instruction in ring 0, without a monitor.
     Native,
-    /// #GP, with a walk of the page tables.
+    /// #GP; the monitor walks the page tables.
     TrapChecked,
-    /// #GP.
+    /// #GP, without the walk.
     Trap,
-    /// `int n` with a number in a register.
+    /// `int n` with the operation's number in a register.
     Int,
     /// pvio's hypercall.
     Pvio,
-    /// The same through a mailbox.
+    /// pvio's hypercall through a mailbox.
     PvioMailbox,
     /// SYSENTER and SYSEXIT, from ring 3.
     Sysenter,
-    /// SVM, port I/O intercepted.
+    /// SVM, with port I/O intercepted.
     SvmIoio,
-    /// SVM, VMMCALL.
+    /// SVM, with VMMCALL.
     SvmVmmcall,
 }
 
 impl Mechanism {
-    /// All of them.
+    /// All mechanisms.
     pub const ALL: [Mechanism; 9] = [
         Mechanism::Native,
         Mechanism::TrapChecked,
@@ -55,7 +55,7 @@ impl Mechanism {
         Mechanism::SvmVmmcall,
     ];
 
-    /// As the guest and the tables write it.
+    /// The name in the guest's output and in tables.
     pub const fn name(self) -> &'static str {
         match self {
             Mechanism::Native => "native",
@@ -70,24 +70,26 @@ impl Mechanism {
         }
     }
 
-    /// The one of that name.
+    /// Finds a mechanism by its name.
     pub fn from_name(name: &str) -> Option<Mechanism> {
         Mechanism::ALL.into_iter().find(|mechanism| mechanism.name() == name)
     }
 
-    /// Whether the ports are the plugin's: then its access log has what was done, and the monitor's device
-    /// has seen nothing.
+    /// Returns true if the accesses go to the plugin's device.
+    ///
+    /// Then the plugin's access log has them, and the monitor's device log is empty.
     pub fn reaches_plugin(self) -> bool {
         self == Mechanism::Native || self.is_answered_by_plugin()
     }
 
-    /// Whether the plugin is the monitor, whose instructions are the host's and not counted.
+    /// Returns true if the plugin is the monitor. Its instructions are the host's, so they are not counted.
     pub const fn is_answered_by_plugin(self) -> bool {
         matches!(self, Mechanism::Pvio | Mechanism::PvioMailbox)
     }
 
-    /// Whether it carries out this operation: mailboxes have no strings, and some ways are tried with four
-    /// forms alone.
+    /// Returns true if the mechanism supports the operation.
+    ///
+    /// Mailboxes have no strings. Some mechanisms are measured with four forms only.
     pub fn has(self, cell: Cell) -> bool {
         use PortForm::{InAlDx, OutDxAl, RepInsb, RepOutsb};
         match self {
@@ -106,33 +108,34 @@ impl fmt::Display for Mechanism {
     }
 }
 
-/// The elements of the longer strings.
+/// Number of elements of the long strings.
 pub const STRING: u32 = 512;
 
-/// One operation: a form, and how many elements it moves. A plain string instruction of many elements is as
-/// many instructions.
+/// One operation: a form and a number of elements.
+///
+/// A string instruction without `rep` moves one element, so many elements take as many instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Cell {
-    /// Which of the 24.
+    /// The form.
     pub form: PortForm,
     /// 1, or [`STRING`].
     pub elements: u32,
 }
 
 impl Cell {
-    /// All of them, by the guest's numbers.
+    /// Iterates over all operations, in the order of the guest's numbers.
     pub fn all() -> impl Iterator<Item = Cell> {
         let strings = PortForm::ALL.into_iter().filter(|form| form.is_string());
         let one = PortForm::ALL.into_iter().map(|form| Cell { form, elements: 1 });
         one.chain(strings.map(|form| Cell { form, elements: STRING }))
     }
 
-    /// The guest's number of it.
+    /// Returns the guest's number of the operation.
     pub fn number(self) -> usize {
-        Cell::all().position(|cell| cell == self).expect("one of them")
+        Cell::all().position(|cell| cell == self).expect("all() has every cell")
     }
 
-    /// Whether one instruction does it all.
+    /// Returns true if one instruction moves all elements.
     pub fn is_one_instruction(self) -> bool {
         self.elements == 1 || self.form.source() == PortSource::RepString
     }

@@ -1,4 +1,4 @@
-//! The experiment as a whole, and how it is printed.
+//! Runs the experiment and prints its results.
 
 use std::path::Path;
 
@@ -12,65 +12,71 @@ use super::guest::{Size, run};
 use super::metrics::{AllMetrics, Metrics, Part, add_times, instructions};
 use super::workload::{COMPLETE, Workload};
 use super::{Cell, Mechanism};
-use crate::machine::read_stats;
+use crate::stats::Snapshot;
 use crate::table::Table;
 
-/// How long the experiment is to be.
+/// Sizes of the experiment's runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Of the runs that count: few operations tell all.
+    /// Size of the runs that count. Counts are exact, so few repetitions suffice.
     pub counted: Size,
-    /// Of the run that is timed; `None`: none is.
+    /// Size of the timed run; `None` skips it.
     pub timed: Option<Size>,
 }
 
 impl Plan {
     const COUNTED: Size = Size { scalars: 16, strings: 2, rounds: 1 };
 
-    /// For figures to be quoted.
+    /// Sizes for results to quote.
     pub const FULL: Plan = Plan {
         counted: Plan::COUNTED,
         timed: Some(Size { scalars: 1024, strings: 16, rounds: 10 }),
     };
-    /// For a look.
+    /// Sizes for a quick run.
     pub const QUICK: Plan =
         Plan { counted: Plan::COUNTED, timed: Some(Size { scalars: 256, strings: 4, rounds: 4 }) };
-    /// Without time.
+    /// Counts without times.
     pub const COUNTS: Plan = Plan { counted: Plan::COUNTED, timed: None };
 }
 
-/// What came of it.
+/// Results of the experiment.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The version of pvio.
     pub pvio: &'static str,
-    /// That of QEMU.
+    /// The version of QEMU; `None` if QEMU does not report it.
     pub qemu: Option<String>,
-    /// How many accesses were compared, of each way that has all forms.
+    /// Number of compared accesses of each mechanism that supports all forms.
     pub accesses_compared: usize,
-    /// How many pairs of times there are for each ratio.
+    /// Number of timed rounds; 0 if nothing was timed.
     pub rounds: u32,
-    /// Every operation by every way.
+    /// Costs of all operations by all mechanisms.
     pub metrics: AllMetrics,
-    /// A guest's port I/O by every way.
+    /// A real guest's port I/O by each mechanism.
     pub workload: Option<Workload>,
-    /// What it all says.
+    /// The conclusions.
     pub conclusions: Conclusions,
 }
 
-/// Carries a plan out on a QEMU. `workload` is a dump of a guest's port I/O, and where it is from;
-/// `progress` is told what is done.
-pub fn carry_out(
+/// Runs the experiment on a QEMU.
+///
+/// `workload` is a dump of a guest's port I/O with a description of its origin. `progress` is called with a
+/// description of each step.
+///
+/// # Errors
+///
+/// Fails if QEMU or the guest fails, if two mechanisms did not do the same, or if two runs count differently.
+pub fn measure(
     qemu: &Path,
     plan: Plan,
-    workload: Option<(String, &Path)>,
+    workload: Option<(String, &Snapshot)>,
     progress: impl Fn(&str),
 ) -> Result<Report> {
-    progress("counting instructions, and comparing what was done");
+    progress("counting instructions and comparing accesses");
     let first = run(qemu, plan.counted, true)?;
     let accesses_compared = check_logs(&first)?;
     let mut metrics = instructions(&first, plan.counted)?;
-    progress("counting them again");
+    progress("counting instructions again");
     let again = run(qemu, plan.counted, true)?;
     check_logs(&again)?;
     same_counts(&metrics, &instructions(&again, plan.counted)?)?;
@@ -82,10 +88,7 @@ pub fn carry_out(
         add_times(&mut metrics, &timed)?;
         rounds = size.rounds - 1;
     }
-    let workload = match workload {
-        None => None,
-        Some((source, path)) => Some(Workload::of(source, &read_stats(path)?, &metrics)),
-    };
+    let workload = workload.map(|(source, dump)| Workload::of(source, dump, &metrics));
     let conclusions = Conclusions::of(&metrics, workload.as_ref());
     Ok(Report {
         pvio: env!("CARGO_PKG_VERSION"),
@@ -112,7 +115,7 @@ fn same_counts(one: &AllMetrics, other: &AllMetrics) -> Result<()> {
     Ok(())
 }
 
-/// Headings and tables, in one of the two ways.
+/// Builds text of paragraphs and tables, plain or in Markdown.
 struct Page {
     text: String,
     markdown: bool,
@@ -131,18 +134,22 @@ impl Page {
 }
 
 impl Report {
-    /// For a person, on a terminal or in Markdown.
+    /// Formats the results for a terminal or in Markdown.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the trap was not measured.
     pub fn render(&self, markdown: bool) -> Result<String> {
         let mut page = Page { text: String::new(), markdown };
         page.paragraph(&format!(
-            "pvio {} on QEMU {}. Each way made the same {} accesses, with the same values, and left the same \
-             memory; two runs counted the same instructions.",
+            "pvio {} on QEMU {}. All ways made the same {} accesses, with the same values, and left the same \
+             memory. Two runs counted the same instructions.",
             self.pvio,
             self.qemu.as_deref().unwrap_or("of unknown version"),
             self.accesses_compared,
         ));
         page.section(
-            "Instructions that the monitor executes for one operation",
+            "Instructions of the monitor for one operation",
             &self.matrix(|row| match row.mechanism {
                 Mechanism::Native => "-".into(),
                 way if way.is_answered_by_plugin() => "(host)".into(),
@@ -150,25 +157,22 @@ impl Report {
             }),
         );
         page.section(
-            "Instructions of all, the guest's own included",
+            "Instructions of guest and monitor for one operation",
             &self.matrix(|row| row.total.to_string()),
         );
         if self.metrics.0.iter().any(|row| row.time.is_some()) {
             page.section(
-                &format!(
-                    "Time, by what it takes natively (median of {} rounds, under TCG)",
-                    self.rounds
-                ),
+                &format!("Time over native (median of {} rounds, under TCG)", self.rounds),
                 &self.matrix(|row| {
                     row.time.map_or("-".into(), |time| format!("{:.1}", time.median))
                 }),
             );
         }
-        page.section("Where the monitor's instructions are", &self.parts()?);
+        page.section("Instructions of the monitor's parts", &self.parts()?);
         if let Some(workload) = &self.workload {
             page.section(&format!("{}, by each way", workload.source), &prices(workload));
             page.section(
-                "The busiest ports of it: the monitor's instructions, thousands",
+                "Its busiest ports: the monitor's instructions, in thousands",
                 &ports(workload),
             );
         }
@@ -217,13 +221,13 @@ impl Report {
                 table.row(name.into_iter().chain(parts).chain(sum));
             }
         }
-        self.metrics.get(Mechanism::Trap, one(OutDxAl)).context("the trap was not tried")?;
+        self.metrics.get(Mechanism::Trap, one(OutDxAl)).context("the trap was not measured")?;
         Ok(table)
     }
 }
 
 fn prices(workload: &Workload) -> Table {
-    let columns = ["way", "monitor's instructions", "instructions of all", "time, by native's"];
+    let columns = ["way", "monitor's instructions", "guest's and monitor's", "time over native"];
     let mut table = Table::new(columns.map(str::to_owned));
     let native = workload.prices.get(&Mechanism::Native).and_then(|price| price.cycles);
     for (way, price) in &workload.prices {

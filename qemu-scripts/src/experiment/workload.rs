@@ -1,4 +1,6 @@
-//! What a real guest did, carried out by each way: counts of a dump times the metrics of each operation.
+//! Cost of a real guest's port I/O by each mechanism.
+//!
+//! It is the sum of a dump's counts times the costs of operations.
 
 use std::collections::BTreeMap;
 
@@ -9,63 +11,63 @@ use serde::Serialize;
 use super::metrics::{AllMetrics, Metrics};
 use super::{Cell, Mechanism, STRING};
 
-/// How often a form was executed, and how many elements it moved.
+/// Executions and elements of one form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Use {
-    /// Which.
+    /// The form.
     pub form: PortForm,
     /// Executions.
     pub executions: u64,
-    /// Elements.
+    /// Elements moved.
     pub accesses: u64,
 }
 
-/// A port, and what its accesses are of the whole.
+/// A port and the cost of its accesses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PortUse {
-    /// Which.
+    /// The port.
     pub port: Port,
-    /// What a PC has there.
+    /// Name of a PC's device at the port.
     pub name: Option<String>,
     /// Accesses.
     pub accesses: u64,
-    /// Monitor's instructions for these, one access at a time, by each way that has all forms.
+    /// The monitor's instructions, one access at a time, by each mechanism of [`COMPLETE`].
     pub monitor: BTreeMap<Mechanism, u64>,
 }
 
-/// What one way takes for all of it.
+/// Cost of the whole workload by one mechanism.
 #[derive(Clone, Debug, Serialize)]
 pub struct Price {
     /// Instructions of the monitor.
     pub monitor: u64,
-    /// Of all.
+    /// Instructions of guest and monitor.
     pub total: u64,
-    /// Cycles, where the operations were timed.
+    /// Cycles; `None` if operations were not timed.
     pub cycles: Option<f64>,
 }
 
-/// A guest's port I/O, and its price by each way.
+/// A guest's port I/O and its cost by each mechanism.
 #[derive(Clone, Debug, Serialize)]
 pub struct Workload {
-    /// Where it is from.
+    /// Description of the dump's origin.
     pub source: String,
     /// The forms that were used.
     pub uses: Vec<Use>,
     /// The busiest ports.
     pub ports: Vec<PortUse>,
-    /// By each way that has all forms.
+    /// Cost by each mechanism of [`COMPLETE`].
     pub prices: BTreeMap<Mechanism, Price>,
 }
 
-/// How many ports are named.
-const PORTS: usize = 6;
+/// Maximum number of ports.
+const MAX_PORTS: usize = 6;
 
-/// The ways that have all forms.
+/// Mechanisms that support all forms.
 pub const COMPLETE: [Mechanism; 5] =
     [Mechanism::Native, Mechanism::TrapChecked, Mechanism::Trap, Mechanism::Int, Mechanism::Pvio];
 
 impl Workload {
-    /// What a dump has counted, at these metrics.
+    /// Computes the cost of a dump's port I/O.
     pub fn of(source: String, dump: &Snapshot, metrics: &AllMetrics) -> Workload {
         let uses: Vec<Use> = dump
             .forms
@@ -96,7 +98,7 @@ impl Workload {
         }
         let mut ports: Vec<PortUse> = ports.into_values().collect();
         ports.sort_by_key(|port| std::cmp::Reverse(port.accesses));
-        ports.truncate(PORTS);
+        ports.truncate(MAX_PORTS);
         Workload { source, uses, ports, prices }
     }
 }
@@ -113,7 +115,9 @@ fn price(mechanism: Mechanism, uses: &[Use], metrics: &AllMetrics) -> Price {
     }
 }
 
-/// A string is between the one of one element and the one of many, on a straight line.
+/// Computes the cost of a form's executions.
+///
+/// A `rep` is interpolated linearly between the costs of 1 and of [`STRING`] elements.
 fn cost(
     used: Use,
     mechanism: Mechanism,
@@ -130,7 +134,7 @@ fn cost(
     executions * one + (used.accesses as f64 - executions) * more
 }
 
-/// A dump's accesses by direction and size, for a sentence.
+/// Lists the four forms with the most accesses and their shares.
 pub fn mix_in_words(uses: &[Use]) -> String {
     let all: u64 = uses.iter().map(|used| used.accesses).sum();
     let mut uses = uses.to_vec();
@@ -147,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_string_costs_what_lies_between() {
+    fn cost_of_a_string_is_interpolated() {
         let row = |form, elements, monitor| Metrics {
             mechanism: Mechanism::Int,
             cell: Cell { form, elements },

@@ -1,4 +1,4 @@
-//! What a guest logged: the lines of the plugin's option `log`.
+//! A guest's log: the lines that the plugin's option `log` wrote.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -6,31 +6,36 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// A line, `[    0.004211] info: text`, in which the plugin has escaped what would not show.
+/// A line such as `[    0.004211] info: text`. The plugin has escaped control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine(pub String);
 
 impl LogLine {
-    /// Reads a log, of which not more than the first `limit` bytes.
+    /// Reads at most the first `limit` bytes of a log.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file exists and cannot be read.
     pub fn read(path: &Path, limit: u64) -> Result<Vec<LogLine>> {
         let mut bytes = Vec::new();
         match File::open(path) {
-            Ok(file) => {
-                file.take(limit).read_to_end(&mut bytes).context("the guest's log is not read")?
-            }
-            // Without a machine that ran, there is none.
+            Ok(file) => file
+                .take(limit)
+                .read_to_end(&mut bytes)
+                .context("the guest's log cannot be read")?,
+            // A machine that did not start wrote no log.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error).context("the guest's log is not read"),
+            Err(error) => return Err(error).context("the guest's log cannot be read"),
         };
         Ok(String::from_utf8_lossy(&bytes).lines().map(|line| LogLine(line.into())).collect())
     }
 
-    /// Whether it is an error or a warning.
+    /// Returns true if the line is an error or a warning.
     pub fn is_grave(&self) -> bool {
         matches!(self.parts(), Some(("error" | "warning", _)))
     }
 
-    /// Whether it is the result of a test within the guest, `test NAME: ok` or `test NAME: FAILED`.
+    /// Parses a test result: `test NAME: ok` or `test NAME: FAILED`.
     pub fn result(&self) -> Option<(&str, bool)> {
         let (_, text) = self.parts()?;
         let (name, result) = text.strip_prefix("test ")?.rsplit_once(": ")?;
@@ -41,7 +46,7 @@ impl LogLine {
         }
     }
 
-    /// The level and the text.
+    /// Returns the level and the text.
     fn parts(&self) -> Option<(&str, &str)> {
         self.0.split_once("] ")?.1.split_once(": ")
     }
@@ -52,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_tells_what_it_is() {
+    fn lines_are_told_apart_by_level_and_text() {
         let line = |text: &str| LogLine(format!("[    0.004211] {text}"));
         assert!(line("error: it burns").is_grave() && line("warning: smoke").is_grave());
         assert!(!line("info: error: no").is_grave());

@@ -1,7 +1,7 @@
-//! Guests that judge themselves: booted, listened to, and held to what they say.
+//! Guests that report whether they passed.
 //!
-//! A guest says how it went by the hypercall `exit`, and what there is to say by `log`. Everything
-//! else that may end a machine is no verdict.
+//! A guest gives its verdict by the hypercall `exit`, and logs by `log`. A machine that ends in another way
+//! gives no verdict.
 
 mod log;
 mod outputs;
@@ -27,13 +27,13 @@ pub use verdict::Verdict;
 
 use verdict::Stopped;
 
-/// How much a guest may log before it is taken for one that does nothing else.
+/// Maximum size of a guest's log, in bytes. A guest that logs more is stopped.
 const LOG_LIMIT: u64 = 16 << 20;
 
-/// How long a machine may take to end when it is asked to, before it is made to.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Time from SIGTERM to SIGKILL.
+const TERM_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Something to boot.
+/// A guest to boot.
 #[derive(Clone, Debug)]
 pub struct Guest {
     path: PathBuf,
@@ -42,26 +42,32 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Looks at a file, and decides how QEMU boots it. The number tells guests of one name apart.
+    /// Opens a guest's file and decides how QEMU boots it.
+    ///
+    /// `number` distinguishes guests with the same name.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file is a directory, is empty or cannot be read.
     pub fn open(path: &Path, number: usize) -> Result<Guest> {
         let metadata = path.metadata().with_context(|| path.display().to_string())?;
-        ensure!(!metadata.is_dir(), "{}: it is a directory, and no guest", path.display());
+        ensure!(!metadata.is_dir(), "{}: is a directory; name a guest's file", path.display());
         let mut start = Vec::new();
         File::open(path)
             .and_then(|file| file.take(1024).read_to_end(&mut start))
             .with_context(|| path.display().to_string())?;
-        ensure!(!start.is_empty(), "{}: it is empty", path.display());
+        ensure!(!start.is_empty(), "{}: is empty; name a guest's file", path.display());
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
         let label = outputs::label(number, &file_name);
         Ok(Guest { path: path.to_owned(), label, arguments: boot_arguments(path, &start) })
     }
 
-    /// As the user named it.
+    /// Returns the path from the command line.
     pub fn name(&self) -> String {
         self.path.to_string_lossy().into_owned()
     }
 
-    /// Its number and the name of its file, as they can stand in a file's name: `1-boot.bin`.
+    /// Returns the guest's number and file name, safe within a file name: `1-boot.bin`.
     pub fn label(&self) -> &str {
         &self.label
     }
@@ -78,72 +84,80 @@ fn boot_arguments(path: &Path, start: &[u8]) -> Vec<OsString> {
         _ if start.starts_with(b"QFI\xfb") => "format=qcow2",
         _ => "format=raw",
     };
-    // What a guest writes to its disk is forgotten: the next run finds the same.
+    // Writes to the disk are discarded, so the next run finds the same disk.
     let mut drive = OsString::from(format!("{format},snapshot=on,file="));
     drive.push(path.to_string_lossy().replace(',', ",,"));
     vec!["-drive".into(), drive]
 }
 
-/// How guests are booted.
+/// Boots guests.
 #[derive(Debug)]
 pub struct Runner<'a> {
-    /// The QEMU.
+    /// QEMU's path.
     pub qemu: PathBuf,
-    /// The plugin's options, beside those that say what the guest said. In them `%g` stands for the
-    /// guest's label.
+    /// More options of the plugin, in which `%g` stands for the guest's label.
     pub options: Vec<String>,
-    /// More arguments for QEMU, with the same in them.
+    /// More arguments of QEMU, in which `%g` stands for the guest's label.
     pub arguments: Vec<OsString>,
-    /// How long a guest may run.
+    /// Time limit of a guest.
     pub time_limit: Duration,
-    /// Set when nobody waits for verdicts any more.
+    /// Set to stop the guests.
     pub stop: &'a AtomicBool,
 }
 
-/// What came of a guest.
+/// The result of a guest.
 #[derive(Debug)]
 pub struct Report {
-    /// What there is to say of it.
+    /// The guest's verdict.
     pub verdict: Verdict,
-    /// What the guest logged.
+    /// The guest's log.
     pub log: Vec<LogLine>,
-    /// What QEMU left behind.
+    /// QEMU's exit status, output and statistics.
     pub ended: Ended,
 }
 
 impl Runner<'_> {
-    /// Makes sure that guests can be heard on this QEMU, and that the options are such, before any is
-    /// booted.
+    /// Checks before the first boot that this QEMU and the options allow verdicts.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the options prevent verdicts or share an output, or if QEMU or the plugin refuses them.
     pub fn check(&self, guests: &[Guest]) -> Result<()> {
         for option in &self.options {
             match option.split_once('=').unwrap_or((option, "")) {
                 (key @ ("stats" | "summary" | "log"), _) => {
-                    bail!("option {key:?} is guest-test's own; --keep keeps what it would write")
+                    bail!("option {key:?} is set by guest-test; use --keep to keep its output")
                 }
-                ("hypercall", "off") => bail!("with hypercall=off a guest has no way to a verdict"),
+                ("hypercall", "off") => bail!(
+                    "option \"hypercall=off\": guests give their verdict by a hypercall; use kernel or any"
+                ),
                 _ => outputs::refuse_shared(option, guests.len())?,
             }
         }
-        let first = guests.first().context("there is no guest")?;
-        // Where a guest cannot log, nor can it say how it went.
+        let first = guests.first().context("no guest is named")?;
+        // A QEMU that refuses `log` cannot answer `exit` either.
         let mut running = self
             .machine(first)
             .plugin(&["log=/dev/null"])
             .args(["-machine", "none", "-display", "none", "-monitor", "stdio"])
             .start()?;
-        // It may have refused already: then its last words are of interest, not the pipe's.
+        // QEMU may have ended already. Then its stderr has the reason.
         let _ = running.say("quit");
         let ended = running.wait()?;
         if !ended.status.success() {
             let mut lines = ended.stderr.lines();
             let refusal = lines.clone().find_map(|line| line.strip_prefix("pvio: "));
-            let why = refusal.or_else(|| lines.next_back()).unwrap_or("it says nothing");
+            let why = refusal.or_else(|| lines.next_back()).unwrap_or("it prints no reason");
             bail!("{} does not start with the plugin: {why}", self.qemu.display());
         }
         Ok(())
     }
 
-    /// Boots a guest, and waits for its verdict. `None` when told to stop.
+    /// Boots a guest and waits for its verdict. Returns `None` if `stop` is set.
+    ///
+    /// # Errors
+    ///
+    /// Fails if QEMU cannot be run.
     pub fn run(&self, guest: &Guest) -> Result<Option<Report>> {
         let directory = tempfile::tempdir()?;
         let log = directory.path().join("log");
@@ -165,7 +179,7 @@ impl Runner<'_> {
         Ok(Some(Report { verdict: Verdict::of(&ended, stopped, &log), log, ended }))
     }
 
-    /// A machine with the plugin and its options, as they are for this guest.
+    /// Makes a machine with the plugin and its options for this guest.
     fn machine(&self, guest: &Guest) -> Machine {
         let machine = Machine::new(&self.qemu).plugin(&["summary=off"]);
         self.options.iter().fold(machine, |machine, option| {
@@ -173,7 +187,7 @@ impl Runner<'_> {
         })
     }
 
-    /// COM1, to show what the guest last said there; not where the user has plans for it.
+    /// Returns arguments that capture COM1, unless the user's arguments configure it.
     fn serial(&self) -> &[&str] {
         let taken = ["-serial", "--serial", "-nographic", "--nographic"];
         match self.arguments.iter().any(|argument| taken.iter().any(|&name| argument == name)) {
@@ -199,18 +213,18 @@ impl Runner<'_> {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        // Asked to end, it still says what was counted; otherwise it is killed.
+        // After SIGTERM the plugin still writes its statistics.
         running.signal(Signal::TERM.as_raw())?;
         let asked = Instant::now();
         loop {
             if let Some(mut ended) = running.poll()? {
-                // Who ended it is known.
+                // QEMU's line about the SIGTERM is of no interest.
                 let said =
                     ended.stderr.lines().filter(|line| !line.contains("terminating on signal"));
                 ended.stderr = said.map(|line| format!("{line}\n")).collect();
                 return Ok(Some((ended, stopped)));
             }
-            if asked.elapsed() > PATIENCE {
+            if asked.elapsed() > TERM_TIMEOUT {
                 running.signal(Signal::KILL.as_raw())?;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -223,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guest_is_booted_by_what_it_is() {
+    fn file_type_decides_how_a_guest_boots() {
         let arguments = |name: &str, start: &[u8]| boot_arguments(Path::new(name), start);
         assert_eq!(arguments("a.bin", b"\xf4"), ["-bios", "a.bin"]);
         assert_eq!(arguments("a.bin", b"\x7fELF\x01"), ["-kernel", "a.bin"]);

@@ -1,43 +1,44 @@
-//! Files that the plugin writes: each guest has its own.
+//! The plugin's output files: one for each guest.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use anyhow::{Result, bail};
 
-/// What stands for a guest in an option, or in an argument of QEMU's.
+/// Placeholder for the guest's label in options and in QEMU's arguments.
 const GUEST: &str = "%g";
 
-/// An option with a guest's label in it.
+/// Replaces the placeholder in an option.
 pub(super) fn option_of(label: &str, option: &str) -> String {
     option.replace(GUEST, label)
 }
 
-/// An argument of QEMU's with a guest's label in it. One that is no UTF-8 stays as it is.
+/// Replaces the placeholder in an argument of QEMU. An argument that is not UTF-8 stays as it is.
 pub(super) fn argument_of(label: &str, argument: &OsStr) -> OsString {
     argument.to_str().map_or_else(|| argument.to_owned(), |text| option_of(label, text).into())
 }
 
-/// A guest's label: its place among the guests, and its file's name with nothing in it that an option,
-/// a path or a shell would take for its own.
+/// Makes a guest's label: its number, and its file name.
+///
+/// Characters that are special in options, paths or shells become `_`.
 pub(super) fn label(number: usize, file_name: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
     let name = file_name.chars().map(|c| if is_plain(c) { c } else { '_' });
     format!("{number}-{}", name.collect::<String>())
 }
 
-/// Refuses an option that has several guests write one file in turn: only the last one's would be left.
+/// Refuses an option by which several guests would overwrite one file.
 pub(super) fn refuse_shared(option: &str, guests: usize) -> Result<()> {
     match outputs(option).into_iter().find(|path| is_file(path) && !path.contains(GUEST)) {
         Some(path) if guests > 1 => bail!(
-            "option {option:?}: {guests} guests would write {path} in turn; name a file for each, such \
-             as {path}.{GUEST}, where {GUEST} stands for the guest"
+            "option {option:?}: {guests} guests would overwrite {path}; name a file for each, such as \
+             {path}.{GUEST}, where {GUEST} stands for the guest"
         ),
         _ => Ok(()),
     }
 }
 
-/// The files that an option of the plugin's has it write, but for those that are guest-test's own.
+/// Returns the files that the plugin writes for an option that users may set.
 fn outputs(option: &str) -> Vec<String> {
     // A colon within a file's name is doubled.
     let parts = |value: &str| -> Vec<String> {
@@ -55,7 +56,9 @@ fn outputs(option: &str) -> Vec<String> {
     }
 }
 
-/// Whether it is a file, or would be: a device such as `/dev/null` is not, nor is what a process has open.
+/// Returns true for a regular file, or a path that would become one.
+///
+/// Devices such as `/dev/null` and files in `/proc` are not.
 fn is_file(path: &str) -> bool {
     let path = Path::new(path);
     !path.starts_with("/dev")
@@ -68,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_option_that_writes_a_file_is_known() {
+    fn outputs_of_options_are_found() {
         for (option, files) in [
             ("access-log=a::b:0x60:0x64", &["a:b"][..]),
             ("device=console@0xe9:file=F", &["F"]),
@@ -83,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_refused_to_several_guests() {
+    fn shared_output_of_several_guests_is_refused() {
         let refused = |option: &str, guests| refuse_shared(option, guests).is_err();
         assert!(refused("access-log=F", 2) && !refused("access-log=F", 1));
         assert!(!refused("access-log=%g", 2) && !refused("access-log=/dev/null", 2));
@@ -91,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_is_one_word() {
+    fn label_has_no_special_characters() {
         assert_eq!(label(3, "a:b, c/\n%g.bin"), "3-a_b__c___g.bin");
         assert_eq!(argument_of("1-a", OsStr::new("file:%g.txt")), "file:1-a.txt");
     }

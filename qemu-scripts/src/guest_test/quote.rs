@@ -1,38 +1,23 @@
-//! What a guest or QEMU wrote, made fit to be quoted in a line of a report.
+//! Quotes text of a guest or of QEMU in one line of a report.
 
-/// How much of a text is quoted, in characters.
+use crate::stats::text_table::printable;
+
+/// Maximum length of a quotation, in characters.
 const LIMIT: usize = 512;
 
-/// The text as one line that moves no cursor and reorders nothing, of which the middle is left out where it is long.
+/// Escapes control characters and line breaks, and leaves out the middle of a long text.
 pub(super) fn one_line(text: &str) -> String {
     let count = text.chars().count();
     if count <= LIMIT {
-        return escape(text.chars());
+        return printable(text);
     }
-    // The end says as much as the beginning: what came last before the guest stopped.
+    // The end matters too: it is the guest's last output.
     let half = LIMIT / 2;
-    let begin = escape(text.chars().take(half));
-    let end = escape(text.chars().skip(count - half));
+    let begin = printable(&text.chars().take(half).collect::<String>());
+    let end = printable(&text.chars().skip(count - half).collect::<String>());
     let left_out = count - 2 * half;
     let characters = if left_out == 1 { "character" } else { "characters" };
     format!("{begin} [{left_out} {characters} left out] {end}")
-}
-
-fn escape(characters: impl Iterator<Item = char>) -> String {
-    let mut text = String::new();
-    for character in characters {
-        match is_harmless(character) {
-            true => text.push(character),
-            false => text.extend(character.escape_default()),
-        }
-    }
-    text
-}
-
-/// Returns true unless the character is a control, breaks the line, or reorders the text around it (UAX #9).
-fn is_harmless(character: char) -> bool {
-    !character.is_control()
-        && !matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -40,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_line_is_cut_in_the_middle() {
+    fn middle_of_a_long_text_is_left_out() {
         assert_eq!(one_line("grüße \\ \"'"), "grüße \\ \"'");
         let longest = "ü".repeat(LIMIT);
         assert_eq!(one_line(&longest), longest);
@@ -51,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_act_is_escaped() {
+    fn control_characters_are_escaped() {
         assert_eq!(one_line("a\nb\r\u{9b}31m\u{202e}"), "a\\nb\\r\\u{9b}31m\\u{202e}");
     }
 }

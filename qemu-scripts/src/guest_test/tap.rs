@@ -1,6 +1,6 @@
-//! Reports in the Test Anything Protocol: version 13, which all its readers read.
+//! Reports in the Test Anything Protocol, version 13, which every consumer reads.
 //!
-//! A guest's own tests are a subtest, indented by four, as version 14 defines and others skip.
+//! A guest's own tests are a subtest, indented by four. Version 14 defines subtests; older consumers skip them.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -8,14 +8,15 @@ use std::io::{self, Write};
 use super::quote::one_line;
 use super::{LogLine, Report};
 
-/// Most lines of one kind in a diagnostic block.
-const LINES: usize = 20;
+/// Maximum number of lines under one key of a diagnostic block.
+const MAX_LINES: usize = 20;
 
-/// Most lines of a guest's log that are shown, besides the results of its tests: half of them from its
-/// beginning, half from its end.
-const COMMENTS: usize = 1000;
+/// Maximum number of log lines that are shown, apart from test results.
+///
+/// Half of them are from the beginning of the log, half from its end.
+const MAX_COMMENTS: usize = 1000;
 
-/// Writes results as they are found.
+/// Writes each result as soon as it is known.
 #[derive(Debug)]
 pub struct Tap<W> {
     out: W,
@@ -23,14 +24,22 @@ pub struct Tap<W> {
 }
 
 impl<W: Write> Tap<W> {
-    /// Of so many guests.
+    /// Writes the header for `count` guests.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `out` cannot be written.
     pub fn begin(mut out: W, count: usize) -> io::Result<Tap<W>> {
         writeln!(out, "TAP version 13\n1..{count}")?;
         out.flush()?;
         Ok(Tap { out, done: 0 })
     }
 
-    /// The next guest's.
+    /// Writes the next guest's result.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `out` cannot be written.
     pub fn result(&mut self, name: &str, report: &Report) -> io::Result<()> {
         let Report { verdict, log, ended } = report;
         self.done += 1;
@@ -52,14 +61,18 @@ impl<W: Write> Tap<W> {
         self.out.flush()
     }
 
-    /// There will be no more.
+    /// Ends the report early and states the reason.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `out` cannot be written.
     pub fn bail_out(&mut self, why: &str) -> io::Result<()> {
         writeln!(self.out, "Bail out! {}", one_line(why))?;
         self.out.flush()
     }
 }
 
-/// The guest's lines, among which are the results of its own tests.
+/// Formats the guest's log: test results as a subtest, other lines as comments.
 fn lines(name: &str, log: &[LogLine]) -> String {
     let mut text = String::new();
     let count = log.iter().filter(|line| line.result().is_some()).count();
@@ -68,8 +81,8 @@ fn lines(name: &str, log: &[LogLine]) -> String {
     }
     let indent = if count > 0 { "    " } else { "" };
     let comments = log.len() - count;
-    let left_out = comments.saturating_sub(COMMENTS);
-    let hidden = COMMENTS / 2..COMMENTS / 2 + left_out;
+    let left_out = comments.saturating_sub(MAX_COMMENTS);
+    let hidden = MAX_COMMENTS / 2..MAX_COMMENTS / 2 + left_out;
     let (mut done, mut comment) = (0, 0);
     for line in log {
         match line.result() {
@@ -99,7 +112,7 @@ fn lines(name: &str, log: &[LogLine]) -> String {
 
 fn result(text: &mut String, passed: bool, number: usize, name: &str) {
     let not = if passed { "" } else { "not " };
-    // A `#` would begin a directive, such as SKIP.
+    // An unescaped `#` starts a directive, such as SKIP.
     let name = one_line(name).replace('\\', r"\\").replace('#', r"\#");
     let _ = write!(text, "{not}ok {number} - {name}");
 }
@@ -109,21 +122,21 @@ fn block(text: &mut String, key: &str, lines: Vec<&str>) {
         return;
     }
     let _ = writeln!(text, "  {key}:");
-    for line in lines.iter().take(LINES) {
+    for line in lines.iter().take(MAX_LINES) {
         let _ = writeln!(text, "    - {}", quoted(line));
     }
-    if lines.len() > LINES {
-        let _ = writeln!(text, "    - {}", quoted(&format!("{} more", lines.len() - LINES)));
+    if lines.len() > MAX_LINES {
+        let _ = writeln!(text, "    - {}", quoted(&format!("{} more", lines.len() - MAX_LINES)));
     }
 }
 
-/// What was said last is what matters, where nobody chose.
+/// Returns the last lines, which are closest to the failure.
 fn last(text: &str) -> Vec<&str> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(LINES)..].to_vec()
+    lines[lines.len().saturating_sub(MAX_LINES)..].to_vec()
 }
 
-/// A string of JSON is one of YAML.
+/// Quotes text for YAML. Every JSON string is a YAML string.
 fn quoted(text: &str) -> String {
     serde_json::to_string(&one_line(text)).expect("text becomes JSON")
 }
@@ -133,14 +146,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_long_log_the_middle_is_left_out_and_no_result() {
+    fn middle_of_a_long_log_is_left_out_but_no_result() {
         let line = |text: String| LogLine(format!("[    0.004211] info: {text}"));
         let log =
             (0..3000).flat_map(|n| [line(format!("line {n}")), line(format!("test {n}: ok"))]);
         let text = lines("a", &log.collect::<Vec<_>>());
         assert_eq!(text.lines().filter(|line| line.starts_with("    ok ")).count(), 3000);
         let comments: Vec<&str> = text.lines().filter(|line| line.starts_with("    # ")).collect();
-        assert_eq!(comments.len(), COMMENTS + 1);
+        assert_eq!(comments.len(), MAX_COMMENTS + 1);
         assert!(comments[499].ends_with("line 499") && comments[501].ends_with("line 2500"));
         assert_eq!(comments[500], "    # [2000 lines left out]");
     }

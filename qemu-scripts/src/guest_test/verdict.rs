@@ -1,4 +1,4 @@
-//! From how a machine ended to what is said of its guest.
+//! Derives a guest's verdict from the end of its machine.
 
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
@@ -8,26 +8,26 @@ use crate::stats::Call;
 use super::LogLine;
 use crate::machine::Ended;
 
-/// Whether a guest passed, and if not, why not.
+/// A guest's verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The code that the guest gave itself, if it came to that.
+    /// The code of the guest's `exit` call; `None` without one.
     pub code: Option<i32>,
-    /// What is wrong.
+    /// The reason of the failure; `None` if the guest passed.
     pub failure: Option<String>,
 }
 
-/// Why a machine was not left to itself.
+/// The reason why a machine was stopped.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Stopped {
-    /// It had run for this long.
+    /// The guest reached this time limit.
     TimeLimit(Duration),
-    /// It had logged so many bytes.
+    /// The guest logged more than this many bytes.
     LogLimit(u64),
 }
 
 impl Verdict {
-    /// Of a guest whose machine has ended.
+    /// Decides the verdict after the machine has ended.
     pub(super) fn of(ended: &Ended, stopped: Option<Stopped>, log: &[LogLine]) -> Verdict {
         let code = match stopped {
             None if exits(ended).given > 0 => ended.status.code(),
@@ -41,13 +41,13 @@ impl Verdict {
         Verdict { code, failure }
     }
 
-    /// Whether nothing is wrong.
+    /// Returns true if the guest passed.
     pub fn passed(&self) -> bool {
         self.failure.is_none()
     }
 }
 
-/// The guest's calls of `exit`.
+/// Counts of the guest's `exit` calls.
 #[derive(Clone, Copy, Debug, Default)]
 struct Exits {
     given: u64,
@@ -62,7 +62,7 @@ fn exits(ended: &Ended) -> Exits {
     })
 }
 
-/// A guest that exits with 0 although it announced failures has not looked at its own results.
+/// Returns a failure if tests in the log failed although the guest exited with 0.
 fn failed_tests(log: &[LogLine]) -> Option<String> {
     let results = || log.iter().filter_map(LogLine::result);
     let failed = results().filter(|&(_, passed)| !passed).count();
@@ -75,7 +75,7 @@ fn no_verdict(ended: &Ended, stopped: Option<Stopped>) -> String {
     let how = how_it_ended(ended, stopped);
     match exits(ended) {
         Exits { denied: 1.., .. } => format!(
-            "{how}; its exit call was denied, since it came from user code: see option hypercall=any"
+            "{how}; its exit call came from user code and was denied: see option hypercall=any"
         ),
         _ => how,
     }
@@ -87,7 +87,7 @@ fn how_it_ended(ended: &Ended, stopped: Option<Stopped>) -> String {
             return format!("no verdict: still running after {} s", limit.as_secs());
         }
         Some(Stopped::LogLimit(limit)) => {
-            return format!("no verdict: it logged more than {} MiB", limit >> 20);
+            return format!("no verdict: more than {} MiB logged", limit >> 20);
         }
         None => {}
     }
@@ -96,15 +96,15 @@ fn how_it_ended(ended: &Ended, stopped: Option<Stopped>) -> String {
     }
     let status = ended.status.code().unwrap_or_default();
     let Some(stats) = &ended.stats else {
-        return format!("QEMU did not run the guest: it ended with status {status}");
+        return format!("QEMU did not run the guest: exit status {status}");
     };
     match (&*stats.ended, status) {
-        ("reset", _) => "no verdict: it reset the machine (triple fault?)".into(),
-        ("shutdown", 0) => "no verdict: it powered off".into(),
+        ("reset", _) => "no verdict: the guest reset the machine (triple fault?)".into(),
+        ("shutdown", 0) => "no verdict: the guest powered off".into(),
         ("shutdown" | "exit", status) => {
             format!("no verdict: a device ended QEMU with status {status}")
         }
-        ("panic", _) => "no verdict: it panicked".into(),
-        (how, _) => format!("no verdict: QEMU was ended from outside ({how})"),
+        ("panic", _) => "no verdict: the guest panicked".into(),
+        (how, _) => format!("no verdict: QEMU was ended from outside the guest ({how})"),
     }
 }

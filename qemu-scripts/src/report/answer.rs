@@ -1,4 +1,4 @@
-//! The answer that the page opens with.
+//! The sentences at the top of the page.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,18 +7,13 @@ use crate::diff::Total;
 use crate::stats::text_table::{number, percent, printable};
 use crate::stats::{PortRow, SiteRow, Snapshot};
 
-/// All accesses of a dump, by instruction and by hypercall.
-pub fn accesses(dump: &Snapshot) -> u64 {
-    total(dump, "accesses")
-}
-
 fn total(dump: &Snapshot, name: &str) -> u64 {
     Total::named(name).and_then(|total| total.count(dump)).unwrap_or(0)
 }
 
-/// How many accesses there were, where most went and where most came from, in one sentence.
+/// States the number of accesses, the busiest port and the busiest function.
 pub fn sentence(dump: &Snapshot) -> String {
-    let all = accesses(dump);
+    let all = dump.accesses();
     let mut sentence = match all {
         0 => return "The guest made no port access.".to_owned(),
         1 => "1 port access".to_owned(),
@@ -38,7 +33,7 @@ pub fn sentence(dump: &Snapshot) -> String {
     sentence + "."
 }
 
-/// The name and number of the port with the most accesses in both directions, and these.
+/// Returns the port with the most accesses in both directions, and their number.
 fn busiest_port(dump: &Snapshot) -> Option<(String, u64)> {
     let mut sums: Vec<(&PortRow, u64)> = Vec::new();
     for row in &dump.ports {
@@ -55,7 +50,9 @@ fn busiest_port(dump: &Snapshot) -> Option<(String, u64)> {
     (count > 0).then_some((name, count))
 }
 
-/// Accesses by function, in descending order. A site without a symbol stands for itself.
+/// Adds up accesses by function, in descending order.
+///
+/// A site without a symbol has an entry of its own.
 pub fn functions(dump: &Snapshot) -> Vec<(Function<'_>, u64)> {
     let mut sums: HashMap<Function<'_>, u64> = HashMap::new();
     for row in &dump.sites {
@@ -69,9 +66,9 @@ pub fn functions(dump: &Snapshot) -> Vec<(Function<'_>, u64)> {
 /// A function of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Function<'a> {
-    /// A function with this name.
+    /// A function by its name.
     Named(&'a str),
-    /// An instruction that no symbol names, and its address.
+    /// An instruction without a symbol, and its address.
     Unnamed(&'a str, &'a str),
 }
 
@@ -95,26 +92,26 @@ impl fmt::Display for Function<'_> {
     }
 }
 
-/// Further sentences: executions, sites, faults, hypercalls, instructions.
+/// States executions, sites, faults, hypercalls and instructions, one sentence each.
 pub fn details(dump: &Snapshot) -> Vec<String> {
     let sites = dump.sites.len() as u64 + dump.sites_dropped;
     let mut lines = vec![format!(
-        "{} moved {} at {}.",
+        "{} at {} moved {}.",
         counted(
             total(dump, "executions"),
             "executed port instruction",
             "executed port instructions"
         ),
+        counted(sites, "site", "sites"),
         counted(total(dump, "bytes"), "byte", "bytes"),
-        counted(sites, "place in the code", "places in the code"),
     )];
     let calls = total(dump, "hypercalls");
     if calls > 0 {
         lines.push(format!(
-            "{} made {}, which are {} % of all.",
+            "{} made {}, {} % of the total.",
             counted(calls, "hypercall", "hypercalls"),
-            counted(total(dump, "hypercall-accesses"), "access", "accesses"),
-            percent(total(dump, "hypercall-accesses"), accesses(dump)),
+            counted(dump.hypercall_accesses(), "access", "accesses"),
+            percent(dump.hypercall_accesses(), dump.accesses()),
         ));
     }
     let faults = total(dump, "faults");
@@ -124,14 +121,14 @@ pub fn details(dump: &Snapshot) -> Vec<String> {
     let unverified = total(dump, "unverified");
     if unverified > 0 {
         lines.push(format!(
-            "{} more were made or faulted, which this QEMU does not report.",
-            number(unverified)
+            "{} completed or faulted; this QEMU does not report which.",
+            counted(unverified, "more attempt", "more attempts")
         ));
     }
     let instructions = total(dump, "instructions");
     if instructions > 0 {
         lines.push(format!(
-            "The guest executed {} of every kind.",
+            "The guest executed {} in all.",
             counted(instructions, "instruction", "instructions")
         ));
     }

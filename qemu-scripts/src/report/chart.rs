@@ -1,15 +1,15 @@
 //! Bar charts in SVG.
 //!
-//! Positions are percentages, so that a chart fits a phone and a desk, and its text keeps its size.
+//! Positions are percentages: a chart fits every screen width, and its text keeps its size.
 
 use maud::{Markup, html};
 
 use crate::stats::text_table::{number, percent, printable};
 
-/// A bar: a label, and a count for each series of the chart.
+/// A labelled bar with one count for each series of the chart.
 #[derive(Clone, Debug)]
 pub struct Bar {
-    /// What the bar is of.
+    /// The name of the counted thing.
     pub label: String,
     /// The counts, in the order of the chart's series.
     pub counts: Vec<u64>,
@@ -17,20 +17,22 @@ pub struct Bar {
 
 impl Bar {
     fn total(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().copied().fold(0, u64::saturating_add)
     }
 }
 
-/// How many bars a chart has at most; the others become one.
-const MOST_BARS: usize = 12;
+/// Maximum number of bars. The last one stands for all others.
+const MAX_BARS: usize = 12;
 
-/// How much of a label is shown, in characters. All of it is in the bar's title.
-const LABEL: usize = 34;
+/// Maximum length of a label, in characters. The bar's title has all of it.
+const MAX_LABEL: usize = 34;
 
-/// Pixels from one bar to the next.
+/// Distance between bars, in pixels.
 const PITCH: usize = 40;
 
-/// Renders a chart of the bars with the most, in descending order. `whole` is 100 % of the shares.
+/// Renders a chart of the longest bars, in descending order.
+///
+/// `whole` is the count that is 100 %.
 pub fn chart(title: &str, series: &[&str], mut bars: Vec<Bar>, whole: u64) -> Markup {
     bars.retain(|bar| bar.total() > 0);
     bars.sort_by_key(|bar| std::cmp::Reverse(bar.total()));
@@ -38,14 +40,14 @@ pub fn chart(title: &str, series: &[&str], mut bars: Vec<Bar>, whole: u64) -> Ma
     render(title, series, &bars, whole)
 }
 
-/// Renders a chart of all bars that fit, in their order.
+/// Renders a chart whose bars keep their order. `whole` is the count that is 100 %.
 pub fn ordered_chart(title: &str, series: &[&str], bars: Vec<Bar>, whole: u64) -> Markup {
     render(title, series, &with_rest(bars), whole)
 }
 
 fn with_rest(mut bars: Vec<Bar>) -> Vec<Bar> {
-    if bars.len() > MOST_BARS {
-        let rest = bars.split_off(MOST_BARS - 1);
+    if bars.len() > MAX_BARS {
+        let rest = bars.split_off(MAX_BARS - 1);
         let mut sum = Bar { label: format!("{} others", rest.len()), counts: Vec::new() };
         for bar in &rest {
             sum.counts.resize(bar.counts.len(), 0);
@@ -107,13 +109,13 @@ fn row(series: &[&str], bar: &Bar, top: usize, longest: u64, whole: u64) -> Mark
 
 fn shortened(label: &str) -> String {
     let label = printable(label);
-    match label.char_indices().nth(LABEL) {
+    match label.char_indices().nth(MAX_LABEL) {
         Some((end, _)) => format!("{}…", &label[..end]),
         None => label,
     }
 }
 
-/// The chart for those who do not see it.
+/// Describes the chart for screen readers.
 fn description(title: &str, bars: &[Bar], whole: u64) -> String {
     let bars = bars.iter().map(|bar| {
         let (count, share) = (number(bar.total()), percent(bar.total(), whole));

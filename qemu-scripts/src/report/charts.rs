@@ -1,18 +1,18 @@
-//! The charts of the page.
+//! The page's charts.
 
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 use pvio_x86::Direction;
 
-use crate::report::answer::{accesses, functions};
+use crate::report::answer::functions;
 use crate::report::chart::{Bar, chart, ordered_chart};
 use crate::stats::{PortRow, Snapshot, Tables};
 
-/// Renders those charts for which the dump has something.
+/// Renders the charts. Those without data are left out.
 pub fn all(dump: &Snapshot) -> Markup {
     html! {
-        @if accesses(dump) > 0 {
+        @if dump.accesses() > 0 {
             (ports(dump))
             (sites(dump))
             (forms(dump))
@@ -22,7 +22,7 @@ pub fn all(dump: &Snapshot) -> Markup {
     }
 }
 
-/// Adds up ports by name. A port without one has its number.
+/// Adds up counts by the ports' names. A port without a name appears by its number.
 fn by_name(dump: &Snapshot, counts: impl Fn(&PortRow) -> [u64; 2]) -> Vec<Bar> {
     let mut sums: BTreeMap<String, [u64; 2]> = BTreeMap::new();
     for row in &dump.ports {
@@ -39,53 +39,45 @@ fn ports(dump: &Snapshot) -> Markup {
         Direction::In => [row.accesses(), 0],
         Direction::Out => [0, row.accesses()],
     });
-    chart("Accesses by port", &["in", "out"], bars, accesses(dump))
+    chart("Accesses by port", &["in", "out"], bars, dump.accesses())
 }
 
 fn sites(dump: &Snapshot) -> Markup {
     let bars = functions(dump)
         .into_iter()
         .map(|(function, count)| Bar { label: function.to_string(), counts: vec![count] });
-    chart("Accesses by function", &["accesses"], bars.collect(), accesses(dump))
+    chart("Accesses by function", &["accesses"], bars.collect(), dump.accesses())
 }
 
 fn forms(dump: &Snapshot) -> Markup {
     let bar = |label: &str, count| Bar { label: label.to_owned(), counts: vec![count] };
     let bars = dump.forms.iter().map(|row| bar(row.form.name(), row.accesses)).collect();
-    chart("Accesses by form of instruction", &["accesses"], bars, accesses(dump))
+    chart("Accesses by form", &["accesses"], bars, dump.accesses())
 }
 
-fn by_instruction(tables: &Tables) -> u64 {
-    tables.forms.iter().map(|row| row.accesses).sum()
+fn by_way(tables: &Tables) -> [u64; 2] {
+    [tables.instruction_accesses(), tables.hypercall_accesses()]
 }
 
-fn by_hypercall(tables: &Tables) -> u64 {
-    let moved = tables.hypercalls.iter().filter_map(|row| {
-        let (_, width) = row.call.port_io()?;
-        Some(row.bytes / u64::from(width.bytes()))
-    });
-    moved.sum()
-}
-
-/// Hypercalls against instructions: all, then by port.
+/// Compares hypercalls with instructions: the total, then by port.
 fn hypercalls(dump: &Snapshot) -> Markup {
     let mut bars = by_name(dump, |row| [row.device + row.qemu, row.hypercall]);
     bars.retain(|bar| bar.counts[1] > 0);
     bars.sort_by_key(|bar| std::cmp::Reverse(bar.counts.iter().sum::<u64>()));
-    let all = [by_instruction(dump), by_hypercall(dump)];
+    let all = by_way(dump);
     bars.insert(0, Bar { label: "all ports".to_owned(), counts: all.to_vec() });
     html! {
         @if all[1] > 0 {
-            (ordered_chart("Instructions and hypercalls", &["by instruction", "by hypercall"], bars, all.iter().sum()))
+            (ordered_chart("Instructions and hypercalls", &["by instruction", "by hypercall"], bars, dump.accesses()))
         }
     }
 }
 
 fn windows(dump: &Snapshot) -> Markup {
-    let bars = dump.windows.iter().map(|window| Bar {
-        label: window.name.clone(),
-        counts: vec![by_instruction(window), by_hypercall(window)],
-    });
+    let bars = dump
+        .windows
+        .iter()
+        .map(|window| Bar { label: window.name.clone(), counts: by_way(window).to_vec() });
     let series = ["by instruction", "by hypercall"];
-    ordered_chart("Accesses by window", &series, bars.collect(), accesses(dump))
+    ordered_chart("Accesses by window", &series, bars.collect(), dump.accesses())
 }

@@ -1,8 +1,8 @@
-//! A dump as one HTML page: the answer, charts, tables.
+//! A dump as one HTML page: a headline, charts, tables.
 //!
-//! The page is whole by itself. It loads nothing, its script only sorts, filters and zooms, and without scripts or
-//! on paper everything is there. Text of the guest is escaped twice: control characters by [`printable`],
-//! markup by the template engine.
+//! The page loads nothing. Its script only sorts and filters tables and zooms the flame graph, so the page is complete without scripts
+//! and on paper. The guest's text is escaped twice: [`printable`] escapes control characters, the template
+//! engine escapes markup.
 
 mod answer;
 mod chart;
@@ -19,10 +19,10 @@ use crate::stats::text_table::printable;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Browsers load nothing for the page, whatever a dump has in it.
+/// Content security policy: the browser loads nothing, even if a dump asks for it.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
-/// Renders the page. `sources` names the files that the dump was read from.
+/// Renders the page. `sources` are the names of the dump's files.
 pub fn render(dump: &Snapshot, sources: &[String]) -> String {
     let answer = answer::sentence(dump);
     let page = html! {
@@ -55,7 +55,7 @@ pub fn render(dump: &Snapshot, sources: &[String]) -> String {
     page.into_string()
 }
 
-/// The line that says which run this was.
+/// Names the run: files, versions, end.
 fn source(dump: &Snapshot, sources: &[String]) -> String {
     let runs = if dump.runs == 1 { String::new() } else { format!("; {} runs", dump.runs) };
     let ended = match &*dump.ended {
@@ -71,7 +71,7 @@ fn source(dump: &Snapshot, sources: &[String]) -> String {
     ))
 }
 
-/// What a reader has to know before trusting the numbers.
+/// Warns of counts that do not add up and of unusable symbol files.
 fn warnings(dump: &Snapshot) -> Markup {
     let mut lines: Vec<String> = dump.discrepancies().iter().map(ToString::to_string).collect();
     for file in &dump.symbol_files {

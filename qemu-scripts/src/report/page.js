@@ -1,5 +1,5 @@
 "use strict";
-// Makes the tables sort and filter, and the flame graph zoom. Everything is readable without this.
+// Sorts and filters the tables, and zooms the flame graph. The page is complete without this script.
 function key(text) {
     if (/^0x[0-9a-f]+$/.test(text)) return BigInt(text);
     const number = text.replaceAll(",", "");
@@ -57,6 +57,13 @@ for (const section of document.querySelectorAll(".table")) {
     input.addEventListener("input", filter);
     filter();
 }
+// A link shows its row also where a filter hides it.
+addEventListener("hashchange", () => {
+    const row = document.getElementById(location.hash.slice(1));
+    if (!row) return;
+    row.hidden = false;
+    row.scrollIntoView({ block: "center" });
+});
 for (const graph of document.querySelectorAll(".flame > svg")) {
     const cells = Array.from(graph.querySelectorAll(".cell"), cell =>
         ({ cell, start: parseFloat(cell.getAttribute("x")), width: parseFloat(cell.getAttribute("width")) }));

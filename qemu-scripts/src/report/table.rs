@@ -1,53 +1,104 @@
-//! A table of the page. Its script makes it sort and filter.
+//! A table of the page. The page's script sorts and filters it.
 
 use maud::{Markup, html};
 
 use crate::stats::text_table::{number, printable};
 
-/// Rows that a table has at most. Browsers become slow with more.
-pub const MOST_ROWS: usize = 2000;
+/// Maximum number of rows. More rows make browsers slow.
+pub const MAX_ROWS: usize = 2000;
 
-/// A table. A column's heading begins with `<` or `>`, as that of a text table, and says how cells are
-/// aligned; a column with an empty heading is left out.
+/// A table in HTML.
+///
+/// A column's heading begins with `<` or `>`, which aligns the column to the left or right. A column with an
+/// empty heading is left out.
 pub struct HtmlTable<const N: usize> {
     title: &'static str,
     columns: [&'static str; N],
     rows: Vec<[String; N]>,
-    /// Rows of the dump that the table does not have.
+    /// For each row its index in the dump.
+    indexes: Vec<usize>,
+    /// A last column, of links to rows of another table.
+    links: Option<Links>,
+    /// Number of rows of the dump that the table leaves out.
     left_out: usize,
 }
 
+/// A column of links.
+struct Links {
+    /// What the id of a row begins with; its index in the dump follows.
+    id: &'static str,
+    heading: &'static str,
+    cells: Vec<Vec<Link>>,
+}
+
+/// A link to a row of another table.
+pub struct Link {
+    /// The id of the row; `None` if the table leaves the row out.
+    pub row: Option<String>,
+    /// The text.
+    pub text: String,
+}
+
+/// Maximum number of links in a cell.
+const MAX_LINKS: usize = 6;
+
 impl<const N: usize> HtmlTable<N> {
-    /// A table of rows in their order. Of very many it has those with the most of something.
+    /// Makes a table of rows in their order.
+    ///
+    /// If there are more than [`MAX_ROWS`], it is a table of the [`busiest`](HtmlTable::busiest).
     pub fn new<R>(
         title: &'static str,
         columns: [&'static str; N],
         rows: &[R],
-        most: impl Fn(&R) -> u64,
+        count: impl Fn(&R) -> u64,
         cells: impl Fn(&R) -> [String; N],
     ) -> HtmlTable<N> {
-        if rows.len() > MOST_ROWS {
-            return HtmlTable::busiest(title, columns, rows, most, cells);
+        if rows.len() > MAX_ROWS {
+            return HtmlTable::busiest(title, columns, rows, count, cells);
         }
-        HtmlTable { title, columns, rows: rows.iter().map(cells).collect(), left_out: 0 }
+        let indexes = (0..rows.len()).collect();
+        let rows = rows.iter().map(cells).collect();
+        HtmlTable { title, columns, rows, indexes, links: None, left_out: 0 }
     }
 
-    /// A table of the rows with the most of something, in descending order; equal rows keep theirs.
+    /// Makes a table of the rows with the largest counts, in descending order.
+    ///
+    /// Rows with equal counts keep their order.
     pub fn busiest<R>(
         title: &'static str,
         columns: [&'static str; N],
         rows: &[R],
-        most: impl Fn(&R) -> u64,
+        count: impl Fn(&R) -> u64,
         cells: impl Fn(&R) -> [String; N],
     ) -> HtmlTable<N> {
-        let mut order: Vec<&R> = rows.iter().collect();
-        order.sort_by_key(|row| std::cmp::Reverse(most(row)));
-        order.truncate(MOST_ROWS);
-        let left_out = rows.len() - order.len();
-        HtmlTable { title, columns, rows: order.into_iter().map(cells).collect(), left_out }
+        let mut indexes: Vec<usize> = (0..rows.len()).collect();
+        indexes.sort_by_key(|&index| std::cmp::Reverse(count(&rows[index])));
+        indexes.truncate(MAX_ROWS);
+        let left_out = rows.len() - indexes.len();
+        let rows = indexes.iter().map(|&index| cells(&rows[index])).collect();
+        HtmlTable { title, columns, rows, indexes, links: None, left_out }
     }
 
-    /// Renders the table; nothing if it has no rows.
+    /// The indexes of the table's rows in the dump.
+    pub fn indexes(&self) -> &[usize] {
+        &self.indexes
+    }
+
+    /// Gives each row an id, and adds a column of links. `links` returns those of the row with an index.
+    ///
+    /// An id is `id` and the index of the row in the dump.
+    pub fn with_links(
+        mut self,
+        id: &'static str,
+        heading: &'static str,
+        links: impl Fn(usize) -> Vec<Link>,
+    ) -> HtmlTable<N> {
+        let cells = self.indexes.iter().map(|&index| links(index)).collect();
+        self.links = Some(Links { id, heading, cells });
+        self
+    }
+
+    /// Renders the table. A table without rows renders to nothing.
     pub fn render(&self) -> Markup {
         let used: Vec<usize> = (0..N).filter(|&column| !self.columns[column].is_empty()).collect();
         let class = |column: usize| self.columns[column].starts_with('>').then_some("n");
@@ -56,7 +107,7 @@ impl<const N: usize> HtmlTable<N> {
                 section.table {
                     h2 { (self.title) }
                     @if self.left_out > 0 {
-                        p { "The busiest " (number(MOST_ROWS as u64)) "; " (number(self.left_out as u64)) " more are in the dump." }
+                        p { "The busiest " (number(MAX_ROWS as u64)) "; " (number(self.left_out as u64)) " more are in the dump." }
                     }
                     div.scroll tabindex="0" role="region" aria-label=(self.title) {
                         table {
@@ -64,12 +115,20 @@ impl<const N: usize> HtmlTable<N> {
                                 @for &column in &used {
                                     th scope="col" class=[class(column)] { (&self.columns[column][1..]) }
                                 }
+                                @if let Some(links) = &self.links {
+                                    th scope="col" { (links.heading) }
+                                }
                             } }
                             tbody {
-                                @for row in &self.rows {
-                                    tr { @for &column in &used {
-                                        td class=[class(column)] { (printable(&row[column])) }
-                                    } }
+                                @for (place, row) in self.rows.iter().enumerate() {
+                                    tr id=[self.id(place)] {
+                                        @for &column in &used {
+                                            td class=[class(column)] { (printable(&row[column])) }
+                                        }
+                                        @if let Some(links) = &self.links {
+                                            td { (cell(&links.cells[place])) }
+                                        }
+                                    }
                                 }
                             }
                         }
@@ -77,5 +136,24 @@ impl<const N: usize> HtmlTable<N> {
                 }
             }
         }
+    }
+
+    fn id(&self, place: usize) -> Option<String> {
+        self.links.as_ref().map(|links| format!("{}{}", links.id, self.indexes[place]))
+    }
+}
+
+/// The first links of a row.
+fn cell(links: &[Link]) -> Markup {
+    let more = links.len().saturating_sub(MAX_LINKS);
+    html! {
+        @for (place, link) in links.iter().take(MAX_LINKS).enumerate() {
+            @if place > 0 { ", " }
+            @match &link.row {
+                Some(row) => a href=(format!("#{row}")) { (printable(&link.text)) },
+                None => (printable(&link.text)),
+            }
+        }
+        @if more > 0 { " and " (number(more as u64)) " more" }
     }
 }

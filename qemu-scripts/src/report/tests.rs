@@ -1,14 +1,14 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::stats::test_data::snapshot;
 use crate::stats::{Call, CallerRow, ChainEnd, FrameRow, HypercallRow, WindowRow};
-use crate::test_dumps::snapshot;
 
 fn page(dump: &Snapshot) -> String {
     render(dump, &["boot.json".to_owned()])
 }
 
-/// The names of all elements. Panics unless they nest.
+/// Returns the names of all elements. Panics unless they nest.
 fn elements(page: &str) -> Vec<String> {
     let (mut open, mut all) = (Vec::new(), Vec::new());
     let mut rest = page;
@@ -40,7 +40,7 @@ fn window(name: &str) -> WindowRow {
 }
 
 #[test]
-fn page_opens_with_the_answer() {
+fn page_opens_with_count_busiest_port_and_busiest_function() {
     let answer = "70,000 port accesses: 100.0 % went to COM1, port 0x03f8 and 100.0 % came from io_serial_out.";
     let page = page(&snapshot(70_000));
     assert!(page.contains(&format!("<h1>{answer}</h1>")), "{page}");
@@ -49,7 +49,7 @@ fn page_opens_with_the_answer() {
 }
 
 #[test]
-fn page_has_charts_and_tables_of_what_the_dump_has() {
+fn charts_and_tables_without_data_are_left_out() {
     let mut dump = snapshot(70_000);
     let plain = elements(&page(&dump));
     let count = |elements: &[String], name: &str| elements.iter().filter(|n| *n == name).count();
@@ -69,12 +69,12 @@ fn page_has_charts_and_tables_of_what_the_dump_has() {
     let page = page(&dump);
     let more = elements(&page);
     assert_eq!((count(&more, "svg"), count(&more, "table")), (5, 6));
-    assert!(page.contains("2 hypercalls made 30,000 accesses, which are 30.0 % of all."), "{page}");
+    assert!(page.contains("2 hypercalls made 30,000 accesses, 30.0 % of the total."), "{page}");
     assert!(page.contains("by instruction: 70,000, by hypercall: 30,000"), "{page}");
 }
 
 #[test]
-fn text_of_the_guest_is_never_markup() {
+fn guest_text_never_becomes_markup() {
     let evil = "</title></style></script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>&\0\x1b[31m";
     let mut dump = snapshot(1000);
     let clean: BTreeSet<String> = elements(&page(&dump)).into_iter().collect();
@@ -102,7 +102,7 @@ fn text_of_the_guest_is_never_markup() {
     assert!(!page.contains("<img") && !page.contains("<script>alert"), "{page}");
     assert!(!page.contains(['\0', '\x1b']));
     assert_eq!(elements(&page).iter().filter(|name| *name == "script").count(), 1);
-    // No attribute has a quotation mark of the guest's.
+    // A guest's quotation mark cannot end an attribute.
     assert!(!page.contains("script>\"'>") && page.contains("&lt;/script&gt;&quot;'&gt;"), "{page}");
 }
 
@@ -176,16 +176,35 @@ fn a_chain_of_any_length_makes_a_page() {
 }
 
 #[test]
-fn page_loads_nothing() {
-    let page = page(&snapshot(1000));
-    assert!(page.contains("content=\"default-src 'none'; "), "{page}");
-    for loading in ["src=\"", "href=", "url(", "@import", "fetch(", "http:", "https:"] {
-        assert!(!page.contains(loading), "{loading}");
-    }
+fn page_of_counts_beyond_64_bits_saturates() {
+    let mut dump = snapshot(u64::MAX);
+    let calls = HypercallRow {
+        call: Call::Outsb,
+        count: 1,
+        bytes: u64::MAX,
+        declined: 0,
+        denied: 0,
+        errors: 0,
+    };
+    dump.tables.hypercalls.push(calls);
+    let page = page(&dump);
+    assert!(page.contains("<h1>18,446,744,073,709,551,615 port accesses: "), "{page}");
+    assert!(page.contains("all ports: 18,446,744,073,709,551,615 · 100.0 % "), "{page}");
 }
 
 #[test]
-fn a_hundred_thousand_sites_make_a_page_that_opens() {
+fn page_loads_nothing() {
+    let page = page(&snapshot(1000));
+    assert!(page.contains("content=\"default-src 'none'; "), "{page}");
+    for loading in ["src=\"", "url(", "@import", "fetch(", "http:", "https:"] {
+        assert!(!page.contains(loading), "{loading}");
+    }
+    // Links lead to the page itself.
+    assert_eq!(page.matches("href=").count(), page.matches("href=\"#").count());
+}
+
+#[test]
+fn table_of_100_000_sites_shows_the_busiest_2_000() {
     let mut dump = snapshot(1000);
     let site = dump.tables.sites[0].clone();
     dump.tables.sites = (0..100_000_u64)
@@ -200,5 +219,18 @@ fn a_hundred_thousand_sites_make_a_page_that_opens() {
     assert!(page.len() < 1_000_000, "{} bytes", page.len());
     assert!(page.contains("The busiest 2,000; 98,000 more are in the dump."));
     assert!(page.contains("<td>0x1969f</td>"), "the busiest");
-    assert!(!page.contains("<td>0x1000</td>"), "the idlest");
+    assert!(!page.contains("<td>0x1000</td>"), "the least busy");
+}
+
+#[test]
+fn ports_and_sites_link_to_each_other() {
+    let page = page(&snapshot(70_000));
+    for part in [
+        "<tr id=\"port-0\">",
+        "<td><a href=\"#site-0\">io_serial_out+0x1 (70,000)</a></td>",
+        "<tr id=\"site-0\">",
+        "<td><a href=\"#port-0\">0x03f8 (70,000)</a></td>",
+    ] {
+        assert_eq!(page.matches(part).count(), 1, "{part}");
+    }
 }

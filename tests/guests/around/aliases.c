@@ -1,6 +1,6 @@
 /*
- * One page of code at several linear addresses: where it is, above ALIAS, and in a window. QEMU translates it once
- * for all of them, as long as nobody writes to it; and from any of them.
+ * One page of code at several linear addresses: its home, above ALIAS, and in a window. QEMU translates it once
+ * for all of them until something writes to it. Any of them may come first.
  */
 #include "lib/harness.h"
 

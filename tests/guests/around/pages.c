@@ -14,7 +14,7 @@
 /* Where elements lie: the one that faults at the start of the page, or reaching into it from the one
  * before, or, downwards, at its end. */
 enum layout { ALIGNED, CROSSING, DOWN, LAYOUTS };
-/* What is wrong with the page, and what is done about it. */
+/* The fault of the page, and its repair. */
 enum outcome { RESUMED, GIVEN_UP, REFUSED_WRITE, OUTCOMES };
 
 static struct {

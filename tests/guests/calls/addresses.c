@@ -83,7 +83,7 @@ static void not_canonical(void) {
     nothing_of_nothing(hole);
     for (word from = 0; from < 40; from++) {
         too_far(hole - 1 - from, from + 1);
-        /* Over the hole, to where there are addresses again. */
+        /* Across the hole of non-canonical addresses. */
         too_far(hole - 1 - from, end - hole + from + 64);
     }
 }
@@ -91,7 +91,7 @@ static void not_canonical(void) {
 
 /* ---- What is no RAM ---- */
 
-/* Makes something else of a page of the window; where it is then. */
+/* Maps a page of the window to another frame. Returns its address. */
 static word show(int page, u64 physical) {
     if (!paging->levels)
         return (word)physical;

@@ -56,7 +56,7 @@ static void look_around(void) {
 
 /* ---- Arguments ---- */
 
-/* The ends of address spaces, devices, ROM, and what is no address at all. */
+/* The ends of address spaces, devices, ROM, and impossible addresses. */
 static const u64 wild[] = {
     0xffffffff, 0x100000000, ~0ull, 0x7fffffffffff, 0x800000000000, 0xffff7fffffffffff, 0xffff800000000000,
     0x00ffffffffffffff, 0x0100000000000000, 0xa0000, 0xb8000, 0xf0100, 0xff000, 0xfec00000, 0xfee00000, 0xfffff000,

@@ -86,7 +86,7 @@ void guest(void) {
     before = after = 0;
     for (u32 i = 0; i < STEPPED; i++)
         step(rounds++);
-    /* Behind the store of each word, and behind each ring. */
+    /* After the store of each word, and after each doorbell. */
     check(before >= 6 * STEPPED);
     check(after >= 6 * STEPPED);
     on_interrupt = 0;

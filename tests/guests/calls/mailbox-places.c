@@ -64,7 +64,7 @@ static void refuse(volatile struct pvio_mailbox *here, word linear, u32 word_, u
     check_heard(box);
 }
 
-/* The same with a page whose entry lacks something, which nobody may set. */
+/* The same with a page whose entry lacks a bit, which nothing may set. */
 static void refuse_page(word linear, int level, u64 clear) {
     const u64 good = get_entry(linear, level), bad = good & ~clear;
     volatile struct pvio_mailbox *const here = BOX(direct(linear));

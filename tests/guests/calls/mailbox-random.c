@@ -59,7 +59,7 @@ static void one(void) {
     const u32 is_scalar = number >= PVIO_CALL_INB && number <= PVIO_CALL_OUTL;
     const u32 width = is_scalar ? 1u << (number - 1) % 3 : 1;
     const u32 latch = below(LATCHES + 1);
-    /* Where nobody is, QEMU 11.1 reads zeros if it is not aligned. */
+    /* Without a device, QEMU 11.1 reads zeros if the access is unaligned. */
     const u32 offset = latch < LATCHES ? below(5 - width) : 0;
     const u32 operand = number == PVIO_CALL_OUTB || !below(16) ? below(256) : 0;
     const u32 port = is_scalar || !below(16) ? latch < LATCHES ? LATCH + 0x10 * latch + offset : NOBODY + offset : 0;

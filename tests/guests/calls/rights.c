@@ -231,7 +231,7 @@ static void in_code_of_another_mode(const struct paging *kind) {
                 word dx = absent, cx = 3;
                 const u32 answer = call_by_magic_of(bits, *by, asked, &dx, &cx);
                 check(answer == asked || answer >> PVIO_CALL_SHIFT <= PVIO_STATUS_FAILED);
-                /* What is not one instruction in this mode is heard by nobody. */
+                /* The bytes of another mode's instruction get no answer. */
                 if (((*by)->bits == 16) != (bits == 16) && (*by)->bits != 64)
                     check_same(answer, asked);
                 check((u32)cx == 3);

@@ -122,7 +122,7 @@ static void check_faults_of_the_guest(void)
           "a debug trap follows the out");
 }
 
-/* The walk is only ever seen to permit: what it forbids, the processor has forbidden before. */
+/* The walk never forbids an access: the processor has forbidden it before. */
 static void check_walk(int nx)
 {
     u32 code = (u32)trial, data = (u32)in_buffer, own = (u32)check_monitor;

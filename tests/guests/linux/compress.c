@@ -11,7 +11,7 @@
  * Packing is what gzip does: repetitions in a window of 32 KiB are found through chains of equal hashes, and what
  * is left is coded by Huffman, block by block. The format is this program's own.
  *
- * It is its own C library, so that it builds where there is no libc.a.
+ * It contains its own C library, so it builds without libc.a.
  */
 
 #include "huffman.h"

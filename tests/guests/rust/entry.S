@@ -26,11 +26,7 @@ start:
         cld
         real_segments
         enter_protected
-        mov     $bss_start, %edi                /* RAM may hold anything after a system reset */
-        mov     $bss_end, %ecx
-        sub     %edi, %ecx
-        xor     %eax, %eax
-        rep stosb
+        clear_bss
         movl    $pdpt + PRESENT_WRITE, pml4
         movl    $page_directory + PRESENT_WRITE, pdpt
         movl    $PAGE_2M | PRESENT_WRITE, page_directory

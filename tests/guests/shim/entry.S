@@ -1,7 +1,7 @@
 /*
  * From the reset vector to `guest`. If BITS is 16: in real mode, where all data segments begin at 0 and
- * have 4 GiB. If it is 32 or 64: in protected or 64-bit mode with paging on. Each page of the first megabyte is mapped at its own address by an entry of its own in
- * `pages`, marked accessed and dirty as if it had been used.
+ * have 4 GiB. If it is 32 or 64: in protected or 64-bit mode with paging on. Each page of the first
+ * megabyte is identity-mapped by an entry in `pages`, and marked as accessed and dirty.
  */
 
 #include "common.inc"
@@ -19,11 +19,7 @@ start:
         cld
         real_segments
         enter_protected
-        mov     $bss_start, %edi                /* RAM may hold anything after a system reset */
-        mov     $bss_end, %ecx
-        sub     %edi, %ecx
-        xor     %eax, %eax
-        rep stosb
+        clear_bss
         mov     $stack_top, %esp
 
 #if BITS == 16

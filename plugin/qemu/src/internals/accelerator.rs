@@ -1,4 +1,4 @@
-//! What runs the guest. QEMU settles it before it loads plugins, so a plain read tells it for good.
+//! The accelerator that runs the guest. QEMU chooses it before it loads plugins, and never changes it.
 
 use std::ffi::CStr;
 

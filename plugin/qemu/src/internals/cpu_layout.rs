@@ -1,4 +1,4 @@
-//! Where QEMU keeps a vCPU's registers, found in the table by which QEMU saves and migrates them.
+//! The offsets of a vCPU's registers, from the table by which QEMU saves and migrates them.
 //!
 //! If anything is not as expected, registers are read through the plugin API, which takes ten times as
 //! long.
@@ -7,7 +7,7 @@ use super::symbols::CpuDescription;
 use super::vmstate::{FieldLocation, Fields, Memory};
 use crate::register::Register;
 
-/// Where an `X86CPU` has the registers that pvio uses on the path of an instruction.
+/// The offsets in an `X86CPU` of the registers that each intercepted instruction needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CpuLayout {
     registers: [Option<FieldLocation>; Register::ALL.len()],
@@ -16,7 +16,7 @@ pub(crate) struct CpuLayout {
     keys: KeyLayout,
 }
 
-/// Where the registers of protection keys are, if that is known.
+/// The offsets of the registers of protection keys, if they are known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KeyLayout {
     pub pkru: Option<FieldLocation>,
@@ -24,7 +24,7 @@ pub(super) struct KeyLayout {
     pub pkrs: Option<FieldLocation>,
 }
 
-/// Where the state is that a string instruction uses.
+/// The offsets of the state that a string instruction uses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StringLayout {
     pub rcx: FieldLocation,
@@ -64,21 +64,25 @@ impl CpuLayout {
     }
 
     /// Returns where a register is, if that is known.
+    #[inline]
     pub fn location(&self, register: Register) -> Option<FieldLocation> {
         self.registers[register as usize]
     }
 
     /// Returns where `env.hflags` is, QEMU's summary of the processor's state, if that is known.
+    #[inline]
     pub(super) fn hflags(&self) -> Option<FieldLocation> {
         self.hflags
     }
 
     /// Returns where the state is that a string instruction uses, if that is known.
+    #[inline]
     pub(super) fn strings(&self) -> Option<StringLayout> {
         self.strings
     }
 
     /// Returns where the registers of protection keys are.
+    #[inline]
     pub(super) fn keys(&self) -> KeyLayout {
         self.keys
     }

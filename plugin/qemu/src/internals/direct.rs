@@ -36,7 +36,8 @@ impl Direct {
         Direct { cpu: cpu.cast(), layout }
     }
 
-    /// Where things are in the vCPU.
+    /// The offsets in the vCPU.
+    #[inline]
     pub fn layout(&self) -> &CpuLayout {
         &self.layout
     }
@@ -48,6 +49,7 @@ impl Direct {
     }
 
     /// Loads a register, if it is known where that is.
+    #[inline]
     pub fn read(&self, register: Register) -> Option<u64> {
         self.layout.location(register).map(|place| self.load(place))
     }
@@ -56,6 +58,7 @@ impl Direct {
     ///
     /// Volatile, so that the compiler loads it in each callback: generated code changes it in between. No
     /// barrier is needed, since all loads and stores of it are made on the vCPU's own thread.
+    #[inline]
     pub(super) fn load(&self, FieldLocation { offset, size }: FieldLocation) -> u64 {
         // SAFETY: within the `X86CPU`, by QEMU's own description of it, aligned as C aligns them. QEMU
         // writes a vCPU's registers on the vCPU's thread alone, which this is.
@@ -76,21 +79,25 @@ impl Direct {
     }
 
     /// Returns true if the vCPU runs a nested guest: after VMRUN and before #VMEXIT.
+    #[inline]
     pub fn is_in_nested_guest(&self) -> Option<bool> {
         self.layout.hflags().map(|place| self.load(place) & hflags::GUEST != 0)
     }
 
     /// Loads PKRU, if it is known where that is.
+    #[inline]
     pub fn pkru(&self) -> Option<u32> {
         Some(self.load(self.layout.keys().pkru?) as u32)
     }
 
     /// Loads IA32_PKRS, if it is known where that is.
+    #[inline]
     pub fn pkrs(&self) -> Option<u32> {
         Some(self.load(self.layout.keys().pkrs?) as u32)
     }
 
     /// Stores a register, if it is known where that is; returns true if it did.
+    #[inline]
     pub fn write(&self, register: Register, value: u64) -> bool {
         let Some(place) = self.layout.location(register) else { return false };
         self.store(place, value);
@@ -98,6 +105,7 @@ impl Direct {
     }
 
     /// Stores a general register, in a callback that writes registers. Volatile as in [`Direct::load`].
+    #[inline]
     pub(super) fn store(&self, FieldLocation { offset, size }: FieldLocation, value: u64) {
         // SAFETY: as in `load`; a general register may have any value, and in a callback that writes
         // registers QEMU takes them from here afterwards.
@@ -110,6 +118,7 @@ impl Direct {
         }
     }
 
+    #[inline]
     pub(super) fn cpu_state(&self) -> *mut CpuState {
         self.cpu.cast()
     }

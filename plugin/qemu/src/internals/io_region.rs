@@ -18,7 +18,7 @@ pub trait PortHandler: Send + Sync {
     fn write(&self, offset: u16, size: u8, value: u32);
 }
 
-/// Who keeps the accesses to a region apart.
+/// The lock that serializes accesses to a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Locking {
     /// QEMU's global lock, which is held in each call. For handlers that drive interrupt lines.

@@ -25,6 +25,7 @@ impl MappedRam {
         MappedRam { mapping, len, tracking }
     }
 
+    #[inline]
     fn at(&self, offset: usize, size: usize) -> *mut c_void {
         assert!(offset + size <= self.len && offset.is_multiple_of(size), "within what is mapped");
         self.mapping.host.wrapping_byte_add(offset)

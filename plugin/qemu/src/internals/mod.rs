@@ -1,4 +1,4 @@
-//! What QEMU exports for its own loadable modules, and promises to nobody else.
+//! Functions and tables that QEMU exports for its own loadable modules, without a promise to others.
 //!
 //! A QEMU may lack each of these: then pvio does without it, and everything else works. One file for each
 //! thing; [`symbols`] has all that is looked up. This room does not know `plugin_api`.

@@ -1,10 +1,10 @@
-//! What is at a port.
+//! Finds out whether QEMU has a device at a port.
 
 use std::ffi::CStr;
 
 use super::symbols::{IoRoot, RegionQuery};
 
-/// What is at a port, as the machine stands now.
+/// The kind of region that the machine has at a port now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AtPort {
     /// QEMU does not tell.

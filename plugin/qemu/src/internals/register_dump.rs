@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use super::current_cpu::current_cpu;
 use super::symbols::RegisterPrinter;
 
-/// What QEMU's monitor prints as `info registers`.
+/// Prints the text of the monitor's `info registers`.
 pub(crate) struct RegisterDump(Option<RegisterPrinter>);
 
 impl RegisterDump {

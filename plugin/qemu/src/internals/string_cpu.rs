@@ -16,14 +16,16 @@ pub struct StringCpu<'a> {
 
 impl<'a> StringCpu<'a> {
     /// `None` if it is not known where the state is. Only in a callback that writes registers.
+    #[inline]
     pub(crate) fn of(direct: &'a Direct) -> Option<StringCpu<'a>> {
         Some(StringCpu { direct, layout: direct.layout().strings()? })
     }
 
     /// Returns true if all elements of a string run alike, and memory is as the page tables say.
     ///
-    /// That is: no breakpoints, no interrupt that waits for the first element, no nested guest, no system
+    /// Plain means: no breakpoints, no interrupt that waits for the first element, no nested guest, no system
     /// management mode, and A20 is not masked.
+    #[inline]
     pub fn is_plain(&self) -> bool {
         let state = self.direct.load(self.layout.hflags);
         state & (hflags::INHIBIT_IRQ | hflags::SMM | hflags::GUEST) == 0
@@ -32,11 +34,13 @@ impl<'a> StringCpu<'a> {
     }
 
     /// The privilege level, 0 to 3.
+    #[inline]
     pub fn cpl(&self) -> u8 {
         (self.direct.load(self.layout.hflags) & hflags::CPL) as u8
     }
 
     /// Returns true if the string goes down in memory (EFLAGS.DF); `None` if QEMU's value for it is neither.
+    #[inline]
     pub fn goes_down(&self) -> Option<bool> {
         match self.direct.load(self.layout.step) as u32 as i32 {
             1 => Some(false),
@@ -50,6 +54,7 @@ impl<'a> StringCpu<'a> {
     /// # Panics
     ///
     /// If the number is above 5.
+    #[inline]
     pub fn segment_base(&self, number: u8) -> u64 {
         self.direct.load(self.layout.bases[usize::from(number)])
     }
@@ -65,31 +70,37 @@ impl<'a> StringCpu<'a> {
     }
 
     /// RSI.
+    #[inline]
     pub fn rsi(&self) -> u64 {
         self.direct.load(self.layout.rsi)
     }
 
     /// RDI.
+    #[inline]
     pub fn rdi(&self) -> u64 {
         self.direct.load(self.layout.rdi)
     }
 
     /// RCX.
+    #[inline]
     pub fn rcx(&self) -> u64 {
         self.direct.load(self.layout.rcx)
     }
 
     /// Writes RSI.
+    #[inline]
     pub fn set_rsi(&mut self, value: u64) {
         self.direct.store(self.layout.rsi, value);
     }
 
     /// Writes RDI.
+    #[inline]
     pub fn set_rdi(&mut self, value: u64) {
         self.direct.store(self.layout.rdi, value);
     }
 
     /// Writes RCX.
+    #[inline]
     pub fn set_rcx(&mut self, value: u64) {
         self.direct.store(self.layout.rcx, value);
     }

@@ -51,7 +51,7 @@ symbol_table! {
         qemu_get_cpu: unsafe extern "C" fn(index: c_int) -> *mut CpuState,
     }
 
-    /// What `info registers` prints.
+    /// Prints a vCPU as `info registers` does.
     RegisterPrinter: "hw/core/cpu.h", since V9_2 {
         cpu_dump_state: unsafe extern "C" fn(cpu: *mut CpuState, f: *mut libc::FILE, flags: c_int),
     }
@@ -179,7 +179,7 @@ symbol_table! {
         cpu_physical_memory_is_io: unsafe extern "C" fn(phys_addr: u64) -> bool,
     }
 
-    /// Who wants to know which memory is written (a mask, 0 for nobody), and how to say so.
+    /// The users of dirty tracking (a mask, 0 for none), and how to mark memory as dirty.
     DirtyTracking: "system/memory.h", since V9_2 {
         global_dirty_tracking: Global<AtomicU32>,
         memory_region_set_dirty: unsafe extern "C" fn(mr: *mut MemoryRegion, addr: u64, size: u64),

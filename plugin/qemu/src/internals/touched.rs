@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use super::ram::GuestRam;
 
 const PAGE: u64 = 4096;
-/// The step by which RAM is looked for where there is none. QEMU's machines place it in multiples of this.
+/// The step of the search for RAM in holes. QEMU's machines place it in multiples of this.
 const STEP: u64 = 1 << 20;
 /// The longest gap between two pieces of RAM.
 const MAX_GAP: u64 = 64 << 30;

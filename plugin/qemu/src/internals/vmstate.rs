@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 
 use super::c_types::VmStateDescription;
 
-/// Where a number is in a structure.
+/// The location of an integer in a structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FieldLocation {
     /// In bytes, from the structure's begin.
@@ -59,7 +59,7 @@ pub(super) struct Fields<'a> {
     first: u64,
     /// The size of a field, in bytes.
     stride: u64,
-    /// Where a field has the offset; the size follows it.
+    /// The position of the offset in a field; the size follows it.
     offset_at: u64,
 }
 

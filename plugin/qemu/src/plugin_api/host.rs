@@ -1,4 +1,4 @@
-//! What callbacks ask the running QEMU for.
+//! The queries that callbacks make of the running QEMU.
 
 use once_cell::sync::OnceCell;
 
@@ -12,7 +12,7 @@ pub(super) struct Host {
     pub api: Api,
     pub register_dump: RegisterDump,
     pub translations: Translations,
-    /// Where registers are, if QEMU tells.
+    /// The offsets of registers, if QEMU exports them.
     pub layout: Option<CpuLayout>,
     /// How to ask for RIP, once a vCPU has begun.
     rip: OnceCell<RipHandle>,

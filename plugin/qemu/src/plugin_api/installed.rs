@@ -13,7 +13,7 @@ use super::vcpus::Vcpus;
 use crate::internals::ShutdownCause;
 use crate::report::say;
 
-/// What the callbacks work with.
+/// The state that the callbacks use.
 pub(super) struct Installed {
     pub host: Host,
     pub shutdown: ShutdownCause,

@@ -1,4 +1,4 @@
-//! What a plugin is to QEMU: a [`Plugin`], and a [`Vcpu`] for each processor.
+//! The traits that a plugin implements: [`Plugin`], and [`Vcpu`] for each processor.
 
 use arrayvec::ArrayVec;
 
@@ -40,9 +40,9 @@ pub trait Plugin: Send + Sync {
     fn machine_ended(&self, how: Ended);
 }
 
-/// What happens on one vCPU, in order. QEMU runs a vCPU on one thread at a time.
+/// Handles the callbacks of one vCPU, in order. QEMU runs a vCPU on one thread at a time.
 ///
-/// What a method may do is in the types of its arguments, which last as long as the callback: see [`Watch`].
+/// The types of its arguments say what a method may do. They last as long as the callback: see [`Watch`].
 pub trait Vcpu: Send {
     /// An instruction with [`Watch::Exec`] or [`Watch::ExecAndMemory`] is about to run.
     ///

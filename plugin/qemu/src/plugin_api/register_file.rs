@@ -30,7 +30,7 @@ pub(super) struct RegisterFile {
     buffer: *mut GByteArray,
     /// The size of a general register of the target, in bytes, whatever the mode.
     general_size: usize,
-    /// Where the low bits of each register are, if that is known; else null.
+    /// Pointers to the low bits of each register; null where the offset is unknown.
     low_bits: [*const u16; Register::ALL.len()],
 }
 
@@ -104,7 +104,8 @@ impl RegisterFile {
         Ok(file)
     }
 
-    /// Where the registers are, if that is known.
+    /// The registers in place, if their offsets are known.
+    #[inline]
     pub fn direct(&self) -> Option<&Direct> {
         self.direct.as_ref()
     }

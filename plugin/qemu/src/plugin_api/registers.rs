@@ -34,6 +34,7 @@ pub trait ReadRegisters {
     ///
     /// `None` if QEMU does not tell where that is, or if the instruction is not watched as
     /// [`Watch::ExecAndMemory`](super::Watch::ExecAndMemory).
+    #[inline]
     fn string_cpu(&mut self) -> Option<StringCpu<'_>> {
         None
     }
@@ -78,11 +79,13 @@ impl<'a> Registers<'a> {
     }
 
     /// Reads PKRU; `None` if QEMU does not tell. Costs a load.
+    #[inline]
     pub fn pkru(&self) -> Option<u32> {
         self.own()?.pkru()
     }
 
     /// Reads IA32_PKRS; `None` if QEMU does not tell. Costs a load.
+    #[inline]
     pub fn pkrs(&self) -> Option<u32> {
         self.own()?.pkrs()
     }
@@ -90,10 +93,12 @@ impl<'a> Registers<'a> {
     /// Returns true if the vCPU runs a nested guest; `None` if QEMU does not tell. Costs a load.
     ///
     /// The nested guest's memory and ports are what its own host makes of them.
+    #[inline]
     pub fn is_in_nested_guest(&self) -> Option<bool> {
         self.own()?.is_in_nested_guest()
     }
 
+    #[inline]
     fn own(&self) -> Option<&Direct> {
         self.file.direct().filter(|_| self.whose == Whose::Own)
     }
@@ -115,6 +120,7 @@ impl ReadRegisters for Registers<'_> {
         Registers::rip(self)
     }
 
+    #[inline]
     fn string_cpu(&mut self) -> Option<StringCpu<'_>> {
         match self.whose {
             Whose::Own if self.is_string => StringCpu::of(self.file.direct()?),

@@ -31,7 +31,7 @@ pub(super) type MemCallback = extern "C" fn(
 symbol_table! {
     lookup lookup;
 
-    /// What all versions have that pvio runs on.
+    /// Functions of every version that pvio supports.
     PluginFunctions: "qemu/qemu-plugin.h", since V9_2 {
         qemu_plugin_tb_n_insns: unsafe extern "C" fn(tb: *const qemu_plugin_tb) -> usize,
         qemu_plugin_tb_get_insn: unsafe extern "C" fn(

@@ -11,7 +11,7 @@ use super::plugin::Vcpu;
 use super::register_file::RegisterFile;
 use super::watch::VcpuIndex;
 
-/// What belongs to one vCPU.
+/// The state of one vCPU.
 pub(super) struct VcpuState {
     pub registers: RegisterFile,
     pub vcpu: Box<dyn Vcpu>,
@@ -94,6 +94,7 @@ impl Vcpus {
 
     /// Returns true if some vCPU has no thread for itself.
     pub fn share_a_thread(&self) -> bool {
+        // Relaxed: the thread that stores it is the one that the vCPUs share.
         self.shared.load(Ordering::Relaxed)
     }
 

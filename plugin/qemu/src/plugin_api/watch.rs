@@ -8,7 +8,7 @@ pub struct VcpuIndex(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token(pub u64);
 
-/// What a [`Vcpu`](super::Vcpu) wants to be told next.
+/// The next event that a [`Vcpu`](super::Vcpu) wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// The next watched instruction, whenever it comes.
@@ -58,12 +58,12 @@ pub enum MemoryWatch {
     Writes,
 }
 
-/// What QEMU's generated code does to the [`Scoreboard`](super::Scoreboard) before an instruction runs.
+/// The addition that QEMU's generated code makes to the [`Scoreboard`](super::Scoreboard) before an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InlineAdd {
     /// The entry to which it adds 1.
     pub entry: usize,
-    /// What [`Scoreboard::last`](super::Scoreboard::last) gives from then until another instruction begins.
+    /// The value of [`Scoreboard::last`](super::Scoreboard::last) until another instruction begins.
     pub token: u64,
     /// The instruction does not lead to itself: if it begins twice in a row, QEMU has restarted it.
     pub repeats_only_by_restart: bool,

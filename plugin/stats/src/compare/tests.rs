@@ -2,13 +2,13 @@ use fastrand::Rng;
 use pvio_x86::PortForm;
 
 use super::*;
-use crate::test_data::{random, site, snapshot};
+use crate::test_data::{random, site, smp_snapshot};
 use crate::{Call, merge};
 
 /// What two lists of sites differ in: (address before, address after, accesses before and after).
 fn sites(before: &[SiteRow], after: &[SiteRow]) -> Vec<(Option<u64>, Option<u64>, [u64; 2])> {
     let address = |row: &Option<SiteRow>| row.as_ref().and_then(SiteRow::address);
-    let changes = site_changes(before, after);
+    let changes = Matching::of(before, after).changes();
     let line = |change: &Change<SiteRow>| {
         (address(&change.before), address(&change.after), change.accesses())
     };
@@ -26,8 +26,8 @@ fn equal_dumps_do_not_differ() {
 
 #[test]
 fn doubled_dumps_differ_by_all_that_they_have() {
-    let twice = merge(&[snapshot(), snapshot()]).unwrap();
-    let diff = Diff::new(&snapshot(), &twice);
+    let twice = merge(&[smp_snapshot(), smp_snapshot()]).unwrap();
+    let diff = Diff::new(&smp_snapshot(), &twice);
     assert!(!diff.is_empty());
     assert_eq!(diff.tables.accesses, [70_000, 140_000]);
     let [form] = &diff.tables.forms[..] else { panic!("{:?}", diff.tables.forms) };
@@ -35,13 +35,13 @@ fn doubled_dumps_differ_by_all_that_they_have() {
     assert_eq!((form.difference(), form.percent()), (70_000, Some(100.0)));
     assert_eq!(diff.tables.ports.len(), 1);
     assert_eq!(diff.tables.sites.len(), 1);
-    let back = Diff::new(&twice, &snapshot());
+    let back = Diff::new(&twice, &smp_snapshot());
     assert_eq!(back.tables.forms[0].percent(), Some(-50.0));
 }
 
 #[test]
 fn rows_of_one_dump_alone_are_there() {
-    let mut after = snapshot();
+    let mut after = smp_snapshot();
     after.tables.ports[0].port.0 = 0x2f8;
     after.tables.hypercalls = vec![HypercallRow {
         call: Call::Outsb,
@@ -51,7 +51,7 @@ fn rows_of_one_dump_alone_are_there() {
         denied: 0,
         errors: 0,
     }];
-    let diff = Diff::new(&snapshot(), &after).tables;
+    let diff = Diff::new(&smp_snapshot(), &after).tables;
     let ports: Vec<_> = diff.ports.iter().map(Change::accesses).collect();
     assert_eq!(ports, [[0, 70_000], [70_000, 0]], "by port");
     assert_eq!(diff.ports[0].percent(), None);
@@ -62,21 +62,21 @@ fn rows_of_one_dump_alone_are_there() {
 
 #[test]
 fn another_server_of_a_port_is_a_difference() {
-    let mut after = snapshot();
+    let mut after = smp_snapshot();
     let port = &mut after.tables.ports[0];
     (port.device, port.qemu) = (port.qemu, port.device);
     port.name = Some("uart16550".into());
-    assert_eq!(Diff::new(&snapshot(), &after).tables.ports[0].difference(), 0);
+    assert_eq!(Diff::new(&smp_snapshot(), &after).tables.ports[0].difference(), 0);
 }
 
 #[test]
 fn what_one_qemu_does_not_report_is_not_a_difference() {
-    let mut after = snapshot();
+    let mut after = smp_snapshot();
     after.tables.forms.iter_mut().for_each(|row| (row.faults, row.exits) = (None, None));
     after.tables.instructions.instructions = Some(5);
-    assert!(Diff::new(&snapshot(), &after).is_empty());
+    assert!(Diff::new(&smp_snapshot(), &after).is_empty());
     after.tables.forms[0].executions = 1;
-    assert_eq!(Diff::new(&snapshot(), &after).tables.forms.len(), 1);
+    assert_eq!(Diff::new(&smp_snapshot(), &after).tables.forms.len(), 1);
 }
 
 #[test]
@@ -113,10 +113,10 @@ fn of_several_sites_with_one_symbol_equal_addresses_match_first() {
 #[test]
 fn windows_match_by_name() {
     let window = |name: &str, entries| {
-        let (open, rows_dropped, tables) = (false, false, crate::test_data::tables());
+        let (open, rows_dropped, tables) = (false, false, smp_snapshot().tables);
         WindowRow { name: name.into(), entries, open, rows_dropped, tables }
     };
-    let [mut before, mut after] = [snapshot(), snapshot()];
+    let [mut before, mut after] = [smp_snapshot(), smp_snapshot()];
     before.windows = vec![window("boot", 1), window("gone", 1), window("same", 1)];
     after.windows = vec![window("same", 1), window("new", 3), window("boot", 2)];
     let windows = Diff::new(&before, &after).windows;

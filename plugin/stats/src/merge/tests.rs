@@ -2,7 +2,7 @@ use fastrand::Rng;
 
 use super::*;
 use crate::schema::{SectionRow, SymbolFileRow};
-use crate::test_data::{random, snapshot};
+use crate::test_data::{random, smp_snapshot};
 
 /// The dump with windows and symbol files in an order that does not depend on where they came first.
 fn in_order(mut dump: Snapshot) -> Snapshot {
@@ -38,13 +38,13 @@ fn the_order_of_dumps_matters_only_for_the_order_of_windows_and_files() {
 
 #[test]
 fn one_dump_alone_stays_as_it_is() {
-    assert_eq!(merge(&[snapshot()]).unwrap(), snapshot());
+    assert_eq!(merge(&[smp_snapshot()]).unwrap(), smp_snapshot());
     assert_eq!(merge(&[]), Err(MergeError::Nothing));
 }
 
 #[test]
 fn equal_runs_are_multiplied() {
-    let merged = merge(&[snapshot(), snapshot(), snapshot()]).unwrap();
+    let merged = merge(&[smp_snapshot(), smp_snapshot(), smp_snapshot()]).unwrap();
     assert_eq!(merged.runs, 3);
     assert_eq!(merged.forms[9].executions, 210_000);
     assert_eq!(merged.forms[9].faults, Some(6));
@@ -58,7 +58,7 @@ fn equal_runs_are_multiplied() {
 
 #[test]
 fn what_one_run_does_not_know_the_sum_does_not_know() {
-    let mut other = snapshot();
+    let mut other = smp_snapshot();
     other.qemu.version = None;
     other.qemu.plugin_api = 4;
     other.ended = "quit".into();
@@ -67,7 +67,7 @@ fn what_one_run_does_not_know_the_sum_does_not_know() {
     other.vcpus_omitted = Some("mixed, sadly".into());
     other.tables.ports[0].served = None;
     other.tables.instructions.instructions_unverified = Some(7);
-    let merged = merge(&[snapshot(), other]).unwrap();
+    let merged = merge(&[smp_snapshot(), other]).unwrap();
     assert_eq!((merged.qemu.version.as_deref(), merged.qemu.plugin_api), (None, 4));
     assert_eq!(merged.ended, "quit, shutdown");
     assert_eq!((merged.forms[9].faults, merged.forms[8].faults), (None, Some(0)));
@@ -79,7 +79,7 @@ fn what_one_run_does_not_know_the_sum_does_not_know() {
 
 #[test]
 fn a_window_without_rows_takes_those_of_the_others() {
-    let mut dumps = [snapshot(), snapshot()];
+    let mut dumps = [smp_snapshot(), smp_snapshot()];
     for (dump, rows_dropped) in dumps.iter_mut().zip([false, true]) {
         let tables = dump.tables.clone();
         let (name, entries, open) = ("w".to_owned(), 2, rows_dropped);
@@ -118,7 +118,7 @@ fn a_sum_that_does_not_fit_is_an_error() {
         ),
     ];
     for (change, name) in changes {
-        let mut dump = snapshot();
+        let mut dump = smp_snapshot();
         change(&mut dump, half);
         assert_eq!(merge(&[dump.clone(), dump]), Err(MergeError::Overflow(name)));
     }

@@ -1,11 +1,12 @@
 use std::fs;
 
 use fastrand::Rng;
+use pvio_x86::Port;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::Call;
-use crate::test_data::{random, snapshot};
+use crate::test_data::{random, smp_snapshot};
 
 /// The message for an input that is not a dump; it must be one line.
 fn message(json: &[u8]) -> String {
@@ -16,7 +17,7 @@ fn message(json: &[u8]) -> String {
 
 /// A dump with the value at a JSON pointer replaced.
 fn changed(pointer: &str, value: Value) -> Vec<u8> {
-    let mut dump = serde_json::to_value(snapshot()).unwrap();
+    let mut dump = serde_json::to_value(smp_snapshot()).unwrap();
     *dump.pointer_mut(pointer).unwrap() = value;
     serde_json::to_vec(&dump).unwrap()
 }
@@ -44,7 +45,7 @@ fn remove(value: &mut Value, fields: &[&str]) {
 
 #[test]
 fn dumps_without_the_fields_that_were_added_later_are_read() {
-    let mut dump = serde_json::to_value(snapshot()).unwrap();
+    let mut dump = serde_json::to_value(smp_snapshot()).unwrap();
     let added = [
         "runs",
         "exits",
@@ -62,7 +63,7 @@ fn dumps_without_the_fields_that_were_added_later_are_read() {
     remove(&mut dump, &added);
     dump["vcpus"] = vcpus;
     let read = Snapshot::from_json(dump.to_string().as_bytes()).unwrap();
-    let mut expected = snapshot();
+    let mut expected = smp_snapshot();
     expected.tables.forms.iter_mut().for_each(|row| row.exits = None);
     expected.tables.ports[0].served = None;
     assert_eq!(read, expected);
@@ -87,7 +88,7 @@ fn dumps_of_newer_versions_are_read_without_what_is_new() {
     add_field(&mut dump);
     assert_eq!(Snapshot::from_json(dump.to_string().as_bytes()).unwrap(), expected);
 
-    let mut dump = serde_json::to_value(snapshot()).unwrap();
+    let mut dump = serde_json::to_value(smp_snapshot()).unwrap();
     dump["ended"] = json!("evaporated");
     dump["hypercalls"] = json!([{ "call": "teleport", "count": 3, "bytes": 0, "declined": 0,
                                   "denied": 0, "errors": 0 }]);
@@ -98,7 +99,7 @@ fn dumps_of_newer_versions_are_read_without_what_is_new() {
 
 #[test]
 fn a_dump_cut_anywhere_is_said_to_be_cut() {
-    let json = snapshot().to_json();
+    let json = smp_snapshot().to_json();
     let json = json.trim_ascii_end();
     for end in 1..json.len() {
         let message = message(&json[..end]);
@@ -122,7 +123,7 @@ fn foreign_files_are_said_to_be_foreign() {
         let other = "has the schema \"pvio.stats/2\"; this version of pvio reads \"pvio.stats/1\"";
         assert_eq!(message(&dump), other);
     }
-    let twice = snapshot().to_json().repeat(2);
+    let twice = smp_snapshot().to_json().repeat(2);
     let more = "has more after the end of the dump; put each dump in a file of its own";
     assert_eq!(message(&twice), more);
 }
@@ -156,11 +157,13 @@ fn a_damaged_field_is_named() {
         let found = message(&changed(pointer, value));
         assert_eq!(found, format!("is a damaged dump: {expected}"), "{pointer}");
     }
-    let mut window = serde_json::to_value(crate::test_data::tables()).unwrap();
+    let found = message(&changed("/accesses/0/site", json!(1)));
+    assert_eq!(found, "is a damaged dump: accesses[0].site: there is no such row in sites");
+    let mut window = serde_json::to_value(smp_snapshot().tables).unwrap();
     window["name"] = json!("boot");
     window["entries"] = json!(1);
     window["open"] = json!(false);
-    let mut with_window = serde_json::from_slice::<Value>(&snapshot().to_json()).unwrap();
+    let mut with_window = serde_json::from_slice::<Value>(&smp_snapshot().to_json()).unwrap();
     with_window["windows"] = json!([window]);
     assert!(Snapshot::from_json(with_window.to_string().as_bytes()).is_ok());
     with_window["windows"][0]["sites"][0]["form"] = json!("mov");
@@ -198,22 +201,42 @@ fn an_error_names_the_file() {
         message(&path),
         format!("{}: is empty; pvio writes the dump when QEMU ends", path.display())
     );
-    fs::write(&path, snapshot().to_json()).unwrap();
-    assert_eq!(Snapshot::load(&path).unwrap(), snapshot());
+    fs::write(&path, smp_snapshot().to_json()).unwrap();
+    assert_eq!(Snapshot::load(&path).unwrap(), smp_snapshot());
 }
 
 #[test]
 fn numbers_that_do_not_add_up_are_said() {
-    assert_eq!(snapshot().discrepancies(), []);
+    assert_eq!(smp_snapshot().discrepancies(), []);
     type Change = fn(&mut Snapshot);
-    let changes: [(Change, &str); 7] = [
+    let changes: [(Change, &str); 11] = [
         (
             |dump| dump.tables.sites[0].counts.accesses -= 1,
-            "70000 accesses by form, but 69999 accesses by site",
+            "70000 accesses by form, but 69999 accesses by site; \
+             69999 accesses of the site at 0xffffffff81000051, but 70000 in the rows of accesses",
         ),
         (
             |dump| dump.tables.ports[0].qemu += 1,
-            "70000 accesses by form, but 70001 accesses by port",
+            "70000 accesses by form, but 70001 accesses by port; \
+             70001 accesses out port 0x03f8, 1 bytes, but 70000 in the rows of accesses",
+        ),
+        (
+            |dump| dump.tables.accesses[0].counts.accesses = 1,
+            "70000 accesses by form, but 1 accesses by site and port; \
+             70000 accesses of the site at 0xffffffff81000051, but 1 in the rows of accesses; \
+             70000 accesses out port 0x03f8, 1 bytes, but 1 in the rows of accesses",
+        ),
+        (
+            |dump| dump.tables.accesses[0].port = Port(0x3f9),
+            "70000 accesses out port 0x03f8, 1 bytes, but 0 in the rows of accesses",
+        ),
+        (
+            |dump| dump.tables.accesses[0].counts.unverified = 1,
+            "0 unverified accesses out port 0x03f8, 1 bytes, but 1 in the rows of accesses",
+        ),
+        (
+            |dump| dump.tables.accesses_dropped.accesses = 1,
+            "70000 accesses by form, but 70001 accesses by site and port",
         ),
         (
             |dump| dump.tables.ports[0].hypercall += 1,
@@ -237,12 +260,25 @@ fn numbers_that_do_not_add_up_are_said() {
         ),
     ];
     for (change, expected) in changes {
-        let mut dump = snapshot();
+        let mut dump = smp_snapshot();
         change(&mut dump);
         let found: Vec<_> = dump.discrepancies().iter().map(ToString::to_string).collect();
-        assert_eq!(found, [format!("the numbers do not add up: {expected}")]);
+        let expected =
+            expected.split("; ").map(|text| format!("the numbers do not add up: {text}"));
+        assert_eq!(found, expected.collect::<Vec<_>>());
         // With two vCPUs counts go on while a snapshot is taken.
         dump.ended = "running".into();
         assert_eq!(dump.discrepancies(), []);
     }
+}
+
+#[test]
+fn a_dump_without_accesses_by_site_and_port_has_dropped_all() {
+    let mut old: Value = serde_json::from_slice(&smp_snapshot().to_json()).unwrap();
+    let fields = old.as_object_mut().unwrap();
+    fields.remove("accesses").unwrap();
+    fields.remove("accesses_dropped").unwrap();
+    let read = Snapshot::from_json(old.to_string().as_bytes()).unwrap();
+    assert_eq!((read.accesses.len(), read.accesses_dropped.accesses), (0, 70_000));
+    assert_eq!(read.discrepancies(), []);
 }

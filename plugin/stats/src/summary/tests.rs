@@ -1,17 +1,17 @@
 use pvio_x86::PortForm;
 
 use super::*;
-use crate::test_data::snapshot;
+use crate::test_data::smp_snapshot;
 use crate::{Call, WindowRow};
 
 #[test]
 fn tables_are_aligned() {
-    insta::assert_snapshot!(render(&snapshot(), false));
+    insta::assert_snapshot!(render(&smp_snapshot(), false));
 }
 
 #[test]
 fn hypercalls_and_windows_have_tables() {
-    let mut snapshot = snapshot();
+    let mut snapshot = smp_snapshot();
     snapshot.ended = "running".into();
     let row =
         |call, count, bytes| HypercallRow { call, count, bytes, declined: 0, denied: 0, errors: 0 };
@@ -34,13 +34,13 @@ fn hypercalls_and_windows_have_tables() {
 
 #[test]
 fn colour_is_for_terminals() {
-    assert!(!render(&snapshot(), false).contains('\x1b'));
-    assert!(render(&snapshot(), true).contains(BOLD));
+    assert!(!render(&smp_snapshot(), false).contains('\x1b'));
+    assert!(render(&smp_snapshot(), true).contains(BOLD));
 }
 
 /// The line below the title.
 fn overview_of(change: impl FnOnce(&mut Snapshot)) -> String {
-    let mut snapshot = snapshot();
+    let mut snapshot = smp_snapshot();
     change(&mut snapshot);
     render(&snapshot, false).lines().nth(1).unwrap().to_owned()
 }
@@ -85,7 +85,7 @@ fn one_of_a_kind_is_not_many() {
 
 #[test]
 fn escape_sequences_of_a_guest_are_not_sent_to_the_terminal() {
-    let mut dump = snapshot();
+    let mut dump = smp_snapshot();
     dump.pvio = "\x1b[2J".into();
     dump.vcpus_omitted = Some("\x1b[2J".into());
     dump.tables.sites[0].symbol = Some("\x1b[2J\n".to_owned());
@@ -94,4 +94,13 @@ fn escape_sequences_of_a_guest_are_not_sent_to_the_terminal() {
     let text = render(&dump, false);
     assert!(!text.contains('\x1b'), "{text}");
     assert_eq!(text.matches("\\u{1b}[2J").count(), 5, "{text}");
+}
+
+#[test]
+fn a_long_symbol_is_shown_whole_in_every_table() {
+    let mut dump = smp_snapshot();
+    let symbol = format!("{}+0x1234 [module]", "long_name_".repeat(20));
+    dump.tables.sites[0].symbol = Some(symbol.clone());
+    assert_eq!(render(&dump, false).matches(&*symbol).count(), 1);
+    assert_eq!(crate::render_port(&dump, pvio_x86::Port(0x3f8)).matches(&*symbol).count(), 1);
 }

@@ -1,7 +1,6 @@
 /*
- * From the reset vector to `guest` in 32-bit protected mode, and the way into a trial and out again:
- * `enter` leaves the guest's own code for the instruction on trial, `trap` in harness.c sees what
- * comes of it.
+ * From the reset vector to `guest` in 32-bit protected mode.  `enter` leaves the guest's own code for
+ * the instruction on trial; `trap` in harness.c handles the end of the trial.
  */
 
 #include "common.inc"
@@ -17,11 +16,7 @@ start:
         cld
         real_segments
         enter_protected
-        mov     $bss_start, %edi                /* RAM may hold anything after a system reset */
-        mov     $bss_end, %ecx
-        sub     %edi, %ecx
-        xor     %eax, %eax
-        rep stosb
+        clear_bss
         mov     $own_stack_top, %esp
         call    begin
         halt_forever
@@ -52,28 +47,14 @@ go_on:
         add     $8, %esp                        /* vector and error code */
         iretl
 
-/* One entry for each vector; those without an error code get 0 for one. */
-        .set    vector, 0
-        .rept   VECTORS
-        .balign 16
-        .if     vector == 0
-        .globl  vectors
-vectors:
-        .endif
-        .if     vector != 8 && (vector < 10 || vector > 14) && vector != 17
-        push    $0
-        .endif
-        push    $vector
-        jmp     arrive
-        .set    vector, vector + 1
-        .endr
+vector_entries VECTORS
 
 arrive:
         pushal
         cld
         mov     %esp, %eax
         push    %eax
-        call    trap                            /* int trap(struct frame *): does the trial go on? */
+        call    trap                            /* int trap(struct frame *): returns whether the trial continues */
         add     $4, %esp
         test    %eax, %eax
         jnz     go_on

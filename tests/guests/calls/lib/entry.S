@@ -1,7 +1,7 @@
 /*
  * From the reset vector to `begin` in C, in 32-bit protected mode without paging, or in 64-bit mode where
- * BITS is 64; and the way into a trial and out again: `enter` leaves the guest's own code for what is on
- * trial, `trap` in world.c sees what comes of it.
+ * BITS is 64; and trials: `enter` leaves the guest's own code for the instruction on
+ * trial, `trap` in world.c handles the end of the trial.
  */
 
 #include "common.inc"
@@ -31,17 +31,13 @@ start:
         cli
         cld
         real_segments
-        /* The only call from real mode: nobody can come back here. */
+        /* The only call from real mode: the guest never returns to it. */
         mov     $PVIO_UNHEARD, %ebx
         mov     %ebx, %eax
         .byte   PVIO_MAGIC_16
         mov     %eax, %ebp
         enter_protected
-        mov     $bss_start, %edi                /* RAM may hold anything after a system reset */
-        mov     $bss_end, %ecx
-        sub     %edi, %ecx
-        xor     %eax, %eax
-        rep stosb
+        clear_bss
         mov     %ebp, answer_in_real_mode
         mov     $own_stack_top, %esp
 #if BITS == 64
@@ -145,23 +141,9 @@ go_on:
         iretl
 #endif
 
-/* One entry for each vector; those without an error code get 0 for one. */
-        .set    vector, 0
-        .rept   VECTORS
-        .balign 16
-        .if     vector == 0
-        .globl  vectors
-vectors:
-        .endif
-        .if     vector != 8 && (vector < 10 || vector > 14) && vector != 17
-        push    $0
-        .endif
-        push    $vector
-        jmp     arrive
-        .set    vector, vector + 1
-        .endr
+vector_entries VECTORS
 
-/* int trap(struct frame *): does it go on? */
+/* int trap(struct frame *): returns whether the trial continues. */
 arrive:
 #if BITS == 64
         .irp    register, rax, rcx, rdx, rbx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15

@@ -1,4 +1,4 @@
-//! Resets and ends in the middle of everything: nothing is lost, and what was in flight is not made up.
+//! Resets, triple faults, panics and ends during accesses: no count is lost or invented.
 
 use pvio::stats::{FormRow, Snapshot};
 use pvio::x86::PortForm;
@@ -6,13 +6,13 @@ use pvio_cli::machine::{Machine, Running};
 use pvio_tests::{GuestTest, Host, assert_consistent, guest, on_both_qemus, start_busy};
 
 on_both_qemus! {
-    a_guest_that_resets_itself_is_counted_throughout
-    a_guest_that_resets_itself_on_one_thread_is_counted_throughout
-    a_triple_fault_is_a_reset_and_the_last_access_counts
-    an_access_that_ends_the_machine_by_its_own_fault_is_left_open
-    a_panic_is_told_and_the_last_access_counts
-    sigterm_while_four_vcpus_are_within_reps
-    quit_while_four_vcpus_are_within_reps
+    counts_continue_across_resets
+    counts_continue_across_resets_on_one_thread
+    triple_fault_is_a_reset_and_the_last_access_counts
+    access_that_triple_faults_is_unverified
+    panic_is_reported_and_the_last_access_counts
+    sigterm_during_reps_leaves_at_most_one_open_attempt_per_vcpu
+    quit_during_reps_leaves_at_most_one_open_attempt_per_vcpu
 }
 
 /// Attempts, executions, accesses, unverified.
@@ -21,8 +21,8 @@ fn counts(stats: &Snapshot, form: PortForm) -> [u64; 4] {
     [row.attempts, row.executions, row.accesses, row.unverified]
 }
 
-/// The numbers at the top of `tests/guests/reset.S`.
-fn resets(host: &Host, threads: &str) {
+/// Compares a run of the guest `reset` with the numbers at the top of `tests/guests/reset.S`.
+fn check_resets(host: &Host, threads: &str) {
     let run = GuestTest::new(host.machine().plugin(&["summary=off"]), "reset")
         .args(["-action", "reboot=reset", "-smp", "2"])
         .args(["-accel", &format!("tcg,thread={threads}")])
@@ -34,7 +34,7 @@ fn resets(host: &Host, threads: &str) {
     assert_eq!(stats.ended, "shutdown");
     for row in &stats.forms {
         let expected = match row.form {
-            // The one that is refused raises a triple fault, of which nobody tells what raised it.
+            // One access triple-faults. QEMU does not say which instruction did.
             PortForm::OutDxAl => [10_012, 10_011, 10_011, 1],
             PortForm::OutImmAl => [6, 6, 6, 0],
             PortForm::OutDxAx => [18, 18, 18, 0],
@@ -47,15 +47,15 @@ fn resets(host: &Host, threads: &str) {
     }
 }
 
-fn a_guest_that_resets_itself_is_counted_throughout(host: &Host) {
-    resets(host, "multi");
+fn counts_continue_across_resets(host: &Host) {
+    check_resets(host, "multi");
 }
 
-fn a_guest_that_resets_itself_on_one_thread_is_counted_throughout(host: &Host) {
-    resets(host, "single");
+fn counts_continue_across_resets_on_one_thread(host: &Host) {
+    check_resets(host, "single");
 }
 
-/// Boots `reset.S`, of which earlier boots are in memory, to its first reset.
+/// Runs the guest `reset` to its first reset, with a number of earlier boots in its memory.
 fn first_reset(host: &Host, boots_before: u32) -> Snapshot {
     let word = |address: u32, value: u32| {
         ["-device".into(), format!("loader,addr={address:#x},data={value:#x},data-len=4")]
@@ -77,15 +77,15 @@ fn first_reset(host: &Host, boots_before: u32) -> Snapshot {
     stats
 }
 
-fn a_triple_fault_is_a_reset_and_the_last_access_counts(host: &Host) {
+fn triple_fault_is_a_reset_and_the_last_access_counts(host: &Host) {
     assert_eq!(counts(&first_reset(host, 0), PortForm::OutDxAl), [1, 1, 1, 0]);
 }
 
-fn an_access_that_ends_the_machine_by_its_own_fault_is_left_open(host: &Host) {
+fn access_that_triple_faults_is_unverified(host: &Host) {
     assert_eq!(counts(&first_reset(host, 1), PortForm::OutDxAl), [1, 0, 0, 1]);
 }
 
-fn a_panic_is_told_and_the_last_access_counts(host: &Host) {
+fn panic_is_reported_and_the_last_access_counts(host: &Host) {
     let machine = host.machine().plugin(&[]).bare_guest(&guest("panic.bin"));
     let ended = machine.args(["-device", "pvpanic"]).run().unwrap();
     assert!(ended.status.success(), "{}", ended.stderr);
@@ -109,13 +109,13 @@ fn hammer(machine: Machine) -> Machine {
     ])
 }
 
-/// One that goes on until it is ended, with a monitor on stdin.
+/// Starts the guest `hammer` without its exit, and with the monitor on stdin.
 fn hammering(host: &Host) -> Running {
     let machine = hammer(host.machine().plugin(&["hypercall=off"]));
     start_busy(machine, VCPUS as usize)
 }
 
-/// Whatever is in flight when the machine ends is one attempt for each vCPU.
+/// Fails if more than one attempt per vCPU is neither an execution nor complete.
 fn assert_whole(stats: &Snapshot, ended: &str) {
     assert_consistent(stats);
     assert_eq!(stats.ended, ended);
@@ -129,24 +129,23 @@ fn assert_whole(stats: &Snapshot, ended: &str) {
     }
 }
 
-fn sigterm_while_four_vcpus_are_within_reps(host: &Host) {
+fn sigterm_during_reps_leaves_at_most_one_open_attempt_per_vcpu(host: &Host) {
     let running = hammering(host);
     running.signal(libc::SIGTERM).unwrap();
     assert_whole(running.wait().unwrap().stats().unwrap(), "signal");
 }
 
-fn quit_while_four_vcpus_are_within_reps(host: &Host) {
+fn quit_during_reps_leaves_at_most_one_open_attempt_per_vcpu(host: &Host) {
     let mut running = hammering(host);
     running.say("quit").unwrap();
     assert_whole(running.wait().unwrap().stats().unwrap(), "quit");
 }
 
-/// A vCPU calls `exit`, as it must where QEMU exports nothing to ask for a shutdown: the others run on while
-/// the dump is made.
+/// Without QEMU's exports, `exit` ends the process itself: the other vCPUs run while the dump is made.
 #[test]
-fn an_exit_does_not_wait_for_vcpus_that_run() {
+fn exit_call_does_not_wait_for_running_vcpus() {
     for _ in 0..5 {
-        let machine = Host::NEWEST.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1");
+        let machine = Host::NEWEST.machine_without_exports();
         let ended = hammer(machine).run().unwrap();
         assert!(ended.status.success(), "{}", ended.stderr);
         assert_whole(ended.stats().unwrap(), "unknown");

@@ -1,20 +1,22 @@
-//! The log of accesses: every one, with the values that went over the bus.
+//! The access log has every access, with the value on the bus.
 
 use pvio::x86::Mode;
 use pvio_cli::expected_forms;
 use pvio_cli::machine::{Ended, Machine};
-use pvio_tests::{Host, assert_consistent, assert_forms, guest, on_both_qemus};
+use pvio_tests::{
+    Host, assert_consistent, assert_forms, guest, on_both_qemus, parse_hex, wait_until,
+};
 
 on_both_qemus! {
     every_access_of_the_forms_guest_is_logged
     only_the_chosen_ports_are_logged
-    values_are_those_of_the_bus
-    a_log_of_many_vcpus_is_complete
-    a_log_of_many_vcpus_on_one_thread_is_complete
-    a_log_with_icount_is_complete
-    what_may_have_been_refused_is_marked
-    a_log_is_complete_when_qemu_is_told_to_end
-    a_full_disk_is_said
+    logged_values_are_those_in_qemus_trace
+    log_of_four_vcpus_is_complete
+    log_of_four_vcpus_on_one_thread_is_complete
+    log_with_icount_is_complete
+    access_that_may_have_faulted_is_marked
+    log_is_complete_after_quit
+    full_disk_is_reported
 }
 
 /// A line of a log, without its time.
@@ -28,25 +30,21 @@ struct Line {
     in_question: bool,
 }
 
-fn hex(text: &str) -> u64 {
-    u64::from_str_radix(text.strip_prefix("0x").unwrap(), 16).unwrap()
-}
-
 fn parse(log: &str) -> Vec<Line> {
     let mut lines = log.lines();
-    assert_eq!(lines.next(), Some("# seconds vcpu pc direction port size value"));
+    assert_eq!(lines.next(), Some("# seconds vcpu pc direction port size value\tsymbol"));
     lines
         .map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            let [_time, vcpu, _pc, direction, port, size, value] = words[..] else {
+            let [_time, vcpu, _pc, direction, port, size, value, ..] = words[..] else {
                 panic!("{line}")
             };
             Line {
                 vcpu: vcpu.into(),
                 direction: direction.into(),
-                port: hex(port) as u16,
+                port: parse_hex(port) as u16,
                 size: size.parse().unwrap(),
-                value: (value != "-").then(|| hex(value.trim_end_matches('?'))),
+                value: (value != "-").then(|| parse_hex(value.trim_end_matches('?'))),
                 in_question: value.ends_with('?'),
             }
         })
@@ -74,7 +72,7 @@ fn every_access_of_the_forms_guest_is_logged(host: &Host) {
         });
         assert_eq!(logged.count() as u64, row.qemu, "{row:?}");
     }
-    // Nothing is behind the ports of this guest: it reads all ones, and checks that.
+    // No device is at the ports of this guest: reads return all ones, and the guest checks that.
     let reads = lines.iter().filter(|line| line.direction == "in" && line.port != 0x511);
     for line in reads {
         assert_eq!(line.value, Some((1 << (8 * line.size)) - 1), "{line:?}");
@@ -88,8 +86,8 @@ fn only_the_chosen_ports_are_logged(host: &Host) {
     assert_eq!(ports, [0xcf8, 0xcfc, 0xcf8, 0xcfc, 0x604]);
 }
 
-/// Against the bus's own record: QEMU's trace of what reached the regions.
-fn values_are_those_of_the_bus(host: &Host) {
+/// Compares the log with QEMU's own trace of accesses to memory regions.
+fn logged_values_are_those_in_qemus_trace(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let trace = directory.path().join("trace");
     let machine = host.machine().bare_guest(&guest("poweroff.bin")).args([
@@ -107,7 +105,9 @@ fn values_are_those_of_the_bus(host: &Host) {
     };
     let traced: Vec<(u64, u64)> = trace
         .lines()
-        .filter_map(|line| Some((hex(&field(line, "addr")?), hex(&field(line, "value")?))))
+        .filter_map(|line| {
+            Some((parse_hex(&field(line, "addr")?), parse_hex(&field(line, "value")?)))
+        })
         .filter(|(port, _)| matches!(port, 0x604 | 0xcf8..=0xcff | 0x80))
         .collect();
     let logged: Vec<(u64, u64)> =
@@ -116,7 +116,7 @@ fn values_are_those_of_the_bus(host: &Host) {
     assert_eq!(logged.len(), 15);
 }
 
-fn a_log_of_many_vcpus_is_complete(host: &Host) {
+fn log_of_four_vcpus_is_complete(host: &Host) {
     let machine = host.machine().bare_guest(&guest("forms.bin")).args(["-smp", "4"]);
     let (ended, lines) = run_logged(machine, "");
     let stats = ended.stats().unwrap();
@@ -127,7 +127,7 @@ fn a_log_of_many_vcpus_is_complete(host: &Host) {
     assert_eq!(stats.vcpus.len(), 4);
 }
 
-/// Every access of the forms guest, whose own checks show that nothing was changed for it.
+/// Fails unless the log has every access of the guest `forms`, and the guest's own checks pass.
 fn assert_complete(machine: Machine, vcpus: u64) {
     let smp = vcpus.to_string();
     let (ended, lines) =
@@ -138,7 +138,7 @@ fn assert_complete(machine: Machine, vcpus: u64) {
     let accesses: u64 = stats.forms.iter().map(|row| row.accesses).sum();
     assert_eq!(lines.len() as u64, accesses);
     let reads = lines.iter().filter(|line| line.direction == "in" && line.port != 0x511);
-    // Where vCPUs share a thread, a value is not known when another reads before its block goes on.
+    // If vCPUs share a thread, a value is lost when another vCPU reads before the block continues.
     let may_miss = stats.vcpus_omitted.is_some();
     let is_right = |value: Option<u64>, size: u64| {
         value == Some((1 << (8 * size)) - 1) || (may_miss && value.is_none())
@@ -147,17 +147,17 @@ fn assert_complete(machine: Machine, vcpus: u64) {
     assert_eq!(strange, 0, "reads that are not all ones");
 }
 
-fn a_log_of_many_vcpus_on_one_thread_is_complete(host: &Host) {
+fn log_of_four_vcpus_on_one_thread_is_complete(host: &Host) {
     assert_complete(host.machine().args(["-accel", "tcg,thread=single"]), 4);
 }
 
-fn a_log_with_icount_is_complete(host: &Host) {
+fn log_with_icount_is_complete(host: &Host) {
     assert_complete(host.machine().args(["-icount", "shift=0"]), 1);
     assert_complete(host.machine().args(["-icount", "shift=0"]), 4);
 }
 
-/// Where QEMU tells what was refused, it is not in the log; where not, it is marked.
-fn what_may_have_been_refused_is_marked(host: &Host) {
+/// If QEMU reports exceptions, an access that faults is not in the log; otherwise it is marked.
+fn access_that_may_have_faulted_is_marked(host: &Host) {
     let machine = host.machine().args(["-device", "pc-testdev", "-debugcon", "null"]);
     let machine = machine.bare_guest(&guest("around-privilege.bin"));
     let (ended, lines) = run_logged(machine, ":0xe0-0xe3");
@@ -172,17 +172,16 @@ fn what_may_have_been_refused_is_marked(host: &Host) {
     assert_eq!(marked > 0, !host.reports_exceptions());
 }
 
-fn a_log_is_complete_when_qemu_is_told_to_end(host: &Host) {
+fn log_is_complete_after_quit(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
     let option = format!("access-log={}", log.display());
     let machine = host.machine().plugin(&["summary=off", &option]).bare_guest(&guest("spin.bin"));
     let mut running = machine.args(["-smp", "2", "-monitor", "stdio"]).start().unwrap();
     running.wait_for("(qemu)").unwrap();
-    // Until the writing thread has had several batches.
-    while std::fs::metadata(&log).unwrap().len() < 4 << 20 {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    // Until the writer thread has written several batches.
+    let size = || std::fs::metadata(&log).unwrap().len();
+    wait_until(|| size() >= 4 << 20, || format!("{} bytes", size()));
     running.say("quit").unwrap();
     let ended = running.wait().unwrap();
     let accesses: u64 = ended.stats().unwrap().vcpus.iter().map(|row| row.accesses).sum();
@@ -190,7 +189,7 @@ fn a_log_is_complete_when_qemu_is_told_to_end(host: &Host) {
     assert_eq!(lines.len() as u64, accesses);
 }
 
-fn a_full_disk_is_said(host: &Host) {
+fn full_disk_is_reported(host: &Host) {
     let machine = host.machine().plugin(&["summary=off", "access-log=/dev/full"]);
     let ended = machine.bare_guest(&guest("forms.bin")).run().unwrap();
     assert!(ended.stderr.contains("the access log is incomplete"), "{}", ended.stderr);

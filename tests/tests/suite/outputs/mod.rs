@@ -2,11 +2,13 @@
 
 mod abnormal_ends;
 mod access_log;
+mod access_log_filters;
 mod ends;
 mod guest_callers;
 mod guest_names;
 mod guest_symbols;
 mod guest_unwind;
+mod kernel_turns;
 mod port_names;
 mod report;
 mod robustness;

@@ -1,4 +1,4 @@
-//! Names of ports: of what is there on the machine that ran, not of what a PC has there usually.
+//! Ports are named after the devices of the machine, not after the devices that a PC usually has.
 
 use std::path::PathBuf;
 
@@ -7,12 +7,12 @@ use pvio_tests::{Host, on_both_qemus, run_seabios};
 use tempfile::TempDir;
 
 on_both_qemus! {
-    names_are_those_of_what_is_there
-    every_port_that_a_bios_finds_has_a_name
+    ports_are_named_after_the_devices_that_are_there
+    every_port_of_a_device_that_seabios_uses_has_a_name
 }
 
-/// A BIOS that reads these ports, and ends QEMU.
-fn reader(directory: &TempDir, ports: &[u16]) -> PathBuf {
+/// Makes a BIOS image that reads some ports and ends QEMU.
+fn port_reader(directory: &TempDir, ports: &[u16]) -> PathBuf {
     let mut code = Vec::new();
     for port in ports {
         // mov dx, port; in al, dx
@@ -29,15 +29,15 @@ fn reader(directory: &TempDir, ports: &[u16]) -> PathBuf {
     path
 }
 
-fn names_are_those_of_what_is_there(host: &Host) {
+fn ports_are_named_after_the_devices_that_are_there(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let expected = [
         (0x64, Some("keyboard control"), true),
-        // Nothing, where a PC has it usually, and where it has not.
+        // Ports without a device: where a PC usually has one, and where it has none.
         (0x190, Some("(POST code (PS/2))"), false),
         (0x278, Some("latch"), true),
         (0x280, None, false),
-        // QEMU's own device at another's usual place.
+        // QEMU's device at the usual port of another.
         (0x300, Some("parallel"), true),
         (0x378, Some("(LPT1)"), false),
         (0x3f0, Some("(floppy)"), false),
@@ -47,7 +47,7 @@ fn names_are_those_of_what_is_there(host: &Host) {
     let ended = host
         .machine()
         .plugin(&["summary=off", "device=latch@0x278"])
-        .bare_guest(&reader(&directory, &expected.map(|(port, ..)| port)))
+        .bare_guest(&port_reader(&directory, &expected.map(|(port, ..)| port)))
         .args(["-device", "isa-parallel,iobase=0x300,chardev=null"])
         .args(["-chardev", "null,id=null"])
         .run()
@@ -62,7 +62,7 @@ fn names_are_those_of_what_is_there(host: &Host) {
     assert_eq!(exit.name.as_deref(), Some("debug exit"));
 }
 
-fn every_port_that_a_bios_finds_has_a_name(host: &Host) {
+fn every_port_of_a_device_that_seabios_uses_has_a_name(host: &Host) {
     for machine in ["pc", "q35"] {
         let seabios =
             host.machine().plugin(&["summary=off"]).args(["-machine", machine, "-vga", "std"]);

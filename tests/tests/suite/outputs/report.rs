@@ -1,4 +1,4 @@
-//! The page that `pvio report` makes of a real dump, and what a browser makes of the page.
+//! The page that `pvio report` makes from a dump, as text and in a browser.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,8 +8,8 @@ use pvio_stats::text_table::number;
 use pvio_tests::{Host, on_both_qemus, run_guest};
 
 on_both_qemus! {
-    a_page_says_what_the_dump_says
-    a_browser_shows_sorts_and_filters
+    page_shows_the_totals_and_all_forms
+    browser_sorts_and_filters_the_tables
 }
 
 fn page(host: &Host) -> (String, u64) {
@@ -18,7 +18,7 @@ fn page(host: &Host) -> (String, u64) {
     (report::render(run.stats(), &["forms.json".to_owned()]), accesses)
 }
 
-fn a_page_says_what_the_dump_says(host: &Host) {
+fn page_shows_the_totals_and_all_forms(host: &Host) {
     let (page, accesses) = page(host);
     assert!(page.contains(&format!("<h1>{} port accesses: ", number(accesses))), "{page}");
     for form in pvio::x86::PortForm::ALL {
@@ -27,7 +27,7 @@ fn a_page_says_what_the_dump_says(host: &Host) {
     assert!(page.len() < 1_000_000, "{} bytes", page.len());
 }
 
-/// Uses the page as a person does, after its own script.
+/// Clicks and types as a user does. The result is in the attribute `lang` of the page.
 const USE: &str = r#"<script>
 const section = Array.from(document.querySelectorAll(".table"))
     .find(section => section.querySelector("h2").textContent === "The 24 forms");
@@ -47,10 +47,10 @@ document.documentElement.lang = [
 ].join(", ");
 </script>"#;
 
-/// Where Chromium is installed. Elsewhere this test says that it did nothing.
-fn a_browser_shows_sorts_and_filters(host: &Host) {
+/// Needs Chromium. Without it, the test prints that it was skipped.
+fn browser_sorts_and_filters_the_tables(host: &Host) {
     if Command::new("chromium").arg("--version").output().is_err() {
-        println!("chromium is not installed: the page was not opened");
+        println!("skipped: chromium is not installed");
         return;
     }
     let (page, _) = page(host);
@@ -64,7 +64,7 @@ fn a_browser_shows_sorts_and_filters(host: &Host) {
         assert_eq!(found, "3 of 24 rows, 1, true, true, true", "{width} pixels: {log}");
         assert!(!log.contains("CONSOLE"), "{log}");
     }
-    // An error of a script would be seen.
+    // The browser does log errors of scripts.
     std::fs::write(&file, page.replace("</body>", "<script>missing();</script></body>")).unwrap();
     let (_, log) = open(&file, 1280, directory.path());
     assert!(log.contains("missing is not defined"), "{log}");

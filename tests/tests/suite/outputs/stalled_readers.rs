@@ -1,4 +1,4 @@
-//! A reader of pvio's output that has stopped: the machine waits for a while, says so, and goes on.
+//! A reader of pvio's output that has stopped: the machine waits 10 seconds, says so, and continues.
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Write, pipe};
@@ -9,20 +9,19 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use pvio_cli::machine::read_stats;
-use pvio_cli::paths;
-use pvio_tests::{Host, assert_consistent, guest, on_both_qemus};
+use pvio_tests::{Host, assert_consistent, on_both_qemus};
 
 on_both_qemus! {
-    a_console_gives_a_stalled_stdout_up
-    tables_give_a_stalled_stderr_up
-    an_access_log_gives_a_stalled_stdout_up
-    a_fifo_whose_reader_has_left_is_refused
+    console_gives_up_a_stalled_stdout
+    tables_give_up_a_stalled_stderr
+    access_log_gives_up_a_stalled_stdout
+    fifo_without_a_reader_is_refused
 }
 
-/// What is waited for a reader.
+/// How long pvio waits for a reader.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A pipe that takes no byte more, as of a reader that has stopped.
+/// A pipe without room for another byte, as if its reader had stopped.
 fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = pipe().unwrap();
     // SAFETY: sets the size of our own pipe.
@@ -31,34 +30,29 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
+/// QEMU with a guest that powers off.
 fn qemu(host: &Host, options: &str) -> Command {
-    let mut command = Command::new(host.program("qemu-system-x86_64"));
-    command
-        .arg("-plugin")
-        .arg(format!("{},{options}", paths::plugin().unwrap().display()))
-        .args(["-machine", "pc", "-m", "64", "-display", "none", "-nodefaults", "-no-reboot"])
-        .arg("-bios")
-        .arg(guest("poweroff.bin"))
-        .stdin(Stdio::null());
+    let mut command = host.bare_guest_command(options, "poweroff");
+    command.stdin(Stdio::null());
     command
 }
 
-/// Waits until it ends, for which one stalled reader may be waited.
-fn ends_in_time(mut child: Child) {
+/// Waits until QEMU ends. It must wait for its stalled reader, but only once.
+fn assert_ends_in_time(mut child: Child) {
     let started = Instant::now();
     while child.try_wait().unwrap().is_none() {
         if started.elapsed() > PATIENCE + Duration::from_secs(30) {
             child.kill().unwrap();
             child.wait().unwrap();
-            panic!("QEMU waits for ever");
+            panic!("QEMU waits without end");
         }
         sleep(Duration::from_millis(10));
     }
     assert!(child.wait().unwrap().success());
-    assert!(started.elapsed() > PATIENCE, "it was waited for");
+    assert!(started.elapsed() > PATIENCE, "QEMU did not wait for the reader");
 }
 
-/// Runs the guest with a stalled stdout; what comes back is stderr.
+/// Runs the guest with a stalled stdout. Returns stderr.
 fn with_stalled_stdout(host: &Host, option: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let (stats, stderr) = (directory.path().join("stats"), directory.path().join("stderr"));
@@ -67,12 +61,12 @@ fn with_stalled_stdout(host: &Host, option: &str) -> String {
         .stdout(writer)
         .stderr(File::create(&stderr).unwrap())
         .spawn();
-    ends_in_time(child.unwrap());
+    assert_ends_in_time(child.unwrap());
     assert_consistent(&read_stats(&stats).unwrap());
     std::fs::read_to_string(stderr).unwrap()
 }
 
-fn a_console_gives_a_stalled_stdout_up(host: &Host) {
+fn console_gives_up_a_stalled_stdout(host: &Host) {
     assert_eq!(
         with_stalled_stdout(host, "device=console@0x80"),
         "pvio: stdout was not read for 10 seconds: what is written to it from here on is lost\n\
@@ -80,7 +74,7 @@ fn a_console_gives_a_stalled_stdout_up(host: &Host) {
     );
 }
 
-fn an_access_log_gives_a_stalled_stdout_up(host: &Host) {
+fn access_log_gives_up_a_stalled_stdout(host: &Host) {
     assert_eq!(
         with_stalled_stdout(host, "access-log=/dev/stdout"),
         "pvio: /dev/stdout was not read for 10 seconds: what is written to it from here on is lost\n\
@@ -88,17 +82,17 @@ fn an_access_log_gives_a_stalled_stdout_up(host: &Host) {
     );
 }
 
-fn tables_give_a_stalled_stderr_up(host: &Host) {
+fn tables_give_up_a_stalled_stderr(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let stats = directory.path().join("stats");
     let (_reader, writer) = full_pipe();
     let child = qemu(host, &format!("stats={}", stats.display())).stderr(writer).spawn();
-    ends_in_time(child.unwrap());
+    assert_ends_in_time(child.unwrap());
     assert_consistent(&read_stats(&stats).unwrap());
 }
 
-/// To open such a FIFO once more, as `/dev/stdout`, would wait for another reader.
-fn a_fifo_whose_reader_has_left_is_refused(host: &Host) {
+/// Opening `/dev/stdout` opens the FIFO again, which would wait for a new reader.
+fn fifo_without_a_reader_is_refused(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("fifo");
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());

@@ -1,28 +1,28 @@
 //! The experiment of `tests/guests/experiment`, small: every operation by every way.
 
 use std::ffi::{CString, c_int, c_void};
-use std::path::Path;
 use std::process::Command;
 
 use iced_x86::{Code, Instruction, OpKind, Register};
+use pvio::stats::Snapshot;
 use pvio::x86::MAX_INSN_LEN;
 use pvio_cli::experiment::metrics::{AllMetrics, Part};
-use pvio_cli::experiment::report::{Plan, Report, carry_out};
+use pvio_cli::experiment::report::{Plan, Report, measure};
 use pvio_cli::experiment::{Cell, Mechanism};
 use pvio_cli::paths;
 use pvio_tests::Host;
 
-fn report(workload: Option<&Path>) -> Report {
+fn report(workload: Option<&Snapshot>) -> Report {
     let qemu = Host::NEWEST.program("qemu-system-x86_64");
-    let workload = workload.map(|path| ("A guest".to_owned(), path));
-    carry_out(&qemu, Plan::COUNTS, workload, |_| ()).unwrap()
+    let workload = workload.map(|dump| ("A guest".to_owned(), dump));
+    measure(&qemu, Plan::COUNTS, workload, |_| ()).unwrap()
 }
 
 fn monitor(all: &AllMetrics, mechanism: Mechanism, cell: Cell) -> u64 {
     all.get(mechanism, cell).unwrap_or_else(|| panic!("{cell} by {mechanism}")).monitor
 }
 
-/// That every way did the same, and that two runs count the same, is what [`carry_out`] demands.
+/// That every way did the same, and that two runs count the same, is what [`measure`] demands.
 #[test]
 fn every_way_does_the_same_at_its_own_price() {
     use Mechanism::{
@@ -30,7 +30,7 @@ fn every_way_does_the_same_at_its_own_price() {
     };
 
     let dump = dump_of_the_forms();
-    let report = report(Some(dump.path()));
+    let report = report(Some(&dump));
     let all = &report.metrics;
     let few = Cell::all().filter(|&cell| Sysenter.has(cell)).count();
     let one = Cell::all().filter(|&cell| PvioMailbox.has(cell)).count();
@@ -74,21 +74,15 @@ fn every_way_does_the_same_at_its_own_price() {
 #[test]
 fn a_qemu_that_reports_no_exceptions_is_refused() {
     let qemu = Host::STABLE.program("qemu-system-x86_64");
-    let error = carry_out(&qemu, Plan::COUNTS, None, |_| ()).unwrap_err().to_string();
+    let error = measure(&qemu, Plan::COUNTS, None, |_| ()).unwrap_err().to_string();
     assert!(error.ends_with("use QEMU 11.0 or newer"), "{error}");
 }
 
 /// The statistics of a guest that uses all forms.
-fn dump_of_the_forms() -> tempfile::NamedTempFile {
-    let dump = tempfile::NamedTempFile::new().unwrap();
-    let ended = Host::NEWEST
-        .machine()
-        .plugin(&[&format!("stats={}", dump.path().display())])
-        .bare_guest(&paths::guest("forms.bin").unwrap())
-        .run()
-        .unwrap();
-    assert!(ended.stderr.contains("port accesses"), "{}", ended.stderr);
-    dump
+fn dump_of_the_forms() -> Snapshot {
+    let guest = paths::guest("forms.bin").unwrap();
+    let ended = Host::NEWEST.machine().plugin(&[]).bare_guest(&guest).run().unwrap();
+    ended.stats().unwrap().clone()
 }
 
 /// Where pvio does not answer, and the processor has neither SVM nor SYSENTER nor NX, the others are there.

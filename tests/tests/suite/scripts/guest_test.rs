@@ -44,11 +44,11 @@ not ok 2 - fail.bin # time=T
   ...
 not ok 3 - fault.bin # time=T
   ---
-  message: "no verdict: it reset the machine (triple fault?)"
+  message: "no verdict: the guest reset the machine (triple fault?)"
   ...
 not ok 4 - off.bin # time=T
   ---
-  message: "no verdict: it powered off"
+  message: "no verdict: the guest powered off"
   serial:
     - "so long"
   ...
@@ -63,7 +63,7 @@ not ok 6 - hang.bin # time=T
   ...
 not ok 7 - bad.elf # time=T
   ---
-  message: "QEMU did not run the guest: it ended with status 1"
+  message: "QEMU did not run the guest: exit status 1"
   qemu:
     - "qemu-system-x86_64: Error while loading elf kernel"
   ...
@@ -192,7 +192,7 @@ fn the_verdict_of_user_code_counts_where_it_is_asked_for() {
 1..1
 not ok 1 - user.bin # time=T
   ---
-  message: "no verdict: it reset the machine (triple fault?); its exit call was denied, since it came from user code: see option hypercall=any"
+  message: "no verdict: the guest reset the machine (triple fault?); its exit call came from user code and was denied: see option hypercall=any"
   ...
 "#
     );
@@ -244,15 +244,15 @@ fn what_cannot_run_is_said_first() {
         refused(&["pass.bin", "missing.bin"]),
         "missing.bin: No such file or directory (os error 2)"
     );
-    assert_eq!(refused(&["."]), ".: it is a directory, and no guest");
-    assert_eq!(refused(&["empty.bin"]), "empty.bin: it is empty");
+    assert_eq!(refused(&["."]), ".: is a directory; name a guest's file");
+    assert_eq!(refused(&["empty.bin"]), "empty.bin: is empty; name a guest's file");
     assert_eq!(
         refused(&["--option", "stats=x", "pass.bin"]),
-        "option \"stats\" is guest-test's own; --keep keeps what it would write"
+        "option \"stats\" is set by guest-test; use --keep to keep its output"
     );
     assert_eq!(
         refused(&["--option", "hypercall=off", "pass.bin"]),
-        "with hypercall=off a guest has no way to a verdict"
+        "option \"hypercall=off\": guests give their verdict by a hypercall; use kernel or any"
     );
     let wrong = refused(&["--option", "device=lamp@1", "pass.bin"]);
     assert!(wrong.contains("option \"device=lamp@1\": there is no kind \"lamp\""), "{wrong}");

@@ -98,8 +98,8 @@ fn guests_do_not_write_one_file_in_turn() {
     ] {
         let line = end(&mut guests.command(&["--option", option, "a.bin", "b.bin"]));
         let expected = format!(
-            "guest-test: option {option:?}: 2 guests would write {path} in turn; name a file for \
-             each, such as {path}.%g, where %g stands for the guest"
+            "guest-test: option {option:?}: 2 guests would overwrite {path}; name a file for each, \
+             such as {path}.%g, where %g stands for the guest"
         );
         assert_eq!(line, (2, expected));
         assert!(!guests.path(path).exists());

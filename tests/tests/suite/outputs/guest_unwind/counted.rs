@@ -2,10 +2,10 @@
 
 use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 use pvio::stats::{CallerRow, ChainEnd};
-use pvio_tests::{Host, assert_consistent};
+use pvio_tests::linux::{BootedLinux, Debugger};
+use pvio_tests::{Host, assert_consistent, wait_until};
 
-use super::linux::{Debugger, Guest};
-use super::{ACCESSES, printed_by_kernel};
+use super::callers::{ACCESSES, printed_by_kernel};
 
 /// Stops after a function that `caller` has called has made an access, lets the kernel print its callers, and looks for them in the dump.
 pub(in super::super) fn check_counted(
@@ -15,8 +15,8 @@ pub(in super::super) fn check_counted(
     [caller, function]: [&str; 2],
 ) {
     let machine = host.machine().plugin(&["callers=on"]);
-    let mut guest = Guest::boot_on(machine, options, append, ACCESSES);
-    let mut debugger = Debugger::attach(&mut guest);
+    let mut guest = BootedLinux::boot_on(machine, options, append, ACCESSES);
+    let mut debugger = Debugger::attach(&mut guest.monitor);
     let kernel = guest.kernel();
     let address = guest.symbol(function);
     let mut code = [0; 256];
@@ -32,8 +32,9 @@ pub(in super::super) fn check_counted(
     // The access is made; the callers are the same.
     debugger.step();
     guest.monitor.ask("nmi");
-    debugger.go_on();
-    guest.wait_for(|guest| guest.console().contains("---[ end Kernel panic"));
+    debugger.continue_freely();
+    let has_panicked = || guest.console().contains("---[ end Kernel panic");
+    wait_until(has_panicked, || guest.console());
     let console = guest.console();
     let theirs = printed_by_kernel(&console, function);
     let is_there = caller == function || theirs.iter().any(|name| name.starts_with(caller));

@@ -1,0 +1,93 @@
+//! Names while the guest runs, for outputs that cannot wait for a dump.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+
+use super::Symbols;
+use super::file::Verdict;
+use super::guest_kernel::Running;
+use crate::x86::MAX_INSN_LEN;
+
+/// The most sites that files are compared with.
+const MAX_SITES: usize = 4096;
+
+/// The shortest time between two checks of the files.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How much longer than a check takes the pause after it is: 5 percent of a vCPU's time at most.
+const PAUSE_FACTOR: u32 = 20;
+
+/// Names code of the guest as it is now. Only in callbacks of QEMU, where guest memory can be read.
+///
+/// Files are checked against the guest as at a dump, but against what has run so far. So they are checked again from
+/// time to time: a kernel that a file describes may be there by then.
+pub struct LiveNames {
+    symbols: Arc<Symbols>,
+    started: Instant,
+    /// Changes when a name may have changed.
+    epoch: AtomicU32,
+    /// When the files may be checked again, in nanoseconds after the start.
+    next_check: AtomicU64,
+    checked: Mutex<Checked>,
+}
+
+#[derive(Default)]
+struct Checked {
+    verdicts: Vec<Verdict>,
+    running: Running,
+    /// First bytes of instructions, by address.
+    sites: HashMap<u64, ArrayVec<u8, MAX_INSN_LEN>>,
+}
+
+impl LiveNames {
+    /// Names by these symbols.
+    pub fn new(symbols: Arc<Symbols>) -> LiveNames {
+        LiveNames {
+            symbols,
+            started: Instant::now(),
+            epoch: AtomicU32::new(0),
+            next_check: AtomicU64::new(0),
+            checked: Mutex::default(),
+        }
+    }
+
+    /// A number that changes when [`LiveNames::name`] may give another name.
+    pub fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Whether a place without a name may have one now.
+    pub fn may_know_more(&self) -> bool {
+        !self.symbols.files.is_empty()
+            && self.started.elapsed().as_nanos() as u64 >= self.next_check.load(Ordering::Relaxed)
+    }
+
+    /// Names the instruction with these first bytes at an address.
+    pub fn name(&self, pc: u64, bytes: &[u8]) -> Option<String> {
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if checked.sites.len() < MAX_SITES {
+            checked.sites.entry(pc).or_insert_with(|| bytes.iter().copied().collect());
+        }
+        if self.may_know_more() {
+            self.check(&mut checked);
+        }
+        self.symbols.name_by_files(&checked.verdicts, &checked.running, pc, bytes)
+    }
+
+    fn check(&self, checked: &mut Checked) {
+        let begin = self.started.elapsed();
+        let sites: Vec<(u64, &[u8])> =
+            checked.sites.iter().map(|(&pc, bytes)| (pc, &bytes[..])).collect();
+        let running = self.symbols.running_for_files();
+        checked.verdicts = self.symbols.judge_files(&sites, &running);
+        checked.running = running;
+        let end = self.started.elapsed();
+        let next = end + PAUSE.max((end - begin) * PAUSE_FACTOR);
+        self.next_check.store(next.as_nanos() as u64, Ordering::Relaxed);
+        self.epoch.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,54 @@
+//! Arguments that the commands for dumps share.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use pvio_cli::stats::Snapshot;
+use pvio_cli::{dumps, status};
+
+/// The dumps that a command adds up.
+#[derive(Args)]
+pub struct Inputs {
+    /// Dumps to read; several are added up
+    #[arg(value_name = "STATS", required = true)]
+    dumps: Vec<PathBuf>,
+}
+
+impl Inputs {
+    /// Reads the dumps and adds them up.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a file is not a whole dump, or if a sum does not fit in 64 bits.
+    pub fn sum(&self, program: &str) -> Result<Snapshot> {
+        dumps::load_sum(program, &self.dumps)
+    }
+
+    /// Returns the paths as text.
+    pub fn names(&self) -> Vec<String> {
+        self.dumps.iter().map(|path| path.display().to_string()).collect()
+    }
+}
+
+/// The file that a command writes.
+#[derive(Args)]
+pub struct Output {
+    /// Write to FILE instead of stdout; FILE is replaced in one step
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl Output {
+    /// Writes the result of a command.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the output is one of the inputs, or if it cannot be written.
+    pub fn write(&self, contents: &[u8], inputs: &Inputs) -> Result<()> {
+        match &self.output {
+            Some(path) => dumps::write(path, contents, &inputs.dumps),
+            None => Ok(status::print_bytes(contents)?),
+        }
+    }
+}
