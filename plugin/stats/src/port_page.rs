@@ -79,7 +79,8 @@ mod tests {
               address             mode  instruction  dir  size  accesses     %  symbol
               0xffffffff81000051    64  out dx,al    out     1    69,000  98.6  io_serial_out+0x1
               1,000 more are of sites that found no room
-        "#]].assert_eq(&render_port(&dump, Port(0x3f8)));
+        "#]]
+        .assert_eq(&render_port(&dump, Port(0x3f8)));
         assert_eq!(render_port(&dump, Port(0x61)), "Port 0x0061: the guest did not access it\n");
     }
 }
