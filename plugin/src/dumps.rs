@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pvio_guest::abi::DUMPS_MAX;
 
 use crate::bus::PortBus;
+use crate::kernel_turns::KernelTurns;
 use crate::qemu::report::{say, show};
 use crate::qemu::{Ended, HostInfo, PortPresence};
 use crate::running_kernel::RunningKernel;
@@ -44,6 +45,8 @@ pub struct Dumps {
     pub presence: PortPresence,
     /// Names for sites.
     pub symbols: Arc<Symbols>,
+    /// Which kernel runs; `None` if none is needed for names.
+    pub kernels: Option<Arc<KernelTurns>>,
     /// The kernel that unwinds stacks; `None` if call chains are not counted.
     pub running_kernel: Option<Arc<RunningKernel>>,
     /// Destination of the JSON.
@@ -62,21 +65,6 @@ impl Dumps {
         self.statistics.settle();
         // The errors are on stderr already.
         let _ = self.write(Some(how), Destination::write);
-    }
-
-    /// The machine is about to be reset: if a Linux kernel runs, its sites get their names now, while it is there.
-    pub fn before_reset(&self) {
-        if let Some(running) = &self.running_kernel {
-            self.statistics.resolve_stacks(running, true);
-            running.reset();
-        }
-        let sites = &self.statistics.sites;
-        let ran: Vec<_> =
-            sites.iter().map(|(_, site)| (site.key.pc, &site.key.bytes[..])).collect();
-        let names = self.symbols.judge(&ran);
-        if names.kernel().is_some() {
-            self.statistics.kernel_ends(&names);
-        }
     }
 
     /// Writes a dump while the machine runs: the first to `FILE.1`, the next to `FILE.2`, and so
@@ -100,6 +88,9 @@ impl Dumps {
         ended: Option<Ended>,
         put: impl Fn(&Destination, &[u8]) -> Result<(), DestinationError>,
     ) -> Result<(), DumpError> {
+        if let Some(kernels) = &self.kernels {
+            kernels.settle();
+        }
         if let Some(running) = &self.running_kernel {
             self.statistics.resolve_stacks(running, ended.is_some());
         }
@@ -172,6 +163,7 @@ mod tests {
             bus: Arc::default(),
             presence: PortPresence::load(),
             symbols: Arc::default(),
+            kernels: None,
             running_kernel: None,
             json: Some(Destination::open(json, None).unwrap()),
             text,

@@ -13,6 +13,8 @@ use object::{LittleEndian, ReadCache};
 const MAX_SECTIONS: usize = 1 << 16;
 /// The maximum size of a table in bytes: 4 million symbols take 96 MiB.
 const MAX_TABLE: u64 = 128 << 20;
+/// The maximum size of a section of notes in bytes.
+const MAX_NOTES: u64 = 1 << 20;
 /// The maximum length of a section name in bytes; longer names are cut.
 const MAX_SECTION_NAME: usize = 128;
 
@@ -114,6 +116,14 @@ impl Elf {
         Ok(Elf { file, position_independent, code: code.into_iter().flatten().collect(), is_64 })
     }
 
+    /// The GNU build id in hexadecimal, if the file has one.
+    pub fn build_id(&self) -> Option<String> {
+        match self.is_64 {
+            true => build_id_of::<FileHeader64<LittleEndian>>(&self.file),
+            false => build_id_of::<FileHeader32<LittleEndian>>(&self.file),
+        }
+    }
+
     /// Reads the symbols. A stripped file has none.
     ///
     /// # Errors
@@ -171,6 +181,22 @@ fn code_of<H: FileHeader<Endian = LittleEndian>>(
         })
     };
     Ok((header.e_type(LittleEndian) == elf::ET_DYN, headers.iter().map(section).collect()))
+}
+
+fn build_id_of<H: FileHeader<Endian = LittleEndian>>(file: &File) -> Option<String> {
+    let cache = ReadCache::new(file);
+    let sections = header::<H>(&cache).ok()?.section_headers(LittleEndian, &cache).ok()?;
+    let is_small = |section: &&H::SectionHeader| section.sh_size(LittleEndian).into() <= MAX_NOTES;
+    let notes = sections.iter().filter(is_small).filter_map(|section| {
+        let mut notes = section.notes(LittleEndian, &cache).ok()??;
+        std::iter::from_fn(|| notes.next().ok()?)
+            .find(|note| {
+                note.name() == elf::ELF_NOTE_GNU
+                    && note.n_type(LittleEndian) == elf::NT_GNU_BUILD_ID
+            })
+            .map(|note| note.desc().iter().map(|byte| format!("{byte:02x}")).collect())
+    });
+    notes.into_iter().next()
 }
 
 fn is_code<H: FileHeader<Endian = LittleEndian>>(header: &H::SectionHeader) -> bool {

@@ -18,6 +18,7 @@
 //! | `access_log` | a line for each access | where accesses come from |
 //! | `access_filter` | which accesses an option asks for | what is done with them |
 //! | `dumps` | when and where a snapshot is written | where counts come from |
+//! | `kernel_turns` | which kernel runs, when it ends | how the kernel is found |
 //! | [`stats`] | counters, windows, snapshots, their tables | where counts come from |
 //! | `running_kernel` | the Linux kernel that runs now, for vCPU threads | what it is needed for |
 //! | [`symbols`], [`sections`] | names of addresses, from files | what is counted |
@@ -43,6 +44,7 @@ pub mod guest_file;
 mod guest_memory;
 mod hypercalls;
 mod interception;
+mod kernel_turns;
 mod options;
 mod plugin;
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
 use crate::dumps::{self, Dumps, TextOutput};
 use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
 use crate::interception::{Callers, Instructions, Interceptor};
+use crate::kernel_turns::KernelTurns;
 use crate::options::{HypercallAccess, InsnsOption, OptionError, Options, Summary};
 use crate::qemu::report::say;
 use crate::qemu::{
@@ -77,9 +78,12 @@ pub fn build(
         );
     }
     let mut symbols = Symbols::load(&options.symbols)?;
-    symbols.set_memory(GuestRam::open(host.version));
     if options.guest_symbols {
-        symbols.set_kernels(guest_kernels(host));
+        symbols.name_by_guest();
+    }
+    let needs_kernels = symbols.need_kernels();
+    if needs_kernels && let Some(kernels) = guest_kernels(host) {
+        symbols.set_kernels(kernels);
     }
     let running_kernel = match options.guest_symbols || options.callers.is_some() {
         true => guest_kernels(host).map(|kernels| Arc::new(RunningKernel::new(kernels))),
@@ -96,7 +100,7 @@ pub fn build(
         HypercallAccess::Off => None,
     };
     let callers = options.callers.map(|_| callers(host, running_kernel.as_ref())).transpose()?;
-    let uses_machine = policy.is_some() || options.guest_symbols || callers.is_some();
+    let uses_machine = policy.is_some() || needs_kernels || callers.is_some();
     let machine = open_machine(host, &options.devices, uses_machine)?;
     let bus = match &machine {
         None => Arc::default(),
@@ -109,12 +113,18 @@ pub fn build(
         statistics.count_callers(depth);
     }
     let statistics = Arc::new(statistics);
+    let symbols = Arc::new(symbols);
+    let kernels = (needs_kernels || callers.is_some()).then(|| {
+        let (statistics, symbols) = (Arc::clone(&statistics), Arc::clone(&symbols));
+        Arc::new(KernelTurns::new(statistics, symbols, running_kernel.clone()))
+    });
     let dumps = Arc::new(Dumps {
         host: host.clone(),
         statistics: Arc::clone(&statistics),
         bus: Arc::clone(&bus),
         presence: PortPresence::load(),
-        symbols: Arc::new(symbols),
+        symbols,
+        kernels: kernels.clone(),
         running_kernel: running_kernel.clone(),
         json: options.stats,
         text: match options.summary {
@@ -124,11 +134,9 @@ pub fn build(
         },
         count: Mutex::default(),
     });
-    if (options.guest_symbols || callers.is_some())
-        && let Some(machine) = &machine
-    {
-        let dumps = Arc::clone(&dumps);
-        machine.on_reset(move || dumps.before_reset());
+    if let (Some(kernels), Some(machine)) = (&kernels, &machine) {
+        let kernels = Arc::clone(kernels);
+        machine.on_reset(move || kernels.before_reset());
     }
     let access_log = options.access_log.map(|option| {
         let sites = Arc::clone(&statistics.sites);
@@ -158,7 +166,7 @@ pub fn build(
             epoch,
         })
     });
-    let interceptor = Interceptor::new(
+    let mut interceptor = Interceptor::new(
         host,
         Arc::clone(&statistics),
         Arc::clone(&bus),
@@ -167,6 +175,9 @@ pub fn build(
         instructions.clone(),
         callers,
     );
+    if let Some(kernels) = kernels {
+        interceptor.tell(kernels);
+    }
     Ok(Box::new(Pvio {
         bus,
         statistics,
@@ -257,6 +268,7 @@ impl qemu::Plugin for Pvio {
         if let Some(hypercalls) = &self.hypercalls {
             hypercalls.vcpus_are_mixed();
         }
+        // Relaxed: one thread gets `false`, and no other data depends on it.
         if self.instructions.is_some() && !self.warned_of_mixed_counts.swap(true, Ordering::Relaxed)
         {
             say(

@@ -63,7 +63,7 @@ impl RunningKernel {
 
     /// The guest's memory, for what a kernel does not have read yet.
     pub fn memory(&self) -> &impl PhysicalMemory {
-        &self.kernels
+        self.kernels.memory()
     }
 
     /// Whether requests of this boot search no more.

@@ -68,6 +68,15 @@ impl LinuxGuest {
     ///
     /// As [`LinuxGuest::new`].
     pub fn with_kernel(options: &[&str], script: &str) -> Result<LinuxGuest> {
+        LinuxGuest::with_files(options, script, &[])
+    }
+
+    /// The same with more files in the root directory, each of them executable.
+    pub fn with_files(
+        options: &[&str],
+        script: &str,
+        more: &[(&str, &[u8])],
+    ) -> Result<LinuxGuest> {
         let directory = paths::linux_modules(options)?;
         let mut modules = Vec::new();
         for entry in
@@ -80,6 +89,7 @@ impl LinuxGuest {
         let modules: Vec<(String, &[u8])> = modules.collect();
         let files: Vec<(&str, &[u8])> =
             modules.iter().map(|(name, module)| (&**name, *module)).collect();
+        let files = [&files, more].concat();
         LinuxGuest::with_arguments(paths::linux_arguments(options)?, script, &files)
     }
 

@@ -22,6 +22,13 @@ pub struct Registers {
     pub efer: u64,
 }
 
+impl Registers {
+    /// Whether the vCPU translates addresses at all.
+    pub(super) fn is_paging(&self) -> bool {
+        Cr0::from_bits_retain(self.cr0).contains(Cr0::PAGING)
+    }
+}
+
 /// A reader of linear addresses.
 pub(super) struct AddressSpace<'m, M> {
     memory: &'m M,
@@ -34,7 +41,7 @@ impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
     /// With page-table isolation, CR3 holds no kernel in user mode, but the kernel's own table lies beside
     /// the user's.
     pub(super) fn of(memory: &'m M, registers: Registers) -> Vec<AddressSpace<'m, M>> {
-        if !Cr0::from_bits_retain(registers.cr0).contains(Cr0::PAGING) {
+        if !registers.is_paging() {
             return Vec::new();
         }
         let layout =

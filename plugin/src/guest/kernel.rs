@@ -23,9 +23,9 @@ const MODULES: usize = 8;
 /// A Linux kernel in guest memory.
 #[derive(Debug)]
 pub struct Kernel {
-    release: Option<String>,
+    identity: KernelIdentity,
+    build_id: Option<String>,
     kaslr_offset: Option<u64>,
-    stext: u64,
     /// Its code that is freed after initialization, if it says where that is.
     initialization: Option<Range<u64>>,
     /// Of the kernel and then of its modules.
@@ -36,6 +36,19 @@ pub struct Kernel {
     /// Where its types are.
     btf: Option<(u64, u64)>,
     current: CurrentTask,
+}
+
+/// What tells a kernel in memory from others.
+///
+/// Two boots of the same kernel to the same place are the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelIdentity {
+    /// `None` if the kernel does not say it.
+    release: Option<String>,
+    /// Where `_stext` is, linear and physical.
+    stext: (u64, u64),
+    /// How many symbols it has.
+    symbols: usize,
 }
 
 /// Where a processor keeps the task that runs on it.
@@ -68,6 +81,22 @@ impl Kernel {
             }
         }
         Kernel::by_shape(&spaces, attempts)
+    }
+
+    /// Registers by which a kernel may be found that a vCPU left a moment ago, as before `kexec` does.
+    ///
+    /// The vCPU's own table has no kernel any more. The kernel may be mapped by `last_tables`, which vCPUs used
+    /// before; and those of 6.0 and newer say where their own table is.
+    pub fn left(
+        memory: &impl PhysicalMemory,
+        vcpus: &[Registers],
+        last_tables: &[u64],
+    ) -> Vec<Registers> {
+        let Some(&vcpu) = vcpus.iter().find(|vcpu| vcpu.is_paging()) else { return Vec::new() };
+        let infos = VmCoreInfo::search(memory);
+        let own = infos.iter().filter_map(VmCoreInfo::page_table).take(IMAGES);
+        let tables = last_tables.iter().copied().chain(own);
+        tables.map(|cr3| Registers { cr3, ..vcpu }).collect()
     }
 
     /// A kernel that does not say where its tables are.
@@ -112,11 +141,17 @@ impl Kernel {
             None => None,
         };
         let runs = own.as_ref().is_none_or(|own| maps_the_same(own, space, stext));
-        (runs && space.translate(stext).is_some()).then_some(())?;
+        runs.then_some(())?;
+        let release = || marks.banner.and_then(|banner| release(space, banner));
+        let identity = KernelIdentity {
+            release: info.and_then(VmCoreInfo::release).map(str::to_owned).or_else(release),
+            stext: (stext, space.translate(stext)?),
+            symbols: kallsyms.count,
+        };
         let mut kernel = Kernel {
-            release: info.and_then(VmCoreInfo::release).map(str::to_owned),
+            identity,
+            build_id: info.and_then(VmCoreInfo::build_id).map(str::to_owned),
             kaslr_offset: info.and_then(VmCoreInfo::kaslr_offset),
-            stext,
             initialization: marks.sinittext.zip(marks.einittext).map(|(start, end)| start..end),
             registers: own.as_ref().unwrap_or(space).registers(),
             names: read_names(space, kallsyms, &marks.code(), &mut budget)?,
@@ -128,10 +163,6 @@ impl Kernel {
                 per_cpu_offset: marks.per_cpu_offset,
             },
         };
-        if kernel.release.is_none() {
-            kernel.release = marks.banner.and_then(|banner| release(space, banner));
-        }
-
         let space = own.as_ref().unwrap_or(space);
         let btf = kernel.btf;
         let list = |&head: &u64| Modules::read(space, head, btf, &mut budget);
@@ -150,7 +181,22 @@ impl Kernel {
 
     /// What `uname -r` prints, such as `6.1.0-50-cloud-amd64`.
     pub fn release(&self) -> Option<&str> {
-        self.release.as_deref()
+        self.identity.release.as_deref()
+    }
+
+    /// What tells it from other kernels.
+    pub fn identity(&self) -> &KernelIdentity {
+        &self.identity
+    }
+
+    /// The build id of its image, in hexadecimal, if it says it (since 5.9).
+    pub fn build_id(&self) -> Option<&str> {
+        self.build_id.as_deref()
+    }
+
+    /// Where the symbols of its own code begin, without modules.
+    pub fn starts(&self) -> impl Iterator<Item = u64> {
+        self.names.iter().filter(|names| names.is_of_kernel()).flat_map(Names::starts)
     }
 
     /// How far the kernel runs from where it was linked, if it says so.
@@ -160,7 +206,7 @@ impl Kernel {
 
     /// Where its symbol `_stext` is.
     pub fn stext(&self) -> u64 {
-        self.stext
+        self.identity.stext.0
     }
 
     /// Whether the kernel has these bytes at a linear address now; `None` if nothing is mapped there.
@@ -220,7 +266,7 @@ impl Kernel {
 
     /// Bytes of an address.
     pub(super) fn word_size(&self) -> usize {
-        if self.stext >> 32 == 0 { 4 } else { 8 }
+        if self.stext() >> 32 == 0 { 4 } else { 8 }
     }
 
     /// Whether an address is in the tables for unwinding.

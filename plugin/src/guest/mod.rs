@@ -30,7 +30,7 @@ pub use captures::{
     CaptureTable, CodeBytes, Found, KnownKernel, MOST_BYTES, MOST_OF_SITE, MOST_STACKS,
     StackCapture, StackId,
 };
-pub use kernel::Kernel;
+pub use kernel::{Kernel, KernelIdentity};
 pub use names::Name;
 pub use process::{Mapping, Process, Processes};
 pub use unwind::{Chain, End, Frame, MOST_FRAMES, Recipe, Start, Unwound, unwind};
@@ -44,5 +44,15 @@ pub trait PhysicalMemory {
     fn ranges(&self) -> Vec<Range<u64>>;
 }
 
+impl<M: PhysicalMemory + ?Sized> PhysicalMemory for Box<M> {
+    fn read(&self, physical: u64, into: &mut [u8]) -> bool {
+        (**self).read(physical, into)
+    }
+
+    fn ranges(&self) -> Vec<Range<u64>> {
+        (**self).ranges()
+    }
+}
+
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

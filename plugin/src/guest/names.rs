@@ -99,6 +99,16 @@ impl Names {
         self
     }
 
+    /// Whether this is the kernel's own code.
+    pub(super) fn is_of_kernel(&self) -> bool {
+        self.module.is_none()
+    }
+
+    /// Where its symbols begin, ascending.
+    pub(super) fn starts(&self) -> impl Iterator<Item = u64> {
+        self.starts.iter().map(|start| self.code.start + u64::from(start.offset))
+    }
+
     /// The name of an address.
     pub(super) fn name(&self, address: u64) -> Option<Name<'_>> {
         if !self.has(address) {

@@ -1,21 +1,13 @@
 //! A kernel that is made here is found, whatever its tables look like, and broken ones do no harm.
 
-mod image;
+pub(crate) mod image;
 mod unwinding;
 
 use std::time::{Duration, Instant};
 
-use image::{FUNCTIONS, Guest, KERNEL_TABLE, Options, SHAPES, STRIDE, Shape, USER_TABLE};
+use image::{FUNCTIONS, Guest, KERNEL_TABLE, OPTIONS, Options, SHAPES, STRIDE, USER_TABLE};
 
 use super::{Kernel, Registers};
-
-const OPTIONS: Options = Options {
-    wide: true,
-    shape: Shape::OffsetsFirst,
-    has_info: true,
-    has_mem: true,
-    has_data: true,
-};
 
 fn find(guest: &Guest) -> Option<Kernel> {
     Kernel::find(guest, &[guest.registers])

@@ -9,6 +9,9 @@ const FIRST: &[u8] = b"OSRELEASE=";
 /// How many such pages are looked at. Kernels that ran before a reset may have left theirs.
 const MOST: usize = 64;
 
+/// Where the image is mapped to in 64-bit kernels: Linux's `__START_KERNEL_map`.
+const IMAGE: u64 = 0xffff_ffff_8000_0000;
+
 /// The text of one kernel.
 pub(super) struct VmCoreInfo(String);
 
@@ -47,6 +50,17 @@ impl VmCoreInfo {
         u64::from_str_radix(self.value("KERNELOFFSET")?, 16).ok()
     }
 
+    /// The build id of the kernel's image, in hexadecimal (since 5.9).
+    pub(super) fn build_id(&self) -> Option<&str> {
+        self.value("BUILD-ID")
+    }
+
+    /// The physical address of the kernel's own page table; 64-bit kernels alone tell it.
+    pub(super) fn page_table(&self) -> Option<u64> {
+        let base: i64 = self.value("NUMBER(phys_base)")?.parse().ok()?;
+        Some(self.symbol("swapper_pg_dir")?.wrapping_sub(IMAGE).wrapping_add_signed(base))
+    }
+
     /// The address of a symbol.
     pub(super) fn symbol(&self, name: &str) -> Option<u64> {
         u64::from_str_radix(self.value(&format!("SYMBOL({name})"))?, 16).ok()
@@ -55,8 +69,6 @@ impl VmCoreInfo {
     /// Whether the table at the top translates `_stext` as this kernel says it is mapped: whether it is
     /// the kernel that runs.
     pub(super) fn is_mapped(&self, translate: impl Fn(u64) -> Option<u64>) -> bool {
-        /// Where the image is mapped to in 64-bit kernels: Linux's `__START_KERNEL_map`.
-        const IMAGE: u64 = 0xffff_ffff_8000_0000;
         let Some(stext) = self.symbol("_stext") else { return false };
         let Some(physical) = translate(stext) else { return false };
         match self.value("NUMBER(phys_base)").map(str::parse::<i64>) {

@@ -46,6 +46,12 @@ impl RegisterDump<'_> {
         Some(Supervisor::of(rflags, cpl, || Cr0::PROTECTION_ENABLE))
     }
 
+    /// Returns CR3.
+    pub fn cr3(self) -> Option<u64> {
+        let (_, rest) = self.0.split_once(" CR3=")?;
+        u64::from_str_radix(rest.split_whitespace().next()?, 16).ok()
+    }
+
     /// In real mode QEMU prints CPL 0, so CR0 is not needed.
     fn rflags_and_cpl(self) -> Option<(Rflags, u64)> {
         let after = |key: &str| self.0.split_once(key)?.1.split_whitespace().next();

@@ -50,6 +50,7 @@ use crate::access_log::{AccessLog, VcpuLog};
 use crate::bus::PortBus;
 use crate::guest_memory::Physical;
 use crate::hypercalls::{Hypercalls, VcpuCalls};
+use crate::kernel_turns::KernelTurns;
 use crate::qemu::report::say;
 use crate::qemu::{
     self, ApiLevel, GuestRam, HostInfo, Insn, MAX_WATCHES, MemoryWatch, RamPages, VcpuIndex, Watch,
@@ -57,7 +58,8 @@ use crate::qemu::{
 use crate::running_kernel::{KernelView, RunningKernel};
 use crate::stats::{SiteKey, Statistics};
 use crate::x86::{
-    Decoded, Direction, Mode, Opcode, Supervisor, decode, is_vmrun, vmrun_address_size,
+    Decoded, Direction, Mode, Opcode, Supervisor, decode, is_vmrun, loads_control_register,
+    vmrun_address_size,
 };
 
 use address::CodeAddress;
@@ -103,6 +105,8 @@ pub struct Interceptor {
     instructions: Option<Arc<Instructions>>,
     /// `None` if call chains are not counted.
     callers: Option<Callers>,
+    /// Which kernel runs; `None` if none is needed for names.
+    kernels: Option<Arc<KernelTurns>>,
     /// Whether the warning that modes are unknown was given.
     warned: AtomicBool,
 }
@@ -140,8 +144,14 @@ impl Interceptor {
             strings,
             instructions,
             callers,
+            kernels: None,
             warned: AtomicBool::new(false),
         }
+    }
+
+    /// Tells `kernels` of code that may change which kernel runs.
+    pub fn tell(&mut self, kernels: Arc<KernelTurns>) {
+        self.kernels = Some(kernels);
     }
 
     /// Returns what handles the callbacks of a vCPU that begins to run.
@@ -173,10 +183,30 @@ impl Interceptor {
         }
         watches.extend(match Opcode::of(insn.bytes()) {
             Opcode::PortIo => self.port_io(insn),
-            Opcode::Long => self.call(insn).or_else(|| self.vmrun(insn)),
+            Opcode::Long => {
+                self.control_register(insn);
+                self.call(insn).or_else(|| self.vmrun(insn))
+            }
             Opcode::Other => None,
         });
         watches
+    }
+
+    /// Code that loads a control register may be about to replace the kernel that runs.
+    fn control_register(&self, insn: &Insn<'_>) {
+        let Some(kernels) = &self.kernels else { return };
+        if !loads_control_register(insn.bytes()) || !kernels.may_be_replaced_at(insn.pc()) {
+            return;
+        }
+        let dump = insn.register_dump();
+        let dump = dump.as_deref().map(RegisterDump);
+        let is_supervisor = dump.and_then(RegisterDump::supervisor) == Some(Supervisor::Yes);
+        if let Some(mode) = dump.and_then(RegisterDump::mode)
+            && is_supervisor
+            && insn.is_in_nested_guest() != Some(true)
+        {
+            kernels.before_replacement(insn.pc(), mode);
+        }
     }
 
     fn vmrun(&self, insn: &Insn<'_>) -> Option<Watch> {
@@ -223,6 +253,9 @@ impl Interceptor {
         let (decoded, mode) = self.decode_in_its_mode(insn, dump)?;
         let privileged = dump.and_then(RegisterDump::is_privileged).unwrap_or(false);
         let pc = address::at_translation(insn);
+        if let Some(kernels) = &self.kernels {
+            kernels.before_site(pc, mode, dump.and_then(RegisterDump::cr3));
+        }
         let key = SiteKey {
             pc,
             mode,
@@ -249,6 +282,7 @@ impl Interceptor {
         }
         let text = insn.disassembly().unwrap_or_default();
         decode_by_disassembly(insn.bytes(), &text).or_else(|| {
+            // Relaxed: one thread gets `false`, and no other data depends on it.
             if !self.warned.swap(true, Ordering::Relaxed) {
                 say(format_args!(
                     "warning: this QEMU tells neither the mode nor the disassembly of code (at \

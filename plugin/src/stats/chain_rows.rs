@@ -1,46 +1,46 @@
 //! Makes rows of call chains: equal chains of all vCPUs are one row, and callers get names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pvio_stats::{CallerRow, ChainEnd, FrameRow};
 
 use super::chains::stack_of_row;
 use super::counters::{SITE_DROPPED, VcpuCounters};
-use super::sites::{SiteId, Sites};
+use super::sites::{SiteId, Sites, agreed};
 use super::totals::Totals;
 use crate::guest::{CodeBytes, End, Frame};
 use crate::symbols::Names;
 
-/// The names of callers in kernels that are gone, by the number of the kernel.
+/// The names that callers had when their kernel last ended, by its turn; `None` if they had two.
 #[derive(Default)]
-pub(super) struct FrameNames(Mutex<HashMap<(u32, Frame), String>>);
+pub(super) struct FrameNames(Mutex<HashMap<(u32, Frame), Option<String>>>);
 
 impl FrameNames {
-    /// The kernel that ran is about to go: its frames get their names.
-    pub fn kernel_ends(
-        &self,
-        all_counters: &[Arc<VcpuCounters>],
-        sites: &Sites,
-        names: &Names<'_>,
-    ) {
-        let boot = sites.boot();
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The turn of the kernel that runs ends: its frames get their names.
+    pub fn keep(&self, all_counters: &[Arc<VcpuCounters>], sites: &Sites, names: &Names<'_>) {
+        let turn = sites.turn();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut named = HashSet::new();
         for chains in all_counters.iter().filter_map(|counters| counters.chains()) {
             for (site, frame, code) in chains.stacks().frames() {
-                if sites.get(SiteId(site)).boot == boot
-                    && !kept.contains_key(&(boot, frame))
+                if sites.get(SiteId(site)).turn == turn
+                    && named.insert(frame)
                     && let Some(name) = name(names, frame, code)
                 {
-                    kept.insert((boot, frame), name);
+                    let kept = all.entry((turn, frame)).or_insert_with(|| Some(name.clone()));
+                    kept.take_if(|kept| *kept != name);
                 }
             }
         }
     }
 
-    fn get(&self, boot: u32, frame: Frame) -> Option<String> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(&(boot, frame)).cloned()
+    fn get(&self, turn: u32, frame: Frame, now: Option<String>) -> Option<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.get(&(turn, frame)) {
+            None => now,
+            Some(kept) => agreed(kept, now),
+        }
     }
 }
 
@@ -98,17 +98,17 @@ impl<'a> ChainRows<'a> {
         let mut chains: Vec<_> = chains.into_iter().collect();
         let key_of = |site: SiteId| {
             let site = self.sites.get(site);
-            (site.key.pc, site.key.mode, &site.key.bytes, site.boot)
+            (site.key.pc, site.key.mode, &site.key.bytes, site.turn)
         };
         chains.sort_by(|((a, ..), a_count), ((b, ..), b_count)| {
             key_of(*a).cmp(&key_of(*b)).then(b_count.cmp(a_count))
         });
         let mut known = HashMap::new();
         let rows = chains.into_iter().map(|((site, frames, end), accesses)| {
-            let boot = self.sites.get(site).boot;
+            let turn = self.sites.get(site).turn;
             let frames = frames.into_iter().map(|frame| {
-                let name = || self.frame_name(boot, frame, code[&frame]);
-                let symbol = known.entry((boot, frame)).or_insert_with(name).clone();
+                let name = || self.frame_name(turn, frame, code[&frame]);
+                let symbol = known.entry((turn, frame)).or_insert_with(name).clone();
                 let (pc, interrupted) = match frame {
                     Frame::Return(pc) => (pc, false),
                     Frame::Interrupted(pc) => (pc, true),
@@ -130,12 +130,10 @@ impl<'a> ChainRows<'a> {
         rows.collect()
     }
 
-    fn frame_name(&self, boot: u32, frame: Frame, code: CodeBytes) -> Option<String> {
-        match boot == self.sites.boot() {
-            true => name(self.names, frame, code),
-            // The kernel that ran this is gone.
-            false => self.earlier.get(boot, frame),
-        }
+    fn frame_name(&self, turn: u32, frame: Frame, code: CodeBytes) -> Option<String> {
+        let runs = turn == self.sites.turn();
+        let now = if runs { name(self.names, frame, code) } else { None };
+        self.earlier.get(turn, frame, now)
     }
 }
 

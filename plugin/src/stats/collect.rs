@@ -234,7 +234,7 @@ impl RowMaker<'_> {
         let mut ran: Vec<_> = ran.into_iter().map(|id| (id, counts(id))).collect();
         ran.sort_unstable_by_key(|&(id, _)| {
             let site = self.sites.get(id);
-            (site.key.pc, site.key.mode, &site.key.bytes, site.boot)
+            (site.key.pc, site.key.mode, &site.key.bytes, site.turn)
         });
         ran
     }

@@ -248,6 +248,7 @@ impl VcpuCounters {
     pub fn calls_from(&self, pc: u64) {
         if let Some(instructions) = &self.instructions {
             let place = instructions.counts.sections().place(pc);
+            // Relaxed: the thread that stores it is the one that reads it.
             self.calls_at.store(place, Ordering::Relaxed);
         }
     }

@@ -1,6 +1,8 @@
 //! Sites: the port instructions of the guest by address at run time, mode and bytes.
 //!
-//! Each Linux kernel that a machine boots has sites of its own, since one may run where another did.
+//! Each Linux kernel that a machine boots has sites of its own, since one may run where another did. They are told
+//! apart by *turns*, which are numbered from 0; a kernel that runs again, because a snapshot of it was loaded, has
+//! the turn that it had.
 //!
 //! A site is numbered when QEMU first translates it, or when it first runs at another address.
 
@@ -37,8 +39,8 @@ pub struct Site {
     pub key: SiteKey,
     /// The form of the instruction.
     pub form: PortForm,
-    /// The number of kernels that ran before.
-    pub boot: u32,
+    /// The turn of the kernel that runs it.
+    pub turn: u32,
 }
 
 /// The number of a site's row.
@@ -55,10 +57,12 @@ pub struct Sites {
     compared: Box<[[AtomicU64; 2]]>,
     numbers: Mutex<HashMap<(u32, SiteKey), SiteId>>,
     dropped: AtomicU64,
-    /// The number of kernels that ran before the present one.
-    boot: AtomicU32,
-    /// The names of sites of kernels that are gone.
-    names: Mutex<HashMap<SiteId, String>>,
+    /// The turn of the kernel that runs.
+    turn: AtomicU32,
+    /// The highest turn so far.
+    last_turn: AtomicU32,
+    /// The names that sites had when their kernel last ended; `None` if they had two.
+    names: Mutex<HashMap<SiteId, Option<String>>>,
     /// The number of rows that vCPUs have for ports that are not the first of their site.
     other_ports: AtomicUsize,
 }
@@ -82,7 +86,8 @@ impl Default for Sites {
             compared: bytemuck::zeroed_slice_box(MAX_SITES),
             numbers: Mutex::default(),
             dropped: AtomicU64::new(0),
-            boot: AtomicU32::new(0),
+            turn: AtomicU32::new(0),
+            last_turn: AtomicU32::new(0),
             names: Mutex::default(),
             other_ports: AtomicUsize::new(0),
         }
@@ -95,8 +100,8 @@ impl Sites {
     /// Returns `None` if the site is new and there are [`MAX_SITES`] already.
     pub fn enter(&self, key: SiteKey, form: PortForm) -> Option<SiteId> {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        let boot = self.boot();
-        let numbered = (boot, key);
+        let turn = self.turn();
+        let numbered = (turn, key);
         if let Some(&id) = numbers.get(&numbered) {
             return Some(id);
         }
@@ -105,7 +110,7 @@ impl Sites {
             return None;
         }
         let key = numbered.1.clone();
-        let id = SiteId(self.rows.push(Site { key, form, boot }) as u32);
+        let id = SiteId(self.rows.push(Site { key, form, turn }) as u32);
         // Relaxed is enough: the number reaches other threads by the lock or by QEMU's translation.
         self.compared(id, Compared::Address).store(numbered.1.pc, Ordering::Relaxed);
         numbers.insert(numbered, id);
@@ -170,36 +175,55 @@ impl Sites {
         self.rows.iter().map(|(row, site)| (SiteId(row as u32), site))
     }
 
-    /// Another kernel will run: sites from here on are its own. `name` names those of the one that ran, as long as
-    /// it can.
+    /// Keeps the names of this turn's sites, as `name` gives them now.
+    pub(super) fn keep_names(&self, name: impl Fn(&Site) -> Option<String>) {
+        let turn = self.turn();
+        let own = self.iter().filter(|(_, site)| site.turn == turn);
+        let named: Vec<_> = own.filter_map(|(id, site)| Some((id, name(site)?))).collect();
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, name) in named {
+            let kept = names.entry(id).or_insert_with(|| Some(name.clone()));
+            kept.take_if(|kept| *kept != name);
+        }
+    }
+
+    /// Starts the turn of a kernel that did not run before.
     ///
     /// QEMU keeps translations of code that is not written anew, such as firmware; these keep their sites.
-    pub fn kernel_ends(&self, name: impl Fn(&Site) -> Option<String>) {
-        let boot = self.boot();
-        let named = self.iter().filter(|(_, site)| site.boot == boot);
-        let named = named.filter_map(|(id, site)| Some((id, name(site)?)));
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).extend(named);
-        // Relaxed is enough: a reset stops the vCPUs.
-        self.boot.store(boot + 1, Ordering::Relaxed);
+    pub fn next_turn(&self) {
+        // Relaxed is enough: a vCPU that translates at the same time may run code of either kernel.
+        let turn = self.last_turn.fetch_add(1, Ordering::Relaxed) + 1;
+        self.turn.store(turn, Ordering::Relaxed);
     }
 
-    /// The number of kernels that ran before the present one.
-    pub fn boot(&self) -> u32 {
-        self.boot.load(Ordering::Relaxed)
+    /// Continues the turn of a kernel that runs again.
+    pub fn resume_turn(&self, turn: u32) {
+        self.turn.store(turn, Ordering::Relaxed);
     }
 
-    /// The name that a site of an earlier kernel had.
-    pub fn name(&self, id: SiteId) -> Option<String> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    /// The turn of the kernel that runs.
+    pub fn turn(&self) -> u32 {
+        self.turn.load(Ordering::Relaxed)
     }
 
-    /// The name of a site: that which it has in the kernel that ran it.
+    /// The name that a site has in the kernel that ran it.
     pub fn name_in(&self, id: SiteId, names: &Names<'_>) -> Option<String> {
-        let site = self.get(id);
-        match site.boot == self.boot() {
-            true => names.name(site.key.pc, &site.key.bytes),
-            // The kernel that ran this is gone.
-            false => self.name(id),
+        self.name(id, || {
+            let key = &self.get(id).key;
+            names.name(key.pc, &key.bytes)
+        })
+    }
+
+    /// As [`Sites::name_in`]; `now` gives the name in the kernel that runs.
+    ///
+    /// A site that had another name when its kernel last ended has none: either may have run.
+    fn name(&self, id: SiteId, now: impl FnOnce() -> Option<String>) -> Option<String> {
+        let runs = self.get(id).turn == self.turn();
+        let now = if runs { now() } else { None };
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        match names.get(&id) {
+            None => now,
+            Some(kept) => agreed(kept, now),
         }
     }
 
@@ -209,6 +233,14 @@ impl Sites {
     /// memory that the limit saves.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// The name of what had a name when its kernel last ended, and may have one now. `None` if they differ.
+pub(super) fn agreed(kept: &Option<String>, now: Option<String>) -> Option<String> {
+    match now {
+        None => kept.clone(),
+        Some(now) => kept.as_ref().filter(|kept| **kept == now).cloned(),
     }
 }
 
@@ -234,13 +266,35 @@ mod tests {
     #[test]
     fn each_kernel_has_sites_of_its_own() {
         let sites = Sites::default();
-        let first = sites.enter(key(0x1000, Mode::Bits64), PortForm::OutDxAl).unwrap();
-        sites.kernel_ends(|site| Some(format!("at {:#x}", site.key.pc)));
-        let second = sites.enter(key(0x1000, Mode::Bits64), PortForm::OutDxAl).unwrap();
+        let enter = || sites.enter(key(0x1000, Mode::Bits64), PortForm::OutDxAl).unwrap();
+        let first = enter();
+        sites.keep_names(|site| Some(format!("at {:#x}", site.key.pc)));
+        sites.next_turn();
+        let second = enter();
         assert_ne!(first, second);
-        assert_eq!(sites.name(first).as_deref(), Some("at 0x1000"));
-        assert_eq!(sites.name(second), None);
-        assert_eq!((sites.get(first).boot, sites.get(second).boot), (0, 1));
+        let now = || Some("now".to_owned());
+        assert_eq!(sites.name(first, now).as_deref(), Some("at 0x1000"));
+        assert_eq!(sites.name(second, now).as_deref(), Some("now"));
+    }
+
+    #[test]
+    fn a_kernel_that_runs_again_has_the_same_sites() {
+        let sites = Sites::default();
+        let enter = || sites.enter(key(0x1000, Mode::Bits64), PortForm::OutDxAl).unwrap();
+        let (first, named) = (enter(), |name: &str| Some(name.to_owned()));
+        sites.keep_names(|_| named("a"));
+        sites.next_turn();
+        let second = enter();
+        sites.resume_turn(0);
+        assert_eq!(enter(), first);
+        assert_eq!(sites.name(first, || named("a")), named("a"));
+        assert_eq!(sites.name(first, || None), named("a"), "its module is not there now");
+        assert_eq!(sites.name(first, || named("b")), None, "either may have run");
+        sites.keep_names(|_| named("b"));
+        sites.next_turn();
+        assert_eq!(sites.name(first, || None), None);
+        assert_ne!(enter(), second);
+        assert_ne!(enter(), first);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The statistics of one machine.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use super::instructions::InstructionCounts;
 use super::sites::Sites;
 use super::totals::{Sign, Totals};
 use super::windows::{WindowError, Windows};
-use crate::guest::KnownKernel;
+use crate::guest::{Kernel, KnownKernel};
 use crate::qemu::VcpuIndex;
 use crate::running_kernel::RunningKernel;
 use crate::symbols::Names;
@@ -72,13 +73,26 @@ impl Statistics {
     }
 
     /// Unwinds the stacks that wait for the kernel to be known.
-    ///
-    /// At the end of a kernel, what cannot be unwound then never will be.
     pub fn resolve_stacks(&self, running: &RunningKernel, kernel_ends: bool) {
+        self.resolve(running, kernel_ends, || running.find_now());
+    }
+
+    /// Unwinds the stacks of a kernel that ends, which is no more the one that a vCPU's page tables have.
+    pub fn resolve_stacks_of(&self, running: &RunningKernel, kernel: &Kernel) {
+        self.resolve(running, true, || Some(kernel));
+    }
+
+    /// At the end of a kernel, what cannot be unwound then never will be.
+    fn resolve<K: Deref<Target = Kernel>>(
+        &self,
+        running: &RunningKernel,
+        kernel_ends: bool,
+        kernel: impl FnOnce() -> Option<K>,
+    ) {
         let all_counters = self.lock().all_counters.clone();
         let chains = || all_counters.iter().filter_map(|counters| counters.chains());
         if chains().any(|chains| chains.stacks().waiting() > 0) {
-            let kernel = running.find_now();
+            let kernel = kernel();
             let known = KnownKernel { kernel: kernel.as_deref(), may_change: !kernel_ends };
             chains().for_each(|chains| chains.resolve(known, running));
         }
@@ -87,11 +101,11 @@ impl Statistics {
         }
     }
 
-    /// The kernel that ran is about to go. `names` still names its sites and frames.
-    pub fn kernel_ends(&self, names: &Names<'_>) {
+    /// The turn of the kernel that runs ends: its sites and frames keep the names that they have now.
+    pub fn keep_names(&self, names: &Names<'_>) {
         let all_counters = self.lock().all_counters.clone();
-        self.frame_names.kernel_ends(&all_counters, &self.sites, names);
-        self.sites.kernel_ends(|site| names.name(site.key.pc, &site.key.bytes));
+        self.frame_names.keep(&all_counters, &self.sites, names);
+        self.sites.keep_names(|site| names.name(site.key.pc, &site.key.bytes));
     }
 
     /// Creates the counters of a vCPU. Only one thread at a time may count into them.
@@ -107,6 +121,7 @@ impl Statistics {
 
     /// Omits the rows by vCPU from now on, because QEMU mixes vCPUs up.
     pub fn vcpus_are_mixed(&self) {
+        // Relaxed: it publishes no other data. A dump at the end is after it, by QEMU's own locks.
         self.vcpus_mixed.store(true, Ordering::Relaxed);
     }
 

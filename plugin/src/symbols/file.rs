@@ -3,12 +3,15 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::SymbolsError;
-use super::linux::{Image, Marks, Memory};
+use super::guest_kernel::{GuestKernels, Running};
+use super::linux::Marks;
 use super::system_map;
 use super::table::{Symbol, Table};
 use crate::elf::{CodeSection, Elf, ElfSymbols};
+use crate::guest::Kernel;
 use crate::guest_file::GuestFile;
 
 /// The maximum size of a System.map in bytes. A distribution's has 10 MiB.
@@ -25,6 +28,17 @@ pub(super) struct SymbolFile {
     marks: Marks,
     /// The file with its executable sections; `None` for a System.map.
     code: Option<(File, Vec<CodeSection>)>,
+    /// Whether it described the kernel that ran at an earlier time.
+    has_fit: AtomicBool,
+}
+
+/// The result of checking a file against the guest.
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    /// Where the guest runs the code of the file; `None` if the file's names are not used.
+    placement: Option<Placement>,
+    /// The fault and the remedy.
+    pub problem: Option<String>,
 }
 
 /// Where the guest runs the code of a file.
@@ -32,22 +46,17 @@ pub(super) struct SymbolFile {
 struct Placement {
     /// Run-time address minus address in the file, in bytes.
     load_offset: u64,
-    /// The matching kernel in memory, if one was found.
-    image: Option<Image>,
-}
-
-/// The result of checking a file against the guest.
-#[derive(Debug)]
-pub(super) struct Verdict {
-    /// Empty if the file's names are not used.
-    placements: Vec<Placement>,
-    /// The fault and the remedy.
-    pub problem: Option<String>,
+    /// Whether the file describes the kernel that runs.
+    is_kernel: bool,
 }
 
 impl Verdict {
     fn rejected(problem: String) -> Verdict {
-        Verdict { placements: Vec::new(), problem: Some(problem) }
+        Verdict { placement: None, problem: Some(problem) }
+    }
+
+    fn placed(load_offset: u64, is_kernel: bool) -> Verdict {
+        Verdict { placement: Some(Placement { load_offset, is_kernel }), problem: None }
     }
 }
 
@@ -61,36 +70,54 @@ impl SymbolFile {
         }
     }
 
-    /// Checks the file against guest memory if possible, else against the sites that ran.
-    pub fn judge(&self, sites: &[(u64, &[u8])], memory: Option<&dyn Memory>) -> Verdict {
-        let why_unknown = match (self.marks.are_enough(), memory) {
-            (true, Some(memory)) => return self.judge_by_memory(memory),
-            (true, None) => "this QEMU does not let pvio read the guest's memory",
-            (false, _) => "it lacks linux_banner and sys_call_table",
-        };
-        if self.marks.are_linux() && !self.has_bytes() && self.load_offset.is_none() {
-            return Verdict::rejected(format!(
-                "{why_unknown}, so pvio cannot compare it with the running kernel, and its names are not \
-                 used; if it describes exactly that kernel, booted with nokaslr, write symbols={}@0",
-                self.text
-            ));
-        }
-        self.judge_by_sites(sites)
+    /// Whether the file describes a Linux kernel.
+    pub fn is_linux(&self) -> bool {
+        self.marks.are_linux()
     }
 
-    fn judge_by_memory(&self, memory: &dyn Memory) -> Verdict {
-        let images = self.marks.find(&self.table, memory).into_iter();
-        let is_meant =
-            |image: &Image| self.load_offset.is_none_or(|offset| offset == image.load_offset);
-        let place = |image: Image| Placement { load_offset: image.load_offset, image: Some(image) };
-        let placements: Vec<Placement> = images.filter(is_meant).map(place).collect();
-        match placements.is_empty() {
-            false => Verdict { placements, problem: None },
-            true => Verdict::rejected(
-                "no kernel in the guest's memory matches it, so its names are not used; name the file of \
-                 the kernel that runs"
-                    .into(),
-            ),
+    /// Checks a kernel's file against the kernel that runs, and others against the sites that ran.
+    pub fn judge(&self, sites: &[(u64, &[u8])], running: &Running) -> Verdict {
+        if !self.is_linux() {
+            return self.judge_by_sites(sites);
+        }
+        let why_unknown = match running {
+            Running::Found(kernel) => return self.judge_by_kernel(kernel),
+            Running::NotFound => {
+                "no Linux kernel with a table of its symbols (kallsyms) runs in the guest"
+            }
+            Running::Unreadable => "this QEMU does not let pvio read the guest's memory",
+        };
+        let has = |&(pc, bytes): &(u64, &[u8])| self.has(pc, bytes) == Some(true);
+        if self.load_offset.is_some() || sites.iter().any(has) {
+            return self.judge_by_sites(sites);
+        }
+        // It ran before, and named its sites when it ended.
+        if self.has_fit.load(Ordering::Relaxed) {
+            return Verdict::default();
+        }
+        Verdict::rejected(format!(
+            "{why_unknown}, so pvio cannot compare it with the running kernel, and its names are not used; if it \
+             describes exactly that kernel, booted with nokaslr, write symbols={}@0",
+            self.text
+        ))
+    }
+
+    fn judge_by_kernel(&self, kernel: &Kernel) -> Verdict {
+        let release = kernel.release().unwrap_or("of an unknown release");
+        match (self.marks.load_offset(&self.table, kernel), self.load_offset) {
+            (None, _) if self.has_fit.load(Ordering::Relaxed) => Verdict::default(),
+            (None, _) => Verdict::rejected(format!(
+                "it does not describe the kernel that runs in the guest ({release}), so its names are not used; \
+                 name the file of that kernel"
+            )),
+            (Some(moved), Some(offset)) if moved != offset => Verdict::rejected(format!(
+                "the kernel that runs has moved by {moved:#x}, not by {offset:#x}, so its names are not used; write \
+                 the file without an address"
+            )),
+            (Some(moved), _) => {
+                self.has_fit.store(true, Ordering::Relaxed);
+                Verdict::placed(moved, true)
+            }
         }
     }
 
@@ -117,13 +144,7 @@ impl SymbolFile {
             ));
         }
         let problem = (differ > 0).then(|| format!("{of_sites}, and get no name from it"));
-        Verdict { placements: vec![Placement { load_offset, image: None }], problem }
-    }
-
-    /// Whether the file contains code to compare with the guest's.
-    fn has_bytes(&self) -> bool {
-        let sections = self.code.iter().flat_map(|(_, sections)| sections);
-        sections.into_iter().any(|section| section.offset.is_some())
+        Verdict { problem, ..Verdict::placed(load_offset, false) }
     }
 
     /// Whether the file has these bytes at an address; `None` if it has no code there.
@@ -148,34 +169,23 @@ impl SymbolFile {
         verdict: &Verdict,
         pc: u64,
         bytes: &[u8],
-        memory: Option<&dyn Memory>,
+        kernels: Option<(&GuestKernels, &Kernel)>,
     ) -> Option<String> {
-        let mut names = verdict.placements.iter().filter_map(|placement| {
-            let address = pc.wrapping_sub(placement.load_offset);
-            let name = self.table.find(address)?;
-            let is_other = self.has(address, bytes) == Some(false)
-                || self.is_other_in_memory(placement, address, bytes, memory);
-            (!is_other).then_some(name)
-        });
-        let name = names.next()?;
-        // Either of two kernels may have run the site, so their names must agree.
-        names.all(|other| other == name).then_some(name)
-    }
-
-    /// Whether the kernel in memory has other bytes at a site. Only text that it never frees counts:
-    /// it reuses its initialization code's memory.
-    fn is_other_in_memory(
-        &self,
-        placement: &Placement,
-        address: u64,
-        bytes: &[u8],
-        memory: Option<&dyn Memory>,
-    ) -> bool {
-        let (Some(image), Some(memory)) = (placement.image, memory) else { return false };
-        let mut there = vec![0; bytes.len()];
-        self.marks.is_text(address)
-            && memory.read(address.wrapping_add(image.physical_offset), &mut there)
-            && there != bytes
+        let placement = verdict.placement?;
+        let address = pc.wrapping_sub(placement.load_offset);
+        let name = self.table.find(address)?;
+        if self.has(address, bytes) == Some(false) {
+            return None;
+        }
+        if placement.is_kernel {
+            let (kernels, kernel) = kernels?;
+            kernels.has(kernel, pc, bytes).then_some(())?;
+            // The kernel's own symbol for the site must be where the file has one.
+            let own = kernel.name(pc)?;
+            let start = address.wrapping_sub(own.offset);
+            (own.module.is_none() && self.table.starts_code(start)).then_some(())?;
+        }
+        Some(name)
     }
 }
 
@@ -211,7 +221,9 @@ fn read_elf(guest_file: GuestFile, file: File) -> Result<SymbolFile, SymbolsErro
     if elf.position_independent && load_offset.is_none() {
         return Err(SymbolsError::NeedsAddress(text));
     }
-    Ok(SymbolFile { text, load_offset, table, marks, code: Some((elf.file, elf.code)) })
+    marks.build_id = elf.build_id();
+    let code = Some((elf.file, elf.code));
+    Ok(SymbolFile { text, load_offset, table, marks, code, has_fit: AtomicBool::new(false) })
 }
 
 fn read_map(guest_file: GuestFile, file: File) -> Result<SymbolFile, SymbolsError> {
@@ -234,7 +246,8 @@ fn read_map(guest_file: GuestFile, file: File) -> Result<SymbolFile, SymbolsErro
     match read {
         Some((table, _)) if table.last_address() == Some(0) => Err(SymbolsError::Hidden(path)),
         Some((table, marks)) if !table.is_empty() => {
-            Ok(SymbolFile { text, load_offset, table, marks, code: None })
+            let has_fit = AtomicBool::new(false);
+            Ok(SymbolFile { text, load_offset, table, marks, code: None, has_fit })
         }
         _ => Err(SymbolsError::Unknown(path)),
     }

@@ -9,6 +9,7 @@ use arrayvec::ArrayVec;
 
 use super::Symbols;
 use super::file::Verdict;
+use super::guest_kernel::Running;
 use crate::x86::MAX_INSN_LEN;
 
 /// The most sites that files are compared with.
@@ -37,6 +38,7 @@ pub struct LiveNames {
 #[derive(Default)]
 struct Checked {
     verdicts: Vec<Verdict>,
+    running: Running,
     /// First bytes of instructions, by address.
     sites: HashMap<u64, ArrayVec<u8, MAX_INSN_LEN>>,
 }
@@ -73,14 +75,16 @@ impl LiveNames {
         if self.may_know_more() {
             self.check(&mut checked);
         }
-        self.symbols.name_by_files(&checked.verdicts, pc, bytes)
+        self.symbols.name_by_files(&checked.verdicts, &checked.running, pc, bytes)
     }
 
     fn check(&self, checked: &mut Checked) {
         let begin = self.started.elapsed();
         let sites: Vec<(u64, &[u8])> =
             checked.sites.iter().map(|(&pc, bytes)| (pc, &bytes[..])).collect();
-        checked.verdicts = self.symbols.judge_files(&sites);
+        let running = self.symbols.running_for_files();
+        checked.verdicts = self.symbols.judge_files(&sites, &running);
+        checked.running = running;
         let end = self.started.elapsed();
         let next = end + PAUSE.max((end - begin) * PAUSE_FACTOR);
         self.next_check.store(next.as_nanos() as u64, Ordering::Relaxed);

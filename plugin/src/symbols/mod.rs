@@ -20,7 +20,7 @@ use crate::guest_file::{GuestFile, GuestFileError};
 use file::{SymbolFile, Verdict};
 
 pub use guest_kernel::GuestKernels;
-pub use linux::Memory;
+use guest_kernel::Running;
 pub use live::LiveNames;
 
 /// A file that has no usable symbols.
@@ -69,9 +69,10 @@ pub enum SymbolsError {
 pub struct Symbols {
     /// In the order of the options.
     files: Vec<SymbolFile>,
-    memory: Option<Box<dyn Memory>>,
-    /// Where the running kernel is looked for; `None` if it is not asked for.
+    /// Where the running kernel is looked for; `None` if it cannot be.
     kernels: Option<GuestKernels>,
+    /// Whether the running kernel names what no file names.
+    guest_names: bool,
 }
 
 impl Symbols {
@@ -82,39 +83,84 @@ impl Symbols {
     /// The first file that cannot be read, has no symbols of code, or needs a load address.
     pub fn load(files: &[GuestFile]) -> Result<Symbols, SymbolsError> {
         let files = files.iter().map(SymbolFile::load).collect::<Result<_, _>>()?;
-        Ok(Symbols { files, memory: None, kernels: None })
-    }
-
-    /// Sets the guest memory in which [`Symbols::judge`] looks for Linux kernels.
-    pub fn set_memory(&mut self, memory: Option<impl Memory + 'static>) {
-        self.memory = memory.map(|memory| Box::new(memory) as Box<dyn Memory>);
+        Ok(Symbols { files, kernels: None, guest_names: false })
     }
 
     /// Has the running Linux kernel name what no file names.
-    pub fn set_kernels(&mut self, kernels: Option<GuestKernels>) {
-        self.kernels = kernels;
+    pub fn name_by_guest(&mut self) {
+        self.guest_names = true;
     }
 
-    /// Checks each file against the guest's memory as it is now, or else against its sites.
+    /// Whether the kernel that runs is needed for names.
+    pub fn need_kernels(&self) -> bool {
+        self.guest_names || self.has_kernel_files()
+    }
+
+    fn has_kernel_files(&self) -> bool {
+        self.files.iter().any(SymbolFile::is_linux)
+    }
+
+    /// Sets where the kernel is looked for.
+    pub fn set_kernels(&mut self, kernels: GuestKernels) {
+        self.kernels = Some(kernels);
+    }
+
+    /// Finds the kernel that runs now, and checks each file against it, or else against its sites.
     ///
     /// A site is the linear address of an instruction that ran, with its bytes.
     pub fn judge(&self, sites: &[(u64, &[u8])]) -> Names<'_> {
-        Names {
-            symbols: self,
-            verdicts: self.judge_files(sites),
-            kernel: self.kernels.as_ref().and_then(GuestKernels::find),
+        let running = self.running();
+        Names { symbols: self, verdicts: self.judge_files(sites, &running), running }
+    }
+
+    /// As [`Symbols::judge`], by the kernel that a vCPU left a moment ago, which ran these sites.
+    ///
+    /// `last_tables` are page tables that vCPUs used while it ran.
+    pub fn judge_left(&self, sites: &[(u64, &[u8])], last_tables: &[u64]) -> Names<'_> {
+        let running = self.look(|kernels| kernels.find_left(last_tables, sites));
+        Names { symbols: self, verdicts: self.judge_files(sites, &running), running }
+    }
+
+    /// The kernel that runs now, if a file or the guest's own names need it.
+    fn running(&self) -> Running {
+        match self.guest_names {
+            true => self.look(GuestKernels::find),
+            false => self.running_for_files(),
         }
     }
 
-    fn judge_files(&self, sites: &[(u64, &[u8])]) -> Vec<Verdict> {
-        let judge = |file: &SymbolFile| file.judge(sites, self.memory.as_deref());
-        self.files.iter().map(judge).collect()
+    /// The kernel that runs now, if a file needs it.
+    fn running_for_files(&self) -> Running {
+        match self.has_kernel_files() {
+            true => self.look(GuestKernels::find),
+            false => Running::NotFound,
+        }
     }
 
-    fn name_by_files(&self, verdicts: &[Verdict], pc: u64, bytes: &[u8]) -> Option<String> {
-        let memory = self.memory.as_deref();
+    fn look(&self, find: impl FnOnce(&GuestKernels) -> Option<Kernel>) -> Running {
+        match &self.kernels {
+            None => Running::Unreadable,
+            Some(kernels) => match find(kernels) {
+                Some(kernel) => Running::Found(Box::new(kernel)),
+                None => Running::NotFound,
+            },
+        }
+    }
+
+    fn judge_files(&self, sites: &[(u64, &[u8])], running: &Running) -> Vec<Verdict> {
+        self.files.iter().map(|file| file.judge(sites, running)).collect()
+    }
+
+    fn name_by_files(
+        &self,
+        verdicts: &[Verdict],
+        running: &Running,
+        pc: u64,
+        bytes: &[u8],
+    ) -> Option<String> {
+        let kernels = self.kernels.as_ref().zip(running.kernel());
         let mut files = self.files.iter().zip(verdicts);
-        files.find_map(|(file, verdict)| file.name(verdict, pc, bytes, memory))
+        files.find_map(|(file, verdict)| file.name(verdict, pc, bytes, kernels))
     }
 }
 
@@ -122,15 +168,15 @@ impl Symbols {
 pub struct Names<'a> {
     symbols: &'a Symbols,
     verdicts: Vec<Verdict>,
-    kernel: Option<Kernel>,
+    running: Running,
 }
 
 impl Names<'_> {
     /// Names a site as `symbol` or `symbol+0x12`, and in a module of the kernel's `symbol+0x12 [module]`. The first
     /// file that names it wins; the running kernel comes last.
     pub fn name(&self, pc: u64, bytes: &[u8]) -> Option<String> {
-        self.symbols.name_by_files(&self.verdicts, pc, bytes).or_else(|| {
-            let (kernels, kernel) = (self.symbols.kernels.as_ref()?, self.kernel.as_ref()?);
+        self.symbols.name_by_files(&self.verdicts, &self.running, pc, bytes).or_else(|| {
+            let (kernels, kernel) = self.own_names()?;
             kernels.name(kernel, pc, bytes)
         })
     }
@@ -139,21 +185,23 @@ impl Names<'_> {
     ///
     /// The offset in the name is that of the address plus `after`.
     pub fn caller(&self, address: u64, after: u64, code: CodeBytes) -> Option<String> {
-        let memory = self.symbols.memory.as_deref();
-        let mut files = self.symbols.files.iter().zip(&self.verdicts);
         // The last byte of a call is not patched; code after it may be.
-        let named = files.find_map(|(file, verdict)| {
-            file.name(verdict, address, &code[..1], memory).map(|name| later(&name, after))
-        });
-        named.or_else(|| {
-            let (kernels, kernel) = (self.symbols.kernels.as_ref()?, self.kernel.as_ref()?);
+        let named = self.symbols.name_by_files(&self.verdicts, &self.running, address, &code[..1]);
+        named.map(|name| later(&name, after)).or_else(|| {
+            let (kernels, kernel) = self.own_names()?;
             kernels.caller(kernel, address, after, &code)
         })
     }
 
+    /// The running kernel, if it names what no file names.
+    fn own_names(&self) -> Option<(&GuestKernels, &Kernel)> {
+        let kernels = self.symbols.kernels.as_ref().filter(|_| self.symbols.guest_names)?;
+        Some((kernels, self.kernel()?))
+    }
+
     /// The Linux kernel that runs in the guest, if it was looked for and found.
     pub fn kernel(&self) -> Option<&Kernel> {
-        self.kernel.as_ref()
+        self.running.kernel()
     }
 
     /// Each file as the option names it, with its problem if it has one.

@@ -2,6 +2,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use super::*;
+use crate::guest::tests::image::{self, FUNCTIONS, Guest, STRIDE};
 
 const MAP: &str = "\
 ffffffff81000000 T startup_64
@@ -132,95 +133,131 @@ fn an_elf_file_names_only_sites_with_its_own_bytes() {
     );
 }
 
-/// A kernel's System.map: functions, a banner and a system call table.
-fn kernel_map() -> String {
-    let mut map = String::from("ffffffff81000000 T _stext\n");
-    for call in 0..110u64 {
-        let name = if call == 0 { "read".into() } else { format!("call{call}") };
-        map += &format!("{:x} T __x64_sys_{name}\n", 0xffff_ffff_8100_1000 + call * call * 16);
-    }
-    map + "ffffffff81100000 T _etext\n\
-           ffffffff81200040 D linux_banner\n\
-           ffffffff81200200 D sys_call_table\n"
+/// A kernel in memory, and where its code is.
+fn kernel_in_memory() -> (Guest, u64) {
+    let guest = Guest::of_this_time();
+    let text = guest.text();
+    (guest, text)
 }
 
-/// Physical memory that contains a relocated kernel.
-#[derive(Clone)]
-struct Ram(Vec<u8>);
+/// How far the kernel in memory is from its addresses in `kernel_map`.
+const MOVED: u64 = 0x1100_0000;
 
-const PHYSICAL: usize = 0x60_0000;
-const LOAD_OFFSET: u64 = 0x1e0_0000;
-
-impl Ram {
-    fn new() -> Ram {
-        let mut ram = Ram(vec![0; 0x100_0000]);
-        ram.put(0x20_0040, b"Linux version 6.1");
-        for call in 0..110u64 {
-            let address = 0xffff_ffff_8100_1000 + call * call * 16 + LOAD_OFFSET;
-            ram.put(0x20_0200 + call as usize * 8, &address.to_le_bytes());
-        }
-        ram.put(0x1004, &[0xee]);
-        ram
-    }
-
-    fn put(&mut self, at: usize, bytes: &[u8]) {
-        self.0[PHYSICAL + at..][..bytes.len()].copy_from_slice(bytes);
-    }
+/// The System.map of the kernel in memory, which was linked elsewhere.
+fn kernel_map(text: u64) -> String {
+    let line = |(address, kind, name)| format!("{:x} {kind} {name}\n", address - MOVED);
+    image::symbols(text, true).into_iter().map(line).collect()
 }
 
-impl Memory for Ram {
-    fn read(&self, physical: u64, bytes: &mut [u8]) -> bool {
-        let there = self.0.get(physical as usize..).and_then(|rest| rest.get(..bytes.len()));
-        there.is_some_and(|there| {
-            bytes.copy_from_slice(there);
-            true
-        })
-    }
+/// Reads a file of symbols, and looks for the kernel in this memory.
+fn judged_in(map: &str, guest: Guest) -> Symbols {
+    let mut symbols = load(map.as_bytes()).unwrap();
+    let registers = guest.registers;
+    symbols.set_kernels(GuestKernels::of(guest, registers));
+    symbols
+}
+
+fn problem(names: &Names<'_>) -> Option<String> {
+    names.files().next().unwrap().1.map(str::to_owned)
 }
 
 #[test]
-fn a_relocated_kernel_is_found_in_memory() {
-    let mut symbols = load(kernel_map().as_bytes()).unwrap();
-    let site = 0xffff_ffff_8100_1004 + LOAD_OFFSET;
-    let problem = |names: &Names<'_>| names.files().next().unwrap().1.unwrap().to_owned();
+fn the_file_of_the_kernel_that_runs_names_it_where_it_is() {
+    let (mut guest, text) = kernel_in_memory();
+    let site = text + 7 * STRIDE + 4;
+    guest.put_linear(site, &[0xee]);
+    let symbols = judged_in(&kernel_map(text), guest);
     let names = symbols.judge(&[]);
-    assert!(problem(&names).contains("does not let pvio read the guest's memory"));
-    assert_eq!(names.name(site - LOAD_OFFSET, &[0xee]), None);
-
-    symbols.set_memory(Some(Ram::new()));
-    let names = symbols.judge(&[]);
-    assert_eq!(names.files().next().unwrap().1, None);
-    assert_eq!(names.name(site, &[0xee]).as_deref(), Some("__x64_sys_read+0x4"));
+    assert_eq!(problem(&names), None);
+    assert_eq!(names.name(site, &[0xee]).as_deref(), Some("function_7+0x4"));
     assert_eq!(names.name(site, &[0xec]), None, "the kernel has other bytes there");
-    assert_eq!(names.name(site - LOAD_OFFSET, &[0xee]), None);
+    assert_eq!(names.name(site - MOVED, &[0xee]), None);
+    // Code that only the start needs is freed.
+    assert_eq!(names.name(text + 0x8_0010, &[0xee]).as_deref(), Some("_sinittext+0x10"));
+    // Without the option the kernel does not name what the file does not.
+    assert_eq!(names.name(text + 0x10_0000, &[0xee]), None);
+    assert_eq!(names.name(names_module(text), &[0]), None);
+}
 
-    // Another kernel, in which one function has moved; then no kernel; then no memory.
-    let mut other = Ram::new();
-    other.put(0x20_0200 + 109 * 8, &0xffff_ffff_8100_1001u64.to_le_bytes());
-    for other in [other, Ram(vec![0; 0x100_0000]), Ram(Vec::new())] {
-        symbols.set_memory(Some(other));
-        let names = symbols.judge(&[]);
-        assert_eq!(names.name(site, &[0xee]), None);
-        assert!(problem(&names).starts_with("no kernel in the guest's memory"));
-    }
+/// Where code of the module is.
+fn names_module(text: u64) -> u64 {
+    assert_eq!(text, Guest::of_this_time().text());
+    Guest::of_this_time().module_text() + 0x44
 }
 
 #[test]
-fn a_site_that_two_kernels_name_differently_has_no_name() {
-    let mut ram = Ram::new();
-    let second = ram.0[PHYSICAL..PHYSICAL + 0x40_0000].to_vec();
-    ram.put(0x40_0000, &second);
-    for call in 0..110u64 {
-        let address = 0xffff_ffff_8100_1000 + call * call * 16 + LOAD_OFFSET + 16;
-        ram.put(0x60_0200 + call as usize * 8, &address.to_le_bytes());
-    }
-    ram.put(0x1014, &[0xee]);
-    let mut symbols = load(kernel_map().as_bytes()).unwrap();
-    symbols.set_memory(Some(ram));
+fn the_file_of_another_kernel_names_nothing() {
+    let (_, text) = kernel_in_memory();
+    let site = (text + 7 * STRIDE + 4, &[0u8][..]);
+    let other = |map: &str| {
+        let symbols = judged_in(map, kernel_in_memory().0);
+        let names = symbols.judge(&[site]);
+        assert_eq!(names.name(site.0, site.1), None);
+        problem(&names).unwrap()
+    };
+    // From one function on, everything is 16 bytes later.
+    let later = |(address, kind, name)| {
+        let is_after = (text + 2900 * STRIDE..text + FUNCTIONS * STRIDE).contains(&address);
+        format!("{:x} {kind} {name}\n", address - MOVED + if is_after { 16 } else { 0 })
+    };
+    let later: String = image::symbols(text, true).into_iter().map(later).collect();
+    assert_eq!(
+        other(&later),
+        "it does not describe the kernel that runs in the guest (6.9.9-test), so its names are not used; name the \
+         file of that kernel"
+    );
+    let few = "ffffffff81000000 T _stext\nffffffff81000100 T read\nffffffff82000000 T _etext\n";
+    assert!(other(few).starts_with("it does not describe the kernel that runs"));
+}
+
+#[test]
+fn a_function_that_the_kernel_has_elsewhere_is_not_named() {
+    let (_, text) = kernel_in_memory();
+    let moved = |(address, kind, name)| {
+        let by = if name == "function_7" || name == "function_8" { 1 } else { 0 };
+        format!("{:x} {kind} {name}\n", address - MOVED + by)
+    };
+    let map: String = image::symbols(text, true).into_iter().map(moved).collect();
+    let symbols = judged_in(&map, kernel_in_memory().0);
     let names = symbols.judge(&[]);
-    // Both kernels have this instruction there, but in different functions.
-    assert_eq!(names.name(0xffff_ffff_8100_1014 + LOAD_OFFSET, &[0xee]), None);
-    assert!(names.name(0xffff_ffff_8100_1004 + LOAD_OFFSET, &[0xee]).is_some());
+    assert_eq!(problem(&names), None);
+    assert_eq!(names.name(text + 7 * STRIDE + 4, &[0]), None);
+    assert_eq!(names.name(text + 9 * STRIDE + 4, &[0]).as_deref(), Some("function_9+0x4"));
+}
+
+#[test]
+fn the_files_of_no_kernel_and_of_one_that_cannot_be_seen_say_so() {
+    let (guest, text) = kernel_in_memory();
+    let map = kernel_map(text);
+    let site = (text - MOVED + 7 * STRIDE, &[0u8][..]);
+    let unread = load(map.as_bytes()).unwrap();
+    let names = unread.judge(&[site]);
+    assert!(problem(&names).unwrap().starts_with("this QEMU does not let pvio read"));
+    assert_eq!(names.name(site.0, site.1), None);
+
+    let mut symbols = load(map.as_bytes()).unwrap();
+    let without_paging = crate::guest::Registers { cr0: 0x33, ..guest.registers };
+    symbols.set_kernels(GuestKernels::of(guest, without_paging));
+    let names = symbols.judge(&[site]);
+    let text = problem(&names).unwrap();
+    assert!(text.starts_with("no Linux kernel with a table of its symbols"), "{text}");
+    assert!(text.ends_with("@0"), "{text}");
+    assert_eq!(names.name(site.0, site.1), None);
+}
+
+#[test]
+fn an_address_at_which_the_kernel_is_not_is_refused() {
+    let (guest, text) = kernel_in_memory();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, kernel_map(text)).unwrap();
+    let mut symbols = load_files(&[&format!("{}@0x1000000", file.path().display())]).unwrap();
+    let registers = guest.registers;
+    symbols.set_kernels(GuestKernels::of(guest, registers));
+    let said = problem(&symbols.judge(&[])).unwrap();
+    assert!(
+        said.starts_with("the kernel that runs has moved by 0x11000000, not by 0x1000000"),
+        "{said}"
+    );
 }
 
 #[test]

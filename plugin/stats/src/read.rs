@@ -21,7 +21,6 @@ pub struct ReadError {
     /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
-    #[source]
     pub problem: Problem,
 }
 
@@ -30,7 +29,7 @@ pub struct ReadError {
 pub enum Problem {
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
-    Io(#[source] io::Error),
+    Io(io::Error),
     /// The file has no contents.
     #[error("is empty; pvio writes the dump when QEMU ends")]
     Empty,

@@ -46,6 +46,13 @@ impl Opcode {
     }
 }
 
+/// Returns whether the bytes of one instruction are MOV to a control register.
+pub fn loads_control_register(bytes: &[u8]) -> bool {
+    let is_prefix = |&byte: &u8| !matches!(Prefix::of(byte), None | Some(Prefix::Lock));
+    let opcode = bytes.iter().position(|byte| !is_prefix(byte));
+    opcode.is_some_and(|at| bytes[at..].starts_with(&[0x0f, 0x22]))
+}
+
 const fn is_port_opcode(byte: u8) -> bool {
     matches!(byte, 0x6c..=0x6f | 0xe4..=0xe7 | 0xec..=0xef)
 }
@@ -120,6 +127,15 @@ pub fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded> {
 mod tests {
     use super::*;
     use iced_x86::{Code, Instruction};
+
+    #[test]
+    fn loads_of_control_registers_are_told_from_reads() {
+        assert!(loads_control_register(&[0x0f, 0x22, 0xd8]), "mov cr3,eax");
+        assert!(loads_control_register(&[0x44, 0x0f, 0x22, 0xc0]), "mov cr8,rax");
+        assert!(!loads_control_register(&[0x0f, 0x20, 0xd8]), "mov eax,cr3");
+        assert!(!loads_control_register(&[0x0f, 0x1f, 0x22]), "nop");
+        assert!(!loads_control_register(&[0x66, 0x0f]), "no instruction");
+    }
 
     const PREFIXES: [u8; 27] = [
         0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x40, 0x41, 0x42, 0x43,

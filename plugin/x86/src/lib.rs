@@ -17,7 +17,7 @@ mod string;
 mod svm;
 
 pub use address_size::AddressSize;
-pub use decode::{Decoded, MAX_INSN_LEN, Opcode, decode};
+pub use decode::{Decoded, MAX_INSN_LEN, Opcode, decode, loads_control_register};
 pub use flags::{Cr0, Cr4, Efer, EntryFlags, Rflags};
 pub use flow::Flow;
 pub use form::{Direction, Port, PortForm, PortSource, Width};

@@ -202,7 +202,7 @@ fn hypercalls(dump: &Snapshot) -> Markup {
     .render()
 }
 
-/// Returns the heading of the column of instructions; empty if the dump does not count them.
+/// Returns the heading of the column of instructions; empty if they are not counted.
 fn instructions(tables: &Tables) -> &'static str {
     let counts = tables.instructions;
     match (counts.instructions, counts.instructions_unverified) {

@@ -36,9 +36,9 @@ const INFO: u64 = 0x10_0000;
 pub(super) const MODULE: u64 = 0xffff_ffff_c010_0000;
 const MODULE_PHYSICAL: u64 = 0xd0_0000;
 
-pub(super) const FUNCTIONS: u64 = 3000;
+pub(crate) const FUNCTIONS: u64 = 3000;
 /// Bytes of each.
-pub(super) const STRIDE: u64 = 0x20;
+pub(crate) const STRIDE: u64 = 0x20;
 const SINITTEXT: u64 = 0x8_0000;
 
 /// Entries of the table for unwinding: one for each function, and the end.
@@ -107,9 +107,18 @@ pub(super) struct Options {
     pub(super) has_data: bool,
 }
 
-pub(super) struct Guest {
+/// A kernel of this time.
+pub(super) const OPTIONS: Options = Options {
+    wide: true,
+    shape: Shape::OffsetsFirst,
+    has_info: true,
+    has_mem: true,
+    has_data: true,
+};
+
+pub(crate) struct Guest {
     pub(super) ram: Vec<u8>,
-    pub(super) registers: Registers,
+    pub(crate) registers: Registers,
     /// Where the guest holds what is read of it, to be broken.
     pub(super) parts: Vec<Range<usize>>,
     wide: bool,
@@ -128,7 +137,7 @@ impl PhysicalMemory for Guest {
 }
 
 /// All symbols: address, kind, name.
-fn symbols(text: u64, has_data: bool) -> Vec<(u64, char, String)> {
+pub(crate) fn symbols(text: u64, has_data: bool) -> Vec<(u64, char, String)> {
     let mut symbols = vec![
         (text, 'T', "_stext".to_owned()),
         (text, 'T', "_text".to_owned()),
@@ -187,6 +196,11 @@ impl Writer {
 }
 
 impl Guest {
+    /// A kernel of this time, with everything that helps to find it.
+    pub(crate) fn of_this_time() -> Guest {
+        Guest::new(OPTIONS)
+    }
+
     pub(super) fn new(options: Options) -> Guest {
         let wide = options.wide;
         let registers = match wide {
@@ -234,11 +248,11 @@ impl Guest {
         self.put_linear(at, &bytes);
     }
 
-    pub(super) fn text(&self) -> u64 {
+    pub(crate) fn text(&self) -> u64 {
         if self.wide { TEXT } else { TEXT_32 }
     }
 
-    pub(super) fn module_text(&self) -> u64 {
+    pub(crate) fn module_text(&self) -> u64 {
         if self.wide { MODULE } else { 0xf000_0000 }
     }
 
@@ -419,7 +433,7 @@ impl Guest {
         }
     }
 
-    fn put_linear(&mut self, linear: u64, bytes: &[u8]) {
+    pub(crate) fn put_linear(&mut self, linear: u64, bytes: &[u8]) {
         let physical = match linear.checked_sub(self.module_text()) {
             Some(offset) => MODULE_PHYSICAL + offset,
             None => linear - self.text() + PHYSICAL,

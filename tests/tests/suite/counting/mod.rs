@@ -1,4 +1,4 @@
-//! What is counted: guests with known port accesses, random programs, real operating systems.
+//! Counting: guests with known port accesses, random programs, real operating systems.
 
 mod accesses;
 mod aliases;

@@ -7,6 +7,7 @@ mod ends;
 mod guest_names;
 mod guest_symbols;
 mod guest_unwind;
+mod kernel_turns;
 mod port_names;
 mod report;
 mod robustness;

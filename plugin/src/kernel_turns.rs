@@ -1,0 +1,161 @@
+//! Which of several kernels runs a site: one may run after another, in the same memory.
+//!
+//! A kernel's names are in its own memory, so they are taken before it ends: before a reset, and where it gives way to
+//! another (kexec). Which kernel runs after that is found out when the next site is entered, or at a dump. After a
+//! snapshot was loaded it is mostly one that ran before, and its sites are the same again.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::guest::KernelIdentity;
+use crate::running_kernel::RunningKernel;
+use crate::stats::Statistics;
+use crate::symbols::{Names, Symbols};
+use crate::x86::Mode;
+
+/// The most kernels that are recognized when they run again.
+const MAX_KERNELS: usize = 256;
+/// The lowest address of a kernel in 32-bit code, as most are configured.
+const KERNEL_HALF_32: u64 = 0xc000_0000;
+
+/// Follows the kernels of one machine.
+///
+/// Its lock is taken before that of the sites.
+pub struct KernelTurns {
+    statistics: Arc<Statistics>,
+    symbols: Arc<Symbols>,
+    /// The kernel that unwinds stacks; `None` if it is not needed.
+    running: Option<Arc<RunningKernel>>,
+    /// The kernels that ended, each with the number of its turn.
+    ended: Mutex<Vec<(KernelIdentity, u32)>>,
+    /// Whether a kernel ended, and the one that runs since was not looked for.
+    is_open: AtomicBool,
+    /// The table in CR3 when a site of a kernel was last translated; 0 if none was since a kernel ended.
+    table: AtomicU64,
+}
+
+impl KernelTurns {
+    /// Takes names from `symbols` for the sites of `statistics`.
+    pub fn new(
+        statistics: Arc<Statistics>,
+        symbols: Arc<Symbols>,
+        running: Option<Arc<RunningKernel>>,
+    ) -> KernelTurns {
+        KernelTurns {
+            statistics,
+            symbols,
+            running,
+            ended: Mutex::default(),
+            is_open: AtomicBool::new(false),
+            table: AtomicU64::new(0),
+        }
+    }
+
+    /// The machine is about to be reset: if a kernel runs, its sites get their names now.
+    pub fn before_reset(&self) {
+        let mut ended = self.lock();
+        if let Some(running) = &self.running {
+            self.statistics.resolve_stacks(running, true);
+            running.reset();
+        }
+        if self.is_open.load(Ordering::Relaxed) {
+            return;
+        }
+        self.table.store(0, Ordering::Relaxed);
+        let names = self.with_sites(|sites| self.symbols.judge(sites));
+        self.end(&mut ended, &names);
+    }
+
+    /// Whether a supervisor's code at an address that loads a control register may replace the kernel.
+    ///
+    /// Before one kernel starts another, it goes on in a copy of a page at its physical address, and switches to page
+    /// tables that map all memory like that.
+    #[inline]
+    pub fn may_be_replaced_at(&self, pc: u64) -> bool {
+        pc >> 47 == 0 && self.table.load(Ordering::Relaxed) != 0
+    }
+
+    /// Code that [`KernelTurns::may_be_replaced_at`] means is about to run: the sites of the kernel get their names.
+    pub fn before_replacement(&self, pc: u64, mode: Mode) {
+        let mut ended = self.lock();
+        let is_outside = match mode {
+            Mode::Bits64 => true,
+            Mode::Bits32 => pc < KERNEL_HALF_32,
+            Mode::Bits16 => false,
+        };
+        if !is_outside || self.is_open.load(Ordering::Relaxed) {
+            return;
+        }
+        let table = self.table.swap(0, Ordering::Relaxed);
+        if table == 0 {
+            return;
+        }
+        let names = self.with_sites(|sites| self.symbols.judge_left(sites, &[table]));
+        if let (Some(running), Some(kernel)) = (&self.running, names.kernel()) {
+            self.statistics.resolve_stacks_of(running, kernel);
+            running.reset();
+        }
+        self.end(&mut ended, &names);
+    }
+
+    /// Code is translated that is about to be entered as a site, with this table in CR3.
+    ///
+    /// Finds out which kernel runs, if another one ended before.
+    pub fn before_site(&self, pc: u64, mode: Option<Mode>, table: Option<u64>) {
+        self.settle();
+        let is_of_kernel = match mode {
+            Some(Mode::Bits64) => pc >> 63 != 0,
+            Some(Mode::Bits32) => pc >= KERNEL_HALF_32,
+            Some(Mode::Bits16) | None => false,
+        };
+        if let Some(table) = table.filter(|_| is_of_kernel) {
+            self.table.store(table, Ordering::Relaxed);
+        }
+    }
+
+    /// Finds out which kernel runs, if another one ended before.
+    pub fn settle(&self) {
+        if !self.is_open.load(Ordering::Acquire) {
+            return;
+        }
+        let ended = self.lock();
+        // Another vCPU may have been faster.
+        if !self.is_open.load(Ordering::Relaxed) {
+            return;
+        }
+        let names = self.symbols.judge(&[]);
+        let known = names.kernel().and_then(|kernel| {
+            ended.iter().find(|(identity, _)| identity == kernel.identity()).map(|&(_, turn)| turn)
+        });
+        match known {
+            Some(turn) => self.statistics.sites.resume_turn(turn),
+            None => self.statistics.sites.next_turn(),
+        }
+        self.is_open.store(false, Ordering::Release);
+    }
+
+    /// If a kernel ran, its sites get their names, and its turn ends.
+    fn end(&self, ended: &mut Vec<(KernelIdentity, u32)>, names: &Names<'_>) {
+        let Some(kernel) = names.kernel() else { return };
+        self.statistics.keep_names(names);
+        ended.retain(|(identity, _)| identity != kernel.identity());
+        if ended.len() == MAX_KERNELS {
+            ended.remove(0);
+        }
+        ended.push((kernel.identity().clone(), self.statistics.sites.turn()));
+        self.is_open.store(true, Ordering::Release);
+    }
+
+    /// Gives `work` the sites of the kernel that runs.
+    fn with_sites<R>(&self, work: impl FnOnce(&[(u64, &[u8])]) -> R) -> R {
+        let sites = &self.statistics.sites;
+        let turn = sites.turn();
+        let own = sites.iter().filter(|(_, site)| site.turn == turn);
+        let own: Vec<_> = own.map(|(_, site)| (site.key.pc, &site.key.bytes[..])).collect();
+        work(&own)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(KernelIdentity, u32)>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

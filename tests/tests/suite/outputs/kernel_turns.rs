@@ -1,0 +1,207 @@
+//! Several kernels in one machine, one after another: each names its own sites, and none those of others.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use pvio::stats::{SiteRow, Snapshot};
+use pvio_cli::machine::Machine;
+use pvio_tests::linux::{Kallsyms, LOAD_DISK_DRIVERS};
+use pvio_tests::{
+    Host, LinuxGuest, Monitor, assert_consistent, guest, on_both_qemus, site_pc, wait_until,
+};
+use tempfile::TempDir;
+
+on_both_qemus! {
+    a_kernel_started_by_kexec_has_sites_of_its_own
+    an_old_kernel_names_its_sites_before_kexec
+    sites_of_a_module_that_is_gone_have_no_name
+    a_snapshot_brings_its_kernels_sites_back
+}
+
+/// Sends the kernel's names to a serial port.
+fn send_names(port: &str) -> String {
+    format!("stty -F /dev/{port} raw; gzip -c /proc/kallsyms > /dev/{port}; echo sent to {port}\n")
+}
+
+/// A machine with a console and two more serial ports, all to files.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Files {
+        Files(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn console(&self) -> String {
+        std::fs::read_to_string(self.path("console")).unwrap_or_default()
+    }
+
+    fn kallsyms(&self, port: &str) -> Kallsyms {
+        Kallsyms::unpack(&std::fs::read(self.path(port)).unwrap())
+    }
+
+    fn machine(&self, linux: &mut LinuxGuest, machine: Machine) -> Machine {
+        let file = |path: &Path| format!("file:{}", path.display());
+        *linux.argument("-serial") = file(&self.path("console"));
+        let serial = |port| ["-serial".to_owned(), file(&self.path(port))];
+        linux.on(machine).args(["ttyS1", "ttyS2"].map(serial).as_flattened())
+    }
+
+    fn wait_for(&self, text: &str, times: usize) {
+        let arrived = || self.console().matches(text).count() >= times;
+        wait_until(arrived, || self.console());
+    }
+}
+
+/// A guest whose kernel moves itself.
+fn relocated(options: &[&str], script: &str) -> LinuxGuest {
+    let mut linux = LinuxGuest::with_kernel(options, script).unwrap();
+    relocate(&mut linux);
+    linux
+}
+
+fn relocate(linux: &mut LinuxGuest) {
+    let arguments = linux.argument("-append");
+    assert!(arguments.contains(" nokaslr"));
+    *arguments = arguments.replace(" nokaslr", "");
+}
+
+/// Compares the sites that one kernel has and another has not, and returns how many there are.
+fn check_own(stats: &Snapshot, kernel: &Kallsyms, other: &Kallsyms) -> usize {
+    let own = |site: &&SiteRow| kernel.is_kernel(site_pc(site)) && !other.is_kernel(site_pc(site));
+    let own: Vec<_> = stats.sites.iter().filter(own).collect();
+    for site in &own {
+        assert_eq!(site.symbol, kernel.name(site_pc(site)), "{site:?}");
+    }
+    own.len()
+}
+
+/// Boots a kernel that starts Debian 13's by kexec, and checks the names of both.
+fn check_kexec(host: &Host, first: &[&str]) {
+    let files = Files::new();
+    let script = [LOAD_DISK_DRIVERS, &send_names("ttyS2")].concat();
+    let mut second = relocated(&["--suite", "trixie"], &script);
+    let append = second.argument("-append").clone();
+    let [kernel, initramfs] =
+        ["-kernel", "-initrd"].map(|name| std::fs::read(second.argument(name)).unwrap());
+    let program = std::fs::read(guest("kexec")).unwrap();
+    let contents: [(&str, &[u8]); 3] =
+        [("kexec", &program), ("kernel", &kernel), ("second.cpio", &initramfs)];
+    let script =
+        format!("{}/kexec /kernel /second.cpio '{append}'\necho failed $?\n", send_names("ttyS1"));
+    let mut linux = LinuxGuest::with_files(first, &script, &contents).unwrap();
+    relocate(&mut linux);
+    let machine = files.machine(&mut linux, host.machine().plugin(&[])).args(["-m", "512"]);
+    let ended = machine.run().unwrap();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    assert!(files.console().contains("sent to ttyS2"), "{}", files.console());
+    let stats = ended.stats().unwrap();
+    assert_consistent(stats);
+    let (first, second) = (files.kallsyms("ttyS1"), files.kallsyms("ttyS2"));
+    let (of_first, of_second) =
+        (check_own(stats, &first, &second), check_own(stats, &second, &first));
+    assert!(of_first > 60 && of_second > 60, "{of_first} {of_second}");
+    // Where both have been, each row is of one of them.
+    for site in stats
+        .sites
+        .iter()
+        .filter(|site| first.is_kernel(site_pc(site)) && second.is_kernel(site_pc(site)))
+    {
+        let names = [&first, &second].map(|kernel| kernel.name(site_pc(site)));
+        assert!(names.contains(&site.symbol), "{site:?}");
+    }
+}
+
+fn a_kernel_started_by_kexec_has_sites_of_its_own(host: &Host) {
+    check_kexec(host, &["--suite", "bookworm"]);
+}
+
+/// Linux 5.10 does not say where its tables are.
+fn an_old_kernel_names_its_sites_before_kexec(host: &Host) {
+    check_kexec(host, &["--suite", "bullseye"]);
+}
+
+fn sites_of_a_module_that_is_gone_have_no_name(host: &Host) {
+    let files = Files::new();
+    // `sd_mod` may be loaded where the others were; it does no port I/O.
+    let script = [
+        LOAD_DISK_DRIVERS,
+        &send_names("ttyS1"),
+        "rmmod ata_piix; rmmod libata; insmod /sd_mod.ko\n",
+        &send_names("ttyS2"),
+    ];
+    let mut linux = relocated(&[], &script.concat());
+    let disk = files.path("disk");
+    std::fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
+    let drive = format!("file={},if=ide,format=raw", disk.display());
+    let machine = files.machine(&mut linux, host.machine().plugin(&[])).args(["-drive", &drive]);
+    let ended = machine.run().unwrap();
+    let stats = ended.stats().unwrap();
+    assert_consistent(stats);
+    let (before, after) = (files.kallsyms("ttyS1"), files.kallsyms("ttyS2"));
+    let is_of = |kallsyms: &Kallsyms, site: &SiteRow, module: &str| {
+        kallsyms.name(site_pc(site)).is_some_and(|name| name.ends_with(module))
+    };
+    let gone: Vec<_> =
+        stats.sites.iter().filter(|site| is_of(&before, site, " [libata]")).collect();
+    assert!(gone.len() > 5, "{}", gone.len());
+    for site in &gone {
+        assert_eq!(site.symbol, None, "{site:?}");
+    }
+    let successors = gone.iter().filter(|site| is_of(&after, site, " [sd_mod]")).count();
+    println!("{} sites of libata, {successors} where sd_mod is", gone.len());
+    let of_kernel = stats.sites.iter().filter(|site| after.is_kernel(site_pc(site)));
+    for site in of_kernel {
+        assert_eq!(site.symbol, after.name(site_pc(site)), "{site:?}");
+    }
+}
+
+fn a_snapshot_brings_its_kernels_sites_back(host: &Host) {
+    let files = Files::new();
+    let script =
+        [LOAD_DISK_DRIVERS, &send_names("ttyS1"), "while :; do echo tick; done\n"].concat();
+    let mut linux = relocated(&[], &script);
+    let disk = files.path("disk");
+    std::fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
+    let drive = format!("if=none,id=disk,format=raw,file={}", disk.display());
+    let machine = files.machine(&mut linux, host.machine().plugin(&[]));
+    let mut monitor = Monitor::start(machine.args(["-drive", &drive, "-action", "reboot=reset"]));
+    files.wait_for("sent to ttyS1", 1);
+    let first = std::fs::read(files.path("ttyS1")).unwrap();
+    std::fs::write(files.path("first"), &first).unwrap();
+    let overlay = files.path("overlay");
+    let answer = monitor.ask(&format!("snapshot_blkdev disk {} qcow2", overlay.display()));
+    assert!(!answer.contains("Error"), "{answer}");
+    assert_eq!(monitor.ask("savevm state"), "");
+    // The same kernel goes on; another boots; and the first goes on again.
+    let wait_for_ticks = |monitor: &mut Monitor, more: usize| {
+        let ticks = files.console().matches("tick").count();
+        files.wait_for("tick", ticks + more);
+        monitor.ask("info version");
+    };
+    wait_for_ticks(&mut monitor, 100);
+    assert_eq!(monitor.ask("loadvm state"), "");
+    wait_for_ticks(&mut monitor, 100);
+    monitor.ask("system_reset");
+    files.wait_for("sent to ttyS1", 2);
+    let both = std::fs::read(files.path("ttyS1")).unwrap();
+    std::fs::write(files.path("second"), &both[first.len()..]).unwrap();
+    assert_eq!(monitor.ask("loadvm state"), "");
+    wait_for_ticks(&mut monitor, 100);
+    let ended = monitor.quit();
+    let stats = ended.stats().unwrap();
+    assert_consistent(stats);
+    let (first, second) = (files.kallsyms("first"), files.kallsyms("second"));
+    let (of_first, of_second) =
+        (check_own(stats, &first, &second), check_own(stats, &second, &first));
+    assert!(of_first > 60 && of_second > 60, "{of_first} {of_second}");
+    let mut rows = HashSet::new();
+    for site in &stats.sites {
+        let row = (&site.pc, site.mode, &site.bytes, &site.symbol);
+        let is_kernel = first.is_kernel(site_pc(site)) || second.is_kernel(site_pc(site));
+        assert!(rows.insert(row) || !is_kernel, "two rows: {site:?}");
+    }
+}
