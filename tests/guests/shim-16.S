@@ -1,6 +1,6 @@
 /*
  * shim-16: pvio's hypercalls from real mode, in segments that do not begin at 0; the same program where
- * nobody answers them. See README.md, which counts every call.
+ * no host answers them. See README.md, which counts every call.
  */
 
 #include "common.inc"

@@ -49,7 +49,7 @@ static void privilege(int form) {
 
 /*
  * ---- A `rep` that a fault interrupts. In its handler the same code runs at another address, with as many elements
- * as are left; the page is translated from there. Then it goes on. ----
+ * as are left; the page is translated from there. Then it resumes. ----
  */
 
 enum { VECTOR_INNER = 0x31 };

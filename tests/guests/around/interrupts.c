@@ -152,7 +152,7 @@ static void beside_itself(int form) {
     expect(form, 1, ROUNDS, ROUNDS, ROUNDS * COUNT, 0);
 }
 
-/* The next instruction becomes another before it runs: `int $END` behind a `ud2`. */
+/* The next instruction becomes another before it runs: `int $END` after a `ud2`. */
 static void over_the_next(void) {
     enum { ROUNDS = 100 };
     trial++;

@@ -1,6 +1,6 @@
 /*
  * Pages that are not there: under the first, a middle and the last element of a string, and under the
- * instruction itself. The handler mends the page and goes on, or gives up.
+ * instruction itself. The handler maps the page and resumes, or gives up.
  *
  * What the CPU promises (SDM Vol. 2B, "REP/REPE/REPZ/REPNE/REPNZ"; Vol. 3A, "Restarting a Program or
  * Task After an Exception or Interrupt"): at the fault ECX, ESI and EDI stand at the element that

@@ -18,7 +18,7 @@ static struct {
 } g;
 
 /*
- * `behind`: where an exit leads, and where the guest may come too (with EAX = 0x12345678). The other is
+ * `behind`: the target of an exit, which the guest may reach too (with EAX = 0x12345678). The other is
  * followed by an `out imm8,al`.
  */
 __asm__(".text\n"
@@ -102,7 +102,7 @@ static void prepare(int form, u32 count, enum ending ending) {
     t.count = count;
     restart();
     u8 *at = t.at;
-    /* Entered at the instruction itself, the guest goes on with what it was left in. */
+    /* Entered at the instruction itself, the guest resumes the interrupted instruction. */
     code[0][0] = 0x90;
     at += t.length = encode(at, form, LATCH);
     switch (ending) {
@@ -218,7 +218,7 @@ static void in_ring_3(int form, u32 count) {
             once_in_ring_3(is_forbidden, is_intercepted, enter);
         }
     tells = is_string(form) && elements();
-    /* The hypervisor permits it, and goes on there. */
+    /* The hypervisor permits it, and resumes there. */
     prepare(form, count, CALL);
     in_ring(3);
     intercept_latch(0);

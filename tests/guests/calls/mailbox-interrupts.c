@@ -1,6 +1,6 @@
 /*
  * calls-mailbox-interrupts32, calls-mailbox-interrupts64: calls through a mailbox, and interrupts whose handler
- * makes calls of its own through the same one: by the timer, and then, by single steps, behind each instruction.
+ * makes calls through the same one: by the timer, and then, by single steps, after each instruction.
  *
  * `before` and `after` tell how often the timer came when a call was left and not yet answered, and answered
  * and not yet taken.

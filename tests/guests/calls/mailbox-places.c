@@ -136,7 +136,7 @@ static void what_may_be_one(void) {
     be_registered(window.begin + 2 * PAGE - 16, KEY);
 }
 
-/* It is the place in memory, whatever the page tables say later. */
+/* The place in memory counts, even if the page tables change later. */
 static void pages_change(void) {
     be_registered(window.begin + 3 * PAGE + 0x230, KEY);
     const u64 entry = get_entry(box_linear, 1);

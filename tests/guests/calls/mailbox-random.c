@@ -1,6 +1,6 @@
 /*
  * calls-mailbox-random32, calls-mailbox-random64: many random words through mailboxes in many places, right ones
- * and wrong ones, on four latches and where nobody is. What each must do is worked out beside it.
+ * and wrong ones, on four latches and on ports without a device. A model computes what each must do.
  *
  * Where calls by registers are heard, all counts are reset on the way, and some of the calls are in a window.
  */
@@ -52,7 +52,7 @@ static void move(void) {
     registered = BOX(&mailboxes[place]);
 }
 
-/* A ring at whatever is in memory, and what has become of it. */
+/* Rings the mailbox as it is in memory, and checks the result. */
 static void one(void) {
     volatile struct pvio_mailbox *const box = below(16) && registered ? registered : BOX(&mailboxes[below(PLACES)]);
     const u32 number = below(8) ? 1 + below(6) : below(128);

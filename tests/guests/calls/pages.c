@@ -20,7 +20,7 @@ static void moves(const struct caller *by) {
     struct string string = {.by = by, .port = STREAM};
     for (string.call = PVIO_CALL_INSB; string.call <= PVIO_CALL_OUTSL; string.call++)
         for (u32 before = 0; before < 2 * width_of(string.call) + 2; before++) {
-            /* Across the middle, and across the borders of 4 KiB around it, whatever the pages' size. */
+            /* Across the middle, and across the borders of 4 KiB around it, for each size of page. */
             for (int border = -2; border <= 2; border++)
                 for (const u32 *count = counts; *count; count++) {
                     string.count = *count;

@@ -225,7 +225,7 @@ static void in_code_of_another_mode(const struct paging *kind) {
                 if (bits == (*by)->bits || call == PVIO_CALL_EXIT)
                     continue;
                 trial++;
-                /* Absent in every paging, whatever is cut off. */
+                /* Absent in each kind of paging, even if bits are cut off. */
                 const word absent = kind->levels ? 0xa0000000 : 0xd0000000;
                 const u32 asked = pvio_call_word(call, 0, call && call <= PVIO_CALL_OUTSL ? LATCH : 0);
                 word dx = absent, cx = 3;

@@ -42,7 +42,7 @@ static u8 text[SIZE], unpacked[SIZE], packed[SIZE + SIZE / 2];
 
 /* ---- Time. ---------------------------------------------------------------------------------------- */
 
-/* Bytes packed or unpacked; some more of them where a repetition goes on. */
+/* Bytes packed or unpacked; more of them if a repetition continues. */
 #define PIECE      4096
 
 static u64 least[2 * SIZE / PIECE], began;

@@ -6,7 +6,7 @@
  *             1    something read was wrong
  *             2    calls are unanswered
  *             3    somebody does, and does not let user code call
- *             4    all was right, but nobody could read the line: memory has protection keys
+ *             4    all was right, but no one could read the line: memory has protection keys
  *                  whose register is not known
  *
  * Its memory is what a process has when it starts: not there until it is touched, zero pages shared with

@@ -107,7 +107,7 @@ u32 get_latch(void);
 /* ---- The ledger ---- */
 
 /*
- * What is to be counted. `privileged`: the instruction ran where it may do port I/O whatever the
+ * What is to be counted. `privileged`: the instruction may do port I/O regardless of the
  * bitmap says; elsewhere a QEMU that reports no exceptions cannot tell whether one that moves no
  * memory ran.
  */

@@ -93,7 +93,7 @@ switch_paging:
 #endif
 
 /*
- * void enter(struct frame *frame): loads all registers from *frame and goes there, in whatever ring and
+ * void enter(struct frame *frame): loads all registers from *frame and goes there, in the ring and
  * mode it says. Returns when `trap` says so, with the registers that belong to the caller as they were.
  *
  * The frame goes to the top of the trial's stack first: from there IRET takes it, and there the CPU

@@ -42,7 +42,7 @@ static inline void post_for(u32 expected, volatile struct pvio_mailbox *box, u32
     check_same(value, 0x87654321);
 }
 
-/* A ring after which all is as it was, whatever the mailbox asks for. */
+/* Rings and restores everything, whatever call the mailbox has. */
 static inline void post_in_vain(const struct caller *by, volatile struct pvio_mailbox *box, u32 word_) {
     u32 value = 0x87654321;
     trial++;
