@@ -17,7 +17,7 @@ use super::totals::Totals;
 use super::windows::Window;
 use crate::qemu::{AtPort, Ended, HostInfo};
 use crate::sections::Section;
-use crate::symbols::{Names, Symbols};
+use crate::symbols::{Names, SiteName, Symbols};
 use crate::x86::{Mode, Port, PortForm, intel_syntax};
 
 /// The reason for omitting the rows by vCPU where QEMU mixes them up.
@@ -231,6 +231,11 @@ impl RowMaker<'_> {
         ran.into_iter()
             .map(|(id, site, counts)| {
                 let key = &site.key;
+                let (symbol, named_by) = self
+                    .sites
+                    .name_in(id, self.names)
+                    .map(|SiteName { symbol, named_by }| (symbol, named_by))
+                    .unzip();
                 // Bytes of an unknown mode mean the same in all modes in which they decode.
                 let mode = key.mode.unwrap_or(Mode::Bits32);
                 SiteRow {
@@ -239,7 +244,8 @@ impl RowMaker<'_> {
                     bytes: key.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
                     insn: intel_syntax(&key.bytes, mode, key.pc),
                     form: site.form,
-                    symbol: self.sites.name_in(id, self.names),
+                    symbol,
+                    named_by,
                     counts,
                 }
             })
