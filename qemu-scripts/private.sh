@@ -52,9 +52,10 @@ library_path() {
     echo "$libraries"
 }
 
-# make_qemu_wrapper DIRECTORY PROGRAM: makes a wrapper that runs a program with its own distribution's loader and libraries.
+# make_qemu_wrapper DIRECTORY PROGRAM [EMULATOR]: makes a wrapper that runs a program with its own distribution's loader and
+# libraries. EMULATOR, a word of shell code, runs programs of another processor.
 make_qemu_wrapper() {
-    local directory=$1 program=$2 loader firmware=''
+    local directory=$1 program=$2 emulator=${3:-} loader firmware=''
     # Not lib64/ld-linux…, which is an absolute link out of the tree in older packages.
     loader=$(cd -- "$directory" && find tree -type f -name 'ld-linux*.so.*' -print -quit)
     [[ $program != qemu-system-* ]] ||
@@ -65,7 +66,7 @@ make_qemu_wrapper() {
 # from the host. This directory may be moved.
 here=\$(dirname -- "\$(readlink -f -- "\$0")")
 export QEMU_MODULE_DIR="\$here/tree/usr/lib/$(basename -- "$(dirname -- "$loader")")/qemu"
-exec "\$here/$loader" --inhibit-cache --library-path "$(library_path "$directory")" "\$here/tree/usr/bin/$program"$firmware "\$@"
+exec $emulator"\$here/$loader" --inhibit-cache --library-path "$(library_path "$directory")" "\$here/tree/usr/bin/$program"$firmware "\$@"
 END
     chmod +x -- "$directory/$program"
 }
@@ -77,14 +78,18 @@ host_suite() {
     echo "${codename:-sid}"
 }
 
-# private_tools NAME PROGRAM...: makes $PVIO_DIR/tools/NAME with the package NAME of the host's release, its dependencies,
-# and a wrapper for each program. The programs use the host's C library and headers, which are of the same release.
+# private_tools PACKAGES PROGRAM...: makes $PVIO_DIR/tools/NAME, where NAME is the first of the packages, with these
+# packages of the host's release, their dependencies, and a wrapper for each program. The programs use the host's C library
+# and headers, which are of the same release.
 private_tools() {
-    local name=$1 directory=$PVIO_DIR/tools/$1 suite recipe program package kept=()
+    local names name directory suite recipe program package kept=()
+    read -ra names <<<"$1"
+    name=${names[0]}
+    directory=$PVIO_DIR/tools/$name
     suite=$(host_suite)
     recipe="$suite: $*"
     ! is_whole "$directory" "$recipe" || return 0
-    get_packages "$suite" "$name" install "$name"
+    get_packages "$suite" "$name" install "${names[@]}"
     # The host's loader fits only the host's C library.
     for package in "${packages[@]}"; do
         [[ ${package##*/} == libc6_* ]] || kept+=("$package")

@@ -268,6 +268,7 @@ impl qemu::Plugin for Pvio {
         if let Some(hypercalls) = &self.hypercalls {
             hypercalls.vcpus_are_mixed();
         }
+        // Relaxed: one thread gets `false`, and no other data depends on it.
         if self.instructions.is_some() && !self.warned_of_mixed_counts.swap(true, Ordering::Relaxed)
         {
             say(

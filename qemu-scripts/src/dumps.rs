@@ -35,7 +35,7 @@ pub fn load_sum(program: &str, paths: &[PathBuf]) -> Result<Snapshot> {
     Ok(merge(&dumps)?)
 }
 
-/// Writes a new file and renames it to `output`, so no half-written file is ever seen.
+/// Writes a new file and renames it, so no half-written file is ever seen.
 ///
 /// A device such as `/dev/null` is written directly.
 ///

@@ -84,7 +84,7 @@ impl Machine {
         self
     }
 
-    /// Configures [`BARE_PC`], with a guest in place of the BIOS.
+    /// Configures [`BARE_PC`] with a guest in place of the BIOS.
     ///
     /// The guest ends QEMU by an `out` to isa-debug-exit.
     pub fn bare_guest(self, image: &Path) -> Machine {

@@ -1,4 +1,6 @@
-//! Ratios of two things that are measured in turn, which cancels a drift of the host's speed.
+//! Ratios of two things that are measured in turn.
+//!
+//! Taking turns cancels a drift of the host's speed.
 
 use anyhow::Result;
 use serde::Serialize;

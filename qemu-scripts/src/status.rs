@@ -9,7 +9,7 @@ use anyhow::Result;
 /// Exit status of a command whose stdout was closed early, as a shell reports SIGPIPE.
 pub const CLOSED: u8 = 128 + rustix::process::Signal::PIPE.as_raw() as u8;
 
-/// Exit status of a command that failed: a bad file, a bad option, a full disk.
+/// Exit status after an error: a bad file, a bad option, a full disk.
 pub const TROUBLE: u8 = 2;
 
 /// Stdout cannot be written.

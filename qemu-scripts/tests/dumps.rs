@@ -101,6 +101,7 @@ fn bad_file_or_condition_gives_one_line_and_status_2() {
             let complaint = dumps.complaint(&[command, "a.json", file]);
             let start = format!("{command}: {file}: {problem}");
             assert!(complaint.starts_with(&start), "{complaint}");
+            assert_eq!(complaint.matches(problem).count(), 1, "{complaint}");
         }
     }
     let complaint = dumps.complaint(&["diff", "a.json", "b.json", "--fail-if", "accesses>5%"]);

@@ -1,4 +1,4 @@
-//! The scripts before anything is built: their help, missing tools, and the record of the long tests.
+//! The scripts before anything is built: help, missing tools, record of long tests.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, symlink};

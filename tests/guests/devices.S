@@ -12,7 +12,7 @@
 
 #define STREAM          0x300
 #define STREAM_LEFT     (STREAM + 4)
-#define BEFORE_LATCH    0x30F                   /* nobody's */
+#define BEFORE_LATCH    0x30F                   /* no device */
 #define LATCH           0x310                   /* two of four ports, side by side */
 #define LATCH_2         0x314
 #define LAST_LATCH      0xFFFE                  /* the last two ports that there are */
@@ -81,7 +81,7 @@ start:
         rep outsb %cs:(%si), %dx
         out_to  PORT_DEBUGCON, 0x0A6B6F2E, %eax /* ".ok\n" */
 
-        /* ---- latches: an access belongs to whoever has its first port, and to nobody else. */
+        /* ---- latches: an access belongs to the device at its first port only. */
         out_to  LATCH, 0x13121110, %eax
         out_to  LATCH_2, 0x17161514, %eax
         in_from (LATCH + 1), %ax

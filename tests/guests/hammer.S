@@ -9,8 +9,8 @@
  *      1 x rep insb            port 0x5000, 200 elements
  *      1 x outsb               port 0x5000
  *
- * The boot CPU besides, once, what smp.inc says.  After ROUNDS rounds it makes the hypercall `exit`; where
- * nobody hears that, it goes on.
+ * Once per run the boot CPU makes the accesses of smp.inc.  After ROUNDS rounds it makes the hypercall `exit`, and
+ * continues if that is unanswered.
  */
 
 #include "common.inc"
@@ -18,7 +18,7 @@
 
 #define ROUNDS          2000
 #define ELEMENTS        200
-#define BUFFER          0x8000                  /* in the areas of CPUs that there are not */
+#define BUFFER          0x8000                  /* in the areas of missing CPUs */
 
 /* The call: guest-shim/ABI.md. */
 #define CALL_EXIT       (0x80000000 | 16 << 24)

@@ -161,7 +161,7 @@ start:
         jnz     1b
         end
 
-        /* `int n` behind the end of the IDT is a #GP: the instruction has not retired. */
+        /* `int n` after the end of the IDT is a #GP: the instruction has not retired. */
         begin   "int-refused:504"               /* 1 + 100 * (3 of the handler, dec, jnz) + 3 */
         mov     $100, %ebx
 1:      int     $VECTORS
@@ -183,7 +183,7 @@ start:
         rep outsb
         end
 
-        /* A page in the middle is missed: the handler maps it, and the `rep` goes on. */
+        /* A page in the middle is missed: the handler maps it, and the `rep` resumes. */
         movl    $0, PAGE_TABLE + (ABSENT >> 12) * 4
         invlpg  ABSENT
         begin   "page-fault:12"                 /* 3 + rep + 5 of the handler + 3 */
@@ -210,7 +210,7 @@ start:
         orl     $EFLAGS_TF, (%esp)
         popf
         nop                                     /* 2 */
-        mov     $SOURCE, %esi                   /* 2 each, with the IRET of the trap behind it */
+        mov     $SOURCE, %esi                   /* 2 each, with the IRET of the trap after it */
         mov     $TARGET, %edi
         mov     $4, %ecx
         rep movsb                               /* 1, 4 traps, and one when QEMU finds the count 0 */
@@ -237,7 +237,7 @@ start:
         rep outsb
         exit_with EXIT_PASS
 
-/* Moved to CODE.  The MOV writes the immediate of the instruction behind it. */
+/* Moved to CODE.  The MOV writes the immediate of the instruction after it. */
 self_start:
 1:      mov     %bl, CODE + (self_target - self_start) + 1
 self_target:

@@ -26,7 +26,7 @@ reset_vector_to start
         jne     failed
 .endm
 
-/* What is in the mailbox is carried out where BP is 0, and else is nobody's. ZF: it was. */
+/* Rings the mailbox. ZF if the call was executed, which needs BP = 0. */
 .macro  post word
         movl    $\word, WORD
         pvio_doorbell

@@ -1,5 +1,5 @@
 /*
- * many-sites: writes port instructions, each at an address of its own, and runs each of them once.
+ * many-sites: writes port instructions, each at its own address, and runs each once.
  *
  *      SITES x out dx,al       port 0x5000     in 32-bit code
  *          1 x out imm8,al     port 0xf4       exit

@@ -12,8 +12,8 @@
  *      out %al, $imm8  to PORT_IMM8
  *      in  $imm8, %al  from PORT_IMM8
  *
- * PORT_QEMU is 0xe0, where `-device pc-testdev` has a latch; PORT_OTHER is 0x5000, where whoever runs
- * the guest puts what is to be compared; nothing is at PORT_IMM8.  The times, 64 bits each, little-endian, go
+ * PORT_QEMU is 0xe0, where `-device pc-testdev` has a latch; PORT_OTHER is 0x5000, where the user
+ * puts a device to compare; nothing is at PORT_IMM8.  The times, 64 bits each, little-endian, go
  * to -debugcon as they are; then isa-debug-exit ends QEMU.  A program reads them: qemu-scripts/bench.
  */
 
@@ -52,7 +52,7 @@ define_gdt
         stosl
 .endm
 
-/* The same block tells the port. */
+/* The port is known within the block. */
 .macro  known   insn:vararg
         mov     $PORT_OTHER, %edx
         \insn

@@ -1,6 +1,6 @@
 /*
  * shim-16: pvio's hypercalls from real mode, in segments that do not begin at 0; the same program where
- * nobody answers them. See README.md, which counts every call.
+ * no host answers them. See README.md, which counts every call.
  */
 
 #include "common.inc"
@@ -41,10 +41,10 @@ reset_vector_to start
         jne     failed
 .endm
 
-/* The answer of a call: `status` where there is a host. */
+/* The answer of a call: `status` if there is a host. */
 .macro  expect_answer status
         shr     $PVIO_CALL_SHIFT, %eax
-        or      %bp, %ax                        /* all ones where nobody hears */
+        or      %bp, %ax                        /* all ones if unanswered */
         mov     $\status, %dx
         or      %bp, %dx
         cmp     %dx, %ax
@@ -62,7 +62,7 @@ start:
         mov     %ax, %ds
         mov     %ax, %es
 
-        /* ---- Is anybody there? BP is 0 if so, else all ones. */
+        /* ---- Probe: BP is 0 if calls are answered, else all ones. */
         xor     %edx, %edx
         pvio_call PVIO_CALL_PROBE
         mov     %eax, %ebx
@@ -73,7 +73,7 @@ start:
         expect  %edx, (PVIO_FEATURE_EVERY_PORT | PVIO_FEATURE_MEMORY | PVIO_FEATURE_MAILBOX)
 
 scalars:
-        /* Without the plugin there is no latch: what is read is still the same both ways. */
+        /* Without the plugin there is no latch; both ways still read the same. */
         mov     $0x44332211, %eax
         pvio_outl LATCH
         expect  %eax, 0x44332211                /* which an `out` keeps */
@@ -114,7 +114,7 @@ scalars:
         expect  %cx, 0
         expect  %si, (BUFFER + BYTES + 2 * WORDS + 4 * LONGS)
 
-        /* ---- A batch, where it is heard. */
+        /* ---- A batch, if it is answered. */
         test    %bp, %bp
         jnz     qemus_devices
         mov     $ROM(records), %si
@@ -236,7 +236,7 @@ control:
         pvio_call 99
         expect_answer PVIO_STATUS_UNKNOWN
         pvio_exit 0
-        exit_with EXIT_PASS                     /* nobody has heard it */
+        exit_with EXIT_PASS                     /* unanswered */
 
 failed:
         exit_with EXIT_FAIL

@@ -8,8 +8,8 @@
  *      rep insb        from PORT_QEMU
  *      rep insb        from PORT_OTHER
  *
- * PORT_QEMU is 0xe0, where `-device pc-testdev` has a latch; PORT_OTHER is 0x5000, where whoever runs
- * the guest puts what is to be compared.  The times, 64 bits each, little-endian, go to -debugcon as
+ * PORT_QEMU is 0xe0, where `-device pc-testdev` has a latch; PORT_OTHER is 0x5000, where the user
+ * puts a device to compare.  The times, 64 bits each, little-endian, go to -debugcon as
  * they are; then isa-debug-exit ends QEMU.  A program reads them: qemu-scripts/bench.
  */
 

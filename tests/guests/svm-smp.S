@@ -7,7 +7,7 @@
  *      1 x out dx,al           port 0x5000     which the I/O permission map intercepts: it never retires
  *      1 x out dx,al           port 0x5010     which it does not
  *
- * and the hypervisor makes it go on behind the first.  Besides, once, what smp.inc does, and the exit.
+ * and the hypervisor makes it resume after the first.  Besides, once, what smp.inc does, and the exit.
  */
 
 #include "common.inc"
@@ -87,7 +87,7 @@ cpu_main:
         cmp     $EXIT_IOIO, %eax
         jne     2f
         inc     %esi
-        mov     0x80(%ebx), %eax                /* EXITINFO2: behind the instruction */
+        mov     0x80(%ebx), %eax                /* EXITINFO2: after the instruction */
         mov     %eax, 0x578(%ebx)
         jmp     1b
 2:      cmp     $EXIT_VMMCALL, %eax

@@ -1,7 +1,7 @@
 /*
- * verdict: does what the script in its image says, for tests of how a run ends and what is made of it.
+ * verdict: runs the script in its image, for tests of verdicts.
  *
- * The script is at offset 0xE000 of the image, where a test puts one of its own; this one logs a line and
+ * The script is at offset 0xE000 of the image, where a test puts its own; this one logs a line and
  * exits with code 0.  It is a sequence of steps, each
  *
  *      byte    what to do: a number below, or that of a hypercall of control (guest-shim/ABI.md)
@@ -10,7 +10,7 @@
  *      text
  *
  * Hypercalls (16 exit, 17 log, 18 begin, 19 end, ...) are made with the operand, and the text as address
- * and count; nobody looks at the answers.  All of it is 32-bit code without paging.
+ * and count; the answers are ignored.  All of it is 32-bit code without paging.
  */
 
 #include "common.inc"
@@ -46,7 +46,7 @@ start:
         mov     $STACK, %esp
         mov     $script, %esi
 
-        /* One step: EBX what, EBP its operand, EDX and ECX its text; ESI goes on behind it. */
+        /* One step: EBX what, EBP its operand, EDX and ECX its text; ESI points after it. */
 step:
         movzbl  (%esi), %ebx
         movzbl  1(%esi), %ebp

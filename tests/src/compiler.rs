@@ -1,4 +1,4 @@
-//! The compilers that the tests of `pvio.h` run.
+//! The compilers that the tests of `pvio.h` use.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,32 +8,32 @@ use pvio_cli::paths;
 /// A C or C++ compiler.
 #[derive(Debug)]
 pub struct Compiler {
-    /// The command, perhaps with arguments.
+    /// The command. It may contain arguments.
     pub name: String,
-    /// Debian's package of it.
+    /// The Debian package that contains it.
     package: &'static str,
 }
 
 impl Compiler {
-    /// The one in `CC`, else `cc`.
+    /// The compiler in `CC`, or `cc`.
     pub fn gcc() -> Compiler {
         let cc = std::env::var("CC").ok().filter(|cc| !cc.trim().is_empty());
         Compiler { name: cc.unwrap_or_else(|| "cc".to_owned()), package: "gcc" }
     }
 
-    /// The one of this name.
+    /// The compiler with this name.
     pub fn named(name: &str, package: &'static str) -> Compiler {
         Compiler { name: name.to_owned(), package }
     }
 
-    /// Compiles. There must be no warning.
+    /// Compiles something. A warning is a failure.
     pub fn compile(&self, arguments: &[&str]) {
         let (succeeded, said) = self.run(arguments);
         assert!(succeeded, "{} {}: {said}", self.name, arguments.join(" "));
         assert_eq!(said, "", "{} {}", self.name, arguments.join(" "));
     }
 
-    /// Compiles what must not compile. Returns the errors.
+    /// Compiles something that must not compile. Returns the errors.
     pub fn reject(&self, arguments: &[&str]) -> String {
         let (succeeded, said) = self.run(arguments);
         assert!(!succeeded, "{} {} compiles: {said}", self.name, arguments.join(" "));
@@ -49,13 +49,13 @@ impl Compiler {
             .args(arguments)
             .output()
             .unwrap_or_else(|error| {
-                panic!("{}: {error}: Debian's package {} brings it", self.name, self.package)
+                panic!("{}: {error}: install Debian's package {}", self.name, self.package)
             });
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 }
 
-/// As text: paths here have plain names.
+/// A path as text.
 pub fn path_str(path: &Path) -> String {
-    path.to_str().expect("paths here have plain names").to_owned()
+    path.to_str().expect("a path in UTF-8").to_owned()
 }

@@ -1,4 +1,4 @@
-//! Runs of the guests in `tests/guests`, which check themselves and tell what they did.
+//! Runs of the guests in `tests/guests`, which check themselves and report what they did.
 
 use std::ffi::OsStr;
 
@@ -17,7 +17,7 @@ pub struct GuestTest {
 }
 
 impl GuestTest {
-    /// Puts the guest `tests/guests/NAME` on a machine, in place of the BIOS.
+    /// Puts a guest of `tests/guests` on a machine, in place of the BIOS.
     pub fn new(machine: Machine, name: &str) -> GuestTest {
         let machine = machine.bare_guest(&guest(&format!("{name}.bin")));
         GuestTest { name: name.to_owned(), machine, exit_status: expected_forms::PASSED }
@@ -28,7 +28,7 @@ impl GuestTest {
         GuestTest { machine: self.machine.args(arguments), ..self }
     }
 
-    /// Sets the exit status that the run must have, in place of that of a guest that passed.
+    /// Sets the exit status that the run must have. The default is that of a guest that passed.
     pub fn exit_status(self, exit_status: i32) -> GuestTest {
         GuestTest { exit_status, ..self }
     }
@@ -55,12 +55,12 @@ impl GuestTest {
     }
 }
 
-/// Runs a test guest, whose own checks must pass.
+/// Runs a guest of `tests/guests`, whose own checks must pass.
 pub fn run_guest(machine: Machine, name: &str) -> GuestRun {
     GuestTest::new(machine, name).run()
 }
 
-/// A test guest that ended as it must.
+/// A guest that ended with the right exit status.
 #[derive(Debug)]
 pub struct GuestRun {
     /// Its name.
@@ -86,7 +86,7 @@ impl GuestRun {
         String::from_utf8_lossy(&self.console).into_owned()
     }
 
-    /// The numbers in each line of the debug console that begins with a word.
+    /// The numbers in each line of the debug console that starts with `word`.
     pub fn numbers(&self, word: &str) -> Vec<Vec<u64>> {
         let text = self.text();
         let lines = text.lines().filter_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
@@ -94,7 +94,7 @@ impl GuestRun {
         lines.map(numbers).collect()
     }
 
-    /// The number in the first line of the debug console that begins with a word.
+    /// The number in the first line of the debug console that starts with `word`.
     ///
     /// # Panics
     ///
@@ -107,7 +107,7 @@ impl GuestRun {
     }
 }
 
-/// Fails unless the dump of a run of the guest `forms` is what the guest does.
+/// Fails unless a dump has exactly what the guest `forms` does.
 #[track_caller]
 pub fn assert_forms(stats: &Snapshot, vcpus: u64, modes: &[pvio::x86::Mode]) {
     let differences = expected_forms::differences(stats, vcpus, modes);

@@ -1,4 +1,4 @@
-//! Guests in a directory, and `qemu-scripts/guest-test` run there.
+//! A directory of guests, in which a test runs `qemu-scripts/guest-test`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,28 +8,28 @@ use tempfile::TempDir;
 
 use crate::Host;
 
-/// A directory with some guests.
+/// A directory of guests.
 pub struct Guests(TempDir);
 
 impl Guests {
-    /// An empty one.
+    /// An empty directory.
     #[expect(clippy::new_without_default, reason = "it makes a directory")]
     pub fn new() -> Guests {
         Guests(tempfile::tempdir().unwrap())
     }
 
-    /// Where a file in it is.
+    /// The path of a file in it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    /// Adds one.
+    /// Adds a guest.
     pub fn add(&self, name: &str, contents: impl AsRef<[u8]>) -> &Guests {
         std::fs::write(self.path(name), contents).unwrap();
         self
     }
 
-    /// `guest-test` in that directory.
+    /// The command `guest-test`, to be run in the directory.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(paths::repository().join("qemu-scripts/guest-test"));
         command.current_dir(&self.0).args(arguments);
@@ -37,7 +37,7 @@ impl Guests {
         command
     }
 
-    /// What it says on stdout, without the times, and that it passed, or not.
+    /// Runs `guest-test`, checks its exit status, and returns stdout without times.
     pub fn test(&self, arguments: &[&str], passed: bool) -> String {
         let output = self.command(arguments).output().unwrap();
         assert_eq!(text(&output.stderr), "");
@@ -47,12 +47,12 @@ impl Guests {
     }
 }
 
-/// As text, which it must be.
+/// Converts UTF-8 to text.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// `[    0.004211]` and `time=82ms` as `[T]` and `time=T`.
+/// Replaces times such as `[    0.004211]` and `time=82ms` by `[T]` and `time=T`.
 pub fn without_times(text: &str) -> String {
     let mut lines = String::new();
     for line in text.lines() {

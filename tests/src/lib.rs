@@ -1,5 +1,6 @@
 //! The frame that the integration tests share: QEMUs, guests, and checks that hold for every dump.
 
+mod boots;
 mod busy;
 mod compiler;
 mod dump;
@@ -11,22 +12,21 @@ mod own_plugin;
 pub mod programs;
 mod recorder;
 mod screen;
-mod seabios;
 mod settings;
 mod trace;
 pub mod verdict;
 mod wait;
 
+pub use boots::{boot_linux, run_seabios};
 pub use busy::start_busy;
 pub use compiler::{Compiler, path_str};
 pub use dump::{assert_consistent, parse_hex, site_bytes, site_pc, split_symbol};
 pub use guest_run::{GuestRun, GuestTest, assert_forms, run_guest};
-pub use monitor::Monitor;
+pub use monitor::{Monitor, snapshot_drive};
 pub use own_plugin::build_copy;
 pub use pvio_cli::linux::LinuxGuest;
 pub use recorder::{came_in_strings, recorder_argument};
 pub use screen::Screen;
-pub use seabios::run_seabios;
 pub use settings::number_from_env;
 pub use trace::{Event, Trace};
 pub use wait::{wait_for, wait_until};
@@ -59,6 +59,14 @@ impl Host {
     /// An x86-64 machine on this QEMU.
     pub fn machine(&self) -> Machine {
         Machine::new(&self.program("qemu-system-x86_64"))
+    }
+
+    /// An x86-64 machine whose QEMU exports none of its own functions to the plugin.
+    ///
+    /// A QEMU that was built without loadable modules is like this. An environment variable makes the
+    /// plugin behave so.
+    pub fn machine_without_exports(&self) -> Machine {
+        self.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1")
     }
 
     /// The command line of a guest in `tests/guests` with the plugin, whose stdio the test connects.

@@ -1,19 +1,21 @@
-//! QEMU's monitor, spoken to by a test.
+//! QEMU's monitor, for tests.
+
+use std::path::Path;
 
 use pvio_cli::machine::{Ended, Machine, Running};
 
 const PROMPT: &str = "(qemu) ";
 
-/// The monitor of a machine that runs.
+/// The monitor of a running machine.
 #[derive(Debug)]
 pub struct Monitor {
     running: Running,
-    /// How much of QEMU's stdout has been read.
+    /// How many bytes of QEMU's stdout were read.
     read: usize,
 }
 
 impl Monitor {
-    /// Starts a machine with its monitor on stdin and stdout. Nobody else may write there.
+    /// Starts a machine with its monitor on stdin and stdout. The monitor needs them alone.
     pub fn start(machine: Machine) -> Monitor {
         let running = machine.args(["-monitor", "stdio"]).start().unwrap();
         let mut monitor = Monitor { running, read: 0 };
@@ -21,19 +23,26 @@ impl Monitor {
         monitor
     }
 
-    /// A machine whose processors stand still: of its ports, only the monitor makes use.
+    /// Starts a machine whose vCPUs are stopped, so that only the monitor accesses ports.
     pub fn start_stopped(machine: Machine) -> Monitor {
         let arguments = ["-S", "-machine", "pc", "-m", "64", "-display", "none", "-nodefaults"];
         Monitor::start(machine.args(arguments))
     }
 
-    /// Gives a command, and returns what QEMU says to it.
+    /// Sends a command. Returns QEMU's answer.
     pub fn ask(&mut self, command: &str) -> String {
         self.running.say(command).unwrap();
-        // The first line is the command as it was typed, with everything that moves the cursor.
+        // The first line echoes the command, with codes that move the cursor.
         let reply = self.reply();
         let (_typed, answer) = reply.split_once("\r\n").expect("the line of the command");
         answer.trim_end().replace('\r', "")
+    }
+
+    /// Makes the drive of [`snapshot_drive`] able to hold snapshots: a raw image is not.
+    pub fn add_overlay(&mut self, directory: &Path) {
+        let overlay = directory.join("disk.qcow2");
+        let answer = self.ask(&format!("snapshot_blkdev disk {} qcow2", overlay.display()));
+        assert!(!answer.contains("Error"), "{answer}");
     }
 
     /// Writes to a port: 1, 2 or 4 bytes.
@@ -53,7 +62,7 @@ impl Monitor {
         self.last("quit")
     }
 
-    /// Gives a command that ends QEMU, and waits until it has.
+    /// Sends a command that ends QEMU, and waits for the end.
     pub fn last(mut self, command: &str) -> Ended {
         self.running.say(command).unwrap();
         self.running.wait().unwrap()
@@ -63,13 +72,20 @@ impl Monitor {
         self.running.wait_for_after(self.read, PROMPT).unwrap();
         let stdout = self.running.stdout().unwrap();
         let reply = &stdout[self.read..];
-        let reply = &reply[..reply.find(PROMPT).expect("it was waited for")];
+        let reply = &reply[..reply.find(PROMPT).expect("a prompt")];
         self.read += reply.len() + PROMPT.len();
         reply.to_owned()
     }
 }
 
-/// What the monitor calls a size.
+/// Makes an empty disk in a directory. Returns its value for `-drive`.
+pub fn snapshot_drive(directory: &Path) -> String {
+    let raw = directory.join("disk.raw");
+    std::fs::File::create(&raw).unwrap().set_len(1 << 20).unwrap();
+    format!("if=none,id=disk,format=raw,file={}", raw.display())
+}
+
+/// The monitor's letter for a size in bytes.
 fn unit(size: u8) -> char {
     match size {
         1 => 'b',

@@ -1,4 +1,4 @@
-//! Plugins that tests build on the crate pvio, as a user would: from a copy outside of the workspace.
+//! Plugins that tests build on the crate pvio, as a user would: from a copy outside the workspace.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,13 +6,14 @@ use std::sync::{Mutex, PoisonError};
 
 use pvio_cli::paths;
 
-/// Held while cargo builds: two builds at once take memory and processors from the QEMUs that tests time.
+/// Held while cargo builds. Parallel builds would slow down the QEMUs that other tests time.
 static CARGO: Mutex<()> = Mutex::new(());
 
-/// Builds a copy of the crate in a directory of the repository, whose path to pvio is `pvio` there, with its
-/// source changed.
+/// Builds a copy of a crate of the repository, with its source changed. Returns the library.
+///
+/// `pvio` is the path to pvio in the crate's manifest.
 pub fn build_copy(original: &str, pvio: &str, change: impl FnOnce(String) -> String) -> PathBuf {
-    // A test that failed in here has nothing half done that the next one would use.
+    // A test that panicked here leaves nothing half done that the next build would use.
     let _alone = CARGO.lock().unwrap_or_else(PoisonError::into_inner);
     let repository = paths::repository();
     let original = repository.join(original);
@@ -27,7 +28,7 @@ pub fn build_copy(original: &str, pvio: &str, change: impl FnOnce(String) -> Str
     let changed = manifest.replace(&format!("path = {pvio:?}"), &there);
     assert_ne!(changed, manifest);
     std::fs::write(copy.join("Cargo.toml"), changed).unwrap();
-    // The versions that everything else is tested with, and a target directory of its own.
+    // The same versions of dependencies, and a separate target directory.
     std::fs::copy(repository.join("Cargo.lock"), copy.join("Cargo.lock")).unwrap();
     let built = Command::new(env!("CARGO"))
         .current_dir(&copy)

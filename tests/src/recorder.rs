@@ -1,4 +1,4 @@
-//! The plugin of `tests/recorder`, whose device tells how each element reached it.
+//! The plugin of `tests/recorder`. Its device logs how each element reached it.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -9,12 +9,11 @@ use once_cell::sync::Lazy;
 
 use crate::own_plugin::build_copy;
 
-/// The library, built when it is first asked for.
+/// The library, built on first use.
 static LIBRARY: Lazy<PathBuf> =
     Lazy::new(|| build_copy("tests/recorder", "../../plugin", |source| source));
 
-/// What to give to `-plugin`: the recorder at ports 0xe0 to 0xe3, writing to one file, and the statistics
-/// to another.
+/// The value of `-plugin` for a recorder at ports 0xe0 to 0xe3.
 pub fn recorder_argument(log: &Path, stats: &Path) -> String {
     format!(
         "{},summary=off,device=recorder@0xe0-0xe3:log={},stats={}",
@@ -24,14 +23,14 @@ pub fn recorder_argument(log: &Path, stats: &Path) -> String {
     )
 }
 
-/// For each element in its log, whether it came with others.
+/// Says for each element in the log whether it came in a string.
 pub fn came_in_strings(log: &Path) -> Result<Vec<bool>> {
     let how = |line: std::io::Result<String>| {
         let line = line?;
         Ok(match line.rsplit_once(' ') {
             Some((_, "string'")) => true,
             Some((_, "alone'")) => false,
-            _ => bail!("not a line of the recorder's: {line}"),
+            _ => bail!("not a line of the recorder: {line}"),
         })
     };
     BufReader::new(File::open(log)?).lines().map(how).collect()

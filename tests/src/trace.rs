@@ -1,5 +1,4 @@
-//! QEMU's own record of what reaches its devices: the trace events `memory_region_ops_read` and
-//! `memory_region_ops_write`.
+//! QEMU's trace of accesses to its devices: the events `memory_region_ops_read` and `_write`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,46 +7,46 @@ use pvio::x86::{Direction, Port, Width};
 use pvio_cli::machine::Machine;
 use tempfile::TempDir;
 
-/// An access as a device sees it.
+/// An access that reached a device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Event {
-    /// The vCPU that makes it; `None` where QEMU itself does.
+    /// The vCPU that made it; `None` if QEMU made it itself.
     pub vcpu: Option<u32>,
-    /// The name of the region.
+    /// The name of the memory region.
     pub region: String,
-    /// Where.
+    /// The port.
     pub port: Port,
-    /// Which way.
+    /// The direction.
     pub dir: Direction,
-    /// How much.
+    /// The size.
     pub size: Width,
 }
 
-/// A log of trace events in the making.
+/// A file to which a machine writes trace events.
 #[derive(Debug)]
 pub struct Trace {
     directory: TempDir,
 }
 
 impl Trace {
-    /// An empty one.
-    #[allow(clippy::new_without_default)]
+    /// An empty file.
+    #[expect(clippy::new_without_default, reason = "it makes a directory")]
     pub fn new() -> Trace {
         Trace { directory: tempfile::tempdir().unwrap() }
     }
 
-    /// A machine that writes it.
+    /// Makes a machine write its events here.
     pub fn on(&self, machine: Machine) -> Machine {
         machine.args(["-trace", "memory_region_ops_*", "-D"]).args([self.path()])
     }
 
-    /// How often each access to a port was made, once the machine has ended.
+    /// Counts the accesses to ports, after the machine has ended.
     pub fn port_events(&self) -> BTreeMap<Event, u64> {
         let log = std::fs::read_to_string(self.path()).unwrap();
-        // Most lines are like one of a few hundred others, but for the value.
+        // Apart from the value, most lines equal one of a few hundred others.
         let mut counts = BTreeMap::new();
         for line in log.lines() {
-            let event = event(line).unwrap_or_else(|| panic!("no event of a region: {line}"));
+            let event = event(line).unwrap_or_else(|| panic!("not an event of a region: {line}"));
             if let Some(event) = event {
                 *counts.entry(event).or_default() += 1;
             }
@@ -60,10 +59,11 @@ impl Trace {
     }
 }
 
-/// The event in a line such as
-/// `memory_region_ops_read cpu 0 mr 0x5555 addr 0x71 value 0x0 size 1 name 'rtc'`: `Some(None)` for
-/// memory. An address is that in memory or in the port space, where the region is; and the first 64 KiB of
-/// memory are RAM, which raises no events.
+/// Parses a line; `Some(None)` for an access to memory.
+///
+/// For example, `memory_region_ops_read cpu 0 mr 0x5555 addr 0x71 value 0x0 size 1 name 'rtc'`. A line does
+/// not say whether its address is a port. The first 64 KiB of memory are RAM, which raises no events, so a
+/// 16-bit address is a port.
 fn event(line: &str) -> Option<Option<Event>> {
     let (words, name) = line.split_once(" name '")?;
     let words: Vec<&str> = words.split(' ').collect();

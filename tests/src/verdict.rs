@@ -1,33 +1,33 @@
-//! Images of the guest `verdict`, which does what the script in its image says.
+//! Images of the guest `verdict`, which runs a script in its image.
 
 use pvio_guest::abi::call;
 
 use crate::guest;
 
-/// What the guest `verdict` does (`tests/guests/verdict.S`).
+/// A step of the script (`tests/guests/verdict.S`).
 #[derive(Clone, Copy, Debug)]
 pub enum Step<'a> {
-    /// Halts for ever.
+    /// Halts without end.
     Halt,
-    /// Resets the machine.
+    /// Resets the machine by a triple fault.
     TripleFault,
-    /// Switches it off.
+    /// Powers the machine off.
     PowerOff,
     /// Writes to isa-debug-exit.
     DebugExit(u8),
-    /// Loops for ever.
+    /// Loops without end.
     Spin,
-    /// Says something on COM1.
+    /// Writes a text to COM1.
     Serial(&'a str),
-    /// Goes to ring 3.
+    /// Enters ring 3.
     User,
-    /// Exits with a code.
+    /// Makes the hypercall `exit` with a code.
     Exit(u8),
-    /// Logs a line of a level.
+    /// Makes the hypercall `log` with a level and a text.
     Log(u8, &'a [u8]),
 }
 
-/// An image of it with these steps.
+/// Makes an image of the guest with these steps.
 pub fn image(steps: &[Step<'_>]) -> Vec<u8> {
     let mut script = Vec::new();
     for step in steps {

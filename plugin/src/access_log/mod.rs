@@ -72,6 +72,7 @@ impl AccessLog {
 
     /// Leaves the vCPU out of all further records, because QEMU does not tell vCPUs apart.
     pub fn vcpus_are_mixed(&self) {
+        // Relaxed: the vCPU that is found to share a thread stores it on that thread, before its first record.
         self.vcpus_mixed.store(true, Ordering::Relaxed);
     }
 

@@ -54,6 +54,7 @@ impl BusDevice {
     /// its state cannot be trusted then. The guest goes on without it.
     #[inline]
     pub fn call<R>(&self, work: impl FnOnce(&mut dyn Device) -> R) -> Option<R> {
+        // Relaxed: a vCPU that sees it late calls the device once more, and another panic is caught as well.
         if self.broken.load(Ordering::Relaxed) {
             return None;
         }
@@ -66,6 +67,7 @@ impl BusDevice {
 
     #[cold]
     fn has_panicked(&self) {
+        // Relaxed: one thread gets `false`, and no other data depends on it.
         if !self.broken.swap(true, Ordering::Relaxed) {
             say(format_args!(
                 "the device {self} panicked (above): from now on it reads as all ones, and writes \

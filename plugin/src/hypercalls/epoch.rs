@@ -17,6 +17,7 @@ impl MailboxEpoch {
     pub fn next(&self) {
         let next = |epoch: u32| (epoch < Self::NO_MAILBOXES - 1).then(|| epoch + 1);
         // After 2^32 - 2 resets the last epoch continues.
+        // Relaxed: a reset stops the vCPUs, by QEMU's locks, so none of them sees the old epoch after it.
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 

@@ -72,6 +72,7 @@ impl Hypercalls {
     /// Notes that the guest may run nested guests. From now on, if QEMU does not tell whether a
     /// call comes from a nested guest, the call is declined.
     pub fn expect_nested_guests(&self) {
+        // Relaxed: VMRUN is translated before it runs, and its own vCPU is the one that may become nested.
         self.nested_guests.store(true, Ordering::Relaxed);
     }
 

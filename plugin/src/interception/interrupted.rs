@@ -32,6 +32,8 @@ impl InterruptedStrings {
 
     /// Removes the latest string that matches, because handlers nest.
     pub fn take(&self, matches: impl Fn(&StringAttempt) -> bool) -> Option<StringAttempt> {
+        // Acquire, with the store in `with_list`: a guest that hands work to another vCPU synchronizes by its own
+        // stores and loads, and the length must not be older than these.
         if self.len.load(Ordering::Acquire) == 0 {
             return None;
         }

@@ -282,6 +282,7 @@ impl Interceptor {
         }
         let text = insn.disassembly().unwrap_or_default();
         decode_by_disassembly(insn.bytes(), &text).or_else(|| {
+            // Relaxed: one thread gets `false`, and no other data depends on it.
             if !self.warned.swap(true, Ordering::Relaxed) {
                 say(format_args!(
                     "warning: this QEMU tells neither the mode nor the disassembly of code (at \

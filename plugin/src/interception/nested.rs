@@ -39,6 +39,7 @@ impl ExitOffsets {
     /// Returns whether its offset is new: then the instruction may have been translated without a watch.
     pub fn add(&self, after: u64) -> bool {
         let (word, bit) = ExitOffsets::index(after);
+        // Relaxed: a new offset has all code translated anew, which orders both stores before the next translation.
         let before = self.offsets[word].fetch_or(bit, Ordering::Relaxed);
         self.any.store(true, Ordering::Relaxed);
         before & bit == 0

@@ -1,13 +1,15 @@
 //! Makes a snapshot: the rows of a dump from the totals of one moment.
 
 use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 
 use pvio_stats::port_names::{region_name, usual_name};
 use pvio_stats::{
-    Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow,
-    SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+    AccessCounts, AccessRow, Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow,
+    SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
 };
 
+use super::access_counters::AccessKey;
 use super::chain_rows::ChainRows;
 use super::counters::{SITE_DROPPED, port_of_row};
 use super::instructions::InstructionCounts;
@@ -136,11 +138,15 @@ impl RowMaker<'_> {
     }
 
     fn tables(&self, totals: &Totals) -> Tables {
+        let sites = self.sites_in_order(totals);
+        let accesses = self.access_rows(totals, &sites);
         Tables {
             vcpus: self.vcpus.iter().map(|&vcpu| self.vcpu_row(vcpu, totals)).collect(),
             forms: PortForm::ALL.map(|form| self.form_row(form, totals)).into(),
             ports: totals.ports.iter().map(|(row, counts)| self.port_row(row, counts)).collect(),
-            sites: self.site_rows(totals),
+            accesses_dropped: access_counts(totals.accesses_dropped.get(0)),
+            accesses,
+            sites: sites.into_iter().map(|(id, counts)| self.site_row(id, counts)).collect(),
             callers: self.chains.rows(totals),
             sites_dropped_counts: counts_of_site(totals.sites.get(SITE_DROPPED)),
             hypercalls: totals.hypercalls.iter().filter_map(hypercall_row).collect(),
@@ -217,40 +223,66 @@ impl RowMaker<'_> {
         }
     }
 
-    fn site_rows(&self, totals: &Totals) -> Vec<SiteRow> {
-        let mut ran: Vec<_> = totals
-            .sites
-            .iter()
-            .filter(|&(row, _)| row != SITE_DROPPED)
-            .map(|(row, counts)| (SiteId(row as u32), counts_of_site(counts)))
-            .map(|(id, counts)| (id, self.sites.get(id), counts))
-            .collect();
-        ran.sort_unstable_by_key(|(_, site, _)| {
+    /// The sites that ran, in the order of their rows.
+    fn sites_in_order(&self, totals: &Totals) -> Vec<(SiteId, Counts)> {
+        let by_port = totals.accesses.iter().map(|(key, _)| AccessKey(key as u32).site());
+        let by_site = totals.sites.iter().filter(|&(row, _)| row != SITE_DROPPED);
+        // What was counted too early and is taken back later may leave a port without its site.
+        let ran: BTreeSet<SiteId> =
+            by_site.map(|(row, _)| SiteId(row as u32)).chain(by_port).collect();
+        let counts = |id: SiteId| counts_of_site(totals.sites.get(id.0 as usize));
+        let mut ran: Vec<_> = ran.into_iter().map(|id| (id, counts(id))).collect();
+        ran.sort_unstable_by_key(|&(id, _)| {
+            let site = self.sites.get(id);
             (site.key.pc, site.key.mode, &site.key.bytes, site.turn)
         });
-        ran.into_iter()
-            .map(|(id, site, counts)| {
-                let key = &site.key;
-                let (symbol, named_by) = self
-                    .sites
-                    .name_in(id, self.names)
-                    .map(|SiteName { symbol, named_by }| (symbol, named_by))
-                    .unzip();
-                // Bytes of an unknown mode mean the same in all modes in which they decode.
-                let mode = key.mode.unwrap_or(Mode::Bits32);
-                SiteRow {
-                    pc: format!("{:#x}", key.pc),
-                    mode: key.mode,
-                    bytes: key.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-                    insn: intel_syntax(&key.bytes, mode, key.pc),
-                    form: site.form,
-                    symbol,
-                    named_by,
-                    counts,
-                }
-            })
-            .collect()
+        ran
     }
+
+    fn site_row(&self, id: SiteId, counts: Counts) -> SiteRow {
+        let site = self.sites.get(id);
+        let key = &site.key;
+        // Bytes of an unknown mode mean the same in all modes in which they decode.
+        let mode = key.mode.unwrap_or(Mode::Bits32);
+        let name = self.sites.name_in(id, self.names);
+        let (symbol, named_by) =
+            name.map(|SiteName { symbol, named_by }| (symbol, named_by)).unzip();
+        SiteRow {
+            pc: format!("{:#x}", key.pc),
+            mode: key.mode,
+            bytes: key.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            insn: intel_syntax(&key.bytes, mode, key.pc),
+            form: site.form,
+            symbol,
+            named_by,
+            counts,
+        }
+    }
+
+    /// The accesses of these sites by port, in the order of the sites.
+    fn access_rows(&self, totals: &Totals, sites: &[(SiteId, Counts)]) -> Vec<AccessRow> {
+        let indexes: HashMap<SiteId, usize> =
+            sites.iter().enumerate().map(|(index, &(id, _))| (id, index)).collect();
+        let row = |(key, counts): (usize, [u64; 2])| {
+            let key = AccessKey(key as u32);
+            let form = self.sites.get(key.site()).form;
+            AccessRow {
+                site: indexes[&key.site()],
+                port: key.port(),
+                dir: form.direction(),
+                size: form.width(),
+                counts: access_counts(counts),
+            }
+        };
+        let mut rows: Vec<_> = totals.accesses.iter().map(row).collect();
+        // Within a site, the totals have them by port.
+        rows.sort_by_key(|row| row.site);
+        rows
+    }
+}
+
+fn access_counts([accesses, unverified]: [u64; 2]) -> AccessCounts {
+    AccessCounts { accesses, unverified }
 }
 
 fn counts_of_site([executions, accesses, unverified]: [u64; 3]) -> Counts {

@@ -34,6 +34,8 @@ impl<const COLUMNS: usize> CounterArray<COLUMNS> {
     #[inline]
     pub fn add_many(&self, row: usize, column: usize, count: u64) {
         let counter = self.counter(row, column);
+        // Relaxed: one thread writes, and each counter is read for itself. A dump while vCPUs run may miss the
+        // latest counts, or a row that is touched just now; one at the end may not, since the vCPUs have stopped.
         let before = counter.load(Ordering::Relaxed);
         if before == 0 {
             self.touch(row);

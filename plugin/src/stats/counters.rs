@@ -1,4 +1,4 @@
-//! One vCPU's counters: by form, by port, by site and by hypercall.
+//! One vCPU's counters: by form, by port, by site, by site and port, and by hypercall.
 //!
 //! Only the vCPU's own thread writes to them; any thread may read them at any time. All memory is
 //! allocated at the start, so counting allocates nothing.
@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pvio_stats::Call;
 
+use super::access_counters::{AccessColumn, AccessCounters};
 use super::call::{CallColumn, Outcome};
 use super::chains::VcpuChains;
 use super::counter_array::CounterArray;
@@ -58,6 +59,7 @@ pub struct VcpuCounters {
     pub(super) forms: CounterArray<6>,
     pub(super) ports: CounterArray<3>,
     pub(super) by_site: CounterArray<4>,
+    pub(super) other_ports: AccessCounters,
     pub(super) hypercalls: CounterArray<6>,
     pub(super) instructions: Option<VcpuInstructions>,
     /// `None` if call chains are not counted.
@@ -76,6 +78,7 @@ impl VcpuCounters {
     ) -> VcpuCounters {
         VcpuCounters {
             vcpu,
+            other_ports: AccessCounters::new(Arc::clone(&sites)),
             sites,
             forms: CounterArray::new(PortForm::ALL.len()),
             ports: CounterArray::new(PORT_ROWS),
@@ -115,6 +118,7 @@ impl VcpuCounters {
         self.by_site.add(site.0 as usize, SiteColumn::Scalars as usize);
         let row = port_row(port, form.direction(), form.width());
         self.ports.add(row, PortColumn::Accesses as usize);
+        self.count_other_port(Some(site), port, 1);
     }
 
     /// Counts an instruction that started.
@@ -133,10 +137,7 @@ impl VcpuCounters {
     /// Counts an access: the instruction moved one element.
     #[inline]
     pub fn accessed(&self, form: PortForm, site: Option<SiteId>, port: Port) {
-        self.forms.add(form.index(), FormColumn::Accesses as usize);
-        let row = port_row(port, form.direction(), form.width());
-        self.ports.add(row, PortColumn::Accesses as usize);
-        self.by_site.add(site_row(site), SiteColumn::Accesses as usize);
+        self.accessed_often(form, site, port, 1);
     }
 
     /// Counts several accesses of one instruction.
@@ -145,6 +146,17 @@ impl VcpuCounters {
         let row = port_row(port, form.direction(), form.width());
         self.ports.add_many(row, PortColumn::Accesses as usize, count);
         self.by_site.add_many(site_row(site), SiteColumn::Accesses as usize, count);
+        self.count_other_port(site, port, count);
+    }
+
+    /// Counts accesses of a site by port, unless the port is the site's first.
+    #[inline]
+    fn count_other_port(&self, site: Option<SiteId>, port: Port, count: u64) {
+        match site {
+            Some(site) if self.sites.is_first_port(site, port) => {}
+            Some(site) => self.other_ports.add(site, port, AccessColumn::Accesses, count),
+            None => self.other_ports.add_without_site(AccessColumn::Accesses, count),
+        }
     }
 
     /// Takes back one [`VcpuCounters::executed`] and, if a port is given, one
@@ -157,6 +169,7 @@ impl VcpuCounters {
             self.forms.take_back(form.index(), FormColumn::Accesses as usize);
             self.ports.take_back(row, PortColumn::Accesses as usize);
             self.by_site.take_back(site_row(site), SiteColumn::Accesses as usize);
+            self.count_other_port(site, port, 1u64.wrapping_neg());
         }
     }
 
@@ -167,6 +180,7 @@ impl VcpuCounters {
         if let Some(port) = port {
             let row = port_row(port, form.direction(), form.width());
             self.ports.add(row, PortColumn::Unverified as usize);
+            self.count_unverified(site, port, 1);
         }
     }
 
@@ -177,6 +191,16 @@ impl VcpuCounters {
         if let Some(port) = port {
             let row = port_row(port, form.direction(), form.width());
             self.ports.take_back(row, PortColumn::Unverified as usize);
+            self.count_unverified(site, port, 1u64.wrapping_neg());
+        }
+    }
+
+    /// Counts unverified accesses of a site by port, also by its first: not every attempt that is
+    /// unverified has a port, so that the rest would not be those of the first.
+    fn count_unverified(&self, site: Option<SiteId>, port: Port, count: u64) {
+        match site {
+            Some(site) => self.other_ports.add(site, port, AccessColumn::Unverified, count),
+            None => self.other_ports.add_without_site(AccessColumn::Unverified, count),
         }
     }
 
@@ -224,6 +248,7 @@ impl VcpuCounters {
     pub fn calls_from(&self, pc: u64) {
         if let Some(instructions) = &self.instructions {
             let place = instructions.counts.sections().place(pc);
+            // Relaxed: the thread that stores it is the one that reads it.
             self.calls_at.store(place, Ordering::Relaxed);
         }
     }

@@ -5,6 +5,7 @@
 //! A [`Snapshot`] is made of totals, and the crate `pvio-stats` makes JSON and text of it. This module
 //! does not know where counts come from.
 
+mod access_counters;
 mod call;
 mod chain_rows;
 mod chains;
@@ -28,8 +29,8 @@ pub use counters::{PortCounter, VcpuCounters};
 pub use destination::{Destination, DestinationError};
 pub use instructions::InstructionCounts;
 pub use pvio_stats::{
-    Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow,
-    SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow, render,
+    AccessCounts, AccessRow, Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow,
+    SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow, render,
 };
 pub use sites::{MAX_SITES, SiteId, SiteKey, Sites};
 pub use statistics::Statistics;

@@ -7,17 +7,18 @@
 //! A site is numbered when QEMU first translates it, or when it first runs at another address.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use arrayvec::ArrayVec;
 
+use super::access_counters::MAX_OTHER_PORTS;
 use crate::symbols::{Names, SiteName};
-use crate::x86::{MAX_INSN_LEN, Mode, PortForm};
+use crate::x86::{MAX_INSN_LEN, Mode, Port, PortForm};
 
 /// The most sites that get a row of their own: 65,536.
 ///
-/// They take about 10 MiB, and 2 MiB for each vCPU. A Linux boot has about 400.
+/// They take about 11 MiB, and 2 MiB for each vCPU. A Linux boot has about 400.
 pub const MAX_SITES: usize = 1 << 16;
 
 /// The identity of a site.
@@ -52,8 +53,8 @@ pub struct SiteId(pub u32);
 pub struct Sites {
     /// Read without a lock; written while `numbers` is locked.
     rows: boxcar::Vec<Site>,
-    /// A copy of each row's address: vCPUs compare it each time that an instruction runs.
-    addresses: Box<[AtomicU64]>,
+    /// For each row what vCPUs compare each time that an instruction runs.
+    compared: Box<[[AtomicU64; 2]]>,
     numbers: Mutex<HashMap<(u32, SiteKey), SiteId>>,
     dropped: AtomicU64,
     /// The turn of the kernel that runs.
@@ -62,18 +63,33 @@ pub struct Sites {
     last_turn: AtomicU32,
     /// The names that sites had when their kernel last ended; `None` if they had two.
     names: Mutex<HashMap<SiteId, Option<SiteName>>>,
+    /// The number of rows that vCPUs have for ports that are not the first of their site.
+    other_ports: AtomicUsize,
 }
+
+/// The columns of what vCPUs compare.
+#[derive(Clone, Copy)]
+enum Compared {
+    /// A copy of the address.
+    Address,
+    /// The first port that the site accessed, with [`ACCESSED`]; 0 before the first access.
+    FirstPort,
+}
+
+/// The bit that tells port 0 from no port.
+const ACCESSED: u64 = 1 << 16;
 
 impl Default for Sites {
     fn default() -> Sites {
         Sites {
             rows: boxcar::Vec::new(),
-            addresses: bytemuck::zeroed_slice_box(MAX_SITES),
+            compared: bytemuck::zeroed_slice_box(MAX_SITES),
             numbers: Mutex::default(),
             dropped: AtomicU64::new(0),
             turn: AtomicU32::new(0),
             last_turn: AtomicU32::new(0),
             names: Mutex::default(),
+            other_ports: AtomicUsize::new(0),
         }
     }
 }
@@ -96,7 +112,7 @@ impl Sites {
         let key = numbered.1.clone();
         let id = SiteId(self.rows.push(Site { key, form, turn }) as u32);
         // Relaxed is enough: the number reaches other threads by the lock or by QEMU's translation.
-        self.addresses[id.0 as usize].store(numbered.1.pc, Ordering::Relaxed);
+        self.compared(id, Compared::Address).store(numbered.1.pc, Ordering::Relaxed);
         numbers.insert(numbered, id);
         Some(id)
     }
@@ -113,7 +129,39 @@ impl Sites {
     /// The linear address of the site with this number, which [`Sites::enter`] returned.
     #[inline]
     pub fn address(&self, id: SiteId) -> u64 {
-        self.addresses[id.0 as usize].load(Ordering::Relaxed)
+        self.compared(id, Compared::Address).load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn compared(&self, id: SiteId, column: Compared) -> &AtomicU64 {
+        &self.compared[id.0 as usize][column as usize]
+    }
+
+    /// The first port that a site accessed on any vCPU; `None` before its first access.
+    pub fn first_port(&self, id: SiteId) -> Option<Port> {
+        let first = self.compared(id, Compared::FirstPort).load(Ordering::Relaxed);
+        (first != 0).then_some(Port(first as u16))
+    }
+
+    /// Returns whether a port is the first that the site accesses.
+    #[inline]
+    pub fn is_first_port(&self, id: SiteId, port: Port) -> bool {
+        let first = self.compared(id, Compared::FirstPort).load(Ordering::Relaxed);
+        first == ACCESSED | u64::from(port.0) || first == 0 && self.becomes_first_port(id, port)
+    }
+
+    #[cold]
+    fn becomes_first_port(&self, id: SiteId, port: Port) -> bool {
+        let first = self.compared(id, Compared::FirstPort);
+        let now = ACCESSED | u64::from(port.0);
+        let before = first.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        before.is_ok() || before == Err(now)
+    }
+
+    /// Reserves a row for a port that is not the first of its site. Returns whether there is room.
+    pub(super) fn take_room_for_port(&self) -> bool {
+        let take = |rows| (rows < MAX_OTHER_PORTS).then_some(rows + 1);
+        self.other_ports.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
     /// Enters the same instruction at another address, as [`Sites::enter`].

@@ -121,6 +121,7 @@ impl Statistics {
 
     /// Omits the rows by vCPU from now on, because QEMU mixes vCPUs up.
     pub fn vcpus_are_mixed(&self) {
+        // Relaxed: it publishes no other data. A dump at the end is after it, by QEMU's own locks.
         self.vcpus_mixed.store(true, Ordering::Relaxed);
     }
 

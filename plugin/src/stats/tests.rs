@@ -68,6 +68,14 @@ fn counts_in(tables: &Tables) -> Counts<u64> {
         put(format!("site {pc} accesses"), row.accesses);
         put(format!("site {pc} unverified"), row.unverified);
     }
+    for row in &tables.accesses {
+        let (site, size) = (&tables.sites[row.site].pc, row.size.bytes());
+        let name = format!("site {site} {} {} {size}", row.port, row.dir);
+        put(format!("{name} accesses"), row.counts.accesses);
+        put(format!("{name} unverified"), row.counts.unverified);
+    }
+    put("accesses dropped".into(), tables.accesses_dropped.accesses);
+    put("unverified dropped".into(), tables.accesses_dropped.unverified);
     for row in &tables.hypercalls {
         put(format!("{} count", row.call), row.count);
         put(format!("{} bytes", row.call), row.bytes);
@@ -114,6 +122,15 @@ impl Model {
         self.add(format!("site {site} accesses"), sign);
         let (dir, size) = (form.direction(), form.width().bytes());
         self.add(format!("{port} {dir} {size} accesses"), sign);
+        self.by_site_and_port("accesses", form, site, port, sign);
+    }
+
+    fn by_site_and_port(&mut self, what: &str, form: PortForm, site: &str, port: Port, sign: i64) {
+        let (dir, size) = (form.direction(), form.width().bytes());
+        match site {
+            "dropped" => self.add(format!("{what} dropped"), sign),
+            _ => self.add(format!("site {site} {port} {dir} {size} {what}"), sign),
+        }
     }
 
     fn hypercall(&mut self, vcpu: u32, call: Call, outcome: Outcome) {
@@ -179,14 +196,14 @@ fn step(
         let (pc, bytes) = (rng.u64(0..8), [0xee].into_iter().collect());
         (pc, statistics.sites.enter(SiteKey { pc, mode: Some(Mode::Bits32), bytes }, form).unwrap())
     });
+    // A site is of one form.
+    let form = site.map_or(form, |(_, id)| statistics.sites.get(id).form);
     let site_name = site.map_or("dropped".to_owned(), |(pc, _)| format!("{pc:#x}"));
     let site = site.map(|(_, id)| id);
     let name = ["", "a", "b", "c"][rng.usize(0..4)];
     match rng.u8(0..16) {
         14 => {
             let Some(id) = site else { return };
-            // A scalar has the form of its site.
-            let form = statistics.sites.get(id).form;
             counters.scalar(form, id, port);
             model.add(format!("{form} attempts"), 1);
             model.execution(vcpu, form, &site_name, 1);
@@ -225,6 +242,7 @@ fn step(
             model.add(format!("site {site_name} unverified"), 1);
             let (dir, size) = (form.direction(), form.width().bytes());
             model.add(format!("{port} {dir} {size} unverified"), 1);
+            model.by_site_and_port("unverified", form, &site_name, port, 1);
         }
         5 => {
             counters.fault(form);

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use pvio_stats::Call;
 
+use super::access_counters::AccessKey;
 use super::call::CallColumn;
 use super::counter_array::CounterArray;
-use super::counters::{FormColumn, PortColumn, SITE_DROPPED, SiteColumn, VcpuCounters};
+use super::counters::{FormColumn, SITE_DROPPED, SiteColumn, VcpuCounters};
 use super::sites::{SiteId, Sites};
 use crate::x86::PortForm;
 
@@ -22,10 +23,21 @@ impl<const COLUMNS: usize> Rows<COLUMNS> {
         Rows(array.rows().collect())
     }
 
+    /// Sorts rows and adds up those with the same number.
+    fn of_unsorted(rows: Vec<(u32, [i64; COLUMNS])>) -> Self {
+        let mut rows = Rows(rows);
+        rows.add_up();
+        rows
+    }
+
     fn add(&mut self, other: &Self, sign: Sign) {
         let sign = sign as i64;
         let signed = |&(row, counts): &(u32, [i64; COLUMNS])| (row, counts.map(|n| n * sign));
         self.0.extend(other.0.iter().map(signed));
+        self.add_up();
+    }
+
+    fn add_up(&mut self) {
         // The sort merges two ascending runs in a single pass.
         self.0.sort_by_key(|&(row, _)| row);
         self.0.dedup_by(|(row, counts), (kept_row, kept)| {
@@ -77,6 +89,27 @@ fn scalars_by_form(by_site: &[(u32, [i64; 4])], sites: &Sites) -> Rows<6> {
     Rows(counted.collect())
 }
 
+/// Rows by site and port, and the sum of what has no row.
+///
+/// The count of a site's first port is what is left of the site's accesses.
+fn accesses(by_site: &Rows<3>, counters: &VcpuCounters) -> (Rows<2>, [i64; 2]) {
+    let first = |site| Some(AccessKey::new(site, counters.sites.first_port(site)?).0);
+    let sites = by_site.0.iter().filter(|&&(row, _)| row as usize != SITE_DROPPED);
+    let mut rows: Vec<_> = sites
+        .filter_map(|&(row, [_, accesses, _])| Some((first(SiteId(row))?, [accesses, 0])))
+        .collect();
+    for (key, counts) in counters.other_ports.rows() {
+        rows.push((key.0, counts));
+        rows.extend(first(key.site()).map(|first| (first, [-counts[0], 0])));
+    }
+    let mut dropped = [0; 2];
+    for (site, counts) in counters.other_ports.dropped() {
+        dropped = [dropped[0] + counts[0], dropped[1] + counts[1]];
+        rows.extend(site.and_then(first).map(|first| (first, [-counts[0], 0])));
+    }
+    (Rows::of_unsorted(rows), dropped)
+}
+
 /// A hypercall's row, with the column of calls that moved one element added to the others.
 fn with_its_bytes((row, counts): (u32, [i64; 6])) -> (u32, [i64; 5]) {
     let [count, bytes, declined, denied, errors, moved_one] = counts;
@@ -105,6 +138,10 @@ pub(super) struct Totals {
     pub forms: Rows<6>,
     pub ports: Rows<3>,
     pub sites: Rows<3>,
+    /// By site and port: accesses and unverified ones.
+    pub accesses: Rows<2>,
+    /// One row: what has none in `accesses`.
+    pub accesses_dropped: Rows<2>,
     pub hypercalls: Rows<5>,
     /// Instructions of every kind, by place.
     pub instructions: Rows<1>,
@@ -131,6 +168,8 @@ impl Totals {
         forms.add(&scalars_by_form(&by_site, &counters.sites), Sign::Plus);
         let hypercalls = Rows(counters.hypercalls.rows().map(with_its_bytes).collect());
         let by_form = forms.sum();
+        let sites = Rows(by_site.into_iter().map(with_its_scalars).collect());
+        let (accesses, accesses_dropped) = accesses(&sites, counters);
         let instructions = counters.instructions.as_ref();
         let instructions = Rows(instructions.map(|counts| counts.rows()).unwrap_or_default());
         let vcpu_row = [
@@ -143,7 +182,9 @@ impl Totals {
             vcpus: Rows(vec![(counters.vcpu.0, vcpu_row)]),
             forms,
             ports: Rows::of(&counters.ports),
-            sites: Rows(by_site.into_iter().map(with_its_scalars).collect()),
+            sites,
+            accesses,
+            accesses_dropped: Rows(vec![(0, accesses_dropped)]),
             hypercalls,
             instructions,
             stacks: Rows(counters.chains().map(|chains| chains.by_stack()).unwrap_or_default()),
@@ -160,6 +201,8 @@ impl Totals {
         self.forms.add(&other.forms, sign);
         self.ports.add(&other.ports, sign);
         self.sites.add(&other.sites, sign);
+        self.accesses.add(&other.accesses, sign);
+        self.accesses_dropped.add(&other.accesses_dropped, sign);
         self.hypercalls.add(&other.hypercalls, sign);
         self.instructions.add(&other.instructions, sign);
         self.stacks.add(&other.stacks, sign);
@@ -182,10 +225,14 @@ impl Totals {
         let (forms, sites) = (self.forms.sum(), self.sites.sum());
         let of_forms = |column: FormColumn| forms[column as usize];
         let of_sites = |column: SiteColumn| sites[column as usize];
+        let [ports_accesses, ports_unverified, _] = self.ports.sum();
+        let [accesses, dropped] = [&self.accesses, &self.accesses_dropped].map(Rows::sum);
         of_forms(FormColumn::Executions) == of_sites(SiteColumn::Executions)
             && of_forms(FormColumn::Accesses) == of_sites(SiteColumn::Accesses)
             && of_forms(FormColumn::Unverified) == of_sites(SiteColumn::Unverified)
-            && of_forms(FormColumn::Accesses) == self.ports.sum()[PortColumn::Accesses as usize]
+            && of_forms(FormColumn::Accesses) == ports_accesses
+            && accesses[0] + dropped[0] == ports_accesses
+            && accesses[1] + dropped[1] == ports_unverified
             && [0, of_sites(SiteColumn::Accesses)].contains(&self.by_stack())
     }
 
@@ -194,14 +241,17 @@ impl Totals {
         self.stacks.sum()[0] + self.no_stack.sum()[0]
     }
 
-    /// The number of rows in the tables that may be large: ports, sites and stacks.
+    /// The number of rows in the tables that may be large: ports, sites, both together, and stacks.
     pub fn large_rows(&self) -> usize {
-        self.ports.0.len() + self.sites.0.len() + self.stacks.0.len() + self.no_stack.0.len()
+        let by_stack = self.stacks.0.len() + self.no_stack.0.len();
+        self.ports.0.len() + self.sites.0.len() + self.accesses.0.len() + by_stack
     }
 
-    /// Drops the rows of ports and stacks, and moves those of sites to the shared row.
+    /// Drops the rows of ports, accesses and stacks, and moves those of sites to the shared row.
     pub fn drop_large_rows(&mut self) {
         self.ports = Rows::default();
+        let accesses = std::mem::take(&mut self.accesses).sum();
+        self.accesses_dropped.add(&Rows(vec![(0, accesses)]), Sign::Plus);
         (self.stacks, self.no_stack) = (Rows::default(), Rows::default());
         self.sites = Rows(vec![(SITE_DROPPED as u32, self.sites.sum())]);
     }

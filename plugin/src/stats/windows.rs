@@ -7,9 +7,9 @@ use pvio_guest::abi::WINDOWS_MAX;
 
 use super::totals::{Sign, Totals};
 
-/// The most rows of ports and sites that all windows hold together: 262,144, or 8 MiB.
+/// The most rows of ports, sites and accesses that all windows hold together: 262,144, or 8 MiB.
 ///
-/// A Linux boot has about 600. Without the limit, a guest that uses every port at every size in 256
+/// A Linux boot has about 1,100. Without the limit, a guest that uses every port at every size in 256
 /// open windows would make pvio hold and dump a hundred million rows.
 pub const MAX_WINDOW_ROWS: usize = 1 << 18;
 
@@ -33,7 +33,7 @@ pub(super) struct Window {
     pub name: String,
     pub entries: u64,
     pub open: bool,
-    /// The rows of ports and sites were dropped for want of room.
+    /// The rows of ports, sites and accesses were dropped for want of room.
     pub rows_dropped: bool,
     pub totals: Totals,
 }

@@ -1,10 +1,12 @@
 //! Tables of one dump that should add up to the same, and do not.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::Call;
 use crate::schema::{
-    Counts, FormRow, HypercallRow, Instructions, PortRow, Snapshot, Tables, VcpuRow,
+    AccessCounts, AccessRow, Counts, FormRow, HypercallRow, Instructions, PortRow, Snapshot,
+    Tables, VcpuRow,
 };
 
 /// Two sums that should be equal, or of which the first should be the larger one.
@@ -127,6 +129,7 @@ impl Check<'_> {
                 self.equal(by_call, by_port);
             }
         }
+        self.accesses(tables, accesses.clone(), has_ports);
         if has_vcpus {
             self.equal(executions, tables.by_vcpu("executions by vCPU", |row| row.executions));
             self.equal(accesses, tables.by_vcpu("accesses by vCPU", |row| row.accesses));
@@ -143,6 +146,92 @@ impl Check<'_> {
             self.at_least((format!("calls of {}", row.call), row.count.into()), refused);
         }
     }
+}
+
+/// Accesses by site and port.
+impl Check<'_> {
+    /// Each row belongs to a site and to a port, whose counts are those of all its rows. If some accesses
+    /// have no row, the counts are no less.
+    fn accesses(&mut self, tables: &Tables, by_form: Sum, has_ports: bool) {
+        let in_rows = |column: fn(&AccessCounts) -> u64| {
+            sum(tables.accesses.iter().map(|row| column(&row.counts)))
+        };
+        let dropped = tables.accesses_dropped;
+        let all = in_rows(|counts| counts.accesses) + u128::from(dropped.accesses);
+        self.equal(by_form, ("accesses by site and port".to_owned(), all));
+        let is_whole = dropped == AccessCounts::default();
+        let by_site = sums(&tables.accesses, |row| row.site, |counts| counts.accesses);
+        let sites = tables.sites.iter().enumerate();
+        self.each(
+            is_whole,
+            by_site,
+            sites.map(|(index, row)| {
+                (
+                    index,
+                    || format!("accesses of the site at {}", row.pc),
+                    row.counts.accesses.into(),
+                )
+            }),
+        );
+        if !has_ports {
+            return;
+        }
+        for (what, column, of_port) in [
+            (
+                "accesses",
+                (|counts| counts.accesses) as fn(&AccessCounts) -> u64,
+                by_instruction as fn(&PortRow) -> u128,
+            ),
+            ("unverified accesses", |counts| counts.unverified, |row| row.unverified.into()),
+        ] {
+            let key = |row: &AccessRow| (row.port, row.dir, row.size);
+            let by_port = sums(&tables.accesses, key, column);
+            self.each(
+                is_whole,
+                by_port,
+                tables.ports.iter().map(|row| {
+                    let name = move || {
+                        format!("{what} {} port {}, {} bytes", row.dir, row.port, row.size.bytes())
+                    };
+                    ((row.port, row.dir, row.size), name, of_port(row))
+                }),
+            );
+        }
+    }
+
+    /// Compares counts with sums of rows of `accesses` by the same key. The first that differs is enough.
+    fn each<K: Ord, N: Fn() -> String>(
+        &mut self,
+        is_whole: bool,
+        mut sums: BTreeMap<K, u128>,
+        counts: impl Iterator<Item = (K, N, u128)>,
+    ) {
+        let before = self.found.len();
+        for (key, name, count) in counts {
+            let by_rows = sums.remove(&key).unwrap_or(0);
+            let holds = if is_whole { count == by_rows } else { count >= by_rows };
+            if !holds && self.found.len() == before {
+                self.require(
+                    false,
+                    (name(), count),
+                    ("in the rows of accesses".to_owned(), by_rows),
+                );
+            }
+        }
+    }
+}
+
+/// Sums of a column by key.
+fn sums<K: Ord>(
+    rows: &[AccessRow],
+    key: impl Fn(&AccessRow) -> K,
+    column: fn(&AccessCounts) -> u64,
+) -> BTreeMap<K, u128> {
+    let mut sums = BTreeMap::new();
+    for row in rows {
+        *sums.entry(key(row)).or_insert(0) += u128::from(column(&row.counts));
+    }
+    sums
 }
 
 impl Tables {
@@ -195,12 +284,23 @@ pub(crate) fn overflowing(parts: &[&Tables]) -> Option<&'static str> {
     let fits = |sum: &dyn Fn(&Tables) -> u128| {
         u64::try_from(parts.iter().map(|part| sum(part)).sum::<u128>()).is_ok()
     };
+    let accesses: [fn(&AccessCounts) -> u64; 2] =
+        [|counts| counts.accesses, |counts| counts.unverified];
     let instructions = |row: &Instructions| u128::from(row.counted().unwrap_or(0));
     let sections =
         |part: &Tables| part.sections.iter().map(|row| instructions(&row.instructions)).sum();
     let tables = [
         ("forms", forms.iter().all(|&column| fits(&|part| part.by_form("", column).1))),
         ("sites", counts.iter().all(|&column| fits(&|part| part.by_site("", column).1))),
+        (
+            "accesses",
+            accesses.iter().all(|&column| {
+                fits(&|part| {
+                    let rows = part.accesses.iter().map(|row| &row.counts);
+                    sum(rows.chain([&part.accesses_dropped]).map(column))
+                })
+            }),
+        ),
         ("ports", fits(&|part| part.by_port("", of_port).1)),
         ("vcpus", vcpus.iter().all(|&column| fits(&|part| part.by_vcpu("", column).1))),
         (

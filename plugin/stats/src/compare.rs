@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 
+use crate::accesses::SiteAccess;
 use crate::rows::{Keyed, add_up};
 use crate::schema::{
-    CallerRow, Counts, FormRow, HypercallRow, Instructions, PortRow, SiteRow, Snapshot, Tables,
-    WindowRow,
+    AccessCounts, CallerRow, Counts, FormRow, HypercallRow, Instructions, PortRow, SiteRow,
+    Snapshot, Tables, WindowRow,
 };
 
 /// One row in two dumps. At least one of the two is there.
@@ -78,6 +79,21 @@ impl Row for SiteRow {
     }
 }
 
+impl Row for SiteAccess {
+    fn accesses(&self) -> u64 {
+        self.counts.accesses
+    }
+
+    /// Compares the counts alone: the site's address may differ.
+    fn is_same(&self, other: &SiteAccess) -> bool {
+        self.counts == other.counts
+    }
+
+    fn is_idle(&self) -> bool {
+        self.counts == AccessCounts::default()
+    }
+}
+
 impl Row for CallerRow {
     fn accesses(&self) -> u64 {
         self.accesses
@@ -143,6 +159,8 @@ pub struct TablesDiff {
     pub ports: Vec<Change<PortRow>>,
     /// Sites: those of the first dump by address, then those that only the second has.
     pub sites: Vec<Change<SiteRow>>,
+    /// Accesses by site and port, in the order of the sites, then by port.
+    pub accesses_by_site: Vec<Change<SiteAccess>>,
     /// Call chains, by the symbols of site and callers; none unless both dumps count by call chain.
     pub callers: Vec<Change<CallerRow>>,
     /// Hypercalls, in the order of the ABI's numbers.
@@ -182,12 +200,14 @@ impl Diff {
 impl TablesDiff {
     fn new(before: &Tables, after: &Tables) -> TablesDiff {
         let both = [before, after];
+        let sites = Matching::of(&before.sites, &after.sites);
         TablesDiff {
             accesses: both.map(Tables::accesses),
             instructions: both.map(|tables| tables.instructions),
             forms: changes(&before.forms, &after.forms),
             ports: changes(&before.ports, &after.ports),
-            sites: site_changes(&before.sites, &after.sites),
+            sites: sites.changes(),
+            accesses_by_site: access_changes(before, after, &sites),
             callers: match before.callers.is_empty() || after.callers.is_empty() {
                 true => Vec::new(),
                 false => changes(&before.callers, &after.callers),
@@ -204,6 +224,7 @@ impl TablesDiff {
             && self.forms.is_empty()
             && self.ports.is_empty()
             && self.sites.is_empty()
+            && self.accesses_by_site.is_empty()
             && self.callers.is_empty()
             && self.hypercalls.is_empty()
     }
@@ -251,25 +272,37 @@ fn changes<R: Keyed + Row>(before: &[R], after: &[R]) -> Vec<Change<R>> {
     changes.into_values().filter(Change::is_change).collect()
 }
 
-/// Matches sites. Several rows may have one symbol, such as a page that is mapped twice: equal
-/// addresses are matched first, the rest in the order of their addresses.
-fn site_changes(before: &[SiteRow], after: &[SiteRow]) -> Vec<Change<SiteRow>> {
-    let mut matching = Matching::new(before, after);
-    let place = |row: &SiteRow| (row.address(), row.mode, row.bytes.clone());
-    matching.pair(|row| Some((row.symbol.clone()?, place(row))), |_, _| true);
-    matching.pair(|row| Some((row.symbol.clone()?, row.mode, row.form)), |_, _| true);
-    // What is left and has a symbol in both dumps has another one, so it is another instruction.
-    let unless_both =
-        |one: &SiteRow, other: &SiteRow| one.symbol.is_none() || other.symbol.is_none();
-    matching.pair(|row| Some(place(row)), unless_both);
-    let Matching { partners, is_taken, .. } = matching;
-    let matched = before.iter().zip(partners).map(|(row, partner)| Change {
-        before: Some(row.clone()),
-        after: partner.map(|index| after[index].clone()),
-    });
-    let added = after.iter().zip(is_taken).filter(|(_, is_taken)| !is_taken);
-    let added = added.map(|(row, _)| Change { before: None, after: Some(row.clone()) });
-    matched.chain(added).filter(Change::is_change).collect()
+/// Matches accesses by port and by sites that match.
+///
+/// Where one dump has no row for an access, as that of an older pvio, nothing is compared.
+fn access_changes(
+    before: &Tables,
+    after: &Tables,
+    sites: &Matching<'_>,
+) -> Vec<Change<SiteAccess>> {
+    let is_counted = |tables: &Tables| {
+        !tables.accesses.is_empty() || tables.accesses_dropped == AccessCounts::default()
+    };
+    if !is_counted(before) || !is_counted(after) {
+        return Vec::new();
+    }
+    let own = sites.before.len();
+    // Sites of the second dump alone come after those of the first.
+    let mut numbers: Vec<usize> = (own..own + after.sites.len()).collect();
+    for (index, partner) in sites.partners.iter().enumerate() {
+        partner.iter().for_each(|&partner| numbers[partner] = index);
+    }
+    let mut changes = BTreeMap::new();
+    for row in &before.accesses {
+        let change = Change { before: before.with_site(row), after: None };
+        changes.insert((row.site, row.port, row.dir, row.size), change);
+    }
+    for row in &after.accesses {
+        let Some(&number) = numbers.get(row.site) else { continue };
+        let change = changes.entry((number, row.port, row.dir, row.size));
+        change.or_insert(Change { before: None, after: None }).after = after.with_site(row);
+    }
+    changes.into_values().filter(Change::is_change).collect()
 }
 
 /// Pairs of rows of two dumps, found in several passes.
@@ -283,9 +316,30 @@ struct Matching<'a> {
 }
 
 impl<'a> Matching<'a> {
-    fn new(before: &'a [SiteRow], after: &'a [SiteRow]) -> Matching<'a> {
+    /// Matches sites. Several rows may have one symbol, such as a page that is mapped twice: equal
+    /// addresses are matched first, the rest in the order of their addresses.
+    fn of(before: &'a [SiteRow], after: &'a [SiteRow]) -> Matching<'a> {
         let (partners, is_taken) = (vec![None; before.len()], vec![false; after.len()]);
-        Matching { before, after, partners, is_taken }
+        let mut matching = Matching { before, after, partners, is_taken };
+        let place = |row: &SiteRow| (row.address(), row.mode, row.bytes.clone());
+        matching.pair(|row| Some((row.symbol.clone()?, place(row))), |_, _| true);
+        matching.pair(|row| Some((row.symbol.clone()?, row.mode, row.form)), |_, _| true);
+        // What is left and has a symbol in both dumps has another one, so it is another instruction.
+        let unless_both =
+            |one: &SiteRow, other: &SiteRow| one.symbol.is_none() || other.symbol.is_none();
+        matching.pair(|row| Some(place(row)), unless_both);
+        matching
+    }
+
+    /// The sites that changed: those of the first dump, then those that only the second has.
+    fn changes(&self) -> Vec<Change<SiteRow>> {
+        let matched = self.before.iter().zip(&self.partners).map(|(row, partner)| Change {
+            before: Some(row.clone()),
+            after: partner.map(|index| self.after[index].clone()),
+        });
+        let added = self.after.iter().zip(&self.is_taken).filter(|(_, is_taken)| !**is_taken);
+        let added = added.map(|(row, _)| Change { before: None, after: Some(row.clone()) });
+        matched.chain(added).filter(Change::is_change).collect()
     }
 
     /// Pairs free rows with equal keys that fulfil a condition, in the order of the tables. Rows

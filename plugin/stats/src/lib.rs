@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
+mod accesses;
 mod call;
 mod check;
 mod compare;
@@ -8,6 +9,7 @@ mod compare;
 mod json_schema;
 mod merge;
 pub mod port_names;
+mod port_page;
 mod read;
 mod rows;
 mod schema;
@@ -17,13 +19,16 @@ pub mod test_data;
 pub mod text_table;
 mod totals;
 
+pub use accesses::SiteAccess;
 pub use call::Call;
 pub use check::{Discrepancy, Scope};
 pub use compare::{Change, Diff, Row, TablesDiff, WindowDiff};
 pub use merge::{MergeError, merge};
+pub use port_page::render_port;
 pub use read::{Problem, ReadError};
 pub use schema::{
-    CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow, Instructions, PortRow, QemuRow,
-    SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+    AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow,
+    Instructions, PortRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables,
+    VcpuRow, WindowRow,
 };
 pub use summary::render;

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use crate::accesses;
 use crate::check::overflowing;
 use crate::rows::{add_up, union};
-use crate::schema::{Counts, Instructions, QemuRow, Snapshot, Tables, WindowRow};
+use crate::schema::{AccessCounts, Counts, Instructions, QemuRow, Snapshot, Tables, WindowRow};
 
 /// Dumps that cannot be added up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +32,7 @@ pub enum MergeError {
 /// | `vcpus` | rows by index; omitted if one dump omits them |
 /// | `served` | true if true in one dump; else `null` if `null` in one; else false |
 /// | `sites` | rows by all that is not a count; a site with two names has two rows |
+/// | `accesses` | rows by the site's row in the sum, port, direction and size |
 /// | `callers` | rows by the symbols of site and frames, or their addresses where they have none; \
 ///   the addresses are those of the first dump |
 /// | `windows` | rows by name; `open` and `rows_dropped` are true if true in one dump |
@@ -96,11 +98,13 @@ fn merge_window(
     let rows_dropped = rows.iter().any(|row| row.rows_dropped);
     let mut tables = merge_tables(&tables, keep_vcpus)?;
     if rows_dropped {
-        // The ports and sites of the others would pass for all that there were.
+        // The rows of the others would pass for all that there were.
         tables.ports.clear();
         tables.callers.clear();
         let sites = std::mem::take(&mut tables.sites);
         sites.iter().for_each(|row| tables.sites_dropped_counts.add(&row.counts));
+        let accesses = std::mem::take(&mut tables.accesses);
+        accesses.iter().for_each(|row| tables.accesses_dropped.add(&row.counts));
     }
     Ok(WindowRow {
         name: name.to_owned(),
@@ -117,13 +121,20 @@ fn merge_tables(parts: &[&Tables], keep_vcpus: bool) -> Result<Tables, MergeErro
         return Err(MergeError::Overflow(table));
     }
     let mut sites_dropped_counts = Counts::default();
-    parts.iter().for_each(|part| sites_dropped_counts.add(&part.sites_dropped_counts));
+    let mut accesses_dropped = AccessCounts::default();
+    for part in parts {
+        sites_dropped_counts.add(&part.sites_dropped_counts);
+        accesses_dropped.add(&part.accesses_dropped);
+    }
+    let sites = add_up(parts.iter().flat_map(|part| &part.sites));
     let vcpus = add_up(parts.iter().flat_map(|part| &part.vcpus));
     Ok(Tables {
         vcpus: if keep_vcpus { vcpus } else { Vec::new() },
         forms: add_up(parts.iter().flat_map(|part| &part.forms)),
         ports: add_up(parts.iter().flat_map(|part| &part.ports)),
-        sites: add_up(parts.iter().flat_map(|part| &part.sites)),
+        accesses: accesses::merge(parts, &sites),
+        accesses_dropped,
+        sites,
         sites_dropped_counts,
         callers: add_up(parts.iter().flat_map(|part| &part.callers)),
         hypercalls: add_up(parts.iter().flat_map(|part| &part.hypercalls)),

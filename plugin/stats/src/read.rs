@@ -10,8 +10,8 @@ use serde_json::error::Category;
 
 use crate::check::overflowing;
 use crate::schema::{
-    CallerRow, FormRow, HypercallRow, PortRow, SCHEMA, SectionRow, SiteRow, Snapshot, Tables,
-    VcpuRow, parse_address,
+    AccessCounts, AccessRow, CallerRow, FormRow, HypercallRow, PortRow, SCHEMA, SectionRow,
+    SiteRow, Snapshot, Tables, VcpuRow, parse_address,
 };
 
 /// A file that could not be read as a dump.
@@ -21,7 +21,6 @@ pub struct ReadError {
     /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
-    #[source]
     pub problem: Problem,
 }
 
@@ -30,7 +29,7 @@ pub struct ReadError {
 pub enum Problem {
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
-    Io(#[source] io::Error),
+    Io(io::Error),
     /// The file has no contents.
     #[error("is empty; pvio writes the dump when QEMU ends")]
     Empty,
@@ -101,7 +100,7 @@ impl Snapshot {
     }
 
     /// Checks what the types cannot: the order of the forms, addresses, sums within 64 bits.
-    fn validated(self) -> Result<Snapshot, Problem> {
+    fn validated(mut self) -> Result<Snapshot, Problem> {
         let wrong = |field: String, reason: &str| Problem::Field { field, reason: reason.into() };
         if self.runs == 0 {
             return Err(wrong("runs".into(), "a dump is of one run at least"));
@@ -112,7 +111,19 @@ impl Snapshot {
             validate(tables)
                 .map_err(|(field, reason)| wrong(format!("{prefix}{field}"), reason))?;
         }
+        let windows = self.windows.iter_mut().map(|row| &mut row.tables);
+        windows.chain([&mut self.tables]).for_each(complete);
         Ok(self)
+    }
+}
+
+/// Completes the tables of an older pvio, which did not count by site and port.
+fn complete(tables: &mut Tables) {
+    if tables.accesses.is_empty() && tables.accesses_dropped == AccessCounts::default() {
+        tables.accesses_dropped = AccessCounts {
+            accesses: tables.forms.iter().map(|row| row.accesses).sum(),
+            unverified: tables.ports.iter().map(|row| row.unverified).sum(),
+        };
     }
 }
 
@@ -130,6 +141,11 @@ fn validate(tables: &Tables) -> Result<(), WrongField> {
         let pairs = row.bytes.len().is_multiple_of(2) && !row.bytes.is_empty();
         if !pairs || !row.bytes.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err((format!("sites[{index}].bytes"), "these are not hexadecimal bytes"));
+        }
+    }
+    for (index, row) in tables.accesses.iter().enumerate() {
+        if tables.site_of(row).is_none() {
+            return Err((format!("accesses[{index}].site"), "there is no such row in sites"));
         }
     }
     for (index, row) in tables.callers.iter().enumerate() {
@@ -200,6 +216,7 @@ fn wrong_row(tables: &Value) -> Option<(String, String)> {
         .or_else(|| wrong_row_in::<FormRow>(tables, "forms"))
         .or_else(|| wrong_row_in::<PortRow>(tables, "ports"))
         .or_else(|| wrong_row_in::<SiteRow>(tables, "sites"))
+        .or_else(|| wrong_row_in::<AccessRow>(tables, "accesses"))
         .or_else(|| wrong_row_in::<CallerRow>(tables, "callers"))
         .or_else(|| wrong_row_in::<HypercallRow>(tables, "hypercalls"))
         .or_else(|| wrong_row_in::<SectionRow>(tables, "sections"))

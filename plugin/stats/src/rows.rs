@@ -6,8 +6,8 @@ use pvio_x86::{Direction, Mode, Port, PortForm, Width};
 
 use crate::Call;
 use crate::schema::{
-    CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow, Instructions, PortRow,
-    SectionRow, SiteRow, VcpuRow, parse_address,
+    AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow,
+    Instructions, PortRow, SectionRow, SiteRow, VcpuRow, parse_address,
 };
 
 /// A row of a table: what it is about, and counts.
@@ -107,6 +107,18 @@ impl Keyed for SiteRow {
     }
 }
 
+impl Keyed for AccessRow {
+    type Key<'a> = (usize, Port, Direction, Width);
+
+    fn key(&self) -> Self::Key<'_> {
+        (self.site, self.port, self.dir, self.size)
+    }
+
+    fn add(&mut self, other: &AccessRow) {
+        self.counts.add(&other.counts);
+    }
+}
+
 impl CallerRow {
     /// What the site is called: its symbol, or else its address.
     pub fn site(&self) -> &str {
@@ -166,6 +178,13 @@ impl Keyed for SectionRow {
 impl Counts {
     pub(crate) fn add(&mut self, other: &Counts) {
         self.executions += other.executions;
+        self.accesses += other.accesses;
+        self.unverified += other.unverified;
+    }
+}
+
+impl AccessCounts {
+    pub(crate) fn add(&mut self, other: &AccessCounts) {
         self.accesses += other.accesses;
         self.unverified += other.unverified;
     }

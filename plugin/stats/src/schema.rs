@@ -74,6 +74,12 @@ pub struct Tables {
     /// The counts of all instructions without a row in `sites`.
     #[serde(default)]
     pub sites_dropped_counts: Counts,
+    /// Every site and port that it accessed, by site.
+    #[serde(default)]
+    pub accesses: Vec<AccessRow>,
+    /// The counts of all accesses without a row in `accesses`.
+    #[serde(default)]
+    pub accesses_dropped: AccessCounts,
     /// The accesses of each site by call chain; empty without the option `callers`.
     #[serde(default)]
     pub callers: Vec<CallerRow>,
@@ -346,6 +352,36 @@ pub struct Counts {
     pub unverified: u64,
 }
 
+/// The accesses of one site to one port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct AccessRow {
+    /// The index of the site's row in `sites`, from 0.
+    pub site: usize,
+    /// The address of the port.
+    #[cfg_attr(test, schemars(with = "u16"))]
+    pub port: Port,
+    /// The direction, as the processor sees it.
+    #[cfg_attr(test, schemars(schema_with = "json_schema::direction"))]
+    pub dir: Direction,
+    /// Bytes in one access.
+    #[cfg_attr(test, schemars(schema_with = "json_schema::size"))]
+    pub size: Width,
+    /// How often the site accessed the port.
+    #[serde(flatten)]
+    pub counts: AccessCounts,
+}
+
+/// How often ports were accessed by instruction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct AccessCounts {
+    /// Elements moved.
+    pub accesses: u64,
+    /// Accesses that were made or faulted; QEMU does not report which.
+    pub unverified: u64,
+}
+
 /// One call of the hypercall interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -375,7 +411,8 @@ pub struct WindowRow {
     pub entries: u64,
     /// Whether it was still open at the time of the dump; its counts end there.
     pub open: bool,
-    /// Whether `ports` was emptied, and `sites` moved to `sites_dropped_counts`, for want of room.
+    /// Whether `ports` was emptied, and `sites` and `accesses` were moved to their dropped counts, for
+    /// want of room.
     #[serde(default)]
     pub rows_dropped: bool,
     /// The counts between each begin and its end.

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::schema::{FormRow, HypercallRow, Instructions, PortRow, SiteRow, Snapshot, Tables};
+use crate::schema::{
+    AccessRow, FormRow, HypercallRow, Instructions, PortRow, SiteRow, Snapshot, Tables,
+};
 use crate::text_table::{TextTable, number, percent, printable};
 
 /// The most ports and sites that the summary shows, the busiest first. The dump has all.
@@ -286,9 +288,12 @@ fn sites(snapshot: &Snapshot) -> String {
         ">accesses",
         ">%",
         if unverified { ">unverified" } else { "" },
+        if snapshot.accesses.is_empty() { "" } else { "<ports" },
         "<symbol",
     ]);
-    for row in most(&snapshot.sites, accesses) {
+    let ports = snapshot.ports_by_site();
+    let rows: Vec<(usize, &SiteRow)> = snapshot.sites.iter().enumerate().collect();
+    for &(index, row) in most(&rows, |(_, row)| accesses(row)) {
         table.row([
             row.pc.clone(),
             row.mode.map_or("-".to_string(), |mode| mode.bits().to_string()),
@@ -297,10 +302,23 @@ fn sites(snapshot: &Snapshot) -> String {
             number(accesses(row)),
             percent(accesses(row), total),
             number(row.counts.unverified),
+            ports_of(ports.get(&index)),
             row.symbol.as_deref().unwrap_or("-").to_string(),
         ]);
     }
     table.render()
+}
+
+/// The busiest ports of a site.
+fn ports_of(rows: Option<&Vec<&AccessRow>>) -> String {
+    const SHOWN: usize = 2;
+    let rows = rows.map_or(&[][..], |rows| rows);
+    let shown: Vec<String> = rows.iter().take(SHOWN).map(|row| row.port.to_string()).collect();
+    match rows.len().saturating_sub(SHOWN) {
+        0 if rows.is_empty() => "-".to_owned(),
+        0 => shown.join(" "),
+        more => format!("{} +{more}", shown.join(" ")),
+    }
 }
 
 /// The heading of the column of instructions; empty if they are not counted.

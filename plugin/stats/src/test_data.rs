@@ -8,7 +8,10 @@ use pvio_x86::{Direction, Mode, Port, PortForm, Width};
 #[cfg(test)]
 pub(crate) use random::random;
 
-use crate::{Counts, FormRow, PortRow, QemuRow, SCHEMA, SiteRow, Snapshot, Tables, VcpuRow};
+use crate::{
+    AccessCounts, AccessRow, Counts, FormRow, PortRow, QemuRow, SCHEMA, SiteRow, Snapshot, Tables,
+    VcpuRow,
+};
 
 /// The row of a form that the guest did not use.
 fn idle(form: PortForm) -> FormRow {
@@ -59,6 +62,13 @@ pub fn snapshot(accesses: u64) -> Snapshot {
         hypercall: 0,
         unverified: 0,
     };
+    let access = AccessRow {
+        site: 0,
+        port: Port(0x3f8),
+        dir: Direction::Out,
+        size: Width::Byte,
+        counts: AccessCounts { accesses, unverified: 0 },
+    };
     let vcpu = VcpuRow {
         vcpu: 0,
         executions: accesses,
@@ -77,6 +87,7 @@ pub fn snapshot(accesses: u64) -> Snapshot {
             forms: forms.into(),
             ports: vec![port],
             sites: vec![site(0xffff_ffff_8100_0051, Some("io_serial_out+0x1"), accesses)],
+            accesses: vec![access],
             ..Tables::default()
         },
         vcpus_omitted: None,

@@ -3,7 +3,7 @@
 use crate::schema::{HypercallRow, Tables};
 
 impl HypercallRow {
-    /// Elements that the calls moved from and to ports; 0 for a call that does no port I/O.
+    /// Elements that the calls moved; 0 for a call that does no port I/O.
     pub fn elements(&self) -> u64 {
         self.call.port_io().map_or(0, |(_, width)| self.bytes / u64::from(width.bytes()))
     }

@@ -1,4 +1,4 @@
-//! The cost of finding a device: a latch among 1,000 devices over the same latch alone.
+//! The cost of finding a device: a latch among 1,000 devices over one alone.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `rep outsb` and `rep insb` of 64 KiB on the plugin's devices and on QEMU's latch.
+//! Strings of 64 KiB on the plugin's devices and on QEMU's latch.
 //!
 //! The guest `tests/guests/string-cost.S` times them in turn.
 
@@ -24,7 +24,7 @@ enum Timed {
 const BYTES: usize = 1 << 16;
 const COUNTS: [f64; 4] = [BYTES as f64; 4];
 
-/// Number of strings in the stream's input: at least as many as the guest reads in one run.
+/// Number of strings in the stream's input. The guest reads no more in one run.
 const STRINGS: usize = 64;
 
 /// Measures the rows, from `count` rounds of runs.

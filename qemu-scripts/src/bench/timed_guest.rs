@@ -1,4 +1,6 @@
-//! A guest that times things in turn and writes the times, 64 bits each, to its debug console.
+//! A guest that times things in turn and writes the times to its debug console.
+//!
+//! Each time has 64 bits.
 
 use std::path::Path;
 

@@ -10,7 +10,7 @@ use pvio_cli::progress::Progress;
 use pvio_cli::stats::Snapshot;
 use pvio_cli::{dumps, paths, status};
 
-/// Measures the cost of port I/O for a monitor, by trap and decode and by hypercall.
+/// Measures the cost of port I/O for a monitor, by trap and by hypercall.
 ///
 /// Runs a small monitor and its guest under the plugin. The guest makes the same accesses, in all 24 forms, by
 /// each way to the monitor. The command checks that all ways did the same, counts instructions, measures

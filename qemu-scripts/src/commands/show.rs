@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use pvio_cli::stats::render;
+use pvio_cli::stats::{render, render_port};
 use pvio_cli::status;
+use pvio_x86::{Port, PortRange};
 
 use super::dump_files::Inputs;
 
-/// Prints the tables of a dump (stats=FILE), or of the sum of several, as QEMU does at exit.
+/// Prints the tables of a dump (stats=FILE), or of the sum of several.
 #[derive(Args)]
 #[command(after_help = "\
 Exit status:
@@ -19,6 +20,17 @@ Exit status:
 pub struct Arguments {
     #[command(flatten)]
     inputs: Inputs,
+    /// Print the sites that accessed this port, such as 0x61, instead of the tables
+    #[arg(long, value_name = "PORT", value_parser = port)]
+    port: Option<Port>,
+}
+
+fn port(text: &str) -> Result<Port, String> {
+    let range = PortRange::parse(text, 1).map_err(|error| error.to_string())?;
+    match range.len() {
+        1 => Ok(range.first()),
+        _ => Err("this is a range; name one port, such as 0x61".to_owned()),
+    }
 }
 
 /// Runs the command.
@@ -28,6 +40,10 @@ pub struct Arguments {
 /// Fails if the dumps cannot be added up, or if stdout cannot be written.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let sum = arguments.inputs.sum("show")?;
-    status::print(&render(&sum, status::has_colour()))?;
+    let text = match arguments.port {
+        Some(port) => render_port(&sum, port),
+        None => render(&sum, status::has_colour()),
+    };
+    status::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -118,7 +118,7 @@ fn kept(arguments: &Arguments, guest: &Guest) -> Option<PathBuf> {
     arguments.keep.as_ref().map(|directory| directory.join(guest.label()))
 }
 
-/// Runs the guests, several at once, and reports them in the order of the command line.
+/// Runs the guests, and reports them in the order of the command line.
 ///
 /// Returns true if all passed, `None` if they were stopped.
 fn run_all(runner: &Runner<'_>, guests: &[Guest], arguments: &Arguments) -> Result<Option<bool>> {

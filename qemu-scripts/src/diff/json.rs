@@ -42,6 +42,7 @@ fn tables(diff: &TablesDiff) -> Value {
         "forms": changes(&diff.forms),
         "ports": changes(&diff.ports),
         "sites": changes(&diff.sites),
+        "accesses_by_site": changes(&diff.accesses_by_site),
         "hypercalls": changes(&diff.hypercalls),
     })
 }

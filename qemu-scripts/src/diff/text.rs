@@ -8,7 +8,8 @@ use thousands::Separable;
 use crate::diff::Total;
 use crate::stats::text_table::{TextTable, number, printable};
 use crate::stats::{
-    Change, Diff, FormRow, HypercallRow, PortRow, Row, SiteRow, Snapshot, TablesDiff, WindowDiff,
+    Change, Diff, FormRow, HypercallRow, PortRow, Row, SiteAccess, SiteRow, Snapshot, TablesDiff,
+    WindowDiff,
 };
 
 /// Options of the text.
@@ -124,6 +125,19 @@ impl Described for SiteRow {
     }
 }
 
+impl Described for SiteAccess {
+    const NAMES: [&'static str; 4] = ["<address", "<instruction", "<port", "<symbol"];
+
+    fn name(&self) -> [String; 4] {
+        let [address, instruction, symbol, _] = self.site.name();
+        [address, instruction, self.port.to_string(), symbol]
+    }
+
+    fn others(&self) -> Vec<(&'static str, Option<u64>)> {
+        vec![("unverified", Some(self.counts.unverified))]
+    }
+}
+
 impl Described for HypercallRow {
     const NAMES: [&'static str; 4] = ["<call", "", "", ""];
 
@@ -199,6 +213,7 @@ impl Page {
         self.changes(scope, "forms", &diff.forms);
         self.changes(scope, "ports", &diff.ports);
         self.changes(scope, "sites", &diff.sites);
+        self.changes(scope, "accesses by site and port", &diff.accesses_by_site);
         self.changes(scope, "hypercalls", &diff.hypercalls);
     }
 
@@ -357,6 +372,10 @@ mod tests {
               address             instruction  symbol             before      after      change        %
               0xffffffff81000051  out dx,al    io_serial_out+0x1  70,000  1,234,567  +1,164,567  +1663.7
 
+            Accesses by site and port that changed
+              address             instruction  port    symbol             before      after      change        %
+              0xffffffff81000051  out dx,al    0x03f8  io_serial_out+0x1  70,000  1,234,567  +1,164,567  +1663.7
+
             Windows that changed
               name    entries  before  after  change  %
               disk\n   0 -> 2       0     12     +12  -
@@ -372,6 +391,10 @@ mod tests {
             Window disk\n: sites that changed
               address             instruction  symbol         before  after  change    %
               0xffffffff81000051  out dx,al    new\u{1b}[31m       0     12     +12  new
+
+            Window disk\n: accesses by site and port that changed
+              address             instruction  port    symbol         before  after  change    %
+              0xffffffff81000051  out dx,al    0x03f8  new\u{1b}[31m       0     12     +12  new
         "#]].assert_eq(&text(&before, &after, Style::default()));
     }
 

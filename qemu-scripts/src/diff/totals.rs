@@ -1,4 +1,4 @@
-//! The totals of a dump by name, for conditions and for the first table of a comparison.
+//! The totals of a dump by name, for conditions and comparisons.
 
 use crate::stats::{FormRow, Snapshot};
 

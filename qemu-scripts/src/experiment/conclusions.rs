@@ -62,7 +62,7 @@ pub struct Conclusions {
     pub decode_of_difference: Range,
     /// Instructions of `trap` without decode, over `int`.
     pub trap_without_decode_over_int: Range,
-    /// Largest ratio of a trap to a hypercall, in guest's and monitor's instructions, for one element.
+    /// Largest ratio of a trap to a hypercall, in all instructions, for one element.
     pub greatest: f64,
     /// The conclusions in sentences.
     pub words: Vec<String>,

@@ -178,9 +178,9 @@ pub fn add_times(all: &mut AllMetrics, run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// Computes cycles of one operation: its loop's minus those of an empty loop, at least 1.
+/// Computes cycles of one operation: its loop's minus those of an empty loop.
 ///
-/// On a busy host the difference may be negative.
+/// At least 1, because on a busy host the difference may be negative.
 fn cycles(round: &[Loop], mechanism: Mechanism, cell: Cell) -> Option<f64> {
     let find = |cell: Option<Cell>, repeats: Option<u32>| {
         round.iter().find(|done| {

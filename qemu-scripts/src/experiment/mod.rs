@@ -17,7 +17,7 @@ use std::fmt;
 use pvio_x86::{PortForm, PortSource};
 use serde::Serialize;
 
-/// A mechanism by which the guest does port I/O, in the order of the guest's loops.
+/// A mechanism for port I/O, in the order of the guest's loops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mechanism {

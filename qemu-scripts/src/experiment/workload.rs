@@ -1,4 +1,6 @@
-//! Cost of a real guest's port I/O by each mechanism: a dump's counts times the costs of operations.
+//! Cost of a real guest's port I/O by each mechanism.
+//!
+//! It is the sum of a dump's counts times the costs of operations.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +31,7 @@ pub struct PortUse {
     pub name: Option<String>,
     /// Accesses.
     pub accesses: u64,
-    /// The monitor's instructions for these accesses, one access at a time, by each mechanism of [`COMPLETE`].
+    /// The monitor's instructions, one access at a time, by each mechanism of [`COMPLETE`].
     pub monitor: BTreeMap<Mechanism, u64>,
 }
 

@@ -35,7 +35,7 @@ impl LogLine {
         matches!(self.parts(), Some(("error" | "warning", _)))
     }
 
-    /// Returns name and result of a test within the guest: `test NAME: ok` or `test NAME: FAILED`.
+    /// Parses a test result: `test NAME: ok` or `test NAME: FAILED`.
     pub fn result(&self) -> Option<(&str, bool)> {
         let (_, text) = self.parts()?;
         let (name, result) = text.strip_prefix("test ")?.rsplit_once(": ")?;

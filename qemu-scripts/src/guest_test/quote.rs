@@ -1,5 +1,7 @@
 //! Quotes text of a guest or of QEMU in one line of a report.
 
+use crate::stats::text_table::printable;
+
 /// Maximum length of a quotation, in characters.
 const LIMIT: usize = 512;
 
@@ -7,32 +9,15 @@ const LIMIT: usize = 512;
 pub(super) fn one_line(text: &str) -> String {
     let count = text.chars().count();
     if count <= LIMIT {
-        return escape(text.chars());
+        return printable(text);
     }
     // The end matters too: it is the guest's last output.
     let half = LIMIT / 2;
-    let begin = escape(text.chars().take(half));
-    let end = escape(text.chars().skip(count - half));
+    let begin = printable(&text.chars().take(half).collect::<String>());
+    let end = printable(&text.chars().skip(count - half).collect::<String>());
     let left_out = count - 2 * half;
     let characters = if left_out == 1 { "character" } else { "characters" };
     format!("{begin} [{left_out} {characters} left out] {end}")
-}
-
-fn escape(characters: impl Iterator<Item = char>) -> String {
-    let mut text = String::new();
-    for character in characters {
-        match is_harmless(character) {
-            true => text.push(character),
-            false => text.extend(character.escape_default()),
-        }
-    }
-    text
-}
-
-/// Returns true unless the character is a control, breaks the line, or reorders the text around it (UAX #9).
-fn is_harmless(character: char) -> bool {
-    !character.is_control()
-        && !matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

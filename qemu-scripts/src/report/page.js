@@ -57,3 +57,10 @@ for (const section of document.querySelectorAll(".table")) {
     input.addEventListener("input", filter);
     filter();
 }
+// A link shows its row also where a filter hides it.
+addEventListener("hashchange", () => {
+    const row = document.getElementById(location.hash.slice(1));
+    if (!row) return;
+    row.hidden = false;
+    row.scrollIntoView({ block: "center" });
+});

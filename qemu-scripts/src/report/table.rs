@@ -15,9 +15,32 @@ pub struct HtmlTable<const N: usize> {
     title: &'static str,
     columns: [&'static str; N],
     rows: Vec<[String; N]>,
+    /// For each row its index in the dump.
+    indexes: Vec<usize>,
+    /// A last column, of links to rows of another table.
+    links: Option<Links>,
     /// Number of rows of the dump that the table leaves out.
     left_out: usize,
 }
+
+/// A column of links.
+struct Links {
+    /// What the id of a row begins with; its index in the dump follows.
+    id: &'static str,
+    heading: &'static str,
+    cells: Vec<Vec<Link>>,
+}
+
+/// A link to a row of another table.
+pub struct Link {
+    /// The id of the row; `None` if the table leaves the row out.
+    pub row: Option<String>,
+    /// The text.
+    pub text: String,
+}
+
+/// Maximum number of links in a cell.
+const MAX_LINKS: usize = 6;
 
 impl<const N: usize> HtmlTable<N> {
     /// Makes a table of rows in their order.
@@ -33,7 +56,9 @@ impl<const N: usize> HtmlTable<N> {
         if rows.len() > MAX_ROWS {
             return HtmlTable::busiest(title, columns, rows, count, cells);
         }
-        HtmlTable { title, columns, rows: rows.iter().map(cells).collect(), left_out: 0 }
+        let indexes = (0..rows.len()).collect();
+        let rows = rows.iter().map(cells).collect();
+        HtmlTable { title, columns, rows, indexes, links: None, left_out: 0 }
     }
 
     /// Makes a table of the rows with the largest counts, in descending order.
@@ -46,11 +71,31 @@ impl<const N: usize> HtmlTable<N> {
         count: impl Fn(&R) -> u64,
         cells: impl Fn(&R) -> [String; N],
     ) -> HtmlTable<N> {
-        let mut order: Vec<&R> = rows.iter().collect();
-        order.sort_by_key(|row| std::cmp::Reverse(count(row)));
-        order.truncate(MAX_ROWS);
-        let left_out = rows.len() - order.len();
-        HtmlTable { title, columns, rows: order.into_iter().map(cells).collect(), left_out }
+        let mut indexes: Vec<usize> = (0..rows.len()).collect();
+        indexes.sort_by_key(|&index| std::cmp::Reverse(count(&rows[index])));
+        indexes.truncate(MAX_ROWS);
+        let left_out = rows.len() - indexes.len();
+        let rows = indexes.iter().map(|&index| cells(&rows[index])).collect();
+        HtmlTable { title, columns, rows, indexes, links: None, left_out }
+    }
+
+    /// The indexes of the table's rows in the dump.
+    pub fn indexes(&self) -> &[usize] {
+        &self.indexes
+    }
+
+    /// Gives each row an id, and adds a column of links. `links` returns those of the row with an index.
+    ///
+    /// An id is `id` and the index of the row in the dump.
+    pub fn with_links(
+        mut self,
+        id: &'static str,
+        heading: &'static str,
+        links: impl Fn(usize) -> Vec<Link>,
+    ) -> HtmlTable<N> {
+        let cells = self.indexes.iter().map(|&index| links(index)).collect();
+        self.links = Some(Links { id, heading, cells });
+        self
     }
 
     /// Renders the table. A table without rows renders to nothing.
@@ -70,12 +115,20 @@ impl<const N: usize> HtmlTable<N> {
                                 @for &column in &used {
                                     th scope="col" class=[class(column)] { (&self.columns[column][1..]) }
                                 }
+                                @if let Some(links) = &self.links {
+                                    th scope="col" { (links.heading) }
+                                }
                             } }
                             tbody {
-                                @for row in &self.rows {
-                                    tr { @for &column in &used {
-                                        td class=[class(column)] { (printable(&row[column])) }
-                                    } }
+                                @for (place, row) in self.rows.iter().enumerate() {
+                                    tr id=[self.id(place)] {
+                                        @for &column in &used {
+                                            td class=[class(column)] { (printable(&row[column])) }
+                                        }
+                                        @if let Some(links) = &self.links {
+                                            td { (cell(&links.cells[place])) }
+                                        }
+                                    }
                                 }
                             }
                         }
@@ -83,5 +136,24 @@ impl<const N: usize> HtmlTable<N> {
                 }
             }
         }
+    }
+
+    fn id(&self, place: usize) -> Option<String> {
+        self.links.as_ref().map(|links| format!("{}{}", links.id, self.indexes[place]))
+    }
+}
+
+/// The first links of a row.
+fn cell(links: &[Link]) -> Markup {
+    let more = links.len().saturating_sub(MAX_LINKS);
+    html! {
+        @for (place, link) in links.iter().take(MAX_LINKS).enumerate() {
+            @if place > 0 { ", " }
+            @match &link.row {
+                Some(row) => a href=(format!("#{row}")) { (printable(&link.text)) },
+                None => (printable(&link.text)),
+            }
+        }
+        @if more > 0 { " and " (number(more as u64)) " more" }
     }
 }

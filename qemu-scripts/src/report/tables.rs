@@ -1,16 +1,18 @@
 //! The page's tables: the dump's rows, with the summary's columns and more.
 
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+
 use maud::{Markup, html};
 
-use crate::report::table::HtmlTable;
+use crate::report::table::{HtmlTable, Link};
 use crate::stats::text_table::{number, percent, printable};
-use crate::stats::{PortRow, SectionRow, Snapshot, Tables};
+use crate::stats::{AccessRow, PortRow, SectionRow, Snapshot, Tables};
 
 /// Renders the tables. Those without rows are left out.
 pub fn all(dump: &Snapshot) -> Markup {
     html! {
-        (ports(dump))
-        (sites(dump))
+        (ports_and_sites(dump))
         @if dump.sites_dropped > 0 {
             p {
                 (number(dump.sites_dropped)) " translated instructions did not fit into the table of sites. They made "
@@ -36,7 +38,49 @@ fn if_any(any: bool, heading: &'static str) -> &'static str {
     if any { heading } else { "" }
 }
 
-fn ports(dump: &Snapshot) -> Markup {
+/// Ports and sites, which link to each other.
+fn ports_and_sites(dump: &Snapshot) -> Markup {
+    let (ports, sites) = (ports(dump), sites(dump));
+    if dump.accesses.is_empty() {
+        return html! { (ports.render()) (sites.render()) };
+    }
+    let shown = |indexes: &[usize]| indexes.iter().copied().collect::<HashSet<usize>>();
+    let (shown_ports, shown_sites) = (shown(ports.indexes()), shown(sites.indexes()));
+    let rows = dump.ports.iter().enumerate();
+    let numbers: HashMap<_, usize> =
+        rows.map(|(index, row)| ((row.port, row.dir, row.size), index)).collect();
+    let mut by_port: HashMap<usize, Vec<&AccessRow>> = HashMap::new();
+    for row in &dump.accesses {
+        if let Some(&port) = numbers.get(&(row.port, row.dir, row.size)) {
+            by_port.entry(port).or_default().push(row);
+        }
+    }
+    for rows in by_port.values_mut() {
+        rows.sort_by_key(|row| Reverse(row.counts.accesses));
+    }
+    let by_site = dump.ports_by_site();
+    let to_site = |row: &&AccessRow| {
+        let site = dump.site_of(row);
+        let name = site.map_or("?", |site| site.symbol.as_deref().unwrap_or(&site.pc));
+        let text = format!("{name} ({})", number(row.counts.accesses));
+        Link { row: shown_sites.contains(&row.site).then(|| format!("site-{}", row.site)), text }
+    };
+    let to_port = |row: &&AccessRow| {
+        let number_of_port = numbers.get(&(row.port, row.dir, row.size));
+        let text = format!("{} ({})", row.port, number(row.counts.accesses));
+        let shown = number_of_port.filter(|index| shown_ports.contains(index));
+        Link { row: shown.map(|index| format!("port-{index}")), text }
+    };
+    let ports = ports.with_links("port-", "Sites", |index| {
+        by_port.get(&index).map(|rows| rows.iter().map(to_site).collect()).unwrap_or_default()
+    });
+    let sites = sites.with_links("site-", "Ports", |index| {
+        by_site.get(&index).map(|rows| rows.iter().map(to_port).collect()).unwrap_or_default()
+    });
+    html! { (ports.render()) (sites.render()) }
+}
+
+fn ports(dump: &Snapshot) -> HtmlTable<11> {
     let rows = &dump.ports;
     let total = dump.accesses();
     let any = |column: fn(&PortRow) -> u64| rows.iter().any(|row| column(row) > 0);
@@ -68,10 +112,9 @@ fn ports(dump: &Snapshot) -> Markup {
             row.served.map_or("unknown".to_owned(), yes_or_no),
         ]
     })
-    .render()
 }
 
-fn sites(dump: &Snapshot) -> Markup {
+fn sites(dump: &Snapshot) -> HtmlTable<8> {
     let rows = &dump.sites;
     let total = dump.accesses();
     let unverified = rows.iter().any(|row| row.counts.unverified > 0);
@@ -103,7 +146,6 @@ fn sites(dump: &Snapshot) -> Markup {
             ]
         },
     )
-    .render()
 }
 
 fn forms(dump: &Snapshot) -> Markup {
@@ -160,7 +202,7 @@ fn hypercalls(dump: &Snapshot) -> Markup {
     .render()
 }
 
-/// Returns the heading of the column of instructions; empty if the dump does not count them.
+/// Returns the heading of the column of instructions; empty if they are not counted.
 fn instructions(tables: &Tables) -> &'static str {
     let counts = tables.instructions;
     match (counts.instructions, counts.instructions_unverified) {

@@ -124,9 +124,11 @@ fn page_of_counts_beyond_64_bits_saturates() {
 fn page_loads_nothing() {
     let page = page(&snapshot(1000));
     assert!(page.contains("content=\"default-src 'none'; "), "{page}");
-    for loading in ["src=\"", "href=", "url(", "@import", "fetch(", "http:", "https:"] {
+    for loading in ["src=\"", "url(", "@import", "fetch(", "http:", "https:"] {
         assert!(!page.contains(loading), "{loading}");
     }
+    // Links lead to the page itself.
+    assert_eq!(page.matches("href=").count(), page.matches("href=\"#").count());
 }
 
 #[test]
@@ -146,4 +148,17 @@ fn table_of_100_000_sites_shows_the_busiest_2_000() {
     assert!(page.contains("The busiest 2,000; 98,000 more are in the dump."));
     assert!(page.contains("<td>0x1969f</td>"), "the busiest");
     assert!(!page.contains("<td>0x1000</td>"), "the least busy");
+}
+
+#[test]
+fn ports_and_sites_link_to_each_other() {
+    let page = page(&snapshot(70_000));
+    for part in [
+        "<tr id=\"port-0\">",
+        "<td><a href=\"#site-0\">io_serial_out+0x1 (70,000)</a></td>",
+        "<tr id=\"site-0\">",
+        "<td><a href=\"#port-0\">0x03f8 (70,000)</a></td>",
+    ] {
+        assert_eq!(page.matches(part).count(), 1, "{part}");
+    }
 }

@@ -1,6 +1,6 @@
 /*
- * One page of code at several linear addresses: where it is, above ALIAS, and in a window. QEMU translates it once
- * for all of them, as long as nobody writes to it; and from any of them.
+ * One page of code at several linear addresses: its home, above ALIAS, and in a window. QEMU translates it once
+ * for all of them until something writes to it. Any of them may come first.
  */
 #include "lib/harness.h"
 
@@ -49,7 +49,7 @@ static void privilege(int form) {
 
 /*
  * ---- A `rep` that a fault interrupts. In its handler the same code runs at another address, with as many elements
- * as are left; the page is translated from there. Then it goes on. ----
+ * as are left; the page is translated from there. Then it resumes. ----
  */
 
 enum { VECTOR_INNER = 0x31 };

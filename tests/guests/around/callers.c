@@ -13,7 +13,7 @@ __asm__(".text\n"
         "registration: " BYTES(PVIO_REGISTER_MAILBOX_32) "; ret\n");
 extern const u8 by_registers[], by_doorbell[], registration[];
 
-/* How often from where it is, and from above ALIAS. */
+/* The number of calls from the home address and from above ALIAS. */
 enum { HOME = 3, ABOVE = 5 };
 
 static volatile struct pvio_mailbox mailbox;

@@ -135,7 +135,7 @@ static void io_breakpoint(int form, u32 port) {
         expect(form, 1, 1, 1, 1, 0);
         return;
     }
-    /* A CPU traps after each element and goes on. QEMU (10.0 to 11.1) goes on behind the instruction: one
+    /* A CPU traps after each element and resumes. QEMU (10.0 to 11.1) resumes after the instruction: one
      * element is moved and not counted down, and the rep never completes. */
     u32 moved = ((is_in(form) ? frame.edi : frame.esi) - (u32)data) / size;
     observe("I/O breakpoints in a rep", t.hits);

@@ -1,6 +1,6 @@
 /*
  * Windows in which the same instructions retire, from one page of code at two linear addresses: with faults that leave
- * a block in its middle, a `rep` that goes on after one, and a jump to its own offset of a page that is absent.
+ * a block in its middle, a `rep` that resumes after one, and a jump to its own offset of a page that is absent.
  */
 #include "lib/harness.h"
 #include "pvio.h"

@@ -119,7 +119,7 @@ static void over_itself(int form) {
     for (u32 round = 0; round < ROUNDS; round++) {
         u32 length = encode(at, form, LATCH);
         encode_end(at + length);
-        /* The latch holds what is there already. In every other round it goes elsewhere in the page. */
+        /* The latch holds the old contents. Every other round writes elsewhere in the page. */
         set_latch(*(u32 *)at);
         struct frame frame = start_in(0, 0, at);
         frame.edx = LATCH;
@@ -152,7 +152,7 @@ static void beside_itself(int form) {
     expect(form, 1, ROUNDS, ROUNDS, ROUNDS * COUNT, 0);
 }
 
-/* The next instruction becomes another before it runs: `int $END` behind a `ud2`. */
+/* The next instruction becomes another before it runs: `int $END` after a `ud2`. */
 static void over_the_next(void) {
     enum { ROUNDS = 100 };
     trial++;

@@ -1,6 +1,6 @@
 /*
  * Pages that are not there: under the first, a middle and the last element of a string, and under the
- * instruction itself. The handler mends the page and goes on, or gives up.
+ * instruction itself. The handler maps the page and resumes, or gives up.
  *
  * What the CPU promises (SDM Vol. 2B, "REP/REPE/REPZ/REPNE/REPNZ"; Vol. 3A, "Restarting a Program or
  * Task After an Exception or Interrupt"): at the fault ECX, ESI and EDI stand at the element that
@@ -14,7 +14,7 @@
 /* Where elements lie: the one that faults at the start of the page, or reaching into it from the one
  * before, or, downwards, at its end. */
 enum layout { ALIGNED, CROSSING, DOWN, LAYOUTS };
-/* What is wrong with the page, and what is done about it. */
+/* The fault of the page, and its repair. */
 enum outcome { RESUMED, GIVEN_UP, REFUSED_WRITE, OUTCOMES };
 
 static struct {

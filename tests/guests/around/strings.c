@@ -1,6 +1,6 @@
 /*
  * Strings of many elements, which a device may get in one go: what a program, a debugger or a fault
- * handler sees of one must be what it sees where each element comes by itself.
+ * handler sees the same as when each element is moved alone.
  */
 #include "lib/harness.h"
 
@@ -247,7 +247,7 @@ static void shadow(void) {
 
 /* ---- An `ins` that writes to its own page ---- */
 
-/* Up to just before it, or from just behind what ends it. */
+/* Up to just before it, or from just after its end. */
 static void beside_itself(u32 from, u32 bytes) {
     trial++;
     t.count = bytes / bytes_of(t.form);

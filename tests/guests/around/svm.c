@@ -18,7 +18,7 @@ static struct {
 } g;
 
 /*
- * `behind`: where an exit leads, and where the guest may come too (with EAX = 0x12345678). The other is
+ * `behind`: the target of an exit, which the guest may reach too (with EAX = 0x12345678). The other is
  * followed by an `out imm8,al`.
  */
 __asm__(".text\n"
@@ -30,7 +30,7 @@ __asm__(".text\n"
         "  outb %al, $0xe0; ret\n");
 extern u8 vmrun_plain[], vmrun_out[], behind[];
 
-/* How far the guest's code is from where it is mapped first; and the hypervisor's, which is at each in turn. */
+/* The distances of the guest's and the hypervisor's code from their first mapping. Both are used in turn. */
 static u32 guest_distance, own_distance;
 
 static u32 enter_by(const u8 *by) {
@@ -102,7 +102,7 @@ static void prepare(int form, u32 count, enum ending ending) {
     t.count = count;
     restart();
     u8 *at = t.at;
-    /* Entered at the instruction itself, the guest goes on with what it was left in. */
+    /* Entered at the instruction itself, the guest resumes the interrupted instruction. */
     code[0][0] = 0x90;
     at += t.length = encode(at, form, LATCH);
     switch (ending) {
@@ -129,7 +129,7 @@ static void check_done(void) {
 
 static void expect_done(int privileged) { expect(t.form, privileged, 1, 1, elements(), 0); }
 
-/* The exit before the access tells of it, and nothing is done. */
+/* The exit comes before the access and describes it. The access does not happen. */
 static void check_intercepted(void) {
     u32 flags = (u32)is_in(t.form) | (u32)is_string(t.form) << 2 | (u32)is_rep(t.form) << 3;
     check(*dword(EXIT_CODE) == EXIT(IOIO));
@@ -152,7 +152,7 @@ static void permission_map(int form, u32 count, const u8 *way) {
         check_done();
         expect_done(1);
 
-        /* Emulated: the guest goes on behind it. Not: it is let through. */
+        /* Emulated: the guest resumes after it. Else the hypervisor permits it. */
         for (int is_emulated = 0; is_emulated < 2; is_emulated++) {
             prepare(form, count, CALL);
             intercept_latch(1);
@@ -218,7 +218,7 @@ static void in_ring_3(int form, u32 count) {
             once_in_ring_3(is_forbidden, is_intercepted, enter);
         }
     tells = is_string(form) && elements();
-    /* The hypervisor permits it, and goes on there. */
+    /* The hypervisor permits it, and resumes there. */
     prepare(form, count, CALL);
     in_ring(3);
     intercept_latch(0);

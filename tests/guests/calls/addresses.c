@@ -1,6 +1,6 @@
 /*
  * calls-addresses32, calls-addresses64: addresses and lengths that cannot be meant; ROM, devices and nothing
- * at all behind an address; texts and names. Needs `-device VGA`.
+ * at all after an address; texts and names. Needs `-device VGA`.
  */
 #include "lib/strings.h"
 
@@ -37,7 +37,7 @@ static void nothing_of_nothing(word address) {
     call_in_vain(by, pvio_call_word(PVIO_CALL_BATCH, 0, 0), address & ~(word)15, 0, PVIO_STATUS_OK);
 }
 
-/* From the address on it is too much, whatever the size of elements. */
+/* From the address on it is too long, for each size of elements. */
 static void too_far(word address, word bytes) {
     for (u8 call = PVIO_CALL_INSB; call <= PVIO_CALL_OUTSL; call++)
         call_in_vain(by, string_word(call), address, bytes / width_of(call) + 1, PVIO_STATUS_ADDRESS);
@@ -83,7 +83,7 @@ static void not_canonical(void) {
     nothing_of_nothing(hole);
     for (word from = 0; from < 40; from++) {
         too_far(hole - 1 - from, from + 1);
-        /* Over the hole, to where there are addresses again. */
+        /* Across the hole of non-canonical addresses. */
         too_far(hole - 1 - from, end - hole + from + 64);
     }
 }
@@ -91,7 +91,7 @@ static void not_canonical(void) {
 
 /* ---- What is no RAM ---- */
 
-/* Makes something else of a page of the window; where it is then. */
+/* Maps a page of the window to another frame. Returns its address. */
 static word show(int page, u64 physical) {
     if (!paging->levels)
         return (word)physical;

@@ -71,11 +71,11 @@ static u32 next_value(u32 *place, u32 width) {
     return value;
 }
 
-/* Adds a record of single port I/O, and what it must become. */
+/* Adds a record of single port I/O, and its expected result. */
 static void add_scalar(u8 call, u16 port) {
     static u32 latch;
     const u32 width = width_of(call), low = width == 4 ? ~0u : (1u << 8 * width) - 1;
-    /* What is above the size of an element is nobody's, and stays. */
+    /* Bits above the size of an element must not change. */
     u32 value = 0x99887766;
     if (!is_in(call) && port == STREAM)
         value = (value & ~low) | next_value(&given, width);
@@ -182,7 +182,7 @@ static void string_over_missing_page(u8 call, u32 place, u32 records, enum fault
     if (!is_in(call) && (fault == NOT_DIRTY || fault == READ_ONLY))
         return;
     settle_latch();
-    /* In the first pages; the records are behind. */
+    /* In the first pages; the records follow. */
     const word border = window.begin + 2 * PAGE, text = border - 3 * width + (fault == NOT_PRESENT && width > 1);
     begin_at(window.begin + 5 * PAGE - 2 * RECORD);
     const u32 placed_in = taken, placed_out = given;
@@ -316,7 +316,7 @@ static void records_that_write_records(void) {
     becomes(4, PVIO_STATUS_OK, next_value(&place, 4));
     check_same(run(0, 5), PVIO_STATUS_OK);
     check_same(in_32(LATCH), expected[4].value);
-    /* Its own record is what it was, with what has come of it: the string's bytes are not in it. */
+    /* The record itself has its result and none of the string's bytes. */
     begin_at(window.begin + PAGE);
     add(string_record(PVIO_CALL_INSB, LATCH, first, RECORD));
     becomes(0, PVIO_STATUS_OK, 0);

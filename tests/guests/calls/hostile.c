@@ -3,7 +3,7 @@
  *
  * What may be written lies between pages that may not: read-only ones, one that is absent. Ring 3 names any
  * address there is; ring 0, which may write all of this guest, names only what it can afford to lose, and what
- * nobody can write. After each call all registers are as the ABI says, and now and then the pages around and
+ * nobody can write. After each call all registers are as the ABI says, and sometimes the pages around and
  * the page tables are looked at. What must not be done is left out: to end the machine, and some ports.
  */
 #include "lib/tables.h"
@@ -56,7 +56,7 @@ static void look_around(void) {
 
 /* ---- Arguments ---- */
 
-/* The ends of address spaces, devices, ROM, and what is no address at all. */
+/* The ends of address spaces, devices, ROM, and impossible addresses. */
 static const u64 wild[] = {
     0xffffffff, 0x100000000, ~0ull, 0x7fffffffffff, 0x800000000000, 0xffff7fffffffffff, 0xffff800000000000,
     0x00ffffffffffffff, 0x0100000000000000, 0xa0000, 0xb8000, 0xf0100, 0xff000, 0xfec00000, 0xfee00000, 0xfffff000,
@@ -72,7 +72,7 @@ static word address(const struct caller *by) {
         return is_memory && !is_user(by) ? window.begin : at;
     }
     case 2:
-        /* Beyond the guest's reach; what is behind the top bit is nowhere mapped but in the window. */
+        /* Beyond the guest's reach; above the top bit only the window is mapped. */
         return (word)(any() | 1ull << (BITS - 1));
     case 3:
         return window.begin - 1 - below(16 * PAGE);

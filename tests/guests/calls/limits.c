@@ -55,7 +55,7 @@ static void windows(void) {
     }
     check_same(begin_window("more", 4), PVIO_STATUS_FULL);
     check_same(end_window("more", 4), PVIO_STATUS_STATE);
-    /* Those that there have been go on. */
+    /* Existing windows still work. */
     check_same(begin_window("ab", 2), PVIO_STATUS_OK);
     check_same(begin_window("ab", 2), PVIO_STATUS_STATE);
     check_same(end_window("ab", 2), PVIO_STATUS_OK);

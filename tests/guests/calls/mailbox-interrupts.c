@@ -1,6 +1,6 @@
 /*
  * calls-mailbox-interrupts32, calls-mailbox-interrupts64: calls through a mailbox, and interrupts whose handler
- * makes calls of its own through the same one: by the timer, and then, by single steps, behind each instruction.
+ * makes calls through the same one: by the timer, and then, by single steps, after each instruction.
  *
  * `before` and `after` tell how often the timer came when a call was left and not yet answered, and answered
  * and not yet taken.
@@ -86,7 +86,7 @@ void guest(void) {
     before = after = 0;
     for (u32 i = 0; i < STEPPED; i++)
         step(rounds++);
-    /* Behind the store of each word, and behind each ring. */
+    /* After the store of each word, and after each doorbell. */
     check(before >= 6 * STEPPED);
     check(after >= 6 * STEPPED);
     on_interrupt = 0;

@@ -45,7 +45,7 @@ static void all(void) {
     run_in_vain(ring, sizeof ring, (word)&guests);
     check_left(BOX(&guests), pvio_call_word(PVIO_CALL_OUTL, 0, LATCH));
     check_same(in_32(LATCH), 0x5a5a5a5a);
-    /* The hypervisor is heard as before. */
+    /* The hypervisor is still answered. */
     check_heard(BOX(&own));
     check_unheard(BOX(&guests));
 }

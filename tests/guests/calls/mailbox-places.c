@@ -64,7 +64,7 @@ static void refuse(volatile struct pvio_mailbox *here, word linear, u32 word_, u
     check_heard(box);
 }
 
-/* The same with a page whose entry lacks something, which nobody may set. */
+/* The same with a page whose entry lacks a bit, which nothing may set. */
 static void refuse_page(word linear, int level, u64 clear) {
     const u64 good = get_entry(linear, level), bad = good & ~clear;
     volatile struct pvio_mailbox *const here = BOX(direct(linear));
@@ -136,7 +136,7 @@ static void what_may_be_one(void) {
     be_registered(window.begin + 2 * PAGE - 16, KEY);
 }
 
-/* It is the place in memory, whatever the page tables say later. */
+/* The place in memory counts, even if the page tables change later. */
 static void pages_change(void) {
     be_registered(window.begin + 3 * PAGE + 0x230, KEY);
     const u64 entry = get_entry(box_linear, 1);

@@ -1,6 +1,6 @@
 /*
  * calls-mailbox-random32, calls-mailbox-random64: many random words through mailboxes in many places, right ones
- * and wrong ones, on four latches and where nobody is. What each must do is worked out beside it.
+ * and wrong ones, on four latches and on ports without a device. A model computes what each must do.
  *
  * Where calls by registers are heard, all counts are reset on the way, and some of the calls are in a window.
  */
@@ -52,14 +52,14 @@ static void move(void) {
     registered = BOX(&mailboxes[place]);
 }
 
-/* A ring at whatever is in memory, and what has become of it. */
+/* Rings the mailbox as it is in memory, and checks the result. */
 static void one(void) {
     volatile struct pvio_mailbox *const box = below(16) && registered ? registered : BOX(&mailboxes[below(PLACES)]);
     const u32 number = below(8) ? 1 + below(6) : below(128);
     const u32 is_scalar = number >= PVIO_CALL_INB && number <= PVIO_CALL_OUTL;
     const u32 width = is_scalar ? 1u << (number - 1) % 3 : 1;
     const u32 latch = below(LATCHES + 1);
-    /* Where nobody is, QEMU 11.1 reads zeros if it is not aligned. */
+    /* Without a device, QEMU 11.1 reads zeros if the access is unaligned. */
     const u32 offset = latch < LATCHES ? below(5 - width) : 0;
     const u32 operand = number == PVIO_CALL_OUTB || !below(16) ? below(256) : 0;
     const u32 port = is_scalar || !below(16) ? latch < LATCHES ? LATCH + 0x10 * latch + offset : NOBODY + offset : 0;

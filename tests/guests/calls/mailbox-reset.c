@@ -1,6 +1,6 @@
 /*
  * calls-mailbox-reset32, calls-mailbox-reset64: resets the machine three times, by an instruction, through its
- * mailbox, and by a triple fault. Memory survives, and nobody hears what is left in it. Give QEMU not -no-reboot.
+ * mailbox, and by a triple fault. Memory survives, and a mailbox left in it is not heard. Run QEMU without -no-reboot.
  */
 #include "lib/post.h"
 

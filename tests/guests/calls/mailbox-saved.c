@@ -1,5 +1,5 @@
 /*
- * calls-mailbox-saved32, calls-mailbox-saved64: rings until nobody hears it any more, which is when the machine has
+ * calls-mailbox-saved32, calls-mailbox-saved64: rings until no host hears it, which is when the machine has
  * been loaded from a snapshot, or has gone elsewhere; then it registers again. What it reads, from pc-testdev's
  * latch, it tells whenever it changes.
  */

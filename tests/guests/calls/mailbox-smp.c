@@ -1,6 +1,6 @@
 /*
  * calls-mailbox-smp32, calls-mailbox-smp64: four CPUs, each with a mailbox beside those of the others, on a latch
- * of its own and on a byte of one for all.
+ * alone and on one byte of a shared one.
  */
 #include "lib/apic.h"
 #include "lib/post.h"

@@ -1,5 +1,5 @@
 /*
- * calls-mailbox32, calls-mailbox64: the mailbox of one CPU, through the C header and by hand.
+ * calls-mailbox32, calls-mailbox64: the mailbox of one CPU, by the C header and by hand.
  *
  * Where a mailbox can be registered: what it answers, and that nothing changes but word and value. Elsewhere, on
  * any machine: the header's functions do the same by registers, or by instruction. `registered` tells the status
@@ -54,7 +54,7 @@ static u32 next(u32 width) {
     return value;
 }
 
-/* Each element comes once, and goes once, whichever way. */
+/* Each element is read once and written once, by call or by instruction. */
 static void stream(void) {
     for (u32 i = 0; i < 100; i++) {
         check_same(made(INB, pvio_mailbox_inb(&mailbox, STREAM)), next(1));

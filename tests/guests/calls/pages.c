@@ -20,7 +20,7 @@ static void moves(const struct caller *by) {
     struct string string = {.by = by, .port = STREAM};
     for (string.call = PVIO_CALL_INSB; string.call <= PVIO_CALL_OUTSL; string.call++)
         for (u32 before = 0; before < 2 * width_of(string.call) + 2; before++) {
-            /* Across the middle, and across the borders of 4 KiB around it, whatever the pages' size. */
+            /* Across the middle, and across the borders of 4 KiB around it, for each size of page. */
             for (int border = -2; border <= 2; border++)
                 for (const u32 *count = counts; *count; count++) {
                     string.count = *count;
@@ -70,7 +70,7 @@ static int stops(void) {
 /* What a guest's kernel does: as if the page had come from a disk, or had to be copied. */
 static void mend(word error, word address) {
     const u32 present = t.fault != NOT_PRESENT;
-    /* Of a locked `or` QEMU makes a load and a store where there is one vCPU: the load may fault. */
+    /* With one vCPU, QEMU splits a locked `or` into a load and a store, so the load may fault. */
     const u32 write = t.fault == READ_ONLY ? 2 : writes() ? error & 2 : 0;
     check_same(error & ~0x18u, present | write | (is_user(t.string->by) ? 4 : 0));
     check(((address ^ t.page) & ~(word)(page_size(t.level) - 1)) == 0);
@@ -115,7 +115,7 @@ static void fault(struct string *string, enum place place) {
         check_same(call_string(string, string->count), PVIO_STATUS_OK);
     } else {
         check_same(call_string(string, before), PVIO_STATUS_PAGE);
-        /* Nobody has touched it: the same again. */
+        /* The page is untouched, so the result is the same. */
         check_same(call_string(string, 0), PVIO_STATUS_PAGE);
         touch_by(string->by, next_of(string), writes());
         touch_by(string->by, next_of(string) + width - 1, writes());

@@ -14,7 +14,7 @@
 
 #define MARK 0xa5
 
-/* Pages behind the window, none of which may be written by anybody. DEVICE is the I/O APIC's. */
+/* Pages after the window, which nothing may write. DEVICE is the I/O APIC's. */
 enum odd { DEVICE, NOTHING, ROM, APIC, ABSENT, READ_ONLY, NOT_ACCESSED, NOT_DIRTY, SUPERVISORS, ODD };
 #define ODD_BEGIN  (window.begin + 64 * PAGE)
 #define ODD_FRAMES 0x440000u
@@ -63,7 +63,7 @@ static void tell_call(void) {
 
 /* ---- Memory ---- */
 
-/* Between the frames of the window lie some that are nobody's. */
+/* Unused frames lie between the frames of the window. */
 #define GUARDS 0x401000u
 
 static void map_odd_pages(void) {
@@ -167,7 +167,7 @@ static void random_batch(void) {
 
 /* ---- Calls ---- */
 
-/* One of few, so that there are not many windows: what is kept of each is memory of QEMU's. */
+/* One of few names: each window takes memory of QEMU. */
 static void text_at(word address, u32 size) {
     const u8 letter = (u8)('a' + random(4));
     for (u32 i = 0; i < size; i++)

@@ -225,13 +225,13 @@ static void in_code_of_another_mode(const struct paging *kind) {
                 if (bits == (*by)->bits || call == PVIO_CALL_EXIT)
                     continue;
                 trial++;
-                /* Absent in every paging, whatever is cut off. */
+                /* Absent in each kind of paging, even if bits are cut off. */
                 const word absent = kind->levels ? 0xa0000000 : 0xd0000000;
                 const u32 asked = pvio_call_word(call, 0, call && call <= PVIO_CALL_OUTSL ? LATCH : 0);
                 word dx = absent, cx = 3;
                 const u32 answer = call_by_magic_of(bits, *by, asked, &dx, &cx);
                 check(answer == asked || answer >> PVIO_CALL_SHIFT <= PVIO_STATUS_FAILED);
-                /* What is not one instruction in this mode is heard by nobody. */
+                /* The bytes of another mode's instruction get no answer. */
                 if (((*by)->bits == 16) != (bits == 16) && (*by)->bits != 64)
                     check_same(answer, asked);
                 check((u32)cx == 3);

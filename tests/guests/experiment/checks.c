@@ -117,12 +117,12 @@ static void check_faults_of_the_guest(void)
     check(TRY(trial, 0xf4) == GP, "hlt is the guest's #GP");
     check(TRY(trial, 0x0f, 0x22, 0xc0) == GP, "mov to cr0 is the guest's #GP");
     check(TRY(trial, 0x66, 0x90, 0xcd, 0x20) == (GP | 0x102), "int 0x20 is the guest's #GP, with an error code");
-    /* pushf; orl $FLAGS_TF, (%esp); popf; out %al, $0x80: the debug trap is behind the OUT. */
+    /* pushf; orl $FLAGS_TF, (%esp); popf; out %al, $0x80: the debug trap comes after the OUT. */
     check(TRY(trial, 0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0, 0x9d, 0xe6, 0x80) == 0x100 && device_accesses == 1,
           "a debug trap follows the out");
 }
 
-/* The walk is only ever seen to permit: what it forbids, the processor has forbidden before. */
+/* The walk never forbids an access: the processor has forbidden it before. */
 static void check_walk(int nx)
 {
     u32 code = (u32)trial, data = (u32)in_buffer, own = (u32)check_monitor;

@@ -22,7 +22,7 @@ void console_start(void)
         outb(COM1 + 3, 3);
         outb(COM1 + 2, 7);
     }
-    /* Memory behind it: a text screen, or something as harmless. */
+    /* Memory after it: a text screen, or something as harmless. */
     has_screen = !has_debugcon;
 }
 

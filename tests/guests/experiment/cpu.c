@@ -1,4 +1,4 @@
-/* The processor made ready: what it has, page tables, the task, the gates. */
+/* Prepares the processor: its features, page tables, the task, the gates. */
 #include "harness.h"
 
 #define MSR_SYSENTER_CS 0x174
@@ -76,7 +76,7 @@ void trap_through(void (*entry)(void)) { gate(VECTOR_GP, (u32)entry, 0); }
 
 static u32 probe_pvio(void)
 {
-    /* A call that nobody hears leaves bit 31 in EAX; before NOPL was there is nobody. */
+    /* An unanswered call leaves bit 31 in EAX. CPUs without NOPL cannot make it. */
     u32 eax = 0x80000000, edx = 0;
     __asm__ volatile(".byte 0x0f, 0x1f, 0x80, 'P', 0x32, 0x90, 0x90" : "+a"(eax), "+d"(edx));
     /* Version 1, all ports and memory. */

@@ -1,6 +1,6 @@
 /*
  * The virtual device: reads give the bytes of a pattern, again and again; every access goes into a log. It
- * takes as many instructions for each access of a kind, whatever was before, so that all operations of a
+ * takes the same number of instructions for each access of a kind, so that all operations of a
  * loop cost the same.
  *
  * pvio's `stream` does the same with a file of that pattern; its log is pvio's access log.

@@ -18,7 +18,7 @@ static u32 replace(u32 old, u32 new, u32 mask) { return (old & ~mask) | (new & m
 
 /*
  * INS and OUTS, and REP (SDM Vol. 2, "INS", "OUTS", "REP"). The guest's registers say after each element how
- * far it has come: whatever stops it, it can be taken up again there.
+ * far it has come, so that it can resume there after any stop.
  */
 static inline int string_io(struct frame *frame, u32 out, u32 size, u32 port,
                             const struct string *string)

@@ -128,7 +128,7 @@ run_guest:
         mov     %ebx, %es
         iretl
 
-/* `int $VECTOR_DONE`: back to whoever called run_guest. */
+/* `int $VECTOR_DONE`: returns to the caller of run_guest. */
         .globl  done_entry
 done_entry:
         mov     $DATA0, %eax

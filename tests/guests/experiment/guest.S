@@ -238,7 +238,7 @@ unanswered:
         ret
 
 /*
- * What is tried on the monitor: code is put at `trial`, and runs up to the end behind it. A handler of the
+ * Trials of the monitor: code is put at `trial`, and runs up to the end after it. A handler of the
  * guest's says which exception it got, and is done.
  */
         .globl  guest_handler_gp, guest_handler_pf, guest_handler_db

@@ -3,7 +3,7 @@
 
 #include "monitor.h"
 
-/* console.c: text for whoever looks: QEMU's -debugcon, COM1, a VGA text screen, whichever there is. */
+/* console.c: text output: QEMU's -debugcon, COM1, a VGA text screen, whichever exists. */
 void console_start(void);
 void print(const char *text);
 void print_number(u32 number);
@@ -40,7 +40,7 @@ extern u8 mailbox[4096], out_buffer[4096], in_buffer[4096], guest_stack[4096], t
 extern u8 monitor_stack[MONITOR_STACK];
 #define MONITOR_STACK_TOP (monitor_stack + sizeof monitor_stack)
 
-/* checks.c: what the monitor must do beside the measured operations. Ends the run where it does not. */
+/* checks.c: checks of the monitor besides the measured operations. Ends the run if one fails. */
 void check_monitor(int nx);
 _Noreturn void failed(const char *what);
 

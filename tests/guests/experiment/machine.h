@@ -18,7 +18,7 @@
 
 /*
  * The GDT. SYSENTER and SYSEXIT demand the order of the first four: code and stack of ring 0, and 16 and
- * 24 bytes behind them those of ring 3 (SDM Vol. 2, "SYSENTER", "SYSEXIT").
+ * 24 bytes after them those of ring 3 (SDM Vol. 2, "SYSENTER", "SYSEXIT").
  */
 #define CODE0 0x08
 #define DATA0 0x10

@@ -25,7 +25,7 @@ static u32 selector(const struct frame *frame, u32 segment)
 
 struct string string_of(const struct frame *frame, const struct io *io)
 {
-    /* INS writes to ES, whatever the prefix says (SDM Vol. 2, "INS"). */
+    /* INS writes to ES, with any prefix (SDM Vol. 2, "INS"). */
     u32 segment = io->operation < OP_OUTS ? SEGMENT_ES : io->segment;
     struct string string = {
         .repeat = io->repeat,

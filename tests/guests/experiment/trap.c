@@ -42,7 +42,7 @@ static inline int carry_out(struct frame *frame, int checked)
     }
 
     /* It has retired: on to the next, and what the processor does then. RF ends with an instruction (SDM
-     * Vol. 3A 17.3.1.1); TF traps behind it (17.3.1.4). */
+     * Vol. 3A 17.3.1.1); TF traps after it (17.3.1.4). */
     frame->eip += length;
     frame->eflags &= ~FLAGS_RF;
     if (frame->eflags & FLAGS_TF)

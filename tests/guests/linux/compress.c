@@ -11,7 +11,7 @@
  * Packing is what gzip does: repetitions in a window of 32 KiB are found through chains of equal hashes, and what
  * is left is coded by Huffman, block by block. The format is this program's own.
  *
- * It is its own C library, so that it builds where there is no libc.a.
+ * It contains its own C library, so it builds without libc.a.
  */
 
 #include "huffman.h"
@@ -42,7 +42,7 @@ static u8 text[SIZE], unpacked[SIZE], packed[SIZE + SIZE / 2];
 
 /* ---- Time. ---------------------------------------------------------------------------------------- */
 
-/* Bytes packed or unpacked; some more of them where a repetition goes on. */
+/* Bytes packed or unpacked; more of them if a repetition continues. */
 #define PIECE      4096
 
 static u64 least[2 * SIZE / PIECE], began;

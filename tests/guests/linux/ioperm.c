@@ -5,7 +5,7 @@
  *                      what it is given, or 2 if the kernel refuses
  *      ioperm          does not ask: its first access ends it, by SIGSEGV
  *
- * It is its own C library, so that it builds where there is no libc.a.
+ * It contains its own C library, so it builds without libc.a.
  */
 
 #define FIRST_PORT 0x300
@@ -30,7 +30,7 @@ static long system_call(long number, long a, long b, long c)
         return result;
 }
 
-/* Each instruction has a function of its own, by whose name the statistics tell it. */
+/* Each instruction has its own function, whose name is in the statistics. */
 #define SITE __attribute__((noinline, used))
 
 SITE void write_byte(u16 port, u8 value) { __asm__ volatile("outb %0, %1" : : "a"(value), "d"(port)); }

@@ -4,15 +4,15 @@
  *
  *      status 0    all was right
  *             1    something read was wrong
- *             2    nobody listens
+ *             2    calls are unanswered
  *             3    somebody does, and does not let user code call
- *             4    all was right, but nobody could read the line: memory has protection keys
+ *             4    all was right, but no one could read the line: memory has protection keys
  *                  whose register is not known
  *
  * Its memory is what a process has when it starts: not there until it is touched, zero pages shared with
  * others, a file's pages. So the kernel's page fault handler has its part in most calls.
  *
- * It is its own C library, so that it builds where there is no libc.a.
+ * It contains its own C library, so it builds without libc.a.
  */
 
 #include <pvio.h>

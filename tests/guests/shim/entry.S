@@ -1,7 +1,7 @@
 /*
  * From the reset vector to `guest`. If BITS is 16: in real mode, where all data segments begin at 0 and
- * have 4 GiB. If it is 32 or 64: in protected or 64-bit mode with paging on. Each page of the first megabyte is mapped at its own address by an entry of its own in
- * `pages`, marked accessed and dirty as if it had been used.
+ * have 4 GiB. If it is 32 or 64: in protected or 64-bit mode with paging on. Each page of the first
+ * megabyte is identity-mapped by an entry in `pages`, and marked as accessed and dirty.
  */
 
 #include "common.inc"

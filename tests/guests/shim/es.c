@@ -52,7 +52,7 @@ static void load_es(void)
 /* As C has it. */
 static void restore_es(void) { __asm__ __volatile__("pushl %ds\n\tpopl %es"); }
 
-/* As if nobody had used the pages of the buffer; where paging is off, nothing. */
+/* Marks the pages of the buffer as unused, if paging is on. */
 static void forget_buffer(void)
 {
     if (BITS != 16)

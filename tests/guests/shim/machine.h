@@ -55,7 +55,7 @@ extern uintptr_t pages[PAGE / sizeof(uintptr_t)];
 #define ACCESSED 0x20u
 #define DIRTY    0x40u
 
-/* As if nobody had used these pages yet. */
+/* Marks these pages as unused. */
 static inline void forget(const unsigned char *at, size_t size)
 {
     const unsigned char *const behind = at + size;

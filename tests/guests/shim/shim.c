@@ -13,7 +13,7 @@ void guest(void);
 static uint16_t latch;
 static int is_heard;
 
-/* What a call answers that is carried out where it is heard. */
+/* The status of a call that succeeds if it is answered. */
 static unsigned int answer(unsigned int status) { return is_heard ? status : PVIO_STATUS_UNHEARD; }
 
 static void scalars(void)
@@ -169,7 +169,7 @@ static void batches(void)
     check(read[0] == 0x03035699 && read[1] == 0x03035699);
     check(records[0].status == PVIO_STATUS_OK && records[8].status == PVIO_STATUS_OK);
 
-    /* What is behind a wrong one is not run. */
+    /* Records after a wrong one are not executed. */
     records[0] = pvio_record_outb(1, latch);
     records[1] = pvio_record_outb(2, latch);
     records[1].address = 1;
@@ -188,7 +188,7 @@ static void batches(void)
 
 static void control(void)
 {
-    /* In RAM, across two pages that nobody has used; the others' texts are in ROM. */
+    /* In RAM, across two unused pages; the other texts are in ROM. */
     unsigned char *const text = buffer + PAGE - 4;
     unsigned int i;
 
@@ -241,7 +241,7 @@ void guest(void)
     if (!is_heard || (features & PVIO_FEATURE_MEMORY) != 0)
         control();
 
-    /* Where it is heard, this is the end, with status 0; elsewhere isa-debug-exit makes it 1. */
+    /* If answered, this ends with status 0; else isa-debug-exit makes it 1. */
     check(pvio_exit(0) == PVIO_STATUS_UNHEARD);
     end(0);
 }

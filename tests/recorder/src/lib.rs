@@ -1,8 +1,7 @@
-//! `recorder`: a latch that writes down each element that reaches it, and whether it came by itself or
-//! with others.
+//! `recorder`: a latch that logs each element, and whether it came alone or in a string.
 //!
-//! `device=recorder@0xe0-0xe3:log=FILE` writes a line for each, as QEMU's trace events have them; the name
-//! at the end is `'recorder: alone'` or `'recorder: string'`.
+//! `device=recorder@0xe0-0xe3:log=FILE` writes a line for each element in the format of QEMU's trace. The
+//! name at the end of the line is `'recorder: alone'` or `'recorder: string'`.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

@@ -40,7 +40,11 @@ impl KernelSymbol {
 
 /// A kernel's own list of its symbols, by address. Aliases stay in the order of the list.
 #[derive(Debug)]
-pub struct Kallsyms(Vec<KernelSymbol>);
+pub struct Kallsyms {
+    symbols: Vec<KernelSymbol>,
+    /// The code of the kernel itself.
+    code: [Range<u64>; 2],
+}
 
 impl Kallsyms {
     /// Reads a copy of `/proc/kallsyms`.
@@ -70,12 +74,15 @@ impl Kallsyms {
     fn parse(text: &str) -> Kallsyms {
         let mut symbols: Vec<KernelSymbol> = text.lines().map(KernelSymbol::parse).collect();
         symbols.sort_by_key(|symbol| symbol.address);
-        Kallsyms(symbols)
+        let address = |name| address_of(&symbols, name);
+        let code = [("_stext", "_etext"), ("_sinittext", "_einittext")];
+        let code = code.map(|(start, end)| address(start)..address(end));
+        Kallsyms { symbols, code }
     }
 
     /// All symbols, by address.
     pub fn symbols(&self) -> &[KernelSymbol] {
-        &self.0
+        &self.symbols
     }
 
     /// The address of a symbol of the kernel itself.
@@ -84,8 +91,7 @@ impl Kallsyms {
     ///
     /// If there is no such symbol.
     pub fn address(&self, name: &str) -> u64 {
-        let found = self.0.iter().find(|symbol| symbol.name == name && symbol.module.is_none());
-        found.unwrap_or_else(|| panic!("no {name}")).address
+        address_of(&self.symbols, name)
     }
 
     /// The name of an address, as the kernel's `%pS` prints it; `None` outside all code.
@@ -102,13 +108,7 @@ impl Kallsyms {
 
     /// Whether an address is code of the kernel itself.
     pub fn is_kernel(&self, address: u64) -> bool {
-        self.code().iter().any(|code| code.contains(&address))
-    }
-
-    /// The code of the kernel itself.
-    pub fn code(&self) -> [Range<u64>; 2] {
-        [("_stext", "_etext"), ("_sinittext", "_einittext")]
-            .map(|(start, end)| self.address(start)..self.address(end))
+        self.code.iter().any(|code| code.contains(&address))
     }
 
     /// Fails unless a site's name is one of the last symbols of code at or before it.
@@ -126,9 +126,14 @@ impl Kallsyms {
 
     /// The symbols at the last address that has some, at or before this one.
     fn last_symbols(&self, address: u64) -> &[KernelSymbol] {
-        let end = self.0.partition_point(|symbol| symbol.address <= address);
-        let Some(last) = self.0[..end].last() else { return &[] };
-        let start = self.0.partition_point(|symbol| symbol.address < last.address);
-        &self.0[start..end]
+        let end = self.symbols.partition_point(|symbol| symbol.address <= address);
+        let Some(last) = self.symbols[..end].last() else { return &[] };
+        let start = self.symbols.partition_point(|symbol| symbol.address < last.address);
+        &self.symbols[start..end]
     }
+}
+
+fn address_of(symbols: &[KernelSymbol], name: &str) -> u64 {
+    let found = symbols.iter().find(|symbol| symbol.name == name && symbol.module.is_none());
+    found.unwrap_or_else(|| panic!("no {name}")).address
 }

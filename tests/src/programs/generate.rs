@@ -1,4 +1,4 @@
-//! Programs at random.
+//! A generator of random programs.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -12,38 +12,38 @@ use super::model::{Effects, model};
 use super::program::{CodeKind, Program, Register, Segment, SegmentName};
 use pvio::x86::Direction;
 
-/// CF PF AF ZF SF OF.
+/// The bits CF, PF, AF, ZF, SF and OF.
 const ARITHMETIC: u64 = 0x8d5;
 const DIRECTION: u64 = 1 << 10;
 const IOPL: u64 = 3 << 12;
 const VIRTUAL_8086: u64 = 1 << 17;
 
-/// The offset of the stack that a program in real or protected mode starts with.
+/// The initial stack offset of programs in real and protected mode.
 const STACK: u64 = WORK + 0xf0;
 
-/// How often registers and segments are drawn for the same code, before other code is.
+/// How often the generator draws registers and segments for the same code before it draws other code.
 const TRIES: u32 = 30;
 
-/// Makes programs without end.
+/// An endless iterator of programs.
 #[derive(Debug)]
 pub struct Generator {
     rng: Rng,
-    /// String instructions that were given up after a page fault: their addresses and bytes.
+    /// String instructions that were abandoned after a page fault: their addresses and bytes.
     ///
-    /// Before QEMU 11.0 nothing tells the plugin that such an attempt has ended. The same instruction
-    /// at the same place, with the count that was left, is taken for its resumption; so none comes.
+    /// Before QEMU 11.0 the plugin does not learn that such an attempt has ended. It takes the same
+    /// instruction at the same address with the remaining count for a resumption, so none is generated.
     given_up: HashSet<(u64, Vec<u8>)>,
 }
 
 impl Generator {
-    /// One whose programs are always the same for a seed.
+    /// A generator whose programs follow from the seed.
     pub fn with_seed(seed: u64) -> Generator {
         Generator { rng: Rng::with_seed(seed), given_up: HashSet::new() }
     }
 
     /// The next program, and what it does.
     ///
-    /// What a draw happens to make may go where it should not; then it is drawn again.
+    /// It repeats the draw if a program would access memory or ports that it must not.
     fn generate(&mut self) -> (Program, Effects) {
         loop {
             let kind = pick(&mut self.rng, &CodeKind::ALL);
@@ -72,7 +72,7 @@ impl Iterator for Generator {
     }
 }
 
-/// Whether something happens that does so in so many of a hundred cases.
+/// Returns true with a probability in percent.
 fn percent(rng: &mut Rng, chance: u32) -> bool {
     rng.u32(0..100) < chance
 }
@@ -83,7 +83,7 @@ fn pick<T: Copy>(rng: &mut Rng, choices: &[T]) -> T {
 
 fn draw(rng: &mut Rng, kind: CodeKind, instructions: Vec<Instruction>) -> Program {
     let code_at = match percent(rng, 20) {
-        // Across the border of two pages.
+        // Code that crosses a page border.
         true => rng.u64(0x8fe0..0x9000),
         false => rng.u64(CODE.start..CODE.end - CODE_SIZE as u64),
     };
@@ -146,9 +146,9 @@ fn paragraph(selector: u16) -> Segment {
     Segment { selector, base: u64::from(selector) << 4 }
 }
 
-/// One to three port I/O instructions, among others that leave flags for later or use them.
+/// One to three port I/O instructions, between others that set or read flags.
 fn instructions(rng: &mut Rng, kind: CodeKind) -> Vec<Instruction> {
-    // What a `rep` leaves of a count with bits beyond the address size is open, and another would use it.
+    // The count after a `rep` is undefined in bits beyond the address size, and the next `rep` would use it.
     let mut repeated = false;
     let mut instructions = Vec::new();
     for _ in 0..pick(rng, &[1, 1, 1, 2, 2, 3]) {
@@ -164,7 +164,7 @@ fn instructions(rng: &mut Rng, kind: CodeKind) -> Vec<Instruction> {
     if percent(rng, 30) {
         instructions.push(arithmetic(rng, kind));
     }
-    // Prefixes make them long at times.
+    // With many prefixes the code may be too long.
     let length: usize = instructions.iter().map(|instruction| instruction.bytes.len()).sum();
     if length + Program::END.len() > CODE_SIZE {
         instructions.truncate(2);
@@ -176,8 +176,9 @@ fn repeats(instruction: &Instruction) -> bool {
     instruction.io.is_some_and(|io| io.source == Source::String { repeats: true })
 }
 
-/// Arithmetic on (R)BX and (R)BP, and what reads flags. None of it changes a register that port I/O
-/// uses, but for AH.
+/// Arithmetic on (R)BX and (R)BP, and instructions that read flags.
+///
+/// Except for AH, none changes a register that port I/O uses.
 fn arithmetic(rng: &mut Rng, kind: CodeKind) -> Instruction {
     const ENCODINGS: [&[u8]; 17] = [
         &[0x01, 0xeb],       // add ebx,ebp
@@ -212,7 +213,7 @@ fn arithmetic(rng: &mut Rng, kind: CodeKind) -> Instruction {
 fn port_io(rng: &mut Rng, kind: CodeKind) -> Instruction {
     const OPCODES: [u8; 12] =
         [0x6c, 0x6d, 0x6e, 0x6f, 0xe4, 0xe5, 0xe6, 0xe7, 0xec, 0xed, 0xee, 0xef];
-    // Half of them are strings, which have more to go wrong.
+    // Half of the instructions are strings: they have more cases.
     let opcode = match rng.bool() {
         true => pick(rng, &OPCODES[..4]),
         false => pick(rng, &OPCODES[4..]),
@@ -227,7 +228,7 @@ fn port_io(rng: &mut Rng, kind: CodeKind) -> Instruction {
     maybe(rng, if is_string { 60 } else { 10 }, &[0xf3, 0xf3, 0xf2]);
     maybe(rng, 45, &[0x66]);
     maybe(rng, 30, &[0x67]);
-    // Whether one that 64-bit code ignores takes an FS before it back is open: not both.
+    // It is undefined whether a prefix that 64-bit code ignores cancels an FS before it: never use both.
     let overrides: &[u8] = match (kind.bits(), rng.bool()) {
         (64, true) => &[0x64, 0x65],
         (64, false) => &[0x26, 0x2e, 0x36, 0x3e],
@@ -242,7 +243,7 @@ fn port_io(rng: &mut Rng, kind: CodeKind) -> Instruction {
                 0 => &[0x66],
                 1 => &[0x67],
                 2 => overrides,
-                // A string that does not repeat stays so.
+                // A single string instruction gets no `rep` prefix.
                 _ if is_string && !prefixes.iter().any(|&byte| byte >= 0xf2) => continue,
                 _ => &[0xf2, 0xf3],
             };
@@ -256,7 +257,7 @@ fn port_io(rng: &mut Rng, kind: CodeKind) -> Instruction {
     Instruction::port_io(kind, &prefixes, rex, opcode, port)
 }
 
-/// Gives the registers values with which the program's I/O hits ports and memory that are meant.
+/// Sets the registers so that the program accesses the intended ports and memory.
 fn aim(rng: &mut Rng, program: &mut Program) {
     let registers = |program: &mut Program, register, value| {
         program.registers[register as usize] = value;
@@ -301,16 +302,16 @@ fn elements(rng: &mut Rng) -> u64 {
     }
 }
 
-/// A register whose low bits are this, and whose others mean nothing.
+/// A register with these low bits and random others.
 fn with_garbage(rng: &mut Rng, value: u64, size: AddressSize) -> u64 {
     rng.u64(..) & !size.mask() | value
 }
 
-/// An offset from a segment's base, such that so many elements are somewhere interesting.
+/// An offset from a segment's base at which a number of elements meets an interesting case.
 fn offset(rng: &mut Rng, program: &Program, io: &PortIo, base: u64, count: u64) -> u64 {
     let mask = io.address_size.mask();
     let width = u64::from(io.width.bytes());
-    // Where addresses wrap around, after some of the elements.
+    // Addresses that wrap around after some elements.
     if percent(rng, 20) {
         let before = rng.u64(0..=count) * width;
         return match program.goes_down() {
@@ -324,7 +325,7 @@ fn offset(rng: &mut Rng, program: &Program, io: &PortIo, base: u64, count: u64) 
         _ => ARENA,
     };
     let linear = match percent(rng, 60) {
-        // Near the border of two pages, most often before it as the string goes.
+        // Near a page border, most often before it in the string's direction.
         true => {
             let borders = area.start / 0x1000 + 1..area.end / 0x1000;
             let border = std::iter::repeat_with(|| rng.u64(borders.clone()) * 0x1000)
@@ -335,7 +336,7 @@ fn offset(rng: &mut Rng, program: &Program, io: &PortIo, base: u64, count: u64) 
         }
         false => rng.u64(area),
     };
-    // In 16 bits, and in real mode by 32 bits too, only what the segment reaches.
+    // With 16-bit addresses, and in real mode also with 32-bit ones, the offset stays in the segment.
     let reach = if program.kind.has_paragraphs() { 0xffff } else { mask };
     match linear.wrapping_sub(base) {
         beyond if beyond > reach && reach == 0xffff => {
@@ -345,7 +346,7 @@ fn offset(rng: &mut Rng, program: &Program, io: &PortIo, base: u64, count: u64) 
     }
 }
 
-/// Whether a page is there up to this border, as a string goes, and the next is missing.
+/// Whether a string reaches a missing page at this border.
 fn ends_at(border: u64, goes_down: bool) -> bool {
     let (below, above) = (frame((border >> 12) - 1), frame(border >> 12));
     match goes_down {

@@ -1,4 +1,4 @@
-//! Many programs as the guest's memory has them, and their results as it leaves them.
+//! Programs and their results in the guest's memory.
 
 use std::fmt;
 use std::fs::File;
@@ -12,19 +12,19 @@ use super::layout::*;
 use super::model::Effects;
 use super::program::{CodeKind, Program, REGISTER_NAMES, Register, SegmentName};
 
-/// How much of the memory before and after what a program uses is looked at with it.
+/// The number of bytes around a program's accesses that its result includes.
 const GUARD: u64 = 24;
 
-/// Programs for one run.
+/// The programs of one run.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// In the order in which they run.
+    /// The programs in the order in which they run.
     pub programs: Vec<(Program, Effects)>,
-    /// Whether protected mode has pages.
+    /// Whether paging is on in protected mode.
     pub paged: bool,
 }
 
-/// What came of a program.
+/// The result of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     registers: [u64; 16],
@@ -34,11 +34,11 @@ pub struct Outcome {
     flags: u64,
     cr2: u64,
     cs: u64,
-    /// Of physical memory.
+    /// The contents of physical memory, by window.
     windows: Vec<(Range<u64>, Vec<u8>)>,
 }
 
-/// The memory that is to be looked at after a program.
+/// The memory that a program's result includes.
 pub fn windows(effects: &Effects) -> Vec<Range<u64>> {
     let mut sorted: Vec<_> = effects.touched.clone();
     sorted.sort_by_key(|touched| touched.start);
@@ -54,8 +54,9 @@ pub fn windows(effects: &Effects) -> Vec<Range<u64>> {
 }
 
 impl Batch {
-    /// Each program at all linear addresses of its pages, one after the other. It is not always the same
-    /// one at which QEMU translates it.
+    /// Repeats each program at all linear addresses of its pages.
+    ///
+    /// The address at which QEMU translates it varies.
     pub fn at_aliases(&self) -> Batch {
         let programs = self.programs.iter().enumerate().flat_map(|(index, (program, effects))| {
             let mut all: Vec<Program> = program.at_aliases().collect();
@@ -66,7 +67,7 @@ impl Batch {
         Batch { programs: programs.collect(), paged: true }
     }
 
-    /// Writes the guest's memory, as it is before it starts, to a file for `memory-backend-file`.
+    /// Writes the guest's initial memory to a file for `memory-backend-file`.
     pub fn write_memory(&self, path: &Path, rng: &mut Rng) -> std::io::Result<()> {
         let room = (RESULTS - RECORDS) as usize / RECORD_SIZE;
         assert!(self.programs.len() <= room, "there is room for {room} programs");
@@ -90,7 +91,7 @@ impl Batch {
         File::create(path)?.write_all(&memory)
     }
 
-    /// Reads the results from the guest's memory, as it is after its end.
+    /// Reads the results from the guest's final memory.
     pub fn read_outcomes(&self, memory: &[u8]) -> Vec<Outcome> {
         let mut rest = &memory[RESULTS as usize..];
         let mut take = |length: usize| {
@@ -123,7 +124,7 @@ impl Batch {
     }
 }
 
-/// A record as `tests/guests/differ.inc` has it.
+/// Makes a record, as `tests/guests/differ.inc` describes it.
 fn record(program: &Program, effects: &Effects) -> Vec<u8> {
     let mut record = vec![0; RECORD_SIZE];
     let mut put = |at: usize, bytes: &[u8]| record[at..at + bytes.len()].copy_from_slice(bytes);
@@ -138,7 +139,7 @@ fn record(program: &Program, effects: &Effects) -> Vec<u8> {
     put(0x40, &program.registers.map(u64::to_le_bytes).concat());
 
     use {Register::*, SegmentName::*};
-    // As POPAL and then IRET take them.
+    // In the order of POPAL and IRET.
     let general = [Rdi, Rsi, Rbp, Rsp, Rbx, Rdx, Rcx, Rax].map(register);
     let returning = [ip, selector(Cs), program.flags, register(Rsp)];
     let (first, last) = ([Gs, Fs, Es, Ds].map(selector), [Ss, Es, Ds, Fs, Gs].map(selector));
@@ -160,7 +161,7 @@ fn record(program: &Program, effects: &Effects) -> Vec<u8> {
 }
 
 impl Outcome {
-    /// Whether it ended as it must: by its `int`, or by an exception where there is to be one.
+    /// Whether the program ended by its `int`, or by the exception that the model predicts.
     pub fn ended_as_modelled(&self, program: &Program, effects: &Effects) -> bool {
         // In virtual-8086 mode with IOPL < 3 the `int` itself is a #GP.
         let at_the_end = self.vector == 0x30

@@ -1,11 +1,12 @@
-//! Port I/O instructions as they are made: from prefixes and an opcode, with what a processor does
-//! with them (SDM vol. 2, 2.1 "Instruction format", 2.2.1 "REX prefixes").
+//! Port I/O instructions, made from prefixes and an opcode, and their effects.
+//!
+//! SDM vol. 2, 2.1 "Instruction format", 2.2.1 "REX prefixes".
 
 use pvio::x86::{Direction, PortForm, PortSource, Width};
 
 use super::{CodeKind, SegmentName};
 
-/// How wide addresses are.
+/// The address size of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AddressSize {
     /// SI, DI, CX.
@@ -17,7 +18,7 @@ pub enum AddressSize {
 }
 
 impl AddressSize {
-    /// The bits of a register that take part.
+    /// The bits of a register that the instruction uses.
     pub fn mask(self) -> u64 {
         match self {
             AddressSize::Bits16 => 0xffff,
@@ -27,39 +28,39 @@ impl AddressSize {
     }
 }
 
-/// Where an instruction has its port and its operand.
+/// The source of an instruction's port, and its operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The port is in the instruction.
     Immediate(u8),
     /// The port is in DX.
     Dx,
-    /// Memory is the operand.
+    /// The port is in DX, the operand in memory.
     String {
-        /// For each count in CX, ECX or RCX.
+        /// Whether it repeats by the count in CX, ECX or RCX.
         repeats: bool,
     },
 }
 
-/// What a port I/O instruction does.
+/// The effect of a port I/O instruction.
 #[derive(Clone, Copy, Debug)]
 pub struct PortIo {
-    /// Which way.
+    /// The direction.
     pub direction: Direction,
-    /// From where to where.
+    /// Port and operand.
     pub source: Source,
-    /// How much at a time.
+    /// The size of an element.
     pub width: Width,
-    /// Of index registers and count.
+    /// The size of index registers and count.
     pub address_size: AddressSize,
-    /// Of the memory operand.
+    /// The segment of the memory operand.
     pub segment: SegmentName,
-    /// LOCK makes it undefined.
+    /// Whether LOCK makes it undefined.
     pub locked: bool,
 }
 
 impl PortIo {
-    /// Its row in the statistics.
+    /// Its form in the statistics.
     pub fn form(&self) -> PortForm {
         let source = match self.source {
             Source::Immediate(_) => PortSource::Immediate,
@@ -74,22 +75,22 @@ impl PortIo {
 /// An instruction of a program.
 #[derive(Clone, Debug)]
 pub struct Instruction {
-    /// As it is encoded.
+    /// Its bytes.
     pub bytes: Vec<u8>,
-    /// `None` for one that only makes or uses flags.
+    /// Its port I/O; `None` if it only sets or reads flags.
     pub io: Option<PortIo>,
 }
 
 impl Instruction {
-    /// One that is no port I/O.
+    /// An instruction without port I/O.
     pub fn other(bytes: &[u8]) -> Instruction {
         Instruction { bytes: bytes.to_vec(), io: None }
     }
 
-    /// One that is.
+    /// A port I/O instruction.
     ///
-    /// `rex` is for 64-bit code, where it stands last, as it must; `port` is for the opcodes that
-    /// have one.
+    /// `rex` is for 64-bit code only, where it follows the other prefixes. `port` is the immediate of the
+    /// opcodes that have one.
     pub fn port_io(
         kind: CodeKind,
         prefixes: &[u8],
@@ -115,7 +116,7 @@ impl Instruction {
             (16, false) | (32, true) => AddressSize::Bits16,
             _ => AddressSize::Bits32,
         };
-        // The last one counts. INS writes to ES whatever they say.
+        // The last segment prefix counts. INS always writes to ES.
         let overriding = prefixes.iter().rev().find_map(|&prefix| SegmentName::of_prefix(prefix));
         let segment = match direction {
             Direction::In => SegmentName::Es,

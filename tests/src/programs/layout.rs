@@ -1,13 +1,14 @@
-//! The guest's memory: what `tests/guests/differ.inc` says of it, and what is the tests' own business,
-//! segments and pages.
+//! The guest's memory: the layout in `tests/guests/differ.inc`, and the tests' segments and pages.
 
 use super::CodeKind;
 
-/// All of it.
+/// The size of the guest's memory.
 pub const RAM: u64 = 64 << 20;
 
-/// Where the guest finds the address of the first record, that of the first result, the number of
-/// programs, and the page tables of protected mode, or 0.
+/// The address of the guest's parameters.
+///
+/// They are the addresses of the first record and the first result, the number of programs, and the page
+/// tables of protected mode or 0.
 pub const START: u64 = 0x500;
 pub const WORK: u64 = 0x1000;
 pub const GDT: u64 = 0xa000;
@@ -21,13 +22,14 @@ pub const CODE_SIZE: usize = 0x38;
 pub const WINDOWS_COUNT: usize = 4;
 pub const RESULT_SIZE: usize = 0xc0;
 
-/// Where programs' code is: two pages, one border.
+/// The programs' code: two pages with one border.
 pub const CODE: std::ops::Range<u64> = 0x8000..0xa000;
-/// How far from [`CODE`] a program may run, on the same physical pages: the code segment has the same
-/// base, and IP reaches it.
+/// The distances from [`CODE`] at which a program may run on the same physical pages.
+///
+/// The code segment has the same base, and IP reaches them.
 pub fn distances(kind: CodeKind) -> &'static [u64] {
     match kind {
-        // There are no pages.
+        // Paging is off.
         CodeKind::Real => &[0],
         CodeKind::Long64 => &[0, 0x1_0000_0000, 0xffff_ffff_8000_0000],
         _ if kind.bits() == 32 => &[0, 0x3000, 0x4000_0000],
@@ -35,7 +37,7 @@ pub fn distances(kind: CodeKind) -> &'static [u64] {
     }
 }
 
-/// The page of [`CODE`] that an alias shows.
+/// The page of [`CODE`] to which an alias is mapped.
 fn alias(page: u64) -> Option<u64> {
     CodeKind::ALL.iter().flat_map(|&kind| distances(kind)).find_map(|&distance| {
         let home = page.wrapping_sub(distance >> 12);
@@ -43,15 +45,16 @@ fn alias(page: u64) -> Option<u64> {
     })
 }
 
-/// What programs read and write, all random before the first.
+/// The memory that programs read and write. It starts with random contents.
 pub const ARENA: std::ops::Range<u64> = 0x1_0000..0x9_0000;
 
-/// Selectors of code segments, base 0 and another, for 16 and for 32-bit code.
+/// Selectors of code segments, with base 0 and with another, for 16-bit and 32-bit code.
 pub const CODE16: [(u16, u64); 2] = [(0x40, 0), (0x48, 0x7ff0)];
 pub const CODE32: [(u16, u64); 2] = [(0x50, 0), (0x58, 0x6543)];
 pub const CODE64: (u16, u64) = (0x18, 0);
-/// Selectors of data segments, each of 4 GiB: from the last, only offsets that wrap around at 32 bits
-/// lead to the arena.
+/// Selectors of data segments of 4 GiB each.
+///
+/// In the last, only offsets that wrap around at 32 bits reach the arena.
 pub const DATA: [(u16, u64); 8] = [
     (0x60, 0),
     (0x68, 0x1_0000),
@@ -63,7 +66,7 @@ pub const DATA: [(u16, u64); 8] = [
     (0x98, 0xfffe_0010),
 ];
 
-/// The descriptors that the guest itself uses, as `common.inc` has them; the last is its TSS.
+/// The guest's own descriptors, as in `common.inc`; the last is its TSS.
 const RUNNER_DESCRIPTORS: [u64; 7] = [
     0,
     0x00cf_9b00_0000_ffff,
@@ -90,13 +93,13 @@ pub fn descriptors() -> Vec<u64> {
     gdt
 }
 
-/// Where page tables lead to, in pages of 4 KiB; outside of long mode there are none.
+/// The physical page of a linear page, in units of 4 KiB, in long mode.
 ///
-/// Below 1 MiB everything is where it is, but for page 0 and the aliases of code. The first and the last page of 32 and of
-/// 64 bits are next to each other for addresses that wrap around.
+/// Below 1 MiB it is the identity, except for page 0 and the aliases of code. Addresses that wrap around
+/// cross from the last page of 32 or 64 bits to the first.
 pub fn frame(page: u64) -> Option<u64> {
     const LAST_OF_64_BITS: u64 = u64::MAX >> 12;
-    // 37 has no common divisor with the number of frames: neighbours in one are none in the other.
+    // 37 and the number of frames have no common divisor, so adjacent pages have distant frames.
     let scattered = |page: u64| (ARENA.start >> 12) + page * 37 % ((ARENA.end - ARENA.start) >> 12);
     match page {
         _ if alias(page).is_some() => alias(page),
@@ -110,12 +113,12 @@ pub fn frame(page: u64) -> Option<u64> {
     }
 }
 
-/// Pages that [`frame`] scatters, all there.
+/// Scattered pages, all present.
 pub const SCATTERED: std::ops::Range<u64> = 0x30_0000..0x38_0000;
-/// The same, but each third page is missing.
+/// Scattered pages, of which every third is missing.
 pub const WITH_HOLES: std::ops::Range<u64> = 0x20_0000..0x30_0000;
 
-/// Where in RAM a linear address is, if anywhere.
+/// The physical address of a linear address; `None` if the page is missing.
 pub fn physical(kind: CodeKind, linear: u64) -> Option<u64> {
     match kind.is_long() {
         true => Some(frame(linear >> 12)? << 12 | linear & 0xfff),
@@ -123,25 +126,26 @@ pub fn physical(kind: CodeKind, linear: u64) -> Option<u64> {
     }
 }
 
-/// Present, writable, a user's, accessed and dirty.
+/// Present, writable, user, accessed and dirty.
 const USED: u64 = 0x67;
 const LARGE: u64 = 0x80;
 
-/// The page tables of protected mode (PAE), to be put at [`PROTECTED_PAGE_TABLES`]: everything where it is, but for
-/// the aliases of code.
+/// The page tables of protected mode (PAE), for [`PROTECTED_PAGE_TABLES`].
+///
+/// They are the identity, except for the aliases of code.
 pub fn protected_page_tables() -> Vec<u64> {
     let table = |number: u64| PROTECTED_PAGE_TABLES + 0x1000 * number;
     let mut pointers: Vec<u64> = (1..=4).map(|directory| table(directory) | 1).collect();
     pointers.resize(512, 0);
     let mut directories: Vec<u64> = (0..4 * 512).map(|page| page << 21 | LARGE | USED).collect();
     directories[0] = table(5) | USED;
-    // The first 2 MiB once more.
+    // The first 2 MiB again.
     directories[0x4000_0000 >> 21] = LARGE | USED;
     let low = (0..512).map(|page| alias(page).unwrap_or(page) << 12 | USED);
     pointers.into_iter().chain(directories).chain(low).collect()
 }
 
-/// The page tables of long mode, to be put at [`PAGE_TABLES`].
+/// The page tables of long mode, for [`PAGE_TABLES`].
 pub fn page_tables() -> Vec<u64> {
     let mut tables = vec![0; 512];
     let aliases = CodeKind::ALL.iter().flat_map(|&kind| distances(kind)).flat_map(|&distance| {

@@ -1,4 +1,4 @@
-//! A device's accesses as QEMU traces them, whoever the device is.
+//! Accesses to a device, as QEMU's trace or the recorder logs them.
 
 use std::fmt;
 use std::fs::File;
@@ -13,9 +13,9 @@ use super::Access;
 /// An access that reached a device.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct LoggedAccess {
-    /// What it was.
+    /// The access.
     pub access: Access,
-    /// What was read or written.
+    /// The value that was read or written.
     pub value: u32,
 }
 
@@ -66,7 +66,7 @@ fn parse(line: &str, device: &str) -> Result<Option<LoggedAccess>> {
     let width = Width::ALL.into_iter().find(|width| u64::from(width.bytes()) == size);
     let (_, name) = event.split_once("name '").context("a name is missing")?;
     anyhow::ensure!(name.starts_with(device), "not for {device}");
-    // What a device leaves above the size of a read is not heeded.
+    // Bits above the size of a read are undefined.
     let value = number("value")? as u32 & u32::MAX >> (32 - 8 * size);
     let access =
         Access { direction, port: port as u16, width: width.context("a size of 1, 2, 4")? };

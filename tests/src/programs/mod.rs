@@ -1,8 +1,8 @@
-//! Small programs around port I/O, made at random, whose every port access is known beforehand.
+//! Small random programs around port I/O, whose port accesses are known beforehand.
 //!
-//! A [`Program`] is made by a [`Generator`], put into the memory of the guest `tests/guests/differ.S` as
-//! part of a [`Batch`], and runs there in one of seven kinds of code. [`model`] says what it does to
-//! the ports; it shares no code with the plugin's own decoder, nor with QEMU.
+//! A [`Generator`] makes a [`Program`]. A [`Batch`] puts programs into the memory of the guest
+//! `tests/guests/differ.S`, which runs each in one of seven kinds of code. [`model`] predicts their port
+//! accesses; it shares no code with the plugin's decoder or with QEMU.
 
 mod generate;
 mod image;

@@ -1,4 +1,4 @@
-//! What a program does to the ports, by the manual.
+//! A model of a program's port accesses, by the manual.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -13,11 +13,11 @@ use super::program::{CodeKind, Program, Register, SegmentName};
 /// One access, as it reaches a port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Access {
-    /// Which way.
+    /// The direction.
     pub direction: Direction,
-    /// Where.
+    /// The port.
     pub port: u16,
-    /// How wide.
+    /// The size.
     pub width: Width,
 }
 
@@ -27,57 +27,57 @@ impl fmt::Debug for Access {
     }
 }
 
-/// One port instruction that was begun.
+/// An attempt of a port instruction.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
     form: PortForm,
     port: Port,
     accesses: u64,
-    /// A page was missing.
+    /// Whether a page was missing.
     faults: bool,
-    /// In virtual-8086 mode, without a memory access to show that it ran.
+    /// Whether QEMU 10 cannot verify it: virtual-8086 mode without a memory access.
     in_question: bool,
 }
 
-/// What a program does.
+/// The effects of a program.
 #[derive(Clone, Debug, Default)]
 pub struct Effects {
-    /// In their order.
+    /// The attempts, in order.
     pub attempts: Vec<Attempt>,
-    /// The bytes of RAM that are read or written.
+    /// The bytes of RAM that it reads or writes.
     pub touched: Vec<Range<u64>>,
-    /// Whether an exception ends it, and not its `int`.
+    /// Whether an exception ends it instead of its `int`.
     pub ends_early: bool,
-    /// What is remarkable about it.
+    /// The events that it meets.
     pub events: HashSet<Event>,
 }
 
-/// What string instructions come across.
+/// Events in string instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// An index register wraps around between two elements.
     WrapsAround(AddressSize),
-    /// An element is in two pages.
+    /// An element crosses pages.
     CrossesPages,
-    /// An element is not at a multiple of its size.
+    /// An element is unaligned.
     Unaligned,
-    /// There is no element.
+    /// The count is 0.
     CountsZero,
-    /// There are more than a hundred.
+    /// The count exceeds 100.
     CountsHundreds,
     /// The first element is in a missing page.
     FaultsAtOnce,
-    /// A later one is.
+    /// A later element is in a missing page.
     FaultsLater,
 }
 
 impl Effects {
-    /// What is attempted, in order.
+    /// The forms of the attempts, in order.
     pub fn forms(&self) -> impl Iterator<Item = PortForm> {
         self.attempts.iter().map(|attempt| attempt.form)
     }
 
-    /// Every access, in order.
+    /// The accesses, in order.
     pub fn accesses(&self) -> impl Iterator<Item = Access> {
         self.attempts.iter().flat_map(|&Attempt { form, port, accesses, .. }| {
             let access = Access { direction: form.direction(), port: port.0, width: form.width() };
@@ -86,8 +86,10 @@ impl Effects {
     }
 }
 
-/// What this program does; `None` if it goes where it should not: to other memory, beyond the end of
-/// a segment, to ports outside of 0xe0 to 0xe3 or between two of an access's width.
+/// Runs the model. `None` if the program makes an access that it must not.
+///
+/// Those are accesses to other memory, past the end of a segment, to ports outside 0xe0 to 0xe3, and
+/// unaligned port accesses.
 pub fn model(program: &Program) -> Option<Effects> {
     let mut effects = Effects::default();
     let mut registers = program.registers;
@@ -199,24 +201,24 @@ fn string(
     Some(Moved { accesses: count, faults: false })
 }
 
-/// Where the bytes of an element are; `None` where a page is missing.
+/// The physical addresses of an element's bytes; `None` if a page is missing.
 fn places(kind: CodeKind, linear: u64, width: u64) -> Option<Vec<u64>> {
     (0..width).map(|byte| physical(kind, linear.wrapping_add(byte))).collect()
 }
 
-/// What the counts of a whole run must be.
+/// The expected counts of a whole run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Expected {
-    /// Attempts, executions, accesses, faults, unverified.
+    /// By form: attempts, executions, accesses, faults, unverified.
     pub forms: BTreeMap<PortForm, [u64; 5]>,
-    /// Accesses, and those unverified.
+    /// By port: accesses, and unverified accesses.
     pub ports: BTreeMap<(Port, Direction, Width), [u64; 2]>,
-    /// Executions and unverified ones, by linear address and mode; the guest's own are at `None`.
+    /// By linear address, mode and form: executions and unverified attempts. `None` is the guest's own code.
     pub sites: BTreeMap<(Option<u64>, Mode, PortForm), u64>,
 }
 
 impl Expected {
-    /// Adds what a program does, on a QEMU that reports exceptions or on one that does not.
+    /// Adds the effects of a program, on a QEMU with or without exception events.
     pub fn add(&mut self, program: &Program, effects: &Effects, reports_exceptions: bool) {
         let has_io = program.instructions.iter().map(|instruction| instruction.io.is_some());
         let of_io = program.places().zip(has_io).filter(|(_, has_io)| *has_io);
@@ -242,7 +244,7 @@ impl Expected {
         }
     }
 
-    /// Adds the guest's own and only access: the end.
+    /// Adds the guest's only own access: the exit.
     pub fn add_end(&mut self) {
         let form = PortForm::OutImmAl;
         let row = self.forms.entry(form).or_default();

@@ -1,4 +1,4 @@
-//! One program: code, and the state that it starts with.
+//! A program: code and initial state.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use pvio::x86::{Mode, intel_syntax};
 use super::Instruction;
 use super::layout::distances;
 
-/// The kinds of code that x86 knows.
+/// The kinds of code on x86.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CodeKind {
     /// Real mode.
@@ -27,7 +27,7 @@ pub enum CodeKind {
 }
 
 impl CodeKind {
-    /// All seven.
+    /// All seven kinds.
     pub const ALL: [CodeKind; 7] = [
         CodeKind::Real,
         CodeKind::Virtual8086,
@@ -38,7 +38,7 @@ impl CodeKind {
         CodeKind::Long64,
     ];
 
-    /// The size of operands without a prefix, or 64.
+    /// 16, 32 or 64.
     pub fn bits(self) -> u32 {
         match self {
             CodeKind::Protected32 | CodeKind::Compatibility32 => 32,
@@ -47,7 +47,7 @@ impl CodeKind {
         }
     }
 
-    /// As the plugin calls it.
+    /// The plugin's name for it.
     pub fn mode(self) -> Mode {
         match self.bits() {
             16 => Mode::Bits16,
@@ -56,7 +56,7 @@ impl CodeKind {
         }
     }
 
-    /// Whether pages are on, and registers have 64 bits.
+    /// Whether it runs in long mode.
     pub fn is_long(self) -> bool {
         self.runner() == 3
     }
@@ -66,7 +66,7 @@ impl CodeKind {
         matches!(self, CodeKind::Real | CodeKind::Virtual8086)
     }
 
-    /// The guest's number for what runs it.
+    /// The guest's number for it.
     pub fn runner(self) -> u32 {
         match self {
             CodeKind::Real => 0,
@@ -77,25 +77,25 @@ impl CodeKind {
     }
 }
 
-/// The segment registers, in their encodings' order.
+/// The segment registers, in the order of their encodings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentName {
-    /// Where `ins` writes.
+    /// ES, where `ins` writes.
     Es,
-    /// Code.
+    /// CS.
     Cs,
-    /// Stack.
+    /// SS.
     Ss,
-    /// Where `outs` reads, unless a prefix says otherwise.
+    /// DS, where `outs` reads unless a prefix selects another.
     Ds,
-    /// One that has a base in 64-bit code too.
+    /// FS, which has a base in 64-bit code too.
     Fs,
-    /// The other one.
+    /// GS, which has one, too.
     Gs,
 }
 
 impl SegmentName {
-    /// The one that a prefix names.
+    /// The segment of a prefix.
     pub fn of_prefix(prefix: u8) -> Option<SegmentName> {
         Some(match prefix {
             0x26 => SegmentName::Es,
@@ -109,16 +109,16 @@ impl SegmentName {
     }
 }
 
-/// What is in a segment register.
+/// The contents of a segment register.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Segment {
-    /// What software loads.
+    /// The visible part.
     pub selector: u16,
-    /// What the processor adds.
+    /// The base that the CPU adds.
     pub base: u64,
 }
 
-/// The general registers, in their encodings' order; those that programs are particular about.
+/// The general registers that programs use on purpose, in the order of their encodings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "their names say it")]
 pub enum Register {
@@ -132,7 +132,7 @@ pub enum Register {
     Rdi,
 }
 
-/// The names of all sixteen.
+/// The names of all sixteen general registers.
 pub const REGISTER_NAMES: [&str; 16] = [
     "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
     "r14", "r15",
@@ -141,19 +141,19 @@ pub const REGISTER_NAMES: [&str; 16] = [
 /// A program.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// In what it is written.
+    /// The kind of code.
     pub kind: CodeKind,
-    /// The address of its first byte in memory.
+    /// The physical address of its first byte.
     pub code_at: u64,
-    /// How far from there it runs, at a linear address of the same pages.
+    /// The distance from there to the linear address at which it runs.
     pub distance: u64,
-    /// All but the `int` that ends it.
+    /// The instructions without the final `int`.
     pub instructions: Vec<Instruction>,
-    /// By [`Register`].
+    /// The general registers, by [`Register`].
     pub registers: [u64; 16],
     /// RFLAGS.
     pub flags: u64,
-    /// By [`SegmentName`].
+    /// The segment registers, by [`SegmentName`].
     pub segments: [Segment; 6],
 }
 
@@ -161,17 +161,17 @@ impl Program {
     /// The end of every program: `int 0x30`.
     pub const END: [u8; 2] = [0xcd, 0x30];
 
-    /// Whether string instructions go down.
+    /// Whether the direction flag is set.
     pub fn goes_down(&self) -> bool {
         self.flags & 1 << 10 != 0
     }
 
-    /// A register at its start.
+    /// The initial value of a register.
     pub fn register(&self, register: Register) -> u64 {
         self.registers[register as usize]
     }
 
-    /// The base that a segment has for addresses in this code.
+    /// The base of a segment for addresses in this code.
     pub fn base(&self, segment: SegmentName) -> u64 {
         match (self.kind, segment) {
             (_, SegmentName::Fs | SegmentName::Gs) => self.segments[segment as usize].base,
@@ -180,12 +180,12 @@ impl Program {
         }
     }
 
-    /// The linear address at which it begins.
+    /// The linear address of its first instruction.
     pub fn runs_at(&self) -> u64 {
         self.code_at.wrapping_add(self.distance)
     }
 
-    /// The same at every linear address of its pages.
+    /// The same program at every linear address of its pages.
     pub fn at_aliases(&self) -> impl Iterator<Item = Program> {
         distances(self.kind).iter().map(|&distance| Program { distance, ..self.clone() })
     }
@@ -199,7 +199,7 @@ impl Program {
         })
     }
 
-    /// Its bytes, the end included.
+    /// Its bytes with the final `int`.
     pub fn code(&self) -> Vec<u8> {
         let instructions = self.instructions.iter().flat_map(|instruction| &instruction.bytes);
         instructions.copied().chain(Self::END).collect()

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use pvio_cli::paths;
 
-/// Directories that are made when something runs.
+/// Directories that builds and test runs create.
 const MADE: [&str; 2] = ["target", ".ci/passed"];
 
-/// Endings of files that are in the repository. Other files that documents name are a user's.
+/// Endings of files in the repository. Documents also name files of users, with other endings.
 const ENDINGS: [&str; 8] = [".S", ".c", ".h", ".inc", ".md", ".rs", ".sh", ".toml"];
 
 /// A document of the repository.
@@ -59,7 +59,7 @@ impl Document {
         headings.map(fragment).collect()
     }
 
-    /// What is wrong with a link, if anything.
+    /// The link with its document, if it is broken.
     fn broken(&self, link: &str) -> Option<String> {
         let (file, fragment) = link.split_once('#').unwrap_or((link, ""));
         let path = match file {
@@ -72,7 +72,7 @@ impl Document {
     }
 }
 
-/// The files below a directory of the repository that are not made by running something.
+/// Collects the files below a directory that are part of the repository.
 fn files(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -96,7 +96,7 @@ fn repository() -> (Vec<PathBuf>, Vec<Document>) {
     (all, documents)
 }
 
-/// The path that a word of code names, if it is one of the repository.
+/// The path in the repository that a word of code names, if any.
 ///
 /// A pattern stands for its directory.
 fn named_path(word: &str) -> Option<&str> {

@@ -1,4 +1,4 @@
-//! The integration tests: pvio on real QEMU, with real guests. `tests/README.md` says how to run them.
+//! The integration tests: pvio on real QEMU, with real guests. See `tests/README.md`.
 
 mod counting;
 mod devices;

@@ -1,11 +1,11 @@
-//! The table in `tests/README.md` that says which test keeps which promise.
+//! The table of promises in `tests/README.md` names tests that exist, and every module.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
 use pvio_cli::paths;
 
-/// The names of all tests here, without the QEMU that they run on, and of their modules.
+/// The names of all tests and modules, without the QEMU that a test runs on.
 fn names() -> BTreeSet<String> {
     let this = std::env::current_exe().unwrap();
     let output = Command::new(this).args(["--list", "--format=terse"]).output().unwrap();
@@ -39,7 +39,6 @@ fn every_test_named_in_the_readme_exists() {
     assert!(missing.is_empty(), "tests/README.md names tests that do not exist: {missing:?}");
 }
 
-/// Promises and guests grow with the code: each file of tests keeps some promise.
 #[test]
 fn every_module_of_tests_is_named_in_the_readme() {
     let named = named_in_readme();

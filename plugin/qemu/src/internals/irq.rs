@@ -47,6 +47,7 @@ impl IsaIrqs {
     /// Only with the global lock held.
     fn find(&self, line: IsaIrq) -> Option<*mut IrqState> {
         let known = &self.known[usize::from(line.0)];
+        // Relaxed: the global lock is held here and where it is stored.
         let irq = known.load(Ordering::Relaxed);
         if !irq.is_null() {
             return Some(irq);

@@ -56,6 +56,7 @@ static SHUTDOWN_CAUSE: AtomicI32 = AtomicI32::new(-1);
 extern "C" fn shutdown_announced(_notifier: *mut Notifier, cause: *mut c_void) {
     // SAFETY: QEMU's `qemu_system_shutdown` passes the address of a `ShutdownCause`, a C enum.
     let cause = unsafe { *cause.cast::<c_int>() };
+    // Relaxed: the number is all that it tells. QEMU's global lock orders it before the end.
     SHUTDOWN_CAUSE.store(cause, Ordering::Relaxed);
 }
 

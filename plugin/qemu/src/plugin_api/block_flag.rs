@@ -59,6 +59,7 @@ impl BlockFlag {
     /// The vCPU in this callback waits for its next block.
     pub fn wait(&self, api: &Api, vcpus: &Vcpus, vcpu: VcpuIndex) {
         match vcpus.share_a_thread() {
+            // Relaxed: all vCPUs that use it are on one thread.
             true => self.waiting.store(current_cpu(), Ordering::Relaxed),
             // SAFETY: QEMU makes the scoreboard as large as there are vCPUs. Each vCPU's thread alone
             // uses its flag.

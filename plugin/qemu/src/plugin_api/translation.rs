@@ -14,6 +14,7 @@ use super::watch::{MemoryWatch, Token, Watch};
 
 /// Only in a translation callback, for its block.
 pub(super) fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
+    // Relaxed: it publishes nothing, and the end of the machine is after the end of its vCPUs.
     installed.ran.store(true, Ordering::Relaxed);
     let api = &installed.host.api;
     if let Some(flag) = &installed.block_flag {

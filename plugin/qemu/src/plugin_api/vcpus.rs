@@ -94,6 +94,7 @@ impl Vcpus {
 
     /// Returns true if some vCPU has no thread for itself.
     pub fn share_a_thread(&self) -> bool {
+        // Relaxed: the thread that stores it is the one that the vCPUs share.
         self.shared.load(Ordering::Relaxed)
     }
 

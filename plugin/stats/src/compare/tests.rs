@@ -8,7 +8,7 @@ use crate::{Call, merge};
 /// What two lists of sites differ in: (address before, address after, accesses before and after).
 fn sites(before: &[SiteRow], after: &[SiteRow]) -> Vec<(Option<u64>, Option<u64>, [u64; 2])> {
     let address = |row: &Option<SiteRow>| row.as_ref().and_then(SiteRow::address);
-    let changes = site_changes(before, after);
+    let changes = Matching::of(before, after).changes();
     let line = |change: &Change<SiteRow>| {
         (address(&change.before), address(&change.after), change.accesses())
     };

@@ -1,6 +1,7 @@
 use std::fs;
 
 use fastrand::Rng;
+use pvio_x86::Port;
 use serde_json::{Value, json};
 
 use super::*;
@@ -156,6 +157,8 @@ fn a_damaged_field_is_named() {
         let found = message(&changed(pointer, value));
         assert_eq!(found, format!("is a damaged dump: {expected}"), "{pointer}");
     }
+    let found = message(&changed("/accesses/0/site", json!(1)));
+    assert_eq!(found, "is a damaged dump: accesses[0].site: there is no such row in sites");
     let mut window = serde_json::to_value(smp_snapshot().tables).unwrap();
     window["name"] = json!("boot");
     window["entries"] = json!(1);
@@ -206,14 +209,34 @@ fn an_error_names_the_file() {
 fn numbers_that_do_not_add_up_are_said() {
     assert_eq!(smp_snapshot().discrepancies(), []);
     type Change = fn(&mut Snapshot);
-    let changes: [(Change, &str); 7] = [
+    let changes: [(Change, &str); 11] = [
         (
             |dump| dump.tables.sites[0].counts.accesses -= 1,
-            "70000 accesses by form, but 69999 accesses by site",
+            "70000 accesses by form, but 69999 accesses by site; \
+             69999 accesses of the site at 0xffffffff81000051, but 70000 in the rows of accesses",
         ),
         (
             |dump| dump.tables.ports[0].qemu += 1,
-            "70000 accesses by form, but 70001 accesses by port",
+            "70000 accesses by form, but 70001 accesses by port; \
+             70001 accesses out port 0x03f8, 1 bytes, but 70000 in the rows of accesses",
+        ),
+        (
+            |dump| dump.tables.accesses[0].counts.accesses = 1,
+            "70000 accesses by form, but 1 accesses by site and port; \
+             70000 accesses of the site at 0xffffffff81000051, but 1 in the rows of accesses; \
+             70000 accesses out port 0x03f8, 1 bytes, but 1 in the rows of accesses",
+        ),
+        (
+            |dump| dump.tables.accesses[0].port = Port(0x3f9),
+            "70000 accesses out port 0x03f8, 1 bytes, but 0 in the rows of accesses",
+        ),
+        (
+            |dump| dump.tables.accesses[0].counts.unverified = 1,
+            "0 unverified accesses out port 0x03f8, 1 bytes, but 1 in the rows of accesses",
+        ),
+        (
+            |dump| dump.tables.accesses_dropped.accesses = 1,
+            "70000 accesses by form, but 70001 accesses by site and port",
         ),
         (
             |dump| dump.tables.ports[0].hypercall += 1,
@@ -240,9 +263,22 @@ fn numbers_that_do_not_add_up_are_said() {
         let mut dump = smp_snapshot();
         change(&mut dump);
         let found: Vec<_> = dump.discrepancies().iter().map(ToString::to_string).collect();
-        assert_eq!(found, [format!("the numbers do not add up: {expected}")]);
+        let expected =
+            expected.split("; ").map(|text| format!("the numbers do not add up: {text}"));
+        assert_eq!(found, expected.collect::<Vec<_>>());
         // With two vCPUs counts go on while a snapshot is taken.
         dump.ended = "running".into();
         assert_eq!(dump.discrepancies(), []);
     }
+}
+
+#[test]
+fn a_dump_without_accesses_by_site_and_port_has_dropped_all() {
+    let mut old: Value = serde_json::from_slice(&smp_snapshot().to_json()).unwrap();
+    let fields = old.as_object_mut().unwrap();
+    fields.remove("accesses").unwrap();
+    fields.remove("accesses_dropped").unwrap();
+    let read = Snapshot::from_json(old.to_string().as_bytes()).unwrap();
+    assert_eq!((read.accesses.len(), read.accesses_dropped.accesses), (0, 70_000));
+    assert_eq!(read.discrepancies(), []);
 }

@@ -95,3 +95,12 @@ fn escape_sequences_of_a_guest_are_not_sent_to_the_terminal() {
     assert!(!text.contains('\x1b'), "{text}");
     assert_eq!(text.matches("\\u{1b}[2J").count(), 5, "{text}");
 }
+
+#[test]
+fn a_long_symbol_is_shown_whole_in_every_table() {
+    let mut dump = smp_snapshot();
+    let symbol = format!("{}+0x1234 [module]", "long_name_".repeat(20));
+    dump.tables.sites[0].symbol = Some(symbol.clone());
+    assert_eq!(render(&dump, false).matches(&*symbol).count(), 1);
+    assert_eq!(crate::render_port(&dump, pvio_x86::Port(0x3f8)).matches(&*symbol).count(), 1);
+}

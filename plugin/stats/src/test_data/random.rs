@@ -5,8 +5,8 @@ use pvio_x86::{Direction, Mode, Port, PortForm, Width};
 
 use super::site;
 use crate::{
-    Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow,
-    SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+    AccessCounts, AccessRow, Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow,
+    SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
 };
 
 /// Returns any dump that can be read. Its counts need not add up.
@@ -45,6 +45,7 @@ fn window(rng: &mut Rng, name: &str, omitted: bool) -> WindowRow {
     if rows_dropped {
         tables.ports.clear();
         tables.sites.clear();
+        tables.accesses.clear();
     }
     let (name, entries, open) = (name.to_owned(), rng.u64(1..9), rng.bool());
     WindowRow { name, entries, open, rows_dropped, tables }
@@ -57,6 +58,8 @@ fn random_tables(rng: &mut Rng, omitted: bool) -> Tables {
         ports: (0..rng.usize(..6)).map(|_| port(rng)).collect(),
         sites: (0..rng.usize(..6)).map(|_| random_site(rng)).collect(),
         sites_dropped_counts: counts(rng),
+        accesses: Vec::new(),
+        accesses_dropped: access_counts(rng),
         callers: Vec::new(),
         hypercalls: (0..rng.usize(..6)).map(|_| hypercall(rng)).collect(),
         instructions: instructions(rng),
@@ -69,6 +72,15 @@ fn random_tables(rng: &mut Rng, omitted: bool) -> Tables {
     tables.ports.dedup_by_key(|row| (row.port, row.dir, row.size));
     tables.sites.sort_by_key(|row| (row.pc.clone(), row.mode, row.symbol.clone()));
     tables.sites.dedup_by_key(|row| (row.pc.clone(), row.mode, row.symbol.clone()));
+    for site in 0..tables.sites.len() {
+        for row in &tables.ports {
+            if rng.bool() {
+                let (port, dir, size) = (row.port, row.dir, row.size);
+                let counts = access_counts(rng);
+                tables.accesses.push(AccessRow { site, port, dir, size, counts });
+            }
+        }
+    }
     tables.hypercalls.sort_by_key(|row| row.call);
     tables.hypercalls.dedup_by_key(|row| row.call);
     tables.sections.sort_by_key(|row| row.start.clone());
@@ -86,6 +98,10 @@ fn known(rng: &mut Rng) -> Option<u64> {
 
 fn counts(rng: &mut Rng) -> Counts {
     Counts { executions: count(rng), accesses: count(rng), unverified: count(rng) }
+}
+
+fn access_counts(rng: &mut Rng) -> AccessCounts {
+    AccessCounts { accesses: 1 + count(rng), unverified: count(rng) }
 }
 
 fn instructions(rng: &mut Rng) -> Instructions {

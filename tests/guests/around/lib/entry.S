@@ -1,7 +1,6 @@
 /*
- * From the reset vector to `guest` in 32-bit protected mode, and the way into a trial and out again:
- * `enter` leaves the guest's own code for the instruction on trial, `trap` in harness.c sees what
- * comes of it.
+ * From the reset vector to `guest` in 32-bit protected mode.  `enter` leaves the guest's own code for
+ * the instruction on trial; `trap` in harness.c handles the end of the trial.
  */
 
 #include "common.inc"
@@ -55,7 +54,7 @@ arrive:
         cld
         mov     %esp, %eax
         push    %eax
-        call    trap                            /* int trap(struct frame *): does the trial go on? */
+        call    trap                            /* int trap(struct frame *): returns whether the trial continues */
         add     $4, %esp
         test    %eax, %eax
         jnz     go_on

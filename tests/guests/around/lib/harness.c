@@ -269,7 +269,7 @@ struct frame start_in(int ring, u32 eflags, const void *code) {
     return frame;
 }
 
-/* Whatever interrupts a trial. From ring 0 there are no ESP and SS behind the frame. */
+/* Handles every interruption of a trial. From ring 0 the frame has no ESP and SS. */
 int trap(struct frame *frame);
 int trap(struct frame *frame) {
     int goes_on = 0;

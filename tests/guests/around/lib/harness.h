@@ -2,8 +2,8 @@
  * What the guests of this directory share: a 32-bit world with paging and two rings, in which one
  * instruction at a time is put on trial, and a ledger of what it must have done.
  *
- * All trials use four ports, 0xe0 to 0xe3, behind which there must be a latch: QEMU's own
- * (`-device pc-testdev`) or one of pvio's. A guest cannot tell which, and must not be able to.
+ * All trials use four ports, 0xe0 to 0xe3, which must be a latch: QEMU's own
+ * (`-device pc-testdev`) or pvio's. A guest must not be able to tell which.
  */
 #pragma once
 
@@ -66,7 +66,7 @@ u32 encode_end(u8 *code);
 /* What the CPU is given: EIP = `code`, flat segments of that ring, and these flags. */
 struct frame start_in(int ring, u32 eflags, const void *code);
 
-/* What to do about an exception, or about the timer: go on with the frame, or leave the trial (0). */
+/* Handles an exception or the timer: resumes the frame (1), or leaves the trial (0). */
 typedef int (*handler)(struct frame *frame);
 
 /* Runs until the end or until the handler leaves; the frame is then the last one. */
@@ -107,7 +107,7 @@ u32 get_latch(void);
 /* ---- The ledger ---- */
 
 /*
- * What is to be counted. `privileged`: the instruction ran where it may do port I/O whatever the
+ * What is to be counted. `privileged`: the instruction may do port I/O regardless of the
  * bitmap says; elsewhere a QEMU that reports no exceptions cannot tell whether one that moves no
  * memory ran.
  */

@@ -48,7 +48,7 @@ enum { EXIT_EXCEPTION = 0x40, EXIT_NPF = 0x400 };
 static u8 vmcb[PAGE] __attribute__((aligned(PAGE))), inner[PAGE] __attribute__((aligned(PAGE)));
 static u8 host_save[PAGE] __attribute__((aligned(PAGE))), iopm[3][PAGE] __attribute__((aligned(PAGE)));
 
-/* Tables of PAE, in which every page is where it is: the hypervisor's, and those of nested paging. */
+/* Identity-mapped PAE tables: the hypervisor's, and those of nested paging. */
 typedef unsigned long long u64;
 static u64 large_pages[512] __attribute__((aligned(PAGE))), pae[4] __attribute__((aligned(PAGE)));
 static u64 nested_pages[512] __attribute__((aligned(PAGE)));

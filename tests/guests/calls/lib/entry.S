@@ -1,7 +1,7 @@
 /*
  * From the reset vector to `begin` in C, in 32-bit protected mode without paging, or in 64-bit mode where
- * BITS is 64; and the way into a trial and out again: `enter` leaves the guest's own code for what is on
- * trial, `trap` in world.c sees what comes of it.
+ * BITS is 64; and trials: `enter` leaves the guest's own code for the instruction on
+ * trial, `trap` in world.c handles the end of the trial.
  */
 
 #include "common.inc"
@@ -31,7 +31,7 @@ start:
         cli
         cld
         real_segments
-        /* The only call from real mode: nobody can come back here. */
+        /* The only call from real mode: the guest never returns to it. */
         mov     $PVIO_UNHEARD, %ebx
         mov     %ebx, %eax
         .byte   PVIO_MAGIC_16
@@ -93,7 +93,7 @@ switch_paging:
 #endif
 
 /*
- * void enter(struct frame *frame): loads all registers from *frame and goes there, in whatever ring and
+ * void enter(struct frame *frame): loads all registers from *frame and goes there, in the ring and
  * mode it says. Returns when `trap` says so, with the registers that belong to the caller as they were.
  *
  * The frame goes to the top of the trial's stack first: from there IRET takes it, and there the CPU
@@ -143,7 +143,7 @@ go_on:
 
 vector_entries VECTORS
 
-/* int trap(struct frame *): does it go on? */
+/* int trap(struct frame *): returns whether the trial continues. */
 arrive:
 #if BITS == 64
         .irp    register, rax, rcx, rdx, rbx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15

@@ -22,7 +22,7 @@ static inline void count_answer(u32 asked, u32 answer) {
     wrong[asked >> PVIO_CALL_SHIFT & 0x7f] += pvio_status(answer) > PVIO_STATUS_DECLINED;
 }
 
-/* Leaves a call, has that caller ring, and gives what is there then. Both words stay there. */
+/* Writes a call, rings as that caller, and returns the mailbox's word. Both words stay there. */
 static inline u32 post_by(const struct caller *by, volatile struct pvio_mailbox *box, u32 word_, u32 *value) {
     const u64 key = box->key;
     box->value = *value;
@@ -42,7 +42,7 @@ static inline void post_for(u32 expected, volatile struct pvio_mailbox *box, u32
     check_same(value, 0x87654321);
 }
 
-/* A ring after which all is as it was, whatever the mailbox asks for. */
+/* Rings and restores everything, whatever call the mailbox has. */
 static inline void post_in_vain(const struct caller *by, volatile struct pvio_mailbox *box, u32 word_) {
     u32 value = 0x87654321;
     trial++;
@@ -62,7 +62,7 @@ static inline void check_unheard(volatile struct pvio_mailbox *box) {
     post_in_vain(&ring_0, box, pvio_call_word(PVIO_CALL_PROBE, 0, 0));
 }
 
-/* Has that caller register it, by a word of choice; what is there then. */
+/* Registers the mailbox as that caller, with a chosen word. Returns the mailbox's word. */
 static inline u32 register_word(const struct caller *by, volatile struct pvio_mailbox *box, word linear, u32 word_, u64 key) {
     trial++;
     box->key = key;

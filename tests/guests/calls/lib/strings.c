@@ -7,7 +7,7 @@
 u32 taken, given, latched;
 
 static const struct string *last;
-static u32 latch_before; /* what it held when the string was laid out */
+static u32 latch_before; /* its value when the string was set up */
 static u32 latch_now;
 
 static void tell_string(void) {

@@ -76,5 +76,5 @@ void open_window(int level);
 /* The same elsewhere. */
 void open_window_at(int level, word middle);
 
-/* Where the guest reaches a byte of the window, or another, whatever the entries on trial say. */
+/* The address of a byte of the window, or another, that the tested entries do not affect. */
 u8 *direct(word linear);

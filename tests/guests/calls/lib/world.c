@@ -331,7 +331,7 @@ u32 call_by_magic_of(u8 bits, const struct caller *by, u32 call_word, word *dx, 
     return call_from(magic_of(bits), by, call_word, dx, cx);
 }
 
-/* What a call by registers would be: of the mailbox's instructions nobody may take it for one. */
+/* A word that would be a register call. The mailbox's instructions must not treat it as one. */
 static void call_no_registers(int stub, const struct caller *by, word dx) {
     const word whole = by->bits == 64 ? ~(word)0 : 0xffffffff;
     word dx_after = dx, cx = 0x76543210;

@@ -113,7 +113,7 @@ void set_write_protection(int on);
 /* CPUID.(EAX=7, ECX=0), of which EBX and ECX. */
 void features(u32 *ebx, u32 *ecx);
 
-/* Starts so many other CPUs, each of which runs `other` with a number of its own from 1 on, and then halts. */
+/* Starts a number of CPUs. Each runs `other` with its own number, from 1 on, and then halts. */
 void start_others(volatile u32 *apic, u32 count);
 void other(u32 cpu);
 
@@ -126,7 +126,7 @@ extern struct pvio_record rewritten_from[256];
 extern u32 rewritten_frames[4];
 extern volatile u32 rewrites;
 
-/* The instruction, for which nobody has to be heard. */
+/* The instruction, which needs no answer. */
 static inline u32 in_32(u16 port) { return pvio_native_inl(port); }
 
 /* ---- The verdict ---- */
@@ -137,7 +137,7 @@ static inline u32 in_32(u16 port) { return pvio_native_inl(port); }
             failed(__FILE__, __LINE__, #condition);                                                \
     } while (0)
 _Noreturn void failed(const char *file, int line, const char *what);
-/* Like check, and tells both numbers. */
+/* Like check, and prints both numbers. */
 #define check_same(left, right)                                                                    \
     do {                                                                                           \
         const u64 left_ = (left), right_ = (right);                                                \

@@ -1,4 +1,4 @@
-/* Random numbers, lengths and ports: pvio's devices, and others but for those that must be left alone. */
+/* Random numbers, lengths and ports: those of pvio's devices, and others except the forbidden ones. */
 #pragma once
 
 #include "../lib/world.h"

@@ -1,15 +1,14 @@
-//! Pages that are mapped at several linear addresses: what runs there is counted where it ran.
+//! Code in pages with several linear addresses is counted at the address where it ran.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
 
 use object::{Object, ObjectSymbol};
 use pvio::stats::{Counts, Instructions, SiteRow, Snapshot};
 use pvio::x86::{Mode, PortForm, PortSource};
 use pvio_cli::expected_forms;
 use pvio_cli::machine::Machine;
-use pvio_tests::{Host, guest, on_both_qemus, run_guest};
+use pvio_tests::{Host, guest, on_both_qemus, parse_hex, run_guest, site_pc};
 
 on_both_qemus! {
     every_form_is_counted_where_it_runs
@@ -18,43 +17,38 @@ on_both_qemus! {
     every_form_is_counted_where_it_runs_with_icount
     every_form_is_counted_where_it_runs_with_one_instruction_in_a_block
     every_form_is_counted_where_it_runs_on_a_32_bit_target
-    every_form_is_counted_where_it_runs_where_qemu_exports_nothing
-    accesses_are_logged_where_they_are_made
-    calls_are_logged_where_they_come_from
-}
-
-/// The linear address of a row.
-fn pc(site: &SiteRow) -> u64 {
-    u64::from_str_radix(site.pc.strip_prefix("0x").unwrap(), 16).unwrap()
+    every_form_is_counted_where_it_runs_without_exports
+    accesses_are_logged_at_the_address_where_they_run
+    calls_are_logged_at_the_callers_address
 }
 
 // ---- The guest `forms-aliases` ----
 
 /// An address at which `tests/guests/forms-aliases.S` runs a loop.
-struct Place {
+struct Alias {
     mode: Mode,
-    /// How far its pages are from the ROM below 1 MiB.
+    /// The distance of its pages from the ROM below 1 MiB.
     distance: u64,
-    /// How often each vCPU runs it.
+    /// How often each vCPU runs the loop there.
     runs: u64,
-    /// In virtual-8086 mode, where QEMU below 11 does not tell whether an access was permitted.
+    /// Whether it is virtual-8086 mode, in which QEMU 10 does not say if an access was permitted.
     in_question: bool,
 }
 
-/// All of them; of the same place in several rings or segments the sum.
-const PLACES: [Place; 15] = {
+/// All addresses. A row sums up the rings and segments that use the same address.
+const ALIASES: [Alias; 15] = {
     const ROM: u64 = 0xf_0000;
-    const fn place(mode: Mode, distance: u64, runs: u64) -> Place {
-        Place { mode, distance, runs, in_question: false }
+    const fn alias(mode: Mode, distance: u64, runs: u64) -> Alias {
+        Alias { mode, distance, runs, in_question: false }
     }
-    const fn v86(at: u64, runs: u64) -> Place {
-        Place { in_question: true, ..place(Mode::Bits16, at.wrapping_sub(ROM), runs) }
+    const fn v86(at: u64, runs: u64) -> Alias {
+        Alias { in_question: true, ..alias(Mode::Bits16, at.wrapping_sub(ROM), runs) }
     }
-    const fn protected_16(at: u64, runs: u64) -> Place {
-        place(Mode::Bits16, at - ROM, runs)
+    const fn protected_16(at: u64, runs: u64) -> Alias {
+        alias(Mode::Bits16, at - ROM, runs)
     }
     [
-        place(Mode::Bits16, 0, 1),
+        alias(Mode::Bits16, 0, 1),
         protected_16(0x4000_0000, 1),
         protected_16(0x4000_4000, 2),
         protected_16(0x4000_8000, 1),
@@ -62,17 +56,17 @@ const PLACES: [Place; 15] = {
         v86(0xa_4000, 2),
         v86(0xb_0000, 1),
         v86(0xb_4000, 1),
-        place(Mode::Bits32, 0, 2),
-        place(Mode::Bits32, 0x8000_0000, 6),
-        place(Mode::Bits32, 0xc000_0000, 3),
-        place(Mode::Bits64, 0, 1),
-        place(Mode::Bits64, 0x1_0000_0000, 2),
-        place(Mode::Bits64, 0x5555_0000_0000, 1),
-        place(Mode::Bits64, 0xffff_ffff_8000_0000, 2),
+        alias(Mode::Bits32, 0, 2),
+        alias(Mode::Bits32, 0x8000_0000, 6),
+        alias(Mode::Bits32, 0xc000_0000, 3),
+        alias(Mode::Bits64, 0, 1),
+        alias(Mode::Bits64, 0x1_0000_0000, 2),
+        alias(Mode::Bits64, 0x5555_0000_0000, 1),
+        alias(Mode::Bits64, 0xffff_ffff_8000_0000, 2),
     ]
 };
 
-/// Where the loop of a mode is linked.
+/// The addresses at which the loop of a mode is linked.
 fn loop_of(mode: Mode) -> Range<u64> {
     let elf = std::fs::read(guest("forms-aliases.elf")).unwrap();
     let file = object::File::parse(&*elf).unwrap();
@@ -81,7 +75,7 @@ fn loop_of(mode: Mode) -> Range<u64> {
     symbol.address()..symbol.address() + symbol.size()
 }
 
-/// Whether an instruction is in the ROM, and in none of the loops.
+/// Whether an instruction is in the ROM, but not in a loop.
 fn is_once(pc: u64) -> bool {
     (0xf_0000..0x10_0000).contains(&pc)
         && !Mode::ALL.iter().any(|&mode| loop_of(mode).contains(&pc))
@@ -100,18 +94,18 @@ fn assert_forms(host: &Host, stats: &Snapshot, vcpus: u64, modes: &[Mode]) {
     let mut attempts: BTreeMap<PortForm, u64> = BTreeMap::new();
     for &mode in modes {
         let linked = loop_of(mode);
-        // Of one run on one vCPU: by offset, what is executed there.
+        // The executions of one run on one vCPU, by offset.
         let mut of_one_run: Option<BTreeMap<u64, u64>> = None;
-        for place in PLACES.iter().filter(|place| place.mode == mode) {
-            let start = linked.start.wrapping_add(place.distance);
+        for alias in ALIASES.iter().filter(|alias| alias.mode == mode) {
+            let start = linked.start.wrapping_add(alias.distance);
             let is_there = |site: &&SiteRow| {
-                pc(site).wrapping_sub(start) < linked.end - linked.start
+                site_pc(site).wrapping_sub(start) < linked.end - linked.start
                     && site.mode.is_none_or(|told| told == mode)
             };
             let (here, elsewhere) = others.into_iter().partition(is_there);
             others = elsewhere;
-            let times = place.runs * vcpus;
-            let by_offset = assert_place(host, place, &here, start, times);
+            let times = alias.runs * vcpus;
+            let by_offset = assert_alias(host, alias, &here, start, times);
             let first = of_one_run.get_or_insert_with(|| by_offset.clone());
             assert_eq!(first, &by_offset, "{mode:?} at {start:#x}");
             for form in PortForm::ALL {
@@ -120,7 +114,7 @@ fn assert_forms(host: &Host, stats: &Snapshot, vcpus: u64, modes: &[Mode]) {
             }
         }
     }
-    // What the boot CPU does once.
+    // The boot CPU's accesses outside the loops.
     let others: u64 = others.iter().map(|site| site.counts.executions).sum();
     assert_eq!(others, 4);
     for (form, once) in [(PortForm::OutDxAx, 1), (PortForm::InAlDx, 2), (PortForm::OutImmAl, 1)] {
@@ -137,15 +131,15 @@ fn assert_forms(host: &Host, stats: &Snapshot, vcpus: u64, modes: &[Mode]) {
     }
 }
 
-/// Checks the rows of one place, by form; returns what one run executes, by offset.
-fn assert_place(
+/// Checks the rows at one address, by form. Returns the executions of one run, by offset.
+fn assert_alias(
     host: &Host,
-    place: &Place,
+    alias: &Alias,
     sites: &[&SiteRow],
     start: u64,
     times: u64,
 ) -> BTreeMap<u64, u64> {
-    let in_question = place.in_question && !host.reports_exceptions();
+    let in_question = alias.in_question && !host.reports_exceptions();
     let mut by_form = [Counts::default(); PortForm::ALL.len()];
     let mut by_offset = BTreeMap::new();
     for site in sites {
@@ -156,13 +150,13 @@ fn assert_place(
         assert!(in_question || counts.unverified == 0, "{site:?}");
         let begun = counts.executions + counts.unverified;
         assert_eq!(begun % times, 0, "{site:?}");
-        by_offset.insert(pc(site).wrapping_sub(start), begun / times);
+        by_offset.insert(site_pc(site).wrapping_sub(start), begun / times);
     }
     for form in PortForm::ALL {
         let counted = by_form[form.index()];
         let (executions, accesses) = (
-            expected_forms::executions(form, place.mode),
-            expected_forms::accesses(form, place.mode),
+            expected_forms::executions(form, alias.mode),
+            expected_forms::accesses(form, alias.mode),
         );
         assert_eq!(counted.executions, times * executions, "{form} at {start:#x}");
         if !in_question {
@@ -200,10 +194,10 @@ fn every_form_is_counted_where_it_runs_on_a_32_bit_target(host: &Host) {
     run_forms(host, machine, 2, &[Mode::Bits16, Mode::Bits32]);
 }
 
-/// As of a QEMU that was built without loadable modules: RIP comes by the API.
-fn every_form_is_counted_where_it_runs_where_qemu_exports_nothing(host: &Host) {
+/// Without exports, the plugin reads RIP through the plugin API.
+fn every_form_is_counted_where_it_runs_without_exports(host: &Host) {
     for (threads, vcpus) in [("multi", 1), ("multi", 4), ("single", 4)] {
-        let machine = host.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1").args([
+        let machine = host.machine_without_exports().args([
             "-accel",
             &format!("tcg,thread={threads}"),
             "-smp",
@@ -213,16 +207,16 @@ fn every_form_is_counted_where_it_runs_where_qemu_exports_nothing(host: &Host) {
     }
 }
 
-fn accesses_are_logged_where_they_are_made(host: &Host) {
+fn accesses_are_logged_at_the_address_where_they_run(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
     let option = format!("access-log={}:0x5000-0x5170", log.display());
     let stats = run_forms(host, host.machine().plugin(&[&option]), 1, &Mode::ALL);
-    // By address and direction: accesses, and those that may have been refused.
+    // By address and direction: accesses, and accesses that may have faulted.
     let mut logged: BTreeMap<(u64, String), [u64; 2]> = BTreeMap::new();
     for line in std::fs::read_to_string(&log).unwrap().lines().skip(1) {
         let columns: Vec<&str> = line.split_whitespace().collect();
-        let pc = u64::from_str_radix(columns[2].strip_prefix("0x").unwrap(), 16).unwrap();
+        let pc = parse_hex(columns[2]);
         let in_question = usize::from(columns[6].ends_with('?'));
         logged.entry((pc, columns[3].to_owned())).or_default()[in_question] += 1;
     }
@@ -232,35 +226,28 @@ fn accesses_are_logged_where_they_are_made(host: &Host) {
         // An attempt with count 0 makes no access.
         let scalar = site.form.source() == PortSource::Dx;
         let in_question = if scalar { site.counts.unverified } else { 0 };
-        let sum = counted.entry((pc(site), site.form.direction().to_string())).or_default();
+        let sum = counted.entry((site_pc(site), site.form.direction().to_string())).or_default();
         *sum = [sum[0] + site.counts.accesses, sum[1] + in_question];
     }
-    // Those of fw_cfg are at other ports.
+    // Accesses to fw_cfg are at ports that the log leaves out.
     counted.retain(|(pc, _), counts| *counts != [0, 0] && !is_once(*pc));
     assert_eq!(logged, counted);
 }
 
 // ---- Guests of `tests/guests/around` ----
 
-/// Runs one, and reads the numbers that it tells.
-fn told(machine: Machine, name: &str, directory: &Path) -> (Snapshot, BTreeMap<String, u64>) {
-    let console = directory.join("console");
-    let ended = machine
-        .plugin(&["summary=off", "device=latch@0xe0-0xe3"])
-        .bare_guest(&guest(&format!("{name}.bin")))
-        .args(["-debugcon", &format!("file:{}", console.display())])
-        .run()
-        .unwrap();
-    let said = std::fs::read_to_string(console).unwrap();
-    assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{said}{}", ended.stderr);
-    let numbers = said.lines().filter_map(|line| {
+/// Runs a guest, and reads its lines `told NAME NUMBER`.
+fn run_told(machine: Machine, name: &str) -> (Snapshot, BTreeMap<String, u64>) {
+    let run = run_guest(machine.plugin(&["summary=off", "device=latch@0xe0-0xe3"]), name);
+    let text = run.text();
+    let numbers = text.lines().filter_map(|line| {
         let (name, number) = line.strip_prefix("told ")?.rsplit_once(' ')?;
         Some((name.to_owned(), number.parse().unwrap()))
     });
-    (ended.stats().unwrap().clone(), numbers.collect())
+    (run.stats().clone(), numbers.collect())
 }
 
-fn calls_are_logged_where_they_come_from(host: &Host) {
+fn calls_are_logged_at_the_callers_address(host: &Host) {
     for arguments in [
         &[][..],
         &["-icount", "shift=0"],
@@ -271,9 +258,9 @@ fn calls_are_logged_where_they_come_from(host: &Host) {
         let log = directory.path().join("log");
         let option = format!("access-log={}:0xe0", log.display());
         let machine = host.machine().plugin(&[&option]).args(arguments);
-        let (_, told) = told(machine, "around-callers", directory.path());
+        let (_, told) = run_told(machine, "around-callers");
         let mut expected = BTreeMap::new();
-        // No mailbox where QEMU mixes vCPUs up.
+        // There is no mailbox if several vCPUs share a thread.
         let has_mailbox = !arguments.contains(&"tcg,thread=single");
         for (way, is_heard) in [("by registers", host.api >= 5), ("by doorbell", has_mailbox)] {
             assert_eq!(told[&format!("heard {way}")], if is_heard { 8 } else { 0 });
@@ -286,7 +273,7 @@ fn calls_are_logged_where_they_come_from(host: &Host) {
             let [_, _, pc, direction, ..] = line.split_whitespace().collect::<Vec<_>>()[..] else {
                 panic!("{line}")
             };
-            let pc = u64::from_str_radix(pc.strip_prefix("0x").unwrap(), 16).unwrap();
+            let pc = parse_hex(pc);
             if direction == "out" {
                 *logged.entry(pc).or_insert(0) += 1;
             }
@@ -300,10 +287,8 @@ fn instructions_are_counted_in_the_section_where_they_run() {
     let elf = guest("around-instructions.elf");
     for arguments in [&[][..], &["-icount", "shift=0"], &["-accel", "tcg,one-insn-per-tb=on"]] {
         for insns in ["on", elf.to_str().unwrap()] {
-            let directory = tempfile::tempdir().unwrap();
             let machine = Host::NEWEST.machine().plugin(&[&format!("insns={insns}")]);
-            let (stats, told) =
-                told(machine.args(arguments), "around-instructions", directory.path());
+            let (stats, told) = run_told(machine.args(arguments), "around-instructions");
             let window = |name: &str| {
                 let window = stats.windows.iter().find(|window| window.name == name).unwrap();
                 let in_text = window.sections.first().map(|section| section.instructions);

@@ -1,42 +1,43 @@
-//! What a processor does around port I/O: faults, interrupts, debugging, other processors. Guests of
-//! ours check it on ports that pvio's devices serve, and on QEMU's own, where all must be the same;
-//! and the counts must be what each guest knows that it did.
+//! Events around port I/O: faults, interrupts, debugging, other vCPUs.
+//!
+//! Our guests check them on QEMU's latch and on pvio's, where all must be the same. The counts must be
+//! those that the guest reports.
 
 use std::collections::BTreeMap;
 
 use pvio::stats::{FormRow, Snapshot};
 use pvio::x86::PortForm;
 use pvio_cli::machine::Machine;
-use pvio_tests::{Host, on_both_qemus, run_guest};
+use pvio_tests::{Host, on_both_qemus, run_guest, site_pc};
 
 on_both_qemus! {
-    privilege_is_asked_before_the_device
-    page_faults_in_strings_and_on_fetching
-    single_steps_and_breakpoints
-    interrupts_come_as_they_do_natively
+    privilege_is_checked_before_the_device_is_accessed
+    page_faults_are_the_same_on_pvios_latch
+    single_steps_and_breakpoints_are_the_same_on_pvios_latch
+    interrupts_are_the_same_on_pvios_latch
     interrupts_within_a_rep_come_where_qemu_pauses
-    long_strings_are_what_they_are_element_by_element
-    a_hypervisor_intercepts_what_its_map_says
-    code_at_several_addresses_is_told_apart
-    a_file_goes_through_interrupts_and_faults_unharmed
-    four_vcpus_share_devices
-    four_vcpus_share_devices_on_one_thread
+    long_strings_are_the_same_on_pvios_latch
+    hypervisor_intercepts_the_ports_in_its_map
+    code_at_several_addresses_is_counted_at_each
+    file_is_copied_exactly_despite_interrupts_and_faults
+    four_vcpus_share_devices_without_losing_accesses
+    four_vcpus_on_one_thread_share_devices_without_losing_accesses
 }
 
-/// What a guest of `tests/guests/around` says of itself.
+/// What a guest of `tests/guests/around` reports.
 #[derive(Debug, Default)]
 struct Account {
-    /// What may depend on QEMU, but not on who serves the ports.
+    /// Numbers that may depend on QEMU, but not on which latch is there.
     observations: Vec<String>,
-    /// What may differ from run to run.
+    /// Numbers that may differ from run to run.
     told: Vec<String>,
-    /// By form: attempts, executions, accesses, faults; of these, attempts, executions and accesses of
-    /// those whose privilege is in question; and exits.
+    /// By form: attempts, executions, accesses, faults; then the attempts, executions and accesses among
+    /// them that QEMU 10 cannot verify; then exits.
     ledger: BTreeMap<usize, [u64; 8]>,
-    /// Outside of the guest's own code, by address and form: executions; those whose privilege is not in
-    /// question, and attempts whose privilege is.
+    /// Outside the guest's own code, by address and form: executions; executions that QEMU 10 can verify;
+    /// attempts that it cannot.
     sites: BTreeMap<(u64, usize), [u64; 3]>,
-    /// How many characters it took to say it: an `out imm8,al` each.
+    /// The length of the report. Each character is an `out imm8,al`.
     length: u64,
 }
 
@@ -67,7 +68,7 @@ impl Account {
         let [attempts, executions, accesses, faults, questioned, q_executions, q_accesses, exits] =
             self.ledger[&form.index()];
         let exits = Some(exits);
-        // The account itself, and the exit.
+        // The report itself, and the exit.
         let own = if form == PortForm::OutImmAl { self.length + 1 } else { 0 };
         let [attempts, executions, accesses] = [attempts, executions, accesses].map(|n| n + own);
         match host.reports_exceptions() {
@@ -80,7 +81,7 @@ impl Account {
     }
 }
 
-/// Boots a guest, which must pass, and compares the counts with its account.
+/// Runs a guest, which must pass, and compares the counts with its report.
 fn assert_account(host: &Host, name: &str, machine: Machine) -> Account {
     let run = run_guest(machine.plugin(&["summary=off"]), name);
     let stats = run.stats();
@@ -106,14 +107,14 @@ fn assert_counts(host: &Host, name: &str, stats: &Snapshot, account: &Account) {
     assert!(differences.is_empty(), "{name}: {differences:#?}");
 }
 
-/// The guest's own code, which is where it is linked.
+/// The guest's own code.
 const ROM: std::ops::Range<u64> = 0xf_0000..0x10_0000;
 
-/// Compares the counts by site of a guest that tells them.
+/// Compares the counts by site with those that the guest reports.
 fn assert_sites(host: &Host, stats: &Snapshot, account: &Account) {
     let mut counted: BTreeMap<(u64, usize), [u64; 2]> = BTreeMap::new();
     for site in &stats.sites {
-        let pc = u64::from_str_radix(site.pc.strip_prefix("0x").unwrap(), 16).unwrap();
+        let pc = site_pc(site);
         if !ROM.contains(&pc) {
             let [executions, unverified] = counted.entry((pc, site.form.index())).or_default();
             *unverified += site.counts.unverified;
@@ -128,22 +129,22 @@ fn assert_sites(host: &Host, stats: &Snapshot, account: &Account) {
     assert_eq!(counted, told.filter(|(_, counts)| *counts != [0, 0]).collect());
 }
 
-fn code_at_several_addresses_is_told_apart(host: &Host) {
-    as_natively(host, "around-aliases");
+fn code_at_several_addresses_is_counted_at_each(host: &Host) {
+    assert_same_on_both_latches(host, "around-aliases");
     let machine = host.machine().args(["-device", "pc-testdev"]);
     assert_account(host, "around-aliases", machine.args(["-accel", "tcg,one-insn-per-tb=on"]));
 }
 
-/// On QEMU's own latch and on pvio's, with and without `-icount`: what the guest sees is the same.
-fn as_natively(host: &Host, name: &str) {
+/// Fails unless a guest sees the same on QEMU's latch and on pvio's, with and without `-icount`.
+fn assert_same_on_both_latches(host: &Host, name: &str) {
     for timing in [&[][..], &["-icount", "shift=0"]] {
         let native = host.machine().args(["-device", "pc-testdev"]).args(timing);
         let native = assert_account(host, name, native);
-        let claimed = host.machine().plugin(&["device=latch@0xe0-0xe3"]).args(timing);
-        let claimed = assert_account(host, name, claimed);
-        assert_eq!(claimed.observations, native.observations, "{name} {timing:?}");
+        let with_latch = host.machine().plugin(&["device=latch@0xe0-0xe3"]).args(timing);
+        let with_latch = assert_account(host, name, with_latch);
+        assert_eq!(with_latch.observations, native.observations, "{name} {timing:?}");
     }
-    // Over QEMU's own latch, on a machine that has room for more vCPUs on the one thread.
+    // pvio's latch at the ports of QEMU's, with two vCPUs on one thread.
     let shadowing = host.machine().plugin(&["device=latch@0xe0-0xe3"]).args([
         "-device",
         "pc-testdev",
@@ -155,23 +156,23 @@ fn as_natively(host: &Host, name: &str) {
     assert_account(host, name, shadowing);
 }
 
-fn privilege_is_asked_before_the_device(host: &Host) {
-    as_natively(host, "around-privilege");
+fn privilege_is_checked_before_the_device_is_accessed(host: &Host) {
+    assert_same_on_both_latches(host, "around-privilege");
 }
 
-fn page_faults_in_strings_and_on_fetching(host: &Host) {
-    as_natively(host, "around-pages");
+fn page_faults_are_the_same_on_pvios_latch(host: &Host) {
+    assert_same_on_both_latches(host, "around-pages");
 }
 
-fn single_steps_and_breakpoints(host: &Host) {
-    as_natively(host, "around-debug");
+fn single_steps_and_breakpoints_are_the_same_on_pvios_latch(host: &Host) {
+    assert_same_on_both_latches(host, "around-debug");
 }
 
-fn interrupts_come_as_they_do_natively(host: &Host) {
-    as_natively(host, "around-interrupts");
+fn interrupts_are_the_same_on_pvios_latch(host: &Host) {
+    assert_same_on_both_latches(host, "around-interrupts");
 }
 
-/// Which is after 65,536 elements, by the count that is left; pvio moves none beyond.
+/// QEMU pauses when the remaining count is a multiple of 65,536. pvio moves no element past that.
 fn interrupts_within_a_rep_come_where_qemu_pauses(host: &Host) {
     let native = host.machine().args(["-device", "pc-testdev"]);
     for machine in [native, host.machine().plugin(&["device=latch@0xe0-0xe3"])] {
@@ -184,26 +185,26 @@ fn interrupts_within_a_rep_come_where_qemu_pauses(host: &Host) {
     }
 }
 
-fn long_strings_are_what_they_are_element_by_element(host: &Host) {
-    as_natively(host, "around-strings");
+fn long_strings_are_the_same_on_pvios_latch(host: &Host) {
+    assert_same_on_both_latches(host, "around-strings");
 }
 
-fn a_hypervisor_intercepts_what_its_map_says(host: &Host) {
+fn hypervisor_intercepts_the_ports_in_its_map(host: &Host) {
     let cpu = ["-cpu", "max,+svm"];
     let own = |host: &Host| host.machine().plugin(&["device=latch@0xe0-0xe3"]).args(cpu);
     let native = host.machine().args(["-device", "pc-testdev"]).args(cpu);
     let native = assert_account(host, "around-svm", native);
     for timing in [&[][..], &["-icount", "shift=0"], &["-accel", "tcg,one-insn-per-tb=on"]] {
-        let claimed = assert_account(host, "around-svm", own(host).args(timing));
-        assert_eq!(claimed.observations, native.observations, "{timing:?}");
+        let with_latch = assert_account(host, "around-svm", own(host).args(timing));
+        assert_eq!(with_latch.observations, native.observations, "{timing:?}");
     }
 }
 
-fn a_file_goes_through_interrupts_and_faults_unharmed(host: &Host) {
+fn file_is_copied_exactly_despite_interrupts_and_faults(host: &Host) {
     for timing in [&[][..], &["-icount", "shift=0"], &["-accel", "tcg,one-insn-per-tb=on"]] {
         let directory = tempfile::tempdir().unwrap();
         let [input, output] = ["in", "out"].map(|name| directory.path().join(name));
-        // Numbers that do not repeat: where an element is missing, all that follow are wrong.
+        // The numbers do not repeat, so a missing element makes all that follow wrong.
         let content: Vec<u8> =
             (0..1u32 << 18).flat_map(|n| (n ^ 0x5a5a_a5a5).to_le_bytes()).collect();
         std::fs::write(&input, &content).unwrap();
@@ -243,7 +244,7 @@ fn share_devices(host: &Host, threads: &str) -> Snapshot {
     assert_eq!(letters, expected.collect());
 
     let stats = run.stats().clone();
-    // In each of 5000 rounds; besides, what smp.inc does, and the exit.
+    // Executions in each of 5000 rounds, elements, and executions of smp.inc and the exit.
     let expected = [
         (PortForm::OutDxAl, 2, 1, 0),
         (PortForm::InAlDx, 1, 1, 2),
@@ -262,15 +263,15 @@ fn share_devices(host: &Host, threads: &str) -> Snapshot {
     stats
 }
 
-fn four_vcpus_share_devices(host: &Host) {
+fn four_vcpus_share_devices_without_losing_accesses(host: &Host) {
     let stats = share_devices(host, "multi");
     let mut executions: Vec<u64> = stats.vcpus.iter().map(|row| row.executions).collect();
     executions.sort_unstable();
-    // The boot CPU's are the most: fw_cfg and the exit.
+    // The boot CPU also accesses fw_cfg and the exit.
     assert_eq!(executions, [30_000, 30_000, 30_000, 30_004]);
 }
 
-fn four_vcpus_share_devices_on_one_thread(host: &Host) {
+fn four_vcpus_on_one_thread_share_devices_without_losing_accesses(host: &Host) {
     let stats = share_devices(host, "single");
     assert!(stats.vcpus.is_empty() && stats.vcpus_omitted.is_some());
 }

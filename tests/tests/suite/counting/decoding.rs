@@ -1,5 +1,4 @@
-//! What the plugin takes an instruction for, against what QEMU's own disassembler says of it while
-//! real guests run (`-d in_asm`).
+//! The plugin's decoding compared with QEMU's disassembler (`-d in_asm`) while real guests run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -8,8 +7,7 @@ use std::path::Path;
 use pvio::stats::{SiteRow, Snapshot};
 use pvio::x86::{Direction, PortForm, PortSource, Width};
 use pvio_cli::machine::{Ended, Machine};
-use pvio_cli::paths;
-use pvio_tests::{Host, guest, on_both_qemus};
+use pvio_tests::{Host, boot_linux, on_both_qemus, parse_hex, run_guest, run_seabios, site_pc};
 
 on_both_qemus! {
     every_form_in_every_mode_is_what_qemu_disassembles
@@ -27,7 +25,7 @@ fn read_log(path: &Path) -> Logged {
         let line = line.unwrap();
         let Some((address, rest)) = line.split_once(':') else { continue };
         let Some(address) = address.strip_prefix("0x") else { continue };
-        let address = u64::from_str_radix(address, 16).unwrap();
+        let address = parse_hex(address);
         let is_byte = |word: &&str| word.len() == 2 && u8::from_str_radix(word, 16).is_ok();
         let words: Vec<&str> = rest.split_whitespace().collect();
         let bytes = words.iter().take_while(|word| is_byte(word)).count();
@@ -71,8 +69,7 @@ fn form_of_text(words: &[&str]) -> Option<PortForm> {
     Some(PortForm::new(direction, source, width))
 }
 
-/// Capstone takes 66 for the operand size where a REX.W outranks it; QEMU, iced and processors do
-/// not (SDM vol. 2, 2.2.1.2).
+/// Capstone applies prefix 66 although REX.W outranks it. QEMU, iced and CPUs do not (SDM vol. 2, 2.2.1.2).
 fn capstone_is_wrong_about(bytes: &str) -> bool {
     let bytes: Vec<&str> = (0..bytes.len() / 2).map(|at| &bytes[at * 2..at * 2 + 2]).collect();
     let rex_w = bytes.len() > 1
@@ -82,19 +79,16 @@ fn capstone_is_wrong_about(bytes: &str) -> bool {
     bytes.contains(&"66") && (rex_w || rex_w_before_immediate)
 }
 
-/// Runs a machine with QEMU's log, and gives what was counted and what was logged.
-fn run_logged(machine: Machine) -> (Ended, Logged) {
+/// Runs a machine with QEMU's log. Returns the end of the run, and the log.
+fn run_logged(machine: Machine, run: impl FnOnce(Machine) -> Ended) -> (Ended, Logged) {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("in_asm");
-    let ended = machine
-        .plugin(&["summary=off"])
-        .args(["-d", "in_asm", "-D", log.to_str().unwrap()])
-        .run()
-        .unwrap();
+    let machine = machine.plugin(&["summary=off"]);
+    let ended = run(machine.args(["-d", "in_asm", "-D", log.to_str().unwrap()]));
     (ended, read_log(&log))
 }
 
-/// Every site was logged with the same form.
+/// Fails unless QEMU logged every site with the same form.
 fn assert_sites_are_logged(stats: &Snapshot, logged: &Logged) {
     assert!(!stats.sites.is_empty());
     for site in &stats.sites {
@@ -108,15 +102,14 @@ fn assert_sites_are_logged(stats: &Snapshot, logged: &Logged) {
 }
 
 fn key(site: &SiteRow) -> (u64, String) {
-    let pc = site.pc.strip_prefix("0x").unwrap();
-    (u64::from_str_radix(pc, 16).unwrap(), site.bytes.clone())
+    (site_pc(site), site.bytes.clone())
 }
 
 fn every_form_in_every_mode_is_what_qemu_disassembles(host: &Host) {
-    let (ended, logged) = run_logged(host.machine().bare_guest(&guest("forms.bin")));
+    let (ended, logged) = run_logged(host.machine(), |machine| run_guest(machine, "forms").ended);
     let stats = ended.stats().unwrap();
     assert_sites_are_logged(stats, &logged);
-    // In this guest everything that is translated runs: nothing may be missing either.
+    // This guest runs all code that QEMU translates, so every logged instruction is a site.
     let sites: BTreeSet<_> = stats.sites.iter().map(key).collect();
     let missing: Vec<_> = logged.keys().filter(|key| !sites.contains(*key)).collect();
     assert!(missing.is_empty(), "not counted: {missing:x?}");
@@ -124,28 +117,14 @@ fn every_form_in_every_mode_is_what_qemu_disassembles(host: &Host) {
 }
 
 fn seabios_is_what_qemu_disassembles(host: &Host) {
-    let directory = tempfile::tempdir().unwrap();
-    let log = directory.path().join("in_asm");
-    let mut running = host
-        .machine()
-        .plugin(&["summary=off"])
-        .args(["-d", "in_asm", "-D", log.to_str().unwrap(), "-display", "none", "-nodefaults"])
-        .args(["-machine", "pc", "-chardev", "stdio,id=debug"])
-        .args(["-device", "isa-debugcon,iobase=0x402,chardev=debug"])
-        .start()
-        .unwrap();
-    // Its last word where there is nothing to boot from.
-    running.wait_for("No bootable device").unwrap();
-    running.signal(libc::SIGTERM).unwrap();
-    let ended = running.wait().unwrap();
+    let (ended, logged) = run_logged(host.machine(), run_seabios);
     let stats = ended.stats().unwrap();
-    assert_sites_are_logged(stats, &read_log(&log));
+    assert_sites_are_logged(stats, &logged);
     assert!(stats.sites.len() > 100, "{}", stats.sites.len());
 }
 
 fn linux_is_what_qemu_disassembles(host: &Host) {
-    let (ended, logged) = run_logged(host.machine().args(paths::linux_arguments(&[]).unwrap()));
-    assert!(ended.stdout.contains("user space reached"), "{}", ended.stdout);
+    let (ended, logged) = run_logged(host.machine(), boot_linux);
     let stats = ended.stats().unwrap();
     assert_sites_are_logged(stats, &logged);
     assert!(stats.sites.len() > 200, "{}", stats.sites.len());

@@ -1,16 +1,16 @@
-//! Programs at random, each run three times on real QEMU: against QEMU's own latch at ports 0xe0 to 0xe3
-//! (`-device pc-testdev`), against the plugin's above it, and against one that tells itself what it sees.
-//! Registers, flags, memory, exceptions and what the device saw must be the same; and the plugin's
-//! counts, in all runs, what the programs must have done.
+//! Random programs see no difference between QEMU's latch and pvio's.
 //!
-//! QEMU's trace is what shows the accesses in the first two; while it is on, each element comes by itself.
-//! In the third strings come in one go, where they may.
+//! Each program runs three times on real QEMU, with a latch at ports 0xe0 to 0xe3: QEMU's own
+//! (`-device pc-testdev`), pvio's in front of it, and one that logs its own accesses (`tests/recorder`).
+//! Registers, flags, memory, exceptions and the accesses must be the same. The plugin's counts must be
+//! those of a model of the programs.
 //!
-//! Left out, since the two latches differ there by design: accesses that are not aligned to their
-//! size, which QEMU's latch refuses and pvio's takes, and what goes beyond port 0xe3. Who served an
-//! access is asked of the trace, not of the statistics.
+//! In the first two runs QEMU's trace shows the accesses. While the trace is on, each element comes by
+//! itself; in the third run a string comes in one call.
 //!
-//! `PVIO_TEST_SEED` sets another seed than the one below, `PVIO_TEST_PROGRAMS` another number.
+//! The programs make no unaligned accesses and none past port 0xe3: there the two latches differ by design.
+//!
+//! `PVIO_TEST_SEED` sets the seed, `PVIO_TEST_PROGRAMS` the number of programs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
@@ -23,28 +23,28 @@ use pvio_tests::programs::{
 };
 use pvio_tests::{
     Host, assert_consistent, came_in_strings, guest, number_from_env, on_both_qemus,
-    recorder_argument,
+    recorder_argument, site_pc,
 };
 
 on_both_qemus! {
     programs_cannot_tell_the_latches_apart
-    programs_run_where_they_run
+    programs_at_aliases_are_counted_where_they_run
 }
 
 const SEED: u64 = 20_070_822;
 const PROGRAMS: u64 = 10_000;
-/// The guest's memory takes 43,690, and pvio's table of 65,536 sites about 42,500.
+/// The guest's memory has room for 43,690 programs, pvio's table of 65,536 sites for about 42,500.
 const MOST_PROGRAMS: u64 = 40_000;
-/// A part of them runs at every linear address of its pages, which is up to three.
+/// One program in so many also runs at every linear address of its pages: up to three.
 const PROGRAMS_FOR_EACH_WITH_ALIASES: usize = 20;
 
-/// Where the guest's own code is.
+/// The guest's own code.
 const ROM: std::ops::Range<u64> = 0xf_0000..0x10_0000;
 
-/// The exit status when the guest has run all programs: isa-debug-exit makes 1 of 0.
+/// The exit status after all programs: isa-debug-exit turns 0 into 1.
 const ALL_RUN: i32 = 1;
 
-/// Who serves the ports.
+/// The latch at the ports.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Latch {
     Qemu,
@@ -56,7 +56,7 @@ struct Run {
     outcomes: Vec<Outcome>,
     memory: Vec<u8>,
     log: Vec<LoggedAccess>,
-    /// Which of them came with others; empty where the latch does not tell.
+    /// Whether each access came in a string. Empty if the latch does not say.
     in_strings: Vec<bool>,
     stats: Snapshot,
 }
@@ -112,7 +112,7 @@ fn checked_count(programs: u64) -> usize {
     programs as usize
 }
 
-/// The programs of this run of the tests.
+/// The seed and the programs of this test run.
 fn batch() -> (u64, Batch) {
     let seed = number_from_env("PVIO_TEST_SEED", SEED);
     println!("PVIO_TEST_SEED={seed}");
@@ -124,18 +124,18 @@ fn batch() -> (u64, Batch) {
 fn programs_cannot_tell_the_latches_apart(host: &Host) {
     let (seed, batch) = batch();
     let recorded = assert_programs(host, seed, &batch);
-    assert_strings_came_in_one_go(&batch, &recorded.in_strings);
+    assert_strings_came_in_one_call(&batch, &recorded.in_strings);
 }
 
-/// QEMU translates a program once for all linear addresses of its pages.
-fn programs_run_where_they_run(host: &Host) {
+/// QEMU translates a program once for all linear addresses of its pages; counts go to each address.
+fn programs_at_aliases_are_counted_where_they_run(host: &Host) {
     let (seed, mut batch) = batch();
     batch.programs.truncate(batch.programs.len().div_ceil(PROGRAMS_FOR_EACH_WITH_ALIASES));
     let recorded = assert_programs(host, seed, &batch.at_aliases());
-    assert!(recorded.in_strings.contains(&true), "no strings came in one go");
+    assert!(recorded.in_strings.contains(&true), "no string came in one call");
 }
 
-/// Compares all three runs; the one with the recorder.
+/// Compares all three runs. Returns the run with the recorder.
 fn assert_programs(host: &Host, seed: u64, batch: &Batch) -> Run {
     let native = run_batch(host, batch, seed, Latch::Qemu);
     let ours = run_batch(host, batch, seed, Latch::Pvio);
@@ -150,7 +150,7 @@ fn assert_programs(host: &Host, seed: u64, batch: &Batch) -> Run {
     assert_counts(&native.stats, &expected);
     assert_counts(&ours.stats, &expected);
     assert_counts(&recorded.stats, &expected);
-    // And who served them.
+    // Each access went to the right device.
     assert!(native.stats.ports.iter().all(|row| row.device == 0 && row.served == Some(true)));
     for row in ours.stats.ports.iter().chain(&recorded.stats.ports) {
         let by_other = if (0xe0..=0xe3).contains(&row.port.0) { row.qemu } else { row.device };
@@ -159,8 +159,8 @@ fn assert_programs(host: &Host, seed: u64, batch: &Batch) -> Run {
     recorded
 }
 
-/// In every kind of code but virtual-8086, which asks the TSS for each port.
-fn assert_strings_came_in_one_go(batch: &Batch, in_strings: &[bool]) {
+/// Strings come in one call in every kind of code but virtual-8086, which checks the TSS for each access.
+fn assert_strings_came_in_one_call(batch: &Batch, in_strings: &[bool]) {
     let mut elements: HashMap<CodeKind, usize> = HashMap::new();
     let mut left = in_strings.iter();
     for (program, effects) in &batch.programs {
@@ -173,7 +173,7 @@ fn assert_strings_came_in_one_go(batch: &Batch, in_strings: &[bool]) {
     }
 }
 
-/// Fails with the first program that made a difference.
+/// Fails with the first program whose runs differ.
 fn assert_same(batch: &Batch, native: &Run, ours: &Run) {
     let (mut native_log, mut our_log) = (native.log.iter(), ours.log.iter());
     for (index, (program, effects)) in batch.programs.iter().enumerate() {
@@ -203,12 +203,12 @@ fn assert_same(batch: &Batch, native: &Run, ours: &Run) {
         );
     }
     let more = (native_log.next(), our_log.next());
-    assert_eq!(more, (None, None), "after all accesses of the programs there are more");
+    assert_eq!(more, (None, None), "accesses after those of the last program");
     let differs = native.memory.iter().zip(&ours.memory).position(|(left, right)| left != right);
-    assert_eq!(differs, None, "an address at which the memory differs in the end");
+    assert_eq!(differs, None, "address at which the final memory differs");
 }
 
-/// Each of them, if they are few; of many the first.
+/// The items as text, at most 30 of them.
 fn lines(items: &[impl Debug]) -> String {
     const MOST: usize = 30;
     let shown: Vec<_> = items.iter().take(MOST).map(|item| format!("{item:?}")).collect();
@@ -230,7 +230,7 @@ fn assert_counts(stats: &Snapshot, expected: &Expected) {
     }
     for row in stats.sites.iter().filter(|row| row.counts.executions + row.counts.unverified > 0) {
         let mode = row.mode.expect("QEMU tells the mode");
-        let pc = u64::from_str_radix(row.pc.strip_prefix("0x").unwrap(), 16).unwrap();
+        let pc = site_pc(row);
         let pc = Some(pc).filter(|pc| !ROM.contains(pc));
         *counted.sites.entry((pc, mode, row.form)).or_default() +=
             row.counts.executions + row.counts.unverified;
@@ -265,7 +265,7 @@ fn too_many_programs_are_refused() {
 }
 
 #[test]
-fn programs_have_everything_in_every_kind_of_code() {
+fn programs_cover_every_form_and_event_in_every_kind_of_code() {
     let (_, batch) = batch();
     let mut forms: HashMap<(CodeKind, PortForm), u64> = HashMap::new();
     let mut events: HashMap<(CodeKind, Event), u64> = HashMap::new();
@@ -292,7 +292,7 @@ fn programs_have_everything_in_every_kind_of_code() {
     }
 }
 
-/// What is to happen in each kind of code.
+/// The events that must happen in each kind of code.
 fn expected_events(kind: CodeKind) -> Vec<Event> {
     use AddressSize::{Bits16, Bits32, Bits64};
     use Event::*;

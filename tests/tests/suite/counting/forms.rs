@@ -1,46 +1,44 @@
-//! Counts of guests whose programs are known (`tests/guests`), on both QEMUs.
+//! Counts of guests whose port accesses are known (`tests/guests`).
 
 use std::collections::BTreeMap;
 
 use pvio::stats::{FormRow, PortRow, Snapshot};
 use pvio::x86::{Direction, Mode, Port, PortForm, Width};
 use pvio_cli::machine::Machine;
-use pvio_tests::{
-    GuestRun, Host, assert_consistent, assert_forms, guest, on_both_qemus, run_guest,
-};
+use pvio_tests::{GuestRun, GuestTest, Host, assert_forms, guest, on_both_qemus, run_guest};
 
 on_both_qemus! {
-    every_form_in_every_mode_on_one_vcpu
-    every_form_in_every_mode_on_four_vcpus
+    every_form_is_counted_exactly_on_one_vcpu
+    every_form_is_counted_exactly_on_four_vcpus
     four_vcpus_on_one_thread_keep_the_totals
-    every_form_in_every_mode_with_icount
-    every_form_with_one_instruction_in_a_block
-    every_form_on_a_32_bit_target
-    a_qemu_that_exports_nothing_of_its_own_counts_the_same
-    a_guest_that_powers_off_is_counted_to_the_end
-    interrupts_within_reps_make_no_difference
-    interrupts_within_reps_make_no_difference_with_icount
+    every_form_is_counted_exactly_with_icount
+    every_form_is_counted_exactly_with_one_instruction_per_block
+    every_form_is_counted_exactly_on_a_32_bit_target
+    qemu_without_exports_counts_the_same
+    guest_that_powers_off_is_counted_to_the_end
+    interrupts_within_reps_change_no_count
+    interrupts_within_reps_change_no_count_with_icount
 }
 
 fn forms_guest(machine: Machine) -> GuestRun {
     run_guest(machine.plugin(&[&format!("symbols={}", guest("forms.elf").display())]), "forms")
 }
 
-/// The counts of a run in which the guest's own checks passed.
+/// The dump of a run, after a check of the QEMU that ran.
 fn checked(host: &Host, run: &GuestRun) -> Snapshot {
     let stats = run.stats().clone();
     assert_eq!(stats.qemu.plugin_api, host.api);
     stats
 }
 
-fn every_form_in_every_mode_on_one_vcpu(host: &Host) {
+fn every_form_is_counted_exactly_on_one_vcpu(host: &Host) {
     let stats = checked(host, &forms_guest(host.machine().args(["-accel", "tcg"])));
     assert_forms(&stats, 1, &Mode::ALL);
     let faults = stats.forms[0].faults;
     assert_eq!(faults.is_some(), host.reports_exceptions());
 }
 
-fn every_form_in_every_mode_on_four_vcpus(host: &Host) {
+fn every_form_is_counted_exactly_on_four_vcpus(host: &Host) {
     let machine = host.machine().args(["-accel", "tcg,thread=multi", "-smp", "4"]);
     assert_forms(&checked(host, &forms_guest(machine)), 4, &Mode::ALL);
 }
@@ -54,17 +52,17 @@ fn four_vcpus_on_one_thread_keep_the_totals(host: &Host) {
     assert!(why.contains("thread=single"), "{why}");
 }
 
-fn every_form_in_every_mode_with_icount(host: &Host) {
+fn every_form_is_counted_exactly_with_icount(host: &Host) {
     let stats = checked(host, &forms_guest(host.machine().args(["-icount", "shift=0"])));
     assert_forms(&stats, 1, &Mode::ALL);
 }
 
-fn every_form_with_one_instruction_in_a_block(host: &Host) {
+fn every_form_is_counted_exactly_with_one_instruction_per_block(host: &Host) {
     let machine = host.machine().args(["-accel", "tcg,one-insn-per-tb=on"]);
     assert_forms(&checked(host, &forms_guest(machine)), 1, &Mode::ALL);
 }
 
-fn every_form_on_a_32_bit_target(host: &Host) {
+fn every_form_is_counted_exactly_on_a_32_bit_target(host: &Host) {
     let machine =
         Machine::new(&host.program("qemu-system-i386")).args(["-accel", "tcg", "-smp", "2"]);
     let stats = checked(host, &forms_guest(machine));
@@ -72,24 +70,24 @@ fn every_form_on_a_32_bit_target(host: &Host) {
     assert_forms(&stats, 2, &[Mode::Bits16, Mode::Bits32]);
 }
 
-/// As a QEMU does that was built without loadable modules: then the disassembly has to tell modes.
-fn a_qemu_that_exports_nothing_of_its_own_counts_the_same(host: &Host) {
+/// Without exports, the plugin learns a site's mode from the disassembly.
+fn qemu_without_exports_counts_the_same(host: &Host) {
     let known = checked(host, &forms_guest(host.machine()));
-    let run = forms_guest(host.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1"));
+    let run = forms_guest(host.machine_without_exports());
     assert!(!run.ended.stderr.contains("warning"), "{}", run.ended.stderr);
     let blind = checked(host, &run);
     assert_eq!((blind.qemu.version.as_deref(), &*blind.ended), (None, "unknown"));
-    // Nor does it let the exits of a nested guest be told.
-    let told = |row: &FormRow| FormRow { exits: None, ..row.clone() };
-    assert_eq!(blind.forms, known.forms.iter().map(told).collect::<Vec<_>>());
-    // What is at a port is not known, but what a PC has there usually.
+    // Exits of nested guests are unknown.
+    let without_exits = |row: &FormRow| FormRow { exits: None, ..row.clone() };
+    assert_eq!(blind.forms, known.forms.iter().map(without_exits).collect::<Vec<_>>());
+    // The device at a port is unknown, so its name is that of a PC's usual device.
     let usual = |name: &str| format!("({})", name.trim_matches(['(', ')'])).into();
     let told = |row: &PortRow| {
         let name = row.name.as_deref().map(usual);
         PortRow { served: None, name, ..row.clone() }
     };
     assert_eq!(blind.ports, known.ports.iter().map(told).collect::<Vec<_>>());
-    // Nothing is behind the ports of the forms; fw_cfg and the exit are.
+    // Only fw_cfg and the exit are devices.
     for row in &known.ports {
         assert_eq!(row.served, Some(matches!(row.port.0, 0xf4 | 0x510 | 0x511)), "{row:?}");
     }
@@ -112,12 +110,9 @@ fn assert_ports(stats: &Snapshot, expected: Ports<'_>) {
     assert_eq!(counted, expected);
 }
 
-fn a_guest_that_powers_off_is_counted_to_the_end(host: &Host) {
-    let machine = host.machine().plugin(&[]).bare_guest(&guest("poweroff.bin"));
-    let ended = machine.run().unwrap();
-    assert!(ended.status.success(), "{}", ended.stderr);
-    let stats = ended.stats().unwrap();
-    assert_consistent(stats);
+fn guest_that_powers_off_is_counted_to_the_end(host: &Host) {
+    let run = GuestTest::new(host.machine().plugin(&[]), "poweroff").exit_status(0).run();
+    let stats = run.stats();
     assert_eq!(stats.ended, "shutdown");
     use Direction::{In, Out};
     use Width::{Byte, Dword, Word};
@@ -134,7 +129,7 @@ fn a_guest_that_powers_off_is_counted_to_the_end(host: &Host) {
     );
 }
 
-/// What the guest `irq-rep` says of itself: `ticks=T inside=I`.
+/// The ticks in the report of the guest `irq-rep`: `ticks=T inside=I`.
 fn ticks(console: &str) -> Option<u64> {
     console.strip_prefix("ticks=")?.split(' ').next()?.parse().ok()
 }
@@ -143,7 +138,7 @@ fn interrupts_within_reps(host: &Host, arguments: &[&str]) {
     let run = run_guest(host.machine().plugin(&[]).args(arguments), "irq-rep");
     let stats = checked(host, &run);
     let console = run.text();
-    let ticks = ticks(&console).expect("the guest tells its ticks");
+    let ticks = ticks(&console).expect("the number of ticks");
     assert!(ticks > 0);
 
     let row = |form: PortForm| {
@@ -173,11 +168,11 @@ fn interrupts_within_reps(host: &Host, arguments: &[&str]) {
     );
 }
 
-fn interrupts_within_reps_make_no_difference(host: &Host) {
+fn interrupts_within_reps_change_no_count(host: &Host) {
     interrupts_within_reps(host, &[]);
 }
 
-/// Here QEMU stops after each element.
-fn interrupts_within_reps_make_no_difference_with_icount(host: &Host) {
+/// With `-icount`, QEMU interrupts a `rep` after each element.
+fn interrupts_within_reps_change_no_count_with_icount(host: &Host) {
     interrupts_within_reps(host, &["-icount", "shift=0"]);
 }

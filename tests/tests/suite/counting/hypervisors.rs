@@ -1,5 +1,7 @@
-//! Guests that are hypervisors, on each of four vCPUs (`tests/guests/svm-smp.S`): what they intercept is
-//! neither executed nor faulted. What can end an access in other ways is in `around_io.rs`.
+//! Hypervisors on each of four vCPUs (`tests/guests/svm-smp.S`).
+//!
+//! An access that they intercept is an exit: neither an execution nor a fault. Other ends of an access
+//! are in `around_io.rs`.
 
 use pvio::stats::Snapshot;
 use pvio::x86::PortForm;
@@ -7,10 +9,10 @@ use pvio_cli::machine::Machine;
 use pvio_tests::{Host, on_both_qemus, run_guest};
 
 on_both_qemus! {
-    each_vcpu_has_a_hypervisor
+    intercepted_accesses_of_four_vcpus_are_exits
     four_hypervisors_on_one_thread_keep_the_totals
-    what_is_intercepted_is_not_in_the_access_log
-    a_qemu_that_exports_nothing_leaves_open_what_it_cannot_tell
+    intercepted_access_is_not_in_the_access_log
+    possible_exits_are_unverified_without_exports
 }
 
 const VCPUS: u64 = 4;
@@ -38,23 +40,23 @@ fn assert_exact(stats: &Snapshot) {
     assert_eq!(ports, [(0xf4, 1), (0x510, 1), (0x511, 2), (0x5010, ROUNDS * VCPUS)]);
 }
 
-fn each_vcpu_has_a_hypervisor(host: &Host) {
+fn intercepted_accesses_of_four_vcpus_are_exits(host: &Host) {
     let stats = run_hypervisors(host.machine().args(["-accel", "tcg,thread=multi"]));
     assert_exact(&stats);
-    // The boot CPU's are the most: fw_cfg and the exit.
+    // The boot CPU also accesses fw_cfg and the exit.
     let mut executions: Vec<u64> = stats.vcpus.iter().map(|row| row.executions).collect();
     executions.sort_unstable();
     assert_eq!(executions, [ROUNDS, ROUNDS, ROUNDS, ROUNDS + 4]);
 }
 
-/// Here QEMU lets another vCPU go on at any time, also between an access and the exit that it makes.
+/// On one thread QEMU may switch vCPUs between an access and its exit.
 fn four_hypervisors_on_one_thread_keep_the_totals(host: &Host) {
     let stats = run_hypervisors(host.machine().args(["-accel", "tcg,thread=single"]));
     assert_exact(&stats);
     assert!(stats.vcpus.is_empty() && stats.vcpus_omitted.is_some());
 }
 
-fn what_is_intercepted_is_not_in_the_access_log(host: &Host) {
+fn intercepted_access_is_not_in_the_access_log(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("log");
     let log = format!("access-log={}:0x5000-0x50ff", path.display());
@@ -72,12 +74,12 @@ fn what_is_intercepted_is_not_in_the_access_log(host: &Host) {
     assert_eq!(text.lines().count() as u64, 1 + ROUNDS * VCPUS);
 }
 
-fn a_qemu_that_exports_nothing_leaves_open_what_it_cannot_tell(host: &Host) {
-    let machine = host.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1");
+fn possible_exits_are_unverified_without_exports(host: &Host) {
+    let machine = host.machine_without_exports();
     let stats = run_hypervisors(machine.args(["-accel", "tcg,thread=multi"]));
     let row = &stats.forms[PortForm::OutDxAl.index()];
     assert_eq!(row.exits, None);
-    // The last of each guest's is followed by an exit as well, by `vmmcall`.
+    // Each guest's last access is followed by an exit, too: `vmmcall`.
     let open = (ROUNDS + 1) * VCPUS;
     let executions = (ROUNDS - 1) * VCPUS;
     assert_eq!((row.attempts, row.executions), (2 * ROUNDS * VCPUS, executions));

@@ -1,20 +1,20 @@
-//! `insns=`: instructions of every kind, in a guest that says how many of them retire.
+//! `insns=` counts the instructions that retire, in a guest that knows their number.
 
 use pvio::stats::{Instructions, Snapshot};
 use pvio_cli::machine::Machine;
 use pvio_tests::{Host, guest, run_guest};
 
-/// The length of its timer's handler.
+/// The number of instructions in the guest's timer handler.
 const TICK: u64 = 6;
 
-/// Runs the guest. Returns the statistics, how many ticks it had, and stderr.
+/// Runs the guest. Returns the statistics, the number of timer ticks, and stderr.
 fn count_instructions(machine: Machine, insns: &str) -> (Snapshot, u64, String) {
     let run = run_guest(machine.plugin(&[&format!("insns={insns}"), "summary=on"]), "insns");
     let ticks = u32::from_le_bytes(run.console[..].try_into().expect("one number"));
     (run.stats().clone(), ticks.into(), run.ended.stderr)
 }
 
-/// That each window has what its name says.
+/// Fails unless each window has the number of instructions that its name contains.
 fn assert_exact(stats: &Snapshot, ticks: u64) {
     assert_eq!(stats.windows.len(), 12);
     let mut all = 0;
@@ -27,7 +27,7 @@ fn assert_exact(stats: &Snapshot, ticks: u64) {
         all += expected;
     }
     let total = stats.instructions.instructions.unwrap();
-    // Around the windows: the way into them and out, for each some dozen; and the start.
+    // Outside the windows: some dozens of instructions around each, and the start.
     assert!((all + 100..all + 10_000).contains(&total), "{total} of which {all} in windows");
     let by_vcpu: u64 = stats.vcpus.iter().map(|row| row.instructions.instructions.unwrap()).sum();
     assert_eq!(by_vcpu, total);
@@ -37,35 +37,35 @@ fn retired(count: u64) -> Instructions {
     Instructions { instructions: Some(count), instructions_unverified: None }
 }
 
-fn is_exact(machine: Machine) {
+fn check_exact(machine: Machine) {
     let (stats, ticks, stderr) = count_instructions(machine, "on");
     assert_exact(&stats, ticks);
-    assert!(ticks > 0, "no interrupt has come");
+    assert!(ticks > 0, "no timer interrupt");
     assert!(stderr.contains(" instructions"), "{stderr}");
 }
 
 #[test]
-fn what_retires_is_counted() {
-    is_exact(Host::NEWEST.machine());
+fn retired_instructions_are_counted_exactly() {
+    check_exact(Host::NEWEST.machine());
 }
 
 #[test]
-fn what_retires_is_counted_with_icount() {
-    is_exact(Host::NEWEST.machine().args(["-icount", "shift=0"]));
+fn retired_instructions_are_counted_exactly_with_icount() {
+    check_exact(Host::NEWEST.machine().args(["-icount", "shift=0"]));
 }
 
 #[test]
-fn what_retires_is_counted_with_one_instruction_in_a_block() {
-    is_exact(Host::NEWEST.machine().args(["-accel", "tcg,one-insn-per-tb=on"]));
+fn retired_instructions_are_counted_exactly_with_one_per_block() {
+    check_exact(Host::NEWEST.machine().args(["-accel", "tcg,one-insn-per-tb=on"]));
 }
 
 #[test]
-fn what_retires_is_counted_on_one_of_two_vcpus() {
-    is_exact(Host::NEWEST.machine().args(["-accel", "tcg,thread=multi", "-smp", "2"]));
+fn retired_instructions_are_counted_exactly_on_one_of_two_vcpus() {
+    check_exact(Host::NEWEST.machine().args(["-accel", "tcg,thread=multi", "-smp", "2"]));
 }
 
 #[test]
-fn sections_are_told_apart() {
+fn instructions_are_counted_by_section() {
     let elf = guest("insns.elf");
     let (stats, ticks, _) = count_instructions(Host::NEWEST.machine(), elf.to_str().unwrap());
     assert_exact(&stats, ticks);
@@ -73,7 +73,7 @@ fn sections_are_told_apart() {
     assert_eq!((&*text.name, &*text.start), (".text", "0xf0000"));
     let elsewhere =
         |all: Instructions, of: Instructions| all.instructions.unwrap() - of.instructions.unwrap();
-    // At the reset vector and where the guest has moved code to, from where it returns.
+    // The reset vector, and code that the guest copied elsewhere.
     let self_modifying =
         stats.windows.iter().find(|window| window.name.starts_with("self-modifying")).unwrap();
     let moved = elsewhere(self_modifying.instructions, self_modifying.sections[0].instructions);
@@ -81,9 +81,9 @@ fn sections_are_told_apart() {
     assert_eq!(elsewhere(stats.instructions, text.instructions), 1 + 501);
 }
 
-/// Where QEMU does not report exceptions, nothing is claimed to have retired.
+/// Without exception events, an instruction that began may have faulted.
 #[test]
-fn without_exceptions_reported_instructions_are_unverified() {
+fn instructions_are_unverified_without_exception_events() {
     let (stats, _, stderr) = count_instructions(Host::STABLE.machine(), "on");
     assert_eq!(stats.instructions.instructions, None);
     let begun = stats.instructions.instructions_unverified.unwrap();

@@ -1,5 +1,6 @@
-//! What is counted: guests with known port accesses, random programs, real operating systems.
+//! Counting: guests with known port accesses, random programs, real operating systems.
 
+mod accesses;
 mod aliases;
 mod around_io;
 mod decoding;

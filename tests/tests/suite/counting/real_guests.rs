@@ -1,27 +1,28 @@
-//! Guests that others wrote: SeaBIOS, GRUB, and Linux on one and on four processors and with an IDE disk.
-//! Each boots with the plugin and without, and sees the same machine; and what is in the tables is what such
-//! a guest does.
+//! SeaBIOS, GRUB and Linux see the same machine with the plugin as without.
+//!
+//! Linux runs on one and on four vCPUs, and with an IDE disk. The tables must have the accesses that such a
+//! guest makes.
 
 use std::path::Path;
 use std::process::Command;
 
-use pvio::stats::Snapshot;
+use pvio::stats::{SiteRow, Snapshot};
 use pvio::x86::{Direction, Mode, Port, PortForm, Width};
 use pvio_cli::machine::{Ended, Machine};
 use pvio_cli::paths;
 use pvio_tests::{
-    Event, Host, LinuxGuest, Screen, Trace, assert_consistent, on_both_qemus, run_seabios,
+    Event, Host, LinuxGuest, Screen, Trace, assert_consistent, on_both_qemus, run_seabios, site_pc,
 };
 
 on_both_qemus! {
-    seabios_alone
-    grub_to_its_prompt
-    linux_on_one_vcpu
-    linux_on_four_vcpus
-    linux_with_an_ide_disk_in_pio
+    seabios_sees_the_same_machine_as_without_the_plugin
+    grub_sees_the_same_machine_as_without_the_plugin
+    linux_sees_the_same_machine_on_one_vcpu
+    linux_sees_the_same_machine_on_four_vcpus
+    linux_moves_the_same_data_on_an_ide_disk_in_pio_mode
 }
 
-/// What any dump of a guest must fulfil that does nothing wrong.
+/// Fails unless a dump is that of a guest without faults.
 fn checked(host: &Host, stats: &Snapshot) {
     assert_consistent(stats);
     assert_eq!(stats.qemu.plugin_api, host.api);
@@ -35,14 +36,14 @@ fn checked(host: &Host, stats: &Snapshot) {
     }
 }
 
-/// Accesses to a port.
+/// The accesses to a port.
 fn accesses(stats: &Snapshot, port: u16, dir: Direction, size: Width) -> u64 {
     let mut rows = stats.ports.iter();
     rows.find(|row| (row.port, row.dir, row.size) == (Port(port), dir, size))
         .map_or(0, |row| row.qemu)
 }
 
-/// Fails, with the first lines that differ, unless two texts are the same.
+/// Fails with the first lines that differ.
 fn assert_same_lines(with: &str, without: &str) {
     for (number, (with, without)) in with.lines().zip(without.lines()).enumerate() {
         assert_eq!(with, without, "line {number} with the plugin, and without");
@@ -50,13 +51,13 @@ fn assert_same_lines(with: &str, without: &str) {
     assert_eq!(with.len(), without.len());
 }
 
-/// What SeaBIOS says on its debug port up to its last words.
+/// SeaBIOS's messages before its last one.
 fn messages(ended: &Ended) -> &str {
-    let end = ended.stdout.find("No bootable device.").expect("it was waited for");
+    let end = ended.stdout.find("No bootable device.").expect("the last message");
     &ended.stdout[..end]
 }
 
-fn seabios_alone(host: &Host) {
+fn seabios_sees_the_same_machine_as_without_the_plugin(host: &Host) {
     let machine = || host.machine().args(["-machine", "pc", "-m", "64"]).args(SAME_EACH_TIME);
     let (without, with) = (run_seabios(machine()), run_seabios(machine().plugin(&[])));
     assert_same_lines(messages(&with), messages(&without));
@@ -64,26 +65,24 @@ fn seabios_alone(host: &Host) {
     let stats = with.stats().unwrap();
     checked(host, stats);
     assert_eq!(stats.ended, "signal");
-    // Each character is one `out`, and the port is read once, to see whether it is there.
+    // Each character is one `out`. SeaBIOS reads the port once, to see whether it exists.
     let characters = accesses(stats, 0x402, Direction::Out, Width::Byte);
     assert_eq!(characters, with.stdout.len() as u64);
     assert_eq!(accesses(stats, 0x402, Direction::In, Width::Byte), 1);
-    // Real mode for the calls of old, 32-bit code for the rest; nothing in 64-bit code.
+    // BIOS calls run in real mode, the rest in 32-bit code.
     let in_mode = |mode| stats.sites.iter().filter(|site| site.mode == Some(mode)).count();
     assert!(in_mode(Mode::Bits16) > 0 && in_mode(Mode::Bits32) > 0);
     assert_eq!(in_mode(Mode::Bits64), 0);
-    // It reads all of fw_cfg's directory, and finds and sets up each device on the PCI bus.
+    // It configures each device on the PCI bus.
     assert!(accesses(stats, 0xcf8, Direction::Out, Width::Dword) > 300);
-    // It lies below 1 MiB, or where it moved itself: below the end of 64 MiB.
-    let address = |pc: &str| u64::from_str_radix(&pc[2..], 16).unwrap();
+    // It runs below 1 MiB or, after it has moved itself, below the end of RAM at 64 MiB.
     for site in &stats.sites {
-        let pc = address(&site.pc);
-        assert!(!(64 << 20..0xfffc_0000).contains(&pc), "{site:?}");
+        assert!(!(64 << 20..0xfffc_0000).contains(&site_pc(site)), "{site:?}");
         assert_eq!(site.symbol, None);
     }
 }
 
-/// From its menu to its prompt, where it carries out a command; and what is then on the screen.
+/// Runs GRUB to its prompt, where it executes a command. Returns the screen and the end of the run.
 fn grub(machine: Machine) -> (String, Ended) {
     let machine = machine.args(["-machine", "pc", "-m", "128", "-display", "none", "-nodefaults"]);
     let machine = machine.args(["-vga", "std", "-cdrom"]).args([paths::grub_image().unwrap()]);
@@ -101,7 +100,7 @@ fn grub(machine: Machine) -> (String, Ended) {
     (text, screen.quit())
 }
 
-fn grub_to_its_prompt(host: &Host) {
+fn grub_sees_the_same_machine_as_without_the_plugin(host: &Host) {
     let (seen, _) = grub(host.machine());
     let (text, ended) = grub(host.machine().plugin(&[]));
     assert_eq!(text, seen);
@@ -109,7 +108,7 @@ fn grub_to_its_prompt(host: &Host) {
     let stats = ended.stats().unwrap();
     checked(host, stats);
     assert_eq!(stats.ended, "quit");
-    // The BIOS reads the CD-ROM for it, in sectors of 2,048 bytes: by 16-bit code with a 32-bit address.
+    // The BIOS reads sectors of 2,048 bytes from the CD-ROM, in 16-bit code with 32-bit addresses.
     let reads = stats.sites.iter().filter(|site| site.form == PortForm::RepInsw);
     let sectors: Vec<_> = reads.filter(|site| site.mode == Some(Mode::Bits16)).collect();
     assert!(sectors.iter().any(|site| site.counts.executions > 100), "{sectors:?}");
@@ -123,18 +122,17 @@ fn grub_to_its_prompt(host: &Host) {
     let packets = &stats.forms[PortForm::RepOutsw.index()];
     assert_eq!(packets.accesses, packets.executions * 6);
     assert!(packets.executions > 10);
-    // GRUB itself is 32-bit code at 36 KiB; it measures the time by the PIT's gate.
-    let gate = |pc: &str| u64::from_str_radix(&pc[2..], 16).is_ok_and(|pc| pc < 0xa0000);
-    let own = stats.sites.iter().filter(|site| gate(&site.pc) && site.mode == Some(Mode::Bits32));
+    // GRUB itself is 32-bit code in low memory. It polls the PIT to measure time.
+    let is_own = |site: &&SiteRow| site_pc(site) < 0xa0000 && site.mode == Some(Mode::Bits32);
+    let own = stats.sites.iter().filter(is_own);
     assert!(own.map(|site| site.counts.accesses).sum::<u64>() > 1000);
 }
 
-/// QEMU counts time in instructions, so that runs are the same but for microseconds, whatever else the host
-/// does.
+/// QEMU derives time from instructions, so two runs differ by microseconds at most.
 const SAME_EACH_TIME: [&str; 4] =
     ["-icount", "shift=3,sleep=off", "-rtc", "base=2026-01-01,clock=vm"];
 
-/// Everything that the kernel has found: the resources and devices that it knows.
+/// A script that prints the resources and devices that the kernel found.
 const REPORT: &str = "
 dmesg -n 1
 echo report begins
@@ -147,14 +145,13 @@ done
 echo report ends
 ";
 
-/// What a script prints between two lines of its own, when the kernel no longer does.
+/// The part of a console that [`REPORT`] prints.
 fn report(ended: &Ended) -> &str {
     let (_, report) = ended.stdout.split_once("report begins\r\n").expect("user space");
     report.split_once("report ends").expect("the end").0
 }
 
-/// The lines of a console without what they say of times, which may differ by microseconds, and sorted: what
-/// the kernel does side by side may end in another order.
+/// The lines of a console without times, sorted: parallel work of the kernel may end in another order.
 fn untimed(console: &str) -> String {
     const MEASURED: [&str; 5] = ["tsc: ", "clocksource: ", "BogoMIPS", "sched_clock: ", "audit("];
     let lines = console.lines().filter(|line| !MEASURED.iter().any(|word| line.contains(word)));
@@ -167,7 +164,7 @@ fn untimed(console: &str) -> String {
     lines.join("\n")
 }
 
-fn linux_on_one_vcpu(host: &Host) {
+fn linux_sees_the_same_machine_on_one_vcpu(host: &Host) {
     let linux = LinuxGuest::new(REPORT, &[]).unwrap();
     let machine = || linux.on(host.machine()).args(SAME_EACH_TIME);
     let (without, with) = (machine().run().unwrap(), machine().plugin(&[]).run().unwrap());
@@ -179,13 +176,13 @@ fn linux_on_one_vcpu(host: &Host) {
     let characters = with.stdout.len() as u64;
     let sent = accesses(stats, 0x3f8, Direction::Out, Width::Byte);
     assert!((characters..characters + 64).contains(&sent), "{sent} of {characters}");
-    // The clock is calibrated by the PIT's third channel; PCI devices are looked for in vain, mostly.
+    // The kernel calibrates its clock by the PIT's third channel, and probes for PCI devices.
     assert!(accesses(stats, 0x42, Direction::In, Width::Byte) > 100);
     assert!(accesses(stats, 0xcfc, Direction::In, Width::Dword) > 100);
 }
 
-/// They run side by side, each on a thread of its own: no two runs are the same, but what Linux finds is.
-fn linux_on_four_vcpus(host: &Host) {
+/// The vCPUs run in parallel, so runs differ. The devices that Linux finds are the same.
+fn linux_sees_the_same_machine_on_four_vcpus(host: &Host) {
     let linux = LinuxGuest::new(REPORT, &[]).unwrap();
     let machine = || linux.on(host.machine()).args(["-accel", "tcg,thread=multi", "-smp", "4"]);
     let (without, with) = (machine().run().unwrap(), machine().plugin(&[]).run().unwrap());
@@ -198,20 +195,20 @@ fn linux_on_four_vcpus(host: &Host) {
     let characters = with.stdout.len() as u64;
     let sent = accesses(stats, 0x3f8, Direction::Out, Width::Byte);
     assert!((characters..characters + 64).contains(&sent), "{sent} of {characters}");
-    // The first boots; the BIOS has each of the others say that it is there.
+    // The first vCPU boots. The BIOS makes each of the others report itself.
     let executions: Vec<u64> = stats.vcpus.iter().map(|row| row.executions).collect();
     assert_eq!(executions.len(), 4);
     assert!(executions[1..].iter().all(|&others| 0 < others && others < executions[0]));
 }
 
 const MIB: usize = 1 << 20;
-/// What the driver moves with one instruction.
+/// The bytes that the driver moves with one instruction.
 const SECTOR: u64 = 512;
-/// The first IDE channel's data.
+/// The data port of the first IDE channel.
 const DATA: Port = Port(0x1f0);
 
-/// The driver moves everything by `rep insd`, `rep insw` and `rep outsw`.
-fn linux_with_an_ide_disk_in_pio(host: &Host) {
+/// The driver moves all data by `rep insd`, `rep insw` and `rep outsw`.
+fn linux_moves_the_same_data_on_an_ide_disk_in_pio_mode(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let disk = directory.path().join("disk");
     let bytes = |seed: u64| -> Vec<u8> {
@@ -246,7 +243,7 @@ fn linux_with_an_ide_disk_in_pio(host: &Host) {
     let trace = Trace::new();
     let with = run(trace.on(host.machine().plugin(&[])));
     assert_same_lines(report(&with), report(&without));
-    // The guest read what was on the disk, and what it wrote; and that is on the disk.
+    // The guest read the disk's contents and what it wrote, and the disk has both.
     for expected in [md5(&[&first, &second]), md5(&[&written])] {
         assert!(with.stdout.contains(&expected), "no {expected} in {}", with.stdout);
     }
@@ -254,8 +251,8 @@ fn linux_with_an_ide_disk_in_pio(host: &Host) {
 
     let stats = with.stats().unwrap();
     checked(host, stats);
-    // The whole disk is read by 32 bits, and what the kernel looks at on its own: for partitions. Then half
-    // of it is written and read by 16 bits. What is more than that comes in whole sectors.
+    // The guest reads the whole disk by 32 bits, then writes and reads half of it by 16 bits. The kernel
+    // also reads some whole sectors to look for partitions.
     let moved = [
         (Direction::In, Width::Dword, PortForm::RepInsd, 2 * MIB),
         (Direction::In, Width::Word, PortForm::RepInsw, MIB),
@@ -270,7 +267,7 @@ fn linux_with_an_ide_disk_in_pio(host: &Host) {
         assert_eq!(elements, sectors * sector, "{form}");
         let more = if dir == Direction::In { 64 } else { 0 };
         assert!((least..=least + more).contains(&sectors), "{form}: {sectors} of {least} sectors");
-        // The other channel has a CD-ROM, to which little is said, in shorter strings.
+        // The CD-ROM on the other channel adds a few short strings.
         let row = &stats.forms[form.index()];
         assert!(row.executions >= sectors && row.accesses >= elements, "{row:?}");
         assert!(row.executions <= sectors + 32, "{row:?}: {sectors} sectors");

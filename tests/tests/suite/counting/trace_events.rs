@@ -1,39 +1,39 @@
-//! The plugin's counts against QEMU's own: in one run, what the plugin counts at each port, and the trace
-//! events that QEMU raises for each access which reaches a region of its port space.
+//! The plugin's counts by port are QEMU's own trace events of the same run, access by access.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use pvio::stats::{PortRow, Snapshot};
 use pvio::x86::{Direction, Port, Width};
-use pvio_cli::expected_forms;
 use pvio_cli::machine::{Ended, Machine};
-use pvio_cli::paths;
-use pvio_tests::{Event, Host, Trace, assert_consistent, guest, on_both_qemus, run_seabios};
+use pvio_tests::{
+    Event, Host, Trace, assert_consistent, boot_linux, on_both_qemus, run_guest, run_seabios,
+};
 
 on_both_qemus! {
-    a_boot_of_linux
-    a_boot_of_linux_on_four_vcpus
-    seabios_on_a_pc
-    seabios_on_a_q35
-    all_forms_at_qemus_ports_and_at_a_device_of_pvios
+    counts_of_a_linux_boot_are_qemus_trace_events
+    counts_of_a_linux_boot_on_four_vcpus_are_qemus_trace_events
+    counts_of_seabios_on_pc_are_qemus_trace_events
+    counts_of_seabios_on_q35_are_qemus_trace_events
+    counts_of_all_forms_are_trace_events_of_qemus_and_pvios_regions
 }
 
-/// How QEMU fits an access to what a device implements, before the event. Of a wider one than that it makes
-/// several, at ports that follow one another; a narrower one becomes one as wide as that.
+/// How QEMU adapts an access to the sizes that a device implements, before the event.
+///
+/// It splits a wider access into several at consecutive ports, and widens a narrower one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fit {
-    /// To no less and no more than this, in bytes.
+    /// The smallest and the largest size, in bytes.
     Between(u8, u8),
-    /// Not always in the same way: only bytes can be compared.
+    /// It changes during the run: only bytes can be compared.
     Varies,
 }
 
-/// The regions, in these machines, that do not take the three widths as they are.
+/// The regions in these machines that do not implement all three sizes.
 const FITTED: [(&str, Fit); 2] = [
-    // Registers of two bytes each, by QEMU's model of them; one has one byte in hardware.
+    // QEMU models all registers with two bytes; in hardware one has a single byte.
     ("uhci", Fit::Between(2, 2)),
-    // Before QEMU 11 two regions of this name, one after the other: one of bytes, and one that takes its
-    // place with the guest's first write.
+    // Before QEMU 11 there are two regions with this name. The second replaces the first at the guest's
+    // first write.
     ("acpi-cpu-hotplug", Fit::Varies),
 ];
 
@@ -44,30 +44,30 @@ const SILENT: [(&str, u16, &str); 1] = [(
     "a write of the queue's number wakes a thread by an event descriptor, and never reaches the device",
 )];
 
-/// A port, which way, how much.
+/// Port, direction and size.
 type Access = (Port, Direction, Width);
 
-/// What both say of a run.
+/// The plugin's counts and QEMU's events of one run.
 struct Compared<'a> {
     stats: &'a Snapshot,
     events: BTreeMap<Event, u64>,
 }
 
 impl Compared<'_> {
-    /// The regions that had a port at some time of the run.
+    /// The regions that had a port at some time during the run.
     fn regions(&self, port: Port) -> BTreeSet<&str> {
         let events = self.events.keys().filter(|event| event.port == port);
         events.map(|event| &*event.region).collect()
     }
 
-    /// What becomes of accesses to a port.
+    /// How QEMU adapts accesses to a port.
     fn fit(&self, port: Port) -> Fit {
         let regions = self.regions(port);
         let fit = FITTED.iter().find(|(region, _)| regions.contains(region));
         fit.map_or(Fit::Between(1, 4), |&(_, fit)| fit)
     }
 
-    /// What an access that the plugin counted is to the device.
+    /// The accesses that the device sees for an access that the plugin counted.
     fn fitted(&self, row: &PortRow) -> Vec<Access> {
         let Fit::Between(least, most) = self.fit(row.port) else {
             return Vec::new();
@@ -84,13 +84,13 @@ impl Compared<'_> {
     /// Whether an access is in the list of those without an event.
     fn is_silent(&self, port: Port) -> bool {
         SILENT.iter().any(|&(region, offset, _)| {
-            // The first register is one that a driver reads.
+            // Drivers read the first register, so it is the lowest port with an event.
             let base = self.events.keys().find(|event| event.region == region);
             base.is_some_and(|base| base.port.0 + offset == port.0)
         })
     }
 
-    /// Every access, by port, direction and size, is what the plugin counted: `column` of the rows.
+    /// Fails unless `column` of the rows is QEMU's events, by port, direction and size.
     fn assert_accesses(&self, column: fn(&PortRow) -> u64) {
         let mut expected: BTreeMap<Access, u64> = BTreeMap::new();
         for row in self.stats.ports.iter().filter(|row| !self.is_silent(row.port)) {
@@ -120,9 +120,9 @@ impl Compared<'_> {
         assert!(differences.is_empty(), "{differences:#?}");
     }
 
-    /// Every region moved as many bytes, either way, as the plugin counted at its ports.
+    /// Fails unless the plugin's counts and QEMU's events moved the same bytes, by port and direction.
     fn assert_bytes(&self, column: fn(&PortRow) -> u64) {
-        // A byte moves at a port of its own; that tells the regions apart which follow one another.
+        // Each byte of an access counts at its own port, so adjacent regions are distinguished.
         let mut counted: BTreeMap<(u16, Direction), u64> = BTreeMap::new();
         for row in self.stats.ports.iter().filter(|row| !self.is_silent(row.port)) {
             for offset in 0..row.size.bytes() {
@@ -136,7 +136,7 @@ impl Compared<'_> {
                 *moved.entry((event.port.0 + u16::from(offset), event.dir)).or_default() += count;
             }
         }
-        // Of what QEMU widens the bytes are more.
+        // Accesses that QEMU widens have more bytes.
         let widened = |&(port, _): &(u16, Direction)| {
             let ports = port - port % 4..=port;
             ports.map(Port).any(|port| matches!(self.fit(port), Fit::Between(2.., _)))
@@ -146,7 +146,7 @@ impl Compared<'_> {
         assert_eq!(counted, moved);
     }
 
-    /// Every vCPU made as many accesses as the plugin counted for it.
+    /// Fails unless each vCPU has as many events as the plugin counted accesses.
     fn assert_vcpus(&self) {
         for row in &self.stats.vcpus {
             let events = self.events.iter().filter(|(event, _)| event.vcpu == Some(row.vcpu));
@@ -155,7 +155,7 @@ impl Compared<'_> {
         }
     }
 
-    /// These regions took part: the comparison is not one of nothing.
+    /// Fails unless these regions have events, so that there is something to compare.
     fn assert_regions(&self, expected: &[&str]) {
         let seen: BTreeSet<&str> = self.events.keys().map(|event| &*event.region).collect();
         for region in expected {
@@ -164,7 +164,7 @@ impl Compared<'_> {
     }
 }
 
-/// Runs a machine with the plugin and with events, and compares the two.
+/// Runs a machine with the plugin and with QEMU's trace, and checks the two.
 fn compare(
     host: &Host,
     machine: Machine,
@@ -177,7 +177,7 @@ fn compare(
     assert_eq!(stats.qemu.plugin_api, host.api);
     assert_consistent(stats);
     let mut events = trace.port_events();
-    // What no vCPU did is the plugin's trial of the port bus, before there was one.
+    // The plugin tests the port bus before the vCPUs exist.
     events.retain(|event, _| {
         assert!(event.vcpu.is_some() || event.region == "pvio: self-test", "{event:?}");
         event.vcpu.is_some()
@@ -185,18 +185,13 @@ fn compare(
     check(&Compared { stats, events });
 }
 
-fn boots(machine: Machine) -> Ended {
-    let ended = machine.run().unwrap();
-    assert!(ended.stdout.contains("user space reached"), "{}", ended.stdout);
-    ended
-}
-
+/// QEMU's accesses of a row that has no others.
 fn qemu(row: &PortRow) -> u64 {
     assert_eq!(row.device + row.unverified + row.hypercall, 0, "{row:?}");
     row.qemu
 }
 
-/// What any PC has.
+/// The regions that every PC has.
 const USUAL: [&str; 10] = [
     "pci-conf-idx",
     "pci-conf-data",
@@ -210,23 +205,23 @@ const USUAL: [&str; 10] = [
     "fwcfg.dma",
 ];
 
-fn a_boot_of_linux(host: &Host) {
-    let machine = host.machine().plugin(&[]).args(paths::linux_arguments(&[]).unwrap());
-    compare(host, machine, boots, |compared| {
+fn counts_of_a_linux_boot_are_qemus_trace_events(host: &Host) {
+    let machine = host.machine().plugin(&[]);
+    compare(host, machine, boot_linux, |compared| {
         compared.assert_accesses(qemu);
         compared.assert_bytes(qemu);
         compared.assert_regions(&USUAL);
-        // "io" is where nothing is.
+        // "io" covers ports without a device.
         compared.assert_regions(&["serial", "pcspk", "ide", "io", "acpi-cnt", "acpi-evt"]);
     });
 }
 
-fn a_boot_of_linux_on_four_vcpus(host: &Host) {
-    let machine = host.machine().plugin(&[]).args(paths::linux_arguments(&[]).unwrap());
-    compare(host, machine.args(["-smp", "4"]), boots, |compared| {
+fn counts_of_a_linux_boot_on_four_vcpus_are_qemus_trace_events(host: &Host) {
+    let machine = host.machine().plugin(&[]);
+    compare(host, machine.args(["-smp", "4"]), boot_linux, |compared| {
         compared.assert_accesses(qemu);
         compared.assert_bytes(qemu);
-        // Where QEMU splits accesses, the sums differ.
+        // QEMU 10 splits accesses, so its numbers of events differ.
         if host.api >= 7 {
             compared.assert_vcpus();
         }
@@ -234,8 +229,8 @@ fn a_boot_of_linux_on_four_vcpus(host: &Host) {
     });
 }
 
-/// With the kinds of devices that SeaBIOS drives by ports.
-fn seabios_on_a_pc(host: &Host) {
+/// The machine has the kinds of devices that SeaBIOS drives by ports.
+fn counts_of_seabios_on_pc_are_qemus_trace_events(host: &Host) {
     let machine = host
         .machine()
         .plugin(&[])
@@ -243,7 +238,7 @@ fn seabios_on_a_pc(host: &Host) {
         .args(["-serial", "null", "-parallel", "null"])
         .args(["-drive", "driver=null-co,read-zeroes=on,size=1M,if=ide"])
         .args(["-drive", "driver=null-co,read-zeroes=on,size=1M,if=none,id=virtio"])
-        // A driver for ports finds it, and on QEMU 11 boots from it.
+        // SeaBIOS's driver for ports finds this disk, and on QEMU 11 boots from it.
         .args([
             "-device",
             "virtio-blk-pci,drive=virtio,disable-legacy=off,disable-modern=on,bootindex=1",
@@ -256,7 +251,7 @@ fn seabios_on_a_pc(host: &Host) {
     });
 }
 
-fn seabios_on_a_q35(host: &Host) {
+fn counts_of_seabios_on_q35_are_qemus_trace_events(host: &Host) {
     let machine = host.machine().plugin(&[]).args(["-machine", "q35", "-m", "64", "-vga", "std"]);
     let machine = machine.args(["-smp", "2"]);
     compare(host, machine, run_seabios, |compared| {
@@ -268,15 +263,11 @@ fn seabios_on_a_q35(host: &Host) {
     });
 }
 
-/// The guest of `forms`, whose ports lead to nothing on a PC: a device of pvio's has half of them, and
-/// raises events as QEMU's devices do.
-fn all_forms_at_qemus_ports_and_at_a_device_of_pvios(host: &Host) {
+/// The ports of the guest `forms` have no device on a PC. Here one of pvio's devices has half of them, and
+/// raises the same events as QEMU's devices.
+fn counts_of_all_forms_are_trace_events_of_qemus_and_pvios_regions(host: &Host) {
     let machine = host.machine().plugin(&["device=ones@0x5000-0x50ff"]);
-    let run = |machine: Machine| {
-        let ended = machine.bare_guest(&guest("forms.bin")).run().unwrap();
-        assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stderr);
-        ended
-    };
+    let run = |machine: Machine| run_guest(machine, "forms").ended;
     compare(host, machine, run, |compared| {
         compared.assert_accesses(|row| row.qemu + row.device);
         compared.assert_bytes(|row| row.qemu + row.device);

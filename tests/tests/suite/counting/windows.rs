@@ -1,12 +1,12 @@
-//! Windows and hypercalls of four vCPUs, with threads of their own and on one (`tests/guests/window-smp.S`).
+//! Windows and hypercalls of four vCPUs, on four threads and on one (`tests/guests/window-smp.S`).
 
 use pvio::stats::{Call, Snapshot, Tables};
 use pvio::x86::PortForm;
 use pvio_tests::{Host, on_both_qemus, run_guest};
 
 on_both_qemus! {
-    a_window_of_four_vcpus_has_what_all_of_them_do
-    a_window_of_four_vcpus_on_one_thread_keeps_the_totals
+    window_counts_what_four_vcpus_do
+    window_of_four_vcpus_on_one_thread_keeps_the_totals
 }
 
 const VCPUS: u64 = 4;
@@ -19,7 +19,10 @@ fn run_windows(host: &Host, threads: &str) -> Snapshot {
     run_guest(machine, "window-smp").stats().clone()
 }
 
-/// `outs`: how many `out dx,al`; `once`: what is done outside of windows; `calls`: begins and ends.
+/// Fails unless tables have these counts.
+///
+/// `outs`: executions of `out dx,al`; `reps`: of `rep outsb`; `once`: of `out dx,ax`, `in al,dx` and
+/// `out imm8,al`; `calls`: hypercalls `outb`, `begin` and `end`.
 fn assert_tables(tables: &Tables, outs: u64, reps: u64, once: [u64; 3], calls: Option<[u64; 3]>) {
     for row in &tables.forms {
         let (executions, accesses) = match row.form {
@@ -53,12 +56,12 @@ fn assert_right(host: &Host, stats: &Snapshot) {
     }
     let [window] = &stats.windows[..] else { panic!("{:?}", stats.windows) };
     assert_eq!((&*window.name, window.entries, window.open), ("all", 2, true));
-    // The exit is in the second time, which has not ended.
+    // The guest exits during the window's second entry, so it is open.
     assert_tables(window, all + 1, all, [0, 0, 1], calls([all, 0, 0]));
     assert_eq!(window.vcpus.len(), stats.vcpus.len());
 }
 
-fn a_window_of_four_vcpus_has_what_all_of_them_do(host: &Host) {
+fn window_counts_what_four_vcpus_do(host: &Host) {
     let stats = run_windows(host, "multi");
     assert_right(host, &stats);
     for tables in [&stats.tables].into_iter().chain(stats.windows.iter().map(|row| &row.tables)) {
@@ -71,7 +74,7 @@ fn a_window_of_four_vcpus_has_what_all_of_them_do(host: &Host) {
     }
 }
 
-fn a_window_of_four_vcpus_on_one_thread_keeps_the_totals(host: &Host) {
+fn window_of_four_vcpus_on_one_thread_keeps_the_totals(host: &Host) {
     let stats = run_windows(host, "single");
     assert_right(host, &stats);
     assert!(stats.vcpus.is_empty() && stats.windows.iter().all(|row| row.vcpus.is_empty()));

@@ -1,4 +1,4 @@
-//! The built-in kinds of devices, each from the guest's side and from the user's.
+//! The built-in kinds of devices, as the guest and the user see them.
 
 use pvio::stats::Snapshot;
 use pvio::x86::{Direction, Port, Width};
@@ -6,18 +6,18 @@ use pvio_cli::machine::Machine;
 use pvio_tests::{Host, Monitor, assert_consistent, guest, on_both_qemus};
 
 on_both_qemus! {
-    a_guest_uses_them
-    an_empty_file_is_at_its_end
-    a_latch_takes_every_size_at_every_port
-    null_and_ones_read_as_they_are_called
-    an_access_belongs_to_who_has_its_first_port
-    debug_exit_ends_qemu_with_the_dumps
-    a_stream_has_an_end
-    a_console_takes_bytes
-    a_uart_sends_to_who_is_ready
-    what_a_device_cannot_write_is_reported_once
-    qemus_own_device_sees_nothing
-    devices_can_be_side_by_side
+    guest_uses_stream_console_latch_and_debug_exit
+    stream_of_an_empty_file_is_at_its_end
+    latch_takes_every_size_at_every_port
+    null_reads_zeros_and_ones_reads_ones
+    access_belongs_to_the_device_at_its_first_port
+    debug_exit_ends_qemu_and_writes_the_dump
+    stream_ends_with_its_file
+    console_writes_bytes_unchanged
+    uart_delivers_input_when_the_guest_is_ready
+    write_error_of_a_device_is_reported_once
+    qemus_device_at_the_same_port_sees_no_access
+    devices_work_at_adjacent_ports
 }
 
 fn with(host: &Host, devices: &[&str]) -> Machine {
@@ -30,15 +30,14 @@ fn stopped(host: &Host, devices: &[&str]) -> Monitor {
     Monitor::start_stopped(with(host, devices))
 }
 
-/// Accesses to a port, by whomever they were served.
+/// The accesses to a port, by pvio's device or QEMU's.
 fn accesses(stats: &Snapshot, port: u16, dir: Direction, size: Width) -> u64 {
     let wanted = (Port(port), dir, size);
     let rows = stats.ports.iter().filter(|row| (row.port, row.dir, row.size) == wanted);
     rows.map(|row| row.device + row.qemu).sum()
 }
 
-/// Runs the guest `devices` with a file to read, and gives what it has written to `stream` and to
-/// `console`.
+/// Runs the guest `devices` with input for the stream. Returns what it wrote to stream and console.
 fn run_devices(host: &Host, input: &[u8]) -> (Vec<u8>, String, Snapshot) {
     let directory = tempfile::tempdir().unwrap();
     let path = |name| directory.path().join(name).display().to_string();
@@ -54,7 +53,7 @@ fn run_devices(host: &Host, input: &[u8]) -> (Vec<u8>, String, Snapshot) {
             "debug-exit@0xf4",
         ],
     );
-    // QEMU's own isa-debug-exit is at 0xf4, too: from that the status would be odd.
+    // The even status is from pvio's debug-exit. QEMU's isa-debug-exit at the same port makes odd ones.
     let ended = machine.bare_guest(&guest("devices.bin")).run().unwrap();
     assert_eq!(ended.status.code(), Some(42), "{}", ended.stderr);
     assert_eq!(ended.stderr, "");
@@ -65,8 +64,8 @@ fn run_devices(host: &Host, input: &[u8]) -> (Vec<u8>, String, Snapshot) {
     (std::fs::read(path("out")).unwrap(), console, stats)
 }
 
-fn a_guest_uses_them(host: &Host) {
-    // Every value of a byte, and no multiple of anything.
+fn guest_uses_stream_console_latch_and_debug_exit(host: &Host) {
+    // All values of a byte. The length is prime.
     let input: Vec<u8> = (0..20_011_u32).map(|index| (index * 7 + index / 256) as u8).collect();
     let (output, console, stats) = run_devices(host, &input);
     assert_eq!(output, [&input[..], b"done"].concat());
@@ -82,11 +81,11 @@ fn a_guest_uses_them(host: &Host) {
     assert_eq!(accesses(&stats, 0xf4, Out, Width::Byte), 1);
 }
 
-fn an_empty_file_is_at_its_end(host: &Host) {
+fn stream_of_an_empty_file_is_at_its_end(host: &Host) {
     assert_eq!(run_devices(host, b"").0, b"done");
 }
 
-fn a_latch_takes_every_size_at_every_port(host: &Host) {
+fn latch_takes_every_size_at_every_port(host: &Host) {
     let mut monitor = stopped(host, &["latch@0x300-0x305"]);
     monitor.write(0x301, 4, 0x4433_2211);
     monitor.write(0x305, 1, 0x55);
@@ -97,7 +96,7 @@ fn a_latch_takes_every_size_at_every_port(host: &Host) {
     assert!(monitor.quit().status.success());
 }
 
-fn null_and_ones_read_as_they_are_called(host: &Host) {
+fn null_reads_zeros_and_ones_reads_ones(host: &Host) {
     let mut monitor = stopped(host, &["null@0x300-0x303", "ones@0x304-0x307"]);
     for size in [1, 2, 4] {
         let ones = u32::MAX >> (32 - 8 * u32::from(size));
@@ -109,8 +108,8 @@ fn null_and_ones_read_as_they_are_called(host: &Host) {
     assert!(monitor.quit().status.success());
 }
 
-/// (The guest `devices` does the same, and more, with instructions.)
-fn an_access_belongs_to_who_has_its_first_port(host: &Host) {
+/// The guest `devices` does the same with instructions.
+fn access_belongs_to_the_device_at_its_first_port(host: &Host) {
     let mut monitor = stopped(host, &["latch@0x300-0x301", "latch@0x302-0x303"]);
     monitor.write(0x302, 2, 0x4433);
     monitor.write(0x300, 4, 0xddcc_bbaa);
@@ -121,7 +120,7 @@ fn an_access_belongs_to_who_has_its_first_port(host: &Host) {
     assert!(monitor.quit().status.success());
 }
 
-fn debug_exit_ends_qemu_with_the_dumps(host: &Host) {
+fn debug_exit_ends_qemu_and_writes_the_dump(host: &Host) {
     for status in [0, 1, 42, 255] {
         let mut monitor = stopped(host, &["debug-exit@0x500"]);
         assert_eq!(monitor.read(0x500, 4), 0);
@@ -131,7 +130,7 @@ fn debug_exit_ends_qemu_with_the_dumps(host: &Host) {
     }
 }
 
-fn a_stream_has_an_end(host: &Host) {
+fn stream_ends_with_its_file(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let path = |name| directory.path().join(name).display().to_string();
     std::fs::write(path("in: 7 bytes"), "abcdefg").unwrap();
@@ -145,19 +144,19 @@ fn a_stream_has_an_end(host: &Host) {
     assert_eq!(monitor.read(0x300, 4), text(b"efg\xff"));
     assert_eq!((monitor.read(0x300, 1), monitor.read(0x300, 2)), (0xff, 0xffff));
     assert_eq!(monitor.read(0x304, 4), 0);
-    // What is left cannot be written, and the files are two.
+    // The number of remaining bytes is read-only. Input and output are separate files.
     monitor.write(0x304, 4, 9);
     monitor.write(0x300, 1, u32::from(b'x'));
     monitor.write(0x300, 4, text(b"yz\r\n"));
 
-    // One without files has nothing to give, and keeps nothing.
+    // A stream without files reads as ended and drops what is written.
     monitor.write(0x310, 1, 1);
     assert_eq!((monitor.read(0x310, 1), monitor.read(0x314, 4)), (0xff, 0));
     assert!(monitor.quit().status.success());
     assert_eq!(std::fs::read(path("out")).unwrap(), b"xyz\r\n");
 }
 
-fn a_console_takes_bytes(host: &Host) {
+fn console_writes_bytes_unchanged(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("console");
     std::fs::write(&file, "of another run").unwrap();
@@ -170,14 +169,14 @@ fn a_console_takes_bytes(host: &Host) {
     assert!(monitor.quit().status.success());
     assert_eq!(std::fs::read(&file).unwrap(), b"hi\n\x00\xff");
 
-    // Without a file it is stdout, on which the monitor writes here, too.
+    // Without a file, a console writes to stdout. The monitor does, too.
     let mut monitor = stopped(host, &["console@0xe9"]);
     let answer = monitor.ask("o /b 0xe9 0x2a");
     assert_eq!(answer, "*");
     assert!(monitor.quit().status.success());
 }
 
-fn a_uart_sends_to_who_is_ready(host: &Host) {
+fn uart_delivers_input_when_the_guest_is_ready(host: &Host) {
     const BASE: u16 = 0x2f8;
     const INTERRUPT_ENABLE: u16 = BASE + 1;
     const MODEM_CONTROL: u16 = BASE + 4;
@@ -192,14 +191,14 @@ fn a_uart_sends_to_who_is_ready(host: &Host) {
         (0..count).map(|_| monitor.read(BASE, 1) as u8).collect()
     };
 
-    // As Linux does to find out what it has before it.
+    // Linux probes a UART like this.
     monitor.write(INTERRUPT_ENABLE, 1, 0x0f);
     monitor.write(INTERRUPT_ENABLE, 1, 0);
     assert!(!is_filled(&mut monitor));
     assert_eq!(monitor.read(BASE, 1), 0);
 
-    assert!((0..16).any(|_| is_filled(&mut monitor)), "it polls");
-    // Data terminal ready, and first with, then without request to send: the buffer is full.
+    assert!((0..16).any(|_| is_filled(&mut monitor)), "no input after 16 polls");
+    // Data terminal ready, first with, then without request to send: input stops when the buffer is full.
     monitor.write(MODEM_CONTROL, 1, 3);
     monitor.write(MODEM_CONTROL, 1, 1);
     assert_eq!(receive(&mut monitor, 64), text[..64]);
@@ -213,7 +212,7 @@ fn a_uart_sends_to_who_is_ready(host: &Host) {
     assert!(monitor.quit().status.success());
 }
 
-fn what_a_device_cannot_write_is_reported_once(host: &Host) {
+fn write_error_of_a_device_is_reported_once(host: &Host) {
     let mut monitor = stopped(
         host,
         &[
@@ -226,7 +225,7 @@ fn what_a_device_cannot_write_is_reported_once(host: &Host) {
         b"a\nb\n".iter().for_each(|&byte| monitor.write(port, 1, u32::from(byte)));
     }
     let ended = monitor.quit();
-    assert!(ended.status.success(), "the machine goes on");
+    assert!(ended.status.success(), "the machine stopped");
     assert_eq!(
         ended.stderr,
         ["console at 0x00e9", "stream at 0x0300-0x0307", "uart16550 at 0x02f8-0x02ff"]
@@ -238,7 +237,7 @@ fn what_a_device_cannot_write_is_reported_once(host: &Host) {
     );
 }
 
-fn qemus_own_device_sees_nothing(host: &Host) {
+fn qemus_device_at_the_same_port_sees_no_access(host: &Host) {
     // Register 0x0f of the CMOS can be written and read back, through 0x70 and 0x71.
     let cmos = |monitor: &mut Monitor, value: Option<u32>| {
         monitor.write(0x70, 1, 0x0f);
@@ -247,16 +246,16 @@ fn qemus_own_device_sees_nothing(host: &Host) {
     };
     let mut monitor = stopped(host, &["null@0x300"]);
     assert_eq!(cmos(&mut monitor, Some(0x5a)), 0x5a);
-    assert_eq!(monitor.read(0x70, 1), 0xff, "QEMU's index cannot be read");
+    assert_eq!(monitor.read(0x70, 1), 0xff, "QEMU's index register is write-only");
     assert!(monitor.quit().status.success());
 
     let mut monitor = stopped(host, &["latch@0x70-0x71"]);
-    assert_eq!(cmos(&mut monitor, None), 0, "nothing of the CMOS is there");
+    assert_eq!(cmos(&mut monitor, None), 0, "the CMOS answered");
     assert_eq!(cmos(&mut monitor, Some(0x5a)), 0x5a);
     assert_eq!(monitor.read(0x70, 2), 0x5a0f);
     assert!(monitor.quit().status.success());
 
-    // Half of QEMU's device: pc-testdev has a latch at 0xe0-0xe3.
+    // pvio's device covers half of QEMU's: pc-testdev has a latch at 0xe0-0xe3.
     let machine = with(host, &["latch@0xe2-0xe3"]).args(["-device", "pc-testdev"]);
     let mut monitor = Monitor::start_stopped(machine);
     monitor.write(0xe0, 1, 0x11);
@@ -264,12 +263,12 @@ fn qemus_own_device_sees_nothing(host: &Host) {
     assert_eq!((monitor.read(0xe0, 1), monitor.read(0xe1, 1)), (0x11, 0));
     assert_eq!(monitor.read(0xe2, 2), 0x4433);
     monitor.ask("system_reset");
-    assert_eq!(monitor.read(0xe0, 1), 0x11, "QEMU's own keeps it");
+    assert_eq!(monitor.read(0xe0, 1), 0x11, "QEMU's latch lost its value");
     assert_eq!(monitor.read(0xe2, 2), 0);
     assert!(monitor.quit().status.success());
 }
 
-fn devices_can_be_side_by_side(host: &Host) {
+fn devices_work_at_adjacent_ports(host: &Host) {
     let machines: Vec<String> = (0..32).map(|n| format!("latch@{0}-{0}", 0x300 + n)).collect();
     let devices: Vec<&str> = machines.iter().map(String::as_str).collect();
     let mut monitor = stopped(host, &devices);

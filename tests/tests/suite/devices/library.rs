@@ -1,4 +1,4 @@
-//! The crate as a library: a plugin with a device of one's own, built and booted.
+//! The crate as a library: a plugin with a device of its own, built and booted.
 
 use std::path::PathBuf;
 
@@ -8,15 +8,14 @@ use pvio_cli::machine::{Ended, read_stats};
 use pvio_tests::{Host, build_copy, on_both_qemus};
 
 on_both_qemus! {
-    a_plugin_of_ones_own_serves_its_device_and_counts
-    a_device_that_panics_leaves_the_guest_alone
-    a_device_that_panics_when_it_is_reset_leaves_the_others_alone
-    a_device_that_panics_at_the_end_leaves_the_dump_alone
+    plugin_with_its_own_device_serves_it_and_counts
+    device_that_panics_does_not_stop_the_guest
+    device_that_panics_in_reset_does_not_stop_other_resets
+    device_that_panics_at_the_end_does_not_stop_the_dump
 }
 
-/// A copy of the example, as a user would make one: outside the repository, with the path changed.
+/// A copy of the example plugin, changed so that its device panics at certain values.
 static LIBRARY: Lazy<PathBuf> = Lazy::new(|| {
-    // With one change: so that there is a device that panics.
     build_copy("plugin/examples/own-device", "../..", |source| {
         let panics = "assert!(self.left != 13, \"unlucky\");\n        data.fill(self.left);";
         let changed = source.replace("data.fill(self.left);", panics);
@@ -31,7 +30,7 @@ static LIBRARY: Lazy<PathBuf> = Lazy::new(|| {
     })
 });
 
-/// A machine with the example's device, on which commands are given; and what it said at its end.
+/// Sends monitor commands to a machine with the example's device, and waits for a text on stdout.
 fn with_countdown(host: &Host, commands: &[&str], until: &str) -> (Ended, Snapshot) {
     let directory = tempfile::tempdir().unwrap();
     let stats = directory.path().join("stats.json");
@@ -56,17 +55,17 @@ fn with_countdown(host: &Host, commands: &[&str], until: &str) -> (Ended, Snapsh
     (ended, read_stats(&stats).unwrap())
 }
 
-fn a_plugin_of_ones_own_serves_its_device_and_counts(host: &Host) {
+fn plugin_with_its_own_device_serves_it_and_counts(host: &Host) {
     let commands = ["o /b 0x300 3", "i /b 0x300", "i /b 0x300", "o /b 0x304 0x5a", "i /b 0x304"];
     let (ended, stats) = with_countdown(host, &commands, "portb[0x0304] = 0x5a");
     assert!(ended.stdout.contains("portb[0x0300] = 0x01"), "{}", ended.stdout);
     assert_eq!(ended.stderr, "");
     assert_eq!(stats.qemu.plugin_api, host.api);
-    // Of the monitor's accesses nothing is counted: no instruction made them.
+    // The monitor's accesses are not counted: no instruction made them.
     assert!(stats.ports.iter().all(|row| row.device == 0));
 }
 
-fn a_device_that_panics_leaves_the_guest_alone(host: &Host) {
+fn device_that_panics_does_not_stop_the_guest(host: &Host) {
     let commands = [
         "o /b 0x300 14",
         "i /b 0x300",
@@ -84,15 +83,15 @@ fn a_device_that_panics_leaves_the_guest_alone(host: &Host) {
     assert_eq!(said, 1, "{}", ended.stderr);
 }
 
-/// The latch comes after it, and is reset all the same.
-fn a_device_that_panics_when_it_is_reset_leaves_the_others_alone(host: &Host) {
+/// The latch is reset after the device that panics.
+fn device_that_panics_in_reset_does_not_stop_other_resets(host: &Host) {
     let commands = ["o /b 0x304 0x5a", "o /b 0x300 66", "system_reset", "i /b 0x300", "i /b 0x304"];
     let (ended, _) = with_countdown(host, &commands, "portb[0x0304] = 0x00");
     assert!(ended.stdout.contains("portb[0x0300] = 0xff"), "{}", ended.stdout);
     assert_eq!(ended.stderr.matches("countdown at 0x0300 panicked").count(), 1, "{}", ended.stderr);
 }
 
-fn a_device_that_panics_at_the_end_leaves_the_dump_alone(host: &Host) {
+fn device_that_panics_at_the_end_does_not_stop_the_dump(host: &Host) {
     let commands = ["o /b 0x300 77", "i /b 0x304"];
     let (ended, stats) = with_countdown(host, &commands, "portb[0x0304] = 0x00");
     assert_eq!(ended.stderr.matches("countdown at 0x0300 panicked").count(), 1, "{}", ended.stderr);

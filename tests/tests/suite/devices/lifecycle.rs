@@ -1,15 +1,15 @@
-//! What happens to devices when the machine is reset, saved or migrated.
+//! Devices when the machine is reset, saved or migrated.
 
 use std::path::Path;
 
 use pvio_cli::machine::Machine;
-use pvio_tests::{Host, Monitor, on_both_qemus};
+use pvio_tests::{Host, Monitor, on_both_qemus, snapshot_drive};
 
 on_both_qemus! {
-    a_reset_of_the_machine_resets_its_devices
-    a_device_with_state_keeps_the_machine_from_being_saved
-    devices_without_state_let_it_be_saved
-    what_can_only_be_migrated_takes_no_device_with_state
+    machine_reset_resets_devices
+    device_with_state_blocks_saving_and_migration
+    devices_without_state_allow_saving_and_migration
+    only_migratable_refuses_a_device_with_state
 }
 
 fn stopped(host: &Host, devices: &[&str]) -> Machine {
@@ -21,7 +21,7 @@ fn refs(strings: &[String]) -> Vec<&str> {
     strings.iter().map(String::as_str).collect()
 }
 
-fn a_reset_of_the_machine_resets_its_devices(host: &Host) {
+fn machine_reset_resets_devices(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let input = directory.path().join("in");
     std::fs::write(&input, "abc").unwrap();
@@ -30,7 +30,7 @@ fn a_reset_of_the_machine_resets_its_devices(host: &Host) {
     let mut monitor = Monitor::start_stopped(machine);
 
     const SCRATCH: u16 = 0x2f8 + 7;
-    // By the user, and by the guest's way: the keyboard controller's command 0xfe.
+    // A reset by the user, and a guest's: the keyboard controller's command 0xfe.
     for reset in ["system_reset", "o /b 0x64 0xfe"] {
         monitor.write(0x300, 4, 0x4433_2211);
         monitor.write(SCRATCH, 1, 0x5a);
@@ -45,20 +45,15 @@ fn a_reset_of_the_machine_resets_its_devices(host: &Host) {
     assert!(monitor.quit().status.success());
 }
 
-/// A machine with a disk that snapshots can be saved on.
+/// Starts a stopped machine with a disk that can hold snapshots.
 fn with_disk(machine: Machine, directory: &Path) -> Monitor {
-    let raw = directory.join("disk.raw");
-    std::fs::File::create(&raw).unwrap().set_len(1 << 20).unwrap();
-    let drive = format!("if=none,id=disk,format=raw,file={}", raw.display());
+    let drive = snapshot_drive(directory);
     let mut monitor = Monitor::start_stopped(machine.args(["-drive", &drive]));
-    // A raw image has no room for a snapshot; the overlay that this puts over it has.
-    let overlay = directory.join("disk.qcow2");
-    let answer = monitor.ask(&format!("snapshot_blkdev disk {} qcow2", overlay.display()));
-    assert!(!answer.contains("Error"), "{answer}");
+    monitor.add_overlay(directory);
     monitor
 }
 
-fn a_device_with_state_keeps_the_machine_from_being_saved(host: &Host) {
+fn device_with_state_blocks_saving_and_migration(host: &Host) {
     for (device, name) in [
         ("latch@0x300", "latch at 0x0300-0x0303"),
         ("stream@0x300", "stream at 0x0300-0x0307"),
@@ -76,7 +71,7 @@ fn a_device_with_state_keeps_the_machine_from_being_saved(host: &Host) {
     }
 }
 
-fn devices_without_state_let_it_be_saved(host: &Host) {
+fn devices_without_state_allow_saving_and_migration(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let console = format!("console@0xe9:file={}", directory.path().join("console").display());
     let devices = ["null@0x300", "ones@0x301", &console, "debug-exit@0xf4"];
@@ -96,7 +91,7 @@ fn devices_without_state_let_it_be_saved(host: &Host) {
     assert!(monitor.quit().status.success());
 }
 
-fn what_can_only_be_migrated_takes_no_device_with_state(host: &Host) {
+fn only_migratable_refuses_a_device_with_state(host: &Host) {
     let machine = stopped(host, &["latch@0x300"]).args(["-only-migratable"]);
     let ended = machine.args(["-machine", "pc", "-display", "none"]).run().unwrap();
     assert!(!ended.status.success());

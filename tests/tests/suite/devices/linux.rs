@@ -1,21 +1,19 @@
-//! pvio's devices as a distribution's kernel sees them: from a program with and without the right to
-//! use ports, and from the kernel's own driver.
+//! pvio's devices under Linux: used by programs, and by the kernel's own driver.
 
 use std::collections::HashSet;
 
 use pvio::stats::{Counts, SiteRow, Snapshot};
 use pvio::x86::{Direction, Port, PortForm};
-use pvio_tests::{Host, LinuxGuest, assert_consistent, guest, on_both_qemus};
+use pvio_tests::{Host, LinuxGuest, assert_consistent, guest, on_both_qemus, parse_hex};
 
 on_both_qemus! {
-    a_program_reaches_a_device_if_linux_lets_it
+    program_reaches_a_device_only_with_linuxs_permission
     each_run_of_a_program_is_counted_at_its_own_address
     linux_drives_the_uart_by_interrupt
-    the_console_of_linux_is_where_pvio_puts_it
+    linux_console_on_pvios_uart_is_in_its_file
 }
 
-/// What `tests/guests/linux/ioperm.c` does when it is granted its ports: function, form, executions,
-/// accesses.
+/// What `tests/guests/linux/ioperm.c` does with permission: function, form, executions, accesses.
 const GRANTED: [(&str, &str, u64, u64); 6] = [
     ("write_byte", "out dx,al", 200, 200),
     ("read_byte", "in al,dx", 200, 200),
@@ -28,12 +26,12 @@ const GRANTED: [(&str, &str, u64, u64); 6] = [
 fn site<'a>(stats: &'a Snapshot, symbol: &str) -> &'a SiteRow {
     let is_in = |name: &str| name.split('+').next() == Some(symbol);
     let mut sites = stats.sites.iter().filter(|site| site.symbol.as_deref().is_some_and(is_in));
-    let site = sites.next().unwrap_or_else(|| panic!("{symbol} ran: {:#?}", stats.sites));
-    assert!(sites.next().is_none(), "{symbol} is one instruction");
+    let site = sites.next().unwrap_or_else(|| panic!("no site in {symbol}: {:#?}", stats.sites));
+    assert!(sites.next().is_none(), "several sites in {symbol}");
     site
 }
 
-fn a_program_reaches_a_device_if_linux_lets_it(host: &Host) {
+fn program_reaches_a_device_only_with_linuxs_permission(host: &Host) {
     let program = guest("ioperm");
     let linux = LinuxGuest::new(
         "/ioperm grant; echo \"granted: status $?\"; /ioperm; echo \"refused: status $?\"",
@@ -52,8 +50,8 @@ fn a_program_reaches_a_device_if_linux_lets_it(host: &Host) {
     for (symbol, form, executions, accesses) in GRANTED {
         let site = site(stats, symbol);
         assert_eq!(site.form.to_string(), form);
-        // Without exception events, what user mode does with `in` and `out` is in question; what
-        // string instructions do shows in the memory that they access.
+        // Without exception events, `in` and `out` of user mode cannot be verified. String
+        // instructions can: they access memory.
         let sure = host.reports_exceptions() || form.starts_with("rep");
         let refused = u64::from(symbol == "write_byte" && !sure);
         let expected = if sure { (executions, accesses, 0) } else { (0, 0, executions + refused) };
@@ -67,7 +65,7 @@ fn a_program_reaches_a_device_if_linux_lets_it(host: &Host) {
     }
 }
 
-/// Linux puts a position-independent program elsewhere in each run, and its pages are the same ones of the page cache.
+/// Linux loads a position-independent program at another address in each run, from the same pages of the page cache.
 fn each_run_of_a_program_is_counted_at_its_own_address(host: &Host) {
     /// How often each instruction is executed; `None` without permission.
     const RUNS: [Option<u64>; 6] = [Some(3), None, Some(40), None, None, Some(5)];
@@ -86,7 +84,7 @@ fn each_run_of_a_program_is_counted_at_its_own_address(host: &Host) {
         .stdout
         .lines()
         .filter_map(|line| line.trim_end().strip_prefix("ran at "))
-        .map(|line| line.split(' ').map(|pc| u64::from_str_radix(pc, 16).unwrap()).collect())
+        .map(|line| line.split(' ').map(parse_hex).collect())
         .collect();
     assert_eq!(told.len(), RUNS.len(), "{}", ended.stdout);
     let places: HashSet<u64> = told.iter().map(|sites| sites[0]).collect();
@@ -100,7 +98,7 @@ fn each_run_of_a_program_is_counted_at_its_own_address(host: &Host) {
     for (times, sites) in RUNS.iter().zip(told) {
         let [out, input, string] = sites[..] else { panic!("{sites:x?}") };
         let granted = times.unwrap_or(0);
-        // Without exception events, what user mode does with `in` and `out` is in question.
+        // Without exception events, `in` and `out` of user mode cannot be verified.
         let scalars = if sure { [granted, granted] } else { [0, 0] };
         let in_question = if sure { [0, 0] } else { [times.unwrap_or(1), granted] };
         let counted = [counts(out), counts(input)];
@@ -118,7 +116,7 @@ fn each_run_of_a_program_is_counted_at_its_own_address(host: &Host) {
     }
 }
 
-/// More than a UART's buffers hold, in either direction.
+/// More lines than a UART's buffers hold.
 const LINES: u32 = 40;
 
 fn linux_drives_the_uart_by_interrupt(host: &Host) {
@@ -130,7 +128,7 @@ fn linux_drives_the_uart_by_interrupt(host: &Host) {
     let (input, text) = (lines("received"), lines("sent"));
     std::fs::write(path("in"), &input).unwrap();
 
-    // Linux echoes what a terminal receives until it is told not to.
+    // Linux echoes a terminal's input until `stty` stops it.
     let script = format!(
         "exec 3<>/dev/ttyS1
         head -n {LINES} <&3
@@ -158,7 +156,7 @@ fn linux_drives_the_uart_by_interrupt(host: &Host) {
     assert!(console.contains(&totals), "{totals}: {console}");
     let line = console.lines().find(|line| line.trim_start().starts_with("3: "));
     let count = line.and_then(|line| line.split_whitespace().nth(1)).expect("a line of the IRQ");
-    // One at least for each filling of the receive buffer, which holds 64.
+    // At least one interrupt for each filling of the receive buffer of 64 bytes.
     let fillings = input.len() as u64 / 64;
     assert!(count.parse::<u64>().unwrap() >= fillings, "{count} interrupts: {console}");
 
@@ -167,12 +165,12 @@ fn linux_drives_the_uart_by_interrupt(host: &Host) {
     let is_sent = |port, dir| (port, dir) == (Port(0x2f8), Direction::Out);
     let rows = stats.ports.iter().filter(|row| is_sent(row.port, row.dir));
     let written: u64 = rows.map(|row| row.device + row.qemu).sum();
-    // The driver sets the divisor there, too.
+    // The driver also writes the divisor to this port.
     assert!((sent as u64..sent as u64 + 16).contains(&written), "{written} of {sent}");
 }
 
-/// QEMU has a COM1 of its own, which the kernel does not get to see.
-fn the_console_of_linux_is_where_pvio_puts_it(host: &Host) {
+/// pvio's UART hides QEMU's own COM1 from the kernel.
+fn linux_console_on_pvios_uart_is_in_its_file(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("console");
     let linux = LinuxGuest::new("echo hello from user space", &[]).unwrap();

@@ -1,4 +1,4 @@
-//! pvio's devices: each kind, their life cycle, under Linux, and in a plugin of one's own.
+//! pvio's devices: each kind, their life cycle, under Linux, and in a user's plugin.
 
 mod kinds;
 mod library;

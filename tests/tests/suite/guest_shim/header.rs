@@ -1,5 +1,4 @@
-//! `guest-shim/include/pvio.h`: its numbers are those of `pvio_guest::abi`, it compiles wherever it
-//! says so, and what comes out is the instruction that the ABI names.
+//! `guest-shim/include/pvio.h` has the ABI's numbers and compiles to the ABI's instructions.
 
 use std::collections::BTreeMap;
 use std::mem::offset_of;
@@ -46,7 +45,7 @@ fn abi_constants() -> BTreeMap<String, u64> {
     constants.chain(calls).collect()
 }
 
-/// The instructions: those by registers, then the mailbox's.
+/// The header's names and bytes of the instructions.
 fn instructions() -> Vec<(String, &'static [u8])> {
     let encodings = |instruction: &'static abi::Instruction| {
         let name = |bits: &str| format!("PVIO_{}_{bits}", instruction.name);
@@ -59,12 +58,12 @@ fn instructions() -> Vec<(String, &'static [u8])> {
     abi::INSTRUCTIONS.iter().flat_map(encodings).collect()
 }
 
-/// What functions return if no host answers; no answer has it.
+/// The status that functions return if no host answers. It is never in an answer.
 const NOT_ON_THE_WIRE: (&str, u64) =
     ("PVIO_STATUS_UNHEARD", (abi::UNHEARD >> abi::CALL_SHIFT) as u64);
 
 #[test]
-fn the_numbers_are_those_of_the_abi() {
+fn header_constants_are_those_of_the_abi() {
     let constants = abi_constants();
     let mut program = "#include <stdio.h>\n#include <pvio.h>\nint main(void) {\n".to_owned();
     for name in constants.keys().map(String::as_str).chain([NOT_ON_THE_WIRE.0]) {
@@ -127,9 +126,8 @@ fn the_numbers_are_those_of_the_abi() {
     assert_eq!(output_of(Path::new(&binary)).lines().collect::<Vec<_>>(), expected);
 }
 
-/// Assembly has the same numbers from the same file.
 #[test]
-fn assembly_takes_the_constants() {
+fn assembly_include_has_the_same_constants() {
     let (_directory, path) = scratch();
     let text = "#include <pvio16.inc>\n.byte PVIO_MAGIC_16\npvio_doorbell\npvio_register_mailbox\n\
                 mov $(PVIO_UNHEARD | PVIO_CALL_BATCH), %eax\n";
@@ -159,7 +157,7 @@ fn contains(object: &[u8], bytes: &[u8]) -> bool {
     object.windows(bytes.len()).any(|window| window == bytes)
 }
 
-/// Compiles every function in every way; the instructions are in the object, of its mode and no other.
+/// Compiles every function in every way. The object must have the instructions of its mode and no other.
 fn compile_everything(compiler: &Compiler, standards: &[&str], language: &[&str]) {
     let (_directory, path) = scratch();
     let (code, object) = (source("every-function.c"), path_str(&path("a.o")));
@@ -180,7 +178,7 @@ fn compile_everything(compiler: &Compiler, standards: &[&str], language: &[&str]
                     assert!(!other.iter().any(|magic| contains(&made, magic)), "{options:?}");
                 }
             }
-            // In Intel syntax, as 16-bit code, with buffers in ES, and with nothing of it.
+            // In Intel syntax, as 16-bit code, with buffers in ES, and without hypercalls.
             let compile_with = |mode: &str, options: &[&str]| {
                 let output = [mode, standard, "-c", "-o", &object, &code];
                 compiler.compile(&[&WARNINGS[..], language, options, &output].concat());
@@ -205,7 +203,7 @@ fn compile_everything(compiler: &Compiler, standards: &[&str], language: &[&str]
             }
             for optimisation in ["-O0", "-O2"] {
                 let made = compile_with(mode, &[optimisation, "-DPVIO_NO_HYPERCALLS"]);
-                // What they all begin with.
+                // The first bytes of every instruction.
                 for magic in of_64 {
                     assert!(!contains(&made, &magic[..4]), "{mode} {standard} {optimisation}");
                 }
@@ -218,26 +216,26 @@ const C: [&str; 2] = ["-std=c99", "-std=c11"];
 const CXX: [&str; 2] = ["-std=c++11", "-std=c++17"];
 
 #[test]
-fn gcc_takes_it_as_c() {
+fn header_compiles_as_c_with_gcc() {
     compile_everything(&Compiler::gcc(), &C, &["-Wstrict-prototypes"]);
 }
 
 #[test]
-fn clang_takes_it_as_c() {
+fn header_compiles_as_c_with_clang() {
     compile_everything(&Compiler::named("clang", "clang"), &C, &["-Wstrict-prototypes"]);
 }
 
 #[test]
-fn gcc_takes_it_as_cxx() {
+fn header_compiles_as_cxx_with_gcc() {
     compile_everything(&Compiler::named("g++", "g++"), &CXX, &["-xc++", "-Wold-style-cast"]);
 }
 
 #[test]
-fn clang_takes_it_as_cxx() {
+fn header_compiles_as_cxx_with_clang() {
     compile_everything(&Compiler::named("clang++", "clang"), &CXX, &["-xc++", "-Wold-style-cast"]);
 }
 
-// ---- In place of others' functions ----
+// ---- Replacing a driver's functions ----
 
 const DRIVEN: &str = "out 8 0x43 0x34
 out 8 0x378 0xaa
@@ -255,10 +253,11 @@ rep outs 32 0x37a 0 8
 3
 ";
 
-/// A driver that is not changed, in either order of arguments, makes the same accesses: calls that
-/// nobody hears, and the instructions, which a process is not allowed.
+/// An unchanged driver makes the same accesses, in either order of arguments.
+///
+/// Its calls are unanswered, so it executes the instructions. The program catches their faults.
 #[test]
-fn it_replaces_others_functions() {
+fn replacement_functions_make_the_same_accesses() {
     let (_directory, path) = scratch();
     let [object, program] = ["driver.o", "program"].map(|name| path_str(&path(name)));
     let catch = source("catch-instructions.c");

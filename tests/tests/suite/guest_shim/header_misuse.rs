@@ -1,4 +1,4 @@
-//! What `guest-shim/include/pvio.h` rejects, and with which words.
+//! `guest-shim/include/pvio.h` rejects wrong options and arguments, and says why.
 
 use pvio_tests::{Compiler, path_str};
 
@@ -9,7 +9,7 @@ fn compilers() -> [Compiler; 2] {
     [Compiler::gcc(), Compiler::named("clang", "clang")]
 }
 
-/// Compiles a text with these options. Returns the errors, none if it compiles.
+/// Compiles a text. Returns the errors; an empty text if it must compile.
 fn errors(compiler: &Compiler, text: &str, options: &[&str], compiles: bool) -> String {
     let directory = tempfile::tempdir().unwrap();
     let [code, object] = ["a.c", "a.o"].map(|name| path_str(&directory.path().join(name)));
@@ -24,9 +24,9 @@ fn errors(compiler: &Compiler, text: &str, options: &[&str], compiles: bool) -> 
     }
 }
 
-/// Offsets in place of linear addresses would have the host write to other memory.
+/// With offsets instead of linear addresses, the host would write to wrong memory.
 #[test]
-fn options_that_need_others_say_so() {
+fn option_without_its_counterpart_is_rejected_with_the_reason() {
     let none = "PVIO_CODE_16 needs PVIO_LINEAR and PVIO_POINTER";
     let es = "-DPVIO_ES_LINEAR(p)=((uintptr_t)(p))";
     for compiler in compilers() {
@@ -45,9 +45,9 @@ fn options_that_need_others_say_so() {
     }
 }
 
-/// No compiler defines a macro for `-m16`: the assembler finds it out.
+/// Compilers define no macro for `-m16`, so the assembler checks it.
 #[test]
-fn sixteen_bit_code_and_the_option_for_it_go_together() {
+fn option_code_16_must_match_the_mode() {
     let option = ["-DPVIO_CODE_16", LINEAR, POINTER];
     for compiler in compilers() {
         for syntax in ["-masm=att", "-masm=intel"] {
@@ -66,9 +66,9 @@ fn sixteen_bit_code_and_the_option_for_it_go_together() {
     }
 }
 
-/// A constant that cannot be what its place asks for.
+/// A constant that does not fit its argument shows the wrong order.
 #[test]
-fn the_wrong_order_of_arguments_is_an_error() {
+fn wrong_order_of_arguments_is_an_error() {
     let linux = "PVIO_REPLACE_LINUX is for outb(value, port), see PVIO_REPLACE_PORT_FIRST";
     let port_first = "PVIO_REPLACE_PORT_FIRST is for outb(port, value), see PVIO_REPLACE_LINUX";
     for compiler in compilers() {
@@ -78,7 +78,7 @@ fn the_wrong_order_of_arguments_is_an_error() {
                  void f(uint8_t value, uint16_t port);\n\
                  void f(uint8_t value, uint16_t port) {{ {statement}; (void)value; (void)port; }}\n"
             );
-            // The compilers' own warning of a constant that does not fit is another one.
+            // The compilers' own warnings about such constants are turned off.
             let quiet =
                 ["-Wno-overflow", "-Wno-unknown-warning-option", "-Wno-constant-conversion"];
             let options = [&["-O2", "-Wall", "-Wextra"], &quiet[..]].concat();

@@ -1,15 +1,15 @@
-//! The shim for Rust in a guest: the same image without the plugin, with one that cannot hear it, and
-//! with one that does. `tests/guests/README.md` says what `shim-rust` does.
+//! The Rust shim in one guest image: without the plugin, with calls unanswered, and with calls answered.
+//!
+//! `tests/guests/README.md` describes the guest `shim-rust`.
 
 use std::collections::BTreeMap;
 
 use pvio::stats::{PortRow, Snapshot};
 use pvio::x86::Direction::{self, In, Out};
-use pvio::x86::{Port, Width};
 use pvio_cli::machine::Machine;
 use pvio_tests::{Host, assert_consistent, guest};
 
-/// What the guest copies: so much that it takes three pages.
+/// The number of bytes that the guest copies. They take three pages.
 const STREAM: usize = 10_000;
 
 const HEARD: &str = "hypercalls: Host { version: 1, features: Features(0x7) }";
@@ -17,16 +17,16 @@ const UNHEARD: &str = "hypercalls: unheard";
 const REGISTERED: &str = "mailbox: Ok(Host { version: 1, features: Features(0x7) })";
 const UNREGISTERED: &str = "mailbox: Err(Unheard)";
 
-/// A run of the guest, and what it left behind.
+/// A run of the guest, and its outputs.
 struct Run {
     status: Option<i32>,
-    /// What it wrote to COM1.
+    /// The guest's output on COM1.
     text: String,
     stats: Option<Snapshot>,
 }
 
 impl Run {
-    /// Of the guest on a machine, with COM1.
+    /// Runs the guest on a machine with COM1.
     fn of(machine: Machine) -> Run {
         let directory = tempfile::tempdir().unwrap();
         let com1 = directory.path().join("com1");
@@ -36,8 +36,7 @@ impl Run {
         Run { status: ended.status.code(), text, stats: ended.stats }
     }
 
-    /// Of the guest under the plugin, with its devices and this option besides; what it copies is
-    /// checked.
+    /// Runs the guest with the plugin, its devices and more options. Checks the copy.
     fn with_devices(host: &Host, options: &[&str]) -> Run {
         let directory = tempfile::tempdir().unwrap();
         let path = |name| directory.path().join(name).display().to_string();
@@ -77,16 +76,15 @@ impl Run {
     }
 }
 
-/// What is counted of a port, a direction and a size: the accesses that come as hypercalls where these
-/// are heard, and those that are instructions in any case.
+/// By port, direction and size: accesses by hypercall, and accesses by instruction.
 type Rows = BTreeMap<(u16, Direction, u8), (u64, u64)>;
 
-/// Everything that the guest does but the end by an instruction.
+/// All accesses of the guest if its calls are answered.
 fn expected(text: &str) -> Rows {
     let drives = |count: u64| (4 * count, 2 * count);
-    let more = |(heard, instructions): (u64, u64), more: u64| (heard + more, instructions);
+    let more = |(calls, instructions): (u64, u64), more: u64| (calls + more, instructions);
     let rows = [
-        // Four drives by hypercall, one of them by the mailbox, and two without; ports as values; the batch.
+        // Four drives by hypercall (one through the mailbox), two by instruction; ports as values; the batch.
         ((0x5000, In, 1), more(drives(1 + 4), 2)),
         ((0x5001, In, 1), (1, 0)),
         ((0x5000, In, 2), more(drives(3), 2 + 4 + 1)),
@@ -98,7 +96,7 @@ fn expected(text: &str) -> Rows {
         ((0x5001, Out, 2), (1, 0)),
         ((0x5002, Out, 2), drives(1)),
         ((0x5000, Out, 4), more(drives(1 + 2), 2 + 1)),
-        // The copy, and what the batch appends to it.
+        // The copy, and the text that the batch appends.
         ((0x300, In, 1), (STREAM as u64 / 2, 0)),
         ((0x300, In, 2), (STREAM as u64 * 3 / 20, 0)),
         ((0x300, In, 4), (STREAM as u64 / 20, 0)),
@@ -111,55 +109,49 @@ fn expected(text: &str) -> Rows {
     rows.into()
 }
 
-fn key(row: &PortRow) -> (u16, Direction, u8) {
-    let Port(port) = row.port;
-    let size = match row.size {
-        Width::Byte => 1,
-        Width::Word => 2,
-        Width::Dword => 4,
-    };
-    (port, row.dir, size)
+/// The same if no call is answered: only instructions, and one more for the end.
+fn by_instructions(text: &str) -> Rows {
+    let rows = expected(text).into_iter();
+    let mut rows: Rows =
+        rows.map(|(key, (calls, instructions))| (key, (0, calls + instructions))).collect();
+    rows.insert((0xf4, Out, 1), (0, 1));
+    rows
+}
+
+fn counted(stats: &Snapshot) -> Rows {
+    let key = |row: &PortRow| (row.port.0, row.dir, row.size.bytes());
+    let rows = stats.ports.iter();
+    rows.map(|row| (key(row), (row.hypercall, row.device + row.qemu))).collect()
 }
 
 #[test]
-fn without_the_plugin_it_does_what_it_can() {
+fn guest_passes_without_the_plugin() {
     for host in [Host::STABLE, Host::NEWEST] {
         Run::of(host.machine()).assert_passed(1, [UNHEARD, UNREGISTERED], false, 14);
     }
 }
 
 #[test]
-fn unheard_it_executes_instructions() {
+fn unanswered_calls_become_instructions() {
     for host in [Host::STABLE, Host::NEWEST] {
         let run = Run::with_devices(&host, &["hypercall=off"]);
         run.assert_passed(1, [UNHEARD, UNREGISTERED], true, 17);
         let stats = run.stats();
         assert_consistent(stats);
-        let mut rows: Rows = expected(&run.text)
-            .into_iter()
-            .map(|(key, (heard, instructions))| (key, (0, heard + instructions)))
-            .collect();
-        rows.insert((0xf4, Out, 1), (0, 1));
-        let counted = stats.ports.iter();
-        let counted = counted.map(|row| (key(row), (row.hypercall, row.device + row.qemu)));
-        assert_eq!(counted.collect::<Rows>(), rows);
+        assert_eq!(counted(stats), by_instructions(&run.text));
         assert!(stats.hypercalls.iter().all(|row| row.count == 0), "{:?}", stats.hypercalls);
         assert!(stats.windows.is_empty(), "{:?}", stats.windows);
     }
 }
 
-/// Where no plugin can write registers, the mailbox is all that is heard: scalars of one drive.
+/// Plugin API 4 answers the mailbox only: the scalars of one drive.
 #[test]
-fn the_mailbox_is_heard_where_registers_are_not() {
+fn mailbox_works_without_register_calls() {
     let run = Run::with_devices(&Host::STABLE, &[]);
     run.assert_passed(1, [UNHEARD, REGISTERED], true, 17);
     let stats = run.stats();
     assert_consistent(stats);
-    let mut rows: Rows = expected(&run.text)
-        .into_iter()
-        .map(|(key, (heard, instructions))| (key, (0, heard + instructions)))
-        .collect();
-    rows.insert((0xf4, Out, 1), (0, 1));
+    let mut rows = by_instructions(&run.text);
     for key in [
         (0x5000, In, 1),
         (0x5002, In, 2),
@@ -172,9 +164,7 @@ fn the_mailbox_is_heard_where_registers_are_not() {
         let (hypercall, other) = rows.get_mut(&key).unwrap();
         (*hypercall, *other) = (1, *other - 1);
     }
-    let counted = stats.ports.iter();
-    let counted = counted.map(|row| (key(row), (row.hypercall, row.device + row.qemu)));
-    assert_eq!(counted.collect::<Rows>(), rows);
+    assert_eq!(counted(stats), rows);
     let calls = stats.hypercalls.iter();
     let calls: Vec<_> = calls.map(|row| (row.call.name(), row.count, row.errors)).collect();
     let expected = [
@@ -191,7 +181,7 @@ fn the_mailbox_is_heard_where_registers_are_not() {
 }
 
 #[test]
-fn heard_it_makes_calls() {
+fn answered_guest_makes_hypercalls() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
     let run = Run::with_devices(&Host::NEWEST, &[&format!("log={}", log.display())]);
@@ -200,9 +190,7 @@ fn heard_it_makes_calls() {
     let stats = run.stats();
     assert_consistent(stats);
     assert_eq!(stats.ended, "shutdown");
-    let counted = stats.ports.iter();
-    let counted = counted.map(|row| (key(row), (row.hypercall, row.device + row.qemu)));
-    assert_eq!(counted.collect::<Rows>(), expected(&run.text));
+    assert_eq!(counted(stats), expected(&run.text));
 
     let log = std::fs::read_to_string(log).unwrap();
     let lines: Vec<&str> = log.lines().map(|line| line.split_once("] ").unwrap().1).collect();
@@ -212,9 +200,9 @@ fn heard_it_makes_calls() {
     );
 }
 
-/// Each call by name: how often, bytes, errors.
+/// Calls by name: count, bytes, errors.
 #[test]
-fn calls_are_counted() {
+fn every_call_is_counted_with_bytes_and_errors() {
     let run = Run::with_devices(&Host::NEWEST, &["log=/dev/null"]);
     let stats = run.stats();
     let text = run.text.len() as u64;
@@ -224,8 +212,8 @@ fn calls_are_counted() {
         .filter(|row| row.count != 0)
         .map(|row| (row.call.name(), row.count, row.bytes, row.errors))
         .collect();
-    // A string's call is made once more for each page that it must touch, and so is a batch's, of which
-    // the string that stopped it is then counted once more, too.
+    // The shim repeats a string call for each untouched page. It repeats a batch, too, and the string in
+    // it that stopped counts again.
     let port_io = [
         ("inb", 4 + 2 + 1, 7, 0),
         ("inw", 4 + 2 + 1 + 1, 2 * 8, 0),
@@ -243,7 +231,7 @@ fn calls_are_counted() {
     let is_port_io = |row: &&(&str, u64, u64, u64)| port_io.iter().any(|other| other.0 == row.0);
     assert_eq!(rows.iter().filter(is_port_io).copied().collect::<Vec<_>>(), port_io);
 
-    // Of the others the bytes, where there are some, are those of the log.
+    // Of the other calls only `log` moves bytes.
     let others = rows.iter().filter(|row| !is_port_io(row));
     let others: Vec<(&str, u64, u64)> = others.map(|row| (row.0, row.1, row.3)).collect();
     assert_eq!(
@@ -266,7 +254,7 @@ fn calls_are_counted() {
 }
 
 #[test]
-fn windows_are_entered_and_left() {
+fn windows_count_entries_and_accesses() {
     let run = Run::with_devices(&Host::NEWEST, &["log=/dev/null"]);
     let mut windows: Vec<(&str, u64, bool)> = run
         .stats()
@@ -286,14 +274,14 @@ fn windows_are_entered_and_left() {
         ]
     );
 
-    // A drive's accesses, and which way they took.
+    // The accesses of a drive, by hypercall and by instruction.
     let drive = |count: u64| count * (2 + 1 + 1 + 1 + 1 + 1 + (3 + 4) + (3 + 3) + (2 + 2));
-    for (name, heard, instructions) in [("native", 0, 1), ("paravirtual", 4, 1)] {
+    for (name, calls, instructions) in [("native", 0, 1), ("paravirtual", 4, 1)] {
         let windows = &run.stats().windows;
         let window = windows.iter().find(|window| window.name == name).unwrap();
         let (hypercall, other) = window.ports.iter().fold((0, 0), |(hypercall, other), row| {
             (hypercall + row.hypercall, other + row.device + row.qemu)
         });
-        assert_eq!((hypercall, other), (drive(heard), drive(instructions)), "{name}");
+        assert_eq!((hypercall, other), (drive(calls), drive(instructions)), "{name}");
     }
 }

@@ -1,10 +1,9 @@
-//! How long texts may be, how they are shown, and how many windows and dumps there may be.
+//! The limits of texts, windows and dumps, and how texts are shown.
 
-use pvio_cli::expected_forms;
 use pvio_guest::abi::{DUMPS_MAX, LOG_MAX, NAME_MAX, WINDOWS_MAX};
-use pvio_tests::{Host, assert_consistent, guest};
+use pvio_tests::{Host, assert_consistent, run_guest};
 
-/// What the guest logs, each line as it must be shown.
+/// The lines of the guest's log, as they must be shown.
 fn lines() -> Vec<String> {
     let longest = "x".repeat(LOG_MAX);
     let lines = [
@@ -19,20 +18,16 @@ fn lines() -> Vec<String> {
 }
 
 #[test]
-fn limits_of_texts_windows_and_dumps() {
+fn texts_windows_and_dumps_have_the_limits_of_the_abi() {
     for bits in [32, 64] {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         let stats = path("stats");
-        let ended = Host::NEWEST
+        let machine = Host::NEWEST
             .machine()
             .plugin(&["summary=off", &format!("log={}", path("log").display())])
-            .plugin(&[&format!("stats={}", stats.display())])
-            .bare_guest(&guest(&format!("calls-limits{bits}.bin")))
-            .args(["-debugcon", "stdio"])
-            .run()
-            .unwrap();
-        assert_eq!(ended.status.code(), Some(expected_forms::PASSED), "{}", ended.stdout);
+            .plugin(&[&format!("stats={}", stats.display())]);
+        run_guest(machine, &format!("calls-limits{bits}"));
         let log = std::fs::read_to_string(path("log")).unwrap();
         let shown = log.lines().map(|line| line.split_once("] ").unwrap().1);
         assert_eq!(shown.collect::<Vec<_>>(), lines());

@@ -1,5 +1,6 @@
-//! The mailbox: guests of `tests/guests/calls` register one and make calls through it, by pvio.h and by hand.
-//! What they were answered they say; here it is held against what was counted.
+//! Guests of `tests/guests/calls` register a mailbox and make calls through it.
+//!
+//! They report the calls that were answered; the tests compare the reports with the counts.
 
 use std::collections::BTreeMap;
 
@@ -9,22 +10,22 @@ use pvio_cli::machine::Machine;
 use pvio_guest::abi::{UNHEARD, status};
 use pvio_tests::{GuestRun, GuestTest, Host, on_both_qemus, run_guest};
 
-use super::{STREAM_SIZE, stream_sequence};
+use super::RunFiles;
 
 on_both_qemus! {
-    it_is_heard_by_whom_and_where_it_may_be
-    with_icount_and_one_instruction_at_a_time_it_is_the_same
-    elsewhere_it_is_registers_and_instructions
-    real_mode_has_it_too
-    random_words_do_what_they_say_and_are_counted
-    handlers_of_interrupts_have_calls_of_their_own
-    four_cpus_have_one_each
-    what_others_write_into_it_harms_nobody
-    a_guest_of_the_guests_is_not_heard
-    a_reset_takes_it_away
+    mailbox_answers_every_permitted_caller
+    mailbox_works_with_icount_and_one_instruction_per_block
+    without_a_mailbox_calls_use_registers_or_instructions
+    mailbox_works_in_real_mode
+    random_words_are_executed_and_counted
+    interrupt_handler_shares_the_mailbox_with_interrupted_code
+    four_vcpus_have_a_mailbox_each
+    mailbox_rewritten_by_another_vcpu_does_no_harm
+    nested_guest_is_not_answered
+    reset_removes_the_mailbox
 }
 
-/// Fails unless just those calls are counted that the guest was answered, with as many errors.
+/// Fails unless the counted calls and errors are those that the guest reports.
 fn assert_counted(run: &GuestRun) {
     let mut expected: BTreeMap<Call, (u64, u64)> = BTreeMap::new();
     for numbers in run.numbers("call") {
@@ -38,33 +39,29 @@ fn assert_counted(run: &GuestRun) {
     assert!(run.stats().hypercalls.iter().all(|row| row.denied == 0), "{}", run.name);
 }
 
-/// Boots a guest with pvio's devices; it must pass.
+/// Runs a guest with pvio's devices.
 fn run_with_devices(machine: Machine, name: &str) -> GuestRun {
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name).display().to_string();
-    std::fs::write(path("in"), stream_sequence(STREAM_SIZE)).unwrap();
-    let stream = format!("device=stream@0x300:in={}:out={}", path("in"), path("out"));
+    let files = RunFiles::new();
     let latches = ["", "1", "2", "3", "4"].map(|cpu| format!("device=latch@0x50{cpu:0<2}"));
     let devices = latches.iter().fold(machine, |machine, latch| machine.plugin(&[latch]));
-    let run = boot(devices.plugin(&["summary=off", &stream]), name);
-    if let Some(given) = run.numbers("given").first() {
-        let written = std::fs::read(path("out")).unwrap();
-        let expected = stream_sequence(given[0] as u32);
-        assert!(written == expected, "{name}: other bytes than it has written");
+    let run = run_guest_with_cpu_max(devices.plugin(&["summary=off", &files.stream()]), name);
+    if !run.numbers("given").is_empty() {
+        files.assert_given(&run);
     }
     run
 }
 
-fn boot(machine: Machine, name: &str) -> GuestRun {
-    // Others do not reset it but by mistake.
+/// Runs a guest on a CPU with all features.
+fn run_guest_with_cpu_max(machine: Machine, name: &str) -> GuestRun {
+    // For the other guests a reset is a failure.
     let action = if name.starts_with("mailbox-reset") { "reboot=reset" } else { "reboot=shutdown" };
     GuestTest::new(machine, &format!("calls-{name}")).args(["-action", action, "-cpu", "max"]).run()
 }
 
-fn it_is_heard_by_whom_and_where_it_may_be(host: &Host) {
+fn mailbox_answers_every_permitted_caller(host: &Host) {
     for bits in [32, 64] {
         for options in [&[][..], &["hypercall=any"]] {
-            // There it is refused: nobody could be answered.
+            // Plugin API 4 refuses hypercall=any.
             if host.api == 4 && !options.is_empty() {
                 continue;
             }
@@ -80,7 +77,7 @@ fn it_is_heard_by_whom_and_where_it_may_be(host: &Host) {
     }
 }
 
-fn with_icount_and_one_instruction_at_a_time_it_is_the_same(host: &Host) {
+fn mailbox_works_with_icount_and_one_instruction_per_block(host: &Host) {
     for arguments in [ICOUNT_0, ICOUNT_4, ONE_INSN] {
         for bits in [32, 64] {
             let run =
@@ -97,15 +94,15 @@ const ICOUNT_0: [&str; 2] = ["-icount", "shift=0"];
 const ICOUNT_4: [&str; 2] = ["-icount", "shift=4"];
 const ONE_INSN: [&str; 2] = ["-accel", "tcg,one-insn-per-tb=on"];
 
-fn elsewhere_it_is_registers_and_instructions(host: &Host) {
-    const NOBODY: u64 = (UNHEARD >> 24) as u64;
+fn without_a_mailbox_calls_use_registers_or_instructions(host: &Host) {
+    const UNANSWERED: u64 = (UNHEARD >> 24) as u64;
     for bits in [32, 64] {
         let name = format!("mailbox{bits}");
         let off = run_with_devices(host.machine().plugin(&["hypercall=off"]), &name);
-        assert_eq!(off.number("registered"), NOBODY);
+        assert_eq!(off.number("registered"), UNANSWERED);
         assert!(off.stats().hypercalls.is_empty());
 
-        // Which vCPU it is, is not known there.
+        // The plugin cannot tell vCPUs apart on one thread.
         for arguments in [["-accel", "tcg,thread=single"], ICOUNT_0] {
             let shared =
                 run_with_devices(host.machine().args(["-smp", "2"]).args(arguments), &name);
@@ -113,24 +110,24 @@ fn elsewhere_it_is_registers_and_instructions(host: &Host) {
             assert_counted(&shared);
         }
 
-        // There is no memory that can be held.
+        // Without exports the plugin cannot map guest memory.
         let bare = run_without_exports(host, &name);
-        assert_eq!(bare.number("registered"), NOBODY);
+        assert_eq!(bare.number("registered"), UNANSWERED);
         assert_counted(&bare);
 
-        let alone = boot(host.machine(), &name);
-        assert_eq!(alone.number("registered"), NOBODY);
+        let alone = run_guest_with_cpu_max(host.machine(), &name);
+        assert_eq!(alone.number("registered"), UNANSWERED);
         assert_eq!(alone.number("taken"), 0);
     }
 }
 
 fn run_without_exports(host: &Host, name: &str) -> GuestRun {
-    let machine = host.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1").plugin(&["summary=off"]);
-    boot(machine, name)
+    let machine = host.machine_without_exports().plugin(&["summary=off"]);
+    run_guest_with_cpu_max(machine, name)
 }
 
 /// `tests/guests/mailbox-16.S`.
-fn real_mode_has_it_too(host: &Host) {
+fn mailbox_works_in_real_mode(host: &Host) {
     let run = |options: &[&str]| {
         let machine =
             host.machine().plugin(&["summary=off", "device=latch@0x5000"]).plugin(options);
@@ -154,7 +151,7 @@ fn real_mode_has_it_too(host: &Host) {
     assert!(calls(&run(&["hypercall=off"])).is_empty());
 }
 
-fn random_words_do_what_they_say_and_are_counted(host: &Host) {
+fn random_words_are_executed_and_counted(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let log = format!("access-log={}:0x5010-0x5013", directory.path().join("log").display());
     for options in [&[][..], &[log.as_str()]] {
@@ -162,7 +159,7 @@ fn random_words_do_what_they_say_and_are_counted(host: &Host) {
             let machine = host.machine().plugin(options);
             let passed = run_with_devices(machine, &format!("mailbox-random{bits}"));
             assert_counted(&passed);
-            // Windows are begun by registers.
+            // Windows need register calls, which plugin API 4 lacks.
             for window in &passed.stats().windows {
                 let calls = window.hypercalls.iter().map(|row| row.count).sum::<u64>();
                 assert_eq!(calls, passed.number("in the window"));
@@ -172,7 +169,7 @@ fn random_words_do_what_they_say_and_are_counted(host: &Host) {
     }
 }
 
-/// How often ports of a latch were accessed by hypercall, and the bytes.
+/// Accesses to a latch by hypercall, and their bytes.
 fn by_call(stats: &Snapshot, latch: u16) -> (u64, u64) {
     let rows = stats.ports.iter().filter(|row| (latch..latch + 4).contains(&row.port.0));
     rows.fold((0, 0), |(accesses, bytes), row| {
@@ -180,7 +177,7 @@ fn by_call(stats: &Snapshot, latch: u16) -> (u64, u64) {
     })
 }
 
-fn handlers_of_interrupts_have_calls_of_their_own(host: &Host) {
+fn interrupt_handler_shares_the_mailbox_with_interrupted_code(host: &Host) {
     for arguments in [&[][..], &ICOUNT_0, &ONE_INSN] {
         for bits in [32, 64] {
             let name = format!("mailbox-interrupts{bits}");
@@ -188,12 +185,12 @@ fn handlers_of_interrupts_have_calls_of_their_own(host: &Host) {
             assert_counted(&passed);
             let stats = passed.stats();
             assert!(stats.hypercalls.iter().all(|row| row.declined == 0), "{name}");
-            // Six calls of 14 bytes, each time.
+            // Each round makes six calls that move 14 bytes.
             for (latch, times) in [(0x5000, "rounds"), (0x5010, "interrupts")] {
                 let times = passed.number(times);
                 assert_eq!(by_call(stats, latch), (6 * times, 14 * times), "{name}");
             }
-            // Where QEMU lets an interrupt in between any two instructions, the timer was there.
+            // With one instruction per block, QEMU takes interrupts between any two instructions.
             if arguments == ONE_INSN {
                 let [before, after] = ["before", "after"].map(|when| passed.number(when));
                 assert!(before > 0 && after > 0, "{name}: {before}, {after}");
@@ -202,7 +199,7 @@ fn handlers_of_interrupts_have_calls_of_their_own(host: &Host) {
     }
 }
 
-fn four_cpus_have_one_each(host: &Host) {
+fn four_vcpus_have_a_mailbox_each(host: &Host) {
     for bits in [32, 64] {
         let name = format!("mailbox-smp{bits}");
         let passed = run_with_devices(
@@ -216,7 +213,7 @@ fn four_cpus_have_one_each(host: &Host) {
             assert_eq!(by_call(stats, 0x5010 + 0x10 * cpu), (4 * rounds, 12 * rounds), "{name}");
         }
         assert_eq!(by_call(stats, 0x5000), (4 * 2 * rounds, 4 * 2 * rounds), "{name}");
-        // The boot CPU has made the probe in real mode, if that was heard.
+        // The boot CPU also makes a probe in real mode.
         let mut calls: Vec<u64> = stats.vcpus.iter().map(|row| row.hypercalls).collect();
         calls.sort_unstable();
         let own = 6 * rounds + 2;
@@ -226,7 +223,7 @@ fn four_cpus_have_one_each(host: &Host) {
     }
 }
 
-fn what_others_write_into_it_harms_nobody(host: &Host) {
+fn mailbox_rewritten_by_another_vcpu_does_no_harm(host: &Host) {
     for bits in [32, 64] {
         let name = format!("mailbox-rewritten{bits}");
         let passed = run_with_devices(
@@ -235,7 +232,7 @@ fn what_others_write_into_it_harms_nobody(host: &Host) {
         );
         assert!(!passed.ended.stderr.contains("panicked"), "{name}: {}", passed.ended.stderr);
         assert!(passed.number("writes") > 0);
-        // The guest cannot know how many; it made 200,000 attempts.
+        // The guest makes 200,000 attempts and does not know how many are calls.
         let calls = passed.stats().hypercalls.iter().map(|row| row.count).sum::<u64>();
         assert!((1_000..=200_010).contains(&calls), "{name}: {calls}");
         let moved = passed.stats().hypercalls.iter().filter(|row| row.bytes > 0).count();
@@ -243,13 +240,13 @@ fn what_others_write_into_it_harms_nobody(host: &Host) {
     }
 }
 
-fn a_guest_of_the_guests_is_not_heard(host: &Host) {
+fn nested_guest_is_not_answered(host: &Host) {
     let passed = run_with_devices(host.machine(), "mailbox-nested64");
     assert_counted(&passed);
     assert!(passed.stats().ports.iter().all(|row| row.hypercall == 0));
 }
 
-fn a_reset_takes_it_away(host: &Host) {
+fn reset_removes_the_mailbox(host: &Host) {
     for bits in [32, 64] {
         let name = format!("mailbox-reset{bits}");
         let passed = run_with_devices(host.machine(), &name);

@@ -1,18 +1,21 @@
-//! Mailboxes and snapshots (`tests/guests/calls/mailbox-saved.c`): a machine that goes on from one, or behind a
-//! migration, has none, notices by itself, and registers again.
+//! A restored or migrated machine has no mailbox (`tests/guests/calls/mailbox-saved.c`).
+//!
+//! The guest notices, and registers again.
 
 use std::path::Path;
 
 use pvio_cli::expected_forms;
 use pvio_cli::machine::{Ended, Machine};
-use pvio_tests::{Host, Monitor, assert_consistent, guest, on_both_qemus};
+use pvio_tests::{
+    Host, Monitor, assert_consistent, guest, on_both_qemus, snapshot_drive, wait_until,
+};
 
 on_both_qemus! {
-    a_snapshot_has_no_mailbox
-    a_migrated_machine_has_no_mailbox
+    restored_machine_has_no_mailbox
+    migrated_machine_has_no_mailbox
 }
 
-/// A byte of QEMU's `pc-testdev`, which the guest reads through its mailbox for as long as it is heard.
+/// A byte of QEMU's `pc-testdev`, which the guest reads through its mailbox while it is answered.
 const LATCH: u16 = 0xe8;
 
 fn machine(host: &Host, bits: u32, console: &Path) -> Machine {
@@ -22,13 +25,10 @@ fn machine(host: &Host, bits: u32, console: &Path) -> Machine {
         .args(["-device", "pc-testdev", "-debugcon", &format!("file:{}", console.display())])
 }
 
-/// Waits until the guest has said so.
-fn wait_for(monitor: &mut Monitor, console: &Path, text: &str) {
-    while !std::fs::read_to_string(console).unwrap().ends_with(text) {
-        // The monitor answers for as long as QEMU runs, which has its time limit.
-        assert!(monitor.ask("info status").contains("running"), "before it said {text:?}");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+/// Waits until the debug console ends with a text.
+fn wait_for_text(console: &Path, text: &str) {
+    let said = || std::fs::read_to_string(console).unwrap();
+    wait_until(|| said().ends_with(text), || format!("no {text:?}: {}", said()));
 }
 
 fn assert_passed(ended: &Ended, console: &Path, last: &str) {
@@ -38,36 +38,32 @@ fn assert_passed(ended: &Ended, console: &Path, last: &str) {
     assert_consistent(ended.stats().unwrap());
 }
 
-/// Runs the guest until it has read a number.
+/// Runs the guest until it has read a number through its mailbox.
 fn run_until_heard(machine: Machine, console: &Path) -> Monitor {
     let mut monitor = Monitor::start(machine);
     monitor.write(LATCH, 1, 1);
-    wait_for(&mut monitor, console, "heard 1\n");
+    wait_for_text(console, "heard 1\n");
     monitor
 }
 
-fn a_snapshot_has_no_mailbox(host: &Host) {
+fn restored_machine_has_no_mailbox(host: &Host) {
     for bits in [32, 64] {
         let directory = tempfile::tempdir().unwrap();
-        let [console, raw, overlay] =
-            ["said", "raw", "qcow2"].map(|name| directory.path().join(name));
-        std::fs::File::create(&raw).unwrap().set_len(1 << 20).unwrap();
-        let drive = format!("if=none,id=disk,format=raw,file={}", raw.display());
+        let console = directory.path().join("console");
+        let drive = snapshot_drive(directory.path());
         let machine = machine(host, bits, &console).args(["-drive", &drive]);
         let mut monitor = run_until_heard(machine, &console);
-        // A raw image has no room for a snapshot; the overlay that this puts over it has.
-        let answer = monitor.ask(&format!("snapshot_blkdev disk {} qcow2", overlay.display()));
-        assert!(!answer.contains("Error"), "{answer}");
+        monitor.add_overlay(directory.path());
         assert_eq!(monitor.ask("savevm state"), "");
-        // To be saved changes nothing.
+        // Saving does not affect the running machine.
         monitor.write(LATCH, 1, 2);
-        wait_for(&mut monitor, &console, "heard 2\n");
+        wait_for_text(&console, "heard 2\n");
         // The guest ends QEMU.
         assert_passed(&monitor.last("loadvm state"), &console, "heard 2\nunheard after 1\n");
     }
 }
 
-fn a_migrated_machine_has_no_mailbox(host: &Host) {
+fn migrated_machine_has_no_mailbox(host: &Host) {
     for bits in [32, 64] {
         let directory = tempfile::tempdir().unwrap();
         let [console, there, saved] =

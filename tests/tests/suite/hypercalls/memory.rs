@@ -1,49 +1,36 @@
-//! Hypercalls that read or write memory: guests of `tests/guests/calls` make them under page tables of every
-//! kind, from every ring, with pages that are as they should be or not, and check after each call memory,
-//! registers, devices and the tables themselves. What was written to the stream is checked here.
+//! Hypercalls that read or write memory.
+//!
+//! Guests of `tests/guests/calls` make them under page tables of every kind, from every ring, with good and
+//! bad pages. After each call they check memory, registers, devices and the page tables. The tests check the
+//! bytes in the stream.
 
 use pvio_tests::{GuestRun, GuestTest, Host};
-use tempfile::TempDir;
 
-use super::{STREAM_SIZE, stream_sequence};
+use super::RunFiles;
 
-/// A guest that has passed, and the files that it left.
+/// A guest that has passed, and its files.
 struct Passed {
     run: GuestRun,
-    directory: TempDir,
+    files: RunFiles,
 }
 
-impl Passed {
-    /// What is in a file that QEMU has written.
-    fn file(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.directory.path().join(name)).unwrap()
-    }
-}
-
-/// Boots a guest with a stream and a latch; it must pass.
+/// Runs a guest with a stream and a latch.
 fn run_with_stream(name: &str) -> Passed {
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name).display().to_string();
-    std::fs::write(path("in"), stream_sequence(STREAM_SIZE)).unwrap();
-    let stream = format!("device=stream@0x300:in={}:out={}", path("in"), path("out"));
+    let files = RunFiles::new();
     let machine = Host::NEWEST
         .machine()
-        .plugin(&["summary=off", "hypercall=any", "device=latch@0x5000", &stream])
-        .plugin(&[&format!("log={}", path("log"))]);
+        .plugin(&["summary=off", "hypercall=any", "device=latch@0x5000", &files.stream()])
+        .plugin(&[&format!("log={}", files.path("log"))]);
     let run = GuestTest::new(machine, &format!("calls-{name}"))
-        // Pages of 1 GiB need some memory to lie in; little of it is used.
+        // Pages of 1 GiB need that much memory. The guest uses little of it.
         .args(["-object", "memory-backend-ram,id=ram,size=2G,reserve=off", "-m", "2G"])
         .args(["-machine", "memory-backend=ram", "-cpu", "max", "-device", "VGA,romfile="])
         .run();
-    let passed = Passed { run, directory };
-    // The stream has been given each element once, in order.
-    let written = passed.file("out");
-    assert_eq!(written.len() as u64, passed.run.number("given"), "{name}");
-    assert!(written == stream_sequence(written.len() as u32), "{name}: other bytes than it wrote");
-    passed
+    files.assert_given(&run);
+    Passed { run, files }
 }
 
-/// Each byte that a guest knows of is counted, and no other.
+/// Fails unless the counted bytes are those that the guest reports.
 fn assert_bytes(passed: &Passed) {
     let stats = passed.run.stats();
     let moved = stats.hypercalls.iter().filter(|row| row.call.port_io().is_some());
@@ -62,21 +49,21 @@ fn pages(bits: u32) {
     assert_bytes(&passed);
 }
 
-/// No paging; 32-bit paging, without PSE and with pages of 4 KiB and 4 MiB; PAE with 4 KiB and 2 MiB.
+/// No paging; 32-bit paging, without PSE, and with pages of 4 KiB and 4 MiB; PAE with 4 KiB and 2 MiB.
 #[test]
-fn strings_through_32_bit_page_tables() {
+fn strings_work_through_32_bit_page_tables() {
     pages(32);
 }
 
 /// Four and five levels, with pages of 4 KiB, 2 MiB and 1 GiB.
 #[test]
-fn strings_through_64_bit_page_tables() {
+fn strings_work_through_64_bit_page_tables() {
     pages(64);
 }
 
 /// SMAP and protection keys, callers in other rings and modes, instructions of other modes.
 #[test]
-fn rights_of_callers() {
+fn calls_have_the_memory_rights_of_their_callers() {
     let narrow = run_with_stream("rights32").run.text();
     let wide = run_with_stream("rights64").run.text();
     let said = |text: &str, line: &str| text.lines().filter(|&l| l == line).count();
@@ -89,15 +76,15 @@ fn rights_of_callers() {
     }
 }
 
-/// What a guest of `calls/addresses.c` logs, all of it the same line.
+/// The line that the guest of `calls/addresses.c` logs.
 const LINE: &str = "a line of the guest's, which is in ROM";
 
 #[test]
-fn addresses_that_cannot_be_meant() {
+fn impossible_addresses_are_rejected() {
     for bits in [32, 64] {
         let passed = run_with_stream(&format!("addresses{bits}"));
         assert_bytes(&passed);
-        let log = String::from_utf8(passed.file("log")).unwrap();
+        let log = String::from_utf8(passed.files.read("log")).unwrap();
         let lines = log.lines().filter(|line| line.ends_with(&format!("] info: {LINE}")));
         assert_eq!(lines.count() as u64, passed.run.number("lines"));
         assert_eq!(log.lines().count() as u64, passed.run.number("lines"));
@@ -108,15 +95,14 @@ fn addresses_that_cannot_be_meant() {
 }
 
 #[test]
-fn batches_up_to_what_is_missing_or_wrong() {
+fn batch_stops_at_a_missing_page_or_a_wrong_record() {
     run_with_stream("batches32");
     run_with_stream("batches64");
 }
 
-/// A guest of the guest's has other memory, and other ports, than its addresses and numbers say here: the
-/// hypervisor's must stay as they are.
+/// A nested guest's addresses and ports are not the hypervisor's, so its calls must have no effect.
 #[test]
-fn a_guest_of_the_guests_is_not_heard() {
+fn nested_guest_is_not_answered() {
     let passed = run_with_stream("nested64");
     let declined = passed.run.stats().hypercalls.iter().map(|row| row.declined);
     assert_eq!(declined.sum::<u64>(), passed.run.number("declined"));

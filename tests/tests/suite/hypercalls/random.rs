@@ -1,8 +1,9 @@
-//! Random calls from every ring and mode: a guest makes tens of thousands of them, and checks after each that it
-//! was answered and that nothing happened but what it asked for, also while another CPU rewrites its records. What the guest cannot see
-//! is checked here: that QEMU stays up, keeps its memory together, and counts what was done.
+//! Random calls from every ring and mode do exactly what they ask.
 //!
-//! `PVIO_TEST_SEED` sets another seed than the one below, `PVIO_TEST_CALLS` another number.
+//! A guest makes tens of thousands of calls and checks the effects of each, also while another CPU rewrites
+//! its records. The tests check that QEMU stays up, does not grow, and counts the calls.
+//!
+//! `PVIO_TEST_SEED` sets the seed, `PVIO_TEST_CALLS` the number of calls.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +11,20 @@ use pvio::stats::Call;
 use pvio_tests::{Host, assert_consistent, guest, number_from_env};
 
 const SEED: u64 = 20_070_823;
-/// Of each run; there are six.
+/// The number of calls in each of the six runs.
 const CALLS: u64 = 20_000;
 
-/// As in `calls/random.c`.
+/// Choices of the guest, as in `calls/random.c`.
 const WILD: u32 = 1;
 const SECOND_CPU: u32 = 2;
 
-/// How much more memory QEMU may have at the end than after a quarter of the calls. QEMU's own comes and goes by
-/// about one MiB: code that it translates, what its allocator keeps. One lost buffer or line of a call would be
-/// several.
+/// How many bytes QEMU may grow between a quarter of the calls and the end.
+///
+/// QEMU's own memory varies by about one MiB: translated code, and what its allocator keeps. Losing one
+/// buffer or line per call would be several MiB.
 const GROWTH: u64 = 4 << 20;
 
-/// One guest, to its end.
+/// Runs a guest to its end.
 fn random_calls(bits: u32, choice: u32) {
     let seed = number_from_env("PVIO_TEST_SEED", SEED) as u32 ^ bits << 8 ^ choice;
     let calls = number_from_env("PVIO_TEST_CALLS", CALLS) as u32;
@@ -58,7 +60,7 @@ fn random_calls(bits: u32, choice: u32) {
         let lines = ended.stdout.lines().filter_map(move |line: &str| line.strip_prefix(name));
         lines.map(|number| number.parse::<u64>().unwrap())
     };
-    // By number; records that were wrong have none of their own.
+    // The guest reports calls by number. Wrong records count as unknown calls.
     let mut made: BTreeMap<Call, u64> = BTreeMap::new();
     for (number, count) in (0..).zip(told("made ")) {
         *made.entry(Call::from_number(number)).or_default() += count;
@@ -67,7 +69,7 @@ fn random_calls(bits: u32, choice: u32) {
     for (call, made) in made {
         let row = stats.hypercalls.iter().find(|row| row.call == call);
         let counted = row.map_or(0, |row| row.count);
-        // Of batches whose records overlap, the guest does not know what was in them when.
+        // If records overlap, the guest does not know which calls a batch made.
         match choice != 0 && (call.port_io().is_some() || call == Call::Unknown) {
             true => assert!(counted >= made, "{call}: {counted}, at least {made} were made"),
             false => assert_eq!(counted, made, "{call}"),
@@ -76,19 +78,19 @@ fn random_calls(bits: u32, choice: u32) {
 }
 
 #[test]
-fn each_call_does_what_it_asks_for_and_no_more() {
+fn random_call_does_what_it_asks_and_nothing_else() {
     random_calls(32, 0);
     random_calls(64, 0);
 }
 
 #[test]
-fn batches_may_overlap_with_themselves() {
+fn overlapping_batch_records_do_no_harm() {
     random_calls(32, WILD);
     random_calls(64, WILD);
 }
 
 #[test]
-fn another_cpu_rewrites_the_records() {
+fn records_rewritten_by_another_vcpu_do_no_harm() {
     random_calls(32, WILD | SECOND_CPU);
     random_calls(64, WILD | SECOND_CPU);
 }

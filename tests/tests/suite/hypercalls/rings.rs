@@ -1,5 +1,6 @@
-//! Who may make hypercalls: callers of every ring and mode, under every policy, with QEMU's functions and
-//! without. A guest makes every call from everywhere, and says what it was answered.
+//! Which rings and modes may make hypercalls, under every policy, with QEMU's exports and without.
+//!
+//! A guest makes every call from every ring and mode, and reports the answers.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use pvio_cli::expected_forms;
 use pvio_guest::abi::{UNHEARD, call, status};
 use pvio_tests::{GuestRun, GuestTest, Host};
 
-/// The calls in the guest's order. The last three are made by those alone who have been denied the first.
+/// The calls in the guest's order. Only callers that were denied the first make the last three.
 const CALLS: [u8; 21] = [
     call::PROBE,
     call::INB,
@@ -32,13 +33,14 @@ const CALLS: [u8; 21] = [
     call::DUMP,
     call::EXIT,
 ];
-/// What the guest shows of a call that nobody has answered.
-const NOBODY: u8 = (UNHEARD >> 24) as u8;
-/// How the guest ends where it is heard, and where it is not.
+/// The status that the guest reports for an unanswered call.
+const UNANSWERED: u8 = (UNHEARD >> 24) as u8;
+/// The exit status after the hypercall `exit`.
 const BY_CALL: i32 = 33;
+/// The exit status after isa-debug-exit, if calls are unanswered.
 const BY_DEVICE: i32 = expected_forms::PASSED;
 
-/// The statuses that each caller was answered, which is there once for each kind of paging.
+/// The statuses that each caller received. A caller appears once for each kind of paging.
 struct Answers {
     run: GuestRun,
     callers: Vec<(String, Vec<u8>)>,
@@ -71,8 +73,7 @@ fn is_user(caller: &str) -> bool {
 }
 
 impl Answers {
-    /// Fails unless all callers that users are have been answered by one function of the call, and all
-    /// others by another.
+    /// Fails unless user callers and other callers received the given status for each call.
     fn assert_answers(&self, to_users: impl Fn(u8) -> u8, to_others: impl Fn(u8) -> u8) {
         let modes = ["real mode", "ring 0", "ring 1", "ring 2", "ring 3", "ring 0, 16-bit code"];
         for mode in modes.into_iter().chain(["ring 3, 16-bit code"]) {
@@ -88,8 +89,7 @@ impl Answers {
         }
     }
 
-    /// Fails unless the dump's rows are those of what the callers say that they were answered, and of the
-    /// call that has ended the machine.
+    /// Fails unless the dump counts the calls that were answered, and the `exit` that ended the machine.
     fn assert_counted(&self) {
         let mut expected: BTreeMap<Call, [u64; 4]> = BTreeMap::new();
         let mut count = |call: u8, answer: u8| {
@@ -106,7 +106,7 @@ impl Answers {
             for (&call, &answer) in CALLS.iter().zip(statuses) {
                 count(call, answer);
                 if call == call::BATCH && answer == status::OK {
-                    // Its two records.
+                    // The batch has two records.
                     count(call::OUTB, status::OK);
                     count(call::OUTB, status::OK);
                 }
@@ -120,7 +120,7 @@ impl Answers {
     }
 }
 
-/// Where all is well.
+/// The status of each call for a permitted caller.
 fn served(call: u8) -> u8 {
     if call == 14 { status::UNKNOWN } else { status::OK }
 }
@@ -130,18 +130,18 @@ fn denied(_: u8) -> u8 {
 }
 
 #[test]
-fn supervisors_may_call_and_users_may_not() {
+fn hypercall_kernel_permits_supervisors_only() {
     for options in [&["device=latch@0x5000"][..], &["device=latch@0x5000", "hypercall=kernel"]] {
         for bits in [32, 64] {
             let answers = ask_from_everywhere(bits, options, &[], BY_CALL);
             answers.assert_answers(denied, served);
             answers.assert_counted();
-            // Nothing has been done for them.
+            // Denied calls made no access.
             let users = answers.callers.iter().filter(|(name, _)| is_user(name)).count();
             let all = answers.callers.len() - 1;
             let ports = &answers.run.stats().ports;
             let calls = ports.iter().filter(|row| row.hypercall > 0);
-            // Six scalars, six strings of two, two records.
+            // Six scalars, six strings of two elements, two records.
             let moved: u64 = calls.map(|row| row.hypercall).sum();
             assert_eq!(moved, (all - users) as u64 * (6 + 12 + 2));
             assert!(users > 0 && users < all);
@@ -150,7 +150,7 @@ fn supervisors_may_call_and_users_may_not() {
 }
 
 #[test]
-fn any_lets_users_call() {
+fn hypercall_any_permits_users() {
     for bits in [32, 64] {
         let answers =
             ask_from_everywhere(bits, &["device=latch@0x5000", "hypercall=any"], &[], BY_CALL);
@@ -160,19 +160,19 @@ fn any_lets_users_call() {
 }
 
 #[test]
-fn off_hears_nobody() {
+fn hypercall_off_answers_no_caller() {
     for bits in [32, 64] {
         let answers =
             ask_from_everywhere(bits, &["device=latch@0x5000", "hypercall=off"], &[], BY_DEVICE);
-        answers.assert_answers(|_| NOBODY, |_| NOBODY);
+        answers.assert_answers(|_| UNANSWERED, |_| UNANSWERED);
         assert!(answers.run.stats().hypercalls.is_empty());
         assert!(answers.run.stats().ports.iter().all(|row| row.hypercall == 0));
     }
 }
 
-/// Without QEMU's functions the registers tell who calls; ports and memory cannot be reached.
+/// Without exports, the caller's ring comes from registers; ports and memory cannot be accessed.
 #[test]
-fn without_qemus_functions_registers_tell_who_calls() {
+fn policy_holds_without_exports() {
     let declined = |call| match call {
         call::PROBE => status::OK,
         14 => status::UNKNOWN,

@@ -1,5 +1,4 @@
-//! Files that options name: what may be named, which two may not be the same, and what becomes of them
-//! when QEMU gives up its rights.
+//! Files in options: what may be named, conflicts, and outputs after QEMU drops its rights.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -11,14 +10,14 @@ use pvio_cli::machine::{Machine, read_stats};
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus, refusal};
 
 on_both_qemus! {
-    a_file_is_not_written_by_two
-    what_is_neither_a_file_nor_open_is_refused_by_every_option
-    a_file_that_another_qemu_writes_is_refused
-    input_from_the_host_is_refused_where_the_run_is_recorded
-    dumps_survive_a_change_of_user
-    dumps_survive_a_change_of_root
-    a_daemon_is_told_that_its_tables_go_nowhere
-    output_on_stdout_is_not_overwritten_by_what_qemu_prints_later
+    file_named_by_two_options_is_refused
+    fifo_socket_and_directory_are_refused_by_every_option
+    file_of_another_running_qemu_is_refused
+    input_device_is_refused_with_record_replay
+    dumps_are_written_after_a_change_of_user
+    dumps_are_written_after_a_change_of_root
+    daemonize_warns_that_the_tables_are_lost
+    device_output_on_stdout_is_not_overwritten_by_qemu
 }
 
 fn machine(host: &Host, options: &[&str]) -> Machine {
@@ -31,7 +30,7 @@ fn fifo(path: &Path) {
     assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
 }
 
-fn a_file_is_not_written_by_two(host: &Host) {
+fn file_named_by_two_options_is_refused(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     std::fs::write(&file, "precious").unwrap();
@@ -51,7 +50,7 @@ fn a_file_is_not_written_by_two(host: &Host) {
         [format!("stats={name}"), format!("summary={name}")],
         [format!("stats={name}"), format!("access-log={name}:0x80")],
         [format!("access-log={name}"), format!("device=console@0xe9:file={name}")],
-        // Where the guest's dumps go.
+        // The guest's own dumps are numbered files.
         [format!("access-log={name}.7"), format!("stats={name}")],
         [format!("summary={name}"), format!("device=console@0xe9:file={name}.100")],
         [
@@ -59,7 +58,7 @@ fn a_file_is_not_written_by_two(host: &Host) {
             format!("summary={}/new/../file.new", directory.path().display()),
         ],
         [format!("device=stream@0x300:in={name}:out={name}"), "summary=off".into()],
-        // What is read, by name and through links of both kinds.
+        // Files that are read, by name and through both kinds of links.
         [format!("symbols={name}"), format!("stats={name}")],
         [format!("stats={name}"), format!("symbols={name}")],
         [format!("symbols={soft}"), format!("summary={hard}")],
@@ -67,7 +66,7 @@ fn a_file_is_not_written_by_two(host: &Host) {
         [format!("insns={hard}"), format!("device=console@0xe9:file={soft}")],
         [format!("device=stream@0x300:in={name}"), format!("stats={hard}")],
         [format!("access-log={hard}"), format!("device=uart16550@0x2f8:file={name}")],
-        // Through a link to what is not there yet.
+        // A link to a missing file.
         [format!("access-log={dangling}"), format!("summary={missing}")],
     ];
     for pair in pairs {
@@ -79,8 +78,8 @@ fn a_file_is_not_written_by_two(host: &Host) {
     }
 }
 
-/// A FIFO that nobody opens at the other end would stop QEMU without a word.
-fn what_is_neither_a_file_nor_open_is_refused_by_every_option(host: &Host) {
+/// Opening a FIFO without a partner would block QEMU silently.
+fn fifo_socket_and_directory_are_refused_by_every_option(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     fifo(&directory.path().join("fifo"));
     let _listener = UnixListener::bind(directory.path().join("socket")).unwrap();
@@ -110,7 +109,7 @@ fn what_is_neither_a_file_nor_open_is_refused_by_every_option(host: &Host) {
     }
 }
 
-fn a_file_that_another_qemu_writes_is_refused(host: &Host) {
+fn file_of_another_running_qemu_is_refused(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
     let option = format!("access-log={}", log.display());
@@ -126,7 +125,7 @@ fn a_file_that_another_qemu_writes_is_refused(host: &Host) {
     assert!(machine(host, &[&option]).run().unwrap().status.success());
 }
 
-fn input_from_the_host_is_refused_where_the_run_is_recorded(host: &Host) {
+fn input_device_is_refused_with_record_replay(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let input = directory.path().join("input");
     std::fs::write(&input, "input").unwrap();
@@ -144,24 +143,24 @@ fn input_from_the_host_is_refused_where_the_run_is_recorded(host: &Host) {
                 "{line}"
             );
         }
-        // What only writes changes nothing in the guest.
+        // Output does not influence the guest.
         let ended = run(mode, &output);
         assert!(ended.status.success(), "{}", ended.stderr);
         assert_consistent(ended.stats().unwrap());
     }
 }
 
-/// Whether the tests may change users and roots.
+/// Whether QEMU may change user and root. Prints that the test was skipped if not.
 fn is_root() -> bool {
     // SAFETY: has no arguments and cannot fail.
     let is_root = unsafe { libc::geteuid() } == 0;
     if !is_root {
-        eprintln!("not tried: only root may");
+        eprintln!("skipped: it needs root");
     }
     is_root
 }
 
-/// What is asked for is whole, though QEMU cannot make files any more when it ends.
+/// Fails unless all outputs are whole, although QEMU cannot create files when it ends.
 fn assert_dumps_are_there(host: &Host, confine: &str) {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
@@ -177,28 +176,28 @@ fn assert_dumps_are_there(host: &Host, confine: &str) {
     assert!(std::fs::read_to_string(path("access-log")).unwrap().lines().count() > 1);
 }
 
-fn dumps_survive_a_change_of_user(host: &Host) {
+fn dumps_are_written_after_a_change_of_user(host: &Host) {
     if is_root() {
         assert_dumps_are_there(host, "user=nobody");
     }
 }
 
-fn dumps_survive_a_change_of_root(host: &Host) {
+fn dumps_are_written_after_a_change_of_root(host: &Host) {
     let empty = tempfile::tempdir().unwrap();
     if is_root() {
         assert_dumps_are_there(host, &format!("chroot={}", empty.path().display()));
     }
 }
 
-fn a_daemon_is_told_that_its_tables_go_nowhere(host: &Host) {
+fn daemonize_warns_that_the_tables_are_lost(host: &Host) {
     let run = |options: &[&str]| machine(host, options).args(["-daemonize"]).run().unwrap().stderr;
     let warning = "pvio: warning: -daemonize closes stderr, where the tables would go at the end";
     assert!(run(&[]).starts_with(warning));
     assert_eq!(run(&["summary=off"]), "");
 }
 
-/// Where stdout is a file that nobody opened for appending.
-fn output_on_stdout_is_not_overwritten_by_what_qemu_prints_later(host: &Host) {
+/// Stdout is a file that was not opened for appending.
+fn device_output_on_stdout_is_not_overwritten_by_qemu(host: &Host) {
     let option = "device=console@0x80:file=/dev/stdout";
     let machine = host.machine().plugin(&["summary=off", option]);
     let mut running = machine

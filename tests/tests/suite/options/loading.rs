@@ -1,5 +1,4 @@
-//! Where the plugin cannot work, and what it is told wrongly: QEMU does not start, and one line says
-//! why and what would be right.
+//! Unusable QEMUs and wrong options: QEMU does not start, and one line says why and what would be right.
 
 use std::collections::HashSet;
 
@@ -10,14 +9,14 @@ use pvio_cli::paths;
 use pvio_tests::{Host, assert_consistent, guest, on_both_qemus, refusal};
 
 on_both_qemus! {
-    qemu_exports_the_symbols_that_the_tables_have_for_its_version
-    a_start_that_is_refused_leaves_files_as_they_were
-    a_wrong_option_keeps_qemu_from_starting
-    a_wrong_device_keeps_qemu_from_starting
-    a_qemu_without_exports_counts_and_has_no_devices
-    options_with_commas_and_spaces_in_them_arrive_whole
-    two_copies_of_the_plugin_count_side_by_side
-    an_accelerator_without_plugins_is_refused_or_named_at_the_end
+    qemu_exports_the_symbols_in_the_table_for_its_version
+    refused_start_leaves_files_unchanged
+    wrong_option_keeps_qemu_from_starting
+    wrong_device_keeps_qemu_from_starting
+    qemu_without_exports_counts_and_has_no_devices
+    option_with_commas_and_spaces_arrives_whole
+    two_copies_of_the_plugin_count_independently
+    accelerator_without_plugins_is_refused_or_reported_at_the_end
 }
 
 fn private(folder: &str, program: &str) -> Machine {
@@ -26,7 +25,7 @@ fn private(folder: &str, program: &str) -> Machine {
 }
 
 #[test]
-fn an_api_that_is_too_old_is_refused() {
+fn old_plugin_api_is_refused() {
     let machine = private("bookworm", "qemu-system-x86_64").plugin(&[]);
     assert_eq!(
         refusal(&machine.args(["-machine", "pc", "-display", "none"]).run().unwrap()),
@@ -35,7 +34,7 @@ fn an_api_that_is_too_old_is_refused() {
 }
 
 #[test]
-fn a_target_that_is_not_x86_is_refused() {
+fn target_other_than_x86_is_refused() {
     let machine = private("trixie-s390x", "qemu-system-s390x").plugin(&[]);
     assert_eq!(
         refusal(&machine.args(["-display", "none"]).run().unwrap()),
@@ -54,9 +53,9 @@ fn user_mode_emulation_is_refused() {
     );
 }
 
-/// `qtest` emulates no processor; it is a module of its own in QEMU 10.0, which the private tree lacks.
+/// Only QEMU 11 is tested: in QEMU 10.0 `qtest` is a module, which the private tree lacks.
 #[test]
-fn an_accelerator_other_than_tcg_is_refused() {
+fn accelerator_other_than_tcg_is_refused() {
     let machine = Host::NEWEST.machine().plugin(&[]).bare_guest(&guest("poweroff.bin"));
     assert_eq!(
         refusal(&machine.args(["-accel", "qtest"]).run().unwrap()),
@@ -65,10 +64,10 @@ fn an_accelerator_other_than_tcg_is_refused() {
     );
 }
 
-/// By KVM, where this machine has it: before the guest runs where QEMU tells, and else at its end.
-fn an_accelerator_without_plugins_is_refused_or_named_at_the_end(host: &Host) {
+/// Needs KVM. pvio refuses it at the start if QEMU says which accelerator it uses, else at the end.
+fn accelerator_without_plugins_is_refused_or_reported_at_the_end(host: &Host) {
     if std::fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
-        eprintln!("not tried: /dev/kvm cannot be opened");
+        eprintln!("skipped: /dev/kvm cannot be opened");
         return;
     }
     let machine = |machine: Machine| {
@@ -77,12 +76,12 @@ fn an_accelerator_without_plugins_is_refused_or_named_at_the_end(host: &Host) {
     };
     let line = refusal(&machine(host.machine()));
     assert!(line.starts_with("pvio: this QEMU runs the guest by KVM, under which"), "{line}");
-    let blind = machine(host.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1"));
+    let blind = machine(host.machine_without_exports());
     assert!(blind.stderr.contains("pvio: nothing was counted: QEMU has ended"), "{}", blind.stderr);
     assert!(blind.stats.is_none());
 }
 
-fn a_wrong_option_keeps_qemu_from_starting(host: &Host) {
+fn wrong_option_keeps_qemu_from_starting(host: &Host) {
     let cases = [
         ("stat=x", "unknown option \"stat\"; there are stats=FILE"),
         ("stats=", "option \"stats\" needs a value"),
@@ -105,7 +104,7 @@ fn a_wrong_option_keeps_qemu_from_starting(host: &Host) {
     }
 }
 
-fn a_wrong_device_keeps_qemu_from_starting(host: &Host) {
+fn wrong_device_keeps_qemu_from_starting(host: &Host) {
     let cases = [
         ("device=", "option \"device\" needs a value"),
         ("device=latch", "write KIND@PORT or KIND@PORT-PORT, then :KEY=VALUE"),
@@ -145,10 +144,9 @@ fn a_wrong_device_keeps_qemu_from_starting(host: &Host) {
     }
 }
 
-/// Before plugin API 5 nobody can answer the guest in registers, and only supervisor code has a mailbox:
-/// what asks for more is refused.
+/// Before plugin API 5 a plugin cannot write registers, and only supervisor code has a mailbox.
 #[test]
-fn an_api_without_answers_has_the_mailbox_alone() {
+fn plugin_api_4_has_the_mailbox_only() {
     let machine = |options: &[&str]| {
         Host::STABLE.machine().plugin(options).bare_guest(&guest("poweroff.bin"))
     };
@@ -166,10 +164,9 @@ fn an_api_without_answers_has_the_mailbox_alone() {
     }
 }
 
-/// A QEMU built without loadable modules, as far as a variable of pvio's makes one of this.
-fn a_qemu_without_exports_counts_and_has_no_devices(host: &Host) {
+fn qemu_without_exports_counts_and_has_no_devices(host: &Host) {
     let machine = |options: &[&str]| {
-        let machine = host.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1");
+        let machine = host.machine_without_exports();
         machine.plugin(options).bare_guest(&guest("poweroff.bin"))
     };
     let line = refusal(&machine(&["device=latch@0x300"]).run().unwrap());
@@ -184,7 +181,7 @@ fn a_qemu_without_exports_counts_and_has_no_devices(host: &Host) {
     assert_eq!((&*stats.ended, stats.qemu.version.as_deref()), ("unknown", None));
 }
 
-fn options_with_commas_and_spaces_in_them_arrive_whole(host: &Host) {
+fn option_with_commas_and_spaces_arrives_whole(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("with, a comma.json");
     let machine = host.machine().plugin(&["summary=off", &format!("stats={}", path.display())]);
@@ -194,8 +191,8 @@ fn options_with_commas_and_spaces_in_them_arrive_whole(host: &Host) {
     assert!(path.exists());
 }
 
-/// Each copy has counters of its own; neither disturbs the other.
-fn two_copies_of_the_plugin_count_side_by_side(host: &Host) {
+/// Each copy has its own counters.
+fn two_copies_of_the_plugin_count_independently(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("libpvio-2.so");
     std::fs::copy(paths::plugin().unwrap(), &copy).unwrap();
@@ -209,7 +206,7 @@ fn two_copies_of_the_plugin_count_side_by_side(host: &Host) {
     assert_eq!(first.ports, second.ports);
 }
 
-fn a_start_that_is_refused_leaves_files_as_they_were(host: &Host) {
+fn refused_start_leaves_files_unchanged(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     std::fs::write(&file, "of another run").unwrap();
@@ -223,7 +220,7 @@ fn a_start_that_is_refused_leaves_files_as_they_were(host: &Host) {
     }
 }
 
-fn qemu_exports_the_symbols_that_the_tables_have_for_its_version(host: &Host) {
+fn qemu_exports_the_symbols_in_the_table_for_its_version(host: &Host) {
     let (major, minor) = if host.api == 4 { (10, 0) } else { (11, 1) };
     let version = QemuVersion { major, minor, micro: 0 };
     let wrapper = host.program("qemu-system-x86_64");

@@ -1,4 +1,4 @@
-//! The options of the plugin, and what it refuses.
+//! The plugin's options, and the options and QEMUs that it refuses.
 
 mod files;
 mod loading;

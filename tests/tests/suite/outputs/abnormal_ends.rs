@@ -145,7 +145,7 @@ fn quit_during_reps_leaves_at_most_one_open_attempt_per_vcpu(host: &Host) {
 #[test]
 fn exit_call_does_not_wait_for_running_vcpus() {
     for _ in 0..5 {
-        let machine = Host::NEWEST.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1");
+        let machine = Host::NEWEST.machine_without_exports();
         let ended = hammer(machine).run().unwrap();
         assert!(ended.status.success(), "{}", ended.stderr);
         assert_whole(ended.stats().unwrap(), "unknown");

@@ -1,5 +1,4 @@
-//! Each subject of `qemu-scripts/bench`: that it runs, and which rows it gives. What the rows say is this
-//! machine's affair.
+//! Each subject of `qemu-scripts/bench` runs and gives its rows. The ratios depend on the computer.
 
 use std::path::PathBuf;
 
@@ -8,7 +7,7 @@ use pvio_cli::bench::{
 };
 use pvio_tests::{Host, on_both_qemus};
 
-/// How many pairs of runs; a person gets no fewer than seven.
+/// The number of pairs of runs. The script makes at least seven.
 const PAIRS: usize = 1;
 
 on_both_qemus! {
@@ -24,7 +23,7 @@ fn qemu(host: &Host) -> PathBuf {
     host.program("qemu-system-x86_64")
 }
 
-/// Fails unless these are the rows.
+/// Fails unless the rows have these names and targets.
 #[track_caller]
 fn assert_rows(rows: &[Row], expected: &[(&str, Option<f64>)]) {
     let found: Vec<_> = rows.iter().map(|row| (row.what, row.target)).collect();
@@ -52,7 +51,7 @@ fn counting_where_no_device_is(host: &Host) {
     ];
     let rows = unclaimed::rows(&qemu(host), PAIRS).unwrap();
     assert_rows(&rows, &expected);
-    // No port instruction takes so little: a loop without one would.
+    // A loop without a port instruction would take less.
     assert!(rows.iter().all(|row| row.base > 20.0), "{rows:?}");
 }
 

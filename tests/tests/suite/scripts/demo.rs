@@ -1,10 +1,10 @@
-//! The driver that the demo shows: the same to the board in both ways, and as many calls as instructions.
+//! The demo's driver makes the same accesses by instructions and by hypercalls.
 
 use pvio_cli::demo::{self, Comparison};
 use pvio_tests::Host;
 
 #[test]
-fn one_driver_by_instructions_and_by_hypercalls() {
+fn driver_does_the_same_by_instructions_and_by_hypercalls() {
     let qemu = Host::NEWEST.program("qemu-system-x86_64");
     let Comparison { native, paravirt } = demo::compare(&qemu).unwrap();
     let instructions = [

@@ -1,0 +1,72 @@
+//! Accesses by site and port: what a port's sites are, and adding them up.
+
+use std::collections::BTreeMap;
+
+use pvio_x86::{Direction, Port, Width};
+use serde::Serialize;
+
+use crate::rows::{Keyed, add_up};
+use crate::schema::{AccessCounts, AccessRow, SiteRow, Tables};
+
+/// The accesses of one site to one port, with the site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SiteAccess {
+    /// The site.
+    pub site: SiteRow,
+    /// The address of the port.
+    pub port: Port,
+    /// The direction.
+    pub dir: Direction,
+    /// Bytes in one access.
+    pub size: Width,
+    /// How often the site accessed the port.
+    #[serde(flatten)]
+    pub counts: AccessCounts,
+}
+
+impl Tables {
+    /// The site of a row of `accesses`; `None` if the row names none.
+    pub fn site_of(&self, row: &AccessRow) -> Option<&SiteRow> {
+        self.sites.get(row.site)
+    }
+
+    /// The accesses to a port by site, the most first.
+    pub fn accesses_to(&self, port: Port) -> Vec<SiteAccess> {
+        let rows = self.accesses.iter().filter(|row| row.port == port);
+        let mut rows: Vec<_> = rows.filter_map(|row| self.with_site(row)).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse((row.counts.accesses, row.counts.unverified)));
+        rows
+    }
+
+    /// The ports of each site that accessed any, by the site's index, the most accesses first.
+    pub fn ports_by_site(&self) -> BTreeMap<usize, Vec<&AccessRow>> {
+        let mut by_site: BTreeMap<usize, Vec<&AccessRow>> = BTreeMap::new();
+        for row in &self.accesses {
+            by_site.entry(row.site).or_default().push(row);
+        }
+        for rows in by_site.values_mut() {
+            rows.sort_by_key(|row| std::cmp::Reverse((row.counts.accesses, row.counts.unverified)));
+        }
+        by_site
+    }
+
+    pub(crate) fn with_site(&self, row: &AccessRow) -> Option<SiteAccess> {
+        let AccessRow { port, dir, size, counts, .. } = *row;
+        Some(SiteAccess { site: self.site_of(row)?.clone(), port, dir, size, counts })
+    }
+}
+
+/// Adds up the accesses of several tables. `sites` are the rows of all of them, added up.
+pub(crate) fn merge(parts: &[&Tables], sites: &[SiteRow]) -> Vec<AccessRow> {
+    let indexes: BTreeMap<_, usize> =
+        sites.iter().enumerate().map(|(index, row)| (row.key(), index)).collect();
+    let rows = parts.iter().flat_map(|part| {
+        let merged: Vec<Option<&usize>> =
+            part.sites.iter().map(|row| indexes.get(&row.key())).collect();
+        part.accesses.iter().filter_map(move |row| {
+            let &site = (*merged.get(row.site)?)?;
+            Some(AccessRow { site, ..row.clone() })
+        })
+    });
+    add_up(rows.collect::<Vec<_>>().iter())
+}
