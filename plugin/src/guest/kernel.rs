@@ -94,7 +94,7 @@ impl Kernel {
     ) -> Vec<Registers> {
         let Some(&vcpu) = vcpus.iter().find(|vcpu| vcpu.is_paging()) else { return Vec::new() };
         let infos = VmCoreInfo::search(memory);
-        let own = infos.iter().filter_map(VmCoreInfo::page_table).take(IMAGES);
+        let own = infos.filter_map(|info| info.page_table()).take(IMAGES);
         let tables = last_tables.iter().copied().chain(own);
         tables.map(|cr3| Registers { cr3, ..vcpu }).collect()
     }

@@ -8,6 +8,8 @@
 //! - [`unwind`] gives the callers of a place; [`CaptureTable`] recognizes stacks that were unwound before.
 //! - [`Processes`] tells which process runs, and what it has mapped where.
 //!
+//! - [`Firmware`] tells which module of UEFI firmware code belongs to.
+//!
 //! Nothing here knows QEMU or counting. Guest memory is not trusted: every length and offset is checked,
 //! so a hostile table costs bounded time and memory, and gives nothing.
 
@@ -20,6 +22,7 @@ mod modules;
 mod names;
 mod process;
 mod shape;
+mod uefi;
 mod unwind;
 mod vmcoreinfo;
 
@@ -33,6 +36,7 @@ pub use captures::{
 pub use kernel::{Kernel, KernelIdentity};
 pub use names::Name;
 pub use process::{Mapping, Process, Processes};
+pub use uefi::{Firmware, SeenImage};
 pub use unwind::{Chain, End, Frame, MOST_FRAMES, Recipe, Start, Unwound, unwind};
 
 /// The guest's RAM, by physical address.

@@ -117,7 +117,7 @@ impl<'a> ChainRows<'a> {
                 pc: format!("{:#x}", key.pc),
                 mode: key.mode,
                 bytes: key.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-                symbol: self.sites.name_in(site, self.names),
+                symbol: self.sites.name_in(site, self.names).map(|name| name.symbol),
                 frames,
                 end,
                 accesses,

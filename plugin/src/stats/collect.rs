@@ -19,7 +19,7 @@ use super::totals::Totals;
 use super::windows::Window;
 use crate::qemu::{AtPort, Ended, HostInfo};
 use crate::sections::Section;
-use crate::symbols::{Names, Symbols};
+use crate::symbols::{Names, SiteName, Symbols};
 use crate::x86::{Mode, Port, PortForm, intel_syntax};
 
 /// The reason for omitting the rows by vCPU where QEMU mixes them up.
@@ -244,13 +244,17 @@ impl RowMaker<'_> {
         let key = &site.key;
         // Bytes of an unknown mode mean the same in all modes in which they decode.
         let mode = key.mode.unwrap_or(Mode::Bits32);
+        let name = self.sites.name_in(id, self.names);
+        let (symbol, named_by) =
+            name.map(|SiteName { symbol, named_by }| (symbol, named_by)).unzip();
         SiteRow {
             pc: format!("{:#x}", key.pc),
             mode: key.mode,
             bytes: key.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
             insn: intel_syntax(&key.bytes, mode, key.pc),
             form: site.form,
-            symbol: self.sites.name_in(id, self.names),
+            symbol,
+            named_by,
             counts,
         }
     }

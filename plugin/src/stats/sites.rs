@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use arrayvec::ArrayVec;
 
 use super::access_counters::MAX_OTHER_PORTS;
-use crate::symbols::Names;
+use crate::symbols::{Names, SiteName};
 use crate::x86::{MAX_INSN_LEN, Mode, Port, PortForm};
 
 /// The most sites that get a row of their own: 65,536.
@@ -62,7 +62,7 @@ pub struct Sites {
     /// The highest turn so far.
     last_turn: AtomicU32,
     /// The names that sites had when their kernel last ended; `None` if they had two.
-    names: Mutex<HashMap<SiteId, Option<String>>>,
+    names: Mutex<HashMap<SiteId, Option<SiteName>>>,
     /// The number of rows that vCPUs have for ports that are not the first of their site.
     other_ports: AtomicUsize,
 }
@@ -176,7 +176,7 @@ impl Sites {
     }
 
     /// Keeps the names of this turn's sites, as `name` gives them now.
-    pub(super) fn keep_names(&self, name: impl Fn(&Site) -> Option<String>) {
+    pub(super) fn keep_names(&self, name: impl Fn(&Site) -> Option<SiteName>) {
         let turn = self.turn();
         let own = self.iter().filter(|(_, site)| site.turn == turn);
         let named: Vec<_> = own.filter_map(|(id, site)| Some((id, name(site)?))).collect();
@@ -207,7 +207,7 @@ impl Sites {
     }
 
     /// The name that a site has in the kernel that ran it.
-    pub fn name_in(&self, id: SiteId, names: &Names<'_>) -> Option<String> {
+    pub fn name_in(&self, id: SiteId, names: &Names<'_>) -> Option<SiteName> {
         self.name(id, || {
             let key = &self.get(id).key;
             names.name(key.pc, &key.bytes)
@@ -217,7 +217,7 @@ impl Sites {
     /// As [`Sites::name_in`]; `now` gives the name in the kernel that runs.
     ///
     /// A site that had another name when its kernel last ended has none: either may have run.
-    fn name(&self, id: SiteId, now: impl FnOnce() -> Option<String>) -> Option<String> {
+    fn name(&self, id: SiteId, now: impl FnOnce() -> Option<SiteName>) -> Option<SiteName> {
         let runs = self.get(id).turn == self.turn();
         let now = if runs { now() } else { None };
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
@@ -237,7 +237,7 @@ impl Sites {
 }
 
 /// The name of what had a name when its kernel last ended, and may have one now. `None` if they differ.
-pub(super) fn agreed(kept: &Option<String>, now: Option<String>) -> Option<String> {
+pub(super) fn agreed<N: Clone + PartialEq>(kept: &Option<N>, now: Option<N>) -> Option<N> {
     match now {
         None => kept.clone(),
         Some(now) => kept.as_ref().filter(|kept| **kept == now).cloned(),
@@ -263,25 +263,29 @@ mod tests {
         assert_eq!(sites.address(first.unwrap()), 0x1000);
     }
 
+    fn named(symbol: &str) -> Option<SiteName> {
+        Some(SiteName { symbol: symbol.to_owned(), named_by: "test".to_owned() })
+    }
+
     #[test]
     fn each_kernel_has_sites_of_its_own() {
         let sites = Sites::default();
         let enter = || sites.enter(key(0x1000, Mode::Bits64), PortForm::OutDxAl).unwrap();
         let first = enter();
-        sites.keep_names(|site| Some(format!("at {:#x}", site.key.pc)));
+        sites.keep_names(|site| named(&format!("at {:#x}", site.key.pc)));
         sites.next_turn();
         let second = enter();
         assert_ne!(first, second);
-        let now = || Some("now".to_owned());
-        assert_eq!(sites.name(first, now).as_deref(), Some("at 0x1000"));
-        assert_eq!(sites.name(second, now).as_deref(), Some("now"));
+        let now = || named("now");
+        assert_eq!(sites.name(first, now), named("at 0x1000"));
+        assert_eq!(sites.name(second, now), named("now"));
     }
 
     #[test]
     fn a_kernel_that_runs_again_has_the_same_sites() {
         let sites = Sites::default();
         let enter = || sites.enter(key(0x1000, Mode::Bits64), PortForm::OutDxAl).unwrap();
-        let (first, named) = (enter(), |name: &str| Some(name.to_owned()));
+        let first = enter();
         sites.keep_names(|_| named("a"));
         sites.next_turn();
         let second = enter();

@@ -250,6 +250,10 @@ pub struct SiteRow {
     pub form: PortForm,
     /// The symbol at or before the address, and the offset from it; `null` if there is none.
     pub symbol: Option<String>,
+    /// The source of the symbol: `guest kernel`, `firmware`, or a file as the option names it; `null` without a
+    /// symbol.
+    #[serde(default)]
+    pub named_by: Option<String>,
     /// What the instruction did.
     #[serde(flatten)]
     pub counts: Counts,

@@ -15,3 +15,4 @@ mod robustness;
 mod schema;
 mod stalled_readers;
 mod symbols;
+mod uefi;
