@@ -96,6 +96,7 @@ fn each_error_names_the_option_and_the_remedy() {
             error(&["insns="]),
             error(&["insns=/tmp/a@0x1000", "stats=/tmp/a"]),
             error(&["stats=/tmp/a", "insns=/tmp/a"]),
+            error(&["processes=yes"]),
         ]
         .join("\n")
     );
