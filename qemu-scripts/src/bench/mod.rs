@@ -10,6 +10,7 @@ pub mod mailbox;
 mod plugins;
 mod port_cost;
 pub mod ports;
+pub mod processes;
 pub mod strings;
 mod timed_guest;
 pub mod unclaimed;
