@@ -109,7 +109,7 @@ impl ProcessReader {
     }
 
     fn process(&mut self, state: &TaskState) -> Option<Owner> {
-        let known = self.known(state)?;
+        let known = self.known()?;
         let identity = known.task(state).and_then(|task| known.identity(task))?;
         Some(Owner::Process { pid: identity.tgid, comm: identity.comm })
     }
@@ -118,7 +118,7 @@ impl ProcessReader {
     pub fn mapping(&mut self, address: u64) -> Option<Mapping> {
         let state = self.states.read()?;
         (state.cpl == 3 && state.is_plain).then_some(())?;
-        let known = self.known(&state)?;
+        let known = self.known()?;
         let task = known.task(&state)?;
         let memory = &mut known.memory;
         let mut read = |at: u64, into: &mut [u8]| memory.read(at, into);
@@ -127,8 +127,9 @@ impl ProcessReader {
     }
 
     #[inline]
-    fn known(&mut self, state: &TaskState) -> Option<&mut Known> {
-        if self.kernel.known().is_none() && state.cpl != 3 {
+    fn known(&mut self) -> Option<&mut Known> {
+        // In user code too, where the kernel may make no access that is looked at.
+        if self.kernel.known().is_none() {
             self.kernel.search();
         }
         if self.kernel.generation() != self.generation {

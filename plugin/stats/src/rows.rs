@@ -120,6 +120,10 @@ impl Keyed for SiteRow {
     }
 
     fn add(&mut self, other: &SiteRow) {
+        // Code in a file has the lowest of its addresses, so that the order of dumps does not matter.
+        if self.file.is_some() && other.address() < self.address() {
+            self.pc.clone_from(&other.pc);
+        }
         self.counts.add(&other.counts);
     }
 }
