@@ -95,7 +95,7 @@ fn assert_as_logged(stats: &Tables, log: &str) {
     let hex = |text: &str| u64::from_str_radix(&text[2..], 16).unwrap();
     for line in log.lines().skip(1) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [_time, _vcpu, pc, dir, port, size, value] = words[..] else { panic!("{line}") };
+        let [_time, _vcpu, pc, dir, port, size, value, ..] = words[..] else { panic!("{line}") };
         let dir = if dir == "in" { Direction::In } else { Direction::Out };
         let size = size.parse::<u8>().unwrap().try_into().expect("1, 2 or 4");
         let sum = logged.entry((hex(pc), hex(port) as u16, dir, size)).or_default();
