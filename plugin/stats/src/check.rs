@@ -162,8 +162,11 @@ impl Check<'_> {
     }
 }
 
-/// The columns of [`Counts`].
-const COUNTS: [(&str, fn(&Counts) -> u64); 3] = [
+/// A column of [`Counts`].
+type CountColumn = fn(&Counts) -> u64;
+
+/// The columns of [`Counts`], with their names.
+const COUNTS: [(&str, CountColumn); 3] = [
     ("executions", |counts| counts.executions),
     ("accesses", |counts| counts.accesses),
     ("unverified", |counts| counts.unverified),
