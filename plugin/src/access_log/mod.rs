@@ -1,8 +1,8 @@
 //! `access-log=`: one line of text for each access that the filters cover.
 //!
 //! ```text
-//! # seconds vcpu pc direction port size value	symbol	process
-//!     0.004211036 0 0xfd0a1 out 0x0070 1 0x0f	?	-
+//! # seconds vcpu pc direction port size value    symbol    process
+//!     0.004211036 0 0xfd0a1 out 0x0070 1 0x0f    ?    -
 //! ```
 //!
 //! Symbols and names of processes may contain spaces, so a tab is before each.
