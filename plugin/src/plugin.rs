@@ -194,8 +194,10 @@ pub fn build(
         hypercalls.clone(),
         instructions.clone(),
         callers,
-        processes,
     );
+    if let Some(processes) = processes {
+        interceptor.count_processes(processes);
+    }
     if let Some(kernels) = kernels {
         interceptor.tell(kernels);
     }

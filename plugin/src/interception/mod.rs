@@ -132,7 +132,6 @@ impl Interceptor {
         hypercalls: Option<Arc<Hypercalls>>,
         instructions: Option<Arc<Instructions>>,
         callers: Option<Callers>,
-        processes: Option<Arc<ProcessFinder>>,
     ) -> Interceptor {
         let rules = Rules::of(host);
         let ram = GuestRam::open(host.version).map(Arc::new);
@@ -141,10 +140,9 @@ impl Interceptor {
             .filter(|_| bus.has_devices() && !rules.steps_reps)
             .and_then(|ram| Strings::new(bus, ram))
             .map(Arc::new);
-        let places = processes.as_ref().and_then(|finder| vcpu_processes(finder, &statistics));
         Interceptor {
-            processes,
-            places: places.map(Mutex::new),
+            processes: None,
+            places: None,
             statistics,
             rules,
             interrupted: Arc::default(),
@@ -159,6 +157,12 @@ impl Interceptor {
             kernels: None,
             warned: AtomicBool::new(false),
         }
+    }
+
+    /// Counts accesses by process from now on, before any vCPU begins.
+    pub fn count_processes(&mut self, finder: Arc<ProcessFinder>) {
+        self.places = vcpu_processes(&finder, &self.statistics).map(Mutex::new);
+        self.processes = Some(finder);
     }
 
     /// Tells `kernels` of code that may change which kernel runs.

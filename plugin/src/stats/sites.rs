@@ -65,6 +65,9 @@ pub struct Site {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SiteId(pub u32);
 
+/// What makes a site the same: turn, file, and a key that has the offset in the file as its address.
+type Identity = (u32, Option<FileId>, SiteKey);
+
 /// All sites, in the order in which they were found.
 ///
 /// Its one lock serializes [`Sites::enter`]. Reading a site takes no lock.
@@ -74,7 +77,7 @@ pub struct Sites {
     /// For each row what vCPUs compare each time that an instruction runs.
     compared: Box<[[AtomicU64; 2]]>,
     /// By turn, file, and a key that has the offset in the file as its address.
-    numbers: Mutex<HashMap<(u32, Option<FileId>, SiteKey), SiteId>>,
+    numbers: Mutex<HashMap<Identity, SiteId>>,
     /// The paths of files.
     files: boxcar::Vec<String>,
     file_numbers: Mutex<HashMap<String, FileId>>,
