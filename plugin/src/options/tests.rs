@@ -109,6 +109,7 @@ fn each_error_names_the_option_and_the_remedy() {
             error(&["callers=65"]),
             error(&["callers=yes"]),
             error(&["callers=on", "callers=8"]),
+            error(&["processes=yes"]),
         ]
         .join("\n")
     );

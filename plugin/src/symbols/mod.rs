@@ -56,7 +56,8 @@ pub enum SymbolsError {
     Stripped(PathBuf),
     /// The file is position independent, and no address is given.
     #[error(
-        "{0} is position independent; write symbols={0}@ADDRESS, with the address at which it is loaded"
+        "{0} is position independent; write symbols={0}@ADDRESS, with the address at which it is loaded, or, if it is \
+         a program of a Linux guest, processes=on"
     )]
     NeedsAddress(String),
     /// The addresses are hidden: `/proc/kallsyms` shows them to root alone.
@@ -86,13 +87,18 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// Reads symbol files.
+    /// Reads symbol files. `finds_files` says that it is known which files the guest has mapped where, so that code
+    /// that may be anywhere is named by its place in a file.
     ///
     /// # Errors
     ///
     /// The first file that cannot be read, has no symbols of code, or needs a load address.
-    pub fn load(files: &[GuestFile]) -> Result<Symbols, SymbolsError> {
-        let files = files.iter().map(SymbolFile::load).collect::<Result<_, _>>()?;
+    pub fn load(files: &[GuestFile], finds_files: bool) -> Result<Symbols, SymbolsError> {
+        let files: Vec<SymbolFile> =
+            files.iter().map(SymbolFile::load).collect::<Result<_, _>>()?;
+        if let Some(file) = files.iter().find(|file| file.is_unplaced && !finds_files) {
+            return Err(SymbolsError::NeedsAddress(file.text.clone()));
+        }
         Ok(Symbols { files, ..Symbols::default() })
     }
 
@@ -278,6 +284,15 @@ impl Names<'_> {
             let (kernels, kernel) = self.own_names()?;
             let known = caller.in_module.as_ref().map(ToString::to_string);
             known.or_else(|| kernels.caller(kernel, address, after, &caller.code))
+        })
+    }
+
+    /// Names code at an offset in a file that the guest has mapped.
+    pub fn name_in_file(&self, path: &str, offset: u64, bytes: &[u8]) -> Option<SiteName> {
+        let mut files = self.symbols.files.iter();
+        files.find_map(|file| {
+            let symbol = file.name_in_file(path, offset, bytes)?;
+            Some(SiteName { symbol, named_by: file.text.clone() })
         })
     }
 

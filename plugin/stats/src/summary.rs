@@ -1,10 +1,11 @@
 //! The summary: a snapshot as text tables.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::schema::{
-    AccessRow, CallerRow, ChainEnd, FormRow, HypercallRow, Instructions, PortRow, SiteRow,
-    Snapshot, Tables,
+    AccessRow, CallerRow, ChainEnd, Counts, FormRow, HypercallRow, Instructions, PortRow,
+    ProcessRow, SiteRow, Snapshot, Tables,
 };
 use crate::text_table::{TextTable, number, percent, printable};
 
@@ -58,6 +59,14 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
         if let Some(rest) = without_chain(snapshot) {
             let _ = writeln!(text, "{rest}");
         }
+    }
+    if !snapshot.processes.is_empty() {
+        section(&mut text, &busiest("processes", snapshot.processes.len()), processes(snapshot));
+    }
+    let dropped = snapshot.processes_dropped_counts;
+    if dropped != Counts::default() {
+        let accesses = counted_as(dropped.accesses, "access", "accesses");
+        let _ = writeln!(text, "processes that found no room made {accesses}");
     }
     if !snapshot.sections.is_empty() {
         section(&mut text, "Instructions by section", sections(snapshot));
@@ -311,7 +320,35 @@ fn sites(snapshot: &Snapshot) -> String {
             percent(accesses(row), total),
             number(row.counts.unverified),
             ports_of(ports.get(&index)),
-            row.symbol.as_deref().unwrap_or("-").to_string(),
+            row.label().map_or("-".to_string(), Cow::into_owned),
+        ]);
+    }
+    table.render()
+}
+
+fn processes(snapshot: &Snapshot) -> String {
+    let unverified = snapshot.processes.iter().any(|row| row.counts.unverified > 0);
+    let accesses = |row: &ProcessRow| row.counts.accesses;
+    let total: u64 = snapshot.processes.iter().map(accesses).sum();
+    let mut table = TextTable::new(&[
+        ">pid",
+        "<name",
+        ">executions",
+        ">accesses",
+        ">%",
+        ">by the kernel",
+        if unverified { ">unverified" } else { "" },
+    ]);
+    // What only user code did may all be unverified.
+    for row in most(&snapshot.processes, |row| accesses(row).max(row.counts.unverified)) {
+        table.row([
+            row.pid.map_or("-".to_string(), |pid| pid.to_string()),
+            row.name().to_string(),
+            number(row.counts.executions),
+            number(accesses(row)),
+            percent(accesses(row), total),
+            number(row.kernel_accesses),
+            number(row.counts.unverified),
         ]);
     }
     table.render()

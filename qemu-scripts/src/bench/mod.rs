@@ -11,6 +11,7 @@ pub mod mailbox;
 mod plugins;
 mod port_cost;
 pub mod ports;
+pub mod processes;
 pub mod strings;
 mod timed_guest;
 pub mod unclaimed;

@@ -10,6 +10,7 @@ mod guest_symbols;
 mod guest_unwind;
 mod kernel_turns;
 mod port_names;
+mod processes;
 mod report;
 mod robustness;
 mod schema;

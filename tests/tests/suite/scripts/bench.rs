@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use pvio_cli::bench::{
-    Row, callers, calls, compute, dispatch, linux, mailbox, ports, strings, unclaimed, vcpus,
+    Row, callers, calls, compute, dispatch, linux, mailbox, ports, processes, strings, unclaimed,
+    vcpus,
 };
 use pvio_tests::{Host, on_both_qemus};
 
@@ -18,6 +19,7 @@ on_both_qemus! {
     the_mailbox
     a_boot_of_linux
     call_chains
+    counting_by_process
 }
 
 fn qemu(host: &Host) -> PathBuf {
@@ -54,6 +56,12 @@ fn counting_where_no_device_is(host: &Host) {
     assert_rows(&rows, &expected);
     // A loop without a port instruction would take less.
     assert!(rows.iter().all(|row| row.base > 20.0), "{rows:?}");
+}
+
+fn counting_by_process(host: &Host) {
+    let expected =
+        [("a million in and out of a program, by process", None), ("Linux boot by process", None)];
+    assert_rows(&processes::rows(&qemu(host), PAIRS).unwrap(), &expected);
 }
 
 fn devices_of_the_plugin_and_of_qemu(host: &Host) {
