@@ -249,6 +249,11 @@ impl Kernel {
         found.members.try_into().ok()
     }
 
+    /// What the kernel translates its own addresses by.
+    pub fn registers(&self) -> Registers {
+        self.registers
+    }
+
     /// Looks structures up in the kernel's types.
     pub(super) fn structures(
         &self,

@@ -30,12 +30,12 @@ use std::ops::Range;
 
 pub use address_space::Registers;
 pub use captures::{
-    CaptureTable, CodeBytes, Found, KnownKernel, MOST_BYTES, MOST_OF_SITE, MOST_STACKS,
-    StackCapture, StackId,
+    Caller, CaptureTable, Found, KnownKernel, MOST_BYTES, MOST_OF_SITE, MOST_STACKS, StackCapture,
+    StackId,
 };
 pub use kernel::{Kernel, KernelIdentity};
 pub use names::Name;
-pub use process::{Mapping, Process, Processes};
+pub use process::{Comm, Identity, Mapping, Process, Processes};
 pub use uefi::{Firmware, SeenImage};
 pub use unwind::{Chain, End, Frame, MOST_FRAMES, Recipe, Start, Unwound, unwind};
 

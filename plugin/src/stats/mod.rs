@@ -14,6 +14,7 @@ mod counter_array;
 mod counters;
 mod destination;
 mod instructions;
+mod processes;
 mod sites;
 mod statistics;
 mod totals;
@@ -28,10 +29,12 @@ pub use collect::SnapshotContext;
 pub use counters::{PortCounter, VcpuCounters};
 pub use destination::{Destination, DestinationError};
 pub use instructions::InstructionCounts;
+pub use processes::{MAX_PROCESSES, ProcessTable, ProcessUse, VcpuProcessCounts};
 pub use pvio_stats::{
-    AccessCounts, AccessRow, Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow,
-    SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow, render,
+    AccessCounts, AccessRow, Call, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow,
+    Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot,
+    SymbolFileRow, Tables, VcpuRow, WindowRow, render,
 };
-pub use sites::{MAX_SITES, SiteId, SiteKey, Sites};
+pub use sites::{FileId, FilePlace, MAX_SITES, SiteId, SiteKey, Sites};
 pub use statistics::Statistics;
 pub use windows::{MAX_WINDOW_ROWS, WindowError};

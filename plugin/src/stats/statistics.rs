@@ -11,6 +11,7 @@ use super::chain_rows::FrameNames;
 use super::chains::VcpuChains;
 use super::counters::VcpuCounters;
 use super::instructions::InstructionCounts;
+use super::processes::{ProcessTable, VcpuProcessCounts};
 use super::sites::Sites;
 use super::totals::{Sign, Totals};
 use super::windows::{WindowError, Windows};
@@ -32,6 +33,8 @@ pub struct Statistics {
     instructions: Option<Arc<dyn InstructionCounts>>,
     /// The most frames of a call chain; `None` if call chains are not counted.
     depth: Option<usize>,
+    /// `None` if processes are not counted.
+    processes: Option<Arc<ProcessTable>>,
     pub(super) frame_names: FrameNames,
 }
 
@@ -70,6 +73,16 @@ impl Statistics {
     /// Has accesses counted by call chain, of at most `depth` frames.
     pub fn count_callers(&mut self, depth: usize) {
         self.depth = Some(depth);
+    }
+
+    /// Has accesses counted by process.
+    pub fn count_processes(&mut self) {
+        self.processes = Some(Arc::default());
+    }
+
+    /// The processes that were seen, if processes are counted.
+    pub fn processes(&self) -> Option<&Arc<ProcessTable>> {
+        self.processes.as_ref()
     }
 
     /// Unwinds the stacks that wait for the kernel to be known.
@@ -114,7 +127,9 @@ impl Statistics {
         let slot = counted.all_counters.len();
         let chains = self.depth.map(|depth| VcpuChains::new(slot, depth));
         let (sites, instructions) = (Arc::clone(&self.sites), self.instructions.clone());
-        let counters = Arc::new(VcpuCounters::new(index, sites, instructions, chains));
+        let processes = self.processes.as_ref().map(|_| VcpuProcessCounts::new());
+        let counters = VcpuCounters::new(index, sites, instructions, chains, processes);
+        let counters = Arc::new(counters);
         counted.all_counters.push(Arc::clone(&counters));
         counters
     }

@@ -194,7 +194,13 @@ fn step(
     let port = Port(rng.u16(..4));
     let site = rng.bool().then(|| {
         let (pc, bytes) = (rng.u64(0..8), [0xee].into_iter().collect());
-        (pc, statistics.sites.enter(SiteKey { pc, mode: Some(Mode::Bits32), bytes }, form).unwrap())
+        (
+            pc,
+            statistics
+                .sites
+                .enter(SiteKey { pc, mode: Some(Mode::Bits32), bytes }, None, form)
+                .unwrap(),
+        )
     });
     // A site is of one form.
     let form = site.map_or(form, |(_, id)| statistics.sites.get(id).form);

@@ -17,8 +17,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::elf::ElfError;
-use crate::guest::{CodeBytes, Kernel};
-use crate::guest::{Firmware, PhysicalMemory, SeenImage};
+use crate::guest::{Caller, Firmware, Kernel, PhysicalMemory, SeenImage};
 use crate::guest_file::{GuestFile, GuestFileError};
 
 use file::{SymbolFile, Verdict};
@@ -57,7 +56,8 @@ pub enum SymbolsError {
     Stripped(PathBuf),
     /// The file is position independent, and no address is given.
     #[error(
-        "{0} is position independent; write symbols={0}@ADDRESS, with the address at which it is loaded"
+        "{0} is position independent; write symbols={0}@ADDRESS, with the address at which it is loaded, or, if it is \
+         a program of a Linux guest, processes=on"
     )]
     NeedsAddress(String),
     /// The addresses are hidden: `/proc/kallsyms` shows them to root alone.
@@ -87,13 +87,18 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// Reads symbol files.
+    /// Reads symbol files. `finds_files` says that it is known which files the guest has mapped where, so that code
+    /// that may be anywhere is named by its place in a file.
     ///
     /// # Errors
     ///
     /// The first file that cannot be read, has no symbols of code, or needs a load address.
-    pub fn load(files: &[GuestFile]) -> Result<Symbols, SymbolsError> {
-        let files = files.iter().map(SymbolFile::load).collect::<Result<_, _>>()?;
+    pub fn load(files: &[GuestFile], finds_files: bool) -> Result<Symbols, SymbolsError> {
+        let files: Vec<SymbolFile> =
+            files.iter().map(SymbolFile::load).collect::<Result<_, _>>()?;
+        if let Some(file) = files.iter().find(|file| file.is_unplaced && !finds_files) {
+            return Err(SymbolsError::NeedsAddress(file.text.clone()));
+        }
         Ok(Symbols { files, ..Symbols::default() })
     }
 
@@ -269,15 +274,25 @@ impl Names<'_> {
         self.firmware.is_some()
     }
 
-    /// Names the code at an address in a call chain, as [`Names::name`]. `code` are bytes from there on.
-    ///
-    /// The offset in the name is that of the address plus `after`.
-    pub fn caller(&self, address: u64, after: u64, code: CodeBytes) -> Option<String> {
+    /// Names a caller in a call chain, as [`Names::name`]; its offset is that of the address to which the call returns.
+    pub fn caller(&self, caller: &Caller) -> Option<String> {
+        let (address, after) = (caller.frame.address(), caller.frame.after());
         // The last byte of a call is not patched; code after it may be.
-        let named = self.symbols.name_by_files(&self.verdicts, &self.running, address, &code[..1]);
+        let code = &caller.code[..1];
+        let named = self.symbols.name_by_files(&self.verdicts, &self.running, address, code);
         named.map(|name| later(&name.symbol, after)).or_else(|| {
             let (kernels, kernel) = self.own_names()?;
-            kernels.caller(kernel, address, after, &code)
+            let known = caller.in_module.as_ref().map(ToString::to_string);
+            known.or_else(|| kernels.caller(kernel, address, after, &caller.code))
+        })
+    }
+
+    /// Names code at an offset in a file that the guest has mapped.
+    pub fn name_in_file(&self, path: &str, offset: u64, bytes: &[u8]) -> Option<SiteName> {
+        let mut files = self.symbols.files.iter();
+        files.find_map(|file| {
+            let symbol = file.name_in_file(path, offset, bytes)?;
+            Some(SiteName { symbol, named_by: file.text.clone() })
         })
     }
 

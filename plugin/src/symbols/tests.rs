@@ -17,7 +17,7 @@ ffffffffc0000000 t in_a_module\t[module]
 
 fn load_files(texts: &[&str]) -> Result<Symbols, SymbolsError> {
     let files: Vec<_> = texts.iter().map(|text| GuestFile::parse(text).unwrap()).collect();
-    Symbols::load(&files)
+    Symbols::load(&files, false)
 }
 
 fn load(contents: &[u8]) -> Result<Symbols, SymbolsError> {
