@@ -12,6 +12,7 @@ use pvio_stats::{
 use super::access_counters::AccessKey;
 use super::chain_rows::ChainRows;
 use super::counters::{SITE_DROPPED, port_of_row};
+use super::first_accesses::add_firsts;
 use super::instructions::InstructionCounts;
 use super::sites::{SiteId, Sites};
 use super::statistics::Statistics;
@@ -80,6 +81,8 @@ impl Statistics {
             instructions: self.instructions(),
             chains: ChainRows::new(&all_counters, &self.sites, &self.frame_names, &names),
         };
+        let mut tables = maker.tables(&totals);
+        add_firsts(&mut tables.ports, &all_counters, &self.sites, &names);
         Snapshot {
             schema: SCHEMA.into(),
             pvio: env!("CARGO_PKG_VERSION").into(),
@@ -90,7 +93,7 @@ impl Statistics {
             },
             ended: ended_name(ended).into(),
             runs: 1,
-            tables: maker.tables(&totals),
+            tables,
             vcpus_omitted,
             symbol_files: names
                 .files()
@@ -216,6 +219,7 @@ impl RowMaker<'_> {
                 AtPort::Nothing => Some(false),
                 AtPort::Region(_) => Some(true),
             },
+            first: None,
             device: if is_own { accesses } else { 0 },
             qemu: if is_own { 0 } else { accesses },
             hypercall,

@@ -13,6 +13,7 @@ mod collect;
 mod counter_array;
 mod counters;
 mod destination;
+mod first_accesses;
 mod instructions;
 mod sites;
 mod statistics;

@@ -1,7 +1,7 @@
 //! The statistics of one machine.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use pvio_stats::Call;
 use super::chain_rows::FrameNames;
 use super::chains::VcpuChains;
 use super::counters::VcpuCounters;
+use super::first_accesses::FirstAccesses;
 use super::instructions::InstructionCounts;
 use super::sites::Sites;
 use super::totals::{Sign, Totals};
@@ -33,6 +34,8 @@ pub struct Statistics {
     /// The most frames of a call chain; `None` if call chains are not counted.
     depth: Option<usize>,
     pub(super) frame_names: FrameNames,
+    /// The number of first accesses that vCPUs have noted.
+    firsts: Arc<AtomicU64>,
 }
 
 /// The counters of all vCPUs, and the totals that are subtracted from them.
@@ -114,7 +117,9 @@ impl Statistics {
         let slot = counted.all_counters.len();
         let chains = self.depth.map(|depth| VcpuChains::new(slot, depth));
         let (sites, instructions) = (Arc::clone(&self.sites), self.instructions.clone());
-        let counters = Arc::new(VcpuCounters::new(index, sites, instructions, chains));
+        let firsts = FirstAccesses::new(Arc::clone(&self.firsts));
+        let counters = VcpuCounters::new(index, sites, instructions, chains, firsts);
+        let counters = Arc::new(counters);
         counted.all_counters.push(Arc::clone(&counters));
         counters
     }
@@ -161,7 +166,7 @@ impl Statistics {
 
     /// Starts counting anew, for a hypercall `reset` of the vCPU `by` that is not counted yet.
     ///
-    /// Closed windows are forgotten; open ones start anew.
+    /// Closed windows are forgotten; open ones start anew. First accesses stay as they are.
     pub fn reset(&self, by: &VcpuCounters) {
         let mut counted = self.lock();
         let mut now = counted.now();

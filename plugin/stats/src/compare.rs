@@ -59,6 +59,12 @@ impl Row for PortRow {
         PortRow::accesses(self)
     }
 
+    /// Compares without the first access: its address may differ.
+    fn is_same(&self, other: &PortRow) -> bool {
+        let without_first = |row: &PortRow| PortRow { first: None, ..row.clone() };
+        without_first(self) == without_first(other)
+    }
+
     fn is_idle(&self) -> bool {
         [PortRow::accesses(self), self.unverified] == [0; 2]
     }

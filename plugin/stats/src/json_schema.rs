@@ -14,6 +14,10 @@ pub fn address(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "pattern": "^0x[0-9a-f]{1,16}$" })
 }
 
+pub fn known_address(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "null"], "pattern": "^0x[0-9a-f]{1,16}$" })
+}
+
 pub fn bytes(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "pattern": "^([0-9a-f]{2}){1,15}$" })
 }

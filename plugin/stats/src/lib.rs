@@ -27,8 +27,8 @@ pub use merge::{MergeError, merge};
 pub use port_page::render_port;
 pub use read::{Problem, ReadError};
 pub use schema::{
-    AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow,
-    Instructions, PortRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables,
-    VcpuRow, WindowRow,
+    AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow,
+    HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot,
+    SymbolFileRow, Tables, VcpuRow, WindowRow,
 };
 pub use summary::render;

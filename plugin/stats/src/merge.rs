@@ -31,6 +31,7 @@ pub enum MergeError {
 /// | `plugin_api` | the lowest |
 /// | `vcpus` | rows by index; omitted if one dump omits them |
 /// | `served` | true if true in one dump; else `null` if `null` in one; else false |
+/// | `first` | `null`, unless there is one dump |
 /// | `sites` | rows by all that is not a count; a site with two names has two rows |
 /// | `accesses` | rows by the site's row in the sum, port, direction and size |
 /// | `callers` | rows by the symbols of site and frames, or their addresses where they have none; \
@@ -128,10 +129,14 @@ fn merge_tables(parts: &[&Tables], keep_vcpus: bool) -> Result<Tables, MergeErro
     }
     let sites = add_up(parts.iter().flat_map(|part| &part.sites));
     let vcpus = add_up(parts.iter().flat_map(|part| &part.vcpus));
+    let mut ports = add_up(parts.iter().flat_map(|part| &part.ports));
+    if parts.len() > 1 {
+        ports.iter_mut().for_each(|row| row.first = None);
+    }
     Ok(Tables {
         vcpus: if keep_vcpus { vcpus } else { Vec::new() },
         forms: add_up(parts.iter().flat_map(|part| &part.forms)),
-        ports: add_up(parts.iter().flat_map(|part| &part.ports)),
+        ports,
         accesses: accesses::merge(parts, &sites),
         accesses_dropped,
         sites,

@@ -143,6 +143,12 @@ fn validate(tables: &Tables) -> Result<(), WrongField> {
             return Err((format!("sites[{index}].bytes"), "these are not hexadecimal bytes"));
         }
     }
+    for (index, row) in tables.ports.iter().enumerate() {
+        let pc = row.first.as_ref().and_then(|first| first.pc.as_deref());
+        if pc.is_some_and(|pc| parse_address(pc).is_none()) {
+            return Err((format!("ports[{index}].first.pc"), not_an_address));
+        }
+    }
     for (index, row) in tables.accesses.iter().enumerate() {
         if tables.site_of(row).is_none() {
             return Err((format!("accesses[{index}].site"), "there is no such row in sites"));

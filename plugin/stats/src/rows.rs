@@ -87,6 +87,8 @@ impl Keyed for PortRow {
             (Some(false), Some(false)) => Some(false),
             _ => None,
         };
+        // The order of accesses in several runs is not known.
+        self.first = None;
         self.device += other.device;
         self.qemu += other.qemu;
         self.hypercall += other.hypercall;

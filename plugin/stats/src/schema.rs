@@ -213,6 +213,9 @@ pub struct PortRow {
     /// Whether anything was at the port at the time of the dump; `null` if QEMU does not say.
     #[serde(default)]
     pub served: Option<bool>,
+    /// The first access since QEMU started; `null` in windows and in dumps that were merged.
+    #[serde(default)]
+    pub first: Option<FirstAccess>,
     /// Accesses by instruction that one of pvio's devices served.
     pub device: u64,
     /// Accesses by instruction that QEMU served.
@@ -221,6 +224,31 @@ pub struct PortRow {
     pub hypercall: u64,
     /// Accesses that were made or faulted; QEMU does not report which.
     pub unverified: u64,
+}
+
+/// The first access to a port, in one direction, at one size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct FirstAccess {
+    /// Its place in the order of the first accesses of all rows, from 1.
+    pub rank: u64,
+    /// The linear address of the instruction; `null` for a hypercall, and for a site without a row.
+    #[cfg_attr(test, schemars(schema_with = "json_schema::known_address"))]
+    pub pc: Option<String>,
+    /// The symbol of the instruction, as in `sites`.
+    pub symbol: Option<String>,
+    /// Whether it was by hypercall.
+    pub hypercall: bool,
+}
+
+impl FirstAccess {
+    /// What made it, as a word of text: the address of the instruction, or `hypercall`; `-` if it is not known.
+    pub fn by(&self) -> &str {
+        match self.hypercall {
+            true => "hypercall",
+            false => self.pc.as_deref().unwrap_or("-"),
+        }
+    }
 }
 
 impl PortRow {

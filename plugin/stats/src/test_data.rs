@@ -56,6 +56,7 @@ pub fn snapshot(accesses: u64) -> Snapshot {
         dir: Direction::Out,
         size: Width::Byte,
         served: Some(true),
+        first: None,
         device: 0,
         qemu: accesses,
         hypercall: 0,

@@ -7,12 +7,13 @@ use maud::{Markup, html};
 
 use crate::report::table::{HtmlTable, Link};
 use crate::stats::text_table::{number, percent, printable};
-use crate::stats::{AccessRow, PortRow, SectionRow, Snapshot, Tables};
+use crate::stats::{AccessRow, FirstAccess, PortRow, SectionRow, Snapshot, Tables};
 
 /// Renders the tables. Those without rows are left out.
 pub fn all(dump: &Snapshot) -> Markup {
     html! {
         (ports_and_sites(dump))
+        (first_unserved(dump))
         @if dump.sites_dropped > 0 {
             p {
                 (number(dump.sites_dropped)) " translated instructions did not fit into the table of sites. They made "
@@ -36,6 +37,43 @@ fn yes_or_no(is: bool) -> String {
 
 fn if_any(any: bool, heading: &'static str) -> &'static str {
     if any { heading } else { "" }
+}
+
+/// Ports that no device serves, in the order of their first access.
+fn first_unserved(dump: &Snapshot) -> Markup {
+    let rows = dump.ports.iter().filter(|row| row.served == Some(false));
+    let mut rows: Vec<(&FirstAccess, &PortRow)> =
+        rows.filter_map(|row| Some((row.first.as_ref()?, row))).collect();
+    rows.sort_by_key(|(first, _)| first.rank);
+    let columns = [
+        ">Order",
+        "<Port",
+        "<Usual name",
+        "<Direction",
+        ">Bytes",
+        ">Accesses",
+        "<First by",
+        "<Symbol",
+    ];
+    HtmlTable::new(
+        "Ports that no device serves, in the order of their first access",
+        columns,
+        &rows,
+        |(_, row)| row.accesses(),
+        |(first, row)| {
+            [
+                number(first.rank),
+                row.port.to_string(),
+                row.name.as_deref().unwrap_or("-").to_owned(),
+                row.dir.to_string(),
+                row.size.bytes().to_string(),
+                number(row.accesses()),
+                first.by().to_owned(),
+                first.symbol.as_deref().unwrap_or("-").to_owned(),
+            ]
+        },
+    )
+    .render()
 }
 
 /// Ports and sites, which link to each other.

@@ -50,6 +50,7 @@ fn dumps_without_the_fields_that_were_added_later_are_read() {
         "runs",
         "exits",
         "served",
+        "first",
         "symbol_files",
         "sites_dropped_counts",
         "hypercalls",

@@ -5,8 +5,9 @@ use pvio_x86::{Direction, Mode, Port, PortForm, Width};
 
 use super::site;
 use crate::{
-    AccessCounts, AccessRow, Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow,
-    SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+    AccessCounts, AccessRow, Call, Counts, FirstAccess, FormRow, HypercallRow, Instructions,
+    PortRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow,
+    WindowRow,
 };
 
 /// Returns any dump that can be read. Its counts need not add up.
@@ -138,11 +139,19 @@ fn port(rng: &mut Rng) -> PortRow {
         dir: [Direction::In, Direction::Out][rng.usize(..2)],
         size: Width::ALL[rng.usize(..3)],
         served: [None, Some(false), Some(true)][rng.usize(..3)],
+        first: first_access(rng),
         device: count(rng),
         qemu: count(rng),
         hypercall: count(rng),
         unverified: count(rng),
     }
+}
+
+fn first_access(rng: &mut Rng) -> Option<FirstAccess> {
+    let pc = rng.bool().then(|| format!("{:#x}", rng.u64(..)));
+    let symbol = pc.is_some().then(|| "inb".to_owned());
+    let (rank, hypercall) = (rng.u64(1..9), pc.is_none() && rng.bool());
+    rng.bool().then_some(FirstAccess { rank, pc, symbol, hypercall })
 }
 
 fn random_site(rng: &mut Rng) -> SiteRow {

@@ -5,6 +5,7 @@ mod aliases;
 mod around_io;
 mod decoding;
 mod differential;
+mod first_accesses;
 mod forms;
 mod hypervisors;
 mod instructions;
