@@ -135,6 +135,7 @@ private_test_files() {
     private_qemu bookworm bookworm 'qemu-system-x86 seabios' qemu-system-x86_64
     private_qemu bookworm-user bookworm qemu-user qemu-x86_64
     private_grub
+    private_ovmf
 }
 
 private_grub() {
@@ -144,6 +145,19 @@ private_grub() {
     begin_whole "$directory"
     unpack "${packages[0]}" "$directory.new" "./$image"
     mv -- "$directory.new/$image" "$directory.new/rescue.iso"
+    rm -r -- "$directory.new/usr"
+    finish_whole "$directory" "$recipe"
+}
+
+# UEFI firmware: its flash, and the flash that holds its variables.
+private_ovmf() {
+    local directory=$PVIO_DIR/ovmf recipe='trixie: ovmf' files=usr/share/OVMF
+    ! is_whole "$directory" "$recipe" || return 0
+    get_packages trixie 'UEFI firmware' download ovmf
+    begin_whole "$directory"
+    unpack "${packages[0]}" "$directory.new" "./$files/OVMF_CODE_4M.fd" "./$files/OVMF_VARS_4M.fd"
+    mv -- "$directory.new/$files/OVMF_CODE_4M.fd" "$directory.new/code.fd"
+    mv -- "$directory.new/$files/OVMF_VARS_4M.fd" "$directory.new/variables.fd"
     rm -r -- "$directory.new/usr"
     finish_whole "$directory" "$recipe"
 }

@@ -9,11 +9,13 @@
 //! | `value=N`, `value=N-N` | what was read or written |
 //! | `pc=ADDRESS`, `pc=ADDRESS-ADDRESS` | the linear address of the instruction |
 //! | `symbol=NAME` | the symbol that the instruction is in; `*` stands for any characters |
+//! | `process=NAME`, `process=PID`, `process=0xTABLE` | the process that makes the access, or its page table |
 
 mod pattern;
 
 use std::ops::RangeInclusive;
 
+use crate::processes::Owner;
 use crate::x86::{Direction, Port, PortRange, PortRangeError};
 use pattern::Pattern;
 
@@ -25,6 +27,35 @@ pub struct AccessFilter {
     values: Condition<RangeInclusive<u64>>,
     addresses: Condition<RangeInclusive<u64>>,
     symbols: Condition<Pattern>,
+    processes: Condition<ProcessFilter>,
+}
+
+/// Which processes are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ProcessFilter {
+    Pid(u32),
+    Comm(Pattern),
+    AddressSpace(u64),
+}
+
+impl ProcessFilter {
+    /// Parses a process's number, the address of a page table, or else a name.
+    fn parse(text: &str) -> ProcessFilter {
+        match (text.parse(), number(text)) {
+            (Ok(pid), _) => ProcessFilter::Pid(pid),
+            (Err(_), Some(table)) => ProcessFilter::AddressSpace(table),
+            (Err(_), None) => ProcessFilter::Comm(Pattern::new(text)),
+        }
+    }
+
+    fn matches(&self, owner: Owner) -> bool {
+        match (self, owner) {
+            (ProcessFilter::Pid(wanted), Owner::Process { pid, .. }) => *wanted == pid,
+            (ProcessFilter::Comm(name), Owner::Process { comm, .. }) => name.matches(&comm.text()),
+            (ProcessFilter::AddressSpace(wanted), Owner::AddressSpace(table)) => *wanted == table,
+            _ => false,
+        }
+    }
 }
 
 /// Why a text is not a filter.
@@ -32,8 +63,8 @@ pub struct AccessFilter {
 pub enum FilterError {
     /// The filter is of no kind.
     #[error(
-        "{0:?} is not a filter; write a port or a range (0x300 or 0x300-0x307), in, out, value=N, pc=ADDRESS or \
-         symbol=NAME, or one of these after a - to leave it out"
+        "{0:?} is not a filter; write a port or a range (0x300 or 0x300-0x307), in, out, value=N, pc=ADDRESS, \
+         symbol=NAME or process=NAME|PID, or one of these after a - to leave it out"
     )]
     Unknown(String),
     /// The ports are invalid.
@@ -94,6 +125,10 @@ impl AccessFilter {
             }
             Some(("symbol", "")) => return Err(FilterError::Empty("symbol")),
             Some(("symbol", name)) => self.symbols.add(Pattern::new(name), is_left_out),
+            Some(("process", "")) => return Err(FilterError::Empty("process")),
+            Some(("process", process)) => {
+                self.processes.add(ProcessFilter::parse(process), is_left_out);
+            }
             Some(_) => return Err(FilterError::Unknown(text.to_owned())),
             None => match filter {
                 "in" => self.directions.add(Direction::In, is_left_out),
@@ -128,6 +163,16 @@ impl AccessFilter {
     /// Whether accesses with a value are covered; `None` if it is not known.
     pub fn covers_value(&self, value: Option<u32>) -> bool {
         self.values.admits(|range| value.is_some_and(|value| range.contains(&value.into())))
+    }
+
+    /// Whether accesses by a process are covered; `None` if it is not known.
+    pub fn covers_process(&self, owner: Option<Owner>) -> bool {
+        self.processes.admits(|process| owner.is_some_and(|owner| process.matches(owner)))
+    }
+
+    /// Whether it asks for processes.
+    pub fn needs_processes(&self) -> bool {
+        !self.processes.is_empty()
     }
 
     /// Whether it asks for names of code.

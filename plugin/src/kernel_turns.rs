@@ -108,8 +108,22 @@ impl KernelTurns {
             Some(Mode::Bits32) => pc >= KERNEL_HALF_32,
             Some(Mode::Bits16) | None => false,
         };
-        if let Some(table) = table.filter(|_| is_of_kernel) {
-            self.table.store(table, Ordering::Relaxed);
+        if !is_of_kernel && self.table.load(Ordering::Relaxed) == 0 {
+            self.symbols.see_firmware(pc);
+        }
+        if let Some(table) = table.filter(|_| is_of_kernel)
+            && self.table.swap(table, Ordering::Relaxed) == 0
+        {
+            self.before_kernel();
+        }
+    }
+
+    /// A kernel begins: the sites of firmware get their names, before it reuses the memory.
+    fn before_kernel(&self) {
+        let _ended = self.lock();
+        let names = self.with_sites(|sites| self.symbols.judge_firmware(sites));
+        if names.has_firmware() {
+            self.statistics.keep_names(&names);
         }
     }
 

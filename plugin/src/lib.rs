@@ -20,6 +20,7 @@
 //! | `dumps` | when and where a snapshot is written | where counts come from |
 //! | `kernel_turns` | which kernel runs, when it ends | how the kernel is found |
 //! | [`stats`] | counters, windows, snapshots, their tables | where counts come from |
+//! | `processes` | who runs on a vCPU | what is counted |
 //! | `running_kernel` | the Linux kernel that runs now, for vCPU threads | what it is needed for |
 //! | [`symbols`], [`sections`] | names of addresses, from files | what is counted |
 //! | [`guest`] | a Linux guest's own tables in its memory | QEMU, counting |
@@ -47,6 +48,7 @@ mod interception;
 mod kernel_turns;
 mod options;
 mod plugin;
+mod processes;
 #[cfg(test)]
 mod rooms;
 mod running_kernel;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use arrayvec::ArrayVec;
 
+use crate::access_filter::AccessFilter;
 use crate::access_log::{AccessLog, CodeNames};
 use crate::bus::{BusError, PortBus};
 use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
@@ -16,11 +17,12 @@ use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, Mailbox
 use crate::interception::{Callers, Instructions, Interceptor};
 use crate::kernel_turns::KernelTurns;
 use crate::options::{HypercallAccess, InsnsOption, OptionError, Options, Summary};
+use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
 use crate::qemu::{
     self, Ended, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine, MachineError,
-    MissingFunction, PagingRegisterReader, PortPresence, Scoreboard, VcpuIndex, Watch,
-    exit_process,
+    MissingFunction, PagingRegisterReader, PortPresence, Scoreboard, TaskStateReader, VcpuIndex,
+    Watch, exit_process,
 };
 use crate::running_kernel::RunningKernel;
 use crate::sections::{Sections, SectionsError};
@@ -51,6 +53,12 @@ pub enum BuildError {
          call chains need; use a distribution's QEMU 10.0 to 11.1, or leave the option out"
     )]
     Callers,
+    /// This QEMU does not show what tells processes.
+    #[error(
+        "option {0:?}: this QEMU does not let plugins read the guest's memory and registers in place, which \
+         tells processes; use a distribution's QEMU 10.0 to 11.1, or leave the option out"
+    )]
+    Processes(&'static str),
     /// This QEMU lacks the functions that count instructions.
     #[error("option \"insns\": {0}")]
     Instructions(#[from] MissingFunction),
@@ -77,7 +85,7 @@ pub fn build(
              summary=FILE, or write summary=off",
         );
     }
-    let mut symbols = Symbols::load(&options.symbols)?;
+    let mut symbols = Symbols::load(&options.symbols, options.processes)?;
     if options.guest_symbols {
         symbols.name_by_guest();
     }
@@ -85,7 +93,11 @@ pub fn build(
     if needs_kernels && let Some(kernels) = guest_kernels(host) {
         symbols.set_kernels(kernels);
     }
-    let running_kernel = match options.guest_symbols || options.callers.is_some() {
+    let filter = options.access_log.as_ref().map(|option| &option.filter);
+    let log_needs_processes = filter.is_some_and(AccessFilter::needs_processes);
+    let needs_processes = options.processes || log_needs_processes;
+    let needs_kernel = options.guest_symbols || options.callers.is_some() || needs_processes;
+    let running_kernel = match needs_kernel {
         true => guest_kernels(host).map(|kernels| Arc::new(RunningKernel::new(kernels))),
         false => None,
     };
@@ -100,7 +112,12 @@ pub fn build(
         HypercallAccess::Off => None,
     };
     let callers = options.callers.map(|_| callers(host, running_kernel.as_ref())).transpose()?;
-    let uses_machine = policy.is_some() || needs_kernels || callers.is_some();
+    let processes = needs_processes.then(|| {
+        let option = if options.processes { "processes" } else { "access-log" };
+        processes(host, running_kernel.as_ref()).ok_or(BuildError::Processes(option))
+    });
+    let processes = processes.transpose()?;
+    let uses_machine = policy.is_some() || needs_kernels || needs_kernel;
     let machine = open_machine(host, &options.devices, uses_machine)?;
     let bus = match &machine {
         None => Arc::default(),
@@ -112,9 +129,12 @@ pub fn build(
     if let Some(depth) = options.callers {
         statistics.count_callers(depth);
     }
+    if options.processes {
+        statistics.count_processes();
+    }
     let statistics = Arc::new(statistics);
     let symbols = Arc::new(symbols);
-    let kernels = (needs_kernels || callers.is_some()).then(|| {
+    let kernels = (needs_kernels || needs_kernel).then(|| {
         let (statistics, symbols) = (Arc::clone(&statistics), Arc::clone(&symbols));
         Arc::new(KernelTurns::new(statistics, symbols, running_kernel.clone()))
     });
@@ -143,7 +163,7 @@ pub fn build(
         let files = LiveNames::new(Arc::clone(&dumps.symbols));
         let kernel = running_kernel.filter(|_| options.guest_symbols);
         let names = CodeNames::new(sites, files, kernel);
-        Arc::new(AccessLog::new(option.path, option.file, option.filter, names))
+        Arc::new(AccessLog::new(option.path, option.file, option.filter, names, processes.clone()))
     });
     let guest_log = options.log.map_or_else(GuestLog::to_stderr, GuestLog::to_file);
     let hypercalls = policy.map(|policy| {
@@ -175,6 +195,9 @@ pub fn build(
         instructions.clone(),
         callers,
     );
+    if let Some(processes) = processes {
+        interceptor.count_processes(processes);
+    }
     if let Some(kernels) = kernels {
         interceptor.tell(kernels);
     }
@@ -216,6 +239,13 @@ fn callers(host: &HostInfo, running: Option<&Arc<RunningKernel>>) -> Result<Call
     let ram = GuestRam::open(host.version).map(Arc::new);
     let (running, ram) = running.cloned().zip(ram).ok_or(BuildError::Callers)?;
     Ok(Callers { running, ram })
+}
+
+/// Opens what tells processes.
+fn processes(host: &HostInfo, kernel: Option<&Arc<RunningKernel>>) -> Option<Arc<ProcessFinder>> {
+    let ram = GuestRam::open(host.version).map(Arc::new)?;
+    let (kernel, states) = (Arc::clone(kernel?), TaskStateReader::open()?);
+    Some(Arc::new(ProcessFinder { kernel, ram, states }))
 }
 
 fn instructions(host: &HostInfo, sections: Sections) -> Result<Arc<Instructions>, MissingFunction> {

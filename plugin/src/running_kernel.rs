@@ -1,9 +1,8 @@
 //! The Linux kernel that runs in the guest, as vCPU threads know it while the guest runs.
 //!
 //! A search takes tens of milliseconds, so it is made only when somebody asks, and rarely: at the first request, and
-//! then each time after eight times as many, at most [`MOST_SEARCHES`] times from one success or reset to the next.
-//! The number of successes in a boot is limited as well. Names in a dump need none of this: they are looked for when
-//! the dump is made.
+//! then each time after four times as many. Names in a dump need none of this: they are looked for when the dump is
+//! made.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,9 +11,9 @@ use crate::guest::{Kernel, PhysicalMemory};
 use crate::symbols::GuestKernels;
 
 /// The most searches that fail one after another.
-const MOST_SEARCHES: u32 = 6;
+const MOST_SEARCHES: u32 = 8;
 /// How many times as many requests come before the next search.
-const BACK_OFF: u64 = 8;
+const BACK_OFF: u64 = 4;
 /// The most times that a kernel is read in one boot. It is read again when it may have more modules.
 const MOST_READ: u64 = 8;
 
@@ -26,10 +25,42 @@ pub struct RunningKernel {
     generation: AtomicU64,
     /// A vCPU searches.
     searches: AtomicBool,
+    turns: Turns,
+}
+
+/// Which requests search.
+#[derive(Default)]
+struct Turns {
     /// Requests since the last success or reset.
     requests: AtomicU64,
     /// Kernels read since the last reset.
     read: AtomicU64,
+}
+
+impl Turns {
+    fn reset(&self) {
+        self.requests.store(0, Ordering::Relaxed);
+        self.read.store(0, Ordering::Relaxed);
+    }
+
+    /// A search had success.
+    fn succeeded(&self) {
+        self.requests.store(0, Ordering::Relaxed);
+        self.read.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether requests of this boot search no more.
+    fn is_final(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) >= BACK_OFF.pow(MOST_SEARCHES - 1)
+            || self.read.load(Ordering::Relaxed) >= MOST_READ
+    }
+
+    /// Counts a request. Returns whether it may search.
+    fn request(&self) -> bool {
+        let is_over = self.is_final();
+        let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        !is_over && (0..MOST_SEARCHES).any(|power| BACK_OFF.pow(power) == number)
+    }
 }
 
 impl RunningKernel {
@@ -40,15 +71,13 @@ impl RunningKernel {
             known: Mutex::default(),
             generation: AtomicU64::new(0),
             searches: AtomicBool::new(false),
-            requests: AtomicU64::new(0),
-            read: AtomicU64::new(0),
+            turns: Turns::default(),
         }
     }
 
     /// The machine is reset: another kernel will run.
     pub fn reset(&self) {
-        self.requests.store(0, Ordering::Relaxed);
-        self.read.store(0, Ordering::Relaxed);
+        self.turns.reset();
         self.set(None);
     }
 
@@ -66,28 +95,16 @@ impl RunningKernel {
         self.kernels.memory()
     }
 
-    /// Whether requests of this boot search no more.
-    fn is_final(&self) -> bool {
-        self.requests.load(Ordering::Relaxed) >= BACK_OFF.pow(MOST_SEARCHES)
-            || self.read.load(Ordering::Relaxed) >= MOST_READ
-    }
-
     /// Counts a request, and searches if it is the turn. Returns whether a kernel was found.
     fn request(&self) -> bool {
-        if self.is_final() {
-            return false;
-        }
-        let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        let is_turn = (0..MOST_SEARCHES).any(|power| BACK_OFF.pow(power) == number);
-        if !is_turn || self.searches.swap(true, Ordering::Acquire) {
+        if !self.turns.request() || self.searches.swap(true, Ordering::Acquire) {
             return false;
         }
         let kernel = self.kernels.find();
         let is_found = kernel.is_some();
         if let Some(kernel) = kernel {
             self.set(Some(Arc::new(kernel)));
-            self.requests.store(0, Ordering::Relaxed);
-            self.read.fetch_add(1, Ordering::Relaxed);
+            self.turns.succeeded();
         }
         self.searches.store(false, Ordering::Release);
         is_found
@@ -145,7 +162,7 @@ impl KernelView {
 
     /// Whether there will be no more searches in this boot.
     pub fn is_final(&self) -> bool {
-        self.running.is_final()
+        self.running.turns.is_final()
     }
 
     #[cold]
@@ -153,5 +170,25 @@ impl KernelView {
         let known = self.running.lock();
         self.generation = self.running.generation.load(Ordering::Acquire);
         self.kernel = known.clone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn searches_are_rare_and_come_to_an_end() {
+        let turns = Turns::default();
+        let searched = || (1..100_000).filter(|_| turns.request()).collect::<Vec<_>>();
+        assert_eq!(searched(), [1, 4, 16, 64, 256, 1024, 4096, 16_384]);
+        assert!(turns.is_final());
+        turns.reset();
+        for read in 0..20 {
+            assert_eq!(turns.is_final(), read >= MOST_READ);
+            assert_eq!(turns.request(), read < MOST_READ, "{read}");
+            turns.succeeded();
+        }
+        assert!(searched().is_empty());
     }
 }

@@ -96,6 +96,19 @@ pub fn grub_image() -> Result<PathBuf> {
     Ok(image)
 }
 
+/// Files of UEFI firmware: its flash, and the flash of its variables.
+///
+/// # Errors
+///
+/// Fails if one is missing.
+pub fn uefi_firmware() -> Result<[PathBuf; 2]> {
+    let files = ["ovmf/code.fd", "ovmf/variables.fd"].map(|file| downloads().join(file));
+    for file in &files {
+        ensure!(file.exists(), "{} is missing: run qemu-scripts/setup --tests", file.display());
+    }
+    Ok(files)
+}
+
 /// Directory of the kernel modules that `qemu-scripts/boot-linux` keeps with these options.
 ///
 /// # Errors

@@ -38,7 +38,7 @@ pub use {
     internals::{
         AtPort, CommandLine, Ended, GuestRam, IsaIrq, Locking, Machine, MachineError, MappedRam,
         PagingRegisterReader, PagingRegisters, PortHandler, PortPresence, PortTrace, RamPages,
-        StackState, StringCpu, Watchpoints, exit_process, running_vcpu,
+        StackState, StringCpu, TaskState, TaskStateReader, Watchpoints, exit_process, running_vcpu,
     },
     plugin_api::{
         DeclaredVersion, Discontinuity, HostInfo, InlineAdd, Insn, MAX_WATCHES, MemoryAccess,

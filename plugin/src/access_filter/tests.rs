@@ -1,4 +1,5 @@
 use super::*;
+use crate::guest::Comm;
 
 fn filter(text: &str) -> AccessFilter {
     AccessFilter::parse(text.split(':').filter(|part| !part.is_empty())).unwrap()
@@ -52,6 +53,22 @@ fn an_unknown_symbol_is_none_of_those_that_are_named() {
 }
 
 #[test]
+fn a_process_is_meant_by_number_name_or_page_table() {
+    let covered = |text: &str| {
+        let filter = filter(text);
+        let process = |pid, name| Owner::Process { pid, comm: Comm::new(name) };
+        let owners = [process(12, "sh"), process(13, "cat"), Owner::AddressSpace(0x12000)];
+        let owners = owners.map(Some).into_iter().chain([None]);
+        owners.map(|owner| u8::from(filter.covers_process(owner))).collect::<Vec<_>>()
+    };
+    assert_eq!(covered(""), [1, 1, 1, 1]);
+    assert_eq!(covered("process=12"), [1, 0, 0, 0]);
+    assert_eq!(covered("process=c*:process=s?"), [0, 1, 0, 0]);
+    assert_eq!(covered("process=0x12000"), [0, 0, 1, 0]);
+    assert_eq!(covered("-process=sh"), [0, 1, 1, 1]);
+}
+
+#[test]
 fn each_error_says_what_would_be_right() {
     let error = |text: &str| AccessFilter::parse([text]).unwrap_err().to_string();
     let texts = [
@@ -70,6 +87,7 @@ fn each_error_says_what_would_be_right() {
         "-pc=0x",
         "pc=+1",
         "symbol=",
+        "process=",
     ];
     insta::assert_snapshot!(texts.map(error).join("\n"));
 }

@@ -1,11 +1,11 @@
 //! `access-log=`: one line of text for each access that the filters cover.
 //!
 //! ```text
-//! # seconds vcpu pc direction port size value	symbol
-//!     0.004211036 0 0xfd0a1 out 0x0070 1 0x0f	?
+//! # seconds vcpu pc direction port size value    symbol    process
+//!     0.004211036 0 0xfd0a1 out 0x0070 1 0x0f    ?    -
 //! ```
 //!
-//! A symbol may contain spaces, so a tab is before it.
+//! Symbols and names of processes may contain spaces, so a tab is before each.
 //!
 //! vCPUs append records, without formatting or system calls. A writer thread formats and writes them, at the latest
 //! [`LATENCY`] after the first. If it falls behind, the guest waits; no record is dropped. Write errors are
@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use crate::access_filter::AccessFilter;
 use crate::files::OutputFile;
+use crate::processes::ProcessFinder;
 use queue::Queue;
 use record::Record;
 use writer::Writer;
@@ -45,6 +46,8 @@ pub struct AccessLog {
     opened: Instant,
     vcpus_mixed: AtomicBool,
     names: Arc<CodeNames>,
+    /// `None` if lines do not tell processes.
+    processes: Option<Arc<ProcessFinder>>,
     queue: Arc<Queue>,
     writer: Writer,
 }
@@ -56,6 +59,7 @@ impl AccessLog {
         file: OutputFile,
         filter: AccessFilter,
         names: CodeNames,
+        processes: Option<Arc<ProcessFinder>>,
     ) -> AccessLog {
         let names = Arc::new(names);
         let queue = Arc::new(Queue::default());
@@ -65,6 +69,7 @@ impl AccessLog {
             opened: Instant::now(),
             vcpus_mixed: AtomicBool::new(false),
             names,
+            processes,
             queue,
             writer,
         }

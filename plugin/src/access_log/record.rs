@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::code_names::{CodeNames, NameId};
+use crate::processes::Owner;
 use crate::x86::{Direction, Port, PortForm, Width};
 
 /// The direction and width of an access.
@@ -31,6 +32,8 @@ pub(super) struct Record {
     /// The linear address of the instruction.
     pub pc: u64,
     pub symbol: NameId,
+    /// Who makes the access; `None` if that is not told.
+    pub process: Option<Owner>,
     pub direction: Direction,
     pub port: Port,
     pub width: Width,
@@ -44,7 +47,8 @@ pub(super) struct Record {
 impl Record {
     /// Writes the record's line.
     pub fn write(&self, out: &mut impl Write, names: &CodeNames) -> io::Result<()> {
-        let Record { time, vcpu, pc, symbol, direction, port, width, value, unverified } = self;
+        let Record { time, vcpu, pc, symbol, process, direction, port, width, value, unverified } =
+            self;
         let (seconds, nanos) = (time.as_secs(), time.subsec_nanos());
         write!(out, "{seconds:>5}.{nanos:09} ")?;
         match vcpu {
@@ -60,6 +64,10 @@ impl Record {
             None => write!(out, "-")?,
         }
         let mark = if *unverified { "?" } else { "" };
-        writeln!(out, "{mark}\t{}", names.text(*symbol).unwrap_or("?"))
+        write!(out, "{mark}\t{}\t", names.text(*symbol).unwrap_or("?"))?;
+        match process {
+            Some(process) => writeln!(out, "{process}"),
+            None => writeln!(out, "-"),
+        }
     }
 }

@@ -12,7 +12,7 @@ fn open(path: &Path, filters: &[&str]) -> Arc<AccessLog> {
     let filter = AccessFilter::parse(filters.iter().copied()).unwrap();
     let names = LiveNames::new(Arc::new(Symbols::default()));
     let names = CodeNames::new(Arc::new(Sites::default()), names, None);
-    Arc::new(AccessLog::new(path.to_owned(), file, filter, names))
+    Arc::new(AccessLog::new(path.to_owned(), file, filter, names, None))
 }
 
 fn log(filters: &[&str]) -> (tempfile::TempDir, Arc<AccessLog>) {
@@ -47,10 +47,10 @@ fn reads_get_their_values_and_faulted_accesses_are_dropped() {
     assert_eq!(
         lines(&directory),
         [
-            "3 0x1000 in 0x0060 2 0x1234 ?",
-            "3 0x1003 in 0x01f0 4 0xdeadbeef ?",
-            "3 0x1002 out 0x0080 1 0x34? ?",
-            "3 0x1004 in 0x0064 1 - ?",
+            "3 0x1000 in 0x0060 2 0x1234 ? -",
+            "3 0x1003 in 0x01f0 4 0xdeadbeef ? -",
+            "3 0x1002 out 0x0080 1 0x34? ? -",
+            "3 0x1004 in 0x0064 1 - ? -",
         ]
     );
 }
@@ -75,7 +75,7 @@ fn records_of_several_vcpus_all_arrive_in_order() {
     assert_eq!(lines.len(), 4 * count);
     for vcpu in 0..4 {
         let own = lines.iter().filter(|line| line.starts_with(&vcpu.to_string()));
-        assert!(own.enumerate().all(|(n, line)| line.ends_with(&format!(" 4 {n:#010x} ?"))));
+        assert!(own.enumerate().all(|(n, line)| line.ends_with(&format!(" 4 {n:#010x} ? -"))));
     }
 }
 
@@ -118,5 +118,8 @@ fn the_value_decides_when_it_is_known() {
     vcpu.access(code(0x1002), PortForm::Outsb.into(), Port(1), 6);
     vcpu.start(code(0x1003), PortForm::InAlDx, Port(0x60), None, false);
     log.finish().unwrap();
-    assert_eq!(lines(&directory), ["0 0x1000 in 0x0060 1 0x05 ?", "0 0x1001 out 0x0001 1 0x05 ?"]);
+    assert_eq!(
+        lines(&directory),
+        ["0 0x1000 in 0x0060 1 0x05 ? -", "0 0x1001 out 0x0001 1 0x05 ? -"]
+    );
 }

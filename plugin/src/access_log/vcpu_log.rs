@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::AccessLog;
 use super::record::{Access, Record};
+use crate::processes::ProcessReader;
 use crate::running_kernel::KernelView;
 use crate::stats::SiteId;
 use crate::x86::{Direction, Port, PortForm, Width};
@@ -41,6 +42,8 @@ pub struct VcpuLog {
     place: usize,
     /// `None` if the guest's kernel is not to name code.
     kernel: Option<RefCell<KernelView>>,
+    /// `None` if lines do not tell processes.
+    processes: Option<RefCell<ProcessReader>>,
 }
 
 impl VcpuLog {
@@ -48,7 +51,8 @@ impl VcpuLog {
     pub fn new(log: Arc<AccessLog>, vcpu: u32) -> VcpuLog {
         let place = log.queue.add_pending();
         let kernel = log.names.kernel().map(|running| RefCell::new(KernelView::new(running)));
-        VcpuLog { log, vcpu, place, kernel }
+        let processes = log.processes.as_ref().map(|finder| RefCell::new(finder.reader()));
+        VcpuLog { log, vcpu, place, kernel, processes }
     }
 
     /// Whether accesses to a port may be logged. The other methods decide which are.
@@ -56,12 +60,19 @@ impl VcpuLog {
         self.log.filter.covers_port(port, direction)
     }
 
-    /// A record of an access; `None` if the filters do not cover its code.
+    /// A record of an access; `None` if the filters do not cover its code or process.
     fn record(&self, code: Code, access: Access, port: Port, value: Option<u32>) -> Option<Record> {
         let mut kernel = self.kernel.as_ref().map(RefCell::borrow_mut);
         let symbol = self.log.names.name(code, kernel.as_deref_mut());
         let name = || self.log.names.text(symbol);
         if !self.log.filter.covers_code(code.pc, name) {
+            return None;
+        }
+        let process = self.processes.as_ref().and_then(|reader| {
+            let running = reader.borrow_mut().running();
+            running.map(|running| running.owner)
+        });
+        if !self.log.filter.covers_process(process) {
             return None;
         }
         let mixed = self.log.vcpus_mixed.load(Ordering::Relaxed);
@@ -70,6 +81,7 @@ impl VcpuLog {
             vcpu: (!mixed).then_some(self.vcpu),
             pc: code.pc,
             symbol,
+            process,
             direction: access.direction,
             port,
             width: access.width,

@@ -14,7 +14,7 @@ use crate::files::OutputFile;
 use crate::qemu::report::say;
 
 /// The first line of the file.
-const HEADER: &[u8] = b"# seconds vcpu pc direction port size value\tsymbol\n";
+const HEADER: &[u8] = b"# seconds vcpu pc direction port size value\tsymbol\tprocess\n";
 
 /// About how many bytes are written at once. Each write ends with a line.
 const PIECE: usize = 64 * 1024;

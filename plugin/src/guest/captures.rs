@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use super::kernel::Kernel;
-use super::unwind::{Chain, End, Frame, Start, Unwound, unwind};
+use super::names::Name;
+use super::unwind::{Chain, End, Frame, Recipe, Start, Unwound, unwind};
 use crate::x86::PAGE;
 
 /// The most stacks that a table holds.
@@ -48,8 +49,16 @@ pub struct Found {
     pub waits: bool,
 }
 
-/// Code bytes at a caller's address, by which it is recognized later.
-pub type CodeBytes = [u8; 4];
+/// What is kept of a caller, to name it later.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Caller {
+    /// Where it is.
+    pub frame: Frame,
+    /// Bytes at its address.
+    pub code: [u8; 4],
+    /// Its name, if it is in a module: that may be gone later, as its initialization always is.
+    pub in_module: Option<Box<str>>,
+}
 
 /// The stacks of one site, from the one that was seen last on.
 #[derive(Debug, Default)]
@@ -76,30 +85,36 @@ struct Entry {
 
 #[derive(Debug)]
 enum Stack {
-    Unwound {
-        unwound: Unwound,
-        /// Of each frame.
-        code: Box<[CodeBytes]>,
-    },
+    Unwound { recipe: Recipe, callers: Box<[Caller]>, end: End },
     Waiting(StackCapture),
 }
 
 impl Stack {
-    fn unwound(unwound: Unwound, read: &mut impl FnMut(u64, &mut [u8]) -> bool) -> Stack {
-        let code = unwound.chain.frames.iter().map(|frame| {
-            let mut bytes = CodeBytes::default();
+    fn unwound(
+        Unwound { chain, recipe, .. }: Unwound,
+        kernel: Option<&Kernel>,
+        read: &mut impl FnMut(u64, &mut [u8]) -> bool,
+    ) -> Stack {
+        let callers = chain.frames.into_iter().map(|frame| {
+            let mut code = [0; 4];
             // Bytes that cannot be read are zeros, which no code has.
-            read(frame.address(), &mut bytes);
-            bytes
+            read(frame.address(), &mut code);
+            let name = kernel.and_then(|kernel| kernel.name(frame.address()));
+            let name = name.filter(|name| name.module.is_some());
+            let in_module =
+                name.map(|name| Name { offset: name.offset + frame.after(), ..name }.to_string());
+            Caller { frame, code, in_module: in_module.map(Into::into) }
         });
-        Stack::Unwound { code: code.collect(), unwound }
+        Stack::Unwound { callers: callers.collect(), recipe, end: chain.end }
     }
 
     /// Bytes that it takes.
     fn size(&self) -> usize {
         let parts = match self {
-            Stack::Unwound { unwound, code } => {
-                size_of_val(&*unwound.chain.frames) + unwound.recipe.size() + size_of_val(&**code)
+            Stack::Unwound { recipe, callers, .. } => {
+                let names = callers.iter().filter_map(|caller| caller.in_module.as_ref());
+                let names: usize = names.map(|name| name.len()).sum();
+                size_of_val(&**callers) + names + recipe.size()
             }
             Stack::Waiting(capture) => capture.size(),
         };
@@ -241,7 +256,7 @@ impl CaptureTable {
     ) -> Found {
         let stacks = &self.stacks;
         let matches = |&id: &StackId| match &stacks[id.0 as usize].stack {
-            Stack::Unwound { unwound, .. } => unwound.recipe.matches(start, read),
+            Stack::Unwound { recipe, .. } => recipe.matches(start, read),
             Stack::Waiting(_) => false,
         };
         let known = &mut site_of(&mut self.sites, site).stacks;
@@ -258,7 +273,7 @@ impl CaptureTable {
             }
         };
         let Some(unwound) = unwound else { return self.wait(site, start, read) };
-        let id = room.then(|| self.insert(site, Stack::unwound(unwound, read))).flatten();
+        let id = room.then(|| self.insert(site, Stack::unwound(unwound, kernel, read))).flatten();
         if let Some(id) = id {
             site_of(&mut self.sites, site).stacks.insert(0, id);
         }
@@ -272,7 +287,7 @@ impl CaptureTable {
             let start = Start::flat(0, 0, 0);
             let unwound = unwind(None, &start, 0, &mut |_, _| false);
             debug_assert_eq!(unwound.chain, Chain { frames: Vec::new(), end: End::Unknown });
-            self.insert(site, Stack::unwound(unwound, &mut |_, _| false))
+            self.insert(site, Stack::unwound(unwound, None, &mut |_, _| false))
         });
         site_of(&mut self.sites, site).unknown = stack;
         Found { stack, is_new: known.is_none(), waits: false }
@@ -327,7 +342,7 @@ impl CaptureTable {
             if unwound.lacks_tables && may_change {
                 return true;
             }
-            let unwound = Stack::unwound(unwound, read);
+            let unwound = Stack::unwound(unwound, Some(kernel), read);
             *bytes = *bytes - stack.size() + unwound.size();
             *stack = unwound;
             false
@@ -349,22 +364,22 @@ impl CaptureTable {
         self.stacks[id.0 as usize].site
     }
 
-    /// The callers of a stack, with code bytes of each; `None` if it was not unwound.
-    pub fn chain(&self, id: StackId) -> Option<(&Chain, &[CodeBytes])> {
+    /// The callers of a stack, and why there are no more; `None` if it was not unwound.
+    pub fn chain(&self, id: StackId) -> Option<(&[Caller], End)> {
         match &self.stacks[id.0 as usize].stack {
-            Stack::Unwound { unwound, code } => Some((&unwound.chain, code)),
+            Stack::Unwound { callers, end, .. } => Some((callers, *end)),
             Stack::Waiting(_) => None,
         }
     }
 
-    /// All frames of chains that are known, each with its site and code bytes.
-    pub fn frames(&self) -> impl Iterator<Item = (u32, Frame, CodeBytes)> {
+    /// All callers in chains that are known, each with the site.
+    pub fn callers(&self) -> impl Iterator<Item = (u32, &Caller)> {
         self.stacks.iter().flat_map(|Entry { site, stack }| {
-            let (frames, code): (&[Frame], &[CodeBytes]) = match stack {
-                Stack::Unwound { unwound, code } => (&unwound.chain.frames, code),
-                Stack::Waiting(_) => (&[], &[]),
+            let callers: &[Caller] = match stack {
+                Stack::Unwound { callers, .. } => callers,
+                Stack::Waiting(_) => &[],
             };
-            frames.iter().zip(code).map(|(&frame, &code)| (*site, frame, code))
+            callers.iter().map(|caller| (*site, caller))
         })
     }
 

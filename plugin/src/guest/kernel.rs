@@ -94,7 +94,7 @@ impl Kernel {
     ) -> Vec<Registers> {
         let Some(&vcpu) = vcpus.iter().find(|vcpu| vcpu.is_paging()) else { return Vec::new() };
         let infos = VmCoreInfo::search(memory);
-        let own = infos.iter().filter_map(VmCoreInfo::page_table).take(IMAGES);
+        let own = infos.filter_map(|info| info.page_table()).take(IMAGES);
         let tables = last_tables.iter().copied().chain(own);
         tables.map(|cr3| Registers { cr3, ..vcpu }).collect()
     }
@@ -247,6 +247,11 @@ impl Kernel {
         let wanted = [Wanted { name: structure, members: &members }];
         let found = self.structures(memory, &wanted)?.pop()??;
         found.members.try_into().ok()
+    }
+
+    /// What the kernel translates its own addresses by.
+    pub fn registers(&self) -> Registers {
+        self.registers
     }
 
     /// Looks structures up in the kernel's types.

@@ -8,6 +8,8 @@
 //! - [`unwind`] gives the callers of a place; [`CaptureTable`] recognizes stacks that were unwound before.
 //! - [`Processes`] tells which process runs, and what it has mapped where.
 //!
+//! - [`Firmware`] tells which module of UEFI firmware code belongs to.
+//!
 //! Nothing here knows QEMU or counting. Guest memory is not trusted: every length and offset is checked,
 //! so a hostile table costs bounded time and memory, and gives nothing.
 
@@ -20,6 +22,7 @@ mod modules;
 mod names;
 mod process;
 mod shape;
+mod uefi;
 mod unwind;
 mod vmcoreinfo;
 
@@ -27,12 +30,13 @@ use std::ops::Range;
 
 pub use address_space::Registers;
 pub use captures::{
-    CaptureTable, CodeBytes, Found, KnownKernel, MOST_BYTES, MOST_OF_SITE, MOST_STACKS,
-    StackCapture, StackId,
+    Caller, CaptureTable, Found, KnownKernel, MOST_BYTES, MOST_OF_SITE, MOST_STACKS, StackCapture,
+    StackId,
 };
 pub use kernel::{Kernel, KernelIdentity};
 pub use names::Name;
-pub use process::{Mapping, Process, Processes};
+pub use process::{Comm, Identity, Mapping, Process, Processes};
+pub use uefi::{Firmware, SeenImage};
 pub use unwind::{Chain, End, Frame, MOST_FRAMES, Recipe, Start, Unwound, unwind};
 
 /// The guest's RAM, by physical address.

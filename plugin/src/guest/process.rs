@@ -39,11 +39,66 @@ pub struct Process {
     mm: u64,
 }
 
+/// A thread's name as the kernel has it: bytes, and zeros after them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Comm([u8; COMM]);
+
+impl Comm {
+    /// A name of at most 15 bytes; what is longer is cut.
+    #[cfg(test)]
+    pub fn new(text: &str) -> Comm {
+        let mut name = [0; COMM];
+        name.iter_mut().zip(text.bytes().take(COMM - 1)).for_each(|(to, from)| *to = from);
+        Comm(name)
+    }
+
+    /// The name, fit for a terminal.
+    pub fn text(&self) -> String {
+        let length = self.0.iter().position(|&byte| byte == 0).unwrap_or(COMM);
+        printable(&self.0[..length])
+    }
+}
+
+/// What tells a thread from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The thread's name.
+    pub comm: Comm,
+    /// The thread's number.
+    pub pid: u32,
+    /// The process's number.
+    pub tgid: u32,
+}
+
 impl Processes {
     /// Looks up what a kernel says of its structures.
     pub fn find(kernel: &Kernel, memory: &impl PhysicalMemory) -> Option<Processes> {
         let layout = Layout::find(kernel, memory)?;
         Some(Processes { layout, current: kernel.current().clone(), word_size: kernel.word_size() })
+    }
+
+    /// The address of the `task_struct` of the thread that runs on a processor, by the address of the processor's data.
+    pub fn task(&self, base: u64, read: &mut impl FnMut(u64, &mut [u8]) -> bool) -> Option<u64> {
+        let mut reader = Reader { word_size: self.word_size, read };
+        reader.word(reader.wrap(base.wrapping_add(self.current.pointer?)))
+    }
+
+    /// What tells a thread from others: three reads.
+    #[inline]
+    pub fn identity(
+        &self,
+        task: u64,
+        read: &mut impl FnMut(u64, &mut [u8]) -> bool,
+    ) -> Option<Identity> {
+        let mut reader = Reader { word_size: self.word_size, read };
+        let mut comm = [0; COMM];
+        reader.fill(task.wrapping_add(self.layout.comm), &mut comm)?;
+        // What follows the end is left from another name.
+        let length = comm.iter().position(|&byte| byte == 0)?;
+        comm[length..].fill(0);
+        let pid = reader.u32(task.wrapping_add(self.layout.pid))?;
+        let tgid = reader.u32(task.wrapping_add(self.layout.tgid))?;
+        Some(Identity { comm: Comm(comm), pid, tgid })
     }
 
     /// The thread that runs on a processor. `bases` are addresses one of which is that of the processor's
@@ -56,8 +111,17 @@ impl Processes {
     ) -> Option<Process> {
         let mut reader = Reader { word_size: self.word_size, read };
         let base = self.base(bases, &mut reader)?;
-        let task = reader.word(reader.wrap(base.wrapping_add(self.current.pointer?)))?;
+        let task = self.task(base, read)?;
         self.at(task, read)
+    }
+
+    /// The first of some addresses that is that of a processor's data.
+    pub fn base_among(
+        &self,
+        bases: &[u64],
+        read: &mut impl FnMut(u64, &mut [u8]) -> bool,
+    ) -> Option<u64> {
+        self.base(bases, &mut Reader { word_size: self.word_size, read })
     }
 
     /// The address of a processor's data, by the number that the kernel gives the processor.

@@ -68,6 +68,14 @@ impl Frame {
             Frame::Interrupted(address) => address,
         }
     }
+
+    /// How far [`Frame::address`] is before the address itself, whose offset the kernel prints.
+    pub fn after(self) -> u64 {
+        match self {
+            Frame::Return(_) => 1,
+            Frame::Interrupted(_) => 0,
+        }
+    }
 }
 
 /// Why a chain ends.
@@ -113,6 +121,8 @@ pub fn unwind(
     read: &mut impl FnMut(u64, &mut [u8]) -> bool,
 ) -> Unwound {
     let depth = depth.min(MOST_FRAMES);
+    // Firmware, and code that starts a kernel, is of another mode than the kernel.
+    let kernel = kernel.filter(|kernel| kernel.word_size() * 8 == start.mode.bits() as usize);
     let mut stack = Stack::new(start, read);
     let orc = kernel.and_then(|kernel| Some((kernel, kernel.orc()?)));
     let mut frames = Vec::new();

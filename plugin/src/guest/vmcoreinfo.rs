@@ -16,11 +16,11 @@ const IMAGE: u64 = 0xffff_ffff_8000_0000;
 pub(super) struct VmCoreInfo(String);
 
 impl VmCoreInfo {
-    /// All in memory that name the tables of symbols, as kernels do since 6.0.
-    pub(super) fn search(memory: &impl PhysicalMemory) -> Vec<VmCoreInfo> {
-        let ranges = memory.ranges();
-        let pages = ranges.iter().flat_map(|range| range.clone().step_by(PAGE as usize));
-        pages.filter_map(|page| VmCoreInfo::read(memory, page)).take(MOST).collect()
+    /// All in memory that name the tables of symbols, as kernels do since 6.0, one after another.
+    pub(super) fn search(memory: &impl PhysicalMemory) -> impl Iterator<Item = VmCoreInfo> {
+        let ranges = memory.ranges().into_iter();
+        let pages = ranges.flat_map(|range| range.step_by(PAGE as usize));
+        pages.filter_map(|page| VmCoreInfo::read(memory, page)).take(MOST)
     }
 
     fn read(memory: &impl PhysicalMemory, page: u64) -> Option<VmCoreInfo> {

@@ -6,7 +6,7 @@
 use super::address::{linear, same_page, with_page};
 use super::operation::Operation;
 use super::token::PortIoToken;
-use crate::stats::{SiteId, VcpuCounters};
+use crate::stats::{FilePlace, SiteId, VcpuCounters};
 
 /// Number of entries. The cache is direct-mapped: a new alias evicts the old one.
 const ENTRIES: usize = 256;
@@ -39,7 +39,15 @@ pub(super) fn runs_at_translation(
 
 impl Aliases {
     /// Returns a translated instruction at the address at which it is about to run.
-    pub fn operation(&mut self, insn: PortIoToken, counters: &VcpuCounters, rip: u64) -> Operation {
+    ///
+    /// `place` finds where code is in a file, if that is to be known.
+    pub fn operation(
+        &mut self,
+        insn: PortIoToken,
+        counters: &VcpuCounters,
+        rip: u64,
+        place: impl FnOnce(u64) -> Option<FilePlace>,
+    ) -> Operation {
         let Some(site) = insn.site() else {
             return Operation::new(insn, None, insn.address_without_row(rip));
         };
@@ -48,7 +56,7 @@ impl Aliases {
             return Operation::new(insn, Some(site), at_translation);
         }
         let pc = with_page(at_translation, linear(insn.base(), rip));
-        let alias = self.site(site, pc, || counters.alias_of(site, pc));
+        let alias = self.site(site, pc, || counters.alias_of(site, pc, place(pc)));
         Operation::new(insn, alias, pc)
     }
 

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::operation::Operation;
-use crate::guest::{Found, KnownKernel, Start};
+use crate::guest::{KnownKernel, Start};
 use crate::qemu::{RamPages, ReadRegisters, Register};
 use crate::running_kernel::KernelView;
 use crate::stats::{CallerId, SiteId, VcpuChains, VcpuCounters};
@@ -20,6 +20,8 @@ pub(super) struct VcpuCallers {
     /// The kernel that is known: what was unwound before is right by it.
     generation: u64,
     had_kernel: bool,
+    /// Stacks wait that were not unwound by it yet.
+    is_newer: bool,
     pages: RefCell<RamPages>,
 }
 
@@ -27,7 +29,7 @@ impl VcpuCallers {
     /// Reads guest memory by `pages`.
     pub fn new(kernel: KernelView, pages: RamPages) -> VcpuCallers {
         let pages = RefCell::new(pages);
-        VcpuCallers { kernel, generation: 0, had_kernel: false, pages }
+        VcpuCallers { kernel, generation: 0, had_kernel: false, is_newer: false, pages }
     }
 
     /// Returns the call chain of an instruction that is about to run, to count its accesses by.
@@ -51,6 +53,7 @@ impl VcpuCallers {
         let mut read = |linear: u64, into: &mut [u8]| memory.read(linear, into);
         if self.kernel.generation() != self.generation {
             self.generation = self.kernel.generation();
+            self.is_newer = true;
             let kernel = self.kernel.known().map(|kernel| &**kernel);
             if kernel.is_none() {
                 // The machine was reset.
@@ -64,20 +67,19 @@ impl VcpuCallers {
         let may_change = stack.is_supervisor && !self.kernel.is_final();
         let kernel = self.kernel.known().filter(|_| stack.is_supervisor);
         let known = KnownKernel { kernel: kernel.map(|kernel| &**kernel), may_change };
-        if known.kernel.is_some() && stack.start.is_64_bit_kernel() {
+        // In other code the kernel's tables may not be mapped.
+        if self.is_newer && known.kernel.is_some() && stack.start.is_64_bit_kernel() {
+            self.is_newer = false;
             chains.resolve_waiting(known, &mut read);
         }
         let (caller, found) = chains.find(site, known, &stack.start, &mut read);
-        let is_32_bit_kernel = known.kernel.is_none() && stack.is_32_bit_kernel();
-        if wants_kernel(found, is_32_bit_kernel) && stack.is_paged() {
+        let is_unknown = known.kernel.is_none() && stack.is_32_bit_kernel();
+        // Not at each access: a search in a loop that measures time would disturb that.
+        if found.is_new && (found.waits || is_unknown) && stack.is_paged() {
             self.kernel.search();
         }
         caller
     }
-}
-
-fn wants_kernel(found: Found, is_32_bit_kernel: bool) -> bool {
-    found.waits || found.is_new && is_32_bit_kernel
 }
 
 /// The registers of a vCPU that say where its stack is.

@@ -19,6 +19,7 @@
 //! | `recorder` | what is counted and logged of an attempt |
 //! | `strings` | elements that pvio moves itself |
 //! | `callers` | the call chain of an access |
+//! | `processes` | the process of an access |
 //! | `calls` | hypercalls |
 //! | `instructions` | instructions of every kind |
 
@@ -33,6 +34,7 @@ mod interrupted;
 mod nested;
 mod operation;
 mod other_vcpus;
+mod processes;
 mod recorder;
 mod rules;
 mod string_attempt;
@@ -41,8 +43,8 @@ mod token;
 mod vcpu;
 mod watched_vcpu;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrayvec::ArrayVec;
 
@@ -51,6 +53,7 @@ use crate::bus::PortBus;
 use crate::guest_memory::Physical;
 use crate::hypercalls::{Hypercalls, VcpuCalls};
 use crate::kernel_turns::KernelTurns;
+use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
 use crate::qemu::{
     self, ApiLevel, GuestRam, HostInfo, Insn, MAX_WATCHES, MemoryWatch, RamPages, VcpuIndex, Watch,
@@ -70,6 +73,7 @@ pub use instructions::Instructions;
 use instructions::VcpuInstructions;
 use interrupted::InterruptedStrings;
 use nested::{ExitOffsets, NestedGuests, SharedMemory};
+use processes::VcpuProcesses;
 use recorder::Recorder;
 use rules::Rules;
 use strings::{Strings, VcpuStrings};
@@ -105,6 +109,10 @@ pub struct Interceptor {
     instructions: Option<Arc<Instructions>>,
     /// `None` if call chains are not counted.
     callers: Option<Callers>,
+    /// `None` if processes are not counted.
+    processes: Option<Arc<ProcessFinder>>,
+    /// Finds places in files for translations; `None` if processes are not counted.
+    places: Option<Mutex<VcpuProcesses>>,
     /// Which kernel runs; `None` if none is needed for names.
     kernels: Option<Arc<KernelTurns>>,
     /// Whether the warning that modes are unknown was given.
@@ -133,6 +141,8 @@ impl Interceptor {
             .and_then(|ram| Strings::new(bus, ram))
             .map(Arc::new);
         Interceptor {
+            processes: None,
+            places: None,
             statistics,
             rules,
             interrupted: Arc::default(),
@@ -147,6 +157,12 @@ impl Interceptor {
             kernels: None,
             warned: AtomicBool::new(false),
         }
+    }
+
+    /// Counts accesses by process from now on, before any vCPU begins.
+    pub fn count_processes(&mut self, finder: Arc<ProcessFinder>) {
+        self.places = vcpu_processes(&finder, &self.statistics).map(Mutex::new);
+        self.processes = Some(finder);
     }
 
     /// Tells `kernels` of code that may change which kernel runs.
@@ -168,7 +184,17 @@ impl Interceptor {
         let callers = self.callers.as_ref().map(|Callers { running, ram }| {
             VcpuCallers::new(KernelView::new(Arc::clone(running)), RamPages::new(Arc::clone(ram)))
         });
-        let counter = VcpuCounter::new(self.rules, recorder, interrupted, nested, strings, callers);
+        let processes = self.processes.as_ref();
+        let processes = processes.and_then(|finder| vcpu_processes(finder, &self.statistics));
+        let counter = VcpuCounter::new(
+            self.rules,
+            recorder,
+            interrupted,
+            nested,
+            strings,
+            callers,
+            processes,
+        );
         let instructions = self.instructions.as_ref();
         let instructions = instructions.map(|all| VcpuInstructions::new(Arc::clone(all), index));
         Box::new(WatchedVcpu { counter, calls, instructions })
@@ -256,12 +282,16 @@ impl Interceptor {
         if let Some(kernels) = &self.kernels {
             kernels.before_site(pc, mode, dump.and_then(RegisterDump::cr3));
         }
+        let place = self
+            .places
+            .as_ref()
+            .and_then(|places| places.lock().unwrap_or_else(PoisonError::into_inner).place(pc));
         let key = SiteKey {
             pc,
             mode,
             bytes: bytes.try_into().expect("QEMU decodes no longer instruction"),
         };
-        let site = self.statistics.sites.enter(key, decoded.form);
+        let site = self.statistics.sites.enter(key, place, decoded.form);
         let token = PortIoToken::new(decoded, site, CodeAddress::of(insn), privileged);
         let token = token.into();
         Some(match decoded.form.is_string().then(|| decoded.form.direction()) {
@@ -294,4 +324,10 @@ impl Interceptor {
             decode(insn.bytes(), Mode::Bits32).map(|decoded| (decoded, None))
         })
     }
+}
+
+/// What finds the processes that a vCPU runs; `None` if processes are not counted.
+fn vcpu_processes(finder: &ProcessFinder, statistics: &Statistics) -> Option<VcpuProcesses> {
+    let table = statistics.processes()?;
+    Some(VcpuProcesses::new(finder.reader(), Arc::clone(table), Arc::clone(&statistics.sites)))
 }

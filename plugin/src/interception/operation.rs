@@ -2,7 +2,7 @@
 
 use super::address;
 use super::token::PortIoToken;
-use crate::stats::SiteId;
+use crate::stats::{ProcessUse, SiteId};
 use crate::x86::{AddressSize, Port, PortForm};
 
 /// A port I/O instruction at the address at which it runs.
@@ -17,7 +17,21 @@ pub(super) struct Operation {
     base: u32,
     pc: u64,
     site: Option<SiteId>,
+    process: Process,
 }
+
+/// The process that accesses are counted by, if any. It does not tell operations apart: a restart is in the same
+/// process, whose name may have changed since.
+#[derive(Clone, Copy, Debug)]
+struct Process(Option<ProcessUse>);
+
+impl PartialEq for Process {
+    fn eq(&self, _: &Process) -> bool {
+        true
+    }
+}
+
+impl Eq for Process {}
 
 impl Operation {
     /// `pc` is the linear address at which the translated instruction runs; `site` is the site there, if it has a row.
@@ -29,7 +43,19 @@ impl Operation {
             base: insn.base(),
             pc,
             site,
+            process: Process(None),
         }
+    }
+
+    /// The same, made by a process.
+    pub fn by(self, process: Option<ProcessUse>) -> Operation {
+        Operation { process: Process(process), ..self }
+    }
+
+    /// Returns how to count accesses by process, if they are.
+    #[inline]
+    pub fn process(&self) -> Option<ProcessUse> {
+        self.process.0
     }
 
     pub fn form(&self) -> PortForm {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::operation::Operation;
 use super::string_attempt::StringAttempt;
 use crate::access_log::{Code, CodeKind, VcpuLog};
-use crate::stats::{CallerId, VcpuCounters};
+use crate::stats::{CallerId, ProcessUse, VcpuCounters, VcpuProcessCounts};
 use crate::x86::{Direction, Port};
 
 /// An attempt that makes no memory access, so that QEMU reports nothing of its end: a scalar, or a `rep` of count 0.
@@ -72,9 +72,25 @@ impl Recorder {
     pub fn executed(&self, UnobservedAttempt { operation, port, caller }: UnobservedAttempt) {
         let (form, site) = (operation.form(), operation.site());
         self.counters.executed(form, site);
+        if let Some((counts, process)) = self.by_process(operation) {
+            counts.executed(process, 1);
+        }
         if let Some(port) = port {
             self.counters.accessed(form, site, port);
             self.called(operation, caller, 1);
+            self.accessed_by_process(operation, 1);
+        }
+    }
+
+    #[inline]
+    fn by_process(&self, operation: Operation) -> Option<(&VcpuProcessCounts, ProcessUse)> {
+        self.counters.processes().zip(operation.process())
+    }
+
+    /// Counts accesses by process, if that is asked for. A negative number takes back.
+    pub fn accessed_by_process(&self, operation: Operation, count: i64) {
+        if let Some((counts, process)) = self.by_process(operation) {
+            counts.accessed(process, count);
         }
     }
 
@@ -88,6 +104,9 @@ impl Recorder {
 
     pub fn unverified(&self, UnobservedAttempt { operation, port, .. }: UnobservedAttempt) {
         self.counters.unverified(operation.form(), operation.site(), port);
+        if let Some((counts, process)) = self.by_process(operation) {
+            counts.unverified(process, 1);
+        }
     }
 
     pub fn executed_becomes_unverified(&self, attempt: UnobservedAttempt) {
@@ -118,6 +137,10 @@ impl Recorder {
 
     fn not_executed(&self, UnobservedAttempt { operation, port, caller }: UnobservedAttempt) {
         self.counters.not_executed(operation.form(), operation.site(), port);
+        if let Some((counts, process)) = self.by_process(operation) {
+            counts.executed(process, -1);
+            counts.accessed(process, -i64::from(port.is_some()));
+        }
         if let Some(chains) = self.counters.chains().filter(|_| port.is_some()) {
             chains.take_back(operation.site(), caller);
         }
@@ -125,6 +148,9 @@ impl Recorder {
 
     fn not_unverified(&self, UnobservedAttempt { operation, port, .. }: UnobservedAttempt) {
         self.counters.not_unverified(operation.form(), operation.site(), port);
+        if let Some((counts, process)) = self.by_process(operation) {
+            counts.unverified(process, -1);
+        }
     }
 
     /// A hypervisor in the guest has intercepted the instruction.
@@ -143,8 +169,12 @@ impl Recorder {
         let (form, site) = (operation.form(), operation.site());
         self.counters.accessed(form, site, port);
         self.called(operation, caller, 1);
+        self.accessed_by_process(operation, 1);
         if remaining == 0 {
             self.counters.executed(form, site);
+            if let Some((counts, process)) = self.by_process(operation) {
+                counts.executed(process, 1);
+            }
         }
         if let Some(log) = self.log_of(port, form.direction()) {
             log.access(code(operation), form.into(), port, value());

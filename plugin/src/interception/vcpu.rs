@@ -13,6 +13,7 @@ use super::interrupted::InterruptedStrings;
 use super::nested::{NestedGuests, VmExitReason};
 use super::operation::Operation;
 use super::other_vcpus::OtherVcpus;
+use super::processes::VcpuProcesses;
 use super::recorder::{Recorder, UnobservedAttempt};
 use super::rules::Rules;
 use super::string_attempt::{StringAttempt, StringReport, ZeroCountRestart};
@@ -33,7 +34,9 @@ pub(super) struct VcpuCounter {
     strings: Option<VcpuStrings>,
     /// `None` if call chains are not counted.
     callers: Option<VcpuCallers>,
-    /// Whether a scalar may only need to be counted: nothing is logged, and call chains are not counted.
+    /// `None` if processes are not counted.
+    processes: Option<VcpuProcesses>,
+    /// Whether a scalar may only need to be counted: nothing is logged, and neither call chains nor processes are counted.
     only_counts: bool,
 }
 
@@ -45,9 +48,10 @@ impl VcpuCounter {
         guests: NestedGuests,
         strings: Option<VcpuStrings>,
         callers: Option<VcpuCallers>,
+        processes: Option<VcpuProcesses>,
     ) -> VcpuCounter {
         VcpuCounter {
-            only_counts: !recorder.has_log() && callers.is_none(),
+            only_counts: !recorder.has_log() && callers.is_none() && processes.is_none(),
             rules,
             attempts: Attempts::new(recorder, interrupted),
             aliases: Aliases::default(),
@@ -55,6 +59,7 @@ impl VcpuCounter {
             others: OtherVcpus::default(),
             strings,
             callers,
+            processes,
         }
     }
 
@@ -95,7 +100,10 @@ impl VcpuCounter {
     ) -> Next {
         self.switch_vcpu();
         let counters = self.attempts.recorder().counters();
-        let operation = self.aliases.operation(insn, counters, registers.rip());
+        let processes = &mut self.processes;
+        let place = |pc| processes.as_mut()?.place(pc);
+        let operation = self.aliases.operation(insn, counters, registers.rip(), place);
+        let operation = operation.by(processes.as_mut().map(VcpuProcesses::find));
         let next = if operation.form().is_string() {
             self.string(insn.into(), operation, registers);
             Next::Watched
@@ -226,6 +234,7 @@ impl VcpuCounter {
         if moved > 0 {
             string.move_elements(moved);
             counters.accessed_often(operation.form(), Some(site), port, moved);
+            recorder.accessed_by_process(operation, moved as i64);
             recorder.called(operation, caller, moved);
         }
     }

@@ -16,7 +16,8 @@ pub enum OptionError {
     #[error(
         "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=guest|off|FILE[@ADDRESS], \
          device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:FILTER...], \
-         hypercall=kernel|any|off, log=FILE, insns=on|off|FILE[@ADDRESS] and callers=on|off|DEPTH"
+         hypercall=kernel|any|off, log=FILE, insns=on|off|FILE[@ADDRESS], callers=on|off|DEPTH and \
+         processes=on|off"
     )]
     Unknown(String),
     /// The option needs a value. QEMU turns a bare `stats` into `stats=on`.
@@ -124,6 +125,9 @@ pub enum OptionError {
         "option \"callers={0}\": write callers=on, callers=off, or the most frames of a call chain, from 1 to {1}"
     )]
     Callers(String, usize),
+    /// The value of `processes=` is not a switch.
+    #[error("option \"processes={0}\": write processes=on or processes=off")]
+    Processes(String),
     /// The file of sections is misnamed.
     #[error("option \"insns\": {0}, or write insns=on to count without telling sections apart")]
     Insns(GuestFileError),

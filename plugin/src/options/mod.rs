@@ -89,6 +89,8 @@ pub struct Options {
     pub insns: InsnsOption,
     /// The most frames of a call chain; `None` if call chains are not counted.
     pub callers: Option<usize>,
+    /// Whether accesses are counted by process.
+    pub processes: bool,
 }
 
 /// The value of each option that may be given once, as text.
@@ -102,6 +104,7 @@ struct Values<'a> {
     insns: Option<&'a str>,
     guest_symbols: Option<&'a str>,
     callers: Option<&'a str>,
+    processes: Option<&'a str>,
 }
 
 impl Options {
@@ -149,6 +152,7 @@ impl Options {
                     }
                 }
                 "callers" => once("callers", &mut values.callers, value)?,
+                "processes" => once("processes", &mut values.processes, value)?,
                 "hypercall" => once("hypercall", &mut values.hypercall, value)?,
                 "log" => {
                     once("log", &mut values.log, value)?;
@@ -206,6 +210,11 @@ impl Options {
             log,
             insns,
             callers: values.callers.map_or(Ok(None), callers_depth)?,
+            processes: match values.processes {
+                None | Some("off") => false,
+                Some("on") => true,
+                Some(other) => return Err(OptionError::Processes(other.to_owned())),
+            },
         })
     }
 }
@@ -214,7 +223,9 @@ impl Options {
 /// the option has a switch.
 fn split_argument(argument: &str) -> Result<(&str, &str), OptionError> {
     let (key, value) = argument.split_once('=').unwrap_or((argument, ""));
-    if !value.is_empty() && (value != "on" || matches!(key, "summary" | "insns" | "callers")) {
+    if !value.is_empty()
+        && (value != "on" || matches!(key, "summary" | "insns" | "callers" | "processes"))
+    {
         return Ok((key, value));
     }
     let shape = match key {
@@ -223,6 +234,7 @@ fn split_argument(argument: &str) -> Result<(&str, &str), OptionError> {
         "hypercall" => "kernel, any or off",
         "summary" | "insns" => "on, off or a FILE",
         "callers" => "on, off or a number of frames",
+        "processes" => "on or off",
         "device" => "KIND@PORT",
         _ => return Err(OptionError::Unknown(key.into())),
     };

@@ -58,6 +58,14 @@ fn insns_counts_all_code_or_by_section() {
 }
 
 #[test]
+fn callers_has_a_depth() {
+    let callers = |option: &[&str]| parse(option, &[], ApiLevel::NEWEST).unwrap().callers;
+    assert_eq!([callers(&[]), callers(&["callers=off"])], [None; 2]);
+    assert_eq!(callers(&["callers=on"]), Some(64));
+    assert_eq!([callers(&["callers=1"]), callers(&["callers=64"])], [Some(1), Some(64)]);
+}
+
+#[test]
 fn each_error_names_the_option_and_the_remedy() {
     insta::assert_snapshot!(
         [
@@ -96,6 +104,12 @@ fn each_error_names_the_option_and_the_remedy() {
             error(&["insns="]),
             error(&["insns=/tmp/a@0x1000", "stats=/tmp/a"]),
             error(&["stats=/tmp/a", "insns=/tmp/a"]),
+            error(&["callers="]),
+            error(&["callers=0"]),
+            error(&["callers=65"]),
+            error(&["callers=yes"]),
+            error(&["callers=on", "callers=8"]),
+            error(&["processes=yes"]),
         ]
         .join("\n")
     );

@@ -1,5 +1,6 @@
 //! Makes rows of call chains: equal chains of all vCPUs are one row, and callers get names.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,12 +10,12 @@ use super::chains::stack_of_row;
 use super::counters::{SITE_DROPPED, VcpuCounters};
 use super::sites::{SiteId, Sites, agreed};
 use super::totals::Totals;
-use crate::guest::{CodeBytes, End, Frame};
+use crate::guest::{Caller, End, Frame};
 use crate::symbols::Names;
 
 /// The names that callers had when their kernel last ended, by its turn; `None` if they had two.
 #[derive(Default)]
-pub(super) struct FrameNames(Mutex<HashMap<(u32, Frame), Option<String>>>);
+pub(super) struct FrameNames(Mutex<HashMap<(u32, Caller), Option<String>>>);
 
 impl FrameNames {
     /// The turn of the kernel that runs ends: its frames get their names.
@@ -23,33 +24,26 @@ impl FrameNames {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut named = HashSet::new();
         for chains in all_counters.iter().filter_map(|counters| counters.chains()) {
-            for (site, frame, code) in chains.stacks().frames() {
+            for (site, caller) in chains.stacks().callers() {
                 if sites.get(SiteId(site)).turn == turn
-                    && named.insert(frame)
-                    && let Some(name) = name(names, frame, code)
+                    && named.insert(caller.clone())
+                    && let Some(name) = names.caller(caller)
                 {
-                    let kept = all.entry((turn, frame)).or_insert_with(|| Some(name.clone()));
+                    let key = (turn, caller.clone());
+                    let kept = all.entry(key).or_insert_with(|| Some(name.clone()));
                     kept.take_if(|kept| *kept != name);
                 }
             }
         }
     }
 
-    fn get(&self, turn: u32, frame: Frame, now: Option<String>) -> Option<String> {
+    fn get(&self, turn: u32, caller: &Caller, now: Option<String>) -> Option<String> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.get(&(turn, frame)) {
+        match all.get(&(turn, caller.clone())) {
             None => now,
             Some(kept) => agreed(kept, now),
         }
     }
-}
-
-fn name(names: &Names<'_>, frame: Frame, code: CodeBytes) -> Option<String> {
-    let after = match frame {
-        Frame::Return(_) => 1,
-        Frame::Interrupted(_) => 0,
-    };
-    names.caller(frame.address(), after, code)
 }
 
 /// Makes the rows of one dump.
@@ -61,7 +55,7 @@ pub(super) struct ChainRows<'a> {
 }
 
 /// What makes chains the same row.
-type Key = (SiteId, Vec<Frame>, ChainEnd);
+type Key = (SiteId, Vec<Caller>, ChainEnd);
 
 impl<'a> ChainRows<'a> {
     pub fn new(
@@ -75,7 +69,6 @@ impl<'a> ChainRows<'a> {
 
     /// The rows, by site, and of each the most frequent chains first.
     pub fn rows(&self, totals: &Totals) -> Vec<CallerRow> {
-        let mut code = HashMap::new();
         let mut chains: BTreeMap<Key, u64> = BTreeMap::new();
         for (row, [accesses]) in totals.stacks.iter() {
             let (slot, stack) = stack_of_row(row);
@@ -84,10 +77,7 @@ impl<'a> ChainRows<'a> {
             let site = SiteId(stacks.site(stack));
             let key = match stacks.chain(stack) {
                 None => (site, Vec::new(), ChainEnd::Unknown),
-                Some((chain, bytes)) => {
-                    code.extend(chain.frames.iter().copied().zip(bytes.iter().copied()));
-                    (site, chain.frames.clone(), end(chain.end))
-                }
+                Some((callers, why)) => (site, callers.to_vec(), end(why)),
             };
             *chains.entry(key).or_default() += accesses;
         }
@@ -103,15 +93,21 @@ impl<'a> ChainRows<'a> {
         chains.sort_by(|((a, ..), a_count), ((b, ..), b_count)| {
             key_of(*a).cmp(&key_of(*b)).then(b_count.cmp(a_count))
         });
-        let mut known = HashMap::new();
-        let rows = chains.into_iter().map(|((site, frames, end), accesses)| {
+        let mut known: HashMap<(u32, Caller), Option<String>> = HashMap::new();
+        let rows = chains.into_iter().map(|((site, callers, end), accesses)| {
             let turn = self.sites.get(site).turn;
-            let frames = frames.into_iter().map(|frame| {
-                let name = || self.frame_name(turn, frame, code[&frame]);
-                let symbol = known.entry((turn, frame)).or_insert_with(name).clone();
-                let (pc, interrupted) = match frame {
+            let frames = callers.into_iter().map(|caller| {
+                let (pc, interrupted) = match caller.frame {
                     Frame::Return(pc) => (pc, false),
                     Frame::Interrupted(pc) => (pc, true),
+                };
+                let symbol = match known.entry((turn, caller)) {
+                    Entry::Occupied(name) => name.get().clone(),
+                    Entry::Vacant(entry) => {
+                        let (turn, caller) = entry.key();
+                        let name = self.name(*turn, caller);
+                        entry.insert(name).clone()
+                    }
                 };
                 FrameRow { pc: format!("{pc:#x}"), symbol, interrupted }
             });
@@ -121,7 +117,7 @@ impl<'a> ChainRows<'a> {
                 pc: format!("{:#x}", key.pc),
                 mode: key.mode,
                 bytes: key.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-                symbol: self.sites.name_in(site, self.names),
+                symbol: self.sites.name_in(site, self.names).map(|name| name.symbol),
                 frames,
                 end,
                 accesses,
@@ -130,10 +126,10 @@ impl<'a> ChainRows<'a> {
         rows.collect()
     }
 
-    fn frame_name(&self, turn: u32, frame: Frame, code: CodeBytes) -> Option<String> {
+    fn name(&self, turn: u32, caller: &Caller) -> Option<String> {
         let runs = turn == self.sites.turn();
-        let now = if runs { name(self.names, frame, code) } else { None };
-        self.earlier.get(turn, frame, now)
+        let now = if runs { self.names.caller(caller) } else { None };
+        self.earlier.get(turn, caller, now)
     }
 }
 

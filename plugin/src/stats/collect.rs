@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use pvio_stats::port_names::{region_name, usual_name};
 use pvio_stats::{
-    AccessCounts, AccessRow, Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow,
-    SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+    AccessCounts, AccessRow, Call, Counts, FormRow, HypercallRow, Instructions, PortRow,
+    ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow,
+    WindowRow,
 };
 
 use super::access_counters::AccessKey;
@@ -14,13 +15,16 @@ use super::chain_rows::ChainRows;
 use super::counters::{SITE_DROPPED, port_of_row};
 use super::first_accesses::add_firsts;
 use super::instructions::InstructionCounts;
+use super::processes::{PROCESS_DROPPED, ProcessTable};
 use super::sites::{SiteId, Sites};
 use super::statistics::Statistics;
 use super::totals::Totals;
 use super::windows::Window;
+use crate::processes::Owner;
 use crate::qemu::{AtPort, Ended, HostInfo};
 use crate::sections::Section;
-use crate::symbols::{Names, Symbols};
+use crate::symbols::{Names, SiteName, Symbols};
+use crate::untrusted_text::escape;
 use crate::x86::{Mode, Port, PortForm, intel_syntax};
 
 /// The reason for omitting the rows by vCPU where QEMU mixes them up.
@@ -79,6 +83,7 @@ impl Statistics {
             sites: &self.sites,
             vcpus: &vcpus,
             instructions: self.instructions(),
+            processes: self.processes().map(|table| &**table),
             chains: ChainRows::new(&all_counters, &self.sites, &self.frame_names, &names),
         };
         let mut tables = maker.tables(&totals);
@@ -132,6 +137,7 @@ struct RowMaker<'a> {
     vcpus: &'a [u32],
     instructions: Option<&'a dyn InstructionCounts>,
     chains: ChainRows<'a>,
+    processes: Option<&'a ProcessTable>,
 }
 
 impl RowMaker<'_> {
@@ -151,6 +157,8 @@ impl RowMaker<'_> {
             accesses,
             sites: sites.into_iter().map(|(id, counts)| self.site_row(id, counts)).collect(),
             callers: self.chains.rows(totals),
+            processes: self.process_rows(totals),
+            processes_dropped_counts: process_counts(totals.processes.get(PROCESS_DROPPED)).0,
             sites_dropped_counts: counts_of_site(totals.sites.get(SITE_DROPPED)),
             hypercalls: totals.hypercalls.iter().filter_map(hypercall_row).collect(),
             instructions: self.instructions(totals.instructions.sum()[0].max(0) as u64),
@@ -227,6 +235,25 @@ impl RowMaker<'_> {
         }
     }
 
+    /// The rows of processes, by kernel, number and name; address spaces come last.
+    fn process_rows(&self, totals: &Totals) -> Vec<ProcessRow> {
+        let Some(table) = self.processes else { return Vec::new() };
+        let rows = totals.processes.iter().filter(|&(row, _)| row != PROCESS_DROPPED);
+        let mut rows: Vec<_> = rows.map(|(row, counts)| (table.get(row), counts)).collect();
+        rows.sort_unstable_by_key(|(process, _)| *process);
+        rows.into_iter()
+            .map(|((boot, owner), counts)| {
+                let (counts, kernel_accesses) = process_counts(counts);
+                let (pid, comm, cr3) = match owner {
+                    Owner::Process { pid, comm } => (Some(pid), Some(comm.text()), None),
+                    Owner::AddressSpace(table) => (None, None, Some(format!("{table:#x}"))),
+                    Owner::Unpaged => (None, None, None),
+                };
+                ProcessRow { pid, comm, cr3, boot, counts, kernel_accesses }
+            })
+            .collect()
+    }
+
     /// The sites that ran, in the order of their rows.
     fn sites_in_order(&self, totals: &Totals) -> Vec<(SiteId, Counts)> {
         let by_port = totals.accesses.iter().map(|(key, _)| AccessKey(key as u32).site());
@@ -238,7 +265,9 @@ impl RowMaker<'_> {
         let mut ran: Vec<_> = ran.into_iter().map(|id| (id, counts(id))).collect();
         ran.sort_unstable_by_key(|&(id, _)| {
             let site = self.sites.get(id);
-            (site.key.pc, site.key.mode, &site.key.bytes, site.turn)
+            let place = site.place.map(|place| (self.sites.path(place.file), place.offset));
+            let address = if place.is_some() { None } else { Some(site.key.pc) };
+            (place.is_none(), place, address, site.key.mode, &site.key.bytes, site.turn)
         });
         ran
     }
@@ -248,13 +277,19 @@ impl RowMaker<'_> {
         let key = &site.key;
         // Bytes of an unknown mode mean the same in all modes in which they decode.
         let mode = key.mode.unwrap_or(Mode::Bits32);
+        let name = self.sites.name_in(id, self.names);
+        let (symbol, named_by) =
+            name.map(|SiteName { symbol, named_by }| (symbol, named_by)).unzip();
         SiteRow {
             pc: format!("{:#x}", key.pc),
             mode: key.mode,
             bytes: key.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
             insn: intel_syntax(&key.bytes, mode, key.pc),
             form: site.form,
-            symbol: self.sites.name_in(id, self.names),
+            symbol,
+            named_by,
+            file: site.place.map(|place| escape(self.sites.path(place.file).as_bytes())),
+            offset: site.place.map(|place| format!("{:#x}", place.offset)),
             counts,
         }
     }
@@ -283,6 +318,10 @@ impl RowMaker<'_> {
 
 fn access_counts([accesses, unverified]: [u64; 2]) -> AccessCounts {
     AccessCounts { accesses, unverified }
+}
+
+fn process_counts([executions, accesses, unverified, kernel]: [u64; 4]) -> (Counts, u64) {
+    (Counts { executions, accesses, unverified }, kernel)
 }
 
 fn counts_of_site([executions, accesses, unverified]: [u64; 3]) -> Counts {

@@ -14,7 +14,8 @@ use super::chains::VcpuChains;
 use super::counter_array::CounterArray;
 use super::first_accesses::{FirstAccesses, Source};
 use super::instructions::{InstructionCounts, VcpuInstructions};
-use super::sites::{MAX_SITES, SiteId, SiteKey, Sites};
+use super::processes::VcpuProcessCounts;
+use super::sites::{FilePlace, MAX_SITES, SiteId, SiteKey, Sites};
 use crate::qemu::VcpuIndex;
 use crate::x86::{Direction, Port, PortForm, Width};
 
@@ -66,6 +67,8 @@ pub struct VcpuCounters {
     pub(super) instructions: Option<VcpuInstructions>,
     /// `None` if call chains are not counted.
     pub(super) chains: Option<VcpuChains>,
+    /// `None` if processes are not counted.
+    pub(super) processes: Option<VcpuProcessCounts>,
     /// The place of the hypercall that is being carried out. Its instruction is not counted yet.
     calls_at: AtomicUsize,
 }
@@ -77,6 +80,7 @@ impl VcpuCounters {
         sites: Arc<Sites>,
         instructions: Option<Arc<dyn InstructionCounts>>,
         chains: Option<VcpuChains>,
+        processes: Option<VcpuProcessCounts>,
         firsts: FirstAccesses,
     ) -> VcpuCounters {
         VcpuCounters {
@@ -90,6 +94,7 @@ impl VcpuCounters {
             hypercalls: CounterArray::new(Call::ALL.len()),
             instructions: instructions.map(|counts| VcpuInstructions { counts, vcpu }),
             chains,
+            processes,
             calls_at: AtomicUsize::new(0),
         }
     }
@@ -100,9 +105,16 @@ impl VcpuCounters {
         self.sites.address(site)
     }
 
-    /// The site of the same instruction at another address; `None` if there is no row for it.
-    pub fn alias_of(&self, site: SiteId, pc: u64) -> Option<SiteId> {
-        self.sites.enter_alias(site, pc)
+    /// The site of the same instruction at another address, and place in a file if one is mapped there; `None` if there
+    /// is no row for it.
+    pub fn alias_of(&self, site: SiteId, pc: u64, place: Option<FilePlace>) -> Option<SiteId> {
+        self.sites.enter_alias(site, pc, place)
+    }
+
+    /// The counters by process, if processes are counted.
+    #[inline]
+    pub fn processes(&self) -> Option<&VcpuProcessCounts> {
+        self.processes.as_ref()
     }
 
     /// The address, mode and bytes of a site.

@@ -121,7 +121,7 @@ pub(super) fn add_firsts(
         rows[index].first = Some(FirstAccess {
             rank,
             pc: site.map(|site| format!("{:#x}", sites.get(site).key.pc)),
-            symbol: site.and_then(|site| sites.name_in(site, names)),
+            symbol: site.and_then(|site| Some(sites.name_in(site, names)?.symbol)),
             hypercall: source == Source::Hypercall,
         });
     }

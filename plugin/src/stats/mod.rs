@@ -15,6 +15,7 @@ mod counters;
 mod destination;
 mod first_accesses;
 mod instructions;
+mod processes;
 mod sites;
 mod statistics;
 mod totals;
@@ -29,10 +30,12 @@ pub use collect::SnapshotContext;
 pub use counters::{PortCounter, VcpuCounters};
 pub use destination::{Destination, DestinationError};
 pub use instructions::InstructionCounts;
+pub use processes::{MAX_PROCESSES, ProcessTable, ProcessUse, VcpuProcessCounts};
 pub use pvio_stats::{
-    AccessCounts, AccessRow, Call, Counts, FormRow, HypercallRow, Instructions, PortRow, QemuRow,
-    SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow, render,
+    AccessCounts, AccessRow, Call, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow,
+    Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot,
+    SymbolFileRow, Tables, VcpuRow, WindowRow, render,
 };
-pub use sites::{MAX_SITES, SiteId, SiteKey, Sites};
+pub use sites::{FileId, FilePlace, MAX_SITES, SiteId, SiteKey, Sites};
 pub use statistics::Statistics;
 pub use windows::{MAX_WINDOW_ROWS, WindowError};

@@ -13,13 +13,16 @@ use std::sync::{Mutex, PoisonError};
 use arrayvec::ArrayVec;
 
 use super::access_counters::MAX_OTHER_PORTS;
-use crate::symbols::Names;
+use crate::symbols::{Names, SiteName};
 use crate::x86::{MAX_INSN_LEN, Mode, Port, PortForm};
 
 /// The most sites that get a row of their own: 65,536.
 ///
 /// They take about 11 MiB, and 2 MiB for each vCPU. A Linux boot has about 400.
 pub const MAX_SITES: usize = 1 << 16;
+
+/// The most files that code is told apart by. Code of others is told by its address.
+pub const MAX_FILES: usize = 4096;
 
 /// The identity of a site.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,11 +35,26 @@ pub struct SiteKey {
     pub bytes: ArrayVec<u8, MAX_INSN_LEN>,
 }
 
+/// The number of a file that guest code is mapped from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId(u32);
+
+/// A place in a file that guest code is mapped from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FilePlace {
+    /// The file.
+    pub file: FileId,
+    /// The offset of the instruction, in bytes.
+    pub offset: u64,
+}
+
 /// A site and its form.
 #[derive(Clone, Debug)]
 pub struct Site {
-    /// The identity.
+    /// The identity. Of code in a file, the address is that at which it was first seen.
     pub key: SiteKey,
+    /// Where the code is in a file: then that, and not the address, is the identity.
+    pub place: Option<FilePlace>,
     /// The form of the instruction.
     pub form: PortForm,
     /// The turn of the kernel that runs it.
@@ -47,6 +65,9 @@ pub struct Site {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SiteId(pub u32);
 
+/// What makes a site the same: turn, file, and a key that has the offset in the file as its address.
+type Identity = (u32, Option<FileId>, SiteKey);
+
 /// All sites, in the order in which they were found.
 ///
 /// Its one lock serializes [`Sites::enter`]. Reading a site takes no lock.
@@ -55,14 +76,18 @@ pub struct Sites {
     rows: boxcar::Vec<Site>,
     /// For each row what vCPUs compare each time that an instruction runs.
     compared: Box<[[AtomicU64; 2]]>,
-    numbers: Mutex<HashMap<(u32, SiteKey), SiteId>>,
+    /// By turn, file, and a key that has the offset in the file as its address.
+    numbers: Mutex<HashMap<Identity, SiteId>>,
+    /// The paths of files.
+    files: boxcar::Vec<String>,
+    file_numbers: Mutex<HashMap<String, FileId>>,
     dropped: AtomicU64,
     /// The turn of the kernel that runs.
     turn: AtomicU32,
     /// The highest turn so far.
     last_turn: AtomicU32,
     /// The names that sites had when their kernel last ended; `None` if they had two.
-    names: Mutex<HashMap<SiteId, Option<String>>>,
+    names: Mutex<HashMap<SiteId, Option<SiteName>>>,
     /// The number of rows that vCPUs have for ports that are not the first of their site.
     other_ports: AtomicUsize,
 }
@@ -85,6 +110,8 @@ impl Default for Sites {
             rows: boxcar::Vec::new(),
             compared: bytemuck::zeroed_slice_box(MAX_SITES),
             numbers: Mutex::default(),
+            files: boxcar::Vec::new(),
+            file_numbers: Mutex::default(),
             dropped: AtomicU64::new(0),
             turn: AtomicU32::new(0),
             last_turn: AtomicU32::new(0),
@@ -98,10 +125,17 @@ impl Sites {
     /// Returns the number of a site, adding the site if it is new.
     ///
     /// Returns `None` if the site is new and there are [`MAX_SITES`] already.
-    pub fn enter(&self, key: SiteKey, form: PortForm) -> Option<SiteId> {
+    ///
+    /// At a place in a file, the site is the same at every address at which the file is mapped.
+    pub fn enter(&self, key: SiteKey, place: Option<FilePlace>, form: PortForm) -> Option<SiteId> {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = self.turn();
-        let numbered = (turn, key);
+        let numbered = match place {
+            None => (turn, None, key.clone()),
+            Some(FilePlace { file, offset }) => {
+                (turn, Some(file), SiteKey { pc: offset, ..key.clone() })
+            }
+        };
         if let Some(&id) = numbers.get(&numbered) {
             return Some(id);
         }
@@ -109,10 +143,10 @@ impl Sites {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let key = numbered.1.clone();
-        let id = SiteId(self.rows.push(Site { key, form, turn }) as u32);
+        let pc = key.pc;
+        let id = SiteId(self.rows.push(Site { key, place, form, turn }) as u32);
         // Relaxed is enough: the number reaches other threads by the lock or by QEMU's translation.
-        self.compared(id, Compared::Address).store(numbered.1.pc, Ordering::Relaxed);
+        self.compared(id, Compared::Address).store(pc, Ordering::Relaxed);
         numbers.insert(numbered, id);
         Some(id)
     }
@@ -165,9 +199,28 @@ impl Sites {
     }
 
     /// Enters the same instruction at another address, as [`Sites::enter`].
-    pub fn enter_alias(&self, id: SiteId, pc: u64) -> Option<SiteId> {
+    pub fn enter_alias(&self, id: SiteId, pc: u64, place: Option<FilePlace>) -> Option<SiteId> {
         let Site { key, form, .. } = self.get(id);
-        self.enter(SiteKey { pc, ..key.clone() }, *form)
+        self.enter(SiteKey { pc, ..key.clone() }, place, *form)
+    }
+
+    /// Returns the number of a file, by its path. `None` if it is new and there are [`MAX_FILES`] already.
+    pub fn file(&self, path: &str) -> Option<FileId> {
+        let mut numbers = self.file_numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&file) = numbers.get(path) {
+            return Some(file);
+        }
+        if numbers.len() == MAX_FILES {
+            return None;
+        }
+        let file = FileId(self.files.push(path.to_owned()) as u32);
+        numbers.insert(path.to_owned(), file);
+        Some(file)
+    }
+
+    /// The path of a file.
+    pub fn path(&self, FileId(number): FileId) -> &str {
+        &self.files[number as usize]
     }
 
     /// All sites that have a row, by number.
@@ -176,7 +229,7 @@ impl Sites {
     }
 
     /// Keeps the names of this turn's sites, as `name` gives them now.
-    pub(super) fn keep_names(&self, name: impl Fn(&Site) -> Option<String>) {
+    pub(super) fn keep_names(&self, name: impl Fn(&Site) -> Option<SiteName>) {
         let turn = self.turn();
         let own = self.iter().filter(|(_, site)| site.turn == turn);
         let named: Vec<_> = own.filter_map(|(id, site)| Some((id, name(site)?))).collect();
@@ -207,17 +260,18 @@ impl Sites {
     }
 
     /// The name that a site has in the kernel that ran it.
-    pub fn name_in(&self, id: SiteId, names: &Names<'_>) -> Option<String> {
-        self.name(id, || {
-            let key = &self.get(id).key;
-            names.name(key.pc, &key.bytes)
-        })
+    pub fn name_in(&self, id: SiteId, names: &Names<'_>) -> Option<SiteName> {
+        let site = self.get(id);
+        let by_place = site.place.and_then(|FilePlace { file, offset }| {
+            names.name_in_file(self.path(file), offset, &site.key.bytes)
+        });
+        by_place.or_else(|| self.name(id, || names.name(site.key.pc, &site.key.bytes)))
     }
 
     /// As [`Sites::name_in`]; `now` gives the name in the kernel that runs.
     ///
     /// A site that had another name when its kernel last ended has none: either may have run.
-    fn name(&self, id: SiteId, now: impl FnOnce() -> Option<String>) -> Option<String> {
+    fn name(&self, id: SiteId, now: impl FnOnce() -> Option<SiteName>) -> Option<SiteName> {
         let runs = self.get(id).turn == self.turn();
         let now = if runs { now() } else { None };
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
@@ -237,7 +291,7 @@ impl Sites {
 }
 
 /// The name of what had a name when its kernel last ended, and may have one now. `None` if they differ.
-pub(super) fn agreed(kept: &Option<String>, now: Option<String>) -> Option<String> {
+pub(super) fn agreed<N: Clone + PartialEq>(kept: &Option<N>, now: Option<N>) -> Option<N> {
     match now {
         None => kept.clone(),
         Some(now) => kept.as_ref().filter(|kept| **kept == now).cloned(),
@@ -255,33 +309,37 @@ mod tests {
     #[test]
     fn a_site_keeps_its_number() {
         let sites = Sites::default();
-        let first = sites.enter(key(0x1000, Mode::Bits32), PortForm::OutDxAl);
-        let other_mode = sites.enter(key(0x1000, Mode::Bits64), PortForm::OutDxAl);
+        let first = sites.enter(key(0x1000, Mode::Bits32), None, PortForm::OutDxAl);
+        let other_mode = sites.enter(key(0x1000, Mode::Bits64), None, PortForm::OutDxAl);
         assert_ne!(first, other_mode);
-        assert_eq!(sites.enter(key(0x1000, Mode::Bits32), PortForm::OutDxAl), first);
+        assert_eq!(sites.enter(key(0x1000, Mode::Bits32), None, PortForm::OutDxAl), first);
         assert_eq!(sites.get(first.unwrap()).key.pc, 0x1000);
         assert_eq!(sites.address(first.unwrap()), 0x1000);
+    }
+
+    fn named(symbol: &str) -> Option<SiteName> {
+        Some(SiteName { symbol: symbol.to_owned(), named_by: "test".to_owned() })
     }
 
     #[test]
     fn each_kernel_has_sites_of_its_own() {
         let sites = Sites::default();
-        let enter = || sites.enter(key(0x1000, Mode::Bits64), PortForm::OutDxAl).unwrap();
+        let enter = || sites.enter(key(0x1000, Mode::Bits64), None, PortForm::OutDxAl).unwrap();
         let first = enter();
-        sites.keep_names(|site| Some(format!("at {:#x}", site.key.pc)));
+        sites.keep_names(|site| named(&format!("at {:#x}", site.key.pc)));
         sites.next_turn();
         let second = enter();
         assert_ne!(first, second);
-        let now = || Some("now".to_owned());
-        assert_eq!(sites.name(first, now).as_deref(), Some("at 0x1000"));
-        assert_eq!(sites.name(second, now).as_deref(), Some("now"));
+        let now = || named("now");
+        assert_eq!(sites.name(first, now), named("at 0x1000"));
+        assert_eq!(sites.name(second, now), named("now"));
     }
 
     #[test]
     fn a_kernel_that_runs_again_has_the_same_sites() {
         let sites = Sites::default();
-        let enter = || sites.enter(key(0x1000, Mode::Bits64), PortForm::OutDxAl).unwrap();
-        let (first, named) = (enter(), |name: &str| Some(name.to_owned()));
+        let enter = || sites.enter(key(0x1000, Mode::Bits64), None, PortForm::OutDxAl).unwrap();
+        let first = enter();
         sites.keep_names(|_| named("a"));
         sites.next_turn();
         let second = enter();
@@ -300,24 +358,47 @@ mod tests {
     #[test]
     fn an_alias_is_a_site_of_its_own() {
         let sites = Sites::default();
-        let first = sites.enter(key(0x1000, Mode::Bits32), PortForm::OutDxAl).unwrap();
-        let alias = sites.enter_alias(first, 0x8000_1000).unwrap();
+        let first = sites.enter(key(0x1000, Mode::Bits32), None, PortForm::OutDxAl).unwrap();
+        let alias = sites.enter_alias(first, 0x8000_1000, None).unwrap();
         assert_ne!(first, alias);
         assert_eq!(sites.address(alias), 0x8000_1000);
         assert_eq!(sites.get(alias).key, key(0x8000_1000, Mode::Bits32));
-        assert_eq!(sites.enter(key(0x8000_1000, Mode::Bits32), PortForm::OutDxAl), Some(alias));
-        assert_eq!(sites.enter_alias(alias, 0x1000), Some(first));
+        assert_eq!(
+            sites.enter(key(0x8000_1000, Mode::Bits32), None, PortForm::OutDxAl),
+            Some(alias)
+        );
+        assert_eq!(sites.enter_alias(alias, 0x1000, None), Some(first));
     }
 
     #[test]
     fn sites_beyond_the_limit_are_counted_as_dropped() {
         let sites = Sites::default();
         for pc in 0..MAX_SITES as u64 {
-            assert!(sites.enter(key(pc, Mode::Bits16), PortForm::OutDxAl).is_some());
+            assert!(sites.enter(key(pc, Mode::Bits16), None, PortForm::OutDxAl).is_some());
         }
         assert_eq!(sites.dropped(), 0);
-        assert_eq!(sites.enter(key(u64::MAX, Mode::Bits16), PortForm::OutDxAl), None);
+        assert_eq!(sites.enter(key(u64::MAX, Mode::Bits16), None, PortForm::OutDxAl), None);
         assert_eq!(sites.dropped(), 1);
-        assert!(sites.enter(key(7, Mode::Bits16), PortForm::OutDxAl).is_some());
+        assert!(sites.enter(key(7, Mode::Bits16), None, PortForm::OutDxAl).is_some());
+    }
+
+    #[test]
+    fn code_of_a_file_is_one_site_wherever_it_is_mapped() {
+        let sites = Sites::default();
+        let file = sites.file("/bin/pie").unwrap();
+        assert_eq!((sites.file("/bin/pie"), sites.path(file)), (Some(file), "/bin/pie"));
+        let enter = |pc, offset| {
+            let place = Some(FilePlace { file, offset });
+            sites.enter(key(pc, Mode::Bits64), place, PortForm::OutDxAl).unwrap()
+        };
+        let first = enter(0x5555_0000_1010, 0x1010);
+        for run in 0..2 * MAX_SITES as u64 {
+            assert_eq!(enter(0x5555_1000_1010 + (run << 12), 0x1010), first);
+        }
+        assert_eq!((sites.dropped(), sites.address(first)), (0, 0x5555_0000_1010));
+        assert_ne!(enter(0x5555_0000_1011, 0x1011), first);
+        assert_ne!(sites.enter(key(0x1010, Mode::Bits64), None, PortForm::OutDxAl), Some(first));
+        let place = Some(FilePlace { file, offset: 0x1010 });
+        assert_eq!(sites.enter_alias(first, 0x7777_0000_1010, place), Some(first));
     }
 }

@@ -12,6 +12,7 @@ use super::chains::VcpuChains;
 use super::counters::VcpuCounters;
 use super::first_accesses::FirstAccesses;
 use super::instructions::InstructionCounts;
+use super::processes::{ProcessTable, VcpuProcessCounts};
 use super::sites::Sites;
 use super::totals::{Sign, Totals};
 use super::windows::{WindowError, Windows};
@@ -33,6 +34,8 @@ pub struct Statistics {
     instructions: Option<Arc<dyn InstructionCounts>>,
     /// The most frames of a call chain; `None` if call chains are not counted.
     depth: Option<usize>,
+    /// `None` if processes are not counted.
+    processes: Option<Arc<ProcessTable>>,
     pub(super) frame_names: FrameNames,
     /// The number of first accesses that vCPUs have noted.
     firsts: Arc<AtomicU64>,
@@ -73,6 +76,16 @@ impl Statistics {
     /// Has accesses counted by call chain, of at most `depth` frames.
     pub fn count_callers(&mut self, depth: usize) {
         self.depth = Some(depth);
+    }
+
+    /// Has accesses counted by process.
+    pub fn count_processes(&mut self) {
+        self.processes = Some(Arc::default());
+    }
+
+    /// The processes that were seen, if processes are counted.
+    pub fn processes(&self) -> Option<&Arc<ProcessTable>> {
+        self.processes.as_ref()
     }
 
     /// Unwinds the stacks that wait for the kernel to be known.
@@ -117,8 +130,9 @@ impl Statistics {
         let slot = counted.all_counters.len();
         let chains = self.depth.map(|depth| VcpuChains::new(slot, depth));
         let (sites, instructions) = (Arc::clone(&self.sites), self.instructions.clone());
+        let processes = self.processes.as_ref().map(|_| VcpuProcessCounts::new());
         let firsts = FirstAccesses::new(Arc::clone(&self.firsts));
-        let counters = VcpuCounters::new(index, sites, instructions, chains, firsts);
+        let counters = VcpuCounters::new(index, sites, instructions, chains, processes, firsts);
         let counters = Arc::new(counters);
         counted.all_counters.push(Arc::clone(&counters));
         counters

@@ -194,7 +194,13 @@ fn step(
     let port = Port(rng.u16(..4));
     let site = rng.bool().then(|| {
         let (pc, bytes) = (rng.u64(0..8), [0xee].into_iter().collect());
-        (pc, statistics.sites.enter(SiteKey { pc, mode: Some(Mode::Bits32), bytes }, form).unwrap())
+        (
+            pc,
+            statistics
+                .sites
+                .enter(SiteKey { pc, mode: Some(Mode::Bits32), bytes }, None, form)
+                .unwrap(),
+        )
     });
     // A site is of one form.
     let form = site.map_or(form, |(_, id)| statistics.sites.get(id).form);
@@ -360,7 +366,7 @@ fn first_accesses_are_the_earliest_of_all_vcpus_and_outlast_a_reset() {
     let form = PortForm::OutDxAl;
     let enter = |pc| {
         let key = SiteKey { pc, mode: Some(Mode::Bits64), bytes: [0xee].into_iter().collect() };
-        statistics.sites.enter(key, form)
+        statistics.sites.enter(key, form, None)
     };
     let [a, b] = [0x1000, 0x2000].map(enter);
     statistics.begin("window", &one).unwrap();

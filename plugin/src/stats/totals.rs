@@ -11,6 +11,7 @@ use super::access_counters::AccessKey;
 use super::call::CallColumn;
 use super::counter_array::CounterArray;
 use super::counters::{FormColumn, SITE_DROPPED, SiteColumn, VcpuCounters};
+use super::processes::PROCESS_DROPPED;
 use super::sites::{SiteId, Sites};
 use crate::x86::PortForm;
 
@@ -145,6 +146,8 @@ pub(super) struct Totals {
     pub hypercalls: Rows<5>,
     /// Instructions of every kind, by place.
     pub instructions: Rows<1>,
+    /// By process.
+    pub processes: Rows<4>,
     /// Accesses by the stacks of all vCPUs.
     pub stacks: Rows<1>,
     /// Accesses with stacks for which there was no room, by site.
@@ -187,6 +190,10 @@ impl Totals {
             accesses_dropped: Rows(vec![(0, accesses_dropped)]),
             hypercalls,
             instructions,
+            processes: counters
+                .processes()
+                .map(|counts| Rows::of(counts.rows()))
+                .unwrap_or_default(),
             stacks: Rows(counters.chains().map(|chains| chains.by_stack()).unwrap_or_default()),
             no_stack: counters
                 .chains()
@@ -205,6 +212,7 @@ impl Totals {
         self.accesses_dropped.add(&other.accesses_dropped, sign);
         self.hypercalls.add(&other.hypercalls, sign);
         self.instructions.add(&other.instructions, sign);
+        self.processes.add(&other.processes, sign);
         self.stacks.add(&other.stacks, sign);
         self.no_stack.add(&other.no_stack, sign);
     }
@@ -234,6 +242,7 @@ impl Totals {
             && accesses[0] + dropped[0] == ports_accesses
             && accesses[1] + dropped[1] == ports_unverified
             && [0, of_sites(SiteColumn::Accesses)].contains(&self.by_stack())
+            && [0, of_sites(SiteColumn::Accesses)].contains(&self.processes.sum()[1])
     }
 
     /// All accesses that were counted by stack; 0 if call chains are not counted.
@@ -241,10 +250,11 @@ impl Totals {
         self.stacks.sum()[0] + self.no_stack.sum()[0]
     }
 
-    /// The number of rows in the tables that may be large: ports, sites, both together, and stacks.
+    /// The number of rows in the tables that may be large: ports, sites, both together, processes and stacks.
     pub fn large_rows(&self) -> usize {
         let by_stack = self.stacks.0.len() + self.no_stack.0.len();
-        self.ports.0.len() + self.sites.0.len() + self.accesses.0.len() + by_stack
+        let by_site = self.sites.0.len() + self.accesses.0.len();
+        self.ports.0.len() + by_site + self.processes.0.len() + by_stack
     }
 
     /// Drops the rows of ports, accesses and stacks, and moves those of sites to the shared row.
@@ -253,6 +263,9 @@ impl Totals {
         let accesses = std::mem::take(&mut self.accesses).sum();
         self.accesses_dropped.add(&Rows(vec![(0, accesses)]), Sign::Plus);
         (self.stacks, self.no_stack) = (Rows::default(), Rows::default());
+        if !self.processes.0.is_empty() {
+            self.processes = Rows(vec![(PROCESS_DROPPED as u32, self.processes.sum())]);
+        }
         self.sites = Rows(vec![(SITE_DROPPED as u32, self.sites.sum())]);
     }
 }

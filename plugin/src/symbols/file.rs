@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::SymbolsError;
@@ -23,7 +24,10 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 pub(super) struct SymbolFile {
     /// The option's value.
     pub text: String,
+    path: PathBuf,
     load_offset: Option<u64>,
+    /// Whether the code may be anywhere, so that only its place in the file can be named.
+    pub is_unplaced: bool,
     table: Table,
     marks: Marks,
     /// The file with its executable sections; `None` for a System.map.
@@ -77,6 +81,9 @@ impl SymbolFile {
 
     /// Checks a kernel's file against the kernel that runs, and others against the sites that ran.
     pub fn judge(&self, sites: &[(u64, &[u8])], running: &Running) -> Verdict {
+        if self.is_unplaced {
+            return Verdict::default();
+        }
         if !self.is_linux() {
             return self.judge_by_sites(sites);
         }
@@ -187,6 +194,19 @@ impl SymbolFile {
         }
         Some(name)
     }
+
+    /// Names code at an offset in a file that the guest has mapped, if this is that file: it has the same name, and the
+    /// same bytes there.
+    pub fn name_in_file(&self, path: &str, offset: u64, bytes: &[u8]) -> Option<String> {
+        let mapped = Path::new(path).file_name()?;
+        (self.path.file_name() == Some(mapped)).then_some(())?;
+        let (_, sections) = self.code.as_ref()?;
+        let address = sections.iter().find_map(|section| {
+            let within = offset.checked_sub(section.offset?)?;
+            (within < section.size).then(|| section.address + within)
+        })?;
+        (self.has(address, bytes) == Some(true)).then(|| self.table.find(address))?
+    }
 }
 
 fn read_elf(guest_file: GuestFile, file: File) -> Result<SymbolFile, SymbolsError> {
@@ -218,12 +238,11 @@ fn read_elf(guest_file: GuestFile, file: File) -> Result<SymbolFile, SymbolsErro
     if table.is_empty() {
         return Err(SymbolsError::Stripped(path));
     }
-    if elf.position_independent && load_offset.is_none() {
-        return Err(SymbolsError::NeedsAddress(text));
-    }
+    let is_unplaced = elf.position_independent && load_offset.is_none();
     marks.build_id = elf.build_id();
     let code = Some((elf.file, elf.code));
-    Ok(SymbolFile { text, load_offset, table, marks, code, has_fit: AtomicBool::new(false) })
+    let has_fit = AtomicBool::new(false);
+    Ok(SymbolFile { text, path, load_offset, is_unplaced, table, marks, code, has_fit })
 }
 
 fn read_map(guest_file: GuestFile, file: File) -> Result<SymbolFile, SymbolsError> {
@@ -247,7 +266,17 @@ fn read_map(guest_file: GuestFile, file: File) -> Result<SymbolFile, SymbolsErro
         Some((table, _)) if table.last_address() == Some(0) => Err(SymbolsError::Hidden(path)),
         Some((table, marks)) if !table.is_empty() => {
             let has_fit = AtomicBool::new(false);
-            Ok(SymbolFile { text, load_offset, table, marks, code: None, has_fit })
+            let is_unplaced = false;
+            Ok(SymbolFile {
+                text,
+                path,
+                load_offset,
+                is_unplaced,
+                table,
+                marks,
+                code: None,
+                has_fit,
+            })
         }
         _ => Err(SymbolsError::Unknown(path)),
     }

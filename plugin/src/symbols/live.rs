@@ -75,7 +75,8 @@ impl LiveNames {
         if self.may_know_more() {
             self.check(&mut checked);
         }
-        self.symbols.name_by_files(&checked.verdicts, &checked.running, pc, bytes)
+        let name = self.symbols.name_by_files(&checked.verdicts, &checked.running, pc, bytes)?;
+        Some(name.symbol)
     }
 
     fn check(&self, checked: &mut Checked) {

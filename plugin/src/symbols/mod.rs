@@ -3,6 +3,7 @@
 //! A file that does not match the guest must not name anything. [`Symbols::judge`] checks each file
 //! against the guest before its names are used.
 
+mod demangle;
 mod file;
 mod guest_kernel;
 mod linux;
@@ -10,11 +11,13 @@ mod live;
 mod system_map;
 mod table;
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::elf::ElfError;
-use crate::guest::{CodeBytes, Kernel};
+use crate::guest::{Caller, Firmware, Kernel, PhysicalMemory, SeenImage};
 use crate::guest_file::{GuestFile, GuestFileError};
 
 use file::{SymbolFile, Verdict};
@@ -22,6 +25,9 @@ use file::{SymbolFile, Verdict};
 pub use guest_kernel::GuestKernels;
 use guest_kernel::Running;
 pub use live::LiveNames;
+
+/// The most addresses of firmware whose images are remembered.
+const MAX_SEEN: usize = 4096;
 
 /// A file that has no usable symbols.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +56,8 @@ pub enum SymbolsError {
     Stripped(PathBuf),
     /// The file is position independent, and no address is given.
     #[error(
-        "{0} is position independent; write symbols={0}@ADDRESS, with the address at which it is loaded"
+        "{0} is position independent; write symbols={0}@ADDRESS, with the address at which it is loaded, or, if it is \
+         a program of a Linux guest, processes=on"
     )]
     NeedsAddress(String),
     /// The addresses are hidden: `/proc/kallsyms` shows them to root alone.
@@ -73,17 +80,26 @@ pub struct Symbols {
     kernels: Option<GuestKernels>,
     /// Whether the running kernel names what no file names.
     guest_names: bool,
+    /// Whether firmware is UEFI, once that is known.
+    has_uefi: OnceLock<bool>,
+    /// The image that was at an address in firmware when code there was translated; `None` if there were two.
+    seen: Mutex<HashMap<u64, Option<SeenImage>>>,
 }
 
 impl Symbols {
-    /// Reads symbol files.
+    /// Reads symbol files. `finds_files` says that it is known which files the guest has mapped where, so that code
+    /// that may be anywhere is named by its place in a file.
     ///
     /// # Errors
     ///
     /// The first file that cannot be read, has no symbols of code, or needs a load address.
-    pub fn load(files: &[GuestFile]) -> Result<Symbols, SymbolsError> {
-        let files = files.iter().map(SymbolFile::load).collect::<Result<_, _>>()?;
-        Ok(Symbols { files, kernels: None, guest_names: false })
+    pub fn load(files: &[GuestFile], finds_files: bool) -> Result<Symbols, SymbolsError> {
+        let files: Vec<SymbolFile> =
+            files.iter().map(SymbolFile::load).collect::<Result<_, _>>()?;
+        if let Some(file) = files.iter().find(|file| file.is_unplaced && !finds_files) {
+            return Err(SymbolsError::NeedsAddress(file.text.clone()));
+        }
+        Ok(Symbols { files, ..Symbols::default() })
     }
 
     /// Has the running Linux kernel name what no file names.
@@ -100,6 +116,22 @@ impl Symbols {
         self.files.iter().any(SymbolFile::is_linux)
     }
 
+    /// Code of firmware is about to run for the first time at an address: UEFI firmware may unload it soon.
+    pub fn see_firmware(&self, pc: u64) {
+        let Some(kernels) = self.kernels.as_ref().filter(|_| self.guest_names) else { return };
+        let memory = kernels.memory();
+        if !*self.has_uefi.get_or_init(|| Firmware::is_there(memory)) {
+            return;
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(image) = SeenImage::around(memory, pc)
+            && seen.len() < MAX_SEEN
+        {
+            let kept = seen.entry(pc).or_insert_with(|| Some(image.clone()));
+            kept.take_if(|kept| *kept != image);
+        }
+    }
+
     /// Sets where the kernel is looked for.
     pub fn set_kernels(&mut self, kernels: GuestKernels) {
         self.kernels = Some(kernels);
@@ -109,16 +141,29 @@ impl Symbols {
     ///
     /// A site is the linear address of an instruction that ran, with its bytes.
     pub fn judge(&self, sites: &[(u64, &[u8])]) -> Names<'_> {
-        let running = self.running();
-        Names { symbols: self, verdicts: self.judge_files(sites, &running), running }
+        self.names(sites, self.running())
+    }
+
+    /// As [`Symbols::judge`] before any kernel runs: firmware names what no file names.
+    pub fn judge_firmware(&self, sites: &[(u64, &[u8])]) -> Names<'_> {
+        self.names(sites, Running::NotFound)
+    }
+
+    fn names(&self, sites: &[(u64, &[u8])], running: Running) -> Names<'_> {
+        let firmware = match (&running, &self.kernels) {
+            (Running::NotFound, Some(kernels)) if self.guest_names => {
+                Firmware::find(kernels.memory())
+            }
+            _ => None,
+        };
+        Names { symbols: self, verdicts: self.judge_files(sites, &running), running, firmware }
     }
 
     /// As [`Symbols::judge`], by the kernel that a vCPU left a moment ago, which ran these sites.
     ///
     /// `last_tables` are page tables that vCPUs used while it ran.
     pub fn judge_left(&self, sites: &[(u64, &[u8])], last_tables: &[u64]) -> Names<'_> {
-        let running = self.look(|kernels| kernels.find_left(last_tables, sites));
-        Names { symbols: self, verdicts: self.judge_files(sites, &running), running }
+        self.names(sites, self.look(|kernels| kernels.find_left(last_tables, sites)))
     }
 
     /// The kernel that runs now, if a file or the guest's own names need it.
@@ -157,39 +202,97 @@ impl Symbols {
         running: &Running,
         pc: u64,
         bytes: &[u8],
-    ) -> Option<String> {
+    ) -> Option<SiteName> {
         let kernels = self.kernels.as_ref().zip(running.kernel());
         let mut files = self.files.iter().zip(verdicts);
-        files.find_map(|(file, verdict)| file.name(verdict, pc, bytes, kernels))
+        files.find_map(|(file, verdict)| {
+            let symbol = file.name(verdict, pc, bytes, kernels)?;
+            Some(SiteName { symbol, named_by: file.text.clone() })
+        })
     }
 }
+
+/// The name of a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteName {
+    /// `symbol` or `symbol+0x12`; in a module of the kernel's `symbol+0x12 [module]`; in firmware `module+0x1234`.
+    pub symbol: String,
+    /// The file, as the option names it; [`GUEST_KERNEL`] or [`FIRMWARE`].
+    pub named_by: String,
+}
+
+/// What names a site that the running kernel names.
+pub const GUEST_KERNEL: &str = "guest kernel";
+/// What names a site that UEFI firmware names.
+pub const FIRMWARE: &str = "firmware";
 
 /// The names that match the guest.
 pub struct Names<'a> {
     symbols: &'a Symbols,
     verdicts: Vec<Verdict>,
     running: Running,
+    /// `None` if a kernel runs, or if the firmware is not UEFI.
+    firmware: Option<Firmware>,
 }
 
 impl Names<'_> {
-    /// Names a site as `symbol` or `symbol+0x12`, and in a module of the kernel's `symbol+0x12 [module]`. The first
-    /// file that names it wins; the running kernel comes last.
-    pub fn name(&self, pc: u64, bytes: &[u8]) -> Option<String> {
+    /// Names a site. The first file that names it wins; the running kernel or the firmware comes last.
+    pub fn name(&self, pc: u64, bytes: &[u8]) -> Option<SiteName> {
         self.symbols.name_by_files(&self.verdicts, &self.running, pc, bytes).or_else(|| {
-            let (kernels, kernel) = self.own_names()?;
-            kernels.name(kernel, pc, bytes)
+            let named = |by: &str, symbol| SiteName { symbol, named_by: by.to_owned() };
+            match self.own_names() {
+                Some((kernels, kernel)) => {
+                    kernels.name(kernel, pc, bytes).map(|symbol| named(GUEST_KERNEL, symbol))
+                }
+                None => self.firmware_name(pc, bytes).map(|symbol| named(FIRMWARE, symbol)),
+            }
         })
     }
 
-    /// Names the code at an address in a call chain, as [`Names::name`]. `code` are bytes from there on.
-    ///
-    /// The offset in the name is that of the address plus `after`.
-    pub fn caller(&self, address: u64, after: u64, code: CodeBytes) -> Option<String> {
+    /// Names a site in firmware, which runs at physical addresses.
+    fn firmware_name(&self, pc: u64, bytes: &[u8]) -> Option<String> {
+        let memory = self.symbols.kernels.as_ref()?.memory();
+        let firmware = self.firmware.as_ref()?;
+        let seen = self.symbols.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = match seen.get(&pc) {
+            // Either may have run.
+            Some(None) => return None,
+            Some(Some(image)) => Some(image),
+            None => None,
+        };
+        let (module, offset) = firmware.name(memory, pc, seen)?;
+        let mut there = vec![0; bytes.len()];
+        let mut is_there = || memory.read(pc, &mut there) && there == bytes;
+        (seen.is_some() || is_there()).then(|| match offset {
+            0 => module,
+            offset => format!("{module}+{offset:#x}"),
+        })
+    }
+
+    /// Whether UEFI firmware names sites.
+    pub fn has_firmware(&self) -> bool {
+        self.firmware.is_some()
+    }
+
+    /// Names a caller in a call chain, as [`Names::name`]; its offset is that of the address to which the call returns.
+    pub fn caller(&self, caller: &Caller) -> Option<String> {
+        let (address, after) = (caller.frame.address(), caller.frame.after());
         // The last byte of a call is not patched; code after it may be.
-        let named = self.symbols.name_by_files(&self.verdicts, &self.running, address, &code[..1]);
-        named.map(|name| later(&name, after)).or_else(|| {
+        let code = &caller.code[..1];
+        let named = self.symbols.name_by_files(&self.verdicts, &self.running, address, code);
+        named.map(|name| later(&name.symbol, after)).or_else(|| {
             let (kernels, kernel) = self.own_names()?;
-            kernels.caller(kernel, address, after, &code)
+            let known = caller.in_module.as_ref().map(ToString::to_string);
+            known.or_else(|| kernels.caller(kernel, address, after, &caller.code))
+        })
+    }
+
+    /// Names code at an offset in a file that the guest has mapped.
+    pub fn name_in_file(&self, path: &str, offset: u64, bytes: &[u8]) -> Option<SiteName> {
+        let mut files = self.symbols.files.iter();
+        files.find_map(|file| {
+            let symbol = file.name_in_file(path, offset, bytes)?;
+            Some(SiteName { symbol, named_by: file.text.clone() })
         })
     }
 

@@ -1,5 +1,7 @@
 //! The symbols of one file, sorted by address.
 
+use super::demangle::demangle;
+
 /// The maximum length of a name in bytes; longer names are cut.
 const MAX_NAME: usize = 1024;
 
@@ -57,6 +59,7 @@ impl Table {
             return None;
         }
         let name = self.printable(symbol.name?)?;
+        let name = demangle(&name).unwrap_or(name);
         Some(match address - symbol.address {
             0 => name,
             offset => format!("{name}+{offset:#x}"),

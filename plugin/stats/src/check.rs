@@ -119,6 +119,20 @@ impl Check<'_> {
                 false => self.at_least(with_row, tables.by_caller("accesses by call chain")),
             }
         }
+        // The same for processes.
+        let dropped = tables.processes_dropped_counts;
+        if !tables.processes.is_empty() || dropped != Counts::default() {
+            for (name, column) in COUNTS {
+                let rows = tables.processes.iter().map(|row| column(&row.counts));
+                let by_process = sum(rows.chain([column(&dropped)]));
+                let by_process = (format!("{name} by process"), by_process);
+                let by_site = tables.by_site(&format!("{name} by site"), column);
+                match one_run {
+                    true => self.equal(by_site, by_process),
+                    false => self.at_least(by_site, by_process),
+                }
+            }
+        }
         if has_ports {
             let moved = tables.hypercalls.iter().map(HypercallRow::elements);
             let by_call = ("elements moved by hypercalls".to_owned(), sum(moved));
@@ -148,6 +162,15 @@ impl Check<'_> {
     }
 }
 
+/// A column of [`Counts`].
+type CountColumn = fn(&Counts) -> u64;
+
+/// The columns of [`Counts`], with their names.
+const COUNTS: [(&str, CountColumn); 3] = [
+    ("executions", |counts| counts.executions),
+    ("accesses", |counts| counts.accesses),
+    ("unverified", |counts| counts.unverified),
+];
 /// Accesses by site and port.
 impl Check<'_> {
     /// Each row belongs to a site and to a port, whose counts are those of all its rows. If some accesses
@@ -308,6 +331,15 @@ pub(crate) fn overflowing(parts: &[&Tables]) -> Option<&'static str> {
             calls.iter().all(|&column| fits(&|part| sum(part.hypercalls.iter().map(column)))),
         ),
         ("callers", fits(&|part| part.by_caller("").1)),
+        (
+            "processes",
+            COUNTS.iter().all(|(_, column)| {
+                let dropped = |part: &Tables| column(&part.processes_dropped_counts);
+                fits(&|part| {
+                    sum(part.processes.iter().map(|row| column(&row.counts)).chain([dropped(part)]))
+                })
+            }),
+        ),
         ("instructions", fits(&|part| instructions(&part.instructions))),
         ("sections", fits(&sections)),
     ];

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 
 use crate::accesses::SiteAccess;
-use crate::rows::{Keyed, add_up};
+use crate::rows::{Keyed, PlaceKey, add_up};
 use crate::schema::{
     AccessCounts, CallerRow, Counts, FormRow, HypercallRow, Instructions, PortRow, SiteRow,
     Snapshot, Tables, WindowRow,
@@ -327,7 +327,13 @@ impl<'a> Matching<'a> {
     fn of(before: &'a [SiteRow], after: &'a [SiteRow]) -> Matching<'a> {
         let (partners, is_taken) = (vec![None; before.len()], vec![false; after.len()]);
         let mut matching = Matching { before, after, partners, is_taken };
-        let place = |row: &SiteRow| (row.address(), row.mode, row.bytes.clone());
+        let place = |row: &SiteRow| {
+            let place = match row.place_key() {
+                PlaceKey::File(file, offset) => (Some(file.to_owned()), offset),
+                PlaceKey::Address(address) => (None, address),
+            };
+            (place, row.mode, row.bytes.clone())
+        };
         matching.pair(|row| Some((row.symbol.clone()?, place(row))), |_, _| true);
         matching.pair(|row| Some((row.symbol.clone()?, row.mode, row.form)), |_, _| true);
         // What is left and has a symbol in both dumps has another one, so it is another instruction.

@@ -14,7 +14,7 @@ pub fn address(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "pattern": "^0x[0-9a-f]{1,16}$" })
 }
 
-pub fn known_address(_: &mut SchemaGenerator) -> Schema {
+pub fn optional_address(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": ["string", "null"], "pattern": "^0x[0-9a-f]{1,16}$" })
 }
 

@@ -28,7 +28,7 @@ pub use port_page::render_port;
 pub use read::{Problem, ReadError};
 pub use schema::{
     AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow,
-    HypercallRow, Instructions, PortRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot,
-    SymbolFileRow, Tables, VcpuRow, WindowRow,
+    HypercallRow, Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow,
+    Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
 };
 pub use summary::render;

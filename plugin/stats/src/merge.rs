@@ -35,7 +35,8 @@ pub enum MergeError {
 /// | `sites` | rows by all that is not a count; a site with two names has two rows |
 /// | `accesses` | rows by the site's row in the sum, port, direction and size |
 /// | `callers` | rows by the symbols of site and frames, or their addresses where they have none; \
-///   the addresses are those of the first dump |
+///   the addresses are those of one dump |
+/// | `processes` | rows by kernel, number and name, or page table |
 /// | `windows` | rows by name; `open` and `rows_dropped` are true if true in one dump |
 ///
 /// # Errors
@@ -104,6 +105,8 @@ fn merge_window(
         tables.callers.clear();
         let sites = std::mem::take(&mut tables.sites);
         sites.iter().for_each(|row| tables.sites_dropped_counts.add(&row.counts));
+        let processes = std::mem::take(&mut tables.processes);
+        processes.iter().for_each(|row| tables.processes_dropped_counts.add(&row.counts));
         let accesses = std::mem::take(&mut tables.accesses);
         accesses.iter().for_each(|row| tables.accesses_dropped.add(&row.counts));
     }
@@ -123,9 +126,11 @@ fn merge_tables(parts: &[&Tables], keep_vcpus: bool) -> Result<Tables, MergeErro
     }
     let mut sites_dropped_counts = Counts::default();
     let mut accesses_dropped = AccessCounts::default();
+    let mut processes_dropped_counts = Counts::default();
     for part in parts {
         sites_dropped_counts.add(&part.sites_dropped_counts);
         accesses_dropped.add(&part.accesses_dropped);
+        processes_dropped_counts.add(&part.processes_dropped_counts);
     }
     let sites = add_up(parts.iter().flat_map(|part| &part.sites));
     let vcpus = add_up(parts.iter().flat_map(|part| &part.vcpus));
@@ -141,6 +146,8 @@ fn merge_tables(parts: &[&Tables], keep_vcpus: bool) -> Result<Tables, MergeErro
         accesses_dropped,
         sites,
         sites_dropped_counts,
+        processes: add_up(parts.iter().flat_map(|part| &part.processes)),
+        processes_dropped_counts,
         callers: add_up(parts.iter().flat_map(|part| &part.callers)),
         hypercalls: add_up(parts.iter().flat_map(|part| &part.hypercalls)),
         instructions: parts

@@ -10,8 +10,8 @@ use serde_json::error::Category;
 
 use crate::check::overflowing;
 use crate::schema::{
-    AccessCounts, AccessRow, CallerRow, FormRow, HypercallRow, PortRow, SCHEMA, SectionRow,
-    SiteRow, Snapshot, Tables, VcpuRow, parse_address,
+    AccessCounts, AccessRow, CallerRow, FormRow, HypercallRow, PortRow, ProcessRow, SCHEMA,
+    SectionRow, SiteRow, Snapshot, Tables, VcpuRow, parse_address,
 };
 
 /// A file that could not be read as a dump.
@@ -149,6 +149,11 @@ fn validate(tables: &Tables) -> Result<(), WrongField> {
             return Err((format!("ports[{index}].first.pc"), not_an_address));
         }
     }
+    for (index, row) in tables.processes.iter().enumerate() {
+        if row.cr3.as_deref().is_some_and(|table| parse_address(table).is_none()) {
+            return Err((format!("processes[{index}].cr3"), not_an_address));
+        }
+    }
     for (index, row) in tables.accesses.iter().enumerate() {
         if tables.site_of(row).is_none() {
             return Err((format!("accesses[{index}].site"), "there is no such row in sites"));
@@ -224,6 +229,7 @@ fn wrong_row(tables: &Value) -> Option<(String, String)> {
         .or_else(|| wrong_row_in::<SiteRow>(tables, "sites"))
         .or_else(|| wrong_row_in::<AccessRow>(tables, "accesses"))
         .or_else(|| wrong_row_in::<CallerRow>(tables, "callers"))
+        .or_else(|| wrong_row_in::<ProcessRow>(tables, "processes"))
         .or_else(|| wrong_row_in::<HypercallRow>(tables, "hypercalls"))
         .or_else(|| wrong_row_in::<SectionRow>(tables, "sections"))
 }

@@ -7,7 +7,7 @@ use pvio_x86::{Direction, Mode, Port, PortForm, Width};
 use crate::Call;
 use crate::schema::{
     AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow,
-    Instructions, PortRow, SectionRow, SiteRow, VcpuRow, parse_address,
+    Instructions, PortRow, ProcessRow, SectionRow, SiteRow, VcpuRow, parse_address,
 };
 
 /// A row of a table: what it is about, and counts.
@@ -96,16 +96,58 @@ impl Keyed for PortRow {
     }
 }
 
+/// Where a site is: in a file, wherever that is mapped, or at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum PlaceKey<'a> {
+    File(&'a str, Option<u64>),
+    Address(Option<u64>),
+}
+
+impl SiteRow {
+    pub(crate) fn place_key(&self) -> PlaceKey<'_> {
+        match &self.file {
+            Some(file) => PlaceKey::File(file, self.offset.as_deref().and_then(parse_address)),
+            None => PlaceKey::Address(self.address()),
+        }
+    }
+}
+
 impl Keyed for SiteRow {
-    type Key<'a> = (Option<u64>, Option<Mode>, &'a str, Option<&'a str>, PortForm, [&'a str; 2]);
+    type Key<'a> = (PlaceKey<'a>, Option<Mode>, &'a str, Option<&'a str>, PortForm, [&'a str; 2]);
 
     fn key(&self) -> Self::Key<'_> {
-        let texts = [&*self.insn, &*self.pc];
-        (self.address(), self.mode, &self.bytes, self.symbol.as_deref(), self.form, texts)
+        let place = self.place_key();
+        let pc = if matches!(place, PlaceKey::File(..)) { "" } else { &*self.pc };
+        (place, self.mode, &self.bytes, self.symbol.as_deref(), self.form, [&*self.insn, pc])
     }
 
     fn add(&mut self, other: &SiteRow) {
+        // Code in a file has the lowest of its addresses, so that the order of dumps does not matter.
+        if self.file.is_some() && other.address() < self.address() {
+            self.pc.clone_from(&other.pc);
+        }
         self.counts.add(&other.counts);
+    }
+}
+
+impl Keyed for ProcessRow {
+    type Key<'a> = (u32, Option<u32>, Option<&'a str>, Option<u64>, Option<&'a str>);
+
+    fn key(&self) -> Self::Key<'_> {
+        let table = self.cr3.as_deref();
+        (self.boot, self.pid, self.comm.as_deref(), table.and_then(parse_address), table)
+    }
+
+    fn add(&mut self, other: &ProcessRow) {
+        self.counts.add(&other.counts);
+        self.kernel_accesses += other.kernel_accesses;
+    }
+}
+
+impl ProcessRow {
+    /// What the process is called: its name, or the address of its page table.
+    pub fn name(&self) -> &str {
+        self.comm.as_deref().or(self.cr3.as_deref()).unwrap_or("unpaged")
     }
 }
 
@@ -126,6 +168,11 @@ impl CallerRow {
     pub fn site(&self) -> &str {
         self.symbol.as_deref().unwrap_or(&self.pc)
     }
+
+    /// The site's function, without the offset in it and the module, or its address.
+    pub fn function(&self) -> &str {
+        function_of(self.site())
+    }
 }
 
 impl FrameRow {
@@ -133,6 +180,16 @@ impl FrameRow {
     pub fn name(&self) -> &str {
         self.symbol.as_deref().unwrap_or(&self.pc)
     }
+
+    /// The function, without the offset in it and the module.
+    pub fn function(&self) -> &str {
+        function_of(self.name())
+    }
+}
+
+/// A symbol without the offset, or an address.
+fn function_of(name: &str) -> &str {
+    name.rsplit_once("+0x").map_or(name, |(function, _)| function)
 }
 
 impl Keyed for CallerRow {
@@ -144,8 +201,13 @@ impl Keyed for CallerRow {
         (self.site(), self.mode, &self.bytes, frames.collect(), self.end)
     }
 
+    /// The addresses are those of one row, whatever the order.
     fn add(&mut self, other: &CallerRow) {
-        self.accesses += other.accesses;
+        let accesses = self.accesses + other.accesses;
+        if (&other.pc, &other.frames) < (&self.pc, &self.frames) {
+            *self = other.clone();
+        }
+        self.accesses = accesses;
     }
 }
 

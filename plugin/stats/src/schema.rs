@@ -80,6 +80,12 @@ pub struct Tables {
     /// The counts of all accesses without a row in `accesses`.
     #[serde(default)]
     pub accesses_dropped: AccessCounts,
+    /// The accesses by process; empty without the option `processes`.
+    #[serde(default)]
+    pub processes: Vec<ProcessRow>,
+    /// The counts of all processes without a row in `processes`.
+    #[serde(default)]
+    pub processes_dropped_counts: Counts,
     /// The accesses of each site by call chain; empty without the option `callers`.
     #[serde(default)]
     pub callers: Vec<CallerRow>,
@@ -233,7 +239,7 @@ pub struct FirstAccess {
     /// Its place in the order of the first accesses of all rows, from 1.
     pub rank: u64,
     /// The linear address of the instruction; `null` for a hypercall, and for a site without a row.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::known_address"))]
+    #[cfg_attr(test, schemars(schema_with = "json_schema::optional_address"))]
     pub pc: Option<String>,
     /// The symbol of the instruction, as in `sites`.
     pub symbol: Option<String>,
@@ -262,7 +268,7 @@ impl PortRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SiteRow {
-    /// The linear address at run time, in hexadecimal.
+    /// The linear address at run time, in hexadecimal; of code in a file, the first one at which it was seen.
     #[cfg_attr(test, schemars(schema_with = "json_schema::address"))]
     pub pc: String,
     /// The mode of the code: 16, 32 or 64 bits; `null` if QEMU does not say.
@@ -278,12 +284,29 @@ pub struct SiteRow {
     pub form: PortForm,
     /// The symbol at or before the address, and the offset from it; `null` if there is none.
     pub symbol: Option<String>,
+    /// The source of the symbol: `guest kernel`, `firmware`, or a file as the option names it; `null` without a
+    /// symbol.
+    #[serde(default)]
+    pub named_by: Option<String>,
+    /// The path of the file that the instruction is mapped from, in the guest; absent if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The offset of the instruction in that file, in hexadecimal; absent without a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(schema_with = "json_schema::address"))]
+    pub offset: Option<String>,
     /// What the instruction did.
     #[serde(flatten)]
     pub counts: Counts,
 }
 
 impl SiteRow {
+    /// The symbol, or else the place in a file, as `/bin/true+0x1234`; `None` if neither is known.
+    pub fn label(&self) -> Option<Cow<'_, str>> {
+        let place = || Some(format!("{}+{}", self.file.as_deref()?, self.offset.as_deref()?));
+        self.symbol.as_deref().map(Cow::Borrowed).or_else(|| place().map(Cow::Owned))
+    }
+
     /// The linear address as a number; `None` if [`SiteRow::pc`] is not one.
     pub fn address(&self) -> Option<u64> {
         parse_address(&self.pc)
@@ -362,6 +385,27 @@ pub(crate) fn parse_address(text: &str) -> Option<u64> {
     let digits = text.strip_prefix("0x")?;
     let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     u64::from_str_radix(digits, 16).ok().filter(|_| is_plain)
+}
+
+/// A process of a Linux guest, or another address space.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ProcessRow {
+    /// The number of the process; `null` if no Linux process is known.
+    pub pid: Option<u32>,
+    /// The name of the thread; `null` without a number.
+    pub comm: Option<String>,
+    /// The physical address of the page table (CR3), in hexadecimal, where no process is known; `null` where one is, and
+    /// for code without paging.
+    #[cfg_attr(test, schemars(schema_with = "json_schema::optional_address"))]
+    pub cr3: Option<String>,
+    /// The number of Linux kernels that ran before, in the same machine.
+    pub boot: u32,
+    /// What its instructions did, and those of the kernel in its name.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Those of the accesses that supervisor code made.
+    pub kernel_accesses: u64,
 }
 
 /// What one or several instructions did.

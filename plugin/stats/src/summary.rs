@@ -1,9 +1,11 @@
 //! The summary: a snapshot as text tables.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::schema::{
-    AccessRow, FirstAccess, FormRow, HypercallRow, Instructions, PortRow, SiteRow, Snapshot, Tables,
+    AccessRow, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, HypercallRow, Instructions,
+    PortRow, ProcessRow, SiteRow, Snapshot, Tables,
 };
 use crate::text_table::{TextTable, number, percent, printable};
 
@@ -51,6 +53,21 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
             counted_as(snapshot.sites_dropped, "translated instruction", "translated instructions"),
             counted_as(snapshot.sites_dropped_counts.accesses, "access", "accesses"),
         );
+    }
+    if !snapshot.callers.is_empty() {
+        let title = busiest("call chains", snapshot.callers.len());
+        section(&mut text, &title, callers(snapshot));
+        if let Some(rest) = without_chain(snapshot) {
+            let _ = writeln!(text, "{rest}");
+        }
+    }
+    if !snapshot.processes.is_empty() {
+        section(&mut text, &busiest("processes", snapshot.processes.len()), processes(snapshot));
+    }
+    let dropped = snapshot.processes_dropped_counts;
+    if dropped != Counts::default() {
+        let accesses = counted_as(dropped.accesses, "access", "accesses");
+        let _ = writeln!(text, "processes that found no room made {accesses}");
     }
     if !snapshot.sections.is_empty() {
         section(&mut text, "Instructions by section", sections(snapshot));
@@ -337,10 +354,90 @@ fn sites(snapshot: &Snapshot) -> String {
             percent(accesses(row), total),
             number(row.counts.unverified),
             ports_of(ports.get(&index)),
-            row.symbol.as_deref().unwrap_or("-").to_string(),
+            row.label().map_or("-".to_string(), Cow::into_owned),
         ]);
     }
     table.render()
+}
+
+fn processes(snapshot: &Snapshot) -> String {
+    let unverified = snapshot.processes.iter().any(|row| row.counts.unverified > 0);
+    let accesses = |row: &ProcessRow| row.counts.accesses;
+    let total: u64 = snapshot.processes.iter().map(accesses).sum();
+    let mut table = TextTable::new(&[
+        ">pid",
+        "<name",
+        ">executions",
+        ">accesses",
+        ">%",
+        ">by the kernel",
+        if unverified { ">unverified" } else { "" },
+    ]);
+    // What only user code did may all be unverified.
+    for row in most(&snapshot.processes, |row| accesses(row).max(row.counts.unverified)) {
+        table.row([
+            row.pid.map_or("-".to_string(), |pid| pid.to_string()),
+            row.name().to_string(),
+            number(row.counts.executions),
+            number(accesses(row)),
+            percent(accesses(row), total),
+            number(row.kernel_accesses),
+            number(row.counts.unverified),
+        ]);
+    }
+    table.render()
+}
+
+/// The most callers of a chain that the summary shows.
+const CALLERS: usize = 6;
+
+fn callers(snapshot: &Snapshot) -> String {
+    let accesses = |row: &CallerRow| row.accesses;
+    let total: u64 = snapshot.callers.iter().map(accesses).sum();
+    let mut table = TextTable::new(&[">accesses", ">%", "<site, then its callers"]);
+    for row in most(&snapshot.callers, accesses) {
+        table.row([number(row.accesses), percent(row.accesses, total), chain(row)]);
+    }
+    table.render()
+}
+
+/// A chain as `site < caller < caller ...`, without the offsets of callers.
+fn chain(row: &CallerRow) -> String {
+    let mut names = vec![row.site().to_owned()];
+    for frame in row.frames.iter().take(CALLERS) {
+        let interrupted = if frame.interrupted { "interrupted " } else { "" };
+        names.push(format!("{interrupted}{}", frame.function()));
+    }
+    match (row.frames.len().saturating_sub(CALLERS), row.end) {
+        (0, ChainEnd::Unknown) => names.push("?".to_owned()),
+        (0, ChainEnd::Dropped) => names.push("no room".to_owned()),
+        (0, ChainEnd::User) => names.push("user mode".to_owned()),
+        (0, ChainEnd::Bottom) => {}
+        (0, ChainEnd::Depth) => names.push("...".to_owned()),
+        (more, _) => names.push(format!("{more} more")),
+    }
+    names.join(" < ")
+}
+
+/// A line that says how many accesses have a chain that is not whole.
+fn without_chain(snapshot: &Snapshot) -> Option<String> {
+    let with = |end: ChainEnd| -> u64 {
+        let rows = snapshot.callers.iter().filter(|row| row.end == end);
+        rows.map(|row| row.accesses).sum()
+    };
+    let parts: Vec<String> = [
+        (ChainEnd::Unknown, "a chain that ends as unknown (?)"),
+        (ChainEnd::Dropped, "a chain for which there was no room"),
+    ]
+    .into_iter()
+    .filter(|&(end, _)| with(end) > 0)
+    .map(|(end, what)| {
+        let count = with(end);
+        let has = if count == 1 { "has" } else { "have" };
+        format!("{} {has} {what}", counted_as(count, "access", "accesses"))
+    })
+    .collect();
+    (!parts.is_empty()).then(|| format!("  {}", parts.join("; ")))
 }
 
 /// The busiest ports of a site.

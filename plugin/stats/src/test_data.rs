@@ -36,6 +36,9 @@ pub(crate) fn site(pc: u64, symbol: Option<&str>, accesses: u64) -> SiteRow {
         insn: "out dx,al".into(),
         form: PortForm::OutDxAl,
         symbol: symbol.map(str::to_owned),
+        named_by: symbol.map(|_| "test".to_owned()),
+        file: None,
+        offset: None,
         counts: Counts { executions: accesses, accesses, unverified: 0 },
     }
 }

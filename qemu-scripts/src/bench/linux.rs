@@ -37,7 +37,7 @@ pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
 }
 
 /// Fails unless the boot reached user space and powered off.
-fn booted(ended: Ended) -> Result<Ended> {
+pub(super) fn booted(ended: Ended) -> Result<Ended> {
     ensure!(
         ended.status.success() && ended.stdout.contains("user space reached"),
         "Linux did not boot ({}): {}{}",

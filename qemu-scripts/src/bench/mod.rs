@@ -2,6 +2,7 @@
 //!
 //! Each module measures the rows of one subject. The command `pvio bench` prints them.
 
+pub mod callers;
 pub mod calls;
 pub mod compute;
 pub mod dispatch;
@@ -10,6 +11,7 @@ pub mod mailbox;
 mod plugins;
 mod port_cost;
 pub mod ports;
+pub mod processes;
 pub mod strings;
 mod timed_guest;
 pub mod unclaimed;

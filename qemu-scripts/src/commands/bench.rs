@@ -3,7 +3,8 @@
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use pvio_cli::bench::{
-    Row, calls, compute, dispatch, linux, mailbox, ports, readable, strings, unclaimed, vcpus,
+    Row, callers, calls, compute, dispatch, linux, mailbox, ports, processes, readable, strings,
+    unclaimed, vcpus,
 };
 use pvio_cli::machine::{ANSWERING_API, Machine};
 use pvio_cli::stats::QemuRow;
@@ -48,6 +49,10 @@ enum Subject {
     Linux,
     /// Compression in Linux
     Compute,
+    /// The price of call chains
+    Callers,
+    /// The cost of counting by process
+    Processes,
 }
 
 /// All results.
@@ -117,6 +122,12 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     }
     if wants(Subject::Compute) {
         rows.extend(compute::rows(&qemu, count)?);
+    }
+    if wants(Subject::Callers) {
+        rows.extend(callers::rows(&qemu, count)?);
+    }
+    if wants(Subject::Processes) {
+        rows.extend(processes::rows(&qemu, count)?);
     }
     if wants(Subject::Unclaimed) {
         rows.extend(unclaimed::rows(&qemu, count)?);

@@ -43,6 +43,7 @@ fn tables(diff: &TablesDiff) -> Value {
         "ports": changes(&diff.ports),
         "sites": changes(&diff.sites),
         "accesses_by_site": changes(&diff.accesses_by_site),
+        "callers": changes(&diff.callers),
         "hypercalls": changes(&diff.hypercalls),
     })
 }

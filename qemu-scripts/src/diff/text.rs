@@ -8,8 +8,8 @@ use thousands::Separable;
 use crate::diff::Total;
 use crate::stats::text_table::{TextTable, number, printable};
 use crate::stats::{
-    Change, Diff, FormRow, HypercallRow, PortRow, Row, SiteAccess, SiteRow, Snapshot, TablesDiff,
-    WindowDiff,
+    CallerRow, ChainEnd, Change, Diff, FormRow, FrameRow, HypercallRow, PortRow, Row, SiteAccess,
+    SiteRow, Snapshot, TablesDiff, WindowDiff,
 };
 
 /// Options of the text.
@@ -138,6 +138,22 @@ impl Described for SiteAccess {
     }
 }
 
+impl Described for CallerRow {
+    const NAMES: [&'static str; 4] = ["<site", "<callers", "", ""];
+
+    fn name(&self) -> [String; 4] {
+        let mut callers: Vec<&str> = self.frames.iter().map(FrameRow::name).collect();
+        if matches!(self.end, ChainEnd::Unknown | ChainEnd::Dropped) {
+            callers.push("?");
+        }
+        [self.site().to_owned(), callers.join(" < "), String::new(), String::new()]
+    }
+
+    fn others(&self) -> Vec<(&'static str, Option<u64>)> {
+        Vec::new()
+    }
+}
+
 impl Described for HypercallRow {
     const NAMES: [&'static str; 4] = ["<call", "", "", ""];
 
@@ -214,6 +230,7 @@ impl Page {
         self.changes(scope, "ports", &diff.ports);
         self.changes(scope, "sites", &diff.sites);
         self.changes(scope, "accesses by site and port", &diff.accesses_by_site);
+        self.changes(scope, "call chains", &diff.callers);
         self.changes(scope, "hypercalls", &diff.hypercalls);
     }
 

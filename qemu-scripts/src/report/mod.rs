@@ -1,12 +1,13 @@
 //! A dump as one HTML page: a headline, charts, tables.
 //!
-//! The page loads nothing. Its script only sorts and filters tables, so the page is complete without scripts
+//! The page loads nothing. Its script only sorts and filters tables and zooms the flame graph, so the page is complete without scripts
 //! and on paper. The guest's text is escaped twice: [`printable`] escapes control characters, the template
 //! engine escapes markup.
 
 mod answer;
 mod chart;
 mod charts;
+mod flame;
 mod table;
 mod tables;
 
@@ -44,6 +45,7 @@ pub fn render(dump: &Snapshot, sources: &[String]) -> String {
                 }
                 main {
                     div.charts { (charts::all(dump)) }
+                    (flame::graph(dump))
                     (tables::all(dump))
                 }
                 script { (PreEscaped(SCRIPT)) }

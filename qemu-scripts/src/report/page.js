@@ -1,5 +1,5 @@
 "use strict";
-// Sorts and filters the tables. The page is complete without this script.
+// Sorts and filters the tables, and zooms the flame graph. The page is complete without this script.
 function key(text) {
     if (/^0x[0-9a-f]+$/.test(text)) return BigInt(text);
     const number = text.replaceAll(",", "");
@@ -64,3 +64,22 @@ addEventListener("hashchange", () => {
     row.hidden = false;
     row.scrollIntoView({ block: "center" });
 });
+for (const graph of document.querySelectorAll(".flame > svg")) {
+    const cells = Array.from(graph.querySelectorAll(".cell"), cell =>
+        ({ cell, start: parseFloat(cell.getAttribute("x")), width: parseFloat(cell.getAttribute("width")) }));
+    const zoom = chosen => {
+        const end = chosen.start + chosen.width, margin = 0.002;
+        for (const { cell, start, width } of cells) {
+            // Those around the chosen one fill the graph, too.
+            const from = Math.max(start, chosen.start), to = Math.min(start + width, end);
+            cell.style.display = to - from > margin ? "" : "none";
+            cell.setAttribute("x", `${(from - chosen.start) / chosen.width * 100}%`);
+            cell.setAttribute("width", `${Math.max(to - from, 0) / chosen.width * 100}%`);
+        }
+    };
+    for (const chosen of cells) {
+        chosen.cell.setAttribute("tabindex", "0");
+        chosen.cell.addEventListener("click", () => zoom(chosen));
+        chosen.cell.addEventListener("keydown", event => { if (event.key === "Enter") zoom(chosen); });
+    }
+}

@@ -1,5 +1,6 @@
 //! The page's tables: the dump's rows, with the summary's columns and more.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
@@ -18,6 +19,14 @@ pub fn all(dump: &Snapshot) -> Markup {
             p {
                 (number(dump.sites_dropped)) " translated instructions did not fit into the table of sites. They made "
                 (number(dump.sites_dropped_counts.accesses)) " accesses."
+            }
+        }
+        (callers(dump))
+        (processes(dump))
+        @if dump.processes_dropped_counts.accesses > 0 {
+            p {
+                "Processes that found no room made "
+                (number(dump.processes_dropped_counts.accesses)) " accesses."
             }
         }
         (forms(dump))
@@ -176,7 +185,7 @@ fn sites(dump: &Snapshot) -> HtmlTable<8> {
                 row.pc.clone(),
                 row.mode.map_or("-".to_owned(), |mode| mode.bits().to_string()),
                 row.insn.clone(),
-                row.symbol.as_deref().unwrap_or("-").to_owned(),
+                row.label().map_or("-".to_owned(), Cow::into_owned),
                 number(row.counts.executions),
                 number(row.counts.accesses),
                 percent(row.counts.accesses, total),
@@ -184,6 +193,65 @@ fn sites(dump: &Snapshot) -> HtmlTable<8> {
             ]
         },
     )
+}
+
+fn callers(dump: &Snapshot) -> Markup {
+    let rows = &dump.callers;
+    let total: u64 = rows.iter().map(|row| row.accesses).sum();
+    let columns = ["<Site", ">Accesses", ">% of all", "<Callers, innermost first", "<End"];
+    HtmlTable::busiest(
+        "Call chains",
+        columns,
+        rows,
+        |row| row.accesses,
+        |row| {
+            let callers = row.frames.iter().map(|frame| match frame.interrupted {
+                true => format!("interrupted {}", frame.name()),
+                false => frame.name().to_owned(),
+            });
+            [
+                row.site().to_owned(),
+                number(row.accesses),
+                percent(row.accesses, total),
+                callers.collect::<Vec<_>>().join(" < "),
+                row.end.name().to_owned(),
+            ]
+        },
+    )
+    .render()
+}
+
+fn processes(dump: &Snapshot) -> Markup {
+    let rows = &dump.processes;
+    let total = dump.accesses();
+    let unverified = rows.iter().any(|row| row.counts.unverified > 0);
+    let columns = [
+        ">PID",
+        "<Name",
+        ">Executions",
+        ">Accesses",
+        ">% of all",
+        ">By the kernel",
+        if_any(unverified, ">Unverified"),
+    ];
+    HtmlTable::busiest(
+        "Processes",
+        columns,
+        rows,
+        |row| row.counts.accesses,
+        |row| {
+            [
+                row.pid.map_or("-".to_owned(), |pid| pid.to_string()),
+                row.name().to_owned(),
+                number(row.counts.executions),
+                number(row.counts.accesses),
+                percent(row.counts.accesses, total),
+                number(row.kernel_accesses),
+                number(row.counts.unverified),
+            ]
+        },
+    )
+    .render()
 }
 
 fn forms(dump: &Snapshot) -> Markup {

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::stats::test_data::snapshot;
-use crate::stats::{Call, HypercallRow, WindowRow};
+use crate::stats::{Call, CallerRow, ChainEnd, FrameRow, HypercallRow, WindowRow};
 
 fn page(dump: &Snapshot) -> String {
     render(dump, &["boot.json".to_owned()])
@@ -87,6 +87,9 @@ fn guest_text_never_becomes_markup() {
     let (site, port) = (&mut dump.tables.sites[0], &mut dump.tables.ports[0]);
     (site.symbol, site.insn, site.pc) = (Some(evil.to_owned()), evil.to_owned(), evil.to_owned());
     port.name = Some(evil.into());
+    let mut evil_chain = chain(&[evil, evil], ChainEnd::Bottom, 5);
+    evil_chain.frames[0].symbol = Some(evil.to_owned());
+    dump.tables.callers.push(evil_chain);
     dump.symbol_files.push(crate::stats::SymbolFileRow {
         file: evil.to_owned(),
         problem: Some(evil.to_owned()),
@@ -101,6 +104,75 @@ fn guest_text_never_becomes_markup() {
     assert_eq!(elements(&page).iter().filter(|name| *name == "script").count(), 1);
     // A guest's quotation mark cannot end an attribute.
     assert!(!page.contains("script>\"'>") && page.contains("&lt;/script&gt;&quot;'&gt;"), "{page}");
+}
+
+/// A chain of functions, the innermost first, with these accesses.
+fn chain(functions: &[&str], end: ChainEnd, accesses: u64) -> CallerRow {
+    let frame = |function: &&str| FrameRow {
+        pc: "0x1000".to_owned(),
+        symbol: Some(format!("{function}+0x12")),
+        interrupted: false,
+    };
+    let site = snapshot(1).tables.sites[0].clone();
+    CallerRow {
+        pc: site.pc,
+        mode: site.mode,
+        bytes: site.bytes,
+        symbol: Some(format!("{}+0x1", functions[0])),
+        frames: functions[1..].iter().map(frame).collect(),
+        end,
+        accesses,
+    }
+}
+
+/// Each cell of the flame graph: its title, and where it begins and how wide it is in percent.
+fn cells(page: &str) -> Vec<(String, String, String)> {
+    let cells = page.split("<svg class=\"cell").skip(1);
+    let between = |text: &str, start: &str, end: &str| {
+        let (_, rest) = text.split_once(start).unwrap();
+        rest.split_once(end).unwrap().0.to_owned()
+    };
+    let cell = |cell: &str| {
+        let title = between(cell, "<title>", ":");
+        (title, between(cell, " x=\"", "%"), between(cell, " width=\"", "%"))
+    };
+    cells.map(cell).collect()
+}
+
+#[test]
+fn a_flame_graph_has_callers_above_what_they_called() {
+    let mut dump = snapshot(4000);
+    dump.tables.callers = vec![
+        chain(&["outb", "puts", "main"], ChainEnd::Bottom, 2000),
+        chain(&["inb", "puts", "main"], ChainEnd::Bottom, 1000),
+        chain(&["outb", "write"], ChainEnd::Unknown, 1000),
+        // Too narrow.
+        chain(&["outb", "rarely"], ChainEnd::Bottom, 0),
+    ];
+    let page = page(&dump);
+    let expected = [
+        ("all accesses", "0.000", "100.000"),
+        ("?", "0.000", "25.000"),
+        ("write", "0.000", "25.000"),
+        ("outb", "0.000", "25.000"),
+        ("main", "25.000", "75.000"),
+        ("puts", "25.000", "75.000"),
+        ("inb", "25.000", "25.000"),
+        ("outb", "50.000", "50.000"),
+    ];
+    let expected = expected.map(|(name, x, width)| (name.into(), x.into(), width.into()));
+    assert_eq!(cells(&page), expected);
+    elements(&page);
+    assert!(page.contains("<td>puts+0x12 &lt; main+0x12</td>"), "{page}");
+    assert!(cells(&self::page(&snapshot(5))).is_empty());
+}
+
+#[test]
+fn a_chain_of_any_length_makes_a_page() {
+    let mut dump = snapshot(10);
+    let functions = vec!["again"; 100_000];
+    dump.tables.callers = vec![chain(&functions, ChainEnd::Bottom, 10)];
+    assert!(cells(&page(&dump)).len() < 100);
 }
 
 #[test]

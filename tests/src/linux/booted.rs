@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use pvio::guest::{Kernel, Registers, Start};
 use pvio::x86::Mode;
+use pvio_cli::machine::Machine;
 use tempfile::TempDir;
 
 use super::memory::LiveRam;
@@ -29,7 +30,7 @@ echo 0 > /proc/sys/kernel/kptr_restrict
 /// The last line of a report. The script sends it.
 const READY: &[u8] = b"\nready\n";
 
-/// A Linux guest on the newest QEMU, after its script has sent a report to `/dev/ttyS1`.
+/// A Linux guest, after its script has sent a report to `/dev/ttyS1`.
 #[derive(Debug)]
 pub struct BootedLinux {
     /// The monitor, which stops the guest.
@@ -50,6 +51,11 @@ impl BootedLinux {
     /// `append` replaces `nokaslr` in the kernel's command line. The script sends its report to
     /// `/dev/ttyS1`, and ends the report with the line `ready`.
     pub fn boot(options: &[&str], append: &str, script: &str) -> BootedLinux {
+        BootedLinux::boot_on(Host::NEWEST.machine(), options, append, script)
+    }
+
+    /// The same on any machine.
+    pub fn boot_on(machine: Machine, options: &[&str], append: &str, script: &str) -> BootedLinux {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).display().to_string();
         let script = [LOAD_DISK_DRIVERS, PREPARE, script].concat();
@@ -60,7 +66,7 @@ impl BootedLinux {
         *linux.argument("-serial") = format!("file:{}", path("console"));
         let report = format!("file:{}", path("report"));
         let ram = format!("memory-backend-file,id=ram,size=256M,share=on,mem-path={}", path("ram"));
-        let machine = linux.on(Host::NEWEST.machine()).args(["-serial", &report]);
+        let machine = linux.on(machine).args(["-serial", &report]);
         let machine = machine.args(["-object", &ram, "-machine", "memory-backend=ram"]);
         let monitor = Monitor::start(machine);
         let ram = LiveRam::open(&directory.path().join("ram"));

@@ -12,6 +12,7 @@ use crate::register::Register;
 pub(crate) struct CpuLayout {
     registers: [Option<FieldLocation>; Register::ALL.len()],
     hflags: Option<FieldLocation>,
+    kernel_gs_base: Option<FieldLocation>,
     strings: Option<StringLayout>,
     keys: KeyLayout,
 }
@@ -55,6 +56,7 @@ impl CpuLayout {
         Some(CpuLayout {
             registers,
             hflags: fields.find("env.hflags"),
+            kernel_gs_base: fields.find("env.kernelgsbase"),
             strings: StringLayout::of(&fields),
             keys: KeyLayout {
                 pkru: key("cpu/pkru", "env.pkru"),
@@ -73,6 +75,11 @@ impl CpuLayout {
     #[inline]
     pub(super) fn hflags(&self) -> Option<FieldLocation> {
         self.hflags
+    }
+
+    /// Returns where IA32_KERNEL_GS_BASE is, if that is known; a 32-bit target has none.
+    pub(super) fn kernel_gs_base(&self) -> Option<FieldLocation> {
+        self.kernel_gs_base
     }
 
     /// Returns where the state is that a string instruction uses, if that is known.

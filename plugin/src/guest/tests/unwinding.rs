@@ -19,8 +19,9 @@ fn known_as(kernel: Option<&Kernel>) -> KnownKernel<'_> {
     KnownKernel { kernel, may_change: kernel.is_none() }
 }
 
-fn chain_of(table: &CaptureTable, id: StackId) -> Option<&Chain> {
-    table.chain(id).map(|(chain, _)| chain)
+fn chain_of(table: &CaptureTable, id: StackId) -> Option<Chain> {
+    let (callers, end) = table.chain(id)?;
+    Some(Chain { frames: callers.iter().map(|caller| caller.frame).collect(), end })
 }
 
 /// Code in a function, after a call.
@@ -157,9 +158,9 @@ fn a_captured_stack_is_unwound_when_the_kernel_is_known() {
             .resolve(known_as(Some(&kernel)), &mut |at, into| kernel.read_linear(&guest, at, into));
         assert_eq!(table.waiting(), 0);
         let expected = Chain { frames: frames_of_calls().to_vec(), end: End::Bottom };
-        assert_eq!(chain_of(&table, first), Some(&expected));
+        assert_eq!(chain_of(&table, first), Some(expected));
         let frames = vec![Frame::Return(code(unwound::END))];
-        assert_eq!(chain_of(&table, second), Some(&Chain { frames, end: End::Bottom }));
+        assert_eq!(chain_of(&table, second), Some(Chain { frames, end: End::Bottom }));
     }
 }
 
@@ -183,7 +184,7 @@ fn stacks_of_interrupts_differ_by_what_was_interrupted() {
     for (id, caller) in ids.into_iter().zip(callers) {
         let frames = [unwound::SWITCHES_STACK, caller, unwound::END];
         let frames = frames.map(|function| Frame::Return(code(function))).to_vec();
-        assert_eq!(chain_of(&table, id), Some(&Chain { frames, end: End::Bottom }));
+        assert_eq!(chain_of(&table, id), Some(Chain { frames, end: End::Bottom }));
     }
 }
 

@@ -59,7 +59,7 @@ impl Guest {
         let statistics = Statistics::default();
         let recorder = Recorder::new(statistics.counters(VcpuIndex(0)), None);
         let guests = NestedGuests::new(memory);
-        let counter = VcpuCounter::new(rules, recorder, interrupted, guests, None, None);
+        let counter = VcpuCounter::new(rules, recorder, interrupted, guests, None, None, None);
         let exceptions_reported = rules.exceptions_reported;
         Guest {
             statistics,
@@ -92,7 +92,7 @@ impl Guest {
     fn token(&self, code: &[u8], pc: u64) -> Token {
         let decoded = decode(code, Mode::Bits32).unwrap();
         let key = SiteKey { pc, mode: Some(Mode::Bits32), bytes: code.try_into().unwrap() };
-        let site = self.statistics.sites.enter(key, decoded.form);
+        let site = self.statistics.sites.enter(key, None, decoded.form);
         let address = CodeAddress { base: 0, offset: (pc & 0xfff) as u16 };
         PortIoToken::new(decoded, site, address, self.privileged).into()
     }

@@ -12,7 +12,7 @@ fn part(rng: &mut Rng, statistics: &Statistics, all_counters: &[Arc<VcpuCounters
         // A site is of one form.
         let bytes = [form.index() as u8].into_iter().collect();
         let key = SiteKey { pc, mode: Some(Mode::Bits32), bytes };
-        let site = rng.bool().then(|| statistics.sites.enter(key, form).unwrap());
+        let site = rng.bool().then(|| statistics.sites.enter(key, None, form).unwrap());
         match rng.u8(0..6) {
             0 => {
                 counters.attempt(form);

@@ -4,10 +4,11 @@ use fastrand::Rng;
 use pvio_x86::{Direction, Mode, Port, PortForm, Width};
 
 use super::site;
+use crate::rows::add_up;
 use crate::{
-    AccessCounts, AccessRow, Call, Counts, FirstAccess, FormRow, HypercallRow, Instructions,
-    PortRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow,
-    WindowRow,
+    AccessCounts, AccessRow, Call, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow,
+    HypercallRow, Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow,
+    Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
 };
 
 /// Returns any dump that can be read. Its counts need not add up.
@@ -47,6 +48,7 @@ fn window(rng: &mut Rng, name: &str, omitted: bool) -> WindowRow {
         tables.ports.clear();
         tables.sites.clear();
         tables.accesses.clear();
+        tables.callers.clear();
     }
     let (name, entries, open) = (name.to_owned(), rng.u64(1..9), rng.bool());
     WindowRow { name, entries, open, rows_dropped, tables }
@@ -65,14 +67,16 @@ fn random_tables(rng: &mut Rng, omitted: bool) -> Tables {
         hypercalls: (0..rng.usize(..6)).map(|_| hypercall(rng)).collect(),
         instructions: instructions(rng),
         sections: (0..rng.usize(..3)).map(|_| section(rng)).collect(),
+        processes: (0..rng.usize(..4)).map(|_| process(rng)).collect(),
+        processes_dropped_counts: counts(rng),
     };
     // A dump's rows are sorted and unique.
     tables.vcpus.sort_by_key(|row| row.vcpu);
     tables.vcpus.dedup_by_key(|row| row.vcpu);
     tables.ports.sort_by_key(|row| (row.port, row.dir, row.size));
     tables.ports.dedup_by_key(|row| (row.port, row.dir, row.size));
-    tables.sites.sort_by_key(|row| (row.pc.clone(), row.mode, row.symbol.clone()));
-    tables.sites.dedup_by_key(|row| (row.pc.clone(), row.mode, row.symbol.clone()));
+    tables.sites = add_up(tables.sites.iter());
+    tables.processes = add_up(tables.processes.iter());
     for site in 0..tables.sites.len() {
         for row in &tables.ports {
             if rng.bool() {
@@ -82,6 +86,8 @@ fn random_tables(rng: &mut Rng, omitted: bool) -> Tables {
             }
         }
     }
+    let callers: Vec<CallerRow> = (0..rng.usize(..6)).map(|_| caller(rng)).collect();
+    tables.callers = add_up(callers.iter());
     tables.hypercalls.sort_by_key(|row| row.call);
     tables.hypercalls.dedup_by_key(|row| row.call);
     tables.sections.sort_by_key(|row| row.start.clone());
@@ -157,7 +163,33 @@ fn first_access(rng: &mut Rng) -> Option<FirstAccess> {
 fn random_site(rng: &mut Rng) -> SiteRow {
     let symbol = [None, Some("outb+0x1"), Some("inb")][rng.usize(..3)];
     let mode = [None, Some(Mode::Bits32), Some(Mode::Bits64)][rng.usize(..3)];
-    SiteRow { mode, counts: counts(rng), ..site(rng.u64(..4), symbol, 0) }
+    let file = [None, Some("/bin/a"), Some("/bin/b")][rng.usize(..3)].map(str::to_owned);
+    let offset = file.as_ref().map(|_| format!("{:#x}", rng.u64(..3)));
+    SiteRow { mode, file, offset, counts: counts(rng), ..site(rng.u64(..4), symbol, 0) }
+}
+
+fn process(rng: &mut Rng) -> ProcessRow {
+    let is_known = rng.bool();
+    ProcessRow {
+        pid: is_known.then(|| rng.u32(1..4)),
+        comm: is_known.then(|| ["sh", "cat"][rng.usize(..2)].to_owned()),
+        cr3: (!is_known && rng.bool()).then(|| format!("{:#x}", rng.u64(..3) << 12)),
+        boot: rng.u32(..2),
+        counts: counts(rng),
+        kernel_accesses: count(rng),
+    }
+}
+
+fn caller(rng: &mut Rng) -> CallerRow {
+    let SiteRow { pc, mode, bytes, symbol, counts, .. } = random_site(rng);
+    let frames = (0..rng.usize(..3)).map(|_| FrameRow {
+        pc: format!("{:#x}", rng.u64(..3)),
+        symbol: rng.bool().then(|| ["main+0x5", "init+0x12"][rng.usize(..2)].into()),
+        interrupted: rng.u8(..4) == 0,
+    });
+    let frames = frames.collect();
+    let end = [ChainEnd::User, ChainEnd::Bottom, ChainEnd::Unknown][rng.usize(..3)];
+    CallerRow { pc, mode, bytes, symbol, frames, end, accesses: counts.accesses }
 }
 
 fn hypercall(rng: &mut Rng) -> HypercallRow {

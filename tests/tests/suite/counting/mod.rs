@@ -3,6 +3,7 @@
 mod accesses;
 mod aliases;
 mod around_io;
+mod callers;
 mod decoding;
 mod differential;
 mod first_accesses;

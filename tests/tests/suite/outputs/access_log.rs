@@ -32,7 +32,7 @@ struct Line {
 
 fn parse(log: &str) -> Vec<Line> {
     let mut lines = log.lines();
-    assert_eq!(lines.next(), Some("# seconds vcpu pc direction port size value\tsymbol"));
+    assert_eq!(lines.next(), Some("# seconds vcpu pc direction port size value\tsymbol\tprocess"));
     lines
         .map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();

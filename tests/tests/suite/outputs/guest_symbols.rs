@@ -32,7 +32,7 @@ fn on_machine(linux: &LinuxGuest, machine: Machine, names: &Path) -> Machine {
     linux.on(machine).args(["-serial", &format!("file:{}", names.display())])
 }
 
-fn boot(host: &Host, options: &[&str]) -> (Snapshot, Kallsyms) {
+pub(super) fn boot(host: &Host, options: &[&str]) -> (Snapshot, Kallsyms) {
     let directory = tempfile::tempdir().unwrap();
     let names = directory.path().join("names");
     let linux = relocated_linux("");
@@ -63,11 +63,27 @@ fn symbols_off_names_no_site(host: &Host) {
 
 /// A reset boots the kernel again, at another address. Sites of the first boot keep the first kernel's names.
 fn each_of_two_kernels_names_its_own_sites(host: &Host) {
+    let (stats, kernels) = two_kernels(host.machine().plugin(&[]));
+    assert_consistent(&stats);
+    for (kernel, other) in [(&kernels[0], &kernels[1]), (&kernels[1], &kernels[0])] {
+        let own =
+            |site: &&SiteRow| kernel.is_kernel(site_pc(site)) && !other.is_kernel(site_pc(site));
+        let mut named = 0;
+        for site in stats.sites.iter().filter(own) {
+            assert_eq!(site.symbol, kernel.name(site_pc(site)), "{site:?}");
+            named += 1;
+        }
+        assert!(named > 0, "the kernels are at the same addresses");
+    }
+}
+
+/// Boots a kernel, resets the machine, and boots it again. Returns what each says of its names.
+pub(super) fn two_kernels(machine: Machine) -> (Snapshot, [Kallsyms; 2]) {
     let directory = tempfile::tempdir().unwrap();
     let (names, console) = (directory.path().join("names"), directory.path().join("console"));
     let mut linux = relocated_linux("while :; do :; done");
     *linux.argument("-serial") = format!("file:{}", console.display());
-    let machine = on_machine(&linux, host.machine().plugin(&[]), &names);
+    let machine = on_machine(&linux, machine, &names);
     let mut monitor = Monitor::start(machine.args(["-action", "reboot=reset"]));
     let said = || std::fs::read_to_string(&console).unwrap_or_default();
     let names_of_boots = |boots: usize| {
@@ -79,16 +95,5 @@ fn each_of_two_kernels_names_its_own_sites(host: &Host) {
     let both = names_of_boots(2);
     let ended = monitor.quit();
     let kernels = [&first, &both[first.len()..]].map(Kallsyms::unpack);
-    let stats = ended.stats().unwrap();
-    assert_consistent(stats);
-    for (kernel, other) in [(&kernels[0], &kernels[1]), (&kernels[1], &kernels[0])] {
-        let own =
-            |site: &&SiteRow| kernel.is_kernel(site_pc(site)) && !other.is_kernel(site_pc(site));
-        let mut named = 0;
-        for site in stats.sites.iter().filter(own) {
-            assert_eq!(site.symbol, kernel.name(site_pc(site)), "{site:?}");
-            named += 1;
-        }
-        assert!(named > 0, "the kernels are at the same addresses");
-    }
+    (ended.stats().unwrap().clone(), kernels)
 }

@@ -3,9 +3,11 @@
 //! They are compared with what the kernel itself says.
 
 mod callers;
+mod counted;
 mod damaged_memory;
 mod tasks;
 
+pub(super) use counted::check_counted;
 use pvio::guest::{Frame, Kernel};
 
 /// The name of a frame's address, as the kernel prints it in a backtrace.

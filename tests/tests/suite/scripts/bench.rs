@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use pvio_cli::bench::{
-    Row, calls, compute, dispatch, linux, mailbox, ports, strings, unclaimed, vcpus,
+    Row, callers, calls, compute, dispatch, linux, mailbox, ports, processes, strings, unclaimed,
+    vcpus,
 };
 use pvio_tests::{Host, on_both_qemus};
 
@@ -17,6 +18,8 @@ on_both_qemus! {
     several_vcpus_at_once
     the_mailbox
     a_boot_of_linux
+    call_chains
+    counting_by_process
 }
 
 fn qemu(host: &Host) -> PathBuf {
@@ -53,6 +56,12 @@ fn counting_where_no_device_is(host: &Host) {
     assert_rows(&rows, &expected);
     // A loop without a port instruction would take less.
     assert!(rows.iter().all(|row| row.base > 20.0), "{rows:?}");
+}
+
+fn counting_by_process(host: &Host) {
+    let expected =
+        [("a million in and out of a program, by process", None), ("Linux boot by process", None)];
+    assert_rows(&processes::rows(&qemu(host), PAIRS).unwrap(), &expected);
 }
 
 fn devices_of_the_plugin_and_of_qemu(host: &Host) {
@@ -97,6 +106,14 @@ fn a_boot_of_linux(host: &Host) {
     assert_rows(&rows, &[expected, expected].concat());
     let units: Vec<&str> = rows.iter().map(|row| row.unit).collect();
     assert_eq!(units, ["s", "s", "s", "s of CPU", "s of CPU", "s of CPU"]);
+}
+
+fn call_chains(host: &Host) {
+    let expected = [
+        ("an access by call chain, 8 callers, more", Some(1.0)),
+        ("Linux boot by call chain", Some(1.10)),
+    ];
+    assert_rows(&callers::rows(&qemu(host), PAIRS).unwrap(), &expected);
 }
 
 #[test]

@@ -8,13 +8,13 @@ use pvio_tests::wait_until;
 use super::frame_name;
 
 /// Repeats port accesses. At an NMI the kernel panics and prints a backtrace.
-const ACCESSES: &str = "
+pub(super) const ACCESSES: &str = "
 echo 1 > /proc/sys/kernel/unknown_nmi_panic
 echo 0 > /proc/sys/kernel/panic
 {
     echo
     echo symbols:
-    grep -E ' (io_serial_out|pci_conf1_read|mc146818_get_time|serial8250_interrupt)$' /proc/kallsyms
+    grep -E ' (io_serial_out|pci_conf1_read|mc146818_get_time|rtc_cmos_read|serial8250_interrupt)$' /proc/kallsyms
     echo
     echo ready
 } > /dev/ttyS1
@@ -96,7 +96,7 @@ fn check_chain(guest: &mut BootedLinux, kernel: &Kernel) -> Vec<String> {
 }
 
 /// The callers in the panic's backtrace, without guesses (marked `?`) and without the function itself.
-fn printed_by_kernel(console: &str, function: &str) -> Vec<String> {
+pub(super) fn printed_by_kernel(console: &str, function: &str) -> Vec<String> {
     let lines = console.lines().filter_map(|line| Some(line.split_once("] ")?.1.trim()));
     let name = |line: &str| {
         let (name, rest) = line.split_once('/')?;

@@ -56,7 +56,7 @@ fn damaged_file_is_read_or_refused_with_one_line() {
         std::fs::write(&file, &damaged).unwrap();
         let guest_file = GuestFile::parse(&name).unwrap();
         let _ = Sections::load(&guest_file);
-        match Symbols::load(&[guest_file]) {
+        match Symbols::load(&[guest_file], false) {
             Ok(symbols) => {
                 read += 1;
                 let sites: Vec<(u64, &[u8])> =

@@ -1,0 +1,52 @@
+//! The process of an access, to count it by.
+
+use std::sync::Arc;
+
+use crate::processes::{ProcessReader, Running};
+use crate::stats::{FilePlace, ProcessTable, ProcessUse, Sites};
+
+/// The longest path of a file that code is told apart by: the guest decides how many there are.
+const LONGEST_PATH: usize = 1024;
+
+/// Finds the processes that one thread of vCPUs runs.
+pub(super) struct VcpuProcesses {
+    reader: ProcessReader,
+    table: Arc<ProcessTable>,
+    sites: Arc<Sites>,
+    /// What was found last: of which kernel, who, and how to count it.
+    last: Option<(u32, Running, ProcessUse)>,
+}
+
+impl VcpuProcesses {
+    /// Enters processes into `table`. `sites` tells the kernels apart.
+    pub fn new(
+        reader: ProcessReader,
+        table: Arc<ProcessTable>,
+        sites: Arc<Sites>,
+    ) -> VcpuProcesses {
+        VcpuProcesses { reader, table, sites, last: None }
+    }
+
+    /// Returns how to count what is about to run.
+    pub fn find(&mut self) -> ProcessUse {
+        let Some(running) = self.reader.running() else { return ProcessUse::UNKNOWN };
+        let boot = self.sites.turn();
+        match self.last {
+            Some((of_boot, was, process)) if (of_boot, was) == (boot, running) => process,
+            _ => {
+                let process = self.table.find(boot, running);
+                self.last = Some((boot, running, process));
+                process
+            }
+        }
+    }
+
+    /// Returns where user code at an address is in a file, by the mappings of the process that runs now.
+    pub fn place(&mut self, pc: u64) -> Option<FilePlace> {
+        let mapping = self.reader.mapping(pc)?;
+        let path = mapping.path.filter(|path| path.len() <= LONGEST_PATH)?;
+        let file = self.sites.file(&path)?;
+        let offset = mapping.file_offset.wrapping_add(pc - mapping.start);
+        Some(FilePlace { file, offset })
+    }
+}

@@ -1,0 +1,180 @@
+//! Who runs on a vCPU: a process of a Linux guest, or else an address space.
+//!
+//! Linux's `current` is read from the guest's memory each time, since the guest may switch in between. What leads
+//! there, the data of each processor, is looked up once for each kernel.
+
+mod memory;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::guest::{Comm, Mapping, Processes};
+use crate::qemu::{GuestRam, RamPages, TaskState, TaskStateReader};
+use crate::running_kernel::{KernelView, RunningKernel};
+use crate::x86::{Cr0, PAGE};
+use memory::KernelMemory;
+
+/// Who makes an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Owner {
+    /// A process of the Linux kernel that runs: user code, or the kernel in its name.
+    Process {
+        /// The process's number, which all its threads have in common.
+        pid: u32,
+        /// The thread's name.
+        comm: Comm,
+    },
+    /// The address space of this page table, where no process is known. The low bits of CR3 are left out.
+    AddressSpace(u64),
+    /// Code without paging.
+    Unpaged,
+}
+
+/// As `PID/COMM`, or the address of the page table, or `unpaged`.
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Owner::Process { pid, comm } => write!(f, "{pid}/{}", comm.text()),
+            Owner::AddressSpace(table) => write!(f, "{table:#x}"),
+            Owner::Unpaged => f.write_str("unpaged"),
+        }
+    }
+}
+
+/// What a vCPU runs now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Who it is.
+    pub owner: Owner,
+    /// Whether it is user code.
+    pub is_user: bool,
+}
+
+/// What the vCPUs of a machine need to tell processes.
+pub struct ProcessFinder {
+    /// The kernel whose processes are told.
+    pub kernel: Arc<RunningKernel>,
+    /// The guest's memory.
+    pub ram: Arc<GuestRam>,
+    /// The state of vCPUs.
+    pub states: TaskStateReader,
+}
+
+impl ProcessFinder {
+    /// A reader, for one thread of vCPUs at a time.
+    pub fn reader(&self) -> ProcessReader {
+        ProcessReader {
+            kernel: KernelView::new(Arc::clone(&self.kernel)),
+            running: Arc::clone(&self.kernel),
+            states: self.states,
+            pages: Some(RamPages::new(Arc::clone(&self.ram))),
+            known: None,
+            generation: 0,
+        }
+    }
+}
+
+/// Tells who runs on the vCPU of the calling thread. Only in callbacks of QEMU.
+pub struct ProcessReader {
+    kernel: KernelView,
+    running: Arc<RunningKernel>,
+    states: TaskStateReader,
+    /// `None` while `known` has them.
+    pages: Option<RamPages>,
+    known: Option<Known>,
+    generation: u64,
+}
+
+/// What is known of a kernel's processes.
+struct Known {
+    processes: Processes,
+    memory: KernelMemory,
+    /// The addresses of processors' data that were seen.
+    bases: Vec<u64>,
+}
+
+impl ProcessReader {
+    /// Who runs now; `None` outside a vCPU's thread.
+    pub fn running(&mut self) -> Option<Running> {
+        let state = self.states.read()?;
+        Some(Running { owner: self.owner(&state), is_user: state.cpl == 3 })
+    }
+
+    fn owner(&mut self, state: &TaskState) -> Owner {
+        if !Cr0::from_bits_retain(state.paging.cr0).contains(Cr0::PAGING) {
+            return Owner::Unpaged;
+        }
+        let process = if state.is_plain { self.process(state) } else { None };
+        process.unwrap_or(Owner::AddressSpace(state.paging.cr3 & !(PAGE - 1)))
+    }
+
+    fn process(&mut self, state: &TaskState) -> Option<Owner> {
+        let known = self.known()?;
+        let identity = known.task(state).and_then(|task| known.identity(task))?;
+        Some(Owner::Process { pid: identity.tgid, comm: identity.comm })
+    }
+
+    /// What the process that runs now has mapped at an address of its user code.
+    pub fn mapping(&mut self, address: u64) -> Option<Mapping> {
+        let state = self.states.read()?;
+        (state.cpl == 3 && state.is_plain).then_some(())?;
+        let known = self.known()?;
+        let task = known.task(&state)?;
+        let memory = &mut known.memory;
+        let mut read = |at: u64, into: &mut [u8]| memory.read(at, into);
+        let process = known.processes.at(task, &mut read)?;
+        known.processes.mapping(&process, address, &mut read)
+    }
+
+    #[inline]
+    fn known(&mut self) -> Option<&mut Known> {
+        // In user code too, where the kernel may make no access that is looked at.
+        if self.kernel.known().is_none() {
+            self.kernel.search();
+        }
+        if self.kernel.generation() != self.generation {
+            self.look();
+        }
+        self.known.as_mut()
+    }
+
+    /// Looks at the kernel that is known since the last time.
+    #[cold]
+    fn look(&mut self) {
+        self.generation = self.kernel.generation();
+        if let Some(known) = self.known.take() {
+            self.pages = Some(known.memory.into_pages());
+        }
+        let Some(kernel) = self.kernel.known() else { return };
+        let Some(processes) = Processes::find(kernel, self.running.memory()) else { return };
+        let pages = self.pages.take().expect("they are here or in what was known");
+        let memory = KernelMemory::new(pages, kernel.registers());
+        self.known = Some(Known { processes, memory, bases: Vec::new() });
+    }
+}
+
+impl Known {
+    /// The address of the `task_struct` of the thread that runs.
+    #[inline]
+    fn task(&mut self, state: &TaskState) -> Option<u64> {
+        let candidates = [state.gs_base, state.kernel_gs_base, state.fs_base];
+        let Known { processes, memory, bases } = self;
+        let mut read = |at: u64, into: &mut [u8]| memory.read(at, into);
+        let known = candidates.iter().find(|base| bases.contains(base));
+        let base = match known {
+            Some(&base) => base,
+            None => {
+                let base = processes.base_among(&candidates, &mut read)?;
+                bases.push(base);
+                base
+            }
+        };
+        processes.task(base, &mut read)
+    }
+
+    #[inline]
+    fn identity(&mut self, task: u64) -> Option<crate::guest::Identity> {
+        let memory = &mut self.memory;
+        self.processes.identity(task, &mut |at, into| memory.read(at, into))
+    }
+}

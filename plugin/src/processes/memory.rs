@@ -1,0 +1,101 @@
+//! Reads a kernel's own data at the price of some loads.
+
+use std::cell::RefCell;
+
+use crate::guest::Registers;
+use crate::qemu::RamPages;
+use crate::x86::{
+    Access, Cr0, Cr4, Efer, KeyRights, Mode, PAGE, Paging, PhysicalMemory, Rflags, Supervisor,
+};
+
+/// Number of translations that are kept. The cache is direct-mapped.
+const TRANSLATIONS: usize = 256;
+
+/// The memory of a kernel, by its own page table.
+///
+/// Translations are kept. Those of a kernel's data for its processors and threads do not change while it runs.
+pub(super) struct KernelMemory {
+    pages: RefCell<RamPages>,
+    paging: Paging,
+    /// Linear and physical addresses of pages.
+    translated: Vec<Option<(u64, u64)>>,
+}
+
+impl KernelMemory {
+    /// Reads by `pages`. `registers` are those by which the kernel translates its addresses.
+    pub fn new(mut pages: RamPages, registers: Registers) -> KernelMemory {
+        pages.clear();
+        let paging = Paging {
+            cr0: Cr0::from_bits_retain(registers.cr0) & Cr0::PAGING,
+            cr3: registers.cr3,
+            cr4: Cr4::from_bits_retain(registers.cr4),
+            efer: Efer::from_bits_retain(registers.efer),
+            rflags: Rflags::empty(),
+            supervisor: Supervisor::Yes,
+            keys: KeyRights::default(),
+        };
+        KernelMemory { pages: RefCell::new(pages), paging, translated: vec![None; TRANSLATIONS] }
+    }
+
+    pub fn into_pages(self) -> RamPages {
+        self.pages.into_inner()
+    }
+
+    /// Fills `into` from a linear address. Returns false if not all of it can be read.
+    #[inline]
+    pub fn read(&mut self, mut linear: u64, mut into: &mut [u8]) -> bool {
+        while !into.is_empty() {
+            let left = (PAGE - linear % PAGE) as usize;
+            let (now, later) = into.split_at_mut(left.min(into.len()));
+            let Some(page) = self.translate(linear & !(PAGE - 1)) else { return false };
+            if !self.pages.get_mut().read(page + linear % PAGE, now) {
+                return false;
+            }
+            linear = linear.wrapping_add(now.len() as u64);
+            into = later;
+        }
+        true
+    }
+
+    #[inline]
+    fn translate(&mut self, page: u64) -> Option<u64> {
+        let slot = (page / PAGE) as usize % TRANSLATIONS;
+        match self.translated[slot] {
+            Some((linear, physical)) if linear == page => Some(physical),
+            _ => self.walk(page, slot),
+        }
+    }
+
+    #[cold]
+    fn walk(&mut self, page: u64, slot: usize) -> Option<u64> {
+        let is_long = self.paging.efer.contains(Efer::LONG_MODE_ACTIVE);
+        let mode = if is_long { Mode::Bits64 } else { Mode::Bits32 };
+        if !self.paging.is_canonical(page, mode) {
+            return None;
+        }
+        let physical = self.paging.translate(page, Access::Read, &Entries(&self.pages)).ok()?;
+        self.translated[slot] = Some((page, physical));
+        Some(physical)
+    }
+}
+
+/// Entries of page tables.
+struct Entries<'a>(&'a RefCell<RamPages>);
+
+impl Entries<'_> {
+    fn read<const N: usize>(&self, physical: u64) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        let is_in_page = physical % PAGE <= PAGE - N as u64;
+        (is_in_page && self.0.borrow_mut().read(physical, &mut bytes)).then_some(bytes)
+    }
+}
+
+impl PhysicalMemory for Entries<'_> {
+    fn read_u32(&self, physical: u64) -> Option<u32> {
+        self.read(physical).map(u32::from_le_bytes)
+    }
+
+    fn read_u64(&self, physical: u64) -> Option<u64> {
+        self.read(physical).map(u64::from_le_bytes)
+    }
+}

@@ -1,0 +1,130 @@
+//! A flame graph of call chains in SVG: callers above what they called, as wide as their accesses.
+//!
+//! Positions are percentages, as in the charts. The page's script zooms; without it all is there, and each cell has a
+//! title.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+
+use crate::stats::text_table::{number, percent, printable};
+use crate::stats::{CallerRow, ChainEnd, Snapshot};
+
+/// Pixels from one row to the next.
+const PITCH: usize = 19;
+
+/// The fewest accesses, as a part of all, that a cell is drawn for.
+const NARROWEST: u64 = 2000;
+
+/// The most rows. pvio's chains have 64 callers at most; a file may claim anything.
+const DEEPEST: usize = 80;
+
+/// A function, by the path that leads to it.
+#[derive(Default)]
+struct Node {
+    accesses: u64,
+    calls: BTreeMap<String, Node>,
+}
+
+impl Node {
+    fn of(rows: &[CallerRow]) -> Node {
+        let mut root = Node::default();
+        for row in rows {
+            let mut node = &mut root;
+            node.accesses = node.accesses.saturating_add(row.accesses);
+            for name in path(row).into_iter().take(DEEPEST) {
+                node = node.calls.entry(name).or_default();
+                node.accesses = node.accesses.saturating_add(row.accesses);
+            }
+        }
+        root
+    }
+
+    fn depth(&self, fewest: u64) -> usize {
+        let calls = self.calls.values().filter(|call| call.accesses >= fewest);
+        calls.map(|call| 1 + call.depth(fewest)).max().unwrap_or(0)
+    }
+}
+
+/// The functions of a chain, from the outermost to that of the site.
+fn path(row: &CallerRow) -> Vec<String> {
+    let end = match row.end {
+        ChainEnd::User => Some("user mode"),
+        ChainEnd::Bottom => None,
+        ChainEnd::Unknown => Some("?"),
+        ChainEnd::Depth => Some("..."),
+        ChainEnd::Dropped => Some("no room"),
+    };
+    let callers = row.frames.iter().rev().map(|frame| match frame.interrupted {
+        true => format!("{} (interrupted)", frame.function()),
+        false => frame.function().to_owned(),
+    });
+    let end = end.map(str::to_owned);
+    end.into_iter().chain(callers).chain([row.function().to_owned()]).collect()
+}
+
+/// Renders the graph, if the dump has call chains.
+pub fn graph(dump: &Snapshot) -> Markup {
+    let root = Node::of(&dump.callers);
+    if root.accesses == 0 {
+        return html! {};
+    }
+    let fewest = (root.accesses / NARROWEST).max(1);
+    let mut cells = Vec::new();
+    place("all accesses", &root, (0, 0.0), &root, fewest, &mut cells);
+    let height = (root.depth(fewest) + 1) * PITCH;
+    html! {
+        section.flame {
+            h2 { "Call chains" }
+            p.legend {
+                "Callers are above what they called. A function is as wide as the accesses made under it; those with less \
+                 than one in " (number(NARROWEST)) " are left out."
+            }
+            svg role="img" aria-label=(description(&root)) width="100%" height=(height) {
+                @for cell in &cells { (cell) }
+            }
+        }
+    }
+}
+
+fn place(
+    name: &str,
+    node: &Node,
+    (level, start): (usize, f64),
+    root: &Node,
+    fewest: u64,
+    cells: &mut Vec<Markup>,
+) {
+    let share = |accesses: u64| accesses as f64 * 100.0 / root.accesses as f64;
+    let value = format!(
+        "{}: {} · {} %",
+        printable(name),
+        number(node.accesses),
+        percent(node.accesses, root.accesses)
+    );
+    let class = if level % 2 == 0 { "cell" } else { "cell odd" };
+    cells.push(html! {
+        svg class=(class) x={ (format!("{start:.3}")) "%" } y=(level * PITCH)
+            width={ (format!("{:.3}", share(node.accesses))) "%" } height=(PITCH - 1) {
+            title { (value) }
+            rect width="100%" height="100%" {}
+            text x="4" y="13" { (printable(name)) }
+        }
+    });
+    let mut start = start;
+    for (name, call) in &node.calls {
+        if call.accesses >= fewest {
+            place(name, call, (level + 1, start), root, fewest, cells);
+        }
+        start += share(call.accesses);
+    }
+}
+
+/// The graph for those who do not see it: what is called at the outermost.
+fn description(root: &Node) -> String {
+    let calls = root.calls.iter().map(|(name, node)| {
+        let share = percent(node.accesses, root.accesses);
+        format!("{} {}, {share} %", printable(name), number(node.accesses))
+    });
+    format!("Call chains: {}", calls.take(12).collect::<Vec<_>>().join("; "))
+}
