@@ -366,7 +366,7 @@ fn first_accesses_are_the_earliest_of_all_vcpus_and_outlast_a_reset() {
     let form = PortForm::OutDxAl;
     let enter = |pc| {
         let key = SiteKey { pc, mode: Some(Mode::Bits64), bytes: [0xee].into_iter().collect() };
-        statistics.sites.enter(key, form, None)
+        statistics.sites.enter(key, None, form)
     };
     let [a, b] = [0x1000, 0x2000].map(enter);
     statistics.begin("window", &one).unwrap();
