@@ -43,13 +43,18 @@ pub fn port_reader(directory: &TempDir, ports: &[u16]) -> PathBuf {
         // mov dx, port; in al, dx
         code.extend([0xba, port.to_le_bytes()[0], port.to_le_bytes()[1], 0xec]);
     }
+    bios(directory, code)
+}
+
+/// Makes a BIOS image that runs 16-bit code at linear address 0xffffe000, and then ends QEMU.
+pub fn bios(directory: &TempDir, mut code: Vec<u8>) -> PathBuf {
     // mov al, n; out 0xf4, al; hlt
     code.extend([0xb0, (expected_forms::PASSED as u8) >> 1, 0xe6, 0xf4, 0xf4]);
     let mut image = vec![0; 0x1_0000];
     image[0xe000..][..code.len()].copy_from_slice(&code);
     // jmp 0xe000, from the reset vector
     image[0xfff0..0xfff3].copy_from_slice(&[0xe9, 0x0d, 0xe0]);
-    let path = directory.path().join("reader.bin");
+    let path = directory.path().join("bios.bin");
     std::fs::write(&path, image).unwrap();
     path
 }

@@ -88,6 +88,8 @@ impl Statistics {
         };
         let mut tables = maker.tables(&totals);
         add_firsts(&mut tables.ports, &all_counters, &self.sites, &names);
+        let values = self.values.as_ref();
+        let (value_rows, values_dropped) = values.map(|values| values.rows()).unwrap_or_default();
         Snapshot {
             schema: SCHEMA.into(),
             pvio: env!("CARGO_PKG_VERSION").into(),
@@ -108,6 +110,9 @@ impl Statistics {
                 })
                 .collect(),
             sites_dropped: self.sites.dropped(),
+            values_clock: values.map(|values| values.clock().into()),
+            values: value_rows,
+            values_dropped,
             windows: windows.into_iter().map(|window| maker.window(window)).collect(),
         }
     }

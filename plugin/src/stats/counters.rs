@@ -273,6 +273,17 @@ impl VcpuCounters {
         self.hypercalls.add(call.index(), column as usize);
     }
 
+    /// All accesses by hypercall, and those by instruction that [`VcpuCounters::scalar`] does not count.
+    pub(super) fn accesses(&self) -> i64 {
+        let by_form = self.forms.rows().map(|(_, counts)| counts[FormColumn::Accesses as usize]);
+        let by_call = self.hypercalls.rows().map(|(call, counts)| {
+            let size = Call::ALL[call as usize].port_io().map(|(_, width)| width.bytes());
+            let elements = |size| counts[CallColumn::Bytes as usize] / i64::from(size);
+            counts[CallColumn::MovedOne as usize] + size.map_or(0, elements)
+        });
+        by_form.sum::<i64>() + by_call.sum::<i64>()
+    }
+
     /// Notes the address of the hypercall that is about to be carried out.
     #[inline]
     pub fn calls_from(&self, pc: u64) {

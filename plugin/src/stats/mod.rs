@@ -19,6 +19,7 @@ mod processes;
 mod sites;
 mod statistics;
 mod totals;
+mod values;
 mod windows;
 
 #[cfg(test)]
@@ -38,4 +39,5 @@ pub use pvio_stats::{
 };
 pub use sites::{FileId, FilePlace, MAX_SITES, SiteId, SiteKey, Sites};
 pub use statistics::Statistics;
+pub use values::{MAX_VALUES, ValueClock, ValuePorts, VcpuValues};
 pub use windows::{MAX_WINDOW_ROWS, WindowError};

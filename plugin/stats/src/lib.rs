@@ -18,6 +18,7 @@ mod summary;
 pub mod test_data;
 pub mod text_table;
 mod totals;
+mod values;
 
 pub use accesses::SiteAccess;
 pub use call::Call;
@@ -29,6 +30,7 @@ pub use read::{Problem, ReadError};
 pub use schema::{
     AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow,
     HypercallRow, Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow,
-    Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow,
+    Snapshot, SymbolFileRow, Tables, ValueMoment, ValueRow, VcpuRow, WindowRow,
 };
 pub use summary::render;
+pub use values::timeline;

@@ -37,6 +37,7 @@ pub enum MergeError {
 /// | `callers` | rows by the symbols of site and frames, or their addresses where they have none; \
 ///   the addresses are those of one dump |
 /// | `processes` | rows by kernel, number and name, or page table |
+/// | `values` | rows by port, direction, size and value; `first`, `last` and `values_clock` are `null`, unless there is one dump |
 /// | `windows` | rows by name; `open` and `rows_dropped` are true if true in one dump |
 ///
 /// # Errors
@@ -53,6 +54,7 @@ pub fn merge(dumps: &[Snapshot]) -> Result<Snapshot, MergeError> {
         }
     }
     let reasons = dumps.iter().filter_map(|dump| dump.vcpus_omitted.as_deref());
+    let (values, values_dropped) = crate::values::merge(dumps)?;
     Ok(Snapshot {
         schema: first.schema.clone(),
         pvio: union(dumps.iter().map(|dump| &*dump.pvio), ", ").into(),
@@ -63,6 +65,9 @@ pub fn merge(dumps: &[Snapshot]) -> Result<Snapshot, MergeError> {
         vcpus_omitted: (!keep_vcpus).then(|| union(reasons, "; ").into()),
         symbol_files,
         sites_dropped: total(dumps.iter().map(|dump| dump.sites_dropped), "sites_dropped")?,
+        values_clock: first.values_clock.clone().filter(|_| dumps.len() == 1),
+        values,
+        values_dropped,
         windows: merge_windows(dumps, keep_vcpus)?,
     })
 }

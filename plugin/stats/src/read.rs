@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::error::Category;
 
-use crate::check::overflowing;
+use crate::check::{overflowing, overflowing_values};
 use crate::schema::{
     AccessCounts, AccessRow, CallerRow, FormRow, HypercallRow, PortRow, ProcessRow, SCHEMA,
-    SectionRow, SiteRow, Snapshot, Tables, VcpuRow, parse_address,
+    SectionRow, SiteRow, Snapshot, Tables, ValueRow, VcpuRow, parse_address,
 };
 
 /// A file that could not be read as a dump.
@@ -104,6 +104,10 @@ impl Snapshot {
         let wrong = |field: String, reason: &str| Problem::Field { field, reason: reason.into() };
         if self.runs == 0 {
             return Err(wrong("runs".into(), "a dump is of one run at least"));
+        }
+        let values = self.values.iter().map(|row| &row.counts);
+        if overflowing_values(values.chain([&self.values_dropped])) {
+            return Err(wrong("values".into(), "the sum of a column does not fit in 64 bits"));
         }
         let windows = self.windows.iter().enumerate();
         let windows = windows.map(|(index, row)| (format!("windows[{index}]."), &row.tables));
@@ -230,6 +234,7 @@ fn wrong_row(tables: &Value) -> Option<(String, String)> {
         .or_else(|| wrong_row_in::<AccessRow>(tables, "accesses"))
         .or_else(|| wrong_row_in::<CallerRow>(tables, "callers"))
         .or_else(|| wrong_row_in::<ProcessRow>(tables, "processes"))
+        .or_else(|| wrong_row_in::<ValueRow>(tables, "values"))
         .or_else(|| wrong_row_in::<HypercallRow>(tables, "hypercalls"))
         .or_else(|| wrong_row_in::<SectionRow>(tables, "sections"))
 }

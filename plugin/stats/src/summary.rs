@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::schema::{
-    AccessRow, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, HypercallRow, Instructions,
-    PortRow, ProcessRow, SiteRow, Snapshot, Tables,
+    AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, HypercallRow,
+    Instructions, PortRow, ProcessRow, SiteRow, Snapshot, Tables,
 };
 use crate::text_table::{TextTable, number, percent, printable};
+use crate::values::timeline;
 
 /// The most ports and sites that the summary shows, the busiest first. The dump has all.
 const BUSIEST: usize = 16;
@@ -42,6 +43,15 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
             Some((title, table)) => section(&mut text, &title, table),
             None => text += &unserved(snapshot),
         }
+    }
+    if !snapshot.values.is_empty() {
+        let (title, table) = values(snapshot);
+        section(&mut text, &title, table);
+    }
+    if snapshot.values_dropped != AccessCounts::default() {
+        let AccessCounts { accesses, unverified } = snapshot.values_dropped;
+        let dropped = counted_as(accesses + unverified, "access", "accesses");
+        let _ = writeln!(text, "  {dropped} of more values found no room");
     }
     if !snapshot.sites.is_empty() {
         section(&mut text, &busiest("sites", snapshot.sites.len()), sites(snapshot));
@@ -309,6 +319,20 @@ fn first_unserved(snapshot: &Snapshot) -> Option<(String, String)> {
         ]);
     }
     Some((title, table.render()))
+}
+
+/// The values at ports: a heading and a table.
+fn values(snapshot: &Snapshot) -> (String, String) {
+    let rows = timeline(&snapshot.values);
+    let clock = match &snapshot.values_clock {
+        Some(clock) => format!(", in the order in which they came; times by the {clock}'s clock"),
+        None => String::new(),
+    };
+    let title = match rows.len() > BUSIEST {
+        true => format!("The first {BUSIEST} of {} values{clock}", number(rows.len() as u64)),
+        false => format!("All values{clock}"),
+    };
+    (title, crate::values::table(rows.into_iter().take(BUSIEST)))
 }
 
 /// A line that lists the used ports at which nothing is; empty if there are none.

@@ -8,13 +8,16 @@ use maud::{Markup, html};
 
 use crate::report::table::{HtmlTable, Link};
 use crate::stats::text_table::{number, percent, printable};
-use crate::stats::{AccessRow, FirstAccess, PortRow, SectionRow, Snapshot, Tables};
+use crate::stats::{
+    AccessRow, FirstAccess, PortRow, SectionRow, Snapshot, Tables, ValueMoment, timeline,
+};
 
 /// Renders the tables. Those without rows are left out.
 pub fn all(dump: &Snapshot) -> Markup {
     html! {
         (ports_and_sites(dump))
         (first_unserved(dump))
+        (values(dump))
         @if dump.sites_dropped > 0 {
             p {
                 (number(dump.sites_dropped)) " translated instructions did not fit into the table of sites. They made "
@@ -83,6 +86,56 @@ fn first_unserved(dump: &Snapshot) -> Markup {
         },
     )
     .render()
+}
+
+/// Values at ports, in the order in which they came.
+fn values(dump: &Snapshot) -> Markup {
+    let rows = timeline(&dump.values);
+    let has_times = rows.iter().any(|row| row.first.is_some());
+    let unverified = rows.iter().any(|row| row.counts.unverified > 0);
+    let columns = [
+        "<Port",
+        "<Direction",
+        ">Bytes",
+        ">Value",
+        ">Accesses",
+        if_any(unverified, ">Unverified"),
+        if_any(has_times, ">First, seconds"),
+        if_any(has_times, ">Last, seconds"),
+        if_any(has_times, ">Accesses before the first"),
+        if_any(has_times, ">Before the last"),
+    ];
+    let seconds = |moment: Option<ValueMoment>| moment.map_or("-".to_owned(), |at| at.seconds());
+    let accesses =
+        |moment: Option<ValueMoment>| moment.map_or("-".to_owned(), |at| number(at.accesses));
+    let table = HtmlTable::new(
+        "Values at ports, in the order in which they came",
+        columns,
+        &rows,
+        |row| row.counts.accesses,
+        |row| {
+            [
+                row.port.to_string(),
+                row.dir.to_string(),
+                row.size.bytes().to_string(),
+                row.value_text(),
+                number(row.counts.accesses),
+                number(row.counts.unverified),
+                seconds(row.first),
+                seconds(row.last),
+                accesses(row.first),
+                accesses(row.last),
+            ]
+        },
+    );
+    let dropped = dump.values_dropped.accesses + dump.values_dropped.unverified;
+    html! {
+        (table.render())
+        @if let Some(clock) = &dump.values_clock { @if !rows.is_empty() {
+            p { "The times of values are those of the " (printable(clock)) "'s clock." }
+        } }
+        @if dropped > 0 { p { (number(dropped)) " accesses of more values found no room." } }
+    }
 }
 
 /// Ports and sites, which link to each other.
