@@ -135,6 +135,7 @@ fn with_port_access(mut module: Vec<u8>) -> Vec<u8> {
     /// `endbr64`, and then the call for tracers.
     const ENDBR: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
     const CALL: u8 = 0xe8;
+    const SIGNATURE_MARK: &[u8] = b"~Module signature appended~\n";
     let file = object::File::parse(&*module).unwrap();
     let function = file.symbol_by_name("cleanup_module").expect("a function for rmmod");
     let section = file.section_by_index(function.section_index().unwrap()).unwrap();
@@ -145,6 +146,10 @@ fn with_port_access(mut module: Vec<u8>) -> Vec<u8> {
     }
     if module[at] == CALL {
         at += 5;
+    }
+    // Without its mark, the signature, which does not fit any more, is not seen.
+    if module.ends_with(SIGNATURE_MARK) {
+        module.truncate(module.len() - SIGNATURE_MARK.len());
     }
     // out 0x80,al; ret
     module[at..at + 3].copy_from_slice(&[0xe6, 0x80, 0xc3]);
@@ -171,10 +176,7 @@ fn sites_of_a_module_that_is_gone_have_no_name(host: &Host) {
     assert_consistent(stats);
     let (before, after) = (files.kallsyms("ttyS1"), files.kallsyms("ttyS2"));
     let is_gone = |site: &&SiteRow| {
-        let name = before.name(site_pc(site));
-        name.is_some_and(|name| {
-            name.starts_with("cleanup_module+") && name.ends_with(" [ata_generic]")
-        })
+        before.name(site_pc(site)).is_some_and(|name| name.ends_with(" [ata_generic]"))
     };
     let gone: Vec<_> = stats.sites.iter().filter(is_gone).collect();
     assert_eq!(gone.len(), 1, "{:?}", stats.sites);
