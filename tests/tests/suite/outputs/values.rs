@@ -149,7 +149,7 @@ fn calls_move_the_values_that_their_log_has(host: &Host) {
     );
 }
 
-/// With a log, too, accesses have two listeners.
+/// The access log, too, listens to accesses: values do not depend on it.
 fn values_without_a_log_are_the_same(host: &Host) {
     let run = |machine: Machine| run_guest(machine, "forms").stats().clone();
     let (with_log, _) = run_logged(host.machine(), "0-0xffff", |_| true, run);
