@@ -99,10 +99,7 @@ impl Statistics {
             vcpus_omitted,
             symbol_files: names
                 .files()
-                .map(|(file, problem)| SymbolFileRow {
-                    file: file.to_owned(),
-                    problem: problem.map(str::to_owned),
-                })
+                .map(|(file, problem)| SymbolFileRow { file, problem })
                 .collect(),
             sites_dropped: self.sites.dropped(),
             windows: windows.into_iter().map(|window| maker.window(window)).collect(),
