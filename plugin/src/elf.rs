@@ -2,8 +2,11 @@
 //!
 //! Files are untrusted and may be sparse, so only tables are read, and only up to a size limit.
 
+use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, SectionHeader, Sym};
@@ -15,6 +18,8 @@ const MAX_SECTIONS: usize = 1 << 16;
 const MAX_TABLE: u64 = 128 << 20;
 /// The maximum size of a section of notes in bytes.
 const MAX_NOTES: u64 = 1 << 20;
+/// The maximum size of a section that names a separate debug file, in bytes.
+const MAX_LINK: u64 = 4096;
 /// The maximum length of a section name in bytes; longer names are cut.
 const MAX_SECTION_NAME: usize = 128;
 
@@ -81,6 +86,15 @@ pub struct ElfSymbols {
     pub names: Vec<u8>,
 }
 
+/// The name of a separate debug file: `.gnu_debuglink`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DebugLink {
+    /// The file's name, without directories.
+    pub name: PathBuf,
+    /// The CRC-32 of its contents.
+    pub crc: u32,
+}
+
 /// An ELF file of x86 code.
 #[derive(Debug)]
 pub struct Elf {
@@ -121,6 +135,14 @@ impl Elf {
         match self.is_64 {
             true => build_id_of::<FileHeader64<LittleEndian>>(&self.file),
             false => build_id_of::<FileHeader32<LittleEndian>>(&self.file),
+        }
+    }
+
+    /// The separate debug file that a stripped file names, if it names one.
+    pub fn debug_link(&self) -> Option<DebugLink> {
+        match self.is_64 {
+            true => debug_link_of::<FileHeader64<LittleEndian>>(&self.file),
+            false => debug_link_of::<FileHeader32<LittleEndian>>(&self.file),
         }
     }
 
@@ -197,6 +219,19 @@ fn build_id_of<H: FileHeader<Endian = LittleEndian>>(file: &File) -> Option<Stri
             .map(|note| note.desc().iter().map(|byte| format!("{byte:02x}")).collect())
     });
     notes.into_iter().next()
+}
+
+fn debug_link_of<H: FileHeader<Endian = LittleEndian>>(file: &File) -> Option<DebugLink> {
+    let cache = ReadCache::new(file);
+    let sections = header::<H>(&cache).ok()?.sections(LittleEndian, &cache).ok()?;
+    let (_, section) = sections.section_by_name(LittleEndian, b".gnu_debuglink")?;
+    (section.sh_size(LittleEndian).into() <= MAX_LINK).then_some(())?;
+    // A name, a zero, filling up to a multiple of four, and the CRC.
+    let data = section.data(LittleEndian, &cache).ok()?;
+    let end = data.iter().position(|&byte| byte == 0)?;
+    let crc = data.get((end + 1).next_multiple_of(4)..)?.first_chunk()?;
+    let name = Path::new(OsStr::from_bytes(&data[..end])).file_name()?;
+    Some(DebugLink { name: name.into(), crc: u32::from_le_bytes(*crc) })
 }
 
 fn is_code<H: FileHeader<Endian = LittleEndian>>(header: &H::SectionHeader) -> bool {

@@ -86,7 +86,8 @@ pub fn build(
              summary=FILE, or write summary=off",
         );
     }
-    let mut symbols = Symbols::load(&options.symbols, options.processes)?;
+    let mut symbols =
+        Symbols::load(&options.symbols, &options.debug_directories, options.processes)?;
     if options.guest_symbols {
         symbols.name_by_guest();
     }

@@ -8,7 +8,7 @@ mod memory;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::guest::{Comm, Mapping, Processes};
+use crate::guest::{Comm, MappedElf, Mapping, Processes};
 use crate::qemu::{GuestRam, RamPages, TaskState, TaskStateReader};
 use crate::running_kernel::{KernelView, RunningKernel};
 use crate::x86::{Cr0, PAGE};
@@ -114,16 +114,28 @@ impl ProcessReader {
         Some(Owner::Process { pid: identity.tgid, comm: identity.comm })
     }
 
-    /// What the process that runs now has mapped at an address of its user code.
-    pub fn mapping(&mut self, address: u64) -> Option<Mapping> {
+    /// What the process that runs now has mapped at an address of its user code, and what the file says of itself.
+    pub fn mapping(&mut self, address: u64) -> Option<(Mapping, Option<MappedElf>)> {
         let state = self.states.read()?;
         (state.cpl == 3 && state.is_plain).then_some(())?;
         let known = self.known()?;
         let task = known.task(&state)?;
-        let memory = &mut known.memory;
+        let Known { processes, memory, .. } = known;
         let mut read = |at: u64, into: &mut [u8]| memory.read(at, into);
-        let process = known.processes.at(task, &mut read)?;
-        known.processes.mapping(&process, address, &mut read)
+        let process = processes.at(task, &mut read)?;
+        let mapping = processes.mapping(&process, address, &mut read)?;
+        // Linkers put a file's code as far from its first page in memory as in the file.
+        let first = mapping.start.wrapping_sub(mapping.file_offset);
+        let is_first = match mapping.file_offset {
+            0 => true,
+            _ => processes
+                .mapping(&process, first, &mut read)
+                .is_some_and(|found| found.file_offset == 0 && found.path == mapping.path),
+        };
+        let mut page = vec![0; PAGE as usize];
+        let can_read = is_first && memory.read_user(state.paging, first, &mut page);
+        let elf = if can_read { MappedElf::parse(&page) } else { None };
+        Some((mapping, elf))
     }
 
     #[inline]

@@ -35,7 +35,7 @@ pub use captures::{
 };
 pub use kernel::{Kernel, KernelIdentity};
 pub use names::Name;
-pub use process::{Comm, Identity, Mapping, Process, Processes};
+pub use process::{Comm, Identity, MappedElf, Mapping, Process, Processes};
 pub use uefi::{Firmware, SeenImage};
 pub use unwind::{Chain, End, Frame, MOST_FRAMES, Recipe, Start, Unwound, unwind};
 

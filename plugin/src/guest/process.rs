@@ -1,8 +1,10 @@
 //! The process that runs on a processor: Linux's `current`.
 
+mod elf;
 mod layout;
 mod mappings;
 
+pub use elf::MappedElf;
 use layout::Layout;
 pub use mappings::Mapping;
 

@@ -43,9 +43,12 @@ impl VcpuProcesses {
 
     /// Returns where user code at an address is in a file, by the mappings of the process that runs now.
     pub fn place(&mut self, pc: u64) -> Option<FilePlace> {
-        let mapping = self.reader.mapping(pc)?;
+        let (mapping, elf) = self.reader.mapping(pc)?;
         let path = mapping.path.filter(|path| path.len() <= LONGEST_PATH)?;
         let file = self.sites.file(&path)?;
+        if let Some(elf) = elf {
+            self.sites.saw_elf(file, elf);
+        }
         let offset = mapping.file_offset.wrapping_add(pc - mapping.start);
         Some(FilePlace { file, offset })
     }

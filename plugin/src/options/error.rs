@@ -14,7 +14,7 @@ use crate::x86::PortRangeError;
 pub enum OptionError {
     /// No option has this name.
     #[error(
-        "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=guest|off|FILE[@ADDRESS], \
+        "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=guest|off|FILE[@ADDRESS]|DIRECTORY, \
          device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:FILTER...], \
          hypercall=kernel|any|off, log=FILE, insns=on|off|FILE[@ADDRESS], callers=on|off|DEPTH, \
          processes=on|off and values=PORT[-PORT][:PORT[-PORT]...]"
@@ -141,9 +141,15 @@ pub enum OptionError {
     Insns(GuestFileError),
     /// Names are turned off, and a file of names is given.
     #[error(
-        "option \"symbols=off\": another option names a file of symbols; leave one of them out"
+        "option \"symbols=off\": another option names a file or a directory of symbols; leave one of them out"
     )]
     SymbolsOffAndFile,
+    /// QEMU gives up its right to read the directory.
+    #[error(
+        "option \"symbols={0}\": {1} takes away QEMU's access to that directory, in which pvio looks while the guest runs; \
+         name the debug file itself"
+    )]
+    DebugDirectory(String, &'static str),
     /// The file of symbols is misnamed.
     #[error("option \"symbols\": {0}")]
     Symbols(GuestFileError),

@@ -76,6 +76,8 @@ pub struct Options {
     pub summary: Summary,
     /// Symbol files, in the order given.
     pub symbols: Vec<GuestFile>,
+    /// Directories of separate debug files, in the order given.
+    pub debug_directories: Vec<PathBuf>,
     /// Whether the guest's own kernel names sites that no file names.
     pub guest_symbols: bool,
     /// The devices to make.
@@ -129,6 +131,7 @@ impl Options {
         let mut values = Values::default();
         let (mut symbols, mut devices) = (Vec::new(), Vec::new());
         let mut value_ports = Vec::new();
+        let mut debug_directories = Vec::new();
         let mut insns = InsnsOption::Off;
         let mut named = NamedFiles::default();
         for argument in arguments {
@@ -165,6 +168,9 @@ impl Options {
                 "symbols" if matches!(value, "guest" | "off") => {
                     once("symbols=guest|off", &mut values.guest_symbols, value)?;
                 }
+                "symbols" if Path::new(value).is_dir() => {
+                    debug_directories.push(debug_directory(value, command_line)?);
+                }
                 "symbols" => {
                     let file = GuestFile::parse(value).map_err(OptionError::Symbols)?;
                     named.add_input(key, &file.path.to_string_lossy())?;
@@ -189,7 +195,7 @@ impl Options {
         let guest_symbols = match values.guest_symbols {
             None => symbols.is_empty(),
             Some("guest") => true,
-            Some(_) if symbols.is_empty() => false,
+            Some(_) if symbols.is_empty() && debug_directories.is_empty() => false,
             Some(_) => return Err(OptionError::SymbolsOffAndFile),
         };
         let hypercall = hypercall_access(values.hypercall, api)?;
@@ -215,6 +221,7 @@ impl Options {
             stats,
             summary,
             symbols,
+            debug_directories,
             guest_symbols,
             devices,
             access_log,
@@ -243,7 +250,7 @@ fn split_argument(argument: &str) -> Result<(&str, &str), OptionError> {
     }
     let shape = match key {
         "stats" | "access-log" | "log" => "FILE",
-        "symbols" => "guest, off or a FILE",
+        "symbols" => "guest, off, a FILE or a DIRECTORY",
         "hypercall" => "kernel, any or off",
         "summary" | "insns" => "on, off or a FILE",
         "callers" => "on, off or a number of frames",
@@ -260,6 +267,15 @@ fn once<T>(name: &'static str, option: &mut Option<T>, value: T) -> Result<(), O
         None => Ok(()),
         Some(_) => Err(OptionError::Twice(name)),
     }
+}
+
+/// Debug files are looked for when they are needed, at a dump too.
+fn debug_directory(path: &str, command_line: &CommandLine) -> Result<PathBuf, OptionError> {
+    if let Some(option) = command_line.confined_by {
+        return Err(OptionError::DebugDirectory(path.to_owned(), option));
+    }
+    // QEMU may change its directory.
+    Ok(std::path::absolute(path).unwrap_or_else(|_| path.into()))
 }
 
 fn hypercall_access(value: Option<&str>, api: ApiLevel) -> Result<HypercallAccess, OptionError> {

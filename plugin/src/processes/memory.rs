@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use crate::guest::Registers;
-use crate::qemu::RamPages;
+use crate::qemu::{PagingRegisters, RamPages};
 use crate::x86::{
     Access, Cr0, Cr4, Efer, KeyRights, Mode, PAGE, Paging, PhysicalMemory, Rflags, Supervisor,
 };
@@ -25,15 +25,8 @@ impl KernelMemory {
     /// Reads by `pages`. `registers` are those by which the kernel translates its addresses.
     pub fn new(mut pages: RamPages, registers: Registers) -> KernelMemory {
         pages.clear();
-        let paging = Paging {
-            cr0: Cr0::from_bits_retain(registers.cr0) & Cr0::PAGING,
-            cr3: registers.cr3,
-            cr4: Cr4::from_bits_retain(registers.cr4),
-            efer: Efer::from_bits_retain(registers.efer),
-            rflags: Rflags::empty(),
-            supervisor: Supervisor::Yes,
-            keys: KeyRights::default(),
-        };
+        let Registers { cr0, cr3, cr4, efer } = registers;
+        let paging = paging(cr0, cr3, Cr4::from_bits_retain(cr4), efer);
         KernelMemory { pages: RefCell::new(pages), paging, translated: vec![None; TRANSLATIONS] }
     }
 
@@ -57,6 +50,16 @@ impl KernelMemory {
         true
     }
 
+    /// Fills a page from user memory, by the page table that a vCPU uses now. Returns false if it is not there.
+    pub fn read_user(&mut self, registers: PagingRegisters, linear: u64, page: &mut [u8]) -> bool {
+        let PagingRegisters { cr0, cr3, cr4, efer } = registers;
+        // The kernel may read it, whatever it forbids itself.
+        let cr4 = Cr4::from_bits_retain(cr4) - Cr4::SMAP;
+        let paging = paging(cr0, cr3, cr4, efer);
+        let physical = paging.translate(linear, Access::Read, &Entries(&self.pages));
+        physical.is_ok_and(|physical| self.pages.get_mut().read(physical, page))
+    }
+
     #[inline]
     fn translate(&mut self, page: u64) -> Option<u64> {
         let slot = (page / PAGE) as usize % TRANSLATIONS;
@@ -76,6 +79,19 @@ impl KernelMemory {
         let physical = self.paging.translate(page, Access::Read, &Entries(&self.pages)).ok()?;
         self.translated[slot] = Some((page, physical));
         Some(physical)
+    }
+}
+
+/// Paging as these registers say, for a kernel that may read everything.
+fn paging(cr0: u64, cr3: u64, cr4: Cr4, efer: u64) -> Paging {
+    Paging {
+        cr0: Cr0::from_bits_retain(cr0) & Cr0::PAGING,
+        cr3,
+        cr4,
+        efer: Efer::from_bits_retain(efer),
+        rflags: Rflags::empty(),
+        supervisor: Supervisor::Yes,
+        keys: KeyRights::default(),
     }
 }
 

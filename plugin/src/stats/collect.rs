@@ -104,10 +104,7 @@ impl Statistics {
             vcpus_omitted,
             symbol_files: names
                 .files()
-                .map(|(file, problem)| SymbolFileRow {
-                    file: file.to_owned(),
-                    problem: problem.map(str::to_owned),
-                })
+                .map(|(file, problem)| SymbolFileRow { file, problem })
                 .collect(),
             sites_dropped: self.sites.dropped(),
             values_clock: values.map(|values| values.clock().into()),

@@ -13,7 +13,8 @@ use std::sync::{Mutex, PoisonError};
 use arrayvec::ArrayVec;
 
 use super::access_counters::MAX_OTHER_PORTS;
-use crate::symbols::{Names, SiteName};
+use crate::guest::MappedElf;
+use crate::symbols::{MappedFile, Names, SiteName};
 use crate::x86::{MAX_INSN_LEN, Mode, Port, PortForm};
 
 /// The most sites that get a row of their own: 65,536.
@@ -81,6 +82,8 @@ pub struct Sites {
     /// The paths of files.
     files: boxcar::Vec<String>,
     file_numbers: Mutex<HashMap<String, FileId>>,
+    /// What files say of themselves; `None` if there were two of one path.
+    elves: Mutex<HashMap<FileId, Option<MappedElf>>>,
     dropped: AtomicU64,
     /// The turn of the kernel that runs.
     turn: AtomicU32,
@@ -112,6 +115,7 @@ impl Default for Sites {
             numbers: Mutex::default(),
             files: boxcar::Vec::new(),
             file_numbers: Mutex::default(),
+            elves: Mutex::default(),
             dropped: AtomicU64::new(0),
             turn: AtomicU32::new(0),
             last_turn: AtomicU32::new(0),
@@ -223,6 +227,15 @@ impl Sites {
         &self.files[number as usize]
     }
 
+    /// Records what a mapped file says of itself.
+    pub fn saw_elf(&self, file: FileId, elf: MappedElf) {
+        let mut elves = self.elves.lock().unwrap_or_else(PoisonError::into_inner);
+        match elves.get_mut(&file) {
+            Some(kept) => drop(kept.take_if(|kept| *kept != elf)),
+            None => drop(elves.insert(file, Some(elf))),
+        }
+    }
+
     /// All sites that have a row, by number.
     pub fn iter(&self) -> impl Iterator<Item = (SiteId, &Site)> {
         self.rows.iter().map(|(row, site)| (SiteId(row as u32), site))
@@ -263,7 +276,10 @@ impl Sites {
     pub fn name_in(&self, id: SiteId, names: &Names<'_>) -> Option<SiteName> {
         let site = self.get(id);
         let by_place = site.place.and_then(|FilePlace { file, offset }| {
-            names.name_in_file(self.path(file), offset, &site.key.bytes)
+            let elves = self.elves.lock().unwrap_or_else(PoisonError::into_inner);
+            let elf = elves.get(&file).and_then(Option::as_ref);
+            let mapped = MappedFile { path: self.path(file), elf };
+            names.name_in_file(mapped, offset, &site.key.bytes)
         });
         by_place.or_else(|| self.name(id, || names.name(site.key.pc, &site.key.bytes)))
     }

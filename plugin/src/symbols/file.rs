@@ -2,16 +2,17 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::SymbolsError;
+use super::debug_directories::DebugDirectories;
+use super::elf_names::{Code, ElfNames};
 use super::guest_kernel::{GuestKernels, Running};
 use super::linux::Marks;
 use super::system_map;
-use super::table::{Symbol, Table};
-use crate::elf::{CodeSection, Elf, ElfSymbols};
+use super::table::Table;
+use super::{MappedFile, SymbolsError};
+use crate::elf::Elf;
 use crate::guest::Kernel;
 use crate::guest_file::GuestFile;
 
@@ -30,8 +31,8 @@ pub(super) struct SymbolFile {
     pub is_unplaced: bool,
     table: Table,
     marks: Marks,
-    /// The file with its executable sections; `None` for a System.map.
-    code: Option<(File, Vec<CodeSection>)>,
+    /// The executable sections; `None` for a System.map.
+    code: Option<Code>,
     /// Whether it described the kernel that ran at an earlier time.
     has_fit: AtomicBool,
 }
@@ -66,10 +67,13 @@ impl Verdict {
 
 impl SymbolFile {
     /// Reads an ELF file or a System.map.
-    pub fn load(guest_file: &GuestFile) -> Result<SymbolFile, SymbolsError> {
+    pub fn load(
+        guest_file: &GuestFile,
+        debug: &DebugDirectories,
+    ) -> Result<SymbolFile, SymbolsError> {
         let file = guest_file.open("name an ELF file or a System.map")?;
         match Elf::has_magic(&file) {
-            true => read_elf(guest_file.clone(), file),
+            true => read_elf(guest_file.clone(), file, debug),
             false => read_map(guest_file.clone(), file),
         }
     }
@@ -156,18 +160,7 @@ impl SymbolFile {
 
     /// Whether the file has these bytes at an address; `None` if it has no code there.
     fn has(&self, address: u64, bytes: &[u8]) -> Option<bool> {
-        let (file, sections) = self.code.as_ref()?;
-        let found = sections
-            .iter()
-            .find_map(|section| Some((section, section.offset_of(address)?, section.offset?)));
-        let (section, offset, start) = found?;
-        if section.size - offset < bytes.len() as u64 {
-            return Some(false);
-        }
-        let mut there = vec![0; bytes.len()];
-        // The file may have been truncated since.
-        let at = start.wrapping_add(offset);
-        Some(file.read_exact_at(&mut there, at).is_ok() && there == bytes)
+        self.code.as_ref()?.has(address, bytes)
     }
 
     /// Names a site, if the file matches the guest there.
@@ -195,53 +188,42 @@ impl SymbolFile {
         Some(name)
     }
 
-    /// Names code at an offset in a file that the guest has mapped, if this is that file: it has the same name, and the
-    /// same bytes there.
-    pub fn name_in_file(&self, path: &str, offset: u64, bytes: &[u8]) -> Option<String> {
-        let mapped = Path::new(path).file_name()?;
-        (self.path.file_name() == Some(mapped)).then_some(())?;
-        let (_, sections) = self.code.as_ref()?;
-        let address = sections.iter().find_map(|section| {
-            let within = offset.checked_sub(section.offset?)?;
-            (within < section.size).then(|| section.address + within)
-        })?;
+    /// Names code at an offset in a file that the guest has mapped, if this is that file: it has the same build id, or,
+    /// where that is not known, the same name; and the same bytes there.
+    pub fn name_in_file(
+        &self,
+        mapped: MappedFile<'_>,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Option<String> {
+        let is_it = match (&self.marks.build_id, mapped.elf) {
+            (Some(own), Some(elf)) => *own == elf.build_id,
+            _ => self.path.file_name() == Some(Path::new(mapped.path).file_name()?),
+        };
+        is_it.then_some(())?;
+        let address = self.code.as_ref()?.address_of(offset)?;
         (self.has(address, bytes) == Some(true)).then(|| self.table.find(address))?
     }
 }
 
-fn read_elf(guest_file: GuestFile, file: File) -> Result<SymbolFile, SymbolsError> {
+fn read_elf(
+    guest_file: GuestFile,
+    file: File,
+    debug: &DebugDirectories,
+) -> Result<SymbolFile, SymbolsError> {
     let GuestFile { text, path, load_offset } = guest_file;
     let elf_error = |source| SymbolsError::Elf { path: path.clone(), source };
     let elf = Elf::read(file).map_err(elf_error)?;
-    let ElfSymbols { symbols, names } = elf.symbols().map_err(elf_error)?;
-    let mut marks = Marks::default();
-    for symbol in &symbols {
-        // Every mark's name is shorter.
-        let name = names.get(symbol.name..).unwrap_or_default();
-        let name = name[..name.len().min(64)].split(|&byte| byte == 0).next().unwrap_or_default();
-        marks.record(name, symbol.address);
-    }
-    let in_code = symbols.into_iter().filter_map(|symbol| {
-        let section = &elf.code[symbol.section?];
-        section.offset_of(symbol.address)?;
-        let section_end = section.address.checked_add(section.size)?;
-        let (end, sized) = match symbol.size {
-            0 => (section_end, false),
-            size => (symbol.address.checked_add(size)?, true),
-        };
-        let name = symbol.may_be_code.then_some(symbol.name);
-        let has_name = names.get(symbol.name).is_some_and(|&first| first != 0);
-        has_name.then_some(Symbol { address: symbol.address, end, sized, name })
-    });
-    let in_code: Vec<Symbol> = in_code.collect();
-    let table = Table::new(in_code, names, |byte| byte == 0);
-    if table.is_empty() {
-        return Err(SymbolsError::Stripped(path));
-    }
     let is_unplaced = elf.position_independent && load_offset.is_none();
-    marks.build_id = elf.build_id();
-    let code = Some((elf.file, elf.code));
+    let (build_id, link) = (elf.build_id(), elf.debug_link());
+    let mut names = ElfNames::read(elf).map_err(elf_error)?;
+    if names.table.is_empty() {
+        let ElfNames { table, marks, .. } = debug.names_of_stripped(&path, build_id, link)?;
+        names = ElfNames { table, marks, ..names };
+    }
+    let ElfNames { table, marks, code } = names;
     let has_fit = AtomicBool::new(false);
+    let code = Some(code);
     Ok(SymbolFile { text, path, load_offset, is_unplaced, table, marks, code, has_fit })
 }
 

@@ -3,7 +3,9 @@
 //! A file that does not match the guest must not name anything. [`Symbols::judge`] checks each file
 //! against the guest before its names are used.
 
+mod debug_directories;
 mod demangle;
+mod elf_names;
 mod file;
 mod guest_kernel;
 mod linux;
@@ -17,9 +19,10 @@ use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::elf::ElfError;
-use crate::guest::{Caller, Firmware, Kernel, PhysicalMemory, SeenImage};
+use crate::guest::{Caller, Firmware, Kernel, MappedElf, PhysicalMemory, SeenImage};
 use crate::guest_file::{GuestFile, GuestFileError};
 
+use debug_directories::DebugDirectories;
 use file::{SymbolFile, Verdict};
 
 pub use guest_kernel::GuestKernels;
@@ -54,6 +57,22 @@ pub enum SymbolsError {
     /// The ELF file has no symbols of code.
     #[error("{0} is an ELF file without symbols of code; name one that was not stripped")]
     Stripped(PathBuf),
+    /// The ELF file has no symbols of code, and no directory has its debug file.
+    #[error(
+        "{0} is an ELF file without symbols of code, and no directory of symbols= has its debug file, by build id or \
+         .gnu_debuglink; name the directory that has it, or a file that was not stripped"
+    )]
+    NoDebugFile(PathBuf),
+    /// The debug file is that of another file.
+    #[error(
+        "{debug} is not the debug file of {path}, by build id or CRC, so its names are not used; put the right one there"
+    )]
+    OtherDebugFile {
+        /// The file without symbols.
+        path: PathBuf,
+        /// The file with the name of its debug file.
+        debug: PathBuf,
+    },
     /// The file is position independent, and no address is given.
     #[error(
         "{0} is position independent; write symbols={0}@ADDRESS, with the address at which it is loaded, or, if it is \
@@ -76,6 +95,8 @@ pub enum SymbolsError {
 pub struct Symbols {
     /// In the order of the options.
     files: Vec<SymbolFile>,
+    /// Where separate debug files are.
+    debug: DebugDirectories,
     /// Where the running kernel is looked for; `None` if it cannot be.
     kernels: Option<GuestKernels>,
     /// Whether the running kernel names what no file names.
@@ -87,19 +108,24 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// Reads symbol files. `finds_files` says that it is known which files the guest has mapped where, so that code
+    /// Reads symbol files, and debug files in `directories` when they are needed. `finds_files` says that it is known which files the guest has mapped where, so that code
     /// that may be anywhere is named by its place in a file.
     ///
     /// # Errors
     ///
     /// The first file that cannot be read, has no symbols of code, or needs a load address.
-    pub fn load(files: &[GuestFile], finds_files: bool) -> Result<Symbols, SymbolsError> {
+    pub fn load(
+        files: &[GuestFile],
+        directories: &[PathBuf],
+        finds_files: bool,
+    ) -> Result<Symbols, SymbolsError> {
+        let debug = DebugDirectories::new(directories);
         let files: Vec<SymbolFile> =
-            files.iter().map(SymbolFile::load).collect::<Result<_, _>>()?;
+            files.iter().map(|file| SymbolFile::load(file, &debug)).collect::<Result<_, _>>()?;
         if let Some(file) = files.iter().find(|file| file.is_unplaced && !finds_files) {
             return Err(SymbolsError::NeedsAddress(file.text.clone()));
         }
-        Ok(Symbols { files, ..Symbols::default() })
+        Ok(Symbols { files, debug, ..Symbols::default() })
     }
 
     /// Has the running Linux kernel name what no file names.
@@ -212,6 +238,37 @@ impl Symbols {
     }
 }
 
+impl Symbols {
+    /// Names code at an offset in the image of a module of firmware, by the debug file of the module's name.
+    ///
+    /// A module has no build id. If the debug file has code, it must be what ran.
+    fn function_of_module(&self, module: &str, offset: u64, bytes: &[u8]) -> Option<SiteName> {
+        self.debug.by_module(module).iter().find_map(|file| {
+            if file.names.code.has(offset, bytes) == Some(false) {
+                self.debug.note(&file.path, Some(OTHER_MODULE.to_owned()));
+                return None;
+            }
+            let symbol = file.names.table.find(offset)?;
+            self.debug.note(&file.path, None);
+            let named_by = file.path.display().to_string();
+            Some(SiteName { symbol: format!("{symbol} [{module}]"), named_by })
+        })
+    }
+}
+
+/// The problem of a file that has a module's name, and other code.
+const OTHER_MODULE: &str = "it has the name of a module that ran, but other instructions, which get no name from it; \
+                            put the debug file of that build there";
+
+/// A file that the guest has mapped.
+#[derive(Clone, Copy, Debug)]
+pub struct MappedFile<'a> {
+    /// Its path in the guest.
+    pub path: &'a str,
+    /// What its first page says, if that could be read.
+    pub elf: Option<&'a MappedElf>,
+}
+
 /// The name of a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteName {
@@ -244,13 +301,13 @@ impl Names<'_> {
                 Some((kernels, kernel)) => {
                     kernels.name(kernel, pc, bytes).map(|symbol| named(GUEST_KERNEL, symbol))
                 }
-                None => self.firmware_name(pc, bytes).map(|symbol| named(FIRMWARE, symbol)),
+                None => self.firmware_name(pc, bytes),
             }
         })
     }
 
     /// Names a site in firmware, which runs at physical addresses.
-    fn firmware_name(&self, pc: u64, bytes: &[u8]) -> Option<String> {
+    fn firmware_name(&self, pc: u64, bytes: &[u8]) -> Option<SiteName> {
         let memory = self.symbols.kernels.as_ref()?.memory();
         let firmware = self.firmware.as_ref()?;
         let seen = self.symbols.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -263,9 +320,13 @@ impl Names<'_> {
         let (module, offset) = firmware.name(memory, pc, seen)?;
         let mut there = vec![0; bytes.len()];
         let mut is_there = || memory.read(pc, &mut there) && there == bytes;
-        (seen.is_some() || is_there()).then(|| match offset {
-            0 => module,
-            offset => format!("{module}+{offset:#x}"),
+        (seen.is_some() || is_there()).then_some(())?;
+        self.symbols.function_of_module(&module, offset, bytes).or_else(|| {
+            let symbol = match offset {
+                0 => module,
+                offset => format!("{module}+{offset:#x}"),
+            };
+            Some(SiteName { symbol, named_by: FIRMWARE.to_owned() })
         })
     }
 
@@ -288,11 +349,22 @@ impl Names<'_> {
     }
 
     /// Names code at an offset in a file that the guest has mapped.
-    pub fn name_in_file(&self, path: &str, offset: u64, bytes: &[u8]) -> Option<SiteName> {
+    pub fn name_in_file(
+        &self,
+        mapped: MappedFile<'_>,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Option<SiteName> {
         let mut files = self.symbols.files.iter();
-        files.find_map(|file| {
-            let symbol = file.name_in_file(path, offset, bytes)?;
+        let by_file = files.find_map(|file| {
+            let symbol = file.name_in_file(mapped, offset, bytes)?;
             Some(SiteName { symbol, named_by: file.text.clone() })
+        });
+        by_file.or_else(|| {
+            let elf = mapped.elf?;
+            let debug = self.symbols.debug.by_build_id(&elf.build_id)?;
+            let symbol = debug.names.table.find(elf.address_of(offset)?)?;
+            Some(SiteName { symbol, named_by: debug.path.display().to_string() })
         })
     }
 
@@ -307,10 +379,11 @@ impl Names<'_> {
         self.running.kernel()
     }
 
-    /// Each file as the option names it, with its problem if it has one.
-    pub fn files(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+    /// Each file as the option names it, with its problem if it has one; then the debug files that were found.
+    pub fn files(&self) -> impl Iterator<Item = (String, Option<String>)> {
         let files = self.symbols.files.iter().zip(&self.verdicts);
-        files.map(|(file, verdict)| (&*file.text, verdict.problem.as_deref()))
+        let files = files.map(|(file, verdict)| (file.text.clone(), verdict.problem.clone()));
+        files.chain(self.symbols.debug.found())
     }
 }
 

@@ -17,7 +17,7 @@ ffffffffc0000000 t in_a_module\t[module]
 
 fn load_files(texts: &[&str]) -> Result<Symbols, SymbolsError> {
     let files: Vec<_> = texts.iter().map(|text| GuestFile::parse(text).unwrap()).collect();
-    Symbols::load(&files, false)
+    Symbols::load(&files, &[], false)
 }
 
 fn load(contents: &[u8]) -> Result<Symbols, SymbolsError> {
@@ -121,7 +121,7 @@ fn an_elf_file_names_only_sites_with_its_own_bytes() {
         let borrowed: Vec<_> = sites.iter().map(|(pc, bytes)| (*pc, &bytes[..])).collect();
         let names = symbols.judge(&borrowed);
         let named = borrowed.iter().filter(|(pc, bytes)| names.name(*pc, bytes).is_some()).count();
-        (named, names.files().next().unwrap().1.map(str::to_owned))
+        (named, names.files().next().unwrap().1)
     };
     assert_eq!(judged(0), (50, None));
     let (named, problem) = judged(1);
@@ -162,7 +162,7 @@ fn judged_in(map: &str, guest: Guest) -> Symbols {
 }
 
 fn problem(names: &Names<'_>) -> Option<String> {
-    names.files().next().unwrap().1.map(str::to_owned)
+    names.files().next().unwrap().1
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Names that `symbols=FILE` gives to sites, compared with what is in memory there.
 
 mod bad_files;
+mod debug_files;
 mod elf_code;
 mod elf_files;
 mod kernel_files;
