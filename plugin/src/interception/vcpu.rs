@@ -130,10 +130,15 @@ impl VcpuCounter {
             Direction::In => None,
             Direction::Out => Some(registers.read(Register::Rax) as u32),
         };
-        match self.recorder().scalar_started(operation, port, written, is_in_question) {
-            true => Next::Block,
-            false => Next::Watched,
+        if !self.recorder().scalar_started(operation, port, written, is_in_question) {
+            return Next::Watched;
         }
+        // Nothing can contradict it, and its value is known: no block may follow, if it switches the machine off.
+        if form.direction() == Direction::Out && operation.is_privileged() && !self.guests.any() {
+            self.recorder().retired();
+            return Next::Watched;
+        }
+        Next::Block
     }
 
     /// Returns the call chain of an instruction that is about to run, if chains are counted.
