@@ -320,7 +320,7 @@ fn sites(snapshot: &Snapshot) -> String {
             percent(accesses(row), total),
             number(row.counts.unverified),
             ports_of(ports.get(&index)),
-            row.label().map_or("-".to_string(), Cow::into_owned),
+            row.label_with_source().map_or("-".to_string(), Cow::into_owned),
         ]);
     }
     table.render()

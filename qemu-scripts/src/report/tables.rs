@@ -147,7 +147,7 @@ fn sites(dump: &Snapshot) -> HtmlTable<8> {
                 row.pc.clone(),
                 row.mode.map_or("-".to_owned(), |mode| mode.bits().to_string()),
                 row.insn.clone(),
-                row.label().map_or("-".to_owned(), Cow::into_owned),
+                row.label_with_source().map_or("-".to_owned(), Cow::into_owned),
                 number(row.counts.executions),
                 number(row.counts.accesses),
                 percent(row.counts.accesses, total),
