@@ -44,6 +44,9 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
     }
     if !snapshot.sites.is_empty() {
         section(&mut text, &busiest("sites", snapshot.sites.len()), sites(snapshot));
+        if let Some(sources) = snapshot.name_sources() {
+            let _ = writeln!(text, "  names: {}", printable(&sources));
+        }
     }
     if snapshot.sites_dropped > 0 {
         let _ = writeln!(

@@ -14,6 +14,9 @@ use crate::stats::{AccessRow, PortRow, SectionRow, Snapshot, Tables};
 pub fn all(dump: &Snapshot) -> Markup {
     html! {
         (ports_and_sites(dump))
+        @if let Some(sources) = dump.name_sources() {
+            p { "Names of sites: " (printable(&sources)) "." }
+        }
         @if dump.sites_dropped > 0 {
             p {
                 (number(dump.sites_dropped)) " translated instructions did not fit into the table of sites. They made "

@@ -6,6 +6,7 @@ mod elf_code;
 mod elf_files;
 mod kernel_files;
 mod lines;
+mod mangled;
 
 use pvio_cli::machine::Ended;
 use pvio_tests::{Host, guest};
