@@ -2,6 +2,7 @@
 //!
 //! Files are untrusted and may be sparse, so only tables are read, and only up to a size limit.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -9,8 +10,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use object::elf::{self, FileHeader32, FileHeader64};
-use object::read::elf::{FileHeader, SectionHeader, Sym};
-use object::{LittleEndian, ReadCache};
+use object::read::elf::{CompressionHeader, FileHeader, SectionHeader, Sym};
+use object::{CompressedData, CompressionFormat, LittleEndian, ReadCache};
 
 /// The maximum number of sections in a file.
 const MAX_SECTIONS: usize = 1 << 16;
@@ -29,6 +30,9 @@ pub enum ElfError {
     /// The file is damaged.
     #[error("is a broken ELF file ({0}); name a whole one")]
     Broken(#[from] object::Error),
+    /// A section ends after the file.
+    #[error("is a broken ELF file (it is cut off); name a whole one")]
+    Truncated,
     /// A table exceeds the size limit.
     #[error(
         "is an ELF file with more symbols or sections than pvio reads; strip what is not needed"
@@ -146,6 +150,18 @@ impl Elf {
         }
     }
 
+    /// Reads the sections of DWARF, by name, as they are uncompressed.
+    ///
+    /// # Errors
+    ///
+    /// The file is damaged, or the sections have more than `limit` bytes.
+    pub fn debug_sections(&self, limit: u64) -> Result<HashMap<String, Vec<u8>>, ElfError> {
+        match self.is_64 {
+            true => debug_sections_of::<FileHeader64<LittleEndian>>(&self.file, limit),
+            false => debug_sections_of::<FileHeader32<LittleEndian>>(&self.file, limit),
+        }
+    }
+
     /// Reads the symbols. A stripped file has none.
     ///
     /// # Errors
@@ -232,6 +248,50 @@ fn debug_link_of<H: FileHeader<Endian = LittleEndian>>(file: &File) -> Option<De
     let crc = data.get((end + 1).next_multiple_of(4)..)?.first_chunk()?;
     let name = Path::new(OsStr::from_bytes(&data[..end])).file_name()?;
     Some(DebugLink { name: name.into(), crc: u32::from_le_bytes(*crc) })
+}
+
+fn debug_sections_of<H: FileHeader<Endian = LittleEndian>>(
+    file: &File,
+    limit: u64,
+) -> Result<HashMap<String, Vec<u8>>, ElfError> {
+    let cache = ReadCache::new(file);
+    let sections = header::<H>(&cache)?.sections(LittleEndian, &cache)?;
+    let mut left = limit;
+    let mut take = |size: u64| {
+        left = left.checked_sub(size).ok_or(ElfError::TooLarge)?;
+        Ok::<_, ElfError>(size as usize)
+    };
+    let mut found = HashMap::new();
+    for section in sections.iter() {
+        let name = sections.section_name(LittleEndian, section).unwrap_or_default();
+        let Some(name) = std::str::from_utf8(name).ok().filter(|name| name.starts_with(".debug_"))
+        else {
+            continue;
+        };
+        let Some((offset, size)) = section.file_range(LittleEndian) else { continue };
+        let read = |offset, size| {
+            let mut bytes = vec![0; size];
+            // A file that ends early is broken.
+            let is_whole = file.read_exact_at(&mut bytes, offset).is_ok();
+            is_whole.then_some(bytes).ok_or(ElfError::Truncated)
+        };
+        let contents = match section.compression(LittleEndian, &cache)? {
+            None => read(offset, take(size)?)?,
+            Some((header, offset, size)) => {
+                let compressed = read(offset, take(size)?)?;
+                let uncompressed_size = header.ch_size(LittleEndian).into();
+                take(uncompressed_size)?;
+                let format = match header.ch_type(LittleEndian) {
+                    elf::ELFCOMPRESS_ZSTD => CompressionFormat::Zstandard,
+                    _ => CompressionFormat::Zlib,
+                };
+                let data = CompressedData { format, data: &compressed, uncompressed_size };
+                data.decompress()?.into_owned()
+            }
+        };
+        found.insert(name.to_owned(), contents);
+    }
+    Ok(found)
 }
 
 fn is_code<H: FileHeader<Endian = LittleEndian>>(header: &H::SectionHeader) -> bool {

@@ -280,8 +280,9 @@ impl RowMaker<'_> {
         // Bytes of an unknown mode mean the same in all modes in which they decode.
         let mode = key.mode.unwrap_or(Mode::Bits32);
         let name = self.sites.name_in(id, self.names);
+        let source = name.as_ref().and_then(|name| name.source.clone());
         let (symbol, named_by) =
-            name.map(|SiteName { symbol, named_by }| (symbol, named_by)).unzip();
+            name.map(|SiteName { symbol, named_by, .. }| (symbol, named_by)).unzip();
         SiteRow {
             pc: format!("{:#x}", key.pc),
             mode: key.mode,
@@ -290,6 +291,7 @@ impl RowMaker<'_> {
             form: site.form,
             symbol,
             named_by,
+            source,
             file: site.place.map(|place| escape(self.sites.path(place.file).as_bytes())),
             offset: site.place.map(|place| format!("{:#x}", place.offset)),
             counts,

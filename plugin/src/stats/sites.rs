@@ -334,7 +334,7 @@ mod tests {
     }
 
     fn named(symbol: &str) -> Option<SiteName> {
-        Some(SiteName { symbol: symbol.to_owned(), named_by: "test".to_owned() })
+        Some(SiteName { symbol: symbol.to_owned(), named_by: "test".to_owned(), source: None })
     }
 
     #[test]

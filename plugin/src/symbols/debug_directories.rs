@@ -9,9 +9,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::SymbolsError;
 use super::elf_names::ElfNames;
+use super::lines::AddressIn;
+use super::{Found, SiteName, SymbolsError};
 use crate::elf::{DebugLink, Elf};
+use crate::guest::Kernel;
 use crate::guest_file::GuestFile;
 
 /// The most files and directories that are looked at, and how deep directories are.
@@ -45,6 +47,15 @@ struct Index {
 pub(super) struct DebugFile {
     pub path: PathBuf,
     pub names: ElfNames,
+}
+
+impl DebugFile {
+    /// A name for an address in the file.
+    pub fn found(&self, symbol: String, address: u64) -> Found {
+        let named_by = self.path.display().to_string();
+        let name = SiteName { symbol, named_by, source: None };
+        Found { name, line: Some((Arc::clone(&self.names.info), address)) }
+    }
 }
 
 impl DebugDirectories {
@@ -110,6 +121,17 @@ impl DebugDirectories {
             self.note(&path, (!fits).then(|| other_build_id(id)));
             fits.then_some(file)
         })
+    }
+
+    /// Where the line of code of a kernel is to be looked up, by the debug file with its build id.
+    pub fn line_of_kernel(&self, kernel: &Kernel, pc: u64) -> Option<AddressIn> {
+        if self.roots.is_empty() {
+            return None;
+        }
+        kernel.name(pc).filter(|name| name.module.is_none())?;
+        let names = &self.by_build_id(kernel.build_id()?)?.names;
+        let moved = names.marks.load_offset(&names.table, kernel)?;
+        Some((Arc::clone(&names.info), pc.wrapping_sub(moved)))
     }
 
     /// The debug files that have the name of a module.

@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
+use super::lines::DebugInfo;
 use super::linux::Marks;
 use super::table::{Symbol, Table};
 use crate::elf::{CodeSection, Elf, ElfError, ElfSymbols};
@@ -13,6 +15,7 @@ pub(super) struct ElfNames {
     pub table: Table,
     pub marks: Marks,
     pub code: Code,
+    pub info: Arc<DebugInfo>,
 }
 
 impl ElfNames {
@@ -41,7 +44,9 @@ impl ElfNames {
         });
         let in_code: Vec<Symbol> = in_code.collect();
         let table = Table::new(in_code, names, |byte| byte == 0);
-        Ok(ElfNames { table, marks, code: Code { file: elf.file, sections: elf.code } })
+        let info = Arc::new(DebugInfo::of(&elf.file));
+        let code = Code { file: elf.file, sections: elf.code };
+        Ok(ElfNames { table, marks, code, info })
     }
 }
 

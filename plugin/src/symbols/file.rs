@@ -3,15 +3,17 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::debug_directories::DebugDirectories;
 use super::elf_names::{Code, ElfNames};
 use super::guest_kernel::{GuestKernels, Running};
+use super::lines::DebugInfo;
 use super::linux::Marks;
 use super::system_map;
 use super::table::Table;
-use super::{MappedFile, SymbolsError};
+use super::{Found, MappedFile, SiteName, SymbolsError};
 use crate::elf::Elf;
 use crate::guest::Kernel;
 use crate::guest_file::GuestFile;
@@ -33,6 +35,8 @@ pub(super) struct SymbolFile {
     marks: Marks,
     /// The executable sections; `None` for a System.map.
     code: Option<Code>,
+    /// Where lines are; `None` for a System.map.
+    info: Option<Arc<DebugInfo>>,
     /// Whether it described the kernel that ran at an earlier time.
     has_fit: AtomicBool,
 }
@@ -170,7 +174,7 @@ impl SymbolFile {
         pc: u64,
         bytes: &[u8],
         kernels: Option<(&GuestKernels, &Kernel)>,
-    ) -> Option<String> {
+    ) -> Option<Found> {
         let placement = verdict.placement?;
         let address = pc.wrapping_sub(placement.load_offset);
         let name = self.table.find(address)?;
@@ -185,24 +189,26 @@ impl SymbolFile {
             let start = address.wrapping_sub(own.offset);
             (own.module.is_none() && self.table.starts_code(start)).then_some(())?;
         }
-        Some(name)
+        Some(self.found(name, address))
+    }
+
+    /// A name for an address in the file.
+    fn found(&self, symbol: String, address: u64) -> Found {
+        let name = SiteName { symbol, named_by: self.text.clone(), source: None };
+        Found { name, line: self.info.clone().map(|info| (info, address)) }
     }
 
     /// Names code at an offset in a file that the guest has mapped, if this is that file: it has the same build id, or,
     /// where that is not known, the same name; and the same bytes there.
-    pub fn name_in_file(
-        &self,
-        mapped: MappedFile<'_>,
-        offset: u64,
-        bytes: &[u8],
-    ) -> Option<String> {
+    pub fn name_in_file(&self, mapped: MappedFile<'_>, offset: u64, bytes: &[u8]) -> Option<Found> {
         let is_it = match (&self.marks.build_id, mapped.elf) {
             (Some(own), Some(elf)) => *own == elf.build_id,
             _ => self.path.file_name() == Some(Path::new(mapped.path).file_name()?),
         };
         is_it.then_some(())?;
         let address = self.code.as_ref()?.address_of(offset)?;
-        (self.has(address, bytes) == Some(true)).then(|| self.table.find(address))?
+        (self.has(address, bytes) == Some(true)).then_some(())?;
+        Some(self.found(self.table.find(address)?, address))
     }
 }
 
@@ -218,13 +224,13 @@ fn read_elf(
     let (build_id, link) = (elf.build_id(), elf.debug_link());
     let mut names = ElfNames::read(elf).map_err(elf_error)?;
     if names.table.is_empty() {
-        let ElfNames { table, marks, .. } = debug.names_of_stripped(&path, build_id, link)?;
-        names = ElfNames { table, marks, ..names };
+        let ElfNames { table, marks, info, .. } = debug.names_of_stripped(&path, build_id, link)?;
+        names = ElfNames { table, marks, info, code: names.code };
     }
-    let ElfNames { table, marks, code } = names;
+    let ElfNames { table, marks, code, info } = names;
     let has_fit = AtomicBool::new(false);
-    let code = Some(code);
-    Ok(SymbolFile { text, path, load_offset, is_unplaced, table, marks, code, has_fit })
+    let (code, info) = (Some(code), Some(info));
+    Ok(SymbolFile { text, path, load_offset, is_unplaced, table, marks, code, info, has_fit })
 }
 
 fn read_map(guest_file: GuestFile, file: File) -> Result<SymbolFile, SymbolsError> {
@@ -257,6 +263,7 @@ fn read_map(guest_file: GuestFile, file: File) -> Result<SymbolFile, SymbolsErro
                 table,
                 marks,
                 code: None,
+                info: None,
                 has_fit,
             })
         }

@@ -75,8 +75,8 @@ impl LiveNames {
         if self.may_know_more() {
             self.check(&mut checked);
         }
-        let name = self.symbols.name_by_files(&checked.verdicts, &checked.running, pc, bytes)?;
-        Some(name.symbol)
+        let found = self.symbols.name_by_files(&checked.verdicts, &checked.running, pc, bytes)?;
+        Some(found.name.symbol)
     }
 
     fn check(&self, checked: &mut Checked) {

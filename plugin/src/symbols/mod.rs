@@ -8,6 +8,7 @@ mod demangle;
 mod elf_names;
 mod file;
 mod guest_kernel;
+mod lines;
 mod linux;
 mod live;
 mod system_map;
@@ -24,6 +25,7 @@ use crate::guest_file::{GuestFile, GuestFileError};
 
 use debug_directories::DebugDirectories;
 use file::{SymbolFile, Verdict};
+use lines::{AddressIn, Lines};
 
 pub use guest_kernel::GuestKernels;
 use guest_kernel::Running;
@@ -182,7 +184,8 @@ impl Symbols {
             }
             _ => None,
         };
-        Names { symbols: self, verdicts: self.judge_files(sites, &running), running, firmware }
+        let verdicts = self.judge_files(sites, &running);
+        Names { symbols: self, verdicts, running, firmware, lines: Lines::default() }
     }
 
     /// As [`Symbols::judge`], by the kernel that a vCPU left a moment ago, which ran these sites.
@@ -228,13 +231,10 @@ impl Symbols {
         running: &Running,
         pc: u64,
         bytes: &[u8],
-    ) -> Option<SiteName> {
+    ) -> Option<Found> {
         let kernels = self.kernels.as_ref().zip(running.kernel());
         let mut files = self.files.iter().zip(verdicts);
-        files.find_map(|(file, verdict)| {
-            let symbol = file.name(verdict, pc, bytes, kernels)?;
-            Some(SiteName { symbol, named_by: file.text.clone() })
-        })
+        files.find_map(|(file, verdict)| file.name(verdict, pc, bytes, kernels))
     }
 }
 
@@ -242,7 +242,7 @@ impl Symbols {
     /// Names code at an offset in the image of a module of firmware, by the debug file of the module's name.
     ///
     /// A module has no build id. If the debug file has code, it must be what ran.
-    fn function_of_module(&self, module: &str, offset: u64, bytes: &[u8]) -> Option<SiteName> {
+    fn function_of_module(&self, module: &str, offset: u64, bytes: &[u8]) -> Option<Found> {
         self.debug.by_module(module).iter().find_map(|file| {
             if file.names.code.has(offset, bytes) == Some(false) {
                 self.debug.note(&file.path, Some(OTHER_MODULE.to_owned()));
@@ -250,8 +250,7 @@ impl Symbols {
             }
             let symbol = file.names.table.find(offset)?;
             self.debug.note(&file.path, None);
-            let named_by = file.path.display().to_string();
-            Some(SiteName { symbol: format!("{symbol} [{module}]"), named_by })
+            Some(file.found(format!("{symbol} [{module}]"), offset))
         })
     }
 }
@@ -269,6 +268,12 @@ pub struct MappedFile<'a> {
     pub elf: Option<&'a MappedElf>,
 }
 
+/// A name, and where its line is to be looked up.
+struct Found {
+    name: SiteName,
+    line: Option<AddressIn>,
+}
+
 /// The name of a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteName {
@@ -276,6 +281,8 @@ pub struct SiteName {
     pub symbol: String,
     /// The file, as the option names it; [`GUEST_KERNEL`] or [`FIRMWARE`].
     pub named_by: String,
+    /// The file and the line of the source, as `path/file.c:123`.
+    pub source: Option<String>,
 }
 
 /// What names a site that the running kernel names.
@@ -290,24 +297,32 @@ pub struct Names<'a> {
     running: Running,
     /// `None` if a kernel runs, or if the firmware is not UEFI.
     firmware: Option<Firmware>,
+    lines: Lines,
 }
 
 impl Names<'_> {
     /// Names a site. The first file that names it wins; the running kernel or the firmware comes last.
     pub fn name(&self, pc: u64, bytes: &[u8]) -> Option<SiteName> {
-        self.symbols.name_by_files(&self.verdicts, &self.running, pc, bytes).or_else(|| {
-            let named = |by: &str, symbol| SiteName { symbol, named_by: by.to_owned() };
-            match self.own_names() {
-                Some((kernels, kernel)) => {
-                    kernels.name(kernel, pc, bytes).map(|symbol| named(GUEST_KERNEL, symbol))
-                }
-                None => self.firmware_name(pc, bytes),
+        let by_files = self.symbols.name_by_files(&self.verdicts, &self.running, pc, bytes);
+        let found = by_files.or_else(|| match self.own_names() {
+            Some((kernels, kernel)) => {
+                let symbol = kernels.name(kernel, pc, bytes)?;
+                let name = SiteName { symbol, named_by: GUEST_KERNEL.to_owned(), source: None };
+                Some(Found { name, line: self.symbols.debug.line_of_kernel(kernel, pc) })
             }
-        })
+            None => self.firmware_name(pc, bytes),
+        });
+        found.map(|found| self.with_source(found))
+    }
+
+    /// Looks the line up.
+    fn with_source(&self, Found { name, line }: Found) -> SiteName {
+        let source = line.and_then(|line| self.lines.find(&line));
+        SiteName { source, ..name }
     }
 
     /// Names a site in firmware, which runs at physical addresses.
-    fn firmware_name(&self, pc: u64, bytes: &[u8]) -> Option<SiteName> {
+    fn firmware_name(&self, pc: u64, bytes: &[u8]) -> Option<Found> {
         let memory = self.symbols.kernels.as_ref()?.memory();
         let firmware = self.firmware.as_ref()?;
         let seen = self.symbols.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -326,7 +341,8 @@ impl Names<'_> {
                 0 => module,
                 offset => format!("{module}+{offset:#x}"),
             };
-            Some(SiteName { symbol, named_by: FIRMWARE.to_owned() })
+            let name = SiteName { symbol, named_by: FIRMWARE.to_owned(), source: None };
+            Some(Found { name, line: None })
         })
     }
 
@@ -341,7 +357,7 @@ impl Names<'_> {
         // The last byte of a call is not patched; code after it may be.
         let code = &caller.code[..1];
         let named = self.symbols.name_by_files(&self.verdicts, &self.running, address, code);
-        named.map(|name| later(&name.symbol, after)).or_else(|| {
+        named.map(|found| later(&found.name.symbol, after)).or_else(|| {
             let (kernels, kernel) = self.own_names()?;
             let known = caller.in_module.as_ref().map(ToString::to_string);
             known.or_else(|| kernels.caller(kernel, address, after, &caller.code))
@@ -356,16 +372,14 @@ impl Names<'_> {
         bytes: &[u8],
     ) -> Option<SiteName> {
         let mut files = self.symbols.files.iter();
-        let by_file = files.find_map(|file| {
-            let symbol = file.name_in_file(mapped, offset, bytes)?;
-            Some(SiteName { symbol, named_by: file.text.clone() })
-        });
-        by_file.or_else(|| {
+        let by_file = files.find_map(|file| file.name_in_file(mapped, offset, bytes));
+        let found = by_file.or_else(|| {
             let elf = mapped.elf?;
             let debug = self.symbols.debug.by_build_id(&elf.build_id)?;
-            let symbol = debug.names.table.find(elf.address_of(offset)?)?;
-            Some(SiteName { symbol, named_by: debug.path.display().to_string() })
-        })
+            let address = elf.address_of(offset)?;
+            Some(debug.found(debug.names.table.find(address)?, address))
+        });
+        found.map(|found| self.with_source(found))
     }
 
     /// The running kernel, if it names what no file names.

@@ -8,6 +8,7 @@ mod compare;
 #[cfg(test)]
 mod json_schema;
 mod merge;
+mod names;
 pub mod port_names;
 mod port_page;
 mod read;

@@ -126,6 +126,9 @@ impl Keyed for SiteRow {
         if self.file.is_some() && other.address() < self.address() {
             self.pc.clone_from(&other.pc);
         }
+        if self.source != other.source {
+            self.source = None;
+        }
         self.counts.add(&other.counts);
     }
 }

@@ -297,6 +297,10 @@ pub struct SiteRow {
     /// symbol.
     #[serde(default)]
     pub named_by: Option<String>,
+    /// The file and the line of the source that the instruction is from, as `path/file.c:123`; absent without debug
+    /// information.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// The path of the file that the instruction is mapped from, in the guest; absent if that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
@@ -314,6 +318,14 @@ impl SiteRow {
     pub fn label(&self) -> Option<Cow<'_, str>> {
         let place = || Some(format!("{}+{}", self.file.as_deref()?, self.offset.as_deref()?));
         self.symbol.as_deref().map(Cow::Borrowed).or_else(|| place().map(Cow::Owned))
+    }
+
+    /// The label, and after it the name of the source file without directories, and the line: `send+0x3 (uart.c:45)`.
+    pub fn label_with_source(&self) -> Option<Cow<'_, str>> {
+        let label = self.label()?;
+        let Some(source) = &self.source else { return Some(label) };
+        let file = source.rsplit('/').next().unwrap_or(source);
+        Some(Cow::Owned(format!("{label} ({file})")))
     }
 
     /// The linear address as a number; `None` if [`SiteRow::pc`] is not one.

@@ -55,6 +55,9 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
     }
     if !snapshot.sites.is_empty() {
         section(&mut text, &busiest("sites", snapshot.sites.len()), sites(snapshot));
+        if let Some(sources) = snapshot.name_sources() {
+            let _ = writeln!(text, "  names: {}", printable(&sources));
+        }
     }
     if snapshot.sites_dropped > 0 {
         let _ = writeln!(
@@ -378,7 +381,7 @@ fn sites(snapshot: &Snapshot) -> String {
             percent(accesses(row), total),
             number(row.counts.unverified),
             ports_of(ports.get(&index)),
-            row.label().map_or("-".to_string(), Cow::into_owned),
+            row.label_with_source().map_or("-".to_string(), Cow::into_owned),
         ]);
     }
     table.render()

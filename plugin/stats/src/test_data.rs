@@ -37,6 +37,7 @@ pub(crate) fn site(pc: u64, symbol: Option<&str>, accesses: u64) -> SiteRow {
         form: PortForm::OutDxAl,
         symbol: symbol.map(str::to_owned),
         named_by: symbol.map(|_| "test".to_owned()),
+        source: None,
         file: None,
         offset: None,
         counts: Counts { executions: accesses, accesses, unverified: 0 },

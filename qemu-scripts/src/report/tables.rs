@@ -16,6 +16,9 @@ use crate::stats::{
 pub fn all(dump: &Snapshot) -> Markup {
     html! {
         (ports_and_sites(dump))
+        @if let Some(sources) = dump.name_sources() {
+            p { "Names of sites: " (printable(&sources)) "." }
+        }
         (first_unserved(dump))
         (values(dump))
         @if dump.sites_dropped > 0 {
@@ -238,7 +241,7 @@ fn sites(dump: &Snapshot) -> HtmlTable<8> {
                 row.pc.clone(),
                 row.mode.map_or("-".to_owned(), |mode| mode.bits().to_string()),
                 row.insn.clone(),
-                row.label().map_or("-".to_owned(), Cow::into_owned),
+                row.label_with_source().map_or("-".to_owned(), Cow::into_owned),
                 number(row.counts.executions),
                 number(row.counts.accesses),
                 percent(row.counts.accesses, total),

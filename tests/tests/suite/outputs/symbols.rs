@@ -5,6 +5,8 @@ mod debug_files;
 mod elf_code;
 mod elf_files;
 mod kernel_files;
+mod lines;
+mod mangled;
 
 use pvio_cli::machine::Ended;
 use pvio_tests::{Host, guest};
