@@ -37,7 +37,7 @@ pub use pvio_stats::{
     Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot,
     SymbolFileRow, Tables, VcpuRow, WindowRow, render,
 };
-pub use sites::{FileId, FilePlace, MAX_SITES, SiteId, SiteKey, Sites};
+pub use sites::{FileId, FilePlace, MAX_FILES, MAX_SITES, SiteId, SiteKey, Sites};
 pub use statistics::Statistics;
 pub use values::{MAX_VALUES, ValueClock, ValuePorts, VcpuValues};
 pub use windows::{MAX_WINDOW_ROWS, WindowError};
