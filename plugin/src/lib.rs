@@ -15,6 +15,7 @@
 //! | `options` | the options' syntax, and the files that they name | what the options cause |
 //! | `interception` | attempts at an instruction, and how each ended | file formats, what a call does |
 //! | `hypercalls` | what each call does, and who may make it | how the call was caught |
+//! | `access_listeners` | who listens to single accesses, with their values | where accesses come from |
 //! | `access_log` | a line for each access | where accesses come from |
 //! | `access_filter` | which accesses an option asks for | what is done with them |
 //! | `dumps` | when and where a snapshot is written | where counts come from |
@@ -33,6 +34,7 @@
 //! | [`x86`] | the 24 forms, their encodings, modes, privilege | QEMU |
 
 mod access_filter;
+mod access_listeners;
 mod access_log;
 mod bus;
 pub mod devices;

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use arrayvec::ArrayVec;
 
@@ -20,13 +21,13 @@ use crate::options::{HypercallAccess, InsnsOption, OptionError, Options, Summary
 use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
 use crate::qemu::{
-    self, Ended, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine, MachineError,
-    MissingFunction, PagingRegisterReader, PortPresence, Scoreboard, TaskStateReader, VcpuIndex,
-    Watch, exit_process,
+    self, Ended, GuestClock, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine,
+    MachineError, MissingFunction, PagingRegisterReader, PortPresence, Scoreboard, TaskStateReader,
+    VcpuIndex, Watch, exit_process,
 };
 use crate::running_kernel::RunningKernel;
 use crate::sections::{Sections, SectionsError};
-use crate::stats::{InstructionCounts, Statistics};
+use crate::stats::{InstructionCounts, Statistics, ValueClock, ValuePorts};
 use crate::symbols::{GuestKernels, LiveNames, Symbols, SymbolsError};
 
 /// Why the plugin cannot do what the options ask. The text is one line.
@@ -132,6 +133,10 @@ pub fn build(
     }
     if options.processes {
         statistics.count_processes();
+    }
+    if !options.values.is_empty() {
+        let ranges = options.values;
+        statistics.follow_values(ValuePorts { ranges, clock: value_clock(host) });
     }
     let statistics = Arc::new(statistics);
     let symbols = Arc::new(symbols);
@@ -249,6 +254,17 @@ fn processes(host: &HostInfo, kernel: Option<&Arc<RunningKernel>>) -> Option<Arc
     Some(Arc::new(ProcessFinder { kernel, ram, states }))
 }
 
+/// The guest's clock, or the host's where that cannot be read.
+fn value_clock(host: &HostInfo) -> ValueClock {
+    match GuestClock::find(host.icount) {
+        Some(clock) => ValueClock { name: "guest", now: Box::new(move || clock.now()) },
+        None => {
+            let start = Instant::now();
+            ValueClock { name: "host", now: Box::new(move || start.elapsed().as_nanos() as u64) }
+        }
+    }
+}
+
 fn instructions(host: &HostInfo, sections: Sections) -> Result<Arc<Instructions>, MissingFunction> {
     let counters = Scoreboard::new(host.api, sections.places())?;
     Ok(Arc::new(Instructions { counters, sections }))
@@ -325,7 +341,7 @@ impl qemu::Plugin for Pvio {
     }
 
     fn follows_blocks(&self) -> bool {
-        self.access_log.is_some()
+        self.access_log.is_some() || self.statistics.has_values()
     }
 
     fn machine_ended(&self, how: Ended) {

@@ -12,7 +12,7 @@ use super::record::{Access, Record};
 use crate::processes::ProcessReader;
 use crate::running_kernel::KernelView;
 use crate::stats::SiteId;
-use crate::x86::{Direction, Port, PortForm, Width};
+use crate::x86::{Direction, Port, PortForm};
 
 /// The instruction that makes an access.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +85,7 @@ impl VcpuLog {
             direction: access.direction,
             port,
             width: access.width,
-            value: value.map(|value| low_bytes(value, access.width)),
+            value: value.map(|value| access.width.low_bytes(value)),
             unverified: false,
         })
     }
@@ -121,7 +121,7 @@ impl VcpuLog {
     /// Logs the pending access, which has retired. An `in` has left its value in EAX.
     pub fn retire(&self, eax: impl FnOnce() -> u32) {
         if let Some(mut record) = self.log.queue.replace_pending(self.place, None) {
-            record.value.get_or_insert_with(|| low_bytes(eax(), record.width));
+            record.value.get_or_insert_with(|| record.width.low_bytes(eax()));
             self.log.push(record);
         }
     }
@@ -129,7 +129,7 @@ impl VcpuLog {
     /// Notes EAX as the value of a pending `in`, which may still turn out to have faulted.
     pub fn note_value(&self, eax: impl FnOnce() -> u32) {
         self.log.queue.change_pending(self.place, |record| {
-            record.value.get_or_insert_with(|| low_bytes(eax(), record.width));
+            record.value.get_or_insert_with(|| record.width.low_bytes(eax()));
         });
     }
 
@@ -144,9 +144,4 @@ impl VcpuLog {
     pub fn discard(&self) {
         self.log.queue.replace_pending(self.place, None);
     }
-}
-
-fn low_bytes(value: u32, width: Width) -> u32 {
-    let unused = 32 - 8 * u32::from(width.bytes());
-    value << unused >> unused
 }

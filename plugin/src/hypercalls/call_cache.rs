@@ -1,12 +1,12 @@
 //! A per-vCPU cache of scalar hypercalls. A driver repeats the same few calls, so each entry keeps
-//! what decoding found: the device, the operation, the counter. Calls that the access log covers are
+//! what decoding found: the device, the operation, the counter. Calls that somebody listens to are
 //! never cached.
 
 use pvio_guest::abi::{CALL_SHIFT, CallWord};
 
 use super::Hypercalls;
 use super::port_io::{Data, IoCall};
-use crate::access_log::VcpuLog;
+use crate::access_listeners::AccessListeners;
 use crate::bus::CachedPort;
 use crate::stats::{PortCounter, VcpuCounters};
 use crate::x86::Port;
@@ -58,12 +58,17 @@ impl CallCache {
         Some(moved.answer)
     }
 
-    /// Caches the call if it is a scalar call to a known port that nobody logs.
-    pub fn insert(&mut self, word: CallWord, hypercalls: &Hypercalls, log: Option<&VcpuLog>) {
+    /// Caches the call if it is a scalar call to a known port that nobody listens to.
+    pub fn insert(
+        &mut self,
+        word: CallWord,
+        hypercalls: &Hypercalls,
+        listeners: Option<&AccessListeners>,
+    ) {
         let port = Port(word.port());
         let io = word.call().and_then(IoCall::scalar);
         let Some(io) = io.filter(|io| word.operand() == 0 || io.takes_operand()) else { return };
-        if log.is_some_and(|log| log.covers(port, io.direction)) {
+        if listeners.is_some_and(|listeners| listeners.covers(port, io.direction)) {
             return;
         }
         let Some(cached_port) = hypercalls.cached_port(port) else { return };

@@ -105,7 +105,7 @@ impl VcpuCalls {
     /// Slow path: runs a call that missed the cache.
     #[cold]
     fn doorbell_uncached(&mut self, word: CallWord, pc: u64) {
-        self.cache.insert(word, &self.hypercalls, self.access_log.as_ref());
+        self.cache.insert(word, &self.hypercalls, self.listeners.as_ref());
         let (slot, ports) = self.mailbox_and_ports(pc);
         let Some(mailbox) = slot else { return };
         let number = word.call().expect("a mailbox yields call words only");

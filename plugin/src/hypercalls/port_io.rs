@@ -5,7 +5,8 @@ use pvio_guest::abi::{self, status};
 use super::Hypercalls;
 use super::memory::check;
 use super::refusal::Refusal;
-use crate::access_log::{Access, Code, CodeKind, VcpuLog};
+use crate::access_listeners::AccessListeners;
+use crate::access_log::{Access, Code, CodeKind};
 use crate::bus::PortTarget;
 use crate::guest_memory::{LinearMemory, left_in_page};
 use crate::qemu::{Register, WritableRegisters};
@@ -130,7 +131,7 @@ pub(super) struct Transfer {
 pub(super) struct PortCalls<'a> {
     pub hypercalls: &'a Hypercalls,
     pub counters: &'a VcpuCounters,
-    pub access_log: Option<&'a VcpuLog>,
+    pub listeners: Option<&'a AccessListeners>,
     /// The linear address of the call.
     pub pc: u64,
     /// Elements on their way between memory and a device.
@@ -151,7 +152,7 @@ impl<'a> PortCalls<'a> {
         self.hypercalls.target(port).ok_or(Refusal(status::DECLINED))
     }
 
-    /// Moves one element, counts and logs it. Returns the data for the answer.
+    /// Moves one element, and counts it. Returns the data for the answer.
     #[inline]
     pub fn scalar(
         &self,
@@ -167,8 +168,8 @@ impl<'a> PortCalls<'a> {
             |width| target.read(width),
             |width, value| target.write(width, value),
         );
-        self.counters.hypercall_moved_one(io.call);
         self.moved_one(io, port, value);
+        self.counters.hypercall_moved_one(io.call);
         Ok(answer)
     }
 
@@ -217,25 +218,27 @@ impl<'a> PortCalls<'a> {
         Ok(())
     }
 
-    /// Counts and logs one element.
+    /// Tells the listeners of one element, and counts it by port.
     #[inline]
     pub fn moved_one(&self, io: IoCall, port: Port, value: u32) {
-        self.counters.hypercall_accesses(port, io.direction, io.width, 1);
-        if let Some(log) = self.log_of(port, io.direction) {
-            log.access(self.code(), access(io), port, value);
+        if let Some(listeners) = self.listeners_to(port, io.direction) {
+            listeners.access(self.code(), access(io), port, value, 0);
         }
+        self.counters.hypercall_accesses(port, io.direction, io.width, 1);
     }
 
-    /// Counts and logs the elements in the first `len` bytes of the buffer.
+    /// Tells the listeners of the elements, and counts them: those in the first `len` bytes of the buffer.
     pub fn moved_string(&self, io: IoCall, port: Port, len: usize) {
         let size = usize::from(io.width.bytes());
-        self.count(io, port, (len / size) as u64);
-        let Some(log) = self.log_of(port, io.direction) else { return };
-        for element in self.buffer[..len].chunks_exact(size) {
-            let mut value = [0; 4];
-            value[..size].copy_from_slice(element);
-            log.access(self.code(), access(io), port, u32::from_le_bytes(value));
+        if let Some(listeners) = self.listeners_to(port, io.direction) {
+            for (index, element) in (0..).zip(self.buffer[..len].chunks_exact(size)) {
+                let mut value = [0; 4];
+                value[..size].copy_from_slice(element);
+                let value = u32::from_le_bytes(value);
+                listeners.access(self.code(), access(io), port, value, index);
+            }
         }
+        self.count(io, port, (len / size) as u64);
     }
 
     fn count(&self, io: IoCall, port: Port, elements: u64) {
@@ -243,8 +246,8 @@ impl<'a> PortCalls<'a> {
         self.counters.hypercall_accesses(port, io.direction, io.width, elements);
     }
 
-    fn log_of(&self, port: Port, direction: Direction) -> Option<&VcpuLog> {
-        self.access_log.filter(|log| log.covers(port, direction))
+    fn listeners_to(&self, port: Port, direction: Direction) -> Option<&AccessListeners> {
+        self.listeners.filter(|listeners| listeners.covers(port, direction))
     }
 
     fn code(&self) -> Code {

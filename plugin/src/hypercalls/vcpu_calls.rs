@@ -11,7 +11,7 @@ use super::memory::caller_memory;
 use super::port_io::{IoCall, PortCalls, Transfer};
 use super::refusal::{Refusal, answered, must_be_zero};
 use super::{Caller, Hypercalls, Policy};
-use crate::access_log::VcpuLog;
+use crate::access_listeners::AccessListeners;
 use crate::guest_memory::LinearMemory;
 use crate::qemu::{Register, Registers, WritableRegisters};
 use crate::stats::{Call, Outcome, VcpuCounters};
@@ -21,7 +21,7 @@ use crate::x86::{PAGE, Port, Supervisor};
 pub struct VcpuCalls {
     pub(super) hypercalls: Arc<Hypercalls>,
     pub(super) counters: Arc<VcpuCounters>,
-    pub(super) access_log: Option<VcpuLog>,
+    pub(super) listeners: Option<AccessListeners>,
     /// Elements on their way between memory and a device.
     buffer: Box<[u8; PAGE as usize]>,
     pub(super) mailbox: Option<Mailbox>,
@@ -29,15 +29,15 @@ pub struct VcpuCalls {
 }
 
 impl VcpuCalls {
-    /// The calls of the vCPU that `counters` and `access_log` belong to.
+    /// The calls of the vCPU that `counters` and `listeners` belong to.
     pub fn new(
         hypercalls: Arc<Hypercalls>,
         counters: Arc<VcpuCounters>,
-        access_log: Option<VcpuLog>,
+        listeners: Option<AccessListeners>,
     ) -> VcpuCalls {
         let buffer = Box::new([0; PAGE as usize]);
         let cache = CallCache::default();
-        VcpuCalls { hypercalls, counters, access_log, buffer, mailbox: None, cache }
+        VcpuCalls { hypercalls, counters, listeners, buffer, mailbox: None, cache }
     }
 
     /// Runs a call by registers and answers it in RAX.
@@ -76,7 +76,7 @@ impl VcpuCalls {
         let result = match refusal {
             Some(refusal) => Err(refusal),
             None => {
-                self.cache.insert(word, &self.hypercalls, self.access_log.as_ref());
+                self.cache.insert(word, &self.hypercalls, self.listeners.as_ref());
                 self.dispatch(call, word, caller, vcpu)
             }
         };
@@ -143,7 +143,7 @@ impl VcpuCalls {
         let ports = PortCalls {
             hypercalls: &self.hypercalls,
             counters: &self.counters,
-            access_log: self.access_log.as_ref(),
+            listeners: self.listeners.as_ref(),
             pc,
             buffer: &mut self.buffer,
             budget: abi::ELEMENTS_MAX,

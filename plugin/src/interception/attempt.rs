@@ -231,9 +231,9 @@ impl Attempts {
     pub fn abandon_current(&mut self) {
         match std::mem::take(&mut self.current) {
             Attempt::Moving(string, _) => self.interrupted.put(string),
-            Attempt::Presumed(_) if self.guests_run => self.recorder.log_retired(),
+            Attempt::Presumed(_) if self.guests_run => self.recorder.retired(),
             // The exception was not delivered, as in a triple fault, which resets the machine.
-            Attempt::Suspected(_) => self.recorder.log_not_retired(),
+            Attempt::Suspected(_) => self.recorder.not_retired(),
             Attempt::Presumed(_) | Attempt::Unverified(_) | Attempt::Ended => {}
         }
     }
@@ -331,7 +331,7 @@ impl Attempts {
             }
             Attempt::Moving(string, _) => self.recorder.exit(string.operation),
         }
-        self.recorder.log_not_retired();
+        self.recorder.not_retired();
     }
 
     /// The exit was at or after the current instruction; QEMU does not say which.

@@ -48,6 +48,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrayvec::ArrayVec;
 
+use crate::access_listeners::AccessListeners;
 use crate::access_log::{AccessLog, VcpuLog};
 use crate::bus::PortBus;
 use crate::guest_memory::Physical;
@@ -172,15 +173,18 @@ impl Interceptor {
 
     /// Returns what handles the callbacks of a vCPU that begins to run.
     pub fn vcpu_begins(&self, index: VcpuIndex) -> Box<dyn qemu::Vcpu> {
-        let log = || self.log.as_ref().map(|log| VcpuLog::new(Arc::clone(log), index.0));
         let counters = self.statistics.counters(index);
+        let listeners = || {
+            let log = self.log.as_ref().map(|log| VcpuLog::new(Arc::clone(log), index.0));
+            AccessListeners::new(log, self.statistics.vcpu_values())
+        };
         let calls = self.hypercalls.as_ref();
-        let calls =
-            calls.map(|calls| VcpuCalls::new(Arc::clone(calls), Arc::clone(&counters), log()));
+        let calls = calls
+            .map(|calls| VcpuCalls::new(Arc::clone(calls), Arc::clone(&counters), listeners()));
         let nested = NestedGuests::new(self.memory.clone());
         let interrupted = Arc::clone(&self.interrupted);
         let strings = self.strings.clone().map(VcpuStrings::new);
-        let recorder = Recorder::new(counters, log());
+        let recorder = Recorder::new(counters, listeners());
         let callers = self.callers.as_ref().map(|Callers { running, ram }| {
             VcpuCallers::new(KernelView::new(Arc::clone(running)), RamPages::new(Arc::clone(ram)))
         });

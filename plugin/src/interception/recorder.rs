@@ -1,10 +1,11 @@
-//! Records what attempts do: in the statistics and in the access log.
+//! Records what attempts do: in the statistics, and for those who listen to accesses.
 
 use std::sync::Arc;
 
 use super::operation::Operation;
 use super::string_attempt::StringAttempt;
-use crate::access_log::{Code, CodeKind, VcpuLog};
+use crate::access_listeners::AccessListeners;
+use crate::access_log::{Code, CodeKind};
 use crate::stats::{CallerId, ProcessUse, VcpuCounters, VcpuProcessCounts};
 use crate::x86::{Direction, Port};
 
@@ -26,17 +27,17 @@ impl UnobservedAttempt {
     }
 }
 
-/// One vCPU's counters and access log.
+/// One vCPU's counters, and the listeners to its accesses.
 ///
 /// Each method is one change of what is known of an attempt. What was counted before is taken back.
 pub(super) struct Recorder {
     counters: Arc<VcpuCounters>,
-    log: Option<VcpuLog>,
+    listeners: Option<AccessListeners>,
 }
 
 impl Recorder {
-    pub fn new(counters: Arc<VcpuCounters>, log: Option<VcpuLog>) -> Recorder {
-        Recorder { counters, log }
+    pub fn new(counters: Arc<VcpuCounters>, listeners: Option<AccessListeners>) -> Recorder {
+        Recorder { counters, listeners }
     }
 
     #[inline]
@@ -44,19 +45,19 @@ impl Recorder {
         &self.counters
     }
 
-    /// Returns whether there is an access log.
+    /// Returns whether anybody listens to accesses.
     #[inline]
-    pub fn has_log(&self) -> bool {
-        self.log.is_some()
+    pub fn has_listeners(&self) -> bool {
+        self.listeners.is_some()
     }
 
-    /// Returns whether accesses to a port may be logged.
-    pub fn logs(&self, port: Port, direction: Direction) -> bool {
-        self.log_of(port, direction).is_some()
+    /// Returns whether accesses to a port may be heard.
+    pub fn is_heard(&self, port: Port, direction: Direction) -> bool {
+        self.listeners_to(port, direction).is_some()
     }
 
-    fn log_of(&self, port: Port, direction: Direction) -> Option<&VcpuLog> {
-        self.log.as_ref().filter(|log| log.covers(port, direction))
+    fn listeners_to(&self, port: Port, direction: Direction) -> Option<&AccessListeners> {
+        self.listeners.as_ref().filter(|listeners| listeners.covers(port, direction))
     }
 
     pub fn started(&self, operation: Operation) {
@@ -122,7 +123,7 @@ impl Recorder {
     pub fn unverified_becomes_fault(&self, attempt: UnobservedAttempt) {
         self.not_unverified(attempt);
         self.counters.fault(attempt.operation.form());
-        self.log_not_retired();
+        self.not_retired();
     }
 
     pub fn executed_becomes_exit(&self, attempt: UnobservedAttempt) {
@@ -167,6 +168,9 @@ impl Recorder {
     pub fn element(&self, string: &StringAttempt, caller: CallerId, value: impl FnOnce() -> u32) {
         let StringAttempt { operation, port, remaining, .. } = *string;
         let (form, site) = (operation.form(), operation.site());
+        if let Some(listeners) = self.listeners_to(port, form.direction()) {
+            listeners.access(code(operation), form.into(), port, value(), 0);
+        }
         self.counters.accessed(form, site, port);
         self.called(operation, caller, 1);
         self.accessed_by_process(operation, 1);
@@ -176,15 +180,12 @@ impl Recorder {
                 counts.executed(process, 1);
             }
         }
-        if let Some(log) = self.log_of(port, form.direction()) {
-            log.access(code(operation), form.into(), port, value());
-        }
     }
 
-    /// Logs the start of a scalar, if the filters cover it. Returns whether they do.
+    /// Tells the listeners of the start of a scalar that is counted. Returns whether they hear it.
     ///
     /// `value` is what `out` writes. `is_in_question` says that it may fault without a report.
-    pub fn log_scalar(
+    pub fn scalar_started(
         &self,
         operation: Operation,
         port: Port,
@@ -192,32 +193,32 @@ impl Recorder {
         is_in_question: bool,
     ) -> bool {
         let form = operation.form();
-        let Some(log) = self.log_of(port, form.direction()) else { return false };
-        log.start(code(operation), form, port, value(), is_in_question)
+        let Some(listeners) = self.listeners_to(port, form.direction()) else { return false };
+        listeners.start(code(operation), form, port, value(), is_in_question)
     }
 
-    /// Logs that the last scalar has not retired.
-    pub fn log_not_retired(&self) {
-        if let Some(log) = &self.log {
-            log.discard();
+    /// Tells the listeners that the last scalar has not retired.
+    pub fn not_retired(&self) {
+        if let Some(listeners) = &self.listeners {
+            listeners.discard();
         }
     }
 
-    /// Logs that the last scalar has retired.
-    pub fn log_retired(&self) {
-        if let Some(log) = &self.log {
-            log.retire_noted();
+    /// Tells the listeners that the last scalar has retired.
+    pub fn retired(&self) {
+        if let Some(listeners) = &self.listeners {
+            listeners.retire_noted();
         }
     }
 
-    /// Logs the value that the last scalar has read, at the beginning of the next block.
+    /// Tells the listeners the value that the last scalar has read, at the beginning of the next block.
     ///
     /// The block may be a hypervisor's, which is known when its first instruction is reported. `may_have_exited` says so.
-    pub fn log_value_read(&self, eax: impl FnOnce() -> u32, may_have_exited: bool) {
-        let Some(log) = &self.log else { return };
+    pub fn value_read(&self, eax: impl FnOnce() -> u32, may_have_exited: bool) {
+        let Some(listeners) = &self.listeners else { return };
         match may_have_exited {
-            true => log.note_value(eax),
-            false => log.retire(eax),
+            true => listeners.note_value(eax),
+            false => listeners.retire(eax),
         }
     }
 }

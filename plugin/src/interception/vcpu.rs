@@ -36,7 +36,7 @@ pub(super) struct VcpuCounter {
     callers: Option<VcpuCallers>,
     /// `None` if processes are not counted.
     processes: Option<VcpuProcesses>,
-    /// Whether a scalar may only need to be counted: nothing is logged, and neither call chains nor processes are counted.
+    /// Whether a scalar may only need to be counted: nobody listens, and neither call chains nor processes are counted.
     only_counts: bool,
 }
 
@@ -51,7 +51,7 @@ impl VcpuCounter {
         processes: Option<VcpuProcesses>,
     ) -> VcpuCounter {
         VcpuCounter {
-            only_counts: !recorder.has_log() && callers.is_none() && processes.is_none(),
+            only_counts: !recorder.has_listeners() && callers.is_none() && processes.is_none(),
             rules,
             attempts: Attempts::new(recorder, interrupted),
             aliases: Aliases::default(),
@@ -130,10 +130,15 @@ impl VcpuCounter {
             Direction::In => None,
             Direction::Out => Some(registers.read(Register::Rax) as u32),
         };
-        match self.recorder().log_scalar(operation, port, written, is_in_question) {
-            true => Next::Block,
-            false => Next::Watched,
+        if !self.recorder().scalar_started(operation, port, written, is_in_question) {
+            return Next::Watched;
         }
+        // Nothing can contradict it, and its value is known: no block may follow, if it switches the machine off.
+        if form.direction() == Direction::Out && operation.is_privileged() && !self.guests.any() {
+            self.recorder().retired();
+            return Next::Watched;
+        }
+        Next::Block
     }
 
     /// Returns the call chain of an instruction that is about to run, if chains are counted.
@@ -225,7 +230,7 @@ impl VcpuCounter {
         let Some(strings) = &mut self.strings else { return };
         let Some(site) = operation.site().filter(|_| operation.is_privileged()) else { return };
         let recorder = self.attempts.recorder();
-        if self.guests.any() || recorder.logs(port, operation.form().direction()) {
+        if self.guests.any() || recorder.is_heard(port, operation.form().direction()) {
             return;
         }
         let counters = recorder.counters();
@@ -247,7 +252,7 @@ impl VcpuCounter {
     /// The block after a logged scalar begins.
     pub fn block_begins(&mut self, registers: &mut impl ReadRegisters) {
         let eax = || registers.read(Register::Rax) as u32;
-        self.recorder().log_value_read(eax, self.guests.any());
+        self.recorder().value_read(eax, self.guests.any());
     }
 
     /// The vCPU has left its path.

@@ -16,8 +16,8 @@ pub enum OptionError {
     #[error(
         "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=guest|off|FILE[@ADDRESS]|DIRECTORY, \
          device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:FILTER...], \
-         hypercall=kernel|any|off, log=FILE, insns=on|off|FILE[@ADDRESS], callers=on|off|DEPTH and \
-         processes=on|off"
+         hypercall=kernel|any|off, log=FILE, insns=on|off|FILE[@ADDRESS], callers=on|off|DEPTH, \
+         processes=on|off and values=PORT[-PORT][:PORT[-PORT]...]"
     )]
     Unknown(String),
     /// The option needs a value. QEMU turns a bare `stats` into `stats=on`.
@@ -125,6 +125,14 @@ pub enum OptionError {
         "option \"callers={0}\": write callers=on, callers=off, or the most frames of a call chain, from 1 to {1}"
     )]
     Callers(String, usize),
+    /// The ports whose values are asked for are invalid.
+    #[error("option \"values={option}\": {source}")]
+    Values {
+        /// The option's value.
+        option: String,
+        /// The fault.
+        source: PortRangeError,
+    },
     /// The value of `processes=` is not a switch.
     #[error("option \"processes={0}\": write processes=on or processes=off")]
     Processes(String),

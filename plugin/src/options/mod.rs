@@ -18,6 +18,7 @@ use crate::guest::MOST_FRAMES;
 use crate::guest_file::GuestFile;
 use crate::qemu::{ApiLevel, CommandLine};
 use crate::stats::Destination;
+use crate::x86::PortRange;
 
 use named_files::NamedFiles;
 
@@ -93,6 +94,8 @@ pub struct Options {
     pub callers: Option<usize>,
     /// Whether accesses are counted by process.
     pub processes: bool,
+    /// The ports whose values are counted.
+    pub values: Vec<PortRange>,
 }
 
 /// The value of each option that may be given once, as text.
@@ -127,6 +130,7 @@ impl Options {
     ) -> Result<Options, OptionError> {
         let mut values = Values::default();
         let (mut symbols, mut devices) = (Vec::new(), Vec::new());
+        let mut value_ports = Vec::new();
         let mut debug_directories = Vec::new();
         let mut insns = InsnsOption::Off;
         let mut named = NamedFiles::default();
@@ -171,6 +175,14 @@ impl Options {
                     let file = GuestFile::parse(value).map_err(OptionError::Symbols)?;
                     named.add_input(key, &file.path.to_string_lossy())?;
                     symbols.push(file);
+                }
+                "values" => {
+                    for ports in value.split(':') {
+                        let range = PortRange::parse(ports, 1).map_err(|source| {
+                            OptionError::Values { option: value.to_owned(), source }
+                        })?;
+                        value_ports.push(range);
+                    }
                 }
                 "device" => {
                     let device = device::parse(value, kinds)?;
@@ -217,6 +229,7 @@ impl Options {
             log,
             insns,
             callers: values.callers.map_or(Ok(None), callers_depth)?,
+            values: value_ports,
             processes: match values.processes {
                 None | Some("off") => false,
                 Some("on") => true,
@@ -243,6 +256,7 @@ fn split_argument(argument: &str) -> Result<(&str, &str), OptionError> {
         "callers" => "on, off or a number of frames",
         "processes" => "on or off",
         "device" => "KIND@PORT",
+        "values" => "PORT, such as 0x80 or 0x70-0x71",
         _ => return Err(OptionError::Unknown(key.into())),
     };
     Err(OptionError::Empty(key.into(), shape))

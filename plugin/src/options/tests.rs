@@ -66,6 +66,13 @@ fn callers_has_a_depth() {
 }
 
 #[test]
+fn values_has_ports_and_may_be_repeated() {
+    let parsed = parse(&["values=0x80:0x70-0x71", "values=1008"], &[], ApiLevel::NEWEST).unwrap();
+    let ports = parsed.values.iter().map(|range| (range.first().0, range.last().0));
+    assert_eq!(ports.collect::<Vec<_>>(), [(0x80, 0x80), (0x70, 0x71), (0x3f0, 0x3f0)]);
+}
+
+#[test]
 fn each_error_names_the_option_and_the_remedy() {
     insta::assert_snapshot!(
         [
@@ -89,6 +96,9 @@ fn each_error_names_the_option_and_the_remedy() {
             error(&["symbols=/tmp/a@0x1000", "stats=/tmp/a"]),
             error(&["access-log=/nonexistent/log"]),
             error(&["access-log=/dev/null:com1"]),
+            error(&["values="]),
+            error(&["values=com1"]),
+            error(&["values=0x80:0x71-0x70"]),
             error(&["device=latch"]),
             error(&["device=latch@0x300:no-value"]),
             error(&["device=latsch@0x300"]),

@@ -12,7 +12,7 @@ use super::counter_array::CounterArray;
 use super::sites::{MAX_SITES, SiteId, Sites};
 use crate::x86::Port;
 
-/// The most rows of all vCPUs: 65,536. A Linux boot has about 100.
+/// The most rows of all vCPUs: 65,536. A Linux boot has 61.
 ///
 /// They take 2 MiB for each vCPU that uses them all, and the table that finds them 512 KiB.
 pub const MAX_OTHER_PORTS: usize = 1 << 16;

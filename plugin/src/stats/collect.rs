@@ -13,6 +13,7 @@ use pvio_stats::{
 use super::access_counters::AccessKey;
 use super::chain_rows::ChainRows;
 use super::counters::{SITE_DROPPED, port_of_row};
+use super::first_accesses::add_firsts;
 use super::instructions::InstructionCounts;
 use super::processes::{PROCESS_DROPPED, ProcessTable};
 use super::sites::{SiteId, Sites};
@@ -85,6 +86,10 @@ impl Statistics {
             processes: self.processes().map(|table| &**table),
             chains: ChainRows::new(&all_counters, &self.sites, &self.frame_names, &names),
         };
+        let mut tables = maker.tables(&totals);
+        add_firsts(&mut tables.ports, &all_counters, &self.sites, &names);
+        let values = self.values.as_ref();
+        let (value_rows, values_dropped) = values.map(|values| values.rows()).unwrap_or_default();
         Snapshot {
             schema: SCHEMA.into(),
             pvio: env!("CARGO_PKG_VERSION").into(),
@@ -95,13 +100,16 @@ impl Statistics {
             },
             ended: ended_name(ended).into(),
             runs: 1,
-            tables: maker.tables(&totals),
+            tables,
             vcpus_omitted,
             symbol_files: names
                 .files()
                 .map(|(file, problem)| SymbolFileRow { file, problem })
                 .collect(),
             sites_dropped: self.sites.dropped(),
+            values_clock: values.map(|values| values.clock().into()),
+            values: value_rows,
+            values_dropped,
             windows: windows.into_iter().map(|window| maker.window(window)).collect(),
         }
     }
@@ -221,6 +229,7 @@ impl RowMaker<'_> {
                 AtPort::Nothing => Some(false),
                 AtPort::Region(_) => Some(true),
             },
+            first: None,
             device: if is_own { accesses } else { 0 },
             qemu: if is_own { 0 } else { accesses },
             hypercall,

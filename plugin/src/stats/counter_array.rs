@@ -33,12 +33,19 @@ impl<const COLUMNS: usize> CounterArray<COLUMNS> {
     /// Adds to a counter. Only the thread that owns the array may call this.
     #[inline]
     pub fn add_many(&self, row: usize, column: usize, count: u64) {
+        self.add_many_or(row, column, count, || {});
+    }
+
+    /// As [`CounterArray::add_many`]; calls `was_zero` if the counter was 0.
+    #[inline]
+    pub fn add_many_or(&self, row: usize, column: usize, count: u64, was_zero: impl FnOnce()) {
         let counter = self.counter(row, column);
         // Relaxed: one thread writes, and each counter is read for itself. A dump while vCPUs run may miss the
         // latest counts, or a row that is touched just now; one at the end may not, since the vCPUs have stopped.
         let before = counter.load(Ordering::Relaxed);
         if before == 0 {
             self.touch(row);
+            was_zero();
         }
         counter.store(before.wrapping_add(count), Ordering::Relaxed);
     }
@@ -55,6 +62,12 @@ impl<const COLUMNS: usize> CounterArray<COLUMNS> {
     /// only the sum of both is meaningful.
     pub fn take_back(&self, row: usize, column: usize) {
         self.add_many(row, column, 1u64.wrapping_neg());
+    }
+
+    /// Whether a counter is 0.
+    pub fn is_zero(&self, row: usize, column: usize) -> bool {
+        // Relaxed: as in `add_many_or`.
+        self.counter(row, column).load(Ordering::Relaxed) == 0
     }
 
     #[cold]

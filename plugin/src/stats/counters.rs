@@ -12,6 +12,7 @@ use super::access_counters::{AccessColumn, AccessCounters};
 use super::call::{CallColumn, Outcome};
 use super::chains::VcpuChains;
 use super::counter_array::CounterArray;
+use super::first_accesses::{FirstAccesses, Source};
 use super::instructions::{InstructionCounts, VcpuInstructions};
 use super::processes::VcpuProcessCounts;
 use super::sites::{FilePlace, MAX_SITES, SiteId, SiteKey, Sites};
@@ -59,6 +60,7 @@ pub struct VcpuCounters {
     pub(super) sites: Arc<Sites>,
     pub(super) forms: CounterArray<6>,
     pub(super) ports: CounterArray<3>,
+    pub(super) firsts: FirstAccesses,
     pub(super) by_site: CounterArray<4>,
     pub(super) other_ports: AccessCounters,
     pub(super) hypercalls: CounterArray<6>,
@@ -79,6 +81,7 @@ impl VcpuCounters {
         instructions: Option<Arc<dyn InstructionCounts>>,
         chains: Option<VcpuChains>,
         processes: Option<VcpuProcessCounts>,
+        firsts: FirstAccesses,
     ) -> VcpuCounters {
         VcpuCounters {
             vcpu,
@@ -86,6 +89,7 @@ impl VcpuCounters {
             sites,
             forms: CounterArray::new(PortForm::ALL.len()),
             ports: CounterArray::new(PORT_ROWS),
+            firsts,
             by_site: CounterArray::new(MAX_SITES + 1),
             hypercalls: CounterArray::new(Call::ALL.len()),
             instructions: instructions.map(|counts| VcpuInstructions { counts, vcpu }),
@@ -128,9 +132,25 @@ impl VcpuCounters {
     #[inline]
     pub fn scalar(&self, form: PortForm, site: SiteId, port: Port) {
         self.by_site.add(site.0 as usize, SiteColumn::Scalars as usize);
-        let row = port_row(port, form.direction(), form.width());
-        self.ports.add(row, PortColumn::Accesses as usize);
+        self.count_port(form, Some(site), port, 1);
         self.count_other_port(Some(site), port, 1);
+    }
+
+    /// Counts accesses by instruction to a port.
+    #[inline]
+    fn count_port(&self, form: PortForm, site: Option<SiteId>, port: Port, count: u64) {
+        let row = port_row(port, form.direction(), form.width());
+        let was_zero = || self.firsts.note(row, Source::Site(site));
+        self.ports.add_many_or(row, PortColumn::Accesses as usize, count, was_zero);
+    }
+
+    /// Takes back one access by instruction to a port.
+    fn take_back_port(&self, form: PortForm, port: Port) {
+        let row = port_row(port, form.direction(), form.width());
+        self.ports.take_back(row, PortColumn::Accesses as usize);
+        if self.ports.is_zero(row, PortColumn::Accesses as usize) {
+            self.firsts.forget(row);
+        }
     }
 
     /// Counts an instruction that started.
@@ -155,8 +175,7 @@ impl VcpuCounters {
     /// Counts several accesses of one instruction.
     pub fn accessed_often(&self, form: PortForm, site: Option<SiteId>, port: Port, count: u64) {
         self.forms.add_many(form.index(), FormColumn::Accesses as usize, count);
-        let row = port_row(port, form.direction(), form.width());
-        self.ports.add_many(row, PortColumn::Accesses as usize, count);
+        self.count_port(form, site, port, count);
         self.by_site.add_many(site_row(site), SiteColumn::Accesses as usize, count);
         self.count_other_port(site, port, count);
     }
@@ -177,9 +196,8 @@ impl VcpuCounters {
         self.forms.take_back(form.index(), FormColumn::Executions as usize);
         self.by_site.take_back(site_row(site), SiteColumn::Executions as usize);
         if let Some(port) = port {
-            let row = port_row(port, form.direction(), form.width());
             self.forms.take_back(form.index(), FormColumn::Accesses as usize);
-            self.ports.take_back(row, PortColumn::Accesses as usize);
+            self.take_back_port(form, port);
             self.by_site.take_back(site_row(site), SiteColumn::Accesses as usize);
             self.count_other_port(site, port, 1u64.wrapping_neg());
         }
@@ -255,6 +273,17 @@ impl VcpuCounters {
         self.hypercalls.add(call.index(), column as usize);
     }
 
+    /// All accesses by hypercall, and those by instruction that [`VcpuCounters::scalar`] does not count.
+    pub(super) fn accesses(&self) -> i64 {
+        let by_form = self.forms.rows().map(|(_, counts)| counts[FormColumn::Accesses as usize]);
+        let by_call = self.hypercalls.rows().map(|(call, counts)| {
+            let size = Call::ALL[call as usize].port_io().map(|(_, width)| width.bytes());
+            let elements = |size| counts[CallColumn::Bytes as usize] / i64::from(size);
+            counts[CallColumn::MovedOne as usize] + size.map_or(0, elements)
+        });
+        by_form.sum::<i64>() + by_call.sum::<i64>()
+    }
+
     /// Notes the address of the hypercall that is about to be carried out.
     #[inline]
     pub fn calls_from(&self, pc: u64) {
@@ -279,14 +308,19 @@ impl VcpuCounters {
     /// Counts one access by hypercall.
     #[inline]
     pub fn hypercall_access(&self, port: PortCounter) {
-        self.ports.add(port.0, PortColumn::Hypercall as usize);
+        self.hypercall_accesses_of_row(port.0, 1);
     }
 
     /// Counts several accesses by hypercall.
     #[inline]
     pub fn hypercall_accesses(&self, port: Port, direction: Direction, width: Width, count: u64) {
-        let row = port_row(port, direction, width);
-        self.ports.add_many(row, PortColumn::Hypercall as usize, count);
+        self.hypercall_accesses_of_row(port_row(port, direction, width), count);
+    }
+
+    #[inline]
+    fn hypercall_accesses_of_row(&self, row: usize, count: u64) {
+        let was_zero = || self.firsts.note(row, Source::Hypercall);
+        self.ports.add_many_or(row, PortColumn::Hypercall as usize, count, was_zero);
     }
 }
 
@@ -308,7 +342,7 @@ fn site_row(site: Option<SiteId>) -> usize {
 /// The number of rows: every port, in each direction, at each width.
 pub(super) const PORT_ROWS: usize = 0x1_0000 * 2 * Width::ALL.len();
 
-fn port_row(port: Port, direction: Direction, width: Width) -> usize {
+pub(super) fn port_row(port: Port, direction: Direction, width: Width) -> usize {
     (usize::from(port.0) * 2 + direction as usize) * Width::ALL.len() + width as usize
 }
 

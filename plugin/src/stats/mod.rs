@@ -13,11 +13,13 @@ mod collect;
 mod counter_array;
 mod counters;
 mod destination;
+mod first_accesses;
 mod instructions;
 mod processes;
 mod sites;
 mod statistics;
 mod totals;
+mod values;
 mod windows;
 
 #[cfg(test)]
@@ -37,4 +39,5 @@ pub use pvio_stats::{
 };
 pub use sites::{FileId, FilePlace, MAX_SITES, SiteId, SiteKey, Sites};
 pub use statistics::Statistics;
+pub use values::{MAX_VALUES, ValueClock, ValuePorts, VcpuValues};
 pub use windows::{MAX_WINDOW_ROWS, WindowError};

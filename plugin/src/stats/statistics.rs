@@ -1,7 +1,7 @@
 //! The statistics of one machine.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,10 +10,12 @@ use pvio_stats::Call;
 use super::chain_rows::FrameNames;
 use super::chains::VcpuChains;
 use super::counters::VcpuCounters;
+use super::first_accesses::FirstAccesses;
 use super::instructions::InstructionCounts;
 use super::processes::{ProcessTable, VcpuProcessCounts};
 use super::sites::Sites;
 use super::totals::{Sign, Totals};
+use super::values::{ValuePorts, Values, VcpuValues};
 use super::windows::{WindowError, Windows};
 use crate::guest::{Kernel, KnownKernel};
 use crate::qemu::VcpuIndex;
@@ -22,8 +24,8 @@ use crate::symbols::Names;
 
 /// Everything that is counted in one machine: counters, windows and resets.
 ///
-/// Its one lock protects the list of counters and the windows. No other lock is taken while it is
-/// held, and counting takes none.
+/// Its one lock protects the list of counters and the windows. The lock of the values may be taken
+/// while it is held, and no other; counting takes none.
 #[derive(Default)]
 pub struct Statistics {
     /// The port instructions found so far.
@@ -36,6 +38,10 @@ pub struct Statistics {
     /// `None` if processes are not counted.
     processes: Option<Arc<ProcessTable>>,
     pub(super) frame_names: FrameNames,
+    /// `None` if no values are asked for.
+    pub(super) values: Option<Arc<Values>>,
+    /// The number of first accesses that vCPUs have noted.
+    firsts: Arc<AtomicU64>,
 }
 
 /// The counters of all vCPUs, and the totals that are subtracted from them.
@@ -85,6 +91,23 @@ impl Statistics {
         self.processes.as_ref()
     }
 
+    /// Has values at ports counted.
+    ///
+    /// No scalar may be counted by [`VcpuCounters::scalar`] then.
+    pub fn follow_values(&mut self, ports: ValuePorts) {
+        self.values = Some(Arc::new(Values::new(ports)));
+    }
+
+    /// Whether values at ports are counted.
+    pub fn has_values(&self) -> bool {
+        self.values.is_some()
+    }
+
+    /// A new handle of a vCPU to the values at ports; `None` if they are not asked for.
+    pub fn vcpu_values(&self) -> Option<VcpuValues> {
+        self.values.as_ref().map(|values| VcpuValues::new(Arc::clone(values)))
+    }
+
     /// Unwinds the stacks that wait for the kernel to be known.
     pub fn resolve_stacks(&self, running: &RunningKernel, kernel_ends: bool) {
         self.resolve(running, kernel_ends, || running.find_now());
@@ -128,8 +151,12 @@ impl Statistics {
         let chains = self.depth.map(|depth| VcpuChains::new(slot, depth));
         let (sites, instructions) = (Arc::clone(&self.sites), self.instructions.clone());
         let processes = self.processes.as_ref().map(|_| VcpuProcessCounts::new());
-        let counters = VcpuCounters::new(index, sites, instructions, chains, processes);
+        let firsts = FirstAccesses::new(Arc::clone(&self.firsts));
+        let counters = VcpuCounters::new(index, sites, instructions, chains, processes, firsts);
         let counters = Arc::new(counters);
+        if let Some(values) = &self.values {
+            values.add_vcpu(&counters);
+        }
         counted.all_counters.push(Arc::clone(&counters));
         counters
     }
@@ -176,12 +203,15 @@ impl Statistics {
 
     /// Starts counting anew, for a hypercall `reset` of the vCPU `by` that is not counted yet.
     ///
-    /// Closed windows are forgotten; open ones start anew.
+    /// Closed windows are forgotten; open ones start anew. First accesses stay as they are.
     pub fn reset(&self, by: &VcpuCounters) {
         let mut counted = self.lock();
         let mut now = counted.now();
         now.add_hypercall(Call::Reset, by);
         counted.windows.reset(&now);
+        if let Some(values) = &self.values {
+            values.reset();
+        }
         counted.baseline = now;
     }
 

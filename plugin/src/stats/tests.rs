@@ -347,6 +347,50 @@ fn windows_and_the_time_between_them_add_up_to_the_whole() {
     assert!(snapshot.windows.iter().all(|row| row.hypercalls.is_empty()));
 }
 
+/// The ports with a known first access in its order, and what made it.
+fn firsts(statistics: &Statistics) -> Vec<(u16, String)> {
+    let mut rows = snapshot(statistics).tables.ports;
+    let windows = snapshot(statistics).windows;
+    assert!(windows.iter().flat_map(|row| &row.ports).all(|row| row.first.is_none()));
+    rows.retain(|row| row.first.is_some());
+    let rank = |row: &PortRow| row.first.as_ref().unwrap().rank;
+    rows.sort_by_key(rank);
+    assert!(rows.iter().map(rank).eq(1..=rows.len() as u64));
+    rows.iter().map(|row| (row.port.0, row.first.as_ref().unwrap().by().to_owned())).collect()
+}
+
+#[test]
+fn first_accesses_are_the_earliest_of_all_vcpus_and_outlast_a_reset() {
+    let statistics = Statistics::default();
+    let [one, other] = [0, 1].map(|vcpu| statistics.counters(VcpuIndex(vcpu)));
+    let form = PortForm::OutDxAl;
+    let enter = |pc| {
+        let key = SiteKey { pc, mode: Some(Mode::Bits64), bytes: [0xee].into_iter().collect() };
+        statistics.sites.enter(key, None, form)
+    };
+    let [a, b] = [0x1000, 0x2000].map(enter);
+    statistics.begin("window", &one).unwrap();
+    one.accessed(form, a, Port(9));
+    other.accessed(form, b, Port(9));
+    other.scalar(form, b.unwrap(), Port(7));
+    one.scalar(form, a.unwrap(), Port(7));
+    one.hypercall_accesses(Port(5), Direction::Out, Width::Byte, 3);
+    one.accessed(form, a, Port(5));
+    one.accessed(form, None, Port(3));
+    let by = |name: &str| name.to_owned();
+    let expected = [(9, by("0x1000")), (7, by("0x2000")), (5, by("hypercall")), (3, by("-"))];
+    assert_eq!(firsts(&statistics), expected);
+    // The first access to port 9 has not been made; the one of the other vCPU has.
+    one.not_executed(form, a, Some(Port(9)));
+    let expected = [(9, by("0x2000")), (7, by("0x2000")), (5, by("hypercall")), (3, by("-"))];
+    assert_eq!(firsts(&statistics), expected);
+    statistics.reset(&one);
+    assert_eq!(firsts(&statistics), []);
+    one.accessed(form, a, Port(1));
+    one.accessed(form, a, Port(7));
+    assert_eq!(firsts(&statistics), [(7, by("0x2000")), (1, by("0x1000"))]);
+}
+
 #[test]
 fn the_number_of_windows_is_limited() {
     let statistics = Statistics::default();

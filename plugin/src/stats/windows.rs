@@ -9,7 +9,7 @@ use super::totals::{Sign, Totals};
 
 /// The most rows of ports, sites and accesses that all windows hold together: 262,144, or 8 MiB.
 ///
-/// A Linux boot has about 1,100. Without the limit, a guest that uses every port at every size in 256
+/// A Linux boot has 932. Without the limit, a guest that uses every port at every size in 256
 /// open windows would make pvio hold and dump a hundred million rows.
 pub const MAX_WINDOW_ROWS: usize = 1 << 18;
 

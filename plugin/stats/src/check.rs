@@ -59,6 +59,7 @@ impl Snapshot {
         if self.ended != "running" || one_vcpu {
             let mut check = Check { scope: Scope::Totals, found: &mut found };
             check.tables(self, one_run, has_vcpus, true);
+            check.values(self, one_run);
             for row in &self.forms {
                 let ended = [row.executions, row.unverified].into_iter();
                 let ended = ended.chain(row.faults).chain(row.exits);
@@ -222,6 +223,29 @@ impl Check<'_> {
         }
     }
 
+    /// The values at a port make all of its accesses, unless some found no room, or some of the merged runs
+    /// did not ask for them.
+    fn values(&mut self, dump: &Snapshot, one_run: bool) {
+        let is_whole = one_run && dump.values_dropped == AccessCounts::default();
+        let both = |counts: &AccessCounts| sum([counts.accesses, counts.unverified]);
+        let mut by_port = BTreeMap::new();
+        for row in &dump.values {
+            *by_port.entry((row.port, row.dir, row.size)).or_insert(0) += both(&row.counts);
+        }
+        let ports = dump.ports.iter().filter(|row| {
+            let place = (row.port, row.dir, row.size);
+            by_port.contains_key(&place)
+        });
+        let ports: Vec<_> = ports
+            .map(|row| {
+                let name = move || format!("accesses {} port {}, as values", row.dir, row.port);
+                let count = u128::from(row.accesses()) + u128::from(row.unverified);
+                ((row.port, row.dir, row.size), name, count)
+            })
+            .collect();
+        self.each(is_whole, by_port, ports.into_iter());
+    }
+
     /// Compares counts with sums of rows of `accesses` by the same key. The first that differs is enough.
     fn each<K: Ord, N: Fn() -> String>(
         &mut self,
@@ -234,11 +258,7 @@ impl Check<'_> {
             let by_rows = sums.remove(&key).unwrap_or(0);
             let holds = if is_whole { count == by_rows } else { count >= by_rows };
             if !holds && self.found.len() == before {
-                self.require(
-                    false,
-                    (name(), count),
-                    ("in the rows of accesses".to_owned(), by_rows),
-                );
+                self.require(false, (name(), count), ("in its rows".to_owned(), by_rows));
             }
         }
     }
@@ -278,6 +298,14 @@ impl Tables {
     fn by_vcpu(&self, what: &str, column: fn(&VcpuRow) -> u64) -> Sum {
         (what.to_owned(), sum(self.vcpus.iter().map(column)))
     }
+}
+
+/// Whether a column of values has a sum that does not fit in 64 bits.
+pub(crate) fn overflowing_values<'a>(
+    counts: impl Iterator<Item = &'a AccessCounts> + Clone,
+) -> bool {
+    let columns: [fn(&AccessCounts) -> u64; 2] = [|row| row.accesses, |row| row.unverified];
+    columns.into_iter().any(|column| u64::try_from(sum(counts.clone().map(column))).is_err())
 }
 
 /// The first table with a column whose sum over all parts does not fit in 64 bits.

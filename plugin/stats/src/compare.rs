@@ -1,13 +1,13 @@
 //! Compares two dumps, row by row.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::Hash;
 
 use crate::accesses::SiteAccess;
 use crate::rows::{Keyed, PlaceKey, add_up};
 use crate::schema::{
     AccessCounts, CallerRow, Counts, FormRow, HypercallRow, Instructions, PortRow, SiteRow,
-    Snapshot, Tables, WindowRow,
+    Snapshot, Tables, ValueRow, WindowRow,
 };
 
 /// One row in two dumps. At least one of the two is there.
@@ -59,6 +59,12 @@ impl Row for PortRow {
         PortRow::accesses(self)
     }
 
+    /// Compares without the first access: its address may differ.
+    fn is_same(&self, other: &PortRow) -> bool {
+        let without_first = |row: &PortRow| PortRow { first: None, ..row.clone() };
+        without_first(self) == without_first(other)
+    }
+
     fn is_idle(&self) -> bool {
         [PortRow::accesses(self), self.unverified] == [0; 2]
     }
@@ -105,6 +111,21 @@ impl Row for CallerRow {
     }
 }
 
+impl Row for ValueRow {
+    fn accesses(&self) -> u64 {
+        self.counts.accesses
+    }
+
+    /// Compares the counts alone: times differ in each run.
+    fn is_same(&self, other: &ValueRow) -> bool {
+        self.counts == other.counts
+    }
+
+    fn is_idle(&self) -> bool {
+        self.counts == AccessCounts::default()
+    }
+}
+
 impl Row for HypercallRow {
     fn accesses(&self) -> u64 {
         self.count
@@ -142,6 +163,8 @@ impl<R: Row> Change<R> {
 pub struct Diff {
     /// The differences of the whole dumps.
     pub tables: TablesDiff,
+    /// Values at ports, by port; only of ports whose values both dumps have.
+    pub values: Vec<Change<ValueRow>>,
     /// The windows that differ, in the order of the first dump, then of the second.
     pub windows: Vec<WindowDiff>,
 }
@@ -187,13 +210,14 @@ impl Diff {
     pub fn new(before: &Snapshot, after: &Snapshot) -> Diff {
         Diff {
             tables: TablesDiff::new(before, after),
+            values: value_changes(&before.values, &after.values),
             windows: window_diffs(&before.windows, &after.windows),
         }
     }
 
     /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
-        self.tables.is_empty() && self.windows.is_empty()
+        self.tables.is_empty() && self.values.is_empty() && self.windows.is_empty()
     }
 }
 
@@ -270,6 +294,16 @@ fn changes<R: Keyed + Row>(before: &[R], after: &[R]) -> Vec<Change<R>> {
         change.after = Some(row.clone());
     }
     changes.into_values().filter(Change::is_change).collect()
+}
+
+/// The values that changed at ports that have values in both dumps: the others may not have been asked for.
+fn value_changes(before: &[ValueRow], after: &[ValueRow]) -> Vec<Change<ValueRow>> {
+    let ports = |rows: &[ValueRow]| rows.iter().map(|row| row.port).collect::<BTreeSet<_>>();
+    let both = &ports(before) & &ports(after);
+    let of_both = |rows: &[ValueRow]| -> Vec<ValueRow> {
+        rows.iter().filter(|row| both.contains(&row.port)).cloned().collect()
+    };
+    changes(&of_both(before), &of_both(after))
 }
 
 /// Matches accesses by port and by sites that match.

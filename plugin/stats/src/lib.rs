@@ -19,6 +19,7 @@ mod summary;
 pub mod test_data;
 pub mod text_table;
 mod totals;
+mod values;
 
 pub use accesses::SiteAccess;
 pub use call::Call;
@@ -28,8 +29,9 @@ pub use merge::{MergeError, merge};
 pub use port_page::render_port;
 pub use read::{Problem, ReadError};
 pub use schema::{
-    AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow,
-    Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot,
-    SymbolFileRow, Tables, VcpuRow, WindowRow,
+    AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow,
+    HypercallRow, Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow,
+    Snapshot, SymbolFileRow, Tables, ValueMoment, ValueRow, VcpuRow, WindowRow,
 };
 pub use summary::render;
+pub use values::timeline;

@@ -31,11 +31,13 @@ pub enum MergeError {
 /// | `plugin_api` | the lowest |
 /// | `vcpus` | rows by index; omitted if one dump omits them |
 /// | `served` | true if true in one dump; else `null` if `null` in one; else false |
+/// | `first` | `null`, unless there is one dump |
 /// | `sites` | rows by all that is not a count; a site with two names has two rows |
 /// | `accesses` | rows by the site's row in the sum, port, direction and size |
 /// | `callers` | rows by the symbols of site and frames, or their addresses where they have none; \
 ///   the addresses are those of one dump |
 /// | `processes` | rows by kernel, number and name, or page table |
+/// | `values` | rows by port, direction, size and value; `first`, `last` and `values_clock` are `null`, unless there is one dump |
 /// | `windows` | rows by name; `open` and `rows_dropped` are true if true in one dump |
 ///
 /// # Errors
@@ -52,6 +54,7 @@ pub fn merge(dumps: &[Snapshot]) -> Result<Snapshot, MergeError> {
         }
     }
     let reasons = dumps.iter().filter_map(|dump| dump.vcpus_omitted.as_deref());
+    let (values, values_dropped) = crate::values::merge(dumps)?;
     Ok(Snapshot {
         schema: first.schema.clone(),
         pvio: union(dumps.iter().map(|dump| &*dump.pvio), ", ").into(),
@@ -62,6 +65,9 @@ pub fn merge(dumps: &[Snapshot]) -> Result<Snapshot, MergeError> {
         vcpus_omitted: (!keep_vcpus).then(|| union(reasons, "; ").into()),
         symbol_files,
         sites_dropped: total(dumps.iter().map(|dump| dump.sites_dropped), "sites_dropped")?,
+        values_clock: first.values_clock.clone().filter(|_| dumps.len() == 1),
+        values,
+        values_dropped,
         windows: merge_windows(dumps, keep_vcpus)?,
     })
 }
@@ -133,10 +139,14 @@ fn merge_tables(parts: &[&Tables], keep_vcpus: bool) -> Result<Tables, MergeErro
     }
     let sites = add_up(parts.iter().flat_map(|part| &part.sites));
     let vcpus = add_up(parts.iter().flat_map(|part| &part.vcpus));
+    let mut ports = add_up(parts.iter().flat_map(|part| &part.ports));
+    if parts.len() > 1 {
+        ports.iter_mut().for_each(|row| row.first = None);
+    }
     Ok(Tables {
         vcpus: if keep_vcpus { vcpus } else { Vec::new() },
         forms: add_up(parts.iter().flat_map(|part| &part.forms)),
-        ports: add_up(parts.iter().flat_map(|part| &part.ports)),
+        ports,
         accesses: accesses::merge(parts, &sites),
         accesses_dropped,
         sites,

@@ -6,6 +6,7 @@ use pvio_x86::Port;
 
 use crate::schema::{PortRow, Snapshot};
 use crate::text_table::{TextTable, number, percent, printable};
+use crate::values::{table, timeline};
 
 /// Renders the accesses to a port by site as a text table, with a newline at the end.
 pub fn render_port(snapshot: &Snapshot, port: Port) -> String {
@@ -26,12 +27,20 @@ pub fn render_port(snapshot: &Snapshot, port: Port) -> String {
             )
         }
     };
+    let values = timeline(snapshot.values.iter().filter(|row| row.port == port));
+    let values = match (values.is_empty(), &snapshot.values_clock) {
+        (true, _) => String::new(),
+        (false, None) => format!("\nValues\n{}", table(values)),
+        (false, Some(clock)) => {
+            format!("\nValues, times by the {}'s clock\n{}", printable(clock), table(values))
+        }
+    };
     let sites = snapshot.accesses_to(port);
     if sites.is_empty() {
-        return text;
+        return text + &values;
     }
     let unverified = sites.iter().any(|row| row.counts.unverified > 0);
-    let mut table = TextTable::new(&[
+    let mut by_site = TextTable::new(&[
         "<address",
         ">mode",
         "<instruction",
@@ -43,7 +52,7 @@ pub fn render_port(snapshot: &Snapshot, port: Port) -> String {
         "<symbol",
     ]);
     for row in &sites {
-        table.row([
+        by_site.row([
             row.site.pc.clone(),
             row.site.mode.map_or("-".to_owned(), |mode| mode.bits().to_string()),
             row.site.insn.clone(),
@@ -55,12 +64,12 @@ pub fn render_port(snapshot: &Snapshot, port: Port) -> String {
             row.site.symbol.as_deref().unwrap_or("-").to_owned(),
         ]);
     }
-    text.push_str(&table.render());
+    text.push_str(&by_site.render());
     let told: u64 = sites.iter().map(|row| row.counts.accesses).sum();
     if told < total {
         let _ = writeln!(text, "  {} more are of sites that found no room", number(total - told));
     }
-    text
+    text + &values
 }
 
 #[cfg(test)]

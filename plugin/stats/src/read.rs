@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::error::Category;
 
-use crate::check::overflowing;
+use crate::check::{overflowing, overflowing_values};
 use crate::schema::{
     AccessCounts, AccessRow, CallerRow, FormRow, HypercallRow, PortRow, ProcessRow, SCHEMA,
-    SectionRow, SiteRow, Snapshot, Tables, VcpuRow, parse_address,
+    SectionRow, SiteRow, Snapshot, Tables, ValueRow, VcpuRow, parse_address,
 };
 
 /// A file that could not be read as a dump.
@@ -105,6 +105,10 @@ impl Snapshot {
         if self.runs == 0 {
             return Err(wrong("runs".into(), "a dump is of one run at least"));
         }
+        let values = self.values.iter().map(|row| &row.counts);
+        if overflowing_values(values.chain([&self.values_dropped])) {
+            return Err(wrong("values".into(), "the sum of a column does not fit in 64 bits"));
+        }
         let windows = self.windows.iter().enumerate();
         let windows = windows.map(|(index, row)| (format!("windows[{index}]."), &row.tables));
         for (prefix, tables) in std::iter::once((String::new(), &self.tables)).chain(windows) {
@@ -141,6 +145,12 @@ fn validate(tables: &Tables) -> Result<(), WrongField> {
         let pairs = row.bytes.len().is_multiple_of(2) && !row.bytes.is_empty();
         if !pairs || !row.bytes.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err((format!("sites[{index}].bytes"), "these are not hexadecimal bytes"));
+        }
+    }
+    for (index, row) in tables.ports.iter().enumerate() {
+        let pc = row.first.as_ref().and_then(|first| first.pc.as_deref());
+        if pc.is_some_and(|pc| parse_address(pc).is_none()) {
+            return Err((format!("ports[{index}].first.pc"), not_an_address));
         }
     }
     for (index, row) in tables.processes.iter().enumerate() {
@@ -224,6 +234,7 @@ fn wrong_row(tables: &Value) -> Option<(String, String)> {
         .or_else(|| wrong_row_in::<AccessRow>(tables, "accesses"))
         .or_else(|| wrong_row_in::<CallerRow>(tables, "callers"))
         .or_else(|| wrong_row_in::<ProcessRow>(tables, "processes"))
+        .or_else(|| wrong_row_in::<ValueRow>(tables, "values"))
         .or_else(|| wrong_row_in::<HypercallRow>(tables, "hypercalls"))
         .or_else(|| wrong_row_in::<SectionRow>(tables, "sections"))
 }

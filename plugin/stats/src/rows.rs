@@ -7,7 +7,7 @@ use pvio_x86::{Direction, Mode, Port, PortForm, Width};
 use crate::Call;
 use crate::schema::{
     AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow,
-    Instructions, PortRow, ProcessRow, SectionRow, SiteRow, VcpuRow, parse_address,
+    Instructions, PortRow, ProcessRow, SectionRow, SiteRow, ValueRow, VcpuRow, parse_address,
 };
 
 /// A row of a table: what it is about, and counts.
@@ -87,6 +87,8 @@ impl Keyed for PortRow {
             (Some(false), Some(false)) => Some(false),
             _ => None,
         };
+        // The order of accesses in several runs is not known.
+        self.first = None;
         self.device += other.device;
         self.qemu += other.qemu;
         self.hypercall += other.hypercall;
@@ -160,6 +162,20 @@ impl Keyed for AccessRow {
     }
 
     fn add(&mut self, other: &AccessRow) {
+        self.counts.add(&other.counts);
+    }
+}
+
+impl Keyed for ValueRow {
+    type Key<'a> = (Port, Direction, Width, Option<u32>);
+
+    fn key(&self) -> Self::Key<'_> {
+        (self.port, self.dir, self.size, self.value)
+    }
+
+    fn add(&mut self, other: &ValueRow) {
+        // Times of several runs do not compare.
+        (self.first, self.last) = (None, None);
         self.counts.add(&other.counts);
     }
 }

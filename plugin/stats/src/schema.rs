@@ -46,6 +46,15 @@ pub struct Snapshot {
     pub symbol_files: Vec<SymbolFileRow>,
     /// The number of translated instructions that got no row in `sites`, for want of room.
     pub sites_dropped: u64,
+    /// The clock of the times in `values`: `guest` or `host`; `null` without the option `values`, and in dumps that were merged.
+    #[serde(default)]
+    pub values_clock: Option<Cow<'static, str>>,
+    /// The values that were read and written at the ports of the option `values`, by port.
+    #[serde(default)]
+    pub values: Vec<ValueRow>,
+    /// The accesses whose values found no room in `values`.
+    #[serde(default)]
+    pub values_dropped: AccessCounts,
     /// Named windows, in the order in which they first began.
     #[serde(default)]
     pub windows: Vec<WindowRow>,
@@ -219,6 +228,9 @@ pub struct PortRow {
     /// Whether anything was at the port at the time of the dump; `null` if QEMU does not say.
     #[serde(default)]
     pub served: Option<bool>,
+    /// The first access since QEMU started; `null` in windows and in dumps that were merged.
+    #[serde(default)]
+    pub first: Option<FirstAccess>,
     /// Accesses by instruction that one of pvio's devices served.
     pub device: u64,
     /// Accesses by instruction that QEMU served.
@@ -227,6 +239,31 @@ pub struct PortRow {
     pub hypercall: u64,
     /// Accesses that were made or faulted; QEMU does not report which.
     pub unverified: u64,
+}
+
+/// The first access to a port, in one direction, at one size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct FirstAccess {
+    /// Its place in the order of the first accesses of all rows, from 1.
+    pub rank: u64,
+    /// The linear address of the instruction; `null` for a hypercall, and for a site without a row.
+    #[cfg_attr(test, schemars(schema_with = "json_schema::optional_address"))]
+    pub pc: Option<String>,
+    /// The symbol of the instruction, as in `sites`.
+    pub symbol: Option<String>,
+    /// Whether it was by hypercall.
+    pub hypercall: bool,
+}
+
+impl FirstAccess {
+    /// What made it, as a word of text: the address of the instruction, or `hypercall`; `-` if it is not known.
+    pub fn by(&self) -> &str {
+        match self.hypercall {
+            true => "hypercall",
+            false => self.pc.as_deref().unwrap_or("-"),
+        }
+    }
 }
 
 impl PortRow {
@@ -432,6 +469,40 @@ pub struct AccessCounts {
     pub accesses: u64,
     /// Accesses that were made or faulted; QEMU does not report which.
     pub unverified: u64,
+}
+
+/// One value at a port, in one direction, at one size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ValueRow {
+    /// The address of the port.
+    #[cfg_attr(test, schemars(with = "u16"))]
+    pub port: Port,
+    /// The direction, as the processor sees it.
+    #[cfg_attr(test, schemars(schema_with = "json_schema::direction"))]
+    pub dir: Direction,
+    /// Bytes in one access.
+    #[cfg_attr(test, schemars(schema_with = "json_schema::size"))]
+    pub size: Width,
+    /// What was read or written; `null` if it is not known.
+    pub value: Option<u32>,
+    /// How often, by instruction and by hypercall.
+    #[serde(flatten)]
+    pub counts: AccessCounts,
+    /// When for the first time; `null` in dumps that were merged.
+    pub first: Option<ValueMoment>,
+    /// When for the last time; `null` in dumps that were merged.
+    pub last: Option<ValueMoment>,
+}
+
+/// A moment in a run: just before an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ValueMoment {
+    /// Nanoseconds by the clock of `values_clock`.
+    pub time_ns: u64,
+    /// The accesses to all ports before, since the last reset of the statistics.
+    pub accesses: u64,
 }
 
 /// One call of the hypercall interface.

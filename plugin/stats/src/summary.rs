@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::schema::{
-    AccessRow, CallerRow, ChainEnd, Counts, FormRow, HypercallRow, Instructions, PortRow,
-    ProcessRow, SiteRow, Snapshot, Tables,
+    AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, HypercallRow,
+    Instructions, PortRow, ProcessRow, SiteRow, Snapshot, Tables,
 };
 use crate::text_table::{TextTable, number, percent, printable};
+use crate::values::timeline;
 
 /// The most ports and sites that the summary shows, the busiest first. The dump has all.
 const BUSIEST: usize = 16;
@@ -38,9 +39,19 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
     if !snapshot.ports.is_empty() {
         let title = busiest("ports, by direction and size", snapshot.ports.len());
         section(&mut text, &title, ports(snapshot));
-        if let Some(unserved) = unserved(snapshot) {
-            let _ = writeln!(text, "{unserved}");
+        match first_unserved(snapshot) {
+            Some((title, table)) => section(&mut text, &title, table),
+            None => text += &unserved(snapshot),
         }
+    }
+    if !snapshot.values.is_empty() {
+        let (title, table) = values(snapshot);
+        section(&mut text, &title, table);
+    }
+    if snapshot.values_dropped != AccessCounts::default() {
+        let AccessCounts { accesses, unverified } = snapshot.values_dropped;
+        let dropped = counted_as(accesses + unverified, "access", "accesses");
+        let _ = writeln!(text, "  {dropped} of more values found no room");
     }
     if !snapshot.sites.is_empty() {
         section(&mut text, &busiest("sites", snapshot.sites.len()), sites(snapshot));
@@ -283,8 +294,52 @@ fn ports(snapshot: &Snapshot) -> String {
     table.render()
 }
 
-/// A line that lists the used ports at which nothing is.
-fn unserved(snapshot: &Snapshot) -> Option<String> {
+/// The ports that no device serves, if their first accesses are known: a heading and a table.
+fn first_unserved(snapshot: &Snapshot) -> Option<(String, String)> {
+    let rows = snapshot.ports.iter().filter(|row| row.served == Some(false));
+    let mut rows: Vec<(&FirstAccess, &PortRow)> =
+        rows.filter_map(|row| Some((row.first.as_ref()?, row))).collect();
+    if rows.is_empty() {
+        return None;
+    }
+    rows.sort_by_key(|(first, _)| first.rank);
+    let what = "ports that no device serves, in the order of their first access";
+    let title = match rows.len() > BUSIEST {
+        true => format!("The first {BUSIEST} of {} {what}", number(rows.len() as u64)),
+        false => format!("All {what}"),
+    };
+    let columns = ["<port", "<dir", ">size", ">accesses", "<usual name", "<first by", "<symbol"];
+    let mut table = TextTable::new(&columns);
+    for (first, row) in rows.into_iter().take(BUSIEST) {
+        table.row([
+            row.port.to_string(),
+            row.dir.to_string(),
+            row.size.bytes().to_string(),
+            number(row.accesses()),
+            row.name.as_deref().unwrap_or("-").to_owned(),
+            first.by().to_owned(),
+            first.symbol.as_deref().unwrap_or("-").to_owned(),
+        ]);
+    }
+    Some((title, table.render()))
+}
+
+/// The values at ports: a heading and a table.
+fn values(snapshot: &Snapshot) -> (String, String) {
+    let rows = timeline(&snapshot.values);
+    let clock = match &snapshot.values_clock {
+        Some(clock) => format!(", in the order in which they came; times by the {clock}'s clock"),
+        None => String::new(),
+    };
+    let title = match rows.len() > BUSIEST {
+        true => format!("The first {BUSIEST} of {} values{clock}", number(rows.len() as u64)),
+        false => format!("All values{clock}"),
+    };
+    (title, crate::values::table(rows.into_iter().take(BUSIEST)))
+}
+
+/// A line that lists the used ports at which nothing is; empty if there are none.
+fn unserved(snapshot: &Snapshot) -> String {
     let mut ports: Vec<_> =
         snapshot.ports.iter().filter(|row| row.served == Some(false)).map(|row| row.port).collect();
     ports.dedup();
@@ -293,7 +348,10 @@ fn unserved(snapshot: &Snapshot) -> Option<String> {
         0 => String::new(),
         more => format!(" and {} more", number(more as u64)),
     };
-    (!ports.is_empty()).then(|| format!("  nothing is at {}{more}", shown.join(", ")))
+    match ports.is_empty() {
+        true => String::new(),
+        false => format!("  nothing is at {}{more}\n", shown.join(", ")),
+    }
 }
 
 fn sites(snapshot: &Snapshot) -> String {

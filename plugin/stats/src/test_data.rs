@@ -60,6 +60,7 @@ pub fn snapshot(accesses: u64) -> Snapshot {
         dir: Direction::Out,
         size: Width::Byte,
         served: Some(true),
+        first: None,
         device: 0,
         qemu: accesses,
         hypercall: 0,
@@ -96,6 +97,9 @@ pub fn snapshot(accesses: u64) -> Snapshot {
         vcpus_omitted: None,
         symbol_files: Vec::new(),
         sites_dropped: 0,
+        values_clock: None,
+        values: Vec::new(),
+        values_dropped: AccessCounts::default(),
         windows: Vec::new(),
     }
 }

@@ -61,6 +61,12 @@ impl Width {
             Width::Dword => 4,
         }
     }
+
+    /// Returns the low bytes of a register that an access of this width moves.
+    #[inline]
+    pub const fn low_bytes(self, register: u32) -> u32 {
+        register & u32::MAX >> (u32::BITS - 8 * self.bytes() as u32)
+    }
 }
 
 impl From<Width> for u8 {

@@ -22,6 +22,7 @@ pub fn to_json(dumps: [&Snapshot; 2], diff: &Diff, verdicts: &[Verdict<'_>]) -> 
     let mut value = tables(&diff.tables);
     value["schema"] = "pvio.diff/1".into();
     value["totals"] = totals.to_vec().into();
+    value["values"] = changes(&diff.values);
     value["windows"] = diff.windows.iter().map(window).collect();
     value["conditions"] = verdicts.collect();
     format!("{value:#}\n")

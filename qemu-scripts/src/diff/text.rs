@@ -9,7 +9,7 @@ use crate::diff::Total;
 use crate::stats::text_table::{TextTable, number, printable};
 use crate::stats::{
     CallerRow, ChainEnd, Change, Diff, FormRow, FrameRow, HypercallRow, PortRow, Row, SiteAccess,
-    SiteRow, Snapshot, TablesDiff, WindowDiff,
+    SiteRow, Snapshot, TablesDiff, ValueRow, WindowDiff,
 };
 
 /// Options of the text.
@@ -38,6 +38,7 @@ pub fn render(dumps: [&Snapshot; 2], diff: &Diff, style: Style) -> String {
         return page.text;
     }
     page.tables("", &diff.tables);
+    page.changes("", "values", &diff.values);
     if !diff.windows.is_empty() {
         page.windows(&diff.windows);
     }
@@ -108,6 +109,19 @@ impl Described for PortRow {
     fn renamed(before: &PortRow, after: &PortRow) -> Option<String> {
         let name = before.name.as_deref().unwrap_or("without a name");
         (before.name != after.name).then(|| format!("was {name}"))
+    }
+}
+
+impl Described for ValueRow {
+    const NAMES: [&'static str; 4] = ["<port", "<dir", ">size", ">value"];
+
+    fn name(&self) -> [String; 4] {
+        let size = self.size.bytes().to_string();
+        [self.port.to_string(), self.dir.to_string(), size, self.value_text()]
+    }
+
+    fn others(&self) -> Vec<(&'static str, Option<u64>)> {
+        vec![("unverified", Some(self.counts.unverified))]
     }
 }
 

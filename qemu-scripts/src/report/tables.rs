@@ -8,7 +8,9 @@ use maud::{Markup, html};
 
 use crate::report::table::{HtmlTable, Link};
 use crate::stats::text_table::{number, percent, printable};
-use crate::stats::{AccessRow, PortRow, SectionRow, Snapshot, Tables};
+use crate::stats::{
+    AccessRow, FirstAccess, PortRow, SectionRow, Snapshot, Tables, ValueMoment, timeline,
+};
 
 /// Renders the tables. Those without rows are left out.
 pub fn all(dump: &Snapshot) -> Markup {
@@ -17,6 +19,8 @@ pub fn all(dump: &Snapshot) -> Markup {
         @if let Some(sources) = dump.name_sources() {
             p { "Names of sites: " (printable(&sources)) "." }
         }
+        (first_unserved(dump))
+        (values(dump))
         @if dump.sites_dropped > 0 {
             p {
                 (number(dump.sites_dropped)) " translated instructions did not fit into the table of sites. They made "
@@ -48,6 +52,93 @@ fn yes_or_no(is: bool) -> String {
 
 fn if_any(any: bool, heading: &'static str) -> &'static str {
     if any { heading } else { "" }
+}
+
+/// Ports that no device serves, in the order of their first access.
+fn first_unserved(dump: &Snapshot) -> Markup {
+    let rows = dump.ports.iter().filter(|row| row.served == Some(false));
+    let mut rows: Vec<(&FirstAccess, &PortRow)> =
+        rows.filter_map(|row| Some((row.first.as_ref()?, row))).collect();
+    rows.sort_by_key(|(first, _)| first.rank);
+    let columns = [
+        ">Order",
+        "<Port",
+        "<Usual name",
+        "<Direction",
+        ">Bytes",
+        ">Accesses",
+        "<First by",
+        "<Symbol",
+    ];
+    HtmlTable::new(
+        "Ports that no device serves, in the order of their first access",
+        columns,
+        &rows,
+        |(_, row)| row.accesses(),
+        |(first, row)| {
+            [
+                number(first.rank),
+                row.port.to_string(),
+                row.name.as_deref().unwrap_or("-").to_owned(),
+                row.dir.to_string(),
+                row.size.bytes().to_string(),
+                number(row.accesses()),
+                first.by().to_owned(),
+                first.symbol.as_deref().unwrap_or("-").to_owned(),
+            ]
+        },
+    )
+    .render()
+}
+
+/// Values at ports, in the order in which they came.
+fn values(dump: &Snapshot) -> Markup {
+    let rows = timeline(&dump.values);
+    let has_times = rows.iter().any(|row| row.first.is_some());
+    let unverified = rows.iter().any(|row| row.counts.unverified > 0);
+    let columns = [
+        "<Port",
+        "<Direction",
+        ">Bytes",
+        ">Value",
+        ">Accesses",
+        if_any(unverified, ">Unverified"),
+        if_any(has_times, ">First, seconds"),
+        if_any(has_times, ">Last, seconds"),
+        if_any(has_times, ">Accesses before the first"),
+        if_any(has_times, ">Before the last"),
+    ];
+    let seconds = |moment: Option<ValueMoment>| moment.map_or("-".to_owned(), |at| at.seconds());
+    let accesses =
+        |moment: Option<ValueMoment>| moment.map_or("-".to_owned(), |at| number(at.accesses));
+    let table = HtmlTable::new(
+        "Values at ports, in the order in which they came",
+        columns,
+        &rows,
+        |row| row.counts.accesses,
+        |row| {
+            [
+                row.port.to_string(),
+                row.dir.to_string(),
+                row.size.bytes().to_string(),
+                row.value_text(),
+                number(row.counts.accesses),
+                number(row.counts.unverified),
+                seconds(row.first),
+                seconds(row.last),
+                accesses(row.first),
+                accesses(row.last),
+            ]
+        },
+    );
+    let dropped = dump.values_dropped.accesses + dump.values_dropped.unverified;
+    html! {
+        (table.render())
+        @if let Some(clock) = &dump.values_clock { @if !rows.is_empty() {
+            p { "The times of values are those of the " (printable(clock)) "'s clock." }
+        } }
+        @if dropped > 0 { p { (number(dropped)) " accesses of more values found no room." } }
+    }
 }
 
 /// Ports and sites, which link to each other.

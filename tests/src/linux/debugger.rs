@@ -24,12 +24,25 @@ impl Debugger {
     pub fn run_to(&mut self, address: u64) {
         self.command(&format!("Z1,{address:x},1"));
         self.resume("c");
+        while self.rip() != address {
+            self.resume("c");
+        }
         self.command(&format!("z1,{address:x},1"));
     }
 
-    /// Runs one instruction.
+    /// Runs one instruction, which does not lead to itself.
     pub fn step(&mut self) {
-        self.resume("s");
+        let rip = self.rip();
+        while self.rip() == rip {
+            self.resume("s");
+        }
+    }
+
+    /// Reads RIP, register 16 of the stub for x86-64.
+    fn rip(&mut self) -> u64 {
+        self.send("p10");
+        let bytes = self.reply();
+        u64::from_str_radix(&bytes, 16).expect("a register in hexadecimal").swap_bytes()
     }
 
     /// Lets the guest run, without a breakpoint.

@@ -68,6 +68,11 @@ symbol_table! {
         ) -> c_int,
     }
 
+    /// A clock's time in nanoseconds. `type` is a `QEMUClockType`.
+    ClockQuery: "qemu/timer.h", since V9_2 {
+        qemu_clock_get_ns: unsafe extern "C" fn(r#type: c_int) -> i64,
+    }
+
     /// Throws all translated code away, soon.
     QueueTbFlush: "exec/tb-flush.h", since V10_2 {
         queue_tb_flush: unsafe extern "C" fn(cs: *mut CpuState),

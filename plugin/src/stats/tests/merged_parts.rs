@@ -68,7 +68,9 @@ fn merged_parts_of_a_run_equal_the_whole() {
             })
             .collect();
         let merged = pvio_stats::merge(&parts).unwrap();
-        let expected = Snapshot { runs: 4, ..snapshot(&whole) };
+        let mut expected = Snapshot { runs: 4, ..snapshot(&whole) };
+        // The order of accesses in several runs is not known.
+        expected.tables.ports.iter_mut().for_each(|row| row.first = None);
         assert!(merged == expected, "seed {seed}");
     }
 }

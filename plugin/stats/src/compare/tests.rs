@@ -126,3 +126,23 @@ fn windows_match_by_name() {
     assert_eq!(windows[1].tables.accesses, [70_000, 0]);
     assert_eq!(windows[1].tables.forms.len(), 1, "idle forms are left out");
 }
+
+#[test]
+fn values_are_compared_at_ports_that_have_some_in_both_dumps() {
+    let row = |port, value, accesses| ValueRow {
+        port: pvio_x86::Port(port),
+        dir: pvio_x86::Direction::Out,
+        size: pvio_x86::Width::Byte,
+        value: Some(value),
+        counts: AccessCounts { accesses, unverified: 0 },
+        first: Some(crate::ValueMoment { time_ns: accesses, accesses }),
+        last: None,
+    };
+    let with = |values| Snapshot { values, ..smp_snapshot() };
+    let before = with(vec![row(0x70, 1, 1), row(0x80, 1, 1), row(0x80, 2, 2)]);
+    let after = with(vec![row(0x80, 1, 1), row(0x80, 2, 3), row(0x80, 4, 1), row(0x84, 1, 1)]);
+    let diff = Diff::new(&before, &after);
+    let changed: Vec<_> = diff.values.iter().map(Change::accesses).collect();
+    assert_eq!(changed, [[2, 3], [0, 1]]);
+    assert!(!diff.is_empty() && Diff::new(&before, &with(Vec::new())).is_empty());
+}

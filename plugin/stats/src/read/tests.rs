@@ -50,12 +50,16 @@ fn dumps_without_the_fields_that_were_added_later_are_read() {
         "runs",
         "exits",
         "served",
+        "first",
         "symbol_files",
         "sites_dropped_counts",
         "hypercalls",
         "instructions",
         "instructions_unverified",
         "sections",
+        "values",
+        "values_clock",
+        "values_dropped",
         "windows",
     ];
     // A vCPU's hypercalls have the same name as the table, and have been there as long as it.
@@ -213,26 +217,26 @@ fn numbers_that_do_not_add_up_are_said() {
         (
             |dump| dump.tables.sites[0].counts.accesses -= 1,
             "70000 accesses by form, but 69999 accesses by site; \
-             69999 accesses of the site at 0xffffffff81000051, but 70000 in the rows of accesses",
+             69999 accesses of the site at 0xffffffff81000051, but 70000 in its rows",
         ),
         (
             |dump| dump.tables.ports[0].qemu += 1,
             "70000 accesses by form, but 70001 accesses by port; \
-             70001 accesses out port 0x03f8, 1 bytes, but 70000 in the rows of accesses",
+             70001 accesses out port 0x03f8, 1 bytes, but 70000 in its rows",
         ),
         (
             |dump| dump.tables.accesses[0].counts.accesses = 1,
             "70000 accesses by form, but 1 accesses by site and port; \
-             70000 accesses of the site at 0xffffffff81000051, but 1 in the rows of accesses; \
-             70000 accesses out port 0x03f8, 1 bytes, but 1 in the rows of accesses",
+             70000 accesses of the site at 0xffffffff81000051, but 1 in its rows; \
+             70000 accesses out port 0x03f8, 1 bytes, but 1 in its rows",
         ),
         (
             |dump| dump.tables.accesses[0].port = Port(0x3f9),
-            "70000 accesses out port 0x03f8, 1 bytes, but 0 in the rows of accesses",
+            "70000 accesses out port 0x03f8, 1 bytes, but 0 in its rows",
         ),
         (
             |dump| dump.tables.accesses[0].counts.unverified = 1,
-            "0 unverified accesses out port 0x03f8, 1 bytes, but 1 in the rows of accesses",
+            "0 unverified accesses out port 0x03f8, 1 bytes, but 1 in its rows",
         ),
         (
             |dump| dump.tables.accesses_dropped.accesses = 1,

@@ -1,4 +1,4 @@
-use pvio_x86::PortForm;
+use pvio_x86::{Port, PortForm};
 
 use super::*;
 use crate::test_data::smp_snapshot;
@@ -30,6 +30,33 @@ fn hypercalls_and_windows_have_tables() {
     snapshot.tables.ports[0].hypercall = 20_000;
     snapshot.tables.vcpus[1].hypercalls = 1_014;
     insta::assert_snapshot!(render(&snapshot, false));
+}
+
+#[test]
+fn ports_that_no_device_serves_are_shown_in_the_order_of_their_first_access() {
+    let mut snapshot = smp_snapshot();
+    let row = |port, first| PortRow {
+        port: Port(port),
+        name: None,
+        served: Some(false),
+        first,
+        ..smp_snapshot().tables.ports.remove(0)
+    };
+    snapshot.tables.ports.extend([row(0x80, None), row(0x280, None), row(0x402, None)]);
+    let before = render(&snapshot, false);
+    assert!(before.contains("\n  nothing is at 0x0080, 0x0280, 0x0402\n"), "{before}");
+    let first = |rank, pc: Option<&str>, hypercall| {
+        let (pc, symbol) = (pc.map(str::to_owned), pc.map(|_| "probe+0x1".to_owned()));
+        Some(FirstAccess { rank, pc, symbol, hypercall })
+    };
+    snapshot.tables.ports[1].first = first(9, None, true);
+    snapshot.tables.ports[2].first = first(3, Some("0x1000"), false);
+    snapshot.tables.ports[3].first = first(12, None, false);
+    let text = render(&snapshot, false);
+    let begin = text.find("All ports that no device serves").unwrap();
+    let table = text[begin..].split("\n\n").next().unwrap();
+    insta::assert_snapshot!(table);
+    assert!(!text.contains("nothing is at"));
 }
 
 #[test]
@@ -102,5 +129,5 @@ fn a_long_symbol_is_shown_whole_in_every_table() {
     let symbol = format!("{}+0x1234 [module]", "long_name_".repeat(20));
     dump.tables.sites[0].symbol = Some(symbol.clone());
     assert_eq!(render(&dump, false).matches(&*symbol).count(), 1);
-    assert_eq!(crate::render_port(&dump, pvio_x86::Port(0x3f8)).matches(&*symbol).count(), 1);
+    assert_eq!(crate::render_port(&dump, Port(0x3f8)).matches(&*symbol).count(), 1);
 }

@@ -6,9 +6,9 @@ use pvio_x86::{Direction, Mode, Port, PortForm, Width};
 use super::site;
 use crate::rows::add_up;
 use crate::{
-    AccessCounts, AccessRow, Call, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow,
-    Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot,
-    SymbolFileRow, Tables, VcpuRow, WindowRow,
+    AccessCounts, AccessRow, Call, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow,
+    HypercallRow, Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow,
+    Snapshot, SymbolFileRow, Tables, ValueMoment, ValueRow, VcpuRow, WindowRow,
 };
 
 /// Returns any dump that can be read. Its counts need not add up.
@@ -32,6 +32,9 @@ pub fn random(rng: &mut Rng) -> Snapshot {
         vcpus_omitted: omitted.then(|| reasons[rng.usize(..2)].into()),
         symbol_files: (0..rng.usize(..3)).map(|_| symbol_file(rng)).collect(),
         sites_dropped: rng.u64(..9),
+        values_clock: rng.bool().then(|| "guest".into()),
+        values: values(rng),
+        values_dropped: access_counts(rng),
         windows,
     }
 }
@@ -145,11 +148,39 @@ fn port(rng: &mut Rng) -> PortRow {
         dir: [Direction::In, Direction::Out][rng.usize(..2)],
         size: Width::ALL[rng.usize(..3)],
         served: [None, Some(false), Some(true)][rng.usize(..3)],
+        first: first_access(rng),
         device: count(rng),
         qemu: count(rng),
         hypercall: count(rng),
         unverified: count(rng),
     }
+}
+
+fn first_access(rng: &mut Rng) -> Option<FirstAccess> {
+    let pc = rng.bool().then(|| format!("{:#x}", rng.u64(..)));
+    let symbol = pc.is_some().then(|| "inb".to_owned());
+    let (rank, hypercall) = (rng.u64(1..9), pc.is_none() && rng.bool());
+    rng.bool().then_some(FirstAccess { rank, pc, symbol, hypercall })
+}
+
+fn values(rng: &mut Rng) -> Vec<ValueRow> {
+    let moment = |rng: &mut Rng| {
+        let (time_ns, accesses) = (count(rng), count(rng));
+        rng.bool().then_some(ValueMoment { time_ns, accesses })
+    };
+    let row = |rng: &mut Rng| ValueRow {
+        port: Port(rng.u16(..4)),
+        dir: [Direction::In, Direction::Out][rng.usize(..2)],
+        size: Width::ALL[rng.usize(..3)],
+        value: rng.bool().then(|| rng.u32(..4)),
+        counts: access_counts(rng),
+        first: moment(rng),
+        last: moment(rng),
+    };
+    let mut rows: Vec<_> = (0..rng.usize(..9)).map(|_| row(rng)).collect();
+    rows.sort_by_key(|row| (row.port, row.dir, row.size, row.value));
+    rows.dedup_by_key(|row| (row.port, row.dir, row.size, row.value));
+    rows
 }
 
 fn random_site(rng: &mut Rng) -> SiteRow {

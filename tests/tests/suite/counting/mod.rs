@@ -6,6 +6,7 @@ mod around_io;
 mod callers;
 mod decoding;
 mod differential;
+mod first_accesses;
 mod forms;
 mod hypervisors;
 mod instructions;

@@ -17,3 +17,4 @@ mod schema;
 mod stalled_readers;
 mod symbols;
 mod uefi;
+mod values;

@@ -1,32 +1,11 @@
 //! Ports are named after the devices of the machine, not after the devices that a PC usually has.
 
-use std::path::PathBuf;
-
 use pvio_cli::expected_forms;
-use pvio_tests::{Host, on_both_qemus, run_seabios};
-use tempfile::TempDir;
+use pvio_tests::{Host, on_both_qemus, port_reader, run_seabios};
 
 on_both_qemus! {
     ports_are_named_after_the_devices_that_are_there
     every_port_of_a_device_that_seabios_uses_has_a_name
-}
-
-/// Makes a BIOS image that reads some ports and ends QEMU.
-fn port_reader(directory: &TempDir, ports: &[u16]) -> PathBuf {
-    let mut code = Vec::new();
-    for port in ports {
-        // mov dx, port; in al, dx
-        code.extend([0xba, port.to_le_bytes()[0], port.to_le_bytes()[1], 0xec]);
-    }
-    // mov al, n; out 0xf4, al; hlt
-    code.extend([0xb0, (expected_forms::PASSED as u8) >> 1, 0xe6, 0xf4, 0xf4]);
-    let mut image = vec![0; 0x1_0000];
-    image[0xe000..][..code.len()].copy_from_slice(&code);
-    // jmp 0xe000, from the reset vector
-    image[0xfff0..0xfff3].copy_from_slice(&[0xe9, 0x0d, 0xe0]);
-    let path = directory.path().join("reader.bin");
-    std::fs::write(&path, image).unwrap();
-    path
 }
 
 fn ports_are_named_after_the_devices_that_are_there(host: &Host) {

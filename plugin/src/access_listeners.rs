@@ -1,0 +1,107 @@
+//! Who listens to single accesses, with their values: the access log, and the values at chosen ports.
+//!
+//! Counting does not: it needs no values, and must be fast.
+
+use crate::access_log::{Access, Code, VcpuLog};
+use crate::stats::VcpuValues;
+use crate::x86::{Direction, Port, PortForm};
+
+/// One vCPU's listeners, at least one, for use on the vCPU's thread.
+pub struct AccessListeners {
+    log: Option<VcpuLog>,
+    values: Option<VcpuValues>,
+}
+
+impl AccessListeners {
+    /// Returns `None` if nobody listens.
+    pub fn new(log: Option<VcpuLog>, values: Option<VcpuValues>) -> Option<AccessListeners> {
+        (log.is_some() || values.is_some()).then_some(AccessListeners { log, values })
+    }
+
+    /// Whether one may listen to accesses to a port. The other methods decide which are heard.
+    pub fn covers(&self, port: Port, direction: Direction) -> bool {
+        self.log_of(port, direction).is_some() || self.values_of(port).is_some()
+    }
+
+    fn log_of(&self, port: Port, direction: Direction) -> Option<&VcpuLog> {
+        self.log.as_ref().filter(|log| log.covers(port, direction))
+    }
+
+    fn values_of(&self, port: Port) -> Option<&VcpuValues> {
+        self.values.as_ref().filter(|values| values.covers(port))
+    }
+
+    /// A complete access: an element of a string instruction, or one by hypercall.
+    ///
+    /// It is not counted yet, nor are `earlier` ones of the same call before it.
+    pub fn access(&self, code: Code, access: Access, port: Port, value: u32, earlier: u64) {
+        if let Some(log) = self.log_of(port, access.direction) {
+            log.access(code, access, port, value);
+        }
+        if let Some(values) = self.values_of(port) {
+            values.access((access.direction, access.width), port, value, earlier);
+        }
+    }
+
+    /// The start of an `in` or `out`. `value` is what an `out` writes; `None` for an `in`.
+    ///
+    /// `is_in_question` says that it may fault for lack of privilege unreported. Returns whether the access is heard.
+    pub fn start(
+        &self,
+        code: Code,
+        form: PortForm,
+        port: Port,
+        value: Option<u32>,
+        is_in_question: bool,
+    ) -> bool {
+        let log = self.log_of(port, form.direction());
+        let is_logged = log.is_some_and(|log| log.start(code, form, port, value, is_in_question));
+        let values = self.values_of(port);
+        if let Some(values) = values {
+            values.start((form.direction(), form.width()), port, value, is_in_question);
+        }
+        is_logged || values.is_some()
+    }
+
+    /// The pending access has retired. An `in` has left its value in EAX.
+    pub fn retire(&self, eax: impl FnOnce() -> u32) {
+        let eax = std::cell::LazyCell::new(eax);
+        if let Some(log) = &self.log {
+            log.retire(|| *eax);
+        }
+        if let Some(values) = &self.values {
+            values.retire(|| *eax);
+        }
+    }
+
+    /// EAX is the value of a pending `in`, which may still turn out to have faulted.
+    pub fn note_value(&self, eax: impl FnOnce() -> u32) {
+        let eax = std::cell::LazyCell::new(eax);
+        if let Some(log) = &self.log {
+            log.note_value(|| *eax);
+        }
+        if let Some(values) = &self.values {
+            values.note_value(|| *eax);
+        }
+    }
+
+    /// The pending access has retired, with the value that [`AccessListeners::note_value`] noted.
+    pub fn retire_noted(&self) {
+        if let Some(log) = &self.log {
+            log.retire_noted();
+        }
+        if let Some(values) = &self.values {
+            values.retire_noted();
+        }
+    }
+
+    /// The pending access faulted, or a hypervisor intercepted it.
+    pub fn discard(&self) {
+        if let Some(log) = &self.log {
+            log.discard();
+        }
+        if let Some(values) = &self.values {
+            values.discard();
+        }
+    }
+}
