@@ -172,7 +172,7 @@ fn numbers_that_do_not_add_up_give_warnings() {
         let (status, _, stderr) = dumps.run(arguments);
         let warnings = [
             "1000 accesses by form, but 7 accesses by site",
-            "7 accesses of the site at 0xffffffff81000051, but 1000 in the rows of accesses",
+            "7 accesses of the site at 0xffffffff81000051, but 1000 in its rows",
         ];
         let command = arguments[0];
         let warnings = warnings.map(|warning| {
