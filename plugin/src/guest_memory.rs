@@ -1,11 +1,12 @@
 //! The guest's RAM, by physical address, and by linear address as guest code sees it.
 
+use std::cell::RefCell;
 use std::ops::Deref;
 
 use vm_memory::VolatileSlice;
 
-use crate::qemu::{GuestRam, MappedRam};
-use crate::x86::{Access, Mode, PAGE, Paging, PhysicalMemory};
+use crate::qemu::{GuestRam, MappedRam, RamPages};
+use crate::x86::{Access, Efer, Mode, PAGE, Paging, PhysicalMemory};
 
 /// RAM by physical address. Memory-mapped devices are not read, because a read may have effects.
 pub(crate) struct Physical<R>(pub R);
@@ -18,6 +19,39 @@ impl<R: Deref<Target = GuestRam>> PhysicalMemory for Physical<R> {
     fn read_u64(&self, physical: u64) -> Option<u64> {
         self.0.read_u64(physical)
     }
+}
+
+/// Entries of page tables, in pages of RAM that stay mapped.
+pub(crate) struct CachedEntries<'a>(pub &'a RefCell<RamPages>);
+
+impl CachedEntries<'_> {
+    fn read<const N: usize>(&self, physical: u64) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        let is_in_page = physical % PAGE <= PAGE - N as u64;
+        (is_in_page && self.0.borrow_mut().read(physical, &mut bytes)).then_some(bytes)
+    }
+}
+
+impl PhysicalMemory for CachedEntries<'_> {
+    fn read_u32(&self, physical: u64) -> Option<u32> {
+        self.read(physical).map(u32::from_le_bytes)
+    }
+
+    fn read_u64(&self, physical: u64) -> Option<u64> {
+        self.read(physical).map(u64::from_le_bytes)
+    }
+}
+
+/// Translates the address of a page for a kernel that reads it, in 64-bit or 32-bit code as EFER says.
+///
+/// Returns `None` if the address is not canonical, or if the read would fault.
+pub(crate) fn translate_page(paging: &Paging, page: u64, pages: &RefCell<RamPages>) -> Option<u64> {
+    let is_long = paging.efer.contains(Efer::LONG_MODE_ACTIVE);
+    let mode = if is_long { Mode::Bits64 } else { Mode::Bits32 };
+    if !paging.is_canonical(page, mode) {
+        return None;
+    }
+    paging.translate(page, Access::Read, &CachedEntries(pages)).ok()
 }
 
 /// Why memory cannot be accessed.

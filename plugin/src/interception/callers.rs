@@ -4,12 +4,11 @@ use std::cell::RefCell;
 
 use super::operation::Operation;
 use crate::guest::{KnownKernel, Start};
+use crate::guest_memory::translate_page;
 use crate::qemu::{RamPages, ReadRegisters, Register};
 use crate::running_kernel::KernelView;
 use crate::stats::{CallerId, SiteId, VcpuChains, VcpuCounters};
-use crate::x86::{
-    Access, Cr0, Cr4, Efer, KeyRights, Mode, PAGE, Paging, PhysicalMemory, Rflags, Supervisor,
-};
+use crate::x86::{Cr0, Cr4, Efer, KeyRights, Mode, PAGE, Paging, Rflags, Supervisor};
 
 /// Where kernels of 32 bits begin, at the lowest.
 const KERNEL_32: u64 = 0x4000_0000;
@@ -182,35 +181,9 @@ impl<'a> LinearReader<'a> {
         if let Some(&(_, physical)) = known {
             return Some(physical);
         }
-        let is_long = self.paging.efer.contains(Efer::LONG_MODE_ACTIVE);
-        let mode = if is_long { Mode::Bits64 } else { Mode::Bits32 };
-        if !self.paging.is_canonical(page, mode) {
-            return None;
-        }
-        let physical = self.paging.translate(page, Access::Read, &Entries(self.pages)).ok()?;
+        let physical = translate_page(&self.paging, page, self.pages)?;
         self.translated[self.next % PAGES] = Some((page, physical));
         self.next += 1;
         Some(physical)
-    }
-}
-
-/// Entries of page tables.
-struct Entries<'a>(&'a RefCell<RamPages>);
-
-impl Entries<'_> {
-    fn read<const N: usize>(&self, physical: u64) -> Option<[u8; N]> {
-        let mut bytes = [0; N];
-        let is_in_page = physical % PAGE <= PAGE - N as u64;
-        (is_in_page && self.0.borrow_mut().read(physical, &mut bytes)).then_some(bytes)
-    }
-}
-
-impl PhysicalMemory for Entries<'_> {
-    fn read_u32(&self, physical: u64) -> Option<u32> {
-        self.read(physical).map(u32::from_le_bytes)
-    }
-
-    fn read_u64(&self, physical: u64) -> Option<u64> {
-        self.read(physical).map(u64::from_le_bytes)
     }
 }

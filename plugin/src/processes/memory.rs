@@ -3,10 +3,9 @@
 use std::cell::RefCell;
 
 use crate::guest::Registers;
+use crate::guest_memory::{CachedEntries, translate_page};
 use crate::qemu::{PagingRegisters, RamPages};
-use crate::x86::{
-    Access, Cr0, Cr4, Efer, KeyRights, Mode, PAGE, Paging, PhysicalMemory, Rflags, Supervisor,
-};
+use crate::x86::{Access, Cr0, Cr4, Efer, KeyRights, PAGE, Paging, Rflags, Supervisor};
 
 /// Number of translations that are kept. The cache is direct-mapped.
 const TRANSLATIONS: usize = 256;
@@ -56,7 +55,7 @@ impl KernelMemory {
         // The kernel may read it, whatever it forbids itself.
         let cr4 = Cr4::from_bits_retain(cr4) - Cr4::SMAP;
         let paging = paging(cr0, cr3, cr4, efer);
-        let physical = paging.translate(linear, Access::Read, &Entries(&self.pages));
+        let physical = paging.translate(linear, Access::Read, &CachedEntries(&self.pages));
         physical.is_ok_and(|physical| self.pages.get_mut().read(physical, page))
     }
 
@@ -71,12 +70,7 @@ impl KernelMemory {
 
     #[cold]
     fn walk(&mut self, page: u64, slot: usize) -> Option<u64> {
-        let is_long = self.paging.efer.contains(Efer::LONG_MODE_ACTIVE);
-        let mode = if is_long { Mode::Bits64 } else { Mode::Bits32 };
-        if !self.paging.is_canonical(page, mode) {
-            return None;
-        }
-        let physical = self.paging.translate(page, Access::Read, &Entries(&self.pages)).ok()?;
+        let physical = translate_page(&self.paging, page, &self.pages)?;
         self.translated[slot] = Some((page, physical));
         Some(physical)
     }
@@ -92,26 +86,5 @@ fn paging(cr0: u64, cr3: u64, cr4: Cr4, efer: u64) -> Paging {
         rflags: Rflags::empty(),
         supervisor: Supervisor::Yes,
         keys: KeyRights::default(),
-    }
-}
-
-/// Entries of page tables.
-struct Entries<'a>(&'a RefCell<RamPages>);
-
-impl Entries<'_> {
-    fn read<const N: usize>(&self, physical: u64) -> Option<[u8; N]> {
-        let mut bytes = [0; N];
-        let is_in_page = physical % PAGE <= PAGE - N as u64;
-        (is_in_page && self.0.borrow_mut().read(physical, &mut bytes)).then_some(bytes)
-    }
-}
-
-impl PhysicalMemory for Entries<'_> {
-    fn read_u32(&self, physical: u64) -> Option<u32> {
-        self.read(physical).map(u32::from_le_bytes)
-    }
-
-    fn read_u64(&self, physical: u64) -> Option<u64> {
-        self.read(physical).map(u64::from_le_bytes)
     }
 }
