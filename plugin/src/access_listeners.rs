@@ -18,7 +18,7 @@ impl AccessListeners {
         (log.is_some() || values.is_some()).then_some(AccessListeners { log, values })
     }
 
-    /// Whether one may listen to accesses to a port. The other methods decide which are heard.
+    /// Returns true if one may listen to accesses to a port. The other methods decide which are heard.
     pub fn covers(&self, port: Port, direction: Direction) -> bool {
         self.log_of(port, direction).is_some() || self.values_of(port).is_some()
     }

@@ -132,7 +132,7 @@ impl Dumps {
     }
 }
 
-/// Whether stderr is a terminal with colours, and `NO_COLOR` is not set (no-color.org).
+/// Returns true if stderr is a terminal with colours, and `NO_COLOR` is not set (no-color.org).
 fn wants_colour() -> bool {
     let variable = |name| std::env::var_os(name).unwrap_or_default();
     std::io::stderr().is_terminal() && variable("NO_COLOR").is_empty() && variable("TERM") != "dumb"

@@ -208,7 +208,7 @@ unsafe fn buffer_mut<'b, T: Value, M>(io: &Paravirt<'_, M>, record: &Record) -> 
     unsafe { core::slice::from_raw_parts_mut(pointer(io, record), record.value as usize) }
 }
 
-/// Whether a record's `value` is a count, and its `address` a buffer.
+/// Returns true if a record's `value` is a count, and its `address` a buffer.
 fn is_string(call: u8) -> bool {
     (call::INSB..=call::OUTSL).contains(&call)
 }

@@ -130,7 +130,7 @@ impl CodeNames {
     }
 }
 
-/// Whether an address may be a Linux kernel's. Firmware has the last 16 MiB below 4 GiB.
+/// Returns true if an address may be a Linux kernel's. Firmware has the last 16 MiB below 4 GiB.
 fn is_kernel_address(pc: u64) -> bool {
     pc >> 63 != 0 || (0xc000_0000..0xff00_0000).contains(&pc)
 }

@@ -40,7 +40,7 @@ pub(super) struct Record {
     /// The value read or written; `None` if the machine ended before it was known, or if another
     /// vCPU on the same thread read in between.
     pub value: Option<u32>,
-    /// Whether the access may have faulted for lack of privilege. QEMU before 11.0 does not tell.
+    /// True if the access may have faulted for lack of privilege. QEMU before 11.0 does not tell.
     pub unverified: bool,
 }
 

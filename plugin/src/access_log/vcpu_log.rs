@@ -55,7 +55,7 @@ impl VcpuLog {
         VcpuLog { log, vcpu, place, kernel, processes }
     }
 
-    /// Whether accesses to a port may be logged. The other methods decide which are.
+    /// Returns true if accesses to a port may be logged. The other methods decide which are.
     pub fn covers(&self, port: Port, direction: Direction) -> bool {
         self.log.filter.covers_port(port, direction)
     }

@@ -15,7 +15,7 @@ use crate::x86::{Direction, Width};
 
 const SIZE: usize = size_of::<Record>();
 
-/// Whether a batch or a record is complete, or stopped inside a string because its budget is spent.
+/// True if a batch or a record is complete, or stopped inside a string because its budget is spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     Complete,

@@ -75,7 +75,7 @@ impl Mailbox {
     }
 }
 
-/// Whether the guest has released the mailbox.
+/// True if the guest has released the mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum IsReleased {
     Yes,

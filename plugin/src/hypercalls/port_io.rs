@@ -88,7 +88,7 @@ impl IoCall {
         Moved { value, answer }
     }
 
-    /// Whether the call word's operand is the value to write.
+    /// Returns true if the call word's operand is the value to write.
     pub fn takes_operand(self) -> bool {
         self.call == Call::Outb
     }

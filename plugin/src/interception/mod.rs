@@ -102,7 +102,7 @@ pub struct Interceptor {
     exits: ExitOffsets,
     /// `None` if QEMU does not let pvio read it.
     memory: Option<SharedMemory>,
-    /// Whether QEMU lets plugins write registers (API 5), so that a call by registers can be answered.
+    /// True if QEMU lets plugins write registers (API 5), so that a call by registers can be answered.
     answers_in_registers: bool,
     /// `None` if QEMU moves the elements of all strings.
     strings: Option<Arc<Strings>>,
@@ -116,7 +116,7 @@ pub struct Interceptor {
     places: Option<Mutex<VcpuProcesses>>,
     /// Which kernel runs; `None` if none is needed for names.
     kernels: Option<Arc<KernelTurns>>,
-    /// Whether the warning that modes are unknown was given.
+    /// True if the warning that modes are unknown was given.
     warned: AtomicBool,
 }
 

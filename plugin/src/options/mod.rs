@@ -78,7 +78,7 @@ pub struct Options {
     pub symbols: Vec<GuestFile>,
     /// Directories of separate debug files, in the order given.
     pub debug_directories: Vec<PathBuf>,
-    /// Whether the guest's own kernel names sites that no file names.
+    /// True if the guest's own kernel names sites that no file names.
     pub guest_symbols: bool,
     /// The devices to make.
     pub devices: Vec<DeviceRequest>,
@@ -92,7 +92,7 @@ pub struct Options {
     pub insns: InsnsOption,
     /// The most frames of a call chain; `None` if call chains are not counted.
     pub callers: Option<usize>,
-    /// Whether accesses are counted by process.
+    /// True if accesses are counted by process.
     pub processes: bool,
     /// The ports whose values are counted.
     pub values: Vec<PortRange>,

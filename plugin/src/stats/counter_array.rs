@@ -64,7 +64,7 @@ impl<const COLUMNS: usize> CounterArray<COLUMNS> {
         self.add_many(row, column, 1u64.wrapping_neg());
     }
 
-    /// Whether a counter is 0.
+    /// Returns true if a counter is 0.
     pub fn is_zero(&self, row: usize, column: usize) -> bool {
         // Relaxed: as in `add_many_or`.
         self.counter(row, column).load(Ordering::Relaxed) == 0

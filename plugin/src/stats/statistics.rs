@@ -98,7 +98,7 @@ impl Statistics {
         self.values = Some(Arc::new(Values::new(ports)));
     }
 
-    /// Whether values at ports are counted.
+    /// Returns true if values at ports are counted.
     pub fn has_values(&self) -> bool {
         self.values.is_some()
     }
@@ -167,7 +167,7 @@ impl Statistics {
         self.vcpus_mixed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the rows by vCPU are omitted.
+    /// Returns true if the rows by vCPU are omitted.
     pub(super) fn are_vcpus_mixed(&self) -> bool {
         self.vcpus_mixed.load(Ordering::Relaxed)
     }

@@ -228,7 +228,7 @@ impl Totals {
         self.hypercalls.add(&Rows(vec![(call.index() as u32, counts)]), Sign::Plus);
     }
 
-    /// Whether the tables add up to the same sums, as they do while no vCPU is counting.
+    /// Returns true if the tables add up to the same sums, as they do while no vCPU is counting.
     pub fn agree(&self) -> bool {
         let (forms, sites) = (self.forms.sum(), self.sites.sum());
         let of_forms = |column: FormColumn| forms[column as usize];

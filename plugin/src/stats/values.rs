@@ -163,7 +163,7 @@ impl VcpuValues {
         VcpuValues { values, place }
     }
 
-    /// Whether the values at a port are asked for.
+    /// Returns true if the values at a port are asked for.
     #[inline]
     pub fn covers(&self, port: Port) -> bool {
         self.values.ports.ranges.iter().any(|range| range.contains(port))

@@ -24,7 +24,7 @@ pub struct Discrepancy {
     pub other_count: u128,
 }
 
-/// Whether a table is one of the whole dump or of a window.
+/// True if a table is one of the whole dump or of a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// The whole dump.
@@ -300,7 +300,7 @@ impl Tables {
     }
 }
 
-/// Whether a column of values has a sum that does not fit in 64 bits.
+/// Returns true if a column of values has a sum that does not fit in 64 bits.
 pub(crate) fn overflowing_values<'a>(
     counts: impl Iterator<Item = &'a AccessCounts> + Clone,
 ) -> bool {

@@ -24,12 +24,12 @@ pub trait Row: PartialEq {
     /// Accesses to ports; of a hypercall, how often it was made.
     fn accesses(&self) -> u64;
 
-    /// Whether another row says the same, as far as both QEMUs report it.
+    /// Returns true if another row says the same, as far as both QEMUs report it.
     fn is_same(&self, other: &Self) -> bool {
         self == other
     }
 
-    /// Whether the row says that nothing happened.
+    /// Returns true if the row says that nothing happened.
     fn is_idle(&self) -> bool {
         self.accesses() == 0
     }
@@ -215,7 +215,7 @@ impl Diff {
         }
     }
 
-    /// Whether nothing differs.
+    /// Returns true if nothing differs.
     pub fn is_empty(&self) -> bool {
         self.tables.is_empty() && self.values.is_empty() && self.windows.is_empty()
     }
@@ -240,7 +240,7 @@ impl TablesDiff {
         }
     }
 
-    /// Whether nothing differs.
+    /// Returns true if nothing differs.
     pub fn is_empty(&self) -> bool {
         let [before, after] = self.instructions;
         known_alike(before, after)
@@ -254,7 +254,7 @@ impl TablesDiff {
     }
 }
 
-/// Whether the counts are the same that both dumps have.
+/// Returns true if the counts are the same that both dumps have.
 fn known_alike(before: Instructions, after: Instructions) -> bool {
     let same = |before: Option<u64>, after: Option<u64>| {
         before.zip(after).is_none_or(|(before, after)| before == after)

@@ -225,7 +225,7 @@ pub struct PortRow {
     /// Bytes in one access.
     #[cfg_attr(test, schemars(schema_with = "json_schema::size"))]
     pub size: Width,
-    /// Whether anything was at the port at the time of the dump; `null` if QEMU does not say.
+    /// True if anything was at the port at the time of the dump; `null` if QEMU does not say.
     #[serde(default)]
     pub served: Option<bool>,
     /// The first access since QEMU started; `null` in windows and in dumps that were merged.
@@ -252,7 +252,7 @@ pub struct FirstAccess {
     pub pc: Option<String>,
     /// The symbol of the instruction, as in `sites`.
     pub symbol: Option<String>,
-    /// Whether it was by hypercall.
+    /// True if it was by hypercall.
     pub hypercall: bool,
 }
 
@@ -532,9 +532,9 @@ pub struct WindowRow {
     pub name: String,
     /// How often it began.
     pub entries: u64,
-    /// Whether it was still open at the time of the dump; its counts end there.
+    /// True if it was still open at the time of the dump; its counts end there.
     pub open: bool,
-    /// Whether `ports` was emptied, and `sites` and `accesses` were moved to their dropped counts, for
+    /// True if `ports` was emptied, and `sites` and `accesses` were moved to their dropped counts, for
     /// want of room.
     #[serde(default)]
     pub rows_dropped: bool,

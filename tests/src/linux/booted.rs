@@ -39,7 +39,7 @@ pub struct BootedLinux {
     pub ram: LiveRam,
     /// What the script sent before its line `ready`.
     pub report: Vec<u8>,
-    /// Whether the kernel is 64-bit code.
+    /// True if the kernel is 64-bit code.
     pub is_64_bit: bool,
     directory: TempDir,
     _linux: LinuxGuest,
@@ -130,13 +130,13 @@ impl BootedLinux {
     /// Stops the guest at a moment at which its registers fulfil a condition.
     pub fn stop(&mut self, condition: impl Fn(&Cpu) -> bool) -> Cpu {
         wait_for(|| {
-            self.monitor.ask("stop");
+            self.monitor.stop();
             let cpu = self.cpu();
             if condition(&cpu) {
                 return Ok(cpu);
             }
             // The guest runs until the next attempt.
-            self.monitor.ask("cont");
+            self.monitor.cont();
             Err(cpu.text)
         })
     }
@@ -165,7 +165,7 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// Whether the vCPU runs a program and not the kernel.
+    /// Returns true if the vCPU runs a program and not the kernel.
     pub fn is_in_user_mode(&self) -> bool {
         self.text.contains("CPL=3")
     }

@@ -346,7 +346,7 @@ fn offset(rng: &mut Rng, program: &Program, io: &PortIo, base: u64, count: u64) 
     }
 }
 
-/// Whether a string reaches a missing page at this border.
+/// Returns true if a string reaches a missing page at this border.
 fn ends_at(border: u64, goes_down: bool) -> bool {
     let (below, above) = (frame((border >> 12) - 1), frame(border >> 12));
     match goes_down {

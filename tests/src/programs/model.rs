@@ -33,9 +33,9 @@ pub struct Attempt {
     form: PortForm,
     port: Port,
     accesses: u64,
-    /// Whether a page was missing.
+    /// True if a page was missing.
     faults: bool,
-    /// Whether QEMU 10 cannot verify it: virtual-8086 mode without a memory access.
+    /// True if QEMU 10 cannot verify it: virtual-8086 mode without a memory access.
     in_question: bool,
 }
 
@@ -46,7 +46,7 @@ pub struct Effects {
     pub attempts: Vec<Attempt>,
     /// The bytes of RAM that it reads or writes.
     pub touched: Vec<Range<u64>>,
-    /// Whether an exception ends it instead of its `int`.
+    /// True if an exception ends it instead of its `int`.
     pub ends_early: bool,
     /// The events that it meets.
     pub events: HashSet<Event>,

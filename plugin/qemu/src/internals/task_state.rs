@@ -18,7 +18,7 @@ pub struct TaskState {
     pub kernel_gs_base: u64,
     /// The privilege level, 0 to 3.
     pub cpl: u8,
-    /// Whether memory is as the page tables say: no nested guest, no system management mode, and A20 is not masked.
+    /// True if memory is as the page tables say: no nested guest, no system management mode, and A20 is not masked.
     pub is_plain: bool,
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Installed {
     pub shutdown: ShutdownCause,
     pub vcpus: Vcpus,
     pub plugin: Box<dyn Plugin>,
-    /// Whether the guest has begun to run: a block has been translated.
+    /// True if the guest has begun to run: a block has been translated.
     ///
     /// Relaxed: the flag is all that it tells, and no other data depends on it.
     pub ran: AtomicBool,

@@ -50,7 +50,7 @@ pub struct Registers<'a> {
     api: &'a Api,
     file: &'a mut RegisterFile,
     whose: Whose,
-    /// Whether QEMU takes those of a string instruction back when the callback returns.
+    /// True if QEMU takes those of a string instruction back when the callback returns.
     is_string: bool,
     /// They belong to the callback's thread.
     callback: PhantomData<*mut ()>,

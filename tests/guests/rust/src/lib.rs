@@ -28,7 +28,7 @@ const DEBUG_EXIT: u16 = 0xf4;
 const PASSED: u8 = 0;
 const FAILED: u8 = 1;
 
-/// Whether anybody serves the ports that the checks are made on.
+/// True if anybody serves the ports that the checks are made on.
 #[derive(Clone, Copy)]
 struct Served {
     latch: bool,

@@ -31,7 +31,7 @@ struct Alias {
     distance: u64,
     /// How often each vCPU runs the loop there.
     runs: u64,
-    /// Whether it is virtual-8086 mode, in which QEMU 10 does not say if an access was permitted.
+    /// True if it is virtual-8086 mode, in which QEMU 10 does not say if an access was permitted.
     in_question: bool,
 }
 
@@ -75,7 +75,7 @@ fn loop_of(mode: Mode) -> Range<u64> {
     symbol.address()..symbol.address() + symbol.size()
 }
 
-/// Whether an instruction is in the ROM, but not in a loop.
+/// Returns true if an instruction is in the ROM, but not in a loop.
 fn is_once(pc: u64) -> bool {
     (0xf_0000..0x10_0000).contains(&pc)
         && !Mode::ALL.iter().any(|&mode| loop_of(mode).contains(&pc))

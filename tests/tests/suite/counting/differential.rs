@@ -56,7 +56,7 @@ struct Run {
     outcomes: Vec<Outcome>,
     memory: Vec<u8>,
     log: Vec<LoggedAccess>,
-    /// Whether each access came in a string. Empty if the latch does not say.
+    /// True if each access came in a string. Empty if the latch does not say.
     in_strings: Vec<bool>,
     stats: Snapshot,
 }

@@ -81,7 +81,7 @@ impl Compared<'_> {
         (0..size).step_by(fitted.into()).map(access).collect()
     }
 
-    /// Whether an access is in the list of those without an event.
+    /// Returns true if an access is in the list of those without an event.
     fn is_silent(&self, port: Port) -> bool {
         SILENT.iter().any(|&(region, offset, _)| {
             // Drivers read the first register, so it is the lowest port with an event.

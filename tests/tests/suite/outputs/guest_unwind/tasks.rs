@@ -109,7 +109,7 @@ fn check_tasks(options: &[&str], append: &str) {
         || {
             let is_yes = current(&guest).comm == "yes";
             if !is_yes {
-                guest.monitor.ask("cont");
+                guest.monitor.cont();
                 cpu = guest.stop(|cpu| cpu.is_in_user_mode());
             }
             is_yes

@@ -82,8 +82,7 @@ fn kallsyms_file_names_every_site_of_linux(host: &Host) {
     let kallsyms = Kallsyms::read(&KALLSYMS);
     let start = kallsyms.address("_stext") - LINKED;
     let size = kallsyms.address("_einittext") - LINKED - start;
-    let save = format!("pmemsave {start:#x} {size:#x} \"{}\"", path("memory"));
-    assert_eq!(monitor.ask(&save), "");
+    monitor.save_memory(start, size, Path::new(&path("memory")));
     let memory = std::fs::read(path("memory")).unwrap();
     let ended = monitor.quit();
     let stats = ended.stats().unwrap();
