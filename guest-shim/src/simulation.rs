@@ -11,7 +11,7 @@ use crate::abi::{self, CallWord, Mailbox, RECORD_PENDING, Record, Status, call, 
 use crate::machine::{Machine, MailboxMachine};
 use crate::port_io::PortIo;
 
-/// How an access was made.
+/// The way in which an access was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
     Instruction,
@@ -38,7 +38,7 @@ pub(crate) struct Simulation {
     pub(crate) elements_max: usize,
     /// True if the first use of each page is answered by PAGE.
     pub(crate) pages: bool,
-    /// True if touching does not help.
+    /// True if a page is still missing after it was touched.
     pub(crate) stubborn: bool,
     pub(crate) segment_base: usize,
     /// True if mailboxes can be registered.

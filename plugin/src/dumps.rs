@@ -45,7 +45,7 @@ pub struct Dumps {
     pub presence: PortPresence,
     /// Names for sites.
     pub symbols: Arc<Symbols>,
-    /// Which kernel runs; `None` if none is needed for names.
+    /// Tells which kernel runs; `None` if names need no kernel.
     pub kernels: Option<Arc<KernelTurns>>,
     /// The kernel that unwinds stacks; `None` if call chains are not counted.
     pub running_kernel: Option<Arc<RunningKernel>>,

@@ -95,7 +95,7 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// As [`Machine::start`] and [`Running::wait`].
+    /// The same as for [`Machine::start`] and [`Running::wait`].
     pub fn run(self) -> Result<Ended> {
         self.start()?.wait()
     }

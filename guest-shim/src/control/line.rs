@@ -66,7 +66,7 @@ impl<const N: usize> Line<N> {
     ///
     /// # Errors
     ///
-    /// As for [`log`].
+    /// The same as for [`log`].
     pub fn log(&self, level: Level) -> Result<(), CallError> {
         log(level, self.as_str())
     }

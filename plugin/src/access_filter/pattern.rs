@@ -12,7 +12,7 @@ impl Pattern {
         Pattern { parts: text.split('*').map(str::to_owned).collect() }
     }
 
-    /// Returns true if a whole text has this shape.
+    /// Returns true if the whole text matches.
     pub fn matches(&self, text: &str) -> bool {
         let (first, rest) = self.parts.split_first().expect("a split has a part");
         let Some((last, middle)) = rest.split_last() else { return text == first };

@@ -50,7 +50,7 @@ impl CachedPort {
 
 /// The device that serves a port: one of pvio or one of QEMU.
 ///
-/// As with an instruction, the device at the first port gets the whole access.
+/// The device at the first port gets the whole access, as with an instruction.
 #[derive(Clone, Copy)]
 pub struct PortTarget<'a> {
     port: Port,

@@ -36,7 +36,7 @@ pub use vcpu_calls::VcpuCalls;
 
 use refusal::Refusal;
 
-/// Which code may make hypercalls.
+/// The rings that may make hypercalls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// Supervisor code.

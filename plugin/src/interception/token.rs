@@ -24,7 +24,7 @@ pub(super) struct PortIoToken {
     /// [`PortForm::index`].
     #[bits(5)]
     form_index: usize,
-    /// True if it is known that the code may do port I/O whatever the TSS says.
+    /// True if the code is known to have port I/O permission without the TSS.
     pub is_privileged: bool,
     /// True if the site at the address of the translation has a row.
     has_row: bool,

@@ -36,7 +36,7 @@ impl<const COLUMNS: usize> CounterArray<COLUMNS> {
         self.add_many_or(row, column, count, || {});
     }
 
-    /// As [`CounterArray::add_many`]; calls `was_zero` if the counter was 0.
+    /// The same as for [`CounterArray::add_many`]; calls `was_zero` if the counter was 0.
     #[inline]
     pub fn add_many_or(&self, row: usize, column: usize, count: u64, was_zero: impl FnOnce()) {
         let counter = self.counter(row, column);

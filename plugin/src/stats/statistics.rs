@@ -76,12 +76,12 @@ impl Statistics {
         Statistics { instructions: counts, ..Statistics::default() }
     }
 
-    /// Has accesses counted by call chain, of at most `depth` frames.
+    /// Counts accesses by call chain, of at most `depth` frames.
     pub fn count_callers(&mut self, depth: usize) {
         self.depth = Some(depth);
     }
 
-    /// Has accesses counted by process.
+    /// Counts accesses by process.
     pub fn count_processes(&mut self) {
         self.processes = Some(Arc::default());
     }
@@ -91,7 +91,7 @@ impl Statistics {
         self.processes.as_ref()
     }
 
-    /// Has values at ports counted.
+    /// Counts values at ports.
     ///
     /// No scalar may be counted by [`VcpuCounters::scalar`] then.
     pub fn follow_values(&mut self, ports: ValuePorts) {

@@ -37,7 +37,7 @@ pub struct BootedLinux {
     pub monitor: Monitor,
     /// The RAM of the guest.
     pub ram: LiveRam,
-    /// What the script sent before its line `ready`.
+    /// The bytes that the script sent before its line `ready`.
     pub report: Vec<u8>,
     /// True if the kernel is 64-bit code.
     pub is_64_bit: bool,
@@ -93,7 +93,7 @@ impl BootedLinux {
         self.directory.path().join(name)
     }
 
-    /// What the kernel wrote to its console so far.
+    /// Returns the text of the kernel's console so far.
     pub fn console(&self) -> String {
         String::from_utf8_lossy(&self.read("console")).replace('\r', "")
     }
@@ -119,7 +119,7 @@ impl BootedLinux {
 
     /// The address of a symbol in the report's part `symbols`.
     ///
-    /// Of several symbols with the same name it is the last: drivers come after the kernel.
+    /// If several symbols have the name, this is the last: drivers come after the kernel.
     pub fn symbol(&self, name: &str) -> u64 {
         let lines = self.part("symbols");
         let line = lines.filter(|line| line.split(' ').nth(2) == Some(name)).last();

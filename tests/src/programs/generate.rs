@@ -21,7 +21,7 @@ const VIRTUAL_8086: u64 = 1 << 17;
 /// The initial stack offset of programs in real and protected mode.
 const STACK: u64 = WORK + 0xf0;
 
-/// How often the generator draws registers and segments for the same code before it draws other code.
+/// The number of draws of registers and segments for one code, before the code is replaced.
 const TRIES: u32 = 30;
 
 /// An endless iterator of programs.

@@ -209,11 +209,11 @@ fn places(kind: CodeKind, linear: u64, width: u64) -> Option<Vec<u64>> {
 /// The expected counts of a whole run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Expected {
-    /// By form: attempts, executions, accesses, faults, unverified.
+    /// Attempts, executions, accesses, faults and unverified attempts, by form.
     pub forms: BTreeMap<PortForm, [u64; 5]>,
-    /// By port: accesses, and unverified accesses.
+    /// Accesses and unverified accesses, by port.
     pub ports: BTreeMap<(Port, Direction, Width), [u64; 2]>,
-    /// By linear address, mode and form: executions and unverified attempts. `None` is the guest's own code.
+    /// Executions and unverified attempts, by linear address, mode and form. `None` is the guest's own code.
     pub sites: BTreeMap<(Option<u64>, Mode, PortForm), u64>,
 }
 

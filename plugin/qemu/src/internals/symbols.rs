@@ -255,7 +255,7 @@ symbol_table! {
         ShutdownCause_lookup: Global<EnumLookup>,
     }
 
-    /// How many traces of accesses to regions are on: `uint16_t`s, which the monitor may change.
+    /// Numbers of enabled traces of region accesses: `uint16_t`s, which the monitor may change.
     TraceStates: "trace/trace-system.h", since V9_2 {
         _TRACE_MEMORY_REGION_OPS_READ_DSTATE: Global<AtomicU16>,
         _TRACE_MEMORY_REGION_OPS_WRITE_DSTATE: Global<AtomicU16>,

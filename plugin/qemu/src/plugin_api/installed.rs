@@ -49,7 +49,7 @@ pub(super) fn open(installed: Installed) -> Option<&'static Installed> {
     Some(installed)
 }
 
-/// Has no callback begin from now on. Those that run already on other threads go on to their end.
+/// Starts no callback any more. Callbacks that other threads run now are completed.
 pub(super) fn close() {
     // Relaxed: it publishes nothing.
     OPEN.store(std::ptr::null_mut(), Ordering::Relaxed);

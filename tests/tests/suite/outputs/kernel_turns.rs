@@ -111,7 +111,7 @@ fn check_kexec(host: &Host, first: &[&str]) {
     let (of_first, of_second) =
         (check_own(stats, &first, &second), check_own(stats, &second, &first));
     assert!(of_first > 60 && of_second > 60, "{of_first} {of_second}");
-    // Where both have been, each row is of one of them.
+    // At addresses that both kernels ran, each row belongs to one of them.
     for site in stats
         .sites
         .iter()

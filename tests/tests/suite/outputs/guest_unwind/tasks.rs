@@ -46,7 +46,7 @@ wait
 /// A task that does not run.
 pub(super) struct SleepingTask {
     pub(super) process: Process,
-    /// Where unwinding starts.
+    /// The registers at which unwinding starts.
     pub(super) start: Start,
 }
 

@@ -214,7 +214,7 @@ fn kernel_file_without_data_symbols_names_sites() {
     assert_names_sites(&boot_with(&[&format!("symbols={}", map.display())], &[]));
 }
 
-/// Where pvio cannot read guest memory, names are used if the user gives the offset.
+/// If pvio cannot read guest memory, it uses the names only with an offset from the user.
 #[test]
 fn uncheckable_kernel_file_is_used_with_an_explicit_offset() {
     let without_offset = format!("symbols={}", KALLSYMS.display());
