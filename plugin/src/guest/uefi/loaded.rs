@@ -1,4 +1,4 @@
-//! The images that the firmware has loaded, by its list for debuggers.
+//! Reads the firmware's list of loaded images, which it keeps for debuggers.
 //!
 //! UEFI specification 2.10: 18.4 (`EFI_SYSTEM_TABLE_POINTER`, `EFI_DEBUG_IMAGE_INFO_TABLE_HEADER`), 4.3 (system table),
 //! 9.1 (`EFI_LOADED_IMAGE_PROTOCOL`), 10.3 (device paths).
@@ -20,7 +20,7 @@ const TABLE: [u8; 16] = [
 /// `EFI_DEBUG_IMAGE_INFO_TYPE_NORMAL`.
 const NORMAL: u32 = 1;
 
-/// The most tables that the system table may name, images, parts of a path, and characters of a name.
+/// Limits: tables of the system table, images, nodes of a path, characters of a name.
 const MOST_TABLES: u64 = 256;
 const MOST_IMAGES: u32 = 1024;
 const MOST_NODES: usize = 16;
@@ -32,13 +32,13 @@ const BIGGEST: u64 = 256 << 20;
 #[derive(Debug)]
 pub(super) struct LoadedImage {
     pub code: Range<u64>,
-    /// The name of the file on a disk that it is from.
+    /// The name of its file on a disk.
     pub name: Option<String>,
-    /// The file in a firmware volume that it is from.
+    /// The GUID of its file in a firmware volume.
     pub file: Option<[u8; 16]>,
 }
 
-/// The images in the list; `None` if there is none yet.
+/// Reads the images in the list. Returns `None` if there is none yet.
 pub(super) fn images(
     memory: &impl PhysicalMemory,
     ranges: &[Range<u64>],
@@ -48,7 +48,7 @@ pub(super) fn images(
     places.filter_map(|place| system_table(memory, place)).find_map(|table| list(memory, table))
 }
 
-/// The system table that a pointer at a place leads to.
+/// The system table that the pointer at an address leads to.
 fn system_table(memory: &impl PhysicalMemory, place: u64) -> Option<u64> {
     let has_signature = |at| bytes(memory, at).as_ref() == Some(SIGNATURE);
     has_signature(place).then_some(())?;
@@ -83,7 +83,7 @@ fn image(memory: &impl PhysicalMemory, info: u64) -> Option<LoadedImage> {
     Some(image)
 }
 
-/// Finds the file in the path by which an image was loaded.
+/// Reads the device path from which an image was loaded.
 fn read_path(memory: &impl PhysicalMemory, mut node: u64, image: &mut LoadedImage) -> Option<()> {
     for _ in 0..MOST_NODES {
         let header: [u8; 4] = bytes(memory, node)?;

@@ -1,4 +1,4 @@
-//! Firmware that is made here is found, and a broken one does no harm.
+//! Synthetic firmware is found, and broken firmware does no harm.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use super::*;
 
 const FLASH_SIZE: usize = 0x2_0000;
 const RAM_SIZE: usize = 0x80_0000;
-/// Where a module of the volume was loaded to, and an application of a disk.
+/// The addresses of a loaded module of the volume, and of an application from a disk.
 const LOADED: usize = 0x20_0000;
 const APPLICATION: usize = 0x30_0000;
 const POINTER: usize = 0x40_0000;
