@@ -4,7 +4,7 @@
 //! loaded elsewhere, with their PE header. Firmware keeps a list of loaded images for debuggers (UEFI specification,
 //! 18.4). Released firmware has no debug information, so a module has the name of its file.
 //!
-//! Firmware maps all memory at its physical addresses. The list of images is read of 64-bit firmware only.
+//! Firmware, of 64 or 32 bits, maps all memory at its physical addresses.
 
 mod image;
 mod loaded;

@@ -3,7 +3,7 @@
 use super::bytes;
 use crate::guest::PhysicalMemory;
 
-/// The farthest that a PE header may be from the beginning of an image, in bytes.
+/// The most bytes before the PE header of an image.
 const MAX_HEADER: u32 = 4096;
 
 /// The fields of a header that loading does not change.
@@ -40,7 +40,7 @@ impl ImageHeader {
     }
 }
 
-/// The bytes that a TE image lacks of the PE image from which it was made.
+/// The number of bytes that a TE image lacks of its PE image.
 pub(super) fn stripped(memory: &impl PhysicalMemory, address: u64) -> Option<u64> {
     /// The size of a TE header.
     const HEADER: u16 = 40;

@@ -1,4 +1,6 @@
-//! Firmware volumes, and the modules in them that have code (PI specification 1.7, volume 3, chapter 3).
+//! Finds modules with code in firmware volumes.
+//!
+//! PI specification 1.7, volume 3, chapter 3.
 
 use std::ops::Range;
 
