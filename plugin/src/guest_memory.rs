@@ -42,7 +42,9 @@ impl PhysicalMemory for CachedEntries<'_> {
     }
 }
 
-/// Translates the address of a page for a kernel that reads it, in 64-bit or 32-bit code as EFER says.
+/// Translates the address of a page, for reads by the kernel.
+///
+/// The code is 64-bit or 32-bit, as EFER says.
 ///
 /// Returns `None` if the address is not canonical, or if the read would fault.
 pub(crate) fn translate_page(paging: &Paging, page: u64, pages: &RefCell<RamPages>) -> Option<u64> {

@@ -51,7 +51,7 @@ impl KernelTurns {
         }
     }
 
-    /// Names the sites of the kernel that runs, because the machine is about to be reset.
+    /// Names the sites of the kernel that runs, before the machine is reset.
     pub fn before_reset(&self) {
         let mut ended = self.lock();
         if let Some(running) = &self.running {
@@ -75,7 +75,7 @@ impl KernelTurns {
         pc >> 47 == 0 && self.table.load(Ordering::Relaxed) != 0
     }
 
-    /// Names the sites of the kernel, because code that may replace it is about to run.
+    /// Names the sites of the kernel, before code that may replace it runs.
     ///
     /// Call it only where [`KernelTurns::may_be_replaced_at`] returns true.
     pub fn before_replacement(&self, pc: u64, mode: Mode) {
@@ -158,7 +158,7 @@ impl KernelTurns {
         self.is_open.store(false, Ordering::Release);
     }
 
-    /// Names the sites of the kernel that ran, if there is one, and ends its turn.
+    /// Names the sites of the kernel that ran, and ends its turn.
     fn end(&self, ended: &mut Vec<(KernelIdentity, u32)>, names: &Names<'_>) {
         let Some(kernel) = names.kernel() else { return };
         self.statistics.keep_names(names);

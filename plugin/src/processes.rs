@@ -114,7 +114,7 @@ impl ProcessReader {
         Some(Owner::Process { pid: identity.tgid, comm: identity.comm })
     }
 
-    /// The mapping at an address of the user code that runs now, and the file's ELF headers.
+    /// The mapping at an address of the running user code, and its ELF headers.
     pub fn mapping(&mut self, address: u64) -> Option<(Mapping, Option<MappedElf>)> {
         let state = self.states.read()?;
         (state.cpl == 3 && state.is_plain).then_some(())?;

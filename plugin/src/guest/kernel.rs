@@ -86,8 +86,9 @@ impl Kernel {
         Kernel::by_shape(&spaces, attempts)
     }
 
-    /// The paging registers that may have the kernel that a vCPU left a moment ago, as `kexec` does.
+    /// Paging registers for finding the kernel that a vCPU left a moment ago.
     ///
+    /// In `kexec`, a vCPU leaves one kernel before it starts another.
     /// The vCPU's own table does not have it any more. The kernel may be mapped by `last_tables`, which vCPUs used before.
     /// Kernels since 6.0 also tell the address of their own table.
     pub fn left(
@@ -258,7 +259,7 @@ impl Kernel {
         Some(ModuleNamer::new(self.registers, own_code, self.modules.clone()?))
     }
 
-    /// Fills `into` from a linear address of the kernel's half, by the kernel's own page table.
+    /// Fills `into` from a linear address of the kernel, by its own page table.
     pub fn read_linear(&self, memory: &impl PhysicalMemory, linear: u64, into: &mut [u8]) -> bool {
         let spaces = AddressSpace::of(memory, self.registers);
         spaces.first().is_some_and(|space| space.read(linear, into).is_some())
@@ -314,7 +315,7 @@ impl Kernel {
     }
 }
 
-/// Whether a kernel's own page table maps its code and the highest page as the running one does.
+/// Whether two page tables map the kernel's code and the highest page alike.
 ///
 /// A kernel that ran before a reset may still be in memory. A 32-bit kernel maps most of RAM, so the code of both is
 /// mapped, but the fixed mappings at the end belong to the kernel that runs.

@@ -39,7 +39,7 @@ pub(super) struct Modules {
     pub(super) orc: Vec<orc::Table>,
 }
 
-/// A piece of a module's code, and what its `struct module` said of it when it was read.
+/// A piece of a module's code, and its fields in `struct module`.
 ///
 /// Memory of a module that was unloaded is unmapped, or another module's. So the piece is still loaded if the structure
 /// says the same.
@@ -138,7 +138,7 @@ impl ModuleList {
     }
 }
 
-/// Names code in the modules of a kernel, as they are loaded when it is asked.
+/// Names code in the modules that a kernel has loaded at the moment.
 #[derive(Clone, Debug)]
 pub struct ModuleNamer {
     registers: Registers,
@@ -300,7 +300,7 @@ impl ElfSymbol {
     }
 }
 
-/// Whether this is an assembler's label, which the kernel does not use as a name either.
+/// Whether this is a local label of the assembler, which is not a name.
 fn is_mapping_symbol(name: &[u8]) -> bool {
     name.starts_with(b".L") || name.starts_with(b"L0\x01") || name.starts_with(b"$")
 }

@@ -52,7 +52,7 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// The beginning of a symbol, as an offset in the code, and the offset of its name.
+/// A symbol: its offset in the code, and the offset of its name.
 #[derive(Clone, Copy, Debug)]
 struct Start {
     offset: u32,

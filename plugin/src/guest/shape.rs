@@ -21,8 +21,9 @@ const REACH: u64 = 8 << 20;
 /// The most places with digits that are tried, and the most tables of tokens.
 const DIGIT_PLACES: usize = 4096;
 const TOKEN_TABLES: usize = 4;
-/// The most places before each where names may begin, and the most at which all names are read.
+/// The most places before each where names may begin.
 const PLACES: usize = 1 << 16;
+/// The most of these places at which all names are read.
 const NAME_TABLES: usize = 64;
 
 /// The linear addresses that an image can have.

@@ -1,4 +1,4 @@
-//! A synthetic kernel is found with every layout of its tables, and broken tables do no harm.
+//! A synthetic kernel is found with every layout. Broken tables do no harm.
 
 pub(crate) mod image;
 mod unwinding;

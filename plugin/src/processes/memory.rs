@@ -10,7 +10,7 @@ use crate::x86::{Access, Cr0, Cr4, Efer, KeyRights, PAGE, Paging, Rflags, Superv
 /// Number of translations that are kept. The cache is direct-mapped.
 const TRANSLATIONS: usize = 256;
 
-/// Reads the memory of a kernel through its own page table, with a cache of translations.
+/// Reads a kernel's memory through its own page table, and caches translations.
 ///
 /// The translations of per-CPU data and of threads do not change while the kernel runs.
 pub(super) struct KernelMemory {

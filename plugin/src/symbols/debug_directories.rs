@@ -123,7 +123,7 @@ impl DebugDirectories {
         })
     }
 
-    /// The address for the source line of a kernel's code, in the debug file with its build id.
+    /// An address of a kernel's code in the debug file with its build id.
     pub fn line_of_kernel(&self, kernel: &Kernel, pc: u64) -> Option<AddressIn> {
         if self.roots.is_empty() {
             return None;

@@ -29,7 +29,7 @@ pub(super) struct SymbolFile {
     pub text: String,
     path: PathBuf,
     load_offset: Option<u64>,
-    /// Whether the load address is unknown, so that only mapped code is named, by its offset in the file.
+    /// Whether the load address is unknown: only mapped code has names.
     pub is_unplaced: bool,
     table: Table,
     marks: Marks,
@@ -87,7 +87,7 @@ impl SymbolFile {
         self.marks.are_linux()
     }
 
-    /// Checks a kernel's file against the kernel that runs, and others against the sites that ran.
+    /// Checks a kernel's file against the running kernel, others against the sites.
     pub fn judge(&self, sites: &[(u64, &[u8])], running: &Running) -> Verdict {
         if self.is_unplaced {
             return Verdict::default();

@@ -71,8 +71,9 @@ impl GuestKernels {
         Kernel::find(&self.memory, &(self.registers)())
     }
 
-    /// Finds the kernel that a vCPU left a moment ago, which ran most of these sites. `last_tables` are page tables
-    /// that vCPUs used while it ran.
+    /// Finds the kernel that a vCPU left a moment ago.
+    ///
+    /// It must have most of these sites. `last_tables` are page tables that vCPUs used while it ran.
     pub(super) fn find_left(&self, last_tables: &[u64], sites: &[(u64, &[u8])]) -> Option<Kernel> {
         let candidates = Kernel::left(&self.memory, &(self.registers)(), last_tables);
         let mut found =

@@ -126,8 +126,9 @@ impl Symbols {
         self.kernels = Some(kernels);
     }
 
-    /// Finds the kernel that runs now, and checks each file against it, or else against its sites.
+    /// Finds the running kernel, and checks each file against the guest.
     ///
+    /// A kernel's file is checked against the kernel, another file against the sites.
     /// A site is the linear address of an instruction that ran, with its bytes.
     pub fn judge(&self, sites: &[(u64, &[u8])]) -> Names<'_> {
         self.names(sites, self.running())
@@ -149,8 +150,9 @@ impl Symbols {
         Names::new(self, verdicts, running, firmware)
     }
 
-    /// Checks files as [`Symbols::judge`], by the kernel that a vCPU left a moment ago and that ran these sites.
+    /// Checks files as [`Symbols::judge`], by the kernel that a vCPU left a moment ago.
     ///
+    /// The kernel ran these sites.
     /// `last_tables` are page tables that vCPUs used while it ran.
     pub fn judge_left(&self, sites: &[(u64, &[u8])], last_tables: &[u64]) -> Names<'_> {
         self.names(sites, self.look(|kernels| kernels.find_left(last_tables, sites)))
@@ -200,7 +202,7 @@ impl Symbols {
 }
 
 impl Symbols {
-    /// Names code at an offset in the image of a module of firmware, by the debug file of the module's name.
+    /// Names code of firmware by the debug file of its module.
     ///
     /// A module has no build id. If the debug file has code, it must be what ran.
     fn function_of_module(&self, module: &str, offset: u64, bytes: &[u8]) -> Option<Found> {
@@ -216,7 +218,7 @@ impl Symbols {
     }
 }
 
-/// The problem of a debug file that has the name of a module but other code.
+/// The problem of a debug file whose code is not that of the module.
 const OTHER_MODULE: &str = "it has the name of a module that ran, but other instructions, which get no name from it; \
                             put the debug file of that build there";
 

@@ -9,7 +9,7 @@ use crate::x86::PAGE;
 const PIECE: usize = 4096;
 /// Size and alignment of a stack in 64-bit kernels, in bytes: Linux's `THREAD_SIZE`.
 const KERNEL_STACK: u64 = 16 << 10;
-/// Distance from the code in bytes within which a word counts as an address of code.
+/// The most bytes between the code and a word that counts as its address.
 const CODE_REACH: u64 = 1 << 30;
 
 /// A copy of a stack, to be unwound later.

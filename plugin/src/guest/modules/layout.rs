@@ -47,7 +47,7 @@ pub(super) struct Layout {
     pub(super) orc: Option<OrcPlaces>,
 }
 
-/// The offsets in a module at which the address and the size of a piece of code are.
+/// The offsets of the fields of a piece of code in `struct module`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CodeFields {
     /// A word.
@@ -119,7 +119,7 @@ impl Layout {
         })
     }
 
-    /// Infers the layout from the modules on the list at `head`, for a kernel without types.
+    /// Infers the layout from the modules on the list, for a kernel without types.
     ///
     /// A module begins with its state, its list node and its name. The pointer to its symbol table points to the bytes
     /// after itself, and the symbols are in the module's own memory.
@@ -205,7 +205,7 @@ impl Shape {
         })
     }
 
-    /// Finds the fields of the code, if the memory with the symbols is described at a place.
+    /// Finds the fields of the code, if a place describes the memory with the symbols.
     fn code(&self, place: u64, symtab: u64) -> Option<CodeFields> {
         let data = self.memory(place)?;
         (data.base..data.base.checked_add(data.size)?).contains(&symtab).then_some(())?;

@@ -9,7 +9,7 @@ use crate::guest::{PhysicalMemory, Registers};
 use btf::btf;
 use kallsyms::Writer;
 
-/// The linear address of the image, which is not the one at which it was linked.
+/// The linear address of the image, which was linked at another.
 pub(super) const TEXT: u64 = 0xffff_ffff_9200_0000;
 pub(super) const TEXT_32: u64 = 0xc080_0000;
 const PHYSICAL: u64 = 8 << 20;

@@ -53,7 +53,7 @@ fn assert_chain(words: &[u64], start: Start, frames: &[Frame], end: End) {
     }
 }
 
-/// From a leaf through functions that save RBP and use it, to where a thread begins.
+/// A stack from a leaf to the first function of a thread.
 const CALLS: [u64; 8] = [
     TEXT + unwound::SAVES_BP * STRIDE + 5,
     0x1234,

@@ -38,7 +38,7 @@ mod pt_regs {
 
 const EFLAGS_VM: u64 = 1 << 17;
 
-/// Set in each address of a 32-bit kernel, and cleared in the mark of an interrupt's frame.
+/// Set in addresses of a 32-bit kernel, cleared in the mark of an interrupt's frame.
 const HIGHEST_BIT: u64 = 1 << 31;
 
 /// Appends the callers of the start.
@@ -169,9 +169,9 @@ impl Cursor<'_> {
         Some(Next::Caller)
     }
 
-    /// Goes to the caller of a function that has not made its frame yet, so that BP is the caller's.
+    /// Goes to the caller of a function that has not made its frame yet.
     ///
-    /// The function must be the first of the chain, because only its SP is known.
+    /// BP is still the caller's. The function must be the first of the chain, because only its SP is known.
     fn return_early<R: FnMut(u64, &mut [u8]) -> bool>(
         &mut self,
         progress: Progress,

@@ -141,7 +141,7 @@ fn bp_of_code_without_frames_proves_no_end() {
     }
 }
 
-/// A function has a frame, and BP was 0 in its caller, which is not the first function.
+/// BP may be 0 in a function that was called, if it has no frame.
 #[test]
 fn a_called_function_without_a_frame_is_not_the_first() {
     for mode in Mode::ALL {
@@ -160,7 +160,7 @@ fn a_called_function_without_a_frame_is_not_the_first() {
     }
 }
 
-/// BP happens to point to words that look like a frame, of a call to other code.
+/// BP may point to the frame of a call to other code.
 #[test]
 fn the_frame_of_another_function_is_not_believed() {
     for mode in Mode::ALL {

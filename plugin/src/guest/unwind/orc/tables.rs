@@ -11,7 +11,9 @@ const MOST_ENTRIES: u64 = 1 << 21;
 /// The linear addresses of one table.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::guest) struct Table {
-    /// The beginnings of ranges of code, ascending, each as an offset of 32 bits from itself.
+    /// The addresses at which ranges of code begin, ascending.
+    ///
+    /// Each is an offset of 32 bits from its own address.
     ips: u64,
     entries: u64,
     count: u64,
