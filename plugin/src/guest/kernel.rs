@@ -302,11 +302,14 @@ impl Kernel {
         if self.stext() >> 32 == 0 { 4 } else { 8 }
     }
 
-    /// Whether unwinding reads this address, which is not on the stack.
-    pub(super) fn has_tables_at(&self, linear: u64) -> bool {
-        let mut modules = self.names.iter().filter_map(Names::module);
+    /// Whether an address is in a table for unwinding.
+    pub(super) fn has_table_at(&self, linear: u64) -> bool {
         self.orc.as_ref().is_some_and(|orc| orc.contains(linear))
-            || modules.any(|module| module.reads(linear))
+    }
+
+    /// Whether unwinding reads an address to see if a module is still loaded.
+    pub(super) fn describes_module_at(&self, linear: u64) -> bool {
+        self.names.iter().filter_map(Names::module).any(|module| module.reads(linear))
     }
 
     /// The ORC tables; `None` if the kernel has none.
