@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use pvio::stats::{SiteRow, Snapshot};
 use pvio::x86::{Direction, Mode, Port, PortForm, Width};
@@ -207,6 +208,9 @@ const SECTOR: u64 = 512;
 /// The data port of the first IDE channel.
 const DATA: Port = Port(0x1f0);
 
+/// A boot with a trace of each access takes that long where other tests run.
+const TRACED_LIMIT: Duration = Duration::from_secs(400);
+
 /// The driver moves all data by `rep insd`, `rep insw` and `rep outsw`.
 fn linux_moves_the_same_data_on_an_ide_disk_in_pio_mode(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
@@ -234,7 +238,8 @@ fn linux_moves_the_same_data_on_an_ide_disk_in_pio_mode(host: &Host) {
     let drive = format!("file={},if=ide,format=raw", disk.display());
     let run = |machine: Machine| {
         std::fs::write(&disk, [&*first, &*second].concat()).unwrap();
-        let ended = linux.on(machine).args(["-drive", &drive]).run().unwrap();
+        let machine = linux.on(machine).time_limit(TRACED_LIMIT);
+        let ended = machine.args(["-drive", &drive]).run().unwrap();
         assert!(ended.status.success(), "{}", ended.stderr);
         ended
     };
