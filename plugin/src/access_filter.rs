@@ -142,6 +142,16 @@ impl AccessFilter {
         Ok(())
     }
 
+    /// Whether it covers every access.
+    pub fn covers_all(&self) -> bool {
+        self.ports.is_empty()
+            && self.directions.is_empty()
+            && self.values.is_empty()
+            && self.addresses.is_empty()
+            && self.symbols.is_empty()
+            && self.processes.is_empty()
+    }
+
     /// Whether accesses to a port in a direction may be covered.
     pub fn covers_port(&self, port: Port, direction: Direction) -> bool {
         self.ports.admits(|range| range.contains(port))

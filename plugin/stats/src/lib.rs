@@ -19,6 +19,7 @@ mod summary;
 pub mod test_data;
 pub mod text_table;
 mod totals;
+pub mod trace;
 mod values;
 
 pub use accesses::SiteAccess;
