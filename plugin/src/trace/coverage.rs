@@ -47,7 +47,7 @@ impl Coverage {
         }
         !filter.needs_processes() || {
             let running = self.processes.as_mut().and_then(ProcessReader::running);
-            filter.covers_process(running.map(|running| running.owner))
+            filter.covers_process(running.map(|running| running.owner).as_ref())
         }
     }
 }

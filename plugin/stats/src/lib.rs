@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
+pub mod access_filter;
 mod accesses;
 mod call;
 mod check;

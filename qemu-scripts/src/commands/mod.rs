@@ -8,7 +8,9 @@ mod experiment;
 mod merge;
 mod report;
 mod show;
+mod stats;
 mod test;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,8 @@ pub enum Command {
     Test(test::Arguments),
     Report(report::Arguments),
     Show(show::Arguments),
+    Stats(stats::Arguments),
+    Trace(trace::Arguments),
     Diff(diff::Arguments),
     Merge(merge::Arguments),
 }
@@ -49,6 +53,8 @@ impl Command {
                 status::end_with_answer("report", report::run(&arguments))
             }
             Command::Show(arguments) => status::end_with_answer("show", show::run(&arguments)),
+            Command::Stats(arguments) => status::end_with_answer("stats", stats::run(&arguments)),
+            Command::Trace(arguments) => status::end_with_answer("trace", trace::run(&arguments)),
             Command::Diff(arguments) => status::end_with_answer("diff", diff::run(&arguments)),
             Command::Merge(arguments) => status::end_with_answer("merge", merge::run(&arguments)),
         }
@@ -71,6 +77,8 @@ mod tests {
             ("test", include_str!("../../help/test.txt")),
             ("report", include_str!("../../help/report.txt")),
             ("show", include_str!("../../help/show.txt")),
+            ("stats", include_str!("../../help/stats.txt")),
+            ("trace", include_str!("../../help/trace.txt")),
             ("diff", include_str!("../../help/diff.txt")),
             ("merge", include_str!("../../help/merge.txt")),
         ] {

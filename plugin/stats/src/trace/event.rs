@@ -1,8 +1,11 @@
 //! What the events of a trace say.
 
+use std::fmt;
+
 use pvio_x86::{Mode, Port, PortForm};
 
 use crate::Call;
+use crate::access_filter::FilteredProcess;
 
 /// One event of a vCPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +154,40 @@ pub enum Owner {
     AddressSpace(u64),
     /// Code without paging.
     Unpaged,
+}
+
+impl FilteredProcess for Owner {
+    fn pid(&self) -> Option<u32> {
+        match self {
+            Owner::Process { pid, .. } => Some(*pid),
+            Owner::AddressSpace(_) | Owner::Unpaged => None,
+        }
+    }
+
+    fn comm(&self) -> Option<String> {
+        match self {
+            Owner::Process { comm, .. } => Some(comm.clone()),
+            Owner::AddressSpace(_) | Owner::Unpaged => None,
+        }
+    }
+
+    fn page_table(&self) -> Option<u64> {
+        match self {
+            Owner::AddressSpace(table) => Some(*table),
+            Owner::Process { .. } | Owner::Unpaged => None,
+        }
+    }
+}
+
+/// As `PID/COMM`, or the address of the page table, or `unpaged`.
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Owner::Process { pid, comm } => write!(f, "{pid}/{comm}"),
+            Owner::AddressSpace(table) => write!(f, "{table:#x}"),
+            Owner::Unpaged => f.write_str("unpaged"),
+        }
+    }
 }
 
 /// What a number of a process stands for.
