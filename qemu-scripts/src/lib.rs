@@ -6,7 +6,7 @@
 //! - [`expected_forms`] and [`demo`] are the demo's two guests.
 //! - [`experiment`] measures port I/O by trap and by hypercall.
 //! - [`dumps`] reads dumps and writes files; [`diff`] compares dumps; [`report`] makes a page of one.
-//! - [`trace`](mod@trace) reads traces.
+//! - [`trace`](mod@trace) reads traces; [`export`] writes dumps and traces for other programs.
 //! - [`status`], [`signals`], [`progress`] and [`table`] are the terminal's side.
 
 pub mod bench;
@@ -14,6 +14,7 @@ pub mod demo;
 pub mod diff;
 pub mod dumps;
 pub mod expected_forms;
+pub mod export;
 pub mod experiment;
 pub mod guest_test;
 pub mod linux;

@@ -5,6 +5,7 @@ mod demo;
 mod diff;
 mod dump_files;
 mod experiment;
+mod export;
 mod merge;
 mod report;
 mod show;
@@ -35,6 +36,7 @@ pub enum Command {
     Show(show::Arguments),
     Stats(stats::Arguments),
     Trace(trace::Arguments),
+    Export(export::Arguments),
     Diff(diff::Arguments),
     Merge(merge::Arguments),
 }
@@ -54,6 +56,9 @@ impl Command {
             }
             Command::Show(arguments) => status::end_with_answer("show", show::run(&arguments)),
             Command::Stats(arguments) => status::end_with_answer("stats", stats::run(&arguments)),
+            Command::Export(arguments) => {
+                status::end_with_answer("export", export::run(&arguments))
+            }
             Command::Trace(arguments) => status::end_with_answer("trace", trace::run(&arguments)),
             Command::Diff(arguments) => status::end_with_answer("diff", diff::run(&arguments)),
             Command::Merge(arguments) => status::end_with_answer("merge", merge::run(&arguments)),
@@ -79,6 +84,7 @@ mod tests {
             ("show", include_str!("../../help/show.txt")),
             ("stats", include_str!("../../help/stats.txt")),
             ("trace", include_str!("../../help/trace.txt")),
+            ("export", include_str!("../../help/export.txt")),
             ("diff", include_str!("../../help/diff.txt")),
             ("merge", include_str!("../../help/merge.txt")),
         ] {

@@ -1,16 +1,26 @@
 //! Traces as text, and their statistics.
 
+mod line;
 mod script;
 
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::Result;
 
 use crate::stats::Snapshot;
-use crate::stats::trace::{Trace, statistics};
+use crate::stats::trace::{MAGIC, Trace, statistics};
 use crate::status;
 
+pub use line::{Access, Caller, Line, Names, describe};
 pub use script::print;
+
+/// Whether a file begins as a trace does.
+pub fn is_trace(path: &Path) -> bool {
+    let mut start = [0; 4];
+    let file = std::fs::File::open(path);
+    file.and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == MAGIC
+}
 
 /// Opens a trace, and warns on stderr of what is missing from it.
 ///

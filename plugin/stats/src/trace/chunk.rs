@@ -2,8 +2,8 @@
 
 use super::decode::Damage;
 
-/// The first bytes of each chunk.
-const MAGIC: [u8; 4] = *b"pvTr";
+/// The first bytes of each chunk, and so of a trace.
+pub const MAGIC: [u8; 4] = *b"pvTr";
 
 /// The version of the format. It changes if a reader of the one before would be wrong.
 const VERSION: u8 = 1;

@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::chunk::{ChunkHeader, ChunkKind, HEADER, ReadHeader};
+use super::chunk::{ChunkHeader, ChunkKind, HEADER, MAGIC, ReadHeader};
 use super::decode::{Damage, Decoder, Definitions};
 use super::describe::{End, Head};
 use super::event::Event;
@@ -122,7 +122,7 @@ impl Trace {
             return Err(TraceError::Empty(path.to_owned()));
         }
         let mut magic = [0; 4];
-        let is_trace = file.read_exact_at(&mut magic, 0).is_ok() && magic == *b"pvTr";
+        let is_trace = file.read_exact_at(&mut magic, 0).is_ok() && magic == MAGIC;
         if !is_trace {
             return Err(TraceError::Foreign(path.to_owned()));
         }

@@ -30,7 +30,7 @@ mod record;
 mod tables;
 mod tally;
 
-pub use chunk::{ChunkHeader, ChunkKind, chunk};
+pub use chunk::{ChunkHeader, ChunkKind, MAGIC, chunk};
 pub use decode::{Damage, Definitions};
 pub use describe::{
     End, FrameName, Head, OwnDevice, PortIdentity, SiteNames, StackFrames, StreamEnd,

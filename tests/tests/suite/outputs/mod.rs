@@ -16,5 +16,6 @@ mod robustness;
 mod schema;
 mod stalled_readers;
 mod symbols;
+mod trace;
 mod uefi;
 mod values;
