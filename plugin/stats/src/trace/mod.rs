@@ -30,6 +30,9 @@ mod record;
 mod tables;
 mod tally;
 
+#[cfg(test)]
+mod tests;
+
 pub use chunk::{ChunkHeader, ChunkKind, MAGIC, chunk};
 pub use decode::{Damage, Definitions};
 pub use describe::{

@@ -4,6 +4,7 @@ mod abnormal_ends;
 mod access_log;
 mod access_log_filters;
 mod ends;
+mod export;
 mod guest_callers;
 mod guest_names;
 mod guest_symbols;
