@@ -1,7 +1,7 @@
 //! Which accesses an option asks for; the syntax is that of [`pvio_stats::access_filter`].
 
-pub use pvio_stats::access_filter::{AccessFilter, FilterError};
 use pvio_stats::access_filter::FilteredProcess;
+pub use pvio_stats::access_filter::{AccessFilter, FilterError};
 
 use crate::processes::Owner;
 

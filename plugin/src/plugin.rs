@@ -3,6 +3,8 @@
 //! This is the only room that knows the options, and the only one that connects rooms which do not
 //! know each other.
 
+mod build_error;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
@@ -10,14 +12,15 @@ use std::time::{Instant, SystemTime};
 use arrayvec::ArrayVec;
 use pvio_stats::trace::Head;
 
+pub use self::build_error::BuildError;
 use crate::access_log::{AccessLog, CodeNames};
-use crate::bus::{BusError, PortBus};
+use crate::bus::PortBus;
 use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
 use crate::dumps::{self, Dumps, TextOutput};
 use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
 use crate::interception::{Callers, Instructions, Interceptor};
 use crate::kernel_turns::KernelTurns;
-use crate::options::{AccessesOption, HypercallAccess, InsnsOption, OptionError, Options, Summary};
+use crate::options::{AccessesOption, HypercallAccess, InsnsOption, Options, Summary};
 use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
 use crate::qemu::{
@@ -26,45 +29,10 @@ use crate::qemu::{
     VcpuIndex, Watch, exit_process,
 };
 use crate::running_kernel::RunningKernel;
-use crate::sections::{Sections, SectionsError};
+use crate::sections::Sections;
 use crate::stats::{InstructionCounts, Statistics, ValueClock, ValuePorts, qemu_row};
-use crate::symbols::{GuestKernels, LiveNames, Symbols, SymbolsError};
+use crate::symbols::{GuestKernels, LiveNames, Symbols};
 use crate::trace::{Trace, TraceOutput};
-
-/// Why the plugin cannot do what the options ask. The text is one line.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// An option is wrong.
-    #[error("{0}")]
-    Option(#[from] OptionError),
-    /// The symbols cannot be read.
-    #[error("option \"symbols\": {0}")]
-    Symbols(#[from] SymbolsError),
-    /// The sections cannot be read.
-    #[error("option \"insns\": {0}, or write insns=on to count without telling sections apart")]
-    Sections(#[from] SectionsError),
-    /// A device cannot be placed on the bus.
-    #[error("option \"device\": {0}")]
-    Bus(#[from] BusError),
-    /// This QEMU lets no plugin serve ports.
-    #[error("option \"device\": {0}")]
-    Machine(#[from] MachineError),
-    /// This QEMU does not show what call chains need.
-    #[error(
-        "option \"callers\": this QEMU does not let plugins read the guest's memory and registers in place, which \
-         call chains need; use a distribution's QEMU 10.0 to 11.1, or leave the option out"
-    )]
-    Callers,
-    /// This QEMU does not show what tells processes.
-    #[error(
-        "option {0:?}: this QEMU does not let plugins read the guest's memory and registers in place, which \
-         tells processes; use a distribution's QEMU 10.0 to 11.1, or leave the option out"
-    )]
-    Processes(&'static str),
-    /// This QEMU lacks the functions that count instructions.
-    #[error("option \"insns\": {0}")]
-    Instructions(#[from] MissingFunction),
-}
 
 /// Makes the plugin for a QEMU. [`plugin!`](crate::plugin) calls it.
 ///
@@ -97,9 +65,9 @@ pub fn build(
         symbols.set_kernels(kernels);
     }
     let filters = [("access-log", &options.access_log), ("trace", &options.trace)];
-    let by_process = filters.into_iter().find(|(_, option)| {
-        option.as_ref().is_some_and(|option| option.filter.needs_processes())
-    });
+    let by_process = filters
+        .into_iter()
+        .find(|(_, option)| option.as_ref().is_some_and(|option| option.filter.needs_processes()));
     let by_process = by_process.map(|(option, _)| option);
     let needs_processes = options.processes || by_process.is_some();
     let needs_kernel = options.guest_symbols || options.callers.is_some() || needs_processes;
@@ -260,7 +228,7 @@ fn trace_head(host: &HostInfo, options: &Options, trace: &AccessesOption) -> Hea
     }
 }
 
-/// What finds the guest's kernel; `None` if this QEMU does not let pvio read the guest's memory.
+/// Makes the finder of guest kernels; `None` if pvio cannot read guest memory.
 fn guest_kernels(host: &HostInfo) -> Option<GuestKernels> {
     let registers = PagingRegisterReader::open(host.max_vcpus)?;
     Some(GuestKernels::new(GuestRam::open(host.version)?, registers))
@@ -343,7 +311,7 @@ struct Pvio {
     hypercalls: Option<Arc<Hypercalls>>,
     interceptor: Interceptor,
     instructions: Option<Arc<Instructions>>,
-    /// Whether the user knows that instructions are not counted.
+    /// True if the warning that instructions are not counted was given.
     warned_of_mixed_counts: AtomicBool,
 }
 

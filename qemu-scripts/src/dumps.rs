@@ -74,7 +74,8 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 fn replace(output: &Path, put: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let named = || format!("{}: cannot be written", output.display());
     if output.metadata().is_ok_and(|file| !file.is_file()) {
-        let mut file = BufWriter::new(File::options().write(true).open(output).with_context(named)?);
+        let mut file =
+            BufWriter::new(File::options().write(true).open(output).with_context(named)?);
         put(&mut file).with_context(named)?;
         return file.flush().with_context(named);
     }

@@ -124,7 +124,7 @@ pub fn uefi_firmware() -> Result<[PathBuf; 2]> {
 ///
 /// # Errors
 ///
-/// As [`linux_arguments`].
+/// The same as for [`linux_arguments`].
 pub fn linux_modules(options: &[&str]) -> Result<PathBuf> {
     let arguments = linux_arguments(options)?;
     let kernel = arguments.iter().skip_while(|argument| *argument != "-kernel").nth(1);

@@ -10,13 +10,13 @@ use crate::running_kernel::KernelView;
 use crate::stats::{CallerId, SiteId, VcpuChains, VcpuCounters};
 use crate::x86::{Cr0, Cr4, Efer, KeyRights, Mode, PAGE, Paging, Rflags, Supervisor};
 
-/// Where kernels of 32 bits begin, at the lowest.
+/// The lowest address at which a 32-bit kernel begins.
 const KERNEL_32: u64 = 0x4000_0000;
 
 /// Finds the call chains of one vCPU.
 pub(super) struct VcpuCallers {
     kernel: KernelView,
-    /// The kernel that is known: what was unwound before is right by it.
+    /// The generation of the kernel for which stacks were unwound.
     generation: u64,
     had_kernel: bool,
     /// Stacks wait that were not unwound by it yet.

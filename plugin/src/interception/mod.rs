@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | [`Interceptor`] | decides how QEMU watches an instruction |
 //! | `code_mode` | finds the mode and privilege of code, from the text that QEMU prints |
-//! | `token` | packs what is known at translation into 64 bits |
+//! | `token` | packs the facts known at translation into 64 bits |
 //!
 //! | at run time | |
 //! | --- | --- |
@@ -16,7 +16,7 @@
 //! | `vcpu` | one vCPU's port I/O, by callback |
 //! | `attempt`, `string_attempt`, `interrupted` | how attempts start, resume and end |
 //! | `nested`, `other_vcpus` | nested guests, and the vCPUs that run them |
-//! | `recorder` | what is counted and logged of an attempt |
+//! | `recorder` | counts and logs an attempt |
 //! | `strings` | elements that pvio moves itself |
 //! | `callers` | the call chain of an access |
 //! | `processes` | the process of an access |
@@ -83,7 +83,7 @@ use token::{CallToken, PortIoToken, VmrunSite, VmrunToken};
 use vcpu::VcpuCounter;
 use watched_vcpu::WatchedVcpu;
 
-/// What call chains need.
+/// The resources for call chains.
 pub struct Callers {
     /// The kernel whose tables unwind stacks.
     pub running: Arc<RunningKernel>,
@@ -104,7 +104,7 @@ pub struct Interceptor {
     exits: ExitOffsets,
     /// `None` if QEMU does not let pvio read it.
     memory: Option<SharedMemory>,
-    /// Whether QEMU lets plugins write registers (API 5), so that a call by registers can be answered.
+    /// True if QEMU lets plugins write registers (API 5), so that a call by registers can be answered.
     answers_in_registers: bool,
     /// `None` if QEMU moves the elements of all strings.
     strings: Option<Arc<Strings>>,
@@ -116,9 +116,9 @@ pub struct Interceptor {
     processes: Option<Arc<ProcessFinder>>,
     /// Finds places in files for translations; `None` if processes are not counted.
     places: Option<Mutex<VcpuProcesses>>,
-    /// Which kernel runs; `None` if none is needed for names.
+    /// Tells which kernel runs; `None` if names need no kernel.
     kernels: Option<Arc<KernelTurns>>,
-    /// Whether the warning that modes are unknown was given.
+    /// True if the warning that modes are unknown was given.
     warned: AtomicBool,
 }
 
@@ -339,7 +339,7 @@ impl Interceptor {
     }
 }
 
-/// What finds the processes that a vCPU runs; `None` if processes are not counted.
+/// Makes the finder of a vCPU's processes; `None` if processes are not counted.
 fn vcpu_processes(finder: &ProcessFinder, statistics: &Statistics) -> Option<VcpuProcesses> {
     let table = statistics.processes()?;
     Some(VcpuProcesses::new(finder.reader(), Arc::clone(table), Arc::clone(&statistics.sites)))

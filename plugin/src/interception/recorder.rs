@@ -73,7 +73,7 @@ pub(super) struct ScalarStart {
 
 /// One vCPU's counters, and the listeners to its accesses.
 ///
-/// Each method is one change of what is known of an attempt. What was counted before is taken back.
+/// Each method records a new fact about an attempt. It subtracts the counts that the fact disproves.
 pub(super) struct Recorder {
     counters: Arc<VcpuCounters>,
     listeners: Option<AccessListeners>,
@@ -123,7 +123,11 @@ impl Recorder {
     }
 
     /// Has the trace tell of an attempt without a port, that has started or resumed.
-    pub fn trace_without_port(&self, UnobservedAttempt { operation, caller, .. }: UnobservedAttempt, stage: Stage) {
+    pub fn trace_without_port(
+        &self,
+        UnobservedAttempt { operation, caller, .. }: UnobservedAttempt,
+        stage: Stage,
+    ) {
         if let Some(trace) = self.trace() {
             trace.unobserved(&traced(operation), stage, (None, caller, None), false);
         }
@@ -169,7 +173,7 @@ impl Recorder {
         self.counters.processes().zip(operation.process())
     }
 
-    /// Counts accesses by process, if that is asked for. A negative number takes back.
+    /// Counts accesses by process, if the option asks for it. A negative number subtracts.
     pub fn accessed_by_process(&self, operation: Operation, count: i64) {
         if let Some((counts, process)) = self.by_process(operation) {
             counts.accessed(process, count);
@@ -285,8 +289,7 @@ impl Recorder {
         let form = operation.form();
         let Some(listeners) = self.listeners_to(port, form.direction()) else { return false };
         let value = value();
-        let is_heard =
-            listeners.start(code(operation), form, port, value, start.is_in_question());
+        let is_heard = listeners.start(code(operation), form, port, value, start.is_in_question());
         let is_traced = match (listeners.trace(), start.stage()) {
             (Some(trace), Some(stage)) => {
                 let access = (Some(port), caller, value);

@@ -36,7 +36,7 @@ pub(super) struct VcpuCounter {
     callers: Option<VcpuCallers>,
     /// `None` if processes are not counted.
     processes: Option<VcpuProcesses>,
-    /// Whether a scalar may only need to be counted: nobody listens, and neither call chains nor processes are counted.
+    /// True if a scalar may only need counting: no listener, call chains or processes.
     only_counts: bool,
 }
 
@@ -126,9 +126,8 @@ impl VcpuCounter {
         let attempt = UnobservedAttempt { operation, port: Some(port), caller };
         let start = self.start_unobserved(attempt, registers);
         // Nothing can contradict it, and its value is known: no block may follow, if it switches the machine off.
-        let is_final = form.direction() == Direction::Out
-            && operation.is_privileged()
-            && !self.guests.any();
+        let is_final =
+            form.direction() == Direction::Out && operation.is_privileged() && !self.guests.any();
 
         let written = || match form.direction() {
             Direction::In => None,

@@ -20,6 +20,14 @@ use crate::stats::Snapshot;
 use crate::symbols::Names;
 use crate::untrusted_text::escape;
 
+/// The chain of a stack of a vCPU. Callers have the turn of their kernel.
+struct Chain {
+    slot: u32,
+    stack: u32,
+    callers: Vec<(u32, Caller)>,
+    end: ChainEnd,
+}
+
 impl Statistics {
     /// The vCPU's number among those that count.
     ///
@@ -111,7 +119,7 @@ impl Statistics {
     fn traced_stacks(&self, names: &Names<'_>) -> (Vec<FrameName>, Vec<StackFrames>) {
         let all_counters = self.lock().all_counters.clone();
         let mut numbers: BTreeMap<(u32, Caller), usize> = BTreeMap::new();
-        let mut chains: Vec<(u32, u32, Vec<(u32, Caller)>, ChainEnd)> = Vec::new();
+        let mut chains: Vec<Chain> = Vec::new();
         for (slot, counters) in (0..).zip(&all_counters) {
             let Some(table) = counters.chains().map(|chains| chains.stacks()) else { continue };
             for id in table.ids() {
@@ -119,7 +127,7 @@ impl Statistics {
                 let turn = self.sites.get(SiteId(table.site(id))).turn;
                 let callers: Vec<_> = callers.iter().map(|caller| (turn, caller.clone())).collect();
                 numbers.extend(callers.iter().map(|caller| (caller.clone(), 0)));
-                chains.push((slot, id.0, callers, chain_end(end)));
+                chains.push(Chain { slot, stack: id.0, callers, end: chain_end(end) });
             }
         }
         numbers.values_mut().zip(0..).for_each(|(number, index)| *number = index);
@@ -130,7 +138,7 @@ impl Statistics {
             FrameName { pc, symbol, interrupted }
         });
         let frames = frames.collect();
-        let stacks = chains.into_iter().map(|(stream, stack, callers, end)| {
+        let stacks = chains.into_iter().map(|Chain { slot: stream, stack, callers, end }| {
             let frames = callers.iter().map(|caller| numbers[caller]).collect();
             StackFrames { stream, stack, frames, end }
         });

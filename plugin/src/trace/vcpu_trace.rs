@@ -144,11 +144,7 @@ fn event(
 }
 
 impl VcpuTrace {
-    pub(super) fn new(
-        trace: Arc<Trace>,
-        stream: u32,
-        counters: Arc<VcpuCounters>,
-    ) -> VcpuTrace {
+    pub(super) fn new(trace: Arc<Trace>, stream: u32, counters: Arc<VcpuCounters>) -> VcpuTrace {
         let statistics = Arc::clone(&trace.statistics);
         let state = State {
             encoder: Encoder::new(),
@@ -225,7 +221,12 @@ impl VcpuTrace {
     }
 
     /// Something else is known of an attempt: of the pending one, or of one whose event is in the trace.
-    pub fn changed(&self, insn: &TracedInsn, change: Change, (port, caller): (Option<Port>, CallerId)) {
+    pub fn changed(
+        &self,
+        insn: &TracedInsn,
+        change: Change,
+        (port, caller): (Option<Port>, CallerId),
+    ) {
         let mut state = self.lock();
         let later = event(insn, change.stage(), port, caller, None);
         if let Some((_, pending)) = &mut state.pending

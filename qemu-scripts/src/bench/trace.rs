@@ -107,7 +107,7 @@ fn time_between(path: &Path) -> Result<f64> {
         true
     });
     anyhow::ensure!(!times.is_empty(), "the trace has no accesses");
-    Ok(median(times.into_iter()))
+    Ok(median(times))
 }
 
 /// Sites of the trace that is read: as many as a boot of Linux has.

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use pvio_cli::dumps;
 use pvio_cli::export::{Format, Request, export};
 use pvio_cli::status::StdoutError;
-use pvio_cli::dumps;
 
 /// Writes a dump (stats=FILE) or a trace (trace=FILE) in a format of other programs.
 #[derive(Args)]
@@ -53,7 +53,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     );
     match output {
         Some(path) => {
-            dumps::write_with(path, std::slice::from_ref(input), |out| export(input, &request, out))?;
+            dumps::write_with(path, std::slice::from_ref(input), |out| {
+                export(input, &request, out)
+            })?;
         }
         None => {
             let failed = Cell::new(None);

@@ -62,7 +62,11 @@ pub fn export(input: &Path, request: &Request, mut out: &mut dyn Write) -> Resul
     let is_trace = is_trace(input);
     match request.format {
         Format::Perfetto => {
-            ensure!(is_trace, "{}: is not a trace; perfetto shows traces (trace=FILE)", input.display());
+            ensure!(
+                is_trace,
+                "{}: is not a trace; perfetto shows traces (trace=FILE)",
+                input.display()
+            );
             ensure!(request.table.is_none(), "--table is for csv and jsonl; leave it out");
             perfetto::write(&mut opened(input)?, &mut out)
         }

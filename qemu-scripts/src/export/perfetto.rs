@@ -247,8 +247,7 @@ fn put<W: Write>(
 }
 
 fn annotations(line: &Line<'_>) -> Vec<Annotation> {
-    let empty =
-        |name: &str| Annotation { name: name.to_owned(), ..Annotation::default() };
+    let empty = |name: &str| Annotation { name: name.to_owned(), ..Annotation::default() };
     let number = |name: &str, value: u64| Annotation { uint_value: Some(value), ..empty(name) };
     let text = |name: &str, value: &str| Annotation {
         string_value: Some(value.to_owned()),

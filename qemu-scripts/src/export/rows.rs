@@ -251,7 +251,11 @@ mod tests {
             let mut writer = RowWriter::new(true, Vec::new());
             write(&dump, table, window, &mut writer).unwrap_err().to_string()
         };
-        assert!(error("port", None).contains("name one of forms, ports"), "{}", error("port", None));
+        assert!(
+            error("port", None).contains("name one of forms, ports"),
+            "{}",
+            error("port", None)
+        );
         assert!(error("ports", Some("x")).starts_with("--window x: "));
     }
 }

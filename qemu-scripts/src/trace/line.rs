@@ -29,9 +29,7 @@ impl<'a> Names<'a> {
             head,
             end,
             sites: sites.map(|names| (names.site, &*names.symbol)).collect(),
-            stacks: stacks
-                .map(|stack| ((stack.stream, stack.stack), &stack.frames[..]))
-                .collect(),
+            stacks: stacks.map(|stack| ((stack.stream, stack.stack), &stack.frames[..])).collect(),
             ports: ports.filter_map(|port| Some((port.port, port.name.as_deref()?))).collect(),
         }
     }

@@ -1,6 +1,7 @@
 use pvio_x86::{Port, PortForm};
 
 use super::*;
+use crate::schema::{FirstAccess, FormRow, HypercallRow, PortRow};
 use crate::test_data::smp_snapshot;
 use crate::{Call, WindowRow};
 

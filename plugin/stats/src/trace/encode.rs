@@ -494,13 +494,8 @@ fn end_number(end: ChainEnd) -> u8 {
 
 /// The end of a chain with a number.
 pub(super) fn end_of_number(number: u8) -> Option<ChainEnd> {
-    let ends = [
-        ChainEnd::User,
-        ChainEnd::Bottom,
-        ChainEnd::Unknown,
-        ChainEnd::Depth,
-        ChainEnd::Dropped,
-    ];
+    let ends =
+        [ChainEnd::User, ChainEnd::Bottom, ChainEnd::Unknown, ChainEnd::Depth, ChainEnd::Dropped];
     ends.get(usize::from(number)).copied()
 }
 

@@ -86,7 +86,9 @@ impl Stream {
                 Err(damage) => {
                     self.places = Vec::new().into_iter();
                     let (_, vcpu) = self.vcpu;
-                    return Err(format!("is damaged ({damage}): events of vCPU {vcpu} are missing"));
+                    return Err(format!(
+                        "is damaged ({damage}): events of vCPU {vcpu} are missing"
+                    ));
                 }
             }
             let Some(Place { offset, header }) = self.places.next() else { return Ok(()) };

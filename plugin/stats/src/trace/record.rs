@@ -125,10 +125,9 @@ impl Stage {
     /// The stage of a record; `None` if it is not one of an instruction.
     pub(super) fn of_kind(kind: u8, flags: u8) -> Option<Stage> {
         Some(match *STAGES.get(usize::from(kind))? {
-            Stage::Element { .. } => Stage::Element {
-                starts: flags & more::STARTS != 0,
-                ends: flags & more::ENDS != 0,
-            },
+            Stage::Element { .. } => {
+                Stage::Element { starts: flags & more::STARTS != 0, ends: flags & more::ENDS != 0 }
+            }
             stage => stage,
         })
     }
@@ -136,10 +135,7 @@ impl Stage {
     /// Whether it has only an instruction: no port, value, stack or process.
     #[inline]
     pub(super) fn is_bare(self) -> bool {
-        matches!(
-            self,
-            Stage::Started | Stage::Resumed | Stage::StringFaulted | Stage::StringExited
-        )
+        matches!(self, Stage::Started | Stage::Resumed | Stage::StringFaulted | Stage::StringExited)
     }
 }
 

@@ -139,7 +139,10 @@ impl RowMaker<'_> {
             ports: self.port_rows(totals),
             accesses_dropped: AccessCounts { accesses, unverified },
             accesses: self.access_rows(totals, &sites),
-            sites: sites.iter().map(|&(site, definition)| self.site_row(site, definition, totals)).collect(),
+            sites: sites
+                .iter()
+                .map(|&(site, definition)| self.site_row(site, definition, totals))
+                .collect(),
             callers: self.caller_rows(totals),
             processes: self.process_rows(totals),
             processes_dropped_counts: counts([dropped[0], dropped[1], dropped[2]]),
@@ -166,7 +169,8 @@ impl RowMaker<'_> {
     }
 
     fn port_rows(&self, totals: &Totals) -> Vec<PortRow> {
-        let mut rows: Vec<_> = totals.ports.iter().map(|(key, counts)| (*key, clamp(counts))).collect();
+        let mut rows: Vec<_> =
+            totals.ports.iter().map(|(key, counts)| (*key, clamp(counts))).collect();
         rows.retain(|(_, counts)| *counts != [0; 3]);
         rows.sort_unstable_by_key(|&(key, _)| key);
         let known: HashMap<Port, _> = match self.trace.end() {
@@ -329,9 +333,9 @@ impl RowMaker<'_> {
                 *chains.entry((site, &[], ChainEnd::Dropped)).or_default() += accesses;
             }
         }
-        let rows = chains.into_iter().filter_map(|(key, accesses)| {
-            Some((self.definitions.site(key.0)?, key, accesses))
-        });
+        let rows = chains
+            .into_iter()
+            .filter_map(|(key, accesses)| Some((self.definitions.site(key.0)?, key, accesses)));
         let mut rows: Vec<_> = rows.collect();
         rows.sort_by_key(|&(site, _, accesses)| {
             (site.pc, site.mode, &site.bytes, site.turn, Reverse(accesses))

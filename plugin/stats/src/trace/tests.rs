@@ -20,7 +20,7 @@ impl Define for Numbers {
             form: PortForm::ALL[site as usize % 24],
             turn: site / 3,
             bytes: vec![0xee; site as usize % 15],
-            place: (site % 2 == 0).then_some(place),
+            place: site.is_multiple_of(2).then_some(place),
         }
     }
 

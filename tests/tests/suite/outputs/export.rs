@@ -101,7 +101,10 @@ fn duckdb_answers_the_queries_of_the_documentation(host: &Host) {
     };
     // The function that reads most, by the sites of the dump.
     let most = most_read(stats);
-    assert_eq!((answer(&first)[0][0].as_str(), answer(&first)[0][1].as_u64()), (Some(&*most.0), Some(most.1)));
+    assert_eq!(
+        (answer(&first)[0][0].as_str(), answer(&first)[0][1].as_u64()),
+        (Some(&*most.0), Some(most.1))
+    );
     let one_way = |port| stats.ports.iter().filter(|row| row.port == port).map(|row| row.dir);
     let expected = stats.ports.iter().filter(|row| {
         let mut directions: Vec<_> = one_way(row.port).collect();

@@ -91,7 +91,7 @@ pub(super) fn two_kernels(machine: Machine) -> (Snapshot, [Kallsyms; 2]) {
         std::fs::read(&names).unwrap()
     };
     let first = names_of_boots(1);
-    monitor.ask("system_reset");
+    monitor.reset();
     let both = names_of_boots(2);
     let ended = monitor.quit();
     let kernels = [&first, &both[first.len()..]].map(Kallsyms::unpack);

@@ -10,7 +10,8 @@ use pvio_cli::machine::Machine;
 use pvio_cli::paths;
 use pvio_tests::linux::{Kallsyms, LOAD_DISK_DRIVERS};
 use pvio_tests::{
-    Host, LinuxGuest, Monitor, assert_consistent, guest, on_both_qemus, site_pc, wait_until,
+    Host, LinuxGuest, Monitor, assert_consistent, guest, on_both_qemus, site_pc, snapshot_drive,
+    wait_until,
 };
 use tempfile::TempDir;
 
@@ -110,7 +111,7 @@ fn check_kexec(host: &Host, first: &[&str]) {
     let (of_first, of_second) =
         (check_own(stats, &first, &second), check_own(stats, &second, &first));
     assert!(of_first > 60 && of_second > 60, "{of_first} {of_second}");
-    // Where both have been, each row is of one of them.
+    // At addresses that both kernels ran, each row belongs to one of them.
     for site in stats
         .sites
         .iter()
@@ -192,33 +193,28 @@ fn a_snapshot_brings_its_kernels_sites_back(host: &Host) {
     let script =
         [LOAD_DISK_DRIVERS, &send_names("ttyS1"), "while :; do echo tick; done\n"].concat();
     let mut linux = relocated(&[], &script);
-    let disk = files.path("disk");
-    std::fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
-    let drive = format!("if=none,id=disk,format=raw,file={}", disk.display());
+    let drive = snapshot_drive(files.0.path());
     let machine = files.machine(&mut linux, host.machine().plugin(&[]));
     let mut monitor = Monitor::start(machine.args(["-drive", &drive, "-action", "reboot=reset"]));
     files.wait_for("sent to ttyS1", 1);
     let first = std::fs::read(files.path("ttyS1")).unwrap();
     std::fs::write(files.path("first"), &first).unwrap();
-    let overlay = files.path("overlay");
-    let answer = monitor.ask(&format!("snapshot_blkdev disk {} qcow2", overlay.display()));
-    assert!(!answer.contains("Error"), "{answer}");
+    monitor.add_overlay(files.0.path());
     assert_eq!(monitor.ask("savevm state"), "");
     // The same kernel goes on; another boots; and the first goes on again.
-    let wait_for_ticks = |monitor: &mut Monitor, more: usize| {
+    let wait_for_ticks = |more: usize| {
         let ticks = files.console().matches("tick").count();
         files.wait_for("tick", ticks + more);
-        monitor.ask("info version");
     };
-    wait_for_ticks(&mut monitor, 100);
+    wait_for_ticks(100);
     assert_eq!(monitor.ask("loadvm state"), "");
-    wait_for_ticks(&mut monitor, 100);
-    monitor.ask("system_reset");
+    wait_for_ticks(100);
+    monitor.reset();
     files.wait_for("sent to ttyS1", 2);
     let both = std::fs::read(files.path("ttyS1")).unwrap();
     std::fs::write(files.path("second"), &both[first.len()..]).unwrap();
     assert_eq!(monitor.ask("loadvm state"), "");
-    wait_for_ticks(&mut monitor, 100);
+    wait_for_ticks(100);
     let ended = monitor.quit();
     let stats = ended.stats().unwrap();
     assert_consistent(stats);

@@ -1,4 +1,4 @@
-//! What pvio writes: dumps at every kind of end, the access log, names of ports and code.
+//! pvio's outputs: dumps at every kind of end, the access log, names of ports and code.
 
 mod abnormal_ends;
 mod access_log;

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use pvio_cli::machine::{Ended, Machine};
 use pvio_stats::Snapshot;
 use pvio_stats::trace::{Event, Stage, Trace, What, statistics};
-use pvio_tests::{GuestTest, Host, assert_consistent, boot_linux, guest, on_both_qemus, parse_hex, wait_until};
+use pvio_tests::{
+    GuestTest, Host, assert_consistent, boot_linux, guest, on_both_qemus, parse_hex, wait_until,
+};
 use tempfile::TempDir;
 
 on_both_qemus! {
@@ -177,18 +179,14 @@ fn filtered_trace_has_what_the_filter_covers(host: &Host) {
     let some = traced(host.machine(), ":0xcf8-0xcff:out", bare("poweroff", 0));
     let mut expected = accesses(&mut all.trace());
     let count = expected.len();
-    expected.retain(|(_, _, direction, port, ..)| {
-        direction == "out" && (0xcf8..=0xcff).contains(port)
-    });
+    expected
+        .retain(|(_, _, direction, port, ..)| direction == "out" && (0xcf8..=0xcff).contains(port));
     assert!(!expected.is_empty() && expected.len() < count);
     assert_eq!(accesses(&mut some.trace()), expected);
     let (stats, lines) = statistics(&mut some.trace());
     let counted: u64 = stats.forms.iter().map(|row| row.accesses).sum();
     assert_eq!(counted, expected.len() as u64);
-    assert_eq!(
-        lines,
-        ["is filtered (0xcf8-0xcff:out): only what the filter covers is counted"]
-    );
+    assert_eq!(lines, ["is filtered (0xcf8-0xcff:out): only what the filter covers is counted"]);
 }
 
 fn typical_access_takes_at_most_ten_bytes(host: &Host) {

@@ -44,7 +44,7 @@ fn boot(host: &Host, options: &[&str]) -> Snapshot {
         &format!("format=raw,file=fat:rw:{}", path("disk").display()),
     ]);
     let ended = machine.run().unwrap();
-    // Of isa-debug-exit: twice what the application wrote, plus 1.
+    // The status of isa-debug-exit: twice the value that the application wrote, plus 1.
     assert_eq!(ended.status.code(), Some(0x21), "{}", ended.stderr);
     let stats = ended.stats().unwrap();
     assert_consistent(stats);
@@ -115,7 +115,7 @@ fn functions_of_an_application_are_named_by_its_debug_file(host: &Host) {
         .collect();
     let by = debug.to_str().unwrap();
     assert_eq!(ours, [("write [BOOTX64.EFI]", by), ("end [BOOTX64.EFI]", by)]);
-    // What has no debug file is named by the firmware as before.
+    // Sites without a debug file are named by the firmware, as before.
     assert!(stats.sites.iter().any(|site| site.named_by.as_deref() == Some("firmware")));
     let problem = |path: &std::path::Path| {
         let mut files = stats.symbol_files.iter();
