@@ -137,6 +137,7 @@ private_test_files() {
     private_grub
     private_ovmf ovmf ovmf OVMF_CODE_4M.fd OVMF_VARS_4M.fd
     private_ovmf ovmf-ia32 ovmf-ia32 OVMF32_CODE_4M.secboot.fd OVMF32_VARS_4M.fd
+    private_python
 }
 
 private_grub() {
@@ -160,5 +161,19 @@ private_ovmf() {
     mv -- "$directory.new/$files/$3" "$directory.new/code.fd"
     mv -- "$directory.new/$files/$4" "$directory.new/variables.fd"
     rm -r -- "$directory.new/usr"
+    finish_whole "$directory" "$recipe"
+}
+
+# Packages of Python by which the tests read what pvio writes: Perfetto's definitions, and DuckDB. pip takes them from where the
+# host's configuration says.
+private_python() {
+    local directory=$PVIO_DIR/python recipe packages=(perfetto==0.59.1 protobuf==7.36.2 duckdb==2.0.1)
+    recipe="$(python3 --version): ${packages[*]}"
+    ! is_whole "$directory" "$recipe" || return 0
+    say 'downloading packages of Python for the tests, about 60 MB'
+    begin_whole "$directory"
+    python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action ignore \
+        --target "$directory.new/packages" "${packages[@]}" ||
+        die "the packages of Python cannot be had: ${packages[*]} (pip's configuration says from where)"
     finish_whole "$directory" "$recipe"
 }

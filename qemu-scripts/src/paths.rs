@@ -96,6 +96,17 @@ pub fn grub_image() -> Result<PathBuf> {
     Ok(image)
 }
 
+/// Directory of the private packages of Python, for tests.
+///
+/// # Errors
+///
+/// Fails if it is missing.
+pub fn python_packages() -> Result<PathBuf> {
+    let packages = downloads().join("python/packages");
+    ensure!(packages.exists(), "{} is missing: run qemu-scripts/setup --tests", packages.display());
+    Ok(packages)
+}
+
 /// Files of UEFI firmware: its flash, and the flash of its variables.
 ///
 /// # Errors

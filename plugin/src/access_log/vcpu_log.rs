@@ -72,7 +72,7 @@ impl VcpuLog {
             let running = reader.borrow_mut().running();
             running.map(|running| running.owner)
         });
-        if !self.log.filter.covers_process(process) {
+        if !self.log.filter.covers_process(process.as_ref()) {
             return None;
         }
         let mixed = self.log.vcpus_mixed.load(Ordering::Relaxed);

@@ -61,6 +61,7 @@ use crate::qemu::{
 };
 use crate::running_kernel::{KernelView, RunningKernel};
 use crate::stats::{SiteKey, Statistics};
+use crate::trace::Trace;
 use crate::x86::{
     Decoded, Direction, Mode, Opcode, Supervisor, decode, is_vmrun, loads_control_register,
     vmrun_address_size,
@@ -96,6 +97,7 @@ pub struct Interceptor {
     rules: Rules,
     interrupted: Arc<InterruptedStrings>,
     log: Option<Arc<AccessLog>>,
+    trace: Option<Arc<Trace>>,
     /// `None` if the guest may make no hypercalls.
     hypercalls: Option<Arc<Hypercalls>>,
     /// The instructions that nested guests may exit to.
@@ -148,6 +150,7 @@ impl Interceptor {
             rules,
             interrupted: Arc::default(),
             log,
+            trace: None,
             hypercalls,
             exits: ExitOffsets::default(),
             answers_in_registers: host.api >= ApiLevel::WRITES,
@@ -166,6 +169,11 @@ impl Interceptor {
         self.processes = Some(finder);
     }
 
+    /// Tells a trace what vCPUs do, before any vCPU begins.
+    pub fn trace(&mut self, trace: Arc<Trace>) {
+        self.trace = Some(trace);
+    }
+
     /// Tells `kernels` of code that may change which kernel runs.
     pub fn tell(&mut self, kernels: Arc<KernelTurns>) {
         self.kernels = Some(kernels);
@@ -174,9 +182,10 @@ impl Interceptor {
     /// Returns what handles the callbacks of a vCPU that begins to run.
     pub fn vcpu_begins(&self, index: VcpuIndex) -> Box<dyn qemu::Vcpu> {
         let counters = self.statistics.counters(index);
+        let trace = self.trace.as_ref().map(|trace| trace.vcpu(&counters));
         let listeners = || {
             let log = self.log.as_ref().map(|log| VcpuLog::new(Arc::clone(log), index.0));
-            AccessListeners::new(log, self.statistics.vcpu_values())
+            AccessListeners::new(log, self.statistics.vcpu_values(), trace.clone())
         };
         let calls = self.hypercalls.as_ref();
         let calls = calls
