@@ -20,6 +20,7 @@ pub mod guest_test;
 pub mod linux;
 pub mod machine;
 pub mod measure;
+pub mod pager;
 pub mod paths;
 pub mod progress;
 pub mod report;

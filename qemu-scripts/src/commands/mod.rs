@@ -1,11 +1,13 @@
 //! The subcommands of `pvio`, one module each.
 
 mod bench;
+mod completions;
 mod demo;
 mod diff;
 mod dump_files;
 mod experiment;
 mod export;
+mod man;
 mod merge;
 mod report;
 mod show;
@@ -39,6 +41,8 @@ pub enum Command {
     Export(export::Arguments),
     Diff(diff::Arguments),
     Merge(merge::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 impl Command {
@@ -62,6 +66,10 @@ impl Command {
             Command::Trace(arguments) => status::end_with_answer("trace", trace::run(&arguments)),
             Command::Diff(arguments) => status::end_with_answer("diff", diff::run(&arguments)),
             Command::Merge(arguments) => status::end_with_answer("merge", merge::run(&arguments)),
+            Command::Completions(arguments) => {
+                status::end_with_answer("completions", completions::run(&arguments))
+            }
+            Command::Man(arguments) => status::end_with_answer("man", man::run(&arguments)),
         }
     }
 }
@@ -87,6 +95,8 @@ mod tests {
             ("export", include_str!("../../help/export.txt")),
             ("diff", include_str!("../../help/diff.txt")),
             ("merge", include_str!("../../help/merge.txt")),
+            ("completions", include_str!("../../help/completions.txt")),
+            ("man", include_str!("../../help/man.txt")),
         ] {
             let help = Pvio::command().try_get_matches_from(["pvio", name, "--help"]);
             assert_eq!(

@@ -1,16 +1,16 @@
 //! The events of a trace as lines of text, as `perf script` prints its own.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::Result;
 
 use super::line::{Access, Line, Names, describe};
 use super::warn;
+use crate::pager;
 use crate::stats::access_filter::AccessFilter;
 use crate::stats::trace::{Event, Trace};
-use crate::status::StdoutError;
 
 /// The first line.
 const HEADER: &str =
@@ -25,21 +25,23 @@ pub fn print(program: &str, path: &Path, mut trace: Trace, filter: &AccessFilter
     let (head, end) = (trace.head().clone(), trace.end().cloned());
     let said = trace.problems().len();
     let names = Names::new(&head, end.as_ref());
-    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let mut result = out.write_all(HEADER.as_bytes());
-    let mut text = String::new();
-    if result.is_ok() {
-        trace.read(|event, vcpu, definitions| {
-            let line = describe(event, vcpu, definitions, &names);
-            if covers(filter, &line) {
-                text.clear();
-                put(&mut text, event, &line, names.mixes_vcpus());
-                result = out.write_all(text.as_bytes());
-            }
-            result.is_ok()
-        });
-    }
-    result.and_then(|()| out.flush()).map_err(StdoutError::from)?;
+    pager::page(|out| {
+        let mut out = BufWriter::with_capacity(1 << 16, out);
+        let mut result = out.write_all(HEADER.as_bytes());
+        let mut text = String::new();
+        if result.is_ok() {
+            trace.read(|event, vcpu, definitions| {
+                let line = describe(event, vcpu, definitions, &names);
+                if covers(filter, &line) {
+                    text.clear();
+                    put(&mut text, event, &line, names.mixes_vcpus());
+                    result = out.write_all(text.as_bytes());
+                }
+                result.is_ok()
+            });
+        }
+        result.and_then(|()| out.flush())
+    })?;
     warn(program, path, &trace.problems()[said..]);
     Ok(())
 }
