@@ -223,7 +223,7 @@ fn trace_of_a_killed_qemu_has_addresses(host: &Host) {
     let path = directory.path().join("trace");
     let option = format!("trace={}", path.display());
     let machine = host.machine().plugin(&["summary=off", &option]);
-    let mut running = machine.bare_guest(&guest("spin.bin")).start().unwrap();
+    let running = machine.bare_guest(&guest("spin.bin")).start().unwrap();
     let count = || Trace::open(&path).map_or(0, |mut trace| accesses(&mut trace).len());
     wait_until(|| count() > 0, || "no event is in the file".to_owned());
     running.signal(libc::SIGKILL).unwrap();
