@@ -29,7 +29,7 @@ fn exported(input: &Path, format: Format, table: Option<&str>) -> PathBuf {
     let request = Request { format, table: table.map(str::to_owned), window: None };
     let mut out = Vec::new();
     export(input, &request, &mut out).unwrap();
-    let name = format!("{format:?}-{}", table.unwrap_or("none"));
+    let name = format!("{}.{format:?}", table.unwrap_or("all"));
     let path = input.with_file_name(name.to_lowercase());
     std::fs::write(&path, out).unwrap();
     path
