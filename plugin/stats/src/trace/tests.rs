@@ -72,8 +72,8 @@ fn random_process(rng: &mut fastrand::Rng) -> Option<Process> {
 fn random_what(rng: &mut fastrand::Rng) -> What {
     match rng.u8(0..12) {
         0 => {
-            let call = Call::ALL[rng.usize(0..12)];
-            let (_, width) = call.port_io().unwrap();
+            let calls = Call::ALL.into_iter().filter_map(|call| Some((call, call.port_io()?.1)));
+            let (call, width) = rng.choice(calls.collect::<Vec<_>>()).unwrap();
             What::Call(CallEvent::Access {
                 call,
                 port: Port(rng.u16(0..4)),

@@ -26,7 +26,7 @@ fn exported(input: &Path, format: Format, table: Option<&str>) -> PathBuf {
     let request = Request { format, table: table.map(str::to_owned), window: None };
     let mut out = Vec::new();
     export(input, &request, &mut out).unwrap();
-    let name = format!("{format:?}-{}", table.unwrap_or("none"));
+    let name = format!("{}.{format:?}", table.unwrap_or("all"));
     let path = input.with_file_name(name.to_lowercase());
     std::fs::write(&path, out).unwrap();
     path
@@ -102,7 +102,7 @@ fn duckdb_answers_the_queries_of_the_documentation(host: &Host) {
         (answer(&first)[0][0].as_str(), answer(&first)[0][1].as_u64()),
         (Some(&*most.0), Some(most.1))
     );
-    let one_way = |port| stats.ports.iter().filter(|row| row.port == port).map(|row| row.dir);
+    let one_way = |port| stats.ports.iter().filter(move |row| row.port == port).map(|row| row.dir);
     let expected = stats.ports.iter().filter(|row| {
         let mut directions: Vec<_> = one_way(row.port).collect();
         directions.dedup();

@@ -40,11 +40,16 @@ impl Traced {
     }
 }
 
-/// Runs a machine with a trace. `rest` are filters and other options, `run` runs it.
-fn traced(machine: Machine, rest: &str, run: impl FnOnce(Machine) -> Ended) -> Traced {
+/// Runs a machine with a filtered trace and other options, by `run`.
+fn traced(
+    machine: Machine,
+    filter: &str,
+    options: &[&str],
+    run: impl FnOnce(Machine) -> Ended,
+) -> Traced {
     let directory = tempfile::tempdir().unwrap();
-    let option = format!("trace={}{rest}", directory.path().join("trace").display());
-    let ended = run(machine.plugin(&["summary=off", &option]));
+    let option = format!("trace={}{filter}", directory.path().join("trace").display());
+    let ended = run(machine.plugin(&["summary=off", &option]).plugin(options));
     Traced { directory, ended }
 }
 
@@ -86,7 +91,7 @@ fn statistics_of_a_trace_are_those_of_the_plugin(host: &Host) {
         ("around-svm", 1),
         ("site-ports", 1),
     ] {
-        let run = traced(host.machine(), ",callers=on,processes=on", |machine| {
+        let run = traced(host.machine(), "", &["callers=on", "processes=on"], |machine| {
             machine.bare_guest(&guest(&format!("{name}.bin"))).run().unwrap()
         });
         assert_eq!(run.ended.status.code(), Some(status), "{name}: {}", run.ended.stderr);
@@ -96,28 +101,25 @@ fn statistics_of_a_trace_are_those_of_the_plugin(host: &Host) {
 
 fn statistics_of_several_vcpus_are_those_of_the_plugin(host: &Host) {
     let smp = |machine: Machine| bare("forms", 1)(machine.args(["-smp", "4"]));
-    let stats = assert_same(&traced(host.machine(), "", smp));
+    let stats = assert_same(&traced(host.machine(), "", &[], smp));
     assert_eq!(stats.vcpus.len(), 4);
 }
 
 fn statistics_of_a_linux_boot_are_those_of_the_plugin(host: &Host) {
-    let run = traced(host.machine(), ",callers=on,processes=on", boot_linux);
+    let run = traced(host.machine(), "", &["callers=on", "processes=on"], boot_linux);
     let stats = assert_same(&run);
     assert!(stats.callers.len() > 100 && stats.processes.len() > 2, "they are compared");
     assert!(stats.sites.iter().any(|site| site.symbol.is_some()), "sites have names");
 }
 
 fn windows_and_hypercalls_are_those_of_the_plugin(host: &Host) {
-    for name in ["calls-batches64", "calls-hostile32", "calls-strings64", "mailbox-16"] {
-        if !guest(&format!("{name}.bin")).exists() {
-            continue;
-        }
-        let run = traced(host.machine(), ",device=latch@0x300-0x30f", |machine| {
+    for name in ["calls-batches64", "calls-hostile32", "mailbox-16"] {
+        let run = traced(host.machine(), "", &["device=latch@0x300-0x30f"], |machine| {
             machine.bare_guest(&guest(&format!("{name}.bin"))).run().unwrap()
         });
         assert_same(&run);
     }
-    let run = traced(host.machine(), "", |machine| {
+    let run = traced(host.machine(), "", &[], |machine| {
         machine.bare_guest(&guest("calls-limits64.bin")).run().unwrap()
     });
     let stats = assert_same(&run);
@@ -161,11 +163,11 @@ fn logged(log: &Path) -> Vec<Access> {
 }
 
 fn trace_has_the_accesses_of_the_log(host: &Host) {
-    for name in ["forms", "devices"] {
+    for name in ["forms", "callers"] {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("log");
         let machine = host.machine().plugin(&[&format!("access-log={}", log.display())]);
-        let run = traced(machine, "", |machine| {
+        let run = traced(machine, "", &[], |machine| {
             machine.bare_guest(&guest(&format!("{name}.bin"))).run().unwrap()
         });
         let (traced, logged) = (accesses(&mut run.trace()), logged(&log));
@@ -175,8 +177,8 @@ fn trace_has_the_accesses_of_the_log(host: &Host) {
 }
 
 fn filtered_trace_has_what_the_filter_covers(host: &Host) {
-    let all = traced(host.machine(), "", bare("poweroff", 0));
-    let some = traced(host.machine(), ":0xcf8-0xcff:out", bare("poweroff", 0));
+    let all = traced(host.machine(), "", &[], bare("poweroff", 0));
+    let some = traced(host.machine(), ":0xcf8-0xcff:out", &[], bare("poweroff", 0));
     let mut expected = accesses(&mut all.trace());
     let count = expected.len();
     expected
@@ -190,7 +192,7 @@ fn filtered_trace_has_what_the_filter_covers(host: &Host) {
 }
 
 fn typical_access_takes_at_most_ten_bytes(host: &Host) {
-    let run = traced(host.machine(), "", boot_linux);
+    let run = traced(host.machine(), "", &[], boot_linux);
     let forms = &run.ended.stats().unwrap().forms;
     let accesses: u64 = forms.iter().map(|row| row.accesses).sum();
     let bytes = fs::metadata(run.path()).unwrap().len();
@@ -199,7 +201,7 @@ fn typical_access_takes_at_most_ten_bytes(host: &Host) {
 
 /// Cuts within the head, at chunks' borders, within chunks, and before the last byte.
 fn trace_that_is_cut_off_is_read_up_to_there(host: &Host) {
-    let run = traced(host.machine(), "", bare("forms", 1));
+    let run = traced(host.machine(), "", &[], bare("forms", 1));
     let whole = fs::read(run.path()).unwrap();
     let all = accesses(&mut run.trace());
     let cut = run.directory.path().join("cut");
@@ -223,7 +225,7 @@ fn trace_of_a_killed_qemu_has_addresses(host: &Host) {
     let path = directory.path().join("trace");
     let option = format!("trace={}", path.display());
     let machine = host.machine().plugin(&["summary=off", &option]);
-    let mut running = machine.bare_guest(&guest("spin.bin")).start().unwrap();
+    let running = machine.bare_guest(&guest("spin.bin")).start().unwrap();
     let count = || Trace::open(&path).map_or(0, |mut trace| accesses(&mut trace).len());
     wait_until(|| count() > 0, || "no event is in the file".to_owned());
     running.signal(libc::SIGKILL).unwrap();
