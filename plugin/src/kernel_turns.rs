@@ -7,6 +7,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arrayvec::ArrayVec;
+
 use crate::guest::KernelIdentity;
 use crate::running_kernel::RunningKernel;
 use crate::stats::Statistics;
@@ -15,6 +17,8 @@ use crate::x86::Mode;
 
 /// The most kernels that are recognized when they run again.
 const MAX_KERNELS: usize = 256;
+/// The most page tables of one kernel that are remembered.
+const MAX_TABLES: usize = 8;
 /// The lowest address of most 32-bit kernels.
 const KERNEL_HALF_32: u64 = 0xc000_0000;
 
@@ -32,6 +36,8 @@ pub struct KernelTurns {
     is_open: AtomicBool,
     /// CR3 when a kernel's site was last translated; 0 if none was since a kernel ended.
     table: AtomicU64,
+    /// The page tables with which the kernel's sites were translated.
+    tables: Mutex<ArrayVec<u64, MAX_TABLES>>,
 }
 
 impl KernelTurns {
@@ -48,6 +54,7 @@ impl KernelTurns {
             ended: Mutex::default(),
             is_open: AtomicBool::new(false),
             table: AtomicU64::new(0),
+            tables: Mutex::default(),
         }
     }
 
@@ -62,6 +69,7 @@ impl KernelTurns {
             return;
         }
         self.table.store(0, Ordering::Relaxed);
+        self.tables().clear();
         let names = self.with_sites(|sites| self.symbols.judge(sites));
         self.end(&mut ended, &names);
     }
@@ -88,11 +96,11 @@ impl KernelTurns {
         if !is_outside || self.is_open.load(Ordering::Relaxed) {
             return;
         }
-        let table = self.table.swap(0, Ordering::Relaxed);
-        if table == 0 {
+        if self.table.swap(0, Ordering::Relaxed) == 0 {
             return;
         }
-        let names = self.with_sites(|sites| self.symbols.judge_left(sites, &[table]));
+        let tables = std::mem::take(&mut *self.tables());
+        let names = self.with_sites(|sites| self.symbols.judge_left(sites, &tables));
         if let (Some(running), Some(kernel)) = (&self.running, names.kernel()) {
             self.statistics.resolve_stacks_of(running, kernel);
             running.reset();
@@ -110,9 +118,13 @@ impl KernelTurns {
             self.symbols.see_firmware(pc);
         }
         if let Some(table) = table.filter(|_| is_of_kernel)
-            && self.table.swap(table, Ordering::Relaxed) == 0
+            && let last = self.table.swap(table, Ordering::Relaxed)
+            && last != table
         {
-            self.before_kernel();
+            note_table(&mut self.tables(), table);
+            if last == 0 {
+                self.before_kernel();
+            }
         }
         if is_of_kernel {
             self.symbols.see_kernel_code(pc, bytes);
@@ -182,6 +194,23 @@ impl KernelTurns {
     fn lock(&self) -> MutexGuard<'_, Vec<(KernelIdentity, u32)>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn tables(&self) -> MutexGuard<'_, ArrayVec<u64, MAX_TABLES>> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Notes a page table of the kernel that runs.
+///
+/// Tables of processes that ended may be overwritten. The kernel boots with its own, so the first ones stay.
+fn note_table(tables: &mut ArrayVec<u64, MAX_TABLES>, table: u64) {
+    if tables.contains(&table) {
+        return;
+    }
+    if tables.is_full() {
+        tables.remove(MAX_TABLES / 2);
+    }
+    tables.push(table);
 }
 
 /// Whether code at an address may be a Linux kernel's.

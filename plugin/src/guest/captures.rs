@@ -58,6 +58,9 @@ pub struct Caller {
     pub in_module: Option<Box<str>>,
 }
 
+/// The code before an address in a module.
+type ModuleCode = [u8; 16];
+
 /// The stacks of one site, most recent first.
 #[derive(Debug, Default)]
 struct SiteStacks {
@@ -79,6 +82,8 @@ enum Stack {
         recipe: Recipe,
         /// The modules by whose names and tables it was unwound. It is another stack if one is unloaded.
         modules: Box<[Arc<LoadedCode>]>,
+        /// Code of these modules by address. It is another stack if another build is loaded in a module's place.
+        code: Box<[(u64, ModuleCode)]>,
         callers: Box<[Caller]>,
         end: End,
     },
@@ -93,12 +98,19 @@ impl Stack {
         read: &mut impl FnMut(u64, &mut [u8]) -> bool,
     ) -> Stack {
         let mut modules: Vec<Arc<LoadedCode>> = Vec::new();
+        let mut code = Vec::new();
         let frames = chain.frames.iter().map(|frame| frame.address());
         for address in frames.chain([start.linear()]) {
             let module = kernel.and_then(|kernel| kernel.module_at(address));
-            let is_new =
-                |module: &&Arc<LoadedCode>| modules.iter().all(|it| !Arc::ptr_eq(it, module));
-            modules.extend(module.filter(is_new).cloned());
+            let Some(module) = module else { continue };
+            let mut bytes = ModuleCode::default();
+            let at = address.wrapping_sub(bytes.len() as u64 - 1);
+            if read(at, &mut bytes) {
+                code.push((at, bytes));
+            }
+            if modules.iter().all(|it| !Arc::ptr_eq(it, module)) {
+                modules.push(Arc::clone(module));
+            }
         }
         let callers = chain.frames.into_iter().map(|frame| {
             let mut code = [0; 4];
@@ -111,16 +123,29 @@ impl Stack {
             Caller { frame, code, in_module: in_module.map(Into::into) }
         });
         let callers = callers.collect();
-        Stack::Unwound { recipe, modules: modules.into(), callers, end: chain.end }
+        let (modules, code) = (modules.into(), code.into());
+        Stack::Unwound { recipe, modules, code, callers, end: chain.end }
+    }
+
+    /// Whether the stack of an access is this one.
+    fn is_at(&self, start: &Start, read: &mut impl FnMut(u64, &mut [u8]) -> bool) -> bool {
+        let Stack::Unwound { recipe, modules, code, .. } = self else { return false };
+        recipe.matches(start, read)
+            && modules.iter().all(|module| module.is_loaded(read))
+            && code.iter().all(|(at, bytes)| {
+                let mut now = ModuleCode::default();
+                read(*at, &mut now) && now == *bytes
+            })
     }
 
     /// The memory that it takes, in bytes.
     fn size(&self) -> usize {
         let parts = match self {
-            Stack::Unwound { recipe, modules, callers, .. } => {
+            Stack::Unwound { recipe, modules, code, callers, .. } => {
                 let names = callers.iter().filter_map(|caller| caller.in_module.as_ref());
                 let names: usize = names.map(|name| name.len()).sum();
-                size_of_val(&**callers) + size_of_val(&**modules) + names + recipe.size()
+                let modules = size_of_val(&**modules) + size_of_val(&**code);
+                size_of_val(&**callers) + modules + names + recipe.size()
             }
             Stack::Waiting(capture) => capture.size(),
         };
@@ -166,12 +191,7 @@ impl CaptureTable {
         read: &mut impl FnMut(u64, &mut [u8]) -> bool,
     ) -> Found {
         let stacks = &self.stacks;
-        let matches = |&id: &StackId| match &stacks[id.0 as usize].stack {
-            Stack::Unwound { recipe, modules, .. } => {
-                recipe.matches(start, read) && modules.iter().all(|module| module.is_loaded(read))
-            }
-            Stack::Waiting(_) => false,
-        };
+        let matches = |&id: &StackId| stacks[id.0 as usize].stack.is_at(start, read);
         let known = &mut site_of(&mut self.sites, site).stacks;
         let room = known.len() < MOST_OF_SITE;
         if let Some(index) = known.iter().position(matches) {
@@ -238,9 +258,13 @@ impl CaptureTable {
     }
 
     /// Unwinds the waiting stacks, as far as the kernel is known. While more may be known, the others wait on.
+    ///
+    /// The stack `current` was copied at this access. Modules may have been replaced since the others were copied, so the
+    /// chains of those end at the first frame in a module, which gets no name.
     pub fn resolve(
         &mut self,
         KnownKernel { kernel, may_change }: KnownKernel<'_>,
+        current: Option<StackId>,
         read: &mut impl FnMut(u64, &mut [u8]) -> bool,
     ) {
         let Some(kernel) = kernel else { return };
@@ -248,15 +272,27 @@ impl CaptureTable {
         self.waiting.retain(|_, id| {
             let Entry { stack, .. } = &mut stacks[id.0 as usize];
             let Stack::Waiting(capture) = stack else { return false };
+            let is_current = current == Some(*id);
+            let mut met_module = false;
             // The copy of the stack, and the tables of the kernel, which do not change.
             let mut read_both = |linear: u64, into: &mut [u8]| {
-                capture.read(linear, into) || kernel.has_tables_at(linear) && read(linear, into)
+                if capture.read(linear, into) {
+                    return true;
+                }
+                let of_module = kernel.describes_module_at(linear);
+                met_module |= of_module;
+                let may_read = kernel.has_table_at(linear) || of_module && is_current;
+                may_read && read(linear, into)
             };
             let unwound = unwind(Some(kernel), &capture.start, depth, &mut read_both);
-            if unwound.lacks_tables && may_change {
+            let is_final = !may_change || met_module && !is_current;
+            if unwound.lacks_tables && !is_final {
                 return true;
             }
-            let unwound = Stack::unwound(unwound, &capture.start, Some(kernel), read);
+            let mut read = |linear: u64, into: &mut [u8]| {
+                (is_current || !kernel.describes_module_at(linear)) && read(linear, into)
+            };
+            let unwound = Stack::unwound(unwound, &capture.start, Some(kernel), &mut read);
             *bytes = *bytes - stack.size() + unwound.size();
             *stack = unwound;
             false

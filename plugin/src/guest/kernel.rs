@@ -71,7 +71,7 @@ impl Kernel {
         let spaces: Vec<_> = spaces.filter(|space| tables.insert(space.table())).collect();
         let mut attempts = ATTEMPTS;
         if !spaces.is_empty() {
-            for info in VmCoreInfo::search(memory) {
+            for info in VmCoreInfo::search(memory).filter(VmCoreInfo::has_symbol_table) {
                 let maps =
                     |space: &&AddressSpace<'_, _>| info.is_mapped(|linear| space.translate(linear));
                 let Some(space) = spaces.iter().find(maps) else { continue };
@@ -89,8 +89,8 @@ impl Kernel {
     /// Paging registers for finding the kernel that a vCPU left a moment ago.
     ///
     /// In `kexec`, a vCPU leaves one kernel before it starts another.
-    /// The vCPU's own table does not have it any more. The kernel may be mapped by `last_tables`, which vCPUs used before.
-    /// Kernels since 6.0 also tell the address of their own table.
+    /// The vCPU's own table does not have it any more. The kernel may be mapped by `last_tables`, which vCPUs used before,
+    /// unless their processes ended. A 64-bit kernel also tells the address of its own table.
     pub fn left(
         memory: &impl PhysicalMemory,
         vcpus: &[Registers],
@@ -302,11 +302,14 @@ impl Kernel {
         if self.stext() >> 32 == 0 { 4 } else { 8 }
     }
 
-    /// Whether unwinding reads this address, which is not on the stack.
-    pub(super) fn has_tables_at(&self, linear: u64) -> bool {
-        let mut modules = self.names.iter().filter_map(Names::module);
+    /// Whether an address is in a table for unwinding.
+    pub(super) fn has_table_at(&self, linear: u64) -> bool {
         self.orc.as_ref().is_some_and(|orc| orc.contains(linear))
-            || modules.any(|module| module.reads(linear))
+    }
+
+    /// Whether unwinding reads an address to see if a module is still loaded.
+    pub(super) fn describes_module_at(&self, linear: u64) -> bool {
+        self.names.iter().filter_map(Names::module).any(|module| module.reads(linear))
     }
 
     /// The ORC tables; `None` if the kernel has none.

@@ -96,19 +96,39 @@ fn a_kernel_that_nobody_runs_is_not_found() {
     assert!(Kernel::find(&guest, &[without_paging, elsewhere, guest.registers]).is_some());
 }
 
+/// The text of VMCOREINFO.
+fn page_of_info(guest: &Guest) -> String {
+    let text = &guest.ram[0x10_0000..0x10_1000];
+    String::from_utf8(text[..text.iter().position(|&byte| byte == 0).unwrap()].to_vec()).unwrap()
+}
+
 /// Another kernel may have left its VMCOREINFO in memory before a reset.
 #[test]
 fn vmcoreinfo_of_another_kernel_is_passed_over() {
     let mut guest = Guest::new(OPTIONS);
-    let page = |guest: &Guest| {
-        let text = &guest.ram[0x10_0000..0x10_1000];
-        String::from_utf8(text[..text.iter().position(|&byte| byte == 0).unwrap()].to_vec())
-            .unwrap()
-    };
-    let stale = page(&guest).replace("NUMBER(phys_base)=-", "NUMBER(phys_base)=-1");
+    let stale = page_of_info(&guest).replace("NUMBER(phys_base)=-", "NUMBER(phys_base)=-1");
     let stale = stale.replace("OSRELEASE=6.9.9-test", "OSRELEASE=6.0.0-stale");
     guest.ram[0xf_0000..0xf_0000 + stale.len()].copy_from_slice(stale.as_bytes());
     assert_names(&guest, OPTIONS);
+}
+
+/// Before 6.0, VMCOREINFO did not say where the symbols are.
+#[test]
+fn a_kernel_that_was_left_is_found_by_the_table_that_it_tells() {
+    let old = |info: String| info.replace("SYMBOL(kallsyms_", "SYMBOL(other_");
+    for (has_info, is_told) in [(true, true), (false, false)] {
+        let mut guest = Guest::new(Options { has_info, ..OPTIONS });
+        if has_info {
+            let info = old(page_of_info(&guest));
+            guest.ram[0x10_0000..0x10_0000 + info.len()].copy_from_slice(info.as_bytes());
+        }
+        // The table of a process that ended, and the one of the code that starts the next kernel.
+        let (ended, next) = (0x20_0000, Registers { cr3: 0x21_0000, ..guest.registers });
+        let tables = Kernel::left(&guest, &[next], &[ended]);
+        assert_eq!(tables[0].cr3, ended);
+        let found = tables.iter().any(|&table| Kernel::find(&guest, &[table]).is_some());
+        assert_eq!(found, is_told);
+    }
 }
 
 /// A 32-bit kernel may still be in memory, and mapped, while another runs.

@@ -16,7 +16,7 @@ const IMAGE: u64 = 0xffff_ffff_8000_0000;
 pub(super) struct VmCoreInfo(String);
 
 impl VmCoreInfo {
-    /// Finds every VMCOREINFO that names the symbol table, as kernels do since 6.0.
+    /// Finds every VMCOREINFO in memory.
     pub(super) fn search(memory: &impl PhysicalMemory) -> impl Iterator<Item = VmCoreInfo> {
         let ranges = memory.ranges().into_iter();
         let pages = ranges.flat_map(|range| range.step_by(PAGE as usize));
@@ -31,8 +31,12 @@ impl VmCoreInfo {
         let mut bytes = [0; PAGE as usize];
         memory.read(page, &mut bytes).then_some(())?;
         let end = memchr::memchr(0, &bytes)?;
-        let info = VmCoreInfo(std::str::from_utf8(&bytes[..end]).ok()?.to_owned());
-        info.symbol("kallsyms_names").is_some().then_some(info)
+        Some(VmCoreInfo(std::str::from_utf8(&bytes[..end]).ok()?.to_owned()))
+    }
+
+    /// Whether it says where the symbol table is, as kernels do since 6.0.
+    pub(super) fn has_symbol_table(&self) -> bool {
+        self.symbol("kallsyms_names").is_some()
     }
 
     /// The text after `KEY=`.

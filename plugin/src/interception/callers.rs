@@ -69,13 +69,16 @@ impl VcpuCallers {
         // In other code the kernel's tables may not be mapped.
         if self.is_newer && known.kernel.is_some() && stack.start.is_64_bit_kernel() {
             self.is_newer = false;
-            chains.resolve_waiting(known, &mut read);
+            chains.resolve_waiting(known, None, &mut read);
         }
         let (caller, found) = chains.find(site, known, &stack.start, &mut read);
         let is_unknown = known.kernel.is_none() && stack.is_32_bit_kernel();
         // Not at each access: a search in a loop that measures time would disturb that.
-        if found.is_new && (found.waits || is_unknown) && stack.is_paged() {
-            self.kernel.search();
+        let may_search = found.is_new && (found.waits || is_unknown) && stack.is_paged();
+        if may_search && self.kernel.search() && found.waits {
+            let may_change = !self.kernel.is_final();
+            let kernel = self.kernel.known().map(|kernel| &**kernel);
+            chains.resolve_waiting(KnownKernel { kernel, may_change }, found.stack, &mut read);
         }
         caller
     }

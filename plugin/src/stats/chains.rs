@@ -55,15 +55,16 @@ impl VcpuChains {
         (CallerId(found.stack), found)
     }
 
-    /// Unwinds stacks that wait, if the kernel was not known when they were seen.
+    /// Unwinds stacks that wait, by [`CaptureTable::resolve`].
     pub fn resolve_waiting(
         &self,
         known: KnownKernel<'_>,
+        current: Option<StackId>,
         read: &mut impl FnMut(u64, &mut [u8]) -> bool,
     ) {
         let mut stacks = self.stacks();
         if stacks.waiting() > 0 {
-            stacks.resolve(known, read);
+            stacks.resolve(known, current, read);
         }
     }
 
@@ -100,7 +101,7 @@ impl VcpuChains {
     pub(super) fn resolve(&self, kernel: KnownKernel<'_>, running: &RunningKernel) {
         let Some(known) = kernel.kernel else { return };
         let mut read = |at: u64, into: &mut [u8]| known.read_linear(running.memory(), at, into);
-        self.stacks().resolve(kernel, &mut read);
+        self.stacks().resolve(kernel, None, &mut read);
     }
 
     /// Counts by stack, as rows of all vCPUs.

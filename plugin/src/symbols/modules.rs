@@ -7,17 +7,18 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::GuestKernels;
 use crate::guest::ModuleNamer;
 
 /// The most places whose names are kept. Others have none.
 const MAX_PLACES: usize = 1 << 14;
-/// The most searches for the kernel in one boot that fail.
-const MAX_SEARCHES: u32 = 8;
-/// The ratio of the numbers of translations at two successive searches.
-const BACK_OFF: u64 = 4;
-/// Distance in bytes that no kernel's own code spans.
+/// The time that searches may take before [`SHARE`] limits them.
+const GRACE: Duration = Duration::from_millis(500);
+/// The ratio of a kernel's run time to the time for searches that fail.
+const SHARE: u32 = 20;
+/// Code at most so far from the kernel's first, in bytes, is the kernel's own. Other code may be.
 const KERNEL_REACH: u64 = 32 << 20;
 /// The lowest address of modules in a 64-bit kernel that moves itself (Linux's `MODULES_VADDR`).
 const MODULES_64: u64 = 0xffff_ffff_c000_0000;
@@ -38,8 +39,8 @@ struct State {
     namer: Option<ModuleNamer>,
     /// The address of the first code of this kernel that was translated.
     first: Option<u64>,
-    /// Translations that needed a namer and had none.
-    requests: u64,
+    /// Decides when to search for the kernel.
+    pace: Pace,
     /// Keyed by turn and linear address. An address has an entry for each sequence of bytes.
     places: HashMap<(u32, u64), Vec<Place>>,
     /// The number of all places.
@@ -71,8 +72,9 @@ impl ModuleNames {
         if !may_be_in_module {
             return;
         }
-        if state.namer.is_none() && state.may_search() {
-            state.namer = kernels.find().and_then(|kernel| kernel.module_namer());
+        if state.namer.is_none() {
+            let namer = || kernels.find().and_then(|kernel| kernel.module_namer());
+            state.namer = state.pace.search(namer);
         }
         if state.namer.as_ref().is_some_and(|namer| namer.is_in_kernel(pc)) {
             return;
@@ -106,12 +108,6 @@ impl ModuleNames {
 }
 
 impl State {
-    /// Counts a translation that needs the kernel. Returns whether to search for it.
-    fn may_search(&mut self) -> bool {
-        self.requests += 1;
-        (0..MAX_SEARCHES).any(|power| BACK_OFF.pow(power) == self.requests)
-    }
-
     /// Notes a name. Returns whether the last name of the place changed.
     fn note(&mut self, pc: u64, bytes: &[u8], name: Option<String>) -> bool {
         let name = name.map(String::into_boxed_str);
@@ -137,6 +133,42 @@ impl State {
     fn place(&self, pc: u64, bytes: &[u8]) -> Option<&Place> {
         let mut places = self.places.get(&(self.turn, pc))?.iter();
         places.find(|place| place.bytes.starts_with(bytes))
+    }
+}
+
+/// Limits the time that searches take, because the guest waits for them.
+///
+/// A kernel runs for a while before it loads a module. So the search for a module's first code is not the one that is
+/// refused, even if searches for the kernel's own code failed before.
+struct Pace {
+    began: Instant,
+    /// The time of all searches that failed.
+    spent: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { began: Instant::now(), spent: Duration::ZERO }
+    }
+}
+
+impl Pace {
+    /// Searches, unless searches took too much time already.
+    fn search<T>(&mut self, search: impl FnOnce() -> Option<T>) -> Option<T> {
+        let begin = self.began.elapsed();
+        if !self.is_due(begin) {
+            return None;
+        }
+        let found = search();
+        if found.is_none() {
+            self.spent += self.began.elapsed() - begin;
+        }
+        found
+    }
+
+    /// Whether a search may begin, this long after the kernel did.
+    fn is_due(&self, elapsed: Duration) -> bool {
+        self.spent <= GRACE + elapsed / SHARE
     }
 }
 
@@ -183,6 +215,13 @@ mod tests {
             let names = ModuleNames::default();
             names.see(&kernels, text + 0x10, &BYTES);
             Fixture { guest, kernels, names, pc }
+        }
+
+        /// Memory in which no vCPU runs a kernel.
+        fn nobody(&self) -> GuestKernels {
+            let registers = self.guest.0.lock().unwrap().registers;
+            let nobody = crate::guest::Registers { cr0: 0, ..registers };
+            GuestKernels::of(self.guest.clone(), nobody)
         }
 
         fn translate(&self) {
@@ -250,14 +289,34 @@ mod tests {
     #[test]
     fn code_that_was_translated_before_the_kernel_was_found_has_no_name() {
         let fixture = Fixture::new();
-        let nobody =
-            crate::guest::Registers { cr0: 0, ..fixture.guest.0.lock().unwrap().registers };
-        let none = GuestKernels::of(fixture.guest.clone(), nobody);
-        fixture.names.see(&none, fixture.pc, &BYTES);
-        for _ in 0..4 {
-            fixture.translate();
-        }
+        fixture.names.see(&fixture.nobody(), fixture.pc, &BYTES);
+        fixture.translate();
         assert_eq!(fixture.both(), [None, named("probe+0x4 [driver]")]);
+    }
+
+    /// Initialization code of a kernel is far from its first code, and runs before its tables can be found.
+    #[test]
+    fn searches_that_failed_before_cost_no_module_its_name() {
+        for failed in 1..20 {
+            let fixture = Fixture::new();
+            for place in 0..failed {
+                fixture.names.see(&fixture.nobody(), fixture.pc - (1 << 30) + place, &BYTES);
+            }
+            fixture.translate();
+            let name = named("probe+0x4 [driver]");
+            assert_eq!(fixture.both(), [name.clone(), name], "{failed}");
+        }
+    }
+
+    #[test]
+    fn searches_take_a_small_share_of_the_time() {
+        let pace = |spent| Pace { spent: Duration::from_millis(spent), ..Pace::default() };
+        let due_after = |spent, seconds| pace(spent).is_due(Duration::from_secs(seconds));
+        assert!(due_after(0, 0) && due_after(500, 0));
+        assert!(!due_after(501, 0) && !due_after(1001, 10));
+        assert!(due_after(1000, 10) && due_after(5500, 100));
+        let mut pace = pace(1_000_000);
+        assert_eq!(pace.search(|| -> Option<()> { panic!("no search is due") }), None);
     }
 
     #[test]

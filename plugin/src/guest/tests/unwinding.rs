@@ -136,6 +136,55 @@ fn a_module_that_was_replaced_has_no_chains_of_its_successor() {
     }
 }
 
+/// Another build may have the same name, address and size.
+#[test]
+fn another_build_of_a_module_has_other_chains() {
+    let words = [MODULE + 0x50, code(unwound::END)];
+    for (mut guest, kernel) in guests(&words) {
+        let mut table = CaptureTable::new(MOST_FRAMES);
+        let mut find = |guest: &Guest| {
+            let mut read = |at: u64, into: &mut [u8]| kernel.read_linear(guest, at, into);
+            let start = Start::flat(code(LEAF), SP, 0);
+            table.find(SITE, known_as(Some(&kernel)), &start, &mut read).stack
+        };
+        let first = find(&guest);
+        assert_eq!(find(&guest), first);
+        guest.put_linear(MODULE + 0x50 - 8, &[0x90; 8]);
+        assert_ne!(find(&guest), first);
+    }
+}
+
+/// Another module may have been there when the stack was copied.
+#[test]
+fn a_captured_stack_knows_no_modules_but_those_of_its_own_access() {
+    let words = [MODULE + 0x50, code(unwound::END)];
+    let end = Frame::Return(code(unwound::END));
+    for (guest, kernel) in guests(&words) {
+        for is_current in [false, true] {
+            let mut table = CaptureTable::new(MOST_FRAMES);
+            let mut read = |at: u64, into: &mut [u8]| kernel.read_linear(&guest, at, into);
+            let starts = [Start::flat(code(LEAF), SP, 0), Start::flat(MODULE + 0x50, SP + 8, 0)];
+            for (start, in_module) in starts.iter().zip([false, true]) {
+                let stack = table.find(SITE, known_as(None), start, &mut read).stack;
+                // More may be known later, but not of this stack.
+                let known = KnownKernel { kernel: Some(&kernel), may_change: true };
+                table.resolve(known, stack.filter(|_| is_current), &mut read);
+                assert_eq!(table.waiting(), 0);
+                let called = if in_module { None } else { Some(Frame::Return(MODULE + 0x50)) };
+                let above = if is_current { Some(end) } else { None };
+                let frames = called.into_iter().chain(above).collect();
+                let why = if is_current { End::Bottom } else { End::Unknown };
+                let stack = stack.unwrap();
+                assert_eq!(chain_of(&table, stack), Some(Chain { frames, end: why }));
+                let (callers, _) = table.chain(stack).unwrap();
+                let name = callers.first().and_then(|caller| caller.in_module.as_deref());
+                let is_named = is_current && !in_module;
+                assert_eq!(name, is_named.then_some("probe+0x10 [driver]"));
+            }
+        }
+    }
+}
+
 #[test]
 fn code_that_no_table_has_is_unknown() {
     let nowhere = [TEXT - 1, TEXT + FUNCTIONS * STRIDE + 1, 0x40_0000, code(unwound::UNDEFINED)];
@@ -176,8 +225,9 @@ fn a_captured_stack_is_unwound_when_the_kernel_is_known() {
 
         // The stack is another by now.
         guest.put_words(SP, &[0; 8]);
-        table
-            .resolve(known_as(Some(&kernel)), &mut |at, into| kernel.read_linear(&guest, at, into));
+        table.resolve(known_as(Some(&kernel)), None, &mut |at, into| {
+            kernel.read_linear(&guest, at, into)
+        });
         assert_eq!(table.waiting(), 0);
         let expected = Chain { frames: frames_of_calls().to_vec(), end: End::Bottom };
         assert_eq!(chain_of(&table, first), Some(expected));
@@ -202,7 +252,9 @@ fn stacks_of_interrupts_differ_by_what_was_interrupted() {
         table.find(SITE, known_as(None), &start, &mut read).stack.unwrap()
     });
     guest.put_words(task, &[0; 3]);
-    table.resolve(known_as(Some(&kernel)), &mut |at, into| kernel.read_linear(&guest, at, into));
+    table.resolve(known_as(Some(&kernel)), None, &mut |at, into| {
+        kernel.read_linear(&guest, at, into)
+    });
     for (id, caller) in ids.into_iter().zip(callers) {
         let frames = [unwound::SWITCHES_STACK, caller, unwound::END];
         let frames = frames.map(|function| Frame::Return(code(function))).to_vec();

@@ -1,6 +1,6 @@
 //! The kernel's symbol tables, in each order and encoding.
 
-use super::{Guest, PHYSICAL, Shape, TABLES, TEXT, symbols};
+use super::{Guest, KERNEL_TABLE, PHYSICAL, Shape, TABLES, TEXT, symbols};
 
 /// Writes one thing after the other.
 pub(super) struct Writer {
@@ -41,6 +41,7 @@ impl Guest {
         if wide {
             let base = PHYSICAL as i64 - (TEXT - 0xffff_ffff_8000_0000) as i64;
             info += &format!("NUMBER(phys_base)={base}\nKERNELOFFSET=11000000\n");
+            info += &format!("SYMBOL(swapper_pg_dir)={:x}\n", text - PHYSICAL + KERNEL_TABLE);
         }
         let mut name = |what: &str, at: u64| info += &format!("SYMBOL(kallsyms_{what})={at:x}\n");
 
