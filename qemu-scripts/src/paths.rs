@@ -96,15 +96,15 @@ pub fn grub_image() -> Result<PathBuf> {
     Ok(image)
 }
 
-/// Directory of the private packages of Python, for tests.
+/// Python with the private packages of the tests.
 ///
 /// # Errors
 ///
 /// Fails if it is missing.
-pub fn python_packages() -> Result<PathBuf> {
-    let packages = downloads().join("python/packages");
-    ensure!(packages.exists(), "{} is missing: run qemu-scripts/setup --tests", packages.display());
-    Ok(packages)
+pub fn python() -> Result<PathBuf> {
+    let python = downloads().join("python/python3");
+    ensure!(python.exists(), "{} is missing: run qemu-scripts/setup --tests", python.display());
+    Ok(python)
 }
 
 /// Files of UEFI firmware: its flash, and the flash of its variables.
@@ -112,8 +112,9 @@ pub fn python_packages() -> Result<PathBuf> {
 /// # Errors
 ///
 /// Fails if one is missing.
-pub fn uefi_firmware() -> Result<[PathBuf; 2]> {
-    let files = ["ovmf/code.fd", "ovmf/variables.fd"].map(|file| downloads().join(file));
+pub fn uefi_firmware(bits: u32) -> Result<[PathBuf; 2]> {
+    let directory = downloads().join(if bits == 32 { "ovmf-ia32" } else { "ovmf" });
+    let files = ["code.fd", "variables.fd"].map(|file| directory.join(file));
     for file in &files {
         ensure!(file.exists(), "{} is missing: run qemu-scripts/setup --tests", file.display());
     }

@@ -109,8 +109,12 @@ impl CodeNames {
     /// The running kernel's name for an instruction, if it has these bytes there.
     fn by_kernel(&self, pc: u64, bytes: &[u8], view: &mut KernelView) -> Option<String> {
         let memory = self.kernel.as_ref()?.memory();
+        // The kernel that is known may lack a module, or have one that was unloaded.
+        if let Some(name) = self.files.name_in_module(pc, bytes) {
+            return Some(name);
+        }
         let kernel = view.known()?;
-        let name = kernel.name(pc)?;
+        let name = kernel.name(pc).filter(|name| name.module.is_none())?;
         (kernel.has_bytes(memory, pc, bytes) == Some(true)).then(|| name.to_string())
     }
 

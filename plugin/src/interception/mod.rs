@@ -269,6 +269,9 @@ impl Interceptor {
     fn call(&self, insn: &Insn<'_>) -> Option<Watch> {
         let (magic, mode) = calls::magic(insn.bytes()).filter(|_| self.hypercalls.is_some())?;
         let dump = insn.register_dump();
+        if let Some(kernels) = &self.kernels {
+            kernels.before_call(insn.pc(), mode, insn.bytes());
+        }
         let supervisor = dump.as_deref().and_then(|dump| RegisterDump(dump).supervisor());
         let token = CallToken::new(mode, supervisor, CodeAddress::of(insn)).into();
         // The privilege is not checked again when the doorbell rings. It need not be: QEMU keeps separate translations
@@ -293,7 +296,7 @@ impl Interceptor {
         let privileged = dump.and_then(RegisterDump::is_privileged).unwrap_or(false);
         let pc = address::at_translation(insn);
         if let Some(kernels) = &self.kernels {
-            kernels.before_site(pc, mode, dump.and_then(RegisterDump::cr3));
+            kernels.before_site(pc, mode, bytes, dump.and_then(RegisterDump::cr3));
         }
         let place = self
             .places

@@ -16,10 +16,7 @@ on_both_qemus! {
 
 /// Runs a program of Python with the private packages of the tests.
 fn python(arguments: &[&str]) -> String {
-    let mut command = Command::new("python3");
-    command.args(arguments).env("PYTHONPATH", paths::python_packages().unwrap());
-    let output = command.output();
-    let output = output.unwrap();
+    let output = Command::new(paths::python().unwrap()).args(arguments).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {stderr}");
     String::from_utf8(output.stdout).unwrap()

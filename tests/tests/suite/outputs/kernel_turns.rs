@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use object::{Object, ObjectSection, ObjectSymbol};
 use pvio::stats::{SiteRow, Snapshot};
 use pvio_cli::machine::Machine;
 use pvio_cli::paths;
@@ -14,6 +13,8 @@ use pvio_tests::{
     wait_until,
 };
 use tempfile::TempDir;
+
+use super::replaced_modules::{patch, without_signature};
 
 on_both_qemus! {
     a_kernel_started_by_kexec_has_sites_of_its_own
@@ -31,18 +32,18 @@ fn send_names(port: &str) -> String {
 }
 
 /// A machine with a console and two more serial ports, all to files.
-struct Files(TempDir);
+pub(super) struct Files(TempDir);
 
 impl Files {
-    fn new() -> Files {
+    pub(super) fn new() -> Files {
         Files(tempfile::tempdir().unwrap())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn console(&self) -> String {
+    pub(super) fn console(&self) -> String {
         std::fs::read_to_string(self.path("console")).unwrap_or_default()
     }
 
@@ -50,7 +51,7 @@ impl Files {
         Kallsyms::unpack(&std::fs::read(self.path(port)).unwrap())
     }
 
-    fn machine(&self, linux: &mut LinuxGuest, machine: Machine) -> Machine {
+    pub(super) fn machine(&self, linux: &mut LinuxGuest, machine: Machine) -> Machine {
         let file = |path: &Path| format!("file:{}", path.display());
         *linux.argument("-serial") = file(&self.path("console"));
         let serial = |port| ["-serial".to_owned(), file(&self.path(port))];
@@ -133,27 +134,9 @@ fn an_old_kernel_names_its_sites_before_kexec(host: &Host) {
 
 /// Changes a module so that its function for `rmmod` writes port 0x80 and returns.
 fn with_port_access(mut module: Vec<u8>) -> Vec<u8> {
-    /// `endbr64`, and then the call for tracers.
-    const ENDBR: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
-    const CALL: u8 = 0xe8;
-    const SIGNATURE_MARK: &[u8] = b"~Module signature appended~\n";
-    let file = object::File::parse(&*module).unwrap();
-    let function = file.symbol_by_name("cleanup_module").expect("a function for rmmod");
-    let section = file.section_by_index(function.section_index().unwrap()).unwrap();
-    let (offset, _) = section.file_range().unwrap();
-    let mut at = (offset + function.address()) as usize;
-    if module[at..].starts_with(&ENDBR) {
-        at += ENDBR.len();
-    }
-    if module[at] == CALL {
-        at += 5;
-    }
-    // Without its mark, the signature, which does not fit any more, is not seen.
-    if module.ends_with(SIGNATURE_MARK) {
-        module.truncate(module.len() - SIGNATURE_MARK.len());
-    }
+    without_signature(&mut module);
     // out 0x80,al; ret
-    module[at..at + 3].copy_from_slice(&[0xe6, 0x80, 0xc3]);
+    patch(&mut module, "cleanup_module", &[0xe6, 0x80, 0xc3]);
     module
 }
 

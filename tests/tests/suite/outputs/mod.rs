@@ -12,6 +12,7 @@ mod guest_unwind;
 mod kernel_turns;
 mod port_names;
 mod processes;
+mod replaced_modules;
 mod report;
 mod robustness;
 mod schema;
