@@ -218,14 +218,14 @@ mod tests {
     fn written(is_csv: bool, table: &str) -> String {
         let mut out = Vec::new();
         let mut writer = RowWriter::new(is_csv, &mut out);
-        write(&snapshot(), table, None, &mut writer).unwrap();
+        write(&snapshot(7), table, None, &mut writer).unwrap();
         writer.finish().unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn every_table_has_a_line_for_each_row_and_csv_one_of_names() {
-        let dump = serde_json::to_value(snapshot()).unwrap();
+        let dump = serde_json::to_value(snapshot(7)).unwrap();
         for table in NAMES {
             let rows = dump[table].as_array().unwrap().len();
             assert_eq!(written(false, table).lines().count(), rows, "{table}");
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn json_lines_are_the_rows_of_the_dump() {
-        let dump = snapshot();
+        let dump = snapshot(7);
         let lines = written(false, "sites");
         let rows: Vec<crate::stats::SiteRow> =
             lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn wrong_names_say_which_would_be_right() {
-        let dump = snapshot();
+        let dump = snapshot(7);
         let error = |table, window| {
             let mut writer = RowWriter::new(true, Vec::new());
             write(&dump, table, window, &mut writer).unwrap_err().to_string()
