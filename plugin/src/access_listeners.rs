@@ -4,7 +4,7 @@
 
 use crate::access_log::{Access, Code, VcpuLog};
 use crate::stats::VcpuValues;
-use crate::x86::{Direction, Port, PortForm};
+use crate::x86::{Direction, InsnForm, Port};
 
 /// One vCPU's listeners, at least one, for use on the vCPU's thread.
 pub struct AccessListeners {
@@ -39,7 +39,7 @@ impl AccessListeners {
             log.access(code, access, port, value);
         }
         if let Some(values) = self.values_of(port) {
-            values.access((access.direction, access.width), port, value, earlier);
+            values.access((access.direction, access.size), port, value, earlier);
         }
     }
 
@@ -49,7 +49,7 @@ impl AccessListeners {
     pub fn start(
         &self,
         code: Code,
-        form: PortForm,
+        form: InsnForm,
         port: Port,
         value: Option<u32>,
         is_in_question: bool,
@@ -58,7 +58,7 @@ impl AccessListeners {
         let is_logged = log.is_some_and(|log| log.start(code, form, port, value, is_in_question));
         let values = self.values_of(port);
         if let Some(values) = values {
-            values.start((form.direction(), form.width()), port, value, is_in_question);
+            values.start((form.direction(), form.size()), port, value, is_in_question);
         }
         is_logged || values.is_some()
     }

@@ -12,7 +12,7 @@ use pvio_guest::abi::WINDOWS_MAX;
 use super::*;
 use crate::qemu::{ApiLevel, AtPort, HostInfo, VcpuIndex};
 use crate::symbols::Symbols;
-use crate::x86::{Direction, Mode, Port, PortForm, Width};
+use crate::x86::{Direction, InsnForm, Mode, Port, PortForm, Width};
 
 const VCPUS: u32 = 3;
 
@@ -55,8 +55,16 @@ fn counts_in(tables: &Tables) -> Counts<u64> {
         put(format!("{} exits", row.form), row.exits.unwrap());
         put(format!("{} unverified", row.form), row.unverified);
     }
+    for row in &tables.forms_undecided {
+        put(format!("{} attempts", row.form), row.attempts);
+        put(format!("{} executions", row.form), row.executions);
+        put(format!("{} accesses", row.form), row.accesses);
+        put(format!("{} faults", row.form), row.faults.unwrap());
+        put(format!("{} exits", row.form), row.exits.unwrap());
+        put(format!("{} unverified", row.form), row.unverified);
+    }
     for row in &tables.ports {
-        let name = format!("{} {} {}", row.port, row.dir, row.size.bytes());
+        let name = format!("{} {} {}", row.port, row.dir, row.size);
         assert_eq!(if row.port.0.is_multiple_of(2) { row.qemu } else { row.device }, 0);
         put(format!("{name} accesses"), row.device + row.qemu);
         put(format!("{name} unverified"), row.unverified);
@@ -69,7 +77,7 @@ fn counts_in(tables: &Tables) -> Counts<u64> {
         put(format!("site {pc} unverified"), row.unverified);
     }
     for row in &tables.accesses {
-        let (site, size) = (&tables.sites[row.site].pc, row.size.bytes());
+        let (site, size) = (&tables.sites[row.site].pc, row.size);
         let name = format!("site {site} {} {} {size}", row.port, row.dir);
         put(format!("{name} accesses"), row.counts.accesses);
         put(format!("{name} unverified"), row.counts.unverified);
@@ -110,23 +118,23 @@ impl Model {
         *self.totals.entry(name).or_default() += count;
     }
 
-    fn execution(&mut self, vcpu: u32, form: PortForm, site: &str, sign: i64) {
+    fn execution(&mut self, vcpu: u32, form: InsnForm, site: &str, sign: i64) {
         self.add(format!("vcpu {vcpu} executions"), sign);
         self.add(format!("{form} executions"), sign);
         self.add(format!("site {site} executions"), sign);
     }
 
-    fn access(&mut self, vcpu: u32, form: PortForm, site: &str, port: Port, sign: i64) {
+    fn access(&mut self, vcpu: u32, form: InsnForm, site: &str, port: Port, sign: i64) {
         self.add(format!("vcpu {vcpu} accesses"), sign);
         self.add(format!("{form} accesses"), sign);
         self.add(format!("site {site} accesses"), sign);
-        let (dir, size) = (form.direction(), form.width().bytes());
+        let (dir, size) = (form.direction(), form.size());
         self.add(format!("{port} {dir} {size} accesses"), sign);
         self.by_site_and_port("accesses", form, site, port, sign);
     }
 
-    fn by_site_and_port(&mut self, what: &str, form: PortForm, site: &str, port: Port, sign: i64) {
-        let (dir, size) = (form.direction(), form.width().bytes());
+    fn by_site_and_port(&mut self, what: &str, form: InsnForm, site: &str, port: Port, sign: i64) {
+        let (dir, size) = (form.direction(), form.size());
         match site {
             "dropped" => self.add(format!("{what} dropped"), sign),
             _ => self.add(format!("site {site} {port} {dir} {size} {what}"), sign),
@@ -190,7 +198,8 @@ fn step(
 ) {
     let vcpu = rng.u32(0..VCPUS);
     let counters = &all_counters[vcpu as usize];
-    let form = PortForm::ALL[rng.usize(0..24)];
+    // All decided ones, and those that may have two forms.
+    let form = InsnForm::from_index(rng.usize(0..32));
     let port = Port(rng.u16(..4));
     let site = rng.bool().then(|| {
         let (pc, bytes) = (rng.u64(0..8), [0xee].into_iter().collect());
@@ -209,8 +218,8 @@ fn step(
     let name = ["", "a", "b", "c"][rng.usize(0..4)];
     match rng.u8(0..16) {
         14 => {
-            let Some(id) = site else { return };
-            counters.scalar(form, id, port);
+            let (Some(id), Some(decided)) = (site, form.decided()) else { return };
+            counters.scalar(decided, id, port);
             model.add(format!("{form} attempts"), 1);
             model.execution(vcpu, form, &site_name, 1);
             model.access(vcpu, form, &site_name, port, 1);
@@ -246,7 +255,7 @@ fn step(
             counters.unverified(form, site, Some(port));
             model.add(format!("{form} unverified"), 1);
             model.add(format!("site {site_name} unverified"), 1);
-            let (dir, size) = (form.direction(), form.width().bytes());
+            let (dir, size) = (form.direction(), form.size());
             model.add(format!("{port} {dir} {size} unverified"), 1);
             model.by_site_and_port("unverified", form, &site_name, port, 1);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pvio_x86::{Direction, Port, Width};
+use pvio_x86::{AccessSize, Direction, Port};
 use serde::Serialize;
 
 use crate::rows::{Keyed, add_up};
@@ -17,8 +17,8 @@ pub struct SiteAccess {
     pub port: Port,
     /// The direction.
     pub dir: Direction,
-    /// Bytes in one access.
-    pub size: Width,
+    /// Bytes in one access, if they are known.
+    pub size: AccessSize,
     /// How often the site accessed the port.
     #[serde(flatten)]
     pub counts: AccessCounts,

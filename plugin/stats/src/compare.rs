@@ -7,7 +7,7 @@ use crate::accesses::SiteAccess;
 use crate::rows::{Keyed, PlaceKey, add_up};
 use crate::schema::{
     AccessCounts, CallerRow, Counts, FormRow, HypercallRow, Instructions, PortRow, SiteRow,
-    Snapshot, Tables, ValueRow, WindowRow,
+    Snapshot, Tables, UndecidedFormRow, ValueRow, WindowRow,
 };
 
 /// One row in two dumps. At least one of the two is there.
@@ -42,6 +42,25 @@ impl Row for FormRow {
 
     fn is_same(&self, other: &FormRow) -> bool {
         let of_both = |row: &FormRow| FormRow {
+            faults: row.faults.filter(|_| self.faults.is_some() && other.faults.is_some()),
+            exits: row.exits.filter(|_| self.exits.is_some() && other.exits.is_some()),
+            ..row.clone()
+        };
+        of_both(self) == of_both(other)
+    }
+
+    fn is_idle(&self) -> bool {
+        [self.attempts, self.executions, self.accesses, self.unverified] == [0; 4]
+    }
+}
+
+impl Row for UndecidedFormRow {
+    fn accesses(&self) -> u64 {
+        self.accesses
+    }
+
+    fn is_same(&self, other: &UndecidedFormRow) -> bool {
+        let of_both = |row: &UndecidedFormRow| UndecidedFormRow {
             faults: row.faults.filter(|_| self.faults.is_some() && other.faults.is_some()),
             exits: row.exits.filter(|_| self.exits.is_some() && other.exits.is_some()),
             ..row.clone()
@@ -178,6 +197,8 @@ pub struct TablesDiff {
     pub instructions: [Instructions; 2],
     /// Forms, in their order.
     pub forms: Vec<Change<FormRow>>,
+    /// Forms that are undecided, in order.
+    pub forms_undecided: Vec<Change<UndecidedFormRow>>,
     /// Ports, by port, direction and size.
     pub ports: Vec<Change<PortRow>>,
     /// Sites: those of the first dump by address, then those that only the second has.
@@ -229,6 +250,7 @@ impl TablesDiff {
             accesses: both.map(Tables::accesses),
             instructions: both.map(|tables| tables.instructions),
             forms: changes(&before.forms, &after.forms),
+            forms_undecided: changes(&before.forms_undecided, &after.forms_undecided),
             ports: changes(&before.ports, &after.ports),
             sites: sites.changes(),
             accesses_by_site: access_changes(before, after, &sites),
@@ -246,6 +268,7 @@ impl TablesDiff {
         known_alike(before, after)
             && self.accesses[0] == self.accesses[1]
             && self.forms.is_empty()
+            && self.forms_undecided.is_empty()
             && self.ports.is_empty()
             && self.sites.is_empty()
             && self.accesses_by_site.is_empty()

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::ops::Deref;
 
-use pvio_x86::{Direction, Mode, Port, PortForm, Width};
+use pvio_x86::{AccessSize, Direction, InsnForm, Mode, Port, PortForm};
 use serde::{Deserialize, Serialize};
 
 use crate::Call;
@@ -76,6 +76,9 @@ pub struct Tables {
     /// All 24 forms, in a fixed order.
     #[cfg_attr(test, schemars(length(equal = 24)))]
     pub forms: Vec<FormRow>,
+    /// The instructions whose form depends on the mode of the code, which is not known; no other table of forms has them.
+    #[serde(default)]
+    pub forms_undecided: Vec<UndecidedFormRow>,
     /// Every port, direction and size that was used, by port.
     pub ports: Vec<PortRow>,
     /// Every site that ran, by address.
@@ -208,6 +211,32 @@ pub struct FormRow {
     pub unverified: u64,
 }
 
+/// Instructions of unknown mode that may have one of two forms.
+///
+/// Of a `rep` the form may be known, but not how wide the register with the count is: an attempt may lack its execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct UndecidedFormRow {
+    /// The forms in Intel syntax, with `|` between them.
+    #[cfg_attr(test, schemars(schema_with = "json_schema::insn_form"))]
+    pub form: InsnForm,
+    /// The mode of the code, always `null`: not known.
+    #[cfg_attr(test, schemars(schema_with = "json_schema::mode"))]
+    pub mode: Option<Mode>,
+    /// Instructions that started; a restart belongs to the same attempt.
+    pub attempts: u64,
+    /// Instructions that retired.
+    pub executions: u64,
+    /// Elements moved to or from a port.
+    pub accesses: u64,
+    /// Attempts that ended by a fault; `null` if QEMU does not report exceptions.
+    pub faults: Option<u64>,
+    /// Attempts that a hypervisor in the guest intercepted; `null` if pvio cannot see them.
+    pub exits: Option<u64>,
+    /// Attempts that retired or faulted; QEMU does not report which.
+    pub unverified: u64,
+}
+
 /// One port, in one direction, at one size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -222,9 +251,9 @@ pub struct PortRow {
     /// The direction, as the processor sees it.
     #[cfg_attr(test, schemars(schema_with = "json_schema::direction"))]
     pub dir: Direction,
-    /// Bytes in one access.
+    /// Bytes in one access; `null` if the mode of the code, which decides it, is not known.
     #[cfg_attr(test, schemars(schema_with = "json_schema::size"))]
-    pub size: Width,
+    pub size: AccessSize,
     /// Whether anything was at the port at the time of the dump; `null` if QEMU does not say.
     #[serde(default)]
     pub served: Option<bool>,
@@ -288,9 +317,9 @@ pub struct SiteRow {
     pub bytes: String,
     /// The instruction in Intel syntax.
     pub insn: String,
-    /// The form of the instruction.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::form"))]
-    pub form: PortForm,
+    /// The form of the instruction; both forms, with `|` between them, if the mode decides it and is not known.
+    #[cfg_attr(test, schemars(schema_with = "json_schema::insn_form"))]
+    pub form: InsnForm,
     /// The symbol at or before the address, and the offset from it; `null` if there is none.
     pub symbol: Option<String>,
     /// The source of the symbol: `guest kernel`, `firmware`, or a file as the option names it; `null` without a
@@ -453,9 +482,9 @@ pub struct AccessRow {
     /// The direction, as the processor sees it.
     #[cfg_attr(test, schemars(schema_with = "json_schema::direction"))]
     pub dir: Direction,
-    /// Bytes in one access.
+    /// Bytes in one access; `null` if the mode of the code, which decides it, is not known.
     #[cfg_attr(test, schemars(schema_with = "json_schema::size"))]
-    pub size: Width,
+    pub size: AccessSize,
     /// How often the site accessed the port.
     #[serde(flatten)]
     pub counts: AccessCounts,
@@ -481,9 +510,9 @@ pub struct ValueRow {
     /// The direction, as the processor sees it.
     #[cfg_attr(test, schemars(schema_with = "json_schema::direction"))]
     pub dir: Direction,
-    /// Bytes in one access.
+    /// Bytes in one access; `null` if the mode of the code, which decides it, is not known.
     #[cfg_attr(test, schemars(schema_with = "json_schema::size"))]
-    pub size: Width,
+    pub size: AccessSize,
     /// What was read or written; `null` if it is not known.
     pub value: Option<u32>,
     /// How often, by instruction and by hypercall.

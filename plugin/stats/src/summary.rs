@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::schema::{
-    AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, HypercallRow,
-    Instructions, PortRow, ProcessRow, SiteRow, Snapshot, Tables,
+    AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FirstAccess, HypercallRow, Instructions,
+    PortRow, ProcessRow, SiteRow, Snapshot, Tables,
 };
 use crate::text_table::{TextTable, number, percent, printable};
+use crate::totals::FormCounts;
 use crate::values::timeline;
 
 /// The most ports and sites that the summary shows, the busiest first. The dump has all.
@@ -33,6 +34,10 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
     heading(&mut text, &title(snapshot));
     let _ = writeln!(text, "{}", overview(snapshot));
     section(&mut text, "The 24 forms", forms(snapshot));
+    if !snapshot.forms_undecided.is_empty() {
+        let title = "Undecided forms, of code of unknown mode";
+        section(&mut text, title, forms_undecided(snapshot));
+    }
     if !snapshot.hypercalls.is_empty() {
         section(&mut text, "Hypercalls", hypercalls(snapshot));
     }
@@ -113,9 +118,10 @@ fn title(snapshot: &Snapshot) -> String {
 }
 
 fn overview(snapshot: &Snapshot) -> String {
-    let total = total_of(&snapshot.forms);
+    let total = total_of(snapshot.form_counts());
+    let of = if total.has_all_bytes { "of" } else { "of at least" };
     let mut line = format!(
-        "{} of {} by {}",
+        "{} {of} {} by {}",
         counted_as(total.accesses, "port access", "port accesses"),
         counted_as(total.bytes, "byte", "bytes"),
         counted_as(total.executions, "execution", "executions"),
@@ -188,19 +194,23 @@ struct Total {
     attempts: u64,
     executions: u64,
     accesses: u64,
+    /// The bytes of accesses of known size.
     bytes: u64,
+    has_all_bytes: bool,
     faults: Option<u64>,
     exits: u64,
     unverified: u64,
 }
 
-fn total_of(rows: &[FormRow]) -> Total {
-    let sum = |column: fn(&FormRow) -> u64| rows.iter().map(column).sum();
+fn total_of(rows: impl Iterator<Item = FormCounts>) -> Total {
+    let rows: Vec<FormCounts> = rows.collect();
+    let sum = |column: fn(&FormCounts) -> u64| rows.iter().map(column).sum();
     Total {
         attempts: sum(|row| row.attempts),
         executions: sum(|row| row.executions),
         accesses: sum(|row| row.accesses),
-        bytes: sum(|row| row.bytes),
+        bytes: sum(|row| row.bytes.unwrap_or(0)),
+        has_all_bytes: rows.iter().all(|row| row.bytes.is_some()),
         faults: rows.iter().map(|row| row.faults).sum(),
         exits: sum(|row| row.exits.unwrap_or(0)),
         unverified: sum(|row| row.unverified),
@@ -208,7 +218,7 @@ fn total_of(rows: &[FormRow]) -> Total {
 }
 
 fn forms(snapshot: &Snapshot) -> String {
-    let total = total_of(&snapshot.forms);
+    let total = total_of(snapshot.forms.iter().map(FormCounts::from));
     // A QEMU that does not report faults leaves unverified attempts instead.
     let last = if total.faults.is_some() { ">faults" } else { ">unverified" };
     let exits = if total.exits > 0 { ">exits" } else { "" };
@@ -236,6 +246,23 @@ fn forms(snapshot: &Snapshot) -> String {
         number(total.faults.unwrap_or(total.unverified)),
         number(total.exits),
     ]);
+    table.render()
+}
+
+fn forms_undecided(snapshot: &Snapshot) -> String {
+    let rows = &snapshot.forms_undecided;
+    let has_faults = rows.iter().all(|row| row.faults.is_some());
+    let last = if has_faults { ">faults" } else { ">unverified" };
+    let mut table = TextTable::new(&["<form", ">attempts", ">executions", ">accesses", last]);
+    for row in rows {
+        table.row([
+            row.form.name().to_string(),
+            number(row.attempts),
+            number(row.executions),
+            number(row.accesses),
+            number(row.faults.unwrap_or(row.unverified)),
+        ]);
+    }
     table.render()
 }
 
@@ -283,7 +310,7 @@ fn ports(snapshot: &Snapshot) -> String {
         table.row([
             row.port.to_string(),
             row.dir.to_string(),
-            row.size.bytes().to_string(),
+            row.size.to_string(),
             number(row.accesses()),
             percent(row.accesses(), total),
             number(row.hypercall),
@@ -314,7 +341,7 @@ fn first_unserved(snapshot: &Snapshot) -> Option<(String, String)> {
         table.row([
             row.port.to_string(),
             row.dir.to_string(),
-            row.size.bytes().to_string(),
+            row.size.to_string(),
             number(row.accesses()),
             row.name.as_deref().unwrap_or("-").to_owned(),
             first.by().to_owned(),
@@ -514,7 +541,7 @@ fn windows(snapshot: &Snapshot) -> String {
         ["<name", ">entries", "<open", ">executions", ">accesses", ">hypercalls", instructions];
     let mut table = TextTable::new(&columns);
     for row in &snapshot.windows {
-        let total = total_of(&row.forms);
+        let total = total_of(row.form_counts());
         table.row([
             // The guest chose the name, which may hold escape sequences.
             row.name.escape_debug().to_string(),

@@ -9,7 +9,7 @@ use crate::diff::Total;
 use crate::stats::text_table::{TextTable, number, printable};
 use crate::stats::{
     CallerRow, ChainEnd, Change, Diff, FormRow, FrameRow, HypercallRow, PortRow, Row, SiteAccess,
-    SiteRow, Snapshot, TablesDiff, ValueRow, WindowDiff,
+    SiteRow, Snapshot, TablesDiff, UndecidedFormRow, ValueRow, WindowDiff,
 };
 
 /// Options of the text.
@@ -88,11 +88,29 @@ impl Described for FormRow {
     }
 }
 
+impl Described for UndecidedFormRow {
+    const NAMES: [&'static str; 4] = ["<form", "", "", ""];
+
+    fn name(&self) -> [String; 4] {
+        [self.form.to_string(), String::new(), String::new(), String::new()]
+    }
+
+    fn others(&self) -> Vec<(&'static str, Option<u64>)> {
+        vec![
+            ("attempts", Some(self.attempts)),
+            ("executions", Some(self.executions)),
+            ("faults", self.faults),
+            ("exits", self.exits),
+            ("unverified", Some(self.unverified)),
+        ]
+    }
+}
+
 impl Described for PortRow {
     const NAMES: [&'static str; 4] = ["<port", "<dir", ">size", "<name"];
 
     fn name(&self) -> [String; 4] {
-        let size = self.size.bytes();
+        let size = self.size;
         let name = self.name.as_deref().unwrap_or("-").to_owned();
         [self.port.to_string(), self.dir.to_string(), size.to_string(), name]
     }
@@ -116,7 +134,7 @@ impl Described for ValueRow {
     const NAMES: [&'static str; 4] = ["<port", "<dir", ">size", ">value"];
 
     fn name(&self) -> [String; 4] {
-        let size = self.size.bytes().to_string();
+        let size = self.size.to_string();
         [self.port.to_string(), self.dir.to_string(), size, self.value_text()]
     }
 
@@ -241,6 +259,7 @@ impl Page {
 
     fn tables(&mut self, scope: &str, diff: &TablesDiff) {
         self.changes(scope, "forms", &diff.forms);
+        self.changes(scope, "undecided forms", &diff.forms_undecided);
         self.changes(scope, "ports", &diff.ports);
         self.changes(scope, "sites", &diff.sites);
         self.changes(scope, "accesses by site and port", &diff.accesses_by_site);
