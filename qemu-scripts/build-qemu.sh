@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Builds a QEMU that the mirror has only as a source package, with loadable modules and without. A QEMU without them exports
 # none of its functions to plugins. Scripts source this after private.sh.
+# shellcheck disable=SC2154 # packages.sh sets `apt_workshop` and `mirror`
 
 # Suites to search for the source package. Debian's unstable also keeps older versions.
 source_suites=(sid forky trixie-backports trixie)
@@ -11,19 +12,20 @@ build_scripts=(meson python3-pycotap)
 build_scripts_suite=trixie
 
 # The features of the tests' guests. Everything else is off, so that the build takes minutes.
+# shellcheck disable=SC2054 # the comma is QEMU's
 build_options=(--target-list=x86_64-softmmu,i386-softmmu --without-default-features --enable-system --enable-tcg
     --enable-plugins --enable-pixman --enable-fdt=system --disable-install-blobs --disable-debug-info --disable-werror)
 
 # build_qemu VERSION: makes $PVIO_DIR/qemu/VERSION-modules and $PVIO_DIR/qemu/VERSION-plain. Their firmware is that of
 # private_qemu trixie, which must be there.
 build_qemu() {
-    local variant recipe work=$PVIO_DIR/build missing=()
+    local variant recipe work=$PVIO_DIR/build variants=()
     for variant in modules plain; do
         recipe="QEMU $1, $variant: ${build_options[*]}"
-        is_whole "$PVIO_DIR/qemu/$1-$variant" "$recipe" || missing+=("$variant")
+        is_whole "$PVIO_DIR/qemu/$1-$variant" "$recipe" || variants+=("$variant")
     done
-    ((${#missing[@]})) || return 0
-    say "building QEMU $1 ${missing[*]}: about ten minutes on two cores, and 80 MB to download"
+    ((${#variants[@]})) || return 0
+    say "building QEMU $1 ${variants[*]}: about ten minutes on two cores, and 80 MB to download"
     get_source qemu "$1"
     get_build_tools "$work"
     rm -rf -- "$work/source"
@@ -33,7 +35,7 @@ build_qemu() {
         die "cannot unpack ${source_file##*/}"
     # Debian removes firmware from the source. Its list goes as well.
     printf '%s\n' 'roms = []' 'keymap_targets = []' >"$work/source/pc-bios/meson.build"
-    for variant in "${missing[@]}"; do
+    for variant in "${variants[@]}"; do
         build_variant "$work" "$1" "$variant"
     done
     rm -rf -- "$work"
