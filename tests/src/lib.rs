@@ -110,18 +110,26 @@ impl Host {
 #[macro_export]
 macro_rules! on_both_qemus {
     ($($name:ident)*) => {
-        mod on_api_4 {
-            $(#[test] fn $name() { super::$name(&$crate::Host::STABLE) })*
-        }
-        mod on_api_7 {
-            $(#[test] fn $name() { super::$name(&$crate::Host::NEWEST) })*
-        }
+        $crate::on_packaged_qemus! { $($name)* }
         mod on_api_5 {
             $(
                 #[test]
                 #[ignore = "runs in qemu-scripts/test --long qemu-10.2"]
                 fn $name() { super::$name(&$crate::Host::WITH_MODULES) }
             )*
+        }
+    };
+}
+
+/// Makes two tests of each function `fn name(host: &Host)`, one for each QEMU that comes as a package.
+#[macro_export]
+macro_rules! on_packaged_qemus {
+    ($($name:ident)*) => {
+        mod on_api_4 {
+            $(#[test] fn $name() { super::$name(&$crate::Host::STABLE) })*
+        }
+        mod on_api_7 {
+            $(#[test] fn $name() { super::$name(&$crate::Host::NEWEST) })*
         }
     };
 }

@@ -86,6 +86,12 @@ impl CodeRegisters {
         })
     }
 
+    /// Returns the mode of code above 4 GiB, where only 64-bit code can run.
+    pub fn certain_mode(self) -> Option<Mode> {
+        let is_long = self.efer.contains(Efer::LONG_MODE_ACTIVE);
+        (is_long && self.rip > u32::MAX.into()).then_some(Mode::Bits64)
+    }
+
     /// Returns whether the code may be of a mode. CS.D and CS.L are not among the registers.
     pub fn allow(self, mode: Mode) -> bool {
         let is_protected = self.cr0.contains(Cr0::PROTECTION_ENABLE);
@@ -95,7 +101,7 @@ impl CodeRegisters {
         }
         match self.efer.contains(Efer::LONG_MODE_ACTIVE) {
             false => mode != Mode::Bits64,
-            true => mode == Mode::Bits64 || self.rip <= u32::MAX.into(),
+            true => self.certain_mode().is_none_or(|certain| certain == mode),
         }
     }
 
@@ -130,24 +136,26 @@ impl PortInsn {
 
     /// Decodes an instruction of unknown mode.
     ///
-    /// `is_possible` tells the modes that the code may have. If these differ, `text` does, QEMU's AT&T disassembly. It
-    /// may be empty.
+    /// `text` is QEMU's AT&T disassembly, or empty. `is_possible` tells the modes that the code may have by other
+    /// evidence. It is asked last, since it may know more of the same code another time; then a site would have two rows.
     ///
     /// Bytes that mean the same in every mode in which they are an instruction need no text: `ee`, or `66 48 ed`, which
     /// a REX prefix makes 64-bit code, and for which capstone prints the wrong size.
     pub fn in_some_mode(
         bytes: &[u8],
-        is_possible: impl Fn(Mode) -> bool,
         text: impl FnOnce() -> String,
+        is_possible: impl Fn(Mode) -> bool,
     ) -> Option<PortInsn> {
         let decoded = |mode| Some((decode(bytes, mode)?, mode));
         let mut candidates: Vec<(Decoded, Mode)> =
             Mode::ALL.into_iter().filter_map(decoded).collect();
-        // Evidence against every mode is none.
-        keep_if_any(&mut candidates, |(_, mode)| is_possible(*mode));
         if !have_same_effect(&candidates) {
             let text = text();
             keep_if_any(&mut candidates, |(decoded, _)| is_shown_as(decoded, &text));
+        }
+        if !have_same_effect(&candidates) {
+            // Evidence against every mode is none.
+            keep_if_any(&mut candidates, |(_, mode)| is_possible(*mode));
         }
         let (narrowest, widest) = (candidates.first()?, candidates.last()?);
         let by_count = candidates.iter().max_by_key(|(decoded, _)| decoded.address_size as u8)?;
@@ -260,7 +268,7 @@ mod tests {
     }
 
     fn by_text(bytes: &[u8], text: &str) -> PortInsn {
-        PortInsn::in_some_mode(bytes, |_| true, || text.to_owned()).unwrap()
+        PortInsn::in_some_mode(bytes, || text.to_owned(), |_| true).unwrap()
     }
 
     #[test]
@@ -292,7 +300,7 @@ mod tests {
     #[test]
     fn what_nothing_decides_is_undecided() {
         let name = |bytes: &[u8], modes: &[Mode]| {
-            let insn = PortInsn::in_some_mode(bytes, |mode| modes.contains(&mode), String::new);
+            let insn = PortInsn::in_some_mode(bytes, String::new, |mode| modes.contains(&mode));
             let insn = insn.unwrap();
             (insn.form.name(), insn.form.decided().is_some(), insn.mode)
         };
@@ -310,7 +318,7 @@ mod tests {
         assert_eq!(name(&[0xf3, 0x6c], long), ("rep insb", false, None));
         assert_eq!(name(&[0xf3, 0x6f], long), ("rep outsd", false, None));
         assert_eq!(name(&[0xf3, 0x6f], all), ("rep outsw|rep outsd", false, None));
-        let rep = PortInsn::in_some_mode(&[0xf3, 0x67, 0x6c], |_| true, String::new).unwrap();
+        let rep = PortInsn::in_some_mode(&[0xf3, 0x67, 0x6c], String::new, |_| true).unwrap();
         assert_eq!(rep.decoded.address_size, AddressSize::Bits32, "16-bit code has the widest");
     }
 

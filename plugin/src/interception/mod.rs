@@ -349,7 +349,8 @@ impl Interceptor {
         dump: Option<RegisterDump<'_>>,
         registers: Option<CodeRegisters>,
     ) -> Option<PortInsn> {
-        if let Some(mode) = dump.and_then(RegisterDump::mode) {
+        let known = dump.and_then(RegisterDump::mode);
+        if let Some(mode) = known.or_else(|| registers?.certain_mode()) {
             return PortInsn::in_mode(insn.bytes(), mode);
         }
         let is_possible = |mode| {
@@ -357,7 +358,7 @@ impl Interceptor {
             registers.is_none_or(|registers| registers.allow(mode)) && insn.block().all(is_valid)
         };
         let text = || insn.disassembly().unwrap_or_default();
-        let decoded = PortInsn::in_some_mode(insn.bytes(), is_possible, text)?;
+        let decoded = PortInsn::in_some_mode(insn.bytes(), text, is_possible)?;
         // Relaxed: one thread gets `false`, and no other data depends on it.
         if decoded.form.decided().is_none() && !self.warned.swap(true, Ordering::Relaxed) {
             say(format_args!(

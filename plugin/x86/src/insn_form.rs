@@ -52,6 +52,20 @@ undecided_forms! {
     "rep outsd"                RepOutsd RepOutsd,
 }
 
+/// The names by position.
+const NAMES: [&str; InsnForm::COUNT] = {
+    let mut names = [""; InsnForm::COUNT];
+    let mut index = 0;
+    while index < InsnForm::COUNT {
+        names[index] = match index < DECIDED {
+            true => PortForm::ALL[index].name(),
+            false => UNDECIDED[index - DECIDED].2,
+        };
+        index += 1;
+    }
+    names
+};
+
 impl InsnForm {
     /// The number of all, decided or not.
     pub const COUNT: usize = DECIDED + UNDECIDED.len();
@@ -107,10 +121,7 @@ impl InsnForm {
 
     /// Returns the form in Intel syntax, or both forms.
     pub fn name(self) -> &'static str {
-        match self.decided() {
-            Some(form) => form.name(),
-            None => UNDECIDED[self.index() - DECIDED].2,
-        }
+        NAMES[self.index()]
     }
 
     /// Returns the direction.
@@ -159,8 +170,7 @@ impl<'de> Deserialize<'de> for InsnForm {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<InsnForm, D::Error> {
         let name = String::deserialize(deserializer)?;
         let mut all = (0..InsnForm::COUNT).map(InsnForm::from_index);
-        all.find(|form| form.name() == name)
-            .ok_or_else(|| D::Error::custom(format_args!("{name:?} is not a form of port I/O")))
+        all.find(|form| form.name() == name).ok_or_else(|| D::Error::unknown_variant(&name, &NAMES))
     }
 }
 
