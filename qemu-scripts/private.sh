@@ -135,7 +135,8 @@ private_test_files() {
     private_qemu bookworm bookworm 'qemu-system-x86 seabios' qemu-system-x86_64
     private_qemu bookworm-user bookworm qemu-user qemu-x86_64
     private_grub
-    private_ovmf
+    private_ovmf ovmf ovmf OVMF_CODE_4M.fd OVMF_VARS_4M.fd
+    private_ovmf ovmf-ia32 ovmf-ia32 OVMF32_CODE_4M.secboot.fd OVMF32_VARS_4M.fd
 }
 
 private_grub() {
@@ -149,15 +150,15 @@ private_grub() {
     finish_whole "$directory" "$recipe"
 }
 
-# UEFI firmware: its flash, and the flash that holds its variables.
+# private_ovmf DIRECTORY PACKAGE CODE VARIABLES: UEFI firmware: its flash, and the flash that holds its variables.
 private_ovmf() {
-    local directory=$PVIO_DIR/ovmf recipe='trixie: ovmf' files=usr/share/OVMF
+    local directory=$PVIO_DIR/$1 recipe="trixie: $2" files=usr/share/OVMF
     ! is_whole "$directory" "$recipe" || return 0
-    get_packages trixie 'UEFI firmware' download ovmf
+    get_packages trixie "UEFI firmware ($2)" download "$2"
     begin_whole "$directory"
-    unpack "${packages[0]}" "$directory.new" "./$files/OVMF_CODE_4M.fd" "./$files/OVMF_VARS_4M.fd"
-    mv -- "$directory.new/$files/OVMF_CODE_4M.fd" "$directory.new/code.fd"
-    mv -- "$directory.new/$files/OVMF_VARS_4M.fd" "$directory.new/variables.fd"
+    unpack "${packages[0]}" "$directory.new" "./$files/$3" "./$files/$4"
+    mv -- "$directory.new/$files/$3" "$directory.new/code.fd"
+    mv -- "$directory.new/$files/$4" "$directory.new/variables.fd"
     rm -r -- "$directory.new/usr"
     finish_whole "$directory" "$recipe"
 }

@@ -1,4 +1,4 @@
-//! Which accesses an option asks for, as `0x3f8-0x3ff:out:-value=0`.
+//! Filters of accesses, as options give them: `0x3f8-0x3ff:out:-value=0`.
 //!
 //! Filters of one kind are alternatives, and all kinds must agree. A `-` before a filter leaves out what it matches.
 //!
@@ -30,7 +30,7 @@ pub struct AccessFilter {
     processes: Condition<ProcessFilter>,
 }
 
-/// Which processes are meant.
+/// A condition on the process that makes an access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ProcessFilter {
     Pid(u32),
@@ -142,13 +142,13 @@ impl AccessFilter {
         Ok(())
     }
 
-    /// Whether accesses to a port in a direction may be covered.
+    /// Returns true if accesses to a port in a direction may be covered.
     pub fn covers_port(&self, port: Port, direction: Direction) -> bool {
         self.ports.admits(|range| range.contains(port))
             && self.directions.admits(|&wanted| wanted == direction)
     }
 
-    /// Whether accesses by an instruction may be covered. `symbol` names it; `None` if its name is not known.
+    /// Returns true if accesses by an instruction may be covered. `symbol` is its name, if known.
     pub fn covers_code<S: AsRef<str>>(&self, pc: u64, symbol: impl FnOnce() -> Option<S>) -> bool {
         self.addresses.admits(|range| range.contains(&pc))
             && (self.symbols.is_empty() || {
@@ -160,22 +160,22 @@ impl AccessFilter {
             })
     }
 
-    /// Whether accesses with a value are covered; `None` if it is not known.
+    /// Returns true if accesses with a value are covered. `None` is an unknown value.
     pub fn covers_value(&self, value: Option<u32>) -> bool {
         self.values.admits(|range| value.is_some_and(|value| range.contains(&value.into())))
     }
 
-    /// Whether accesses by a process are covered; `None` if it is not known.
+    /// Returns true if accesses by a process are covered. `None` is an unknown process.
     pub fn covers_process(&self, owner: Option<Owner>) -> bool {
         self.processes.admits(|process| owner.is_some_and(|owner| process.matches(owner)))
     }
 
-    /// Whether it asks for processes.
+    /// Returns true if a condition needs the process.
     pub fn needs_processes(&self) -> bool {
         !self.processes.is_empty()
     }
 
-    /// Whether it asks for names of code.
+    /// Returns true if a condition needs the name of the code.
     pub fn needs_symbols(&self) -> bool {
         !self.symbols.is_empty()
     }

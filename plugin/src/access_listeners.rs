@@ -1,4 +1,4 @@
-//! Who listens to single accesses, with their values: the access log, and the values at chosen ports.
+//! Listeners to single accesses and their values: the access log, and the values at chosen ports.
 //!
 //! Counting does not: it needs no values, and must be fast.
 
@@ -18,7 +18,7 @@ impl AccessListeners {
         (log.is_some() || values.is_some()).then_some(AccessListeners { log, values })
     }
 
-    /// Whether one may listen to accesses to a port. The other methods decide which are heard.
+    /// Returns true if a listener may want accesses to a port. The other methods decide for each access.
     pub fn covers(&self, port: Port, direction: Direction) -> bool {
         self.log_of(port, direction).is_some() || self.values_of(port).is_some()
     }

@@ -45,7 +45,7 @@ pub struct Dumps {
     pub presence: PortPresence,
     /// Names for sites.
     pub symbols: Arc<Symbols>,
-    /// Which kernel runs; `None` if none is needed for names.
+    /// Tells which kernel runs; `None` if names need no kernel.
     pub kernels: Option<Arc<KernelTurns>>,
     /// The kernel that unwinds stacks; `None` if call chains are not counted.
     pub running_kernel: Option<Arc<RunningKernel>>,
@@ -132,7 +132,7 @@ impl Dumps {
     }
 }
 
-/// Whether stderr is a terminal with colours, and `NO_COLOR` is not set (no-color.org).
+/// Returns true if stderr is a terminal with colours, and `NO_COLOR` is not set (no-color.org).
 fn wants_colour() -> bool {
     let variable = |name| std::env::var_os(name).unwrap_or_default();
     std::io::stderr().is_terminal() && variable("NO_COLOR").is_empty() && variable("TERM") != "dumb"

@@ -3,21 +3,24 @@
 //! This is the only room that knows the options, and the only one that connects rooms which do not
 //! know each other.
 
+mod build_error;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
 
+pub use self::build_error::BuildError;
 use crate::access_filter::AccessFilter;
 use crate::access_log::{AccessLog, CodeNames};
-use crate::bus::{BusError, PortBus};
+use crate::bus::PortBus;
 use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
 use crate::dumps::{self, Dumps, TextOutput};
 use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
 use crate::interception::{Callers, Instructions, Interceptor};
 use crate::kernel_turns::KernelTurns;
-use crate::options::{HypercallAccess, InsnsOption, OptionError, Options, Summary};
+use crate::options::{HypercallAccess, InsnsOption, Options, Summary};
 use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
 use crate::qemu::{
@@ -26,44 +29,9 @@ use crate::qemu::{
     TaskStateReader, VcpuIndex, Watch, exit_process,
 };
 use crate::running_kernel::RunningKernel;
-use crate::sections::{Sections, SectionsError};
+use crate::sections::Sections;
 use crate::stats::{InstructionCounts, Statistics, ValueClock, ValuePorts};
-use crate::symbols::{GuestKernels, LiveNames, Symbols, SymbolsError};
-
-/// Why the plugin cannot do what the options ask. The text is one line.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// An option is wrong.
-    #[error("{0}")]
-    Option(#[from] OptionError),
-    /// The symbols cannot be read.
-    #[error("option \"symbols\": {0}")]
-    Symbols(#[from] SymbolsError),
-    /// The sections cannot be read.
-    #[error("option \"insns\": {0}, or write insns=on to count without telling sections apart")]
-    Sections(#[from] SectionsError),
-    /// A device cannot be placed on the bus.
-    #[error("option \"device\": {0}")]
-    Bus(#[from] BusError),
-    /// This QEMU lets no plugin serve ports.
-    #[error("option \"device\": {0}")]
-    Machine(#[from] MachineError),
-    /// This QEMU does not show what call chains need.
-    #[error(
-        "option \"callers\": this QEMU does not let plugins read the guest's memory and registers in place, which \
-         call chains need; use a distribution's QEMU 10.0 to 11.1, or leave the option out"
-    )]
-    Callers,
-    /// This QEMU does not show what tells processes.
-    #[error(
-        "option {0:?}: this QEMU does not let plugins read the guest's memory and registers in place, which \
-         tells processes; use a distribution's QEMU 10.0 to 11.1, or leave the option out"
-    )]
-    Processes(&'static str),
-    /// This QEMU lacks the functions that count instructions.
-    #[error("option \"insns\": {0}")]
-    Instructions(#[from] MissingFunction),
-}
+use crate::symbols::{GuestKernels, LiveNames, Symbols};
 
 /// Makes the plugin for a QEMU. [`plugin!`](crate::plugin) calls it.
 ///
@@ -220,7 +188,7 @@ pub fn build(
     }))
 }
 
-/// What finds the guest's kernel; `None` if this QEMU does not let pvio read the guest's memory.
+/// Makes the finder of guest kernels; `None` if pvio cannot read guest memory.
 fn guest_kernels(host: &HostInfo) -> Option<GuestKernels> {
     let registers = PagingRegisterReader::open(host.max_vcpus)?;
     Some(GuestKernels::new(GuestRam::open(host.version)?, registers))
@@ -310,7 +278,7 @@ struct Pvio {
     hypercalls: Option<Arc<Hypercalls>>,
     interceptor: Interceptor,
     instructions: Option<Arc<Instructions>>,
-    /// Whether the user knows that instructions are not counted.
+    /// True if the warning that instructions are not counted was given.
     warned_of_mixed_counts: AtomicBool,
 }
 

@@ -117,7 +117,7 @@ impl PortBus {
         Ok(())
     }
 
-    /// Whether one of pvio's devices serves a port.
+    /// Returns true if one of pvio's devices serves a port.
     pub fn serves(&self, port: Port) -> bool {
         self.device_at(port).is_some()
     }
@@ -127,7 +127,7 @@ impl PortBus {
         self.device_at(port).map(|device| device.kind)
     }
 
-    /// Whether pvio has any devices.
+    /// Returns true if pvio has any devices.
     pub fn has_devices(&self) -> bool {
         !self.devices.is_empty()
     }
@@ -165,7 +165,7 @@ impl PortBus {
 struct MachineServices<'a> {
     machine: &'a Arc<Machine>,
     recorded: bool,
-    /// Whether the device has asked for an interrupt line.
+    /// True if the device has asked for an interrupt line.
     interrupts: Cell<bool>,
 }
 

@@ -1,4 +1,4 @@
-//! A kernel that is made here is found, whatever its tables look like, and broken ones do no harm.
+//! A synthetic kernel is found with every layout. Broken tables do no harm.
 
 pub(crate) mod image;
 mod unwinding;
@@ -50,7 +50,7 @@ fn assert_names(guest: &Guest, options: Options) {
     is(module + 0x3000, None);
 }
 
-/// Every combination of what kernels differ in.
+/// Every combination of layouts.
 fn all_options() -> impl Iterator<Item = Options> {
     (0..64).map(|bits| Options {
         wide: bits & 1 != 0,
@@ -96,7 +96,7 @@ fn a_kernel_that_nobody_runs_is_not_found() {
     assert!(Kernel::find(&guest, &[without_paging, elsewhere, guest.registers]).is_some());
 }
 
-/// What another kernel left in memory before a reset is not believed.
+/// Another kernel may have left its VMCOREINFO in memory before a reset.
 #[test]
 fn vmcoreinfo_of_another_kernel_is_passed_over() {
     let mut guest = Guest::new(OPTIONS);
@@ -111,7 +111,7 @@ fn vmcoreinfo_of_another_kernel_is_passed_over() {
     assert_names(&guest, OPTIONS);
 }
 
-/// Nor is a 32-bit kernel that is still there, and mapped, while another runs.
+/// A 32-bit kernel may still be in memory, and mapped, while another runs.
 #[test]
 fn the_fixed_mappings_tell_a_kernel_from_the_one_before() {
     /// The same table, with its last entry to the table at 0x7000.
@@ -127,7 +127,7 @@ fn the_fixed_mappings_tell_a_kernel_from_the_one_before() {
     }
 }
 
-/// Bytes of what is read are changed; whatever comes of it comes soon, and its names can be printed.
+/// Random bytes are changed. Searching must still end soon, with printable names.
 #[test]
 fn broken_tables_do_no_harm() {
     let mut random = fastrand::Rng::with_seed(14);
@@ -162,7 +162,7 @@ fn broken_tables_do_no_harm() {
     assert!(found > 50, "{found} of them were read all the same");
 }
 
-/// Each count and length that a guest can choose, at its worst.
+/// Each count and length that a guest can choose has its worst value.
 #[test]
 fn claims_of_any_size_cost_little() {
     for options in all_options().filter(|options| options.wide && options.has_mem) {

@@ -15,7 +15,7 @@ use crate::x86::{Direction, Width};
 
 const SIZE: usize = size_of::<Record>();
 
-/// Whether a batch or a record is complete, or stopped inside a string because its budget is spent.
+/// The state of a batch or record: complete, or stopped in a string whose budget is spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     Complete,
@@ -161,7 +161,7 @@ impl PortCalls<'_> {
         let result = self.string(io, record.port(), memory, &mut transfer);
         *record = record.with_address(transfer.address).with_value(transfer.left as u32);
         match result {
-            // As in a single string call: after some progress, the next call meets the error.
+            // After some progress, the next call reports the error, as for a single string call.
             Err(refusal) if refusal.outcome() == Outcome::Error && transfer != before => {
                 Ok(Progress::Stopped)
             }

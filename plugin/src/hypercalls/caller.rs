@@ -8,7 +8,7 @@ use crate::x86::{Cr0, Mode, Rflags, Supervisor};
 pub struct Caller {
     /// The mode of the code, which sets the width of arguments.
     pub mode: Mode,
-    /// Whether it is supervisor code; `None` if only the registers can tell.
+    /// True if it is supervisor code; `None` if only the registers can tell.
     pub supervisor: Option<Supervisor>,
     /// The linear address of the instruction.
     pub pc: u64,
@@ -24,11 +24,16 @@ impl Caller {
         }
     }
 
+    #[inline]
     pub(super) fn supervisor(self, vcpu: &mut Registers<'_>) -> Supervisor {
-        self.supervisor.unwrap_or_else(|| {
-            let rflags = Rflags::from_bits_retain(vcpu.read(Register::Rflags));
-            let cs = vcpu.read(Register::Cs);
-            Supervisor::of(rflags, cs, || Cr0::from_bits_retain(vcpu.read(Register::Cr0)))
-        })
+        self.supervisor.unwrap_or_else(|| supervisor_by_registers(vcpu))
     }
+}
+
+/// Out of line: the code's translation tells the privilege of nearly every call.
+#[inline(never)]
+fn supervisor_by_registers(vcpu: &mut Registers<'_>) -> Supervisor {
+    let rflags = Rflags::from_bits_retain(vcpu.read(Register::Rflags));
+    let cs = vcpu.read(Register::Cs);
+    Supervisor::of(rflags, cs, || Cr0::from_bits_retain(vcpu.read(Register::Cr0)))
 }

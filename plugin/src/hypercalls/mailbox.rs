@@ -75,7 +75,7 @@ impl Mailbox {
     }
 }
 
-/// Whether the guest has released the mailbox.
+/// The state of a mailbox: in use, or released by the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum IsReleased {
     Yes,

@@ -37,7 +37,7 @@ pub use vcpu_calls::VcpuCalls;
 
 use refusal::Refusal;
 
-/// Which code may make hypercalls.
+/// The rings that may make hypercalls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// Supervisor code.
@@ -56,7 +56,7 @@ pub struct Hypercalls {
     pub machine: Option<Arc<Machine>>,
     /// The memory that calls reach without `machine`; `None` if they reach none.
     pub proven_ram: Option<Arc<ProvenRam>>,
-    /// Whether QEMU runs with `-icount`. Then it aborts if a device reads a clock or raises an
+    /// True if QEMU runs with `-icount`. Then it aborts if a device reads a clock or raises an
     /// interrupt in the middle of a block, and a call is in the middle of a block.
     pub icount: bool,
     /// Windows and counts.

@@ -88,7 +88,7 @@ impl IoCall {
         Moved { value, answer }
     }
 
-    /// Whether the call word's operand is the value to write.
+    /// Returns true if the call word's operand is the value to write.
     pub fn takes_operand(self) -> bool {
         self.call == Call::Outb
     }
@@ -136,7 +136,7 @@ pub(super) struct PortCalls<'a> {
     pub pc: u64,
     /// Elements on their way between memory and a device.
     pub buffer: &'a mut [u8; PAGE as usize],
-    /// How many elements and records the call may still move. While it runs, its vCPU does nothing
+    /// The number of elements and records that the call may still move. While it runs, its vCPU does nothing
     /// else, and even the end of QEMU waits.
     pub budget: usize,
 }

@@ -1,4 +1,4 @@
-//! How a call failed, and the status word that answers it.
+//! The reasons why a call fails, and the status words that answer it.
 
 use pvio_guest::abi::{Status, status};
 
@@ -10,7 +10,7 @@ use crate::stats::{Call, Outcome, VcpuCounters};
 pub(super) struct Refusal(pub u8);
 
 impl Refusal {
-    /// How the statistics count the call.
+    /// Returns the outcome as which the statistics count the call.
     pub fn outcome(self) -> Outcome {
         match self.0 {
             // The guest touches the page and continues the call.

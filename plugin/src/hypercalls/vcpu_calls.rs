@@ -84,7 +84,7 @@ impl VcpuCalls {
         vcpu.write(Register::Rax, status.0.into());
     }
 
-    /// Whether the caller is, or may be, a nested guest. pvio cannot see a nested guest's page
+    /// Returns true if the caller is, or may be, a nested guest. pvio cannot see a nested guest's page
     /// tables, and its own hypervisor decides which ports it may use.
     pub(super) fn is_nested(&self, vcpu: &Registers<'_>) -> bool {
         let expected = || self.hypercalls.nested_guests.load(Ordering::Relaxed);

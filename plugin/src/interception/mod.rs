@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | [`Interceptor`] | decides how QEMU watches an instruction |
 //! | `code_mode` | finds the mode and privilege of code, from the text that QEMU prints |
-//! | `token` | packs what is known at translation into 64 bits |
+//! | `token` | packs the facts known at translation into 64 bits |
 //!
 //! | at run time | |
 //! | --- | --- |
@@ -16,7 +16,7 @@
 //! | `vcpu` | one vCPU's port I/O, by callback |
 //! | `attempt`, `string_attempt`, `interrupted` | how attempts start, resume and end |
 //! | `nested`, `other_vcpus` | nested guests, and the vCPUs that run them |
-//! | `recorder` | what is counted and logged of an attempt |
+//! | `recorder` | counts and logs an attempt |
 //! | `strings` | elements that pvio moves itself |
 //! | `callers` | the call chain of an access |
 //! | `processes` | the process of an access |
@@ -87,7 +87,7 @@ use token::{CallToken, PortIoToken, VmrunSite, VmrunToken};
 use vcpu::VcpuCounter;
 use watched_vcpu::WatchedVcpu;
 
-/// What call chains need.
+/// The resources for call chains.
 pub struct Callers {
     /// The kernel whose tables unwind stacks.
     pub running: Arc<RunningKernel>,
@@ -107,7 +107,7 @@ pub struct Interceptor {
     exits: ExitOffsets,
     /// `None` if QEMU does not let pvio read it.
     memory: Option<SharedMemory>,
-    /// Whether QEMU lets plugins write registers (API 5), so that a call by registers can be answered.
+    /// True if QEMU lets plugins write registers (API 5), so that a call by registers can be answered.
     answers_in_registers: bool,
     /// What is to be proven for hypercalls; `None` if they need no proof, or get no memory.
     proven_ram: Option<Arc<ProvenRam>>,
@@ -123,9 +123,9 @@ pub struct Interceptor {
     processes: Option<Arc<ProcessFinder>>,
     /// Finds places in files for translations; `None` if processes are not counted.
     places: Option<Mutex<VcpuProcesses>>,
-    /// Which kernel runs; `None` if none is needed for names.
+    /// Tells which kernel runs; `None` if names need no kernel.
     kernels: Option<Arc<KernelTurns>>,
-    /// Whether the warning that modes are unknown was given.
+    /// True if the warning that modes are unknown was given.
     warned: AtomicBool,
 }
 
@@ -292,6 +292,9 @@ impl Interceptor {
     fn call(&self, insn: &Insn<'_>) -> Option<Watch> {
         let (magic, mode) = calls::magic(insn.bytes()).filter(|_| self.hypercalls.is_some())?;
         let dump = insn.register_dump();
+        if let Some(kernels) = &self.kernels {
+            kernels.before_call(insn.pc(), mode, insn.bytes());
+        }
         let supervisor = dump.as_deref().and_then(|dump| RegisterDump(dump).supervisor());
         let by_registers = || CodeRegisters::of(insn).map(CodeRegisters::supervisor);
         let supervisor = supervisor.or_else(by_registers);
@@ -321,7 +324,7 @@ impl Interceptor {
         let privileged = privileged.or_else(by_registers).unwrap_or(false);
         let pc = address::at_translation(insn);
         if let Some(kernels) = &self.kernels {
-            kernels.before_site(pc, mode, dump.and_then(RegisterDump::cr3));
+            kernels.before_site(pc, mode, bytes, dump.and_then(RegisterDump::cr3));
         }
         let place = self
             .places
@@ -372,7 +375,7 @@ impl Interceptor {
     }
 }
 
-/// What finds the processes that a vCPU runs; `None` if processes are not counted.
+/// Makes the finder of a vCPU's processes; `None` if processes are not counted.
 fn vcpu_processes(finder: &ProcessFinder, statistics: &Statistics) -> Option<VcpuProcesses> {
     let table = statistics.processes()?;
     Some(VcpuProcesses::new(finder.reader(), Arc::clone(table), Arc::clone(&statistics.sites)))

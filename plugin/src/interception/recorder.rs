@@ -29,7 +29,7 @@ impl UnobservedAttempt {
 
 /// One vCPU's counters, and the listeners to its accesses.
 ///
-/// Each method is one change of what is known of an attempt. What was counted before is taken back.
+/// Each method records a new fact about an attempt. It subtracts the counts that the fact disproves.
 pub(super) struct Recorder {
     counters: Arc<VcpuCounters>,
     listeners: Option<AccessListeners>,
@@ -88,7 +88,7 @@ impl Recorder {
         self.counters.processes().zip(operation.process())
     }
 
-    /// Counts accesses by process, if that is asked for. A negative number takes back.
+    /// Counts accesses by process, if the option asks for it. A negative number subtracts.
     pub fn accessed_by_process(&self, operation: Operation, count: i64) {
         if let Some((counts, process)) = self.by_process(operation) {
             counts.accessed(process, count);

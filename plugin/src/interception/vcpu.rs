@@ -36,7 +36,7 @@ pub(super) struct VcpuCounter {
     callers: Option<VcpuCallers>,
     /// `None` if processes are not counted.
     processes: Option<VcpuProcesses>,
-    /// Whether a scalar may only need to be counted: nobody listens, and neither call chains nor processes are counted.
+    /// True if a scalar may only need counting: no listener, call chains or processes.
     only_counts: bool,
 }
 

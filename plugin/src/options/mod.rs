@@ -34,7 +34,7 @@ pub enum Summary {
     File(Destination),
 }
 
-/// Which code may make hypercalls, from `hypercall=`.
+/// The code that may make hypercalls, from `hypercall=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HypercallAccess {
     /// Supervisor code.
@@ -45,7 +45,7 @@ pub enum HypercallAccess {
     Off,
 }
 
-/// Which instructions are counted beside port I/O, from `insns=`.
+/// The instructions that are counted besides port I/O, from `insns=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InsnsOption {
     /// None.
@@ -78,7 +78,7 @@ pub struct Options {
     pub symbols: Vec<GuestFile>,
     /// Directories of separate debug files, in the order given.
     pub debug_directories: Vec<PathBuf>,
-    /// Whether the guest's own kernel names sites that no file names.
+    /// True if the guest's own kernel names the sites that no file names.
     pub guest_symbols: bool,
     /// The devices to make.
     pub devices: Vec<DeviceRequest>,
@@ -88,11 +88,11 @@ pub struct Options {
     pub hypercall: HypercallAccess,
     /// The file of the guest's log; `None` means stderr.
     pub log: Option<OutputFile>,
-    /// Whether and how instructions of every kind are counted.
+    /// The way to count instructions of every kind, if they are counted.
     pub insns: InsnsOption,
     /// The most frames of a call chain; `None` if call chains are not counted.
     pub callers: Option<usize>,
-    /// Whether accesses are counted by process.
+    /// True if accesses are counted by process.
     pub processes: bool,
     /// The ports whose values are counted.
     pub values: Vec<PortRange>,

@@ -54,7 +54,7 @@ pub(super) struct ChainRows<'a> {
     names: &'a Names<'a>,
 }
 
-/// What makes chains the same row.
+/// The identity of a row: chains with equal keys share it.
 type Key = (SiteId, Vec<Caller>, ChainEnd);
 
 impl<'a> ChainRows<'a> {

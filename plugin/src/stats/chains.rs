@@ -20,9 +20,9 @@ pub struct VcpuChains {
     /// The vCPU's number among those that count.
     slot: u32,
     stacks: Mutex<CaptureTable>,
-    /// By stack.
+    /// Counts by stack.
     counts: CounterArray<1>,
-    /// By site: accesses with stacks for which there was no room.
+    /// Accesses by site whose stacks found no room.
     no_room: CounterArray<1>,
 }
 

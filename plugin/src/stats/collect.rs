@@ -34,7 +34,7 @@ const SHARED_THREAD: &str = "QEMU ran several vCPUs on one thread (thread=single
 /// The reason for having no rows by vCPU where nothing was counted.
 const NO_VCPU: &str = "QEMU ran no vCPU under TCG, the only accelerator that calls plugins";
 
-/// What a snapshot says of the machine, in addition to the counts.
+/// The facts about the machine in a snapshot, in addition to the counts.
 #[derive(Clone, Copy)]
 pub struct SnapshotContext<'a> {
     /// The QEMU that ran.
@@ -45,7 +45,7 @@ pub struct SnapshotContext<'a> {
     pub symbols: &'a Symbols,
     /// The kind of pvio's device at a port; `None` if pvio has none there.
     pub own_kind: &'a dyn Fn(Port) -> Option<&'static str>,
-    /// What QEMU's port bus has at a port.
+    /// Returns what QEMU's port bus has at a port.
     pub at_port: &'a dyn Fn(Port) -> AtPort,
 }
 
@@ -282,7 +282,7 @@ impl RowMaker<'_> {
     fn sites_in_order(&self, totals: &Totals) -> Vec<(SiteId, Counts)> {
         let by_port = totals.accesses.iter().map(|(key, _)| AccessKey(key as u32).site());
         let by_site = totals.sites.iter().filter(|&(row, _)| row != SITE_DROPPED);
-        // What was counted too early and is taken back later may leave a port without its site.
+        // A count that was made too early and taken back may leave a port without its site.
         let ran: BTreeSet<SiteId> =
             by_site.map(|(row, _)| SiteId(row as u32)).chain(by_port).collect();
         let counts = |id: SiteId| counts_of_site(totals.sites.get(id.0 as usize));

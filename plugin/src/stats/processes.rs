@@ -22,7 +22,7 @@ pub(super) enum ProcessColumn {
     KernelAccesses,
 }
 
-/// How an access is counted by process.
+/// The counters of a process that an access adds to.
 #[derive(Clone, Copy, Debug)]
 pub struct ProcessUse {
     row: u32,
@@ -76,12 +76,12 @@ impl VcpuProcessCounts {
         VcpuProcessCounts(CounterArray::new(MAX_PROCESSES + 1))
     }
 
-    /// Counts executions. A negative number takes back.
+    /// Counts executions. A negative number subtracts.
     pub fn executed(&self, process: ProcessUse, count: i64) {
         self.add(process, ProcessColumn::Executions, count);
     }
 
-    /// Counts accesses. A negative number takes back.
+    /// Counts accesses. A negative number subtracts.
     pub fn accessed(&self, process: ProcessUse, count: i64) {
         self.add(process, ProcessColumn::Accesses, count);
         if !process.is_user {
@@ -89,7 +89,7 @@ impl VcpuProcessCounts {
         }
     }
 
-    /// Counts what retired or faulted, of which QEMU does not tell. A negative number takes back.
+    /// Counts attempts that retired or faulted, if QEMU does not report which. A negative number subtracts.
     pub fn unverified(&self, process: ProcessUse, count: i64) {
         self.add(process, ProcessColumn::Unverified, count);
     }

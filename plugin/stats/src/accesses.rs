@@ -17,9 +17,9 @@ pub struct SiteAccess {
     pub port: Port,
     /// The direction.
     pub dir: Direction,
-    /// Bytes in one access, if they are known.
+    /// Bytes in one access.
     pub size: AccessSize,
-    /// How often the site accessed the port.
+    /// The accesses of the site to the port.
     #[serde(flatten)]
     pub counts: AccessCounts,
 }

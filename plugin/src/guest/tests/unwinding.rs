@@ -7,14 +7,14 @@ use crate::guest::{
     Start, unwind,
 };
 
-/// Where the stack is in the tests.
+/// The stack pointer in the tests.
 const SP: u64 = TEXT + STACK + STACK_SIZE - 0x400;
 /// A function of the many that push nothing.
 const LEAF: u64 = 20;
 
 const SITE: u32 = 7;
 
-/// What is known, where more may be known later only if nothing is.
+/// A known kernel is final; without one, more may be known later.
 fn known_as(kernel: Option<&Kernel>) -> KnownKernel<'_> {
     KnownKernel { kernel, may_change: kernel.is_none() }
 }
@@ -53,7 +53,7 @@ fn assert_chain(words: &[u64], start: Start, frames: &[Frame], end: End) {
     }
 }
 
-/// From a leaf through functions that save RBP and use it, to where a thread begins.
+/// A stack from a leaf to the first function of a thread.
 const CALLS: [u64; 8] = [
     TEXT + unwound::SAVES_BP * STRIDE + 5,
     0x1234,
@@ -85,7 +85,7 @@ fn an_interrupt_is_unwound_to_user_mode() {
     words.extend(regs);
     words.resize(0x100 / 8, 0);
     words.extend([0x77, code(unwound::REGS_PARTIAL)]);
-    // What the processor pushed when it left user mode.
+    // The frame that the processor pushed when it left user mode.
     words.extend([0x40_1000, 0x33, 0x246, 0x7ff0_0000, 0x2b]);
     let frames = [
         Frame::Return(code(unwound::REGS)),
@@ -112,6 +112,28 @@ fn a_module_is_unwound_by_its_own_table() {
     assert_chain(&words, start, &[Frame::Return(code(unwound::END))], End::Bottom);
     let start = Start::flat(MODULE + 0x1000, SP, 0);
     assert_chain(&words, start, &[], End::Unknown);
+}
+
+#[test]
+fn a_module_that_was_replaced_has_no_chains_of_its_successor() {
+    let words = [MODULE + 0x10, 1, 2, code(unwound::END)];
+    for (mut guest, kernel) in guests(&words) {
+        let mut table = CaptureTable::new(MOST_FRAMES);
+        let start = Start::flat(MODULE + 0x900, SP + 8, 0);
+        let mut find = |guest: &Guest, may_change| {
+            let mut read = |at: u64, into: &mut [u8]| kernel.read_linear(guest, at, into);
+            table.find(SITE, KnownKernel { kernel: Some(&kernel), may_change }, &start, &mut read)
+        };
+        let first = find(&guest, true);
+        assert_eq!(find(&guest, true).stack, first.stack);
+        // The same code at the same address, by another name.
+        guest.put_linear(MODULE + 0x2000 + 24, b"drives\0");
+        let second = find(&guest, true);
+        assert!(second.waits && second.stack != first.stack, "{second:?}");
+        let third = find(&guest, false);
+        let unknown = Chain { frames: Vec::new(), end: End::Unknown };
+        assert_eq!(chain_of(&table, third.stack.unwrap()), Some(unknown));
+    }
 }
 
 #[test]
@@ -164,7 +186,7 @@ fn a_captured_stack_is_unwound_when_the_kernel_is_known() {
     }
 }
 
-/// What an interrupt interrupted is on another stack.
+/// An interrupt has a stack of its own, apart from the interrupted one.
 #[test]
 fn stacks_of_interrupts_differ_by_what_was_interrupted() {
     let (mut guest, kernel) = guests(&[]).next().unwrap();

@@ -32,7 +32,7 @@ struct Guest {
     rdx: u64,
     rflags: u64,
     cs: u64,
-    /// Whether QEMU translates for code that may do port I/O whatever the TSS says.
+    /// True if QEMU translates code that has port I/O permission without the TSS.
     privileged: bool,
     /// The distance of the code from the address of its translation.
     distance: u64,

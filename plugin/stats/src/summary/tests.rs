@@ -1,8 +1,9 @@
 use pvio_x86::{AccessSize, InsnForm, Port, PortForm};
 
 use super::*;
+use crate::schema::{FirstAccess, FormRow, HypercallRow, PortRow};
 use crate::test_data::smp_snapshot;
-use crate::{Call, FormRow, UndecidedFormRow, WindowRow};
+use crate::{Call, UndecidedFormRow, WindowRow};
 
 #[test]
 fn tables_are_aligned() {

@@ -1,4 +1,4 @@
-//! What pvio writes: dumps at every kind of end, the access log, names of ports and code.
+//! pvio's outputs: dumps at every kind of end, the access log, names of ports and code.
 
 mod abnormal_ends;
 mod access_log;
@@ -11,6 +11,7 @@ mod guest_unwind;
 mod kernel_turns;
 mod port_names;
 mod processes;
+mod replaced_modules;
 mod report;
 mod robustness;
 mod schema;
