@@ -114,6 +114,25 @@ impl CodeRegisters {
     pub fn supervisor(self) -> Supervisor {
         Supervisor::of(self.rflags, self.cs, || self.cr0)
     }
+
+    /// Returns what tells segments of code apart: CS, CR0.PE, VM and EFER.LMA.
+    pub fn segment(self) -> CodeSegment {
+        CodeSegment {
+            cs: self.cs,
+            is_protected: self.cr0.contains(Cr0::PROTECTION_ENABLE),
+            is_virtual_8086: self.rflags.contains(Rflags::VIRTUAL_8086),
+            is_long: self.efer.contains(Efer::LONG_MODE_ACTIVE),
+        }
+    }
+}
+
+/// A segment of code, as far as the registers tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct CodeSegment {
+    cs: u64,
+    is_protected: bool,
+    is_virtual_8086: bool,
+    is_long: bool,
 }
 
 /// An instruction as far as it is decoded.

@@ -45,7 +45,7 @@ mod token;
 mod vcpu;
 mod watched_vcpu;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -64,16 +64,16 @@ use crate::qemu::{
     VcpuIndex, Watch,
 };
 use crate::running_kernel::{KernelView, RunningKernel};
-use crate::stats::{SiteKey, Statistics};
+use crate::stats::{MAX_SITES, SiteKey, Statistics};
 use crate::x86::{
-    Direction, Mode, Opcode, PAGE, Supervisor, decode, is_vmrun, is_whole_instruction,
-    loads_control_register, vmrun_address_size,
+    Direction, MAX_INSN_LEN, Mode, Opcode, PAGE, Supervisor, decode, is_vmrun,
+    is_whole_instruction, loads_control_register, vmrun_address_size,
 };
 
 use address::CodeAddress;
 use callers::VcpuCallers;
 use calls::Magic;
-use code_mode::{CodeRegisters, PortInsn, RegisterDump};
+use code_mode::{CodeRegisters, CodeSegment, PortInsn, RegisterDump};
 pub use instructions::Instructions;
 use instructions::VcpuInstructions;
 use interrupted::InterruptedStrings;
@@ -94,6 +94,9 @@ pub struct Callers {
     /// The guest's memory.
     pub ram: Arc<GuestRam>,
 }
+
+/// An instruction of unknown mode: its address, bytes and segment.
+type UndumpedInsn = (u64, ArrayVec<u8, MAX_INSN_LEN>, Option<CodeSegment>);
 
 /// Watches all port I/O and hypercalls of a machine.
 pub struct Interceptor {
@@ -125,6 +128,9 @@ pub struct Interceptor {
     places: Option<Mutex<VcpuProcesses>>,
     /// Tells which kernel runs; `None` if names need no kernel.
     kernels: Option<Arc<KernelTurns>>,
+    /// How instructions of unknown mode were decoded first. A restart is translated in another block, whose other
+    /// instructions may tell more or less, and must be the same instruction.
+    undumped: Mutex<HashMap<UndumpedInsn, PortInsn>>,
     /// True if the warning that modes are unknown was given.
     warned: AtomicBool,
 }
@@ -167,6 +173,7 @@ impl Interceptor {
             instructions,
             callers,
             kernels: None,
+            undumped: Mutex::default(),
             warned: AtomicBool::new(false),
         }
     }
@@ -360,8 +367,20 @@ impl Interceptor {
             let is_valid = |insn: Insn<'_>| is_whole_instruction(insn.bytes(), mode) != Some(false);
             registers.is_none_or(|registers| registers.allow(mode)) && insn.block().all(is_valid)
         };
+        let bytes = insn.bytes().try_into().expect("QEMU decodes no longer instruction");
+        let key = (insn.pc(), bytes, registers.map(CodeRegisters::segment));
+        let mut earlier = self.undumped.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&known) = earlier.get(&key)
+            && known.mode.is_none_or(&is_possible)
+        {
+            return Some(known);
+        }
         let text = || insn.disassembly().unwrap_or_default();
         let decoded = PortInsn::in_some_mode(insn.bytes(), text, is_possible)?;
+        if earlier.len() < MAX_SITES {
+            earlier.insert(key, decoded);
+        }
+        drop(earlier);
         // Relaxed: one thread gets `false`, and no other data depends on it.
         if decoded.form.decided().is_none() && !self.warned.swap(true, Ordering::Relaxed) {
             say(format_args!(
