@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::access_log::{Access, Code, VcpuLog};
 use crate::stats::VcpuValues;
 use crate::trace::VcpuTrace;
-use crate::x86::{Direction, Port, PortForm};
+use crate::x86::{Direction, InsnForm, Port};
 
 /// One vCPU's listeners, at least one, for use on the vCPU's thread.
 pub struct AccessListeners {
@@ -56,7 +56,7 @@ impl AccessListeners {
             log.access(code, access, port, value);
         }
         if let Some(values) = self.values_of(port) {
-            values.access((access.direction, access.width), port, value, earlier);
+            values.access((access.direction, access.size), port, value, earlier);
         }
     }
 
@@ -66,7 +66,7 @@ impl AccessListeners {
     pub fn start(
         &self,
         code: Code,
-        form: PortForm,
+        form: InsnForm,
         port: Port,
         value: Option<u32>,
         is_in_question: bool,
@@ -75,7 +75,7 @@ impl AccessListeners {
         let is_logged = log.is_some_and(|log| log.start(code, form, port, value, is_in_question));
         let values = self.values_of(port);
         if let Some(values) = values {
-            values.start((form.direction(), form.width()), port, value, is_in_question);
+            values.start((form.direction(), form.size()), port, value, is_in_question);
         }
         is_logged || values.is_some()
     }

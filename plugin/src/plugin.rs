@@ -25,8 +25,8 @@ use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
 use crate::qemu::{
     self, Ended, GuestClock, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine,
-    MachineError, MissingFunction, PagingRegisterReader, PortPresence, Scoreboard, TaskStateReader,
-    VcpuIndex, Watch, exit_process,
+    MachineError, MissingFunction, PagingRegisterReader, PortPresence, ProvenRam, Scoreboard,
+    TaskStateReader, VcpuIndex, Watch, exit_process,
 };
 use crate::running_kernel::RunningKernel;
 use crate::sections::Sections;
@@ -173,6 +173,7 @@ pub fn build(
             policy,
             bus: Arc::clone(&bus),
             machine,
+            proven_ram: proven_ram(host),
             icount: host.icount,
             statistics: Arc::clone(&statistics),
             control: Box::new(control),
@@ -232,6 +233,14 @@ fn trace_head(host: &HostInfo, options: &Options, trace: &AccessesOption) -> Hea
 fn guest_kernels(host: &HostInfo) -> Option<GuestKernels> {
     let registers = PagingRegisterReader::open(host.max_vcpus)?;
     Some(GuestKernels::new(GuestRam::open(host.version)?, registers))
+}
+
+/// The memory that calls reach on a QEMU that does not give it in place.
+fn proven_ram(host: &HostInfo) -> Option<Arc<ProvenRam>> {
+    match host.memory_is_readable {
+        true => None,
+        false => ProvenRam::open().map(Arc::new),
+    }
 }
 
 /// Opens QEMU's machine if anything needs it.

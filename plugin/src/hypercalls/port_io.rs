@@ -267,5 +267,5 @@ impl<'a> PortCalls<'a> {
 }
 
 fn access(io: IoCall) -> Access {
-    Access { direction: io.direction, width: io.width }
+    Access { direction: io.direction, size: io.width.into() }
 }

@@ -80,11 +80,12 @@ impl VcpuCounter {
                         registers.rip(),
                     ) =>
             {
-                let port = match insn.form().source() {
+                let form = insn.plain_form();
+                let port = match form.source() {
                     PortSource::Immediate => insn.immediate(),
                     _ => Port(registers.read_u16(Register::Rdx)),
                 };
-                self.recorder().counters().scalar(insn.form(), site, port);
+                self.recorder().counters().scalar(form, site, port);
                 self.attempts.reported();
                 Next::Watched
             }

@@ -7,8 +7,8 @@ use pvio_stats::port_names::{region_name, usual_name};
 use pvio_stats::trace::End;
 use pvio_stats::{
     AccessCounts, AccessRow, Call, Counts, FormRow, HypercallRow, Instructions, PortRow,
-    ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow,
-    WindowRow,
+    ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables,
+    UndecidedFormRow, VcpuRow, WindowRow,
 };
 
 use super::access_counters::AccessKey;
@@ -26,7 +26,7 @@ use crate::qemu::{AtPort, Ended, HostInfo};
 use crate::sections::Section;
 use crate::symbols::{Names, SiteName, Symbols};
 use crate::untrusted_text::escape;
-use crate::x86::{Mode, Port, PortForm, intel_syntax};
+use crate::x86::{InsnForm, Port, PortForm};
 
 /// The reason for omitting the rows by vCPU where QEMU mixes them up.
 const SHARED_THREAD: &str = "QEMU ran several vCPUs on one thread (thread=single or icount), \
@@ -175,6 +175,7 @@ impl RowMaker<'_> {
         Tables {
             vcpus: self.vcpus.iter().map(|&vcpu| self.vcpu_row(vcpu, totals)).collect(),
             forms: PortForm::ALL.map(|form| self.form_row(form, totals)).into(),
+            forms_undecided: self.undecided_form_rows(totals),
             ports: totals.ports.iter().map(|(row, counts)| self.port_row(row, counts)).collect(),
             accesses_dropped: access_counts(totals.accesses_dropped.get(0)),
             accesses,
@@ -229,6 +230,27 @@ impl RowMaker<'_> {
             exits: host.memory_is_readable.then_some(exits),
             unverified,
         }
+    }
+
+    /// The undecided forms that were counted.
+    fn undecided_form_rows(&self, totals: &Totals) -> Vec<UndecidedFormRow> {
+        let host = self.context.host;
+        let counted = InsnForm::all_undecided().map(|form| (form, totals.forms.get(form.index())));
+        let counted = counted.filter(|(_, counts)| *counts != [0; 6]);
+        let row = |(form, counts): (InsnForm, [u64; 6])| {
+            let [attempts, executions, accesses, faults, exits, unverified] = counts;
+            UndecidedFormRow {
+                form,
+                mode: None,
+                attempts,
+                executions,
+                accesses,
+                faults: host.reports_exceptions().then_some(faults),
+                exits: host.memory_is_readable.then_some(exits),
+                unverified,
+            }
+        };
+        counted.map(row).collect()
     }
 
     fn port_row(&self, row: usize, [accesses, unverified, hypercall]: [u64; 3]) -> PortRow {
@@ -290,8 +312,7 @@ impl RowMaker<'_> {
     fn site_row(&self, id: SiteId, counts: Counts) -> SiteRow {
         let site = self.sites.get(id);
         let key = &site.key;
-        // Bytes of an unknown mode mean the same in all modes in which they decode.
-        let mode = key.mode.unwrap_or(Mode::Bits32);
+        let insn = site.form.intel_syntax(&key.bytes, key.mode, key.pc);
         let name = self.sites.name_in(id, self.names);
         let source = name.as_ref().and_then(|name| name.source.clone());
         let (symbol, named_by) =
@@ -300,7 +321,7 @@ impl RowMaker<'_> {
             pc: format!("{:#x}", key.pc),
             mode: key.mode,
             bytes: key.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-            insn: intel_syntax(&key.bytes, mode, key.pc),
+            insn,
             form: site.form,
             symbol,
             named_by,
@@ -322,7 +343,7 @@ impl RowMaker<'_> {
                 site: indexes[&key.site()],
                 port: key.port(),
                 dir: form.direction(),
-                size: form.width(),
+                size: form.size(),
                 counts: access_counts(counts),
             }
         };

@@ -16,13 +16,13 @@ use super::coverage::Coverage;
 use super::{FULL, Trace, lock};
 use crate::access_log::{Code, CodeKind};
 use crate::stats::{Call, CallerId, Outcome, ProcessUse, SiteId, Statistics, VcpuCounters};
-use crate::x86::{Direction, Port, PortForm};
+use crate::x86::{Direction, InsnForm, Port};
 
 /// A port instruction that runs.
 #[derive(Clone, Copy, Debug)]
 pub struct TracedInsn {
     /// Its form.
-    pub form: PortForm,
+    pub form: InsnForm,
     /// Its site, if it has a row.
     pub site: Option<SiteId>,
     /// Its linear address.
@@ -139,7 +139,7 @@ fn event(
     let process = insn
         .process
         .map(|process| Process { number: process.number(), is_user: process.is_user() });
-    let value = value.map(|value| insn.form.width().low_bytes(value));
+    let value = value.and_then(|value| insn.form.size().low_bytes(value));
     InsnEvent { stage, code, form: insn.form, port, value, stack: caller.number(), process }
 }
 
@@ -439,7 +439,8 @@ impl VcpuTrace {
 
 fn note_value(state: &mut State, eax: impl FnOnce() -> u32) {
     if let Some((_, pending)) = &mut state.pending {
-        let form = pending.form;
-        pending.value.get_or_insert_with(|| form.width().low_bytes(eax()));
+        if pending.value.is_none() {
+            pending.value = pending.form.size().low_bytes(eax());
+        }
     }
 }

@@ -33,7 +33,8 @@ pub use read::{Problem, ReadError};
 pub use schema::{
     AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow,
     HypercallRow, Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow,
-    Snapshot, SymbolFileRow, Tables, ValueMoment, ValueRow, VcpuRow, WindowRow,
+    Snapshot, SymbolFileRow, Tables, UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
 };
 pub use summary::render;
+pub use totals::FormCounts;
 pub use values::timeline;

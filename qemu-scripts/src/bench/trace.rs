@@ -120,7 +120,7 @@ impl Define for Synthetic {
         SiteDefinition {
             pc: 0xffff_ffff_8100_0000 + u64::from(site) * 64,
             mode: Some(Mode::Bits64),
-            form: PortForm::OutDxAl,
+            form: PortForm::OutDxAl.into(),
             turn: 0,
             bytes: vec![0xee],
             place: None,
@@ -160,7 +160,7 @@ fn write_synthetic(path: &Path) -> Result<()> {
         let event = InsnEvent {
             stage: Stage::Executed,
             code: Code::Site(site),
-            form: PortForm::OutDxAl,
+            form: PortForm::OutDxAl.into(),
             port: Some(Port((site * 8 + (number / 10 % 3) as u32) as u16)),
             value: Some((number % 251) as u32),
             stack: None,

@@ -61,7 +61,7 @@ fn row<'a>(line: &'a Line<'_>, guest_ns: Option<u64>, host_ns: u64) -> Row<'a> {
         event: line.event,
         dir: line.access.map(|access| access.direction_name()),
         port: line.access.and_then(|access| access.port).map(|port| port.0),
-        size: line.access.map(|access| access.width.bytes()),
+        size: line.access.and_then(|access| access.size.bytes()),
         value: line.access.and_then(|access| access.value),
         by: line.by,
         pc: line.pc.map(|pc| format!("{pc:#x}")),

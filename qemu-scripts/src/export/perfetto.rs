@@ -256,7 +256,7 @@ fn annotations(line: &Line<'_>) -> Vec<Annotation> {
     let mut all = Vec::new();
     if let Some(access) = line.access {
         all.extend(access.value.map(|value| number("value", value.into())));
-        all.push(number("size", access.width.bytes().into()));
+        all.extend(access.size.bytes().map(|size| number("size", size.into())));
     }
     all.extend(line.by.map(|by| text("by", by)));
     all.extend(line.pc.map(|pc| Annotation { pointer_value: Some(pc), ..empty("pc") }));

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use pvio_x86::{Direction, Port, Width};
+use pvio_x86::{AccessSize, Direction, Port, Width};
 
 use crate::stats::trace::{
     CallEvent, CallOutcome, Code, Definitions, End, Event, Head, InsnEvent, Owner, Process, Stage,
@@ -85,7 +85,7 @@ pub struct Access {
     /// The direction.
     pub direction: Direction,
     /// The size.
-    pub width: Width,
+    pub size: AccessSize,
     /// The port; `None` if no access was made.
     pub port: Option<Port>,
     /// What was read or written; `None` if it is not known.
@@ -153,11 +153,11 @@ pub fn describe<'a>(
                 Code::Site(site) => (definitions.site(site).map(|site| site.pc), Some(site)),
                 Code::Dropped(pc) => (Some(pc), None),
             };
-            let (direction, width) = (insn.form.direction(), insn.form.width());
+            let (direction, size) = (insn.form.direction(), insn.form.size());
             let by = |port| names.head.device_at(port).unwrap_or("qemu");
             Line {
                 event: stage_name(insn),
-                access: Some(Access { direction, width, port: insn.port, value: insn.value }),
+                access: Some(Access { direction, size, port: insn.port, value: insn.value }),
                 by: insn.port.map(by),
                 pc,
                 symbol: site.and_then(|site| names.sites.get(&site)).copied(),
@@ -171,7 +171,8 @@ pub fn describe<'a>(
         }
         What::Call(CallEvent::Access { call, port, value, pc, process, .. }) => {
             let (direction, width) = call.port_io().unwrap_or((Direction::In, Width::Dword));
-            let access = Access { direction, width, port: Some(*port), value: Some(*value) };
+            let size = width.into();
+            let access = Access { direction, size, port: Some(*port), value: Some(*value) };
             Line {
                 event: access.direction_name(),
                 access: Some(access),

@@ -97,10 +97,10 @@ fn put_access(text: &mut String, access: &Access, line: &Line<'_>) {
         Some(port) => drop(write!(text, " {port}")),
         None => text.push_str(" -"),
     }
-    let _ = write!(text, " {} ", access.width.bytes());
+    let _ = write!(text, " {} ", access.size);
     match access.value {
         Some(value) => {
-            let digits = 2 + 2 * usize::from(access.width.bytes());
+            let digits = 2 + 2 * usize::from(access.size.bytes().unwrap_or(4));
             let _ = write!(text, "{value:#0digits$x}");
         }
         None => text.push('-'),

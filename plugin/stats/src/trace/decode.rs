@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use integer_encoding::VarInt;
-use pvio_x86::{Port, PortForm, Width};
+use pvio_x86::{AccessSize, InsnForm, Port};
 
 use super::encode::{end_of_number, mode_of_number, outcome_of_number};
 use super::event::{
     CallEvent, Code, Event, FileOffset, InsnEvent, Owner, Process, ProcessDefinition,
     SiteDefinition, StackDefinition, Stage, What, WindowEvent,
 };
-use super::record::{COMPLETES, KIND, MORE, PORT, VALUE, kind, more};
+use super::record::{COMPLETES, KIND, MORE, PORT, VALUE, kind, len_of_value, more};
 use crate::Call;
 
 /// What is wrong with a part of a file.
@@ -47,14 +47,14 @@ impl Definitions {
 #[derive(Clone, Copy, Debug)]
 struct SiteState {
     site: u32,
-    form: PortForm,
+    form: InsnForm,
     port: Option<Port>,
     value: u32,
     stack: Option<u32>,
 }
 
 impl SiteState {
-    fn new(site: u32, form: PortForm) -> SiteState {
+    fn new(site: u32, form: InsnForm) -> SiteState {
         SiteState { site, form, port: None, value: 0, stack: None }
     }
 }
@@ -87,7 +87,7 @@ impl Decoder {
             stream,
             time: start,
             clock: None,
-            sites: vec![SiteState::new(0, PortForm::ALL[0])],
+            sites: vec![SiteState::new(0, InsnForm::from_index(0))],
             stacks: Vec::new(),
             processes: Vec::new(),
             process: None,
@@ -132,8 +132,8 @@ impl Decoder {
     }
 
     #[inline]
-    fn value(&mut self, width: Width) -> Result<u32, Damage> {
-        let len = usize::from(width.bytes());
+    fn value(&mut self, size: AccessSize) -> Result<u32, Damage> {
+        let len = len_of_value(size);
         let bytes = self.bytes.get(self.at..self.at + len).ok_or(CUT)?;
         let mut value = [0; 4];
         value[..len].copy_from_slice(bytes);
@@ -226,7 +226,7 @@ impl Decoder {
             state.port = Some(Port(self.small()?));
         }
         if first & VALUE != 0 {
-            state.value = self.value(state.form.width())?;
+            state.value = self.value(state.form.size())?;
         }
         if flags & more::STACK != 0 {
             let number: usize = self.small()?;
@@ -276,7 +276,7 @@ impl Decoder {
             self.call.0 = Some(Port(self.small()?));
         }
         if first & VALUE != 0 {
-            self.call.1 = self.value(width)?;
+            self.call.1 = self.value(width.into())?;
         }
         if flags & more::ADDRESS != 0 {
             self.call.2 = self.call.2.wrapping_add(self.signed()? as u64);
@@ -354,8 +354,9 @@ impl Decoder {
     }
 }
 
-fn form(index: u8) -> Result<PortForm, Damage> {
-    PortForm::ALL.get(usize::from(index)).copied().ok_or(Damage("a form is unknown"))
+fn form(index: u8) -> Result<InsnForm, Damage> {
+    let index = Some(usize::from(index)).filter(|&index| index < InsnForm::COUNT);
+    index.map(InsnForm::from_index).ok_or(Damage("a form is unknown"))
 }
 
 fn call(index: u8) -> Result<Call, Damage> {

@@ -1,13 +1,13 @@
 //! Encodes the events of one vCPU into the contents of chunks.
 
 use integer_encoding::VarInt;
-use pvio_x86::{Mode, Port, Width};
+use pvio_x86::{AccessSize, Mode, Port, Width};
 
 use super::event::{
     CallEvent, CallOutcome, Code, Event, InsnEvent, Owner, Process, ProcessDefinition,
     SiteDefinition, StackDefinition, What, WindowEvent,
 };
-use super::record::{COMPLETES, MORE, PORT, VALUE, kind, more};
+use super::record::{COMPLETES, MORE, PORT, VALUE, kind, len_of_value, more};
 use crate::ChainEnd;
 
 /// Says what the numbers in events stand for, when a chunk names them for the first time.
@@ -106,8 +106,8 @@ impl Record {
     }
 
     #[inline]
-    fn value(&mut self, value: u32, width: Width) {
-        let len = usize::from(width.bytes());
+    fn value(&mut self, value: u32, size: AccessSize) {
+        let len = len_of_value(size);
         self.bytes[self.len..self.len + len].copy_from_slice(&value.to_le_bytes()[..len]);
         self.len += len;
     }
@@ -232,7 +232,7 @@ impl Encoder {
             record.number(port.map_or(0, |port| port.0).into());
         }
         if first & VALUE != 0 {
-            record.value(value.unwrap_or(0), form.width());
+            record.value(value.unwrap_or(0), form.size());
         }
         if has_stack {
             record.number(stack_number.into());
@@ -273,7 +273,7 @@ impl Encoder {
                 }
                 if first & VALUE != 0 {
                     let width = call.port_io().map_or(Width::Dword, |(_, width)| width);
-                    record.value(value, width);
+                    record.value(value, width.into());
                 }
                 if flags & more::ADDRESS != 0 {
                     record.signed(distance);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pvio_x86::{Mode, Port, PortForm};
+use pvio_x86::{InsnForm, Mode, Port};
 
 use crate::Call;
 use crate::access_filter::FilteredProcess;
@@ -39,7 +39,7 @@ pub struct InsnEvent {
     /// The instruction.
     pub code: Code,
     /// Its form.
-    pub form: PortForm,
+    pub form: InsnForm,
     /// The port of the access; `None` if it made none.
     pub port: Option<Port>,
     /// What was read or written; `None` if it is not known.
@@ -122,7 +122,7 @@ pub struct SiteDefinition {
     /// The mode of the code, if it is known.
     pub mode: Option<Mode>,
     /// The form.
-    pub form: PortForm,
+    pub form: InsnForm,
     /// The turn of the kernel that runs it.
     pub turn: u32,
     /// The bytes of the instruction.

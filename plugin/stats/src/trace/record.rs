@@ -13,6 +13,8 @@
 //! Times are nanoseconds since the last record. Sites, stacks and processes are numbered in each chunk, from 1, by
 //! the definitions in it.
 
+use pvio_x86::{AccessSize, Width};
+
 use super::event::Stage;
 
 /// Bits of the first byte that have the kind.
@@ -66,6 +68,12 @@ pub(super) mod kind {
     pub const STACK: u8 = 26;
     /// A process.
     pub const PROCESS: u8 = 27;
+}
+
+/// The number of bytes of a value in a record. Values of an unknown size have all bytes of EAX.
+#[inline]
+pub(super) fn len_of_value(size: AccessSize) -> usize {
+    usize::from(size.bytes().unwrap_or(Width::Dword.bytes()))
 }
 
 /// The bit of a call's number that says that the access completes it.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use pvio_x86::{Mode, Port, PortForm, intel_syntax};
+use pvio_x86::{InsnForm, Port, PortForm};
 
 use super::decode::Definitions;
 use super::describe::{End, FrameName, SiteNames};
@@ -14,7 +14,8 @@ use super::tally::{Source, Tally, Totals, column, form, port};
 use crate::port_names::usual_name;
 use crate::{
     AccessCounts, AccessRow, Call, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow,
-    HypercallRow, PortRow, ProcessRow, SCHEMA, SiteRow, Snapshot, Tables, VcpuRow, WindowRow,
+    HypercallRow, PortRow, ProcessRow, SCHEMA, SiteRow, Snapshot, Tables, UndecidedFormRow,
+    VcpuRow, WindowRow,
 };
 
 /// Makes the dump.
@@ -136,6 +137,7 @@ impl RowMaker<'_> {
         Tables {
             vcpus: self.vcpus.iter().map(vcpu_row).collect(),
             forms: PortForm::ALL.map(|form| self.form_row(form, totals)).into(),
+            forms_undecided: self.undecided_form_rows(totals),
             ports: self.port_rows(totals),
             accesses_dropped: AccessCounts { accesses, unverified },
             accesses: self.access_rows(totals, &sites),
@@ -166,6 +168,24 @@ impl RowMaker<'_> {
             exits: head.reads_memory.then_some(counts[form::EXITS]),
             unverified: counts[form::UNVERIFIED],
         }
+    }
+
+    fn undecided_form_rows(&self, totals: &Totals) -> Vec<UndecidedFormRow> {
+        let head = self.trace.head();
+        let rows = InsnForm::all_undecided().filter_map(|form| {
+            let counts = clamp(&totals.forms[form.index()]);
+            (counts != [0; 6]).then(|| UndecidedFormRow {
+                form,
+                mode: None,
+                attempts: counts[form::ATTEMPTS],
+                executions: counts[form::EXECUTIONS],
+                accesses: counts[form::ACCESSES],
+                faults: head.reports_exceptions.then_some(counts[form::FAULTS]),
+                exits: head.reads_memory.then_some(counts[form::EXITS]),
+                unverified: counts[form::UNVERIFIED],
+            })
+        });
+        rows.collect()
     }
 
     fn port_rows(&self, totals: &Totals) -> Vec<PortRow> {
@@ -262,7 +282,7 @@ impl RowMaker<'_> {
             pc: format!("{pc:#x}"),
             mode: *mode,
             bytes: hex(bytes),
-            insn: intel_syntax(bytes, mode.unwrap_or(Mode::Bits32), *pc),
+            insn: form.intel_syntax(bytes, *mode, *pc),
             form: *form,
             symbol: names.map(|names| names.symbol.clone()),
             named_by: names.map(|names| names.named_by.clone()),
@@ -274,7 +294,7 @@ impl RowMaker<'_> {
     }
 
     fn access_rows(&self, totals: &Totals, sites: &[(u32, &SiteDefinition)]) -> Vec<AccessRow> {
-        let sites: HashMap<u32, (usize, PortForm)> = (sites.iter().enumerate())
+        let sites: HashMap<u32, (usize, InsnForm)> = (sites.iter().enumerate())
             .map(|(index, &(site, definition))| (site, (index, definition.form)))
             .collect();
         let rows = totals.accesses.iter().filter_map(|(&(site, port), counts)| {
@@ -284,7 +304,7 @@ impl RowMaker<'_> {
                 site: index,
                 port,
                 dir: form.direction(),
-                size: form.width(),
+                size: form.size(),
                 counts: AccessCounts { accesses, unverified },
             })
         });

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
-use pvio_x86::{Direction, Port, PortForm, Width};
+use pvio_x86::{AccessSize, Direction, InsnForm, Port};
 
 use super::event::{CallEvent, CallOutcome, Code, Event, InsnEvent, Stage, What, WindowEvent};
 use super::file::Trace;
@@ -43,7 +43,7 @@ pub(super) mod port {
 }
 
 /// A port, in one direction, at one size.
-pub(super) type PortKey = (Port, Direction, Width);
+pub(super) type PortKey = (Port, Direction, AccessSize);
 
 /// Rows of counts by key, without rows of zeros once they were added up.
 pub(super) type Rows<K, const N: usize> = HashMap<K, [i64; N]>;
@@ -53,7 +53,7 @@ pub(super) type Rows<K, const N: usize> = HashMap<K, [i64; N]>;
 pub(super) struct Totals {
     /// Executions, accesses and hypercalls by vCPU.
     pub vcpus: BTreeMap<u32, [i64; 3]>,
-    pub forms: [[i64; 6]; PortForm::ALL.len()],
+    pub forms: [[i64; 6]; InsnForm::COUNT],
     pub ports: Rows<PortKey, 3>,
     pub sites: Rows<Option<u32>, 3>,
     pub accesses: Rows<(u32, Port), 2>,
@@ -70,7 +70,7 @@ impl Default for Totals {
     fn default() -> Totals {
         Totals {
             vcpus: BTreeMap::new(),
-            forms: [[0; 6]; PortForm::ALL.len()],
+            forms: [[0; 6]; InsnForm::COUNT],
             ports: HashMap::new(),
             sites: HashMap::new(),
             accesses: HashMap::new(),
@@ -281,7 +281,7 @@ impl Tally {
 
     fn accessed(&mut self, insn: &InsnEvent, (stream, vcpu): (u32, u32), by: i64) {
         let Some(port) = insn.port else { return };
-        let key = (port, insn.form.direction(), insn.form.width());
+        let key = (port, insn.form.direction(), insn.form.size());
         let site = site(insn);
         let firsts = self.firsts.entry((stream, key)).or_default();
         firsts.count(Source::Site(site), by, &mut self.made);
@@ -315,7 +315,7 @@ impl Tally {
         totals.forms[insn.form.index()][form::UNVERIFIED] += by;
         totals.sites.entry(site).or_default()[column::UNVERIFIED] += by;
         if let Some(port) = insn.port {
-            let key = (port, insn.form.direction(), insn.form.width());
+            let key = (port, insn.form.direction(), insn.form.size());
             totals.ports.entry(key).or_default()[port::UNVERIFIED] += by;
             match site {
                 Some(site) => totals.accesses.entry((site, port)).or_default()[1] += by,
@@ -332,7 +332,7 @@ impl Tally {
         match call {
             CallEvent::Access { call, port, completes, .. } => {
                 let Some((direction, width)) = call.port_io() else { return };
-                let key = (port, direction, width);
+                let key = (port, direction, width.into());
                 totals.ports.entry(key).or_default()[port::HYPERCALL] += 1;
                 let firsts = self.firsts.entry((stream, key)).or_default();
                 firsts.count(Source::Hypercall, 1, &mut self.made);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use pvio_x86::{Mode, Port, PortForm};
+use pvio_x86::{InsnForm, Mode, Port};
 
 use super::decode::Decoder;
 use super::*;
@@ -17,7 +17,7 @@ impl Define for Numbers {
         SiteDefinition {
             pc: u64::MAX - u64::from(site),
             mode: [None, Some(Mode::Bits16), Some(Mode::Bits64)][site as usize % 3],
-            form: PortForm::ALL[site as usize % 24],
+            form: InsnForm::from_index(site as usize % InsnForm::COUNT),
             turn: site / 3,
             bytes: vec![0xee; site as usize % 15],
             place: site.is_multiple_of(2).then_some(place),
@@ -99,7 +99,10 @@ fn random_what(rng: &mut fastrand::Rng) -> What {
             let stage = STAGES[rng.usize(0..STAGES.len())];
             let site = rng.u32(0..30);
             let (code, form) = match rng.u8(0..4) {
-                0 => (Code::Dropped(rng.u64(..)), PortForm::ALL[rng.usize(0..24)]),
+                0 => (
+                    Code::Dropped(rng.u64(..)),
+                    InsnForm::from_index(rng.usize(0..InsnForm::COUNT)),
+                ),
                 _ => (Code::Site(site), Numbers.site(site).form),
             };
             let is_bare = stage.is_bare();
@@ -109,7 +112,9 @@ fn random_what(rng: &mut fastrand::Rng) -> What {
                 code,
                 form,
                 port: with(rng).then(|| Port(rng.u16(0..3) * 0x1000)),
-                value: with(rng).then(|| form.width().low_bytes(rng.u32(..) >> rng.u32(0..32))),
+                value: with(rng)
+                    .then(|| rng.u32(..) >> rng.u32(0..32))
+                    .and_then(|value| form.size().low_bytes(value)),
                 stack: with(rng).then(|| rng.u32(0..80)),
                 process: if is_bare { None } else { random_process(rng) },
             })
