@@ -143,8 +143,8 @@ fn accesses(trace: &mut Trace) -> Vec<Access> {
                 pvio_stats::trace::Code::Site(site) => definitions.site(site).unwrap().pc,
                 pvio_stats::trace::Code::Dropped(pc) => pc,
             };
-            let (direction, width) = (insn.form.direction(), insn.form.width());
-            found.push((vcpu, pc, direction.to_string(), port.0, width.bytes(), insn.value));
+            let (direction, size) = (insn.form.direction(), insn.form.size().bytes().unwrap());
+            found.push((vcpu, pc, direction.to_string(), port.0, size, insn.value));
         }
         true
     });
