@@ -2,12 +2,21 @@
 # The long parts of the tests: programs in long/, which the normal suite does not run. Scripts source this after lib.sh.
 # shellcheck disable=SC2154 # lib.sh sets `scripts` and `repo`
 #
-# The second line of a part describes it. A line "# inputs:" names the files and directories that it depends on. When a
-# part passes, a hash of its inputs is recorded in .ci/passed/PART. It is due again when an input changes.
+# The second line of a part describes it. A line "# inputs:" names the files and directories that it depends on, and
+# "# minutes:" how long it takes on two cores. When a part passes, a hash of its inputs is recorded in .ci/passed/PART. It
+# is due again when an input changes. A part that this machine cannot run ends with status 77, by cannot_run.
 
 long_parts() { (cd -- "$scripts/long" && printf '%s\n' *); }
 
 part_about() { sed -n '2s/^# //p' "$scripts/long/$1"; }
+
+part_minutes() { sed -n 's/^# minutes: //p' "$scripts/long/$1"; }
+
+# cannot_run WHY: ends a part.
+cannot_run() {
+    complain "$@"
+    exit 77
+}
 
 # part_hash PART: prints a hash of the paths and contents of its inputs, and of the part itself.
 part_hash() {

@@ -120,11 +120,12 @@ END
     chmod +x -- "$directory/$program"
 }
 
-# missing_tools: prints the arguments of private_tools for each compiler that the host lacks. The tests compile pvio.h with
-# four compilers.
+# missing_tools: prints "PACKAGES|PROGRAMS", the arguments of private_tools, for programs of the tests that the host lacks: four
+# compilers compile pvio.h, and Python reads exports.
 missing_tools() {
-    command -v g++ >/dev/null || echo g++ g++
-    command -v clang >/dev/null && command -v clang++ >/dev/null || echo clang clang clang++
+    command -v g++ >/dev/null || echo 'g++|g++'
+    command -v clang >/dev/null && command -v clang++ >/dev/null || echo 'clang|clang clang++'
+    python3 -m pip --version &>/dev/null || echo 'python3 python3-pip|python3'
 }
 
 # Makes the tests' QEMUs, and a guest: an image that boots GRUB from a CD-ROM. The tests use these names.
@@ -160,5 +161,29 @@ private_ovmf() {
     mv -- "$directory.new/$files/$3" "$directory.new/code.fd"
     mv -- "$directory.new/$files/$4" "$directory.new/variables.fd"
     rm -r -- "$directory.new/usr"
+    finish_whole "$directory" "$recipe"
+}
+
+# Packages of Python by which the tests read what pvio writes: Perfetto's definitions, and DuckDB. pip takes them from where the
+# host's configuration says.
+private_python() {
+    local directory=$PVIO_DIR/python recipe python=$PVIO_DIR/tools/python3/python3
+    local packages=(perfetto==0.59.1 protobuf==7.36.2 duckdb==2.0.1)
+    [[ -x $python ]] || python=$(command -v python3)
+    recipe="$("$python" --version): ${packages[*]}"
+    ! is_whole "$directory" "$recipe" || return 0
+    say 'downloading packages of Python for the tests, about 60 MB'
+    begin_whole "$directory"
+    # Files of compiled code would be changes in directories that must stay as they are.
+    PYTHONDONTWRITEBYTECODE=1 "$python" -m pip install --quiet --no-compile --disable-pip-version-check \
+        --no-warn-script-location --root-user-action ignore --target "$directory.new/packages" "${packages[@]}" ||
+        die "the packages of Python cannot be had: ${packages[*]} (pip's configuration says from where)"
+    cat >"$directory.new/python3" <<END
+#!/bin/sh
+# Runs Python with these packages.
+export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="\$(dirname -- "\$(readlink -f -- "\$0")")/packages"
+exec "$python" "\$@"
+END
+    chmod +x -- "$directory.new/python3"
     finish_whole "$directory" "$recipe"
 }

@@ -78,7 +78,7 @@
 
 /* What a host can do: the bits of EDX after a probe. */
 #define PVIO_FEATURE_EVERY_PORT 0x1 /* Calls reach every port. Without it, only those that the host's own devices serve */
-#define PVIO_FEATURE_MEMORY     0x2 /* Calls with an address are carried out. Without it, they are DECLINED */
+#define PVIO_FEATURE_MEMORY     0x2 /* Calls with an address are carried out. Without it, they may be DECLINED */
 #define PVIO_FEATURE_MAILBOX    0x4 /* A mailbox can be registered */
 
 /* The levels of a logged line. */

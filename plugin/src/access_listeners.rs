@@ -1,26 +1,43 @@
-//! Listeners to single accesses and their values: the access log, and the values at chosen ports.
+//! Listeners to single accesses and their values: the access log, the values at chosen ports, and the trace.
 //!
 //! Counting does not: it needs no values, and must be fast.
 
+use std::sync::Arc;
+
 use crate::access_log::{Access, Code, VcpuLog};
 use crate::stats::VcpuValues;
-use crate::x86::{Direction, Port, PortForm};
+use crate::trace::VcpuTrace;
+use crate::x86::{Direction, InsnForm, Port};
 
 /// One vCPU's listeners, at least one, for use on the vCPU's thread.
 pub struct AccessListeners {
     log: Option<VcpuLog>,
     values: Option<VcpuValues>,
+    trace: Option<Arc<VcpuTrace>>,
 }
 
 impl AccessListeners {
     /// Returns `None` if nobody listens.
-    pub fn new(log: Option<VcpuLog>, values: Option<VcpuValues>) -> Option<AccessListeners> {
-        (log.is_some() || values.is_some()).then_some(AccessListeners { log, values })
+    pub fn new(
+        log: Option<VcpuLog>,
+        values: Option<VcpuValues>,
+        trace: Option<Arc<VcpuTrace>>,
+    ) -> Option<AccessListeners> {
+        let anybody = log.is_some() || values.is_some() || trace.is_some();
+        anybody.then_some(AccessListeners { log, values, trace })
+    }
+
+    /// The trace, which is told of more than accesses.
+    #[inline]
+    pub fn trace(&self) -> Option<&VcpuTrace> {
+        self.trace.as_deref()
     }
 
     /// Returns true if a listener may want accesses to a port. The other methods decide for each access.
     pub fn covers(&self, port: Port, direction: Direction) -> bool {
-        self.log_of(port, direction).is_some() || self.values_of(port).is_some()
+        self.log_of(port, direction).is_some()
+            || self.values_of(port).is_some()
+            || self.trace().is_some_and(|trace| trace.covers(port, direction))
     }
 
     fn log_of(&self, port: Port, direction: Direction) -> Option<&VcpuLog> {
@@ -39,7 +56,7 @@ impl AccessListeners {
             log.access(code, access, port, value);
         }
         if let Some(values) = self.values_of(port) {
-            values.access((access.direction, access.width), port, value, earlier);
+            values.access((access.direction, access.size), port, value, earlier);
         }
     }
 
@@ -49,7 +66,7 @@ impl AccessListeners {
     pub fn start(
         &self,
         code: Code,
-        form: PortForm,
+        form: InsnForm,
         port: Port,
         value: Option<u32>,
         is_in_question: bool,
@@ -58,7 +75,7 @@ impl AccessListeners {
         let is_logged = log.is_some_and(|log| log.start(code, form, port, value, is_in_question));
         let values = self.values_of(port);
         if let Some(values) = values {
-            values.start((form.direction(), form.width()), port, value, is_in_question);
+            values.start((form.direction(), form.size()), port, value, is_in_question);
         }
         is_logged || values.is_some()
     }
@@ -72,6 +89,9 @@ impl AccessListeners {
         if let Some(values) = &self.values {
             values.retire(|| *eax);
         }
+        if let Some(trace) = &self.trace {
+            trace.retire(|| *eax);
+        }
     }
 
     /// EAX is the value of a pending `in`, which may still turn out to have faulted.
@@ -83,6 +103,9 @@ impl AccessListeners {
         if let Some(values) = &self.values {
             values.note_value(|| *eax);
         }
+        if let Some(trace) = &self.trace {
+            trace.note_value(|| *eax);
+        }
     }
 
     /// The pending access has retired, with the value that [`AccessListeners::note_value`] noted.
@@ -93,6 +116,9 @@ impl AccessListeners {
         if let Some(values) = &self.values {
             values.retire_noted();
         }
+        if let Some(trace) = &self.trace {
+            trace.settled();
+        }
     }
 
     /// The pending access faulted, or a hypervisor intercepted it.
@@ -102,6 +128,9 @@ impl AccessListeners {
         }
         if let Some(values) = &self.values {
             values.discard();
+        }
+        if let Some(trace) = &self.trace {
+            trace.settled();
         }
     }
 }

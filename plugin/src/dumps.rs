@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pvio_guest::abi::DUMPS_MAX;
+use pvio_stats::trace::End;
 
 use crate::bus::PortBus;
 use crate::kernel_turns::KernelTurns;
@@ -49,6 +50,8 @@ pub struct Dumps {
     pub kernels: Option<Arc<KernelTurns>>,
     /// The kernel that unwinds stacks; `None` if call chains are not counted.
     pub running_kernel: Option<Arc<RunningKernel>>,
+    /// Whether the last dump also gives what a trace has at its end.
+    pub has_trace: bool,
     /// Destination of the JSON.
     pub json: Option<Destination>,
     /// Destination of the text tables.
@@ -60,11 +63,15 @@ pub struct Dumps {
 
 impl Dumps {
     /// Writes the dump at the end of the machine. Errors go to stderr.
-    pub fn at_end(&self, how: Ended) {
+    ///
+    /// Returns what a trace has at its end, if there is one.
+    pub fn at_end(&self, how: Ended) -> Option<End> {
         let _one_at_a_time = self.lock();
         self.statistics.settle();
         // The errors are on stderr already.
-        let _ = self.write(Some(how), Destination::write);
+        let mut end = None;
+        let _ = self.write(Some(how), Destination::write, &mut end);
+        end
     }
 
     /// Writes a dump while the machine runs: the first to `FILE.1`, the next to `FILE.2`, and so
@@ -80,13 +87,18 @@ impl Dumps {
         }
         *count += 1;
         let number = *count;
-        self.write(None, |destination, contents| destination.write_numbered(number, contents))
+        self.write(
+            None,
+            |destination, contents| destination.write_numbered(number, contents),
+            &mut None,
+        )
     }
 
     fn write(
         &self,
         ended: Option<Ended>,
         put: impl Fn(&Destination, &[u8]) -> Result<(), DestinationError>,
+        trace_end: &mut Option<End>,
     ) -> Result<(), DumpError> {
         if let Some(kernels) = &self.kernels {
             kernels.settle();
@@ -94,13 +106,21 @@ impl Dumps {
         if let Some(running) = &self.running_kernel {
             self.statistics.resolve_stacks(running, ended.is_some());
         }
-        let snapshot = self.statistics.snapshot(&SnapshotContext {
+        let context = SnapshotContext {
             host: &self.host,
             ended,
             symbols: &self.symbols,
             own_kind: &|port| self.bus.kind_at(port),
             at_port: &|port| self.presence.at(port.0),
-        });
+        };
+        let snapshot = match ended.filter(|_| self.has_trace) {
+            None => self.statistics.snapshot(&context),
+            Some(_) => {
+                let (snapshot, end) = self.statistics.snapshot_and_trace_end(&context);
+                *trace_end = Some(end);
+                snapshot
+            }
+        };
         if ended.is_some() {
             for file in &snapshot.symbol_files {
                 if let Some(problem) = &file.problem {
@@ -165,6 +185,7 @@ mod tests {
             symbols: Arc::default(),
             kernels: None,
             running_kernel: None,
+            has_trace: false,
             json: Some(Destination::open(json, None).unwrap()),
             text,
             count: Mutex::default(),

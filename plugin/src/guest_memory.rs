@@ -1,11 +1,11 @@
 //! Reads and writes the guest's RAM, by physical and by linear address.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 
 use vm_memory::VolatileSlice;
 
-use crate::qemu::{GuestRam, MappedRam, RamPages};
+use crate::qemu::{GuestRam, MappedRam, ProvenRam, RamPages};
 use crate::x86::{Access, Efer, Mode, PAGE, Paging, PhysicalMemory};
 
 /// RAM by physical address. Memory-mapped devices are not read, because a read may have effects.
@@ -83,11 +83,104 @@ pub(crate) enum Unusable {
     Page,
     /// The address has no RAM or is not canonical.
     Address,
+    /// QEMU does not tell whether RAM is at the address, or at that of a page table.
+    Unproven,
+}
+
+/// The guest's RAM, by one of the ways in which a QEMU gives access to it.
+#[derive(Clone, Copy)]
+pub(crate) enum RamAccess<'a> {
+    /// By QEMU's exported functions.
+    InPlace(&'a GuestRam),
+    /// By the plugin API, which copies.
+    Proven(&'a ProvenRam),
+}
+
+impl RamAccess<'_> {
+    fn read<const N: usize>(self, physical: u64) -> Option<[u8; N]> {
+        let RamAccess::Proven(ram) = self else { return None };
+        let mut bytes = [0; N];
+        ram.read(physical, &mut bytes).then_some(bytes)
+    }
+
+    /// Lends `len` bytes of one page to `work`, to read.
+    fn with<R>(
+        self,
+        physical: u64,
+        len: usize,
+        work: impl FnOnce(VolatileSlice<'_>) -> R,
+    ) -> Result<R, Unusable> {
+        match self {
+            RamAccess::InPlace(ram) => ram.with(physical, len, work).ok_or(Unusable::Address),
+            RamAccess::Proven(ram) => {
+                let mut copy = [0; PAGE as usize];
+                let bytes = copy.get_mut(..len).ok_or(Unusable::Address)?;
+                match ram.read(physical, bytes) {
+                    true => Ok(work(VolatileSlice::from(bytes))),
+                    false => Err(Unusable::Unproven),
+                }
+            }
+        }
+    }
+
+    /// Lends `len` bytes of one page to `work`, to read and write.
+    pub fn with_mut<R>(
+        self,
+        physical: u64,
+        len: usize,
+        work: impl FnOnce(VolatileSlice<'_>) -> R,
+    ) -> Result<R, Unusable> {
+        match self {
+            RamAccess::InPlace(ram) => ram.with_mut(physical, len, work).ok_or(Unusable::Address),
+            RamAccess::Proven(ram) => {
+                let mut copy = [0; PAGE as usize];
+                let bytes = copy.get_mut(..len).ok_or(Unusable::Address)?;
+                // Written first as it is: ROM must refuse before a device is read.
+                if !ram.read(physical, bytes) || !ram.write(physical, bytes) {
+                    return Err(Unusable::Unproven);
+                }
+                let result = work(VolatileSlice::from(&mut *bytes));
+                match ram.write(physical, bytes) {
+                    true => Ok(result),
+                    false => Err(Unusable::Address),
+                }
+            }
+        }
+    }
+}
+
+/// Entries of page tables. It notes whether one is missing for want of a proof.
+struct Entries<'a> {
+    ram: RamAccess<'a>,
+    is_unproven: Cell<bool>,
+}
+
+impl Entries<'_> {
+    fn proven<T>(&self, value: Option<T>) -> Option<T> {
+        self.is_unproven.set(self.is_unproven.get() || value.is_none());
+        value
+    }
+}
+
+impl PhysicalMemory for Entries<'_> {
+    fn read_u32(&self, physical: u64) -> Option<u32> {
+        match self.ram {
+            RamAccess::InPlace(ram) => ram.read_u32(physical),
+            copied => self.proven(copied.read(physical).map(u32::from_le_bytes)),
+        }
+    }
+
+    fn read_u64(&self, physical: u64) -> Option<u64> {
+        match self.ram {
+            RamAccess::InPlace(ram) => ram.read_u64(physical),
+            copied => self.proven(copied.read(physical).map(u64::from_le_bytes)),
+        }
+    }
 }
 
 /// Memory by linear address, through page tables and with a privilege level.
 pub(crate) struct LinearMemory<'a> {
-    pub ram: &'a GuestRam,
+    pub ram: RamAccess<'a>,
     pub paging: Paging,
     pub mode: Mode,
 }
@@ -97,13 +190,17 @@ impl LinearMemory<'_> {
     ///
     /// # Errors
     ///
-    /// The address is not canonical, or the access would fault.
+    /// The address is not canonical, or the access would fault, or a page table is not proven to be RAM.
     pub fn physical(&self, linear: u64, access: Access) -> Result<u64, Unusable> {
         if !self.paging.is_canonical(linear, self.mode) {
             return Err(Unusable::Address);
         }
-        let translated = self.paging.translate(linear, access, &Physical(self.ram));
-        translated.map_err(|_| Unusable::Page)
+        let entries = Entries { ram: self.ram, is_unproven: Cell::new(false) };
+        let translated = self.paging.translate(linear, access, &entries);
+        translated.map_err(|_| match entries.is_unproven.get() {
+            true => Unusable::Unproven,
+            false => Unusable::Page,
+        })
     }
 
     /// Whether `len` bytes from `linear` are canonical and do not wrap.
@@ -128,7 +225,7 @@ impl LinearMemory<'_> {
         work: impl FnOnce(VolatileSlice<'_>) -> R,
     ) -> Result<R, Unusable> {
         let physical = self.physical(linear, Access::Read)?;
-        self.ram.with(physical, len, work).ok_or(Unusable::Address)
+        self.ram.with(physical, len, work)
     }
 
     /// Lends `len` bytes of one page to `work`, to read and write.
@@ -143,7 +240,7 @@ impl LinearMemory<'_> {
         work: impl FnOnce(VolatileSlice<'_>) -> R,
     ) -> Result<R, Unusable> {
         let physical = self.physical(linear, Access::Write)?;
-        self.ram.with_mut(physical, len, work).ok_or(Unusable::Address)
+        self.ram.with_mut(physical, len, work)
     }
 
     /// Maps `len` bytes of one page, to read and write.
@@ -153,7 +250,10 @@ impl LinearMemory<'_> {
     /// The memory cannot be accessed.
     pub fn hold(&self, linear: u64, len: usize) -> Result<MappedRam, Unusable> {
         let physical = self.physical(linear, Access::Write)?;
-        self.ram.hold(physical, len).ok_or(Unusable::Address)
+        match self.ram {
+            RamAccess::InPlace(ram) => ram.hold(physical, len).ok_or(Unusable::Address),
+            RamAccess::Proven(_) => Err(Unusable::Unproven),
+        }
     }
 
     /// Reads from any number of pages.

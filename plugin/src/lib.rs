@@ -16,6 +16,7 @@
 //! | `interception` | attempts at an instruction, and how each ended | file formats, what a call does |
 //! | `hypercalls` | what each call does, and who may make it | how the call was caught |
 //! | `access_listeners` | the listeners to single accesses and their values | where accesses come from |
+//! | `trace` | the events of vCPUs, in chunks of a file | where events come from |
 //! | `access_log` | a line for each access | where accesses come from |
 //! | `access_filter` | the accesses that an option selects | the use of the selection |
 //! | `dumps` | when and where a snapshot is written | where counts come from |
@@ -57,6 +58,7 @@ mod running_kernel;
 pub mod sections;
 pub mod stats;
 pub mod symbols;
+mod trace;
 pub mod untrusted_text;
 
 pub use plugin::{BuildError, build};

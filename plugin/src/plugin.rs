@@ -7,12 +7,12 @@ mod build_error;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arrayvec::ArrayVec;
+use pvio_stats::trace::Head;
 
 pub use self::build_error::BuildError;
-use crate::access_filter::AccessFilter;
 use crate::access_log::{AccessLog, CodeNames};
 use crate::bus::PortBus;
 use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
@@ -20,18 +20,19 @@ use crate::dumps::{self, Dumps, TextOutput};
 use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
 use crate::interception::{Callers, Instructions, Interceptor};
 use crate::kernel_turns::KernelTurns;
-use crate::options::{HypercallAccess, InsnsOption, Options, Summary};
+use crate::options::{AccessesOption, HypercallAccess, InsnsOption, Options, Summary};
 use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
 use crate::qemu::{
     self, Ended, GuestClock, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine,
-    MachineError, MissingFunction, PagingRegisterReader, PortPresence, Scoreboard, TaskStateReader,
-    VcpuIndex, Watch, exit_process,
+    MachineError, MissingFunction, PagingRegisterReader, PortPresence, ProvenRam, Scoreboard,
+    TaskStateReader, VcpuIndex, Watch, exit_process,
 };
 use crate::running_kernel::RunningKernel;
 use crate::sections::Sections;
-use crate::stats::{InstructionCounts, Statistics, ValueClock, ValuePorts};
+use crate::stats::{InstructionCounts, Statistics, ValueClock, ValuePorts, qemu_row};
 use crate::symbols::{GuestKernels, LiveNames, Symbols};
+use crate::trace::{Trace, TraceOutput};
 
 /// Makes the plugin for a QEMU. [`plugin!`](crate::plugin) calls it.
 ///
@@ -63,9 +64,12 @@ pub fn build(
     if needs_kernels && let Some(kernels) = guest_kernels(host) {
         symbols.set_kernels(kernels);
     }
-    let filter = options.access_log.as_ref().map(|option| &option.filter);
-    let log_needs_processes = filter.is_some_and(AccessFilter::needs_processes);
-    let needs_processes = options.processes || log_needs_processes;
+    let filters = [("access-log", &options.access_log), ("trace", &options.trace)];
+    let by_process = filters
+        .into_iter()
+        .find(|(_, option)| option.as_ref().is_some_and(|option| option.filter.needs_processes()));
+    let by_process = by_process.map(|(option, _)| option);
+    let needs_processes = options.processes || by_process.is_some();
     let needs_kernel = options.guest_symbols || options.callers.is_some() || needs_processes;
     let running_kernel = match needs_kernel {
         true => guest_kernels(host).map(|kernels| Arc::new(RunningKernel::new(kernels))),
@@ -82,8 +86,9 @@ pub fn build(
         HypercallAccess::Off => None,
     };
     let callers = options.callers.map(|_| callers(host, running_kernel.as_ref())).transpose()?;
+    let head = options.trace.as_ref().map(|option| trace_head(host, &options, option));
     let processes = needs_processes.then(|| {
-        let option = if options.processes { "processes" } else { "access-log" };
+        let option = by_process.filter(|_| !options.processes).unwrap_or("processes");
         processes(host, running_kernel.as_ref()).ok_or(BuildError::Processes(option))
     });
     let processes = processes.transpose()?;
@@ -120,6 +125,7 @@ pub fn build(
         symbols,
         kernels: kernels.clone(),
         running_kernel: running_kernel.clone(),
+        has_trace: head.is_some(),
         json: options.stats,
         text: match options.summary {
             Summary::Stderr => Some(TextOutput::Stderr),
@@ -135,9 +141,24 @@ pub fn build(
     let access_log = options.access_log.map(|option| {
         let sites = Arc::clone(&statistics.sites);
         let files = LiveNames::new(Arc::clone(&dumps.symbols));
-        let kernel = running_kernel.filter(|_| options.guest_symbols);
+        let kernel = running_kernel.clone().filter(|_| options.guest_symbols);
         let names = CodeNames::new(sites, files, kernel);
         Arc::new(AccessLog::new(option.path, option.file, option.filter, names, processes.clone()))
+    });
+    let trace = options.trace.zip(head).map(|(option, head)| {
+        let head = Head { devices: bus.own_devices(), ..head };
+        let files = LiveNames::new(Arc::clone(&dumps.symbols));
+        let kernel =
+            running_kernel.filter(|_| options.guest_symbols && option.filter.needs_symbols());
+        let output = TraceOutput {
+            path: option.path,
+            file: option.file,
+            filter: option.filter,
+            names: CodeNames::new(Arc::clone(&statistics.sites), files, kernel),
+            processes: processes.clone(),
+        };
+        let clock = GuestClock::find(host.icount);
+        Arc::new(Trace::new(output, &head, Arc::clone(&statistics), clock))
     });
     let guest_log = options.log.map_or_else(GuestLog::to_stderr, GuestLog::to_file);
     let hypercalls = policy.map(|policy| {
@@ -152,6 +173,7 @@ pub fn build(
             policy,
             bus: Arc::clone(&bus),
             machine,
+            proven_ram: proven_ram(host),
             icount: host.icount,
             statistics: Arc::clone(&statistics),
             control: Box::new(control),
@@ -172,6 +194,9 @@ pub fn build(
     if let Some(processes) = processes {
         interceptor.count_processes(processes);
     }
+    if let Some(trace) = &trace {
+        interceptor.trace(Arc::clone(trace));
+    }
     if let Some(kernels) = kernels {
         interceptor.tell(kernels);
     }
@@ -180,6 +205,7 @@ pub fn build(
         statistics,
         dumps,
         access_log,
+        trace,
         hypercalls,
         interceptor,
         instructions,
@@ -187,10 +213,34 @@ pub fn build(
     }))
 }
 
+/// What a trace says of the machine at its start, but for its devices.
+fn trace_head(host: &HostInfo, options: &Options, trace: &AccessesOption) -> Head {
+    let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Head {
+        pvio: env!("CARGO_PKG_VERSION").into(),
+        qemu: qemu_row(host),
+        began: began.map_or(0, |began| began.as_nanos() as u64),
+        reports_exceptions: host.reports_exceptions(),
+        reads_memory: host.memory_is_readable,
+        callers: options.callers.is_some(),
+        processes: options.processes,
+        filter: trace.filter_text.clone(),
+        devices: Vec::new(),
+    }
+}
+
 /// Makes the finder of guest kernels; `None` if pvio cannot read guest memory.
 fn guest_kernels(host: &HostInfo) -> Option<GuestKernels> {
     let registers = PagingRegisterReader::open(host.max_vcpus)?;
     Some(GuestKernels::new(GuestRam::open(host.version)?, registers))
+}
+
+/// The memory that calls reach on a QEMU that does not give it in place.
+fn proven_ram(host: &HostInfo) -> Option<Arc<ProvenRam>> {
+    match host.memory_is_readable {
+        true => None,
+        false => ProvenRam::open().map(Arc::new),
+    }
 }
 
 /// Opens QEMU's machine if anything needs it.
@@ -266,6 +316,7 @@ struct Pvio {
     statistics: Arc<Statistics>,
     dumps: Arc<Dumps>,
     access_log: Option<Arc<AccessLog>>,
+    trace: Option<Arc<Trace>>,
     hypercalls: Option<Arc<Hypercalls>>,
     interceptor: Interceptor,
     instructions: Option<Arc<Instructions>>,
@@ -309,7 +360,7 @@ impl qemu::Plugin for Pvio {
     }
 
     fn follows_blocks(&self) -> bool {
-        self.access_log.is_some() || self.statistics.has_values()
+        self.access_log.is_some() || self.trace.is_some() || self.statistics.has_values()
     }
 
     fn machine_ended(&self, how: Ended) {
@@ -326,7 +377,12 @@ impl qemu::Plugin for Pvio {
         for failure in self.bus.finish() {
             say(failure);
         }
-        self.dumps.at_end(how);
+        let end = self.dumps.at_end(how);
+        if let Some((trace, end)) = self.trace.as_ref().zip(end)
+            && let Err(error) = trace.finish(end)
+        {
+            say(format_args!("the trace is incomplete: {error}"));
+        }
     }
 }
 

@@ -98,7 +98,9 @@ fn driver_run(report: &Report, name: &str) -> Result<DriverRun> {
         accesses: ports.iter().map(|row| row.device + row.qemu + row.hypercall).sum(),
         bytes: ports
             .iter()
-            .map(|row| (row.device + row.qemu + row.hypercall) * u64::from(row.size.bytes()))
+            .map(|row| {
+                (row.device + row.qemu + row.hypercall) * u64::from(row.size.bytes().unwrap_or(0))
+            })
             .sum(),
         cycles: cycles.with_context(|| format!("the guest logged no cycles of {name:?}"))?,
     })

@@ -87,6 +87,65 @@ impl Expected {
     }
 }
 
+/// Returns every count of a dump that contradicts the program, where QEMU does not tell the mode of all code.
+///
+/// What is undecided must be what is missing elsewhere: nothing is counted as another form, size or mode.
+pub fn contradictions(stats: &Snapshot, vcpus: u64, modes: &[Mode]) -> Vec<String> {
+    let mut contradictions = Vec::new();
+    let mut require = |holds: bool, what: String, counted: u64, expected: u64| {
+        if !holds {
+            contradictions.push(format!("{what}: {counted} counted, {expected} in the program"));
+        }
+    };
+    let expected = Expected::of(vcpus, modes);
+    for (row, (executions, accesses)) in stats.forms.iter().zip(&expected.by_form) {
+        let form = row.form;
+        for (what, counted, expected) in [
+            ("attempts at", row.attempts, *executions),
+            ("executions of", row.executions, *executions),
+            ("accesses by", row.accesses, *accesses),
+        ] {
+            require(counted <= expected, format!("{what} {form}"), counted, expected);
+        }
+    }
+    let [counted, in_program] = [
+        stats.form_counts().fold((0, 0), |sum, row| (sum.0 + row.executions, sum.1 + row.accesses)),
+        expected.by_form.iter().fold((0, 0), |sum, form| (sum.0 + form.0, sum.1 + form.1)),
+    ];
+    require(counted.0 == in_program.0, "all executions".into(), counted.0, in_program.0);
+    require(counted.1 == in_program.1, "all accesses".into(), counted.1, in_program.1);
+
+    let mut left: BTreeMap<(Port, Direction), u64> = BTreeMap::new();
+    for (&(port, dir, _), expected) in &expected.by_port {
+        *left.entry((port, dir)).or_default() += expected;
+    }
+    for row in &stats.ports {
+        let counted = row.qemu + row.device;
+        let left = left.entry((row.port, row.dir)).or_default();
+        let known = row.size.0.map(|width| (row.port, row.dir, width));
+        let expected = known.map_or(*left, |key| expected.by_port.get(&key).copied().unwrap_or(0));
+        let what = format!("{} {} {}", row.dir, row.size, row.port);
+        require(counted <= expected.min(*left), what, counted, expected);
+        *left = left.saturating_sub(counted);
+    }
+    for ((port, dir), left) in left {
+        require(left == 0, format!("{dir} {port}, missing"), 0, left);
+    }
+
+    let mut by_mode = BTreeMap::new();
+    for site in &stats.sites {
+        if let Some(key) = site.mode.zip(site.form.decided()) {
+            *by_mode.entry(key).or_insert(0) += site.counts.executions;
+        }
+    }
+    for ((mode, form), counted) in by_mode {
+        let expected = expected.by_mode.get(&(mode, form)).copied().unwrap_or(0);
+        let what = format!("executions of {form} at sites of {mode:?}");
+        require(counted <= expected, what, counted, expected);
+    }
+    contradictions
+}
+
 /// Returns every difference between a dump and the expected counts.
 ///
 /// The dump is of a run on `vcpus` vCPUs in these modes.
@@ -111,12 +170,10 @@ pub fn differences(stats: &Snapshot, vcpus: u64, modes: &[Mode]) -> Vec<String> 
 
     let mut by_port = expected.by_port;
     for row in &stats.ports {
-        let expected = by_port.remove(&(row.port, row.dir, row.size)).unwrap_or(0);
-        compare(
-            format!("{} {} {}", row.dir, row.size.bytes(), row.port),
-            row.qemu + row.device,
-            expected,
-        );
+        let width = row.size.0;
+        let expected = width.and_then(|width| by_port.remove(&(row.port, row.dir, width)));
+        let expected = expected.unwrap_or(0);
+        compare(format!("{} {} {}", row.dir, row.size, row.port), row.qemu + row.device, expected);
     }
     for ((port, dir, size), expected) in by_port {
         compare(format!("{dir} {} {port}", size.bytes()), 0, expected);
@@ -128,11 +185,16 @@ pub fn differences(stats: &Snapshot, vcpus: u64, modes: &[Mode]) -> Vec<String> 
         *counted.entry((site.mode, site.form)).or_insert(0) += site.counts.executions;
     }
     for ((mode, form), counted) in counted {
-        let expected = mode.and_then(|mode| by_mode.remove(&(mode, form))).unwrap_or(0);
+        let key = mode.zip(form.decided());
+        let expected = key.and_then(|key| by_mode.remove(&key)).unwrap_or(0);
         compare(format!("executions of {form} at sites of {mode:?}"), counted, expected);
     }
     for ((mode, form), expected) in by_mode {
         compare(format!("executions of {form} at sites of {mode:?}"), 0, expected);
+    }
+
+    for row in &stats.forms_undecided {
+        compare(format!("undecided executions of {}", row.form), row.executions, 0);
     }
 
     for row in &stats.vcpus {

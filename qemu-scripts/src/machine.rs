@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::stats::Snapshot;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tempfile::TempDir;
 use wait4::Wait4;
@@ -35,6 +35,9 @@ pub const BARE_PC: [&str; 10] = [
     "-device",
     "isa-debug-exit,iobase=0xf4,iosize=0x04",
 ];
+
+/// QEMU's arguments for a machine without a processor, controlled by stdin.
+const EMPTY: [&str; 6] = ["-machine", "none", "-display", "none", "-monitor", "stdio"];
 
 /// A QEMU command line under construction.
 #[derive(Debug)]
@@ -89,6 +92,22 @@ impl Machine {
     /// The guest ends QEMU by an `out` to isa-debug-exit.
     pub fn bare_guest(self, image: &Path) -> Machine {
         self.args(BARE_PC).args([OsStr::new("-bios"), image.as_os_str()])
+    }
+
+    /// Loads the plugin into a machine that has no processor, and returns what it says of a QEMU that exports none of its
+    /// functions; `None` if QEMU exports them.
+    ///
+    /// # Errors
+    ///
+    /// Fails if QEMU does not start with the plugin.
+    pub fn without_exports(qemu: &Path) -> Result<Option<String>> {
+        let machine = Machine::new(qemu).plugin(&["summary=off"]);
+        let mut running = machine.args(EMPTY).start()?;
+        // It may have ended already.
+        let _ = running.say("quit");
+        let ended = running.wait()?;
+        ensure!(ended.status.success(), "{}", ended.stderr.trim_end());
+        Ok(ended.without_exports().map(str::to_owned))
     }
 
     /// Starts QEMU and waits until it ends.
@@ -341,6 +360,12 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Returns what the plugin said of a QEMU that exports none of its functions; `None` if it said nothing of that.
+    pub fn without_exports(&self) -> Option<&str> {
+        let mut lines = self.stderr.lines().filter_map(|line| line.strip_prefix("pvio: warning: "));
+        lines.find(|line| line.starts_with("this QEMU exports none of its functions"))
+    }
+
     /// Returns the statistics.
     ///
     /// # Errors

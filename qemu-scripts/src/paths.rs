@@ -96,6 +96,17 @@ pub fn grub_image() -> Result<PathBuf> {
     Ok(image)
 }
 
+/// Python with the private packages of the tests.
+///
+/// # Errors
+///
+/// Fails if it is missing.
+pub fn python() -> Result<PathBuf> {
+    let python = downloads().join("python/python3");
+    ensure!(python.exists(), "{} is missing: run qemu-scripts/setup --tests", python.display());
+    Ok(python)
+}
+
 /// Files of UEFI firmware: its flash, and the flash of its variables.
 ///
 /// # Errors

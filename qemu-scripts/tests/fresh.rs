@@ -223,5 +223,8 @@ fn every_long_part_has_a_description_and_inputs_that_exist() {
         for input in inputs.split(' ') {
             assert!(paths::repository().join(input).exists(), "{}: {input}", part.display());
         }
+        let minutes = lines.find_map(|line| line.strip_prefix("# minutes: ")).unwrap();
+        // `test --long` gives a part half an hour.
+        assert!((1..=30).contains(&minutes.parse().unwrap()), "{}: {minutes}", part.display());
     }
 }

@@ -107,6 +107,15 @@ impl GuestRun {
     }
 }
 
+/// Fails if a dump of the guest `forms` contradicts the guest, or lacks what it does.
+///
+/// For a QEMU that exports nothing: the mode of some code may be unknown, and forms may be undecided.
+#[track_caller]
+pub fn assert_forms_agree(stats: &Snapshot, vcpus: u64, modes: &[pvio::x86::Mode]) {
+    let contradictions = expected_forms::contradictions(stats, vcpus, modes);
+    assert!(contradictions.is_empty(), "{contradictions:#?}");
+}
+
 /// Fails unless a dump has exactly what the guest `forms` does.
 #[track_caller]
 pub fn assert_forms(stats: &Snapshot, vcpus: u64, modes: &[pvio::x86::Mode]) {

@@ -21,7 +21,7 @@ pub use boots::{bios, boot_linux, port_reader, run_seabios};
 pub use busy::start_busy;
 pub use compiler::{Compiler, path_str};
 pub use dump::{assert_consistent, parse_hex, site_bytes, site_pc, split_symbol};
-pub use guest_run::{GuestRun, GuestTest, assert_forms, run_guest};
+pub use guest_run::{GuestRun, GuestTest, assert_forms, assert_forms_agree, run_guest};
 pub use monitor::{Monitor, snapshot_drive};
 pub use own_plugin::build_copy;
 pub use pvio_cli::linux::LinuxGuest;
@@ -43,22 +43,42 @@ pub struct Host {
     /// The version of its plugin API.
     pub api: i32,
     folder: &'static str,
+    /// Whether it exports its own functions to plugins.
+    pub exports: bool,
 }
 
 impl Host {
     /// Debian stable's QEMU: plugin API 4, no exception events.
-    pub const STABLE: Host = Host { api: 4, folder: "trixie" };
+    pub const STABLE: Host = Host { api: 4, folder: "trixie", exports: true };
     /// The newest: plugin API 7.
-    pub const NEWEST: Host = Host { api: 7, folder: "trixie-backports" };
+    pub const NEWEST: Host = Host { api: 7, folder: "trixie-backports", exports: true };
+    /// QEMU 10.2 as `setup --tests --qemu 10.2` builds it with loadable modules.
+    pub const WITH_MODULES: Host = Host { api: 5, folder: "10.2-modules", exports: true };
+    /// The same without loadable modules, and so without exports.
+    pub const PLAIN: Host = Host { api: 5, folder: "10.2-plain", exports: false };
 
     /// The path of one of its programs.
     pub fn program(&self, name: &str) -> PathBuf {
         paths::private_qemu(self.folder, name).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// The same QEMU, which behaves towards the plugin as if it exported nothing.
+    pub const fn without_exports(&self) -> Host {
+        Host { exports: false, api: self.api, folder: self.folder }
+    }
+
     /// An x86-64 machine on this QEMU.
     pub fn machine(&self) -> Machine {
-        Machine::new(&self.program("qemu-system-x86_64"))
+        self.machine_of("qemu-system-x86_64")
+    }
+
+    /// A machine of one of its programs.
+    pub fn machine_of(&self, program: &str) -> Machine {
+        let machine = Machine::new(&self.program(program));
+        match self.exports {
+            true => machine,
+            false => machine.env("PVIO_TEST_WITHOUT_EXPORTS", "1"),
+        }
     }
 
     /// An x86-64 machine whose QEMU exports none of its own functions to the plugin.
@@ -66,7 +86,7 @@ impl Host {
     /// A QEMU that was built without loadable modules is like this. An environment variable makes the
     /// plugin behave so.
     pub fn machine_without_exports(&self) -> Machine {
-        self.machine().env("PVIO_TEST_WITHOUT_EXPORTS", "1")
+        self.without_exports().machine()
     }
 
     /// The command line of a guest in `tests/guests` with the plugin, whose stdio the test connects.
@@ -84,15 +104,56 @@ impl Host {
     }
 }
 
-/// Makes two tests of each function `fn name(host: &Host)`, one for each QEMU.
+/// Makes tests of each function `fn name(host: &Host)`, one for each QEMU.
+///
+/// That on API 5 needs a QEMU that `setup --tests --qemu 10.2` builds, and runs in a long part.
 #[macro_export]
 macro_rules! on_both_qemus {
+    ($($name:ident)*) => {
+        $crate::on_packaged_qemus! { $($name)* }
+        mod on_api_5 {
+            $(
+                #[test]
+                #[ignore = "runs in qemu-scripts/test --long qemu-10.2"]
+                fn $name() { super::$name(&$crate::Host::WITH_MODULES) }
+            )*
+        }
+    };
+}
+
+/// Makes two tests of each function `fn name(host: &Host)`, one for each QEMU that comes as a package.
+#[macro_export]
+macro_rules! on_packaged_qemus {
     ($($name:ident)*) => {
         mod on_api_4 {
             $(#[test] fn $name() { super::$name(&$crate::Host::STABLE) })*
         }
         mod on_api_7 {
             $(#[test] fn $name() { super::$name(&$crate::Host::NEWEST) })*
+        }
+    };
+}
+
+/// Makes tests of each function `fn name(host: &Host)` on QEMUs that export nothing.
+///
+/// On two, pvio is told so. That on API 5 is one, which runs in a long part.
+#[macro_export]
+macro_rules! without_exports {
+    ($($name:ident)*) => {
+        mod without_exports {
+            mod on_api_4 {
+                $(#[test] fn $name() { super::super::$name(&$crate::Host::STABLE.without_exports()) })*
+            }
+            mod on_api_7 {
+                $(#[test] fn $name() { super::super::$name(&$crate::Host::NEWEST.without_exports()) })*
+            }
+            mod on_api_5 {
+                $(
+                    #[test]
+                    #[ignore = "runs in qemu-scripts/test --long qemu-10.2"]
+                    fn $name() { super::super::$name(&$crate::Host::PLAIN) }
+                )*
+            }
         }
     };
 }

@@ -172,7 +172,7 @@ constants! {
     /// The features of a host: the bits of EDX after a probe.
     feature: u32;
     EVERY_PORT = 0x1, "Calls reach every port. Without it, only those that the host's own devices serve";
-    MEMORY = 0x2, "Calls with an address are carried out. Without it, they are DECLINED";
+    MEMORY = 0x2, "Calls with an address are carried out. Without it, they may be DECLINED";
     MAILBOX = 0x4, "A mailbox can be registered";
 }
 

@@ -70,15 +70,30 @@ pub(crate) fn lookup(symbol: &CStr) -> Option<*mut c_void> {
     (!address.is_null()).then_some(address)
 }
 
-/// While this variable is set, pvio takes QEMU's internal symbols as missing. The tests set it to see
-/// what pvio does on a QEMU that was built without loadable modules and exports none.
-const WITHOUT_EXPORTS: &str = "PVIO_TEST_WITHOUT_EXPORTS";
+/// What the tests hide of QEMU, to see what pvio does on one that was built otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hidden {
+    /// As without loadable modules: no internal symbol is exported. By `PVIO_TEST_WITHOUT_EXPORTS`.
+    pub exports: bool,
+    /// As without capstone: no instruction is disassembled. By `PVIO_TEST_WITHOUT_DISASSEMBLY`.
+    pub disassembly: bool,
+}
+
+/// What the environment hides. Read once: QEMU's libraries may change it while vCPUs run.
+pub(crate) fn hidden() -> Hidden {
+    static HIDDEN: OnceCell<Hidden> = OnceCell::new();
+    *HIDDEN.get_or_init(|| {
+        let is_set = |name| std::env::var_os(name).is_some();
+        Hidden {
+            exports: is_set("PVIO_TEST_WITHOUT_EXPORTS"),
+            disassembly: is_set("PVIO_TEST_WITHOUT_DISASSEMBLY"),
+        }
+    })
+}
 
 /// Finds a symbol that QEMU exports for its own modules.
 pub(crate) fn lookup_internal(symbol: &CStr) -> Option<*mut c_void> {
-    // Read once: QEMU's libraries may change the environment while vCPUs run.
-    static HIDDEN: OnceCell<bool> = OnceCell::new();
-    match HIDDEN.get_or_init(|| std::env::var_os(WITHOUT_EXPORTS).is_some()) {
+    match hidden().exports {
         true => None,
         false => lookup(symbol),
     }

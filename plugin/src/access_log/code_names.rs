@@ -20,7 +20,7 @@ const CALLS: [&[u8]; 2] = [&[0x0f, 0x1f, 0x80], &[0x67, 0x0f, 0x1f, 0x80]];
 
 /// The number of a name; 0 if there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct NameId(u32);
+pub struct NameId(u32);
 
 /// Names for sites, each looked up once, and again when it may have another name.
 pub struct CodeNames {
@@ -52,18 +52,18 @@ impl CodeNames {
     }
 
     /// The kernel that names code.
-    pub(super) fn kernel(&self) -> Option<Arc<RunningKernel>> {
+    pub fn kernel(&self) -> Option<Arc<RunningKernel>> {
         self.kernel.clone()
     }
 
     /// The text of a name; `None` if it is not known.
-    pub(super) fn text(&self, NameId(number): NameId) -> Option<&str> {
+    pub fn text(&self, NameId(number): NameId) -> Option<&str> {
         let index = number.checked_sub(1)?;
         self.texts.get(index as usize).map(|text| &**text)
     }
 
     /// Names code that makes an access now, on the thread of its vCPU, whose view of the kernel is `view`.
-    pub(super) fn name(&self, code: Code, view: Option<&mut KernelView>) -> NameId {
+    pub fn name(&self, code: Code, view: Option<&mut KernelView>) -> NameId {
         match code.kind {
             CodeKind::Site(site) => self.name_of_site(site, code.pc, view),
             CodeKind::Dropped => NameId::default(),

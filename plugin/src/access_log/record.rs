@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use super::code_names::{CodeNames, NameId};
 use crate::processes::Owner;
-use crate::x86::{Direction, Port, PortForm, Width};
+use crate::x86::{AccessSize, Direction, InsnForm, Port};
 
-/// The direction and width of an access.
+/// The direction and size of an access.
 #[derive(Clone, Copy, Debug)]
 pub struct Access {
     /// The direction.
     pub direction: Direction,
-    /// The width.
-    pub width: Width,
+    /// The size.
+    pub size: AccessSize,
 }
 
-impl From<PortForm> for Access {
-    fn from(form: PortForm) -> Access {
-        Access { direction: form.direction(), width: form.width() }
+impl From<InsnForm> for Access {
+    fn from(form: InsnForm) -> Access {
+        Access { direction: form.direction(), size: form.size() }
     }
 }
 
@@ -36,9 +36,9 @@ pub(super) struct Record {
     pub process: Option<Owner>,
     pub direction: Direction,
     pub port: Port,
-    pub width: Width,
+    pub size: AccessSize,
     /// The value read or written; `None` if the machine ended before it was known, or if another
-    /// vCPU on the same thread read in between.
+    /// vCPU on the same thread read in between, or if the size is unknown.
     pub value: Option<u32>,
     /// True if the access may have faulted for lack of privilege. QEMU before 11.0 does not report it.
     pub unverified: bool,
@@ -47,7 +47,7 @@ pub(super) struct Record {
 impl Record {
     /// Writes the record's line.
     pub fn write(&self, out: &mut impl Write, names: &CodeNames) -> io::Result<()> {
-        let Record { time, vcpu, pc, symbol, process, direction, port, width, value, unverified } =
+        let Record { time, vcpu, pc, symbol, process, direction, port, size, value, unverified } =
             self;
         let (seconds, nanos) = (time.as_secs(), time.subsec_nanos());
         write!(out, "{seconds:>5}.{nanos:09} ")?;
@@ -55,10 +55,10 @@ impl Record {
             Some(vcpu) => write!(out, "{vcpu}")?,
             None => write!(out, "-")?,
         }
-        write!(out, " {pc:#x} {direction:<3} {port} {} ", width.bytes())?;
+        write!(out, " {pc:#x} {direction:<3} {port} {size} ")?;
         match value {
             Some(value) => {
-                let digits = 2 + 2 * usize::from(width.bytes());
+                let digits = 2 + 2 * usize::from(size.bytes().unwrap_or(4));
                 write!(out, "{value:#0digits$x}")?;
             }
             None => write!(out, "-")?,

@@ -5,7 +5,7 @@ use super::queue::BATCH;
 use super::*;
 use crate::stats::Sites;
 use crate::symbols::{LiveNames, Symbols};
-use crate::x86::{Port, PortForm};
+use crate::x86::{InsnForm, Port, PortForm};
 
 fn open(path: &Path, filters: &[&str]) -> Arc<AccessLog> {
     let file = OutputFile::open(path).unwrap();
@@ -36,13 +36,13 @@ fn lines(directory: &tempfile::TempDir) -> Vec<String> {
 fn reads_get_their_values_and_faulted_accesses_are_dropped() {
     let (directory, log) = log(&[]);
     let vcpu = VcpuLog::new(Arc::clone(&log), 3);
-    vcpu.start(code(0x1000), PortForm::InAxDx, Port(0x60), None, false);
+    vcpu.start(code(0x1000), PortForm::InAxDx.into(), Port(0x60), None, false);
     vcpu.retire(|| 0xffff_1234);
-    vcpu.start(code(0x1001), PortForm::OutDxAl, Port(0x80), Some(0xabcd_ef12), false);
+    vcpu.start(code(0x1001), PortForm::OutDxAl.into(), Port(0x80), Some(0xabcd_ef12), false);
     vcpu.discard();
-    vcpu.start(code(0x1002), PortForm::OutDxAl, Port(0x80), Some(0x34), true);
-    vcpu.access(code(0x1003), PortForm::RepInsd.into(), Port(0x1f0), 0xdead_beef);
-    vcpu.start(code(0x1004), PortForm::InAlDx, Port(0x64), None, false);
+    vcpu.start(code(0x1002), PortForm::OutDxAl.into(), Port(0x80), Some(0x34), true);
+    vcpu.access(code(0x1003), InsnForm::from(PortForm::RepInsd).into(), Port(0x1f0), 0xdead_beef);
+    vcpu.start(code(0x1004), PortForm::InAlDx.into(), Port(0x64), None, false);
     log.finish().unwrap();
     assert_eq!(
         lines(&directory),
@@ -65,7 +65,7 @@ fn records_of_several_vcpus_all_arrive_in_order() {
             scope.spawn(move || {
                 let vcpu = VcpuLog::new(Arc::clone(log), vcpu);
                 for value in 0..count as u32 {
-                    vcpu.access(code(0), PortForm::Outsd.into(), Port(0), value);
+                    vcpu.access(code(0), InsnForm::from(PortForm::Outsd).into(), Port(0), value);
                 }
             });
         }
@@ -84,7 +84,7 @@ fn a_full_disk_is_reported_again_at_the_end() {
     let log = open(Path::new("/dev/full"), &[]);
     let vcpu = VcpuLog::new(Arc::clone(&log), 0);
     for value in 0..20 * BATCH as u32 {
-        vcpu.access(code(0), PortForm::Outsb.into(), Port(0), value);
+        vcpu.access(code(0), InsnForm::from(PortForm::Outsb).into(), Port(0), value);
     }
     assert_eq!(log.finish().unwrap_err().raw_os_error(), Some(libc::ENOSPC));
 }
@@ -94,7 +94,7 @@ fn a_line_is_in_the_file_soon() {
     let (directory, log) = log(&[]);
     let vcpu = VcpuLog::new(Arc::clone(&log), 0);
     for value in 0..3 {
-        vcpu.access(code(0), PortForm::Outsb.into(), Port(0), value);
+        vcpu.access(code(0), InsnForm::from(PortForm::Outsb).into(), Port(0), value);
         let begin = Instant::now();
         while lines(&directory).len() <= value as usize {
             assert!(begin.elapsed() < Duration::from_secs(20), "line {value} does not appear");
@@ -110,13 +110,13 @@ fn the_value_decides_when_it_is_known() {
     let (directory, log) = log(&["value=5", "-pc=0x2000"]);
     let vcpu = VcpuLog::new(Arc::clone(&log), 0);
     for (pc, eax) in [(0x1000, 4), (0x1000, 5), (0x2000, 5)] {
-        let is_logged = vcpu.start(code(pc), PortForm::InAlDx, Port(0x60), None, false);
+        let is_logged = vcpu.start(code(pc), PortForm::InAlDx.into(), Port(0x60), None, false);
         assert_eq!(is_logged, pc == 0x1000);
         vcpu.retire(|| eax);
     }
-    vcpu.access(code(0x1001), PortForm::Outsb.into(), Port(1), 5);
-    vcpu.access(code(0x1002), PortForm::Outsb.into(), Port(1), 6);
-    vcpu.start(code(0x1003), PortForm::InAlDx, Port(0x60), None, false);
+    vcpu.access(code(0x1001), InsnForm::from(PortForm::Outsb).into(), Port(1), 5);
+    vcpu.access(code(0x1002), InsnForm::from(PortForm::Outsb).into(), Port(1), 6);
+    vcpu.start(code(0x1003), PortForm::InAlDx.into(), Port(0x60), None, false);
     log.finish().unwrap();
     assert_eq!(
         lines(&directory),

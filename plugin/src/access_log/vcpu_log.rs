@@ -12,7 +12,7 @@ use super::record::{Access, Record};
 use crate::processes::ProcessReader;
 use crate::running_kernel::KernelView;
 use crate::stats::SiteId;
-use crate::x86::{Direction, Port, PortForm};
+use crate::x86::{Direction, InsnForm, Port};
 
 /// The instruction that makes an access.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ impl VcpuLog {
             let running = reader.borrow_mut().running();
             running.map(|running| running.owner)
         });
-        if !self.log.filter.covers_process(process) {
+        if !self.log.filter.covers_process(process.as_ref()) {
             return None;
         }
         let mixed = self.log.vcpus_mixed.load(Ordering::Relaxed);
@@ -84,8 +84,8 @@ impl VcpuLog {
             process,
             direction: access.direction,
             port,
-            width: access.width,
-            value: value.map(|value| access.width.low_bytes(value)),
+            size: access.size,
+            value: value.and_then(|value| access.size.low_bytes(value)),
             unverified: false,
         })
     }
@@ -103,7 +103,7 @@ impl VcpuLog {
     pub fn start(
         &self,
         code: Code,
-        form: PortForm,
+        form: InsnForm,
         port: Port,
         value: Option<u32>,
         unverified: bool,
@@ -121,7 +121,7 @@ impl VcpuLog {
     /// Logs the pending access, which has retired. An `in` has left its value in EAX.
     pub fn retire(&self, eax: impl FnOnce() -> u32) {
         if let Some(mut record) = self.log.queue.replace_pending(self.place, None) {
-            record.value.get_or_insert_with(|| record.width.low_bytes(eax()));
+            record.value = record.value.or_else(|| record.size.low_bytes(eax()));
             self.log.push(record);
         }
     }
@@ -129,7 +129,7 @@ impl VcpuLog {
     /// Notes EAX as the value of a pending `in`, which may still turn out to have faulted.
     pub fn note_value(&self, eax: impl FnOnce() -> u32) {
         self.log.queue.change_pending(self.place, |record| {
-            record.value.get_or_insert_with(|| record.width.low_bytes(eax()));
+            record.value = record.value.or_else(|| record.size.low_bytes(eax()));
         });
     }
 

@@ -8,6 +8,8 @@ mod target;
 use std::cell::Cell;
 use std::sync::Arc;
 
+use pvio_stats::trace::OwnDevice;
+
 use crate::devices::{DeviceError, DeviceRequest, Interrupt, Services, Settings};
 use crate::qemu::{IsaIrq, Locking, Machine, MachineError};
 use crate::x86::{Port, PortRange};
@@ -125,6 +127,16 @@ impl PortBus {
     /// The kind of pvio's device at a port.
     pub fn kind_at(&self, port: Port) -> Option<&'static str> {
         self.device_at(port).map(|device| device.kind)
+    }
+
+    /// pvio's devices, as a trace says.
+    pub fn own_devices(&self) -> Vec<OwnDevice> {
+        let own = |device: &Arc<BusDevice>| OwnDevice {
+            kind: device.kind.to_owned(),
+            first: device.range.first(),
+            last: device.range.last(),
+        };
+        self.devices.iter().map(own).collect()
     }
 
     /// Returns true if pvio has any devices.

@@ -309,6 +309,11 @@ impl CaptureTable {
         self.waiting.clear();
     }
 
+    /// All stacks.
+    pub fn ids(&self) -> impl Iterator<Item = StackId> + use<> {
+        (0..self.stacks.len() as u32).map(StackId)
+    }
+
     /// The site that a stack belongs to.
     pub fn site(&self, id: StackId) -> u32 {
         self.stacks[id.0 as usize].site

@@ -12,6 +12,7 @@ impl From<Unusable> for Refusal {
         Refusal(match unusable {
             Unusable::Page => status::PAGE,
             Unusable::Address => status::ADDRESS,
+            Unusable::Unproven => status::DECLINED,
         })
     }
 }

@@ -24,7 +24,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pvio_guest::abi::feature;
 
 use crate::bus::{CachedPort, PortBus, PortTarget};
-use crate::qemu::{GuestRam, Machine};
+use crate::guest_memory::RamAccess;
+use crate::qemu::{Machine, ProvenRam};
 use crate::stats::Statistics;
 use crate::x86::Port;
 
@@ -53,6 +54,8 @@ pub struct Hypercalls {
     pub bus: Arc<PortBus>,
     /// `None` if QEMU does not export what pvio needs.
     pub machine: Option<Arc<Machine>>,
+    /// The memory that calls reach without `machine`; `None` if they reach none.
+    pub proven_ram: Option<Arc<ProvenRam>>,
     /// True if QEMU runs with `-icount`. Then it aborts if a device reads a clock or raises an
     /// interrupt in the middle of a block, and a call is in the middle of a block.
     pub icount: bool,
@@ -92,13 +95,17 @@ impl Hypercalls {
         self.target(port).and_then(|_| self.bus.cached_port(port))
     }
 
-    fn ram(&self) -> Option<&GuestRam> {
-        self.machine.as_ref()?.ram()
+    fn ram(&self) -> Option<RamAccess<'_>> {
+        match self.machine.as_ref().and_then(|machine| machine.ram()) {
+            Some(ram) => Some(RamAccess::InPlace(ram)),
+            None => self.proven_ram.as_deref().map(RamAccess::Proven),
+        }
     }
 
     fn features(&self) -> u32 {
         let every_port = self.machine.is_some() && !self.icount;
-        let memory = self.ram().is_some();
+        // Of proven RAM, each call tells whether it suffices.
+        let memory = matches!(self.ram(), Some(RamAccess::InPlace(_)));
         (if every_port { feature::EVERY_PORT } else { 0 })
             | (if memory { feature::MEMORY | feature::MAILBOX } else { 0 })
     }

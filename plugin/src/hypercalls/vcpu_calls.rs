@@ -80,7 +80,7 @@ impl VcpuCalls {
                 self.dispatch(call, word, caller, vcpu)
             }
         };
-        let status = answered(&self.counters, call, result);
+        let status = answered((&self.counters, self.listeners.as_ref()), call, result);
         vcpu.write(Register::Rax, status.0.into());
     }
 

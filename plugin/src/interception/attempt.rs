@@ -158,7 +158,7 @@ impl Attempts {
         let resumed = self.resume_string(operation, port, count, is_resumed, exceptions_reported);
         resumed.unwrap_or_else(|| {
             self.abandon_current();
-            self.recorder.started(operation);
+            self.recorder.string_started(operation);
             StringAttempt::new(operation, port, count)
         })
     }
@@ -188,7 +188,7 @@ impl Attempts {
         })?;
         self.abandon_current();
         if string.faulted {
-            self.recorder.fault_resumed(operation);
+            self.recorder.string_resumed(operation);
         }
         Some(StringAttempt { faulted: false, ..string })
     }
@@ -329,7 +329,7 @@ impl Attempts {
                 self.faulted = None;
                 self.recorder.unverified_becomes_exit(attempt);
             }
-            Attempt::Moving(string, _) => self.recorder.exit(string.operation),
+            Attempt::Moving(string, _) => self.recorder.string_exited(string.operation),
         }
         self.recorder.not_retired();
     }

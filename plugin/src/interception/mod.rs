@@ -22,6 +22,7 @@
 //! | `processes` | the process of an access |
 //! | `calls` | hypercalls |
 //! | `instructions` | instructions of every kind |
+//! | `proof` | which memory is RAM, where only accesses tell |
 
 mod address;
 mod aliases;
@@ -35,6 +36,7 @@ mod nested;
 mod operation;
 mod other_vcpus;
 mod processes;
+mod proof;
 mod recorder;
 mod rules;
 mod string_attempt;
@@ -43,6 +45,7 @@ mod token;
 mod vcpu;
 mod watched_vcpu;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -57,24 +60,27 @@ use crate::kernel_turns::KernelTurns;
 use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
 use crate::qemu::{
-    self, ApiLevel, GuestRam, HostInfo, Insn, MAX_WATCHES, MemoryWatch, RamPages, VcpuIndex, Watch,
+    self, ApiLevel, GuestRam, HostInfo, Insn, MAX_WATCHES, MemoryWatch, ProvenRam, RamPages,
+    VcpuIndex, Watch,
 };
 use crate::running_kernel::{KernelView, RunningKernel};
-use crate::stats::{SiteKey, Statistics};
+use crate::stats::{MAX_SITES, SiteKey, Statistics};
+use crate::trace::Trace;
 use crate::x86::{
-    Decoded, Direction, Mode, Opcode, Supervisor, decode, is_vmrun, loads_control_register,
-    vmrun_address_size,
+    Direction, MAX_INSN_LEN, Mode, Opcode, PAGE, Supervisor, decode, is_vmrun,
+    is_whole_instruction, loads_control_register, vmrun_address_size,
 };
 
 use address::CodeAddress;
 use callers::VcpuCallers;
 use calls::Magic;
-use code_mode::{RegisterDump, decode_by_disassembly};
+use code_mode::{CodeRegisters, CodeSegment, PortInsn, RegisterDump};
 pub use instructions::Instructions;
 use instructions::VcpuInstructions;
 use interrupted::InterruptedStrings;
 use nested::{ExitOffsets, NestedGuests, SharedMemory};
 use processes::VcpuProcesses;
+use proof::VcpuProof;
 use recorder::Recorder;
 use rules::Rules;
 use strings::{Strings, VcpuStrings};
@@ -90,12 +96,16 @@ pub struct Callers {
     pub ram: Arc<GuestRam>,
 }
 
+/// An instruction of unknown mode: its address, bytes and segment.
+type UndumpedInsn = (u64, ArrayVec<u8, MAX_INSN_LEN>, Option<CodeSegment>);
+
 /// Watches all port I/O and hypercalls of a machine.
 pub struct Interceptor {
     statistics: Arc<Statistics>,
     rules: Rules,
     interrupted: Arc<InterruptedStrings>,
     log: Option<Arc<AccessLog>>,
+    trace: Option<Arc<Trace>>,
     /// `None` if the guest may make no hypercalls.
     hypercalls: Option<Arc<Hypercalls>>,
     /// The instructions that nested guests may exit to.
@@ -104,6 +114,10 @@ pub struct Interceptor {
     memory: Option<SharedMemory>,
     /// True if QEMU lets plugins write registers (API 5), so that a call by registers can be answered.
     answers_in_registers: bool,
+    /// What is to be proven for hypercalls; `None` if they need no proof, or get no memory.
+    proven_ram: Option<Arc<ProvenRam>>,
+    /// The pages of code, by linear address, that have magic instructions. Only if there is something to prove.
+    magic_pages: Mutex<HashSet<u64>>,
     /// `None` if QEMU moves the elements of all strings.
     strings: Option<Arc<Strings>>,
     /// `None` if instructions of other kinds are not counted.
@@ -116,6 +130,9 @@ pub struct Interceptor {
     places: Option<Mutex<VcpuProcesses>>,
     /// Tells which kernel runs; `None` if names need no kernel.
     kernels: Option<Arc<KernelTurns>>,
+    /// How instructions of unknown mode were decoded first. A restart is translated in another block, whose other
+    /// instructions may tell more or less, and must be the same instruction.
+    undumped: Mutex<HashMap<UndumpedInsn, PortInsn>>,
     /// True if the warning that modes are unknown was given.
     warned: AtomicBool,
 }
@@ -148,6 +165,9 @@ impl Interceptor {
             rules,
             interrupted: Arc::default(),
             log,
+            trace: None,
+            proven_ram: hypercalls.as_ref().and_then(|calls| calls.proven_ram.clone()),
+            magic_pages: Mutex::default(),
             hypercalls,
             exits: ExitOffsets::default(),
             answers_in_registers: host.api >= ApiLevel::WRITES,
@@ -156,6 +176,7 @@ impl Interceptor {
             instructions,
             callers,
             kernels: None,
+            undumped: Mutex::default(),
             warned: AtomicBool::new(false),
         }
     }
@@ -166,6 +187,11 @@ impl Interceptor {
         self.processes = Some(finder);
     }
 
+    /// Tells a trace what vCPUs do, before any vCPU begins.
+    pub fn trace(&mut self, trace: Arc<Trace>) {
+        self.trace = Some(trace);
+    }
+
     /// Tells `kernels` of code that may change which kernel runs.
     pub fn tell(&mut self, kernels: Arc<KernelTurns>) {
         self.kernels = Some(kernels);
@@ -174,9 +200,10 @@ impl Interceptor {
     /// Returns what handles the callbacks of a vCPU that begins to run.
     pub fn vcpu_begins(&self, index: VcpuIndex) -> Box<dyn qemu::Vcpu> {
         let counters = self.statistics.counters(index);
+        let trace = self.trace.as_ref().map(|trace| trace.vcpu(&counters));
         let listeners = || {
             let log = self.log.as_ref().map(|log| VcpuLog::new(Arc::clone(log), index.0));
-            AccessListeners::new(log, self.statistics.vcpu_values())
+            AccessListeners::new(log, self.statistics.vcpu_values(), trace.clone())
         };
         let calls = self.hypercalls.as_ref();
         let calls = calls
@@ -201,7 +228,8 @@ impl Interceptor {
         );
         let instructions = self.instructions.as_ref();
         let instructions = instructions.map(|all| VcpuInstructions::new(Arc::clone(all), index));
-        Box::new(WatchedVcpu { counter, calls, instructions })
+        let proof = self.proven_ram.clone().map(VcpuProof::new);
+        Box::new(WatchedVcpu { counter, calls, instructions, proof })
     }
 
     /// Returns how to watch an instruction: port I/O, a hypercall, or where nested guests are entered or exit to.
@@ -210,6 +238,9 @@ impl Interceptor {
         if self.exits.may_be_at(|| insn.pc()) {
             let token = VmrunToken::new(VmrunSite::Exit, CodeAddress::of(insn));
             watches.push(Watch::Tracepoint(token.into()));
+        }
+        if let Some(ram) = &self.proven_ram {
+            watches.extend(self.prove(insn, ram));
         }
         watches.extend(match Opcode::of(insn.bytes()) {
             Opcode::PortIo => self.port_io(insn),
@@ -220,6 +251,23 @@ impl Interceptor {
             Opcode::Other => None,
         });
         watches
+    }
+
+    /// Takes the page of code as RAM. Code near magic instructions proves the pages that it accesses, too: it prepares
+    /// the memory of calls.
+    fn prove(&self, insn: &Insn<'_>, ram: &ProvenRam) -> Option<Watch> {
+        let page = insn.pc() / PAGE;
+        let mut pages = self.magic_pages.lock().unwrap_or_else(PoisonError::into_inner);
+        // Once for each block.
+        if insn.block().next().is_some_and(|first| first.pc() == insn.pc()) {
+            if let Some(code) = insn.ram_page() {
+                ram.prove(code);
+            }
+            if insn.block().any(|insn| calls::magic(insn.bytes()).is_some()) {
+                pages.insert(page);
+            }
+        }
+        pages.contains(&page).then_some(Watch::Memory)
     }
 
     /// Code that loads a control register may be about to replace the kernel that runs.
@@ -264,6 +312,8 @@ impl Interceptor {
             kernels.before_call(insn.pc(), mode, insn.bytes());
         }
         let supervisor = dump.as_deref().and_then(|dump| RegisterDump(dump).supervisor());
+        let by_registers = || CodeRegisters::of(insn).map(CodeRegisters::supervisor);
+        let supervisor = supervisor.or_else(by_registers);
         let token = CallToken::new(mode, supervisor, CodeAddress::of(insn)).into();
         // The privilege is not checked again when the doorbell rings. It need not be: QEMU keeps separate translations
         // for each ring, and for nested guests.
@@ -283,8 +333,11 @@ impl Interceptor {
         }
         let dump = insn.register_dump();
         let dump = dump.as_deref().map(RegisterDump);
-        let (decoded, mode) = self.decode_in_its_mode(insn, dump)?;
-        let privileged = dump.and_then(RegisterDump::is_privileged).unwrap_or(false);
+        let registers = if dump.is_some() { None } else { CodeRegisters::of(insn) };
+        let PortInsn { decoded, form, mode } = self.decode_in_its_mode(insn, dump, registers)?;
+        let privileged = dump.and_then(RegisterDump::is_privileged);
+        let by_registers = || registers.map(CodeRegisters::is_privileged);
+        let privileged = privileged.or_else(by_registers).unwrap_or(false);
         let pc = address::at_translation(insn);
         if let Some(kernels) = &self.kernels {
             kernels.before_site(pc, mode, bytes, dump.and_then(RegisterDump::cr3));
@@ -298,8 +351,8 @@ impl Interceptor {
             mode,
             bytes: bytes.try_into().expect("QEMU decodes no longer instruction"),
         };
-        let site = self.statistics.sites.enter(key, place, decoded.form);
-        let token = PortIoToken::new(decoded, site, CodeAddress::of(insn), privileged);
+        let site = self.statistics.sites.enter(key, place, form);
+        let token = PortIoToken::new(decoded, form, site, CodeAddress::of(insn), privileged);
         let token = token.into();
         Some(match decoded.form.is_string().then(|| decoded.form.direction()) {
             Some(Direction::In) => Watch::ExecAndMemory(token, MemoryWatch::Writes),
@@ -308,28 +361,45 @@ impl Interceptor {
         })
     }
 
-    /// Decodes bytes that are port I/O in some mode. Also returns the mode of the code, if it is known.
+    /// Decodes bytes that are port I/O in some mode.
     fn decode_in_its_mode(
         &self,
         insn: &Insn<'_>,
         dump: Option<RegisterDump<'_>>,
-    ) -> Option<(Decoded, Option<Mode>)> {
-        if let Some(mode) = dump.and_then(RegisterDump::mode) {
-            return Some((decode(insn.bytes(), mode)?, Some(mode)));
+        registers: Option<CodeRegisters>,
+    ) -> Option<PortInsn> {
+        let known = dump.and_then(RegisterDump::mode);
+        if let Some(mode) = known.or_else(|| registers?.certain_mode()) {
+            return PortInsn::in_mode(insn.bytes(), mode);
         }
-        let text = insn.disassembly().unwrap_or_default();
-        decode_by_disassembly(insn.bytes(), &text).or_else(|| {
-            // Relaxed: one thread gets `false`, and no other data depends on it.
-            if !self.warned.swap(true, Ordering::Relaxed) {
-                say(format_args!(
-                    "warning: this QEMU tells neither the mode nor the disassembly of code (at \
-                     {:#x}, {text:?}); instructions of 16-bit code may be miscounted as 32-bit. A \
-                     QEMU built with capstone does better",
-                    insn.pc()
-                ));
-            }
-            decode(insn.bytes(), Mode::Bits32).map(|decoded| (decoded, None))
-        })
+        let is_possible = |mode| {
+            let is_valid = |insn: Insn<'_>| is_whole_instruction(insn.bytes(), mode) != Some(false);
+            registers.is_none_or(|registers| registers.allow(mode)) && insn.block().all(is_valid)
+        };
+        let bytes = insn.bytes().try_into().expect("QEMU decodes no longer instruction");
+        let key = (insn.pc(), bytes, registers.map(CodeRegisters::segment));
+        let mut earlier = self.undumped.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&known) = earlier.get(&key)
+            && known.mode.is_none_or(&is_possible)
+        {
+            return Some(known);
+        }
+        let text = || insn.disassembly().unwrap_or_default();
+        let decoded = PortInsn::in_some_mode(insn.bytes(), text, is_possible)?;
+        if earlier.len() < MAX_SITES {
+            earlier.insert(key, decoded);
+        }
+        drop(earlier);
+        // Relaxed: one thread gets `false`, and no other data depends on it.
+        if decoded.form.decided().is_none() && !self.warned.swap(true, Ordering::Relaxed) {
+            say(format_args!(
+                "warning: this QEMU does not tell the mode of all code (first at {:#x}); instructions whose \
+                 form depends on it are counted apart, as undecided. A QEMU configured with \
+                 --enable-modules or --enable-capstone tells it",
+                insn.pc()
+            ));
+        }
+        Some(decoded)
     }
 }
 

@@ -3,14 +3,14 @@
 use super::address;
 use super::token::PortIoToken;
 use crate::stats::{ProcessUse, SiteId};
-use crate::x86::{AddressSize, Port, PortForm};
+use crate::x86::{AddressSize, InsnForm, Port};
 
 /// A port I/O instruction at the address at which it runs.
 ///
 /// Two operations are equal if one may be a restart of the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Operation {
-    form: PortForm,
+    form: InsnForm,
     /// The immediate port of a scalar; the address size of a string instruction.
     immediate_or_size: u8,
     is_privileged: bool,
@@ -58,7 +58,7 @@ impl Operation {
         self.process.0
     }
 
-    pub fn form(&self) -> PortForm {
+    pub fn form(&self) -> InsnForm {
         self.form
     }
 

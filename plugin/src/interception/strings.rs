@@ -12,7 +12,7 @@ use vm_memory::VolatileSlice;
 
 use super::operation::Operation;
 use crate::bus::{PortBus, PortTarget};
-use crate::guest_memory::{LinearMemory, left_in_page};
+use crate::guest_memory::{LinearMemory, RamAccess, left_in_page};
 use crate::qemu::{GuestRam, PortTrace, ReadRegisters, Register, Watchpoints};
 use crate::stats::SiteKey;
 use crate::x86::{
@@ -95,7 +95,7 @@ impl VcpuStrings {
         let target = strings.bus.target(port)?;
         let mode = key.mode?;
         let (form, address_size) = (operation.form(), operation.address_size());
-        let (direction, width) = (form.direction(), form.width());
+        let (direction, width) = (form.direction(), form.size().0?);
 
         let cpl = registers.string_cpu().filter(|cpu| cpu.is_plain())?.cpl();
         let paging = paging(cpl, registers);
@@ -116,7 +116,7 @@ impl VcpuStrings {
             goes_down: cpu.goes_down()?,
             size: width.bytes().into(),
         };
-        let memory = Memory(LinearMemory { ram: &strings.ram, paging, mode });
+        let memory = Memory(LinearMemory { ram: RamAccess::InPlace(&strings.ram), paging, mode });
         let code = match direction {
             Direction::In => Some(memory.code(key)?),
             Direction::Out => None,
@@ -292,15 +292,17 @@ impl Memory<'_> {
                 next.copy_from(&bytes[first.len..]);
             }
         };
-        self.0.ram.with_mut(first.physical, first.len, |here| match second {
+        let ram = self.0.ram;
+        let put_both = ram.with_mut(first.physical, first.len, |here| match second {
             None => {
                 put(here, None);
-                Some(())
+                Ok(())
             }
             Some(Piece { physical, len }) => {
-                self.0.ram.with_mut(physical, len, |next| put(here, Some(next)))
+                ram.with_mut(physical, len, |next| put(here, Some(next)))
             }
-        })?
+        });
+        put_both.ok()?.ok()
     }
 }
 

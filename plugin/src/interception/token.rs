@@ -15,21 +15,19 @@ use bitfield_struct::bitfield;
 use super::address::CodeAddress;
 use crate::qemu::Token;
 use crate::stats::{MAX_SITES, SiteId};
-use crate::x86::{AddressSize, Decoded, Flow, Mode, Port, PortForm, Supervisor};
+use crate::x86::{AddressSize, Decoded, Flow, InsnForm, Mode, Port, PortForm, Supervisor};
 
 /// A port I/O instruction.
 #[bitfield(u64, new = false, default = false)]
 #[derive(PartialEq, Eq)]
 pub(super) struct PortIoToken {
-    /// [`PortForm::index`].
-    #[bits(5)]
+    /// [`InsnForm::index`].
+    #[bits(6)]
     form_index: usize,
     /// True if the code is known to have port I/O permission without the TSS.
     pub is_privileged: bool,
     /// True if the site at the address of the translation has a row.
     has_row: bool,
-    #[bits(1)]
-    __: u8,
     /// The immediate port of a scalar; the address size of a string instruction.
     pub immediate_or_size: u8,
     /// The site's row if it has one; otherwise the offset in the page.
@@ -39,9 +37,11 @@ pub(super) struct PortIoToken {
 }
 
 impl PortIoToken {
-    /// `site` is the one at the address of the translation; `is_privileged` says that no permission bitmap applies.
+    /// `form` is that of `decoded`, or undecided. `site` is the one at the address of the translation; `is_privileged`
+    /// says that no permission bitmap applies.
     pub fn new(
         decoded: Decoded,
+        form: InsnForm,
         site: Option<SiteId>,
         address: CodeAddress,
         is_privileged: bool,
@@ -52,7 +52,7 @@ impl PortIoToken {
             false => decoded.immediate.map_or(0, |port| port.0 as u8),
         };
         PortIoToken(0)
-            .with_form_index(decoded.form.index())
+            .with_form_index(form.index())
             .with_is_privileged(is_privileged)
             .with_has_row(site.is_some())
             .with_immediate_or_size(immediate_or_size)
@@ -60,7 +60,13 @@ impl PortIoToken {
             .with_base(address.base)
     }
 
-    pub fn form(self) -> PortForm {
+    pub fn form(self) -> InsnForm {
+        InsnForm::from_index(self.form_index())
+    }
+
+    /// Returns the form of a scalar that has a [`PortIoToken::plain_site`].
+    #[inline]
+    pub fn plain_form(self) -> PortForm {
         PortForm::ALL[self.form_index()]
     }
 
@@ -299,10 +305,11 @@ mod tests {
         let sites = [None, Some(SiteId(0)), Some(SiteId(0xffff))];
         for (code, mode) in codes.iter().flat_map(|code| Mode::ALL.map(|mode| (code, mode))) {
             let decoded = decode(code, mode).unwrap();
+            let form = InsnForm::from(decoded.form);
             for (site, privileged) in sites.iter().flat_map(|&site| [(site, false), (site, true)]) {
                 for address in ADDRESSES {
-                    let token = carried(PortIoToken::new(decoded, site, address, privileged));
-                    assert_eq!(token.form(), decoded.form);
+                    let token = carried(PortIoToken::new(decoded, form, site, address, privileged));
+                    assert_eq!(token.form(), form);
                     assert_eq!(token.is_privileged(), privileged);
                     assert_eq!((token.site(), token.base()), (site, address.base));
                     let is_plain = privileged && !decoded.form.is_string();

@@ -2,6 +2,7 @@
 
 use super::calls;
 use super::instructions::VcpuInstructions;
+use super::proof::VcpuProof;
 use super::token::CallToken;
 use super::vcpu::VcpuCounter;
 use crate::hypercalls::VcpuCalls;
@@ -14,6 +15,8 @@ pub(super) struct WatchedVcpu {
     pub calls: Option<VcpuCalls>,
     /// `None` if instructions of other kinds are not counted.
     pub instructions: Option<VcpuInstructions>,
+    /// `None` if accesses prove nothing.
+    pub proof: Option<VcpuProof>,
 }
 
 impl qemu::Vcpu for WatchedVcpu {
@@ -46,6 +49,15 @@ impl qemu::Vcpu for WatchedVcpu {
 
     fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>) {
         self.counter.memory_accessed(token, || access.value());
+        if let Some(proof) = &mut self.proof {
+            proof.accessed(access);
+        }
+    }
+
+    fn memory_touched(&mut self, access: &MemoryAccess<'_>) {
+        if let Some(proof) = &mut self.proof {
+            proof.accessed(access);
+        }
     }
 
     fn block_begins(&mut self, registers: &mut Registers<'_>) {

@@ -56,15 +56,17 @@ pub enum InsnsOption {
     BySection(GuestFile),
 }
 
-/// The access log, from `access-log=`.
+/// The access log, from `access-log=`, or the trace, from `trace=`.
 #[derive(Debug)]
-pub struct AccessLogOption {
+pub struct AccessesOption {
     /// The file's name, for messages.
     pub path: PathBuf,
     /// The file.
     pub file: OutputFile,
-    /// The accesses to log.
+    /// The accesses that it has.
     pub filter: AccessFilter,
+    /// The filters as they were given, with colons between them.
+    pub filter_text: String,
 }
 
 /// All options, parsed.
@@ -83,7 +85,9 @@ pub struct Options {
     /// The devices to make.
     pub devices: Vec<DeviceRequest>,
     /// The access log.
-    pub access_log: Option<AccessLogOption>,
+    pub access_log: Option<AccessesOption>,
+    /// The trace.
+    pub trace: Option<AccessesOption>,
     /// The callers that may make hypercalls.
     pub hypercall: HypercallAccess,
     /// The file of the guest's log; `None` means stderr.
@@ -104,6 +108,7 @@ struct Values<'a> {
     stats: Option<&'a str>,
     summary: Option<&'a str>,
     access_log: Option<&'a str>,
+    trace: Option<&'a str>,
     hypercall: Option<&'a str>,
     log: Option<&'a str>,
     insns: Option<&'a str>,
@@ -149,6 +154,10 @@ impl Options {
                 }
                 "access-log" => {
                     once("access-log", &mut values.access_log, value)?;
+                    named.add_output(key, &split_at_single_colons(value)[0])?;
+                }
+                "trace" => {
+                    once("trace", &mut values.trace, value)?;
                     named.add_output(key, &split_at_single_colons(value)[0])?;
                 }
                 "insns" => {
@@ -215,8 +224,11 @@ impl Options {
             Some(path) => Summary::File(destination("summary", path)?),
         };
         let has_symbols = guest_symbols || !symbols.is_empty();
-        let access_log = values.access_log.map(|value| open_access_log(value, has_symbols));
-        let access_log = access_log.transpose()?;
+        let open = |option, value: Option<&str>| {
+            value.map(|value| open_accesses(option, value, has_symbols)).transpose()
+        };
+        let access_log = open("access-log", values.access_log)?;
+        let trace = open("trace", values.trace)?;
         Ok(Options {
             stats,
             summary,
@@ -225,6 +237,7 @@ impl Options {
             guest_symbols,
             devices,
             access_log,
+            trace,
             hypercall,
             log,
             insns,
@@ -249,7 +262,7 @@ fn split_argument(argument: &str) -> Result<(&str, &str), OptionError> {
         return Ok((key, value));
     }
     let shape = match key {
-        "stats" | "access-log" | "log" => "FILE",
+        "stats" | "access-log" | "trace" | "log" => "FILE",
         "symbols" => "guest, off, a FILE or a DIRECTORY",
         "hypercall" => "kernel, any or off",
         "summary" | "insns" => "on, off or a FILE",
@@ -327,18 +340,23 @@ fn open_log(
 }
 
 /// Opens `FILE[:FILTER...]`.
-fn open_access_log(value: &str, has_symbols: bool) -> Result<AccessLogOption, OptionError> {
+fn open_accesses(
+    option: &'static str,
+    value: &str,
+    has_symbols: bool,
+) -> Result<AccessesOption, OptionError> {
     let mut parts = split_at_single_colons(value).into_iter();
     let path = parts.next().unwrap_or_default();
     let filters: Vec<String> = parts.collect();
     let filter = AccessFilter::parse(filters.iter().map(String::as_str));
-    let filter = filter.map_err(OptionError::AccessLogFilter)?;
+    let filter = filter.map_err(|error| OptionError::Filter(option, error))?;
     if filter.needs_symbols() && !has_symbols {
-        return Err(OptionError::AccessLogNeedsSymbols);
+        return Err(OptionError::FilterNeedsSymbols(option));
     }
+    let filter_text = filters.join(":");
     match OutputFile::open(Path::new(&path)) {
-        Ok(file) => Ok(AccessLogOption { path: path.into(), file, filter }),
-        Err(source) => Err(OptionError::AccessLog { path, source }),
+        Ok(file) => Ok(AccessesOption { path: path.into(), file, filter, filter_text }),
+        Err(source) => Err(OptionError::Accesses { option, path, source }),
     }
 }
 

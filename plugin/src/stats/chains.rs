@@ -15,6 +15,13 @@ use crate::running_kernel::RunningKernel;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallerId(Option<StackId>);
 
+impl CallerId {
+    /// The vCPU's number of the stack; `None` if there is no room, or chains are not counted.
+    pub fn number(self) -> Option<u32> {
+        self.0.map(|StackId(stack)| stack)
+    }
+}
+
 /// The accesses of one vCPU by call chain.
 pub struct VcpuChains {
     /// The vCPU's number among those that count.

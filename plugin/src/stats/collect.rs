@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use pvio_stats::port_names::{region_name, usual_name};
+use pvio_stats::trace::End;
 use pvio_stats::{
     AccessCounts, AccessRow, Call, Counts, FormRow, HypercallRow, Instructions, PortRow,
-    ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow,
-    WindowRow,
+    ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables,
+    UndecidedFormRow, VcpuRow, WindowRow,
 };
 
 use super::access_counters::AccessKey;
@@ -25,7 +26,7 @@ use crate::qemu::{AtPort, Ended, HostInfo};
 use crate::sections::Section;
 use crate::symbols::{Names, SiteName, Symbols};
 use crate::untrusted_text::escape;
-use crate::x86::{Mode, Port, PortForm, intel_syntax};
+use crate::x86::{InsnForm, Port, PortForm};
 
 /// The reason for omitting the rows by vCPU where QEMU mixes them up.
 const SHARED_THREAD: &str = "QEMU ran several vCPUs on one thread (thread=single or icount), \
@@ -54,6 +55,19 @@ impl Statistics {
     ///
     /// vCPUs count on meanwhile: what they are doing may be in one table and not yet in another.
     pub fn snapshot(&self, context: &SnapshotContext<'_>) -> Snapshot {
+        self.snapshot_and(context, |_, _| ()).0
+    }
+
+    /// As [`Statistics::snapshot`], with what a trace has at its end.
+    pub fn snapshot_and_trace_end(&self, context: &SnapshotContext<'_>) -> (Snapshot, End) {
+        self.snapshot_and(context, |names, snapshot| self.trace_end(context, names, snapshot))
+    }
+
+    fn snapshot_and<R>(
+        &self,
+        context: &SnapshotContext<'_>,
+        more: impl FnOnce(&Names<'_>, &Snapshot) -> R,
+    ) -> (Snapshot, R) {
         let SnapshotContext { host, ended, .. } = *context;
         // The lock is released before rows are made, which takes longer.
         let (all_counters, mut vcpus, totals, windows) = {
@@ -90,14 +104,10 @@ impl Statistics {
         add_firsts(&mut tables.ports, &all_counters, &self.sites, &names);
         let values = self.values.as_ref();
         let (value_rows, values_dropped) = values.map(|values| values.rows()).unwrap_or_default();
-        Snapshot {
+        let snapshot = Snapshot {
             schema: SCHEMA.into(),
             pvio: env!("CARGO_PKG_VERSION").into(),
-            qemu: QemuRow {
-                version: host.version.map(|version| version.to_string()),
-                plugin_api: host.api.0,
-                target: host.target.clone(),
-            },
+            qemu: qemu_row(host),
             ended: ended_name(ended).into(),
             runs: 1,
             tables,
@@ -111,7 +121,18 @@ impl Statistics {
             values: value_rows,
             values_dropped,
             windows: windows.into_iter().map(|window| maker.window(window)).collect(),
-        }
+        };
+        let more = more(&names, &snapshot);
+        (snapshot, more)
+    }
+}
+
+/// What a dump says of QEMU.
+pub fn qemu_row(host: &HostInfo) -> QemuRow {
+    QemuRow {
+        version: host.version.map(|version| version.to_string()),
+        plugin_api: host.api.0,
+        target: host.target.clone(),
     }
 }
 
@@ -154,6 +175,7 @@ impl RowMaker<'_> {
         Tables {
             vcpus: self.vcpus.iter().map(|&vcpu| self.vcpu_row(vcpu, totals)).collect(),
             forms: PortForm::ALL.map(|form| self.form_row(form, totals)).into(),
+            forms_undecided: self.undecided_form_rows(totals),
             ports: totals.ports.iter().map(|(row, counts)| self.port_row(row, counts)).collect(),
             accesses_dropped: access_counts(totals.accesses_dropped.get(0)),
             accesses,
@@ -210,25 +232,38 @@ impl RowMaker<'_> {
         }
     }
 
+    /// The undecided forms that were counted.
+    fn undecided_form_rows(&self, totals: &Totals) -> Vec<UndecidedFormRow> {
+        let host = self.context.host;
+        let counted = InsnForm::all_undecided().map(|form| (form, totals.forms.get(form.index())));
+        let counted = counted.filter(|(_, counts)| *counts != [0; 6]);
+        let row = |(form, counts): (InsnForm, [u64; 6])| {
+            let [attempts, executions, accesses, faults, exits, unverified] = counts;
+            UndecidedFormRow {
+                form,
+                mode: None,
+                attempts,
+                executions,
+                accesses,
+                faults: host.reports_exceptions().then_some(faults),
+                exits: host.memory_is_readable.then_some(exits),
+                unverified,
+            }
+        };
+        counted.map(row).collect()
+    }
+
     fn port_row(&self, row: usize, [accesses, unverified, hypercall]: [u64; 3]) -> PortRow {
         let (port, dir, size) = port_of_row(row);
         // pvio's devices never move, so all accesses went to the one that is there now.
-        let own_kind = (self.context.own_kind)(port);
-        let at_port = (self.context.at_port)(port);
-        let is_own = own_kind.is_some();
+        let is_own = (self.context.own_kind)(port).is_some();
+        let (name, served) = identity_of_port(self.context, port);
         PortRow {
             port,
-            name: own_kind.map(Cow::Borrowed).or_else(|| match &at_port {
-                AtPort::Region(region) => Some(region_name(port, region)),
-                AtPort::Nothing | AtPort::Unknown => usual_name(port),
-            }),
+            name,
             dir,
             size,
-            served: match at_port {
-                AtPort::Unknown => None,
-                AtPort::Nothing => Some(false),
-                AtPort::Region(_) => Some(true),
-            },
+            served,
             first: None,
             device: if is_own { accesses } else { 0 },
             qemu: if is_own { 0 } else { accesses },
@@ -277,8 +312,7 @@ impl RowMaker<'_> {
     fn site_row(&self, id: SiteId, counts: Counts) -> SiteRow {
         let site = self.sites.get(id);
         let key = &site.key;
-        // Bytes of an unknown mode mean the same in all modes in which they decode.
-        let mode = key.mode.unwrap_or(Mode::Bits32);
+        let insn = site.form.intel_syntax(&key.bytes, key.mode, key.pc);
         let name = self.sites.name_in(id, self.names);
         let source = name.as_ref().and_then(|name| name.source.clone());
         let (symbol, named_by) =
@@ -287,7 +321,7 @@ impl RowMaker<'_> {
             pc: format!("{:#x}", key.pc),
             mode: key.mode,
             bytes: key.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-            insn: intel_syntax(&key.bytes, mode, key.pc),
+            insn,
             form: site.form,
             symbol,
             named_by,
@@ -309,7 +343,7 @@ impl RowMaker<'_> {
                 site: indexes[&key.site()],
                 port: key.port(),
                 dir: form.direction(),
-                size: form.width(),
+                size: form.size(),
                 counts: access_counts(counts),
             }
         };
@@ -318,6 +352,25 @@ impl RowMaker<'_> {
         rows.sort_by_key(|row| row.site);
         rows
     }
+}
+
+/// The name of what is at a port, and whether anything is there.
+pub(super) fn identity_of_port(
+    context: &SnapshotContext<'_>,
+    port: Port,
+) -> (Option<Cow<'static, str>>, Option<bool>) {
+    let at_port = (context.at_port)(port);
+    let own_kind = (context.own_kind)(port).map(Cow::Borrowed);
+    let name = own_kind.or_else(|| match &at_port {
+        AtPort::Region(region) => Some(region_name(port, region)),
+        AtPort::Nothing | AtPort::Unknown => usual_name(port),
+    });
+    let served = match at_port {
+        AtPort::Unknown => None,
+        AtPort::Nothing => Some(false),
+        AtPort::Region(_) => Some(true),
+    };
+    (name, served)
 }
 
 fn access_counts([accesses, unverified]: [u64; 2]) -> AccessCounts {

@@ -1,7 +1,7 @@
 //! A two-dimensional array of counters that knows which of its rows are in use.
 //!
 //! One thread writes, without locks or atomic read-modify-write instructions; any thread may read at
-//! any time. Few rows are ever used: of 393,216 for ports, a Linux boot uses about 200. Bitmaps let
+//! any time. Few rows are ever used: of 524,288 for ports, a Linux boot uses about 200. Bitmaps let
 //! readers find these without visiting the rest.
 
 use std::sync::atomic::{AtomicU64, Ordering};

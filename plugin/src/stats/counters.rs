@@ -17,7 +17,7 @@ use super::instructions::{InstructionCounts, VcpuInstructions};
 use super::processes::VcpuProcessCounts;
 use super::sites::{FilePlace, MAX_SITES, SiteId, SiteKey, Sites};
 use crate::qemu::VcpuIndex;
-use crate::x86::{Direction, Port, PortForm, Width};
+use crate::x86::{AccessSize, Direction, InsnForm, Port, PortForm, Width};
 
 /// The columns of a form's row of counters.
 #[derive(Clone, Copy)]
@@ -87,7 +87,7 @@ impl VcpuCounters {
             vcpu,
             other_ports: AccessCounters::new(Arc::clone(&sites)),
             sites,
-            forms: CounterArray::new(PortForm::ALL.len()),
+            forms: CounterArray::new(InsnForm::COUNT),
             ports: CounterArray::new(PORT_ROWS),
             firsts,
             by_site: CounterArray::new(MAX_SITES + 1),
@@ -132,21 +132,21 @@ impl VcpuCounters {
     #[inline]
     pub fn scalar(&self, form: PortForm, site: SiteId, port: Port) {
         self.by_site.add(site.0 as usize, SiteColumn::Scalars as usize);
-        self.count_port(form, Some(site), port, 1);
+        let row = port_row(port, form.direction(), form.width().into());
+        self.count_port(row, Some(site), 1);
         self.count_other_port(Some(site), port, 1);
     }
 
     /// Counts accesses by instruction to a port.
     #[inline]
-    fn count_port(&self, form: PortForm, site: Option<SiteId>, port: Port, count: u64) {
-        let row = port_row(port, form.direction(), form.width());
+    fn count_port(&self, row: usize, site: Option<SiteId>, count: u64) {
         let was_zero = || self.firsts.note(row, Source::Site(site));
         self.ports.add_many_or(row, PortColumn::Accesses as usize, count, was_zero);
     }
 
     /// Takes back one access by instruction to a port.
-    fn take_back_port(&self, form: PortForm, port: Port) {
-        let row = port_row(port, form.direction(), form.width());
+    fn take_back_port(&self, form: InsnForm, port: Port) {
+        let row = row_of(form, port);
         self.ports.take_back(row, PortColumn::Accesses as usize);
         if self.ports.is_zero(row, PortColumn::Accesses as usize) {
             self.firsts.forget(row);
@@ -155,27 +155,37 @@ impl VcpuCounters {
 
     /// Counts an instruction that started.
     #[inline]
-    pub fn attempt(&self, form: PortForm) {
+    pub fn attempt(&self, form: impl Into<InsnForm>) {
+        let form = form.into();
         self.forms.add(form.index(), FormColumn::Attempts as usize);
     }
 
     /// Counts an execution: the instruction retired.
     #[inline]
-    pub fn executed(&self, form: PortForm, site: Option<SiteId>) {
+    pub fn executed(&self, form: impl Into<InsnForm>, site: Option<SiteId>) {
+        let form = form.into();
         self.forms.add(form.index(), FormColumn::Executions as usize);
         self.by_site.add(site_row(site), SiteColumn::Executions as usize);
     }
 
     /// Counts an access: the instruction moved one element.
     #[inline]
-    pub fn accessed(&self, form: PortForm, site: Option<SiteId>, port: Port) {
+    pub fn accessed(&self, form: impl Into<InsnForm>, site: Option<SiteId>, port: Port) {
+        let form = form.into();
         self.accessed_often(form, site, port, 1);
     }
 
     /// Counts several accesses of one instruction.
-    pub fn accessed_often(&self, form: PortForm, site: Option<SiteId>, port: Port, count: u64) {
+    pub fn accessed_often(
+        &self,
+        form: impl Into<InsnForm>,
+        site: Option<SiteId>,
+        port: Port,
+        count: u64,
+    ) {
+        let form = form.into();
         self.forms.add_many(form.index(), FormColumn::Accesses as usize, count);
-        self.count_port(form, site, port, count);
+        self.count_port(row_of(form, port), site, count);
         self.by_site.add_many(site_row(site), SiteColumn::Accesses as usize, count);
         self.count_other_port(site, port, count);
     }
@@ -192,7 +202,13 @@ impl VcpuCounters {
 
     /// Takes back one [`VcpuCounters::executed`] and, if a port is given, one
     /// [`VcpuCounters::accessed`].
-    pub fn not_executed(&self, form: PortForm, site: Option<SiteId>, port: Option<Port>) {
+    pub fn not_executed(
+        &self,
+        form: impl Into<InsnForm>,
+        site: Option<SiteId>,
+        port: Option<Port>,
+    ) {
+        let form = form.into();
         self.forms.take_back(form.index(), FormColumn::Executions as usize);
         self.by_site.take_back(site_row(site), SiteColumn::Executions as usize);
         if let Some(port) = port {
@@ -204,22 +220,29 @@ impl VcpuCounters {
     }
 
     /// Counts an attempt that retired or faulted; QEMU does not report which.
-    pub fn unverified(&self, form: PortForm, site: Option<SiteId>, port: Option<Port>) {
+    pub fn unverified(&self, form: impl Into<InsnForm>, site: Option<SiteId>, port: Option<Port>) {
+        let form = form.into();
         self.forms.add(form.index(), FormColumn::Unverified as usize);
         self.by_site.add(site_row(site), SiteColumn::Unverified as usize);
         if let Some(port) = port {
-            let row = port_row(port, form.direction(), form.width());
+            let row = row_of(form, port);
             self.ports.add(row, PortColumn::Unverified as usize);
             self.count_unverified(site, port, 1);
         }
     }
 
     /// Takes back one [`VcpuCounters::unverified`].
-    pub fn not_unverified(&self, form: PortForm, site: Option<SiteId>, port: Option<Port>) {
+    pub fn not_unverified(
+        &self,
+        form: impl Into<InsnForm>,
+        site: Option<SiteId>,
+        port: Option<Port>,
+    ) {
+        let form = form.into();
         self.forms.take_back(form.index(), FormColumn::Unverified as usize);
         self.by_site.take_back(site_row(site), SiteColumn::Unverified as usize);
         if let Some(port) = port {
-            let row = port_row(port, form.direction(), form.width());
+            let row = row_of(form, port);
             self.ports.take_back(row, PortColumn::Unverified as usize);
             self.count_unverified(site, port, 1u64.wrapping_neg());
         }
@@ -235,17 +258,20 @@ impl VcpuCounters {
     }
 
     /// Counts an attempt that a hypervisor in the guest intercepted.
-    pub fn exit(&self, form: PortForm) {
+    pub fn exit(&self, form: impl Into<InsnForm>) {
+        let form = form.into();
         self.forms.add(form.index(), FormColumn::Exits as usize);
     }
 
     /// Counts an attempt that ended by a fault.
-    pub fn fault(&self, form: PortForm) {
+    pub fn fault(&self, form: impl Into<InsnForm>) {
+        let form = form.into();
         self.forms.add(form.index(), FormColumn::Faults as usize);
     }
 
     /// Takes back one [`VcpuCounters::fault`]: the guest handled it and resumed the instruction.
-    pub fn fault_resumed(&self, form: PortForm) {
+    pub fn fault_resumed(&self, form: impl Into<InsnForm>) {
+        let form = form.into();
         self.forms.take_back(form.index(), FormColumn::Faults as usize);
     }
 
@@ -314,7 +340,7 @@ impl VcpuCounters {
     /// Counts several accesses by hypercall.
     #[inline]
     pub fn hypercall_accesses(&self, port: Port, direction: Direction, width: Width, count: u64) {
-        self.hypercall_accesses_of_row(port_row(port, direction, width), count);
+        self.hypercall_accesses_of_row(port_row(port, direction, width.into()), count);
     }
 
     #[inline]
@@ -331,7 +357,7 @@ pub struct PortCounter(usize);
 impl PortCounter {
     /// The row of this port, direction and size.
     pub fn new(port: Port, direction: Direction, width: Width) -> PortCounter {
-        PortCounter(port_row(port, direction, width))
+        PortCounter(port_row(port, direction, width.into()))
     }
 }
 
@@ -339,19 +365,24 @@ fn site_row(site: Option<SiteId>) -> usize {
     site.map_or(SITE_DROPPED, |site| site.0 as usize)
 }
 
-/// The number of rows: every port, in each direction, at each width.
-pub(super) const PORT_ROWS: usize = 0x1_0000 * 2 * Width::ALL.len();
+/// The number of rows: every port, in each direction, at each size.
+pub(super) const PORT_ROWS: usize = 0x1_0000 * 2 * AccessSize::COUNT;
 
-pub(super) fn port_row(port: Port, direction: Direction, width: Width) -> usize {
-    (usize::from(port.0) * 2 + direction as usize) * Width::ALL.len() + width as usize
+#[inline]
+pub(super) fn port_row(port: Port, direction: Direction, size: AccessSize) -> usize {
+    (usize::from(port.0) * 2 + direction as usize) * AccessSize::COUNT + size.index()
 }
 
-/// The port, direction and width of a row.
-pub(super) fn port_of_row(row: usize) -> (Port, Direction, Width) {
-    let width = Width::ALL[row % Width::ALL.len()];
-    let port_and_direction = row / Width::ALL.len();
+fn row_of(form: InsnForm, port: Port) -> usize {
+    port_row(port, form.direction(), form.size())
+}
+
+/// The port, direction and size of a row.
+pub(super) fn port_of_row(row: usize) -> (Port, Direction, AccessSize) {
+    let size = AccessSize::from_index(row % AccessSize::COUNT);
+    let port_and_direction = row / AccessSize::COUNT;
     let direction = [Direction::In, Direction::Out][port_and_direction % 2];
-    (Port((port_and_direction / 2) as u16), direction, width)
+    (Port((port_and_direction / 2) as u16), direction, size)
 }
 
 #[cfg(test)]
@@ -361,8 +392,8 @@ mod tests {
     #[test]
     fn each_port_row_is_decoded() {
         for row in 0..PORT_ROWS {
-            let (port, direction, width) = port_of_row(row);
-            assert_eq!(port_row(port, direction, width), row);
+            let (port, direction, size) = port_of_row(row);
+            assert_eq!(port_row(port, direction, size), row);
         }
     }
 }

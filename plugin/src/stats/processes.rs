@@ -32,6 +32,18 @@ pub struct ProcessUse {
 impl ProcessUse {
     /// An access of which nothing is known.
     pub const UNKNOWN: ProcessUse = ProcessUse { row: PROCESS_DROPPED as u32, is_user: false };
+
+    /// The number of the process; `None` if it has no row of its own.
+    #[inline]
+    pub fn number(self) -> Option<u32> {
+        (self.row as usize != PROCESS_DROPPED).then_some(self.row)
+    }
+
+    /// Whether it is user code.
+    #[inline]
+    pub fn is_user(self) -> bool {
+        self.is_user
+    }
 }
 
 /// All processes that were seen, in the order in which they were found.

@@ -15,7 +15,7 @@ use arrayvec::ArrayVec;
 use super::access_counters::MAX_OTHER_PORTS;
 use crate::guest::MappedElf;
 use crate::symbols::{MappedFile, Names, SiteName};
-use crate::x86::{MAX_INSN_LEN, Mode, Port, PortForm};
+use crate::x86::{InsnForm, MAX_INSN_LEN, Mode, Port};
 
 /// The most sites that get a row of their own: 65,536.
 ///
@@ -57,7 +57,7 @@ pub struct Site {
     /// The position of the code in a file. If known, it identifies the site in place of the address.
     pub place: Option<FilePlace>,
     /// The form of the instruction.
-    pub form: PortForm,
+    pub form: InsnForm,
     /// The turn of the kernel that runs it.
     pub turn: u32,
 }
@@ -131,7 +131,13 @@ impl Sites {
     /// Returns `None` if the site is new and there are [`MAX_SITES`] already.
     ///
     /// At a place in a file, the site is the same at every address at which the file is mapped.
-    pub fn enter(&self, key: SiteKey, place: Option<FilePlace>, form: PortForm) -> Option<SiteId> {
+    pub fn enter(
+        &self,
+        key: SiteKey,
+        place: Option<FilePlace>,
+        form: impl Into<InsnForm>,
+    ) -> Option<SiteId> {
+        let form = form.into();
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = self.turn();
         let numbered = match place {

@@ -13,7 +13,7 @@ use self::model::Model;
 use super::*;
 use crate::qemu::{ApiLevel, AtPort, HostInfo, VcpuIndex};
 use crate::symbols::Symbols;
-use crate::x86::{Direction, Mode, Port, PortForm, Width};
+use crate::x86::{Direction, InsnForm, Mode, Port, PortForm, Width};
 
 const VCPUS: u32 = 3;
 
@@ -45,7 +45,8 @@ fn step(
 ) {
     let vcpu = rng.u32(0..VCPUS);
     let counters = &all_counters[vcpu as usize];
-    let form = PortForm::ALL[rng.usize(0..24)];
+    // All decided ones, and those that may have two forms.
+    let form = InsnForm::from_index(rng.usize(0..32));
     let port = Port(rng.u16(..4));
     let site = rng.bool().then(|| {
         let (pc, bytes) = (rng.u64(0..8), [0xee].into_iter().collect());
@@ -64,8 +65,8 @@ fn step(
     let name = ["", "a", "b", "c"][rng.usize(0..4)];
     match rng.u8(0..16) {
         14 => {
-            let Some(id) = site else { return };
-            counters.scalar(form, id, port);
+            let (Some(id), Some(decided)) = (site, form.decided()) else { return };
+            counters.scalar(decided, id, port);
             model.add(format!("{form} attempts"), 1);
             model.execution(vcpu, form, &site_name, 1);
             model.access(vcpu, form, &site_name, port, 1);
@@ -101,7 +102,7 @@ fn step(
             counters.unverified(form, site, Some(port));
             model.add(format!("{form} unverified"), 1);
             model.add(format!("site {site_name} unverified"), 1);
-            let (dir, size) = (form.direction(), form.width().bytes());
+            let (dir, size) = (form.direction(), form.size());
             model.add(format!("{port} {dir} {size} unverified"), 1);
             model.by_site_and_port("unverified", form, &site_name, port, 1);
         }

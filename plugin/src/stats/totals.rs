@@ -13,7 +13,7 @@ use super::counter_array::CounterArray;
 use super::counters::{FormColumn, SITE_DROPPED, SiteColumn, VcpuCounters};
 use super::processes::PROCESS_DROPPED;
 use super::sites::{SiteId, Sites};
-use crate::x86::PortForm;
+use crate::x86::InsnForm;
 
 /// Rows by number, ascending, without rows of zeros.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,7 +78,7 @@ fn with_its_scalars((row, counts): (u32, [i64; 4])) -> (u32, [i64; 3]) {
 
 /// Rows of forms with the scalars that were counted by site.
 fn scalars_by_form(by_site: &[(u32, [i64; 4])], sites: &Sites) -> Rows<6> {
-    let mut forms = [[0; 6]; PortForm::ALL.len()];
+    let mut forms = [[0; 6]; InsnForm::COUNT];
     // The shared row of sites without a row is of no form and has no scalars.
     for &(row, [.., scalars]) in by_site.iter().filter(|(_, [.., scalars])| *scalars != 0) {
         let form = sites.get(SiteId(row)).form;

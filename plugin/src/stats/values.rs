@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pvio_stats::{AccessCounts, ValueMoment, ValueRow};
 
 use super::counters::VcpuCounters;
-use crate::x86::{Direction, Port, PortRange, Width};
+use crate::x86::{AccessSize, Direction, Port, PortRange};
 
 /// The most values of all ports that get a row: 4,096. They take less than 1 MiB.
 pub const MAX_VALUES: usize = 4096;
@@ -34,7 +34,7 @@ pub struct ValuePorts {
 struct ValueKey {
     port: Port,
     direction: Direction,
-    width: Width,
+    size: AccessSize,
     /// `None` if it is not known.
     value: Option<u32>,
 }
@@ -132,7 +132,7 @@ impl Values {
         let rows = state.rows.into_iter().map(|(key, row)| ValueRow {
             port: key.port,
             dir: key.direction,
-            size: key.width,
+            size: key.size,
             value: key.value,
             counts: row.counts,
             first: Some(row.first),
@@ -177,13 +177,13 @@ impl VcpuValues {
     /// Notes a complete access that is not counted yet, nor are `earlier` ones before it.
     pub fn access(
         &self,
-        (direction, width): (Direction, Width),
+        (direction, size): (Direction, AccessSize),
         port: Port,
         value: u32,
         earlier: u64,
     ) {
         let mut state = self.values.lock();
-        let key = ValueKey { port, direction, width, value: Some(width.low_bytes(value)) };
+        let key = ValueKey { port, direction, size, value: size.low_bytes(value) };
         let moment = self.moment(state.accesses() + earlier);
         state.count(Seen { key, moment, is_in_question: false });
     }
@@ -193,14 +193,14 @@ impl VcpuValues {
     /// It is counted already, unless `is_in_question` says that it may fault unreported.
     pub fn start(
         &self,
-        (direction, width): (Direction, Width),
+        (direction, size): (Direction, AccessSize),
         port: Port,
         value: Option<u32>,
         is_in_question: bool,
     ) {
         let mut state = self.values.lock();
-        let value = value.map(|value| width.low_bytes(value));
-        let key = ValueKey { port, direction, width, value };
+        let value = value.and_then(|value| size.low_bytes(value));
+        let key = ValueKey { port, direction, size, value };
         let itself = u64::from(!is_in_question);
         let moment = self.moment(state.accesses().saturating_sub(itself));
         let seen = Seen { key, moment, is_in_question };
@@ -220,7 +220,7 @@ impl VcpuValues {
     pub fn note_value(&self, eax: impl FnOnce() -> u32) {
         if let Some(seen) = &mut self.values.lock().pending[self.place] {
             let key = &mut seen.key;
-            key.value.get_or_insert_with(|| key.width.low_bytes(eax()));
+            key.value = key.value.or_else(|| key.size.low_bytes(eax()));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pvio_x86::{Direction, Port, Width};
+use pvio_x86::{AccessSize, Direction, Port};
 use serde::Serialize;
 
 use crate::rows::{Keyed, add_up};
@@ -18,7 +18,7 @@ pub struct SiteAccess {
     /// The direction.
     pub dir: Direction,
     /// Bytes in one access.
-    pub size: Width,
+    pub size: AccessSize,
     /// The accesses of the site to the port.
     #[serde(flatten)]
     pub counts: AccessCounts,

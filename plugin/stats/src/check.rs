@@ -5,9 +5,9 @@ use std::fmt;
 
 use crate::Call;
 use crate::schema::{
-    AccessCounts, AccessRow, Counts, FormRow, HypercallRow, Instructions, PortRow, Snapshot,
-    Tables, VcpuRow,
+    AccessCounts, AccessRow, Counts, HypercallRow, Instructions, PortRow, Snapshot, Tables, VcpuRow,
 };
+use crate::totals::FormCounts;
 
 /// Two sums that should be equal, or of which the first should be the larger one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,11 +60,13 @@ impl Snapshot {
             let mut check = Check { scope: Scope::Totals, found: &mut found };
             check.tables(self, one_run, has_vcpus, true);
             check.values(self, one_run);
-            for row in &self.forms {
+            let decided = self.forms.iter().map(|row| row.form.name());
+            let undecided = self.forms_undecided.iter().map(|row| row.form.name());
+            for (form, row) in decided.chain(undecided).zip(self.form_counts()) {
                 let ended = [row.executions, row.unverified].into_iter();
                 let ended = ended.chain(row.faults).chain(row.exits);
-                let attempts = format!("attempts at {}", row.form);
-                let ended = (format!("ends of {}", row.form), sum(ended));
+                let attempts = format!("attempts at {form}");
+                let ended = (format!("ends of {form}"), sum(ended));
                 check.at_least((attempts, row.attempts.into()), ended);
             }
         }
@@ -214,9 +216,8 @@ impl Check<'_> {
                 is_whole,
                 by_port,
                 tables.ports.iter().map(|row| {
-                    let name = move || {
-                        format!("{what} {} port {}, {} bytes", row.dir, row.port, row.size.bytes())
-                    };
+                    let name =
+                        move || format!("{what} {} port {}, {} bytes", row.dir, row.port, row.size);
                     ((row.port, row.dir, row.size), name, of_port(row))
                 }),
             );
@@ -278,8 +279,8 @@ fn sums<K: Ord>(
 }
 
 impl Tables {
-    fn by_form(&self, what: &str, column: fn(&FormRow) -> u64) -> Sum {
-        (what.to_owned(), sum(self.forms.iter().map(column)))
+    fn by_form(&self, what: &str, column: fn(&FormCounts) -> u64) -> Sum {
+        (what.to_owned(), sum(self.form_counts().map(|counts| column(&counts))))
     }
 
     fn by_site(&self, what: &str, column: fn(&Counts) -> u64) -> Sum {
@@ -310,11 +311,11 @@ pub(crate) fn overflowing_values<'a>(
 
 /// The first table with a column whose sum over all parts does not fit in 64 bits.
 pub(crate) fn overflowing(parts: &[&Tables]) -> Option<&'static str> {
-    let forms: [fn(&FormRow) -> u64; 7] = [
+    let forms: [fn(&FormCounts) -> u64; 7] = [
         |row| row.attempts,
         |row| row.executions,
         |row| row.accesses,
-        |row| row.bytes,
+        |row| row.bytes.unwrap_or(0),
         |row| row.faults.unwrap_or(0),
         |row| row.exits.unwrap_or(0),
         |row| row.unverified,

@@ -10,7 +10,7 @@ use crate::accesses::SiteAccess;
 use crate::rows::{Keyed, PlaceKey, add_up};
 use crate::schema::{
     AccessCounts, CallerRow, FormRow, HypercallRow, Instructions, PortRow, SiteRow, Snapshot,
-    Tables, ValueRow, WindowRow,
+    Tables, UndecidedFormRow, ValueRow, WindowRow,
 };
 
 /// One row in two dumps. At least one of the two is there.
@@ -68,6 +68,8 @@ pub struct TablesDiff {
     pub instructions: [Instructions; 2],
     /// Forms, in their order.
     pub forms: Vec<Change<FormRow>>,
+    /// Forms that are undecided, in order.
+    pub forms_undecided: Vec<Change<UndecidedFormRow>>,
     /// Ports, by port, direction and size.
     pub ports: Vec<Change<PortRow>>,
     /// Sites: those of the first dump by address, then those that only the second has.
@@ -119,6 +121,7 @@ impl TablesDiff {
             accesses: both.map(Tables::accesses),
             instructions: both.map(|tables| tables.instructions),
             forms: changes(&before.forms, &after.forms),
+            forms_undecided: changes(&before.forms_undecided, &after.forms_undecided),
             ports: changes(&before.ports, &after.ports),
             sites: sites.changes(),
             accesses_by_site: access_changes(before, after, &sites),
@@ -136,6 +139,7 @@ impl TablesDiff {
         known_alike(before, after)
             && self.accesses[0] == self.accesses[1]
             && self.forms.is_empty()
+            && self.forms_undecided.is_empty()
             && self.ports.is_empty()
             && self.sites.is_empty()
             && self.accesses_by_site.is_empty()

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use expect_test::expect_file;
-use pvio_x86::{PortForm, Width};
+use pvio_x86::{InsnForm, PortForm, Width};
 use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
@@ -26,12 +26,19 @@ pub fn form(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "enum": PortForm::ALL.map(PortForm::name) })
 }
 
+pub fn insn_form(_: &mut SchemaGenerator) -> Schema {
+    let mut names: Vec<_> = PortForm::ALL.map(PortForm::name).into();
+    names.extend(InsnForm::all_undecided().map(InsnForm::name).filter(|name| name.contains('|')));
+    json_schema!({ "type": "string", "enum": names })
+}
+
 pub fn direction(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "enum": ["in", "out"] })
 }
 
 pub fn size(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "integer", "enum": Width::ALL.map(Width::bytes) })
+    let [byte, word, dword] = Width::ALL.map(Width::bytes);
+    json_schema!({ "type": ["integer", "null"], "enum": [byte, word, dword, null] })
 }
 
 pub fn mode(_: &mut SchemaGenerator) -> Schema {

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
+pub mod access_filter;
 mod accesses;
 mod call;
 mod check;
@@ -19,6 +20,7 @@ mod summary;
 pub mod test_data;
 pub mod text_table;
 mod totals;
+pub mod trace;
 mod values;
 
 pub use accesses::SiteAccess;
@@ -31,7 +33,8 @@ pub use read::{Problem, ReadError};
 pub use schema::{
     AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow,
     HypercallRow, Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow,
-    Snapshot, SymbolFileRow, Tables, ValueMoment, ValueRow, VcpuRow, WindowRow,
+    Snapshot, SymbolFileRow, Tables, UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
 };
 pub use summary::render;
+pub use totals::FormCounts;
 pub use values::timeline;

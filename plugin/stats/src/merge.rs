@@ -146,6 +146,7 @@ fn merge_tables(parts: &[&Tables], keep_vcpus: bool) -> Result<Tables, MergeErro
     Ok(Tables {
         vcpus: if keep_vcpus { vcpus } else { Vec::new() },
         forms: add_up(parts.iter().flat_map(|part| &part.forms)),
+        forms_undecided: add_up(parts.iter().flat_map(|part| &part.forms_undecided)),
         ports,
         accesses: accesses::merge(parts, &sites),
         accesses_dropped,

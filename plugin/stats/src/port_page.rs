@@ -57,7 +57,7 @@ pub fn render_port(snapshot: &Snapshot, port: Port) -> String {
             row.site.mode.map_or("-".to_owned(), |mode| mode.bits().to_string()),
             row.site.insn.clone(),
             row.dir.to_string(),
-            row.size.bytes().to_string(),
+            row.size.to_string(),
             number(row.counts.accesses),
             percent(row.counts.accesses, total),
             number(row.counts.unverified),

@@ -11,7 +11,7 @@ use serde_json::error::Category;
 use crate::check::{overflowing, overflowing_values};
 use crate::schema::{
     AccessCounts, AccessRow, CallerRow, FormRow, HypercallRow, PortRow, ProcessRow, SCHEMA,
-    SectionRow, SiteRow, Snapshot, Tables, ValueRow, VcpuRow, parse_address,
+    SectionRow, SiteRow, Snapshot, Tables, UndecidedFormRow, ValueRow, VcpuRow, parse_address,
 };
 
 /// A file that could not be read as a dump.
@@ -125,7 +125,7 @@ impl Snapshot {
 fn complete(tables: &mut Tables) {
     if tables.accesses.is_empty() && tables.accesses_dropped == AccessCounts::default() {
         tables.accesses_dropped = AccessCounts {
-            accesses: tables.forms.iter().map(|row| row.accesses).sum(),
+            accesses: tables.instruction_accesses(),
             unverified: tables.ports.iter().map(|row| row.unverified).sum(),
         };
     }
@@ -229,6 +229,7 @@ fn wrong_field(value: &Value) -> Option<(String, String)> {
 fn wrong_row(tables: &Value) -> Option<(String, String)> {
     wrong_row_in::<VcpuRow>(tables, "vcpus")
         .or_else(|| wrong_row_in::<FormRow>(tables, "forms"))
+        .or_else(|| wrong_row_in::<UndecidedFormRow>(tables, "forms_undecided"))
         .or_else(|| wrong_row_in::<PortRow>(tables, "ports"))
         .or_else(|| wrong_row_in::<SiteRow>(tables, "sites"))
         .or_else(|| wrong_row_in::<AccessRow>(tables, "accesses"))

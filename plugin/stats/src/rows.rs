@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pvio_x86::{Direction, Mode, Port, PortForm, Width};
+use pvio_x86::{AccessSize, Direction, InsnForm, Mode, Port, PortForm};
 
 use crate::Call;
 use crate::schema::{
     AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow,
-    Instructions, PortRow, ProcessRow, SectionRow, SiteRow, ValueRow, VcpuRow, parse_address,
+    Instructions, PortRow, ProcessRow, SectionRow, SiteRow, UndecidedFormRow, ValueRow, VcpuRow,
+    parse_address,
 };
 
 /// A row of a table: a key and counts.
@@ -69,8 +70,25 @@ impl Keyed for FormRow {
     }
 }
 
+impl Keyed for UndecidedFormRow {
+    type Key<'a> = InsnForm;
+
+    fn key(&self) -> InsnForm {
+        self.form
+    }
+
+    fn add(&mut self, other: &UndecidedFormRow) {
+        self.attempts += other.attempts;
+        self.executions += other.executions;
+        self.accesses += other.accesses;
+        self.faults = plus(self.faults, other.faults);
+        self.exits = plus(self.exits, other.exits);
+        self.unverified += other.unverified;
+    }
+}
+
 impl Keyed for PortRow {
-    type Key<'a> = (Port, Direction, Width);
+    type Key<'a> = (Port, Direction, AccessSize);
 
     fn key(&self) -> Self::Key<'_> {
         (self.port, self.dir, self.size)
@@ -113,7 +131,7 @@ impl SiteRow {
 }
 
 impl Keyed for SiteRow {
-    type Key<'a> = (PlaceKey<'a>, Option<Mode>, &'a str, Option<&'a str>, PortForm, [&'a str; 2]);
+    type Key<'a> = (PlaceKey<'a>, Option<Mode>, &'a str, Option<&'a str>, InsnForm, [&'a str; 2]);
 
     fn key(&self) -> Self::Key<'_> {
         let place = self.place_key();
@@ -155,7 +173,7 @@ impl ProcessRow {
 }
 
 impl Keyed for AccessRow {
-    type Key<'a> = (usize, Port, Direction, Width);
+    type Key<'a> = (usize, Port, Direction, AccessSize);
 
     fn key(&self) -> Self::Key<'_> {
         (self.site, self.port, self.dir, self.size)
@@ -167,7 +185,7 @@ impl Keyed for AccessRow {
 }
 
 impl Keyed for ValueRow {
-    type Key<'a> = (Port, Direction, Width, Option<u32>);
+    type Key<'a> = (Port, Direction, AccessSize, Option<u32>);
 
     fn key(&self) -> Self::Key<'_> {
         (self.port, self.dir, self.size, self.value)

@@ -10,7 +10,7 @@ mod sites;
 use std::borrow::Cow;
 use std::ops::Deref;
 
-use pvio_x86::PortForm;
+use pvio_x86::{InsnForm, Mode, PortForm};
 use serde::{Deserialize, Serialize};
 
 use crate::Call;
@@ -83,6 +83,9 @@ pub struct Tables {
     /// All 24 forms, in a fixed order.
     #[cfg_attr(test, schemars(length(equal = 24)))]
     pub forms: Vec<FormRow>,
+    /// The instructions whose form depends on the mode of the code, which is not known; no other table of forms has them.
+    #[serde(default)]
+    pub forms_undecided: Vec<UndecidedFormRow>,
     /// Every port, direction and size that was used, by port.
     pub ports: Vec<PortRow>,
     /// Every site that ran, by address.
@@ -210,6 +213,32 @@ pub struct FormRow {
     pub faults: Option<u64>,
     /// Attempts that a hypervisor in the guest intercepted; `null` if pvio cannot see them.
     #[serde(default)]
+    pub exits: Option<u64>,
+    /// Attempts that retired or faulted; QEMU does not report which.
+    pub unverified: u64,
+}
+
+/// Instructions of unknown mode that may have one of two forms.
+///
+/// Of a `rep` the form may be known, but not how wide the register with the count is: an attempt may lack its execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct UndecidedFormRow {
+    /// The forms in Intel syntax, with `|` between them.
+    #[cfg_attr(test, schemars(schema_with = "json_schema::insn_form"))]
+    pub form: InsnForm,
+    /// The mode of the code, always `null`: not known.
+    #[cfg_attr(test, schemars(schema_with = "json_schema::mode"))]
+    pub mode: Option<Mode>,
+    /// Instructions that started; a restart belongs to the same attempt.
+    pub attempts: u64,
+    /// Instructions that retired.
+    pub executions: u64,
+    /// Elements moved to or from a port.
+    pub accesses: u64,
+    /// Attempts that ended by a fault; `null` if QEMU does not report exceptions.
+    pub faults: Option<u64>,
+    /// Attempts that a hypervisor in the guest intercepted; `null` if pvio cannot see them.
     pub exits: Option<u64>,
     /// Attempts that retired or faulted; QEMU does not report which.
     pub unverified: u64,

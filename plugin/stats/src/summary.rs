@@ -6,7 +6,9 @@ mod sites;
 
 use std::fmt::Write;
 
-use self::counts::{forms, hypercalls, hypercalls_made, sections, total_of, vcpus, windows};
+use self::counts::{
+    forms, forms_undecided, hypercalls, hypercalls_made, sections, total_of, vcpus, windows,
+};
 use self::ports::{first_unserved, ports, unserved, values};
 use self::sites::{callers, processes, sites, without_chain};
 use crate::schema::{AccessCounts, Counts, Snapshot};
@@ -35,6 +37,10 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
     heading(&mut text, &title(snapshot));
     let _ = writeln!(text, "{}", overview(snapshot));
     section(&mut text, "The 24 forms", forms(snapshot));
+    if !snapshot.forms_undecided.is_empty() {
+        let title = "Undecided forms, of code of unknown mode";
+        section(&mut text, title, forms_undecided(snapshot));
+    }
     if !snapshot.hypercalls.is_empty() {
         section(&mut text, "Hypercalls", hypercalls(snapshot));
     }
@@ -115,9 +121,10 @@ fn title(snapshot: &Snapshot) -> String {
 }
 
 fn overview(snapshot: &Snapshot) -> String {
-    let total = total_of(&snapshot.forms);
+    let total = total_of(snapshot.form_counts());
+    let of = if total.has_all_bytes { "of" } else { "of at least" };
     let mut line = format!(
-        "{} of {} by {}",
+        "{} {of} {} by {}",
         counted_as(total.accesses, "port access", "port accesses"),
         counted_as(total.bytes, "byte", "bytes"),
         counted_as(total.executions, "execution", "executions"),

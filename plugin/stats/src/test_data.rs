@@ -34,7 +34,7 @@ pub(crate) fn site(pc: u64, symbol: Option<&str>, accesses: u64) -> SiteRow {
         mode: Some(Mode::Bits64),
         bytes: "ee".into(),
         insn: "out dx,al".into(),
-        form: PortForm::OutDxAl,
+        form: PortForm::OutDxAl.into(),
         symbol: symbol.map(str::to_owned),
         named_by: symbol.map(|_| "test".to_owned()),
         source: None,
@@ -58,7 +58,7 @@ pub fn snapshot(accesses: u64) -> Snapshot {
         port: Port(0x3f8),
         name: Some("COM1".into()),
         dir: Direction::Out,
-        size: Width::Byte,
+        size: Width::Byte.into(),
         served: Some(true),
         first: None,
         device: 0,
@@ -70,7 +70,7 @@ pub fn snapshot(accesses: u64) -> Snapshot {
         site: 0,
         port: Port(0x3f8),
         dir: Direction::Out,
-        size: Width::Byte,
+        size: Width::Byte.into(),
         counts: AccessCounts { accesses, unverified: 0 },
     };
     let vcpu = VcpuRow {

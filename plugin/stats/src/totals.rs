@@ -1,6 +1,46 @@
 //! Total accesses of a dump or a window.
 
-use crate::schema::{HypercallRow, Tables};
+use crate::schema::{FormRow, HypercallRow, Tables, UndecidedFormRow};
+
+/// The counts of a form, decided or not.
+#[derive(Clone, Copy, Debug)]
+pub struct FormCounts {
+    /// Instructions that started.
+    pub attempts: u64,
+    /// Instructions that retired.
+    pub executions: u64,
+    /// Elements moved.
+    pub accesses: u64,
+    /// Bytes moved; `None` if the size of an access is not known.
+    pub bytes: Option<u64>,
+    /// Attempts that ended by a fault; `None` if QEMU does not report exceptions.
+    pub faults: Option<u64>,
+    /// Attempts that a hypervisor intercepted; `None` if pvio cannot see them.
+    pub exits: Option<u64>,
+    /// Attempts that retired or faulted.
+    pub unverified: u64,
+}
+
+impl From<&FormRow> for FormCounts {
+    fn from(row: &FormRow) -> FormCounts {
+        let &FormRow { attempts, executions, accesses, bytes, faults, exits, unverified, .. } = row;
+        let bytes = Some(bytes);
+        FormCounts { attempts, executions, accesses, bytes, faults, exits, unverified }
+    }
+}
+
+impl From<&UndecidedFormRow> for FormCounts {
+    fn from(row: &UndecidedFormRow) -> FormCounts {
+        let &UndecidedFormRow { attempts, executions, accesses, faults, exits, unverified, .. } =
+            row;
+        let size = row.form.size().bytes();
+        let bytes = match accesses {
+            0 => Some(0),
+            _ => size.map(|size| accesses * u64::from(size)),
+        };
+        FormCounts { attempts, executions, accesses, bytes, faults, exits, unverified }
+    }
+}
 
 impl HypercallRow {
     /// Elements that the calls moved; 0 for a call that does no port I/O.
@@ -10,11 +50,17 @@ impl HypercallRow {
 }
 
 impl Tables {
+    /// The counts of every form: the 24, then those that are undecided.
+    pub fn form_counts(&self) -> impl Iterator<Item = FormCounts> {
+        let undecided = self.forms_undecided.iter().map(FormCounts::from);
+        self.forms.iter().map(FormCounts::from).chain(undecided)
+    }
+
     /// Accesses by instructions.
     ///
     /// Forms are counted here because rows of ports may be missing for want of room.
     pub fn instruction_accesses(&self) -> u64 {
-        self.forms.iter().map(|row| row.accesses).fold(0, u64::saturating_add)
+        self.form_counts().map(|row| row.accesses).fold(0, u64::saturating_add)
     }
 
     /// Accesses by hypercalls.

@@ -9,7 +9,7 @@ use crate::text_table::{TextTable, number};
 impl ValueRow {
     /// The value in hexadecimal, with as many digits as its size has; `?` if it is not known.
     pub fn value_text(&self) -> String {
-        let digits = 2 + 2 * usize::from(self.size.bytes());
+        let digits = 2 + 2 * usize::from(self.size.bytes().unwrap_or(4));
         self.value.map_or_else(|| "?".to_owned(), |value| format!("{value:#0digits$x}"))
     }
 }
@@ -55,7 +55,7 @@ pub(crate) fn table<'a>(rows: impl IntoIterator<Item = &'a ValueRow>) -> String 
         table.row([
             row.port.to_string(),
             row.dir.to_string(),
-            row.size.bytes().to_string(),
+            row.size.to_string(),
             row.value_text(),
             number(row.counts.accesses),
             number(row.counts.unverified),
@@ -96,7 +96,7 @@ mod tests {
         ValueRow {
             port: Port(0x80),
             dir: Direction::Out,
-            size,
+            size: size.into(),
             value,
             counts: AccessCounts { accesses, unverified: 0 },
             first: moment(1_234_567_890 * accesses, 1000 * accesses),

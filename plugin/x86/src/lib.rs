@@ -2,10 +2,12 @@
 #![doc = include_str!("../README.md")]
 
 mod address_size;
+mod code_len;
 mod decode;
 mod flags;
 mod flow;
 mod form;
+mod insn_form;
 #[cfg(feature = "intel-syntax")]
 mod intel;
 mod mode;
@@ -17,10 +19,12 @@ mod string;
 mod svm;
 
 pub use address_size::AddressSize;
+pub use code_len::is_whole_instruction;
 pub use decode::{Decoded, MAX_INSN_LEN, Opcode, decode, loads_control_register};
 pub use flags::{Cr0, Cr4, Efer, EntryFlags, Rflags};
 pub use flow::Flow;
 pub use form::{Direction, Port, PortForm, PortSource, Width};
+pub use insn_form::{AccessSize, InsnForm};
 #[cfg(feature = "intel-syntax")]
 pub use intel::intel_syntax;
 pub use mode::Mode;

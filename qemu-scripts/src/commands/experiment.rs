@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use pvio_cli::experiment::report::{Plan, measure};
 use pvio_cli::machine::Machine;
@@ -41,6 +41,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let given = arguments.workload.as_ref().map(|path| dumps::load("experiment", path));
     let given = given.transpose()?;
     let qemu = paths::chosen_qemu()?;
+    if let Some(limits) = Machine::without_exports(&qemu)? {
+        bail!("{limits}");
+    }
     let progress = Progress::new();
     let workload = match (given, &arguments.workload, arguments.quick) {
         (Some(dump), Some(path), _) => Some((format!("The workload of {}", path.display()), dump)),

@@ -41,6 +41,7 @@ fn tables(diff: &TablesDiff) -> Value {
     json!({
         "accesses": { "before": before, "after": after },
         "forms": changes(&diff.forms),
+        "forms_undecided": changes(&diff.forms_undecided),
         "ports": changes(&diff.ports),
         "sites": changes(&diff.sites),
         "accesses_by_site": changes(&diff.accesses_by_site),

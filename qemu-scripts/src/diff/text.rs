@@ -109,6 +109,7 @@ impl Page {
 
     fn tables(&mut self, scope: &str, diff: &TablesDiff) {
         self.changes(scope, "forms", &diff.forms);
+        self.changes(scope, "undecided forms", &diff.forms_undecided);
         self.changes(scope, "ports", &diff.ports);
         self.changes(scope, "sites", &diff.sites);
         self.changes(scope, "accesses by site and port", &diff.accesses_by_site);

@@ -1,6 +1,6 @@
 //! The totals of a dump by name, for conditions and comparisons.
 
-use crate::stats::{FormRow, Snapshot};
+use crate::stats::{FormCounts, Snapshot};
 
 /// A total of a dump.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +18,7 @@ impl Total {
         Total { name: "hypercall-accesses", count: |dump| Some(dump.hypercall_accesses()) },
         Total { name: "executions", count: |dump| sum(dump, |row| Some(row.executions)) },
         Total { name: "attempts", count: |dump| sum(dump, |row| Some(row.attempts)) },
-        Total { name: "bytes", count: |dump| sum(dump, |row| Some(row.bytes)) },
+        Total { name: "bytes", count: |dump| sum(dump, |row| row.bytes) },
         Total { name: "faults", count: |dump| sum(dump, |row| row.faults) },
         Total { name: "exits", count: |dump| sum(dump, |row| row.exits) },
         Total { name: "unverified", count: |dump| sum(dump, |row| Some(row.unverified)) },
@@ -40,6 +40,6 @@ impl Total {
     }
 }
 
-fn sum(dump: &Snapshot, column: fn(&FormRow) -> Option<u64>) -> Option<u64> {
-    dump.forms.iter().map(column).sum()
+fn sum(dump: &Snapshot, column: fn(&FormCounts) -> Option<u64>) -> Option<u64> {
+    dump.form_counts().map(|row| column(&row)).sum()
 }

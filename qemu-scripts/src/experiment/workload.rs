@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::stats::Snapshot;
-use pvio_x86::{Port, PortForm, PortSource};
+use pvio_x86::{Port, PortForm, PortSource, Width};
 use serde::Serialize;
 
 use super::metrics::{AllMetrics, Metrics};
@@ -89,7 +89,9 @@ impl Workload {
                 monitor: BTreeMap::new(),
             });
             entry.accesses += accesses;
-            let form = PortForm::new(row.dir, PortSource::Dx, row.size);
+            // An access of unknown size has 2 or 4 bytes.
+            let size = row.size.0.unwrap_or(Width::Dword);
+            let form = PortForm::new(row.dir, PortSource::Dx, size);
             for &way in &ways {
                 let each =
                     metrics.get(way, Cell { form, elements: 1 }).map_or(0, |row| row.monitor);

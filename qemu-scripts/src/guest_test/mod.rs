@@ -119,10 +119,12 @@ pub struct Report {
 impl Runner<'_> {
     /// Checks before the first boot that this QEMU and the options allow verdicts.
     ///
+    /// Returns what the plugin says of a QEMU that exports none of its functions, if this is one.
+    ///
     /// # Errors
     ///
     /// Fails if the options prevent verdicts or share an output, or if QEMU or the plugin refuses them.
-    pub fn check(&self, guests: &[Guest]) -> Result<()> {
+    pub fn check(&self, guests: &[Guest]) -> Result<Option<String>> {
         for option in &self.options {
             match option.split_once('=').unwrap_or((option, "")) {
                 (key @ ("stats" | "summary" | "log"), _) => {
@@ -150,7 +152,7 @@ impl Runner<'_> {
             let why = refusal.or_else(|| lines.next_back()).unwrap_or("it prints no reason");
             bail!("{} does not start with the plugin: {why}", self.qemu.display());
         }
-        Ok(())
+        Ok(ended.without_exports().map(str::to_owned))
     }
 
     /// Boots a guest and waits for its verdict. Returns `None` if `stop` is set.

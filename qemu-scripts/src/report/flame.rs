@@ -47,7 +47,7 @@ impl Node {
 }
 
 /// The functions of a chain, from the outermost to that of the site.
-fn path(row: &CallerRow) -> Vec<String> {
+pub fn path(row: &CallerRow) -> Vec<String> {
     let end = match row.end {
         ChainEnd::User => Some("user mode"),
         ChainEnd::Bottom => None,

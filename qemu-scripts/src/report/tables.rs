@@ -33,6 +33,9 @@ pub fn all(dump: &Snapshot) -> Markup {
             }
         }
         (forms(dump))
+        @if !dump.forms_undecided.is_empty() {
+            (forms_undecided(dump))
+        }
         (hypercalls(dump))
         (windows(dump))
         (vcpus(dump))
@@ -89,6 +92,30 @@ fn forms(dump: &Snapshot) -> Markup {
     .render()
 }
 
+fn forms_undecided(dump: &Snapshot) -> Markup {
+    let columns =
+        ["<Form", ">Attempts", ">Executions", ">Accesses", ">Faults", ">Exits", ">Unverified"];
+    let unknown = || "-".to_owned();
+    HtmlTable::new(
+        "Undecided forms, of code of unknown mode",
+        columns,
+        &dump.forms_undecided,
+        |row| row.accesses,
+        |row| {
+            [
+                row.form.to_string(),
+                number(row.attempts),
+                number(row.executions),
+                number(row.accesses),
+                row.faults.map_or_else(unknown, number),
+                row.exits.map_or_else(unknown, number),
+                number(row.unverified),
+            ]
+        },
+    )
+    .render()
+}
+
 fn hypercalls(dump: &Snapshot) -> Markup {
     let columns = ["<Call", ">Calls", ">Bytes", ">Declined", ">Denied", ">Errors"];
     HtmlTable::new(
@@ -132,12 +159,12 @@ fn windows(dump: &Snapshot) -> Markup {
         &dump.windows,
         |row| row.instruction_accesses(),
         |row| {
-            let faults: Option<u64> = row.forms.iter().map(|row| row.faults).sum();
+            let faults: Option<u64> = row.form_counts().map(|row| row.faults).sum();
             [
                 row.name.clone(),
                 number(row.entries),
                 yes_or_no(row.open),
-                number(row.forms.iter().map(|row| row.executions).sum()),
+                number(row.form_counts().map(|row| row.executions).sum()),
                 number(row.instruction_accesses()),
                 faults.map_or("-".to_owned(), number),
                 number(row.hypercalls.iter().map(|row| row.count).sum()),

@@ -11,6 +11,8 @@ pub struct CommandLine {
     pub confined_by: Option<&'static str>,
     /// `-daemonize`: QEMU closes stdin, stdout and stderr before the guest runs.
     pub daemonize: bool,
+    /// `-icount`: QEMU counts instructions.
+    pub icount: bool,
 }
 
 impl CommandLine {
@@ -29,6 +31,7 @@ impl CommandLine {
             let argument = argument.to_string_lossy();
             match argument.strip_prefix("--").or(argument.strip_prefix('-')) {
                 Some("daemonize") => found.daemonize = true,
+                Some("icount") => found.icount = true,
                 Some("runas") => found.confined_by = Some("-runas"),
                 Some("chroot") => found.confined_by = Some("-chroot"),
                 Some("run-with") => {
@@ -63,5 +66,6 @@ mod tests {
         assert_eq!(confined("qemu -runas me"), Some("-runas"));
         assert_eq!(confined("qemu -chroot /srv"), Some("-chroot"));
         assert!(parse("qemu --daemonize").daemonize && !parse("qemu -m 64").daemonize);
+        assert!(parse("qemu -icount shift=0").icount && !parse("qemu -m 64").icount);
     }
 }

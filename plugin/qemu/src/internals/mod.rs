@@ -60,7 +60,7 @@ pub(crate) use shutdown::ShutdownCause;
 pub use shutdown::{Ended, exit_process};
 pub use stack_state::StackState;
 pub use string_cpu::StringCpu;
-pub(crate) use symbols::TABLE;
+pub(crate) use symbols::{TABLE, exports_functions};
 pub use task_state::{TaskState, TaskStateReader};
 pub(crate) use tb_flush::Translations;
 pub use trace::PortTrace;

@@ -13,6 +13,13 @@ use super::c_types::{
 };
 use crate::symbol::{Global, lookup_internal, symbol_table};
 
+/// Whether QEMU exports its functions at all, as one does that was configured with `--enable-modules`.
+///
+/// A QEMU that lacks some of them exports others.
+pub(crate) fn exports_functions() -> bool {
+    TABLE.iter().any(|symbol| lookup_internal(symbol.name).is_some())
+}
+
 symbol_table! {
     lookup lookup_internal;
 

@@ -3,9 +3,9 @@
 use std::ffi::CStr;
 
 use super::symbols::{
-    CallbacksById, CallbacksByUserdata, DiscontinuityById, GlibFunctions, PluginFunctions,
-    ReadRegisterLength, ReadRegisterSuccess, RegisterList, ScoreboardFunctions,
-    WriteRegisterLength, WriteRegisterSuccess,
+    AccessPlaces, AddressTranslation, CallbacksById, CallbacksByUserdata, DiscontinuityById,
+    GlibFunctions, PluginFunctions, ReadRegisterLength, ReadRegisterSuccess, RegisterList,
+    ScoreboardFunctions, WriteRegisterLength, WriteRegisterSuccess,
 };
 use crate::symbol::NotExported;
 use crate::version::ApiLevel;
@@ -49,6 +49,9 @@ pub(super) enum WriteRegister {
 pub(super) struct Api {
     pub plugin: PluginFunctions,
     pub scoreboard: ScoreboardFunctions,
+    pub places: AccessPlaces,
+    /// `None` below API 5.
+    pub translation: Option<AddressTranslation>,
     pub glib: GlibFunctions,
     pub registration: Registration,
     pub register_list: RegisterList,
@@ -83,6 +86,8 @@ impl Api {
         Ok(Api {
             plugin: PluginFunctions::find()?,
             scoreboard: ScoreboardFunctions::find()?,
+            places: AccessPlaces::find()?,
+            translation: AddressTranslation::find().ok(),
             glib: GlibFunctions::find()?,
             registration,
             register_list: RegisterList::find()?,

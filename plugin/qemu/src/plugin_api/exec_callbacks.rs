@@ -98,12 +98,24 @@ pub(super) extern "C" fn tracepoint(vcpu: c_uint, userdata: *mut c_void) {
 pub(super) extern "C" fn memory(
     vcpu: c_uint,
     info: qemu_plugin_meminfo_t,
-    _vaddr: u64,
+    vaddr: u64,
     userdata: *mut c_void,
 ) {
     on_vcpu(vcpu, |installed, state| {
-        let access = MemoryAccess::new(&installed.host.api, info);
+        let access = MemoryAccess::new(&installed.host.api, info, vaddr);
         state.vcpu.memory_accessed(userdata_to_token(userdata), &access);
+    });
+}
+
+/// For [`Watch::Memory`](super::Watch::Memory).
+pub(super) extern "C" fn memory_touched(
+    vcpu: c_uint,
+    info: qemu_plugin_meminfo_t,
+    vaddr: u64,
+    _userdata: *mut c_void,
+) {
+    on_vcpu(vcpu, |installed, state| {
+        state.vcpu.memory_touched(&MemoryAccess::new(&installed.host.api, info, vaddr));
     });
 }
 

@@ -3,7 +3,7 @@
 use once_cell::sync::OnceCell;
 
 use super::api::Api;
-use super::register_file::{RegisterFile, RipHandle};
+use super::register_file::{RegisterFile, RegisterHandles};
 use crate::internals::{CpuLayout, Direct, RegisterDump, Translations};
 use crate::register::Register;
 
@@ -14,8 +14,8 @@ pub(super) struct Host {
     pub translations: Translations,
     /// The offsets of registers, if QEMU exports them.
     pub layout: Option<CpuLayout>,
-    /// The handle of RIP; set when the first vCPU has started.
-    rip: OnceCell<RipHandle>,
+    /// How to ask for registers, once a vCPU has begun.
+    handles: OnceCell<RegisterHandles>,
 }
 
 impl Host {
@@ -25,13 +25,13 @@ impl Host {
             register_dump: RegisterDump::find(),
             translations: Translations::find(),
             layout: CpuLayout::of_this_process(),
-            rip: OnceCell::new(),
+            handles: OnceCell::new(),
         }
     }
 
-    /// A vCPU has begun: RIP has the same handle on all of them.
-    pub fn learn_rip(&self, file: &RegisterFile) {
-        self.rip.get_or_init(|| file.rip_handle());
+    /// A vCPU has begun: registers have the same handles on all of them.
+    pub fn learn_registers(&self, file: &RegisterFile) {
+        self.handles.get_or_init(|| file.handles());
     }
 
     /// Returns RIP or EIP of the block that is being translated.
@@ -40,8 +40,13 @@ impl Host {
     pub fn rip_at_translation(&self) -> u64 {
         match self.current_vcpu().and_then(|direct| direct.read(Register::Rip)) {
             Some(rip) => rip,
-            None => self.rip.get().map_or(0, |handle| handle.read(&self.api)),
+            None => self.register_at_translation(Register::Rip).unwrap_or(0),
         }
+    }
+
+    /// Returns a register of the vCPU that translates, by the plugin API; `None` before a vCPU has begun.
+    pub fn register_at_translation(&self, register: Register) -> Option<u64> {
+        self.handles.get().map(|handles| handles.read(&self.api, register))
     }
 
     /// Returns true if the block that is being translated is a nested guest's; `None` if QEMU does not

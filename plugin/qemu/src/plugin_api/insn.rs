@@ -3,9 +3,12 @@
 use std::ffi::CStr;
 use std::marker::PhantomData;
 
-use qemu_plugin_sys::qemu_plugin_insn;
+use qemu_plugin_sys::{qemu_plugin_insn, qemu_plugin_tb};
 
 use super::host::Host;
+use super::watch::PhysicalPage;
+use crate::register::Register;
+use crate::symbol::hidden;
 
 /// Room for the longest instruction of any x86 processor.
 const MAX_INSN_BYTES: usize = 15;
@@ -13,16 +16,30 @@ const MAX_INSN_BYTES: usize = 15;
 /// A block that QEMU is translating.
 pub(super) struct Block<'a> {
     host: &'a Host,
+    handle: *mut qemu_plugin_tb,
+    /// The number of instructions, at least 1.
+    count: usize,
     /// The linear address of its first instruction.
     start: u64,
 }
 
 impl<'a> Block<'a> {
-    /// A block, by its first instruction.
-    pub fn new(host: &'a Host, first: *mut qemu_plugin_insn) -> Block<'a> {
-        // SAFETY: QEMU's instruction, in the callback that it is translated in.
-        let start = unsafe { (host.api.plugin.qemu_plugin_insn_vaddr)(first) };
-        Block { host, start }
+    /// Only in the translation callback that gave `handle`.
+    pub fn new(host: &'a Host, handle: *mut qemu_plugin_tb) -> Block<'a> {
+        let functions = &host.api.plugin;
+        // SAFETY: QEMU's block, in the callback that it is translated in, and its first instruction.
+        let (count, start) = unsafe {
+            let first = (functions.qemu_plugin_tb_get_insn)(handle, 0);
+            ((functions.qemu_plugin_tb_n_insns)(handle), (functions.qemu_plugin_insn_vaddr)(first))
+        };
+        Block { host, handle, count, start }
+    }
+
+    /// Its instructions, in order.
+    pub fn insns(&self) -> impl Iterator<Item = Insn<'_>> {
+        let get = self.host.api.plugin.qemu_plugin_tb_get_insn;
+        // SAFETY: QEMU's block, which lasts as long as `self` may; it has that many instructions.
+        (0..self.count).map(move |index| Insn::new(self, unsafe { get(self.handle, index) }))
     }
 
     /// RIP or EIP of its first instruction.
@@ -52,6 +69,21 @@ impl<'a> Insn<'a> {
         Insn { block, handle, bytes, len, callback: PhantomData }
     }
 
+    pub(super) fn handle(&self) -> *mut qemu_plugin_insn {
+        self.handle
+    }
+
+    /// The instructions of its block, in order. It is one of them.
+    pub fn block(&self) -> impl Iterator<Item = Insn<'_>> {
+        self.block.insns()
+    }
+
+    /// A register of the vCPU that translates, which is about to run the block; `None` before a vCPU has
+    /// begun. Costs about 45 cycles.
+    pub fn register(&self, register: Register) -> Option<u64> {
+        self.block.host.register_at_translation(register)
+    }
+
     /// The bytes of the instruction, prefixes included.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
@@ -73,10 +105,29 @@ impl<'a> Insn<'a> {
         (self.block.start as u32).wrapping_sub(self.block.rip() as u32)
     }
 
+    /// The page of the instruction if it is memory; `None` if it is a device, or QEMU does not tell.
+    ///
+    /// From API 5 on. QEMU walks the page tables that it has just fetched the instruction by.
+    pub fn ram_page(&self) -> Option<PhysicalPage> {
+        let api = &self.block.host.api;
+        let mut physical = 0;
+        // SAFETY: QEMU's instruction, in the callback that it is translated in.
+        unsafe {
+            if (api.places.qemu_plugin_insn_haddr)(self.handle).is_null() {
+                return None;
+            }
+            let translate = api.translation?.qemu_plugin_translate_vaddr;
+            translate(self.pc(), &mut physical).then_some(PhysicalPage(physical & !0xfff))
+        }
+    }
+
     /// QEMU's disassembly in AT&T syntax, in the mode of the code; `None` if QEMU was built without a
     /// disassembler.
     pub fn disassembly(&self) -> Option<String> {
         let api = &self.block.host.api;
+        if hidden().disassembly {
+            return None;
+        }
         // SAFETY: QEMU's instruction, which lasts as long as `self` may.
         let text = unsafe { (api.plugin.qemu_plugin_insn_disas)(self.handle) };
         if text.is_null() {

@@ -15,7 +15,8 @@ use super::plugin::Plugin;
 use super::registration;
 use super::vcpus::Vcpus;
 use crate::internals::{
-    CommandLine, GuestRam, ShutdownCause, icount_is_on, is_recorded, other_than_tcg,
+    CommandLine, GuestRam, ShutdownCause, exports_functions, icount_is_on, is_recorded,
+    other_than_tcg,
 };
 use crate::report::say;
 use crate::version::{ApiLevel, QemuVersion};
@@ -111,6 +112,13 @@ pub unsafe fn install<E: Display>(
             ));
         }
         let plugin = build(&host, arguments).map_err(|error| error.to_string())?;
+        if !exports_functions() {
+            say(
+                "warning: this QEMU exports none of its functions to plugins (it was configured without \
+                 --enable-modules): pvio counts, but serves no ports, reaches none by hypercalls, and reads \
+                 no names from the guest; ./configure --enable-modules makes one that does",
+            );
+        }
         let block_flag = plugin.follows_blocks().then(|| BlockFlag::new(&api));
         let installed = Installed {
             host: Host::new(api),
@@ -156,15 +164,16 @@ fn examine(info: &qemu_info_t) -> Result<HostInfo, Unsuitable> {
     // SAFETY: the union's only member, which QEMU fills for system emulation.
     let max_vcpus = unsafe { info.__bindgen_anon_1.system.max_vcpus };
     let version = QemuVersion::of_this_process();
+    let command_line = CommandLine::of_this_process();
     Ok(HostInfo {
         api,
         version,
         memory_is_readable: GuestRam::open(version).is_some(),
         target,
         max_vcpus: usize::try_from(max_vcpus).unwrap_or(0),
-        icount: icount_is_on(),
+        icount: icount_is_on() || command_line.icount,
         recorded: is_recorded(),
-        command_line: CommandLine::of_this_process(),
+        command_line,
     })
 }
 

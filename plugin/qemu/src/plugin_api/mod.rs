@@ -12,6 +12,7 @@ mod install;
 mod installed;
 mod memory_access;
 mod plugin;
+mod proven_ram;
 mod register_file;
 mod registers;
 mod registration;
@@ -27,10 +28,11 @@ pub use insn::Insn;
 pub use install::{HostInfo, install};
 pub use memory_access::MemoryAccess;
 pub use plugin::{Plugin, Vcpu};
+pub use proven_ram::ProvenRam;
 pub use qemu_plugin_sys::{qemu_info_t, qemu_plugin_id_t};
 pub use registers::{ReadRegisters, Registers, WritableRegisters};
 pub use scoreboard::Scoreboard;
 pub(crate) use symbols::TABLE;
 pub use watch::{
-    Discontinuity, InlineAdd, MAX_WATCHES, MemoryWatch, Next, Token, VcpuIndex, Watch,
+    Discontinuity, InlineAdd, MAX_WATCHES, MemoryWatch, Next, PhysicalPage, Token, VcpuIndex, Watch,
 };

@@ -65,6 +65,9 @@ pub trait Vcpu: Send {
     /// An instruction with [`Watch::ExecAndMemory`] has read or written guest memory once.
     fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>);
 
+    /// An instruction with [`Watch::Memory`] has read or written guest memory once.
+    fn memory_touched(&mut self, _access: &MemoryAccess<'_>) {}
+
     /// The block begins that [`Next::Block`] asked for: of the program, or of a handler.
     fn block_begins(&mut self, _registers: &mut Registers<'_>) {}
 

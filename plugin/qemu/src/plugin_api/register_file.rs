@@ -38,17 +38,17 @@ pub(super) struct RegisterFile {
 // are numbers in disguise (QEMU's register index + 1), valid on any thread.
 unsafe impl Send for RegisterFile {}
 
-/// The handle of RIP, which is the same on all vCPUs, for callbacks that do not name their vCPU.
-pub(super) struct RipHandle(*mut qemu_plugin_register);
+/// The handles of registers, which are the same on all vCPUs, for callbacks that do not name their vCPU.
+pub(super) struct RegisterHandles(Handles);
 
-// SAFETY: a number in disguise, valid on any thread (see `RegisterFile`).
-unsafe impl Send for RipHandle {}
+// SAFETY: numbers in disguise, valid on any thread (see `RegisterFile`).
+unsafe impl Send for RegisterHandles {}
 // SAFETY: as above.
-unsafe impl Sync for RipHandle {}
+unsafe impl Sync for RegisterHandles {}
 
-impl RipHandle {
-    /// Reads RIP or EIP of the vCPU that this thread runs.
-    pub fn read(&self, api: &Api) -> u64 {
+impl RegisterHandles {
+    /// Reads a register of the vCPU that this thread runs.
+    pub fn read(&self, api: &Api, register: Register) -> u64 {
         thread_local! {
             /// Made once for each thread, and never freed.
             static BUFFER: Cell<*mut GByteArray> = const { Cell::new(std::ptr::null_mut()) };
@@ -59,7 +59,7 @@ impl RipHandle {
             buffer = unsafe { (api.glib.g_byte_array_new)() };
             BUFFER.set(buffer);
         }
-        read(api, self.0, buffer, Register::Rip)
+        read(api, self.0[register as usize], buffer, register)
     }
 }
 
@@ -125,9 +125,9 @@ impl RegisterFile {
         read(api, self.handles[register as usize], self.buffer, register)
     }
 
-    /// The handle of RIP.
-    pub fn rip_handle(&self) -> RipHandle {
-        RipHandle(self.handles[Register::Rip as usize])
+    /// The handles of all registers.
+    pub fn handles(&self) -> RegisterHandles {
+        RegisterHandles(self.handles)
     }
 
     /// Reads the low 16 bits of a register.

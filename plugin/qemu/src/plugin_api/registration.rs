@@ -100,7 +100,7 @@ fn vcpu_begins(installed: &Installed, index: VcpuIndex) {
     let registers = || {
         let file = RegisterFile::of_current_vcpu(&host.api, current_cpu(), host.layout)
             .unwrap_or_else(|error| panic!("{error}"));
-        host.learn_rip(&file);
+        host.learn_registers(&file);
         file
     };
     let vcpu = || installed.plugin.vcpu_begins(index);
@@ -111,7 +111,11 @@ fn vcpu_begins(installed: &Installed, index: VcpuIndex) {
 }
 
 fn machine_ended(installed: &Installed) {
-    let how = installed.shutdown.ended();
+    let how = match installed.shutdown.ended() {
+        // A shutdown ends QEMU on its main thread; a device or a hypercall that calls `exit`, on the vCPU's.
+        Ended::Unknown if installed.vcpus.run_on_this_thread() => Ended::Exit,
+        how => how,
+    };
     // QEMU also comes here when it gives up before the guest runs (and would in the parent of
     // `-daemonize`, if it forked after it has loaded plugins): there was no machine to end.
     let ran = installed.ran.load(Ordering::Relaxed) || !matches!(how, Ended::Exit | Ended::Unknown);

@@ -11,9 +11,10 @@
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
 use qemu_plugin_sys::{
-    GArray, GByteArray, qemu_plugin_cb_flags, qemu_plugin_cond, qemu_plugin_id_t, qemu_plugin_insn,
-    qemu_plugin_mem_rw, qemu_plugin_mem_value, qemu_plugin_meminfo_t, qemu_plugin_op,
-    qemu_plugin_register, qemu_plugin_scoreboard, qemu_plugin_tb, qemu_plugin_u64,
+    GArray, GByteArray, qemu_plugin_cb_flags, qemu_plugin_cond, qemu_plugin_hwaddr,
+    qemu_plugin_id_t, qemu_plugin_insn, qemu_plugin_mem_rw, qemu_plugin_mem_value,
+    qemu_plugin_meminfo_t, qemu_plugin_op, qemu_plugin_register, qemu_plugin_scoreboard,
+    qemu_plugin_tb, qemu_plugin_u64,
 };
 
 use crate::symbol::{lookup, symbol_table};
@@ -74,6 +75,32 @@ symbol_table! {
         qemu_plugin_mem_get_value: unsafe extern "C" fn(
             info: qemu_plugin_meminfo_t,
         ) -> qemu_plugin_mem_value,
+    }
+
+    /// Where an access to memory went. The result of the first is the thread's own, until its next call.
+    AccessPlaces: "qemu/qemu-plugin.h", since V9_2 {
+        qemu_plugin_get_hwaddr: unsafe extern "C" fn(
+            info: qemu_plugin_meminfo_t, vaddr: u64,
+        ) -> *mut qemu_plugin_hwaddr,
+        qemu_plugin_hwaddr_is_io: unsafe extern "C" fn(haddr: *const qemu_plugin_hwaddr) -> bool,
+        qemu_plugin_hwaddr_phys_addr: unsafe extern "C" fn(haddr: *const qemu_plugin_hwaddr) -> u64,
+        /// Null if the code is not in memory.
+        qemu_plugin_insn_haddr: unsafe extern "C" fn(insn: *const qemu_plugin_insn) -> *mut c_void,
+    }
+
+    /// Memory by physical address, devices included; returns 0 for success. From API 5 on.
+    PhysicalMemory: "qemu/qemu-plugin.h", since V10_1 {
+        qemu_plugin_read_memory_hwaddr: unsafe extern "C" fn(
+            addr: u64, data: *mut GByteArray, len: usize,
+        ) -> c_uint,
+        qemu_plugin_write_memory_hwaddr: unsafe extern "C" fn(
+            addr: u64, data: *mut GByteArray,
+        ) -> c_uint,
+    }
+
+    /// The physical address of a linear one. From API 5 on.
+    AddressTranslation: "qemu/qemu-plugin.h", since V10_1 {
+        qemu_plugin_translate_vaddr: unsafe extern "C" fn(vaddr: u64, hwaddr: *mut u64) -> bool,
     }
 
     /// Scoreboards: a row of numbers for each vCPU, which generated code can change.
@@ -210,6 +237,7 @@ symbol_table! {
         g_byte_array_set_size: unsafe extern "C" fn(
             array: *mut GByteArray, length: c_uint,
         ) -> *mut GByteArray,
+        g_byte_array_unref: unsafe extern "C" fn(array: *mut GByteArray),
         g_array_get_element_size: unsafe extern "C" fn(array: *mut GArray) -> c_uint,
         g_array_free: unsafe extern "C" fn(array: *mut GArray, free_segment: c_int) -> *mut c_char,
         g_free: unsafe extern "C" fn(mem: *mut c_void),

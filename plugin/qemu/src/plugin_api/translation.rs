@@ -7,7 +7,7 @@ use qemu_plugin_sys::{qemu_plugin_cb_flags, qemu_plugin_insn, qemu_plugin_mem_rw
 
 use super::api::Api;
 use super::exec_callbacks::{self, token_to_userdata};
-use super::insn::{Block, Insn};
+use super::insn::Block;
 use super::installed::Installed;
 use super::symbols::ExecCallback;
 use super::watch::{MemoryWatch, Token, Watch};
@@ -20,20 +20,13 @@ pub(super) fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
     if let Some(flag) = &installed.block_flag {
         flag.watch(api, &installed.vcpus, tb, exec_callbacks::block_begins);
     }
-    let functions = &api.plugin;
-    // SAFETY: QEMU's block, which lasts as long as this callback, and has at least one instruction.
-    let (count, first) = unsafe {
-        ((functions.qemu_plugin_tb_n_insns)(tb), (functions.qemu_plugin_tb_get_insn)(tb, 0))
-    };
-    let block = Block::new(&installed.host, first);
+    let block = Block::new(&installed.host, tb);
     let scoreboard = installed.plugin.scoreboard();
     if scoreboard.is_some() {
         watch_scored_block(api, tb, block.rip());
     }
-    for index in 0..count {
-        // SAFETY: as above; it has that many instructions.
-        let handle = unsafe { (functions.qemu_plugin_tb_get_insn)(tb, index) };
-        let insn = Insn::new(&block, handle);
+    for (index, insn) in block.insns().enumerate() {
+        let handle = insn.handle();
         for watch in installed.plugin.translate(&insn) {
             register_watch(api, handle, watch);
         }
@@ -76,6 +69,15 @@ fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
         }
         Watch::ExecNoRegs(token) => (token, exec_callbacks::exec_no_regs, QEMU_PLUGIN_CB_NO_REGS),
         Watch::Tracepoint(token) => (token, exec_callbacks::tracepoint, QEMU_PLUGIN_CB_R_REGS),
+        Watch::Memory => {
+            let (both, none) = (qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_RW, std::ptr::null_mut());
+            let register = api.plugin.qemu_plugin_register_vcpu_mem_cb;
+            // SAFETY: as below.
+            unsafe {
+                register(insn, exec_callbacks::memory_touched, QEMU_PLUGIN_CB_NO_REGS, both, none)
+            };
+            return;
+        }
     };
     let userdata = token_to_userdata(token);
     let register = api.plugin.qemu_plugin_register_vcpu_insn_exec_cb;

@@ -92,6 +92,13 @@ impl Vcpus {
         true
     }
 
+    /// Returns true if this thread runs a vCPU.
+    pub fn run_on_this_thread(&self) -> bool {
+        let thread = std::thread::current().id();
+        let mut slots = self.slots.iter().filter_map(OnceCell::get);
+        slots.any(|slot| *lock(&slot.thread) == thread)
+    }
+
     /// Returns true if some vCPU has no thread for itself.
     pub fn share_a_thread(&self) -> bool {
         // Relaxed: the thread that stores it is the one that the vCPUs share.

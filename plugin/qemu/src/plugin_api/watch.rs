@@ -4,6 +4,10 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VcpuIndex(pub u32);
 
+/// The physical address of a page of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhysicalPage(pub u64);
+
 /// A number that comes back with each report on an instruction. It means something to the plugin alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token(pub u64);
@@ -42,10 +46,13 @@ pub enum Watch {
     /// [`Vcpu::tracepoint`](super::Vcpu::tracepoint) with `QEMU_PLUGIN_CB_R_REGS`: it reads registers. For
     /// an instruction that may be watched in another way, too.
     Tracepoint(Token),
+    /// [`Vcpu::memory_touched`](super::Vcpu::memory_touched) with `QEMU_PLUGIN_CB_NO_REGS`: its accesses to guest
+    /// memory alone. For an instruction that may be watched in another way, too.
+    Memory,
 }
 
 /// The most ways to watch one instruction.
-pub const MAX_WATCHES: usize = 2;
+pub const MAX_WATCHES: usize = 3;
 
 /// The kinds of an instruction's memory accesses that are reported.
 ///

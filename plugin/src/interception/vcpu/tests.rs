@@ -94,7 +94,7 @@ impl Guest {
         let key = SiteKey { pc, mode: Some(Mode::Bits32), bytes: code.try_into().unwrap() };
         let site = self.statistics.sites.enter(key, None, decoded.form);
         let address = CodeAddress { base: 0, offset: (pc & 0xfff) as u16 };
-        PortIoToken::new(decoded, site, address, self.privileged).into()
+        PortIoToken::new(decoded, decoded.form.into(), site, address, self.privileged).into()
     }
 
     /// QEMU reports that it is about to run an instruction.

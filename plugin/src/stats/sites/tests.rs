@@ -1,4 +1,5 @@
 use super::*;
+use crate::x86::PortForm;
 
 fn key(pc: u64, mode: Mode) -> SiteKey {
     SiteKey { pc, mode: Some(mode), bytes: [0xee].into_iter().collect() }

@@ -24,8 +24,16 @@ pub(super) fn counts_in(tables: &Tables) -> Counts<u64> {
         put(format!("{} exits", row.form), row.exits.unwrap());
         put(format!("{} unverified", row.form), row.unverified);
     }
+    for row in &tables.forms_undecided {
+        put(format!("{} attempts", row.form), row.attempts);
+        put(format!("{} executions", row.form), row.executions);
+        put(format!("{} accesses", row.form), row.accesses);
+        put(format!("{} faults", row.form), row.faults.unwrap());
+        put(format!("{} exits", row.form), row.exits.unwrap());
+        put(format!("{} unverified", row.form), row.unverified);
+    }
     for row in &tables.ports {
-        let name = format!("{} {} {}", row.port, row.dir, row.size.bytes());
+        let name = format!("{} {} {}", row.port, row.dir, row.size);
         assert_eq!(if row.port.0.is_multiple_of(2) { row.qemu } else { row.device }, 0);
         put(format!("{name} accesses"), row.device + row.qemu);
         put(format!("{name} unverified"), row.unverified);
@@ -38,7 +46,7 @@ pub(super) fn counts_in(tables: &Tables) -> Counts<u64> {
         put(format!("site {pc} unverified"), row.unverified);
     }
     for row in &tables.accesses {
-        let (site, size) = (&tables.sites[row.site].pc, row.size.bytes());
+        let (site, size) = (&tables.sites[row.site].pc, row.size);
         let name = format!("site {site} {} {} {size}", row.port, row.dir);
         put(format!("{name} accesses"), row.counts.accesses);
         put(format!("{name} unverified"), row.counts.unverified);
@@ -79,17 +87,17 @@ impl Model {
         *self.totals.entry(name).or_default() += count;
     }
 
-    pub fn execution(&mut self, vcpu: u32, form: PortForm, site: &str, sign: i64) {
+    pub fn execution(&mut self, vcpu: u32, form: InsnForm, site: &str, sign: i64) {
         self.add(format!("vcpu {vcpu} executions"), sign);
         self.add(format!("{form} executions"), sign);
         self.add(format!("site {site} executions"), sign);
     }
 
-    pub fn access(&mut self, vcpu: u32, form: PortForm, site: &str, port: Port, sign: i64) {
+    pub fn access(&mut self, vcpu: u32, form: InsnForm, site: &str, port: Port, sign: i64) {
         self.add(format!("vcpu {vcpu} accesses"), sign);
         self.add(format!("{form} accesses"), sign);
         self.add(format!("site {site} accesses"), sign);
-        let (dir, size) = (form.direction(), form.width().bytes());
+        let (dir, size) = (form.direction(), form.size());
         self.add(format!("{port} {dir} {size} accesses"), sign);
         self.by_site_and_port("accesses", form, site, port, sign);
     }
@@ -97,12 +105,12 @@ impl Model {
     pub fn by_site_and_port(
         &mut self,
         what: &str,
-        form: PortForm,
+        form: InsnForm,
         site: &str,
         port: Port,
         sign: i64,
     ) {
-        let (dir, size) = (form.direction(), form.width().bytes());
+        let (dir, size) = (form.direction(), form.size());
         match site {
             "dropped" => self.add(format!("{what} dropped"), sign),
             _ => self.add(format!("site {site} {port} {dir} {size} {what}"), sign),

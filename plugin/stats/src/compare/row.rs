@@ -2,7 +2,8 @@
 
 use crate::accesses::SiteAccess;
 use crate::schema::{
-    AccessCounts, CallerRow, Counts, FormRow, HypercallRow, PortRow, SiteRow, ValueRow,
+    AccessCounts, CallerRow, Counts, FormRow, HypercallRow, PortRow, SiteRow, UndecidedFormRow,
+    ValueRow,
 };
 
 /// A row of a table that can be compared.
@@ -28,6 +29,25 @@ impl Row for FormRow {
 
     fn is_same(&self, other: &FormRow) -> bool {
         let of_both = |row: &FormRow| FormRow {
+            faults: row.faults.filter(|_| self.faults.is_some() && other.faults.is_some()),
+            exits: row.exits.filter(|_| self.exits.is_some() && other.exits.is_some()),
+            ..row.clone()
+        };
+        of_both(self) == of_both(other)
+    }
+
+    fn is_idle(&self) -> bool {
+        [self.attempts, self.executions, self.accesses, self.unverified] == [0; 4]
+    }
+}
+
+impl Row for UndecidedFormRow {
+    fn accesses(&self) -> u64 {
+        self.accesses
+    }
+
+    fn is_same(&self, other: &UndecidedFormRow) -> bool {
+        let of_both = |row: &UndecidedFormRow| UndecidedFormRow {
             faults: row.faults.filter(|_| self.faults.is_some() && other.faults.is_some()),
             exits: row.exits.filter(|_| self.exits.is_some() && other.exits.is_some()),
             ..row.clone()

@@ -132,7 +132,7 @@ fn values_are_compared_at_ports_that_have_some_in_both_dumps() {
     let row = |port, value, accesses| ValueRow {
         port: pvio_x86::Port(port),
         dir: pvio_x86::Direction::Out,
-        size: pvio_x86::Width::Byte,
+        size: pvio_x86::Width::Byte.into(),
         value: Some(value),
         counts: AccessCounts { accesses, unverified: 0 },
         first: Some(crate::ValueMoment { time_ns: accesses, accesses }),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use pvio_x86::{Direction, Port, Width};
+use pvio_x86::{AccessSize, Direction, Port};
 use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
@@ -22,9 +22,9 @@ pub struct PortRow {
     /// The direction, as the processor sees it.
     #[cfg_attr(test, schemars(schema_with = "json_schema::direction"))]
     pub dir: Direction,
-    /// Bytes in one access.
+    /// Bytes in one access; `null` if the mode of the code, which decides it, is not known.
     #[cfg_attr(test, schemars(schema_with = "json_schema::size"))]
-    pub size: Width,
+    pub size: AccessSize,
     /// True if anything was at the port at the time of the dump; `null` if QEMU does not say.
     #[serde(default)]
     pub served: Option<bool>,
@@ -85,9 +85,9 @@ pub struct AccessRow {
     /// The direction, as the processor sees it.
     #[cfg_attr(test, schemars(schema_with = "json_schema::direction"))]
     pub dir: Direction,
-    /// Bytes in one access.
+    /// Bytes in one access; `null` if the mode of the code, which decides it, is not known.
     #[cfg_attr(test, schemars(schema_with = "json_schema::size"))]
-    pub size: Width,
+    pub size: AccessSize,
     /// The accesses of the site to the port.
     #[serde(flatten)]
     pub counts: AccessCounts,
@@ -113,9 +113,9 @@ pub struct ValueRow {
     /// The direction, as the processor sees it.
     #[cfg_attr(test, schemars(schema_with = "json_schema::direction"))]
     pub dir: Direction,
-    /// Bytes in one access.
+    /// Bytes in one access; `null` if the mode of the code, which decides it, is not known.
     #[cfg_attr(test, schemars(schema_with = "json_schema::size"))]
-    pub size: Width,
+    pub size: AccessSize,
     /// The value that was read or written; `null` if it is not known.
     pub value: Option<u32>,
     /// Accesses with this value, by instruction and by hypercall.

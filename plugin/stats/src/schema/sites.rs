@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use pvio_x86::{Mode, PortForm};
+use pvio_x86::{InsnForm, Mode};
 use serde::{Deserialize, Serialize};
 
 use super::Counts;
@@ -24,9 +24,9 @@ pub struct SiteRow {
     pub bytes: String,
     /// The instruction in Intel syntax.
     pub insn: String,
-    /// The form of the instruction.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::form"))]
-    pub form: PortForm,
+    /// The form of the instruction; both forms, with `|` between them, if the mode decides it and is not known.
+    #[cfg_attr(test, schemars(schema_with = "json_schema::insn_form"))]
+    pub form: InsnForm,
     /// The symbol at or before the address, and the offset from it; `null` if there is none.
     pub symbol: Option<String>,
     /// The source of the symbol: `guest kernel`, `firmware`, or a file as the option names it; `null` without a

@@ -1,7 +1,8 @@
 //! Tables of counts by form, call, section, vCPU and window.
 
-use crate::schema::{FormRow, HypercallRow, Instructions, Snapshot, Tables};
+use crate::schema::{HypercallRow, Instructions, Snapshot, Tables};
 use crate::text_table::{TextTable, number, percent};
+use crate::totals::FormCounts;
 
 pub(super) fn sections(snapshot: &Snapshot) -> String {
     let total = snapshot.instructions.counted().unwrap_or(0);
@@ -25,19 +26,23 @@ pub(super) struct Total {
     pub attempts: u64,
     pub executions: u64,
     pub accesses: u64,
+    /// The bytes of accesses of known size.
     pub bytes: u64,
+    pub has_all_bytes: bool,
     pub faults: Option<u64>,
     pub exits: u64,
     pub unverified: u64,
 }
 
-pub(super) fn total_of(rows: &[FormRow]) -> Total {
-    let sum = |column: fn(&FormRow) -> u64| rows.iter().map(column).sum();
+pub(super) fn total_of(rows: impl Iterator<Item = FormCounts>) -> Total {
+    let rows: Vec<FormCounts> = rows.collect();
+    let sum = |column: fn(&FormCounts) -> u64| rows.iter().map(column).sum();
     Total {
         attempts: sum(|row| row.attempts),
         executions: sum(|row| row.executions),
         accesses: sum(|row| row.accesses),
-        bytes: sum(|row| row.bytes),
+        bytes: sum(|row| row.bytes.unwrap_or(0)),
+        has_all_bytes: rows.iter().all(|row| row.bytes.is_some()),
         faults: rows.iter().map(|row| row.faults).sum(),
         exits: sum(|row| row.exits.unwrap_or(0)),
         unverified: sum(|row| row.unverified),
@@ -45,7 +50,7 @@ pub(super) fn total_of(rows: &[FormRow]) -> Total {
 }
 
 pub(super) fn forms(snapshot: &Snapshot) -> String {
-    let total = total_of(&snapshot.forms);
+    let total = total_of(snapshot.forms.iter().map(FormCounts::from));
     // A QEMU that does not report faults leaves unverified attempts instead.
     let last = if total.faults.is_some() { ">faults" } else { ">unverified" };
     let exits = if total.exits > 0 { ">exits" } else { "" };
@@ -73,6 +78,23 @@ pub(super) fn forms(snapshot: &Snapshot) -> String {
         number(total.faults.unwrap_or(total.unverified)),
         number(total.exits),
     ]);
+    table.render()
+}
+
+pub(super) fn forms_undecided(snapshot: &Snapshot) -> String {
+    let rows = &snapshot.forms_undecided;
+    let has_faults = rows.iter().all(|row| row.faults.is_some());
+    let last = if has_faults { ">faults" } else { ">unverified" };
+    let mut table = TextTable::new(&["<form", ">attempts", ">executions", ">accesses", last]);
+    for row in rows {
+        table.row([
+            row.form.name().to_string(),
+            number(row.attempts),
+            number(row.executions),
+            number(row.accesses),
+            number(row.faults.unwrap_or(row.unverified)),
+        ]);
+    }
     table.render()
 }
 
@@ -144,7 +166,7 @@ pub(super) fn windows(snapshot: &Snapshot) -> String {
         ["<name", ">entries", "<open", ">executions", ">accesses", ">hypercalls", instructions];
     let mut table = TextTable::new(&columns);
     for row in &snapshot.windows {
-        let total = total_of(&row.forms);
+        let total = total_of(row.form_counts());
         table.row([
             // The guest chose the name, which may hold escape sequences.
             row.name.escape_debug().to_string(),

@@ -16,7 +16,7 @@ pub(super) fn ports(snapshot: &Snapshot) -> String {
         table.row([
             row.port.to_string(),
             row.dir.to_string(),
-            row.size.bytes().to_string(),
+            row.size.to_string(),
             number(row.accesses()),
             percent(row.accesses(), total),
             number(row.hypercall),
@@ -47,7 +47,7 @@ pub(super) fn first_unserved(snapshot: &Snapshot) -> Option<(String, String)> {
         table.row([
             row.port.to_string(),
             row.dir.to_string(),
-            row.size.bytes().to_string(),
+            row.size.to_string(),
             number(row.accesses()),
             row.name.as_deref().unwrap_or("-").to_owned(),
             first.by().to_owned(),

@@ -1,13 +1,33 @@
-use pvio_x86::{Port, PortForm};
+use pvio_x86::{AccessSize, InsnForm, Port, PortForm};
 
 use super::*;
 use crate::schema::{FirstAccess, FormRow, HypercallRow, PortRow};
 use crate::test_data::smp_snapshot;
-use crate::{Call, WindowRow};
+use crate::{Call, UndecidedFormRow, WindowRow};
 
 #[test]
 fn tables_are_aligned() {
     insta::assert_snapshot!(render(&smp_snapshot(), false));
+}
+
+#[test]
+fn undecided_forms_have_a_table_and_an_unknown_size() {
+    let mut snapshot = smp_snapshot();
+    let tables = &mut snapshot.tables;
+    let form = InsnForm::all_undecided().nth(3).unwrap();
+    tables.forms_undecided.push(UndecidedFormRow {
+        form,
+        mode: None,
+        attempts: 3,
+        executions: 2,
+        accesses: 2,
+        faults: Some(1),
+        exits: None,
+        unverified: 0,
+    });
+    let port = PortRow { size: AccessSize::UNKNOWN, qemu: 2, ..tables.ports[0].clone() };
+    tables.ports.push(port);
+    insta::assert_snapshot!(render(&snapshot, false));
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! Random dumps.
 
 use fastrand::Rng;
-use pvio_x86::{Direction, Mode, Port, PortForm, Width};
+use pvio_x86::{AccessSize, Direction, InsnForm, Mode, Port, PortForm};
 
 use super::site;
 use crate::rows::add_up;
 use crate::{
     AccessCounts, AccessRow, Call, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow,
     HypercallRow, Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow,
-    Snapshot, SymbolFileRow, Tables, ValueMoment, ValueRow, VcpuRow, WindowRow,
+    Snapshot, SymbolFileRow, Tables, UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
 };
 
 /// Returns any dump that can be read. Its counts need not add up.
@@ -61,6 +61,10 @@ fn random_tables(rng: &mut Rng, omitted: bool) -> Tables {
     let mut tables = Tables {
         vcpus: if omitted { Vec::new() } else { (0..rng.u32(1..4)).map(|_| vcpu(rng)).collect() },
         forms: PortForm::ALL.map(|form| random_form(rng, form)).into(),
+        forms_undecided: InsnForm::all_undecided()
+            .filter(|form| form.size().bytes().is_none())
+            .filter_map(|form| rng.bool().then(|| random_undecided_form(rng, form)))
+            .collect(),
         ports: (0..rng.usize(..6)).map(|_| port(rng)).collect(),
         sites: (0..rng.usize(..6)).map(|_| random_site(rng)).collect(),
         sites_dropped_counts: counts(rng),
@@ -141,12 +145,25 @@ fn random_form(rng: &mut Rng, form: PortForm) -> FormRow {
     }
 }
 
+fn random_undecided_form(rng: &mut Rng, form: InsnForm) -> UndecidedFormRow {
+    UndecidedFormRow {
+        form,
+        mode: None,
+        attempts: count(rng),
+        executions: count(rng),
+        accesses: count(rng),
+        faults: known(rng),
+        exits: known(rng),
+        unverified: count(rng),
+    }
+}
+
 fn port(rng: &mut Rng) -> PortRow {
     PortRow {
         port: Port(rng.u16(..4)),
         name: rng.bool().then(|| ["COM1", "latch", "(COM1)"][rng.usize(..3)].into()),
         dir: [Direction::In, Direction::Out][rng.usize(..2)],
-        size: Width::ALL[rng.usize(..3)],
+        size: AccessSize::from_index(rng.usize(..AccessSize::COUNT)),
         served: [None, Some(false), Some(true)][rng.usize(..3)],
         first: first_access(rng),
         device: count(rng),
@@ -171,7 +188,7 @@ fn values(rng: &mut Rng) -> Vec<ValueRow> {
     let row = |rng: &mut Rng| ValueRow {
         port: Port(rng.u16(..4)),
         dir: [Direction::In, Direction::Out][rng.usize(..2)],
-        size: Width::ALL[rng.usize(..3)],
+        size: AccessSize::from_index(rng.usize(..AccessSize::COUNT)),
         value: rng.bool().then(|| rng.u32(..4)),
         counts: access_counts(rng),
         first: moment(rng),

@@ -2,7 +2,7 @@
 
 use crate::stats::{
     CallerRow, ChainEnd, FormRow, FrameRow, HypercallRow, PortRow, Row, SiteAccess, SiteRow,
-    ValueRow,
+    UndecidedFormRow, ValueRow,
 };
 
 /// A row that a table of changes can show.
@@ -40,11 +40,29 @@ impl Described for FormRow {
     }
 }
 
+impl Described for UndecidedFormRow {
+    const NAMES: [&'static str; 4] = ["<form", "", "", ""];
+
+    fn name(&self) -> [String; 4] {
+        [self.form.to_string(), String::new(), String::new(), String::new()]
+    }
+
+    fn others(&self) -> Vec<(&'static str, Option<u64>)> {
+        vec![
+            ("attempts", Some(self.attempts)),
+            ("executions", Some(self.executions)),
+            ("faults", self.faults),
+            ("exits", self.exits),
+            ("unverified", Some(self.unverified)),
+        ]
+    }
+}
+
 impl Described for PortRow {
     const NAMES: [&'static str; 4] = ["<port", "<dir", ">size", "<name"];
 
     fn name(&self) -> [String; 4] {
-        let size = self.size.bytes();
+        let size = self.size;
         let name = self.name.as_deref().unwrap_or("-").to_owned();
         [self.port.to_string(), self.dir.to_string(), size.to_string(), name]
     }
@@ -68,7 +86,7 @@ impl Described for ValueRow {
     const NAMES: [&'static str; 4] = ["<port", "<dir", ">size", ">value"];
 
     fn name(&self) -> [String; 4] {
-        let size = self.size.bytes().to_string();
+        let size = self.size.to_string();
         [self.port.to_string(), self.dir.to_string(), size, self.value_text()]
     }
 

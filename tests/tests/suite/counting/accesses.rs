@@ -30,8 +30,8 @@ fn by_port(tables: &Tables, site: &str, form: PortForm) -> BTreeMap<u16, u64> {
         symbol == Some(site)
     });
     let rows = rows.map(|row| {
-        assert_eq!((row.dir, row.size), (form.direction(), form.width()));
-        assert_eq!((tables.sites[row.site].form, row.counts.unverified), (form, 0));
+        assert_eq!((row.dir, row.size), (form.direction(), form.width().into()));
+        assert_eq!((tables.sites[row.site].form, row.counts.unverified), (form.into(), 0));
         (row.port.0, row.counts.accesses)
     });
     rows.collect()
@@ -88,7 +88,7 @@ fn assert_as_logged(stats: &Tables, log: &str) {
     let mut counted = Accesses::new();
     for row in &stats.accesses {
         let pc = stats.site_of(row).and_then(|site| site.address()).unwrap();
-        let sum = counted.entry((pc, row.port.0, row.dir, row.size)).or_default();
+        let sum = counted.entry((pc, row.port.0, row.dir, row.size.0.unwrap())).or_default();
         *sum = [sum[0] + row.counts.accesses, sum[1] + row.counts.unverified];
     }
     let mut logged = Accesses::new();

@@ -7,9 +7,10 @@ use std::path::Path;
 use pvio::stats::{SiteRow, Snapshot};
 use pvio::x86::{Direction, PortForm, PortSource, Width};
 use pvio_cli::machine::{Ended, Machine};
-use pvio_tests::{Host, boot_linux, on_both_qemus, parse_hex, run_guest, run_seabios, site_pc};
+use pvio_tests::{Host, boot_linux, on_packaged_qemus, parse_hex, run_guest, run_seabios, site_pc};
 
-on_both_qemus! {
+// They need QEMU's disassembler, which one that is built for the tests lacks.
+on_packaged_qemus! {
     every_form_in_every_mode_is_what_qemu_disassembles
     seabios_is_what_qemu_disassembles
     linux_is_what_qemu_disassembles
@@ -96,7 +97,10 @@ fn assert_sites_are_logged(stats: &Snapshot, logged: &Logged) {
             .get(&key(site))
             .unwrap_or_else(|| panic!("QEMU logged no port instruction there: {site:?}"));
         if !capstone_is_wrong_about(&site.bytes) {
-            assert!(forms.contains(&site.form), "QEMU logged {forms:?}: {site:?}");
+            assert!(
+                site.form.decided().is_some_and(|form| forms.contains(&form)),
+                "QEMU logged {forms:?}: {site:?}"
+            );
         }
     }
 }

@@ -52,7 +52,7 @@ fn firsts(tables: &Tables) -> Vec<(Row, String)> {
         .filter_map(|row| {
             let first = row.first.as_ref()?;
             assert!(!first.hypercall);
-            let what = (row.port.to_string(), row.dir.to_string(), row.size.bytes().to_string());
+            let what = (row.port.to_string(), row.dir.to_string(), row.size.to_string());
             Some((first.rank, (what, first.pc.clone().unwrap())))
         })
         .collect();

@@ -40,7 +40,7 @@ fn checked(host: &Host, stats: &Snapshot) {
 /// The accesses to a port.
 fn accesses(stats: &Snapshot, port: u16, dir: Direction, size: Width) -> u64 {
     let mut rows = stats.ports.iter();
-    rows.find(|row| (row.port, row.dir, row.size) == (Port(port), dir, size))
+    rows.find(|row| (row.port, row.dir, row.size) == (Port(port), dir, size.into()))
         .map_or(0, |row| row.qemu)
 }
 
@@ -110,7 +110,7 @@ fn grub_sees_the_same_machine_as_without_the_plugin(host: &Host) {
     checked(host, stats);
     assert_eq!(stats.ended, "quit");
     // The BIOS reads sectors of 2,048 bytes from the CD-ROM, in 16-bit code with 32-bit addresses.
-    let reads = stats.sites.iter().filter(|site| site.form == PortForm::RepInsw);
+    let reads = stats.sites.iter().filter(|site| site.form == PortForm::RepInsw.into());
     let sectors: Vec<_> = reads.filter(|site| site.mode == Some(Mode::Bits16)).collect();
     assert!(sectors.iter().any(|site| site.counts.executions > 100), "{sectors:?}");
     for site in sectors {

@@ -72,7 +72,7 @@ impl Compared<'_> {
         let Fit::Between(least, most) = self.fit(row.port) else {
             return Vec::new();
         };
-        let size = row.size.bytes();
+        let size = row.size.bytes().unwrap();
         let fitted = size.min(most).max(least);
         let access = |offset| {
             let port = Port(row.port.0 + u16::from(offset));
@@ -125,7 +125,7 @@ impl Compared<'_> {
         // Each byte of an access counts at its own port, so adjacent regions are distinguished.
         let mut counted: BTreeMap<(u16, Direction), u64> = BTreeMap::new();
         for row in self.stats.ports.iter().filter(|row| !self.is_silent(row.port)) {
-            for offset in 0..row.size.bytes() {
+            for offset in 0..row.size.bytes().unwrap() {
                 *counted.entry((row.port.0 + u16::from(offset), row.dir)).or_default() +=
                     column(row);
             }

@@ -33,7 +33,7 @@ fn stopped(host: &Host, devices: &[&str]) -> Monitor {
 /// The accesses to a port, by pvio's device or QEMU's.
 fn accesses(stats: &Snapshot, port: u16, dir: Direction, size: Width) -> u64 {
     let wanted = (Port(port), dir, size);
-    let rows = stats.ports.iter().filter(|row| (row.port, row.dir, row.size) == wanted);
+    let rows = stats.ports.iter().filter(|row| (row.port, row.dir, row.size.0.unwrap()) == wanted);
     rows.map(|row| row.device + row.qemu).sum()
 }
 

@@ -119,7 +119,7 @@ fn by_instructions(text: &str) -> Rows {
 }
 
 fn counted(stats: &Snapshot) -> Rows {
-    let key = |row: &PortRow| (row.port.0, row.dir, row.size.bytes());
+    let key = |row: &PortRow| (row.port.0, row.dir, row.size.bytes().unwrap());
     let rows = stats.ports.iter();
     rows.map(|row| (key(row), (row.hypercall, row.device + row.qemu))).collect()
 }

@@ -173,7 +173,7 @@ fn random_words_are_executed_and_counted(host: &Host) {
 fn by_call(stats: &Snapshot, latch: u16) -> (u64, u64) {
     let rows = stats.ports.iter().filter(|row| (latch..latch + 4).contains(&row.port.0));
     rows.fold((0, 0), |(accesses, bytes), row| {
-        (accesses + row.hypercall, bytes + row.hypercall * u64::from(row.size.bytes()))
+        (accesses + row.hypercall, bytes + row.hypercall * u64::from(row.size.bytes().unwrap()))
     })
 }
 

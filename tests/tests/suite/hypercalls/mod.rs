@@ -8,6 +8,7 @@ mod limits;
 mod mailbox;
 mod mailbox_saved;
 mod memory;
+mod proven_memory;
 mod random;
 mod rings;
 

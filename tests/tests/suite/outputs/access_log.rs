@@ -68,7 +68,7 @@ fn every_access_of_the_forms_guest_is_logged(host: &Host) {
         let logged = lines.iter().filter(|line| {
             line.port == row.port.0
                 && line.direction == row.dir.to_string()
-                && line.size == u64::from(row.size.bytes())
+                && line.size == u64::from(row.size.bytes().unwrap())
         });
         assert_eq!(logged.count() as u64, row.qemu, "{row:?}");
     }

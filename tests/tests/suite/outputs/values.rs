@@ -55,7 +55,7 @@ fn counted(stats: &Snapshot) -> BTreeMap<Key, Seen> {
         let key = (
             row.port.to_string(),
             row.dir.to_string(),
-            row.size.bytes().to_string(),
+            row.size.to_string(),
             row.value.map(u64::from),
         );
         let [first, last] = [row.first, row.last].map(Option::unwrap);
