@@ -438,9 +438,9 @@ impl VcpuTrace {
 }
 
 fn note_value(state: &mut State, eax: impl FnOnce() -> u32) {
-    if let Some((_, pending)) = &mut state.pending {
-        if pending.value.is_none() {
-            pending.value = pending.form.size().low_bytes(eax());
-        }
+    if let Some((_, pending)) = &mut state.pending
+        && pending.value.is_none()
+    {
+        pending.value = pending.form.size().low_bytes(eax());
     }
 }

@@ -57,14 +57,18 @@ fn window(rng: &mut Rng, name: &str, omitted: bool) -> WindowRow {
     WindowRow { name, entries, open, rows_dropped, tables }
 }
 
+fn random_undecided_forms(rng: &mut Rng) -> Vec<UndecidedFormRow> {
+    let undecided = InsnForm::all_undecided().filter(|form| form.size().bytes().is_none());
+    let mut some = undecided.collect::<Vec<_>>();
+    some.retain(|_| rng.bool());
+    some.into_iter().map(|form| random_undecided_form(rng, form)).collect()
+}
+
 fn random_tables(rng: &mut Rng, omitted: bool) -> Tables {
     let mut tables = Tables {
         vcpus: if omitted { Vec::new() } else { (0..rng.u32(1..4)).map(|_| vcpu(rng)).collect() },
         forms: PortForm::ALL.map(|form| random_form(rng, form)).into(),
-        forms_undecided: InsnForm::all_undecided()
-            .filter(|form| form.size().bytes().is_none())
-            .filter_map(|form| rng.bool().then(|| random_undecided_form(rng, form)))
-            .collect(),
+        forms_undecided: random_undecided_forms(rng),
         ports: (0..rng.usize(..6)).map(|_| port(rng)).collect(),
         sites: (0..rng.usize(..6)).map(|_| random_site(rng)).collect(),
         sites_dropped_counts: counts(rng),
