@@ -170,7 +170,7 @@ private_python() {
     local directory=$PVIO_DIR/python recipe python=$PVIO_DIR/tools/python3/python3
     local packages=(perfetto==0.59.1 protobuf==7.36.2 duckdb==2.0.1)
     [[ -x $python ]] || python=$(command -v python3)
-    recipe="$("$python" --version): ${packages[*]}"
+    recipe="$("$python" --version), by a wrapper: ${packages[*]}"
     ! is_whole "$directory" "$recipe" || return 0
     say 'downloading packages of Python for the tests, about 60 MB'
     begin_whole "$directory"

@@ -146,6 +146,6 @@ fn exit_call_does_not_wait_for_running_vcpus() {
         let machine = Host::NEWEST.machine_without_exports();
         let ended = hammer(machine).run().unwrap();
         assert!(ended.status.success(), "{}", ended.stderr);
-        assert_whole(ended.stats().unwrap(), "unknown");
+        assert_whole(ended.stats().unwrap(), "exit");
     }
 }
