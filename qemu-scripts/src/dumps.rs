@@ -46,11 +46,11 @@ pub fn write(output: &Path, contents: &[u8], inputs: &[PathBuf]) -> Result<()> {
     write_with(output, inputs, |out| Ok(out.write_all(contents)?))
 }
 
-/// As [`write`], of what `put` writes.
+/// As [`write()`], of what `put` writes.
 ///
 /// # Errors
 ///
-/// As [`write`], and if `put` fails.
+/// As [`write()`], and if `put` fails.
 pub fn write_with(
     output: &Path,
     inputs: &[PathBuf],
