@@ -141,14 +141,14 @@
 #endif
 
 /*
- * -m16 defines no macro, so the assembler checks that PVIO_CODE_16 is right: one of cltd and cwtd has an
+ * -m16 defines no macro, so the assembler checks that PVIO_CODE_16 is right: one of cdq and cwd has an
  * operand-size prefix. clang's assembler cannot compare labels in .if; there, .org fails.
  */
 #ifdef PVIO_CODE_16
-#define PVIO_ONE_BYTE_ "cwtd"
+#define PVIO_ONE_BYTE_ "cwd"
 #define PVIO_MODE_ERROR_ "pvio.h: PVIO_CODE_16 is for 16-bit code: compile with -m16"
 #else
-#define PVIO_ONE_BYTE_ "cltd"
+#define PVIO_ONE_BYTE_ "cdq"
 #define PVIO_MODE_ERROR_ "pvio.h: 16-bit code needs PVIO_CODE_16, PVIO_LINEAR and PVIO_POINTER"
 #endif
 #if defined(__ELF__) && defined(__clang__)

@@ -1,7 +1,7 @@
 //! QEMU's monitor, by its machine protocol QMP.
 
 use std::fmt;
-use std::io::{BufReader, BufWriter};
+use std::io::{BufRead, BufReader, BufWriter, Chain, Cursor, Read};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -16,10 +16,13 @@ use crate::wait_for;
 /// Time limit of QEMU's answer to one command. Saving a machine takes longest.
 const ANSWER_LIMIT: Duration = Duration::from_secs(150);
 
+/// QEMU's greeting, which is read first, and all that follows it.
+type Answers = Chain<Cursor<String>, BufReader<UnixStream>>;
+
 /// The monitor of a running machine.
 pub struct Monitor {
     running: Running,
-    qmp: Qmp<Stream<BufReader<UnixStream>, BufWriter<UnixStream>>>,
+    qmp: Qmp<Stream<Answers, BufWriter<UnixStream>>>,
     /// Holds the socket.
     _directory: TempDir,
 }
@@ -28,6 +31,16 @@ impl fmt::Debug for Monitor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Monitor").field("running", &self.running).finish_non_exhaustive()
     }
+}
+
+/// Skips the events before QEMU's greeting: while the machine starts, it may send some to a client that has just come.
+fn greeted(mut reader: BufReader<UnixStream>) -> Answers {
+    let mut line = String::new();
+    while !line.contains("\"QMP\"") {
+        line.clear();
+        assert!(reader.read_line(&mut line).unwrap() > 0, "QEMU closed the monitor");
+    }
+    Cursor::new(line).chain(reader)
 }
 
 impl Monitor {
@@ -49,7 +62,7 @@ impl Monitor {
         });
         stream.set_read_timeout(Some(ANSWER_LIMIT)).unwrap();
         // Buffered, so that a command that ends QEMU is sent whole.
-        let reader = BufReader::new(stream.try_clone().unwrap());
+        let reader = greeted(BufReader::new(stream.try_clone().unwrap()));
         let mut qmp = Qmp::new(Stream::new(reader, BufWriter::new(stream)));
         qmp.handshake().unwrap();
         Monitor { running, qmp, _directory: directory }
