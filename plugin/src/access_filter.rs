@@ -111,6 +111,16 @@ impl AccessFilter {
         Ok(all)
     }
 
+    /// Parses the filters of a text, each after a colon but the first. A doubled colon is a colon in a filter.
+    ///
+    /// # Errors
+    ///
+    /// As [`AccessFilter::parse`].
+    pub fn parse_text(text: &str) -> Result<AccessFilter, FilterError> {
+        let filters = split_at_single_colons(text);
+        AccessFilter::parse(filters.iter().map(String::as_str).filter(|text| !text.is_empty()))
+    }
+
     fn add(&mut self, text: &str) -> Result<(), FilterError> {
         let (filter, is_left_out) = match text.strip_prefix('-') {
             Some(filter) => (filter, true),
@@ -179,6 +189,12 @@ impl AccessFilter {
     pub fn needs_symbols(&self) -> bool {
         !self.symbols.is_empty()
     }
+}
+
+/// Splits at each colon that stands alone; a doubled colon is a colon in the value.
+pub fn split_at_single_colons(text: &str) -> Vec<String> {
+    // What a C string cannot contain stands for it meanwhile.
+    text.replace("::", "\0").split(':').map(|part| part.replace('\0', ":")).collect()
 }
 
 /// The filters of one kind.

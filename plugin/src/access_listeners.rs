@@ -23,6 +23,12 @@ impl AccessListeners {
         self.log_of(port, direction).is_some() || self.values_of(port).is_some()
     }
 
+    /// Whether one may ever listen to accesses to a port, perhaps later.
+    pub fn may_cover(&self, port: Port, direction: Direction) -> bool {
+        self.log.as_ref().is_some_and(|log| log.may_cover(port, direction))
+            || self.values_of(port).is_some()
+    }
+
     fn log_of(&self, port: Port, direction: Direction) -> Option<&VcpuLog> {
         self.log.as_ref().filter(|log| log.covers(port, direction))
     }

@@ -10,7 +10,9 @@ use crate::kernel_turns::KernelTurns;
 use crate::qemu::report::{say, show};
 use crate::qemu::{Ended, HostInfo, PortPresence};
 use crate::running_kernel::RunningKernel;
-use crate::stats::{Destination, DestinationError, SnapshotContext, Statistics, render};
+use crate::stats::{
+    Destination, DestinationError, Moment, Snapshot, SnapshotContext, Statistics, render,
+};
 use crate::symbols::Symbols;
 
 /// A dump that was not written.
@@ -88,19 +90,8 @@ impl Dumps {
         ended: Option<Ended>,
         put: impl Fn(&Destination, &[u8]) -> Result<(), DestinationError>,
     ) -> Result<(), DumpError> {
-        if let Some(kernels) = &self.kernels {
-            kernels.settle();
-        }
-        if let Some(running) = &self.running_kernel {
-            self.statistics.resolve_stacks(running, ended.is_some());
-        }
-        let snapshot = self.statistics.snapshot(&SnapshotContext {
-            host: &self.host,
-            ended,
-            symbols: &self.symbols,
-            own_kind: &|port| self.bus.kind_at(port),
-            at_port: &|port| self.presence.at(port.0),
-        });
+        self.prepare(ended.is_some());
+        let snapshot = self.snapshot_of(self.statistics.read(), ended);
         if ended.is_some() {
             for file in &snapshot.symbol_files {
                 if let Some(problem) = &file.problem {
@@ -127,6 +118,41 @@ impl Dumps {
         result
     }
 
+    /// Finds what names sites and call chains: it may look at the guest's memory.
+    ///
+    /// On a vCPU's thread in a callback, or on any with QEMU's global lock held.
+    pub fn prepare(&self, is_at_end: bool) {
+        if let Some(kernels) = &self.kernels {
+            kernels.settle();
+        }
+        if let Some(running) = &self.running_kernel {
+            self.statistics.resolve_stacks(running, is_at_end);
+        }
+    }
+
+    /// Makes a snapshot of counts. It names sites, as [`Dumps::prepare`] does, on the same threads.
+    pub fn snapshot_of(&self, moment: Moment, ended: Option<Ended>) -> Snapshot {
+        self.snapshot_by(&self.symbols, moment, ended)
+    }
+
+    /// Makes a snapshot of counts without looking for names, which takes time.
+    ///
+    /// With QEMU's global lock held, because it looks at the port bus.
+    pub fn without_names(&self, moment: Moment) -> Snapshot {
+        self.snapshot_by(&Symbols::default(), moment, None)
+    }
+
+    fn snapshot_by(&self, symbols: &Symbols, moment: Moment, ended: Option<Ended>) -> Snapshot {
+        let context = SnapshotContext {
+            host: &self.host,
+            ended,
+            symbols,
+            own_kind: &|port| self.bus.kind_at(port),
+            at_port: &|port| self.presence.at(port.0),
+        };
+        self.statistics.snapshot_of(moment, &context)
+    }
+
     fn lock(&self) -> MutexGuard<'_, usize> {
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -144,7 +170,7 @@ mod tests {
 
     use super::*;
     use crate::qemu::ApiLevel;
-    use crate::stats::{Call, Outcome, Snapshot};
+    use crate::stats::{Call, Outcome};
 
     fn dumps(json: &Path, text: Option<TextOutput>) -> Dumps {
         let host = HostInfo {

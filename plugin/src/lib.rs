@@ -15,6 +15,7 @@
 //! | `options` | the options' syntax, and the files that they name | what the options cause |
 //! | `interception` | attempts at an instruction, and how each ended | file formats, what a call does |
 //! | `hypercalls` | what each call does, and who may make it | how the call was caught |
+//! | `control` | requests from outside, what answers them | how anything is counted |
 //! | `access_listeners` | who listens to single accesses, with their values | where accesses come from |
 //! | `access_log` | a line for each access | where accesses come from |
 //! | `access_filter` | which accesses an option asks for | what is done with them |
@@ -37,6 +38,7 @@ mod access_filter;
 mod access_listeners;
 mod access_log;
 mod bus;
+mod control;
 pub mod devices;
 mod dumps;
 mod elf;

@@ -12,6 +12,7 @@ use arrayvec::ArrayVec;
 use crate::access_filter::AccessFilter;
 use crate::access_log::{AccessLog, CodeNames};
 use crate::bus::{BusError, PortBus};
+use crate::control::{Commands, Control};
 use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
 use crate::dumps::{self, Dumps, TextOutput};
 use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
@@ -60,6 +61,9 @@ pub enum BuildError {
          tells processes; use a distribution's QEMU 10.0 to 11.1, or leave the option out"
     )]
     Processes(&'static str),
+    /// The control socket cannot be served.
+    #[error("option \"control\": the socket cannot be served: {0}")]
+    Control(std::io::Error),
     /// This QEMU lacks the functions that count instructions.
     #[error("option \"insns\": {0}")]
     Instructions(#[from] MissingFunction),
@@ -164,12 +168,15 @@ pub fn build(
         let kernels = Arc::clone(kernels);
         machine.on_reset(move || kernels.before_reset());
     }
+    let is_controlled = options.control.is_some();
+    let has_symbols = options.guest_symbols || !options.symbols.is_empty();
     let access_log = options.access_log.map(|option| {
         let sites = Arc::clone(&statistics.sites);
         let files = LiveNames::new(Arc::clone(&dumps.symbols));
         let kernel = running_kernel.filter(|_| options.guest_symbols);
         let names = CodeNames::new(sites, files, kernel);
-        Arc::new(AccessLog::new(option.path, option.file, option.filter, names, processes.clone()))
+        let log = AccessLog::new(option.path, option.file, option.filter, names, processes.clone());
+        Arc::new(if is_controlled { log.let_change(has_symbols) } else { log })
     });
     let guest_log = options.log.map_or_else(GuestLog::to_stderr, GuestLog::to_file);
     let hypercalls = policy.map(|policy| {
@@ -179,7 +186,7 @@ pub fn build(
             // QEMU also resets the machine before it loads a snapshot.
             machine.on_reset(move || epoch.next());
         }
-        let control = Control { dumps: Arc::clone(&dumps), machine: machine.clone() };
+        let control = GuestControl { dumps: Arc::clone(&dumps), machine: machine.clone() };
         Arc::new(Hypercalls {
             policy,
             bus: Arc::clone(&bus),
@@ -207,7 +214,12 @@ pub fn build(
     if let Some(kernels) = kernels {
         interceptor.tell(kernels);
     }
+    let control = options.control.map(|socket| {
+        let commands = Commands::new(Arc::clone(&dumps), access_log.clone());
+        Control::start(socket, commands).map_err(BuildError::Control)
+    });
     Ok(Box::new(Pvio {
+        control: control.transpose()?,
         bus,
         statistics,
         dumps,
@@ -271,12 +283,12 @@ fn instructions(host: &HostInfo, sections: Sections) -> Result<Arc<Instructions>
 }
 
 /// Connects hypercalls with dumps and the machine.
-struct Control {
+struct GuestControl {
     dumps: Arc<Dumps>,
     machine: Option<Arc<Machine>>,
 }
 
-impl MachineControl for Control {
+impl MachineControl for GuestControl {
     fn dump(&self) -> Result<(), DumpError> {
         self.dumps.now().map_err(|error| match error {
             dumps::DumpError::TooMany => DumpError::Full,
@@ -294,6 +306,8 @@ impl MachineControl for Control {
 }
 
 struct Pvio {
+    /// `None` without a socket.
+    control: Option<Control>,
     bus: Arc<PortBus>,
     statistics: Arc<Statistics>,
     dumps: Arc<Dumps>,
@@ -345,6 +359,9 @@ impl qemu::Plugin for Pvio {
     }
 
     fn machine_ended(&self, how: Ended) {
+        if let Some(control) = &self.control {
+            control.finish();
+        }
         if let Some(log) = &self.access_log
             && let Err(error) = log.finish()
         {

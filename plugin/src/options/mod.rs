@@ -11,7 +11,8 @@ pub use error::OptionError;
 
 use std::path::{Path, PathBuf};
 
-use crate::access_filter::AccessFilter;
+use crate::access_filter::{AccessFilter, split_at_single_colons};
+use crate::control::ControlSocket;
 use crate::devices::{DeviceKind, DeviceRequest};
 use crate::files::OutputFile;
 use crate::guest::MOST_FRAMES;
@@ -96,6 +97,8 @@ pub struct Options {
     pub processes: bool,
     /// The ports whose values are counted.
     pub values: Vec<PortRange>,
+    /// The socket for requests while the machine runs.
+    pub control: Option<ControlSocket>,
 }
 
 /// The value of each option that may be given once, as text.
@@ -110,6 +113,7 @@ struct Values<'a> {
     guest_symbols: Option<&'a str>,
     callers: Option<&'a str>,
     processes: Option<&'a str>,
+    control: Option<&'a str>,
 }
 
 impl Options {
@@ -161,6 +165,10 @@ impl Options {
                 "callers" => once("callers", &mut values.callers, value)?,
                 "processes" => once("processes", &mut values.processes, value)?,
                 "hypercall" => once("hypercall", &mut values.hypercall, value)?,
+                "control" => {
+                    once("control", &mut values.control, value)?;
+                    named.add_socket(key, value)?;
+                }
                 "log" => {
                     once("log", &mut values.log, value)?;
                     named.add_output(key, value)?;
@@ -217,7 +225,19 @@ impl Options {
         let has_symbols = guest_symbols || !symbols.is_empty();
         let access_log = values.access_log.map(|value| open_access_log(value, has_symbols));
         let access_log = access_log.transpose()?;
+        let callers = values.callers.map_or(Ok(None), callers_depth)?;
+        let processes = match values.processes {
+            None | Some("off") => false,
+            Some("on") => true,
+            Some(other) => return Err(OptionError::Processes(other.to_owned())),
+        };
+        // Last: if another option is wrong, no socket is made.
+        let control = values.control.map(|path| {
+            ControlSocket::open(Path::new(path))
+                .map_err(|source| OptionError::Control { path: path.to_owned(), source })
+        });
         Ok(Options {
+            control: control.transpose()?,
             stats,
             summary,
             symbols,
@@ -228,13 +248,9 @@ impl Options {
             hypercall,
             log,
             insns,
-            callers: values.callers.map_or(Ok(None), callers_depth)?,
+            callers,
             values: value_ports,
-            processes: match values.processes {
-                None | Some("off") => false,
-                Some("on") => true,
-                Some(other) => return Err(OptionError::Processes(other.to_owned())),
-            },
+            processes,
         })
     }
 }
@@ -256,6 +272,7 @@ fn split_argument(argument: &str) -> Result<(&str, &str), OptionError> {
         "callers" => "on, off or a number of frames",
         "processes" => "on or off",
         "device" => "KIND@PORT",
+        "control" => "PATH",
         "values" => "PORT, such as 0x80 or 0x70-0x71",
         _ => return Err(OptionError::Unknown(key.into())),
     };
@@ -340,12 +357,6 @@ fn open_access_log(value: &str, has_symbols: bool) -> Result<AccessLogOption, Op
         Ok(file) => Ok(AccessLogOption { path: path.into(), file, filter }),
         Err(source) => Err(OptionError::AccessLog { path, source }),
     }
-}
-
-/// Splits at each colon that stands alone; a doubled colon is a colon in the value.
-fn split_at_single_colons(text: &str) -> Vec<String> {
-    // The text was a C string, so it contains no NUL of its own.
-    text.replace("::", "\0").split(':').map(|part| part.replace('\0', ":")).collect()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::x86::{Direction, Mode, Port, PortForm, Width};
 const VCPUS: u32 = 3;
 
 fn snapshot(statistics: &Statistics) -> Snapshot {
-    statistics.snapshot(&SnapshotContext {
+    let context = SnapshotContext {
         host: &HostInfo {
             api: ApiLevel::NEWEST,
             version: None,
@@ -32,7 +32,8 @@ fn snapshot(statistics: &Statistics) -> Snapshot {
         symbols: &Symbols::default(),
         own_kind: &|port| port.0.is_multiple_of(2).then_some("latch"),
         at_port: &|_| AtPort::Unknown,
-    })
+    };
+    statistics.snapshot_of(statistics.read(), &context)
 }
 
 /// Counts by name, without zeros.

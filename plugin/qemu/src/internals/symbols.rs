@@ -84,15 +84,27 @@ symbol_table! {
     }
 
     /// Work for a vCPU, which QEMU runs while no vCPU does. `run_on_cpu_data` is a union of a pointer's
-    /// size: here it is a function.
+    /// size.
     SafeWork: "hw/core/cpu.h", since V9_2 {
         async_safe_run_on_cpu: unsafe extern "C" fn(
             cpu: *mut CpuState,
-            func: unsafe extern "C" fn(
-                cpu: *mut CpuState, data: unsafe extern "C" fn(cpu: *mut CpuState),
-            ),
-            data: unsafe extern "C" fn(cpu: *mut CpuState),
+            func: unsafe extern "C" fn(cpu: *mut CpuState, data: *mut c_void),
+            data: *mut c_void,
         ),
+    }
+
+    /// Work for a vCPU, which its thread runs under the global lock when it leaves the guest's code.
+    VcpuWorkQueue: "hw/core/cpu.h", since V9_2 {
+        async_run_on_cpu: unsafe extern "C" fn(
+            cpu: *mut CpuState,
+            func: unsafe extern "C" fn(cpu: *mut CpuState, data: *mut c_void),
+            data: *mut c_void,
+        ),
+    }
+
+    /// Requests to a vCPU, under the global lock.
+    InterruptRequest: "hw/core/cpu.h", since V9_2 {
+        cpu_interrupt: unsafe extern "C" fn(cpu: *mut CpuState, mask: c_int),
     }
 
     /// QEMU's global lock, the BQL.
