@@ -1,8 +1,9 @@
-//! Who listens to single accesses, with their values: the access log, and the values at chosen ports.
+//! Who listens to single accesses, with their values: the access log, the values at chosen ports, and breakpoints.
 //!
 //! Counting does not: it needs no values, and must be fast.
 
 use crate::access_log::{Access, Code, VcpuLog};
+use crate::breakpoints::VcpuBreaks;
 use crate::stats::VcpuValues;
 use crate::x86::{Direction, Port, PortForm};
 
@@ -10,23 +11,44 @@ use crate::x86::{Direction, Port, PortForm};
 pub struct AccessListeners {
     log: Option<VcpuLog>,
     values: Option<VcpuValues>,
+    breaks: Option<VcpuBreaks>,
 }
 
 impl AccessListeners {
     /// Returns `None` if nobody listens.
-    pub fn new(log: Option<VcpuLog>, values: Option<VcpuValues>) -> Option<AccessListeners> {
-        (log.is_some() || values.is_some()).then_some(AccessListeners { log, values })
+    pub fn new(
+        log: Option<VcpuLog>,
+        values: Option<VcpuValues>,
+        breaks: Option<VcpuBreaks>,
+    ) -> Option<AccessListeners> {
+        let is_any = log.is_some() || values.is_some() || breaks.is_some();
+        is_any.then_some(AccessListeners { log, values, breaks })
+    }
+
+    /// Whether each access may be heard. Breakpoints come and go.
+    #[inline]
+    pub fn are_listening(&self) -> bool {
+        self.log.is_some()
+            || self.values.is_some()
+            || self.breaks.as_ref().is_some_and(VcpuBreaks::are_any)
     }
 
     /// Whether one may listen to accesses to a port. The other methods decide which are heard.
     pub fn covers(&self, port: Port, direction: Direction) -> bool {
-        self.log_of(port, direction).is_some() || self.values_of(port).is_some()
+        self.log_of(port, direction).is_some()
+            || self.values_of(port).is_some()
+            || self.breaks_of(port, direction).is_some()
     }
 
     /// Whether one may ever listen to accesses to a port, perhaps later.
     pub fn may_cover(&self, port: Port, direction: Direction) -> bool {
         self.log.as_ref().is_some_and(|log| log.may_cover(port, direction))
             || self.values_of(port).is_some()
+            || self.breaks.is_some()
+    }
+
+    fn breaks_of(&self, port: Port, direction: Direction) -> Option<&VcpuBreaks> {
+        self.breaks.as_ref().filter(|breaks| breaks.cover(port, direction))
     }
 
     fn log_of(&self, port: Port, direction: Direction) -> Option<&VcpuLog> {
@@ -47,6 +69,9 @@ impl AccessListeners {
         if let Some(values) = self.values_of(port) {
             values.access((access.direction, access.width), port, value, earlier);
         }
+        if let Some(breaks) = self.breaks_of(port, access.direction) {
+            breaks.access(code, access, port, value);
+        }
     }
 
     /// The start of an `in` or `out`. `value` is what an `out` writes; `None` for an `in`.
@@ -65,6 +90,9 @@ impl AccessListeners {
         let values = self.values_of(port);
         if let Some(values) = values {
             values.start((form.direction(), form.width()), port, value, is_in_question);
+        }
+        if let Some(breaks) = self.breaks_of(port, form.direction()) {
+            breaks.start(code, form, port, value, is_in_question);
         }
         is_logged || values.is_some()
     }
@@ -108,6 +136,9 @@ impl AccessListeners {
         }
         if let Some(values) = &self.values {
             values.discard();
+        }
+        if let Some(breaks) = &self.breaks {
+            breaks.discard();
         }
     }
 }

@@ -17,6 +17,7 @@
 //! | `hypercalls` | what each call does, and who may make it | how the call was caught |
 //! | `control` | requests from outside, what answers them | how anything is counted |
 //! | `access_listeners` | who listens to single accesses, with their values | where accesses come from |
+//! | `breakpoints` | the accesses at which the machine stops | where accesses come from |
 //! | `access_log` | a line for each access | where accesses come from |
 //! | `access_filter` | which accesses an option asks for | what is done with them |
 //! | `dumps` | when and where a snapshot is written | where counts come from |
@@ -37,6 +38,7 @@
 mod access_filter;
 mod access_listeners;
 mod access_log;
+mod breakpoints;
 mod bus;
 mod control;
 pub mod devices;

@@ -11,6 +11,7 @@ use arrayvec::ArrayVec;
 
 use crate::access_filter::AccessFilter;
 use crate::access_log::{AccessLog, CodeNames};
+use crate::breakpoints::{BreakContext, BreakError, Breakpoint, Breakpoints};
 use crate::bus::{BusError, PortBus};
 use crate::control::{Commands, Control};
 use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
@@ -22,7 +23,7 @@ use crate::options::{HypercallAccess, InsnsOption, OptionError, Options, Summary
 use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
 use crate::qemu::{
-    self, Ended, GuestClock, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine,
+    self, AfterInstruction, Ended, GuestClock, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine,
     MachineError, MissingFunction, PagingRegisterReader, PortPresence, Scoreboard, TaskStateReader,
     VcpuIndex, Watch, exit_process,
 };
@@ -61,6 +62,15 @@ pub enum BuildError {
          tells processes; use a distribution's QEMU 10.0 to 11.1, or leave the option out"
     )]
     Processes(&'static str),
+    /// This QEMU does not let plugins stop a vCPU after an instruction.
+    #[error(
+        "option \"break\": this QEMU does not let plugins stop the machine after an instruction; use a distribution's \
+         QEMU 10.0 to 11.1, or leave the option out"
+    )]
+    Break,
+    /// A breakpoint cannot be set.
+    #[error("option \"break\": {0}")]
+    Breakpoint(#[from] BreakError),
     /// The control socket cannot be served.
     #[error("option \"control\": the socket cannot be served: {0}")]
     Control(std::io::Error),
@@ -101,7 +111,8 @@ pub fn build(
     }
     let filter = options.access_log.as_ref().map(|option| &option.filter);
     let log_needs_processes = filter.is_some_and(AccessFilter::needs_processes);
-    let needs_processes = options.processes || log_needs_processes;
+    let breaks_need_processes = options.breakpoints.iter().any(Breakpoint::needs_processes);
+    let needs_processes = options.processes || log_needs_processes || breaks_need_processes;
     let needs_kernel = options.guest_symbols || options.callers.is_some() || needs_processes;
     let running_kernel = match needs_kernel {
         true => guest_kernels(host).map(|kernels| Arc::new(RunningKernel::new(kernels))),
@@ -119,7 +130,11 @@ pub fn build(
     };
     let callers = options.callers.map(|_| callers(host, running_kernel.as_ref())).transpose()?;
     let processes = needs_processes.then(|| {
-        let option = if options.processes { "processes" } else { "access-log" };
+        let option = match (options.processes, log_needs_processes) {
+            (true, _) => "processes",
+            (false, true) => "access-log",
+            (false, false) => "break",
+        };
         processes(host, running_kernel.as_ref()).ok_or(BuildError::Processes(option))
     });
     let processes = processes.transpose()?;
@@ -173,11 +188,22 @@ pub fn build(
     let access_log = options.access_log.map(|option| {
         let sites = Arc::clone(&statistics.sites);
         let files = LiveNames::new(Arc::clone(&dumps.symbols));
-        let kernel = running_kernel.filter(|_| options.guest_symbols);
+        let kernel = running_kernel.clone().filter(|_| options.guest_symbols);
         let names = CodeNames::new(sites, files, kernel);
         let log = AccessLog::new(option.path, option.file, option.filter, names, processes.clone());
         Arc::new(if is_controlled { log.let_change(has_symbols) } else { log })
     });
+    let breakpoints = breakpoints(
+        host,
+        options.breakpoints,
+        is_controlled,
+        BreakNames {
+            dumps: &dumps,
+            kernel: running_kernel.filter(|_| options.guest_symbols),
+            has_symbols,
+            processes: processes.clone(),
+        },
+    )?;
     let guest_log = options.log.map_or_else(GuestLog::to_stderr, GuestLog::to_file);
     let hypercalls = policy.map(|policy| {
         let epoch = MailboxEpoch::default();
@@ -214,8 +240,12 @@ pub fn build(
     if let Some(kernels) = kernels {
         interceptor.tell(kernels);
     }
+    if let Some(breakpoints) = &breakpoints {
+        interceptor.break_at(Arc::clone(breakpoints));
+    }
     let control = options.control.map(|socket| {
-        let commands = Commands::new(Arc::clone(&dumps), access_log.clone());
+        let commands =
+            Commands::new(Arc::clone(&dumps), access_log.clone(), breakpoints.clone());
         Control::start(socket, commands).map_err(BuildError::Control)
     });
     Ok(Box::new(Pvio {
@@ -264,6 +294,44 @@ fn processes(host: &HostInfo, kernel: Option<&Arc<RunningKernel>>) -> Option<Arc
     let ram = GuestRam::open(host.version).map(Arc::new)?;
     let (kernel, states) = (Arc::clone(kernel?), TaskStateReader::open()?);
     Some(Arc::new(ProcessFinder { kernel, ram, states }))
+}
+
+/// What breakpoints know of code.
+struct BreakNames<'a> {
+    dumps: &'a Dumps,
+    kernel: Option<Arc<RunningKernel>>,
+    has_symbols: bool,
+    processes: Option<Arc<ProcessFinder>>,
+}
+
+/// Sets the breakpoints of the options. `None` if there are none, and can be none later.
+fn breakpoints(
+    host: &HostInfo,
+    wanted: Vec<Breakpoint>,
+    is_controlled: bool,
+    names: BreakNames<'_>,
+) -> Result<Option<Arc<Breakpoints>>, BuildError> {
+    if wanted.is_empty() && !is_controlled {
+        return Ok(None);
+    }
+    let Some(after) = AfterInstruction::find() else {
+        return if wanted.is_empty() { Ok(None) } else { Err(BuildError::Break) };
+    };
+    let BreakNames { dumps, kernel, has_symbols, processes } = names;
+    let sites = Arc::clone(&dumps.statistics.sites);
+    let files = LiveNames::new(Arc::clone(&dumps.symbols));
+    let breakpoints = Breakpoints::new(BreakContext {
+        after,
+        names: CodeNames::new(Arc::clone(&sites), files, kernel),
+        sites,
+        has_symbols,
+        processes,
+        reports_exceptions: host.reports_exceptions(),
+    });
+    for breakpoint in wanted {
+        breakpoints.set(breakpoint)?;
+    }
+    Ok(Some(Arc::new(breakpoints)))
 }
 
 /// The guest's clock, or the host's where that cannot be read.

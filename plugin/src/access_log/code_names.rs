@@ -52,7 +52,7 @@ impl CodeNames {
     }
 
     /// The kernel that names code.
-    pub(super) fn kernel(&self) -> Option<Arc<RunningKernel>> {
+    pub fn kernel(&self) -> Option<Arc<RunningKernel>> {
         self.kernel.clone()
     }
 
@@ -60,6 +60,11 @@ impl CodeNames {
     pub(super) fn text(&self, NameId(number): NameId) -> Option<&str> {
         let index = number.checked_sub(1)?;
         self.texts.get(index as usize).map(|text| &**text)
+    }
+
+    /// The text of a name of code, as [`CodeNames::name`] finds it.
+    pub fn name_of(&self, code: Code, view: Option<&mut KernelView>) -> Option<&str> {
+        self.text(self.name(code, view))
     }
 
     /// Names code that makes an access now, on the thread of its vCPU, whose view of the kernel is `view`.

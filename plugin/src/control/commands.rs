@@ -11,6 +11,7 @@ use super::rates::{SiteNames, Subscription};
 use super::request::{Request, answer};
 use crate::access_filter::AccessFilter;
 use crate::access_log::AccessLog;
+use crate::breakpoints::{Breakpoint, Breakpoints};
 use crate::dumps::Dumps;
 use crate::qemu::ExclusiveWork;
 use crate::stats::Statistics;
@@ -31,6 +32,8 @@ pub struct Commands {
     exclusive: Option<ExclusiveWork>,
     /// `None` without `access-log=`.
     access_log: Option<Arc<AccessLog>>,
+    /// `None` if this QEMU cannot stop after an instruction.
+    breakpoints: Option<Arc<Breakpoints>>,
     /// Names for rates.
     names: SiteNames,
     /// When the machine was made.
@@ -55,6 +58,19 @@ struct Log {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Break {
+    at: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delete {
+    #[serde(rename = "break")]
+    number: u64,
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Subscribe {
     interval_ms: Option<u64>,
@@ -63,8 +79,13 @@ struct Subscribe {
 
 impl Commands {
     /// Commands that use these dumps, and the access log if there is one.
-    pub fn new(dumps: Arc<Dumps>, access_log: Option<Arc<AccessLog>>) -> Commands {
+    pub fn new(
+        dumps: Arc<Dumps>,
+        access_log: Option<Arc<AccessLog>>,
+        breakpoints: Option<Arc<Breakpoints>>,
+    ) -> Commands {
         Commands {
+            breakpoints,
             dumps,
             exclusive: ExclusiveWork::find(),
             access_log,
@@ -110,6 +131,19 @@ impl Commands {
                 Ok(json!({ "exact": is_exact }))
             }
             "access-log" => self.change_log(request.arguments()?),
+            "break" => {
+                let Break { at } = request.arguments()?;
+                let breakpoint = Breakpoint::parse(&at).map_err(|error| error.to_string())?;
+                let number = self.breakpoints()?.set(breakpoint).map_err(|error| error.to_string())?;
+                Ok(json!({ "break": number }))
+            }
+            "delete" => {
+                let Delete { number } = request.arguments()?;
+                match self.breakpoints()?.delete(number) {
+                    true => Ok(json!({})),
+                    false => Err(format!("there is no breakpoint {number}; status lists them")),
+                }
+            }
             "subscribe" => {
                 let Subscribe { interval_ms, rows } = request.arguments()?;
                 *subscription = Some(Subscription::new(interval_ms, rows)?);
@@ -121,8 +155,8 @@ impl Commands {
                 Ok(json!({}))
             }
             other => Err(format!(
-                "there is no command {other:?}; there are status, snapshot, reset, begin, end, access-log, subscribe \
-                 and unsubscribe"
+                "there is no command {other:?}; there are status, snapshot, reset, begin, end, access-log, break, \
+                 delete, subscribe and unsubscribe"
             )),
         }
     }
@@ -185,7 +219,16 @@ impl Commands {
         Ok(json!({ "enabled": log.is_enabled() }))
     }
 
+    pub(super) fn breakpoints(&self) -> Result<&Arc<Breakpoints>, String> {
+        let breakpoints = self.breakpoints.as_ref();
+        breakpoints.ok_or_else(|| "this QEMU does not let plugins stop after an instruction".into())
+    }
+
     fn status(&self) -> Value {
+        let breaks = self.breakpoints.iter().flat_map(|breakpoints| breakpoints.all());
+        let breaks: Vec<Value> = breaks
+            .map(|(number, at, hits)| json!({ "break": number, "at": at, "hits": hits }))
+            .collect();
         let log = self.access_log.as_ref().map(|log| json!({ "enabled": log.is_enabled() }));
         let host = &self.dumps.host;
         json!({
@@ -197,6 +240,7 @@ impl Commands {
             "exact": self.exclusive.is_some(),
             "processes": self.dumps.statistics.processes().is_some(),
             "access-log": log,
+            "breaks": breaks,
             "windows": self.dumps.statistics.open_windows(),
         })
     }

@@ -20,17 +20,18 @@ mod socket;
 pub use commands::Commands;
 pub use socket::{ControlSocket, SocketError};
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::breakpoints::Hit;
 use client::Client;
 use rates::Subscription;
-use request::answer;
+use request::{answer, event};
 
 /// The most connections at a time.
 const MAX_CLIENTS: usize = 16;
@@ -38,16 +39,38 @@ const MAX_CLIENTS: usize = 16;
 /// The pause after the process had no descriptor left for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The most hits of breakpoints that wait for the thread.
+const MAX_HITS: usize = 64;
+
 /// The running server.
 pub struct Control {
     shared: Arc<Shared>,
-    /// Wakes the thread when this end is written to.
-    waker: UnixStream,
 }
 
 struct Shared {
     socket: ControlSocket,
     is_over: AtomicBool,
+    /// Wakes the thread when it is written to.
+    waker: UnixStream,
+    /// Hits of breakpoints that clients are yet to be told of.
+    hits: Mutex<Vec<Hit>>,
+}
+
+impl Shared {
+    /// Has clients told of a hit. Called on a vCPU's thread.
+    fn add(&self, hit: Hit) {
+        let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
+        // The machine stands after each, so there are seldom two.
+        if hits.len() < MAX_HITS {
+            hits.push(hit);
+        }
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // If it is full, the thread wakes anyway.
+        let _ = (&self.waker).write(&[0]);
+    }
 }
 
 impl Control {
@@ -60,11 +83,22 @@ impl Control {
     /// The process has no descriptor or thread left.
     pub fn start(socket: ControlSocket, commands: Commands) -> std::io::Result<Control> {
         let (waker, wakes) = UnixStream::pair()?;
-        let shared = Arc::new(Shared { socket, is_over: AtomicBool::new(false) });
+        waker.set_nonblocking(true)?;
+        wakes.set_nonblocking(true)?;
+        let shared = Arc::new(Shared {
+            socket,
+            is_over: AtomicBool::new(false),
+            waker,
+            hits: Mutex::default(),
+        });
+        if let Ok(breakpoints) = commands.breakpoints() {
+            let shared = Arc::clone(&shared);
+            breakpoints.on_hit(move |hit| shared.add(hit.clone()));
+        }
         let server =
             Server { shared: Arc::clone(&shared), wakes, commands, clients: Vec::new(), rests: None };
         std::thread::Builder::new().name("pvio-control".into()).spawn(move || server.run())?;
-        Ok(Control { shared, waker })
+        Ok(Control { shared })
     }
 
     /// Removes the socket and answers no more requests. Does not wait for the thread: it may wait for a lock of
@@ -72,8 +106,7 @@ impl Control {
     pub fn finish(&self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
         self.shared.socket.remove();
-        // If it is full, the thread wakes anyway.
-        let _ = (&self.waker).write(&[0]);
+        self.shared.wake();
     }
 }
 
@@ -95,6 +128,7 @@ impl Server {
                 return;
             }
             self.accept();
+            self.tell_hits();
             let now = Instant::now();
             for client in &mut self.clients {
                 client.flush();
@@ -144,6 +178,18 @@ impl Server {
         for (client, is_gone) in self.clients.iter_mut().zip(is_gone) {
             if is_gone {
                 client.hang_up();
+            }
+        }
+    }
+
+    /// Tells all clients of hits. One that does not read its answers is left out.
+    fn tell_hits(&mut self) {
+        let mut bytes = [0; 64];
+        while (&self.wakes).read(&mut bytes).is_ok_and(|len| len > 0) {}
+        let mut hits = self.shared.hits.lock().unwrap_or_else(PoisonError::into_inner);
+        for hit in std::mem::take(&mut *hits) {
+            for client in self.clients.iter_mut().filter(|client| !client.is_writing()) {
+                client.send(event("break", hit.to_json()));
             }
         }
     }

@@ -50,6 +50,7 @@ use arrayvec::ArrayVec;
 
 use crate::access_listeners::AccessListeners;
 use crate::access_log::{AccessLog, VcpuLog};
+use crate::breakpoints::{Breakpoints, VcpuBreaks};
 use crate::bus::PortBus;
 use crate::guest_memory::Physical;
 use crate::hypercalls::{Hypercalls, VcpuCalls};
@@ -116,6 +117,8 @@ pub struct Interceptor {
     places: Option<Mutex<VcpuProcesses>>,
     /// Which kernel runs; `None` if none is needed for names.
     kernels: Option<Arc<KernelTurns>>,
+    /// `None` if nobody can set one.
+    breakpoints: Option<Arc<Breakpoints>>,
     /// Whether the warning that modes are unknown was given.
     warned: AtomicBool,
 }
@@ -156,6 +159,7 @@ impl Interceptor {
             instructions,
             callers,
             kernels: None,
+            breakpoints: None,
             warned: AtomicBool::new(false),
         }
     }
@@ -164,6 +168,11 @@ impl Interceptor {
     pub fn count_processes(&mut self, finder: Arc<ProcessFinder>) {
         self.places = vcpu_processes(&finder, &self.statistics).map(Mutex::new);
         self.processes = Some(finder);
+    }
+
+    /// Tells `breakpoints` of accesses from now on, before any vCPU begins.
+    pub fn break_at(&mut self, breakpoints: Arc<Breakpoints>) {
+        self.breakpoints = Some(breakpoints);
     }
 
     /// Tells `kernels` of code that may change which kernel runs.
@@ -176,7 +185,9 @@ impl Interceptor {
         let counters = self.statistics.counters(index);
         let listeners = || {
             let log = self.log.as_ref().map(|log| VcpuLog::new(Arc::clone(log), index.0));
-            AccessListeners::new(log, self.statistics.vcpu_values())
+            let breaks = self.breakpoints.as_ref();
+            let breaks = breaks.map(|all| VcpuBreaks::new(Arc::clone(all), index.0));
+            AccessListeners::new(log, self.statistics.vcpu_values(), breaks)
         };
         let calls = self.hypercalls.as_ref();
         let calls = calls

@@ -36,7 +36,7 @@ pub(super) struct VcpuCounter {
     callers: Option<VcpuCallers>,
     /// `None` if processes are not counted.
     processes: Option<VcpuProcesses>,
-    /// Whether a scalar may only need to be counted: nobody listens, and neither call chains nor processes are counted.
+    /// Whether a scalar only needs to be counted while nobody listens: neither call chains nor processes are counted.
     only_counts: bool,
 }
 
@@ -51,7 +51,7 @@ impl VcpuCounter {
         processes: Option<VcpuProcesses>,
     ) -> VcpuCounter {
         VcpuCounter {
-            only_counts: !recorder.has_listeners() && callers.is_none() && processes.is_none(),
+            only_counts: callers.is_none() && processes.is_none(),
             rules,
             attempts: Attempts::new(recorder, interrupted),
             aliases: Aliases::default(),
@@ -73,6 +73,7 @@ impl VcpuCounter {
             Some(site)
                 if self.attempts.are_settled()
                     && self.only_counts
+                    && !self.recorder().has_listeners()
                     && runs_at_translation(
                         insn,
                         site,

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::access_filter::FilterError;
+use crate::breakpoints::BreakError;
 use crate::control::SocketError;
 use crate::guest_file::GuestFileError;
 use crate::qemu::ApiLevel;
@@ -18,7 +19,8 @@ pub enum OptionError {
         "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=guest|off|FILE[@ADDRESS]|DIRECTORY, \
          device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:FILTER...], \
          hypercall=kernel|any|off, log=FILE, insns=on|off|FILE[@ADDRESS], callers=on|off|DEPTH, \
-         processes=on|off, values=PORT[-PORT][:PORT[-PORT]...] and control=PATH"
+         processes=on|off, values=PORT[-PORT][:PORT[-PORT]...], \
+         control=PATH and break=PORT[-PORT][:CONDITION...]"
     )]
     Unknown(String),
     /// The option needs a value. QEMU turns a bare `stats` into `stats=on`.
@@ -137,6 +139,14 @@ pub enum OptionError {
     /// The value of `processes=` is not a switch.
     #[error("option \"processes={0}\": write processes=on or processes=off")]
     Processes(String),
+    /// A breakpoint is wrong.
+    #[error("option \"break={option}\": {source}")]
+    Break {
+        /// The option's value.
+        option: String,
+        /// The fault.
+        source: BreakError,
+    },
     /// There is no control socket.
     #[error("option \"control={path}\": {source}")]
     Control {

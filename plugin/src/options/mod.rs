@@ -12,6 +12,7 @@ pub use error::OptionError;
 use std::path::{Path, PathBuf};
 
 use crate::access_filter::{AccessFilter, split_at_single_colons};
+use crate::breakpoints::{BreakError, Breakpoint};
 use crate::control::ControlSocket;
 use crate::devices::{DeviceKind, DeviceRequest};
 use crate::files::OutputFile;
@@ -99,6 +100,8 @@ pub struct Options {
     pub values: Vec<PortRange>,
     /// The socket for requests while the machine runs.
     pub control: Option<ControlSocket>,
+    /// The accesses at which the machine stops.
+    pub breakpoints: Vec<Breakpoint>,
 }
 
 /// The value of each option that may be given once, as text.
@@ -135,6 +138,7 @@ impl Options {
         let mut values = Values::default();
         let (mut symbols, mut devices) = (Vec::new(), Vec::new());
         let mut value_ports = Vec::new();
+        let mut breakpoints = Vec::new();
         let mut debug_directories = Vec::new();
         let mut insns = InsnsOption::Off;
         let mut named = NamedFiles::default();
@@ -165,6 +169,12 @@ impl Options {
                 "callers" => once("callers", &mut values.callers, value)?,
                 "processes" => once("processes", &mut values.processes, value)?,
                 "hypercall" => once("hypercall", &mut values.hypercall, value)?,
+                "break" => {
+                    let breakpoint = Breakpoint::parse(value).map_err(|source| {
+                        OptionError::Break { option: value.to_owned(), source }
+                    })?;
+                    breakpoints.push(breakpoint);
+                }
                 "control" => {
                     once("control", &mut values.control, value)?;
                     named.add_socket(key, value)?;
@@ -231,6 +241,12 @@ impl Options {
             Some("on") => true,
             Some(other) => return Err(OptionError::Processes(other.to_owned())),
         };
+        if let Some(breakpoint) = breakpoints.iter().find(|breakpoint| breakpoint.needs_symbols())
+            && !has_symbols
+        {
+            let (option, source) = (breakpoint.text().to_owned(), BreakError::NeedsSymbols);
+            return Err(OptionError::Break { option, source });
+        }
         // Last: if another option is wrong, no socket is made.
         let control = values.control.map(|path| {
             ControlSocket::open(Path::new(path))
@@ -238,6 +254,7 @@ impl Options {
         });
         Ok(Options {
             control: control.transpose()?,
+            breakpoints,
             stats,
             summary,
             symbols,
@@ -273,6 +290,7 @@ fn split_argument(argument: &str) -> Result<(&str, &str), OptionError> {
         "processes" => "on or off",
         "device" => "KIND@PORT",
         "control" => "PATH",
+        "break" => "PORT, such as 0x3f8 or 0x3f8:out:value=0x41",
         "values" => "PORT, such as 0x80 or 0x70-0x71",
         _ => return Err(OptionError::Unknown(key.into())),
     };

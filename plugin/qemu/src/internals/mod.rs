@@ -4,6 +4,7 @@
 //! thing; [`symbols`] has all that is looked up. This room does not know `plugin_api`.
 
 mod accelerator;
+mod after_instruction;
 mod c_types;
 mod command_line;
 mod cpu_layout;
@@ -40,6 +41,7 @@ mod vmstate;
 mod watchpoints;
 
 pub(crate) use accelerator::{icount_is_on, is_recorded, other_than_tcg};
+pub use after_instruction::{AfterInstruction, BetweenBlocks};
 pub(crate) use c_types::CpuState;
 pub use command_line::CommandLine;
 pub(crate) use cpu_layout::CpuLayout;

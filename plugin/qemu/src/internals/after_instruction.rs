@@ -1,0 +1,121 @@
+//! Work that a vCPU does after the instruction that it runs, before any interrupt, and how it then stops the
+//! machine.
+
+use std::ffi::{c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::c_types::CpuState;
+use super::cpu_layout::CpuLayout;
+use super::current_cpu::current_cpu;
+use super::direct::{Direct, hflags};
+use super::symbols::{InterruptRequest, VcpuWorkQueue};
+use crate::register::Register;
+
+/// `CPU_INTERRUPT_DEBUG` in `hw/core/cpu.h`: the vCPU stops the machine as a debugger's breakpoint does. QEMU looks
+/// at it before all other interrupts.
+const CPU_INTERRUPT_DEBUG: c_int = 0x80;
+
+/// The processor's number for CS.
+const CS: usize = 1;
+
+/// QEMU's way to run work after an instruction.
+#[derive(Clone, Copy)]
+pub struct AfterInstruction {
+    queue: VcpuWorkQueue,
+    interrupts: InterruptRequest,
+    layout: CpuLayout,
+}
+
+/// Work for a vCPU that is between two blocks.
+type Work = Box<dyn FnOnce(&BetweenBlocks) + Send>;
+
+struct Asked {
+    how: AfterInstruction,
+    /// The shadow against interrupts is pvio's, and to be removed.
+    is_shadowed: bool,
+    work: Work,
+}
+
+/// A vCPU between two blocks of guest code.
+pub struct BetweenBlocks {
+    direct: Direct,
+    interrupts: InterruptRequest,
+}
+
+/// QEMU calls it on the vCPU's thread with the global lock held. `asked` is a `Box<Asked>`.
+unsafe extern "C" fn run(cpu: *mut CpuState, asked: *mut c_void) {
+    // SAFETY: `AfterInstruction::ask` made the pointer of a `Box`, and QEMU calls this once.
+    let Asked { how, is_shadowed, work } = *unsafe { Box::from_raw(asked.cast::<Asked>()) };
+    // SAFETY: QEMU's vCPU, on the thread that runs it, for as long as this function.
+    let direct = unsafe { Direct::new(cpu, how.layout) };
+    if is_shadowed && let Some(place) = how.layout.hflags() {
+        direct.store(place, direct.load(place) & !hflags::INHIBIT_IRQ);
+    }
+    let vcpu = BetweenBlocks { direct, interrupts: how.interrupts };
+    // A panic must not unwind into QEMU. The guest goes on.
+    let _ = catch_unwind(AssertUnwindSafe(|| work(&vcpu)));
+}
+
+impl AfterInstruction {
+    /// `None` if this QEMU does not export what is needed.
+    pub fn find() -> Option<AfterInstruction> {
+        let layout = CpuLayout::of_this_process()?;
+        let is_known = layout.strings().is_some() && layout.hflags().is_some();
+        Some(AfterInstruction {
+            queue: VcpuWorkQueue::find().ok()?,
+            interrupts: InterruptRequest::find().ok()?,
+            layout: is_known.then_some(layout)?,
+        })
+    }
+
+    /// Has `work` run after the instruction of this callback, if that ends its block, as port I/O does. Else after
+    /// its block, or at the next exit from a long `rep`.
+    ///
+    /// No interrupt is taken before it, except in a nested guest, and where the instruction itself ends the shadow
+    /// of an `sti`. Does nothing on a thread that runs no vCPU.
+    pub fn ask(&self, work: impl FnOnce(&BetweenBlocks) + Send + 'static) {
+        let cpu = current_cpu();
+        let Some(direct) = Direct::of_this_thread(self.layout) else { return };
+        let Some(place) = self.layout.hflags() else { return };
+        let state = direct.load(place);
+        // A #VMEXIT would show the shadow to the hypervisor.
+        let is_shadowed = state & (hflags::INHIBIT_IRQ | hflags::GUEST) == 0;
+        if is_shadowed {
+            direct.store(place, state | hflags::INHIBIT_IRQ);
+        }
+        let asked = Box::new(Asked { how: *self, is_shadowed, work: Box::new(work) });
+        // SAFETY: the vCPU of this thread; `run` is a function of this library, which is never unloaded while QEMU
+        // runs, and takes this pointer.
+        unsafe { (self.queue.async_run_on_cpu)(cpu, run, Box::into_raw(asked).cast()) };
+    }
+}
+
+impl BetweenBlocks {
+    /// The linear address of the next instruction.
+    pub fn pc(&self) -> u64 {
+        let layout = self.direct.layout();
+        let base = layout.strings().map_or(0, |layout| self.direct.load(layout.bases[CS]));
+        let rip = self.direct.read(Register::Rip).unwrap_or(0);
+        // In 64-bit code the base is 0. Elsewhere linear addresses have 32 bits.
+        match base {
+            0 => rip,
+            _ => rip.wrapping_add(base) & 0xffff_ffff,
+        }
+    }
+
+    /// EAX.
+    pub fn eax(&self) -> u32 {
+        self.direct.read(Register::Rax).unwrap_or(0) as u32
+    }
+
+    /// Whether a nested guest runs.
+    pub fn is_in_nested_guest(&self) -> bool {
+        self.direct.is_in_nested_guest() == Some(true)
+    }
+
+    /// Stops the machine before the next instruction, as a debugger's breakpoint does.
+    pub fn stop(&self) {
+        // SAFETY: QEMU holds the global lock while it runs the work, of which this is a part.
+        unsafe { (self.interrupts.cpu_interrupt)(self.direct.cpu_state(), CPU_INTERRUPT_DEBUG) };
+    }
+}
