@@ -249,6 +249,7 @@ pub fn build(
         Control::start(socket, commands).map_err(BuildError::Control)
     });
     Ok(Box::new(Pvio {
+        breakpoints,
         control: control.transpose()?,
         bus,
         statistics,
@@ -326,6 +327,7 @@ fn breakpoints(
         sites,
         has_symbols,
         processes,
+        ram: GuestRam::open(host.version).map(Arc::new),
         reports_exceptions: host.reports_exceptions(),
     });
     for breakpoint in wanted {
@@ -374,6 +376,8 @@ impl MachineControl for GuestControl {
 }
 
 struct Pvio {
+    /// `None` if nobody can set one.
+    breakpoints: Option<Arc<Breakpoints>>,
     /// `None` without a socket.
     control: Option<Control>,
     bus: Arc<PortBus>,
@@ -406,6 +410,9 @@ impl qemu::Plugin for Pvio {
         }
         if let Some(log) = &self.access_log {
             log.vcpus_are_mixed();
+        }
+        if let Some(breakpoints) = &self.breakpoints {
+            breakpoints.vcpus_are_mixed();
         }
     }
 

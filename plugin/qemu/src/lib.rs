@@ -36,7 +36,7 @@ mod version;
 #[cfg(target_os = "linux")]
 pub use {
     internals::{
-        AfterInstruction, AtPort, BetweenBlocks, CommandLine, Ended, ExclusiveWork, GuestClock, GuestRam, IsaIrq, Locking, Machine, MachineError,
+        AfterInstruction, AtPort, BetweenBlocks, CommandLine, Ended, ExclusiveWork, FrameState, GuestClock, GuestRam, IsaIrq, Locking, Machine, MachineError,
         MappedRam, PagingRegisterReader, PagingRegisters, PortHandler, PortPresence, PortTrace,
         RamPages, StackState, StringCpu, TaskState, TaskStateReader, Watchpoints, exit_process,
         running_vcpu,

@@ -5,6 +5,7 @@
 //! Accesses that no breakpoint wants cost one load.
 
 mod breakpoint;
+mod caller;
 mod hit;
 mod vcpu_breaks;
 
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::access_log::CodeNames;
 use crate::processes::ProcessFinder;
-use crate::qemu::AfterInstruction;
+use crate::qemu::{AfterInstruction, GuestRam};
 use crate::qemu::report::say;
 use crate::stats::Sites;
 
@@ -49,6 +50,10 @@ pub struct Breakpoints {
     has_symbols: bool,
     /// `None` if processes cannot be told.
     processes: Option<Arc<ProcessFinder>>,
+    /// `None` if the guest's memory cannot be read.
+    ram: Option<Arc<GuestRam>>,
+    /// Whether QEMU tells vCPUs apart.
+    vcpus_mixed: AtomicBool,
     on_hit: Mutex<Option<OnHit>>,
     /// Whether QEMU reports exceptions, so that a fault discards the access.
     reports_exceptions: bool,
@@ -72,6 +77,8 @@ pub struct BreakContext {
     pub has_symbols: bool,
     /// Who tells processes.
     pub processes: Option<Arc<ProcessFinder>>,
+    /// The guest's memory, if it can be read.
+    pub ram: Option<Arc<GuestRam>>,
     /// Whether QEMU reports exceptions.
     pub reports_exceptions: bool,
 }
@@ -79,7 +86,8 @@ pub struct BreakContext {
 impl Breakpoints {
     /// Without breakpoints, at first.
     pub fn new(context: BreakContext) -> Breakpoints {
-        let BreakContext { after, names, sites, has_symbols, processes, reports_exceptions } = context;
+        let BreakContext { after, names, sites, has_symbols, processes, ram, reports_exceptions } =
+            context;
         Breakpoints {
             list: Mutex::default(),
             generation: AtomicU64::new(0),
@@ -89,9 +97,16 @@ impl Breakpoints {
             sites,
             has_symbols,
             processes,
+            ram,
+            vcpus_mixed: AtomicBool::new(false),
             on_hit: Mutex::default(),
             reports_exceptions,
         }
+    }
+
+    /// Leaves the vCPU out of all further hits, because QEMU does not tell vCPUs apart.
+    pub fn vcpus_are_mixed(&self) {
+        self.vcpus_mixed.store(true, Ordering::Relaxed);
     }
 
     /// Sets a breakpoint. Returns its number.

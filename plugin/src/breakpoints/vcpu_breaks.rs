@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::hit::Hit;
-use super::{Breakpoints, SetBreakpoint};
+use super::{Breakpoints, SetBreakpoint, caller};
 use crate::access_log::{Access, Code, CodeKind};
 use crate::processes::ProcessReader;
 use crate::qemu::BetweenBlocks;
@@ -63,6 +63,8 @@ impl Candidate {
 
     fn stop(mut self, vcpu: &BetweenBlocks) {
         self.hit.next_pc = vcpu.pc();
+        let ram = self.shared.ram.as_ref();
+        self.hit.caller = ram.and_then(|ram| caller::find(vcpu, ram, &self.shared.names));
         self.shared.tell(&self.hit);
         vcpu.stop();
     }
@@ -132,7 +134,7 @@ impl VcpuBreaks {
         let hit = Hit {
             number: 0,
             hits: 0,
-            vcpu: Some(self.vcpu),
+            vcpu: (!self.shared.vcpus_mixed.load(Ordering::Relaxed)).then_some(self.vcpu),
             pc: code.pc,
             next_pc: 0,
             symbol,

@@ -8,6 +8,8 @@ use super::c_types::CpuState;
 use super::cpu_layout::CpuLayout;
 use super::current_cpu::current_cpu;
 use super::direct::{Direct, hflags};
+use super::paging_registers::PagingRegisters;
+use super::stack_state::StackState;
 use super::symbols::{InterruptRequest, VcpuWorkQueue};
 use crate::register::Register;
 
@@ -40,6 +42,27 @@ struct Asked {
 pub struct BetweenBlocks {
     direct: Direct,
     interrupts: InterruptRequest,
+}
+
+/// The registers that unwind a stack.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameState {
+    /// Whether the code is 64-bit code.
+    pub is_64_bit: bool,
+    /// Whether it is 32-bit code.
+    pub is_32_bit: bool,
+    /// RIP, EIP or IP.
+    pub ip: u64,
+    /// RSP. Outside 64-bit code its upper part may be anything.
+    pub sp: u64,
+    /// RBP, as RSP.
+    pub bp: u64,
+    /// The base of CS.
+    pub cs_base: u64,
+    /// The stack's.
+    pub stack: StackState,
+    /// The control registers.
+    pub paging: PagingRegisters,
 }
 
 /// QEMU calls it on the vCPU's thread with the global lock held. `asked` is a `Box<Asked>`.
@@ -106,6 +129,28 @@ impl BetweenBlocks {
     /// EAX.
     pub fn eax(&self) -> u32 {
         self.direct.read(Register::Rax).unwrap_or(0) as u32
+    }
+
+    /// What unwinds the stack; `None` if QEMU does not tell.
+    pub fn frame(&self) -> Option<FrameState> {
+        let layout = self.direct.layout().strings()?;
+        let state = self.direct.load(self.direct.layout().hflags()?);
+        let read = |register| self.direct.read(register);
+        Some(FrameState {
+            is_64_bit: state & hflags::CS64 != 0,
+            is_32_bit: state & hflags::CS32 != 0,
+            ip: read(Register::Rip)?,
+            sp: read(Register::Rsp)?,
+            bp: read(Register::Rbp)?,
+            cs_base: self.direct.load(layout.bases[CS]),
+            stack: StackState::of(&self.direct)?,
+            paging: PagingRegisters {
+                cr0: read(Register::Cr0)?,
+                cr3: read(Register::Cr3)?,
+                cr4: read(Register::Cr4)?,
+                efer: read(Register::Efer).unwrap_or(0),
+            },
+        })
     }
 
     /// Whether a nested guest runs.

@@ -41,7 +41,7 @@ mod vmstate;
 mod watchpoints;
 
 pub(crate) use accelerator::{icount_is_on, is_recorded, other_than_tcg};
-pub use after_instruction::{AfterInstruction, BetweenBlocks};
+pub use after_instruction::{AfterInstruction, BetweenBlocks, FrameState};
 pub(crate) use c_types::CpuState;
 pub use command_line::CommandLine;
 pub(crate) use cpu_layout::CpuLayout;
