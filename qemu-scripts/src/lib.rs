@@ -6,6 +6,7 @@
 //! - [`expected_forms`] and [`demo`] are the demo's two guests.
 //! - [`experiment`] measures port I/O by trap and by hypercall.
 //! - [`dumps`] reads dumps and writes files; [`diff`] compares dumps; [`report`] makes a page of one.
+//! - [`live`] talks to a machine that runs, and [`top`] shows it.
 //! - [`status`], [`signals`], [`progress`] and [`table`] are the terminal's side.
 
 pub mod bench;
@@ -16,6 +17,7 @@ pub mod expected_forms;
 pub mod experiment;
 pub mod guest_test;
 pub mod linux;
+pub mod live;
 pub mod machine;
 pub mod measure;
 pub mod paths;
@@ -24,6 +26,7 @@ pub mod report;
 pub mod signals;
 pub mod status;
 pub mod table;
+pub mod top;
 
 // The crate of the dumps' schema. All modules import it by this name.
 pub use pvio_stats as stats;

@@ -8,7 +8,9 @@ mod experiment;
 mod merge;
 mod report;
 mod show;
+mod snapshot;
 mod test;
+mod top;
 
 use std::process::ExitCode;
 
@@ -33,6 +35,8 @@ pub enum Command {
     Show(show::Arguments),
     Diff(diff::Arguments),
     Merge(merge::Arguments),
+    Snapshot(snapshot::Arguments),
+    Top(top::Arguments),
 }
 
 impl Command {
@@ -51,6 +55,10 @@ impl Command {
             Command::Show(arguments) => status::end_with_answer("show", show::run(&arguments)),
             Command::Diff(arguments) => status::end_with_answer("diff", diff::run(&arguments)),
             Command::Merge(arguments) => status::end_with_answer("merge", merge::run(&arguments)),
+            Command::Snapshot(arguments) => {
+                status::end_with_answer("snapshot", snapshot::run(&arguments))
+            }
+            Command::Top(arguments) => status::end_with_answer("top", top::run(&arguments)),
         }
     }
 }
@@ -73,6 +81,8 @@ mod tests {
             ("show", include_str!("../../help/show.txt")),
             ("diff", include_str!("../../help/diff.txt")),
             ("merge", include_str!("../../help/merge.txt")),
+            ("snapshot", include_str!("../../help/snapshot.txt")),
+            ("top", include_str!("../../help/top.txt")),
         ] {
             let help = Pvio::command().try_get_matches_from(["pvio", name, "--help"]);
             assert_eq!(
