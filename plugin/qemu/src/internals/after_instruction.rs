@@ -1,8 +1,9 @@
 //! Work that a vCPU does after the instruction that it runs, before any interrupt, and how it then stops the
 //! machine.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 
 use super::c_types::CpuState;
 use super::cpu_layout::CpuLayout;
@@ -10,12 +11,8 @@ use super::current_cpu::current_cpu;
 use super::direct::{Direct, hflags};
 use super::paging_registers::PagingRegisters;
 use super::stack_state::StackState;
-use super::symbols::{InterruptRequest, VcpuWorkQueue};
+use super::symbols::{DebugRequest, GdbStub, VcpuPause, VcpuWorkQueue};
 use crate::register::Register;
-
-/// `CPU_INTERRUPT_DEBUG` in `hw/core/cpu.h`: the vCPU stops the machine as a debugger's breakpoint does. QEMU looks
-/// at it before all other interrupts.
-const CPU_INTERRUPT_DEBUG: c_int = 0x80;
 
 /// The processor's number for CS.
 const CS: usize = 1;
@@ -24,8 +21,16 @@ const CS: usize = 1;
 #[derive(Clone, Copy)]
 pub struct AfterInstruction {
     queue: VcpuWorkQueue,
-    interrupts: InterruptRequest,
+    stop: Stop,
     layout: CpuLayout,
+}
+
+/// What stops the machine.
+#[derive(Clone, Copy)]
+struct Stop {
+    pause: VcpuPause,
+    request: DebugRequest,
+    gdb: GdbStub,
 }
 
 /// Work for a vCPU that is between two blocks.
@@ -41,7 +46,7 @@ struct Asked {
 /// A vCPU between two blocks of guest code.
 pub struct BetweenBlocks {
     direct: Direct,
-    interrupts: InterruptRequest,
+    stop: Stop,
 }
 
 /// The registers that unwind a stack.
@@ -74,7 +79,7 @@ unsafe extern "C" fn run(cpu: *mut CpuState, asked: *mut c_void) {
     if is_shadowed && let Some(place) = how.layout.hflags() {
         direct.store(place, direct.load(place) & !hflags::INHIBIT_IRQ);
     }
-    let vcpu = BetweenBlocks { direct, interrupts: how.interrupts };
+    let vcpu = BetweenBlocks { direct, stop: how.stop };
     // A panic must not unwind into QEMU. The guest goes on.
     let _ = catch_unwind(AssertUnwindSafe(|| work(&vcpu)));
 }
@@ -86,7 +91,11 @@ impl AfterInstruction {
         let is_known = layout.strings().is_some() && layout.hflags().is_some();
         Some(AfterInstruction {
             queue: VcpuWorkQueue::find().ok()?,
-            interrupts: InterruptRequest::find().ok()?,
+            stop: Stop {
+                pause: VcpuPause::find().ok()?,
+                request: DebugRequest::find().ok()?,
+                gdb: GdbStub::find().ok()?,
+            },
             layout: is_known.then_some(layout)?,
         })
     }
@@ -160,7 +169,17 @@ impl BetweenBlocks {
 
     /// Stops the machine before the next instruction, as a debugger's breakpoint does.
     pub fn stop(&self) {
-        // SAFETY: QEMU holds the global lock while it runs the work, of which this is a part.
-        unsafe { (self.interrupts.cpu_interrupt)(self.direct.cpu_state(), CPU_INTERRUPT_DEBUG) };
+        let Stop { pause, request, gdb } = self.stop;
+        let cpu = self.direct.cpu_state();
+        // This is what QEMU does at a breakpoint, in `cpu_handle_guest_debug`.
+        // SAFETY: QEMU holds the global lock while it runs the work of which this is a part, on the vCPU's thread.
+        // The stub's state begins with the flag, and QEMU changes that under the lock.
+        unsafe {
+            if (*gdb.gdbserver_state.as_ptr()).load(Ordering::Relaxed) {
+                (gdb.gdb_set_stop_cpu)(cpu);
+            }
+            (request.qemu_system_debug_request)();
+            (pause.cpu_pause)(cpu);
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! `exec/`; before 10.0 the rest of `system/` was in `sysemu/`.
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
-use std::sync::atomic::{AtomicU16, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32};
 
 use super::c_types::{
     AddressSpace, CpuState, EnumLookup, Error, IrqState, IsaDevice, MemTxAttrs, MemoryRegion,
@@ -102,9 +102,21 @@ symbol_table! {
         ),
     }
 
-    /// Requests to a vCPU, under the global lock.
-    InterruptRequest: "hw/core/cpu.h", since V9_2 {
-        cpu_interrupt: unsafe extern "C" fn(cpu: *mut CpuState, mask: c_int),
+    /// Stops a vCPU, under the global lock. On the vCPU's own thread it takes effect at once.
+    VcpuPause: "hw/core/cpu.h", since V9_2 {
+        cpu_pause: unsafe extern "C" fn(cpu: *mut CpuState),
+    }
+
+    /// A request to stop the machine as a debugger's breakpoint does.
+    DebugRequest: "system/runstate.h", since V9_2 {
+        qemu_system_debug_request: unsafe extern "C" fn(),
+    }
+
+    /// QEMU's gdbstub: its state begins with a `bool` that says whether it runs, in
+    /// `gdbstub/internals.h`. It must run when it is told which vCPU stops.
+    GdbStub: "exec/gdbstub.h", since V9_2 {
+        gdbserver_state: Global<AtomicBool>,
+        gdb_set_stop_cpu: unsafe extern "C" fn(cpu: *mut CpuState),
     }
 
     /// QEMU's global lock, the BQL.
