@@ -120,11 +120,12 @@ END
     chmod +x -- "$directory/$program"
 }
 
-# missing_tools: prints the arguments of private_tools for each compiler that the host lacks. The tests compile pvio.h with
-# four compilers.
+# missing_tools: prints the arguments of private_tools for each program that the host lacks. The tests compile pvio.h with
+# four compilers, and run pvio top in a terminal.
 missing_tools() {
     command -v g++ >/dev/null || echo g++ g++
     command -v clang >/dev/null && command -v clang++ >/dev/null || echo clang clang clang++
+    command -v tmux >/dev/null || echo tmux tmux
 }
 
 # Makes the tests' QEMUs, and a guest: an image that boots GRUB from a CD-ROM. The tests use these names.
