@@ -23,9 +23,9 @@ use crate::options::{HypercallAccess, InsnsOption, OptionError, Options, Summary
 use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
 use crate::qemu::{
-    self, AfterInstruction, Ended, GuestClock, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine,
-    MachineError, MissingFunction, PagingRegisterReader, PortPresence, Scoreboard, TaskStateReader,
-    VcpuIndex, Watch, exit_process,
+    self, AfterInstruction, Ended, GuestClock, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES,
+    Machine, MachineError, MissingFunction, PagingRegisterReader, PortPresence, Scoreboard,
+    TaskStateReader, VcpuIndex, Watch, exit_process,
 };
 use crate::running_kernel::RunningKernel;
 use crate::sections::{Sections, SectionsError};
@@ -244,8 +244,7 @@ pub fn build(
         interceptor.break_at(Arc::clone(breakpoints));
     }
     let control = options.control.map(|socket| {
-        let commands =
-            Commands::new(Arc::clone(&dumps), access_log.clone(), breakpoints.clone());
+        let commands = Commands::new(Arc::clone(&dumps), access_log.clone(), breakpoints.clone());
         Control::start(socket, commands).map_err(BuildError::Control)
     });
     Ok(Box::new(Pvio {

@@ -26,9 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub fn runtime_directory() -> PathBuf {
     match env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty()) {
         Some(directory) => Path::new(&directory).join("pvio"),
-        None => {
-            env::temp_dir().join(format!("pvio-{}", rustix::process::geteuid().as_raw()))
-        }
+        None => env::temp_dir().join(format!("pvio-{}", rustix::process::geteuid().as_raw())),
     }
 }
 
@@ -56,7 +54,8 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf> {
         ),
         [one] => Ok(one.clone()),
         several => {
-            let names: Vec<String> = several.iter().map(|path| path.display().to_string()).collect();
+            let names: Vec<String> =
+                several.iter().map(|path| path.display().to_string()).collect();
             bail!("several machines run; name one: {}", names.join(", "))
         }
     }
@@ -100,7 +99,9 @@ impl Connection {
         }
         match greeting["pvio"]["protocol"].as_u64() {
             Some(1) => Ok(connection),
-            Some(other) => bail!("{}: its protocol is {other}, and this program's is 1", path.display()),
+            Some(other) => {
+                bail!("{}: its protocol is {other}, and this program's is 1", path.display())
+            }
             None => bail!("{}: it is no control socket of pvio", path.display()),
         }
     }

@@ -10,13 +10,17 @@ use super::MAX_BREAKPOINTS;
 #[derive(Debug, thiserror::Error)]
 pub enum BreakError {
     /// It does not begin with a port.
-    #[error("{0:?} is no port; write PORT[-PORT][:in|:out][:value=N][:site=ADDRESS|SYMBOL][:count=N]")]
+    #[error(
+        "{0:?} is no port; write PORT[-PORT][:in|:out][:value=N][:site=ADDRESS|SYMBOL][:count=N]"
+    )]
     Port(String),
     /// A condition is wrong.
     #[error("{0}")]
     Filter(#[from] FilterError),
     /// The count is wrong.
-    #[error("\"count={0}\" is no number from 1 on; write count=3 to stop at the third access and each one after it")]
+    #[error(
+        "\"count={0}\" is no number from 1 on; write count=3 to stop at the third access and each one after it"
+    )]
     Count(String),
     /// The count is given twice.
     #[error("\"count\" is given twice; give it once")]
@@ -120,7 +124,10 @@ mod tests {
         assert!(filter.covers_code(0x100, no_symbol) && !filter.covers_code(0x101, no_symbol));
         assert_eq!(breakpoint.count(), 3);
         let filter = parse("0x80:site=outb+0x4").filter().clone();
-        assert!(filter.covers_code(0, || Some("outb+0x4")) && !filter.covers_code(0, || Some("outb+0x5")));
+        assert!(
+            filter.covers_code(0, || Some("outb+0x4"))
+                && !filter.covers_code(0, || Some("outb+0x5"))
+        );
         assert!(parse("0x80:site=outb").filter().covers_code(0, || Some("outb+0x5 [m]")));
         assert_eq!(parse("0x80").count(), 1);
     }

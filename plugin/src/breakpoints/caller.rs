@@ -16,7 +16,8 @@ const COMPARED: usize = 4;
 /// Names the caller of the function in which a vCPU stands; its address if it has no name. `None` if it cannot be known.
 pub(super) fn find(vcpu: &BetweenBlocks, ram: &Arc<GuestRam>, names: &CodeNames) -> Option<String> {
     let frame = vcpu.frame().filter(|frame| frame.stack.is_plain)?;
-    let mut reader = Reader { pages: RefCell::new(RamPages::new(Arc::clone(ram))), paging: paging(&frame) };
+    let mut reader =
+        Reader { pages: RefCell::new(RamPages::new(Arc::clone(ram))), paging: paging(&frame) };
     let mut kernel = names.kernel().map(KernelView::new);
     let known = kernel.as_mut().and_then(|view| view.known()).cloned();
     let is_supervisor = frame.stack.cpl != 3;

@@ -69,7 +69,11 @@ impl fmt::Display for Hit {
         let Hit { number, hits, pc, next_pc, port, value, access, .. } = self;
         let digits = 2 + 2 * usize::from(access.width.bytes());
         let size = access.width.bytes();
-        write!(f, "break {number}: {} {port} {size} {value:#0digits$x} at {pc:#x}", access.direction)?;
+        write!(
+            f,
+            "break {number}: {} {port} {size} {value:#0digits$x} at {pc:#x}",
+            access.direction
+        )?;
         if let Some(symbol) = &self.symbol {
             write!(f, " {symbol}")?;
         }

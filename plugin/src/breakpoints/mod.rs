@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::access_log::CodeNames;
 use crate::processes::ProcessFinder;
-use crate::qemu::{AfterInstruction, GuestRam};
 use crate::qemu::report::say;
+use crate::qemu::{AfterInstruction, GuestRam};
 use crate::stats::Sites;
 
 /// The most breakpoints at a time.

@@ -165,7 +165,14 @@ impl VcpuBreaks {
     /// The start of an `in` or `out`. `value` is what an `out` writes; `None` for an `in`.
     ///
     /// `is_in_question` says that it may fault for lack of privilege unreported.
-    pub fn start(&self, code: Code, form: PortForm, port: Port, value: Option<u32>, is_in_question: bool) {
+    pub fn start(
+        &self,
+        code: Code,
+        form: PortForm,
+        port: Port,
+        value: Option<u32>,
+        is_in_question: bool,
+    ) {
         let ticket = self.state.ticket.fetch_add(1, Ordering::Relaxed) + 1;
         let access = Access::from(form);
         let Some(mut candidate) = self.candidate(code, access, port, value) else { return };

@@ -95,7 +95,11 @@ impl Commands {
     }
 
     /// Carries out the request of a line. Returns the line of the answer.
-    pub(super) fn serve(&mut self, line: &[u8], subscription: &mut Option<Subscription>) -> Vec<u8> {
+    pub(super) fn serve(
+        &mut self,
+        line: &[u8],
+        subscription: &mut Option<Subscription>,
+    ) -> Vec<u8> {
         match Request::parse(line) {
             Ok(mut request) => {
                 let id = request.id.take();
@@ -134,7 +138,8 @@ impl Commands {
             "break" => {
                 let Break { at } = request.arguments()?;
                 let breakpoint = Breakpoint::parse(&at).map_err(|error| error.to_string())?;
-                let number = self.breakpoints()?.set(breakpoint).map_err(|error| error.to_string())?;
+                let number =
+                    self.breakpoints()?.set(breakpoint).map_err(|error| error.to_string())?;
                 Ok(json!({ "break": number }))
             }
             "delete" => {
@@ -171,7 +176,8 @@ impl Commands {
         let run = {
             let statistics = Arc::clone(&self.dumps.statistics);
             move || {
-                let change = change.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                let change =
+                    change.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
                 change.map(|change| change(&statistics))
             }
         };

@@ -95,8 +95,13 @@ impl Control {
             let shared = Arc::clone(&shared);
             breakpoints.on_hit(move |hit| shared.add(hit.clone()));
         }
-        let server =
-            Server { shared: Arc::clone(&shared), wakes, commands, clients: Vec::new(), rests: None };
+        let server = Server {
+            shared: Arc::clone(&shared),
+            wakes,
+            commands,
+            clients: Vec::new(),
+            rests: None,
+        };
         std::thread::Builder::new().name("pvio-control".into()).spawn(move || server.run())?;
         Ok(Control { shared })
     }
@@ -157,7 +162,11 @@ impl Server {
         self.rests = self.rests.filter(|&until| until > now);
         let is_open = self.rests.is_none();
         let mut fds = vec![PollFd::new(&self.wakes, PollFlags::IN)];
-        fds.extend(self.clients.iter().map(|client| PollFd::from_borrowed_fd(client.fd(), client.interest())));
+        fds.extend(
+            self.clients
+                .iter()
+                .map(|client| PollFd::from_borrowed_fd(client.fd(), client.interest())),
+        );
         if is_open {
             fds.push(PollFd::new(self.shared.socket.listener(), PollFlags::IN));
         }
@@ -168,7 +177,8 @@ impl Server {
         let due = due.chain([self.rests, has_line.then_some(now)]).flatten().min();
         let timeout = due.map(|due| {
             // Rounded up, so that the time has come then.
-            let left = due.saturating_duration_since(now) + Duration::from_millis(u64::from(due > now));
+            let left =
+                due.saturating_duration_since(now) + Duration::from_millis(u64::from(due > now));
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
         });
         // An interruption by a signal is a turn without news.

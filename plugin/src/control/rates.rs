@@ -96,18 +96,23 @@ impl Subscription {
         let before = self.counts.take();
         let mut counter = Counter { before, now: HashMap::new(), rows: self.rows };
         let tables = &snapshot.tables;
-        let ports = counter.rows(&tables.ports, port_key, port_accesses, |row| {
-            json!({ "port": row.port, "name": row.name, "dir": row.dir, "size": row.size })
-        });
+        let ports = counter.rows(
+            &tables.ports,
+            port_key,
+            port_accesses,
+            |row| json!({ "port": row.port, "name": row.name, "dir": row.dir, "size": row.size }),
+        );
         let sites = counter.rows(&tables.sites, site_key, |row| row.counts.accesses, |row| {
             let symbol = row.symbol.as_ref().or_else(|| names.symbols.get(&site_key(row)));
             json!({ "pc": row.pc, "insn": row.insn, "form": row.form, "symbol": symbol, "file": row.file,
                 "offset": row.offset })
         });
-        let processes =
-            counter.rows(&tables.processes, process_key, |row| row.counts.accesses, |row| {
-                json!({ "pid": row.pid, "comm": row.comm, "cr3": row.cr3, "boot": row.boot })
-            });
+        let processes = counter.rows(
+            &tables.processes,
+            process_key,
+            |row| row.counts.accesses,
+            |row| json!({ "pid": row.pid, "comm": row.comm, "cr3": row.cr3, "boot": row.boot }),
+        );
         let sum = |rows: &[PortRow]| rows.iter().map(port_accesses).sum::<u64>();
         let total = sum(&tables.ports);
         let change = ports.change;
@@ -241,7 +246,8 @@ mod tests {
         assert_eq!(
             second,
             (
-                r#"[{"accesses":20,"change":10,"port":1},{"accesses":5,"change":5,"port":2}]"#.into(),
+                r#"[{"accesses":20,"change":10,"port":1},{"accesses":5,"change":5,"port":2}]"#
+                    .into(),
                 18,
                 1
             )

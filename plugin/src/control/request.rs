@@ -94,7 +94,9 @@ mod tests {
             let error = Request::parse(bytes).unwrap_err();
             let line = answer(Err(error), None);
             assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
-            assert!(line.len() < 300 && line.starts_with(br#"{"error":{"desc":"this is no request ("#));
+            assert!(
+                line.len() < 300 && line.starts_with(br#"{"error":{"desc":"this is no request ("#)
+            );
         }
     }
 

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, fchmod, flock};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
 
 /// The longest path of a socket, in bytes: `sun_path` in unix(7), without the NUL.
 const MAX_PATH: usize = 107;
@@ -103,8 +105,7 @@ impl Drop for ControlSocket {
 
 /// Binds a new socket to a path and listens on it.
 fn bound(path: &Path) -> Result<UnixListener, Errno> {
-    let socket =
-        socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // Linux makes the file with the mode of the socket, so nobody else can ever connect, whatever the umask is.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     bind(&socket, &SocketAddrUnix::new(path)?)?;
@@ -196,7 +197,9 @@ mod tests {
         assert_eq!(mode(&other), 0o600);
         let file = directory.path().join("file");
         fs::write(&file, "kept").unwrap();
-        assert!(error(&file).ends_with("is there already and is no socket; name a path that is free"));
+        assert!(
+            error(&file).ends_with("is there already and is no socket; name a path that is free")
+        );
         assert_eq!(fs::read(&file).unwrap(), b"kept");
         let missing = directory.path().join("missing/socket");
         assert!(error(&missing).contains("cannot be made: No such file or directory"));

@@ -67,7 +67,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let has_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     ensure!(arguments.batch || has_terminal, "this is no terminal; write --batch to print tables");
     let path = find(arguments.socket.as_deref())?;
-    let (connection, title) = subscribe(&path, arguments).with_context(|| path.display().to_string())?;
+    let (connection, title) =
+        subscribe(&path, arguments).with_context(|| path.display().to_string())?;
     let Arguments { by, sort, .. } = *arguments;
     let top = Top { title, table: by, sort, ..Top::default() };
     match arguments.batch {

@@ -61,7 +61,9 @@ fn keys_sort_filter_pause_switch_and_quit() {
     assert_eq!(names(&top), ["0x03f8", "0x0061"]);
     press(&mut top, Key::Character('r'));
     assert_eq!(names(&top), ["0x0061", "0x03f8"]);
-    for key in [Key::Character('/'), Key::Character('c'), Key::Character('q'), Key::Backspace, Key::Enter] {
+    for key in
+        [Key::Character('/'), Key::Character('c'), Key::Character('q'), Key::Backspace, Key::Enter]
+    {
         assert!(press(&mut top, key), "q is a letter of the filter");
     }
     assert_eq!((names(&top), &*top.filter), (vec!["0x03f8"], "c"));

@@ -151,7 +151,10 @@ fn breakpoints_come_and_go_over_the_socket(host: &Host) {
     let (name, hit) = connection.next_event().unwrap();
     assert_eq!(name, "break");
     assert_eq!(hit["pc"], format!("{:#x}", address("last")));
-    assert_eq!((&hit["port"], &hit["dir"], &hit["break"]), (&json!(0x5020), &json!("out"), &json!(1)));
+    assert_eq!(
+        (&hit["port"], &hit["dir"], &hit["break"]),
+        (&json!(0x5020), &json!("out"), &json!(1))
+    );
     let breaks = |status: Value| status["breaks"].clone();
     assert_eq!(
         breaks(connection.ask("status", json!({})).unwrap()),

@@ -29,7 +29,8 @@ fn snapshots_agree_with_themselves_while_four_vcpus_hammer(host: &Host) {
             let (snapshot, is_exact) = live.snapshot();
             assert!(is_exact);
             assert_consistent(&snapshot);
-            let executions: u64 = snapshot.tables.sites.iter().map(|row| row.counts.executions).sum();
+            let executions: u64 =
+                snapshot.tables.sites.iter().map(|row| row.counts.executions).sum();
             assert_eq!(executions, accesses(&snapshot));
             assert!(executions >= before);
             grown += u32::from(executions > before);
@@ -38,7 +39,8 @@ fn snapshots_agree_with_themselves_while_four_vcpus_hammer(host: &Host) {
         assert!(grown > 10, "the guest stood still");
     }
     // Strings and faults have more tables to disagree.
-    let mut live = Live::guest(host.machine().args(["-smp", "4"]), "hammer", &["callers=on"]);
+    let mut live =
+        Live::guest(host.machine().args(["-smp", "4"]), "hammer", &["callers=on", "hypercall=off"]);
     for _ in 0..30 {
         let (snapshot, is_exact) = live.snapshot();
         assert!(is_exact);
@@ -131,10 +133,22 @@ fn wrong_requests_change_nothing(host: &Host) {
     for (command, arguments, why) in [
         ("begin", json!({ "name": "one" }), "window \"one\": the window is open already"),
         ("end", json!({ "name": "two" }), "window \"two\": the window is not open"),
-        ("begin", json!({ "name": "" }), "a window's name has 1 to 64 bytes, and no control characters"),
-        ("begin", json!({ "name": "a\nb" }), "a window's name has 1 to 64 bytes, and no control characters"),
+        (
+            "begin",
+            json!({ "name": "" }),
+            "a window's name has 1 to 64 bytes, and no control characters",
+        ),
+        (
+            "begin",
+            json!({ "name": "a\nb" }),
+            "a window's name has 1 to 64 bytes, and no control characters",
+        ),
         ("begin", json!({}), "the arguments of \"begin\": missing field `name`"),
-        ("access-log", json!({ "enabled": true }), "there is no access log; start QEMU with access-log=FILE"),
+        (
+            "access-log",
+            json!({ "enabled": true }),
+            "there is no access log; start QEMU with access-log=FILE",
+        ),
         ("subscribe", json!({ "interval-ms": 1 }), "interval-ms is 50 to 3600000"),
         ("delete", json!({ "break": 7 }), "there is no breakpoint 7; status lists them"),
     ] {
@@ -179,7 +193,9 @@ fn access_log_is_turned_off_and_filtered_anew(host: &Host) {
     live.running.wait().unwrap();
     let all = std::fs::read_to_string(&log).unwrap();
     let new: Vec<&str> = all[old.len()..].lines().collect();
-    assert!(new.iter().all(|line| line.contains(" 0x5010 1 0x03") || line.contains(" 0x5020 1 0x03")));
+    assert!(
+        new.iter().all(|line| line.contains(" 0x5010 1 0x03") || line.contains(" 0x5020 1 0x03"))
+    );
 }
 
 fn rates_are_those_of_the_snapshots(host: &Host) {

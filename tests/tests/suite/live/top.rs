@@ -41,7 +41,9 @@ fn snapshot_command_writes_a_dump(host: &Host) {
 fn batch_prints_rates(host: &Host) {
     let live = Live::guest(host.machine(), "spin", &[]);
     let mut command = pvio();
-    command.args(["top", "--batch", "-n", "2", "--delay", "0.2", "--by", "site"]).arg(live.socket());
+    command
+        .args(["top", "--batch", "-n", "2", "--delay", "0.2", "--by", "site"])
+        .arg(live.socket());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let text = text(&output);
@@ -50,7 +52,9 @@ fn batch_prints_rates(host: &Host) {
     // Without a terminal there is no screen.
     let output = pvio().arg("top").arg(live.socket()).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("this is no terminal; write --batch"));
+    assert!(
+        String::from_utf8(output.stderr).unwrap().contains("this is no terminal; write --batch")
+    );
 }
 
 /// A terminal of 80 by 24 with a shell.
@@ -69,7 +73,8 @@ impl Terminal {
         let mut command = Command::new("tmux");
         command.arg("-S").arg(self.directory.path().join("tmux")).args(arguments);
         let output = command.env("TERM", "xterm").env("LC_ALL", "C.UTF-8").output();
-        let output = output.expect("install Debian's package tmux, or run qemu-scripts/setup --tests");
+        let output =
+            output.expect("install Debian's package tmux, or run qemu-scripts/setup --tests");
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         text(&output)
     }
@@ -90,7 +95,8 @@ impl Terminal {
 
     fn start_top(&self, socket: &Path) {
         let pvio = paths::plugin().unwrap().with_file_name("pvio");
-        let line = format!("{} top --delay 0.2 {}; echo status=$?", pvio.display(), socket.display());
+        let line =
+            format!("{} top --delay 0.2 {}; echo status=$?", pvio.display(), socket.display());
         self.type_(&["clear", "Enter"]);
         self.type_(&[&line, "Enter"]);
     }
