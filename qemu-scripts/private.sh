@@ -120,12 +120,13 @@ END
     chmod +x -- "$directory/$program"
 }
 
-# missing_tools: prints the arguments of private_tools for each program that the host lacks. The tests compile pvio.h with
-# four compilers, and run pvio top in a terminal.
+# missing_tools: prints "PACKAGES|PROGRAMS", the arguments of private_tools, for programs of the tests that the host lacks: four
+# compilers compile pvio.h, Python reads exports, and tmux is the terminal of pvio top.
 missing_tools() {
-    command -v g++ >/dev/null || echo g++ g++
-    command -v clang >/dev/null && command -v clang++ >/dev/null || echo clang clang clang++
-    command -v tmux >/dev/null || echo tmux tmux
+    command -v g++ >/dev/null || echo 'g++|g++'
+    command -v clang >/dev/null && command -v clang++ >/dev/null || echo 'clang|clang clang++'
+    command -v tmux >/dev/null || echo 'tmux|tmux'
+    python3 -m pip --version &>/dev/null || echo 'python3 python3-pip|python3'
 }
 
 # Makes the tests' QEMUs, and a guest: an image that boots GRUB from a CD-ROM. The tests use these names.
@@ -136,7 +137,8 @@ private_test_files() {
     private_qemu bookworm bookworm 'qemu-system-x86 seabios' qemu-system-x86_64
     private_qemu bookworm-user bookworm qemu-user qemu-x86_64
     private_grub
-    private_ovmf
+    private_ovmf ovmf ovmf OVMF_CODE_4M.fd OVMF_VARS_4M.fd
+    private_ovmf ovmf-ia32 ovmf-ia32 OVMF32_CODE_4M.secboot.fd OVMF32_VARS_4M.fd
 }
 
 private_grub() {
@@ -150,15 +152,39 @@ private_grub() {
     finish_whole "$directory" "$recipe"
 }
 
-# UEFI firmware: its flash, and the flash that holds its variables.
+# private_ovmf DIRECTORY PACKAGE CODE VARIABLES: UEFI firmware: its flash, and the flash that holds its variables.
 private_ovmf() {
-    local directory=$PVIO_DIR/ovmf recipe='trixie: ovmf' files=usr/share/OVMF
+    local directory=$PVIO_DIR/$1 recipe="trixie: $2" files=usr/share/OVMF
     ! is_whole "$directory" "$recipe" || return 0
-    get_packages trixie 'UEFI firmware' download ovmf
+    get_packages trixie "UEFI firmware ($2)" download "$2"
     begin_whole "$directory"
-    unpack "${packages[0]}" "$directory.new" "./$files/OVMF_CODE_4M.fd" "./$files/OVMF_VARS_4M.fd"
-    mv -- "$directory.new/$files/OVMF_CODE_4M.fd" "$directory.new/code.fd"
-    mv -- "$directory.new/$files/OVMF_VARS_4M.fd" "$directory.new/variables.fd"
+    unpack "${packages[0]}" "$directory.new" "./$files/$3" "./$files/$4"
+    mv -- "$directory.new/$files/$3" "$directory.new/code.fd"
+    mv -- "$directory.new/$files/$4" "$directory.new/variables.fd"
     rm -r -- "$directory.new/usr"
+    finish_whole "$directory" "$recipe"
+}
+
+# Packages of Python by which the tests read what pvio writes: Perfetto's definitions, and DuckDB. pip takes them from where the
+# host's configuration says.
+private_python() {
+    local directory=$PVIO_DIR/python recipe python=$PVIO_DIR/tools/python3/python3
+    local packages=(perfetto==0.59.1 protobuf==7.36.2 duckdb==2.0.1)
+    [[ -x $python ]] || python=$(command -v python3)
+    recipe="$("$python" --version): ${packages[*]}"
+    ! is_whole "$directory" "$recipe" || return 0
+    say 'downloading packages of Python for the tests, about 60 MB'
+    begin_whole "$directory"
+    # Files of compiled code would be changes in directories that must stay as they are.
+    PYTHONDONTWRITEBYTECODE=1 "$python" -m pip install --quiet --no-compile --disable-pip-version-check \
+        --no-warn-script-location --root-user-action ignore --target "$directory.new/packages" "${packages[@]}" ||
+        die "the packages of Python cannot be had: ${packages[*]} (pip's configuration says from where)"
+    cat >"$directory.new/python3" <<END
+#!/bin/sh
+# Runs Python with these packages.
+export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="\$(dirname -- "\$(readlink -f -- "\$0")")/packages"
+exec "$python" "\$@"
+END
+    chmod +x -- "$directory.new/python3"
     finish_whole "$directory" "$recipe"
 }

@@ -22,17 +22,17 @@ pub struct Host {
 pub struct Features(pub u32);
 
 impl Features {
-    /// Whether calls reach every port, not only those that the host's own devices serve.
+    /// Returns true if calls reach every port, not only those that the host's own devices serve.
     pub const fn every_port(self) -> bool {
         self.0 & feature::EVERY_PORT != 0
     }
 
-    /// Whether calls that read or write memory are carried out, not declined.
+    /// Returns true if calls that read or write memory are carried out, not declined.
     pub const fn memory(self) -> bool {
         self.0 & feature::MEMORY != 0
     }
 
-    /// Whether a mailbox can be registered.
+    /// Returns true if a mailbox can be registered.
     pub const fn mailbox(self) -> bool {
         self.0 & feature::MAILBOX != 0
     }

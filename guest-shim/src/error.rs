@@ -1,4 +1,4 @@
-//! How a call can fail: the ABI's statuses as a Rust type.
+//! The errors of a call: the ABI's statuses as a Rust type.
 
 use core::fmt;
 

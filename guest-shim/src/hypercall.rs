@@ -65,7 +65,7 @@ pub unsafe fn call(word: CallWord, edx: &mut usize, ecx: &mut usize) -> Status {
 ///
 /// # Safety
 ///
-/// As for [`call`].
+/// The same as for [`call`].
 #[inline]
 pub unsafe fn call_plain(word: CallWord) -> Status {
     let status;
@@ -78,7 +78,7 @@ pub unsafe fn call_plain(word: CallWord) -> Status {
 ///
 /// # Safety
 ///
-/// As for [`call`].
+/// The same as for [`call`].
 #[inline]
 pub unsafe fn call_write(word: CallWord, value: u32) -> Status {
     let status;
@@ -91,7 +91,7 @@ pub unsafe fn call_write(word: CallWord, value: u32) -> Status {
 ///
 /// # Safety
 ///
-/// As for [`call`].
+/// The same as for [`call`].
 #[inline]
 pub unsafe fn call_read(word: CallWord) -> (Status, u32) {
     let (status, value);

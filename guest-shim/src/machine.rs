@@ -50,7 +50,7 @@ pub(crate) trait Machine {
 ///
 /// # Safety
 ///
-/// As for [`Machine`].
+/// The same as for [`Machine`].
 pub(crate) trait MailboxMachine: Machine {
     /// Registers the mailbox at a linear address.
     unsafe fn register_mailbox(&self, mailbox: usize);

@@ -11,7 +11,7 @@ use crate::abi::{self, CallWord, Mailbox, RECORD_PENDING, Record, Status, call, 
 use crate::machine::{Machine, MailboxMachine};
 use crate::port_io::PortIo;
 
-/// How an access was made.
+/// The way in which an access was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
     Instruction,
@@ -26,7 +26,7 @@ pub(crate) type Access = (By, u8, u16, u32);
 /// A machine.
 #[derive(Debug, Default)]
 pub(crate) struct Simulation {
-    /// Whether there is a host.
+    /// True if there is a host.
     pub(crate) heard: bool,
     /// The status of every call, if it is not to be carried out.
     pub(crate) refusal: Option<u8>,
@@ -36,12 +36,12 @@ pub(crate) struct Simulation {
     pub(crate) wrong: Option<(u16, u8)>,
     /// The most elements that a call moves.
     pub(crate) elements_max: usize,
-    /// Whether the first use of each page is answered by PAGE.
+    /// True if the first use of each page is answered by PAGE.
     pub(crate) pages: bool,
-    /// Whether touching does not help.
+    /// True if a page is still missing after it was touched.
     pub(crate) stubborn: bool,
     pub(crate) segment_base: usize,
-    /// Whether mailboxes can be registered.
+    /// True if mailboxes can be registered.
     pub(crate) has_mailboxes: bool,
     /// The linear address and the key of the CPU's mailbox.
     pub(crate) mailbox: Cell<Option<(usize, u64)>>,
@@ -118,7 +118,7 @@ impl Simulation {
         value
     }
 
-    /// Whether the host can judge the memory.
+    /// Returns true if the host can judge the memory.
     fn is_judged(&self, linear: usize, size: usize) -> bool {
         let mut diary = self.diary.borrow_mut();
         let pages = [linear >> 12, (linear + size - 1) >> 12];

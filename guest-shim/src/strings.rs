@@ -85,7 +85,7 @@ impl<M: Machine, P: PortIo> StringIo<'_, M, P> {
     ) {
         let mut next = buffer;
         let mut left = count;
-        // Whether the next element has been touched.
+        // True if the next element has been touched.
         let mut touched = false;
         while left != 0 {
             let mut edx = next.expose_provenance().wrapping_add(self.segment_base);

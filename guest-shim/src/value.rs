@@ -37,7 +37,7 @@ pub trait Value: Passed {
     unsafe fn write_string<P: PortIo + ?Sized>(io: &P, port: u16, buffer: &[Self]);
 }
 
-/// How the ABI passes a value. It is in a private module, so no other crate can implement it.
+/// A value as the ABI passes it. The module is private, so no other crate can implement it.
 pub trait Passed: Copy + 'static {
     /// The numbers of its calls.
     const IN: u8;
@@ -47,7 +47,7 @@ pub trait Passed: Copy + 'static {
     /// The name of the type in Rust.
     const NAME: &str;
 
-    /// As a record and EDX hold the value: in the low bits.
+    /// Returns the value in the low bits, as a record and EDX hold it.
     fn to_bits(self) -> u32;
     /// The value in the low bits of a record or of EDX.
     fn from_bits(bits: u32) -> Self;

@@ -1,10 +1,13 @@
-//! Who listens to single accesses, with their values: the access log, the values at chosen ports, and breakpoints.
+//! Listeners to single accesses and their values: the access log, the values at chosen ports, breakpoints, the trace.
 //!
 //! Counting does not: it needs no values, and must be fast.
+
+use std::sync::Arc;
 
 use crate::access_log::{Access, Code, VcpuLog};
 use crate::breakpoints::VcpuBreaks;
 use crate::stats::VcpuValues;
+use crate::trace::VcpuTrace;
 use crate::x86::{Direction, Port, PortForm};
 
 /// One vCPU's listeners, at least one, for use on the vCPU's thread.
@@ -12,6 +15,7 @@ pub struct AccessListeners {
     log: Option<VcpuLog>,
     values: Option<VcpuValues>,
     breaks: Option<VcpuBreaks>,
+    trace: Option<Arc<VcpuTrace>>,
 }
 
 impl AccessListeners {
@@ -20,31 +24,40 @@ impl AccessListeners {
         log: Option<VcpuLog>,
         values: Option<VcpuValues>,
         breaks: Option<VcpuBreaks>,
+        trace: Option<Arc<VcpuTrace>>,
     ) -> Option<AccessListeners> {
-        let is_any = log.is_some() || values.is_some() || breaks.is_some();
-        is_any.then_some(AccessListeners { log, values, breaks })
+        let is_any = log.is_some() || values.is_some() || breaks.is_some() || trace.is_some();
+        is_any.then_some(AccessListeners { log, values, breaks, trace })
     }
 
-    /// Whether each access may be heard. Breakpoints come and go.
+    /// Returns true if each access may be heard. Breakpoints come and go.
     #[inline]
     pub fn are_listening(&self) -> bool {
         self.log.is_some()
             || self.values.is_some()
+            || self.trace.is_some()
             || self.breaks.as_ref().is_some_and(VcpuBreaks::are_any)
     }
 
-    /// Whether one may listen to accesses to a port. The other methods decide which are heard.
+    /// The trace, which is told of more than accesses.
+    #[inline]
+    pub fn trace(&self) -> Option<&VcpuTrace> {
+        self.trace.as_deref()
+    }
+
+    /// Returns true if a listener may want accesses to a port. The other methods decide for each access.
     pub fn covers(&self, port: Port, direction: Direction) -> bool {
         self.log_of(port, direction).is_some()
             || self.values_of(port).is_some()
             || self.breaks_of(port, direction).is_some()
+            || self.trace().is_some_and(|trace| trace.covers(port, direction))
     }
 
-    /// Whether one may ever listen to accesses to a port, perhaps later.
+    /// Returns true if a listener may ever want accesses to a port, perhaps later.
     pub fn may_cover(&self, port: Port, direction: Direction) -> bool {
         self.log.as_ref().is_some_and(|log| log.may_cover(port, direction))
-            || self.values_of(port).is_some()
             || self.breaks.is_some()
+            || self.covers(port, direction)
     }
 
     fn breaks_of(&self, port: Port, direction: Direction) -> Option<&VcpuBreaks> {
@@ -106,6 +119,9 @@ impl AccessListeners {
         if let Some(values) = &self.values {
             values.retire(|| *eax);
         }
+        if let Some(trace) = &self.trace {
+            trace.retire(|| *eax);
+        }
     }
 
     /// EAX is the value of a pending `in`, which may still turn out to have faulted.
@@ -117,6 +133,9 @@ impl AccessListeners {
         if let Some(values) = &self.values {
             values.note_value(|| *eax);
         }
+        if let Some(trace) = &self.trace {
+            trace.note_value(|| *eax);
+        }
     }
 
     /// The pending access has retired, with the value that [`AccessListeners::note_value`] noted.
@@ -126,6 +145,9 @@ impl AccessListeners {
         }
         if let Some(values) = &self.values {
             values.retire_noted();
+        }
+        if let Some(trace) = &self.trace {
+            trace.settled();
         }
     }
 
@@ -139,6 +161,9 @@ impl AccessListeners {
         }
         if let Some(breaks) = &self.breaks {
             breaks.discard();
+        }
+        if let Some(trace) = &self.trace {
+            trace.settled();
         }
     }
 }

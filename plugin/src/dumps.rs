@@ -4,16 +4,18 @@ use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pvio_guest::abi::DUMPS_MAX;
+use pvio_stats::trace::End;
 
 use crate::bus::PortBus;
 use crate::kernel_turns::KernelTurns;
 use crate::qemu::report::{say, show};
-use crate::qemu::{Ended, HostInfo, PortPresence};
+use crate::qemu::{AtPort, Ended, HostInfo, PortPresence};
 use crate::running_kernel::RunningKernel;
 use crate::stats::{
     Destination, DestinationError, Moment, Snapshot, SnapshotContext, Statistics, render,
 };
 use crate::symbols::Symbols;
+use crate::x86::Port;
 
 /// A dump that was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,10 +49,12 @@ pub struct Dumps {
     pub presence: PortPresence,
     /// Names for sites.
     pub symbols: Arc<Symbols>,
-    /// Which kernel runs; `None` if none is needed for names.
+    /// Tells which kernel runs; `None` if names need no kernel.
     pub kernels: Option<Arc<KernelTurns>>,
     /// The kernel that unwinds stacks; `None` if call chains are not counted.
     pub running_kernel: Option<Arc<RunningKernel>>,
+    /// Whether the last dump also gives what a trace has at its end.
+    pub has_trace: bool,
     /// Destination of the JSON.
     pub json: Option<Destination>,
     /// Destination of the text tables.
@@ -62,11 +66,15 @@ pub struct Dumps {
 
 impl Dumps {
     /// Writes the dump at the end of the machine. Errors go to stderr.
-    pub fn at_end(&self, how: Ended) {
+    ///
+    /// Returns what a trace has at its end, if there is one.
+    pub fn at_end(&self, how: Ended) -> Option<End> {
         let _one_at_a_time = self.lock();
         self.statistics.settle();
         // The errors are on stderr already.
-        let _ = self.write(Some(how), Destination::write);
+        let mut end = None;
+        let _ = self.write(Some(how), Destination::write, &mut end);
+        end
     }
 
     /// Writes a dump while the machine runs: the first to `FILE.1`, the next to `FILE.2`, and so
@@ -82,16 +90,32 @@ impl Dumps {
         }
         *count += 1;
         let number = *count;
-        self.write(None, |destination, contents| destination.write_numbered(number, contents))
+        self.write(
+            None,
+            |destination, contents| destination.write_numbered(number, contents),
+            &mut None,
+        )
     }
 
     fn write(
         &self,
         ended: Option<Ended>,
         put: impl Fn(&Destination, &[u8]) -> Result<(), DestinationError>,
+        trace_end: &mut Option<End>,
     ) -> Result<(), DumpError> {
         self.prepare(ended.is_some());
-        let snapshot = self.snapshot_of(self.statistics.read(), ended);
+        let moment = self.statistics.read();
+        let snapshot = match ended.filter(|_| self.has_trace) {
+            None => self.snapshot_of(moment, ended),
+            Some(_) => {
+                let own_kind = |port| self.bus.kind_at(port);
+                let at_port = |port: Port| self.presence.at(port.0);
+                let context = self.context(&self.symbols, ended, &own_kind, &at_port);
+                let (snapshot, end) = self.statistics.snapshot_and_trace_end(moment, &context);
+                *trace_end = Some(end);
+                snapshot
+            }
+        };
         if ended.is_some() {
             for file in &snapshot.symbol_files {
                 if let Some(problem) = &file.problem {
@@ -143,14 +167,20 @@ impl Dumps {
     }
 
     fn snapshot_by(&self, symbols: &Symbols, moment: Moment, ended: Option<Ended>) -> Snapshot {
-        let context = SnapshotContext {
-            host: &self.host,
-            ended,
-            symbols,
-            own_kind: &|port| self.bus.kind_at(port),
-            at_port: &|port| self.presence.at(port.0),
-        };
+        let own_kind = |port| self.bus.kind_at(port);
+        let at_port = |port: Port| self.presence.at(port.0);
+        let context = self.context(symbols, ended, &own_kind, &at_port);
         self.statistics.snapshot_of(moment, &context)
+    }
+
+    fn context<'a>(
+        &'a self,
+        symbols: &'a Symbols,
+        ended: Option<Ended>,
+        own_kind: &'a dyn Fn(Port) -> Option<&'static str>,
+        at_port: &'a dyn Fn(Port) -> AtPort,
+    ) -> SnapshotContext<'a> {
+        SnapshotContext { host: &self.host, ended, symbols, own_kind, at_port }
     }
 
     fn lock(&self) -> MutexGuard<'_, usize> {
@@ -158,7 +188,7 @@ impl Dumps {
     }
 }
 
-/// Whether stderr is a terminal with colours, and `NO_COLOR` is not set (no-color.org).
+/// Returns true if stderr is a terminal with colours, and `NO_COLOR` is not set (no-color.org).
 fn wants_colour() -> bool {
     let variable = |name| std::env::var_os(name).unwrap_or_default();
     std::io::stderr().is_terminal() && variable("NO_COLOR").is_empty() && variable("TERM") != "dumb"
@@ -191,6 +221,7 @@ mod tests {
             symbols: Arc::default(),
             kernels: None,
             running_kernel: None,
+            has_trace: false,
             json: Some(Destination::open(json, None).unwrap()),
             text,
             count: Mutex::default(),

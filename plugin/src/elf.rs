@@ -104,7 +104,7 @@ pub struct DebugLink {
 pub struct Elf {
     /// The open file.
     pub file: File,
-    /// Whether the code is position independent, so that linked addresses start at 0.
+    /// Whether the code is position independent, with linked addresses from 0.
     pub position_independent: bool,
     /// The executable sections.
     pub code: Vec<CodeSection>,
@@ -194,7 +194,7 @@ fn header<'a, H: FileHeader<Endian = LittleEndian>>(
     Ok(header)
 }
 
-/// Whether the file is position independent, and its sections in order, `None` for data.
+/// Reads whether the file is position independent, and its sections in order, `None` for data.
 fn code_of<H: FileHeader<Endian = LittleEndian>>(
     file: &File,
 ) -> Result<(bool, Vec<Option<CodeSection>>), ElfError> {

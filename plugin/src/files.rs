@@ -45,7 +45,7 @@ pub(crate) fn refusal(path: &Path, written: bool) -> Option<&'static str> {
     })
 }
 
-/// Whether a path names an open descriptor: `/dev/stdout`, `/dev/fd/3`, or a link to one.
+/// Returns true if a path names an open descriptor: `/dev/stdout`, `/dev/fd/3`, or a link to one.
 ///
 /// The descriptor may be a regular file, whose contents must stay.
 pub(crate) fn is_descriptor(path: &Path) -> bool {
@@ -109,7 +109,7 @@ impl Identity {
         Some(Identity { path, inode: there.map(|there| (there.dev(), there.ino())) })
     }
 
-    /// Whether both are the same file.
+    /// Returns true if both are the same file.
     pub fn is_same(&self, other: &Identity) -> bool {
         self.path == other.path || self.inode.is_some() && self.inode == other.inode
     }
@@ -123,7 +123,7 @@ pub(crate) enum OutputFile {
     Regular {
         /// The file, locked so that no other QEMU writes to it.
         file: File,
-        /// Whether the old contents are still there.
+        /// True if the old contents are still there.
         needs_truncation: bool,
     },
     /// A device, pipe or socket.

@@ -1,4 +1,4 @@
-//! The guest's RAM, by physical address, and by linear address as guest code sees it.
+//! Reads and writes the guest's RAM, by physical and by linear address.
 
 use std::cell::RefCell;
 use std::ops::Deref;
@@ -21,7 +21,7 @@ impl<R: Deref<Target = GuestRam>> PhysicalMemory for Physical<R> {
     }
 }
 
-/// Entries of page tables, in pages of RAM that stay mapped.
+/// Reads entries of page tables through cached mappings of RAM.
 pub(crate) struct CachedEntries<'a>(pub &'a RefCell<RamPages>);
 
 impl CachedEntries<'_> {
@@ -42,7 +42,9 @@ impl PhysicalMemory for CachedEntries<'_> {
     }
 }
 
-/// Translates the address of a page for a kernel that reads it, in 64-bit or 32-bit code as EFER says.
+/// Translates the address of a page, for reads by the kernel.
+///
+/// The code is 64-bit or 32-bit, as EFER says.
 ///
 /// Returns `None` if the address is not canonical, or if the read would fault.
 pub(crate) fn translate_page(paging: &Paging, page: u64, pages: &RefCell<RamPages>) -> Option<u64> {
@@ -52,6 +54,26 @@ pub(crate) fn translate_page(paging: &Paging, page: u64, pages: &RefCell<RamPage
         return None;
     }
     paging.translate(page, Access::Read, &CachedEntries(pages)).ok()
+}
+
+/// Fills `into` from a linear address, page by page.
+///
+/// `read` fills bytes from a page, given the page's linear address and the offset in it. Returns `None` at the first page
+/// for which `read` does; the bytes before it have been read.
+#[inline]
+pub(crate) fn read_by_page(
+    mut linear: u64,
+    mut into: &mut [u8],
+    mut read: impl FnMut(u64, u64, &mut [u8]) -> Option<()>,
+) -> Option<()> {
+    while !into.is_empty() {
+        let (now, later) = into.split_at_mut(left_in_page(linear).min(into.len()));
+        let offset = linear % PAGE;
+        read(linear - offset, offset, now)?;
+        linear = linear.wrapping_add(now.len() as u64);
+        into = later;
+    }
+    Some(())
 }
 
 /// Why memory cannot be accessed.
@@ -84,7 +106,7 @@ impl LinearMemory<'_> {
         translated.map_err(|_| Unusable::Page)
     }
 
-    /// Whether `len` bytes from `linear` on are canonical and do not wrap.
+    /// Whether `len` bytes from `linear` are canonical and do not wrap.
     pub fn is_canonical(&self, linear: u64, len: u64) -> bool {
         let Some(last) = len.checked_sub(1).and_then(|more| linear.checked_add(more)) else {
             return false;

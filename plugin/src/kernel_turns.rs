@@ -1,11 +1,13 @@
-//! Which of several kernels runs a site: one may run after another, in the same memory.
+//! Assigns sites to kernels: several may run one after another in the same memory.
 //!
-//! A kernel's names are in its own memory, so they are taken before it ends: before a reset, and where it gives way to
-//! another (kexec). Which kernel runs after that is found out when the next site is entered, or at a dump. After a
-//! snapshot was loaded it is mostly one that ran before, and its sites are the same again.
+//! A kernel's names are in its own memory, so they are read before it ends: before a reset, and before it starts another
+//! kernel (kexec). The next kernel is looked for when the next site is entered, or at a dump. After a snapshot was loaded,
+//! it is usually one that ran before, and it gets its own sites back.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrayvec::ArrayVec;
 
 use crate::guest::KernelIdentity;
 use crate::running_kernel::RunningKernel;
@@ -15,7 +17,9 @@ use crate::x86::Mode;
 
 /// The most kernels that are recognized when they run again.
 const MAX_KERNELS: usize = 256;
-/// The lowest address of a kernel in 32-bit code, as most are configured.
+/// The most page tables of one kernel that are remembered.
+const MAX_TABLES: usize = 8;
+/// The lowest address of most 32-bit kernels.
 const KERNEL_HALF_32: u64 = 0xc000_0000;
 
 /// Follows the kernels of one machine.
@@ -28,14 +32,16 @@ pub struct KernelTurns {
     running: Option<Arc<RunningKernel>>,
     /// The kernels that ended, each with the number of its turn.
     ended: Mutex<Vec<(KernelIdentity, u32)>>,
-    /// Whether a kernel ended, and the one that runs since was not looked for.
+    /// Whether a kernel ended, and its successor was not looked for yet.
     is_open: AtomicBool,
-    /// The table in CR3 when a site of a kernel was last translated; 0 if none was since a kernel ended.
+    /// CR3 when a kernel's site was last translated; 0 if none was since a kernel ended.
     table: AtomicU64,
+    /// The page tables with which the kernel's sites were translated.
+    tables: Mutex<ArrayVec<u64, MAX_TABLES>>,
 }
 
 impl KernelTurns {
-    /// Takes names from `symbols` for the sites of `statistics`.
+    /// Follows the kernels that run the sites of `statistics`, with names by `symbols`.
     pub fn new(
         statistics: Arc<Statistics>,
         symbols: Arc<Symbols>,
@@ -48,10 +54,11 @@ impl KernelTurns {
             ended: Mutex::default(),
             is_open: AtomicBool::new(false),
             table: AtomicU64::new(0),
+            tables: Mutex::default(),
         }
     }
 
-    /// The machine is about to be reset: if a kernel runs, its sites get their names now.
+    /// Names the sites of the kernel that runs, before the machine is reset.
     pub fn before_reset(&self) {
         let mut ended = self.lock();
         if let Some(running) = &self.running {
@@ -62,20 +69,23 @@ impl KernelTurns {
             return;
         }
         self.table.store(0, Ordering::Relaxed);
+        self.tables().clear();
         let names = self.with_sites(|sites| self.symbols.judge(sites));
         self.end(&mut ended, &names);
     }
 
-    /// Whether a supervisor's code at an address that loads a control register may replace the kernel.
+    /// Whether supervisor code at an address that loads a control register may replace the kernel.
     ///
-    /// Before one kernel starts another, it goes on in a copy of a page at its physical address, and switches to page
-    /// tables that map all memory like that.
+    /// Before a kernel starts another, it continues in a copy of a page at its physical address, and switches to page tables
+    /// that map all memory in this way.
     #[inline]
     pub fn may_be_replaced_at(&self, pc: u64) -> bool {
         pc >> 47 == 0 && self.table.load(Ordering::Relaxed) != 0
     }
 
-    /// Code that [`KernelTurns::may_be_replaced_at`] means is about to run: the sites of the kernel get their names.
+    /// Names the sites of the kernel, before code that may replace it runs.
+    ///
+    /// Call it only where [`KernelTurns::may_be_replaced_at`] returns true.
     pub fn before_replacement(&self, pc: u64, mode: Mode) {
         let mut ended = self.lock();
         let is_outside = match mode {
@@ -86,11 +96,11 @@ impl KernelTurns {
         if !is_outside || self.is_open.load(Ordering::Relaxed) {
             return;
         }
-        let table = self.table.swap(0, Ordering::Relaxed);
-        if table == 0 {
+        if self.table.swap(0, Ordering::Relaxed) == 0 {
             return;
         }
-        let names = self.with_sites(|sites| self.symbols.judge_left(sites, &[table]));
+        let tables = std::mem::take(&mut *self.tables());
+        let names = self.with_sites(|sites| self.symbols.judge_left(sites, &tables));
         if let (Some(running), Some(kernel)) = (&self.running, names.kernel()) {
             self.statistics.resolve_stacks_of(running, kernel);
             running.reset();
@@ -98,27 +108,38 @@ impl KernelTurns {
         self.end(&mut ended, &names);
     }
 
-    /// Code is translated that is about to be entered as a site, with this table in CR3.
+    /// Prepares for entering a site that is translated, with this table in CR3.
     ///
-    /// Finds out which kernel runs, if another one ended before.
-    pub fn before_site(&self, pc: u64, mode: Option<Mode>, table: Option<u64>) {
+    /// If a kernel ended before, its successor is looked for. The module that has the code is noted.
+    pub fn before_site(&self, pc: u64, mode: Option<Mode>, bytes: &[u8], table: Option<u64>) {
         self.settle();
-        let is_of_kernel = match mode {
-            Some(Mode::Bits64) => pc >> 63 != 0,
-            Some(Mode::Bits32) => pc >= KERNEL_HALF_32,
-            Some(Mode::Bits16) | None => false,
-        };
+        let is_of_kernel = is_of_kernel(pc, mode);
         if !is_of_kernel && self.table.load(Ordering::Relaxed) == 0 {
             self.symbols.see_firmware(pc);
         }
         if let Some(table) = table.filter(|_| is_of_kernel)
-            && self.table.swap(table, Ordering::Relaxed) == 0
+            && let last = self.table.swap(table, Ordering::Relaxed)
+            && last != table
         {
-            self.before_kernel();
+            note_table(&mut self.tables(), table);
+            if last == 0 {
+                self.before_kernel();
+            }
+        }
+        if is_of_kernel {
+            self.symbols.see_kernel_code(pc, bytes);
         }
     }
 
-    /// A kernel begins: the sites of firmware get their names, before it reuses the memory.
+    /// Notes which module of the kernel has a hypercall that is translated.
+    pub fn before_call(&self, pc: u64, mode: Mode, bytes: &[u8]) {
+        if is_of_kernel(pc, Some(mode)) {
+            self.settle();
+            self.symbols.see_kernel_code(pc, bytes);
+        }
+    }
+
+    /// Names the sites of firmware, because a kernel begins, which will reuse the memory.
     fn before_kernel(&self) {
         let _ended = self.lock();
         let names = self.with_sites(|sites| self.symbols.judge_firmware(sites));
@@ -127,7 +148,7 @@ impl KernelTurns {
         }
     }
 
-    /// Finds out which kernel runs, if another one ended before.
+    /// Looks for the kernel that runs, if another one ended before.
     pub fn settle(&self) {
         if !self.is_open.load(Ordering::Acquire) {
             return;
@@ -145,10 +166,11 @@ impl KernelTurns {
             Some(turn) => self.statistics.sites.resume_turn(turn),
             None => self.statistics.sites.next_turn(),
         }
+        self.symbols.begin_turn(self.statistics.sites.turn());
         self.is_open.store(false, Ordering::Release);
     }
 
-    /// If a kernel ran, its sites get their names, and its turn ends.
+    /// Names the sites of the kernel that ran, and ends its turn.
     fn end(&self, ended: &mut Vec<(KernelIdentity, u32)>, names: &Names<'_>) {
         let Some(kernel) = names.kernel() else { return };
         self.statistics.keep_names(names);
@@ -160,7 +182,7 @@ impl KernelTurns {
         self.is_open.store(true, Ordering::Release);
     }
 
-    /// Gives `work` the sites of the kernel that runs.
+    /// Calls `work` with the sites of the kernel that runs.
     fn with_sites<R>(&self, work: impl FnOnce(&[(u64, &[u8])]) -> R) -> R {
         let sites = &self.statistics.sites;
         let turn = sites.turn();
@@ -171,5 +193,31 @@ impl KernelTurns {
 
     fn lock(&self) -> MutexGuard<'_, Vec<(KernelIdentity, u32)>> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tables(&self) -> MutexGuard<'_, ArrayVec<u64, MAX_TABLES>> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Notes a page table of the kernel that runs.
+///
+/// Tables of processes that ended may be overwritten. The kernel boots with its own, so the first ones stay.
+fn note_table(tables: &mut ArrayVec<u64, MAX_TABLES>, table: u64) {
+    if tables.contains(&table) {
+        return;
+    }
+    if tables.is_full() {
+        tables.remove(MAX_TABLES / 2);
+    }
+    tables.push(table);
+}
+
+/// Whether code at an address may be a Linux kernel's.
+fn is_of_kernel(pc: u64, mode: Option<Mode>) -> bool {
+    match mode {
+        Some(Mode::Bits64) => pc >> 63 != 0,
+        Some(Mode::Bits32) => pc >= KERNEL_HALF_32,
+        Some(Mode::Bits16) | None => false,
     }
 }

@@ -6,8 +6,8 @@
 //! and from where. [`plugin!`] makes a plugin with devices of your own; `libpvio.so` is the plugin
 //! with the built-in ones.
 //!
-//! Each module is a room. Data travels one way: a room uses only rooms below its row in this table,
-//! which a test checks.
+//! Each module is a room. Dependencies go one way: a room uses only rooms below its row in this
+//! table, which a test checks.
 //!
 //! | room | knows | does not know |
 //! | --- | --- | --- |
@@ -15,23 +15,24 @@
 //! | `options` | the options' syntax, and the files that they name | what the options cause |
 //! | `interception` | attempts at an instruction, and how each ended | file formats, what a call does |
 //! | `hypercalls` | what each call does, and who may make it | how the call was caught |
-//! | `control` | requests from outside, what answers them | how anything is counted |
-//! | `access_listeners` | who listens to single accesses, with their values | where accesses come from |
+//! | `control` | requests from outside, and their answers | how anything is counted |
+//! | `access_listeners` | the listeners to single accesses and their values | where accesses come from |
 //! | `breakpoints` | the accesses at which the machine stops | where accesses come from |
+//! | `trace` | the events of vCPUs, in chunks of a file | where events come from |
 //! | `access_log` | a line for each access | where accesses come from |
-//! | `access_filter` | which accesses an option asks for | what is done with them |
+//! | `access_filter` | the accesses that an option selects | the use of the selection |
 //! | `dumps` | when and where a snapshot is written | where counts come from |
 //! | `kernel_turns` | which kernel runs, when it ends | how the kernel is found |
 //! | [`stats`] | counters, windows, snapshots, their tables | where counts come from |
-//! | `processes` | who runs on a vCPU | what is counted |
-//! | `running_kernel` | the Linux kernel that runs now, for vCPU threads | what it is needed for |
-//! | [`symbols`], [`sections`] | names of addresses, from files | what is counted |
+//! | `processes` | the process that runs on a vCPU | counting |
+//! | `running_kernel` | the Linux kernel that runs now, for vCPU threads | its users |
+//! | [`symbols`], [`sections`] | names of addresses, from files and from the guest | counting |
 //! | [`guest`] | a Linux guest's own tables in its memory | QEMU, counting |
 //! | `bus` | which device serves which ports | CPUs |
 //! | [`devices`] | one device each | QEMU, other devices |
-//! | [`guest_file`], `elf`, `files` | files of the host | what is in them for |
-//! | [`untrusted_text`] | text from the guest, escaped for a terminal | who shows it |
-//! | `guest_memory` | RAM by physical and by linear address | who asks |
+//! | [`guest_file`], `elf`, `files` | files of the host | the use of their contents |
+//! | [`untrusted_text`] | text from the guest, escaped for a terminal | the terminal |
+//! | `guest_memory` | RAM by physical and by linear address | its readers |
 //! | [`qemu`] | the plugin API and QEMU's exported functions; all `unsafe` | ports, counting, calls |
 //! | [`x86`] | the 24 forms, their encodings, modes, privilege | QEMU |
 
@@ -61,6 +62,7 @@ mod running_kernel;
 pub mod sections;
 pub mod stats;
 pub mod symbols;
+mod trace;
 pub mod untrusted_text;
 
 pub use plugin::{BuildError, build};

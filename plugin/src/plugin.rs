@@ -3,23 +3,26 @@
 //! This is the only room that knows the options, and the only one that connects rooms which do not
 //! know each other.
 
+mod build_error;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arrayvec::ArrayVec;
+use pvio_stats::trace::Head;
 
-use crate::access_filter::AccessFilter;
+pub use self::build_error::BuildError;
 use crate::access_log::{AccessLog, CodeNames};
-use crate::breakpoints::{BreakContext, BreakError, Breakpoint, Breakpoints};
-use crate::bus::{BusError, PortBus};
+use crate::breakpoints::{BreakContext, Breakpoint, Breakpoints};
+use crate::bus::PortBus;
 use crate::control::{Commands, Control};
 use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
 use crate::dumps::{self, Dumps, TextOutput};
 use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
 use crate::interception::{Callers, Instructions, Interceptor};
 use crate::kernel_turns::KernelTurns;
-use crate::options::{HypercallAccess, InsnsOption, OptionError, Options, Summary};
+use crate::options::{AccessesOption, HypercallAccess, InsnsOption, Options, Summary};
 use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
 use crate::qemu::{
@@ -28,56 +31,10 @@ use crate::qemu::{
     TaskStateReader, VcpuIndex, Watch, exit_process,
 };
 use crate::running_kernel::RunningKernel;
-use crate::sections::{Sections, SectionsError};
-use crate::stats::{InstructionCounts, Statistics, ValueClock, ValuePorts};
-use crate::symbols::{GuestKernels, LiveNames, Symbols, SymbolsError};
-
-/// Why the plugin cannot do what the options ask. The text is one line.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// An option is wrong.
-    #[error("{0}")]
-    Option(#[from] OptionError),
-    /// The symbols cannot be read.
-    #[error("option \"symbols\": {0}")]
-    Symbols(#[from] SymbolsError),
-    /// The sections cannot be read.
-    #[error("option \"insns\": {0}, or write insns=on to count without telling sections apart")]
-    Sections(#[from] SectionsError),
-    /// A device cannot be placed on the bus.
-    #[error("option \"device\": {0}")]
-    Bus(#[from] BusError),
-    /// This QEMU lets no plugin serve ports.
-    #[error("option \"device\": {0}")]
-    Machine(#[from] MachineError),
-    /// This QEMU does not show what call chains need.
-    #[error(
-        "option \"callers\": this QEMU does not let plugins read the guest's memory and registers in place, which \
-         call chains need; use a distribution's QEMU 10.0 to 11.1, or leave the option out"
-    )]
-    Callers,
-    /// This QEMU does not show what tells processes.
-    #[error(
-        "option {0:?}: this QEMU does not let plugins read the guest's memory and registers in place, which \
-         tells processes; use a distribution's QEMU 10.0 to 11.1, or leave the option out"
-    )]
-    Processes(&'static str),
-    /// This QEMU does not let plugins stop a vCPU after an instruction.
-    #[error(
-        "option \"break\": this QEMU does not let plugins stop the machine after an instruction; use a distribution's \
-         QEMU 10.0 to 11.1, or leave the option out"
-    )]
-    Break,
-    /// A breakpoint cannot be set.
-    #[error("option \"break\": {0}")]
-    Breakpoint(#[from] BreakError),
-    /// The control socket cannot be served.
-    #[error("option \"control\": the socket cannot be served: {0}")]
-    Control(std::io::Error),
-    /// This QEMU lacks the functions that count instructions.
-    #[error("option \"insns\": {0}")]
-    Instructions(#[from] MissingFunction),
-}
+use crate::sections::Sections;
+use crate::stats::{InstructionCounts, Statistics, ValueClock, ValuePorts, qemu_row};
+use crate::symbols::{GuestKernels, LiveNames, Symbols};
+use crate::trace::{Trace, TraceOutput};
 
 /// Makes the plugin for a QEMU. [`plugin!`](crate::plugin) calls it.
 ///
@@ -109,10 +66,14 @@ pub fn build(
     if needs_kernels && let Some(kernels) = guest_kernels(host) {
         symbols.set_kernels(kernels);
     }
-    let filter = options.access_log.as_ref().map(|option| &option.filter);
-    let log_needs_processes = filter.is_some_and(AccessFilter::needs_processes);
+    let filters = [("access-log", &options.access_log), ("trace", &options.trace)];
+    let by_process = filters
+        .into_iter()
+        .find(|(_, option)| option.as_ref().is_some_and(|option| option.filter.needs_processes()));
+    let by_process = by_process.map(|(option, _)| option);
     let breaks_need_processes = options.breakpoints.iter().any(Breakpoint::needs_processes);
-    let needs_processes = options.processes || log_needs_processes || breaks_need_processes;
+    let by_process = by_process.or(breaks_need_processes.then_some("break"));
+    let needs_processes = options.processes || by_process.is_some();
     let needs_kernel = options.guest_symbols || options.callers.is_some() || needs_processes;
     let running_kernel = match needs_kernel {
         true => guest_kernels(host).map(|kernels| Arc::new(RunningKernel::new(kernels))),
@@ -129,12 +90,9 @@ pub fn build(
         HypercallAccess::Off => None,
     };
     let callers = options.callers.map(|_| callers(host, running_kernel.as_ref())).transpose()?;
+    let head = options.trace.as_ref().map(|option| trace_head(host, &options, option));
     let processes = needs_processes.then(|| {
-        let option = match (options.processes, log_needs_processes) {
-            (true, _) => "processes",
-            (false, true) => "access-log",
-            (false, false) => "break",
-        };
+        let option = by_process.filter(|_| !options.processes).unwrap_or("processes");
         processes(host, running_kernel.as_ref()).ok_or(BuildError::Processes(option))
     });
     let processes = processes.transpose()?;
@@ -171,6 +129,7 @@ pub fn build(
         symbols,
         kernels: kernels.clone(),
         running_kernel: running_kernel.clone(),
+        has_trace: head.is_some(),
         json: options.stats,
         text: match options.summary {
             Summary::Stderr => Some(TextOutput::Stderr),
@@ -199,11 +158,26 @@ pub fn build(
         is_controlled,
         BreakNames {
             dumps: &dumps,
-            kernel: running_kernel.filter(|_| options.guest_symbols),
+            kernel: running_kernel.clone().filter(|_| options.guest_symbols),
             has_symbols,
             processes: processes.clone(),
         },
     )?;
+    let trace = options.trace.zip(head).map(|(option, head)| {
+        let head = Head { devices: bus.own_devices(), ..head };
+        let files = LiveNames::new(Arc::clone(&dumps.symbols));
+        let kernel =
+            running_kernel.filter(|_| options.guest_symbols && option.filter.needs_symbols());
+        let output = TraceOutput {
+            path: option.path,
+            file: option.file,
+            filter: option.filter,
+            names: CodeNames::new(Arc::clone(&statistics.sites), files, kernel),
+            processes: processes.clone(),
+        };
+        let clock = GuestClock::find(host.icount);
+        Arc::new(Trace::new(output, &head, Arc::clone(&statistics), clock))
+    });
     let guest_log = options.log.map_or_else(GuestLog::to_stderr, GuestLog::to_file);
     let hypercalls = policy.map(|policy| {
         let epoch = MailboxEpoch::default();
@@ -237,6 +211,9 @@ pub fn build(
     if let Some(processes) = processes {
         interceptor.count_processes(processes);
     }
+    if let Some(trace) = &trace {
+        interceptor.trace(Arc::clone(trace));
+    }
     if let Some(kernels) = kernels {
         interceptor.tell(kernels);
     }
@@ -254,6 +231,7 @@ pub fn build(
         statistics,
         dumps,
         access_log,
+        trace,
         hypercalls,
         interceptor,
         instructions,
@@ -261,7 +239,23 @@ pub fn build(
     }))
 }
 
-/// What finds the guest's kernel; `None` if this QEMU does not let pvio read the guest's memory.
+/// What a trace says of the machine at its start, but for its devices.
+fn trace_head(host: &HostInfo, options: &Options, trace: &AccessesOption) -> Head {
+    let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Head {
+        pvio: env!("CARGO_PKG_VERSION").into(),
+        qemu: qemu_row(host),
+        began: began.map_or(0, |began| began.as_nanos() as u64),
+        reports_exceptions: host.reports_exceptions(),
+        reads_memory: host.memory_is_readable,
+        callers: options.callers.is_some(),
+        processes: options.processes,
+        filter: trace.filter_text.clone(),
+        devices: Vec::new(),
+    }
+}
+
+/// Makes the finder of guest kernels; `None` if pvio cannot read guest memory.
 fn guest_kernels(host: &HostInfo) -> Option<GuestKernels> {
     let registers = PagingRegisterReader::open(host.max_vcpus)?;
     Some(GuestKernels::new(GuestRam::open(host.version)?, registers))
@@ -383,10 +377,11 @@ struct Pvio {
     statistics: Arc<Statistics>,
     dumps: Arc<Dumps>,
     access_log: Option<Arc<AccessLog>>,
+    trace: Option<Arc<Trace>>,
     hypercalls: Option<Arc<Hypercalls>>,
     interceptor: Interceptor,
     instructions: Option<Arc<Instructions>>,
-    /// Whether the user knows that instructions are not counted.
+    /// True if the warning that instructions are not counted was given.
     warned_of_mixed_counts: AtomicBool,
 }
 
@@ -429,7 +424,7 @@ impl qemu::Plugin for Pvio {
     }
 
     fn follows_blocks(&self) -> bool {
-        self.access_log.is_some() || self.statistics.has_values()
+        self.access_log.is_some() || self.trace.is_some() || self.statistics.has_values()
     }
 
     fn machine_ended(&self, how: Ended) {
@@ -449,7 +444,12 @@ impl qemu::Plugin for Pvio {
         for failure in self.bus.finish() {
             say(failure);
         }
-        self.dumps.at_end(how);
+        let end = self.dumps.at_end(how);
+        if let Some((trace, end)) = self.trace.as_ref().zip(end)
+            && let Err(error) = trace.finish(end)
+        {
+            say(format_args!("the trace is incomplete: {error}"));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
-//! Who runs on a vCPU: a process of a Linux guest, or else an address space.
+//! Finds the owner of the code that a vCPU runs: a Linux process, or an address space.
 //!
-//! Linux's `current` is read from the guest's memory each time, since the guest may switch in between. What leads
-//! there, the data of each processor, is looked up once for each kernel.
+//! Linux's `current` is read from guest memory each time, because the guest may switch in between. The per-CPU bases that
+//! lead to it are looked up once for each kernel.
 
 mod memory;
 
@@ -14,23 +14,23 @@ use crate::running_kernel::{KernelView, RunningKernel};
 use crate::x86::{Cr0, PAGE};
 use memory::KernelMemory;
 
-/// Who makes an access.
+/// The owner of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Owner {
-    /// A process of the Linux kernel that runs: user code, or the kernel in its name.
+    /// A process of the running Linux kernel: its user code, or the kernel on its behalf.
     Process {
         /// The process's number, which all its threads have in common.
         pid: u32,
         /// The thread's name.
         comm: Comm,
     },
-    /// The address space of this page table, where no process is known. The low bits of CR3 are left out.
+    /// An address space, if no process is known: CR3 without its low bits.
     AddressSpace(u64),
     /// Code without paging.
     Unpaged,
 }
 
-/// As `PID/COMM`, or the address of the page table, or `unpaged`.
+/// Prints `PID/COMM`, the address of the page table, or `unpaged`.
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -41,18 +41,18 @@ impl fmt::Display for Owner {
     }
 }
 
-/// What a vCPU runs now.
+/// The code that a vCPU runs now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Running {
-    /// Who it is.
+    /// Its owner.
     pub owner: Owner,
     /// Whether it is user code.
     pub is_user: bool,
 }
 
-/// What the vCPUs of a machine need to tell processes.
+/// The sources from which vCPUs find processes.
 pub struct ProcessFinder {
-    /// The kernel whose processes are told.
+    /// The kernel whose processes are found.
     pub kernel: Arc<RunningKernel>,
     /// The guest's memory.
     pub ram: Arc<GuestRam>,
@@ -61,7 +61,7 @@ pub struct ProcessFinder {
 }
 
 impl ProcessFinder {
-    /// A reader, for one thread of vCPUs at a time.
+    /// Creates a reader, for one vCPU thread at a time.
     pub fn reader(&self) -> ProcessReader {
         ProcessReader {
             kernel: KernelView::new(Arc::clone(&self.kernel)),
@@ -74,7 +74,7 @@ impl ProcessFinder {
     }
 }
 
-/// Tells who runs on the vCPU of the calling thread. Only in callbacks of QEMU.
+/// Finds the process on the calling thread's vCPU. Use it only in QEMU's callbacks.
 pub struct ProcessReader {
     kernel: KernelView,
     running: Arc<RunningKernel>,
@@ -85,16 +85,16 @@ pub struct ProcessReader {
     generation: u64,
 }
 
-/// What is known of a kernel's processes.
+/// A kernel's processes, and the cached addresses that lead to them.
 struct Known {
     processes: Processes,
     memory: KernelMemory,
-    /// The addresses of processors' data that were seen.
+    /// The per-CPU bases that were seen.
     bases: Vec<u64>,
 }
 
 impl ProcessReader {
-    /// Who runs now; `None` outside a vCPU's thread.
+    /// The code that runs now; `None` outside a vCPU's thread.
     pub fn running(&mut self) -> Option<Running> {
         let state = self.states.read()?;
         Some(Running { owner: self.owner(&state), is_user: state.cpl == 3 })
@@ -114,7 +114,7 @@ impl ProcessReader {
         Some(Owner::Process { pid: identity.tgid, comm: identity.comm })
     }
 
-    /// What the process that runs now has mapped at an address of its user code, and what the file says of itself.
+    /// The mapping at an address of the running user code, and its ELF headers.
     pub fn mapping(&mut self, address: u64) -> Option<(Mapping, Option<MappedElf>)> {
         let state = self.states.read()?;
         (state.cpl == 3 && state.is_plain).then_some(())?;
@@ -140,7 +140,7 @@ impl ProcessReader {
 
     #[inline]
     fn known(&mut self) -> Option<&mut Known> {
-        // In user code too, where the kernel may make no access that is looked at.
+        // Search in user code, too: the kernel itself may make no access.
         if self.kernel.known().is_none() {
             self.kernel.search();
         }
@@ -150,7 +150,7 @@ impl ProcessReader {
         self.known.as_mut()
     }
 
-    /// Looks at the kernel that is known since the last time.
+    /// Reads the layout of a kernel that became known.
     #[cold]
     fn look(&mut self) {
         self.generation = self.kernel.generation();

@@ -1,4 +1,4 @@
-//! Checks that data travels one way: a room uses only rooms below it in the table of `lib.rs`.
+//! Checks that dependencies go one way: a room uses only rooms below it in the table of `lib.rs`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,7 @@
-//! The Linux kernel that runs in the guest, as vCPU threads know it while the guest runs.
+//! The Linux kernel that runs in the guest, for vCPU threads while the guest runs.
 //!
-//! A search takes tens of milliseconds, so it is made only when somebody asks, and rarely: at the first request, and
-//! then each time after four times as many. Names in a dump need none of this: they are looked for when the dump is
-//! made.
+//! A search takes tens of milliseconds, so only few requests cause one: the first, the fourth, the sixteenth, and so on.
+//! A dump does its own search.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,25 +9,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::guest::{Kernel, PhysicalMemory};
 use crate::symbols::GuestKernels;
 
-/// The most searches that fail one after another.
+/// The most searches in a row that fail.
 const MOST_SEARCHES: u32 = 8;
-/// How many times as many requests come before the next search.
+/// The ratio of the numbers of requests at two successive searches.
 const BACK_OFF: u64 = 4;
-/// The most times that a kernel is read in one boot. It is read again when it may have more modules.
+/// The most times that a kernel is read in one boot. It is read again for its new modules.
 const MOST_READ: u64 = 8;
 
-/// The kernel that runs, or is looked for.
+/// The kernel that runs, once it was found.
 pub struct RunningKernel {
     kernels: GuestKernels,
     known: Mutex<Option<Arc<Kernel>>>,
     /// Changes with `known`.
     generation: AtomicU64,
-    /// A vCPU searches.
+    /// Whether a vCPU searches now.
     searches: AtomicBool,
     turns: Turns,
 }
 
-/// Which requests search.
+/// Decides which requests search.
 #[derive(Default)]
 struct Turns {
     /// Requests since the last success or reset.
@@ -43,19 +42,19 @@ impl Turns {
         self.read.store(0, Ordering::Relaxed);
     }
 
-    /// A search had success.
+    /// Notes that a search found the kernel.
     fn succeeded(&self) {
         self.requests.store(0, Ordering::Relaxed);
         self.read.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether requests of this boot search no more.
+    /// Whether no more requests of this boot search.
     fn is_final(&self) -> bool {
         self.requests.load(Ordering::Relaxed) >= BACK_OFF.pow(MOST_SEARCHES - 1)
             || self.read.load(Ordering::Relaxed) >= MOST_READ
     }
 
-    /// Counts a request. Returns whether it may search.
+    /// Counts a request. Returns whether it should search.
     fn request(&self) -> bool {
         let is_over = self.is_final();
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
@@ -64,7 +63,7 @@ impl Turns {
 }
 
 impl RunningKernel {
-    /// Searches for kernels in this machine. No kernel is known yet.
+    /// Creates the search, which `kernels` does. No kernel is known yet.
     pub fn new(kernels: GuestKernels) -> RunningKernel {
         RunningKernel {
             kernels,
@@ -75,13 +74,13 @@ impl RunningKernel {
         }
     }
 
-    /// The machine is reset: another kernel will run.
+    /// Forgets the kernel, because the machine is reset.
     pub fn reset(&self) {
         self.turns.reset();
         self.set(None);
     }
 
-    /// Searches now, whatever was searched before. For dumps.
+    /// Searches now, regardless of earlier searches. For dumps.
     pub fn find_now(&self) -> Option<Arc<Kernel>> {
         let kernel = self.kernels.find().map(Arc::new);
         if kernel.is_some() {
@@ -90,12 +89,12 @@ impl RunningKernel {
         kernel
     }
 
-    /// The guest's memory, for what a kernel does not have read yet.
+    /// The guest's memory, for tables that are read on demand.
     pub fn memory(&self) -> &impl PhysicalMemory {
         self.kernels.memory()
     }
 
-    /// Counts a request, and searches if it is the turn. Returns whether a kernel was found.
+    /// Counts a request, and searches if it is due. Returns whether a kernel was found.
     fn request(&self) -> bool {
         if !self.turns.request() || self.searches.swap(true, Ordering::Acquire) {
             return false;
@@ -116,13 +115,13 @@ impl RunningKernel {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// Held for a moment, never during a search.
+    /// The lock is held for a moment, never during a search.
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Kernel>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What one vCPU thread knows of the kernel that runs.
+/// One vCPU thread's copy of [`RunningKernel`].
 pub struct KernelView {
     running: Arc<RunningKernel>,
     generation: u64,
@@ -130,12 +129,12 @@ pub struct KernelView {
 }
 
 impl KernelView {
-    /// A view of the kernel that runs.
+    /// Creates a view, which knows no kernel yet.
     pub fn new(running: Arc<RunningKernel>) -> KernelView {
         KernelView { running, generation: 0, kernel: None }
     }
 
-    /// The kernel, if it is known by now. Costs a load, nearly always.
+    /// The kernel, if it is known by now. Usually costs one load.
     #[inline]
     pub fn known(&mut self) -> Option<&Arc<Kernel>> {
         if self.running.generation.load(Ordering::Acquire) != self.generation {
@@ -144,23 +143,23 @@ impl KernelView {
         self.kernel.as_ref()
     }
 
-    /// A number that changes when another kernel is known, or the same was read again.
+    /// A number that changes when a kernel becomes known, or is read again.
     #[inline]
     pub fn generation(&mut self) -> u64 {
         self.known();
         self.generation
     }
 
-    /// Asks for a search, because no kernel is known or the one that is lacks something, such as a module.
+    /// Requests a search, because no kernel is known, or the known one lacks a module.
     ///
-    /// Call it where a kernel runs: in supervisor code with paging on. Returns whether one was found just now.
+    /// Call it while a kernel runs: in supervisor code with paging enabled. Returns whether this request found one.
     pub fn search(&mut self) -> bool {
         let is_found = self.running.request();
         self.known();
         is_found
     }
 
-    /// Whether there will be no more searches in this boot.
+    /// Whether this boot has no more searches.
     pub fn is_final(&self) -> bool {
         self.running.turns.is_final()
     }

@@ -19,7 +19,7 @@ pub fn escape(text: &[u8]) -> String {
     safe
 }
 
-/// Whether a terminal only displays the character. Unicode also has characters that reorder text
+/// Returns true if a terminal only displays the character. Unicode also has characters that reorder text
 /// (UAX #9) or break lines.
 fn is_harmless(character: char) -> bool {
     !character.is_control()

@@ -30,9 +30,9 @@ pub struct DriverRun {
 /// The driver's two runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comparison {
-    /// By instructions.
+    /// The run of the driver by instructions.
     pub native: DriverRun,
-    /// By hypercalls.
+    /// The run of the driver by hypercalls.
     pub paravirt: DriverRun,
 }
 

@@ -1,7 +1,7 @@
 //! Dumps that the commands read, and files that they write.
 
 use std::fs::{File, Permissions};
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,19 @@ pub fn load_sum(program: &str, paths: &[PathBuf]) -> Result<Snapshot> {
 ///
 /// Fails if the output is one of the inputs, or if it cannot be written.
 pub fn write(output: &Path, contents: &[u8], inputs: &[PathBuf]) -> Result<()> {
+    write_with(output, inputs, |out| Ok(out.write_all(contents)?))
+}
+
+/// As [`write`], of what `put` writes.
+///
+/// # Errors
+///
+/// As [`write`], and if `put` fails.
+pub fn write_with(
+    output: &Path,
+    inputs: &[PathBuf],
+    put: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
     for input in inputs {
         ensure!(
             !is_same_file(input, output),
@@ -50,7 +63,7 @@ pub fn write(output: &Path, contents: &[u8], inputs: &[PathBuf]) -> Result<()> {
             output.display()
         );
     }
-    replace(output, contents).with_context(|| format!("{}: cannot be written", output.display()))
+    replace(output, put)
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {
@@ -58,9 +71,13 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
-fn replace(output: &Path, contents: &[u8]) -> std::io::Result<()> {
+fn replace(output: &Path, put: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let named = || format!("{}: cannot be written", output.display());
     if output.metadata().is_ok_and(|file| !file.is_file()) {
-        return File::options().write(true).open(output)?.write_all(contents);
+        let mut file =
+            BufWriter::new(File::options().write(true).open(output).with_context(named)?);
+        put(&mut file).with_context(named)?;
+        return file.flush().with_context(named);
     }
     // A symbolic link stays: its target is replaced.
     let output = output.canonicalize().unwrap_or_else(|_| output.to_owned());
@@ -70,9 +87,11 @@ fn replace(output: &Path, contents: &[u8]) -> std::io::Result<()> {
     };
     // The umask applies to this mode.
     let mode = Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new().permissions(mode).tempfile_in(directory)?;
-    file.write_all(contents)?;
-    file.persist(&output).map_err(|error| error.error)?;
+    let file = tempfile::Builder::new().permissions(mode).tempfile_in(directory);
+    let mut file = BufWriter::new(file.with_context(named)?);
+    put(&mut file)?;
+    let file = file.into_inner().map_err(|error| error.into_error()).with_context(named)?;
+    file.persist(&output).map_err(|error| error.error).with_context(named)?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 //! - [`experiment`] measures port I/O by trap and by hypercall.
 //! - [`dumps`] reads dumps and writes files; [`diff`] compares dumps; [`report`] makes a page of one.
 //! - [`live`] talks to a machine that runs, and [`top`] shows it.
+//! - [`trace`](mod@trace) reads traces; [`export`] writes dumps and traces for other programs.
 //! - [`status`], [`signals`], [`progress`] and [`table`] are the terminal's side.
 
 pub mod bench;
@@ -15,11 +16,13 @@ pub mod diff;
 pub mod dumps;
 pub mod expected_forms;
 pub mod experiment;
+pub mod export;
 pub mod guest_test;
 pub mod linux;
 pub mod live;
 pub mod machine;
 pub mod measure;
+pub mod pager;
 pub mod paths;
 pub mod progress;
 pub mod report;
@@ -27,6 +30,7 @@ pub mod signals;
 pub mod status;
 pub mod table;
 pub mod top;
+pub mod trace;
 
 // The crate of the dumps' schema. All modules import it by this name.
 pub use pvio_stats as stats;

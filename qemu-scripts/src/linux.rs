@@ -66,7 +66,7 @@ impl LinuxGuest {
     ///
     /// # Errors
     ///
-    /// As [`LinuxGuest::new`].
+    /// The same as for [`LinuxGuest::new`].
     pub fn with_kernel(options: &[&str], script: &str) -> Result<LinuxGuest> {
         LinuxGuest::with_files(options, script, &[])
     }
@@ -122,7 +122,7 @@ impl LinuxGuest {
     ///
     /// # Errors
     ///
-    /// As [`LinuxGuest::new`].
+    /// The same as for [`LinuxGuest::new`].
     pub fn with_disk(script: &str, files: &[(&str, &[u8])]) -> Result<LinuxGuest> {
         let directory = paths::linux_modules(&[])?;
         let names = DISK.iter().map(|&(name, _)| name).chain([OTHER_DRIVER]);

@@ -95,7 +95,7 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// As [`Machine::start`] and [`Running::wait`].
+    /// The same as for [`Machine::start`] and [`Running::wait`].
     pub fn run(self) -> Result<Ended> {
         self.start()?.wait()
     }
@@ -235,16 +235,7 @@ impl Running {
     ///
     /// Fails if QEMU ends first, or at the time limit.
     pub fn wait_for(&mut self, text: &str) -> Result<()> {
-        self.wait_for_after(0, text)
-    }
-
-    /// Waits until QEMU's stdout contains a text after the first `read` bytes.
-    ///
-    /// # Errors
-    ///
-    /// As [`Running::wait_for`].
-    pub fn wait_for_after(&mut self, read: usize, text: &str) -> Result<()> {
-        while !self.stdout()?.get(read..).is_some_and(|rest| rest.contains(text)) {
+        while !self.stdout()?.contains(text) {
             if let Some((status, ..)) = self.try_wait()? {
                 bail!("QEMU ended ({status}) before it wrote {text:?}: {}", self.stdout()?);
             }

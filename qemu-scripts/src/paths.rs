@@ -96,13 +96,25 @@ pub fn grub_image() -> Result<PathBuf> {
     Ok(image)
 }
 
+/// Python with the private packages of the tests.
+///
+/// # Errors
+///
+/// Fails if it is missing.
+pub fn python() -> Result<PathBuf> {
+    let python = downloads().join("python/python3");
+    ensure!(python.exists(), "{} is missing: run qemu-scripts/setup --tests", python.display());
+    Ok(python)
+}
+
 /// Files of UEFI firmware: its flash, and the flash of its variables.
 ///
 /// # Errors
 ///
 /// Fails if one is missing.
-pub fn uefi_firmware() -> Result<[PathBuf; 2]> {
-    let files = ["ovmf/code.fd", "ovmf/variables.fd"].map(|file| downloads().join(file));
+pub fn uefi_firmware(bits: u32) -> Result<[PathBuf; 2]> {
+    let directory = downloads().join(if bits == 32 { "ovmf-ia32" } else { "ovmf" });
+    let files = ["code.fd", "variables.fd"].map(|file| directory.join(file));
     for file in &files {
         ensure!(file.exists(), "{} is missing: run qemu-scripts/setup --tests", file.display());
     }
@@ -113,7 +125,7 @@ pub fn uefi_firmware() -> Result<[PathBuf; 2]> {
 ///
 /// # Errors
 ///
-/// As [`linux_arguments`].
+/// The same as for [`linux_arguments`].
 pub fn linux_modules(options: &[&str]) -> Result<PathBuf> {
     let arguments = linux_arguments(options)?;
     let kernel = arguments.iter().skip_while(|argument| *argument != "-kernel").nth(1);

@@ -10,7 +10,7 @@
  * inner makes 1 x out dx,al and a rep outsb of STRING bytes on port 0x5000, leaf 1 x in al,imm8 of port 0x80. leaf has
  * no frame.  At the end: 1 x out imm8,al port 0xf4.
  *
- * What is called from where is in tests/tests/suite/counting/callers.rs.
+ * The call graph is in tests/tests/suite/counting/callers.rs.
  */
 
 #include "common.inc"

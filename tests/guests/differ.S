@@ -126,7 +126,7 @@ run_protected:
         lssl    %ss:STACK, %esp
         iretl
 
-/* Of protected mode, if there are any: long mode, which they would lead into, is off. */
+/* Entries of protected mode, if there are any: long mode, which they would lead into, is off. */
 use_pages:
         cmpl    $0, PROTECTED_PAGES
         je      1f

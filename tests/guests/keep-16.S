@@ -13,7 +13,7 @@
 #define TARGET          0x0200
 #define COUNT           3
 
-/* What is in the registers, and every arithmetic flag. */
+/* The values of the registers, and every arithmetic flag. */
 #define EAX             0x81828384
 #define EBX             0x91929394
 #define ECX             (0xA1A20000 | COUNT)
@@ -23,7 +23,7 @@
 #define EBP             0xE1E2E3E4
 #define FLAGS           0x08D7
 
-/* What is in them afterwards. */
+/* Their values afterwards. */
 #define AFTER_EAX       0x00
 #define AFTER_EBX       0x04
 #define AFTER_ECX       0x08

@@ -35,7 +35,7 @@
 #define ELEMENTS        0x2F00000
 #define RESET_AT        0x40000                 /* the other CPU's moment: when this element is there */
 
-/* What survives; it is there if the first has its value. */
+/* Data that survive a reset; they are valid if the first has its value. */
 #define MAGIC           0x600
 #define MAGIC_VALUE     0x6F697670
 #define BOOTS           0x604
@@ -84,7 +84,7 @@ cpu_main:
         test    %ebp, %ebp
         jnz     other
 
-        /* What the boot before has left in the buffer. */
+        /* The text that the previous boot has left in the buffer. */
         mov     $BUFFER, %edi
         mov     $ELEMENTS, %ecx
         mov     $0xFF, %al

@@ -1,16 +1,15 @@
 //! Machines whose vCPUs run without end.
 
-use pvio_cli::machine::{Machine, Running};
+use pvio_cli::machine::Machine;
 
-use crate::wait_until;
+use crate::{Monitor, wait_until};
 
-/// Starts a machine with its monitor on stdin, and waits until its vCPUs run.
+/// Starts a machine and waits until its vCPUs run.
 ///
-/// It counts threads that are busy, so each vCPU needs its own thread and a guest that never halts.
-pub fn start_busy(machine: Machine, vcpus: usize) -> Running {
-    let mut running = machine.args(["-monitor", "stdio"]).start().unwrap();
-    running.wait_for("(qemu)").unwrap();
-    let all_run = || running.busy_threads().unwrap() >= vcpus;
+/// It counts busy threads, so each vCPU needs its own thread, and the guest must never halt.
+pub fn start_busy(machine: Machine, vcpus: usize) -> Monitor {
+    let monitor = Monitor::start(machine);
+    let all_run = || monitor.running().busy_threads().unwrap() >= vcpus;
     wait_until(all_run, || format!("fewer than {vcpus} vCPUs run"));
-    running
+    monitor
 }

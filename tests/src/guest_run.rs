@@ -65,9 +65,9 @@ pub fn run_guest(machine: Machine, name: &str) -> GuestRun {
 pub struct GuestRun {
     /// Its name.
     pub name: String,
-    /// How QEMU ended.
+    /// The end of QEMU.
     pub ended: Ended,
-    /// What the guest wrote to its debug console, port 0xe9.
+    /// The bytes that the guest wrote to its debug console, port 0xe9.
     pub console: Vec<u8>,
 }
 

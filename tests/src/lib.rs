@@ -78,7 +78,7 @@ impl Host {
         command
     }
 
-    /// Whether QEMU reports which instructions faulted.
+    /// Returns true if QEMU reports which instructions faulted.
     pub fn reports_exceptions(&self) -> bool {
         self.api >= 6
     }

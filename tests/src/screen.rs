@@ -1,6 +1,7 @@
 //! A guest's screen and keyboard, through QEMU's monitor.
 
 use pvio_cli::machine::{Ended, Machine};
+use qapi::qmp::{KeyValue, QKeyCode, send_key};
 
 use crate::{Monitor, wait_for};
 
@@ -15,7 +16,7 @@ impl Screen {
     const COLUMNS: usize = 80;
     const ROWS: usize = 25;
 
-    /// Starts a machine that has a VGA. The monitor needs its stdout alone.
+    /// Starts a machine that has a VGA.
     pub fn start(machine: Machine) -> Screen {
         Screen { monitor: Monitor::start(machine), file: tempfile::NamedTempFile::new().unwrap() }
     }
@@ -23,9 +24,7 @@ impl Screen {
     /// The text on the screen.
     pub fn text(&mut self) -> String {
         let bytes = 2 * Self::COLUMNS * Self::ROWS;
-        let path = self.file.path().display();
-        let said = self.monitor.ask(&format!("pmemsave 0xb8000 {bytes} \"{path}\""));
-        assert_eq!(said, "");
+        self.monitor.save_memory(0xb8000, bytes as u64, self.file.path());
         let memory = std::fs::read(&self.file).unwrap();
         let lines = memory.chunks(2 * Self::COLUMNS).map(|line| {
             // A cell is a character and its attribute. Characters outside ASCII draw frames.
@@ -47,9 +46,11 @@ impl Screen {
         });
     }
 
-    /// Presses a key. The name is the monitor's.
+    /// Presses a key, by its name in QMP.
     pub fn press(&mut self, key: &str) {
-        assert_eq!(self.monitor.ask(&format!("sendkey {key} 1")), "");
+        let key = key.parse::<QKeyCode>().expect("a key").into();
+        let keys = vec![KeyValue::qcode(key)];
+        self.monitor.execute(send_key { keys, hold_time: Some(1) }).unwrap();
     }
 
     /// Types letters after a prompt.

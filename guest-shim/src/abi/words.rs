@@ -61,7 +61,7 @@ impl Status {
         if self.0 & UNHEARD == 0 { Some((self.0 >> CALL_SHIFT) as u8) } else { None }
     }
 
-    /// Whether the call was carried out.
+    /// Returns true if the call was carried out.
     #[inline]
     pub const fn is_ok(self) -> bool {
         self.0 >> CALL_SHIFT == status::OK as u32

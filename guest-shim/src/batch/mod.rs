@@ -126,7 +126,7 @@ impl<'r, 'b> Batch<'r, 'b> {
         self.len
     }
 
-    /// Whether there are no operations.
+    /// Returns true if there are no operations.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

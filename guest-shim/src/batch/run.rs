@@ -26,7 +26,7 @@ pub(super) unsafe fn run<M: Machine>(
 ) -> Result<(), Error> {
     let word = CallWord::new(call::BATCH, 0, 0);
     let mut index = 0;
-    // Whether the next record, and the next element of its string, have been touched.
+    // True if the next record, or the next element of its string, has been touched.
     let (mut touched_record, mut touched_element) = (false, false);
     while index != count {
         // SAFETY: it is one of the records.
@@ -109,7 +109,7 @@ pub(super) unsafe fn run<M: Machine>(
 ///
 /// # Safety
 ///
-/// As for [`run`]; the string must have an element left.
+/// The same as for [`run`]; the string must have an element left.
 unsafe fn touch_element<M>(io: &Paravirt<'_, M>, record: &Record) {
     let (size, is_input) = match record.call {
         call::INSB => (1, true),
@@ -136,7 +136,7 @@ unsafe fn touch_element<M>(io: &Paravirt<'_, M>, record: &Record) {
 ///
 /// # Safety
 ///
-/// As for [`run`].
+/// The same as for [`run`].
 unsafe fn perform_all<P: PortIo, M>(
     way: &P,
     io: &Paravirt<'_, M>,
@@ -156,7 +156,7 @@ unsafe fn perform_all<P: PortIo, M>(
 ///
 /// # Safety
 ///
-/// As for [`run`].
+/// The same as for [`run`].
 unsafe fn perform<P: PortIo, M>(way: &P, io: &Paravirt<'_, M>, record: &mut Record) {
     let Record { call, port, value, .. } = *record;
     // SAFETY: the caller's records are valid.
@@ -192,7 +192,7 @@ fn pointer<T, M>(io: &Paravirt<'_, M>, record: &Record) -> *mut T {
 ///
 /// # Safety
 ///
-/// As for [`run`]; the record's elements must be of type `T`.
+/// The same as for [`run`]; the record's elements must be of type `T`.
 unsafe fn buffer<'b, T: Value, M>(io: &Paravirt<'_, M>, record: &Record) -> &'b [T] {
     // SAFETY: the caller's records are valid.
     unsafe { core::slice::from_raw_parts(pointer(io, record), record.value as usize) }
@@ -202,13 +202,13 @@ unsafe fn buffer<'b, T: Value, M>(io: &Paravirt<'_, M>, record: &Record) -> &'b 
 ///
 /// # Safety
 ///
-/// As for [`run`]; the record's elements must be of type `T`.
+/// The same as for [`run`]; the record's elements must be of type `T`.
 unsafe fn buffer_mut<'b, T: Value, M>(io: &Paravirt<'_, M>, record: &Record) -> &'b mut [T] {
     // SAFETY: the caller's records are valid.
     unsafe { core::slice::from_raw_parts_mut(pointer(io, record), record.value as usize) }
 }
 
-/// Whether a record's `value` is a count, and its `address` a buffer.
+/// Returns true if the call moves a string: `value` is a count, `address` a buffer.
 fn is_string(call: u8) -> bool {
     (call::INSB..=call::OUTSL).contains(&call)
 }

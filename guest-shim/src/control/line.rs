@@ -57,7 +57,7 @@ impl<const N: usize> Line<N> {
         core::str::from_utf8(&self.text[..self.len]).unwrap_or("")
     }
 
-    /// Whether the line was cut.
+    /// Returns true if the line was cut.
     pub fn is_cut(&self) -> bool {
         self.is_cut
     }
@@ -66,7 +66,7 @@ impl<const N: usize> Line<N> {
     ///
     /// # Errors
     ///
-    /// As for [`log`].
+    /// The same as for [`log`].
     pub fn log(&self, level: Level) -> Result<(), CallError> {
         log(level, self.as_str())
     }

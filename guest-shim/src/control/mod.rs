@@ -74,7 +74,7 @@ pub fn log(level: Level, text: &str) -> Result<(), CallError> {
 ///
 /// # Errors
 ///
-/// As for [`log`].
+/// The same as for [`log`].
 pub fn begin(name: &str) -> Result<(), CallError> {
     with_text(call::BEGIN, 0, name)
 }
@@ -83,7 +83,7 @@ pub fn begin(name: &str) -> Result<(), CallError> {
 ///
 /// # Errors
 ///
-/// As for [`log`].
+/// The same as for [`log`].
 pub fn end(name: &str) -> Result<(), CallError> {
     with_text(call::END, 0, name)
 }
@@ -92,7 +92,7 @@ pub fn end(name: &str) -> Result<(), CallError> {
 ///
 /// # Errors
 ///
-/// As for [`log`].
+/// The same as for [`log`].
 pub fn reset() -> Result<(), CallError> {
     // SAFETY: the call touches neither memory nor devices.
     CallError::check(unsafe { hypercall::call_plain(CallWord::new(call::RESET, 0, 0)) }).map(drop)
@@ -102,7 +102,7 @@ pub fn reset() -> Result<(), CallError> {
 ///
 /// # Errors
 ///
-/// As for [`log`].
+/// The same as for [`log`].
 pub fn dump() -> Result<(), CallError> {
     // SAFETY: the call touches neither memory nor devices.
     CallError::check(unsafe { hypercall::call_plain(CallWord::new(call::DUMP, 0, 0)) }).map(drop)

@@ -23,7 +23,7 @@ impl<'n> Window<'n> {
     ///
     /// # Errors
     ///
-    /// As for [`begin`].
+    /// The same as for [`begin`].
     pub fn begin(name: &'n str) -> Result<Window<'n>, CallError> {
         begin(name).map(|()| Window { name })
     }
@@ -32,7 +32,7 @@ impl<'n> Window<'n> {
     ///
     /// # Errors
     ///
-    /// As for [`end`](super::end), which dropping ignores.
+    /// The same as for [`end`](super::end), which dropping ignores.
     pub fn end(self) -> Result<(), CallError> {
         let name = self.name;
         core::mem::forget(self);

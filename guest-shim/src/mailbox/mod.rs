@@ -96,7 +96,7 @@ impl Mailbox {
     ///
     /// # Safety
     ///
-    /// As for every call through it: on the CPU that it is registered for, if any, by one task at a time.
+    /// The call must be made on the CPU that it is registered for, if any, and by one task at a time.
     pub unsafe fn release(&self) -> Result<(), CallError> {
         // SAFETY: the caller answers for the call.
         unsafe { self.through(&Real).release() }
@@ -129,7 +129,7 @@ struct Word(*mut u32);
 impl Word {
     /// # Safety
     ///
-    /// As for [`Through::ask`].
+    /// The same as for [`Through::ask`].
     #[inline]
     unsafe fn get(&self) -> u32 {
         // SAFETY: it is in a mailbox, of which there are no references.
@@ -138,7 +138,7 @@ impl Word {
 
     /// # Safety
     ///
-    /// As for [`Through::ask`].
+    /// The same as for [`Through::ask`].
     #[inline]
     unsafe fn set(&self, bits: u32) {
         // SAFETY: as above.
@@ -182,7 +182,7 @@ impl<M: MailboxMachine> Through<'_, M> {
     ///
     /// # Safety
     ///
-    /// As for [`Through::ask`].
+    /// The same as for [`Through::ask`].
     #[inline]
     unsafe fn call_by_doorbell(&self, call: CallWord) -> Option<Status> {
         // SAFETY: the caller answers for the call.
@@ -190,7 +190,7 @@ impl<M: MailboxMachine> Through<'_, M> {
         status.code().map(|_| status)
     }
 
-    /// As [`Mailbox::register`].
+    /// The same as for [`Mailbox::register`].
     unsafe fn register(&self, key: NonZeroU64) -> Result<Host, CallError> {
         let value = self.value();
         // SAFETY: the caller answers for the call.
@@ -205,7 +205,7 @@ impl<M: MailboxMachine> Through<'_, M> {
         }
     }
 
-    /// As [`Mailbox::release`].
+    /// The same as for [`Mailbox::release`].
     unsafe fn release(&self) -> Result<(), CallError> {
         // SAFETY: the caller answers for the call.
         let status = unsafe {

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use crate::report::say;
 
-/// How long a write waits for its reader, 10 seconds.
+/// The time that a write waits for its reader: 10 seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Bytes that a pipe accepts at once if `poll` says that it accepts any (`PIPE_BUF`).

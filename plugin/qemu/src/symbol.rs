@@ -1,4 +1,4 @@
-//! How the two tables of symbols declare what pvio uses of the running QEMU, and find it.
+//! The macro behind the two tables of QEMU's symbols: it declares them and looks them up.
 //!
 //! QEMU binds all symbols of a plugin when it loads it, and one that it lacks is the end. So nothing is
 //! linked: [`symbol_table`] declares groups of symbols, and each group is looked up at run time.

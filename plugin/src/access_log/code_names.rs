@@ -15,12 +15,12 @@ use crate::untrusted_text::escape;
 /// The most names that are kept. Code beyond has none.
 const MAX_NAMES: usize = 1 << 17;
 
-/// How a hypercall's instruction may begin: a long NOP, and in 16-bit code a prefix before it.
+/// The first bytes of a hypercall's instruction: a long NOP; in 16-bit code after a prefix.
 const CALLS: [&[u8]; 2] = [&[0x0f, 0x1f, 0x80], &[0x67, 0x0f, 0x1f, 0x80]];
 
 /// The number of a name; 0 if there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct NameId(u32);
+pub struct NameId(u32);
 
 /// Names for sites, each looked up once, and again when it may have another name.
 pub struct CodeNames {
@@ -57,7 +57,7 @@ impl CodeNames {
     }
 
     /// The text of a name; `None` if it is not known.
-    pub(super) fn text(&self, NameId(number): NameId) -> Option<&str> {
+    pub fn text(&self, NameId(number): NameId) -> Option<&str> {
         let index = number.checked_sub(1)?;
         self.texts.get(index as usize).map(|text| &**text)
     }
@@ -75,7 +75,7 @@ impl CodeNames {
     }
 
     /// Names code that makes an access now, on the thread of its vCPU, whose view of the kernel is `view`.
-    pub(super) fn name(&self, code: Code, view: Option<&mut KernelView>) -> NameId {
+    pub fn name(&self, code: Code, view: Option<&mut KernelView>) -> NameId {
         match code.kind {
             CodeKind::Site(site) => self.name_of_site(site, code.pc, view),
             CodeKind::Dropped => NameId::default(),
@@ -121,8 +121,12 @@ impl CodeNames {
     /// The running kernel's name for an instruction, if it has these bytes there.
     fn by_kernel(&self, pc: u64, bytes: &[u8], view: &mut KernelView) -> Option<String> {
         let memory = self.kernel.as_ref()?.memory();
+        // The kernel that is known may lack a module, or have one that was unloaded.
+        if let Some(name) = self.files.name_in_module(pc, bytes) {
+            return Some(name);
+        }
         let kernel = view.known()?;
-        let name = kernel.name(pc)?;
+        let name = kernel.name(pc).filter(|name| name.module.is_none())?;
         (kernel.has_bytes(memory, pc, bytes) == Some(true)).then(|| name.to_string())
     }
 
@@ -142,7 +146,7 @@ impl CodeNames {
     }
 }
 
-/// Whether an address may be a Linux kernel's. Firmware has the last 16 MiB below 4 GiB.
+/// Returns true if an address may be a Linux kernel's. Firmware has the last 16 MiB below 4 GiB.
 fn is_kernel_address(pc: u64) -> bool {
     pc >> 63 != 0 || (0xc000_0000..0xff00_0000).contains(&pc)
 }

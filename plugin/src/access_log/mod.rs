@@ -37,7 +37,7 @@ use queue::Queue;
 use record::Record;
 use writer::Writer;
 
-/// How long a record may wait until the writer thread takes it.
+/// The longest time until the writer thread takes a record.
 const LATENCY: Duration = Duration::from_millis(100);
 
 /// The most filters that a log has, one after another. They are kept.

@@ -32,7 +32,7 @@ pub(super) struct Record {
     /// The linear address of the instruction.
     pub pc: u64,
     pub symbol: NameId,
-    /// Who makes the access; `None` if that is not told.
+    /// The process that makes the access; `None` if processes are not logged.
     pub process: Option<Owner>,
     pub direction: Direction,
     pub port: Port,
@@ -40,7 +40,7 @@ pub(super) struct Record {
     /// The value read or written; `None` if the machine ended before it was known, or if another
     /// vCPU on the same thread read in between.
     pub value: Option<u32>,
-    /// Whether the access may have faulted for lack of privilege. QEMU before 11.0 does not tell.
+    /// True if the access may have faulted for lack of privilege. QEMU before 11.0 does not report it.
     pub unverified: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What one vCPU logs.
+//! The access log's part for one vCPU.
 //!
 //! An `in` or `out` is pending from its start until it retires or faults. Until then the value that
 //! an `in` reads is unknown.
@@ -19,11 +19,11 @@ use crate::x86::{Direction, Port, PortForm};
 pub struct Code {
     /// Its linear address.
     pub pc: u64,
-    /// What is known of it.
+    /// What pvio knows about it.
     pub kind: CodeKind,
 }
 
-/// What is known of an instruction.
+/// The facts about an instruction that a record needs.
 #[derive(Clone, Copy, Debug)]
 pub enum CodeKind {
     /// The site of a port instruction.
@@ -55,7 +55,7 @@ impl VcpuLog {
         VcpuLog { log, vcpu, place, kernel, processes }
     }
 
-    /// Whether accesses to a port may be logged. The other methods decide which are.
+    /// Returns true if accesses to a port may be logged. The other methods decide which are.
     pub fn covers(&self, port: Port, direction: Direction) -> bool {
         self.log.is_enabled() && self.log.filter().covers_port(port, direction)
     }
@@ -77,7 +77,7 @@ impl VcpuLog {
             let running = reader.borrow_mut().running();
             running.map(|running| running.owner)
         });
-        if !self.log.filter().covers_process(process) {
+        if !self.log.filter().covers_process(process.as_ref()) {
             return None;
         }
         let mixed = self.log.vcpus_mixed.load(Ordering::Relaxed);

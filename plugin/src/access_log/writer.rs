@@ -78,7 +78,7 @@ impl Job {
     fn run(mut self) -> io::Result<()> {
         let result = self.write_all();
         if let Err(error) = &result {
-            // Of a reader that has stopped, the file has told already.
+            // The file has already reported a reader that has stopped.
             if error.kind() != io::ErrorKind::TimedOut {
                 say(format_args!(
                     "{} cannot be written: the access log is incomplete from here on",

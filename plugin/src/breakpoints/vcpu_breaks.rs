@@ -129,7 +129,7 @@ impl VcpuBreaks {
         wanted_by.first()?;
         let process = self.processes.as_ref().and_then(|reader| reader.borrow_mut().running());
         let process = process.map(|running| running.owner);
-        wanted_by.retain(|set| set.breakpoint.filter().covers_process(process));
+        wanted_by.retain(|set| set.breakpoint.filter().covers_process(process.as_ref()));
         wanted_by.first()?;
         let hit = Hit {
             number: 0,

@@ -24,7 +24,7 @@ pub(super) struct BusDevice {
     /// Serializes accesses. vCPUs rarely share a device; then this lock costs one locked
     /// instruction, half of what a lock that can sleep costs.
     device: SpinMutex<Box<dyn Device>, Yield>,
-    /// Whether the device has panicked.
+    /// True if the device has panicked.
     broken: AtomicBool,
 }
 
@@ -94,7 +94,7 @@ impl BusDevice {
         Ok(())
     }
 
-    /// Whether accesses need QEMU's global lock.
+    /// Returns true if accesses need QEMU's global lock.
     pub fn locking(&self) -> Locking {
         self.locking
     }

@@ -8,6 +8,8 @@ mod target;
 use std::cell::Cell;
 use std::sync::Arc;
 
+use pvio_stats::trace::OwnDevice;
+
 use crate::devices::{DeviceError, DeviceRequest, Interrupt, Services, Settings};
 use crate::qemu::{IsaIrq, Locking, Machine, MachineError};
 use crate::x86::{Port, PortRange};
@@ -117,7 +119,7 @@ impl PortBus {
         Ok(())
     }
 
-    /// Whether one of pvio's devices serves a port.
+    /// Returns true if one of pvio's devices serves a port.
     pub fn serves(&self, port: Port) -> bool {
         self.device_at(port).is_some()
     }
@@ -127,7 +129,17 @@ impl PortBus {
         self.device_at(port).map(|device| device.kind)
     }
 
-    /// Whether pvio has any devices.
+    /// pvio's devices, as a trace says.
+    pub fn own_devices(&self) -> Vec<OwnDevice> {
+        let own = |device: &Arc<BusDevice>| OwnDevice {
+            kind: device.kind.to_owned(),
+            first: device.range.first(),
+            last: device.range.last(),
+        };
+        self.devices.iter().map(own).collect()
+    }
+
+    /// Returns true if pvio has any devices.
     pub fn has_devices(&self) -> bool {
         !self.devices.is_empty()
     }
@@ -165,7 +177,7 @@ impl PortBus {
 struct MachineServices<'a> {
     machine: &'a Arc<Machine>,
     recorded: bool,
-    /// Whether the device has asked for an interrupt line.
+    /// True if the device has asked for an interrupt line.
     interrupts: Cell<bool>,
 }
 

@@ -50,7 +50,7 @@ impl CachedPort {
 
 /// The device that serves a port: one of pvio or one of QEMU.
 ///
-/// As with an instruction, the device at the first port gets the whole access.
+/// The device at the first port gets the whole access, as with an instruction.
 #[derive(Clone, Copy)]
 pub struct PortTarget<'a> {
     port: Port,
@@ -72,7 +72,7 @@ impl<'a> PortTarget<'a> {
         PortTarget { port, machine, device: None }
     }
 
-    /// Whether accesses need nothing of QEMU: no lock, clock or interrupt line.
+    /// Returns true if accesses need nothing of QEMU: no lock, clock or interrupt line.
     pub fn is_independent(&self) -> bool {
         self.device.is_some_and(|device| device.locking() == Locking::Own)
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::rates::{SiteNames, Subscription};
 use super::request::{Request, answer};
-use crate::access_filter::AccessFilter;
+use crate::access_filter::parse_filters;
 use crate::access_log::AccessLog;
 use crate::breakpoints::{Breakpoint, Breakpoints};
 use crate::dumps::Dumps;
@@ -216,7 +216,7 @@ impl Commands {
         let log = self.access_log.as_ref();
         let log = log.ok_or("there is no access log; start QEMU with access-log=FILE")?;
         if let Some(text) = filter {
-            let filter = AccessFilter::parse_text(&text).map_err(|error| error.to_string())?;
+            let filter = parse_filters(&text).map_err(|error| error.to_string())?;
             log.set_filter(filter).map_err(|error| error.to_string())?;
         }
         if let Some(enabled) = enabled {

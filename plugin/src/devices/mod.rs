@@ -68,7 +68,7 @@ pub trait Device: MutDevicePio + Send {
     /// Resets the device with the machine, and once before the machine starts.
     fn reset(&mut self);
 
-    /// Whether the device has state that a snapshot of the machine would lose.
+    /// Returns true if the device has state that a snapshot of the machine would lose.
     ///
     /// With such a device, QEMU refuses to save or migrate the machine.
     fn has_state(&self) -> bool {

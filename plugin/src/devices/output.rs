@@ -33,7 +33,7 @@ impl Output {
         }
     }
 
-    /// Writes what is buffered.
+    /// Writes the buffered bytes.
     pub fn finish(&mut self) -> io::Result<()> {
         match self {
             Output::File(file) => file.flush(),

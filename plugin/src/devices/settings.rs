@@ -16,7 +16,7 @@ pub trait Services {
     /// A function that ends the machine with an exit status.
     fn exit(&self) -> Box<dyn Fn(u8) + Send>;
 
-    /// Whether QEMU records or replays the run (`-icount rr=`).
+    /// Returns true if QEMU records or replays the run (`-icount rr=`).
     ///
     /// QEMU does not record what a device reads from the host, so such a device must not be built.
     fn is_recorded(&self) -> bool;

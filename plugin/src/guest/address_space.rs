@@ -1,15 +1,16 @@
-//! Linear addresses of the guest, read through its page tables.
+//! Reads the guest's linear addresses through its page tables.
 
 use super::PhysicalMemory;
+use crate::guest_memory::read_by_page;
 use crate::x86::{
     Access, Cr0, Cr4, Efer, KeyRights, Mode, PAGE, Paging, PhysicalMemory as PageTables, Rflags,
     Supervisor,
 };
 
-/// Linux's `PTI_USER_PGTABLE_BIT`: the bit of CR3 that tells a process's user table from its kernel table.
+/// Linux's `PTI_USER_PGTABLE_BIT`: set in CR3 for the page table of user mode.
 const CR3_PTI_USER: u64 = 1 << 12;
 
-/// The registers of a vCPU that say how it translates addresses.
+/// The paging registers of a vCPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Registers {
     /// CR0.
@@ -23,7 +24,7 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// Whether the vCPU translates addresses at all.
+    /// Whether paging is enabled.
     pub(super) fn is_paging(&self) -> bool {
         Cr0::from_bits_retain(self.cr0).contains(Cr0::PAGING)
     }
@@ -36,10 +37,9 @@ pub(super) struct AddressSpace<'m, M> {
 }
 
 impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
-    /// The address spaces in which a kernel may be found while a vCPU has these registers.
+    /// The address spaces that may have a kernel while a vCPU has these registers.
     ///
-    /// With page-table isolation, CR3 holds no kernel in user mode, but the kernel's own table lies beside
-    /// the user's.
+    /// With page-table isolation, CR3 has no kernel in user mode, but the kernel's table is beside the user's.
     pub(super) fn of(memory: &'m M, registers: Registers) -> Vec<AddressSpace<'m, M>> {
         if !registers.is_paging() {
             return Vec::new();
@@ -64,44 +64,44 @@ impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
         tables[first..].iter().map(|&cr3| space(cr3)).collect()
     }
 
-    /// The same registers with another table at the top.
+    /// The address space of another top-level table.
     pub(super) fn with_table(&self, cr3: u64) -> AddressSpace<'m, M> {
         AddressSpace { memory: self.memory, paging: Paging { cr3, ..self.paging } }
     }
 
-    /// The memory underneath.
+    /// The physical memory.
     pub(super) fn memory(&self) -> &'m M {
         self.memory
     }
 
-    /// The registers that translate as this does.
+    /// The registers of this address space.
     pub(super) fn registers(&self) -> Registers {
         let Paging { cr0, cr3, cr4, efer, .. } = self.paging;
         Registers { cr0: cr0.bits(), cr3, cr4: cr4.bits(), efer: efer.bits() }
     }
 
-    /// The physical address of the table at the top, for comparison.
+    /// The physical address of the top-level table.
     pub(super) fn table(&self) -> u64 {
         self.paging.cr3
     }
 
-    /// Whether addresses have 64 bits.
+    /// Whether this is 64-bit paging.
     pub(super) fn is_64_bit(&self) -> bool {
         self.paging.efer.contains(Efer::LONG_MODE_ACTIVE)
     }
 
-    /// Bytes of an address.
+    /// The size of an address in bytes.
     pub(super) fn word_size(&self) -> u64 {
         if self.is_64_bit() { 8 } else { 4 }
     }
 
-    /// The lowest address that a kernel can have.
+    /// The lowest address of a kernel.
     pub(super) fn kernel_half(&self) -> u64 {
-        // 32-bit kernels can give as little as 1 GiB to a process.
+        // A 32-bit kernel may give a process as little as 1 GiB.
         if self.is_64_bit() { 1 << 63 } else { 1 << 30 }
     }
 
-    /// The physical address of a linear one.
+    /// Translates a linear address. Returns `None` if it is not mapped.
     pub(super) fn translate(&self, linear: u64) -> Option<u64> {
         let mode = if self.is_64_bit() { Mode::Bits64 } else { Mode::Bits32 };
         if !self.paging.is_canonical(linear, mode) {
@@ -110,16 +110,11 @@ impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
         self.paging.translate(linear, Access::Read, &Tables(self.memory)).ok()
     }
 
-    /// Fills `into` from a linear address.
-    pub(super) fn read(&self, mut linear: u64, mut into: &mut [u8]) -> Option<()> {
-        while !into.is_empty() {
-            let in_page = PAGE - linear % PAGE;
-            let (now, later) = into.split_at_mut(into.len().min(in_page as usize));
-            self.memory.read(self.translate(linear)?, now).then_some(())?;
-            linear = linear.wrapping_add(now.len() as u64);
-            into = later;
-        }
-        Some(())
+    /// Fills `into` from a linear address. Returns `None` if not all of it is mapped RAM.
+    pub(super) fn read(&self, linear: u64, into: &mut [u8]) -> Option<()> {
+        read_by_page(linear, into, |page, offset, into| {
+            self.memory.read(self.translate(page)? + offset, into).then_some(())
+        })
     }
 
     /// The bytes at a linear address.
@@ -134,7 +129,7 @@ impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
         self.bytes(linear).map(u32::from_le_bytes)
     }
 
-    /// The address, or other word of this size, at a linear address.
+    /// The word of an address's size at a linear address.
     pub(super) fn word(&self, linear: u64) -> Option<u64> {
         match self.is_64_bit() {
             true => self.bytes(linear).map(u64::from_le_bytes),
@@ -142,13 +137,13 @@ impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
         }
     }
 
-    /// A reader that goes on from a linear address.
+    /// A sequential reader that begins at a linear address.
     pub(super) fn cursor(&self, linear: u64) -> Cursor<'_, 'm, M> {
         Cursor { space: self, linear, page: None, bytes: [0; PAGE as usize] }
     }
 }
 
-/// The page tables' own reader.
+/// Reads page tables.
 struct Tables<'m, M>(&'m M);
 
 impl<M: PhysicalMemory> PageTables for Tables<'_, M> {
@@ -163,46 +158,46 @@ impl<M: PhysicalMemory> PageTables for Tables<'_, M> {
     }
 }
 
-/// Reads on from a linear address. It holds one page, so that small pieces cost little.
+/// Reads sequentially. It caches one page, so that small reads are cheap.
 pub(super) struct Cursor<'s, 'm, M> {
     space: &'s AddressSpace<'m, M>,
     linear: u64,
-    /// Which page is held.
+    /// The linear address of the cached page.
     page: Option<u64>,
     bytes: [u8; PAGE as usize],
 }
 
 impl<M: PhysicalMemory> Cursor<'_, '_, M> {
-    /// Where the next byte comes from.
+    /// The linear address of the next byte.
     pub(super) fn position(&self) -> u64 {
         self.linear
     }
 
-    /// Goes to another address.
+    /// Continues at another address.
     pub(super) fn seek(&mut self, linear: u64) {
         self.linear = linear;
     }
 
-    /// Leaves bytes out.
+    /// Skips bytes.
     pub(super) fn skip(&mut self, bytes: u64) {
         self.linear = self.linear.wrapping_add(bytes);
     }
 
-    /// The next byte.
+    /// Reads a byte.
     pub(super) fn u8(&mut self) -> Option<u8> {
         let byte = *self.rest_of_page()?.first()?;
         self.linear = self.linear.wrapping_add(1);
         Some(byte)
     }
 
-    /// The next bytes.
+    /// Reads `N` bytes.
     pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let mut into = [0; N];
         self.fill(&mut into)?;
         Some(into)
     }
 
-    /// The next `u32`.
+    /// Reads a `u32`.
     pub(super) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
@@ -220,7 +215,7 @@ impl<M: PhysicalMemory> Cursor<'_, '_, M> {
         Some(())
     }
 
-    /// Appends the bytes before the next zero byte, and passes that. There may be `limit` of them.
+    /// Appends a string to `into`, without its zero byte. Returns `None` if it has more than `limit` bytes.
     pub(super) fn string(&mut self, into: &mut Vec<u8>, limit: usize) -> Option<()> {
         let begin = into.len();
         loop {
@@ -239,7 +234,7 @@ impl<M: PhysicalMemory> Cursor<'_, '_, M> {
         }
     }
 
-    /// What is left of the page that the next byte is in.
+    /// The bytes from the next one to the end of its page.
     fn rest_of_page(&mut self) -> Option<&[u8]> {
         let (page, offset) = (self.linear & !(PAGE - 1), (self.linear % PAGE) as usize);
         if self.page != Some(page) {

@@ -1,5 +1,4 @@
-//! BTF: the kernel's types, of which the places of members in structures are wanted (Linux's
-//! `Documentation/bpf/btf.rst`).
+//! BTF: the kernel's types, for the offsets of members (Linux's `Documentation/bpf/btf.rst`).
 
 use std::collections::HashMap;
 
@@ -8,36 +7,36 @@ use super::address_space::AddressSpace;
 
 const MAGIC: u16 = 0xeb9f;
 const HEADER: usize = 24;
-/// How big it may be. Debian's have 4 to 6 MB.
+/// The most bytes of BTF. Debian's kernels have 4 to 6 MB.
 const BIGGEST: u64 = 32 << 20;
-/// The longest name that is wanted.
+/// The longest name that is looked up, in bytes.
 const LONGEST: usize = 32;
 
-/// How many structures without a name are looked into, and how deep they may be in one another.
+/// The most anonymous structures that are searched, and their deepest nesting.
 const MOST_NAMELESS: usize = 1024;
 const DEEPEST: usize = 4;
 
-/// A structure, and the members of it that are wanted.
+/// A structure to look up, and its members.
 pub(super) struct Wanted<'w> {
     pub(super) name: &'w str,
     pub(super) members: &'w [&'w str],
 }
 
-/// Where members are in a structure, in the order in which they are wanted.
+/// The layout of a structure: its members in the order of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Structure {
     pub(super) size: u32,
-    /// In bytes; `None` for what is not a member here.
+    /// Offsets in bytes; `None` if the kernel has no such member.
     pub(super) members: Vec<Option<u32>>,
 }
 
-/// The parts of BTF that lies in memory.
+/// The linear addresses of the parts of BTF: start and end.
 struct Btf {
     types: (u64, u64),
     strings: (u64, u64),
 }
 
-/// Looks structures up in the BTF at these addresses; `None` for those that it does not have.
+/// Looks structures up in the BTF at these addresses. Unknown ones are `None`.
 pub(super) fn structures<M: PhysicalMemory>(
     space: &AddressSpace<'_, M>,
     (start, stop): (u64, u64),
@@ -83,7 +82,7 @@ impl Btf {
         Some(Btf { types: part(8)?, strings: part(16)? })
     }
 
-    /// Where each of these strings is among all, as types refer to it.
+    /// The offset of each string among all strings: types refer to strings by it.
     fn strings<M: PhysicalMemory>(
         &self,
         space: &AddressSpace<'_, M>,
@@ -103,7 +102,7 @@ impl Btf {
                 found[index] = Some(at);
             }
         }
-        // A name may be a member of two structures: of equal ones the first was found.
+        // Two structures may have members of the same name: only the first of them was found.
         for index in 0..names.len() {
             let first = names.iter().position(|name| name == &names[index]);
             found[index] = found[first.expect("it is itself")];
@@ -111,8 +110,9 @@ impl Btf {
         Some(found)
     }
 
-    /// Goes through all types, and again for structures without a name in those that are wanted: their
-    /// members count as the outer structure's.
+    /// Scans all types, and again for each level of anonymous structures.
+    ///
+    /// Members of an anonymous structure count as those of the structure around it.
     fn types<M: PhysicalMemory>(
         &self,
         space: &AddressSpace<'_, M>,
@@ -172,13 +172,13 @@ impl Btf {
     }
 }
 
-/// Structures without a name, by the number of their type: which of those wanted they are in, and where.
+/// Anonymous structures by type number: the indexes of the requested structures around them, and their offsets there.
 type Nameless = HashMap<u32, Vec<(usize, u32)>>;
 
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 
-/// How many bytes follow the first 12 of a type; `None` for a kind that is not known.
+/// The bytes after the first 12 of a type; `None` for an unknown kind.
 fn size_of_rest(kind: u32, count: u64) -> Option<u64> {
     Some(match kind {
         1 | 14 | 17 => 4,          // int, variable, tag of a declaration

@@ -1,14 +1,14 @@
 //! kallsyms: the kernel's table of its own symbols (Linux's `kernel/kallsyms.c`).
 //!
-//! Names are compressed: each byte stands for a token, a piece of text. A name's first character is the
-//! kind of its symbol, as `nm` prints it.
+//! Names are compressed: each byte is the number of a token, a piece of text. The first character of a name is the kind
+//! of the symbol, as `nm` prints it.
 
 use super::PhysicalMemory;
 use super::address_space::{AddressSpace, Cursor};
 use super::names::{LONGEST_NAME, MOST_SYMBOLS, is_name};
 use super::vmcoreinfo::VmCoreInfo;
 
-/// Where the parts of the table are.
+/// The linear addresses of the parts of a symbol table.
 pub(super) struct Kallsyms {
     pub(super) count: usize,
     pub(super) names: u64,
@@ -16,20 +16,21 @@ pub(super) struct Kallsyms {
     pub(super) addresses: Addresses,
 }
 
-/// How addresses are stored.
+/// The encoding of addresses, and the linear address at which they begin.
 #[derive(Clone, Copy)]
 pub(super) enum Addresses {
-    /// As they are (before 4.6).
+    /// Whole addresses (before 4.6).
     Plain { at: u64 },
-    /// As offsets of 32 bits from a base. If `absolute_percpu`, one below 0 is from `base - 1`, downwards,
-    /// and others are addresses.
+    /// Offsets of 32 bits from a base.
+    ///
+    /// If `absolute_percpu`, an offset below 0 counts downwards from `base - 1`, and others are addresses.
     FromBase { at: u64, base: u64, absolute_percpu: bool },
-    /// As offsets of 32 bits, each from its own place (since 7.0).
+    /// Offsets of 32 bits, each from its own address (since 7.0).
     FromItself { at: u64 },
 }
 
 impl Addresses {
-    /// Offsets from a base, by the rule that the last and highest of them shows.
+    /// Offsets from a base. The last one, which is the highest, shows whether some count downwards.
     pub(super) fn from_base<M: PhysicalMemory>(
         space: &AddressSpace<'_, M>,
         at: u64,
@@ -49,7 +50,7 @@ impl Addresses {
         at
     }
 
-    /// The next address.
+    /// Reads the next address.
     fn next<M: PhysicalMemory>(
         &self,
         space: &AddressSpace<'_, M>,
@@ -75,7 +76,7 @@ impl Addresses {
     }
 }
 
-/// What a byte of a name stands for.
+/// The texts of the 256 tokens.
 #[derive(Clone)]
 pub(super) struct Tokens {
     text: Vec<u8>,
@@ -83,7 +84,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// Reads the two tables, if they agree.
+    /// Reads the texts and their offsets. Returns `None` if they disagree.
     pub(super) fn read<M: PhysicalMemory>(
         space: &AddressSpace<'_, M>,
         table: u64,
@@ -114,7 +115,7 @@ impl Tokens {
         &self.text[start..end - 1]
     }
 
-    /// Makes `into` the text of tokens, unless that is longer than any symbol.
+    /// Writes the text of tokens to `into`. Returns `None` if it is longer than any symbol.
     pub(super) fn expand(&self, tokens: &[u8], into: &mut Vec<u8>) -> Option<()> {
         into.clear();
         for &token in tokens {
@@ -125,7 +126,7 @@ impl Tokens {
     }
 }
 
-/// A symbol: where, of which kind, and its name.
+/// A symbol of the table.
 pub(super) struct Symbol<'n> {
     pub(super) address: u64,
     pub(super) kind: u8,
@@ -133,14 +134,14 @@ pub(super) struct Symbol<'n> {
 }
 
 impl Symbol<'_> {
-    /// Whether it is code.
+    /// Whether the kind is that of code.
     pub(super) fn is_text(&self) -> bool {
         matches!(self.kind, b't' | b'T' | b'w' | b'W')
     }
 }
 
 impl Kallsyms {
-    /// Where VMCOREINFO says that it is.
+    /// Finds the table by VMCOREINFO.
     pub(super) fn by_info<M: PhysicalMemory>(
         space: &AddressSpace<'_, M>,
         info: &VmCoreInfo,
@@ -156,8 +157,9 @@ impl Kallsyms {
         Some(Kallsyms { count, names: symbol("names")?, tokens, addresses })
     }
 
-    /// Visits the symbols at the addresses that are wanted, in the order of the table, which is that of
-    /// addresses. `None` if it is not what a kernel's table is, or if `visit` has enough.
+    /// Visits the symbols whose addresses are wanted, in ascending order of addresses.
+    ///
+    /// Returns `None` if this is not the table of a kernel, or as soon as `visit` does.
     pub(super) fn for_each<M: PhysicalMemory>(
         &self,
         space: &AddressSpace<'_, M>,

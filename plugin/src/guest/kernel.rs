@@ -1,74 +1,77 @@
-//! The kernel that runs in a guest, and the names of its code.
+//! Finds the kernel that runs in a guest, and names its code.
+
+mod symbols;
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::address_space::{AddressSpace, Registers};
 use super::btf::{self, Structure, Wanted};
-use super::kallsyms::{Kallsyms, Symbol};
-use super::modules::Modules;
+use super::kallsyms::Kallsyms;
+use super::modules::{LoadedCode, ModuleList, ModuleNamer};
 use super::names::{Budget, Name, Names};
 use super::unwind::orc;
 use super::vmcoreinfo::VmCoreInfo;
 use super::{PhysicalMemory, modules, shape};
 use crate::x86::PAGE;
+use symbols::{Marks, read_names, release};
 
-/// How many tables of symbols are decoded before the search ends: a guest can hold any number of them.
+/// The most symbol tables that are decoded. A guest can hold any number of them.
 const ATTEMPTS: usize = 8;
-/// How many images, of different vCPUs, are searched for tables.
+/// The most images, of different vCPUs, that are searched for tables.
 const IMAGES: usize = 4;
-/// How many variables named `modules` are tried.
-const MODULES: usize = 8;
-
 /// A Linux kernel in guest memory.
 #[derive(Debug)]
 pub struct Kernel {
     identity: KernelIdentity,
     build_id: Option<String>,
     kaslr_offset: Option<u64>,
-    /// Its code that is freed after initialization, if it says where that is.
+    /// The code that the kernel frees after its initialization, if it tells.
     initialization: Option<Range<u64>>,
-    /// Of the kernel and then of its modules.
+    /// The names of the kernel, then those of its modules.
     names: Vec<Names>,
-    /// What the kernel translates its own addresses by.
+    /// The paging registers for the kernel's own page table.
     registers: Registers,
     orc: Option<orc::Tables>,
-    /// Where its types are.
+    /// `None` if it has none, or if their layout is unknown.
+    modules: Option<ModuleList>,
+    /// The start and end of its types (BTF).
     btf: Option<(u64, u64)>,
     current: CurrentTask,
 }
 
-/// What tells a kernel in memory from others.
+/// The identity of a kernel in memory.
 ///
-/// Two boots of the same kernel to the same place are the same.
+/// Two boots of one kernel at the same addresses are the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelIdentity {
-    /// `None` if the kernel does not say it.
+    /// `None` if the kernel does not tell it.
     release: Option<String>,
-    /// Where `_stext` is, linear and physical.
+    /// The linear and the physical address of `_stext`.
     stext: (u64, u64),
-    /// How many symbols it has.
+    /// The number of its symbols.
     symbols: usize,
 }
 
-/// Where a processor keeps the task that runs on it.
+/// Addresses that lead to a processor's `current`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CurrentTask {
-    /// The pointer, in the data of a processor.
+    /// The offset of the pointer from a per-CPU base.
     pub(super) pointer: Option<u64>,
-    /// The table of where each processor's data are.
+    /// The table of per-CPU bases.
     pub(super) per_cpu_offset: Option<u64>,
 }
 
 impl Kernel {
-    /// The kernel that the vCPUs run: one of them has it in its page tables, in user mode too.
+    /// Finds the kernel that the vCPUs run, through their page tables. Works in user mode, too.
     pub fn find(memory: &impl PhysicalMemory, vcpus: &[Registers]) -> Option<Kernel> {
         let mut tables = HashSet::new();
         let spaces = vcpus.iter().flat_map(|&registers| AddressSpace::of(memory, registers));
         let spaces: Vec<_> = spaces.filter(|space| tables.insert(space.table())).collect();
         let mut attempts = ATTEMPTS;
         if !spaces.is_empty() {
-            for info in VmCoreInfo::search(memory) {
+            for info in VmCoreInfo::search(memory).filter(VmCoreInfo::has_symbol_table) {
                 let maps =
                     |space: &&AddressSpace<'_, _>| info.is_mapped(|linear| space.translate(linear));
                 let Some(space) = spaces.iter().find(maps) else { continue };
@@ -83,10 +86,11 @@ impl Kernel {
         Kernel::by_shape(&spaces, attempts)
     }
 
-    /// Registers by which a kernel may be found that a vCPU left a moment ago, as before `kexec` does.
+    /// Paging registers for finding the kernel that a vCPU left a moment ago.
     ///
-    /// The vCPU's own table has no kernel any more. The kernel may be mapped by `last_tables`, which vCPUs used
-    /// before; and those of 6.0 and newer say where their own table is.
+    /// In `kexec`, a vCPU leaves one kernel before it starts another.
+    /// The vCPU's own table does not have it any more. The kernel may be mapped by `last_tables`, which vCPUs used before,
+    /// unless their processes ended. A 64-bit kernel also tells the address of its own table.
     pub fn left(
         memory: &impl PhysicalMemory,
         vcpus: &[Registers],
@@ -99,7 +103,7 @@ impl Kernel {
         tables.map(|cr3| Registers { cr3, ..vcpu }).collect()
     }
 
-    /// A kernel that does not say where its tables are.
+    /// Finds a kernel that does not tell where its symbol table is.
     fn by_shape<M: PhysicalMemory>(
         spaces: &[AddressSpace<'_, M>],
         mut attempts: usize,
@@ -134,7 +138,7 @@ impl Kernel {
         // Code comes first in an image, and the tables with other data after it.
         let is_image = stext % PAGE == 0 && stext < etext && etext <= kallsyms.names;
         is_image.then_some(())?;
-        // The kernel's own table has all of it, which that of a process has only after it was used.
+        // A process's page table may lack parts of the kernel until they are used.
         let table = info.and_then(|info| info.symbol("swapper_pg_dir")).or(marks.page_table);
         let own = match table {
             Some(table) => Some(space.with_table(space.translate(table)?)),
@@ -156,21 +160,23 @@ impl Kernel {
             registers: own.as_ref().unwrap_or(space).registers(),
             names: read_names(space, kallsyms, &marks.code(), &mut budget)?,
             orc: None,
+            modules: None,
             btf: marks.btf_start.zip(marks.btf_stop),
             current: CurrentTask {
-                // 6.2 to 6.14 have the pointer first in a structure.
+                // In 6.2 to 6.14 the pointer is the first member of a structure.
                 pointer: marks.current_task.or(marks.pcpu_hot),
                 per_cpu_offset: marks.per_cpu_offset,
             },
         };
         let space = own.as_ref().unwrap_or(space);
         let btf = kernel.btf;
-        let list = |&head: &u64| Modules::read(space, head, btf, &mut budget);
         let lists = match &marks.modules[..] {
             [] => &Vec::from_iter(modules::head(space, etext)),
             named => named,
         };
-        let modules = lists.iter().find_map(list).unwrap_or_default();
+        kernel.modules = lists.iter().find_map(|&head| ModuleList::at(space, head, btf));
+        let modules = kernel.modules.as_ref().map(|list| list.read(space, &mut budget));
+        let modules = modules.unwrap_or_default();
         kernel.names.extend(modules.names);
         kernel.orc = marks.orc().and_then(|table| orc::Tables::read(space, table));
         if let Some(orc) = &mut kernel.orc {
@@ -179,37 +185,37 @@ impl Kernel {
         Some(kernel)
     }
 
-    /// What `uname -r` prints, such as `6.1.0-50-cloud-amd64`.
+    /// The release that `uname -r` prints, such as `6.1.0-50-cloud-amd64`.
     pub fn release(&self) -> Option<&str> {
         self.identity.release.as_deref()
     }
 
-    /// What tells it from other kernels.
+    /// The identity of the kernel.
     pub fn identity(&self) -> &KernelIdentity {
         &self.identity
     }
 
-    /// The build id of its image, in hexadecimal, if it says it (since 5.9).
+    /// The build id of its image, in hexadecimal, if it tells it (since 5.9).
     pub fn build_id(&self) -> Option<&str> {
         self.build_id.as_deref()
     }
 
-    /// Where the symbols of its own code begin, without modules.
+    /// The addresses of the symbols of its own code, without modules.
     pub fn starts(&self) -> impl Iterator<Item = u64> {
-        self.names.iter().filter(|names| names.is_of_kernel()).flat_map(Names::starts)
+        self.names.iter().filter(|names| names.module().is_none()).flat_map(Names::starts)
     }
 
-    /// How far the kernel runs from where it was linked, if it says so.
+    /// The distance in bytes from the linked to the run-time address, if it tells it.
     pub fn kaslr_offset(&self) -> Option<u64> {
         self.kaslr_offset
     }
 
-    /// Where its symbol `_stext` is.
+    /// The linear address of its symbol `_stext`.
     pub fn stext(&self) -> u64 {
         self.identity.stext.0
     }
 
-    /// Whether the kernel has these bytes at a linear address now; `None` if nothing is mapped there.
+    /// Whether these bytes are at a linear address now; `None` if nothing is mapped there.
     pub fn has_bytes(
         &self,
         memory: &impl PhysicalMemory,
@@ -220,7 +226,7 @@ impl Kernel {
         self.read_linear(memory, address, &mut found).then(|| found == bytes)
     }
 
-    /// Whether code at a linear address is in memory that the kernel frees after its initialization.
+    /// Whether a linear address is in code that the kernel frees after its initialization.
     pub fn is_initialization(&self, address: u64) -> bool {
         self.initialization.as_ref().is_some_and(|code| code.contains(&address))
     }
@@ -230,14 +236,36 @@ impl Kernel {
         self.names.iter().find_map(|names| names.name(address))
     }
 
-    /// Fills `into` from a linear address of the kernel's half, by the kernel's own page table.
+    /// Names code as [`Kernel::name`], but not in a module that was unloaded. `read` reads linear addresses.
+    pub(super) fn name_if_loaded(
+        &self,
+        address: u64,
+        read: &mut impl FnMut(u64, &mut [u8]) -> bool,
+    ) -> Option<Name<'_>> {
+        let names = self.names.iter().find(|names| names.has(address))?;
+        let is_loaded = names.module().is_none_or(|module| module.is_loaded(read));
+        names.name(address).filter(|_| is_loaded)
+    }
+
+    /// The module that had code at an address when the kernel was read.
+    pub(super) fn module_at(&self, address: u64) -> Option<&Arc<LoadedCode>> {
+        self.names.iter().find(|names| names.has(address))?.module()
+    }
+
+    /// Returns a namer of code in modules; `None` if the list of modules was not found.
+    pub fn module_namer(&self) -> Option<ModuleNamer> {
+        let own = self.names.iter().filter(|names| names.module().is_none());
+        let own_code = own.map(|names| names.code().clone()).collect();
+        Some(ModuleNamer::new(self.registers, own_code, self.modules.clone()?))
+    }
+
+    /// Fills `into` from a linear address of the kernel, by its own page table.
     pub fn read_linear(&self, memory: &impl PhysicalMemory, linear: u64, into: &mut [u8]) -> bool {
         let spaces = AddressSpace::of(memory, self.registers);
         spaces.first().is_some_and(|space| space.read(linear, into).is_some())
     }
 
-    /// Where members are in a structure of the kernel's, in bytes, by its types (BTF). `None` for what is
-    /// not a member.
+    /// The offsets of members of a structure, in bytes, by the kernel's types (BTF). Unknown members are `None`.
     pub fn members<const N: usize>(
         &self,
         memory: &impl PhysicalMemory,
@@ -249,7 +277,7 @@ impl Kernel {
         found.members.try_into().ok()
     }
 
-    /// What the kernel translates its own addresses by.
+    /// The paging registers for the kernel's own page table.
     pub fn registers(&self) -> Registers {
         self.registers
     }
@@ -264,142 +292,46 @@ impl Kernel {
         btf::structures(&space, self.btf?, wanted)
     }
 
-    /// Where a processor keeps the task that runs on it.
+    /// The addresses that lead to `current`.
     pub(super) fn current(&self) -> &CurrentTask {
         &self.current
     }
 
-    /// Bytes of an address.
+    /// The size of an address in bytes.
     pub(super) fn word_size(&self) -> usize {
         if self.stext() >> 32 == 0 { 4 } else { 8 }
     }
 
-    /// Whether an address is in the tables for unwinding.
-    pub(super) fn has_tables_at(&self, linear: u64) -> bool {
+    /// Whether an address is in a table for unwinding.
+    pub(super) fn has_table_at(&self, linear: u64) -> bool {
         self.orc.as_ref().is_some_and(|orc| orc.contains(linear))
     }
 
-    /// Tables for unwinding.
+    /// Whether unwinding reads an address to see if a module is still loaded.
+    pub(super) fn describes_module_at(&self, linear: u64) -> bool {
+        self.names.iter().filter_map(Names::module).any(|module| module.reads(linear))
+    }
+
+    /// The ORC tables; `None` if the kernel has none.
     pub(super) fn orc(&self) -> Option<&orc::Tables> {
         self.orc.as_ref()
     }
 }
 
-/// Whether a table has the kernel's half of what is mapped: its code, and the highest page that there is.
+/// Whether two page tables map the kernel's code and the highest page alike.
 ///
-/// A kernel that ran before a reset may be left in memory, whole. In a 32-bit kernel both are mapped, as is
-/// most of RAM; the fixed mappings at the end are of the kernel that runs.
+/// A kernel that ran before a reset may still be in memory. A 32-bit kernel maps most of RAM, so the code of both is
+/// mapped, but the fixed mappings at the end belong to the kernel that runs.
 fn maps_the_same<M: PhysicalMemory>(
     own: &AddressSpace<'_, M>,
     running: &AddressSpace<'_, M>,
     stext: u64,
 ) -> bool {
-    /// How many pages at the end there can be one in.
+    /// The pages at the end of which one is mapped.
     const PAGES: u64 = 4096;
     let top = if own.is_64_bit() { u64::MAX } else { u64::from(u32::MAX) };
     let mut pages = (0..PAGES).map(|page| top - page * PAGE);
     let highest = pages.find(|&page| running.translate(page).is_some());
     let same = |linear| own.translate(linear) == running.translate(linear);
     same(stext) && highest.is_none_or(same)
-}
-
-/// Addresses of symbols that are needed for more.
-#[derive(Default)]
-struct Marks {
-    stext: Option<u64>,
-    etext: Option<u64>,
-    sinittext: Option<u64>,
-    einittext: Option<u64>,
-    banner: Option<u64>,
-    page_table: Option<u64>,
-    btf_start: Option<u64>,
-    btf_stop: Option<u64>,
-    orc_ips: Option<u64>,
-    orc_ips_end: Option<u64>,
-    orc_entries: Option<u64>,
-    current_task: Option<u64>,
-    pcpu_hot: Option<u64>,
-    per_cpu_offset: Option<u64>,
-    /// More than one file may have a variable of this name.
-    modules: Vec<u64>,
-}
-
-impl Marks {
-    fn read<M: PhysicalMemory>(space: &AddressSpace<'_, M>, kallsyms: &Kallsyms) -> Option<Marks> {
-        let mut marks = Marks::default();
-        kallsyms.for_each(
-            space,
-            |_| true,
-            |symbol| {
-                marks.note(&symbol);
-                Some(())
-            },
-        )?;
-        Some(marks)
-    }
-
-    fn note(&mut self, symbol: &Symbol<'_>) {
-        let mark = match symbol.name {
-            b"_stext" => &mut self.stext,
-            b"_etext" => &mut self.etext,
-            b"_sinittext" => &mut self.sinittext,
-            b"_einittext" => &mut self.einittext,
-            b"linux_banner" => &mut self.banner,
-            b"init_top_pgt" | b"init_level4_pgt" | b"swapper_pg_dir" => &mut self.page_table,
-            b"__start_BTF" => &mut self.btf_start,
-            b"__stop_BTF" => &mut self.btf_stop,
-            b"__start_orc_unwind_ip" => &mut self.orc_ips,
-            b"__stop_orc_unwind_ip" => &mut self.orc_ips_end,
-            b"__start_orc_unwind" => &mut self.orc_entries,
-            b"current_task" => &mut self.current_task,
-            b"pcpu_hot" => &mut self.pcpu_hot,
-            b"__per_cpu_offset" => &mut self.per_cpu_offset,
-            b"modules" => {
-                if self.modules.len() < MODULES {
-                    self.modules.push(symbol.address);
-                }
-                return;
-            }
-            _ => return,
-        };
-        *mark = Some(symbol.address);
-    }
-
-    fn orc(&self) -> Option<orc::Table> {
-        let size = self.orc_ips_end?.checked_sub(self.orc_ips?)?;
-        orc::Table::new(self.orc_ips?, self.orc_entries?, size / 4)
-    }
-
-    /// Where the kernel's code is: the kind of a symbol does not tell it (in 7.3 data is `T`, too).
-    fn code(&self) -> Vec<Range<u64>> {
-        let ends = [(self.stext, self.etext), (self.sinittext, self.einittext)];
-        ends.iter().filter_map(|&(start, end)| Some(start?..end?)).collect()
-    }
-}
-
-/// The names of the kernel's own code.
-fn read_names<M: PhysicalMemory>(
-    space: &AddressSpace<'_, M>,
-    kallsyms: &Kallsyms,
-    code: &[Range<u64>],
-    budget: &mut Budget,
-) -> Option<Vec<Names>> {
-    let mut names: Vec<Names> = code.iter().map(|code| Names::new(code.clone(), None)).collect();
-    let wants = |address| code.iter().any(|code| code.contains(&address));
-    kallsyms.for_each(space, wants, |symbol| {
-        match names.iter_mut().find(|names| names.has(symbol.address)) {
-            Some(names) if symbol.is_text() => names.push(symbol.address, symbol.name, budget),
-            _ => Some(()),
-        }
-    })?;
-    Some(names.into_iter().map(Names::finish).collect())
-}
-
-/// The release in `Linux version 5.10.0 (…`.
-fn release<M: PhysicalMemory>(space: &AddressSpace<'_, M>, banner: u64) -> Option<String> {
-    let mut text = Vec::new();
-    space.cursor(banner).string(&mut text, 1024)?;
-    let text = String::from_utf8(text).ok()?;
-    let release = text.strip_prefix("Linux version ")?.split(' ').next()?;
-    release.bytes().all(|byte| byte.is_ascii_graphic()).then(|| release.to_owned())
 }

@@ -1,17 +1,16 @@
-//! What a guest's memory says about its code: names, call chains, and processes.
+//! Reads a guest's own tables in its memory: names of code, call chains, and processes.
 //!
-//! A Linux kernel carries everything that is needed: the table of its symbols (kallsyms), its types (BTF), the
-//! list of its modules, and tables for unwinding (ORC). All of it is found by the page tables that a vCPU
-//! uses, so that a kernel that moved itself (KASLR) needs no file and no slide.
+//! A Linux kernel carries all that is needed: its symbol table (kallsyms), its types (BTF), the list of its modules, and
+//! unwind tables (ORC). They are found through the page tables of a vCPU, so a kernel that moved itself (KASLR) needs no
+//! file and no load offset.
 //!
 //! - [`Kernel`] finds the kernel, and names its code.
-//! - [`unwind`] gives the callers of a place; [`CaptureTable`] recognizes stacks that were unwound before.
-//! - [`Processes`] tells which process runs, and what it has mapped where.
+//! - [`unwind`] finds the callers of code; [`CaptureTable`] recognizes stacks that were unwound before.
+//! - [`Processes`] finds the process that runs, and its mappings.
+//! - [`Firmware`] finds the module of UEFI firmware that code belongs to.
 //!
-//! - [`Firmware`] tells which module of UEFI firmware code belongs to.
-//!
-//! Nothing here knows QEMU or counting. Guest memory is not trusted: every length and offset is checked,
-//! so a hostile table costs bounded time and memory, and gives nothing.
+//! Nothing here knows QEMU or counting. Guest memory is not trusted: every length and offset is checked, so a hostile
+//! table costs bounded time and memory, and gives no names.
 
 mod address_space;
 mod btf;
@@ -34,6 +33,7 @@ pub use captures::{
     StackId,
 };
 pub use kernel::{Kernel, KernelIdentity};
+pub use modules::ModuleNamer;
 pub use names::Name;
 pub use process::{Comm, Identity, MappedElf, Mapping, Process, Processes};
 pub use uefi::{Firmware, SeenImage};
@@ -44,7 +44,7 @@ pub trait PhysicalMemory {
     /// Fills `into`. Returns false if not all of it is RAM.
     fn read(&self, physical: u64, into: &mut [u8]) -> bool;
 
-    /// The RAM, in ascending order and in whole pages. Pages that hold only zeros may be left out.
+    /// The ranges of RAM, ascending and in whole pages. Pages of zeros may be left out.
     fn ranges(&self) -> Vec<Range<u64>>;
 }
 

@@ -2,37 +2,40 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
-/// What may be kept, of all names together: a guest can claim to have any number.
+use super::modules::LoadedCode;
+
+/// The memory left for names. A guest can claim to have any number of them.
 #[derive(Debug)]
 pub(super) struct Budget {
     symbols: usize,
     bytes: usize,
-    /// How many entries of modules' tables are looked at.
+    /// The entries of modules' symbol tables that are still read.
     pub(super) module_symbols: u32,
 }
 
 impl Budget {
-    /// For one kernel and its modules. Debian's biggest kernels use a fifth of it.
+    /// The budget of one kernel and its modules. Debian's biggest kernels use a fifth of it.
     pub(super) fn new() -> Budget {
         Budget { symbols: MOST_SYMBOLS, bytes: 6 << 20, module_symbols: 1 << 18 }
     }
 }
 
-/// How many symbols a kernel may have.
+/// The most symbols of a kernel.
 pub(super) const MOST_SYMBOLS: usize = 600_000;
 
-/// The longest name: Linux's `KSYM_NAME_LEN`.
+/// The longest name in bytes: Linux's `KSYM_NAME_LEN`.
 pub(super) const LONGEST_NAME: usize = 512;
 
-/// The name of an address.
+/// The name of a code address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name<'k> {
     /// The function.
     pub symbol: &'k str,
-    /// How far the address is into it.
+    /// The distance in bytes from the beginning of the function.
     pub offset: u64,
-    /// The module that it is in, if it is not the kernel itself.
+    /// The module of the function; `None` for the kernel itself.
     pub module: Option<&'k str>,
 }
 
@@ -49,27 +52,33 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// Where a symbol begins, relative to all of the code, and where its name is.
+/// A symbol: its offset in the code, and the offset of its name.
 #[derive(Clone, Copy, Debug)]
 struct Start {
     offset: u32,
     name: u32,
 }
 
-/// Names of a piece of code, of the kernel or of one module. Each symbol ends where the next begins.
+/// The names of a piece of code, of the kernel or of a module. Each symbol ends where the next begins.
 #[derive(Debug)]
 pub(super) struct Names {
     code: Range<u64>,
-    module: Option<String>,
+    /// `None` for the kernel's own code.
+    module: Option<Arc<LoadedCode>>,
     starts: Vec<Start>,
     /// The names, each with a zero byte after it.
     text: Vec<u8>,
 }
 
 impl Names {
-    /// None yet, for this code.
-    pub(super) fn new(code: Range<u64>, module: Option<String>) -> Names {
+    /// Creates an empty table for this code.
+    pub(super) fn new(code: Range<u64>, module: Option<Arc<LoadedCode>>) -> Names {
         Names { code, module, starts: Vec::new(), text: Vec::new() }
+    }
+
+    /// The linear addresses of the code.
+    pub(super) fn code(&self) -> &Range<u64> {
+        &self.code
     }
 
     /// Whether an address is in the code.
@@ -77,8 +86,9 @@ impl Names {
         self.code.contains(&address)
     }
 
-    /// Adds a symbol at or after the last one. Of several at one address the first counts, as for the
-    /// kernel's own `%pS`. `None` if there is no room.
+    /// Adds a symbol at or after the last one. Returns `None` if there is no room.
+    ///
+    /// Of several symbols at one address the first counts, as in the kernel's own `%pS`.
     pub(super) fn push(&mut self, address: u64, name: &[u8], budget: &mut Budget) -> Option<()> {
         let offset = u32::try_from(address.checked_sub(self.code.start)?).ok()?;
         if self.starts.last().is_some_and(|last| last.offset == offset) {
@@ -92,19 +102,19 @@ impl Names {
         Some(())
     }
 
-    /// Gives back memory that was set aside.
+    /// Frees spare capacity.
     pub(super) fn finish(mut self) -> Names {
         self.starts.shrink_to_fit();
         self.text.shrink_to_fit();
         self
     }
 
-    /// Whether this is the kernel's own code.
-    pub(super) fn is_of_kernel(&self) -> bool {
-        self.module.is_none()
+    /// The module that has this code; `None` for the kernel's own code.
+    pub(super) fn module(&self) -> Option<&Arc<LoadedCode>> {
+        self.module.as_ref()
     }
 
-    /// Where its symbols begin, ascending.
+    /// The addresses at which symbols begin, in ascending order.
     pub(super) fn starts(&self) -> impl Iterator<Item = u64> {
         self.starts.iter().map(|start| self.code.start + u64::from(start.offset))
     }
@@ -120,11 +130,11 @@ impl Names {
         let text = self.text.get(start.name as usize..)?;
         let symbol = std::str::from_utf8(&text[..memchr::memchr(0, text)?]).ok()?;
         let offset = offset - u64::from(start.offset);
-        Some(Name { symbol, offset, module: self.module.as_deref() })
+        Some(Name { symbol, offset, module: self.module.as_ref().map(|it| it.module_name()) })
     }
 }
 
-/// Whether this can be a symbol's name: it reaches terminals and files.
+/// Whether this can be the name of a symbol. Only printable ASCII is safe for terminals.
 pub(super) fn is_name(name: &[u8]) -> bool {
     !name.is_empty() && name.len() <= LONGEST_NAME && name.iter().all(u8::is_ascii_graphic)
 }

@@ -1,4 +1,4 @@
-//! The process that runs on a processor: Linux's `current`.
+//! Finds the process that runs on a processor: Linux's `current`.
 
 mod elf;
 mod layout;
@@ -15,10 +15,10 @@ use super::kernel::{CurrentTask, Kernel};
 const COMM: usize = 16;
 /// Linux's `PF_KTHREAD`.
 const KERNEL_THREAD: u32 = 0x0020_0000;
-/// How many processors' data are looked up.
+/// The most processors of a guest.
 const MOST_PROCESSORS: u64 = 1024;
 
-/// Finds the processes of one kernel. It needs the kernel's types (BTF) and names of data.
+/// Finds the processes of one kernel, by its types (BTF) and its names of data.
 #[derive(Clone, Debug)]
 pub struct Processes {
     layout: Layout,
@@ -29,24 +29,24 @@ pub struct Processes {
 /// A thread of a process, or of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// The thread's name, as it is in `/proc/PID/comm`. What cannot be printed is `?`.
+    /// The thread's name, as in `/proc/PID/comm`. Unprintable characters are `?`.
     pub comm: String,
     /// The thread's number.
     pub pid: u32,
-    /// The process's number: the first thread's.
+    /// The process's number, which is that of its first thread.
     pub tgid: u32,
-    /// Whether it is a thread of the kernel.
+    /// Whether it is a kernel thread.
     pub is_kernel_thread: bool,
-    /// The address of its `mm_struct`: which address space it has; 0 for none.
+    /// The address of its `mm_struct`; 0 if it has none.
     mm: u64,
 }
 
-/// A thread's name as the kernel has it: bytes, and zeros after them.
+/// A thread's name as the kernel stores it, padded with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Comm([u8; COMM]);
 
 impl Comm {
-    /// A name of at most 15 bytes; what is longer is cut.
+    /// Creates a name, cut to 15 bytes.
     #[cfg(test)]
     pub fn new(text: &str) -> Comm {
         let mut name = [0; COMM];
@@ -54,14 +54,14 @@ impl Comm {
         Comm(name)
     }
 
-    /// The name, fit for a terminal.
+    /// The name, with unprintable characters replaced.
     pub fn text(&self) -> String {
         let length = self.0.iter().position(|&byte| byte == 0).unwrap_or(COMM);
         printable(&self.0[..length])
     }
 }
 
-/// What tells a thread from others.
+/// The identity of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The thread's name.
@@ -73,19 +73,19 @@ pub struct Identity {
 }
 
 impl Processes {
-    /// Looks up what a kernel says of its structures.
+    /// Reads the layout of a kernel's structures. Returns `None` if the kernel has no types.
     pub fn find(kernel: &Kernel, memory: &impl PhysicalMemory) -> Option<Processes> {
         let layout = Layout::find(kernel, memory)?;
         Some(Processes { layout, current: kernel.current().clone(), word_size: kernel.word_size() })
     }
 
-    /// The address of the `task_struct` of the thread that runs on a processor, by the address of the processor's data.
+    /// The address of the `task_struct` that runs on a processor, by its per-CPU base.
     pub fn task(&self, base: u64, read: &mut impl FnMut(u64, &mut [u8]) -> bool) -> Option<u64> {
         let mut reader = Reader { word_size: self.word_size, read };
         reader.word(reader.wrap(base.wrapping_add(self.current.pointer?)))
     }
 
-    /// What tells a thread from others: three reads.
+    /// Reads the identity of a thread, given its `task_struct`.
     #[inline]
     pub fn identity(
         &self,
@@ -95,7 +95,7 @@ impl Processes {
         let mut reader = Reader { word_size: self.word_size, read };
         let mut comm = [0; COMM];
         reader.fill(task.wrapping_add(self.layout.comm), &mut comm)?;
-        // What follows the end is left from another name.
+        // The bytes after the end may be of an earlier name.
         let length = comm.iter().position(|&byte| byte == 0)?;
         comm[length..].fill(0);
         let pid = reader.u32(task.wrapping_add(self.layout.pid))?;
@@ -103,9 +103,10 @@ impl Processes {
         Some(Identity { comm: Comm(comm), pid, tgid })
     }
 
-    /// The thread that runs on a processor. `bases` are addresses one of which is that of the processor's
-    /// data: GS's base and `IA32_KERNEL_GS_BASE`, in 32-bit kernels FS's base. `read` fills bytes from a
-    /// linear address of the kernel's.
+    /// The thread that runs on a processor.
+    ///
+    /// One of `bases` must be the per-CPU base: GS's base, `IA32_KERNEL_GS_BASE`, or, in 32-bit kernels, FS's base. `read`
+    /// fills bytes from a linear address of the kernel.
     pub fn current(
         &self,
         bases: &[u64],
@@ -117,7 +118,7 @@ impl Processes {
         self.at(task, read)
     }
 
-    /// The first of some addresses that is that of a processor's data.
+    /// The first of these addresses that is the per-CPU base of a processor.
     pub fn base_among(
         &self,
         bases: &[u64],
@@ -126,7 +127,7 @@ impl Processes {
         self.base(bases, &mut Reader { word_size: self.word_size, read })
     }
 
-    /// The address of a processor's data, by the number that the kernel gives the processor.
+    /// The per-CPU base of a processor, by its number in the kernel.
     pub fn base_of(
         &self,
         processor: u64,
@@ -138,7 +139,7 @@ impl Processes {
         reader.word(at).filter(|&base| base != 0)
     }
 
-    /// The first of the bases that is a processor's.
+    /// The first of these addresses that is in the kernel's table of per-CPU bases.
     fn base<R: FnMut(u64, &mut [u8]) -> bool>(
         &self,
         bases: &[u64],
@@ -148,7 +149,7 @@ impl Processes {
         let mut last = None;
         for processor in 0..MOST_PROCESSORS {
             let base = reader.word(table + processor * self.word_size as u64)?;
-            // Processors that may come later have the image's own data, all of them.
+            // The kernel gives all processors that are absent the same base.
             if base == 0 || last == Some(base) {
                 return None;
             }
@@ -160,7 +161,7 @@ impl Processes {
         None
     }
 
-    /// The thread that has its `task_struct` at an address.
+    /// Reads the thread whose `task_struct` is at an address.
     pub fn at(&self, task: u64, read: &mut impl FnMut(u64, &mut [u8]) -> bool) -> Option<Process> {
         let mut reader = Reader { word_size: self.word_size, read };
         let layout = &self.layout;
@@ -177,7 +178,7 @@ impl Processes {
         })
     }
 
-    /// The file that a process runs: its path in its file system.
+    /// The path of the file that a process runs, in its file system.
     pub fn executable(
         &self,
         process: &Process,
@@ -189,7 +190,7 @@ impl Processes {
         mappings::path(&self.layout, file, &mut reader)
     }
 
-    /// What is mapped at an address of a process.
+    /// The mapping at an address of a process.
     pub fn mapping(
         &self,
         process: &Process,
@@ -202,7 +203,7 @@ impl Processes {
     }
 }
 
-/// Text of the guest's, fit for a terminal.
+/// Text of the guest, with unprintable characters replaced.
 fn printable(bytes: &[u8]) -> String {
     let is_printable = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
     bytes.iter().map(|&byte| if is_printable(byte) { byte as char } else { '?' }).collect()
@@ -215,7 +216,7 @@ struct Reader<'r, R> {
 }
 
 impl<R: FnMut(u64, &mut [u8]) -> bool> Reader<'_, R> {
-    /// An address in the width of the kernel's.
+    /// Truncates an address to the kernel's width.
     fn wrap(&self, address: u64) -> u64 {
         if self.word_size == 4 { address & 0xffff_ffff } else { address }
     }
@@ -237,7 +238,7 @@ impl<R: FnMut(u64, &mut [u8]) -> bool> Reader<'_, R> {
         Some(u64::from_le_bytes(bytes))
     }
 
-    /// Bytes up to a zero byte, of which there may be so many.
+    /// Reads a string without its zero byte. Returns `None` if it has `most` bytes or more.
     fn string(&mut self, at: u64, most: usize) -> Option<Vec<u8>> {
         let mut text = Vec::new();
         while text.len() < most {

@@ -1,8 +1,8 @@
-//! Finds kallsyms by the shape of its tables, where nothing says where they are (kernels before 6.0, or
-//! built without VMCOREINFO). `vmlinux-to-elf` finds them in files in the same way.
+//! Finds kallsyms by the shape of its tables, in kernels before 6.0 or without VMCOREINFO.
 //!
-//! The table of tokens is found by its digits, each of which stands for itself. The names come before it,
-//! after the number of symbols. Addresses come before that number, or, since 6.4, after the tokens.
+//! The method is that of `vmlinux-to-elf`. The tokens of the digits 0 to 9 are the digits themselves, so their texts show
+//! the table of tokens. The names come before it, after the number of symbols. Addresses come before that number, or,
+//! since 6.4, after the tokens.
 
 use std::ops::Range;
 
@@ -16,23 +16,26 @@ const DIGITS: &[u8; 20] = b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\0";
 
 /// The fewest symbols of a kernel.
 const FEWEST_SYMBOLS: usize = 1000;
-/// How far the number of symbols may be before the tokens.
+/// The most bytes between the number of symbols and the tokens.
 const REACH: u64 = 8 << 20;
-/// How many places with digits are looked at, and how many tables of tokens.
+/// The most places with digits that are tried, and the most tables of tokens.
 const DIGIT_PLACES: usize = 4096;
 const TOKEN_TABLES: usize = 4;
-/// How many places for names are looked at before each, and at how many of these all names.
+/// The most places before each where names may begin.
 const PLACES: usize = 1 << 16;
+/// The most of these places at which all names are read.
 const NAME_TABLES: usize = 64;
 
-/// Where a kernel's image can be: in 64-bit kernels Linux's `KERNEL_IMAGE_SIZE` after
-/// `__START_KERNEL_map`, in 32-bit ones so much after `PAGE_OFFSET`.
+/// The linear addresses that an image can have.
+///
+/// In 64-bit kernels they are the first `KERNEL_IMAGE_SIZE` bytes after `__START_KERNEL_map`.
 const IMAGE_64: Range<u64> = 0xffff_ffff_8000_0000..0xffff_ffff_c000_0000;
+/// The same in 32-bit kernels: from `PAGE_OFFSET` on.
 const IMAGE_32: Range<u64> = 0xc000_0000..0xe000_0000;
 
-/// How much of the range for an image is mapped, as a range.
+/// The mapped part of the range for an image.
 pub(super) fn image<M: PhysicalMemory>(space: &AddressSpace<'_, M>) -> Option<Range<u64>> {
-    /// A large page; in each that is mapped, the first small page is.
+    /// A large page. The first small page of each mapped one is mapped.
     const STEP: usize = 2 << 20;
     let range = if space.is_64_bit() { IMAGE_64 } else { IMAGE_32 };
     let mut mapped = range.step_by(STEP).filter(|&linear| space.translate(linear).is_some());
@@ -40,7 +43,7 @@ pub(super) fn image<M: PhysicalMemory>(space: &AddressSpace<'_, M>) -> Option<Ra
     Some(first..mapped.last().unwrap_or(first) + STEP as u64)
 }
 
-/// Tables that may be kallsyms, in an image.
+/// Finds tables in an image that may be kallsyms.
 pub(super) fn search<M: PhysicalMemory>(
     space: &AddressSpace<'_, M>,
     image: Range<u64>,
@@ -54,7 +57,7 @@ pub(super) fn search<M: PhysicalMemory>(
     tokens.take(TOKEN_TABLES).flat_map(|tokens| tables(space, &tokens))
 }
 
-/// Where the digits are among tokens.
+/// Finds the digits among tokens.
 fn find_digits<M: PhysicalMemory>(space: &AddressSpace<'_, M>, image: Range<u64>) -> Vec<u64> {
     const KEPT: usize = DIGITS.len() - 1;
     let ranges = space.memory().ranges();
@@ -82,17 +85,17 @@ fn find_digits<M: PhysicalMemory>(space: &AddressSpace<'_, M>, image: Range<u64>
     found
 }
 
-/// The table of tokens, which is between the others.
+/// The table of tokens, which is between the other tables.
 struct TokenTable {
     at: u64,
-    /// Where the tables after it begin.
+    /// The address of the tables after it.
     end: u64,
     tokens: Tokens,
     align: u64,
 }
 
 impl TokenTable {
-    /// The table that has these digits.
+    /// Reads the table that has these digits.
     fn around<M: PhysicalMemory>(
         space: &AddressSpace<'_, M>,
         digits: u64,
@@ -112,7 +115,7 @@ impl TokenTable {
     }
 }
 
-/// All tables, by that of tokens.
+/// Finds the other tables around that of tokens.
 fn tables<M: PhysicalMemory>(space: &AddressSpace<'_, M>, tokens: &TokenTable) -> Vec<Kallsyms> {
     let word = space.word_size();
     let mut found = Vec::new();
@@ -134,7 +137,7 @@ fn tables<M: PhysicalMemory>(space: &AddressSpace<'_, M>, tokens: &TokenTable) -
     found
 }
 
-/// Names, and how many they are, somewhere before the table of tokens.
+/// Finds the names before the table of tokens. Returns addresses and counts.
 fn find_names<M: PhysicalMemory>(
     space: &AddressSpace<'_, M>,
     TokenTable { at: table, tokens, align, .. }: &TokenTable,
@@ -163,7 +166,7 @@ fn find_names<M: PhysicalMemory>(
         .collect()
 }
 
-/// Whether the first names are the kernel's: each has the letter of a kind, and characters.
+/// Whether the first names are plausible: each has the letter of a kind, and characters.
 fn begin_well(mut names: &[u8], tokens: &Tokens) -> bool {
     let mut text = Vec::new();
     (0..8).all(|_| {
@@ -176,7 +179,9 @@ fn begin_well(mut names: &[u8], tokens: &Tokens) -> bool {
     })
 }
 
-/// Whether after these names there are the places of each 256th of them, in 4 bytes or, before 5.0, a word each.
+/// Whether the markers follow these names: the offset of each 256th name.
+///
+/// A marker has 4 bytes, or, before 5.0, a word.
 fn markers_follow(names: &[u8], count: usize, align: usize) -> bool {
     let mut places = Vec::with_capacity(count / 256 + 1);
     let mut rest = names;
@@ -187,7 +192,7 @@ fn markers_follow(names: &[u8], count: usize, align: usize) -> bool {
         let Some((_, after)) = split_name(rest) else { return false };
         rest = after;
     }
-    // The places are aligned, as the names are.
+    // The markers are aligned as the names are.
     let end = (names.len() - rest.len()).next_multiple_of(align);
     [4, align].iter().any(|&size| {
         let Some(markers) = names.get(end..end + size * places.len()) else { return false };
@@ -199,7 +204,7 @@ fn markers_follow(names: &[u8], count: usize, align: usize) -> bool {
     })
 }
 
-/// The tokens of the first name, and the names after it.
+/// Splits off the tokens of the first name.
 fn split_name(names: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&first, rest) = names.split_first()?;
     let (length, rest) = match first & 0x80 {

@@ -1,4 +1,4 @@
-//! A kernel that is made here is found, whatever its tables look like, and broken ones do no harm.
+//! A synthetic kernel is found with every layout. Broken tables do no harm.
 
 pub(crate) mod image;
 mod unwinding;
@@ -50,7 +50,7 @@ fn assert_names(guest: &Guest, options: Options) {
     is(module + 0x3000, None);
 }
 
-/// Every combination of what kernels differ in.
+/// Every combination of layouts.
 fn all_options() -> impl Iterator<Item = Options> {
     (0..64).map(|bits| Options {
         wide: bits & 1 != 0,
@@ -96,22 +96,42 @@ fn a_kernel_that_nobody_runs_is_not_found() {
     assert!(Kernel::find(&guest, &[without_paging, elsewhere, guest.registers]).is_some());
 }
 
-/// What another kernel left in memory before a reset is not believed.
+/// The text of VMCOREINFO.
+fn page_of_info(guest: &Guest) -> String {
+    let text = &guest.ram[0x10_0000..0x10_1000];
+    String::from_utf8(text[..text.iter().position(|&byte| byte == 0).unwrap()].to_vec()).unwrap()
+}
+
+/// Another kernel may have left its VMCOREINFO in memory before a reset.
 #[test]
 fn vmcoreinfo_of_another_kernel_is_passed_over() {
     let mut guest = Guest::new(OPTIONS);
-    let page = |guest: &Guest| {
-        let text = &guest.ram[0x10_0000..0x10_1000];
-        String::from_utf8(text[..text.iter().position(|&byte| byte == 0).unwrap()].to_vec())
-            .unwrap()
-    };
-    let stale = page(&guest).replace("NUMBER(phys_base)=-", "NUMBER(phys_base)=-1");
+    let stale = page_of_info(&guest).replace("NUMBER(phys_base)=-", "NUMBER(phys_base)=-1");
     let stale = stale.replace("OSRELEASE=6.9.9-test", "OSRELEASE=6.0.0-stale");
     guest.ram[0xf_0000..0xf_0000 + stale.len()].copy_from_slice(stale.as_bytes());
     assert_names(&guest, OPTIONS);
 }
 
-/// Nor is a 32-bit kernel that is still there, and mapped, while another runs.
+/// Before 6.0, VMCOREINFO did not say where the symbols are.
+#[test]
+fn a_kernel_that_was_left_is_found_by_the_table_that_it_tells() {
+    let old = |info: String| info.replace("SYMBOL(kallsyms_", "SYMBOL(other_");
+    for (has_info, is_told) in [(true, true), (false, false)] {
+        let mut guest = Guest::new(Options { has_info, ..OPTIONS });
+        if has_info {
+            let info = old(page_of_info(&guest));
+            guest.ram[0x10_0000..0x10_0000 + info.len()].copy_from_slice(info.as_bytes());
+        }
+        // The table of a process that ended, and the one of the code that starts the next kernel.
+        let (ended, next) = (0x20_0000, Registers { cr3: 0x21_0000, ..guest.registers });
+        let tables = Kernel::left(&guest, &[next], &[ended]);
+        assert_eq!(tables[0].cr3, ended);
+        let found = tables.iter().any(|&table| Kernel::find(&guest, &[table]).is_some());
+        assert_eq!(found, is_told);
+    }
+}
+
+/// A 32-bit kernel may still be in memory, and mapped, while another runs.
 #[test]
 fn the_fixed_mappings_tell_a_kernel_from_the_one_before() {
     /// The same table, with its last entry to the table at 0x7000.
@@ -127,7 +147,7 @@ fn the_fixed_mappings_tell_a_kernel_from_the_one_before() {
     }
 }
 
-/// Bytes of what is read are changed; whatever comes of it comes soon, and its names can be printed.
+/// Random bytes are changed. Searching must still end soon, with printable names.
 #[test]
 fn broken_tables_do_no_harm() {
     let mut random = fastrand::Rng::with_seed(14);
@@ -162,7 +182,7 @@ fn broken_tables_do_no_harm() {
     assert!(found > 50, "{found} of them were read all the same");
 }
 
-/// Each count and length that a guest can choose, at its worst.
+/// Each count and length that a guest can choose has its worst value.
 #[test]
 fn claims_of_any_size_cost_little() {
     for options in all_options().filter(|options| options.wide && options.has_mem) {

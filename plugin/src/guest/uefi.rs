@@ -1,11 +1,10 @@
-//! UEFI firmware in guest memory: which of its modules code belongs to.
+//! Finds the module of UEFI firmware that code in guest memory belongs to.
 //!
-//! Modules lie in firmware volumes (PI specification, volume 3), in flash or unpacked in RAM. Some run where they lie;
-//! most are loaded elsewhere, with their PE header. What the firmware loaded, it lists for debuggers (UEFI
-//! specification, 18.4). A released firmware has no debug information, so a module's name is that of its file.
+//! Modules are in firmware volumes (PI specification, volume 3), in flash or unpacked in RAM. Some run in place; most are
+//! loaded elsewhere, with their PE header. Firmware keeps a list of loaded images for debuggers (UEFI specification,
+//! 18.4). Released firmware has no debug information, so a module has the name of its file.
 //!
-//! Firmware maps all memory at its physical addresses. 64-bit firmware is meant; of 32-bit firmware, the list of images
-//! is not read.
+//! Firmware, of 64 or 32 bits, maps all memory at its physical addresses.
 
 mod image;
 mod loaded;
@@ -21,16 +20,16 @@ use image::ImageHeader;
 use loaded::LoadedImage;
 use volume::Module;
 
-/// Where the flash ends that a processor starts from, and the most of it that is looked at.
+/// The addresses that are searched for flash: the reset vector is at its end.
 const FLASH: Range<u64> = 0xff00_0000..0x1_0000_0000;
 /// The most memory in which volumes are looked for.
 const MOST_SEARCHED: u64 = 1 << 30;
-/// How far the header of an image may be before its code, in pages.
+/// The most pages from the header of an image to its code.
 const REACH: u64 = 2048;
 /// The most pages that are looked at for headers.
 const MOST_PAGES: u64 = 1 << 16;
 
-/// The firmware that a guest was started by.
+/// The firmware of a guest, and its modules.
 pub struct Firmware {
     loaded: Vec<LoadedImage>,
     modules: Vec<Module>,
@@ -39,7 +38,9 @@ pub struct Firmware {
     pages_left: RefCell<u64>,
 }
 
-/// Where an image was when its code was about to run. Firmware unloads drivers that it does not need.
+/// An image that was in memory when its code was translated.
+///
+/// Firmware unloads drivers that it does not need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenImage {
     start: u64,
@@ -47,7 +48,7 @@ pub struct SeenImage {
 }
 
 impl SeenImage {
-    /// The image around an address, by the header before it.
+    /// Finds the image around an address, by its header.
     pub fn around(memory: &impl PhysicalMemory, address: u64) -> Option<SeenImage> {
         let mut pages = REACH;
         search(memory, address, &mut pages)
@@ -61,7 +62,7 @@ struct Found {
 }
 
 impl Firmware {
-    /// Whether the firmware is UEFI: whether there is a volume in flash.
+    /// Whether the firmware is UEFI: flash has a firmware volume.
     pub fn is_there(memory: &impl PhysicalMemory) -> bool {
         volume::is_any(memory, clipped(&memory.ranges(), FLASH))
     }
@@ -85,9 +86,9 @@ impl Firmware {
         Some(Firmware { loaded, modules, found: RefCell::default(), pages_left: MOST_PAGES.into() })
     }
 
-    /// The module that has code at an address, and how far the address is from the beginning of its image.
+    /// The module that has code at an address, and the offset in its image.
     ///
-    /// `seen` is the image that was there when the code ran.
+    /// `seen` is the image that was there when the code was translated.
     pub fn name(
         &self,
         memory: &impl PhysicalMemory,
@@ -138,7 +139,7 @@ impl Firmware {
     }
 }
 
-/// The image around an address, by the header before it. Takes as many of `pages` as it looks at.
+/// Finds the image around an address, by its header. Counts `pages` down for each page that it reads.
 fn search(memory: &impl PhysicalMemory, address: u64, pages: &mut u64) -> Option<SeenImage> {
     let page = address & !(PAGE - 1);
     for distance in 0..REACH {
@@ -151,7 +152,7 @@ fn search(memory: &impl PhysicalMemory, address: u64, pages: &mut u64) -> Option
     None
 }
 
-/// The parts of ranges that are in another.
+/// The parts of `ranges` within another range.
 fn clipped(ranges: &[Range<u64>], within: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     let clip = move |range: &Range<u64>| range.start.max(within.start)..range.end.min(within.end);
     ranges.iter().map(clip).filter(|range| range.start < range.end)

@@ -1,7 +1,7 @@
-//! Call chains of guest code.
+//! Unwinds stacks of guest code into call chains.
 //!
-//! A 64-bit Linux kernel is unwound by its own ORC tables, all other code by frame pointers, where a frame
-//! is proven. A chain that cannot be continued ends as [`End::Unknown`]; no caller is ever guessed.
+//! A 64-bit Linux kernel is unwound by its own ORC tables, other code by proven frame pointers. A chain that cannot be
+//! continued ends as [`End::Unknown`]. No caller is guessed.
 
 mod calls;
 mod frame_pointers;
@@ -14,10 +14,10 @@ use crate::x86::Mode;
 pub use stack::Recipe;
 use stack::Stack;
 
-/// The most frames that a chain has.
+/// The most frames of a chain.
 pub const MOST_FRAMES: usize = 64;
 
-/// The registers that unwinding starts with.
+/// The registers at which unwinding starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Start {
     /// The kind of code.
@@ -35,7 +35,7 @@ pub struct Start {
 }
 
 impl Start {
-    /// The registers of 64-bit code, where segments have no base.
+    /// The registers of 64-bit code, whose segments have no base.
     pub fn flat(ip: u64, sp: u64, bp: u64) -> Start {
         Start { mode: Mode::Bits64, ip, sp, bp, cs_base: 0, ss_base: 0 }
     }
@@ -45,7 +45,7 @@ impl Start {
         self.cs_base.wrapping_add(self.ip)
     }
 
-    /// Whether this is code of a 64-bit kernel, by its address.
+    /// Whether the address is that of a 64-bit kernel's code.
     pub fn is_64_bit_kernel(&self) -> bool {
         self.mode == Mode::Bits64 && self.ip >> 63 != 0
     }
@@ -54,14 +54,16 @@ impl Start {
 /// A caller in a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Frame {
-    /// The return address of a call: its name is that of the byte before.
+    /// The return address of a call.
     Return(u64),
-    /// The instruction that an interrupt or an exception interrupted.
+    /// The address of the instruction that was interrupted.
     Interrupted(u64),
 }
 
 impl Frame {
-    /// The address that names the frame's function.
+    /// An address in the frame's function.
+    ///
+    /// A call may be the last instruction of its function, so this is one byte before a return address.
     pub fn address(self) -> u64 {
         match self {
             Frame::Return(address) => address.wrapping_sub(1),
@@ -69,7 +71,7 @@ impl Frame {
         }
     }
 
-    /// How far [`Frame::address`] is before the address itself, whose offset the kernel prints.
+    /// The distance in bytes from [`Frame::address`] to the frame's own address, which the kernel prints.
     pub fn after(self) -> u64 {
         match self {
             Frame::Return(_) => 1,
@@ -78,42 +80,44 @@ impl Frame {
     }
 }
 
-/// Why a chain ends.
+/// The reason why a chain ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum End {
     /// The last frame is the kernel's entry from user mode.
     UserMode,
     /// The last frame is where the stack begins: a thread's or a processor's first function.
     Bottom,
-    /// What comes after the last frame cannot be known.
+    /// The caller of the last frame cannot be known.
     Unknown,
-    /// The chain has more frames than were asked for.
+    /// The chain has more frames than requested.
     TooDeep,
 }
 
-/// The callers of a place, innermost first.
+/// The callers of an instruction, innermost first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Chain {
     /// The callers.
     pub frames: Vec<Frame>,
-    /// Why there are no more.
+    /// The reason why there are no more.
     pub end: End,
 }
 
-/// A chain, and the recipe that recognizes it.
+/// A chain, and how to recognize it.
 #[derive(Clone, Debug)]
 pub struct Unwound {
     /// The callers.
     pub chain: Chain,
-    /// What was read from the stack to find them.
+    /// The words of the stack that decided the chain.
     pub recipe: Recipe,
-    /// The chain ends because the kernel's tables lack a place: they may be of an older reading, or of another kernel.
+    /// The chain ends because the kernel's tables lack an address.
+    ///
+    /// The kernel may have loaded a module since it was read, or be another one.
     pub lacks_tables: bool,
 }
 
-/// Unwinds from a place, to at most `depth` frames. `read` fills bytes from a linear address.
+/// Unwinds a stack, to at most `depth` frames. `read` fills bytes from a linear address.
 ///
-/// A kernel without ORC tables, and any other code, is unwound by frame pointers.
+/// A kernel without ORC tables is unwound by frame pointers, as other code is.
 pub fn unwind(
     kernel: Option<&Kernel>,
     start: &Start,
@@ -121,7 +125,7 @@ pub fn unwind(
     read: &mut impl FnMut(u64, &mut [u8]) -> bool,
 ) -> Unwound {
     let depth = depth.min(MOST_FRAMES);
-    // Firmware, and code that starts a kernel, is of another mode than the kernel.
+    // Firmware and boot code may run in another mode than the kernel.
     let kernel = kernel.filter(|kernel| kernel.word_size() * 8 == start.mode.bits() as usize);
     let mut stack = Stack::new(start, read);
     let orc = kernel.and_then(|kernel| Some((kernel, kernel.orc()?)));

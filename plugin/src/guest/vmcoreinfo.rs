@@ -1,22 +1,22 @@
-//! VMCOREINFO: a page of text in which a kernel says what a reader of its memory needs.
+//! VMCOREINFO: a page of text with which a kernel describes its memory to crash tools.
 
 use super::PhysicalMemory;
 use crate::x86::PAGE;
 
-/// How the text begins, at the beginning of its page.
+/// The first bytes of the text and of its page.
 const FIRST: &[u8] = b"OSRELEASE=";
 
-/// How many such pages are looked at. Kernels that ran before a reset may have left theirs.
+/// The most pages that are tried. Kernels that ran before a reset may have left theirs.
 const MOST: usize = 64;
 
-/// Where the image is mapped to in 64-bit kernels: Linux's `__START_KERNEL_map`.
+/// The linear address of the image in 64-bit kernels: Linux's `__START_KERNEL_map`.
 const IMAGE: u64 = 0xffff_ffff_8000_0000;
 
 /// The text of one kernel.
 pub(super) struct VmCoreInfo(String);
 
 impl VmCoreInfo {
-    /// All in memory that name the tables of symbols, as kernels do since 6.0, one after another.
+    /// Finds every VMCOREINFO in memory.
     pub(super) fn search(memory: &impl PhysicalMemory) -> impl Iterator<Item = VmCoreInfo> {
         let ranges = memory.ranges().into_iter();
         let pages = ranges.flat_map(|range| range.step_by(PAGE as usize));
@@ -31,11 +31,15 @@ impl VmCoreInfo {
         let mut bytes = [0; PAGE as usize];
         memory.read(page, &mut bytes).then_some(())?;
         let end = memchr::memchr(0, &bytes)?;
-        let info = VmCoreInfo(std::str::from_utf8(&bytes[..end]).ok()?.to_owned());
-        info.symbol("kallsyms_names").is_some().then_some(info)
+        Some(VmCoreInfo(std::str::from_utf8(&bytes[..end]).ok()?.to_owned()))
     }
 
-    /// What follows `KEY=`.
+    /// Whether it says where the symbol table is, as kernels do since 6.0.
+    pub(super) fn has_symbol_table(&self) -> bool {
+        self.symbol("kallsyms_names").is_some()
+    }
+
+    /// The text after `KEY=`.
     fn value(&self, key: &str) -> Option<&str> {
         self.0.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
     }
@@ -45,7 +49,7 @@ impl VmCoreInfo {
         self.value("OSRELEASE")
     }
 
-    /// How far the kernel runs from where it was linked.
+    /// The distance in bytes from the linked to the run-time address.
     pub(super) fn kaslr_offset(&self) -> Option<u64> {
         u64::from_str_radix(self.value("KERNELOFFSET")?, 16).ok()
     }
@@ -55,7 +59,7 @@ impl VmCoreInfo {
         self.value("BUILD-ID")
     }
 
-    /// The physical address of the kernel's own page table; 64-bit kernels alone tell it.
+    /// The physical address of the kernel's own page table. Only 64-bit kernels tell it.
     pub(super) fn page_table(&self) -> Option<u64> {
         let base: i64 = self.value("NUMBER(phys_base)")?.parse().ok()?;
         Some(self.symbol("swapper_pg_dir")?.wrapping_sub(IMAGE).wrapping_add_signed(base))
@@ -66,13 +70,12 @@ impl VmCoreInfo {
         u64::from_str_radix(self.value(&format!("SYMBOL({name})"))?, 16).ok()
     }
 
-    /// Whether the table at the top translates `_stext` as this kernel says it is mapped: whether it is
-    /// the kernel that runs.
+    /// Whether this is the kernel that runs: page tables map its `_stext` where it says.
     pub(super) fn is_mapped(&self, translate: impl Fn(u64) -> Option<u64>) -> bool {
         let Some(stext) = self.symbol("_stext") else { return false };
         let Some(physical) = translate(stext) else { return false };
         match self.value("NUMBER(phys_base)").map(str::parse::<i64>) {
-            // 32-bit kernels do not say it.
+            // 32-bit kernels do not have it.
             None => stext >> 32 == 0,
             Some(Ok(base)) => stext.wrapping_sub(IMAGE).wrapping_add_signed(base) == physical,
             Some(Err(_)) => false,

@@ -8,14 +8,14 @@ use vm_memory::VolatileMemory;
 use super::memory::check;
 use super::port_io::{IoCall, PortCalls, Transfer};
 use super::records::{PackedRecord, Records};
-use super::refusal::{Refusal, must_be_zero};
+use super::refusal::{Refusal, ended, must_be_zero};
 use crate::guest_memory::{LinearMemory, left_in_page};
 use crate::stats::{Call, Outcome};
 use crate::x86::{Direction, Width};
 
 const SIZE: usize = size_of::<Record>();
 
-/// Whether a batch or a record is complete, or stopped inside a string because its budget is spent.
+/// The state of a batch or record: complete, or stopped in a string whose budget is spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     Complete,
@@ -91,6 +91,9 @@ impl PortCalls<'_> {
         if count > 1 {
             let len = count * usize::from(io.width.bytes());
             self.counters.hypercalls(io.call, count as u64);
+            if let Some(trace) = self.trace() {
+                trace.calls_ended(io.call, Outcome::Ok, count as u64, 0);
+            }
             self.moved_string(io, first.port(), len);
         }
         count
@@ -124,7 +127,7 @@ impl PortCalls<'_> {
     ) -> Result<Progress, Refusal> {
         let call = record.call();
         let Some(io) = IoCall::of(call) else {
-            self.counters.hypercall(Call::Unknown, Outcome::Error);
+            ended((self.counters, self.listeners), Call::Unknown, Outcome::Error);
             return Err(Refusal(status::UNKNOWN));
         };
         let result = match io.is_string {
@@ -133,8 +136,8 @@ impl PortCalls<'_> {
         };
         match (&result, io.is_string) {
             (Ok(_), false) => self.counters.hypercall_moved_one(call),
-            (Ok(_), true) => self.counters.hypercall(call, Outcome::Ok),
-            (Err(refusal), _) => self.counters.hypercall(call, refusal.outcome()),
+            (Ok(_), true) => ended((self.counters, self.listeners), call, Outcome::Ok),
+            (Err(refusal), _) => ended((self.counters, self.listeners), call, refusal.outcome()),
         }
         result
     }
@@ -161,7 +164,7 @@ impl PortCalls<'_> {
         let result = self.string(io, record.port(), memory, &mut transfer);
         *record = record.with_address(transfer.address).with_value(transfer.left as u32);
         match result {
-            // As in a single string call: after some progress, the next call meets the error.
+            // After some progress, the next call reports the error, as for a single string call.
             Err(refusal) if refusal.outcome() == Outcome::Error && transfer != before => {
                 Ok(Progress::Stopped)
             }

@@ -8,7 +8,7 @@ use crate::x86::{Cr0, Mode, Rflags, Supervisor};
 pub struct Caller {
     /// The mode of the code, which sets the width of arguments.
     pub mode: Mode,
-    /// Whether it is supervisor code; `None` if only the registers can tell.
+    /// True if it is supervisor code; `None` if only the registers can tell.
     pub supervisor: Option<Supervisor>,
     /// The linear address of the instruction.
     pub pc: u64,

@@ -2,12 +2,15 @@
 
 use arrayvec::ArrayVec;
 use pvio_guest::abi::{self, status};
+use pvio_stats::trace::WindowEvent;
 
 use super::guest_log::Level;
 use super::memory::{caller_memory, check};
+use super::refusal::ended;
 use super::{Caller, DumpError, Refusal, VcpuCalls};
 use crate::qemu::{Register, Registers};
 use crate::stats::{Call, Outcome, WindowError};
+use crate::trace::VcpuTrace;
 
 impl VcpuCalls {
     /// Runs a control call. `operand` is the exit status or the log level.
@@ -21,7 +24,7 @@ impl VcpuCalls {
         match call {
             Call::Exit => {
                 // Count it first: the exit may dump the statistics and not return.
-                self.counters.hypercall(call, Outcome::Ok);
+                ended((&self.counters, self.listeners.as_ref()), call, Outcome::Ok);
                 self.hypercalls.control.exit(operand);
             }
             Call::Log => {
@@ -30,6 +33,9 @@ impl VcpuCalls {
                 let written = self.hypercalls.log.line(level, &text);
                 written.map_err(|_| Refusal(status::FAILED))?;
                 self.counters.hypercall_moved(call, text.len() as u64);
+                if let Some(trace) = self.trace() {
+                    trace.calls_ended(call, Outcome::Ok, 0, text.len() as u64);
+                }
             }
             Call::Begin | Call::End => {
                 let name = self.text::<{ abi::NAME_MAX }>(caller, vcpu)?;
@@ -42,15 +48,23 @@ impl VcpuCalls {
                     .ok_or(Refusal(status::ARGUMENT))?;
                 let statistics = &self.hypercalls.statistics;
                 match call {
-                    Call::Begin => statistics.begin(name, &self.counters),
-                    _ => statistics.end(name),
+                    Call::Begin => self.window(WindowEvent::Began(name.into()), || {
+                        statistics.begin(name, &self.counters)
+                    }),
+                    _ => self.window(WindowEvent::Ended(name.into()), || statistics.end(name)),
                 }
                 .map_err(|error| match error {
                     WindowError::Open | WindowError::NotOpen => Refusal(status::STATE),
                     WindowError::Full => Refusal(status::FULL),
                 })?;
             }
-            Call::Reset => self.hypercalls.statistics.reset(&self.counters),
+            Call::Reset => {
+                let reset = || {
+                    self.hypercalls.statistics.reset(&self.counters);
+                    Ok::<(), Refusal>(())
+                };
+                self.window(WindowEvent::Reset, reset)?;
+            }
             Call::Dump => self.hypercalls.control.dump().map_err(|error| match error {
                 DumpError::Full => Refusal(status::FULL),
                 DumpError::Failed => Refusal(status::FAILED),
@@ -58,6 +72,22 @@ impl VcpuCalls {
             _ => return Err(Refusal(status::UNKNOWN)),
         }
         Ok(0)
+    }
+
+    fn trace(&self) -> Option<&VcpuTrace> {
+        self.listeners.as_ref()?.trace()
+    }
+
+    /// Changes a window, and has the trace tell of it if that succeeds.
+    fn window<E>(
+        &self,
+        event: WindowEvent,
+        change: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self.trace() {
+            Some(trace) => trace.window(&event, change),
+            None => change(),
+        }
     }
 
     /// Reads the text argument: RDX is the address, RCX the length in bytes.

@@ -67,7 +67,7 @@ impl Mailbox {
                 Some(_) => Err(Refusal(status::DECLINED)),
             },
         };
-        self.answer(answered(ports.counters, call, answer));
+        self.answer(answered((ports.counters, ports.listeners), call, answer));
         match (call, answer) {
             (Call::Release, Ok(_)) => IsReleased::Yes,
             _ => IsReleased::No,
@@ -75,7 +75,7 @@ impl Mailbox {
     }
 }
 
-/// Whether the guest has released the mailbox.
+/// The state of a mailbox: in use, or released by the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum IsReleased {
     Yes,
@@ -145,7 +145,7 @@ impl VcpuCalls {
             mailbox.set_value(self.hypercalls.features());
             Ok(abi::VERSION)
         };
-        mailbox.answer(answered(&self.counters, Call::Register, answer));
+        mailbox.answer(answered((&self.counters, self.listeners.as_ref()), Call::Register, answer));
         if answer.is_ok() {
             self.mailbox = Some(mailbox);
         }

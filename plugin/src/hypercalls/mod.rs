@@ -36,7 +36,7 @@ pub use vcpu_calls::VcpuCalls;
 
 use refusal::Refusal;
 
-/// Which code may make hypercalls.
+/// The rings that may make hypercalls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// Supervisor code.
@@ -53,7 +53,7 @@ pub struct Hypercalls {
     pub bus: Arc<PortBus>,
     /// `None` if QEMU does not export what pvio needs.
     pub machine: Option<Arc<Machine>>,
-    /// Whether QEMU runs with `-icount`. Then it aborts if a device reads a clock or raises an
+    /// True if QEMU runs with `-icount`. Then it aborts if a device reads a clock or raises an
     /// interrupt in the middle of a block, and a call is in the middle of a block.
     pub icount: bool,
     /// Windows and counts.

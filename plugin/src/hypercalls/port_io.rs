@@ -11,6 +11,7 @@ use crate::bus::PortTarget;
 use crate::guest_memory::{LinearMemory, left_in_page};
 use crate::qemu::{Register, WritableRegisters};
 use crate::stats::{Call, VcpuCounters};
+use crate::trace::VcpuTrace;
 use crate::x86::{Direction, PAGE, Port, Width};
 
 /// One of the twelve calls.
@@ -88,7 +89,7 @@ impl IoCall {
         Moved { value, answer }
     }
 
-    /// Whether the call word's operand is the value to write.
+    /// Returns true if the call word's operand is the value to write.
     pub fn takes_operand(self) -> bool {
         self.call == Call::Outb
     }
@@ -136,7 +137,7 @@ pub(super) struct PortCalls<'a> {
     pub pc: u64,
     /// Elements on their way between memory and a device.
     pub buffer: &'a mut [u8; PAGE as usize],
-    /// How many elements and records the call may still move. While it runs, its vCPU does nothing
+    /// The number of elements and records that the call may still move. While it runs, its vCPU does nothing
     /// else, and even the end of QEMU waits.
     pub budget: usize,
 }
@@ -223,6 +224,9 @@ impl<'a> PortCalls<'a> {
     pub fn moved_one(&self, io: IoCall, port: Port, value: u32) {
         if let Some(listeners) = self.listeners_to(port, io.direction) {
             listeners.access(self.code(), access(io), port, value, 0);
+            if let Some(trace) = listeners.trace() {
+                trace.call_access(io.call, port, value, self.pc, true);
+            }
         }
         self.counters.hypercall_accesses(port, io.direction, io.width, 1);
     }
@@ -236,6 +240,9 @@ impl<'a> PortCalls<'a> {
                 value[..size].copy_from_slice(element);
                 let value = u32::from_le_bytes(value);
                 listeners.access(self.code(), access(io), port, value, index);
+                if let Some(trace) = listeners.trace() {
+                    trace.call_access(io.call, port, value, self.pc, false);
+                }
             }
         }
         self.count(io, port, (len / size) as u64);
@@ -244,6 +251,10 @@ impl<'a> PortCalls<'a> {
     fn count(&self, io: IoCall, port: Port, elements: u64) {
         self.counters.hypercall_moved(io.call, elements * u64::from(io.width.bytes()));
         self.counters.hypercall_accesses(port, io.direction, io.width, elements);
+    }
+
+    pub fn trace(&self) -> Option<&'a VcpuTrace> {
+        self.listeners?.trace()
     }
 
     fn listeners_to(&self, port: Port, direction: Direction) -> Option<&AccessListeners> {

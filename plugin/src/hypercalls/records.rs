@@ -43,7 +43,7 @@ impl PackedRecord {
         PackedRecord { head: self.head & !0xff00 | u64::from(status) << 8, ..self }
     }
 
-    /// Whether both have the same call, port and address.
+    /// Returns true if both have the same call, port and address.
     fn is_equal_call(self, other: PackedRecord) -> bool {
         (self.head ^ other.head) & 0xffff_00ff == 0 && self.address == other.address
     }

@@ -1,8 +1,9 @@
-//! How a call failed, and the status word that answers it.
+//! The reasons why a call fails, and the status words that answer it.
 
 use pvio_guest::abi::{Status, status};
 
 use super::port_io::IoCall;
+use crate::access_listeners::AccessListeners;
 use crate::stats::{Call, Outcome, VcpuCounters};
 
 /// Why a call failed or stopped early: one of the ABI's [`status`] codes.
@@ -10,7 +11,7 @@ use crate::stats::{Call, Outcome, VcpuCounters};
 pub(super) struct Refusal(pub u8);
 
 impl Refusal {
-    /// How the statistics count the call.
+    /// Returns the outcome as which the statistics count the call.
     pub fn outcome(self) -> Outcome {
         match self.0 {
             // The guest touches the page and continues the call.
@@ -25,7 +26,7 @@ impl Refusal {
 /// Makes the status word for a call's result. Counts the call unless it has counted itself.
 #[inline]
 pub(super) fn answered(
-    counters: &VcpuCounters,
+    (counters, listeners): (&VcpuCounters, Option<&AccessListeners>),
     call: Call,
     result: Result<u32, Refusal>,
 ) -> Status {
@@ -33,14 +34,26 @@ pub(super) fn answered(
         Ok(data) => {
             let is_scalar = IoCall::of(call).is_some_and(|io| !io.is_string);
             if !is_scalar && call != Call::Exit {
-                counters.hypercall(call, Outcome::Ok);
+                ended((counters, listeners), call, Outcome::Ok);
             }
             Status::new(status::OK, data)
         }
         Err(refusal) => {
-            counters.hypercall(call, refusal.outcome());
+            ended((counters, listeners), call, refusal.outcome());
             Status::new(refusal.0, 0)
         }
+    }
+}
+
+/// Counts a call that has ended, and has the trace tell of it.
+pub(super) fn ended(
+    (counters, listeners): (&VcpuCounters, Option<&AccessListeners>),
+    call: Call,
+    outcome: Outcome,
+) {
+    counters.hypercall(call, outcome);
+    if let Some(trace) = listeners.and_then(AccessListeners::trace) {
+        trace.calls_ended(call, outcome, 1, 0);
     }
 }
 

@@ -80,11 +80,11 @@ impl VcpuCalls {
                 self.dispatch(call, word, caller, vcpu)
             }
         };
-        let status = answered(&self.counters, call, result);
+        let status = answered((&self.counters, self.listeners.as_ref()), call, result);
         vcpu.write(Register::Rax, status.0.into());
     }
 
-    /// Whether the caller is, or may be, a nested guest. pvio cannot see a nested guest's page
+    /// Returns true if the caller is, or may be, a nested guest. pvio cannot see a nested guest's page
     /// tables, and its own hypervisor decides which ports it may use.
     pub(super) fn is_nested(&self, vcpu: &Registers<'_>) -> bool {
         let expected = || self.hypercalls.nested_guests.load(Ordering::Relaxed);

@@ -61,11 +61,11 @@ pub(super) struct Attempts {
     faulted: Option<UnobservedAttempt>,
     /// An exception was raised and is not delivered yet.
     exception_raised: bool,
-    /// Nested guests may run: a #VMEXIT may contradict what was counted.
+    /// Nested guests may run, so a #VMEXIT may undo counts.
     guests_run: bool,
 }
 
-/// How an attempt starts.
+/// The start of an attempt.
 impl Attempts {
     pub fn new(recorder: Recorder, interrupted: Arc<InterruptedStrings>) -> Attempts {
         Attempts {
@@ -158,7 +158,7 @@ impl Attempts {
         let resumed = self.resume_string(operation, port, count, is_resumed, exceptions_reported);
         resumed.unwrap_or_else(|| {
             self.abandon_current();
-            self.recorder.started(operation);
+            self.recorder.string_started(operation);
             StringAttempt::new(operation, port, count)
         })
     }
@@ -188,7 +188,7 @@ impl Attempts {
         })?;
         self.abandon_current();
         if string.faulted {
-            self.recorder.fault_resumed(operation);
+            self.recorder.string_resumed(operation);
         }
         Some(StringAttempt { faulted: false, ..string })
     }
@@ -213,7 +213,7 @@ impl Attempts {
     }
 }
 
-/// How an attempt ends when another instruction is reported.
+/// The end of an attempt when another instruction is reported.
 impl Attempts {
     /// Another instruction runs, which does not continue any attempt.
     #[inline]
@@ -246,7 +246,7 @@ impl Attempts {
     }
 }
 
-/// How an attempt ends by an exception or interrupt.
+/// The end of an attempt by an exception or interrupt.
 impl Attempts {
     /// An exception was raised: by the current instruction, or by a later one. Its delivery tells.
     pub fn exception_raised(&mut self) {
@@ -298,7 +298,7 @@ impl Attempts {
     }
 }
 
-/// How an attempt ends in a nested guest.
+/// The end of an attempt in a nested guest.
 impl Attempts {
     /// Says whether nested guests may run from now on.
     pub fn set_guests_run(&mut self, guests_run: bool) {
@@ -329,7 +329,7 @@ impl Attempts {
                 self.faulted = None;
                 self.recorder.unverified_becomes_exit(attempt);
             }
-            Attempt::Moving(string, _) => self.recorder.exit(string.operation),
+            Attempt::Moving(string, _) => self.recorder.string_exited(string.operation),
         }
         self.recorder.not_retired();
     }

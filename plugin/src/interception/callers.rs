@@ -4,19 +4,19 @@ use std::cell::RefCell;
 
 use super::operation::Operation;
 use crate::guest::{KnownKernel, Start};
-use crate::guest_memory::translate_page;
+use crate::guest_memory::{read_by_page, translate_page};
 use crate::qemu::{RamPages, ReadRegisters, Register};
 use crate::running_kernel::KernelView;
 use crate::stats::{CallerId, SiteId, VcpuChains, VcpuCounters};
-use crate::x86::{Cr0, Cr4, Efer, KeyRights, Mode, PAGE, Paging, Rflags, Supervisor};
+use crate::x86::{Cr0, Cr4, Efer, KeyRights, Mode, Paging, Rflags, Supervisor};
 
-/// Where kernels of 32 bits begin, at the lowest.
+/// The lowest address at which a 32-bit kernel begins.
 const KERNEL_32: u64 = 0x4000_0000;
 
 /// Finds the call chains of one vCPU.
 pub(super) struct VcpuCallers {
     kernel: KernelView,
-    /// The kernel that is known: what was unwound before is right by it.
+    /// The generation of the kernel for which stacks were unwound.
     generation: u64,
     had_kernel: bool,
     /// Stacks wait that were not unwound by it yet.
@@ -69,13 +69,16 @@ impl VcpuCallers {
         // In other code the kernel's tables may not be mapped.
         if self.is_newer && known.kernel.is_some() && stack.start.is_64_bit_kernel() {
             self.is_newer = false;
-            chains.resolve_waiting(known, &mut read);
+            chains.resolve_waiting(known, None, &mut read);
         }
         let (caller, found) = chains.find(site, known, &stack.start, &mut read);
         let is_unknown = known.kernel.is_none() && stack.is_32_bit_kernel();
         // Not at each access: a search in a loop that measures time would disturb that.
-        if found.is_new && (found.waits || is_unknown) && stack.is_paged() {
-            self.kernel.search();
+        let may_search = found.is_new && (found.waits || is_unknown) && stack.is_paged();
+        if may_search && self.kernel.search() && found.waits {
+            let may_change = !self.kernel.is_final();
+            let kernel = self.kernel.known().map(|kernel| &**kernel);
+            chains.resolve_waiting(KnownKernel { kernel, may_change }, found.stack, &mut read);
         }
         caller
     }
@@ -161,18 +164,12 @@ impl<'a> LinearReader<'a> {
     }
 
     /// Fills `into` from a linear address. Returns false if not all of it can be read.
-    fn read(&mut self, mut linear: u64, mut into: &mut [u8]) -> bool {
-        while !into.is_empty() {
-            let left = (PAGE - linear % PAGE) as usize;
-            let (now, later) = into.split_at_mut(left.min(into.len()));
-            let Some(page) = self.translate(linear & !(PAGE - 1)) else { return false };
-            if !self.pages.borrow_mut().read(page + linear % PAGE, now) {
-                return false;
-            }
-            linear = linear.wrapping_add(now.len() as u64);
-            into = later;
-        }
-        true
+    fn read(&mut self, linear: u64, into: &mut [u8]) -> bool {
+        read_by_page(linear, into, |page, offset, into| {
+            let physical = self.translate(page)?;
+            self.pages.borrow_mut().read(physical + offset, into).then_some(())
+        })
+        .is_some()
     }
 
     #[inline]

@@ -83,7 +83,7 @@ fn have_same_effect(candidates: &[(Decoded, Mode)]) -> bool {
     })
 }
 
-/// Whether an AT&T disassembler prints `decoded` as `text`.
+/// Returns true if an AT&T disassembler prints `decoded` as `text`.
 fn is_shown_as(decoded: &Decoded, text: &str) -> bool {
     let stem = match (decoded.form.direction(), decoded.form.is_string()) {
         (Direction::In, false) => "in",

@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | [`Interceptor`] | decides how QEMU watches an instruction |
 //! | `code_mode` | finds the mode and privilege of code, from the text that QEMU prints |
-//! | `token` | packs what is known at translation into 64 bits |
+//! | `token` | packs the facts known at translation into 64 bits |
 //!
 //! | at run time | |
 //! | --- | --- |
@@ -16,7 +16,7 @@
 //! | `vcpu` | one vCPU's port I/O, by callback |
 //! | `attempt`, `string_attempt`, `interrupted` | how attempts start, resume and end |
 //! | `nested`, `other_vcpus` | nested guests, and the vCPUs that run them |
-//! | `recorder` | what is counted and logged of an attempt |
+//! | `recorder` | counts and logs an attempt |
 //! | `strings` | elements that pvio moves itself |
 //! | `callers` | the call chain of an access |
 //! | `processes` | the process of an access |
@@ -62,6 +62,7 @@ use crate::qemu::{
 };
 use crate::running_kernel::{KernelView, RunningKernel};
 use crate::stats::{SiteKey, Statistics};
+use crate::trace::Trace;
 use crate::x86::{
     Decoded, Direction, Mode, Opcode, Supervisor, decode, is_vmrun, loads_control_register,
     vmrun_address_size,
@@ -83,7 +84,7 @@ use token::{CallToken, PortIoToken, VmrunSite, VmrunToken};
 use vcpu::VcpuCounter;
 use watched_vcpu::WatchedVcpu;
 
-/// What call chains need.
+/// The resources for call chains.
 pub struct Callers {
     /// The kernel whose tables unwind stacks.
     pub running: Arc<RunningKernel>,
@@ -97,13 +98,14 @@ pub struct Interceptor {
     rules: Rules,
     interrupted: Arc<InterruptedStrings>,
     log: Option<Arc<AccessLog>>,
+    trace: Option<Arc<Trace>>,
     /// `None` if the guest may make no hypercalls.
     hypercalls: Option<Arc<Hypercalls>>,
     /// The instructions that nested guests may exit to.
     exits: ExitOffsets,
     /// `None` if QEMU does not let pvio read it.
     memory: Option<SharedMemory>,
-    /// Whether QEMU lets plugins write registers (API 5), so that a call by registers can be answered.
+    /// True if QEMU lets plugins write registers (API 5), so that a call by registers can be answered.
     answers_in_registers: bool,
     /// `None` if QEMU moves the elements of all strings.
     strings: Option<Arc<Strings>>,
@@ -115,11 +117,11 @@ pub struct Interceptor {
     processes: Option<Arc<ProcessFinder>>,
     /// Finds places in files for translations; `None` if processes are not counted.
     places: Option<Mutex<VcpuProcesses>>,
-    /// Which kernel runs; `None` if none is needed for names.
+    /// Tells which kernel runs; `None` if names need no kernel.
     kernels: Option<Arc<KernelTurns>>,
     /// `None` if nobody can set one.
     breakpoints: Option<Arc<Breakpoints>>,
-    /// Whether the warning that modes are unknown was given.
+    /// True if the warning that modes are unknown was given.
     warned: AtomicBool,
 }
 
@@ -151,6 +153,7 @@ impl Interceptor {
             rules,
             interrupted: Arc::default(),
             log,
+            trace: None,
             hypercalls,
             exits: ExitOffsets::default(),
             answers_in_registers: host.api >= ApiLevel::WRITES,
@@ -175,6 +178,11 @@ impl Interceptor {
         self.breakpoints = Some(breakpoints);
     }
 
+    /// Tells a trace what vCPUs do, before any vCPU begins.
+    pub fn trace(&mut self, trace: Arc<Trace>) {
+        self.trace = Some(trace);
+    }
+
     /// Tells `kernels` of code that may change which kernel runs.
     pub fn tell(&mut self, kernels: Arc<KernelTurns>) {
         self.kernels = Some(kernels);
@@ -183,11 +191,12 @@ impl Interceptor {
     /// Returns what handles the callbacks of a vCPU that begins to run.
     pub fn vcpu_begins(&self, index: VcpuIndex) -> Box<dyn qemu::Vcpu> {
         let counters = self.statistics.counters(index);
+        let trace = self.trace.as_ref().map(|trace| trace.vcpu(&counters));
         let listeners = || {
             let log = self.log.as_ref().map(|log| VcpuLog::new(Arc::clone(log), index.0));
             let breaks = self.breakpoints.as_ref();
             let breaks = breaks.map(|all| VcpuBreaks::new(Arc::clone(all), index.0));
-            AccessListeners::new(log, self.statistics.vcpu_values(), breaks)
+            AccessListeners::new(log, self.statistics.vcpu_values(), breaks, trace.clone())
         };
         let calls = self.hypercalls.as_ref();
         let calls = calls
@@ -271,6 +280,9 @@ impl Interceptor {
     fn call(&self, insn: &Insn<'_>) -> Option<Watch> {
         let (magic, mode) = calls::magic(insn.bytes()).filter(|_| self.hypercalls.is_some())?;
         let dump = insn.register_dump();
+        if let Some(kernels) = &self.kernels {
+            kernels.before_call(insn.pc(), mode, insn.bytes());
+        }
         let supervisor = dump.as_deref().and_then(|dump| RegisterDump(dump).supervisor());
         let token = CallToken::new(mode, supervisor, CodeAddress::of(insn)).into();
         // The privilege is not checked again when the doorbell rings. It need not be: QEMU keeps separate translations
@@ -295,7 +307,7 @@ impl Interceptor {
         let privileged = dump.and_then(RegisterDump::is_privileged).unwrap_or(false);
         let pc = address::at_translation(insn);
         if let Some(kernels) = &self.kernels {
-            kernels.before_site(pc, mode, dump.and_then(RegisterDump::cr3));
+            kernels.before_site(pc, mode, bytes, dump.and_then(RegisterDump::cr3));
         }
         let place = self
             .places
@@ -341,7 +353,7 @@ impl Interceptor {
     }
 }
 
-/// What finds the processes that a vCPU runs; `None` if processes are not counted.
+/// Makes the finder of a vCPU's processes; `None` if processes are not counted.
 fn vcpu_processes(finder: &ProcessFinder, statistics: &Statistics) -> Option<VcpuProcesses> {
     let table = statistics.processes()?;
     Some(VcpuProcesses::new(finder.reader(), Arc::clone(table), Arc::clone(&statistics.sites)))

@@ -13,7 +13,7 @@ pub(super) struct VcpuProcesses {
     reader: ProcessReader,
     table: Arc<ProcessTable>,
     sites: Arc<Sites>,
-    /// What was found last: of which kernel, who, and how to count it.
+    /// The last result: the kernel's turn, the process, and its counters.
     last: Option<(u32, Running, ProcessUse)>,
 }
 
@@ -27,7 +27,7 @@ impl VcpuProcesses {
         VcpuProcesses { reader, table, sites, last: None }
     }
 
-    /// Returns how to count what is about to run.
+    /// Returns the counters for the instruction that is about to run.
     pub fn find(&mut self) -> ProcessUse {
         let Some(running) = self.reader.running() else { return ProcessUse::UNKNOWN };
         let boot = self.sites.turn();

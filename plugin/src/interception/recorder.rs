@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use pvio_stats::trace::Stage;
+
 use super::operation::Operation;
 use super::string_attempt::StringAttempt;
 use crate::access_listeners::AccessListeners;
 use crate::access_log::{Code, CodeKind};
 use crate::stats::{CallerId, ProcessUse, VcpuCounters, VcpuProcessCounts};
+use crate::trace::{Change, TracedInsn, VcpuTrace};
 use crate::x86::{Direction, Port};
 
 /// An attempt that makes no memory access, so that QEMU reports nothing of its end: a scalar, or a `rep` of count 0.
@@ -27,9 +30,50 @@ impl UnobservedAttempt {
     }
 }
 
+/// How an attempt that makes no memory access starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// It is presumed executed.
+    Presumed,
+    /// It is presumed executed, and had faulted before.
+    PresumedAfterFault,
+    /// It may fault without a report.
+    Unverified,
+    /// It may fault without a report, and was counted before.
+    UnverifiedAgain,
+}
+
+impl Start {
+    /// What the trace tells of it; `None` if it has told before.
+    pub fn stage(self) -> Option<Stage> {
+        match self {
+            Start::Presumed => Some(Stage::Executed),
+            Start::PresumedAfterFault => Some(Stage::ResumedAndExecuted),
+            Start::Unverified => Some(Stage::Unverified),
+            Start::UnverifiedAgain => None,
+        }
+    }
+
+    /// Whether it may fault without a report.
+    pub fn is_in_question(self) -> bool {
+        matches!(self, Start::Unverified | Start::UnverifiedAgain)
+    }
+}
+
+/// A scalar that has started, and is counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ScalarStart {
+    pub operation: Operation,
+    pub port: Port,
+    pub caller: CallerId,
+    pub start: Start,
+    /// Nothing can contradict it, and its value is known.
+    pub is_final: bool,
+}
+
 /// One vCPU's counters, and the listeners to its accesses.
 ///
-/// Each method is one change of what is known of an attempt. What was counted before is taken back.
+/// Each method records a new fact about an attempt. It subtracts the counts that the fact disproves.
 pub(super) struct Recorder {
     counters: Arc<VcpuCounters>,
     listeners: Option<AccessListeners>,
@@ -60,6 +104,47 @@ impl Recorder {
         self.listeners.as_ref().filter(|listeners| listeners.covers(port, direction))
     }
 
+    #[inline]
+    fn trace(&self) -> Option<&VcpuTrace> {
+        self.listeners.as_ref()?.trace()
+    }
+
+    fn trace_change(&self, attempt: UnobservedAttempt, change: Change) {
+        if let Some(trace) = self.trace() {
+            let UnobservedAttempt { operation, port, caller } = attempt;
+            trace.changed(&traced(operation), change, (port, caller));
+        }
+    }
+
+    fn trace_string(&self, operation: Operation, stage: Stage) {
+        if let Some(trace) = self.trace() {
+            trace.string(&traced(operation), stage);
+        }
+    }
+
+    /// Has the trace tell of an attempt without a port, that has started or resumed.
+    pub fn trace_without_port(
+        &self,
+        UnobservedAttempt { operation, caller, .. }: UnobservedAttempt,
+        stage: Stage,
+    ) {
+        if let Some(trace) = self.trace() {
+            trace.unobserved(&traced(operation), stage, (None, caller, None), false);
+        }
+    }
+
+    /// A string instruction has started.
+    pub fn string_started(&self, operation: Operation) {
+        self.started(operation);
+        self.trace_string(operation, Stage::Started);
+    }
+
+    /// A fault of a string instruction was counted; it continues.
+    pub fn string_resumed(&self, operation: Operation) {
+        self.fault_resumed(operation);
+        self.trace_string(operation, Stage::Resumed);
+    }
+
     pub fn started(&self, operation: Operation) {
         self.counters.attempt(operation.form());
     }
@@ -88,7 +173,7 @@ impl Recorder {
         self.counters.processes().zip(operation.process())
     }
 
-    /// Counts accesses by process, if that is asked for. A negative number takes back.
+    /// Counts accesses by process, if the option asks for it. A negative number subtracts.
     pub fn accessed_by_process(&self, operation: Operation, count: i64) {
         if let Some((counts, process)) = self.by_process(operation) {
             counts.accessed(process, count);
@@ -113,27 +198,32 @@ impl Recorder {
     pub fn executed_becomes_unverified(&self, attempt: UnobservedAttempt) {
         self.not_executed(attempt);
         self.unverified(attempt);
+        self.trace_change(attempt, Change::ExecutedToUnverified);
     }
 
     pub fn unverified_becomes_executed(&self, attempt: UnobservedAttempt) {
         self.not_unverified(attempt);
         self.executed(attempt);
+        self.trace_change(attempt, Change::UnverifiedToExecuted);
     }
 
     pub fn unverified_becomes_fault(&self, attempt: UnobservedAttempt) {
         self.not_unverified(attempt);
         self.counters.fault(attempt.operation.form());
+        self.trace_change(attempt, Change::UnverifiedToFault);
         self.not_retired();
     }
 
     pub fn executed_becomes_exit(&self, attempt: UnobservedAttempt) {
         self.not_executed(attempt);
-        self.exit(attempt.operation);
+        self.counters.exit(attempt.operation.form());
+        self.trace_change(attempt, Change::ExecutedToExit);
     }
 
     pub fn unverified_becomes_exit(&self, attempt: UnobservedAttempt) {
         self.not_unverified(attempt);
-        self.exit(attempt.operation);
+        self.counters.exit(attempt.operation.form());
+        self.trace_change(attempt, Change::UnverifiedToExit);
     }
 
     fn not_executed(&self, UnobservedAttempt { operation, port, caller }: UnobservedAttempt) {
@@ -154,14 +244,16 @@ impl Recorder {
         }
     }
 
-    /// A hypervisor in the guest has intercepted the instruction.
-    pub fn exit(&self, operation: Operation) {
+    /// A hypervisor in the guest has intercepted a string instruction.
+    pub fn string_exited(&self, operation: Operation) {
         self.counters.exit(operation.form());
+        self.trace_string(operation, Stage::StringExited);
     }
 
     /// A string instruction has faulted. It may resume.
     pub fn string_faulted(&self, operation: Operation) {
         self.counters.fault(operation.form());
+        self.trace_string(operation, Stage::StringFaulted);
     }
 
     /// A string instruction has moved one element, and is done if none remains.
@@ -169,7 +261,11 @@ impl Recorder {
         let StringAttempt { operation, port, remaining, .. } = *string;
         let (form, site) = (operation.form(), operation.site());
         if let Some(listeners) = self.listeners_to(port, form.direction()) {
-            listeners.access(code(operation), form.into(), port, value(), 0);
+            let value = value();
+            listeners.access(code(operation), form.into(), port, value, 0);
+            if let Some(trace) = listeners.trace() {
+                trace.element(&traced(operation), (port, caller, value), remaining == 0);
+            }
         }
         self.counters.accessed(form, site, port);
         self.called(operation, caller, 1);
@@ -184,17 +280,24 @@ impl Recorder {
 
     /// Tells the listeners of the start of a scalar that is counted. Returns whether they hear it.
     ///
-    /// `value` is what `out` writes. `is_in_question` says that it may fault without a report.
+    /// `value` is what `out` writes. If it `is_final`, nothing can contradict it.
     pub fn scalar_started(
         &self,
-        operation: Operation,
-        port: Port,
+        ScalarStart { operation, port, caller, start, is_final }: ScalarStart,
         value: impl FnOnce() -> Option<u32>,
-        is_in_question: bool,
     ) -> bool {
         let form = operation.form();
         let Some(listeners) = self.listeners_to(port, form.direction()) else { return false };
-        listeners.start(code(operation), form, port, value(), is_in_question)
+        let value = value();
+        let is_heard = listeners.start(code(operation), form, port, value, start.is_in_question());
+        let is_traced = match (listeners.trace(), start.stage()) {
+            (Some(trace), Some(stage)) => {
+                let access = (Some(port), caller, value);
+                trace.unobserved(&traced(operation), stage, access, is_final)
+            }
+            _ => false,
+        };
+        is_heard || is_traced
     }
 
     /// Tells the listeners that the last scalar has not retired.
@@ -220,6 +323,15 @@ impl Recorder {
             true => listeners.note_value(eax),
             false => listeners.retire(eax),
         }
+    }
+}
+
+fn traced(operation: Operation) -> TracedInsn {
+    TracedInsn {
+        form: operation.form(),
+        site: operation.site(),
+        pc: operation.pc(),
+        process: operation.process(),
     }
 }
 

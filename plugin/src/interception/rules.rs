@@ -5,12 +5,12 @@ use crate::qemu::{HostInfo, QemuVersion};
 /// The differences between QEMU versions and options that matter here.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
-    /// Whether QEMU reports exceptions (API 6).
+    /// True if QEMU reports exceptions (API 6).
     ///
     /// If so, an instruction counts as retired until an exception contradicts. If not, an instruction that may fault for
     /// want of privilege is never known to retire.
     pub exceptions_reported: bool,
-    /// Whether QEMU leaves the loop of every `rep` after each element: under `-icount`, and always before QEMU 10.0.
+    /// True if QEMU leaves the loop of every `rep` after each element: under `-icount`, and always before QEMU 10.0.
     pub steps_reps: bool,
 }
 

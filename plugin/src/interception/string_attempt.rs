@@ -117,7 +117,7 @@ impl StringReport {
     }
 }
 
-/// Whether QEMU restarts a `rep` that has moved its last element.
+/// The answer to: does QEMU restart a `rep` that has moved its last element?
 ///
 /// QEMU leaves the loop of a `rep` after each element, also the last, if it counts or traps instructions, or if the `sti`
 /// before is still in effect. Then it starts the instruction once more, and finds the count 0. That restart is not

@@ -24,9 +24,9 @@ pub(super) struct PortIoToken {
     /// [`PortForm::index`].
     #[bits(5)]
     form_index: usize,
-    /// Whether it is known that the code may do port I/O whatever the TSS says.
+    /// True if the code is known to have port I/O permission without the TSS.
     pub is_privileged: bool,
-    /// Whether the site at the address of the translation has a row.
+    /// True if the site at the address of the translation has a row.
     has_row: bool,
     #[bits(1)]
     __: u8,
@@ -95,7 +95,7 @@ impl PortIoToken {
 pub(super) struct CallToken {
     #[bits(2, from = mode_from_bits, into = mode_to_bits)]
     pub mode: Mode,
-    /// Whether it is supervisor code; `None` if that is not known.
+    /// True if it is supervisor code; `None` if that is not known.
     #[bits(2, from = supervisor_from_bits, into = supervisor_to_bits)]
     pub supervisor: Option<Supervisor>,
     #[bits(12)]
@@ -217,7 +217,7 @@ pub(super) struct CountToken {
     pub flow: Option<Flow>,
     #[bits(5)]
     __: u8,
-    /// Whether the code segment has a base.
+    /// True if the code segment has a base.
     pub has_base: bool,
     #[bits(48)]
     low_pc: u64,

@@ -14,7 +14,7 @@ use super::nested::{NestedGuests, VmExitReason};
 use super::operation::Operation;
 use super::other_vcpus::OtherVcpus;
 use super::processes::VcpuProcesses;
-use super::recorder::{Recorder, UnobservedAttempt};
+use super::recorder::{Recorder, ScalarStart, Start, UnobservedAttempt};
 use super::rules::Rules;
 use super::string_attempt::{StringAttempt, StringReport, ZeroCountRestart};
 use super::strings::VcpuStrings;
@@ -36,7 +36,7 @@ pub(super) struct VcpuCounter {
     callers: Option<VcpuCallers>,
     /// `None` if processes are not counted.
     processes: Option<VcpuProcesses>,
-    /// Whether a scalar only needs to be counted while nobody listens: neither call chains nor processes are counted.
+    /// True if a scalar only needs counting while nobody listens: no call chains, no processes.
     only_counts: bool,
 }
 
@@ -125,17 +125,20 @@ impl VcpuCounter {
         self.attempts.abandon_previous();
         let caller = self.caller(operation, registers);
         let attempt = UnobservedAttempt { operation, port: Some(port), caller };
-        let is_in_question = self.start_unobserved(attempt, registers);
+        let start = self.start_unobserved(attempt, registers);
+        // Nothing can contradict it, and its value is known: no block may follow, if it switches the machine off.
+        let is_final =
+            form.direction() == Direction::Out && operation.is_privileged() && !self.guests.any();
 
         let written = || match form.direction() {
             Direction::In => None,
             Direction::Out => Some(registers.read(Register::Rax) as u32),
         };
-        if !self.recorder().scalar_started(operation, port, written, is_in_question) {
+        let started = ScalarStart { operation, port, caller, start, is_final };
+        if !self.recorder().scalar_started(started, written) {
             return Next::Watched;
         }
-        // Nothing can contradict it, and its value is known: no block may follow, if it switches the machine off.
-        if form.direction() == Direction::Out && operation.is_privileged() && !self.guests.any() {
+        if is_final {
             self.recorder().retired();
             return Next::Watched;
         }
@@ -152,26 +155,30 @@ impl VcpuCounter {
         }
     }
 
-    /// Starts or resumes an attempt with no memory accesses. Returns whether it may fault unreported.
+    /// Starts or resumes an attempt with no memory accesses.
     #[inline]
     fn start_unobserved(
         &mut self,
         attempt: UnobservedAttempt,
         registers: &mut impl ReadRegisters,
-    ) -> bool {
+    ) -> Start {
         let is_resumed = self.attempts.take_faulted(attempt)
             && self.is_resumed(attempt.operation, read_rflags(registers));
         let may_fault_unreported =
             !self.rules.exceptions_reported && !cannot_fault(attempt.operation, registers);
-        match may_fault_unreported {
-            true => self.attempts.start_unverified(attempt, is_resumed),
+        let start = match may_fault_unreported {
+            true => {
+                self.attempts.start_unverified(attempt, is_resumed);
+                if is_resumed { Start::UnverifiedAgain } else { Start::Unverified }
+            }
             false => {
                 let is_resumed = is_resumed && self.rules.exceptions_reported;
                 self.attempts.start_presumed(attempt, is_resumed);
+                if is_resumed { Start::PresumedAfterFault } else { Start::Presumed }
             }
-        }
+        };
         self.guests.clear_resume_pc();
-        may_fault_unreported
+        start
     }
 
     /// Returns whether a handler or a hypervisor has returned to an instruction.
@@ -199,7 +206,10 @@ impl VcpuCounter {
             self.attempts.abandon_previous();
             let caller = CallerId::default();
             let attempt = UnobservedAttempt { operation, port: None, caller };
-            self.start_unobserved(attempt, registers);
+            let start = self.start_unobserved(attempt, registers);
+            if let Some(stage) = start.stage() {
+                self.recorder().trace_without_port(attempt, stage);
+            }
             return;
         }
         self.attempts.abandon_finished();

@@ -17,7 +17,7 @@ pub enum OptionError {
     /// No option has this name.
     #[error(
         "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=guest|off|FILE[@ADDRESS]|DIRECTORY, \
-         device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:FILTER...], \
+         device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:FILTER...], trace=FILE[:FILTER...], \
          hypercall=kernel|any|off, log=FILE, insns=on|off|FILE[@ADDRESS], callers=on|off|DEPTH, \
          processes=on|off, values=PORT[-PORT][:PORT[-PORT]...], \
          control=PATH and break=PORT[-PORT][:CONDITION...]"
@@ -84,9 +84,11 @@ pub enum OptionError {
         /// The fault.
         source: PortRangeError,
     },
-    /// The access log's file cannot be opened.
-    #[error("option \"access-log={path}\": it cannot be written: {source}; name a file that can")]
-    AccessLog {
+    /// The file of the access log or of the trace cannot be opened.
+    #[error("option \"{option}={path}\": it cannot be written: {source}; name a file that can")]
+    Accesses {
+        /// The option.
+        option: &'static str,
         /// The file.
         path: String,
         /// The reason.
@@ -115,14 +117,14 @@ pub enum OptionError {
         /// The reason.
         source: io::Error,
     },
-    /// A filter of the access log is invalid.
-    #[error("option \"access-log\": {0}")]
-    AccessLogFilter(FilterError),
-    /// The access log is filtered by names, and names are turned off.
+    /// A filter of the access log or of the trace is invalid.
+    #[error("option {0:?}: {1}")]
+    Filter(&'static str, FilterError),
+    /// The access log or the trace is filtered by names, and names are turned off.
     #[error(
-        "option \"access-log\": a filter symbol=NAME needs names, and symbols=off turns them off; leave one of them out"
+        "option {0:?}: a filter symbol=NAME needs names, and symbols=off turns them off; leave one of them out"
     )]
-    AccessLogNeedsSymbols,
+    FilterNeedsSymbols(&'static str),
     /// The value of `callers=` is not a depth.
     #[error(
         "option \"callers={0}\": write callers=on, callers=off, or the most frames of a call chain, from 1 to {1}"

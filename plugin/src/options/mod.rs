@@ -36,7 +36,7 @@ pub enum Summary {
     File(Destination),
 }
 
-/// Which code may make hypercalls, from `hypercall=`.
+/// The code that may make hypercalls, from `hypercall=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HypercallAccess {
     /// Supervisor code.
@@ -47,7 +47,7 @@ pub enum HypercallAccess {
     Off,
 }
 
-/// Which instructions are counted beside port I/O, from `insns=`.
+/// The instructions that are counted besides port I/O, from `insns=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InsnsOption {
     /// None.
@@ -58,15 +58,17 @@ pub enum InsnsOption {
     BySection(GuestFile),
 }
 
-/// The access log, from `access-log=`.
+/// The access log, from `access-log=`, or the trace, from `trace=`.
 #[derive(Debug)]
-pub struct AccessLogOption {
+pub struct AccessesOption {
     /// The file's name, for messages.
     pub path: PathBuf,
     /// The file.
     pub file: OutputFile,
-    /// The accesses to log.
+    /// The accesses that it has.
     pub filter: AccessFilter,
+    /// The filters as they were given, with colons between them.
+    pub filter_text: String,
 }
 
 /// All options, parsed.
@@ -80,21 +82,23 @@ pub struct Options {
     pub symbols: Vec<GuestFile>,
     /// Directories of separate debug files, in the order given.
     pub debug_directories: Vec<PathBuf>,
-    /// Whether the guest's own kernel names sites that no file names.
+    /// True if the guest's own kernel names the sites that no file names.
     pub guest_symbols: bool,
     /// The devices to make.
     pub devices: Vec<DeviceRequest>,
     /// The access log.
-    pub access_log: Option<AccessLogOption>,
+    pub access_log: Option<AccessesOption>,
+    /// The trace.
+    pub trace: Option<AccessesOption>,
     /// The callers that may make hypercalls.
     pub hypercall: HypercallAccess,
     /// The file of the guest's log; `None` means stderr.
     pub log: Option<OutputFile>,
-    /// Whether and how instructions of every kind are counted.
+    /// The way to count instructions of every kind, if they are counted.
     pub insns: InsnsOption,
     /// The most frames of a call chain; `None` if call chains are not counted.
     pub callers: Option<usize>,
-    /// Whether accesses are counted by process.
+    /// True if accesses are counted by process.
     pub processes: bool,
     /// The ports whose values are counted.
     pub values: Vec<PortRange>,
@@ -110,6 +114,7 @@ struct Values<'a> {
     stats: Option<&'a str>,
     summary: Option<&'a str>,
     access_log: Option<&'a str>,
+    trace: Option<&'a str>,
     hypercall: Option<&'a str>,
     log: Option<&'a str>,
     insns: Option<&'a str>,
@@ -157,6 +162,10 @@ impl Options {
                 }
                 "access-log" => {
                     once("access-log", &mut values.access_log, value)?;
+                    named.add_output(key, &split_at_single_colons(value)[0])?;
+                }
+                "trace" => {
+                    once("trace", &mut values.trace, value)?;
                     named.add_output(key, &split_at_single_colons(value)[0])?;
                 }
                 "insns" => {
@@ -233,8 +242,11 @@ impl Options {
             Some(path) => Summary::File(destination("summary", path)?),
         };
         let has_symbols = guest_symbols || !symbols.is_empty();
-        let access_log = values.access_log.map(|value| open_access_log(value, has_symbols));
-        let access_log = access_log.transpose()?;
+        let open = |option, value: Option<&str>| {
+            value.map(|value| open_accesses(option, value, has_symbols)).transpose()
+        };
+        let access_log = open("access-log", values.access_log)?;
+        let trace = open("trace", values.trace)?;
         let callers = values.callers.map_or(Ok(None), callers_depth)?;
         let processes = match values.processes {
             None | Some("off") => false,
@@ -262,6 +274,7 @@ impl Options {
             guest_symbols,
             devices,
             access_log,
+            trace,
             hypercall,
             log,
             insns,
@@ -282,7 +295,7 @@ fn split_argument(argument: &str) -> Result<(&str, &str), OptionError> {
         return Ok((key, value));
     }
     let shape = match key {
-        "stats" | "access-log" | "log" => "FILE",
+        "stats" | "access-log" | "trace" | "log" => "FILE",
         "symbols" => "guest, off, a FILE or a DIRECTORY",
         "hypercall" => "kernel, any or off",
         "summary" | "insns" => "on, off or a FILE",
@@ -362,18 +375,23 @@ fn open_log(
 }
 
 /// Opens `FILE[:FILTER...]`.
-fn open_access_log(value: &str, has_symbols: bool) -> Result<AccessLogOption, OptionError> {
+fn open_accesses(
+    option: &'static str,
+    value: &str,
+    has_symbols: bool,
+) -> Result<AccessesOption, OptionError> {
     let mut parts = split_at_single_colons(value).into_iter();
     let path = parts.next().unwrap_or_default();
     let filters: Vec<String> = parts.collect();
     let filter = AccessFilter::parse(filters.iter().map(String::as_str));
-    let filter = filter.map_err(OptionError::AccessLogFilter)?;
+    let filter = filter.map_err(|error| OptionError::Filter(option, error))?;
     if filter.needs_symbols() && !has_symbols {
-        return Err(OptionError::AccessLogNeedsSymbols);
+        return Err(OptionError::FilterNeedsSymbols(option));
     }
+    let filter_text = filters.join(":");
     match OutputFile::open(Path::new(&path)) {
-        Ok(file) => Ok(AccessLogOption { path: path.into(), file, filter }),
-        Err(source) => Err(OptionError::AccessLog { path, source }),
+        Ok(file) => Ok(AccessesOption { path: path.into(), file, filter, filter_text }),
+        Err(source) => Err(OptionError::Accesses { option, path, source }),
     }
 }
 

@@ -26,7 +26,7 @@ struct NamedFile {
 }
 
 impl NamedFile {
-    /// Whether both options use one file and at least one writes it. Several options may write to
+    /// Returns true if both options use one file and at least one writes it. Several options may write to
     /// the same open descriptor.
     fn conflicts_with(&self, other: &NamedFile) -> bool {
         let any_writes = self.is_written || other.is_written;
@@ -35,7 +35,7 @@ impl NamedFile {
         any_writes && !share_descriptor && self.identity.is_same(&other.identity)
     }
 
-    /// Whether a numbered dump of the other would replace this file.
+    /// Returns true if a numbered dump of the other would replace this file.
     fn is_numbered_dump_of(&self, other: &NamedFile) -> bool {
         other.has_numbered_dumps && is_numbered_dump(&self.identity.path, &other.identity.path)
     }
@@ -116,7 +116,7 @@ impl NamedFiles {
     }
 }
 
-/// Whether `path` is `dump.1`, `dump.2` and so on, up to the ABI's limit.
+/// Returns true if `path` is `dump.1`, `dump.2` and so on, up to the ABI's limit.
 fn is_numbered_dump(path: &Path, dump: &Path) -> bool {
     let (path, dump) = (path.as_os_str().as_bytes(), dump.as_os_str().as_bytes());
     let number = path.strip_prefix(dump).and_then(|rest| rest.strip_prefix(b"."));

@@ -1,18 +1,18 @@
-//! Reads a kernel's own data at the price of some loads.
+//! Reads a kernel's own data, at the cost of a few loads.
 
 use std::cell::RefCell;
 
 use crate::guest::Registers;
-use crate::guest_memory::{CachedEntries, translate_page};
+use crate::guest_memory::{CachedEntries, read_by_page, translate_page};
 use crate::qemu::{PagingRegisters, RamPages};
 use crate::x86::{Access, Cr0, Cr4, Efer, KeyRights, PAGE, Paging, Rflags, Supervisor};
 
 /// Number of translations that are kept. The cache is direct-mapped.
 const TRANSLATIONS: usize = 256;
 
-/// The memory of a kernel, by its own page table.
+/// Reads a kernel's memory through its own page table, and caches translations.
 ///
-/// Translations are kept. Those of a kernel's data for its processors and threads do not change while it runs.
+/// The translations of per-CPU data and of threads do not change while the kernel runs.
 pub(super) struct KernelMemory {
     pages: RefCell<RamPages>,
     paging: Paging,
@@ -21,7 +21,7 @@ pub(super) struct KernelMemory {
 }
 
 impl KernelMemory {
-    /// Reads by `pages`. `registers` are those by which the kernel translates its addresses.
+    /// Creates a reader. `registers` are the paging registers of the kernel's own page table.
     pub fn new(mut pages: RamPages, registers: Registers) -> KernelMemory {
         pages.clear();
         let Registers { cr0, cr3, cr4, efer } = registers;
@@ -35,24 +35,18 @@ impl KernelMemory {
 
     /// Fills `into` from a linear address. Returns false if not all of it can be read.
     #[inline]
-    pub fn read(&mut self, mut linear: u64, mut into: &mut [u8]) -> bool {
-        while !into.is_empty() {
-            let left = (PAGE - linear % PAGE) as usize;
-            let (now, later) = into.split_at_mut(left.min(into.len()));
-            let Some(page) = self.translate(linear & !(PAGE - 1)) else { return false };
-            if !self.pages.get_mut().read(page + linear % PAGE, now) {
-                return false;
-            }
-            linear = linear.wrapping_add(now.len() as u64);
-            into = later;
-        }
-        true
+    pub fn read(&mut self, linear: u64, into: &mut [u8]) -> bool {
+        read_by_page(linear, into, |page, offset, into| {
+            let physical = self.translate(page)?;
+            self.pages.get_mut().read(physical + offset, into).then_some(())
+        })
+        .is_some()
     }
 
-    /// Fills a page from user memory, by the page table that a vCPU uses now. Returns false if it is not there.
+    /// Fills `page` from user memory, through a vCPU's page table. Returns false if it is not mapped.
     pub fn read_user(&mut self, registers: PagingRegisters, linear: u64, page: &mut [u8]) -> bool {
         let PagingRegisters { cr0, cr3, cr4, efer } = registers;
-        // The kernel may read it, whatever it forbids itself.
+        // SMAP restricts the kernel's own accesses only.
         let cr4 = Cr4::from_bits_retain(cr4) - Cr4::SMAP;
         let paging = paging(cr0, cr3, cr4, efer);
         let physical = paging.translate(linear, Access::Read, &CachedEntries(&self.pages));
@@ -76,7 +70,7 @@ impl KernelMemory {
     }
 }
 
-/// Paging as these registers say, for a kernel that may read everything.
+/// Paging by these registers, for reads by the kernel.
 fn paging(cr0: u64, cr3: u64, cr4: Cr4, efer: u64) -> Paging {
     Paging {
         cr0: Cr0::from_bits_retain(cr0) & Cr0::PAGING,

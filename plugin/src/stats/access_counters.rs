@@ -3,7 +3,7 @@
 //! Most sites access one port only, the first. Its count follows from the site's own, so that the fast
 //! path only compares ports. Only the other ports of a site have counters here.
 //!
-//! As in [`CounterArray`], one thread writes without locks and any thread may read at any time.
+//! One thread writes without locks and any thread may read at any time, as in [`CounterArray`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -63,7 +63,7 @@ pub(super) struct AccessCounters {
     counters: Box<[[AtomicU64; COLUMNS]]>,
     /// The number of rows. Stored after a row's key, so that readers find keys in all rows.
     len: AtomicUsize,
-    /// What found no row, by site, and what has no site.
+    /// Counts without a row: by site, and for accesses without a site.
     dropped: CounterArray<COLUMNS>,
 }
 
@@ -79,7 +79,7 @@ impl AccessCounters {
         }
     }
 
-    /// Adds to a row, or to what is dropped of its site. Only the thread that owns the table may call this.
+    /// Adds to a row, or to the dropped counts of its site. Only the thread that owns the table may call this.
     #[inline(never)]
     pub fn add(&self, site: SiteId, port: Port, column: AccessColumn, count: u64) {
         match self.row(AccessKey::new(site, port)) {
@@ -92,7 +92,7 @@ impl AccessCounters {
         }
     }
 
-    /// Adds to what is dropped of sites without a row of their own, as [`AccessCounters::add`].
+    /// Adds to the dropped counts of sites without a row, under the conditions of [`AccessCounters::add`].
     #[cold]
     pub fn add_without_site(&self, column: AccessColumn, count: u64) {
         self.dropped.add_many(WITHOUT_SITE, column as usize, count);
@@ -141,7 +141,7 @@ impl AccessCounters {
         })
     }
 
-    /// What found no row, by site; `None` for sites without a row of their own.
+    /// Returns the counts without a row, by site; `None` stands for sites without a row.
     pub fn dropped(&self) -> impl Iterator<Item = (Option<SiteId>, [i64; COLUMNS])> {
         let site = |row: u32| (row as usize != WITHOUT_SITE).then_some(SiteId(row));
         self.dropped.rows().map(move |(row, counts)| (site(row), counts))

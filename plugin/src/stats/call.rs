@@ -1,6 +1,6 @@
-//! How hypercalls end, and what is counted of them.
+//! The outcomes and the counters of hypercalls.
 
-/// How a hypercall ended.
+/// The outcome of a hypercall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It was carried out, or stopped at a page that the guest must touch first.

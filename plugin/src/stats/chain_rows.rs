@@ -37,7 +37,8 @@ impl FrameNames {
         }
     }
 
-    fn get(&self, turn: u32, caller: &Caller, now: Option<String>) -> Option<String> {
+    /// The name in the kernel of a turn; `now` is that in the kernel that runs, if it is the same.
+    pub fn get(&self, turn: u32, caller: &Caller, now: Option<String>) -> Option<String> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match all.get(&(turn, caller.clone())) {
             None => now,
@@ -54,7 +55,7 @@ pub(super) struct ChainRows<'a> {
     names: &'a Names<'a>,
 }
 
-/// What makes chains the same row.
+/// The identity of a row: chains with equal keys share it.
 type Key = (SiteId, Vec<Caller>, ChainEnd);
 
 impl<'a> ChainRows<'a> {
@@ -77,7 +78,7 @@ impl<'a> ChainRows<'a> {
             let site = SiteId(stacks.site(stack));
             let key = match stacks.chain(stack) {
                 None => (site, Vec::new(), ChainEnd::Unknown),
-                Some((callers, why)) => (site, callers.to_vec(), end(why)),
+                Some((callers, why)) => (site, callers.to_vec(), chain_end(why)),
             };
             *chains.entry(key).or_default() += accesses;
         }
@@ -133,7 +134,8 @@ impl<'a> ChainRows<'a> {
     }
 }
 
-fn end(end: End) -> ChainEnd {
+/// The end of a chain, as a dump has it.
+pub(super) fn chain_end(end: End) -> ChainEnd {
     match end {
         End::UserMode => ChainEnd::User,
         End::Bottom => ChainEnd::Bottom,

@@ -15,14 +15,21 @@ use crate::running_kernel::RunningKernel;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallerId(Option<StackId>);
 
+impl CallerId {
+    /// The vCPU's number of the stack; `None` if there is no room, or chains are not counted.
+    pub fn number(self) -> Option<u32> {
+        self.0.map(|StackId(stack)| stack)
+    }
+}
+
 /// The accesses of one vCPU by call chain.
 pub struct VcpuChains {
     /// The vCPU's number among those that count.
     slot: u32,
     stacks: Mutex<CaptureTable>,
-    /// By stack.
+    /// Counts by stack.
     counts: CounterArray<1>,
-    /// By site: accesses with stacks for which there was no room.
+    /// Accesses by site whose stacks found no room.
     no_room: CounterArray<1>,
 }
 
@@ -48,15 +55,16 @@ impl VcpuChains {
         (CallerId(found.stack), found)
     }
 
-    /// Unwinds stacks that wait, if the kernel was not known when they were seen.
+    /// Unwinds stacks that wait, by [`CaptureTable::resolve`].
     pub fn resolve_waiting(
         &self,
         known: KnownKernel<'_>,
+        current: Option<StackId>,
         read: &mut impl FnMut(u64, &mut [u8]) -> bool,
     ) {
         let mut stacks = self.stacks();
         if stacks.waiting() > 0 {
-            stacks.resolve(known, read);
+            stacks.resolve(known, current, read);
         }
     }
 
@@ -93,7 +101,7 @@ impl VcpuChains {
     pub(super) fn resolve(&self, kernel: KnownKernel<'_>, running: &RunningKernel) {
         let Some(known) = kernel.kernel else { return };
         let mut read = |at: u64, into: &mut [u8]| known.read_linear(running.memory(), at, into);
-        self.stacks().resolve(kernel, &mut read);
+        self.stacks().resolve(kernel, None, &mut read);
     }
 
     /// Counts by stack, as rows of all vCPUs.

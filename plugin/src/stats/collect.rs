@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use pvio_stats::port_names::{region_name, usual_name};
+use pvio_stats::trace::End;
 use pvio_stats::{
     AccessCounts, AccessRow, Call, Counts, FormRow, HypercallRow, Instructions, PortRow,
     ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables, VcpuRow,
@@ -35,7 +36,7 @@ const SHARED_THREAD: &str = "QEMU ran several vCPUs on one thread (thread=single
 /// The reason for having no rows by vCPU where nothing was counted.
 const NO_VCPU: &str = "QEMU ran no vCPU under TCG, the only accelerator that calls plugins";
 
-/// What a snapshot says of the machine, in addition to the counts.
+/// The facts about the machine in a snapshot, in addition to the counts.
 #[derive(Clone, Copy)]
 pub struct SnapshotContext<'a> {
     /// The QEMU that ran.
@@ -46,13 +47,33 @@ pub struct SnapshotContext<'a> {
     pub symbols: &'a Symbols,
     /// The kind of pvio's device at a port; `None` if pvio has none there.
     pub own_kind: &'a dyn Fn(Port) -> Option<&'static str>,
-    /// What QEMU's port bus has at a port.
+    /// Returns what QEMU's port bus has at a port.
     pub at_port: &'a dyn Fn(Port) -> AtPort,
 }
 
 impl Statistics {
     /// Makes a snapshot of what [`Statistics::read`] returned.
     pub fn snapshot_of(&self, moment: Moment, context: &SnapshotContext<'_>) -> Snapshot {
+        self.snapshot_and(moment, context, |_, _| ()).0
+    }
+
+    /// As [`Statistics::snapshot_of`], with what a trace has at its end.
+    pub fn snapshot_and_trace_end(
+        &self,
+        moment: Moment,
+        context: &SnapshotContext<'_>,
+    ) -> (Snapshot, End) {
+        self.snapshot_and(moment, context, |names, snapshot| {
+            self.trace_end(context, names, snapshot)
+        })
+    }
+
+    fn snapshot_and<R>(
+        &self,
+        moment: Moment,
+        context: &SnapshotContext<'_>,
+        more: impl FnOnce(&Names<'_>, &Snapshot) -> R,
+    ) -> (Snapshot, R) {
         let SnapshotContext { host, ended, .. } = *context;
         let Moment { all_counters, totals, windows, value_rows, values_dropped } = moment;
         let mut vcpus: Vec<u32> = all_counters.iter().map(|counters| counters.vcpu.0).collect();
@@ -81,14 +102,10 @@ impl Statistics {
         let mut tables = maker.tables(&totals);
         add_firsts(&mut tables.ports, &all_counters, &self.sites, &names);
         let values = self.values.as_ref();
-        Snapshot {
+        let snapshot = Snapshot {
             schema: SCHEMA.into(),
             pvio: env!("CARGO_PKG_VERSION").into(),
-            qemu: QemuRow {
-                version: host.version.map(|version| version.to_string()),
-                plugin_api: host.api.0,
-                target: host.target.clone(),
-            },
+            qemu: qemu_row(host),
             ended: ended_name(ended).into(),
             runs: 1,
             tables,
@@ -102,7 +119,18 @@ impl Statistics {
             values: value_rows,
             values_dropped,
             windows: windows.into_iter().map(|window| maker.window(window)).collect(),
-        }
+        };
+        let more = more(&names, &snapshot);
+        (snapshot, more)
+    }
+}
+
+/// What a dump says of QEMU.
+pub fn qemu_row(host: &HostInfo) -> QemuRow {
+    QemuRow {
+        version: host.version.map(|version| version.to_string()),
+        plugin_api: host.api.0,
+        target: host.target.clone(),
     }
 }
 
@@ -204,22 +232,14 @@ impl RowMaker<'_> {
     fn port_row(&self, row: usize, [accesses, unverified, hypercall]: [u64; 3]) -> PortRow {
         let (port, dir, size) = port_of_row(row);
         // pvio's devices never move, so all accesses went to the one that is there now.
-        let own_kind = (self.context.own_kind)(port);
-        let at_port = (self.context.at_port)(port);
-        let is_own = own_kind.is_some();
+        let is_own = (self.context.own_kind)(port).is_some();
+        let (name, served) = identity_of_port(self.context, port);
         PortRow {
             port,
-            name: own_kind.map(Cow::Borrowed).or_else(|| match &at_port {
-                AtPort::Region(region) => Some(region_name(port, region)),
-                AtPort::Nothing | AtPort::Unknown => usual_name(port),
-            }),
+            name,
             dir,
             size,
-            served: match at_port {
-                AtPort::Unknown => None,
-                AtPort::Nothing => Some(false),
-                AtPort::Region(_) => Some(true),
-            },
+            served,
             first: None,
             device: if is_own { accesses } else { 0 },
             qemu: if is_own { 0 } else { accesses },
@@ -251,7 +271,7 @@ impl RowMaker<'_> {
     fn sites_in_order(&self, totals: &Totals) -> Vec<(SiteId, Counts)> {
         let by_port = totals.accesses.iter().map(|(key, _)| AccessKey(key as u32).site());
         let by_site = totals.sites.iter().filter(|&(row, _)| row != SITE_DROPPED);
-        // What was counted too early and is taken back later may leave a port without its site.
+        // A count that was made too early and taken back may leave a port without its site.
         let ran: BTreeSet<SiteId> =
             by_site.map(|(row, _)| SiteId(row as u32)).chain(by_port).collect();
         let counts = |id: SiteId| counts_of_site(totals.sites.get(id.0 as usize));
@@ -309,6 +329,25 @@ impl RowMaker<'_> {
         rows.sort_by_key(|row| row.site);
         rows
     }
+}
+
+/// The name of what is at a port, and whether anything is there.
+pub(super) fn identity_of_port(
+    context: &SnapshotContext<'_>,
+    port: Port,
+) -> (Option<Cow<'static, str>>, Option<bool>) {
+    let at_port = (context.at_port)(port);
+    let own_kind = (context.own_kind)(port).map(Cow::Borrowed);
+    let name = own_kind.or_else(|| match &at_port {
+        AtPort::Region(region) => Some(region_name(port, region)),
+        AtPort::Nothing | AtPort::Unknown => usual_name(port),
+    });
+    let served = match at_port {
+        AtPort::Unknown => None,
+        AtPort::Nothing => Some(false),
+        AtPort::Region(_) => Some(true),
+    };
+    (name, served)
 }
 
 fn access_counts([accesses, unverified]: [u64; 2]) -> AccessCounts {

@@ -36,7 +36,7 @@ impl<const COLUMNS: usize> CounterArray<COLUMNS> {
         self.add_many_or(row, column, count, || {});
     }
 
-    /// As [`CounterArray::add_many`]; calls `was_zero` if the counter was 0.
+    /// The same as for [`CounterArray::add_many`]; calls `was_zero` if the counter was 0.
     #[inline]
     pub fn add_many_or(&self, row: usize, column: usize, count: u64, was_zero: impl FnOnce()) {
         let counter = self.counter(row, column);
@@ -64,7 +64,7 @@ impl<const COLUMNS: usize> CounterArray<COLUMNS> {
         self.add_many(row, column, 1u64.wrapping_neg());
     }
 
-    /// Whether a counter is 0.
+    /// Returns true if a counter is 0.
     pub fn is_zero(&self, row: usize, column: usize) -> bool {
         // Relaxed: as in `add_many_or`.
         self.counter(row, column).load(Ordering::Relaxed) == 0

@@ -72,7 +72,7 @@ enum Way {
 }
 
 impl Destination {
-    /// Tests that `path` can be written to, without changing what is there.
+    /// Tests that `path` can be written to, without changing the file.
     ///
     /// `confined_by` is the option, if any, that makes QEMU give up its right to create files.
     ///

@@ -12,7 +12,7 @@ use super::counters::{PORT_ROWS, PortColumn, VcpuCounters, port_row};
 use super::sites::{MAX_SITES, SiteId, Sites};
 use crate::symbols::Names;
 
-/// What makes accesses.
+/// The source of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// An instruction. `None` if it has no row among the sites.

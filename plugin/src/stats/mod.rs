@@ -20,6 +20,7 @@ mod processes;
 mod sites;
 mod statistics;
 mod totals;
+mod trace;
 mod values;
 mod windows;
 
@@ -28,7 +29,7 @@ mod tests;
 
 pub use call::Outcome;
 pub use chains::{CallerId, VcpuChains};
-pub use collect::SnapshotContext;
+pub use collect::{SnapshotContext, qemu_row};
 pub use counters::{PortCounter, VcpuCounters};
 pub use destination::{Destination, DestinationError};
 pub use instructions::InstructionCounts;

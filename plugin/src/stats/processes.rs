@@ -22,7 +22,7 @@ pub(super) enum ProcessColumn {
     KernelAccesses,
 }
 
-/// How an access is counted by process.
+/// The counters of a process that an access adds to.
 #[derive(Clone, Copy, Debug)]
 pub struct ProcessUse {
     row: u32,
@@ -32,6 +32,18 @@ pub struct ProcessUse {
 impl ProcessUse {
     /// An access of which nothing is known.
     pub const UNKNOWN: ProcessUse = ProcessUse { row: PROCESS_DROPPED as u32, is_user: false };
+
+    /// The number of the process; `None` if it has no row of its own.
+    #[inline]
+    pub fn number(self) -> Option<u32> {
+        (self.row as usize != PROCESS_DROPPED).then_some(self.row)
+    }
+
+    /// Whether it is user code.
+    #[inline]
+    pub fn is_user(self) -> bool {
+        self.is_user
+    }
 }
 
 /// All processes that were seen, in the order in which they were found.
@@ -76,12 +88,12 @@ impl VcpuProcessCounts {
         VcpuProcessCounts(CounterArray::new(MAX_PROCESSES + 1))
     }
 
-    /// Counts executions. A negative number takes back.
+    /// Counts executions. A negative number subtracts.
     pub fn executed(&self, process: ProcessUse, count: i64) {
         self.add(process, ProcessColumn::Executions, count);
     }
 
-    /// Counts accesses. A negative number takes back.
+    /// Counts accesses. A negative number subtracts.
     pub fn accessed(&self, process: ProcessUse, count: i64) {
         self.add(process, ProcessColumn::Accesses, count);
         if !process.is_user {
@@ -89,7 +101,7 @@ impl VcpuProcessCounts {
         }
     }
 
-    /// Counts what retired or faulted, of which QEMU does not tell. A negative number takes back.
+    /// Counts attempts that retired or faulted, if QEMU does not report which. A negative number subtracts.
     pub fn unverified(&self, process: ProcessUse, count: i64) {
         self.add(process, ProcessColumn::Unverified, count);
     }

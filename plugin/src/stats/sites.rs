@@ -54,7 +54,7 @@ pub struct FilePlace {
 pub struct Site {
     /// The identity. Of code in a file, the address is that at which it was first seen.
     pub key: SiteKey,
-    /// Where the code is in a file: then that, and not the address, is the identity.
+    /// The position of the code in a file. If known, it identifies the site in place of the address.
     pub place: Option<FilePlace>,
     /// The form of the instruction.
     pub form: PortForm,
@@ -66,7 +66,7 @@ pub struct Site {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SiteId(pub u32);
 
-/// What makes a site the same: turn, file, and a key that has the offset in the file as its address.
+/// The identity of a site: turn, file, and a key whose address is the offset in the file.
 type Identity = (u32, Option<FileId>, SiteKey);
 
 /// All sites, in the order in which they were found.
@@ -77,12 +77,12 @@ pub struct Sites {
     rows: boxcar::Vec<Site>,
     /// For each row what vCPUs compare each time that an instruction runs.
     compared: Box<[[AtomicU64; 2]]>,
-    /// By turn, file, and a key that has the offset in the file as its address.
+    /// The number of each known site.
     numbers: Mutex<HashMap<Identity, SiteId>>,
     /// The paths of files.
     files: boxcar::Vec<String>,
     file_numbers: Mutex<HashMap<String, FileId>>,
-    /// What files say of themselves; `None` if there were two of one path.
+    /// The identity of each mapped file; `None` if two files had the same path.
     elves: Mutex<HashMap<FileId, Option<MappedElf>>>,
     dropped: AtomicU64,
     /// The turn of the kernel that runs.
@@ -284,7 +284,7 @@ impl Sites {
         by_place.or_else(|| self.name(id, || names.name(site.key.pc, &site.key.bytes)))
     }
 
-    /// As [`Sites::name_in`]; `now` gives the name in the kernel that runs.
+    /// The same as for [`Sites::name_in`]; `now` gives the name in the kernel that runs.
     ///
     /// A site that had another name when its kernel last ended has none: either may have run.
     fn name(&self, id: SiteId, now: impl FnOnce() -> Option<SiteName>) -> Option<SiteName> {
@@ -297,7 +297,7 @@ impl Sites {
         }
     }
 
-    /// How often a site was found that got no row.
+    /// Returns the number of sites that got no row.
     ///
     /// A site counts again when it is translated or looked up again: recognizing it would take the
     /// memory that the limit saves.
@@ -315,106 +315,4 @@ pub(super) fn agreed<N: Clone + PartialEq>(kept: &Option<N>, now: Option<N>) -> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(pc: u64, mode: Mode) -> SiteKey {
-        SiteKey { pc, mode: Some(mode), bytes: [0xee].into_iter().collect() }
-    }
-
-    #[test]
-    fn a_site_keeps_its_number() {
-        let sites = Sites::default();
-        let first = sites.enter(key(0x1000, Mode::Bits32), None, PortForm::OutDxAl);
-        let other_mode = sites.enter(key(0x1000, Mode::Bits64), None, PortForm::OutDxAl);
-        assert_ne!(first, other_mode);
-        assert_eq!(sites.enter(key(0x1000, Mode::Bits32), None, PortForm::OutDxAl), first);
-        assert_eq!(sites.get(first.unwrap()).key.pc, 0x1000);
-        assert_eq!(sites.address(first.unwrap()), 0x1000);
-    }
-
-    fn named(symbol: &str) -> Option<SiteName> {
-        Some(SiteName { symbol: symbol.to_owned(), named_by: "test".to_owned(), source: None })
-    }
-
-    #[test]
-    fn each_kernel_has_sites_of_its_own() {
-        let sites = Sites::default();
-        let enter = || sites.enter(key(0x1000, Mode::Bits64), None, PortForm::OutDxAl).unwrap();
-        let first = enter();
-        sites.keep_names(|site| named(&format!("at {:#x}", site.key.pc)));
-        sites.next_turn();
-        let second = enter();
-        assert_ne!(first, second);
-        let now = || named("now");
-        assert_eq!(sites.name(first, now), named("at 0x1000"));
-        assert_eq!(sites.name(second, now), named("now"));
-    }
-
-    #[test]
-    fn a_kernel_that_runs_again_has_the_same_sites() {
-        let sites = Sites::default();
-        let enter = || sites.enter(key(0x1000, Mode::Bits64), None, PortForm::OutDxAl).unwrap();
-        let first = enter();
-        sites.keep_names(|_| named("a"));
-        sites.next_turn();
-        let second = enter();
-        sites.resume_turn(0);
-        assert_eq!(enter(), first);
-        assert_eq!(sites.name(first, || named("a")), named("a"));
-        assert_eq!(sites.name(first, || None), named("a"), "its module is not there now");
-        assert_eq!(sites.name(first, || named("b")), None, "either may have run");
-        sites.keep_names(|_| named("b"));
-        sites.next_turn();
-        assert_eq!(sites.name(first, || None), None);
-        assert_ne!(enter(), second);
-        assert_ne!(enter(), first);
-    }
-
-    #[test]
-    fn an_alias_is_a_site_of_its_own() {
-        let sites = Sites::default();
-        let first = sites.enter(key(0x1000, Mode::Bits32), None, PortForm::OutDxAl).unwrap();
-        let alias = sites.enter_alias(first, 0x8000_1000, None).unwrap();
-        assert_ne!(first, alias);
-        assert_eq!(sites.address(alias), 0x8000_1000);
-        assert_eq!(sites.get(alias).key, key(0x8000_1000, Mode::Bits32));
-        assert_eq!(
-            sites.enter(key(0x8000_1000, Mode::Bits32), None, PortForm::OutDxAl),
-            Some(alias)
-        );
-        assert_eq!(sites.enter_alias(alias, 0x1000, None), Some(first));
-    }
-
-    #[test]
-    fn sites_beyond_the_limit_are_counted_as_dropped() {
-        let sites = Sites::default();
-        for pc in 0..MAX_SITES as u64 {
-            assert!(sites.enter(key(pc, Mode::Bits16), None, PortForm::OutDxAl).is_some());
-        }
-        assert_eq!(sites.dropped(), 0);
-        assert_eq!(sites.enter(key(u64::MAX, Mode::Bits16), None, PortForm::OutDxAl), None);
-        assert_eq!(sites.dropped(), 1);
-        assert!(sites.enter(key(7, Mode::Bits16), None, PortForm::OutDxAl).is_some());
-    }
-
-    #[test]
-    fn code_of_a_file_is_one_site_wherever_it_is_mapped() {
-        let sites = Sites::default();
-        let file = sites.file("/bin/pie").unwrap();
-        assert_eq!((sites.file("/bin/pie"), sites.path(file)), (Some(file), "/bin/pie"));
-        let enter = |pc, offset| {
-            let place = Some(FilePlace { file, offset });
-            sites.enter(key(pc, Mode::Bits64), place, PortForm::OutDxAl).unwrap()
-        };
-        let first = enter(0x5555_0000_1010, 0x1010);
-        for run in 0..2 * MAX_SITES as u64 {
-            assert_eq!(enter(0x5555_1000_1010 + (run << 12), 0x1010), first);
-        }
-        assert_eq!((sites.dropped(), sites.address(first)), (0, 0x5555_0000_1010));
-        assert_ne!(enter(0x5555_0000_1011, 0x1011), first);
-        assert_ne!(sites.enter(key(0x1010, Mode::Bits64), None, PortForm::OutDxAl), Some(first));
-        let place = Some(FilePlace { file, offset: 0x1010 });
-        assert_eq!(sites.enter_alias(first, 0x7777_0000_1010, place), Some(first));
-    }
-}
+mod tests;

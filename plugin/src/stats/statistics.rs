@@ -76,12 +76,12 @@ impl Statistics {
         Statistics { instructions: counts, ..Statistics::default() }
     }
 
-    /// Has accesses counted by call chain, of at most `depth` frames.
+    /// Counts accesses by call chain, of at most `depth` frames.
     pub fn count_callers(&mut self, depth: usize) {
         self.depth = Some(depth);
     }
 
-    /// Has accesses counted by process.
+    /// Counts accesses by process.
     pub fn count_processes(&mut self) {
         self.processes = Some(Arc::default());
     }
@@ -91,14 +91,14 @@ impl Statistics {
         self.processes.as_ref()
     }
 
-    /// Has values at ports counted.
+    /// Counts values at ports.
     ///
     /// No scalar may be counted by [`VcpuCounters::scalar`] then.
     pub fn follow_values(&mut self, ports: ValuePorts) {
         self.values = Some(Arc::new(Values::new(ports)));
     }
 
-    /// Whether values at ports are counted.
+    /// Returns true if values at ports are counted.
     pub fn has_values(&self) -> bool {
         self.values.is_some()
     }
@@ -167,7 +167,7 @@ impl Statistics {
         self.vcpus_mixed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the rows by vCPU are omitted.
+    /// Returns true if the rows by vCPU are omitted.
     pub(super) fn are_vcpus_mixed(&self) -> bool {
         self.vcpus_mixed.load(Ordering::Relaxed)
     }

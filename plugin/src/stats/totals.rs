@@ -92,7 +92,7 @@ fn scalars_by_form(by_site: &[(u32, [i64; 4])], sites: &Sites) -> Rows<6> {
 
 /// Rows by site and port, and the sum of what has no row.
 ///
-/// The count of a site's first port is what is left of the site's accesses.
+/// The count of a site's first port is the rest of the site's accesses.
 fn accesses(by_site: &Rows<3>, counters: &VcpuCounters) -> (Rows<2>, [i64; 2]) {
     let first = |site| Some(AccessKey::new(site, counters.sites.first_port(site)?).0);
     let sites = by_site.0.iter().filter(|&&(row, _)| row as usize != SITE_DROPPED);
@@ -124,7 +124,7 @@ fn clamp<const COLUMNS: usize>(counts: [i64; COLUMNS]) -> [u64; COLUMNS] {
     counts.map(|count| count.try_into().unwrap_or(0))
 }
 
-/// Whether to add or to subtract.
+/// The sign with which counts are added.
 #[derive(Clone, Copy)]
 pub(super) enum Sign {
     Plus = 1,
@@ -139,14 +139,14 @@ pub(super) struct Totals {
     pub forms: Rows<6>,
     pub ports: Rows<3>,
     pub sites: Rows<3>,
-    /// By site and port: accesses and unverified ones.
+    /// Accesses and unverified accesses, by site and port.
     pub accesses: Rows<2>,
     /// One row: what has none in `accesses`.
     pub accesses_dropped: Rows<2>,
     pub hypercalls: Rows<5>,
     /// Instructions of every kind, by place.
     pub instructions: Rows<1>,
-    /// By process.
+    /// Counts by process.
     pub processes: Rows<4>,
     /// Accesses by the stacks of all vCPUs.
     pub stacks: Rows<1>,
@@ -228,7 +228,7 @@ impl Totals {
         self.hypercalls.add(&Rows(vec![(call.index() as u32, counts)]), Sign::Plus);
     }
 
-    /// Whether the tables add up to the same sums, as they do while no vCPU is counting.
+    /// Returns true if the tables add up to the same sums, as they do while no vCPU is counting.
     pub fn agree(&self) -> bool {
         let (forms, sites) = (self.forms.sum(), self.sites.sum());
         let of_forms = |column: FormColumn| forms[column as usize];

@@ -29,7 +29,7 @@ pub struct ValuePorts {
     pub clock: ValueClock,
 }
 
-/// What makes values the same row.
+/// The identity of a row: values with equal keys share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct ValueKey {
     port: Port,
@@ -163,7 +163,7 @@ impl VcpuValues {
         VcpuValues { values, place }
     }
 
-    /// Whether the values at a port are asked for.
+    /// Returns true if an option names the port.
     #[inline]
     pub fn covers(&self, port: Port) -> bool {
         self.values.ports.ranges.iter().any(|range| range.contains(port))

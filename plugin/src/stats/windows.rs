@@ -1,4 +1,4 @@
-//! Named windows: what was counted between each begin of a name and its end.
+//! Named windows: the counts between each begin of a name and its end.
 //!
 //! A window holds one sum: the totals at each end minus the totals at each begin. While it is open,
 //! the sum lacks the totals of now, so it may be negative.
@@ -99,7 +99,7 @@ impl Windows {
         }
     }
 
-    /// All windows; open ones have what was counted so far.
+    /// Returns all windows. An open one has its counts so far.
     pub fn so_far(&self, now: &Totals) -> Vec<Window> {
         let mut windows = self.clone();
         for index in 0..windows.0.len() {

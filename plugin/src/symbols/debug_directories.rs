@@ -1,4 +1,4 @@
-//! Directories in which the user keeps separate debug files.
+//! Finds separate debug files in the directories that the user names.
 //!
 //! A file is found by its build id, at `.build-id/xx/yyyy.debug` or anywhere in the directory; by the name in a stripped
 //! file's `.gnu_debuglink`; or, for a module of UEFI firmware, by the module's name.
@@ -16,7 +16,7 @@ use crate::elf::{DebugLink, Elf};
 use crate::guest::Kernel;
 use crate::guest_file::GuestFile;
 
-/// The most files and directories that are looked at, and how deep directories are.
+/// Limits of the search: files and directories, and levels of directories.
 const MOST_ENTRIES: usize = 1 << 16;
 const DEEPEST: usize = 12;
 /// The most debug files that are read after the start.
@@ -30,15 +30,15 @@ pub(super) struct DebugDirectories {
     roots: Vec<PathBuf>,
     index: OnceLock<Index>,
     read: Mutex<HashMap<PathBuf, Option<Arc<DebugFile>>>>,
-    /// Files that were used, or that are not what they should be, with the fault.
+    /// The files that were used, or that do not match, with the problem.
     found: Mutex<BTreeMap<PathBuf, Option<String>>>,
 }
 
-/// The ELF files in the directories, but those in `.build-id`.
+/// The ELF files in the directories, except those in `.build-id`.
 #[derive(Debug, Default)]
 struct Index {
     by_build_id: HashMap<String, PathBuf>,
-    /// By name in lower case, without directories and without what follows the last dot.
+    /// By [`stem`].
     by_stem: HashMap<String, Vec<PathBuf>>,
 }
 
@@ -67,7 +67,7 @@ impl DebugDirectories {
     ///
     /// # Errors
     ///
-    /// No directory has it, or what has its name is another file.
+    /// No directory has it, or the file of its name does not match.
     pub fn names_of_stripped(
         &self,
         path: &Path,
@@ -123,7 +123,7 @@ impl DebugDirectories {
         })
     }
 
-    /// Where the line of code of a kernel is to be looked up, by the debug file with its build id.
+    /// An address of a kernel's code in the debug file with its build id.
     pub fn line_of_kernel(&self, kernel: &Kernel, pc: u64) -> Option<AddressIn> {
         if self.roots.is_empty() {
             return None;
@@ -134,7 +134,7 @@ impl DebugDirectories {
         Some((Arc::clone(&names.info), pc.wrapping_sub(moved)))
     }
 
-    /// The debug files that have the name of a module.
+    /// The debug files with the name of a module.
     pub fn by_module(&self, module: &str) -> Vec<Arc<DebugFile>> {
         if self.roots.is_empty() {
             return Vec::new();
@@ -143,7 +143,7 @@ impl DebugDirectories {
         paths.into_iter().flatten().filter_map(|path| self.read(path)).collect()
     }
 
-    /// Records that a file names something, or its fault.
+    /// Records that a file was used, or its problem.
     pub fn note(&self, path: &Path, problem: Option<String>) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.entry(path.to_owned()).or_insert(problem);
@@ -155,7 +155,7 @@ impl DebugDirectories {
         found.iter().map(|(path, problem)| (path.display().to_string(), problem.clone())).collect()
     }
 
-    /// Where files with a build id may be.
+    /// The files that may have a build id.
     fn paths_of(&self, id: &str) -> Vec<PathBuf> {
         if !BUILD_ID_LENGTHS.contains(&id.len()) {
             return Vec::new();
@@ -203,7 +203,7 @@ fn other_build_id(id: &str) -> String {
     )
 }
 
-/// A file's name in lower case, without directories and without what follows the last dot.
+/// A file's name in lower case, without directories and extension.
 fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase()
 }

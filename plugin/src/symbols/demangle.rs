@@ -1,4 +1,4 @@
-//! Names of C++ and Rust code as their authors wrote them.
+//! Demangles names of C++ and Rust code.
 
 use std::fmt::{self, Write};
 
@@ -18,7 +18,7 @@ impl Write for Limited {
     }
 }
 
-/// Demangles a name; `None` if it is not mangled, or stands for a name that is too long.
+/// Demangles a name; `None` if it is not mangled, or too long when demangled.
 pub(super) fn demangle(name: &str) -> Option<String> {
     let mut text = Limited(String::new());
     if let Ok(rust) = rustc_demangle::try_demangle(name) {

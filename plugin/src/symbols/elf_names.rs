@@ -1,4 +1,4 @@
-//! The symbols and the code of an ELF file.
+//! Reads the symbols and the code of an ELF file.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

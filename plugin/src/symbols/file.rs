@@ -1,4 +1,4 @@
-//! One symbol file, and the check that it matches the guest.
+//! Reads a symbol file, and checks that it matches the guest.
 
 use std::fs::File;
 use std::io::Read;
@@ -29,33 +29,33 @@ pub(super) struct SymbolFile {
     pub text: String,
     path: PathBuf,
     load_offset: Option<u64>,
-    /// Whether the code may be anywhere, so that only its place in the file can be named.
+    /// Whether the load address is unknown: only mapped code has names.
     pub is_unplaced: bool,
     table: Table,
     marks: Marks,
     /// The executable sections; `None` for a System.map.
     code: Option<Code>,
-    /// Where lines are; `None` for a System.map.
+    /// The debug information; `None` for a System.map.
     info: Option<Arc<DebugInfo>>,
-    /// Whether it described the kernel that ran at an earlier time.
+    /// Whether it described a kernel that ran earlier.
     has_fit: AtomicBool,
 }
 
 /// The result of checking a file against the guest.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
-    /// Where the guest runs the code of the file; `None` if the file's names are not used.
+    /// `None` if the file's names are not used.
     placement: Option<Placement>,
-    /// The fault and the remedy.
+    /// The problem and the remedy, for the user.
     pub problem: Option<String>,
 }
 
-/// Where the guest runs the code of a file.
+/// The load offset of a file's code in the guest.
 #[derive(Clone, Copy, Debug)]
 struct Placement {
     /// Run-time address minus address in the file, in bytes.
     load_offset: u64,
-    /// Whether the file describes the kernel that runs.
+    /// Whether the file describes the running kernel.
     is_kernel: bool,
 }
 
@@ -87,7 +87,7 @@ impl SymbolFile {
         self.marks.are_linux()
     }
 
-    /// Checks a kernel's file against the kernel that runs, and others against the sites that ran.
+    /// Checks a kernel's file against the running kernel, others against the sites.
     pub fn judge(&self, sites: &[(u64, &[u8])], running: &Running) -> Verdict {
         if self.is_unplaced {
             return Verdict::default();
@@ -106,7 +106,7 @@ impl SymbolFile {
         if self.load_offset.is_some() || sites.iter().any(has) {
             return self.judge_by_sites(sites);
         }
-        // It ran before, and named its sites when it ended.
+        // Its kernel ran before, and the sites got their names when it ended.
         if self.has_fit.load(Ordering::Relaxed) {
             return Verdict::default();
         }
@@ -198,8 +198,9 @@ impl SymbolFile {
         Found { name, line: self.info.clone().map(|info| (info, address)) }
     }
 
-    /// Names code at an offset in a file that the guest has mapped, if this is that file: it has the same build id, or,
-    /// where that is not known, the same name; and the same bytes there.
+    /// Names code at an offset in a mapped file, if this is that file.
+    ///
+    /// The build id must be the same, or the name if there is no build id, and so must the bytes at the offset.
     pub fn name_in_file(&self, mapped: MappedFile<'_>, offset: u64, bytes: &[u8]) -> Option<Found> {
         let is_it = match (&self.marks.build_id, mapped.elf) {
             (Some(own), Some(elf)) => *own == elf.build_id,

@@ -1,4 +1,4 @@
-//! Names from the Linux kernel that runs in the guest.
+//! Names code by the Linux kernel that runs in the guest.
 
 use std::ops::Range;
 
@@ -51,7 +51,7 @@ impl GuestKernels {
         GuestKernels { memory: Box::new(Ram(ram)), registers: Box::new(registers) }
     }
 
-    /// Searches any memory.
+    /// Searches this memory.
     #[cfg(test)]
     pub(super) fn of(
         memory: impl PhysicalMemory + Send + Sync + 'static,
@@ -71,8 +71,9 @@ impl GuestKernels {
         Kernel::find(&self.memory, &(self.registers)())
     }
 
-    /// Finds the kernel that a vCPU left a moment ago, which ran most of these sites. `last_tables` are page tables
-    /// that vCPUs used while it ran.
+    /// Finds the kernel that a vCPU left a moment ago.
+    ///
+    /// It must have most of these sites. `last_tables` are page tables that vCPUs used while it ran.
     pub(super) fn find_left(&self, last_tables: &[u64], sites: &[(u64, &[u8])]) -> Option<Kernel> {
         let candidates = Kernel::left(&self.memory, &(self.registers)(), last_tables);
         let mut found =
@@ -87,30 +88,24 @@ impl GuestKernels {
 
     /// Whether the kernel that runs now has a site.
     ///
-    /// The site's bytes must still be in memory: another module may be where an unloaded one was. Initialization code is
-    /// exempt, because the kernel frees its memory.
+    /// The site's bytes must still be in memory, because another kernel may have been there. Initialization code is exempt,
+    /// because the kernel frees its memory.
     pub(super) fn has(&self, kernel: &Kernel, pc: u64, bytes: &[u8]) -> bool {
         kernel.is_initialization(pc) || kernel.has_bytes(&self.memory, pc, bytes) == Some(true)
     }
 
     /// Names a site, if the kernel that runs now has it.
-    pub(super) fn name(&self, kernel: &Kernel, pc: u64, bytes: &[u8]) -> Option<String> {
+    pub(super) fn name<'k>(&self, kernel: &'k Kernel, pc: u64, bytes: &[u8]) -> Option<Name<'k>> {
         let name = kernel.name(pc)?;
-        self.has(kernel, pc, bytes).then(|| name.to_string())
+        self.has(kernel, pc, bytes).then_some(name)
     }
 
-    /// Names code in a call chain, `after` bytes after an address. A module must still have its bytes.
-    pub(super) fn caller(
-        &self,
-        kernel: &Kernel,
-        address: u64,
-        after: u64,
-        code: &[u8],
-    ) -> Option<String> {
-        let name = kernel.name(address)?;
-        let is_there =
-            name.module.is_none() || kernel.has_bytes(&self.memory, address, code) == Some(true);
-        is_there.then(|| Name { offset: name.offset + after, ..name }.to_string())
+    /// Names the kernel's own code in a call chain, `after` bytes after an address.
+    ///
+    /// Code in a module got its name when the chain was found: since then, another module may have replaced it.
+    pub(super) fn caller(&self, kernel: &Kernel, address: u64, after: u64) -> Option<String> {
+        let name = kernel.name(address).filter(|name| name.module.is_none())?;
+        Some(Name { offset: name.offset + after, ..name }.to_string())
     }
 }
 

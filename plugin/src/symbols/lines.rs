@@ -1,4 +1,4 @@
-//! Source files and lines of code, from DWARF.
+//! Finds source files and lines of code, by DWARF.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -33,7 +33,7 @@ pub(super) type AddressIn = (Arc<DebugInfo>, u64);
 /// The debug information that was read for one dump.
 #[derive(Default)]
 pub(super) struct Lines {
-    /// By file; `None` if the file has no usable information.
+    /// Keyed by the address of the file's [`DebugInfo`]; `None` if that is not usable.
     read: RefCell<HashMap<usize, Option<Context>>>,
 }
 

@@ -1,18 +1,18 @@
-//! Whether a symbol file describes the Linux kernel that runs in the guest, and how far that kernel has moved.
+//! Checks whether a symbol file describes the running Linux kernel, and finds the load offset.
 //!
-//! The running kernel is found in guest memory without the file ([`crate::guest`]), with its own table of symbols. A
-//! file fits if its build id is the kernel's. A file without one, as System.map, fits if the kernel's symbols are its
-//! own, each at the same distance.
+//! The running kernel is found in guest memory without the file ([`crate::guest`]), with its own symbol table. A file
+//! matches if it has the kernel's build id. A file without a build id, such as System.map, matches if it has the
+//! kernel's symbols, all at the same distance.
 
 use super::table::Table;
 use crate::guest::Kernel;
 
-/// The part of the kernel's symbols that a file may lack, one in so many. Tools that list symbols leave out some.
+/// A file may lack one in this many of the kernel's symbols. Tools that list symbols leave out some.
 const MISSING: usize = 200;
-/// The fewest symbols that are enough to tell.
+/// The fewest symbols that can identify a kernel.
 const FEWEST: usize = 1000;
 
-/// What a file says of the Linux kernel that it describes.
+/// The symbols and the build id by which a file identifies a kernel.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     stext: Option<u64>,
@@ -38,7 +38,7 @@ impl Marks {
         self.stext.is_some() && (self.has_banner || self.etext.is_some())
     }
 
-    /// How far the kernel that runs has moved from its addresses in the file; `None` if the file describes another.
+    /// Run-time address minus address in the file, in bytes; `None` if the file describes another kernel.
     pub fn load_offset(&self, table: &Table, kernel: &Kernel) -> Option<u64> {
         let load_offset = kernel.stext().wrapping_sub(self.stext?);
         let fits = match (&self.build_id, kernel.build_id()) {

@@ -1,4 +1,4 @@
-//! Names while the guest runs, for outputs that cannot wait for a dump.
+//! Names code while the guest runs, for outputs that cannot wait for a dump.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -12,19 +12,19 @@ use super::file::Verdict;
 use super::guest_kernel::Running;
 use crate::x86::MAX_INSN_LEN;
 
-/// The most sites that files are compared with.
+/// The most sites that are compared with files.
 const MAX_SITES: usize = 4096;
 
 /// The shortest time between two checks of the files.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How much longer than a check takes the pause after it is: 5 percent of a vCPU's time at most.
+/// Ratio of a pause to the check before it: checks take at most 5 percent of a vCPU's time.
 const PAUSE_FACTOR: u32 = 20;
 
-/// Names code of the guest as it is now. Only in callbacks of QEMU, where guest memory can be read.
+/// Names code as it is now. Use it only in QEMU's callbacks, where guest memory can be read.
 ///
-/// Files are checked against the guest as at a dump, but against what has run so far. So they are checked again from
-/// time to time: a kernel that a file describes may be there by then.
+/// Files are checked as at a dump, against the code that ran so far. They are checked again from time to time, because
+/// the kernel that a file describes may start later.
 pub struct LiveNames {
     symbols: Arc<Symbols>,
     started: Instant,
@@ -44,7 +44,7 @@ struct Checked {
 }
 
 impl LiveNames {
-    /// Names by these symbols.
+    /// Creates a namer that uses `symbols`.
     pub fn new(symbols: Arc<Symbols>) -> LiveNames {
         LiveNames {
             symbols,
@@ -55,18 +55,23 @@ impl LiveNames {
         }
     }
 
-    /// A number that changes when [`LiveNames::name`] may give another name.
+    /// A number that changes when the name of code may have changed.
     pub fn epoch(&self) -> u32 {
-        self.epoch.load(Ordering::Relaxed)
+        self.epoch.load(Ordering::Relaxed).wrapping_add(self.symbols.modules.epoch())
     }
 
-    /// Whether a place without a name may have one now.
+    /// Names code in a module of the running kernel that a vCPU executes now.
+    pub fn name_in_module(&self, pc: u64, bytes: &[u8]) -> Option<String> {
+        self.symbols.modules.last_name(pc, bytes)
+    }
+
+    /// Whether code without a name may have one now.
     pub fn may_know_more(&self) -> bool {
         !self.symbols.files.is_empty()
             && self.started.elapsed().as_nanos() as u64 >= self.next_check.load(Ordering::Relaxed)
     }
 
-    /// Names the instruction with these first bytes at an address.
+    /// Names an instruction by files. `bytes` are its first bytes.
     pub fn name(&self, pc: u64, bytes: &[u8]) -> Option<String> {
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         if checked.sites.len() < MAX_SITES {

@@ -1,4 +1,4 @@
-//! System.map, `/proc/kallsyms` and `nm` output: lines of address, type and name.
+//! Parses System.map, `/proc/kallsyms` and `nm` output: lines of address, type and name.
 
 use super::linux::Marks;
 use super::table::{Symbol, Table};

@@ -1,4 +1,4 @@
-//! The symbols of one file, sorted by address.
+//! Looks up the symbols of one file by address.
 
 use super::demangle::demangle;
 
@@ -11,7 +11,7 @@ pub(super) struct Symbol {
     pub address: u64,
     /// The first address after it.
     pub end: u64,
-    /// Whether the file gives its size. Other symbols end at the next symbol or earlier.
+    /// Whether the file gives its size. A symbol without a size ends at the next symbol or earlier.
     pub sized: bool,
     /// The offset of the name in the table's names; `None` for data.
     pub name: Option<usize>,

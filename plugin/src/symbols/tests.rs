@@ -144,7 +144,7 @@ fn kernel_in_memory() -> (Guest, u64) {
     (guest, text)
 }
 
-/// How far the kernel in memory is from its addresses in `kernel_map`.
+/// The load offset of the kernel in memory relative to `kernel_map`.
 const MOVED: u64 = 0x1100_0000;
 
 /// The System.map of the kernel in memory, which was linked elsewhere.
@@ -183,7 +183,7 @@ fn the_file_of_the_kernel_that_runs_names_it_where_it_is() {
     assert_eq!(names.name(names_module(text), &[0]), None);
 }
 
-/// Where code of the module is.
+/// An address of code in the module.
 fn names_module(text: u64) -> u64 {
     assert_eq!(text, Guest::of_this_time().text());
     Guest::of_this_time().module_text() + 0x44

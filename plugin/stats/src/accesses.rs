@@ -19,7 +19,7 @@ pub struct SiteAccess {
     pub dir: Direction,
     /// Bytes in one access.
     pub size: Width,
-    /// How often the site accessed the port.
+    /// The accesses of the site to the port.
     #[serde(flatten)]
     pub counts: AccessCounts,
 }

@@ -24,7 +24,7 @@ pub struct Discrepancy {
     pub other_count: u128,
 }
 
-/// Whether a table is one of the whole dump or of a window.
+/// The part of a dump that a table belongs to: the whole, or a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// The whole dump.
@@ -111,7 +111,7 @@ impl Check<'_> {
         );
         self.equal(accesses.clone(), tables.by_site("accesses by site", |counts| counts.accesses));
         self.equal(unverified, tables.by_site("unverified by site", |counts| counts.unverified));
-        // Of merged runs, some may have counted by call chain.
+        // Only some of the merged runs may have counted by call chain.
         if !tables.callers.is_empty() {
             let with_row = sum(tables.sites.iter().map(|row| row.counts.accesses));
             let with_row = ("accesses of sites".to_owned(), with_row);
@@ -300,7 +300,7 @@ impl Tables {
     }
 }
 
-/// Whether a column of values has a sum that does not fit in 64 bits.
+/// Returns true if a column of values has a sum that does not fit in 64 bits.
 pub(crate) fn overflowing_values<'a>(
     counts: impl Iterator<Item = &'a AccessCounts> + Clone,
 ) -> bool {

@@ -1,13 +1,16 @@
 //! Compares two dumps, row by row.
 
+mod row;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::Hash;
 
+pub use self::row::Row;
 use crate::accesses::SiteAccess;
 use crate::rows::{Keyed, PlaceKey, add_up};
 use crate::schema::{
-    AccessCounts, CallerRow, Counts, FormRow, HypercallRow, Instructions, PortRow, SiteRow,
-    Snapshot, Tables, ValueRow, WindowRow,
+    AccessCounts, CallerRow, FormRow, HypercallRow, Instructions, PortRow, SiteRow, Snapshot,
+    Tables, ValueRow, WindowRow,
 };
 
 /// One row in two dumps. At least one of the two is there.
@@ -19,126 +22,13 @@ pub struct Change<R> {
     pub after: Option<R>,
 }
 
-/// A row of a table that can be compared.
-pub trait Row: PartialEq {
-    /// Accesses to ports; of a hypercall, how often it was made.
-    fn accesses(&self) -> u64;
-
-    /// Whether another row says the same, as far as both QEMUs report it.
-    fn is_same(&self, other: &Self) -> bool {
-        self == other
-    }
-
-    /// Whether the row says that nothing happened.
-    fn is_idle(&self) -> bool {
-        self.accesses() == 0
-    }
-}
-
-impl Row for FormRow {
-    fn accesses(&self) -> u64 {
-        self.accesses
-    }
-
-    fn is_same(&self, other: &FormRow) -> bool {
-        let of_both = |row: &FormRow| FormRow {
-            faults: row.faults.filter(|_| self.faults.is_some() && other.faults.is_some()),
-            exits: row.exits.filter(|_| self.exits.is_some() && other.exits.is_some()),
-            ..row.clone()
-        };
-        of_both(self) == of_both(other)
-    }
-
-    fn is_idle(&self) -> bool {
-        [self.attempts, self.executions, self.accesses, self.unverified] == [0; 4]
-    }
-}
-
-impl Row for PortRow {
-    fn accesses(&self) -> u64 {
-        PortRow::accesses(self)
-    }
-
-    /// Compares without the first access: its address may differ.
-    fn is_same(&self, other: &PortRow) -> bool {
-        let without_first = |row: &PortRow| PortRow { first: None, ..row.clone() };
-        without_first(self) == without_first(other)
-    }
-
-    fn is_idle(&self) -> bool {
-        [PortRow::accesses(self), self.unverified] == [0; 2]
-    }
-}
-
-impl Row for SiteRow {
-    fn accesses(&self) -> u64 {
-        self.counts.accesses
-    }
-
-    /// Compares the counts alone: the address may differ.
-    fn is_same(&self, other: &SiteRow) -> bool {
-        self.counts == other.counts
-    }
-
-    fn is_idle(&self) -> bool {
-        self.counts == Counts::default()
-    }
-}
-
-impl Row for SiteAccess {
-    fn accesses(&self) -> u64 {
-        self.counts.accesses
-    }
-
-    /// Compares the counts alone: the site's address may differ.
-    fn is_same(&self, other: &SiteAccess) -> bool {
-        self.counts == other.counts
-    }
-
-    fn is_idle(&self) -> bool {
-        self.counts == AccessCounts::default()
-    }
-}
-
-impl Row for CallerRow {
-    fn accesses(&self) -> u64 {
-        self.accesses
-    }
-
-    /// Compares the counts alone: the addresses may differ.
-    fn is_same(&self, other: &CallerRow) -> bool {
-        self.accesses == other.accesses
-    }
-}
-
-impl Row for ValueRow {
-    fn accesses(&self) -> u64 {
-        self.counts.accesses
-    }
-
-    /// Compares the counts alone: times differ in each run.
-    fn is_same(&self, other: &ValueRow) -> bool {
-        self.counts == other.counts
-    }
-
-    fn is_idle(&self) -> bool {
-        self.counts == AccessCounts::default()
-    }
-}
-
-impl Row for HypercallRow {
-    fn accesses(&self) -> u64 {
-        self.count
-    }
-}
-
 impl<R: Row> Change<R> {
     /// Accesses before and after; 0 for a row that is not there.
     pub fn accesses(&self) -> [u64; 2] {
         [&self.before, &self.after].map(|row| row.as_ref().map_or(0, R::accesses))
     }
 
-    /// How many more accesses there are after than before.
+    /// Returns the accesses after, minus the accesses before.
     pub fn difference(&self) -> i128 {
         let [before, after] = self.accesses().map(i128::from);
         after - before
@@ -158,7 +48,7 @@ impl<R: Row> Change<R> {
     }
 }
 
-/// What differs between two dumps.
+/// The differences between two dumps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diff {
     /// The differences of the whole dumps.
@@ -169,7 +59,7 @@ pub struct Diff {
     pub windows: Vec<WindowDiff>,
 }
 
-/// What differs between two sets of tables. Rows with the same counts are left out.
+/// The differences between two sets of tables, without rows of equal counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TablesDiff {
     /// All accesses, by instruction and by hypercall, before and after.
@@ -190,12 +80,12 @@ pub struct TablesDiff {
     pub hypercalls: Vec<Change<HypercallRow>>,
 }
 
-/// What differs in one window.
+/// The differences in one window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WindowDiff {
     /// The name.
     pub name: String,
-    /// How often it began, before and after; 0 if the dump does not have it.
+    /// The number of times it began, before and after; 0 if the dump does not have it.
     pub entries: [u64; 2],
     /// The differences of its tables.
     pub tables: TablesDiff,
@@ -215,7 +105,7 @@ impl Diff {
         }
     }
 
-    /// Whether nothing differs.
+    /// Returns true if nothing differs.
     pub fn is_empty(&self) -> bool {
         self.tables.is_empty() && self.values.is_empty() && self.windows.is_empty()
     }
@@ -240,7 +130,7 @@ impl TablesDiff {
         }
     }
 
-    /// Whether nothing differs.
+    /// Returns true if nothing differs.
     pub fn is_empty(&self) -> bool {
         let [before, after] = self.instructions;
         known_alike(before, after)
@@ -254,7 +144,7 @@ impl TablesDiff {
     }
 }
 
-/// Whether the counts are the same that both dumps have.
+/// Returns true if the counts that both dumps have are equal.
 fn known_alike(before: Instructions, after: Instructions) -> bool {
     let same = |before: Option<u64>, after: Option<u64>| {
         before.zip(after).is_none_or(|(before, after)| before == after)
@@ -308,7 +198,7 @@ fn value_changes(before: &[ValueRow], after: &[ValueRow]) -> Vec<Change<ValueRow
 
 /// Matches accesses by port and by sites that match.
 ///
-/// Where one dump has no row for an access, as that of an older pvio, nothing is compared.
+/// Accesses are compared only if both dumps have them: an older pvio wrote none.
 fn access_changes(
     before: &Tables,
     after: &Tables,
@@ -364,7 +254,7 @@ impl<'a> Matching<'a> {
         };
         matching.pair(|row| Some((row.symbol.clone()?, place(row))), |_, _| true);
         matching.pair(|row| Some((row.symbol.clone()?, row.mode, row.form)), |_, _| true);
-        // What is left and has a symbol in both dumps has another one, so it is another instruction.
+        // The sites left over with a symbol in both dumps have different symbols: different instructions.
         let unless_both =
             |one: &SiteRow, other: &SiteRow| one.symbol.is_none() || other.symbol.is_none();
         matching.pair(|row| Some(place(row)), unless_both);

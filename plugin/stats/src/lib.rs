@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
+pub mod access_filter;
 mod accesses;
 mod call;
 mod check;
@@ -19,6 +20,7 @@ mod summary;
 pub mod test_data;
 pub mod text_table;
 mod totals;
+pub mod trace;
 mod values;
 
 pub use accesses::SiteAccess;

@@ -1,4 +1,4 @@
-//! Where the names of sites come from.
+//! The sources of the names of sites.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use crate::schema::Tables;
 use crate::text_table::number;
 
 impl Tables {
-    /// How many sites each source named, as `guest kernel 402 sites, vmlinux 3, without a name 7`. The most come first.
+    /// The number of sites that each source named, the most first.
     ///
     /// `None` if no site has a name.
     pub fn name_sources(&self) -> Option<String> {

@@ -20,11 +20,11 @@ use crate::schema::{
 pub struct ReadError {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: Problem,
 }
 
-/// What is wrong with an input that should be a dump.
+/// The reason why an input is not a dump.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// The file cannot be read.
@@ -59,7 +59,7 @@ pub enum Problem {
     Field {
         /// The path of the row or field, such as `windows[0].forms[3]`.
         field: String,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
 }
@@ -83,7 +83,7 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// As [`Snapshot::load`].
+    /// The same as for [`Snapshot::load`].
     pub fn from_json(json: &[u8]) -> Result<Snapshot, Problem> {
         match serde_json::from_slice::<Snapshot>(json) {
             Ok(snapshot) if snapshot.schema == SCHEMA => snapshot.validated(),

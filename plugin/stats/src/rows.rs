@@ -1,4 +1,4 @@
-//! Rows of tables: what makes them the same row, and how they are added up.
+//! Rows of tables: their keys, and their addition.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::schema::{
     Instructions, PortRow, ProcessRow, SectionRow, SiteRow, ValueRow, VcpuRow, parse_address,
 };
 
-/// A row of a table: what it is about, and counts.
+/// A row of a table: a key and counts.
 pub(crate) trait Keyed: Clone {
     /// The identity of a row; the table is sorted by it.
     type Key<'a>: Ord
@@ -96,7 +96,7 @@ impl Keyed for PortRow {
     }
 }
 
-/// Where a site is: in a file, wherever that is mapped, or at an address.
+/// The position of a site: in a file, wherever that is mapped, or at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum PlaceKey<'a> {
     File(&'a str, Option<u64>),
@@ -148,7 +148,7 @@ impl Keyed for ProcessRow {
 }
 
 impl ProcessRow {
-    /// What the process is called: its name, or the address of its page table.
+    /// Returns the label of the process: its name, or the address of its page table.
     pub fn name(&self) -> &str {
         self.comm.as_deref().or(self.cr3.as_deref()).unwrap_or("unpaged")
     }
@@ -181,7 +181,7 @@ impl Keyed for ValueRow {
 }
 
 impl CallerRow {
-    /// What the site is called: its symbol, or else its address.
+    /// Returns the label of the site: its symbol, or else its address.
     pub fn site(&self) -> &str {
         self.symbol.as_deref().unwrap_or(&self.pc)
     }
@@ -193,7 +193,7 @@ impl CallerRow {
 }
 
 impl FrameRow {
-    /// What the caller is called: its symbol, or else its address.
+    /// Returns the label of the caller: its symbol, or else its address.
     pub fn name(&self) -> &str {
         self.symbol.as_deref().unwrap_or(&self.pc)
     }
@@ -212,7 +212,7 @@ fn function_of(name: &str) -> &str {
 impl Keyed for CallerRow {
     type Key<'a> = (&'a str, Option<Mode>, &'a str, Vec<(&'a str, bool)>, ChainEnd);
 
-    /// By symbols, so that chains of a kernel that has moved are the same.
+    /// Uses symbols, so that the chains of a kernel stay equal when it is loaded elsewhere.
     fn key(&self) -> Self::Key<'_> {
         let frames = self.frames.iter().map(|frame| (frame.name(), frame.interrupted));
         (self.site(), self.mode, &self.bytes, frames.collect(), self.end)

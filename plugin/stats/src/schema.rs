@@ -4,15 +4,22 @@
 //! Schema. Fields may be added. None changes its meaning without a new schema, so readers ignore
 //! fields that they do not know, and fields that older versions of pvio did not write have defaults.
 
+mod ports;
+mod sites;
+
 use std::borrow::Cow;
 use std::ops::Deref;
 
-use pvio_x86::{Direction, Mode, Port, PortForm, Width};
+use pvio_x86::PortForm;
 use serde::{Deserialize, Serialize};
 
 use crate::Call;
 #[cfg(test)]
 use crate::json_schema;
+
+pub use self::ports::{AccessCounts, AccessRow, FirstAccess, PortRow, ValueMoment, ValueRow};
+pub(crate) use self::sites::parse_address;
+pub use self::sites::{CallerRow, ChainEnd, FrameRow, SiteRow};
 
 /// The name of the schema.
 pub const SCHEMA: &str = "pvio.stats/1";
@@ -208,206 +215,6 @@ pub struct FormRow {
     pub unverified: u64,
 }
 
-/// One port, in one direction, at one size.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct PortRow {
-    /// The address.
-    #[cfg_attr(test, schemars(with = "u16"))]
-    pub port: Port,
-    /// The name of what is there: the kind of one of pvio's devices, a PC's name for one of QEMU's,
-    /// or QEMU's own name. A usual name in parentheses means that nothing is there, or that QEMU
-    /// does not say; `null` if there is none either.
-    pub name: Option<Cow<'static, str>>,
-    /// The direction, as the processor sees it.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::direction"))]
-    pub dir: Direction,
-    /// Bytes in one access.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::size"))]
-    pub size: Width,
-    /// Whether anything was at the port at the time of the dump; `null` if QEMU does not say.
-    #[serde(default)]
-    pub served: Option<bool>,
-    /// The first access since QEMU started; `null` in windows and in dumps that were merged.
-    #[serde(default)]
-    pub first: Option<FirstAccess>,
-    /// Accesses by instruction that one of pvio's devices served.
-    pub device: u64,
-    /// Accesses by instruction that QEMU served.
-    pub qemu: u64,
-    /// Accesses by hypercall, whoever served them.
-    pub hypercall: u64,
-    /// Accesses that were made or faulted; QEMU does not report which.
-    pub unverified: u64,
-}
-
-/// The first access to a port, in one direction, at one size.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct FirstAccess {
-    /// Its place in the order of the first accesses of all rows, from 1.
-    pub rank: u64,
-    /// The linear address of the instruction; `null` for a hypercall, and for a site without a row.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::optional_address"))]
-    pub pc: Option<String>,
-    /// The symbol of the instruction, as in `sites`.
-    pub symbol: Option<String>,
-    /// Whether it was by hypercall.
-    pub hypercall: bool,
-}
-
-impl FirstAccess {
-    /// What made it, as a word of text: the address of the instruction, or `hypercall`; `-` if it is not known.
-    pub fn by(&self) -> &str {
-        match self.hypercall {
-            true => "hypercall",
-            false => self.pc.as_deref().unwrap_or("-"),
-        }
-    }
-}
-
-impl PortRow {
-    /// All accesses, by instruction and by hypercall.
-    pub fn accesses(&self) -> u64 {
-        self.device + self.qemu + self.hypercall
-    }
-}
-
-/// One port instruction: its address, mode and bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct SiteRow {
-    /// The linear address at run time, in hexadecimal; of code in a file, the first one at which it was seen.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::address"))]
-    pub pc: String,
-    /// The mode of the code: 16, 32 or 64 bits; `null` if QEMU does not say.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::mode"))]
-    pub mode: Option<Mode>,
-    /// The instruction's bytes, in hexadecimal, prefixes included.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::bytes"))]
-    pub bytes: String,
-    /// The instruction in Intel syntax.
-    pub insn: String,
-    /// The form of the instruction.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::form"))]
-    pub form: PortForm,
-    /// The symbol at or before the address, and the offset from it; `null` if there is none.
-    pub symbol: Option<String>,
-    /// The source of the symbol: `guest kernel`, `firmware`, or a file as the option names it; `null` without a
-    /// symbol.
-    #[serde(default)]
-    pub named_by: Option<String>,
-    /// The file and the line of the source that the instruction is from, as `path/file.c:123`; absent without debug
-    /// information.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
-    /// The path of the file that the instruction is mapped from, in the guest; absent if that is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<String>,
-    /// The offset of the instruction in that file, in hexadecimal; absent without a file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schemars(schema_with = "json_schema::address"))]
-    pub offset: Option<String>,
-    /// What the instruction did.
-    #[serde(flatten)]
-    pub counts: Counts,
-}
-
-impl SiteRow {
-    /// The symbol, or else the place in a file, as `/bin/true+0x1234`; `None` if neither is known.
-    pub fn label(&self) -> Option<Cow<'_, str>> {
-        let place = || Some(format!("{}+{}", self.file.as_deref()?, self.offset.as_deref()?));
-        self.symbol.as_deref().map(Cow::Borrowed).or_else(|| place().map(Cow::Owned))
-    }
-
-    /// The label, and after it the name of the source file without directories, and the line: `send+0x3 (uart.c:45)`.
-    pub fn label_with_source(&self) -> Option<Cow<'_, str>> {
-        let label = self.label()?;
-        let Some(source) = &self.source else { return Some(label) };
-        let file = source.rsplit('/').next().unwrap_or(source);
-        Some(Cow::Owned(format!("{label} ({file})")))
-    }
-
-    /// The linear address as a number; `None` if [`SiteRow::pc`] is not one.
-    pub fn address(&self) -> Option<u64> {
-        parse_address(&self.pc)
-    }
-}
-
-/// The accesses of one site with one call chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct CallerRow {
-    /// The site's address, as in `sites`.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::address"))]
-    pub pc: String,
-    /// The site's mode.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::mode"))]
-    pub mode: Option<Mode>,
-    /// The site's bytes.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::bytes"))]
-    pub bytes: String,
-    /// The site's symbol.
-    pub symbol: Option<String>,
-    /// The callers, the innermost first.
-    pub frames: Vec<FrameRow>,
-    /// Why there are no more frames.
-    pub end: ChainEnd,
-    /// Elements moved.
-    pub accesses: u64,
-}
-
-/// One caller in a call chain.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct FrameRow {
-    /// The linear address to which the call returns, or that of the interrupted instruction.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::address"))]
-    pub pc: String,
-    /// The symbol and the offset from it; `null` if there is none.
-    pub symbol: Option<String>,
-    /// The frame called nothing: an interrupt or an exception interrupted it. Absent if false.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub interrupted: bool,
-}
-
-/// Why a call chain has no more frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum ChainEnd {
-    /// The last frame was entered from user mode.
-    User,
-    /// The stack begins with the last frame.
-    Bottom,
-    /// The next caller cannot be known.
-    Unknown,
-    /// The chain has more frames than the option `callers` asks for, or than 64.
-    Depth,
-    /// There was no room for more chains: nothing is known of these.
-    Dropped,
-}
-
-impl ChainEnd {
-    /// The word in the dump.
-    pub fn name(self) -> &'static str {
-        match self {
-            ChainEnd::User => "user",
-            ChainEnd::Bottom => "bottom",
-            ChainEnd::Unknown => "unknown",
-            ChainEnd::Depth => "depth",
-            ChainEnd::Dropped => "dropped",
-        }
-    }
-}
-
-/// Reads an address as the dump writes it: hexadecimal after `0x`.
-pub(crate) fn parse_address(text: &str) -> Option<u64> {
-    let digits = text.strip_prefix("0x")?;
-    let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    u64::from_str_radix(digits, 16).ok().filter(|_| is_plain)
-}
-
 /// A process of a Linux guest, or another address space.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -422,14 +229,14 @@ pub struct ProcessRow {
     pub cr3: Option<String>,
     /// The number of Linux kernels that ran before, in the same machine.
     pub boot: u32,
-    /// What its instructions did, and those of the kernel in its name.
+    /// The counts of its instructions, and of the kernel's on its behalf.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Those of the accesses that supervisor code made.
+    /// The accesses among them that supervisor code made.
     pub kernel_accesses: u64,
 }
 
-/// What one or several instructions did.
+/// The counts of one or several instructions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Counts {
@@ -441,70 +248,6 @@ pub struct Counts {
     pub unverified: u64,
 }
 
-/// The accesses of one site to one port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct AccessRow {
-    /// The index of the site's row in `sites`, from 0.
-    pub site: usize,
-    /// The address of the port.
-    #[cfg_attr(test, schemars(with = "u16"))]
-    pub port: Port,
-    /// The direction, as the processor sees it.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::direction"))]
-    pub dir: Direction,
-    /// Bytes in one access.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::size"))]
-    pub size: Width,
-    /// How often the site accessed the port.
-    #[serde(flatten)]
-    pub counts: AccessCounts,
-}
-
-/// How often ports were accessed by instruction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct AccessCounts {
-    /// Elements moved.
-    pub accesses: u64,
-    /// Accesses that were made or faulted; QEMU does not report which.
-    pub unverified: u64,
-}
-
-/// One value at a port, in one direction, at one size.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct ValueRow {
-    /// The address of the port.
-    #[cfg_attr(test, schemars(with = "u16"))]
-    pub port: Port,
-    /// The direction, as the processor sees it.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::direction"))]
-    pub dir: Direction,
-    /// Bytes in one access.
-    #[cfg_attr(test, schemars(schema_with = "json_schema::size"))]
-    pub size: Width,
-    /// What was read or written; `null` if it is not known.
-    pub value: Option<u32>,
-    /// How often, by instruction and by hypercall.
-    #[serde(flatten)]
-    pub counts: AccessCounts,
-    /// When for the first time; `null` in dumps that were merged.
-    pub first: Option<ValueMoment>,
-    /// When for the last time; `null` in dumps that were merged.
-    pub last: Option<ValueMoment>,
-}
-
-/// A moment in a run: just before an access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct ValueMoment {
-    /// Nanoseconds by the clock of `values_clock`.
-    pub time_ns: u64,
-    /// The accesses to all ports before, since the last reset of the statistics.
-    pub accesses: u64,
-}
-
 /// One call of the hypercall interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -512,15 +255,15 @@ pub struct HypercallRow {
     /// The name of the call; `unknown` for a number without a call.
     #[cfg_attr(test, schemars(with = "String"))]
     pub call: Call,
-    /// How often it was made; an operation in a batch counts too.
+    /// The number of calls; an operation in a batch counts too.
     pub count: u64,
     /// Bytes moved between guest and host.
     pub bytes: u64,
-    /// How often the guest was told to execute the instruction itself.
+    /// Calls that told the guest to execute the instruction itself.
     pub declined: u64,
-    /// How often the caller's ring was not allowed to make it.
+    /// Calls that the caller's ring was not allowed to make.
     pub denied: u64,
-    /// How often it was invalid, or the host failed.
+    /// Calls that were invalid, or at which the host failed.
     pub errors: u64,
 }
 
@@ -530,11 +273,11 @@ pub struct HypercallRow {
 pub struct WindowRow {
     /// The name that the guest gave it.
     pub name: String,
-    /// How often it began.
+    /// The number of times it began.
     pub entries: u64,
-    /// Whether it was still open at the time of the dump; its counts end there.
+    /// True if it was still open at the time of the dump; its counts end there.
     pub open: bool,
-    /// Whether `ports` was emptied, and `sites` and `accesses` were moved to their dropped counts, for
+    /// True if `ports` was emptied, and `sites` and `accesses` were moved to their dropped counts, for
     /// want of room.
     #[serde(default)]
     pub rows_dropped: bool,

@@ -2,7 +2,7 @@
 
 use super::Mode;
 
-/// How much of RCX, RSI and RDI a string instruction uses (SDM vol. 1, 3.6.1).
+/// The part of RCX, RSI and RDI that a string instruction uses (SDM vol. 1, 3.6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AddressSize {
     /// CX, SI, DI.

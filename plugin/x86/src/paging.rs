@@ -80,7 +80,7 @@ pub struct Paging {
     pub efer: Efer,
     /// RFLAGS, of which AC suspends SMAP.
     pub rflags: Rflags,
-    /// Whether supervisor code makes the access.
+    /// True if supervisor code makes the access.
     pub supervisor: Supervisor,
     /// The protection key registers. They matter only if [`Paging::has_keys`].
     pub keys: KeyRights,

@@ -21,7 +21,7 @@ pub fn may_do_port_io_unconditionally(rflags: Rflags, cs: u64, cr0: impl FnOnce(
         && (cpl <= rflags.iopl() || !cr0().contains(Cr0::PROTECTION_ENABLE))
 }
 
-/// Whether code is supervisor code, as paging defines it (SDM vol. 3, "Access Rights").
+/// The privilege of code, as paging defines it (SDM vol. 3, "Access Rights").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Supervisor {
     /// CPL 0 to 2. Real mode is CPL 0.

@@ -56,9 +56,9 @@ pub struct StringWalk {
     pub offset: u64,
     /// The width of the index register.
     pub address_size: AddressSize,
-    /// Whether linear addresses have 64 bits, not 32.
+    /// True if linear addresses have 64 bits, not 32.
     pub is_long: bool,
-    /// Whether the index register decreases: EFLAGS.DF.
+    /// True if the index register decreases: EFLAGS.DF.
     pub goes_down: bool,
     /// The size of an element in bytes: 1, 2 or 4.
     pub size: u64,

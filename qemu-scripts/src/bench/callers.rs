@@ -1,4 +1,4 @@
-//! What counting by call chain takes: for an access of a bare guest, and for a boot of Linux.
+//! The cost of counting by call chain: for an access of a bare guest, and for a boot of Linux.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use crate::measure::in_turn;
 use crate::paths;
 use crate::progress::Progress;
 
-/// How many accesses the guest `callers-cost` makes.
+/// The number of accesses that the guest `callers-cost` makes.
 const ACCESSES: f64 = 1e6;
 
-/// What an access may take, in nanoseconds of CPU time.
+/// The CPU time that an access may take, in nanoseconds.
 const LIMIT: f64 = 400.0;
 
 /// The rows, of `count` pairs of runs.

@@ -14,6 +14,7 @@ pub mod ports;
 pub mod processes;
 pub mod strings;
 mod timed_guest;
+pub mod trace;
 pub mod unclaimed;
 pub mod vcpus;
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use pvio_cli::bench::{
     Row, callers, calls, compute, dispatch, linux, mailbox, ports, processes, readable, strings,
-    unclaimed, vcpus,
+    trace, unclaimed, vcpus,
 };
 use pvio_cli::machine::{ANSWERING_API, Machine};
 use pvio_cli::stats::QemuRow;
@@ -53,6 +53,8 @@ enum Subject {
     Callers,
     /// The cost of counting by process
     Processes,
+    /// The cost of a trace, and of reading one
+    Trace,
 }
 
 /// All results.
@@ -128,6 +130,9 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     }
     if wants(Subject::Processes) {
         rows.extend(processes::rows(&qemu, count)?);
+    }
+    if wants(Subject::Trace) {
+        rows.extend(trace::rows(&qemu, count)?);
     }
     if wants(Subject::Unclaimed) {
         rows.extend(unclaimed::rows(&qemu, count)?);

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use pvio_cli::diff::{Condition, Style, render, to_json};
 use pvio_cli::stats::Diff;
-use pvio_cli::{dumps, status};
+use pvio_cli::{dumps, pager, status};
 
 /// Compares two dumps (stats=FILE) by form, port, site, hypercall and window.
 ///
@@ -57,10 +57,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let verdicts = conditions.iter().map(|condition| condition.check(both));
     let verdicts = verdicts.collect::<Result<Vec<_>, _>>()?;
     let diff = Diff::new(&before, &after);
-    status::print(&match arguments.json {
-        true => to_json(both, &diff, &verdicts),
-        false => render(both, &diff, Style { colour: status::has_colour(), all: arguments.all }),
-    })?;
+    match arguments.json {
+        true => status::print(&to_json(both, &diff, &verdicts))?,
+        false => {
+            let style = Style { colour: status::has_colour(), all: arguments.all };
+            pager::print(&render(both, &diff, style))?;
+        }
+    }
     let mut status = ExitCode::SUCCESS;
     for verdict in verdicts.iter().filter(|verdict| verdict.holds) {
         status::tell("diff", &verdict.to_string());

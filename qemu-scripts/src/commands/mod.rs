@@ -1,16 +1,21 @@
 //! The subcommands of `pvio`, one module each.
 
 mod bench;
+mod completions;
 mod demo;
 mod diff;
 mod dump_files;
 mod experiment;
+mod export;
+mod man;
 mod merge;
 mod report;
 mod show;
 mod snapshot;
+mod stats;
 mod test;
 mod top;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -33,10 +38,15 @@ pub enum Command {
     Test(test::Arguments),
     Report(report::Arguments),
     Show(show::Arguments),
+    Stats(stats::Arguments),
+    Trace(trace::Arguments),
+    Export(export::Arguments),
     Diff(diff::Arguments),
     Merge(merge::Arguments),
     Snapshot(snapshot::Arguments),
     Top(top::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 impl Command {
@@ -53,12 +63,21 @@ impl Command {
                 status::end_with_answer("report", report::run(&arguments))
             }
             Command::Show(arguments) => status::end_with_answer("show", show::run(&arguments)),
+            Command::Stats(arguments) => status::end_with_answer("stats", stats::run(&arguments)),
+            Command::Export(arguments) => {
+                status::end_with_answer("export", export::run(&arguments))
+            }
+            Command::Trace(arguments) => status::end_with_answer("trace", trace::run(&arguments)),
             Command::Diff(arguments) => status::end_with_answer("diff", diff::run(&arguments)),
             Command::Merge(arguments) => status::end_with_answer("merge", merge::run(&arguments)),
             Command::Snapshot(arguments) => {
                 status::end_with_answer("snapshot", snapshot::run(&arguments))
             }
             Command::Top(arguments) => status::end_with_answer("top", top::run(&arguments)),
+            Command::Completions(arguments) => {
+                status::end_with_answer("completions", completions::run(&arguments))
+            }
+            Command::Man(arguments) => status::end_with_answer("man", man::run(&arguments)),
         }
     }
 }
@@ -79,10 +98,15 @@ mod tests {
             ("test", include_str!("../../help/test.txt")),
             ("report", include_str!("../../help/report.txt")),
             ("show", include_str!("../../help/show.txt")),
+            ("stats", include_str!("../../help/stats.txt")),
+            ("trace", include_str!("../../help/trace.txt")),
+            ("export", include_str!("../../help/export.txt")),
             ("diff", include_str!("../../help/diff.txt")),
             ("merge", include_str!("../../help/merge.txt")),
             ("snapshot", include_str!("../../help/snapshot.txt")),
             ("top", include_str!("../../help/top.txt")),
+            ("completions", include_str!("../../help/completions.txt")),
+            ("man", include_str!("../../help/man.txt")),
         ] {
             let help = Pvio::command().try_get_matches_from(["pvio", name, "--help"]);
             assert_eq!(

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use pvio_cli::stats::{render, render_port};
-use pvio_cli::status;
+use pvio_cli::{pager, status};
 use pvio_x86::{Port, PortRange};
 
 use super::dump_files::Inputs;
@@ -44,6 +44,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         Some(port) => render_port(&sum, port),
         None => render(&sum, status::has_colour()),
     };
-    status::print(&text)?;
+    pager::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }

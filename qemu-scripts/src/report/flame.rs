@@ -47,7 +47,7 @@ impl Node {
 }
 
 /// The functions of a chain, from the outermost to that of the site.
-fn path(row: &CallerRow) -> Vec<String> {
+pub fn path(row: &CallerRow) -> Vec<String> {
     let end = match row.end {
         ChainEnd::User => Some("user mode"),
         ChainEnd::Bottom => None,
@@ -120,7 +120,7 @@ fn place(
     }
 }
 
-/// The graph for those who do not see it: what is called at the outermost.
+/// The graph as text, for screen readers: the outermost callers.
 fn description(root: &Node) -> String {
     let calls = root.calls.iter().map(|(name, node)| {
         let share = percent(node.accesses, root.accesses);

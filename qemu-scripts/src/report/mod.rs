@@ -11,6 +11,8 @@ mod flame;
 mod table;
 mod tables;
 
+pub use flame::path as chain_path;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::stats::Snapshot;

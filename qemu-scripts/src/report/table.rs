@@ -25,7 +25,7 @@ pub struct HtmlTable<const N: usize> {
 
 /// A column of links.
 struct Links {
-    /// What the id of a row begins with; its index in the dump follows.
+    /// The prefix of a row's id; the row's index in the dump follows.
     id: &'static str,
     heading: &'static str,
     cells: Vec<Vec<Link>>,

@@ -234,3 +234,19 @@ fn ports_and_sites_link_to_each_other() {
         assert_eq!(page.matches(part).count(), 1, "{part}");
     }
 }
+
+#[test]
+fn sites_have_the_file_and_line_of_their_source() {
+    let mut dump = snapshot(70_000);
+    let site = &mut dump.tables.sites[0];
+    site.named_by = Some("/images/vmlinux".to_owned());
+    site.source = Some("drivers/<serial>.c:407".to_owned());
+    let page = page(&dump);
+    elements(&page);
+    assert!(page.contains("<p>Names of sites: vmlinux 1 site.</p>"), "{page}");
+    assert!(page.contains("<td>io_serial_out+0x1 (&lt;serial&gt;.c:407)</td>"), "{page}");
+    dump.tables.sites[0].named_by = None;
+    dump.tables.sites[0].source = None;
+    let page = self::page(&dump);
+    assert!(!page.contains("Names of sites") && !page.contains(".c:407"), "{page}");
+}

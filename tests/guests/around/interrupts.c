@@ -69,7 +69,7 @@ static int on_tick(struct frame *frame) {
     return 1;
 }
 
-/* Whether there was an interrupt within. */
+/* True if there was an interrupt within. */
 static u32 long_rep(int form) {
     u32 size = bytes_of(form);
     trial++;

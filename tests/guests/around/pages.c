@@ -2,7 +2,7 @@
  * Pages that are not there: under the first, a middle and the last element of a string, and under the
  * instruction itself. The handler maps the page and resumes, or gives up.
  *
- * What the CPU promises (SDM Vol. 2B, "REP/REPE/REPZ/REPNE/REPNZ"; Vol. 3A, "Restarting a Program or
+ * The CPU's promise (SDM Vol. 2B, "REP/REPE/REPZ/REPNE/REPNZ"; Vol. 3A, "Restarting a Program or
  * Task After an Exception or Interrupt"): at the fault ECX, ESI and EDI stand at the element that
  * faulted, everything before it is done, nothing after it, and the instruction can be restarted.
  */

@@ -1,5 +1,5 @@
 /*
- * Who may: ring 3 under IOPL 0 and the I/O permission bitmap of the TSS (SDM Vol. 1, "I/O Permission
+ * Permission for port I/O: ring 3 under IOPL 0 and the I/O permission bitmap of the TSS (SDM Vol. 1, "I/O Permission
  * Bit Map"), and under IOPL 3, where the bitmap is not asked.
  *
  * All 16 patterns of four ports, each range of 1, 2 or 4 ports in them, every kind of instruction. A

@@ -117,7 +117,7 @@ static int on_fault(struct frame *frame) {
     return t.hits < 3;
 }
 
-/* How many elements are moved before one reaches into the page. */
+/* The number of elements moved before one reaches into the page. */
 static u32 before(u32 page) {
     u32 size = bytes_of(t.form);
     for (u32 element = 0;; element++) {

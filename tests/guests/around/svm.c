@@ -119,7 +119,7 @@ static void prepare(int form, u32 count, enum ending ending) {
 
 static u32 elements(void) { return is_rep(t.form) ? t.count : 1; }
 
-/* What is left when the instruction is done. */
+/* The count that is left when the instruction is done. */
 static void check_done(void) {
     u32 gone = is_string(t.form) ? elements() * bytes_of(t.form) : 0;
     check(g.ecx == (is_rep(t.form) ? 0 : t.count));
@@ -338,7 +338,7 @@ static void take_interrupt(void) {
     run(&frame, on_tick);
 }
 
-/* How many exits there were within it: none where the host was too busy to let the timer run meanwhile. */
+/* The number of exits within it: none if the host was too busy to let the timer run meanwhile. */
 static u32 long_rep(int form) {
     prepare(form, 0x100000 / bytes_of(form), CALL);
     intercept_latch(0);
@@ -373,7 +373,7 @@ static void vmrun_in_the_guest(void) {
         u8 *next = at;
         at += encode(at, OUT_IMM, LATCH);
         *at++ = 0x0f, *at++ = 0x01, *at++ = 0xd9;
-        /* What is stale there must not be taken for an exit. */
+        /* A stale value there must not be taken for an exit. */
         *(u32 *)(inner + EXIT_CODE) = EXIT(IOIO);
         u32 exits = 0, vmruns = 0;
         for (u32 exit; (exit = enter()) != EXIT(VMMCALL);)

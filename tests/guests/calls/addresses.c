@@ -65,7 +65,7 @@ static void impossible(void) {
     /* A batch has to be aligned. */
     for (u32 off = 1; off < 16; off++)
         call_in_vain(by, pvio_call_word(PVIO_CALL_BATCH, 0, 0), window.middle + off, 2, PVIO_STATUS_ADDRESS);
-    /* What is looked at before addresses are. */
+    /* The fields that are checked before addresses. */
     call_in_vain(by, pvio_call_word(PVIO_CALL_INSB, 1, STREAM), window.middle, 2, PVIO_STATUS_ARGUMENT);
     call_in_vain(by, pvio_call_word(PVIO_CALL_BATCH, 0, 1), window.middle, 2, PVIO_STATUS_ARGUMENT);
     call_in_vain(by, pvio_call_word(PVIO_CALL_LOG, 4, 0), window.middle, 2, PVIO_STATUS_ARGUMENT);
@@ -121,7 +121,7 @@ static void rom(u64 physical) {
         }
 }
 
-/* What has been at the local APIC's register stays there. */
+/* The local APIC's register keeps its value. */
 static void apic(void) {
     const word at = show(2, APIC);
     volatile u32 *const priority = (volatile u32 *)(at + TPR);
@@ -148,7 +148,7 @@ static void into(word border, int can_be_read) {
             for (u32 i = 0; i < 2 * width + across; i++)
                 *direct(start + i) = is_in(string.call) ? 0xa5 : sequence(given + i);
             const u32 answer = call_by(by, pvio_call_word(string.call, 0, STREAM), &dx, &cx);
-            /* What is wrong is said by the next call. */
+            /* The next call reports the error. */
             check_same(answer, 0);
             check(cx == 3 && dx == border - across);
             for (u32 i = 0; i < 2 * width + across; i++) {

@@ -13,7 +13,7 @@
 
 static const struct caller *by;
 
-/* Where records go, and what they must be afterwards. */
+/* The records, and their expected contents afterwards. */
 static word first;
 static struct pvio_record expected[MOST];
 static u32 count;
@@ -37,7 +37,7 @@ static struct pvio_record string_record(u8 call, u16 port, word address, u32 ele
     return pvio_record_(call, port, elements, address);
 }
 
-/* That this is how it is afterwards. */
+/* Checks the contents afterwards. */
 static void becomes(u32 index, u8 status, u32 value) {
     expected[index].status = status;
     expected[index].value = value;
@@ -146,7 +146,7 @@ static void missing_page(u32 page, enum fault fault, int alike) {
     const u32 before = page ? (u32)(PAGE / 2 + (page - 1) * PAGE) / RECORD : 0;
     u32 value = 0;
     for (u32 i = 0; i < MOST; i++) {
-        /* What is not done yet stays as it is. */
+        /* Records that are not done yet do not change. */
         const u8 call = alike ? PVIO_CALL_OUTB : (u8)(PVIO_CALL_OUTB + i % 3);
         value = i * 0x01010101u + trial;
         add(pvio_record_(call, LATCH, value, 0));
@@ -300,7 +300,7 @@ static void empty_strings(void) {
 
 /* ---- Strings that go over records ---- */
 
-/* What an earlier record reads from a device may be a later one. */
+/* An earlier record may read a later one from a device. */
 static void records_that_write_records(void) {
     begin_at(window.begin + PAGE);
     const u32 before = taken;

@@ -136,7 +136,7 @@ static u16 port(void) {
     return random;
 }
 
-/* What is counted in windows takes memory, within limits; a leak shows better without. */
+/* Windows take memory, within limits; a leak shows better without them. */
 static int is_without_windows;
 
 static u8 call_number(void) {
@@ -183,7 +183,7 @@ static void one(const struct caller *by) {
         fill_records(dx, records, by);
         cx = below(8) ? records : records + below(1000);
     } else if (call == PVIO_CALL_BATCH && !is_user(by)) {
-        /* What lies there may be of ring 3. */
+        /* That memory may belong to ring 3. */
         dx |= 1;
     }
     const word whole = by->bits == 64 ? ~(word)0 : 0xffffffff;

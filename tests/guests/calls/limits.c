@@ -1,6 +1,6 @@
 /*
  * calls-limits32, calls-limits64: how long texts may be, what may be in them, and how many windows and dumps there
- * may be. The lines that are logged are known to tests/hypercall_limits.rs. Needs no devices.
+ * may be. The lines that are logged are known to tests/tests/suite/hypercalls/limits.rs. Needs no devices.
  */
 #include "lib/world.h"
 

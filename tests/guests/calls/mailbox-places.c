@@ -123,7 +123,7 @@ static void what_may_be_one(void) {
     flush();
     check_marks();
 
-    /* Where a supervisor may write a read-only page, he may register it. */
+    /* If a supervisor may write a read-only page, it may register it. */
     set_entry(page, 1, frame & ~(u64)W);
     flush();
     check_same(register_word(&ring_0, BOX(direct(page)), page, REGISTER_WORD, KEY + 2), PVIO_VERSION);

@@ -6,7 +6,7 @@
 
 #define KEY 0x726573657473206bull
 
-/* What is in no variable, since these are cleared. RAM is zero when the machine begins. */
+/* State outside of variables, since a boot clears these. RAM is zero when the machine begins. */
 static struct {
     struct pvio_mailbox mailbox;
     u32 boots;
@@ -42,7 +42,7 @@ void guest(void) {
     }
     check_same(register_word(&ring_0, box, (word)box, REGISTER_WORD, KEY), PVIO_VERSION);
     check_heard(box);
-    /* What is said here, the reset does not count. */
+    /* The reset discards the counts of these calls. */
     answered[PVIO_CALL_OUTB] += boot == 2;
     tell_answers();
     if (boot < 4)

@@ -22,7 +22,7 @@ static u64 any(u64 *state) {
     return *state * 0x2545f4914f6cdd1dull;
 }
 
-/* Of ports that do no harm. */
+/* Calls to ports that do no harm. */
 static u32 any_word(u64 random) {
     static const u16 ports[] = {LATCH, LATCH + 1, LATCH + 3, 0x5010, 0x5012, 0x300, 0x304, 0x80, 0x5200};
     const u32 number = random & 3 ? (u32)(random >> 8 & 7) : (u32)(random >> 8 & 0x7f);

@@ -131,7 +131,7 @@ static void answers(void) {
     check_same(post_by(&ring_0, box, pvio_call_word(PVIO_CALL_INL, 0, LATCH), &value), 0);
     check_same(value, 0xfedc5566);
 
-    /* What does not come through a mailbox, or is nothing. */
+    /* Calls that a mailbox cannot make, and numbers without a call. */
     for (u32 call = 0; call < 128; call++)
         if (call > PVIO_CALL_OUTL && call != PVIO_CALL_RELEASE)
             post_for(status_word(PVIO_STATUS_UNKNOWN), box, pvio_call_word((u8)call, 0, 0));
@@ -159,7 +159,7 @@ static void answers(void) {
     check_marks();
 }
 
-/* By registers there are no calls of these numbers. */
+/* These numbers are no calls by registers. */
 static void by_registers(void) {
     for (u8 call = PVIO_CALL_REGISTER; call <= PVIO_CALL_RELEASE; call++) {
         word dx = box_linear, cx = 1;

@@ -38,7 +38,7 @@ static void moves(const struct caller *by) {
 /* ---- Pages that are not ---- */
 
 enum fault { NOT_PRESENT, NOT_ACCESSED, NOT_DIRTY, READ_ONLY, SUPERVISORS, FAULTS };
-/* Where the page begins that it is about: with the first element, in the middle of the string, with the last. */
+/* The start of the tested page: at the first element, in the middle of the string, at the last. */
 enum place { FIRST, MIDDLE, LAST, WHOLE_PAGE, FIRST_HALF, PLACES };
 
 static struct {
@@ -52,7 +52,7 @@ static struct {
 
 static int writes(void) { return is_in(t.string->call); }
 
-/* Whether the call must stop there. */
+/* True if the call must stop there. */
 static int stops(void) {
     switch (t.fault) {
     case NOT_PRESENT:
@@ -67,7 +67,7 @@ static int stops(void) {
     }
 }
 
-/* What a guest's kernel does: as if the page had come from a disk, or had to be copied. */
+/* Does what a guest's kernel does: as if the page came from a disk, or had to be copied. */
 static void mend(word error, word address) {
     const u32 present = t.fault != NOT_PRESENT;
     /* With one vCPU, QEMU splits a locked `or` into a load and a store, so the load may fault. */
@@ -97,7 +97,7 @@ static void restore(void) {
     flush();
 }
 
-/* How many elements lie before the page, which begins at the border or ends there. */
+/* The number of elements before the page, which begins at the border or ends there. */
 static u32 elements_before(const struct string *string, enum place place) {
     if (place == FIRST || place == FIRST_HALF)
         return 0;
@@ -127,7 +127,7 @@ static void fault(struct string *string, enum place place) {
 
 static void places(struct string *string) {
     const u32 width = width_of(string->call);
-    /* How many bytes of an element are on the first side of the border. */
+    /* The number of bytes of an element on the first side of the border. */
     for (u32 across = 0; across < width; across++) {
         const word border = window.middle - across;
         string->count = 4;
@@ -157,7 +157,7 @@ static int is_sensible(int level) {
 
 static void faults(const struct caller *by, u16 port) {
     struct string string = {.by = by, .port = port};
-    /* What the latch shows is how far it came at once; once for each entry is enough. */
+    /* The latch shows how far it came at once; once for each entry is enough. */
     for (t.fault = 0; t.fault < (port == LATCH ? NOT_PRESENT + 1 : FAULTS); t.fault++)
         for (t.level = window.level; t.level <= paging->levels; t.level++)
             for (t.write_protection = 1; t.write_protection >= 0; t.write_protection--) {

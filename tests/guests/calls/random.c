@@ -22,7 +22,7 @@ enum odd { DEVICE, NOTHING, ROM, APIC, ABSENT, READ_ONLY, NOT_ACCESSED, NOT_DIRT
 
 static u32 choice;
 
-/* What is in the window, and which calls have been made since the last reset. */
+/* The counts of the window, and the calls made since the last reset. */
 static u8 shadow[8 * PAGE];
 static u32 made[128], records_made[128], wrong_records;
 
@@ -104,7 +104,7 @@ static word random_address(void) {
     }
 }
 
-/* Whether ring 0 must not write there, for it would write over this guest. */
+/* True if ring 0 must not write there: it would overwrite this guest. */
 static int is_guests_own(word address) {
     const word at = narrow(address);
     return at < (BITS == 64 ? 0x80000000u : 0x2000000u) && !(at >= 0xf0000 && at < 0xff000);
@@ -198,7 +198,7 @@ static void choose(void) {
     if (is_string(c.call)) {
         c.dx = address_for(c.call);
     } else if (c.call == PVIO_CALL_BATCH) {
-        /* What another CPU makes of the records of ring 0 would be this guest's end. */
+        /* If another CPU changed the records of ring 0, this guest would end. */
         if (choice & SECOND_CPU && is_supervisor())
             c.by = &ring_3;
         c.is_wild = (choice & (WILD | SECOND_CPU)) && is_user(c.by);

@@ -60,13 +60,13 @@ static void access_prevention(const struct paging *kind) {
 #define IA32_PKRS 0x6e1
 #define KEY_SHIFT 59
 
-/* What a key may forbid: two bits of PKRU or IA32_PKRS for each. */
+/* The rights that a key may forbid: two bits of PKRU or IA32_PKRS for each. */
 #define ACCESS_DISABLE 1u
 #define WRITE_DISABLE  2u
 
 static int keys_of_users;
 
-/* What all keys permit, of users' pages or of the supervisor's. */
+/* The rights of all keys, to users' pages or to the supervisor's. */
 static void permit(u32 rights) {
     if (keys_of_users)
         __asm__ volatile("wrpkru" : : "a"(rights), "c"(0), "d"(0) : "memory");
@@ -182,7 +182,7 @@ static void from_other_modes(const struct paging *kind) {
             flush();
             const u32 before = 5 / width_of(string.call);
             check_same(call_string(&string, before), PVIO_STATUS_PAGE);
-            /* As its user, or as its kernel: any touch will do. */
+            /* Touched as its user or as its kernel; either will do. */
             on_page_fault = bring_page;
             touch_by(is_user(*by) ? &ring_3 : &ring_0, window.middle, 1);
             on_page_fault = 0;

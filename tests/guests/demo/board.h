@@ -1,4 +1,4 @@
-/* What there is on the board: qemu-scripts/src/driver.rs has pvio put it there. */
+/* The devices of the board: qemu-scripts/src/demo.rs configures pvio to provide them. */
 #pragma once
 
 #define UART   0x2f8

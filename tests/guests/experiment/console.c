@@ -1,4 +1,4 @@
-/* Where text goes, and the end of the machine. */
+/* The output of text, and the end of the machine. */
 #include "harness.h"
 
 #define DEBUGCON 0xe9 /* QEMU's -debugcon; reads as its own number */

@@ -1,4 +1,4 @@
-/* Where the guest's instruction is. The guest's memory is in the monitor's own address space. */
+/* Finds the guest's instruction. The guest's memory is in the monitor's own address space. */
 #include "monitor.h"
 
 const u8 *fetch(const struct frame *frame)

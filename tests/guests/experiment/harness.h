@@ -1,4 +1,4 @@
-/* What runs the guest and says what came of it: no part of a monitor. */
+/* Runs the guest and reports the result: no part of a monitor. */
 #pragma once
 
 #include "monitor.h"

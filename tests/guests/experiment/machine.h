@@ -1,5 +1,5 @@
 /*
- * What assembly and C of the experiment share: segments, vectors, the map of memory.
+ * Shared by assembly and C of the experiment: segments, vectors, the map of memory.
  *
  * "SDM" is the Intel 64 and IA-32 Architectures Software Developer's Manual, "APM" AMD64's Architecture
  * Programmer's Manual.

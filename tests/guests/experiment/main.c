@@ -10,7 +10,7 @@ enum { NATIVE, TRAP_CHECKED, TRAP, INT, PVIO, PVIO_MAILBOX, SYSENTER, SVM_IOIO, 
 static const char *const names[MECHANISMS] = {"native",       "trap-checked", "trap",     "int",        "pvio",
                                               "pvio-mailbox", "sysenter",     "svm-ioio", "svm-vmmcall"};
 
-/* What the boot loader was told: `scalars=`, `strings=`, `rounds=`, `logs=`. */
+/* The command line of the boot loader: `scalars=`, `strings=`, `rounds=`, `logs=`. */
 static struct {
     u32 scalars; /* how often a loop repeats an operation of one element: a multiple of 16 */
     u32 strings; /* and one of 512 */
@@ -18,7 +18,7 @@ static struct {
     u32 logs;    /* print the device's logs */
 } options = {.scalars = 4096, .strings = 64, .rounds = 7, .logs = 0};
 
-/* How long `what` is, if `text` starts with it; else 0. */
+/* Returns the length of `what` if `text` starts with it; else 0. */
 static u32 starts_with(const char *text, const char *what)
 {
     u32 at = 0;

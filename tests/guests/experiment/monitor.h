@@ -43,14 +43,14 @@ int may_execute(u32 linear, u32 ring);
 /* fetch.c: the guest's code at CS:EIP, or null. */
 const u8 *fetch(const struct frame *frame);
 
-/* Where a string lies. */
+/* The position of a string. */
 struct string {
     u32 repeat, address16;
     u32 limit; /* the last offset of the segment, whose base is 0; an empty segment has no `valid` */
     u32 valid;
 };
 
-/* What a hypercall's strings are: a count in ECX, addresses of 32 bits in the guest's flat segment. */
+/* The strings of a hypercall: a count in ECX, addresses of 32 bits in the guest's flat segment. */
 extern const struct string whole_string;
 
 /* emulate.c: carries an operation out on the guest's registers and memory. 0 where its memory is beyond

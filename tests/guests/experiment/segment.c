@@ -1,4 +1,4 @@
-/* Where the string of an `ins` or `outs` lies. */
+/* Finds the string of an `ins` or `outs`. */
 #include "monitor.h"
 
 static u32 selector(const struct frame *frame, u32 segment)

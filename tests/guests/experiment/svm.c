@@ -88,7 +88,7 @@ static int io_exit(struct frame *frame, u32 info)
     return emulate(frame, io.operation, port, &string);
 }
 
-/* What entry.S calls after each #VMEXIT: does the guest go on? */
+/* entry.S calls it after each #VMEXIT. Returns true if the guest goes on. */
 int svm_exit(void)
 {
     svm_frame.eax = vmcb.rax;

@@ -18,7 +18,7 @@
 
 #define SIZE       (2 << 20)
 
-/* Of the packed bytes; the same wherever this program runs. */
+/* A checksum of the packed bytes; the same wherever this program runs. */
 #define PACKED_SUM 0xce9eac73u
 
 #define SYS_WRITE  1
@@ -312,7 +312,7 @@ static long once(void)
         return 1;
 }
 
-/* What is on the stack at the entry (System V ABI for x86-64, 3.4.1): the count of arguments comes first. */
+/* The stack at the entry (System V ABI for x86-64, 3.4.1): the count of arguments comes first. */
 __attribute__((used)) void program(const long *stack)
 {
         const char *digit = stack[0] > 1 ? (const char *)stack[2] : "1";

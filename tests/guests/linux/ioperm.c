@@ -11,7 +11,7 @@
 #define FIRST_PORT 0x300
 #define PORTS      4
 
-/* How often each function below is called in a run that was granted the ports. */
+/* The number of calls of each function below in a run that was granted the ports. */
 #define BYTES      200
 #define STRING     50
 
@@ -83,7 +83,7 @@ static int latch_works(void)
         return 1;
 }
 
-/* What is on the stack at the entry (System V ABI for x86-64, 3.4.1): the count of arguments comes first. */
+/* The stack at the entry (System V ABI for x86-64, 3.4.1): the count of arguments comes first. */
 __attribute__((used)) void program(const long *stack)
 {
         if (stack[0] > 1 && system_call(SYS_IOPERM, FIRST_PORT, PORTS, 1) != 0)

@@ -49,7 +49,7 @@ static void load_es(void)
 #endif
 }
 
-/* As C has it. */
+/* The value that C requires. */
 static void restore_es(void) { __asm__ __volatile__("pushl %ds\n\tpopl %es"); }
 
 /* Marks the pages of the buffer as unused, if paging is on. */

@@ -1,5 +1,5 @@
 /*
- * What the guests of this directory know of the machine. They are compiled for 32 and for 64-bit code; no
+ * The machine, as the guests of this directory know it. They are compiled for 32 and for 64-bit code; no
  * hypercall is in here.
  */
 #pragma once

@@ -1,5 +1,5 @@
 /*
- * uefi: an EFI application that writes a port and ends QEMU.  See ../README.md.
+ * uefi: an EFI application that writes a port and ends QEMU.  See ../README.md.  With IA32, for 32-bit firmware.
  *
  * It writes port 0x80 COUNT times, then isa-debug-exit's port. It is a whole PE image, headers included, so that no
  * linker for PE is needed: UEFI specification, 2.1.1; Microsoft's PE format.
@@ -7,7 +7,23 @@
 
 #define COUNT   37
 
+#ifdef IA32
+        .code32
+        .macro address value
+        .long \value
+        .endm
+        .set machine, 0x14c                     /* i386 */
+        .set format, 0x10b                      /* PE32 */
+        .set characteristics, 0x102             /* executable, 32 bits */
+#else
         .code64
+        .macro address value
+        .quad \value
+        .endm
+        .set machine, 0x8664                    /* x86-64 */
+        .set format, 0x20b                      /* PE32+ */
+        .set characteristics, 0x22e             /* executable, large addresses, no debug information */
+#endif
         .globl _start
 _start:
 image:
@@ -17,19 +33,22 @@ image:
 
 signature:
         .ascii "PE\0\0"
-        .short 0x8664                           /* x86-64 */
+        .short machine
         .short 1                                /* sections */
         .long 0, 0, 0                           /* time, symbols */
         .short optional_end - optional
-        .short 0x22e                            /* executable, large addresses, no debug information */
+        .short characteristics
 optional:
-        .short 0x20b                            /* PE32+ */
+        .short format
         .byte 0, 0
         .long text_end - text                   /* size of code */
         .long 0, 0                              /* sizes of data */
         .long text - image                      /* entry point */
         .long text - image                      /* base of code */
-        .quad 0                                 /* linked address */
+#ifdef IA32
+        .long 0                                 /* base of data */
+#endif
+        address 0                               /* linked address */
         .long 0x1000, 0x1000                    /* alignment in memory and in the file */
         .short 0, 0, 0, 0, 0, 0                 /* versions */
         .long 0
@@ -38,7 +57,9 @@ optional:
         .long 0                                 /* checksum */
         .short 10                               /* EFI application */
         .short 0
-        .quad 0, 0, 0, 0                        /* stack and heap */
+        .rept 4
+        address 0                               /* stack and heap */
+        .endr
         .long 0
         .long 16                                /* directories, all empty */
         .fill 16, 8, 0

@@ -37,9 +37,9 @@ pub struct BootedLinux {
     pub monitor: Monitor,
     /// The RAM of the guest.
     pub ram: LiveRam,
-    /// What the script sent before its line `ready`.
+    /// The bytes that the script sent before its line `ready`.
     pub report: Vec<u8>,
-    /// Whether the kernel is 64-bit code.
+    /// True if the kernel is 64-bit code.
     pub is_64_bit: bool,
     directory: TempDir,
     _linux: LinuxGuest,
@@ -93,7 +93,7 @@ impl BootedLinux {
         self.directory.path().join(name)
     }
 
-    /// What the kernel wrote to its console so far.
+    /// Returns the text of the kernel's console so far.
     pub fn console(&self) -> String {
         String::from_utf8_lossy(&self.read("console")).replace('\r', "")
     }
@@ -119,7 +119,7 @@ impl BootedLinux {
 
     /// The address of a symbol in the report's part `symbols`.
     ///
-    /// Of several symbols with the same name it is the last: drivers come after the kernel.
+    /// If several symbols have the name, this is the last: drivers come after the kernel.
     pub fn symbol(&self, name: &str) -> u64 {
         let lines = self.part("symbols");
         let line = lines.filter(|line| line.split(' ').nth(2) == Some(name)).last();
@@ -130,13 +130,13 @@ impl BootedLinux {
     /// Stops the guest at a moment at which its registers fulfil a condition.
     pub fn stop(&mut self, condition: impl Fn(&Cpu) -> bool) -> Cpu {
         wait_for(|| {
-            self.monitor.ask("stop");
+            self.monitor.stop();
             let cpu = self.cpu();
             if condition(&cpu) {
                 return Ok(cpu);
             }
             // The guest runs until the next attempt.
-            self.monitor.ask("cont");
+            self.monitor.cont();
             Err(cpu.text)
         })
     }
@@ -165,7 +165,7 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// Whether the vCPU runs a program and not the kernel.
+    /// Returns true if the vCPU runs a program and not the kernel.
     pub fn is_in_user_mode(&self) -> bool {
         self.text.contains("CPL=3")
     }

@@ -32,7 +32,7 @@ impl KernelSymbol {
         KernelSymbol { address, kind, name, module }
     }
 
-    /// Whether the kind says code.
+    /// Returns true if the kind says code.
     pub fn is_code(&self) -> bool {
         "tTwW".contains(self.kind)
     }
@@ -106,7 +106,7 @@ impl Kallsyms {
         Some(format!("{}{offset}{module}", symbol.name))
     }
 
-    /// Whether an address is code of the kernel itself.
+    /// Returns true if an address is code of the kernel itself.
     pub fn is_kernel(&self, address: u64) -> bool {
         self.code.iter().any(|code| code.contains(&address))
     }

@@ -21,7 +21,7 @@ const VIRTUAL_8086: u64 = 1 << 17;
 /// The initial stack offset of programs in real and protected mode.
 const STACK: u64 = WORK + 0xf0;
 
-/// How often the generator draws registers and segments for the same code before it draws other code.
+/// The number of draws of registers and segments for one code, before the code is replaced.
 const TRIES: u32 = 30;
 
 /// An endless iterator of programs.
@@ -346,7 +346,7 @@ fn offset(rng: &mut Rng, program: &Program, io: &PortIo, base: u64, count: u64) 
     }
 }
 
-/// Whether a string reaches a missing page at this border.
+/// Returns true if a string reaches a missing page at this border.
 fn ends_at(border: u64, goes_down: bool) -> bool {
     let (below, above) = (frame((border >> 12) - 1), frame(border >> 12));
     match goes_down {

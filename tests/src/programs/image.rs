@@ -20,7 +20,7 @@ const GUARD: u64 = 24;
 pub struct Batch {
     /// The programs in the order in which they run.
     pub programs: Vec<(Program, Effects)>,
-    /// Whether paging is on in protected mode.
+    /// True if paging is on in protected mode.
     pub paged: bool,
 }
 
@@ -161,7 +161,7 @@ fn record(program: &Program, effects: &Effects) -> Vec<u8> {
 }
 
 impl Outcome {
-    /// Whether the program ended by its `int`, or by the exception that the model predicts.
+    /// Returns true if the program ended by its `int`, or by the exception that the model predicts.
     pub fn ended_as_modelled(&self, program: &Program, effects: &Effects) -> bool {
         // In virtual-8086 mode with IOPL < 3 the `int` itself is a #GP.
         let at_the_end = self.vector == 0x30

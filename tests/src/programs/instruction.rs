@@ -37,7 +37,7 @@ pub enum Source {
     Dx,
     /// The port is in DX, the operand in memory.
     String {
-        /// Whether it repeats by the count in CX, ECX or RCX.
+        /// True if it repeats by the count in CX, ECX or RCX.
         repeats: bool,
     },
 }
@@ -55,7 +55,7 @@ pub struct PortIo {
     pub address_size: AddressSize,
     /// The segment of the memory operand.
     pub segment: SegmentName,
-    /// Whether LOCK makes it undefined.
+    /// True if LOCK makes it undefined.
     pub locked: bool,
 }
 

@@ -33,9 +33,9 @@ pub struct Attempt {
     form: PortForm,
     port: Port,
     accesses: u64,
-    /// Whether a page was missing.
+    /// True if a page was missing.
     faults: bool,
-    /// Whether QEMU 10 cannot verify it: virtual-8086 mode without a memory access.
+    /// True if QEMU 10 cannot verify it: virtual-8086 mode without a memory access.
     in_question: bool,
 }
 
@@ -46,7 +46,7 @@ pub struct Effects {
     pub attempts: Vec<Attempt>,
     /// The bytes of RAM that it reads or writes.
     pub touched: Vec<Range<u64>>,
-    /// Whether an exception ends it instead of its `int`.
+    /// True if an exception ends it instead of its `int`.
     pub ends_early: bool,
     /// The events that it meets.
     pub events: HashSet<Event>,
@@ -209,11 +209,11 @@ fn places(kind: CodeKind, linear: u64, width: u64) -> Option<Vec<u64>> {
 /// The expected counts of a whole run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Expected {
-    /// By form: attempts, executions, accesses, faults, unverified.
+    /// Attempts, executions, accesses, faults and unverified attempts, by form.
     pub forms: BTreeMap<PortForm, [u64; 5]>,
-    /// By port: accesses, and unverified accesses.
+    /// Accesses and unverified accesses, by port.
     pub ports: BTreeMap<(Port, Direction, Width), [u64; 2]>,
-    /// By linear address, mode and form: executions and unverified attempts. `None` is the guest's own code.
+    /// Executions and unverified attempts, by linear address, mode and form. `None` is the guest's own code.
     pub sites: BTreeMap<(Option<u64>, Mode, PortForm), u64>,
 }
 

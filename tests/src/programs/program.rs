@@ -56,12 +56,12 @@ impl CodeKind {
         }
     }
 
-    /// Whether it runs in long mode.
+    /// Returns true if it runs in long mode.
     pub fn is_long(self) -> bool {
         self.runner() == 3
     }
 
-    /// Whether a segment's base is sixteen times its selector.
+    /// Returns true if a segment's base is sixteen times its selector.
     pub fn has_paragraphs(self) -> bool {
         matches!(self, CodeKind::Real | CodeKind::Virtual8086)
     }
@@ -161,7 +161,7 @@ impl Program {
     /// The end of every program: `int 0x30`.
     pub const END: [u8; 2] = [0xcd, 0x30];
 
-    /// Whether the direction flag is set.
+    /// Returns true if the direction flag is set.
     pub fn goes_down(&self) -> bool {
         self.flags & 1 << 10 != 0
     }

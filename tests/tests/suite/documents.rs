@@ -142,3 +142,30 @@ fn every_path_in_code_exists() {
     assert!(paths_named > 150, "{paths_named}");
     assert!(missing.is_empty(), "{missing:#?}");
 }
+
+/// Paths in strings count too: these name files of the repository as well.
+#[test]
+fn every_path_in_a_source_file_exists() {
+    let folders = ["docs/", "guest-shim/", "plugin/", "qemu-scripts/", "tests/"];
+    let (all, _) = repository();
+    let (mut paths_named, mut missing) = (0, Vec::new());
+    let sources = all.iter().filter(|path| {
+        path.extension().is_some_and(|end| ["S", "c", "h", "inc", "rs"].iter().any(|it| end == *it))
+    });
+    for source in sources {
+        let text = std::fs::read_to_string(source).unwrap();
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+        let words = text.split(|c| !is_part(c)).map(|word| word.trim_end_matches('.'));
+        for path in words.filter(|word| folders.iter().any(|folder| word.starts_with(folder))) {
+            if ENDINGS.iter().any(|ending| path.ends_with(ending)) {
+                paths_named += 1;
+                // Relative to the repository, or to the crate.
+                if !source.ancestors().any(|place| place.join(path).exists()) {
+                    missing.push(format!("{}: {path}", source.display()));
+                }
+            }
+        }
+    }
+    assert!(paths_named > 50, "{paths_named}");
+    assert!(missing.is_empty(), "{missing:#?}");
+}

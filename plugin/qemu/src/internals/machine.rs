@@ -61,7 +61,9 @@ impl Machine {
         Ok(machine)
     }
 
-    /// Has `handler` serve `count` ports from `first` on, above whatever QEMU has there, until QEMU ends.
+    /// Lets `handler` serve `count` ports from `first` on, until QEMU ends.
+    ///
+    /// It hides what QEMU has at these ports.
     ///
     /// An access goes whole to the region that contains its first port, whatever its alignment, **even
     /// if it goes beyond the region's end**.
@@ -90,18 +92,17 @@ impl Machine {
 
     /// Writes the low `size` (1, 2 or 4) bytes of a value to the device at a port.
     ///
-    /// As in [`Machine::read_port`].
+    /// A device may call it, as [`Machine::read_port`].
     pub fn write_port(&self, port: u16, size: u8, value: u32) {
         self.ports.write(port, size, value);
     }
 
-    /// Returns the guest's memory; `None` if QEMU does not export what reaches it.
+    /// Returns the guest's memory; `None` if QEMU does not export the functions for it.
     pub fn ram(&self) -> Option<&GuestRam> {
         self.ram.as_ref()
     }
 
-    /// Has `reset` called whenever the machine is reset, once before it starts, and before a snapshot is
-    /// loaded.
+    /// Calls `reset` at each reset of the machine, once before it starts, and before a snapshot is loaded.
     ///
     /// # Panics
     ///

@@ -50,10 +50,10 @@ impl PhysicalSpace {
 pub(super) struct Mapping {
     space: PhysicalSpace,
     pub host: *mut c_void,
-    /// How many bytes are mapped, which may be more than were asked for.
+    /// The number of mapped bytes, which may be more than were requested.
     pub len: u64,
     writes: bool,
-    /// How many bytes to report as written when the memory is unmapped.
+    /// The number of bytes to report as written when the memory is unmapped.
     pub written: u64,
     /// The block of RAM or ROM that contains it.
     pub region: *mut MemoryRegion,

@@ -15,7 +15,7 @@ pub enum AtPort {
     Region(String),
 }
 
-/// Tells what is at a port.
+/// Finds the device at a port.
 pub struct PortPresence(Option<(IoRoot, RegionQuery)>);
 
 impl PortPresence {
@@ -24,7 +24,7 @@ impl PortPresence {
         PortPresence(IoRoot::find().ok().zip(RegionQuery::find().ok()))
     }
 
-    /// Returns what is at a port. May be called on any of QEMU's threads.
+    /// Returns the device at a port. May be called on any of QEMU's threads.
     pub fn at(&self, port: u16) -> AtPort {
         let Some((root, query)) = self.0 else { return AtPort::Unknown };
         // SAFETY: the root of the port bus lives for ever. QEMU protects the look at it by RCU.

@@ -12,7 +12,7 @@ use super::symbols::{DirtyTracking, MemoryFunctions, MemoryIsIo, MemorySpace, Sp
 use crate::symbol::NotExported;
 use crate::version::QemuVersion;
 
-/// How QEMU tells whether a device is at an address.
+/// QEMU's function that returns true if a device is at an address.
 enum IsIo {
     /// From QEMU 10.2 on.
     OfSpace(SpaceIsIo),
@@ -120,7 +120,7 @@ impl GuestRam {
 
     /// The RAM or ROM at a page: where it is in this process, and how many bytes of it follow there.
     pub(super) fn extent(&self, physical: u64) -> Option<(u64, u64)> {
-        /// As much as QEMU maps at once.
+        /// More than any region has: QEMU maps to the end of the region.
         const MAX: usize = 1 << 40;
         if self.is_io(physical) {
             return None;

@@ -15,7 +15,7 @@ use super::ram::GuestRam;
 const PAGE: usize = 4096;
 /// Number of pages that are kept. The cache is direct-mapped: a new page evicts the old one.
 const PAGES: usize = 256;
-/// Where a chipset changes the memory map.
+/// Addresses at which a chipset changes the memory map.
 const SWITCHED: Range<u64> = 0xa_0000..0x10_0000;
 
 /// Guest memory by physical address, with the pages that were read last.

@@ -19,7 +19,7 @@ extern "C" fn machine_reset(opaque: *mut c_void) {
 }
 
 impl ResetFunctions {
-    /// Has `handler` called at each reset, until QEMU ends.
+    /// Calls `handler` at each reset, until QEMU ends.
     pub fn register(&self, lock: &GlobalLock, handler: Handler) {
         lock.assert_held();
         let opaque: *mut Handler = Box::leak(Box::new(handler));

@@ -1,4 +1,4 @@
-//! How the machine ends, and how a plugin ends it.
+//! The reason why the machine ends, and a request to end it.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{AtomicI32, Ordering};

@@ -1,4 +1,4 @@
-//! What says how a vCPU uses its stack, besides its general registers.
+//! The state of a vCPU that unwinding needs in addition to its general registers.
 
 use super::direct::{Direct, hflags};
 
@@ -7,11 +7,11 @@ use super::direct::{Direct, hflags};
 pub struct StackState {
     /// The base of SS. Without meaning in 64-bit code.
     pub base: u64,
-    /// Whether the stack pointer has 32 bits, not 16. Without meaning in 64-bit code.
+    /// True if the stack pointer has 32 bits, not 16. It has no meaning in 64-bit code.
     pub is_32_bit: bool,
     /// The privilege level, 0 to 3.
     pub cpl: u8,
-    /// Whether memory is as the page tables say: no nested guest, no system management mode, and A20 is not masked.
+    /// True if the page tables describe memory: no nested guest, no system management mode, A20 not masked.
     pub is_plain: bool,
 }
 

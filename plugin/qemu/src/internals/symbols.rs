@@ -21,7 +21,7 @@ symbol_table! {
         qmp_query_version: unsafe extern "C" fn(errp: *mut *mut Error) -> *const VersionInfo,
     }
 
-    /// Whether TCG runs the guest; settled before plugins are loaded.
+    /// True if TCG runs the guest; settled before plugins are loaded.
     TcgAllowed: "system/tcg.h", since V9_2 {
         tcg_allowed: Global<bool>,
     }
@@ -198,7 +198,7 @@ symbol_table! {
         ) -> *mut MemoryRegion,
     }
 
-    /// Whether a device is at an address.
+    /// True if a device is at an address.
     SpaceIsIo: "system/memory.h", since V10_2 {
         address_space_is_io: unsafe extern "C" fn(space: *mut AddressSpace, addr: u64) -> bool,
     }
@@ -279,7 +279,7 @@ symbol_table! {
         ShutdownCause_lookup: Global<EnumLookup>,
     }
 
-    /// How many traces of accesses to regions are on: `uint16_t`s, which the monitor may change.
+    /// Numbers of enabled traces of region accesses: `uint16_t`s, which the monitor may change.
     TraceStates: "trace/trace-system.h", since V9_2 {
         _TRACE_MEMORY_REGION_OPS_READ_DSTATE: Global<AtomicU16>,
         _TRACE_MEMORY_REGION_OPS_WRITE_DSTATE: Global<AtomicU16>,

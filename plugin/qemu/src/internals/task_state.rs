@@ -1,4 +1,4 @@
-//! What says which program a vCPU runs: its address space, privilege, and the segment bases of thread data.
+//! The state that identifies a vCPU's program: address space, privilege, segment bases of thread data.
 
 use super::cpu_layout::CpuLayout;
 use super::direct::{Direct, hflags};
@@ -18,7 +18,7 @@ pub struct TaskState {
     pub kernel_gs_base: u64,
     /// The privilege level, 0 to 3.
     pub cpl: u8,
-    /// Whether memory is as the page tables say: no nested guest, no system management mode, and A20 is not masked.
+    /// True if the page tables describe memory: no nested guest, no system management mode, A20 not masked.
     pub is_plain: bool,
 }
 

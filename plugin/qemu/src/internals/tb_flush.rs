@@ -1,4 +1,4 @@
-//! Has QEMU throw all translated code away, so that it translates what runs next again.
+//! Discards all of QEMU's translated code, so that QEMU translates the guest's code again.
 
 use std::ffi::c_void;
 
@@ -7,7 +7,7 @@ use super::current_cpu::current_cpu;
 use super::symbols::{QueueTbFlush, SafeWork, TbFlush};
 use crate::symbol::NotExported;
 
-/// How QEMU is asked for it. A translation is under way, so QEMU must do it later.
+/// The way to request a flush. QEMU must run it later, since it is translating now.
 #[derive(Clone, Copy)]
 enum Flush {
     /// From QEMU 10.2 on.

@@ -44,11 +44,11 @@ impl Memory {
 /// The words of a `VMStateDescription` among which is the address of its fields: first come a name and
 /// three words of numbers, then functions, of which versions have more or fewer.
 const DESCRIPTION_WORDS: Range<u64> = 3..24;
-/// How long a field may be, in words: 13 in QEMU 10.2, 12 in 11.1.
+/// Accepted sizes of a field, in words: 13 in QEMU 10.2, 12 in 11.1.
 const FIELD_WORDS: Range<u64> = 4..32;
-/// How many fields there may be; QEMU 10.2 has some 70.
+/// The most fields that are searched; QEMU 10.2 has some 70.
 const MAX_FIELDS: u64 = 512;
-/// How many subsections there may be; QEMU 10.2 has some 30.
+/// The most subsections that are searched; QEMU 10.2 has some 30.
 const MAX_SUBSECTIONS: u64 = 128;
 
 /// The fields of a description, up to one without a name. Each begins with a name (before QEMU 11 a hint

@@ -21,7 +21,7 @@ impl MissingFunction {
     }
 }
 
-/// How callbacks are registered.
+/// The functions that register callbacks, by API version.
 pub(super) enum Registration {
     /// API 4 to 6: every callback gets the plugin's id. API 6 reports discontinuities.
     ById(CallbacksById, Option<DiscontinuityById>),
@@ -29,7 +29,7 @@ pub(super) enum Registration {
     ByUserdata(CallbacksByUserdata),
 }
 
-/// How a register is read.
+/// The function that reads a register, by API version.
 pub(super) enum ReadRegister {
     /// API 4 and 5.
     Length(ReadRegisterLength),
@@ -37,7 +37,7 @@ pub(super) enum ReadRegister {
     Success(ReadRegisterSuccess),
 }
 
-/// How a register is written.
+/// The function that writes a register, by API version.
 pub(super) enum WriteRegister {
     /// API 5.
     Length(WriteRegisterLength),

@@ -10,7 +10,7 @@ use super::vcpus::Vcpus;
 use super::watch::VcpuIndex;
 use crate::internals::{CpuState, current_cpu};
 
-/// Which vCPUs wait for their next block.
+/// A flag for each vCPU: it waits for its next block.
 pub(super) struct BlockFlag {
     /// A flag for each vCPU. Generated code tests it where a block begins, in less than a cycle.
     flags: qemu_plugin_u64,
@@ -34,7 +34,7 @@ impl BlockFlag {
         BlockFlag { flags, waiting: AtomicPtr::default() }
     }
 
-    /// Has `callback` called where the block begins that is being translated, if its vCPU waits.
+    /// Calls `callback` at the start of the block being translated, if its vCPU waits.
     ///
     /// If vCPUs share a thread, every block reports: QEMU generates wrong code for a conditional callback
     /// there (`gen_plugin_u64_ptr` multiplies a constant of the translator in place, which others use).

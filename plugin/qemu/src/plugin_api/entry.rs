@@ -35,7 +35,7 @@ impl DeclaredVersion {
     }
 }
 
-/// Which functions a QEMU exports, each newer than the one before.
+/// True for each function that this QEMU exports, oldest function first.
 #[derive(Clone, Copy, Default)]
 struct Exported {
     registers: bool,

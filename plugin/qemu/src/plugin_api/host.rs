@@ -14,7 +14,7 @@ pub(super) struct Host {
     pub translations: Translations,
     /// The offsets of registers, if QEMU exports them.
     pub layout: Option<CpuLayout>,
-    /// How to ask for RIP, once a vCPU has begun.
+    /// The handle of RIP; set when the first vCPU has started.
     rip: OnceCell<RipHandle>,
 }
 

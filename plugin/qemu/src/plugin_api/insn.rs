@@ -95,8 +95,9 @@ impl<'a> Insn<'a> {
         self.block.host.translates_for_nested_guest()
     }
 
-    /// Has QEMU translate all code again, soon, if it exports how to: some of it is to be watched in
-    /// another way.
+    /// Makes QEMU translate all code again soon, so that it can be watched in another way.
+    ///
+    /// Does nothing if QEMU does not export the function for it.
     pub fn translate_all_anew(&self) {
         self.block.host.translations.flush();
     }

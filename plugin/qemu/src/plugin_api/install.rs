@@ -31,13 +31,13 @@ pub struct HostInfo {
     pub target: String,
     /// The number of vCPUs that the machine may have at most.
     pub max_vcpus: usize,
-    /// Whether QEMU counts instructions (`-icount`), as far as it tells.
+    /// True if QEMU reports that it counts instructions (`-icount`).
     pub icount: bool,
-    /// Whether QEMU records the run or replays one (`-icount rr=`), as far as it tells.
+    /// True if QEMU reports that it records or replays a run (`-icount rr=`).
     pub recorded: bool,
     /// The options of QEMU's that affect the plugin's files.
     pub command_line: CommandLine,
-    /// Whether [`GuestRam::open`](crate::GuestRam::open) succeeds.
+    /// True if [`GuestRam::open`](crate::GuestRam::open) succeeds.
     pub memory_is_readable: bool,
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Installed {
     pub shutdown: ShutdownCause,
     pub vcpus: Vcpus,
     pub plugin: Box<dyn Plugin>,
-    /// Whether the guest has begun to run: a block has been translated.
+    /// True if the guest has begun to run: a block has been translated.
     ///
     /// Relaxed: the flag is all that it tells, and no other data depends on it.
     pub ran: AtomicBool,
@@ -49,7 +49,7 @@ pub(super) fn open(installed: Installed) -> Option<&'static Installed> {
     Some(installed)
 }
 
-/// Has no callback begin from now on. Those that run already on other threads go on to their end.
+/// Starts no callback any more. Callbacks that other threads run now are completed.
 pub(super) fn close() {
     // Relaxed: it publishes nothing.
     OPEN.store(std::ptr::null_mut(), Ordering::Relaxed);

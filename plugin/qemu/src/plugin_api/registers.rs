@@ -39,7 +39,7 @@ pub trait ReadRegisters {
         None
     }
 
-    /// What says how the vCPU uses its stack; `None` if QEMU does not tell where that is. Costs some loads.
+    /// Reads the stack's state, in some loads; `None` if its location in QEMU is unknown.
     fn stack_state(&mut self) -> Option<StackState> {
         None
     }
@@ -50,7 +50,7 @@ pub struct Registers<'a> {
     api: &'a Api,
     file: &'a mut RegisterFile,
     whose: Whose,
-    /// Whether QEMU takes those of a string instruction back when the callback returns.
+    /// True if the callback may change the registers of a string instruction in place.
     is_string: bool,
     /// They belong to the callback's thread.
     callback: PhantomData<*mut ()>,
@@ -66,13 +66,13 @@ impl<'a> Registers<'a> {
         Registers { is_string: true, ..Registers::new(api, file, whose) }
     }
 
-    /// As [`ReadRegisters::read`].
+    /// The same as for [`ReadRegisters::read`].
     #[inline]
     pub fn read(&mut self, register: Register) -> u64 {
         self.file.read(self.api, self.whose, register)
     }
 
-    /// As [`ReadRegisters::rip`].
+    /// The same as for [`ReadRegisters::rip`].
     #[inline]
     pub fn rip(&mut self) -> u64 {
         self.file.rip(self.api, self.whose)

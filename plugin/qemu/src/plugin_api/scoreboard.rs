@@ -47,7 +47,7 @@ impl Scoreboard {
         Ok(Scoreboard { functions, score, entries })
     }
 
-    /// Which instruction a vCPU began last: its [`InlineAdd::token`].
+    /// The [`InlineAdd::token`] of the instruction that a vCPU started last.
     fn last_word(&self) -> qemu_plugin_u64 {
         qemu_plugin_u64 { score: self.score, offset: 0 }
     }
@@ -109,7 +109,7 @@ impl Scoreboard {
         }
     }
 
-    /// Has an instruction of the block that is being translated add to its entry.
+    /// Makes an instruction of the block being translated add to its entry.
     ///
     /// `is_first`: the block begins with it, as it must if QEMU restarts it.
     pub(super) fn watch(

@@ -47,7 +47,7 @@ pub(super) fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
     }
 }
 
-/// Has each run of a block reported, since it may be at another address than that of its translation.
+/// Reports each run of a block, since its address may differ from that of its translation.
 fn watch_scored_block(api: &Api, tb: *mut qemu_plugin_tb, rip: u64) {
     let flags = qemu_plugin_cb_flags::QEMU_PLUGIN_CB_R_REGS;
     let userdata = token_to_userdata(Token(rip));

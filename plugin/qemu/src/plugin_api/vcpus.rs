@@ -36,7 +36,7 @@ pub(super) struct Vcpus {
     slots: Box<[OnceCell<Slot>]>,
     /// For each vCPU that has begun, the state that it uses: its own, or the first one's on the same thread.
     states: Box<[AtomicPtr<VcpuState>]>,
-    /// Whether some vCPU has no thread for itself.
+    /// True if two vCPUs share a thread.
     ///
     /// Relaxed: the thread that shares its vCPUs sets it, before their callbacks ask for it.
     shared: AtomicBool,

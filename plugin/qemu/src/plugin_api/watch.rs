@@ -1,4 +1,4 @@
-//! The words between QEMU and a [`Plugin`](super::Plugin): what is watched, and what is reported.
+//! The interface between QEMU and a [`Plugin`](super::Plugin): watches and reports.
 
 /// QEMU's number of a vCPU, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,7 +17,7 @@ pub enum Next {
     Block,
 }
 
-/// How an instruction is watched. Each report comes before the instruction runs.
+/// A way to watch an instruction. Each report comes before the instruction runs.
 ///
 /// An instruction that is restarted, after a fault or between the elements of a `rep`, is reported again.
 /// The flags are `enum qemu_plugin_cb_flags` in `qemu/qemu-plugin.h`: what QEMU allows in the callback. A
@@ -44,10 +44,10 @@ pub enum Watch {
     Tracepoint(Token),
 }
 
-/// How many ways there may be to watch one instruction.
+/// The most ways to watch one instruction.
 pub const MAX_WATCHES: usize = 2;
 
-/// Which of an instruction's accesses to guest memory are reported.
+/// The kinds of an instruction's memory accesses that are reported.
 ///
 /// QEMU reports what it reads from the guest's tables on the way, such as the TSS, as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

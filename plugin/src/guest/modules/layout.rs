@@ -1,4 +1,4 @@
-//! Where a kernel keeps what of its modules: `struct module` differs from one to the next.
+//! The layout of `struct module`, which differs between kernels.
 
 use crate::guest::PhysicalMemory;
 use crate::guest::address_space::AddressSpace;
@@ -29,7 +29,8 @@ const WANTED: [Wanted<'_>; 6] = [
     Wanted { name: "mod_arch_specific", members: &["num_orcs", "orc_unwind_ip", "orc_unwind"] },
 ];
 
-/// Where the kernel keeps what of its modules.
+/// The offsets of fields in the structures of modules, in bytes.
+#[derive(Clone, Debug)]
 pub(super) struct Layout {
     pub(super) state: u64,
     pub(super) list: u64,
@@ -40,14 +41,23 @@ pub(super) struct Layout {
     pub(super) symtab: u64,
     pub(super) num_symtab: u64,
     pub(super) strtab: u64,
-    /// Where in a module the address and the size of each piece of code is.
-    pub(super) code: Vec<(u64, u64)>,
-    /// Where it has its table for unwinding. Only the kernel's types tell it.
+    /// The fields of each piece of code.
+    pub(super) code: Vec<CodeFields>,
+    /// The fields of its ORC table. Only the kernel's types tell them.
     pub(super) orc: Option<OrcPlaces>,
 }
 
-/// Where a module has the parts of its table for unwinding.
-#[derive(Clone, Copy)]
+/// The offsets of the fields of a piece of code in `struct module`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CodeFields {
+    /// A word.
+    pub(super) base: u64,
+    /// A `u32`.
+    pub(super) size: u64,
+}
+
+/// The offsets of the fields of a module's ORC table.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct OrcPlaces {
     pub(super) count: u64,
     pub(super) ips: u64,
@@ -55,7 +65,7 @@ pub(super) struct OrcPlaces {
 }
 
 impl Layout {
-    /// What the kernel's types say.
+    /// Reads the layout from the kernel's types.
     pub(super) fn by_btf<M: PhysicalMemory>(
         space: &AddressSpace<'_, M>,
         btf: (u64, u64),
@@ -76,11 +86,15 @@ impl Layout {
         // `mem` since 6.4, the others before.
         let code = match (mem, &members(module_memory)[..], &members(module_layout)[..]) {
             (Some(mem), &[Some(base), Some(size)], _) => {
-                let piece = |index| (mem + index * stride + base, mem + index * stride + size);
+                let piece = |index| CodeFields {
+                    base: mem + index * stride + base,
+                    size: mem + index * stride + size,
+                };
                 TEXT_OF_MEM.map(piece).to_vec()
             }
             (_, _, &[Some(base), Some(size)]) => {
-                [core?, init?].map(|layout| (layout + base, layout + size)).to_vec()
+                let piece = |layout| CodeFields { base: layout + base, size: layout + size };
+                [core?, init?].map(piece).to_vec()
             }
             _ => return None,
         };
@@ -105,10 +119,10 @@ impl Layout {
         })
     }
 
-    /// What the modules on the list at `head` show, where the kernel has no types.
+    /// Infers the layout from the modules on the list, for a kernel without types.
     ///
-    /// A module begins with its state, its place in the list and its name. A pointer to its symbols points
-    /// right behind itself, and they are in the module's own memory.
+    /// A module begins with its state, its list node and its name. The pointer to its symbol table points to the bytes
+    /// after itself, and the symbols are in the module's own memory.
     pub(super) fn by_shape<M: PhysicalMemory>(
         space: &AddressSpace<'_, M>,
         head: u64,
@@ -130,17 +144,17 @@ impl Layout {
     }
 }
 
-/// How many modules are looked at for the shape of all.
+/// The most modules from which the layout is inferred.
 const LOOKED_AT: usize = 8;
-/// How many bytes of each.
+/// Bytes of each that are read.
 const SIZE: usize = 0x800;
 
-/// A `struct module` of which nothing is known but how it begins.
+/// A `struct module` of which only the beginning is known.
 struct Shape {
     at: u64,
     bytes: [u8; SIZE],
     word: u64,
-    /// Where the kernel's half of the addresses begins.
+    /// The lowest address of the kernel's half.
     lowest: u64,
 }
 
@@ -191,25 +205,25 @@ impl Shape {
         })
     }
 
-    /// Where address and size of the code are, if the memory with the symbols is described at a place.
-    fn code(&self, place: u64, symtab: u64) -> Option<(u64, u64)> {
+    /// Finds the fields of the code, if a place describes the memory with the symbols.
+    fn code(&self, place: u64, symtab: u64) -> Option<CodeFields> {
         let data = self.memory(place)?;
         (data.base..data.base.checked_add(data.size)?).contains(&symtab).then_some(())?;
-        // A `module_layout` goes on with the size of the code, and with that of all that is not written.
+        // In a `module_layout` the size of the code is next, and then that of all read-only memory.
         let (text, read_only) = (place + self.word + 4, place + self.word + 8);
         let (text_size, read_only_size) = (self.u32(text)?, self.u32(read_only)?);
         if text_size != 0 && text_size <= read_only_size && read_only_size <= data.size {
-            return Some((place, text));
+            return Some(CodeFields { base: place, size: text });
         }
         // A `module_memory` of data comes after that of code, and before that of read-only data.
         (2 * self.word..=0x80).step_by(self.word as usize).find_map(|stride| {
             self.memory(place + stride)?;
             let code = self.memory(place.checked_sub(stride)?)?;
-            Some((place - stride, code.size_place))
+            Some(CodeFields { base: place - stride, size: code.size_place })
         })
     }
 
-    /// What is described at a place, if it is memory of whole pages.
+    /// Reads the address and size at a place. Returns `None` unless they are of whole pages.
     fn memory(&self, place: u64) -> Option<Memory> {
         let base = self.word(place)?;
         // Since 6.13 a flag comes before the size.
@@ -222,10 +236,10 @@ impl Shape {
     }
 }
 
-/// Memory of a module.
+/// A piece of a module's memory.
 struct Memory {
     base: u64,
     size: u64,
-    /// Where its size is.
+    /// The offset of its size in the structure.
     size_place: u64,
 }

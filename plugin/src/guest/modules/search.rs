@@ -1,16 +1,18 @@
-//! Finds the list of modules in a kernel that has no names for its data.
+//! Finds the list of modules in a kernel whose symbol table has no data.
 
 use super::layout::Layout;
 use crate::guest::PhysicalMemory;
 use crate::guest::address_space::AddressSpace;
 use crate::x86::PAGE;
 
-/// How much of the kernel's data is searched.
+/// Bytes after the code that are searched.
 const REACH: u64 = 32 << 20;
-/// How many pairs of pointers are followed.
+/// The most pairs of pointers that are followed.
 const MOST: usize = 200_000;
 
-/// The head of the list, somewhere after the kernel's code: what is next points back, and is a module.
+/// Finds the head of the list after the kernel's code.
+///
+/// The first and the last element of a list point back to its head, and the first is a module.
 pub(in crate::guest) fn head<M: PhysicalMemory>(
     space: &AddressSpace<'_, M>,
     end_of_code: u64,

@@ -1,4 +1,4 @@
-//! What the first page of a mapped ELF file says of the file.
+//! Reads the first page of an ELF file that the guest has mapped.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use object::LittleEndian;
 use object::elf::{ELF_NOTE_GNU, ELFCLASS64, FileHeader32, FileHeader64, NT_GNU_BUILD_ID, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
 
-/// The most parts of a file that are looked at.
+/// The most program headers.
 const MOST_SEGMENTS: usize = 64;
 /// The longest build id in bytes.
 const LONGEST_ID: usize = 64;
@@ -16,12 +16,12 @@ const LONGEST_ID: usize = 64;
 pub struct MappedElf {
     /// The GNU build id in hexadecimal.
     pub build_id: String,
-    /// What is loaded from the file: offset, size and linked address.
+    /// The loaded segments: file offset, size in the file, linked address.
     segments: Vec<(u64, u64, u64)>,
 }
 
 impl MappedElf {
-    /// Reads the headers and the build id, if the page has them all.
+    /// Reads the headers and the build id. Returns `None` if the page lacks one of them.
     pub fn parse(page: &[u8]) -> Option<MappedElf> {
         match page.get(4)? {
             &class if class == ELFCLASS64.0 => parse::<FileHeader64<LittleEndian>>(page),
@@ -29,7 +29,7 @@ impl MappedElf {
         }
     }
 
-    /// The linked address of what is at an offset in the file.
+    /// The linked address of an offset in the file.
     pub fn address_of(&self, offset: u64) -> Option<u64> {
         self.segments.iter().find_map(|&(start, size, address)| {
             let within = offset.checked_sub(start)?;

@@ -1,4 +1,4 @@
-//! Where the kernel keeps what of a process.
+//! The layout of the kernel's structures for processes.
 
 use crate::guest::PhysicalMemory;
 use crate::guest::btf::{Structure, Wanted};
@@ -18,7 +18,7 @@ const WANTED: [Wanted<'_>; 8] = [
     Wanted { name: "maple_tree", members: &["ma_root"] },
 ];
 
-/// Places of members, in bytes.
+/// Offsets of members, in bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     pub(super) comm: u64,
@@ -33,16 +33,16 @@ pub(super) struct Layout {
     pub(super) path: Option<Path>,
 }
 
-/// How an `mm_struct` holds the areas of an address space.
+/// The container of an address space's areas, as offsets in `mm_struct`.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Areas {
     /// The root of a maple tree (since 6.1).
     Tree { root: u64 },
-    /// The first of a list, and in each the next.
+    /// A list (before 6.1): the offset of its first element, and of the next in each.
     List { first: u64, next: u64 },
 }
 
-/// A `vm_area_struct`.
+/// Offsets in a `vm_area_struct`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Area {
     pub(super) start: u64,
@@ -51,7 +51,7 @@ pub(super) struct Area {
     pub(super) page: u64,
 }
 
-/// What leads from a `file` to its name.
+/// The offsets that lead from a `file` to its name.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Path {
     /// In a `file`.

@@ -1,15 +1,16 @@
-//! What a process has mapped where.
+//! Finds what a process has mapped at an address.
 
 use super::layout::{Areas, Layout};
 use super::{Reader, printable};
 use crate::x86::PAGE;
 
-/// How many areas of a list are looked at: Linux's `vm.max_map_count`, rounded up.
+/// The most areas of a list: Linux's `vm.max_map_count`, rounded up.
 const MOST_AREAS: usize = 1 << 16;
-/// How deep a maple tree is, at most.
+/// The most levels of a maple tree.
 const DEEPEST: usize = 16;
-/// How many directories a file may be in, and the longest name in each (Linux's `NAME_MAX`).
+/// The most directories in a path.
 const MOST_DIRECTORIES: usize = 64;
+/// The longest name in a directory, in bytes: Linux's `NAME_MAX`.
 const LONGEST_NAME: usize = 255;
 
 /// A mapped range of a process's addresses.
@@ -19,13 +20,13 @@ pub struct Mapping {
     pub start: u64,
     /// The address after its last.
     pub end: u64,
-    /// Where its first byte is in the file.
+    /// The offset of its first byte in the file.
     pub file_offset: u64,
     /// The file's path in its file system; `None` if no file is mapped.
     pub path: Option<String>,
 }
 
-/// The mapping that an address is in.
+/// Finds the mapping that contains an address.
 pub(super) fn find<R: FnMut(u64, &mut [u8]) -> bool>(
     layout: &Layout,
     mm: u64,
@@ -59,7 +60,7 @@ pub(super) fn find<R: FnMut(u64, &mut [u8]) -> bool>(
     })
 }
 
-/// What a maple tree has at an index (Linux's `lib/maple_tree.c`). Only 64-bit kernels' nodes are known.
+/// Looks an index up in a maple tree of a 64-bit kernel (Linux's `lib/maple_tree.c`).
 fn in_tree<R: FnMut(u64, &mut [u8]) -> bool>(
     root: u64,
     index: u64,
@@ -80,12 +81,12 @@ fn in_tree<R: FnMut(u64, &mut [u8]) -> bool>(
             _ => return None,
         };
         let node = entry & NODE;
-        // A node is its parent, one pivot less than slots, and the slots.
+        // A node has its parent, the pivots, which are one fewer than the slots, and the slots.
         let pivots = node.wrapping_add(8);
         let mut slot = 0;
         while slot < slots - 1 {
             let pivot = reader.word(pivots.wrapping_add(8 * slot))?;
-            // A pivot of 0 after the first means that there are no more.
+            // A pivot of 0 after the first ends the list.
             if index <= pivot || pivot == 0 && slot > 0 {
                 break;
             }

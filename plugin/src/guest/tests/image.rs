@@ -1,16 +1,21 @@
-//! A small kernel in guest memory, with everything in it that names its code.
+//! Builds a small kernel in guest memory, with all tables that name its code.
+
+mod btf;
+mod kallsyms;
 
 use std::ops::Range;
 
 use crate::guest::{PhysicalMemory, Registers};
+use btf::btf;
+use kallsyms::Writer;
 
-/// Where the image is, in linear and in physical memory: moved from where it was linked.
+/// The linear address of the image, which was linked at another.
 pub(super) const TEXT: u64 = 0xffff_ffff_9200_0000;
 pub(super) const TEXT_32: u64 = 0xc080_0000;
 const PHYSICAL: u64 = 8 << 20;
 const SIZE: usize = 16 << 20;
 
-/// Where parts are in the image.
+/// Offsets of parts in the image.
 const BTF: u64 = 0x10_0000;
 const DATA: u64 = 0x18_0000;
 const TABLES: u64 = 0x20_0000;
@@ -22,29 +27,29 @@ const IMAGE_SIZE: u64 = 0x40_0000;
 pub(super) const STACK: u64 = 0x3c_0000;
 pub(super) const STACK_SIZE: u64 = 0x4000;
 
-/// Where parts are in a `struct module`: what says where its code is, and what says where its symbols are.
+/// Offsets in a `struct module`: the fields of its code, of its symbols, and of its ORC table.
 const CODE: u64 = 0x80;
 const KALLSYMS: u64 = 0x1c0;
 const ARCH: u64 = 0x220;
 
-/// The page tables: the kernel's, and that of a process in user mode, which holds no kernel.
+/// Page tables: the kernel's, and one of user mode, without the kernel.
 pub(super) const KERNEL_TABLE: u64 = 0x2000;
 pub(super) const USER_TABLE: u64 = 0x3000;
 const INFO: u64 = 0x10_0000;
 
-/// Where modules are loaded.
+/// The address of the module.
 pub(super) const MODULE: u64 = 0xffff_ffff_c010_0000;
 const MODULE_PHYSICAL: u64 = 0xd0_0000;
 
 pub(crate) const FUNCTIONS: u64 = 3000;
-/// Bytes of each.
+/// The size of each, in bytes.
 pub(crate) const STRIDE: u64 = 0x20;
 const SINITTEXT: u64 = 0x8_0000;
 
-/// Entries of the table for unwinding: one for each function, and the end.
+/// Entries of the ORC table: one for each function, and the end.
 const ORC_COUNT: u64 = FUNCTIONS + 1;
 
-/// How functions are unwound, by their numbers; all others have their return address where SP points.
+/// The numbers of functions with special frames. In all others, SP points to the return address.
 pub(super) mod unwound {
     /// Two words below the return address, the upper of which is RBP.
     pub(in super::super) const SAVES_BP: u64 = 1;
@@ -64,7 +69,7 @@ fn orc_entry(function: u64, is_new: bool) -> [u8; 6] {
     const BP_REGISTER: u16 = 4;
     const SP_INDIRECT: u16 = 9;
     const PREVIOUS_SP: u16 = 1 << 4;
-    // What the two layouts have for it.
+    // The type "call" in either layout.
     let call = if is_new { 2 << 8 } else { 0 };
     let (sp, bp, flags): (i16, i16, u16) = match function {
         unwound::SAVES_BP => (24, -16, SP_REGISTER | PREVIOUS_SP | call),
@@ -80,7 +85,7 @@ fn orc_entry(function: u64, is_new: bool) -> [u8; 6] {
     [a, b, c, d, e, f]
 }
 
-/// How the tables of symbols are laid out.
+/// The order and encoding of the symbol tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     /// Before 4.6: addresses, count, names, markers, tokens.
@@ -103,11 +108,11 @@ pub(super) struct Options {
     pub(super) has_info: bool,
     /// Whether `struct module` has `mem`.
     pub(super) has_mem: bool,
-    /// Whether data have names, and types are there.
+    /// Whether data has names, and the kernel has types.
     pub(super) has_data: bool,
 }
 
-/// A kernel of this time.
+/// A recent kernel, with everything that helps to find it.
 pub(super) const OPTIONS: Options = Options {
     wide: true,
     shape: Shape::OffsetsFirst,
@@ -119,7 +124,7 @@ pub(super) const OPTIONS: Options = Options {
 pub(crate) struct Guest {
     pub(super) ram: Vec<u8>,
     pub(crate) registers: Registers,
-    /// Where the guest holds what is read of it, to be broken.
+    /// The parts of RAM that a search reads, for tests that break them.
     pub(super) parts: Vec<Range<usize>>,
     wide: bool,
 }
@@ -165,34 +170,6 @@ pub(crate) fn symbols(text: u64, has_data: bool) -> Vec<(u64, char, String)> {
     symbols.retain(|&(address, ..)| has_data || (text..text + BTF).contains(&address));
     symbols.sort_by_key(|&(address, ..)| address);
     symbols
-}
-
-/// Writes one thing after the other.
-struct Writer {
-    at: u64,
-    bytes: Vec<u8>,
-    wide: bool,
-    align: usize,
-}
-
-impl Writer {
-    fn here(&self) -> u64 {
-        self.at + self.bytes.len() as u64
-    }
-
-    fn align(&mut self) {
-        let align = self.align;
-        self.bytes.resize(self.bytes.len().next_multiple_of(align), 0);
-    }
-
-    fn u32(&mut self, value: u32) {
-        self.bytes.extend(value.to_le_bytes());
-    }
-
-    fn word(&mut self, value: u64) {
-        let size = if self.wide { 8 } else { 4 };
-        self.bytes.extend(&value.to_le_bytes()[..size]);
-    }
 }
 
 impl Guest {
@@ -291,85 +268,6 @@ impl Guest {
         self.parts.push(KERNEL_TABLE as usize..0x8000);
     }
 
-    /// Writes the tables of symbols, and returns VMCOREINFO.
-    fn kallsyms(&mut self, shape: Shape, has_data: bool) -> String {
-        let (wide, text) = (self.wide, self.text());
-        let symbols = symbols(text, has_data);
-        let align = if wide && shape != Shape::FromItself { 8 } else { 4 };
-        let mut out = Writer { at: text + TABLES, bytes: Vec::new(), wide, align };
-        let mut info = format!("OSRELEASE=6.9.9-test\nSYMBOL(_stext)={text:x}\n");
-        if wide {
-            let base = PHYSICAL as i64 - (TEXT - 0xffff_ffff_8000_0000) as i64;
-            info += &format!("NUMBER(phys_base)={base}\nKERNELOFFSET=11000000\n");
-        }
-        let mut name = |what: &str, at: u64| info += &format!("SYMBOL(kallsyms_{what})={at:x}\n");
-
-        let base = symbols[0].0;
-        let offsets = |out: &mut Writer, name: &mut dyn FnMut(&str, u64)| {
-            name("offsets", out.here());
-            for (address, ..) in &symbols {
-                match shape {
-                    Shape::FromItself => out.u32((address.wrapping_sub(out.here())) as u32),
-                    // Downwards from the base, as where a processor's data are absolute.
-                    _ if wide => out.u32(!(address - base) as u32),
-                    _ => out.u32((address - base) as u32),
-                }
-            }
-            out.align();
-            if shape != Shape::FromItself {
-                name("relative_base", out.here());
-                out.word(base);
-            }
-        };
-        match shape {
-            Shape::Plain => {
-                name("addresses", out.here());
-                symbols.iter().for_each(|&(address, ..)| out.word(address));
-            }
-            Shape::OffsetsFirst => offsets(&mut out, &mut name),
-            _ => {}
-        }
-        name("num_syms", out.here());
-        out.u32(symbols.len() as u32);
-        out.align();
-        name("names", out.here());
-        let (names, mut markers) = (out.here(), Vec::new());
-        for (number, (_, kind, symbol)) in symbols.iter().enumerate() {
-            if number % 256 == 0 {
-                markers.push((out.here() - names) as u32);
-            }
-            // One token is a whole word.
-            let symbol = symbol.replace("function_", "\u{1}");
-            out.bytes.push(1 + symbol.len() as u8);
-            out.bytes.push(*kind as u8);
-            out.bytes.extend(symbol.bytes());
-        }
-        out.align();
-        markers.iter().for_each(|&marker| out.u32(marker));
-        out.align();
-        name("token_table", out.here());
-        let mut index = Vec::new();
-        let table = out.here();
-        for token in 0..=u8::MAX {
-            index.push((out.here() - table) as u16);
-            match token {
-                1 => out.bytes.extend(b"function_"),
-                _ if token.is_ascii_graphic() => out.bytes.push(token),
-                _ => {}
-            }
-            out.bytes.push(0);
-        }
-        out.align();
-        name("token_index", out.here());
-        index.iter().for_each(|place| out.bytes.extend(place.to_le_bytes()));
-        out.align();
-        if matches!(shape, Shape::OffsetsLast | Shape::FromItself) {
-            offsets(&mut out, &mut name);
-        }
-        self.put_linear(out.at, &out.bytes.clone());
-        info
-    }
-
     /// Writes one module, and the list that it is in.
     fn module(&mut self, has_mem: bool) {
         let (wide, text) = (self.wide, self.module_text());
@@ -440,60 +338,4 @@ impl Guest {
         };
         self.put(physical, bytes);
     }
-}
-
-/// Types: the structures of the list of modules, among others.
-fn btf(has_mem: bool, wide: bool) -> Vec<u8> {
-    let word = if wide { 8 } else { 4 };
-    let layout: &[(&str, u64)] = match has_mem {
-        true => &[("mem", CODE)],
-        false => &[("core_layout", CODE), ("init_layout", CODE + 0x40)],
-    };
-    let module =
-        [("state", 0), ("list", word), ("name", 3 * word), ("kallsyms", KALLSYMS), ("arch", ARCH)];
-    let module = [&module, layout].concat();
-    let structures = [
-        ("list_head", 2 * word, vec![("next", 0), ("prev", word)]),
-        ("mod_kallsyms", 4 * word, vec![("symtab", 0), ("num_symtab", word), ("strtab", 2 * word)]),
-        match has_mem {
-            true => ("module_memory", 2 * word, vec![("base", 0), ("size", word)]),
-            false => {
-                ("module_layout", 32, vec![("base", 0), ("size", word), ("text_size", word + 4)])
-            }
-        },
-        ("mod_arch_specific", 24, vec![("num_orcs", 0), ("orc_unwind_ip", 8), ("orc_unwind", 16)]),
-        ("module", 0x280, module),
-        // Another of the same name, as a driver may have: the first counts.
-        ("module", 4, vec![("name", 0)]),
-    ];
-    let mut strings = vec![0];
-    let mut place = |name: &str| {
-        let known: Vec<&[u8]> = strings.split(|&byte| byte == 0).collect();
-        let mut at = 0;
-        for string in known {
-            if string == name.as_bytes() {
-                return at;
-            }
-            at += string.len() as u32 + 1;
-        }
-        let at = strings.len() as u32;
-        strings.extend(name.bytes());
-        strings.push(0);
-        at
-    };
-    let mut types: Vec<u32> = vec![place("int"), 1 << 24, 4, 0x20];
-    types.extend([0, 2 << 24, 1]);
-    types.extend([0, 3 << 24, 0, 1, 1, 4]);
-    types.extend([place("state"), 6 << 24 | 1, 4, place("LIVE"), 0]);
-    for (name, size, members) in structures {
-        types.extend([place(name), 4 << 24 | members.len() as u32, size as u32]);
-        for (member, at) in members {
-            types.extend([place(member), 1, 8 * at as u32]);
-        }
-    }
-    let types: Vec<u8> = types.iter().flat_map(|word| word.to_le_bytes()).collect();
-    let sizes = [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32];
-    let mut btf = vec![0x9f, 0xeb, 1, 0];
-    btf.extend(sizes.iter().flat_map(|word| word.to_le_bytes()));
-    [btf, types, strings].concat()
 }

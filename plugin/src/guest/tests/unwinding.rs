@@ -7,14 +7,14 @@ use crate::guest::{
     Start, unwind,
 };
 
-/// Where the stack is in the tests.
+/// The stack pointer in the tests.
 const SP: u64 = TEXT + STACK + STACK_SIZE - 0x400;
 /// A function of the many that push nothing.
 const LEAF: u64 = 20;
 
 const SITE: u32 = 7;
 
-/// What is known, where more may be known later only if nothing is.
+/// A known kernel is final; without one, more may be known later.
 fn known_as(kernel: Option<&Kernel>) -> KnownKernel<'_> {
     KnownKernel { kernel, may_change: kernel.is_none() }
 }
@@ -53,7 +53,7 @@ fn assert_chain(words: &[u64], start: Start, frames: &[Frame], end: End) {
     }
 }
 
-/// From a leaf through functions that save RBP and use it, to where a thread begins.
+/// A stack from a leaf to the first function of a thread.
 const CALLS: [u64; 8] = [
     TEXT + unwound::SAVES_BP * STRIDE + 5,
     0x1234,
@@ -85,7 +85,7 @@ fn an_interrupt_is_unwound_to_user_mode() {
     words.extend(regs);
     words.resize(0x100 / 8, 0);
     words.extend([0x77, code(unwound::REGS_PARTIAL)]);
-    // What the processor pushed when it left user mode.
+    // The frame that the processor pushed when it left user mode.
     words.extend([0x40_1000, 0x33, 0x246, 0x7ff0_0000, 0x2b]);
     let frames = [
         Frame::Return(code(unwound::REGS)),
@@ -112,6 +112,77 @@ fn a_module_is_unwound_by_its_own_table() {
     assert_chain(&words, start, &[Frame::Return(code(unwound::END))], End::Bottom);
     let start = Start::flat(MODULE + 0x1000, SP, 0);
     assert_chain(&words, start, &[], End::Unknown);
+}
+
+#[test]
+fn a_module_that_was_replaced_has_no_chains_of_its_successor() {
+    let words = [MODULE + 0x10, 1, 2, code(unwound::END)];
+    for (mut guest, kernel) in guests(&words) {
+        let mut table = CaptureTable::new(MOST_FRAMES);
+        let start = Start::flat(MODULE + 0x900, SP + 8, 0);
+        let mut find = |guest: &Guest, may_change| {
+            let mut read = |at: u64, into: &mut [u8]| kernel.read_linear(guest, at, into);
+            table.find(SITE, KnownKernel { kernel: Some(&kernel), may_change }, &start, &mut read)
+        };
+        let first = find(&guest, true);
+        assert_eq!(find(&guest, true).stack, first.stack);
+        // The same code at the same address, by another name.
+        guest.put_linear(MODULE + 0x2000 + 24, b"drives\0");
+        let second = find(&guest, true);
+        assert!(second.waits && second.stack != first.stack, "{second:?}");
+        let third = find(&guest, false);
+        let unknown = Chain { frames: Vec::new(), end: End::Unknown };
+        assert_eq!(chain_of(&table, third.stack.unwrap()), Some(unknown));
+    }
+}
+
+/// Another build may have the same name, address and size.
+#[test]
+fn another_build_of_a_module_has_other_chains() {
+    let words = [MODULE + 0x50, code(unwound::END)];
+    for (mut guest, kernel) in guests(&words) {
+        let mut table = CaptureTable::new(MOST_FRAMES);
+        let mut find = |guest: &Guest| {
+            let mut read = |at: u64, into: &mut [u8]| kernel.read_linear(guest, at, into);
+            let start = Start::flat(code(LEAF), SP, 0);
+            table.find(SITE, known_as(Some(&kernel)), &start, &mut read).stack
+        };
+        let first = find(&guest);
+        assert_eq!(find(&guest), first);
+        guest.put_linear(MODULE + 0x50 - 8, &[0x90; 8]);
+        assert_ne!(find(&guest), first);
+    }
+}
+
+/// Another module may have been there when the stack was copied.
+#[test]
+fn a_captured_stack_knows_no_modules_but_those_of_its_own_access() {
+    let words = [MODULE + 0x50, code(unwound::END)];
+    let end = Frame::Return(code(unwound::END));
+    for (guest, kernel) in guests(&words) {
+        for is_current in [false, true] {
+            let mut table = CaptureTable::new(MOST_FRAMES);
+            let mut read = |at: u64, into: &mut [u8]| kernel.read_linear(&guest, at, into);
+            let starts = [Start::flat(code(LEAF), SP, 0), Start::flat(MODULE + 0x50, SP + 8, 0)];
+            for (start, in_module) in starts.iter().zip([false, true]) {
+                let stack = table.find(SITE, known_as(None), start, &mut read).stack;
+                // More may be known later, but not of this stack.
+                let known = KnownKernel { kernel: Some(&kernel), may_change: true };
+                table.resolve(known, stack.filter(|_| is_current), &mut read);
+                assert_eq!(table.waiting(), 0);
+                let called = if in_module { None } else { Some(Frame::Return(MODULE + 0x50)) };
+                let above = if is_current { Some(end) } else { None };
+                let frames = called.into_iter().chain(above).collect();
+                let why = if is_current { End::Bottom } else { End::Unknown };
+                let stack = stack.unwrap();
+                assert_eq!(chain_of(&table, stack), Some(Chain { frames, end: why }));
+                let (callers, _) = table.chain(stack).unwrap();
+                let name = callers.first().and_then(|caller| caller.in_module.as_deref());
+                let is_named = is_current && !in_module;
+                assert_eq!(name, is_named.then_some("probe+0x10 [driver]"));
+            }
+        }
+    }
 }
 
 #[test]
@@ -154,8 +225,9 @@ fn a_captured_stack_is_unwound_when_the_kernel_is_known() {
 
         // The stack is another by now.
         guest.put_words(SP, &[0; 8]);
-        table
-            .resolve(known_as(Some(&kernel)), &mut |at, into| kernel.read_linear(&guest, at, into));
+        table.resolve(known_as(Some(&kernel)), None, &mut |at, into| {
+            kernel.read_linear(&guest, at, into)
+        });
         assert_eq!(table.waiting(), 0);
         let expected = Chain { frames: frames_of_calls().to_vec(), end: End::Bottom };
         assert_eq!(chain_of(&table, first), Some(expected));
@@ -164,7 +236,7 @@ fn a_captured_stack_is_unwound_when_the_kernel_is_known() {
     }
 }
 
-/// What an interrupt interrupted is on another stack.
+/// An interrupt has a stack of its own, apart from the interrupted one.
 #[test]
 fn stacks_of_interrupts_differ_by_what_was_interrupted() {
     let (mut guest, kernel) = guests(&[]).next().unwrap();
@@ -180,7 +252,9 @@ fn stacks_of_interrupts_differ_by_what_was_interrupted() {
         table.find(SITE, known_as(None), &start, &mut read).stack.unwrap()
     });
     guest.put_words(task, &[0; 3]);
-    table.resolve(known_as(Some(&kernel)), &mut |at, into| kernel.read_linear(&guest, at, into));
+    table.resolve(known_as(Some(&kernel)), None, &mut |at, into| {
+        kernel.read_linear(&guest, at, into)
+    });
     for (id, caller) in ids.into_iter().zip(callers) {
         let frames = [unwound::SWITCHES_STACK, caller, unwound::END];
         let frames = frames.map(|function| Frame::Return(code(function))).to_vec();

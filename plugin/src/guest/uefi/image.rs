@@ -3,10 +3,10 @@
 use super::bytes;
 use crate::guest::PhysicalMemory;
 
-/// The farthest that a PE header may be from the beginning of an image, in bytes.
+/// The most bytes before the PE header of an image.
 const MAX_HEADER: u32 = 4096;
 
-/// What a header says of an image; the same before and after it is loaded.
+/// The fields of a header that loading does not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ImageHeader {
     machine: u16,
@@ -20,7 +20,7 @@ pub(super) struct ImageHeader {
 }
 
 impl ImageHeader {
-    /// The header of a PE image that begins at an address.
+    /// Reads the header of a PE image at an address.
     pub fn read(memory: &impl PhysicalMemory, address: u64) -> Option<ImageHeader> {
         let dos: [u8; 64] = bytes(memory, address)?;
         dos.starts_with(b"MZ").then_some(())?;
@@ -40,7 +40,7 @@ impl ImageHeader {
     }
 }
 
-/// The distance from the end of the image that a TE header replaces to its beginning, in bytes.
+/// The number of bytes that a TE image lacks of its PE image.
 pub(super) fn stripped(memory: &impl PhysicalMemory, address: u64) -> Option<u64> {
     /// The size of a TE header.
     const HEADER: u16 = 40;

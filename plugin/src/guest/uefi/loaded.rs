@@ -1,4 +1,4 @@
-//! The images that the firmware has loaded, by its list for debuggers.
+//! Reads the firmware's list of loaded images, which it keeps for debuggers.
 //!
 //! UEFI specification 2.10: 18.4 (`EFI_SYSTEM_TABLE_POINTER`, `EFI_DEBUG_IMAGE_INFO_TABLE_HEADER`), 4.3 (system table),
 //! 9.1 (`EFI_LOADED_IMAGE_PROTOCOL`), 10.3 (device paths).
@@ -20,7 +20,7 @@ const TABLE: [u8; 16] = [
 /// `EFI_DEBUG_IMAGE_INFO_TYPE_NORMAL`.
 const NORMAL: u32 = 1;
 
-/// The most tables that the system table may name, images, parts of a path, and characters of a name.
+/// Limits: tables of the system table, images, nodes of a path, characters of a name.
 const MOST_TABLES: u64 = 256;
 const MOST_IMAGES: u32 = 1024;
 const MOST_NODES: usize = 16;
@@ -32,13 +32,13 @@ const BIGGEST: u64 = 256 << 20;
 #[derive(Debug)]
 pub(super) struct LoadedImage {
     pub code: Range<u64>,
-    /// The name of the file on a disk that it is from.
+    /// The name of its file on a disk.
     pub name: Option<String>,
-    /// The file in a firmware volume that it is from.
+    /// The GUID of its file in a firmware volume.
     pub file: Option<[u8; 16]>,
 }
 
-/// The images in the list; `None` if there is none yet.
+/// Reads the images in the list. Returns `None` if there is none yet.
 pub(super) fn images(
     memory: &impl PhysicalMemory,
     ranges: &[Range<u64>],
@@ -48,7 +48,7 @@ pub(super) fn images(
     places.filter_map(|place| system_table(memory, place)).find_map(|table| list(memory, table))
 }
 
-/// The system table that a pointer at a place leads to.
+/// The system table that the pointer at an address leads to.
 fn system_table(memory: &impl PhysicalMemory, place: u64) -> Option<u64> {
     let has_signature = |at| bytes(memory, at).as_ref() == Some(SIGNATURE);
     has_signature(place).then_some(())?;
@@ -56,34 +56,79 @@ fn system_table(memory: &impl PhysicalMemory, place: u64) -> Option<u64> {
     has_signature(table).then_some(table)
 }
 
+/// The size of addresses in the structures, and offsets in them, in bytes.
+struct Layout {
+    word: u64,
+    /// In the system table.
+    table_count: u64,
+    tables: u64,
+    /// In `EFI_LOADED_IMAGE_PROTOCOL`.
+    path: u64,
+    base: u64,
+    size: u64,
+}
+
+const LAYOUT_64: Layout =
+    Layout { word: 8, table_count: 104, tables: 112, path: 32, base: 64, size: 72 };
+/// A `UINT64` is aligned to 8 bytes here, too.
+const LAYOUT_32: Layout =
+    Layout { word: 4, table_count: 64, tables: 68, path: 16, base: 32, size: 40 };
+
+impl Layout {
+    /// The layout of the firmware with this system table, by the table's size.
+    fn of(memory: &impl PhysicalMemory, system_table: u64) -> Option<&'static Layout> {
+        let header: [u8; 16] = bytes(memory, system_table)?;
+        match u32_in(&header, 12) {
+            120 => Some(&LAYOUT_64),
+            72 => Some(&LAYOUT_32),
+            _ => None,
+        }
+    }
+
+    /// Reads an address or another word of its size.
+    fn word(&self, memory: &impl PhysicalMemory, address: u64) -> Option<u64> {
+        match self.word {
+            8 => u64_at(memory, address),
+            _ => bytes(memory, address).map(u32::from_le_bytes).map(u64::from),
+        }
+    }
+}
+
 fn list(memory: &impl PhysicalMemory, system_table: u64) -> Option<Vec<LoadedImage>> {
-    let count = u64_at(memory, system_table.checked_add(104)?)?;
-    let tables = u64_at(memory, system_table.checked_add(112)?)?;
+    let layout = Layout::of(memory, system_table)?;
+    let word = |start: u64, offset: u64| layout.word(memory, start.checked_add(offset)?);
+    let count = word(system_table, layout.table_count)?;
+    let tables = word(system_table, layout.tables)?;
+    // A GUID, and an address.
+    let entry_size = 16 + layout.word;
     let table = (0..count.min(MOST_TABLES)).find_map(|index| {
-        let entry: [u8; 24] = bytes(memory, tables.checked_add(24 * index)?)?;
-        entry.starts_with(&TABLE).then(|| u64_at(memory, tables.checked_add(24 * index + 16)?))?
+        let entry = tables.checked_add(entry_size * index)?;
+        let guid: [u8; 16] = bytes(memory, entry)?;
+        (guid == TABLE).then(|| word(entry, 16))?
     })?;
-    let header: [u8; 16] = bytes(memory, table)?;
-    let entries = u64_at(memory, table.checked_add(8)?)?;
+    let header: [u8; 8] = bytes(memory, table)?;
+    let entries = word(table, 8)?;
     let count = u32_in(&header, 4).min(MOST_IMAGES);
     // An entry of an image that was unloaded is 0.
-    let image = |index| image(memory, u64_at(memory, entries.checked_add(8 * u64::from(index))?)?);
+    let image = |index| image(memory, layout, word(entries, layout.word * u64::from(index))?);
     Some((0..count).filter_map(image).collect())
 }
 
-fn image(memory: &impl PhysicalMemory, info: u64) -> Option<LoadedImage> {
+fn image(memory: &impl PhysicalMemory, layout: &Layout, info: u64) -> Option<LoadedImage> {
     let kind = u32::from_le_bytes(bytes(memory, info)?);
     (kind == NORMAL).then_some(())?;
-    let protocol = u64_at(memory, info.checked_add(8)?)?;
-    let word = |offset| u64_at(memory, protocol.checked_add(offset)?);
-    let (path, base, size) = (word(32)?, word(64)?, word(72)?);
+    let word = |start: u64, offset: u64| layout.word(memory, start.checked_add(offset)?);
+    // The kind takes a word.
+    let protocol = word(info, layout.word)?;
+    let (path, base) = (word(protocol, layout.path)?, word(protocol, layout.base)?);
+    let size = u64_at(memory, protocol.checked_add(layout.size)?)?;
     (1..=BIGGEST).contains(&size).then_some(())?;
     let mut image = LoadedImage { code: base..base.checked_add(size)?, name: None, file: None };
     read_path(memory, path, &mut image);
     Some(image)
 }
 
-/// Finds the file in the path by which an image was loaded.
+/// Reads the device path from which an image was loaded.
 fn read_path(memory: &impl PhysicalMemory, mut node: u64, image: &mut LoadedImage) -> Option<()> {
     for _ in 0..MOST_NODES {
         let header: [u8; 4] = bytes(memory, node)?;

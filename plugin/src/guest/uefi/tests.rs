@@ -1,4 +1,4 @@
-//! Firmware that is made here is found, and a broken one does no harm.
+//! Synthetic firmware is found, and broken firmware does no harm.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use super::*;
 
 const FLASH_SIZE: usize = 0x2_0000;
 const RAM_SIZE: usize = 0x80_0000;
-/// Where a module of the volume was loaded to, and an application of a disk.
+/// The addresses of a loaded module and of an application from a disk.
 const LOADED: usize = 0x20_0000;
 const APPLICATION: usize = 0x30_0000;
 const POINTER: usize = 0x40_0000;
@@ -42,7 +42,7 @@ fn put_words(memory: &mut [u8], at: usize, words: &[u64]) {
     put(memory, at, &bytes);
 }
 
-/// A PE image with this entry point, of 0x800 bytes in a file and in memory.
+/// A PE image of 0x800 bytes with this entry point.
 fn pe(entry: u32) -> Vec<u8> {
     let mut image = vec![0; 0x800];
     put(&mut image, 0, b"MZ");
@@ -83,8 +83,27 @@ fn volume(files: &[Vec<u8>]) -> Vec<u8> {
     [header, files, vec![0xff; 64]].concat()
 }
 
-/// A volume in flash, one of whose modules was loaded, and an application that the list has.
+/// Words of a firmware's structures.
+struct Words {
+    size: usize,
+}
+
+impl Words {
+    fn put(&self, memory: &mut [u8], at: usize, words: &[u64]) {
+        for (index, word) in words.iter().enumerate() {
+            put(memory, at + index * self.size, &word.to_le_bytes()[..self.size]);
+        }
+    }
+}
+
+/// 64-bit firmware: a volume in flash, one of whose modules was loaded, and an application in the list of images.
 fn firmware() -> Memory {
+    firmware_with(8)
+}
+
+/// The same with words of this size.
+fn firmware_with(size: usize) -> Memory {
+    let words = Words { size };
     let mut memory = Memory { ram: vec![0; RAM_SIZE], flash: vec![0xff; FLASH_SIZE] };
     let files = [
         file(1, Some("First"), pe(0x100)),
@@ -96,31 +115,36 @@ fn firmware() -> Memory {
     put(&mut memory.ram, APPLICATION, &pe(0x400));
     let [table, tables, info, entries, entry, protocol, path] =
         [0x1000, 0x2000, 0x3000, 0x4000, 0x5000, 0x6000, 0x7000];
-    put(&mut memory.ram, POINTER, b"IBI SYST");
-    put_words(&mut memory.ram, POINTER + 8, &[table]);
-    put(&mut memory.ram, table as usize, b"IBI SYST");
-    put_words(&mut memory.ram, table as usize + 104, &[1, tables]);
+    // UEFI specification: the sizes and offsets of 4.3 and 9.1 with pointers of either size.
+    let (table_size, table_count, path_at, base, image_size) = match size {
+        8 => (120u32, 104, 32, 64, 72),
+        _ => (72, 64, 16, 32, 40),
+    };
+    let ram = &mut memory.ram;
+    put(ram, POINTER, b"IBI SYST");
+    put_words(ram, POINTER + 8, &[table]);
+    put(ram, table as usize, b"IBI SYST");
+    put(ram, table as usize + 12, &table_size.to_le_bytes());
+    words.put(ram, table as usize + table_count, &[1, tables]);
     put(
-        &mut memory.ram,
+        ram,
         tables as usize,
         &[
             0x77, 0x2e, 0x15, 0x49, 0xda, 0x1a, 0x64, 0x47, 0xb7, 0xa2, 0x7a, 0xfe, 0xfe, 0xd9,
             0x5e, 0x8b,
         ],
     );
-    put_words(&mut memory.ram, tables as usize + 16, &[info]);
-    put_words(&mut memory.ram, info as usize, &[1 << 32, entries]);
-    put_words(&mut memory.ram, entries as usize, &[entry]);
-    put_words(&mut memory.ram, entry as usize, &[1, protocol]);
-    put_words(&mut memory.ram, protocol as usize + 32, &[path]);
-    put_words(&mut memory.ram, protocol as usize + 64, &[APPLICATION as u64, 0x800]);
+    words.put(ram, tables as usize + 16, &[info]);
+    put(ram, info as usize + 4, &1u32.to_le_bytes());
+    words.put(ram, info as usize + 8, &[entries]);
+    words.put(ram, entries as usize, &[entry]);
+    words.put(ram, entry as usize, &[1, protocol]);
+    words.put(ram, protocol as usize + path_at, &[path]);
+    words.put(ram, protocol as usize + base, &[APPLICATION as u64]);
+    put_words(ram, protocol as usize + image_size, &[0x800]);
     let text: Vec<u8> = "\\EFI\\app.efi\0".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let length = (text.len() as u16 + 4).to_le_bytes();
-    put(
-        &mut memory.ram,
-        path as usize,
-        &[&[4, 4][..], &length, &text, &[0x7f, 0xff, 4, 0]].concat(),
-    );
+    put(ram, path as usize, &[&[4, 4][..], &length, &text, &[0x7f, 0xff, 4, 0]].concat());
     memory
 }
 
@@ -130,9 +154,14 @@ fn name(memory: &Memory, address: usize) -> Option<(String, u64)> {
 
 #[test]
 fn code_in_flash_and_loaded_code_have_their_modules() {
-    let memory = firmware();
+    for word in [4, 8] {
+        check_modules(&firmware_with(word));
+    }
+}
+
+fn check_modules(memory: &Memory) {
     let is = |address, module: &str, offset| {
-        assert_eq!(name(&memory, address), Some((module.to_owned(), offset)), "{address:#x}");
+        assert_eq!(name(memory, address), Some((module.to_owned(), offset)), "{address:#x}");
     };
     let flash = FLASH.end as usize - FLASH_SIZE + 0x1000;
     let first = flash + 72 + 24 + 4;
@@ -142,8 +171,8 @@ fn code_in_flash_and_loaded_code_have_their_modules() {
     is(second + 0x10, "02020202-0202-0202-0202-020202020202", 0x10);
     is(LOADED + 0x432, "Third", 0x432);
     is(APPLICATION + 0x7ff, "app.efi", 0x7ff);
-    assert_eq!(name(&memory, APPLICATION + 0x800), None);
-    assert_eq!(name(&memory, LOADED - 1), None);
+    assert_eq!(name(memory, APPLICATION + 0x800), None);
+    assert_eq!(name(memory, LOADED - 1), None);
 }
 
 #[test]

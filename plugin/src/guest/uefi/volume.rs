@@ -1,4 +1,6 @@
-//! Firmware volumes, and the modules in them that have code (PI specification 1.7, volume 3, chapter 3).
+//! Finds modules with code in firmware volumes.
+//!
+//! PI specification 1.7, volume 3, chapter 3.
 
 use std::ops::Range;
 
@@ -11,7 +13,7 @@ use crate::x86::PAGE;
 const SIGNATURE: &[u8] = b"_FVH";
 const SIGNATURE_AT: u64 = 40;
 
-/// The most volumes, files of each, sections of a file, and modules of all.
+/// Limits: volumes, files of a volume, sections of a file, modules of all volumes.
 const MOST_VOLUMES: usize = 64;
 const MOST_FILES: usize = 1024;
 const MOST_SECTIONS: usize = 32;
@@ -35,9 +37,9 @@ const LARGE: u8 = 1;
 /// A module in a volume.
 #[derive(Debug)]
 pub(super) struct Module {
-    /// The image, as it lies in the volume.
+    /// The image in the volume.
     pub code: Range<u64>,
-    /// The address that offsets in the image are from.
+    /// The address of offset 0 of the image.
     pub base: u64,
     pub name: String,
     /// The GUID of its file.
@@ -46,7 +48,7 @@ pub(super) struct Module {
     pub header: Option<ImageHeader>,
 }
 
-/// All modules of volumes in some ranges.
+/// Finds the modules of all volumes in these ranges.
 pub(super) fn search(
     memory: &impl PhysicalMemory,
     ranges: impl Iterator<Item = Range<u64>>,
@@ -58,7 +60,7 @@ pub(super) fn search(
     modules
 }
 
-/// Whether there is a volume with a file in some ranges.
+/// Whether a volume in these ranges has a module.
 pub(super) fn is_any(
     memory: &impl PhysicalMemory,
     ranges: impl Iterator<Item = Range<u64>>,
@@ -127,7 +129,7 @@ fn read_volume(memory: &impl PhysicalMemory, volume: u64, modules: &mut Vec<Modu
     Some(())
 }
 
-/// The module in a file; `None` if it has no code.
+/// Reads the module in a file. Returns `None` if it has no code.
 fn read_file(
     memory: &impl PhysicalMemory,
     header: &[u8; 24],

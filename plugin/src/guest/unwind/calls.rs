@@ -1,4 +1,4 @@
-//! Instructions around a frame: the call before a return address, and the start of a function.
+//! Decodes the code around a frame: the call before a return address, and a function's prologue.
 
 use iced_x86::{
     Code as Encoding, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register,
@@ -12,11 +12,11 @@ use crate::x86::Mode;
 pub(super) enum Call {
     /// To an offset in the code segment.
     Direct(u64),
-    /// To what a register or memory says.
+    /// By a register or memory.
     Indirect,
 }
 
-/// Code that frames are proven by.
+/// Reads the code that proves frames.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Code {
     pub(super) mode: Mode,
@@ -25,7 +25,7 @@ pub(super) struct Code {
 }
 
 impl Code {
-    /// The call that this return address, an offset in the code segment, comes from.
+    /// Decodes the call before a return address, which is an offset in the code segment.
     pub(super) fn call_before<R: FnMut(u64, &mut [u8]) -> bool>(
         self,
         address: u64,
@@ -53,7 +53,9 @@ impl Code {
         })
     }
 
-    /// How far a function is with its frame at an offset in it. It must make one before it branches.
+    /// How much of its frame a function has made before an offset in it.
+    ///
+    /// Returns `None` if the function branches before it has made a frame.
     pub(super) fn frame_at<R: FnMut(u64, &mut [u8]) -> bool>(
         self,
         function: u64,
@@ -77,7 +79,7 @@ impl Code {
                     let is_made = instruction.next_ip() <= function.wrapping_add(offset);
                     return is_made.then_some(Progress::HasFrame);
                 }
-                // The kernel's tracing is called first, where it is on.
+                // With tracing enabled, the kernel's functions call the tracer first.
                 (Prologue::Call, Progress::Begins) if instruction.ip() <= function + 4 => progress,
                 (Prologue::Other, _) => progress,
                 _ => return None,
@@ -87,10 +89,10 @@ impl Code {
     }
 }
 
-/// How far a function is with its frame.
+/// How much of its frame a function has made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// The stack is as it was when the function was called.
+    /// Nothing: the stack is as at the call.
     Begins,
     /// It has pushed BP.
     HasPushed,
@@ -132,7 +134,7 @@ impl Prologue {
     }
 }
 
-/// Whether an operand is what a conditional jump, or a jump to a known place, has.
+/// Whether an operand is the target of a direct jump.
 fn is_branch(operand: OpKind) -> bool {
     use OpKind::{NearBranch16, NearBranch32, NearBranch64};
     matches!(operand, NearBranch16 | NearBranch32 | NearBranch64)

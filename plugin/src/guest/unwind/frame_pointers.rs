@@ -1,9 +1,15 @@
 //! Unwinding by frame pointers, where each frame is proven.
 //!
-//! BP points to a frame of the code that runs only if that code has made one. A function without a frame,
-//! or one that an interrupt called, would be left out silently. So a frame counts as proven in two cases:
-//! the kernel names the function, and the function begins by making its frame; or nothing between the
-//! stack pointer and the frame can be a return address or an interrupt's frame that belongs to the code.
+//! BP points to a frame of the code that runs only if that code has made one. In other code BP may be anything, 0 too.
+//! A function without a frame, or one that an interrupt called, would be left out silently. So a frame counts as proven
+//! in two cases:
+//!
+//! - The kernel names the function, and the function begins by making its frame.
+//! - Nothing between the stack pointer and the frame can be a return address or an interrupt's frame that belongs to the
+//!   code, and the frame's return address is after a call that can lead to the code.
+//!
+//! BP is 0 in the first function of a stack. In code without names that counts only if the function has no return
+//! address on the stack.
 
 use super::calls::{Call, Code, Progress};
 use super::stack::{Pointer, Stack};
@@ -11,15 +17,16 @@ use super::{End, Frame, Start};
 use crate::guest::kernel::Kernel;
 use crate::x86::Mode;
 
-/// The most bytes of a frame without names.
+/// The most bytes of a frame in code without names.
 const BIGGEST_FRAME: u64 = 4096;
-/// How far the code of a function without a frame reaches, at most.
+/// The most bytes of code in one function without names.
 const BIGGEST_FUNCTION: u64 = 0x1_0000;
+/// The same in 16-bit code.
 const BIGGEST_FUNCTION_16: u64 = 0x1000;
-/// How far an interrupted instruction is from the code, at most.
+/// The most bytes between an interrupted instruction and the handler.
 const CODE_REACH: u64 = 16 << 20;
 
-/// Places of registers in `struct pt_regs` of 32-bit kernels.
+/// Offsets of registers in `struct pt_regs` of 32-bit kernels.
 mod pt_regs {
     pub(super) const BP: i32 = 20;
     pub(super) const IP: i32 = 48;
@@ -31,7 +38,7 @@ mod pt_regs {
 
 const EFLAGS_VM: u64 = 1 << 17;
 
-/// Set in a frame's address in a 32-bit kernel.
+/// Set in addresses of a 32-bit kernel, cleared in the mark of an interrupt's frame.
 const HIGHEST_BIT: u64 = 1 << 31;
 
 /// Appends the callers of the start.
@@ -68,25 +75,34 @@ enum Next {
     End(End),
 }
 
-/// What BP of a function is.
+/// How a frame is proven.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// By the function's name and its first instructions.
+    Name,
+    /// By the words on the stack.
+    Stack,
+}
+
+/// The meaning of a function's BP.
 #[derive(Clone, Copy)]
 enum FramePointer {
     Frame(Pointer),
-    /// Where an interrupt left the registers, as a 32-bit kernel marks it: without the highest bit.
+    /// The registers that an interrupt saved. A 32-bit kernel marks their address by clearing its highest bit.
     Registers(Pointer),
-    /// The ABI's mark of the first function.
+    /// 0, the ABI's mark of the first function.
     Zero,
     Other,
 }
 
-/// A function, and its stack when it called or was interrupted.
+/// A function, and its stack at its call or interrupt.
 struct Cursor<'k> {
     kernel: Option<&'k Kernel>,
     code: Code,
     /// An offset in the code segment.
     ip: u64,
     is_interrupted: bool,
-    /// The lowest place that is the function's.
+    /// The lowest place of the stack that belongs to the function.
     sp: Pointer,
     bp: FramePointer,
 }
@@ -100,7 +116,8 @@ impl Cursor<'_> {
     /// Goes to the caller.
     fn step<R: FnMut(u64, &mut [u8]) -> bool>(&mut self, stack: &mut Stack<'_, R>) -> Option<Next> {
         let address = self.frame().address();
-        let name = self.kernel.and_then(|kernel| kernel.name(address));
+        let mut read = |at: u64, into: &mut [u8]| stack.read(at, into).is_some();
+        let name = self.kernel.and_then(|kernel| kernel.name_if_loaded(address, &mut read));
         let progress = name.and_then(|name| {
             let function = (address - name.offset).wrapping_sub(self.code.base);
             self.code.frame_at(function, self.ip.wrapping_sub(function), stack)
@@ -116,12 +133,15 @@ impl Cursor<'_> {
         }
         match self.bp {
             FramePointer::Frame(bp) => match (name, progress) {
-                (_, Some(Progress::HasFrame)) => self.return_from(bp, stack),
+                (_, Some(Progress::HasFrame)) => self.return_from(bp, Proof::Name, stack),
                 (_, Some(progress)) => self.return_early(progress, stack),
-                (None, _) if self.has_frame(bp, stack)? => self.return_from(bp, stack),
+                (None, _) if self.has_frame(bp, stack)? => {
+                    self.return_from(bp, Proof::Stack, stack)
+                }
                 _ => None,
             },
             FramePointer::Registers(registers) => self.interrupted(registers, stack),
+            FramePointer::Zero if name.is_none() && self.is_called(stack) => None,
             FramePointer::Zero => Some(Next::End(End::Bottom)),
             FramePointer::Other => None,
         }
@@ -131,14 +151,17 @@ impl Cursor<'_> {
     fn return_from<R: FnMut(u64, &mut [u8]) -> bool>(
         &mut self,
         bp: Pointer,
+        proof: Proof,
         stack: &mut Stack<'_, R>,
     ) -> Option<Next> {
         let word = stack.word_size() as i32;
         let address = stack.take(bp.plus(word))?;
         if address == 0 {
-            return Some(Next::End(End::Bottom));
+            // The kernel puts it there, for a function that nothing calls. Elsewhere it may be no frame.
+            return (proof == Proof::Name).then_some(Next::End(End::Bottom));
         }
-        self.code.call_before(address, stack)?;
+        let call = self.code.call_before(address, stack)?;
+        (proof == Proof::Name || self.may_lead_here(call)).then_some(())?;
         self.bp = self.saved_bp(bp, bp, stack)?;
         self.ip = address;
         self.is_interrupted = false;
@@ -146,8 +169,9 @@ impl Cursor<'_> {
         Some(Next::Caller)
     }
 
-    /// Goes to the caller of a function that has not made its frame yet: BP is the caller's. The function is
-    /// the first of the chain, as only its SP is known.
+    /// Goes to the caller of a function that has not made its frame yet.
+    ///
+    /// BP is still the caller's. The function must be the first of the chain, because only its SP is known.
     fn return_early<R: FnMut(u64, &mut [u8]) -> bool>(
         &mut self,
         progress: Progress,
@@ -184,7 +208,7 @@ impl Cursor<'_> {
         Some(Next::Caller)
     }
 
-    /// What the BP that was saved at a place is. Frames of one stack lie above one another.
+    /// The meaning of the BP that was saved at a place. A caller's frame is above that of its callee.
     fn saved_bp<R: FnMut(u64, &mut [u8]) -> bool>(
         &self,
         at: Pointer,
@@ -213,10 +237,9 @@ impl Cursor<'_> {
         }
     }
 
-    /// Whether the frame is that of the code, where nothing names that.
+    /// Whether the frame can belong to the code, which has no name.
     ///
-    /// A function that has not made a frame, or will make none, was called after its caller made this one:
-    /// its return address is below the frame.
+    /// If the code has made no frame, then BP is a caller's. So the return address of the code is below the frame.
     fn has_frame<R: FnMut(u64, &mut [u8]) -> bool>(
         &self,
         bp: Pointer,
@@ -229,23 +252,42 @@ impl Cursor<'_> {
         let words: Option<Vec<u64>> =
             (0..size / word).map(|index| stack.peek(self.sp.plus((index * word) as i32))).collect();
         let words = words?;
-        let reach = match self.code.mode {
-            Mode::Bits16 => BIGGEST_FUNCTION_16,
-            Mode::Bits32 | Mode::Bits64 => BIGGEST_FUNCTION,
-        };
-        let calls_this = words.iter().any(|&word| {
-            word != 0
-                && match self.code.call_before(word, stack) {
-                    Some(Call::Direct(target)) => self.ip.wrapping_sub(target) < reach,
-                    Some(Call::Indirect) => true,
-                    None => false,
-                }
-        });
+        let calls_this = words.iter().any(|&word| self.is_return_address(word, stack));
         let is_interrupt = words.windows(3).any(|frame| self.is_interrupt_frame(frame));
         Some(!calls_this && !is_interrupt)
     }
 
-    /// Whether three words can be what an interrupt pushes: IP, CS, flags.
+    /// Whether the stack above has a return address of the code, which has no frame.
+    fn is_called<R: FnMut(u64, &mut [u8]) -> bool>(&self, stack: &mut Stack<'_, R>) -> bool {
+        let word = stack.word_size() as i32;
+        let places = (0..BIGGEST_FRAME as i32 / word).map(|index| self.sp.plus(index * word));
+        let mut words = places.map_while(|at| stack.peek(at)).collect::<Vec<_>>().into_iter();
+        words.any(|word| self.is_return_address(word, stack))
+    }
+
+    /// Whether a word on the stack can be the return address of the code.
+    fn is_return_address<R: FnMut(u64, &mut [u8]) -> bool>(
+        &self,
+        word: u64,
+        stack: &mut Stack<'_, R>,
+    ) -> bool {
+        let call = if word == 0 { None } else { self.code.call_before(word, stack) };
+        call.is_some_and(|call| self.may_lead_here(call))
+    }
+
+    /// Whether a call can be one of the function that the code is in.
+    fn may_lead_here(&self, call: Call) -> bool {
+        let reach = match self.code.mode {
+            Mode::Bits16 => BIGGEST_FUNCTION_16,
+            Mode::Bits32 | Mode::Bits64 => BIGGEST_FUNCTION,
+        };
+        match call {
+            Call::Direct(target) => self.ip.wrapping_sub(target) < reach,
+            Call::Indirect => true,
+        }
+    }
+
+    /// Whether three words can be the IP, CS and flags that an interrupt pushed.
     fn is_interrupt_frame(&self, words: &[u64]) -> bool {
         const ALWAYS_SET: u64 = 1 << 1;
         const NEVER_SET: u64 = !0x3f_7fd7;

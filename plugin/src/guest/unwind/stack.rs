@@ -1,15 +1,15 @@
-//! The stack of a guest, and the record of what unwinding took from it.
+//! The stack that is unwound, and the record of the words that unwinding used.
 
 use super::{MOST_FRAMES, Start};
 use crate::x86::Mode;
 
-/// The most pointers that one unwinding takes from the stack: two for each frame.
+/// The most pointers that are loaded from one stack: two for each frame.
 const MOST_BASES: usize = 2 * MOST_FRAMES + 2;
 
-/// A place on the stack: a known pointer and an offset.
+/// A place on the stack: a base pointer and an offset in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pointer {
-    /// 0 is SP, 1 is BP; others were loaded by the recipe's steps, in order.
+    /// 0 is SP, 1 is BP; higher numbers are pointers that steps loaded, in order.
     base: u8,
     offset: i32,
 }
@@ -18,7 +18,7 @@ impl Pointer {
     pub(super) const SP: Pointer = Pointer { base: 0, offset: 0 };
     pub(super) const BP: Pointer = Pointer { base: 1, offset: 0 };
 
-    /// The place this many bytes further up.
+    /// The place at a higher address.
     pub(super) fn plus(self, bytes: i32) -> Pointer {
         Pointer { base: self.base, offset: self.offset.wrapping_add(bytes) }
     }
@@ -26,13 +26,13 @@ impl Pointer {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// A pointer that later steps start from.
+    /// Loads a pointer, as a base for later steps.
     Load(Pointer),
-    /// A word that decided what the next frame is.
+    /// Compares a word that decided the next frame.
     Expect(Pointer, u64),
 }
 
-/// How addresses on the stack are made.
+/// The address size and segment base of a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shape {
     mode: Mode,
@@ -60,10 +60,10 @@ impl Shape {
     }
 }
 
-/// Everything that one unwinding took from the stack.
+/// The words that one unwinding used.
 ///
-/// Unwinding depends on nothing else but the first instruction and the tables, so where the same words
-/// are in the same places, the chain is the same.
+/// Otherwise a chain depends only on the first instruction, the code and the tables. So a stack with the same words in the
+/// same places has the same chain.
 #[derive(Clone, Debug)]
 pub struct Recipe {
     shape: Shape,
@@ -71,8 +71,7 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Whether the stack has what the recipe's unwinding took from it. The caller compares the code's
-    /// address.
+    /// Whether a stack has the words of this recipe. The caller compares the address of the code.
     pub fn matches(&self, start: &Start, read: &mut impl FnMut(u64, &mut [u8]) -> bool) -> bool {
         if self.shape != Shape::of(start) {
             return false;
@@ -96,12 +95,12 @@ impl Recipe {
         true
     }
 
-    /// How many words it compares or follows.
+    /// The number of words that it compares or follows.
     pub fn words(&self) -> usize {
         self.steps.len()
     }
 
-    /// Bytes of memory that it takes.
+    /// The memory that it takes, in bytes.
     pub fn size(&self) -> usize {
         size_of::<Recipe>() + size_of_val(&*self.steps)
     }
@@ -121,36 +120,36 @@ impl<'r, R: FnMut(u64, &mut [u8]) -> bool> Stack<'r, R> {
         Stack { read, shape: Shape::of(start), bases, steps: Vec::new() }
     }
 
-    /// The record of what was taken.
+    /// Ends unwinding, and returns the record.
     pub(super) fn finish(self) -> Recipe {
         Recipe { shape: self.shape, steps: self.steps.into() }
     }
 
-    /// Bytes of a word.
+    /// The size of a word in bytes.
     pub(super) fn word_size(&self) -> usize {
         self.shape.word_size()
     }
 
-    /// The offset in the stack segment that a pointer stands for.
+    /// The offset of a place in the stack segment.
     pub(super) fn value(&self, at: Pointer) -> u64 {
         let base = self.bases[usize::from(at.base)];
         self.shape.wrap(base.wrapping_add_signed(i64::from(at.offset)))
     }
 
-    /// Looks at a word without taking it.
+    /// Reads a word without recording it.
     pub(super) fn peek(&mut self, at: Pointer) -> Option<u64> {
         let offset = self.value(at);
         self.shape.load(offset, self.read)
     }
 
-    /// Takes a word that decides what comes next.
+    /// Reads and records a word that decides the next frame.
     pub(super) fn take(&mut self, at: Pointer) -> Option<u64> {
         let word = self.peek(at)?;
         self.steps.push(Step::Expect(at, word));
         Some(word)
     }
 
-    /// Follows a pointer that is on the stack.
+    /// Follows a pointer on the stack, and records that.
     pub(super) fn follow(&mut self, at: Pointer) -> Option<Pointer> {
         if self.bases.len() == MOST_BASES {
             return None;

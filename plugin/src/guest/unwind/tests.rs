@@ -7,7 +7,7 @@ const CODE: usize = 0x1000;
 const STACK: usize = 0x3000;
 const SIZE: usize = 0x4000;
 
-/// What segments begin at in 16-bit code.
+/// The base of segments in 16-bit code.
 const SEGMENT: u64 = 0x2_0000;
 
 /// Code and a stack, which grows downwards as functions are called.
@@ -17,7 +17,7 @@ struct Machine {
     sp: usize,
     bp: usize,
     ip: usize,
-    /// Where the next function goes.
+    /// The address of the next function.
     code: usize,
 }
 
@@ -123,6 +123,55 @@ fn a_chain_of_frames_ends_where_bp_is_zero() {
     for mode in Mode::ALL {
         let (machine, returns) = nested(mode);
         machine.assert_chain(&returns, End::Bottom);
+    }
+}
+
+/// BP may be 0 or anything in code that makes no frames.
+#[test]
+fn bp_of_code_without_frames_proves_no_end() {
+    for mode in Mode::ALL {
+        for bp in [0, STACK - 0x40] {
+            // The words at BP are zeros, as of a first function; or the stack wraps around at 0.
+            for sp in [STACK - 0x80, 0] {
+                let mut machine = Machine::new(mode);
+                (machine.sp, machine.bp) = (sp, bp);
+                machine.assert_chain(&[], End::Unknown);
+            }
+        }
+    }
+}
+
+/// BP may be 0 in a function that was called, if it has no frame.
+#[test]
+fn a_called_function_without_a_frame_is_not_the_first() {
+    for mode in Mode::ALL {
+        for is_direct in [true, false] {
+            let mut machine = Machine::new(mode);
+            if is_direct {
+                machine.call()
+            } else {
+                machine.call_indirectly()
+            };
+            machine.sp -= 5 * machine.word();
+            let last = machine.call();
+            machine.enter(2);
+            machine.assert_chain(&[last], End::Unknown);
+        }
+    }
+}
+
+/// BP may point to the frame of a call to other code.
+#[test]
+fn the_frame_of_another_function_is_not_believed() {
+    for mode in Mode::ALL {
+        let mut machine = Machine::new(mode);
+        machine.call();
+        machine.enter(0);
+        let bp = machine.bp;
+        // Interrupted, or left by a jump: other code runs, at a lower address.
+        machine.ip = CODE - 0x100;
+        machine.sp = bp;
+        machine.assert_chain(&[], End::Unknown);
     }
 }
 

@@ -32,7 +32,7 @@ struct Guest {
     rdx: u64,
     rflags: u64,
     cs: u64,
-    /// Whether QEMU translates for code that may do port I/O whatever the TSS says.
+    /// True if QEMU translates code that has port I/O permission without the TSS.
     privileged: bool,
     /// The distance of the code from the address of its translation.
     distance: u64,
@@ -165,13 +165,14 @@ impl Guest {
             command_line: Default::default(),
             memory_is_readable: true,
         };
-        self.statistics.snapshot(&SnapshotContext {
+        let context = SnapshotContext {
             host: &host,
             ended: Some(Ended::Quit),
             symbols: &Default::default(),
             own_kind: &|_| None,
             at_port: &|_| crate::qemu::AtPort::Unknown,
-        })
+        };
+        self.statistics.snapshot_of(self.statistics.read(), &context)
     }
 
     /// Returns the attempts, executions, accesses, faults and unverified executions of one form.

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What a guest may do in one part of a run: windows are closed at its end.
+/// Does what a guest may do in one part of a run. Windows are closed at its end.
 fn part(rng: &mut Rng, statistics: &Statistics, all_counters: &[Arc<VcpuCounters>]) {
     let mut open = Vec::new();
     for _ in 0..rng.usize(1..80) {

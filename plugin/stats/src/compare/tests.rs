@@ -5,7 +5,7 @@ use super::*;
 use crate::test_data::{random, site, smp_snapshot};
 use crate::{Call, merge};
 
-/// What two lists of sites differ in: (address before, address after, accesses before and after).
+/// The differences between two lists of sites: (address before, address after, accesses before and after).
 fn sites(before: &[SiteRow], after: &[SiteRow]) -> Vec<(Option<u64>, Option<u64>, [u64; 2])> {
     let address = |row: &Option<SiteRow>| row.as_ref().and_then(SiteRow::address);
     let changes = Matching::of(before, after).changes();

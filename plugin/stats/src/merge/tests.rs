@@ -20,7 +20,7 @@ fn merging_groups_equals_merging_all() {
         let (one, other) = dumps.split_at(rng.usize(1..dumps.len()));
         let groups = [merge(one).unwrap(), merge(other).unwrap()];
         assert_eq!(merge(&groups).unwrap(), whole);
-        // What is merged can be written and read.
+        // A merged dump can be written and read.
         assert_eq!(Snapshot::from_json(&whole.to_json()).unwrap(), whole);
     }
 }

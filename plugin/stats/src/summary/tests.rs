@@ -1,6 +1,7 @@
 use pvio_x86::{Port, PortForm};
 
 use super::*;
+use crate::schema::{FirstAccess, FormRow, HypercallRow, PortRow};
 use crate::test_data::smp_snapshot;
 use crate::{Call, WindowRow};
 
@@ -130,4 +131,20 @@ fn a_long_symbol_is_shown_whole_in_every_table() {
     dump.tables.sites[0].symbol = Some(symbol.clone());
     assert_eq!(render(&dump, false).matches(&*symbol).count(), 1);
     assert_eq!(crate::render_port(&dump, Port(0x3f8)).matches(&*symbol).count(), 1);
+}
+
+#[test]
+fn sites_have_the_file_and_line_of_their_source() {
+    let mut snapshot = smp_snapshot();
+    for site in &mut snapshot.tables.sites {
+        (site.named_by, site.source) = (None, None);
+    }
+    let text = render(&snapshot, false);
+    assert!(!text.contains("\n  names: ") && !text.contains("serial.c"), "{text}");
+    let site = &mut snapshot.tables.sites[0];
+    site.named_by = Some("/images/vmlinux".to_owned());
+    site.source = Some("drivers/serial.c:407".to_owned());
+    let label = format!("{} (serial.c:407)", site.symbol.as_deref().unwrap());
+    let text = render(&snapshot, false);
+    assert!(text.contains("\n  names: vmlinux 1 site\n") && text.contains(&label), "{text}");
 }

@@ -49,7 +49,7 @@ void tell(const char *name, u32 value) { line("told ", name, value); }
 
 static struct row {
     u32 attempts, executions, accesses, faults;
-    /* Of these, what belongs to attempts whose privilege is in question. */
+    /* The part of these that belongs to attempts whose privilege is in question. */
     u32 questioned, questioned_executions, questioned_accesses;
     u32 exits;
 } ledger[FORMS];

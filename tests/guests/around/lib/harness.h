@@ -1,5 +1,5 @@
 /*
- * What the guests of this directory share: a 32-bit world with paging and two rings, in which one
+ * Shared by the guests of this directory: a 32-bit world with paging and two rings, in which one
  * instruction at a time is put on trial, and a ledger of what it must have done.
  *
  * All trials use four ports, 0xe0 to 0xe3, which must be a latch: QEMU's own
@@ -63,7 +63,7 @@ extern u8 code[2][PAGE], data[4][PAGE];
 /* `int $VECTOR_END`: what ends a trial. */
 u32 encode_end(u8 *code);
 
-/* What the CPU is given: EIP = `code`, flat segments of that ring, and these flags. */
+/* The initial state of the CPU: EIP = `code`, flat segments of that ring, and these flags. */
 struct frame start_in(int ring, u32 eflags, const void *code);
 
 /* Handles an exception or the timer: resumes the frame (1), or leaves the trial (0). */
@@ -75,7 +75,7 @@ void run(struct frame *frame, handler handler);
 /* Puts one instruction on trial at `at`, followed by an end. */
 void run_one(struct frame *frame, u8 *at, int form, u8 port, handler handler);
 
-/* How many exceptions there were in this trial; the last one's CR2 is `fault_address`. */
+/* The number of exceptions in this trial; the last one's CR2 is `fault_address`. */
 extern u32 exceptions, fault_address;
 
 /* Handler for what must raise nothing; handler that leaves at once. */
@@ -88,7 +88,7 @@ enum { ABSENT = 0, READ_ONLY = 5, PRESENT = 7 }; /* page table bits; all pages a
 void map(const void *page, u32 bits);
 u32 mapping(const void *page);
 
-/* What is below 4 MiB is above ALIAS, too; and a page may be shown at another address below 4 MiB. */
+/* Memory below 4 MiB is above ALIAS, too; and a page may be mapped at another address below 4 MiB. */
 #define ALIAS 0x80000000u
 void show(const void *page, u32 at);
 
@@ -107,7 +107,7 @@ u32 get_latch(void);
 /* ---- The ledger ---- */
 
 /*
- * What is to be counted. `privileged`: the instruction may do port I/O regardless of the
+ * The expected counts. `privileged`: the instruction may do port I/O regardless of the
  * bitmap says; elsewhere a QEMU that reports no exceptions cannot tell whether one that moves no
  * memory ran.
  */

@@ -10,10 +10,10 @@
 #define GUEST 0x500000u
 #define OWN   0x600000u
 
-/* Whether the guest has paging on, and whether all ports are intercepted. */
+/* True if the guest has paging on; true if all ports are intercepted. */
 extern int pages, keeps_ports;
 
 void set_up_nested(void);
 
-/* Has the guest execute that instruction, with EAX, EDX and ECX; what EAX is then. */
+/* Makes the guest execute that instruction, with EAX, EDX and ECX. Returns EAX. */
 u32 run_nested(const u8 *instruction, u32 size, u32 ax, word *dx, word *cx);

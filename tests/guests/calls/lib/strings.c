@@ -20,7 +20,7 @@ static void tell_string(void) {
     tell("of", last->count);
 }
 
-/* What the byte at an offset of the string is, moved or to be moved. */
+/* Returns the byte at an offset of the string, moved or to be moved. */
 static u8 byte_of(const struct string *string, u32 offset) {
     if (is_in(string->call) && string->port == LATCH)
         return (u8)(latch_before >> 8 * (offset % width_of(string->call)));

@@ -8,13 +8,13 @@
 
 #include "tables.h"
 
-/* The byte at a place of the sequence; tests/hypercall_memory.rs has the same. */
+/* The byte at a place of the sequence; tests/tests/suite/hypercalls/memory.rs has the same. */
 static inline u8 sequence(u32 place) { return (u8)((place * 0x9e3779b1u) >> 24); }
 
-/* How many bytes of it the stream has to give. */
+/* The number of its bytes that the stream has to give. */
 #define STREAM_SIZE (8u << 20)
 
-/* How many bytes it has given, and been given; and how many the latch. */
+/* The numbers of bytes that it has given and received; the same of the latch. */
 extern u32 taken, given, latched;
 
 struct string {

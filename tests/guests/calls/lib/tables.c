@@ -1,7 +1,7 @@
 #include "tables.h"
 
 /*
- * Where things are in physical memory:
+ * The map of physical memory:
  *
  *      0x100000    page tables: those in use, and those in the making; at SAVED a copy
  *      0x400000    frames of 4 KiB
@@ -55,7 +55,7 @@ static word new_table(void) {
     return table;
 }
 
-/* Where the entry is; tables above it that are not there are made. Whether they are present does not matter. */
+/* Returns the entry; makes missing tables above it. They need not be present. */
 static word place(word linear, int level) {
     word table = cr3;
     for (int above = paging->levels;; above--) {
@@ -82,7 +82,7 @@ void flush(void) {
         __asm__ volatile("mov %%cr3, %0; mov %0, %%cr3" : "=r"(bits) : : "memory");
 }
 
-/* As far as the guest itself reaches: its frames, those of 1 GiB included. */
+/* The end of the guest's own memory: its frames, those of 1 GiB included. */
 #define REACH (BITS == 64 ? 0x80000000u : 0x2000000u)
 
 void use_paging(const struct paging *kind, word more_cr4) {

@@ -33,7 +33,7 @@ extern const struct paging pagings[];
 #define CR4_PKE  (1u << 22)
 #define CR4_PKS  (1u << 24)
 
-/* What is in force. */
+/* The settings in force. */
 extern const struct paging *paging;
 
 /* Makes tables in which memory is at its own address, for ring 0 and accessed; then paging is on, or off. */
@@ -42,7 +42,7 @@ void use_paging(const struct paging *kind, word more_cr4);
 /* Bytes of a page of that level, whose entries are the leaves. */
 static inline u64 page_size(int level) { return level ? 1ull << (12 + paging->index_bits * (level - 1)) : PAGE; }
 
-/* Whether an entry of the level has rights and an accessed bit: PAE's four pointers have not. */
+/* True if an entry of the level has rights and an accessed bit: PAE's four pointers have not. */
 static inline int has_rights(int level) { return paging->levels != 3 || level != 3; }
 
 /* The entry of an address at a level; one that leads to tables, or is a leaf. Setting one makes no entry of
@@ -55,7 +55,7 @@ void map(word linear, u64 physical, int level, u32 bits);
 
 void flush(void);
 
-/* Whether the tables are byte by byte what they were when they were saved. */
+/* True if the tables are byte by byte the same as when they were saved. */
 void save_tables(void);
 int are_tables_saved(void);
 

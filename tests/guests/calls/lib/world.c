@@ -301,7 +301,7 @@ static struct frame start_of(const struct caller *by, int stub) {
 static u32 call_from(int stub, const struct caller *by, u32 call_word, word *dx, word *cx) {
     static u32 calls;
     struct frame frame = start_of(by, stub);
-    /* What 32-bit code leaves of the upper halves is not defined. */
+    /* The upper halves are undefined after 32-bit code. */
     const word whole = by->bits == 64 ? ~(word)0 : 0xffffffff;
     for (int i = 0; i < GENERAL; i++)
         frame.general[i] = (word)0x0123456789abcdefull * (word)(2 * i + 1) & whole;

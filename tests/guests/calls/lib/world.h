@@ -1,5 +1,5 @@
 /*
- * What the guests of this directory share. Each is compiled twice, for 32 and for 64-bit code. Hypercalls are
+ * Shared by the guests of this directory. Each is compiled twice, for 32 and for 64-bit code. Hypercalls are
  * made one at a time from a ring and a mode of one's choice, with all other registers under watch.
  */
 #pragma once
@@ -89,7 +89,7 @@ void register_by(const struct caller *by, word mailbox);
 /* One load from a byte, or one locked `or` of nothing to it, by that caller. */
 void touch_by(const struct caller *by, word address, int to_write);
 
-/* What a call from real mode answered that was made before anything else: PVIO_UNHEARD is a probe. */
+/* The answer of the first call, made from real mode: PVIO_UNHEARD is a probe. */
 extern volatile u32 answer_in_real_mode;
 
 /* ---- Page faults ---- */

@@ -27,7 +27,7 @@ static word random_length(void) {
     }
 }
 
-/* As tests/hypercall_random.rs has them. */
+/* The same as in tests/tests/suite/hypercalls/random.rs. */
 static const u16 own_ports[] = {
     0x5000, 0x5001, 0x5002, 0x5003, /* latch */
     0x300, 0x301, 0x304, 0x306,     /* stream */

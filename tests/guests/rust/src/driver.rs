@@ -2,10 +2,10 @@
 
 use pvio_guest::PortIo;
 
-/// Where the latch is.
+/// The first port of the latch.
 pub const LATCH: u16 = 0x5000;
 
-/// What [`drive`] has read.
+/// The values that [`drive`] has read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Read {
     long: u32,
@@ -16,7 +16,7 @@ pub struct Read {
     longs: [u32; 2],
 }
 
-/// What it reads from a latch.
+/// The values that it reads from a latch.
 pub const FROM_LATCH: Read = Read {
     long: 0x4433_2211,
     byte: 0x55,
@@ -26,7 +26,7 @@ pub const FROM_LATCH: Read = Read {
     longs: [0xddcc_bbaa; 2],
 };
 
-/// What it reads from nobody.
+/// The values that it reads if nothing is at the ports.
 pub const FROM_NOBODY: Read = Read {
     long: u32::MAX,
     byte: u8::MAX,

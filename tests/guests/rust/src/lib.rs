@@ -28,14 +28,14 @@ const DEBUG_EXIT: u16 = 0xf4;
 const PASSED: u8 = 0;
 const FAILED: u8 = 1;
 
-/// Whether anybody serves the ports that the checks are made on.
+/// True if a device serves the ports of the checks.
 #[derive(Clone, Copy)]
 struct Served {
     latch: bool,
     stream: bool,
 }
 
-/// Where `entry.S` goes.
+/// The function that `entry.S` calls.
 #[unsafe(no_mangle)]
 extern "C" fn guest() -> ! {
     let detected = pvio_guest::detect();
@@ -68,7 +68,7 @@ fn end(status: u8, otherwise: u8) -> ! {
 #[panic_handler]
 fn panic(info: &PanicInfo) -> ! {
     print(format_args!("failed: {info}"));
-    // As isa-debug-exit makes it of FAILED.
+    // The status that isa-debug-exit makes of FAILED.
     end(3, FAILED)
 }
 
@@ -79,7 +79,7 @@ fn print(text: fmt::Arguments<'_>) {
     unsafe { pvio_guest::outsb(COM1, line.as_str().as_bytes()) };
 }
 
-/// What a control call answers.
+/// Returns the expected answer of a control call.
 fn answer(heard: bool) -> Result<(), CallError> {
     if heard { Ok(()) } else { Err(CallError::Unheard) }
 }
@@ -182,7 +182,7 @@ fn check_batch(served: Served) {
     // SAFETY: no two of these overlap.
     let (records, text, read) = unsafe {
         (
-            // Of the records, four are in the first page.
+            // Four of the records are in the first page.
             paged::slice::<Record>(paged::PAGE - 4 * size_of::<Record>(), RECORDS),
             paged::slice::<u8>(3 * paged::PAGE - 2, 4),
             paged::slice::<u16>(5 * paged::PAGE - 4, 4),

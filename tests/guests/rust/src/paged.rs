@@ -7,7 +7,7 @@ use core::arch::asm;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// Where it is, as `entry.S` has it.
+/// The first address; `entry.S` has the same number.
 const START: usize = 0x20_0000;
 const PAGES: usize = 16;
 /// The size of a page.
@@ -21,7 +21,7 @@ unsafe extern "C" {
     safe static page_faults: AtomicU32;
 }
 
-/// How many pages have been mapped because they were touched.
+/// Returns the number of pages that were mapped because they were touched.
 pub fn faults() -> u32 {
     page_faults.load(Relaxed)
 }
@@ -31,7 +31,7 @@ pub fn unmap() {
     change(|_| 0);
 }
 
-/// Has the processor forget that it has ever used a page.
+/// Clears the accessed and dirty bits of all pages.
 pub fn forget() {
     change(|entry| entry & !(ACCESSED | DIRTY));
 }

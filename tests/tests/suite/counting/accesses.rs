@@ -23,7 +23,7 @@ on_both_qemus! {
 /// The ports that the site `probe` of the guest `site-ports` reads.
 const PORTS: u64 = 300;
 
-/// How often each port was accessed by the site with this name, and in no other way than this.
+/// Returns the accesses of the site with this name by port, and checks their form.
 fn by_port(tables: &Tables, site: &str, form: PortForm) -> BTreeMap<u16, u64> {
     let rows = tables.accesses.iter().filter(|row| {
         let symbol = tables.site_of(row).unwrap().symbol.as_deref();

@@ -29,9 +29,9 @@ struct Alias {
     mode: Mode,
     /// The distance of its pages from the ROM below 1 MiB.
     distance: u64,
-    /// How often each vCPU runs the loop there.
+    /// The number of times that each vCPU runs the loop there.
     runs: u64,
-    /// Whether it is virtual-8086 mode, in which QEMU 10 does not say if an access was permitted.
+    /// True for virtual-8086 mode, in which QEMU 10 does not report whether an access was permitted.
     in_question: bool,
 }
 
@@ -75,7 +75,7 @@ fn loop_of(mode: Mode) -> Range<u64> {
     symbol.address()..symbol.address() + symbol.size()
 }
 
-/// Whether an instruction is in the ROM, but not in a loop.
+/// Returns true if an instruction is in the ROM, but not in a loop.
 fn is_once(pc: u64) -> bool {
     (0xf_0000..0x10_0000).contains(&pc)
         && !Mode::ALL.iter().any(|&mode| loop_of(mode).contains(&pc))
@@ -212,7 +212,7 @@ fn accesses_are_logged_at_the_address_where_they_run(host: &Host) {
     let log = directory.path().join("log");
     let option = format!("access-log={}:0x5000-0x5170", log.display());
     let stats = run_forms(host, host.machine().plugin(&[&option]), 1, &Mode::ALL);
-    // By address and direction: accesses, and accesses that may have faulted.
+    // Accesses, and accesses that may have faulted, by address and direction.
     let mut logged: BTreeMap<(u64, String), [u64; 2]> = BTreeMap::new();
     for line in std::fs::read_to_string(&log).unwrap().lines().skip(1) {
         let columns: Vec<&str> = line.split_whitespace().collect();

@@ -24,14 +24,14 @@ on_both_qemus! {
     four_vcpus_on_one_thread_share_devices_without_losing_accesses
 }
 
-/// What a guest of `tests/guests/around` reports.
+/// The report of a guest of `tests/guests/around`.
 #[derive(Debug, Default)]
 struct Account {
     /// Numbers that may depend on QEMU, but not on which latch is there.
     observations: Vec<String>,
     /// Numbers that may differ from run to run.
     told: Vec<String>,
-    /// By form: attempts, executions, accesses, faults; then the attempts, executions and accesses among
+    /// For each form attempts, executions, accesses, faults; then the attempts, executions and accesses among
     /// them that QEMU 10 cannot verify; then exits.
     ledger: BTreeMap<usize, [u64; 8]>,
     /// Outside the guest's own code, by address and form: executions; executions that QEMU 10 can verify;

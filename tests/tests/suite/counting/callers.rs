@@ -51,7 +51,7 @@ fn counted(stats: &Snapshot) -> BTreeMap<Chain, u64> {
     chains
 }
 
-/// What `tests/guests/callers.S` does, with chains of at most so many frames.
+/// Returns the chains of `tests/guests/callers.S`, cut to `depth` frames, and their accesses.
 fn expected(depth: usize) -> BTreeMap<Chain, u64> {
     const STRING: u64 = 20;
     let mut chains = BTreeMap::new();

@@ -56,7 +56,7 @@ struct Run {
     outcomes: Vec<Outcome>,
     memory: Vec<u8>,
     log: Vec<LoggedAccess>,
-    /// Whether each access came in a string. Empty if the latch does not say.
+    /// For each access, true if it came in a string. Empty if the latch does not report it.
     in_strings: Vec<bool>,
     stats: Snapshot,
 }

@@ -17,7 +17,7 @@ on_both_qemus! {
     counts_of_all_forms_are_trace_events_of_qemus_and_pvios_regions
 }
 
-/// How QEMU adapts an access to the sizes that a device implements, before the event.
+/// The way in which QEMU adapts an access to a device's sizes, before the event.
 ///
 /// It splits a wider access into several at consecutive ports, and widens a narrower one.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Compared<'_> {
         events.map(|event| &*event.region).collect()
     }
 
-    /// How QEMU adapts accesses to a port.
+    /// Returns the way in which QEMU adapts accesses to a port.
     fn fit(&self, port: Port) -> Fit {
         let regions = self.regions(port);
         let fit = FITTED.iter().find(|(region, _)| regions.contains(region));
@@ -81,7 +81,7 @@ impl Compared<'_> {
         (0..size).step_by(fitted.into()).map(access).collect()
     }
 
-    /// Whether an access is in the list of those without an event.
+    /// Returns true if an access is in the list of those without an event.
     fn is_silent(&self, port: Port) -> bool {
         SILENT.iter().any(|&(region, offset, _)| {
             // Drivers read the first register, so it is the lowest port with an event.

@@ -1,5 +1,7 @@
 //! Windows and hypercalls of four vCPUs, on four threads and on one (`tests/guests/window-smp.S`).
 
+use std::collections::BTreeMap;
+
 use pvio::stats::{Call, Snapshot, Tables};
 use pvio::x86::PortForm;
 use pvio_tests::{Host, on_both_qemus, run_guest};
@@ -7,14 +9,19 @@ use pvio_tests::{Host, on_both_qemus, run_guest};
 on_both_qemus! {
     window_counts_what_four_vcpus_do
     window_of_four_vcpus_on_one_thread_keeps_the_totals
+    window_has_the_call_chains_of_its_own_accesses
 }
 
 const VCPUS: u64 = 4;
 const ROUNDS: u64 = 20_000;
 
 fn run_windows(host: &Host, threads: &str) -> Snapshot {
+    run_with(host, threads, &["summary=off"])
+}
+
+fn run_with(host: &Host, threads: &str, options: &[&str]) -> Snapshot {
     let accelerator = format!("tcg,thread={threads}");
-    let machine = host.machine().plugin(&["summary=off"]);
+    let machine = host.machine().plugin(options);
     let machine = machine.args(["-accel", &accelerator, "-smp", &VCPUS.to_string()]);
     run_guest(machine, "window-smp").stats().clone()
 }
@@ -80,4 +87,30 @@ fn window_of_four_vcpus_on_one_thread_keeps_the_totals(host: &Host) {
     assert!(stats.vcpus.is_empty() && stats.windows.iter().all(|row| row.vcpus.is_empty()));
     let why = stats.vcpus_omitted.as_deref().expect("a reason");
     assert!(why.contains("thread=single"), "{why}");
+}
+
+/// Of each site, the accesses by call chain add up to the site's, in the window and in the whole.
+fn window_has_the_call_chains_of_its_own_accesses(host: &Host) {
+    let stats = run_with(host, "multi", &["summary=off", "callers=on"]);
+    assert_right(host, &stats);
+    let by_site = |tables: &Tables| {
+        let mut accesses: BTreeMap<(String, String), u64> = BTreeMap::new();
+        for row in &tables.callers {
+            assert!(row.accesses > 0, "{row:?}");
+            *accesses.entry((row.pc.clone(), row.bytes.clone())).or_default() += row.accesses;
+        }
+        accesses
+    };
+    for tables in [&stats.tables].into_iter().chain(stats.windows.iter().map(|row| &row.tables)) {
+        let of_sites = tables.sites.iter().filter(|site| site.counts.accesses > 0);
+        let of_sites = of_sites
+            .map(|site| ((site.pc.clone(), site.bytes.clone()), site.counts.accesses))
+            .collect::<BTreeMap<_, _>>();
+        assert_eq!(by_site(tables), of_sites);
+    }
+    if let Some(window) = stats.windows.first() {
+        let [inside, whole] =
+            [&window.tables, &stats.tables].map(|it| by_site(it).values().sum::<u64>());
+        assert!(0 < inside && inside < whole, "{inside} of {whole}");
+    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use once_cell::sync::Lazy;
 use pvio::stats::Snapshot;
 use pvio_cli::machine::{Ended, read_stats};
-use pvio_tests::{Host, build_copy, on_both_qemus};
+use pvio_tests::{Host, Monitor, build_copy, on_both_qemus};
 
 on_both_qemus! {
     plugin_with_its_own_device_serves_it_and_counts
@@ -30,8 +30,8 @@ static LIBRARY: Lazy<PathBuf> = Lazy::new(|| {
     })
 });
 
-/// Sends monitor commands to a machine with the example's device, and waits for a text on stdout.
-fn with_countdown(host: &Host, commands: &[&str], until: &str) -> (Ended, Snapshot) {
+/// Accesses a machine with the example's device at 0x300 and a latch at 0x304, and then ends it.
+fn with_countdown(host: &Host, access: impl FnOnce(&mut Monitor)) -> (Ended, Snapshot) {
     let directory = tempfile::tempdir().unwrap();
     let stats = directory.path().join("stats.json");
     let options = format!(
@@ -39,26 +39,22 @@ fn with_countdown(host: &Host, commands: &[&str], until: &str) -> (Ended, Snapsh
         LIBRARY.display(),
         stats.display()
     );
-    let mut running = host
-        .machine()
-        .args(["-plugin", &options, "-machine", "pc", "-display", "none", "-nodefaults"])
-        .args(["-monitor", "stdio"])
-        .start()
-        .unwrap();
-    for command in commands {
-        running.say(command).unwrap();
-    }
-    running.wait_for(until).unwrap();
-    running.say("quit").unwrap();
-    let ended = running.wait().unwrap();
+    let machine = host.machine().args(["-plugin", &options]);
+    let machine = machine.args(["-machine", "pc", "-display", "none", "-nodefaults"]);
+    let mut monitor = Monitor::start(machine);
+    access(&mut monitor);
+    let ended = monitor.quit();
     assert!(ended.status.success(), "{}", ended.stderr);
     (ended, read_stats(&stats).unwrap())
 }
 
 fn plugin_with_its_own_device_serves_it_and_counts(host: &Host) {
-    let commands = ["o /b 0x300 3", "i /b 0x300", "i /b 0x300", "o /b 0x304 0x5a", "i /b 0x304"];
-    let (ended, stats) = with_countdown(host, &commands, "portb[0x0304] = 0x5a");
-    assert!(ended.stdout.contains("portb[0x0300] = 0x01"), "{}", ended.stdout);
+    let (ended, stats) = with_countdown(host, |monitor| {
+        monitor.write(0x300, 1, 3);
+        assert_eq!([2, 1].map(|_| monitor.read(0x300, 1)), [2, 1]);
+        monitor.write(0x304, 1, 0x5a);
+        assert_eq!(monitor.read(0x304, 1), 0x5a);
+    });
     assert_eq!(ended.stderr, "");
     assert_eq!(stats.qemu.plugin_api, host.api);
     // The monitor's accesses are not counted: no instruction made them.
@@ -66,34 +62,32 @@ fn plugin_with_its_own_device_serves_it_and_counts(host: &Host) {
 }
 
 fn device_that_panics_does_not_stop_the_guest(host: &Host) {
-    let commands = [
-        "o /b 0x300 14",
-        "i /b 0x300",
-        "i /b 0x300",
-        "o /b 0x300 5",
-        "i /b 0x300",
-        "system_reset",
-        "o /b 0x304 0x5a",
-        "i /b 0x304",
-    ];
-    let (ended, _) = with_countdown(host, &commands, "portb[0x0304] = 0x5a");
-    let reads = ended.stdout.matches("portb[0x0300] = ").count();
-    assert_eq!((reads, ended.stdout.matches("portb[0x0300] = 0xff").count()), (3, 3));
+    let (ended, _) = with_countdown(host, |monitor| {
+        monitor.write(0x300, 1, 14);
+        assert_eq!([(); 2].map(|()| monitor.read(0x300, 1)), [0xff; 2]);
+        monitor.write(0x300, 1, 5);
+        assert_eq!(monitor.read(0x300, 1), 0xff);
+        monitor.reset();
+        monitor.write(0x304, 1, 0x5a);
+        assert_eq!(monitor.read(0x304, 1), 0x5a);
+    });
     let said = ended.stderr.matches("countdown at 0x0300 panicked").count();
     assert_eq!(said, 1, "{}", ended.stderr);
 }
 
 /// The latch is reset after the device that panics.
 fn device_that_panics_in_reset_does_not_stop_other_resets(host: &Host) {
-    let commands = ["o /b 0x304 0x5a", "o /b 0x300 66", "system_reset", "i /b 0x300", "i /b 0x304"];
-    let (ended, _) = with_countdown(host, &commands, "portb[0x0304] = 0x00");
-    assert!(ended.stdout.contains("portb[0x0300] = 0xff"), "{}", ended.stdout);
+    let (ended, _) = with_countdown(host, |monitor| {
+        monitor.write(0x304, 1, 0x5a);
+        monitor.write(0x300, 1, 66);
+        monitor.reset();
+        assert_eq!((monitor.read(0x300, 1), monitor.read(0x304, 1)), (0xff, 0));
+    });
     assert_eq!(ended.stderr.matches("countdown at 0x0300 panicked").count(), 1, "{}", ended.stderr);
 }
 
 fn device_that_panics_at_the_end_does_not_stop_the_dump(host: &Host) {
-    let commands = ["o /b 0x300 77", "i /b 0x304"];
-    let (ended, stats) = with_countdown(host, &commands, "portb[0x0304] = 0x00");
+    let (ended, stats) = with_countdown(host, |monitor| monitor.write(0x300, 1, 77));
     assert_eq!(ended.stderr.matches("countdown at 0x0300 panicked").count(), 1, "{}", ended.stderr);
     assert_eq!(stats.ended, "quit");
 }

@@ -31,15 +31,20 @@ fn machine_reset_resets_devices(host: &Host) {
 
     const SCRATCH: u16 = 0x2f8 + 7;
     // A reset by the user, and a guest's: the keyboard controller's command 0xfe.
-    for reset in ["system_reset", "o /b 0x64 0xfe"] {
+    for by_guest in [false, true] {
         monitor.write(0x300, 4, 0x4433_2211);
         monitor.write(SCRATCH, 1, 0x5a);
         assert_eq!((monitor.read(0x300, 4), monitor.read(SCRATCH, 1)), (0x4433_2211, 0x5a));
         assert_eq!(monitor.read(0x310, 2), u32::from(u16::from_le_bytes(*b"ab")));
         assert_eq!(monitor.read(0x314, 4), 1);
 
-        monitor.ask(reset);
-        assert_eq!((monitor.read(0x300, 4), monitor.read(SCRATCH, 1)), (0, 0), "{reset}");
+        if by_guest {
+            monitor.write(0x64, 1, 0xfe);
+            monitor.wait_for_reset();
+        } else {
+            monitor.reset();
+        }
+        assert_eq!((monitor.read(0x300, 4), monitor.read(SCRATCH, 1)), (0, 0), "{by_guest}");
         assert_eq!(monitor.read(0x314, 4), 3);
     }
     assert!(monitor.quit().status.success());
@@ -62,10 +67,9 @@ fn device_with_state_blocks_saving_and_migration(host: &Host) {
         let directory = tempfile::tempdir().unwrap();
         let saved = directory.path().join("saved");
         let mut monitor = with_disk(stopped(host, &["null@0x320", device]), directory.path());
-        let reason =
-            format!("Error: pvio's device {name} has state that QEMU cannot save or migrate");
-        assert_eq!(monitor.ask("savevm state"), reason);
-        assert_eq!(monitor.ask(&format!("migrate file:{}", saved.display())), reason);
+        let reason = format!("pvio's device {name} has state that QEMU cannot save or migrate");
+        assert_eq!(monitor.ask("savevm state"), format!("Error: {reason}"));
+        assert_eq!(monitor.migrate(&saved), Err(reason));
         assert!(!saved.exists());
         assert!(monitor.quit().status.success());
     }
@@ -83,10 +87,7 @@ fn devices_without_state_allow_saving_and_migration(host: &Host) {
     assert_eq!((monitor.read(0x300, 1), monitor.read(0x301, 1)), (0, 0xff));
 
     let saved = directory.path().join("saved");
-    let answer = monitor.ask(&format!("migrate file:{}", saved.display()));
-    assert!(!answer.contains("Error"), "{answer}");
-    let state = monitor.ask("info migrate");
-    assert!(state.contains("completed"), "{state}");
+    monitor.migrate(&saved).unwrap();
     assert!(saved.metadata().unwrap().len() > 10_000);
     assert!(monitor.quit().status.success());
 }

@@ -13,7 +13,7 @@ on_both_qemus! {
     linux_console_on_pvios_uart_is_in_its_file
 }
 
-/// What `tests/guests/linux/ioperm.c` does with permission: function, form, executions, accesses.
+/// The accesses of `tests/guests/linux/ioperm.c` with permission: function, form, executions, accesses.
 const GRANTED: [(&str, &str, u64, u64); 6] = [
     ("write_byte", "out dx,al", 200, 200),
     ("read_byte", "in al,dx", 200, 200),
@@ -67,7 +67,7 @@ fn program_reaches_a_device_only_with_linuxs_permission(host: &Host) {
 
 /// Linux loads a position-independent program at another address in each run, from the same pages of the page cache.
 fn each_run_of_a_program_is_counted_at_its_own_address(host: &Host) {
-    /// How often each instruction is executed; `None` without permission.
+    /// The executions of each instruction; `None` without permission.
     const RUNS: [Option<u64>; 6] = [Some(3), None, Some(40), None, None, Some(5)];
     let run = |times: &Option<u64>| match times {
         Some(times) => format!("/pie {times}"),

@@ -76,7 +76,7 @@ impl Run {
     }
 }
 
-/// By port, direction and size: accesses by hypercall, and accesses by instruction.
+/// Accesses by hypercall and by instruction, by port, direction and size.
 type Rows = BTreeMap<(u16, Direction, u8), (u64, u64)>;
 
 /// All accesses of the guest if its calls are answered.
@@ -231,7 +231,7 @@ fn every_call_is_counted_with_bytes_and_errors() {
     let is_port_io = |row: &&(&str, u64, u64, u64)| port_io.iter().any(|other| other.0 == row.0);
     assert_eq!(rows.iter().filter(is_port_io).copied().collect::<Vec<_>>(), port_io);
 
-    // Of the other calls only `log` moves bytes.
+    // Only `log` moves bytes among the other calls.
     let others = rows.iter().filter(|row| !is_port_io(row));
     let others: Vec<(&str, u64, u64)> = others.map(|row| (row.0, row.1, row.3)).collect();
     assert_eq!(

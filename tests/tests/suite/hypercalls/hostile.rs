@@ -6,7 +6,7 @@
 use pvio_cli::expected_forms;
 use pvio_tests::{GuestRun, Host, assert_consistent, guest, number_from_env};
 
-/// How many bytes QEMU may grow in the second half of a run.
+/// The bytes that QEMU may grow in the second half of a run.
 ///
 /// Runs so far did not grow. A leak of 8 bytes in each of the second half's 60,000 calls would exceed this.
 const GROWTH: u64 = 400 << 10;

@@ -18,7 +18,7 @@ const CALLS: u64 = 20_000;
 const WILD: u32 = 1;
 const SECOND_CPU: u32 = 2;
 
-/// How many bytes QEMU may grow between a quarter of the calls and the end.
+/// The bytes that QEMU may grow between a quarter of the calls and the end.
 ///
 /// QEMU's own memory varies by about one MiB: translated code, and what its allocator keeps. Losing one
 /// buffer or line per call would be several MiB.

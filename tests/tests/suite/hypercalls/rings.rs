@@ -1,4 +1,4 @@
-//! Which rings and modes may make hypercalls, under every policy, with QEMU's exports and without.
+//! The rings and modes that may make hypercalls, for every policy, with and without QEMU's exports.
 //!
 //! A guest makes every call from every ring and mode, and reports the answers.
 

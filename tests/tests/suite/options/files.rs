@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use pvio_cli::machine::{Machine, read_stats};
-use pvio_tests::{Host, assert_consistent, guest, on_both_qemus, refusal};
+use pvio_tests::{Host, Monitor, assert_consistent, guest, on_both_qemus, refusal};
 
 on_both_qemus! {
     file_named_by_two_options_is_refused
@@ -118,14 +118,12 @@ fn file_of_another_running_qemu_is_refused(host: &Host) {
     let log = directory.path().join("log");
     let option = format!("access-log={}", log.display());
     let first = host.machine().plugin(&[&option]).bare_guest(&guest("spin.bin"));
-    let mut first = first.args(["-monitor", "stdio"]).start().unwrap();
-    first.wait_for("(qemu)").unwrap();
+    let first = Monitor::start(first);
     for option in [&*option, &format!("device=console@0xe9:file={}", log.display())] {
         let line = refusal(&machine(host, &[option]).run().unwrap());
         assert!(line.contains("cannot be written: another QEMU with pvio writes to it"), "{line}");
     }
-    first.say("quit").unwrap();
-    assert!(first.wait().unwrap().status.success());
+    assert!(first.quit().status.success());
     assert!(machine(host, &[&option]).run().unwrap().status.success());
 }
 
@@ -154,7 +152,7 @@ fn input_device_is_refused_with_record_replay(host: &Host) {
     }
 }
 
-/// Whether QEMU may change user and root. Prints that the test was skipped if not.
+/// Returns true if QEMU may change user and root. Prints that the test was skipped if not.
 fn is_root() -> bool {
     // SAFETY: has no arguments and cannot fail.
     let is_root = unsafe { libc::geteuid() } == 0;

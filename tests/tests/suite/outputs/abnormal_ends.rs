@@ -2,8 +2,8 @@
 
 use pvio::stats::{FormRow, Snapshot};
 use pvio::x86::PortForm;
-use pvio_cli::machine::{Machine, Running};
-use pvio_tests::{GuestTest, Host, assert_consistent, guest, on_both_qemus, start_busy};
+use pvio_cli::machine::Machine;
+use pvio_tests::{GuestTest, Host, Monitor, assert_consistent, guest, on_both_qemus, start_busy};
 
 on_both_qemus! {
     counts_continue_across_resets
@@ -109,8 +109,8 @@ fn hammer(machine: Machine) -> Machine {
     ])
 }
 
-/// Starts the guest `hammer` without its exit, and with the monitor on stdin.
-fn hammering(host: &Host) -> Running {
+/// Starts the guest `hammer` without its exit.
+fn hammering(host: &Host) -> Monitor {
     let machine = hammer(host.machine().plugin(&["hypercall=off"]));
     start_busy(machine, VCPUS as usize)
 }
@@ -130,15 +130,13 @@ fn assert_whole(stats: &Snapshot, ended: &str) {
 }
 
 fn sigterm_during_reps_leaves_at_most_one_open_attempt_per_vcpu(host: &Host) {
-    let running = hammering(host);
-    running.signal(libc::SIGTERM).unwrap();
-    assert_whole(running.wait().unwrap().stats().unwrap(), "signal");
+    let monitor = hammering(host);
+    monitor.running().signal(libc::SIGTERM).unwrap();
+    assert_whole(monitor.wait().stats().unwrap(), "signal");
 }
 
 fn quit_during_reps_leaves_at_most_one_open_attempt_per_vcpu(host: &Host) {
-    let mut running = hammering(host);
-    running.say("quit").unwrap();
-    assert_whole(running.wait().unwrap().stats().unwrap(), "quit");
+    assert_whole(hammering(host).quit().stats().unwrap(), "quit");
 }
 
 /// Without QEMU's exports, `exit` ends the process itself: the other vCPUs run while the dump is made.

@@ -4,7 +4,7 @@ use pvio::x86::Mode;
 use pvio_cli::expected_forms;
 use pvio_cli::machine::{Ended, Machine};
 use pvio_tests::{
-    Host, assert_consistent, assert_forms, guest, on_both_qemus, parse_hex, wait_until,
+    Host, Monitor, assert_consistent, assert_forms, guest, on_both_qemus, parse_hex, wait_until,
 };
 
 on_both_qemus! {
@@ -177,13 +177,11 @@ fn log_is_complete_after_quit(host: &Host) {
     let log = directory.path().join("log");
     let option = format!("access-log={}", log.display());
     let machine = host.machine().plugin(&["summary=off", &option]).bare_guest(&guest("spin.bin"));
-    let mut running = machine.args(["-smp", "2", "-monitor", "stdio"]).start().unwrap();
-    running.wait_for("(qemu)").unwrap();
+    let monitor = Monitor::start(machine.args(["-smp", "2"]));
     // Until the writer thread has written several batches.
     let size = || std::fs::metadata(&log).unwrap().len();
     wait_until(|| size() >= 4 << 20, || format!("{} bytes", size()));
-    running.say("quit").unwrap();
-    let ended = running.wait().unwrap();
+    let ended = monitor.quit();
     let accesses: u64 = ended.stats().unwrap().vcpus.iter().map(|row| row.accesses).sum();
     let lines = parse(&std::fs::read_to_string(log).unwrap());
     assert_eq!(lines.len() as u64, accesses);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use object::{Object, ObjectSymbol};
 use pvio_cli::machine::Machine;
 use pvio_tests::{Host, LinuxGuest, Monitor, guest, on_both_qemus, refusal};
+use qapi::qmp::RunState;
 
 use pvio_tests::linux::Kallsyms;
 
@@ -249,7 +250,7 @@ fn lines_appear_while_the_guest_runs(host: &Host) {
         text = std::fs::read_to_string(&log).unwrap_or_default();
         assert!(text.is_empty() || text.ends_with('\n'), "{text}");
     }
-    assert!(monitor.ask("info status").contains("shutdown"));
+    assert_eq!(monitor.status(), RunState::shutdown);
     monitor.quit();
     assert_eq!(std::fs::read_to_string(&log).unwrap(), text);
     assert_eq!(parse(&text).len(), 5);

@@ -4,9 +4,9 @@ use std::process::{Command, Stdio};
 
 use pvio::x86::Mode;
 use pvio_cli::expected_forms;
-use pvio_cli::machine::{Ended, Machine, Running, read_stats};
+use pvio_cli::machine::{Ended, Machine, read_stats};
 use pvio_tests::{
-    Host, assert_consistent, assert_forms, guest, on_both_qemus, start_busy, wait_until,
+    Host, Monitor, assert_consistent, assert_forms, guest, on_both_qemus, start_busy, wait_until,
 };
 
 on_both_qemus! {
@@ -24,8 +24,8 @@ on_both_qemus! {
     dump_on_stdout_is_appended
 }
 
-/// Starts four vCPUs that write to ports without end, with the monitor on stdin.
-fn spinning(host: &Host, options: &[&str]) -> Running {
+/// Starts four vCPUs that write to ports without end.
+fn spinning(host: &Host, options: &[&str]) -> Monitor {
     let machine = host.machine().plugin(options).bare_guest(&guest("spin.bin"));
     start_busy(machine.args(["-smp", "4"]), 4)
 }
@@ -53,29 +53,27 @@ fn debug_exit_is_a_shutdown_and_keeps_its_status(host: &Host) {
 }
 
 fn quit_in_the_monitor_leaves_a_whole_dump(host: &Host) {
-    let mut running = spinning(host, &[]);
-    running.say("quit").unwrap();
-    assert_ended_while_spinning(&running.wait().unwrap(), "quit");
+    assert_ended_while_spinning(&spinning(host, &[]).quit(), "quit");
 }
 
 fn sigterm_leaves_a_whole_dump(host: &Host) {
-    let running = spinning(host, &[]);
-    running.signal(libc::SIGTERM).unwrap();
-    assert_ended_while_spinning(&running.wait().unwrap(), "signal");
+    let monitor = spinning(host, &[]);
+    monitor.running().signal(libc::SIGTERM).unwrap();
+    assert_ended_while_spinning(&monitor.wait(), "signal");
 }
 
 fn sigint_leaves_a_whole_dump(host: &Host) {
-    let running = spinning(host, &[]);
-    running.signal(libc::SIGINT).unwrap();
-    assert_ended_while_spinning(&running.wait().unwrap(), "signal");
+    let monitor = spinning(host, &[]);
+    monitor.running().signal(libc::SIGINT).unwrap();
+    assert_ended_while_spinning(&monitor.wait(), "signal");
 }
 
 fn killed_qemu_leaves_no_file(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let stats = directory.path().join("stats.json");
-    let running = spinning(host, &[&format!("stats={}", stats.display())]);
-    running.signal(libc::SIGKILL).unwrap();
-    assert!(!running.wait().unwrap().status.success());
+    let monitor = spinning(host, &[&format!("stats={}", stats.display())]);
+    monitor.running().signal(libc::SIGKILL).unwrap();
+    assert!(!monitor.wait().status.success());
     assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
 }
 

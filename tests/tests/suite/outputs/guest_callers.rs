@@ -17,7 +17,7 @@ on_both_qemus! {
     callers_of_pci_conf1_read_are_those_that_a_32_bit_linux_prints
 }
 
-fn address(pc: &str) -> u64 {
+pub(super) fn address(pc: &str) -> u64 {
     u64::from_str_radix(pc.strip_prefix("0x").unwrap(), 16).unwrap()
 }
 
@@ -41,7 +41,7 @@ fn function(frame: &FrameRow) -> &str {
     frame.symbol.as_ref().map_or("-", |name| name.split_once('+').map_or(&**name, |it| it.0))
 }
 
-fn of_kernel<'a>(
+pub(super) fn of_kernel<'a>(
     stats: &'a Snapshot,
     kallsyms: &'a Kallsyms,
 ) -> impl Iterator<Item = &'a CallerRow> {
@@ -76,7 +76,7 @@ fn a_kernel_with_kaslr_has_no_unknown_caller(host: &Host) {
     assert!(of_kernel(&stats, &kallsyms).any(|row| row.frames.iter().any(is_in_module)));
 }
 
-fn check_names(stats: &Snapshot, kallsyms: &Kallsyms) {
+pub(super) fn check_names(stats: &Snapshot, kallsyms: &Kallsyms) {
     let mut of_initialization = 0;
     for row in of_kernel(stats, kallsyms) {
         of_initialization += check_frames(row, kallsyms);

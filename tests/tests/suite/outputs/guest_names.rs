@@ -86,7 +86,7 @@ fn check_names(guest: &Stopped) {
     }
 }
 
-/// How many symbols of code were compared.
+/// Numbers of compared symbols of code.
 #[derive(Debug, Default)]
 struct Compared {
     in_kernel: usize,

@@ -19,7 +19,7 @@ on_both_qemus! {
 const SENT: &str = "names are sent";
 
 /// Debian's kernel with KASLR. It sends its names to `/dev/ttyS1`, then runs `end`.
-fn relocated_linux(end: &str) -> LinuxGuest {
+pub(super) fn relocated_linux(end: &str) -> LinuxGuest {
     let script = format!("{LOAD_DISK_DRIVERS}{SEND_KALLSYMS}echo {SENT}\n{end}");
     let mut linux = LinuxGuest::with_kernel(&[], &script).unwrap();
     let arguments = linux.argument("-append");
@@ -91,7 +91,7 @@ pub(super) fn two_kernels(machine: Machine) -> (Snapshot, [Kallsyms; 2]) {
         std::fs::read(&names).unwrap()
     };
     let first = names_of_boots(1);
-    monitor.ask("system_reset");
+    monitor.reset();
     let both = names_of_boots(2);
     let ended = monitor.quit();
     let kernels = [&first, &both[first.len()..]].map(Kallsyms::unpack);

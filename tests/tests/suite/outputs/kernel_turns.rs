@@ -4,15 +4,17 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use object::{Object, ObjectSection, ObjectSymbol};
 use pvio::stats::{SiteRow, Snapshot};
 use pvio_cli::machine::Machine;
 use pvio_cli::paths;
 use pvio_tests::linux::{Kallsyms, LOAD_DISK_DRIVERS};
 use pvio_tests::{
-    Host, LinuxGuest, Monitor, assert_consistent, guest, on_both_qemus, site_pc, wait_until,
+    Host, LinuxGuest, Monitor, assert_consistent, guest, on_both_qemus, site_pc, snapshot_drive,
+    wait_until,
 };
 use tempfile::TempDir;
+
+use super::replaced_modules::{patch, without_signature};
 
 on_both_qemus! {
     a_kernel_started_by_kexec_has_sites_of_its_own
@@ -30,18 +32,18 @@ fn send_names(port: &str) -> String {
 }
 
 /// A machine with a console and two more serial ports, all to files.
-struct Files(TempDir);
+pub(super) struct Files(TempDir);
 
 impl Files {
-    fn new() -> Files {
+    pub(super) fn new() -> Files {
         Files(tempfile::tempdir().unwrap())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn console(&self) -> String {
+    pub(super) fn console(&self) -> String {
         std::fs::read_to_string(self.path("console")).unwrap_or_default()
     }
 
@@ -49,7 +51,7 @@ impl Files {
         Kallsyms::unpack(&std::fs::read(self.path(port)).unwrap())
     }
 
-    fn machine(&self, linux: &mut LinuxGuest, machine: Machine) -> Machine {
+    pub(super) fn machine(&self, linux: &mut LinuxGuest, machine: Machine) -> Machine {
         let file = |path: &Path| format!("file:{}", path.display());
         *linux.argument("-serial") = file(&self.path("console"));
         let serial = |port| ["-serial".to_owned(), file(&self.path(port))];
@@ -110,7 +112,7 @@ fn check_kexec(host: &Host, first: &[&str]) {
     let (of_first, of_second) =
         (check_own(stats, &first, &second), check_own(stats, &second, &first));
     assert!(of_first > 60 && of_second > 60, "{of_first} {of_second}");
-    // Where both have been, each row is of one of them.
+    // At addresses that both kernels ran, each row belongs to one of them.
     for site in stats
         .sites
         .iter()
@@ -132,27 +134,9 @@ fn an_old_kernel_names_its_sites_before_kexec(host: &Host) {
 
 /// Changes a module so that its function for `rmmod` writes port 0x80 and returns.
 fn with_port_access(mut module: Vec<u8>) -> Vec<u8> {
-    /// `endbr64`, and then the call for tracers.
-    const ENDBR: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
-    const CALL: u8 = 0xe8;
-    const SIGNATURE_MARK: &[u8] = b"~Module signature appended~\n";
-    let file = object::File::parse(&*module).unwrap();
-    let function = file.symbol_by_name("cleanup_module").expect("a function for rmmod");
-    let section = file.section_by_index(function.section_index().unwrap()).unwrap();
-    let (offset, _) = section.file_range().unwrap();
-    let mut at = (offset + function.address()) as usize;
-    if module[at..].starts_with(&ENDBR) {
-        at += ENDBR.len();
-    }
-    if module[at] == CALL {
-        at += 5;
-    }
-    // Without its mark, the signature, which does not fit any more, is not seen.
-    if module.ends_with(SIGNATURE_MARK) {
-        module.truncate(module.len() - SIGNATURE_MARK.len());
-    }
+    without_signature(&mut module);
     // out 0x80,al; ret
-    module[at..at + 3].copy_from_slice(&[0xe6, 0x80, 0xc3]);
+    patch(&mut module, "cleanup_module", &[0xe6, 0x80, 0xc3]);
     module
 }
 
@@ -192,33 +176,28 @@ fn a_snapshot_brings_its_kernels_sites_back(host: &Host) {
     let script =
         [LOAD_DISK_DRIVERS, &send_names("ttyS1"), "while :; do echo tick; done\n"].concat();
     let mut linux = relocated(&[], &script);
-    let disk = files.path("disk");
-    std::fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
-    let drive = format!("if=none,id=disk,format=raw,file={}", disk.display());
+    let drive = snapshot_drive(files.0.path());
     let machine = files.machine(&mut linux, host.machine().plugin(&[]));
     let mut monitor = Monitor::start(machine.args(["-drive", &drive, "-action", "reboot=reset"]));
     files.wait_for("sent to ttyS1", 1);
     let first = std::fs::read(files.path("ttyS1")).unwrap();
     std::fs::write(files.path("first"), &first).unwrap();
-    let overlay = files.path("overlay");
-    let answer = monitor.ask(&format!("snapshot_blkdev disk {} qcow2", overlay.display()));
-    assert!(!answer.contains("Error"), "{answer}");
+    monitor.add_overlay(files.0.path());
     assert_eq!(monitor.ask("savevm state"), "");
     // The same kernel goes on; another boots; and the first goes on again.
-    let wait_for_ticks = |monitor: &mut Monitor, more: usize| {
+    let wait_for_ticks = |more: usize| {
         let ticks = files.console().matches("tick").count();
         files.wait_for("tick", ticks + more);
-        monitor.ask("info version");
     };
-    wait_for_ticks(&mut monitor, 100);
+    wait_for_ticks(100);
     assert_eq!(monitor.ask("loadvm state"), "");
-    wait_for_ticks(&mut monitor, 100);
-    monitor.ask("system_reset");
+    wait_for_ticks(100);
+    monitor.reset();
     files.wait_for("sent to ttyS1", 2);
     let both = std::fs::read(files.path("ttyS1")).unwrap();
     std::fs::write(files.path("second"), &both[first.len()..]).unwrap();
     assert_eq!(monitor.ask("loadvm state"), "");
-    wait_for_ticks(&mut monitor, 100);
+    wait_for_ticks(100);
     let ended = monitor.quit();
     let stats = ended.stats().unwrap();
     assert_consistent(stats);

@@ -1,9 +1,10 @@
-//! What pvio writes: dumps at every kind of end, the access log, names of ports and code.
+//! pvio's outputs: dumps at every kind of end, the access log, names of ports and code.
 
 mod abnormal_ends;
 mod access_log;
 mod access_log_filters;
 mod ends;
+mod export;
 mod guest_callers;
 mod guest_names;
 mod guest_symbols;
@@ -11,10 +12,12 @@ mod guest_unwind;
 mod kernel_turns;
 mod port_names;
 mod processes;
+mod replaced_modules;
 mod report;
 mod robustness;
 mod schema;
 mod stalled_readers;
 mod symbols;
+mod trace;
 mod uefi;
 mod values;

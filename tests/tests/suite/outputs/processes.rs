@@ -13,7 +13,7 @@ on_both_qemus! {
     a_qemu_that_shows_no_memory_is_refused
 }
 
-/// What a run of `tests/guests/linux/task.c` prints of itself.
+/// The report of a run of `tests/guests/linux/task.c` about itself.
 struct Task {
     pid: u32,
     comm: String,
@@ -25,7 +25,7 @@ struct Task {
 }
 
 impl Task {
-    /// Where an address is in a file, by `/proc/self/maps`.
+    /// Returns the file and offset of an address, by `/proc/self/maps`.
     fn place(&self, address: u64) -> (String, u64) {
         let found = self.maps.iter().find(|(start, end, ..)| (*start..*end).contains(&address));
         let (start, _, offset, path) = found.expect("it is mapped");
@@ -154,7 +154,7 @@ sh -c 'echo reader $$; exec cat /sys/class/rtc/rtc0/time /sys/class/rtc/rtc0/dat
     assert!(process(&stats, 1, "swapper/0").kernel_accesses > 1000);
 }
 
-/// What the log says of a process, by each filter for it.
+/// Each filter for a process selects the same lines of the log.
 fn a_process_is_a_filter_of_the_access_log(host: &Host) {
     let program = std::fs::read(guest("task")).unwrap();
     let directory = tempfile::tempdir().unwrap();

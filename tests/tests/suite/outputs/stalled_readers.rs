@@ -18,7 +18,7 @@ on_both_qemus! {
     fifo_without_a_reader_is_refused
 }
 
-/// How long pvio waits for a reader.
+/// The time that pvio waits for a reader.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A pipe without room for another byte, as if its reader had stopped.

@@ -23,7 +23,7 @@ on_both_qemus! {
 /// A port with direction and size, and the value.
 type Key = (String, String, String, Option<u64>);
 
-/// What a run has of a value: verified and unverified accesses, and the accesses before the first and the last.
+/// A value in a run: verified and unverified accesses, and the accesses before the first and the last.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Seen {
     counts: [u64; 2],

@@ -22,7 +22,7 @@ fn monitor(all: &AllMetrics, mechanism: Mechanism, cell: Cell) -> u64 {
     all.get(mechanism, cell).unwrap_or_else(|| panic!("{cell} by {mechanism}")).monitor
 }
 
-/// That every way did the same, and that two runs count the same, is what [`measure`] demands.
+/// [`measure`] fails unless every mechanism did the same and two runs count the same.
 #[test]
 fn every_way_does_the_same_at_its_own_price() {
     use Mechanism::{
@@ -46,7 +46,7 @@ fn every_way_does_the_same_at_its_own_price() {
         assert!(order.is_sorted_by(|a, b| a < b), "{cell}: {order:?}");
         let order = [Int, Trap, TrapChecked].map(total);
         assert!(order.is_sorted_by(|a, b| a < b), "{cell}: {order:?}");
-        // The device's own work is the same whoever calls it; the walk is in one way alone.
+        // The device's own work is the same for every caller; only one mechanism walks page tables.
         for row in all.0.iter().filter(|row| row.cell == cell) {
             let in_monitor = !row.mechanism.reaches_plugin();
             let device =
@@ -85,7 +85,7 @@ fn dump_of_the_forms() -> Snapshot {
     ended.stats().unwrap().clone()
 }
 
-/// Where pvio does not answer, and the processor has neither SVM nor SYSENTER nor NX, the others are there.
+/// Without pvio's answers, SVM, SYSENTER and NX, the other mechanisms are measured.
 #[test]
 fn the_guest_does_without_what_is_not_there() {
     let said = tempfile::NamedTempFile::new().unwrap();
@@ -148,7 +148,7 @@ fn decoder() -> Decode {
     }
 }
 
-/// What iced says of the instruction that these bytes begin with, in the monitor's terms.
+/// Decodes the first instruction of these bytes with iced, in the monitor's terms.
 fn iced(bytes: &[u8]) -> Option<Io> {
     let mut decoder = iced_x86::Decoder::new(32, bytes, 0);
     let mut insn = Instruction::default();
@@ -189,7 +189,7 @@ fn iced(bytes: &[u8]) -> Option<Io> {
     })
 }
 
-/// What the monitor's decoder says, without what it says of prefixes that mean nothing here.
+/// Returns the result of the monitor's decoder, without prefixes that have no effect here.
 fn ours(decode: Decode, bytes: &[u8]) -> Option<Io> {
     let mut io = Io::default();
     // SAFETY: that many bytes may be read, and `io` written.
@@ -212,7 +212,7 @@ const PREFIXES: [u8; 10] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf2
 fn the_monitors_decoder_agrees_with_iced() {
     let decode = decoder();
     let check = |bytes: &mut Vec<u8>| {
-        // What follows does not matter, but must be there.
+        // The bytes that follow do not matter, but must exist.
         bytes.resize(MAX_INSN_LEN, 0x90);
         let expected = iced(bytes);
         assert_eq!(ours(decode, bytes), expected, "{bytes:02x?}");
@@ -234,7 +234,7 @@ fn the_monitors_decoder_agrees_with_iced() {
         }
     }
     assert_eq!(io, 12 * (1 + 10 + 100 + 1000), "no other opcode, and none with LOCK");
-    // As many as a processor takes, in any order; and more.
+    // As many prefixes as a processor accepts, in any order; and more.
     for seed in 0..100_000 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let count = rng.usize(..MAX_INSN_LEN);

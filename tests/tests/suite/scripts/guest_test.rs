@@ -196,12 +196,12 @@ not ok 1 - user.bin # time=T
   ...
 "#
     );
-    // What it does after its verdict changes nothing.
+    // Its actions after the verdict change nothing.
     let report = guests.test(&["--option", "hypercall=any", "user.bin"], true);
     assert_eq!(report, "TAP version 13\n1..1\nok 1 - user.bin # time=T\n");
 }
 
-/// A QEMU built without loadable modules, as far as a variable of pvio's makes one of this.
+/// A QEMU that a variable makes look as if built without loadable modules.
 #[test]
 fn a_qemu_without_exports_gives_verdicts_without_lines() {
     let guests = Guests::new();

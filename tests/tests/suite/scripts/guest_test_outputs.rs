@@ -10,7 +10,7 @@ use pvio_tests::guests::{Guests, text};
 use pvio_tests::verdict::Step::*;
 use pvio_tests::verdict::image;
 
-/// What came of it: the exit status, and the one line on stderr, if there is one.
+/// Runs a command. Returns its exit status, and the line on stderr if there is one.
 fn end(command: &mut Command) -> (i32, String) {
     let Output { status, stderr, .. } = command.output().unwrap();
     let stderr = text(&stderr);
@@ -37,7 +37,7 @@ fn each_exit_status_means_one_thing() {
         assert_eq!(status, 2);
         assert!(line.starts_with("guest-test: stdout cannot be written: No space left"), "{line}");
     }
-    // A complaint that nobody can have does not change it.
+    // An error message that cannot be written does not change it.
     assert_eq!(end(guests.command(&["missing.bin"]).stderr(full())).0, 2);
     // Nobody reads, or no longer: the guest that would run for ever is stopped.
     let closed = UnixStream::pair().unwrap().0;

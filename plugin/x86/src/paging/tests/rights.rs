@@ -1,4 +1,4 @@
-//! Which accesses page-table entries and protection keys permit.
+//! The accesses that page-table entries and protection keys permit.
 
 use super::*;
 

@@ -63,7 +63,7 @@ fn check_access(options: &[&str], append: &str, function: &str) {
     let current = processes.map(|processes| processes.current(&[gs_base], &mut read).unwrap());
     // Debian's 32-bit kernel has no types, so its processes are not found.
     assert_eq!(current.is_some(), guest.is_64_bit);
-    guest.monitor.ask("nmi");
+    guest.monitor.inject_nmi();
     debugger.continue_freely();
     let has_panicked = || guest.console().contains("---[ end Kernel panic");
     wait_until(has_panicked, || guest.console());

@@ -31,7 +31,7 @@ pub(in super::super) fn check_counted(
     debugger.run_to(access);
     // The access is made; the callers are the same.
     debugger.step();
-    guest.monitor.ask("nmi");
+    guest.monitor.inject_nmi();
     debugger.continue_freely();
     let has_panicked = || guest.console().contains("---[ end Kernel panic");
     wait_until(has_panicked, || guest.console());

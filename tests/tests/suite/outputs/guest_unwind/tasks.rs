@@ -46,7 +46,7 @@ wait
 /// A task that does not run.
 pub(super) struct SleepingTask {
     pub(super) process: Process,
-    /// Where unwinding starts.
+    /// The registers at which unwinding starts.
     pub(super) start: Start,
 }
 
@@ -109,7 +109,7 @@ fn check_tasks(options: &[&str], append: &str) {
         || {
             let is_yes = current(&guest).comm == "yes";
             if !is_yes {
-                guest.monitor.ask("cont");
+                guest.monitor.cont();
                 cpu = guest.stop(|cpu| cpu.is_in_user_mode());
             }
             is_yes

@@ -93,7 +93,7 @@ fn stripped_file_is_named_by_the_debug_file_that_it_links(host: &Host) {
 
 fn stripped_file_is_named_by_the_debug_file_with_its_build_id(host: &Host) {
     let files = Files::new();
-    // Of a note of "GNU\0": the sizes of its name and its contents, its kind, and both.
+    // A note named "GNU\0": the sizes of name and contents, the kind, the name, the contents.
     let with_id = |id: &[u8; 8], name: &str| {
         let note = [&[4u8, 0, 0, 0, 8, 0, 0, 0, 3, 0, 0, 0][..], b"GNU\0", id].concat();
         std::fs::write(files.path("note"), note).unwrap();

@@ -82,8 +82,7 @@ fn kallsyms_file_names_every_site_of_linux(host: &Host) {
     let kallsyms = Kallsyms::read(&KALLSYMS);
     let start = kallsyms.address("_stext") - LINKED;
     let size = kallsyms.address("_einittext") - LINKED - start;
-    let save = format!("pmemsave {start:#x} {size:#x} \"{}\"", path("memory"));
-    assert_eq!(monitor.ask(&save), "");
+    monitor.save_memory(start, size, Path::new(&path("memory")));
     let memory = std::fs::read(path("memory")).unwrap();
     let ended = monitor.quit();
     let stats = ended.stats().unwrap();
@@ -215,7 +214,7 @@ fn kernel_file_without_data_symbols_names_sites() {
     assert_names_sites(&boot_with(&[&format!("symbols={}", map.display())], &[]));
 }
 
-/// Where pvio cannot read guest memory, names are used if the user gives the offset.
+/// If pvio cannot read guest memory, it uses the names only with an offset from the user.
 #[test]
 fn uncheckable_kernel_file_is_used_with_an_explicit_offset() {
     let without_offset = format!("symbols={}", KALLSYMS.display());

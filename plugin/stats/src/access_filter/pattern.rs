@@ -12,7 +12,7 @@ impl Pattern {
         Pattern { parts: text.split('*').map(str::to_owned).collect() }
     }
 
-    /// Whether a whole text has this shape.
+    /// Returns true if the whole text matches.
     pub fn matches(&self, text: &str) -> bool {
         let (first, rest) = self.parts.split_first().expect("a split has a part");
         let Some((last, middle)) = rest.split_last() else { return text == first };
@@ -25,7 +25,7 @@ impl Pattern {
         left.ends_with(&**last)
     }
 
-    /// Whether a symbol as pvio writes it, such as `outb+0x4 [module]`, has this shape: as a whole, or without the offset,
+    /// Returns true if a symbol as pvio writes it, such as `outb+0x4 [module]`, has this shape: as a whole, or without the offset,
     /// or without the module too.
     pub fn matches_symbol(&self, symbol: &str) -> bool {
         let (place, module) = match symbol.rfind(" [") {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::guest::Comm;
+use crate::trace::Owner;
 
 fn filter(text: &str) -> AccessFilter {
     AccessFilter::parse(text.split(':').filter(|part| !part.is_empty())).unwrap()
@@ -56,9 +56,9 @@ fn an_unknown_symbol_is_none_of_those_that_are_named() {
 fn a_process_is_meant_by_number_name_or_page_table() {
     let covered = |text: &str| {
         let filter = filter(text);
-        let process = |pid, name| Owner::Process { pid, comm: Comm::new(name) };
+        let process = |pid, name| Owner::Process { pid, comm: String::from(name) };
         let owners = [process(12, "sh"), process(13, "cat"), Owner::AddressSpace(0x12000)];
-        let owners = owners.map(Some).into_iter().chain([None]);
+        let owners = owners.iter().map(Some).chain([None]);
         owners.map(|owner| u8::from(filter.covers_process(owner))).collect::<Vec<_>>()
     };
     assert_eq!(covered(""), [1, 1, 1, 1]);

@@ -1,0 +1,55 @@
+//! The reasons why the plugin cannot do what the options ask.
+
+use crate::breakpoints::BreakError;
+use crate::bus::BusError;
+use crate::options::OptionError;
+use crate::qemu::{MachineError, MissingFunction};
+use crate::sections::SectionsError;
+use crate::symbols::SymbolsError;
+
+/// Why the plugin cannot do what the options ask. The text is one line.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// An option is wrong.
+    #[error("{0}")]
+    Option(#[from] OptionError),
+    /// The symbols cannot be read.
+    #[error("option \"symbols\": {0}")]
+    Symbols(#[from] SymbolsError),
+    /// The sections cannot be read.
+    #[error("option \"insns\": {0}, or write insns=on to count without telling sections apart")]
+    Sections(#[from] SectionsError),
+    /// A device cannot be placed on the bus.
+    #[error("option \"device\": {0}")]
+    Bus(#[from] BusError),
+    /// This QEMU lets no plugin serve ports.
+    #[error("option \"device\": {0}")]
+    Machine(#[from] MachineError),
+    /// This QEMU does not show what call chains need.
+    #[error(
+        "option \"callers\": this QEMU does not let plugins read the guest's memory and registers in place, which \
+         call chains need; use a distribution's QEMU 10.0 to 11.1, or leave the option out"
+    )]
+    Callers,
+    /// This QEMU does not show what tells processes.
+    #[error(
+        "option {0:?}: this QEMU does not let plugins read the guest's memory and registers in place, which \
+         tells processes; use a distribution's QEMU 10.0 to 11.1, or leave the option out"
+    )]
+    Processes(&'static str),
+    /// This QEMU does not let plugins stop a vCPU after an instruction.
+    #[error(
+        "option \"break\": this QEMU does not let plugins stop the machine after an instruction; use a distribution's \
+         QEMU 10.0 to 11.1, or leave the option out"
+    )]
+    Break,
+    /// A breakpoint cannot be set.
+    #[error("option \"break\": {0}")]
+    Breakpoint(#[from] BreakError),
+    /// The control socket cannot be served.
+    #[error("option \"control\": the socket cannot be served: {0}")]
+    Control(std::io::Error),
+    /// This QEMU lacks the functions that count instructions.
+    #[error("option \"insns\": {0}")]
+    Instructions(#[from] MissingFunction),
+}

@@ -1,0 +1,174 @@
+//! What a trace needs of the statistics: what its numbers stand for, and the names at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use pvio_stats::ChainEnd;
+use pvio_stats::trace::{
+    End, FileOffset, FrameName, Owner, PortIdentity, ProcessDefinition, SiteDefinition, SiteNames,
+    StackDefinition, StackFrames,
+};
+
+use super::chain_rows::chain_end;
+use super::collect::{SnapshotContext, identity_of_port};
+use super::counters::{VcpuCounters, port_of_row};
+use super::sites::{FilePlace, SiteId};
+use super::statistics::Statistics;
+use crate::guest::{Caller, Frame, StackId};
+use crate::processes;
+use crate::stats::Snapshot;
+use crate::symbols::Names;
+use crate::untrusted_text::escape;
+
+/// The chain of a stack of a vCPU. Callers have the turn of their kernel.
+struct Chain {
+    slot: u32,
+    stack: u32,
+    callers: Vec<(u32, Caller)>,
+    end: ChainEnd,
+}
+
+impl Statistics {
+    /// The vCPU's number among those that count.
+    ///
+    /// # Panics
+    ///
+    /// If the counters are not of these statistics.
+    pub fn slot_of(&self, counters: &Arc<VcpuCounters>) -> u32 {
+        let counted = self.lock();
+        let slot = counted.all_counters.iter().position(|other| Arc::ptr_eq(other, counters));
+        slot.expect("the counters are of these statistics") as u32
+    }
+
+    /// What the number of a site stands for.
+    pub fn traced_site(&self, id: SiteId) -> SiteDefinition {
+        let site = self.sites.get(id);
+        let place = site.place.map(|FilePlace { file, offset }| FileOffset {
+            path: escape(self.sites.path(file).as_bytes()),
+            offset,
+        });
+        SiteDefinition {
+            pc: site.key.pc,
+            mode: site.key.mode,
+            form: site.form,
+            turn: site.turn,
+            bytes: site.key.bytes.to_vec(),
+            place,
+        }
+    }
+
+    /// What the number of a process stands for.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such process.
+    pub fn traced_process(&self, number: u32) -> ProcessDefinition {
+        let table = self.processes().expect("who has a number is counted");
+        let (boot, owner) = table.get(number as usize);
+        let owner = match owner {
+            processes::Owner::Process { pid, comm } => Owner::Process { pid, comm: comm.text() },
+            processes::Owner::AddressSpace(table) => Owner::AddressSpace(table),
+            processes::Owner::Unpaged => Owner::Unpaged,
+        };
+        ProcessDefinition { boot, owner }
+    }
+
+    /// The names of all sites, ports and callers, for the end of a trace whose last snapshot is given.
+    pub(super) fn trace_end(
+        &self,
+        context: &SnapshotContext<'_>,
+        names: &Names<'_>,
+        snapshot: &Snapshot,
+    ) -> End {
+        let (frames, stacks) = self.traced_stacks(names);
+        End {
+            ended: snapshot.ended.clone(),
+            vcpus: snapshot.vcpus.iter().map(|row| row.vcpu).collect(),
+            vcpus_omitted: snapshot.vcpus_omitted.clone(),
+            sites_dropped: snapshot.sites_dropped,
+            symbol_files: snapshot.symbol_files.clone(),
+            sites: self.traced_names(names),
+            ports: self.traced_ports(context),
+            frames,
+            stacks,
+            streams: Vec::new(),
+        }
+    }
+
+    fn traced_names(&self, names: &Names<'_>) -> Vec<SiteNames> {
+        let sites = self.sites.iter().filter_map(|(id, _)| {
+            let name = self.sites.name_in(id, names)?;
+            let (symbol, named_by) = (name.symbol, name.named_by);
+            Some(SiteNames { site: id.0, symbol, named_by, source: name.source })
+        });
+        sites.collect()
+    }
+
+    fn traced_ports(&self, context: &SnapshotContext<'_>) -> Vec<PortIdentity> {
+        let all_counters = self.lock().all_counters.clone();
+        let rows = all_counters.iter().flat_map(|counters| counters.ports.rows());
+        let ports: BTreeSet<_> = rows.map(|(row, _)| port_of_row(row as usize).0).collect();
+        let identity = |port| {
+            let (name, served) = identity_of_port(context, port);
+            PortIdentity { port, name: name.map(Into::into), served }
+        };
+        ports.into_iter().map(identity).collect()
+    }
+
+    /// The chains of all stacks, with the callers in their own order.
+    fn traced_stacks(&self, names: &Names<'_>) -> (Vec<FrameName>, Vec<StackFrames>) {
+        let all_counters = self.lock().all_counters.clone();
+        let mut numbers: BTreeMap<(u32, Caller), usize> = BTreeMap::new();
+        let mut chains: Vec<Chain> = Vec::new();
+        for (slot, counters) in (0..).zip(&all_counters) {
+            let Some(table) = counters.chains().map(|chains| chains.stacks()) else { continue };
+            for id in table.ids() {
+                let Some((callers, end)) = table.chain(id) else { continue };
+                let turn = self.sites.get(SiteId(table.site(id))).turn;
+                let callers: Vec<_> = callers.iter().map(|caller| (turn, caller.clone())).collect();
+                numbers.extend(callers.iter().map(|caller| (caller.clone(), 0)));
+                chains.push(Chain { slot, stack: id.0, callers, end: chain_end(end) });
+            }
+        }
+        numbers.values_mut().zip(0..).for_each(|(number, index)| *number = index);
+        let frames = numbers.keys().map(|(turn, caller)| {
+            let now = if *turn == self.sites.turn() { names.caller(caller) } else { None };
+            let symbol = self.frame_names.get(*turn, caller, now);
+            let (pc, interrupted) = parts(caller.frame);
+            FrameName { pc, symbol, interrupted }
+        });
+        let frames = frames.collect();
+        let stacks = chains.into_iter().map(|Chain { slot: stream, stack, callers, end }| {
+            let frames = callers.iter().map(|caller| numbers[caller]).collect();
+            StackFrames { stream, stack, frames, end }
+        });
+        (frames, stacks.collect())
+    }
+}
+
+impl VcpuCounters {
+    /// QEMU's index of the vCPU.
+    pub fn vcpu_index(&self) -> u32 {
+        self.vcpu.0
+    }
+
+    /// What the number of a stack stands for, as far as it is known now.
+    pub fn traced_stack(&self, stack: u32) -> StackDefinition {
+        let stacks = self.chains().map(|chains| chains.stacks());
+        let chain = stacks.as_ref().and_then(|stacks| stacks.chain(StackId(stack)));
+        let (callers, end) = chain.unzip();
+        let callers = callers.unwrap_or_default();
+        StackDefinition {
+            frames: callers.iter().map(|caller| parts(caller.frame)).collect(),
+            end: end.map(chain_end),
+        }
+    }
+}
+
+/// The address of a frame, and whether it was interrupted.
+fn parts(frame: Frame) -> (u64, bool) {
+    match frame {
+        Frame::Return(pc) => (pc, false),
+        Frame::Interrupted(pc) => (pc, true),
+    }
+}

@@ -1,0 +1,53 @@
+//! Which events of a vCPU the filters cover.
+
+use super::Trace;
+use crate::access_log::Code;
+use crate::processes::ProcessReader;
+use crate::running_kernel::KernelView;
+use crate::x86::{Direction, Port};
+
+/// What one vCPU needs to decide.
+pub(super) struct Coverage {
+    /// `None` if the guest's kernel is not to name code.
+    kernel: Option<KernelView>,
+    /// `None` if processes are not asked for.
+    processes: Option<ProcessReader>,
+}
+
+impl Coverage {
+    pub fn new(trace: &Trace) -> Coverage {
+        let finder = trace.processes.as_ref().filter(|_| trace.filter.needs_processes());
+        Coverage {
+            kernel: trace.names.kernel().map(KernelView::new),
+            processes: finder.map(|finder| finder.reader()),
+        }
+    }
+
+    /// Whether an event is covered, as far as it is known. Without a port it has no access, and only a trace without
+    /// filters has it.
+    pub fn covers(
+        &mut self,
+        trace: &Trace,
+        code: Code,
+        direction: Direction,
+        port: Option<Port>,
+    ) -> bool {
+        let filter = &trace.filter;
+        let Some(port) = port else { return false };
+        if !filter.covers_port(port, direction) {
+            return false;
+        }
+        let symbol = match filter.needs_symbols() {
+            true => Some(trace.names.name(code, self.kernel.as_mut())),
+            false => None,
+        };
+        let name = || symbol.and_then(|symbol| trace.names.text(symbol));
+        if !filter.covers_code(code.pc, name) {
+            return false;
+        }
+        !filter.needs_processes() || {
+            let running = self.processes.as_mut().and_then(ProcessReader::running);
+            filter.covers_process(running.map(|running| running.owner).as_ref())
+        }
+    }
+}

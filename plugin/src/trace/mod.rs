@@ -1,0 +1,117 @@
+//! `trace=`: every access and hypercall, compact, in a file that `pvio trace`, `pvio stats` and `pvio export` read.
+//!
+//! Each vCPU encodes its events into a buffer of its own, by [`pvio_stats::trace`]. A full buffer becomes a chunk, which
+//! a writer thread writes. If the writer falls behind, the guest waits; no event is dropped. Write errors are
+//! reported at once and again at the end.
+//!
+//! | file | knows |
+//! | --- | --- |
+//! | `vcpu_trace` | the events of one vCPU, and its `in` or `out` that may still turn out otherwise |
+//! | `coverage` | which events the filters cover |
+//! | `clocks` | the host's time and the guest's |
+//! | `writer` | the thread that writes chunks |
+
+mod clocks;
+mod coverage;
+mod vcpu_trace;
+mod writer;
+
+pub use vcpu_trace::{Change, TracedInsn, VcpuTrace};
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pvio_stats::trace::{End, Head, StreamEnd};
+
+use crate::access_filter::AccessFilter;
+use crate::access_log::CodeNames;
+use crate::files::OutputFile;
+use crate::processes::ProcessFinder;
+use crate::qemu::GuestClock;
+use crate::stats::{Statistics, VcpuCounters};
+use clocks::Clocks;
+use writer::Writer;
+
+/// Bytes of events at which a chunk is full.
+const FULL: usize = 64 * 1024;
+
+/// The file of a trace, and what its filters need.
+pub struct TraceOutput {
+    /// The name of the file, for messages.
+    pub path: PathBuf,
+    /// The file.
+    pub file: OutputFile,
+    /// The accesses to trace.
+    pub filter: AccessFilter,
+    /// Names of code; needed if the filter has symbols.
+    pub names: CodeNames,
+    /// Tells processes; `None` if neither the filter nor the statistics ask for them.
+    pub processes: Option<Arc<ProcessFinder>>,
+}
+
+/// The trace of a machine, shared by its vCPUs.
+pub struct Trace {
+    statistics: Arc<Statistics>,
+    filter: AccessFilter,
+    /// Whether the filter may leave something out.
+    is_filtered: bool,
+    names: CodeNames,
+    processes: Option<Arc<ProcessFinder>>,
+    clocks: Clocks,
+    vcpus: Arc<Mutex<Vec<Arc<VcpuTrace>>>>,
+    writer: Writer,
+    /// Held while a window changes, so that events have the order of the changes.
+    windows: Mutex<()>,
+}
+
+impl Trace {
+    /// Starts a trace. `head` is what its first chunk says, `clock` the guest's clock if it can be read.
+    pub fn new(
+        output: TraceOutput,
+        head: &Head,
+        statistics: Arc<Statistics>,
+        clock: Option<GuestClock>,
+    ) -> Trace {
+        let TraceOutput { path, file, filter, names, processes } = output;
+        let vcpus = Arc::default();
+        Trace {
+            statistics,
+            is_filtered: !filter.covers_all(),
+            filter,
+            names,
+            processes,
+            clocks: Clocks::new(clock),
+            writer: Writer::new(path, file, head.to_chunk(), Arc::clone(&vcpus)),
+            vcpus,
+            windows: Mutex::new(()),
+        }
+    }
+
+    /// The trace of the vCPU that counts here, for use on the vCPU's thread.
+    pub fn vcpu(self: &Arc<Self>, counters: &Arc<VcpuCounters>) -> Arc<VcpuTrace> {
+        let stream = self.statistics.slot_of(counters);
+        let vcpu = Arc::new(VcpuTrace::new(Arc::clone(self), stream, Arc::clone(counters)));
+        lock(&self.vcpus).push(Arc::clone(&vcpu));
+        vcpu
+    }
+
+    /// Writes all that is left when the machine ends.
+    ///
+    /// # Errors
+    ///
+    /// The first write error, now or earlier.
+    pub fn finish(&self, end: End) -> io::Result<()> {
+        // Taken, because each vCPU's trace holds this one.
+        let vcpus = std::mem::take(&mut *lock(&self.vcpus));
+        let streams = vcpus.iter().map(|vcpu| vcpu.finish());
+        let streams: Vec<StreamEnd> = streams.filter(|stream| stream.chunks > 0).collect();
+        let end = End { streams, ..end };
+        self.writer.push(end.to_chunk());
+        self.writer.finish()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

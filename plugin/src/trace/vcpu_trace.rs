@@ -1,0 +1,445 @@
+//! What one vCPU traces.
+//!
+//! An `in` or `out` is pending from its start until it retires or faults, or another event comes: then one event says
+//! what has come of it, with the value that an `in` has read. What turns out later is an event of its own.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pvio_stats::trace::{
+    self as format, CallEvent, ChunkHeader, ChunkKind, Define, Encoder, InsnEvent, Process,
+    ProcessDefinition, SiteDefinition, StackDefinition, Stage, StreamEnd, WindowEvent,
+};
+
+use super::clocks::VcpuClock;
+use super::coverage::Coverage;
+use super::{FULL, Trace, lock};
+use crate::access_log::{Code, CodeKind};
+use crate::stats::{Call, CallerId, Outcome, ProcessUse, SiteId, Statistics, VcpuCounters};
+use crate::x86::{Direction, Port, PortForm};
+
+/// A port instruction that runs.
+#[derive(Clone, Copy, Debug)]
+pub struct TracedInsn {
+    /// Its form.
+    pub form: PortForm,
+    /// Its site, if it has a row.
+    pub site: Option<SiteId>,
+    /// Its linear address.
+    pub pc: u64,
+    /// Who runs it, if that is counted.
+    pub process: Option<ProcessUse>,
+}
+
+/// What is known anew of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// What was executed is unverified.
+    ExecutedToUnverified,
+    /// What was unverified is executed.
+    UnverifiedToExecuted,
+    /// What was unverified has faulted.
+    UnverifiedToFault,
+    /// What was executed was intercepted.
+    ExecutedToExit,
+    /// What was unverified was intercepted.
+    UnverifiedToExit,
+}
+
+impl Change {
+    /// The stage of a pending attempt after the change; `None` if it does not fit.
+    fn of(self, stage: Stage) -> Option<Stage> {
+        use Stage::{
+            Executed, Exited, Faulted, ResumedAndExecuted, ResumedAndExited, ResumedAndFaulted,
+            ResumedAndUnverified, Unverified,
+        };
+        Some(match (self, stage) {
+            (Change::ExecutedToUnverified, Executed) => Unverified,
+            (Change::ExecutedToUnverified, ResumedAndExecuted) => ResumedAndUnverified,
+            (Change::UnverifiedToExecuted, Unverified) => Executed,
+            (Change::UnverifiedToExecuted, ResumedAndUnverified) => ResumedAndExecuted,
+            (Change::UnverifiedToFault, Unverified) => Faulted,
+            (Change::UnverifiedToFault, ResumedAndUnverified) => ResumedAndFaulted,
+            (Change::ExecutedToExit, Executed) | (Change::UnverifiedToExit, Unverified) => Exited,
+            (Change::ExecutedToExit, ResumedAndExecuted)
+            | (Change::UnverifiedToExit, ResumedAndUnverified) => ResumedAndExited,
+            _ => return None,
+        })
+    }
+
+    /// The stage that says so of an attempt whose event is encoded already.
+    fn stage(self) -> Stage {
+        match self {
+            Change::ExecutedToUnverified => Stage::ExecutedBecomesUnverified,
+            Change::UnverifiedToExecuted => Stage::UnverifiedBecomesExecuted,
+            Change::UnverifiedToFault => Stage::UnverifiedBecomesFault,
+            Change::ExecutedToExit => Stage::ExecutedBecomesExit,
+            Change::UnverifiedToExit => Stage::UnverifiedBecomesExit,
+        }
+    }
+}
+
+/// The trace of one vCPU, for use on its thread. At the end, another thread takes what is left.
+pub struct VcpuTrace {
+    trace: Arc<Trace>,
+    stream: u32,
+    definitions: VcpuDefinitions,
+    /// Whether an event is pending: then the state has it. Written by the vCPU's thread, and at the end.
+    is_pending: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    encoder: Encoder,
+    clock: VcpuClock,
+    pending: Option<(u64, InsnEvent)>,
+    /// The start of a string instruction whose first element has not been moved.
+    started: Option<(u64, InsnEvent)>,
+    coverage: Coverage,
+    /// Chunks that were made.
+    chunks: u32,
+    is_writing: bool,
+}
+
+/// Says what the numbers in a vCPU's events stand for.
+struct VcpuDefinitions {
+    statistics: Arc<Statistics>,
+    counters: Arc<VcpuCounters>,
+}
+
+impl Define for VcpuDefinitions {
+    fn site(&self, site: u32) -> SiteDefinition {
+        self.statistics.traced_site(SiteId(site))
+    }
+
+    fn stack(&self, stack: u32) -> StackDefinition {
+        self.counters.traced_stack(stack)
+    }
+
+    fn process(&self, process: u32) -> ProcessDefinition {
+        self.statistics.traced_process(process)
+    }
+}
+
+fn code(insn: &TracedInsn) -> Code {
+    Code { pc: insn.pc, kind: insn.site.map_or(CodeKind::Dropped, CodeKind::Site) }
+}
+
+fn event(
+    insn: &TracedInsn,
+    stage: Stage,
+    port: Option<Port>,
+    caller: CallerId,
+    value: Option<u32>,
+) -> InsnEvent {
+    let code = match insn.site {
+        Some(SiteId(site)) => format::Code::Site(site),
+        None => format::Code::Dropped(insn.pc),
+    };
+    let process = insn
+        .process
+        .map(|process| Process { number: process.number(), is_user: process.is_user() });
+    let value = value.map(|value| insn.form.width().low_bytes(value));
+    InsnEvent { stage, code, form: insn.form, port, value, stack: caller.number(), process }
+}
+
+impl VcpuTrace {
+    pub(super) fn new(trace: Arc<Trace>, stream: u32, counters: Arc<VcpuCounters>) -> VcpuTrace {
+        let statistics = Arc::clone(&trace.statistics);
+        let state = State {
+            encoder: Encoder::new(),
+            clock: VcpuClock::default(),
+            pending: None,
+            started: None,
+            coverage: Coverage::new(&trace),
+            chunks: 0,
+            is_writing: false,
+        };
+        VcpuTrace {
+            trace,
+            stream,
+            definitions: VcpuDefinitions { statistics, counters },
+            is_pending: AtomicBool::new(false),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Whether accesses to a port may be traced. The other methods decide which are.
+    #[inline]
+    pub fn covers(&self, port: Port, direction: Direction) -> bool {
+        !self.trace.is_filtered || self.trace.filter.covers_port(port, direction)
+    }
+
+    /// An attempt that makes no memory access has started, or resumed after a fault.
+    ///
+    /// `stage` is what is presumed of it. If it `is_final`, nothing can contradict it, and its value is known.
+    /// Returns whether it is traced.
+    pub fn unobserved(
+        &self,
+        insn: &TracedInsn,
+        stage: Stage,
+        (port, caller, value): (Option<Port>, CallerId, Option<u32>),
+        is_final: bool,
+    ) -> bool {
+        let mut state = self.lock();
+        self.settle(&mut state);
+        if !self.is_covered(&mut state, code(insn), insn.form.direction(), port) {
+            return false;
+        }
+        let host = self.now(&mut state);
+        let event = event(insn, stage, port, caller, value);
+        if is_final {
+            self.encode(&mut state, host, &event);
+        } else {
+            state.pending = Some((host, event));
+            self.is_pending.store(true, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// The pending access has retired. An `in` has left its value in EAX.
+    pub fn retire(&self, eax: impl FnOnce() -> u32) {
+        if self.is_pending.load(Ordering::Relaxed) {
+            let mut state = self.lock();
+            note_value(&mut state, eax);
+            self.settle(&mut state);
+        }
+    }
+
+    /// EAX is the value of a pending `in`, which may still turn out to have faulted.
+    pub fn note_value(&self, eax: impl FnOnce() -> u32) {
+        if self.is_pending.load(Ordering::Relaxed) {
+            note_value(&mut self.lock(), eax);
+        }
+    }
+
+    /// Nothing more will be known of the pending attempt.
+    pub fn settled(&self) {
+        if self.is_pending.load(Ordering::Relaxed) {
+            self.settle(&mut self.lock());
+        }
+    }
+
+    /// Something else is known of an attempt: of the pending one, or of one whose event is in the trace.
+    pub fn changed(
+        &self,
+        insn: &TracedInsn,
+        change: Change,
+        (port, caller): (Option<Port>, CallerId),
+    ) {
+        let mut state = self.lock();
+        let later = event(insn, change.stage(), port, caller, None);
+        if let Some((_, pending)) = &mut state.pending
+            && (pending.code, pending.port) == (later.code, later.port)
+            && let Some(stage) = change.of(pending.stage)
+        {
+            pending.stage = stage;
+            return;
+        }
+        self.settle(&mut state);
+        if self.is_covered(&mut state, code(insn), insn.form.direction(), port) {
+            let host = self.now(&mut state);
+            self.encode(&mut state, host, &later);
+        }
+    }
+
+    /// A string instruction has started, resumed, faulted or been intercepted.
+    pub fn string(&self, insn: &TracedInsn, stage: Stage) {
+        let mut state = self.lock();
+        self.settle(&mut state);
+        if self.trace.is_filtered && stage != Stage::Started {
+            return;
+        }
+        let host = self.now(&mut state);
+        let event = event(insn, stage, None, CallerId::default(), None);
+        if stage == Stage::Started {
+            state.started = Some((host, event));
+            self.is_pending.store(true, Ordering::Relaxed);
+        } else {
+            self.encode(&mut state, host, &event);
+        }
+    }
+
+    /// A string instruction has moved an element, and has retired if it `ends` with it.
+    pub fn element(
+        &self,
+        insn: &TracedInsn,
+        (port, caller, value): (Port, CallerId, u32),
+        ends: bool,
+    ) {
+        let mut state = self.lock();
+        let mut element =
+            event(insn, Stage::Element { starts: false, ends }, Some(port), caller, Some(value));
+        let starts = state.started.is_some_and(|(_, started)| started.code == element.code);
+        if starts {
+            state.started = None;
+            self.is_pending.store(state.pending.is_some(), Ordering::Relaxed);
+        }
+        self.settle(&mut state);
+        if self.is_covered(&mut state, code(insn), insn.form.direction(), Some(port)) {
+            element.stage = Stage::Element { starts, ends };
+            let host = self.now(&mut state);
+            self.encode(&mut state, host, &element);
+        }
+    }
+
+    /// A hypercall has accessed a port. It `completes` a call of one element.
+    pub fn call_access(&self, call: Call, port: Port, value: u32, pc: u64, completes: bool) {
+        let Some((direction, width)) = call.port_io() else { return };
+        let mut state = self.lock();
+        self.settle(&mut state);
+        let code = Code { pc, kind: CodeKind::Call };
+        let value = width.low_bytes(value);
+        if !self.is_covered(&mut state, code, direction, Some(port))
+            || !self.trace.filter.covers_value(Some(value))
+        {
+            return;
+        }
+        let event = CallEvent::Access { call, port, value, pc, process: None, completes };
+        self.encode_call(&mut state, event);
+    }
+
+    /// Hypercalls have ended. They moved `bytes` beside those of accesses.
+    pub fn calls_ended(&self, call: Call, outcome: Outcome, count: u64, bytes: u64) {
+        if self.trace.is_filtered {
+            return;
+        }
+        let outcome = match outcome {
+            Outcome::Ok => format::CallOutcome::Ok,
+            Outcome::Declined => format::CallOutcome::Declined,
+            Outcome::Denied => format::CallOutcome::Denied,
+            Outcome::Error => format::CallOutcome::Error,
+        };
+        let mut state = self.lock();
+        self.settle(&mut state);
+        self.encode_call(&mut state, CallEvent::Ended { call, outcome, count, bytes });
+    }
+
+    fn encode_call(&self, state: &mut State, event: CallEvent) {
+        let host = self.now(state);
+        state.encoder.call(host, event, &self.definitions);
+        self.seal_if_full(state);
+    }
+
+    /// Changes a window by `change`, and traces that if it succeeds.
+    ///
+    /// Events of windows have the order of the changes. What other vCPUs have counted before has an earlier time.
+    pub fn window<E>(
+        &self,
+        window: &WindowEvent,
+        change: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.settled();
+        let _in_order = lock(&self.trace.windows);
+        change()?;
+        let mut state = self.lock();
+        let host = self.now(&mut state);
+        state.encoder.window(host, window);
+        self.seal_if_full(&mut state);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time of an event. Notes by how much the guest's clock is ahead.
+    #[inline]
+    fn now(&self, state: &mut State) -> u64 {
+        if !state.is_writing {
+            state.is_writing = true;
+            self.trace.writer.start();
+        }
+        let (host, ahead) = self.trace.clocks.now(&mut state.clock);
+        if let Some(ahead) = ahead {
+            state.encoder.set_clock(ahead);
+        }
+        host
+    }
+
+    #[inline]
+    fn is_covered(
+        &self,
+        state: &mut State,
+        code: Code,
+        direction: Direction,
+        port: Option<Port>,
+    ) -> bool {
+        !self.trace.is_filtered || state.coverage.covers(&self.trace, code, direction, port)
+    }
+
+    /// Encodes what is pending.
+    #[inline]
+    fn settle(&self, state: &mut State) {
+        if state.pending.is_some() || state.started.is_some() {
+            self.is_pending.store(false, Ordering::Relaxed);
+            if let Some((host, event)) = state.pending.take() {
+                self.encode(state, host, &event);
+            }
+            if let Some((host, event)) = state.started.take()
+                && !self.trace.is_filtered
+            {
+                self.encode(state, host, &event);
+            }
+        }
+    }
+
+    #[inline]
+    fn encode(&self, state: &mut State, host: u64, event: &InsnEvent) {
+        if !self.trace.is_filtered || self.trace.filter.covers_value(event.value) {
+            state.encoder.insn(host, event, &self.definitions);
+            self.seal_if_full(state);
+        }
+    }
+
+    #[inline]
+    fn seal_if_full(&self, state: &mut State) {
+        if state.encoder.len() >= FULL
+            && let Some(chunk) = self.seal(state)
+        {
+            // Within the lock, so that chunks are written in their order.
+            self.trace.writer.push(chunk);
+        }
+    }
+
+    /// Ends the chunk; `None` if it has no events.
+    fn seal(&self, state: &mut State) -> Option<Vec<u8>> {
+        if state.encoder.is_empty() {
+            return None;
+        }
+        let (contents, events, start) = state.encoder.take();
+        let header = ChunkHeader {
+            kind: ChunkKind::Events,
+            stream: self.stream,
+            vcpu: self.definitions.counters.vcpu_index(),
+            sequence: state.chunks,
+            events,
+            start,
+        };
+        state.chunks += 1;
+        Some(format::chunk(&header, &contents))
+    }
+
+    /// Takes the events so far, unless the vCPU adds one just now.
+    pub(super) fn try_take(&self) -> Option<Vec<u8>> {
+        let mut state = self.state.try_lock().ok()?;
+        self.seal(&mut state)
+    }
+
+    /// Hands all events over, when the machine has ended.
+    pub(super) fn finish(&self) -> StreamEnd {
+        let mut state = self.lock();
+        self.settle(&mut state);
+        if let Some(chunk) = self.seal(&mut state) {
+            self.trace.writer.push(chunk);
+        }
+        StreamEnd { stream: self.stream, chunks: state.chunks }
+    }
+}
+
+fn note_value(state: &mut State, eax: impl FnOnce() -> u32) {
+    if let Some((_, pending)) = &mut state.pending {
+        let form = pending.form;
+        pending.value.get_or_insert_with(|| form.width().low_bytes(eax()));
+    }
+}

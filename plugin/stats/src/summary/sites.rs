@@ -1,0 +1,132 @@
+//! Tables of the code that makes accesses: sites, call chains, processes.
+
+use std::borrow::Cow;
+
+use super::{counted_as, most};
+use crate::schema::{AccessRow, CallerRow, ChainEnd, ProcessRow, SiteRow, Snapshot};
+use crate::text_table::{TextTable, number, percent};
+
+pub(super) fn sites(snapshot: &Snapshot) -> String {
+    let unverified = snapshot.sites.iter().any(|row| row.counts.unverified > 0);
+    let accesses = |row: &SiteRow| row.counts.accesses;
+    let total: u64 = snapshot.sites.iter().map(accesses).sum();
+    let mut table = TextTable::new(&[
+        "<address",
+        ">mode",
+        "<instruction",
+        ">executions",
+        ">accesses",
+        ">%",
+        if unverified { ">unverified" } else { "" },
+        if snapshot.accesses.is_empty() { "" } else { "<ports" },
+        "<symbol",
+    ]);
+    let ports = snapshot.ports_by_site();
+    let rows: Vec<(usize, &SiteRow)> = snapshot.sites.iter().enumerate().collect();
+    for &(index, row) in most(&rows, |(_, row)| accesses(row)) {
+        table.row([
+            row.pc.clone(),
+            row.mode.map_or("-".to_string(), |mode| mode.bits().to_string()),
+            row.insn.clone(),
+            number(row.counts.executions),
+            number(accesses(row)),
+            percent(accesses(row), total),
+            number(row.counts.unverified),
+            ports_of(ports.get(&index)),
+            row.label_with_source().map_or("-".to_string(), Cow::into_owned),
+        ]);
+    }
+    table.render()
+}
+
+pub(super) fn processes(snapshot: &Snapshot) -> String {
+    let unverified = snapshot.processes.iter().any(|row| row.counts.unverified > 0);
+    let accesses = |row: &ProcessRow| row.counts.accesses;
+    let total: u64 = snapshot.processes.iter().map(accesses).sum();
+    let mut table = TextTable::new(&[
+        ">pid",
+        "<name",
+        ">executions",
+        ">accesses",
+        ">%",
+        ">by the kernel",
+        if unverified { ">unverified" } else { "" },
+    ]);
+    // All accesses of a process with user code only may be unverified.
+    for row in most(&snapshot.processes, |row| accesses(row).max(row.counts.unverified)) {
+        table.row([
+            row.pid.map_or("-".to_string(), |pid| pid.to_string()),
+            row.name().to_string(),
+            number(row.counts.executions),
+            number(accesses(row)),
+            percent(accesses(row), total),
+            number(row.kernel_accesses),
+            number(row.counts.unverified),
+        ]);
+    }
+    table.render()
+}
+
+/// The most callers of a chain that the summary shows.
+const CALLERS: usize = 6;
+
+pub(super) fn callers(snapshot: &Snapshot) -> String {
+    let accesses = |row: &CallerRow| row.accesses;
+    let total: u64 = snapshot.callers.iter().map(accesses).sum();
+    let mut table = TextTable::new(&[">accesses", ">%", "<site, then its callers"]);
+    for row in most(&snapshot.callers, accesses) {
+        table.row([number(row.accesses), percent(row.accesses, total), chain(row)]);
+    }
+    table.render()
+}
+
+/// A chain as `site < caller < caller ...`, without the offsets of callers.
+fn chain(row: &CallerRow) -> String {
+    let mut names = vec![row.site().to_owned()];
+    for frame in row.frames.iter().take(CALLERS) {
+        let interrupted = if frame.interrupted { "interrupted " } else { "" };
+        names.push(format!("{interrupted}{}", frame.function()));
+    }
+    match (row.frames.len().saturating_sub(CALLERS), row.end) {
+        (0, ChainEnd::Unknown) => names.push("?".to_owned()),
+        (0, ChainEnd::Dropped) => names.push("no room".to_owned()),
+        (0, ChainEnd::User) => names.push("user mode".to_owned()),
+        (0, ChainEnd::Bottom) => {}
+        (0, ChainEnd::Depth) => names.push("...".to_owned()),
+        (more, _) => names.push(format!("{more} more")),
+    }
+    names.join(" < ")
+}
+
+/// A line that says how many accesses have a chain that is not whole.
+pub(super) fn without_chain(snapshot: &Snapshot) -> Option<String> {
+    let with = |end: ChainEnd| -> u64 {
+        let rows = snapshot.callers.iter().filter(|row| row.end == end);
+        rows.map(|row| row.accesses).sum()
+    };
+    let parts: Vec<String> = [
+        (ChainEnd::Unknown, "a chain that ends as unknown (?)"),
+        (ChainEnd::Dropped, "a chain for which there was no room"),
+    ]
+    .into_iter()
+    .filter(|&(end, _)| with(end) > 0)
+    .map(|(end, what)| {
+        let count = with(end);
+        let has = if count == 1 { "has" } else { "have" };
+        format!("{} {has} {what}", counted_as(count, "access", "accesses"))
+    })
+    .collect();
+    (!parts.is_empty()).then(|| format!("  {}", parts.join("; ")))
+}
+
+/// The busiest ports of a site.
+fn ports_of(rows: Option<&Vec<&AccessRow>>) -> String {
+    const SHOWN: usize = 2;
+    let rows = rows.map_or(&[][..], |rows| rows);
+    let shown: Vec<String> = rows.iter().take(SHOWN).map(|row| row.port.to_string()).collect();
+    match rows.len().saturating_sub(SHOWN) {
+        0 if rows.is_empty() => "-".to_owned(),
+        0 => shown.join(" "),
+        more => format!("{} +{more}", shown.join(" ")),
+    }
+}

@@ -1,0 +1,513 @@
+//! Encodes the events of one vCPU into the contents of chunks.
+
+use integer_encoding::VarInt;
+use pvio_x86::{Mode, Port, Width};
+
+use super::event::{
+    CallEvent, CallOutcome, Code, Event, InsnEvent, Owner, Process, ProcessDefinition,
+    SiteDefinition, StackDefinition, What, WindowEvent,
+};
+use super::record::{COMPLETES, MORE, PORT, VALUE, kind, more};
+use crate::ChainEnd;
+
+/// Says what the numbers in events stand for, when a chunk names them for the first time.
+pub trait Define {
+    /// What the number of a site stands for.
+    fn site(&self, site: u32) -> SiteDefinition;
+    /// What a vCPU's number of a stack stands for.
+    fn stack(&self, stack: u32) -> StackDefinition;
+    /// What the number of a process stands for.
+    fn process(&self, process: u32) -> ProcessDefinition;
+}
+
+/// The most bytes of a record of an instruction or an access.
+const LONGEST: usize = 64;
+
+/// Encodes the events of one vCPU.
+///
+/// What a chunk has defined is forgotten with it: all tables hold the number of the chunk.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    bytes: Vec<u8>,
+    events: u32,
+    /// The time of the first event, and of the last.
+    start: u64,
+    last: u64,
+    /// What the guest's clock is ahead of the host's.
+    clock: Option<i64>,
+    /// Whether the chunk says so.
+    clock_is_said: bool,
+    /// The number of the chunk, from 1.
+    chunk: u32,
+    /// By number.
+    sites: Vec<SiteState>,
+    stacks: Vec<Local>,
+    processes: Vec<Local>,
+    /// How many were defined in this chunk.
+    defined: [u32; 3],
+    /// The state of instructions without a site.
+    dropped: SiteState,
+    process: Option<Process>,
+    call: CallState,
+}
+
+/// A number in a chunk.
+#[derive(Clone, Copy, Debug, Default)]
+struct Local {
+    chunk: u32,
+    number: u32,
+}
+
+/// What the last record of a site said.
+#[derive(Clone, Copy, Debug, Default)]
+struct SiteState {
+    local: Local,
+    port: Option<Port>,
+    value: u32,
+    stack: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct CallState {
+    port: Option<Port>,
+    value: u32,
+    pc: u64,
+}
+
+/// A record that is being made.
+struct Record {
+    bytes: [u8; LONGEST],
+    len: usize,
+}
+
+impl Record {
+    #[inline]
+    fn new() -> Record {
+        Record { bytes: [0; LONGEST], len: 0 }
+    }
+
+    #[inline]
+    fn byte(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    #[inline]
+    fn number(&mut self, number: u64) {
+        match number {
+            0..0x80 => self.byte(number as u8),
+            _ => self.len += number.encode_var(&mut self.bytes[self.len..]),
+        }
+    }
+
+    #[inline]
+    fn signed(&mut self, number: i64) {
+        self.len += number.encode_var(&mut self.bytes[self.len..]);
+    }
+
+    #[inline]
+    fn value(&mut self, value: u32, width: Width) {
+        let len = usize::from(width.bytes());
+        self.bytes[self.len..self.len + len].copy_from_slice(&value.to_le_bytes()[..len]);
+        self.len += len;
+    }
+}
+
+impl Encoder {
+    /// An encoder without events.
+    pub fn new() -> Encoder {
+        Encoder { chunk: 1, ..Encoder::default() }
+    }
+
+    /// Bytes of the chunk so far.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether the chunk has no events.
+    pub fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+
+    /// Ends the chunk. Returns its contents, the number of its events, and the time of the first.
+    pub fn take(&mut self) -> (Vec<u8>, u32, u64) {
+        let room = Vec::with_capacity(self.bytes.len());
+        let bytes = std::mem::replace(&mut self.bytes, room);
+        let taken = (bytes, self.events, self.start);
+        self.events = 0;
+        self.clock_is_said = false;
+        self.chunk += 1;
+        self.defined = [0; 3];
+        self.dropped = SiteState::default();
+        self.process = None;
+        self.call = CallState::default();
+        taken
+    }
+
+    /// From now on the guest's clock is this much ahead of the host's.
+    pub fn set_clock(&mut self, ahead: i64) {
+        if self.clock != Some(ahead) {
+            self.clock = Some(ahead);
+            self.clock_is_said = false;
+        }
+    }
+
+    /// Adds an event. `define` says what the numbers in it stand for.
+    #[inline]
+    pub fn event(&mut self, event: &Event, define: &impl Define) {
+        match &event.what {
+            What::Insn(insn) => self.insn(event.host, insn, define),
+            What::Call(call) => self.call(event.host, *call, define),
+            What::Window(window) => self.window(event.host, window),
+            What::Filter(text) => self.text(event.host, kind::FILTER, text),
+        }
+    }
+
+    /// Adds an event of an instruction.
+    #[inline]
+    pub fn insn(&mut self, host: u64, insn: &InsnEvent, define: &impl Define) {
+        self.begin(host);
+        let InsnEvent { stage, code, form, port, value, stack, process } = *insn;
+        let local = match code {
+            Code::Site(site) => self.site(site, define),
+            Code::Dropped(_) => 0,
+        };
+        let (kind, mut flags) = stage.kind();
+        let mut first = kind;
+        let mut stack_number = 0;
+        let (mut has_stack, mut has_process) = (false, false);
+        if !stage.is_bare() {
+            if let Some(stack) = stack {
+                stack_number = self.stack(stack, define);
+            }
+            let has_row = process.and_then(|process| process.number);
+            has_process = process != self.process;
+            if has_process && let Some(number) = has_row {
+                self.process_number(number, define);
+            }
+            let state = match code {
+                Code::Site(site) => &mut self.sites[site as usize],
+                Code::Dropped(_) => &mut self.dropped,
+            };
+            match port {
+                None => flags |= more::NO_PORT,
+                Some(_) if state.port == port => {}
+                Some(_) => {
+                    state.port = port;
+                    first |= PORT;
+                }
+            }
+            match value {
+                None => flags |= more::NO_VALUE,
+                Some(value) if state.value == value => {}
+                Some(value) => {
+                    state.value = value;
+                    first |= VALUE;
+                }
+            }
+            if state.stack != stack {
+                state.stack = stack;
+                has_stack = stack.is_some();
+                flags |= if has_stack { more::STACK } else { more::NO_STACK };
+            }
+            if has_process {
+                flags |= more::PROCESS;
+            }
+        }
+        let mut record = Record::new();
+        if flags == 0 {
+            record.byte(first);
+        } else {
+            record.byte(first | MORE);
+            record.byte(flags);
+        }
+        record.number(self.since_last(host));
+        record.number(local.into());
+        if let Code::Dropped(pc) = code {
+            record.byte(form.index() as u8);
+            record.number(pc);
+        }
+        if first & PORT != 0 {
+            record.number(port.map_or(0, |port| port.0).into());
+        }
+        if first & VALUE != 0 {
+            record.value(value.unwrap_or(0), form.width());
+        }
+        if has_stack {
+            record.number(stack_number.into());
+        }
+        if has_process {
+            self.put_process(&mut record, process);
+        }
+        self.add(&record);
+    }
+
+    /// Adds an event of a hypercall.
+    pub fn call(&mut self, host: u64, call: CallEvent, define: &impl Define) {
+        self.begin(host);
+        let mut record = Record::new();
+        match call {
+            CallEvent::Access { call, port, value, pc, process, completes } => {
+                if process != self.process
+                    && let Some(number) = process.and_then(|process| process.number)
+                {
+                    self.process_number(number, define);
+                }
+                let (mut first, mut flags) = (kind::CALL_ACCESS, 0);
+                let distance = pc.wrapping_sub(self.call.pc) as i64;
+                first |= if self.call.port == Some(port) { 0 } else { PORT };
+                first |= if self.call.value == value { 0 } else { VALUE };
+                flags |= if distance == 0 { 0 } else { more::ADDRESS };
+                flags |= if process == self.process { 0 } else { more::PROCESS };
+                if flags == 0 {
+                    record.byte(first);
+                } else {
+                    record.byte(first | MORE);
+                    record.byte(flags);
+                }
+                record.number(self.since_last(host));
+                record.byte(call.index() as u8 | if completes { COMPLETES } else { 0 });
+                if first & PORT != 0 {
+                    record.number(port.0.into());
+                }
+                if first & VALUE != 0 {
+                    let width = call.port_io().map_or(Width::Dword, |(_, width)| width);
+                    record.value(value, width);
+                }
+                if flags & more::ADDRESS != 0 {
+                    record.signed(distance);
+                }
+                if flags & more::PROCESS != 0 {
+                    self.put_process(&mut record, process);
+                }
+                self.call = CallState { port: Some(port), value, pc };
+            }
+            CallEvent::Ended { call, outcome, count, bytes } => {
+                record.byte(kind::CALL_ENDED);
+                record.number(self.since_last(host));
+                record.byte(call.index() as u8);
+                record.byte(outcome as u8);
+                record.number(count);
+                record.number(bytes);
+            }
+        }
+        self.add(&record);
+    }
+
+    /// Adds an event of a window.
+    pub fn window(&mut self, host: u64, window: &WindowEvent) {
+        match window {
+            WindowEvent::Began(name) => self.text(host, kind::WINDOW_BEGAN, name),
+            WindowEvent::Ended(name) => self.text(host, kind::WINDOW_ENDED, name),
+            WindowEvent::Reset => self.text(host, kind::RESET, ""),
+        }
+    }
+
+    fn text(&mut self, host: u64, kind: u8, text: &str) {
+        self.begin(host);
+        let mut record = Record::new();
+        record.byte(kind);
+        record.number(self.since_last(host));
+        record.number(text.len() as u64);
+        self.add(&record);
+        self.bytes.extend(text.as_bytes());
+    }
+
+    /// Prepares for an event: the first of a chunk gives the chunk its time.
+    #[inline]
+    fn begin(&mut self, host: u64) {
+        if self.events == 0 {
+            self.start = host;
+            self.last = host;
+        }
+        if !self.clock_is_said {
+            self.say_clock();
+        }
+        self.events += 1;
+    }
+
+    #[cold]
+    fn say_clock(&mut self) {
+        self.clock_is_said = true;
+        if let Some(ahead) = self.clock {
+            let mut record = Record::new();
+            record.byte(kind::CLOCK);
+            record.signed(ahead);
+            self.add(&record);
+        }
+    }
+
+    #[inline]
+    fn since_last(&mut self, host: u64) -> u64 {
+        let since = host.saturating_sub(self.last);
+        self.last = self.last.max(host);
+        since
+    }
+
+    #[inline]
+    fn add(&mut self, record: &Record) {
+        self.bytes.extend_from_slice(&record.bytes[..record.len]);
+    }
+
+    /// The number of a site in this chunk.
+    #[inline]
+    fn site(&mut self, site: u32, define: &impl Define) -> u32 {
+        match self.sites.get(site as usize) {
+            Some(state) if state.local.chunk == self.chunk => state.local.number,
+            _ => self.define_site(site, &define.site(site)),
+        }
+    }
+
+    #[cold]
+    fn define_site(&mut self, site: u32, definition: &SiteDefinition) -> u32 {
+        let SiteDefinition { pc, mode, form, turn, bytes, place } = definition;
+        let mut record = Record::new();
+        record.byte(kind::SITE);
+        record.number(site.into());
+        record.number(*pc);
+        record.number((*turn).into());
+        record.byte(mode.map_or(0, |mode| 1 + mode as u8));
+        record.byte(form.index() as u8);
+        record.byte(bytes.len() as u8);
+        self.add(&record);
+        self.bytes.extend(bytes);
+        let mut record = Record::new();
+        match place {
+            None => record.byte(0),
+            Some(place) => {
+                record.number(1 + place.path.len() as u64);
+                record.number(place.offset);
+            }
+        }
+        self.add(&record);
+        self.bytes.extend(place.iter().flat_map(|place| place.path.as_bytes()));
+        let local = self.new_number(0);
+        if self.sites.len() <= site as usize {
+            self.sites.resize(site as usize + 1, SiteState::default());
+        }
+        self.sites[site as usize] = SiteState { local, ..SiteState::default() };
+        local.number
+    }
+
+    fn new_number(&mut self, table: usize) -> Local {
+        self.defined[table] += 1;
+        Local { chunk: self.chunk, number: self.defined[table] }
+    }
+
+    /// The number of a stack in this chunk.
+    #[inline]
+    fn stack(&mut self, stack: u32, define: &impl Define) -> u32 {
+        match self.stacks.get(stack as usize) {
+            Some(local) if local.chunk == self.chunk => local.number,
+            _ => self.define_stack(stack, &define.stack(stack)),
+        }
+    }
+
+    #[cold]
+    fn define_stack(&mut self, stack: u32, definition: &StackDefinition) -> u32 {
+        let mut record = Record::new();
+        record.byte(kind::STACK);
+        record.number(stack.into());
+        record.byte(definition.end.map_or(0, |end| 1 + end_number(end)));
+        record.number(definition.frames.len() as u64);
+        self.add(&record);
+        let mut last = 0;
+        for &(pc, interrupted) in &definition.frames {
+            let mut record = Record::new();
+            record.byte(interrupted.into());
+            record.signed((pc.wrapping_sub(last)) as i64);
+            last = pc;
+            self.add(&record);
+        }
+        let local = self.new_number(1);
+        set(&mut self.stacks, stack, local);
+        local.number
+    }
+
+    /// The number of a process in this chunk.
+    #[inline]
+    fn process_number(&mut self, process: u32, define: &impl Define) -> u32 {
+        match self.processes.get(process as usize) {
+            Some(local) if local.chunk == self.chunk => local.number,
+            _ => self.define_process(process, &define.process(process)),
+        }
+    }
+
+    #[cold]
+    fn define_process(&mut self, process: u32, definition: &ProcessDefinition) -> u32 {
+        let mut record = Record::new();
+        record.byte(kind::PROCESS);
+        record.number(process.into());
+        record.number(definition.boot.into());
+        match &definition.owner {
+            Owner::Unpaged => record.byte(0),
+            Owner::AddressSpace(table) => {
+                record.byte(1);
+                record.number(*table);
+            }
+            Owner::Process { pid, comm } => {
+                record.byte(2);
+                record.number((*pid).into());
+                record.number(comm.len() as u64);
+            }
+        }
+        self.add(&record);
+        if let Owner::Process { comm, .. } = &definition.owner {
+            self.bytes.extend(comm.as_bytes());
+        }
+        let local = self.new_number(2);
+        set(&mut self.processes, process, local);
+        local.number
+    }
+
+    /// Puts a process, whose number is defined in this chunk.
+    fn put_process(&mut self, record: &mut Record, process: Option<Process>) {
+        self.process = process;
+        record.number(match process {
+            None => 0,
+            Some(Process { number, is_user }) => {
+                let local = number.map_or(0, |number| self.processes[number as usize].number);
+                1 + (u64::from(local) << 1 | u64::from(is_user))
+            }
+        });
+    }
+}
+
+fn set(table: &mut Vec<Local>, index: u32, local: Local) {
+    if table.len() <= index as usize {
+        table.resize(index as usize + 1, Local::default());
+    }
+    table[index as usize] = local;
+}
+
+/// The number of the end of a chain.
+fn end_number(end: ChainEnd) -> u8 {
+    match end {
+        ChainEnd::User => 0,
+        ChainEnd::Bottom => 1,
+        ChainEnd::Unknown => 2,
+        ChainEnd::Depth => 3,
+        ChainEnd::Dropped => 4,
+    }
+}
+
+/// The end of a chain with a number.
+pub(super) fn end_of_number(number: u8) -> Option<ChainEnd> {
+    let ends =
+        [ChainEnd::User, ChainEnd::Bottom, ChainEnd::Unknown, ChainEnd::Depth, ChainEnd::Dropped];
+    ends.get(usize::from(number)).copied()
+}
+
+/// The mode with a number, 0 if it is not known.
+pub(super) fn mode_of_number(number: u8) -> Option<Option<Mode>> {
+    match number {
+        0 => Some(None),
+        number => Mode::ALL.get(usize::from(number) - 1).copied().map(Some),
+    }
+}
+
+/// The outcome with a number.
+pub(super) fn outcome_of_number(number: u8) -> Option<CallOutcome> {
+    CallOutcome::ALL.get(usize::from(number)).copied()
+}

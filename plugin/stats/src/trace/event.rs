@@ -1,0 +1,270 @@
+//! What the events of a trace say.
+
+use std::fmt;
+
+use pvio_x86::{Mode, Port, PortForm};
+
+use crate::Call;
+use crate::access_filter::FilteredProcess;
+
+/// One event of a vCPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Host nanoseconds since the trace began.
+    pub host: u64,
+    /// Nanoseconds of the guest's clock; `None` if it cannot be read.
+    pub guest: Option<u64>,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Something of a port instruction.
+    Insn(InsnEvent),
+    /// An access by hypercall, or the end of one or several hypercalls.
+    Call(CallEvent),
+    /// A window of the statistics, or their reset.
+    Window(WindowEvent),
+    /// The filter that holds from here on: only what it covers is in the trace. Empty if all is.
+    Filter(Box<str>),
+}
+
+/// A step of an attempt at a port instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InsnEvent {
+    /// What has come of the attempt.
+    pub stage: Stage,
+    /// The instruction.
+    pub code: Code,
+    /// Its form.
+    pub form: PortForm,
+    /// The port of the access; `None` if it made none.
+    pub port: Option<Port>,
+    /// What was read or written; `None` if it is not known.
+    pub value: Option<u32>,
+    /// The vCPU's number of the stack; `None` if there was none, or no room for it.
+    pub stack: Option<u32>,
+    /// Who made it; `None` if that is not traced.
+    pub process: Option<Process>,
+}
+
+/// What has come of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It started, and nothing more is known yet.
+    Started,
+    /// It started and retired. With a port it made its access.
+    Executed,
+    /// It started, and retired or faulted: QEMU does not tell.
+    Unverified,
+    /// It started and faulted.
+    Faulted,
+    /// It started, and a hypervisor in the guest intercepted it.
+    Exited,
+    /// An attempt that had faulted has resumed, and retired.
+    ResumedAndExecuted,
+    /// An attempt that had faulted has resumed, and faulted again.
+    ResumedAndFaulted,
+    /// An attempt that had faulted has resumed, and was intercepted.
+    ResumedAndExited,
+    /// An attempt that had faulted has resumed, and retired or faulted: QEMU does not tell.
+    ResumedAndUnverified,
+    /// A string instruction that had faulted has resumed.
+    Resumed,
+    /// A string instruction has moved an element.
+    Element {
+        /// The attempt has started with it.
+        starts: bool,
+        /// It has retired with it.
+        ends: bool,
+    },
+    /// A string instruction has faulted.
+    StringFaulted,
+    /// A hypervisor in the guest has intercepted a string instruction.
+    StringExited,
+    /// What was executed is unverified after all.
+    ExecutedBecomesUnverified,
+    /// What was unverified is executed after all.
+    UnverifiedBecomesExecuted,
+    /// What was unverified has faulted.
+    UnverifiedBecomesFault,
+    /// What was executed was intercepted.
+    ExecutedBecomesExit,
+    /// What was unverified was intercepted.
+    UnverifiedBecomesExit,
+}
+
+/// The instruction of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// The number of a site.
+    Site(u32),
+    /// The linear address of an instruction without a row among the sites.
+    Dropped(u64),
+}
+
+/// The process of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// The process's number in the trace; `None` if it has no row among the processes.
+    pub number: Option<u32>,
+    /// Whether user code made the access.
+    pub is_user: bool,
+}
+
+/// What a number of a site stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteDefinition {
+    /// The linear address.
+    pub pc: u64,
+    /// The mode of the code, if it is known.
+    pub mode: Option<Mode>,
+    /// The form.
+    pub form: PortForm,
+    /// The turn of the kernel that runs it.
+    pub turn: u32,
+    /// The bytes of the instruction.
+    pub bytes: Vec<u8>,
+    /// Where the code is in a file, if it is told apart by that.
+    pub place: Option<FileOffset>,
+}
+
+/// A place in a file that guest code is mapped from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileOffset {
+    /// The path in the guest.
+    pub path: String,
+    /// The offset in bytes.
+    pub offset: u64,
+}
+
+/// Who makes accesses.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// A process of Linux.
+    Process {
+        /// Its number.
+        pid: u32,
+        /// The name of the thread, fit for a terminal.
+        comm: String,
+    },
+    /// The address space of this page table.
+    AddressSpace(u64),
+    /// Code without paging.
+    Unpaged,
+}
+
+impl FilteredProcess for Owner {
+    fn pid(&self) -> Option<u32> {
+        match self {
+            Owner::Process { pid, .. } => Some(*pid),
+            Owner::AddressSpace(_) | Owner::Unpaged => None,
+        }
+    }
+
+    fn comm(&self) -> Option<String> {
+        match self {
+            Owner::Process { comm, .. } => Some(comm.clone()),
+            Owner::AddressSpace(_) | Owner::Unpaged => None,
+        }
+    }
+
+    fn page_table(&self) -> Option<u64> {
+        match self {
+            Owner::AddressSpace(table) => Some(*table),
+            Owner::Process { .. } | Owner::Unpaged => None,
+        }
+    }
+}
+
+/// As `PID/COMM`, or the address of the page table, or `unpaged`.
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Owner::Process { pid, comm } => write!(f, "{pid}/{comm}"),
+            Owner::AddressSpace(table) => write!(f, "{table:#x}"),
+            Owner::Unpaged => f.write_str("unpaged"),
+        }
+    }
+}
+
+/// What a number of a process stands for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProcessDefinition {
+    /// The number of kernels that ran before.
+    pub boot: u32,
+    /// Who it is.
+    pub owner: Owner,
+}
+
+/// What a vCPU's number of a stack stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackDefinition {
+    /// The callers, the innermost first: addresses, and whether the frame was interrupted.
+    pub frames: Vec<(u64, bool)>,
+    /// Why there are no more; `None` if the stack was not unwound yet.
+    pub end: Option<crate::ChainEnd>,
+}
+
+/// Something of a hypercall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallEvent {
+    /// It accessed a port.
+    Access {
+        /// The call.
+        call: Call,
+        /// The port.
+        port: Port,
+        /// What was read or written.
+        value: u32,
+        /// The linear address of the call.
+        pc: u64,
+        /// Who made it; `None` if that is not traced.
+        process: Option<Process>,
+        /// It was a call of one element, which succeeded with it.
+        completes: bool,
+    },
+    /// Calls have ended.
+    Ended {
+        /// The call.
+        call: Call,
+        /// How they ended.
+        outcome: CallOutcome,
+        /// How many.
+        count: u64,
+        /// Bytes that they moved, beside those of accesses.
+        bytes: u64,
+    },
+}
+
+/// How a hypercall ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallOutcome {
+    /// It succeeded.
+    Ok,
+    /// The guest must execute the instruction itself.
+    Declined,
+    /// The caller's ring is not allowed to make it.
+    Denied,
+    /// It was invalid, or the host failed.
+    Error,
+}
+
+impl CallOutcome {
+    /// All outcomes.
+    pub(super) const ALL: [CallOutcome; 4] =
+        [CallOutcome::Ok, CallOutcome::Declined, CallOutcome::Denied, CallOutcome::Error];
+}
+
+/// What has come of a window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WindowEvent {
+    /// It has begun.
+    Began(Box<str>),
+    /// It has ended.
+    Ended(Box<str>),
+    /// All counts start anew.
+    Reset,
+}

@@ -1,0 +1,47 @@
+//! The file of the option `trace`: every access and hypercall of a run, in a few bytes each.
+//!
+//! A file is a sequence of chunks. Each has a magic number, its length and a checksum, and defines the sites, call
+//! chains and processes that its events name, so that it can be read by itself. A file that is cut off is read up to
+//! the last whole chunk.
+//!
+//! | chunk | has |
+//! | --- | --- |
+//! | head | what is known at the start, as JSON: [`Head`] |
+//! | events | events of one vCPU, in their order: [`Event`] |
+//! | end | what is known at the end, as JSON: names and totals, [`End`] |
+//!
+//! | file | knows |
+//! | --- | --- |
+//! | `chunk` | magic, length and checksum |
+//! | `event` | what an event says |
+//! | `record` | the layout of an event in a chunk |
+//! | `encode`, `decode` | events to bytes and back |
+//! | `describe` | the head and the end |
+//! | `file` | the chunks of a file, and the order of the events of several vCPUs |
+//! | `tally`, `tables` | statistics of events, as the plugin counts them |
+
+mod chunk;
+mod decode;
+mod describe;
+mod encode;
+mod event;
+mod file;
+mod record;
+mod tables;
+mod tally;
+
+#[cfg(test)]
+mod tests;
+
+pub use chunk::{ChunkHeader, ChunkKind, MAGIC, chunk};
+pub use decode::{Damage, Definitions};
+pub use describe::{
+    End, FrameName, Head, OwnDevice, PortIdentity, SiteNames, StackFrames, StreamEnd,
+};
+pub use encode::{Define, Encoder};
+pub use event::{
+    CallEvent, CallOutcome, Code, Event, FileOffset, InsnEvent, Owner, Process, ProcessDefinition,
+    SiteDefinition, StackDefinition, Stage, What, WindowEvent,
+};
+pub use file::{Trace, TraceError};
+pub use tally::statistics;

@@ -1,0 +1,469 @@
+//! Counts the events of a trace, as the plugin counts what they tell of.
+//!
+//! Each kind of event has the counts that the plugin has for it. Counts are signed: what was counted too early is taken
+//! back later. Windows are differences of totals.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+
+use pvio_x86::{Direction, Port, PortForm, Width};
+
+use super::event::{CallEvent, CallOutcome, Code, Event, InsnEvent, Stage, What, WindowEvent};
+use super::file::Trace;
+use super::tables::snapshot;
+use crate::{Call, Snapshot};
+
+/// The most rows of all windows, as the plugin's `MAX_WINDOW_ROWS`.
+const MAX_WINDOW_ROWS: usize = 1 << 18;
+
+/// Columns of [`Totals::forms`].
+pub(super) mod form {
+    pub const ATTEMPTS: usize = 0;
+    pub const EXECUTIONS: usize = 1;
+    pub const ACCESSES: usize = 2;
+    pub const FAULTS: usize = 3;
+    pub const EXITS: usize = 4;
+    pub const UNVERIFIED: usize = 5;
+}
+
+/// Columns of [`Totals::sites`] and [`Totals::processes`].
+pub(super) mod column {
+    pub const EXECUTIONS: usize = 0;
+    pub const ACCESSES: usize = 1;
+    pub const UNVERIFIED: usize = 2;
+    /// Of processes only.
+    pub const KERNEL: usize = 3;
+}
+
+/// Columns of [`Totals::ports`].
+pub(super) mod port {
+    pub const ACCESSES: usize = 0;
+    pub const UNVERIFIED: usize = 1;
+    pub const HYPERCALL: usize = 2;
+}
+
+/// A port, in one direction, at one size.
+pub(super) type PortKey = (Port, Direction, Width);
+
+/// Rows of counts by key, without rows of zeros once they were added up.
+pub(super) type Rows<K, const N: usize> = HashMap<K, [i64; N]>;
+
+/// Counts up to a moment, or between two. Sites without a row have the key `None`, as have processes.
+#[derive(Clone, Debug)]
+pub(super) struct Totals {
+    /// Executions, accesses and hypercalls by vCPU.
+    pub vcpus: BTreeMap<u32, [i64; 3]>,
+    pub forms: [[i64; 6]; PortForm::ALL.len()],
+    pub ports: Rows<PortKey, 3>,
+    pub sites: Rows<Option<u32>, 3>,
+    pub accesses: Rows<(u32, Port), 2>,
+    pub accesses_dropped: [i64; 2],
+    pub calls: [[i64; 5]; Call::ALL.len()],
+    pub processes: Rows<Option<u32>, 4>,
+    /// Accesses by site and stack; the stack is that of a stream.
+    pub stacks: Rows<(u32, (u32, u32)), 1>,
+    /// Accesses without a stack, by site.
+    pub no_stack: Rows<u32, 1>,
+}
+
+impl Default for Totals {
+    fn default() -> Totals {
+        Totals {
+            vcpus: BTreeMap::new(),
+            forms: [[0; 6]; PortForm::ALL.len()],
+            ports: HashMap::new(),
+            sites: HashMap::new(),
+            accesses: HashMap::new(),
+            accesses_dropped: [0; 2],
+            calls: [[0; 5]; Call::ALL.len()],
+            processes: HashMap::new(),
+            stacks: HashMap::new(),
+            no_stack: HashMap::new(),
+        }
+    }
+}
+
+impl Totals {
+    fn add(&mut self, other: &Totals, sign: i64) {
+        for (&vcpu, counts) in &other.vcpus {
+            add(self.vcpus.entry(vcpu).or_default(), counts, sign);
+        }
+        self.forms.iter_mut().zip(&other.forms).for_each(|(own, counts)| add(own, counts, sign));
+        self.calls.iter_mut().zip(&other.calls).for_each(|(own, counts)| add(own, counts, sign));
+        add(&mut self.accesses_dropped, &other.accesses_dropped, sign);
+        add_rows(&mut self.ports, &other.ports, sign);
+        add_rows(&mut self.sites, &other.sites, sign);
+        add_rows(&mut self.accesses, &other.accesses, sign);
+        add_rows(&mut self.processes, &other.processes, sign);
+        add_rows(&mut self.stacks, &other.stacks, sign);
+        add_rows(&mut self.no_stack, &other.no_stack, sign);
+    }
+
+    fn large_rows(&self) -> usize {
+        let by_stack = self.stacks.len() + self.no_stack.len();
+        self.ports.len() + self.sites.len() + self.accesses.len() + self.processes.len() + by_stack
+    }
+
+    fn drop_large_rows(&mut self) {
+        self.ports = HashMap::new();
+        for counts in std::mem::take(&mut self.accesses).values() {
+            add(&mut self.accesses_dropped, counts, 1);
+        }
+        (self.stacks, self.no_stack) = (HashMap::new(), HashMap::new());
+        self.processes = in_one_row(&self.processes);
+        self.sites = in_one_row(&self.sites);
+    }
+}
+
+fn add<const N: usize>(own: &mut [i64; N], counts: &[i64; N], sign: i64) {
+    own.iter_mut().zip(counts).for_each(|(own, count)| *own = own.wrapping_add(count * sign));
+}
+
+fn add_rows<K: Copy + Eq + Hash, const N: usize>(
+    own: &mut Rows<K, N>,
+    other: &Rows<K, N>,
+    sign: i64,
+) {
+    for (&key, counts) in other {
+        add(own.entry(key).or_insert([0; N]), counts, sign);
+    }
+    own.retain(|_, counts| *counts != [0; N]);
+}
+
+fn in_one_row<const N: usize>(rows: &Rows<Option<u32>, N>) -> Rows<Option<u32>, N> {
+    let mut sum = [0; N];
+    rows.values().for_each(|counts| add(&mut sum, counts, 1));
+    if rows.is_empty() { HashMap::new() } else { HashMap::from([(None, sum)]) }
+}
+
+/// What made the first access to a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Site(Option<u32>),
+    Hypercall,
+}
+
+/// The first accesses of one vCPU to a port, as the plugin keeps them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Firsts {
+    /// By instruction, and by hypercall.
+    counts: [i64; 2],
+    entries: [Option<(u64, Source)>; 2],
+}
+
+impl Firsts {
+    fn count(&mut self, source: Source, by: i64, made: &mut u64) {
+        let column = usize::from(source == Source::Hypercall);
+        if by > 0 && self.counts[column] == 0 && self.entries[column].is_none() {
+            *made += 1;
+            self.entries[column] = Some((*made, source));
+        }
+        self.counts[column] += by;
+        if by < 0 && self.counts[column] == 0 {
+            self.entries[column] = None;
+        }
+    }
+
+    /// The order and the source of the first.
+    pub fn first(&self) -> Option<(u64, Source)> {
+        self.entries.into_iter().flatten().min_by_key(|&(order, _)| order)
+    }
+}
+
+/// One window.
+#[derive(Clone, Debug)]
+pub(super) struct Window {
+    pub name: Box<str>,
+    pub entries: u64,
+    pub open: bool,
+    pub rows_dropped: bool,
+    pub totals: Totals,
+}
+
+/// Everything that was counted.
+#[derive(Default)]
+pub(super) struct Tally {
+    /// Whether accesses are counted by call chain.
+    callers: bool,
+    /// Since the last reset.
+    pub totals: Totals,
+    pub windows: Vec<Window>,
+    pub firsts: HashMap<(u32, PortKey), Firsts>,
+    made: u64,
+    /// A filter that leaves something out held at some time.
+    pub filters: Vec<Box<str>>,
+}
+
+impl Tally {
+    fn event(&mut self, event: &Event, vcpu: (u32, u32)) {
+        match &event.what {
+            What::Insn(insn) => self.insn(insn, vcpu),
+            What::Call(call) => self.call(*call, vcpu),
+            What::Window(window) => self.window(window, vcpu),
+            What::Filter(text) => {
+                if !text.is_empty() && !self.filters.contains(text) {
+                    self.filters.push(text.clone());
+                }
+            }
+        }
+    }
+
+    fn insn(&mut self, insn: &InsnEvent, vcpu: (u32, u32)) {
+        let form = insn.form.index();
+        let mut form_column = |column: usize, by: i64| self.totals.forms[form][column] += by;
+        match insn.stage {
+            Stage::Started
+            | Stage::Executed
+            | Stage::Unverified
+            | Stage::Faulted
+            | Stage::Exited
+            | Stage::Element { starts: true, .. } => form_column(form::ATTEMPTS, 1),
+            Stage::Resumed
+            | Stage::ResumedAndExecuted
+            | Stage::ResumedAndFaulted
+            | Stage::ResumedAndExited
+            | Stage::ResumedAndUnverified => form_column(form::FAULTS, -1),
+            _ => {}
+        }
+        match insn.stage {
+            Stage::Faulted
+            | Stage::ResumedAndFaulted
+            | Stage::StringFaulted
+            | Stage::UnverifiedBecomesFault => form_column(form::FAULTS, 1),
+            Stage::Exited
+            | Stage::ResumedAndExited
+            | Stage::StringExited
+            | Stage::ExecutedBecomesExit
+            | Stage::UnverifiedBecomesExit => form_column(form::EXITS, 1),
+            _ => {}
+        }
+        match insn.stage {
+            Stage::Executed | Stage::ResumedAndExecuted => self.executed(insn, vcpu, 1),
+            Stage::Unverified | Stage::ResumedAndUnverified => self.unverified(insn, 1),
+            Stage::Element { ends, .. } => {
+                self.accessed(insn, vcpu, 1);
+                if ends {
+                    self.retired(insn, vcpu, 1);
+                }
+            }
+            Stage::ExecutedBecomesUnverified => {
+                self.executed(insn, vcpu, -1);
+                self.unverified(insn, 1);
+            }
+            Stage::UnverifiedBecomesExecuted => {
+                self.unverified(insn, -1);
+                self.executed(insn, vcpu, 1);
+            }
+            Stage::UnverifiedBecomesFault | Stage::UnverifiedBecomesExit => {
+                self.unverified(insn, -1);
+            }
+            Stage::ExecutedBecomesExit => self.executed(insn, vcpu, -1),
+            _ => {}
+        }
+    }
+
+    fn executed(&mut self, insn: &InsnEvent, vcpu: (u32, u32), by: i64) {
+        self.retired(insn, vcpu, by);
+        if insn.port.is_some() {
+            self.accessed(insn, vcpu, by);
+        }
+    }
+
+    fn retired(&mut self, insn: &InsnEvent, (_, vcpu): (u32, u32), by: i64) {
+        let totals = &mut self.totals;
+        totals.forms[insn.form.index()][form::EXECUTIONS] += by;
+        totals.vcpus.entry(vcpu).or_default()[0] += by;
+        totals.sites.entry(site(insn)).or_default()[column::EXECUTIONS] += by;
+        if let Some(process) = insn.process {
+            totals.processes.entry(process.number).or_default()[column::EXECUTIONS] += by;
+        }
+    }
+
+    fn accessed(&mut self, insn: &InsnEvent, (stream, vcpu): (u32, u32), by: i64) {
+        let Some(port) = insn.port else { return };
+        let key = (port, insn.form.direction(), insn.form.width());
+        let site = site(insn);
+        let firsts = self.firsts.entry((stream, key)).or_default();
+        firsts.count(Source::Site(site), by, &mut self.made);
+        let totals = &mut self.totals;
+        totals.forms[insn.form.index()][form::ACCESSES] += by;
+        totals.vcpus.entry(vcpu).or_default()[1] += by;
+        totals.ports.entry(key).or_default()[port::ACCESSES] += by;
+        totals.sites.entry(site).or_default()[column::ACCESSES] += by;
+        match site {
+            Some(site) => totals.accesses.entry((site, port)).or_default()[0] += by,
+            None => totals.accesses_dropped[0] += by,
+        }
+        if let Some(process) = insn.process {
+            let counts = totals.processes.entry(process.number).or_default();
+            counts[column::ACCESSES] += by;
+            counts[column::KERNEL] += if process.is_user { 0 } else { by };
+        }
+        if let Some(site) = site.filter(|_| self.callers) {
+            match insn.stack {
+                Some(stack) => {
+                    totals.stacks.entry((site, (stream, stack))).or_default()[0] += by;
+                }
+                None => totals.no_stack.entry(site).or_default()[0] += by,
+            }
+        }
+    }
+
+    fn unverified(&mut self, insn: &InsnEvent, by: i64) {
+        let totals = &mut self.totals;
+        let site = site(insn);
+        totals.forms[insn.form.index()][form::UNVERIFIED] += by;
+        totals.sites.entry(site).or_default()[column::UNVERIFIED] += by;
+        if let Some(port) = insn.port {
+            let key = (port, insn.form.direction(), insn.form.width());
+            totals.ports.entry(key).or_default()[port::UNVERIFIED] += by;
+            match site {
+                Some(site) => totals.accesses.entry((site, port)).or_default()[1] += by,
+                None => totals.accesses_dropped[1] += by,
+            }
+        }
+        if let Some(process) = insn.process {
+            totals.processes.entry(process.number).or_default()[column::UNVERIFIED] += by;
+        }
+    }
+
+    fn call(&mut self, call: CallEvent, (stream, vcpu): (u32, u32)) {
+        let totals = &mut self.totals;
+        match call {
+            CallEvent::Access { call, port, completes, .. } => {
+                let Some((direction, width)) = call.port_io() else { return };
+                let key = (port, direction, width);
+                totals.ports.entry(key).or_default()[port::HYPERCALL] += 1;
+                let firsts = self.firsts.entry((stream, key)).or_default();
+                firsts.count(Source::Hypercall, 1, &mut self.made);
+                let counts = &mut totals.calls[call.index()];
+                counts[1] += i64::from(width.bytes());
+                counts[0] += i64::from(completes);
+                totals.vcpus.entry(vcpu).or_default()[2] += i64::from(completes);
+            }
+            CallEvent::Ended { call, outcome, count, bytes } => {
+                let counts = &mut totals.calls[call.index()];
+                let count = count as i64;
+                counts[0] = counts[0].wrapping_add(count);
+                counts[1] = counts[1].wrapping_add(bytes as i64);
+                let column = match outcome {
+                    CallOutcome::Ok => None,
+                    CallOutcome::Declined => Some(2),
+                    CallOutcome::Denied => Some(3),
+                    CallOutcome::Error => Some(4),
+                };
+                if let Some(column) = column {
+                    counts[column] = counts[column].wrapping_add(count);
+                }
+                let row = totals.vcpus.entry(vcpu).or_default();
+                row[2] = row[2].wrapping_add(count);
+            }
+        }
+    }
+
+    /// A window's call is counted after it: the one that begins a window, or resets, is not in what follows.
+    fn window(&mut self, window: &WindowEvent, (_, vcpu): (u32, u32)) {
+        let now = |call: Call| {
+            let mut now = self.totals.clone();
+            now.calls[call.index()][0] += 1;
+            now.vcpus.entry(vcpu).or_default()[2] += 1;
+            now
+        };
+        match window {
+            WindowEvent::Began(name) => {
+                let now = now(Call::Begin);
+                self.begin(name, &now);
+            }
+            WindowEvent::Ended(name) => {
+                let is_it = |window: &Window| window.name == *name && window.open;
+                if let Some(index) = self.windows.iter().position(is_it) {
+                    self.windows[index].open = false;
+                    let now = self.totals.clone();
+                    self.add_to_window(index, &now, 1);
+                }
+            }
+            WindowEvent::Reset => {
+                let now = now(Call::Reset);
+                let mut since = Totals::default();
+                since.add(&self.totals, 1);
+                since.add(&now, -1);
+                // The counts that the call itself will have make this 0.
+                self.totals = since;
+                let windows = std::mem::take(&mut self.windows);
+                let open: Vec<_> = windows.into_iter().filter(|window| window.open).collect();
+                let start = Totals::default();
+                for window in open {
+                    self.begin(&window.name, &start);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, name: &str, now: &Totals) {
+        let index = self.windows.iter().position(|window| *window.name == *name);
+        let index = index.unwrap_or_else(|| {
+            self.windows.push(Window {
+                name: name.into(),
+                entries: 0,
+                open: false,
+                rows_dropped: false,
+                totals: Totals::default(),
+            });
+            self.windows.len() - 1
+        });
+        self.windows[index].open = true;
+        self.windows[index].entries += 1;
+        self.add_to_window(index, now, -1);
+    }
+
+    fn add_to_window(&mut self, index: usize, now: &Totals, sign: i64) {
+        let window = &mut self.windows[index];
+        window.totals.add(now, sign);
+        if window.rows_dropped {
+            window.totals.drop_large_rows();
+        }
+        let rows: usize = self.windows.iter().map(|window| window.totals.large_rows()).sum();
+        if rows > MAX_WINDOW_ROWS {
+            let window = &mut self.windows[index];
+            window.rows_dropped = true;
+            window.totals.drop_large_rows();
+        }
+    }
+
+    /// The windows, with what was counted in the open ones so far.
+    fn finish(&mut self) {
+        let now = self.totals.clone();
+        for index in 0..self.windows.len() {
+            if self.windows[index].open {
+                self.add_to_window(index, &now, 1);
+            }
+        }
+    }
+}
+
+fn site(insn: &InsnEvent) -> Option<u32> {
+    match insn.code {
+        Code::Site(site) => Some(site),
+        Code::Dropped(_) => None,
+    }
+}
+
+/// Makes statistics of a trace: those that the plugin counted in the same run.
+///
+/// Returns them, and lines about what is not in them.
+pub fn statistics(trace: &mut Trace) -> (Snapshot, Vec<String>) {
+    let mut tally = Tally { callers: trace.head().callers, ..Tally::default() };
+    if !trace.head().filter.is_empty() {
+        tally.filters.push(trace.head().filter.as_str().into());
+    }
+    let definitions = trace.read(|event, vcpu, _| {
+        tally.event(event, vcpu);
+        true
+    });
+    tally.finish();
+    let mut lines = trace.problems().to_vec();
+    for filter in &tally.filters {
+        lines.push(format!("is filtered ({filter}): only what the filter covers is counted"));
+    }
+    (snapshot(trace, &tally, &definitions), lines)
+}

@@ -1,0 +1,44 @@
+//! `pvio trace`: the events of a trace as text.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use pvio_cli::stats::access_filter::AccessFilter;
+use pvio_cli::trace;
+
+/// Prints the events of a trace (trace=FILE), a line each, with the callers below.
+///
+/// Filters are those of the option access-log: PORT, PORT-PORT, in, out, value=N, pc=ADDRESS, symbol=NAME,
+/// process=NAME|PID. A dash before one leaves out what it matches. Filters of one kind are alternatives, and all kinds
+/// must agree.
+#[derive(Args)]
+#[command(after_help = "\
+A trace that is cut off or damaged is printed up to there. A warning says so.
+
+Exit status:
+  0    the events are printed
+  2    error: a bad file, a bad filter, a full disk
+  141  stdout was closed early")]
+pub struct Arguments {
+    /// The trace
+    #[arg(value_name = "TRACE")]
+    trace: PathBuf,
+    /// Print only the accesses that these cover
+    #[arg(value_name = "FILTER", allow_hyphen_values = true)]
+    filters: Vec<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// Fails if the file is not a trace, if a filter is wrong, or if stdout cannot be written.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let filters = arguments.filters.iter().flat_map(|filter| filter.split(':'));
+    let filter = AccessFilter::parse(filters).context("bad filter")?;
+    let trace = trace::open("trace", &arguments.trace)?;
+    trace::print("trace", &arguments.trace, trace, &filter)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,110 @@
+//! Dumps and traces in the formats of other programs.
+//!
+//! | format | of | for |
+//! | --- | --- | --- |
+//! | `csv`, `jsonl` | a table of a dump; the events of a trace | spreadsheets, DuckDB, pandas |
+//! | `folded` | call chains | `flamegraph.pl`, speedscope |
+//! | `flamegraph` | call chains | a browser |
+//! | `perfetto` | a trace | ui.perfetto.dev |
+
+mod events;
+mod flamegraph;
+mod folded;
+mod perfetto;
+mod rows;
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+use clap::ValueEnum;
+
+use crate::stats::Snapshot;
+use crate::stats::trace::Trace;
+use crate::trace::{is_trace, load_statistics, open};
+use rows::RowWriter;
+
+/// A format to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Comma-separated values, with a line of names
+    Csv,
+    /// A JSON object in each line
+    Jsonl,
+    /// A line for each call chain, with its accesses
+    Folded,
+    /// An SVG picture of the call chains
+    Flamegraph,
+    /// A trace for Perfetto's viewer
+    Perfetto,
+}
+
+/// What to write.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The format.
+    pub format: Format,
+    /// The table, if the format has tables.
+    pub table: Option<String>,
+    /// The window whose tables are meant; `None` for those of the whole run.
+    pub window: Option<String>,
+}
+
+/// The table of the events of a trace.
+const EVENTS: &str = "events";
+
+/// Writes a dump or a trace in a format.
+///
+/// # Errors
+///
+/// Fails if the input is neither, if it does not have what is asked for, or if the output cannot be written.
+pub fn export(input: &Path, request: &Request, mut out: &mut dyn Write) -> Result<()> {
+    let is_trace = is_trace(input);
+    match request.format {
+        Format::Perfetto => {
+            ensure!(
+                is_trace,
+                "{}: is not a trace; perfetto shows traces (trace=FILE)",
+                input.display()
+            );
+            ensure!(request.table.is_none(), "--table is for csv and jsonl; leave it out");
+            perfetto::write(&mut opened(input)?, &mut out)
+        }
+        Format::Folded | Format::Flamegraph => {
+            ensure!(request.table.is_none(), "--table is for csv and jsonl; leave it out");
+            let dump = dump(input, is_trace)?;
+            let tables = rows::tables(&dump, request.window.as_deref())?;
+            match request.format {
+                Format::Folded => folded::write(tables, &mut out),
+                _ => flamegraph::write(tables, &mut out),
+            }
+        }
+        Format::Csv | Format::Jsonl => {
+            let mut writer = RowWriter::new(request.format == Format::Csv, out);
+            match request.table.as_deref() {
+                Some(EVENTS) | None if is_trace => events::write(&mut opened(input)?, &mut writer)?,
+                None => bail!("--table is missing: name one of {}", rows::NAMES.join(", ")),
+                Some(EVENTS) => {
+                    bail!("{}: is not a trace; only traces have events", input.display())
+                }
+                Some(table) => {
+                    let dump = dump(input, is_trace)?;
+                    rows::write(&dump, table, request.window.as_deref(), &mut writer)?;
+                }
+            }
+            writer.finish()
+        }
+    }
+}
+
+fn opened(input: &Path) -> Result<Trace> {
+    open("export", input)
+}
+
+/// Reads a dump, or makes one of a trace.
+fn dump(input: &Path, is_trace: bool) -> Result<Snapshot> {
+    match is_trace {
+        true => load_statistics("export", input),
+        false => crate::dumps::load("export", input),
+    }
+}
