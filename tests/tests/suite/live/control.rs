@@ -23,20 +23,22 @@ fn snapshots_agree_with_themselves_while_four_vcpus_hammer(host: &Host) {
         let threads = format!("tcg,thread={threads}");
         let machine = host.machine().args(["-smp", "4", "-accel", &threads]);
         let mut live = Live::guest(machine, "spin", &[]);
-        let mut before = 0;
-        let mut grown = 0;
-        for _ in 0..30 {
-            let (snapshot, is_exact) = live.snapshot();
-            assert!(is_exact);
-            assert_consistent(&snapshot);
-            let executions: u64 =
-                snapshot.tables.sites.iter().map(|row| row.counts.executions).sum();
-            assert_eq!(executions, accesses(&snapshot));
-            assert!(executions >= before);
-            grown += u32::from(executions > before);
-            before = executions;
-        }
-        assert!(grown > 10, "the guest stood still");
+        let (mut before, mut grown) = (0, 0);
+        wait_until(
+            || {
+                let (snapshot, is_exact) = live.snapshot();
+                assert!(is_exact);
+                assert_consistent(&snapshot);
+                let sites = snapshot.tables.sites.iter();
+                let executions: u64 = sites.map(|row| row.counts.executions).sum();
+                assert_eq!(executions, accesses(&snapshot));
+                assert!(executions >= before);
+                grown += u32::from(executions > before);
+                before = executions;
+                grown >= 20
+            },
+            || "the guest stands still".into(),
+        );
     }
     // Strings and faults have more tables to disagree.
     let mut live =
@@ -189,6 +191,7 @@ fn access_log_is_turned_off_and_filtered_anew(host: &Host) {
     assert!(refused.starts_with("\"what\" is not a filter"), "{refused}");
     let refused = live.refused("access-log", json!({ "filter": "process=init" }));
     assert!(refused.contains("start QEMU with processes=on"), "{refused}");
+    wait_until(|| accesses(&live.snapshot().0) > 0, || "the guest stands still".into());
     live.running.signal(libc::SIGTERM).unwrap();
     live.running.wait().unwrap();
     let all = std::fs::read_to_string(&log).unwrap();

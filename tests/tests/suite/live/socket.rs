@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use pvio_tests::{Host, guest, on_both_qemus, refusal, wait_until};
 use serde_json::json;
 
-use super::{Live, connect, control};
+use super::{Live, accesses, connect, control};
 
 on_both_qemus! {
     socket_is_the_owners_and_is_removed_at_the_end
@@ -20,7 +20,8 @@ fn socket_is_the_owners_and_is_removed_at_the_end(host: &Host) {
     let there = std::fs::symlink_metadata(live.socket()).unwrap();
     assert!(there.file_type().is_socket());
     assert_eq!(there.permissions().mode() & 0o7777, 0o600);
-    live.ask("status", json!({}));
+    // The socket is there before QEMU handles signals.
+    wait_until(|| accesses(&live.snapshot().0) > 0, || "the guest stands still".into());
     live.running.signal(libc::SIGTERM).unwrap();
     let path = live.socket();
     assert!(live.running.wait().unwrap().status.success());
@@ -79,8 +80,8 @@ fn sandbox_and_daemonize_serve_the_socket(host: &Host) {
     let (option, path) = control(directory.path());
     let pid = directory.path().join("pid");
     let mut command = host.bare_guest_command(&format!("summary=off,{option}"), "spin");
-    command.args(["-sandbox", "on,spawn=deny,elevateprivileges=deny,resourcecontrol=deny"]);
-    command.args(["-daemonize", "-pidfile"]).arg(&pid);
+    // With spawn=deny QEMU cannot become a daemon.
+    command.args(["-sandbox", "on,elevateprivileges=deny", "-daemonize", "-pidfile"]).arg(&pid);
     assert!(command.status().unwrap().success());
     let mut connection = connect(&path);
     let about = connection.ask("status", json!({})).unwrap();

@@ -1,6 +1,6 @@
 //! `pvio snapshot` and `pvio top`, as a user runs them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use pvio_cli::paths;
@@ -15,8 +15,17 @@ on_both_qemus! {
     screen_is_restored_when_the_program_is_ended
 }
 
+/// The command `pvio` that was built together with the plugin.
+fn program() -> PathBuf {
+    let plugin = paths::plugin().unwrap();
+    let directory = plugin.parent().unwrap();
+    let program = directory.with_file_name("pvio");
+    assert!(program.exists(), "{} is not built: run qemu-scripts/setup", program.display());
+    program
+}
+
 fn pvio() -> Command {
-    let mut command = Command::new(paths::plugin().unwrap().with_file_name("pvio"));
+    let mut command = Command::new(program());
     command.env_remove("PVIO_CONTROL");
     command
 }
