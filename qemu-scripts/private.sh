@@ -121,10 +121,11 @@ END
 }
 
 # missing_tools: prints "PACKAGES|PROGRAMS", the arguments of private_tools, for programs of the tests that the host lacks: four
-# compilers compile pvio.h, and Python reads exports.
+# compilers compile pvio.h, Python reads exports, and tmux is the terminal of pvio top.
 missing_tools() {
     command -v g++ >/dev/null || echo 'g++|g++'
     command -v clang >/dev/null && command -v clang++ >/dev/null || echo 'clang|clang clang++'
+    command -v tmux >/dev/null || echo 'tmux|tmux'
     python3 -m pip --version &>/dev/null || echo 'python3 python3-pip|python3'
 }
 

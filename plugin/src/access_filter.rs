@@ -27,3 +27,19 @@ impl FilteredProcess for Owner {
         }
     }
 }
+
+/// Parses the filters of a text, each after a colon but the first. A doubled colon is a colon in a filter.
+///
+/// # Errors
+///
+/// As [`AccessFilter::parse`].
+pub fn parse_filters(text: &str) -> Result<AccessFilter, FilterError> {
+    let filters = split_at_single_colons(text);
+    AccessFilter::parse(filters.iter().map(String::as_str).filter(|text| !text.is_empty()))
+}
+
+/// Splits at each colon that stands alone; a doubled colon is a colon in the value.
+pub fn split_at_single_colons(text: &str) -> Vec<String> {
+    // A C string cannot contain a NUL, which stands for the doubled colon here.
+    text.replace("::", "\0").split(':').map(|part| part.replace('\0', ":")).collect()
+}

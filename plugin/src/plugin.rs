@@ -14,7 +14,9 @@ use pvio_stats::trace::Head;
 
 pub use self::build_error::BuildError;
 use crate::access_log::{AccessLog, CodeNames};
+use crate::breakpoints::{BreakContext, Breakpoint, Breakpoints};
 use crate::bus::PortBus;
+use crate::control::{Commands, Control};
 use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
 use crate::dumps::{self, Dumps, TextOutput};
 use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
@@ -24,9 +26,9 @@ use crate::options::{AccessesOption, HypercallAccess, InsnsOption, Options, Summ
 use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
 use crate::qemu::{
-    self, Ended, GuestClock, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine,
-    MachineError, MissingFunction, PagingRegisterReader, PortPresence, ProvenRam, Scoreboard,
-    TaskStateReader, VcpuIndex, Watch, exit_process,
+    self, AfterInstruction, Ended, GuestClock, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES,
+    Machine, MachineError, MissingFunction, PagingRegisterReader, PortPresence, ProvenRam,
+    Scoreboard, TaskStateReader, VcpuIndex, Watch, exit_process,
 };
 use crate::running_kernel::RunningKernel;
 use crate::sections::Sections;
@@ -69,6 +71,8 @@ pub fn build(
         .into_iter()
         .find(|(_, option)| option.as_ref().is_some_and(|option| option.filter.needs_processes()));
     let by_process = by_process.map(|(option, _)| option);
+    let breaks_need_processes = options.breakpoints.iter().any(Breakpoint::needs_processes);
+    let by_process = by_process.or(breaks_need_processes.then_some("break"));
     let needs_processes = options.processes || by_process.is_some();
     let needs_kernel = options.guest_symbols || options.callers.is_some() || needs_processes;
     let running_kernel = match needs_kernel {
@@ -138,13 +142,27 @@ pub fn build(
         let kernels = Arc::clone(kernels);
         machine.on_reset(move || kernels.before_reset());
     }
+    let is_controlled = options.control.is_some();
+    let has_symbols = options.guest_symbols || !options.symbols.is_empty();
     let access_log = options.access_log.map(|option| {
         let sites = Arc::clone(&statistics.sites);
         let files = LiveNames::new(Arc::clone(&dumps.symbols));
         let kernel = running_kernel.clone().filter(|_| options.guest_symbols);
         let names = CodeNames::new(sites, files, kernel);
-        Arc::new(AccessLog::new(option.path, option.file, option.filter, names, processes.clone()))
+        let log = AccessLog::new(option.path, option.file, option.filter, names, processes.clone());
+        Arc::new(if is_controlled { log.let_change(has_symbols) } else { log })
     });
+    let breakpoints = breakpoints(
+        host,
+        options.breakpoints,
+        is_controlled,
+        BreakNames {
+            dumps: &dumps,
+            kernel: running_kernel.clone().filter(|_| options.guest_symbols),
+            has_symbols,
+            processes: processes.clone(),
+        },
+    )?;
     let trace = options.trace.zip(head).map(|(option, head)| {
         let head = Head { devices: bus.own_devices(), ..head };
         let files = LiveNames::new(Arc::clone(&dumps.symbols));
@@ -168,7 +186,7 @@ pub fn build(
             // QEMU also resets the machine before it loads a snapshot.
             machine.on_reset(move || epoch.next());
         }
-        let control = Control { dumps: Arc::clone(&dumps), machine: machine.clone() };
+        let control = GuestControl { dumps: Arc::clone(&dumps), machine: machine.clone() };
         Arc::new(Hypercalls {
             policy,
             bus: Arc::clone(&bus),
@@ -200,7 +218,16 @@ pub fn build(
     if let Some(kernels) = kernels {
         interceptor.tell(kernels);
     }
+    if let Some(breakpoints) = &breakpoints {
+        interceptor.break_at(Arc::clone(breakpoints));
+    }
+    let control = options.control.map(|socket| {
+        let commands = Commands::new(Arc::clone(&dumps), access_log.clone(), breakpoints.clone());
+        Control::start(socket, commands).map_err(BuildError::Control)
+    });
     Ok(Box::new(Pvio {
+        breakpoints,
+        control: control.transpose()?,
         bus,
         statistics,
         dumps,
@@ -272,6 +299,45 @@ fn processes(host: &HostInfo, kernel: Option<&Arc<RunningKernel>>) -> Option<Arc
     Some(Arc::new(ProcessFinder { kernel, ram, states }))
 }
 
+/// What breakpoints know of code.
+struct BreakNames<'a> {
+    dumps: &'a Dumps,
+    kernel: Option<Arc<RunningKernel>>,
+    has_symbols: bool,
+    processes: Option<Arc<ProcessFinder>>,
+}
+
+/// Sets the breakpoints of the options. `None` if there are none, and can be none later.
+fn breakpoints(
+    host: &HostInfo,
+    wanted: Vec<Breakpoint>,
+    is_controlled: bool,
+    names: BreakNames<'_>,
+) -> Result<Option<Arc<Breakpoints>>, BuildError> {
+    if wanted.is_empty() && !is_controlled {
+        return Ok(None);
+    }
+    let Some(after) = AfterInstruction::find() else {
+        return if wanted.is_empty() { Ok(None) } else { Err(BuildError::Break) };
+    };
+    let BreakNames { dumps, kernel, has_symbols, processes } = names;
+    let sites = Arc::clone(&dumps.statistics.sites);
+    let files = LiveNames::new(Arc::clone(&dumps.symbols));
+    let breakpoints = Breakpoints::new(BreakContext {
+        after,
+        names: CodeNames::new(Arc::clone(&sites), files, kernel),
+        sites,
+        has_symbols,
+        processes,
+        ram: GuestRam::open(host.version).map(Arc::new),
+        reports_exceptions: host.reports_exceptions(),
+    });
+    for breakpoint in wanted {
+        breakpoints.set(breakpoint)?;
+    }
+    Ok(Some(Arc::new(breakpoints)))
+}
+
 /// The guest's clock, or the host's where that cannot be read.
 fn value_clock(host: &HostInfo) -> ValueClock {
     match GuestClock::find(host.icount) {
@@ -289,12 +355,12 @@ fn instructions(host: &HostInfo, sections: Sections) -> Result<Arc<Instructions>
 }
 
 /// Connects hypercalls with dumps and the machine.
-struct Control {
+struct GuestControl {
     dumps: Arc<Dumps>,
     machine: Option<Arc<Machine>>,
 }
 
-impl MachineControl for Control {
+impl MachineControl for GuestControl {
     fn dump(&self) -> Result<(), DumpError> {
         self.dumps.now().map_err(|error| match error {
             dumps::DumpError::TooMany => DumpError::Full,
@@ -312,6 +378,10 @@ impl MachineControl for Control {
 }
 
 struct Pvio {
+    /// `None` if nobody can set one.
+    breakpoints: Option<Arc<Breakpoints>>,
+    /// `None` without a socket.
+    control: Option<Control>,
     bus: Arc<PortBus>,
     statistics: Arc<Statistics>,
     dumps: Arc<Dumps>,
@@ -344,6 +414,9 @@ impl qemu::Plugin for Pvio {
         if let Some(log) = &self.access_log {
             log.vcpus_are_mixed();
         }
+        if let Some(breakpoints) = &self.breakpoints {
+            breakpoints.vcpus_are_mixed();
+        }
     }
 
     fn translate(&self, insn: &Insn<'_>) -> ArrayVec<Watch, MAX_WATCHES> {
@@ -364,6 +437,9 @@ impl qemu::Plugin for Pvio {
     }
 
     fn machine_ended(&self, how: Ended) {
+        if let Some(control) = &self.control {
+            control.finish();
+        }
         if let Some(log) = &self.access_log
             && let Err(error) = log.finish()
         {

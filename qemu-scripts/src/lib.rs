@@ -6,6 +6,7 @@
 //! - [`expected_forms`] and [`demo`] are the demo's two guests.
 //! - [`experiment`] measures port I/O by trap and by hypercall.
 //! - [`dumps`] reads dumps and writes files; [`diff`] compares dumps; [`report`] makes a page of one.
+//! - [`live`] talks to a machine that runs, and [`top`] shows it.
 //! - [`trace`](mod@trace) reads traces; [`export`] writes dumps and traces for other programs.
 //! - [`status`], [`signals`], [`progress`] and [`table`] are the terminal's side.
 
@@ -18,6 +19,7 @@ pub mod experiment;
 pub mod export;
 pub mod guest_test;
 pub mod linux;
+pub mod live;
 pub mod machine;
 pub mod measure;
 pub mod pager;
@@ -27,6 +29,7 @@ pub mod report;
 pub mod signals;
 pub mod status;
 pub mod table;
+pub mod top;
 pub mod trace;
 
 // The crate of the dumps' schema. All modules import it by this name.

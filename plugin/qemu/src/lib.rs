@@ -36,10 +36,10 @@ mod version;
 #[cfg(target_os = "linux")]
 pub use {
     internals::{
-        AtPort, CommandLine, Ended, GuestClock, GuestRam, IsaIrq, Locking, Machine, MachineError,
-        MappedRam, PagingRegisterReader, PagingRegisters, PortHandler, PortPresence, PortTrace,
-        RamPages, StackState, StringCpu, TaskState, TaskStateReader, Watchpoints, exit_process,
-        running_vcpu,
+        AfterInstruction, AtPort, BetweenBlocks, CommandLine, Ended, ExclusiveWork, FrameState,
+        GuestClock, GuestRam, IsaIrq, Locking, Machine, MachineError, MappedRam,
+        PagingRegisterReader, PagingRegisters, PortHandler, PortPresence, PortTrace, RamPages,
+        StackState, StringCpu, TaskState, TaskStateReader, Watchpoints, exit_process, running_vcpu,
     },
     plugin_api::{
         DeclaredVersion, Discontinuity, HostInfo, InlineAdd, Insn, MAX_WATCHES, MemoryAccess,

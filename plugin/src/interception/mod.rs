@@ -53,6 +53,7 @@ use arrayvec::ArrayVec;
 
 use crate::access_listeners::AccessListeners;
 use crate::access_log::{AccessLog, VcpuLog};
+use crate::breakpoints::{Breakpoints, VcpuBreaks};
 use crate::bus::PortBus;
 use crate::guest_memory::Physical;
 use crate::hypercalls::{Hypercalls, VcpuCalls};
@@ -133,6 +134,8 @@ pub struct Interceptor {
     /// How instructions of unknown mode were decoded first. A restart is translated in another block, whose other
     /// instructions may tell more or less, and must be the same instruction.
     undumped: Mutex<HashMap<UndumpedInsn, PortInsn>>,
+    /// `None` if nobody can set one.
+    breakpoints: Option<Arc<Breakpoints>>,
     /// True if the warning that modes are unknown was given.
     warned: AtomicBool,
 }
@@ -177,6 +180,7 @@ impl Interceptor {
             callers,
             kernels: None,
             undumped: Mutex::default(),
+            breakpoints: None,
             warned: AtomicBool::new(false),
         }
     }
@@ -185,6 +189,11 @@ impl Interceptor {
     pub fn count_processes(&mut self, finder: Arc<ProcessFinder>) {
         self.places = vcpu_processes(&finder, &self.statistics).map(Mutex::new);
         self.processes = Some(finder);
+    }
+
+    /// Tells `breakpoints` of accesses from now on, before any vCPU begins.
+    pub fn break_at(&mut self, breakpoints: Arc<Breakpoints>) {
+        self.breakpoints = Some(breakpoints);
     }
 
     /// Tells a trace what vCPUs do, before any vCPU begins.
@@ -203,7 +212,9 @@ impl Interceptor {
         let trace = self.trace.as_ref().map(|trace| trace.vcpu(&counters));
         let listeners = || {
             let log = self.log.as_ref().map(|log| VcpuLog::new(Arc::clone(log), index.0));
-            AccessListeners::new(log, self.statistics.vcpu_values(), trace.clone())
+            let breaks = self.breakpoints.as_ref();
+            let breaks = breaks.map(|all| VcpuBreaks::new(Arc::clone(all), index.0));
+            AccessListeners::new(log, self.statistics.vcpu_values(), breaks, trace.clone())
         };
         let calls = self.hypercalls.as_ref();
         let calls = calls

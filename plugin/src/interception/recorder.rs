@@ -89,10 +89,10 @@ impl Recorder {
         &self.counters
     }
 
-    /// Returns whether anybody listens to accesses.
+    /// Returns whether anybody listens to accesses now.
     #[inline]
     pub fn has_listeners(&self) -> bool {
-        self.listeners.is_some()
+        self.listeners.as_ref().is_some_and(AccessListeners::are_listening)
     }
 
     /// Returns whether accesses to a port may be heard.

@@ -36,7 +36,7 @@ pub(super) struct VcpuCounter {
     callers: Option<VcpuCallers>,
     /// `None` if processes are not counted.
     processes: Option<VcpuProcesses>,
-    /// True if a scalar may only need counting: no listener, call chains or processes.
+    /// True if a scalar only needs counting while nobody listens: no call chains, no processes.
     only_counts: bool,
 }
 
@@ -51,7 +51,7 @@ impl VcpuCounter {
         processes: Option<VcpuProcesses>,
     ) -> VcpuCounter {
         VcpuCounter {
-            only_counts: !recorder.has_listeners() && callers.is_none() && processes.is_none(),
+            only_counts: callers.is_none() && processes.is_none(),
             rules,
             attempts: Attempts::new(recorder, interrupted),
             aliases: Aliases::default(),
@@ -73,6 +73,7 @@ impl VcpuCounter {
             Some(site)
                 if self.attempts.are_settled()
                     && self.only_counts
+                    && !self.recorder().has_listeners()
                     && runs_at_translation(
                         insn,
                         site,

@@ -11,8 +11,10 @@ mod man;
 mod merge;
 mod report;
 mod show;
+mod snapshot;
 mod stats;
 mod test;
+mod top;
 mod trace;
 
 use std::process::ExitCode;
@@ -41,6 +43,8 @@ pub enum Command {
     Export(export::Arguments),
     Diff(diff::Arguments),
     Merge(merge::Arguments),
+    Snapshot(snapshot::Arguments),
+    Top(top::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -66,6 +70,10 @@ impl Command {
             Command::Trace(arguments) => status::end_with_answer("trace", trace::run(&arguments)),
             Command::Diff(arguments) => status::end_with_answer("diff", diff::run(&arguments)),
             Command::Merge(arguments) => status::end_with_answer("merge", merge::run(&arguments)),
+            Command::Snapshot(arguments) => {
+                status::end_with_answer("snapshot", snapshot::run(&arguments))
+            }
+            Command::Top(arguments) => status::end_with_answer("top", top::run(&arguments)),
             Command::Completions(arguments) => {
                 status::end_with_answer("completions", completions::run(&arguments))
             }
@@ -95,6 +103,8 @@ mod tests {
             ("export", include_str!("../../help/export.txt")),
             ("diff", include_str!("../../help/diff.txt")),
             ("merge", include_str!("../../help/merge.txt")),
+            ("snapshot", include_str!("../../help/snapshot.txt")),
+            ("top", include_str!("../../help/top.txt")),
             ("completions", include_str!("../../help/completions.txt")),
             ("man", include_str!("../../help/man.txt")),
         ] {

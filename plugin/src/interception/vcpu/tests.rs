@@ -165,13 +165,14 @@ impl Guest {
             command_line: Default::default(),
             memory_is_readable: true,
         };
-        self.statistics.snapshot(&SnapshotContext {
+        let context = SnapshotContext {
             host: &host,
             ended: Some(Ended::Quit),
             symbols: &Default::default(),
             own_kind: &|_| None,
             at_port: &|_| crate::qemu::AtPort::Unknown,
-        })
+        };
+        self.statistics.snapshot_of(self.statistics.read(), &context)
     }
 
     /// Returns the attempts, executions, accesses, faults and unverified executions of one form.

@@ -1,0 +1,289 @@
+//! What each command does.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pvio_guest::abi::NAME_MAX;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::rates::{SiteNames, Subscription};
+use super::request::{Request, answer};
+use crate::access_filter::parse_filters;
+use crate::access_log::AccessLog;
+use crate::breakpoints::{Breakpoint, Breakpoints};
+use crate::dumps::Dumps;
+use crate::qemu::ExclusiveWork;
+use crate::stats::Statistics;
+
+/// How long the vCPUs may take to stop for a snapshot. They take less than 100 ms unless one is in a device that
+/// waits for its reader.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long pvio looks for a moment without counting, where it cannot stop the vCPUs.
+const STILL_WITHIN: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Serves requests.
+pub struct Commands {
+    /// The statistics, and what makes snapshots of them.
+    dumps: Arc<Dumps>,
+    /// Stops the vCPUs for a moment; `None` if this QEMU does not export how.
+    exclusive: Option<ExclusiveWork>,
+    /// `None` without `access-log=`.
+    access_log: Option<Arc<AccessLog>>,
+    /// `None` if this QEMU cannot stop after an instruction.
+    breakpoints: Option<Arc<Breakpoints>>,
+    /// Names for rates.
+    names: SiteNames,
+    /// When the machine was made.
+    started: Instant,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoArguments {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Window {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Log {
+    enabled: Option<bool>,
+    filter: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Break {
+    at: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Delete {
+    #[serde(rename = "break")]
+    number: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Subscribe {
+    interval_ms: Option<u64>,
+    rows: Option<usize>,
+}
+
+impl Commands {
+    /// Commands that use these dumps, and the access log if there is one.
+    pub fn new(
+        dumps: Arc<Dumps>,
+        access_log: Option<Arc<AccessLog>>,
+        breakpoints: Option<Arc<Breakpoints>>,
+    ) -> Commands {
+        Commands {
+            breakpoints,
+            dumps,
+            exclusive: ExclusiveWork::find(),
+            access_log,
+            names: SiteNames::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Carries out the request of a line. Returns the line of the answer.
+    pub(super) fn serve(
+        &mut self,
+        line: &[u8],
+        subscription: &mut Option<Subscription>,
+    ) -> Vec<u8> {
+        match Request::parse(line) {
+            Ok(mut request) => {
+                let id = request.id.take();
+                answer(self.carry_out(&request, subscription), id)
+            }
+            Err(why) => answer(Err(why), None),
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        request: &Request,
+        subscription: &mut Option<Subscription>,
+    ) -> Result<Value, String> {
+        match &*request.execute {
+            "status" => request.arguments().map(|NoArguments {}| self.status()),
+            "snapshot" => request.arguments().map(|NoArguments {}| self.snapshot()),
+            "reset" => {
+                let NoArguments {} = request.arguments()?;
+                let is_exact = self.change(Statistics::reset_from_outside).1;
+                Ok(json!({ "exact": is_exact }))
+            }
+            "begin" | "end" => {
+                let Window { name } = request.arguments()?;
+                check_window(&name)?;
+                let is_begin = request.execute == "begin";
+                let given = name.clone();
+                let (result, is_exact) = self.change(move |statistics| match is_begin {
+                    true => statistics.begin_from_outside(&given),
+                    false => statistics.end(&given),
+                });
+                result.map_err(|error| format!("window {name:?}: {error}"))?;
+                Ok(json!({ "exact": is_exact }))
+            }
+            "access-log" => self.change_log(request.arguments()?),
+            "break" => {
+                let Break { at } = request.arguments()?;
+                let breakpoint = Breakpoint::parse(&at).map_err(|error| error.to_string())?;
+                let number =
+                    self.breakpoints()?.set(breakpoint).map_err(|error| error.to_string())?;
+                Ok(json!({ "break": number }))
+            }
+            "delete" => {
+                let Delete { number } = request.arguments()?;
+                match self.breakpoints()?.delete(number) {
+                    true => Ok(json!({})),
+                    false => Err(format!("there is no breakpoint {number}; status lists them")),
+                }
+            }
+            "subscribe" => {
+                let Subscribe { interval_ms, rows } = request.arguments()?;
+                *subscription = Some(Subscription::new(interval_ms, rows)?);
+                Ok(json!({}))
+            }
+            "unsubscribe" => {
+                let NoArguments {} = request.arguments()?;
+                *subscription = None;
+                Ok(json!({}))
+            }
+            other => Err(format!(
+                "there is no command {other:?}; there are status, snapshot, reset, begin, end, access-log, break, \
+                 delete, subscribe and unsubscribe"
+            )),
+        }
+    }
+
+    /// Runs `change` on the statistics while no vCPU counts. Also returns whether none did.
+    fn change<R: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Statistics) -> R + Send + 'static,
+    ) -> (R, bool) {
+        // The work is shared, since what does not run in time runs after all, while vCPUs count.
+        let change = Arc::new(std::sync::Mutex::new(Some(change)));
+        let run = {
+            let statistics = Arc::clone(&self.dumps.statistics);
+            move || {
+                let change =
+                    change.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                change.map(|change| change(&statistics))
+            }
+        };
+        let exclusive = self.exclusive.as_ref();
+        match exclusive.and_then(|exclusive| exclusive.run(PATIENCE, run.clone())).flatten() {
+            Some(result) => (result, true),
+            None => (run().expect("it did not run yet"), false),
+        }
+    }
+
+    fn snapshot(&self) -> Value {
+        self.with_guest(|| self.dumps.prepare(false));
+        let (mut moment, mut is_exact) = self.change(Statistics::read);
+        // Without a way to stop the vCPUs, they may stand still by themselves.
+        let begun = Instant::now();
+        while !is_exact && begun.elapsed() < STILL_WITHIN {
+            std::thread::sleep(PAUSE);
+            let before = std::mem::replace(&mut moment, self.dumps.statistics.read());
+            is_exact = moment.is_still(&before);
+        }
+        let snapshot = self.with_guest(|| self.dumps.snapshot_of(moment, None));
+        let stats = serde_json::to_value(&snapshot).expect("plain data becomes JSON");
+        json!({ "exact": is_exact, "stats": stats })
+    }
+
+    /// Runs what may look at the guest's memory.
+    fn with_guest<R>(&self, work: impl FnOnce() -> R) -> R {
+        match &self.exclusive {
+            Some(exclusive) => exclusive.with_global_lock(work),
+            // Then pvio does not read the guest's memory.
+            None => work(),
+        }
+    }
+
+    fn change_log(&self, Log { enabled, filter }: Log) -> Result<Value, String> {
+        let log = self.access_log.as_ref();
+        let log = log.ok_or("there is no access log; start QEMU with access-log=FILE")?;
+        if let Some(text) = filter {
+            let filter = parse_filters(&text).map_err(|error| error.to_string())?;
+            log.set_filter(filter).map_err(|error| error.to_string())?;
+        }
+        if let Some(enabled) = enabled {
+            log.set_enabled(enabled);
+        }
+        Ok(json!({ "enabled": log.is_enabled() }))
+    }
+
+    pub(super) fn breakpoints(&self) -> Result<&Arc<Breakpoints>, String> {
+        let breakpoints = self.breakpoints.as_ref();
+        breakpoints.ok_or_else(|| "this QEMU does not let plugins stop after an instruction".into())
+    }
+
+    fn status(&self) -> Value {
+        let breaks = self.breakpoints.iter().flat_map(|breakpoints| breakpoints.all());
+        let breaks: Vec<Value> = breaks
+            .map(|(number, at, hits)| json!({ "break": number, "at": at, "hits": hits }))
+            .collect();
+        let log = self.access_log.as_ref().map(|log| json!({ "enabled": log.is_enabled() }));
+        let host = &self.dumps.host;
+        json!({
+            "pvio": env!("CARGO_PKG_VERSION"),
+            "qemu": host.version.map(|version| version.to_string()),
+            "target": host.target,
+            "pid": std::process::id(),
+            "seconds": self.started.elapsed().as_secs_f64(),
+            "exact": self.exclusive.is_some(),
+            "processes": self.dumps.statistics.processes().is_some(),
+            "access-log": log,
+            "breaks": breaks,
+            "windows": self.dumps.statistics.open_windows(),
+        })
+    }
+
+    /// The next event of a subscription, if it is time for it and the client has taken the last.
+    pub(super) fn rates(
+        &mut self,
+        subscription: &mut Subscription,
+        now: Instant,
+        is_free: bool,
+    ) -> Option<Vec<u8>> {
+        if now < subscription.due() {
+            return None;
+        }
+        if !is_free {
+            subscription.skip(now);
+            return None;
+        }
+        let moment = self.dumps.statistics.read();
+        let tables = self.with_guest(|| self.dumps.without_names(moment));
+        let Commands { dumps, exclusive, names, .. } = self;
+        let look = || {
+            dumps.prepare(false);
+            dumps.snapshot_of(dumps.statistics.read(), None).tables.sites
+        };
+        names.learn(&tables.tables.sites, now, || match exclusive {
+            Some(exclusive) => exclusive.with_global_lock(look),
+            None => look(),
+        });
+        Some(subscription.event(now, &tables, names))
+    }
+}
+
+/// Names of windows are as the guest may choose them.
+fn check_window(name: &str) -> Result<(), String> {
+    match name.len() {
+        1..=NAME_MAX if !name.chars().any(char::is_control) => Ok(()),
+        _ => Err(format!("a window's name has 1 to {NAME_MAX} bytes, and no control characters")),
+    }
+}
