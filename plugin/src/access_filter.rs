@@ -1,5 +1,8 @@
 //! Which accesses an option asks for; the syntax is that of [`pvio_stats::access_filter`].
 
+mod live;
+
+pub use live::{FilterChangeError, FilterLimits, LiveFilter};
 use pvio_stats::access_filter::FilteredProcess;
 pub use pvio_stats::access_filter::{AccessFilter, FilterError};
 

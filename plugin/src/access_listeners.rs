@@ -56,6 +56,7 @@ impl AccessListeners {
     /// Returns true if a listener may ever want accesses to a port, perhaps later.
     pub fn may_cover(&self, port: Port, direction: Direction) -> bool {
         self.log.as_ref().is_some_and(|log| log.may_cover(port, direction))
+            || self.trace().is_some_and(|trace| trace.may_cover(port, direction))
             || self.breaks.is_some()
             || self.covers(port, direction)
     }

@@ -13,6 +13,7 @@ use arrayvec::ArrayVec;
 use pvio_stats::trace::Head;
 
 pub use self::build_error::BuildError;
+use crate::access_filter::{FilterLimits, LiveFilter};
 use crate::access_log::{AccessLog, CodeNames};
 use crate::breakpoints::{BreakContext, Breakpoint, Breakpoints};
 use crate::bus::PortBus;
@@ -144,13 +145,17 @@ pub fn build(
     }
     let is_controlled = options.control.is_some();
     let has_symbols = options.guest_symbols || !options.symbols.is_empty();
+    let limits = options
+        .control
+        .as_ref()
+        .map(|_| FilterLimits { has_symbols, has_processes: processes.is_some() });
     let access_log = options.access_log.map(|option| {
         let sites = Arc::clone(&statistics.sites);
         let files = LiveNames::new(Arc::clone(&dumps.symbols));
         let kernel = running_kernel.clone().filter(|_| options.guest_symbols);
         let names = CodeNames::new(sites, files, kernel);
-        let log = AccessLog::new(option.path, option.file, option.filter, names, processes.clone());
-        Arc::new(if is_controlled { log.let_change(has_symbols) } else { log })
+        let filter = LiveFilter::new(option.filter, limits);
+        Arc::new(AccessLog::new(option.path, option.file, filter, names, processes.clone()))
     });
     let breakpoints = breakpoints(
         host,
@@ -166,12 +171,12 @@ pub fn build(
     let trace = options.trace.zip(head).map(|(option, head)| {
         let head = Head { devices: bus.own_devices(), ..head };
         let files = LiveNames::new(Arc::clone(&dumps.symbols));
-        let kernel =
-            running_kernel.filter(|_| options.guest_symbols && option.filter.needs_symbols());
+        let needs_names = is_controlled || option.filter.needs_symbols();
+        let kernel = running_kernel.filter(|_| options.guest_symbols && needs_names);
         let output = TraceOutput {
             path: option.path,
             file: option.file,
-            filter: option.filter,
+            filter: LiveFilter::new(option.filter, limits),
             names: CodeNames::new(Arc::clone(&statistics.sites), files, kernel),
             processes: processes.clone(),
         };
@@ -222,7 +227,12 @@ pub fn build(
         interceptor.break_at(Arc::clone(breakpoints));
     }
     let control = options.control.map(|socket| {
-        let commands = Commands::new(Arc::clone(&dumps), access_log.clone(), breakpoints.clone());
+        let commands = Commands::new(
+            Arc::clone(&dumps),
+            access_log.clone(),
+            trace.clone(),
+            breakpoints.clone(),
+        );
         Control::start(socket, commands).map_err(BuildError::Control)
     });
     Ok(Box::new(Pvio {

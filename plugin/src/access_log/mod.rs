@@ -27,10 +27,10 @@ pub use vcpu_log::{Code, CodeKind, VcpuLog};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::access_filter::AccessFilter;
+use crate::access_filter::LiveFilter;
 use crate::files::OutputFile;
 use crate::processes::ProcessFinder;
 use queue::Queue;
@@ -40,20 +40,9 @@ use writer::Writer;
 /// The longest time until the writer thread takes a record.
 const LATENCY: Duration = Duration::from_millis(100);
 
-/// The most filters that a log has, one after another. They are kept.
-const MAX_FILTERS: usize = 4096;
-
 /// The log of a machine's accesses, shared by its vCPUs.
 pub struct AccessLog {
-    /// All filters that it ever had; the last is in force. They stay, since vCPUs use them without a lock.
-    filters: boxcar::Vec<AccessFilter>,
-    /// The number of the filter in force.
-    current: AtomicUsize,
-    is_enabled: AtomicBool,
-    /// Whether the filter may change while the machine runs.
-    may_change: bool,
-    /// Whether code has names.
-    has_symbols: bool,
+    filter: LiveFilter,
     opened: Instant,
     vcpus_mixed: AtomicBool,
     names: Arc<CodeNames>,
@@ -68,7 +57,7 @@ impl AccessLog {
     pub fn new(
         path: PathBuf,
         file: OutputFile,
-        filter: AccessFilter,
+        filter: LiveFilter,
         names: CodeNames,
         processes: Option<Arc<ProcessFinder>>,
     ) -> AccessLog {
@@ -76,11 +65,7 @@ impl AccessLog {
         let queue = Arc::new(Queue::default());
         let writer = Writer::new(path, file, Arc::clone(&queue), Arc::clone(&names));
         AccessLog {
-            filters: boxcar::vec![filter],
-            current: AtomicUsize::new(0),
-            is_enabled: AtomicBool::new(true),
-            may_change: false,
-            has_symbols: false,
+            filter,
             opened: Instant::now(),
             vcpus_mixed: AtomicBool::new(false),
             names,
@@ -97,48 +82,12 @@ impl AccessLog {
     }
 
     /// The filter in force.
-    #[inline]
-    fn filter(&self) -> &AccessFilter {
-        &self.filters[self.current.load(Ordering::Acquire)]
-    }
-
-    /// Lets the filter change while the machine runs. `has_symbols` says whether code has names.
-    pub fn let_change(self, has_symbols: bool) -> AccessLog {
-        AccessLog { may_change: true, has_symbols, ..self }
-    }
-
-    /// Turns the log on or off.
-    pub fn set_enabled(&self, is_enabled: bool) {
-        self.is_enabled.store(is_enabled, Ordering::Relaxed);
-    }
-
-    /// Whether accesses are logged.
-    pub fn is_enabled(&self) -> bool {
-        self.is_enabled.load(Ordering::Relaxed)
-    }
-
-    /// Replaces the filter.
-    ///
-    /// # Errors
-    ///
-    /// There were too many, or it needs what the log does not have.
-    pub fn set_filter(&self, filter: AccessFilter) -> Result<(), &'static str> {
-        if filter.needs_processes() && self.processes.is_none() {
-            return Err("a filter process=NAME needs processes; start QEMU with processes=on");
-        }
-        if filter.needs_symbols() && !self.has_symbols {
-            return Err("a filter symbol=NAME needs names, and symbols=off turns them off");
-        }
-        if self.filters.count() >= MAX_FILTERS {
-            return Err("the log has had too many filters");
-        }
-        let number = self.filters.push(filter);
-        self.current.store(number, Ordering::Release);
-        Ok(())
+    pub fn filter(&self) -> &LiveFilter {
+        &self.filter
     }
 
     fn push(&self, record: Record) {
-        if self.filter().covers_value(record.value) {
+        if self.filter.get().covers_value(record.value) {
             self.writer.start();
             self.queue.push(record);
         }

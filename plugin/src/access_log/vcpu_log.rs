@@ -57,12 +57,12 @@ impl VcpuLog {
 
     /// Returns true if accesses to a port may be logged. The other methods decide which are.
     pub fn covers(&self, port: Port, direction: Direction) -> bool {
-        self.log.is_enabled() && self.log.filter().covers_port(port, direction)
+        self.log.filter.covers_port(port, direction)
     }
 
-    /// Whether accesses to a port may ever be logged.
+    /// Returns true if accesses to a port may ever be logged.
     pub fn may_cover(&self, port: Port, direction: Direction) -> bool {
-        self.log.may_change || self.covers(port, direction)
+        self.log.filter.may_cover_port(port, direction)
     }
 
     /// A record of an access; `None` if the filters do not cover its code or process.
@@ -70,14 +70,14 @@ impl VcpuLog {
         let mut kernel = self.kernel.as_ref().map(RefCell::borrow_mut);
         let symbol = self.log.names.name(code, kernel.as_deref_mut());
         let name = || self.log.names.text(symbol);
-        if !self.log.filter().covers_code(code.pc, name) {
+        if !self.log.filter.get().covers_code(code.pc, name) {
             return None;
         }
         let process = self.processes.as_ref().and_then(|reader| {
             let running = reader.borrow_mut().running();
             running.map(|running| running.owner)
         });
-        if !self.log.filter().covers_process(process.as_ref()) {
+        if !self.log.filter.get().covers_process(process.as_ref()) {
             return None;
         }
         let mixed = self.log.vcpus_mixed.load(Ordering::Relaxed);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pvio_guest::abi::NAME_MAX;
+use pvio_stats::trace::WindowEvent;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -14,7 +15,8 @@ use crate::access_log::AccessLog;
 use crate::breakpoints::{Breakpoint, Breakpoints};
 use crate::dumps::Dumps;
 use crate::qemu::ExclusiveWork;
-use crate::stats::Statistics;
+use crate::stats::{Statistics, WindowError};
+use crate::trace::Trace;
 
 /// How long the vCPUs may take to stop for a snapshot. They take less than 100 ms unless one is in a device that
 /// waits for its reader.
@@ -32,6 +34,8 @@ pub struct Commands {
     exclusive: Option<ExclusiveWork>,
     /// `None` without `access-log=`.
     access_log: Option<Arc<AccessLog>>,
+    /// `None` without `trace=`.
+    trace: Option<Arc<Trace>>,
     /// `None` if this QEMU cannot stop after an instruction.
     breakpoints: Option<Arc<Breakpoints>>,
     /// Names for rates.
@@ -52,7 +56,7 @@ struct Window {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Log {
+struct Filtered {
     enabled: Option<bool>,
     filter: Option<String>,
 }
@@ -78,10 +82,11 @@ struct Subscribe {
 }
 
 impl Commands {
-    /// Commands that use these dumps, and the access log if there is one.
+    /// Commands that use these dumps, and what else there is.
     pub fn new(
         dumps: Arc<Dumps>,
         access_log: Option<Arc<AccessLog>>,
+        trace: Option<Arc<Trace>>,
         breakpoints: Option<Arc<Breakpoints>>,
     ) -> Commands {
         Commands {
@@ -89,6 +94,7 @@ impl Commands {
             dumps,
             exclusive: ExclusiveWork::find(),
             access_log,
+            trace,
             names: SiteNames::default(),
             started: Instant::now(),
         }
@@ -119,22 +125,20 @@ impl Commands {
             "snapshot" => request.arguments().map(|NoArguments {}| self.snapshot()),
             "reset" => {
                 let NoArguments {} = request.arguments()?;
-                let is_exact = self.change(Statistics::reset_from_outside).1;
-                Ok(json!({ "exact": is_exact }))
+                self.change_window(WindowEvent::Reset)
             }
             "begin" | "end" => {
                 let Window { name } = request.arguments()?;
                 check_window(&name)?;
-                let is_begin = request.execute == "begin";
-                let given = name.clone();
-                let (result, is_exact) = self.change(move |statistics| match is_begin {
-                    true => statistics.begin_from_outside(&given),
-                    false => statistics.end(&given),
-                });
-                result.map_err(|error| format!("window {name:?}: {error}"))?;
-                Ok(json!({ "exact": is_exact }))
+                let given = name.as_str().into();
+                self.change_window(match &*request.execute {
+                    "begin" => WindowEvent::Began(given),
+                    _ => WindowEvent::Ended(given),
+                })
+                .map_err(|error| format!("window {name:?}: {error}"))
             }
             "access-log" => self.change_log(request.arguments()?),
+            "trace" => self.change_trace(request.arguments()?),
             "break" => {
                 let Break { at } = request.arguments()?;
                 let breakpoint = Breakpoint::parse(&at).map_err(|error| error.to_string())?;
@@ -160,8 +164,8 @@ impl Commands {
                 Ok(json!({}))
             }
             other => Err(format!(
-                "there is no command {other:?}; there are status, snapshot, reset, begin, end, access-log, break, \
-                 delete, subscribe and unsubscribe"
+                "there is no command {other:?}; there are status, snapshot, reset, begin, end, access-log, trace, \
+                 break, delete, subscribe and unsubscribe"
             )),
         }
     }
@@ -188,6 +192,27 @@ impl Commands {
         }
     }
 
+    /// Changes a window or resets the statistics, and has the trace tell of it.
+    fn change_window(&self, event: WindowEvent) -> Result<Value, String> {
+        let trace = self.trace.clone();
+        let (result, is_exact) = self.change(move |statistics| {
+            let change = || match &event {
+                WindowEvent::Began(name) => statistics.begin_from_outside(name),
+                WindowEvent::Ended(name) => statistics.end(name),
+                WindowEvent::Reset => {
+                    statistics.reset_from_outside();
+                    Ok::<(), WindowError>(())
+                }
+            };
+            match &trace {
+                Some(trace) => trace.window_from_outside(&event, change),
+                None => change(),
+            }
+        });
+        result.map_err(|error| error.to_string())?;
+        Ok(json!({ "exact": is_exact }))
+    }
+
     fn snapshot(&self) -> Value {
         self.with_guest(|| self.dumps.prepare(false));
         let (mut moment, mut is_exact) = self.change(Statistics::read);
@@ -212,17 +237,25 @@ impl Commands {
         }
     }
 
-    fn change_log(&self, Log { enabled, filter }: Log) -> Result<Value, String> {
+    fn change_log(&self, Filtered { enabled, filter }: Filtered) -> Result<Value, String> {
         let log = self.access_log.as_ref();
         let log = log.ok_or("there is no access log; start QEMU with access-log=FILE")?;
-        if let Some(text) = filter {
-            let filter = parse_filters(&text).map_err(|error| error.to_string())?;
-            log.set_filter(filter).map_err(|error| error.to_string())?;
-        }
-        if let Some(enabled) = enabled {
-            log.set_enabled(enabled);
-        }
-        Ok(json!({ "enabled": log.is_enabled() }))
+        let filter = filter.map(|text| parse_filters(&text)).transpose();
+        let filter = filter.map_err(|error| error.to_string())?;
+        log.filter().change(filter, enabled).map_err(|error| error.to_string())?;
+        Ok(json!({ "enabled": log.filter().is_enabled() }))
+    }
+
+    fn change_trace(&self, Filtered { enabled, filter }: Filtered) -> Result<Value, String> {
+        let trace = self.trace.clone().ok_or("there is no trace; start QEMU with trace=FILE")?;
+        let parsed = filter.as_deref().map(parse_filters).transpose();
+        let parsed = parsed.map_err(|error| error.to_string())?;
+        let (result, is_exact) = self.change(move |_| {
+            let filter = filter.as_deref().zip(parsed);
+            trace.change_filter(filter, enabled).map(|()| trace.is_enabled())
+        });
+        let is_enabled = result.map_err(|error| error.to_string())?;
+        Ok(json!({ "enabled": is_enabled, "exact": is_exact }))
     }
 
     pub(super) fn breakpoints(&self) -> Result<&Arc<Breakpoints>, String> {
@@ -235,7 +268,9 @@ impl Commands {
         let breaks: Vec<Value> = breaks
             .map(|(number, at, hits)| json!({ "break": number, "at": at, "hits": hits }))
             .collect();
-        let log = self.access_log.as_ref().map(|log| json!({ "enabled": log.is_enabled() }));
+        let log =
+            self.access_log.as_ref().map(|log| json!({ "enabled": log.filter().is_enabled() }));
+        let trace = self.trace.as_ref().map(|trace| json!({ "enabled": trace.is_enabled() }));
         let host = &self.dumps.host;
         json!({
             "pvio": env!("CARGO_PKG_VERSION"),
@@ -246,6 +281,7 @@ impl Commands {
             "exact": self.exclusive.is_some(),
             "processes": self.dumps.statistics.processes().is_some(),
             "access-log": log,
+            "trace": trace,
             "breaks": breaks,
             "windows": self.dumps.statistics.open_windows(),
         })

@@ -89,9 +89,14 @@ impl Recorder {
         &self.counters
     }
 
-    /// Returns whether anybody listens to accesses now.
-    #[inline]
+    /// Returns whether there are listeners to accesses, now or later.
     pub fn has_listeners(&self) -> bool {
+        self.listeners.is_some()
+    }
+
+    /// Returns whether a listener listens to accesses now.
+    #[inline]
+    pub fn is_anyone_listening(&self) -> bool {
         self.listeners.as_ref().is_some_and(AccessListeners::are_listening)
     }
 

@@ -29,6 +29,8 @@ pub enum What {
     Window(WindowEvent),
     /// The filter that holds from here on: only what it covers is in the trace. Empty if all is.
     Filter(Box<str>),
+    /// The trace has nothing from here on, until a filter follows.
+    Off,
 }
 
 /// A step of an attempt at a port instruction.

@@ -8,6 +8,7 @@ use std::hash::Hash;
 
 use pvio_x86::{AccessSize, Direction, InsnForm, Port};
 
+use super::chunk::REQUESTS;
 use super::event::{CallEvent, CallOutcome, Code, Event, InsnEvent, Stage, What, WindowEvent};
 use super::file::Trace;
 use super::tables::snapshot;
@@ -190,8 +191,11 @@ pub(super) struct Tally {
     pub windows: Vec<Window>,
     pub firsts: HashMap<(u32, PortKey), Firsts>,
     made: u64,
-    /// A filter that leaves something out held at some time.
-    pub filters: Vec<Box<str>>,
+    /// The filters that held at some time and left something out.
+    filters: Vec<Box<str>>,
+    /// Whether the filter changed, or the trace was off at some time.
+    changed: bool,
+    was_off: bool,
 }
 
 impl Tally {
@@ -201,11 +205,29 @@ impl Tally {
             What::Call(call) => self.call(*call, vcpu),
             What::Window(window) => self.window(window, vcpu),
             What::Filter(text) => {
-                if !text.is_empty() && !self.filters.contains(text) {
-                    self.filters.push(text.clone());
-                }
+                self.changed = true;
+                self.filter(text);
             }
+            What::Off => (self.changed, self.was_off) = (true, true),
         }
+    }
+
+    fn filter(&mut self, text: &str) {
+        if !text.is_empty() && !self.filters.iter().any(|other| **other == *text) {
+            self.filters.push(text.into());
+        }
+    }
+
+    /// Lines about what the filters left out.
+    fn left_out(&self) -> impl Iterator<Item = String> {
+        let filtered = self.filters.iter().map(|filter| match self.changed {
+            true => format!(
+                "was filtered for a part of the run ({filter}): only what the filter covers is counted there"
+            ),
+            false => format!("is filtered ({filter}): only what the filter covers is counted"),
+        });
+        let off = "was off for a part of the run: what the guest did there is not counted";
+        filtered.chain(self.was_off.then(|| off.to_owned()))
     }
 
     fn insn(&mut self, insn: &InsnEvent, vcpu: (u32, u32)) {
@@ -361,12 +383,15 @@ impl Tally {
         }
     }
 
-    /// A window's call is counted after it: the one that begins a window, or resets, is not in what follows.
-    fn window(&mut self, window: &WindowEvent, (_, vcpu): (u32, u32)) {
+    /// A window's call is counted after it: the one that begins a window, or resets, is not in what follows. A request
+    /// from outside the guest is no call.
+    fn window(&mut self, window: &WindowEvent, (stream, vcpu): (u32, u32)) {
         let now = |call: Call| {
             let mut now = self.totals.clone();
-            now.calls[call.index()][0] += 1;
-            now.vcpus.entry(vcpu).or_default()[2] += 1;
+            if stream != REQUESTS {
+                now.calls[call.index()][0] += 1;
+                now.vcpus.entry(vcpu).or_default()[2] += 1;
+            }
             now
         };
         match window {
@@ -453,17 +478,13 @@ fn site(insn: &InsnEvent) -> Option<u32> {
 /// Returns them, and lines about what is not in them.
 pub fn statistics(trace: &mut Trace) -> (Snapshot, Vec<String>) {
     let mut tally = Tally { callers: trace.head().callers, ..Tally::default() };
-    if !trace.head().filter.is_empty() {
-        tally.filters.push(trace.head().filter.as_str().into());
-    }
+    tally.filter(&trace.head().filter);
     let definitions = trace.read(|event, vcpu, _| {
         tally.event(event, vcpu);
         true
     });
     tally.finish();
     let mut lines = trace.problems().to_vec();
-    for filter in &tally.filters {
-        lines.push(format!("is filtered ({filter}): only what the filter covers is counted"));
-    }
+    lines.extend(tally.left_out());
     (snapshot(trace, &tally, &definitions), lines)
 }

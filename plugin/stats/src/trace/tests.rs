@@ -94,7 +94,10 @@ fn random_what(rng: &mut fastrand::Rng) -> What {
             1 => WindowEvent::Ended("".into()),
             _ => WindowEvent::Reset,
         }),
-        3 => What::Filter("0x60:in".into()),
+        3 => match rng.bool() {
+            true => What::Filter("0x60:in".into()),
+            false => What::Off,
+        },
         _ => {
             let stage = STAGES[rng.usize(0..STAGES.len())];
             let site = rng.u32(0..30);
