@@ -156,20 +156,19 @@ impl Dumps {
 
     /// Makes a snapshot of counts. It names sites, as [`Dumps::prepare`] does, on the same threads.
     pub fn snapshot_of(&self, moment: Moment, ended: Option<Ended>) -> Snapshot {
-        self.snapshot_by(&self.symbols, moment, ended)
-    }
-
-    /// Makes a snapshot of counts without looking for names, which takes time.
-    ///
-    /// With QEMU's global lock held, because it looks at the port bus.
-    pub fn without_names(&self, moment: Moment) -> Snapshot {
-        self.snapshot_by(&Symbols::default(), moment, None)
-    }
-
-    fn snapshot_by(&self, symbols: &Symbols, moment: Moment, ended: Option<Ended>) -> Snapshot {
         let own_kind = |port| self.bus.kind_at(port);
         let at_port = |port: Port| self.presence.at(port.0);
-        let context = self.context(symbols, ended, &own_kind, &at_port);
+        let context = self.context(&self.symbols, ended, &own_kind, &at_port);
+        self.statistics.snapshot_of(moment, &context)
+    }
+
+    /// Makes a snapshot of counts without looking for names, which takes time, on any thread.
+    ///
+    /// `at_port` looks at the port bus by [`Dumps::presence`] with QEMU's global lock held.
+    pub fn without_names(&self, moment: Moment, at_port: &dyn Fn(Port) -> AtPort) -> Snapshot {
+        let symbols = Symbols::default();
+        let own_kind = |port| self.bus.kind_at(port);
+        let context = self.context(&symbols, None, &own_kind, at_port);
         self.statistics.snapshot_of(moment, &context)
     }
 

@@ -17,6 +17,7 @@ use crate::dumps::Dumps;
 use crate::qemu::ExclusiveWork;
 use crate::stats::{Statistics, WindowError};
 use crate::trace::Trace;
+use crate::x86::Port;
 
 /// How long the vCPUs may take to stop for a snapshot. They take less than 100 ms unless one is in a device that
 /// waits for its reader.
@@ -302,7 +303,9 @@ impl Commands {
             return None;
         }
         let moment = self.dumps.statistics.read();
-        let tables = self.with_guest(|| self.dumps.without_names(moment));
+        // The lock is held for one port at a time, so that the guest's devices do not wait.
+        let at_port = |port: Port| self.with_guest(|| self.dumps.presence.at(port.0));
+        let tables = self.dumps.without_names(moment, &at_port);
         let Commands { dumps, exclusive, names, .. } = self;
         let look = || {
             dumps.prepare(false);

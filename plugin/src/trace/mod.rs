@@ -131,6 +131,9 @@ impl Trace {
         filter: Option<(&str, AccessFilter)>,
         is_enabled: Option<bool>,
     ) -> Result<(), FilterChangeError> {
+        if filter.is_none() && is_enabled.is_none() {
+            return Ok(());
+        }
         let (text, filter) = filter.unzip();
         self.filter.change(filter, is_enabled)?;
         self.requests.filter(&self.clocks, text, self.filter.is_enabled());

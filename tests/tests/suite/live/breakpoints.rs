@@ -4,6 +4,7 @@ use object::{Object, ObjectSymbol};
 use pvio_cli::machine::Machine;
 use pvio_tests::linux::Debugger;
 use pvio_tests::{Host, Monitor, guest, on_both_qemus, refusal, run_guest, wait_until};
+use qapi::qmp::RunState;
 use serde_json::{Value, json};
 
 use super::{connect, control};
@@ -36,16 +37,15 @@ fn start(machine: Machine, options: &[&str]) -> Monitor {
     Monitor::start(machine.plugin(options).bare_guest(&guest("breaks.bin")))
 }
 
+/// Waits until the machine has stopped as at a debugger's breakpoint.
+fn wait_for_stop(monitor: &mut Monitor) {
+    let has_stopped = || monitor.status() == RunState::debug;
+    wait_until(has_stopped, || "the machine has not stopped".into());
+}
+
 /// Waits until the machine has stopped. Returns the linear address at which it stands.
 fn stopped_at(monitor: &mut Monitor) -> u64 {
-    let mut status = String::new();
-    wait_until(
-        || {
-            status = monitor.ask("info status");
-            status == "VM status: paused (debug)"
-        },
-        || "the machine has not stopped".into(),
-    );
+    wait_for_stop(monitor);
     let registers = monitor.ask("info registers");
     let field = |name: &str| {
         let (_, rest) = registers.split_once(name).unwrap_or_else(|| panic!("{registers}"));
@@ -59,7 +59,7 @@ fn stopped_at(monitor: &mut Monitor) -> u64 {
 fn monitor_stands_after_the_instruction_and_goes_on(host: &Host) {
     let mut monitor = start(host.machine(), &["break=0x5000:in"]);
     for _ in 0..3 {
-        monitor.ask("cont");
+        monitor.cont();
         assert_eq!(stopped_at(&mut monitor), address("after_reads"));
     }
     let ended = monitor.quit();
@@ -92,10 +92,10 @@ fn gdb_stands_after_the_instruction(host: &Host) {
 fn pending_interrupt_comes_after_the_stop(host: &Host) {
     let mut monitor = start(host.machine(), &["break=0x2005:value=1", "break=0x2005:value=0"]);
     for _ in 0..3 {
-        monitor.ask("cont");
+        monitor.cont();
         assert_eq!(stopped_at(&mut monitor), address("after_raises"));
         assert!(monitor.ask("info registers").contains("II=0"), "the shadow is pvio's, and gone");
-        monitor.ask("cont");
+        monitor.cont();
         let within = stopped_at(&mut monitor);
         assert!((address("handler")..address("start")).contains(&within), "{within:#x}");
     }
@@ -105,7 +105,7 @@ fn value_that_was_read_decides(host: &Host) {
     let options = ["device=latch@0x5000", "break=0x5000:in:value=7"];
     let mut monitor = start(host.machine(), &options);
     for _ in 0..2 {
-        monitor.ask("cont");
+        monitor.cont();
         assert_eq!(stopped_at(&mut monitor), address("after_reads"));
         let registers = monitor.ask("info registers");
         assert!(registers.contains("07 EBX=00000007"), "{registers}");
@@ -114,11 +114,11 @@ fn value_that_was_read_decides(host: &Host) {
 
 fn string_is_stopped_after_the_instruction(host: &Host) {
     let mut monitor = start(host.machine(), &["break=0x5010:value=3"]);
-    monitor.ask("cont");
+    monitor.cont();
     assert_eq!(stopped_at(&mut monitor), address("after_string"));
     // With icount QEMU leaves the instruction after each element.
     let mut monitor = start(host.machine().args(["-icount", "shift=3"]), &["break=0x5010:value=3"]);
-    monitor.ask("cont");
+    monitor.cont();
     assert_eq!(stopped_at(&mut monitor), address("string"));
     let registers = monitor.ask("info registers");
     assert!(registers.contains("ECX=00000002"), "two elements are left: {registers}");
@@ -130,7 +130,7 @@ fn count_and_site_choose_the_access(host: &Host) {
         let option = format!("break=0x5000-0x5fff:site={site}:count=5");
         let mut monitor = start(host.machine(), &[&symbols, &option]);
         for round in [5, 6] {
-            monitor.ask("cont");
+            monitor.cont();
             assert_eq!(stopped_at(&mut monitor), address("last") + 1);
             let registers = monitor.ask("info registers");
             assert!(registers.contains(&format!("EBX={round:08x}")), "{registers}");
@@ -144,7 +144,7 @@ fn breakpoints_come_and_go_over_the_socket(host: &Host) {
     let (option, path) = control(directory.path());
     let mut monitor = start(host.machine(), &[&option]);
     let mut connection = connect(&path);
-    monitor.ask("cont");
+    monitor.cont();
     let set = connection.ask("break", json!({ "at": "0x5020:out" })).unwrap();
     assert_eq!(set, json!({ "break": 1 }));
     assert_eq!(stopped_at(&mut monitor), address("last") + 1);
@@ -162,9 +162,9 @@ fn breakpoints_come_and_go_over_the_socket(host: &Host) {
     );
     connection.ask("delete", json!({ "break": 1 })).unwrap();
     assert_eq!(breaks(connection.ask("status", json!({})).unwrap()), json!([]));
-    monitor.ask("cont");
+    monitor.cont();
     std::thread::sleep(std::time::Duration::from_millis(300));
-    assert_eq!(monitor.ask("info status"), "VM status: running");
+    assert_eq!(monitor.status(), RunState::running);
     let refused = connection.ask("break", json!({ "at": "com1" })).unwrap_err().to_string();
     assert!(refused.starts_with("\"com1\" is no port; write PORT"), "{refused}");
 }
@@ -177,7 +177,7 @@ fn modes_of_qemu_make_no_difference(host: &Host) {
     ] {
         let mut monitor = start(host.machine().args(arguments), &["break=0x2005:value=1"]);
         for _ in 0..3 {
-            monitor.ask("cont");
+            monitor.cont();
             assert_eq!(stopped_at(&mut monitor), address("after_raises"), "{arguments:?}");
         }
     }
@@ -193,7 +193,7 @@ fn instruction_that_faults_is_no_access(host: &Host) {
     let mut monitor = Monitor::start(machine.bare_guest(&guest("around-privilege.bin")));
     let mut connection = connect(&path);
     let mut hits = 0;
-    monitor.ask("cont");
+    monitor.cont();
     // Each stop is an access: its next address is after the instruction.
     for _ in 0..200 {
         let Ok((name, hit)) = connection.next_event() else { break };
@@ -205,18 +205,10 @@ fn instruction_that_faults_is_no_access(host: &Host) {
         let len = number("next-pc").wrapping_sub(number("pc"));
         assert!(len <= 4, "stopped elsewhere: {hit}");
         hits += 1;
-        stopped_at_all(&mut monitor);
-        monitor.ask("cont");
+        wait_for_stop(&mut monitor);
+        monitor.cont();
     }
     assert!(hits > 0);
-}
-
-/// Waits until the machine has stopped.
-fn stopped_at_all(monitor: &mut Monitor) {
-    wait_until(
-        || monitor.ask("info status") == "VM status: paused (debug)",
-        || "the machine has not stopped".into(),
-    );
 }
 
 fn breakpoints_that_never_match_change_no_count(host: &Host) {

@@ -151,6 +151,7 @@ fn wrong_requests_change_nothing(host: &Host) {
             json!({ "enabled": true }),
             "there is no access log; start QEMU with access-log=FILE",
         ),
+        ("trace", json!({}), "there is no trace; start QEMU with trace=FILE"),
         ("subscribe", json!({ "interval-ms": 1 }), "interval-ms is 50 to 3600000"),
         ("delete", json!({ "break": 7 }), "there is no breakpoint 7; status lists them"),
     ] {

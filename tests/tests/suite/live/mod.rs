@@ -5,6 +5,7 @@ mod control;
 mod hostile_clients;
 mod socket;
 mod top;
+mod trace;
 
 use std::path::{Path, PathBuf};
 
