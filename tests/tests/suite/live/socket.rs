@@ -12,7 +12,8 @@ on_both_qemus! {
     socket_is_the_owners_and_is_removed_at_the_end
     socket_of_a_killed_qemu_is_replaced
     path_that_cannot_be_used_is_refused_in_one_line
-    sandbox_and_daemonize_serve_the_socket
+    socket_is_served_in_a_sandbox
+    daemon_serves_the_socket
 }
 
 fn socket_is_the_owners_and_is_removed_at_the_end(host: &Host) {
@@ -75,13 +76,20 @@ fn path_that_cannot_be_used_is_refused_in_one_line(host: &Host) {
     assert!(host.api < 5 || line.contains("is named twice"), "{line}");
 }
 
-fn sandbox_and_daemonize_serve_the_socket(host: &Host) {
+fn socket_is_served_in_a_sandbox(host: &Host) {
+    let denied = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+    let mut live = Live::guest(host.machine().args(["-sandbox", denied]), "spin", &[]);
+    wait_until(|| accesses(&live.snapshot().0) > 0, || "the guest stands still".into());
+    assert!(live.snapshot().1);
+}
+
+fn daemon_serves_the_socket(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let (option, path) = control(directory.path());
     let pid = directory.path().join("pid");
     let mut command = host.bare_guest_command(&format!("summary=off,{option}"), "spin");
-    // With spawn=deny QEMU cannot become a daemon.
-    command.args(["-sandbox", "on,elevateprivileges=deny", "-daemonize", "-pidfile"]).arg(&pid);
+    // With more denied, QEMU cannot become a daemon.
+    command.args(["-sandbox", "on", "-daemonize", "-pidfile"]).arg(&pid);
     assert!(command.status().unwrap().success());
     let mut connection = connect(&path);
     let about = connection.ask("status", json!({})).unwrap();

@@ -103,9 +103,8 @@ impl Terminal {
     }
 
     fn start_top(&self, socket: &Path) {
-        let pvio = paths::plugin().unwrap().with_file_name("pvio");
         let line =
-            format!("{} top --delay 0.2 {}; echo status=$?", pvio.display(), socket.display());
+            format!("{} top --delay 0.2 {}; echo status=$?", program().display(), socket.display());
         self.type_(&["clear", "Enter"]);
         self.type_(&[&line, "Enter"]);
     }

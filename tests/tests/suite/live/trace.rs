@@ -31,8 +31,10 @@ fn let_run(live: &mut Live) {
     );
 }
 
-/// Ends the machine. Returns its dump.
-fn end(live: Live) -> Snapshot {
+/// Ends the machine, which runs. Returns its dump.
+fn end(mut live: Live) -> Snapshot {
+    // QEMU handles signals before its guest runs.
+    wait_until(|| accesses(&live.snapshot().0) > 0, || "the guest stands still".into());
     live.running.signal(libc::SIGTERM).unwrap();
     live.running.wait().unwrap().stats().unwrap().clone()
 }
