@@ -2,6 +2,7 @@
 
 mod breakpoints;
 mod control;
+mod document;
 mod hostile_clients;
 mod socket;
 mod top;
@@ -12,8 +13,18 @@ use std::path::{Path, PathBuf};
 use pvio::stats::Snapshot;
 use pvio_cli::live::Connection;
 use pvio_cli::machine::{Machine, Running};
+use pvio_cli::paths;
 use pvio_tests::{guest, wait_for};
 use serde_json::{Value, json};
+
+/// The command `pvio` that was built together with the plugin.
+fn program() -> PathBuf {
+    let plugin = paths::plugin().unwrap();
+    let directory = plugin.parent().unwrap();
+    let program = directory.with_file_name("pvio");
+    assert!(program.exists(), "{} is not built: run qemu-scripts/setup", program.display());
+    program
+}
 
 /// A machine with a control socket, and the connection to it.
 struct Live {

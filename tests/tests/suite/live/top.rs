@@ -1,27 +1,17 @@
 //! `pvio snapshot` and `pvio top`, as a user runs them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
-use pvio_cli::paths;
 use pvio_tests::{Host, assert_consistent, on_both_qemus, wait_until};
 
-use super::Live;
+use super::{Live, program};
 
 on_both_qemus! {
     snapshot_command_writes_a_dump
     batch_prints_rates
     screen_shows_sorts_filters_pauses_and_quits
     screen_is_restored_when_the_program_is_ended
-}
-
-/// The command `pvio` that was built together with the plugin.
-fn program() -> PathBuf {
-    let plugin = paths::plugin().unwrap();
-    let directory = plugin.parent().unwrap();
-    let program = directory.with_file_name("pvio");
-    assert!(program.exists(), "{} is not built: run qemu-scripts/setup", program.display());
-    program
 }
 
 fn pvio() -> Command {
