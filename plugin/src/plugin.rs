@@ -4,37 +4,39 @@
 //! know each other.
 
 mod build_error;
+mod parts;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
 
 use arrayvec::ArrayVec;
 use pvio_stats::trace::Head;
 
 pub use self::build_error::BuildError;
+use self::parts::{
+    BreakNames, breakpoints, callers, guest_kernels, instructions, open_machine, processes,
+    proven_ram, trace_head, value_clock,
+};
 use crate::access_filter::{FilterLimits, LiveFilter};
 use crate::access_log::{AccessLog, CodeNames};
-use crate::breakpoints::{BreakContext, Breakpoint, Breakpoints};
+use crate::breakpoints::{Breakpoint, Breakpoints};
 use crate::bus::PortBus;
 use crate::control::{Commands, Control};
-use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
+use crate::devices::{BUILT_IN, DeviceKind};
 use crate::dumps::{self, Dumps, TextOutput};
 use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
-use crate::interception::{Callers, Instructions, Interceptor};
+use crate::interception::{Instructions, Interceptor};
 use crate::kernel_turns::KernelTurns;
-use crate::options::{AccessesOption, HypercallAccess, InsnsOption, Options, Summary};
-use crate::processes::ProcessFinder;
+use crate::options::{HypercallAccess, InsnsOption, Options, Summary};
 use crate::qemu::report::say;
 use crate::qemu::{
-    self, AfterInstruction, Ended, GuestClock, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES,
-    Machine, MachineError, MissingFunction, PagingRegisterReader, PortPresence, ProvenRam,
-    Scoreboard, TaskStateReader, VcpuIndex, Watch, exit_process,
+    self, Ended, GuestClock, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine, PortPresence,
+    Scoreboard, VcpuIndex, Watch, exit_process,
 };
 use crate::running_kernel::RunningKernel;
 use crate::sections::Sections;
-use crate::stats::{InstructionCounts, Statistics, ValueClock, ValuePorts, qemu_row};
-use crate::symbols::{GuestKernels, LiveNames, Symbols};
+use crate::stats::{InstructionCounts, Statistics, ValuePorts};
+use crate::symbols::{LiveNames, Symbols};
 use crate::trace::{Trace, TraceOutput};
 
 /// Makes the plugin for a QEMU. [`plugin!`](crate::plugin) calls it.
@@ -248,120 +250,6 @@ pub fn build(
         instructions,
         warned_of_mixed_counts: AtomicBool::new(false),
     }))
-}
-
-/// What a trace says of the machine at its start, but for its devices.
-fn trace_head(host: &HostInfo, options: &Options, trace: &AccessesOption) -> Head {
-    let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    Head {
-        pvio: env!("CARGO_PKG_VERSION").into(),
-        qemu: qemu_row(host),
-        began: began.map_or(0, |began| began.as_nanos() as u64),
-        reports_exceptions: host.reports_exceptions(),
-        reads_memory: host.memory_is_readable,
-        callers: options.callers.is_some(),
-        processes: options.processes,
-        filter: trace.filter_text.clone(),
-        devices: Vec::new(),
-    }
-}
-
-/// Makes the finder of guest kernels; `None` if pvio cannot read guest memory.
-fn guest_kernels(host: &HostInfo) -> Option<GuestKernels> {
-    let registers = PagingRegisterReader::open(host.max_vcpus)?;
-    Some(GuestKernels::new(GuestRam::open(host.version)?, registers))
-}
-
-/// The memory that calls reach on a QEMU that does not give it in place.
-fn proven_ram(host: &HostInfo) -> Option<Arc<ProvenRam>> {
-    match host.memory_is_readable {
-        true => None,
-        false => ProvenRam::open().map(Arc::new),
-    }
-}
-
-/// Opens QEMU's machine if anything needs it.
-fn open_machine(
-    host: &HostInfo,
-    devices: &[DeviceRequest],
-    is_useful: bool,
-) -> Result<Option<Arc<Machine>>, MachineError> {
-    Ok(match (devices.is_empty(), is_useful) {
-        // Counting needs none of QEMU's exported functions.
-        (true, false) => None,
-        // Hypercalls and names work with what this QEMU exports.
-        (true, true) => Machine::open(host.version).ok().map(Arc::new),
-        (false, _) => Some(Arc::new(Machine::open(host.version)?)),
-    })
-}
-
-/// Opens what call chains need.
-fn callers(host: &HostInfo, running: Option<&Arc<RunningKernel>>) -> Result<Callers, BuildError> {
-    let ram = GuestRam::open(host.version).map(Arc::new);
-    let (running, ram) = running.cloned().zip(ram).ok_or(BuildError::Callers)?;
-    Ok(Callers { running, ram })
-}
-
-/// Opens what tells processes.
-fn processes(host: &HostInfo, kernel: Option<&Arc<RunningKernel>>) -> Option<Arc<ProcessFinder>> {
-    let ram = GuestRam::open(host.version).map(Arc::new)?;
-    let (kernel, states) = (Arc::clone(kernel?), TaskStateReader::open()?);
-    Some(Arc::new(ProcessFinder { kernel, ram, states }))
-}
-
-/// What breakpoints know of code.
-struct BreakNames<'a> {
-    dumps: &'a Dumps,
-    kernel: Option<Arc<RunningKernel>>,
-    has_symbols: bool,
-    processes: Option<Arc<ProcessFinder>>,
-}
-
-/// Sets the breakpoints of the options. `None` if there are none, and can be none later.
-fn breakpoints(
-    host: &HostInfo,
-    wanted: Vec<Breakpoint>,
-    is_controlled: bool,
-    names: BreakNames<'_>,
-) -> Result<Option<Arc<Breakpoints>>, BuildError> {
-    if wanted.is_empty() && !is_controlled {
-        return Ok(None);
-    }
-    let Some(after) = AfterInstruction::find() else {
-        return if wanted.is_empty() { Ok(None) } else { Err(BuildError::Break) };
-    };
-    let BreakNames { dumps, kernel, has_symbols, processes } = names;
-    let sites = Arc::clone(&dumps.statistics.sites);
-    let files = LiveNames::new(Arc::clone(&dumps.symbols));
-    let breakpoints = Breakpoints::new(BreakContext {
-        after,
-        names: CodeNames::new(Arc::clone(&sites), files, kernel),
-        sites,
-        has_symbols,
-        processes,
-        ram: GuestRam::open(host.version).map(Arc::new),
-        reports_exceptions: host.reports_exceptions(),
-    });
-    for breakpoint in wanted {
-        breakpoints.set(breakpoint)?;
-    }
-    Ok(Some(Arc::new(breakpoints)))
-}
-
-/// The guest's clock, or the host's where that cannot be read.
-fn value_clock(host: &HostInfo) -> ValueClock {
-    match GuestClock::find(host.icount) {
-        Some(clock) => ValueClock { name: "guest", now: Box::new(move || clock.now()) },
-        None => {
-            let start = Instant::now();
-            ValueClock { name: "host", now: Box::new(move || start.elapsed().as_nanos() as u64) }
-        }
-    }
-}
-
-fn instructions(host: &HostInfo, sections: Sections) -> Result<Arc<Instructions>, MissingFunction> {
-    let counters = Scoreboard::new(host.api, sections.places())?;
-    Ok(Arc::new(Instructions { counters, sections }))
 }
 
 /// Connects hypercalls with dumps and the machine.

@@ -12,8 +12,7 @@ use serde_json::json;
 
 /// Writes the statistics of a machine that runs, as a dump has them at the end.
 ///
-/// The machine goes on: it stops for less than a millisecond, in which no vCPU counts. A guest that hangs does not
-/// matter.
+/// The machine goes on: its vCPUs stop for a moment, in which none counts. A guest that hangs does not matter.
 #[derive(Args)]
 #[command(after_help = "\
 SOCKET is the path of the plugin's option control=PATH. Without it, it is $PVIO_CONTROL, or the socket of the only
