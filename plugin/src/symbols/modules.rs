@@ -17,10 +17,12 @@ const MAX_PLACES: usize = 1 << 14;
 const GRACE: Duration = Duration::from_millis(500);
 /// The ratio of a kernel's run time to the time for searches that fail.
 const SHARE: u32 = 20;
-/// Code at most so far from the kernel's first, in bytes, is the kernel's own. Other code may be.
+/// In a 32-bit kernel, code at most so far from the kernel's first, in bytes, is the kernel's own. Other code may be.
 const KERNEL_REACH: u64 = 32 << 20;
-/// The lowest address of modules in a 64-bit kernel that moves itself (Linux's `MODULES_VADDR`).
+/// The lowest address of modules in a 64-bit kernel that can move itself (Linux's `MODULES_VADDR`).
 const MODULES_64: u64 = 0xffff_ffff_c000_0000;
+/// The lowest address of modules in a 64-bit kernel that cannot move itself. Its own code is below.
+const FIXED_MODULES_64: u64 = 0xffff_ffff_a000_0000;
 
 /// The names of code in modules of the kernels of one machine.
 #[derive(Default)]
@@ -73,8 +75,7 @@ impl ModuleNames {
     ) {
         let mut state = self.lock();
         let first = *state.first.get_or_insert(pc);
-        let may_be_in_module = pc >= MODULES_64 || pc.abs_diff(first) > KERNEL_REACH;
-        if !may_be_in_module {
+        if !may_be_in_module(pc, first) {
             return;
         }
         if state.namer.is_none() {
@@ -137,6 +138,14 @@ impl State {
     fn place(&self, pc: u64, bytes: &[u8]) -> Option<&Place> {
         let mut places = self.places.get(&(self.turn, pc))?.iter();
         places.find(|place| place.bytes.starts_with(bytes))
+    }
+}
+
+/// Whether kernel code may be a module's. `first` is the address of the kernel's first code that was translated.
+fn may_be_in_module(pc: u64, first: u64) -> bool {
+    match pc >> 32 {
+        0 => pc.abs_diff(first) > KERNEL_REACH,
+        _ => pc >= MODULES_64 || pc >= FIXED_MODULES_64 && first < FIXED_MODULES_64,
     }
 }
 
@@ -308,18 +317,30 @@ mod tests {
         assert_eq!(fixture.both(), [None, named("probe+0x4 [driver]")]);
     }
 
-    /// Initialization code of a kernel is far from its first code, and runs before its tables can be found.
+    /// A 32-bit kernel's initialization code is far from its first code, and runs before its tables can be found.
     #[test]
     fn searches_that_failed_before_cost_no_module_its_name() {
         for failed in 1..20 {
             let fixture = Fixture::new();
             for place in 0..failed {
-                fixture.see_by(&fixture.nobody(), fixture.pc - (1 << 30) + place, &BYTES);
+                fixture.see_by(&fixture.nobody(), fixture.pc + (1 << 20) + place, &BYTES);
             }
             fixture.translate();
             let name = named("probe+0x4 [driver]");
             assert_eq!(fixture.both(), [name.clone(), name], "{failed}");
         }
+    }
+
+    #[test]
+    fn code_of_the_kernel_itself_causes_no_search() {
+        // At the default address, and where the kernel may have moved itself.
+        for first in [0xffff_ffff_8100_0000, 0xffff_ffff_b0c0_0000] {
+            assert!(!may_be_in_module(first + (90 << 20), first));
+            assert!(may_be_in_module(0xffff_ffff_c000_1234, first));
+        }
+        assert!(may_be_in_module(0xffff_ffff_a000_1234, 0xffff_ffff_8100_0000));
+        assert!(!may_be_in_module(0xc200_0000, 0xc100_0000));
+        assert!(may_be_in_module(0xf800_0000, 0xc100_0000));
     }
 
     #[test]
