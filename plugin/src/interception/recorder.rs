@@ -112,13 +112,13 @@ impl Recorder {
     fn trace_change(&self, attempt: UnobservedAttempt, change: Change) {
         if let Some(trace) = self.trace() {
             let UnobservedAttempt { operation, port, caller } = attempt;
-            trace.changed(&traced(operation), change, (port, caller));
+            trace.changed(&traced(&operation), change, (port, caller));
         }
     }
 
     fn trace_string(&self, operation: Operation, stage: Stage) {
         if let Some(trace) = self.trace() {
-            trace.string(&traced(operation), stage);
+            trace.string(&traced(&operation), stage);
         }
     }
 
@@ -129,7 +129,7 @@ impl Recorder {
         stage: Stage,
     ) {
         if let Some(trace) = self.trace() {
-            trace.unobserved(&traced(operation), stage, (None, caller, None), false);
+            trace.unobserved(&traced(&operation), stage, (None, caller, None), false);
         }
     }
 
@@ -262,9 +262,9 @@ impl Recorder {
         let (form, site) = (operation.form(), operation.site());
         if let Some(listeners) = self.listeners_to(port, form.direction()) {
             let value = value();
-            listeners.access(code(operation), form.into(), port, value, 0);
+            listeners.access(code(&operation), form.into(), port, value, 0);
             if let Some(trace) = listeners.trace() {
-                trace.element(&traced(operation), (port, caller, value), remaining == 0);
+                trace.element(&traced(&operation), (port, caller, value), remaining == 0);
             }
         }
         self.counters.accessed(form, site, port);
@@ -281,9 +281,10 @@ impl Recorder {
     /// Tells the listeners of the start of a scalar that is counted. Returns whether they hear it.
     ///
     /// `value` is what `out` writes. If it `is_final`, nothing can contradict it.
+    #[inline]
     pub fn scalar_started(
         &self,
-        ScalarStart { operation, port, caller, start, is_final }: ScalarStart,
+        &ScalarStart { ref operation, port, caller, start, is_final }: &ScalarStart,
         value: impl FnOnce() -> Option<u32>,
     ) -> bool {
         let form = operation.form();
@@ -326,7 +327,8 @@ impl Recorder {
     }
 }
 
-fn traced(operation: Operation) -> TracedInsn {
+#[inline]
+fn traced(operation: &Operation) -> TracedInsn {
     TracedInsn {
         form: operation.form(),
         site: operation.site(),
@@ -335,6 +337,6 @@ fn traced(operation: Operation) -> TracedInsn {
     }
 }
 
-fn code(operation: Operation) -> Code {
+fn code(operation: &Operation) -> Code {
     Code { pc: operation.pc(), kind: operation.site().map_or(CodeKind::Dropped, CodeKind::Site) }
 }

@@ -135,7 +135,7 @@ impl VcpuCounter {
             Direction::Out => Some(registers.read(Register::Rax) as u32),
         };
         let started = ScalarStart { operation, port, caller, start, is_final };
-        if !self.recorder().scalar_started(started, written) {
+        if !self.recorder().scalar_started(&started, written) {
             return Next::Watched;
         }
         if is_final {
