@@ -3,7 +3,7 @@
 //! Both clocks advance alike while the machine runs, so an event has the host's time only. The guest's is read now and
 //! then, and says by how much it is ahead.
 
-use std::time::Instant;
+use quanta::Clock;
 
 use crate::qemu::GuestClock;
 
@@ -18,7 +18,10 @@ const NOISE: u64 = 1000;
 
 /// The clocks of a machine.
 pub(super) struct Clocks {
-    began: Instant,
+    /// The processor's time stamp counter where it can serve as a clock, because a trace reads it for each event.
+    host: Clock,
+    /// The host's clock when the trace began.
+    began: u64,
     /// `None` if it cannot be read.
     guest: Option<GuestClock>,
 }
@@ -33,13 +36,14 @@ pub(super) struct VcpuClock {
 
 impl Clocks {
     pub fn new(guest: Option<GuestClock>) -> Clocks {
-        Clocks { began: Instant::now(), guest }
+        let host = Clock::new();
+        Clocks { began: host.raw(), host, guest }
     }
 
     /// Host nanoseconds since the trace began, and by how much the guest's clock is ahead if that has changed.
     #[inline]
     pub fn now(&self, vcpu: &mut VcpuClock) -> (u64, Option<i64>) {
-        let host = self.began.elapsed().as_nanos() as u64;
+        let host = self.host.delta_as_nanos(self.began, self.host.raw());
         let may_have_stopped = host.saturating_sub(vcpu.last) > GAP || vcpu.events >= EVENTS;
         vcpu.last = host;
         vcpu.events += 1;
