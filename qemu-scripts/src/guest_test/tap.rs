@@ -1,4 +1,4 @@
-//! Reports in the Test Anything Protocol, version 13, which every consumer reads.
+//! Reports in the Test Anything Protocol, version 13, which all consumers understand.
 //!
 //! A guest's own tests are a subtest, indented by four. Version 14 defines subtests; older consumers skip them.
 

@@ -250,15 +250,15 @@ fn what_cannot_run_is_said_first() {
         refused(&["pass.bin", "missing.bin"]),
         "missing.bin: No such file or directory (os error 2)"
     );
-    assert_eq!(refused(&["."]), ".: is a directory; name a guest's file");
-    assert_eq!(refused(&["empty.bin"]), "empty.bin: is empty; name a guest's file");
+    assert_eq!(refused(&["."]), ".: this is a directory; name a guest's file");
+    assert_eq!(refused(&["empty.bin"]), "empty.bin: this file is empty; name a guest's file");
     assert_eq!(
         refused(&["--option", "stats=x", "pass.bin"]),
         "option \"stats\" is set by guest-test; use --keep to keep its output"
     );
     assert_eq!(
         refused(&["--option", "hypercall=off", "pass.bin"]),
-        "option \"hypercall=off\": guests give their verdict by a hypercall; use kernel or any"
+        "option \"hypercall=off\": guests report their verdict with a hypercall; use kernel or any"
     );
     let wrong = refused(&["--option", "device=lamp@1", "pass.bin"]);
     assert!(wrong.contains("option \"device=lamp@1\": there is no kind \"lamp\""), "{wrong}");
