@@ -1,5 +1,5 @@
-//! The C functions that QEMU calls while the guest runs. Each turns its arguments into values, and hands
-//! them to the [`Vcpu`](super::Vcpu).
+//! The C functions that QEMU calls while the guest runs. Each converts its arguments and calls the
+//! [`Vcpu`](super::Vcpu).
 
 use std::ffi::{c_uint, c_void};
 

@@ -1,4 +1,4 @@
-//! One vCPU's registers: in place if it is known where they are, else through the plugin API.
+//! One vCPU's registers: in place if their locations are known, otherwise through the plugin API.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_uint};
@@ -63,7 +63,7 @@ impl RegisterHandles {
     }
 }
 
-/// Whose registers are asked for.
+/// The vCPU whose registers are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
     /// Those of the file's own vCPU.

@@ -15,7 +15,7 @@ pub trait ReadRegisters {
     /// Reads a register, zero-extended.
     ///
     /// Outside 64-bit code the upper half of a general register may be anything. Costs a load, or about 45
-    /// cycles if QEMU does not tell where the register is.
+    /// cycles if the register's location in QEMU is not known.
     fn read(&mut self, register: Register) -> u64;
 
     /// Reads the low 16 bits of a general register.
@@ -32,7 +32,7 @@ pub trait ReadRegisters {
 
     /// The state that a string instruction uses, to be changed in place before it runs.
     ///
-    /// `None` if QEMU does not tell where that is, or if the instruction is not watched as
+    /// `None` if its location in QEMU is not known, or if the instruction is not watched as
     /// [`Watch::ExecAndMemory`](super::Watch::ExecAndMemory).
     #[inline]
     fn string_cpu(&mut self) -> Option<StringCpu<'_>> {
@@ -78,21 +78,21 @@ impl<'a> Registers<'a> {
         self.file.rip(self.api, self.whose)
     }
 
-    /// Reads PKRU; `None` if QEMU does not tell. Costs a load.
+    /// Reads PKRU; `None` if its location is not known. Costs a load.
     #[inline]
     pub fn pkru(&self) -> Option<u32> {
         self.own()?.pkru()
     }
 
-    /// Reads IA32_PKRS; `None` if QEMU does not tell. Costs a load.
+    /// Reads IA32_PKRS; `None` if its location is not known. Costs a load.
     #[inline]
     pub fn pkrs(&self) -> Option<u32> {
         self.own()?.pkrs()
     }
 
-    /// Returns true if the vCPU runs a nested guest; `None` if QEMU does not tell. Costs a load.
+    /// Returns true if the vCPU runs a nested guest; `None` if that is not known. Costs a load.
     ///
-    /// The nested guest's memory and ports are what its own host makes of them.
+    /// The nested guest's memory and ports are those that its own hypervisor gives it.
     #[inline]
     pub fn is_in_nested_guest(&self) -> Option<bool> {
         self.own()?.is_in_nested_guest()
@@ -148,7 +148,7 @@ impl<'a> WritableRegisters<'a> {
 
     /// Writes a general register, the upper half of a 64-bit one too.
     ///
-    /// Costs a store, or about 30 cycles if QEMU does not tell where the register is.
+    /// Costs a store, or about 30 cycles if the register's location in QEMU is not known.
     ///
     /// # Panics
     ///
