@@ -10,22 +10,22 @@ use super::event::{
 use super::record::{COMPLETES, MORE, PORT, VALUE, kind, len_of_value, more};
 use crate::ChainEnd;
 
-/// Says what the numbers in events stand for, when a chunk names them for the first time.
+/// Provides the definitions of the numbers in events, when a chunk uses them for the first time.
 pub trait Define {
-    /// What the number of a site stands for.
+    /// Returns the definition of a site's number.
     fn site(&self, site: u32) -> SiteDefinition;
-    /// What a vCPU's number of a stack stands for.
+    /// Returns the definition of a vCPU's number of a stack.
     fn stack(&self, stack: u32) -> StackDefinition;
-    /// What the number of a process stands for.
+    /// Returns the definition of a process's number.
     fn process(&self, process: u32) -> ProcessDefinition;
 }
 
-/// The most bytes of a record of an instruction or an access.
+/// Maximum size of a record of an instruction or an access, in bytes.
 const LONGEST: usize = 64;
 
 /// Encodes the events of one vCPU.
 ///
-/// What a chunk has defined is forgotten with it: all tables hold the number of the chunk.
+/// Definitions are valid in one chunk only: all tables hold the number of the chunk.
 #[derive(Debug, Default)]
 pub struct Encoder {
     bytes: Vec<u8>,
@@ -33,9 +33,9 @@ pub struct Encoder {
     /// The time of the first event, and of the last.
     start: u64,
     last: u64,
-    /// What the guest's clock is ahead of the host's.
+    /// How far the guest's clock is ahead of the host's, in nanoseconds.
     clock: Option<i64>,
-    /// Whether the chunk says so.
+    /// True if the chunk has a record of it.
     clock_is_said: bool,
     /// The number of the chunk, from 1.
     chunk: u32,
@@ -43,7 +43,7 @@ pub struct Encoder {
     sites: Vec<SiteState>,
     stacks: Vec<Local>,
     processes: Vec<Local>,
-    /// How many were defined in this chunk.
+    /// The numbers of sites, stacks and processes that this chunk has defined.
     defined: [u32; 3],
     /// The state of instructions without a site.
     dropped: SiteState,
@@ -58,7 +58,7 @@ struct Local {
     number: u32,
 }
 
-/// What the last record of a site said.
+/// The fields of a site's last record.
 #[derive(Clone, Copy, Debug, Default)]
 struct SiteState {
     local: Local,
@@ -114,7 +114,7 @@ impl Record {
 }
 
 impl Encoder {
-    /// An encoder without events.
+    /// Creates an encoder without events.
     pub fn new() -> Encoder {
         Encoder { chunk: 1, ..Encoder::default() }
     }
@@ -125,7 +125,7 @@ impl Encoder {
         self.bytes.len()
     }
 
-    /// Whether the chunk has no events.
+    /// Returns true if the chunk has no events.
     pub fn is_empty(&self) -> bool {
         self.events == 0
     }
@@ -145,7 +145,7 @@ impl Encoder {
         taken
     }
 
-    /// From now on the guest's clock is this much ahead of the host's.
+    /// Sets how far the guest's clock is ahead of the host's, in nanoseconds, from now on.
     pub fn set_clock(&mut self, ahead: i64) {
         if self.clock != Some(ahead) {
             self.clock = Some(ahead);
@@ -153,7 +153,7 @@ impl Encoder {
         }
     }
 
-    /// Adds an event. `define` says what the numbers in it stand for.
+    /// Adds an event. `define` provides the definitions of the numbers in it.
     #[inline]
     pub fn event(&mut self, event: &Event, define: &impl Define) {
         match &event.what {
@@ -461,7 +461,7 @@ impl Encoder {
         local.number
     }
 
-    /// Puts a process, whose number is defined in this chunk.
+    /// Encodes a process, and defines its number in this chunk if necessary.
     fn put_process(&mut self, record: &mut Record, process: Option<Process>) {
         self.process = process;
         record.number(match process {

@@ -1,4 +1,4 @@
-//! Makes a dump's rows of what was counted, in the order in which the plugin has them.
+//! Makes a dump's rows from the counts, in the same order as the plugin.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
