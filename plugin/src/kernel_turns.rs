@@ -1,8 +1,8 @@
 //! Assigns sites to kernels: several may run one after another in the same memory.
 //!
 //! A kernel's names are in its own memory, so they are read before it ends: before a reset, and before it starts another
-//! kernel (kexec). The next kernel is looked for when the next site is entered, or at a dump. After a snapshot was loaded,
-//! it is usually one that ran before, and it gets its own sites back.
+//! kernel (kexec). pvio searches for the next kernel when the next site is entered, or at a dump. After a snapshot was
+//! loaded, the next kernel is usually one that ran before, and it gets its own sites back.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +15,9 @@ use crate::stats::Statistics;
 use crate::symbols::{Names, Symbols};
 use crate::x86::Mode;
 
-/// The most kernels that are recognized when they run again.
+/// Maximum number of kernels that are recognized when they run again.
 const MAX_KERNELS: usize = 256;
-/// The most page tables of one kernel that are remembered.
+/// Maximum number of page tables of one kernel that are remembered.
 const MAX_TABLES: usize = 8;
 /// The lowest address of most 32-bit kernels.
 const KERNEL_HALF_32: u64 = 0xc000_0000;
@@ -32,7 +32,7 @@ pub struct KernelTurns {
     running: Option<Arc<RunningKernel>>,
     /// The kernels that ended, each with the number of its turn.
     ended: Mutex<Vec<(KernelIdentity, u32)>>,
-    /// Whether a kernel ended, and its successor was not looked for yet.
+    /// True if a kernel ended, and pvio has not searched for its successor yet.
     is_open: AtomicBool,
     /// CR3 when a kernel's site was last translated; 0 if none was since a kernel ended.
     table: AtomicU64,
@@ -74,7 +74,7 @@ impl KernelTurns {
         self.end(&mut ended, &names);
     }
 
-    /// Whether supervisor code at an address that loads a control register may replace the kernel.
+    /// Returns true if supervisor code at an address that loads a control register may replace the kernel.
     ///
     /// Before a kernel starts another, it continues in a copy of a page at its physical address, and switches to page tables
     /// that map all memory in this way.
@@ -110,7 +110,7 @@ impl KernelTurns {
 
     /// Prepares for entering a site that is translated, with this table in CR3.
     ///
-    /// If a kernel ended before, its successor is looked for. The module that has the code is noted.
+    /// Searches for a kernel's successor if the kernel ended, and notes the module that has the code.
     pub fn before_site(&self, pc: u64, mode: Option<Mode>, bytes: &[u8], table: Option<u64>) {
         self.settle();
         let is_of_kernel = is_of_kernel(pc, mode);
@@ -148,7 +148,7 @@ impl KernelTurns {
         }
     }
 
-    /// Looks for the kernel that runs, if another one ended before.
+    /// Searches for the running kernel, if another one ended before.
     pub fn settle(&self) {
         if !self.is_open.load(Ordering::Acquire) {
             return;
@@ -213,7 +213,7 @@ fn note_table(tables: &mut ArrayVec<u64, MAX_TABLES>, table: u64) {
     tables.push(table);
 }
 
-/// Whether code at an address may be a Linux kernel's.
+/// Returns true if code at an address may be a Linux kernel's.
 fn is_of_kernel(pc: u64, mode: Option<Mode>) -> bool {
     match mode {
         Some(Mode::Bits64) => pc >> 63 != 0,

@@ -1,12 +1,12 @@
 #![forbid(unsafe_code)]
-//! pvio: port I/O of x86 guests under QEMU, counted, served and paravirtualized.
+//! pvio counts, emulates and paravirtualizes the port I/O of x86 guests under QEMU.
 //!
 //! This library makes a QEMU plugin that watches the 24 port I/O operations of an i386 or x86-64
 //! guest. When QEMU (9.2 to 11.1) ends, the plugin dumps how often each was executed, on which ports,
-//! and from where. [`plugin!`] makes a plugin with devices of your own; `libpvio.so` is the plugin
-//! with the built-in ones.
+//! and from which code. [`plugin!`] makes a plugin with your own devices; `libpvio.so` is the plugin
+//! with the built-in devices.
 //!
-//! Each module is a room. Dependencies go one way: a room uses only rooms below its row in this
+//! Each module is called a room. Dependencies go one way: a room uses only rooms below its row in this
 //! table, which a test checks.
 //!
 //! | room | knows | does not know |

@@ -1,7 +1,7 @@
 //! The Linux kernel that runs in the guest, for vCPU threads while the guest runs.
 //!
-//! A search takes tens of milliseconds, so only few requests cause one: the first, the fourth, the sixteenth, and so on.
-//! A dump does its own search.
+//! A search takes tens of milliseconds, so only some requests start one: the first, the fourth, the sixteenth, and so on.
+//! A dump makes its own search.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,20 +9,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::guest::{Kernel, PhysicalMemory};
 use crate::symbols::GuestKernels;
 
-/// The most searches in a row that fail.
+/// Maximum number of searches in a row that fail.
 const MOST_SEARCHES: u32 = 8;
 /// The ratio of the numbers of requests at two successive searches.
 const BACK_OFF: u64 = 4;
-/// The most times that a kernel is read in one boot. It is read again for its new modules.
+/// Maximum number of times that a kernel is read in one boot. It is read again for its new modules.
 const MOST_READ: u64 = 8;
 
-/// The kernel that runs, once it was found.
+/// The running kernel, once it is found.
 pub struct RunningKernel {
     kernels: GuestKernels,
     known: Mutex<Option<Arc<Kernel>>>,
     /// Changes with `known`.
     generation: AtomicU64,
-    /// Whether a vCPU searches now.
+    /// True if a vCPU searches now.
     searches: AtomicBool,
     turns: Turns,
 }
@@ -48,7 +48,7 @@ impl Turns {
         self.read.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether no more requests of this boot search.
+    /// Returns true if no more requests of this boot search.
     fn is_final(&self) -> bool {
         self.requests.load(Ordering::Relaxed) >= BACK_OFF.pow(MOST_SEARCHES - 1)
             || self.read.load(Ordering::Relaxed) >= MOST_READ
@@ -63,7 +63,7 @@ impl Turns {
 }
 
 impl RunningKernel {
-    /// Creates the search, which `kernels` does. No kernel is known yet.
+    /// Creates a search with `kernels`. No kernel is known yet.
     pub fn new(kernels: GuestKernels) -> RunningKernel {
         RunningKernel {
             kernels,
@@ -159,7 +159,7 @@ impl KernelView {
         is_found
     }
 
-    /// Whether this boot has no more searches.
+    /// Returns true if this boot has no more searches.
     pub fn is_final(&self) -> bool {
         self.running.turns.is_final()
     }

@@ -5,7 +5,7 @@
 //!     0.004211036 0 0xfd0a1 out 0x0070 1 0x0f    ?    -
 //! ```
 //!
-//! Symbols and names of processes may contain spaces, so a tab is before each.
+//! Symbols and names of processes may contain spaces, so each follows a tab.
 //!
 //! vCPUs append records, without formatting or system calls. A writer thread formats and writes them, at the latest
 //! [`LATENCY`] after the first. If it falls behind, the guest waits; no record is dropped. Write errors are

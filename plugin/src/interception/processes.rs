@@ -1,11 +1,11 @@
-//! The process of an access, to count it by.
+//! The process under which an access is counted.
 
 use std::sync::Arc;
 
 use crate::processes::{ProcessReader, Running};
 use crate::stats::{FilePlace, ProcessTable, ProcessUse, Sites};
 
-/// The longest path of a file that code is told apart by: the guest decides how many there are.
+/// The longest path of a file by which code is identified. It is limited because the guest chooses paths.
 const LONGEST_PATH: usize = 1024;
 
 /// Finds the processes that one thread of vCPUs runs.
@@ -18,7 +18,7 @@ pub(super) struct VcpuProcesses {
 }
 
 impl VcpuProcesses {
-    /// Enters processes into `table`. `sites` tells the kernels apart.
+    /// Enters processes into `table`. `sites` has the turn of the kernel that runs.
     pub fn new(
         reader: ProcessReader,
         table: Arc<ProcessTable>,

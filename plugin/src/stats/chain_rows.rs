@@ -18,7 +18,7 @@ use crate::symbols::Names;
 pub(super) struct FrameNames(Mutex<HashMap<(u32, Caller), Option<String>>>);
 
 impl FrameNames {
-    /// The turn of the kernel that runs ends: its frames get their names.
+    /// Keeps the names of the running kernel's frames, because its turn ends.
     pub fn keep(&self, all_counters: &[Arc<VcpuCounters>], sites: &Sites, names: &Names<'_>) {
         let turn = sites.turn();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

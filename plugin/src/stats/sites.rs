@@ -1,8 +1,8 @@
 //! Sites: the port instructions of the guest by address at run time, mode and bytes.
 //!
-//! Each Linux kernel that a machine boots has sites of its own, since one may run where another did. They are told
-//! apart by *turns*, which are numbered from 0; a kernel that runs again, because a snapshot of it was loaded, has
-//! the turn that it had.
+//! Each Linux kernel that a machine boots has its own sites, because one may run at the addresses of another. *Turns*,
+//! numbered from 0, distinguish them. A kernel that runs again, because a snapshot of it was loaded, gets its earlier
+//! turn again.
 //!
 //! A site is numbered when QEMU first translates it, or when it first runs at another address.
 
@@ -17,12 +17,12 @@ use crate::guest::MappedElf;
 use crate::symbols::{MappedFile, Names, SiteName};
 use crate::x86::{InsnForm, MAX_INSN_LEN, Mode, Port};
 
-/// The most sites that get a row of their own: 65,536.
+/// Maximum number of sites that get a row of their own: 65,536.
 ///
 /// They take about 11 MiB, and 2 MiB for each vCPU. A Linux boot has about 400.
 pub const MAX_SITES: usize = 1 << 16;
 
-/// The most files that code is told apart by. Code of others is told by its address.
+/// Maximum number of files by which code is identified. Code in other files is identified by its address.
 pub const MAX_FILES: usize = 4096;
 
 /// The identity of a site.
@@ -75,7 +75,7 @@ type Identity = (u32, Option<FileId>, SiteKey);
 pub struct Sites {
     /// Read without a lock; written while `numbers` is locked.
     rows: boxcar::Vec<Site>,
-    /// For each row what vCPUs compare each time that an instruction runs.
+    /// For each row, the values that vCPUs compare each time an instruction runs.
     compared: Box<[[AtomicU64; 2]]>,
     /// The number of each known site.
     numbers: Mutex<HashMap<Identity, SiteId>>,
@@ -95,7 +95,7 @@ pub struct Sites {
     other_ports: AtomicUsize,
 }
 
-/// The columns of what vCPUs compare.
+/// The columns of [`Sites::compared`].
 #[derive(Clone, Copy)]
 enum Compared {
     /// A copy of the address.
@@ -187,7 +187,7 @@ impl Sites {
         (first != 0).then_some(Port(first as u16))
     }
 
-    /// Returns whether a port is the first that the site accesses.
+    /// Returns true if a port is the first that the site accesses.
     #[inline]
     pub fn is_first_port(&self, id: SiteId, port: Port) -> bool {
         let first = self.compared(id, Compared::FirstPort).load(Ordering::Relaxed);
@@ -233,7 +233,7 @@ impl Sites {
         &self.files[number as usize]
     }
 
-    /// Records what a mapped file says of itself.
+    /// Records the ELF headers of a mapped file.
     pub fn saw_elf(&self, file: FileId, elf: MappedElf) {
         let mut elves = self.elves.lock().unwrap_or_else(PoisonError::into_inner);
         match elves.get_mut(&file) {
@@ -259,7 +259,7 @@ impl Sites {
         }
     }
 
-    /// Starts the turn of a kernel that did not run before.
+    /// Starts the turn of a kernel that has not run before.
     ///
     /// QEMU keeps translations of code that is not written anew, such as firmware; these keep their sites.
     pub fn next_turn(&self) {

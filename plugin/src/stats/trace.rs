@@ -1,4 +1,4 @@
-//! What a trace needs of the statistics: what its numbers stand for, and the names at the end.
+//! The statistics' part of a trace: the definitions of its numbers, and the names at its end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl Statistics {
         slot.expect("the counters are of these statistics") as u32
     }
 
-    /// What the number of a site stands for.
+    /// Returns the definition of a site's number.
     pub fn traced_site(&self, id: SiteId) -> SiteDefinition {
         let site = self.sites.get(id);
         let place = site.place.map(|FilePlace { file, offset }| FileOffset {
@@ -57,7 +57,7 @@ impl Statistics {
         }
     }
 
-    /// What the number of a process stands for.
+    /// Returns the definition of a process's number.
     ///
     /// # Panics
     ///
@@ -152,7 +152,7 @@ impl VcpuCounters {
         self.vcpu.0
     }
 
-    /// What the number of a stack stands for, as far as it is known now.
+    /// Returns the definition of a stack's number, as far as it is known now.
     pub fn traced_stack(&self, stack: u32) -> StackDefinition {
         let stacks = self.chains().map(|chains| chains.stacks());
         let chain = stacks.as_ref().and_then(|stacks| stacks.chain(StackId(stack)));

@@ -12,7 +12,7 @@ use super::file::Verdict;
 use super::guest_kernel::Running;
 use crate::x86::MAX_INSN_LEN;
 
-/// The most sites that are compared with files.
+/// Maximum number of sites that are compared with files.
 const MAX_SITES: usize = 4096;
 
 /// The shortest time between two checks of the files.
@@ -65,7 +65,7 @@ impl LiveNames {
         self.symbols.modules.last_name(pc, bytes)
     }
 
-    /// Whether code without a name may have one now.
+    /// Returns true if code without a name may have one now.
     pub fn may_know_more(&self) -> bool {
         !self.symbols.files.is_empty()
             && self.started.elapsed().as_nanos() as u64 >= self.next_check.load(Ordering::Relaxed)

@@ -1,8 +1,8 @@
 //! The names of code in kernel modules, as they were when QEMU translated the code.
 //!
-//! A module may be unloaded, and another may take its place with the same bytes. The other's code is written to memory, so
-//! QEMU translates it anew. So the name of what runs is the name at the last translation, and a site belongs to one
-//! module if its name was the same at each translation.
+//! A module may be unloaded, and another module with the same bytes may be loaded in its place. Loading writes code to
+//! memory, so QEMU translates it again. So the current name of code is its name at the last translation, and a site belongs
+//! to one module if its name was the same at each translation.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use super::GuestKernels;
 use crate::guest::ModuleNamer;
 
-/// The most places whose names are kept. Others have none.
+/// Maximum number of places whose names are kept. Others have none.
 const MAX_PLACES: usize = 1 << 14;
 /// The time that searches may take before [`SHARE`] limits them.
 const GRACE: Duration = Duration::from_millis(500);
 /// The ratio of a kernel's run time to the time for searches that fail.
 const SHARE: u32 = 20;
-/// Code at most so far from the kernel's first, in bytes, is the kernel's own. Other code may be.
+/// Code within this distance of the kernel's first code, in bytes, is the kernel's own. Other code may be, too.
 const KERNEL_REACH: u64 = 32 << 20;
 /// The lowest address of modules in a 64-bit kernel that moves itself (Linux's `MODULES_VADDR`).
 const MODULES_64: u64 = 0xffff_ffff_c000_0000;
@@ -52,7 +52,7 @@ struct Place {
     bytes: Box<[u8]>,
     /// The name at the last translation; `None` if it is not known.
     last: Option<Box<str>>,
-    /// Whether the name was the same at each translation.
+    /// True if the name was the same at each translation.
     is_only: bool,
 }
 
@@ -138,8 +138,8 @@ impl State {
 
 /// Limits the time that searches take, because the guest waits for them.
 ///
-/// A kernel runs for a while before it loads a module. So the search for a module's first code is not the one that is
-/// refused, even if searches for the kernel's own code failed before.
+/// A kernel runs for a while before it loads a module. So the search for a module's first code is not refused, even if
+/// searches for the kernel's own code failed before.
 struct Pace {
     began: Instant,
     /// The time of all searches that failed.
@@ -166,7 +166,7 @@ impl Pace {
         found
     }
 
-    /// Whether a search may begin, this long after the kernel did.
+    /// Returns true if a search may begin, this long after the kernel did.
     fn is_due(&self, elapsed: Duration) -> bool {
         self.spent <= GRACE + elapsed / SHARE
     }
