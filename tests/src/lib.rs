@@ -43,7 +43,7 @@ pub struct Host {
     /// The version of its plugin API.
     pub api: i32,
     folder: &'static str,
-    /// Whether it exports its own functions to plugins.
+    /// True if it exports its own functions to plugins.
     pub exports: bool,
 }
 

@@ -264,5 +264,5 @@ fn a_wrong_filter_keeps_qemu_from_starting(host: &Host) {
     let line = refused(&["access-log=/dev/null:size=1"]);
     assert!(line.starts_with("pvio: option \"access-log\": \"size=1\" is not a filter"), "{line}");
     let line = refused(&["access-log=/dev/null:symbol=outb", "symbols=off"]);
-    assert!(line.ends_with("symbols=off turns them off; leave one of them out"), "{line}");
+    assert!(line.ends_with("which symbols=off turns off; remove one of the two"), "{line}");
 }
