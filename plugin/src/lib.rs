@@ -6,12 +6,11 @@
 //! and from which code. [`plugin!`] makes a plugin with your own devices; `libpvio.so` is the plugin
 //! with the built-in devices.
 //!
-//! Each module is called a room. Dependencies go one way: a room uses only rooms below its row in this
-//! table, which a test checks.
+//! Dependencies go one way: a module uses only modules below its row in this table, which a test checks.
 //!
-//! | room | knows | does not know |
+//! | module | knows | does not know |
 //! | --- | --- | --- |
-//! | `plugin` | all rooms, and how to connect them | |
+//! | `plugin` | all modules, and how to connect them | |
 //! | `options` | the options' syntax, and the files that they name | what the options cause |
 //! | `interception` | attempts at an instruction, and how each ended | file formats, what a call does |
 //! | `hypercalls` | what each call does, and who may make it | how the call was caught |
@@ -49,11 +48,11 @@ mod guest_memory;
 mod hypercalls;
 mod interception;
 mod kernel_turns;
+#[cfg(test)]
+mod layers;
 mod options;
 mod plugin;
 mod processes;
-#[cfg(test)]
-mod rooms;
 mod running_kernel;
 pub mod sections;
 pub mod stats;

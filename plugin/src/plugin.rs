@@ -1,6 +1,6 @@
-//! Connects the rooms: the plugin that QEMU loads.
+//! Connects the modules: the plugin that QEMU loads.
 //!
-//! This is the only room that knows the options, and the only one that connects rooms which do not
+//! This is the only module that knows the options, and the only one that connects modules which do not
 //! know each other.
 
 mod build_error;

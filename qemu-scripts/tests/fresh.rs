@@ -1,4 +1,4 @@
-//! The scripts before anything is built: help, missing tools, record of long tests.
+//! The scripts in a fresh clone, before anything is built: help, missing tools, the record of long tests.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -4,12 +4,12 @@
 //! It does not know what a plugin does. QEMU's events go to a [`Plugin`] and its [`Vcpu`]s.
 //! The details of C are hidden: symbols that are looked up, two shapes of callbacks, one global variable.
 //!
-//! | room | contents |
+//! | module | contents |
 //! | --- | --- |
 //! | `plugin_api` | the official plugin API, which QEMU keeps stable; it uses `internals`, never the reverse |
 //! | `internals` | QEMU's other exports, which may change: port bus, interrupt lines, RAM, registers, trace, shutdown |
 //!
-//! Every QEMU symbol that pvio uses is listed once, in the table of one of the rooms: see [`symbols`].
+//! Every QEMU symbol that pvio uses is listed once, in the table of one of these modules: see [`symbols`].
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_endian = "little")))]
 compile_error!(

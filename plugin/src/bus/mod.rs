@@ -1,6 +1,6 @@
 //! The port bus: which device serves which ports, and how accesses reach it.
 //!
-//! This room knows devices and QEMU's bus. It does not know CPUs.
+//! This module knows devices and QEMU's bus. It does not know CPUs.
 
 mod bus_device;
 mod target;

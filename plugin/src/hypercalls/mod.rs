@@ -1,6 +1,6 @@
 //! The guest's hypercalls: the implementation of [`pvio_guest::abi`].
 //!
-//! This room knows the calls, who may make them and what they return. It does not know how the
+//! This module knows the calls, who may make them and what they return. It does not know how the
 //! instruction was caught. A call reaches every port: pvio's devices directly, QEMU's through QEMU's
 //! bus. It reaches memory through the caller's page tables, with the caller's privilege.
 

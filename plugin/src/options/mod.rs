@@ -1,6 +1,6 @@
 //! The plugin's options: `key=value` arguments, parsed and checked.
 //!
-//! The result is plain data and open output files. [`crate::build`] hands them to the other rooms,
+//! The result is plain data and open output files. [`crate::build`] hands them to the other modules,
 //! none of which knows the options.
 
 mod device;

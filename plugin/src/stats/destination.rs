@@ -233,7 +233,9 @@ mod tests {
         let destination = Destination::open(&path, Some("-chroot")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"old and long");
         let error = destination.write_numbered(1, b"{}").unwrap_err().to_string();
-        assert!(error.ends_with(".1 was not written: after -chroot QEMU makes no new files"));
+        assert!(error.ends_with(
+            ".1 was not written: QEMU's option -chroot prevents creating files while the guest runs"
+        ));
         let moved = directory.path().join("moved");
         fs::rename(&path, &moved).unwrap();
         destination.write(b"{}").unwrap();

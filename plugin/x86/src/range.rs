@@ -137,9 +137,9 @@ mod tests {
             ("com1", "is neither a port"),
             ("0x3f8-", "is neither a port"),
             ("-5", "is neither a port"),
-            ("0xfff9", "beyond 0xffff"),
-            ("0x10000", "beyond 0xffff"),
-            ("0xfff0-0x10000", "beyond 0xffff"),
+            ("0xfff9", "exceeds 0xffff"),
+            ("0x10000", "exceeds 0xffff"),
+            ("0xfff0-0x10000", "exceeds 0xffff"),
             ("0x3ff-0x3f8", "ends before"),
         ] {
             let error = parsed(text).unwrap_err();

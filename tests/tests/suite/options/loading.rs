@@ -1,4 +1,4 @@
-//! Unusable QEMUs and wrong options: QEMU does not start, and one line says why and what would be right.
+//! Unusable QEMUs and wrong options: QEMU does not start, and one line says why and what to do instead.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! Kernel modules that take the place of others, with the same code: none has the name of another.
+//! Kernel modules that are loaded where others were, with the same code: no site gets the name of another module.
 
 use object::{Object, ObjectSection, ObjectSymbol};
 use pvio::stats::SiteRow;

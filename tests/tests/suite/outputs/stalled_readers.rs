@@ -1,4 +1,4 @@
-//! A reader of pvio's output that has stopped: the machine waits 10 seconds, says so, and continues.
+//! If a reader of pvio's output stops reading, the machine waits 10 seconds, reports that, and continues.
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Write, pipe};

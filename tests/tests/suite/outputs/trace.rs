@@ -1,4 +1,4 @@
-//! The trace has every access, and the statistics that the plugin counted in the same run.
+//! The trace has every access; the statistics of the trace equal those that the plugin counted in the same run.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Values at ports: against the access log of the same run, and against code that is known.
+//! Values at ports, compared with the access log of the same run, and with code that is known.
 
 use std::collections::BTreeMap;
 
@@ -92,7 +92,7 @@ fn assert_as_logged(
     assert_eq!(counted(&stats), expected);
 }
 
-/// POST codes and CMOS indexes, what is read of the CMOS, and messages.
+/// POST codes, CMOS indexes, values read from the CMOS, and messages.
 fn seabios_says_what_its_log_says(host: &Host) {
     let covers = |port| matches!(port, 0x70 | 0x71 | 0x80 | 0x402);
     assert_as_logged(host.machine(), "0x70-0x71:0x402:0x80", covers, |machine| {
