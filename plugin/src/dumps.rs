@@ -7,7 +7,7 @@ use pvio_guest::abi::DUMPS_MAX;
 use pvio_stats::trace::End;
 
 use crate::bus::PortBus;
-use crate::kernel_turns::KernelTurns;
+use crate::kernel_boots::KernelBoots;
 use crate::qemu::report::{say, show};
 use crate::qemu::{Ended, HostInfo, PortPresence};
 use crate::running_kernel::RunningKernel;
@@ -47,7 +47,7 @@ pub struct Dumps {
     /// Names for sites.
     pub symbols: Arc<Symbols>,
     /// Tracks which kernel runs; `None` if names need no kernel.
-    pub kernels: Option<Arc<KernelTurns>>,
+    pub kernels: Option<Arc<KernelBoots>>,
     /// The kernel that unwinds stacks; `None` if call chains are not counted.
     pub running_kernel: Option<Arc<RunningKernel>>,
     /// True if the last dump also makes the end of a trace.

@@ -19,7 +19,7 @@
 //! | `access_log` | a line for each access | where accesses come from |
 //! | `access_filter` | the accesses that an option selects | the use of the selection |
 //! | `dumps` | when and where a snapshot is written | where counts come from |
-//! | `kernel_turns` | which kernel runs, when it ends | how the kernel is found |
+//! | `kernel_boots` | which kernel runs, when it ends | how the kernel is found |
 //! | [`stats`] | counters, windows, snapshots, their tables | where counts come from |
 //! | `processes` | the process that runs on a vCPU | counting |
 //! | `running_kernel` | the Linux kernel that runs now, for vCPU threads | its users |
@@ -47,7 +47,7 @@ pub mod guest_file;
 mod guest_memory;
 mod hypercalls;
 mod interception;
-mod kernel_turns;
+mod kernel_boots;
 #[cfg(test)]
 mod layers;
 mod options;

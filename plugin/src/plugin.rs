@@ -19,7 +19,7 @@ use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
 use crate::dumps::{self, Dumps, TextOutput};
 use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
 use crate::interception::{Callers, Instructions, Interceptor};
-use crate::kernel_turns::KernelTurns;
+use crate::kernel_boots::KernelBoots;
 use crate::options::{AccessesOption, HypercallAccess, InsnsOption, Options, Summary};
 use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
@@ -115,7 +115,7 @@ pub fn build(
     let symbols = Arc::new(symbols);
     let kernels = (needs_kernels || needs_kernel).then(|| {
         let (statistics, symbols) = (Arc::clone(&statistics), Arc::clone(&symbols));
-        Arc::new(KernelTurns::new(statistics, symbols, running_kernel.clone()))
+        Arc::new(KernelBoots::new(statistics, symbols, running_kernel.clone()))
     });
     let dumps = Arc::new(Dumps {
         host: host.clone(),

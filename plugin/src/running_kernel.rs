@@ -24,19 +24,19 @@ pub struct RunningKernel {
     generation: AtomicU64,
     /// True if a vCPU searches now.
     searches: AtomicBool,
-    turns: Turns,
+    schedule: SearchSchedule,
 }
 
 /// Decides which requests search.
 #[derive(Default)]
-struct Turns {
+struct SearchSchedule {
     /// Requests since the last success or reset.
     requests: AtomicU64,
     /// Kernels read since the last reset.
     read: AtomicU64,
 }
 
-impl Turns {
+impl SearchSchedule {
     fn reset(&self) {
         self.requests.store(0, Ordering::Relaxed);
         self.read.store(0, Ordering::Relaxed);
@@ -70,13 +70,13 @@ impl RunningKernel {
             known: Mutex::default(),
             generation: AtomicU64::new(0),
             searches: AtomicBool::new(false),
-            turns: Turns::default(),
+            schedule: SearchSchedule::default(),
         }
     }
 
     /// Forgets the kernel, because the machine is reset.
     pub fn reset(&self) {
-        self.turns.reset();
+        self.schedule.reset();
         self.set(None);
     }
 
@@ -96,14 +96,14 @@ impl RunningKernel {
 
     /// Counts a request, and searches if it is due. Returns whether a kernel was found.
     fn request(&self) -> bool {
-        if !self.turns.request() || self.searches.swap(true, Ordering::Acquire) {
+        if !self.schedule.request() || self.searches.swap(true, Ordering::Acquire) {
             return false;
         }
         let kernel = self.kernels.find();
         let is_found = kernel.is_some();
         if let Some(kernel) = kernel {
             self.set(Some(Arc::new(kernel)));
-            self.turns.succeeded();
+            self.schedule.succeeded();
         }
         self.searches.store(false, Ordering::Release);
         is_found
@@ -161,7 +161,7 @@ impl KernelView {
 
     /// Returns true if this boot has no more searches.
     pub fn is_final(&self) -> bool {
-        self.running.turns.is_final()
+        self.running.schedule.is_final()
     }
 
     #[cold]
@@ -178,15 +178,15 @@ mod tests {
 
     #[test]
     fn searches_are_rare_and_come_to_an_end() {
-        let turns = Turns::default();
-        let searched = || (1..100_000).filter(|_| turns.request()).collect::<Vec<_>>();
+        let schedule = SearchSchedule::default();
+        let searched = || (1..100_000).filter(|_| schedule.request()).collect::<Vec<_>>();
         assert_eq!(searched(), [1, 4, 16, 64, 256, 1024, 4096, 16_384]);
-        assert!(turns.is_final());
-        turns.reset();
+        assert!(schedule.is_final());
+        schedule.reset();
         for read in 0..20 {
-            assert_eq!(turns.is_final(), read >= MOST_READ);
-            assert_eq!(turns.request(), read < MOST_READ, "{read}");
-            turns.succeeded();
+            assert_eq!(schedule.is_final(), read >= MOST_READ);
+            assert_eq!(schedule.request(), read < MOST_READ, "{read}");
+            schedule.succeeded();
         }
         assert!(searched().is_empty());
     }

@@ -56,7 +56,7 @@ use crate::access_log::{AccessLog, VcpuLog};
 use crate::bus::PortBus;
 use crate::guest_memory::Physical;
 use crate::hypercalls::{Hypercalls, VcpuCalls};
-use crate::kernel_turns::KernelTurns;
+use crate::kernel_boots::KernelBoots;
 use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
 use crate::qemu::{
@@ -129,7 +129,7 @@ pub struct Interceptor {
     /// Finds places in files for translations; `None` if processes are not counted.
     places: Option<Mutex<VcpuProcesses>>,
     /// Tracks which kernel runs; `None` if names need no kernel.
-    kernels: Option<Arc<KernelTurns>>,
+    kernels: Option<Arc<KernelBoots>>,
     /// The first decoding of each instruction of unknown mode. A restart is translated in another block, whose other
     /// instructions may exclude more or fewer modes, but it must be the same instruction.
     undumped: Mutex<HashMap<UndumpedInsn, PortInsn>>,
@@ -193,7 +193,7 @@ impl Interceptor {
     }
 
     /// Notifies `kernels` of code that may change which kernel runs.
-    pub fn tell(&mut self, kernels: Arc<KernelTurns>) {
+    pub fn tell(&mut self, kernels: Arc<KernelBoots>) {
         self.kernels = Some(kernels);
     }
 

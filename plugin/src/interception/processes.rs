@@ -13,12 +13,12 @@ pub(super) struct VcpuProcesses {
     reader: ProcessReader,
     table: Arc<ProcessTable>,
     sites: Arc<Sites>,
-    /// The last result: the kernel's turn, the process, and its counters.
+    /// The last result: the kernel's boot, the process, and its counters.
     last: Option<(u32, Running, ProcessUse)>,
 }
 
 impl VcpuProcesses {
-    /// Enters processes into `table`. `sites` has the turn of the kernel that runs.
+    /// Enters processes into `table`. `sites` has the boot of the kernel that runs.
     pub fn new(
         reader: ProcessReader,
         table: Arc<ProcessTable>,
@@ -30,7 +30,7 @@ impl VcpuProcesses {
     /// Returns the counters for the instruction that is about to run.
     pub fn find(&mut self) -> ProcessUse {
         let Some(running) = self.reader.running() else { return ProcessUse::UNKNOWN };
-        let boot = self.sites.turn();
+        let boot = self.sites.boot();
         match self.last {
             Some((of_boot, was, process)) if (of_boot, was) == (boot, running) => process,
             _ => {

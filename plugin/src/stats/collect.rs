@@ -304,7 +304,7 @@ impl RowMaker<'_> {
             let site = self.sites.get(id);
             let place = site.place.map(|place| (self.sites.path(place.file), place.offset));
             let address = if place.is_some() { None } else { Some(site.key.pc) };
-            (place.is_none(), place, address, site.key.mode, &site.key.bytes, site.turn)
+            (place.is_none(), place, address, site.key.mode, &site.key.bytes, site.boot)
         });
         ran
     }

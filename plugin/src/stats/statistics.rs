@@ -137,7 +137,7 @@ impl Statistics {
         }
     }
 
-    /// Keeps the current names of the running kernel's sites and frames, because its turn ends.
+    /// Keeps the current names of the running kernel's sites and frames, because its boot ends.
     pub fn keep_names(&self, names: &Names<'_>) {
         let all_counters = self.lock().all_counters.clone();
         self.frame_names.keep(&all_counters, &self.sites, names);

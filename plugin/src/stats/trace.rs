@@ -20,7 +20,7 @@ use crate::stats::Snapshot;
 use crate::symbols::Names;
 use crate::untrusted_text::escape;
 
-/// The chain of a stack of a vCPU. Callers have the turn of their kernel.
+/// The chain of a stack of a vCPU. Callers have the boot of their kernel.
 struct Chain {
     slot: u32,
     stack: u32,
@@ -51,7 +51,7 @@ impl Statistics {
             pc: site.key.pc,
             mode: site.key.mode,
             form: site.form,
-            turn: site.turn,
+            boot: site.boot,
             bytes: site.key.bytes.to_vec(),
             place,
         }
@@ -124,16 +124,16 @@ impl Statistics {
             let Some(table) = counters.chains().map(|chains| chains.stacks()) else { continue };
             for id in table.ids() {
                 let Some((callers, end)) = table.chain(id) else { continue };
-                let turn = self.sites.get(SiteId(table.site(id))).turn;
-                let callers: Vec<_> = callers.iter().map(|caller| (turn, caller.clone())).collect();
+                let boot = self.sites.get(SiteId(table.site(id))).boot;
+                let callers: Vec<_> = callers.iter().map(|caller| (boot, caller.clone())).collect();
                 numbers.extend(callers.iter().map(|caller| (caller.clone(), 0)));
                 chains.push(Chain { slot, stack: id.0, callers, end: chain_end(end) });
             }
         }
         numbers.values_mut().zip(0..).for_each(|(number, index)| *number = index);
-        let frames = numbers.keys().map(|(turn, caller)| {
-            let now = if *turn == self.sites.turn() { names.caller(caller) } else { None };
-            let symbol = self.frame_names.get(*turn, caller, now);
+        let frames = numbers.keys().map(|(boot, caller)| {
+            let now = if *boot == self.sites.boot() { names.caller(caller) } else { None };
+            let symbol = self.frame_names.get(*boot, caller, now);
             let (pc, interrupted) = parts(caller.frame);
             FrameName { pc, symbol, interrupted }
         });

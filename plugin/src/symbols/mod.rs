@@ -116,9 +116,9 @@ impl Symbols {
         }
     }
 
-    /// Notes that the kernel of another turn runs from now on.
-    pub fn begin_turn(&self, turn: u32) {
-        self.modules.begin_turn(turn);
+    /// Notes that the kernel of another boot runs from now on.
+    pub fn begin_boot(&self, boot: u32) {
+        self.modules.begin_boot(boot);
     }
 
     /// Sets the finder of the running kernel.

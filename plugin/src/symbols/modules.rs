@@ -33,15 +33,15 @@ pub(super) struct ModuleNames {
 
 #[derive(Default)]
 struct State {
-    /// The turn of the kernel that runs.
-    turn: u32,
+    /// The boot of the kernel that runs.
+    boot: u32,
     /// `None` until the kernel was needed and found.
     namer: Option<ModuleNamer>,
     /// The address of the first code of this kernel that was translated.
     first: Option<u64>,
     /// Decides when to search for the kernel.
     pace: Pace,
-    /// Keyed by turn and linear address. An address has an entry for each sequence of bytes.
+    /// Keyed by boot and linear address. An address has an entry for each sequence of bytes.
     places: HashMap<(u32, u64), Vec<Place>>,
     /// The number of all places.
     count: usize,
@@ -57,11 +57,11 @@ struct Place {
 }
 
 impl ModuleNames {
-    /// Notes that the kernel of another turn runs from now on.
-    pub fn begin_turn(&self, turn: u32) {
+    /// Notes that the kernel of another boot runs from now on.
+    pub fn begin_boot(&self, boot: u32) {
         let mut state = self.lock();
         let (places, count) = (std::mem::take(&mut state.places), state.count);
-        *state = State { turn, places, count, ..State::default() };
+        *state = State { boot, places, count, ..State::default() };
     }
 
     /// Notes the name of kernel code that QEMU translates.
@@ -111,7 +111,7 @@ impl State {
     /// Notes a name. Returns whether the last name of the place changed.
     fn note(&mut self, pc: u64, bytes: &[u8], name: Option<String>) -> bool {
         let name = name.map(String::into_boxed_str);
-        let key = (self.turn, pc);
+        let key = (self.boot, pc);
         if self.count == MAX_PLACES && !self.places.contains_key(&key) {
             return false;
         }
@@ -131,7 +131,7 @@ impl State {
     }
 
     fn place(&self, pc: u64, bytes: &[u8]) -> Option<&Place> {
-        let mut places = self.places.get(&(self.turn, pc))?.iter();
+        let mut places = self.places.get(&(self.boot, pc))?.iter();
         places.find(|place| place.bytes.starts_with(bytes))
     }
 }
@@ -276,13 +276,13 @@ mod tests {
     fn each_kernel_has_modules_of_its_own() {
         let fixture = Fixture::new();
         fixture.translate();
-        fixture.names.begin_turn(1);
+        fixture.names.begin_boot(1);
         assert_eq!(fixture.both(), [None, None]);
         fixture.replace(b"drives");
         fixture.names.see(&fixture.kernels, fixture.pc - 0x44 - (1 << 30), &BYTES);
         fixture.translate();
         assert_eq!(fixture.both()[0], named("probe+0x4 [drives]"));
-        fixture.names.begin_turn(0);
+        fixture.names.begin_boot(0);
         assert_eq!(fixture.both()[0], named("probe+0x4 [driver]"));
     }
 

@@ -121,7 +121,7 @@ impl Define for Synthetic {
             pc: 0xffff_ffff_8100_0000 + u64::from(site) * 64,
             mode: Some(Mode::Bits64),
             form: PortForm::OutDxAl.into(),
-            turn: 0,
+            boot: 0,
             bytes: vec![0xee],
             place: None,
         }

@@ -299,7 +299,7 @@ impl Decoder {
     }
 
     fn site(&mut self, definitions: &mut Definitions) -> Result<(), Damage> {
-        let (site, pc, turn) = (self.small()?, self.number()?, self.small()?);
+        let (site, pc, boot) = (self.small()?, self.number()?, self.small()?);
         let mode = mode_of_number(self.byte()?).ok_or(Damage("a mode is unknown"))?;
         let form = form(self.byte()?)?;
         let len = self.byte()?;
@@ -312,7 +312,7 @@ impl Decoder {
                 Some(FileOffset { path: self.text(len)?, offset })
             }
         };
-        let definition = SiteDefinition { pc, mode, form, turn, bytes, place };
+        let definition = SiteDefinition { pc, mode, form, boot, bytes, place };
         definitions.sites.insert(site, definition);
         self.sites.push(SiteState::new(site, form));
         Ok(())

@@ -361,12 +361,12 @@ impl Encoder {
 
     #[cold]
     fn define_site(&mut self, site: u32, definition: &SiteDefinition) -> u32 {
-        let SiteDefinition { pc, mode, form, turn, bytes, place } = definition;
+        let SiteDefinition { pc, mode, form, boot, bytes, place } = definition;
         let mut record = Record::new();
         record.byte(kind::SITE);
         record.number(site.into());
         record.number(*pc);
-        record.number((*turn).into());
+        record.number((*boot).into());
         record.byte(mode.map_or(0, |mode| 1 + mode as u8));
         record.byte(form.index() as u8);
         record.byte(bytes.len() as u8);

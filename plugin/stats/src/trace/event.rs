@@ -123,8 +123,8 @@ pub struct SiteDefinition {
     pub mode: Option<Mode>,
     /// The form.
     pub form: InsnForm,
-    /// The turn of the kernel that runs it.
-    pub turn: u32,
+    /// The boot of the kernel that runs it.
+    pub boot: u32,
     /// The bytes of the instruction.
     pub bytes: Vec<u8>,
     /// The position of the code in a file, if that identifies the site.

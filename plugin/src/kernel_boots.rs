@@ -25,12 +25,12 @@ const KERNEL_HALF_32: u64 = 0xc000_0000;
 /// Follows the kernels of one machine.
 ///
 /// Its lock is taken before that of the sites.
-pub struct KernelTurns {
+pub struct KernelBoots {
     statistics: Arc<Statistics>,
     symbols: Arc<Symbols>,
     /// The kernel that unwinds stacks; `None` if it is not needed.
     running: Option<Arc<RunningKernel>>,
-    /// The kernels that ended, each with the number of its turn.
+    /// The kernels that ended, each with the number of its boot.
     ended: Mutex<Vec<(KernelIdentity, u32)>>,
     /// True if a kernel ended, and pvio has not searched for its successor yet.
     is_open: AtomicBool,
@@ -40,14 +40,14 @@ pub struct KernelTurns {
     tables: Mutex<ArrayVec<u64, MAX_TABLES>>,
 }
 
-impl KernelTurns {
+impl KernelBoots {
     /// Follows the kernels that run the sites of `statistics`, with names by `symbols`.
     pub fn new(
         statistics: Arc<Statistics>,
         symbols: Arc<Symbols>,
         running: Option<Arc<RunningKernel>>,
-    ) -> KernelTurns {
-        KernelTurns {
+    ) -> KernelBoots {
+        KernelBoots {
             statistics,
             symbols,
             running,
@@ -85,7 +85,7 @@ impl KernelTurns {
 
     /// Names the sites of the kernel, before code that may replace it runs.
     ///
-    /// Call it only where [`KernelTurns::may_be_replaced_at`] returns true.
+    /// Call it only where [`KernelBoots::may_be_replaced_at`] returns true.
     pub fn before_replacement(&self, pc: u64, mode: Mode) {
         let mut ended = self.lock();
         let is_outside = match mode {
@@ -160,17 +160,17 @@ impl KernelTurns {
         }
         let names = self.symbols.judge(&[]);
         let known = names.kernel().and_then(|kernel| {
-            ended.iter().find(|(identity, _)| identity == kernel.identity()).map(|&(_, turn)| turn)
+            ended.iter().find(|(identity, _)| identity == kernel.identity()).map(|&(_, boot)| boot)
         });
         match known {
-            Some(turn) => self.statistics.sites.resume_turn(turn),
-            None => self.statistics.sites.next_turn(),
+            Some(boot) => self.statistics.sites.resume_boot(boot),
+            None => self.statistics.sites.next_boot(),
         }
-        self.symbols.begin_turn(self.statistics.sites.turn());
+        self.symbols.begin_boot(self.statistics.sites.boot());
         self.is_open.store(false, Ordering::Release);
     }
 
-    /// Names the sites of the kernel that ran, and ends its turn.
+    /// Names the sites of the kernel that ran, and ends its boot.
     fn end(&self, ended: &mut Vec<(KernelIdentity, u32)>, names: &Names<'_>) {
         let Some(kernel) = names.kernel() else { return };
         self.statistics.keep_names(names);
@@ -178,15 +178,15 @@ impl KernelTurns {
         if ended.len() == MAX_KERNELS {
             ended.remove(0);
         }
-        ended.push((kernel.identity().clone(), self.statistics.sites.turn()));
+        ended.push((kernel.identity().clone(), self.statistics.sites.boot()));
         self.is_open.store(true, Ordering::Release);
     }
 
     /// Calls `work` with the sites of the kernel that runs.
     fn with_sites<R>(&self, work: impl FnOnce(&[(u64, &[u8])]) -> R) -> R {
         let sites = &self.statistics.sites;
-        let turn = sites.turn();
-        let own = sites.iter().filter(|(_, site)| site.turn == turn);
+        let boot = sites.boot();
+        let own = sites.iter().filter(|(_, site)| site.boot == boot);
         let own: Vec<_> = own.map(|(_, site)| (site.key.pc, &site.key.bytes[..])).collect();
         work(&own)
     }
