@@ -62,20 +62,22 @@ impl AccessListeners {
 
     /// The start of an `in` or `out`. `value` is what an `out` writes; `None` for an `in`.
     ///
-    /// `is_in_question` says that it may fault for lack of privilege unreported. Returns whether the access is heard.
+    /// `may_fault_unreported` is true if it may fault for lack of privilege, and QEMU does not report that. Returns
+    /// whether a listener wants the access.
     pub fn start(
         &self,
         code: Code,
         form: InsnForm,
         port: Port,
         value: Option<u32>,
-        is_in_question: bool,
+        may_fault_unreported: bool,
     ) -> bool {
         let log = self.log_of(port, form.direction());
-        let is_logged = log.is_some_and(|log| log.start(code, form, port, value, is_in_question));
+        let is_logged =
+            log.is_some_and(|log| log.start(code, form, port, value, may_fault_unreported));
         let values = self.values_of(port);
         if let Some(values) = values {
-            values.start((form.direction(), form.size()), port, value, is_in_question);
+            values.start((form.direction(), form.size()), port, value, may_fault_unreported);
         }
         is_logged || values.is_some()
     }

@@ -53,7 +53,8 @@ fn a_module_uses_only_modules_below_it() {
         if ["lib", "entry", "layers"].contains(&module) {
             continue;
         }
-        let row = row_of(module).unwrap_or_else(|| panic!("{module} is not in the table of lib.rs"));
+        let row =
+            row_of(module).unwrap_or_else(|| panic!("{module} is not in the table of lib.rs"));
         seen.insert(row);
         for used in used_modules(&std::fs::read_to_string(&file).unwrap()) {
             if used != module {
@@ -65,6 +66,9 @@ fn a_module_uses_only_modules_below_it() {
     // The other rows are crates.
     let crates = rows.iter().enumerate().filter(|(row, _)| !seen.contains(row));
     for module in crates.flat_map(|(_, modules)| modules) {
-        assert!(include_str!("lib.rs").contains(&format!(" as {module};")), "{module} does not exist");
+        assert!(
+            include_str!("lib.rs").contains(&format!(" as {module};")),
+            "{module} does not exist"
+        );
     }
 }

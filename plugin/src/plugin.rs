@@ -198,7 +198,7 @@ pub fn build(
         interceptor.trace(Arc::clone(trace));
     }
     if let Some(kernels) = kernels {
-        interceptor.tell(kernels);
+        interceptor.notify(kernels);
     }
     Ok(Box::new(Pvio {
         bus,

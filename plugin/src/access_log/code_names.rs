@@ -89,7 +89,7 @@ impl CodeNames {
         {
             now = self.epoch(&mut Some(view));
         }
-        if epoch == now && (number != 0 || !self.files.may_know_more()) {
+        if epoch == now && (number != 0 || !self.files.may_name_more()) {
             return NameId(number);
         }
         let bytes = &self.sites.get(site).key.bytes;

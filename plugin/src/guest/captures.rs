@@ -300,7 +300,7 @@ impl CaptureTable {
     }
 
     /// Marks all stacks as unknown: the kernel is known now, so each is unwound again.
-    pub fn begin_anew(&mut self) {
+    pub fn mark_all_unknown(&mut self) {
         self.sites.clear();
     }
 

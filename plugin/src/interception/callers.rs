@@ -60,7 +60,7 @@ impl VcpuCallers {
             }
             if kernel.is_some() != self.had_kernel {
                 self.had_kernel = kernel.is_some();
-                chains.stacks().begin_anew();
+                chains.stacks().mark_all_unknown();
             }
         }
         let may_change = stack.is_supervisor && !self.kernel.is_final();

@@ -193,7 +193,7 @@ impl Interceptor {
     }
 
     /// Notifies `kernels` of code that may change which kernel runs.
-    pub fn tell(&mut self, kernels: Arc<KernelBoots>) {
+    pub fn notify(&mut self, kernels: Arc<KernelBoots>) {
         self.kernels = Some(kernels);
     }
 
@@ -299,7 +299,7 @@ impl Interceptor {
         let size = vmrun_address_size(insn.bytes(), mode.unwrap_or(Mode::Bits64));
         let len = insn.bytes().len() as u8;
         if self.exits.add(insn.pc().wrapping_add(len.into())) {
-            insn.translate_all_anew();
+            insn.retranslate_all();
         }
         let token = VmrunToken::new(VmrunSite::Entry(size, len), CodeAddress::of(insn));
         Some(Watch::Tracepoint(token.into()))

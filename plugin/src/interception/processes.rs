@@ -47,7 +47,7 @@ impl VcpuProcesses {
         let path = mapping.path.filter(|path| path.len() <= LONGEST_PATH)?;
         let file = self.sites.file(&path)?;
         if let Some(elf) = elf {
-            self.sites.saw_elf(file, elf);
+            self.sites.record_elf(file, elf);
         }
         let offset = mapping.file_offset.wrapping_add(pc - mapping.start);
         Some(FilePlace { file, offset })

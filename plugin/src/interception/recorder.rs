@@ -55,7 +55,7 @@ impl Start {
     }
 
     /// Returns true if it may fault without a report.
-    pub fn is_in_question(self) -> bool {
+    pub fn may_fault_unreported(self) -> bool {
         matches!(self, Start::Unverified | Start::UnverifiedAgain)
     }
 }
@@ -289,7 +289,8 @@ impl Recorder {
         let form = operation.form();
         let Some(listeners) = self.listeners_to(port, form.direction()) else { return false };
         let value = value();
-        let is_heard = listeners.start(code(operation), form, port, value, start.is_in_question());
+        let is_heard =
+            listeners.start(code(operation), form, port, value, start.may_fault_unreported());
         let is_traced = match (listeners.trace(), start.stage()) {
             (Some(trace), Some(stage)) => {
                 let access = (Some(port), caller, value);

@@ -234,7 +234,7 @@ impl Sites {
     }
 
     /// Records the ELF headers of a mapped file.
-    pub fn saw_elf(&self, file: FileId, elf: MappedElf) {
+    pub fn record_elf(&self, file: FileId, elf: MappedElf) {
         let mut elves = self.elves.lock().unwrap_or_else(PoisonError::into_inner);
         match elves.get_mut(&file) {
             Some(kept) => drop(kept.take_if(|kept| *kept != elf)),

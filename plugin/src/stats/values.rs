@@ -44,7 +44,7 @@ struct ValueKey {
 struct Seen {
     key: ValueKey,
     moment: ValueMoment,
-    is_in_question: bool,
+    may_fault_unreported: bool,
 }
 
 /// The counts of a row.
@@ -73,8 +73,8 @@ impl State {
         (all as u64).saturating_sub(self.accesses_before_reset)
     }
 
-    fn count(&mut self, Seen { key, moment, is_in_question }: Seen) {
-        let one = match is_in_question {
+    fn count(&mut self, Seen { key, moment, may_fault_unreported }: Seen) {
+        let one = match may_fault_unreported {
             true => AccessCounts { accesses: 0, unverified: 1 },
             false => AccessCounts { accesses: 1, unverified: 0 },
         };
@@ -185,25 +185,25 @@ impl VcpuValues {
         let mut state = self.values.lock();
         let key = ValueKey { port, direction, size, value: size.low_bytes(value) };
         let moment = self.moment(state.accesses() + earlier);
-        state.count(Seen { key, moment, is_in_question: false });
+        state.count(Seen { key, moment, may_fault_unreported: false });
     }
 
     /// Starts an `in` or `out`. `value` is what an `out` writes; `None` for an `in`.
     ///
-    /// It is counted already, unless `is_in_question` says that it may fault unreported.
+    /// It is counted already, unless `may_fault_unreported` is true.
     pub fn start(
         &self,
         (direction, size): (Direction, AccessSize),
         port: Port,
         value: Option<u32>,
-        is_in_question: bool,
+        may_fault_unreported: bool,
     ) {
         let mut state = self.values.lock();
         let value = value.and_then(|value| size.low_bytes(value));
         let key = ValueKey { port, direction, size, value };
-        let itself = u64::from(!is_in_question);
+        let itself = u64::from(!may_fault_unreported);
         let moment = self.moment(state.accesses().saturating_sub(itself));
-        let seen = Seen { key, moment, is_in_question };
+        let seen = Seen { key, moment, may_fault_unreported };
         // Nothing reported a fault of the previous access, so it counts as retired.
         if let Some(previous) = state.pending[self.place].replace(seen) {
             state.count(previous);

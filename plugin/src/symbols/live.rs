@@ -66,7 +66,7 @@ impl LiveNames {
     }
 
     /// Returns true if code without a name may have one now.
-    pub fn may_know_more(&self) -> bool {
+    pub fn may_name_more(&self) -> bool {
         !self.symbols.files.is_empty()
             && self.started.elapsed().as_nanos() as u64 >= self.next_check.load(Ordering::Relaxed)
     }
@@ -77,7 +77,7 @@ impl LiveNames {
         if checked.sites.len() < MAX_SITES {
             checked.sites.entry(pc).or_insert_with(|| bytes.iter().copied().collect());
         }
-        if self.may_know_more() {
+        if self.may_name_more() {
             self.check(&mut checked);
         }
         let found = self.symbols.name_by_files(&checked.verdicts, &checked.running, pc, bytes)?;

@@ -66,7 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let mut status = ExitCode::SUCCESS;
     for verdict in verdicts.iter().filter(|verdict| verdict.holds) {
-        status::tell("diff", &verdict.to_string());
+        status::print_line("diff", &verdict.to_string());
         status = ExitCode::FAILURE;
     }
     Ok(status)

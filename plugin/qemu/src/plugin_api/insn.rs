@@ -149,7 +149,7 @@ impl<'a> Insn<'a> {
     /// Makes QEMU translate all code again soon, so that other instructions can be watched.
     ///
     /// Does nothing if QEMU does not export the function for it.
-    pub fn translate_all_anew(&self) {
+    pub fn retranslate_all(&self) {
         self.block.host.translations.flush();
     }
 

@@ -8,7 +8,7 @@ use once_cell::sync::OnceCell;
 use super::block_flag::BlockFlag;
 use super::host::Host;
 use super::plugin::Plugin;
-use super::register_file::Whose;
+use super::register_file::VcpuThread;
 use super::vcpus::Vcpus;
 use crate::internals::ShutdownCause;
 use crate::report::say;
@@ -28,8 +28,8 @@ pub(super) struct Installed {
 }
 
 impl Installed {
-    pub fn whose_registers(&self) -> Whose {
-        if self.vcpus.share_a_thread() { Whose::Shared } else { Whose::Own }
+    pub fn vcpu_thread(&self) -> VcpuThread {
+        if self.vcpus.share_a_thread() { VcpuThread::Shared } else { VcpuThread::Own }
     }
 }
 

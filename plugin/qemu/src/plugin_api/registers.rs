@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 use super::api::Api;
-use super::register_file::{RegisterFile, Whose};
+use super::register_file::{RegisterFile, VcpuThread};
 use crate::internals::{Direct, StackState, StringCpu};
 use crate::register::Register;
 
@@ -49,7 +49,7 @@ pub trait ReadRegisters {
 pub struct Registers<'a> {
     api: &'a Api,
     file: &'a mut RegisterFile,
-    whose: Whose,
+    thread: VcpuThread,
     /// True if the callback may change the registers of a string instruction in place.
     is_string: bool,
     /// They belong to the callback's thread.
@@ -57,25 +57,25 @@ pub struct Registers<'a> {
 }
 
 impl<'a> Registers<'a> {
-    pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile, whose: Whose) -> Self {
-        Registers { api, file, whose, is_string: false, callback: PhantomData }
+    pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile, thread: VcpuThread) -> Self {
+        Registers { api, file, thread, is_string: false, callback: PhantomData }
     }
 
     /// Only in a callback with `QEMU_PLUGIN_CB_RW_REGS`.
-    pub(super) fn of_string(api: &'a Api, file: &'a mut RegisterFile, whose: Whose) -> Self {
-        Registers { is_string: true, ..Registers::new(api, file, whose) }
+    pub(super) fn of_string(api: &'a Api, file: &'a mut RegisterFile, thread: VcpuThread) -> Self {
+        Registers { is_string: true, ..Registers::new(api, file, thread) }
     }
 
     /// The same as for [`ReadRegisters::read`].
     #[inline]
     pub fn read(&mut self, register: Register) -> u64 {
-        self.file.read(self.api, self.whose, register)
+        self.file.read(self.api, self.thread, register)
     }
 
     /// The same as for [`ReadRegisters::rip`].
     #[inline]
     pub fn rip(&mut self) -> u64 {
-        self.file.rip(self.api, self.whose)
+        self.file.rip(self.api, self.thread)
     }
 
     /// Reads PKRU; `None` if its location is not known. Costs a load.
@@ -100,7 +100,7 @@ impl<'a> Registers<'a> {
 
     #[inline]
     fn own(&self) -> Option<&Direct> {
-        self.file.direct().filter(|_| self.whose == Whose::Own)
+        self.file.direct().filter(|_| self.thread == VcpuThread::Own)
     }
 }
 
@@ -112,7 +112,7 @@ impl ReadRegisters for Registers<'_> {
 
     #[inline]
     fn read_u16(&mut self, register: Register) -> u16 {
-        self.file.read_u16(self.api, self.whose, register)
+        self.file.read_u16(self.api, self.thread, register)
     }
 
     #[inline]
@@ -122,17 +122,17 @@ impl ReadRegisters for Registers<'_> {
 
     #[inline]
     fn string_cpu(&mut self) -> Option<StringCpu<'_>> {
-        match self.whose {
-            Whose::Own if self.is_string => StringCpu::of(self.file.direct()?),
+        match self.thread {
+            VcpuThread::Own if self.is_string => StringCpu::of(self.file.direct()?),
             _ => None,
         }
     }
 
     fn stack_state(&mut self) -> Option<StackState> {
         let direct = self.file.direct()?;
-        match self.whose {
-            Whose::Own => StackState::of(direct),
-            Whose::Shared => StackState::of(&Direct::of_this_thread(*direct.layout())?),
+        match self.thread {
+            VcpuThread::Own => StackState::of(direct),
+            VcpuThread::Shared => StackState::of(&Direct::of_this_thread(*direct.layout())?),
         }
     }
 }
@@ -142,8 +142,8 @@ pub struct WritableRegisters<'a>(Registers<'a>);
 
 impl<'a> WritableRegisters<'a> {
     /// Only in a callback with `QEMU_PLUGIN_CB_RW_REGS`.
-    pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile, whose: Whose) -> Self {
-        WritableRegisters(Registers::new(api, file, whose))
+    pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile, thread: VcpuThread) -> Self {
+        WritableRegisters(Registers::new(api, file, thread))
     }
 
     /// Writes a general register, the upper half of a 64-bit one too.
@@ -155,7 +155,7 @@ impl<'a> WritableRegisters<'a> {
     /// If QEMU refuses to write the register.
     #[inline]
     pub fn write(&mut self, register: Register, value: u64) {
-        self.0.file.write(self.0.api, self.0.whose, register, value);
+        self.0.file.write(self.0.api, self.0.thread, register, value);
     }
 }
 

@@ -35,15 +35,15 @@ fn logged(log: &str, covers: impl Fn(u64) -> bool) -> BTreeMap<Key, Seen> {
     for line in log.lines().skip(1) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [_time, _vcpu, _pc, dir, port, size, value, ..] = words[..] else { panic!("{line}") };
-        let is_in_question = value.ends_with('?');
+        let may_fault_unreported = value.ends_with('?');
         if covers(parse_hex(port)) {
             let value = (value != "-").then(|| parse_hex(value.trim_end_matches('?')));
             let row = seen.entry((port.to_owned(), dir.to_owned(), size.to_owned(), value));
             let row = row.or_insert(Seen { counts: [0; 2], before: [made; 2] });
-            row.counts[usize::from(is_in_question)] += 1;
+            row.counts[usize::from(may_fault_unreported)] += 1;
             row.before[1] = made;
         }
-        made += u64::from(!is_in_question);
+        made += u64::from(!may_fault_unreported);
     }
     seen
 }
