@@ -3,7 +3,7 @@
  *
  *      compress COUNT  COUNT times packs SIZE bytes of text and unpacks them; prints `compress: N cycles`, by
  *                      RDTSC; status 0, or 1 if the unpacked text differs from the original, or the packed text
- *                      is not the same each time
+ *                      does not have the known checksum
  *
  * The work is divided into short pieces. The cycles are the sum of each piece's minimum over COUNT times: a piece is
  * so short that it runs undisturbed at least once.
