@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::abi::{Status, status};
 
-/// Why a call was not carried out.
+/// The reason why a call failed.
 ///
 /// With all but [`Page`](CallError::Page) and [`Declined`](CallError::Declined) the call has done
 /// nothing.
@@ -15,7 +15,7 @@ pub enum CallError {
     Unheard,
     /// The host leaves the access to the CPU's own instruction.
     Declined,
-    /// The host cannot judge a page of the text, even after it was touched.
+    /// The host cannot read a page of the text, even after it was touched.
     Page,
     /// This ring may not make hypercalls.
     Denied,
@@ -73,7 +73,7 @@ impl fmt::Display for CallError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             CallError::Unheard => "no host answers hypercalls here",
-            CallError::Declined => "the host leaves this to the processor",
+            CallError::Declined => "the host leaves this access to the processor",
             CallError::Page => "the host cannot read a page of the text",
             CallError::Denied => "this ring may not make hypercalls",
             CallError::Unknown => "the host knows no such call",
@@ -82,8 +82,10 @@ impl fmt::Display for CallError {
             CallError::Length => "a text is too long, or a name is empty",
             CallError::State => "the window is open already, or is not open",
             CallError::Full => "there are too many windows or dumps",
-            CallError::Failed => "the host could not do it",
-            CallError::Other(code) => return write!(formatter, "the host answers {code}"),
+            CallError::Failed => "the host failed to execute the call",
+            CallError::Other(code) => {
+                return write!(formatter, "the host returned the unknown status {code}");
+            }
         })
     }
 }

@@ -76,27 +76,28 @@ pub(crate) fn read_by_page(
     Some(())
 }
 
-/// Why memory cannot be accessed.
+/// The reason why memory cannot be accessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unusable {
     /// The processor would fault, or would set a bit in the page tables.
     Page,
     /// The address has no RAM or is not canonical.
     Address,
-    /// QEMU does not tell whether RAM is at the address, or at that of a page table.
+    /// It is not proven that the address, or that of a page table, is RAM.
     Unproven,
 }
 
-/// The guest's RAM, by one of the ways in which a QEMU gives access to it.
+/// The guest's RAM, through one of the interfaces by which QEMU gives access to it.
 #[derive(Clone, Copy)]
 pub(crate) enum RamAccess<'a> {
-    /// By QEMU's exported functions.
+    /// Through QEMU's exported functions.
     InPlace(&'a GuestRam),
-    /// By the plugin API, which copies.
+    /// Through the plugin API, which copies.
     Proven(&'a ProvenRam),
 }
 
 impl RamAccess<'_> {
+    #[inline]
     fn read<const N: usize>(self, physical: u64) -> Option<[u8; N]> {
         let RamAccess::Proven(ram) = self else { return None };
         let mut bytes = [0; N];
@@ -112,14 +113,7 @@ impl RamAccess<'_> {
     ) -> Result<R, Unusable> {
         match self {
             RamAccess::InPlace(ram) => ram.with(physical, len, work).ok_or(Unusable::Address),
-            RamAccess::Proven(ram) => {
-                let mut copy = [0; PAGE as usize];
-                let bytes = copy.get_mut(..len).ok_or(Unusable::Address)?;
-                match ram.read(physical, bytes) {
-                    true => Ok(work(VolatileSlice::from(bytes))),
-                    false => Err(Unusable::Unproven),
-                }
-            }
+            RamAccess::Proven(ram) => with_copy(ram, physical, len, work),
         }
     }
 
@@ -132,20 +126,47 @@ impl RamAccess<'_> {
     ) -> Result<R, Unusable> {
         match self {
             RamAccess::InPlace(ram) => ram.with_mut(physical, len, work).ok_or(Unusable::Address),
-            RamAccess::Proven(ram) => {
-                let mut copy = [0; PAGE as usize];
-                let bytes = copy.get_mut(..len).ok_or(Unusable::Address)?;
-                // Written first as it is: ROM must refuse before a device is read.
-                if !ram.read(physical, bytes) || !ram.write(physical, bytes) {
-                    return Err(Unusable::Unproven);
-                }
-                let result = work(VolatileSlice::from(&mut *bytes));
-                match ram.write(physical, bytes) {
-                    true => Ok(result),
-                    false => Err(Unusable::Address),
-                }
-            }
+            RamAccess::Proven(ram) => with_copy_back(ram, physical, len, work),
         }
+    }
+}
+
+/// Lends a copy of `len` bytes of one page to `work`.
+///
+/// Out of line, so that memory in place does not pay for a page on the stack.
+#[inline(never)]
+fn with_copy<R>(
+    ram: &ProvenRam,
+    physical: u64,
+    len: usize,
+    work: impl FnOnce(VolatileSlice<'_>) -> R,
+) -> Result<R, Unusable> {
+    let mut copy = [0; PAGE as usize];
+    let bytes = copy.get_mut(..len).ok_or(Unusable::Address)?;
+    match ram.read(physical, bytes) {
+        true => Ok(work(VolatileSlice::from(bytes))),
+        false => Err(Unusable::Unproven),
+    }
+}
+
+/// Lends a copy of `len` bytes of one page to `work`, and writes it back.
+#[inline(never)]
+fn with_copy_back<R>(
+    ram: &ProvenRam,
+    physical: u64,
+    len: usize,
+    work: impl FnOnce(VolatileSlice<'_>) -> R,
+) -> Result<R, Unusable> {
+    let mut copy = [0; PAGE as usize];
+    let bytes = copy.get_mut(..len).ok_or(Unusable::Address)?;
+    // Written first as it is: ROM must refuse before a device is read.
+    if !ram.read(physical, bytes) || !ram.write(physical, bytes) {
+        return Err(Unusable::Unproven);
+    }
+    let result = work(VolatileSlice::from(&mut *bytes));
+    match ram.write(physical, bytes) {
+        true => Ok(result),
+        false => Err(Unusable::Address),
     }
 }
 
@@ -191,6 +212,7 @@ impl LinearMemory<'_> {
     /// # Errors
     ///
     /// The address is not canonical, or the access would fault, or a page table is not proven to be RAM.
+    #[inline]
     pub fn physical(&self, linear: u64, access: Access) -> Result<u64, Unusable> {
         if !self.paging.is_canonical(linear, self.mode) {
             return Err(Unusable::Address);
@@ -203,7 +225,7 @@ impl LinearMemory<'_> {
         })
     }
 
-    /// Whether `len` bytes from `linear` are canonical and do not wrap.
+    /// Returns true if `len` bytes from `linear` are canonical and do not wrap.
     pub fn is_canonical(&self, linear: u64, len: u64) -> bool {
         let Some(last) = len.checked_sub(1).and_then(|more| linear.checked_add(more)) else {
             return false;

@@ -11,7 +11,7 @@ use super::list::{CALL_SHIFT, DATA_MASK, OPERAND_SHIFT, UNHEARD, status};
 /// | 16-23 | the operand: the byte that `outb` writes, an exit status, a level; else 0 |
 /// | 0-15 | the port of port I/O; else 0 |
 ///
-/// A host replaces it by a [`Status`], whose bit 31 is 0.
+/// A host replaces it by a [`Status`], in which bit 31 is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallWord(pub u32);
 
@@ -43,7 +43,7 @@ impl CallWord {
 ///
 /// | bits | |
 /// | --- | --- |
-/// | 31 | 0; 1 if no host has answered: then it is still the call |
+/// | 31 | 0; 1 if no host has answered: then the word is still the call |
 /// | 24-30 | the status, see [`status`] |
 /// | 0-23 | data, as the call defines |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -67,8 +67,8 @@ pub fn log(level: Level, text: &str) -> Result<(), CallError> {
     with_text(call::LOG, level as u8, text)
 }
 
-/// Opens a window of the statistics, which counts until [`end`]. See [`Window`] for one that ends by
-/// itself.
+/// Opens a window of the statistics, which counts until [`end`]. [`Window`] is one that closes
+/// automatically.
 ///
 /// The name has 1 to [`NAME_MAX`](abi::NAME_MAX) bytes.
 ///
@@ -98,7 +98,7 @@ pub fn reset() -> Result<(), CallError> {
     CallError::check(unsafe { hypercall::call_plain(CallWord::new(call::RESET, 0, 0)) }).map(drop)
 }
 
-/// Writes the statistics as they stand.
+/// Writes the statistics so far.
 ///
 /// # Errors
 ///
@@ -108,8 +108,8 @@ pub fn dump() -> Result<(), CallError> {
     CallError::check(unsafe { hypercall::call_plain(CallWord::new(call::DUMP, 0, 0)) }).map(drop)
 }
 
-/// Tries for a text at pages that the host cannot judge. A page may be unmapped between the touch and the
-/// retry, but hardly every time.
+/// Number of tries for a text on pages that the host cannot check. A page may be unmapped between the touch
+/// and the retry, but hardly every time.
 const TRIES: u32 = 8;
 
 /// The smallest page, in bytes.

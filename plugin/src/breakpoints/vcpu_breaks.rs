@@ -164,14 +164,14 @@ impl VcpuBreaks {
 
     /// The start of an `in` or `out`. `value` is what an `out` writes; `None` for an `in`.
     ///
-    /// `is_in_question` says that it may fault for lack of privilege unreported.
+    /// `may_fault_unreported` is true if it may fault for lack of privilege, and QEMU does not report that.
     pub fn start(
         &self,
         code: Code,
         form: InsnForm,
         port: Port,
         value: Option<u32>,
-        is_in_question: bool,
+        may_fault_unreported: bool,
     ) {
         let ticket = self.state.ticket.fetch_add(1, Ordering::Relaxed) + 1;
         let access = Access::from(form);
@@ -180,14 +180,14 @@ impl VcpuBreaks {
             CodeKind::Site(site) => Some(self.shared.sites.get(site).key.bytes.len() as u64),
             CodeKind::Dropped | CodeKind::Call => None,
         };
-        let is_in_question = is_in_question && !self.shared.reports_exceptions;
+        let may_fault_unreported = may_fault_unreported && !self.shared.reports_exceptions;
         let state = Arc::clone(&self.state);
         self.shared.after.ask(move |vcpu| {
             if state.ticket.load(Ordering::Relaxed) != ticket {
                 return;
             }
             let is_after = len.is_none_or(|len| vcpu.pc() == code.pc.wrapping_add(len));
-            if !is_after && (is_in_question || vcpu.is_in_nested_guest()) {
+            if !is_after && (may_fault_unreported || vcpu.is_in_nested_guest()) {
                 return;
             }
             if value.is_none() {

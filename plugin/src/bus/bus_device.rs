@@ -70,8 +70,8 @@ impl BusDevice {
         // Relaxed: one thread gets `false`, and no other data depends on it.
         if !self.broken.swap(true, Ordering::Relaxed) {
             say(format_args!(
-                "the device {self} panicked (above): from now on it reads as all ones, and writes \
-                 are lost"
+                "the device {self} panicked (see the message above): from now on it reads as all ones, and \
+                 writes to it are lost"
             ));
         }
     }
@@ -139,6 +139,12 @@ impl BusDevice {
     /// Writes the low `size` bytes of `value`.
     #[inline]
     pub fn write(&self, offset: u16, size: u8, value: u32) {
+        // Most accesses are bytes, and the first byte is always within the range.
+        if size == 1 {
+            let byte = [value as u8];
+            self.call(|device| device.pio_write(self.base(), offset, &byte));
+            return;
+        }
         let bytes = value.to_le_bytes();
         let own = &bytes[..self.own_bytes(offset, size)];
         self.call(|device| device.pio_write(self.base(), offset, own));

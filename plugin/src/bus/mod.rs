@@ -1,6 +1,6 @@
 //! The port bus: which device serves which ports, and how accesses reach it.
 //!
-//! This room knows devices and QEMU's bus. It does not know CPUs.
+//! This module knows devices and QEMU's bus. It does not know CPUs.
 
 mod bus_device;
 mod target;
@@ -51,7 +51,7 @@ pub enum BusError {
 /// The devices of pvio, and access to the ports of QEMU's devices.
 #[derive(Default)]
 pub struct PortBus {
-    /// `None` if the plugin needs nothing of the machine, or QEMU does not export it.
+    /// `None` if the plugin does not need the machine, or if QEMU does not export its functions.
     machine: Option<Arc<Machine>>,
     devices: Vec<Arc<BusDevice>>,
     /// For each port, the index of its device plus 1, or 0. Empty if there are no devices.
@@ -129,7 +129,7 @@ impl PortBus {
         self.device_at(port).map(|device| device.kind)
     }
 
-    /// pvio's devices, as a trace says.
+    /// Describes pvio's devices for the head of a trace.
     pub fn own_devices(&self) -> Vec<OwnDevice> {
         let own = |device: &Arc<BusDevice>| OwnDevice {
             kind: device.kind.to_owned(),
@@ -144,6 +144,7 @@ impl PortBus {
         !self.devices.is_empty()
     }
 
+    #[inline]
     fn device_at(&self, port: Port) -> Option<&Arc<BusDevice>> {
         let number = *self.device_numbers.get(usize::from(port.0))?;
         self.devices.get(usize::from(number).wrapping_sub(1))
@@ -155,6 +156,7 @@ impl PortBus {
     }
 
     /// The device that serves a port; `None` if only an instruction can reach it.
+    #[inline]
     pub fn target(&self, port: Port) -> Option<PortTarget<'_>> {
         let machine = self.machine.as_deref()?;
         Some(match self.device_at(port) {

@@ -85,7 +85,7 @@ enum IsReleased {
 impl VcpuCalls {
     /// Runs the call in the vCPU's mailbox and answers it there.
     ///
-    /// `pc` is the linear address of the doorbell, which supervisor code has rung.
+    /// `pc` is the linear address of the doorbell instruction, which supervisor code has executed.
     #[inline]
     pub fn doorbell(&mut self, pc: u64) {
         let Some(mailbox) = &mut self.mailbox else { return };

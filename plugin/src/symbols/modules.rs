@@ -1,27 +1,29 @@
 //! The names of code in kernel modules, as they were when QEMU translated the code.
 //!
-//! A module may be unloaded, and another may take its place with the same bytes. The other's code is written to memory, so
-//! QEMU translates it anew. So the name of what runs is the name at the last translation, and a site belongs to one
-//! module if its name was the same at each translation.
+//! A module may be unloaded, and another module with the same bytes may be loaded in its place. Loading writes code to
+//! memory, so QEMU translates it again. So the current name of code is its name at the last translation, and a site belongs
+//! to one module if its name was the same at each translation.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::GuestKernels;
-use crate::guest::ModuleNamer;
+use crate::guest::{ModuleNamer, PhysicalMemory};
 
-/// The most places whose names are kept. Others have none.
+/// Maximum number of places whose names are kept. Others have none.
 const MAX_PLACES: usize = 1 << 14;
 /// The time that searches may take before [`SHARE`] limits them.
 const GRACE: Duration = Duration::from_millis(500);
 /// The ratio of a kernel's run time to the time for searches that fail.
 const SHARE: u32 = 20;
-/// Code at most so far from the kernel's first, in bytes, is the kernel's own. Other code may be.
+/// In a 32-bit kernel, code within this distance of the kernel's first code, in bytes, is the kernel's own. Other code may be,
+/// too.
 const KERNEL_REACH: u64 = 32 << 20;
-/// The lowest address of modules in a 64-bit kernel that moves itself (Linux's `MODULES_VADDR`).
+/// The lowest address of modules in a 64-bit kernel that can move itself (Linux's `MODULES_VADDR`).
 const MODULES_64: u64 = 0xffff_ffff_c000_0000;
+/// The lowest address of modules in a 64-bit kernel that cannot move itself. Its own code is below.
+const FIXED_MODULES_64: u64 = 0xffff_ffff_a000_0000;
 
 /// The names of code in modules of the kernels of one machine.
 #[derive(Default)]
@@ -33,15 +35,15 @@ pub(super) struct ModuleNames {
 
 #[derive(Default)]
 struct State {
-    /// The turn of the kernel that runs.
-    turn: u32,
+    /// The boot of the kernel that runs.
+    boot: u32,
     /// `None` until the kernel was needed and found.
     namer: Option<ModuleNamer>,
     /// The address of the first code of this kernel that was translated.
     first: Option<u64>,
     /// Decides when to search for the kernel.
     pace: Pace,
-    /// Keyed by turn and linear address. An address has an entry for each sequence of bytes.
+    /// Keyed by boot and linear address. An address has an entry for each sequence of bytes.
     places: HashMap<(u32, u64), Vec<Place>>,
     /// The number of all places.
     count: usize,
@@ -52,34 +54,38 @@ struct Place {
     bytes: Box<[u8]>,
     /// The name at the last translation; `None` if it is not known.
     last: Option<Box<str>>,
-    /// Whether the name was the same at each translation.
+    /// True if the name was the same at each translation.
     is_only: bool,
 }
 
 impl ModuleNames {
-    /// Notes that the kernel of another turn runs from now on.
-    pub fn begin_turn(&self, turn: u32) {
+    /// Notes that the kernel of another boot runs from now on.
+    pub fn begin_boot(&self, boot: u32) {
         let mut state = self.lock();
         let (places, count) = (std::mem::take(&mut state.places), state.count);
-        *state = State { turn, places, count, ..State::default() };
+        *state = State { boot, places, count, ..State::default() };
     }
 
-    /// Notes the name of kernel code that QEMU translates.
-    pub fn see(&self, kernels: &GuestKernels, pc: u64, bytes: &[u8]) {
+    /// Notes the name of kernel code that QEMU translates. `find` searches the kernel's list of modules.
+    pub fn see(
+        &self,
+        memory: &impl PhysicalMemory,
+        pc: u64,
+        bytes: &[u8],
+        find: impl FnOnce() -> Option<ModuleNamer>,
+    ) {
         let mut state = self.lock();
         let first = *state.first.get_or_insert(pc);
-        let may_be_in_module = pc >= MODULES_64 || pc.abs_diff(first) > KERNEL_REACH;
-        if !may_be_in_module {
+        if !may_be_in_module(pc, first) {
             return;
         }
         if state.namer.is_none() {
-            let namer = || kernels.find().and_then(|kernel| kernel.module_namer());
-            state.namer = state.pace.search(namer);
+            state.namer = state.pace.search(find);
         }
         if state.namer.as_ref().is_some_and(|namer| namer.is_in_kernel(pc)) {
             return;
         }
-        let name = state.namer.as_ref().and_then(|namer| namer.name(kernels.memory(), pc));
+        let name = state.namer.as_ref().and_then(|namer| namer.name(memory, pc));
         if state.note(pc, bytes, name) {
             self.epoch.fetch_add(1, Ordering::Relaxed);
         }
@@ -111,7 +117,7 @@ impl State {
     /// Notes a name. Returns whether the last name of the place changed.
     fn note(&mut self, pc: u64, bytes: &[u8], name: Option<String>) -> bool {
         let name = name.map(String::into_boxed_str);
-        let key = (self.turn, pc);
+        let key = (self.boot, pc);
         if self.count == MAX_PLACES && !self.places.contains_key(&key) {
             return false;
         }
@@ -131,15 +137,23 @@ impl State {
     }
 
     fn place(&self, pc: u64, bytes: &[u8]) -> Option<&Place> {
-        let mut places = self.places.get(&(self.turn, pc))?.iter();
+        let mut places = self.places.get(&(self.boot, pc))?.iter();
         places.find(|place| place.bytes.starts_with(bytes))
+    }
+}
+
+/// Whether kernel code may be a module's. `first` is the address of the kernel's first code that was translated.
+fn may_be_in_module(pc: u64, first: u64) -> bool {
+    match pc >> 32 {
+        0 => pc.abs_diff(first) > KERNEL_REACH,
+        _ => pc >= MODULES_64 || pc >= FIXED_MODULES_64 && first < FIXED_MODULES_64,
     }
 }
 
 /// Limits the time that searches take, because the guest waits for them.
 ///
-/// A kernel runs for a while before it loads a module. So the search for a module's first code is not the one that is
-/// refused, even if searches for the kernel's own code failed before.
+/// A kernel runs for a while before it loads a module. So the search for a module's first code is not refused, even if
+/// searches for the kernel's own code failed before.
 struct Pace {
     began: Instant,
     /// The time of all searches that failed.
@@ -166,7 +180,7 @@ impl Pace {
         found
     }
 
-    /// Whether a search may begin, this long after the kernel did.
+    /// Returns true if a search may begin, this long after the kernel did.
     fn is_due(&self, elapsed: Duration) -> bool {
         self.spent <= GRACE + elapsed / SHARE
     }
@@ -177,8 +191,8 @@ mod tests {
     use std::ops::Range;
     use std::sync::Arc;
 
+    use super::super::GuestKernels;
     use super::*;
-    use crate::guest::PhysicalMemory;
     use crate::guest::tests::image::Guest;
 
     /// A guest whose memory a test may change.
@@ -213,8 +227,18 @@ mod tests {
             let guest = Shared(Arc::new(Mutex::new(guest)));
             let kernels = GuestKernels::of(guest.clone(), registers);
             let names = ModuleNames::default();
-            names.see(&kernels, text + 0x10, &BYTES);
-            Fixture { guest, kernels, names, pc }
+            let fixture = Fixture { guest, kernels, names, pc };
+            fixture.see(text + 0x10, &BYTES);
+            fixture
+        }
+
+        fn see(&self, pc: u64, bytes: &[u8]) {
+            self.see_by(&self.kernels, pc, bytes);
+        }
+
+        fn see_by(&self, kernels: &GuestKernels, pc: u64, bytes: &[u8]) {
+            let namer = || kernels.find()?.module_namer();
+            self.names.see(kernels.memory(), pc, bytes, namer);
         }
 
         /// Memory in which no vCPU runs a kernel.
@@ -225,7 +249,7 @@ mod tests {
         }
 
         fn translate(&self) {
-            self.names.see(&self.kernels, self.pc, &BYTES);
+            self.see(self.pc, &BYTES);
         }
 
         /// Gives the module another name, as if another had been loaded in its place.
@@ -267,7 +291,7 @@ mod tests {
         let fixture = Fixture::new();
         fixture.translate();
         fixture.replace(b"drives");
-        fixture.names.see(&fixture.kernels, fixture.pc, &[0xee]);
+        fixture.see(fixture.pc, &[0xee]);
         assert_eq!(fixture.both()[0], named("probe+0x4 [driver]"));
         assert_eq!(fixture.names.only_name(fixture.pc, &[0xee]), named("probe+0x4 [drives]"));
     }
@@ -276,36 +300,48 @@ mod tests {
     fn each_kernel_has_modules_of_its_own() {
         let fixture = Fixture::new();
         fixture.translate();
-        fixture.names.begin_turn(1);
+        fixture.names.begin_boot(1);
         assert_eq!(fixture.both(), [None, None]);
         fixture.replace(b"drives");
-        fixture.names.see(&fixture.kernels, fixture.pc - 0x44 - (1 << 30), &BYTES);
+        fixture.see(fixture.pc - 0x44 - (1 << 30), &BYTES);
         fixture.translate();
         assert_eq!(fixture.both()[0], named("probe+0x4 [drives]"));
-        fixture.names.begin_turn(0);
+        fixture.names.begin_boot(0);
         assert_eq!(fixture.both()[0], named("probe+0x4 [driver]"));
     }
 
     #[test]
     fn code_that_was_translated_before_the_kernel_was_found_has_no_name() {
         let fixture = Fixture::new();
-        fixture.names.see(&fixture.nobody(), fixture.pc, &BYTES);
+        fixture.see_by(&fixture.nobody(), fixture.pc, &BYTES);
         fixture.translate();
         assert_eq!(fixture.both(), [None, named("probe+0x4 [driver]")]);
     }
 
-    /// Initialization code of a kernel is far from its first code, and runs before its tables can be found.
+    /// A 32-bit kernel's initialization code is far from its first code, and runs before its tables can be found.
     #[test]
     fn searches_that_failed_before_cost_no_module_its_name() {
         for failed in 1..20 {
             let fixture = Fixture::new();
             for place in 0..failed {
-                fixture.names.see(&fixture.nobody(), fixture.pc - (1 << 30) + place, &BYTES);
+                fixture.see_by(&fixture.nobody(), fixture.pc + (1 << 20) + place, &BYTES);
             }
             fixture.translate();
             let name = named("probe+0x4 [driver]");
             assert_eq!(fixture.both(), [name.clone(), name], "{failed}");
         }
+    }
+
+    #[test]
+    fn code_of_the_kernel_itself_causes_no_search() {
+        // At the default address, and where the kernel may have moved itself.
+        for first in [0xffff_ffff_8100_0000, 0xffff_ffff_b0c0_0000] {
+            assert!(!may_be_in_module(first + (90 << 20), first));
+            assert!(may_be_in_module(0xffff_ffff_c000_1234, first));
+        }
+        assert!(may_be_in_module(0xffff_ffff_a000_1234, 0xffff_ffff_8100_0000));
+        assert!(!may_be_in_module(0xc200_0000, 0xc100_0000));
+        assert!(may_be_in_module(0xf800_0000, 0xc100_0000));
     }
 
     #[test]
@@ -324,7 +360,7 @@ mod tests {
         let fixture = Fixture::new();
         for place in 0..MAX_PLACES as u64 + 100 {
             let bytes = (place % 3).to_le_bytes();
-            fixture.names.see(&fixture.kernels, fixture.pc + place / 3, &bytes);
+            fixture.see(fixture.pc + place / 3, &bytes);
         }
         let state = fixture.names.lock();
         assert_eq!(state.places.values().map(Vec::len).sum::<usize>(), MAX_PLACES);

@@ -1,15 +1,18 @@
-//! What one vCPU traces.
+//! Traces the events of one vCPU.
 //!
-//! An `in` or `out` is pending from its start until it retires or faults, or another event comes: then one event says
-//! what has come of it, with the value that an `in` has read. What turns out later is an event of its own.
+//! An `in` or `out` is pending from its start until it retires or faults, or until another event comes. Then one event
+//! records its outcome, with the value that an `in` has read. If the outcome changes later, that is another event.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pvio_stats::trace::{
     self as format, CallEvent, ChunkHeader, ChunkKind, Define, Encoder, InsnEvent, Process,
     ProcessDefinition, SiteDefinition, StackDefinition, Stage, StreamEnd, WindowEvent,
 };
+
+use spin::mutex::{SpinMutex, SpinMutexGuard};
+use spin::relax::Yield;
 
 use super::clocks::VcpuClock;
 use super::coverage::Coverage;
@@ -27,22 +30,22 @@ pub struct TracedInsn {
     pub site: Option<SiteId>,
     /// Its linear address.
     pub pc: u64,
-    /// Who runs it, if that is counted.
+    /// The process that runs it, if processes are counted.
     pub process: Option<ProcessUse>,
 }
 
-/// What is known anew of an attempt.
+/// A change of what is known of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// What was executed is unverified.
+    /// An executed attempt is unverified.
     ExecutedToUnverified,
-    /// What was unverified is executed.
+    /// An unverified attempt was executed.
     UnverifiedToExecuted,
-    /// What was unverified has faulted.
+    /// An unverified attempt has faulted.
     UnverifiedToFault,
-    /// What was executed was intercepted.
+    /// An executed attempt was intercepted.
     ExecutedToExit,
-    /// What was unverified was intercepted.
+    /// An unverified attempt was intercepted.
     UnverifiedToExit,
 }
 
@@ -67,7 +70,7 @@ impl Change {
         })
     }
 
-    /// The stage that says so of an attempt whose event is encoded already.
+    /// Returns the stage that records the change of an attempt whose event is already encoded.
     fn stage(self) -> Stage {
         match self {
             Change::ExecutedToUnverified => Stage::ExecutedBecomesUnverified,
@@ -84,9 +87,10 @@ pub struct VcpuTrace {
     trace: Arc<Trace>,
     stream: u32,
     definitions: VcpuDefinitions,
-    /// Whether an event is pending: then the state has it. Written by the vCPU's thread, and at the end.
+    /// True if an event is pending: then the state has it. Written by the vCPU's thread, and at the end.
     is_pending: AtomicBool,
-    state: Mutex<State>,
+    /// Its thread has it nearly always, so a lock that cannot sleep is the cheapest.
+    state: SpinMutex<State, Yield>,
 }
 
 struct State {
@@ -103,7 +107,7 @@ struct State {
     is_writing: bool,
 }
 
-/// Says what the numbers in a vCPU's events stand for.
+/// The definitions of the numbers in a vCPU's events.
 struct VcpuDefinitions {
     statistics: Arc<Statistics>,
     counters: Arc<VcpuCounters>,
@@ -163,11 +167,11 @@ impl VcpuTrace {
             stream,
             definitions: VcpuDefinitions { statistics, counters },
             is_pending: AtomicBool::new(false),
-            state: Mutex::new(state),
+            state: SpinMutex::new(state),
         }
     }
 
-    /// Whether accesses to a port may be traced. The other methods decide which are.
+    /// Returns true if accesses to a port may be traced. The other methods decide which are.
     #[inline]
     pub fn covers(&self, port: Port, direction: Direction) -> bool {
         let filter = &self.trace.filter;
@@ -182,7 +186,7 @@ impl VcpuTrace {
     /// An attempt that makes no memory access has started, or resumed after a fault.
     ///
     /// `stage` is what is presumed of it. If it `is_final`, nothing can contradict it, and its value is known.
-    /// Returns whether it is traced.
+    /// Returns true if it is traced.
     pub fn unobserved(
         &self,
         insn: &TracedInsn,
@@ -216,21 +220,21 @@ impl VcpuTrace {
         }
     }
 
-    /// EAX is the value of a pending `in`, which may still turn out to have faulted.
+    /// Notes EAX as the value of a pending `in`, which may still turn out to have faulted.
     pub fn note_value(&self, eax: impl FnOnce() -> u32) {
         if self.is_pending.load(Ordering::Relaxed) {
             note_value(&mut self.lock(), eax);
         }
     }
 
-    /// Nothing more will be known of the pending attempt.
+    /// Encodes the pending attempt, because its outcome is final.
     pub fn settled(&self) {
         if self.is_pending.load(Ordering::Relaxed) {
             self.settle(&mut self.lock());
         }
     }
 
-    /// Something else is known of an attempt: of the pending one, or of one whose event is in the trace.
+    /// Records a change of an attempt: of the pending one, or of one whose event is already in the trace.
     pub fn changed(
         &self,
         insn: &TracedInsn,
@@ -350,13 +354,14 @@ impl VcpuTrace {
         Ok(())
     }
 
-    /// Keeps what is presumed of a pending event, because a request from outside the guest has counted it.
+    /// Keeps the presumed outcome of the pending event, because a request from outside the guest has counted it.
     pub(super) fn keep_presumption(&self) {
         self.lock().is_presumption_kept = true;
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    #[inline]
+    fn lock(&self) -> SpinMutexGuard<'_, State, Yield> {
+        self.state.lock()
     }
 
     /// The time of an event. Notes by how much the guest's clock is ahead.
@@ -439,7 +444,7 @@ impl VcpuTrace {
 
     /// Takes the events so far, unless the vCPU adds one just now.
     pub(super) fn try_take(&self) -> Option<Vec<u8>> {
-        let mut state = self.state.try_lock().ok()?;
+        let mut state = self.state.try_lock()?;
         self.seal(&mut state)
     }
 

@@ -1,10 +1,10 @@
 /*
  * calls-hostile32, calls-hostile64: many random calls, from ring 0 and ring 3, most of them wrong.
  *
- * What may be written lies between pages that may not: read-only ones, one that is absent. Ring 3 names any
- * address there is; ring 0, which may write all of this guest, names only what it can afford to lose, and what
- * nobody can write. After each call all registers are as the ABI says, and sometimes the pages around and
- * the page tables are looked at. What must not be done is left out: to end the machine, and some ports.
+ * Writable pages lie between pages that are not writable: read-only ones, and an absent one. Ring 3 passes any
+ * address; ring 0, which may write all of this guest, passes only addresses of memory that it does not need, or that
+ * nobody can write. After each call the guest checks all registers against the ABI, and sometimes the surrounding
+ * pages and the page tables. It leaves out calls that would end the machine, and some ports.
  */
 #include "lib/tables.h"
 #include "../words.h"

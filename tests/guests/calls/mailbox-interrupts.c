@@ -2,8 +2,8 @@
  * calls-mailbox-interrupts32, calls-mailbox-interrupts64: calls through a mailbox, and interrupts whose handler
  * makes calls through the same one: by the timer, and then, by single steps, after each instruction.
  *
- * `before` and `after` tell how often the timer came when a call was left and not yet answered, and answered
- * and not yet taken.
+ * `before` counts the timer interrupts after a call was stored and before it was answered, `after` those after
+ * it was answered and before the answer was read.
  */
 #include "lib/apic.h"
 #include "lib/post.h"

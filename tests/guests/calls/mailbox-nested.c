@@ -1,6 +1,6 @@
 /*
- * calls-mailbox-nested64: a hypervisor with a mailbox, whose guest rings and registers. Neither is heard, nor does
- * anything change.
+ * calls-mailbox-nested64: a hypervisor with a mailbox, whose guest uses the doorbell and registers. Neither is
+ * answered, and nothing changes.
  */
 #include "lib/nested.h"
 #include "lib/post.h"

@@ -1,6 +1,6 @@
 /*
- * calls-mailbox-places32, calls-mailbox-places64: who may ring and register, what may be a mailbox, and when it is
- * one no more.
+ * calls-mailbox-places32, calls-mailbox-places64: which code may use the doorbell and register, which memory may be a
+ * mailbox, and what ends a registration.
  */
 #include "lib/window-box.h"
 

@@ -2,7 +2,7 @@
  * calls-mailbox-random32, calls-mailbox-random64: many random words through mailboxes in many places, right ones
  * and wrong ones, on four latches and on ports without a device. A model computes what each must do.
  *
- * Where calls by registers are heard, all counts are reset on the way, and some of the calls are in a window.
+ * If calls by registers are answered, all counts are reset on the way, and some of the calls are in a window.
  */
 #include "lib/post.h"
 

@@ -1,6 +1,7 @@
 /*
  * calls-mailbox-reset32, calls-mailbox-reset64: resets the machine three times, by an instruction, through its
- * mailbox, and by a triple fault. Memory survives, and a mailbox left in it is not heard. Run QEMU without -no-reboot.
+ * mailbox, and by a triple fault. Memory survives, but a mailbox that is left in it is not answered. Run QEMU without
+ * -no-reboot.
  */
 #include "lib/post.h"
 

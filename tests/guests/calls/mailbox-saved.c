@@ -1,7 +1,7 @@
 /*
- * calls-mailbox-saved32, calls-mailbox-saved64: rings until no host hears it, which is when the machine has
- * been loaded from a snapshot, or has gone elsewhere; then it registers again. What it reads, from pc-testdev's
- * latch, it tells whenever it changes.
+ * calls-mailbox-saved32, calls-mailbox-saved64: uses the doorbell until no host answers, that is, until the machine has
+ * been restored from a snapshot or migrated; then it registers again. It reads pc-testdev's latch, and reports each
+ * change of the value.
  */
 #include "lib/post.h"
 

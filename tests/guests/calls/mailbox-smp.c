@@ -1,6 +1,6 @@
 /*
- * calls-mailbox-smp32, calls-mailbox-smp64: four CPUs, each with a mailbox beside those of the others, on a latch
- * alone and on one byte of a shared one.
+ * calls-mailbox-smp32, calls-mailbox-smp64: four CPUs, whose mailboxes are next to each other; each uses its own
+ * latch, and one byte of a shared latch.
  */
 #include "lib/apic.h"
 #include "lib/post.h"

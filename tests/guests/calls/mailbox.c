@@ -1,9 +1,9 @@
 /*
  * calls-mailbox32, calls-mailbox64: the mailbox of one CPU, by the C header and by hand.
  *
- * Where a mailbox can be registered: what it answers, and that nothing changes but word and value. Elsewhere, on
- * any machine: the header's functions do the same by registers, or by instruction. `registered` tells the status
- * of the first registration.
+ * If a mailbox can be registered, the guest checks its answers, and that only word and value change. On any other
+ * machine, the header's functions do the same by registers or by instruction. `registered` reports the status of the
+ * first registration.
  */
 #include "lib/strings.h"
 #include "lib/window-box.h"

@@ -1,9 +1,9 @@
 /*
- * shim-c32, shim-c64: all of pvio.h, on devices of pvio's and of QEMU's. See ../README.md, which counts
+ * shim-c32, shim-c64: all of pvio.h, on devices of pvio and of QEMU. ../README.md lists
  * every call.
  *
- * What a hypercall answers is held against the instruction. Where nobody answers, the functions are the
- * instruction, and the same must come of it.
+ * The result of each hypercall is compared with that of the instruction. If no host answers, the functions execute
+ * the instruction, and the results must be the same.
  */
 
 #include "machine.h"

@@ -1,41 +1,38 @@
 //! Encodes the events of one vCPU into the contents of chunks.
 
-use integer_encoding::VarInt;
-use pvio_x86::{AccessSize, Mode, Port, Width};
+use pvio_x86::{Mode, Port, Width};
 
+use super::bytes::Bytes;
 use super::event::{
     CallEvent, CallOutcome, Code, Event, InsnEvent, Owner, Process, ProcessDefinition,
     SiteDefinition, StackDefinition, What, WindowEvent,
 };
-use super::record::{COMPLETES, MORE, PORT, VALUE, kind, len_of_value, more};
+use super::record::{COMPLETES, MORE, PORT, VALUE, kind, more};
 use crate::ChainEnd;
 
-/// Says what the numbers in events stand for, when a chunk names them for the first time.
+/// Provides the definitions of the numbers in events, when a chunk uses them for the first time.
 pub trait Define {
-    /// What the number of a site stands for.
+    /// Returns the definition of a site's number.
     fn site(&self, site: u32) -> SiteDefinition;
-    /// What a vCPU's number of a stack stands for.
+    /// Returns the definition of a vCPU's number of a stack.
     fn stack(&self, stack: u32) -> StackDefinition;
-    /// What the number of a process stands for.
+    /// Returns the definition of a process's number.
     fn process(&self, process: u32) -> ProcessDefinition;
 }
 
-/// The most bytes of a record of an instruction or an access.
-const LONGEST: usize = 64;
-
 /// Encodes the events of one vCPU.
 ///
-/// What a chunk has defined is forgotten with it: all tables hold the number of the chunk.
+/// Definitions are valid in one chunk only: all tables hold the number of the chunk.
 #[derive(Debug, Default)]
 pub struct Encoder {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     events: u32,
     /// The time of the first event, and of the last.
     start: u64,
     last: u64,
-    /// What the guest's clock is ahead of the host's.
+    /// How far the guest's clock is ahead of the host's, in nanoseconds.
     clock: Option<i64>,
-    /// Whether the chunk says so.
+    /// True if the chunk has a record of it.
     clock_is_said: bool,
     /// The number of the chunk, from 1.
     chunk: u32,
@@ -43,7 +40,7 @@ pub struct Encoder {
     sites: Vec<SiteState>,
     stacks: Vec<Local>,
     processes: Vec<Local>,
-    /// How many were defined in this chunk.
+    /// The numbers of sites, stacks and processes that this chunk has defined.
     defined: [u32; 3],
     /// The state of instructions without a site.
     dropped: SiteState,
@@ -58,7 +55,7 @@ struct Local {
     number: u32,
 }
 
-/// What the last record of a site said.
+/// The fields of a site's last record.
 #[derive(Clone, Copy, Debug, Default)]
 struct SiteState {
     local: Local,
@@ -74,47 +71,8 @@ struct CallState {
     pc: u64,
 }
 
-/// A record that is being made.
-struct Record {
-    bytes: [u8; LONGEST],
-    len: usize,
-}
-
-impl Record {
-    #[inline]
-    fn new() -> Record {
-        Record { bytes: [0; LONGEST], len: 0 }
-    }
-
-    #[inline]
-    fn byte(&mut self, byte: u8) {
-        self.bytes[self.len] = byte;
-        self.len += 1;
-    }
-
-    #[inline]
-    fn number(&mut self, number: u64) {
-        match number {
-            0..0x80 => self.byte(number as u8),
-            _ => self.len += number.encode_var(&mut self.bytes[self.len..]),
-        }
-    }
-
-    #[inline]
-    fn signed(&mut self, number: i64) {
-        self.len += number.encode_var(&mut self.bytes[self.len..]);
-    }
-
-    #[inline]
-    fn value(&mut self, value: u32, size: AccessSize) {
-        let len = len_of_value(size);
-        self.bytes[self.len..self.len + len].copy_from_slice(&value.to_le_bytes()[..len]);
-        self.len += len;
-    }
-}
-
 impl Encoder {
-    /// An encoder without events.
+    /// Creates an encoder without events.
     pub fn new() -> Encoder {
         Encoder { chunk: 1, ..Encoder::default() }
     }
@@ -122,18 +80,18 @@ impl Encoder {
     /// Bytes of the chunk so far.
     #[inline]
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.0.len()
     }
 
-    /// Whether the chunk has no events.
+    /// Returns true if the chunk has no events.
     pub fn is_empty(&self) -> bool {
         self.events == 0
     }
 
     /// Ends the chunk. Returns its contents, the number of its events, and the time of the first.
     pub fn take(&mut self) -> (Vec<u8>, u32, u64) {
-        let room = Vec::with_capacity(self.bytes.len());
-        let bytes = std::mem::replace(&mut self.bytes, room);
+        let room = Vec::with_capacity(self.bytes.0.len());
+        let bytes = std::mem::replace(&mut self.bytes.0, room);
         let taken = (bytes, self.events, self.start);
         self.events = 0;
         self.clock_is_said = false;
@@ -145,7 +103,7 @@ impl Encoder {
         taken
     }
 
-    /// From now on the guest's clock is this much ahead of the host's.
+    /// Sets how far the guest's clock is ahead of the host's, in nanoseconds, from now on.
     pub fn set_clock(&mut self, ahead: i64) {
         if self.clock != Some(ahead) {
             self.clock = Some(ahead);
@@ -153,7 +111,7 @@ impl Encoder {
         }
     }
 
-    /// Adds an event. `define` says what the numbers in it stand for.
+    /// Adds an event. `define` provides the definitions of the numbers in it.
     #[inline]
     pub fn event(&mut self, event: &Event, define: &impl Define) {
         match &event.what {
@@ -216,38 +174,36 @@ impl Encoder {
                 flags |= more::PROCESS;
             }
         }
-        let mut record = Record::new();
         if flags == 0 {
-            record.byte(first);
+            self.bytes.byte(first);
         } else {
-            record.byte(first | MORE);
-            record.byte(flags);
+            self.bytes.byte(first | MORE);
+            self.bytes.byte(flags);
         }
-        record.number(self.since_last(host));
-        record.number(local.into());
+        let since_last = self.since_last(host);
+        self.bytes.number(since_last);
+        self.bytes.number(local.into());
         if let Code::Dropped(pc) = code {
-            record.byte(form.index() as u8);
-            record.number(pc);
+            self.bytes.byte(form.index() as u8);
+            self.bytes.number(pc);
         }
         if first & PORT != 0 {
-            record.number(port.map_or(0, |port| port.0).into());
+            self.bytes.number(port.map_or(0, |port| port.0).into());
         }
         if first & VALUE != 0 {
-            record.value(value.unwrap_or(0), form.size());
+            self.bytes.value(value.unwrap_or(0), form.size());
         }
         if has_stack {
-            record.number(stack_number.into());
+            self.bytes.number(stack_number.into());
         }
         if has_process {
-            self.put_process(&mut record, process);
+            self.put_process(process);
         }
-        self.add(&record);
     }
 
     /// Adds an event of a hypercall.
     pub fn call(&mut self, host: u64, call: CallEvent, define: &impl Define) {
         self.begin(host);
-        let mut record = Record::new();
         match call {
             CallEvent::Access { call, port, value, pc, process, completes } => {
                 if process != self.process
@@ -262,38 +218,39 @@ impl Encoder {
                 flags |= if distance == 0 { 0 } else { more::ADDRESS };
                 flags |= if process == self.process { 0 } else { more::PROCESS };
                 if flags == 0 {
-                    record.byte(first);
+                    self.bytes.byte(first);
                 } else {
-                    record.byte(first | MORE);
-                    record.byte(flags);
+                    self.bytes.byte(first | MORE);
+                    self.bytes.byte(flags);
                 }
-                record.number(self.since_last(host));
-                record.byte(call.index() as u8 | if completes { COMPLETES } else { 0 });
+                let since_last = self.since_last(host);
+                self.bytes.number(since_last);
+                self.bytes.byte(call.index() as u8 | if completes { COMPLETES } else { 0 });
                 if first & PORT != 0 {
-                    record.number(port.0.into());
+                    self.bytes.number(port.0.into());
                 }
                 if first & VALUE != 0 {
                     let width = call.port_io().map_or(Width::Dword, |(_, width)| width);
-                    record.value(value, width.into());
+                    self.bytes.value(value, width.into());
                 }
                 if flags & more::ADDRESS != 0 {
-                    record.signed(distance);
+                    self.bytes.signed(distance);
                 }
                 if flags & more::PROCESS != 0 {
-                    self.put_process(&mut record, process);
+                    self.put_process(process);
                 }
                 self.call = CallState { port: Some(port), value, pc };
             }
             CallEvent::Ended { call, outcome, count, bytes } => {
-                record.byte(kind::CALL_ENDED);
-                record.number(self.since_last(host));
-                record.byte(call.index() as u8);
-                record.byte(outcome as u8);
-                record.number(count);
-                record.number(bytes);
+                self.bytes.byte(kind::CALL_ENDED);
+                let since_last = self.since_last(host);
+                self.bytes.number(since_last);
+                self.bytes.byte(call.index() as u8);
+                self.bytes.byte(outcome as u8);
+                self.bytes.number(count);
+                self.bytes.number(bytes);
             }
         }
-        self.add(&record);
     }
 
     /// Adds an event of a window.
@@ -315,11 +272,10 @@ impl Encoder {
 
     fn text(&mut self, host: u64, kind: u8, text: &str) {
         self.begin(host);
-        let mut record = Record::new();
-        record.byte(kind);
-        record.number(self.since_last(host));
-        record.number(text.len() as u64);
-        self.add(&record);
+        self.bytes.byte(kind);
+        let since_last = self.since_last(host);
+        self.bytes.number(since_last);
+        self.bytes.number(text.len() as u64);
         self.bytes.extend(text.as_bytes());
     }
 
@@ -340,10 +296,8 @@ impl Encoder {
     fn say_clock(&mut self) {
         self.clock_is_said = true;
         if let Some(ahead) = self.clock {
-            let mut record = Record::new();
-            record.byte(kind::CLOCK);
-            record.signed(ahead);
-            self.add(&record);
+            self.bytes.byte(kind::CLOCK);
+            self.bytes.signed(ahead);
         }
     }
 
@@ -352,11 +306,6 @@ impl Encoder {
         let since = host.saturating_sub(self.last);
         self.last = self.last.max(host);
         since
-    }
-
-    #[inline]
-    fn add(&mut self, record: &Record) {
-        self.bytes.extend_from_slice(&record.bytes[..record.len]);
     }
 
     /// The number of a site in this chunk.
@@ -370,27 +319,25 @@ impl Encoder {
 
     #[cold]
     fn define_site(&mut self, site: u32, definition: &SiteDefinition) -> u32 {
-        let SiteDefinition { pc, mode, form, turn, bytes, place } = definition;
-        let mut record = Record::new();
-        record.byte(kind::SITE);
-        record.number(site.into());
-        record.number(*pc);
-        record.number((*turn).into());
-        record.byte(mode.map_or(0, |mode| 1 + mode as u8));
-        record.byte(form.index() as u8);
-        record.byte(bytes.len() as u8);
-        self.add(&record);
+        let SiteDefinition { pc, mode, form, boot, bytes, place } = definition;
+        self.bytes.byte(kind::SITE);
+        self.bytes.number(site.into());
+        self.bytes.number(*pc);
+        self.bytes.number((*boot).into());
+        self.bytes.byte(mode.map_or(0, |mode| 1 + mode as u8));
+        self.bytes.byte(form.index() as u8);
+        self.bytes.byte(bytes.len() as u8);
         self.bytes.extend(bytes);
-        let mut record = Record::new();
         match place {
-            None => record.byte(0),
+            None => self.bytes.byte(0),
             Some(place) => {
-                record.number(1 + place.path.len() as u64);
-                record.number(place.offset);
+                self.bytes.number(1 + place.path.len() as u64);
+                self.bytes.number(place.offset);
             }
         }
-        self.add(&record);
-        self.bytes.extend(place.iter().flat_map(|place| place.path.as_bytes()));
+        if let Some(place) = place {
+            self.bytes.extend(place.path.as_bytes());
+        }
         let local = self.new_number(0);
         if self.sites.len() <= site as usize {
             self.sites.resize(site as usize + 1, SiteState::default());
@@ -415,19 +362,15 @@ impl Encoder {
 
     #[cold]
     fn define_stack(&mut self, stack: u32, definition: &StackDefinition) -> u32 {
-        let mut record = Record::new();
-        record.byte(kind::STACK);
-        record.number(stack.into());
-        record.byte(definition.end.map_or(0, |end| 1 + end_number(end)));
-        record.number(definition.frames.len() as u64);
-        self.add(&record);
+        self.bytes.byte(kind::STACK);
+        self.bytes.number(stack.into());
+        self.bytes.byte(definition.end.map_or(0, |end| 1 + end_number(end)));
+        self.bytes.number(definition.frames.len() as u64);
         let mut last = 0;
         for &(pc, interrupted) in &definition.frames {
-            let mut record = Record::new();
-            record.byte(interrupted.into());
-            record.signed((pc.wrapping_sub(last)) as i64);
+            self.bytes.byte(interrupted.into());
+            self.bytes.signed((pc.wrapping_sub(last)) as i64);
             last = pc;
-            self.add(&record);
         }
         let local = self.new_number(1);
         set(&mut self.stacks, stack, local);
@@ -445,23 +388,21 @@ impl Encoder {
 
     #[cold]
     fn define_process(&mut self, process: u32, definition: &ProcessDefinition) -> u32 {
-        let mut record = Record::new();
-        record.byte(kind::PROCESS);
-        record.number(process.into());
-        record.number(definition.boot.into());
+        self.bytes.byte(kind::PROCESS);
+        self.bytes.number(process.into());
+        self.bytes.number(definition.boot.into());
         match &definition.owner {
-            Owner::Unpaged => record.byte(0),
+            Owner::Unpaged => self.bytes.byte(0),
             Owner::AddressSpace(table) => {
-                record.byte(1);
-                record.number(*table);
+                self.bytes.byte(1);
+                self.bytes.number(*table);
             }
             Owner::Process { pid, comm } => {
-                record.byte(2);
-                record.number((*pid).into());
-                record.number(comm.len() as u64);
+                self.bytes.byte(2);
+                self.bytes.number((*pid).into());
+                self.bytes.number(comm.len() as u64);
             }
         }
-        self.add(&record);
         if let Owner::Process { comm, .. } = &definition.owner {
             self.bytes.extend(comm.as_bytes());
         }
@@ -470,10 +411,10 @@ impl Encoder {
         local.number
     }
 
-    /// Puts a process, whose number is defined in this chunk.
-    fn put_process(&mut self, record: &mut Record, process: Option<Process>) {
+    /// Encodes a process, whose number is defined in this chunk.
+    fn put_process(&mut self, process: Option<Process>) {
         self.process = process;
-        record.number(match process {
+        self.bytes.number(match process {
             None => 0,
             Some(Process { number, is_user }) => {
                 let local = number.map_or(0, |number| self.processes[number as usize].number);

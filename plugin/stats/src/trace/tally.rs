@@ -1,7 +1,6 @@
-//! Counts the events of a trace, as the plugin counts what they tell of.
+//! Counts the events of a trace like the plugin counts the same events.
 //!
-//! Each kind of event has the counts that the plugin has for it. Counts are signed: what was counted too early is taken
-//! back later. Windows are differences of totals.
+//! Counts are signed: something that was counted too early is subtracted later. Windows are differences of totals.
 
 mod windows;
 
@@ -136,7 +135,7 @@ fn in_one_row<const N: usize>(rows: &Rows<Option<u32>, N>) -> Rows<Option<u32>, 
     if rows.is_empty() { HashMap::new() } else { HashMap::from([(None, sum)]) }
 }
 
-/// What made the first access to a port.
+/// The source of the first access to a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Site(Option<u32>),
@@ -173,17 +172,18 @@ impl Firsts {
 /// Everything that was counted.
 #[derive(Default)]
 pub(super) struct Tally {
-    /// Whether accesses are counted by call chain.
+    /// True if accesses are counted by call chain.
     callers: bool,
     /// Since the last reset.
     pub totals: Totals,
     pub windows: Vec<Window>,
     pub firsts: HashMap<(u32, PortKey), Firsts>,
     made: u64,
-    /// The filters that held at some time and left something out.
+    /// The filters that applied at some time, and may have excluded accesses.
     filters: Vec<Box<str>>,
-    /// Whether the filter changed, or the trace was off at some time.
+    /// True if the filter changed.
     changed: bool,
+    /// True if the trace was off at some time.
     was_off: bool,
 }
 
@@ -382,7 +382,7 @@ fn site(insn: &InsnEvent) -> Option<u32> {
 
 /// Makes statistics of a trace: those that the plugin counted in the same run.
 ///
-/// Returns them, and lines about what is not in them.
+/// Returns them, and lines about what they do not include.
 pub fn statistics(trace: &mut Trace) -> (Snapshot, Vec<String>) {
     let mut tally = Tally { callers: trace.head().callers, ..Tally::default() };
     tally.filter(&trace.head().filter);

@@ -1,7 +1,7 @@
 /*
  * From the reset vector to `begin` in C, in 32-bit protected mode without paging, or in 64-bit mode where
- * BITS is 64; and trials: `enter` leaves the guest's own code for the instruction on
- * trial, `trap` in world.c handles the end of the trial.
+ * BITS is 64; and trials: `enter` jumps from the guest's own code to the tested instruction,
+ * `trap` in world.c handles the end of the trial.
  */
 
 #include "common.inc"

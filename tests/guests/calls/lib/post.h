@@ -1,6 +1,6 @@
 /*
- * Calls through a mailbox, made by hand: what is in it before and after is the guest's affair, and counted for
- * the test.
+ * Calls through a mailbox without the functions of pvio.h: the guest sets and checks the mailbox's contents itself,
+ * and counts the calls for the test.
  */
 #pragma once
 

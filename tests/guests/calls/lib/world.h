@@ -1,6 +1,6 @@
 /*
  * Shared by the guests of this directory. Each is compiled twice, for 32 and for 64-bit code. Hypercalls are
- * made one at a time from a ring and a mode of one's choice, with all other registers under watch.
+ * made one at a time from a chosen ring and mode, and all other registers are checked.
  */
 #pragma once
 
