@@ -97,6 +97,7 @@ pub(crate) enum RamAccess<'a> {
 }
 
 impl RamAccess<'_> {
+    #[inline]
     fn read<const N: usize>(self, physical: u64) -> Option<[u8; N]> {
         let RamAccess::Proven(ram) = self else { return None };
         let mut bytes = [0; N];
@@ -112,14 +113,7 @@ impl RamAccess<'_> {
     ) -> Result<R, Unusable> {
         match self {
             RamAccess::InPlace(ram) => ram.with(physical, len, work).ok_or(Unusable::Address),
-            RamAccess::Proven(ram) => {
-                let mut copy = [0; PAGE as usize];
-                let bytes = copy.get_mut(..len).ok_or(Unusable::Address)?;
-                match ram.read(physical, bytes) {
-                    true => Ok(work(VolatileSlice::from(bytes))),
-                    false => Err(Unusable::Unproven),
-                }
-            }
+            RamAccess::Proven(ram) => with_copy(ram, physical, len, work),
         }
     }
 
@@ -132,20 +126,47 @@ impl RamAccess<'_> {
     ) -> Result<R, Unusable> {
         match self {
             RamAccess::InPlace(ram) => ram.with_mut(physical, len, work).ok_or(Unusable::Address),
-            RamAccess::Proven(ram) => {
-                let mut copy = [0; PAGE as usize];
-                let bytes = copy.get_mut(..len).ok_or(Unusable::Address)?;
-                // Written first as it is: ROM must refuse before a device is read.
-                if !ram.read(physical, bytes) || !ram.write(physical, bytes) {
-                    return Err(Unusable::Unproven);
-                }
-                let result = work(VolatileSlice::from(&mut *bytes));
-                match ram.write(physical, bytes) {
-                    true => Ok(result),
-                    false => Err(Unusable::Address),
-                }
-            }
+            RamAccess::Proven(ram) => with_copy_back(ram, physical, len, work),
         }
+    }
+}
+
+/// Lends a copy of `len` bytes of one page to `work`.
+///
+/// It is not inlined, so that accesses that need no copy do not reserve a page on the stack.
+#[inline(never)]
+fn with_copy<R>(
+    ram: &ProvenRam,
+    physical: u64,
+    len: usize,
+    work: impl FnOnce(VolatileSlice<'_>) -> R,
+) -> Result<R, Unusable> {
+    let mut copy = [0; PAGE as usize];
+    let bytes = copy.get_mut(..len).ok_or(Unusable::Address)?;
+    match ram.read(physical, bytes) {
+        true => Ok(work(VolatileSlice::from(bytes))),
+        false => Err(Unusable::Unproven),
+    }
+}
+
+/// Lends a copy of `len` bytes of one page to `work`, and writes it back.
+#[inline(never)]
+fn with_copy_back<R>(
+    ram: &ProvenRam,
+    physical: u64,
+    len: usize,
+    work: impl FnOnce(VolatileSlice<'_>) -> R,
+) -> Result<R, Unusable> {
+    let mut copy = [0; PAGE as usize];
+    let bytes = copy.get_mut(..len).ok_or(Unusable::Address)?;
+    // Written first as it is: ROM must refuse before a device is read.
+    if !ram.read(physical, bytes) || !ram.write(physical, bytes) {
+        return Err(Unusable::Unproven);
+    }
+    let result = work(VolatileSlice::from(&mut *bytes));
+    match ram.write(physical, bytes) {
+        true => Ok(result),
+        false => Err(Unusable::Address),
     }
 }
 
@@ -191,6 +212,7 @@ impl LinearMemory<'_> {
     /// # Errors
     ///
     /// The address is not canonical, or the access would fault, or a page table is not proven to be RAM.
+    #[inline]
     pub fn physical(&self, linear: u64, access: Access) -> Result<u64, Unusable> {
         if !self.paging.is_canonical(linear, self.mode) {
             return Err(Unusable::Address);

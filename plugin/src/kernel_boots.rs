@@ -28,7 +28,7 @@ const KERNEL_HALF_32: u64 = 0xc000_0000;
 pub struct KernelBoots {
     statistics: Arc<Statistics>,
     symbols: Arc<Symbols>,
-    /// The kernel that unwinds stacks; `None` if it is not needed.
+    /// The kernel that runs; `None` if it is not needed, or guest memory cannot be read.
     running: Option<Arc<RunningKernel>>,
     /// The kernels that ended, each with the number of its boot.
     ended: Mutex<Vec<(KernelIdentity, u32)>>,
@@ -127,7 +127,7 @@ impl KernelBoots {
             }
         }
         if is_of_kernel {
-            self.symbols.see_kernel_code(pc, bytes);
+            self.see_kernel_code(pc, bytes);
         }
     }
 
@@ -135,8 +135,13 @@ impl KernelBoots {
     pub fn before_call(&self, pc: u64, mode: Mode, bytes: &[u8]) {
         if is_of_kernel(pc, Some(mode)) {
             self.settle();
-            self.symbols.see_kernel_code(pc, bytes);
+            self.see_kernel_code(pc, bytes);
         }
+    }
+
+    fn see_kernel_code(&self, pc: u64, bytes: &[u8]) {
+        let namer = || self.running.as_ref()?.known_or_found()?.module_namer();
+        self.symbols.see_kernel_code(pc, bytes, namer);
     }
 
     /// Names the sites of firmware, because a kernel begins, which will reuse the memory.

@@ -1,7 +1,8 @@
 //! The Linux kernel that runs in the guest, for vCPU threads while the guest runs.
 //!
 //! A search takes tens of milliseconds, so only some requests start one: the first, the fourth, the sixteenth, and so on.
-//! A dump makes its own search.
+//! A dump makes its own search. So does the first port instruction in a module, because a module's name is lost when the
+//! module is unloaded.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -87,6 +88,12 @@ impl RunningKernel {
             self.set(kernel.clone());
         }
         kernel
+    }
+
+    /// Returns the kernel that is known, otherwise the result of a search.
+    pub fn known_or_found(&self) -> Option<Arc<Kernel>> {
+        let known = self.lock().clone();
+        known.or_else(|| self.find_now())
     }
 
     /// The guest's memory, for tables that are read on demand.

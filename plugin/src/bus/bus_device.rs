@@ -139,6 +139,12 @@ impl BusDevice {
     /// Writes the low `size` bytes of `value`.
     #[inline]
     pub fn write(&self, offset: u16, size: u8, value: u32) {
+        // Most accesses are bytes, and the first byte is always within the range.
+        if size == 1 {
+            let byte = [value as u8];
+            self.call(|device| device.pio_write(self.base(), offset, &byte));
+            return;
+        }
         let bytes = value.to_le_bytes();
         let own = &bytes[..self.own_bytes(offset, size)];
         self.call(|device| device.pio_write(self.base(), offset, own));

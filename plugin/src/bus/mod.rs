@@ -144,6 +144,7 @@ impl PortBus {
         !self.devices.is_empty()
     }
 
+    #[inline]
     fn device_at(&self, port: Port) -> Option<&Arc<BusDevice>> {
         let number = *self.device_numbers.get(usize::from(port.0))?;
         self.devices.get(usize::from(number).wrapping_sub(1))
@@ -155,6 +156,7 @@ impl PortBus {
     }
 
     /// The device that serves a port; `None` if only an instruction can reach it.
+    #[inline]
     pub fn target(&self, port: Port) -> Option<PortTarget<'_>> {
         let machine = self.machine.as_deref()?;
         Some(match self.device_at(port) {

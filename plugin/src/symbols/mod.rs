@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::guest::{Firmware, Kernel, MappedElf, SeenImage};
+use crate::guest::{Firmware, Kernel, MappedElf, ModuleNamer, SeenImage};
 use crate::guest_file::GuestFile;
 
 use debug_directories::DebugDirectories;
@@ -110,9 +110,17 @@ impl Symbols {
     }
 
     /// Notes which module of the kernel has code that QEMU translates. Call it in each translation of a site.
-    pub fn see_kernel_code(&self, pc: u64, bytes: &[u8]) {
+    ///
+    /// `find` searches the kernel's list of modules. It is called for the first site that a module may have, and for later
+    /// ones if it found nothing.
+    pub fn see_kernel_code(
+        &self,
+        pc: u64,
+        bytes: &[u8],
+        find: impl FnOnce() -> Option<ModuleNamer>,
+    ) {
         if let Some(kernels) = self.kernels.as_ref().filter(|_| self.guest_names) {
-            self.modules.see(kernels, pc, bytes);
+            self.modules.see(kernels.memory(), pc, bytes, find);
         }
     }
 

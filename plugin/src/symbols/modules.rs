@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::GuestKernels;
-use crate::guest::ModuleNamer;
+use crate::guest::{ModuleNamer, PhysicalMemory};
 
 /// Maximum number of places whose names are kept. Others have none.
 const MAX_PLACES: usize = 1 << 14;
@@ -18,10 +17,13 @@ const MAX_PLACES: usize = 1 << 14;
 const GRACE: Duration = Duration::from_millis(500);
 /// The ratio of a kernel's run time to the time for searches that fail.
 const SHARE: u32 = 20;
-/// Code within this distance of the kernel's first code, in bytes, is the kernel's own. Other code may be, too.
+/// In a 32-bit kernel, code within this distance of the kernel's first code, in bytes, is the kernel's own. Other code may
+/// be, too.
 const KERNEL_REACH: u64 = 32 << 20;
-/// The lowest address of modules in a 64-bit kernel that moves itself (Linux's `MODULES_VADDR`).
+/// The lowest address of modules in a 64-bit kernel that can move itself (Linux's `MODULES_VADDR`).
 const MODULES_64: u64 = 0xffff_ffff_c000_0000;
+/// The lowest address of modules in a 64-bit kernel that cannot move itself. Its own code is below.
+const FIXED_MODULES_64: u64 = 0xffff_ffff_a000_0000;
 
 /// The names of code in modules of the kernels of one machine.
 #[derive(Default)]
@@ -64,22 +66,26 @@ impl ModuleNames {
         *state = State { boot, places, count, ..State::default() };
     }
 
-    /// Notes the name of kernel code that QEMU translates.
-    pub fn see(&self, kernels: &GuestKernels, pc: u64, bytes: &[u8]) {
+    /// Notes the name of kernel code that QEMU translates. `find` searches the kernel's list of modules.
+    pub fn see(
+        &self,
+        memory: &impl PhysicalMemory,
+        pc: u64,
+        bytes: &[u8],
+        find: impl FnOnce() -> Option<ModuleNamer>,
+    ) {
         let mut state = self.lock();
         let first = *state.first.get_or_insert(pc);
-        let may_be_in_module = pc >= MODULES_64 || pc.abs_diff(first) > KERNEL_REACH;
-        if !may_be_in_module {
+        if !may_be_in_module(pc, first) {
             return;
         }
         if state.namer.is_none() {
-            let namer = || kernels.find().and_then(|kernel| kernel.module_namer());
-            state.namer = state.pace.search(namer);
+            state.namer = state.pace.search(find);
         }
         if state.namer.as_ref().is_some_and(|namer| namer.is_in_kernel(pc)) {
             return;
         }
-        let name = state.namer.as_ref().and_then(|namer| namer.name(kernels.memory(), pc));
+        let name = state.namer.as_ref().and_then(|namer| namer.name(memory, pc));
         if state.note(pc, bytes, name) {
             self.epoch.fetch_add(1, Ordering::Relaxed);
         }
@@ -136,6 +142,14 @@ impl State {
     }
 }
 
+/// Returns true if kernel code may be in a module. `first` is the address of the kernel's first code that was translated.
+fn may_be_in_module(pc: u64, first: u64) -> bool {
+    match pc >> 32 {
+        0 => pc.abs_diff(first) > KERNEL_REACH,
+        _ => pc >= MODULES_64 || pc >= FIXED_MODULES_64 && first < FIXED_MODULES_64,
+    }
+}
+
 /// Limits the time that searches take, because the guest waits for them.
 ///
 /// A kernel runs for a while before it loads a module. So the search for a module's first code is not refused, even if
@@ -177,8 +191,8 @@ mod tests {
     use std::ops::Range;
     use std::sync::Arc;
 
+    use super::super::GuestKernels;
     use super::*;
-    use crate::guest::PhysicalMemory;
     use crate::guest::tests::image::Guest;
 
     /// A guest whose memory a test may change.
@@ -213,8 +227,18 @@ mod tests {
             let guest = Shared(Arc::new(Mutex::new(guest)));
             let kernels = GuestKernels::of(guest.clone(), registers);
             let names = ModuleNames::default();
-            names.see(&kernels, text + 0x10, &BYTES);
-            Fixture { guest, kernels, names, pc }
+            let fixture = Fixture { guest, kernels, names, pc };
+            fixture.see(text + 0x10, &BYTES);
+            fixture
+        }
+
+        fn see(&self, pc: u64, bytes: &[u8]) {
+            self.see_by(&self.kernels, pc, bytes);
+        }
+
+        fn see_by(&self, kernels: &GuestKernels, pc: u64, bytes: &[u8]) {
+            let namer = || kernels.find()?.module_namer();
+            self.names.see(kernels.memory(), pc, bytes, namer);
         }
 
         /// Memory in which no vCPU runs a kernel.
@@ -225,7 +249,7 @@ mod tests {
         }
 
         fn translate(&self) {
-            self.names.see(&self.kernels, self.pc, &BYTES);
+            self.see(self.pc, &BYTES);
         }
 
         /// Gives the module another name, as if another had been loaded in its place.
@@ -267,7 +291,7 @@ mod tests {
         let fixture = Fixture::new();
         fixture.translate();
         fixture.replace(b"drives");
-        fixture.names.see(&fixture.kernels, fixture.pc, &[0xee]);
+        fixture.see(fixture.pc, &[0xee]);
         assert_eq!(fixture.both()[0], named("probe+0x4 [driver]"));
         assert_eq!(fixture.names.only_name(fixture.pc, &[0xee]), named("probe+0x4 [drives]"));
     }
@@ -279,7 +303,7 @@ mod tests {
         fixture.names.begin_boot(1);
         assert_eq!(fixture.both(), [None, None]);
         fixture.replace(b"drives");
-        fixture.names.see(&fixture.kernels, fixture.pc - 0x44 - (1 << 30), &BYTES);
+        fixture.see(fixture.pc - 0x44 - (1 << 30), &BYTES);
         fixture.translate();
         assert_eq!(fixture.both()[0], named("probe+0x4 [drives]"));
         fixture.names.begin_boot(0);
@@ -289,23 +313,35 @@ mod tests {
     #[test]
     fn code_that_was_translated_before_the_kernel_was_found_has_no_name() {
         let fixture = Fixture::new();
-        fixture.names.see(&fixture.nobody(), fixture.pc, &BYTES);
+        fixture.see_by(&fixture.nobody(), fixture.pc, &BYTES);
         fixture.translate();
         assert_eq!(fixture.both(), [None, named("probe+0x4 [driver]")]);
     }
 
-    /// Initialization code of a kernel is far from its first code, and runs before its tables can be found.
+    /// A 32-bit kernel's initialization code is far from its first code, and runs before its tables can be found.
     #[test]
     fn searches_that_failed_before_cost_no_module_its_name() {
         for failed in 1..20 {
             let fixture = Fixture::new();
             for place in 0..failed {
-                fixture.names.see(&fixture.nobody(), fixture.pc - (1 << 30) + place, &BYTES);
+                fixture.see_by(&fixture.nobody(), fixture.pc + (1 << 20) + place, &BYTES);
             }
             fixture.translate();
             let name = named("probe+0x4 [driver]");
             assert_eq!(fixture.both(), [name.clone(), name], "{failed}");
         }
+    }
+
+    #[test]
+    fn code_of_the_kernel_itself_causes_no_search() {
+        // At the default address, and where the kernel may have moved itself.
+        for first in [0xffff_ffff_8100_0000, 0xffff_ffff_b0c0_0000] {
+            assert!(!may_be_in_module(first + (90 << 20), first));
+            assert!(may_be_in_module(0xffff_ffff_c000_1234, first));
+        }
+        assert!(may_be_in_module(0xffff_ffff_a000_1234, 0xffff_ffff_8100_0000));
+        assert!(!may_be_in_module(0xc200_0000, 0xc100_0000));
+        assert!(may_be_in_module(0xf800_0000, 0xc100_0000));
     }
 
     #[test]
@@ -324,7 +360,7 @@ mod tests {
         let fixture = Fixture::new();
         for place in 0..MAX_PLACES as u64 + 100 {
             let bytes = (place % 3).to_le_bytes();
-            fixture.names.see(&fixture.kernels, fixture.pc + place / 3, &bytes);
+            fixture.see(fixture.pc + place / 3, &bytes);
         }
         let state = fixture.names.lock();
         assert_eq!(state.places.values().map(Vec::len).sum::<usize>(), MAX_PLACES);

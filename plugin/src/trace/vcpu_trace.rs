@@ -3,13 +3,16 @@
 //! An `in` or `out` is pending from its start until it retires or faults, or until another event comes. Then one event
 //! records its outcome, with the value that an `in` has read. If the outcome changes later, that is another event.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pvio_stats::trace::{
     self as format, CallEvent, ChunkHeader, ChunkKind, Define, Encoder, InsnEvent, Process,
     ProcessDefinition, SiteDefinition, StackDefinition, Stage, StreamEnd, WindowEvent,
 };
+
+use spin::mutex::{SpinMutex, SpinMutexGuard};
+use spin::relax::Yield;
 
 use super::clocks::VcpuClock;
 use super::coverage::Coverage;
@@ -86,7 +89,8 @@ pub struct VcpuTrace {
     definitions: VcpuDefinitions,
     /// True if an event is pending: then the state has it. Written by the vCPU's thread, and at the end.
     is_pending: AtomicBool,
-    state: Mutex<State>,
+    /// Nearly always only the vCPU's own thread takes it, so a spin lock is cheapest.
+    state: SpinMutex<State, Yield>,
 }
 
 struct State {
@@ -160,7 +164,7 @@ impl VcpuTrace {
             stream,
             definitions: VcpuDefinitions { statistics, counters },
             is_pending: AtomicBool::new(false),
-            state: Mutex::new(state),
+            state: SpinMutex::new(state),
         }
     }
 
@@ -339,8 +343,9 @@ impl VcpuTrace {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    #[inline]
+    fn lock(&self) -> SpinMutexGuard<'_, State, Yield> {
+        self.state.lock()
     }
 
     /// The time of an event. Notes by how much the guest's clock is ahead.
@@ -422,7 +427,7 @@ impl VcpuTrace {
 
     /// Takes the events so far, unless the vCPU adds one just now.
     pub(super) fn try_take(&self) -> Option<Vec<u8>> {
-        let mut state = self.state.try_lock().ok()?;
+        let mut state = self.state.try_lock()?;
         self.seal(&mut state)
     }
 

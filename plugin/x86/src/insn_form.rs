@@ -66,6 +66,25 @@ const NAMES: [&str; InsnForm::COUNT] = {
     names
 };
 
+/// What each form does.
+#[derive(Clone, Copy)]
+struct Operation {
+    direction: Direction,
+    source: PortSource,
+    size: AccessSize,
+}
+
+/// What the forms do, by position. Looked up at each access that is traced.
+static OPERATIONS: [Operation; InsnForm::COUNT] = {
+    let mut operations = [InsnForm(0).operation(); InsnForm::COUNT];
+    let mut index = 0;
+    while index < InsnForm::COUNT {
+        operations[index] = InsnForm(index as u8).operation();
+        index += 1;
+    }
+    operations
+};
+
 impl InsnForm {
     /// The number of all, decided or not.
     pub const COUNT: usize = DECIDED + UNDECIDED.len();
@@ -108,15 +127,19 @@ impl InsnForm {
         PortForm::ALL.get(self.index()).copied()
     }
 
-    /// Returns the two forms that it may have, which may be the same.
-    fn either(self) -> (PortForm, PortForm) {
-        match self.decided() {
-            Some(form) => (form, form),
-            None => {
+    /// Returns the part of the operation that is the same for both forms that it may have.
+    const fn operation(self) -> Operation {
+        let (narrow, wide) = match self.index() < DECIDED {
+            true => (PortForm::ALL[self.index()], PortForm::ALL[self.index()]),
+            false => {
                 let (narrow, wide, _) = UNDECIDED[self.index() - DECIDED];
                 (narrow, wide)
             }
-        }
+        };
+        let width = narrow.width();
+        let size = if width as u8 == wide.width() as u8 { Some(width) } else { None };
+        let (direction, source) = (narrow.direction(), narrow.source());
+        Operation { direction, source, size: AccessSize(size) }
     }
 
     /// Returns the form in Intel syntax, or both forms.
@@ -125,19 +148,21 @@ impl InsnForm {
     }
 
     /// Returns the direction.
+    #[inline]
     pub fn direction(self) -> Direction {
-        self.either().0.direction()
+        OPERATIONS[self.index()].direction
     }
 
     /// Returns where the port comes from, and whether the form repeats.
+    #[inline]
     pub fn source(self) -> PortSource {
-        self.either().0.source()
+        OPERATIONS[self.index()].source
     }
 
     /// Returns the size of one access.
+    #[inline]
     pub fn size(self) -> AccessSize {
-        let (narrow, wide) = self.either();
-        AccessSize((narrow.width() == wide.width()).then(|| narrow.width()))
+        OPERATIONS[self.index()].size
     }
 
     /// Formats an instruction of this form in Intel syntax: both texts, with `|` between them, if the mode decides it
@@ -156,8 +181,9 @@ impl InsnForm {
     }
 
     /// Returns true if it moves elements to or from memory.
+    #[inline]
     pub fn is_string(self) -> bool {
-        self.either().0.is_string()
+        matches!(self.source(), PortSource::String | PortSource::RepString)
     }
 }
 
@@ -202,11 +228,13 @@ impl AccessSize {
     pub const UNKNOWN: AccessSize = AccessSize(None);
 
     /// Returns the size in bytes; `None` if it is not known.
+    #[inline]
     pub fn bytes(self) -> Option<u8> {
         self.0.map(Width::bytes)
     }
 
     /// Returns the low bytes of a register that an access moves; `None` if the size is not known.
+    #[inline]
     pub fn low_bytes(self, register: u32) -> Option<u32> {
         self.0.map(|width| width.low_bytes(register))
     }

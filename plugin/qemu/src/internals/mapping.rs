@@ -16,6 +16,7 @@ pub(super) struct PhysicalSpace {
 
 impl PhysicalSpace {
     /// Maps `len` bytes of RAM (or ROM, to read); `None` if something else is there, or not all of it.
+    #[inline]
     pub fn map(self, physical: u64, len: usize, writes: bool) -> Option<Mapping> {
         self.map_up_to(physical, len, writes).filter(|mapping| mapping.len >= len as u64)
     }
@@ -25,6 +26,7 @@ impl PhysicalSpace {
         self.map_up_to(physical, len, false)
     }
 
+    #[inline]
     fn map_up_to(self, physical: u64, len: usize, writes: bool) -> Option<Mapping> {
         let mut mapped = len as u64;
         // SAFETY: QEMU holds the memory until it is unmapped. Of a device it gives a copy of its own: of
@@ -62,6 +64,7 @@ pub(super) struct Mapping {
 }
 
 impl Drop for Mapping {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: what `map` gave, once.
         unsafe {

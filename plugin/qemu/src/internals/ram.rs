@@ -45,6 +45,7 @@ impl GuestRam {
         Ok(GuestRam { space, is_io, tracking: DirtyTracking::find()? })
     }
 
+    #[inline]
     fn is_io(&self, physical: u64) -> bool {
         // SAFETY: a look at the machine's memory map, which QEMU protects by RCU.
         unsafe {
@@ -59,6 +60,7 @@ impl GuestRam {
     }
 
     /// Reads 4 little-endian bytes at a multiple of 4; `None` if there is no memory.
+    #[inline]
     pub fn read_u32(&self, physical: u64) -> Option<u32> {
         let PhysicalSpace { space, functions } = self.space;
         let (space, result) = (space.address_space_memory.as_ptr(), std::ptr::null_mut());
@@ -68,6 +70,7 @@ impl GuestRam {
     }
 
     /// Reads 8 little-endian bytes at a multiple of 8; `None` if there is no memory.
+    #[inline]
     pub fn read_u64(&self, physical: u64) -> Option<u64> {
         let PhysicalSpace { space, functions } = self.space;
         let (space, result) = (space.address_space_memory.as_ptr(), std::ptr::null_mut());
@@ -80,6 +83,7 @@ impl GuestRam {
     /// is there.
     ///
     /// The guest may write them at any time.
+    #[inline]
     pub fn with<R>(
         &self,
         physical: u64,
@@ -129,6 +133,7 @@ impl GuestRam {
         Some((mapping.host.addr() as u64, mapping.len & !0xfff)).filter(|&(_, len)| len > 0)
     }
 
+    #[inline]
     fn mapped<R>(
         &self,
         physical: u64,

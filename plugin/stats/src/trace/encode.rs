@@ -1,13 +1,13 @@
 //! Encodes the events of one vCPU into the contents of chunks.
 
-use integer_encoding::VarInt;
-use pvio_x86::{AccessSize, Mode, Port, Width};
+use pvio_x86::{Mode, Port, Width};
 
+use super::bytes::Bytes;
 use super::event::{
     CallEvent, CallOutcome, Code, Event, InsnEvent, Owner, Process, ProcessDefinition,
     SiteDefinition, StackDefinition, What, WindowEvent,
 };
-use super::record::{COMPLETES, MORE, PORT, VALUE, kind, len_of_value, more};
+use super::record::{COMPLETES, MORE, PORT, VALUE, kind, more};
 use crate::ChainEnd;
 
 /// Provides the definitions of the numbers in events, when a chunk uses them for the first time.
@@ -20,15 +20,12 @@ pub trait Define {
     fn process(&self, process: u32) -> ProcessDefinition;
 }
 
-/// Maximum size of a record of an instruction or an access, in bytes.
-const LONGEST: usize = 64;
-
 /// Encodes the events of one vCPU.
 ///
 /// Definitions are valid in one chunk only: all tables hold the number of the chunk.
 #[derive(Debug, Default)]
 pub struct Encoder {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     events: u32,
     /// The time of the first event, and of the last.
     start: u64,
@@ -74,45 +71,6 @@ struct CallState {
     pc: u64,
 }
 
-/// A record that is being made.
-struct Record {
-    bytes: [u8; LONGEST],
-    len: usize,
-}
-
-impl Record {
-    #[inline]
-    fn new() -> Record {
-        Record { bytes: [0; LONGEST], len: 0 }
-    }
-
-    #[inline]
-    fn byte(&mut self, byte: u8) {
-        self.bytes[self.len] = byte;
-        self.len += 1;
-    }
-
-    #[inline]
-    fn number(&mut self, number: u64) {
-        match number {
-            0..0x80 => self.byte(number as u8),
-            _ => self.len += number.encode_var(&mut self.bytes[self.len..]),
-        }
-    }
-
-    #[inline]
-    fn signed(&mut self, number: i64) {
-        self.len += number.encode_var(&mut self.bytes[self.len..]);
-    }
-
-    #[inline]
-    fn value(&mut self, value: u32, size: AccessSize) {
-        let len = len_of_value(size);
-        self.bytes[self.len..self.len + len].copy_from_slice(&value.to_le_bytes()[..len]);
-        self.len += len;
-    }
-}
-
 impl Encoder {
     /// Creates an encoder without events.
     pub fn new() -> Encoder {
@@ -122,7 +80,7 @@ impl Encoder {
     /// Bytes of the chunk so far.
     #[inline]
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.0.len()
     }
 
     /// Returns true if the chunk has no events.
@@ -132,8 +90,8 @@ impl Encoder {
 
     /// Ends the chunk. Returns its contents, the number of its events, and the time of the first.
     pub fn take(&mut self) -> (Vec<u8>, u32, u64) {
-        let room = Vec::with_capacity(self.bytes.len());
-        let bytes = std::mem::replace(&mut self.bytes, room);
+        let room = Vec::with_capacity(self.bytes.0.len());
+        let bytes = std::mem::replace(&mut self.bytes.0, room);
         let taken = (bytes, self.events, self.start);
         self.events = 0;
         self.clock_is_said = false;
@@ -215,38 +173,36 @@ impl Encoder {
                 flags |= more::PROCESS;
             }
         }
-        let mut record = Record::new();
         if flags == 0 {
-            record.byte(first);
+            self.bytes.byte(first);
         } else {
-            record.byte(first | MORE);
-            record.byte(flags);
+            self.bytes.byte(first | MORE);
+            self.bytes.byte(flags);
         }
-        record.number(self.since_last(host));
-        record.number(local.into());
+        let since_last = self.since_last(host);
+        self.bytes.number(since_last);
+        self.bytes.number(local.into());
         if let Code::Dropped(pc) = code {
-            record.byte(form.index() as u8);
-            record.number(pc);
+            self.bytes.byte(form.index() as u8);
+            self.bytes.number(pc);
         }
         if first & PORT != 0 {
-            record.number(port.map_or(0, |port| port.0).into());
+            self.bytes.number(port.map_or(0, |port| port.0).into());
         }
         if first & VALUE != 0 {
-            record.value(value.unwrap_or(0), form.size());
+            self.bytes.value(value.unwrap_or(0), form.size());
         }
         if has_stack {
-            record.number(stack_number.into());
+            self.bytes.number(stack_number.into());
         }
         if has_process {
-            self.put_process(&mut record, process);
+            self.put_process(process);
         }
-        self.add(&record);
     }
 
     /// Adds an event of a hypercall.
     pub fn call(&mut self, host: u64, call: CallEvent, define: &impl Define) {
         self.begin(host);
-        let mut record = Record::new();
         match call {
             CallEvent::Access { call, port, value, pc, process, completes } => {
                 if process != self.process
@@ -261,38 +217,39 @@ impl Encoder {
                 flags |= if distance == 0 { 0 } else { more::ADDRESS };
                 flags |= if process == self.process { 0 } else { more::PROCESS };
                 if flags == 0 {
-                    record.byte(first);
+                    self.bytes.byte(first);
                 } else {
-                    record.byte(first | MORE);
-                    record.byte(flags);
+                    self.bytes.byte(first | MORE);
+                    self.bytes.byte(flags);
                 }
-                record.number(self.since_last(host));
-                record.byte(call.index() as u8 | if completes { COMPLETES } else { 0 });
+                let since_last = self.since_last(host);
+                self.bytes.number(since_last);
+                self.bytes.byte(call.index() as u8 | if completes { COMPLETES } else { 0 });
                 if first & PORT != 0 {
-                    record.number(port.0.into());
+                    self.bytes.number(port.0.into());
                 }
                 if first & VALUE != 0 {
                     let width = call.port_io().map_or(Width::Dword, |(_, width)| width);
-                    record.value(value, width.into());
+                    self.bytes.value(value, width.into());
                 }
                 if flags & more::ADDRESS != 0 {
-                    record.signed(distance);
+                    self.bytes.signed(distance);
                 }
                 if flags & more::PROCESS != 0 {
-                    self.put_process(&mut record, process);
+                    self.put_process(process);
                 }
                 self.call = CallState { port: Some(port), value, pc };
             }
             CallEvent::Ended { call, outcome, count, bytes } => {
-                record.byte(kind::CALL_ENDED);
-                record.number(self.since_last(host));
-                record.byte(call.index() as u8);
-                record.byte(outcome as u8);
-                record.number(count);
-                record.number(bytes);
+                self.bytes.byte(kind::CALL_ENDED);
+                let since_last = self.since_last(host);
+                self.bytes.number(since_last);
+                self.bytes.byte(call.index() as u8);
+                self.bytes.byte(outcome as u8);
+                self.bytes.number(count);
+                self.bytes.number(bytes);
             }
         }
-        self.add(&record);
     }
 
     /// Adds an event of a window.
@@ -306,11 +263,10 @@ impl Encoder {
 
     fn text(&mut self, host: u64, kind: u8, text: &str) {
         self.begin(host);
-        let mut record = Record::new();
-        record.byte(kind);
-        record.number(self.since_last(host));
-        record.number(text.len() as u64);
-        self.add(&record);
+        self.bytes.byte(kind);
+        let since_last = self.since_last(host);
+        self.bytes.number(since_last);
+        self.bytes.number(text.len() as u64);
         self.bytes.extend(text.as_bytes());
     }
 
@@ -331,10 +287,8 @@ impl Encoder {
     fn say_clock(&mut self) {
         self.clock_is_said = true;
         if let Some(ahead) = self.clock {
-            let mut record = Record::new();
-            record.byte(kind::CLOCK);
-            record.signed(ahead);
-            self.add(&record);
+            self.bytes.byte(kind::CLOCK);
+            self.bytes.signed(ahead);
         }
     }
 
@@ -343,11 +297,6 @@ impl Encoder {
         let since = host.saturating_sub(self.last);
         self.last = self.last.max(host);
         since
-    }
-
-    #[inline]
-    fn add(&mut self, record: &Record) {
-        self.bytes.extend_from_slice(&record.bytes[..record.len]);
     }
 
     /// The number of a site in this chunk.
@@ -362,26 +311,24 @@ impl Encoder {
     #[cold]
     fn define_site(&mut self, site: u32, definition: &SiteDefinition) -> u32 {
         let SiteDefinition { pc, mode, form, boot, bytes, place } = definition;
-        let mut record = Record::new();
-        record.byte(kind::SITE);
-        record.number(site.into());
-        record.number(*pc);
-        record.number((*boot).into());
-        record.byte(mode.map_or(0, |mode| 1 + mode as u8));
-        record.byte(form.index() as u8);
-        record.byte(bytes.len() as u8);
-        self.add(&record);
+        self.bytes.byte(kind::SITE);
+        self.bytes.number(site.into());
+        self.bytes.number(*pc);
+        self.bytes.number((*boot).into());
+        self.bytes.byte(mode.map_or(0, |mode| 1 + mode as u8));
+        self.bytes.byte(form.index() as u8);
+        self.bytes.byte(bytes.len() as u8);
         self.bytes.extend(bytes);
-        let mut record = Record::new();
         match place {
-            None => record.byte(0),
+            None => self.bytes.byte(0),
             Some(place) => {
-                record.number(1 + place.path.len() as u64);
-                record.number(place.offset);
+                self.bytes.number(1 + place.path.len() as u64);
+                self.bytes.number(place.offset);
             }
         }
-        self.add(&record);
-        self.bytes.extend(place.iter().flat_map(|place| place.path.as_bytes()));
+        if let Some(place) = place {
+            self.bytes.extend(place.path.as_bytes());
+        }
         let local = self.new_number(0);
         if self.sites.len() <= site as usize {
             self.sites.resize(site as usize + 1, SiteState::default());
@@ -406,19 +353,15 @@ impl Encoder {
 
     #[cold]
     fn define_stack(&mut self, stack: u32, definition: &StackDefinition) -> u32 {
-        let mut record = Record::new();
-        record.byte(kind::STACK);
-        record.number(stack.into());
-        record.byte(definition.end.map_or(0, |end| 1 + end_number(end)));
-        record.number(definition.frames.len() as u64);
-        self.add(&record);
+        self.bytes.byte(kind::STACK);
+        self.bytes.number(stack.into());
+        self.bytes.byte(definition.end.map_or(0, |end| 1 + end_number(end)));
+        self.bytes.number(definition.frames.len() as u64);
         let mut last = 0;
         for &(pc, interrupted) in &definition.frames {
-            let mut record = Record::new();
-            record.byte(interrupted.into());
-            record.signed((pc.wrapping_sub(last)) as i64);
+            self.bytes.byte(interrupted.into());
+            self.bytes.signed((pc.wrapping_sub(last)) as i64);
             last = pc;
-            self.add(&record);
         }
         let local = self.new_number(1);
         set(&mut self.stacks, stack, local);
@@ -436,23 +379,21 @@ impl Encoder {
 
     #[cold]
     fn define_process(&mut self, process: u32, definition: &ProcessDefinition) -> u32 {
-        let mut record = Record::new();
-        record.byte(kind::PROCESS);
-        record.number(process.into());
-        record.number(definition.boot.into());
+        self.bytes.byte(kind::PROCESS);
+        self.bytes.number(process.into());
+        self.bytes.number(definition.boot.into());
         match &definition.owner {
-            Owner::Unpaged => record.byte(0),
+            Owner::Unpaged => self.bytes.byte(0),
             Owner::AddressSpace(table) => {
-                record.byte(1);
-                record.number(*table);
+                self.bytes.byte(1);
+                self.bytes.number(*table);
             }
             Owner::Process { pid, comm } => {
-                record.byte(2);
-                record.number((*pid).into());
-                record.number(comm.len() as u64);
+                self.bytes.byte(2);
+                self.bytes.number((*pid).into());
+                self.bytes.number(comm.len() as u64);
             }
         }
-        self.add(&record);
         if let Owner::Process { comm, .. } = &definition.owner {
             self.bytes.extend(comm.as_bytes());
         }
@@ -462,9 +403,9 @@ impl Encoder {
     }
 
     /// Encodes a process, and defines its number in this chunk if necessary.
-    fn put_process(&mut self, record: &mut Record, process: Option<Process>) {
+    fn put_process(&mut self, process: Option<Process>) {
         self.process = process;
-        record.number(match process {
+        self.bytes.number(match process {
             None => 0,
             Some(Process { number, is_user }) => {
                 let local = number.map_or(0, |number| self.processes[number as usize].number);

@@ -15,11 +15,12 @@
 //! | `chunk` | magic, length and checksum |
 //! | `event` | the contents of an event |
 //! | `record` | the layout of an event in a chunk |
-//! | `encode`, `decode` | events to bytes and back |
+//! | `encode`, `bytes`, `decode` | events to bytes and back |
 //! | `describe` | the head and the end |
 //! | `file` | the chunks of a file, and the order of the events of several vCPUs |
 //! | `tally`, `tables` | statistics of events, as the plugin counts them |
 
+mod bytes;
 mod chunk;
 mod decode;
 mod describe;
