@@ -27,7 +27,7 @@
 
 /* generated from src/abi/list.rs: constants */
 #define PVIO_VERSION        1          /* The version of the ABI, which a probe returns */
-#define PVIO_UNHEARD        0x80000000 /* Bit 31 of EAX: no host has answered (yet) */
+#define PVIO_UNANSWERED     0x80000000 /* Bit 31 of EAX: no host has answered (yet) */
 #define PVIO_CALL_SHIFT     24         /* The position in EAX of a call's number, and of a status */
 #define PVIO_OPERAND_SHIFT  16         /* The position in EAX of a call's operand */
 #define PVIO_DATA_MASK      0x00ffffff /* The bits of an answer that are data */
@@ -102,7 +102,7 @@
 /* end of constants */
 
 /* Never sent by a host: the functions below return this if no host has answered. */
-#define PVIO_STATUS_UNHEARD 0x80
+#define PVIO_STATUS_UNANSWERED 0x80
 
 #ifndef __ASSEMBLER__
 
@@ -223,14 +223,14 @@ static inline uint32_t pvio_call(uint32_t word, pvio_word *dx, pvio_word *cx)
 /* EAX of a call. */
 static inline uint32_t pvio_call_word(uint8_t call, uint8_t operand, uint16_t port)
 {
-    return PVIO_UNHEARD | PVIO_CAST_(uint32_t, call) << PVIO_CALL_SHIFT
+    return PVIO_UNANSWERED | PVIO_CAST_(uint32_t, call) << PVIO_CALL_SHIFT
         | PVIO_CAST_(uint32_t, operand) << PVIO_OPERAND_SHIFT | port;
 }
 
 /* The PVIO_STATUS_... in EAX. */
 static inline unsigned int pvio_status(uint32_t word)
 {
-    return word & PVIO_UNHEARD ? PVIO_STATUS_UNHEARD : word >> PVIO_CALL_SHIFT;
+    return word & PVIO_UNANSWERED ? PVIO_STATUS_UNANSWERED : word >> PVIO_CALL_SHIFT;
 }
 
 /* Returns the host's version of the ABI, 0 without a host. FEATURES may be NULL. */
@@ -238,11 +238,11 @@ static inline uint32_t pvio_probe(uint32_t *features)
 {
     pvio_word dx = 0, cx = 0;
     const uint32_t word = pvio_call(pvio_call_word(PVIO_CALL_PROBE, 0, 0), &dx, &cx);
-    const int is_heard = pvio_status(word) == PVIO_STATUS_OK;
+    const int is_answered = pvio_status(word) == PVIO_STATUS_OK;
 
     if (features)
-        *features = is_heard ? PVIO_CAST_(uint32_t, dx) : 0;
-    return is_heard ? word & PVIO_DATA_MASK : 0;
+        *features = is_answered ? PVIO_CAST_(uint32_t, dx) : 0;
+    return is_answered ? word & PVIO_DATA_MASK : 0;
 }
 
 /* ---- Single values: Linux's names and order ---- */
@@ -352,14 +352,14 @@ static inline unsigned int pvio_mailbox_release(struct pvio_mailbox *mailbox)
                                                  in_value, 0);                                              \
         if (pvio_status(word) == PVIO_STATUS_OK)                                                            \
             return PVIO_CAST_(type, data);                                                                  \
-        return pvio_status(word) == PVIO_STATUS_UNHEARD ? pvio_in##b(port) : pvio_native_in##b(port);       \
+        return pvio_status(word) == PVIO_STATUS_UNANSWERED ? pvio_in##b(port) : pvio_native_in##b(port);    \
     }                                                                                                       \
     static inline void pvio_mailbox_out##b(struct pvio_mailbox *mailbox, type value, uint16_t port)         \
     {                                                                                                       \
         uint32_t edx = value;                                                                               \
         const uint32_t word = pvio_mailbox_call_(mailbox, pvio_call_word(PVIO_CALL_OUT##B, operand, port),  \
                                                  &edx, out_value, 0);                                       \
-        if (pvio_status(word) == PVIO_STATUS_UNHEARD)                                                       \
+        if (pvio_status(word) == PVIO_STATUS_UNANSWERED)                                                    \
             pvio_out##b(value, port);                                                                       \
         else if (pvio_status(word) != PVIO_STATUS_OK)                                                       \
             pvio_native_out##b(value, port);                                                                \
@@ -587,7 +587,7 @@ static inline uint8_t pvio_record_run_(struct pvio_record *record)
  */
 static inline size_t pvio_batch(struct pvio_record *records, size_t count)
 {
-    int is_heard = 1;
+    int is_answered = 1;
     size_t index = 0;
 
     while (index < count) {
@@ -595,9 +595,9 @@ static inline size_t pvio_batch(struct pvio_record *records, size_t count)
         pvio_word dx = PVIO_CAST_(pvio_word, PVIO_LINEAR(record)), cx = count - index;
         unsigned int status;
 
-        if (is_heard) {
+        if (is_answered) {
             status = pvio_status(pvio_call(pvio_call_word(PVIO_CALL_BATCH, 0, 0), &dx, &cx));
-            is_heard = status != PVIO_STATUS_UNHEARD && status != PVIO_STATUS_DENIED
+            is_answered = status != PVIO_STATUS_UNANSWERED && status != PVIO_STATUS_DENIED
                 && status != PVIO_STATUS_UNKNOWN;
         }
         if (cx != count - index) {
@@ -613,7 +613,7 @@ static inline size_t pvio_batch(struct pvio_record *records, size_t count)
     return index;
 }
 
-/* ---- Control: each returns a PVIO_STATUS_..., UNHEARD without a host ---- */
+/* ---- Control: each returns a PVIO_STATUS_..., UNANSWERED without a host ---- */
 
 /* Makes a call with a text of at most a page. */
 static inline unsigned int pvio_text_(uint8_t call, uint8_t operand, const char *text, size_t length)

@@ -48,13 +48,13 @@ impl fmt::Debug for Features {
 ///
 /// # Errors
 ///
-/// [`CallError::Unheard`] if there is none; any other error is the host's answer.
+/// [`CallError::Unanswered`] if there is none; any other error is the host's answer.
 ///
 /// ```
 /// use pvio_guest::{CallError, control};
 ///
 /// // A process on Linux, without a host:
-/// assert_eq!(control::probe(), Err(CallError::Unheard));
+/// assert_eq!(control::probe(), Err(CallError::Unanswered));
 /// ```
 pub fn probe() -> Result<Host, CallError> {
     // SAFETY: a probe changes nothing but EAX and EDX.

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn unheard_calls_change_nothing() {
+    fn unanswered_calls_change_nothing() {
         assert_eq!(probing(), PROBE.0);
         let (mut edx, mut ecx) = (0x1234_5678, usize::MAX);
         // SAFETY: a probe changes nothing.

@@ -133,7 +133,7 @@ impl RamAccess<'_> {
 
 /// Lends a copy of `len` bytes of one page to `work`.
 ///
-/// Out of line, so that memory in place does not pay for a page on the stack.
+/// It is not inlined, so that accesses that need no copy do not reserve a page on the stack.
 #[inline(never)]
 fn with_copy<R>(
     ram: &ProvenRam,

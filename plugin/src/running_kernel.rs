@@ -90,7 +90,7 @@ impl RunningKernel {
         kernel
     }
 
-    /// The kernel that is known, else the result of a search.
+    /// Returns the kernel that is known, otherwise the result of a search.
     pub fn known_or_found(&self) -> Option<Arc<Kernel>> {
         let known = self.lock().clone();
         known.or_else(|| self.find_now())

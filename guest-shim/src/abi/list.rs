@@ -154,7 +154,7 @@ instructions! {
 
 numbers! {
     VERSION: u32 = 1, "The version of the ABI, which a probe returns";
-    UNHEARD: u32 = 0x8000_0000, "Bit 31 of EAX: no host has answered (yet)";
+    UNANSWERED: u32 = 0x8000_0000, "Bit 31 of EAX: no host has answered (yet)";
     CALL_SHIFT: u32 = 24, "The position in EAX of a call's number, and of a status";
     OPERAND_SHIFT: u32 = 16, "The position in EAX of a call's operand";
     DATA_MASK: u32 = 0x00ff_ffff, "The bits of an answer that are data";

@@ -1,6 +1,6 @@
 //! EAX before and after a call.
 
-use super::list::{CALL_SHIFT, DATA_MASK, OPERAND_SHIFT, UNHEARD, status};
+use super::list::{CALL_SHIFT, DATA_MASK, OPERAND_SHIFT, UNANSWERED, status};
 
 /// A call: EAX before the instruction, or the word of a mailbox.
 ///
@@ -20,12 +20,12 @@ impl CallWord {
     #[inline]
     pub const fn new(call: u8, operand: u8, port: u16) -> CallWord {
         let call = (call as u32) << CALL_SHIFT;
-        CallWord(UNHEARD | call | (operand as u32) << OPERAND_SHIFT | port as u32)
+        CallWord(UNANSWERED | call | (operand as u32) << OPERAND_SHIFT | port as u32)
     }
 
     /// The call's number; `None` if bit 31 is clear: then it is not a call.
     pub const fn call(self) -> Option<u8> {
-        if self.0 & UNHEARD == 0 { None } else { Some((self.0 >> CALL_SHIFT & 0x7f) as u8) }
+        if self.0 & UNANSWERED == 0 { None } else { Some((self.0 >> CALL_SHIFT & 0x7f) as u8) }
     }
 
     /// The operand.
@@ -58,7 +58,7 @@ impl Status {
     /// The status; `None` if no host has answered.
     #[inline]
     pub const fn code(self) -> Option<u8> {
-        if self.0 & UNHEARD == 0 { Some((self.0 >> CALL_SHIFT) as u8) } else { None }
+        if self.0 & UNANSWERED == 0 { Some((self.0 >> CALL_SHIFT) as u8) } else { None }
     }
 
     /// Returns true if the call was carried out.

@@ -1,6 +1,6 @@
 //! Calls that control the host: end the machine, log a line, open a window of the statistics.
 //!
-//! All are safe, and harmless without a host: each function returns [`CallError::Unheard`], which a
+//! All are safe, and harmless without a host: each function returns [`CallError::Unanswered`], which a
 //! guest may ignore. Texts must be in flat segments, where a pointer is a linear address.
 //!
 //! ```
@@ -15,7 +15,7 @@
 //!
 //! probe_the_disks();
 //! // A process on Linux, without a host: exit returns.
-//! assert_eq!(control::exit(0), CallError::Unheard);
+//! assert_eq!(control::exit(0), CallError::Unanswered);
 //! ```
 
 mod line;
@@ -62,7 +62,7 @@ pub fn exit(code: u8) -> CallError {
 ///
 /// # Errors
 ///
-/// The host's answer, or [`CallError::Unheard`] if there is no host.
+/// The host's answer, or [`CallError::Unanswered`] if there is no host.
 pub fn log(level: Level, text: &str) -> Result<(), CallError> {
     with_text(call::LOG, level as u8, text)
 }
@@ -142,15 +142,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_of_a_process_are_unheard() {
-        assert_eq!(probe(), Err(CallError::Unheard));
-        assert_eq!(exit(3), CallError::Unheard);
-        assert_eq!(log(Level::Error, "text"), Err(CallError::Unheard));
-        assert_eq!(log(Level::Error, ""), Err(CallError::Unheard));
-        assert_eq!(begin("name"), Err(CallError::Unheard));
-        assert_eq!(end("name"), Err(CallError::Unheard));
-        assert_eq!(reset(), Err(CallError::Unheard));
-        assert_eq!(dump(), Err(CallError::Unheard));
+    fn calls_of_a_process_are_unanswered() {
+        assert_eq!(probe(), Err(CallError::Unanswered));
+        assert_eq!(exit(3), CallError::Unanswered);
+        assert_eq!(log(Level::Error, "text"), Err(CallError::Unanswered));
+        assert_eq!(log(Level::Error, ""), Err(CallError::Unanswered));
+        assert_eq!(begin("name"), Err(CallError::Unanswered));
+        assert_eq!(end("name"), Err(CallError::Unanswered));
+        assert_eq!(reset(), Err(CallError::Unanswered));
+        assert_eq!(dump(), Err(CallError::Unanswered));
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// [`CallError::Unheard`] if there is no host; [`CallError::Declined`] if it has no mailboxes.
+    /// [`CallError::Unanswered`] if there is no host; [`CallError::Declined`] if it has no mailboxes.
     ///
     /// # Safety
     ///
@@ -92,7 +92,7 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// [`CallError::Unheard`] if it is not registered.
+    /// [`CallError::Unanswered`] if it is not registered.
     ///
     /// # Safety
     ///

@@ -17,8 +17,8 @@ const MAX_PLACES: usize = 1 << 14;
 const GRACE: Duration = Duration::from_millis(500);
 /// The ratio of a kernel's run time to the time for searches that fail.
 const SHARE: u32 = 20;
-/// In a 32-bit kernel, code within this distance of the kernel's first code, in bytes, is the kernel's own. Other code may be,
-/// too.
+/// In a 32-bit kernel, code within this distance of the kernel's first code, in bytes, is the kernel's own. Other code may
+/// be, too.
 const KERNEL_REACH: u64 = 32 << 20;
 /// The lowest address of modules in a 64-bit kernel that can move itself (Linux's `MODULES_VADDR`).
 const MODULES_64: u64 = 0xffff_ffff_c000_0000;
@@ -142,7 +142,7 @@ impl State {
     }
 }
 
-/// Whether kernel code may be a module's. `first` is the address of the kernel's first code that was translated.
+/// Returns true if kernel code may be in a module. `first` is the address of the kernel's first code that was translated.
 fn may_be_in_module(pc: u64, first: u64) -> bool {
     match pc >> 32 {
         0 => pc.abs_diff(first) > KERNEL_REACH,

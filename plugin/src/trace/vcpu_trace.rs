@@ -89,7 +89,7 @@ pub struct VcpuTrace {
     definitions: VcpuDefinitions,
     /// True if an event is pending: then the state has it. Written by the vCPU's thread, and at the end.
     is_pending: AtomicBool,
-    /// Its thread has it nearly always, so a lock that cannot sleep is the cheapest.
+    /// Nearly always only the vCPU's own thread takes it, so a spin lock is cheapest.
     state: SpinMutex<State, Yield>,
 }
 

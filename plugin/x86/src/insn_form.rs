@@ -127,7 +127,7 @@ impl InsnForm {
         PortForm::ALL.get(self.index()).copied()
     }
 
-    /// Returns what both forms that it may have do alike.
+    /// Returns the part of the operation that is the same for both forms that it may have.
     const fn operation(self) -> Operation {
         let (narrow, wide) = match self.index() < DECIDED {
             true => (PortForm::ALL[self.index()], PortForm::ALL[self.index()]),

@@ -122,7 +122,7 @@ static u32 all_answered(void) {
 void guest(void) {
     state = 0x2545f4914f6cdd1dull ^ BITS;
     use_paging(pagings + (BITS == 32 ? 3 : 0), 0);
-    answered[PVIO_CALL_PROBE] += !(answer_in_real_mode & PVIO_UNHEARD);
+    answered[PVIO_CALL_PROBE] += !(answer_in_real_mode & PVIO_UNANSWERED);
     many(CALLS / 4);
     if (pvio_reset() == PVIO_STATUS_OK) {
         fill(answered, 0, sizeof answered);

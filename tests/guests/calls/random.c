@@ -215,7 +215,7 @@ static void choose(void) {
     }
     c.word = pvio_call_word(c.call, operand, port);
     if (!random(100))
-        c.word &= ~PVIO_UNHEARD; /* no call at all */
+        c.word &= ~PVIO_UNANSWERED; /* no call at all */
 }
 
 /* ---- What came of it ---- */
@@ -336,7 +336,7 @@ static void one(void) {
     c.new_dx = narrow(dx), c.new_cx = narrow(cx);
 
     pieces = 0;
-    if (!(c.word & PVIO_UNHEARD)) {
+    if (!(c.word & PVIO_UNANSWERED)) {
         check(c.answer == c.word && c.new_dx == c.dx && c.new_cx == c.cx);
         check_memory();
         return;

@@ -38,7 +38,7 @@ static u32 make(const struct caller *by, u8 call) {
     const u32 answer = call_by(by, asked, &dx, &cx);
     check(are_tables_saved());
     const u32 status = pvio_status(answer);
-    if (status == PVIO_STATUS_UNHEARD)
+    if (status == PVIO_STATUS_UNANSWERED)
         check_same(answer, asked);
     else if (status != PVIO_STATUS_OK)
         check_same(answer & PVIO_DATA_MASK, 0);

@@ -80,7 +80,7 @@ __attribute__((used)) void program(void)
         pvio_word dx = 0, cx = 0;
 
         switch (pvio_status(pvio_call(pvio_call_word(PVIO_CALL_PROBE, 0, 0), &dx, &cx))) {
-        case PVIO_STATUS_UNHEARD:
+        case PVIO_STATUS_UNANSWERED:
                 leave(2);
                 break;
         case PVIO_STATUS_DENIED:

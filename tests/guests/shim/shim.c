@@ -14,7 +14,7 @@ static uint16_t latch;
 static int is_heard;
 
 /* The status of a call that succeeds if it is answered. */
-static unsigned int answer(unsigned int status) { return is_heard ? status : PVIO_STATUS_UNHEARD; }
+static unsigned int answer(unsigned int status) { return is_heard ? status : PVIO_STATUS_UNANSWERED; }
 
 static void scalars(void)
 {
@@ -242,6 +242,6 @@ void guest(void)
         control();
 
     /* If answered, this ends with status 0; else isa-debug-exit makes it 1. */
-    check(pvio_exit(0) == PVIO_STATUS_UNHEARD);
+    check(pvio_exit(0) == PVIO_STATUS_UNANSWERED);
     end(0);
 }

@@ -32,7 +32,7 @@ start:
         cld
         real_segments
         /* The only call from real mode: the guest never returns to it. */
-        mov     $PVIO_UNHEARD, %ebx
+        mov     $PVIO_UNANSWERED, %ebx
         mov     %ebx, %eax
         .byte   PVIO_MAGIC_16
         mov     %eax, %ebp

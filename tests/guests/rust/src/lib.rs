@@ -81,13 +81,13 @@ fn print(text: fmt::Arguments<'_>) {
 
 /// Returns the expected answer of a control call.
 fn answer(heard: bool) -> Result<(), CallError> {
-    if heard { Ok(()) } else { Err(CallError::Unheard) }
+    if heard { Ok(()) } else { Err(CallError::Unanswered) }
 }
 
 /// Windows, and calls with nothing but a number.
 fn check_control(heard: bool) {
     assert_eq!(control::dump(), answer(heard));
-    let of_window = |error: CallError| if heard { error } else { CallError::Unheard };
+    let of_window = |error: CallError| if heard { error } else { CallError::Unanswered };
     assert_eq!(control::end("none"), Err(of_window(CallError::State)));
     assert_eq!(control::begin(""), Err(of_window(CallError::Length)));
     for _ in 0..2 {
@@ -120,7 +120,7 @@ fn check_ways(detected: &Detected) -> bool {
     // SAFETY: as above.
     unsafe {
         assert_eq!(MAILBOX.release(), registered.map(|_| ()));
-        assert_eq!(MAILBOX.release(), Err(CallError::Unheard));
+        assert_eq!(MAILBOX.release(), Err(CallError::Unanswered));
     }
     native == FROM_LATCH
 }
