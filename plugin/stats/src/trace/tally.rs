@@ -211,9 +211,9 @@ impl Tally {
     fn left_out(&self) -> impl Iterator<Item = String> {
         let filtered = self.filters.iter().map(|filter| match self.changed {
             true => format!(
-                "was filtered for a part of the run ({filter}): only what the filter covers is counted there"
+                "was filtered for a part of the run ({filter}): only accesses that the filter covers are counted there"
             ),
-            false => format!("is filtered ({filter}): only what the filter covers is counted"),
+            false => format!("is filtered ({filter}): only accesses that the filter covers are counted"),
         });
         let off = "was off for a part of the run: what the guest did there is not counted";
         filtered.chain(self.was_off.then(|| off.to_owned()))

@@ -125,7 +125,7 @@ fn filter_changes_and_pauses_are_in_the_trace(host: &Host) {
     let (_, lines) = statistics(&mut Trace::open(&path).unwrap());
     let filtered = |filter| {
         format!(
-            "was filtered for a part of the run ({filter}): only what the filter covers is counted there"
+            "was filtered for a part of the run ({filter}): only accesses that the filter covers are counted there"
         )
     };
     let mut expected: Vec<String> = ["0x5000:out", filter, "0x20", "0x5020"].map(filtered).into();
