@@ -119,6 +119,11 @@ pub(super) extern "C" fn memory_touched(
     });
 }
 
+/// For [`Watch::Block`](super::Watch::Block).
+pub(super) extern "C" fn watched_block_begins(vcpu: c_uint, userdata: *mut c_void) {
+    on_vcpu(vcpu, |_, state| state.vcpu.watched_block_begins(userdata_to_token(userdata)));
+}
+
 /// A block begins that some vCPU may wait for.
 pub(super) extern "C" fn block_begins(vcpu: c_uint, _userdata: *mut c_void) {
     on_vcpu(vcpu, |installed, state| {

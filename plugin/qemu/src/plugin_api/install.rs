@@ -131,7 +131,7 @@ pub unsafe fn install<E: Display>(
         let installed = installed::open(installed)
             .ok_or_else(|| "it is loaded already; load it once".to_string())?;
         // Only now is there something for the callbacks to find.
-        registration::register(id, &installed.host.api);
+        registration::register(id, &installed.host.api, installed.plugin.follows_idle());
         Ok(())
     });
     match catch_unwind(attempt) {

@@ -72,6 +72,9 @@ symbol_table! {
             imm: u64,
             userdata: *mut c_void,
         ),
+        /// The size in bytes is 2 to this power.
+        qemu_plugin_mem_size_shift: unsafe extern "C" fn(info: qemu_plugin_meminfo_t) -> c_uint,
+        qemu_plugin_mem_is_store: unsafe extern "C" fn(info: qemu_plugin_meminfo_t) -> bool,
         qemu_plugin_mem_get_value: unsafe extern "C" fn(
             info: qemu_plugin_meminfo_t,
         ) -> qemu_plugin_mem_value,
@@ -139,6 +142,14 @@ symbol_table! {
             id: qemu_plugin_id_t,
             cb: extern "C" fn(id: qemu_plugin_id_t, tb: *mut qemu_plugin_tb),
         ),
+        qemu_plugin_register_vcpu_idle_cb: unsafe extern "C" fn(
+            id: qemu_plugin_id_t,
+            cb: extern "C" fn(id: qemu_plugin_id_t, vcpu_index: c_uint),
+        ),
+        qemu_plugin_register_vcpu_resume_cb: unsafe extern "C" fn(
+            id: qemu_plugin_id_t,
+            cb: extern "C" fn(id: qemu_plugin_id_t, vcpu_index: c_uint),
+        ),
         qemu_plugin_register_atexit_cb: unsafe extern "C" fn(
             id: qemu_plugin_id_t,
             cb: extern "C" fn(id: qemu_plugin_id_t, userdata: *mut c_void),
@@ -167,6 +178,16 @@ symbol_table! {
         qemu_plugin_register_vcpu_tb_trans_cb: unsafe extern "C" fn(
             id: qemu_plugin_id_t,
             cb: extern "C" fn(tb: *mut qemu_plugin_tb, userdata: *mut c_void),
+            userdata: *mut c_void,
+        ),
+        qemu_plugin_register_vcpu_idle_cb: unsafe extern "C" fn(
+            id: qemu_plugin_id_t,
+            cb: extern "C" fn(vcpu_index: c_uint, userdata: *mut c_void),
+            userdata: *mut c_void,
+        ),
+        qemu_plugin_register_vcpu_resume_cb: unsafe extern "C" fn(
+            id: qemu_plugin_id_t,
+            cb: extern "C" fn(vcpu_index: c_uint, userdata: *mut c_void),
             userdata: *mut c_void,
         ),
         qemu_plugin_register_atexit_cb: unsafe extern "C" fn(
