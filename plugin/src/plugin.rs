@@ -237,7 +237,8 @@ fn guest_kernels(host: &HostInfo) -> Option<GuestKernels> {
 
 /// The memory that calls reach on a QEMU that does not give it in place.
 fn proven_ram(host: &HostInfo) -> Option<Arc<ProvenRam>> {
-    match host.memory_is_readable {
+    // With all vCPUs on one thread, QEMU does not tell when one stops.
+    match host.memory_is_readable || host.command_line.one_thread {
         true => None,
         false => ProvenRam::open().map(Arc::new),
     }

@@ -68,7 +68,7 @@ use crate::stats::{MAX_SITES, SiteKey, Statistics};
 use crate::trace::Trace;
 use crate::x86::{
     Direction, MAX_INSN_LEN, Mode, Opcode, PAGE, Supervisor, decode, is_vmrun,
-    is_whole_instruction, loads_control_register, vmrun_address_size,
+    is_whole_instruction, loads_control_register, pushes_return_address, vmrun_address_size,
 };
 
 use address::CodeAddress;
@@ -80,7 +80,7 @@ use instructions::VcpuInstructions;
 use interrupted::InterruptedStrings;
 use nested::{ExitOffsets, NestedGuests, SharedMemory};
 use processes::VcpuProcesses;
-use proof::VcpuProof;
+use proof::{AccessBy, VcpuProof};
 use recorder::Recorder;
 use rules::Rules;
 use strings::{Strings, VcpuStrings};
@@ -158,7 +158,7 @@ impl Interceptor {
         let strings = ram
             .clone()
             .filter(|_| bus.has_devices() && !rules.steps_reps)
-            .and_then(|ram| Strings::new(bus, ram))
+            .and_then(|ram| Strings::new(bus, ram, rules))
             .map(Arc::new);
         Interceptor {
             processes: None,
@@ -262,8 +262,7 @@ impl Interceptor {
     /// Watches what proves memory to be RAM, and what withdraws the proofs.
     ///
     /// Blocks near magic instructions prove their own page and those that they access: they prepare the memory of calls.
-    /// Any block may write to a device, by its last instruction: since QEMU 8.2 it translates an instruction that turns out
-    /// to access a device again, as the last one of a block.
+    /// Any block may write to a device, by its last instruction: see [`AccessBy`].
     fn prove(&self, insn: &Insn<'_>, watches: &mut ArrayVec<Watch, MAX_WATCHES>) {
         let page = insn.block_start() / PAGE;
         let mut pages = self.magic_pages.lock().unwrap_or_else(PoisonError::into_inner);
@@ -280,11 +279,17 @@ impl Interceptor {
         }
         // The elements of `outs` are read before they are written to the device.
         let is_port_io = Opcode::of(insn.bytes()) == Opcode::PortIo;
-        match (is_near, insn.is_last()) {
-            _ if is_port_io => {}
-            (true, _) => watches.push(Watch::Memory(MemoryWatch::All)),
-            (false, true) => watches.push(Watch::Memory(MemoryWatch::Writes)),
-            (false, false) => {}
+        if is_port_io {
+            return;
+        }
+        if insn.is_last() {
+            // No stack is in a device's memory. Nearly each block ends so.
+            if pushes_return_address(insn.bytes()) {
+                return;
+            }
+            watches.push(Watch::Memory(AccessBy::LastOfBlock.into(), MemoryWatch::Writes));
+        } else if is_near {
+            watches.push(Watch::Memory(AccessBy::NotLast.into(), MemoryWatch::All));
         }
     }
 

@@ -6,7 +6,34 @@
 
 use std::sync::Arc;
 
-use crate::qemu::{MemoryAccess, PhysicalPage, ProofEpoch, ProvenRam};
+use crate::qemu::{MemoryAccess, PhysicalPage, ProofEpoch, ProvenRam, Token};
+
+/// The place of an instruction that accesses memory.
+///
+/// QEMU lets the last instruction of a block alone access a device (`can_do_io`, since 8.2). It gives up a block in which
+/// another one tries, before the access, and translates that instruction again as a block of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AccessBy {
+    /// It accesses no device.
+    NotLast,
+    /// It may access a device. QEMU does not tell.
+    LastOfBlock,
+}
+
+impl From<AccessBy> for Token {
+    fn from(by: AccessBy) -> Token {
+        Token(by as u64)
+    }
+}
+
+impl From<Token> for AccessBy {
+    fn from(Token(by): Token) -> AccessBy {
+        match by == AccessBy::NotLast as u64 {
+            true => AccessBy::NotLast,
+            false => AccessBy::LastOfBlock,
+        }
+    }
+}
 
 /// What one vCPU proves by its blocks and its accesses to memory.
 pub(super) struct VcpuProof {
@@ -35,13 +62,16 @@ impl VcpuProof {
         }
     }
 
-    /// An instruction of a watched block, or the last one of any block, has accessed memory.
-    ///
-    /// QEMU accesses a device by the last instruction of a block alone.
-    pub fn accessed(&mut self, access: &MemoryAccess<'_>) {
-        match access.ram_page() {
-            Some(page) if self.is_current => self.ram.prove(page, self.epoch),
-            None if access.is_write() => self.writes_to_device(),
+    /// An instruction that pvio watches has accessed memory, or a device.
+    pub fn accessed(&mut self, by: AccessBy, access: &MemoryAccess<'_>) {
+        match (by, access.page()) {
+            (AccessBy::NotLast, Some(page)) if self.is_current => self.ram.prove(page, self.epoch),
+            (AccessBy::LastOfBlock, page) if access.is_write() => {
+                let is_ram = page.is_some_and(|page| self.ram.is_proven(page));
+                if !is_ram {
+                    self.writes_to_device();
+                }
+            }
             _ => {}
         }
     }

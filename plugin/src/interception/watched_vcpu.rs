@@ -2,7 +2,7 @@
 
 use super::calls;
 use super::instructions::VcpuInstructions;
-use super::proof::VcpuProof;
+use super::proof::{AccessBy, VcpuProof};
 use super::token::{CallToken, PortIoToken};
 use super::vcpu::VcpuCounter;
 use crate::hypercalls::VcpuCalls;
@@ -59,9 +59,9 @@ impl qemu::Vcpu for WatchedVcpu {
         self.counter.memory_accessed(token, || access.value());
     }
 
-    fn memory_touched(&mut self, access: &MemoryAccess<'_>) {
+    fn memory_touched(&mut self, token: Token, access: &MemoryAccess<'_>) {
         if let Some(proof) = &mut self.proof {
-            proof.accessed(access);
+            proof.accessed(AccessBy::from(token), access);
         }
     }
 

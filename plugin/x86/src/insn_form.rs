@@ -283,7 +283,10 @@ mod tests {
         assert_eq!(text(&[0x67, 0x6e], "outsb"), "outsb dx,[esi|si]");
         let both = "rep outsw dx,[si]|rep outsd dx,[esi|rsi]";
         assert_eq!(text(&[0xf3, 0x6f], "rep outsw|rep outsd"), both);
-        assert_eq!(InsnForm::from(PortForm::Outsb).intel_syntax(&[0x6e], Some(Mode::Bits64), 0), "outsb dx,[rsi]");
+        assert_eq!(
+            InsnForm::from(PortForm::Outsb).intel_syntax(&[0x6e], Some(Mode::Bits64), 0),
+            "outsb dx,[rsi]"
+        );
     }
 
     #[test]

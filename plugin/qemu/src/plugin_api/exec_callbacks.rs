@@ -112,10 +112,11 @@ pub(super) extern "C" fn memory_touched(
     vcpu: c_uint,
     info: qemu_plugin_meminfo_t,
     vaddr: u64,
-    _userdata: *mut c_void,
+    userdata: *mut c_void,
 ) {
     on_vcpu(vcpu, |installed, state| {
-        state.vcpu.memory_touched(&MemoryAccess::new(&installed.host.api, info, vaddr));
+        let access = MemoryAccess::new(&installed.host.api, info, vaddr);
+        state.vcpu.memory_touched(userdata_to_token(userdata), &access);
     });
 }
 

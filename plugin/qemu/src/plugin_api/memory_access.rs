@@ -35,10 +35,10 @@ impl<'a> MemoryAccess<'a> {
         unsafe { (self.api.plugin.qemu_plugin_mem_is_store)(self.info) }
     }
 
-    /// Returns the page that was accessed if it is memory.
+    /// Returns the page that was accessed, of memory or of a device: `qemu_plugin_hwaddr_is_io` is always false in QEMU 10.2.
     ///
-    /// `None` if it is a device, or two pages, or if QEMU does not tell.
-    pub fn ram_page(&self) -> Option<PhysicalPage> {
+    /// `None` if two pages were, or if QEMU does not tell.
+    pub fn page(&self) -> Option<PhysicalPage> {
         let functions = &self.api.places;
         // SAFETY: QEMU's own description of the access, in the callback for it.
         let size = 1 << unsafe { (self.api.plugin.qemu_plugin_mem_size_shift)(self.info) };
@@ -49,7 +49,7 @@ impl<'a> MemoryAccess<'a> {
         // this thread.
         unsafe {
             let place = (functions.qemu_plugin_get_hwaddr)(self.info, self.linear);
-            if place.is_null() || (functions.qemu_plugin_hwaddr_is_io)(place) {
+            if place.is_null() {
                 return None;
             }
             Some(PhysicalPage((functions.qemu_plugin_hwaddr_phys_addr)(place) & !0xfff))

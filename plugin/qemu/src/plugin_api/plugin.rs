@@ -78,7 +78,7 @@ pub trait Vcpu: Send {
     fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>);
 
     /// An instruction with [`Watch::Memory`] has read or written guest memory once.
-    fn memory_touched(&mut self, _access: &MemoryAccess<'_>) {}
+    fn memory_touched(&mut self, _token: Token, _access: &MemoryAccess<'_>) {}
 
     /// The first instruction of a block, with [`Watch::Block`], is about to run.
     fn watched_block_begins(&mut self, _token: Token) {}

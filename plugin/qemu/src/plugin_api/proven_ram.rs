@@ -1,8 +1,8 @@
 //! Guest memory by physical address, by the plugin API alone: pages that are proven to be RAM.
 //!
 //! The API's functions reach devices, too, where a read may have effects, and do not tell what is at an address. So a
-//! page is used only after QEMU has told that it is RAM: it runs code of it, or an instruction has accessed it and the
-//! access was not I/O. Memory that a PC switches is never used.
+//! page is used only after QEMU has told that it is RAM: it runs code of it, or an instruction has accessed it that cannot
+//! access a device. Memory that a PC switches is never used.
 //!
 //! A device may change the machine's memory whenever it is written to (a BAR, a PAM register), and QEMU itself while it
 //! has stopped the vCPUs (a reset, a snapshot). The API reports neither, so these withdraw every proof. What another vCPU
@@ -101,6 +101,11 @@ impl ProvenRam {
     /// Returns the current epoch.
     pub fn epoch(&self) -> ProofEpoch {
         self.lock().epoch
+    }
+
+    /// Returns true if a page is proven now.
+    pub fn is_proven(&self, PhysicalPage(page): PhysicalPage) -> bool {
+        self.lock().contain(page, 1)
     }
 
     /// Takes a page as RAM if the epoch, in which QEMU told so, lasts, and one vCPU runs.

@@ -85,7 +85,6 @@ symbol_table! {
         qemu_plugin_get_hwaddr: unsafe extern "C" fn(
             info: qemu_plugin_meminfo_t, vaddr: u64,
         ) -> *mut qemu_plugin_hwaddr,
-        qemu_plugin_hwaddr_is_io: unsafe extern "C" fn(haddr: *const qemu_plugin_hwaddr) -> bool,
         qemu_plugin_hwaddr_phys_addr: unsafe extern "C" fn(haddr: *const qemu_plugin_hwaddr) -> u64,
         /// Null if the code is not in memory.
         qemu_plugin_insn_haddr: unsafe extern "C" fn(insn: *const qemu_plugin_insn) -> *mut c_void,

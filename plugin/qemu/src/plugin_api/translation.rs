@@ -72,13 +72,12 @@ fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
         Watch::Block(token) => {
             (token, exec_callbacks::watched_block_begins, QEMU_PLUGIN_CB_NO_REGS)
         }
-        Watch::Memory(accesses) => {
-            let (kinds, none) = (kinds_of(accesses), std::ptr::null_mut());
+        Watch::Memory(token, accesses) => {
             let register = api.plugin.qemu_plugin_register_vcpu_mem_cb;
+            let (flags, userdata) = (QEMU_PLUGIN_CB_NO_REGS, token_to_userdata(token));
+            let callback = exec_callbacks::memory_touched;
             // SAFETY: as below.
-            unsafe {
-                register(insn, exec_callbacks::memory_touched, QEMU_PLUGIN_CB_NO_REGS, kinds, none)
-            };
+            unsafe { register(insn, callback, flags, kinds_of(accesses), userdata) };
             return;
         }
     };

@@ -48,7 +48,7 @@ pub enum Watch {
     Tracepoint(Token),
     /// [`Vcpu::memory_touched`](super::Vcpu::memory_touched) with `QEMU_PLUGIN_CB_NO_REGS`: its accesses to guest
     /// memory alone. For an instruction that may be watched in another way, too.
-    Memory(MemoryWatch),
+    Memory(Token, MemoryWatch),
     /// [`Vcpu::watched_block_begins`](super::Vcpu::watched_block_begins) with `QEMU_PLUGIN_CB_NO_REGS`. For the first
     /// instruction of a block, which may be watched in another way, too.
     Block(Token),

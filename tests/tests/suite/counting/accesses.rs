@@ -7,9 +7,21 @@ use pvio::x86::{Direction, Port, PortForm, Width};
 use pvio_cli::machine::Machine;
 use pvio_tests::{
     Host, LinuxGuest, assert_consistent, guest, on_both_qemus, run_guest, run_seabios,
+    without_modules,
 };
 
 on_both_qemus! {
+    each_port_of_a_site_is_counted_on_one_vcpu
+    each_port_of_a_site_is_counted_on_four_vcpus
+    each_port_of_a_site_is_counted_on_one_thread
+    each_port_of_a_site_is_counted_one_instruction_at_a_time
+    the_forms_guest_accesses_what_its_log_says
+    code_at_several_addresses_accesses_what_its_log_says
+    seabios_accesses_what_its_log_says
+    linux_accesses_what_its_log_says
+}
+
+without_modules! {
     each_port_of_a_site_is_counted_on_one_vcpu
     each_port_of_a_site_is_counted_on_four_vcpus
     each_port_of_a_site_is_counted_on_one_thread

@@ -8,9 +8,21 @@ use pvio::stats::{Counts, Instructions, SiteRow, Snapshot};
 use pvio::x86::{Mode, PortForm, PortSource};
 use pvio_cli::expected_forms;
 use pvio_cli::machine::Machine;
-use pvio_tests::{Host, guest, on_both_qemus, parse_hex, run_guest, site_pc};
+use pvio_tests::{Host, guest, on_both_qemus, parse_hex, run_guest, site_pc, without_modules};
 
 on_both_qemus! {
+    every_form_is_counted_where_it_runs
+    every_form_is_counted_where_it_runs_on_four_vcpus
+    every_form_is_counted_where_it_runs_on_one_thread
+    every_form_is_counted_where_it_runs_with_icount
+    every_form_is_counted_where_it_runs_with_one_instruction_in_a_block
+    every_form_is_counted_where_it_runs_on_a_32_bit_target
+    every_form_is_counted_where_it_runs_without_exports
+    accesses_are_logged_at_the_address_where_they_run
+    calls_are_logged_at_the_callers_address
+}
+
+without_modules! {
     every_form_is_counted_where_it_runs
     every_form_is_counted_where_it_runs_on_four_vcpus
     every_form_is_counted_where_it_runs_on_one_thread

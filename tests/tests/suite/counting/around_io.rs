@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use pvio::stats::{FormRow, Snapshot};
 use pvio::x86::PortForm;
 use pvio_cli::machine::Machine;
-use pvio_tests::{Host, on_both_qemus, run_guest, site_pc};
+use pvio_tests::{Host, on_both_qemus, run_guest, site_pc, without_modules};
 
 on_both_qemus! {
     privilege_is_checked_before_the_device_is_accessed
@@ -19,6 +19,21 @@ on_both_qemus! {
     long_strings_are_the_same_on_pvios_latch
     hypervisor_intercepts_the_ports_in_its_map
     code_at_several_addresses_is_counted_at_each
+    file_is_copied_exactly_despite_interrupts_and_faults
+    four_vcpus_share_devices_without_losing_accesses
+    four_vcpus_on_one_thread_share_devices_without_losing_accesses
+}
+
+without_modules! {
+    privilege_is_checked_before_the_device_is_accessed
+    hypervisor_intercepts_the_ports_in_its_map
+    code_at_several_addresses_is_counted_at_each
+    ; needs "pvio's devices":
+    page_faults_are_the_same_on_pvios_latch
+    single_steps_and_breakpoints_are_the_same_on_pvios_latch
+    interrupts_are_the_same_on_pvios_latch
+    interrupts_within_a_rep_come_where_qemu_pauses
+    long_strings_are_the_same_on_pvios_latch
     file_is_copied_exactly_despite_interrupts_and_faults
     four_vcpus_share_devices_without_losing_accesses
     four_vcpus_on_one_thread_share_devices_without_losing_accesses

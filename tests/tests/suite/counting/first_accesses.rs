@@ -5,9 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use pvio::stats::Tables;
 use pvio_cli::expected_forms;
 use pvio_cli::machine::Machine;
-use pvio_tests::{Host, LinuxGuest, on_both_qemus, port_reader, run_guest, run_seabios};
+use pvio_tests::{
+    Host, LinuxGuest, on_both_qemus, port_reader, run_guest, run_seabios, without_modules,
+};
 
 on_both_qemus! {
+    ports_are_ranked_as_the_code_reads_them
+    the_forms_guest_begins_as_its_log_says
+    seabios_begins_as_its_log_says
+    linux_begins_as_its_log_says
+    a_call_is_the_first_access
+}
+
+without_modules! {
     ports_are_ranked_as_the_code_reads_them
     the_forms_guest_begins_as_its_log_says
     seabios_begins_as_its_log_says

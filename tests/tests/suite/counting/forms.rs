@@ -7,10 +7,23 @@ use pvio::x86::{Direction, Mode, Port, PortForm, Width};
 use pvio_cli::machine::Machine;
 use pvio_tests::{
     GuestRun, GuestTest, Host, assert_forms, assert_forms_agree, guest, on_both_qemus, run_guest,
-    without_exports,
+    without_exports, without_modules,
 };
 
 on_both_qemus! {
+    every_form_is_counted_exactly_on_one_vcpu
+    every_form_is_counted_exactly_on_four_vcpus
+    four_vcpus_on_one_thread_keep_the_totals
+    every_form_is_counted_exactly_with_icount
+    every_form_is_counted_exactly_with_one_instruction_per_block
+    every_form_is_counted_exactly_on_a_32_bit_target
+    qemu_without_exports_counts_the_same
+    guest_that_powers_off_is_counted_to_the_end
+    interrupts_within_reps_change_no_count
+    interrupts_within_reps_change_no_count_with_icount
+}
+
+without_modules! {
     every_form_is_counted_exactly_on_one_vcpu
     every_form_is_counted_exactly_on_four_vcpus
     four_vcpus_on_one_thread_keep_the_totals
