@@ -180,8 +180,7 @@ macro_rules! without_modules {
 pub fn leave_out(module: &str, test: &str, needs: &str) {
     use std::io::Write;
     let module = module.split_once("::").map_or(module, |(_, module)| module);
-    let line =
-        format!("skipped: {module}::{test}: needs {needs}, and this QEMU exports no functions\n");
+    let line = format!("skipped: {module}::{test}: needs {needs}, which this QEMU does not give\n");
     std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 

@@ -25,9 +25,6 @@ on_both_qemus! {
 }
 
 without_modules! {
-    privilege_is_checked_before_the_device_is_accessed
-    hypervisor_intercepts_the_ports_in_its_map
-    code_at_several_addresses_is_counted_at_each
     ; needs "pvio's devices":
     page_faults_are_the_same_on_pvios_latch
     single_steps_and_breakpoints_are_the_same_on_pvios_latch
@@ -37,6 +34,11 @@ without_modules! {
     file_is_copied_exactly_despite_interrupts_and_faults
     four_vcpus_share_devices_without_losing_accesses
     four_vcpus_on_one_thread_share_devices_without_losing_accesses
+    ; needs "the mode of all code":
+    privilege_is_checked_before_the_device_is_accessed
+    code_at_several_addresses_is_counted_at_each
+    ; needs "the state of nested guests":
+    hypervisor_intercepts_the_ports_in_its_map
 }
 
 /// The report of a guest of `tests/guests/around`.

@@ -18,11 +18,13 @@ on_both_qemus! {
 }
 
 without_modules! {
-    ports_are_ranked_as_the_code_reads_them
     the_forms_guest_begins_as_its_log_says
     seabios_begins_as_its_log_says
     linux_begins_as_its_log_says
+    ; needs "pvio's devices":
     a_call_is_the_first_access
+    ; needs "the devices at its ports":
+    ports_are_ranked_as_the_code_reads_them
 }
 
 fn ports_are_ranked_as_the_code_reads_them(host: &Host) {

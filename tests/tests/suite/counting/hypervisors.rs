@@ -16,10 +16,11 @@ on_both_qemus! {
 }
 
 without_modules! {
+    possible_exits_are_unverified_without_exports
+    ; needs "the state of nested guests":
     intercepted_accesses_of_four_vcpus_are_exits
     four_hypervisors_on_one_thread_keep_the_totals
     intercepted_access_is_not_in_the_access_log
-    possible_exits_are_unverified_without_exports
 }
 
 const VCPUS: u64 = 4;

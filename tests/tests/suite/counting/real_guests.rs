@@ -25,6 +25,7 @@ on_both_qemus! {
 }
 
 without_modules! {
+    ; needs "the mode of all code":
     seabios_sees_the_same_machine_as_without_the_plugin
     grub_sees_the_same_machine_as_without_the_plugin
     linux_sees_the_same_machine_on_one_vcpu

@@ -19,11 +19,13 @@ on_both_qemus! {
 }
 
 without_modules! {
+    ; needs "pvio's devices":
+    counts_of_all_forms_are_trace_events_of_qemus_and_pvios_regions
+    ; needs "the mode of all code":
     counts_of_a_linux_boot_are_qemus_trace_events
     counts_of_a_linux_boot_on_four_vcpus_are_qemus_trace_events
     counts_of_seabios_on_pc_are_qemus_trace_events
     counts_of_seabios_on_q35_are_qemus_trace_events
-    counts_of_all_forms_are_trace_events_of_qemus_and_pvios_regions
 }
 
 /// The way in which QEMU adapts an access to a device's sizes, before the event.

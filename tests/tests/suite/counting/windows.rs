@@ -13,8 +13,10 @@ on_both_qemus! {
 }
 
 without_modules! {
+    ; needs "calls with memory while several vCPUs run":
     window_counts_what_four_vcpus_do
     window_of_four_vcpus_on_one_thread_keeps_the_totals
+    ; needs "the guest's memory":
     window_has_the_call_chains_of_its_own_accesses
 }
 

@@ -4,9 +4,17 @@
 //! memory does not grow.
 
 use pvio_cli::expected_forms;
-use pvio_tests::{GuestRun, Host, assert_consistent, guest, number_from_env, on_answering_qemus};
+use pvio_tests::{
+    GuestRun, Host, assert_consistent, guest, number_from_env, on_answering_qemus, without_modules,
+};
 
 on_answering_qemus! {
+    wrong_calls_from_32_bit_code_do_no_harm
+    wrong_calls_from_64_bit_code_do_no_harm
+}
+
+without_modules! {
+    ; needs "pvio's devices":
     wrong_calls_from_32_bit_code_do_no_harm
     wrong_calls_from_64_bit_code_do_no_harm
 }

@@ -1,9 +1,14 @@
 //! The limits of texts, windows and dumps, and how texts are shown.
 
 use pvio_guest::abi::{DUMPS_MAX, LOG_MAX, NAME_MAX, WINDOWS_MAX};
-use pvio_tests::{Host, assert_consistent, on_answering_qemus, run_guest};
+use pvio_tests::{Host, assert_consistent, on_answering_qemus, run_guest, without_modules};
 
 on_answering_qemus! {
+    texts_windows_and_dumps_have_the_limits_of_the_abi
+}
+
+without_modules! {
+    ; needs "the guest's memory":
     texts_windows_and_dumps_have_the_limits_of_the_abi
 }
 

@@ -4,11 +4,21 @@
 //! bad pages. After each call they check memory, registers, devices and the page tables. The tests check the
 //! bytes in the stream.
 
-use pvio_tests::{GuestRun, GuestTest, Host, on_answering_qemus};
+use pvio_tests::{GuestRun, GuestTest, Host, on_answering_qemus, without_modules};
 
 use super::RunFiles;
 
 on_answering_qemus! {
+    strings_work_through_32_bit_page_tables
+    strings_work_through_64_bit_page_tables
+    calls_have_the_memory_rights_of_their_callers
+    impossible_addresses_are_rejected
+    batch_stops_at_a_missing_page_or_a_wrong_record
+    nested_guest_is_not_answered
+}
+
+without_modules! {
+    ; needs "pvio's devices":
     strings_work_through_32_bit_page_tables
     strings_work_through_64_bit_page_tables
     calls_have_the_memory_rights_of_their_callers

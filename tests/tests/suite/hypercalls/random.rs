@@ -8,9 +8,18 @@
 use std::collections::BTreeMap;
 
 use pvio::stats::Call;
-use pvio_tests::{Host, assert_consistent, guest, number_from_env, on_answering_qemus};
+use pvio_tests::{
+    Host, assert_consistent, guest, number_from_env, on_answering_qemus, without_modules,
+};
 
 on_answering_qemus! {
+    random_call_does_what_it_asks_and_nothing_else
+    overlapping_batch_records_do_no_harm
+    records_rewritten_by_another_vcpu_do_no_harm
+}
+
+without_modules! {
+    ; needs "pvio's devices":
     random_call_does_what_it_asks_and_nothing_else
     overlapping_batch_records_do_no_harm
     records_rewritten_by_another_vcpu_do_no_harm

@@ -7,13 +7,21 @@ use std::collections::BTreeMap;
 use pvio::stats::{Call, HypercallRow};
 use pvio_cli::expected_forms;
 use pvio_guest::abi::{UNHEARD, call, status};
-use pvio_tests::{GuestRun, GuestTest, Host, on_answering_qemus};
+use pvio_tests::{GuestRun, GuestTest, Host, on_answering_qemus, without_modules};
 
 on_answering_qemus! {
     hypercall_kernel_permits_supervisors_only
     hypercall_any_permits_users
     hypercall_off_answers_no_caller
     policy_holds_without_exports
+}
+
+without_modules! {
+    policy_holds_without_exports
+    ; needs "pvio's devices":
+    hypercall_kernel_permits_supervisors_only
+    hypercall_any_permits_users
+    hypercall_off_answers_no_caller
 }
 
 /// The calls in the guest's order. Only callers that were denied the first make the last three.
