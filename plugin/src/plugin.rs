@@ -302,6 +302,7 @@ impl qemu::Plugin for Pvio {
         if let Some(hypercalls) = &self.hypercalls {
             hypercalls.vcpus_are_mixed();
         }
+        self.interceptor.vcpus_are_mixed();
         // Relaxed: one thread gets `false`, and no other data depends on it.
         if self.instructions.is_some() && !self.warned_of_mixed_counts.swap(true, Ordering::Relaxed)
         {
@@ -315,6 +316,18 @@ impl qemu::Plugin for Pvio {
         if let Some(breakpoints) = &self.breakpoints {
             breakpoints.vcpus_are_mixed();
         }
+    }
+
+    fn follows_idle(&self) -> bool {
+        self.interceptor.follows_idle()
+    }
+
+    fn vcpu_idles(&self, vcpu: VcpuIndex) {
+        self.interceptor.vcpu_idles(vcpu);
+    }
+
+    fn vcpu_resumes(&self, vcpu: VcpuIndex) {
+        self.interceptor.vcpu_resumes(vcpu);
     }
 
     fn translate(&self, insn: &Insn<'_>) -> ArrayVec<Watch, MAX_WATCHES> {

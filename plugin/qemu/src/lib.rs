@@ -43,9 +43,9 @@ pub use {
     },
     plugin_api::{
         DeclaredVersion, Discontinuity, HostInfo, InlineAdd, Insn, MAX_WATCHES, MemoryAccess,
-        MemoryWatch, MissingFunction, Next, PhysicalPage, Plugin, ProvenRam, ReadRegisters,
-        Registers, Scoreboard, Token, Vcpu, VcpuIndex, Watch, WritableRegisters, install,
-        qemu_info_t, qemu_plugin_id_t,
+        MemoryWatch, MissingFunction, Next, PhysicalPage, Plugin, ProofEpoch, ProvenRam,
+        ReadRegisters, Registers, Scoreboard, Token, Vcpu, VcpuIndex, Watch, WritableRegisters,
+        install, qemu_info_t, qemu_plugin_id_t,
     },
     register::Register,
     symbol::{Symbol, symbols},

@@ -46,7 +46,8 @@ pub(super) fn guest_kernels(host: &HostInfo) -> Option<GuestKernels> {
 
 /// The memory that calls reach on a QEMU that does not give it in place.
 pub(super) fn proven_ram(host: &HostInfo) -> Option<Arc<ProvenRam>> {
-    match host.memory_is_readable {
+    // With all vCPUs on one thread, QEMU does not report that one stops.
+    match host.memory_is_readable || host.command_line.one_thread {
         true => None,
         false => ProvenRam::open().map(Arc::new),
     }
