@@ -102,7 +102,7 @@ impl Connection {
             Some(other) => {
                 bail!("{}: its protocol is {other}, and this program's is 1", path.display())
             }
-            None => bail!("{}: it is no control socket of pvio", path.display()),
+            None => bail!("{}: it is not a control socket of pvio", path.display()),
         }
     }
 
@@ -150,7 +150,7 @@ impl Connection {
         let len = (&mut self.reader).take(MAX_LINE).read_until(b'\n', &mut line);
         match len {
             Ok(0) => bail!("the machine has ended"),
-            Ok(_) => serde_json::from_slice(&line).context("it is no control socket of pvio"),
+            Ok(_) => serde_json::from_slice(&line).context("it is not a control socket of pvio"),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 bail!("no answer in {} seconds", PATIENCE.as_secs())
             }

@@ -11,7 +11,7 @@ use super::MAX_BREAKPOINTS;
 pub enum BreakError {
     /// It does not begin with a port.
     #[error(
-        "{0:?} is no port; write PORT[-PORT][:in|:out][:value=N][:site=ADDRESS|SYMBOL][:count=N]"
+        "{0:?} is not a port; write PORT[-PORT][:in|:out][:value=N][:site=ADDRESS|SYMBOL][:count=N]"
     )]
     Port(String),
     /// A condition is wrong.
@@ -19,7 +19,7 @@ pub enum BreakError {
     Filter(#[from] FilterError),
     /// The count is wrong.
     #[error(
-        "\"count={0}\" is no number from 1 on; write count=3 to stop at the third access and each one after it"
+        "\"count={0}\" is not a positive number; write count=3 to stop at the third access and at each one after it"
     )]
     Count(String),
     /// The count is given twice.
@@ -136,14 +136,14 @@ mod tests {
     fn wrong_breakpoints_are_refused_in_one_line() {
         let error = |text: &str| Breakpoint::parse(text).unwrap_err().to_string();
         for (text, why) in [
-            ("", "\"\" is no port; write PORT[-PORT]"),
-            ("out", "\"out\" is no port; write PORT[-PORT]"),
-            ("0x10000", "\"0x10000\" is no port; write PORT[-PORT]"),
-            ("0x80:count=0", "\"count=0\" is no number from 1 on"),
+            ("", "\"\" is not a port; write PORT[-PORT]"),
+            ("out", "\"out\" is not a port; write PORT[-PORT]"),
+            ("0x10000", "\"0x10000\" is not a port; write PORT[-PORT]"),
+            ("0x80:count=0", "\"count=0\" is not a positive number"),
             ("0x80:count=1:count=2", "\"count\" is given twice"),
             ("0x80:site=", "\"site=\" needs a place"),
             ("0x80:what=1", "\"what=1\" is not a filter"),
-            ("0x80:value=x", "\"value=x\" is not a number"),
+            ("0x80:value=x", "\"value=x\" is neither a number"),
         ] {
             let error = error(text);
             assert!(error.starts_with(why) && !error.contains('\n'), "{error}");

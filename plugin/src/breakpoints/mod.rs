@@ -52,7 +52,7 @@ pub struct Breakpoints {
     processes: Option<Arc<ProcessFinder>>,
     /// `None` if the guest's memory cannot be read.
     ram: Option<Arc<GuestRam>>,
-    /// Whether QEMU tells vCPUs apart.
+    /// True if QEMU reports which vCPU runs.
     vcpus_mixed: AtomicBool,
     on_hit: Mutex<Option<OnHit>>,
     /// Whether QEMU reports exceptions, so that a fault discards the access.
@@ -75,7 +75,7 @@ pub struct BreakContext {
     pub sites: Arc<Sites>,
     /// Whether code has names at all.
     pub has_symbols: bool,
-    /// Who tells processes.
+    /// Finds the process that runs.
     pub processes: Option<Arc<ProcessFinder>>,
     /// The guest's memory, if it can be read.
     pub ram: Option<Arc<GuestRam>>,

@@ -20,7 +20,7 @@ const DEFAULT_INTERVAL: u64 = 1000;
 const MAX_ROWS: usize = 10_000;
 const DEFAULT_ROWS: usize = 100;
 
-/// What tells a row of a table from the others.
+/// Identifies a row of a table.
 #[derive(PartialEq, Eq, Hash, Clone)]
 enum Key {
     Port(u16, bool, AccessSize),
@@ -241,7 +241,7 @@ mod tests {
         };
         let mut counter = Counter { before: None, now: HashMap::new(), rows: 2 };
         let first = rows(&mut counter, &[(1, 10), (2, 50), (3, 1)]);
-        assert_eq!(first.1, 0, "what was before the subscription is no change");
+        assert_eq!(first.1, 0, "counts from before the subscription are no change");
         assert_eq!(first.2, 1);
         let mut counter = Counter { before: Some(counter.now), now: HashMap::new(), rows: 2 };
         let second = rows(&mut counter, &[(1, 20), (2, 5), (3, 4)]);

@@ -31,7 +31,9 @@ impl Request {
     /// It is not a request. The text says why.
     pub fn parse(line: &[u8]) -> Result<Request, String> {
         serde_json::from_slice(line).map_err(|error| {
-            format!("this is no request ({error}); write {{\"execute\": \"status\"}}, for example")
+            format!(
+                "this is not a request ({error}); write {{\"execute\": \"status\"}}, for example"
+            )
         })
     }
 
@@ -95,7 +97,8 @@ mod tests {
             let line = answer(Err(error), None);
             assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
             assert!(
-                line.len() < 300 && line.starts_with(br#"{"error":{"desc":"this is no request ("#)
+                line.len() < 300
+                    && line.starts_with(br#"{"error":{"desc":"this is not a request ("#)
             );
         }
     }

@@ -30,7 +30,7 @@ pub enum SocketError {
     #[error("the path has {0} bytes, and a socket's has {MAX_PATH} at most; name a shorter one")]
     TooLong(usize),
     /// Something else has this name.
-    #[error("{0} is there already and is no socket; name a path that is free")]
+    #[error("{0} exists and is not a socket; name a path that is free")]
     Taken(PathBuf),
     /// Another user's socket has this name.
     #[error("{0} is another user's socket; name a path that is free")]
@@ -197,9 +197,7 @@ mod tests {
         assert_eq!(mode(&other), 0o600);
         let file = directory.path().join("file");
         fs::write(&file, "kept").unwrap();
-        assert!(
-            error(&file).ends_with("is there already and is no socket; name a path that is free")
-        );
+        assert!(error(&file).ends_with("exists and is not a socket; name a path that is free"));
         assert_eq!(fs::read(&file).unwrap(), b"kept");
         let missing = directory.path().join("missing/socket");
         assert!(error(&missing).contains("cannot be made: No such file or directory"));

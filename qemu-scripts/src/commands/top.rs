@@ -65,7 +65,10 @@ fn delay(text: &str) -> Result<f64, String> {
 /// Fails if no machine answers, or if the terminal or stdout cannot be used.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let has_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
-    ensure!(arguments.batch || has_terminal, "this is no terminal; write --batch to print tables");
+    ensure!(
+        arguments.batch || has_terminal,
+        "stdout is not a terminal; write --batch to print tables"
+    );
     let path = find(arguments.socket.as_deref())?;
     let (connection, title) =
         subscribe(&path, arguments).with_context(|| path.display().to_string())?;

@@ -166,7 +166,7 @@ fn breakpoints_come_and_go_over_the_socket(host: &Host) {
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert_eq!(monitor.status(), RunState::running);
     let refused = connection.ask("break", json!({ "at": "com1" })).unwrap_err().to_string();
-    assert!(refused.starts_with("\"com1\" is no port; write PORT"), "{refused}");
+    assert!(refused.starts_with("\"com1\" is not a port; write PORT"), "{refused}");
 }
 
 fn modes_of_qemu_make_no_difference(host: &Host) {
@@ -223,8 +223,8 @@ fn wrong_breakpoints_are_refused_in_one_line(host: &Host) {
         refusal(&machine.plugin(options).bare_guest(&guest("spin.bin")).run().unwrap())
     };
     for (option, why) in [
-        ("break=out", "\"out\" is no port; write PORT"),
-        ("break=0x80:count=0", "\"count=0\" is no number from 1 on"),
+        ("break=out", "\"out\" is not a port; write PORT"),
+        ("break=0x80:count=0", "\"count=0\" is not a positive number"),
         ("break=0x80:site=", "\"site=\" needs a place"),
         ("break=0x80:maybe", "\"maybe\" is not a filter"),
         ("break", "option \"break\" needs a value; write break=PORT"),

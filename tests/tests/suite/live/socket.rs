@@ -53,7 +53,7 @@ fn path_that_cannot_be_used_is_refused_in_one_line(host: &Host) {
     let _alive = UnixListener::bind(path("alive")).unwrap();
     let long = path(&"x".repeat(100));
     for (name, why) in [
-        (path("file"), "is there already and is no socket; name a path that is free"),
+        (path("file"), "exists and is not a socket; name a path that is free"),
         (path("alive"), "another program listens on "),
         (path("missing/socket"), "cannot be made: No such file or directory"),
         (long, "and a socket's has 107 at most; name a shorter one"),

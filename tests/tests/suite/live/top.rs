@@ -52,7 +52,9 @@ fn batch_prints_rates(host: &Host) {
     let output = pvio().arg("top").arg(live.socket()).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        String::from_utf8(output.stderr).unwrap().contains("this is no terminal; write --batch")
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("stdout is not a terminal; write --batch")
     );
 }
 
