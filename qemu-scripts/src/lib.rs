@@ -7,6 +7,7 @@
 //! - [`experiment`] measures port I/O by trap and by hypercall.
 //! - [`dumps`] reads dumps and writes files; [`diff`] compares dumps; [`report`] makes a page of one.
 //! - [`trace`](mod@trace) reads traces; [`export`] writes dumps and traces for other programs.
+//! - [`linux_tree`] puts pvio's guest support into the source of a kernel.
 //! - [`status`], [`signals`], [`progress`] and [`table`] are the terminal's side.
 
 pub mod bench;
@@ -18,6 +19,7 @@ pub mod experiment;
 pub mod export;
 pub mod guest_test;
 pub mod linux;
+pub mod linux_tree;
 pub mod machine;
 pub mod measure;
 pub mod pager;

@@ -9,6 +9,7 @@ mod experiment;
 mod export;
 mod man;
 mod merge;
+mod patch_linux;
 mod report;
 mod show;
 mod stats;
@@ -41,6 +42,7 @@ pub enum Command {
     Export(export::Arguments),
     Diff(diff::Arguments),
     Merge(merge::Arguments),
+    PatchLinux(patch_linux::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -66,6 +68,9 @@ impl Command {
             Command::Trace(arguments) => status::end_with_answer("trace", trace::run(&arguments)),
             Command::Diff(arguments) => status::end_with_answer("diff", diff::run(&arguments)),
             Command::Merge(arguments) => status::end_with_answer("merge", merge::run(&arguments)),
+            Command::PatchLinux(arguments) => {
+                status::end("patch-linux", patch_linux::run(&arguments))
+            }
             Command::Completions(arguments) => {
                 status::end_with_answer("completions", completions::run(&arguments))
             }
@@ -88,6 +93,7 @@ mod tests {
             ("bench", include_str!("../../help/bench.txt")),
             ("experiment", include_str!("../../help/experiment.txt")),
             ("test", include_str!("../../help/test.txt")),
+            ("patch-linux", include_str!("../../help/patch-linux.txt")),
             ("report", include_str!("../../help/report.txt")),
             ("show", include_str!("../../help/show.txt")),
             ("stats", include_str!("../../help/stats.txt")),
