@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# Builds a QEMU that the mirror has only as a source package, with loadable modules and without. A QEMU without them exports
-# none of its functions to plugins. Scripts source this after private.sh.
+# Builds a QEMU of which the mirror has only the source package, once with loadable modules and once without. A QEMU without
+# loadable modules exports none of its functions to plugins. Scripts source this file after private.sh.
 # shellcheck disable=SC2154 # packages.sh sets `apt_workshop` and `mirror`
 
 # Suites to search for the source package. Debian's unstable also keeps older versions.
 source_suites=(sid forky trixie-backports trixie)
 
-# What the build needs besides a C compiler: of the host's release, and newer programs in Python from another.
+# Packages that the build needs besides a C compiler. The programs in Python must be newer than those of the host's release.
 build_packages=(ninja-build ccache python3 python3-venv pkg-config libglib2.0-dev libpixman-1-dev libfdt-dev)
 build_scripts=(meson python3-pycotap)
 build_scripts_suite=trixie
@@ -16,8 +16,8 @@ build_scripts_suite=trixie
 build_options=(--target-list=x86_64-softmmu,i386-softmmu --without-default-features --enable-system --enable-tcg
     --enable-plugins --enable-pixman --enable-fdt=system --disable-install-blobs --disable-debug-info --disable-werror)
 
-# build_qemu VERSION: makes $PVIO_DIR/qemu/VERSION-modules and $PVIO_DIR/qemu/VERSION-plain. Their firmware is that of
-# private_qemu trixie, which must be there.
+# build_qemu VERSION: makes $PVIO_DIR/qemu/VERSION-modules and $PVIO_DIR/qemu/VERSION-plain. They use the firmware in
+# $PVIO_DIR/qemu/trixie, which private_qemu must have made before.
 build_qemu() {
     local variant recipe work=$PVIO_DIR/build variants=()
     for variant in modules plain; do
@@ -25,7 +25,7 @@ build_qemu() {
         is_whole "$PVIO_DIR/qemu/$1-$variant" "$recipe" || variants+=("$variant")
     done
     ((${#variants[@]})) || return 0
-    say "building QEMU $1 ${variants[*]}: about ten minutes on two cores, and 80 MB to download"
+    say "building QEMU $1 (${variants[*]}): this takes about ten minutes on two cores and downloads 80 MB"
     get_source qemu "$1"
     get_build_tools "$work"
     rm -rf -- "$work/source"
@@ -33,7 +33,7 @@ build_qemu() {
     progress "unpacking the source of QEMU $source_version"
     tar -x -f "$source_file" -C "$work/source" --strip-components=1 --no-same-owner --no-same-permissions ||
         die "cannot unpack ${source_file##*/}"
-    # Debian removes firmware from the source. Its list goes as well.
+    # Debian removes the firmware from the source, so the list of firmware files must be empty.
     printf '%s\n' 'roms = []' 'keymap_targets = []' >"$work/source/pc-bios/meson.build"
     for variant in "${variants[@]}"; do
         build_variant "$work" "$1" "$variant"
@@ -56,7 +56,7 @@ build_variant() {
     (
         build_environment "$work"
         cd -- "$work/source/build"
-        # Without the tests of QEMU itself.
+        # Builds the modules and the programs, but not QEMU's own tests.
         ninja -t targets all | sed -nE 's/^([^:/]+\.so): .*/\1/p' |
             xargs ninja qemu-system-x86_64 qemu-system-i386
     ) </dev/null 2>&1 | tee -a "$log" | show_steps "building QEMU $source_version ($3)" ||
@@ -140,7 +140,7 @@ download_source() {
     sha256sum --status -c <<<"${hash#SHA256:}  $source_file" || die "$file does not match its hash: run this again"
 }
 
-# open_sources SUITE: apt can speak of this suite's source packages after it.
+# open_sources SUITE: makes the source packages of this suite available to own_apt.
 open_sources() {
     local state=$apt_workshop/sources-$1
     [[ -n $mirror ]] || find_mirror
@@ -152,9 +152,9 @@ Suites: $1
 Components: main
 $(signed_by)
 END
-    progress "reading the list of sources of $1"
+    progress "reading the list of source packages of $1"
     own_apt "sources-$1" apt-get update &>"$state.log" ||
-        die "cannot read the list of sources of $1: $(apt_complaint "$state.log")"
+        die "cannot read the list of source packages of $1: $(apt_complaint "$state.log")"
 }
 
 # get_build_tools WORK: makes WORK/tools, whose tree/ has the build's tools and libraries.
@@ -177,7 +177,7 @@ get_build_tools() {
     finish_whole "$directory" "$recipe"
 }
 
-# build_environment WORK: makes this shell use the tools and libraries of WORK/tools. For a subshell.
+# build_environment WORK: makes this shell use the tools and libraries of WORK/tools. Call it in a subshell.
 build_environment() {
     # library_path uses it.
     # shellcheck disable=SC2034
@@ -188,10 +188,10 @@ build_environment() {
     export PYTHONPATH=$tree/usr/lib/python3/dist-packages
     export PKG_CONFIG_LIBDIR=${LD_LIBRARY_PATH//://pkgconfig:}/pkgconfig:$tree/usr/share/pkgconfig
     export PKG_CONFIG_SYSROOT_DIR=$tree
-    # For what the compiler finds without pkg-config.
+    # For libraries and headers that the build does not look up with pkg-config.
     export LIBRARY_PATH=$LD_LIBRARY_PATH
     triplet=$(cd -- "$tree/usr/lib" && echo *-linux-gnu)
     export C_INCLUDE_PATH=$tree/usr/include:$tree/usr/include/$triplet
-    # The second build has most of its objects from the first.
+    # The second build takes most of its objects from the cache of the first.
     export CCACHE_DIR=$1/ccache
 }

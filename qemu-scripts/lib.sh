@@ -6,7 +6,7 @@ set -euo pipefail
 repo=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 scripts=$repo/qemu-scripts
 
-# The directory of downloads. Exported, because the Rust programs use it too.
+# The directory of downloads and private copies. Exported, because the Rust programs use it too.
 PVIO_DIR=$(realpath -ms -- "${PVIO_DIR:-$repo/target/pvio}")
 export PVIO_DIR
 
@@ -50,7 +50,7 @@ progress() {
 }
 
 # answer_help COMMAND ARGUMENT...: prints the help of `pvio COMMAND` and exits, if the arguments contain --help or -h.
-# It prints a file, so nothing has to be built. A test compares the file with the program's own help.
+# It prints a file, so the program need not be built. A test compares the file with the program's own help.
 answer_help() {
     local command=$1 argument text
     for argument in "${@:2}"; do
@@ -71,7 +71,7 @@ os_release() {
     (unset -v "$1" && source /etc/os-release && echo "${!1:-}")
 }
 
-# at_least HAVE WANT: is version HAVE the same as WANT, or newer?
+# at_least HAVE WANT: succeeds if version HAVE is WANT or newer.
 at_least() { printf '%s\n' "$2" "$1" | sort -V -C; }
 
 
@@ -87,7 +87,7 @@ ensure_setup() {
 # Prints the QEMU to run, or nothing if none is chosen. $PVIO_QEMU takes effect without another setup.
 chosen_qemu() {
     if [[ -n ${PVIO_QEMU:-} ]]; then
-        command -v -- "$PVIO_QEMU" || die "PVIO_QEMU=$PVIO_QEMU: there is no such program"
+        command -v -- "$PVIO_QEMU" || die "PVIO_QEMU=$PVIO_QEMU: this program does not exist"
     elif [[ -e $chosen_file ]]; then
         cat -- "$chosen_file"
     fi
@@ -114,9 +114,9 @@ list_contents() { (cd -- "$1" && LC_ALL=C find . ! -type d ! -path ./stamp -prin
 # is_whole DIRECTORY RECIPE
 is_whole() { [[ -f $1/stamp ]] && cmp -s -- "$1/stamp" <(echo "$2" && list_contents "$1"); }
 
-# begin_whole DIRECTORY: makes DIRECTORY.new, empty, to be filled.
+# begin_whole DIRECTORY: makes DIRECTORY.new, an empty directory, for the caller to fill.
 begin_whole() {
-    [[ ! -e $1 ]] || say "$1 has changed since setup made it: making it again"
+    [[ ! -e $1 ]] || say "$1 is out of date or has changed since setup made it: making it again"
     rm -rf -- "$1.new"
     mkdir -p -- "$1.new"
 }
@@ -130,7 +130,7 @@ finish_whole() {
     mv -- "$1.new" "$1"
 }
 
-# Two scripts must not download at the same time: the second waits. The lock ends with the process.
+# take_lock: waits until no other script downloads to $PVIO_DIR. The lock is released when the process ends.
 take_lock() {
     mkdir -p -- "$PVIO_DIR"
     exec {lock}>"$PVIO_DIR/lock"

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# The long parts of the tests: programs in long/, which the normal suite does not run. Scripts source this after lib.sh.
+# The long parts of the tests: programs in long/, which the normal suite does not run. Scripts source this file after lib.sh.
 # shellcheck disable=SC2154 # lib.sh sets `scripts` and `repo`
 #
 # The second line of a part describes it. A line "# inputs:" names the files and directories that it depends on, and
 # "# minutes:" how long it takes on two cores. When a part passes, a hash of its inputs is recorded in .ci/passed/PART. It
-# is due again when an input changes. A part that this machine cannot run ends with status 77, by cannot_run.
+# is due again when an input changes. A part that cannot run on this machine calls cannot_run, which exits with status 77.
 
 long_parts() { (cd -- "$scripts/long" && printf '%s\n' *); }
 
@@ -12,7 +12,7 @@ part_about() { sed -n '2s/^# //p' "$scripts/long/$1"; }
 
 part_minutes() { sed -n 's/^# minutes: //p' "$scripts/long/$1"; }
 
-# cannot_run WHY: ends a part.
+# cannot_run REASON: ends a part that cannot run on this machine.
 cannot_run() {
     complain "$@"
     exit 77
@@ -28,16 +28,16 @@ part_hash() {
     ) | cut -d ' ' -f 1
 }
 
-# is_due PART: has an input changed since the part passed?
+# is_due PART: succeeds if an input has changed since the part passed, or if it never passed.
 is_due() { [[ $(cat -- "$repo/.ci/passed/$1" 2>/dev/null) != "$(part_hash "$1")" ]]; }
 
 # run_part PART SECONDS: runs a part with a time limit, and records its pass.
 run_part() {
     local part=$1 status=0 hash foreground=()
     hash=$(part_hash "$part")
-    # On a terminal ^C must reach the part.
+    # With --foreground, ^C on the terminal reaches the part.
     [[ ! -t 0 ]] || foreground=(--foreground)
-    say "long part $part: $(part_about "$part") At most $(($2 / 60)) minutes."
+    say "long part $part: $(part_about "$part") Time limit: $(($2 / 60)) minutes."
     timeout ${foreground[@]+"${foreground[@]}"} "$2" "$scripts/long/$part" "$hash" || status=$?
     ((status != 124)) || complain "long part $part did not end within $(($2 / 60)) minutes"
     ((status == 0)) || return "$status"

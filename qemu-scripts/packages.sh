@@ -1,18 +1,18 @@
 # shellcheck shell=bash
-# Downloads packages from the host's mirror without root and without changing the host's apt. Scripts source this after
-# lib.sh.
+# Downloads packages from the host's mirror without root and without changing the host's apt. Scripts source this file
+# after lib.sh.
 #
-# apt finds the dependencies and verifies the signatures exactly as for the host, but with its own state and list of
-# sources. apt_workshop has that state, and the packages until they are unpacked.
+# apt finds the dependencies and verifies the signatures exactly as for the host, but with a separate state and list of
+# sources. That state, and the packages until they are unpacked, are in apt_workshop.
 
 apt_workshop=$PVIO_DIR/apt
 
 # The paths of the packages that get_packages downloaded.
 packages=()
 
-# own_apt STATE PROGRAM ARG...: runs apt-get or apt-cache with the state in $apt_workshop/STATE. Its sources are the host's
-# until STATE/sources.list.d/ exists; then STATE is a suite, as in open_suite. apt reads the file of -c after the host's
-# configuration.
+# own_apt STATE PROGRAM ARG...: runs apt-get or apt-cache with the state in $apt_workshop/STATE. If STATE/sources.list.d/
+# exists, apt uses those sources, and STATE is a suite, as in open_suite; otherwise it uses the host's sources. apt reads the
+# file that -c names after the host's configuration.
 own_apt() {
     local state=$apt_workshop/$1
     mkdir -p -- "$state/lists/partial" "$state/archives/partial"
@@ -72,7 +72,7 @@ find_mirror() {
     local found
     distribution=$(os_release ID)
     [[ $distribution == debian || $distribution == ubuntu ]] ||
-        die "this host is neither Debian nor Ubuntu, so there are no packages for it: install QEMU 9.2 or newer, and name it in PVIO_QEMU if it is not on the PATH"
+        die "pvio cannot download QEMU for this host, which is neither Debian nor Ubuntu: install QEMU 9.2 or newer, and name it in PVIO_QEMU if it is not on the PATH"
     for tool in apt-get dpkg-deb; do
         command -v "$tool" >/dev/null || die "$tool is missing: it is needed to download packages from the host's mirror"
     done
@@ -117,8 +117,8 @@ signed_by() {
     fi
 }
 
-# open_suite SUITE[:ARCHITECTURE]: apt can speak of this suite after it. Backports build on the suite they are for. The
-# architecture is the host's unless it is named.
+# open_suite SUITE[:ARCHITECTURE]: makes the packages of this suite available to own_apt. A suite of backports includes the
+# suite that it extends. The architecture is the host's unless it is named.
 declare -A open_suites=()
 open_suite() {
     local suite=$1 suites=${1%:*} components=main state=$apt_workshop/$1
@@ -158,7 +158,7 @@ get_packages() {
     packages=()
     while read -r _ file size hash; do
         packages+=("$debs/$file")
-        # Files of an interrupted run are used if their hash is right; apt itself would check only the size.
+        # Files of an interrupted run are reused if their hash is right; apt would check only the size.
         if ! sha256sum --status -c <<<"${hash#SHA256:}  $debs/$file" 2>/dev/null; then
             rm -f -- "$debs/$file"
             name=${file%_*}

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Private copies of QEMU, GRUB's image and compilers, unpacked below $PVIO_DIR. Nothing is installed. Scripts source this.
+# Private copies of QEMU, GRUB's image and compilers, unpacked below $PVIO_DIR. Nothing is installed. Scripts source this file.
 
 # shellcheck source-path=SCRIPTDIR source=packages.sh
 source "${BASH_SOURCE[0]%/*}/packages.sh"
@@ -19,7 +19,7 @@ private_qemu() {
     candidate=$(field "$suite" "${wanted[0]}" Version)
     candidate=${candidate#*:}
     if [[ $distribution != debian ]] && ! at_least "${candidate:-0}" "$oldest_qemu"; then
-        die "$suite has QEMU ${candidate:-in no version}, and pvio needs $oldest_qemu or newer: install one, and name it in PVIO_QEMU if it is not on the PATH"
+        die "$suite has ${candidate:+QEMU }${candidate:-no QEMU}, and pvio needs QEMU $oldest_qemu or newer: install one, and name it in PVIO_QEMU if it is not on the PATH"
     fi
 
     get_packages "$suite" "${wanted[0]} ${candidate%%[-+~]*}" install "${wanted[@]}"
@@ -38,7 +38,7 @@ unpack_all() {
     mkdir -- "$1"
     for package in "${packages[@]}"; do
         progress "unpacking $2: package $((++count)) of ${#packages[@]}"
-        # No program reads these.
+        # No program reads these directories.
         unpack "$package" "$1" --exclude='./usr/share/doc' --exclude='./usr/share/man' --exclude='./usr/share/locale'
     done
 }
@@ -56,7 +56,7 @@ library_path() {
 # libraries. EMULATOR, a word of shell code, runs programs of another processor.
 make_qemu_wrapper() {
     local directory=$1 program=$2 emulator=${3:-} loader firmware=''
-    # Not lib64/ld-linux…, which is an absolute link out of the tree in older packages.
+    # Not lib64/ld-linux…: in older packages that is an absolute link, which leads out of the tree.
     loader=$(cd -- "$directory" && find tree -type f -name 'ld-linux*.so.*' -print -quit)
     [[ $program != qemu-system-* ]] ||
         firmware=" -L \"\$here/tree/usr/share/qemu\" -L \"\$here/tree/usr/share/seabios\""
@@ -71,7 +71,7 @@ END
     chmod +x -- "$directory/$program"
 }
 
-# Prints the release of the host's distribution. Debian's unstable may have no name; it is sid.
+# Prints the release of the host's distribution. If os-release names none, the host runs Debian's unstable, sid.
 host_suite() {
     local codename
     codename=$(os_release VERSION_CODENAME)
@@ -120,15 +120,15 @@ END
     chmod +x -- "$directory/$program"
 }
 
-# missing_tools: prints "PACKAGES|PROGRAMS", the arguments of private_tools, for programs of the tests that the host lacks: four
-# compilers compile pvio.h, and Python reads exports.
+# missing_tools: prints "PACKAGES|PROGRAMS", the arguments of private_tools, for programs that the tests need and the host
+# lacks: compilers for pvio.h, and Python, which reads exports.
 missing_tools() {
     command -v g++ >/dev/null || echo 'g++|g++'
     command -v clang >/dev/null && command -v clang++ >/dev/null || echo 'clang|clang clang++'
     python3 -m pip --version &>/dev/null || echo 'python3 python3-pip|python3'
 }
 
-# Makes the tests' QEMUs, and a guest: an image that boots GRUB from a CD-ROM. The tests use these names.
+# Makes private copies of the tests' QEMUs, of GRUB's rescue CD-ROM (a guest) and of UEFI firmware. The tests use these names.
 private_test_files() {
     private_qemu trixie trixie 'qemu-system-x86 seabios' 'qemu-system-x86_64 qemu-system-i386'
     private_qemu trixie-backports trixie-backports 'qemu-system-x86 seabios' 'qemu-system-x86_64 qemu-system-i386'
@@ -151,7 +151,8 @@ private_grub() {
     finish_whole "$directory" "$recipe"
 }
 
-# private_ovmf DIRECTORY PACKAGE CODE VARIABLES: UEFI firmware: its flash, and the flash that holds its variables.
+# private_ovmf DIRECTORY PACKAGE CODE VARIABLES: makes a private copy of UEFI firmware: the flash with its code, and the flash
+# with its variables.
 private_ovmf() {
     local directory=$PVIO_DIR/$1 recipe="trixie: $2" files=usr/share/OVMF
     ! is_whole "$directory" "$recipe" || return 0
@@ -164,20 +165,20 @@ private_ovmf() {
     finish_whole "$directory" "$recipe"
 }
 
-# Packages of Python by which the tests read what pvio writes: Perfetto's definitions, and DuckDB. pip takes them from where the
-# host's configuration says.
+# Makes a private copy of the Python packages with which the tests read pvio's exports: Perfetto's definitions, and DuckDB. pip
+# downloads them from the index in the host's configuration.
 private_python() {
     local directory=$PVIO_DIR/python recipe python=$PVIO_DIR/tools/python3/python3
     local packages=(perfetto==0.59.1 protobuf==7.36.2 duckdb==2.0.1)
     [[ -x $python ]] || python=$(command -v python3)
     recipe="$("$python" --version), by a wrapper: ${packages[*]}"
     ! is_whole "$directory" "$recipe" || return 0
-    say 'downloading packages of Python for the tests, about 60 MB'
+    say 'downloading Python packages for the tests: about 60 MB'
     begin_whole "$directory"
-    # Files of compiled code would be changes in directories that must stay as they are.
+    # Without compiled files: they would change directories that must match their stamps.
     PYTHONDONTWRITEBYTECODE=1 "$python" -m pip install --quiet --no-compile --disable-pip-version-check \
         --no-warn-script-location --root-user-action ignore --target "$directory.new/packages" "${packages[@]}" ||
-        die "the packages of Python cannot be had: ${packages[*]} (pip's configuration says from where)"
+        die "pip cannot download the Python packages ${packages[*]}: see its message above, and check the index in its configuration"
     cat >"$directory.new/python3" <<END
 #!/bin/sh
 # Runs Python with these packages.

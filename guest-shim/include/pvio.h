@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Port I/O for x86 guests: pvio's hypercalls, and the CPU's own instructions where no host answers.
+ * Port I/O for x86 guests: by pvio's hypercalls, or by the CPU's own instructions if no host answers.
  * ../ABI.md describes the hypercalls.
  *
  * C99 or C++11 and later, gcc or clang, i386 or x86-64, freestanding; all functions are static. A .S file
- * gets the constants alone.
+ * gets only the constants.
  *
  * Define before the #include, as needed:
- *   PVIO_NO_HYPERCALLS       the same names, with the CPU's instructions alone
+ *   PVIO_NO_HYPERCALLS       the same functions, with only the CPU's instructions
  *   PVIO_REPLACE_LINUX       defines inb(port) ... outsl(port, address, count), outb(value, port)
  *   PVIO_REPLACE_PORT_FIRST  the same for code that writes outb(port, value)
  *   PVIO_REPLACE_INLINE      with one of these two: inline functions instead of macros, so that members
  *                            and pointers of the same names keep their meaning
- *   PVIO_LINEAR(pointer)     the linear address, an integer, if the base of DS is not 0; and
- *   PVIO_POINTER(linear)     the pointer, a void *, of such an address
+ *   PVIO_LINEAR(pointer)     if the base of DS is not 0: the linear address of a pointer, an integer; and
+ *   PVIO_POINTER(linear)     the pointer, a void *, to such an address
  *   PVIO_ES_LINEAR(pointer)  the same for the buffers of strings, if these are in ES and not in DS (as in
  *   PVIO_ES_POINTER(linear)  SeaBIOS); without the two, ES must have the base of DS
  *   PVIO_CODE_16             for gcc -m16 and clang -m16, with PVIO_LINEAR and PVIO_POINTER
  *
- * The caller must be allowed to do port I/O, as for the instructions: hypercalls add no right to it.
+ * The caller must be allowed to do port I/O, as for the instructions: hypercalls give no further rights.
  */
 #ifndef PVIO_H
 #define PVIO_H
@@ -27,15 +27,15 @@
 
 /* generated from src/abi/list.rs: constants */
 #define PVIO_VERSION        1          /* The version of the ABI, which a probe returns */
-#define PVIO_UNHEARD        0x80000000 /* Bit 31 of EAX: no host has answered (yet) */
-#define PVIO_CALL_SHIFT     24         /* Where EAX holds the number of a call, and a status */
-#define PVIO_OPERAND_SHIFT  16         /* Where EAX holds the operand of a call */
+#define PVIO_UNANSWERED     0x80000000 /* Bit 31 of EAX: no host has answered (yet) */
+#define PVIO_CALL_SHIFT     24         /* The position in EAX of a call's number, and of a status */
+#define PVIO_OPERAND_SHIFT  16         /* The position in EAX of a call's operand */
 #define PVIO_DATA_MASK      0x00ffffff /* The bits of an answer that are data */
 #define PVIO_LOG_MAX        1024       /* The longest line of the log, in bytes */
 #define PVIO_NAME_MAX       64         /* The longest name of a window, in bytes */
-#define PVIO_WINDOWS_MAX    256        /* The most windows of a run */
-#define PVIO_DUMPS_MAX      100        /* The most dumps of a run */
-#define PVIO_ELEMENTS_MAX   65536      /* The most elements and records that one call moves */
+#define PVIO_WINDOWS_MAX    256        /* The maximum number of windows in a run */
+#define PVIO_DUMPS_MAX      100        /* The maximum number of dumps in a run */
+#define PVIO_ELEMENTS_MAX   65536      /* The maximum number of elements and records that one call moves */
 #define PVIO_RECORD_PENDING 0x80       /* The status of a record that no host has run: bit 31 of a call, as a byte */
 
 /* The instructions: bytes for `.byte` or for an array. */
@@ -74,11 +74,11 @@
 #define PVIO_CALL_BEGIN    18 /* Opens a window of the statistics */
 #define PVIO_CALL_END      19 /* Closes a window */
 #define PVIO_CALL_RESET    20 /* Sets all counts to zero, also those of open windows; forgets closed windows */
-#define PVIO_CALL_DUMP     21 /* Writes the statistics as they stand */
+#define PVIO_CALL_DUMP     21 /* Writes the statistics so far */
 
 /* What a host can do: the bits of EDX after a probe. */
 #define PVIO_FEATURE_EVERY_PORT 0x1 /* Calls reach every port. Without it, only those that the host's own devices serve */
-#define PVIO_FEATURE_MEMORY     0x2 /* Calls with an address are carried out. Without it, they may be DECLINED */
+#define PVIO_FEATURE_MEMORY     0x2 /* Calls with an address work. Without it, they may be DECLINED */
 #define PVIO_FEATURE_MAILBOX    0x4 /* A mailbox can be registered */
 
 /* The levels of a logged line. */
@@ -88,21 +88,21 @@
 #define PVIO_LEVEL_DEBUG   3 /* A detail for debugging */
 
 /* The result of a call. */
-#define PVIO_STATUS_OK       0  /* Carried out. With a count left: call again */
-#define PVIO_STATUS_DECLINED 1  /* Not for the host: execute the real instruction for what is left */
-#define PVIO_STATUS_PAGE     2  /* Touch the page at the address, then call again for what is left */
+#define PVIO_STATUS_OK       0  /* Done. With a count left: call again */
+#define PVIO_STATUS_DECLINED 1  /* The host does not handle this: execute the real instruction for the rest */
+#define PVIO_STATUS_PAGE     2  /* Touch the page at the address, then call again for the rest */
 #define PVIO_STATUS_DENIED   3  /* This ring may not make hypercalls */
 #define PVIO_STATUS_UNKNOWN  4  /* No call has this number */
 #define PVIO_STATUS_ADDRESS  5  /* The memory cannot be a buffer */
 #define PVIO_STATUS_ARGUMENT 6  /* An operand is out of range, or a field that must be 0 is not */
 #define PVIO_STATUS_LENGTH   7  /* A line or name is too long, or a name is empty */
 #define PVIO_STATUS_STATE    8  /* The window to begin is open, or the window to end is not */
-#define PVIO_STATUS_FULL     9  /* No more windows, or dumps */
+#define PVIO_STATUS_FULL     9  /* The maximum number of windows, or of dumps, is reached */
 #define PVIO_STATUS_FAILED   10 /* The host failed: it cannot write its file, for example */
 /* end of constants */
 
-/* Not on the wire: what the functions below return if no host has answered. */
-#define PVIO_STATUS_UNHEARD 0x80
+/* Never sent by a host: the functions below return this if no host has answered. */
+#define PVIO_STATUS_UNANSWERED 0x80
 
 #ifndef __ASSEMBLER__
 
@@ -113,7 +113,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* C++ compilers warn of C's casts. */
+/* C++ compilers warn about C's casts. */
 #ifdef __cplusplus
 #define PVIO_CAST_(type, value) static_cast<type>(value)
 #define PVIO_BITS_(type, value) reinterpret_cast<type>(value)
@@ -223,14 +223,14 @@ static inline uint32_t pvio_call(uint32_t word, pvio_word *dx, pvio_word *cx)
 /* EAX of a call. */
 static inline uint32_t pvio_call_word(uint8_t call, uint8_t operand, uint16_t port)
 {
-    return PVIO_UNHEARD | PVIO_CAST_(uint32_t, call) << PVIO_CALL_SHIFT
+    return PVIO_UNANSWERED | PVIO_CAST_(uint32_t, call) << PVIO_CALL_SHIFT
         | PVIO_CAST_(uint32_t, operand) << PVIO_OPERAND_SHIFT | port;
 }
 
 /* The PVIO_STATUS_... in EAX. */
 static inline unsigned int pvio_status(uint32_t word)
 {
-    return word & PVIO_UNHEARD ? PVIO_STATUS_UNHEARD : word >> PVIO_CALL_SHIFT;
+    return word & PVIO_UNANSWERED ? PVIO_STATUS_UNANSWERED : word >> PVIO_CALL_SHIFT;
 }
 
 /* Returns the host's version of the ABI, 0 without a host. FEATURES may be NULL. */
@@ -238,11 +238,11 @@ static inline uint32_t pvio_probe(uint32_t *features)
 {
     pvio_word dx = 0, cx = 0;
     const uint32_t word = pvio_call(pvio_call_word(PVIO_CALL_PROBE, 0, 0), &dx, &cx);
-    const int is_heard = pvio_status(word) == PVIO_STATUS_OK;
+    const int is_answered = pvio_status(word) == PVIO_STATUS_OK;
 
     if (features)
-        *features = is_heard ? PVIO_CAST_(uint32_t, dx) : 0;
-    return is_heard ? word & PVIO_DATA_MASK : 0;
+        *features = is_answered ? PVIO_CAST_(uint32_t, dx) : 0;
+    return is_answered ? word & PVIO_DATA_MASK : 0;
 }
 
 /* ---- Single values: Linux's names and order ---- */
@@ -352,14 +352,14 @@ static inline unsigned int pvio_mailbox_release(struct pvio_mailbox *mailbox)
                                                  in_value, 0);                                              \
         if (pvio_status(word) == PVIO_STATUS_OK)                                                            \
             return PVIO_CAST_(type, data);                                                                  \
-        return pvio_status(word) == PVIO_STATUS_UNHEARD ? pvio_in##b(port) : pvio_native_in##b(port);       \
+        return pvio_status(word) == PVIO_STATUS_UNANSWERED ? pvio_in##b(port) : pvio_native_in##b(port);    \
     }                                                                                                       \
     static inline void pvio_mailbox_out##b(struct pvio_mailbox *mailbox, type value, uint16_t port)         \
     {                                                                                                       \
         uint32_t edx = value;                                                                               \
         const uint32_t word = pvio_mailbox_call_(mailbox, pvio_call_word(PVIO_CALL_OUT##B, operand, port),  \
                                                  &edx, out_value, 0);                                       \
-        if (pvio_status(word) == PVIO_STATUS_UNHEARD)                                                       \
+        if (pvio_status(word) == PVIO_STATUS_UNANSWERED)                                                    \
             pvio_out##b(value, port);                                                                       \
         else if (pvio_status(word) != PVIO_STATUS_OK)                                                       \
             pvio_native_out##b(value, port);                                                                \
@@ -411,7 +411,7 @@ PVIO_ELEMENT_(b, "q", pvio_u8_, "byte")
 PVIO_ELEMENT_(w, "r", pvio_u16_, "word")
 PVIO_ELEMENT_(l, "r", pvio_u32_, "dword")
 
-/* Moves one element at a page that the host cannot judge: this code's own load or store faults there. */
+/* Moves one element on a page that the host cannot check: this code's own load or store faults there. */
 static inline void pvio_element_(uint8_t call, uint16_t port, uintptr_t at)
 {
     switch (call) {
@@ -424,7 +424,7 @@ static inline void pvio_element_(uint8_t call, uint16_t port, uintptr_t at)
     }
 }
 
-/* Reads a byte, so that its page becomes present and accessed, by the guest's own page fault if need be. */
+/* Reads a byte, so that its page becomes present and accessed, if necessary by the guest's own page fault. */
 static inline void pvio_touch_(uintptr_t at) { (void)*PVIO_BITS_(volatile unsigned char *, at); }
 
 /* The same in a buffer. A write, which makes the page dirty, is locked: others may be writing there. */
@@ -546,7 +546,7 @@ PVIO_RECORDS_(b, B, uint8_t)
 PVIO_RECORDS_(w, W, uint16_t)
 PVIO_RECORDS_(l, L, uint32_t)
 
-/* Runs what is left of one record by its own call. Returns its status. */
+/* Runs the rest of one record by a separate call. Returns its status. */
 static inline uint8_t pvio_record_run_(struct pvio_record *record)
 {
     const uint16_t port = record->port;
@@ -587,7 +587,7 @@ static inline uint8_t pvio_record_run_(struct pvio_record *record)
  */
 static inline size_t pvio_batch(struct pvio_record *records, size_t count)
 {
-    int is_heard = 1;
+    int is_answered = 1;
     size_t index = 0;
 
     while (index < count) {
@@ -595,9 +595,9 @@ static inline size_t pvio_batch(struct pvio_record *records, size_t count)
         pvio_word dx = PVIO_CAST_(pvio_word, PVIO_LINEAR(record)), cx = count - index;
         unsigned int status;
 
-        if (is_heard) {
+        if (is_answered) {
             status = pvio_status(pvio_call(pvio_call_word(PVIO_CALL_BATCH, 0, 0), &dx, &cx));
-            is_heard = status != PVIO_STATUS_UNHEARD && status != PVIO_STATUS_DENIED
+            is_answered = status != PVIO_STATUS_UNANSWERED && status != PVIO_STATUS_DENIED
                 && status != PVIO_STATUS_UNKNOWN;
         }
         if (cx != count - index) {
@@ -613,7 +613,7 @@ static inline size_t pvio_batch(struct pvio_record *records, size_t count)
     return index;
 }
 
-/* ---- Control: each returns a PVIO_STATUS_..., UNHEARD without a host ---- */
+/* ---- Control: each returns a PVIO_STATUS_..., UNANSWERED without a host ---- */
 
 /* Makes a call with a text of at most a page. */
 static inline unsigned int pvio_text_(uint8_t call, uint8_t operand, const char *text, size_t length)
@@ -654,7 +654,7 @@ static inline unsigned int pvio_exit(uint8_t code)
 {
     const unsigned int status = pvio_plain_(PVIO_CALL_EXIT, code);
 
-    /* The CPU may run on for a while. */
+    /* The CPU may continue to run for a while. */
     while (status == PVIO_STATUS_OK)
         __asm__ __volatile__("pause");
     return status;
@@ -723,8 +723,8 @@ PVIO_INLINE_(l, uint32_t)
 #elif defined(PVIO_REPLACE_LINUX) || defined(PVIO_REPLACE_PORT_FIRST)
 
 /*
- * A constant port in the place of the value, or a constant value in that of the port, is an error where it
- * does not fit there. (clang without optimization would call the function for variables, too.)
+ * A constant port that is passed as the value, or a constant value that is passed as the port, is an error if
+ * it does not fit there. (clang without optimization would call the function for variables, too.)
  */
 #if defined(__has_attribute) && (!defined(__clang__) || defined(__OPTIMIZE__))
 #if __has_attribute(error)

@@ -27,7 +27,7 @@ impl Features {
         self.0 & feature::EVERY_PORT != 0
     }
 
-    /// Returns true if calls that read or write memory are carried out, not declined.
+    /// Returns true if calls that read or write memory work, instead of being declined.
     pub const fn memory(self) -> bool {
         self.0 & feature::MEMORY != 0
     }
@@ -48,13 +48,13 @@ impl fmt::Debug for Features {
 ///
 /// # Errors
 ///
-/// [`CallError::Unheard`] if there is none; any other error is the host's answer.
+/// [`CallError::Unanswered`] if there is none; any other error is the host's answer.
 ///
 /// ```
 /// use pvio_guest::{CallError, control};
 ///
 /// // A process on Linux, without a host:
-/// assert_eq!(control::probe(), Err(CallError::Unheard));
+/// assert_eq!(control::probe(), Err(CallError::Unanswered));
 /// ```
 pub fn probe() -> Result<Host, CallError> {
     // SAFETY: a probe changes nothing but EAX and EDX.
@@ -63,8 +63,8 @@ pub fn probe() -> Result<Host, CallError> {
     Ok(Host { version, features: Features(features) })
 }
 
-/// Chooses the way of port I/O: hypercalls if a host with this version of the ABI answers this code,
-/// else the CPU's instructions.
+/// Chooses between hypercalls, if a host with this version of the ABI answers this code, and the CPU's
+/// instructions.
 ///
 /// ```
 /// let best = pvio_guest::detect();
@@ -79,7 +79,7 @@ pub fn detect() -> Detected {
     }
 }
 
-/// The way of port I/O that [`detect`] chose; a [`PortIo`] itself.
+/// The kind of port I/O that [`detect`] chose. It implements [`PortIo`].
 ///
 /// Unlike the functions at the top of the crate, it makes no hypercalls if no host answered the probe.
 /// Both are correct everywhere. This one is cheaper without a host, and does not notice a host that
@@ -93,7 +93,7 @@ pub enum Detected {
 }
 
 impl Detected {
-    /// The way itself, as a trait object.
+    /// Returns the chosen kind of port I/O as a trait object.
     pub fn port_io(&self) -> &dyn PortIo {
         match self {
             Detected::Native => &Native,

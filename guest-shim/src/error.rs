@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::abi::{Status, status};
 
-/// Why a call was not carried out.
+/// The reason why a call failed.
 ///
 /// With all but [`Page`](CallError::Page) and [`Declined`](CallError::Declined) the call has done
 /// nothing.
@@ -12,10 +12,10 @@ use crate::abi::{Status, status};
 #[non_exhaustive]
 pub enum CallError {
     /// No host has answered.
-    Unheard,
+    Unanswered,
     /// The host leaves the access to the CPU's own instruction.
     Declined,
-    /// The host cannot judge a page of the text, even after it was touched.
+    /// The host cannot read a page of the text, even after it was touched.
     Page,
     /// This ring may not make hypercalls.
     Denied,
@@ -45,7 +45,7 @@ impl CallError {
     /// Any status but OK, and a call without an answer.
     pub const fn check(status: Status) -> Result<u32, CallError> {
         match status.code() {
-            None => Err(CallError::Unheard),
+            None => Err(CallError::Unanswered),
             Some(status::OK) => Ok(status.data()),
             Some(code) => Err(CallError::of_code(code)),
         }
@@ -72,8 +72,8 @@ impl CallError {
 impl fmt::Display for CallError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            CallError::Unheard => "no host answers hypercalls here",
-            CallError::Declined => "the host leaves this to the processor",
+            CallError::Unanswered => "no host answers hypercalls here",
+            CallError::Declined => "the host leaves this access to the processor",
             CallError::Page => "the host cannot read a page of the text",
             CallError::Denied => "this ring may not make hypercalls",
             CallError::Unknown => "the host knows no such call",
@@ -82,8 +82,10 @@ impl fmt::Display for CallError {
             CallError::Length => "a text is too long, or a name is empty",
             CallError::State => "the window is open already, or is not open",
             CallError::Full => "there are too many windows or dumps",
-            CallError::Failed => "the host could not do it",
-            CallError::Other(code) => return write!(formatter, "the host answers {code}"),
+            CallError::Failed => "the host failed to execute the call",
+            CallError::Other(code) => {
+                return write!(formatter, "the host returned the unknown status {code}");
+            }
         })
     }
 }
@@ -96,7 +98,7 @@ mod tests {
 
     #[test]
     fn every_status_has_an_error_and_a_text_of_its_own() {
-        assert_eq!(CallError::check(Status(0x8000_0000)), Err(CallError::Unheard));
+        assert_eq!(CallError::check(Status(0x8000_0000)), Err(CallError::Unanswered));
         assert_eq!(CallError::check(Status::new(status::OK, 0x12_3456)), Ok(0x12_3456));
         let errors: std::vec::Vec<CallError> = (status::DECLINED..=status::FAILED + 1)
             .map(|code| CallError::check(Status::new(code, 7)).unwrap_err())

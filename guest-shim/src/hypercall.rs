@@ -1,7 +1,7 @@
-//! The magic instructions: the one place that executes them.
+//! Executes the magic instructions. No other module does.
 //!
-//! They are long NOPs. A host carries out the call word in EAX and replaces it by a [`Status`]. Anywhere
-//! else, on hardware, under another hypervisor or in a process, nothing happens, and [`Status::code`] is
+//! They are long NOPs. A host executes the call word in EAX and replaces it by a [`Status`]. Without a host
+//! (on hardware, under another hypervisor or in a process), nothing happens, and [`Status::code`] is
 //! `None`. Every CPU since the Pentium Pro has them, in any ring.
 //!
 //! [`abi`](crate::abi) lists the calls. [`call`] is enough for all of them; [`call_plain`],
@@ -51,8 +51,8 @@ macro_rules! magic {
 ///
 /// # Safety
 ///
-/// A host may do all that the call asks for: drive a device, read or overwrite the memory at EDX, end
-/// the machine.
+/// A host may do everything that the call requests: drive a device, read or overwrite the memory at EDX,
+/// end the machine.
 #[inline]
 pub unsafe fn call(word: CallWord, edx: &mut usize, ecx: &mut usize) -> Status {
     let status;
@@ -101,14 +101,14 @@ pub unsafe fn call_read(word: CallWord) -> (Status, u32) {
     (Status(status), value)
 }
 
-/// Registers the mailbox at a linear address for this CPU, if its word asks for it. The host answers in
-/// the mailbox.
+/// Registers the mailbox at a linear address for this CPU, if its word is the call `register`. The host
+/// answers in the mailbox.
 ///
 /// The pointer must have been exposed, as for [`call`].
 ///
 /// # Safety
 ///
-/// From now on, whenever the CPU rings the doorbell, a host may do what the mailbox asks for, and write
+/// From now on, whenever the CPU rings the doorbell, a host may execute the call in the mailbox, and write
 /// its answer there.
 #[inline]
 pub unsafe fn register_mailbox(mailbox: usize) {
@@ -120,7 +120,7 @@ pub unsafe fn register_mailbox(mailbox: usize) {
 ///
 /// # Safety
 ///
-/// A host may do all that the call asks for.
+/// A host may do everything that the call requests.
 #[inline]
 pub unsafe fn ring_doorbell() {
     // SAFETY: it changes no register; the caller answers for the memory.
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn unheard_calls_change_nothing() {
+    fn unanswered_calls_change_nothing() {
         assert_eq!(probing(), PROBE.0);
         let (mut edx, mut ecx) = (0x1234_5678, usize::MAX);
         // SAFETY: a probe changes nothing.

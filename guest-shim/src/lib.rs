@@ -1,10 +1,10 @@
-//! Paravirtual port I/O for x86 guests: Linux's names and argument order, hypercalls where a host
-//! answers, the CPU's own instructions everywhere else.
+//! Paravirtual port I/O for x86 guests, with Linux's names and argument order: hypercalls if a host
+//! answers them, and the CPU's own instructions everywhere else.
 //!
 //! `no_std`, without allocation or dependencies, for 32 and 64-bit code in any ring. A guest built on
 //! this crate runs unchanged under QEMU with the plugin pvio, under any other hypervisor, and on
 //! hardware. The hypercall is a long NOP, which every CPU since the Pentium Pro has, and which a host
-//! may notice; each call shows by itself whether one has.
+//! may intercept. The result of each call shows whether a host did.
 //!
 //! ```no_run
 //! // Write a byte to COM1's transmit register.
@@ -14,25 +14,25 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | [`inb`] ... [`outsl`] | port I/O, by hypercall where a host answers |
-//! | [`native`] | the instructions alone |
-//! | [`PortIo`], [`Native`], [`Hypercall`], [`detect`] | write a driver once, choose the way at start |
+//! | [`inb`] ... [`outsl`] | port I/O, by hypercall if a host answers |
+//! | [`native`] | only the CPU's instructions |
+//! | [`PortIo`], [`Native`], [`Hypercall`], [`detect`] | write a driver once, choose the kind of port I/O at start |
 //! | [`Mailbox`] | scalar calls through memory, also where QEMU's plugins cannot write registers |
 //! | [`Port`], [`PortReadOnly`], [`PortWriteOnly`] | ports in the shape of the `x86_64` crate's |
 //! | [`batch`] | many operations by one call |
 //! | [`control`] | probe, exit, log, windows of the statistics |
-//! | [`hypercall`], [`abi`] | the bare instructions, and what their numbers mean |
+//! | [`hypercall`], [`abi`] | the bare instructions, and the meaning of their numbers |
 //!
 //! For other architectures only [`abi`] and [`CallError`] are built: a host needs them.
 //!
-//! # What a caller must know
+//! # Requirements
 //!
 //! If the shim leaves an access to the CPU, the caller needs the permission for it: CPL <= IOPL, or a TSS that
-//! permits the port; else the CPU raises #GP. A host may let user code make hypercalls (pvio does with
+//! permits the port; otherwise the CPU raises #GP. A host may let user code make hypercalls (pvio does with
 //! `hypercall=any`): such an access then needs no permission from the kernel.
 //!
-//! Buffers are passed to the host by linear addresses. With flat segments a pointer is one; if the base
-//! of the data segment is not zero, pass it in [`Hypercall::segment_base`] and
+//! Buffers are passed to the host by linear addresses. With flat segments a pointer is a linear address; if the
+//! base of the data segment is not zero, pass it in [`Hypercall::segment_base`] and
 //! [`Batch::with_segment_base`](batch::Batch::with_segment_base). A page fault may interrupt a string,
 //! as it may interrupt `rep`: the faulting access is then the shim's own, and the guest's handler sees
 //! an ordinary one.

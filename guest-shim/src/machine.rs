@@ -1,4 +1,4 @@
-//! The machine below: instructions that a host may answer, and the CPU's own port instructions.
+//! An abstraction of the machine: instructions that a host may answer, and the CPU's own port instructions.
 //!
 //! [`Real`] is the machine that this code runs on. `mailbox` wraps it, and the tests simulate one.
 

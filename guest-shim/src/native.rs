@@ -1,8 +1,8 @@
 //! The CPU's own port instructions, with Linux's names and order of arguments.
 //!
-//! Each function is one instruction; `ins` and `outs` move a whole slice by `rep`. Nothing here makes a
+//! Each function is one instruction; `ins` and `outs` move a whole slice with `rep`. No function makes a
 //! hypercall. The caller must be allowed to do port I/O: CPL <= IOPL, or a TSS that permits the port;
-//! else the CPU raises #GP.
+//! otherwise the CPU raises #GP.
 
 use core::arch::asm;
 

@@ -1,4 +1,4 @@
-//! Ports as values, in the shape of the `x86_64` crate's: a driver changes one `use`.
+//! Ports as values, with the interface of the `x86_64` crate, so a driver changes only its `use`.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -118,7 +118,7 @@ pub trait PortReadAccess: Access {}
 /// Marks an access that can write.
 pub trait PortWriteAccess: Access {}
 
-/// Read access alone.
+/// Only read access.
 #[derive(Debug)]
 pub struct ReadOnlyAccess(());
 
@@ -127,7 +127,7 @@ impl Access for ReadOnlyAccess {
 }
 impl PortReadAccess for ReadOnlyAccess {}
 
-/// Write access alone.
+/// Only write access.
 #[derive(Debug)]
 pub struct WriteOnlyAccess(());
 

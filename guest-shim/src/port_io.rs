@@ -1,6 +1,6 @@
-//! Port I/O as a trait: a driver is written once and gets its way of access when it starts.
+//! Port I/O as a trait: a driver is written once, and its kind of port I/O is chosen when it starts.
 //!
-//! The ways are [`Native`], the CPU's instructions, [`Hypercall`](crate::Hypercall), and
+//! The implementations are [`Native`], the CPU's instructions, [`Hypercall`](crate::Hypercall), and
 //! [`Mailbox`](crate::Mailbox). [`detect`](crate::detect) chooses between the first two.
 
 use crate::native;

@@ -34,7 +34,7 @@ pub(crate) struct Simulation {
     pub(crate) declined: Vec<u16>,
     /// The status of records for a port.
     pub(crate) wrong: Option<(u16, u8)>,
-    /// The most elements that a call moves.
+    /// Maximum number of elements that a call moves.
     pub(crate) elements_max: usize,
     /// True if the first use of each page is answered by PAGE.
     pub(crate) pages: bool,

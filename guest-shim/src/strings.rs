@@ -1,8 +1,8 @@
 //! The loop around the string calls `insb` ... `outsl`.
 //!
-//! A host moves as many elements as it likes and leaves the rest in the count. It stops at a page that
-//! it cannot judge, which this code then touches. If that does not help, this code moves one element by
-//! the scalar call and its own load or store. Any other answer leaves the rest to the CPU's `rep`.
+//! A host may move only some of the elements, and leaves the rest in the count. It stops at a page that
+//! it cannot use, which this code then touches. If that does not help, this code moves one element by
+//! the scalar call and its own load or store. After any other answer, the CPU's `rep` moves the rest.
 
 use crate::abi::{CallWord, status};
 use crate::machine::Machine;

@@ -1,7 +1,7 @@
-//! Touches memory that the host could not judge.
+//! Touches memory that the host could not use.
 //!
-//! The host does not change page tables. The guest's own access makes the CPU set the accessed and dirty
-//! bits, or runs the guest's page fault handler.
+//! The host does not change page tables. An access by the guest makes the CPU set the accessed and dirty
+//! bits, or run the guest's page fault handler.
 
 use core::arch::asm;
 

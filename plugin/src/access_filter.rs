@@ -1,4 +1,4 @@
-//! Which accesses an option asks for; the syntax is that of [`pvio_stats::access_filter`].
+//! The accesses that an option selects; the syntax is that of [`pvio_stats::access_filter`].
 
 use pvio_stats::access_filter::FilteredProcess;
 pub use pvio_stats::access_filter::{AccessFilter, FilterError};

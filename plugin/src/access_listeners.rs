@@ -1,6 +1,6 @@
 //! Listeners to single accesses and their values: the access log, the values at chosen ports, and the trace.
 //!
-//! Counting does not: it needs no values, and must be fast.
+//! Counting is not a listener: it needs no values, and must be fast.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub struct AccessListeners {
 }
 
 impl AccessListeners {
-    /// Returns `None` if nobody listens.
+    /// Returns `None` if there is no listener.
     pub fn new(
         log: Option<VcpuLog>,
         values: Option<VcpuValues>,
@@ -27,7 +27,7 @@ impl AccessListeners {
         anybody.then_some(AccessListeners { log, values, trace })
     }
 
-    /// The trace, which is told of more than accesses.
+    /// The trace, which also records events other than accesses.
     #[inline]
     pub fn trace(&self) -> Option<&VcpuTrace> {
         self.trace.as_deref()
@@ -48,7 +48,7 @@ impl AccessListeners {
         self.values.as_ref().filter(|values| values.covers(port))
     }
 
-    /// A complete access: an element of a string instruction, or one by hypercall.
+    /// Passes on a complete access: an element of a string instruction, or an access by hypercall.
     ///
     /// It is not counted yet, nor are `earlier` ones of the same call before it.
     pub fn access(&self, code: Code, access: Access, port: Port, value: u32, earlier: u64) {
@@ -62,20 +62,22 @@ impl AccessListeners {
 
     /// The start of an `in` or `out`. `value` is what an `out` writes; `None` for an `in`.
     ///
-    /// `is_in_question` says that it may fault for lack of privilege unreported. Returns whether the access is heard.
+    /// `may_fault_unreported` is true if it may fault for lack of privilege, and QEMU does not report that. Returns
+    /// whether a listener wants the access.
     pub fn start(
         &self,
         code: Code,
         form: InsnForm,
         port: Port,
         value: Option<u32>,
-        is_in_question: bool,
+        may_fault_unreported: bool,
     ) -> bool {
         let log = self.log_of(port, form.direction());
-        let is_logged = log.is_some_and(|log| log.start(code, form, port, value, is_in_question));
+        let is_logged =
+            log.is_some_and(|log| log.start(code, form, port, value, may_fault_unreported));
         let values = self.values_of(port);
         if let Some(values) = values {
-            values.start((form.direction(), form.size()), port, value, is_in_question);
+            values.start((form.direction(), form.size()), port, value, may_fault_unreported);
         }
         is_logged || values.is_some()
     }
@@ -94,7 +96,7 @@ impl AccessListeners {
         }
     }
 
-    /// EAX is the value of a pending `in`, which may still turn out to have faulted.
+    /// Notes EAX as the value of a pending `in`, which may still turn out to have faulted.
     pub fn note_value(&self, eax: impl FnOnce() -> u32) {
         let eax = std::cell::LazyCell::new(eax);
         if let Some(log) = &self.log {

@@ -7,7 +7,7 @@ use pvio_guest::abi::DUMPS_MAX;
 use pvio_stats::trace::End;
 
 use crate::bus::PortBus;
-use crate::kernel_turns::KernelTurns;
+use crate::kernel_boots::KernelBoots;
 use crate::qemu::report::{say, show};
 use crate::qemu::{Ended, HostInfo, PortPresence};
 use crate::running_kernel::RunningKernel;
@@ -46,11 +46,11 @@ pub struct Dumps {
     pub presence: PortPresence,
     /// Names for sites.
     pub symbols: Arc<Symbols>,
-    /// Tells which kernel runs; `None` if names need no kernel.
-    pub kernels: Option<Arc<KernelTurns>>,
+    /// Tracks which kernel runs; `None` if names need no kernel.
+    pub kernels: Option<Arc<KernelBoots>>,
     /// The kernel that unwinds stacks; `None` if call chains are not counted.
     pub running_kernel: Option<Arc<RunningKernel>>,
-    /// Whether the last dump also gives what a trace has at its end.
+    /// True if the last dump also makes the end of a trace.
     pub has_trace: bool,
     /// Destination of the JSON.
     pub json: Option<Destination>,
@@ -64,7 +64,7 @@ pub struct Dumps {
 impl Dumps {
     /// Writes the dump at the end of the machine. Errors go to stderr.
     ///
-    /// Returns what a trace has at its end, if there is one.
+    /// Returns the end of the trace, if there is a trace.
     pub fn at_end(&self, how: Ended) -> Option<End> {
         let _one_at_a_time = self.lock();
         self.statistics.settle();

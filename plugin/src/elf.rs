@@ -28,21 +28,21 @@ const MAX_SECTION_NAME: usize = 128;
 #[derive(Debug, thiserror::Error)]
 pub enum ElfError {
     /// The file is damaged.
-    #[error("is a broken ELF file ({0}); name a whole one")]
+    #[error("is a damaged ELF file ({0}); name an intact one")]
     Broken(#[from] object::Error),
     /// A section ends after the file.
-    #[error("is a broken ELF file (it is cut off); name a whole one")]
+    #[error("is a damaged ELF file (it is cut off); name an intact one")]
     Truncated,
     /// A table exceeds the size limit.
     #[error(
-        "is an ELF file with more symbols or sections than pvio reads; strip what is not needed"
+        "is an ELF file with more symbols or sections than pvio reads; strip those that you do not need"
     )]
     TooLarge,
     /// The code is for another processor.
     #[error("is an ELF file for another processor; name one for x86")]
     OtherProcessor,
     /// The file is relocatable: its addresses are not run-time addresses.
-    #[error("is an ELF file that is not linked; name the linked one")]
+    #[error("is an ELF file that is not linked; name the linked file")]
     Relocatable,
 }
 
@@ -75,7 +75,7 @@ pub struct ElfSymbol {
     pub size: u64,
     /// The offset of the name in [`ElfSymbols::names`].
     pub name: usize,
-    /// Whether the symbol can be a function or a code label.
+    /// True if the symbol can be a function or a code label.
     pub may_be_code: bool,
     /// The index of its section in [`Elf::code`].
     pub section: Option<usize>,
@@ -104,7 +104,7 @@ pub struct DebugLink {
 pub struct Elf {
     /// The open file.
     pub file: File,
-    /// Whether the code is position independent, with linked addresses from 0.
+    /// True if the code is position independent, with linked addresses from 0.
     pub position_independent: bool,
     /// The executable sections.
     pub code: Vec<CodeSection>,
@@ -112,7 +112,7 @@ pub struct Elf {
 }
 
 impl Elf {
-    /// Whether a file starts with the ELF magic number.
+    /// Returns true if a file starts with the ELF magic number.
     pub fn has_magic(file: &File) -> bool {
         let mut magic = [0; 4];
         file.read_exact_at(&mut magic, 0).is_ok() && magic == elf::ELFMAG

@@ -1,4 +1,4 @@
-//! The files that options name: which are allowed, which are the same, and how pvio writes them.
+//! The files that options name: which ones are allowed, which names mean the same file, and how pvio writes them.
 //!
 //! All options follow one rule. An input must be a regular file. An output may be a regular file, a
 //! new file, a character device (`/dev/null`, a terminal), or an open descriptor of any type
@@ -19,14 +19,16 @@ use crate::qemu::output::shared;
 /// The maximum length of a chain of symbolic links, as in Linux (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// Why an option may not name a path, with the remedy; `None` if it may.
+/// Returns why an option may not name a path, with the remedy; `None` if it may.
 pub(crate) fn refusal(path: &Path, written: bool) -> Option<&'static str> {
     if path.as_os_str() == "-" {
         return Some(match written {
             true => {
-                "is not a file's name; write /dev/stdout for standard output, or ./- for that file"
+                "is not a file name; write /dev/stdout for standard output, or ./- for a file of this name"
             }
-            false => "is not a file's name; standard input is not read; write ./- for that file",
+            false => {
+                "is not a file name, and pvio does not read standard input; write ./- for a file of this name"
+            }
         });
     }
     // If the file cannot be examined, opening it gives the better error.
@@ -160,7 +162,7 @@ impl OutputFile {
         Ok(OutputFile::Regular { file, needs_truncation: true })
     }
 
-    /// Truncates the old contents now, unless that is done.
+    /// Truncates the old contents now, unless they are truncated already.
     pub fn truncate(&mut self) -> io::Result<()> {
         match self {
             OutputFile::Regular { file, needs_truncation: needs_truncation @ true } => {

@@ -76,23 +76,23 @@ pub(crate) fn read_by_page(
     Some(())
 }
 
-/// Why memory cannot be accessed.
+/// The reason why memory cannot be accessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unusable {
     /// The processor would fault, or would set a bit in the page tables.
     Page,
     /// The address has no RAM or is not canonical.
     Address,
-    /// QEMU does not tell whether RAM is at the address, or at that of a page table.
+    /// It is not proven that the address, or that of a page table, is RAM.
     Unproven,
 }
 
-/// The guest's RAM, by one of the ways in which a QEMU gives access to it.
+/// The guest's RAM, through one of the interfaces by which QEMU gives access to it.
 #[derive(Clone, Copy)]
 pub(crate) enum RamAccess<'a> {
-    /// By QEMU's exported functions.
+    /// Through QEMU's exported functions.
     InPlace(&'a GuestRam),
-    /// By the plugin API, which copies.
+    /// Through the plugin API, which copies.
     Proven(&'a ProvenRam),
 }
 
@@ -133,7 +133,7 @@ impl RamAccess<'_> {
 
 /// Lends a copy of `len` bytes of one page to `work`.
 ///
-/// Out of line, so that memory in place does not pay for a page on the stack.
+/// It is not inlined, so that accesses that need no copy do not reserve a page on the stack.
 #[inline(never)]
 fn with_copy<R>(
     ram: &ProvenRam,
@@ -225,7 +225,7 @@ impl LinearMemory<'_> {
         })
     }
 
-    /// Whether `len` bytes from `linear` are canonical and do not wrap.
+    /// Returns true if `len` bytes from `linear` are canonical and do not wrap.
     pub fn is_canonical(&self, linear: u64, len: u64) -> bool {
         let Some(last) = len.checked_sub(1).and_then(|more| linear.checked_add(more)) else {
             return false;

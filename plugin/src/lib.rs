@@ -1,17 +1,16 @@
 #![forbid(unsafe_code)]
-//! pvio: port I/O of x86 guests under QEMU, counted, served and paravirtualized.
+//! pvio counts, emulates and paravirtualizes the port I/O of x86 guests under QEMU.
 //!
 //! This library makes a QEMU plugin that watches the 24 port I/O operations of an i386 or x86-64
 //! guest. When QEMU (9.2 to 11.1) ends, the plugin dumps how often each was executed, on which ports,
-//! and from where. [`plugin!`] makes a plugin with devices of your own; `libpvio.so` is the plugin
-//! with the built-in ones.
+//! and from which code. [`plugin!`] makes a plugin with your own devices; `libpvio.so` is the plugin
+//! with the built-in devices.
 //!
-//! Each module is a room. Dependencies go one way: a room uses only rooms below its row in this
-//! table, which a test checks.
+//! Dependencies go one way: a module uses only modules below its row in this table, which a test checks.
 //!
-//! | room | knows | does not know |
+//! | module | knows | does not know |
 //! | --- | --- | --- |
-//! | `plugin` | all rooms, and how to connect them | |
+//! | `plugin` | all modules, and how to connect them | |
 //! | `options` | the options' syntax, and the files that they name | what the options cause |
 //! | `interception` | attempts at an instruction, and how each ended | file formats, what a call does |
 //! | `hypercalls` | what each call does, and who may make it | how the call was caught |
@@ -20,7 +19,7 @@
 //! | `access_log` | a line for each access | where accesses come from |
 //! | `access_filter` | the accesses that an option selects | the use of the selection |
 //! | `dumps` | when and where a snapshot is written | where counts come from |
-//! | `kernel_turns` | which kernel runs, when it ends | how the kernel is found |
+//! | `kernel_boots` | which kernel runs, when it ends | how the kernel is found |
 //! | [`stats`] | counters, windows, snapshots, their tables | where counts come from |
 //! | `processes` | the process that runs on a vCPU | counting |
 //! | `running_kernel` | the Linux kernel that runs now, for vCPU threads | its users |
@@ -48,12 +47,12 @@ pub mod guest_file;
 mod guest_memory;
 mod hypercalls;
 mod interception;
-mod kernel_turns;
+mod kernel_boots;
+#[cfg(test)]
+mod layers;
 mod options;
 mod plugin;
 mod processes;
-#[cfg(test)]
-mod rooms;
 mod running_kernel;
 pub mod sections;
 pub mod stats;

@@ -1,6 +1,6 @@
-//! Puts the rooms together: the plugin that QEMU sees.
+//! Connects the modules: the plugin that QEMU loads.
 //!
-//! This is the only room that knows the options, and the only one that connects rooms which do not
+//! This is the only module that knows the options, and the only one that connects modules which do not
 //! know each other.
 
 mod build_error;
@@ -19,7 +19,7 @@ use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
 use crate::dumps::{self, Dumps, TextOutput};
 use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
 use crate::interception::{Callers, Instructions, Interceptor};
-use crate::kernel_turns::KernelTurns;
+use crate::kernel_boots::KernelBoots;
 use crate::options::{AccessesOption, HypercallAccess, InsnsOption, Options, Summary};
 use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
@@ -51,8 +51,8 @@ pub fn build(
     let options = Options::parse(&options, &kinds, host.api, &host.command_line)?;
     if host.command_line.daemonize && matches!(options.summary, Summary::Stderr) {
         say(
-            "warning: -daemonize closes stderr, where the tables would go at the end; name a file by \
-             summary=FILE, or write summary=off",
+            "warning: -daemonize closes stderr, to which pvio writes the tables when QEMU ends; write \
+             summary=FILE or summary=off",
         );
     }
     let mut symbols =
@@ -115,7 +115,7 @@ pub fn build(
     let symbols = Arc::new(symbols);
     let kernels = (needs_kernels || needs_kernel).then(|| {
         let (statistics, symbols) = (Arc::clone(&statistics), Arc::clone(&symbols));
-        Arc::new(KernelTurns::new(statistics, symbols, running_kernel.clone()))
+        Arc::new(KernelBoots::new(statistics, symbols, running_kernel.clone()))
     });
     let dumps = Arc::new(Dumps {
         host: host.clone(),
@@ -198,7 +198,7 @@ pub fn build(
         interceptor.trace(Arc::clone(trace));
     }
     if let Some(kernels) = kernels {
-        interceptor.tell(kernels);
+        interceptor.notify(kernels);
     }
     Ok(Box::new(Pvio {
         bus,
@@ -213,7 +213,7 @@ pub fn build(
     }))
 }
 
-/// What a trace says of the machine at its start, but for its devices.
+/// Makes the head of a trace, without the devices.
 fn trace_head(host: &HostInfo, options: &Options, trace: &AccessesOption) -> Head {
     let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     Head {
@@ -235,7 +235,7 @@ fn guest_kernels(host: &HostInfo) -> Option<GuestKernels> {
     Some(GuestKernels::new(GuestRam::open(host.version)?, registers))
 }
 
-/// The memory that calls reach on a QEMU that does not give it in place.
+/// Opens the memory that hypercalls use on a QEMU that does not let pvio read memory in place.
 fn proven_ram(host: &HostInfo) -> Option<Arc<ProvenRam>> {
     match host.memory_is_readable {
         true => None,
@@ -265,14 +265,14 @@ fn callers(host: &HostInfo, running: Option<&Arc<RunningKernel>>) -> Result<Call
     Ok(Callers { running, ram })
 }
 
-/// Opens what tells processes.
+/// Opens what finding processes needs.
 fn processes(host: &HostInfo, kernel: Option<&Arc<RunningKernel>>) -> Option<Arc<ProcessFinder>> {
     let ram = GuestRam::open(host.version).map(Arc::new)?;
     let (kernel, states) = (Arc::clone(kernel?), TaskStateReader::open()?);
     Some(Arc::new(ProcessFinder { kernel, ram, states }))
 }
 
-/// The guest's clock, or the host's where that cannot be read.
+/// Returns the guest's clock, or the host's if the guest's cannot be read.
 fn value_clock(host: &HostInfo) -> ValueClock {
     match GuestClock::find(host.icount) {
         Some(clock) => ValueClock { name: "guest", now: Box::new(move || clock.now()) },
@@ -338,7 +338,7 @@ impl qemu::Plugin for Pvio {
         if self.instructions.is_some() && !self.warned_of_mixed_counts.swap(true, Ordering::Relaxed)
         {
             say(
-                "option \"insns\": instructions are not counted: this QEMU runs several vCPUs on one thread (thread=single or icount), where its counters name the wrong one; use one vCPU, or thread=multi without icount",
+                "option \"insns\": instructions are not counted, because this QEMU runs several vCPUs on one thread (thread=single or icount) and adds their counts to the wrong vCPU; use one vCPU, or thread=multi without icount",
             );
         }
         if let Some(log) = &self.access_log {
@@ -416,9 +416,9 @@ mod tests {
             .join("\n"),
             @r#"
         option "symbols": /nonexistent/vmlinux cannot be read: No such file or directory (os error 2); name an ELF file or a System.map
-        option "symbols": /etc/passwd is neither an ELF file nor a System.map (lines of address, type and name); of a Linux kernel name vmlinux or its System.map, not vmlinuz
-        option "insns": yes cannot be read: No such file or directory (os error 2); name an ELF file, or write insns=on to count without telling sections apart
-        option "insns": /etc/passwd is not an ELF file; name the guest's linked ELF file, or write insns=on to count without telling sections apart
+        option "symbols": /etc/passwd is neither an ELF file nor a System.map (lines of address, type and name); for a Linux kernel, name vmlinux or its System.map, not vmlinuz
+        option "insns": yes cannot be read: No such file or directory (os error 2); name an ELF file, or write insns=on to count without sections
+        option "insns": /etc/passwd is not an ELF file; name the guest's linked ELF file, or write insns=on to count without sections
         "#
         );
     }

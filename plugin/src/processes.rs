@@ -41,12 +41,12 @@ impl fmt::Display for Owner {
     }
 }
 
-/// The code that a vCPU runs now.
+/// The owner and privilege of the code that a vCPU runs now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Running {
     /// Its owner.
     pub owner: Owner,
-    /// Whether it is user code.
+    /// True if it is user code.
     pub is_user: bool,
 }
 
@@ -79,7 +79,7 @@ pub struct ProcessReader {
     kernel: KernelView,
     running: Arc<RunningKernel>,
     states: TaskStateReader,
-    /// `None` while `known` has them.
+    /// `None` while `known` holds them.
     pages: Option<RamPages>,
     known: Option<Known>,
     generation: u64,

@@ -1,7 +1,7 @@
 //! The Linux kernel that runs in the guest, for vCPU threads while the guest runs.
 //!
-//! A search takes tens of milliseconds, so only few requests cause one: the first, the fourth, the sixteenth, and so on.
-//! A dump does its own search. So does the first port instruction in a module, because a module's name is lost when the
+//! A search takes tens of milliseconds, so only some requests start one: the first, the fourth, the sixteenth, and so on.
+//! A dump makes its own search. So does the first port instruction in a module, because a module's name is lost when the
 //! module is unloaded.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,34 +10,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::guest::{Kernel, PhysicalMemory};
 use crate::symbols::GuestKernels;
 
-/// The most searches in a row that fail.
+/// Maximum number of searches in a row that fail.
 const MOST_SEARCHES: u32 = 8;
 /// The ratio of the numbers of requests at two successive searches.
 const BACK_OFF: u64 = 4;
-/// The most times that a kernel is read in one boot. It is read again for its new modules.
+/// Maximum number of times that a kernel is read in one boot. It is read again for its new modules.
 const MOST_READ: u64 = 8;
 
-/// The kernel that runs, once it was found.
+/// The running kernel, once it is found.
 pub struct RunningKernel {
     kernels: GuestKernels,
     known: Mutex<Option<Arc<Kernel>>>,
     /// Changes with `known`.
     generation: AtomicU64,
-    /// Whether a vCPU searches now.
+    /// True if a vCPU searches now.
     searches: AtomicBool,
-    turns: Turns,
+    schedule: SearchSchedule,
 }
 
 /// Decides which requests search.
 #[derive(Default)]
-struct Turns {
+struct SearchSchedule {
     /// Requests since the last success or reset.
     requests: AtomicU64,
     /// Kernels read since the last reset.
     read: AtomicU64,
 }
 
-impl Turns {
+impl SearchSchedule {
     fn reset(&self) {
         self.requests.store(0, Ordering::Relaxed);
         self.read.store(0, Ordering::Relaxed);
@@ -49,7 +49,7 @@ impl Turns {
         self.read.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether no more requests of this boot search.
+    /// Returns true if no more requests of this boot search.
     fn is_final(&self) -> bool {
         self.requests.load(Ordering::Relaxed) >= BACK_OFF.pow(MOST_SEARCHES - 1)
             || self.read.load(Ordering::Relaxed) >= MOST_READ
@@ -64,20 +64,20 @@ impl Turns {
 }
 
 impl RunningKernel {
-    /// Creates the search, which `kernels` does. No kernel is known yet.
+    /// Creates a search with `kernels`. No kernel is known yet.
     pub fn new(kernels: GuestKernels) -> RunningKernel {
         RunningKernel {
             kernels,
             known: Mutex::default(),
             generation: AtomicU64::new(0),
             searches: AtomicBool::new(false),
-            turns: Turns::default(),
+            schedule: SearchSchedule::default(),
         }
     }
 
     /// Forgets the kernel, because the machine is reset.
     pub fn reset(&self) {
-        self.turns.reset();
+        self.schedule.reset();
         self.set(None);
     }
 
@@ -90,7 +90,7 @@ impl RunningKernel {
         kernel
     }
 
-    /// The kernel that is known, else the result of a search.
+    /// Returns the kernel that is known, otherwise the result of a search.
     pub fn known_or_found(&self) -> Option<Arc<Kernel>> {
         let known = self.lock().clone();
         known.or_else(|| self.find_now())
@@ -103,14 +103,14 @@ impl RunningKernel {
 
     /// Counts a request, and searches if it is due. Returns whether a kernel was found.
     fn request(&self) -> bool {
-        if !self.turns.request() || self.searches.swap(true, Ordering::Acquire) {
+        if !self.schedule.request() || self.searches.swap(true, Ordering::Acquire) {
             return false;
         }
         let kernel = self.kernels.find();
         let is_found = kernel.is_some();
         if let Some(kernel) = kernel {
             self.set(Some(Arc::new(kernel)));
-            self.turns.succeeded();
+            self.schedule.succeeded();
         }
         self.searches.store(false, Ordering::Release);
         is_found
@@ -166,9 +166,9 @@ impl KernelView {
         is_found
     }
 
-    /// Whether this boot has no more searches.
+    /// Returns true if this boot has no more searches.
     pub fn is_final(&self) -> bool {
-        self.running.turns.is_final()
+        self.running.schedule.is_final()
     }
 
     #[cold]
@@ -185,15 +185,15 @@ mod tests {
 
     #[test]
     fn searches_are_rare_and_come_to_an_end() {
-        let turns = Turns::default();
-        let searched = || (1..100_000).filter(|_| turns.request()).collect::<Vec<_>>();
+        let schedule = SearchSchedule::default();
+        let searched = || (1..100_000).filter(|_| schedule.request()).collect::<Vec<_>>();
         assert_eq!(searched(), [1, 4, 16, 64, 256, 1024, 4096, 16_384]);
-        assert!(turns.is_final());
-        turns.reset();
+        assert!(schedule.is_final());
+        schedule.reset();
         for read in 0..20 {
-            assert_eq!(turns.is_final(), read >= MOST_READ);
-            assert_eq!(turns.request(), read < MOST_READ, "{read}");
-            turns.succeeded();
+            assert_eq!(schedule.is_final(), read >= MOST_READ);
+            assert_eq!(schedule.request(), read < MOST_READ, "{read}");
+            schedule.succeeded();
         }
         assert!(searched().is_empty());
     }

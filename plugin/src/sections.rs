@@ -34,7 +34,9 @@ pub enum SectionsError {
     #[error("{0} has no executable sections; name an ELF file with a section table")]
     None(PathBuf),
     /// The file has more than [`MAX_SECTIONS`].
-    #[error("{0} has {1} executable sections, of which {MAX_SECTIONS} can be told apart")]
+    #[error(
+        "{0} has {1} executable sections, and pvio counts at most {MAX_SECTIONS} separately; name a file with fewer"
+    )]
     TooMany(PathBuf, usize),
 }
 

@@ -1,4 +1,4 @@
-//! Text from the guest, made safe to show in a terminal.
+//! Makes text from the guest safe to show in a terminal.
 
 use std::fmt::Write as _;
 

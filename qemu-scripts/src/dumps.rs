@@ -1,4 +1,4 @@
-//! Dumps that the commands read, and files that they write.
+//! Reads dumps for the commands, and writes their output files.
 
 use std::fs::{File, Permissions};
 use std::io::{BufWriter, Write};
@@ -12,11 +12,11 @@ use crate::status;
 
 /// Reads a dump.
 ///
-/// Warns on stderr of tables that do not add up to the same totals.
+/// Warns on stderr if tables do not add up to the same totals.
 ///
 /// # Errors
 ///
-/// Fails if the file is not a whole dump of this schema.
+/// Fails if the file is not a complete dump of this schema.
 pub fn load(program: &str, path: &Path) -> Result<Snapshot> {
     let snapshot = Snapshot::load(path)?;
     for discrepancy in snapshot.discrepancies() {
@@ -29,13 +29,13 @@ pub fn load(program: &str, path: &Path) -> Result<Snapshot> {
 ///
 /// # Errors
 ///
-/// Fails if a file is not a whole dump, or if a sum does not fit in 64 bits.
+/// Fails if a file is not a complete dump, or if a sum does not fit in 64 bits.
 pub fn load_sum(program: &str, paths: &[PathBuf]) -> Result<Snapshot> {
     let dumps = paths.iter().map(|path| load(program, path)).collect::<Result<Vec<_>>>()?;
     Ok(merge(&dumps)?)
 }
 
-/// Writes a new file and renames it, so no half-written file is ever seen.
+/// Writes a new file and renames it, so the output is never incomplete.
 ///
 /// A device such as `/dev/null` is written directly.
 ///
@@ -46,11 +46,11 @@ pub fn write(output: &Path, contents: &[u8], inputs: &[PathBuf]) -> Result<()> {
     write_with(output, inputs, |out| Ok(out.write_all(contents)?))
 }
 
-/// As [`write()`], of what `put` writes.
+/// Writes an output file like [`write()`]; `put` writes its contents.
 ///
 /// # Errors
 ///
-/// As [`write()`], and if `put` fails.
+/// The same as for [`write()`]. Also fails if `put` fails.
 pub fn write_with(
     output: &Path,
     inputs: &[PathBuf],
@@ -59,7 +59,7 @@ pub fn write_with(
     for input in inputs {
         ensure!(
             !is_same_file(input, output),
-            "{}: is also an input; name another file for the output",
+            "{}: this file is also an input; name another file for the output",
             output.display()
         );
     }

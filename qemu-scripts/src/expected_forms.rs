@@ -87,9 +87,9 @@ impl Expected {
     }
 }
 
-/// Returns every count of a dump that contradicts the program, where QEMU does not tell the mode of all code.
+/// Returns every count of a dump that contradicts the program, for a QEMU on which the mode of code may be unknown.
 ///
-/// What is undecided must be what is missing elsewhere: nothing is counted as another form, size or mode.
+/// Undecided counts must make up exactly for the missing ones: nothing may be counted as another form, size or mode.
 pub fn contradictions(stats: &Snapshot, vcpus: u64, modes: &[Mode]) -> Vec<String> {
     let mut contradictions = Vec::new();
     let mut require = |holds: bool, what: String, counted: u64, expected: u64| {

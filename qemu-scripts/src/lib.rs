@@ -2,13 +2,13 @@
 //!
 //! - [`paths`] finds the plugin, the guests and the QEMUs; [`machine`] runs QEMU; [`linux`] boots a kernel.
 //! - [`guest_test`] runs guests that report whether they passed.
-//! - [`mod@bench`] measures costs; [`measure`] computes ratios of things that are measured in turn.
-//! - [`expected_forms`] and [`demo`] are the demo's two guests.
+//! - [`mod@bench`] measures costs; [`measure`] computes ratios of things that are measured alternately.
+//! - [`expected_forms`] and [`demo`] check the demo's two guests.
 //! - [`experiment`] measures port I/O by trap and by hypercall.
 //! - [`dumps`] reads dumps and writes files; [`diff`] compares dumps; [`report`] makes a page of one.
 //! - [`trace`](mod@trace) reads traces; [`export`] writes dumps and traces for other programs.
 //! - [`linux_tree`] puts pvio's guest support into the source of a kernel.
-//! - [`status`], [`signals`], [`progress`] and [`table`] are the terminal's side.
+//! - [`status`], [`signals`], [`progress`] and [`table`] handle exit statuses, signals and the terminal.
 
 pub mod bench;
 pub mod demo;
@@ -31,5 +31,5 @@ pub mod status;
 pub mod table;
 pub mod trace;
 
-// The crate of the dumps' schema. All modules import it by this name.
+// The crate that defines the schema of dumps. All modules import it by this name.
 pub use pvio_stats as stats;

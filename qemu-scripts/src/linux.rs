@@ -71,7 +71,7 @@ impl LinuxGuest {
         LinuxGuest::with_files(options, script, &[])
     }
 
-    /// The same with more files in the root directory, each of them executable.
+    /// Makes a guest like [`LinuxGuest::with_kernel`], with more executables in the root directory.
     pub fn with_files(
         options: &[&str],
         script: &str,
@@ -118,7 +118,7 @@ impl LinuxGuest {
         Ok(LinuxGuest { arguments, _directory: directory })
     }
 
-    /// Makes a guest as [`LinuxGuest::new`], with a driver for an IDE disk, `/dev/sda`.
+    /// Makes a guest like [`LinuxGuest::new`], with a driver for an IDE disk, `/dev/sda`.
     ///
     /// # Errors
     ///
@@ -139,7 +139,7 @@ impl LinuxGuest {
         LinuxGuest::new(&[&begin, script].concat(), &files)
     }
 
-    /// Returns QEMU's argument after `name`, to be changed.
+    /// Returns the value of QEMU's argument `name`, for the caller to change.
     ///
     /// # Panics
     ///

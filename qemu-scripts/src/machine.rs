@@ -94,8 +94,9 @@ impl Machine {
         self.args(BARE_PC).args([OsStr::new("-bios"), image.as_os_str()])
     }
 
-    /// Loads the plugin into a machine that has no processor, and returns what it says of a QEMU that exports none of its
-    /// functions; `None` if QEMU exports them.
+    /// Loads the plugin into a machine without a processor, and returns its warning about missing exports.
+    ///
+    /// Returns `None` if QEMU exports its functions.
     ///
     /// # Errors
     ///
@@ -146,7 +147,7 @@ impl Machine {
             .stdout(File::create(directory.path().join("stdout"))?)
             .stderr(File::create(directory.path().join("stderr"))?)
             .spawn()
-            .with_context(|| format!("{} does not run", self.qemu.display()))?;
+            .with_context(|| format!("{} cannot be run", self.qemu.display()))?;
         Ok(Running {
             child: Some(child),
             directory,
@@ -197,8 +198,8 @@ impl Running {
     ///
     /// Fails if QEMU has ended or the number is not a signal's.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        let signal = Signal::from_named_raw(signal).context("there is no such signal")?;
-        rustix::process::kill_process(self.pid()?, signal).context("the signal was not sent")
+        let signal = Signal::from_named_raw(signal).context("the signal's number is unknown")?;
+        rustix::process::kill_process(self.pid()?, signal).context("QEMU cannot be signalled")
     }
 
     fn pid(&self) -> Result<Pid> {
@@ -268,7 +269,7 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// Fails at the time limit, or if the statistics are not a dump.
+    /// Fails at the time limit, or if the statistics cannot be read as a dump.
     pub fn wait(mut self) -> Result<Ended> {
         loop {
             if let Some(ended) = self.poll()? {
@@ -283,7 +284,7 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// Fails if the statistics are not a dump, and if an earlier call returned the output.
+    /// Fails if the statistics cannot be read as a dump, or if an earlier call returned the output.
     pub fn poll(&mut self) -> Result<Option<Ended>> {
         let Some((status, cpu, memory)) = self.try_wait()? else {
             return Ok(None);
@@ -360,7 +361,7 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Returns what the plugin said of a QEMU that exports none of its functions; `None` if it said nothing of that.
+    /// Returns the plugin's warning that QEMU exports none of its functions, if there is one.
     pub fn without_exports(&self) -> Option<&str> {
         let mut lines = self.stderr.lines().filter_map(|line| line.strip_prefix("pvio: warning: "));
         lines.find(|line| line.starts_with("this QEMU exports none of its functions"))
@@ -382,7 +383,7 @@ impl Ended {
 ///
 /// # Errors
 ///
-/// Fails if the file is missing or not a whole dump.
+/// Fails if the file is missing or is not a complete dump.
 pub fn read_stats(path: &Path) -> Result<Snapshot> {
     Ok(Snapshot::load(path)?)
 }

@@ -1,6 +1,6 @@
-//! Ratios of two things that are measured in turn.
+//! Ratios of two things that are measured alternately.
 //!
-//! Taking turns cancels a drift of the host's speed.
+//! Alternating cancels a drift of the host's speed.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -55,9 +55,9 @@ fn median_of_sorted(numbers: &[f64]) -> f64 {
     }
 }
 
-/// Measures several things in turn, for `rounds` rounds. Discards a first run of each.
+/// Measures several things alternately, for `rounds` rounds. Discards a first run of each.
 ///
-/// The order changes from round to round, so no thing always follows the same other one. `begins` is called
+/// The order changes from round to round, so that no thing always follows the same other thing. `begins` is called
 /// at the start of each round, with its number from 0.
 ///
 /// # Errors

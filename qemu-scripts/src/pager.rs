@@ -1,4 +1,4 @@
-//! A pager for long text on a terminal, chosen as git chooses its own.
+//! A pager for long text on a terminal, chosen by the same rules as git's.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -12,7 +12,7 @@ use crate::status::StdoutError;
 
 /// Passes text to a pager if stdout is a terminal, and to stdout otherwise.
 ///
-/// The pager is `$PVIO_PAGER`, `$PAGER` or `less`, run by the shell; an empty name and `cat` stand for none. `less` ends
+/// The pager is `$PVIO_PAGER`, `$PAGER` or `less`, run by the shell; an empty name or `cat` means no pager. `less` ends
 /// at once if the text fits on the screen, unless `$LESS` is set.
 ///
 /// # Errors
@@ -24,7 +24,7 @@ pub fn page(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), 
         let mut stdout = io::stdout().lock();
         return Ok(write(&mut stdout).and_then(|()| stdout.flush())?);
     };
-    // The pipe closes before the pager is waited for.
+    // Closes the pipe before waiting for the pager.
     let result = pager.stdin.take().map(|mut pipe| write(&mut pipe));
     pager.wait()?;
     Ok(result.unwrap_or(Ok(()))?)
@@ -39,7 +39,7 @@ pub fn print(text: &str) -> Result<(), StdoutError> {
     page(|out| out.write_all(text.as_bytes()))
 }
 
-/// The shell's command of the pager; `None` for no pager.
+/// Returns the pager's shell command; `None` for no pager.
 fn command(variable: impl Fn(&str) -> Option<OsString>) -> Option<OsString> {
     let pager = variable("PVIO_PAGER").or_else(|| variable("PAGER"));
     let pager = pager.unwrap_or_else(|| "less".into());
@@ -60,7 +60,7 @@ fn start(pager: OsString) -> Option<Child> {
         command.env("LESS", "FRX");
     }
     let child = command.spawn().ok()?;
-    // ^C is for the pager. If it ended this program alone, the pager and the shell would share the terminal.
+    // Leaves ^C to the pager. If ^C ended only this program, the pager and the shell would both read the terminal.
     let _ = signal_hook::flag::register(SIGINT, Arc::new(AtomicBool::new(false)));
     Some(child)
 }

@@ -38,7 +38,7 @@ pub fn empty_plugin() -> Result<PathBuf> {
 
 fn library(name: &str) -> Result<PathBuf> {
     let program = std::env::current_exe()?;
-    let beside = program.parent().context("a program is in a directory")?;
+    let beside = program.parent().context("the program has no directory")?;
     // Tests are in `deps`; other programs are beside it.
     let library = match beside.ends_with("deps") {
         true => beside.join(name),
@@ -107,7 +107,7 @@ pub fn python() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// Files of UEFI firmware: its flash, and the flash of its variables.
+/// The two flash images of UEFI firmware: its code and its variables.
 ///
 /// # Errors
 ///
@@ -145,7 +145,7 @@ pub fn linux_arguments(options: &[&str]) -> Result<Vec<String>> {
         .args(options)
         .arg("--print-args")
         .output()
-        .with_context(|| format!("{} does not run", script.display()))?;
+        .with_context(|| format!("{} cannot be run", script.display()))?;
     if !output.status.success() {
         bail!("qemu-scripts/boot-linux: {}", String::from_utf8_lossy(&output.stderr));
     }

@@ -39,18 +39,18 @@ pub fn print_bytes(bytes: &[u8]) -> Result<(), StdoutError> {
 
 /// Prints an error to stderr, in one line.
 pub fn complain(program: &str, error: &anyhow::Error) {
-    tell(program, &format!("{error:#}"));
+    print_line(program, &format!("{error:#}"));
 }
 
 /// Prints a line to stderr.
-pub fn tell(program: &str, line: &str) {
+pub fn print_line(program: &str, line: &str) {
     // If stderr is closed too, there is no place for an error.
     let _ = writeln!(io::stderr(), "{program}: {line}");
 }
 
 /// Prints a warning to stderr, in one line.
 pub fn warn(program: &str, warning: &str) {
-    tell(program, &format!("warning: {warning}"));
+    print_line(program, &format!("warning: {warning}"));
 }
 
 /// Returns true if stdout is a terminal that shows colours, and `NO_COLOR` is not set.
@@ -62,7 +62,7 @@ pub fn has_colour() -> bool {
 }
 
 /// Returns true if stdout's reader has closed it, as `head` does.
-pub fn reader_has_gone(error: &anyhow::Error) -> bool {
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let stdout = error.chain().find_map(|cause| cause.downcast_ref::<StdoutError>());
     stdout.is_some_and(|StdoutError(error)| error.kind() == io::ErrorKind::BrokenPipe)
 }
@@ -71,7 +71,7 @@ pub fn reader_has_gone(error: &anyhow::Error) -> bool {
 pub fn end(program: &str, result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if reader_has_gone(&error) => ExitCode::from(CLOSED),
+        Err(error) if is_closed_pipe(&error) => ExitCode::from(CLOSED),
         Err(error) => {
             complain(program, &error);
             ExitCode::FAILURE
@@ -83,7 +83,7 @@ pub fn end(program: &str, result: Result<()>) -> ExitCode {
 pub fn end_with_answer(program: &str, result: Result<ExitCode>) -> ExitCode {
     match result {
         Ok(status) => status,
-        Err(error) if reader_has_gone(&error) => ExitCode::from(CLOSED),
+        Err(error) if is_closed_pipe(&error) => ExitCode::from(CLOSED),
         Err(error) => {
             complain(program, &error);
             ExitCode::from(TROUBLE)

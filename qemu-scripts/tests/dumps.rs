@@ -124,7 +124,10 @@ fn merge_adds_dumps_up_and_never_replaces_an_input() {
     assert_eq!(std::fs::read_to_string(dumps.path("sum.json")).unwrap(), sum);
 
     let complaint = dumps.complaint(&["merge", "a.json", "b.json", "-o", "./b.json"]);
-    assert_eq!(complaint, "merge: ./b.json: is also an input; name another file for the output");
+    assert_eq!(
+        complaint,
+        "merge: ./b.json: this file is also an input; name another file for the output"
+    );
     assert_eq!(Snapshot::load(&dumps.path("b.json")).unwrap(), snapshot(1100));
 }
 

@@ -1,4 +1,4 @@
-//! The scripts before anything is built: help, missing tools, record of long tests.
+//! The scripts in a fresh clone, before anything is built: help, missing tools, the record of long tests.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -196,15 +196,13 @@ fn wrong_long_part_or_option_is_refused_with_the_right_ones() {
     let mut parts: Vec<_> =
         parts.map(|part| part.unwrap().file_name().into_string().unwrap()).collect();
     parts.sort();
-    let no_part = format!("--long fuz: there is no such part; the parts are: {}", parts.join(" "));
+    let no_part =
+        format!("--long fuz: this part does not exist; the parts are: {}", parts.join(" "));
     for (arguments, wanted) in [
         (&["--long", "fuz"][..], no_part.as_str()),
         (&["--long"], "--long needs the name of a part: see --help"),
         (&["--lnog"], "\"--lnog\" is not an option of test: see --help"),
-        (
-            &["--long=fuzz", "ports"],
-            "--long fuzz: remove \"ports\", because a part takes no filter",
-        ),
+        (&["--long=fuzz", "ports"], "--long fuzz: a part takes no filter; remove \"ports\""),
     ] {
         let output = clone.command(&test).args(arguments).output().unwrap();
         assert_eq!((output.status.code(), stderr(&output)), (Some(1), format!("test: {wanted}\n")));

@@ -1,4 +1,4 @@
-//! The command `pvio` as people use it: completion by the shell, manual pages, the pager.
+//! The command `pvio` on a terminal: completion by the shell, manual pages, the pager.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -40,7 +40,7 @@ fn tables_go_through_the_pager_on_a_terminal_only() {
     assert!(piped.contains("port accesses"), "{piped}");
 }
 
-/// As git: the pager that the user leaves closes the pipe, which is no complaint.
+/// As with git: when the user leaves the pager, it closes the pipe, which is not an error.
 #[test]
 fn leaving_the_pager_ends_the_command_silently() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
 /*
- * call-cost: how long port I/O takes by instruction and by hypercall, in turn.
+ * call-cost: times port I/O by instruction and by hypercall, alternately.
  *
  * In 64-bit code, through four levels of page tables with pages of 4 KiB, as a kernel would.  For each
  * of ROUNDS rounds these are timed by RDTSC, in this order:
@@ -14,12 +14,12 @@
  *      rep insb                on PORT_QEMU            STRING bytes
  *      hypercall outsb         on PORT_OWN             STRING bytes
  *      hypercall insb          on PORT_OWN             STRING bytes
- *      hypercall batch         of BATCH times outb on PORT_OWN, the filling in included, BATCHES times
+ *      hypercall batch         of BATCH times outb on PORT_OWN, including filling the records, BATCHES times
  *
- * A call is what a shim makes of it: the call in EAX, the instruction, and a look at the answer; one that
+ * A call does what a shim does: it loads EAX, executes the instruction, and checks the answer; an answer that
  * is not OK ends the guest with status 3.  PORT_QEMU is 0xe0, where `-device pc-testdev` has a latch;
  * PORT_OWN is 0x5000, where the plugin has one.  The times, 64 bits each, little-endian, go to -debugcon
- * as they are; then isa-debug-exit ends QEMU.  A program reads them: qemu-scripts/bench.
+ * in binary; then isa-debug-exit ends QEMU.  qemu-scripts/bench reads them.
  */
 
 #include "cost.inc"

@@ -1,5 +1,5 @@
 /*
- * callers-cost: a million accesses from 64-bit code with paging and eight callers, for the price of a call chain.
+ * callers-cost: a million accesses from 64-bit code with paging and eight callers, to measure the cost of call chains.
  *
  * 1,000,000 x out dx,al port 0x5000, then 1 x out imm8,al port 0xf4.
  */

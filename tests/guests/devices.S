@@ -1,5 +1,5 @@
 /*
- * devices: uses pvio's built-in devices as a guest does, in real mode, and checks what it reads.
+ * devices: uses pvio's built-in devices from real mode, and checks what it reads.
  *
  *      device=stream@0x300:in=IN:out=OUT  device=console@0xe9-0xec:file=FILE  device=debug-exit@0xf4
  *      device=latch@0x310  device=latch@0x314  device=latch@0xfffe-0xffff

@@ -1,11 +1,11 @@
 /*
- * differ: runs programs that a test has put into memory, each in a mode, with registers and flags of
- * its own, and leaves beside them what came of it.
+ * differ: runs programs that a test has put into memory, each with its own mode, registers and flags, and
+ * stores the results in memory.
  *
  * A program is a record (differ.inc) with up to 56 bytes of code.  It ends by `int $0x30`, or by an
- * exception: whatever the mode, that leads to a trap of this guest, which keeps the registers, the
- * flags and the vector.  The runner itself is 32-bit code, and paging is off while it
- * chooses a program; it makes no port access but the last one, which ends QEMU.  Interrupts stay off.
+ * exception: in every mode, a trap handler of this guest then stores the registers, the flags and the
+ * vector.  The runner itself is 32-bit code, and paging is off while it selects a program; its only
+ * port access is the last one, which ends QEMU.  Interrupts stay off.
  */
 
 #include "common.inc"

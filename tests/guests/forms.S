@@ -23,9 +23,9 @@
  *                        2 x in al,dx    port 0x511      fw_cfg: the answer
  *        at the end      1 x out imm8,al port 0xf4       exit; from 64-bit code (32-bit without long mode)
  *
- * There is no other port access in a run.  No device is at the ports: reads return all ones, which
+ * There is no other port access in a run.  No device serves the ports: reads return all ones, which
  * is checked.  Interrupts stay off.  The exit status of QEMU is 1 if all checks passed, 3 if one
- * failed: then EBP holds the form, and the counts mean nothing.
+ * failed: then EBP holds the form, and the counts are meaningless.
  *
  * Most executions of a form are one plain instruction in a loop, at the symbol <form>_<mode>.plain
  * (rep_insw_32.plain).  The others are variants, each at its own site: prefixes without effect, the

@@ -1,5 +1,5 @@
 /*
- * hammer: every CPU does port I/O of all kinds without end, for tests of how a run is ended.
+ * hammer: every CPU does port I/O of all kinds endlessly, for tests of the ways to end a run.
  *
  * Each round of a CPU, in 16-bit code, all at DX:
  *

@@ -1,12 +1,12 @@
 /*
- * insns: parts of which it is known how many instructions retire in them.
+ * insns: sections in each of which a known number of instructions retires.
  *
- * 32-bit code in ring 0, with paging.  Each part is a window of the statistics, begun and ended by
- * hypercall, whose name ends with the number: "loop:300".  The number comes from reading: what faults
- * does not retire, `int n` does, a `rep` is one however often it is left and taken up again.
+ * 32-bit code in ring 0, with paging.  Each section is a window of the statistics, begun and ended by
+ * hypercall, whose name ends with the number: "loop:300".  The numbers were counted by hand: an instruction that
+ * faults does not retire, `int n` does, and a `rep` is one instruction however often it is interrupted and resumed.
  *
- * In `ticks` interrupts come as they please; each runs a handler of TICK_LENGTH instructions, and how
- * many there were goes to -debugcon, as four bytes.  isa-debug-exit ends the run.
+ * In `ticks`, timer interrupts come at any time; each runs a handler of TICK_LENGTH instructions, and the
+ * number of interrupts goes to -debugcon, as four bytes.  isa-debug-exit ends the run.
  */
 
 #include "common.inc"

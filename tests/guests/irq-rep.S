@@ -1,10 +1,10 @@
 /*
  * irq-rep: string I/O that is interrupted and restarted, and other I/O under interrupts.
  *
- * A rep that is interrupted between two elements is restarted by the IRET, with what is left in the
+ * A rep that is interrupted between two elements is restarted by the IRET, with the remaining count in the
  * registers (SDM Vol. 2B, "REP/REPE/REPZ/REPNE/REPNZ"): it starts more often than it executes.  QEMU
- * (10.0 to 11.1) looks for interrupts inside a rep, and starts it anew in any case, only where what is
- * left is a multiple of 65,536; with -icount, after each element.  Here the PIT interrupts at 4 kHz:
+ * (10.0 to 11.1) checks for interrupts inside a rep, and always restarts the rep there, only when the remaining
+ * count is a multiple of 65,536; with -icount, after each element.  Here the PIT interrupts at 4 kHz:
  *
  *      20 rounds in 16-bit code (real mode),      n =  60,000: one start each, unless -icount
  *       5 rounds in 32-bit code (protected mode), n = 200,000: four starts each, with interrupts between
@@ -16,7 +16,7 @@
  *      1000 x out dx,al        port 0x5090
  *      1000 x in al,dx         port 0x5030
  *
- * (0x5000 + 0x10 * form, as in forms.S).  All else is `out imm8,al`:
+ * (0x5000 + 0x10 * form, as in forms.S).  All other accesses are `out imm8,al`:
  *
  *      16-bit code     1 x port 0x20, 4 x 0x21         the first PIC
  *                      1 x port 0xa0, 4 x 0xa1         the second PIC
@@ -25,9 +25,9 @@
  *      32-bit code     length of the text x port 0xe9  -debugcon gets "ticks=114 inside=26\n"
  *                      1 x port 0xf4                   exit
  *
- * `ticks` is how many interrupts the handlers counted, in both modes, `inside` how many of them hit
- * one of the reps between its first element and its last.  QEMU's exit status is 1 if all was well; 3
- * if a rep left wrong registers or memory, or if no interrupt hit a rep: then the run has shown nothing.
+ * `ticks` is the number of interrupts that the handlers counted, in both modes; `inside` is the number of those
+ * that came between the first and the last element of a rep.  QEMU's exit status is 1 if all checks passed; 3
+ * if a rep left wrong registers or memory, or if no interrupt came inside a rep: then the run proves nothing.
  */
 
 #include "common.inc"

@@ -1,6 +1,6 @@
 /*
- * keep-16: the macros pvio_keep_* of pvio16.inc change the registers that their instructions change, and no
- * other; answered or not. See README.md.
+ * keep-16: the macros pvio_keep_* of pvio16.inc change only the registers that their instructions change,
+ * whether the calls are answered or not. See README.md.
  */
 
 #include "common.inc"

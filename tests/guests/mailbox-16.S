@@ -1,6 +1,6 @@
 /*
- * mailbox-16: the mailbox from real mode, in segments that do not begin at 0; the same program where nobody hears
- * it, which then uses the instructions. See README.md, which counts every call.
+ * mailbox-16: the mailbox from real mode, in segments that do not begin at 0. If no host answers, the same program
+ * uses the instructions. README.md lists every call.
  */
 
 #include "common.inc"

@@ -1,5 +1,5 @@
 /*
- * mailbox-cost: how long port I/O takes by instruction and through a mailbox, in turn.
+ * mailbox-cost: times port I/O by instruction and through a mailbox, alternately.
  *
  * In 64-bit code, through four levels of page tables with pages of 4 KiB, as a kernel would.  For each
  * of ROUNDS rounds these are timed by RDTSC, in this order:
@@ -9,11 +9,11 @@
  *      mailbox outb            on PORT_OWN             SCALARS times
  *      mailbox inb             on PORT_OWN             SCALARS times
  *
- * A call is what a shim makes of it: the word that was there is kept, the call stored, the instruction, the
- * answer loaded, and what was there stored; an answer that is not OK ends the guest with status 3.  PORT_QEMU is 0xe0, where
+ * A call does what a shim does: it saves the mailbox's word, stores the call, executes the instruction, loads the
+ * answer, and restores the word; an answer that is not OK ends the guest with status 3.  PORT_QEMU is 0xe0, where
  * `-device pc-testdev` has a latch; PORT_OWN is 0x5000, where the plugin has one.  The times, 64 bits
- * each, little-endian, go to -debugcon as they are; then isa-debug-exit ends QEMU.  A program reads them:
- * qemu-scripts/bench.
+ * each, little-endian, go to -debugcon in binary; then isa-debug-exit ends QEMU.  qemu-scripts/bench reads
+ * them.
  */
 
 #include "cost.inc"

@@ -1,5 +1,5 @@
 /*
- * panic: a few port accesses, then the word to `-device pvpanic` that the guest has panicked.
+ * panic: a few port accesses, then a report to `-device pvpanic` that the guest has panicked.
  *
  *      100 x out imm8,al       port 0x80
  *        1 x rep insb          port 0x5000, 100 elements

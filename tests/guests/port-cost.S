@@ -1,5 +1,5 @@
 /*
- * port-cost: how long `in` and `out` take on one port and on another, in turn.
+ * port-cost: times `in` and `out` on two ports, alternately.
  *
  * For each of ROUNDS rounds loops of ACCESSES accesses are timed by RDTSC, in this order:
  *
@@ -13,8 +13,8 @@
  *      in  $imm8, %al  from PORT_IMM8
  *
  * PORT_QEMU is 0xe0, where `-device pc-testdev` has a latch; PORT_OTHER is 0x5000, where the user
- * puts a device to compare; nothing is at PORT_IMM8.  The times, 64 bits each, little-endian, go
- * to -debugcon as they are; then isa-debug-exit ends QEMU.  A program reads them: qemu-scripts/bench.
+ * puts a device to compare; no device serves PORT_IMM8.  The times, 64 bits each, little-endian, go
+ * to -debugcon in binary; then isa-debug-exit ends QEMU.  qemu-scripts/bench reads them.
  */
 
 #include "common.inc"

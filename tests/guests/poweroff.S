@@ -1,14 +1,14 @@
 /*
  * poweroff: a few port accesses, then soft off through ACPI as firmware does it on `-machine pc`.
  *
- * The PIIX4's power management function comes out of reset with no I/O ports assigned and closed
- * (82371AB datasheet: PMBASE, PMREGMISC, PMCNTRL), so it is first given some through PCI
- * configuration mechanism #1.  QEMU then ends with status 0.
+ * After a reset, the PIIX4's power management function has no I/O ports and is disabled (82371AB datasheet:
+ * PMBASE, PMREGMISC, PMCNTRL). So the guest first assigns and enables its ports through PCI configuration
+ * mechanism #1.  QEMU then ends with status 0.
  *
  * Port accesses, all from 16-bit code, one per execution:
  *
  *      10 x out imm8,al  port 0x80     POST codes 1 to 10
- *       3 x in al,dx     port 0x5000   nothing there
+ *       3 x in al,dx     port 0x5000   no device
  *       2 x out dx,eax   port 0xcf8    PCI address: PMBASE, PMREGMISC
  *       1 x out dx,eax   port 0xcfc    PMBASE
  *       1 x out dx,al    port 0xcfc    PMREGMISC

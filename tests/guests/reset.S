@@ -1,17 +1,17 @@
 /*
- * reset: resets itself again and again, in the middle of port I/O, and knows in the end what it has done:
- * memory survives. Give QEMU two CPUs, and not -no-reboot.
+ * reset: resets itself repeatedly, in the middle of port I/O, and reports at the end what it has done, because
+ * memory survives a reset. Give QEMU two CPUs, and not -no-reboot.
  *
- * Each boot does what the next of these says:
+ * Each boot does the next of these steps:
  *
  *      1 time          an out, then ud2 without an IDT: a triple fault in ring 0
  *      1 time          an out in ring 3 that the TSS refuses, without an IDT: a triple fault by the out
  *      5 times         1000 x out, then 6 to the reset register of the chipset, 0xcf9
  *      5 times         1000 x out, then "pulse the reset line" to the keyboard controller, 0x64
  *      5 times         a rep insb of 47 MiB, in the middle of which the other CPU writes to 0xcf9
- *      then            tells what is known in no other way, and exits
+ *      then            reports the number that the test cannot know otherwise, and exits
  *
- * So there are 18 boots, in each of which smp.inc makes its three accesses, and besides
+ * So there are 18 boots. In each, smp.inc makes its three accesses. The others are
  *
  *      out dx,al       port 0x5000     10,001, and one that is refused
  *      out dx,al       port 0xcf9      10

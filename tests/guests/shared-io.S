@@ -1,11 +1,11 @@
 /*
- * shared-io: every CPU on the same devices and on one of its own, all at once.
+ * shared-io: all CPUs use shared devices and one private device each, at the same time.
  *
  * It needs, for up to four CPUs (`i` is the number of one):
  *
  *      stream@0x5000           all write to it: letter 'A' + i by out, 'a' + i by rep outsb
- *      latch@0x5010-0x5013     one device, a byte for each
- *      latch@0x5100-0x5103     one for each, at 0x5100 + 0x10 * i
+ *      latch@0x5010-0x5013     one device, with a byte for each CPU
+ *      latch@0x5100-0x5103     one device for each CPU, at 0x5100 + 0x10 * i
  *
  * Each CPU, in 16-bit code, ROUNDS times; all at DX:
  *
@@ -16,8 +16,8 @@
  *      1 x out dx,eax          0x5100 + 0x10i  } must
  *      1 x in eax,dx           0x5100 + 0x10i  } read back
  *
- * The boot CPU besides, once: what smp.inc says, and 1 x out imm8,al to port 0xf4.  QEMU's exit status
- * is 3 if a CPU has read what it had not written.
+ * The boot CPU also makes, once, the accesses of smp.inc, and 1 x out imm8,al to port 0xf4.  QEMU's exit status
+ * is 3 if a CPU has read another value than it had written.
  */
 
 #include "common.inc"

@@ -1,6 +1,6 @@
 /*
- * shim-16: pvio's hypercalls from real mode, in segments that do not begin at 0; the same program where
- * no host answers them. See README.md, which counts every call.
+ * shim-16: pvio's hypercalls from real mode, in segments that do not begin at 0. If no host answers, the same
+ * program uses the instructions. README.md lists every call.
  */
 
 #include "common.inc"

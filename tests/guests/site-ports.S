@@ -1,12 +1,13 @@
 /*
- * site-ports: one instruction accesses many ports, on every CPU another one first.
+ * site-ports: one instruction accesses many ports; each CPU begins with a different port.
  *
  * CPU n, in 16-bit code, at the site `probe`: 300 x `in al,dx` at the ports 0x5000 .. 0x512b, beginning at
- * 0x5000 + 64 n and going round; the first port once, the second twice and so on. Then, at the site `string`,
+ * 0x5000 + 64 n and wrapping around; the first port once, the second twice and so on. Then, at the site `string`,
  * `rep outsb` of 5 elements at port 0x5200 and of 7 at port 0x5201.
  *
  * When all are done, the boot CPU, in the window `late`: 3 x `in al,dx` at 0x512b and 2 x at 0x5000, at
- * `probe`. Before and after, what smp.inc says and the exit. Where nobody hears hypercalls, there is no window.
+ * `probe`. It also makes the accesses of smp.inc before, and the exit after. If hypercalls are unanswered, there is no
+ * window.
  */
 
 #include "common.inc"

@@ -1,13 +1,13 @@
 /*
- * smp-cost: how long `out` takes when every CPU does it at once, each on a port of its own.
+ * smp-cost: times `out` on all CPUs at once, each on a separate port.
  *
- * For each of ROUNDS rounds the boot CPU lets all begin, and times by RDTSC until the last is done. Each, in
- * 16-bit code, does ACCESSES times
+ * In each of ROUNDS rounds, the boot CPU starts all CPUs, and measures by RDTSC until the last one is done. Each
+ * CPU executes, in 16-bit code, ACCESSES times
  *
  *      out %al, %dx    to 0x5000 + 0x10 * its number
  *
- * where whoever runs the guest puts what is to be measured. The times, 64 bits each, little-endian, go to
- * -debugcon as they are; then isa-debug-exit ends QEMU.  A program reads them: qemu-scripts/bench.
+ * where the user puts the devices to measure. The times, 64 bits each, little-endian, go to
+ * -debugcon in binary; then isa-debug-exit ends QEMU.  qemu-scripts/bench reads them.
  */
 
 #include "common.inc"

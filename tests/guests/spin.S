@@ -1,9 +1,9 @@
 /*
- * spin: every CPU writes to a port, forever, for tests of how a run is ended from outside.
+ * spin: every CPU writes to a port endlessly, for tests in which the run is ended from outside.
  *
- * CPU i, by the number of smp.inc, executes `out dx,al` to port 0x5000 + 4 * i in real mode without
- * end.  Before that the BSP makes the three accesses to fw_cfg that smp.inc tells of.  Nothing else;
- * the run ends when somebody ends QEMU.
+ * CPU i (smp.inc numbers them) executes `out dx,al` to port 0x5000 + 4 * i in real mode, endlessly.
+ * Before that the BSP makes the three accesses to fw_cfg that smp.inc describes.  There are no other
+ * accesses, and the guest never ends QEMU.
  */
 
 #include "common.inc"

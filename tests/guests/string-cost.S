@@ -1,5 +1,5 @@
 /*
- * string-cost: how long `rep outsb` and `rep insb` of 64 KiB take on one port and on another, in turn.
+ * string-cost: times `rep outsb` and `rep insb` of 64 KiB on two ports, alternately.
  *
  * For each of ROUNDS rounds four strings of BYTES bytes are timed by RDTSC, in this order:
  *
@@ -10,7 +10,7 @@
  *
  * PORT_QEMU is 0xe0, where `-device pc-testdev` has a latch; PORT_OTHER is 0x5000, where the user
  * puts a device to compare.  The times, 64 bits each, little-endian, go to -debugcon as
- * they are; then isa-debug-exit ends QEMU.  A program reads them: qemu-scripts/bench.
+ * binary values; then isa-debug-exit ends QEMU.  qemu-scripts/bench reads them.
  */
 
 #include "common.inc"

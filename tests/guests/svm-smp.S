@@ -7,7 +7,7 @@
  *      1 x out dx,al           port 0x5000     which the I/O permission map intercepts: it never retires
  *      1 x out dx,al           port 0x5010     which it does not
  *
- * and the hypervisor makes it resume after the first.  Besides, once, what smp.inc does, and the exit.
+ * and the hypervisor makes it resume after the first.  Once per run there are also the accesses of smp.inc, and the exit.
  */
 
 #include "common.inc"

@@ -1,10 +1,10 @@
 /*
  * verdict: runs the script in its image, for tests of verdicts.
  *
- * The script is at offset 0xE000 of the image, where a test puts its own; this one logs a line and
- * exits with code 0.  It is a sequence of steps, each
+ * The script is at offset 0xE000 of the image, where a test replaces it; the script in this file logs a line and
+ * exits with code 0.  A script is a sequence of steps, each
  *
- *      byte    what to do: a number below, or that of a hypercall of control (guest-shim/ABI.md)
+ *      byte    the action: a number below, or the number of a control hypercall (guest-shim/ABI.md)
  *      byte    its operand
  *      word    the length of its text
  *      text

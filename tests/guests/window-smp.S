@@ -8,8 +8,8 @@
  *      1 x rep outsb           port 0x5010, 3 elements
  *
  * When all are done, the boot CPU ends the window, executes 10 x out dx,al to 0x5010, begins it again,
- * executes 1 more and exits. Before that, once, what smp.inc says. Where nobody hears hypercalls, there is
- * the rest.
+ * executes 1 more and exits. Before that, it makes the accesses of smp.inc once. If hypercalls are unanswered, the
+ * guest does everything else.
  */
 
 #include "common.inc"

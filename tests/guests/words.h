@@ -1,5 +1,5 @@
 /*
- * What guests in C say to a test, by -debugcon, and how they end; one `out imm8,al` for each character.
+ * The output of guests in C to a test, by -debugcon, and their end; one `out imm8,al` for each character.
  */
 #pragma once
 

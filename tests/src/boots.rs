@@ -1,4 +1,4 @@
-//! Boots of guests that others wrote: SeaBIOS and a distribution's Linux; and of a BIOS that reads ports.
+//! Boots SeaBIOS, a distribution's Linux, and generated BIOS images.
 
 use std::path::PathBuf;
 
@@ -36,7 +36,7 @@ pub fn boot_linux(machine: Machine) -> Ended {
 
 /// Makes a BIOS image that reads some ports and ends QEMU.
 ///
-/// Each port takes four bytes, the last of which is the `in`, from linear address 0xffffe000 on.
+/// Its code starts at linear address 0xffffe000. Each port takes four bytes of code, the last of which is the `in`.
 pub fn port_reader(directory: &TempDir, ports: &[u16]) -> PathBuf {
     let mut code = Vec::new();
     for port in ports {

@@ -107,9 +107,9 @@ impl GuestRun {
     }
 }
 
-/// Fails if a dump of the guest `forms` contradicts the guest, or lacks what it does.
+/// Fails if a dump of the guest `forms` contradicts the guest, or lacks an access that the guest makes.
 ///
-/// For a QEMU that exports nothing: the mode of some code may be unknown, and forms may be undecided.
+/// This is for a QEMU that exports no functions: the mode of some code may be unknown, and forms may be undecided.
 #[track_caller]
 pub fn assert_forms_agree(stats: &Snapshot, vcpus: u64, modes: &[pvio::x86::Mode]) {
     let contradictions = expected_forms::contradictions(stats, vcpus, modes);

@@ -1,4 +1,4 @@
-//! The frame that the integration tests share: QEMUs, guests, and checks that hold for every dump.
+//! The library that the integration tests share: QEMUs, guests, and checks that every dump must pass.
 
 mod boots;
 mod busy;
@@ -43,18 +43,18 @@ pub struct Host {
     /// The version of its plugin API.
     pub api: i32,
     folder: &'static str,
-    /// Whether it exports its own functions to plugins.
+    /// True if it exports its own functions to plugins.
     pub exports: bool,
 }
 
 impl Host {
     /// Debian stable's QEMU: plugin API 4, no exception events.
     pub const STABLE: Host = Host { api: 4, folder: "trixie", exports: true };
-    /// The newest: plugin API 7.
+    /// The newest QEMU: plugin API 7.
     pub const NEWEST: Host = Host { api: 7, folder: "trixie-backports", exports: true };
     /// QEMU 10.2 as `setup --tests --qemu 10.2` builds it with loadable modules.
     pub const WITH_MODULES: Host = Host { api: 5, folder: "10.2-modules", exports: true };
-    /// The same without loadable modules, and so without exports.
+    /// QEMU 10.2 without loadable modules, which therefore exports no functions.
     pub const PLAIN: Host = Host { api: 5, folder: "10.2-plain", exports: false };
 
     /// The path of one of its programs.
@@ -62,7 +62,7 @@ impl Host {
         paths::private_qemu(self.folder, name).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The same QEMU, which behaves towards the plugin as if it exported nothing.
+    /// The same QEMU, but the plugin behaves as if it exported no functions.
     pub const fn without_exports(&self) -> Host {
         Host { exports: false, api: self.api, folder: self.folder }
     }
@@ -106,7 +106,7 @@ impl Host {
 
 /// Makes tests of each function `fn name(host: &Host)`, one for each QEMU.
 ///
-/// That on API 5 needs a QEMU that `setup --tests --qemu 10.2` builds, and runs in a long part.
+/// The test on API 5 needs a QEMU that `setup --tests --qemu 10.2` builds, and runs in a long part.
 #[macro_export]
 macro_rules! on_both_qemus {
     ($($name:ident)*) => {
@@ -136,7 +136,7 @@ macro_rules! on_packaged_qemus {
 
 /// Makes tests of each function `fn name(host: &Host)` on QEMUs that export nothing.
 ///
-/// On two, pvio is told so. That on API 5 is one, which runs in a long part.
+/// On API 4 and 7, a variable makes pvio behave so. The QEMU with API 5 exports none; its test runs in a long part.
 #[macro_export]
 macro_rules! without_exports {
     ($($name:ident)*) => {
@@ -163,7 +163,7 @@ pub fn guest(name: &str) -> PathBuf {
     paths::guest(name).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The line in which pvio says why QEMU does not start.
+/// Returns the line in which pvio says why QEMU does not start.
 ///
 /// # Panics
 ///

@@ -1,4 +1,4 @@
-//! QEMU's monitor, by its machine protocol QMP.
+//! QEMU's monitor, through its machine protocol QMP.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, BufWriter, Chain, Cursor, Read};
@@ -204,7 +204,7 @@ impl Monitor {
     }
 }
 
-/// Makes a command of the monitor for humans a command of QMP.
+/// Wraps a command of the monitor for humans in a command of QMP.
 fn for_humans(command: &str) -> qmp::human_monitor_command {
     qmp::human_monitor_command { cpu_index: None, command_line: command.to_owned() }
 }

@@ -1,6 +1,6 @@
-//! The one list of the ABI: instructions, calls, features, levels, statuses, limits.
+//! The list of the ABI: instructions, calls, features, levels, statuses, limits.
 //!
-//! Everything else is made from it: the constants of [`abi`](super), pvio's own list of calls (by
+//! Everything else is generated from it: the constants of [`abi`](super), pvio's own list of calls (with
 //! `for_each_call`), and the blocks of `include/pvio.h` and `ABI.md` between the marks `generated`,
 //! which `tests/abi_list.rs` compares and, with `PVIO_WRITE_ABI=1`, writes.
 
@@ -47,7 +47,7 @@ pub struct Instruction {
     pub bytes_64: [u8; 7],
 }
 
-/// Hands every call of the ABI to a macro, in the order of their numbers: the name as a Rust variant,
+/// Passes every call of the ABI to a macro, in the order of their numbers: the name as a Rust variant,
 /// as a constant and in lower case; the number; what the call does, takes and gives.
 #[doc(hidden)]
 #[macro_export]
@@ -75,7 +75,7 @@ macro_rules! for_each_call {
             Begin BEGIN "begin" 18 "Opens a window of the statistics", "address and count of its name", "";
             End END "end" 19 "Closes a window", "address and count of its name", "";
             Reset RESET "reset" 20 "Sets all counts to zero, also those of open windows; forgets closed windows", "", "";
-            Dump DUMP "dump" 21 "Writes the statistics as they stand", "", "";
+            Dump DUMP "dump" 21 "Writes the statistics so far", "", "";
         }
     };
 }
@@ -85,7 +85,7 @@ macro_rules! calls {
        $about:literal, $takes:literal, $gives:literal;)*) => {
         /// The numbers of the calls.
         ///
-        /// "Address" is RDX or EDX, "count" is RCX or ECX. Both are left as `rep` leaves its own: the
+        /// "Address" is RDX or EDX, "count" is RCX or ECX. After the call, as after a `rep`, they are the
         /// address after the last element moved, and the number of elements left.
         pub mod call {
             $(#[doc = concat!($about, ".")] pub const $constant: u8 = $number;)*
@@ -117,7 +117,7 @@ macro_rules! numbers {
     ($($name:ident: $type:ident = $value:literal, $about:literal;)*) => {
         $(#[doc = concat!($about, ".")] pub const $name: $type = $value;)*
 
-        /// The constants that are in no module.
+        /// The constants outside the modules.
         pub const NUMBERS: &[Constant] = &[$(Constant {
             name: stringify!($name), value: $value, literal: stringify!($value), about: $about,
         },)*];
@@ -137,8 +137,8 @@ macro_rules! instructions {
 
         /// The instructions: `nop dword ptr [eax + disp32]`, or `[rax + disp32]`.
         ///
-        /// The bytes of the displacement are a letter, the mode in hexadecimal, and two one-byte NOPs: a
-        /// processor in another mode than the code assumes may take these two for instructions.
+        /// The bytes of the displacement are a letter, the mode in hexadecimal, and two one-byte NOPs, because
+        /// a processor in another mode than the code assumes may execute these two as instructions.
         pub const INSTRUCTIONS: &[Instruction] = &[$(Instruction {
             name: $name, about: $about, bytes_16: $bits_16, bytes_32: $bits_32, bytes_64: $bits_64,
         },)*];
@@ -154,15 +154,15 @@ instructions! {
 
 numbers! {
     VERSION: u32 = 1, "The version of the ABI, which a probe returns";
-    UNHEARD: u32 = 0x8000_0000, "Bit 31 of EAX: no host has answered (yet)";
-    CALL_SHIFT: u32 = 24, "Where EAX holds the number of a call, and a status";
-    OPERAND_SHIFT: u32 = 16, "Where EAX holds the operand of a call";
+    UNANSWERED: u32 = 0x8000_0000, "Bit 31 of EAX: no host has answered (yet)";
+    CALL_SHIFT: u32 = 24, "The position in EAX of a call's number, and of a status";
+    OPERAND_SHIFT: u32 = 16, "The position in EAX of a call's operand";
     DATA_MASK: u32 = 0x00ff_ffff, "The bits of an answer that are data";
     LOG_MAX: usize = 1024, "The longest line of the log, in bytes";
     NAME_MAX: usize = 64, "The longest name of a window, in bytes";
-    WINDOWS_MAX: usize = 256, "The most windows of a run";
-    DUMPS_MAX: usize = 100, "The most dumps of a run";
-    ELEMENTS_MAX: usize = 65536, "The most elements and records that one call moves";
+    WINDOWS_MAX: usize = 256, "The maximum number of windows in a run";
+    DUMPS_MAX: usize = 100, "The maximum number of dumps in a run";
+    ELEMENTS_MAX: usize = 65536, "The maximum number of elements and records that one call moves";
     RECORD_PENDING: u8 = 0x80, "The status of a record that no host has run: bit 31 of a call, as a byte";
 }
 
@@ -172,7 +172,7 @@ constants! {
     /// The features of a host: the bits of EDX after a probe.
     feature: u32;
     EVERY_PORT = 0x1, "Calls reach every port. Without it, only those that the host's own devices serve";
-    MEMORY = 0x2, "Calls with an address are carried out. Without it, they may be DECLINED";
+    MEMORY = 0x2, "Calls with an address work. Without it, they may be DECLINED";
     MAILBOX = 0x4, "A mailbox can be registered";
 }
 
@@ -186,18 +186,18 @@ constants! {
 }
 
 constants! {
-    /// The result of a call. With all but `OK`, `PAGE` and `DECLINED`, the call has done nothing; a
-    /// record of a batch has a status of its own.
+    /// The result of a call. With all but `OK`, `PAGE` and `DECLINED`, the call has done nothing; each
+    /// record of a batch has its own status.
     status: u8;
-    OK = 0, "Carried out. With a count left: call again";
-    DECLINED = 1, "Not for the host: execute the real instruction for what is left";
-    PAGE = 2, "Touch the page at the address, then call again for what is left";
+    OK = 0, "Done. With a count left: call again";
+    DECLINED = 1, "The host does not handle this: execute the real instruction for the rest";
+    PAGE = 2, "Touch the page at the address, then call again for the rest";
     DENIED = 3, "This ring may not make hypercalls";
     UNKNOWN = 4, "No call has this number";
     ADDRESS = 5, "The memory cannot be a buffer";
     ARGUMENT = 6, "An operand is out of range, or a field that must be 0 is not";
     LENGTH = 7, "A line or name is too long, or a name is empty";
     STATE = 8, "The window to begin is open, or the window to end is not";
-    FULL = 9, "No more windows, or dumps";
+    FULL = 9, "The maximum number of windows, or of dumps, is reached";
     FAILED = 10, "The host failed: it cannot write its file, for example";
 }

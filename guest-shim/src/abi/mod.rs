@@ -1,7 +1,7 @@
 //! The hypercall ABI in numbers: instructions, calls, registers, answers.
 //!
-//! `guest-shim/ABI.md` explains them. All constants are made from one list, which also makes those of
-//! `include/pvio.h`. Nothing here executes anything, so a host of any architecture can use this module.
+//! `guest-shim/ABI.md` explains them. All constants are generated from one list, as are those of
+//! `include/pvio.h`. This module executes no instruction, so a host of any architecture can use it.
 
 mod layout;
 mod list;

@@ -1,6 +1,6 @@
 //! EAX before and after a call.
 
-use super::list::{CALL_SHIFT, DATA_MASK, OPERAND_SHIFT, UNHEARD, status};
+use super::list::{CALL_SHIFT, DATA_MASK, OPERAND_SHIFT, UNANSWERED, status};
 
 /// A call: EAX before the instruction, or the word of a mailbox.
 ///
@@ -11,7 +11,7 @@ use super::list::{CALL_SHIFT, DATA_MASK, OPERAND_SHIFT, UNHEARD, status};
 /// | 16-23 | the operand: the byte that `outb` writes, an exit status, a level; else 0 |
 /// | 0-15 | the port of port I/O; else 0 |
 ///
-/// A host replaces it by a [`Status`], whose bit 31 is 0.
+/// A host replaces it by a [`Status`], in which bit 31 is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallWord(pub u32);
 
@@ -20,12 +20,12 @@ impl CallWord {
     #[inline]
     pub const fn new(call: u8, operand: u8, port: u16) -> CallWord {
         let call = (call as u32) << CALL_SHIFT;
-        CallWord(UNHEARD | call | (operand as u32) << OPERAND_SHIFT | port as u32)
+        CallWord(UNANSWERED | call | (operand as u32) << OPERAND_SHIFT | port as u32)
     }
 
     /// The call's number; `None` if bit 31 is clear: then it is not a call.
     pub const fn call(self) -> Option<u8> {
-        if self.0 & UNHEARD == 0 { None } else { Some((self.0 >> CALL_SHIFT & 0x7f) as u8) }
+        if self.0 & UNANSWERED == 0 { None } else { Some((self.0 >> CALL_SHIFT & 0x7f) as u8) }
     }
 
     /// The operand.
@@ -43,7 +43,7 @@ impl CallWord {
 ///
 /// | bits | |
 /// | --- | --- |
-/// | 31 | 0; 1 if no host has answered: then it is still the call |
+/// | 31 | 0; 1 if no host has answered: then the word is still the call |
 /// | 24-30 | the status, see [`status`] |
 /// | 0-23 | data, as the call defines |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Status {
     /// The status; `None` if no host has answered.
     #[inline]
     pub const fn code(self) -> Option<u8> {
-        if self.0 & UNHEARD == 0 { Some((self.0 >> CALL_SHIFT) as u8) } else { None }
+        if self.0 & UNANSWERED == 0 { Some((self.0 >> CALL_SHIFT) as u8) } else { None }
     }
 
     /// Returns true if the call was carried out.

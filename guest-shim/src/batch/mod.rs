@@ -1,7 +1,7 @@
 //! Many operations by one call.
 //!
-//! A [`Batch`] writes records into the caller's array, and [`run`](Batch::run) executes them in order: by
-//! one hypercall if a host answers, else one by one with the CPU's instructions. Nothing is allocated.
+//! A [`Batch`] writes records into the caller's array, and [`run`](Batch::run) executes them in order: with
+//! one hypercall if a host answers, otherwise one by one with the CPU's instructions. Nothing is allocated.
 //!
 //! ```no_run
 //! use pvio_guest::batch::{Batch, Error, Record};

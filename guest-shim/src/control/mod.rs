@@ -1,6 +1,6 @@
 //! Calls that control the host: end the machine, log a line, open a window of the statistics.
 //!
-//! All are safe, and harmless without a host: each function returns [`CallError::Unheard`], which a
+//! All are safe, and harmless without a host: each function returns [`CallError::Unanswered`], which a
 //! guest may ignore. Texts must be in flat segments, where a pointer is a linear address.
 //!
 //! ```
@@ -15,7 +15,7 @@
 //!
 //! probe_the_disks();
 //! // A process on Linux, without a host: exit returns.
-//! assert_eq!(control::exit(0), CallError::Unheard);
+//! assert_eq!(control::exit(0), CallError::Unanswered);
 //! ```
 
 mod line;
@@ -62,13 +62,13 @@ pub fn exit(code: u8) -> CallError {
 ///
 /// # Errors
 ///
-/// The host's answer, or [`CallError::Unheard`] if there is no host.
+/// The host's answer, or [`CallError::Unanswered`] if there is no host.
 pub fn log(level: Level, text: &str) -> Result<(), CallError> {
     with_text(call::LOG, level as u8, text)
 }
 
-/// Opens a window of the statistics, which counts until [`end`]. See [`Window`] for one that ends by
-/// itself.
+/// Opens a window of the statistics, which counts until [`end`]. [`Window`] is one that closes
+/// automatically.
 ///
 /// The name has 1 to [`NAME_MAX`](abi::NAME_MAX) bytes.
 ///
@@ -98,7 +98,7 @@ pub fn reset() -> Result<(), CallError> {
     CallError::check(unsafe { hypercall::call_plain(CallWord::new(call::RESET, 0, 0)) }).map(drop)
 }
 
-/// Writes the statistics as they stand.
+/// Writes the statistics so far.
 ///
 /// # Errors
 ///
@@ -108,8 +108,8 @@ pub fn dump() -> Result<(), CallError> {
     CallError::check(unsafe { hypercall::call_plain(CallWord::new(call::DUMP, 0, 0)) }).map(drop)
 }
 
-/// Tries for a text at pages that the host cannot judge. A page may be unmapped between the touch and the
-/// retry, but hardly every time.
+/// Number of tries for a text on pages that the host cannot check. A page may be unmapped between the touch
+/// and the retry, but hardly every time.
 const TRIES: u32 = 8;
 
 /// The smallest page, in bytes.
@@ -142,15 +142,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_of_a_process_are_unheard() {
-        assert_eq!(probe(), Err(CallError::Unheard));
-        assert_eq!(exit(3), CallError::Unheard);
-        assert_eq!(log(Level::Error, "text"), Err(CallError::Unheard));
-        assert_eq!(log(Level::Error, ""), Err(CallError::Unheard));
-        assert_eq!(begin("name"), Err(CallError::Unheard));
-        assert_eq!(end("name"), Err(CallError::Unheard));
-        assert_eq!(reset(), Err(CallError::Unheard));
-        assert_eq!(dump(), Err(CallError::Unheard));
+    fn calls_of_a_process_are_unanswered() {
+        assert_eq!(probe(), Err(CallError::Unanswered));
+        assert_eq!(exit(3), CallError::Unanswered);
+        assert_eq!(log(Level::Error, "text"), Err(CallError::Unanswered));
+        assert_eq!(log(Level::Error, ""), Err(CallError::Unanswered));
+        assert_eq!(begin("name"), Err(CallError::Unanswered));
+        assert_eq!(end("name"), Err(CallError::Unanswered));
+        assert_eq!(reset(), Err(CallError::Unanswered));
+        assert_eq!(dump(), Err(CallError::Unanswered));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The mailbox: scalar calls through 16 bytes of memory instead of registers.
 //!
 //! Every call restores word and value, so that an interrupt handler may make a call between any two
-//! instructions of another call. The caller knows to which CPU a mailbox belongs; nothing here does.
+//! instructions of another call. Only the caller knows to which CPU a mailbox belongs.
 
 use core::cell::UnsafeCell;
 use core::num::NonZeroU64;
@@ -15,9 +15,9 @@ use crate::port_io::{PortIo, port_io};
 
 /// A CPU's mailbox, and a [`PortIo`].
 ///
-/// Scalar calls go through the mailbox; if no host answers, by registers; if that is not carried out
-/// either, by the CPU's instruction. Strings go by registers at once. So it works on every machine,
-/// registered or not.
+/// Scalar calls go through the mailbox. If no host answers there, they go through registers; if that fails,
+/// too, the CPU's instruction is executed. Strings go through registers directly. So it works on every
+/// machine, registered or not.
 ///
 /// ```no_run
 /// use pvio_guest::{Mailbox, PortIo};
@@ -43,12 +43,12 @@ pub struct Mailbox {
 unsafe impl Sync for Mailbox {}
 
 impl Mailbox {
-    /// A mailbox that is not registered, in a segment whose base is zero.
+    /// Creates an unregistered mailbox, in a segment whose base is zero.
     pub const fn new() -> Mailbox {
         Mailbox::with_segment_base(0)
     }
 
-    /// The same for another base of DS, which must be that of ES.
+    /// Creates an unregistered mailbox, in segments DS and ES with this base.
     pub const fn with_segment_base(segment_base: usize) -> Mailbox {
         let memory = UnsafeCell::new(abi::Mailbox { word: 0, value: 0, key: 0 });
         Mailbox { memory, segment_base }
@@ -77,7 +77,7 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// [`CallError::Unheard`] if there is no host; [`CallError::Declined`] if it has no mailboxes.
+    /// [`CallError::Unanswered`] if there is no host; [`CallError::Declined`] if it has no mailboxes.
     ///
     /// # Safety
     ///
@@ -92,7 +92,7 @@ impl Mailbox {
     ///
     /// # Errors
     ///
-    /// [`CallError::Unheard`] if it is not registered.
+    /// [`CallError::Unanswered`] if it is not registered.
     ///
     /// # Safety
     ///
@@ -163,7 +163,7 @@ impl<M: MailboxMachine> Through<'_, M> {
     ///
     /// # Safety
     ///
-    /// A host may do all that the call asks for. Only on the mailbox's CPU, by one task at a time.
+    /// A host may do everything that the call requests. Only on the mailbox's CPU, by one task at a time.
     #[inline]
     unsafe fn ask(&self, call: CallWord, notify: impl FnOnce()) -> Status {
         let word = self.word();

@@ -98,13 +98,13 @@ fn unanswered_mailbox_calls_go_by_registers() {
 #[test]
 fn without_a_host_accesses_are_instructions() {
     let (machine, mailbox) = (Simulation::default(), mailbox());
-    assert_eq!(register(&mailbox, &machine), Err(CallError::Unheard));
+    assert_eq!(register(&mailbox, &machine), Err(CallError::Unanswered));
     assert_eq!(scalars(&mailbox, &machine), (1, 2, 3));
     assert_accesses(&machine, By::Instruction);
     assert_eq!(machine.diary.borrow().calls, 6);
     // SAFETY: nothing can go wrong in a simulation.
     let released = unsafe { mailbox.through(&machine).release() };
-    assert_eq!(released, Err(CallError::Unheard));
+    assert_eq!(released, Err(CallError::Unanswered));
     assert_eq!(contents(&mailbox), IDLE);
 }
 
@@ -249,11 +249,11 @@ fn keys_differ_by_address_and_time() {
 
 /// The real machine: a process has no host.
 #[test]
-fn calls_of_a_process_are_unheard() {
+fn calls_of_a_process_are_unanswered() {
     static MAILBOX: Mailbox = Mailbox::new();
     // SAFETY: only this test uses it.
     unsafe {
-        assert_eq!(MAILBOX.register(KEY), Err(CallError::Unheard));
-        assert_eq!(MAILBOX.release(), Err(CallError::Unheard));
+        assert_eq!(MAILBOX.register(KEY), Err(CallError::Unanswered));
+        assert_eq!(MAILBOX.release(), Err(CallError::Unanswered));
     }
 }

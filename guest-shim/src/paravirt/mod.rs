@@ -1,6 +1,6 @@
-//! Port I/O by hypercall, with the CPU's instruction where a call is not carried out.
+//! Port I/O by hypercall, with the CPU's instruction as the fallback.
 //!
-//! Every access makes a call of its own and handles its own answer: the machine may have been saved
+//! Every access makes a separate call and checks its answer, because the machine may have been saved
 //! under one host and restored under another since the last access.
 
 use crate::abi::{CallWord, call};
@@ -8,10 +8,10 @@ use crate::machine::{Machine, Real};
 use crate::port_io::{PortIo, port_io};
 use crate::strings::StringIo;
 
-/// Hypercalls, and the CPU's instruction if a call is not carried out: unanswered, declined, denied.
+/// Hypercalls, and the CPU's instruction if a call fails: unanswered, declined, denied.
 /// So it works on every machine.
 ///
-/// Hosts take linear addresses. With flat segments a pointer is one: that is [`Hypercall::FLAT`], the
+/// Hosts take linear addresses. With flat segments a pointer is a linear address: [`Hypercall::FLAT`], the
 /// default, which the functions at the top of the crate use. Code whose data segment has another base
 /// sets [`segment_base`](Hypercall::segment_base).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Hypercall {
 
 port_io!(impl [] Hypercall, |this| this.paravirt());
 
-/// The same on any machine.
+/// [`Hypercall`] on any machine.
 pub(crate) struct Paravirt<'m, M> {
     pub(crate) machine: &'m M,
     pub(crate) segment_base: usize,

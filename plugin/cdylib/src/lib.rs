@@ -1,3 +1,3 @@
-//! `libpvio.so`: pvio with the devices that it has.
+//! `libpvio.so`: pvio with its built-in devices.
 
 pvio::plugin!();

@@ -1,15 +1,15 @@
-//! QEMU for TCG plugins: the plugin API of versions 4 to 7, and the few functions that QEMU exports
-//! besides, behind types that are safe to use. All `unsafe` of the host side is here.
+//! A safe interface to QEMU for TCG plugins: the plugin API of versions 4 to 7, and a few other functions
+//! that QEMU exports. All `unsafe` code of the host side is here.
 //!
-//! It does not know what a plugin does. QEMU's events go to a [`Plugin`] and its [`Vcpu`]s, which answer.
-//! The demands of C stay inside: symbols that are looked up, two shapes of callbacks, one global.
+//! It does not know what a plugin does. QEMU's events go to a [`Plugin`] and its [`Vcpu`]s.
+//! The details of C are hidden: symbols that are looked up, two shapes of callbacks, one global variable.
 //!
-//! | room | what it has |
+//! | module | contents |
 //! | --- | --- |
-//! | `plugin_api` | the official plugin API, which QEMU promises; it asks `internals`, never the other way |
-//! | `internals` | what QEMU exports without a promise: port bus, interrupt lines, RAM, registers, trace, shutdown |
+//! | `plugin_api` | the official plugin API, which QEMU keeps stable; it uses `internals`, never the reverse |
+//! | `internals` | QEMU's other exports, which may change: port bus, interrupt lines, RAM, registers, trace, shutdown |
 //!
-//! Every symbol of QEMU that pvio uses stands once in the table of one of the rooms: see [`symbols`].
+//! Every QEMU symbol that pvio uses is listed once, in the table of one of these modules: see [`symbols`].
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_endian = "little")))]
 compile_error!(

@@ -1,5 +1,5 @@
-//! Output to a reader: a pipe, a terminal. A reader that stops must not stop the machine for ever: if it
-//! takes no byte for a while, the stream is given up.
+//! Output to a pipe or a terminal, whose reader may stop. That must not stop the machine forever: if the
+//! reader takes no byte for a while, the stream is abandoned.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes that a pipe accepts at once if `poll` says that it accepts any (`PIPE_BUF`).
 const PIECE: usize = 4096;
 
-/// An output stream, until its reader has stopped for too long.
+/// An output stream, which is abandoned after its reader has stopped for too long.
 #[derive(Debug)]
 pub struct Stream {
     file: File,
@@ -34,7 +34,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// If it cannot be opened for writing, or if it is a pipe without a reader.
+    /// The path cannot be opened for writing, or it is a pipe without a reader.
     pub fn open(path: &Path) -> io::Result<Stream> {
         let file = open_without_waiting(path)?;
         Ok(Stream { file, name: path.display().to_string(), given_up: false })
@@ -44,7 +44,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// If it is closed.
+    /// Standard output is closed.
     pub fn stdout() -> io::Result<Stream> {
         let stdout = io::stdout();
         // A terminal accepts less at once than `poll` promises. Opened again, it does not block.
@@ -70,7 +70,7 @@ impl Write for Stream {
             }
             let (name, seconds) = (&self.name, PATIENCE.as_secs());
             say(format_args!(
-                "{name} was not read for {seconds} seconds: what is written to it from here on is lost"
+                "nobody read {name} for {seconds} seconds: all further output to it is lost"
             ));
         }
         Err(io::Error::new(io::ErrorKind::TimedOut, "its reader has stopped"))
@@ -85,7 +85,7 @@ impl Write for Stream {
 ///
 /// # Errors
 ///
-/// If the process may open no more files.
+/// The process cannot open more files.
 pub fn shared(stream: impl AsFd) -> io::Result<File> {
     Ok(stream.as_fd().try_clone_to_owned()?.into())
 }
@@ -100,7 +100,7 @@ pub(crate) fn write_stderr(text: &[u8]) {
     let patience = if *dropped { Duration::ZERO } else { PATIENCE };
     let notice = match *dropped {
         true => format!(
-            "pvio: stderr was not read for {} seconds: lines are missing here\n",
+            "pvio: nobody read stderr for {} seconds: lines are missing here\n",
             PATIENCE.as_secs()
         ),
         false => String::new(),

@@ -6,7 +6,7 @@ use crate::output::write_stderr;
 
 /// Writes a line for the user, with the plugin's name before it.
 ///
-/// If stderr accepts nothing (it may be a pipe that nobody reads), the line is lost: the machine goes on.
+/// If stderr accepts nothing (it may be a pipe that nobody reads), the line is lost and the machine continues.
 pub fn say(line: impl fmt::Display) {
     show(&format!("pvio: {line}\n"));
 }

@@ -1,6 +1,6 @@
 //! The macro behind the two tables of QEMU's symbols: it declares them and looks them up.
 //!
-//! QEMU binds all symbols of a plugin when it loads it, and one that it lacks is the end. So nothing is
+//! QEMU binds all symbols of a plugin when it loads it, and fails if one is missing. So nothing is
 //! linked: [`symbol_table`] declares groups of symbols, and each group is looked up at run time.
 //!
 //! | table | what it declares |
@@ -27,9 +27,9 @@ pub struct Symbol {
     pub c_type: &'static str,
     /// The header of QEMU's newest known version that declares it.
     pub header: &'static str,
-    /// The first version that has it with this type. Not before 9.2 where pvio needs no older.
+    /// The first version that has it with this type, or 9.2 if pvio need not distinguish older versions.
     pub since: QemuVersion,
-    /// The first version that has it no more, or with another type.
+    /// The first version that no longer has it, or has it with another type.
     pub until: Option<QemuVersion>,
 }
 
@@ -70,16 +70,16 @@ pub(crate) fn lookup(symbol: &CStr) -> Option<*mut c_void> {
     (!address.is_null()).then_some(address)
 }
 
-/// What the tests hide of QEMU, to see what pvio does on one that was built otherwise.
+/// Features of QEMU that tests hide, to run pvio as on a QEMU that was built without them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hidden {
-    /// As without loadable modules: no internal symbol is exported. By `PVIO_TEST_WITHOUT_EXPORTS`.
+    /// Hides all internal symbols, as without loadable modules. Set by `PVIO_TEST_WITHOUT_EXPORTS`.
     pub exports: bool,
-    /// As without capstone: no instruction is disassembled. By `PVIO_TEST_WITHOUT_DISASSEMBLY`.
+    /// Hides the disassembly, as without capstone. Set by `PVIO_TEST_WITHOUT_DISASSEMBLY`.
     pub disassembly: bool,
 }
 
-/// What the environment hides. Read once: QEMU's libraries may change it while vCPUs run.
+/// Returns what the environment hides. It is read once, because QEMU's libraries may change it while vCPUs run.
 pub(crate) fn hidden() -> Hidden {
     static HIDDEN: OnceCell<Hidden> = OnceCell::new();
     *HIDDEN.get_or_init(|| {

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct ApiLevel(pub i32);
 
 impl ApiLevel {
-    /// The oldest that pvio runs on, of QEMU 9.2.
+    /// The oldest that pvio supports: that of QEMU 9.2.
     pub const OLDEST: ApiLevel = ApiLevel(4);
     /// QEMU 10.1: registers can be written.
     pub const WRITES: ApiLevel = ApiLevel(5);
@@ -15,7 +15,7 @@ impl ApiLevel {
     pub const DISCONTINUITIES: ApiLevel = ApiLevel(6);
     /// QEMU 11.1: callbacks get user data instead of the plugin's id.
     pub const USERDATA: ApiLevel = ApiLevel(7);
-    /// The newest that pvio was made for.
+    /// The newest that pvio supports.
     pub const NEWEST: ApiLevel = ApiLevel::USERDATA;
 }
 
@@ -36,7 +36,7 @@ pub struct QemuVersion {
     pub micro: i64,
 }
 
-/// The releases by which the tables of symbols are dated.
+/// The releases that the tables of symbols name.
 pub(crate) const V9_0: QemuVersion = QemuVersion::new(9, 0);
 pub(crate) const V9_2: QemuVersion = QemuVersion::new(9, 2);
 pub(crate) const V10_1: QemuVersion = QemuVersion::new(10, 1);

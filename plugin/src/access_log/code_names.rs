@@ -1,6 +1,7 @@
 //! The names of the code that makes accesses, by number, so that records stay small.
 //!
-//! Files name code at once. The guest's kernel does when it is known, which the first accesses of its code cause.
+//! Symbol files name code at once. The guest's kernel names code as soon as it is found; the first accesses of its code
+//! start the search.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use crate::stats::{MAX_SITES, SiteId, Sites};
 use crate::symbols::LiveNames;
 use crate::untrusted_text::escape;
 
-/// The most names that are kept. Code beyond has none.
+/// Maximum number of names that are kept. Further code has no name.
 const MAX_NAMES: usize = 1 << 17;
 
 /// The first bytes of a hypercall's instruction: a long NOP; in 16-bit code after a prefix.
@@ -26,7 +27,7 @@ pub struct NameId(u32);
 pub struct CodeNames {
     sites: Arc<Sites>,
     files: LiveNames,
-    /// `None` if the guest's kernel is not to name code.
+    /// `None` if the guest's kernel must not name code.
     kernel: Option<Arc<RunningKernel>>,
     texts: boxcar::Vec<Box<str>>,
     numbers: Mutex<HashMap<Box<str>, NameId>>,
@@ -35,7 +36,7 @@ pub struct CodeNames {
 }
 
 impl CodeNames {
-    /// Names these sites by files, and then by the kernel that runs.
+    /// Creates names for these sites, from files first, and then from the running kernel.
     pub fn new(
         sites: Arc<Sites>,
         files: LiveNames,
@@ -88,7 +89,7 @@ impl CodeNames {
         {
             now = self.epoch(&mut Some(view));
         }
-        if epoch == now && (number != 0 || !self.files.may_know_more()) {
+        if epoch == now && (number != 0 || !self.files.may_name_more()) {
             return NameId(number);
         }
         let bytes = &self.sites.get(site).key.bytes;

@@ -5,7 +5,7 @@
 //!     0.004211036 0 0xfd0a1 out 0x0070 1 0x0f    ?    -
 //! ```
 //!
-//! Symbols and names of processes may contain spaces, so a tab is before each.
+//! Symbols and names of processes may contain spaces, so each follows a tab.
 //!
 //! vCPUs append records, without formatting or system calls. A writer thread formats and writes them, at the latest
 //! [`LATENCY`] after the first. If it falls behind, the guest waits; no record is dropped. Write errors are
@@ -46,7 +46,7 @@ pub struct AccessLog {
     opened: Instant,
     vcpus_mixed: AtomicBool,
     names: Arc<CodeNames>,
-    /// `None` if lines do not tell processes.
+    /// `None` if lines do not name processes.
     processes: Option<Arc<ProcessFinder>>,
     queue: Arc<Queue>,
     writer: Writer,
@@ -75,7 +75,7 @@ impl AccessLog {
         }
     }
 
-    /// Leaves the vCPU out of all further records, because QEMU does not tell vCPUs apart.
+    /// Leaves the vCPU out of all further records, because QEMU's callbacks do not distinguish vCPUs.
     pub fn vcpus_are_mixed(&self) {
         // Relaxed: the vCPU that is found to share a thread stores it on that thread, before its first record.
         self.vcpus_mixed.store(true, Ordering::Relaxed);

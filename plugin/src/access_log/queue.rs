@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use super::record::Record;
 
-/// The number of records for which the writer thread is woken before it is time.
+/// The number of records at which the writer thread is woken early.
 pub(super) const BATCH: usize = 16 * 1024;
 
 /// The number of records at which vCPUs wait for the writer thread.
 const MOST: usize = 5 * BATCH;
 
-/// Records in the order of the vCPUs' pushes. Its lock is held for moves of records only.
+/// Records in the order in which vCPUs pushed them. Its lock is held only while records are moved.
 #[derive(Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// There are records, or many, or there will be no more.
+    /// Signals that there are records, or many records, or that the queue is closed.
     ready: Condvar,
-    /// There is room for records.
+    /// Signals that there is room for records.
     room: Condvar,
 }
 
@@ -26,12 +26,12 @@ struct State {
     records: Vec<Record>,
     /// For each handle of a vCPU, its latest `in` or `out` until it retires or faults.
     pending: Vec<Option<Record>>,
-    /// No more records are taken.
+    /// True if the queue accepts no more records.
     is_closed: bool,
 }
 
 impl Queue {
-    /// Adds a record, and waits while there is no room. After the end it is dropped.
+    /// Adds a record. Waits while the queue is full. Drops the record if the queue is closed.
     pub fn push(&self, record: Record) {
         let mut state = self.lock();
         if state.records.len() >= MOST {
@@ -47,8 +47,8 @@ impl Queue {
         }
     }
 
-    /// Waits for records, then for more of them up to a time, and exchanges them for `empty`. Returns false if
-    /// there will be no more.
+    /// Waits for a first record, then up to `time` for more, and swaps them into `empty`. Returns false if the
+    /// queue is closed and empty.
     pub fn take(&self, empty: &mut Vec<Record>, time: Duration) -> bool {
         let is_empty = |state: &mut State| state.records.is_empty() && !state.is_closed;
         let is_short = |state: &mut State| state.records.len() < BATCH && !state.is_closed;
@@ -61,26 +61,26 @@ impl Queue {
         !(empty.is_empty() && state.is_closed)
     }
 
-    /// Ends the queue. What is in it can still be taken.
+    /// Closes the queue. Records in it can still be taken.
     pub fn close(&self) {
         self.lock().is_closed = true;
         self.ready.notify_one();
         self.room.notify_all();
     }
 
-    /// Makes a place for a pending record. Returns its number.
+    /// Adds a slot for a pending record. Returns its index.
     pub fn add_pending(&self) -> usize {
         let mut state = self.lock();
         state.pending.push(None);
         state.pending.len() - 1
     }
 
-    /// Exchanges the pending record of a place.
+    /// Replaces the pending record in a slot.
     pub fn replace_pending(&self, place: usize, record: Option<Record>) -> Option<Record> {
         std::mem::replace(&mut self.lock().pending[place], record)
     }
 
-    /// Changes the pending record of a place, if there is one.
+    /// Changes the pending record in a slot, if there is one.
     pub fn change_pending(&self, place: usize, change: impl FnOnce(&mut Record)) {
         if let Some(record) = &mut self.lock().pending[place] {
             change(record);

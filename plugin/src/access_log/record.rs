@@ -27,7 +27,7 @@ impl From<InsnForm> for Access {
 pub(super) struct Record {
     /// Time since the log was opened.
     pub time: Duration,
-    /// The vCPU's index; `None` if QEMU does not tell vCPUs apart.
+    /// The vCPU's index; `None` if QEMU's callbacks do not distinguish vCPUs.
     pub vcpu: Option<u32>,
     /// The linear address of the instruction.
     pub pc: u64,

@@ -38,11 +38,11 @@ pub enum CodeKind {
 pub struct VcpuLog {
     log: Arc<AccessLog>,
     vcpu: u32,
-    /// The place of this handle's pending access.
+    /// The slot of this handle's pending access.
     place: usize,
-    /// `None` if the guest's kernel is not to name code.
+    /// `None` if the guest's kernel must not name code.
     kernel: Option<RefCell<KernelView>>,
-    /// `None` if lines do not tell processes.
+    /// `None` if lines do not name processes.
     processes: Option<RefCell<ProcessReader>>,
 }
 

@@ -70,8 +70,8 @@ impl BusDevice {
         // Relaxed: one thread gets `false`, and no other data depends on it.
         if !self.broken.swap(true, Ordering::Relaxed) {
             say(format_args!(
-                "the device {self} panicked (above): from now on it reads as all ones, and writes \
-                 are lost"
+                "the device {self} panicked (see the message above): from now on it reads as all ones, and \
+                 writes to it are lost"
             ));
         }
     }

@@ -1,6 +1,6 @@
 //! The port bus: which device serves which ports, and how accesses reach it.
 //!
-//! This room knows devices and QEMU's bus. It does not know CPUs.
+//! This module knows devices and QEMU's bus. It does not know CPUs.
 
 mod bus_device;
 mod target;
@@ -51,7 +51,7 @@ pub enum BusError {
 /// The devices of pvio, and access to the ports of QEMU's devices.
 #[derive(Default)]
 pub struct PortBus {
-    /// `None` if the plugin needs nothing of the machine, or QEMU does not export it.
+    /// `None` if the plugin does not need the machine, or if QEMU does not export its functions.
     machine: Option<Arc<Machine>>,
     devices: Vec<Arc<BusDevice>>,
     /// For each port, the index of its device plus 1, or 0. Empty if there are no devices.
@@ -129,7 +129,7 @@ impl PortBus {
         self.device_at(port).map(|device| device.kind)
     }
 
-    /// pvio's devices, as a trace says.
+    /// Describes pvio's devices for the head of a trace.
     pub fn own_devices(&self) -> Vec<OwnDevice> {
         let own = |device: &Arc<BusDevice>| OwnDevice {
             kind: device.kind.to_owned(),

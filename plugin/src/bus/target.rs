@@ -72,7 +72,7 @@ impl<'a> PortTarget<'a> {
         PortTarget { port, machine, device: None }
     }
 
-    /// Returns true if accesses need nothing of QEMU: no lock, clock or interrupt line.
+    /// Returns true if accesses do not use QEMU: no lock, clock or interrupt line.
     pub fn is_independent(&self) -> bool {
         self.device.is_some_and(|device| device.locking() == Locking::Own)
     }

@@ -1,4 +1,4 @@
-//! Why a device cannot be built.
+//! The reasons why a device cannot be built.
 
 use std::error::Error;
 use std::io;
@@ -9,10 +9,10 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// The number of ports is fixed, and the option gives another.
-    #[error("it has {0} ports; name the first alone")]
+    #[error("this kind always has {0} ports; name only the first")]
     PortCount(u16),
     /// The kind has no setting of this name.
-    #[error("it has no setting {key:?}{}", list(.known))]
+    #[error("this kind has no setting {key:?}{}", list(.known))]
     UnknownSetting {
         /// The setting.
         key: String,
@@ -20,7 +20,7 @@ pub enum DeviceError {
         known: Vec<String>,
     },
     /// The setting does not name an interrupt line of the ISA bus.
-    #[error("{key}={value} is not a line of the ISA bus; write 0 to 15")]
+    #[error("{key}={value} is not an interrupt line of the ISA bus; write 0 to 15")]
     InterruptLine {
         /// The setting.
         key: String,
@@ -29,8 +29,8 @@ pub enum DeviceError {
     },
     /// An input file cannot be used while QEMU records or replays the run.
     #[error(
-        "{key}={path} would be read anew in each replay, as QEMU records the run (rr=) without it; \
-         leave {key}= or rr= out"
+        "{key}={path} cannot be used while QEMU records or replays the run (rr=), because QEMU does not record \
+         what a device reads; remove {key}= or rr="
     )]
     Recorded {
         /// The setting.
@@ -82,7 +82,7 @@ impl DeviceError {
 
 fn list(known: &[String]) -> String {
     match known {
-        [] => ", nor any other".to_owned(),
-        known => format!("; it has {}", known.join(", ")),
+        [] => "; it has no settings".to_owned(),
+        known => format!("; its settings are {}", known.join(", ")),
     }
 }

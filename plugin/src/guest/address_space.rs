@@ -24,7 +24,7 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// Whether paging is enabled.
+    /// Returns true if paging is enabled.
     pub(super) fn is_paging(&self) -> bool {
         Cr0::from_bits_retain(self.cr0).contains(Cr0::PAGING)
     }
@@ -85,7 +85,7 @@ impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
         self.paging.cr3
     }
 
-    /// Whether this is 64-bit paging.
+    /// Returns true if this is 64-bit paging.
     pub(super) fn is_64_bit(&self) -> bool {
         self.paging.efer.contains(Efer::LONG_MODE_ACTIVE)
     }

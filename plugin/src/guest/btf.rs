@@ -7,12 +7,12 @@ use super::address_space::AddressSpace;
 
 const MAGIC: u16 = 0xeb9f;
 const HEADER: usize = 24;
-/// The most bytes of BTF. Debian's kernels have 4 to 6 MB.
+/// Maximum size of BTF, in bytes. Debian's kernels have 4 to 6 MB.
 const BIGGEST: u64 = 32 << 20;
 /// The longest name that is looked up, in bytes.
 const LONGEST: usize = 32;
 
-/// The most anonymous structures that are searched, and their deepest nesting.
+/// Maximum number of anonymous structures that are searched, and maximum depth of their nesting.
 const MOST_NAMELESS: usize = 1024;
 const DEEPEST: usize = 4;
 

@@ -17,11 +17,11 @@ use super::names::Name;
 use super::unwind::{Chain, End, Frame, Recipe, Start, Unwound, unwind};
 use copy::Scratch;
 
-/// The most stacks that a table holds.
+/// Maximum number of stacks that a table holds.
 pub const MOST_STACKS: usize = 1 << 14;
-/// The most bytes that a table's stacks take, all together.
+/// Maximum size of all stacks in a table, in bytes.
 pub const MOST_BYTES: usize = 8 << 20;
-/// The most stacks of one site. A comparison with all of them must stay cheap.
+/// Maximum number of stacks of one site. A comparison with all of them must stay cheap.
 pub const MOST_OF_SITE: usize = 1024;
 /// The number of a stack in its table. A stack belongs to one site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,7 +32,7 @@ pub struct StackId(pub u32);
 pub struct KnownKernel<'k> {
     /// The kernel, if it is known.
     pub kernel: Option<&'k Kernel>,
-    /// Whether more may be known later, so that a stack waits for it.
+    /// True if more may become known later, so that stacks wait for it.
     pub may_change: bool,
 }
 
@@ -41,13 +41,13 @@ pub struct KnownKernel<'k> {
 pub struct Found {
     /// The stack; `None` if it is new and there is no room.
     pub stack: Option<StackId>,
-    /// Whether it was not seen before.
+    /// True if it was not seen before.
     pub is_new: bool,
-    /// Whether it waits until the kernel, or more of it, is known.
+    /// True if it waits until the kernel, or more of it, is known.
     pub waits: bool,
 }
 
-/// A caller, and what names it later.
+/// A caller, and the data that will name it later.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Caller {
     /// Its address.
@@ -80,9 +80,9 @@ struct Entry {
 enum Stack {
     Unwound {
         recipe: Recipe,
-        /// The modules by whose names and tables it was unwound. It is another stack if one is unloaded.
+        /// The modules whose names and tables unwound it. If one of them is unloaded, this entry no longer matches.
         modules: Box<[Arc<LoadedCode>]>,
-        /// Code of these modules by address. It is another stack if another build is loaded in a module's place.
+        /// Code of these modules by address. If another build of a module is loaded instead, this entry no longer matches.
         code: Box<[(u64, ModuleCode)]>,
         callers: Box<[Caller]>,
         end: End,
@@ -127,7 +127,7 @@ impl Stack {
         Stack::Unwound { recipe, modules, code, callers, end: chain.end }
     }
 
-    /// Whether the stack of an access is this one.
+    /// Returns true if the stack of an access is this one.
     fn is_at(&self, start: &Start, read: &mut impl FnMut(u64, &mut [u8]) -> bool) -> bool {
         let Stack::Unwound { recipe, modules, code, .. } = self else { return false };
         recipe.matches(start, read)
@@ -138,7 +138,7 @@ impl Stack {
             })
     }
 
-    /// The memory that it takes, in bytes.
+    /// Returns the memory that it takes, in bytes.
     fn size(&self) -> usize {
         let parts = match self {
             Stack::Unwound { recipe, modules, code, callers, .. } => {
@@ -156,7 +156,7 @@ impl Stack {
 /// The stacks of one vCPU, bounded by [`MOST_STACKS`] and [`MOST_BYTES`].
 #[derive(Debug)]
 pub struct CaptureTable {
-    /// The most frames of a chain.
+    /// Maximum number of frames of a chain.
     depth: usize,
     stacks: Vec<Entry>,
     /// Indexed by the number of the site.
@@ -299,8 +299,8 @@ impl CaptureTable {
         });
     }
 
-    /// Forgets which stacks are known: the kernel is known now, so each is unwound again.
-    pub fn begin_anew(&mut self) {
+    /// Marks all stacks as unknown: the kernel is known now, so each is unwound again.
+    pub fn mark_all_unknown(&mut self) {
         self.sites.clear();
     }
 

@@ -134,7 +134,7 @@ pub(super) struct Symbol<'n> {
 }
 
 impl Symbol<'_> {
-    /// Whether the kind is that of code.
+    /// Returns true if the kind is that of code.
     pub(super) fn is_text(&self) -> bool {
         matches!(self.kind, b't' | b'T' | b'w' | b'W')
     }

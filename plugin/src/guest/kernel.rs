@@ -17,9 +17,9 @@ use super::{PhysicalMemory, modules, shape};
 use crate::x86::PAGE;
 use symbols::{Marks, read_names, release};
 
-/// The most symbol tables that are decoded. A guest can hold any number of them.
+/// Maximum number of symbol tables that are decoded. A guest can hold any number of them.
 const ATTEMPTS: usize = 8;
-/// The most images, of different vCPUs, that are searched for tables.
+/// Maximum number of images, of different vCPUs, that are searched for tables.
 const IMAGES: usize = 4;
 /// A Linux kernel in guest memory.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Kernel {
     identity: KernelIdentity,
     build_id: Option<String>,
     kaslr_offset: Option<u64>,
-    /// The code that the kernel frees after its initialization, if it tells.
+    /// The code that the kernel frees after its initialization, if it is known.
     initialization: Option<Range<u64>>,
     /// The names of the kernel, then those of its modules.
     names: Vec<Names>,
@@ -46,7 +46,7 @@ pub struct Kernel {
 /// Two boots of one kernel at the same addresses are the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelIdentity {
-    /// `None` if the kernel does not tell it.
+    /// `None` if it is not known.
     release: Option<String>,
     /// The linear and the physical address of `_stext`.
     stext: (u64, u64),
@@ -89,8 +89,8 @@ impl Kernel {
     /// Paging registers for finding the kernel that a vCPU left a moment ago.
     ///
     /// In `kexec`, a vCPU leaves one kernel before it starts another.
-    /// The vCPU's own table does not have it any more. The kernel may be mapped by `last_tables`, which vCPUs used before,
-    /// unless their processes ended. A 64-bit kernel also tells the address of its own table.
+    /// The vCPU's current page table no longer maps the old kernel. `last_tables`, which vCPUs used before, may still map
+    /// it, unless their processes ended. VMCOREINFO also has the address of a 64-bit kernel's own page table.
     pub fn left(
         memory: &impl PhysicalMemory,
         vcpus: &[Registers],
@@ -103,7 +103,7 @@ impl Kernel {
         tables.map(|cr3| Registers { cr3, ..vcpu }).collect()
     }
 
-    /// Finds a kernel that does not tell where its symbol table is.
+    /// Finds a kernel whose VMCOREINFO does not have the address of its symbol table.
     fn by_shape<M: PhysicalMemory>(
         spaces: &[AddressSpace<'_, M>],
         mut attempts: usize,
@@ -195,7 +195,7 @@ impl Kernel {
         &self.identity
     }
 
-    /// The build id of its image, in hexadecimal, if it tells it (since 5.9).
+    /// The build id of its image, in hexadecimal, if VMCOREINFO has it (since 5.9).
     pub fn build_id(&self) -> Option<&str> {
         self.build_id.as_deref()
     }
@@ -205,7 +205,7 @@ impl Kernel {
         self.names.iter().filter(|names| names.module().is_none()).flat_map(Names::starts)
     }
 
-    /// The distance in bytes from the linked to the run-time address, if it tells it.
+    /// The distance in bytes from the linked to the run-time address, if VMCOREINFO has it.
     pub fn kaslr_offset(&self) -> Option<u64> {
         self.kaslr_offset
     }
@@ -215,7 +215,7 @@ impl Kernel {
         self.identity.stext.0
     }
 
-    /// Whether these bytes are at a linear address now; `None` if nothing is mapped there.
+    /// Returns whether these bytes are at a linear address now; `None` if nothing is mapped there.
     pub fn has_bytes(
         &self,
         memory: &impl PhysicalMemory,
@@ -226,7 +226,7 @@ impl Kernel {
         self.read_linear(memory, address, &mut found).then(|| found == bytes)
     }
 
-    /// Whether a linear address is in code that the kernel frees after its initialization.
+    /// Returns true if a linear address is in code that the kernel frees after its initialization.
     pub fn is_initialization(&self, address: u64) -> bool {
         self.initialization.as_ref().is_some_and(|code| code.contains(&address))
     }
@@ -302,12 +302,12 @@ impl Kernel {
         if self.stext() >> 32 == 0 { 4 } else { 8 }
     }
 
-    /// Whether an address is in a table for unwinding.
+    /// Returns true if an address is in a table for unwinding.
     pub(super) fn has_table_at(&self, linear: u64) -> bool {
         self.orc.as_ref().is_some_and(|orc| orc.contains(linear))
     }
 
-    /// Whether unwinding reads an address to see if a module is still loaded.
+    /// Returns true if unwinding reads an address to see if a module is still loaded.
     pub(super) fn describes_module_at(&self, linear: u64) -> bool {
         self.names.iter().filter_map(Names::module).any(|module| module.reads(linear))
     }
@@ -318,7 +318,7 @@ impl Kernel {
     }
 }
 
-/// Whether two page tables map the kernel's code and the highest page alike.
+/// Returns true if two page tables map the kernel's code and the highest page alike.
 ///
 /// A kernel that ran before a reset may still be in memory. A 32-bit kernel maps most of RAM, so the code of both is
 /// mapped, but the fixed mappings at the end belong to the kernel that runs.

@@ -9,8 +9,8 @@
 //! - [`Processes`] finds the process that runs, and its mappings.
 //! - [`Firmware`] finds the module of UEFI firmware that code belongs to.
 //!
-//! Nothing here knows QEMU or counting. Guest memory is not trusted: every length and offset is checked, so a hostile
-//! table costs bounded time and memory, and gives no names.
+//! This module does not know QEMU or counting. Guest memory is not trusted: every length and offset is checked, so a hostile
+//! table costs bounded time and memory, and yields no names.
 
 mod address_space;
 mod btf;

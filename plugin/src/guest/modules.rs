@@ -14,9 +14,9 @@ use super::address_space::{AddressSpace, Cursor, Registers};
 use super::names::{Budget, LONGEST_NAME, Names, is_name};
 use super::unwind::orc;
 
-/// The most modules that are read.
+/// Maximum number of modules that are read.
 const MOST: usize = 1024;
-/// The most bytes of code in one module.
+/// Maximum size of code in one module, in bytes.
 const BIGGEST: u64 = 64 << 20;
 /// The longest name of a module in bytes: Linux's `MODULE_NAME_LEN`, rounded up.
 const LONGEST: usize = 64;
@@ -41,8 +41,8 @@ pub(super) struct Modules {
 
 /// A piece of a module's code, and its fields in `struct module`.
 ///
-/// Memory of a module that was unloaded is unmapped, or another module's. So the piece is still loaded if the structure
-/// says the same.
+/// The memory of an unloaded module is unmapped, or belongs to another module. So the piece is still loaded if the
+/// structure still has the same contents.
 #[derive(Debug)]
 pub(super) struct LoadedCode {
     /// The name of the module.
@@ -56,7 +56,7 @@ impl LoadedCode {
         &self.name
     }
 
-    /// Whether the module is still loaded. `read` fills bytes from a linear address.
+    /// Returns true if the module is still loaded. `read` fills bytes from a linear address.
     pub(super) fn is_loaded(&self, read: &mut impl FnMut(u64, &mut [u8]) -> bool) -> bool {
         let mut now = [0; LONGEST + 1];
         self.fields.iter().all(|(at, bytes)| {
@@ -65,7 +65,7 @@ impl LoadedCode {
         })
     }
 
-    /// Whether [`LoadedCode::is_loaded`] reads an address.
+    /// Returns true if [`LoadedCode::is_loaded`] reads an address.
     pub(super) fn reads(&self, linear: u64) -> bool {
         self.fields.iter().any(|&(at, _)| at == linear)
     }
@@ -156,7 +156,7 @@ impl ModuleNamer {
         ModuleNamer { registers, own_code, list }
     }
 
-    /// Whether an address is in the kernel itself.
+    /// Returns true if an address is in the kernel itself.
     pub fn is_in_kernel(&self, address: u64) -> bool {
         self.own_code.iter().any(|code| code.contains(&address))
     }
@@ -300,7 +300,7 @@ impl ElfSymbol {
     }
 }
 
-/// Whether this is a local label of the assembler, which is not a name.
+/// Returns true if this is a local label of the assembler, which is not a name.
 fn is_mapping_symbol(name: &[u8]) -> bool {
     name.starts_with(b".L") || name.starts_with(b"L0\x01") || name.starts_with(b"$")
 }

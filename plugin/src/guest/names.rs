@@ -22,7 +22,7 @@ impl Budget {
     }
 }
 
-/// The most symbols of a kernel.
+/// Maximum number of symbols of a kernel.
 pub(super) const MOST_SYMBOLS: usize = 600_000;
 
 /// The longest name in bytes: Linux's `KSYM_NAME_LEN`.
@@ -81,7 +81,7 @@ impl Names {
         &self.code
     }
 
-    /// Whether an address is in the code.
+    /// Returns true if an address is in the code.
     pub(super) fn has(&self, address: u64) -> bool {
         self.code.contains(&address)
     }
@@ -134,7 +134,7 @@ impl Names {
     }
 }
 
-/// Whether this can be the name of a symbol. Only printable ASCII is safe for terminals.
+/// Returns true if this can be the name of a symbol. Only printable ASCII is safe for terminals.
 pub(super) fn is_name(name: &[u8]) -> bool {
     !name.is_empty() && name.len() <= LONGEST_NAME && name.iter().all(u8::is_ascii_graphic)
 }

@@ -15,7 +15,7 @@ use super::kernel::{CurrentTask, Kernel};
 const COMM: usize = 16;
 /// Linux's `PF_KTHREAD`.
 const KERNEL_THREAD: u32 = 0x0020_0000;
-/// The most processors of a guest.
+/// Maximum number of processors of a guest.
 const MOST_PROCESSORS: u64 = 1024;
 
 /// Finds the processes of one kernel, by its types (BTF) and its names of data.
@@ -35,7 +35,7 @@ pub struct Process {
     pub pid: u32,
     /// The process's number, which is that of its first thread.
     pub tgid: u32,
-    /// Whether it is a kernel thread.
+    /// True if it is a kernel thread.
     pub is_kernel_thread: bool,
     /// The address of its `mm_struct`; 0 if it has none.
     mm: u64,

@@ -14,16 +14,16 @@ use crate::x86::PAGE;
 
 const DIGITS: &[u8; 20] = b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\0";
 
-/// The fewest symbols of a kernel.
+/// Minimum number of symbols of a kernel.
 const FEWEST_SYMBOLS: usize = 1000;
-/// The most bytes between the number of symbols and the tokens.
+/// Maximum number of bytes between the number of symbols and the tokens.
 const REACH: u64 = 8 << 20;
-/// The most places with digits that are tried, and the most tables of tokens.
+/// Maximum number of places with digits that are tried, and maximum number of tables of tokens.
 const DIGIT_PLACES: usize = 4096;
 const TOKEN_TABLES: usize = 4;
-/// The most places before each where names may begin.
+/// Maximum number of places before each where names may begin.
 const PLACES: usize = 1 << 16;
-/// The most of these places at which all names are read.
+/// Maximum number of these places at which all names are read.
 const NAME_TABLES: usize = 64;
 
 /// The linear addresses that an image can have.
@@ -166,7 +166,7 @@ fn find_names<M: PhysicalMemory>(
         .collect()
 }
 
-/// Whether the first names are plausible: each has the letter of a kind, and characters.
+/// Returns true if the first names are plausible: each has the letter of a kind, and characters.
 fn begin_well(mut names: &[u8], tokens: &Tokens) -> bool {
     let mut text = Vec::new();
     (0..8).all(|_| {
@@ -179,7 +179,7 @@ fn begin_well(mut names: &[u8], tokens: &Tokens) -> bool {
     })
 }
 
-/// Whether the markers follow these names: the offset of each 256th name.
+/// Returns true if the markers follow these names: the offset of each 256th name.
 ///
 /// A marker has 4 bytes, or, before 5.0, a word.
 fn markers_follow(names: &[u8], count: usize, align: usize) -> bool {

@@ -22,11 +22,11 @@ use volume::Module;
 
 /// The addresses that are searched for flash: the reset vector is at its end.
 const FLASH: Range<u64> = 0xff00_0000..0x1_0000_0000;
-/// The most memory in which volumes are looked for.
+/// Maximum amount of memory in which volumes are looked for.
 const MOST_SEARCHED: u64 = 1 << 30;
-/// The most pages from the header of an image to its code.
+/// Maximum number of pages from the header of an image to its code.
 const REACH: u64 = 2048;
-/// The most pages that are looked at for headers.
+/// Maximum number of pages that are looked at for headers.
 const MOST_PAGES: u64 = 1 << 16;
 
 /// The firmware of a guest, and its modules.
@@ -62,7 +62,7 @@ struct Found {
 }
 
 impl Firmware {
-    /// Whether the firmware is UEFI: flash has a firmware volume.
+    /// Returns true if the firmware is UEFI: flash has a firmware volume.
     pub fn is_there(memory: &impl PhysicalMemory) -> bool {
         volume::is_any(memory, clipped(&memory.ranges(), FLASH))
     }

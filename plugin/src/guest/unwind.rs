@@ -14,7 +14,7 @@ use crate::x86::Mode;
 pub use stack::Recipe;
 use stack::Stack;
 
-/// The most frames of a chain.
+/// Maximum number of frames of a chain.
 pub const MOST_FRAMES: usize = 64;
 
 /// The registers at which unwinding starts.
@@ -45,7 +45,7 @@ impl Start {
         self.cs_base.wrapping_add(self.ip)
     }
 
-    /// Whether the address is that of a 64-bit kernel's code.
+    /// Returns true if the address is that of a 64-bit kernel's code.
     pub fn is_64_bit_kernel(&self) -> bool {
         self.mode == Mode::Bits64 && self.ip >> 63 != 0
     }
@@ -109,9 +109,9 @@ pub struct Unwound {
     pub chain: Chain,
     /// The words of the stack that decided the chain.
     pub recipe: Recipe,
-    /// The chain ends because the kernel's tables lack an address.
+    /// True if the chain ends because the kernel's tables lack an address.
     ///
-    /// The kernel may have loaded a module since it was read, or be another one.
+    /// The kernel may have loaded a module since its tables were read, or another kernel may run.
     pub lacks_tables: bool,
 }
 

@@ -6,7 +6,7 @@ use crate::x86::PAGE;
 /// The first bytes of the text and of its page.
 const FIRST: &[u8] = b"OSRELEASE=";
 
-/// The most pages that are tried. Kernels that ran before a reset may have left theirs.
+/// Maximum number of pages that are tried. Kernels that ran before a reset may have left theirs.
 const MOST: usize = 64;
 
 /// The linear address of the image in 64-bit kernels: Linux's `__START_KERNEL_map`.
@@ -34,7 +34,7 @@ impl VmCoreInfo {
         Some(VmCoreInfo(std::str::from_utf8(&bytes[..end]).ok()?.to_owned()))
     }
 
-    /// Whether it says where the symbol table is, as kernels do since 6.0.
+    /// Returns true if it says where the symbol table is, as kernels do since 6.0.
     pub(super) fn has_symbol_table(&self) -> bool {
         self.symbol("kallsyms_names").is_some()
     }
@@ -59,7 +59,7 @@ impl VmCoreInfo {
         self.value("BUILD-ID")
     }
 
-    /// The physical address of the kernel's own page table. Only 64-bit kernels tell it.
+    /// The physical address of the kernel's own page table. Only 64-bit kernels have it.
     pub(super) fn page_table(&self) -> Option<u64> {
         let base: i64 = self.value("NUMBER(phys_base)")?.parse().ok()?;
         Some(self.symbol("swapper_pg_dir")?.wrapping_sub(IMAGE).wrapping_add_signed(base))
@@ -70,7 +70,7 @@ impl VmCoreInfo {
         u64::from_str_radix(self.value(&format!("SYMBOL({name})"))?, 16).ok()
     }
 
-    /// Whether this is the kernel that runs: page tables map its `_stext` where it says.
+    /// Returns true if this is the kernel that runs: page tables map its `_stext` where it says.
     pub(super) fn is_mapped(&self, translate: impl Fn(u64) -> Option<u64>) -> bool {
         let Some(stext) = self.symbol("_stext") else { return false };
         let Some(physical) = translate(stext) else { return false };

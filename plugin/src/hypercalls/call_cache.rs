@@ -1,5 +1,5 @@
 //! A per-vCPU cache of scalar hypercalls. A driver repeats the same few calls, so each entry keeps
-//! what decoding found: the device, the operation, the counter. Calls that somebody listens to are
+//! what decoding found: the device, the operation, the counter. Calls to ports that have a listener are
 //! never cached.
 
 use pvio_guest::abi::{CALL_SHIFT, CallWord};
@@ -58,7 +58,7 @@ impl CallCache {
         Some(moved.answer)
     }
 
-    /// Caches the call if it is a scalar call to a known port that nobody listens to.
+    /// Caches the call if it is a scalar call to a known port that has no listener.
     pub fn insert(
         &mut self,
         word: CallWord,

@@ -3,12 +3,12 @@
 use crate::qemu::{Register, Registers};
 use crate::x86::{Cr0, Mode, Rflags, Supervisor};
 
-/// The caller, as far as its code tells.
+/// The caller, as far as its code shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// The mode of the code, which sets the width of arguments.
     pub mode: Mode,
-    /// True if it is supervisor code; `None` if only the registers can tell.
+    /// True if it is supervisor code; `None` if only the registers show it.
     pub supervisor: Option<Supervisor>,
     /// The linear address of the instruction.
     pub pc: u64,

@@ -78,7 +78,7 @@ impl VcpuCalls {
         self.listeners.as_ref()?.trace()
     }
 
-    /// Changes a window, and has the trace tell of it if that succeeds.
+    /// Changes a window, and records the change in the trace if it succeeds.
     fn window<E>(
         &self,
         event: WindowEvent,

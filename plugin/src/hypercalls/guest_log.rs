@@ -43,12 +43,12 @@ struct LogFile {
 }
 
 impl GuestLog {
-    /// A log on stderr.
+    /// Creates a log on stderr.
     pub fn to_stderr() -> GuestLog {
         GuestLog { opened: Instant::now(), file: None }
     }
 
-    /// A log in a file, which is truncated by the first line or by [`GuestLog::finish`].
+    /// Creates a log in a file, which is truncated by the first line or by [`GuestLog::finish`].
     pub fn to_file(file: OutputFile) -> GuestLog {
         let file = LogFile { file, failed: None };
         GuestLog { opened: Instant::now(), file: Some(Mutex::new(file)) }

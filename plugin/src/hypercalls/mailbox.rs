@@ -3,7 +3,7 @@
 //! Registration translates its address once, through the caller's page tables. A call reads each
 //! word once, because other vCPUs may write them at any time.
 
-use pvio_guest::abi::{self, CallWord, Status, UNHEARD, status};
+use pvio_guest::abi::{self, CallWord, Status, UNANSWERED, status};
 
 use super::memory::{caller_memory, check};
 use super::port_io::{Data, IoCall, PortCalls};
@@ -41,7 +41,7 @@ impl Mailbox {
     #[inline]
     fn call(&self) -> Option<CallWord> {
         let word = CallWord(self.memory.load_u32(WORD));
-        (word.0 & UNHEARD != 0 && self.memory.load_u64(KEY) == self.key).then_some(word)
+        (word.0 & UNANSWERED != 0 && self.memory.load_u64(KEY) == self.key).then_some(word)
     }
 
     fn answer(&mut self, status: Status) {
@@ -85,7 +85,7 @@ enum IsReleased {
 impl VcpuCalls {
     /// Runs the call in the vCPU's mailbox and answers it there.
     ///
-    /// `pc` is the linear address of the doorbell, which supervisor code has rung.
+    /// `pc` is the linear address of the doorbell instruction, which supervisor code has executed.
     #[inline]
     pub fn doorbell(&mut self, pc: u64) {
         let Some(mailbox) = &mut self.mailbox else { return };

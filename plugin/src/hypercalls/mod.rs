@@ -1,6 +1,6 @@
 //! The guest's hypercalls: the implementation of [`pvio_guest::abi`].
 //!
-//! This room knows the calls, who may make them and what they answer. It does not know how the
+//! This module knows the calls, who may make them and what they return. It does not know how the
 //! instruction was caught. A call reaches every port: pvio's devices directly, QEMU's through QEMU's
 //! bus. It reaches memory through the caller's page tables, with the caller's privilege.
 
@@ -72,14 +72,14 @@ pub struct Hypercalls {
 }
 
 impl Hypercalls {
-    /// Notes that the guest may run nested guests. From now on, if QEMU does not tell whether a
-    /// call comes from a nested guest, the call is declined.
+    /// Notes that the guest may run nested guests. From now on, a call is declined if it is not known
+    /// whether it comes from a nested guest.
     pub fn expect_nested_guests(&self) {
         // Relaxed: VMRUN is translated before it runs, and its own vCPU is the one that may become nested.
         self.nested_guests.store(true, Ordering::Relaxed);
     }
 
-    /// Disables mailboxes for good, because QEMU does not tell which vCPU is in a callback.
+    /// Disables mailboxes permanently, because QEMU's callbacks name the wrong vCPU.
     pub fn vcpus_are_mixed(&self) {
         self.epoch.end();
     }

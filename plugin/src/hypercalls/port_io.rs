@@ -219,7 +219,7 @@ impl<'a> PortCalls<'a> {
         Ok(())
     }
 
-    /// Tells the listeners of one element, and counts it by port.
+    /// Passes one element to the listeners, and counts it by port.
     #[inline]
     pub fn moved_one(&self, io: IoCall, port: Port, value: u32) {
         if let Some(listeners) = self.listeners_to(port, io.direction) {
@@ -231,7 +231,7 @@ impl<'a> PortCalls<'a> {
         self.counters.hypercall_accesses(port, io.direction, io.width, 1);
     }
 
-    /// Tells the listeners of the elements, and counts them: those in the first `len` bytes of the buffer.
+    /// Passes the elements in the first `len` bytes of the buffer to the listeners, and counts them.
     pub fn moved_string(&self, io: IoCall, port: Port, len: usize) {
         let size = usize::from(io.width.bytes());
         if let Some(listeners) = self.listeners_to(port, io.direction) {

@@ -45,7 +45,7 @@ pub(super) fn answered(
     }
 }
 
-/// Counts a call that has ended, and has the trace tell of it.
+/// Counts a call that has ended, and records it in the trace.
 pub(super) fn ended(
     (counters, listeners): (&VcpuCounters, Option<&AccessListeners>),
     call: Call,

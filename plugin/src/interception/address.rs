@@ -20,7 +20,7 @@ pub(super) struct CodeAddress {
 }
 
 impl CodeAddress {
-    /// Returns that part of the address of an instruction that is being translated.
+    /// Returns this part of the address of an instruction that is being translated.
     pub fn of(insn: &Insn<'_>) -> CodeAddress {
         CodeAddress { base: insn.code_base(), offset: (insn.pc() & OFFSET) as u16 }
     }
@@ -58,7 +58,7 @@ pub(super) fn cut(pc: u64, base: u32) -> u64 {
     }
 }
 
-/// Returns whether an address that QEMU reports is `pc`, the run-time address of code with this segment base.
+/// Returns true if an address that QEMU reports is `pc`, the run-time address of code with this segment base.
 pub(super) fn is_same(pc: u64, base: u32, reported: u64) -> bool {
     pc == cut(reported, base)
 }
@@ -68,7 +68,7 @@ pub(super) fn with_page(pc: u64, page: u64) -> u64 {
     page & !OFFSET | pc & OFFSET
 }
 
-/// Returns whether two addresses are in the same page.
+/// Returns true if two addresses are in the same page.
 #[inline]
 pub(super) fn same_page(a: u64, b: u64) -> bool {
     (a ^ b) & !OFFSET == 0

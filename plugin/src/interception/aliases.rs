@@ -26,7 +26,7 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Aliases(Vec<Option<Entry>>);
 
-/// Returns whether an instruction runs at the address of its translation, which is that of `site`.
+/// Returns true if an instruction runs at the address of its translation, which is that of `site`.
 #[inline]
 pub(super) fn runs_at_translation(
     insn: PortIoToken,

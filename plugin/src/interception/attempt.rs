@@ -3,15 +3,15 @@
 //! QEMU reports an instruction *before* it runs, and reports it again when it is restarted. It does not report that the
 //! instruction is done. So:
 //!
-//! - `in` and `out` access no memory. With the privilege for it they cannot fault, and one report is one execution.
-//!   Without, they are taken back if an exception from their address follows (or are counted as unverified, where QEMU
-//!   reports no exceptions).
-//! - `ins` and `outs` show each element by a memory access, after it can no longer fault. An attempt is done when all
-//!   its elements are moved.
+//! - `in` and `out` access no memory. With I/O privilege they cannot fault, and one report is one execution. Without it,
+//!   the execution is taken back if an exception from its address follows (or counted as unverified, if QEMU does not
+//!   report exceptions).
+//! - QEMU reports a memory access for each element of `ins` and `outs`, when the element can no longer fault. An attempt is
+//!   complete when all its elements are moved.
 //! - A `rep` that is left in the middle waits in [`InterruptedStrings`] until it resumes: after an interrupt, after a
 //!   fault, or because QEMU pauses after 65,536 elements.
-//! - A hypervisor in the guest may intercept each of them. That ends an attempt before anything has been done, and shows
-//!   only when the nested guest exits. Until then all count as executed.
+//! - A hypervisor in the guest may intercept any of these instructions. That ends an attempt before it has any effect, and
+//!   pvio notices it only when the nested guest exits. Until then the instruction counts as executed.
 
 use std::sync::Arc;
 
@@ -28,12 +28,12 @@ pub(super) enum Attempt {
     /// It has ended, or there was none.
     #[default]
     Ended,
-    /// It counts as executed, until an exception from its address or a #VMEXIT contradicts.
+    /// It counts as executed, until an exception from its address or a #VMEXIT shows otherwise.
     Presumed(UnobservedAttempt),
     /// It was presumed executed; then an exception was raised that is not delivered yet. It counts as unverified until
     /// the exception's address is known, and stays so if the machine ends or is reset.
     Suspected(UnobservedAttempt),
-    /// It counts as unverified, in a nested guest: a #VMEXIT may still tell.
+    /// It counts as unverified, in a nested guest: a #VMEXIT may still decide it.
     Unverified(UnobservedAttempt),
     /// It has elements left.
     Moving(StringAttempt, StringReport),
@@ -59,9 +59,9 @@ pub(super) struct Attempts {
     finished: Option<FinishedString>,
     /// The last unobserved attempt that faulted (or may have, where faults are not reported). Its handler may restart it.
     faulted: Option<UnobservedAttempt>,
-    /// An exception was raised and is not delivered yet.
+    /// True if an exception was raised and is not delivered yet.
     exception_raised: bool,
-    /// Nested guests may run, so a #VMEXIT may undo counts.
+    /// True if nested guests may run, so that a #VMEXIT may undo counts.
     guests_run: bool,
 }
 
@@ -84,7 +84,7 @@ impl Attempts {
         &self.recorder
     }
 
-    /// Returns whether a report of an instruction that cannot fault changes nothing but counters.
+    /// Returns true if a report of an instruction that cannot fault changes nothing but counters.
     #[inline]
     pub fn are_settled(&self) -> bool {
         matches!(self.current, Attempt::Ended)
@@ -133,7 +133,7 @@ impl Attempts {
         }
     }
 
-    /// Returns whether a report with count 0 is the end of a `rep` that already counts as executed.
+    /// Returns true if a report with count 0 is the end of a `rep` that already counts as executed.
     pub fn take_zero_count_restart(
         &mut self,
         operation: Operation,
@@ -248,7 +248,7 @@ impl Attempts {
 
 /// The end of an attempt by an exception or interrupt.
 impl Attempts {
-    /// An exception was raised: by the current instruction, or by a later one. Its delivery tells.
+    /// Handles an exception of the current or of a later instruction. Its delivery shows which.
     pub fn exception_raised(&mut self) {
         self.exception_raised = true;
         if let Attempt::Presumed(attempt) = self.current
@@ -300,7 +300,7 @@ impl Attempts {
 
 /// The end of an attempt in a nested guest.
 impl Attempts {
-    /// Says whether nested guests may run from now on.
+    /// Sets whether nested guests may run from now on.
     pub fn set_guests_run(&mut self, guests_run: bool) {
         self.guests_run = guests_run;
     }

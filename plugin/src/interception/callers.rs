@@ -1,4 +1,4 @@
-//! The call chain of an access: what the vCPU's registers and stack say when a port instruction is about to run.
+//! The call chain of an access, from the vCPU's registers and stack when a port instruction is about to run.
 
 use std::cell::RefCell;
 
@@ -19,7 +19,7 @@ pub(super) struct VcpuCallers {
     /// The generation of the kernel for which stacks were unwound.
     generation: u64,
     had_kernel: bool,
-    /// Stacks wait that were not unwound by it yet.
+    /// True if waiting stacks were not yet unwound with this kernel.
     is_newer: bool,
     pages: RefCell<RamPages>,
 }
@@ -60,7 +60,7 @@ impl VcpuCallers {
             }
             if kernel.is_some() != self.had_kernel {
                 self.had_kernel = kernel.is_some();
-                chains.stacks().begin_anew();
+                chains.stacks().mark_all_unknown();
             }
         }
         let may_change = stack.is_supervisor && !self.kernel.is_final();
@@ -84,7 +84,7 @@ impl VcpuCallers {
     }
 }
 
-/// The registers of a vCPU that say where its stack is.
+/// The registers of a vCPU that locate its stack.
 struct VcpuStack {
     start: Start,
     paging: Paging,
@@ -92,7 +92,7 @@ struct VcpuStack {
 }
 
 impl VcpuStack {
-    /// `None` if the stack cannot be known: in a nested guest, in system management mode, or where QEMU does not tell.
+    /// `None` if the stack is not known: in a nested guest, in system management mode, or without the location in QEMU.
     fn read(
         operation: Operation,
         mode: Mode,

@@ -1,4 +1,4 @@
-//! The magic instructions by which a guest makes hypercalls, and who executes them.
+//! The magic instructions with which a guest makes hypercalls, and their callers.
 
 use pvio_guest::abi::{
     DOORBELL_16, DOORBELL_32, DOORBELL_64, MAGIC_16, MAGIC_32, MAGIC_64, REGISTER_MAILBOX_16,
@@ -43,7 +43,7 @@ pub(super) fn magic(bytes: &[u8]) -> Option<(Magic, Mode)> {
     found.map(|&(_, magic, mode)| (magic, mode))
 }
 
-/// Returns who calls, when the instruction runs.
+/// Returns the caller of an instruction that is about to run.
 pub(super) fn caller(call: CallToken, rip: u64) -> Caller {
     Caller { mode: call.mode(), supervisor: call.supervisor(), pc: call.address().at(rip) }
 }

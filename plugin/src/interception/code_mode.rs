@@ -1,8 +1,8 @@
 //! The mode and privilege of code that QEMU translates, from the text that QEMU prints.
 //!
-//! The plugin API gives neither. QEMU's register dump shows both. Where QEMU prints none, the registers tell the privilege
-//! and exclude modes, and so do the lengths of a block's instructions and QEMU's disassembly. What these leave open is
-//! counted as undecided.
+//! The plugin API provides neither. QEMU's register dump shows both. Without a dump, the registers show the privilege and
+//! exclude some modes; the lengths of a block's instructions and QEMU's disassembly exclude others. If several modes are
+//! still possible, the instruction is counted as undecided.
 
 use crate::qemu::{Insn, Register};
 use crate::x86::{
@@ -62,7 +62,7 @@ impl RegisterDump<'_> {
     }
 }
 
-/// What the registers tell of the code that a vCPU is about to run, where QEMU prints no dump.
+/// Registers that describe the code that a vCPU is about to run, if QEMU prints no dump.
 ///
 /// QEMU translates code for one CPL, IOPL, VM, PE and LMA, so the answers hold whenever the translation runs.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +92,7 @@ impl CodeRegisters {
         (is_long && self.rip > u32::MAX.into()).then_some(Mode::Bits64)
     }
 
-    /// Returns whether the code may be of a mode. CS.D and CS.L are not among the registers.
+    /// Returns true if the code may be of a mode. CS.D and CS.L are not among the registers.
     pub fn allow(self, mode: Mode) -> bool {
         let is_protected = self.cr0.contains(Cr0::PROTECTION_ENABLE);
         if !is_protected || self.rflags.contains(Rflags::VIRTUAL_8086) {
@@ -105,7 +105,7 @@ impl CodeRegisters {
         }
     }
 
-    /// Returns whether the code may do port I/O whatever the TSS says.
+    /// Returns true if the code may do port I/O whatever the TSS says.
     pub fn is_privileged(self) -> bool {
         may_do_port_io_unconditionally(self.rflags, self.cs, || self.cr0)
     }
@@ -115,7 +115,7 @@ impl CodeRegisters {
         Supervisor::of(self.rflags, self.cs, || self.cr0)
     }
 
-    /// Returns what tells segments of code apart: CS, CR0.PE, VM and EFER.LMA.
+    /// Returns the values that distinguish code segments: CS, CR0.PE, VM and EFER.LMA.
     pub fn segment(self) -> CodeSegment {
         CodeSegment {
             cs: self.cs,
@@ -155,8 +155,8 @@ impl PortInsn {
 
     /// Decodes an instruction of unknown mode.
     ///
-    /// `text` is QEMU's AT&T disassembly, or empty. `is_possible` tells the modes that the code may have by other
-    /// evidence. It is asked last, since it may know more of the same code another time; then a site would have two rows.
+    /// `text` is QEMU's AT&T disassembly, or empty. `is_possible` returns whether other evidence allows a mode. It is
+    /// called last, because it may know more about the same code another time; then a site would have two rows.
     ///
     /// Bytes that mean the same in every mode in which they are an instruction need no text: `ee`, or `66 48 ed`, which
     /// a REX prefix makes 64-bit code, and for which capstone prints the wrong size.
@@ -173,7 +173,7 @@ impl PortInsn {
             keep_if_any(&mut candidates, |(decoded, _)| is_shown_as(decoded, &text));
         }
         if !have_same_effect(&candidates) {
-            // Evidence against every mode is none.
+            // Evidence against every mode is no evidence.
             keep_if_any(&mut candidates, |(_, mode)| is_possible(*mode));
         }
         let (narrowest, widest) = (candidates.first()?, candidates.last()?);

@@ -71,7 +71,7 @@ impl Begun {
         })
     }
 
-    /// Returns whether it did not retire, given the address that a handler was entered from and how many exceptions were
+    /// Returns true if it did not retire, given the address from which a handler was entered and how many exceptions were
     /// raised before.
     fn did_not_retire(self, from: u64, exceptions: u32) -> bool {
         let is_from_it = address::is_same(self.pc, self.has_base.into(), from);

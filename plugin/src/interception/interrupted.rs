@@ -7,14 +7,14 @@ use arrayvec::ArrayVec;
 
 use super::string_attempt::StringAttempt;
 
-/// The most strings that are kept: one for each level of nested handlers on each vCPU, and for each guest thread that
-/// was switched away within one. Abandoned ones stay until their room is needed.
+/// Maximum number of strings that are kept. There is one for each level of nested handlers on each vCPU, and for each guest
+/// thread that was preempted within a string. Abandoned strings stay until their room is needed.
 const MAX_INTERRUPTED: usize = 64;
 
 /// The interrupted strings of all vCPUs: an operating system may resume one on another vCPU.
 #[derive(Debug, Default)]
 pub(super) struct InterruptedStrings {
-    /// The length of the list. Nearly always 0; then nobody needs the lock.
+    /// The length of the list. It is nearly always 0, and then no lock is needed.
     len: AtomicUsize,
     list: Mutex<ArrayVec<StringAttempt, MAX_INTERRUPTED>>,
 }

@@ -1,6 +1,6 @@
-//! Turns QEMU's callbacks into what the guest did: port I/O that was executed, and hypercalls.
+//! Derives from QEMU's callbacks what the guest did: port I/O that was executed, and hypercalls.
 //!
-//! It knows the 24 forms and the order of QEMU's callbacks. It tells [`crate::stats`], the access log and
+//! It knows the 24 forms and the order of QEMU's callbacks. It passes the results to [`crate::stats`], the access log and
 //! [`crate::hypercalls`]. It does not know files or tables, nor what a hypercall does.
 //!
 //! | at translation | |
@@ -12,7 +12,7 @@
 //! | at run time | |
 //! | --- | --- |
 //! | `address`, `aliases` | the address and site at which a translated instruction runs |
-//! | `watched_vcpu` | where the callbacks of one vCPU go |
+//! | `watched_vcpu` | dispatches the callbacks of one vCPU |
 //! | `vcpu` | one vCPU's port I/O, by callback |
 //! | `attempt`, `string_attempt`, `interrupted` | how attempts start, resume and end |
 //! | `nested`, `other_vcpus` | nested guests, and the vCPUs that run them |
@@ -22,7 +22,7 @@
 //! | `processes` | the process of an access |
 //! | `calls` | hypercalls |
 //! | `instructions` | instructions of every kind |
-//! | `proof` | which memory is RAM, where only accesses tell |
+//! | `proof` | which memory is RAM, if only accesses show it |
 
 mod address;
 mod aliases;
@@ -56,7 +56,7 @@ use crate::access_log::{AccessLog, VcpuLog};
 use crate::bus::PortBus;
 use crate::guest_memory::Physical;
 use crate::hypercalls::{Hypercalls, VcpuCalls};
-use crate::kernel_turns::KernelTurns;
+use crate::kernel_boots::KernelBoots;
 use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
 use crate::qemu::{
@@ -114,7 +114,7 @@ pub struct Interceptor {
     memory: Option<SharedMemory>,
     /// True if QEMU lets plugins write registers (API 5), so that a call by registers can be answered.
     answers_in_registers: bool,
-    /// What is to be proven for hypercalls; `None` if they need no proof, or get no memory.
+    /// The memory that must be proven to be RAM for hypercalls; `None` if they need no proof, or use no memory.
     proven_ram: Option<Arc<ProvenRam>>,
     /// The pages of code, by linear address, that have magic instructions. Only if there is something to prove.
     magic_pages: Mutex<HashSet<u64>>,
@@ -128,17 +128,17 @@ pub struct Interceptor {
     processes: Option<Arc<ProcessFinder>>,
     /// Finds places in files for translations; `None` if processes are not counted.
     places: Option<Mutex<VcpuProcesses>>,
-    /// Tells which kernel runs; `None` if names need no kernel.
-    kernels: Option<Arc<KernelTurns>>,
-    /// How instructions of unknown mode were decoded first. A restart is translated in another block, whose other
-    /// instructions may tell more or less, and must be the same instruction.
+    /// Tracks which kernel runs; `None` if names need no kernel.
+    kernels: Option<Arc<KernelBoots>>,
+    /// The first decoding of each instruction of unknown mode. A restart is translated in another block, whose other
+    /// instructions may exclude more or fewer modes, but it must be the same instruction.
     undumped: Mutex<HashMap<UndumpedInsn, PortInsn>>,
     /// True if the warning that modes are unknown was given.
     warned: AtomicBool,
 }
 
 impl Interceptor {
-    /// An interceptor for this QEMU.
+    /// Creates an interceptor for this QEMU.
     ///
     /// It counts into `statistics`. If they are given, it writes to the access log, passes hypercalls on, and counts
     /// instructions of every kind. It moves strings to and from the devices on `bus`.
@@ -181,23 +181,23 @@ impl Interceptor {
         }
     }
 
-    /// Counts accesses by process from now on, before any vCPU begins.
+    /// Counts accesses by process. Call it before any vCPU begins.
     pub fn count_processes(&mut self, finder: Arc<ProcessFinder>) {
         self.places = vcpu_processes(&finder, &self.statistics).map(Mutex::new);
         self.processes = Some(finder);
     }
 
-    /// Tells a trace what vCPUs do, before any vCPU begins.
+    /// Records what vCPUs do in a trace. Call it before any vCPU begins.
     pub fn trace(&mut self, trace: Arc<Trace>) {
         self.trace = Some(trace);
     }
 
-    /// Tells `kernels` of code that may change which kernel runs.
-    pub fn tell(&mut self, kernels: Arc<KernelTurns>) {
+    /// Notifies `kernels` of code that may change which kernel runs.
+    pub fn notify(&mut self, kernels: Arc<KernelBoots>) {
         self.kernels = Some(kernels);
     }
 
-    /// Returns what handles the callbacks of a vCPU that begins to run.
+    /// Returns the handler of the callbacks of a vCPU that begins to run.
     pub fn vcpu_begins(&self, index: VcpuIndex) -> Box<dyn qemu::Vcpu> {
         let counters = self.statistics.counters(index);
         let trace = self.trace.as_ref().map(|trace| trace.vcpu(&counters));
@@ -253,8 +253,8 @@ impl Interceptor {
         watches
     }
 
-    /// Takes the page of code as RAM. Code near magic instructions proves the pages that it accesses, too: it prepares
-    /// the memory of calls.
+    /// Marks the page of the code as RAM. Code near magic instructions also proves the pages that it accesses, because it
+    /// prepares the memory of calls.
     fn prove(&self, insn: &Insn<'_>, ram: &ProvenRam) -> Option<Watch> {
         let page = insn.pc() / PAGE;
         let mut pages = self.magic_pages.lock().unwrap_or_else(PoisonError::into_inner);
@@ -299,7 +299,7 @@ impl Interceptor {
         let size = vmrun_address_size(insn.bytes(), mode.unwrap_or(Mode::Bits64));
         let len = insn.bytes().len() as u8;
         if self.exits.add(insn.pc().wrapping_add(len.into())) {
-            insn.translate_all_anew();
+            insn.retranslate_all();
         }
         let token = VmrunToken::new(VmrunSite::Entry(size, len), CodeAddress::of(insn));
         Some(Watch::Tracepoint(token.into()))
@@ -393,9 +393,9 @@ impl Interceptor {
         // Relaxed: one thread gets `false`, and no other data depends on it.
         if decoded.form.decided().is_none() && !self.warned.swap(true, Ordering::Relaxed) {
             say(format_args!(
-                "warning: this QEMU does not tell the mode of all code (first at {:#x}); instructions whose \
-                 form depends on it are counted apart, as undecided. A QEMU configured with \
-                 --enable-modules or --enable-capstone tells it",
+                "warning: on this QEMU pvio cannot determine the mode of all code (first at {:#x}); instructions whose \
+                 form depends on the mode are counted separately, as undecided; use a QEMU configured with \
+                 --enable-modules or --enable-capstone",
                 insn.pc()
             ));
         }

@@ -1,4 +1,4 @@
-//! Nested guests: what the guest runs if it is a hypervisor under SVM.
+//! Nested guests, which the guest runs if it is a hypervisor under SVM.
 //!
 //! QEMU reports neither that a nested guest is entered nor that it exits. But the hypervisor's instructions can be
 //! watched: VMRUN, which takes the VMCB, and the instruction after it, to which a #VMEXIT leads. There the VMCB gives the
@@ -36,7 +36,7 @@ impl Default for ExitOffsets {
 impl ExitOffsets {
     /// Adds the address of an instruction after a VMRUN.
     ///
-    /// Returns whether its offset is new: then the instruction may have been translated without a watch.
+    /// Returns true if its offset is new: then the instruction may have been translated without a watch.
     pub fn add(&self, after: u64) -> bool {
         let (word, bit) = ExitOffsets::index(after);
         // Relaxed: a new offset has all code translated anew, which orders both stores before the next translation.
@@ -45,7 +45,7 @@ impl ExitOffsets {
         before & bit == 0
     }
 
-    /// Returns whether a #VMEXIT may lead to an address. `pc` is not called if there is no hypervisor.
+    /// Returns true if a #VMEXIT may lead to an address. `pc` is not called if there is no hypervisor.
     #[inline]
     pub fn may_be_at(&self, pc: impl FnOnce() -> u64) -> bool {
         self.any.load(Ordering::Relaxed) && {
@@ -60,8 +60,8 @@ impl ExitOffsets {
     }
 }
 
-/// The most nested guests that are followed at once. A vCPU with a thread of its own has one; vCPUs that share a thread
-/// have one each.
+/// Maximum number of nested guests that are followed at once. A vCPU with its own thread has one; vCPUs that share a
+/// thread have one each.
 const MAX_GUESTS: usize = 64;
 
 /// A nested guest that has been entered.
@@ -92,7 +92,7 @@ impl NestedGuests {
         NestedGuests { memory, ..NestedGuests::default() }
     }
 
-    /// Returns whether a nested guest may run.
+    /// Returns true if a nested guest may run.
     #[inline]
     pub fn any(&self) -> bool {
         !self.entered.is_empty()
@@ -120,7 +120,7 @@ impl NestedGuests {
         Some(VmExitReason(self.memory.as_deref().and_then(|memory| vmcb.exit(memory))))
     }
 
-    /// Returns whether a hypervisor has entered its guest at this address, and nothing has been reported since.
+    /// Returns true if a hypervisor has entered its guest at this address, and nothing has been reported since.
     pub fn resumes_at(&mut self, address: u64) -> bool {
         self.resume_pc.take() == Some(address)
     }
@@ -136,7 +136,7 @@ impl NestedGuests {
     }
 }
 
-/// Why a nested guest has exited; `None` if it cannot be known.
+/// The reason why a nested guest exited; `None` if it is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct VmExitReason(pub Option<GuestExit>);
 

@@ -20,7 +20,7 @@ pub(super) struct Operation {
     process: Process,
 }
 
-/// The process that accesses are counted by, if any. It does not tell operations apart: a restart is in the same
+/// The process under which accesses are counted, if any. It does not distinguish operations: a restart is in the same
 /// process, whose name may have changed since.
 #[derive(Clone, Copy, Debug)]
 struct Process(Option<ProcessUse>);
@@ -47,12 +47,12 @@ impl Operation {
         }
     }
 
-    /// The same, made by a process.
+    /// Returns the same operation, made by a process.
     pub fn by(self, process: Option<ProcessUse>) -> Operation {
         Operation { process: Process(process), ..self }
     }
 
-    /// Returns how to count accesses by process, if they are.
+    /// Returns the process under which accesses are counted, if any.
     #[inline]
     pub fn process(&self) -> Option<ProcessUse> {
         self.process.0
@@ -62,7 +62,7 @@ impl Operation {
         self.form
     }
 
-    /// Returns whether it cannot get #GP for want of IOPL or of a bit in the TSS.
+    /// Returns true if it cannot get #GP for lack of IOPL or of a bit in the TSS.
     pub fn is_privileged(&self) -> bool {
         self.is_privileged
     }
@@ -92,7 +92,7 @@ impl Operation {
         self.base
     }
 
-    /// Returns whether an address that QEMU reports is the one of this instruction.
+    /// Returns true if an address that QEMU reports is the one of this instruction.
     pub fn is_at(&self, reported: u64) -> bool {
         address::is_same(self.pc, self.base, reported)
     }

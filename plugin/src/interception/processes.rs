@@ -1,11 +1,11 @@
-//! The process of an access, to count it by.
+//! The process under which an access is counted.
 
 use std::sync::Arc;
 
 use crate::processes::{ProcessReader, Running};
 use crate::stats::{FilePlace, ProcessTable, ProcessUse, Sites};
 
-/// The longest path of a file that code is told apart by: the guest decides how many there are.
+/// The longest path of a file by which code is identified. It is limited because the guest chooses paths.
 const LONGEST_PATH: usize = 1024;
 
 /// Finds the processes that one thread of vCPUs runs.
@@ -13,12 +13,12 @@ pub(super) struct VcpuProcesses {
     reader: ProcessReader,
     table: Arc<ProcessTable>,
     sites: Arc<Sites>,
-    /// The last result: the kernel's turn, the process, and its counters.
+    /// The last result: the kernel's boot, the process, and its counters.
     last: Option<(u32, Running, ProcessUse)>,
 }
 
 impl VcpuProcesses {
-    /// Enters processes into `table`. `sites` tells the kernels apart.
+    /// Enters processes into `table`. `sites` has the boot of the kernel that runs.
     pub fn new(
         reader: ProcessReader,
         table: Arc<ProcessTable>,
@@ -30,7 +30,7 @@ impl VcpuProcesses {
     /// Returns the counters for the instruction that is about to run.
     pub fn find(&mut self) -> ProcessUse {
         let Some(running) = self.reader.running() else { return ProcessUse::UNKNOWN };
-        let boot = self.sites.turn();
+        let boot = self.sites.boot();
         match self.last {
             Some((of_boot, was, process)) if (of_boot, was) == (boot, running) => process,
             _ => {
@@ -47,7 +47,7 @@ impl VcpuProcesses {
         let path = mapping.path.filter(|path| path.len() <= LONGEST_PATH)?;
         let file = self.sites.file(&path)?;
         if let Some(elf) = elf {
-            self.sites.saw_elf(file, elf);
+            self.sites.record_elf(file, elf);
         }
         let offset = mapping.file_offset.wrapping_add(pc - mapping.start);
         Some(FilePlace { file, offset })

@@ -1,14 +1,14 @@
-//! Learns which pages are RAM, where QEMU tells it of accesses alone.
+//! Learns which pages are RAM from accesses to memory, on a QEMU that reports it only for accesses.
 
 use std::sync::Arc;
 
 use crate::qemu::{MemoryAccess, ProvenRam};
 use crate::x86::PAGE;
 
-/// What one vCPU proves by its accesses to memory.
+/// Proves pages to be RAM by one vCPU's accesses to memory.
 pub(super) struct VcpuProof {
     ram: Arc<ProvenRam>,
-    /// The linear address of the page that was proven last: accesses to one page come in a row.
+    /// The linear address of the page that was proven last. Successive accesses are often to one page.
     last: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Records what attempts do: in the statistics, and for those who listen to accesses.
+//! Records what attempts do: in the statistics, and for the listeners to accesses.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ pub(super) struct UnobservedAttempt {
     pub operation: Operation,
     /// The port that a scalar accesses.
     pub port: Option<Port>,
-    /// The call chain that a scalar's access is counted by.
+    /// The call chain under which a scalar's access is counted.
     pub caller: CallerId,
 }
 
 impl UnobservedAttempt {
-    /// Returns whether one may be a restart of the other.
+    /// Returns true if one may be a restart of the other.
     #[inline]
     pub fn is_same(&self, other: &UnobservedAttempt) -> bool {
         (self.operation, self.port) == (other.operation, other.port)
@@ -44,7 +44,7 @@ pub(super) enum Start {
 }
 
 impl Start {
-    /// What the trace tells of it; `None` if it has told before.
+    /// Returns the stage for the trace; `None` if the trace has it already.
     pub fn stage(self) -> Option<Stage> {
         match self {
             Start::Presumed => Some(Stage::Executed),
@@ -54,8 +54,8 @@ impl Start {
         }
     }
 
-    /// Whether it may fault without a report.
-    pub fn is_in_question(self) -> bool {
+    /// Returns true if it may fault without a report.
+    pub fn may_fault_unreported(self) -> bool {
         matches!(self, Start::Unverified | Start::UnverifiedAgain)
     }
 }
@@ -67,7 +67,7 @@ pub(super) struct ScalarStart {
     pub port: Port,
     pub caller: CallerId,
     pub start: Start,
-    /// Nothing can contradict it, and its value is known.
+    /// True if nothing can contradict it, and its value is known.
     pub is_final: bool,
 }
 
@@ -89,13 +89,13 @@ impl Recorder {
         &self.counters
     }
 
-    /// Returns whether anybody listens to accesses.
+    /// Returns true if there are listeners to accesses.
     #[inline]
     pub fn has_listeners(&self) -> bool {
         self.listeners.is_some()
     }
 
-    /// Returns whether accesses to a port may be heard.
+    /// Returns true if a listener may want accesses to a port.
     pub fn is_heard(&self, port: Port, direction: Direction) -> bool {
         self.listeners_to(port, direction).is_some()
     }
@@ -112,24 +112,24 @@ impl Recorder {
     fn trace_change(&self, attempt: UnobservedAttempt, change: Change) {
         if let Some(trace) = self.trace() {
             let UnobservedAttempt { operation, port, caller } = attempt;
-            trace.changed(&traced(operation), change, (port, caller));
+            trace.changed(&traced(&operation), change, (port, caller));
         }
     }
 
     fn trace_string(&self, operation: Operation, stage: Stage) {
         if let Some(trace) = self.trace() {
-            trace.string(&traced(operation), stage);
+            trace.string(&traced(&operation), stage);
         }
     }
 
-    /// Has the trace tell of an attempt without a port, that has started or resumed.
+    /// Records in the trace an attempt without a port that has started or resumed.
     pub fn trace_without_port(
         &self,
         UnobservedAttempt { operation, caller, .. }: UnobservedAttempt,
         stage: Stage,
     ) {
         if let Some(trace) = self.trace() {
-            trace.unobserved(&traced(operation), stage, (None, caller, None), false);
+            trace.unobserved(&traced(&operation), stage, (None, caller, None), false);
         }
     }
 
@@ -173,14 +173,14 @@ impl Recorder {
         self.counters.processes().zip(operation.process())
     }
 
-    /// Counts accesses by process, if the option asks for it. A negative number subtracts.
+    /// Counts accesses by process, if processes are counted. A negative number subtracts.
     pub fn accessed_by_process(&self, operation: Operation, count: i64) {
         if let Some((counts, process)) = self.by_process(operation) {
             counts.accessed(process, count);
         }
     }
 
-    /// Counts accesses by call chain, if that is asked for.
+    /// Counts accesses by call chain, if call chains are counted.
     #[inline]
     pub fn called(&self, operation: Operation, caller: CallerId, count: u64) {
         if let Some(chains) = self.counters.chains() {
@@ -262,9 +262,9 @@ impl Recorder {
         let (form, site) = (operation.form(), operation.site());
         if let Some(listeners) = self.listeners_to(port, form.direction()) {
             let value = value();
-            listeners.access(code(operation), form.into(), port, value, 0);
+            listeners.access(code(&operation), form.into(), port, value, 0);
             if let Some(trace) = listeners.trace() {
-                trace.element(&traced(operation), (port, caller, value), remaining == 0);
+                trace.element(&traced(&operation), (port, caller, value), remaining == 0);
             }
         }
         self.counters.accessed(form, site, port);
@@ -278,18 +278,20 @@ impl Recorder {
         }
     }
 
-    /// Tells the listeners of the start of a scalar that is counted. Returns whether they hear it.
+    /// Passes the start of a counted scalar to the listeners. Returns true if a listener takes it.
     ///
     /// `value` is what `out` writes. If it `is_final`, nothing can contradict it.
+    #[inline]
     pub fn scalar_started(
         &self,
-        ScalarStart { operation, port, caller, start, is_final }: ScalarStart,
+        &ScalarStart { ref operation, port, caller, start, is_final }: &ScalarStart,
         value: impl FnOnce() -> Option<u32>,
     ) -> bool {
         let form = operation.form();
         let Some(listeners) = self.listeners_to(port, form.direction()) else { return false };
         let value = value();
-        let is_heard = listeners.start(code(operation), form, port, value, start.is_in_question());
+        let is_heard =
+            listeners.start(code(operation), form, port, value, start.may_fault_unreported());
         let is_traced = match (listeners.trace(), start.stage()) {
             (Some(trace), Some(stage)) => {
                 let access = (Some(port), caller, value);
@@ -300,21 +302,21 @@ impl Recorder {
         is_heard || is_traced
     }
 
-    /// Tells the listeners that the last scalar has not retired.
+    /// Informs the listeners that the last scalar has not retired.
     pub fn not_retired(&self) {
         if let Some(listeners) = &self.listeners {
             listeners.discard();
         }
     }
 
-    /// Tells the listeners that the last scalar has retired.
+    /// Informs the listeners that the last scalar has retired.
     pub fn retired(&self) {
         if let Some(listeners) = &self.listeners {
             listeners.retire_noted();
         }
     }
 
-    /// Tells the listeners the value that the last scalar has read, at the beginning of the next block.
+    /// Passes the value that the last scalar has read to the listeners, at the beginning of the next block.
     ///
     /// The block may be a hypervisor's, which is known when its first instruction is reported. `may_have_exited` says so.
     pub fn value_read(&self, eax: impl FnOnce() -> u32, may_have_exited: bool) {
@@ -326,7 +328,8 @@ impl Recorder {
     }
 }
 
-fn traced(operation: Operation) -> TracedInsn {
+#[inline]
+fn traced(operation: &Operation) -> TracedInsn {
     TracedInsn {
         form: operation.form(),
         site: operation.site(),
@@ -335,6 +338,6 @@ fn traced(operation: Operation) -> TracedInsn {
     }
 }
 
-fn code(operation: Operation) -> Code {
+fn code(operation: &Operation) -> Code {
     Code { pc: operation.pc(), kind: operation.site().map_or(CodeKind::Dropped, CodeKind::Site) }
 }

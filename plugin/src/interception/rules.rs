@@ -7,8 +7,8 @@ use crate::qemu::{HostInfo, QemuVersion};
 pub(super) struct Rules {
     /// True if QEMU reports exceptions (API 6).
     ///
-    /// If so, an instruction counts as retired until an exception contradicts. If not, an instruction that may fault for
-    /// want of privilege is never known to retire.
+    /// If so, an instruction counts as retired until an exception shows otherwise. If not, it is never known whether an
+    /// instruction that may fault for lack of privilege has retired.
     pub exceptions_reported: bool,
     /// True if QEMU leaves the loop of every `rep` after each element: under `-icount`, and always before QEMU 10.0.
     pub steps_reps: bool,

@@ -28,12 +28,12 @@ impl StringAttempt {
         StringAttempt { operation, port, remaining: count, begun: false, faulted: false }
     }
 
-    /// Returns whether a report of this instruction, port and count may continue the attempt.
+    /// Returns true if a report of this instruction, port and count may continue the attempt.
     pub fn continues_as(&self, operation: Operation, port: Port, count: u64) -> bool {
         self.operation == operation && self.port == port && self.remaining == count
     }
 
-    /// Returns whether only a report with EFLAGS.RF set can continue the attempt.
+    /// Returns true if only a report with EFLAGS.RF set can continue the attempt.
     ///
     /// An attempt that was abandoned after a fault looks like a new start with the same count, but a return from a fault
     /// handler sets RF. Where faults are not reported, an attempt that has not moved an element must have faulted:
@@ -64,7 +64,7 @@ pub(super) struct StringReport {
     /// An element has been moved since the report.
     moved: bool,
     zero_count_restart: ZeroCountRestart,
-    /// The call chain that its elements are counted by.
+    /// The call chain under which its elements are counted.
     caller: CallerId,
 }
 
@@ -88,12 +88,12 @@ impl StringReport {
         }
     }
 
-    /// Returns the call chain that its elements are counted by.
+    /// Returns the call chain under which its elements are counted.
     pub fn caller(&self) -> CallerId {
         self.caller
     }
 
-    /// Returns whether an access to memory has moved an element.
+    /// Returns true if an access to memory has moved an element.
     pub fn moves_element(&mut self, token: Token, direction: Direction) -> bool {
         if self.token != token {
             return false;
@@ -111,13 +111,13 @@ impl StringReport {
         true
     }
 
-    /// Returns whether an exception is the debug trap after an element.
+    /// Returns true if an exception is the debug trap after an element.
     pub fn is_after_trap(&self) -> bool {
         self.traps && self.moved
     }
 }
 
-/// The answer to: does QEMU restart a `rep` that has moved its last element?
+/// A prediction: whether QEMU restarts a `rep` that has moved its last element.
 ///
 /// QEMU leaves the loop of a `rep` after each element, also the last, if it counts or traps instructions, or if the `sti`
 /// before is still in effect. Then it starts the instruction once more, and finds the count 0. That restart is not
@@ -157,7 +157,7 @@ impl FinishedString {
         FinishedString { operation, port, zero_count_restart: report.zero_count_restart }
     }
 
-    /// Returns whether a report with count 0 is its restart.
+    /// Returns true if a report with count 0 is its restart.
     pub fn restarts_as(&self, operation: Operation, rflags: Rflags) -> bool {
         let is_due = match self.zero_count_restart {
             ZeroCountRestart::Always => true,

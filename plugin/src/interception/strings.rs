@@ -1,7 +1,7 @@
 //! Moves elements of a `rep` on a port of pvio's devices, page by page, before QEMU moves the rest.
 //!
 //! It knows how QEMU runs a `rep`, and when all of its elements are alike. It does not count. If anything is unusual or
-//! not known, it moves nothing, and QEMU moves all.
+//! unknown, it moves nothing, and QEMU moves all elements.
 //!
 //! QEMU reads the count from RCX once, when the instruction starts. So elements can be moved before the start, but not
 //! between two elements that QEMU moves.
@@ -20,7 +20,7 @@ use crate::x86::{
     StringWalk, Supervisor, Width, string_segment,
 };
 
-/// The fewest elements that are worth it: with fewer, the checks cost more than QEMU needs to move them.
+/// Minimum number of elements that pvio moves itself. For fewer, the checks cost more than letting QEMU move them.
 const MIN_ELEMENTS: u64 = 16;
 
 /// The state that all vCPUs share.
@@ -32,7 +32,7 @@ pub(super) struct Strings {
 }
 
 impl Strings {
-    /// Returns `None` if this QEMU does not show what is needed.
+    /// Returns `None` if this QEMU does not export what is needed.
     pub fn new(bus: Arc<PortBus>, ram: Arc<GuestRam>) -> Option<Strings> {
         Some(Strings { bus, ram, trace: PortTrace::find()?, watchpoints: Watchpoints::find()? })
     }
@@ -50,7 +50,7 @@ fn max_elements(count: u64) -> u64 {
     }
 }
 
-/// The most bytes that a device gets at once: as many as a `rep outsb` moves between two pauses of QEMU.
+/// Maximum number of bytes that a device gets at once: the number that a `rep outsb` moves between two pauses of QEMU.
 const BATCH: usize = 1 << 16;
 
 /// Moves the elements of one vCPU.

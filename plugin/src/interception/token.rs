@@ -1,7 +1,7 @@
 //! The layout of each kind of token.
 //!
-//! A token is the 64 bits that QEMU carries from the translation of an instruction to each callback for it. All that
-//! pvio knows from the translation is in it, so that nothing is allocated for a translation, or freed.
+//! A token is the 64 bits that QEMU carries from the translation of an instruction to each callback for it. It holds all
+//! that pvio knows from the translation, so that a translation allocates nothing and frees nothing.
 //!
 //! | kind | bits 0-15 | bits 16-31 | bits 32-63 |
 //! | --- | --- | --- | --- |

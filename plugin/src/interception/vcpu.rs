@@ -1,7 +1,7 @@
-//! Counts the port I/O of one vCPU, by QEMU's callbacks.
+//! Counts the port I/O of one vCPU, from QEMU's callbacks.
 //!
-//! It finds what each report is about: which instruction, at which address and port, with which privilege. What becomes
-//! of it is up to [`Attempts`].
+//! It finds the subject of each report: the instruction, its address and port, its privilege. [`Attempts`] decides how the
+//! instruction ends.
 
 use std::sync::Arc;
 
@@ -135,7 +135,7 @@ impl VcpuCounter {
             Direction::Out => Some(registers.read(Register::Rax) as u32),
         };
         let started = ScalarStart { operation, port, caller, start, is_final };
-        if !self.recorder().scalar_started(started, written) {
+        if !self.recorder().scalar_started(&started, written) {
             return Next::Watched;
         }
         if is_final {
@@ -181,7 +181,7 @@ impl VcpuCounter {
         start
     }
 
-    /// Returns whether a handler or a hypervisor has returned to an instruction.
+    /// Returns true if a handler or a hypervisor has returned to an instruction.
     ///
     /// The IRET of a fault handler sets RF; VMRUN enters the nested guest at the instruction.
     fn is_resumed(&mut self, operation: Operation, rflags: Rflags) -> bool {
@@ -329,7 +329,7 @@ fn read_rflags(registers: &mut impl ReadRegisters) -> Rflags {
     Rflags::from_bits_retain(registers.read(Register::Rflags))
 }
 
-/// Returns whether the instruction needs no permission from the TSS: then a scalar cannot fault at all.
+/// Returns true if the instruction needs no permission from the TSS: then a scalar cannot fault at all.
 fn cannot_fault(operation: Operation, registers: &mut impl ReadRegisters) -> bool {
     if operation.is_privileged() {
         return true;

@@ -1,4 +1,4 @@
-//! Passes QEMU's callbacks of one vCPU on: to its counter, its hypercalls, and its instruction counts.
+//! Passes QEMU's callbacks of one vCPU on to its counter, its hypercalls, and its instruction counts.
 
 use super::calls;
 use super::instructions::VcpuInstructions;

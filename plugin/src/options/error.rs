@@ -14,7 +14,7 @@ use crate::x86::PortRangeError;
 pub enum OptionError {
     /// No option has this name.
     #[error(
-        "unknown option {0:?}; there are stats=FILE, summary=on|off|FILE, symbols=guest|off|FILE[@ADDRESS]|DIRECTORY, \
+        "unknown option {0:?}; the options are stats=FILE, summary=on|off|FILE, symbols=guest|off|FILE[@ADDRESS]|DIRECTORY, \
          device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:FILTER...], trace=FILE[:FILTER...], \
          hypercall=kernel|any|off, log=FILE, insns=on|off|FILE[@ADDRESS], callers=on|off|DEPTH, \
          processes=on|off and values=PORT[-PORT][:PORT[-PORT]...]"
@@ -64,7 +64,7 @@ pub enum OptionError {
         key: String,
     },
     /// No device is of this kind.
-    #[error("option \"device={option}\": there is no kind {kind:?}; there are {known}")]
+    #[error("option \"device={option}\": there is no kind {kind:?}; the kinds are {known}")]
     DeviceKind {
         /// The option's value.
         option: String,
@@ -82,7 +82,7 @@ pub enum OptionError {
         source: PortRangeError,
     },
     /// The file of the access log or of the trace cannot be opened.
-    #[error("option \"{option}={path}\": it cannot be written: {source}; name a file that can")]
+    #[error("option \"{option}={path}\": the file cannot be written: {source}; name another file")]
     Accesses {
         /// The option.
         option: &'static str,
@@ -99,15 +99,15 @@ pub enum OptionError {
     Hypercall(String),
     /// Before QEMU 10.1 pvio can answer only mailboxes, and user code has none.
     #[error(
-        "option \"hypercall=any\": this QEMU's plugin API is version {0}, in which no plugin can \
-         answer user code; use QEMU 10.1 or newer, or hypercall=kernel"
+        "option \"hypercall=any\": this QEMU's plugin API is version {0}, with which plugins cannot \
+         answer hypercalls from user code; use QEMU 10.1 or newer, or hypercall=kernel"
     )]
     CannotAnswerAny(ApiLevel),
     /// No guest code can write to the log.
-    #[error("option \"log={0}\": there are no hypercalls that could log; {1}")]
+    #[error("option \"log={0}\": no hypercall can write to the log; {1}")]
     LogWithoutHypercalls(String, &'static str),
     /// The guest's log cannot be opened.
-    #[error("option \"log={path}\": it cannot be written: {source}; name a file that can")]
+    #[error("option \"log={path}\": the file cannot be written: {source}; name another file")]
     Log {
         /// The file.
         path: String,
@@ -117,17 +117,17 @@ pub enum OptionError {
     /// A filter of the access log or of the trace is invalid.
     #[error("option {0:?}: {1}")]
     Filter(&'static str, FilterError),
-    /// The access log or the trace is filtered by names, and names are turned off.
+    /// A filter of the access log or of the trace needs names, and names are turned off.
     #[error(
-        "option {0:?}: a filter symbol=NAME needs names, and symbols=off turns them off; leave one of them out"
+        "option {0:?}: a filter symbol=NAME needs names, which symbols=off turns off; remove one of the two"
     )]
     FilterNeedsSymbols(&'static str),
     /// The value of `callers=` is not a depth.
     #[error(
-        "option \"callers={0}\": write callers=on, callers=off, or the most frames of a call chain, from 1 to {1}"
+        "option \"callers={0}\": write callers=on, callers=off, or the maximum number of frames of a call chain, from 1 to {1}"
     )]
     Callers(String, usize),
-    /// The ports whose values are asked for are invalid.
+    /// The ports of `values=` are invalid.
     #[error("option \"values={option}\": {source}")]
     Values {
         /// The option's value.
@@ -138,21 +138,21 @@ pub enum OptionError {
     /// The value of `processes=` is not a switch.
     #[error("option \"processes={0}\": write processes=on or processes=off")]
     Processes(String),
-    /// The file of sections is misnamed.
-    #[error("option \"insns\": {0}, or write insns=on to count without telling sections apart")]
+    /// The value of `insns=` is not a valid file name.
+    #[error("option \"insns\": {0}, or write insns=on to count without sections")]
     Insns(GuestFileError),
     /// Names are turned off, and a file of names is given.
     #[error(
-        "option \"symbols=off\": another option names a file or a directory of symbols; leave one of them out"
+        "option \"symbols=off\": another symbols option names a file or a directory; remove one of the two"
     )]
     SymbolsOffAndFile,
-    /// QEMU gives up its right to read the directory.
+    /// An option of QEMU makes it give up access to the directory.
     #[error(
-        "option \"symbols={0}\": {1} takes away QEMU's access to that directory, in which pvio looks while the guest runs; \
-         name the debug file itself"
+        "option \"symbols={0}\": pvio reads debug files in this directory while the guest runs, and QEMU's option {1} prevents \
+         that; name the debug file itself"
     )]
     DebugDirectory(String, &'static str),
-    /// The file of symbols is misnamed.
+    /// The value of `symbols=` is not a valid file name.
     #[error("option \"symbols\": {0}")]
     Symbols(GuestFileError),
 }

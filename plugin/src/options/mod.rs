@@ -1,6 +1,6 @@
 //! The plugin's options: `key=value` arguments, parsed and checked.
 //!
-//! The result is plain data and open output files. [`crate::build`] hands them to the other rooms,
+//! The result is plain data and open output files. [`crate::build`] hands them to the other modules,
 //! none of which knows the options.
 
 mod device;
@@ -63,7 +63,7 @@ pub struct AccessesOption {
     pub path: PathBuf,
     /// The file.
     pub file: OutputFile,
-    /// The accesses that it has.
+    /// The accesses to record.
     pub filter: AccessFilter,
     /// The filters as they were given, with colons between them.
     pub filter_text: String,
@@ -94,7 +94,7 @@ pub struct Options {
     pub log: Option<OutputFile>,
     /// The way to count instructions of every kind, if they are counted.
     pub insns: InsnsOption,
-    /// The most frames of a call chain; `None` if call chains are not counted.
+    /// Maximum number of frames of a call chain; `None` if call chains are not counted.
     pub callers: Option<usize>,
     /// True if accesses are counted by process.
     pub processes: bool,
@@ -102,7 +102,7 @@ pub struct Options {
     pub values: Vec<PortRange>,
 }
 
-/// The value of each option that may be given once, as text.
+/// The values, as text, of the options that may be given only once.
 #[derive(Default)]
 struct Values<'a> {
     stats: Option<&'a str>,
@@ -282,7 +282,7 @@ fn once<T>(name: &'static str, option: &mut Option<T>, value: T) -> Result<(), O
     }
 }
 
-/// Debug files are looked for when they are needed, at a dump too.
+/// Checks a directory of debug files. pvio looks for files in it when it needs them, also at dumps.
 fn debug_directory(path: &str, command_line: &CommandLine) -> Result<PathBuf, OptionError> {
     if let Some(option) = command_line.confined_by {
         return Err(OptionError::DebugDirectory(path.to_owned(), option));
@@ -329,7 +329,7 @@ fn open_log(
 ) -> Result<OutputFile, OptionError> {
     let remedy = match (api < ApiLevel::WRITES, hypercall) {
         (true, _) => Some("use QEMU 10.1 or newer"),
-        (false, HypercallAccess::Off) => Some("leave hypercall=off out"),
+        (false, HypercallAccess::Off) => Some("remove hypercall=off"),
         (false, _) => None,
     };
     if let Some(remedy) = remedy {

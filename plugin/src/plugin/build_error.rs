@@ -1,4 +1,4 @@
-//! The reasons why the plugin cannot do what the options ask.
+//! The reasons why the plugin cannot do what the options request.
 
 use crate::bus::BusError;
 use crate::options::OptionError;
@@ -6,7 +6,7 @@ use crate::qemu::{MachineError, MissingFunction};
 use crate::sections::SectionsError;
 use crate::symbols::SymbolsError;
 
-/// Why the plugin cannot do what the options ask. The text is one line.
+/// The reason why the plugin cannot do what the options request. The text is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// An option is wrong.
@@ -16,24 +16,24 @@ pub enum BuildError {
     #[error("option \"symbols\": {0}")]
     Symbols(#[from] SymbolsError),
     /// The sections cannot be read.
-    #[error("option \"insns\": {0}, or write insns=on to count without telling sections apart")]
+    #[error("option \"insns\": {0}, or write insns=on to count without sections")]
     Sections(#[from] SectionsError),
     /// A device cannot be placed on the bus.
     #[error("option \"device\": {0}")]
     Bus(#[from] BusError),
-    /// This QEMU lets no plugin serve ports.
+    /// Plugins cannot serve ports on this QEMU.
     #[error("option \"device\": {0}")]
     Machine(#[from] MachineError),
-    /// This QEMU does not show what call chains need.
+    /// This QEMU does not export what call chains need.
     #[error(
         "option \"callers\": this QEMU does not let plugins read the guest's memory and registers in place, which \
-         call chains need; use a distribution's QEMU 10.0 to 11.1, or leave the option out"
+         call chains need; use a distribution's QEMU 10.0 to 11.1, or remove the option"
     )]
     Callers,
-    /// This QEMU does not show what tells processes.
+    /// This QEMU does not export what finding processes needs.
     #[error(
         "option {0:?}: this QEMU does not let plugins read the guest's memory and registers in place, which \
-         tells processes; use a distribution's QEMU 10.0 to 11.1, or leave the option out"
+         finding processes needs; use a distribution's QEMU 10.0 to 11.1, or remove the option"
     )]
     Processes(&'static str),
     /// This QEMU lacks the functions that count instructions.

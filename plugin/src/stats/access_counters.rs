@@ -12,7 +12,7 @@ use super::counter_array::CounterArray;
 use super::sites::{MAX_SITES, SiteId, Sites};
 use crate::x86::Port;
 
-/// The most rows of all vCPUs: 65,536. A Linux boot has 61.
+/// Maximum number of rows of all vCPUs: 65,536. A Linux boot has 61.
 ///
 /// They take 2 MiB for each vCPU that uses them all, and the table that finds them 512 KiB.
 pub const MAX_OTHER_PORTS: usize = 1 << 16;
@@ -20,7 +20,7 @@ pub const MAX_OTHER_PORTS: usize = 1 << 16;
 /// The slots of the hash table. At most half of them are used.
 const SLOTS_LOG2: u32 = 17;
 
-/// The most slots that a search visits. A guest that makes keys collide gets no row for them.
+/// Maximum number of slots that a search visits. A guest that makes keys collide gets no row for them.
 const MAX_PROBES: usize = 64;
 
 /// A site and one of its ports, as the number of a row.

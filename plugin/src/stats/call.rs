@@ -3,7 +3,7 @@
 /// The outcome of a hypercall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was carried out, or stopped at a page that the guest must touch first.
+    /// It succeeded, or stopped at a page that the guest must touch first.
     Ok,
     /// The guest must execute the instruction itself.
     Declined,

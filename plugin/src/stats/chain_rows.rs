@@ -13,23 +13,23 @@ use super::totals::Totals;
 use crate::guest::{Caller, End, Frame};
 use crate::symbols::Names;
 
-/// The names that callers had when their kernel last ended, by its turn; `None` if they had two.
+/// The names that callers had when their kernel last ended, by its boot; `None` if they had two.
 #[derive(Default)]
 pub(super) struct FrameNames(Mutex<HashMap<(u32, Caller), Option<String>>>);
 
 impl FrameNames {
-    /// The turn of the kernel that runs ends: its frames get their names.
+    /// Keeps the names of the running kernel's frames, because its boot ends.
     pub fn keep(&self, all_counters: &[Arc<VcpuCounters>], sites: &Sites, names: &Names<'_>) {
-        let turn = sites.turn();
+        let boot = sites.boot();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut named = HashSet::new();
         for chains in all_counters.iter().filter_map(|counters| counters.chains()) {
             for (site, caller) in chains.stacks().callers() {
-                if sites.get(SiteId(site)).turn == turn
+                if sites.get(SiteId(site)).boot == boot
                     && named.insert(caller.clone())
                     && let Some(name) = names.caller(caller)
                 {
-                    let key = (turn, caller.clone());
+                    let key = (boot, caller.clone());
                     let kept = all.entry(key).or_insert_with(|| Some(name.clone()));
                     kept.take_if(|kept| *kept != name);
                 }
@@ -37,10 +37,10 @@ impl FrameNames {
         }
     }
 
-    /// The name in the kernel of a turn; `now` is that in the kernel that runs, if it is the same.
-    pub fn get(&self, turn: u32, caller: &Caller, now: Option<String>) -> Option<String> {
+    /// The name in the kernel of a boot; `now` is that in the kernel that runs, if it is the same.
+    pub fn get(&self, boot: u32, caller: &Caller, now: Option<String>) -> Option<String> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.get(&(turn, caller.clone())) {
+        match all.get(&(boot, caller.clone())) {
             None => now,
             Some(kept) => agreed(kept, now),
         }
@@ -89,24 +89,24 @@ impl<'a> ChainRows<'a> {
         let mut chains: Vec<_> = chains.into_iter().collect();
         let key_of = |site: SiteId| {
             let site = self.sites.get(site);
-            (site.key.pc, site.key.mode, &site.key.bytes, site.turn)
+            (site.key.pc, site.key.mode, &site.key.bytes, site.boot)
         };
         chains.sort_by(|((a, ..), a_count), ((b, ..), b_count)| {
             key_of(*a).cmp(&key_of(*b)).then(b_count.cmp(a_count))
         });
         let mut known: HashMap<(u32, Caller), Option<String>> = HashMap::new();
         let rows = chains.into_iter().map(|((site, callers, end), accesses)| {
-            let turn = self.sites.get(site).turn;
+            let boot = self.sites.get(site).boot;
             let frames = callers.into_iter().map(|caller| {
                 let (pc, interrupted) = match caller.frame {
                     Frame::Return(pc) => (pc, false),
                     Frame::Interrupted(pc) => (pc, true),
                 };
-                let symbol = match known.entry((turn, caller)) {
+                let symbol = match known.entry((boot, caller)) {
                     Entry::Occupied(name) => name.get().clone(),
                     Entry::Vacant(entry) => {
-                        let (turn, caller) = entry.key();
-                        let name = self.name(*turn, caller);
+                        let (boot, caller) = entry.key();
+                        let name = self.name(*boot, caller);
                         entry.insert(name).clone()
                     }
                 };
@@ -127,10 +127,10 @@ impl<'a> ChainRows<'a> {
         rows.collect()
     }
 
-    fn name(&self, turn: u32, caller: &Caller) -> Option<String> {
-        let runs = turn == self.sites.turn();
+    fn name(&self, boot: u32, caller: &Caller) -> Option<String> {
+        let runs = boot == self.sites.boot();
         let now = if runs { self.names.caller(caller) } else { None };
-        self.earlier.get(turn, caller, now)
+        self.earlier.get(boot, caller, now)
     }
 }
 

@@ -1,7 +1,7 @@
 //! One vCPU's accesses by call chain.
 //!
-//! The stacks that a vCPU was seen with are in a table of its own, behind a lock that only a dump contends for. Counts
-//! are counters as all others, so that windows and resets need nothing special.
+//! Each vCPU has a table of the stacks that it had at accesses, protected by a lock for which only a dump contends. Counts
+//! are ordinary counters, so windows and resets need nothing special.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +11,7 @@ use super::sites::{MAX_SITES, SiteId};
 use crate::guest::{CaptureTable, Found, KnownKernel, MOST_STACKS, StackId, Start};
 use crate::running_kernel::RunningKernel;
 
-/// The stack that an access was made with, as it is counted.
+/// The stack under which an access is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallerId(Option<StackId>);
 
@@ -29,7 +29,7 @@ pub struct VcpuChains {
     stacks: Mutex<CaptureTable>,
     /// Counts by stack.
     counts: CounterArray<1>,
-    /// Accesses by site whose stacks found no room.
+    /// Accesses, by site, whose stacks did not fit into the table.
     no_room: CounterArray<1>,
 }
 
@@ -68,7 +68,7 @@ impl VcpuChains {
         }
     }
 
-    /// Finds the stack of a site where nothing can be known of it.
+    /// Finds the entry of a site for accesses whose stack is not known.
     pub fn find_unknown(&self, site: SiteId) -> CallerId {
         CallerId(self.stacks().find_unknown(site.0).stack)
     }

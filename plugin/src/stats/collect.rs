@@ -30,7 +30,7 @@ use crate::x86::{InsnForm, Port, PortForm};
 
 /// The reason for omitting the rows by vCPU where QEMU mixes them up.
 const SHARED_THREAD: &str = "QEMU ran several vCPUs on one thread (thread=single or icount), \
-                             where its plugin callbacks name the wrong one";
+                             where its plugin callbacks name the wrong vCPU";
 
 /// The reason for having no rows by vCPU where nothing was counted.
 const NO_VCPU: &str = "QEMU ran no vCPU under TCG, the only accelerator that calls plugins";
@@ -58,7 +58,7 @@ impl Statistics {
         self.snapshot_and(context, |_, _| ()).0
     }
 
-    /// As [`Statistics::snapshot`], with what a trace has at its end.
+    /// Takes a snapshot like [`Statistics::snapshot`], and makes the end of a trace.
     pub fn snapshot_and_trace_end(&self, context: &SnapshotContext<'_>) -> (Snapshot, End) {
         self.snapshot_and(context, |names, snapshot| self.trace_end(context, names, snapshot))
     }
@@ -127,7 +127,7 @@ impl Statistics {
     }
 }
 
-/// What a dump says of QEMU.
+/// Describes QEMU for a dump.
 pub fn qemu_row(host: &HostInfo) -> QemuRow {
     QemuRow {
         version: host.version.map(|version| version.to_string()),
@@ -304,7 +304,7 @@ impl RowMaker<'_> {
             let site = self.sites.get(id);
             let place = site.place.map(|place| (self.sites.path(place.file), place.offset));
             let address = if place.is_some() { None } else { Some(site.key.pc) };
-            (place.is_none(), place, address, site.key.mode, &site.key.bytes, site.turn)
+            (place.is_none(), place, address, site.key.mode, &site.key.bytes, site.boot)
         });
         ran
     }
@@ -354,7 +354,7 @@ impl RowMaker<'_> {
     }
 }
 
-/// The name of what is at a port, and whether anything is there.
+/// Returns the name of the device at a port, and whether anything is there.
 pub(super) fn identity_of_port(
     context: &SnapshotContext<'_>,
     port: Port,

@@ -69,7 +69,7 @@ pub struct VcpuCounters {
     pub(super) chains: Option<VcpuChains>,
     /// `None` if processes are not counted.
     pub(super) processes: Option<VcpuProcessCounts>,
-    /// The place of the hypercall that is being carried out. Its instruction is not counted yet.
+    /// The section of the hypercall that is running. Its instruction is not counted yet.
     calls_at: AtomicUsize,
 }
 
@@ -310,7 +310,7 @@ impl VcpuCounters {
         by_form.sum::<i64>() + by_call.sum::<i64>()
     }
 
-    /// Notes the address of the hypercall that is about to be carried out.
+    /// Notes the address of the hypercall that is about to run.
     #[inline]
     pub fn calls_from(&self, pc: u64) {
         if let Some(instructions) = &self.instructions {
@@ -320,7 +320,7 @@ impl VcpuCounters {
         }
     }
 
-    /// The place of the hypercall that is being carried out.
+    /// Returns the section of the hypercall that is running.
     pub(super) fn calls_at(&self) -> usize {
         self.calls_at.load(Ordering::Relaxed)
     }

@@ -1,6 +1,6 @@
-//! Destinations of dumps: a path that is tested when QEMU starts and written when it ends.
+//! Destinations of dumps: paths that are tested when QEMU starts and written when it ends.
 //!
-//! Dumps that the guest requests before that go to numbered files beside it.
+//! Dumps that the guest requests in between go to numbered files beside it.
 
 use std::fs;
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ use crate::files::{self, OutputFile};
 pub enum DestinationError {
     /// No file can be created in the directory.
     #[error(
-        "no file can be made in {directory}: {source}; name one in a directory that you may write to"
+        "no file can be created in {directory}: {source}; name a file in a directory that you can write to"
     )]
     Directory {
         /// The directory.
@@ -24,7 +24,7 @@ pub enum DestinationError {
         source: io::Error,
     },
     /// The file, pipe or device cannot be opened.
-    #[error("{path} cannot be opened for writing: {source}; name one that can")]
+    #[error("{path} cannot be opened for writing: {source}; name another file")]
     Open {
         /// The path of the option.
         path: PathBuf,
@@ -40,7 +40,9 @@ pub enum DestinationError {
         source: io::Error,
     },
     /// QEMU has given up the right to create files.
-    #[error("{path}.{number} was not written: after {option} QEMU makes no new files")]
+    #[error(
+        "{path}.{number} was not written: QEMU's option {option} prevents creating files while the guest runs"
+    )]
     Confined {
         /// The path of the option.
         path: PathBuf,
@@ -231,7 +233,9 @@ mod tests {
         let destination = Destination::open(&path, Some("-chroot")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"old and long");
         let error = destination.write_numbered(1, b"{}").unwrap_err().to_string();
-        assert!(error.ends_with(".1 was not written: after -chroot QEMU makes no new files"));
+        assert!(error.ends_with(
+            ".1 was not written: QEMU's option -chroot prevents creating files while the guest runs"
+        ));
         let moved = directory.path().join("moved");
         fs::rename(&path, &moved).unwrap();
         destination.write(b"{}").unwrap();

@@ -1,4 +1,4 @@
-//! The first access to each port, in each direction, at each size: what made it, and in which order.
+//! The first access to each port, in each direction, at each size: its source and its rank.
 //!
 //! Each vCPU notes its own, when a counter leaves 0. A snapshot takes the earliest of all vCPUs.
 

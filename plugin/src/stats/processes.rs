@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::counter_array::CounterArray;
 use crate::processes::{Owner, Running};
 
-/// The most processes that get a row of their own: 16,384.
+/// Maximum number of processes that get a row of their own: 16,384.
 pub const MAX_PROCESSES: usize = 1 << 14;
 
 /// The row that all processes without a row of their own share.
@@ -30,7 +30,7 @@ pub struct ProcessUse {
 }
 
 impl ProcessUse {
-    /// An access of which nothing is known.
+    /// The counters for an access whose process is not known.
     pub const UNKNOWN: ProcessUse = ProcessUse { row: PROCESS_DROPPED as u32, is_user: false };
 
     /// The number of the process; `None` if it has no row of its own.
@@ -39,7 +39,7 @@ impl ProcessUse {
         (self.row as usize != PROCESS_DROPPED).then_some(self.row)
     }
 
-    /// Whether it is user code.
+    /// Returns true if it is user code.
     #[inline]
     pub fn is_user(self) -> bool {
         self.is_user

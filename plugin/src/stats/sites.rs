@@ -1,8 +1,8 @@
 //! Sites: the port instructions of the guest by address at run time, mode and bytes.
 //!
-//! Each Linux kernel that a machine boots has sites of its own, since one may run where another did. They are told
-//! apart by *turns*, which are numbered from 0; a kernel that runs again, because a snapshot of it was loaded, has
-//! the turn that it had.
+//! Each Linux kernel that a machine boots has its own sites, because one may run at the addresses of another. *Boots*,
+//! numbered from 0, distinguish them. A kernel that runs again, because a snapshot of it was loaded, gets its earlier
+//! number again.
 //!
 //! A site is numbered when QEMU first translates it, or when it first runs at another address.
 
@@ -17,12 +17,12 @@ use crate::guest::MappedElf;
 use crate::symbols::{MappedFile, Names, SiteName};
 use crate::x86::{InsnForm, MAX_INSN_LEN, Mode, Port};
 
-/// The most sites that get a row of their own: 65,536.
+/// Maximum number of sites that get a row of their own: 65,536.
 ///
 /// They take about 11 MiB, and 2 MiB for each vCPU. A Linux boot has about 400.
 pub const MAX_SITES: usize = 1 << 16;
 
-/// The most files that code is told apart by. Code of others is told by its address.
+/// Maximum number of files by which code is identified. Code in other files is identified by its address.
 pub const MAX_FILES: usize = 4096;
 
 /// The identity of a site.
@@ -58,15 +58,15 @@ pub struct Site {
     pub place: Option<FilePlace>,
     /// The form of the instruction.
     pub form: InsnForm,
-    /// The turn of the kernel that runs it.
-    pub turn: u32,
+    /// The boot of the kernel that runs it.
+    pub boot: u32,
 }
 
 /// The number of a site's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SiteId(pub u32);
 
-/// The identity of a site: turn, file, and a key whose address is the offset in the file.
+/// The identity of a site: boot, file, and a key whose address is the offset in the file.
 type Identity = (u32, Option<FileId>, SiteKey);
 
 /// All sites, in the order in which they were found.
@@ -75,7 +75,7 @@ type Identity = (u32, Option<FileId>, SiteKey);
 pub struct Sites {
     /// Read without a lock; written while `numbers` is locked.
     rows: boxcar::Vec<Site>,
-    /// For each row what vCPUs compare each time that an instruction runs.
+    /// For each row, the values that vCPUs compare each time an instruction runs.
     compared: Box<[[AtomicU64; 2]]>,
     /// The number of each known site.
     numbers: Mutex<HashMap<Identity, SiteId>>,
@@ -85,17 +85,17 @@ pub struct Sites {
     /// The identity of each mapped file; `None` if two files had the same path.
     elves: Mutex<HashMap<FileId, Option<MappedElf>>>,
     dropped: AtomicU64,
-    /// The turn of the kernel that runs.
-    turn: AtomicU32,
-    /// The highest turn so far.
-    last_turn: AtomicU32,
+    /// The boot of the kernel that runs.
+    boot: AtomicU32,
+    /// The highest boot so far.
+    last_boot: AtomicU32,
     /// The names that sites had when their kernel last ended; `None` if they had two.
     names: Mutex<HashMap<SiteId, Option<SiteName>>>,
     /// The number of rows that vCPUs have for ports that are not the first of their site.
     other_ports: AtomicUsize,
 }
 
-/// The columns of what vCPUs compare.
+/// The columns of [`Sites::compared`].
 #[derive(Clone, Copy)]
 enum Compared {
     /// A copy of the address.
@@ -117,8 +117,8 @@ impl Default for Sites {
             file_numbers: Mutex::default(),
             elves: Mutex::default(),
             dropped: AtomicU64::new(0),
-            turn: AtomicU32::new(0),
-            last_turn: AtomicU32::new(0),
+            boot: AtomicU32::new(0),
+            last_boot: AtomicU32::new(0),
             names: Mutex::default(),
             other_ports: AtomicUsize::new(0),
         }
@@ -139,11 +139,11 @@ impl Sites {
     ) -> Option<SiteId> {
         let form = form.into();
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = self.turn();
+        let boot = self.boot();
         let numbered = match place {
-            None => (turn, None, key.clone()),
+            None => (boot, None, key.clone()),
             Some(FilePlace { file, offset }) => {
-                (turn, Some(file), SiteKey { pc: offset, ..key.clone() })
+                (boot, Some(file), SiteKey { pc: offset, ..key.clone() })
             }
         };
         if let Some(&id) = numbers.get(&numbered) {
@@ -154,7 +154,7 @@ impl Sites {
             return None;
         }
         let pc = key.pc;
-        let id = SiteId(self.rows.push(Site { key, place, form, turn }) as u32);
+        let id = SiteId(self.rows.push(Site { key, place, form, boot }) as u32);
         // Relaxed is enough: the number reaches other threads by the lock or by QEMU's translation.
         self.compared(id, Compared::Address).store(pc, Ordering::Relaxed);
         numbers.insert(numbered, id);
@@ -187,7 +187,7 @@ impl Sites {
         (first != 0).then_some(Port(first as u16))
     }
 
-    /// Returns whether a port is the first that the site accesses.
+    /// Returns true if a port is the first that the site accesses.
     #[inline]
     pub fn is_first_port(&self, id: SiteId, port: Port) -> bool {
         let first = self.compared(id, Compared::FirstPort).load(Ordering::Relaxed);
@@ -233,8 +233,8 @@ impl Sites {
         &self.files[number as usize]
     }
 
-    /// Records what a mapped file says of itself.
-    pub fn saw_elf(&self, file: FileId, elf: MappedElf) {
+    /// Records the ELF headers of a mapped file.
+    pub fn record_elf(&self, file: FileId, elf: MappedElf) {
         let mut elves = self.elves.lock().unwrap_or_else(PoisonError::into_inner);
         match elves.get_mut(&file) {
             Some(kept) => drop(kept.take_if(|kept| *kept != elf)),
@@ -247,10 +247,10 @@ impl Sites {
         self.rows.iter().map(|(row, site)| (SiteId(row as u32), site))
     }
 
-    /// Keeps the names of this turn's sites, as `name` gives them now.
+    /// Keeps the names of this boot's sites, as `name` gives them now.
     pub(super) fn keep_names(&self, name: impl Fn(&Site) -> Option<SiteName>) {
-        let turn = self.turn();
-        let own = self.iter().filter(|(_, site)| site.turn == turn);
+        let boot = self.boot();
+        let own = self.iter().filter(|(_, site)| site.boot == boot);
         let named: Vec<_> = own.filter_map(|(id, site)| Some((id, name(site)?))).collect();
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, name) in named {
@@ -259,23 +259,23 @@ impl Sites {
         }
     }
 
-    /// Starts the turn of a kernel that did not run before.
+    /// Starts the boot of a kernel that has not run before.
     ///
     /// QEMU keeps translations of code that is not written anew, such as firmware; these keep their sites.
-    pub fn next_turn(&self) {
+    pub fn next_boot(&self) {
         // Relaxed is enough: a vCPU that translates at the same time may run code of either kernel.
-        let turn = self.last_turn.fetch_add(1, Ordering::Relaxed) + 1;
-        self.turn.store(turn, Ordering::Relaxed);
+        let boot = self.last_boot.fetch_add(1, Ordering::Relaxed) + 1;
+        self.boot.store(boot, Ordering::Relaxed);
     }
 
-    /// Continues the turn of a kernel that runs again.
-    pub fn resume_turn(&self, turn: u32) {
-        self.turn.store(turn, Ordering::Relaxed);
+    /// Continues the boot of a kernel that runs again.
+    pub fn resume_boot(&self, boot: u32) {
+        self.boot.store(boot, Ordering::Relaxed);
     }
 
-    /// The turn of the kernel that runs.
-    pub fn turn(&self) -> u32 {
-        self.turn.load(Ordering::Relaxed)
+    /// The boot of the kernel that runs.
+    pub fn boot(&self) -> u32 {
+        self.boot.load(Ordering::Relaxed)
     }
 
     /// The name that a site has in the kernel that ran it.
@@ -294,7 +294,7 @@ impl Sites {
     ///
     /// A site that had another name when its kernel last ended has none: either may have run.
     fn name(&self, id: SiteId, now: impl FnOnce() -> Option<SiteName>) -> Option<SiteName> {
-        let runs = self.get(id).turn == self.turn();
+        let runs = self.get(id).boot == self.boot();
         let now = if runs { now() } else { None };
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         match names.get(&id) {

@@ -33,12 +33,12 @@ pub struct Statistics {
     counted: Mutex<Counted>,
     vcpus_mixed: AtomicBool,
     instructions: Option<Arc<dyn InstructionCounts>>,
-    /// The most frames of a call chain; `None` if call chains are not counted.
+    /// Maximum number of frames of a call chain; `None` if call chains are not counted.
     depth: Option<usize>,
     /// `None` if processes are not counted.
     processes: Option<Arc<ProcessTable>>,
     pub(super) frame_names: FrameNames,
-    /// `None` if no values are asked for.
+    /// `None` if no values are counted.
     pub(super) values: Option<Arc<Values>>,
     /// The number of first accesses that vCPUs have noted.
     firsts: Arc<AtomicU64>,
@@ -103,7 +103,7 @@ impl Statistics {
         self.values.is_some()
     }
 
-    /// A new handle of a vCPU to the values at ports; `None` if they are not asked for.
+    /// Creates a vCPU's handle to the values at ports; `None` if no values are counted.
     pub fn vcpu_values(&self) -> Option<VcpuValues> {
         self.values.as_ref().map(|values| VcpuValues::new(Arc::clone(values)))
     }
@@ -113,12 +113,12 @@ impl Statistics {
         self.resolve(running, kernel_ends, || running.find_now());
     }
 
-    /// Unwinds the stacks of a kernel that ends, which is no more the one that a vCPU's page tables have.
+    /// Unwinds the stacks of a kernel that ends and that the vCPUs' page tables no longer map.
     pub fn resolve_stacks_of(&self, running: &RunningKernel, kernel: &Kernel) {
         self.resolve(running, true, || Some(kernel));
     }
 
-    /// At the end of a kernel, what cannot be unwound then never will be.
+    /// If the kernel ends, stacks that cannot be unwound now are given up.
     fn resolve<K: Deref<Target = Kernel>>(
         &self,
         running: &RunningKernel,
@@ -137,7 +137,7 @@ impl Statistics {
         }
     }
 
-    /// The turn of the kernel that runs ends: its sites and frames keep the names that they have now.
+    /// Keeps the current names of the running kernel's sites and frames, because its boot ends.
     pub fn keep_names(&self, names: &Names<'_>) {
         let all_counters = self.lock().all_counters.clone();
         self.frame_names.keep(&all_counters, &self.sites, names);
@@ -161,7 +161,7 @@ impl Statistics {
         counters
     }
 
-    /// Omits the rows by vCPU from now on, because QEMU mixes vCPUs up.
+    /// Omits the rows by vCPU from now on, because QEMU's callbacks name wrong vCPUs.
     pub fn vcpus_are_mixed(&self) {
         // Relaxed: it publishes no other data. A dump at the end is after it, by QEMU's own locks.
         self.vcpus_mixed.store(true, Ordering::Relaxed);
@@ -215,7 +215,7 @@ impl Statistics {
         counted.baseline = now;
     }
 
-    /// Waits until the counters stand still and their tables agree with each other.
+    /// Waits until the counters no longer change and their tables agree with each other.
     ///
     /// It is for the end of a machine, when vCPUs were told to stop but may still be counting their
     /// last instruction. The wait is at least 1 ms. It gives up after 5 s, so that QEMU can end; the

@@ -141,7 +141,7 @@ pub(super) struct Totals {
     pub sites: Rows<3>,
     /// Accesses and unverified accesses, by site and port.
     pub accesses: Rows<2>,
-    /// One row: what has none in `accesses`.
+    /// One row: the accesses that have no row in `accesses`.
     pub accesses_dropped: Rows<2>,
     pub hypercalls: Rows<5>,
     /// Instructions of every kind, by place.

@@ -1,4 +1,4 @@
-//! What a trace needs of the statistics: what its numbers stand for, and the names at the end.
+//! The statistics' part of a trace: the definitions of its numbers, and the names at its end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::stats::Snapshot;
 use crate::symbols::Names;
 use crate::untrusted_text::escape;
 
-/// The chain of a stack of a vCPU. Callers have the turn of their kernel.
+/// The chain of a stack of a vCPU. Callers have the boot of their kernel.
 struct Chain {
     slot: u32,
     stack: u32,
@@ -40,7 +40,7 @@ impl Statistics {
         slot.expect("the counters are of these statistics") as u32
     }
 
-    /// What the number of a site stands for.
+    /// Returns the definition of a site's number.
     pub fn traced_site(&self, id: SiteId) -> SiteDefinition {
         let site = self.sites.get(id);
         let place = site.place.map(|FilePlace { file, offset }| FileOffset {
@@ -51,13 +51,13 @@ impl Statistics {
             pc: site.key.pc,
             mode: site.key.mode,
             form: site.form,
-            turn: site.turn,
+            boot: site.boot,
             bytes: site.key.bytes.to_vec(),
             place,
         }
     }
 
-    /// What the number of a process stands for.
+    /// Returns the definition of a process's number.
     ///
     /// # Panics
     ///
@@ -124,16 +124,16 @@ impl Statistics {
             let Some(table) = counters.chains().map(|chains| chains.stacks()) else { continue };
             for id in table.ids() {
                 let Some((callers, end)) = table.chain(id) else { continue };
-                let turn = self.sites.get(SiteId(table.site(id))).turn;
-                let callers: Vec<_> = callers.iter().map(|caller| (turn, caller.clone())).collect();
+                let boot = self.sites.get(SiteId(table.site(id))).boot;
+                let callers: Vec<_> = callers.iter().map(|caller| (boot, caller.clone())).collect();
                 numbers.extend(callers.iter().map(|caller| (caller.clone(), 0)));
                 chains.push(Chain { slot, stack: id.0, callers, end: chain_end(end) });
             }
         }
         numbers.values_mut().zip(0..).for_each(|(number, index)| *number = index);
-        let frames = numbers.keys().map(|(turn, caller)| {
-            let now = if *turn == self.sites.turn() { names.caller(caller) } else { None };
-            let symbol = self.frame_names.get(*turn, caller, now);
+        let frames = numbers.keys().map(|(boot, caller)| {
+            let now = if *boot == self.sites.boot() { names.caller(caller) } else { None };
+            let symbol = self.frame_names.get(*boot, caller, now);
             let (pc, interrupted) = parts(caller.frame);
             FrameName { pc, symbol, interrupted }
         });
@@ -152,7 +152,7 @@ impl VcpuCounters {
         self.vcpu.0
     }
 
-    /// What the number of a stack stands for, as far as it is known now.
+    /// Returns the definition of a stack's number, as far as it is known now.
     pub fn traced_stack(&self, stack: u32) -> StackDefinition {
         let stacks = self.chains().map(|chains| chains.stacks());
         let chain = stacks.as_ref().and_then(|stacks| stacks.chain(StackId(stack)));

@@ -10,7 +10,7 @@ use pvio_stats::{AccessCounts, ValueMoment, ValueRow};
 use super::counters::VcpuCounters;
 use crate::x86::{AccessSize, Direction, Port, PortRange};
 
-/// The most values of all ports that get a row: 4,096. They take less than 1 MiB.
+/// Maximum number of values of all ports that get a row: 4,096. They take less than 1 MiB.
 pub const MAX_VALUES: usize = 4096;
 
 /// A clock: what it is called in the dump, and how to read its nanoseconds.
@@ -21,7 +21,7 @@ pub struct ValueClock {
     pub now: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
-/// The ports whose values are asked for.
+/// The ports whose values are counted.
 pub struct ValuePorts {
     /// The ports.
     pub ranges: Vec<PortRange>,
@@ -44,7 +44,7 @@ struct ValueKey {
 struct Seen {
     key: ValueKey,
     moment: ValueMoment,
-    is_in_question: bool,
+    may_fault_unreported: bool,
 }
 
 /// The counts of a row.
@@ -73,8 +73,8 @@ impl State {
         (all as u64).saturating_sub(self.accesses_before_reset)
     }
 
-    fn count(&mut self, Seen { key, moment, is_in_question }: Seen) {
-        let one = match is_in_question {
+    fn count(&mut self, Seen { key, moment, may_fault_unreported }: Seen) {
+        let one = match may_fault_unreported {
             true => AccessCounts { accesses: 0, unverified: 1 },
             false => AccessCounts { accesses: 1, unverified: 0 },
         };
@@ -100,7 +100,7 @@ pub(super) struct Values {
 }
 
 impl Values {
-    /// Without values, at first.
+    /// Creates an empty table.
     pub fn new(ports: ValuePorts) -> Values {
         Values { ports, state: Mutex::default() }
     }
@@ -123,7 +123,7 @@ impl Values {
         state.pending.iter_mut().for_each(|pending| *pending = None);
     }
 
-    /// The rows and what got none. What is pending counts: it is counted in the other tables too.
+    /// Returns the rows and the counts without a row. Pending accesses are included, as in the other tables.
     pub fn rows(&self) -> (Vec<ValueRow>, AccessCounts) {
         let mut state = self.lock().clone();
         for seen in std::mem::take(&mut state.pending).into_iter().flatten() {
@@ -149,7 +149,7 @@ impl Values {
 /// One vCPU's handle to the values, for use on the vCPU's thread.
 pub struct VcpuValues {
     values: Arc<Values>,
-    /// The place of this handle's pending access.
+    /// The slot of this handle's pending access.
     place: usize,
 }
 
@@ -174,7 +174,7 @@ impl VcpuValues {
         ValueMoment { time_ns: (self.values.ports.clock.now)(), accesses }
     }
 
-    /// Notes a complete access that is not counted yet, nor are `earlier` ones before it.
+    /// Notes a complete access. It is not counted yet, nor are the `earlier` accesses before it.
     pub fn access(
         &self,
         (direction, size): (Direction, AccessSize),
@@ -185,25 +185,25 @@ impl VcpuValues {
         let mut state = self.values.lock();
         let key = ValueKey { port, direction, size, value: size.low_bytes(value) };
         let moment = self.moment(state.accesses() + earlier);
-        state.count(Seen { key, moment, is_in_question: false });
+        state.count(Seen { key, moment, may_fault_unreported: false });
     }
 
     /// Starts an `in` or `out`. `value` is what an `out` writes; `None` for an `in`.
     ///
-    /// It is counted already, unless `is_in_question` says that it may fault unreported.
+    /// It is counted already, unless `may_fault_unreported` is true.
     pub fn start(
         &self,
         (direction, size): (Direction, AccessSize),
         port: Port,
         value: Option<u32>,
-        is_in_question: bool,
+        may_fault_unreported: bool,
     ) {
         let mut state = self.values.lock();
         let value = value.and_then(|value| size.low_bytes(value));
         let key = ValueKey { port, direction, size, value };
-        let itself = u64::from(!is_in_question);
+        let itself = u64::from(!may_fault_unreported);
         let moment = self.moment(state.accesses().saturating_sub(itself));
-        let seen = Seen { key, moment, is_in_question };
+        let seen = Seen { key, moment, may_fault_unreported };
         // Nothing reported a fault of the previous access, so it counts as retired.
         if let Some(previous) = state.pending[self.place].replace(seen) {
             state.count(previous);

@@ -7,7 +7,7 @@ use pvio_guest::abi::WINDOWS_MAX;
 
 use super::totals::{Sign, Totals};
 
-/// The most rows of ports, sites and accesses that all windows hold together: 262,144, or 8 MiB.
+/// Maximum number of rows of ports, sites and accesses that all windows hold together: 262,144, or 8 MiB.
 ///
 /// A Linux boot has 932. Without the limit, a guest that uses every port at every size in 256
 /// open windows would make pvio hold and dump a hundred million rows.
@@ -33,7 +33,7 @@ pub(super) struct Window {
     pub name: String,
     pub entries: u64,
     pub open: bool,
-    /// The rows of ports, sites and accesses were dropped for want of room.
+    /// True if the rows of ports, sites and accesses were dropped for lack of room.
     pub rows_dropped: bool,
     pub totals: Totals,
 }

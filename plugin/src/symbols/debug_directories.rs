@@ -19,7 +19,7 @@ use crate::guest_file::GuestFile;
 /// Limits of the search: files and directories, and levels of directories.
 const MOST_ENTRIES: usize = 1 << 16;
 const DEEPEST: usize = 12;
-/// The most debug files that are read after the start.
+/// Maximum number of debug files that are read after the start.
 const MOST_READ: usize = 1024;
 /// The lengths of build ids in hexadecimal digits.
 const BUILD_ID_LENGTHS: std::ops::RangeInclusive<usize> = 8..=128;
@@ -199,7 +199,7 @@ impl DebugDirectories {
 
 fn other_build_id(id: &str) -> String {
     format!(
-        "its build id is not {id}, so its names are not used; put the file with that build id there"
+        "its build id is not {id}, so its names are not used; replace it by the file with that build id"
     )
 }
 

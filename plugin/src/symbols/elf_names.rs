@@ -58,7 +58,7 @@ pub(super) struct Code {
 }
 
 impl Code {
-    /// Whether the file has these bytes at an address; `None` if it has no code there.
+    /// Returns whether the file has these bytes at an address; `None` if it has no code there.
     pub fn has(&self, address: u64, bytes: &[u8]) -> Option<bool> {
         let mut found = self.sections.iter();
         let (section, offset, start) = found

@@ -37,9 +37,9 @@ pub enum SymbolsError {
          .gnu_debuglink; name the directory that has it, or a file that was not stripped"
     )]
     NoDebugFile(PathBuf),
-    /// The debug file is that of another file.
+    /// The debug file belongs to another file.
     #[error(
-        "{debug} is not the debug file of {path}, by build id or CRC, so its names are not used; put the right one there"
+        "{debug} is not the debug file of {path}: its build id or CRC differs, so its names are not used; replace it by the right file"
     )]
     OtherDebugFile {
         /// The file without symbols.
@@ -53,13 +53,13 @@ pub enum SymbolsError {
          a program of a Linux guest, processes=on"
     )]
     NeedsAddress(String),
-    /// The addresses are hidden: `/proc/kallsyms` shows them to root alone.
+    /// The addresses are hidden: `/proc/kallsyms` shows them only to root.
     #[error("all addresses in {0} are 0; read it as root")]
     Hidden(PathBuf),
     /// The format is unknown.
     #[error(
         "{0} is neither an ELF file nor a System.map (lines of address, type and name); \
-         of a Linux kernel name vmlinux or its System.map, not vmlinuz"
+         for a Linux kernel, name vmlinux or its System.map, not vmlinuz"
     )]
     Unknown(PathBuf),
 }

@@ -29,7 +29,7 @@ pub(super) struct SymbolFile {
     pub text: String,
     path: PathBuf,
     load_offset: Option<u64>,
-    /// Whether the load address is unknown: only mapped code has names.
+    /// True if the load address is unknown: only mapped code has names.
     pub is_unplaced: bool,
     table: Table,
     marks: Marks,
@@ -37,7 +37,7 @@ pub(super) struct SymbolFile {
     code: Option<Code>,
     /// The debug information; `None` for a System.map.
     info: Option<Arc<DebugInfo>>,
-    /// Whether it described a kernel that ran earlier.
+    /// True if it described a kernel that ran earlier.
     has_fit: AtomicBool,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Verdict {
 struct Placement {
     /// Run-time address minus address in the file, in bytes.
     load_offset: u64,
-    /// Whether the file describes the running kernel.
+    /// True if the file describes the running kernel.
     is_kernel: bool,
 }
 
@@ -82,7 +82,7 @@ impl SymbolFile {
         }
     }
 
-    /// Whether the file describes a Linux kernel.
+    /// Returns true if the file describes a Linux kernel.
     pub fn is_linux(&self) -> bool {
         self.marks.are_linux()
     }
@@ -97,9 +97,7 @@ impl SymbolFile {
         }
         let why_unknown = match running {
             Running::Found(kernel) => return self.judge_by_kernel(kernel),
-            Running::NotFound => {
-                "no Linux kernel with a table of its symbols (kallsyms) runs in the guest"
-            }
+            Running::NotFound => "no Linux kernel with a symbol table (kallsyms) runs in the guest",
             Running::Unreadable => "this QEMU does not let pvio read the guest's memory",
         };
         let has = |&(pc, bytes): &(u64, &[u8])| self.has(pc, bytes) == Some(true);
@@ -111,8 +109,8 @@ impl SymbolFile {
             return Verdict::default();
         }
         Verdict::rejected(format!(
-            "{why_unknown}, so pvio cannot compare it with the running kernel, and its names are not used; if it \
-             describes exactly that kernel, booted with nokaslr, write symbols={}@0",
+            "{why_unknown}, so pvio cannot compare the file with the running kernel, and its names are not used; if the \
+             file describes exactly that kernel, booted with nokaslr, write symbols={}@0",
             self.text
         ))
     }
@@ -162,7 +160,7 @@ impl SymbolFile {
         Verdict { problem, ..Verdict::placed(load_offset, false) }
     }
 
-    /// Whether the file has these bytes at an address; `None` if it has no code there.
+    /// Returns whether the file has these bytes at an address; `None` if it has no code there.
     fn has(&self, address: u64, bytes: &[u8]) -> Option<bool> {
         self.code.as_ref()?.has(address, bytes)
     }

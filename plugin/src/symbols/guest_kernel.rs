@@ -86,7 +86,7 @@ impl GuestKernels {
         })
     }
 
-    /// Whether the kernel that runs now has a site.
+    /// Returns true if the kernel that runs now has a site.
     ///
     /// The site's bytes must still be in memory, because another kernel may have been there. Initialization code is exempt,
     /// because the kernel frees its memory.

@@ -10,7 +10,7 @@ use gimli::{Dwarf, EndianArcSlice, LittleEndian};
 use crate::elf::Elf;
 use crate::untrusted_text::escape;
 
-/// The most debug information that is read of one file, in bytes.
+/// Maximum size of the debug information of one file, in bytes.
 const MOST: u64 = 512 << 20;
 /// The longest path in bytes; of longer ones the end is kept.
 const LONGEST: usize = 1024;

@@ -9,7 +9,7 @@ use crate::guest::Kernel;
 
 /// A file may lack one in this many of the kernel's symbols. Tools that list symbols leave out some.
 const MISSING: usize = 200;
-/// The fewest symbols that can identify a kernel.
+/// Minimum number of symbols that can identify a kernel.
 const FEWEST: usize = 1000;
 
 /// The symbols and the build id by which a file identifies a kernel.
@@ -33,7 +33,7 @@ impl Marks {
         }
     }
 
-    /// Whether the file describes a Linux kernel.
+    /// Returns true if the file describes a Linux kernel.
     pub fn are_linux(&self) -> bool {
         self.stext.is_some() && (self.has_banner || self.etext.is_some())
     }

@@ -12,7 +12,7 @@ use super::file::Verdict;
 use super::guest_kernel::Running;
 use crate::x86::MAX_INSN_LEN;
 
-/// The most sites that are compared with files.
+/// Maximum number of sites that are compared with files.
 const MAX_SITES: usize = 4096;
 
 /// The shortest time between two checks of the files.
@@ -65,8 +65,8 @@ impl LiveNames {
         self.symbols.modules.last_name(pc, bytes)
     }
 
-    /// Whether code without a name may have one now.
-    pub fn may_know_more(&self) -> bool {
+    /// Returns true if code without a name may have one now.
+    pub fn may_name_more(&self) -> bool {
         !self.symbols.files.is_empty()
             && self.started.elapsed().as_nanos() as u64 >= self.next_check.load(Ordering::Relaxed)
     }
@@ -77,7 +77,7 @@ impl LiveNames {
         if checked.sites.len() < MAX_SITES {
             checked.sites.entry(pc).or_insert_with(|| bytes.iter().copied().collect());
         }
-        if self.may_know_more() {
+        if self.may_name_more() {
             self.check(&mut checked);
         }
         let found = self.symbols.name_by_files(&checked.verdicts, &checked.running, pc, bytes)?;

@@ -35,7 +35,7 @@ use guest_kernel::Running;
 pub use live::LiveNames;
 pub use names::Names;
 
-/// The most addresses of firmware whose images are remembered.
+/// Maximum number of addresses of firmware whose images are remembered.
 const MAX_SEEN: usize = 4096;
 
 /// Symbol files, for names by linear address.
@@ -47,9 +47,9 @@ pub struct Symbols {
     debug: DebugDirectories,
     /// Finds the running kernel; `None` if guest memory cannot be read.
     kernels: Option<GuestKernels>,
-    /// Whether the running kernel names code that no file names.
+    /// True if the running kernel names code that no file names.
     guest_names: bool,
-    /// Whether the firmware is UEFI; unset until it was looked for.
+    /// True if the firmware is UEFI; unset before the first search.
     has_uefi: OnceLock<bool>,
     /// The image around each address of firmware when its code was translated; `None` if there were two.
     seen: Mutex<HashMap<u64, Option<SeenImage>>>,
@@ -84,7 +84,7 @@ impl Symbols {
         self.guest_names = true;
     }
 
-    /// Whether names need the running kernel.
+    /// Returns true if names need the running kernel.
     pub fn need_kernels(&self) -> bool {
         self.guest_names || self.has_kernel_files()
     }
@@ -93,7 +93,7 @@ impl Symbols {
         self.files.iter().any(SymbolFile::is_linux)
     }
 
-    /// Notes the image around code of firmware that is translated. UEFI firmware may unload it soon.
+    /// Notes the image that contains firmware code that is being translated. UEFI firmware may unload it soon.
     pub fn see_firmware(&self, pc: u64) {
         let Some(kernels) = self.kernels.as_ref().filter(|_| self.guest_names) else { return };
         let memory = kernels.memory();
@@ -124,9 +124,9 @@ impl Symbols {
         }
     }
 
-    /// Notes that the kernel of another turn runs from now on.
-    pub fn begin_turn(&self, turn: u32) {
-        self.modules.begin_turn(turn);
+    /// Notes that the kernel of another boot runs from now on.
+    pub fn begin_boot(&self, boot: u32) {
+        self.modules.begin_boot(boot);
     }
 
     /// Sets the finder of the running kernel.
@@ -226,9 +226,9 @@ impl Symbols {
     }
 }
 
-/// The problem of a debug file whose code is not that of the module.
-const OTHER_MODULE: &str = "it has the name of a module that ran, but other instructions, which get no name from it; \
-                            put the debug file of that build there";
+/// The problem of a debug file whose code differs from the module's.
+const OTHER_MODULE: &str = "it has the name of a module that ran, but other instructions, so that module's sites get no names from it; \
+                            replace it by the debug file of that build";
 
 /// A file that the guest has mapped.
 #[derive(Clone, Copy, Debug)]

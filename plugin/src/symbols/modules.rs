@@ -1,8 +1,8 @@
 //! The names of code in kernel modules, as they were when QEMU translated the code.
 //!
-//! A module may be unloaded, and another may take its place with the same bytes. The other's code is written to memory, so
-//! QEMU translates it anew. So the name of what runs is the name at the last translation, and a site belongs to one
-//! module if its name was the same at each translation.
+//! A module may be unloaded, and another module with the same bytes may be loaded in its place. Loading writes code to
+//! memory, so QEMU translates it again. So the current name of code is its name at the last translation, and a site belongs
+//! to one module if its name was the same at each translation.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use crate::guest::{ModuleNamer, PhysicalMemory};
 
-/// The most places whose names are kept. Others have none.
+/// Maximum number of places whose names are kept. Others have none.
 const MAX_PLACES: usize = 1 << 14;
 /// The time that searches may take before [`SHARE`] limits them.
 const GRACE: Duration = Duration::from_millis(500);
 /// The ratio of a kernel's run time to the time for searches that fail.
 const SHARE: u32 = 20;
-/// In a 32-bit kernel, code at most so far from the kernel's first, in bytes, is the kernel's own. Other code may be.
+/// In a 32-bit kernel, code within this distance of the kernel's first code, in bytes, is the kernel's own. Other code may
+/// be, too.
 const KERNEL_REACH: u64 = 32 << 20;
 /// The lowest address of modules in a 64-bit kernel that can move itself (Linux's `MODULES_VADDR`).
 const MODULES_64: u64 = 0xffff_ffff_c000_0000;
@@ -34,15 +35,15 @@ pub(super) struct ModuleNames {
 
 #[derive(Default)]
 struct State {
-    /// The turn of the kernel that runs.
-    turn: u32,
+    /// The boot of the kernel that runs.
+    boot: u32,
     /// `None` until the kernel was needed and found.
     namer: Option<ModuleNamer>,
     /// The address of the first code of this kernel that was translated.
     first: Option<u64>,
     /// Decides when to search for the kernel.
     pace: Pace,
-    /// Keyed by turn and linear address. An address has an entry for each sequence of bytes.
+    /// Keyed by boot and linear address. An address has an entry for each sequence of bytes.
     places: HashMap<(u32, u64), Vec<Place>>,
     /// The number of all places.
     count: usize,
@@ -53,16 +54,16 @@ struct Place {
     bytes: Box<[u8]>,
     /// The name at the last translation; `None` if it is not known.
     last: Option<Box<str>>,
-    /// Whether the name was the same at each translation.
+    /// True if the name was the same at each translation.
     is_only: bool,
 }
 
 impl ModuleNames {
-    /// Notes that the kernel of another turn runs from now on.
-    pub fn begin_turn(&self, turn: u32) {
+    /// Notes that the kernel of another boot runs from now on.
+    pub fn begin_boot(&self, boot: u32) {
         let mut state = self.lock();
         let (places, count) = (std::mem::take(&mut state.places), state.count);
-        *state = State { turn, places, count, ..State::default() };
+        *state = State { boot, places, count, ..State::default() };
     }
 
     /// Notes the name of kernel code that QEMU translates. `find` searches the kernel's list of modules.
@@ -116,7 +117,7 @@ impl State {
     /// Notes a name. Returns whether the last name of the place changed.
     fn note(&mut self, pc: u64, bytes: &[u8], name: Option<String>) -> bool {
         let name = name.map(String::into_boxed_str);
-        let key = (self.turn, pc);
+        let key = (self.boot, pc);
         if self.count == MAX_PLACES && !self.places.contains_key(&key) {
             return false;
         }
@@ -136,12 +137,12 @@ impl State {
     }
 
     fn place(&self, pc: u64, bytes: &[u8]) -> Option<&Place> {
-        let mut places = self.places.get(&(self.turn, pc))?.iter();
+        let mut places = self.places.get(&(self.boot, pc))?.iter();
         places.find(|place| place.bytes.starts_with(bytes))
     }
 }
 
-/// Whether kernel code may be a module's. `first` is the address of the kernel's first code that was translated.
+/// Returns true if kernel code may be in a module. `first` is the address of the kernel's first code that was translated.
 fn may_be_in_module(pc: u64, first: u64) -> bool {
     match pc >> 32 {
         0 => pc.abs_diff(first) > KERNEL_REACH,
@@ -151,8 +152,8 @@ fn may_be_in_module(pc: u64, first: u64) -> bool {
 
 /// Limits the time that searches take, because the guest waits for them.
 ///
-/// A kernel runs for a while before it loads a module. So the search for a module's first code is not the one that is
-/// refused, even if searches for the kernel's own code failed before.
+/// A kernel runs for a while before it loads a module. So the search for a module's first code is not refused, even if
+/// searches for the kernel's own code failed before.
 struct Pace {
     began: Instant,
     /// The time of all searches that failed.
@@ -179,7 +180,7 @@ impl Pace {
         found
     }
 
-    /// Whether a search may begin, this long after the kernel did.
+    /// Returns true if a search may begin, this long after the kernel did.
     fn is_due(&self, elapsed: Duration) -> bool {
         self.spent <= GRACE + elapsed / SHARE
     }
@@ -299,13 +300,13 @@ mod tests {
     fn each_kernel_has_modules_of_its_own() {
         let fixture = Fixture::new();
         fixture.translate();
-        fixture.names.begin_turn(1);
+        fixture.names.begin_boot(1);
         assert_eq!(fixture.both(), [None, None]);
         fixture.replace(b"drives");
         fixture.see(fixture.pc - 0x44 - (1 << 30), &BYTES);
         fixture.translate();
         assert_eq!(fixture.both()[0], named("probe+0x4 [drives]"));
-        fixture.names.begin_turn(0);
+        fixture.names.begin_boot(0);
         assert_eq!(fixture.both()[0], named("probe+0x4 [driver]"));
     }
 

@@ -76,7 +76,7 @@ impl<'a> Names<'a> {
         })
     }
 
-    /// Whether UEFI firmware names sites.
+    /// Returns true if UEFI firmware names sites.
     pub fn has_firmware(&self) -> bool {
         self.firmware.is_some()
     }

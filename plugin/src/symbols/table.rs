@@ -11,7 +11,7 @@ pub(super) struct Symbol {
     pub address: u64,
     /// The first address after it.
     pub end: u64,
-    /// Whether the file gives its size. A symbol without a size ends at the next symbol or earlier.
+    /// True if the file gives its size. A symbol without a size ends at the next symbol or earlier.
     pub sized: bool,
     /// The offset of the name in the table's names; `None` for data.
     pub name: Option<usize>,
@@ -35,7 +35,7 @@ impl Table {
         Table { symbols, names, delimiter }
     }
 
-    /// Whether the table has no code.
+    /// Returns true if the table has no code.
     pub fn is_empty(&self) -> bool {
         self.symbols.iter().all(|symbol| symbol.name.is_none())
     }
@@ -45,7 +45,7 @@ impl Table {
         self.symbols.last().map(|symbol| symbol.address)
     }
 
-    /// Whether a symbol of code starts at an address.
+    /// Returns true if a symbol of code starts at an address.
     pub fn starts_code(&self, address: u64) -> bool {
         let found = self.symbols.binary_search_by_key(&address, |symbol| symbol.address);
         found.is_ok_and(|index| self.symbols[index].name.is_some())

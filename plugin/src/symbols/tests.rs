@@ -244,7 +244,7 @@ fn the_files_of_no_kernel_and_of_one_that_cannot_be_seen_say_so() {
     symbols.set_kernels(GuestKernels::of(guest, without_paging));
     let names = symbols.judge(&[site]);
     let text = problem(&names).unwrap();
-    assert!(text.starts_with("no Linux kernel with a table of its symbols"), "{text}");
+    assert!(text.starts_with("no Linux kernel with a symbol table"), "{text}");
     assert!(text.ends_with("@0"), "{text}");
     assert_eq!(names.name(site.0, site.1), None);
 }
@@ -304,7 +304,7 @@ fn errors_of_other_files_name_the_remedy() {
     assert!(error(&[0; 100_000]).contains("not vmlinuz"));
     assert!(error(b"0000000000000000 T _text\n0000000000000000 t a\n").contains("read it as root"));
     assert!(error(b"1000 D data\n").contains("neither an ELF file nor a System.map"));
-    assert!(error(b"\x7fELF and no more").contains("broken ELF file"));
+    assert!(error(b"\x7fELF and no more").contains("damaged ELF file"));
     let (mut own, _) = own();
     own[0x12..0x14].copy_from_slice(&183u16.to_le_bytes());
     assert!(error(&own).contains("for another processor"));

@@ -1,29 +1,32 @@
 //! The host's time and the guest's.
 //!
-//! Both clocks advance alike while the machine runs, so an event has the host's time only. The guest's is read now and
-//! then, and says by how much it is ahead.
+//! Both clocks advance at the same rate while the machine runs, so an event has only the host's time. The guest's clock is
+//! read occasionally, and the trace records how far it is ahead.
 
-use std::time::Instant;
+use quanta::Clock;
 
 use crate::qemu::GuestClock;
 
-/// A time without events after which the machine may have been stopped meanwhile: 50 µs.
+/// After this time without events, the machine may have been stopped in between: 50 µs.
 const GAP: u64 = 50_000;
 
-/// The most events between two looks at the guest's clock.
+/// Maximum number of events between two readings of the guest's clock.
 const EVENTS: u32 = 1024;
 
-/// A difference of this size comes from reading one clock after the other: 1 µs.
+/// Differences up to this size come from reading one clock after the other: 1 µs.
 const NOISE: u64 = 1000;
 
 /// The clocks of a machine.
 pub(super) struct Clocks {
-    began: Instant,
+    /// The processor's time stamp counter where it can serve as a clock, because a trace reads it for each event.
+    host: Clock,
+    /// The host's clock when the trace began.
+    began: u64,
     /// `None` if it cannot be read.
     guest: Option<GuestClock>,
 }
 
-/// What one vCPU knows of them.
+/// One vCPU's last readings of the clocks.
 #[derive(Debug, Default)]
 pub(super) struct VcpuClock {
     last: u64,
@@ -33,13 +36,14 @@ pub(super) struct VcpuClock {
 
 impl Clocks {
     pub fn new(guest: Option<GuestClock>) -> Clocks {
-        Clocks { began: Instant::now(), guest }
+        let host = Clock::new();
+        Clocks { began: host.raw(), host, guest }
     }
 
-    /// Host nanoseconds since the trace began, and by how much the guest's clock is ahead if that has changed.
+    /// Returns host nanoseconds since the trace began, and how far the guest's clock is ahead if that has changed.
     #[inline]
     pub fn now(&self, vcpu: &mut VcpuClock) -> (u64, Option<i64>) {
-        let host = self.began.elapsed().as_nanos() as u64;
+        let host = self.host.delta_as_nanos(self.began, self.host.raw());
         let may_have_stopped = host.saturating_sub(vcpu.last) > GAP || vcpu.events >= EVENTS;
         vcpu.last = host;
         vcpu.events += 1;

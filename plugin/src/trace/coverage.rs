@@ -1,4 +1,4 @@
-//! Which events of a vCPU the filters cover.
+//! Decides which events of a vCPU the filters cover.
 
 use super::Trace;
 use crate::access_log::Code;
@@ -6,11 +6,11 @@ use crate::processes::ProcessReader;
 use crate::running_kernel::KernelView;
 use crate::x86::{Direction, Port};
 
-/// What one vCPU needs to decide.
+/// One vCPU's data for the decision.
 pub(super) struct Coverage {
-    /// `None` if the guest's kernel is not to name code.
+    /// `None` if the guest's kernel must not name code.
     kernel: Option<KernelView>,
-    /// `None` if processes are not asked for.
+    /// `None` if the filters do not need processes.
     processes: Option<ProcessReader>,
 }
 
@@ -23,8 +23,8 @@ impl Coverage {
         }
     }
 
-    /// Whether an event is covered, as far as it is known. Without a port it has no access, and only a trace without
-    /// filters has it.
+    /// Returns true if an event is covered, as far as it is known. An event without a port has no access, and only a trace
+    /// without filters records it.
     pub fn covers(
         &mut self,
         trace: &Trace,

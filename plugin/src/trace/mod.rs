@@ -1,12 +1,12 @@
-//! `trace=`: every access and hypercall, compact, in a file that `pvio trace`, `pvio stats` and `pvio export` read.
+//! `trace=`: records every access and hypercall in a compact file that `pvio trace`, `pvio stats` and `pvio export` read.
 //!
-//! Each vCPU encodes its events into a buffer of its own, by [`pvio_stats::trace`]. A full buffer becomes a chunk, which
+//! Each vCPU encodes its events into its own buffer, with [`pvio_stats::trace`]. A full buffer becomes a chunk, which
 //! a writer thread writes. If the writer falls behind, the guest waits; no event is dropped. Write errors are
 //! reported at once and again at the end.
 //!
 //! | file | knows |
 //! | --- | --- |
-//! | `vcpu_trace` | the events of one vCPU, and its `in` or `out` that may still turn out otherwise |
+//! | `vcpu_trace` | the events of one vCPU, and its pending `in` or `out`, whose outcome may still change |
 //! | `coverage` | which events the filters cover |
 //! | `clocks` | the host's time and the guest's |
 //! | `writer` | the thread that writes chunks |
@@ -46,7 +46,7 @@ pub struct TraceOutput {
     pub filter: AccessFilter,
     /// Names of code; needed if the filter has symbols.
     pub names: CodeNames,
-    /// Tells processes; `None` if neither the filter nor the statistics ask for them.
+    /// Finds processes; `None` if neither the filter nor the statistics need them.
     pub processes: Option<Arc<ProcessFinder>>,
 }
 
@@ -54,7 +54,7 @@ pub struct TraceOutput {
 pub struct Trace {
     statistics: Arc<Statistics>,
     filter: AccessFilter,
-    /// Whether the filter may leave something out.
+    /// True if the filter may leave something out.
     is_filtered: bool,
     names: CodeNames,
     processes: Option<Arc<ProcessFinder>>,
@@ -66,7 +66,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Starts a trace. `head` is what its first chunk says, `clock` the guest's clock if it can be read.
+    /// Starts a trace. `head` is the contents of its first chunk, `clock` the guest's clock if it can be read.
     pub fn new(
         output: TraceOutput,
         head: &Head,
@@ -96,7 +96,7 @@ impl Trace {
         vcpu
     }
 
-    /// Writes all that is left when the machine ends.
+    /// Writes the remaining events when the machine ends.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
-//! What one vCPU traces.
+//! Traces the events of one vCPU.
 //!
-//! An `in` or `out` is pending from its start until it retires or faults, or another event comes: then one event says
-//! what has come of it, with the value that an `in` has read. What turns out later is an event of its own.
+//! An `in` or `out` is pending from its start until it retires or faults, or until another event comes. Then one event
+//! records its outcome, with the value that an `in` has read. If the outcome changes later, that is another event.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,22 +30,22 @@ pub struct TracedInsn {
     pub site: Option<SiteId>,
     /// Its linear address.
     pub pc: u64,
-    /// Who runs it, if that is counted.
+    /// The process that runs it, if processes are counted.
     pub process: Option<ProcessUse>,
 }
 
-/// What is known anew of an attempt.
+/// A change of what is known of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// What was executed is unverified.
+    /// An executed attempt is unverified.
     ExecutedToUnverified,
-    /// What was unverified is executed.
+    /// An unverified attempt was executed.
     UnverifiedToExecuted,
-    /// What was unverified has faulted.
+    /// An unverified attempt has faulted.
     UnverifiedToFault,
-    /// What was executed was intercepted.
+    /// An executed attempt was intercepted.
     ExecutedToExit,
-    /// What was unverified was intercepted.
+    /// An unverified attempt was intercepted.
     UnverifiedToExit,
 }
 
@@ -70,7 +70,7 @@ impl Change {
         })
     }
 
-    /// The stage that says so of an attempt whose event is encoded already.
+    /// Returns the stage that records the change of an attempt whose event is already encoded.
     fn stage(self) -> Stage {
         match self {
             Change::ExecutedToUnverified => Stage::ExecutedBecomesUnverified,
@@ -87,9 +87,9 @@ pub struct VcpuTrace {
     trace: Arc<Trace>,
     stream: u32,
     definitions: VcpuDefinitions,
-    /// Whether an event is pending: then the state has it. Written by the vCPU's thread, and at the end.
+    /// True if an event is pending: then the state has it. Written by the vCPU's thread, and at the end.
     is_pending: AtomicBool,
-    /// Its thread has it nearly always, so a lock that cannot sleep is the cheapest.
+    /// Nearly always only the vCPU's own thread takes it, so a spin lock is cheapest.
     state: SpinMutex<State, Yield>,
 }
 
@@ -105,7 +105,7 @@ struct State {
     is_writing: bool,
 }
 
-/// Says what the numbers in a vCPU's events stand for.
+/// The definitions of the numbers in a vCPU's events.
 struct VcpuDefinitions {
     statistics: Arc<Statistics>,
     counters: Arc<VcpuCounters>,
@@ -168,7 +168,7 @@ impl VcpuTrace {
         }
     }
 
-    /// Whether accesses to a port may be traced. The other methods decide which are.
+    /// Returns true if accesses to a port may be traced. The other methods decide which are.
     #[inline]
     pub fn covers(&self, port: Port, direction: Direction) -> bool {
         !self.trace.is_filtered || self.trace.filter.covers_port(port, direction)
@@ -177,7 +177,7 @@ impl VcpuTrace {
     /// An attempt that makes no memory access has started, or resumed after a fault.
     ///
     /// `stage` is what is presumed of it. If it `is_final`, nothing can contradict it, and its value is known.
-    /// Returns whether it is traced.
+    /// Returns true if it is traced.
     pub fn unobserved(
         &self,
         insn: &TracedInsn,
@@ -210,21 +210,21 @@ impl VcpuTrace {
         }
     }
 
-    /// EAX is the value of a pending `in`, which may still turn out to have faulted.
+    /// Notes EAX as the value of a pending `in`, which may still turn out to have faulted.
     pub fn note_value(&self, eax: impl FnOnce() -> u32) {
         if self.is_pending.load(Ordering::Relaxed) {
             note_value(&mut self.lock(), eax);
         }
     }
 
-    /// Nothing more will be known of the pending attempt.
+    /// Encodes the pending attempt, because its outcome is final.
     pub fn settled(&self) {
         if self.is_pending.load(Ordering::Relaxed) {
             self.settle(&mut self.lock());
         }
     }
 
-    /// Something else is known of an attempt: of the pending one, or of one whose event is in the trace.
+    /// Records a change of an attempt: of the pending one, or of one whose event is already in the trace.
     pub fn changed(
         &self,
         insn: &TracedInsn,

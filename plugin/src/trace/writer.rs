@@ -65,13 +65,13 @@ impl Writer {
         })
     }
 
-    /// Adds a chunk, and waits while there is no room. After an error, or the end, it is dropped.
+    /// Adds a chunk. Waits while there is no room. Drops the chunk after an error or the end.
     pub fn push(&self, chunk: Vec<u8>) {
         self.started();
         // Cloned, so that vCPUs that wait do not hold each other up.
         let chunks = lock(&self.chunks).clone();
         if let Some(chunks) = chunks {
-            // If the thread has failed, it has said so.
+            // If the thread has failed, it has reported that.
             let _ = chunks.send(chunk);
         }
     }

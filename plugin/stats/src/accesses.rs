@@ -1,4 +1,4 @@
-//! Accesses by site and port: what a port's sites are, and adding them up.
+//! Accesses by site and port: finding the sites of a port, and adding up accesses.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Tables of one dump that should add up to the same, and do not.
+//! Finds tables of one dump that should add up to the same total, but do not.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -224,8 +224,8 @@ impl Check<'_> {
         }
     }
 
-    /// The values at a port make all of its accesses, unless some found no room, or some of the merged runs
-    /// did not ask for them.
+    /// The values at a port add up to its accesses, unless some did not fit, or some of the merged runs
+    /// did not count values.
     fn values(&mut self, dump: &Snapshot, one_run: bool) {
         let is_whole = one_run && dump.values_dropped == AccessCounts::default();
         let both = |counts: &AccessCounts| sum([counts.accesses, counts.unverified]);

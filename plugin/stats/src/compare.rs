@@ -96,7 +96,7 @@ pub struct WindowDiff {
 impl Diff {
     /// Compares two dumps.
     ///
-    /// Forms, ports (with direction and size), hypercalls and windows are matched by what they are.
+    /// Forms, ports (with direction and size), hypercalls and windows are matched by their names and numbers.
     /// Sites are matched by symbol and offset if both dumps have one for them, so that a kernel that
     /// has moved or was changed elsewhere compares; otherwise by address, mode and bytes.
     pub fn new(before: &Snapshot, after: &Snapshot) -> Diff {
@@ -176,7 +176,7 @@ fn window_diffs(before: &[WindowRow], after: &[WindowRow]) -> Vec<WindowDiff> {
     diffs.filter(|diff| diff.entries[0] != diff.entries[1] || !diff.tables.is_empty()).collect()
 }
 
-/// Matches rows by key. Dumps have one row for each key, in order; those that do not are put right.
+/// Matches rows by key. Rows that are out of order or have equal keys are sorted and added up first.
 fn changes<R: Keyed + Row>(before: &[R], after: &[R]) -> Vec<Change<R>> {
     let [before, after] = [before, after].map(|rows| add_up(rows.iter()));
     let mut changes: BTreeMap<R::Key<'_>, Change<R>> = BTreeMap::new();
@@ -190,7 +190,7 @@ fn changes<R: Keyed + Row>(before: &[R], after: &[R]) -> Vec<Change<R>> {
     changes.into_values().filter(Change::is_change).collect()
 }
 
-/// The values that changed at ports that have values in both dumps: the others may not have been asked for.
+/// The values that changed at ports that have values in both dumps: at the others, values may not have been counted.
 fn value_changes(before: &[ValueRow], after: &[ValueRow]) -> Vec<Change<ValueRow>> {
     let ports = |rows: &[ValueRow]| rows.iter().map(|row| row.port).collect::<BTreeSet<_>>();
     let both = &ports(before) & &ports(after);

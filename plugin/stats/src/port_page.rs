@@ -67,7 +67,11 @@ pub fn render_port(snapshot: &Snapshot, port: Port) -> String {
     text.push_str(&by_site.render());
     let told: u64 = sites.iter().map(|row| row.counts.accesses).sum();
     if told < total {
-        let _ = writeln!(text, "  {} more are of sites that found no room", number(total - told));
+        let _ = writeln!(
+            text,
+            "  {} more are of sites that did not fit into the table",
+            number(total - told)
+        );
     }
     text + &values
 }
@@ -87,7 +91,7 @@ mod tests {
             Port 0x03f8, COM1: accesses by instruction 70,000, by hypercall 0
               address             mode  instruction  dir  size  accesses     %  symbol
               0xffffffff81000051    64  out dx,al    out     1    69,000  98.6  io_serial_out+0x1
-              1,000 more are of sites that found no room
+              1,000 more are of sites that did not fit into the table
         "#]]
         .assert_eq(&render_port(&dump, Port(0x3f8)));
         assert_eq!(render_port(&dump, Port(0x61)), "Port 0x0061: the guest did not access it\n");

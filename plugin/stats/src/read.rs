@@ -1,4 +1,4 @@
-//! Reads and writes dumps. Every input gives a snapshot or one line that says what is wrong.
+//! Reads and writes dumps. Every input yields a snapshot, or an error of one line.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ pub enum Problem {
         line: usize,
     },
     /// The dump ends before the file does.
-    #[error("has more after the end of the dump; put each dump in a file of its own")]
+    #[error("has more data after the end of the dump; put each dump into a separate file")]
     Trailing,
     /// The file is not JSON.
     #[error("is not a dump of pvio: line {line} is not JSON")]
@@ -49,7 +49,7 @@ pub enum Problem {
         line: usize,
     },
     /// The file is JSON of another kind.
-    #[error("is not a dump of pvio: it has no field \"schema\" that says {SCHEMA:?}")]
+    #[error("is not a dump of pvio: it has no field \"schema\" with the value {SCHEMA:?}")]
     Foreign,
     /// The dump has a schema that this version of pvio does not know.
     #[error("has the schema {0:?}; this version of pvio reads {SCHEMA:?}")]
@@ -103,7 +103,7 @@ impl Snapshot {
     fn validated(mut self) -> Result<Snapshot, Problem> {
         let wrong = |field: String, reason: &str| Problem::Field { field, reason: reason.into() };
         if self.runs == 0 {
-            return Err(wrong("runs".into(), "a dump is of one run at least"));
+            return Err(wrong("runs".into(), "a dump has at least one run"));
         }
         let values = self.values.iter().map(|row| &row.counts);
         if overflowing_values(values.chain([&self.values_dropped])) {
@@ -182,7 +182,7 @@ fn validate(tables: &Tables) -> Result<(), WrongField> {
     }
 }
 
-/// Finds out why JSON is not a snapshot. The parser's own message is often without a place, since
+/// Finds out why JSON is not a snapshot. The parser's own message often lacks a position, because
 /// serde buffers flattened fields.
 fn diagnose(json: &[u8], error: &serde_json::Error) -> Problem {
     if json.iter().all(u8::is_ascii_whitespace) {
@@ -213,7 +213,7 @@ fn diagnose(json: &[u8], error: &serde_json::Error) -> Problem {
     }
 }
 
-/// The first row that is not what it should be, and why.
+/// Returns the first invalid row or field, and the reason.
 fn wrong_field(value: &Value) -> Option<(String, String)> {
     wrong_row(value).or_else(|| {
         let windows = value.get("windows")?.as_array()?.iter().enumerate();

@@ -305,7 +305,7 @@ fn plus(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     one.zip(other).map(|(one, other)| one + other)
 }
 
-/// Joins the different values. Those that were joined before are taken apart first.
+/// Joins the distinct values. Values that are lists already are split first.
 pub(crate) fn union<'a>(values: impl IntoIterator<Item = &'a str>, separator: &str) -> String {
     let values: BTreeSet<&str> =
         values.into_iter().flat_map(|value| value.split(separator)).collect();

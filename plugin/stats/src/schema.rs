@@ -51,7 +51,7 @@ pub struct Snapshot {
     /// The symbol files, in the order of the options.
     #[serde(default)]
     pub symbol_files: Vec<SymbolFileRow>,
-    /// The number of translated instructions that got no row in `sites`, for want of room.
+    /// The number of translated instructions that got no row in `sites`, for lack of room.
     pub sites_dropped: u64,
     /// The clock of the times in `values`: `guest` or `host`; `null` without the option `values`, and in dumps that were merged.
     #[serde(default)]
@@ -59,7 +59,7 @@ pub struct Snapshot {
     /// The values that were read and written at the ports of the option `values`, by port.
     #[serde(default)]
     pub values: Vec<ValueRow>,
-    /// The accesses whose values found no room in `values`.
+    /// The accesses whose values did not fit into `values`.
     #[serde(default)]
     pub values_dropped: AccessCounts,
     /// Named windows, in the order in which they first began.
@@ -307,7 +307,7 @@ pub struct WindowRow {
     /// True if it was still open at the time of the dump; its counts end there.
     pub open: bool,
     /// True if `ports` was emptied, and `sites` and `accesses` were moved to their dropped counts, for
-    /// want of room.
+    /// lack of room.
     #[serde(default)]
     pub rows_dropped: bool,
     /// The counts between each begin and its end.

@@ -14,7 +14,7 @@ use self::sites::{callers, processes, sites, without_chain};
 use crate::schema::{AccessCounts, Counts, Snapshot};
 use crate::text_table::{number, printable};
 
-/// The most ports and sites that the summary shows, the busiest first. The dump has all.
+/// Maximum number of ports and sites that the summary shows, the busiest first. The dump has all.
 const BUSIEST: usize = 16;
 
 const BOLD: &str = "\x1b[1m";
@@ -59,7 +59,7 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
     if snapshot.values_dropped != AccessCounts::default() {
         let AccessCounts { accesses, unverified } = snapshot.values_dropped;
         let dropped = counted_as(accesses + unverified, "access", "accesses");
-        let _ = writeln!(text, "  {dropped} of more values found no room");
+        let _ = writeln!(text, "  {dropped} had values that did not fit into the table");
     }
     if !snapshot.sites.is_empty() {
         section(&mut text, &busiest("sites", snapshot.sites.len()), sites(snapshot));
@@ -70,7 +70,7 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
     if snapshot.sites_dropped > 0 {
         let _ = writeln!(
             text,
-            "{} found no room among the sites, and made {}",
+            "{} did not fit into the table of sites, and made {}",
             counted_as(snapshot.sites_dropped, "translated instruction", "translated instructions"),
             counted_as(snapshot.sites_dropped_counts.accesses, "access", "accesses"),
         );
@@ -88,7 +88,7 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
     let dropped = snapshot.processes_dropped_counts;
     if dropped != Counts::default() {
         let accesses = counted_as(dropped.accesses, "access", "accesses");
-        let _ = writeln!(text, "processes that found no room made {accesses}");
+        let _ = writeln!(text, "processes that did not fit into the table made {accesses}");
     }
     if !snapshot.sections.is_empty() {
         section(&mut text, "Instructions by section", sections(snapshot));
@@ -97,7 +97,7 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
         section(&mut text, "vCPUs", vcpus(snapshot));
     }
     if let Some(why) = &snapshot.vcpus_omitted {
-        let _ = writeln!(text, "\nNo rows by vCPU: {}", printable(why));
+        let _ = writeln!(text, "\nCounts by vCPU are missing: {}", printable(why));
     }
     if !snapshot.windows.is_empty() {
         section(&mut text, "Windows", windows(snapshot));
@@ -137,7 +137,7 @@ fn overview(snapshot: &Snapshot) -> String {
         None if total.unverified > 0 => {
             let _ = write!(
                 line,
-                "; {} more {} made or faulted, which QEMU before 11.0 does not report",
+                "; {} more {} made or faulted, but QEMU before 11.0 does not report which",
                 number(total.unverified),
                 was(total.unverified),
             );
@@ -161,7 +161,7 @@ fn overview(snapshot: &Snapshot) -> String {
     }
     if let Some(count) = snapshot.instructions.instructions_unverified {
         let count = counted_as(count, "instruction", "instructions");
-        let _ = write!(line, "; {count} began, of which some may have faulted");
+        let _ = write!(line, "; {count} began, some of which may have faulted");
     }
     line
 }

@@ -1,4 +1,4 @@
-//! Values at ports: a timeline as text, and adding up.
+//! Values at ports: a timeline as text, and addition.
 
 use crate::check::overflowing_values;
 use crate::merge::MergeError;
@@ -68,7 +68,7 @@ pub(crate) fn table<'a>(rows: impl IntoIterator<Item = &'a ValueRow>) -> String 
     table.render()
 }
 
-/// Adds up the values of several dumps, and what was dropped of them.
+/// Adds up the values of several dumps, and the counts of dropped values.
 pub(crate) fn merge(dumps: &[Snapshot]) -> Result<(Vec<ValueRow>, AccessCounts), MergeError> {
     let rows = || dumps.iter().flat_map(|dump| &dump.values);
     let dropped = dumps.iter().map(|dump| &dump.values_dropped);

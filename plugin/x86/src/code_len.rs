@@ -1,10 +1,10 @@
-//! The length of an instruction by mode: evidence for the mode of code whose instructions are known.
+//! The length of an instruction by mode, which is evidence for the mode of code with known instruction boundaries.
 //!
 //! Immediates, displacements and REX prefixes make some instructions longer in one mode than in another.
 
 use super::{AddressSize, MAX_INSN_LEN, Mode, Prefix};
 
-/// What follows the opcode and the operand in memory.
+/// The immediate operand, which follows the opcode and the memory operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Immediate {
     None,
@@ -26,9 +26,9 @@ enum Immediate {
     Test,
 }
 
-/// Whether `bytes` are exactly one instruction of code in a mode, which must be a valid one.
+/// Returns whether `bytes` are exactly one valid instruction of code in a mode.
 ///
-/// `None` if that is not known: the opcode is rare, or is an instruction in other modes only.
+/// `None` if that is not known: the opcode is rare, or is only an instruction in other modes.
 ///
 /// Source: SDM vol. 2, appendix A.
 ///
@@ -162,7 +162,7 @@ fn operand_len(bytes: &[u8], size: AddressSize) -> Option<usize> {
     })
 }
 
-/// Whether an opcode has ModRM, and its immediate.
+/// Returns whether an opcode has ModRM, and its immediate.
 const fn one_byte_opcode(opcode: u8) -> Option<(bool, Immediate)> {
     use Immediate::*;
     Some(match opcode {

@@ -46,7 +46,7 @@ impl Opcode {
     }
 }
 
-/// Returns whether the bytes of one instruction are MOV to a control register.
+/// Returns true if the bytes of one instruction are MOV to a control register.
 pub fn loads_control_register(bytes: &[u8]) -> bool {
     let is_prefix = |&byte: &u8| !matches!(Prefix::of(byte), None | Some(Prefix::Lock));
     let opcode = bytes.iter().position(|byte| !is_prefix(byte));

@@ -10,8 +10,8 @@ bitflags! {
         const TRAP = 1 << 8;
         /// IOPL: both bits. See [`Rflags::iopl`].
         const IOPL = 3 << 12;
-        /// RF: set in what a fault handler returns to, and while a `rep` is interrupted (SDM vol. 3, 19.3.1.1). QEMU
-        /// also sets it in what most interrupt handlers return to.
+        /// RF: set in the flags that a fault handler's return restores, and while a `rep` is interrupted (SDM vol. 3, 19.3.1.1). QEMU
+        /// also sets it in the flags that the return from most interrupt handlers restores.
         const RESUME = 1 << 16;
         /// VM: virtual-8086 mode.
         const VIRTUAL_8086 = 1 << 17;

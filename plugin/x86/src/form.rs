@@ -1,4 +1,4 @@
-//! The 24 forms of port I/O, and what they consist of.
+//! The 24 forms of port I/O, and their properties.
 //!
 //! They are {in, out} x {imm8, DX} x {8, 16, 32 bit} and {ins, outs} x {plain, rep} x {8, 16, 32 bit}.
 
@@ -177,7 +177,7 @@ impl PortForm {
             .expect("2 directions x 4 sources x 3 widths are exactly the 24 forms")
     }
 
-    /// Returns whether it moves elements to or from memory.
+    /// Returns true if it moves elements to or from memory.
     pub const fn is_string(self) -> bool {
         matches!(self.source(), PortSource::String | PortSource::RepString)
     }

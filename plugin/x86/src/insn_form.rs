@@ -1,4 +1,4 @@
-//! The form of an instruction whose mode may be unknown: then it may have two forms.
+//! The form of an instruction. If its mode is unknown, it may have two forms.
 //!
 //! 16-bit code has 16-bit operands where other code has 32-bit ones. So the form is undecided for `in`, `out`, `ins` and
 //! `outs` of these two widths. A `rep` may have a known form, but an unknown width of the register with its count.
@@ -127,7 +127,7 @@ impl InsnForm {
         PortForm::ALL.get(self.index()).copied()
     }
 
-    /// Returns what both forms that it may have do alike.
+    /// Returns the part of the operation that is the same for both forms that it may have.
     const fn operation(self) -> Operation {
         let (narrow, wide) = match self.index() < DECIDED {
             true => (PortForm::ALL[self.index()], PortForm::ALL[self.index()]),
@@ -180,7 +180,7 @@ impl InsnForm {
         }
     }
 
-    /// Returns whether it moves elements to or from memory.
+    /// Returns true if it moves elements to or from memory.
     #[inline]
     pub fn is_string(self) -> bool {
         matches!(self.source(), PortSource::String | PortSource::RepString)

@@ -98,13 +98,13 @@ pub struct KeyRights {
 }
 
 impl Paging {
-    /// Returns whether protection keys restrict any pages.
+    /// Returns true if protection keys restrict any pages.
     pub fn has_keys(&self) -> bool {
         let keys = Cr4::PROTECTION_KEYS_USER | Cr4::PROTECTION_KEYS_SUPERVISOR;
         self.efer.contains(Efer::LONG_MODE_ACTIVE) && self.cr4.intersects(keys)
     }
 
-    /// Returns whether code of this mode can have the address: 32 bits, or canonical.
+    /// Returns true if code of this mode can have the address: 32 bits, or canonical.
     pub fn is_canonical(&self, linear: u64, mode: Mode) -> bool {
         let unused = match (mode, self.cr4.contains(Cr4::LINEAR_ADDRESS_57)) {
             (Mode::Bits16 | Mode::Bits32, _) => return linear >> 32 == 0,
@@ -237,12 +237,12 @@ impl Paging {
         }
     }
 
-    /// Returns whether supervisor code obeys read-only pages and write-disabled keys.
+    /// Returns true if supervisor code obeys read-only pages and write-disabled keys.
     fn obeys_read_only(&self) -> bool {
         self.cr0.contains(Cr0::WRITE_PROTECT)
     }
 
-    /// Returns whether the page's protection key permits the access (SDM vol. 3, "Protection Keys").
+    /// Returns true if the page's protection key permits the access (SDM vol. 3, "Protection Keys").
     ///
     /// False if the register that decides is not known.
     fn key_permits(&self, rights: Rights, leaf: u64, access: Access) -> bool {

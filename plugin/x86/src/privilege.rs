@@ -2,7 +2,7 @@
 
 use super::{Cr0, Rflags};
 
-/// Returns whether code may do port I/O whatever the TSS says.
+/// Returns true if code may do port I/O whatever the TSS says.
 ///
 /// It may in real mode, and where CPL <= IOPL. In virtual-8086 mode the TSS bitmap alone decides. `cs` is the selector,
 /// whose low two bits are the CPL. `cr0` is called only if the other two do not settle it.

@@ -21,17 +21,17 @@ pub struct PortRange {
     last: Port,
 }
 
-/// Why a text is not a range of ports.
+/// The reason why a text is not a range of ports.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PortRangeError {
     /// The text is not `PORT` or `PORT-PORT`.
-    #[error("{0:?} is not a port, nor a range of ports; write 0x300 or 0x300-0x307")]
+    #[error("{0:?} is neither a port nor a range of ports; write 0x300 or 0x300-0x307")]
     Syntax(String),
     /// The range ends after port 0xffff.
-    #[error("{0} goes beyond 0xffff, the last port")]
+    #[error("{0} exceeds 0xffff, the last port")]
     TooFar(String),
     /// The range ends before it begins.
-    #[error("{0} ends before it begins")]
+    #[error("the range {0} ends before it begins")]
     Backwards(String),
 }
 
@@ -82,12 +82,12 @@ impl PortRange {
         u32::from(self.last.0 - self.first.0) + 1
     }
 
-    /// Returns whether the ranges have a port in common.
+    /// Returns true if the ranges have a port in common.
     pub fn overlaps(self, other: PortRange) -> bool {
         self.first <= other.last && other.first <= self.last
     }
 
-    /// Returns whether the range has this port.
+    /// Returns true if the range has this port.
     pub fn contains(self, port: Port) -> bool {
         (self.first..=self.last).contains(&port)
     }
@@ -133,13 +133,13 @@ mod tests {
     #[test]
     fn each_error_names_what_is_wrong() {
         for (text, expected) in [
-            ("", "not a port"),
-            ("com1", "not a port"),
-            ("0x3f8-", "not a port"),
-            ("-5", "not a port"),
-            ("0xfff9", "beyond 0xffff"),
-            ("0x10000", "beyond 0xffff"),
-            ("0xfff0-0x10000", "beyond 0xffff"),
+            ("", "is neither a port"),
+            ("com1", "is neither a port"),
+            ("0x3f8-", "is neither a port"),
+            ("-5", "is neither a port"),
+            ("0xfff9", "exceeds 0xffff"),
+            ("0x10000", "exceeds 0xffff"),
+            ("0xfff0-0x10000", "exceeds 0xffff"),
             ("0x3ff-0x3f8", "ends before"),
         ] {
             let error = parsed(text).unwrap_err();

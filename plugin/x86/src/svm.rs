@@ -1,4 +1,4 @@
-//! AMD SVM: the instruction that enters a nested guest, and the VMCB that says why the guest exited.
+//! AMD SVM: the instruction that enters a nested guest, and the VMCB, which has the reason for the guest's exit.
 //!
 //! Source: APM vol. 2, chapter 15 and appendices B and C.
 
@@ -7,7 +7,7 @@ use super::{AddressSize, Mode, PhysicalMemory, Prefix};
 /// VMRUN.
 const VMRUN: [u8; 3] = [0x0f, 0x01, 0xd8];
 
-/// Returns whether the bytes of one instruction are VMRUN, with or without prefixes.
+/// Returns true if the bytes of one instruction are VMRUN, with or without prefixes.
 pub fn is_vmrun(bytes: &[u8]) -> bool {
     let is_prefix = |&byte: &u8| !matches!(Prefix::of(byte), None | Some(Prefix::Lock));
     bytes.strip_suffix(&VMRUN).is_some_and(|prefixes| prefixes.iter().all(is_prefix))

@@ -1,8 +1,8 @@
 //! A QEMU plugin whose only callback, for translated blocks, does nothing: `libpvio_empty.so`.
 //!
 //! QEMU translates differently if any plugin has such a callback. `qemu-scripts/bench` compares pvio with this
-//! plugin to separate pvio's cost from QEMU's. It loads into QEMU 9.2 to 11.1 and does not depend on pvio, whose
-//! own choice of the API version is in `plugin/qemu/src/version.rs`.
+//! plugin to separate pvio's cost from QEMU's. It loads into QEMU 9.2 to 11.1 and does not depend on pvio
+//! (pvio chooses the API version in `plugin/qemu/src/version.rs`).
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::transmute;

@@ -14,10 +14,14 @@ use crate::progress::Progress;
 /// The number of accesses that the guest `callers-cost` makes.
 const ACCESSES: f64 = 1e6;
 
-/// The CPU time that an access may take, in nanoseconds.
+/// Upper limit of the CPU time that a call chain adds to an access, in nanoseconds.
 const LIMIT: f64 = 400.0;
 
-/// The rows, of `count` pairs of runs.
+/// Measures the rows, from `count` pairs of runs.
+///
+/// # Errors
+///
+/// Fails if a guest fails or Linux does not boot.
 pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     let image = paths::guest("callers-cost.bin")?;
     let bare = || Machine::new(qemu).args(["-accel", "tcg"]).bare_guest(&image);
@@ -30,13 +34,14 @@ pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     let boots = in_turns("Linux boots by call chain", count, linux, booted)?;
     let boots: Vec<(f64, f64)> = boots.iter().map(|&[with, without]| (with, without)).collect();
     Ok(vec![
-        Row::of("an access by call chain, 8 callers, more", "400 ns", "ns of CPU", &added)
+        Row::of("added to an access by a chain of 8 callers", "400 ns", "ns of CPU", &added)
             .target(1.0),
-        Row::of("Linux boot by call chain", "counted without", "s of CPU", &boots).target(1.10),
+        Row::of("Linux boot with call chains", "without call chains", "s of CPU", &boots)
+            .target(1.10),
     ])
 }
 
-/// The CPU time of runs with call chains and without.
+/// Measures the CPU time of runs with and without call chains, in seconds.
 fn in_turns(
     what: &str,
     count: usize,

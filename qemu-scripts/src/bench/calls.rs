@@ -1,6 +1,6 @@
-//! Hypercalls over the instructions that they replace.
+//! Hypercalls, compared with the instructions that they replace.
 //!
-//! The guest `tests/guests/call-cost.S` times both in turn.
+//! The guest `tests/guests/call-cost.S` times both alternately.
 
 use std::path::Path;
 

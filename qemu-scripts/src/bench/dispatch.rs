@@ -1,4 +1,4 @@
-//! The cost of finding a device: a latch among 1,000 devices over one alone.
+//! The cost of finding a device: a latch among 1,000 devices, compared with a latch alone.
 
 use std::path::Path;
 

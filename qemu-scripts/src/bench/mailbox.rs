@@ -1,6 +1,6 @@
-//! Calls through a mailbox over the instructions that they replace.
+//! Calls through a mailbox, compared with the instructions that they replace.
 //!
-//! The guest `tests/guests/mailbox-cost.S` times both in turn.
+//! The guest `tests/guests/mailbox-cost.S` times both alternately.
 
 use std::path::Path;
 

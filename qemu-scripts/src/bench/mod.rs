@@ -1,4 +1,4 @@
-//! pvio's costs and savings, as ratios of two things measured in turn.
+//! pvio's costs and savings, as ratios of two things that are measured alternately.
 //!
 //! Each module measures the rows of one subject. The command `pvio bench` prints them.
 
@@ -25,17 +25,17 @@ use crate::measure::{Ratio, median};
 /// One measured ratio.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// Name of the first thing.
+    /// The measured thing.
     pub what: &'static str,
-    /// Name of the second thing.
+    /// The baseline: the thing with which it is compared.
     pub over: &'static str,
     /// Unit of `base`.
     pub unit: &'static str,
-    /// Median of the second thing, in that unit.
+    /// Median of the baseline, in that unit.
     pub base: f64,
-    /// The first thing divided by the second.
+    /// The measured thing divided by the baseline.
     pub ratio: Ratio,
-    /// Upper limit that the ratio should keep; `None` if there is none.
+    /// Upper limit of the ratio; `None` if there is none. Exceeding it is not an error.
     pub target: Option<f64>,
 }
 

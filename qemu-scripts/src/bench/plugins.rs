@@ -12,7 +12,7 @@ use crate::paths;
 /// Results with pvio, with the empty plugin and without a plugin.
 pub(super) type ByPlugin<T> = [T; 3];
 
-/// Measures runs of a machine in each of the three ways in turn, `count` times.
+/// Measures runs of a machine in each of the three ways alternately, `count` times.
 pub(super) fn in_turn_by_plugin<T>(
     count: usize,
     machine: impl Fn() -> Machine,

@@ -1,4 +1,4 @@
-//! The cost of counting by process: for a program of Linux that uses ports, and for a boot of Linux.
+//! The cost of counting by process: for a Linux program that uses ports, and for a boot of Linux.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::measure::in_turn;
 use crate::paths;
 use crate::progress::Progress;
 
-/// Number of `out` and of `in` that the program executes.
+/// Number of `out` instructions that the program executes, and of `in` instructions.
 const TIMES: u32 = 500_000;
 
 /// Measures the rows, from `count` pairs of runs.
@@ -31,14 +31,14 @@ pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     let programs = pairs("programs by process", count, || linux.on(Machine::new(qemu)), passed)?;
     let boot = paths::linux_arguments(&[])?;
     let boots = pairs("Linux boots by process", count, || Machine::new(qemu).args(&boot), booted)?;
-    let over = "counted without";
+    let over = "without processes";
     Ok(vec![
-        Row::of("a million in and out of a program, by process", over, "s of CPU", &programs),
-        Row::of("Linux boot by process", over, "s of CPU", &boots),
+        Row::of("a million in and out of a program, with processes", over, "s of CPU", &programs),
+        Row::of("Linux boot with processes", over, "s of CPU", &boots),
     ])
 }
 
-/// The CPU times of runs that count by process, and that do not.
+/// Measures the CPU time of runs that count by process and of runs that do not, in seconds.
 fn pairs(
     what: &str,
     count: usize,

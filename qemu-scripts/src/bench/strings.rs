@@ -1,6 +1,6 @@
 //! Strings of 64 KiB on the plugin's devices and on QEMU's latch.
 //!
-//! The guest `tests/guests/string-cost.S` times them in turn.
+//! The guest `tests/guests/string-cost.S` times them alternately.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! A guest that times things in turn and writes the times to its debug console.
+//! A guest that times several things alternately and writes the times to its debug console.
 //!
 //! Each time has 64 bits.
 
@@ -41,7 +41,7 @@ pub(super) fn run<const COLUMNS: usize>(
     run_on(machine, guest, counts)
 }
 
-/// Runs a guest as [`run`], on a machine whose plugin is configured already.
+/// Runs a guest like [`run`], on a machine whose plugin is configured already.
 pub(super) fn run_on<const COLUMNS: usize>(
     machine: Machine,
     guest: &str,

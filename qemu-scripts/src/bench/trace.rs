@@ -1,4 +1,4 @@
-//! The cost of a trace: for accesses of a bare guest, for a boot of Linux, and to read one.
+//! The cost of recording a trace, for accesses of a bare guest and for a boot of Linux, and of reading one.
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -20,16 +20,16 @@ use crate::stats::trace::{
     SiteDefinition, StackDefinition, Stage, StreamEnd, Trace, What, chunk, statistics,
 };
 
-/// Events of the trace that is read.
+/// Number of events in the trace that is read.
 const EVENTS: u64 = 10_000_000;
 
-/// Bytes of a chunk of it.
+/// Size of its chunks, in bytes.
 const CHUNK: usize = 64 * 1024;
 
-/// The most that an access of a bare guest may take, in nanoseconds.
+/// Upper limit of the time from one access of a bare guest to the next, in nanoseconds.
 const ACCESS_NS: f64 = 60.0;
 
-/// The most that reading may take, in seconds.
+/// Upper limit of the time that reading takes, in seconds.
 const READING_S: f64 = 5.0;
 
 /// Measures the rows, from `count` pairs of runs.
@@ -66,7 +66,7 @@ pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     write_synthetic(&path)?;
     let mut read = Vec::new();
     for number in 1..=count {
-        progress.set(&format!("ten million events read: {number} of {count}"));
+        progress.set(&format!("reading ten million events: run {number} of {count}"));
         let began = Instant::now();
         let (snapshot, _) = statistics(&mut Trace::open(&path)?);
         anyhow::ensure!(snapshot.vcpus[0].accesses == EVENTS, "not all events were read");
@@ -91,7 +91,7 @@ pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     ])
 }
 
-/// The median of the nanoseconds from one access to the next of the same port.
+/// Returns the median time between successive accesses to the same port, in nanoseconds.
 fn time_between(path: &Path) -> Result<f64> {
     let mut last = None;
     let mut times = Vec::new();
@@ -110,7 +110,7 @@ fn time_between(path: &Path) -> Result<f64> {
     Ok(median(times))
 }
 
-/// Sites of the trace that is read: as many as a boot of Linux has.
+/// Number of sites in the trace that is read: about that of a Linux boot.
 const SITES: u32 = 400;
 
 struct Synthetic;
@@ -121,7 +121,7 @@ impl Define for Synthetic {
             pc: 0xffff_ffff_8100_0000 + u64::from(site) * 64,
             mode: Some(Mode::Bits64),
             form: PortForm::OutDxAl.into(),
-            turn: 0,
+            boot: 0,
             bytes: vec![0xee],
             place: None,
         }

@@ -14,13 +14,14 @@ use serde::Serialize;
 
 /// Measures the plugin's costs and savings.
 ///
-/// Each row is a ratio of two things that were measured in turn: median, minimum and maximum.
+/// Each row compares a measured thing with a baseline. The two are measured alternately. The row has the median, minimum
+/// and maximum of their ratio, its target, and the baseline itself.
 #[derive(Args)]
 pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Number of runs, or pairs of runs, for each ratio
+    /// Number of runs, or of pairs of runs, for each ratio
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(7..=1000))]
     pairs: u16,
     /// Measure only this subject; may be repeated
@@ -31,17 +32,17 @@ pub struct Arguments {
 /// A subject to measure.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Subject {
-    /// Hypercalls by registers over instructions
+    /// Hypercalls through registers, compared with instructions
     Calls,
-    /// Hypercalls through the mailbox over instructions
+    /// Hypercalls through the mailbox, compared with instructions
     Mailbox,
-    /// The plugin's devices, and the cost of counting on QEMU's
+    /// The plugin's devices, compared with QEMU's, and the cost of counting
     Ports,
     /// Strings on the plugin's devices
     Strings,
     /// The cost of counting at ports without a device
     Unclaimed,
-    /// One of 1,000 devices
+    /// One of 1,000 devices, compared with a single device
     Dispatch,
     /// Several vCPUs at once, each with its own device
     Vcpus,
@@ -49,11 +50,11 @@ enum Subject {
     Linux,
     /// Compression in Linux
     Compute,
-    /// The price of call chains
+    /// The cost of call chains
     Callers,
     /// The cost of counting by process
     Processes,
-    /// The cost of a trace, and of reading one
+    /// The cost of recording a trace, and of reading one
     Trace,
 }
 
@@ -86,7 +87,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         report.host_cpus,
         if report.host_cpus == 1 { "" } else { "s" },
     );
-    let head = ["what", "over", "pairs", "median", "min", "max", "target", "which is"];
+    let head = ["measured", "baseline", "pairs", "median", "min", "max", "target", "baseline is"];
     let mut table = Table::new(head.map(str::to_owned)).left(2);
     for Row { what, over, unit, base, ratio, target } in &report.rows {
         table.row([
@@ -160,7 +161,7 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     let calls_wanted = wants(Subject::Calls) || wants(Subject::Dispatch);
     let left_out = (calls_wanted && !answers).then(|| {
         format!(
-            "Hypercalls by registers are left out: they need plugin API {ANSWERING_API} (QEMU 10.1) or newer, and this QEMU \
+            "Hypercalls through registers are not measured: they need plugin API {ANSWERING_API} (QEMU 10.1) or newer, and this QEMU \
              has version {}.",
             host.plugin_api
         )

@@ -1,4 +1,4 @@
-//! `pvio completions`: completion of the command line by a shell.
+//! `pvio completions`: scripts with which shells complete pvio's command line.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use pvio_cli::status;
 
 use super::Pvio;
 
-/// Prints a script by which a shell completes the commands and options of pvio.
+/// Prints a script with which a shell completes the commands and options of pvio.
 #[derive(Args)]
 #[command(after_help = "\
 For bash, in ~/.bashrc:

@@ -11,7 +11,7 @@ use pvio_x86::Mode;
 /// Boots a guest with known port I/O, prints the plugin's counts and checks them.
 ///
 /// The guest executes each of the 24 forms a known number of times, in 16, 32 and 64-bit code. A second
-/// guest runs one driver twice: by instructions and by hypercalls.
+/// guest runs one driver twice: with port instructions and with hypercalls.
 #[derive(Args)]
 pub struct Arguments {
     /// Number of vCPUs; each runs the whole program

@@ -11,8 +11,8 @@ use pvio_cli::{dumps, pager, status};
 
 /// Compares two dumps (stats=FILE) by form, port, site, hypercall and window.
 ///
-/// Sites match by symbol and offset if both dumps have symbols, and by address otherwise. A kernel may
-/// therefore be at another address in the second dump.
+/// Sites match by symbol and offset if both dumps have symbols, so a kernel may be at another address in the
+/// second dump. Otherwise they match by address.
 ///
 /// A CONDITION is a total, an operator (>, <, >= or <=) and a limit. The limit +5% or -5% is a change in
 /// percent of BEFORE, +100 or -100 is a change in counts, and 100 is a count in AFTER. Totals: accesses,
@@ -66,7 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let mut status = ExitCode::SUCCESS;
     for verdict in verdicts.iter().filter(|verdict| verdict.holds) {
-        status::tell("diff", &verdict.to_string());
+        status::print_line("diff", &verdict.to_string());
         status = ExitCode::FAILURE;
     }
     Ok(status)

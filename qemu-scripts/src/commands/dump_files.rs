@@ -10,7 +10,7 @@ use pvio_cli::{dumps, status};
 /// The dumps that a command adds up.
 #[derive(Args)]
 pub struct Inputs {
-    /// Dumps to read; several are added up
+    /// Dumps to read; if there are several, they are added up
     #[arg(value_name = "STATS", required = true)]
     dumps: Vec<PathBuf>,
 }
@@ -20,7 +20,7 @@ impl Inputs {
     ///
     /// # Errors
     ///
-    /// Fails if a file is not a whole dump, or if a sum does not fit in 64 bits.
+    /// Fails if a file is not a complete dump, or if a sum does not fit in 64 bits.
     pub fn sum(&self, program: &str) -> Result<Snapshot> {
         dumps::load_sum(program, &self.dumps)
     }

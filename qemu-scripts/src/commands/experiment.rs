@@ -1,4 +1,4 @@
-//! `pvio experiment`: measures the claim of 2007.
+//! `pvio experiment`: measures whether the claim of 2007 holds.
 
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,11 @@ use pvio_cli::{dumps, paths, status};
 /// Measures the cost of port I/O for a monitor, by trap and by hypercall.
 ///
 /// Runs a small monitor and its guest under the plugin. The guest makes the same accesses, in all 24 forms, by
-/// each way to the monitor. The command checks that all ways did the same, counts instructions, measures
-/// time, and prints conclusions. docs/experiment.md explains the numbers.
+/// each mechanism: traps, hypercalls and others. The command checks that all mechanisms had the same effects,
+/// counts instructions, measures time, and prints conclusions. docs/experiment.md explains the numbers.
 #[derive(Args)]
 pub struct Arguments {
-    /// Make few repetitions, and boot no Linux for the workload
+    /// Make fewer repetitions, and do not boot Linux for the workload
     #[arg(long)]
     quick: bool,
     /// Print JSON
@@ -35,9 +35,9 @@ pub struct Arguments {
 ///
 /// # Errors
 ///
-/// Fails if a guest fails, or if two ways did not do the same.
+/// Fails if a guest fails, or if two mechanisms had different effects.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    // First, so that a bad file is refused at once.
+    // Before the measurement, so that a bad file is refused at once.
     let given = arguments.workload.as_ref().map(|path| dumps::load("experiment", path));
     let given = given.transpose()?;
     let qemu = paths::chosen_qemu()?;

@@ -1,4 +1,4 @@
-//! `pvio export`: a dump or a trace for other programs.
+//! `pvio export`: converts a dump or a trace for other programs.
 
 use std::cell::Cell;
 use std::io::{self, BufWriter, StdoutLock, Write};
@@ -11,27 +11,27 @@ use pvio_cli::dumps;
 use pvio_cli::export::{Format, Request, export};
 use pvio_cli::status::StdoutError;
 
-/// Writes a dump (stats=FILE) or a trace (trace=FILE) in a format of other programs.
+/// Converts a dump (stats=FILE) or a trace (trace=FILE) to a format for other programs.
 #[derive(Args)]
 #[command(after_help = "\
-Tables of a dump, and of a trace's statistics: forms, ports, sites, accesses, callers, processes, hypercalls, vcpus,
-sections, values, windows. A trace also has the table events, which is written if none is named.
+Tables of a dump: forms, ports, sites, accesses, callers, processes, hypercalls, vcpus, sections, values, windows. A trace
+also has the table events, which is the default. Its other tables are those of its statistics.
 
 Exit status:
   0    the output is written
   2    error: a bad file, no such table, an output that is also an input, a full disk
   141  stdout was closed early")]
 pub struct Arguments {
-    /// The dump or the trace
+    /// A dump or a trace
     #[arg(value_name = "FILE")]
     input: PathBuf,
-    /// The format
+    /// Format of the output
     #[arg(short, long, value_enum)]
     format: Format,
-    /// The table, for csv and jsonl
+    /// Table to write, with csv and jsonl
     #[arg(short, long, value_name = "NAME")]
     table: Option<String>,
-    /// Take the tables of this window
+    /// Use the tables of this window instead of those of the whole run
     #[arg(short, long, value_name = "NAME")]
     window: Option<String>,
     /// Write to FILE instead of stdout; FILE is replaced in one step
@@ -43,13 +43,14 @@ pub struct Arguments {
 ///
 /// # Errors
 ///
-/// Fails if the input does not have what is asked for, or if the output cannot be written.
+/// Fails if the input does not have the requested table or window, or if the output cannot be written.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Arguments { input, format, table, window, output } = arguments;
     let request = Request { format: *format, table: table.clone(), window: window.clone() };
     ensure!(
         window.is_none() || (*format != Format::Perfetto && table.as_deref() != Some("events")),
-        "--window is for tables of statistics; a trace's events have windows among them"
+        "--window {}: the events of a trace cannot be limited to a window; remove --window, or name another table",
+        window.as_deref().unwrap_or_default()
     );
     match output {
         Some(path) => {
@@ -62,7 +63,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             let stdout = Stdout { out: io::stdout().lock(), failed: &failed };
             let mut out = BufWriter::with_capacity(1 << 16, stdout);
             let result = export(input, &request, &mut out).and_then(|()| Ok(out.flush()?));
-            // What is buffered cannot be written either.
+            // Discards the buffer: after an error it cannot be written either.
             let _ = out.into_parts();
             if let Some(error) = failed.take() {
                 return Err(StdoutError::from(error).into());
@@ -73,7 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Stdout, which keeps its first error: other libraries pack it in their own.
+/// Stdout that keeps its error, because other libraries wrap errors in their own types.
 struct Stdout<'a> {
     out: StdoutLock<'static>,
     failed: &'a Cell<Option<io::Error>>,

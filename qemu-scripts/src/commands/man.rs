@@ -10,7 +10,7 @@ use super::Pvio;
 
 /// Writes the manual pages of pvio and of its commands to a directory.
 ///
-/// They have the texts of --help. To read one: man DIRECTORY/pvio-show.1
+/// The pages have the text of --help. To read one, run man DIRECTORY/pvio-show.1
 #[derive(Args)]
 #[command(after_help = "\
 Exit status:

@@ -9,7 +9,7 @@ use super::dump_files::{Inputs, Output};
 
 /// Adds up dumps (stats=FILE) of several runs into one dump.
 ///
-/// The sum looks as if one run had done everything. It can be merged again.
+/// The sum is a dump as of one run that did everything, so it can be merged again.
 #[derive(Args)]
 #[command(after_help = "\
 Exit status:

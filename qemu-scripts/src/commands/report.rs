@@ -10,7 +10,7 @@ use super::dump_files::{Inputs, Output};
 
 /// Makes one HTML page of a dump (stats=FILE), or of the sum of several.
 ///
-/// The page has a headline, charts and tables. It loads nothing, and is readable without scripts and on paper.
+/// The page has a headline, charts and tables. It loads no other files, and is readable without scripts and on paper.
 #[derive(Args)]
 #[command(after_help = "\
 Exit status:

@@ -29,7 +29,7 @@ fn port(text: &str) -> Result<Port, String> {
     let range = PortRange::parse(text, 1).map_err(|error| error.to_string())?;
     match range.len() {
         1 => Ok(range.first()),
-        _ => Err("this is a range; name one port, such as 0x61".to_owned()),
+        _ => Err("a range of ports is not supported; name one port, such as 0x61".to_owned()),
     }
 }
 

@@ -7,10 +7,11 @@ use anyhow::Result;
 use clap::Args;
 use pvio_cli::{dumps, status, trace};
 
-/// Makes a dump (as stats=FILE) of a trace (trace=FILE).
+/// Converts a trace (trace=FILE) to a dump, like that of stats=FILE.
 ///
-/// Its tables are those that the plugin counted in the same run, but for values and instructions of every kind, which
-/// a trace does not have. Of a trace that is filtered or cut off it has what is in it; a warning says so.
+/// The dump has the tables that the plugin would have counted in the same run, except the values at ports and the
+/// instructions of every kind, which a trace does not record. If the trace is filtered or cut off, the dump counts only
+/// the events in it, and a warning says so.
 #[derive(Args)]
 #[command(after_help = "\
 Exit status:

@@ -81,7 +81,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok((runner, guests)) => run_all(&runner, &guests, arguments),
     };
     match result {
-        Err(error) if status::reader_has_gone(&error) => ExitCode::from(status::CLOSED),
+        Err(error) if status::is_closed_pipe(&error) => ExitCode::from(status::CLOSED),
         Err(error) => {
             status::complain("guest-test", &error);
             ExitCode::from(status::TROUBLE)

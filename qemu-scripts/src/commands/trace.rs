@@ -8,14 +8,14 @@ use clap::Args;
 use pvio_cli::stats::access_filter::AccessFilter;
 use pvio_cli::trace;
 
-/// Prints the events of a trace (trace=FILE), a line each, with the callers below.
+/// Prints the events of a trace (trace=FILE), one per line, each followed by its callers.
 ///
-/// Filters are those of the option access-log: PORT, PORT-PORT, in, out, value=N, pc=ADDRESS, symbol=NAME,
-/// process=NAME|PID. A dash before one leaves out what it matches. Filters of one kind are alternatives, and all kinds
-/// must agree.
+/// The filters are those of the option access-log: PORT, PORT-PORT, in, out, value=N, pc=ADDRESS, symbol=NAME,
+/// process=NAME|PID. A dash before a filter excludes what it matches. An access is printed if, for each kind of filter
+/// that is given, at least one filter of that kind matches.
 #[derive(Args)]
 #[command(after_help = "\
-A trace that is cut off or damaged is printed up to there. A warning says so.
+If the trace is cut off or damaged, the events before the damage are printed, and a warning says so.
 
 Exit status:
   0    the events are printed
@@ -25,7 +25,7 @@ pub struct Arguments {
     /// The trace
     #[arg(value_name = "TRACE")]
     trace: PathBuf,
-    /// Print only the accesses that these cover
+    /// Print only accesses that match these filters
     #[arg(value_name = "FILTER", allow_hyphen_values = true)]
     filters: Vec<String>,
 }
@@ -37,7 +37,7 @@ pub struct Arguments {
 /// Fails if the file is not a trace, if a filter is wrong, or if stdout cannot be written.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let filters = arguments.filters.iter().flat_map(|filter| filter.split(':'));
-    let filter = AccessFilter::parse(filters).context("bad filter")?;
+    let filter = AccessFilter::parse(filters).context("wrong filter")?;
     let trace = trace::open("trace", &arguments.trace)?;
     trace::print("trace", &arguments.trace, trace, &filter)?;
     Ok(ExitCode::SUCCESS)

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::metrics::{AllMetrics, Metrics, Part};
-use super::workload::{Workload, mix_in_words};
+use super::workload::{Workload, describe_mix};
 use super::{Cell, Mechanism};
 use crate::measure::median;
 
@@ -284,7 +284,7 @@ fn about_workload(workload: &Workload) -> String {
          int, and {} by pvio, in the guest alone. Hypercalls by int save {} over trap and {} over \
          trap-checked.",
         workload.source,
-        mix_in_words(&workload.uses),
+        describe_mix(&workload.uses),
         millions(TrapChecked),
         millions(Trap),
         millions(Int),

@@ -1,4 +1,4 @@
-//! Checks that all mechanisms did the same: the device's accesses and the guest's memory.
+//! Checks that all mechanisms had the same effects on the device and on the guest's memory.
 
 use anyhow::{Context, Result, ensure};
 

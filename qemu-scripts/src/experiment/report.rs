@@ -65,7 +65,7 @@ pub struct Report {
 ///
 /// # Errors
 ///
-/// Fails if QEMU or the guest fails, if two mechanisms did not do the same, or if two runs count differently.
+/// Fails if QEMU or the guest fails, if two mechanisms had different effects, or if two runs count differently.
 pub fn measure(
     qemu: &Path,
     plan: Plan,
@@ -142,7 +142,7 @@ impl Report {
     pub fn render(&self, markdown: bool) -> Result<String> {
         let mut page = Page { text: String::new(), markdown };
         page.paragraph(&format!(
-            "pvio {} on QEMU {}. All ways made the same {} accesses, with the same values, and left the same \
+            "pvio {} on QEMU {}. All mechanisms made the same {} accesses, with the same values, and left the same \
              memory. Two runs counted the same instructions.",
             self.pvio,
             self.qemu.as_deref().unwrap_or("of unknown version"),
@@ -170,7 +170,7 @@ impl Report {
         }
         page.section("Instructions of the monitor's parts", &self.parts()?);
         if let Some(workload) = &self.workload {
-            page.section(&format!("{}, by each way", workload.source), &prices(workload));
+            page.section(&format!("{}, by each mechanism", workload.source), &prices(workload));
             page.section(
                 "Its busiest ports: the monitor's instructions, in thousands",
                 &ports(workload),
@@ -227,7 +227,8 @@ impl Report {
 }
 
 fn prices(workload: &Workload) -> Table {
-    let columns = ["way", "monitor's instructions", "guest's and monitor's", "time over native"];
+    let columns =
+        ["mechanism", "monitor's instructions", "guest's and monitor's", "time over native"];
     let mut table = Table::new(columns.map(str::to_owned));
     let native = workload.prices.get(&Mechanism::Native).and_then(|price| price.cycles);
     for (way, price) in &workload.prices {

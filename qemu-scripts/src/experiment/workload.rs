@@ -137,7 +137,7 @@ fn cost(
 }
 
 /// Lists the four forms with the most accesses and their shares.
-pub fn mix_in_words(uses: &[Use]) -> String {
+pub fn describe_mix(uses: &[Use]) -> String {
     let all: u64 = uses.iter().map(|used| used.accesses).sum();
     let mut uses = uses.to_vec();
     uses.sort_by_key(|used| std::cmp::Reverse(used.accesses));

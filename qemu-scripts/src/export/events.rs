@@ -1,4 +1,4 @@
-//! The events of a trace as rows.
+//! The events of a trace as rows of a table.
 
 use std::io::Write;
 

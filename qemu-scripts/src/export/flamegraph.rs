@@ -1,4 +1,4 @@
-//! Call chains as a picture: an SVG file of its own, callers below what they called.
+//! Call chains as a flame graph in an SVG file. Callers are below the functions that they called.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -9,22 +9,22 @@ use maud::{Markup, html};
 use super::folded::paths;
 use crate::stats::Tables;
 
-/// Pixels of the picture's width.
+/// Width of the picture, in pixels.
 const WIDTH: f64 = 1200.0;
 
-/// Pixels from one row to the next.
+/// Distance between rows, in pixels.
 const PITCH: usize = 17;
 
-/// The narrowest cell that is drawn, in pixels.
+/// Minimum width of a cell, in pixels. Narrower cells are left out.
 const NARROWEST: f64 = 0.3;
 
-/// Pixels of a letter, about.
+/// Approximate width of a letter, in pixels.
 const LETTER: f64 = 7.0;
 
-/// The most rows.
+/// Maximum number of rows.
 const DEEPEST: usize = 80;
 
-/// A function, by the path that leads to it.
+/// A function, identified by the chain of its callers.
 #[derive(Default)]
 struct Node {
     accesses: u64,
@@ -107,7 +107,7 @@ fn picture(cells: &[Cell<'_>], all: u64) -> Markup {
     }
 }
 
-/// What fits of a name.
+/// Returns the part of a name that fits into the cell.
 fn label(cell: &Cell<'_>) -> Option<String> {
     let room = ((cell.width - 6.0) / LETTER).max(0.0) as usize;
     match cell.name.chars().count() <= room {
@@ -117,7 +117,7 @@ fn label(cell: &Cell<'_>) -> Option<String> {
     }
 }
 
-/// A light colour that is the same for the same name.
+/// Returns a light colour, the same for equal names.
 fn colour(name: &str) -> String {
     let hash = name.bytes().fold(5381u32, |hash, byte| hash.wrapping_mul(33) ^ u32::from(byte));
     let (red, green, blue) = (215 + hash % 40, 130 + (hash >> 8) % 90, 70 + (hash >> 16) % 40);

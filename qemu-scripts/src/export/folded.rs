@@ -1,4 +1,4 @@
-//! Call chains as folded stacks: the functions from the outermost on, with semicolons, and the accesses.
+//! Call chains as folded stacks: functions from the outermost inwards, separated by semicolons, and the accesses.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -20,19 +20,19 @@ pub fn write(tables: &Tables, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-/// The accesses by the functions of their chains.
+/// Adds up accesses by the functions of their call chains, outermost first.
 ///
 /// # Errors
 ///
-/// Fails if there are none.
+/// Fails if the tables have no call chains.
 pub fn paths(tables: &Tables) -> Result<BTreeMap<Vec<String>, u64>> {
     ensure!(
         !tables.callers.is_empty(),
-        "there are no call chains; the plugin counts them with the option callers=on"
+        "the tables have no call chains; run the guest with the plugin's option callers=on"
     );
     let mut paths = BTreeMap::new();
     for row in &tables.callers {
-        // A semicolon would part a name.
+        // A semicolon separates names.
         let path = chain_path(row).into_iter().map(|name| name.replace(';', ","));
         let sum: &mut u64 = paths.entry(path.collect()).or_default();
         *sum = sum.saturating_add(row.accesses);

@@ -1,4 +1,4 @@
-//! Dumps and traces in the formats of other programs.
+//! Converts dumps and traces to formats for other programs.
 //!
 //! | format | of | for |
 //! | --- | --- | --- |
@@ -27,51 +27,51 @@ use rows::RowWriter;
 /// A format to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// Comma-separated values, with a line of names
+    /// Comma-separated values, with the columns' names in the first line
     Csv,
-    /// A JSON object in each line
+    /// JSON Lines: a JSON object in each line
     Jsonl,
-    /// A line for each call chain, with its accesses
+    /// Folded stacks: a line for each call chain, with its accesses
     Folded,
-    /// An SVG picture of the call chains
+    /// A flame graph of the call chains, as SVG
     Flamegraph,
-    /// A trace for Perfetto's viewer
+    /// A trace for the Perfetto viewer
     Perfetto,
 }
 
-/// What to write.
+/// The requested output.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The format.
     pub format: Format,
-    /// The table, if the format has tables.
+    /// The name of the table; `None` for the default.
     pub table: Option<String>,
-    /// The window whose tables are meant; `None` for those of the whole run.
+    /// The window whose tables are written; `None` for those of the whole run.
     pub window: Option<String>,
 }
 
-/// The table of the events of a trace.
+/// Name of the table of a trace's events.
 const EVENTS: &str = "events";
 
-/// Writes a dump or a trace in a format.
+/// Converts a dump or a trace.
 ///
 /// # Errors
 ///
-/// Fails if the input is neither, if it does not have what is asked for, or if the output cannot be written.
+/// Fails if the input is neither, if it does not have the requested table or window, or if the output cannot be written.
 pub fn export(input: &Path, request: &Request, mut out: &mut dyn Write) -> Result<()> {
     let is_trace = is_trace(input);
     match request.format {
         Format::Perfetto => {
             ensure!(
                 is_trace,
-                "{}: is not a trace; perfetto shows traces (trace=FILE)",
+                "{}: this file is not a trace; --format perfetto needs one (trace=FILE)",
                 input.display()
             );
-            ensure!(request.table.is_none(), "--table is for csv and jsonl; leave it out");
+            ensure!(request.table.is_none(), "--table works only with csv and jsonl; remove it");
             perfetto::write(&mut opened(input)?, &mut out)
         }
         Format::Folded | Format::Flamegraph => {
-            ensure!(request.table.is_none(), "--table is for csv and jsonl; leave it out");
+            ensure!(request.table.is_none(), "--table works only with csv and jsonl; remove it");
             let dump = dump(input, is_trace)?;
             let tables = rows::tables(&dump, request.window.as_deref())?;
             match request.format {
@@ -83,9 +83,12 @@ pub fn export(input: &Path, request: &Request, mut out: &mut dyn Write) -> Resul
             let mut writer = RowWriter::new(request.format == Format::Csv, out);
             match request.table.as_deref() {
                 Some(EVENTS) | None if is_trace => events::write(&mut opened(input)?, &mut writer)?,
-                None => bail!("--table is missing: name one of {}", rows::NAMES.join(", ")),
+                None => bail!("--table is missing; name one of {}", rows::NAMES.join(", ")),
                 Some(EVENTS) => {
-                    bail!("{}: is not a trace; only traces have events", input.display())
+                    bail!(
+                        "{}: --table events needs a trace (trace=FILE), and this file is not one",
+                        input.display()
+                    )
                 }
                 Some(table) => {
                     let dump = dump(input, is_trace)?;
@@ -101,7 +104,7 @@ fn opened(input: &Path) -> Result<Trace> {
     open("export", input)
 }
 
-/// Reads a dump, or makes one of a trace.
+/// Reads a dump, or converts a trace to one.
 fn dump(input: &Path, is_trace: bool) -> Result<Snapshot> {
     match is_trace {
         true => load_statistics("export", input),

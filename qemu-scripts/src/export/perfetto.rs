@@ -1,7 +1,7 @@
-//! A trace as Perfetto's protobuf: tracks for vCPUs, devices and processes, and windows as slices.
+//! Writes a trace in Perfetto's protobuf format: tracks for vCPUs, devices and processes, and windows as slices.
 //!
-//! The messages are a part of `protos/perfetto/trace/*.proto`. Their field numbers are Perfetto's promise; the tests parse
-//! what is written by the definitions of Perfetto's own package.
+//! The messages are a subset of `protos/perfetto/trace/*.proto`, whose field numbers are stable. The tests parse the output
+//! with the definitions of Perfetto's own package.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -25,7 +25,7 @@ struct Packet {
     track_descriptor: Option<TrackDescriptor>,
 }
 
-/// `Trace`, with one packet: protobuf's messages can be put one after another.
+/// `Trace`, with one packet. Protobuf messages can be concatenated.
 #[derive(Clone, PartialEq, Message)]
 struct Packets {
     #[prost(message, repeated, tag = "1")]
@@ -76,10 +76,10 @@ const SLICE_BEGIN: i32 = 1;
 const SLICE_END: i32 = 2;
 const INSTANT: i32 = 3;
 
-/// The number of the writer of all packets, which Perfetto asks for.
+/// The packet sequence id, which Perfetto requires. One writer writes all packets.
 const SEQUENCE: u32 = 1;
 
-/// What a track is for.
+/// The subject of a track.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Track {
     /// The parent of tracks of one kind.
@@ -128,7 +128,7 @@ impl<W: Write> Writer<'_, W> {
             return Ok(uuid);
         }
         let parent_uuid = track.parent().map(|parent| self.track(parent)).transpose()?;
-        // 0 is Perfetto's own.
+        // Perfetto reserves 0.
         let uuid = self.tracks.len() as u64 + 1;
         let descriptor = TrackDescriptor { uuid, name: track.name(), parent_uuid };
         self.tracks.insert(track, uuid);
@@ -160,7 +160,7 @@ impl<W: Write> Writer<'_, W> {
     }
 }
 
-/// Writes a trace. Times are the guest's, or else the host's.
+/// Writes a trace. Times are the guest's, or the host's if the guest's are not known.
 ///
 /// # Errors
 ///
@@ -215,7 +215,7 @@ fn put_window<W: Write>(
     }
 }
 
-/// Puts an event on the tracks of its vCPU, its device and its process.
+/// Adds an event to the tracks of its vCPU, its device and its process.
 fn put<W: Write>(
     writer: &mut Writer<'_, W>,
     line: &Line<'_>,
@@ -237,7 +237,7 @@ fn put<W: Write>(
         Track::Device(names.port(port).map_or_else(|| port.to_string(), str::to_owned))
     });
     let process = line.process.map(|process| Track::Process(process.to_string()));
-    // The other tracks have the value only: a call chain is long.
+    // The other tracks omit the call chain, because it is long.
     let value = annotations.first().cloned().into_iter().collect::<Vec<_>>();
     writer.event(time, vcpu, (INSTANT, Some(name.clone())), annotations)?;
     for track in [device, process].into_iter().flatten() {

@@ -34,10 +34,12 @@ pub fn tables<'a>(dump: &'a Snapshot, window: Option<&str>) -> Result<&'a Tables
     let Some(name) = window else { return Ok(dump) };
     match dump.windows.iter().find(|window| window.name == name) {
         Some(window) => Ok(window),
-        None if dump.windows.is_empty() => bail!("--window {name}: the dump has no windows"),
+        None if dump.windows.is_empty() => {
+            bail!("--window {name}: the dump has no windows; remove --window")
+        }
         None => {
             let names: Vec<_> = dump.windows.iter().map(|window| &*window.name).collect();
-            bail!("--window {name}: there is none; name one of {}", names.join(", "))
+            bail!("--window {name}: there is no such window; name one of {}", names.join(", "))
         }
     }
 }
@@ -80,8 +82,10 @@ pub fn write<W: Write>(
                 .collect();
             out.rows(&rows)
         }
-        "values" | "windows" => bail!("--table {table}: a window has none; leave --window out"),
-        _ => bail!("--table {table}: there is none; name one of {}", NAMES.join(", ")),
+        "values" | "windows" => {
+            bail!("--table {table}: windows do not have this table; remove --window")
+        }
+        _ => bail!("--table {table}: there is no such table; name one of {}", NAMES.join(", ")),
     }
 }
 
@@ -100,12 +104,12 @@ struct WindowSummary<'a> {
 pub struct RowWriter<W: Write> {
     csv: Option<csv::Writer<W>>,
     lines: Option<W>,
-    /// The names of the columns of CSV, once they are written.
+    /// The names of the CSV columns, once they are written.
     columns: Vec<String>,
 }
 
 impl<W: Write> RowWriter<W> {
-    /// Writes CSV, or else JSON lines.
+    /// Makes a writer of CSV, or else of JSON Lines.
     pub fn new(is_csv: bool, out: W) -> RowWriter<W> {
         match is_csv {
             true => RowWriter {
@@ -117,7 +121,7 @@ impl<W: Write> RowWriter<W> {
         }
     }
 
-    /// Writes all rows of a table. CSV has the columns of all of them.
+    /// Writes all rows of a table. In CSV, the columns are the fields of all rows.
     pub fn rows<R: Serialize>(&mut self, rows: &[R]) -> Result<()> {
         if self.csv.is_some() {
             let mut columns: Vec<String> = Vec::new();
@@ -133,7 +137,7 @@ impl<W: Write> RowWriter<W> {
         rows.iter().try_for_each(|row| self.row(row))
     }
 
-    /// Writes the names of the columns of CSV.
+    /// Writes the line of column names, in CSV.
     pub fn columns(&mut self, columns: Vec<String>) -> Result<()> {
         if let Some(csv) = &mut self.csv {
             csv.write_record(&columns)?;
@@ -158,7 +162,7 @@ impl<W: Write> RowWriter<W> {
         Ok(())
     }
 
-    /// Writes what is buffered.
+    /// Flushes the buffer.
     pub fn finish(mut self) -> Result<()> {
         if let Some(csv) = &mut self.csv {
             csv.flush()?;
@@ -196,7 +200,7 @@ fn ordered(row: &impl Serialize) -> Result<Ordered> {
     Ok(serde_json::from_slice(&serde_json::to_vec(row)?)?)
 }
 
-/// A field of CSV: a list has semicolons between its parts; of a caller it has the symbol or the address.
+/// Formats a CSV field. List items are separated by semicolons; a caller is shown by its symbol or address.
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),

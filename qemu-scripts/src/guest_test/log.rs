@@ -31,7 +31,7 @@ impl LogLine {
     }
 
     /// Returns true if the line is an error or a warning.
-    pub fn is_grave(&self) -> bool {
+    pub fn is_error_or_warning(&self) -> bool {
         matches!(self.parts(), Some(("error" | "warning", _)))
     }
 
@@ -59,8 +59,11 @@ mod tests {
     #[test]
     fn lines_are_told_apart_by_level_and_text() {
         let line = |text: &str| LogLine(format!("[    0.004211] {text}"));
-        assert!(line("error: it burns").is_grave() && line("warning: smoke").is_grave());
-        assert!(!line("info: error: no").is_grave());
+        assert!(
+            line("error: it burns").is_error_or_warning()
+                && line("warning: smoke").is_error_or_warning()
+        );
+        assert!(!line("info: error: no").is_error_or_warning());
         assert_eq!(line("info: test a: b: ok").result(), Some(("a: b", true)));
         assert_eq!(line("error: test x: FAILED").result(), Some(("x", false)));
         for none in ["info: test x: OK", "info: tests: ok", "info: a test x: ok", "info: test: ok"]

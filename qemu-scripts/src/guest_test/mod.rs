@@ -1,7 +1,7 @@
 //! Guests that report whether they passed.
 //!
-//! A guest gives its verdict by the hypercall `exit`, and logs by `log`. A machine that ends in another way
-//! gives no verdict.
+//! A guest reports its verdict with the hypercall `exit`, and logs with `log`. A machine that ends in another way
+//! has no verdict.
 
 mod log;
 mod outputs;
@@ -51,12 +51,12 @@ impl Guest {
     /// Fails if the file is a directory, is empty or cannot be read.
     pub fn open(path: &Path, number: usize) -> Result<Guest> {
         let metadata = path.metadata().with_context(|| path.display().to_string())?;
-        ensure!(!metadata.is_dir(), "{}: is a directory; name a guest's file", path.display());
+        ensure!(!metadata.is_dir(), "{}: this is a directory; name a guest's file", path.display());
         let mut start = Vec::new();
         File::open(path)
             .and_then(|file| file.take(1024).read_to_end(&mut start))
             .with_context(|| path.display().to_string())?;
-        ensure!(!start.is_empty(), "{}: is empty; name a guest's file", path.display());
+        ensure!(!start.is_empty(), "{}: this file is empty; name a guest's file", path.display());
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
         let label = outputs::label(number, &file_name);
         Ok(Guest { path: path.to_owned(), label, arguments: boot_arguments(path, &start) })
@@ -119,7 +119,7 @@ pub struct Report {
 impl Runner<'_> {
     /// Checks before the first boot that this QEMU and the options allow verdicts.
     ///
-    /// Returns what the plugin says of a QEMU that exports none of its functions, if this is one.
+    /// Returns the plugin's warning if QEMU exports none of its functions.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ impl Runner<'_> {
                     bail!("option {key:?} is set by guest-test; use --keep to keep its output")
                 }
                 ("hypercall", "off") => bail!(
-                    "option \"hypercall=off\": guests give their verdict by a hypercall; use kernel or any"
+                    "option \"hypercall=off\": guests report their verdict with a hypercall; use kernel or any"
                 ),
                 _ => outputs::refuse_shared(option, guests.len())?,
             }
@@ -149,7 +149,7 @@ impl Runner<'_> {
         if !ended.status.success() {
             let mut lines = ended.stderr.lines();
             let refusal = lines.clone().find_map(|line| line.strip_prefix("pvio: "));
-            let why = refusal.or_else(|| lines.next_back()).unwrap_or("it prints no reason");
+            let why = refusal.or_else(|| lines.next_back()).unwrap_or("it printed no reason");
             bail!("{} does not start with the plugin: {why}", self.qemu.display());
         }
         Ok(ended.without_exports().map(str::to_owned))
@@ -220,7 +220,7 @@ impl Runner<'_> {
         let asked = Instant::now();
         loop {
             if let Some(mut ended) = running.poll()? {
-                // QEMU's line about the SIGTERM is of no interest.
+                // Hides QEMU's line about the SIGTERM.
                 let said =
                     ended.stderr.lines().filter(|line| !line.contains("terminating on signal"));
                 ended.stderr = said.map(|line| format!("{line}\n")).collect();

@@ -1,4 +1,4 @@
-//! The plugin's output files: one for each guest.
+//! Gives each guest its own output files of the plugin.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -27,7 +27,7 @@ pub(super) fn label(number: usize, file_name: &str) -> String {
     format!("{number}-{}", name.collect::<String>())
 }
 
-/// Refuses an option by which several guests would overwrite one file.
+/// Refuses an option that makes several guests overwrite one file.
 pub(super) fn refuse_shared(option: &str, guests: usize) -> Result<()> {
     match outputs(option).into_iter().find(|path| is_file(path) && !path.contains(GUEST)) {
         Some(path) if guests > 1 => bail!(

@@ -1,4 +1,4 @@
-//! Reports in the Test Anything Protocol, version 13, which every consumer reads.
+//! Reports in the Test Anything Protocol, version 13, which all consumers understand.
 //!
 //! A guest's own tests are a subtest, indented by four. Version 14 defines subtests; older consumers skip them.
 
@@ -51,7 +51,8 @@ impl<W: Write> Tap<W> {
             if let Some(code) = verdict.code {
                 let _ = writeln!(text, "  exit_code: {code}");
             }
-            let grave = log.iter().filter(|line| line.is_grave()).map(|line| line.0.as_str());
+            let grave =
+                log.iter().filter(|line| line.is_error_or_warning()).map(|line| line.0.as_str());
             block(&mut text, "log", grave.collect());
             block(&mut text, "serial", last(&ended.stdout));
             block(&mut text, "qemu", last(&ended.stderr));

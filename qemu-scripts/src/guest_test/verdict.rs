@@ -75,7 +75,7 @@ fn no_verdict(ended: &Ended, stopped: Option<Stopped>) -> String {
     let how = how_it_ended(ended, stopped);
     match exits(ended) {
         Exits { denied: 1.., .. } => format!(
-            "{how}; its exit call came from user code and was denied: see option hypercall=any"
+            "{how}; its exit call came from user code and was denied: allow it with --option hypercall=any"
         ),
         _ => how,
     }

@@ -1,7 +1,6 @@
-//! A flame graph of call chains in SVG: callers above what they called, as wide as their accesses.
+//! A flame graph of call chains in SVG. Callers are above the functions that they called; widths show accesses.
 //!
-//! Positions are percentages, as in the charts. The page's script zooms; without it all is there, and each cell has a
-//! title.
+//! Positions are percentages, as in the charts. Only zooming needs the page's script. Each cell has a title.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +9,16 @@ use maud::{Markup, html};
 use crate::stats::text_table::{number, percent, printable};
 use crate::stats::{CallerRow, ChainEnd, Snapshot};
 
-/// Pixels from one row to the next.
+/// Distance between rows, in pixels.
 const PITCH: usize = 19;
 
-/// The fewest accesses, as a part of all, that a cell is drawn for.
+/// A cell is drawn only if it has at least one in this many of all accesses.
 const NARROWEST: u64 = 2000;
 
-/// The most rows. pvio's chains have 64 callers at most; a file may claim anything.
+/// Maximum number of rows. pvio's chains have at most 64 callers, but a file from elsewhere may have more.
 const DEEPEST: usize = 80;
 
-/// A function, by the path that leads to it.
+/// A function, identified by the chain of its callers.
 #[derive(Default)]
 struct Node {
     accesses: u64,
@@ -46,7 +45,7 @@ impl Node {
     }
 }
 
-/// The functions of a chain, from the outermost to that of the site.
+/// Returns the functions of a chain, from the outermost to that of the site.
 pub fn path(row: &CallerRow) -> Vec<String> {
     let end = match row.end {
         ChainEnd::User => Some("user mode"),
@@ -77,8 +76,8 @@ pub fn graph(dump: &Snapshot) -> Markup {
         section.flame {
             h2 { "Call chains" }
             p.legend {
-                "Callers are above what they called. A function is as wide as the accesses made under it; those with less \
-                 than one in " (number(NARROWEST)) " are left out."
+                "Callers are above the functions that they called. The width of a function shows the accesses made in it and in \
+                 the functions that it called. Functions with less than one in " (number(NARROWEST)) " of all accesses are left out."
             }
             svg role="img" aria-label=(description(&root)) width="100%" height=(height) {
                 @for cell in &cells { (cell) }
@@ -120,7 +119,7 @@ fn place(
     }
 }
 
-/// The graph as text, for screen readers: the outermost callers.
+/// Describes the graph for screen readers, by the outermost callers.
 fn description(root: &Node) -> String {
     let calls = root.calls.iter().map(|(name, node)| {
         let share = percent(node.accesses, root.accesses);

@@ -1,8 +1,8 @@
 //! A dump as one HTML page: a headline, charts, tables.
 //!
-//! The page loads nothing. Its script only sorts and filters tables and zooms the flame graph, so the page is complete without scripts
-//! and on paper. The guest's text is escaped twice: [`printable`] escapes control characters, the template
-//! engine escapes markup.
+//! The page loads no other files. Its script only sorts and filters tables and zooms the flame graph, so the page is complete
+//! without scripts and on paper. The guest's text is escaped twice: [`printable`] escapes control characters, the
+//! template engine escapes markup.
 
 mod answer;
 mod chart;
@@ -21,7 +21,7 @@ use crate::stats::text_table::printable;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Content security policy: the browser loads nothing, even if a dump asks for it.
+/// Content security policy: the browser loads nothing, whatever a dump contains.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
 /// Renders the page. `sources` are the names of the dump's files.
@@ -73,7 +73,7 @@ fn source(dump: &Snapshot, sources: &[String]) -> String {
     ))
 }
 
-/// Warns of counts that do not add up and of unusable symbol files.
+/// Lists warnings: counts that do not add up, and unusable symbol files.
 fn warnings(dump: &Snapshot) -> Markup {
     let mut lines: Vec<String> = dump.discrepancies().iter().map(ToString::to_string).collect();
     for file in &dump.symbol_files {

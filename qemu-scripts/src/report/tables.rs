@@ -20,7 +20,7 @@ pub fn all(dump: &Snapshot) -> Markup {
         (values(dump))
         @if dump.sites_dropped > 0 {
             p {
-                (number(dump.sites_dropped)) " translated instructions did not fit into the table of sites. They made "
+                "The table of sites was full for " (number(dump.sites_dropped)) " translated instructions. They made "
                 (number(dump.sites_dropped_counts.accesses)) " accesses."
             }
         }
@@ -28,7 +28,7 @@ pub fn all(dump: &Snapshot) -> Markup {
         (processes(dump))
         @if dump.processes_dropped_counts.accesses > 0 {
             p {
-                "Processes that found no room made "
+                "Processes that did not fit into the table made "
                 (number(dump.processes_dropped_counts.accesses)) " accesses."
             }
         }

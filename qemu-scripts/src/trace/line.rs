@@ -1,4 +1,4 @@
-//! What an event says, with its numbers looked up.
+//! An event in readable form: its numbers are resolved to names.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::stats::trace::{
     What, WindowEvent,
 };
 
-/// What the head and the end of a trace say, to look up.
+/// Lookup tables from the head and the end of a trace.
 pub struct Names<'a> {
     head: &'a Head,
     /// `None` if the trace is cut off.
@@ -20,7 +20,7 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// The names of a trace.
+    /// Builds the tables of a trace.
     pub fn new(head: &'a Head, end: Option<&'a End>) -> Names<'a> {
         let sites = end.iter().flat_map(|end| &end.sites);
         let stacks = end.iter().flat_map(|end| &end.stacks);
@@ -34,12 +34,12 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The name of what is at a port.
+    /// Returns the name of the device at a port.
     pub fn port(&self, port: Port) -> Option<&'a str> {
         self.ports.get(&port).copied().or_else(|| self.head.device_at(port))
     }
 
-    /// Whether the vCPUs of events are not to be trusted, because QEMU mixed them up.
+    /// Returns true if the events' vCPU numbers are unreliable, because QEMU's callbacks named wrong vCPUs.
     pub fn mixes_vcpus(&self) -> bool {
         self.end.is_some_and(|end| end.vcpus_omitted.is_some())
     }
@@ -61,25 +61,25 @@ impl<'a> Names<'a> {
     }
 }
 
-/// A caller of an access.
+/// A frame of the call chain that led to an access.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller<'a> {
     /// The linear address.
     pub pc: u64,
     /// The symbol and the offset.
     pub symbol: Option<&'a str>,
-    /// Whether an interrupt or an exception interrupted it.
+    /// True if an interrupt or an exception interrupted it.
     pub interrupted: bool,
 }
 
 impl Caller<'_> {
-    /// The symbol, or else the address.
+    /// Returns the symbol, or the address if there is none.
     pub fn name(&self) -> String {
         self.symbol.map_or_else(|| format!("{:#x}", self.pc), str::to_owned)
     }
 }
 
-/// An access, or what an attempt would have accessed.
+/// An access, or the access that an attempt would have made.
 #[derive(Clone, Copy, Debug)]
 pub struct Access {
     /// The direction.
@@ -88,7 +88,7 @@ pub struct Access {
     pub size: AccessSize,
     /// The port; `None` if no access was made.
     pub port: Option<Port>,
-    /// What was read or written; `None` if it is not known.
+    /// The value read or written; `None` if it is not known.
     pub value: Option<u32>,
 }
 
@@ -102,22 +102,22 @@ impl Access {
     }
 }
 
-/// What an event says.
+/// An event in readable form.
 #[derive(Clone, Debug)]
 pub struct Line<'a> {
     /// QEMU's index of the vCPU.
     pub vcpu: u32,
-    /// What happened, in a word.
+    /// The kind of event, in one word.
     pub event: &'static str,
-    /// The access, if the event is of one.
+    /// The access; `None` if the event is not an access.
     pub access: Option<Access>,
-    /// Who served it: the kind of pvio's device, `qemu`, or `hypercall` for one by hypercall.
+    /// What served the access: the kind of pvio's device, `qemu`, or `hypercall` for an access by hypercall.
     pub by: Option<&'a str>,
     /// The linear address of the instruction.
     pub pc: Option<u64>,
     /// Its symbol and offset.
     pub symbol: Option<&'a str>,
-    /// Who made it.
+    /// The process that made it.
     pub process: Option<&'a Owner>,
     /// The callers, the innermost first.
     pub stack: Vec<Caller<'a>>,
@@ -125,7 +125,7 @@ pub struct Line<'a> {
     pub text: Option<String>,
 }
 
-/// Looks up what an event says.
+/// Resolves the numbers of an event to names.
 pub fn describe<'a>(
     event: &Event,
     (stream, vcpu): (u32, u32),

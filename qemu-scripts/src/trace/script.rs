@@ -1,4 +1,4 @@
-//! The events of a trace as lines of text, as `perf script` prints its own.
+//! Prints the events of a trace as lines of text, in the style of `perf script`.
 
 use std::fmt::{self, Write as _};
 use std::io::{BufWriter, Write};
@@ -12,11 +12,11 @@ use crate::pager;
 use crate::stats::access_filter::AccessFilter;
 use crate::stats::trace::{Event, Trace};
 
-/// The first line.
+/// The header line.
 const HEADER: &str =
     "# process [vcpu] guest-seconds host-seconds: event: port size value by address symbol\n";
 
-/// Prints the events that a filter covers.
+/// Prints the events that match a filter.
 ///
 /// # Errors
 ///
@@ -46,7 +46,7 @@ pub fn print(program: &str, path: &Path, mut trace: Trace, filter: &AccessFilter
     Ok(())
 }
 
-/// Whether a filter covers an event. Without an access, only no filter at all does.
+/// Returns true if an event matches a filter. An event without an access matches only the empty filter.
 fn covers(filter: &AccessFilter, line: &Line<'_>) -> bool {
     filter.covers_all()
         || line.access.zip(line.pc).is_some_and(|(access, pc)| {
@@ -57,7 +57,7 @@ fn covers(filter: &AccessFilter, line: &Line<'_>) -> bool {
         })
 }
 
-/// Writes an event, and its callers below.
+/// Writes an event, followed by its callers.
 fn put(text: &mut String, event: &Event, line: &Line<'_>, mixes_vcpus: bool) {
     match line.process {
         Some(owner) => drop(write!(text, "{}", Harmless(&owner.to_string()))),
@@ -113,7 +113,7 @@ fn put_access(text: &mut String, access: &Access, line: &Line<'_>) {
     let _ = write!(text, " {}", Harmless(line.symbol.unwrap_or("?")));
 }
 
-/// Text from a file, with what a terminal could obey escaped.
+/// Text from a file, in which characters that control a terminal are escaped.
 struct Harmless<'a>(&'a str);
 
 fn is_harmful(c: char) -> bool {

@@ -27,7 +27,7 @@ static u32 call(u32 code, u32 eax, u32 edx) {
 }
 
 static u32 word(u32 round) {
-    return PVIO_UNHEARD | PVIO_CALL_OUTB << PVIO_CALL_SHIFT | round << PVIO_OPERAND_SHIFT | LATCH;
+    return PVIO_UNANSWERED | PVIO_CALL_OUTB << PVIO_CALL_SHIFT | round << PVIO_OPERAND_SHIFT | LATCH;
 }
 
 static u32 place(const u8 *code, u32 round) {

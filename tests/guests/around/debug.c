@@ -2,8 +2,8 @@
  * Debugging through port I/O: single steps, I/O breakpoints, instruction breakpoints (SDM Vol. 3B,
  * "Debug Exceptions").
  *
- * How often QEMU stops within a rep, and what becomes of one at an I/O breakpoint, is its own affair:
- * it is `observed`, and must be the same for its device and for pvio's.
+ * How often QEMU stops within a rep, and what a rep does at an I/O breakpoint, depends on QEMU: these
+ * numbers are reported as `observed`, and must be the same for QEMU's device and for pvio's.
  */
 #include "lib/harness.h"
 

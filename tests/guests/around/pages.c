@@ -1,10 +1,10 @@
 /*
- * Pages that are not there: under the first, a middle and the last element of a string, and under the
+ * Missing pages: those of the first, a middle and the last element of a string, and that of the
  * instruction itself. The handler maps the page and resumes, or gives up.
  *
- * The CPU's promise (SDM Vol. 2B, "REP/REPE/REPZ/REPNE/REPNZ"; Vol. 3A, "Restarting a Program or
- * Task After an Exception or Interrupt"): at the fault ECX, ESI and EDI stand at the element that
- * faulted, everything before it is done, nothing after it, and the instruction can be restarted.
+ * The CPU guarantees (SDM Vol. 2B, "REP/REPE/REPZ/REPNE/REPNZ"; Vol. 3A, "Restarting a Program or
+ * Task After an Exception or Interrupt"): at the fault, ECX, ESI and EDI refer to the element that
+ * faulted, all elements before it are done and none after it, and the instruction can be restarted.
  */
 #include "lib/harness.h"
 

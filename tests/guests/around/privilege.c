@@ -1,9 +1,9 @@
 /*
  * Permission for port I/O: ring 3 under IOPL 0 and the I/O permission bitmap of the TSS (SDM Vol. 1, "I/O Permission
- * Bit Map"), and under IOPL 3, where the bitmap is not asked.
+ * Bit Map"), and under IOPL 3, where the bitmap is not used.
  *
  * All 16 patterns of four ports, each range of 1, 2 or 4 ports in them, every kind of instruction. A
- * wide access needs all of its ports. One that is refused leaves registers, memory and latch alone.
+ * wide access needs all of its ports. One that is refused changes neither registers, memory nor latch.
  */
 #include "lib/harness.h"
 

@@ -1,7 +1,7 @@
 /*
  * A file of 1 MiB through a pair of ports, `stream@0x300:in=FILE:out=FILE`: in by rep insb, insw and
  * insd, out by rep outsb, outsw and outsd, through timer interrupts, page faults and single steps. The
- * test compares the files: an element that was lost or moved twice would show.
+ * test compares the files, so it detects an element that was lost or moved twice.
  */
 #include "lib/harness.h"
 

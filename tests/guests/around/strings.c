@@ -1,6 +1,6 @@
 /*
- * Strings of many elements, which a device may get in one go: what a program, a debugger or a fault
- * handler sees the same as when each element is moved alone.
+ * Strings of many elements, which a device may get all at once: a program, a debugger or a fault
+ * handler must see the same as when each element is moved alone.
  */
 #include "lib/harness.h"
 

@@ -1,9 +1,9 @@
 /*
  * A hypervisor and its guest: AMD's SVM (APM Vol. 2, chapter 15). The I/O permission map intercepts
- * some port accesses; exceptions, interrupts and other things leave the guest in between.
+ * some port accesses; exceptions, interrupts and other events cause exits in between.
  *
- * The guest is in memory where it is for the hypervisor; it runs one instruction at `code`, then what
- * `ending` says, by which it is left.
+ * The guest has the same addresses as the hypervisor; it runs one instruction at `code`, and then the instruction
+ * that `ending` selects, which causes an exit.
  */
 #include "lib/vmcb.h"
 

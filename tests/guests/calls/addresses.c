@@ -1,6 +1,6 @@
 /*
- * calls-addresses32, calls-addresses64: addresses and lengths that cannot be meant; ROM, devices and nothing
- * at all after an address; texts and names. Needs `-device VGA`.
+ * calls-addresses32, calls-addresses64: invalid addresses and lengths; addresses of ROM, of devices and of unused
+ * memory; texts and names. Needs `-device VGA`.
  */
 #include "lib/strings.h"
 

@@ -1,7 +1,7 @@
 /*
- * calls-batches32, calls-batches64: records of port I/O in memory, carried out by one call; across pages,
- * over what is missing, and up to what is wrong. The records of one call are all known before it, and all
- * looked at after it.
+ * calls-batches32, calls-batches64: one call runs records of port I/O in memory; across pages, with missing
+ * pages, and up to a wrong record. The guest prepares all records before each call, and checks all of them
+ * after it.
  */
 #include "lib/strings.h"
 

@@ -1,10 +1,10 @@
 /*
  * calls-hostile32, calls-hostile64: many random calls, from ring 0 and ring 3, most of them wrong.
  *
- * What may be written lies between pages that may not: read-only ones, one that is absent. Ring 3 names any
- * address there is; ring 0, which may write all of this guest, names only what it can afford to lose, and what
- * nobody can write. After each call all registers are as the ABI says, and sometimes the pages around and
- * the page tables are looked at. What must not be done is left out: to end the machine, and some ports.
+ * Writable pages lie between pages that are not writable: read-only ones, and an absent one. Ring 3 passes any
+ * address; ring 0, which may write all of this guest, passes only addresses of memory that it does not need, or that
+ * nobody can write. After each call the guest checks all registers against the ABI, and sometimes the surrounding
+ * pages and the page tables. It leaves out calls that would end the machine, and some ports.
  */
 #include "lib/tables.h"
 #include "../words.h"
@@ -191,8 +191,8 @@ static void one(const struct caller *by) {
 
     made[call]++;
     trial++;
-    const u32 status = call_by(by, PVIO_UNHEARD | (u32)call << PVIO_CALL_SHIFT | (u32)operand << PVIO_OPERAND_SHIFT | at, &dx, &cx);
-    check_same(status & PVIO_UNHEARD, 0);
+    const u32 status = call_by(by, PVIO_UNANSWERED | (u32)call << PVIO_CALL_SHIFT | (u32)operand << PVIO_OPERAND_SHIFT | at, &dx, &cx);
+    check_same(status & PVIO_UNANSWERED, 0);
     const u32 code = status >> 24;
     check(code <= PVIO_STATUS_FAILED);
     if (call > PVIO_CALL_DUMP || call == 14 || call == 15)
@@ -224,7 +224,7 @@ static void use_all_counters(void) {
     for (u32 at = 0; at < 0x10000; at += 16) {
         word dx = 0, cx = 0;
         if (!is_off_limits((u16)at))
-            check_same(call_by(&ring_0, PVIO_UNHEARD | PVIO_CALL_INB << PVIO_CALL_SHIFT | at, &dx, &cx) >> 24, PVIO_STATUS_OK);
+            check_same(call_by(&ring_0, PVIO_UNANSWERED | PVIO_CALL_INB << PVIO_CALL_SHIFT | at, &dx, &cx) >> 24, PVIO_STATUS_OK);
     }
 }
 
@@ -244,7 +244,7 @@ static void keep_the_code(void) {
         before[i] = code_page[i];
     for (u8 call = PVIO_CALL_INSB; call <= PVIO_CALL_INSL; call++) {
         word dx = (word)code_page + 3, cx = 0x7533;
-        check_same(call_by(&ring_3, PVIO_UNHEARD | (u32)call << PVIO_CALL_SHIFT | 0x2f8, &dx, &cx) >> 24, PVIO_STATUS_PAGE);
+        check_same(call_by(&ring_3, PVIO_UNANSWERED | (u32)call << PVIO_CALL_SHIFT | 0x2f8, &dx, &cx) >> 24, PVIO_STATUS_PAGE);
         check_same(dx, (word)code_page + 3);
         check_same(cx, 0x7533);
     }
@@ -263,7 +263,7 @@ static void keep_the_code(void) {
 static u32 text_call(u8 call, u8 operand, const u8 *text, word length) {
     word dx = (word)text, cx = length;
     made[call]++;
-    return call_by(&ring_0, PVIO_UNHEARD | (u32)call << PVIO_CALL_SHIFT | (u32)operand << PVIO_OPERAND_SHIFT, &dx, &cx) >> 24;
+    return call_by(&ring_0, PVIO_UNANSWERED | (u32)call << PVIO_CALL_SHIFT | (u32)operand << PVIO_OPERAND_SHIFT, &dx, &cx) >> 24;
 }
 
 static void limits(void) {

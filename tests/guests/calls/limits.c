@@ -1,6 +1,6 @@
 /*
- * calls-limits32, calls-limits64: how long texts may be, what may be in them, and how many windows and dumps there
- * may be. The lines that are logged are known to tests/tests/suite/hypercalls/limits.rs. Needs no devices.
+ * calls-limits32, calls-limits64: the length and the contents of texts, and the numbers of windows and dumps.
+ * tests/tests/suite/hypercalls/limits.rs has the lines that are logged. Needs no devices.
  */
 #include "lib/world.h"
 

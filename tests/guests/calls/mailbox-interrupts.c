@@ -2,8 +2,8 @@
  * calls-mailbox-interrupts32, calls-mailbox-interrupts64: calls through a mailbox, and interrupts whose handler
  * makes calls through the same one: by the timer, and then, by single steps, after each instruction.
  *
- * `before` and `after` tell how often the timer came when a call was left and not yet answered, and answered
- * and not yet taken.
+ * `before` counts the timer interrupts after a call was stored and before it was answered, `after` those after
+ * it was answered and before the answer was read.
  */
 #include "lib/apic.h"
 #include "lib/post.h"
@@ -24,7 +24,7 @@ static volatile u32 *apic;
 static void handle(const struct frame *frame) {
     const u32 word_found = BOX(&mailbox)->word, value_found = BOX(&mailbox)->value;
     const u32 value = ++handled * 0x9e3779b1u;
-    if (word_found & PVIO_UNHEARD)
+    if (word_found & PVIO_UNANSWERED)
         before++;
     else if (word_found != IDLE_WORD)
         after++;
@@ -96,7 +96,7 @@ void guest(void) {
     for (u32 call = PVIO_CALL_INB; call <= PVIO_CALL_OUTL; call++)
         answered[call] = rounds + handled;
     answered[PVIO_CALL_REGISTER] = 1;
-    answered[PVIO_CALL_PROBE] = !(answer_in_real_mode & PVIO_UNHEARD);
+    answered[PVIO_CALL_PROBE] = !(answer_in_real_mode & PVIO_UNANSWERED);
     tell_answers();
     tell("interrupts", handled);
     tell("rounds", rounds);

@@ -1,6 +1,6 @@
 /*
- * calls-mailbox-nested64: a hypervisor with a mailbox, whose guest rings and registers. Neither is heard, nor does
- * anything change.
+ * calls-mailbox-nested64: a hypervisor with a mailbox, whose guest uses the doorbell and registers. Neither is
+ * answered, and nothing changes.
  */
 #include "lib/nested.h"
 #include "lib/post.h"
@@ -47,12 +47,12 @@ static void all(void) {
     check_same(in_32(LATCH), 0x5a5a5a5a);
     /* The hypervisor is still answered. */
     check_heard(BOX(&own));
-    check_unheard(BOX(&guests));
+    check_unanswered(BOX(&guests));
 }
 
 void guest(void) {
     use_paging(pagings, 0);
-    answered[PVIO_CALL_PROBE] += !(answer_in_real_mode & PVIO_UNHEARD);
+    answered[PVIO_CALL_PROBE] += !(answer_in_real_mode & PVIO_UNANSWERED);
     pvio_native_outl(0x5a5a5a5a, LATCH);
     set_up_nested();
     check_same(register_word(&ring_0, BOX(&own), (word)&own, REGISTER_WORD, KEY), PVIO_VERSION);

@@ -1,6 +1,6 @@
 /*
- * calls-mailbox-places32, calls-mailbox-places64: who may ring and register, what may be a mailbox, and when it is
- * one no more.
+ * calls-mailbox-places32, calls-mailbox-places64: which code may use the doorbell and register, which memory may be a
+ * mailbox, and what ends a registration.
  */
 #include "lib/window-box.h"
 
@@ -27,7 +27,7 @@ static void callers(void) {
             check_same(post_by(*by, box, pvio_call_word(PVIO_CALL_INW, 0, LATCH), &value), 0x0304);
             check_same(in_32(LATCH), 0x01020304);
             check_same(post_by(*by, box, pvio_call_word(PVIO_CALL_RELEASE, 0, 0), &value), 0);
-            check_unheard(box);
+            check_unanswered(box);
         } else {
             for (u8 call = 0; call <= PVIO_CALL_DUMP; call++)
                 post_in_vain(*by, box, pvio_call_word(call, 0, LATCH));
@@ -42,10 +42,10 @@ static void callers(void) {
         check_same(answer, is_kernel ? PVIO_VERSION : REGISTER_WORD);
         if (is_kernel) {
             check_heard(BOX(&low));
-            check_unheard(first);
+            check_unanswered(first);
         } else {
             check_same(BOX(&low)->value, 0x87654321);
-            check_unheard(BOX(&low));
+            check_unanswered(BOX(&low));
             check_heard(first);
         }
         check_marks();
@@ -128,7 +128,7 @@ static void what_may_be_one(void) {
     flush();
     check_same(register_word(&ring_0, BOX(direct(page)), page, REGISTER_WORD, KEY + 2), PVIO_VERSION);
     check_heard(BOX(direct(page)));
-    check_unheard(box);
+    check_unanswered(box);
     set_entry(page, 1, frame);
     flush();
 
@@ -165,13 +165,13 @@ static void releases(void) {
     check_same(register_here(1), PVIO_VERSION);
     check_heard(box);
     be_registered(window.begin + 2 * PAGE, 1ull << 63);
-    check_unheard(first);
+    check_unanswered(first);
     check_heard(box);
     check_same(post_by(&ring_0, box, pvio_call_word(PVIO_CALL_RELEASE, 0, 0), &value), 0);
     check_same(value, 0x87654321);
-    check_unheard(box);
+    check_unanswered(box);
     post_in_vain(&ring_0, box, pvio_call_word(PVIO_CALL_RELEASE, 0, 0));
-    check_unheard(first);
+    check_unanswered(first);
     /* Nobody has one: a register without a word of register changes nothing. */
     check_same(register_word(&ring_0, box, box_linear, pvio_call_word(PVIO_CALL_INB, 0, LATCH), KEY), pvio_call_word(PVIO_CALL_INB, 0, LATCH));
     be_registered(window.begin + 2 * PAGE, KEY);
@@ -179,7 +179,7 @@ static void releases(void) {
 
 void guest(void) {
     use_paging(pagings + (BITS == 32 ? 3 : 0), 0);
-    answered[PVIO_CALL_PROBE] += !(answer_in_real_mode & PVIO_UNHEARD);
+    answered[PVIO_CALL_PROBE] += !(answer_in_real_mode & PVIO_UNANSWERED);
     open_window(1);
     save_tables();
     callers();

@@ -2,7 +2,7 @@
  * calls-mailbox-random32, calls-mailbox-random64: many random words through mailboxes in many places, right ones
  * and wrong ones, on four latches and on ports without a device. A model computes what each must do.
  *
- * Where calls by registers are heard, all counts are reset on the way, and some of the calls are in a window.
+ * If calls by registers are answered, all counts are reset on the way, and some of the calls are in a window.
  */
 #include "lib/post.h"
 
@@ -122,7 +122,7 @@ static u32 all_answered(void) {
 void guest(void) {
     state = 0x2545f4914f6cdd1dull ^ BITS;
     use_paging(pagings + (BITS == 32 ? 3 : 0), 0);
-    answered[PVIO_CALL_PROBE] += !(answer_in_real_mode & PVIO_UNHEARD);
+    answered[PVIO_CALL_PROBE] += !(answer_in_real_mode & PVIO_UNANSWERED);
     many(CALLS / 4);
     if (pvio_reset() == PVIO_STATUS_OK) {
         fill(answered, 0, sizeof answered);

@@ -1,6 +1,7 @@
 /*
  * calls-mailbox-reset32, calls-mailbox-reset64: resets the machine three times, by an instruction, through its
- * mailbox, and by a triple fault. Memory survives, and a mailbox left in it is not heard. Run QEMU without -no-reboot.
+ * mailbox, and by a triple fault. Memory survives, but a mailbox that is left in it is not answered. Run QEMU without
+ * -no-reboot.
  */
 #include "lib/post.h"
 
@@ -32,12 +33,12 @@ void guest(void) {
     use_paging(pagings, 0);
     const u32 boot = ++state->boots;
     volatile struct pvio_mailbox *const box = BOX(&state->mailbox);
-    answered[PVIO_CALL_PROBE] += !(answer_in_real_mode & PVIO_UNHEARD);
+    answered[PVIO_CALL_PROBE] += !(answer_in_real_mode & PVIO_UNANSWERED);
     if (boot > 1) {
         check_same(box->key, KEY);
         /* Just as it was left; the call that has reset the machine has been answered. */
         check_same(box->word, boot == 3 ? 0 : PVIO_VERSION);
-        check_unheard(box);
+        check_unanswered(box);
         post_in_vain(&ring_0, box, pvio_call_word(PVIO_CALL_RELEASE, 0, 0));
     }
     check_same(register_word(&ring_0, box, (word)box, REGISTER_WORD, KEY), PVIO_VERSION);

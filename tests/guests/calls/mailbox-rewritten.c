@@ -1,7 +1,7 @@
 /*
- * calls-mailbox-rewritten32, calls-mailbox-rewritten64: a CPU rings and registers, while another one writes words,
- * values and keys into its mailbox at random, right ones and wrong ones. Whatever comes of that, nothing but the
- * mailbox changes; and left alone again, it works.
+ * calls-mailbox-rewritten32, calls-mailbox-rewritten64: a CPU uses the doorbell and registers, while another CPU writes
+ * random words, values and keys into its mailbox, right ones and wrong ones. Only the mailbox may change, and it
+ * must work again afterwards.
  */
 #include "lib/apic.h"
 #include "lib/post.h"

@@ -1,7 +1,7 @@
 /*
- * calls-mailbox-saved32, calls-mailbox-saved64: rings until no host hears it, which is when the machine has
- * been loaded from a snapshot, or has gone elsewhere; then it registers again. What it reads, from pc-testdev's
- * latch, it tells whenever it changes.
+ * calls-mailbox-saved32, calls-mailbox-saved64: uses the doorbell until no host answers, that is, until the machine has
+ * been restored from a snapshot or migrated; then it registers again. It reads pc-testdev's latch, and reports each
+ * change of the value.
  */
 #include "lib/post.h"
 
@@ -30,7 +30,7 @@ void guest(void) {
     pvio_mailbox_outb(&mailbox, 0xa5, TEST_LATCH);
     check_same(pvio_native_inb(TEST_LATCH), 0xa5);
     check_same(pvio_mailbox_inb(&mailbox, TEST_LATCH), 0xa5);
-    check_unheard(box);
+    check_unanswered(box);
     check_same(pvio_mailbox_register(&mailbox, KEY, &features_here), PVIO_STATUS_OK);
     check_heard(box);
     pvio_mailbox_outb(&mailbox, 0x5a, TEST_LATCH);

@@ -1,6 +1,6 @@
 /*
- * calls-mailbox-smp32, calls-mailbox-smp64: four CPUs, each with a mailbox beside those of the others, on a latch
- * alone and on one byte of a shared one.
+ * calls-mailbox-smp32, calls-mailbox-smp64: four CPUs, whose mailboxes are next to each other; each uses its own
+ * latch, and one byte of a shared latch.
  */
 #include "lib/apic.h"
 #include "lib/post.h"
@@ -31,7 +31,7 @@ void other(u32 cpu) {
         check_same(pvio_mailbox_inw(mailbox, own), (u16)(value >> 5));
     }
     check_same(pvio_mailbox_release(mailbox), PVIO_STATUS_OK);
-    check_same(pvio_mailbox_release(mailbox), PVIO_STATUS_UNHEARD);
+    check_same(pvio_mailbox_release(mailbox), PVIO_STATUS_UNANSWERED);
     __asm__ volatile("lock incl %0" : "+m"(done) : : "cc");
 }
 
@@ -50,7 +50,7 @@ void guest(void) {
     for (u32 call = PVIO_CALL_INB; call <= PVIO_CALL_OUTL; call++)
         answered[call] = CPUS * ROUNDS;
     answered[PVIO_CALL_REGISTER] = answered[PVIO_CALL_RELEASE] = CPUS;
-    answered[PVIO_CALL_PROBE] = !(answer_in_real_mode & PVIO_UNHEARD);
+    answered[PVIO_CALL_PROBE] = !(answer_in_real_mode & PVIO_UNANSWERED);
     tell_answers();
     tell("rounds", ROUNDS);
 }

@@ -1,9 +1,9 @@
 /*
  * calls-mailbox32, calls-mailbox64: the mailbox of one CPU, by the C header and by hand.
  *
- * Where a mailbox can be registered: what it answers, and that nothing changes but word and value. Elsewhere, on
- * any machine: the header's functions do the same by registers, or by instruction. `registered` tells the status
- * of the first registration.
+ * If a mailbox can be registered, the guest checks its answers, and that only word and value change. On any other
+ * machine, the header's functions do the same by registers or by instruction. `registered` reports the status of the
+ * first registration.
  */
 #include "lib/strings.h"
 #include "lib/window-box.h"
@@ -24,9 +24,9 @@ static void check_idle(void) {
 }
 
 /* Makes a call of the header's, which is answered in the mailbox, or in registers. */
-static int is_heard, is_called;
+static int has_host, is_called;
 #define made(CALL, expression)                                                                     \
-    (answered[PVIO_CALL_##CALL] += is_heard || is_called, trial++, (expression))
+    (answered[PVIO_CALL_##CALL] += has_host || is_called, trial++, (expression))
 
 static void latch(void) {
     static const u32 values[] = {0x44332211, 0, 0xffffffff, 0x80000000, 0x7f000001};
@@ -146,7 +146,7 @@ static void answers(void) {
 
     /* No call: bit 31 is clear. */
     for (u32 call = 0; call < 128; call++)
-        post_in_vain(&ring_0, box, pvio_call_word((u8)call, 0, LATCH) & ~PVIO_UNHEARD);
+        post_in_vain(&ring_0, box, pvio_call_word((u8)call, 0, LATCH) & ~PVIO_UNANSWERED);
 
     /* Another key, by one bit. */
     for (u32 bit = 0; bit < 64; bit++) {
@@ -228,25 +228,25 @@ void guest(void) {
 
     /* Nobody knows of it yet. */
     scalars();
-    check_same(pvio_mailbox_release(&mailbox), PVIO_STATUS_UNHEARD);
+    check_same(pvio_mailbox_release(&mailbox), PVIO_STATUS_UNANSWERED);
 
     const u32 status = pvio_mailbox_register(&mailbox, KEY, &features_of_host);
     check_idle();
     tell("registered", status);
-    is_heard = status == PVIO_STATUS_OK;
-    check_same(!!(features_of_host & PVIO_FEATURE_MAILBOX), (u32)is_heard);
-    answered[PVIO_CALL_REGISTER] += status != PVIO_STATUS_UNHEARD;
+    has_host = status == PVIO_STATUS_OK;
+    check_same(!!(features_of_host & PVIO_FEATURE_MAILBOX), (u32)has_host);
+    answered[PVIO_CALL_REGISTER] += status != PVIO_STATUS_UNANSWERED;
     scalars();
-    if (is_heard) {
+    if (has_host) {
         by_hand();
         /* And once more through the header. */
         check_same(made(REGISTER, pvio_mailbox_register(&mailbox, KEY, &features_of_host)), PVIO_STATUS_OK);
         scalars();
         check_same(made(RELEASE, pvio_mailbox_release(&mailbox)), PVIO_STATUS_OK);
         check_idle();
-        is_heard = 0;
+        has_host = 0;
     }
-    check_same(pvio_mailbox_release(&mailbox), PVIO_STATUS_UNHEARD);
+    check_same(pvio_mailbox_release(&mailbox), PVIO_STATUS_UNANSWERED);
     scalars();
     check_idle();
     tell_answers();

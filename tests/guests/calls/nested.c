@@ -1,7 +1,7 @@
 /*
- * calls-nested64: a hypervisor whose guest makes hypercalls. Its guest's addresses are not the machine's: nested page
- * tables lie between. No call of the guest's may reach the hypervisor's memory at the same address, nor ports that
- * the hypervisor keeps for itself.
+ * calls-nested64: a hypervisor whose guest makes hypercalls. Nested page tables translate the guest's addresses. No
+ * call of the guest may reach the hypervisor's memory at the same address, or ports that the hypervisor
+ * intercepts.
  */
 #include "lib/nested.h"
 #include "lib/strings.h"

@@ -1,8 +1,8 @@
 /*
  * calls-pages32, calls-pages64: strings by hypercall through page tables of every kind.
  *
- * What the host must do is what the processor would have done for the caller, short of changing a page table:
- * where that would set an accessed or dirty bit, or fault, the call stops before that element, and the caller
+ * The host must do what the processor would have done for the caller, without changing a page table: if the
+ * processor would set an accessed or dirty bit, or fault, the call stops before that element, and the caller
  * touches the page.
  */
 #include "lib/strings.h"

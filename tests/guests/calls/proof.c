@@ -1,6 +1,6 @@
 /*
  * calls-proof32: calls with memory on a QEMU that exports none of its functions, where only accesses and code prove that
- * memory is RAM. The local APIC stands for a device's memory: no call may touch it. Needs no devices.
+ * memory is RAM. The local APIC is the memory of a device here: no call may access it. Needs no devices.
  */
 #include "lib/world.h"
 

@@ -1,9 +1,9 @@
 /*
- * calls-random32, calls-random64: random calls from every ring and mode. Whatever they are, each is answered and
- * counted, and nothing happens but what it asks for: see `check_memory`.
+ * calls-random32, calls-random64: random calls from every ring and mode. Each is answered and counted, and does
+ * exactly what it asks for: see `check_memory`.
  *
- * The stream's input begins with three numbers of 32 bits: what the random numbers begin with, how many calls
- * there will be, and a choice of what more there is:
+ * The stream's input begins with three numbers of 32 bits: the seed, the number of calls, and a choice of further
+ * actions:
  */
 #define WILD       1u /* batches in ring 3 whose records may overlap with each other and with their buffers */
 #define SECOND_CPU 2u /* another CPU that rewrites records meanwhile */
@@ -215,7 +215,7 @@ static void choose(void) {
     }
     c.word = pvio_call_word(c.call, operand, port);
     if (!random(100))
-        c.word &= ~PVIO_UNHEARD; /* no call at all */
+        c.word &= ~PVIO_UNANSWERED; /* no call at all */
 }
 
 /* ---- What came of it ---- */
@@ -336,7 +336,7 @@ static void one(void) {
     c.new_dx = narrow(dx), c.new_cx = narrow(cx);
 
     pieces = 0;
-    if (!(c.word & PVIO_UNHEARD)) {
+    if (!(c.word & PVIO_UNANSWERED)) {
         check(c.answer == c.word && c.new_dx == c.dx && c.new_cx == c.cx);
         check_memory();
         return;

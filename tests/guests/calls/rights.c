@@ -1,6 +1,6 @@
 /*
- * calls-rights32, calls-rights64: what else decides whose page it is: SMAP, protection keys; and callers in
- * code of other modes and rings than the kernel's own.
+ * calls-rights32, calls-rights64: the other rights to memory: SMAP and protection keys; and callers in code of other
+ * modes and rings than the kernel's.
  */
 #include "lib/strings.h"
 

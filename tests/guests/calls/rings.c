@@ -1,9 +1,9 @@
 /*
- * calls-rings32, calls-rings64: every call once from every ring and mode. What was answered is for the test to
- * judge, which knows who may call: a line for each caller, with the statuses in the order of the calls. Where
- * the first call has been denied, those follow that would change what is counted, or end the machine.
+ * calls-rings32, calls-rings64: every call once from every ring and mode. The test checks the answers, because it
+ * knows which callers are permitted: there is a line for each caller, with the statuses in the order of the calls. If
+ * the first call was denied, the caller also makes the calls that would change the counts or end the machine.
  *
- * Needs no devices. Ends by an exit of 33 where that is heard, and else as the others do.
+ * Needs no devices. Ends by an `exit` of 33 if that is answered, otherwise as the other guests do.
  */
 #include "lib/tables.h"
 #include "../words.h"
@@ -38,7 +38,7 @@ static u32 make(const struct caller *by, u8 call) {
     const u32 answer = call_by(by, asked, &dx, &cx);
     check(are_tables_saved());
     const u32 status = pvio_status(answer);
-    if (status == PVIO_STATUS_UNHEARD)
+    if (status == PVIO_STATUS_UNANSWERED)
         check_same(answer, asked);
     else if (status != PVIO_STATUS_OK)
         check_same(answer & PVIO_DATA_MASK, 0);

@@ -1,6 +1,6 @@
 /*
- * A driver in Linux's names, of a board that has a UART, a data port and a latch: what might be there
- * before anybody thinks of hypercalls. native.c and paravirt.c compile it, each in its own way.
+ * A driver for a board with a UART, a data port and a latch. It uses Linux's names, like an existing driver that was
+ * written without hypercalls in mind. native.c and paravirt.c compile it, with instructions and with hypercalls.
  */
 
 #define PVIO_REPLACE_LINUX

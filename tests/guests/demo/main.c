@@ -1,7 +1,7 @@
 /*
- * driver: the same driver by instructions and by hypercalls, counted once each in a window of its own,
- * then timed in turn. Its log says what the fastest of each took; it exits with 1 where the two did not
- * read the same from the board.
+ * driver: the same driver by instructions and by hypercalls, each counted once in a separate window,
+ * then timed alternately. Its log has the time of the fastest run of each; it exits with 1 if the two read
+ * different values from the board.
  */
 
 #include <pvio.h>

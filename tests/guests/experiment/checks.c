@@ -1,7 +1,7 @@
 /*
- * What a monitor must do beside the operations that are measured: take every form of prefix, leave alone what
- * is no I/O, give the guest its own faults. A program is put at `trial` and run in ring 1; what the device has
- * seen, and which exception came to the guest, must be as a processor would have it.
+ * What a monitor must do besides the operations that are measured: accept every prefix, ignore instructions that
+ * are not I/O, and pass the guest's own faults to the guest. A program is copied to `trial` and run in ring 1; the
+ * device's accesses, and the exception that the guest gets, must be those that a processor would produce.
  */
 #include "harness.h"
 

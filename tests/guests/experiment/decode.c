@@ -1,12 +1,12 @@
 /*
  * From the bytes of an instruction in 32-bit code to an operation.
  *
- * One table says of each byte whether it is a prefix, one of the twelve opcodes of port I/O (SDM Vol. 2,
- * "IN", "OUT", "INS", "OUTS"), or neither. The prefixes are all that there are in 32-bit code (2.1.1,
- * "Instruction Prefixes"), in any number and order; LOCK is none of them, because with it the processor
- * raises #UD, which never comes here.
+ * One table says for each byte whether it is a prefix, one of the twelve opcodes of port I/O (SDM Vol. 2,
+ * "IN", "OUT", "INS", "OUTS"), or neither. It has all prefixes of 32-bit code (2.1.1,
+ * "Instruction Prefixes"), in any number and order, except LOCK, with which the processor
+ * raises #UD, which never reaches this code.
  *
- * Nothing here is of the machine: the tests compile this file for the host too.
+ * Nothing here depends on the machine: the tests also compile this file for the host.
  */
 #include "monitor.h"
 

@@ -1,6 +1,6 @@
 /*
- * The virtual device: reads give the bytes of a pattern, again and again; every access goes into a log. It
- * takes the same number of instructions for each access of a kind, so that all operations of a
+ * The virtual device: reads return the bytes of a pattern, repeatedly; every access is logged. All accesses of one
+ * kind take the same number of instructions, so that all operations of a
  * loop cost the same.
  *
  * pvio's `stream` does the same with a file of that pattern; its log is pvio's access log.

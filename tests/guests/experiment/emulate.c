@@ -1,6 +1,6 @@
 /*
- * Carries an operation out, on the guest's registers and memory: what every mechanism comes to in the end.
- * The operation's number may have come from an instruction or from a register; from here on there is no
+ * Performs an operation on the guest's registers and memory. Every mechanism ends here. The operation's number may
+ * have come from an instruction or from a register; from here on there is no
  * difference.
  */
 #include "monitor.h"

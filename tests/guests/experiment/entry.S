@@ -1,6 +1,6 @@
 /*
- * Into the monitor and out of it: what the processor does not save, entry does, and exit gives back. These
- * instructions are the price of a way, whatever is done at its end.
+ * Entry into the monitor and exit from it: entry saves the state that the processor does not save, and exit restores
+ * it. These instructions are the cost of a mechanism, whatever operation it performs.
  */
 #include "machine.h"
 

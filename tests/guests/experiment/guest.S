@@ -1,11 +1,11 @@
 /*
- * The guest: one loop for each cell of the experiment. All are alike but for their middle, so that what a
- * loop costs beyond the loop of `nothing` is what its operations cost.
+ * The guest: one loop for each cell of the experiment. They differ only in their middle, so the difference between
+ * a loop and the loop of `nothing` is the cost of the loop's operations.
  *
- *      stack   how many times, then where to go at the end
- *      EBP     what was read, rolled and added up; 0 at the start
+ *      stack   the number of iterations, then the address to jump to at the end
+ *      EBP     a rolling sum of the values that were read; 0 at the start
  *
- * The code does not know its ring: `in` and `out` are carried out in ring 0, and trapped in ring 1 or by SVM.
+ * The code does not depend on its ring: `in` and `out` execute in ring 0, and are trapped in ring 1 or by SVM.
  */
 #include "machine.h"
 

@@ -1,4 +1,4 @@
-/* Runs the guest and reports the result: no part of a monitor. */
+/* Runs the guest and reports the result. This is not part of the monitor. */
 #pragma once
 
 #include "monitor.h"

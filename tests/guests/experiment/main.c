@@ -1,6 +1,6 @@
 /*
- * The experiment: every operation by every mechanism, the same loop each time; what it took, and the proof
- * that all did the same. What is printed is for a program: qemu-scripts/experiment reads it.
+ * The experiment: every operation by every mechanism, in the same loop; it measures each, and checks
+ * that all did the same. qemu-scripts/experiment reads the output.
  */
 #include "harness.h"
 

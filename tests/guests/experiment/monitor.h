@@ -1,4 +1,4 @@
-/* The monitor's parts, and what goes between them. */
+/* The monitor's parts, and the data that they exchange. */
 #pragma once
 
 #include "machine.h"

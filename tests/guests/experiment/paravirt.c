@@ -1,6 +1,6 @@
 /*
- * Hypercalls: the guest says what it wants, by a number in a register. The numbers are those that `decode`
- * comes to.
+ * Hypercalls: the guest passes the number of the operation in a register. The numbers are those that `decode`
+ * returns.
  */
 #include "monitor.h"
 

@@ -1,5 +1,5 @@
 /*
- * What is the guest's own business: its handler gets the exception, as if the processor had delivered it in
+ * The guest's own exceptions: the guest's handler gets the exception, as if the processor had delivered it in
  * the guest's ring (SDM Vol. 3A 6.12.1: flags, CS, EIP and the error code on the stack in use).
  */
 #include "monitor.h"

@@ -1,6 +1,6 @@
 /*
- * The same guest under AMD's SVM: it has ring 0, as far as it can tell, and what the monitor wants to see is
- * intercepted (APM Vol. 2, chapter 15).
+ * The same guest under AMD's SVM: it runs in ring 0 of its virtual machine, and the monitor intercepts its port I/O
+ * (APM Vol. 2, chapter 15).
  */
 #include "harness.h"
 

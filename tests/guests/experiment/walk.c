@@ -3,7 +3,7 @@
  * mapping the page allows execution (P, !NX, and U/S check)".
  *
  * PAE paging (SDM Vol. 3A 4.4): four page-directory-pointer entries, a page directory, a page table. All
- * tables are where the monitor sees them at their physical addresses.
+ * tables are mapped in the monitor at their physical addresses.
  */
 #include "monitor.h"
 

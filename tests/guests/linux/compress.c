@@ -1,15 +1,15 @@
 /*
- * compress: a Linux program that computes, and says how long that took.  See ../README.md.
+ * compress: a Linux program that computes, and prints how long that took.  See ../README.md.
  *
- *      compress COUNT  COUNT times packs SIZE bytes of text and unpacks them; writes `compress: N cycles`, by
- *                      RDTSC; status 0, or 1 if what was unpacked is not what was packed, or what was packed is
- *                      not what it always is
+ *      compress COUNT  COUNT times packs SIZE bytes of text and unpacks them; prints `compress: N cycles`, by
+ *                      RDTSC; status 0, or 1 if the unpacked text differs from the original, or the packed text
+ *                      does not have the known checksum
  *
- * The cycles are the sum of those of pieces, each so short that among COUNT times it ran undisturbed once: of each
- * the least counts.
+ * The work is divided into short pieces. The cycles are the sum of each piece's minimum over COUNT times: a piece is
+ * so short that it runs undisturbed at least once.
  *
- * Packing is what gzip does: repetitions in a window of 32 KiB are found through chains of equal hashes, and what
- * is left is coded by Huffman, block by block. The format is this program's own.
+ * Packing works as in gzip: repetitions in a window of 32 KiB are found through chains of equal hashes, and the
+ * result is coded by Huffman, block by block. The format is specific to this program.
  *
  * It contains its own C library, so it builds without libc.a.
  */

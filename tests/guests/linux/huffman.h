@@ -1,6 +1,6 @@
 /*
- * A stream of Huffman codes, for compress.c: how long the codes of symbols are by how often these occur, the codes
- * themselves, and how they are read again.  It does not know what the symbols mean.
+ * A stream of Huffman codes, for compress.c: computes the lengths of codes from the frequencies of symbols, assigns
+ * the codes, and decodes them.  It does not depend on the meaning of the symbols.
  */
 
 typedef unsigned char u8;

@@ -2,9 +2,9 @@
  * kexec: a Linux program that starts another kernel without a reset.  See ../README.md.
  *
  *      kexec KERNEL INITRAMFS COMMAND-LINE   returns only if that fails: status 1 if a file cannot be opened, 2 if the
- *                                            kernel does not take them, 3 if it does not start the other
+ *                                            kernel rejects them, 3 if it does not start the other
  *
- * It is its own C library, so that it builds where there is no libc.a.
+ * It contains its own C library, so it builds without libc.a.
  */
 
 #define SYS_OPEN            2

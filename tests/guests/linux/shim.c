@@ -1,16 +1,16 @@
 /*
- * shim: a Linux program that uses a latch at 0x300 by hypercalls alone; it never asks the kernel for the
+ * shim: a Linux program that uses a latch at 0x300 only by hypercalls; it never asks the kernel for the
  * ports. See ../README.md.
  *
- *      status 0    all was right
- *             1    something read was wrong
+ *      status 0    everything was correct
+ *             1    a value that was read was wrong
  *             2    calls are unanswered
- *             3    somebody does, and does not let user code call
- *             4    all was right, but no one could read the line: memory has protection keys
+ *             3    a host answers, but denies calls of user code
+ *             4    everything was correct, but the host could not read the line: memory has protection keys
  *                  whose register is not known
  *
- * Its memory is what a process has when it starts: not there until it is touched, zero pages shared with
- * others, a file's pages. So the kernel's page fault handler has its part in most calls.
+ * Its memory is that of a process that has just started: absent until it is touched, pages of zeros that are shared,
+ * or pages of a file. So most calls involve the kernel's page fault handler.
  *
  * It contains its own C library, so it builds without libc.a.
  */
@@ -80,7 +80,7 @@ __attribute__((used)) void program(void)
         pvio_word dx = 0, cx = 0;
 
         switch (pvio_status(pvio_call(pvio_call_word(PVIO_CALL_PROBE, 0, 0), &dx, &cx))) {
-        case PVIO_STATUS_UNHEARD:
+        case PVIO_STATUS_UNANSWERED:
                 leave(2);
                 break;
         case PVIO_STATUS_DENIED:

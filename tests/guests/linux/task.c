@@ -1,5 +1,5 @@
 /*
- * task: a position-independent program that says who and where it is, and uses a port.  See ../README.md.
+ * task: a position-independent program that prints its identity and its addresses, and uses a port.  See ../README.md.
  *
  *      task N          prints its PID, its name, the addresses of its two instructions and its mappings; then asks the
  *                      kernel for the port and executes each instruction N times

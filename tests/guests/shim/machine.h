@@ -1,6 +1,6 @@
 /*
- * The machine, as the guests of this directory know it. They are compiled for 32 and for 64-bit code; no
- * hypercall is in here.
+ * The machine of the guests in this directory, which are compiled for 32 and for 64-bit code. This file makes no
+ * hypercalls.
  */
 #pragma once
 

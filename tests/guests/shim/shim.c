@@ -1,9 +1,9 @@
 /*
- * shim-c32, shim-c64: all of pvio.h, on devices of pvio's and of QEMU's. See ../README.md, which counts
+ * shim-c32, shim-c64: all of pvio.h, on devices of pvio and of QEMU. ../README.md lists
  * every call.
  *
- * What a hypercall answers is held against the instruction. Where nobody answers, the functions are the
- * instruction, and the same must come of it.
+ * The result of each hypercall is compared with that of the instruction. If no host answers, the functions execute
+ * the instruction, and the results must be the same.
  */
 
 #include "machine.h"
@@ -14,7 +14,7 @@ static uint16_t latch;
 static int is_heard;
 
 /* The status of a call that succeeds if it is answered. */
-static unsigned int answer(unsigned int status) { return is_heard ? status : PVIO_STATUS_UNHEARD; }
+static unsigned int answer(unsigned int status) { return is_heard ? status : PVIO_STATUS_UNANSWERED; }
 
 static void scalars(void)
 {
@@ -242,6 +242,6 @@ void guest(void)
         control();
 
     /* If answered, this ends with status 0; else isa-debug-exit makes it 1. */
-    check(pvio_exit(0) == PVIO_STATUS_UNHEARD);
+    check(pvio_exit(0) == PVIO_STATUS_UNANSWERED);
     end(0);
 }

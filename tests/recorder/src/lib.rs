@@ -1,4 +1,4 @@
-//! `recorder`: a latch that logs each element, and whether it came alone or in a string.
+//! `recorder`: a latch that logs each element, and whether it arrived alone or as part of a string.
 //!
 //! `device=recorder@0xe0-0xe3:log=FILE` writes a line for each element in the format of QEMU's trace. The
 //! name at the end of the line is `'recorder: alone'` or `'recorder: string'`.

@@ -54,7 +54,7 @@ impl BootedLinux {
         BootedLinux::boot_on(Host::NEWEST.machine(), options, append, script)
     }
 
-    /// The same on any machine.
+    /// Does what [`BootedLinux::boot`] does, on any machine.
     pub fn boot_on(machine: Machine, options: &[&str], append: &str, script: &str) -> BootedLinux {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).display().to_string();
@@ -77,7 +77,7 @@ impl BootedLinux {
         guest
     }
 
-    /// The report; `None` if it is not whole.
+    /// The report; `None` if it is not complete.
     fn sent_report(&self) -> Option<Vec<u8>> {
         let mut sent = self.read("report");
         let end = sent.windows(READY.len()).position(|bytes| bytes == READY)?;

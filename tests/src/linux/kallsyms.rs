@@ -32,7 +32,7 @@ impl KernelSymbol {
         KernelSymbol { address, kind, name, module }
     }
 
-    /// Returns true if the kind says code.
+    /// Returns true if the kind is that of code.
     pub fn is_code(&self) -> bool {
         "tTwW".contains(self.kind)
     }

@@ -1,4 +1,4 @@
-//! A model of a program's port accesses, by the manual.
+//! A model of a program's port accesses, written from Intel's manual (SDM).
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;

@@ -90,7 +90,7 @@ pub enum SegmentName {
     Ds,
     /// FS, which has a base in 64-bit code too.
     Fs,
-    /// GS, which has one, too.
+    /// GS, which also has a base in 64-bit code.
     Gs,
 }
 

@@ -1,4 +1,4 @@
-//! The documents: each link, heading and file that they name exists.
+//! Each link, heading and file that a document names exists.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

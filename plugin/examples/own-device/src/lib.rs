@@ -1,4 +1,4 @@
-//! A QEMU plugin with a device of your own: `countdown`, which counts down and interrupts at zero.
+//! A QEMU plugin with a custom device: `countdown`, which counts down and raises an interrupt at zero.
 //!
 //! ```text
 //! cargo build --release

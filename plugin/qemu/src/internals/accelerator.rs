@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use super::symbols::{AcceleratorName, IcountMode, ReplayMode, TcgAllowed};
 
-/// Returns the accelerator's name if QEMU says that it is not TCG.
+/// Returns the accelerator's name if QEMU reports that it is not TCG.
 pub(crate) fn other_than_tcg() -> Option<String> {
     let tcg = TcgAllowed::find().ok()?;
     // SAFETY: QEMU wrote it on this thread, and does not write it again.
@@ -19,13 +19,13 @@ pub(crate) fn other_than_tcg() -> Option<String> {
     Some(name.to_string_lossy().into_owned())
 }
 
-/// Returns true if QEMU records the machine's run or replays it (`-icount rr=`), as far as it tells.
+/// Returns true if QEMU records the machine's run or replays it (`-icount rr=`); false if that is not known.
 pub(crate) fn is_recorded() -> bool {
     // SAFETY: QEMU wrote it on this thread, and does not write it again before the run ends.
     ReplayMode::find().is_ok_and(|replay| unsafe { *replay.replay_mode.as_ptr() } != 0)
 }
 
-/// Returns true if QEMU counts instructions (`-icount`), as far as it tells.
+/// Returns true if QEMU counts instructions (`-icount`); false if that is not known.
 pub(crate) fn icount_is_on() -> bool {
     // SAFETY: QEMU wrote it on this thread, and does not switch `-icount` on or off later.
     IcountMode::find().is_ok_and(|icount| unsafe { *icount.use_icount.as_ptr() } != 0)

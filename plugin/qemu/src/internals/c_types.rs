@@ -1,6 +1,6 @@
 //! QEMU's C types, as the functions in [`super::symbols`] take them.
 //!
-//! Most are opaque: pvio has only their addresses. The rest have the layout of the header that is named.
+//! Most are opaque: pvio uses only their addresses. The rest have the layout in the named header.
 
 use std::ffi::{c_int, c_uint, c_void};
 
@@ -33,8 +33,8 @@ opaque! {
 /// `MemTxAttrs` in `exec/memattrs.h`: at most 8 bytes, all of which may be 0.
 pub(crate) type MemTxAttrs = u64;
 
-/// `MemoryRegion` in `system/memory.h`, whose size no header promises (272 bytes in 10.0): room for
-/// several.
+/// `MemoryRegion` in `system/memory.h`, whose size no header promises (272 bytes in 10.0). This is much
+/// larger.
 #[repr(C, align(64))]
 pub(crate) struct MemoryRegion([u8; 4096]);
 
@@ -78,7 +78,7 @@ pub(crate) struct ImplementedAccesses {
 }
 
 /// `MemoryRegionSection` in `system/memory.h`, as far as pvio reads it: a size of 128 bits, the region, and
-/// more room than the rest takes. C returns it in memory of the caller's.
+/// more room than the rest takes. C returns it in the caller's memory.
 #[repr(C, align(16))]
 pub(crate) struct MemoryRegionSection {
     size: [u64; 2],

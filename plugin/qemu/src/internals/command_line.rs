@@ -1,4 +1,4 @@
-//! Options on QEMU's command line that take effect after plugins are loaded. QEMU exports them nowhere.
+//! Options on QEMU's command line that take effect after plugins are loaded. QEMU does not export them.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -16,7 +16,7 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    /// Reads the options of this process; there are none if `/proc` does not tell.
+    /// Reads the options of this process; none if `/proc` cannot be read.
     pub(crate) fn of_this_process() -> CommandLine {
         let bytes = std::fs::read("/proc/self/cmdline").unwrap_or_default();
         let arguments = bytes.split(|&byte| byte == 0);

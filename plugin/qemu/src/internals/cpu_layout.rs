@@ -1,4 +1,4 @@
-//! The offsets of a vCPU's registers, from the table by which QEMU saves and migrates them.
+//! The offsets of a vCPU's registers, from the table with which QEMU saves and migrates them.
 //!
 //! If anything is not as expected, registers are read through the plugin API, which takes ten times as
 //! long.
@@ -33,7 +33,7 @@ pub(super) struct StringLayout {
     pub rdi: FieldLocation,
     /// The bases of ES, CS, SS, DS, FS, GS, in the order of the processor's numbers for them.
     pub bases: [FieldLocation; 6],
-    /// `env.df`: 1 or -1, by which an index register moves, in elements.
+    /// `env.df`: 1 or -1, the step of an index register, in elements.
     pub step: FieldLocation,
     pub hflags: FieldLocation,
     pub dr7: FieldLocation,
@@ -41,8 +41,8 @@ pub(super) struct StringLayout {
 }
 
 impl CpuLayout {
-    /// Reads the table of the QEMU that this process is; `None` if it does not export the table, or if
-    /// that has another shape.
+    /// Reads the table of this process's QEMU; `None` if QEMU does not export it, or if it has another
+    /// shape.
     pub fn of_this_process() -> Option<CpuLayout> {
         let table = CpuDescription::find().ok()?.vmstate_x86_cpu.as_ptr();
         let memory = Memory::open()?;

@@ -3,7 +3,7 @@
 use super::c_types::CpuState;
 use super::symbols::CurrentCpu;
 
-/// Returns the vCPU that this thread runs; null if there is none, or if QEMU does not tell.
+/// Returns the vCPU that this thread runs; null if there is none, or if it is not known.
 pub(crate) fn current_cpu() -> *mut CpuState {
     thread_local! {
         /// `dlsym` gives each thread the address of its own variable.
@@ -16,9 +16,9 @@ pub(crate) fn current_cpu() -> *mut CpuState {
     })
 }
 
-/// Returns a number of the vCPU that this thread runs: no other vCPU of the running machine has it.
+/// Returns a number that identifies the vCPU that this thread runs; 0 if it is not known.
 ///
-/// It is right even where QEMU's callbacks name the wrong vCPU. 0 if QEMU does not tell.
+/// It is right even if QEMU's callbacks name the wrong vCPU.
 pub fn running_vcpu() -> usize {
     current_cpu().addr()
 }

@@ -1,4 +1,4 @@
-//! A vCPU's registers in place: read and written where QEMU keeps them, at the price of a load or a store.
+//! A vCPU's registers in place: read and written where QEMU keeps them, at the cost of a load or a store.
 
 use super::c_types::CpuState;
 use super::cpu_layout::CpuLayout;
@@ -14,7 +14,7 @@ pub(super) mod hflags {
     pub const SS32: u64 = 1 << 5;
     /// `HF_INHIBIT_IRQ_MASK`: after `sti` and its like, interrupts wait for one instruction or element.
     pub const INHIBIT_IRQ: u64 = 1 << 3;
-    /// `HF_SMM_MASK`: system management mode, with memory of its own.
+    /// `HF_SMM_MASK`: system management mode, which has separate memory.
     pub const SMM: u64 = 1 << 19;
     /// `HF_GUEST_MASK`: between VMRUN and #VMEXIT.
     pub const GUEST: u64 = 1 << 21;
@@ -42,7 +42,7 @@ impl Direct {
         &self.layout
     }
 
-    /// The vCPU that this thread runs, if QEMU tells.
+    /// Returns the vCPU that this thread runs, if it is known.
     pub fn of_this_thread(layout: CpuLayout) -> Option<Direct> {
         let cpu = current_cpu();
         (!cpu.is_null()).then(|| Direct { cpu: cpu.cast(), layout })

@@ -24,7 +24,7 @@ impl GlobalLock {
         assert!(self.is_held(), "the machine is changed under QEMU's global lock");
     }
 
-    /// Runs `work` with the lock held, and takes it where this thread does not hold it.
+    /// Runs `work` with the lock held. Takes the lock if this thread does not hold it.
     pub fn with<R>(&self, work: impl FnOnce() -> R) -> R {
         if self.is_held() {
             return work();

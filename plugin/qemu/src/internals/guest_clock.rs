@@ -11,7 +11,7 @@ const VIRTUAL: c_int = 1;
 pub struct GuestClock(ClockQuery);
 
 impl GuestClock {
-    /// Finds the clock; `None` if QEMU does not export it, or counts instructions.
+    /// Finds the clock; `None` if QEMU does not export it, or runs with `-icount`.
     ///
     /// Under `-icount` QEMU aborts when the clock is read in the middle of a block.
     pub fn find(icount: bool) -> Option<GuestClock> {

@@ -1,4 +1,4 @@
-//! A region of ports as QEMU's bus calls it: the handler of a region, and the C callbacks around it.
+//! The handler of a region of ports, and the C callbacks by which QEMU's bus calls it.
 
 use std::ffi::{c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +23,7 @@ pub trait PortHandler: Send + Sync {
 pub enum Locking {
     /// QEMU's global lock, which is held in each call. For handlers that drive interrupt lines.
     Qemu,
-    /// The handler itself. From QEMU 11.1 on, calls come without the global lock, and cost half.
+    /// The handler's own lock. From QEMU 11.1 on, calls come without the global lock, and cost half.
     Own,
 }
 
@@ -56,7 +56,7 @@ impl Region {
         Region { handler }
     }
 
-    /// Runs the handler. A panic must not unwind into QEMU: the access is then as if nothing were there.
+    /// Runs the handler. A panic must not unwind into QEMU: then `nothing` is returned, as from an empty port.
     fn guarded<R>(&self, nothing: R, work: impl FnOnce(&dyn PortHandler) -> R) -> R {
         catch_unwind(AssertUnwindSafe(|| work(&*self.handler))).unwrap_or(nothing)
     }

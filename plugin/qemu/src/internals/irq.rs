@@ -12,7 +12,7 @@ use super::symbols::{IrqFunctions, IsaLines, ObjectQuery};
 pub struct IsaIrq(u8);
 
 impl IsaIrq {
-    /// Line 0 to 15; `None` for others.
+    /// Returns line 0 to 15; `None` for other numbers.
     pub fn new(line: u8) -> Option<IsaIrq> {
         (line < 16).then_some(IsaIrq(line))
     }

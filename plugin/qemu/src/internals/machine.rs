@@ -1,8 +1,8 @@
-//! The machine, as far as QEMU's exported functions reach: its port bus, memory, interrupt lines, resets,
-//! and its end.
+//! The machine, through QEMU's exported functions: its port bus, memory, interrupt lines, resets, and its
+//! end.
 //!
-//! None of this is a promised interface. pvio uses it on the versions whose declarations were compared
-//! with [`super::symbols`], and tries the port bus out before anything relies on it.
+//! None of this is a stable interface. pvio uses it on the versions whose declarations were compared
+//! with [`super::symbols`], and tests the port bus before anything relies on it.
 
 use super::error::MachineError;
 use super::global_lock::GlobalLock;
@@ -30,9 +30,9 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Opens the machine, and tries its port bus out.
+    /// Opens the machine, and tests its port bus.
     ///
-    /// To be called on QEMU's main thread while the machine is built, as `qemu_plugin_install` is.
+    /// Call it on QEMU's main thread while the machine is built, as in `qemu_plugin_install`.
     ///
     /// # Errors
     ///
@@ -116,7 +116,7 @@ impl Machine {
         self.shutdown.request(status);
     }
 
-    /// Keeps QEMU from saving or migrating the machine; `why` is what QEMU tells the user.
+    /// Keeps QEMU from saving or migrating the machine; `why` is QEMU's message to the user.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
-//! A piece of guest RAM that stays mapped, to be read and written at the price of a load or a store.
+//! A piece of guest RAM that stays mapped, to be read and written at the cost of a load or a store.
 //!
-//! It remains the same memory, whatever the guest's page tables or QEMU's memory map say later. What is
-//! written is marked for migration; translated code of it is thrown away only when it is unmapped.
+//! It remains the same memory, even if the guest's page tables or QEMU's memory map change later. Written
+//! memory is marked for migration; code translated from it is discarded only when it is unmapped.
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};

@@ -1,4 +1,4 @@
-//! Guest memory by physical address, mapped into this process for a while.
+//! Guest memory by physical address, mapped into this process temporarily.
 
 use std::ffi::c_void;
 

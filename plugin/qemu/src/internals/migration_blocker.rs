@@ -1,4 +1,4 @@
-//! Reasons for which QEMU must not save or migrate the machine.
+//! Keeps QEMU from saving or migrating the machine, with a reason.
 
 use std::ffi::CString;
 use std::sync::atomic::AtomicPtr;
@@ -19,7 +19,7 @@ impl MigrationBlocker {
         MigrationBlocker { errors, blockers }
     }
 
-    /// Blocks saving and migration until QEMU ends, with what QEMU tells the user.
+    /// Blocks saving and migration until QEMU ends. `why` is QEMU's message to the user.
     pub fn block(&self, lock: &GlobalLock, why: &str) -> Result<(), MachineError> {
         lock.assert_held();
         let why = CString::new(why.replace('\0', "")).expect("no NUL");

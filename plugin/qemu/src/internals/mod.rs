@@ -1,7 +1,7 @@
 //! Functions and tables that QEMU exports for its own loadable modules, without a promise to others.
 //!
-//! A QEMU may lack each of these: then pvio does without it, and everything else works. One file for each
-//! thing; [`symbols`] has all that is looked up. This room does not know `plugin_api`.
+//! A QEMU may lack any of them: then pvio lacks one feature, and everything else works. Each file has one
+//! subject; [`symbols`] lists all symbols that are looked up. This module does not use `plugin_api`.
 
 mod accelerator;
 mod c_types;

@@ -1,4 +1,4 @@
-//! The registers of all vCPUs that say how they translate addresses.
+//! The registers that control address translation, of all vCPUs.
 
 use super::cpu_layout::CpuLayout;
 use super::direct::Direct;

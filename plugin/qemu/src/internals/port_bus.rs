@@ -1,4 +1,4 @@
-//! QEMU's port bus: regions of ports are put on it, and it is tried out before anything relies on it.
+//! QEMU's port bus: adds regions of ports, and tests the bus before anything relies on it.
 
 use std::ffi::{CString, c_int};
 use std::sync::Mutex;
@@ -28,7 +28,7 @@ impl PortBus {
         PortBus { root, regions, lockless }
     }
 
-    /// Puts a region of `count` ports on the bus, above whatever QEMU has there.
+    /// Adds a region of `count` ports to the bus, with a priority above QEMU's devices.
     ///
     /// # Panics
     ///
@@ -70,7 +70,7 @@ impl PortBus {
         region
     }
 
-    /// Puts a scratch region on the bus for a moment, and checks that accesses arrive as they were made.
+    /// Adds a scratch region to the bus temporarily, and checks that accesses arrive as they were made.
     pub fn try_out(&self, lock: &GlobalLock, ports: &PortFunctions) -> Result<(), MachineError> {
         type Log = Mutex<Vec<(char, u16, u8, u32)>>;
         struct Scratch(&'static Log);

@@ -7,7 +7,7 @@ use super::symbols::{IoRoot, RegionQuery};
 /// The kind of region that the machine has at a port now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AtPort {
-    /// QEMU does not tell.
+    /// Not known: QEMU does not export the functions.
     Unknown,
     /// Nothing.
     Nothing,
@@ -19,7 +19,7 @@ pub enum AtPort {
 pub struct PortPresence(Option<(IoRoot, RegionQuery)>);
 
 impl PortPresence {
-    /// Looks the functions up.
+    /// Looks up the functions.
     pub fn load() -> PortPresence {
         PortPresence(IoRoot::find().ok().zip(RegionQuery::find().ok()))
     }

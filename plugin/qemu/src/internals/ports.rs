@@ -1,5 +1,5 @@
-//! Accesses to the port bus that no instruction of the guest makes. They reach the device at the port,
-//! QEMU's or the plugin's, as an instruction would.
+//! Accesses to the port bus without a guest instruction. They reach the device at the port, QEMU's or the
+//! plugin's, like those of an instruction.
 
 use super::symbols::PortFunctions;
 

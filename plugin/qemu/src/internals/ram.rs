@@ -1,8 +1,8 @@
-//! The guest's memory by physical address, as far as it is plain memory.
+//! The guest's memory by physical address, except memory-mapped devices.
 //!
-//! It tells RAM and ROM from devices, which the plugin API does not, and reads or writes RAM in place.
-//! QEMU marks what is written for migration and throws translated code of it away, as it does for a
-//! device's DMA. It does not know page tables.
+//! It distinguishes RAM and ROM from devices, which the plugin API does not, and reads or writes RAM in
+//! place. QEMU marks written memory for migration and discards code translated from it, as for a device's
+//! DMA. This module does not know page tables.
 
 use vm_memory::VolatileSlice;
 
@@ -20,7 +20,7 @@ enum IsIo {
     OfMemory(MemoryIsIo),
 }
 
-/// The guest's memory. Any thread of QEMU's may use it.
+/// The guest's memory. Any QEMU thread may use it.
 pub struct GuestRam {
     space: PhysicalSpace,
     is_io: IsIo,
@@ -79,8 +79,8 @@ impl GuestRam {
             .then(|| unsafe { (functions.address_space_ldq_le)(space, physical, 0, result) })
     }
 
-    /// Gives `work` the `len` bytes of RAM or ROM at an address, to read; `None` if a device is there, or
-    /// nothing.
+    /// Calls `work` with the `len` bytes of RAM or ROM at an address, to read; `None` if a device or nothing
+    /// is there.
     ///
     /// The guest may write them at any time.
     #[inline]
@@ -96,8 +96,8 @@ impl GuestRam {
         }
     }
 
-    /// Gives `work` the `len` bytes of RAM at an address, to read and write; `None` if ROM is there, a
-    /// device, or nothing.
+    /// Calls `work` with the `len` bytes of RAM at an address, to read and write; `None` if ROM, a device or
+    /// nothing is there.
     pub fn with_mut<R>(
         &self,
         physical: u64,
@@ -107,14 +107,14 @@ impl GuestRam {
         self.mapped(physical, len, true, work)
     }
 
-    /// Keeps `len` bytes of RAM mapped until the result is dropped; `None` if ROM is there, a device, or
-    /// nothing.
+    /// Keeps `len` bytes of RAM mapped until the result is dropped; `None` if ROM, a device or nothing is
+    /// there.
     pub fn hold(&self, physical: u64, len: usize) -> Option<MappedRam> {
         let mapping = self.space.map(physical, len, true)?;
         Some(MappedRam::new(mapping, len, self.tracking))
     }
 
-    /// Maps RAM or ROM to read it; `None` if a device is there, or nothing.
+    /// Maps RAM or ROM to read it; `None` if a device or nothing is there.
     pub(super) fn map_page(&self, physical: u64, len: usize) -> Option<Mapping> {
         if self.is_io(physical) {
             return None;

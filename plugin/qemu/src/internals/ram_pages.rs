@@ -1,8 +1,8 @@
-//! Pages of guest memory that stay mapped, to be read at the price of a load.
+//! Pages of guest memory that stay mapped, to be read at the cost of a load.
 //!
-//! A page remains the same memory whatever QEMU's memory map says later. So pages are kept only where that does not
-//! change while a machine runs: not below 1 MiB after the first 640 KiB, where chipsets switch between ROM, RAM and
-//! the memory of system management mode.
+//! A mapped page remains the same memory even if QEMU's memory map changes later. So pages are kept only at addresses
+//! whose mapping does not change while a machine runs: not between 640 KiB and 1 MiB, where chipsets switch between ROM,
+//! RAM and the memory of system management mode.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct RamPages {
 unsafe impl Send for RamPages {}
 
 impl RamPages {
-    /// No page is kept yet.
+    /// Creates an empty cache.
     pub fn new(ram: Arc<GuestRam>) -> RamPages {
         RamPages { ram, pages: (0..PAGES).map(|_| None).collect() }
     }

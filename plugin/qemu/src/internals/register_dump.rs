@@ -13,7 +13,7 @@ impl RegisterDump {
         RegisterDump(RegisterPrinter::find().ok())
     }
 
-    /// Prints the vCPU that this thread runs; `None` if QEMU exports no way to.
+    /// Prints the vCPU that this thread runs; `None` if QEMU does not export the function.
     pub fn print(&self) -> Option<String> {
         let printer = self.0?;
         let cpu = current_cpu();

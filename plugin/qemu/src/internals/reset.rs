@@ -14,7 +14,7 @@ extern "C" fn machine_reset(opaque: *mut c_void) {
     // SAFETY: the leaked handler that was registered with this function.
     let handler = unsafe { &*opaque.cast::<Handler>() };
     if catch_unwind(AssertUnwindSafe(handler)).is_err() {
-        say("a device panicked when the machine was reset (above)");
+        say("a device panicked when the machine was reset (see the message above)");
     }
 }
 

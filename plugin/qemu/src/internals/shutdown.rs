@@ -8,7 +8,7 @@ use super::symbols::{EnumNames, ShutdownCauses, ShutdownNotifiers, ShutdownReque
 
 /// Why the machine ended.
 ///
-/// From `ShutdownCause` in QEMU's `qapi/run-state.json`, as far as a user tells them apart.
+/// Derived from `ShutdownCause` in QEMU's `qapi/run-state.json`; causes that users need not distinguish are one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// The guest powered off, or asked a debug-exit device to end QEMU.
@@ -23,11 +23,11 @@ pub enum Ended {
     Signal,
     /// The user closed the window.
     Ui,
-    /// QEMU gave up on the guest.
+    /// QEMU stopped the guest because of an error on the host.
     HostError,
     /// QEMU called `exit` without a shutdown.
     Exit,
-    /// This QEMU does not tell.
+    /// Not known: this QEMU does not export the function.
     Unknown,
 }
 
@@ -108,7 +108,7 @@ impl ShutdownRequest {
     }
 }
 
-/// Ends QEMU as a device does that calls `exit`.
+/// Ends QEMU by `exit`, as some devices do.
 ///
 /// The exit handlers of QEMU and of this plugin run; what QEMU does at a shutdown does not happen. For a
 /// QEMU that does not export [`Machine::exit`](super::Machine::exit).

@@ -1,5 +1,5 @@
-//! The state that a string instruction uses, in place: its index registers and count, and what decides how
-//! QEMU runs it.
+//! The state that a string instruction uses, in place: its index registers and count, and the state that
+//! decides how QEMU runs it.
 
 use super::cpu_layout::StringLayout;
 use super::direct::{Direct, hflags};
@@ -59,12 +59,12 @@ impl<'a> StringCpu<'a> {
         self.direct.load(self.layout.bases[usize::from(number)])
     }
 
-    /// PKRU; `None` if QEMU does not tell.
+    /// PKRU; `None` if it is not known.
     pub fn pkru(&self) -> Option<u32> {
         self.direct.pkru()
     }
 
-    /// IA32_PKRS; `None` if QEMU does not tell.
+    /// IA32_PKRS; `None` if it is not known.
     pub fn pkrs(&self) -> Option<u32> {
         self.direct.pkrs()
     }
@@ -105,7 +105,7 @@ impl<'a> StringCpu<'a> {
         self.direct.store(self.layout.rcx, value);
     }
 
-    /// Returns true if a debugger of the host's watches some of `len` bytes at a linear address.
+    /// Returns true if a debugger on the host watches some of `len` bytes at a linear address.
     pub fn is_watched(&self, watchpoints: &Watchpoints, linear: u64, len: usize) -> bool {
         watchpoints.any(self.direct.cpu_state(), linear, len)
     }

@@ -1,4 +1,4 @@
-//! The symbols that pvio uses of those that QEMU exports for its own loadable modules: each stands here
+//! The symbols that pvio uses among those that QEMU exports for its own loadable modules. Each is listed
 //! once, with its type, its header and the versions that have it.
 //!
 //! The headers are those of QEMU 11.1. Before 10.1 `system/memory.h` and `system/address-spaces.h` were in
@@ -13,7 +13,7 @@ use super::c_types::{
 };
 use crate::symbol::{Global, lookup_internal, symbol_table};
 
-/// Whether QEMU exports its functions at all, as one does that was configured with `--enable-modules`.
+/// Returns true if QEMU exports its functions at all, as it does if it was configured with `--enable-modules`.
 ///
 /// A QEMU that lacks some of them exports others.
 pub(crate) fn exports_functions() -> bool {
@@ -63,7 +63,7 @@ symbol_table! {
         cpu_dump_state: unsafe extern "C" fn(cpu: *mut CpuState, f: *mut libc::FILE, flags: c_int),
     }
 
-    /// The table by which QEMU saves an `X86CPU`.
+    /// The table with which QEMU saves an `X86CPU`.
     CpuDescription: "target/i386/cpu.h", since V9_2 {
         vmstate_x86_cpu: Global<VmStateDescription>,
     }
@@ -80,7 +80,7 @@ symbol_table! {
         qemu_clock_get_ns: unsafe extern "C" fn(r#type: c_int) -> i64,
     }
 
-    /// Throws all translated code away, soon.
+    /// Discards all translated code soon.
     QueueTbFlush: "exec/tb-flush.h", since V10_2 {
         queue_tb_flush: unsafe extern "C" fn(cs: *mut CpuState),
     }

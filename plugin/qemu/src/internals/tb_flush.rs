@@ -14,7 +14,7 @@ enum Flush {
     Work(SafeWork, TbFlush),
 }
 
-/// QEMU's way to throw all translated code away, if it exports one.
+/// QEMU's function that discards all translated code, if it exports one.
 pub(crate) struct Translations(Option<Flush>);
 
 /// Runs while no vCPU does.
@@ -29,7 +29,7 @@ impl Translations {
         Translations(QueueTbFlush::find().map(Flush::Queue).or_else(|_| work()).ok())
     }
 
-    /// Asks for it, in a callback for a translation. QEMU does it soon after.
+    /// Requests the flush, in a callback for a translation. QEMU performs it soon after.
     pub fn flush(&self) {
         let cpu = current_cpu();
         match self.0.filter(|_| !cpu.is_null()) {

@@ -1,7 +1,7 @@
-//! The guest's RAM that may hold anything but zeros.
+//! The guest's RAM that may hold nonzero data.
 //!
-//! Most of a large guest's RAM is never touched. The host's kernel has given no page to it, and says so in
-//! `/proc/self/pagemap` (Documentation/admin-guide/mm/pagemap.rst).
+//! Most of a large guest's RAM is never touched. The host's kernel allocates no pages for it, which
+//! `/proc/self/pagemap` shows (Documentation/admin-guide/mm/pagemap.rst).
 
 use std::fs::File;
 use std::ops::Range;
@@ -14,7 +14,7 @@ const PAGE: u64 = 4096;
 const STEP: u64 = 1 << 20;
 /// The longest gap between two pieces of RAM.
 const MAX_GAP: u64 = 64 << 30;
-/// The pages that are asked for at once.
+/// Number of pages that are queried at once.
 const CHUNK: usize = 8192;
 /// Bits 63, 62 and 61 of a page's entry: present, swapped out, and mapped from a file or shared.
 const IN_USE: u64 = 0b111 << 61;

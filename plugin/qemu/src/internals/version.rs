@@ -1,4 +1,4 @@
-//! QEMU's version, as QEMU tells it.
+//! QEMU's version, as QEMU reports it.
 
 use std::ffi::{c_int, c_void};
 
@@ -6,14 +6,14 @@ use super::symbols::VersionQuery;
 use crate::symbol::NotExported;
 use crate::version::QemuVersion;
 
-/// What QEMU prints before its version for `--version`.
+/// The text before the version in the output of `--version`.
 const BANNER: &[u8] = b"QEMU emulator version ";
 
 impl QemuVersion {
-    /// Asks the QEMU that this process is.
+    /// Returns the version of this process's QEMU.
     ///
-    /// One that was built without loadable modules is not asked: its program has the text that it prints for
-    /// `--version`. `None` if that is not found either.
+    /// A QEMU without loadable modules does not export the query. Then the version is found in its program, in
+    /// the text that it prints for `--version`. `None` if that is not found either.
     pub fn of_this_process() -> Option<QemuVersion> {
         QemuVersion::ask().ok().or_else(of_program)
     }

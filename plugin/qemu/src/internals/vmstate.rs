@@ -1,8 +1,8 @@
-//! QEMU's tables of what it saves: where each field of a structure is, by its name.
+//! QEMU's tables of the state that it saves, which give the location of each field of a structure by name.
 //!
 //! The names are those of QEMU's source, and part of every migration stream. The shape of the tables
-//! (`migration/vmstate.h`) differs between versions, so it is found by what must be in them. They are read
-//! through `/proc/self/mem`, where a wrong address is an error and not a crash.
+//! (`migration/vmstate.h`) differs between versions, so it is inferred from entries that every table has. The
+//! tables are read through `/proc/self/mem`, where a wrong address is an error and not a crash.
 
 use std::fs::File;
 use std::ops::Range;
@@ -13,13 +13,13 @@ use super::c_types::VmStateDescription;
 /// The location of an integer in a structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FieldLocation {
-    /// In bytes, from the structure's begin.
+    /// In bytes, from the start of the structure.
     pub offset: usize,
     /// In bytes: 4 or 8.
     pub size: usize,
 }
 
-/// This process's memory, by addresses that may be wrong.
+/// This process's memory, for reads at addresses that may be wrong.
 pub(super) struct Memory(File);
 
 impl Memory {
@@ -46,9 +46,9 @@ impl Memory {
 const DESCRIPTION_WORDS: Range<u64> = 3..24;
 /// Accepted sizes of a field, in words: 13 in QEMU 10.2, 12 in 11.1.
 const FIELD_WORDS: Range<u64> = 4..32;
-/// The most fields that are searched; QEMU 10.2 has some 70.
+/// Maximum number of fields that are searched; QEMU 10.2 has some 70.
 const MAX_FIELDS: u64 = 512;
-/// The most subsections that are searched; QEMU 10.2 has some 30.
+/// Maximum number of subsections that are searched; QEMU 10.2 has some 30.
 const MAX_SUBSECTIONS: u64 = 128;
 
 /// The fields of a description, up to one without a name. Each begins with a name (before QEMU 11 a hint

@@ -1,9 +1,9 @@
-//! Watchpoints that a debugger of the host's has set.
+//! Watchpoints that a debugger on the host has set.
 
 use super::c_types::CpuState;
 use super::symbols::WatchpointQuery;
 
-/// QEMU's way to ask for watchpoints.
+/// QEMU's query for watchpoints.
 pub struct Watchpoints(WatchpointQuery);
 
 impl Watchpoints {

@@ -1,4 +1,4 @@
-//! The plugin API of the running QEMU: all of its functions that pvio calls, in the shape of its version.
+//! The plugin API of the running QEMU: all functions that pvio calls, with the types of its version.
 
 use std::ffi::CStr;
 
@@ -61,7 +61,7 @@ pub(super) struct Api {
 }
 
 impl Api {
-    /// Looks everything up. `level` is what QEMU said in `qemu_info_t`.
+    /// Looks up all functions. `level` is the version in QEMU's `qemu_info_t`.
     pub fn load(level: ApiLevel) -> Result<Api, MissingFunction> {
         Api::find(level).map_err(MissingFunction::in_api(level))
     }

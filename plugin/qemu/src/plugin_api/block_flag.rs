@@ -1,4 +1,4 @@
-//! Reports the next block of a vCPU, if something waits for it, as cheaply as it can be done.
+//! Reports the next block of a vCPU at low cost, if the plugin waits for it.
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -10,7 +10,7 @@ use super::vcpus::Vcpus;
 use super::watch::VcpuIndex;
 use crate::internals::{CpuState, current_cpu};
 
-/// A flag for each vCPU: it waits for its next block.
+/// A flag for each vCPU, set while the vCPU waits for its next block.
 pub(super) struct BlockFlag {
     /// A flag for each vCPU. Generated code tests it where a block begins, in less than a cycle.
     flags: qemu_plugin_u64,

@@ -1,8 +1,8 @@
 //! `qemu_plugin_version`: the plugin API that the library declares.
 //!
 //! QEMU refuses a library whose number is outside its own range, and no fixed number suits all of 9.2
-//! (4) to 11.1 (7 alone). It reads the number after the library's constructors have run, so a constructor
-//! looks at the host and sets it.
+//! (4) to 11.1 (only 7). It reads the number after the library's constructors have run, so a constructor
+//! recognizes QEMU and sets the number.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -15,13 +15,13 @@ use crate::version::{ApiLevel, QemuVersion};
 pub struct DeclaredVersion(AtomicI32);
 
 impl DeclaredVersion {
-    /// Declares nothing yet.
+    /// Creates the variable. It declares no API yet.
     pub const fn new() -> DeclaredVersion {
         DeclaredVersion(AtomicI32::new(0))
     }
 
-    /// Declares an API that the QEMU that loads the library accepts, even one that is too old for pvio:
-    /// [`install`](super::install) then says so.
+    /// Declares an API that this QEMU accepts, even if QEMU is too old for pvio, so that
+    /// [`install`](super::install) can report the problem.
     pub fn declare(&self) {
         let exported = Exported {
             registers: RegisterList::find().is_ok(),

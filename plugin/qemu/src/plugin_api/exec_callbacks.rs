@@ -1,5 +1,5 @@
-//! The C functions that QEMU calls while the guest runs. Each turns its arguments into values, and hands
-//! them to the [`Vcpu`](super::Vcpu).
+//! The C functions that QEMU calls while the guest runs. Each converts its arguments and calls the
+//! [`Vcpu`](super::Vcpu).
 
 use std::ffi::{c_uint, c_void};
 
@@ -35,8 +35,8 @@ fn on_vcpu(vcpu: c_uint, report: impl FnOnce(&'static Installed, &mut VcpuState)
 /// For [`Watch::Exec`](super::Watch::Exec).
 pub(super) extern "C" fn exec(vcpu: c_uint, userdata: *mut c_void) {
     on_vcpu(vcpu, |installed, state| {
-        let (api, whose) = (&installed.host.api, installed.whose_registers());
-        let mut registers = Registers::new(api, &mut state.registers, whose);
+        let (api, thread) = (&installed.host.api, installed.vcpu_thread());
+        let mut registers = Registers::new(api, &mut state.registers, thread);
         let next = state.vcpu.exec(userdata_to_token(userdata), &mut registers);
         follow(installed, vcpu, next);
     });
@@ -45,8 +45,8 @@ pub(super) extern "C" fn exec(vcpu: c_uint, userdata: *mut c_void) {
 /// For [`Watch::ExecAndMemory`](super::Watch::ExecAndMemory).
 pub(super) extern "C" fn exec_and_memory(vcpu: c_uint, userdata: *mut c_void) {
     on_vcpu(vcpu, |installed, state| {
-        let (api, whose) = (&installed.host.api, installed.whose_registers());
-        let mut registers = Registers::of_string(api, &mut state.registers, whose);
+        let (api, thread) = (&installed.host.api, installed.vcpu_thread());
+        let mut registers = Registers::of_string(api, &mut state.registers, thread);
         let next = state.vcpu.exec(userdata_to_token(userdata), &mut registers);
         follow(installed, vcpu, next);
     });
@@ -62,8 +62,8 @@ fn follow(installed: &Installed, vcpu: c_uint, next: Next) {
 /// For [`Watch::ExecWithWrites`](super::Watch::ExecWithWrites).
 pub(super) extern "C" fn exec_with_writes(vcpu: c_uint, userdata: *mut c_void) {
     on_vcpu(vcpu, |installed, state| {
-        let (api, whose) = (&installed.host.api, installed.whose_registers());
-        let mut registers = WritableRegisters::new(api, &mut state.registers, whose);
+        let (api, thread) = (&installed.host.api, installed.vcpu_thread());
+        let mut registers = WritableRegisters::new(api, &mut state.registers, thread);
         state.vcpu.exec_with_writes(userdata_to_token(userdata), &mut registers);
     });
 }
@@ -71,8 +71,8 @@ pub(super) extern "C" fn exec_with_writes(vcpu: c_uint, userdata: *mut c_void) {
 /// For [`Watch::ExecReadOnly`](super::Watch::ExecReadOnly).
 pub(super) extern "C" fn exec_read_only(vcpu: c_uint, userdata: *mut c_void) {
     on_vcpu(vcpu, |installed, state| {
-        let (api, whose) = (&installed.host.api, installed.whose_registers());
-        let mut registers = Registers::new(api, &mut state.registers, whose);
+        let (api, thread) = (&installed.host.api, installed.vcpu_thread());
+        let mut registers = Registers::new(api, &mut state.registers, thread);
         state.vcpu.exec_read_only(userdata_to_token(userdata), &mut registers);
     });
 }
@@ -80,7 +80,7 @@ pub(super) extern "C" fn exec_read_only(vcpu: c_uint, userdata: *mut c_void) {
 /// For [`Watch::ExecNoRegs`](super::Watch::ExecNoRegs).
 pub(super) extern "C" fn exec_no_regs(vcpu: c_uint, userdata: *mut c_void) {
     on_vcpu(vcpu, |installed, state| {
-        let rip = state.registers.rip(&installed.host.api, installed.whose_registers());
+        let rip = state.registers.rip(&installed.host.api, installed.vcpu_thread());
         state.vcpu.exec_no_regs(userdata_to_token(userdata), rip);
     });
 }
@@ -88,8 +88,8 @@ pub(super) extern "C" fn exec_no_regs(vcpu: c_uint, userdata: *mut c_void) {
 /// For [`Watch::Tracepoint`](super::Watch::Tracepoint).
 pub(super) extern "C" fn tracepoint(vcpu: c_uint, userdata: *mut c_void) {
     on_vcpu(vcpu, |installed, state| {
-        let (api, whose) = (&installed.host.api, installed.whose_registers());
-        let mut registers = Registers::new(api, &mut state.registers, whose);
+        let (api, thread) = (&installed.host.api, installed.vcpu_thread());
+        let mut registers = Registers::new(api, &mut state.registers, thread);
         state.vcpu.tracepoint(userdata_to_token(userdata), &mut registers);
     });
 }
@@ -122,11 +122,11 @@ pub(super) extern "C" fn memory_touched(
 /// A block begins that some vCPU may wait for.
 pub(super) extern "C" fn block_begins(vcpu: c_uint, _userdata: *mut c_void) {
     on_vcpu(vcpu, |installed, state| {
-        let (api, whose) = (&installed.host.api, installed.whose_registers());
+        let (api, thread) = (&installed.host.api, installed.vcpu_thread());
         let take =
             |flag: &super::block_flag::BlockFlag| flag.take(api, &installed.vcpus, VcpuIndex(vcpu));
         if installed.block_flag.as_ref().is_some_and(take) {
-            let mut registers = Registers::new(api, &mut state.registers, whose);
+            let mut registers = Registers::new(api, &mut state.registers, thread);
             state.vcpu.block_begins(&mut registers);
         }
     });
@@ -135,7 +135,7 @@ pub(super) extern "C" fn block_begins(vcpu: c_uint, _userdata: *mut c_void) {
 /// A block begins whose instructions add to the scoreboard. The user data is RIP at its translation.
 pub(super) extern "C" fn scored_block_begins(vcpu: c_uint, userdata: *mut c_void) {
     on_vcpu(vcpu, |installed, state| {
-        let rip = state.registers.rip(&installed.host.api, installed.whose_registers());
+        let rip = state.registers.rip(&installed.host.api, installed.vcpu_thread());
         let Token(at_translation) = userdata_to_token(userdata);
         state.vcpu.scored_block_begins(rip.wrapping_sub(at_translation));
     });

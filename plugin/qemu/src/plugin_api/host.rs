@@ -1,4 +1,4 @@
-//! The queries that callbacks make of the running QEMU.
+//! Queries to the running QEMU from callbacks.
 
 use once_cell::sync::OnceCell;
 
@@ -14,7 +14,7 @@ pub(super) struct Host {
     pub translations: Translations,
     /// The offsets of registers, if QEMU exports them.
     pub layout: Option<CpuLayout>,
-    /// How to ask for registers, once a vCPU has begun.
+    /// The handles of registers, once a vCPU has begun.
     handles: OnceCell<RegisterHandles>,
 }
 
@@ -49,8 +49,8 @@ impl Host {
         self.handles.get().map(|handles| handles.read(&self.api, register))
     }
 
-    /// Returns true if the block that is being translated is a nested guest's; `None` if QEMU does not
-    /// tell.
+    /// Returns true if the block that is being translated is a nested guest's; `None` if that is not
+    /// known.
     pub fn translates_for_nested_guest(&self) -> Option<bool> {
         self.current_vcpu()?.is_in_nested_guest()
     }

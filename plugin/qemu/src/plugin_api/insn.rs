@@ -99,15 +99,15 @@ impl<'a> Insn<'a> {
 
     /// The base of the code segment; 0 in 64-bit code.
     ///
-    /// It is the same whenever this translation runs. Costs a load, or about 100 cycles if QEMU does not
-    /// tell where RIP is.
+    /// It is the same whenever this translation runs. Costs a load, or about 100 cycles if the location of
+    /// RIP in QEMU is not known.
     pub fn code_base(&self) -> u32 {
         (self.block.start as u32).wrapping_sub(self.block.rip() as u32)
     }
 
-    /// The page of the instruction if it is memory; `None` if it is a device, or QEMU does not tell.
+    /// The page of the instruction if it is memory; `None` if it is a device, or if that is not known.
     ///
-    /// From API 5 on. QEMU walks the page tables that it has just fetched the instruction by.
+    /// From API 5 on. QEMU walks the page tables through which it has just fetched the instruction.
     pub fn ram_page(&self) -> Option<PhysicalPage> {
         let api = &self.block.host.api;
         let mut physical = 0;
@@ -141,15 +141,15 @@ impl<'a> Insn<'a> {
         }
     }
 
-    /// Returns true if it is a nested guest's code; `None` if QEMU does not tell.
+    /// Returns true if it is a nested guest's code; `None` if that is not known.
     pub fn is_in_nested_guest(&self) -> Option<bool> {
         self.block.host.translates_for_nested_guest()
     }
 
-    /// Makes QEMU translate all code again soon, so that it can be watched in another way.
+    /// Makes QEMU translate all code again soon, so that other instructions can be watched.
     ///
     /// Does nothing if QEMU does not export the function for it.
-    pub fn translate_all_anew(&self) {
+    pub fn retranslate_all(&self) {
         self.block.host.translations.flush();
     }
 

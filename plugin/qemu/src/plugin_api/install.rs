@@ -1,4 +1,4 @@
-//! The moment when QEMU loads the plugin: whether pvio can work in this QEMU, and what the user asked for.
+//! Installation: checks whether pvio supports the QEMU that loads it, and builds the plugin from the options.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt::Display;
@@ -26,17 +26,17 @@ use crate::version::{ApiLevel, QemuVersion};
 pub struct HostInfo {
     /// Its plugin API.
     pub api: ApiLevel,
-    /// Its release; `None` if it does not tell.
+    /// Its release; `None` if it is not known.
     pub version: Option<QemuVersion>,
     /// The guest's architecture: `i386` or `x86_64`.
     pub target: String,
-    /// The number of vCPUs that the machine may have at most.
+    /// The maximum number of vCPUs of the machine.
     pub max_vcpus: usize,
     /// True if QEMU reports that it counts instructions (`-icount`).
     pub icount: bool,
     /// True if QEMU reports that it records or replays a run (`-icount rr=`).
     pub recorded: bool,
-    /// The options of QEMU's that affect the plugin's files.
+    /// The options of QEMU that affect the plugin's files.
     pub command_line: CommandLine,
     /// True if [`GuestRam::open`](crate::GuestRam::open) succeeds.
     pub memory_is_readable: bool,
@@ -49,7 +49,7 @@ impl HostInfo {
     }
 }
 
-/// A QEMU that pvio cannot work in.
+/// The reason why pvio does not work in this QEMU.
 #[derive(Debug, thiserror::Error)]
 enum Unsuitable {
     #[error(
@@ -58,18 +58,18 @@ enum Unsuitable {
     )]
     UserMode,
     #[error(
-        "this QEMU emulates {0}, whose instructions pvio does not know; \
+        "this QEMU emulates {0}, which pvio does not support; \
          load pvio into qemu-system-x86_64 or qemu-system-i386"
     )]
     Target(String),
     #[error(
-        "this QEMU's plugin API is version {0}; pvio needs {oldest} or newer, which is QEMU 9.2 or newer",
+        "this QEMU's plugin API is version {0}; pvio needs version {oldest} or newer: use QEMU 9.2 or newer",
         oldest = ApiLevel::OLDEST
     )]
     TooOld(ApiLevel),
     #[error(
-        "this QEMU runs the guest by {0}, under which it calls no plugins: nothing would be counted; \
-         start it with -accel tcg"
+        "this QEMU runs the guest with the accelerator {0}, under which QEMU calls no plugins, so nothing would be \
+         counted; start it with -accel tcg"
     )]
     Accelerator(String),
     #[error("{0}")]
@@ -102,21 +102,21 @@ pub unsafe fn install<E: Display>(
         if host.api > ApiLevel::NEWEST {
             let newest = ApiLevel::NEWEST;
             say(format_args!(
-                "warning: this QEMU's plugin API is version {}, newer than any that pvio was tried \
-                 with ({newest})",
+                "warning: this QEMU's plugin API is version {}, newer than any that pvio was \
+                 tested with ({newest})",
                 host.api
             ));
         } else if let Some(version) = host.version.filter(|version| version.is_newer_than_known()) {
             say(format_args!(
-                "warning: this is QEMU {version}, newer than any that pvio was tried with (11.1)"
+                "warning: this is QEMU {version}, newer than any that pvio was tested with (11.1)"
             ));
         }
         let plugin = build(&host, arguments).map_err(|error| error.to_string())?;
         if !exports_functions() {
             say(
                 "warning: this QEMU exports none of its functions to plugins (it was configured without \
-                 --enable-modules): pvio counts, but serves no ports, reaches none by hypercalls, and reads \
-                 no names from the guest; ./configure --enable-modules makes one that does",
+                 --enable-modules): pvio counts, but it has no devices, hypercalls reach no ports, and no names are \
+                 read from the guest; for these, use a QEMU configured with --enable-modules",
             );
         }
         let block_flag = plugin.follows_blocks().then(|| BlockFlag::new(&api));
@@ -129,8 +129,8 @@ pub unsafe fn install<E: Display>(
             block_flag,
         };
         let installed = installed::open(installed)
-            .ok_or_else(|| "it is loaded already; load it once".to_string())?;
-        // Only now is there something for the callbacks to find.
+            .ok_or_else(|| "the plugin is loaded already; load it only once".to_string())?;
+        // Callbacks can find the plugin only from here on.
         registration::register(id, &installed.host.api);
         Ok(())
     });

@@ -8,7 +8,7 @@ use once_cell::sync::OnceCell;
 use super::block_flag::BlockFlag;
 use super::host::Host;
 use super::plugin::Plugin;
-use super::register_file::Whose;
+use super::register_file::VcpuThread;
 use super::vcpus::Vcpus;
 use crate::internals::ShutdownCause;
 use crate::report::say;
@@ -28,16 +28,16 @@ pub(super) struct Installed {
 }
 
 impl Installed {
-    pub fn whose_registers(&self) -> Whose {
-        if self.vcpus.share_a_thread() { Whose::Shared } else { Whose::Own }
+    pub fn vcpu_thread(&self) -> VcpuThread {
+        if self.vcpus.share_a_thread() { VcpuThread::Shared } else { VcpuThread::Own }
     }
 }
 
 /// The installed plugin, set once. Before API 7 QEMU gives its callbacks no user data.
 static INSTALLED: OnceCell<Installed> = OnceCell::new();
 
-/// The same while callbacks are heard: from the installation to the end of the machine. QEMU may exit while
-/// vCPUs run; what they do after that is not reported, so that the counters stand still.
+/// The installed plugin while callbacks are handled: from the installation to the end of the machine. QEMU may exit
+/// while vCPUs run; their later callbacks are ignored, so that the counters no longer change.
 static OPEN: AtomicPtr<Installed> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Installs a plugin; `None` if one is installed already.
@@ -49,7 +49,7 @@ pub(super) fn open(installed: Installed) -> Option<&'static Installed> {
     Some(installed)
 }
 
-/// Starts no callback any more. Callbacks that other threads run now are completed.
+/// Ignores callbacks from now on. Callbacks that other threads are running are completed.
 pub(super) fn close() {
     // Relaxed: it publishes nothing.
     OPEN.store(std::ptr::null_mut(), Ordering::Relaxed);
@@ -57,8 +57,8 @@ pub(super) fn close() {
 
 /// Runs a callback's work, if a plugin is installed.
 ///
-/// A panic must not unwind into QEMU: it ends here. Its own message is on stderr; the line after it says
-/// what it means for the counts.
+/// A panic must not unwind into QEMU: it is caught here. Its own message is on stderr; a second line reports
+/// that the counts are wrong.
 #[inline]
 pub(super) fn guarded(work: impl FnOnce(&'static Installed)) {
     // SAFETY: null or what is in `INSTALLED` for ever, of which only shared references are made. Acquire:
@@ -74,6 +74,8 @@ fn say_once() {
     // Relaxed: only one thread gets `false`, and no other data depends on it.
     static SAID: AtomicBool = AtomicBool::new(false);
     if !SAID.swap(true, Ordering::Relaxed) {
-        say("an error of pvio itself (above): the guest goes on, its counts are wrong");
+        say(
+            "pvio itself failed (see the message above): the guest continues, but the counts are wrong",
+        );
     }
 }

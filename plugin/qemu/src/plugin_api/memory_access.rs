@@ -27,7 +27,7 @@ impl<'a> MemoryAccess<'a> {
         self.linear
     }
 
-    /// Returns the page that was accessed if it is memory; `None` if it is a device, or QEMU does not tell.
+    /// Returns the page that was accessed if it is memory; `None` if it is a device, or if that is not known.
     pub fn ram_page(&self) -> Option<PhysicalPage> {
         let functions = &self.api.places;
         // SAFETY: QEMU's own description of the access, in the callback for it. The result lasts until the next call on

@@ -1,6 +1,6 @@
 //! The official plugin API, versions 4 to 7 (`qemu/qemu-plugin.h`).
 //!
-//! It asks `internals` for what the API does not tell; `internals` does not know it.
+//! It uses `internals` for what the API does not provide; `internals` does not know this module.
 
 mod api;
 mod block_flag;

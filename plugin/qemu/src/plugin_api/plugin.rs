@@ -11,9 +11,9 @@ use crate::internals::Ended;
 
 /// A plugin. QEMU calls it on any thread.
 ///
-/// A panic in a method does not reach QEMU: the guest goes on, and a line on stderr says so once.
+/// A panic in a method does not reach QEMU: the guest continues, and one line on stderr reports it.
 pub trait Plugin: Send + Sync {
-    /// A vCPU begins to run. The result gets all that happens on it.
+    /// A vCPU begins to run. The result receives its callbacks.
     fn vcpu_begins(&self, vcpu: VcpuIndex) -> Box<dyn Vcpu>;
 
     /// QEMU runs several vCPUs on one thread (single-threaded TCG), where its callbacks name the wrong

@@ -1,8 +1,8 @@
-//! Guest memory by physical address, by the plugin API alone: pages that are proven to be RAM.
+//! Guest memory by physical address, through the plugin API alone: pages that are proven to be RAM.
 //!
-//! The API's functions reach devices, too, where a read may have effects, and do not tell what is at an address. So a
-//! page is used only after QEMU has told that it is RAM: it has translated code of it from memory, or an instruction
-//! has accessed it and the access was not I/O. Memory that a PC switches is never used.
+//! The API's functions also access devices, where a read may have effects, and do not report what is at an address. So a
+//! page is used only after QEMU has shown that it is RAM: QEMU has translated code in it, or an instruction has accessed
+//! it and the access was not I/O. Addresses that a PC switches between RAM and devices are never used.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use super::symbols::{GlibFunctions, PhysicalMemory};
 use super::watch::PhysicalPage;
 
 const PAGE: u64 = 4096;
-/// Where a PC switches between a display's memory and RAM of system management mode.
+/// Addresses at which a PC switches between the display's memory and the RAM of system management mode.
 const SWITCHED: Range<u64> = 0xa_0000..0xc_0000;
 /// `QEMU_PLUGIN_HWADDR_OPERATION_OK`.
 const OK: std::ffi::c_uint = 0;
@@ -27,13 +27,13 @@ pub struct ProvenRam {
 }
 
 impl ProvenRam {
-    /// No page is proven yet. `None` below API 5.
+    /// Creates an empty set of proven pages; `None` below API 5.
     pub fn open() -> Option<ProvenRam> {
         let (memory, glib) = (PhysicalMemory::find().ok()?, GlibFunctions::find().ok()?);
         Some(ProvenRam { memory, glib, pages: Mutex::default() })
     }
 
-    /// Takes a page as RAM from now on.
+    /// Marks a page as RAM.
     pub fn prove(&self, PhysicalPage(page): PhysicalPage) {
         if !SWITCHED.contains(&page) {
             self.lock().insert(page / PAGE);

@@ -1,4 +1,4 @@
-//! One vCPU's registers: in place if it is known where they are, else through the plugin API.
+//! One vCPU's registers: in place if their locations are known, otherwise through the plugin API.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_uint};
@@ -63,17 +63,17 @@ impl RegisterHandles {
     }
 }
 
-/// Whose registers are asked for.
+/// Says whether a thread runs only one vCPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
-    /// Those of the file's own vCPU.
+pub(super) enum VcpuThread {
+    /// The thread runs only the file's own vCPU.
     Own,
-    /// Perhaps those of another on the same thread: only QEMU knows.
+    /// The thread runs several vCPUs. Only QEMU knows which one it runs now.
     Shared,
 }
 
 impl RegisterFile {
-    /// The registers of the vCPU in the initialization callback. `cpu` is null if QEMU does not tell it.
+    /// The registers of the vCPU in the initialization callback. `cpu` is null if QEMU does not report it.
     pub fn of_current_vcpu(
         api: &Api,
         cpu: *mut CpuState,
@@ -112,8 +112,8 @@ impl RegisterFile {
 
     /// Reads a register, zero-extended.
     #[inline]
-    pub fn read(&mut self, api: &Api, whose: Whose, register: Register) -> u64 {
-        let direct = self.direct.as_ref().filter(|_| whose == Whose::Own);
+    pub fn read(&mut self, api: &Api, thread: VcpuThread, register: Register) -> u64 {
+        let direct = self.direct.as_ref().filter(|_| thread == VcpuThread::Own);
         match direct.and_then(|direct| direct.read(register)) {
             Some(value) => value,
             None => self.read_by_api(api, register),
@@ -132,21 +132,21 @@ impl RegisterFile {
 
     /// Reads the low 16 bits of a register.
     #[inline]
-    pub fn read_u16(&mut self, api: &Api, whose: Whose, register: Register) -> u16 {
+    pub fn read_u16(&mut self, api: &Api, thread: VcpuThread, register: Register) -> u16 {
         let place = self.low_bits[register as usize];
-        if whose == Whose::Own && !place.is_null() {
+        if thread == VcpuThread::Own && !place.is_null() {
             // SAFETY: in the `X86CPU`, where x86's low bits come first. Volatile as in `Direct::load`: only
             // this thread writes it, but by generated code.
             return unsafe { place.read_volatile() };
         }
-        self.read(api, whose, register) as u16
+        self.read(api, thread, register) as u16
     }
 
     /// Reads RIP or EIP of the vCPU that runs, whichever it is.
     #[inline]
-    pub fn rip(&mut self, api: &Api, whose: Whose) -> u64 {
+    pub fn rip(&mut self, api: &Api, thread: VcpuThread) -> u64 {
         let place = self.low_bits[Register::Rip as usize];
-        if whose == Whose::Own && !place.is_null() {
+        if thread == VcpuThread::Own && !place.is_null() {
             // SAFETY: as in `read_u16`; RIP has the size of a general register.
             return unsafe {
                 match self.general_size {
@@ -170,8 +170,8 @@ impl RegisterFile {
 
     /// Writes a general register, in a callback that writes registers.
     #[inline]
-    pub fn write(&mut self, api: &Api, whose: Whose, register: Register, value: u64) {
-        let direct = self.direct.as_ref().filter(|_| whose == Whose::Own);
+    pub fn write(&mut self, api: &Api, thread: VcpuThread, register: Register, value: u64) {
+        let direct = self.direct.as_ref().filter(|_| thread == VcpuThread::Own);
         if !direct.is_some_and(|direct| direct.write(register, value)) {
             self.write_by_api(api, register, value);
         }

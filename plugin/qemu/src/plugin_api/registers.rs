@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 use super::api::Api;
-use super::register_file::{RegisterFile, Whose};
+use super::register_file::{RegisterFile, VcpuThread};
 use crate::internals::{Direct, StackState, StringCpu};
 use crate::register::Register;
 
@@ -15,7 +15,7 @@ pub trait ReadRegisters {
     /// Reads a register, zero-extended.
     ///
     /// Outside 64-bit code the upper half of a general register may be anything. Costs a load, or about 45
-    /// cycles if QEMU does not tell where the register is.
+    /// cycles if the register's location in QEMU is not known.
     fn read(&mut self, register: Register) -> u64;
 
     /// Reads the low 16 bits of a general register.
@@ -32,7 +32,7 @@ pub trait ReadRegisters {
 
     /// The state that a string instruction uses, to be changed in place before it runs.
     ///
-    /// `None` if QEMU does not tell where that is, or if the instruction is not watched as
+    /// `None` if its location in QEMU is not known, or if the instruction is not watched as
     /// [`Watch::ExecAndMemory`](super::Watch::ExecAndMemory).
     #[inline]
     fn string_cpu(&mut self) -> Option<StringCpu<'_>> {
@@ -49,7 +49,7 @@ pub trait ReadRegisters {
 pub struct Registers<'a> {
     api: &'a Api,
     file: &'a mut RegisterFile,
-    whose: Whose,
+    thread: VcpuThread,
     /// True if the callback may change the registers of a string instruction in place.
     is_string: bool,
     /// They belong to the callback's thread.
@@ -57,42 +57,42 @@ pub struct Registers<'a> {
 }
 
 impl<'a> Registers<'a> {
-    pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile, whose: Whose) -> Self {
-        Registers { api, file, whose, is_string: false, callback: PhantomData }
+    pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile, thread: VcpuThread) -> Self {
+        Registers { api, file, thread, is_string: false, callback: PhantomData }
     }
 
     /// Only in a callback with `QEMU_PLUGIN_CB_RW_REGS`.
-    pub(super) fn of_string(api: &'a Api, file: &'a mut RegisterFile, whose: Whose) -> Self {
-        Registers { is_string: true, ..Registers::new(api, file, whose) }
+    pub(super) fn of_string(api: &'a Api, file: &'a mut RegisterFile, thread: VcpuThread) -> Self {
+        Registers { is_string: true, ..Registers::new(api, file, thread) }
     }
 
     /// The same as for [`ReadRegisters::read`].
     #[inline]
     pub fn read(&mut self, register: Register) -> u64 {
-        self.file.read(self.api, self.whose, register)
+        self.file.read(self.api, self.thread, register)
     }
 
     /// The same as for [`ReadRegisters::rip`].
     #[inline]
     pub fn rip(&mut self) -> u64 {
-        self.file.rip(self.api, self.whose)
+        self.file.rip(self.api, self.thread)
     }
 
-    /// Reads PKRU; `None` if QEMU does not tell. Costs a load.
+    /// Reads PKRU; `None` if its location is not known. Costs a load.
     #[inline]
     pub fn pkru(&self) -> Option<u32> {
         self.own()?.pkru()
     }
 
-    /// Reads IA32_PKRS; `None` if QEMU does not tell. Costs a load.
+    /// Reads IA32_PKRS; `None` if its location is not known. Costs a load.
     #[inline]
     pub fn pkrs(&self) -> Option<u32> {
         self.own()?.pkrs()
     }
 
-    /// Returns true if the vCPU runs a nested guest; `None` if QEMU does not tell. Costs a load.
+    /// Returns true if the vCPU runs a nested guest; `None` if that is not known. Costs a load.
     ///
-    /// The nested guest's memory and ports are what its own host makes of them.
+    /// The nested guest's memory and ports are those that its own hypervisor gives it.
     #[inline]
     pub fn is_in_nested_guest(&self) -> Option<bool> {
         self.own()?.is_in_nested_guest()
@@ -100,7 +100,7 @@ impl<'a> Registers<'a> {
 
     #[inline]
     fn own(&self) -> Option<&Direct> {
-        self.file.direct().filter(|_| self.whose == Whose::Own)
+        self.file.direct().filter(|_| self.thread == VcpuThread::Own)
     }
 }
 
@@ -112,7 +112,7 @@ impl ReadRegisters for Registers<'_> {
 
     #[inline]
     fn read_u16(&mut self, register: Register) -> u16 {
-        self.file.read_u16(self.api, self.whose, register)
+        self.file.read_u16(self.api, self.thread, register)
     }
 
     #[inline]
@@ -122,17 +122,17 @@ impl ReadRegisters for Registers<'_> {
 
     #[inline]
     fn string_cpu(&mut self) -> Option<StringCpu<'_>> {
-        match self.whose {
-            Whose::Own if self.is_string => StringCpu::of(self.file.direct()?),
+        match self.thread {
+            VcpuThread::Own if self.is_string => StringCpu::of(self.file.direct()?),
             _ => None,
         }
     }
 
     fn stack_state(&mut self) -> Option<StackState> {
         let direct = self.file.direct()?;
-        match self.whose {
-            Whose::Own => StackState::of(direct),
-            Whose::Shared => StackState::of(&Direct::of_this_thread(*direct.layout())?),
+        match self.thread {
+            VcpuThread::Own => StackState::of(direct),
+            VcpuThread::Shared => StackState::of(&Direct::of_this_thread(*direct.layout())?),
         }
     }
 }
@@ -142,20 +142,20 @@ pub struct WritableRegisters<'a>(Registers<'a>);
 
 impl<'a> WritableRegisters<'a> {
     /// Only in a callback with `QEMU_PLUGIN_CB_RW_REGS`.
-    pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile, whose: Whose) -> Self {
-        WritableRegisters(Registers::new(api, file, whose))
+    pub(super) fn new(api: &'a Api, file: &'a mut RegisterFile, thread: VcpuThread) -> Self {
+        WritableRegisters(Registers::new(api, file, thread))
     }
 
     /// Writes a general register, the upper half of a 64-bit one too.
     ///
-    /// Costs a store, or about 30 cycles if QEMU does not tell where the register is.
+    /// Costs a store, or about 30 cycles if the register's location in QEMU is not known.
     ///
     /// # Panics
     ///
     /// If QEMU refuses to write the register.
     #[inline]
     pub fn write(&mut self, register: Register, value: u64) {
-        self.0.file.write(self.0.api, self.0.whose, register, value);
+        self.0.file.write(self.0.api, self.0.thread, register, value);
     }
 }
 

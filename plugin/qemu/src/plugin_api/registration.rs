@@ -123,10 +123,10 @@ fn machine_ended(installed: &Installed) {
     if ran {
         installed.plugin.machine_ended(how);
     } else if how == Ended::Unknown {
-        // Such a QEMU does not tell which accelerator it has, either.
+        // Such a QEMU does not report its accelerator either.
         say(
-            "nothing was counted: QEMU has ended without a call of the plugin; it makes them where it \
-             runs the guest by TCG (-accel tcg) alone",
+            "nothing was counted, because QEMU never called the plugin; it calls plugins only if it runs the \
+             guest with TCG: start it with -accel tcg",
         );
     }
 }

@@ -1,8 +1,8 @@
 //! A scoreboard to which QEMU's generated code adds for every instruction of the guest.
 //!
 //! Each vCPU has a row: the instruction that it began last, whether its block runs at another address than
-//! that of its translation, and the entries. The code adds before the instruction runs; the plugin takes
-//! back what turns out not to have run.
+//! that of its translation, and the entries. The code adds before the instruction runs; the plugin subtracts
+//! instructions that turn out not to have retired.
 
 use qemu_plugin_sys::qemu_plugin_cb_flags::QEMU_PLUGIN_CB_NO_REGS;
 use qemu_plugin_sys::{
@@ -34,7 +34,7 @@ unsafe impl Sync for Scoreboard {}
 const FIRST_ENTRY: usize = 2;
 
 impl Scoreboard {
-    /// Makes a scoreboard with so many entries for each vCPU, all 0. QEMU keeps it until it ends.
+    /// Makes a scoreboard with `entries` entries for each vCPU, all 0. QEMU keeps it until it ends.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl Scoreboard {
         qemu_plugin_u64 { score: self.score, offset: 0 }
     }
 
-    /// Not 0 if the block that a vCPU runs is elsewhere than it was translated.
+    /// Nonzero if the block that a vCPU runs is at another address than that of its translation.
     fn elsewhere_word(&self) -> qemu_plugin_u64 {
         qemu_plugin_u64 { score: self.score, offset: size_of::<u64>() }
     }
@@ -100,8 +100,8 @@ impl Scoreboard {
         unsafe { (self.functions.qemu_plugin_u64_add)(self.entry(to), vcpu.0, 1) }
     }
 
-    /// Says whether the vCPU's block runs at another address than that of its translation, in the callback
-    /// for the block's begin.
+    /// Sets whether the vCPU's block runs at another address than that of its translation. Call it in the
+    /// callback for the start of the block.
     pub fn set_elsewhere(&self, vcpu: VcpuIndex, elsewhere: bool) {
         // SAFETY: as in `last`.
         unsafe {

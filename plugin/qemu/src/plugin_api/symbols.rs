@@ -1,5 +1,5 @@
-//! The functions of the plugin API that pvio uses: each stands here once for each type that it has had,
-//! with its header and the versions of QEMU that have it.
+//! The functions of the plugin API that pvio uses. Each is listed once for each type that it has had, with
+//! its header and the versions of QEMU that have it.
 //!
 //! | plugin API | QEMU |
 //! | --- | --- |

@@ -1,5 +1,5 @@
-//! Translation of a block: the plugin says how to watch each instruction, and this asks QEMU for the
-//! callbacks.
+//! Translation of a block: the plugin decides how to watch each instruction, and this module requests the
+//! callbacks from QEMU.
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! The state of each vCPU, which its own thread alone uses.
+//! The state of each vCPU, which only its own thread uses.
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -43,7 +43,7 @@ pub(super) struct Vcpus {
 }
 
 impl Vcpus {
-    /// Room for `most` vCPUs, the machine's maximum.
+    /// Makes room for `most` vCPUs, the machine's maximum.
     pub fn new(most: usize) -> Vcpus {
         Vcpus {
             slots: (0..most).map(|_| OnceCell::new()).collect(),
@@ -52,10 +52,10 @@ impl Vcpus {
         }
     }
 
-    /// Enters a vCPU that begins to run on this thread. Returns true if it has the thread for itself.
+    /// Enters a vCPU that begins to run on this thread. Returns true if no other vCPU uses the thread.
     ///
-    /// One that has not gets no state of its own. One that is unplugged and plugged in again begins twice:
-    /// it keeps its [`Vcpu`], but is another to QEMU, with registers elsewhere.
+    /// A vCPU that shares its thread gets no state of its own. One that is unplugged and plugged in again begins
+    /// twice: it keeps its [`Vcpu`], but QEMU has a new object for it, with registers elsewhere.
     pub fn begin(
         &self,
         index: VcpuIndex,
@@ -99,7 +99,7 @@ impl Vcpus {
         slots.any(|slot| *lock(&slot.thread) == thread)
     }
 
-    /// Returns true if some vCPU has no thread for itself.
+    /// Returns true if vCPUs share a thread.
     pub fn share_a_thread(&self) -> bool {
         // Relaxed: the thread that stores it is the one that the vCPUs share.
         self.shared.load(Ordering::Relaxed)

@@ -8,7 +8,7 @@ pub struct VcpuIndex(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PhysicalPage(pub u64);
 
-/// A number that comes back with each report on an instruction. It means something to the plugin alone.
+/// A number that QEMU passes to each callback for an instruction. Only the plugin knows its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token(pub u64);
 
@@ -17,7 +17,7 @@ pub struct Token(pub u64);
 pub enum Next {
     /// The next watched instruction, whenever it comes.
     Watched,
-    /// First the begin of the next block, when the instruction has left its result.
+    /// The start of the next block, when the instruction has stored its result.
     Block,
 }
 
@@ -51,12 +51,12 @@ pub enum Watch {
     Memory,
 }
 
-/// The most ways to watch one instruction.
+/// Maximum number of ways to watch one instruction.
 pub const MAX_WATCHES: usize = 3;
 
 /// The kinds of an instruction's memory accesses that are reported.
 ///
-/// QEMU reports what it reads from the guest's tables on the way, such as the TSS, as well.
+/// QEMU also reports its own reads of the guest's tables, such as the TSS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryWatch {
     /// Those that read (`QEMU_PLUGIN_MEM_R`).
@@ -76,7 +76,7 @@ pub struct InlineAdd {
     pub repeats_only_by_restart: bool,
 }
 
-/// A vCPU went on elsewhere than the program said (`enum qemu_plugin_discon_type`, from API 6 on).
+/// A vCPU left the program's control flow (`enum qemu_plugin_discon_type`, from API 6 on).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discontinuity {
     /// An exception was raised. QEMU's address of it may be stale; that of the

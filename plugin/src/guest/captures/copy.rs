@@ -5,14 +5,14 @@ use std::hash::{BuildHasher, RandomState};
 use crate::guest::unwind::Start;
 use crate::x86::PAGE;
 
-/// The most bytes of a stack that are copied in one piece.
+/// Maximum number of bytes of a stack that are copied in one piece.
 const PIECE: usize = 4096;
 /// Size and alignment of a stack in 64-bit kernels, in bytes: Linux's `THREAD_SIZE`.
 const KERNEL_STACK: u64 = 16 << 10;
-/// The most bytes between the code and a word that counts as its address.
+/// Maximum number of bytes between the code and a word that counts as its address.
 const CODE_REACH: u64 = 1 << 30;
 
-/// A copy of a stack, to be unwound later.
+/// A copy of a stack that is unwound later.
 #[derive(Clone, Debug)]
 pub struct StackCapture {
     pub(super) start: Start,
@@ -52,7 +52,7 @@ impl Scratch {
         pieces.map(|(&(at, length), bytes)| (at, &bytes[..length]))
     }
 
-    /// A hash of what unwinding can follow: addresses of code and of the stack, and their places.
+    /// Hashes what unwinding can follow: addresses of code and of the stack, and their positions.
     pub(super) fn key(&self, site: u32, start: &Start, hasher: &RandomState) -> u64 {
         let bp = Some(start.bp.wrapping_sub(start.sp)).filter(|&bp| bp < KERNEL_STACK);
         let mut key = hasher.hash_one((site, start.ip, bp));

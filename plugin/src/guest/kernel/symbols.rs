@@ -8,7 +8,7 @@ use crate::guest::kallsyms::{Kallsyms, Symbol};
 use crate::guest::names::{Budget, Names};
 use crate::guest::unwind::orc;
 
-/// The most variables named `modules` that are tried.
+/// Maximum number of variables named `modules` that are tried.
 const MODULES: usize = 8;
 
 /// The addresses of symbols that lead to other tables.
@@ -81,7 +81,7 @@ impl Marks {
         orc::Table::new(self.orc_ips?, self.orc_entries?, size / 4)
     }
 
-    /// The ranges of the kernel's code. A symbol's kind does not tell: in 7.3, data is `T`, too.
+    /// The ranges of the kernel's code. A symbol's kind is not enough: in 7.3, data has the kind `T`, too.
     pub(super) fn code(&self) -> Vec<Range<u64>> {
         let ends = [(self.stext, self.etext), (self.sinittext, self.einittext)];
         ends.iter().filter_map(|&(start, end)| Some(start?..end?)).collect()

@@ -144,7 +144,7 @@ impl Layout {
     }
 }
 
-/// The most modules from which the layout is inferred.
+/// Maximum number of modules from which the layout is inferred.
 const LOOKED_AT: usize = 8;
 /// Bytes of each that are read.
 const SIZE: usize = 0x800;

@@ -7,7 +7,7 @@ use crate::x86::PAGE;
 
 /// Bytes after the code that are searched.
 const REACH: u64 = 32 << 20;
-/// The most pairs of pointers that are followed.
+/// Maximum number of pairs of pointers that are followed.
 const MOST: usize = 200_000;
 
 /// Finds the head of the list after the kernel's code.

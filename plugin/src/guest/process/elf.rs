@@ -6,7 +6,7 @@ use object::LittleEndian;
 use object::elf::{ELF_NOTE_GNU, ELFCLASS64, FileHeader32, FileHeader64, NT_GNU_BUILD_ID, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
 
-/// The most program headers.
+/// Maximum number of program headers.
 const MOST_SEGMENTS: usize = 64;
 /// The longest build id in bytes.
 const LONGEST_ID: usize = 64;

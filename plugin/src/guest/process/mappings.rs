@@ -4,11 +4,11 @@ use super::layout::{Areas, Layout};
 use super::{Reader, printable};
 use crate::x86::PAGE;
 
-/// The most areas of a list: Linux's `vm.max_map_count`, rounded up.
+/// Maximum number of areas of a list: Linux's `vm.max_map_count`, rounded up.
 const MOST_AREAS: usize = 1 << 16;
-/// The most levels of a maple tree.
+/// Maximum number of levels of a maple tree.
 const DEEPEST: usize = 16;
-/// The most directories in a path.
+/// Maximum number of directories in a path.
 const MOST_DIRECTORIES: usize = 64;
 /// The longest name in a directory, in bytes: Linux's `NAME_MAX`.
 const LONGEST_NAME: usize = 255;

@@ -106,9 +106,9 @@ pub(super) struct Options {
     pub(super) wide: bool,
     pub(super) shape: Shape,
     pub(super) has_info: bool,
-    /// Whether `struct module` has `mem`.
+    /// True if `struct module` has `mem`.
     pub(super) has_mem: bool,
-    /// Whether data has names, and the kernel has types.
+    /// True if data has names, and the kernel has types.
     pub(super) has_data: bool,
 }
 

@@ -3,7 +3,7 @@
 use super::bytes;
 use crate::guest::PhysicalMemory;
 
-/// The most bytes before the PE header of an image.
+/// Maximum number of bytes before the PE header of an image.
 const MAX_HEADER: u32 = 4096;
 
 /// The fields of a header that loading does not change.

@@ -60,7 +60,7 @@ pub(super) fn search(
     modules
 }
 
-/// Whether a volume in these ranges has a module.
+/// Returns true if a volume in these ranges has a module.
 pub(super) fn is_any(
     memory: &impl PhysicalMemory,
     ranges: impl Iterator<Item = Range<u64>>,

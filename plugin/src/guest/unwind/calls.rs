@@ -134,7 +134,7 @@ impl Prologue {
     }
 }
 
-/// Whether an operand is the target of a direct jump.
+/// Returns true if an operand is the target of a direct jump.
 fn is_branch(operand: OpKind) -> bool {
     use OpKind::{NearBranch16, NearBranch32, NearBranch64};
     matches!(operand, NearBranch16 | NearBranch32 | NearBranch64)

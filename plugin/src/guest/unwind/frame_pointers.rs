@@ -1,8 +1,8 @@
 //! Unwinding by frame pointers, where each frame is proven.
 //!
-//! BP points to a frame of the code that runs only if that code has made one. In other code BP may be anything, 0 too.
-//! A function without a frame, or one that an interrupt called, would be left out silently. So a frame counts as proven
-//! in two cases:
+//! BP points to a frame of the running code only if that code has made one. In other code BP may have any value, even 0,
+//! and trusting it would silently leave out a function without a frame, or one that an interrupt called. So a frame
+//! counts as proven in two cases:
 //!
 //! - The kernel names the function, and the function begins by making its frame.
 //! - Nothing between the stack pointer and the frame can be a return address or an interrupt's frame that belongs to the
@@ -17,13 +17,13 @@ use super::{End, Frame, Start};
 use crate::guest::kernel::Kernel;
 use crate::x86::Mode;
 
-/// The most bytes of a frame in code without names.
+/// Maximum size of a frame in code without names, in bytes.
 const BIGGEST_FRAME: u64 = 4096;
-/// The most bytes of code in one function without names.
+/// Maximum size of code in one function without names, in bytes.
 const BIGGEST_FUNCTION: u64 = 0x1_0000;
 /// The same in 16-bit code.
 const BIGGEST_FUNCTION_16: u64 = 0x1000;
-/// The most bytes between an interrupted instruction and the handler.
+/// Maximum number of bytes between an interrupted instruction and the handler.
 const CODE_REACH: u64 = 16 << 20;
 
 /// Offsets of registers in `struct pt_regs` of 32-bit kernels.
@@ -113,7 +113,7 @@ impl Cursor<'_> {
         if self.is_interrupted { Frame::Interrupted(address) } else { Frame::Return(address) }
     }
 
-    /// Goes to the caller.
+    /// Moves to the caller.
     fn step<R: FnMut(u64, &mut [u8]) -> bool>(&mut self, stack: &mut Stack<'_, R>) -> Option<Next> {
         let address = self.frame().address();
         let mut read = |at: u64, into: &mut [u8]| stack.read(at, into).is_some();
@@ -147,7 +147,7 @@ impl Cursor<'_> {
         }
     }
 
-    /// Goes to the caller of the function that has this frame.
+    /// Moves to the caller of the function that has this frame.
     fn return_from<R: FnMut(u64, &mut [u8]) -> bool>(
         &mut self,
         bp: Pointer,
@@ -169,7 +169,7 @@ impl Cursor<'_> {
         Some(Next::Caller)
     }
 
-    /// Goes to the caller of a function that has not made its frame yet.
+    /// Moves to the caller of a function that has not made its frame yet.
     ///
     /// BP is still the caller's. The function must be the first of the chain, because only its SP is known.
     fn return_early<R: FnMut(u64, &mut [u8]) -> bool>(
@@ -188,7 +188,7 @@ impl Cursor<'_> {
         Some(Next::Caller)
     }
 
-    /// Goes to what an interrupt or an exception interrupted.
+    /// Moves to the code that an interrupt or an exception interrupted.
     fn interrupted<R: FnMut(u64, &mut [u8]) -> bool>(
         &mut self,
         registers: Pointer,
@@ -237,7 +237,7 @@ impl Cursor<'_> {
         }
     }
 
-    /// Whether the frame can belong to the code, which has no name.
+    /// Returns true if the frame can belong to the code, which has no name.
     ///
     /// If the code has made no frame, then BP is a caller's. So the return address of the code is below the frame.
     fn has_frame<R: FnMut(u64, &mut [u8]) -> bool>(
@@ -257,7 +257,7 @@ impl Cursor<'_> {
         Some(!calls_this && !is_interrupt)
     }
 
-    /// Whether the stack above has a return address of the code, which has no frame.
+    /// Returns true if the stack above has a return address of the code, which has no frame.
     fn is_called<R: FnMut(u64, &mut [u8]) -> bool>(&self, stack: &mut Stack<'_, R>) -> bool {
         let word = stack.word_size() as i32;
         let places = (0..BIGGEST_FRAME as i32 / word).map(|index| self.sp.plus(index * word));
@@ -265,7 +265,7 @@ impl Cursor<'_> {
         words.any(|word| self.is_return_address(word, stack))
     }
 
-    /// Whether a word on the stack can be the return address of the code.
+    /// Returns true if a word on the stack can be the return address of the code.
     fn is_return_address<R: FnMut(u64, &mut [u8]) -> bool>(
         &self,
         word: u64,
@@ -275,7 +275,7 @@ impl Cursor<'_> {
         call.is_some_and(|call| self.may_lead_here(call))
     }
 
-    /// Whether a call can be one of the function that the code is in.
+    /// Returns true if a call can be one of the function that the code is in.
     fn may_lead_here(&self, call: Call) -> bool {
         let reach = match self.code.mode {
             Mode::Bits16 => BIGGEST_FUNCTION_16,
@@ -287,7 +287,7 @@ impl Cursor<'_> {
         }
     }
 
-    /// Whether three words can be the IP, CS and flags that an interrupt pushed.
+    /// Returns true if three words can be the IP, CS and flags that an interrupt pushed.
     fn is_interrupt_frame(&self, words: &[u64]) -> bool {
         const ALWAYS_SET: u64 = 1 << 1;
         const NEVER_SET: u64 = !0x3f_7fd7;

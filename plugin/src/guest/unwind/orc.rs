@@ -104,7 +104,7 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Goes to the caller.
+    /// Moves to the caller.
     fn step<R: FnMut(u64, &mut [u8]) -> bool>(
         &mut self,
         entry: Entry,

@@ -3,7 +3,7 @@
 use super::{MOST_FRAMES, Start};
 use crate::x86::Mode;
 
-/// The most pointers that are loaded from one stack: two for each frame.
+/// Maximum number of pointers that are loaded from one stack: two for each frame.
 const MOST_BASES: usize = 2 * MOST_FRAMES + 2;
 
 /// A place on the stack: a base pointer and an offset in bytes.
@@ -71,7 +71,7 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Whether a stack has the words of this recipe. The caller compares the address of the code.
+    /// Returns true if a stack has the words of this recipe. The caller compares the address of the code.
     pub fn matches(&self, start: &Start, read: &mut impl FnMut(u64, &mut [u8]) -> bool) -> bool {
         if self.shape != Shape::of(start) {
             return false;

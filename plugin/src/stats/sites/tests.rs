@@ -26,7 +26,7 @@ fn each_kernel_has_sites_of_its_own() {
     let enter = || sites.enter(key(0x1000, Mode::Bits64), None, PortForm::OutDxAl).unwrap();
     let first = enter();
     sites.keep_names(|site| named(&format!("at {:#x}", site.key.pc)));
-    sites.next_turn();
+    sites.next_boot();
     let second = enter();
     assert_ne!(first, second);
     let now = || named("now");
@@ -40,15 +40,15 @@ fn a_kernel_that_runs_again_has_the_same_sites() {
     let enter = || sites.enter(key(0x1000, Mode::Bits64), None, PortForm::OutDxAl).unwrap();
     let first = enter();
     sites.keep_names(|_| named("a"));
-    sites.next_turn();
+    sites.next_boot();
     let second = enter();
-    sites.resume_turn(0);
+    sites.resume_boot(0);
     assert_eq!(enter(), first);
     assert_eq!(sites.name(first, || named("a")), named("a"));
     assert_eq!(sites.name(first, || None), named("a"), "its module is not there now");
     assert_eq!(sites.name(first, || named("b")), None, "either may have run");
     sites.keep_names(|_| named("b"));
-    sites.next_turn();
+    sites.next_boot();
     assert_eq!(sites.name(first, || None), None);
     assert_ne!(enter(), second);
     assert_ne!(enter(), first);

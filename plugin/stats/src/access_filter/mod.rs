@@ -1,12 +1,13 @@
-//! Filters of accesses, as options give them: `0x3f8-0x3ff:out:-value=0`.
+//! Filters of accesses, in the syntax of the options: `0x3f8-0x3ff:out:-value=0`.
 //!
-//! Filters of one kind are alternatives, and all kinds must agree. A `-` before a filter leaves out what it matches.
+//! An access is covered if, for each kind of filter that is given, at least one filter of that kind matches. A `-` before a
+//! filter excludes what it matches.
 //!
 //! | filter | matches |
 //! | --- | --- |
 //! | `PORT`, `PORT-PORT` | accesses that begin at these ports |
 //! | `in`, `out` | one direction |
-//! | `value=N`, `value=N-N` | what was read or written |
+//! | `value=N`, `value=N-N` | the value that was read or written |
 //! | `pc=ADDRESS`, `pc=ADDRESS-ADDRESS` | the linear address of the instruction |
 //! | `symbol=NAME` | the symbol that the instruction is in; `*` stands for any characters |
 //! | `process=NAME`, `process=PID`, `process=0xTABLE` | the process that makes the access, or its page table |
@@ -19,7 +20,7 @@ use pvio_x86::{Direction, Port, PortRange, PortRangeError};
 
 use pattern::Pattern;
 
-/// Who makes an access, as filters see it.
+/// The process that makes an access, as filters see it.
 pub trait FilteredProcess {
     /// The number of the process, if it is one.
     fn pid(&self) -> Option<u32>;
@@ -29,7 +30,7 @@ pub trait FilteredProcess {
     fn page_table(&self) -> Option<u64>;
 }
 
-/// Decides about accesses, one question at a time, since not all of an access is known at once.
+/// Decides about accesses, one property at a time, because not all of an access is known at once.
 #[derive(Clone, Debug, Default)]
 pub struct AccessFilter {
     ports: Condition<PortRange>,
@@ -49,7 +50,7 @@ enum ProcessFilter {
 }
 
 impl ProcessFilter {
-    /// Parses a process's number, the address of a page table, or else a name.
+    /// Parses a process's number, the address of a page table, or a name.
     fn parse(text: &str) -> ProcessFilter {
         match (text.parse(), number(text)) {
             (Ok(pid), _) => ProcessFilter::Pid(pid),
@@ -67,13 +68,13 @@ impl ProcessFilter {
     }
 }
 
-/// Why a text is not a filter.
+/// The reason why a text is not a filter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// The filter is of no kind.
     #[error(
         "{0:?} is not a filter; write a port or a range (0x300 or 0x300-0x307), in, out, value=N, pc=ADDRESS, \
-         symbol=NAME or process=NAME|PID, or one of these after a - to leave it out"
+         symbol=NAME or process=NAME|PID, or one of these after a - to exclude it"
     )]
     Unknown(String),
     /// The ports are invalid.
@@ -81,7 +82,7 @@ pub enum FilterError {
     Ports(#[from] PortRangeError),
     /// The number or range is invalid.
     #[error(
-        "\"{key}={text}\" is not a number of up to {bits} bits, nor a range; write {key}=0x10 or {key}=0x10-0x1f"
+        "\"{key}={text}\" is neither a number of up to {bits} bits nor a range of them; write {key}=0x10 or {key}=0x10-0x1f"
     )]
     Number {
         /// The kind of filter.
@@ -99,7 +100,7 @@ pub enum FilterError {
         /// Its value.
         text: String,
     },
-    /// Nothing is after the equals sign.
+    /// The value after the equals sign is empty.
     #[error("\"{0}=\" needs a name; write {0}=NAME, in which * stands for any characters")]
     Empty(&'static str),
 }

@@ -8,7 +8,7 @@ use crate::schema::{
 
 /// A row of a table that can be compared.
 pub trait Row: PartialEq {
-    /// Accesses to ports; of a hypercall, how often it was made.
+    /// Accesses to ports; for a hypercall, the number of calls.
     fn accesses(&self) -> u64;
 
     /// Returns true if another row is equal in the columns that both QEMUs report.

@@ -115,7 +115,8 @@ fn a_dump_cut_anywhere_is_said_to_be_cut() {
 
 #[test]
 fn foreign_files_are_said_to_be_foreign() {
-    let foreign = "is not a dump of pvio: it has no field \"schema\" that says \"pvio.stats/1\"";
+    let foreign =
+        "is not a dump of pvio: it has no field \"schema\" with the value \"pvio.stats/1\"";
     for json in ["{}", "[]", "7", "{\"schema\": 1}", "{\"forms\": []} trailing"] {
         assert_eq!(message(json.as_bytes()), foreign, "{json}");
     }
@@ -128,7 +129,7 @@ fn foreign_files_are_said_to_be_foreign() {
         assert_eq!(message(&dump), other);
     }
     let twice = smp_snapshot().to_json().repeat(2);
-    let more = "has more after the end of the dump; put each dump in a file of its own";
+    let more = "has more data after the end of the dump; put each dump into a separate file";
     assert_eq!(message(&twice), more);
 }
 
@@ -150,7 +151,7 @@ fn a_damaged_field_is_named() {
             json!(u64::MAX),
             "forms: the sum of a column does not fit in 64 bits",
         ),
-        ("/runs", json!(0), "runs: a dump is of one run at least"),
+        ("/runs", json!(0), "runs: a dump has at least one run"),
         (
             "/qemu",
             json!("11.1"),

@@ -61,7 +61,9 @@ pub(super) fn first_unserved(snapshot: &Snapshot) -> Option<(String, String)> {
 pub(super) fn values(snapshot: &Snapshot) -> (String, String) {
     let rows = timeline(&snapshot.values);
     let clock = match &snapshot.values_clock {
-        Some(clock) => format!(", in the order in which they came; times by the {clock}'s clock"),
+        Some(clock) => {
+            format!(", in the order of their first accesses; times by the {clock}'s clock")
+        }
         None => String::new(),
     };
     let title = match rows.len() > BUSIEST {
@@ -71,7 +73,7 @@ pub(super) fn values(snapshot: &Snapshot) -> (String, String) {
     (title, crate::values::table(rows.into_iter().take(BUSIEST)))
 }
 
-/// A line that lists the used ports at which nothing is; empty if there are none.
+/// Returns a line that lists the used ports that no device serves; empty if there are none.
 pub(super) fn unserved(snapshot: &Snapshot) -> String {
     let mut ports: Vec<_> =
         snapshot.ports.iter().filter(|row| row.served == Some(false)).map(|row| row.port).collect();
@@ -83,6 +85,6 @@ pub(super) fn unserved(snapshot: &Snapshot) -> String {
     };
     match ports.is_empty() {
         true => String::new(),
-        false => format!("  nothing is at {}{more}\n", shown.join(", ")),
+        false => format!("  no device serves {}{more}\n", shown.join(", ")),
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn processes(snapshot: &Snapshot) -> String {
     table.render()
 }
 
-/// The most callers of a chain that the summary shows.
+/// Maximum number of callers of a chain that the summary shows.
 const CALLERS: usize = 6;
 
 pub(super) fn callers(snapshot: &Snapshot) -> String {
@@ -98,15 +98,15 @@ fn chain(row: &CallerRow) -> String {
     names.join(" < ")
 }
 
-/// A line that says how many accesses have a chain that is not whole.
+/// Returns a line with the number of accesses that have an incomplete chain; `None` if there are none.
 pub(super) fn without_chain(snapshot: &Snapshot) -> Option<String> {
     let with = |end: ChainEnd| -> u64 {
         let rows = snapshot.callers.iter().filter(|row| row.end == end);
         rows.map(|row| row.accesses).sum()
     };
     let parts: Vec<String> = [
-        (ChainEnd::Unknown, "a chain that ends as unknown (?)"),
-        (ChainEnd::Dropped, "a chain for which there was no room"),
+        (ChainEnd::Unknown, "a chain whose next caller is unknown (?)"),
+        (ChainEnd::Dropped, "a chain that did not fit into the table"),
     ]
     .into_iter()
     .filter(|&(end, _)| with(end) > 0)

@@ -1,34 +1,34 @@
-//! The frame of a chunk: a header of fixed size, with a checksum of itself and of what follows.
+//! The frame of a chunk: a header of fixed size, with a checksum of itself and of the contents.
 
 use super::decode::Damage;
 
 /// The first bytes of each chunk, and so of a trace.
 pub const MAGIC: [u8; 4] = *b"pvTr";
 
-/// The version of the format. It changes if a reader of the one before would be wrong.
+/// The version of the format. It changes whenever a reader of the previous version would misread a file.
 const VERSION: u8 = 1;
 
-/// Bytes of a header.
+/// Size of a header, in bytes.
 pub(super) const HEADER: usize = 40;
 
-/// The most bytes of a chunk that a reader accepts: a length beyond is damage.
+/// Maximum size of a chunk that a reader accepts, in bytes. A greater length means damage.
 const LONGEST: usize = 1 << 30;
 
-/// What a chunk has.
+/// The kind of a chunk's contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkKind {
-    /// What is known at the start.
+    /// The head: data that is known at the start.
     Head = 0,
     /// Events of one vCPU.
     Events = 1,
-    /// What is known at the end.
+    /// The end: data that is known at the end.
     End = 2,
 }
 
-/// What is said of a chunk before its contents.
+/// The header of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkHeader {
-    /// What it has.
+    /// The kind of its contents.
     pub kind: ChunkKind,
     /// The vCPU's number among those that count; 0 in chunks of other kinds.
     pub stream: u32,
@@ -69,11 +69,11 @@ fn checksum(header: &[u8], contents: &[u8]) -> u32 {
     crc.finalize()
 }
 
-/// A header that was read, with what checks the contents.
+/// A header that was read, with the checksum of the contents.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadHeader {
     pub header: ChunkHeader,
-    /// Bytes of the contents.
+    /// Size of the contents, in bytes.
     pub len: usize,
     bytes: [u8; HEADER],
 }

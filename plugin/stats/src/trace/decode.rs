@@ -13,12 +13,12 @@ use super::event::{
 use super::record::{COMPLETES, KIND, MORE, PORT, VALUE, kind, len_of_value, more};
 use crate::Call;
 
-/// What is wrong with a part of a file.
+/// The damage in a part of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Damage(pub &'static str);
 
-/// What the numbers in events stand for, as far as it was read.
+/// The definitions of the numbers in events, as far as they were read.
 #[derive(Debug, Default)]
 pub struct Definitions {
     sites: HashMap<u32, SiteDefinition>,
@@ -27,23 +27,23 @@ pub struct Definitions {
 }
 
 impl Definitions {
-    /// What the number of a site stands for.
+    /// Returns the definition of a site's number.
     pub fn site(&self, site: u32) -> Option<&SiteDefinition> {
         self.sites.get(&site)
     }
 
-    /// What a number of a stack of a vCPU's stream stands for.
+    /// Returns the definition of a stack's number in a vCPU's stream.
     pub fn stack(&self, stream: u32, stack: u32) -> Option<&StackDefinition> {
         self.stacks.get(&(stream, stack))
     }
 
-    /// What the number of a process stands for.
+    /// Returns the definition of a process's number.
     pub fn process(&self, process: u32) -> Option<&ProcessDefinition> {
         self.processes.get(&process)
     }
 }
 
-/// What the last record of a site said.
+/// The fields of a site's last record.
 #[derive(Clone, Copy, Debug)]
 struct SiteState {
     site: u32,
@@ -79,7 +79,7 @@ pub(super) struct Decoder {
 const CUT: Damage = Damage("a chunk ends within an event");
 
 impl Decoder {
-    /// A decoder for the contents of a chunk.
+    /// Creates a decoder for the contents of a chunk.
     pub fn new(stream: u32, start: u64, bytes: Vec<u8>) -> Decoder {
         Decoder {
             bytes,
@@ -299,7 +299,7 @@ impl Decoder {
     }
 
     fn site(&mut self, definitions: &mut Definitions) -> Result<(), Damage> {
-        let (site, pc, turn) = (self.small()?, self.number()?, self.small()?);
+        let (site, pc, boot) = (self.small()?, self.number()?, self.small()?);
         let mode = mode_of_number(self.byte()?).ok_or(Damage("a mode is unknown"))?;
         let form = form(self.byte()?)?;
         let len = self.byte()?;
@@ -312,7 +312,7 @@ impl Decoder {
                 Some(FileOffset { path: self.text(len)?, offset })
             }
         };
-        let definition = SiteDefinition { pc, mode, form, turn, bytes, place };
+        let definition = SiteDefinition { pc, mode, form, boot, bytes, place };
         definitions.sites.insert(site, definition);
         self.sites.push(SiteState::new(site, form));
         Ok(())

@@ -1,4 +1,4 @@
-//! What a trace says of the machine, at its start and at its end. Both are JSON, so that fields can be added.
+//! The head and the end of a trace, which describe the machine. Both are JSON, so that fields can be added.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::chunk::{ChunkHeader, ChunkKind, chunk};
 use crate::{ChainEnd, QemuRow, SymbolFileRow};
 
-/// What is known when the trace begins.
+/// The head of a trace: data that is known when it begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// The version of pvio.
@@ -17,15 +17,15 @@ pub struct Head {
     pub qemu: QemuRow,
     /// The host's time of day when the trace began, in nanoseconds since 1970.
     pub began: u64,
-    /// Whether QEMU reports exceptions: without, faults are not known.
+    /// True if QEMU reports exceptions. If not, faults are not known.
     pub reports_exceptions: bool,
-    /// Whether pvio can read memory: without, exits of nested guests are not known.
+    /// True if pvio can read memory. If not, exits of nested guests are not known.
     pub reads_memory: bool,
-    /// Whether accesses have call chains.
+    /// True if accesses have call chains.
     pub callers: bool,
-    /// Whether accesses have processes.
+    /// True if accesses have processes.
     pub processes: bool,
-    /// The filters of the option, as it writes them; empty if there are none.
+    /// The filters, in the syntax of the option; empty if there are none.
     #[serde(default)]
     pub filter: String,
     /// The ports that pvio's devices serve.
@@ -58,14 +58,14 @@ impl Head {
     }
 }
 
-/// What is known when the machine has ended.
+/// The end of a trace: data that is known when the machine has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// Why the machine ended, as in a dump.
     pub ended: Cow<'static, str>,
     /// The vCPUs that get a row.
     pub vcpus: Vec<u32>,
-    /// Why no vCPU gets one.
+    /// The reason why no vCPU gets one.
     pub vcpus_omitted: Option<Cow<'static, str>>,
     /// Translated instructions without a row among the sites.
     pub sites_dropped: u64,
@@ -79,7 +79,7 @@ pub struct End {
     pub frames: Vec<FrameName>,
     /// The stacks of all vCPUs.
     pub stacks: Vec<StackFrames>,
-    /// How many events each vCPU has.
+    /// The end of each vCPU's events.
     pub streams: Vec<StreamEnd>,
 }
 
@@ -95,28 +95,28 @@ fn to_chunk(kind: ChunkKind, contents: &impl Serialize) -> Vec<u8> {
     chunk(&ChunkHeader { kind, stream: 0, vcpu: 0, sequence: 0, events: 0, start: 0 }, &contents)
 }
 
-/// What a site is called.
+/// The name of a site.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SiteNames {
     /// The number of the site.
     pub site: u32,
     /// The symbol and the offset.
     pub symbol: String,
-    /// What names it.
+    /// The source of the name.
     pub named_by: String,
     /// The file and the line of the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 }
 
-/// What was at a port when the machine ended.
+/// The device at a port when the machine ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortIdentity {
     /// The address.
     pub port: Port,
     /// The name, as in a dump.
     pub name: Option<String>,
-    /// Whether anything was there; `None` if QEMU does not say.
+    /// True if a device was there; `None` if that is not known.
     pub served: Option<bool>,
 }
 
@@ -128,7 +128,7 @@ pub struct FrameName {
     /// The symbol and the offset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symbol: Option<String>,
-    /// Whether an interrupt or an exception interrupted it.
+    /// True if an interrupt or an exception interrupted it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
 }
@@ -142,7 +142,7 @@ pub struct StackFrames {
     pub stack: u32,
     /// The callers, as indexes in [`End::frames`].
     pub frames: Vec<usize>,
-    /// Why there are no more.
+    /// The reason why there are no more.
     pub end: ChainEnd,
 }
 
@@ -151,6 +151,6 @@ pub struct StackFrames {
 pub struct StreamEnd {
     /// The vCPU's number among those that count.
     pub stream: u32,
-    /// How many chunks it has.
+    /// The number of its chunks.
     pub chunks: u32,
 }

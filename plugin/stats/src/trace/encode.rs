@@ -10,19 +10,19 @@ use super::event::{
 use super::record::{COMPLETES, MORE, PORT, VALUE, kind, more};
 use crate::ChainEnd;
 
-/// Says what the numbers in events stand for, when a chunk names them for the first time.
+/// Provides the definitions of the numbers in events, when a chunk uses them for the first time.
 pub trait Define {
-    /// What the number of a site stands for.
+    /// Returns the definition of a site's number.
     fn site(&self, site: u32) -> SiteDefinition;
-    /// What a vCPU's number of a stack stands for.
+    /// Returns the definition of a vCPU's number of a stack.
     fn stack(&self, stack: u32) -> StackDefinition;
-    /// What the number of a process stands for.
+    /// Returns the definition of a process's number.
     fn process(&self, process: u32) -> ProcessDefinition;
 }
 
 /// Encodes the events of one vCPU.
 ///
-/// What a chunk has defined is forgotten with it: all tables hold the number of the chunk.
+/// Definitions are valid in one chunk only: all tables hold the number of the chunk.
 #[derive(Debug, Default)]
 pub struct Encoder {
     bytes: Bytes,
@@ -30,9 +30,9 @@ pub struct Encoder {
     /// The time of the first event, and of the last.
     start: u64,
     last: u64,
-    /// What the guest's clock is ahead of the host's.
+    /// How far the guest's clock is ahead of the host's, in nanoseconds.
     clock: Option<i64>,
-    /// Whether the chunk says so.
+    /// True if the chunk has a record of it.
     clock_is_said: bool,
     /// The number of the chunk, from 1.
     chunk: u32,
@@ -40,7 +40,7 @@ pub struct Encoder {
     sites: Vec<SiteState>,
     stacks: Vec<Local>,
     processes: Vec<Local>,
-    /// How many were defined in this chunk.
+    /// The numbers of sites, stacks and processes that this chunk has defined.
     defined: [u32; 3],
     /// The state of instructions without a site.
     dropped: SiteState,
@@ -55,7 +55,7 @@ struct Local {
     number: u32,
 }
 
-/// What the last record of a site said.
+/// The fields of a site's last record.
 #[derive(Clone, Copy, Debug, Default)]
 struct SiteState {
     local: Local,
@@ -72,7 +72,7 @@ struct CallState {
 }
 
 impl Encoder {
-    /// An encoder without events.
+    /// Creates an encoder without events.
     pub fn new() -> Encoder {
         Encoder { chunk: 1, ..Encoder::default() }
     }
@@ -83,7 +83,7 @@ impl Encoder {
         self.bytes.0.len()
     }
 
-    /// Whether the chunk has no events.
+    /// Returns true if the chunk has no events.
     pub fn is_empty(&self) -> bool {
         self.events == 0
     }
@@ -103,7 +103,7 @@ impl Encoder {
         taken
     }
 
-    /// From now on the guest's clock is this much ahead of the host's.
+    /// Sets how far the guest's clock is ahead of the host's, in nanoseconds, from now on.
     pub fn set_clock(&mut self, ahead: i64) {
         if self.clock != Some(ahead) {
             self.clock = Some(ahead);
@@ -111,7 +111,7 @@ impl Encoder {
         }
     }
 
-    /// Adds an event. `define` says what the numbers in it stand for.
+    /// Adds an event. `define` provides the definitions of the numbers in it.
     #[inline]
     pub fn event(&mut self, event: &Event, define: &impl Define) {
         match &event.what {
@@ -310,11 +310,11 @@ impl Encoder {
 
     #[cold]
     fn define_site(&mut self, site: u32, definition: &SiteDefinition) -> u32 {
-        let SiteDefinition { pc, mode, form, turn, bytes, place } = definition;
+        let SiteDefinition { pc, mode, form, boot, bytes, place } = definition;
         self.bytes.byte(kind::SITE);
         self.bytes.number(site.into());
         self.bytes.number(*pc);
-        self.bytes.number((*turn).into());
+        self.bytes.number((*boot).into());
         self.bytes.byte(mode.map_or(0, |mode| 1 + mode as u8));
         self.bytes.byte(form.index() as u8);
         self.bytes.byte(bytes.len() as u8);
@@ -402,7 +402,7 @@ impl Encoder {
         local.number
     }
 
-    /// Puts a process, whose number is defined in this chunk.
+    /// Encodes a process, whose number is defined in this chunk.
     fn put_process(&mut self, process: Option<Process>) {
         self.process = process;
         self.bytes.number(match process {

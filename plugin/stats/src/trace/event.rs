@@ -1,4 +1,4 @@
-//! What the events of a trace say.
+//! The events of a trace.
 
 use std::fmt;
 
@@ -21,20 +21,20 @@ pub struct Event {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    /// Something of a port instruction.
+    /// A step of a port instruction.
     Insn(InsnEvent),
     /// An access by hypercall, or the end of one or several hypercalls.
     Call(CallEvent),
     /// A window of the statistics, or their reset.
     Window(WindowEvent),
-    /// The filter that holds from here on: only what it covers is in the trace. Empty if all is.
+    /// The filter that applies from here on: the trace has only the accesses that it covers. Empty without a filter.
     Filter(Box<str>),
 }
 
 /// A step of an attempt at a port instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InsnEvent {
-    /// What has come of the attempt.
+    /// The outcome of the attempt so far.
     pub stage: Stage,
     /// The instruction.
     pub code: Code,
@@ -46,18 +46,18 @@ pub struct InsnEvent {
     pub value: Option<u32>,
     /// The vCPU's number of the stack; `None` if there was none, or no room for it.
     pub stack: Option<u32>,
-    /// Who made it; `None` if that is not traced.
+    /// The process that made it; `None` if processes are not traced.
     pub process: Option<Process>,
 }
 
-/// What has come of an attempt.
+/// The outcome of an attempt so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// It started, and nothing more is known yet.
     Started,
     /// It started and retired. With a port it made its access.
     Executed,
-    /// It started, and retired or faulted: QEMU does not tell.
+    /// It started, and retired or faulted; QEMU does not report which.
     Unverified,
     /// It started and faulted.
     Faulted,
@@ -69,30 +69,30 @@ pub enum Stage {
     ResumedAndFaulted,
     /// An attempt that had faulted has resumed, and was intercepted.
     ResumedAndExited,
-    /// An attempt that had faulted has resumed, and retired or faulted: QEMU does not tell.
+    /// An attempt that had faulted has resumed, and retired or faulted; QEMU does not report which.
     ResumedAndUnverified,
     /// A string instruction that had faulted has resumed.
     Resumed,
     /// A string instruction has moved an element.
     Element {
-        /// The attempt has started with it.
+        /// True if the attempt started with it.
         starts: bool,
-        /// It has retired with it.
+        /// True if the attempt retired with it.
         ends: bool,
     },
     /// A string instruction has faulted.
     StringFaulted,
     /// A hypervisor in the guest has intercepted a string instruction.
     StringExited,
-    /// What was executed is unverified after all.
+    /// An executed attempt is unverified after all.
     ExecutedBecomesUnverified,
-    /// What was unverified is executed after all.
+    /// An unverified attempt was executed after all.
     UnverifiedBecomesExecuted,
-    /// What was unverified has faulted.
+    /// An unverified attempt has faulted.
     UnverifiedBecomesFault,
-    /// What was executed was intercepted.
+    /// An executed attempt was intercepted.
     ExecutedBecomesExit,
-    /// What was unverified was intercepted.
+    /// An unverified attempt was intercepted.
     UnverifiedBecomesExit,
 }
 
@@ -110,11 +110,11 @@ pub enum Code {
 pub struct Process {
     /// The process's number in the trace; `None` if it has no row among the processes.
     pub number: Option<u32>,
-    /// Whether user code made the access.
+    /// True if user code made the access.
     pub is_user: bool,
 }
 
-/// What a number of a site stands for.
+/// The definition of a site's number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteDefinition {
     /// The linear address.
@@ -123,11 +123,11 @@ pub struct SiteDefinition {
     pub mode: Option<Mode>,
     /// The form.
     pub form: InsnForm,
-    /// The turn of the kernel that runs it.
-    pub turn: u32,
+    /// The boot of the kernel that runs it.
+    pub boot: u32,
     /// The bytes of the instruction.
     pub bytes: Vec<u8>,
-    /// Where the code is in a file, if it is told apart by that.
+    /// The position of the code in a file, if that identifies the site.
     pub place: Option<FileOffset>,
 }
 
@@ -140,7 +140,7 @@ pub struct FileOffset {
     pub offset: u64,
 }
 
-/// Who makes accesses.
+/// The owner of accesses: a process or an address space.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Owner {
     /// A process of Linux.
@@ -179,7 +179,7 @@ impl FilteredProcess for Owner {
     }
 }
 
-/// As `PID/COMM`, or the address of the page table, or `unpaged`.
+/// Prints `PID/COMM`, the address of the page table, or `unpaged`.
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -190,25 +190,25 @@ impl fmt::Display for Owner {
     }
 }
 
-/// What a number of a process stands for.
+/// The definition of a process's number.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProcessDefinition {
     /// The number of kernels that ran before.
     pub boot: u32,
-    /// Who it is.
+    /// The process or address space.
     pub owner: Owner,
 }
 
-/// What a vCPU's number of a stack stands for.
+/// The definition of a vCPU's number of a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StackDefinition {
     /// The callers, the innermost first: addresses, and whether the frame was interrupted.
     pub frames: Vec<(u64, bool)>,
-    /// Why there are no more; `None` if the stack was not unwound yet.
+    /// The reason why there are no more; `None` if the stack was not unwound yet.
     pub end: Option<crate::ChainEnd>,
 }
 
-/// Something of a hypercall.
+/// A step of a hypercall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallEvent {
     /// It accessed a port.
@@ -221,9 +221,9 @@ pub enum CallEvent {
         value: u32,
         /// The linear address of the call.
         pc: u64,
-        /// Who made it; `None` if that is not traced.
+        /// The process that made it; `None` if processes are not traced.
         process: Option<Process>,
-        /// It was a call of one element, which succeeded with it.
+        /// True if the call was of one element, and succeeded with this access.
         completes: bool,
     },
     /// Calls have ended.
@@ -234,7 +234,7 @@ pub enum CallEvent {
         outcome: CallOutcome,
         /// How many.
         count: u64,
-        /// Bytes that they moved, beside those of accesses.
+        /// Bytes that they moved, in addition to those of accesses.
         bytes: u64,
     },
 }
@@ -258,7 +258,7 @@ impl CallOutcome {
         [CallOutcome::Ok, CallOutcome::Declined, CallOutcome::Denied, CallOutcome::Error];
 }
 
-/// What has come of a window.
+/// A change of a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WindowEvent {
     /// It has begun.

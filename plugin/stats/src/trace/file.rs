@@ -1,6 +1,6 @@
-//! Reads a trace: finds its chunks, and brings the events of its vCPUs into one order.
+//! Reads a trace: finds its chunks, and merges the events of its vCPUs into one order.
 //!
-//! What is damaged or cut off is said; what is before it is read.
+//! A damaged or truncated file is read up to the damage, which is reported.
 
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
@@ -23,21 +23,21 @@ pub enum TraceError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
     /// The file has no contents.
     #[error("{}: is empty; pvio writes a trace with the option trace=FILE", .0.display())]
     Empty(PathBuf),
     /// The file does not begin as a trace.
-    #[error("{}: is not a trace of pvio; name a file of the option trace=FILE", .0.display())]
+    #[error("{}: is not a trace of pvio; name a file that the option trace=FILE wrote", .0.display())]
     Foreign(PathBuf),
-    /// The file begins as a trace, but its first chunk is not whole.
+    /// The file begins like a trace, but its first chunk is incomplete.
     #[error("{}: is damaged or cut off in its first chunk: {damage}", path.display())]
     Head {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The damage.
         damage: Damage,
     },
 }
@@ -58,7 +58,7 @@ pub struct Trace {
     end: Option<End>,
     /// The chunks of each stream, in their order.
     streams: BTreeMap<u32, Vec<Place>>,
-    /// Lines about what is missing.
+    /// Lines about missing parts.
     problems: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ struct Stream {
 }
 
 impl Stream {
-    /// Reads the next event. What is damaged ends the stream.
+    /// Reads the next event. Damage ends the stream.
     fn advance(&mut self, file: &File, definitions: &mut Definitions) -> Result<(), String> {
         self.next = None;
         loop {
@@ -100,7 +100,7 @@ impl Stream {
                     self.places = Vec::new().into_iter();
                     let (_, vcpu) = self.vcpu;
                     return Err(format!(
-                        "is damaged at byte {offset} ({damage}): the events of vCPU {vcpu} from there on are missing"
+                        "is damaged at byte {offset} ({damage}): all later events of vCPU {vcpu} are missing"
                     ));
                 }
             }
@@ -134,7 +134,7 @@ impl Trace {
             return Err(TraceError::Foreign(path.to_owned()));
         }
         let parsed = serde_json::from_slice(&contents)
-            .map_err(|_| head(Damage("it is not what this version of pvio writes")))?;
+            .map_err(|_| head(Damage("this version of pvio cannot read it")))?;
         let mut trace = Trace {
             file,
             path: path.to_owned(),
@@ -147,7 +147,7 @@ impl Trace {
         Ok(trace)
     }
 
-    /// Finds the chunks after the first. What is damaged ends the search.
+    /// Finds the chunks after the first. Damage ends the search.
     fn find_chunks(&mut self, mut offset: u64, len: u64) {
         while offset < len {
             let header = match read_header(&self.file, offset, len) {
@@ -161,7 +161,7 @@ impl Trace {
                 ChunkKind::Events => {
                     let places = self.streams.entry(stream).or_default();
                     if places.len() as u64 != u64::from(sequence) {
-                        let missing = "a chunk of its vCPU is missing before it";
+                        let missing = "an earlier chunk of its vCPU is missing";
                         return self.is_cut(place.offset, Damage(missing));
                     }
                     places.push(place);
@@ -169,7 +169,7 @@ impl Trace {
                 ChunkKind::End => {
                     let end = read_contents(&self.file, place.offset, &header);
                     let end = end.and_then(|contents| {
-                        let wrong = Damage("the end is not what this version of pvio writes");
+                        let wrong = Damage("this version of pvio cannot read the last chunk");
                         serde_json::from_slice(&contents).map_err(|_| wrong)
                     });
                     match end {
@@ -184,15 +184,15 @@ impl Trace {
         }
         match &self.end {
             None => self.problems.push(
-                "has no end: QEMU was killed, or still runs, or the file is cut off; what is in it has addresses but \
-                 no names"
+                "has no end: QEMU was killed or is still running, or the file is cut off; its events have addresses, \
+                 but no names"
                     .to_owned(),
             ),
             Some(end) => {
                 let has = |stream| self.streams.get(&stream).map_or(0, |places| places.len() as u64);
                 let lacks = end.streams.iter().any(|s| has(s.stream) != u64::from(s.chunks));
                 if lacks {
-                    self.problems.push("lacks chunks: not all events are in it".to_owned());
+                    self.problems.push("lacks chunks, so some events are missing".to_owned());
                 }
             }
         }
@@ -200,19 +200,19 @@ impl Trace {
 
     fn is_cut(&mut self, offset: u64, damage: Damage) {
         self.problems.push(format!(
-            "is damaged or cut off at byte {offset} ({damage}); it is read up to there"
+            "is damaged or cut off at byte {offset} ({damage}); only the data before that is used"
         ));
         if self.end.is_none() {
-            self.problems.push("has no end, so that addresses have no names".to_owned());
+            self.problems.push("has no end, so its events have addresses, but no names".to_owned());
         }
     }
 
-    /// What is known of the machine from the start.
+    /// Returns the head, which describes the machine.
     pub fn head(&self) -> &Head {
         &self.head
     }
 
-    /// What is known of the machine at its end; `None` if the trace is cut off.
+    /// Returns the end, with names and totals; `None` if the trace is cut off.
     pub fn end(&self) -> Option<&End> {
         self.end.as_ref()
     }
@@ -222,7 +222,7 @@ impl Trace {
         &self.path
     }
 
-    /// What is missing, in lines that continue the name of the file. More may be found by [`Trace::read`].
+    /// Returns lines about missing parts, which continue the name of the file. [`Trace::read`] may find more.
     pub fn problems(&self) -> &[String] {
         &self.problems
     }
@@ -234,7 +234,7 @@ impl Trace {
         })
     }
 
-    /// The number of events, as the chunks' headers say.
+    /// Returns the number of events, according to the headers of the chunks.
     pub fn events(&self) -> u64 {
         let places = self.streams.values().flatten();
         places.map(|place| u64::from(place.header.header.events)).sum()

@@ -1,19 +1,19 @@
 //! The file of the option `trace`: every access and hypercall of a run, in a few bytes each.
 //!
 //! A file is a sequence of chunks. Each has a magic number, its length and a checksum, and defines the sites, call
-//! chains and processes that its events name, so that it can be read by itself. A file that is cut off is read up to
-//! the last whole chunk.
+//! chains and processes that its events use, so that it can be read by itself. A file that is cut off is read up to
+//! the last complete chunk.
 //!
-//! | chunk | has |
+//! | chunk | contents |
 //! | --- | --- |
-//! | head | what is known at the start, as JSON: [`Head`] |
+//! | head | data that is known at the start, as JSON: [`Head`] |
 //! | events | events of one vCPU, in their order: [`Event`] |
-//! | end | what is known at the end, as JSON: names and totals, [`End`] |
+//! | end | data that is known at the end, as JSON: names and totals, [`End`] |
 //!
 //! | file | knows |
 //! | --- | --- |
 //! | `chunk` | magic, length and checksum |
-//! | `event` | what an event says |
+//! | `event` | the contents of an event |
 //! | `record` | the layout of an event in a chunk |
 //! | `encode`, `bytes`, `decode` | events to bytes and back |
 //! | `describe` | the head and the end |

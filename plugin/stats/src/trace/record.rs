@@ -1,7 +1,7 @@
 //! The layout of an event in a chunk.
 //!
-//! A record begins with a byte: its kind, and which fields follow. A field that is missing is that of the last record
-//! of the same site in the chunk (of the last call, for calls), so that a typical access takes 5 to 8 bytes.
+//! A record begins with a byte: its kind, and which fields follow. A missing field has the value that it had in the last
+//! record of the same site in the chunk (of the last call, for calls), so that a typical access takes 5 to 8 bytes.
 //!
 //! | record | fields |
 //! | --- | --- |
@@ -17,7 +17,7 @@ use pvio_x86::{AccessSize, Width};
 
 use super::event::Stage;
 
-/// Bits of the first byte that have the kind.
+/// Bits of the first byte that hold the kind.
 pub(super) const KIND: u8 = 0x1f;
 /// The port follows.
 pub(super) const PORT: u8 = 0x20;
@@ -76,7 +76,7 @@ pub(super) fn len_of_value(size: AccessSize) -> usize {
     usize::from(size.bytes().unwrap_or(Width::Dword.bytes()))
 }
 
-/// The bit of a call's number that says that the access completes it.
+/// The bit of a call's number that is set if the access completes the call.
 pub(super) const COMPLETES: u8 = 0x80;
 
 /// The kinds of records of instructions, by [`Stage`]. Flags of elements are in [`more`].
@@ -140,7 +140,7 @@ impl Stage {
         })
     }
 
-    /// Whether it has only an instruction: no port, value, stack or process.
+    /// Returns true if it has only an instruction: no port, value, stack or process.
     #[inline]
     pub(super) fn is_bare(self) -> bool {
         matches!(self, Stage::Started | Stage::Resumed | Stage::StringFaulted | Stage::StringExited)

@@ -1,4 +1,4 @@
-//! Makes a dump's rows of what was counted, in the order in which the plugin has them.
+//! Makes a dump's rows from the counts, in the same order as the plugin.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -270,7 +270,7 @@ impl RowMaker<'_> {
         let mut sites: Vec<_> = defined.collect();
         sites.sort_by_key(|(_, site)| {
             let address = if site.place.is_some() { None } else { Some(site.pc) };
-            (site.place.is_none(), &site.place, address, site.mode, &site.bytes, site.turn)
+            (site.place.is_none(), &site.place, address, site.mode, &site.bytes, site.boot)
         });
         sites
     }
@@ -358,7 +358,7 @@ impl RowMaker<'_> {
             .filter_map(|(key, accesses)| Some((self.definitions.site(key.0)?, key, accesses)));
         let mut rows: Vec<_> = rows.collect();
         rows.sort_by_key(|&(site, _, accesses)| {
-            (site.pc, site.mode, &site.bytes, site.turn, Reverse(accesses))
+            (site.pc, site.mode, &site.bytes, site.boot, Reverse(accesses))
         });
         let frame = |&index: &usize| {
             let FrameName { pc, symbol, interrupted } = self.chains.frames.get(index)?;

@@ -1,7 +1,6 @@
-//! Counts the events of a trace, as the plugin counts what they tell of.
+//! Counts the events of a trace like the plugin counts the same events.
 //!
-//! Each kind of event has the counts that the plugin has for it. Counts are signed: what was counted too early is taken
-//! back later. Windows are differences of totals.
+//! Counts are signed: something that was counted too early is subtracted later. Windows are differences of totals.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -13,7 +12,7 @@ use super::file::Trace;
 use super::tables::snapshot;
 use crate::{Call, Snapshot};
 
-/// The most rows of all windows, as the plugin's `MAX_WINDOW_ROWS`.
+/// Maximum number of rows of all windows, as the plugin's `MAX_WINDOW_ROWS`.
 const MAX_WINDOW_ROWS: usize = 1 << 18;
 
 /// Columns of [`Totals::forms`].
@@ -136,7 +135,7 @@ fn in_one_row<const N: usize>(rows: &Rows<Option<u32>, N>) -> Rows<Option<u32>, 
     if rows.is_empty() { HashMap::new() } else { HashMap::from([(None, sum)]) }
 }
 
-/// What made the first access to a port.
+/// The source of the first access to a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Site(Option<u32>),
@@ -183,14 +182,14 @@ pub(super) struct Window {
 /// Everything that was counted.
 #[derive(Default)]
 pub(super) struct Tally {
-    /// Whether accesses are counted by call chain.
+    /// True if accesses are counted by call chain.
     callers: bool,
     /// Since the last reset.
     pub totals: Totals,
     pub windows: Vec<Window>,
     pub firsts: HashMap<(u32, PortKey), Firsts>,
     made: u64,
-    /// A filter that leaves something out held at some time.
+    /// The filters that applied at some time, and may have excluded accesses.
     pub filters: Vec<Box<str>>,
 }
 
@@ -361,7 +360,7 @@ impl Tally {
         }
     }
 
-    /// A window's call is counted after it: the one that begins a window, or resets, is not in what follows.
+    /// A window's call is counted after the change: the call that begins a window, or resets, is not in that window.
     fn window(&mut self, window: &WindowEvent, (_, vcpu): (u32, u32)) {
         let now = |call: Call| {
             let mut now = self.totals.clone();
@@ -450,7 +449,7 @@ fn site(insn: &InsnEvent) -> Option<u32> {
 
 /// Makes statistics of a trace: those that the plugin counted in the same run.
 ///
-/// Returns them, and lines about what is not in them.
+/// Returns them, and lines about what they do not include.
 pub fn statistics(trace: &mut Trace) -> (Snapshot, Vec<String>) {
     let mut tally = Tally { callers: trace.head().callers, ..Tally::default() };
     if !trace.head().filter.is_empty() {
@@ -463,7 +462,9 @@ pub fn statistics(trace: &mut Trace) -> (Snapshot, Vec<String>) {
     tally.finish();
     let mut lines = trace.problems().to_vec();
     for filter in &tally.filters {
-        lines.push(format!("is filtered ({filter}): only what the filter covers is counted"));
+        lines.push(format!(
+            "is filtered ({filter}): only accesses that the filter covers are counted"
+        ));
     }
     (snapshot(trace, &tally, &definitions), lines)
 }

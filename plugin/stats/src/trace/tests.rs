@@ -18,7 +18,7 @@ impl Define for Numbers {
             pc: u64::MAX - u64::from(site),
             mode: [None, Some(Mode::Bits16), Some(Mode::Bits64)][site as usize % 3],
             form: InsnForm::from_index(site as usize % InsnForm::COUNT),
-            turn: site / 3,
+            boot: site / 3,
             bytes: vec![0xee; site as usize % 15],
             place: site.is_multiple_of(2).then_some(place),
         }

@@ -48,7 +48,7 @@ pub(super) fn first_unserved(dump: &Snapshot) -> Markup {
     .render()
 }
 
-/// Values at ports, in the order in which they came.
+/// Renders the values at ports, in the order of their first accesses.
 pub(super) fn values(dump: &Snapshot) -> Markup {
     let rows = timeline(&dump.values);
     let has_times = rows.iter().any(|row| row.first.is_some());
@@ -63,13 +63,13 @@ pub(super) fn values(dump: &Snapshot) -> Markup {
         if_any(has_times, ">First, seconds"),
         if_any(has_times, ">Last, seconds"),
         if_any(has_times, ">Accesses before the first"),
-        if_any(has_times, ">Before the last"),
+        if_any(has_times, ">Accesses before the last"),
     ];
     let seconds = |moment: Option<ValueMoment>| moment.map_or("-".to_owned(), |at| at.seconds());
     let accesses =
         |moment: Option<ValueMoment>| moment.map_or("-".to_owned(), |at| number(at.accesses));
     let table = HtmlTable::new(
-        "Values at ports, in the order in which they came",
+        "Values at ports, in the order of their first accesses",
         columns,
         &rows,
         |row| row.counts.accesses,
@@ -92,9 +92,9 @@ pub(super) fn values(dump: &Snapshot) -> Markup {
     html! {
         (table.render())
         @if let Some(clock) = &dump.values_clock { @if !rows.is_empty() {
-            p { "The times of values are those of the " (printable(clock)) "'s clock." }
+            p { "Times are by the " (printable(clock)) "'s clock." }
         } }
-        @if dropped > 0 { p { (number(dropped)) " accesses of more values found no room." } }
+        @if dropped > 0 { p { (number(dropped)) " accesses had values that did not fit into the table." } }
     }
 }
 

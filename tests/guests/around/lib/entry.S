@@ -1,6 +1,6 @@
 /*
- * From the reset vector to `guest` in 32-bit protected mode.  `enter` leaves the guest's own code for
- * the instruction on trial; `trap` in harness.c handles the end of the trial.
+ * From the reset vector to `guest` in 32-bit protected mode.  `enter` jumps from the guest's own code to
+ * the tested instruction; `trap` in harness.c handles the end of the trial.
  */
 
 #include "common.inc"

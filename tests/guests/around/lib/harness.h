@@ -1,6 +1,6 @@
 /*
- * Shared by the guests of this directory: a 32-bit world with paging and two rings, in which one
- * instruction at a time is put on trial, and a ledger of what it must have done.
+ * Shared by the guests of this directory: a 32-bit environment with paging and two rings, which tests one
+ * instruction at a time, and counts what each must have done.
  *
  * All trials use four ports, 0xe0 to 0xe3, which must be a latch: QEMU's own
  * (`-device pc-testdev`) or pvio's. A guest must not be able to tell which.

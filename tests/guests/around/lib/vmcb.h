@@ -1,6 +1,6 @@
 /*
- * A VMCB and what it points to, for a guest in 32-bit code whose memory is its hypervisor's: AMD's SVM (APM
- * Vol. 2, chapter 15 and appendix B).
+ * A VMCB and the structures that it points to, for a guest in 32-bit code that shares its hypervisor's memory: AMD's
+ * SVM (APM Vol. 2, chapter 15 and appendix B).
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /*
  * From the reset vector to `begin` in C, in 32-bit protected mode without paging, or in 64-bit mode where
- * BITS is 64; and trials: `enter` leaves the guest's own code for the instruction on
- * trial, `trap` in world.c handles the end of the trial.
+ * BITS is 64; and trials: `enter` jumps from the guest's own code to the tested instruction,
+ * `trap` in world.c handles the end of the trial.
  */
 
 #include "common.inc"
@@ -32,7 +32,7 @@ start:
         cld
         real_segments
         /* The only call from real mode: the guest never returns to it. */
-        mov     $PVIO_UNHEARD, %ebx
+        mov     $PVIO_UNANSWERED, %ebx
         mov     %ebx, %eax
         .byte   PVIO_MAGIC_16
         mov     %eax, %ebp

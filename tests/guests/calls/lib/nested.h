@@ -1,6 +1,6 @@
 /*
- * A hypervisor (APM vol. 2, "Secure Virtual Machine"), in 64-bit code alone, and its guest, in 32-bit code of ring
- * 0. The guest's addresses are the machine's, but for one page.
+ * A hypervisor (APM vol. 2, "Secure Virtual Machine"), in 64-bit code only, and its guest, in 32-bit code of ring
+ * 0. The guest's physical addresses are the machine's, except for one page.
  */
 #pragma once
 

@@ -1,6 +1,6 @@
 /*
- * Calls through a mailbox, made by hand: what is in it before and after is the guest's affair, and counted for
- * the test.
+ * Calls through a mailbox without the functions of pvio.h: the guest sets and checks the mailbox's contents itself,
+ * and counts the calls for the test.
  */
 #pragma once
 
@@ -16,7 +16,7 @@ static inline u32 status_word(u32 status) { return status << PVIO_CALL_SHIFT; }
 
 /* Counts what was answered to a word. */
 static inline void count_answer(u32 asked, u32 answer) {
-    if (answer & PVIO_UNHEARD || !(asked & PVIO_UNHEARD))
+    if (answer & PVIO_UNANSWERED || !(asked & PVIO_UNANSWERED))
         return;
     answered[asked >> PVIO_CALL_SHIFT & 0x7f]++;
     wrong[asked >> PVIO_CALL_SHIFT & 0x7f] += pvio_status(answer) > PVIO_STATUS_DECLINED;
@@ -58,7 +58,7 @@ static inline void check_heard(volatile struct pvio_mailbox *box) {
     check(value & PVIO_FEATURE_MAILBOX);
 }
 
-static inline void check_unheard(volatile struct pvio_mailbox *box) {
+static inline void check_unanswered(volatile struct pvio_mailbox *box) {
     post_in_vain(&ring_0, box, pvio_call_word(PVIO_CALL_PROBE, 0, 0));
 }
 
@@ -74,7 +74,7 @@ static inline u32 register_word(const struct caller *by, volatile struct pvio_ma
     return box->word;
 }
 
-#define REGISTER_WORD (PVIO_UNHEARD | PVIO_CALL_REGISTER << PVIO_CALL_SHIFT)
+#define REGISTER_WORD (PVIO_UNANSWERED | PVIO_CALL_REGISTER << PVIO_CALL_SHIFT)
 
 static inline void tell_answers(void) {
     for (u32 call = 0; call < 128; call++)

@@ -1,8 +1,8 @@
 /*
- * Strings of port I/O by hypercall, of which it is known what must have been moved at every moment.
+ * Strings of port I/O by hypercall. At every moment it is known which elements must have been moved.
  *
- * What the stream gives, and what it is given, is one sequence of bytes that does not repeat: where an
- * element is lost, or moved twice, all that follow are wrong. The test compares the file that was written.
+ * The stream's input and output are one sequence of bytes that does not repeat: if an element is lost or
+ * moved twice, all elements after it are wrong. The test compares the file that was written.
  */
 #pragma once
 

@@ -3,7 +3,7 @@
 /*
  * The map of physical memory:
  *
- *      0x100000    page tables: those in use, and those in the making; at SAVED a copy
+ *      0x100000    page tables: those in use, and those under construction; a copy at SAVED
  *      0x400000    frames of 4 KiB
  *      0x1000000   frames of 2 and 4 MiB; those of 1 GiB are 0 and 0x40000000
  */

@@ -1,7 +1,7 @@
 /*
- * Page tables of every kind, and a window in them: some pages in a row whose frames are not, around an
- * address at which each level of tables begins another table. What a level's entry there says is said of
- * the upper half of the window alone.
+ * Page tables of every kind, and a window in them: adjacent pages whose frames are not adjacent, around an
+ * address at which each level begins a new table. What an entry of each level there specifies applies only to
+ * the upper half of the window.
  */
 #pragma once
 

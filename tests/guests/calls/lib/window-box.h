@@ -1,5 +1,5 @@
 /*
- * A mailbox in the window, among marks: nothing beside it may change, nor the page tables.
+ * A mailbox in the window, surrounded by known bytes: neither these bytes nor the page tables may change.
  */
 #pragma once
 

@@ -1,6 +1,6 @@
 /*
  * Shared by the guests of this directory. Each is compiled twice, for 32 and for 64-bit code. Hypercalls are
- * made one at a time from a ring and a mode of one's choice, with all other registers under watch.
+ * made one at a time from a chosen ring and mode, and all other registers are checked.
  */
 #pragma once
 
@@ -89,7 +89,7 @@ void register_by(const struct caller *by, word mailbox);
 /* One load from a byte, or one locked `or` of nothing to it, by that caller. */
 void touch_by(const struct caller *by, word address, int to_write);
 
-/* The answer of the first call, made from real mode: PVIO_UNHEARD is a probe. */
+/* The answer of the first call, made from real mode: PVIO_UNANSWERED is a probe. */
 extern volatile u32 answer_in_real_mode;
 
 /* ---- Page faults ---- */

@@ -1,4 +1,4 @@
-//! A driver for a latch of four ports, written once for every way to the ports.
+//! A driver for a latch of four ports, written once for every way to access the ports.
 
 use pvio_guest::PortIo;
 
@@ -26,7 +26,7 @@ pub const FROM_LATCH: Read = Read {
     longs: [0xddcc_bbaa; 2],
 };
 
-/// The values that it reads if nothing is at the ports.
+/// The values that it reads if no device serves the ports.
 pub const FROM_NOBODY: Read = Read {
     long: u32::MAX,
     byte: u8::MAX,

@@ -1,9 +1,9 @@
-//! shim-rust: uses all of the shim for Rust, heard or not, and checks that it makes no difference.
+//! shim-rust: uses all of the shim for Rust, and checks that it makes no difference whether calls are answered.
 //!
 //!      device=latch@0x5000  device=stream@0x300:in=IN:out=OUT  -serial file:TEXT
 //!
-//! Without these it reads all ones, knows what that means, and passes. IN, of at most 40,000 bytes and
-//! a multiple of 20 of them, is copied to OUT. TEXT says how it went. It ends by a hypercall, with
+//! Without these it reads all ones, notices that there is no device, and passes. IN, of at most 40,000 bytes and
+//! a multiple of 20 bytes, is copied to OUT. TEXT has the results. It ends by a hypercall, with
 //! status 0, or by isa-debug-exit; `tests/guests/README.md` counts its accesses and calls.
 
 #![no_std]
@@ -55,7 +55,7 @@ extern "C" fn guest() -> ! {
     end(0, PASSED)
 }
 
-/// Ends the machine: by a call where somebody listens, else by QEMU's device.
+/// Ends the machine: by a hypercall if a host answers, else by QEMU's device.
 fn end(status: u8, otherwise: u8) -> ! {
     let _ = control::exit(status);
     // SAFETY: the machine ends, or nobody is at the port.
@@ -72,7 +72,7 @@ fn panic(info: &PanicInfo) -> ! {
     end(3, FAILED)
 }
 
-/// Writes a line to QEMU's own device, all of it by one string.
+/// Writes a line to QEMU's own COM1 with one string instruction.
 fn print(text: fmt::Arguments<'_>) {
     let line: Line = Line::of(format_args!("{text}\n"));
     // SAFETY: COM1 is at this port, or nobody.
@@ -81,13 +81,13 @@ fn print(text: fmt::Arguments<'_>) {
 
 /// Returns the expected answer of a control call.
 fn answer(heard: bool) -> Result<(), CallError> {
-    if heard { Ok(()) } else { Err(CallError::Unheard) }
+    if heard { Ok(()) } else { Err(CallError::Unanswered) }
 }
 
 /// Windows, and calls with nothing but a number.
 fn check_control(heard: bool) {
     assert_eq!(control::dump(), answer(heard));
-    let of_window = |error: CallError| if heard { error } else { CallError::Unheard };
+    let of_window = |error: CallError| if heard { error } else { CallError::Unanswered };
     assert_eq!(control::end("none"), Err(of_window(CallError::State)));
     assert_eq!(control::begin(""), Err(of_window(CallError::Length)));
     for _ in 0..2 {
@@ -120,7 +120,7 @@ fn check_ways(detected: &Detected) -> bool {
     // SAFETY: as above.
     unsafe {
         assert_eq!(MAILBOX.release(), registered.map(|_| ()));
-        assert_eq!(MAILBOX.release(), Err(CallError::Unheard));
+        assert_eq!(MAILBOX.release(), Err(CallError::Unanswered));
     }
     native == FROM_LATCH
 }

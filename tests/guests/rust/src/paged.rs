@@ -1,7 +1,7 @@
-//! Memory whose pages come and go: absent until they are touched, absent again when a test says so.
+//! Memory whose pages are absent until they are touched, and absent again when a test unmaps them.
 //!
 //! The page-fault handler in `entry.S` maps each page to its own frame, so that what was written to it
-//! is there when it comes back. What is absent, or not accessed, a host cannot judge.
+//! is still there when it is mapped again. A host cannot check the rights of a page that is absent or not accessed.
 
 use core::arch::asm;
 use core::ptr;

@@ -83,7 +83,7 @@ fn each_port_of_a_site_is_counted_one_instruction_at_a_time(host: &Host) {
 /// Accesses by address of the instruction, port, direction and size: verified and unverified.
 type Accesses = BTreeMap<(u64, u16, Direction, Width), [u64; 2]>;
 
-/// The table and what the log of the same run has.
+/// Compares the table with the log of the same run.
 fn assert_as_logged(stats: &Tables, log: &str) {
     let mut counted = Accesses::new();
     for row in &stats.accesses {
@@ -119,7 +119,7 @@ fn logged(machine: Machine, run: impl FnOnce(Machine) -> Tables) -> String {
     log
 }
 
-/// With a log each access goes the long way. The second run has none, and does the same.
+/// With a log pvio handles each access by another code path. The second run has no log, and counts the same.
 fn the_forms_guest_accesses_what_its_log_says(host: &Host) {
     let run = |machine| run_guest(machine, "forms").stats().tables.clone();
     let machine = || host.machine().args(["-smp", "4"]);

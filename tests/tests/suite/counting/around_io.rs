@@ -1,6 +1,6 @@
 //! Events around port I/O: faults, interrupts, debugging, other vCPUs.
 //!
-//! Our guests check them on QEMU's latch and on pvio's, where all must be the same. The counts must be
+//! The guests check them on QEMU's latch and on pvio's, and must see the same on both. The counts must be
 //! those that the guest reports.
 
 use std::collections::BTreeMap;

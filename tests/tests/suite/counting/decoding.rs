@@ -37,7 +37,7 @@ fn read_log(path: &Path) -> Logged {
     logged
 }
 
-/// The form that an AT&T disassembly names, by the words of the text alone.
+/// Returns the form that an AT&T disassembly names, from the words of the text.
 fn form_of_text(words: &[&str]) -> Option<PortForm> {
     let is_prefix = |word: &&&str| {
         matches!(

@@ -1,4 +1,4 @@
-//! The first access to each port: against code that is known, and against the access log of the same run.
+//! The first access to each port, compared with code that is known, and with the access log of the same run.
 
 use std::collections::{BTreeMap, BTreeSet};
 

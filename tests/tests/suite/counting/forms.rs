@@ -102,7 +102,7 @@ fn without_disassembly_no_form_is_counted_as_another(host: &Host) {
     let all: u64 = stats.form_counts().map(|row| row.executions).sum();
     assert!(undecided * 4 < all, "{undecided} of {all} are undecided");
     // One line says so, if there are any.
-    let warned = run.ended.stderr.contains("does not tell the mode of all code");
+    let warned = run.ended.stderr.contains("cannot determine the mode of all code");
     assert_eq!(warned, undecided > 0, "{}", run.ended.stderr);
 }
 

@@ -1,4 +1,4 @@
-//! The plugin's counts by port are QEMU's own trace events of the same run, access by access.
+//! The plugin's counts by port equal QEMU's own trace events of the same run, access by access.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ on_both_qemus! {
     counts_of_all_forms_are_trace_events_of_qemus_and_pvios_regions
 }
 
-/// The way in which QEMU adapts an access to a device's sizes, before the event.
+/// How QEMU adapts an access to a device's sizes, before the event.
 ///
 /// It splits a wider access into several at consecutive ports, and widens a narrower one.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Compared<'_> {
         events.map(|event| &*event.region).collect()
     }
 
-    /// Returns the way in which QEMU adapts accesses to a port.
+    /// Returns how QEMU adapts accesses to a port.
     fn fit(&self, port: Port) -> Fit {
         let regions = self.regions(port);
         let fit = FITTED.iter().find(|(region, _)| regions.contains(region));

@@ -89,7 +89,7 @@ fn window_of_four_vcpus_on_one_thread_keeps_the_totals(host: &Host) {
     assert!(why.contains("thread=single"), "{why}");
 }
 
-/// Of each site, the accesses by call chain add up to the site's, in the window and in the whole.
+/// For each site, the accesses by call chain add up to the site's accesses, in the window and in the whole run.
 fn window_has_the_call_chains_of_its_own_accesses(host: &Host) {
     let stats = run_with(host, "multi", &["summary=off", "callers=on"]);
     assert_right(host, &stats);

@@ -96,8 +96,8 @@ fn only_migratable_refuses_a_device_with_state(host: &Host) {
     let machine = stopped(host, &["latch@0x300"]).args(["-only-migratable"]);
     let ended = machine.args(["-machine", "pc", "-display", "none"]).run().unwrap();
     assert!(!ended.status.success());
-    let expected = "pvio: option \"device\": a device with state cannot be migrated, and this QEMU \
-                    runs with -only-migratable";
+    let expected = "pvio: option \"device\": a device that has state cannot be migrated, and QEMU runs with \
+                    -only-migratable; remove one of the two";
     assert!(ended.stderr.contains(expected), "{}", ended.stderr);
     let stateless = stopped(host, &["null@0x300"]).args(["-only-migratable"]);
     assert!(Monitor::start_stopped(stateless).quit().status.success());

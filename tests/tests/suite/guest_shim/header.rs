@@ -60,7 +60,7 @@ fn instructions() -> Vec<(String, &'static [u8])> {
 
 /// The status that functions return if no host answers. It is never in an answer.
 const NOT_ON_THE_WIRE: (&str, u64) =
-    ("PVIO_STATUS_UNHEARD", (abi::UNHEARD >> abi::CALL_SHIFT) as u64);
+    ("PVIO_STATUS_UNANSWERED", (abi::UNANSWERED >> abi::CALL_SHIFT) as u64);
 
 #[test]
 fn header_constants_are_those_of_the_abi() {
@@ -130,7 +130,7 @@ fn header_constants_are_those_of_the_abi() {
 fn assembly_include_has_the_same_constants() {
     let (_directory, path) = scratch();
     let text = "#include <pvio16.inc>\n.byte PVIO_MAGIC_16\npvio_doorbell\npvio_register_mailbox\n\
-                mov $(PVIO_UNHEARD | PVIO_CALL_BATCH), %eax\n";
+                mov $(PVIO_UNANSWERED | PVIO_CALL_BATCH), %eax\n";
     std::fs::write(path("a.S"), text).unwrap();
     let [code, object] = ["a.S", "a.o"].map(|name| path_str(&path(name)));
     for compiler in [Compiler::gcc(), Compiler::named("clang", "clang")] {

@@ -13,9 +13,9 @@ use pvio_tests::{Host, assert_consistent, guest};
 const STREAM: usize = 10_000;
 
 const HEARD: &str = "hypercalls: Host { version: 1, features: Features(0x7) }";
-const UNHEARD: &str = "hypercalls: unheard";
+const UNANSWERED: &str = "hypercalls: unheard";
 const REGISTERED: &str = "mailbox: Ok(Host { version: 1, features: Features(0x7) })";
-const UNREGISTERED: &str = "mailbox: Err(Unheard)";
+const UNREGISTERED: &str = "mailbox: Err(Unanswered)";
 
 /// A run of the guest, and its outputs.
 struct Run {
@@ -127,7 +127,7 @@ fn counted(stats: &Snapshot) -> Rows {
 #[test]
 fn guest_passes_without_the_plugin() {
     for host in [Host::STABLE, Host::NEWEST] {
-        Run::of(host.machine()).assert_passed(1, [UNHEARD, UNREGISTERED], false, 14);
+        Run::of(host.machine()).assert_passed(1, [UNANSWERED, UNREGISTERED], false, 14);
     }
 }
 
@@ -135,7 +135,7 @@ fn guest_passes_without_the_plugin() {
 fn unanswered_calls_become_instructions() {
     for host in [Host::STABLE, Host::NEWEST] {
         let run = Run::with_devices(&host, &["hypercall=off"]);
-        run.assert_passed(1, [UNHEARD, UNREGISTERED], true, 17);
+        run.assert_passed(1, [UNANSWERED, UNREGISTERED], true, 17);
         let stats = run.stats();
         assert_consistent(stats);
         assert_eq!(counted(stats), by_instructions(&run.text));
@@ -148,7 +148,7 @@ fn unanswered_calls_become_instructions() {
 #[test]
 fn mailbox_works_without_register_calls() {
     let run = Run::with_devices(&Host::STABLE, &[]);
-    run.assert_passed(1, [UNHEARD, REGISTERED], true, 17);
+    run.assert_passed(1, [UNANSWERED, REGISTERED], true, 17);
     let stats = run.stats();
     assert_consistent(stats);
     let mut rows = by_instructions(&run.text);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use pvio::stats::{Call, Snapshot};
 use pvio::x86::Port;
 use pvio_cli::machine::Machine;
-use pvio_guest::abi::{UNHEARD, status};
+use pvio_guest::abi::{UNANSWERED, status};
 use pvio_tests::{GuestRun, GuestTest, Host, on_both_qemus, run_guest};
 
 use super::RunFiles;
@@ -95,11 +95,11 @@ const ICOUNT_4: [&str; 2] = ["-icount", "shift=4"];
 const ONE_INSN: [&str; 2] = ["-accel", "tcg,one-insn-per-tb=on"];
 
 fn without_a_mailbox_calls_use_registers_or_instructions(host: &Host) {
-    const UNANSWERED: u64 = (UNHEARD >> 24) as u64;
+    const NO_ANSWER: u64 = (UNANSWERED >> 24) as u64;
     for bits in [32, 64] {
         let name = format!("mailbox{bits}");
         let off = run_with_devices(host.machine().plugin(&["hypercall=off"]), &name);
-        assert_eq!(off.number("registered"), UNANSWERED);
+        assert_eq!(off.number("registered"), NO_ANSWER);
         assert!(off.stats().hypercalls.is_empty());
 
         // The plugin cannot tell vCPUs apart on one thread.
@@ -112,11 +112,11 @@ fn without_a_mailbox_calls_use_registers_or_instructions(host: &Host) {
 
         // Without exports the plugin cannot map guest memory.
         let bare = run_without_exports(host, &name);
-        assert_eq!(bare.number("registered"), UNANSWERED);
+        assert_eq!(bare.number("registered"), NO_ANSWER);
         assert_counted(&bare);
 
         let alone = run_guest_with_cpu_max(host.machine(), &name);
-        assert_eq!(alone.number("registered"), UNANSWERED);
+        assert_eq!(alone.number("registered"), NO_ANSWER);
         assert_eq!(alone.number("taken"), 0);
     }
 }

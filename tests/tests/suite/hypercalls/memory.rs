@@ -1,7 +1,7 @@
 //! Hypercalls that read or write memory.
 //!
-//! Guests of `tests/guests/calls` make them under page tables of every kind, from every ring, with good and
-//! bad pages. After each call they check memory, registers, devices and the page tables. The tests check the
+//! Guests of `tests/guests/calls` make them under page tables of every kind, from every ring, with accessible and
+//! inaccessible pages. After each call they check memory, registers, devices and the page tables. The tests check the
 //! bytes in the stream.
 
 use pvio_tests::{GuestRun, GuestTest, Host};

@@ -1,4 +1,4 @@
-//! Calls with memory on a QEMU that exports none of its functions: on proven RAM alone, and never on a device.
+//! Calls that access memory, on a QEMU that exports none of its functions: they reach only proven RAM, never a device.
 
 use pvio_tests::{GuestTest, Host};
 

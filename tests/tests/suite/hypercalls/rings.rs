@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use pvio::stats::{Call, HypercallRow};
 use pvio_cli::expected_forms;
-use pvio_guest::abi::{UNHEARD, call, status};
+use pvio_guest::abi::{UNANSWERED, call, status};
 use pvio_tests::{GuestRun, GuestTest, Host};
 
 /// The calls in the guest's order. Only callers that were denied the first make the last three.
@@ -34,7 +34,7 @@ const CALLS: [u8; 21] = [
     call::EXIT,
 ];
 /// The status that the guest reports for an unanswered call.
-const UNANSWERED: u8 = (UNHEARD >> 24) as u8;
+const NO_ANSWER: u8 = (UNANSWERED >> 24) as u8;
 /// The exit status after the hypercall `exit`.
 const BY_CALL: i32 = 33;
 /// The exit status after isa-debug-exit, if calls are unanswered.
@@ -164,7 +164,7 @@ fn hypercall_off_answers_no_caller() {
     for bits in [32, 64] {
         let answers =
             ask_from_everywhere(bits, &["device=latch@0x5000", "hypercall=off"], &[], BY_DEVICE);
-        answers.assert_answers(|_| UNANSWERED, |_| UNANSWERED);
+        answers.assert_answers(|_| NO_ANSWER, |_| NO_ANSWER);
         assert!(answers.run.stats().hypercalls.is_empty());
         assert!(answers.run.stats().ports.iter().all(|row| row.hypercall == 0));
     }

@@ -109,7 +109,7 @@ fn fifo_socket_and_directory_are_refused_by_every_option(host: &Host) {
             assert!(line.contains(&what), "{option}: {line}");
         }
         let line = refusal(&machine(host, &[&format!("{option}-")]).run().unwrap());
-        assert!(line.contains(" - is not a file's name; "), "{option}: {line}");
+        assert!(line.contains(" - is not a file name"), "{option}: {line}");
     }
 }
 
@@ -141,7 +141,7 @@ fn input_device_is_refused_with_record_replay(host: &Host) {
         for device in ["stream@0x300", "uart16550@0x2f8"] {
             let line = refusal(&run(mode, &format!("device={device}:in={}", input.display())));
             assert!(
-                line.contains("records the run (rr=) without it; leave in= or rr= out"),
+                line.contains("does not record what a device reads; remove in= or rr="),
                 "{line}"
             );
         }
@@ -193,7 +193,7 @@ fn dumps_are_written_after_a_change_of_root(host: &Host) {
 
 fn daemonize_warns_that_the_tables_are_lost(host: &Host) {
     let run = |options: &[&str]| machine(host, options).args(["-daemonize"]).run().unwrap().stderr;
-    let warning = "pvio: warning: -daemonize closes stderr, where the tables would go at the end";
+    let warning = "pvio: warning: -daemonize closes stderr, to which pvio writes the tables";
     assert!(run(&[]).starts_with(warning));
     assert_eq!(run(&["summary=off"]), "");
 }

@@ -1,4 +1,4 @@
-//! Unusable QEMUs and wrong options: QEMU does not start, and one line says why and what would be right.
+//! Unusable QEMUs and wrong options: QEMU does not start, and one line says why and what to do instead.
 
 use std::collections::HashSet;
 
@@ -29,7 +29,7 @@ fn old_plugin_api_is_refused() {
     let machine = private("bookworm", "qemu-system-x86_64").plugin(&[]);
     assert_eq!(
         refusal(&machine.args(["-machine", "pc", "-display", "none"]).run().unwrap()),
-        "pvio: this QEMU's plugin API is version 1; pvio needs 4 or newer, which is QEMU 9.2 or newer"
+        "pvio: this QEMU's plugin API is version 1; pvio needs version 4 or newer: use QEMU 9.2 or newer"
     );
 }
 
@@ -38,7 +38,7 @@ fn target_other_than_x86_is_refused() {
     let machine = private("trixie-s390x", "qemu-system-s390x").plugin(&[]);
     assert_eq!(
         refusal(&machine.args(["-display", "none"]).run().unwrap()),
-        "pvio: this QEMU emulates s390x, whose instructions pvio does not know; \
+        "pvio: this QEMU emulates s390x, which pvio does not support; \
          load pvio into qemu-system-x86_64 or qemu-system-i386"
     );
 }
@@ -59,8 +59,8 @@ fn accelerator_other_than_tcg_is_refused() {
     let machine = Host::NEWEST.machine().plugin(&[]).bare_guest(&guest("poweroff.bin"));
     assert_eq!(
         refusal(&machine.args(["-accel", "qtest"]).run().unwrap()),
-        "pvio: this QEMU runs the guest by QTest, under which it calls no plugins: nothing would be \
-         counted; start it with -accel tcg"
+        "pvio: this QEMU runs the guest with the accelerator QTest, under which QEMU calls no plugins, \
+         so nothing would be counted; start it with -accel tcg"
     );
 }
 
@@ -75,26 +75,33 @@ fn accelerator_without_plugins_is_refused_or_reported_at_the_end(host: &Host) {
         machine.args(["-accel", "kvm"]).run().unwrap()
     };
     let line = refusal(&machine(host.machine()));
-    assert!(line.starts_with("pvio: this QEMU runs the guest by KVM, under which"), "{line}");
+    assert!(
+        line.starts_with("pvio: this QEMU runs the guest with the accelerator KVM, under which"),
+        "{line}"
+    );
     let blind = machine(host.machine_without_exports());
-    assert!(blind.stderr.contains("pvio: nothing was counted: QEMU has ended"), "{}", blind.stderr);
+    assert!(
+        blind.stderr.contains("pvio: nothing was counted, because QEMU never called the plugin"),
+        "{}",
+        blind.stderr
+    );
     assert!(blind.stats.is_none());
 }
 
 fn wrong_option_keeps_qemu_from_starting(host: &Host) {
     let cases = [
-        ("stat=x", "unknown option \"stat\"; there are stats=FILE"),
+        ("stat=x", "unknown option \"stat\"; the options are stats=FILE"),
         ("stats=", "option \"stats\" needs a value"),
         ("summary=off,summary=on", "option \"summary\" is given twice"),
-        ("stats=/nonexistent/x.json", "no file can be made in /nonexistent: No such file"),
-        ("stats=/proc/x.json", "no file can be made in /proc: "),
+        ("stats=/nonexistent/x.json", "no file can be created in /nonexistent: No such file"),
+        ("stats=/proc/x.json", "no file can be created in /proc: "),
         ("summary=/", "option \"summary\": / is a directory; name a file in it"),
         ("symbols=/nonexistent", "/nonexistent cannot be read: No such file"),
         ("symbols=/etc/passwd", "/etc/passwd is neither an ELF file nor a System.map"),
         ("hypercall=on", "option \"hypercall\" needs a value; write hypercall=kernel, any or off"),
         ("hypercall=root", "write hypercall=kernel for supervisor code, hypercall=any for code of"),
         ("hypercall=off,hypercall=off", "option \"hypercall\" is given twice"),
-        ("hypercall=off,log=/dev/null", "option \"log=/dev/null\": there are no hypercalls that"),
+        ("hypercall=off,log=/dev/null", "option \"log=/dev/null\": no hypercall can write"),
     ];
     for (option, expected) in cases {
         let options: Vec<&str> = option.split(',').collect();
@@ -111,24 +118,27 @@ fn wrong_device_keeps_qemu_from_starting(host: &Host) {
         ("device=latch@0x300:irq", "write KIND@PORT or KIND@PORT-PORT, then :KEY=VALUE"),
         (
             "device=lamp@0x300",
-            "there is no kind \"lamp\"; there are latch, console, debug-exit, stream, uart16550, \
+            "there is no kind \"lamp\"; the kinds are latch, console, debug-exit, stream, uart16550, \
              null, ones",
         ),
-        ("device=latch@com1", "\"com1\" is not a port, nor a range of ports; write 0x300"),
-        ("device=latch@0xfffe", "0xfffe with 4 ports goes beyond 0xffff, the last port"),
-        ("device=latch@0xfff0-0x10000", "goes beyond 0xffff, the last port"),
+        ("device=latch@com1", "\"com1\" is neither a port nor a range of ports; write 0x300"),
+        ("device=latch@0xfffe", "0xfffe with 4 ports exceeds 0xffff, the last port"),
+        ("device=latch@0xfff0-0x10000", "exceeds 0xffff, the last port"),
         ("device=latch@0x307-0x300", "0x307-0x300 ends before it begins"),
         (
             "device=latch@0x300,device=null@0x303",
             "null at 0x0303 overlaps latch at 0x0300-0x0303; give each port to one device",
         ),
-        ("device=latch@0x300:depth=2", "latch at 0x0300-0x0303: it has no setting \"depth\""),
-        ("device=uart16550@0x2f8:irq=16", "irq=16 is not a line of the ISA bus; write 0 to 15"),
+        (
+            "device=latch@0x300:depth=2",
+            "latch at 0x0300-0x0303: this kind has no setting \"depth\"",
+        ),
+        ("device=uart16550@0x2f8:irq=16", "irq=16 is not an interrupt line of the ISA bus"),
         (
             "device=uart16550@0x2f8:irq=three",
-            "irq=three is not a line of the ISA bus; write 0 to 15",
+            "irq=three is not an interrupt line of the ISA bus; write 0 to 15",
         ),
-        ("device=uart16550@0x2f8-0x2fb", "it has 8 ports; name the first alone"),
+        ("device=uart16550@0x2f8-0x2fb", "this kind always has 8 ports; name only the first"),
         ("device=uart16550@0x2f8:in=/nonexistent", "in=/nonexistent cannot be read: No such file"),
         ("device=stream@0x300:in=/nonexistent", "in=/nonexistent cannot be read: No such file"),
         ("device=stream@0x300:in=/", "\"in\" of \"stream@0x300\": / is a directory; name a file"),
@@ -152,11 +162,11 @@ fn plugin_api_4_has_the_mailbox_only() {
     };
     assert_eq!(
         refusal(&machine(&["hypercall=any"]).run().unwrap()),
-        "pvio: option \"hypercall=any\": this QEMU's plugin API is version 4, in which no plugin can \
-         answer user code; use QEMU 10.1 or newer, or hypercall=kernel"
+        "pvio: option \"hypercall=any\": this QEMU's plugin API is version 4, with which plugins \
+         cannot answer hypercalls from user code; use QEMU 10.1 or newer, or hypercall=kernel"
     );
     let line = refusal(&machine(&["log=/dev/null"]).run().unwrap());
-    assert!(line.ends_with("no hypercalls that could log; use QEMU 10.1 or newer"), "{line}");
+    assert!(line.ends_with("no hypercall can write to the log; use QEMU 10.1 or newer"), "{line}");
     for options in [&[][..], &["hypercall=kernel"], &["hypercall=off"]] {
         let ended = machine(options).run().unwrap();
         assert!(ended.status.success(), "{}", ended.stderr);
@@ -171,7 +181,10 @@ fn qemu_without_exports_counts_and_has_no_devices(host: &Host) {
     };
     let line = refusal(&machine(&["device=latch@0x300"]).run().unwrap());
     assert!(line.starts_with("pvio: option \"device\": this QEMU does not export "), "{line}");
-    assert!(line.ends_with("use one built with modules, as distributions' are"), "{line}");
+    assert!(
+        line.ends_with("use a QEMU that was built with modules, as distributions build it"),
+        "{line}"
+    );
 
     let ended = machine(&[]).run().unwrap();
     assert!(ended.status.success(), "{}", ended.stderr);

@@ -1,4 +1,4 @@
-//! Resets, triple faults, panics and ends during accesses: no count is lost or invented.
+//! Resets, triple faults, panics, and QEMUs that end during accesses: no count is lost, and none is wrong.
 
 use pvio::stats::{FormRow, Snapshot};
 use pvio::x86::PortForm;

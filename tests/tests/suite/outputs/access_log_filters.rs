@@ -1,4 +1,4 @@
-//! Filters and names of the access log, and that it can be read while it grows.
+//! Filters and names of the access log, and reading the log while it grows.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -69,7 +69,7 @@ fn logged(machine: Machine, filters: &str, more: &[&str]) -> Vec<Line> {
     parse(&std::fs::read_to_string(log).unwrap())
 }
 
-/// Each filter alone and some together: the log that is filtered by pvio against the whole log, filtered here.
+/// Each filter alone and some together: compares the log that pvio filters with the whole log, filtered here.
 fn each_filter_leaves_of_the_log_what_it_says(host: &Host) {
     let run = |filters| logged(host.machine().bare_guest(&guest("forms.bin")), filters, &[]);
     let all = run("");
@@ -97,7 +97,7 @@ fn each_filter_leaves_of_the_log_what_it_says(host: &Host) {
     }
 }
 
-/// Against the bus's own record: QEMU's trace of what reached the regions.
+/// Compares a filtered log with QEMU's trace of the accesses that reached the regions.
 fn a_filter_leaves_what_the_trace_of_qemu_has(host: &Host) {
     let directory = tempfile::tempdir().unwrap();
     let trace = directory.path().join("trace");
@@ -264,5 +264,5 @@ fn a_wrong_filter_keeps_qemu_from_starting(host: &Host) {
     let line = refused(&["access-log=/dev/null:size=1"]);
     assert!(line.starts_with("pvio: option \"access-log\": \"size=1\" is not a filter"), "{line}");
     let line = refused(&["access-log=/dev/null:symbol=outb", "symbols=off"]);
-    assert!(line.ends_with("symbols=off turns them off; leave one of them out"), "{line}");
+    assert!(line.ends_with("which symbols=off turns off; remove one of the two"), "{line}");
 }

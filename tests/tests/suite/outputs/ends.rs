@@ -1,4 +1,4 @@
-//! Every kind of end leaves a whole dump that says how the machine ended.
+//! However the machine ends, the dump is complete and says how it ended.
 
 use std::process::{Command, Stdio};
 

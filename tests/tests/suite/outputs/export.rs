@@ -1,4 +1,4 @@
-//! Other programs read what `pvio export` writes.
+//! Other programs can read what `pvio export` writes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Call chains that are counted while Linux runs, held against what the kernel says itself.
+//! Call chains that are counted while Linux runs, compared with what the kernel itself prints.
 
 use std::collections::{BTreeMap, BTreeSet};
 

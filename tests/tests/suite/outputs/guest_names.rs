@@ -1,4 +1,4 @@
-//! Names that a distribution's kernel has for its code, found in guest memory alone.
+//! A distribution kernel's names for its code, found using only guest memory.
 //!
 //! Each kernel boots with KASLR, loads modules and sends its `/proc/kallsyms`. It is stopped in user mode;
 //! then the names that the plugin's decoder finds in RAM are compared with the list, symbol by symbol.

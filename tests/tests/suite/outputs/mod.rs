@@ -9,7 +9,7 @@ mod guest_callers;
 mod guest_names;
 mod guest_symbols;
 mod guest_unwind;
-mod kernel_turns;
+mod kernel_boots;
 mod port_names;
 mod processes;
 mod replaced_modules;

@@ -1,5 +1,5 @@
-//! `processes=on`: accesses by process, and code of a program that Linux loads anywhere as one site, held against what
-//! the guest's programs print of themselves.
+//! `processes=on` counts accesses by process, and code of a program as one site wherever Linux loads it. The counts are
+//! compared with what the guest's programs print about themselves.
 
 use pvio::stats::{Counts, ProcessRow, SiteRow, Snapshot};
 use pvio_tests::{Host, LinuxGuest, assert_consistent, guest, on_both_qemus, refusal};

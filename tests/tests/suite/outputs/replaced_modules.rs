@@ -1,11 +1,11 @@
-//! Kernel modules that take the place of others, with the same code: none has the name of another.
+//! Kernel modules that are loaded where others were, with the same code: no site gets the name of another module.
 
 use object::{Object, ObjectSection, ObjectSymbol};
 use pvio::stats::SiteRow;
 use pvio_cli::paths;
 use pvio_tests::{Host, LinuxGuest, assert_consistent, on_both_qemus, site_pc};
 
-use super::kernel_turns::Files;
+use super::kernel_boots::Files;
 
 on_both_qemus! {
     a_module_in_the_place_of_another_with_the_same_code_names_none_of_its_sites

@@ -27,7 +27,7 @@ fn page_shows_the_totals_and_all_forms(host: &Host) {
     assert!(page.len() < 1_000_000, "{} bytes", page.len());
 }
 
-/// Clicks and types as a user does. The result is in the attribute `lang` of the page.
+/// Clicks and types as a user would. The result is in the attribute `lang` of the page.
 const USE: &str = r#"<script>
 const section = Array.from(document.querySelectorAll(".table"))
     .find(section => section.querySelector("h2").textContent === "The 24 forms");

@@ -1,4 +1,4 @@
-//! A full stderr and too many sites: the guest runs on, and memory stays bounded.
+//! With a full stderr or too many sites, the guest continues and memory stays bounded.
 
 use std::process::Stdio;
 

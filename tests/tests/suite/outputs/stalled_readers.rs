@@ -1,4 +1,4 @@
-//! A reader of pvio's output that has stopped: the machine waits 10 seconds, says so, and continues.
+//! If a reader of pvio's output stops reading, the machine waits 10 seconds, reports that, and continues.
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Write, pipe};
@@ -69,7 +69,7 @@ fn with_stalled_stdout(host: &Host, option: &str) -> String {
 fn console_gives_up_a_stalled_stdout(host: &Host) {
     assert_eq!(
         with_stalled_stdout(host, "device=console@0x80"),
-        "pvio: stdout was not read for 10 seconds: what is written to it from here on is lost\n\
+        "pvio: nobody read stdout for 10 seconds: all further output to it is lost\n\
          pvio: console at 0x0080: its output is incomplete: its reader has stopped\n"
     );
 }
@@ -77,7 +77,7 @@ fn console_gives_up_a_stalled_stdout(host: &Host) {
 fn access_log_gives_up_a_stalled_stdout(host: &Host) {
     assert_eq!(
         with_stalled_stdout(host, "access-log=/dev/stdout"),
-        "pvio: /dev/stdout was not read for 10 seconds: what is written to it from here on is lost\n\
+        "pvio: nobody read /dev/stdout for 10 seconds: all further output to it is lost\n\
          pvio: the access log is incomplete: its reader has stopped\n"
     );
 }

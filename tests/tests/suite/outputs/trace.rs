@@ -1,4 +1,4 @@
-//! The trace has every access, and the statistics that the plugin counted in the same run.
+//! The trace has every access; the statistics of the trace equal those that the plugin counted in the same run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -188,7 +188,10 @@ fn filtered_trace_has_what_the_filter_covers(host: &Host) {
     let (stats, lines) = statistics(&mut some.trace());
     let counted: u64 = stats.forms.iter().map(|row| row.accesses).sum();
     assert_eq!(counted, expected.len() as u64);
-    assert_eq!(lines, ["is filtered (0xcf8-0xcff:out): only what the filter covers is counted"]);
+    assert_eq!(
+        lines,
+        ["is filtered (0xcf8-0xcff:out): only accesses that the filter covers are counted"]
+    );
 }
 
 fn typical_access_takes_at_most_ten_bytes(host: &Host) {

@@ -1,4 +1,4 @@
-//! Names of UEFI firmware's code: a distribution's OVMF, and an application of our own.
+//! Names of UEFI firmware's code: a distribution's OVMF, and the application in `tests/guests/uefi`.
 
 use std::ops::Range;
 use std::path::Path;

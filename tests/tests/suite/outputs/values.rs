@@ -1,4 +1,4 @@
-//! Values at ports: against the access log of the same run, and against code that is known.
+//! Values at ports, compared with the access log of the same run, and with code that is known.
 
 use std::collections::BTreeMap;
 
@@ -35,15 +35,15 @@ fn logged(log: &str, covers: impl Fn(u64) -> bool) -> BTreeMap<Key, Seen> {
     for line in log.lines().skip(1) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [_time, _vcpu, _pc, dir, port, size, value, ..] = words[..] else { panic!("{line}") };
-        let is_in_question = value.ends_with('?');
+        let may_fault_unreported = value.ends_with('?');
         if covers(parse_hex(port)) {
             let value = (value != "-").then(|| parse_hex(value.trim_end_matches('?')));
             let row = seen.entry((port.to_owned(), dir.to_owned(), size.to_owned(), value));
             let row = row.or_insert(Seen { counts: [0; 2], before: [made; 2] });
-            row.counts[usize::from(is_in_question)] += 1;
+            row.counts[usize::from(may_fault_unreported)] += 1;
             row.before[1] = made;
         }
-        made += u64::from(!is_in_question);
+        made += u64::from(!may_fault_unreported);
     }
     seen
 }
@@ -92,7 +92,7 @@ fn assert_as_logged(
     assert_eq!(counted(&stats), expected);
 }
 
-/// POST codes and CMOS indexes, what is read of the CMOS, and messages.
+/// POST codes, CMOS indexes, values read from the CMOS, and messages.
 fn seabios_says_what_its_log_says(host: &Host) {
     let covers = |port| matches!(port, 0x70 | 0x71 | 0x80 | 0x402);
     assert_as_logged(host.machine(), "0x70-0x71:0x402:0x80", covers, |machine| {

@@ -59,8 +59,10 @@ fn counting_where_no_device_is(host: &Host) {
 }
 
 fn counting_by_process(host: &Host) {
-    let expected =
-        [("a million in and out of a program, by process", None), ("Linux boot by process", None)];
+    let expected = [
+        ("a million in and out of a program, with processes", None),
+        ("Linux boot with processes", None),
+    ];
     assert_rows(&processes::rows(&qemu(host), PAIRS).unwrap(), &expected);
 }
 
@@ -110,8 +112,8 @@ fn a_boot_of_linux(host: &Host) {
 
 fn call_chains(host: &Host) {
     let expected = [
-        ("an access by call chain, 8 callers, more", Some(1.0)),
-        ("Linux boot by call chain", Some(1.10)),
+        ("added to an access by a chain of 8 callers", Some(1.0)),
+        ("Linux boot with call chains", Some(1.10)),
     ];
     assert_rows(&callers::rows(&qemu(host), PAIRS).unwrap(), &expected);
 }

@@ -1,4 +1,4 @@
-//! The scripts: what they say when something is wrong, and what setup repairs.
+//! The scripts: their error messages, and what setup repairs.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -46,7 +46,7 @@ fn a_qemu_that_is_named_must_work() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("version 10.0"), "{output:?}");
 }
 
-/// The programs behind the scripts: none ends by a panic, or says more than a line.
+/// The programs that the scripts run: none panics, or prints more than one line about an error.
 #[test]
 fn what_a_program_cannot_write_or_run_is_one_line() {
     use std::os::fd::OwnedFd;
@@ -84,7 +84,8 @@ fn run_needs_to_know_where_the_options_end() {
     assert!(line.contains("--"), "{line}");
 }
 
-/// The quickest of its subjects, on a QEMU that can and on one that cannot: the shape, not the times.
+/// Runs the quickest subject on a QEMU that supports it and on one that does not. Checks the form of the output, not
+/// the times.
 #[test]
 fn bench_measures_what_the_qemu_can_do() {
     let bench = |host: &Host| -> serde_json::Value {
@@ -112,7 +113,7 @@ fn bench_measures_what_the_qemu_can_do() {
     assert!(why.contains("this QEMU has version 4"), "{why}");
 }
 
-/// A copy of which the program has been cut short is noticed, and fetched again.
+/// Setup notices that the program in a private copy is truncated, and downloads the copy again.
 #[test]
 fn setup_repairs_a_broken_copy() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The experiment of `tests/guests/experiment`, small: every operation by every way.
+//! The experiment of `tests/guests/experiment` on a small scale: every operation by every mechanism.
 
 use std::ffi::{CString, c_int, c_void};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! `qemu-scripts/guest-test`: what it says of guests, to the letter.
+//! `qemu-scripts/guest-test`: its exact output for guests of every kind.
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -192,7 +192,7 @@ fn the_verdict_of_user_code_counts_where_it_is_asked_for() {
 1..1
 not ok 1 - user.bin # time=T
   ---
-  message: "no verdict: the guest reset the machine (triple fault?); its exit call came from user code and was denied: see option hypercall=any"
+  message: "no verdict: the guest reset the machine (triple fault?); its exit call came from user code and was denied: allow it with --option hypercall=any"
   ...
 "#
     );
@@ -201,7 +201,7 @@ not ok 1 - user.bin # time=T
     assert_eq!(report, "TAP version 13\n1..1\nok 1 - user.bin # time=T\n");
 }
 
-/// A QEMU that a variable makes look as if built without loadable modules.
+/// A variable makes pvio treat this QEMU as if it had been built without loadable modules.
 #[test]
 fn a_qemu_without_exports_gives_verdicts_after_one_warning() {
     let guests = Guests::new();
@@ -250,15 +250,15 @@ fn what_cannot_run_is_said_first() {
         refused(&["pass.bin", "missing.bin"]),
         "missing.bin: No such file or directory (os error 2)"
     );
-    assert_eq!(refused(&["."]), ".: is a directory; name a guest's file");
-    assert_eq!(refused(&["empty.bin"]), "empty.bin: is empty; name a guest's file");
+    assert_eq!(refused(&["."]), ".: this is a directory; name a guest's file");
+    assert_eq!(refused(&["empty.bin"]), "empty.bin: this file is empty; name a guest's file");
     assert_eq!(
         refused(&["--option", "stats=x", "pass.bin"]),
         "option \"stats\" is set by guest-test; use --keep to keep its output"
     );
     assert_eq!(
         refused(&["--option", "hypercall=off", "pass.bin"]),
-        "option \"hypercall=off\": guests give their verdict by a hypercall; use kernel or any"
+        "option \"hypercall=off\": guests report their verdict with a hypercall; use kernel or any"
     );
     let wrong = refused(&["--option", "device=lamp@1", "pass.bin"]);
     assert!(wrong.contains("option \"device=lamp@1\": there is no kind \"lamp\""), "{wrong}");
@@ -268,8 +268,8 @@ fn what_cannot_run_is_said_first() {
     assert_eq!(
         line,
         format!(
-            "{} does not start with the plugin: option \"log=/dev/null\": there are no hypercalls \
-             that could log; use QEMU 10.1 or newer",
+            "{} does not start with the plugin: option \"log=/dev/null\": no hypercall can write to the log; use \
+             QEMU 10.1 or newer",
             old.display()
         )
     );

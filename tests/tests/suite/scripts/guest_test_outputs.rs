@@ -1,4 +1,4 @@
-//! `qemu-scripts/guest-test`: its exit statuses, what each guest leaves, and how much of it is quoted.
+//! `qemu-scripts/guest-test`: its exit statuses, the files of each guest, and how much of a guest's output is quoted.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;

@@ -1,4 +1,4 @@
-//! `qemu-scripts/run --report`: a page at the end of a run, however it ends.
+//! `qemu-scripts/run --report` writes a page at the end of a run, however QEMU ends.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

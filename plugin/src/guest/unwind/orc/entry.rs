@@ -78,7 +78,7 @@ pub(super) struct Entry {
     pub(super) sp_base: Base,
     pub(super) bp_base: Base,
     pub(super) kind: Kind,
-    /// Whether the next frame was interrupted, instead of having called.
+    /// True if the next frame was interrupted, instead of having called.
     pub(super) is_signal: bool,
 }
 

@@ -6,7 +6,7 @@ use crate::guest::PhysicalMemory;
 use crate::guest::address_space::AddressSpace;
 use crate::guest::kernel::Kernel;
 
-/// The most entries of one table. Debian's kernels have up to 500,000.
+/// Maximum number of entries of one table. Debian's kernels have up to 500,000.
 const MOST_ENTRIES: u64 = 1 << 21;
 /// The linear addresses of one table.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +107,7 @@ impl Tables {
         (calls > SAMPLES / 2).then(|| Tables { layout, kernel, modules: Vec::new(), sample })
     }
 
-    /// Whether the kernel's table is still there.
+    /// Returns true if the kernel's table is still there.
     pub(super) fn are_there<R: FnMut(u64, &mut [u8]) -> bool>(
         &self,
         stack: &mut Stack<'_, R>,
@@ -121,7 +121,7 @@ impl Tables {
         self.modules.extend(tables);
     }
 
-    /// Whether an address is in one of the tables.
+    /// Returns true if an address is in one of the tables.
     pub(in crate::guest) fn contains(&self, linear: u64) -> bool {
         let has = |start: u64, size: u64| linear.wrapping_sub(start) < size;
         let mut tables = [&self.kernel].into_iter().chain(&self.modules);

@@ -1,4 +1,4 @@
-//! ELF files of our own guests.
+//! ELF files of the test guests.
 
 use std::path::{Path, PathBuf};
 

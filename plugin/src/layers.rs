@@ -1,16 +1,16 @@
-//! Checks that dependencies go one way: a room uses only rooms below it in the table of `lib.rs`.
+//! Checks that dependencies go one way: a module uses only modules below it in the table of `lib.rs`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The rows of the table from top to bottom, each with its rooms.
+/// The rows of the table from top to bottom, each with its modules.
 fn rows() -> Vec<Vec<String>> {
     let rows = include_str!("lib.rs").lines().filter_map(|line| line.strip_prefix("//! | "));
-    let rooms = |row: &str| {
+    let modules = |row: &str| {
         let cell = row.split('|').next().unwrap_or_default();
         cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
     };
-    rows.map(rooms).filter(|rooms| !rooms.is_empty()).collect()
+    rows.map(modules).filter(|modules| !modules.is_empty()).collect()
 }
 
 fn sources(path: &Path, found: &mut Vec<PathBuf>) {
@@ -26,8 +26,8 @@ fn sources(path: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The rooms that code names as `crate::ROOM`.
-fn used_rooms(code: &str) -> BTreeSet<String> {
+/// The modules that code names as `crate::MODULE`.
+fn used_modules(code: &str) -> BTreeSet<String> {
     let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
     let code = code.collect::<Vec<_>>().join("\n");
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -40,31 +40,35 @@ fn used_rooms(code: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_room_uses_only_rooms_below_it() {
+fn a_module_uses_only_modules_below_it() {
     let rows = rows();
-    let row_of = |room: &str| rows.iter().position(|row| row.iter().any(|name| name == room));
+    let row_of = |module: &str| rows.iter().position(|row| row.iter().any(|name| name == module));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
     let mut seen = BTreeSet::new();
     for file in files {
         let relative = file.strip_prefix(&root).unwrap();
-        let room = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
-        if ["lib", "entry", "rooms"].contains(&room) {
+        let module = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+        if ["lib", "entry", "layers"].contains(&module) {
             continue;
         }
-        let row = row_of(room).unwrap_or_else(|| panic!("{room} is not in the table of lib.rs"));
+        let row =
+            row_of(module).unwrap_or_else(|| panic!("{module} is not in the table of lib.rs"));
         seen.insert(row);
-        for used in used_rooms(&std::fs::read_to_string(&file).unwrap()) {
-            if used != room {
+        for used in used_modules(&std::fs::read_to_string(&file).unwrap()) {
+            if used != module {
                 let below = row_of(&used).is_some_and(|used| used > row);
-                assert!(below, "{} uses {used}, which is not below {room}", file.display());
+                assert!(below, "{} uses {used}, which is not below {module}", file.display());
             }
         }
     }
-    // The other rooms are crates.
+    // The other rows are crates.
     let crates = rows.iter().enumerate().filter(|(row, _)| !seen.contains(row));
-    for room in crates.flat_map(|(_, rooms)| rooms) {
-        assert!(include_str!("lib.rs").contains(&format!(" as {room};")), "{room} does not exist");
+    for module in crates.flat_map(|(_, modules)| modules) {
+        assert!(
+            include_str!("lib.rs").contains(&format!(" as {module};")),
+            "{module} does not exist"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Several kernels in one machine, one after another: each names its own sites, and none those of others.
+//! Several kernels run in one machine, one after another: each names its own sites, and none the sites of others.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

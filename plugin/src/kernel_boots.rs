@@ -1,8 +1,8 @@
 //! Assigns sites to kernels: several may run one after another in the same memory.
 //!
 //! A kernel's names are in its own memory, so they are read before it ends: before a reset, and before it starts another
-//! kernel (kexec). The next kernel is looked for when the next site is entered, or at a dump. After a snapshot was loaded,
-//! it is usually one that ran before, and it gets its own sites back.
+//! kernel (kexec). pvio searches for the next kernel when the next site is entered, or at a dump. After a snapshot was
+//! loaded, the next kernel is usually one that ran before, and it gets its own sites back.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +15,9 @@ use crate::stats::Statistics;
 use crate::symbols::{Names, Symbols};
 use crate::x86::Mode;
 
-/// The most kernels that are recognized when they run again.
+/// Maximum number of kernels that are recognized when they run again.
 const MAX_KERNELS: usize = 256;
-/// The most page tables of one kernel that are remembered.
+/// Maximum number of page tables of one kernel that are remembered.
 const MAX_TABLES: usize = 8;
 /// The lowest address of most 32-bit kernels.
 const KERNEL_HALF_32: u64 = 0xc000_0000;
@@ -25,14 +25,14 @@ const KERNEL_HALF_32: u64 = 0xc000_0000;
 /// Follows the kernels of one machine.
 ///
 /// Its lock is taken before that of the sites.
-pub struct KernelTurns {
+pub struct KernelBoots {
     statistics: Arc<Statistics>,
     symbols: Arc<Symbols>,
     /// The kernel that runs; `None` if it is not needed, or guest memory cannot be read.
     running: Option<Arc<RunningKernel>>,
-    /// The kernels that ended, each with the number of its turn.
+    /// The kernels that ended, each with the number of its boot.
     ended: Mutex<Vec<(KernelIdentity, u32)>>,
-    /// Whether a kernel ended, and its successor was not looked for yet.
+    /// True if a kernel ended, and pvio has not searched for its successor yet.
     is_open: AtomicBool,
     /// CR3 when a kernel's site was last translated; 0 if none was since a kernel ended.
     table: AtomicU64,
@@ -40,14 +40,14 @@ pub struct KernelTurns {
     tables: Mutex<ArrayVec<u64, MAX_TABLES>>,
 }
 
-impl KernelTurns {
+impl KernelBoots {
     /// Follows the kernels that run the sites of `statistics`, with names by `symbols`.
     pub fn new(
         statistics: Arc<Statistics>,
         symbols: Arc<Symbols>,
         running: Option<Arc<RunningKernel>>,
-    ) -> KernelTurns {
-        KernelTurns {
+    ) -> KernelBoots {
+        KernelBoots {
             statistics,
             symbols,
             running,
@@ -74,7 +74,7 @@ impl KernelTurns {
         self.end(&mut ended, &names);
     }
 
-    /// Whether supervisor code at an address that loads a control register may replace the kernel.
+    /// Returns true if supervisor code at an address that loads a control register may replace the kernel.
     ///
     /// Before a kernel starts another, it continues in a copy of a page at its physical address, and switches to page tables
     /// that map all memory in this way.
@@ -85,7 +85,7 @@ impl KernelTurns {
 
     /// Names the sites of the kernel, before code that may replace it runs.
     ///
-    /// Call it only where [`KernelTurns::may_be_replaced_at`] returns true.
+    /// Call it only where [`KernelBoots::may_be_replaced_at`] returns true.
     pub fn before_replacement(&self, pc: u64, mode: Mode) {
         let mut ended = self.lock();
         let is_outside = match mode {
@@ -110,7 +110,7 @@ impl KernelTurns {
 
     /// Prepares for entering a site that is translated, with this table in CR3.
     ///
-    /// If a kernel ended before, its successor is looked for. The module that has the code is noted.
+    /// Searches for a kernel's successor if the kernel ended, and notes the module that has the code.
     pub fn before_site(&self, pc: u64, mode: Option<Mode>, bytes: &[u8], table: Option<u64>) {
         self.settle();
         let is_of_kernel = is_of_kernel(pc, mode);
@@ -153,7 +153,7 @@ impl KernelTurns {
         }
     }
 
-    /// Looks for the kernel that runs, if another one ended before.
+    /// Searches for the running kernel, if another one ended before.
     pub fn settle(&self) {
         if !self.is_open.load(Ordering::Acquire) {
             return;
@@ -165,17 +165,17 @@ impl KernelTurns {
         }
         let names = self.symbols.judge(&[]);
         let known = names.kernel().and_then(|kernel| {
-            ended.iter().find(|(identity, _)| identity == kernel.identity()).map(|&(_, turn)| turn)
+            ended.iter().find(|(identity, _)| identity == kernel.identity()).map(|&(_, boot)| boot)
         });
         match known {
-            Some(turn) => self.statistics.sites.resume_turn(turn),
-            None => self.statistics.sites.next_turn(),
+            Some(boot) => self.statistics.sites.resume_boot(boot),
+            None => self.statistics.sites.next_boot(),
         }
-        self.symbols.begin_turn(self.statistics.sites.turn());
+        self.symbols.begin_boot(self.statistics.sites.boot());
         self.is_open.store(false, Ordering::Release);
     }
 
-    /// Names the sites of the kernel that ran, and ends its turn.
+    /// Names the sites of the kernel that ran, and ends its boot.
     fn end(&self, ended: &mut Vec<(KernelIdentity, u32)>, names: &Names<'_>) {
         let Some(kernel) = names.kernel() else { return };
         self.statistics.keep_names(names);
@@ -183,15 +183,15 @@ impl KernelTurns {
         if ended.len() == MAX_KERNELS {
             ended.remove(0);
         }
-        ended.push((kernel.identity().clone(), self.statistics.sites.turn()));
+        ended.push((kernel.identity().clone(), self.statistics.sites.boot()));
         self.is_open.store(true, Ordering::Release);
     }
 
     /// Calls `work` with the sites of the kernel that runs.
     fn with_sites<R>(&self, work: impl FnOnce(&[(u64, &[u8])]) -> R) -> R {
         let sites = &self.statistics.sites;
-        let turn = sites.turn();
-        let own = sites.iter().filter(|(_, site)| site.turn == turn);
+        let boot = sites.boot();
+        let own = sites.iter().filter(|(_, site)| site.boot == boot);
         let own: Vec<_> = own.map(|(_, site)| (site.key.pc, &site.key.bytes[..])).collect();
         work(&own)
     }
@@ -218,7 +218,7 @@ fn note_table(tables: &mut ArrayVec<u64, MAX_TABLES>, table: u64) {
     tables.push(table);
 }
 
-/// Whether code at an address may be a Linux kernel's.
+/// Returns true if code at an address may be a Linux kernel's.
 fn is_of_kernel(pc: u64, mode: Option<Mode>) -> bool {
     match mode {
         Some(Mode::Bits64) => pc >> 63 != 0,
