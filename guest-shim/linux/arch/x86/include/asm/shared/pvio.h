@@ -35,7 +35,7 @@
 #define PVIO_INSN(bytes...)	".byte " __stringify(bytes)
 
 #define PVIO_WORD(call, operand, port) \
-	(PVIO_UNHEARD | (call) << PVIO_CALL_SHIFT | (u32)(operand) << PVIO_OPERAND_SHIFT | (port))
+	(PVIO_UNANSWERED | (call) << PVIO_CALL_SHIFT | (u32)(operand) << PVIO_OPERAND_SHIFT | (port))
 
 /* The memory of one CPU through which scalar calls go. It is usable while its key is not 0. */
 struct pvio_mailbox {
@@ -157,7 +157,7 @@ static __always_inline u32 pvio_scalar(struct pvio_mailbox *box, unsigned long l
 			WRITE_ONCE(box->value, *value);
 		}
 		answer = pvio_doorbell(box, word);
-		if (unlikely(answer & PVIO_UNHEARD) && !(pvio_register(box, linear, &features) & ~PVIO_DATA_MASK))
+		if (unlikely(answer & PVIO_UNANSWERED) && !(pvio_register(box, linear, &features) & ~PVIO_DATA_MASK))
 			answer = pvio_doorbell(box, word);
 		if (value) {
 			u32 given = READ_ONCE(box->value);
@@ -166,7 +166,7 @@ static __always_inline u32 pvio_scalar(struct pvio_mailbox *box, unsigned long l
 			if (likely(!(answer & ~PVIO_DATA_MASK)))
 				*value = given;
 		}
-		if (likely(!(answer & PVIO_UNHEARD)))
+		if (likely(!(answer & PVIO_UNANSWERED)))
 			return answer;
 	}
 	if (value)
