@@ -7,7 +7,8 @@
 //! - [`experiment`] measures port I/O by trap and by hypercall.
 //! - [`dumps`] reads dumps and writes files; [`diff`] compares dumps; [`report`] makes a page of one.
 //! - [`trace`](mod@trace) reads traces; [`export`] writes dumps and traces for other programs.
-//! - [`linux_tree`] puts pvio's guest support into the source of a kernel.
+//! - [`linux_tree`] puts pvio's guest support into the source of a kernel; [`paravirt_linux`]
+//!   boots such a kernel.
 //! - [`status`], [`signals`], [`progress`] and [`table`] handle exit statuses, signals and the terminal.
 
 pub mod bench;
@@ -23,6 +24,7 @@ pub mod linux_tree;
 pub mod machine;
 pub mod measure;
 pub mod pager;
+pub mod paravirt_linux;
 pub mod paths;
 pub mod progress;
 pub mod report;

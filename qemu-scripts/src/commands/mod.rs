@@ -9,6 +9,7 @@ mod experiment;
 mod export;
 mod man;
 mod merge;
+mod paravirt_linux;
 mod patch_linux;
 mod report;
 mod show;
@@ -43,6 +44,7 @@ pub enum Command {
     Diff(diff::Arguments),
     Merge(merge::Arguments),
     PatchLinux(patch_linux::Arguments),
+    ParavirtLinux(paravirt_linux::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -71,6 +73,9 @@ impl Command {
             Command::PatchLinux(arguments) => {
                 status::end("patch-linux", patch_linux::run(&arguments))
             }
+            Command::ParavirtLinux(arguments) => {
+                status::end("paravirt-linux", paravirt_linux::run(&arguments))
+            }
             Command::Completions(arguments) => {
                 status::end_with_answer("completions", completions::run(&arguments))
             }
@@ -93,6 +98,7 @@ mod tests {
             ("bench", include_str!("../../help/bench.txt")),
             ("experiment", include_str!("../../help/experiment.txt")),
             ("test", include_str!("../../help/test.txt")),
+            ("paravirt-linux", include_str!("../../help/paravirt-linux.txt")),
             ("patch-linux", include_str!("../../help/patch-linux.txt")),
             ("report", include_str!("../../help/report.txt")),
             ("show", include_str!("../../help/show.txt")),

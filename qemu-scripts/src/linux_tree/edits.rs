@@ -54,8 +54,5 @@ pub(super) const EDITS: [Edit; 13] = [
         "arch/x86/kernel/io_delay.c",
         Around(["asm volatile (\"outb %al, $", "\");"], ["outb(0, ", ");"]),
     ),
-    edit(
-        "arch/x86/lib/kaslr.c",
-        After(Is("#ifndef KASLR_COMPRESSED_BOOT"), "#include <asm/io.h>"),
-    ),
+    edit("arch/x86/lib/kaslr.c", After(Is("#ifndef KASLR_COMPRESSED_BOOT"), "#include <asm/io.h>")),
 ];

@@ -119,7 +119,10 @@ fn a_tree_without_a_line_is_left_alone_and_the_line_is_named() {
         let error = format!("{:#}", patch(tree.path()).unwrap_err());
         assert_eq!(contents(tree.path()), before, "{file}");
         assert_eq!(error.lines().count(), 1, "{error}");
-        assert!(error.starts_with(&format!("{file} (Linux 6.12.7): looked for a line ")), "{error}");
+        assert!(
+            error.starts_with(&format!("{file} (Linux 6.12.7): looked for a line ")),
+            "{error}"
+        );
         let edit = EDITS.iter().find(|edit| edit.file == file).unwrap();
         let (_, wanted) = error.split_once('"').unwrap();
         let (wanted, _) = wanted.split_once('"').unwrap();
