@@ -10,7 +10,19 @@
  */
 
 #ifdef __x86_64__
-enum { READ = 0, WRITE = 1, OPEN = 2, CLOSE = 3, FSYNC = 74, MKDIR = 83, LSEEK = 8, MOUNT = 165, REBOOT = 169, IOPERM = 173 };
+enum {
+	READ = 0,
+	WRITE = 1,
+	OPEN = 2,
+	CLOSE = 3,
+	LSEEK = 8,
+	FSYNC = 74,
+	MKDIR = 83,
+	MOUNT = 165,
+	REBOOT = 169,
+	IOPERM = 173,
+	SLEEP = 230,
+};
 
 __asm__(".globl _start\n_start: mov %rsp, %rdi\nand $-16, %rsp\ncall begin\n");
 
@@ -23,7 +35,19 @@ static long call(long number, long a, long b, long c, long d, long e)
 	return number;
 }
 #else
-enum { READ = 3, WRITE = 4, OPEN = 5, CLOSE = 6, FSYNC = 118, MKDIR = 39, LSEEK = 19, MOUNT = 21, REBOOT = 88, IOPERM = 101 };
+enum {
+	READ = 3,
+	WRITE = 4,
+	OPEN = 5,
+	CLOSE = 6,
+	LSEEK = 19,
+	MOUNT = 21,
+	MKDIR = 39,
+	REBOOT = 88,
+	IOPERM = 101,
+	FSYNC = 118,
+	SLEEP = 407,
+};
 
 __asm__(".globl _start\n_start: mov %esp, %eax\nand $-16, %esp\nsub $12, %esp\npush %eax\ncall begin\n");
 
@@ -61,6 +85,15 @@ static void print_number(unsigned int number)
 	print(text);
 }
 
+/* Prints a mark, and lets the host measure what has been used until then. */
+static void mark(const char *text)
+{
+	const long long time[2] = { 0, 100000000 };
+
+	print(text);
+	call(SLEEP, 1, 0, (long)time, 0, 0);
+}
+
 static _Noreturn void end(void)
 {
 	call(REBOOT, 0xfee1dead, 0x28121969, 0x4321fedc, 0, 0);
@@ -90,13 +123,14 @@ static void read_disk(void)
 	long file = disk(), bytes, word;
 	unsigned int sum = 0;
 
-	print("pvio: read begins\n");
+	mark("pvio: read begins\n");
 	while ((bytes = call(READ, file, (long)words, sizeof(words), 0, 0)) > 0)
 		for (word = 0; word < bytes / 4; word++)
 			sum = (sum << 5 | sum >> 27) + words[word];
 	if (bytes < 0)
 		fail("the disk cannot be read");
-	print("pvio: read ends: ");
+	mark("pvio: read ends\n");
+	print("pvio: checksum: ");
 	print_number(sum);
 	call(CLOSE, file, 0, 0, 0, 0);
 }
@@ -106,7 +140,7 @@ static void write_disk(void)
 	long file = disk(), bytes, done, word;
 	unsigned int number = 2463534242u;
 
-	print("pvio: write begins\n");
+	mark("pvio: write begins\n");
 	do {
 		for (word = 0; word < (long)(sizeof(words) / 4); word++) {
 			number ^= number << 13;
@@ -122,7 +156,7 @@ static void write_disk(void)
 	} while (done == (long)sizeof(words));
 	if (call(FSYNC, file, 0, 0, 0, 0) < 0)
 		fail("the disk cannot be written");
-	print("pvio: write ends\n");
+	mark("pvio: write ends\n");
 	call(CLOSE, file, 0, 0, 0, 0);
 }
 
@@ -163,7 +197,7 @@ __attribute__((used)) static void begin(long *stack)
 	call(MKDIR, (long)"/dev", 0755, 0, 0, 0);
 	call(MOUNT, (long)"dev", (long)"/dev", (long)"devtmpfs", 0, 0);
 	console = call(OPEN, (long)"/dev/ttyS0", 1, 0, 0, 0);
-	print("pvio: user space reached\n");
+	mark("pvio: user space reached\n");
 	for (argument = 1; argument < count; argument++) {
 		switch (arguments[argument][0]) {
 		case 'r':

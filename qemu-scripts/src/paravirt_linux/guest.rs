@@ -38,6 +38,9 @@ const PARAMETERS: &str =
 /// Parameter that makes the disk's driver move all data by port accesses.
 const NO_DMA: &str = "libata.dma=0";
 
+/// The program's argument for a few accesses to ports of its own.
+const PORTS: &str = "port";
+
 /// The longest that a run may take on a busy host.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
 
@@ -79,7 +82,6 @@ impl Disk {
             number ^= number << 5;
             number.to_le_bytes()
         };
-        // The program starts anew after its buffer only in its position, not in its numbers.
         (0..DISK / 4).flat_map(next).collect()
     }
 
@@ -124,7 +126,7 @@ impl Guest {
     /// Fails if the guest does not reach user space, or takes another way.
     pub fn boot(&self, qemu: &Path, way: Way) -> Result<Run> {
         let run = self.end(
-            self.machine(qemu, &["port"], &parameters(way)).plugin(&["summary=off"]).start()?,
+            self.machine(qemu, &[PORTS], &parameters(way)).plugin(&["summary=off"]).start()?,
             way,
         )?;
         let months: Vec<&str> = run
@@ -148,18 +150,12 @@ impl Guest {
     /// # Errors
     ///
     /// Fails if the guest does not reach user space.
-    pub fn boot_with(
-        &self,
-        qemu: &Path,
-        arguments: &[&str],
-        plugin: Option<&[&str]>,
-    ) -> Result<Ended> {
-        let machine = self.machine(qemu, &["port"], "").args(arguments);
+    pub fn boot_with(&self, qemu: &Path, plugin: Option<&[&str]>) -> Result<Ended> {
+        let machine = self.machine(qemu, &[PORTS], "");
         let ended = match plugin {
-            Some(options) => machine.plugin(&["summary=off"]).plugin(options),
-            None => machine,
-        }
-        .run()?;
+            Some(options) => machine.plugin(&["summary=off"]).plugin(options).run()?,
+            None => machine.run()?,
+        };
         reached(&ended)?;
         Ok(ended)
     }
@@ -186,7 +182,7 @@ impl Guest {
         let [write, write_end] = [at("write begins")?, at("write ends")?];
         let times = Times { boot, read: read_end - read, write: write_end - write };
         let mut run = self.end(running, way)?;
-        let line = format!("pvio: read ends: {:08x}", Disk::checksum(&initial));
+        let line = format!("pvio: checksum: {:08x}", Disk::checksum(&initial));
         ensure!(
             run.ended.stdout.contains(&line),
             "the guest did not read what is on the disk: {}",

@@ -95,21 +95,28 @@ pub(super) fn of(
     Ok(Report {
         kernel: guest.name.clone(),
         qemu,
-        boot: [counts(guest, &instructions.0)?, counts(guest, &hypercalls.0)?],
+        boot: [guest.counts(&instructions.0)?, guest.counts(&hypercalls.0)?],
         disk: [disk(&instructions.1, 0)?, disk(&hypercalls.1, 1)?],
         ratios: phases.into_iter().map(|(name, phase)| (name, ratio(phase))).collect(),
     })
 }
 
-fn counts(guest: &Guest, run: &Run) -> Result<Counts> {
-    let stats = run.ended.stats()?;
-    ensure!(stats.sites_dropped == 0, "some code is not among the sites");
-    Ok(Counts {
-        line: run.line.clone(),
-        instructions: by_stage(guest, stats),
-        hypercalls: port_io_calls(stats),
-        refused: refused(stats),
-    })
+impl Guest {
+    /// Returns what the plugin counted in a run.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the plugin wrote no statistics, or did not count all code.
+    pub fn counts(&self, run: &Run) -> Result<Counts> {
+        let stats = run.ended.stats()?;
+        ensure!(stats.sites_dropped == 0, "some code is not among the sites");
+        Ok(Counts {
+            line: run.line.clone(),
+            instructions: by_stage(self, stats),
+            hypercalls: port_io_calls(stats),
+            refused: refused(stats),
+        })
+    }
 }
 
 /// Counts the accesses by instruction, by stage.

@@ -1,5 +1,7 @@
 //! The stages of a boot, by the addresses of their code.
 
+use std::ops::Range;
+
 use pvio_x86::Mode;
 use serde::Serialize;
 
@@ -15,27 +17,34 @@ pub enum Stage {
     Decompressor,
     /// The kernel.
     Kernel,
+    /// A program.
+    User,
 }
 
 /// Where QEMU and the boot protocol put a kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// The first physical address after the memory that the decompressor uses.
-    decompressor_end: u64,
+    /// The physical memory that the decompressor uses. It moves itself there first.
+    decompressor: Range<u64>,
 }
 
 /// The memory in which QEMU puts the setup code, from its load address to the EBDA.
-const SETUP: std::ops::Range<u64> = 0x1_0000..0xa_0000;
+const SETUP: Range<u64> = 0x1_0000..0xa_0000;
 
 /// The lowest address of a 32-bit kernel, and an address after it. Firmware is at the end of the address space.
-const KERNEL_32: std::ops::Range<u64> = 0xc000_0000..0xff00_0000;
+const KERNEL_32: Range<u64> = 0xc000_0000..0xff00_0000;
+
+/// The addresses at which programs are linked. SeaBIOS moves to the end of memory, which is elsewhere.
+const PROGRAM_32: Range<u64> = 0x0804_8000..0x0900_0000;
+const PROGRAM_64: Range<u64> = 0x40_0000..0x100_0000;
 
 /// The lowest address of a 64-bit kernel.
 const KERNEL_64: u64 = 0xffff_8000_0000_0000;
 
 impl Stage {
     /// All stages, in the order of a boot.
-    pub const ALL: [Stage; 4] = [Stage::Firmware, Stage::Setup, Stage::Decompressor, Stage::Kernel];
+    pub const ALL: [Stage; 5] =
+        [Stage::Firmware, Stage::Setup, Stage::Decompressor, Stage::Kernel, Stage::User];
 
     /// The name in tables.
     pub fn name(self) -> &'static str {
@@ -44,6 +53,7 @@ impl Stage {
             Stage::Setup => "16-bit setup code",
             Stage::Decompressor => "decompressor",
             Stage::Kernel => "kernel",
+            Stage::User => "program",
         }
     }
 }
@@ -59,18 +69,18 @@ impl Layout {
         (version >= 0x020a).then_some(())?;
         let preferred = u64::from_le_bytes(bytes(0x258, 8)?.try_into().ok()?);
         let needed = u32::from_le_bytes(bytes(0x260, 4)?.try_into().ok()?);
-        Some(Layout { decompressor_end: preferred + u64::from(needed) })
+        Some(Layout { decompressor: preferred..preferred.checked_add(needed.into())? })
     }
 
     /// The stage that code belongs to.
-    pub fn stage(self, mode: Option<Mode>, pc: u64) -> Stage {
+    pub fn stage(&self, mode: Option<Mode>, pc: u64) -> Stage {
         match mode {
             Some(Mode::Bits16) if SETUP.contains(&pc) => Stage::Setup,
             Some(Mode::Bits32) if KERNEL_32.contains(&pc) => Stage::Kernel,
             Some(Mode::Bits64) if pc >= KERNEL_64 => Stage::Kernel,
-            Some(Mode::Bits32 | Mode::Bits64)
-                if (0x10_0000..self.decompressor_end).contains(&pc) =>
-            {
+            Some(Mode::Bits32) if PROGRAM_32.contains(&pc) => Stage::User,
+            Some(Mode::Bits64) if PROGRAM_64.contains(&pc) => Stage::User,
+            Some(Mode::Bits32 | Mode::Bits64) if self.decompressor.contains(&pc) => {
                 Stage::Decompressor
             }
             _ => Stage::Firmware,
@@ -96,7 +106,9 @@ mod tests {
             (Mode::Bits16, 0x1_0200, Stage::Setup),
             (Mode::Bits32, 0xe_0000, Stage::Firmware),
             (Mode::Bits32, 0x17f_ffff, Stage::Decompressor),
-            (Mode::Bits64, 0x10_0000, Stage::Decompressor),
+            (Mode::Bits64, 0x100_0000, Stage::Decompressor),
+            (Mode::Bits64, 0x40_1000, Stage::User),
+            (Mode::Bits32, 0x804_9000, Stage::User),
             (Mode::Bits32, 0x180_0000, Stage::Firmware),
             (Mode::Bits32, 0xc100_0000, Stage::Kernel),
             (Mode::Bits64, 0xffff_ffff_8100_0000, Stage::Kernel),
