@@ -18,6 +18,8 @@ pub struct Counts {
     pub line: String,
     /// Accesses by instruction, by stage.
     pub instructions: BTreeMap<Stage, u64>,
+    /// Accesses by string instruction of the kernel, which `instructions` has, too.
+    pub strings: u64,
     /// Port I/O hypercalls.
     pub hypercalls: u64,
     /// Hypercalls that were declined, denied or wrong.
@@ -113,6 +115,7 @@ impl Guest {
         Ok(Counts {
             line: run.line.clone(),
             instructions: by_stage(self, stats),
+            strings: kernel_strings(self, stats),
             hypercalls: port_io_calls(stats),
             refused: refused(stats),
         })
@@ -127,6 +130,16 @@ fn by_stage(guest: &Guest, stats: &Snapshot) -> BTreeMap<Stage, u64> {
         *stages.entry(stage).or_default() += site.counts.accesses;
     }
     stages
+}
+
+/// Counts the accesses by string instruction of the kernel.
+fn kernel_strings(guest: &Guest, stats: &Snapshot) -> u64 {
+    let sites = stats.sites.iter().filter(|site| {
+        let is_kernel =
+            guest.layout.stage(site.mode, site.address().unwrap_or(0)) == Stage::Kernel;
+        is_kernel && site.form.is_string()
+    });
+    sites.map(|site| site.counts.accesses).sum()
 }
 
 fn port_io_calls(stats: &Snapshot) -> u64 {
@@ -152,6 +165,7 @@ impl Report {
             let name = format!("accesses by instruction: {}", stage.name());
             table.row(row(&name, &|counts| counts.instructions[&stage]));
         }
+        table.row(row("strings among those of the kernel", &|counts| counts.strings));
         table.row(row("hypercalls", &|counts| counts.hypercalls));
         table.row(row("hypercalls refused", &|counts| counts.refused));
 

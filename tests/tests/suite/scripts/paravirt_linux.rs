@@ -44,10 +44,16 @@ fn kernel_makes_no_access_by_instruction(host: &Host) {
         assert!(native.instructions[&stage] > 0, "{native:?}");
         assert_eq!(calls.instructions[&stage], 0, "{calls:?}");
     }
-    // The program of the guest makes two accesses by itself, after ioperm().
     assert!(native.instructions[&Stage::Kernel] > 10_000, "{native:?}");
-    assert_eq!(calls.instructions[&Stage::Kernel], 0, "{calls:?}");
-    assert_eq!(calls.instructions[&Stage::User], 2, "{calls:?}");
+    match host.api >= ANSWERING_API {
+        true => assert_eq!(calls.instructions[&Stage::Kernel], 0, "{calls:?}"),
+        // Strings need registers.
+        false => assert_eq!(calls.instructions[&Stage::Kernel], calls.strings, "{calls:?}"),
+    }
+    // The program of the guest makes two accesses by itself, after ioperm(). Before QEMU 11 they are unverified.
+    if host.api >= 6 {
+        assert_eq!(calls.instructions[&Stage::User], 2, "{calls:?}");
+    }
     assert_eq!((native.hypercalls, native.refused, calls.refused), (0, 0, 0));
     assert!(calls.hypercalls > 10_000, "{calls:?}");
 }
@@ -71,8 +77,7 @@ fn disk_by_ports_has_the_right_contents(host: &Host) {
         .map(|stage| counts.instructions[&stage])
         .iter()
         .sum();
-    let api = run.ended.stats().unwrap().qemu.plugin_api;
-    match api >= ANSWERING_API {
+    match host.api >= ANSWERING_API {
         true => assert_eq!(strings, 0, "{counts:?}"),
         // Strings need registers.
         false => assert!(strings > 1_000_000, "{counts:?}"),
