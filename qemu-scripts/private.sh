@@ -121,10 +121,11 @@ END
 }
 
 # missing_tools: prints "PACKAGES|PROGRAMS", the arguments of private_tools, for programs that the tests need and the host
-# lacks: compilers for pvio.h, and Python, which reads exports.
+# lacks: compilers for pvio.h, Python, which reads exports, and tmux, the terminal of pvio top.
 missing_tools() {
     command -v g++ >/dev/null || echo 'g++|g++'
     command -v clang >/dev/null && command -v clang++ >/dev/null || echo 'clang|clang clang++'
+    command -v tmux >/dev/null || echo 'tmux|tmux'
     python3 -m pip --version &>/dev/null || echo 'python3 python3-pip|python3'
 }
 

@@ -1,10 +1,11 @@
-//! Listeners to single accesses and their values: the access log, the values at chosen ports, and the trace.
+//! Listeners to single accesses and their values: the access log, the values at chosen ports, breakpoints, the trace.
 //!
 //! Counting is not a listener: it needs no values, and must be fast.
 
 use std::sync::Arc;
 
 use crate::access_log::{Access, Code, VcpuLog};
+use crate::breakpoints::VcpuBreaks;
 use crate::stats::VcpuValues;
 use crate::trace::VcpuTrace;
 use crate::x86::{Direction, InsnForm, Port};
@@ -13,6 +14,7 @@ use crate::x86::{Direction, InsnForm, Port};
 pub struct AccessListeners {
     log: Option<VcpuLog>,
     values: Option<VcpuValues>,
+    breaks: Option<VcpuBreaks>,
     trace: Option<Arc<VcpuTrace>>,
 }
 
@@ -21,10 +23,20 @@ impl AccessListeners {
     pub fn new(
         log: Option<VcpuLog>,
         values: Option<VcpuValues>,
+        breaks: Option<VcpuBreaks>,
         trace: Option<Arc<VcpuTrace>>,
     ) -> Option<AccessListeners> {
-        let anybody = log.is_some() || values.is_some() || trace.is_some();
-        anybody.then_some(AccessListeners { log, values, trace })
+        let is_any = log.is_some() || values.is_some() || breaks.is_some() || trace.is_some();
+        is_any.then_some(AccessListeners { log, values, breaks, trace })
+    }
+
+    /// Returns true if each access may be heard. Breakpoints come and go.
+    #[inline]
+    pub fn are_listening(&self) -> bool {
+        self.log.is_some()
+            || self.values.is_some()
+            || self.trace.is_some()
+            || self.breaks.as_ref().is_some_and(VcpuBreaks::are_any)
     }
 
     /// The trace, which also records events other than accesses.
@@ -37,7 +49,20 @@ impl AccessListeners {
     pub fn covers(&self, port: Port, direction: Direction) -> bool {
         self.log_of(port, direction).is_some()
             || self.values_of(port).is_some()
+            || self.breaks_of(port, direction).is_some()
             || self.trace().is_some_and(|trace| trace.covers(port, direction))
+    }
+
+    /// Returns true if a listener may ever want accesses to a port, perhaps later.
+    pub fn may_cover(&self, port: Port, direction: Direction) -> bool {
+        self.log.as_ref().is_some_and(|log| log.may_cover(port, direction))
+            || self.trace().is_some_and(|trace| trace.may_cover(port, direction))
+            || self.breaks.is_some()
+            || self.covers(port, direction)
+    }
+
+    fn breaks_of(&self, port: Port, direction: Direction) -> Option<&VcpuBreaks> {
+        self.breaks.as_ref().filter(|breaks| breaks.cover(port, direction))
     }
 
     fn log_of(&self, port: Port, direction: Direction) -> Option<&VcpuLog> {
@@ -57,6 +82,9 @@ impl AccessListeners {
         }
         if let Some(values) = self.values_of(port) {
             values.access((access.direction, access.size), port, value, earlier);
+        }
+        if let Some(breaks) = self.breaks_of(port, access.direction) {
+            breaks.access(code, access, port, value);
         }
     }
 
@@ -78,6 +106,9 @@ impl AccessListeners {
         let values = self.values_of(port);
         if let Some(values) = values {
             values.start((form.direction(), form.size()), port, value, may_fault_unreported);
+        }
+        if let Some(breaks) = self.breaks_of(port, form.direction()) {
+            breaks.start(code, form, port, value, may_fault_unreported);
         }
         is_logged || values.is_some()
     }
@@ -130,6 +161,9 @@ impl AccessListeners {
         }
         if let Some(values) = &self.values {
             values.discard();
+        }
+        if let Some(breaks) = &self.breaks {
+            breaks.discard();
         }
         if let Some(trace) = &self.trace {
             trace.settled();

@@ -9,10 +9,13 @@ use pvio_stats::trace::End;
 use crate::bus::PortBus;
 use crate::kernel_boots::KernelBoots;
 use crate::qemu::report::{say, show};
-use crate::qemu::{Ended, HostInfo, PortPresence};
+use crate::qemu::{AtPort, Ended, HostInfo, PortPresence};
 use crate::running_kernel::RunningKernel;
-use crate::stats::{Destination, DestinationError, SnapshotContext, Statistics, render};
+use crate::stats::{
+    Destination, DestinationError, Moment, Snapshot, SnapshotContext, Statistics, render,
+};
 use crate::symbols::Symbols;
+use crate::x86::Port;
 
 /// A dump that was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -100,23 +103,15 @@ impl Dumps {
         put: impl Fn(&Destination, &[u8]) -> Result<(), DestinationError>,
         trace_end: &mut Option<End>,
     ) -> Result<(), DumpError> {
-        if let Some(kernels) = &self.kernels {
-            kernels.settle();
-        }
-        if let Some(running) = &self.running_kernel {
-            self.statistics.resolve_stacks(running, ended.is_some());
-        }
-        let context = SnapshotContext {
-            host: &self.host,
-            ended,
-            symbols: &self.symbols,
-            own_kind: &|port| self.bus.kind_at(port),
-            at_port: &|port| self.presence.at(port.0),
-        };
+        self.prepare(ended.is_some());
+        let moment = self.statistics.read();
         let snapshot = match ended.filter(|_| self.has_trace) {
-            None => self.statistics.snapshot(&context),
+            None => self.snapshot_of(moment, ended),
             Some(_) => {
-                let (snapshot, end) = self.statistics.snapshot_and_trace_end(&context);
+                let own_kind = |port| self.bus.kind_at(port);
+                let at_port = |port: Port| self.presence.at(port.0);
+                let context = self.context(&self.symbols, ended, &own_kind, &at_port);
+                let (snapshot, end) = self.statistics.snapshot_and_trace_end(moment, &context);
                 *trace_end = Some(end);
                 snapshot
             }
@@ -147,6 +142,46 @@ impl Dumps {
         result
     }
 
+    /// Finds what names sites and call chains: it may look at the guest's memory.
+    ///
+    /// On a vCPU's thread in a callback, or on any with QEMU's global lock held.
+    pub fn prepare(&self, is_at_end: bool) {
+        if let Some(kernels) = &self.kernels {
+            kernels.settle();
+        }
+        if let Some(running) = &self.running_kernel {
+            self.statistics.resolve_stacks(running, is_at_end);
+        }
+    }
+
+    /// Makes a snapshot of counts. It names sites, as [`Dumps::prepare`] does, on the same threads.
+    pub fn snapshot_of(&self, moment: Moment, ended: Option<Ended>) -> Snapshot {
+        let own_kind = |port| self.bus.kind_at(port);
+        let at_port = |port: Port| self.presence.at(port.0);
+        let context = self.context(&self.symbols, ended, &own_kind, &at_port);
+        self.statistics.snapshot_of(moment, &context)
+    }
+
+    /// Makes a snapshot of counts without looking for names, which takes time, on any thread.
+    ///
+    /// `at_port` looks at the port bus by [`Dumps::presence`] with QEMU's global lock held.
+    pub fn without_names(&self, moment: Moment, at_port: &dyn Fn(Port) -> AtPort) -> Snapshot {
+        let symbols = Symbols::default();
+        let own_kind = |port| self.bus.kind_at(port);
+        let context = self.context(&symbols, None, &own_kind, at_port);
+        self.statistics.snapshot_of(moment, &context)
+    }
+
+    fn context<'a>(
+        &'a self,
+        symbols: &'a Symbols,
+        ended: Option<Ended>,
+        own_kind: &'a dyn Fn(Port) -> Option<&'static str>,
+        at_port: &'a dyn Fn(Port) -> AtPort,
+    ) -> SnapshotContext<'a> {
+        SnapshotContext { host: &self.host, ended, symbols, own_kind, at_port }
+    }
+
     fn lock(&self) -> MutexGuard<'_, usize> {
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -164,7 +199,7 @@ mod tests {
 
     use super::*;
     use crate::qemu::ApiLevel;
-    use crate::stats::{Call, Outcome, Snapshot};
+    use crate::stats::{Call, Outcome};
 
     fn dumps(json: &Path, text: Option<TextOutput>) -> Dumps {
         let host = HostInfo {

@@ -14,7 +14,9 @@
 //! | `options` | the options' syntax, and the files that they name | what the options cause |
 //! | `interception` | attempts at an instruction, and how each ended | file formats, what a call does |
 //! | `hypercalls` | what each call does, and who may make it | how the call was caught |
+//! | `control` | requests from outside, and their answers | how anything is counted |
 //! | `access_listeners` | the listeners to single accesses and their values | where accesses come from |
+//! | `breakpoints` | the accesses at which the machine stops | where accesses come from |
 //! | `trace` | the events of vCPUs, in chunks of a file | where events come from |
 //! | `access_log` | a line for each access | where accesses come from |
 //! | `access_filter` | the accesses that an option selects | the use of the selection |
@@ -36,7 +38,9 @@
 mod access_filter;
 mod access_listeners;
 mod access_log;
+mod breakpoints;
 mod bus;
+mod control;
 pub mod devices;
 mod dumps;
 mod elf;

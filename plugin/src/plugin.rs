@@ -4,34 +4,39 @@
 //! know each other.
 
 mod build_error;
+mod parts;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
 
 use arrayvec::ArrayVec;
 use pvio_stats::trace::Head;
 
 pub use self::build_error::BuildError;
+use self::parts::{
+    BreakNames, breakpoints, callers, guest_kernels, instructions, open_machine, processes,
+    proven_ram, trace_head, value_clock,
+};
+use crate::access_filter::{FilterLimits, LiveFilter};
 use crate::access_log::{AccessLog, CodeNames};
+use crate::breakpoints::{Breakpoint, Breakpoints};
 use crate::bus::PortBus;
-use crate::devices::{BUILT_IN, DeviceKind, DeviceRequest};
+use crate::control::{Commands, Control};
+use crate::devices::{BUILT_IN, DeviceKind};
 use crate::dumps::{self, Dumps, TextOutput};
 use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
-use crate::interception::{Callers, Instructions, Interceptor};
+use crate::interception::{Instructions, Interceptor};
 use crate::kernel_boots::KernelBoots;
-use crate::options::{AccessesOption, HypercallAccess, InsnsOption, Options, Summary};
-use crate::processes::ProcessFinder;
+use crate::options::{HypercallAccess, InsnsOption, Options, Summary};
 use crate::qemu::report::say;
 use crate::qemu::{
-    self, Ended, GuestClock, GuestRam, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine,
-    MachineError, MissingFunction, PagingRegisterReader, PortPresence, ProvenRam, Scoreboard,
-    TaskStateReader, VcpuIndex, Watch, exit_process,
+    self, Ended, GuestClock, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine, PortPresence,
+    Scoreboard, VcpuIndex, Watch, exit_process,
 };
 use crate::running_kernel::RunningKernel;
 use crate::sections::Sections;
-use crate::stats::{InstructionCounts, Statistics, ValueClock, ValuePorts, qemu_row};
-use crate::symbols::{GuestKernels, LiveNames, Symbols};
+use crate::stats::{InstructionCounts, Statistics, ValuePorts};
+use crate::symbols::{LiveNames, Symbols};
 use crate::trace::{Trace, TraceOutput};
 
 /// Makes the plugin for a QEMU. [`plugin!`](crate::plugin) calls it.
@@ -69,6 +74,8 @@ pub fn build(
         .into_iter()
         .find(|(_, option)| option.as_ref().is_some_and(|option| option.filter.needs_processes()));
     let by_process = by_process.map(|(option, _)| option);
+    let breaks_need_processes = options.breakpoints.iter().any(Breakpoint::needs_processes);
+    let by_process = by_process.or(breaks_need_processes.then_some("break"));
     let needs_processes = options.processes || by_process.is_some();
     let needs_kernel = options.guest_symbols || options.callers.is_some() || needs_processes;
     let running_kernel = match needs_kernel {
@@ -138,22 +145,40 @@ pub fn build(
         let kernels = Arc::clone(kernels);
         machine.on_reset(move || kernels.before_reset());
     }
+    let is_controlled = options.control.is_some();
+    let has_symbols = options.guest_symbols || !options.symbols.is_empty();
+    let limits = options
+        .control
+        .as_ref()
+        .map(|_| FilterLimits { has_symbols, has_processes: processes.is_some() });
     let access_log = options.access_log.map(|option| {
         let sites = Arc::clone(&statistics.sites);
         let files = LiveNames::new(Arc::clone(&dumps.symbols));
         let kernel = running_kernel.clone().filter(|_| options.guest_symbols);
         let names = CodeNames::new(sites, files, kernel);
-        Arc::new(AccessLog::new(option.path, option.file, option.filter, names, processes.clone()))
+        let filter = LiveFilter::new(option.filter, limits);
+        Arc::new(AccessLog::new(option.path, option.file, filter, names, processes.clone()))
     });
+    let breakpoints = breakpoints(
+        host,
+        options.breakpoints,
+        is_controlled,
+        BreakNames {
+            dumps: &dumps,
+            kernel: running_kernel.clone().filter(|_| options.guest_symbols),
+            has_symbols,
+            processes: processes.clone(),
+        },
+    )?;
     let trace = options.trace.zip(head).map(|(option, head)| {
         let head = Head { devices: bus.own_devices(), ..head };
         let files = LiveNames::new(Arc::clone(&dumps.symbols));
-        let kernel =
-            running_kernel.filter(|_| options.guest_symbols && option.filter.needs_symbols());
+        let needs_names = is_controlled || option.filter.needs_symbols();
+        let kernel = running_kernel.filter(|_| options.guest_symbols && needs_names);
         let output = TraceOutput {
             path: option.path,
             file: option.file,
-            filter: option.filter,
+            filter: LiveFilter::new(option.filter, limits),
             names: CodeNames::new(Arc::clone(&statistics.sites), files, kernel),
             processes: processes.clone(),
         };
@@ -168,7 +193,7 @@ pub fn build(
             // QEMU also resets the machine before it loads a snapshot.
             machine.on_reset(move || epoch.next());
         }
-        let control = Control { dumps: Arc::clone(&dumps), machine: machine.clone() };
+        let control = GuestControl { dumps: Arc::clone(&dumps), machine: machine.clone() };
         Arc::new(Hypercalls {
             policy,
             bus: Arc::clone(&bus),
@@ -200,7 +225,21 @@ pub fn build(
     if let Some(kernels) = kernels {
         interceptor.notify(kernels);
     }
+    if let Some(breakpoints) = &breakpoints {
+        interceptor.break_at(Arc::clone(breakpoints));
+    }
+    let control = options.control.map(|socket| {
+        let commands = Commands::new(
+            Arc::clone(&dumps),
+            access_log.clone(),
+            trace.clone(),
+            breakpoints.clone(),
+        );
+        Control::start(socket, commands).map_err(BuildError::Control)
+    });
     Ok(Box::new(Pvio {
+        breakpoints,
+        control: control.transpose()?,
         bus,
         statistics,
         dumps,
@@ -213,88 +252,13 @@ pub fn build(
     }))
 }
 
-/// Makes the head of a trace, without the devices.
-fn trace_head(host: &HostInfo, options: &Options, trace: &AccessesOption) -> Head {
-    let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    Head {
-        pvio: env!("CARGO_PKG_VERSION").into(),
-        qemu: qemu_row(host),
-        began: began.map_or(0, |began| began.as_nanos() as u64),
-        reports_exceptions: host.reports_exceptions(),
-        reads_memory: host.memory_is_readable,
-        callers: options.callers.is_some(),
-        processes: options.processes,
-        filter: trace.filter_text.clone(),
-        devices: Vec::new(),
-    }
-}
-
-/// Makes the finder of guest kernels; `None` if pvio cannot read guest memory.
-fn guest_kernels(host: &HostInfo) -> Option<GuestKernels> {
-    let registers = PagingRegisterReader::open(host.max_vcpus)?;
-    Some(GuestKernels::new(GuestRam::open(host.version)?, registers))
-}
-
-/// Opens the memory that hypercalls use on a QEMU that does not let pvio read memory in place.
-fn proven_ram(host: &HostInfo) -> Option<Arc<ProvenRam>> {
-    match host.memory_is_readable {
-        true => None,
-        false => ProvenRam::open().map(Arc::new),
-    }
-}
-
-/// Opens QEMU's machine if anything needs it.
-fn open_machine(
-    host: &HostInfo,
-    devices: &[DeviceRequest],
-    is_useful: bool,
-) -> Result<Option<Arc<Machine>>, MachineError> {
-    Ok(match (devices.is_empty(), is_useful) {
-        // Counting needs none of QEMU's exported functions.
-        (true, false) => None,
-        // Hypercalls and names work with what this QEMU exports.
-        (true, true) => Machine::open(host.version).ok().map(Arc::new),
-        (false, _) => Some(Arc::new(Machine::open(host.version)?)),
-    })
-}
-
-/// Opens what call chains need.
-fn callers(host: &HostInfo, running: Option<&Arc<RunningKernel>>) -> Result<Callers, BuildError> {
-    let ram = GuestRam::open(host.version).map(Arc::new);
-    let (running, ram) = running.cloned().zip(ram).ok_or(BuildError::Callers)?;
-    Ok(Callers { running, ram })
-}
-
-/// Opens what finding processes needs.
-fn processes(host: &HostInfo, kernel: Option<&Arc<RunningKernel>>) -> Option<Arc<ProcessFinder>> {
-    let ram = GuestRam::open(host.version).map(Arc::new)?;
-    let (kernel, states) = (Arc::clone(kernel?), TaskStateReader::open()?);
-    Some(Arc::new(ProcessFinder { kernel, ram, states }))
-}
-
-/// Returns the guest's clock, or the host's if the guest's cannot be read.
-fn value_clock(host: &HostInfo) -> ValueClock {
-    match GuestClock::find(host.icount) {
-        Some(clock) => ValueClock { name: "guest", now: Box::new(move || clock.now()) },
-        None => {
-            let start = Instant::now();
-            ValueClock { name: "host", now: Box::new(move || start.elapsed().as_nanos() as u64) }
-        }
-    }
-}
-
-fn instructions(host: &HostInfo, sections: Sections) -> Result<Arc<Instructions>, MissingFunction> {
-    let counters = Scoreboard::new(host.api, sections.places())?;
-    Ok(Arc::new(Instructions { counters, sections }))
-}
-
 /// Connects hypercalls with dumps and the machine.
-struct Control {
+struct GuestControl {
     dumps: Arc<Dumps>,
     machine: Option<Arc<Machine>>,
 }
 
-impl MachineControl for Control {
+impl MachineControl for GuestControl {
     fn dump(&self) -> Result<(), DumpError> {
         self.dumps.now().map_err(|error| match error {
             dumps::DumpError::TooMany => DumpError::Full,
@@ -312,6 +276,10 @@ impl MachineControl for Control {
 }
 
 struct Pvio {
+    /// `None` if nobody can set one.
+    breakpoints: Option<Arc<Breakpoints>>,
+    /// `None` without a socket.
+    control: Option<Control>,
     bus: Arc<PortBus>,
     statistics: Arc<Statistics>,
     dumps: Arc<Dumps>,
@@ -334,6 +302,7 @@ impl qemu::Plugin for Pvio {
         if let Some(hypercalls) = &self.hypercalls {
             hypercalls.vcpus_are_mixed();
         }
+        self.interceptor.vcpus_are_mixed();
         // Relaxed: one thread gets `false`, and no other data depends on it.
         if self.instructions.is_some() && !self.warned_of_mixed_counts.swap(true, Ordering::Relaxed)
         {
@@ -344,6 +313,21 @@ impl qemu::Plugin for Pvio {
         if let Some(log) = &self.access_log {
             log.vcpus_are_mixed();
         }
+        if let Some(breakpoints) = &self.breakpoints {
+            breakpoints.vcpus_are_mixed();
+        }
+    }
+
+    fn follows_idle(&self) -> bool {
+        self.interceptor.follows_idle()
+    }
+
+    fn vcpu_idles(&self, vcpu: VcpuIndex) {
+        self.interceptor.vcpu_idles(vcpu);
+    }
+
+    fn vcpu_resumes(&self, vcpu: VcpuIndex) {
+        self.interceptor.vcpu_resumes(vcpu);
     }
 
     fn translate(&self, insn: &Insn<'_>) -> ArrayVec<Watch, MAX_WATCHES> {
@@ -364,6 +348,9 @@ impl qemu::Plugin for Pvio {
     }
 
     fn machine_ended(&self, how: Ended) {
+        if let Some(control) = &self.control {
+            control.finish();
+        }
         if let Some(log) = &self.access_log
             && let Err(error) = log.finish()
         {

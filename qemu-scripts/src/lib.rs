@@ -6,6 +6,7 @@
 //! - [`expected_forms`] and [`demo`] check the demo's two guests.
 //! - [`experiment`] measures port I/O by trap and by hypercall.
 //! - [`dumps`] reads dumps and writes files; [`diff`] compares dumps; [`report`] makes a page of one.
+//! - [`live`] talks to a machine that runs, and [`top`] shows it.
 //! - [`trace`](mod@trace) reads traces; [`export`] writes dumps and traces for other programs.
 //! - [`linux_tree`] puts pvio's guest support into the source of a kernel; [`paravirt_linux`]
 //!   boots such a kernel.
@@ -21,6 +22,7 @@ pub mod export;
 pub mod guest_test;
 pub mod linux;
 pub mod linux_tree;
+pub mod live;
 pub mod machine;
 pub mod measure;
 pub mod pager;
@@ -31,6 +33,7 @@ pub mod report;
 pub mod signals;
 pub mod status;
 pub mod table;
+pub mod top;
 pub mod trace;
 
 // The crate that defines the schema of dumps. All modules import it by this name.

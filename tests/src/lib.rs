@@ -134,6 +134,56 @@ macro_rules! on_packaged_qemus {
     };
 }
 
+/// Makes tests of each function `fn name(host: &Host)`, one for each QEMU on which plugins answer calls by registers.
+///
+/// That on API 5 runs in a long part.
+#[macro_export]
+macro_rules! on_answering_qemus {
+    ($($name:ident)*) => {
+        mod on_api_5 {
+            $(
+                #[test]
+                #[ignore = "runs in qemu-scripts/test --long qemu-10.2"]
+                fn $name() { super::$name(&$crate::Host::WITH_MODULES) }
+            )*
+        }
+        mod on_api_7 {
+            $(#[test] fn $name() { super::$name(&$crate::Host::NEWEST) })*
+        }
+    };
+}
+
+/// Makes tests of each function `fn name(host: &Host)` on QEMU 10.2 without loadable modules. They run in a long part.
+///
+/// Those after `needs` cannot run there. They say why, and pass.
+#[macro_export]
+macro_rules! without_modules {
+    ($($name:ident)* $(; needs $what:literal: $($left_out:ident)*)*) => {
+        mod on_api_5_without_modules {
+            $(
+                #[test]
+                #[ignore = "runs in qemu-scripts/test --long qemu-10.2"]
+                fn $name() { super::$name(&$crate::Host::PLAIN) }
+            )*
+            $($(
+                #[test]
+                #[ignore = "runs in qemu-scripts/test --long qemu-10.2"]
+                fn $left_out() {
+                    $crate::leave_out(module_path!(), stringify!($left_out), $what);
+                }
+            )*)*
+        }
+    };
+}
+
+/// Says why a test cannot run on a QEMU without loadable modules. The output of a test that passes is hidden; this is not.
+pub fn leave_out(module: &str, test: &str, needs: &str) {
+    use std::io::Write;
+    let module = module.split_once("::").map_or(module, |(_, module)| module);
+    let line = format!("skipped: {module}::{test}: needs {needs}, which this QEMU does not give\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
 /// Makes tests of each function `fn name(host: &Host)` on QEMUs that export nothing.
 ///
 /// On API 4 and 7, a variable makes pvio behave so. The QEMU with API 5 exports none; its test runs in a long part.

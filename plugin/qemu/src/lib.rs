@@ -36,16 +36,16 @@ mod version;
 #[cfg(target_os = "linux")]
 pub use {
     internals::{
-        AtPort, CommandLine, Ended, GuestClock, GuestRam, IsaIrq, Locking, Machine, MachineError,
-        MappedRam, PagingRegisterReader, PagingRegisters, PortHandler, PortPresence, PortTrace,
-        RamPages, StackState, StringCpu, TaskState, TaskStateReader, Watchpoints, exit_process,
-        running_vcpu,
+        AfterInstruction, AtPort, BetweenBlocks, CommandLine, Ended, ExclusiveWork, FrameState,
+        GuestClock, GuestRam, IsaIrq, Locking, Machine, MachineError, MappedRam,
+        PagingRegisterReader, PagingRegisters, PortHandler, PortPresence, PortTrace, RamPages,
+        StackState, StringCpu, TaskState, TaskStateReader, Watchpoints, exit_process, running_vcpu,
     },
     plugin_api::{
         DeclaredVersion, Discontinuity, HostInfo, InlineAdd, Insn, MAX_WATCHES, MemoryAccess,
-        MemoryWatch, MissingFunction, Next, PhysicalPage, Plugin, ProvenRam, ReadRegisters,
-        Registers, Scoreboard, Token, Vcpu, VcpuIndex, Watch, WritableRegisters, install,
-        qemu_info_t, qemu_plugin_id_t,
+        MemoryWatch, MissingFunction, Next, PhysicalPage, Plugin, ProofEpoch, ProvenRam,
+        ReadRegisters, Registers, Scoreboard, Token, Vcpu, VcpuIndex, Watch, WritableRegisters,
+        install, qemu_info_t, qemu_plugin_id_t,
     },
     register::Register,
     symbol::{Symbol, symbols},

@@ -63,6 +63,18 @@ impl CodeNames {
         self.texts.get(index as usize).map(|text| &**text)
     }
 
+    /// The text of a name of code, as [`CodeNames::name`] finds it.
+    pub fn name_of(&self, code: Code, view: Option<&mut KernelView>) -> Option<&str> {
+        self.text(self.name(code, view))
+    }
+
+    /// Names code of the guest that begins with these bytes, on the thread of a vCPU.
+    pub fn name_at(&self, pc: u64, bytes: &[u8], view: Option<&mut KernelView>) -> Option<String> {
+        let by_file = self.files.name(pc, bytes);
+        let name = by_file.or_else(|| self.by_kernel(pc, bytes, view?))?;
+        Some(escape(name.as_bytes()))
+    }
+
     /// Names code that makes an access now, on the thread of its vCPU, whose view of the kernel is `view`.
     pub fn name(&self, code: Code, view: Option<&mut KernelView>) -> NameId {
         match code.kind {

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::access_filter::AccessFilter;
+use crate::access_filter::LiveFilter;
 use crate::files::OutputFile;
 use crate::processes::ProcessFinder;
 use queue::Queue;
@@ -42,7 +42,7 @@ const LATENCY: Duration = Duration::from_millis(100);
 
 /// The log of a machine's accesses, shared by its vCPUs.
 pub struct AccessLog {
-    filter: AccessFilter,
+    filter: LiveFilter,
     opened: Instant,
     vcpus_mixed: AtomicBool,
     names: Arc<CodeNames>,
@@ -57,7 +57,7 @@ impl AccessLog {
     pub fn new(
         path: PathBuf,
         file: OutputFile,
-        filter: AccessFilter,
+        filter: LiveFilter,
         names: CodeNames,
         processes: Option<Arc<ProcessFinder>>,
     ) -> AccessLog {
@@ -81,8 +81,13 @@ impl AccessLog {
         self.vcpus_mixed.store(true, Ordering::Relaxed);
     }
 
+    /// The filter in force.
+    pub fn filter(&self) -> &LiveFilter {
+        &self.filter
+    }
+
     fn push(&self, record: Record) {
-        if self.filter.covers_value(record.value) {
+        if self.filter.get().covers_value(record.value) {
             self.writer.start();
             self.queue.push(record);
         }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::queue::BATCH;
 use super::*;
+use crate::access_filter::AccessFilter;
 use crate::stats::Sites;
 use crate::symbols::{LiveNames, Symbols};
 use crate::x86::{InsnForm, Port, PortForm};
@@ -10,6 +11,7 @@ use crate::x86::{InsnForm, Port, PortForm};
 fn open(path: &Path, filters: &[&str]) -> Arc<AccessLog> {
     let file = OutputFile::open(path).unwrap();
     let filter = AccessFilter::parse(filters.iter().copied()).unwrap();
+    let filter = LiveFilter::new(filter, None);
     let names = LiveNames::new(Arc::new(Symbols::default()));
     let names = CodeNames::new(Arc::new(Sites::default()), names, None);
     Arc::new(AccessLog::new(path.to_owned(), file, filter, names, None))

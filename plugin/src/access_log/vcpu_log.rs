@@ -60,19 +60,24 @@ impl VcpuLog {
         self.log.filter.covers_port(port, direction)
     }
 
+    /// Returns true if accesses to a port may ever be logged.
+    pub fn may_cover(&self, port: Port, direction: Direction) -> bool {
+        self.log.filter.may_cover_port(port, direction)
+    }
+
     /// A record of an access; `None` if the filters do not cover its code or process.
     fn record(&self, code: Code, access: Access, port: Port, value: Option<u32>) -> Option<Record> {
         let mut kernel = self.kernel.as_ref().map(RefCell::borrow_mut);
         let symbol = self.log.names.name(code, kernel.as_deref_mut());
         let name = || self.log.names.text(symbol);
-        if !self.log.filter.covers_code(code.pc, name) {
+        if !self.log.filter.get().covers_code(code.pc, name) {
             return None;
         }
         let process = self.processes.as_ref().and_then(|reader| {
             let running = reader.borrow_mut().running();
             running.map(|running| running.owner)
         });
-        if !self.log.filter.covers_process(process.as_ref()) {
+        if !self.log.filter.get().covers_process(process.as_ref()) {
             return None;
         }
         let mixed = self.log.vcpus_mixed.load(Ordering::Relaxed);

@@ -68,7 +68,7 @@ impl CallCache {
         let port = Port(word.port());
         let io = word.call().and_then(IoCall::scalar);
         let Some(io) = io.filter(|io| word.operand() == 0 || io.takes_operand()) else { return };
-        if listeners.is_some_and(|listeners| listeners.covers(port, io.direction)) {
+        if listeners.is_some_and(|listeners| listeners.may_cover(port, io.direction)) {
             return;
         }
         let Some(cached_port) = hypercalls.cached_port(port) else { return };

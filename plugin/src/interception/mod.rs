@@ -53,6 +53,7 @@ use arrayvec::ArrayVec;
 
 use crate::access_listeners::AccessListeners;
 use crate::access_log::{AccessLog, VcpuLog};
+use crate::breakpoints::{Breakpoints, VcpuBreaks};
 use crate::bus::PortBus;
 use crate::guest_memory::Physical;
 use crate::hypercalls::{Hypercalls, VcpuCalls};
@@ -60,15 +61,15 @@ use crate::kernel_boots::KernelBoots;
 use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
 use crate::qemu::{
-    self, ApiLevel, GuestRam, HostInfo, Insn, MAX_WATCHES, MemoryWatch, ProvenRam, RamPages,
-    VcpuIndex, Watch,
+    self, ApiLevel, GuestRam, HostInfo, Insn, MAX_WATCHES, MemoryWatch, PhysicalPage, ProvenRam,
+    RamPages, Token, VcpuIndex, Watch,
 };
 use crate::running_kernel::{KernelView, RunningKernel};
 use crate::stats::{MAX_SITES, SiteKey, Statistics};
 use crate::trace::Trace;
 use crate::x86::{
     Direction, MAX_INSN_LEN, Mode, Opcode, PAGE, Supervisor, decode, is_vmrun,
-    is_whole_instruction, loads_control_register, vmrun_address_size,
+    is_whole_instruction, loads_control_register, pushes_return_address, vmrun_address_size,
 };
 
 use address::CodeAddress;
@@ -80,7 +81,7 @@ use instructions::VcpuInstructions;
 use interrupted::InterruptedStrings;
 use nested::{ExitOffsets, NestedGuests, SharedMemory};
 use processes::VcpuProcesses;
-use proof::VcpuProof;
+use proof::{AccessBy, VcpuProof};
 use recorder::Recorder;
 use rules::Rules;
 use strings::{Strings, VcpuStrings};
@@ -116,6 +117,8 @@ pub struct Interceptor {
     answers_in_registers: bool,
     /// The memory that must be proven to be RAM for hypercalls; `None` if they need no proof, or use no memory.
     proven_ram: Option<Arc<ProvenRam>>,
+    /// True if the machine never has a second vCPU.
+    has_one_vcpu: bool,
     /// The pages of code, by linear address, that have magic instructions. Only if there is something to prove.
     magic_pages: Mutex<HashSet<u64>>,
     /// `None` if QEMU moves the elements of all strings.
@@ -133,6 +136,8 @@ pub struct Interceptor {
     /// The first decoding of each instruction of unknown mode. A restart is translated in another block, whose other
     /// instructions may exclude more or fewer modes, but it must be the same instruction.
     undumped: Mutex<HashMap<UndumpedInsn, PortInsn>>,
+    /// `None` if nobody can set one.
+    breakpoints: Option<Arc<Breakpoints>>,
     /// True if the warning that modes are unknown was given.
     warned: AtomicBool,
 }
@@ -156,7 +161,7 @@ impl Interceptor {
         let strings = ram
             .clone()
             .filter(|_| bus.has_devices() && !rules.steps_reps)
-            .and_then(|ram| Strings::new(bus, ram))
+            .and_then(|ram| Strings::new(bus, ram, rules))
             .map(Arc::new);
         Interceptor {
             processes: None,
@@ -166,6 +171,7 @@ impl Interceptor {
             interrupted: Arc::default(),
             log,
             trace: None,
+            has_one_vcpu: host.max_vcpus == 1,
             proven_ram: hypercalls.as_ref().and_then(|calls| calls.proven_ram.clone()),
             magic_pages: Mutex::default(),
             hypercalls,
@@ -177,6 +183,7 @@ impl Interceptor {
             callers,
             kernels: None,
             undumped: Mutex::default(),
+            breakpoints: None,
             warned: AtomicBool::new(false),
         }
     }
@@ -185,6 +192,11 @@ impl Interceptor {
     pub fn count_processes(&mut self, finder: Arc<ProcessFinder>) {
         self.places = vcpu_processes(&finder, &self.statistics).map(Mutex::new);
         self.processes = Some(finder);
+    }
+
+    /// Tells `breakpoints` of accesses from now on, before any vCPU begins.
+    pub fn break_at(&mut self, breakpoints: Arc<Breakpoints>) {
+        self.breakpoints = Some(breakpoints);
     }
 
     /// Records what vCPUs do in a trace. Call it before any vCPU begins.
@@ -203,7 +215,9 @@ impl Interceptor {
         let trace = self.trace.as_ref().map(|trace| trace.vcpu(&counters));
         let listeners = || {
             let log = self.log.as_ref().map(|log| VcpuLog::new(Arc::clone(log), index.0));
-            AccessListeners::new(log, self.statistics.vcpu_values(), trace.clone())
+            let breaks = self.breakpoints.as_ref();
+            let breaks = breaks.map(|all| VcpuBreaks::new(Arc::clone(all), index.0));
+            AccessListeners::new(log, self.statistics.vcpu_values(), breaks, trace.clone())
         };
         let calls = self.hypercalls.as_ref();
         let calls = calls
@@ -228,7 +242,10 @@ impl Interceptor {
         );
         let instructions = self.instructions.as_ref();
         let instructions = instructions.map(|all| VcpuInstructions::new(Arc::clone(all), index));
-        let proof = self.proven_ram.clone().map(VcpuProof::new);
+        let proof = self.proven_ram.clone().map(|ram| {
+            ram.vcpu_runs(index);
+            VcpuProof::new(ram, self.has_one_vcpu)
+        });
         Box::new(WatchedVcpu { counter, calls, instructions, proof })
     }
 
@@ -239,8 +256,8 @@ impl Interceptor {
             let token = VmrunToken::new(VmrunSite::Exit, CodeAddress::of(insn));
             watches.push(Watch::Tracepoint(token.into()));
         }
-        if let Some(ram) = &self.proven_ram {
-            watches.extend(self.prove(insn, ram));
+        if self.proven_ram.is_some() {
+            self.prove(insn, &mut watches);
         }
         watches.extend(match Opcode::of(insn.bytes()) {
             Opcode::PortIo => self.port_io(insn),
@@ -253,21 +270,64 @@ impl Interceptor {
         watches
     }
 
-    /// Marks the page of the code as RAM. Code near magic instructions also proves the pages that it accesses, because it
-    /// prepares the memory of calls.
-    fn prove(&self, insn: &Insn<'_>, ram: &ProvenRam) -> Option<Watch> {
-        let page = insn.pc() / PAGE;
+    /// Watches what proves memory to be RAM, and what withdraws the proofs.
+    ///
+    /// Blocks near magic instructions prove their own page and those that they access: they prepare the memory of calls.
+    /// Any block may write to a device, by its last instruction: see [`AccessBy`].
+    fn prove(&self, insn: &Insn<'_>, watches: &mut ArrayVec<Watch, MAX_WATCHES>) {
+        let page = insn.block_start() / PAGE;
         let mut pages = self.magic_pages.lock().unwrap_or_else(PoisonError::into_inner);
-        // Once for each block.
-        if insn.block().next().is_some_and(|first| first.pc() == insn.pc()) {
-            if let Some(code) = insn.ram_page() {
-                ram.prove(code);
-            }
-            if insn.block().any(|insn| calls::magic(insn.bytes()).is_some()) {
-                pages.insert(page);
-            }
+        if insn.is_first() && insn.block().any(|insn| calls::magic(insn.bytes()).is_some()) {
+            pages.insert(page);
         }
-        pages.contains(&page).then_some(Watch::Memory)
+        let is_near = pages.contains(&page);
+        drop(pages);
+        if is_near
+            && insn.is_first()
+            && let Some(PhysicalPage(code)) = insn.ram_page()
+        {
+            watches.push(Watch::Block(Token(code)));
+        }
+        // The elements of `outs` are read before they are written to the device.
+        let is_port_io = Opcode::of(insn.bytes()) == Opcode::PortIo;
+        if is_port_io {
+            return;
+        }
+        if insn.is_last() {
+            // No stack is in a device's memory. Nearly each block ends so.
+            if pushes_return_address(insn.bytes()) {
+                return;
+            }
+            watches.push(Watch::Memory(AccessBy::LastOfBlock.into(), MemoryWatch::Writes));
+        } else if is_near {
+            watches.push(Watch::Memory(AccessBy::NotLast.into(), MemoryWatch::All));
+        }
+    }
+
+    /// A vCPU stops running, or goes on: proofs of memory end.
+    pub fn vcpu_idles(&self, vcpu: VcpuIndex) {
+        if let Some(ram) = &self.proven_ram {
+            ram.vcpu_stops(vcpu);
+        }
+    }
+
+    /// A vCPU goes on after [`Interceptor::vcpu_idles`].
+    pub fn vcpu_resumes(&self, vcpu: VcpuIndex) {
+        if let Some(ram) = &self.proven_ram {
+            ram.vcpu_runs(vcpu);
+        }
+    }
+
+    /// Returns true if [`Interceptor::vcpu_idles`] matters.
+    pub fn follows_idle(&self) -> bool {
+        self.proven_ram.is_some()
+    }
+
+    /// Callbacks name the wrong vCPU.
+    pub fn vcpus_are_mixed(&self) {
+        if let Some(ram) = &self.proven_ram {
+            ram.close();
+        }
     }
 
     /// Code that loads a control register may be about to replace the kernel that runs.

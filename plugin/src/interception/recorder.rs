@@ -89,10 +89,16 @@ impl Recorder {
         &self.counters
     }
 
-    /// Returns true if there are listeners to accesses.
+    /// Returns true if there are listeners to accesses, now or later.
     #[inline]
     pub fn has_listeners(&self) -> bool {
         self.listeners.is_some()
+    }
+
+    /// Returns true if a listener wants accesses now.
+    #[inline]
+    pub fn is_anyone_listening(&self) -> bool {
+        self.listeners.as_ref().is_some_and(AccessListeners::are_listening)
     }
 
     /// Returns true if a listener may want accesses to a port.

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use vm_memory::VolatileSlice;
 
 use super::operation::Operation;
+use super::rules::Rules;
 use crate::bus::{PortBus, PortTarget};
 use crate::guest_memory::{LinearMemory, RamAccess, left_in_page};
 use crate::qemu::{GuestRam, PortTrace, ReadRegisters, Register, Watchpoints};
 use crate::stats::SiteKey;
 use crate::x86::{
     Access, Cr0, Cr4, Direction, Efer, KeyRights, Mode, PAGE, Paging, Port, Rflags, Run,
-    StringWalk, Supervisor, Width, string_segment,
+    StringWalk, Supervisor, Width, ignores_segment, string_segment,
 };
 
 /// Minimum number of elements that pvio moves itself. For fewer, the checks cost more than letting QEMU move them.
@@ -29,12 +30,14 @@ pub(super) struct Strings {
     ram: Arc<GuestRam>,
     trace: PortTrace,
     watchpoints: Watchpoints,
+    rules: Rules,
 }
 
 impl Strings {
     /// Returns `None` if this QEMU does not export what is needed.
-    pub fn new(bus: Arc<PortBus>, ram: Arc<GuestRam>) -> Option<Strings> {
-        Some(Strings { bus, ram, trace: PortTrace::find()?, watchpoints: Watchpoints::find()? })
+    pub fn new(bus: Arc<PortBus>, ram: Arc<GuestRam>, rules: Rules) -> Option<Strings> {
+        let (trace, watchpoints) = (PortTrace::find()?, Watchpoints::find()?);
+        Some(Strings { bus, ram, trace, watchpoints, rules })
     }
 }
 
@@ -101,6 +104,9 @@ impl VcpuStrings {
         let paging = paging(cpl, registers);
         let mut cpu = registers.string_cpu()?;
         if strings.trace.is_on() {
+            return None;
+        }
+        if strings.rules.adds_ignored_bases && ignores_segment(&key.bytes, mode) {
             return None;
         }
         let segment = string_segment(&key.bytes, mode, direction);

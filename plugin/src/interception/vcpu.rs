@@ -36,8 +36,10 @@ pub(super) struct VcpuCounter {
     callers: Option<VcpuCallers>,
     /// `None` if processes are not counted.
     processes: Option<VcpuProcesses>,
-    /// True if a scalar may only need counting: no listener, call chains or processes.
+    /// True if a scalar only needs counting: no listener, call chains or processes.
     only_counts: bool,
+    /// True if a scalar only needs counting while nobody listens: no call chains or processes.
+    only_counts_unheard: bool,
 }
 
 impl VcpuCounter {
@@ -50,8 +52,10 @@ impl VcpuCounter {
         callers: Option<VcpuCallers>,
         processes: Option<VcpuProcesses>,
     ) -> VcpuCounter {
+        let only_counts_unheard = callers.is_none() && processes.is_none();
         VcpuCounter {
-            only_counts: !recorder.has_listeners() && callers.is_none() && processes.is_none(),
+            only_counts: only_counts_unheard && !recorder.has_listeners(),
+            only_counts_unheard,
             rules,
             attempts: Attempts::new(recorder, interrupted),
             aliases: Aliases::default(),
@@ -72,7 +76,7 @@ impl VcpuCounter {
         match insn.plain_site() {
             Some(site)
                 if self.attempts.are_settled()
-                    && self.only_counts
+                    && (self.only_counts || self.only_counts_now())
                     && runs_at_translation(
                         insn,
                         site,
@@ -91,6 +95,11 @@ impl VcpuCounter {
             }
             _ => self.about_to_run_slowly(insn, registers),
         }
+    }
+
+    /// Returns true if a scalar only needs counting because no listener listens now.
+    fn only_counts_now(&self) -> bool {
+        self.only_counts_unheard && !self.recorder().is_anyone_listening()
     }
 
     #[inline(never)]

@@ -2,11 +2,14 @@
 
 use super::calls;
 use super::instructions::VcpuInstructions;
-use super::proof::VcpuProof;
-use super::token::CallToken;
+use super::proof::{AccessBy, VcpuProof};
+use super::token::{CallToken, PortIoToken};
 use super::vcpu::VcpuCounter;
 use crate::hypercalls::VcpuCalls;
-use crate::qemu::{self, Discontinuity, MemoryAccess, Next, Registers, Token, WritableRegisters};
+use crate::qemu::{
+    self, Discontinuity, MemoryAccess, Next, PhysicalPage, Registers, Token, WritableRegisters,
+};
+use crate::x86::Direction;
 
 /// Handles the callbacks of one vCPU.
 pub(super) struct WatchedVcpu {
@@ -21,6 +24,11 @@ pub(super) struct WatchedVcpu {
 
 impl qemu::Vcpu for WatchedVcpu {
     fn exec(&mut self, token: Token, registers: &mut Registers<'_>) -> Next {
+        if let Some(proof) = &mut self.proof
+            && PortIoToken::from(token).form().direction() == Direction::Out
+        {
+            proof.writes_to_device();
+        }
         self.counter.about_to_run(token, registers)
     }
 
@@ -49,14 +57,17 @@ impl qemu::Vcpu for WatchedVcpu {
 
     fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>) {
         self.counter.memory_accessed(token, || access.value());
+    }
+
+    fn memory_touched(&mut self, token: Token, access: &MemoryAccess<'_>) {
         if let Some(proof) = &mut self.proof {
-            proof.accessed(access);
+            proof.accessed(AccessBy::from(token), access);
         }
     }
 
-    fn memory_touched(&mut self, access: &MemoryAccess<'_>) {
+    fn watched_block_begins(&mut self, token: Token) {
         if let Some(proof) = &mut self.proof {
-            proof.accessed(access);
+            proof.block_begins(PhysicalPage(token.0));
         }
     }
 

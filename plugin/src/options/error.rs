@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::access_filter::FilterError;
+use crate::breakpoints::BreakError;
+use crate::control::SocketError;
 use crate::guest_file::GuestFileError;
 use crate::qemu::ApiLevel;
 use crate::stats::DestinationError;
@@ -17,7 +19,8 @@ pub enum OptionError {
         "unknown option {0:?}; the options are stats=FILE, summary=on|off|FILE, symbols=guest|off|FILE[@ADDRESS]|DIRECTORY, \
          device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:FILTER...], trace=FILE[:FILTER...], \
          hypercall=kernel|any|off, log=FILE, insns=on|off|FILE[@ADDRESS], callers=on|off|DEPTH, \
-         processes=on|off and values=PORT[-PORT][:PORT[-PORT]...]"
+         processes=on|off, values=PORT[-PORT][:PORT[-PORT]...], \
+         control=PATH and break=PORT[-PORT][:CONDITION...]"
     )]
     Unknown(String),
     /// The option needs a value. QEMU turns a bare `stats` into `stats=on`.
@@ -138,6 +141,22 @@ pub enum OptionError {
     /// The value of `processes=` is not a switch.
     #[error("option \"processes={0}\": write processes=on or processes=off")]
     Processes(String),
+    /// A breakpoint is wrong.
+    #[error("option \"break={option}\": {source}")]
+    Break {
+        /// The option's value.
+        option: String,
+        /// The fault.
+        source: BreakError,
+    },
+    /// There is no control socket.
+    #[error("option \"control={path}\": {source}")]
+    Control {
+        /// The path.
+        path: String,
+        /// The fault.
+        source: SocketError,
+    },
     /// The value of `insns=` is not a valid file name.
     #[error("option \"insns\": {0}, or write insns=on to count without sections")]
     Insns(GuestFileError),

@@ -11,7 +11,9 @@ pub use error::OptionError;
 
 use std::path::{Path, PathBuf};
 
-use crate::access_filter::AccessFilter;
+use crate::access_filter::{AccessFilter, split_at_single_colons};
+use crate::breakpoints::{BreakError, Breakpoint};
+use crate::control::ControlSocket;
 use crate::devices::{DeviceKind, DeviceRequest};
 use crate::files::OutputFile;
 use crate::guest::MOST_FRAMES;
@@ -100,6 +102,10 @@ pub struct Options {
     pub processes: bool,
     /// The ports whose values are counted.
     pub values: Vec<PortRange>,
+    /// The socket for requests while the machine runs.
+    pub control: Option<ControlSocket>,
+    /// The accesses at which the machine stops.
+    pub breakpoints: Vec<Breakpoint>,
 }
 
 /// The values, as text, of the options that may be given only once.
@@ -115,6 +121,7 @@ struct Values<'a> {
     guest_symbols: Option<&'a str>,
     callers: Option<&'a str>,
     processes: Option<&'a str>,
+    control: Option<&'a str>,
 }
 
 impl Options {
@@ -136,6 +143,7 @@ impl Options {
         let mut values = Values::default();
         let (mut symbols, mut devices) = (Vec::new(), Vec::new());
         let mut value_ports = Vec::new();
+        let mut breakpoints = Vec::new();
         let mut debug_directories = Vec::new();
         let mut insns = InsnsOption::Off;
         let mut named = NamedFiles::default();
@@ -170,6 +178,16 @@ impl Options {
                 "callers" => once("callers", &mut values.callers, value)?,
                 "processes" => once("processes", &mut values.processes, value)?,
                 "hypercall" => once("hypercall", &mut values.hypercall, value)?,
+                "break" => {
+                    let breakpoint = Breakpoint::parse(value).map_err(|source| {
+                        OptionError::Break { option: value.to_owned(), source }
+                    })?;
+                    breakpoints.push(breakpoint);
+                }
+                "control" => {
+                    once("control", &mut values.control, value)?;
+                    named.add_socket(key, value)?;
+                }
                 "log" => {
                     once("log", &mut values.log, value)?;
                     named.add_output(key, value)?;
@@ -229,7 +247,26 @@ impl Options {
         };
         let access_log = open("access-log", values.access_log)?;
         let trace = open("trace", values.trace)?;
+        let callers = values.callers.map_or(Ok(None), callers_depth)?;
+        let processes = match values.processes {
+            None | Some("off") => false,
+            Some("on") => true,
+            Some(other) => return Err(OptionError::Processes(other.to_owned())),
+        };
+        if let Some(breakpoint) = breakpoints.iter().find(|breakpoint| breakpoint.needs_symbols())
+            && !has_symbols
+        {
+            let (option, source) = (breakpoint.text().to_owned(), BreakError::NeedsSymbols);
+            return Err(OptionError::Break { option, source });
+        }
+        // Last: if another option is wrong, no socket is made.
+        let control = values.control.map(|path| {
+            ControlSocket::open(Path::new(path))
+                .map_err(|source| OptionError::Control { path: path.to_owned(), source })
+        });
         Ok(Options {
+            control: control.transpose()?,
+            breakpoints,
             stats,
             summary,
             symbols,
@@ -241,13 +278,9 @@ impl Options {
             hypercall,
             log,
             insns,
-            callers: values.callers.map_or(Ok(None), callers_depth)?,
+            callers,
             values: value_ports,
-            processes: match values.processes {
-                None | Some("off") => false,
-                Some("on") => true,
-                Some(other) => return Err(OptionError::Processes(other.to_owned())),
-            },
+            processes,
         })
     }
 }
@@ -269,6 +302,8 @@ fn split_argument(argument: &str) -> Result<(&str, &str), OptionError> {
         "callers" => "on, off or a number of frames",
         "processes" => "on or off",
         "device" => "KIND@PORT",
+        "control" => "PATH",
+        "break" => "PORT, such as 0x3f8 or 0x3f8:out:value=0x41",
         "values" => "PORT, such as 0x80 or 0x70-0x71",
         _ => return Err(OptionError::Unknown(key.into())),
     };
@@ -358,12 +393,6 @@ fn open_accesses(
         Ok(file) => Ok(AccessesOption { path: path.into(), file, filter, filter_text }),
         Err(source) => Err(OptionError::Accesses { option, path, source }),
     }
-}
-
-/// Splits at each colon that stands alone; a doubled colon is a colon in the value.
-fn split_at_single_colons(text: &str) -> Vec<String> {
-    // The text was a C string, so it contains no NUL of its own.
-    text.replace("::", "\0").split(':').map(|part| part.replace('\0', ":")).collect()
 }
 
 #[cfg(test)]

@@ -57,6 +57,11 @@ impl NamedFiles {
         self.add(format!("option {key:?}"), path, true, true)
     }
 
+    /// Adds the path of a socket. Whether it can be made shows when it is.
+    pub fn add_socket(&mut self, key: &str, path: &str) -> Result<(), OptionError> {
+        self.add_allowed(format!("option {key:?}"), path, true, false)
+    }
+
     /// Adds the files of a device.
     pub fn add_device(&mut self, device: &DeviceRequest) -> Result<(), OptionError> {
         for (key, path) in &device.settings {
@@ -79,6 +84,17 @@ impl NamedFiles {
         if let Some(why) = files::refusal(file, is_written) {
             return Err(OptionError::File { option, path: path.to_owned(), why });
         }
+        self.add_allowed(option, path, is_written, has_numbered_dumps)
+    }
+
+    fn add_allowed(
+        &mut self,
+        option: String,
+        path: &str,
+        is_written: bool,
+        has_numbered_dumps: bool,
+    ) -> Result<(), OptionError> {
+        let file = Path::new(path);
         let Some(identity) = Identity::of(file) else { return Ok(()) };
         let is_descriptor = files::is_descriptor(file);
         let named = NamedFile { identity, option, is_written, has_numbered_dumps, is_descriptor };

@@ -1,5 +1,6 @@
 //! The reasons why the plugin cannot do what the options request.
 
+use crate::breakpoints::BreakError;
 use crate::bus::BusError;
 use crate::options::OptionError;
 use crate::qemu::{MachineError, MissingFunction};
@@ -36,6 +37,18 @@ pub enum BuildError {
          finding processes needs; use a distribution's QEMU 10.0 to 11.1, or remove the option"
     )]
     Processes(&'static str),
+    /// This QEMU does not let plugins stop a vCPU after an instruction.
+    #[error(
+        "option \"break\": this QEMU does not let plugins stop the machine after an instruction; use a distribution's \
+         QEMU 10.0 to 11.1, or leave the option out"
+    )]
+    Break,
+    /// A breakpoint cannot be set.
+    #[error("option \"break\": {0}")]
+    Breakpoint(#[from] BreakError),
+    /// The control socket cannot be served.
+    #[error("option \"control\": the socket cannot be served: {0}")]
+    Control(std::io::Error),
     /// This QEMU lacks the functions that count instructions.
     #[error("option \"insns\": {0}")]
     Instructions(#[from] MissingFunction),

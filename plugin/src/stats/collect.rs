@@ -16,6 +16,7 @@ use super::chain_rows::ChainRows;
 use super::counters::{SITE_DROPPED, port_of_row};
 use super::first_accesses::add_firsts;
 use super::instructions::InstructionCounts;
+use super::moment::Moment;
 use super::processes::{PROCESS_DROPPED, ProcessTable};
 use super::sites::{SiteId, Sites};
 use super::statistics::Statistics;
@@ -51,33 +52,31 @@ pub struct SnapshotContext<'a> {
 }
 
 impl Statistics {
-    /// Takes a snapshot of all counts.
-    ///
-    /// vCPUs count on meanwhile: what they are doing may be in one table and not yet in another.
-    pub fn snapshot(&self, context: &SnapshotContext<'_>) -> Snapshot {
-        self.snapshot_and(context, |_, _| ()).0
+    /// Makes a snapshot of what [`Statistics::read`] returned.
+    pub fn snapshot_of(&self, moment: Moment, context: &SnapshotContext<'_>) -> Snapshot {
+        self.snapshot_and(moment, context, |_, _| ()).0
     }
 
-    /// Takes a snapshot like [`Statistics::snapshot`], and makes the end of a trace.
-    pub fn snapshot_and_trace_end(&self, context: &SnapshotContext<'_>) -> (Snapshot, End) {
-        self.snapshot_and(context, |names, snapshot| self.trace_end(context, names, snapshot))
+    /// As [`Statistics::snapshot_of`], with what a trace has at its end.
+    pub fn snapshot_and_trace_end(
+        &self,
+        moment: Moment,
+        context: &SnapshotContext<'_>,
+    ) -> (Snapshot, End) {
+        self.snapshot_and(moment, context, |names, snapshot| {
+            self.trace_end(context, names, snapshot)
+        })
     }
 
     fn snapshot_and<R>(
         &self,
+        moment: Moment,
         context: &SnapshotContext<'_>,
         more: impl FnOnce(&Names<'_>, &Snapshot) -> R,
     ) -> (Snapshot, R) {
         let SnapshotContext { host, ended, .. } = *context;
-        // The lock is released before rows are made, which takes longer.
-        let (all_counters, mut vcpus, totals, windows) = {
-            let counted = self.lock();
-            let vcpus: Vec<u32> =
-                counted.all_counters.iter().map(|counters| counters.vcpu.0).collect();
-            let now = counted.now();
-            let all_counters = counted.all_counters.clone();
-            (all_counters, vcpus, counted.since_reset(&now), counted.windows.so_far(&now))
-        };
+        let Moment { all_counters, totals, windows, value_rows, values_dropped } = moment;
+        let mut vcpus: Vec<u32> = all_counters.iter().map(|counters| counters.vcpu.0).collect();
         vcpus.sort_unstable();
         let vcpus_omitted = match (self.are_vcpus_mixed(), vcpus.is_empty()) {
             (true, _) => Some(SHARED_THREAD.into()),
@@ -103,7 +102,6 @@ impl Statistics {
         let mut tables = maker.tables(&totals);
         add_firsts(&mut tables.ports, &all_counters, &self.sites, &names);
         let values = self.values.as_ref();
-        let (value_rows, values_dropped) = values.map(|values| values.rows()).unwrap_or_default();
         let snapshot = Snapshot {
             schema: SCHEMA.into(),
             pvio: env!("CARGO_PKG_VERSION").into(),

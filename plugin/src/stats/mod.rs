@@ -15,6 +15,7 @@ mod counters;
 mod destination;
 mod first_accesses;
 mod instructions;
+mod moment;
 mod processes;
 mod sites;
 mod statistics;
@@ -32,6 +33,7 @@ pub use collect::{SnapshotContext, qemu_row};
 pub use counters::{PortCounter, VcpuCounters};
 pub use destination::{Destination, DestinationError};
 pub use instructions::InstructionCounts;
+pub use moment::Moment;
 pub use processes::{MAX_PROCESSES, ProcessTable, ProcessUse, VcpuProcessCounts};
 pub use pvio_stats::{
     AccessCounts, AccessRow, Call, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow,

@@ -184,13 +184,26 @@ impl Statistics {
     /// [`WindowError::Open`] if a window with this name is open, [`WindowError::Full`] if there are
     /// too many names. Neither changes anything.
     pub fn begin(&self, name: &str, by: &VcpuCounters) -> Result<(), WindowError> {
+        self.begin_after(name, |now| now.add_hypercall(Call::Begin, by))
+    }
+
+    /// Begins a window for a request from outside the guest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Statistics::begin`].
+    pub fn begin_from_outside(&self, name: &str) -> Result<(), WindowError> {
+        self.begin_after(name, |_| ())
+    }
+
+    fn begin_after(&self, name: &str, count: impl FnOnce(&mut Totals)) -> Result<(), WindowError> {
         let mut counted = self.lock();
         let mut now = counted.now();
-        now.add_hypercall(Call::Begin, by);
+        count(&mut now);
         counted.windows.begin(name, &now)
     }
 
-    /// Ends a window, for a hypercall `end` that is not counted yet.
+    /// Ends a window, for a hypercall `end` that is not counted yet, or for a request from outside the guest.
     ///
     /// # Errors
     ///
@@ -205,9 +218,18 @@ impl Statistics {
     ///
     /// Closed windows are forgotten; open ones start anew. First accesses stay as they are.
     pub fn reset(&self, by: &VcpuCounters) {
+        self.reset_after(|now| now.add_hypercall(Call::Reset, by));
+    }
+
+    /// Starts counting anew for a request from outside the guest, as [`Statistics::reset`] does.
+    pub fn reset_from_outside(&self) {
+        self.reset_after(|_| ());
+    }
+
+    fn reset_after(&self, count: impl FnOnce(&mut Totals)) {
         let mut counted = self.lock();
         let mut now = counted.now();
-        now.add_hypercall(Call::Reset, by);
+        count(&mut now);
         counted.windows.reset(&now);
         if let Some(values) = &self.values {
             values.reset();

@@ -18,7 +18,7 @@ use crate::x86::{Direction, InsnForm, Mode, Port, PortForm, Width};
 const VCPUS: u32 = 3;
 
 fn snapshot(statistics: &Statistics) -> Snapshot {
-    statistics.snapshot(&SnapshotContext {
+    let context = SnapshotContext {
         host: &HostInfo {
             api: ApiLevel::NEWEST,
             version: None,
@@ -33,7 +33,8 @@ fn snapshot(statistics: &Statistics) -> Snapshot {
         symbols: &Symbols::default(),
         own_kind: &|port| port.0.is_multiple_of(2).then_some("latch"),
         at_port: &|_| AtPort::Unknown,
-    })
+    };
+    statistics.snapshot_of(statistics.read(), &context)
 }
 
 /// One random action of a guest, on the statistics and on the model.

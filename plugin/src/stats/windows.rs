@@ -87,6 +87,10 @@ impl Windows {
         Ok(())
     }
 
+    pub fn open_names(&self) -> Vec<String> {
+        self.0.iter().filter(|window| window.open).map(|window| window.name.clone()).collect()
+    }
+
     /// Removes the closed windows, and begins the open ones anew.
     pub fn reset(&mut self, now: &Totals) {
         let open = std::mem::take(&mut self.0).into_iter().filter(|window| window.open);

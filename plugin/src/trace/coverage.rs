@@ -16,7 +16,9 @@ pub(super) struct Coverage {
 
 impl Coverage {
     pub fn new(trace: &Trace) -> Coverage {
-        let finder = trace.processes.as_ref().filter(|_| trace.filter.needs_processes());
+        let filter = &trace.filter;
+        let needs_processes = filter.may_change() || filter.get().needs_processes();
+        let finder = trace.processes.as_ref().filter(|_| needs_processes);
         Coverage {
             kernel: trace.names.kernel().map(KernelView::new),
             processes: finder.map(|finder| finder.reader()),
@@ -32,11 +34,11 @@ impl Coverage {
         direction: Direction,
         port: Option<Port>,
     ) -> bool {
-        let filter = &trace.filter;
         let Some(port) = port else { return false };
-        if !filter.covers_port(port, direction) {
+        if !trace.filter.covers_port(port, direction) {
             return false;
         }
+        let filter = trace.filter.get();
         let symbol = match filter.needs_symbols() {
             true => Some(trace.names.name(code, self.kernel.as_mut())),
             false => None,

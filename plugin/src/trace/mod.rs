@@ -8,11 +8,13 @@
 //! | --- | --- |
 //! | `vcpu_trace` | the events of one vCPU, and its pending `in` or `out`, whose outcome may still change |
 //! | `coverage` | which events the filters cover |
+//! | `requests` | what requests from outside the guest have changed |
 //! | `clocks` | the host's time and the guest's |
 //! | `writer` | the thread that writes chunks |
 
 mod clocks;
 mod coverage;
+mod requests;
 mod vcpu_trace;
 mod writer;
 
@@ -22,15 +24,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pvio_stats::trace::{End, Head, StreamEnd};
+use pvio_stats::trace::{End, Head, StreamEnd, WindowEvent};
 
-use crate::access_filter::AccessFilter;
+use crate::access_filter::{AccessFilter, FilterChangeError, LiveFilter};
 use crate::access_log::CodeNames;
 use crate::files::OutputFile;
 use crate::processes::ProcessFinder;
 use crate::qemu::GuestClock;
 use crate::stats::{Statistics, VcpuCounters};
 use clocks::Clocks;
+use requests::Requests;
 use writer::Writer;
 
 /// Bytes of events at which a chunk is full.
@@ -43,8 +46,8 @@ pub struct TraceOutput {
     /// The file.
     pub file: OutputFile,
     /// The accesses to trace.
-    pub filter: AccessFilter,
-    /// Names of code; needed if the filter has symbols.
+    pub filter: LiveFilter,
+    /// Names of code; needed if the filter has symbols, or may get some.
     pub names: CodeNames,
     /// Finds processes; `None` if neither the filter nor the statistics need them.
     pub processes: Option<Arc<ProcessFinder>>,
@@ -53,13 +56,12 @@ pub struct TraceOutput {
 /// The trace of a machine, shared by its vCPUs.
 pub struct Trace {
     statistics: Arc<Statistics>,
-    filter: AccessFilter,
-    /// True if the filter may leave something out.
-    is_filtered: bool,
+    filter: LiveFilter,
     names: CodeNames,
     processes: Option<Arc<ProcessFinder>>,
     clocks: Clocks,
     vcpus: Arc<Mutex<Vec<Arc<VcpuTrace>>>>,
+    requests: Arc<Requests>,
     writer: Writer,
     /// Held while a window changes, so that events have the order of the changes.
     windows: Mutex<()>,
@@ -75,15 +77,17 @@ impl Trace {
     ) -> Trace {
         let TraceOutput { path, file, filter, names, processes } = output;
         let vcpus = Arc::default();
+        let requests = Arc::new(Requests::new(&head.filter));
+        let streams = Streams { vcpus: Arc::clone(&vcpus), requests: Arc::clone(&requests) };
         Trace {
             statistics,
-            is_filtered: !filter.covers_all(),
             filter,
             names,
             processes,
             clocks: Clocks::new(clock),
-            writer: Writer::new(path, file, head.to_chunk(), Arc::clone(&vcpus)),
+            writer: Writer::new(path, file, head.to_chunk(), streams),
             vcpus,
+            requests,
             windows: Mutex::new(()),
         }
     }
@@ -96,6 +100,52 @@ impl Trace {
         vcpu
     }
 
+    /// Changes a window for a request from outside the guest, and traces that if it succeeds.
+    ///
+    /// # Errors
+    ///
+    /// As `change`.
+    pub fn window_from_outside<E>(
+        &self,
+        window: &WindowEvent,
+        change: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let _in_order = lock(&self.windows);
+        change()?;
+        for vcpu in &*lock(&self.vcpus) {
+            vcpu.keep_presumption();
+        }
+        self.requests.window(&self.clocks, window);
+        self.writer.start();
+        Ok(())
+    }
+
+    /// Changes the filter, and traces that. `filter` is the new one with its text, `is_enabled` turns the trace on
+    /// or off; `None` leaves either as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`LiveFilter::change`]. Nothing changes then.
+    pub fn change_filter(
+        &self,
+        filter: Option<(&str, AccessFilter)>,
+        is_enabled: Option<bool>,
+    ) -> Result<(), FilterChangeError> {
+        if filter.is_none() && is_enabled.is_none() {
+            return Ok(());
+        }
+        let (text, filter) = filter.unzip();
+        self.filter.change(filter, is_enabled)?;
+        self.requests.filter(&self.clocks, text, self.filter.is_enabled());
+        self.writer.start();
+        Ok(())
+    }
+
+    /// Whether anything is traced.
+    pub fn is_enabled(&self) -> bool {
+        self.filter.is_enabled()
+    }
+
     /// Writes the remaining events when the machine ends.
     ///
     /// # Errors
@@ -105,11 +155,21 @@ impl Trace {
         // Taken, because each vCPU's trace holds this one.
         let vcpus = std::mem::take(&mut *lock(&self.vcpus));
         let streams = vcpus.iter().map(|vcpu| vcpu.finish());
+        if let Some(chunk) = self.requests.take() {
+            self.writer.push(chunk);
+        }
+        let streams = streams.chain([self.requests.end()]);
         let streams: Vec<StreamEnd> = streams.filter(|stream| stream.chunks > 0).collect();
         let end = End { streams, ..end };
         self.writer.push(end.to_chunk());
         self.writer.finish()
     }
+}
+
+/// The streams of events, for the writer.
+struct Streams {
+    vcpus: Arc<Mutex<Vec<Arc<VcpuTrace>>>>,
+    requests: Arc<Requests>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -97,6 +97,8 @@ struct State {
     encoder: Encoder,
     clock: VcpuClock,
     pending: Option<(u64, InsnEvent)>,
+    /// What was presumed of the pending event was counted on one side of a request: a change is an event of its own.
+    is_presumption_kept: bool,
     /// The start of a string instruction whose first element has not been moved.
     started: Option<(u64, InsnEvent)>,
     coverage: Coverage,
@@ -154,6 +156,7 @@ impl VcpuTrace {
             encoder: Encoder::new(),
             clock: VcpuClock::default(),
             pending: None,
+            is_presumption_kept: false,
             started: None,
             coverage: Coverage::new(&trace),
             chunks: 0,
@@ -171,7 +174,13 @@ impl VcpuTrace {
     /// Returns true if accesses to a port may be traced. The other methods decide which are.
     #[inline]
     pub fn covers(&self, port: Port, direction: Direction) -> bool {
-        !self.trace.is_filtered || self.trace.filter.covers_port(port, direction)
+        let filter = &self.trace.filter;
+        filter.covers_all() || filter.covers_port(port, direction)
+    }
+
+    /// Whether accesses to a port may ever be traced.
+    pub fn may_cover(&self, port: Port, direction: Direction) -> bool {
+        self.trace.filter.may_cover_port(port, direction)
     }
 
     /// An attempt that makes no memory access has started, or resumed after a fault.
@@ -196,6 +205,7 @@ impl VcpuTrace {
             self.encode(&mut state, host, &event);
         } else {
             state.pending = Some((host, event));
+            state.is_presumption_kept = false;
             self.is_pending.store(true, Ordering::Relaxed);
         }
         true
@@ -233,7 +243,8 @@ impl VcpuTrace {
     ) {
         let mut state = self.lock();
         let later = event(insn, change.stage(), port, caller, None);
-        if let Some((_, pending)) = &mut state.pending
+        if !state.is_presumption_kept
+            && let Some((_, pending)) = &mut state.pending
             && (pending.code, pending.port) == (later.code, later.port)
             && let Some(stage) = change.of(pending.stage)
         {
@@ -251,7 +262,7 @@ impl VcpuTrace {
     pub fn string(&self, insn: &TracedInsn, stage: Stage) {
         let mut state = self.lock();
         self.settle(&mut state);
-        if self.trace.is_filtered && stage != Stage::Started {
+        if !self.trace.filter.covers_all() && stage != Stage::Started {
             return;
         }
         let host = self.now(&mut state);
@@ -295,7 +306,7 @@ impl VcpuTrace {
         let code = Code { pc, kind: CodeKind::Call };
         let value = width.low_bytes(value);
         if !self.is_covered(&mut state, code, direction, Some(port))
-            || !self.trace.filter.covers_value(Some(value))
+            || !self.trace.filter.get().covers_value(Some(value))
         {
             return;
         }
@@ -305,7 +316,7 @@ impl VcpuTrace {
 
     /// Hypercalls have ended. They moved `bytes` beside those of accesses.
     pub fn calls_ended(&self, call: Call, outcome: Outcome, count: u64, bytes: u64) {
-        if self.trace.is_filtered {
+        if !self.trace.filter.covers_all() {
             return;
         }
         let outcome = match outcome {
@@ -343,6 +354,11 @@ impl VcpuTrace {
         Ok(())
     }
 
+    /// Keeps the presumed outcome of the pending event, because a request from outside the guest has counted it.
+    pub(super) fn keep_presumption(&self) {
+        self.lock().is_presumption_kept = true;
+    }
+
     #[inline]
     fn lock(&self) -> SpinMutexGuard<'_, State, Yield> {
         self.state.lock()
@@ -370,7 +386,7 @@ impl VcpuTrace {
         direction: Direction,
         port: Option<Port>,
     ) -> bool {
-        !self.trace.is_filtered || state.coverage.covers(&self.trace, code, direction, port)
+        self.trace.filter.covers_all() || state.coverage.covers(&self.trace, code, direction, port)
     }
 
     /// Encodes what is pending.
@@ -382,7 +398,7 @@ impl VcpuTrace {
                 self.encode(state, host, &event);
             }
             if let Some((host, event)) = state.started.take()
-                && !self.trace.is_filtered
+                && self.trace.filter.covers_all()
             {
                 self.encode(state, host, &event);
             }
@@ -391,7 +407,8 @@ impl VcpuTrace {
 
     #[inline]
     fn encode(&self, state: &mut State, host: u64, event: &InsnEvent) {
-        if !self.trace.is_filtered || self.trace.filter.covers_value(event.value) {
+        let filter = &self.trace.filter;
+        if filter.covers_all() || filter.get().covers_value(event.value) {
             state.encoder.insn(host, event, &self.definitions);
             self.seal_if_full(state);
         }

@@ -2,14 +2,14 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use once_cell::sync::OnceCell;
 
-use super::{VcpuTrace, lock};
+use super::{Streams, lock};
 use crate::files::OutputFile;
 use crate::qemu::report::say;
 
@@ -34,18 +34,13 @@ struct Job {
     /// The first chunk.
     head: Vec<u8>,
     chunks: Receiver<Vec<u8>>,
-    vcpus: Arc<Mutex<Vec<Arc<VcpuTrace>>>>,
+    streams: Streams,
 }
 
 impl Writer {
-    pub fn new(
-        path: PathBuf,
-        file: OutputFile,
-        head: Vec<u8>,
-        vcpus: Arc<Mutex<Vec<Arc<VcpuTrace>>>>,
-    ) -> Writer {
+    pub fn new(path: PathBuf, file: OutputFile, head: Vec<u8>, streams: Streams) -> Writer {
         let (sender, chunks) = sync_channel(MOST);
-        let job = Job { path, file, head, chunks, vcpus };
+        let job = Job { path, file, head, chunks, streams };
         Writer {
             chunks: Mutex::new(Some(sender)),
             job: Mutex::new(Some(job)),
@@ -116,21 +111,24 @@ impl Job {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if looked.elapsed() >= LATENCY {
-                self.take_from_vcpus()?;
+                self.take_from_streams()?;
                 looked = Instant::now();
             }
         }
     }
 
     /// Writes the events of chunks that are not full.
-    fn take_from_vcpus(&mut self) -> io::Result<()> {
-        let vcpus = lock(&self.vcpus).clone();
+    fn take_from_streams(&mut self) -> io::Result<()> {
+        let vcpus = lock(&self.streams.vcpus).clone();
         for vcpu in vcpus {
             let Some(chunk) = vcpu.try_take() else { continue };
             // Earlier chunks of the vCPU were pushed before.
             while let Ok(earlier) = self.chunks.try_recv() {
                 self.file.write_all(&earlier)?;
             }
+            self.file.write_all(&chunk)?;
+        }
+        if let Some(chunk) = self.streams.requests.take() {
             self.file.write_all(&chunk)?;
         }
         Ok(())

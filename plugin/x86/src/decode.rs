@@ -123,6 +123,24 @@ pub fn decode(bytes: &[u8], mode: Mode) -> Option<Decoded> {
     Some(Decoded { form: PortForm::new(direction, source, width), immediate, address_size })
 }
 
+/// Returns true for `call`, `int n`, `int3`, `int1` and `into`, whose only writes are pushes of return addresses.
+///
+/// ```
+/// use pvio_x86::pushes_return_address;
+///
+/// assert!(pushes_return_address(&[0xe8, 0, 0, 0, 0]) && pushes_return_address(&[0x41, 0xff, 0xd2]));
+/// assert!(!pushes_return_address(&[0xff, 0x00]) && !pushes_return_address(&[0xf3, 0xaa]));
+/// ```
+pub fn pushes_return_address(bytes: &[u8]) -> bool {
+    let prefixes = bytes.iter().take_while(|&&byte| Prefix::of(byte).is_some()).count();
+    match bytes[prefixes..] {
+        [0xe8 | 0x9a | 0xcc | 0xcd | 0xce | 0xf1, ..] => true,
+        // CALL near and far.
+        [0xff, modrm, ..] => matches!(modrm >> 3 & 7, 2 | 3),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

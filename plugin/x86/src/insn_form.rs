@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Decoded, Direction, Mode, PortForm, PortSource, Width, intel_syntax};
+use super::{Decoded, Direction, Mode, PortForm, PortSource, Width, decode, intel_syntax};
 
 /// The form of an instruction, or the two that it may have.
 ///
@@ -127,15 +127,20 @@ impl InsnForm {
         PortForm::ALL.get(self.index()).copied()
     }
 
-    /// Returns the part of the operation that is the same for both forms that it may have.
-    const fn operation(self) -> Operation {
-        let (narrow, wide) = match self.index() < DECIDED {
+    /// Returns the two forms that it may have, which may be the same.
+    const fn either(self) -> (PortForm, PortForm) {
+        match self.index() < DECIDED {
             true => (PortForm::ALL[self.index()], PortForm::ALL[self.index()]),
             false => {
                 let (narrow, wide, _) = UNDECIDED[self.index() - DECIDED];
                 (narrow, wide)
             }
-        };
+        }
+    }
+
+    /// Returns the part of the operation that is the same for both forms that it may have.
+    const fn operation(self) -> Operation {
+        let (narrow, wide) = self.either();
         let width = narrow.width();
         let size = if width as u8 == wide.width() as u8 { Some(width) } else { None };
         let (direction, source) = (narrow.direction(), narrow.source());
@@ -165,19 +170,20 @@ impl InsnForm {
         OPERATIONS[self.index()].size
     }
 
-    /// Formats an instruction of this form in Intel syntax: both texts, with `|` between them, if the mode decides it
-    /// and is not known. `pc` is its address.
+    /// Formats an instruction of this form in Intel syntax. `pc` is its address.
+    ///
+    /// Of a mode that is not known, it has all texts and all registers that the form allows, with `|` between them:
+    /// `outsw dx,[si]|outsd dx,[esi|rsi]`.
     pub fn intel_syntax(self, bytes: &[u8], mode: Option<Mode>, pc: u64) -> String {
-        let text = |mode| intel_syntax(bytes, mode, pc);
-        match (mode, self.decided()) {
-            (Some(mode), _) => text(mode),
-            // Bytes of a known form mean the same in all modes in which they decode.
-            (None, Some(_)) => text(Mode::Bits32),
-            (None, None) => match [Mode::Bits16, Mode::Bits32].map(text) {
-                [narrow, wide] if narrow == wide => wide,
-                both => both.join("|"),
-            },
+        if let Some(mode) = mode {
+            return intel_syntax(bytes, mode, pc);
         }
+        let (narrow, wide) = self.either();
+        let is_possible = |mode: &Mode| {
+            decode(bytes, *mode).is_some_and(|insn| [narrow, wide].contains(&insn.form))
+        };
+        let texts = Mode::ALL.into_iter().filter(is_possible);
+        alternatives(texts.map(|mode| intel_syntax(bytes, mode, pc)))
     }
 
     /// Returns true if it moves elements to or from memory.
@@ -185,6 +191,28 @@ impl InsnForm {
     pub fn is_string(self) -> bool {
         matches!(self.source(), PortSource::String | PortSource::RepString)
     }
+}
+
+/// Joins texts by `|`. Texts that differ only by what is in brackets become one.
+fn alternatives(texts: impl Iterator<Item = String>) -> String {
+    let mut found: Vec<(String, String)> = Vec::new();
+    for text in texts {
+        let (head, rest) = text.split_once('[').unwrap_or((&text, ""));
+        let (operand, tail) = rest.split_once(']').unwrap_or(("", ""));
+        let around = format!("{head}[{tail}");
+        match found.iter_mut().find(|(other, _)| *other == around) {
+            None => found.push((around, operand.to_owned())),
+            Some((_, operands)) if operands.split('|').all(|other| other != operand) => {
+                *operands += &format!("|{operand}");
+            }
+            Some(_) => {}
+        }
+    }
+    let texts = found.iter().map(|(around, operands)| match operands.is_empty() {
+        true => around.replace('[', ""),
+        false => around.replace('[', &format!("[{operands}]")),
+    });
+    texts.collect::<Vec<_>>().join("|")
 }
 
 impl From<PortForm> for InsnForm {
@@ -273,7 +301,26 @@ impl fmt::Display for AccessSize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode;
+
+    #[test]
+    fn the_text_of_an_unknown_mode_has_the_registers_of_all_modes() {
+        let text = |bytes: &[u8], form: &str| {
+            let mut forms = (0..InsnForm::COUNT).map(InsnForm::from_index);
+            forms.find(|known| known.name() == form).unwrap().intel_syntax(bytes, None, 0)
+        };
+        assert_eq!(text(&[0xee], "out dx,al"), "out dx,al");
+        assert_eq!(text(&[0xef], "out dx,eax"), "out dx,eax");
+        assert_eq!(text(&[0xef], "out dx,ax|out dx,eax"), "out dx,ax|out dx,eax");
+        assert_eq!(text(&[0x6e], "outsb"), "outsb dx,[si|esi|rsi]");
+        assert_eq!(text(&[0x6d], "insd"), "insd [edi|rdi],dx");
+        assert_eq!(text(&[0x67, 0x6e], "outsb"), "outsb dx,[esi|si]");
+        let both = "rep outsw dx,[si]|rep outsd dx,[esi|rsi]";
+        assert_eq!(text(&[0xf3, 0x6f], "rep outsw|rep outsd"), both);
+        assert_eq!(
+            InsnForm::from(PortForm::Outsb).intel_syntax(&[0x6e], Some(Mode::Bits64), 0),
+            "outsb dx,[rsi]"
+        );
+    }
 
     #[test]
     fn every_form_that_modes_decide_is_among_the_undecided() {

@@ -20,7 +20,9 @@ mod svm;
 
 pub use address_size::AddressSize;
 pub use code_len::is_whole_instruction;
-pub use decode::{Decoded, MAX_INSN_LEN, Opcode, decode, loads_control_register};
+pub use decode::{
+    Decoded, MAX_INSN_LEN, Opcode, decode, loads_control_register, pushes_return_address,
+};
 pub use flags::{Cr0, Cr4, Efer, EntryFlags, Rflags};
 pub use flow::Flow;
 pub use form::{Direction, Port, PortForm, PortSource, Width};
@@ -32,5 +34,5 @@ pub use paging::{Access, KeyRights, NeedsFault, PAGE, Paging, PhysicalMemory};
 pub use prefix::{Prefix, Segment};
 pub use privilege::{Supervisor, may_do_port_io_unconditionally};
 pub use range::{PortRange, PortRangeError};
-pub use string::{Run, StringWalk, string_segment};
+pub use string::{Run, StringWalk, ignores_segment, string_segment};
 pub use svm::{GuestExit, Vmcb, is_vmrun, vmrun_address_size};

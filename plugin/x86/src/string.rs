@@ -30,6 +30,24 @@ pub fn string_segment(bytes: &[u8], mode: Mode, direction: Direction) -> Option<
     named.or((!is_long).then_some(Segment::Ds))
 }
 
+/// Returns true if a prefix of `outs` names a segment that 64-bit code ignores.
+///
+/// ```
+/// use pvio_x86::{Mode, ignores_segment};
+///
+/// let ds_outsb = [0x3e, 0x6e];
+/// assert!(ignores_segment(&ds_outsb, Mode::Bits64) && !ignores_segment(&ds_outsb, Mode::Bits32));
+/// assert!(!ignores_segment(&[0x64, 0x6e], Mode::Bits64));
+/// ```
+pub fn ignores_segment(bytes: &[u8], mode: Mode) -> bool {
+    let is_ignored = |&byte: &u8| match Prefix::of(byte) {
+        Some(Prefix::Segment(segment)) => !matches!(segment, Segment::Fs | Segment::Gs),
+        _ => false,
+    };
+    let prefixes = bytes.split_last().map_or(&[][..], |(_opcode, prefixes)| prefixes);
+    mode == Mode::Bits64 && prefixes.iter().any(is_ignored)
+}
+
 /// The position of a string instruction in memory, and how it moves.
 ///
 /// ```

@@ -13,8 +13,10 @@ mod paravirt_linux;
 mod patch_linux;
 mod report;
 mod show;
+mod snapshot;
 mod stats;
 mod test;
+mod top;
 mod trace;
 
 use std::process::ExitCode;
@@ -45,6 +47,8 @@ pub enum Command {
     Merge(merge::Arguments),
     PatchLinux(patch_linux::Arguments),
     ParavirtLinux(paravirt_linux::Arguments),
+    Snapshot(snapshot::Arguments),
+    Top(top::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -76,6 +80,10 @@ impl Command {
             Command::ParavirtLinux(arguments) => {
                 status::end("paravirt-linux", paravirt_linux::run(&arguments))
             }
+            Command::Snapshot(arguments) => {
+                status::end_with_answer("snapshot", snapshot::run(&arguments))
+            }
+            Command::Top(arguments) => status::end_with_answer("top", top::run(&arguments)),
             Command::Completions(arguments) => {
                 status::end_with_answer("completions", completions::run(&arguments))
             }
@@ -107,6 +115,8 @@ mod tests {
             ("export", include_str!("../../help/export.txt")),
             ("diff", include_str!("../../help/diff.txt")),
             ("merge", include_str!("../../help/merge.txt")),
+            ("snapshot", include_str!("../../help/snapshot.txt")),
+            ("top", include_str!("../../help/top.txt")),
             ("completions", include_str!("../../help/completions.txt")),
             ("man", include_str!("../../help/man.txt")),
         ] {

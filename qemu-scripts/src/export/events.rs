@@ -12,7 +12,7 @@ use crate::trace::{Line, Names, describe};
 /// One event as a row. Addresses are hexadecimal text, as in dumps.
 #[derive(Default, Serialize)]
 struct Row<'a> {
-    vcpu: u32,
+    vcpu: Option<u32>,
     guest_ns: Option<u64>,
     host_ns: u64,
     event: &'a str,

@@ -229,9 +229,10 @@ fn put<W: Write>(
         (None, None) => line.event.to_owned(),
     };
     let annotations = annotations(line);
-    let vcpu = match names.mixes_vcpus() {
-        true => Track::Group("vCPUs"),
-        false => Track::Vcpu(line.vcpu),
+    let vcpu = match line.vcpu {
+        None => Track::Group("requests"),
+        Some(_) if names.mixes_vcpus() => Track::Group("vCPUs"),
+        Some(vcpu) => Track::Vcpu(vcpu),
     };
     let device = port.map(|port| {
         Track::Device(names.port(port).map_or_else(|| port.to_string(), str::to_owned))

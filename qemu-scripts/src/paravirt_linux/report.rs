@@ -135,8 +135,7 @@ fn by_stage(guest: &Guest, stats: &Snapshot) -> BTreeMap<Stage, u64> {
 /// Counts the accesses by string instruction of the kernel.
 fn kernel_strings(guest: &Guest, stats: &Snapshot) -> u64 {
     let sites = stats.sites.iter().filter(|site| {
-        let is_kernel =
-            guest.layout.stage(site.mode, site.address().unwrap_or(0)) == Stage::Kernel;
+        let is_kernel = guest.layout.stage(site.mode, site.address().unwrap_or(0)) == Stage::Kernel;
         is_kernel && site.form.is_string()
     });
     sites.map(|site| site.counts.accesses).sum()

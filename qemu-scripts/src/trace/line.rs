@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use pvio_x86::{AccessSize, Direction, Port, Width};
 
 use crate::stats::trace::{
-    CallEvent, CallOutcome, Code, Definitions, End, Event, Head, InsnEvent, Owner, Process, Stage,
-    What, WindowEvent,
+    CallEvent, CallOutcome, Code, Definitions, End, Event, Head, InsnEvent, Owner, Process,
+    REQUESTS, Stage, What, WindowEvent,
 };
 
 /// Lookup tables from the head and the end of a trace.
@@ -105,8 +105,8 @@ impl Access {
 /// An event in readable form.
 #[derive(Clone, Debug)]
 pub struct Line<'a> {
-    /// QEMU's index of the vCPU.
-    pub vcpu: u32,
+    /// QEMU's index of the vCPU; `None` for a request from outside the guest.
+    pub vcpu: Option<u32>,
     /// The kind of event, in one word.
     pub event: &'static str,
     /// The access; `None` if the event is not an access.
@@ -133,7 +133,7 @@ pub fn describe<'a>(
     names: &'a Names<'a>,
 ) -> Line<'a> {
     let line = Line {
-        vcpu,
+        vcpu: (stream != REQUESTS).then_some(vcpu),
         event: "",
         access: None,
         by: None,
@@ -201,6 +201,7 @@ pub fn describe<'a>(
             Line { event, text: Some(name.to_owned()), ..line }
         }
         What::Filter(text) => Line { event: "filter", text: Some(text.to_string()), ..line },
+        What::Off => Line { event: "trace-off", ..line },
     }
 }
 

@@ -64,9 +64,9 @@ fn put(text: &mut String, event: &Event, line: &Line<'_>, mixes_vcpus: bool) {
         None => text.push('-'),
     }
     text.extend(std::iter::repeat_n(' ', 16usize.saturating_sub(text.len())));
-    match mixes_vcpus {
-        true => text.push_str(" [---]"),
-        false => drop(write!(text, " [{:03}]", line.vcpu)),
+    match line.vcpu.filter(|_| !mixes_vcpus) {
+        None => text.push_str(" [---]"),
+        Some(vcpu) => drop(write!(text, " [{vcpu:03}]")),
     }
     for time in [event.guest, Some(event.host)] {
         match time {

@@ -38,6 +38,12 @@ impl Debugger {
         }
     }
 
+    /// Lets the guest run until it stops by itself. Returns RIP there.
+    pub fn run_to_stop(&mut self) -> u64 {
+        self.resume("c");
+        self.rip()
+    }
+
     /// Reads RIP, register 16 of the stub for x86-64.
     fn rip(&mut self) -> u64 {
         self.send("p10");

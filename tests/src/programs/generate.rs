@@ -10,7 +10,7 @@ use super::instruction::{AddressSize, Instruction, PortIo, Source};
 use super::layout::*;
 use super::model::{Effects, model};
 use super::program::{CodeKind, Program, Register, Segment, SegmentName};
-use pvio::x86::Direction;
+use pvio::x86::{Direction, Mode, ignores_segment};
 
 /// The bits CF, PF, AF, ZF, SF and OF.
 const ARITHMETIC: u64 = 0x8d5;
@@ -33,12 +33,20 @@ pub struct Generator {
     /// Before QEMU 11.0 the plugin does not learn that such an attempt has ended. It takes the same
     /// instruction at the same address with the remaining count for a resumption, so none is generated.
     given_up: HashSet<(u64, Vec<u8>)>,
+    /// True if `outs` in 64-bit code may name a segment that such code ignores.
+    ignored_segments: bool,
 }
 
 impl Generator {
     /// A generator whose programs follow from the seed.
     pub fn with_seed(seed: u64) -> Generator {
-        Generator { rng: Rng::with_seed(seed), given_up: HashSet::new() }
+        let (rng, given_up) = (Rng::with_seed(seed), HashSet::new());
+        Generator { rng, given_up, ignored_segments: true }
+    }
+
+    /// Names no segment in `outs` that 64-bit code ignores. QEMU 10.2 adds its base.
+    pub fn without_ignored_segments(self) -> Generator {
+        Generator { ignored_segments: false, ..self }
     }
 
     /// The next program, and what it does.
@@ -48,6 +56,14 @@ impl Generator {
         loop {
             let kind = pick(&mut self.rng, &CodeKind::ALL);
             let instructions = instructions(&mut self.rng, kind);
+            let mode = if kind.bits() == 64 { Mode::Bits64 } else { Mode::Bits32 };
+            let ignores = |insn: &Instruction| {
+                let is_out = insn.io.is_some_and(|io| io.direction == Direction::Out);
+                is_out && ignores_segment(&insn.bytes, mode)
+            };
+            if !self.ignored_segments && instructions.iter().any(ignores) {
+                continue;
+            }
             for _ in 0..TRIES {
                 let program = draw(&mut self.rng, kind, instructions.clone());
                 if program.places().any(|place| self.given_up.contains(&place)) {

@@ -5,6 +5,7 @@ mod devices;
 mod documents;
 mod guest_shim;
 mod hypercalls;
+mod live;
 mod options;
 mod outputs;
 mod promises;

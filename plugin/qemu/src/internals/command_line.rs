@@ -13,6 +13,8 @@ pub struct CommandLine {
     pub daemonize: bool,
     /// `-icount`: QEMU counts instructions.
     pub icount: bool,
+    /// QEMU may run all vCPUs on one thread: `-icount`, `-accel tcg,thread=single`, or a `-readconfig` whose file may say so.
+    pub one_thread: bool,
 }
 
 impl CommandLine {
@@ -31,7 +33,12 @@ impl CommandLine {
             let argument = argument.to_string_lossy();
             match argument.strip_prefix("--").or(argument.strip_prefix('-')) {
                 Some("daemonize") => found.daemonize = true,
-                Some("icount") => found.icount = true,
+                Some("icount") => (found.icount, found.one_thread) = (true, true),
+                Some("readconfig") => found.one_thread = true,
+                Some("accel") => {
+                    let value = arguments.next().unwrap_or_default();
+                    found.one_thread |= value.to_string_lossy().contains("thread=single");
+                }
                 Some("runas") => found.confined_by = Some("-runas"),
                 Some("chroot") => found.confined_by = Some("-chroot"),
                 Some("run-with") => {
@@ -65,6 +72,10 @@ mod tests {
         assert_eq!(confined("qemu -run-with exit-with-parent=on"), None);
         assert_eq!(confined("qemu -runas me"), Some("-runas"));
         assert_eq!(confined("qemu -chroot /srv"), Some("-chroot"));
+        assert!(
+            parse("qemu -accel tcg,thread=single").one_thread && parse("q -icount 1").one_thread
+        );
+        assert!(!parse("qemu -accel tcg,thread=multi -m 64").one_thread);
         assert!(parse("qemu --daemonize").daemonize && !parse("qemu -m 64").daemonize);
         assert!(parse("qemu -icount shift=0").icount && !parse("qemu -m 64").icount);
     }

@@ -14,6 +14,10 @@ pub(super) mod hflags {
     pub const SS32: u64 = 1 << 5;
     /// `HF_INHIBIT_IRQ_MASK`: after `sti` and its like, interrupts wait for one instruction or element.
     pub const INHIBIT_IRQ: u64 = 1 << 3;
+    /// `HF_CS32_MASK`: the code is 32-bit code, or 64-bit code.
+    pub const CS32: u64 = 1 << 4;
+    /// `HF_CS64_MASK`: the code is 64-bit code.
+    pub const CS64: u64 = 1 << 15;
     /// `HF_SMM_MASK`: system management mode, which has separate memory.
     pub const SMM: u64 = 1 << 19;
     /// `HF_GUEST_MASK`: between VMRUN and #VMEXIT.

@@ -4,12 +4,14 @@
 //! subject; [`symbols`] lists all symbols that are looked up. This module does not use `plugin_api`.
 
 mod accelerator;
+mod after_instruction;
 mod c_types;
 mod command_line;
 mod cpu_layout;
 mod current_cpu;
 mod direct;
 mod error;
+mod exclusive;
 mod global_lock;
 mod guest_clock;
 mod io_region;
@@ -39,6 +41,7 @@ mod vmstate;
 mod watchpoints;
 
 pub(crate) use accelerator::{icount_is_on, is_recorded, other_than_tcg};
+pub use after_instruction::{AfterInstruction, BetweenBlocks, FrameState};
 pub(crate) use c_types::CpuState;
 pub use command_line::CommandLine;
 pub(crate) use cpu_layout::CpuLayout;
@@ -46,6 +49,7 @@ pub(crate) use current_cpu::current_cpu;
 pub use current_cpu::running_vcpu;
 pub(crate) use direct::Direct;
 pub use error::MachineError;
+pub use exclusive::ExclusiveWork;
 pub use guest_clock::GuestClock;
 pub use io_region::{Locking, PortHandler};
 pub use irq::IsaIrq;

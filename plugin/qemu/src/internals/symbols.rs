@@ -5,7 +5,7 @@
 //! `exec/`; before 10.0 the rest of `system/` was in `sysemu/`.
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
-use std::sync::atomic::{AtomicU16, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32};
 
 use super::c_types::{
     AddressSpace, CpuState, EnumLookup, Error, IrqState, IsaDevice, MemTxAttrs, MemoryRegion,
@@ -91,15 +91,39 @@ symbol_table! {
     }
 
     /// Work for a vCPU, which QEMU runs while no vCPU does. `run_on_cpu_data` is a union of a pointer's
-    /// size: here it is a function.
+    /// size.
     SafeWork: "hw/core/cpu.h", since V9_2 {
         async_safe_run_on_cpu: unsafe extern "C" fn(
             cpu: *mut CpuState,
-            func: unsafe extern "C" fn(
-                cpu: *mut CpuState, data: unsafe extern "C" fn(cpu: *mut CpuState),
-            ),
-            data: unsafe extern "C" fn(cpu: *mut CpuState),
+            func: unsafe extern "C" fn(cpu: *mut CpuState, data: *mut c_void),
+            data: *mut c_void,
         ),
+    }
+
+    /// Work for a vCPU, which its thread runs under the global lock when it leaves the guest's code.
+    VcpuWorkQueue: "hw/core/cpu.h", since V9_2 {
+        async_run_on_cpu: unsafe extern "C" fn(
+            cpu: *mut CpuState,
+            func: unsafe extern "C" fn(cpu: *mut CpuState, data: *mut c_void),
+            data: *mut c_void,
+        ),
+    }
+
+    /// Stops a vCPU, under the global lock. On the vCPU's own thread it takes effect at once.
+    VcpuPause: "hw/core/cpu.h", since V9_2 {
+        cpu_pause: unsafe extern "C" fn(cpu: *mut CpuState),
+    }
+
+    /// A request to stop the machine as a debugger's breakpoint does.
+    DebugRequest: "system/runstate.h", since V9_2 {
+        qemu_system_debug_request: unsafe extern "C" fn(),
+    }
+
+    /// QEMU's gdbstub: its state begins with a `bool` that says whether it runs, in
+    /// `gdbstub/internals.h`. It must run when it is told which vCPU stops.
+    GdbStub: "exec/gdbstub.h", since V9_2 {
+        gdbserver_state: Global<AtomicBool>,
+        gdb_set_stop_cpu: unsafe extern "C" fn(cpu: *mut CpuState),
     }
 
     /// QEMU's global lock, the BQL.

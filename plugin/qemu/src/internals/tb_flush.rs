@@ -1,5 +1,7 @@
 //! Discards all of QEMU's translated code, so that QEMU translates the guest's code again.
 
+use std::ffi::c_void;
+
 use super::c_types::CpuState;
 use super::current_cpu::current_cpu;
 use super::symbols::{QueueTbFlush, SafeWork, TbFlush};
@@ -17,8 +19,10 @@ enum Flush {
 /// QEMU's function that discards all translated code, if it exports one.
 pub(crate) struct Translations(Option<Flush>);
 
-/// Runs while no vCPU does.
-unsafe extern "C" fn flush_now(cpu: *mut CpuState, tb_flush: unsafe extern "C" fn(*mut CpuState)) {
+/// Runs while no vCPU does. `tb_flush` is the address of that function.
+unsafe extern "C" fn flush_now(cpu: *mut CpuState, tb_flush: *mut c_void) {
+    // SAFETY: `Translations::flush` made the pointer of a function with this type.
+    let tb_flush: unsafe extern "C" fn(*mut CpuState) = unsafe { std::mem::transmute(tb_flush) };
     // SAFETY: QEMU's own `tb_flush`, for a vCPU of QEMU's; no translation is under way.
     unsafe { tb_flush(cpu) }
 }
@@ -37,7 +41,7 @@ impl Translations {
             Some(Flush::Queue(functions)) => unsafe { (functions.queue_tb_flush)(cpu) },
             // SAFETY: as above; the work is a function of this library, which is never unloaded.
             Some(Flush::Work(work, flush)) => unsafe {
-                (work.async_safe_run_on_cpu)(cpu, flush_now, flush.tb_flush);
+                (work.async_safe_run_on_cpu)(cpu, flush_now, flush.tb_flush as *mut c_void);
             },
             None => {}
         }

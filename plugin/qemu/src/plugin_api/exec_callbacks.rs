@@ -112,11 +112,17 @@ pub(super) extern "C" fn memory_touched(
     vcpu: c_uint,
     info: qemu_plugin_meminfo_t,
     vaddr: u64,
-    _userdata: *mut c_void,
+    userdata: *mut c_void,
 ) {
     on_vcpu(vcpu, |installed, state| {
-        state.vcpu.memory_touched(&MemoryAccess::new(&installed.host.api, info, vaddr));
+        let access = MemoryAccess::new(&installed.host.api, info, vaddr);
+        state.vcpu.memory_touched(userdata_to_token(userdata), &access);
     });
+}
+
+/// For [`Watch::Block`](super::Watch::Block).
+pub(super) extern "C" fn watched_block_begins(vcpu: c_uint, userdata: *mut c_void) {
+    on_vcpu(vcpu, |_, state| state.vcpu.watched_block_begins(userdata_to_token(userdata)));
 }
 
 /// A block begins that some vCPU may wait for.

@@ -39,7 +39,7 @@ impl<'a> Block<'a> {
     pub fn insns(&self) -> impl Iterator<Item = Insn<'_>> {
         let get = self.host.api.plugin.qemu_plugin_tb_get_insn;
         // SAFETY: QEMU's block, which lasts as long as `self` may; it has that many instructions.
-        (0..self.count).map(move |index| Insn::new(self, unsafe { get(self.handle, index) }))
+        (0..self.count).map(move |index| Insn::new(self, index, unsafe { get(self.handle, index) }))
     }
 
     /// RIP or EIP of its first instruction.
@@ -51,6 +51,8 @@ impl<'a> Block<'a> {
 /// An instruction that QEMU is translating, while the translation callback lasts.
 pub struct Insn<'a> {
     block: &'a Block<'a>,
+    /// Its place in the block.
+    index: usize,
     handle: *mut qemu_plugin_insn,
     bytes: [u8; MAX_INSN_BYTES],
     len: usize,
@@ -59,14 +61,14 @@ pub struct Insn<'a> {
 }
 
 impl<'a> Insn<'a> {
-    pub(super) fn new(block: &'a Block<'a>, handle: *mut qemu_plugin_insn) -> Self {
+    pub(super) fn new(block: &'a Block<'a>, index: usize, handle: *mut qemu_plugin_insn) -> Self {
         let functions = &block.host.api.plugin;
         let mut bytes = [0; MAX_INSN_BYTES];
         let buffer = bytes.as_mut_ptr().cast();
         // SAFETY: QEMU's instruction, in the callback that it is translated in; at most as many bytes
         // are written as there is room for.
         let len = unsafe { (functions.qemu_plugin_insn_data)(handle, buffer, MAX_INSN_BYTES) };
-        Insn { block, handle, bytes, len, callback: PhantomData }
+        Insn { block, index, handle, bytes, len, callback: PhantomData }
     }
 
     pub(super) fn handle(&self) -> *mut qemu_plugin_insn {
@@ -76,6 +78,21 @@ impl<'a> Insn<'a> {
     /// The instructions of its block, in order. It is one of them.
     pub fn block(&self) -> impl Iterator<Item = Insn<'_>> {
         self.block.insns()
+    }
+
+    /// Returns true if it is the first instruction of its block.
+    pub fn is_first(&self) -> bool {
+        self.index == 0
+    }
+
+    /// Returns true if it is the last instruction of its block.
+    pub fn is_last(&self) -> bool {
+        self.index + 1 == self.block.count
+    }
+
+    /// The linear address of the first instruction of its block, at translation.
+    pub fn block_start(&self) -> u64 {
+        self.block.start
     }
 
     /// A register of the vCPU that translates, which is about to run the block; `None` before a vCPU has

@@ -131,7 +131,7 @@ pub unsafe fn install<E: Display>(
         let installed = installed::open(installed)
             .ok_or_else(|| "the plugin is loaded already; load it only once".to_string())?;
         // Callbacks can find the plugin only from here on.
-        registration::register(id, &installed.host.api);
+        registration::register(id, &installed.host.api, installed.plugin.follows_idle());
         Ok(())
     });
     match catch_unwind(attempt) {

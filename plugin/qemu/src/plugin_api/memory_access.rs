@@ -7,6 +7,8 @@ use qemu_plugin_sys::{qemu_plugin_mem_value_type, qemu_plugin_meminfo_t};
 use super::api::Api;
 use super::watch::PhysicalPage;
 
+const PAGE: u64 = 4096;
+
 /// One access of an instruction to guest memory, in the callback for it.
 pub struct MemoryAccess<'a> {
     api: &'a Api,
@@ -27,14 +29,27 @@ impl<'a> MemoryAccess<'a> {
         self.linear
     }
 
-    /// Returns the page that was accessed if it is memory; `None` if it is a device, or if that is not known.
-    pub fn ram_page(&self) -> Option<PhysicalPage> {
+    /// Returns true if the access wrote.
+    pub fn is_write(&self) -> bool {
+        // SAFETY: QEMU's own description of the access, in the callback for it.
+        unsafe { (self.api.plugin.qemu_plugin_mem_is_store)(self.info) }
+    }
+
+    /// Returns the page that was accessed, of memory or of a device: `qemu_plugin_hwaddr_is_io` is always false in QEMU 10.2.
+    ///
+    /// `None` if two pages were, or if QEMU does not tell.
+    pub fn page(&self) -> Option<PhysicalPage> {
         let functions = &self.api.places;
+        // SAFETY: QEMU's own description of the access, in the callback for it.
+        let size = 1 << unsafe { (self.api.plugin.qemu_plugin_mem_size_shift)(self.info) };
+        if self.linear % PAGE > PAGE - size {
+            return None;
+        }
         // SAFETY: QEMU's own description of the access, in the callback for it. The result lasts until the next call on
         // this thread.
         unsafe {
             let place = (functions.qemu_plugin_get_hwaddr)(self.info, self.linear);
-            if place.is_null() || (functions.qemu_plugin_hwaddr_is_io)(place) {
+            if place.is_null() {
                 return None;
             }
             Some(PhysicalPage((functions.qemu_plugin_hwaddr_phys_addr)(place) & !0xfff))

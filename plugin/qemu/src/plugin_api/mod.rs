@@ -28,7 +28,7 @@ pub use insn::Insn;
 pub use install::{HostInfo, install};
 pub use memory_access::MemoryAccess;
 pub use plugin::{Plugin, Vcpu};
-pub use proven_ram::ProvenRam;
+pub use proven_ram::{ProofEpoch, ProvenRam};
 pub use qemu_plugin_sys::{qemu_info_t, qemu_plugin_id_t};
 pub use registers::{ReadRegisters, Registers, WritableRegisters};
 pub use scoreboard::Scoreboard;

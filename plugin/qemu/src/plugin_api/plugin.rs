@@ -20,6 +20,18 @@ pub trait Plugin: Send + Sync {
     /// vCPU: from now on the first one's [`Vcpu`] gets all reports.
     fn vcpus_share_a_thread(&self);
 
+    /// Returns true if [`Plugin::vcpu_idles`] and [`Plugin::vcpu_resumes`] are to be called. Asked once, when the plugin is
+    /// loaded.
+    fn follows_idle(&self) -> bool {
+        false
+    }
+
+    /// A vCPU stops running: it is halted, or the machine is stopped. It runs no code until [`Plugin::vcpu_resumes`].
+    fn vcpu_idles(&self, _vcpu: VcpuIndex) {}
+
+    /// A vCPU is about to run after [`Plugin::vcpu_idles`].
+    fn vcpu_resumes(&self, _vcpu: VcpuIndex) {}
+
     /// QEMU translates an instruction. Returns how to watch it, in the order in which reports are to come.
     fn translate(&self, insn: &Insn<'_>) -> ArrayVec<Watch, MAX_WATCHES>;
 
@@ -66,7 +78,10 @@ pub trait Vcpu: Send {
     fn memory_accessed(&mut self, token: Token, access: &MemoryAccess<'_>);
 
     /// An instruction with [`Watch::Memory`] has read or written guest memory once.
-    fn memory_touched(&mut self, _access: &MemoryAccess<'_>) {}
+    fn memory_touched(&mut self, _token: Token, _access: &MemoryAccess<'_>) {}
+
+    /// The first instruction of a block, with [`Watch::Block`], is about to run.
+    fn watched_block_begins(&mut self, _token: Token) {}
 
     /// The block begins that [`Next::Block`] asked for: of the program, or of a handler.
     fn block_begins(&mut self, _registers: &mut Registers<'_>) {}

@@ -14,8 +14,8 @@ use super::watch::VcpuIndex;
 use crate::internals::{Ended, current_cpu};
 use crate::report::say;
 
-/// Asks QEMU for all callbacks.
-pub(super) fn register(id: qemu_plugin_id_t, api: &Api) {
+/// Asks QEMU for all callbacks. Those of idle vCPUs are for plugins that want them.
+pub(super) fn register(id: qemu_plugin_id_t, api: &Api, follows_idle: bool) {
     let (kinds, none) = (discon_type::INTERRUPT | discon_type::EXCEPTION, std::ptr::null_mut());
     // SAFETY: `id` is the plugin's own, from QEMU; the callbacks are functions of this library, which
     // stays loaded, of the types that this API level calls them with.
@@ -25,17 +25,27 @@ pub(super) fn register(id: qemu_plugin_id_t, api: &Api) {
                 (functions.qemu_plugin_register_vcpu_init_cb)(id, by_id::vcpu_init);
                 (functions.qemu_plugin_register_vcpu_tb_trans_cb)(id, by_id::tb_trans);
                 (functions.qemu_plugin_register_atexit_cb)(id, by_id::atexit, none);
+                if follows_idle {
+                    (functions.qemu_plugin_register_vcpu_idle_cb)(id, by_id::vcpu_idle);
+                    (functions.qemu_plugin_register_vcpu_resume_cb)(id, by_id::vcpu_resume);
+                }
                 if let Some(functions) = discontinuities {
                     let register = functions.qemu_plugin_register_vcpu_discon_cb;
                     register(id, kinds, by_id::vcpu_discon);
                 }
             }
             Registration::ByUserdata(functions) => {
-                use by_userdata::{atexit, tb_trans, vcpu_discon, vcpu_init};
+                use by_userdata::{
+                    atexit, tb_trans, vcpu_discon, vcpu_idle, vcpu_init, vcpu_resume,
+                };
                 (functions.qemu_plugin_register_vcpu_init_cb)(id, vcpu_init, none);
                 (functions.qemu_plugin_register_vcpu_tb_trans_cb)(id, tb_trans, none);
                 (functions.qemu_plugin_register_atexit_cb)(id, atexit, none);
                 (functions.qemu_plugin_register_vcpu_discon_cb)(id, kinds, vcpu_discon, none);
+                if follows_idle {
+                    (functions.qemu_plugin_register_vcpu_idle_cb)(id, vcpu_idle, none);
+                    (functions.qemu_plugin_register_vcpu_resume_cb)(id, vcpu_resume, none);
+                }
             }
         }
     }
@@ -47,6 +57,14 @@ mod by_id {
 
     pub extern "C" fn vcpu_init(_id: qemu_plugin_id_t, vcpu: c_uint) {
         guarded(|installed| vcpu_begins(installed, VcpuIndex(vcpu)));
+    }
+
+    pub extern "C" fn vcpu_idle(_id: qemu_plugin_id_t, vcpu: c_uint) {
+        guarded(|installed| installed.plugin.vcpu_idles(VcpuIndex(vcpu)));
+    }
+
+    pub extern "C" fn vcpu_resume(_id: qemu_plugin_id_t, vcpu: c_uint) {
+        guarded(|installed| installed.plugin.vcpu_resumes(VcpuIndex(vcpu)));
     }
 
     pub extern "C" fn tb_trans(_id: qemu_plugin_id_t, tb: *mut qemu_plugin_tb) {
@@ -74,6 +92,14 @@ mod by_userdata {
 
     pub extern "C" fn vcpu_init(vcpu: c_uint, _userdata: *mut c_void) {
         guarded(|installed| vcpu_begins(installed, VcpuIndex(vcpu)));
+    }
+
+    pub extern "C" fn vcpu_idle(vcpu: c_uint, _userdata: *mut c_void) {
+        guarded(|installed| installed.plugin.vcpu_idles(VcpuIndex(vcpu)));
+    }
+
+    pub extern "C" fn vcpu_resume(vcpu: c_uint, _userdata: *mut c_void) {
+        guarded(|installed| installed.plugin.vcpu_resumes(VcpuIndex(vcpu)));
     }
 
     pub extern "C" fn tb_trans(tb: *mut qemu_plugin_tb, _userdata: *mut c_void) {

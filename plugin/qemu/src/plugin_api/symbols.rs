@@ -72,6 +72,9 @@ symbol_table! {
             imm: u64,
             userdata: *mut c_void,
         ),
+        /// The size in bytes is 2 to this power.
+        qemu_plugin_mem_size_shift: unsafe extern "C" fn(info: qemu_plugin_meminfo_t) -> c_uint,
+        qemu_plugin_mem_is_store: unsafe extern "C" fn(info: qemu_plugin_meminfo_t) -> bool,
         qemu_plugin_mem_get_value: unsafe extern "C" fn(
             info: qemu_plugin_meminfo_t,
         ) -> qemu_plugin_mem_value,
@@ -82,7 +85,6 @@ symbol_table! {
         qemu_plugin_get_hwaddr: unsafe extern "C" fn(
             info: qemu_plugin_meminfo_t, vaddr: u64,
         ) -> *mut qemu_plugin_hwaddr,
-        qemu_plugin_hwaddr_is_io: unsafe extern "C" fn(haddr: *const qemu_plugin_hwaddr) -> bool,
         qemu_plugin_hwaddr_phys_addr: unsafe extern "C" fn(haddr: *const qemu_plugin_hwaddr) -> u64,
         /// Null if the code is not in memory.
         qemu_plugin_insn_haddr: unsafe extern "C" fn(insn: *const qemu_plugin_insn) -> *mut c_void,
@@ -139,6 +141,14 @@ symbol_table! {
             id: qemu_plugin_id_t,
             cb: extern "C" fn(id: qemu_plugin_id_t, tb: *mut qemu_plugin_tb),
         ),
+        qemu_plugin_register_vcpu_idle_cb: unsafe extern "C" fn(
+            id: qemu_plugin_id_t,
+            cb: extern "C" fn(id: qemu_plugin_id_t, vcpu_index: c_uint),
+        ),
+        qemu_plugin_register_vcpu_resume_cb: unsafe extern "C" fn(
+            id: qemu_plugin_id_t,
+            cb: extern "C" fn(id: qemu_plugin_id_t, vcpu_index: c_uint),
+        ),
         qemu_plugin_register_atexit_cb: unsafe extern "C" fn(
             id: qemu_plugin_id_t,
             cb: extern "C" fn(id: qemu_plugin_id_t, userdata: *mut c_void),
@@ -167,6 +177,16 @@ symbol_table! {
         qemu_plugin_register_vcpu_tb_trans_cb: unsafe extern "C" fn(
             id: qemu_plugin_id_t,
             cb: extern "C" fn(tb: *mut qemu_plugin_tb, userdata: *mut c_void),
+            userdata: *mut c_void,
+        ),
+        qemu_plugin_register_vcpu_idle_cb: unsafe extern "C" fn(
+            id: qemu_plugin_id_t,
+            cb: extern "C" fn(vcpu_index: c_uint, userdata: *mut c_void),
+            userdata: *mut c_void,
+        ),
+        qemu_plugin_register_vcpu_resume_cb: unsafe extern "C" fn(
+            id: qemu_plugin_id_t,
+            cb: extern "C" fn(vcpu_index: c_uint, userdata: *mut c_void),
             userdata: *mut c_void,
         ),
         qemu_plugin_register_atexit_cb: unsafe extern "C" fn(

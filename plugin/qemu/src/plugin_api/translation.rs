@@ -69,13 +69,15 @@ fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
         }
         Watch::ExecNoRegs(token) => (token, exec_callbacks::exec_no_regs, QEMU_PLUGIN_CB_NO_REGS),
         Watch::Tracepoint(token) => (token, exec_callbacks::tracepoint, QEMU_PLUGIN_CB_R_REGS),
-        Watch::Memory => {
-            let (both, none) = (qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_RW, std::ptr::null_mut());
+        Watch::Block(token) => {
+            (token, exec_callbacks::watched_block_begins, QEMU_PLUGIN_CB_NO_REGS)
+        }
+        Watch::Memory(token, accesses) => {
             let register = api.plugin.qemu_plugin_register_vcpu_mem_cb;
+            let (flags, userdata) = (QEMU_PLUGIN_CB_NO_REGS, token_to_userdata(token));
+            let callback = exec_callbacks::memory_touched;
             // SAFETY: as below.
-            unsafe {
-                register(insn, exec_callbacks::memory_touched, QEMU_PLUGIN_CB_NO_REGS, both, none)
-            };
+            unsafe { register(insn, callback, flags, kinds_of(accesses), userdata) };
             return;
         }
     };
@@ -84,12 +86,16 @@ fn register_watch(api: &Api, insn: *mut qemu_plugin_insn, watch: Watch) {
     // SAFETY: an instruction of the block that is being translated; the callback is a function of this
     // library, which stays loaded, and the user data is a number.
     unsafe { register(insn, callback, flags, userdata) };
-    let accesses = match watch {
-        Watch::ExecAndMemory(_, MemoryWatch::Reads) => qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_R,
-        Watch::ExecAndMemory(_, MemoryWatch::Writes) => qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_W,
-        _ => return,
-    };
-    let register = api.plugin.qemu_plugin_register_vcpu_mem_cb;
+    let Watch::ExecAndMemory(_, accesses) = watch else { return };
+    let (register, kinds) = (api.plugin.qemu_plugin_register_vcpu_mem_cb, kinds_of(accesses));
     // SAFETY: as above.
-    unsafe { register(insn, exec_callbacks::memory, QEMU_PLUGIN_CB_NO_REGS, accesses, userdata) };
+    unsafe { register(insn, exec_callbacks::memory, QEMU_PLUGIN_CB_NO_REGS, kinds, userdata) };
+}
+
+fn kinds_of(accesses: MemoryWatch) -> qemu_plugin_mem_rw {
+    match accesses {
+        MemoryWatch::Reads => qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_R,
+        MemoryWatch::Writes => qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_W,
+        MemoryWatch::All => qemu_plugin_mem_rw::QEMU_PLUGIN_MEM_RW,
+    }
 }

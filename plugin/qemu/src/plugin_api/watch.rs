@@ -48,11 +48,14 @@ pub enum Watch {
     Tracepoint(Token),
     /// [`Vcpu::memory_touched`](super::Vcpu::memory_touched) with `QEMU_PLUGIN_CB_NO_REGS`: its accesses to guest
     /// memory alone. For an instruction that may be watched in another way, too.
-    Memory,
+    Memory(Token, MemoryWatch),
+    /// [`Vcpu::watched_block_begins`](super::Vcpu::watched_block_begins) with `QEMU_PLUGIN_CB_NO_REGS`. For the first
+    /// instruction of a block, which may be watched in another way, too.
+    Block(Token),
 }
 
 /// Maximum number of ways to watch one instruction.
-pub const MAX_WATCHES: usize = 3;
+pub const MAX_WATCHES: usize = 4;
 
 /// The kinds of an instruction's memory accesses that are reported.
 ///
@@ -63,6 +66,8 @@ pub enum MemoryWatch {
     Reads,
     /// Those that write (`QEMU_PLUGIN_MEM_W`).
     Writes,
+    /// Both (`QEMU_PLUGIN_MEM_RW`).
+    All,
 }
 
 /// The addition that QEMU's generated code makes to the [`Scoreboard`](super::Scoreboard) before an instruction.

@@ -38,8 +38,10 @@ struct Guest {
     distance: u64,
 }
 
-const API_7: Rules = Rules { exceptions_reported: true, steps_reps: false };
-const API_4: Rules = Rules { exceptions_reported: false, steps_reps: false };
+const API_7: Rules =
+    Rules { exceptions_reported: true, steps_reps: false, adds_ignored_bases: false };
+const API_4: Rules =
+    Rules { exceptions_reported: false, steps_reps: false, adds_ignored_bases: false };
 
 const RING_0: u64 = 0x08;
 const RING_3: u64 = 0x1b;
@@ -86,7 +88,11 @@ impl Guest {
 
     /// A vCPU of QEMU 9.2, which also leaves every `rep` after each element, and does not set RF.
     fn on_9_2() -> Guest {
-        Guest::new(Rules { exceptions_reported: false, steps_reps: true })
+        Guest::new(Rules {
+            exceptions_reported: false,
+            steps_reps: true,
+            adds_ignored_bases: false,
+        })
     }
 
     fn token(&self, code: &[u8], pc: u64) -> Token {
@@ -165,13 +171,14 @@ impl Guest {
             command_line: Default::default(),
             memory_is_readable: true,
         };
-        self.statistics.snapshot(&SnapshotContext {
+        let context = SnapshotContext {
             host: &host,
             ended: Some(Ended::Quit),
             symbols: &Default::default(),
             own_kind: &|_| None,
             at_port: &|_| crate::qemu::AtPort::Unknown,
-        })
+        };
+        self.statistics.snapshot_of(self.statistics.read(), &context)
     }
 
     /// Returns the attempts, executions, accesses, faults and unverified executions of one form.

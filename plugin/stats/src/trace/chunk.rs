@@ -14,12 +14,15 @@ pub(super) const HEADER: usize = 40;
 /// Maximum size of a chunk that a reader accepts, in bytes. A greater length means damage.
 const LONGEST: usize = 1 << 30;
 
+/// The stream of requests from outside the guest. It is no vCPU's.
+pub const REQUESTS: u32 = u32::MAX;
+
 /// The kind of a chunk's contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkKind {
     /// The head: data that is known at the start.
     Head = 0,
-    /// Events of one vCPU.
+    /// Events of one vCPU, or requests.
     Events = 1,
     /// The end: data that is known at the end.
     End = 2,
@@ -30,9 +33,9 @@ pub enum ChunkKind {
 pub struct ChunkHeader {
     /// The kind of its contents.
     pub kind: ChunkKind,
-    /// The vCPU's number among those that count; 0 in chunks of other kinds.
+    /// The vCPU's number among those that count, or [`REQUESTS`]; 0 in chunks of other kinds.
     pub stream: u32,
-    /// QEMU's index of the vCPU.
+    /// QEMU's index of the vCPU; 0 if there is none.
     pub vcpu: u32,
     /// Chunks of this stream before it.
     pub sequence: u32,

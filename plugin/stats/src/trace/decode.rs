@@ -170,7 +170,7 @@ impl Decoder {
                 kind::SITE => self.site(definitions)?,
                 kind::STACK => self.stack(definitions)?,
                 kind::PROCESS => self.process(definitions)?,
-                kind @ (kind::WINDOW_BEGAN..=kind::FILTER) => {
+                kind @ (kind::WINDOW_BEGAN..=kind::FILTER | kind::OFF) => {
                     self.elapse()?;
                     let len = self.number()?;
                     let range = self.take(len)?;
@@ -181,6 +181,7 @@ impl Decoder {
                         kind::WINDOW_BEGAN => What::Window(WindowEvent::Began(text.into())),
                         kind::WINDOW_ENDED => What::Window(WindowEvent::Ended(text.into())),
                         kind::RESET => What::Window(WindowEvent::Reset),
+                        kind::OFF => What::Off,
                         _ => What::Filter(text.into()),
                     };
                     return Ok(Some(Event { host, guest, what }));

@@ -118,7 +118,8 @@ impl Encoder {
             What::Insn(insn) => self.insn(event.host, insn, define),
             What::Call(call) => self.call(event.host, *call, define),
             What::Window(window) => self.window(event.host, window),
-            What::Filter(text) => self.text(event.host, kind::FILTER, text),
+            What::Filter(text) => self.filter(event.host, Some(text)),
+            What::Off => self.filter(event.host, None),
         }
     }
 
@@ -258,6 +259,14 @@ impl Encoder {
             WindowEvent::Began(name) => self.text(host, kind::WINDOW_BEGAN, name),
             WindowEvent::Ended(name) => self.text(host, kind::WINDOW_ENDED, name),
             WindowEvent::Reset => self.text(host, kind::RESET, ""),
+        }
+    }
+
+    /// Adds the filter that holds from here on; `None` if the trace is off.
+    pub fn filter(&mut self, host: u64, filter: Option<&str>) {
+        match filter {
+            Some(text) => self.text(host, kind::FILTER, text),
+            None => self.text(host, kind::OFF, ""),
         }
     }
 

@@ -29,6 +29,8 @@ pub enum What {
     Window(WindowEvent),
     /// The filter that applies from here on: the trace has only the accesses that it covers. Empty without a filter.
     Filter(Box<str>),
+    /// The trace has nothing from here on, until a filter follows.
+    Off,
 }
 
 /// A step of an attempt at a port instruction.

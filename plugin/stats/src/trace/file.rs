@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::chunk::{ChunkHeader, ChunkKind, HEADER, MAGIC, ReadHeader};
+use super::chunk::{ChunkHeader, ChunkKind, HEADER, MAGIC, REQUESTS, ReadHeader};
 use super::decode::{Damage, Decoder, Definitions};
 use super::describe::{End, Head};
 use super::event::Event;
@@ -73,6 +73,14 @@ struct Stream {
 }
 
 impl Stream {
+    /// Whose events they are, for messages.
+    fn owner(&self) -> String {
+        match self.vcpu {
+            (REQUESTS, _) => "requests".to_owned(),
+            (_, vcpu) => format!("vCPU {vcpu}"),
+        }
+    }
+
     /// Reads the next event. Damage ends the stream.
     fn advance(&mut self, file: &File, definitions: &mut Definitions) -> Result<(), String> {
         self.next = None;
@@ -85,10 +93,8 @@ impl Stream {
                 Ok(None) => {}
                 Err(damage) => {
                     self.places = Vec::new().into_iter();
-                    let (_, vcpu) = self.vcpu;
-                    return Err(format!(
-                        "is damaged ({damage}): events of vCPU {vcpu} are missing"
-                    ));
+                    let owner = self.owner();
+                    return Err(format!("is damaged ({damage}): events of {owner} are missing"));
                 }
             }
             let Some(Place { offset, header }) = self.places.next() else { return Ok(()) };
@@ -98,9 +104,9 @@ impl Stream {
                 }
                 Err(damage) => {
                     self.places = Vec::new().into_iter();
-                    let (_, vcpu) = self.vcpu;
+                    let owner = self.owner();
                     return Err(format!(
-                        "is damaged at byte {offset} ({damage}): all later events of vCPU {vcpu} are missing"
+                        "is damaged at byte {offset} ({damage}): all later events of {owner} are missing"
                     ));
                 }
             }
@@ -229,7 +235,8 @@ impl Trace {
 
     /// The vCPUs' numbers among those that count, each with QEMU's index.
     pub fn vcpus(&self) -> impl Iterator<Item = (u32, u32)> {
-        self.streams.iter().filter_map(|(&stream, places)| {
+        let of_vcpus = self.streams.iter().filter(|&(&stream, _)| stream != REQUESTS);
+        of_vcpus.filter_map(|(&stream, places)| {
             places.first().map(|place| (stream, place.header.header.vcpu))
         })
     }
@@ -242,7 +249,8 @@ impl Trace {
 
     /// Calls `visit` with each event, in the order of time, until it returns false.
     ///
-    /// Besides the event it gets the number of the stream, QEMU's index of the vCPU, and the definitions so far.
+    /// Besides the event it gets the number of the stream ([`REQUESTS`] for requests from outside the guest), QEMU's
+    /// index of the vCPU, and the definitions so far.
     /// Returns all definitions.
     pub fn read(
         &mut self,

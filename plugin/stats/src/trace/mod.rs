@@ -7,7 +7,7 @@
 //! | chunk | contents |
 //! | --- | --- |
 //! | head | data that is known at the start, as JSON: [`Head`] |
-//! | events | events of one vCPU, in their order: [`Event`] |
+//! | events | events of one vCPU, or of requests from outside the guest, in their order: [`Event`] |
 //! | end | data that is known at the end, as JSON: names and totals, [`End`] |
 //!
 //! | file | knows |
@@ -34,7 +34,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-pub use chunk::{ChunkHeader, ChunkKind, MAGIC, chunk};
+pub use chunk::{ChunkHeader, ChunkKind, MAGIC, REQUESTS, chunk};
 pub use decode::{Damage, Definitions};
 pub use describe::{
     End, FrameName, Head, OwnDevice, PortIdentity, SiteNames, StackFrames, StreamEnd,

@@ -68,6 +68,8 @@ pub(super) mod kind {
     pub const STACK: u8 = 26;
     /// A process.
     pub const PROCESS: u8 = 27;
+    /// The trace is off.
+    pub const OFF: u8 = 28;
 }
 
 /// The number of bytes of a value in a record. Values of an unknown size have all bytes of EAX.

@@ -2,18 +2,18 @@
 //!
 //! Counts are signed: something that was counted too early is subtracted later. Windows are differences of totals.
 
+mod windows;
+
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 use pvio_x86::{AccessSize, Direction, InsnForm, Port};
 
-use super::event::{CallEvent, CallOutcome, Code, Event, InsnEvent, Stage, What, WindowEvent};
+use super::event::{CallEvent, CallOutcome, Code, Event, InsnEvent, Stage, What};
 use super::file::Trace;
 use super::tables::snapshot;
 use crate::{Call, Snapshot};
-
-/// Maximum number of rows of all windows, as the plugin's `MAX_WINDOW_ROWS`.
-const MAX_WINDOW_ROWS: usize = 1 << 18;
+pub(super) use windows::Window;
 
 /// Columns of [`Totals::forms`].
 pub(super) mod form {
@@ -169,16 +169,6 @@ impl Firsts {
     }
 }
 
-/// One window.
-#[derive(Clone, Debug)]
-pub(super) struct Window {
-    pub name: Box<str>,
-    pub entries: u64,
-    pub open: bool,
-    pub rows_dropped: bool,
-    pub totals: Totals,
-}
-
 /// Everything that was counted.
 #[derive(Default)]
 pub(super) struct Tally {
@@ -190,7 +180,11 @@ pub(super) struct Tally {
     pub firsts: HashMap<(u32, PortKey), Firsts>,
     made: u64,
     /// The filters that applied at some time, and may have excluded accesses.
-    pub filters: Vec<Box<str>>,
+    filters: Vec<Box<str>>,
+    /// True if the filter changed.
+    changed: bool,
+    /// True if the trace was off at some time.
+    was_off: bool,
 }
 
 impl Tally {
@@ -200,11 +194,29 @@ impl Tally {
             What::Call(call) => self.call(*call, vcpu),
             What::Window(window) => self.window(window, vcpu),
             What::Filter(text) => {
-                if !text.is_empty() && !self.filters.contains(text) {
-                    self.filters.push(text.clone());
-                }
+                self.changed = true;
+                self.filter(text);
             }
+            What::Off => (self.changed, self.was_off) = (true, true),
         }
+    }
+
+    fn filter(&mut self, text: &str) {
+        if !text.is_empty() && !self.filters.iter().any(|other| **other == *text) {
+            self.filters.push(text.into());
+        }
+    }
+
+    /// Lines about what the filters left out.
+    fn left_out(&self) -> impl Iterator<Item = String> {
+        let filtered = self.filters.iter().map(|filter| match self.changed {
+            true => format!(
+                "was filtered for a part of the run ({filter}): only accesses that the filter covers are counted there"
+            ),
+            false => format!("is filtered ({filter}): only accesses that the filter covers are counted"),
+        });
+        let off = "was off for a part of the run: what the guest did there is not counted";
+        filtered.chain(self.was_off.then(|| off.to_owned()))
     }
 
     fn insn(&mut self, insn: &InsnEvent, vcpu: (u32, u32)) {
@@ -359,85 +371,6 @@ impl Tally {
             }
         }
     }
-
-    /// A window's call is counted after the change: the call that begins a window, or resets, is not in that window.
-    fn window(&mut self, window: &WindowEvent, (_, vcpu): (u32, u32)) {
-        let now = |call: Call| {
-            let mut now = self.totals.clone();
-            now.calls[call.index()][0] += 1;
-            now.vcpus.entry(vcpu).or_default()[2] += 1;
-            now
-        };
-        match window {
-            WindowEvent::Began(name) => {
-                let now = now(Call::Begin);
-                self.begin(name, &now);
-            }
-            WindowEvent::Ended(name) => {
-                let is_it = |window: &Window| window.name == *name && window.open;
-                if let Some(index) = self.windows.iter().position(is_it) {
-                    self.windows[index].open = false;
-                    let now = self.totals.clone();
-                    self.add_to_window(index, &now, 1);
-                }
-            }
-            WindowEvent::Reset => {
-                let now = now(Call::Reset);
-                let mut since = Totals::default();
-                since.add(&self.totals, 1);
-                since.add(&now, -1);
-                // The counts that the call itself will have make this 0.
-                self.totals = since;
-                let windows = std::mem::take(&mut self.windows);
-                let open: Vec<_> = windows.into_iter().filter(|window| window.open).collect();
-                let start = Totals::default();
-                for window in open {
-                    self.begin(&window.name, &start);
-                }
-            }
-        }
-    }
-
-    fn begin(&mut self, name: &str, now: &Totals) {
-        let index = self.windows.iter().position(|window| *window.name == *name);
-        let index = index.unwrap_or_else(|| {
-            self.windows.push(Window {
-                name: name.into(),
-                entries: 0,
-                open: false,
-                rows_dropped: false,
-                totals: Totals::default(),
-            });
-            self.windows.len() - 1
-        });
-        self.windows[index].open = true;
-        self.windows[index].entries += 1;
-        self.add_to_window(index, now, -1);
-    }
-
-    fn add_to_window(&mut self, index: usize, now: &Totals, sign: i64) {
-        let window = &mut self.windows[index];
-        window.totals.add(now, sign);
-        if window.rows_dropped {
-            window.totals.drop_large_rows();
-        }
-        let rows: usize = self.windows.iter().map(|window| window.totals.large_rows()).sum();
-        if rows > MAX_WINDOW_ROWS {
-            let window = &mut self.windows[index];
-            window.rows_dropped = true;
-            window.totals.drop_large_rows();
-        }
-    }
-
-    /// The windows, with what was counted in the open ones so far.
-    fn finish(&mut self) {
-        let now = self.totals.clone();
-        for index in 0..self.windows.len() {
-            if self.windows[index].open {
-                self.add_to_window(index, &now, 1);
-            }
-        }
-    }
 }
 
 fn site(insn: &InsnEvent) -> Option<u32> {
@@ -452,19 +385,13 @@ fn site(insn: &InsnEvent) -> Option<u32> {
 /// Returns them, and lines about what they do not include.
 pub fn statistics(trace: &mut Trace) -> (Snapshot, Vec<String>) {
     let mut tally = Tally { callers: trace.head().callers, ..Tally::default() };
-    if !trace.head().filter.is_empty() {
-        tally.filters.push(trace.head().filter.as_str().into());
-    }
+    tally.filter(&trace.head().filter);
     let definitions = trace.read(|event, vcpu, _| {
         tally.event(event, vcpu);
         true
     });
     tally.finish();
     let mut lines = trace.problems().to_vec();
-    for filter in &tally.filters {
-        lines.push(format!(
-            "is filtered ({filter}): only accesses that the filter covers are counted"
-        ));
-    }
+    lines.extend(tally.left_out());
     (snapshot(trace, &tally, &definitions), lines)
 }

@@ -94,7 +94,10 @@ fn random_what(rng: &mut fastrand::Rng) -> What {
             1 => WindowEvent::Ended("".into()),
             _ => WindowEvent::Reset,
         }),
-        3 => What::Filter("0x60:in".into()),
+        3 => match rng.bool() {
+            true => What::Filter("0x60:in".into()),
+            false => What::Off,
+        },
         _ => {
             let stage = STAGES[rng.usize(0..STAGES.len())];
             let site = rng.u32(0..30);
@@ -337,4 +340,49 @@ fn changed_byte_is_found_by_the_checksum() {
         // Statistics of it are tables all the same.
         statistics(&mut trace).0.to_json();
     }
+}
+
+/// A chunk of one stream with events of hypercalls and windows.
+fn chunk_of(stream: u32, events: &[(u64, What)]) -> Vec<u8> {
+    let mut encoder = Encoder::new();
+    for (host, what) in events {
+        let event = Event { host: *host, guest: None, what: what.clone() };
+        encoder.event(&event, &Numbers);
+    }
+    let (contents, events, start) = encoder.take();
+    let kind = ChunkKind::Events;
+    chunk(&ChunkHeader { kind, stream, vcpu: 0, sequence: 0, events, start }, &contents)
+}
+
+#[test]
+fn request_from_outside_is_no_hypercall_of_a_vcpu() {
+    let calls = |count| {
+        let (call, outcome) = (Call::Log, CallOutcome::Ok);
+        What::Call(CallEvent::Ended { call, outcome, count, bytes: 0 })
+    };
+    let guests = |window: WindowEvent, call| {
+        let (outcome, count) = (CallOutcome::Ok, 1);
+        [What::Window(window), What::Call(CallEvent::Ended { call, outcome, count, bytes: 0 })]
+    };
+    let [guests_begin, guests_call] = guests(WindowEvent::Began("guest".into()), Call::Begin);
+    let vcpu =
+        [(10, calls(7)), (40, calls(3)), (50, guests_begin), (51, guests_call), (60, calls(2))];
+    let requests = [
+        (20, What::Window(WindowEvent::Reset)),
+        (30, What::Window(WindowEvent::Began("outside".into()))),
+        (70, What::Window(WindowEvent::Ended("outside".into()))),
+    ];
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let chunks = [head().to_chunk(), chunk_of(0, &vcpu), chunk_of(REQUESTS, &requests)];
+    std::fs::write(file.path(), chunks.concat()).unwrap();
+    let (stats, _) = statistics(&mut Trace::open(file.path()).unwrap());
+    let counts = |tables: &crate::Tables| {
+        let of =
+            |call| tables.hypercalls.iter().find(|row| row.call == call).map_or(0, |row| row.count);
+        (of(Call::Log), of(Call::Begin), tables.vcpus[0].hypercalls)
+    };
+    assert_eq!(counts(&stats.tables), (5, 1, 6));
+    let windows: Vec<_> =
+        stats.windows.iter().map(|row| (&*row.name, counts(&row.tables))).collect();
+    assert_eq!(windows, [("outside", (5, 1, 6)), ("guest", (2, 0, 2))]);
 }

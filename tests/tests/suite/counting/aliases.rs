@@ -8,7 +8,7 @@ use pvio::stats::{Counts, Instructions, SiteRow, Snapshot};
 use pvio::x86::{Mode, PortForm, PortSource};
 use pvio_cli::expected_forms;
 use pvio_cli::machine::Machine;
-use pvio_tests::{Host, guest, on_both_qemus, parse_hex, run_guest, site_pc};
+use pvio_tests::{Host, guest, on_both_qemus, parse_hex, run_guest, site_pc, without_modules};
 
 on_both_qemus! {
     every_form_is_counted_where_it_runs
@@ -17,9 +17,23 @@ on_both_qemus! {
     every_form_is_counted_where_it_runs_with_icount
     every_form_is_counted_where_it_runs_with_one_instruction_in_a_block
     every_form_is_counted_where_it_runs_on_a_32_bit_target
-    every_form_is_counted_where_it_runs_without_exports
     accesses_are_logged_at_the_address_where_they_run
     calls_are_logged_at_the_callers_address
+}
+
+without_modules! {
+    ; needs "pvio's devices":
+    calls_are_logged_at_the_callers_address
+    ; needs "the mode of all code":
+    every_form_is_counted_where_it_runs
+    every_form_is_counted_where_it_runs_on_four_vcpus
+    every_form_is_counted_where_it_runs_on_one_thread
+    every_form_is_counted_where_it_runs_with_icount
+    every_form_is_counted_where_it_runs_with_one_instruction_in_a_block
+    every_form_is_counted_where_it_runs_on_a_32_bit_target
+    accesses_are_logged_at_the_address_where_they_run
+    ; needs "a disassembler":
+    every_form_is_counted_where_it_runs_without_exports
 }
 
 // ---- The guest `forms-aliases` ----
@@ -192,6 +206,14 @@ fn every_form_is_counted_where_it_runs_with_one_instruction_in_a_block(host: &Ho
 fn every_form_is_counted_where_it_runs_on_a_32_bit_target(host: &Host) {
     let machine = Machine::new(&host.program("qemu-system-i386")).args(["-smp", "2"]);
     run_forms(host, machine, 2, &[Mode::Bits16, Mode::Bits32]);
+}
+
+/// QEMU 10.2, as the tests have it, is built without a disassembler.
+#[test]
+fn every_form_is_counted_where_it_runs_without_exports_with_a_disassembler() {
+    [Host::STABLE, Host::NEWEST]
+        .iter()
+        .for_each(every_form_is_counted_where_it_runs_without_exports);
 }
 
 /// Without exports, the plugin reads RIP through the plugin API.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use pvio::stats::{FormRow, Snapshot};
 use pvio::x86::PortForm;
 use pvio_cli::machine::Machine;
-use pvio_tests::{Host, on_both_qemus, run_guest, site_pc};
+use pvio_tests::{Host, on_both_qemus, run_guest, site_pc, without_modules};
 
 on_both_qemus! {
     privilege_is_checked_before_the_device_is_accessed
@@ -22,6 +22,23 @@ on_both_qemus! {
     file_is_copied_exactly_despite_interrupts_and_faults
     four_vcpus_share_devices_without_losing_accesses
     four_vcpus_on_one_thread_share_devices_without_losing_accesses
+}
+
+without_modules! {
+    ; needs "pvio's devices":
+    page_faults_are_the_same_on_pvios_latch
+    single_steps_and_breakpoints_are_the_same_on_pvios_latch
+    interrupts_are_the_same_on_pvios_latch
+    interrupts_within_a_rep_come_where_qemu_pauses
+    long_strings_are_the_same_on_pvios_latch
+    file_is_copied_exactly_despite_interrupts_and_faults
+    four_vcpus_share_devices_without_losing_accesses
+    four_vcpus_on_one_thread_share_devices_without_losing_accesses
+    ; needs "the mode of all code":
+    privilege_is_checked_before_the_device_is_accessed
+    code_at_several_addresses_is_counted_at_each
+    ; needs "the state of nested guests":
+    hypervisor_intercepts_the_ports_in_its_map
 }
 
 /// The report of a guest of `tests/guests/around`.

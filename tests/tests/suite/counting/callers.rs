@@ -4,9 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use object::{Object, ObjectSymbol};
 use pvio::stats::{CallerRow, ChainEnd, Snapshot};
-use pvio_tests::{Host, guest, on_both_qemus, run_guest};
+use pvio_tests::{Host, guest, on_both_qemus, run_guest, without_modules};
 
 on_both_qemus! {
+    chains_of_16_32_and_64_bit_code_are_known
+    elements_that_pvio_moves_itself_have_their_chain
+    chains_are_cut_at_a_depth
+    callers_are_named_by_a_file_of_symbols
+    each_access_of_any_guest_has_one_chain
+    chains_are_not_counted_unless_asked_for
+}
+
+without_modules! {
+    ; needs "the guest's memory":
     chains_of_16_32_and_64_bit_code_are_known
     elements_that_pvio_moves_itself_have_their_chain
     chains_are_cut_at_a_depth

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use pvio::stats::Tables;
 use pvio_cli::expected_forms;
 use pvio_cli::machine::Machine;
-use pvio_tests::{Host, LinuxGuest, on_both_qemus, port_reader, run_guest, run_seabios};
+use pvio_tests::{
+    Host, LinuxGuest, on_both_qemus, port_reader, run_guest, run_seabios, without_modules,
+};
 
 on_both_qemus! {
     ports_are_ranked_as_the_code_reads_them
@@ -13,6 +15,16 @@ on_both_qemus! {
     seabios_begins_as_its_log_says
     linux_begins_as_its_log_says
     a_call_is_the_first_access
+}
+
+without_modules! {
+    the_forms_guest_begins_as_its_log_says
+    seabios_begins_as_its_log_says
+    linux_begins_as_its_log_says
+    ; needs "pvio's devices":
+    a_call_is_the_first_access
+    ; needs "the devices at its ports":
+    ports_are_ranked_as_the_code_reads_them
 }
 
 fn ports_are_ranked_as_the_code_reads_them(host: &Host) {

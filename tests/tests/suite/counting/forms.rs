@@ -7,7 +7,7 @@ use pvio::x86::{Direction, Mode, Port, PortForm, Width};
 use pvio_cli::machine::Machine;
 use pvio_tests::{
     GuestRun, GuestTest, Host, assert_forms, assert_forms_agree, guest, on_both_qemus, run_guest,
-    without_exports,
+    without_exports, without_modules,
 };
 
 on_both_qemus! {
@@ -17,10 +17,18 @@ on_both_qemus! {
     every_form_is_counted_exactly_with_icount
     every_form_is_counted_exactly_with_one_instruction_per_block
     every_form_is_counted_exactly_on_a_32_bit_target
-    qemu_without_exports_counts_the_same
     guest_that_powers_off_is_counted_to_the_end
     interrupts_within_reps_change_no_count
     interrupts_within_reps_change_no_count_with_icount
+}
+
+without_modules! {
+    ; needs "how the machine ended":
+    guest_that_powers_off_is_counted_to_the_end
+    ; needs "a disassembler":
+    qemu_without_exports_counts_the_same
+    ; needs "a disassembler, or blocks of several instructions":
+    every_form_is_counted_exactly_with_one_instruction_per_block
 }
 
 without_exports! {
@@ -28,11 +36,18 @@ without_exports! {
     every_form_is_counted_exactly_on_four_vcpus
     four_vcpus_on_one_thread_keep_the_totals
     every_form_is_counted_exactly_with_icount
-    every_form_is_counted_exactly_with_one_instruction_per_block
     every_form_is_counted_exactly_on_a_32_bit_target
     interrupts_within_reps_change_no_count
     interrupts_within_reps_change_no_count_with_icount
     without_disassembly_no_form_is_counted_as_another
+}
+
+/// QEMU's disassembly decides the forms. Without one, blocks of one instruction do not decide the width of a count.
+#[test]
+fn one_instruction_per_block_is_counted_exactly_without_exports() {
+    for host in [Host::STABLE, Host::NEWEST] {
+        every_form_is_counted_exactly_with_one_instruction_per_block(&host.without_exports());
+    }
 }
 
 fn forms_guest(machine: Machine) -> GuestRun {
@@ -104,6 +119,12 @@ fn without_disassembly_no_form_is_counted_as_another(host: &Host) {
     // One line says so, if there are any.
     let warned = run.ended.stderr.contains("cannot determine the mode of all code");
     assert_eq!(warned, undecided > 0, "{}", run.ended.stderr);
+}
+
+/// QEMU 10.2, as the tests have it, is built without a disassembler.
+#[test]
+fn qemu_without_exports_counts_the_same_with_a_disassembler() {
+    [Host::STABLE, Host::NEWEST].iter().for_each(qemu_without_exports_counts_the_same);
 }
 
 /// Without exports, the plugin learns a site's mode from the disassembly.

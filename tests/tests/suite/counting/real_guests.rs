@@ -13,9 +13,19 @@ use pvio_cli::machine::{Ended, Machine};
 use pvio_cli::paths;
 use pvio_tests::{
     Event, Host, LinuxGuest, Screen, Trace, assert_consistent, on_both_qemus, run_seabios, site_pc,
+    without_modules,
 };
 
 on_both_qemus! {
+    seabios_sees_the_same_machine_as_without_the_plugin
+    grub_sees_the_same_machine_as_without_the_plugin
+    linux_sees_the_same_machine_on_one_vcpu
+    linux_sees_the_same_machine_on_four_vcpus
+    linux_moves_the_same_data_on_an_ide_disk_in_pio_mode
+}
+
+without_modules! {
+    ; needs "the mode of all code":
     seabios_sees_the_same_machine_as_without_the_plugin
     grub_sees_the_same_machine_as_without_the_plugin
     linux_sees_the_same_machine_on_one_vcpu

@@ -7,6 +7,7 @@ use pvio::x86::{Direction, Port, Width};
 use pvio_cli::machine::{Ended, Machine};
 use pvio_tests::{
     Event, Host, Trace, assert_consistent, boot_linux, on_both_qemus, run_guest, run_seabios,
+    without_modules,
 };
 
 on_both_qemus! {
@@ -15,6 +16,16 @@ on_both_qemus! {
     counts_of_seabios_on_pc_are_qemus_trace_events
     counts_of_seabios_on_q35_are_qemus_trace_events
     counts_of_all_forms_are_trace_events_of_qemus_and_pvios_regions
+}
+
+without_modules! {
+    ; needs "pvio's devices":
+    counts_of_all_forms_are_trace_events_of_qemus_and_pvios_regions
+    ; needs "the mode of all code":
+    counts_of_a_linux_boot_are_qemus_trace_events
+    counts_of_a_linux_boot_on_four_vcpus_are_qemus_trace_events
+    counts_of_seabios_on_pc_are_qemus_trace_events
+    counts_of_seabios_on_q35_are_qemus_trace_events
 }
 
 /// How QEMU adapts an access to a device's sizes, before the event.

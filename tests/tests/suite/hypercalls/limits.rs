@@ -1,7 +1,16 @@
 //! The limits of texts, windows and dumps, and how texts are shown.
 
 use pvio_guest::abi::{DUMPS_MAX, LOG_MAX, NAME_MAX, WINDOWS_MAX};
-use pvio_tests::{Host, assert_consistent, run_guest};
+use pvio_tests::{Host, assert_consistent, on_answering_qemus, run_guest, without_modules};
+
+on_answering_qemus! {
+    texts_windows_and_dumps_have_the_limits_of_the_abi
+}
+
+without_modules! {
+    ; needs "the guest's memory":
+    texts_windows_and_dumps_have_the_limits_of_the_abi
+}
 
 /// The lines of the guest's log, as they must be shown.
 fn lines() -> Vec<String> {
@@ -17,13 +26,12 @@ fn lines() -> Vec<String> {
     lines.map(str::to_owned).to_vec()
 }
 
-#[test]
-fn texts_windows_and_dumps_have_the_limits_of_the_abi() {
+fn texts_windows_and_dumps_have_the_limits_of_the_abi(host: &Host) {
     for bits in [32, 64] {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         let stats = path("stats");
-        let machine = Host::NEWEST
+        let machine = host
             .machine()
             .plugin(&["summary=off", &format!("log={}", path("log").display())])
             .plugin(&[&format!("stats={}", stats.display())]);

@@ -8,11 +8,25 @@ use pvio::stats::{Call, Snapshot};
 use pvio::x86::Port;
 use pvio_cli::machine::Machine;
 use pvio_guest::abi::{UNANSWERED, status};
-use pvio_tests::{GuestRun, GuestTest, Host, on_both_qemus, run_guest};
+use pvio_tests::{GuestRun, GuestTest, Host, on_both_qemus, run_guest, without_modules};
 
 use super::RunFiles;
 
 on_both_qemus! {
+    mailbox_answers_every_permitted_caller
+    mailbox_works_with_icount_and_one_instruction_per_block
+    without_a_mailbox_calls_use_registers_or_instructions
+    mailbox_works_in_real_mode
+    random_words_are_executed_and_counted
+    interrupt_handler_shares_the_mailbox_with_interrupted_code
+    four_vcpus_have_a_mailbox_each
+    mailbox_rewritten_by_another_vcpu_does_no_harm
+    nested_guest_is_not_answered
+    reset_removes_the_mailbox
+}
+
+without_modules! {
+    ; needs "the guest's memory":
     mailbox_answers_every_permitted_caller
     mailbox_works_with_icount_and_one_instruction_per_block
     without_a_mailbox_calls_use_registers_or_instructions

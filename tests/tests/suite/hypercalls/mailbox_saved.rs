@@ -8,9 +8,16 @@ use pvio_cli::expected_forms;
 use pvio_cli::machine::{Ended, Machine};
 use pvio_tests::{
     Host, Monitor, assert_consistent, guest, on_both_qemus, snapshot_drive, wait_until,
+    without_modules,
 };
 
 on_both_qemus! {
+    restored_machine_has_no_mailbox
+    migrated_machine_has_no_mailbox
+}
+
+without_modules! {
+    ; needs "the guest's memory":
     restored_machine_has_no_mailbox
     migrated_machine_has_no_mailbox
 }

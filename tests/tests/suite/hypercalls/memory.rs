@@ -4,9 +4,28 @@
 //! inaccessible pages. After each call they check memory, registers, devices and the page tables. The tests check the
 //! bytes in the stream.
 
-use pvio_tests::{GuestRun, GuestTest, Host};
+use pvio_tests::{GuestRun, GuestTest, Host, on_answering_qemus, without_modules};
 
 use super::RunFiles;
+
+on_answering_qemus! {
+    strings_work_through_32_bit_page_tables
+    strings_work_through_64_bit_page_tables
+    calls_have_the_memory_rights_of_their_callers
+    impossible_addresses_are_rejected
+    batch_stops_at_a_missing_page_or_a_wrong_record
+    nested_guest_is_not_answered
+}
+
+without_modules! {
+    ; needs "pvio's devices":
+    strings_work_through_32_bit_page_tables
+    strings_work_through_64_bit_page_tables
+    calls_have_the_memory_rights_of_their_callers
+    impossible_addresses_are_rejected
+    batch_stops_at_a_missing_page_or_a_wrong_record
+    nested_guest_is_not_answered
+}
 
 /// A guest that has passed, and its files.
 struct Passed {
@@ -15,9 +34,9 @@ struct Passed {
 }
 
 /// Runs a guest with a stream and a latch.
-fn run_with_stream(name: &str) -> Passed {
+fn run_with_stream(host: &Host, name: &str) -> Passed {
     let files = RunFiles::new();
-    let machine = Host::NEWEST
+    let machine = host
         .machine()
         .plugin(&["summary=off", "hypercall=any", "device=latch@0x5000", &files.stream()])
         .plugin(&[&format!("log={}", files.path("log"))]);
@@ -38,8 +57,8 @@ fn assert_bytes(passed: &Passed) {
     assert_eq!(moved.map(|row| row.bytes).sum::<u64>(), known.iter().sum::<u64>());
 }
 
-fn pages(bits: u32) {
-    let passed = run_with_stream(&format!("pages{bits}"));
+fn pages(host: &Host, bits: u32) {
+    let passed = run_with_stream(host, &format!("pages{bits}"));
     assert_eq!(
         passed.run.number("kinds"),
         6,
@@ -50,22 +69,19 @@ fn pages(bits: u32) {
 }
 
 /// No paging; 32-bit paging, without PSE, and with pages of 4 KiB and 4 MiB; PAE with 4 KiB and 2 MiB.
-#[test]
-fn strings_work_through_32_bit_page_tables() {
-    pages(32);
+fn strings_work_through_32_bit_page_tables(host: &Host) {
+    pages(host, 32);
 }
 
 /// Four and five levels, with pages of 4 KiB, 2 MiB and 1 GiB.
-#[test]
-fn strings_work_through_64_bit_page_tables() {
-    pages(64);
+fn strings_work_through_64_bit_page_tables(host: &Host) {
+    pages(host, 64);
 }
 
 /// SMAP and protection keys, callers in other rings and modes, instructions of other modes.
-#[test]
-fn calls_have_the_memory_rights_of_their_callers() {
-    let narrow = run_with_stream("rights32").run.text();
-    let wide = run_with_stream("rights64").run.text();
+fn calls_have_the_memory_rights_of_their_callers(host: &Host) {
+    let narrow = run_with_stream(host, "rights32").run.text();
+    let wide = run_with_stream(host, "rights64").run.text();
     let said = |text: &str, line: &str| text.lines().filter(|&l| l == line).count();
     assert_eq!((said(&narrow, "SMAP 2"), said(&narrow, "SMAP 3")), (2, 1), "{narrow}");
     for line in ["SMAP", "user keys", "supervisor keys"] {
@@ -79,10 +95,9 @@ fn calls_have_the_memory_rights_of_their_callers() {
 /// The line that the guest of `calls/addresses.c` logs.
 const LINE: &str = "a line of the guest's, which is in ROM";
 
-#[test]
-fn impossible_addresses_are_rejected() {
+fn impossible_addresses_are_rejected(host: &Host) {
     for bits in [32, 64] {
-        let passed = run_with_stream(&format!("addresses{bits}"));
+        let passed = run_with_stream(host, &format!("addresses{bits}"));
         assert_bytes(&passed);
         let log = String::from_utf8(passed.files.read("log")).unwrap();
         let lines = log.lines().filter(|line| line.ends_with(&format!("] info: {LINE}")));
@@ -94,16 +109,14 @@ fn impossible_addresses_are_rejected() {
     }
 }
 
-#[test]
-fn batch_stops_at_a_missing_page_or_a_wrong_record() {
-    run_with_stream("batches32");
-    run_with_stream("batches64");
+fn batch_stops_at_a_missing_page_or_a_wrong_record(host: &Host) {
+    run_with_stream(host, "batches32");
+    run_with_stream(host, "batches64");
 }
 
 /// A nested guest's addresses and ports are not the hypervisor's, so its calls must have no effect.
-#[test]
-fn nested_guest_is_not_answered() {
-    let passed = run_with_stream("nested64");
+fn nested_guest_is_not_answered(host: &Host) {
+    let passed = run_with_stream(host, "nested64");
     let declined = passed.run.stats().hypercalls.iter().map(|row| row.declined);
     assert_eq!(declined.sum::<u64>(), passed.run.number("declined"));
 }

@@ -8,7 +8,22 @@
 use std::collections::BTreeMap;
 
 use pvio::stats::Call;
-use pvio_tests::{Host, assert_consistent, guest, number_from_env};
+use pvio_tests::{
+    Host, assert_consistent, guest, number_from_env, on_answering_qemus, without_modules,
+};
+
+on_answering_qemus! {
+    random_call_does_what_it_asks_and_nothing_else
+    overlapping_batch_records_do_no_harm
+    records_rewritten_by_another_vcpu_do_no_harm
+}
+
+without_modules! {
+    ; needs "pvio's devices":
+    random_call_does_what_it_asks_and_nothing_else
+    overlapping_batch_records_do_no_harm
+    records_rewritten_by_another_vcpu_do_no_harm
+}
 
 const SEED: u64 = 20_070_823;
 /// The number of calls in each of the six runs.
@@ -25,7 +40,7 @@ const SECOND_CPU: u32 = 2;
 const GROWTH: u64 = 4 << 20;
 
 /// Runs a guest to its end.
-fn random_calls(bits: u32, choice: u32) {
+fn random_calls(host: &Host, bits: u32, choice: u32) {
     let seed = number_from_env("PVIO_TEST_SEED", SEED) as u32 ^ bits << 8 ^ choice;
     let calls = number_from_env("PVIO_TEST_CALLS", CALLS) as u32;
     println!("PVIO_TEST_SEED={} of {bits} bits, {choice}", number_from_env("PVIO_TEST_SEED", SEED));
@@ -34,7 +49,7 @@ fn random_calls(bits: u32, choice: u32) {
     let mut input: Vec<u8> = [seed, calls, choice].into_iter().flat_map(u32::to_le_bytes).collect();
     input.resize(1 << 20, 0x5a);
     std::fs::write(path("in"), input).unwrap();
-    let mut running = Host::NEWEST
+    let mut running = host
         .machine()
         .plugin(&["summary=off", "hypercall=any", "device=latch@0x5000"])
         .plugin(&["device=null@0x5100-0x5101", "device=ones@0x5200-0x5201"])
@@ -77,20 +92,17 @@ fn random_calls(bits: u32, choice: u32) {
     }
 }
 
-#[test]
-fn random_call_does_what_it_asks_and_nothing_else() {
-    random_calls(32, 0);
-    random_calls(64, 0);
+fn random_call_does_what_it_asks_and_nothing_else(host: &Host) {
+    random_calls(host, 32, 0);
+    random_calls(host, 64, 0);
 }
 
-#[test]
-fn overlapping_batch_records_do_no_harm() {
-    random_calls(32, WILD);
-    random_calls(64, WILD);
+fn overlapping_batch_records_do_no_harm(host: &Host) {
+    random_calls(host, 32, WILD);
+    random_calls(host, 64, WILD);
 }
 
-#[test]
-fn records_rewritten_by_another_vcpu_do_no_harm() {
-    random_calls(32, WILD | SECOND_CPU);
-    random_calls(64, WILD | SECOND_CPU);
+fn records_rewritten_by_another_vcpu_do_no_harm(host: &Host) {
+    random_calls(host, 32, WILD | SECOND_CPU);
+    random_calls(host, 64, WILD | SECOND_CPU);
 }

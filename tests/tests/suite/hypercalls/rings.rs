@@ -7,7 +7,22 @@ use std::collections::BTreeMap;
 use pvio::stats::{Call, HypercallRow};
 use pvio_cli::expected_forms;
 use pvio_guest::abi::{UNANSWERED, call, status};
-use pvio_tests::{GuestRun, GuestTest, Host};
+use pvio_tests::{GuestRun, GuestTest, Host, on_answering_qemus, without_modules};
+
+on_answering_qemus! {
+    hypercall_kernel_permits_supervisors_only
+    hypercall_any_permits_users
+    hypercall_off_answers_no_caller
+    policy_holds_without_exports
+}
+
+without_modules! {
+    policy_holds_without_exports
+    ; needs "pvio's devices":
+    hypercall_kernel_permits_supervisors_only
+    hypercall_any_permits_users
+    hypercall_off_answers_no_caller
+}
 
 /// The calls in the guest's order. Only callers that were denied the first make the last three.
 const CALLS: [u8; 21] = [
@@ -46,15 +61,8 @@ struct Answers {
     callers: Vec<(String, Vec<u8>)>,
 }
 
-fn ask_from_everywhere(
-    bits: u32,
-    options: &[&str],
-    environment: &[(&str, &str)],
-    exit_status: i32,
-) -> Answers {
-    let machine = Host::NEWEST.machine().plugin(&["summary=off"]).plugin(options);
-    let machine =
-        environment.iter().fold(machine, |machine, (name, value)| machine.env(name, value));
+fn ask_from_everywhere(host: &Host, bits: u32, options: &[&str], exit_status: i32) -> Answers {
+    let machine = host.machine().plugin(&["summary=off"]).plugin(options);
     let run = GuestTest::new(machine, &format!("calls-rings{bits}"))
         .args(["-cpu", "max"])
         .exit_status(exit_status)
@@ -129,11 +137,10 @@ fn denied(_: u8) -> u8 {
     status::DENIED
 }
 
-#[test]
-fn hypercall_kernel_permits_supervisors_only() {
+fn hypercall_kernel_permits_supervisors_only(host: &Host) {
     for options in [&["device=latch@0x5000"][..], &["device=latch@0x5000", "hypercall=kernel"]] {
         for bits in [32, 64] {
-            let answers = ask_from_everywhere(bits, options, &[], BY_CALL);
+            let answers = ask_from_everywhere(host, bits, options, BY_CALL);
             answers.assert_answers(denied, served);
             answers.assert_counted();
             // Denied calls made no access.
@@ -149,21 +156,19 @@ fn hypercall_kernel_permits_supervisors_only() {
     }
 }
 
-#[test]
-fn hypercall_any_permits_users() {
+fn hypercall_any_permits_users(host: &Host) {
     for bits in [32, 64] {
         let answers =
-            ask_from_everywhere(bits, &["device=latch@0x5000", "hypercall=any"], &[], BY_CALL);
+            ask_from_everywhere(host, bits, &["device=latch@0x5000", "hypercall=any"], BY_CALL);
         answers.assert_answers(served, served);
         answers.assert_counted();
     }
 }
 
-#[test]
-fn hypercall_off_answers_no_caller() {
+fn hypercall_off_answers_no_caller(host: &Host) {
     for bits in [32, 64] {
         let answers =
-            ask_from_everywhere(bits, &["device=latch@0x5000", "hypercall=off"], &[], BY_DEVICE);
+            ask_from_everywhere(host, bits, &["device=latch@0x5000", "hypercall=off"], BY_DEVICE);
         answers.assert_answers(|_| NO_ANSWER, |_| NO_ANSWER);
         assert!(answers.run.stats().hypercalls.is_empty());
         assert!(answers.run.stats().ports.iter().all(|row| row.hypercall == 0));
@@ -171,19 +176,18 @@ fn hypercall_off_answers_no_caller() {
 }
 
 /// Without exports, the caller's ring comes from registers; ports and memory cannot be accessed.
-#[test]
-fn policy_holds_without_exports() {
+fn policy_holds_without_exports(host: &Host) {
     let declined = |call| match call {
         call::PROBE => status::OK,
         14 => status::UNKNOWN,
         _ => status::DECLINED,
     };
+    let host = host.without_exports();
     for bits in [32, 64] {
-        let without = [("PVIO_TEST_WITHOUT_EXPORTS", "1")];
-        let run_kernel = ask_from_everywhere(bits, &["hypercall=kernel"], &without, BY_CALL);
+        let run_kernel = ask_from_everywhere(&host, bits, &["hypercall=kernel"], BY_CALL);
         run_kernel.assert_answers(denied, declined);
         run_kernel.assert_counted();
-        let run_any = ask_from_everywhere(bits, &["hypercall=any"], &without, BY_CALL);
+        let run_any = ask_from_everywhere(&host, bits, &["hypercall=any"], BY_CALL);
         run_any.assert_answers(declined, declined);
         run_any.assert_counted();
     }

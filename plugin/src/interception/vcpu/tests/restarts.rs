@@ -54,7 +54,8 @@ fn restart_with_count_zero_after_single_steps_is_not_an_execution() {
 #[test]
 fn restart_with_count_zero_under_icount_is_not_an_execution() {
     for exceptions_reported in [true, false] {
-        let mut guest = Guest::new(Rules { exceptions_reported, steps_reps: true });
+        let mut guest =
+            Guest::new(Rules { exceptions_reported, steps_reps: true, adds_ignored_bases: false });
         for _ in 0..2 {
             step_through_a_rep(&mut guest, |_| ());
         }
