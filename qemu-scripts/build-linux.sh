@@ -100,20 +100,20 @@ linux_environment() {
 
 # compile_linux WORK VERSION ARCH
 compile_linux() {
-    local work=$1 version=$2 arch=$3 objects=$1/$2-$3 log=$1/$2-$3.log arguments
-    arguments=(-C "$work/$version" "O=$objects" "ARCH=$arch" "CC=${CC:-cc}" "HOSTCC=${CC:-cc}")
+    local work=$1 version=$2 arch=$3 objects=$1/$2-$3 log=$1/$2-$3.log settings
+    settings=(-C "$work/$version" "O=$objects" "ARCH=$arch" "CC=${CC:-cc}" "HOSTCC=${CC:-cc}")
     mkdir -p -- "$objects"
     progress "configuring Linux $version for $arch"
     (
         linux_environment "$work"
-        make "${arguments[@]}" tinyconfig
+        make "${settings[@]}" tinyconfig
         cat -- "$linux_files/config/machine.config" >>"$objects/.config"
-        make "${arguments[@]}" olddefconfig
+        make "${settings[@]}" olddefconfig
     ) >"$log" 2>&1 </dev/null || die "Linux $version cannot be configured: $(grep -m1 -i error "$log"); see $log"
     grep -qx CONFIG_PVIO_GUEST=y "$objects/.config" || die "Linux $version: CONFIG_PVIO_GUEST cannot be set; see $objects/.config"
     (
         linux_environment "$work"
-        make "${arguments[@]}" -j "$(nproc)" bzImage
+        make "${settings[@]}" -j "$(nproc)" bzImage
     ) </dev/null 2>&1 | tee -a "$log" | show_objects "building Linux $version for $arch" ||
         die "Linux $version was not built: $(grep -m1 -i 'error' "$log"); see $log"
     rm -- "$log"
