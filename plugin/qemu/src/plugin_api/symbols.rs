@@ -156,8 +156,8 @@ symbol_table! {
         ),
     }
 
-    /// The callback for exceptions and interrupts, with the plugin's id. API 6.
-    DiscontinuityById: "qemu/qemu-plugin.h", since V11_0, until V11_1 {
+    /// The callback for exceptions and interrupts, with the plugin's id. API 6. QEMU 10.2, whose API is 5, exports it, too.
+    DiscontinuityById: "qemu/qemu-plugin.h", since V10_2, until V11_1 {
         qemu_plugin_register_vcpu_discon_cb: unsafe extern "C" fn(
             id: qemu_plugin_id_t,
             types: c_uint,
