@@ -157,7 +157,7 @@ symbol_table! {
     }
 
     /// Accesses to a region without the global lock.
-    LocklessIo: "system/memory.h", since V11_1 {
+    LocklessIo: "system/memory.h", since V10_2 {
         memory_region_enable_lockless_io: unsafe extern "C" fn(mr: *mut MemoryRegion),
     }
 
