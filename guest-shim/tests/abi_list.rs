@@ -1,4 +1,4 @@
-//! The blocks of `include/pvio.h` and `ABI.md` that are made from the list in `src/abi/list.rs`.
+//! The blocks of `include/pvio.h`, `linux/` and `ABI.md` that are made from the list in `src/abi/list.rs`.
 //!
 //! The tests compare. `PVIO_WRITE_ABI=1 cargo test -p pvio-guest --test abi_list` writes them.
 
@@ -83,6 +83,12 @@ fn header() -> String {
 #[test]
 fn the_header_has_the_constants_of_the_list() {
     check("include/pvio.h", "constants", ["/*", "*/"], &header());
+}
+
+#[test]
+fn the_kernels_header_has_the_constants_of_the_list() {
+    let file = "linux/arch/x86/include/asm/shared/pvio_abi.h";
+    check(file, "constants", ["/*", "*/"], &header());
 }
 
 // ---- ABI.md ----

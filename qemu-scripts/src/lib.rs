@@ -8,6 +8,8 @@
 //! - [`dumps`] reads dumps and writes files; [`diff`] compares dumps; [`report`] makes a page of one.
 //! - [`live`] talks to a machine that runs, and [`top`] shows it.
 //! - [`trace`](mod@trace) reads traces; [`export`] writes dumps and traces for other programs.
+//! - [`linux_tree`] puts pvio's guest support into the source of a kernel; [`paravirt_linux`]
+//!   boots such a kernel.
 //! - [`status`], [`signals`], [`progress`] and [`table`] handle exit statuses, signals and the terminal.
 
 pub mod bench;
@@ -19,10 +21,12 @@ pub mod experiment;
 pub mod export;
 pub mod guest_test;
 pub mod linux;
+pub mod linux_tree;
 pub mod live;
 pub mod machine;
 pub mod measure;
 pub mod pager;
+pub mod paravirt_linux;
 pub mod paths;
 pub mod progress;
 pub mod report;

@@ -161,6 +161,16 @@ fn argument<'a>(arguments: &'a mut [String], name: &str) -> &'a mut String {
     &mut arguments[position.unwrap_or_else(|| panic!("no {name}")) + 1]
 }
 
+/// Makes an initramfs with executables in the root directory.
+pub(crate) fn archive(files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
+    let mut archive = Vec::new();
+    for (name, contents) in files {
+        add(&mut archive, name, contents)?;
+    }
+    trailer(&mut archive)?;
+    Ok(archive)
+}
+
 fn add(archive: &mut Vec<u8>, name: &str, contents: &[u8]) -> Result<()> {
     let entry = Builder::new(name).mode(0o755).set_mode_file_type(ModeFileType::Regular);
     let size = u32::try_from(contents.len()).with_context(|| format!("{name} is too big"))?;

@@ -219,6 +219,23 @@ impl Running {
         Ok(kib.with_context(|| format!("{path} has no VmRSS"))? << 10)
     }
 
+    /// Returns the CPU time of all threads of QEMU that are still running.
+    ///
+    /// # Errors
+    ///
+    /// Fails if QEMU has ended, or if this kernel has no statistics of its scheduler.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let mut nanoseconds = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid()?))? {
+            let path = thread?.path().join("schedstat");
+            // The thread may have ended meanwhile.
+            let Ok(stat) = std::fs::read_to_string(&path) else { continue };
+            let time = stat.split_whitespace().next().and_then(|time| time.parse::<u64>().ok());
+            nanoseconds += time.with_context(|| path.display().to_string())?;
+        }
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+
     /// Counts QEMU's threads that have used at least 50 ms of CPU time.
     ///
     /// # Errors

@@ -85,6 +85,21 @@ pub fn private_qemu(folder: &str, program: &str) -> Result<PathBuf> {
     Ok(qemu)
 }
 
+/// The directory of a kernel that `qemu-scripts/paravirt-linux` has built.
+///
+/// # Errors
+///
+/// Fails if it is missing.
+pub fn paravirt_linux(version: &str, arch: &str) -> Result<PathBuf> {
+    let directory = downloads().join(format!("linux/{version}-{arch}"));
+    ensure!(
+        directory.exists(),
+        "{} is missing: run qemu-scripts/paravirt-linux --kernel {version} --arch {arch} --build-only",
+        directory.display()
+    );
+    Ok(directory)
+}
+
 /// GRUB's rescue image, a CD-ROM.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ pub mod compute;
 pub mod dispatch;
 pub mod linux;
 pub mod mailbox;
+pub mod paravirt;
 mod plugins;
 mod port_cost;
 pub mod ports;

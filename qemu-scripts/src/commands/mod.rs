@@ -9,6 +9,8 @@ mod experiment;
 mod export;
 mod man;
 mod merge;
+mod paravirt_linux;
+mod patch_linux;
 mod report;
 mod show;
 mod snapshot;
@@ -43,6 +45,8 @@ pub enum Command {
     Export(export::Arguments),
     Diff(diff::Arguments),
     Merge(merge::Arguments),
+    PatchLinux(patch_linux::Arguments),
+    ParavirtLinux(paravirt_linux::Arguments),
     Snapshot(snapshot::Arguments),
     Top(top::Arguments),
     Completions(completions::Arguments),
@@ -70,6 +74,12 @@ impl Command {
             Command::Trace(arguments) => status::end_with_answer("trace", trace::run(&arguments)),
             Command::Diff(arguments) => status::end_with_answer("diff", diff::run(&arguments)),
             Command::Merge(arguments) => status::end_with_answer("merge", merge::run(&arguments)),
+            Command::PatchLinux(arguments) => {
+                status::end("patch-linux", patch_linux::run(&arguments))
+            }
+            Command::ParavirtLinux(arguments) => {
+                status::end("paravirt-linux", paravirt_linux::run(&arguments))
+            }
             Command::Snapshot(arguments) => {
                 status::end_with_answer("snapshot", snapshot::run(&arguments))
             }
@@ -96,6 +106,8 @@ mod tests {
             ("bench", include_str!("../../help/bench.txt")),
             ("experiment", include_str!("../../help/experiment.txt")),
             ("test", include_str!("../../help/test.txt")),
+            ("paravirt-linux", include_str!("../../help/paravirt-linux.txt")),
+            ("patch-linux", include_str!("../../help/patch-linux.txt")),
             ("report", include_str!("../../help/report.txt")),
             ("show", include_str!("../../help/show.txt")),
             ("stats", include_str!("../../help/stats.txt")),

@@ -7,4 +7,5 @@ mod demo;
 mod experiment;
 mod guest_test;
 mod guest_test_outputs;
+mod paravirt_linux;
 mod run_report;

@@ -1,0 +1,138 @@
+# shellcheck shell=bash
+# Builds a Linux kernel with pvio's guest support from Debian's source. Scripts source this after private.sh.
+# shellcheck disable=SC2154 # packages.sh sets `packages` and `distribution`
+
+# Suites to search for the source.
+linux_suites=(trixie bookworm trixie-backports sid)
+
+# What the build needs besides a C compiler.
+linux_tools=(make flex bison bc xz-utils libelf-dev libssl-dev)
+
+linux_files=$repo/guest-shim/linux
+
+# linux_recipe VERSION ARCH: prints what the built kernel depends on.
+linux_recipe() {
+    local hash
+    hash=$(cd -- "$linux_files" && find . -type f ! -name '*.md' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum)
+    echo "Linux $1, $2: ${hash%% *}"
+}
+
+# build_linux VERSION ARCH: makes $PVIO_DIR/linux/VERSION-ARCH, with bzImage, System.map, config, init and name. The source
+# and the objects stay in $PVIO_DIR/linux/work, so that the next build is short.
+build_linux() {
+    local version=$1 arch=$2 directory=$PVIO_DIR/linux/$1-$2 work=$PVIO_DIR/linux/work recipe patched
+    recipe=$(linux_recipe "$version" "$arch")
+    ! is_whole "$directory" "$recipe" || return 0
+    say "building Linux $version for $arch: 4 to 8 minutes on two cores, 2 GB of disk. Private copies are used of: ${linux_tools[*]}"
+    mkdir -p -- "$work"
+    get_linux_tools "$work"
+    get_linux_source "$version" "$work/$version"
+    patched=$("$pvio" patch-linux "$work/$version") || exit 1
+    patched=${patched%%:*}
+    compile_linux "$work" "$version" "$arch"
+    begin_whole "$directory"
+    cp -- "$work/$version-$arch/arch/x86/boot/bzImage" "$work/$version-$arch/System.map" "$directory.new"
+    cp -- "$work/$version-$arch/.config" "$directory.new/config"
+    compile_init "$arch" "$directory.new/init"
+    echo "$patched, $arch" >"$directory.new/name"
+    finish_whole "$directory" "$recipe"
+}
+
+# get_linux_tools WORK: makes WORK/tools.
+get_linux_tools() {
+    local directory=$1/tools recipe package kept=()
+    recipe="$(host_suite): ${linux_tools[*]}"
+    ! is_whole "$directory" "$recipe" || return 0
+    get_packages "$(host_suite)" "the tools of Linux's build" install "${linux_tools[@]}"
+    for package in "${packages[@]}"; do
+        case ${package##*/} in
+            # The host's C compiler uses the host's C library and headers. Another copy must not hide them.
+            libc6_* | libc6-dev_* | linux-libc-dev_*) ;;
+            *) kept+=("$package") ;;
+        esac
+    done
+    packages=("${kept[@]}")
+    begin_whole "$directory"
+    unpack_all "$directory.new/tree" "the tools of Linux's build"
+    finish_whole "$directory" "$recipe"
+}
+
+# get_linux_source VERSION DIRECTORY: unpacks Debian's newest source of this version.
+get_linux_source() {
+    local version=$1 directory=$2 suite archive
+    [[ ! -e $directory/Makefile ]] || return 0
+    for suite in "${linux_suites[@]}"; do
+        open_suite "$suite"
+        [[ $distribution == debian ]] || die "$distribution has no package linux-source-$version: this needs Debian"
+        [[ -z $(field "$suite" "linux-source-$version" Version) ]] || break
+        suite=
+    done
+    [[ -n $suite ]] || die "Debian has no linux-source-$version in ${linux_suites[*]}"
+    get_packages "$suite" "the source of Linux $version" download "linux-source-$version"
+    archive=usr/src/linux-source-$version.tar.xz
+    rm -rf -- "$directory" "$directory.new"
+    mkdir -p -- "$directory.new"
+    progress "unpacking the source of Linux $version"
+    (
+        linux_environment "${directory%/*}"
+        dpkg-deb --fsys-tarfile "${packages[0]}" | tar -x -O "./$archive" |
+            tar -x -J -C "$directory.new" --strip-components=1 --no-same-owner --no-same-permissions
+    ) || die "cannot unpack ${packages[0]##*/}"
+    mv -- "$directory.new" "$directory"
+}
+
+# linux_environment WORK: makes this shell use the tools of WORK/tools. For a subshell.
+linux_environment() {
+    # library_path uses it.
+    # shellcheck disable=SC2034
+    local here=$1/tools tree=$1/tools/tree triplet
+    LD_LIBRARY_PATH=$(eval "echo \"$(library_path "$here")\"")
+    export LD_LIBRARY_PATH
+    export PATH=$tree/usr/bin:$PATH
+    triplet=$(cd -- "$tree/usr/lib" && echo *-linux-gnu)
+    export LIBRARY_PATH=$LD_LIBRARY_PATH
+    export C_INCLUDE_PATH=$tree/usr/include:$tree/usr/include/$triplet
+    export M4=$tree/usr/bin/m4 BISON_PKGDATADIR=$tree/usr/share/bison
+    # The same source makes the same image.
+    export KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=pvio KBUILD_BUILD_HOST=pvio
+    unset -v MAKEFLAGS MFLAGS
+}
+
+# compile_linux WORK VERSION ARCH
+compile_linux() {
+    local work=$1 version=$2 arch=$3 objects=$1/$2-$3 log=$1/$2-$3.log settings
+    settings=(-C "$work/$version" "O=$objects" "ARCH=$arch" "CC=${CC:-cc}" "HOSTCC=${CC:-cc}")
+    mkdir -p -- "$objects"
+    progress "configuring Linux $version for $arch"
+    (
+        linux_environment "$work"
+        make "${settings[@]}" tinyconfig
+        cat -- "$linux_files/config/machine.config" >>"$objects/.config"
+        make "${settings[@]}" olddefconfig
+    ) >"$log" 2>&1 </dev/null || die "Linux $version cannot be configured: $(grep -m1 -i error "$log"); see $log"
+    grep -qx CONFIG_PVIO_GUEST=y "$objects/.config" || die "Linux $version: CONFIG_PVIO_GUEST cannot be set; see $objects/.config"
+    (
+        linux_environment "$work"
+        make "${settings[@]}" -j "$(nproc)" bzImage
+    ) </dev/null 2>&1 | tee -a "$log" | show_objects "building Linux $version for $arch" ||
+        die "Linux $version was not built: $(grep -m1 -i 'error' "$log"); see $log"
+    rm -- "$log"
+}
+
+# show_objects TEXT: shows the lines "CC …" of make as progress.
+show_objects() {
+    local line count=0
+    while IFS= read -r line; do
+        [[ ! $line =~ ^\ *(CC|AS)\ + ]] || progress "$1: file $((++count))"
+    done
+}
+
+# compile_init ARCH FILE: compiles the test guest's program.
+compile_init() {
+    local bits=-m64 compiler
+    [[ $1 != i386 ]] || bits=-m32
+    read -ra compiler <<<"${CC:-cc}"
+    "${compiler[@]}" "$bits" -O2 -std=gnu11 -ffreestanding -fno-pic -fno-stack-protector -fno-tree-loop-distribute-patterns \
+        -fcf-protection=none -nostdlib -static -no-pie -Wl,--build-id=none -s -o "$2" "$linux_files/test/init.c" ||
+        die "the test guest's program was not built"
+}
