@@ -42,11 +42,38 @@ without_exports! {
     without_disassembly_no_form_is_counted_as_another
 }
 
-/// QEMU's disassembly decides the forms. Without one, blocks of one instruction do not decide the width of a count.
-#[test]
-fn one_instruction_per_block_is_counted_exactly_without_exports() {
-    for host in [Host::STABLE, Host::NEWEST] {
-        every_form_is_counted_exactly_with_one_instruction_per_block(&host.without_exports());
+/// Without exports, QEMU's disassembly decides the forms. QEMU 10.2, as the tests have it, is built without a disassembler.
+mod with_a_disassembler {
+    mod on_api_4 {
+        use super::super::*;
+
+        #[test]
+        fn one_instruction_per_block_is_counted_exactly() {
+            every_form_is_counted_exactly_with_one_instruction_per_block(
+                &Host::STABLE.without_exports(),
+            );
+        }
+
+        #[test]
+        fn qemu_without_exports_counts_the_same() {
+            super::super::qemu_without_exports_counts_the_same(&Host::STABLE);
+        }
+    }
+
+    mod on_api_7 {
+        use super::super::*;
+
+        #[test]
+        fn one_instruction_per_block_is_counted_exactly() {
+            every_form_is_counted_exactly_with_one_instruction_per_block(
+                &Host::NEWEST.without_exports(),
+            );
+        }
+
+        #[test]
+        fn qemu_without_exports_counts_the_same() {
+            super::super::qemu_without_exports_counts_the_same(&Host::NEWEST);
+        }
     }
 }
 
@@ -119,12 +146,6 @@ fn without_disassembly_no_form_is_counted_as_another(host: &Host) {
     // One line says so, if there are any.
     let warned = run.ended.stderr.contains("cannot determine the mode of all code");
     assert_eq!(warned, undecided > 0, "{}", run.ended.stderr);
-}
-
-/// QEMU 10.2, as the tests have it, is built without a disassembler.
-#[test]
-fn qemu_without_exports_counts_the_same_with_a_disassembler() {
-    [Host::STABLE, Host::NEWEST].iter().for_each(qemu_without_exports_counts_the_same);
 }
 
 /// Without exports, the plugin learns a site's mode from the disassembly.
