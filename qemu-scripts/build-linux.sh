@@ -40,18 +40,11 @@ build_linux() {
 
 # get_linux_tools WORK: makes WORK/tools.
 get_linux_tools() {
-    local directory=$1/tools recipe package kept=()
+    local directory=$1/tools recipe
     recipe="$(host_suite): ${linux_tools[*]}"
     ! is_whole "$directory" "$recipe" || return 0
     get_packages "$(host_suite)" "the tools of Linux's build" install "${linux_tools[@]}"
-    for package in "${packages[@]}"; do
-        case ${package##*/} in
-            # The host's C compiler uses the host's C library and headers. Another copy must not hide them.
-            libc6_* | libc6-dev_* | linux-libc-dev_*) ;;
-            *) kept+=("$package") ;;
-        esac
-    done
-    packages=("${kept[@]}")
+    drop_c_library
     begin_whole "$directory"
     unpack_all "$directory.new/tree" "the tools of Linux's build"
     finish_whole "$directory" "$recipe"

@@ -159,17 +159,12 @@ END
 
 # get_build_tools WORK: makes WORK/tools, whose tree/ has the build's tools and libraries.
 get_build_tools() {
-    local directory=$1/tools recipe package kept=()
+    local directory=$1/tools recipe kept
     recipe="$(host_suite): ${build_packages[*]}; $build_scripts_suite: ${build_scripts[*]}"
     ! is_whole "$directory" "$recipe" || return 0
     get_packages "$(host_suite)" "the tools of QEMU's build" install "${build_packages[@]}"
-    for package in "${packages[@]}"; do
-        case ${package##*/} in
-            # The host's C compiler uses the host's C library and headers. Another copy must not hide them.
-            libc6_* | libc6-dev_* | linux-libc-dev_*) ;;
-            *) kept+=("$package") ;;
-        esac
-    done
+    drop_c_library
+    kept=("${packages[@]}")
     get_packages "$build_scripts_suite" Meson download "${build_scripts[@]}"
     packages+=("${kept[@]}")
     begin_whole "$directory"

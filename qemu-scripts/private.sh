@@ -32,6 +32,19 @@ private_qemu() {
     finish_whole "$directory" "$recipe"
 }
 
+# drop_c_library: removes the C library and its headers from `packages`. The host's C compiler uses the host's; another copy
+# must not hide them.
+drop_c_library() {
+    local package kept=()
+    for package in "${packages[@]}"; do
+        case ${package##*/} in
+            libc6_* | libc6-dev_* | linux-libc-dev_*) ;;
+            *) kept+=("$package") ;;
+        esac
+    done
+    packages=("${kept[@]}")
+}
+
 # unpack_all TREE DESCRIPTION: unpacks the packages that get_packages downloaded.
 unpack_all() {
     local package count=0
