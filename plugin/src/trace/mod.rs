@@ -9,12 +9,14 @@
 //! | `vcpu_trace` | the events of one vCPU, and its pending `in` or `out`, whose outcome may still change |
 //! | `coverage` | which events the filters cover |
 //! | `requests` | what requests from outside the guest have changed |
+//! | `stream` | the events of either, and their chunks |
 //! | `clocks` | the host's time and the guest's |
 //! | `writer` | the thread that writes chunks |
 
 mod clocks;
 mod coverage;
 mod requests;
+mod stream;
 mod vcpu_trace;
 mod writer;
 

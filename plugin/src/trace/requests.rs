@@ -2,10 +2,11 @@
 
 use std::sync::Mutex;
 
-use pvio_stats::trace::{ChunkHeader, ChunkKind, Encoder, REQUESTS, StreamEnd, WindowEvent, chunk};
+use pvio_stats::trace::{REQUESTS, StreamEnd, WindowEvent};
 
-use super::clocks::{Clocks, VcpuClock};
+use super::clocks::Clocks;
 use super::lock;
+use super::stream::Stream;
 
 /// The stream of requests, which is no vCPU's.
 pub(super) struct Requests {
@@ -13,10 +14,7 @@ pub(super) struct Requests {
 }
 
 struct State {
-    encoder: Encoder,
-    clock: VcpuClock,
-    /// Chunks that were made.
-    chunks: u32,
+    stream: Stream,
     /// The text of the filter in force.
     filter: String,
 }
@@ -24,60 +22,35 @@ struct State {
 impl Requests {
     /// A stream without events. `filter` is the text of the trace's first filter.
     pub fn new(filter: &str) -> Requests {
-        let (encoder, clock) = (Encoder::new(), VcpuClock::default());
-        let filter = filter.to_owned();
-        Requests { state: Mutex::new(State { encoder, clock, chunks: 0, filter }) }
+        let state = State { stream: Stream::new(REQUESTS, 0), filter: filter.to_owned() };
+        Requests { state: Mutex::new(state) }
     }
 
     /// Adds a change of a window.
     pub fn window(&self, clocks: &Clocks, window: &WindowEvent) {
-        let mut state = lock(&self.state);
-        let host = state.now(clocks);
-        state.encoder.window(host, window);
+        let stream = &mut lock(&self.state).stream;
+        let host = stream.now(clocks);
+        stream.encoder.window(host, window);
     }
 
     /// Adds a change of the filter: its new text, if it has a new one, and whether anything is traced from now on.
     pub fn filter(&self, clocks: &Clocks, text: Option<&str>, is_enabled: bool) {
         let mut state = lock(&self.state);
-        let host = state.now(clocks);
-        let State { encoder, filter, .. } = &mut *state;
+        let State { stream, filter } = &mut *state;
+        let host = stream.now(clocks);
         if let Some(text) = text {
             text.clone_into(filter);
         }
-        encoder.filter(host, is_enabled.then_some(filter));
+        stream.encoder.filter(host, is_enabled.then_some(filter));
     }
 
     /// Takes the events so far; `None` if there are none.
     pub fn take(&self) -> Option<Vec<u8>> {
-        let mut state = lock(&self.state);
-        if state.encoder.is_empty() {
-            return None;
-        }
-        let (contents, events, start) = state.encoder.take();
-        let header = ChunkHeader {
-            kind: ChunkKind::Events,
-            stream: REQUESTS,
-            vcpu: 0,
-            sequence: state.chunks,
-            events,
-            start,
-        };
-        state.chunks += 1;
-        Some(chunk(&header, &contents))
+        lock(&self.state).stream.seal()
     }
 
     /// How many chunks were taken.
     pub fn end(&self) -> StreamEnd {
-        StreamEnd { stream: REQUESTS, chunks: lock(&self.state).chunks }
-    }
-}
-
-impl State {
-    fn now(&mut self, clocks: &Clocks) -> u64 {
-        let (host, ahead) = clocks.now(&mut self.clock);
-        if let Some(ahead) = ahead {
-            self.encoder.set_clock(ahead);
-        }
-        host
+        lock(&self.state).stream.end()
     }
 }

@@ -7,15 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pvio_stats::trace::{
-    self as format, CallEvent, ChunkHeader, ChunkKind, Define, Encoder, InsnEvent, Process,
-    ProcessDefinition, SiteDefinition, StackDefinition, Stage, StreamEnd, WindowEvent,
+    self as format, CallEvent, Define, InsnEvent, Process, ProcessDefinition, SiteDefinition,
+    StackDefinition, Stage, StreamEnd, WindowEvent,
 };
-
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use spin::relax::Yield;
 
-use super::clocks::VcpuClock;
 use super::coverage::Coverage;
+use super::stream::Stream;
 use super::{FULL, Trace, lock};
 use crate::access_log::{Code, CodeKind};
 use crate::stats::{Call, CallerId, Outcome, ProcessUse, SiteId, Statistics, VcpuCounters};
@@ -85,7 +84,6 @@ impl Change {
 /// The trace of one vCPU, for use on its thread. At the end, another thread takes what is left.
 pub struct VcpuTrace {
     trace: Arc<Trace>,
-    stream: u32,
     definitions: VcpuDefinitions,
     /// True if an event is pending: then the state has it. Written by the vCPU's thread, and at the end.
     is_pending: AtomicBool,
@@ -94,16 +92,13 @@ pub struct VcpuTrace {
 }
 
 struct State {
-    encoder: Encoder,
-    clock: VcpuClock,
+    stream: Stream,
     pending: Option<(u64, InsnEvent)>,
     /// What was presumed of the pending event was counted on one side of a request: a change is an event of its own.
     is_presumption_kept: bool,
     /// The start of a string instruction whose first element has not been moved.
     started: Option<(u64, InsnEvent)>,
     coverage: Coverage,
-    /// Chunks that were made.
-    chunks: u32,
     is_writing: bool,
 }
 
@@ -153,18 +148,15 @@ impl VcpuTrace {
     pub(super) fn new(trace: Arc<Trace>, stream: u32, counters: Arc<VcpuCounters>) -> VcpuTrace {
         let statistics = Arc::clone(&trace.statistics);
         let state = State {
-            encoder: Encoder::new(),
-            clock: VcpuClock::default(),
+            stream: Stream::new(stream, counters.vcpu_index()),
             pending: None,
             is_presumption_kept: false,
             started: None,
             coverage: Coverage::new(&trace),
-            chunks: 0,
             is_writing: false,
         };
         VcpuTrace {
             trace,
-            stream,
             definitions: VcpuDefinitions { statistics, counters },
             is_pending: AtomicBool::new(false),
             state: SpinMutex::new(state),
@@ -332,7 +324,7 @@ impl VcpuTrace {
 
     fn encode_call(&self, state: &mut State, event: CallEvent) {
         let host = self.now(state);
-        state.encoder.call(host, event, &self.definitions);
+        state.stream.encoder.call(host, event, &self.definitions);
         self.seal_if_full(state);
     }
 
@@ -349,7 +341,7 @@ impl VcpuTrace {
         change()?;
         let mut state = self.lock();
         let host = self.now(&mut state);
-        state.encoder.window(host, window);
+        state.stream.encoder.window(host, window);
         self.seal_if_full(&mut state);
         Ok(())
     }
@@ -371,11 +363,7 @@ impl VcpuTrace {
             state.is_writing = true;
             self.trace.writer.start();
         }
-        let (host, ahead) = self.trace.clocks.now(&mut state.clock);
-        if let Some(ahead) = ahead {
-            state.encoder.set_clock(ahead);
-        }
-        host
+        state.stream.now(&self.trace.clocks)
     }
 
     #[inline]
@@ -409,53 +397,34 @@ impl VcpuTrace {
     fn encode(&self, state: &mut State, host: u64, event: &InsnEvent) {
         let filter = &self.trace.filter;
         if filter.covers_all() || filter.get().covers_value(event.value) {
-            state.encoder.insn(host, event, &self.definitions);
+            state.stream.encoder.insn(host, event, &self.definitions);
             self.seal_if_full(state);
         }
     }
 
     #[inline]
     fn seal_if_full(&self, state: &mut State) {
-        if state.encoder.len() >= FULL
-            && let Some(chunk) = self.seal(state)
+        if state.stream.encoder.len() >= FULL
+            && let Some(chunk) = state.stream.seal()
         {
             // Within the lock, so that chunks are written in their order.
             self.trace.writer.push(chunk);
         }
     }
 
-    /// Ends the chunk; `None` if it has no events.
-    fn seal(&self, state: &mut State) -> Option<Vec<u8>> {
-        if state.encoder.is_empty() {
-            return None;
-        }
-        let (contents, events, start) = state.encoder.take();
-        let header = ChunkHeader {
-            kind: ChunkKind::Events,
-            stream: self.stream,
-            vcpu: self.definitions.counters.vcpu_index(),
-            sequence: state.chunks,
-            events,
-            start,
-        };
-        state.chunks += 1;
-        Some(format::chunk(&header, &contents))
-    }
-
     /// Takes the events so far, unless the vCPU adds one just now.
     pub(super) fn try_take(&self) -> Option<Vec<u8>> {
-        let mut state = self.state.try_lock()?;
-        self.seal(&mut state)
+        self.state.try_lock()?.stream.seal()
     }
 
     /// Hands all events over, when the machine has ended.
     pub(super) fn finish(&self) -> StreamEnd {
         let mut state = self.lock();
         self.settle(&mut state);
-        if let Some(chunk) = self.seal(&mut state) {
+        if let Some(chunk) = state.stream.seal() {
             self.trace.writer.push(chunk);
         }
-        StreamEnd { stream: self.stream, chunks: state.chunks }
+        state.stream.end()
     }
 }
 
