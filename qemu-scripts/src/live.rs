@@ -19,7 +19,7 @@ pub const VARIABLE: &str = "PVIO_CONTROL";
 /// The longest line that is read: more than the largest dump has.
 const MAX_LINE: u64 = 1 << 30;
 
-/// How long an answer may take. A snapshot of a machine that is busy takes milliseconds.
+/// The time that an answer may take. A snapshot of a machine that is busy takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Returns the directory in which `qemu-scripts/run` makes sockets.

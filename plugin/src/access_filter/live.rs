@@ -22,12 +22,12 @@ pub enum FilterChangeError {
     TooMany,
 }
 
-/// What filters may ask for.
+/// The conditions that filters may have.
 #[derive(Clone, Copy, Debug)]
 pub struct FilterLimits {
-    /// Whether code has names.
+    /// True if code has names.
     pub has_symbols: bool,
-    /// Whether processes are known.
+    /// True if processes are known.
     pub has_processes: bool,
 }
 
@@ -48,7 +48,7 @@ struct Changes {
     /// 0 is the first filter, 1 the first one in `filters`.
     current: AtomicUsize,
     is_enabled: AtomicBool,
-    /// Whether everything is covered now.
+    /// True if everything is covered now.
     covers_all: AtomicBool,
 }
 
@@ -76,31 +76,31 @@ impl LiveFilter {
         }
     }
 
-    /// Whether accesses are covered at all.
+    /// Returns true if accesses are covered at all.
     #[inline]
     pub fn is_enabled(&self) -> bool {
         self.changes.as_ref().is_none_or(|changes| changes.is_enabled.load(Ordering::Relaxed))
     }
 
-    /// Whether everything is covered.
+    /// Returns true if everything is covered.
     #[inline]
     pub fn covers_all(&self) -> bool {
         let changes = self.changes.as_ref();
         changes.map_or(self.first_covers_all, |changes| changes.covers_all.load(Ordering::Relaxed))
     }
 
-    /// Whether accesses to a port may be covered.
+    /// Returns true if accesses to a port may be covered.
     #[inline]
     pub fn covers_port(&self, port: Port, direction: Direction) -> bool {
         self.is_enabled() && self.get().covers_port(port, direction)
     }
 
-    /// Whether accesses to a port may ever be covered.
+    /// Returns true if accesses to a port may be covered now or later.
     pub fn may_cover_port(&self, port: Port, direction: Direction) -> bool {
         self.may_change() || self.covers_port(port, direction)
     }
 
-    /// Whether the filter may change.
+    /// Returns true if the filter may change.
     pub fn may_change(&self) -> bool {
         self.changes.is_some()
     }

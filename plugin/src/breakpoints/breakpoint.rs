@@ -1,4 +1,4 @@
-//! What a breakpoint wants: `PORT[-PORT][:in|:out][:value=N][:site=PLACE][:count=N]`, with the filters of the access
+//! The condition of a breakpoint: `PORT[-PORT][:in|:out][:value=N][:site=PLACE][:count=N]`, with the filters of the access
 //! log beside.
 
 use crate::access_filter::{AccessFilter, FilterError, split_at_single_colons};
@@ -96,12 +96,12 @@ impl Breakpoint {
         self.count
     }
 
-    /// Whether it asks for processes.
+    /// Returns true if it has a condition on the process.
     pub fn needs_processes(&self) -> bool {
         self.filter.needs_processes()
     }
 
-    /// Whether it asks for names of code.
+    /// Returns true if it has a condition on the name of code.
     pub fn needs_symbols(&self) -> bool {
         self.filter.needs_symbols()
     }

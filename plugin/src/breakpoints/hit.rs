@@ -12,7 +12,7 @@ use crate::x86::Port;
 pub struct Hit {
     /// The breakpoint's number.
     pub number: u64,
-    /// How many accesses the breakpoint wanted so far, this one included.
+    /// The number of accesses that met the conditions so far, including this one.
     pub hits: u64,
     /// The vCPU; `None` if QEMU does not tell vCPUs apart.
     pub vcpu: Option<u32>,
@@ -24,15 +24,15 @@ pub struct Hit {
     pub symbol: Option<String>,
     /// The function that called it.
     pub caller: Option<String>,
-    /// Who made the access.
+    /// The process that made the access.
     pub process: Option<String>,
     /// Its direction and width.
     pub access: Access,
     /// Its port.
     pub port: Port,
-    /// What was read or written; `None` if it is not known.
+    /// The value that was read or written; `None` if it is not known.
     pub value: Option<u32>,
-    /// Whether a hypercall made it.
+    /// True if a hypercall made it.
     pub by_call: bool,
 }
 

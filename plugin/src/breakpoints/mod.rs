@@ -25,14 +25,14 @@ use crate::stats::Sites;
 /// The most breakpoints at a time.
 pub const MAX_BREAKPOINTS: usize = 256;
 
-/// What is called with each hit.
+/// A function that is called with each hit.
 type OnHit = Box<dyn Fn(&Hit) + Send + Sync>;
 
 /// A breakpoint that is set.
 pub(crate) struct SetBreakpoint {
     /// Its number, never used again.
     pub number: u64,
-    /// What it wants.
+    /// Its conditions.
     pub breakpoint: Breakpoint,
     /// The accesses that it wanted so far.
     pub hits: AtomicU64,
@@ -55,7 +55,7 @@ pub struct Breakpoints {
     /// True if QEMU reports which vCPU runs.
     vcpus_mixed: AtomicBool,
     on_hit: Mutex<Option<OnHit>>,
-    /// Whether QEMU reports exceptions, so that a fault discards the access.
+    /// True if QEMU reports exceptions, so that a fault discards the access.
     reports_exceptions: bool,
 }
 
@@ -65,21 +65,21 @@ struct List {
     last_number: u64,
 }
 
-/// What breakpoints need of the machine.
+/// The services that breakpoints use.
 pub struct BreakContext {
-    /// How QEMU stops after an instruction.
+    /// Stops QEMU after an instruction.
     pub after: AfterInstruction,
     /// Names of code.
     pub names: CodeNames,
     /// The sites.
     pub sites: Arc<Sites>,
-    /// Whether code has names at all.
+    /// True if code has names at all.
     pub has_symbols: bool,
     /// Finds the process that runs.
     pub processes: Option<Arc<ProcessFinder>>,
     /// The guest's memory, if it can be read.
     pub ram: Option<Arc<GuestRam>>,
-    /// Whether QEMU reports exceptions.
+    /// True if QEMU reports exceptions.
     pub reports_exceptions: bool,
 }
 

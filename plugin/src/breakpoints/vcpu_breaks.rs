@@ -1,4 +1,4 @@
-//! What one vCPU's accesses mean to the breakpoints.
+//! Checks one vCPU's accesses against the breakpoints.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ struct Known {
     set: Arc<[Arc<SetBreakpoint>]>,
 }
 
-/// What the work after an instruction must know of the vCPU. The same thread uses both.
+/// The state that the work after an instruction shares with the vCPU. The same thread uses both.
 #[derive(Default)]
 struct State {
     /// The number of the scalar that started last; raised when it turns out that it made no access.
@@ -79,13 +79,13 @@ impl VcpuBreaks {
         VcpuBreaks { shared, vcpu, known, kernel, processes, state }
     }
 
-    /// Whether there are breakpoints.
+    /// Returns true if there are breakpoints.
     #[inline]
     pub fn are_any(&self) -> bool {
         self.shared.is_any.load(Ordering::Relaxed)
     }
 
-    /// Whether an access to a port may be wanted.
+    /// Returns true if a breakpoint may be at an access to a port.
     pub fn cover(&self, port: Port, direction: Direction) -> bool {
         let covers =
             |set: &Arc<SetBreakpoint>| set.breakpoint.filter().covers_port(port, direction);
@@ -108,7 +108,7 @@ impl VcpuBreaks {
         work(&known.set)
     }
 
-    /// What is known of an access before it is made; `None` if no breakpoint may want it.
+    /// Describes an access before it is made; `None` if it meets no breakpoint's conditions.
     fn candidate(
         &self,
         code: Code,

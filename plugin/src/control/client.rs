@@ -15,7 +15,7 @@ use rustix::net::{SendFlags, send};
 use super::rates::Subscription;
 use super::request::{MAX_LINE, answer, greeting};
 
-/// How long a client may leave an answer unread.
+/// The time that a client may leave an answer unread.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connected client.
@@ -25,7 +25,7 @@ pub(super) struct Client {
     /// The rest of a line that is too long is being skipped.
     skips: bool,
     output: Vec<u8>,
-    /// How much of the output was sent.
+    /// The number of bytes of the output that were sent.
     sent: usize,
     /// When the client last took something, if an answer waits.
     waits_since: Instant,
@@ -58,7 +58,7 @@ impl Client {
         self.stream.as_fd()
     }
 
-    /// What to wait for.
+    /// The events to wait for.
     pub fn interest(&self) -> PollFlags {
         match (self.is_writing(), self.has_closed_input) {
             (true, _) => PollFlags::OUT,
@@ -68,7 +68,7 @@ impl Client {
         }
     }
 
-    /// Whether something waits to be sent.
+    /// Returns true if output waits to be sent.
     pub fn is_writing(&self) -> bool {
         self.sent < self.output.len()
     }
@@ -131,7 +131,7 @@ impl Client {
         }
     }
 
-    /// Whether a request can be taken.
+    /// Returns true if a request can be taken.
     pub fn has_line(&self) -> bool {
         !self.is_writing() && self.input.contains(&b'\n')
     }
@@ -165,7 +165,7 @@ impl Client {
         self.is_broken = true;
     }
 
-    /// Whether the connection is over: the client has closed it, or does not read.
+    /// Returns true if the connection is over: the client has closed it, or does not read.
     pub fn is_over(&self, now: Instant) -> bool {
         let is_stalled = self.deadline().is_some_and(|deadline| now >= deadline);
         let wants_more = self.is_writing() || self.has_line() || self.subscription.is_some();

@@ -1,4 +1,4 @@
-//! What each command does.
+//! The commands of the socket.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,11 +19,11 @@ use crate::stats::{Statistics, WindowError};
 use crate::trace::Trace;
 use crate::x86::Port;
 
-/// How long the vCPUs may take to stop for a snapshot. They take less than 100 ms unless one is in a device that
+/// The time that the vCPUs may take to stop for a snapshot. They take less than 100 ms unless one is in a device that
 /// waits for its reader.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long pvio looks for a moment without counting, where it cannot stop the vCPUs.
+/// The time that pvio waits for a moment without counting, if it cannot stop the vCPUs.
 const STILL_WITHIN: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(5);
 

@@ -16,7 +16,7 @@ use rustix::net::{
 /// The longest path of a socket, in bytes: `sun_path` in unix(7), without the NUL.
 const MAX_PATH: usize = 107;
 
-/// How many connections wait until they are accepted.
+/// Maximum number of connections that wait until they are accepted.
 const BACKLOG: i32 = 16;
 
 /// The longest wait for another QEMU that takes over a socket in the same directory.

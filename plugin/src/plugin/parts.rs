@@ -22,7 +22,7 @@ use crate::sections::Sections;
 use crate::stats::{ValueClock, qemu_row};
 use crate::symbols::{GuestKernels, LiveNames};
 
-/// What a trace says of the machine at its start, but for its devices.
+/// Describes the machine for the start of a trace, except its devices.
 pub(super) fn trace_head(host: &HostInfo, options: &Options, trace: &AccessesOption) -> Head {
     let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     Head {
@@ -88,7 +88,7 @@ pub(super) fn processes(
     Some(Arc::new(ProcessFinder { kernel, ram, states }))
 }
 
-/// What breakpoints know of code.
+/// The names of code for breakpoints.
 pub(super) struct BreakNames<'a> {
     pub dumps: &'a Dumps,
     pub kernel: Option<Arc<RunningKernel>>,

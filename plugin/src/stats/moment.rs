@@ -1,4 +1,4 @@
-//! What was counted up to one moment, before rows are made of it, which takes longer.
+//! The counts at one moment. Making rows from them takes longer, and is done later.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Whether nothing was counted since an earlier moment, and the tables add up to the same sums.
+    /// Returns true if nothing was counted since an earlier moment, and the tables add up to the same sums.
     pub fn is_still(&self, earlier: &Moment) -> bool {
         self.totals == earlier.totals && self.totals.agree()
     }

@@ -1,4 +1,4 @@
-//! What the trace says of requests from outside the guest: windows, resets, and changes of its filter.
+//! Traces requests from outside the guest: windows, resets, and changes of the filter.
 
 use std::sync::Mutex;
 
@@ -49,7 +49,7 @@ impl Requests {
         lock(&self.state).stream.seal()
     }
 
-    /// How many chunks were taken.
+    /// Returns the number of chunks that were taken.
     pub fn end(&self) -> StreamEnd {
         lock(&self.state).stream.end()
     }

@@ -11,7 +11,7 @@ pub(super) enum Line {
     Begins(&'static str),
 }
 
-/// What an edit does.
+/// The change that an edit makes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Change {
     /// Adds a line before the one that is found, with the same indentation.

@@ -11,7 +11,7 @@ use super::stage::Layout;
 use crate::linux::archive;
 use crate::machine::{Ended, Machine, Running};
 
-/// How the kernel accesses ports.
+/// The kernel's way of accessing ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// By instructions: the parameter `nopvio`.
@@ -93,7 +93,7 @@ impl Disk {
         words.fold(0_u32, |sum, word| sum.rotate_left(5).wrapping_add(word))
     }
 
-    /// What is on the disk at first.
+    /// The disk's contents at first.
     fn initial() -> Vec<u8> {
         (0..DISK as u32 / 4).flat_map(|word| word.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect()
     }

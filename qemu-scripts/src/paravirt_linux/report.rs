@@ -1,4 +1,4 @@
-//! What two ways of port I/O have in common, and in what they differ.
+//! Compares two ways of port I/O.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::measure::{Ratio, median};
 use crate::stats::{Call, QemuRow, Snapshot};
 use crate::table::Table;
 
-/// What the plugin counted in a boot.
+/// The plugin's counts of a boot.
 #[derive(Clone, Debug, Serialize)]
 pub struct Counts {
     /// The kernel's line about its port I/O.
@@ -26,7 +26,7 @@ pub struct Counts {
     pub refused: u64,
 }
 
-/// What the plugin counted in a run with the disk, without DMA.
+/// The plugin's counts of a run with the disk, without DMA.
 #[derive(Clone, Debug, Serialize)]
 pub struct DiskCounts {
     /// Accesses by instruction, firmware left out.

@@ -21,7 +21,7 @@ pub enum Stage {
     User,
 }
 
-/// Where QEMU and the boot protocol put a kernel.
+/// The addresses at which QEMU and the boot protocol put a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     /// The physical memory that the decompressor uses. It moves itself there first.

@@ -1,4 +1,4 @@
-//! What keys do.
+//! The commands of the keys.
 
 use super::Top;
 

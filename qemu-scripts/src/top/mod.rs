@@ -45,7 +45,7 @@ impl Table {
     }
 }
 
-/// What rows are sorted by.
+/// The order of the rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Sort {
     /// Accesses per second
@@ -67,7 +67,7 @@ impl Sort {
     }
 }
 
-/// What the user sees.
+/// The state of the screen.
 #[derive(Debug, Default)]
 pub struct Top {
     /// The machine, for the title.
@@ -76,7 +76,7 @@ pub struct Top {
     pub rates: Rates,
     /// The table that is shown.
     pub table: Table,
-    /// What rows are sorted by.
+    /// The order of the rows.
     pub sort: Sort,
     /// The order is reversed.
     pub is_reversed: bool,

@@ -19,7 +19,7 @@ pub struct Rates {
 /// A row of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// What it is about.
+    /// The port, instruction or process, as it is shown.
     pub name: String,
     /// All its accesses.
     pub total: u64,

@@ -18,10 +18,10 @@ use super::{Key, Rates, Sort, Top, press};
 use crate::live::Connection;
 use crate::signals;
 
-/// How long keys and signals wait at most.
+/// Maximum time that keys and signals wait.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What the connection's thread sends.
+/// A message of the connection's thread.
 type News = Result<Rates>;
 
 /// Shows the rates of a machine whose subscription has begun, until the user quits.

@@ -25,7 +25,7 @@ pub struct AfterInstruction {
     layout: CpuLayout,
 }
 
-/// What stops the machine.
+/// QEMU's functions that stop the machine.
 #[derive(Clone, Copy)]
 struct Stop {
     pause: VcpuPause,
@@ -52,9 +52,9 @@ pub struct BetweenBlocks {
 /// The registers that unwind a stack.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameState {
-    /// Whether the code is 64-bit code.
+    /// True in 64-bit code.
     pub is_64_bit: bool,
-    /// Whether it is 32-bit code.
+    /// True in 32-bit code.
     pub is_32_bit: bool,
     /// RIP, EIP or IP.
     pub ip: u64,
@@ -140,7 +140,7 @@ impl BetweenBlocks {
         self.direct.read(Register::Rax).unwrap_or(0) as u32
     }
 
-    /// What unwinds the stack; `None` if QEMU does not tell.
+    /// The registers for unwinding the stack; `None` if QEMU does not report them.
     pub fn frame(&self) -> Option<FrameState> {
         let layout = self.direct.layout().strings()?;
         let state = self.direct.load(self.direct.layout().hflags()?);
@@ -162,7 +162,7 @@ impl BetweenBlocks {
         })
     }
 
-    /// Whether a nested guest runs.
+    /// Returns true if a nested guest runs.
     pub fn is_in_nested_guest(&self) -> bool {
         self.direct.is_in_nested_guest() == Some(true)
     }
