@@ -1,6 +1,5 @@
 //! A Linux kernel whose port I/O is by hypercalls: `qemu-scripts/test --long kernels` builds it and runs these.
 
-use pvio_cli::machine::ANSWERING_API;
 use pvio_cli::paravirt_linux::{Guest, Stage, Way};
 use pvio_cli::paths;
 use pvio_tests::Host;
@@ -45,11 +44,7 @@ fn kernel_makes_no_access_by_instruction(host: &Host) {
         assert_eq!(calls.instructions[&stage], 0, "{calls:?}");
     }
     assert!(native.instructions[&Stage::Kernel] > 10_000, "{native:?}");
-    match host.api >= ANSWERING_API {
-        true => assert_eq!(calls.instructions[&Stage::Kernel], 0, "{calls:?}"),
-        // Strings need registers.
-        false => assert_eq!(calls.instructions[&Stage::Kernel], calls.strings, "{calls:?}"),
-    }
+    assert_eq!(calls.instructions[&Stage::Kernel], 0, "{calls:?}");
     // The program of the guest makes two accesses by itself, after ioperm(). Before QEMU 11 they are unverified.
     if host.api >= 6 {
         assert_eq!(calls.instructions[&Stage::User], 2, "{calls:?}");
@@ -77,10 +72,6 @@ fn disk_by_ports_has_the_right_contents(host: &Host) {
         .map(|stage| counts.instructions[&stage])
         .iter()
         .sum();
-    match host.api >= ANSWERING_API {
-        true => assert_eq!(strings, 0, "{counts:?}"),
-        // Strings need registers.
-        false => assert!(strings > 1_000_000, "{counts:?}"),
-    }
+    assert_eq!(strings, 0, "{counts:?}");
     assert_eq!(counts.refused, 0, "{counts:?}");
 }
