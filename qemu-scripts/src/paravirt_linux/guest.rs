@@ -32,7 +32,7 @@ impl Way {
 
 /// The kernel's parameters: an early console from the setup code on. `no_timer_check`, because on a busy host an emulated
 /// timer ticks late.
-const PARAMETERS: &str =
+pub(crate) const PARAMETERS: &str =
     "earlyprintk=ttyS0,115200 console=ttyS0,115200 debug panic=-1 no_timer_check nokaslr";
 
 /// Parameter that makes the disk's driver move all data by port accesses.
