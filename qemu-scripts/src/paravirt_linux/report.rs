@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::guest::{Guest, Run};
 use super::{Layout, Stage, Times};
+use crate::machine::Ended;
 use crate::measure::{Ratio, median};
 use crate::stats::{Call, QemuRow, Snapshot};
 use crate::table::Table;
@@ -104,6 +105,15 @@ pub(super) fn of(
 }
 
 impl Guest {
+    /// Returns the accesses by instruction, by stage.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the plugin wrote no statistics.
+    pub fn instructions(&self, ended: &Ended) -> Result<BTreeMap<Stage, u64>> {
+        Ok(by_stage(&self.layout, ended.stats()?))
+    }
+
     /// Returns what the plugin counted in a run.
     ///
     /// # Errors
