@@ -152,7 +152,7 @@ fn latches_are_right_while_cpus_come_and_go(host: &Host, guest: &Guest) {
     assert_consistent(stats);
     assert_eq!(by_kernel(guest, &ended), 0);
     for port in 0x5000..0x5004 {
-        let rows = stats.ports.iter().filter(|row| row.port == port);
+        let rows = stats.ports.iter().filter(|row| row.port.0 == port);
         let by_call: Vec<u64> = rows.map(|row| row.hypercall).collect();
         assert_eq!(by_call, [250_000, 250_000], "{port:#x}");
     }
