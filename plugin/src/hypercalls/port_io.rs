@@ -133,8 +133,8 @@ pub(super) struct PortCalls<'a> {
     pub hypercalls: &'a Hypercalls,
     pub counters: &'a VcpuCounters,
     pub listeners: Option<&'a AccessListeners>,
-    /// The linear address of the call.
-    pub pc: u64,
+    /// The linear address that the call is attributed to: its instruction, or what a guest claims.
+    pub site: u64,
     /// Elements on their way between memory and a device.
     pub buffer: &'a mut [u8; PAGE as usize],
     /// The number of elements and records that the call may still move. While it runs, its vCPU does nothing
@@ -225,7 +225,7 @@ impl<'a> PortCalls<'a> {
         if let Some(listeners) = self.listeners_to(port, io.direction) {
             listeners.access(self.code(), access(io), port, value, 0);
             if let Some(trace) = listeners.trace() {
-                trace.call_access(io.call, port, value, self.pc, true);
+                trace.call_access(io.call, port, value, self.site, true);
             }
         }
         self.counters.hypercall_accesses(port, io.direction, io.width, 1);
@@ -241,7 +241,7 @@ impl<'a> PortCalls<'a> {
                 let value = u32::from_le_bytes(value);
                 listeners.access(self.code(), access(io), port, value, index);
                 if let Some(trace) = listeners.trace() {
-                    trace.call_access(io.call, port, value, self.pc, false);
+                    trace.call_access(io.call, port, value, self.site, false);
                 }
             }
         }
@@ -262,7 +262,7 @@ impl<'a> PortCalls<'a> {
     }
 
     fn code(&self) -> Code {
-        Code { pc: self.pc, kind: CodeKind::Call }
+        Code { pc: self.site, kind: CodeKind::Call }
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use pvio_guest::abi::{self, CallWord, Status, status};
 
+use super::arguments::{Arguments, CallRegisters};
 use super::call_cache::CallCache;
 use super::mailbox::Mailbox;
-use super::memory::caller_memory;
 use super::port_io::{IoCall, PortCalls, Transfer};
 use super::refusal::{Refusal, answered, must_be_zero};
 use super::{Caller, Hypercalls, Policy};
@@ -77,7 +77,7 @@ impl VcpuCalls {
             Some(refusal) => Err(refusal),
             None => {
                 self.cache.insert(word, &self.hypercalls, self.listeners.as_ref());
-                self.dispatch(call, word, caller, vcpu)
+                self.dispatch(call, word, caller.pc, &mut CallRegisters { caller, vcpu })
             }
         };
         let status = answered((&self.counters, self.listeners.as_ref()), call, result);
@@ -95,12 +95,13 @@ impl VcpuCalls {
         self.hypercalls.policy == Policy::Any || caller.supervisor(vcpu) == Supervisor::Yes
     }
 
-    fn dispatch(
+    /// Runs a call whose permission has been checked. `site` is the linear address that it is attributed to.
+    pub(super) fn dispatch(
         &mut self,
         call: Call,
         word: CallWord,
-        caller: Caller,
-        vcpu: &mut WritableRegisters<'_>,
+        site: u64,
+        arguments: &mut impl Arguments,
     ) -> Result<u32, Refusal> {
         if let Some(io) = IoCall::of(call) {
             if !io.takes_operand() {
@@ -108,14 +109,14 @@ impl VcpuCalls {
             }
             let port = Port(word.port());
             return match io.is_string {
-                false => self.port_calls(caller.pc).scalar(io, port, word.operand(), vcpu),
-                true => self.with_transfer(caller, vcpu, |ports, memory, transfer| {
+                false => self.port_calls(site).scalar(io, port, word.operand(), arguments),
+                true => self.with_transfer(site, arguments, |ports, memory, transfer| {
                     ports.string(io, port, memory, transfer)
                 }),
             };
         }
         // The fields of an unknown call may have any meaning. Mailbox calls need a mailbox.
-        if matches!(call, Call::Unknown | Call::Register | Call::Release) {
+        if matches!(call, Call::Unknown | Call::Register | Call::RegisterLarge | Call::Release) {
             return Err(Refusal(status::UNKNOWN));
         }
         must_be_zero(word.port())?;
@@ -124,51 +125,49 @@ impl VcpuCalls {
         }
         match call {
             Call::Probe => {
-                vcpu.write(Register::Rdx, self.hypercalls.features().into());
+                arguments.set_value(self.hypercalls.features());
                 Ok(abi::VERSION)
             }
-            Call::Batch => self.with_transfer(caller, vcpu, |ports, memory, transfer| {
+            Call::Batch => self.with_transfer(site, arguments, |ports, memory, transfer| {
                 ports.batch(memory, transfer)
             }),
-            _ => self.control(call, word.operand(), caller, vcpu),
+            _ => self.control(call, word.operand(), arguments),
         }
     }
 
-    fn port_calls(&mut self, pc: u64) -> PortCalls<'_> {
-        self.mailbox_and_ports(pc).1
+    fn port_calls(&mut self, site: u64) -> PortCalls<'_> {
+        self.mailbox_and_ports(site).1
     }
 
     #[inline]
-    pub(super) fn mailbox_and_ports(&mut self, pc: u64) -> (&mut Option<Mailbox>, PortCalls<'_>) {
+    pub(super) fn mailbox_and_ports(&mut self, site: u64) -> (&mut Option<Mailbox>, PortCalls<'_>) {
         let ports = PortCalls {
             hypercalls: &self.hypercalls,
             counters: &self.counters,
             listeners: self.listeners.as_ref(),
-            pc,
+            site,
             buffer: &mut self.buffer,
             budget: abi::ELEMENTS_MAX,
         };
         (&mut self.mailbox, ports)
     }
 
-    /// Runs a call that moves elements between memory and ports. RDX is the address and RCX the
-    /// count; the call leaves its progress in both.
+    /// Runs a call that moves elements between memory and ports, and leaves its progress in address and
+    /// count.
     fn with_transfer(
         &mut self,
-        caller: Caller,
-        vcpu: &mut WritableRegisters<'_>,
+        site: u64,
+        arguments: &mut impl Arguments,
         run: impl FnOnce(&mut PortCalls<'_>, &LinearMemory<'_>, &mut Transfer) -> Result<(), Refusal>,
     ) -> Result<u32, Refusal> {
-        let mut ports = self.port_calls(caller.pc);
-        let mut transfer = Transfer {
-            address: caller.argument(vcpu, Register::Rdx),
-            left: caller.argument(vcpu, Register::Rcx),
-        };
-        let before = transfer;
-        let memory = caller_memory(caller, vcpu, ports.hypercalls)?;
+        let mut ports = self.port_calls(site);
+        let before = arguments.transfer();
+        let mut transfer = before;
+        let memory = arguments.memory(ports.hypercalls)?;
         let result = run(&mut ports, &memory, &mut transfer);
-        vcpu.write(Register::Rdx, transfer.address);
-        vcpu.write(Register::Rcx, transfer.left);
+        if transfer != before {
+            arguments.set_transfer(transfer);
+        }
         match result {
             // After some progress the call succeeds. The next call meets the error at its start.
             Err(refusal) if refusal.outcome() == Outcome::Error && transfer != before => Ok(0),

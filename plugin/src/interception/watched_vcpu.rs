@@ -3,7 +3,7 @@
 use super::calls;
 use super::instructions::VcpuInstructions;
 use super::proof::{AccessBy, VcpuProof};
-use super::token::{CallToken, PortIoToken};
+use super::token::PortIoToken;
 use super::vcpu::VcpuCounter;
 use crate::hypercalls::VcpuCalls;
 use crate::qemu::{
@@ -39,9 +39,9 @@ impl qemu::Vcpu for WatchedVcpu {
     }
 
     #[inline]
-    fn exec_no_regs(&mut self, token: Token, rip: u64) {
+    fn exec_no_regs(&mut self, token: Token, registers: &mut Registers<'_>) {
         if let Some(calls) = &mut self.calls {
-            calls.doorbell(CallToken::from(token).address().at(rip));
+            calls.doorbell(calls::caller(token.into(), registers.rip()), registers);
         }
     }
 
