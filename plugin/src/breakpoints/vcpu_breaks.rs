@@ -143,7 +143,7 @@ impl VcpuBreaks {
             access,
             port,
             value: value.and_then(|value| access.size.low_bytes(value)),
-            by_call: matches!(code.kind, CodeKind::Call),
+            by_call: matches!(code.kind, CodeKind::Call | CodeKind::CallFrom),
         };
         Some(Candidate { shared: Arc::clone(&self.shared), wanted_by, hit })
     }
@@ -178,7 +178,7 @@ impl VcpuBreaks {
         let Some(mut candidate) = self.candidate(code, access, port, value) else { return };
         let len = match code.kind {
             CodeKind::Site(site) => Some(self.shared.sites.get(site).key.bytes.len() as u64),
-            CodeKind::Dropped | CodeKind::Call => None,
+            CodeKind::Dropped | CodeKind::Call | CodeKind::CallFrom => None,
         };
         let may_fault_unreported = may_fault_unreported && !self.shared.reports_exceptions;
         let state = Arc::clone(&self.state);

@@ -7,10 +7,10 @@ use pvio_guest::abi::{self, CallWord, Status, UNANSWERED, status};
 
 use super::memory::{caller_memory, check};
 use super::port_io::{Data, IoCall, PortCalls};
-use super::refusal::{Refusal, answered, must_be_zero};
-use super::{Caller, MailboxEpoch, VcpuCalls};
+use super::refusal::{Refusal, must_be_zero};
+use super::{Caller, FindCaller, MailboxEpoch, VcpuCalls};
 use crate::qemu::{MappedRam, Register, Registers};
-use crate::stats::Call;
+use crate::stats::{Call, CallSiteKey};
 use crate::x86::{Port, Supervisor};
 
 const WORD: usize = std::mem::offset_of!(abi::Mailbox, word);
@@ -44,6 +44,11 @@ impl Mailbox {
         (word.0 & UNANSWERED != 0 && self.memory.load_u64(KEY) == self.key).then_some(word)
     }
 
+    /// The site that the pending call states; `None` if it states none.
+    fn site(&self) -> Option<u64> {
+        None
+    }
+
     fn answer(&mut self, status: Status) {
         self.memory.store_u32(WORD, status.0);
     }
@@ -67,7 +72,7 @@ impl Mailbox {
                 Some(_) => Err(Refusal(status::DECLINED)),
             },
         };
-        self.answer(answered((ports.counters, ports.listeners), call, answer));
+        self.answer(ports.recorder.answered(call, answer));
         match (call, answer) {
             (Call::Release, Ok(_)) => IsReleased::Yes,
             _ => IsReleased::No,
@@ -85,28 +90,46 @@ enum IsReleased {
 impl VcpuCalls {
     /// Runs the call in the vCPU's mailbox and answers it there.
     ///
-    /// `pc` is the linear address of the doorbell instruction, which supervisor code has executed.
+    /// Supervisor code has executed the doorbell instruction. `vcpu` may be `None` if neither call chains nor processes are
+    /// counted.
     #[inline]
-    pub fn doorbell(&mut self, pc: u64) {
+    pub fn doorbell(
+        &mut self,
+        caller: Caller,
+        vcpu: Option<&mut Registers<'_>>,
+        find: FindCaller<'_>,
+    ) {
         let Some(mailbox) = &mut self.mailbox else { return };
         if mailbox.epoch != self.hypercalls.epoch.now() {
             self.mailbox = None;
             return;
         }
         let Some(word) = mailbox.call() else { return };
-        self.counters.calls_from(pc);
-        if let Some(data) = self.cache.run(word, mailbox, &self.counters) {
+        self.counters.calls_from(caller.pc);
+        let site = caller.site(mailbox.site());
+        if let Some(data) = self.cache.run(word, &site, mailbox, &self.counters) {
             mailbox.answer(Status::new(status::OK, data));
             return;
         }
-        self.doorbell_uncached(word, pc);
+        self.doorbell_uncached(word, caller, site, vcpu, find);
     }
 
     /// Slow path: runs a call that missed the cache.
     #[cold]
-    fn doorbell_uncached(&mut self, word: CallWord, pc: u64) {
-        self.cache.insert(word, &self.hypercalls, self.listeners.as_ref());
-        let (slot, ports) = self.mailbox_and_ports(pc);
+    fn doorbell_uncached(
+        &mut self,
+        word: CallWord,
+        caller: Caller,
+        site: CallSiteKey,
+        vcpu: Option<&mut Registers<'_>>,
+        find: FindCaller<'_>,
+    ) {
+        let origin = self.origin(caller, site, |id| {
+            vcpu.map(|vcpu| find(id, caller, vcpu)).unwrap_or_default()
+        });
+        let recorders = (&*self.counters, self.listeners.as_ref());
+        self.cache.insert(word, &origin, &self.hypercalls, recorders);
+        let (slot, ports) = self.mailbox_and_ports(origin);
         let Some(mailbox) = slot else { return };
         let number = word.call().expect("a mailbox yields call words only");
         if let Some(io) = IoCall::scalar(number)
@@ -145,7 +168,8 @@ impl VcpuCalls {
             mailbox.set_value(self.hypercalls.features());
             Ok(abi::VERSION)
         };
-        mailbox.answer(answered((&self.counters, self.listeners.as_ref()), Call::Register, answer));
+        let origin = self.origin(caller, caller.site(None), |_| Default::default());
+        mailbox.answer(self.recorder(origin).answered(Call::Register, answer));
         if answer.is_ok() {
             self.mailbox = Some(mailbox);
         }

@@ -6,16 +6,27 @@ use std::sync::atomic::Ordering;
 use pvio_guest::abi::{self, CallWord, Status, status};
 
 use super::call_cache::CallCache;
+use super::call_sites::VcpuCallSites;
 use super::mailbox::Mailbox;
 use super::memory::caller_memory;
 use super::port_io::{IoCall, PortCalls, Transfer};
-use super::refusal::{Refusal, answered, must_be_zero};
+use super::recorder::CallRecorder;
+use super::refusal::{Refusal, must_be_zero};
 use super::{Caller, Hypercalls, Policy};
 use crate::access_listeners::AccessListeners;
 use crate::guest_memory::LinearMemory;
 use crate::qemu::{Register, Registers, WritableRegisters};
-use crate::stats::{Call, Outcome, VcpuCounters};
+use crate::stats::{
+    Call, CallOrigin, CallSiteId, CallSiteKey, CallerId, Outcome, ProcessUse, VcpuCounters,
+};
 use crate::x86::{PAGE, Port, Supervisor};
+
+/// Finds the call chain and the process of a call, if these are counted.
+pub type FindCaller<'a> = &'a mut dyn FnMut(
+    CallSiteId,
+    Caller,
+    &mut Registers<'_>,
+) -> (CallerId, Option<ProcessUse>);
 
 /// Runs the hypercalls of one vCPU.
 pub struct VcpuCalls {
@@ -26,6 +37,7 @@ pub struct VcpuCalls {
     buffer: Box<[u8; PAGE as usize]>,
     pub(super) mailbox: Option<Mailbox>,
     pub(super) cache: CallCache,
+    sites: VcpuCallSites,
 }
 
 impl VcpuCalls {
@@ -36,13 +48,18 @@ impl VcpuCalls {
         listeners: Option<AccessListeners>,
     ) -> VcpuCalls {
         let buffer = Box::new([0; PAGE as usize]);
-        let cache = CallCache::default();
-        VcpuCalls { hypercalls, counters, listeners, buffer, mailbox: None, cache }
+        let (cache, sites) = (CallCache::default(), VcpuCallSites::new(&hypercalls));
+        VcpuCalls { hypercalls, counters, listeners, buffer, mailbox: None, cache, sites }
     }
 
     /// Runs a call by registers and answers it in RAX.
     #[inline]
-    pub fn call(&mut self, caller: Caller, vcpu: &mut WritableRegisters<'_>) {
+    pub fn call(
+        &mut self,
+        caller: Caller,
+        vcpu: &mut WritableRegisters<'_>,
+        find: FindCaller<'_>,
+    ) {
         self.counters.calls_from(caller.pc);
         let word = CallWord(vcpu.read(Register::Rax) as u32);
         // No call word: another plugin like this one has answered already, or it never was a call.
@@ -55,33 +72,51 @@ impl VcpuCalls {
             None
         };
         if refusal.is_none()
-            && let Some(data) = self.cache.run(word, vcpu, &self.counters)
+            && let Some(data) = self.cache.run(word, &caller.site(None), vcpu, &self.counters)
         {
             vcpu.write(Register::Rax, Status::new(status::OK, data).0.into());
             return;
         }
-        self.call_uncached(Call::from_number(number), word, refusal, caller, vcpu);
+        self.call_uncached((Call::from_number(number), word), refusal, caller, vcpu, find);
     }
 
     /// Slow path: runs a call that missed the cache, or refuses it.
     #[inline(never)]
     fn call_uncached(
         &mut self,
-        call: Call,
-        word: CallWord,
+        (call, word): (Call, CallWord),
         refusal: Option<Refusal>,
         caller: Caller,
         vcpu: &mut WritableRegisters<'_>,
+        find: FindCaller<'_>,
     ) {
+        let origin = self.origin(caller, caller.site(None), |site| find(site, caller, vcpu));
         let result = match refusal {
             Some(refusal) => Err(refusal),
             None => {
-                self.cache.insert(word, &self.hypercalls, self.listeners.as_ref());
-                self.dispatch(call, word, caller, vcpu)
+                let recorders = (&*self.counters, self.listeners.as_ref());
+                self.cache.insert(word, &origin, &self.hypercalls, recorders);
+                self.dispatch((call, word), origin, caller, vcpu)
             }
         };
-        let status = answered((&self.counters, self.listeners.as_ref()), call, result);
+        let status = self.recorder(origin).answered(call, result);
         vcpu.write(Register::Rax, status.0.into());
+    }
+
+    /// Finds the origin of a call from a site.
+    pub(super) fn origin(
+        &mut self,
+        caller: Caller,
+        key: CallSiteKey,
+        find: impl FnOnce(CallSiteId) -> (CallerId, Option<ProcessUse>),
+    ) -> CallOrigin {
+        let site = self.sites.find(self.counters.boot(), key, caller);
+        let (caller, process) = find(site);
+        CallOrigin { site, key, caller, process }
+    }
+
+    pub(super) fn recorder(&self, origin: CallOrigin) -> CallRecorder<'_> {
+        CallRecorder { counters: &self.counters, listeners: self.listeners.as_ref(), origin }
     }
 
     /// Returns true if the caller is, or may be, a nested guest. pvio cannot see a nested guest's page
@@ -97,8 +132,8 @@ impl VcpuCalls {
 
     fn dispatch(
         &mut self,
-        call: Call,
-        word: CallWord,
+        (call, word): (Call, CallWord),
+        origin: CallOrigin,
         caller: Caller,
         vcpu: &mut WritableRegisters<'_>,
     ) -> Result<u32, Refusal> {
@@ -108,8 +143,8 @@ impl VcpuCalls {
             }
             let port = Port(word.port());
             return match io.is_string {
-                false => self.port_calls(caller.pc).scalar(io, port, word.operand(), vcpu),
-                true => self.with_transfer(caller, vcpu, |ports, memory, transfer| {
+                false => self.port_calls(origin).scalar(io, port, word.operand(), vcpu),
+                true => self.with_transfer(origin, caller, vcpu, |ports, memory, transfer| {
                     ports.string(io, port, memory, transfer)
                 }),
             };
@@ -127,24 +162,26 @@ impl VcpuCalls {
                 vcpu.write(Register::Rdx, self.hypercalls.features().into());
                 Ok(abi::VERSION)
             }
-            Call::Batch => self.with_transfer(caller, vcpu, |ports, memory, transfer| {
+            Call::Batch => self.with_transfer(origin, caller, vcpu, |ports, memory, transfer| {
                 ports.batch(memory, transfer)
             }),
-            _ => self.control(call, word.operand(), caller, vcpu),
+            _ => self.control((call, word.operand()), origin, caller, vcpu),
         }
     }
 
-    fn port_calls(&mut self, pc: u64) -> PortCalls<'_> {
-        self.mailbox_and_ports(pc).1
+    fn port_calls(&mut self, origin: CallOrigin) -> PortCalls<'_> {
+        self.mailbox_and_ports(origin).1
     }
 
     #[inline]
-    pub(super) fn mailbox_and_ports(&mut self, pc: u64) -> (&mut Option<Mailbox>, PortCalls<'_>) {
+    pub(super) fn mailbox_and_ports(
+        &mut self,
+        origin: CallOrigin,
+    ) -> (&mut Option<Mailbox>, PortCalls<'_>) {
+        let (counters, listeners) = (&*self.counters, self.listeners.as_ref());
         let ports = PortCalls {
             hypercalls: &self.hypercalls,
-            counters: &self.counters,
-            listeners: self.listeners.as_ref(),
-            pc,
+            recorder: CallRecorder { counters, listeners, origin },
             buffer: &mut self.buffer,
             budget: abi::ELEMENTS_MAX,
         };
@@ -155,11 +192,12 @@ impl VcpuCalls {
     /// count; the call leaves its progress in both.
     fn with_transfer(
         &mut self,
+        origin: CallOrigin,
         caller: Caller,
         vcpu: &mut WritableRegisters<'_>,
         run: impl FnOnce(&mut PortCalls<'_>, &LinearMemory<'_>, &mut Transfer) -> Result<(), Refusal>,
     ) -> Result<u32, Refusal> {
-        let mut ports = self.port_calls(caller.pc);
+        let mut ports = self.port_calls(origin);
         let mut transfer = Transfer {
             address: caller.argument(vcpu, Register::Rdx),
             left: caller.argument(vcpu, Register::Rcx),

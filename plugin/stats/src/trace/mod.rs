@@ -41,7 +41,7 @@ pub use describe::{
 };
 pub use encode::{Define, Encoder};
 pub use event::{
-    CallEvent, CallOutcome, Code, Event, FileOffset, InsnEvent, Owner, Process, ProcessDefinition,
+    CallCode, CallEvent, CallOutcome, CallSiteDefinition, Code, Event, FileOffset, InsnEvent, Owner, Process, ProcessDefinition,
     SiteDefinition, StackDefinition, Stage, What, WindowEvent,
 };
 pub use file::{Trace, TraceError};
