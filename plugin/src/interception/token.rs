@@ -349,15 +349,15 @@ mod tests {
     }
 
     #[test]
-    fn a_call_token_keeps_mode_privilege_and_address() {
+    fn a_call_token_keeps_instruction_mode_privilege_and_address() {
         let privileges = [None, Some(Supervisor::Yes), Some(Supervisor::No)];
         for (mode, supervisor) in
             Mode::ALL.into_iter().flat_map(|mode| privileges.map(|known| (mode, known)))
         {
-            for address in ADDRESSES {
-                let token = carried(CallToken::new(mode, supervisor, address));
+            for (magic, address) in Magic::ALL.into_iter().zip(ADDRESSES) {
+                let token = carried(CallToken::new(magic, mode, supervisor, address));
                 assert_eq!((token.mode(), token.supervisor()), (mode, supervisor));
-                assert_eq!(token.address(), address);
+                assert_eq!((token.magic(), token.address()), (magic, address));
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::paths;
 use crate::progress::Progress;
 use crate::stats::QemuRow;
 use crate::stats::trace::{
-    ChunkHeader, ChunkKind, Code, Define, Encoder, End, Head, InsnEvent, ProcessDefinition,
+    CallSiteDefinition, ChunkHeader, ChunkKind, Code, Define, Encoder, End, Head, InsnEvent, ProcessDefinition,
     SiteDefinition, StackDefinition, Stage, StreamEnd, Trace, What, chunk, statistics,
 };
 
@@ -125,6 +125,10 @@ impl Define for Synthetic {
             bytes: vec![0xee],
             place: None,
         }
+    }
+
+    fn call_site(&self, _: u32) -> CallSiteDefinition {
+        unreachable!("no event is a hypercall's")
     }
 
     fn stack(&self, _: u32) -> StackDefinition {
