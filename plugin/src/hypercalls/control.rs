@@ -4,11 +4,12 @@ use arrayvec::ArrayVec;
 use pvio_guest::abi::{self, status};
 use pvio_stats::trace::WindowEvent;
 
+use super::arguments::Arguments;
 use super::guest_log::Level;
-use super::memory::{caller_memory, check};
-use super::{Caller, DumpError, Refusal, VcpuCalls};
+use super::memory::check;
+use super::port_io::Transfer;
+use super::{DumpError, Refusal, VcpuCalls};
 use crate::access_listeners::AccessListeners;
-use crate::qemu::{Register, Registers};
 use crate::stats::{Call, CallOrigin, Outcome, WindowError};
 
 impl VcpuCalls {
@@ -17,8 +18,7 @@ impl VcpuCalls {
         &mut self,
         (call, operand): (Call, u8),
         origin: CallOrigin,
-        caller: Caller,
-        vcpu: &mut Registers<'_>,
+        arguments: &mut impl Arguments,
     ) -> Result<u32, Refusal> {
         self.counters.calls_by(origin.site);
         match call {
@@ -29,13 +29,13 @@ impl VcpuCalls {
             }
             Call::Log => {
                 let level = Level::from_number(operand).ok_or(Refusal(status::ARGUMENT))?;
-                let text = self.text::<{ abi::LOG_MAX }>(caller, vcpu)?;
+                let text = self.text::<{ abi::LOG_MAX }>(arguments)?;
                 let written = self.hypercalls.log.line(level, &text);
                 written.map_err(|_| Refusal(status::FAILED))?;
                 self.recorder(origin).moved_bytes(call, text.len() as u64);
             }
             Call::Begin | Call::End => {
-                let name = self.text::<{ abi::NAME_MAX }>(caller, vcpu)?;
+                let name = self.text::<{ abi::NAME_MAX }>(arguments)?;
                 if name.is_empty() {
                     return Err(Refusal(status::LENGTH));
                 }
@@ -87,18 +87,16 @@ impl VcpuCalls {
         }
     }
 
-    /// Reads the text argument: RDX is the address, RCX the length in bytes.
+    /// Reads the text argument: the count is its length in bytes.
     fn text<const MAX: usize>(
         &self,
-        caller: Caller,
-        vcpu: &mut Registers<'_>,
+        arguments: &mut impl Arguments,
     ) -> Result<ArrayVec<u8, MAX>, Refusal> {
-        let address = caller.argument(vcpu, Register::Rdx);
-        let len = caller.argument(vcpu, Register::Rcx);
+        let Transfer { address, left: len } = arguments.transfer();
         if len > MAX as u64 {
             return Err(Refusal(status::LENGTH));
         }
-        let memory = caller_memory(caller, vcpu, &self.hypercalls)?;
+        let memory = arguments.memory(&self.hypercalls)?;
         check(&memory, address, len, 1)?;
         let mut text = ArrayVec::from([0; MAX]);
         text.truncate(len as usize);

@@ -4,6 +4,7 @@
 //! instruction was caught. A call reaches every port: pvio's devices directly, QEMU's through QEMU's
 //! bus. It reaches memory through the caller's page tables, with the caller's privilege.
 
+mod arguments;
 mod batch;
 mod call_cache;
 mod call_sites;
@@ -112,6 +113,6 @@ impl Hypercalls {
         // Of proven RAM, each call tells whether it suffices.
         let memory = matches!(self.ram(), Some(RamAccess::InPlace(_)));
         (if every_port { feature::EVERY_PORT } else { 0 })
-            | (if memory { feature::MEMORY | feature::MAILBOX } else { 0 })
+            | (if memory { feature::MEMORY | feature::MAILBOX | feature::LARGE_MAILBOX } else { 0 })
     }
 }

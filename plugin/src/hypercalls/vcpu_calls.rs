@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 
 use pvio_guest::abi::{self, CallWord, Status, status};
 
+use super::arguments::{Arguments, CallRegisters};
 use super::call_cache::CallCache;
 use super::call_sites::VcpuCallSites;
 use super::mailbox::Mailbox;
-use super::memory::caller_memory;
 use super::port_io::{IoCall, PortCalls, Transfer};
 use super::recorder::CallRecorder;
 use super::refusal::{Refusal, must_be_zero};
@@ -96,7 +96,7 @@ impl VcpuCalls {
             None => {
                 let recorders = (&*self.counters, self.listeners.as_ref());
                 self.cache.insert(word, &origin, &self.hypercalls, recorders);
-                self.dispatch((call, word), origin, caller, vcpu)
+                self.dispatch((call, word), origin, &mut CallRegisters { caller, vcpu })
             }
         };
         let status = self.recorder(origin).answered(call, result);
@@ -130,12 +130,12 @@ impl VcpuCalls {
         self.hypercalls.policy == Policy::Any || caller.supervisor(vcpu) == Supervisor::Yes
     }
 
-    fn dispatch(
+    /// Runs a call whose permission has been checked.
+    pub(super) fn dispatch(
         &mut self,
         (call, word): (Call, CallWord),
         origin: CallOrigin,
-        caller: Caller,
-        vcpu: &mut WritableRegisters<'_>,
+        arguments: &mut impl Arguments,
     ) -> Result<u32, Refusal> {
         if let Some(io) = IoCall::of(call) {
             if !io.takes_operand() {
@@ -143,14 +143,14 @@ impl VcpuCalls {
             }
             let port = Port(word.port());
             return match io.is_string {
-                false => self.port_calls(origin).scalar(io, port, word.operand(), vcpu),
-                true => self.with_transfer(origin, caller, vcpu, |ports, memory, transfer| {
+                false => self.port_calls(origin).scalar(io, port, word.operand(), arguments),
+                true => self.with_transfer(origin, arguments, |ports, memory, transfer| {
                     ports.string(io, port, memory, transfer)
                 }),
             };
         }
         // The fields of an unknown call may have any meaning. Mailbox calls need a mailbox.
-        if matches!(call, Call::Unknown | Call::Register | Call::Release) {
+        if matches!(call, Call::Unknown | Call::Register | Call::RegisterLarge | Call::Release) {
             return Err(Refusal(status::UNKNOWN));
         }
         must_be_zero(word.port())?;
@@ -159,13 +159,13 @@ impl VcpuCalls {
         }
         match call {
             Call::Probe => {
-                vcpu.write(Register::Rdx, self.hypercalls.features().into());
+                arguments.set_value(self.hypercalls.features());
                 Ok(abi::VERSION)
             }
-            Call::Batch => self.with_transfer(origin, caller, vcpu, |ports, memory, transfer| {
+            Call::Batch => self.with_transfer(origin, arguments, |ports, memory, transfer| {
                 ports.batch(memory, transfer)
             }),
-            _ => self.control((call, word.operand()), origin, caller, vcpu),
+            _ => self.control((call, word.operand()), origin, arguments),
         }
     }
 
@@ -188,25 +188,22 @@ impl VcpuCalls {
         (&mut self.mailbox, ports)
     }
 
-    /// Runs a call that moves elements between memory and ports. RDX is the address and RCX the
-    /// count; the call leaves its progress in both.
+    /// Runs a call that moves elements between memory and ports, and leaves its progress in address and
+    /// count.
     fn with_transfer(
         &mut self,
         origin: CallOrigin,
-        caller: Caller,
-        vcpu: &mut WritableRegisters<'_>,
+        arguments: &mut impl Arguments,
         run: impl FnOnce(&mut PortCalls<'_>, &LinearMemory<'_>, &mut Transfer) -> Result<(), Refusal>,
     ) -> Result<u32, Refusal> {
         let mut ports = self.port_calls(origin);
-        let mut transfer = Transfer {
-            address: caller.argument(vcpu, Register::Rdx),
-            left: caller.argument(vcpu, Register::Rcx),
-        };
-        let before = transfer;
-        let memory = caller_memory(caller, vcpu, ports.hypercalls)?;
+        let before = arguments.transfer();
+        let mut transfer = before;
+        let memory = arguments.memory(ports.hypercalls)?;
         let result = run(&mut ports, &memory, &mut transfer);
-        vcpu.write(Register::Rdx, transfer.address);
-        vcpu.write(Register::Rcx, transfer.left);
+        if transfer != before {
+            arguments.set_transfer(transfer);
+        }
         match result {
             // After some progress the call succeeds. The next call meets the error at its start.
             Err(refusal) if refusal.outcome() == Outcome::Error && transfer != before => Ok(0),

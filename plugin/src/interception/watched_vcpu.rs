@@ -43,9 +43,10 @@ impl qemu::Vcpu for WatchedVcpu {
     }
 
     #[inline]
-    fn exec_no_regs(&mut self, token: Token, rip: u64) {
+    fn exec_no_regs(&mut self, token: Token, registers: &mut Registers<'_>) {
         if let Some(calls) = &mut self.calls {
-            calls.doorbell(calls::caller(token.into(), rip), None, &mut |_, _, _| Default::default());
+            let caller = calls::caller(token.into(), registers.rip());
+            calls.doorbell(caller, registers, &mut |_, _, _| Default::default());
         }
     }
 
@@ -57,7 +58,7 @@ impl qemu::Vcpu for WatchedVcpu {
             return;
         }
         let counter = &mut self.counter;
-        calls.doorbell(caller, Some(registers), &mut |site, caller, registers| {
+        calls.doorbell(caller, registers, &mut |site, caller, registers| {
             counter.caller_of_call(site, caller, registers)
         });
     }
