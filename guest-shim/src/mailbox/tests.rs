@@ -189,8 +189,7 @@ fn without_large_mailboxes_strings_go_by_registers() {
     assert!(!machine.is_large.get());
     assert_eq!(machine.ways(), [By::Call]);
     // Single elements still go through the mailbox.
-    let machine =
-        Simulation { has_large_mailboxes: false, elements_max: 0, ..Simulation::host() };
+    let machine = Simulation { has_large_mailboxes: false, elements_max: 0, ..Simulation::host() };
     assert_eq!(strings(&machine), 6 * COUNT);
     assert_eq!(machine.ways(), [By::Mailbox]);
 }

@@ -79,10 +79,7 @@ fn header_constants_are_those_of_the_abi() {
     }
     for (name, fields) in [
         ("pvio_record", &["call", "status", "port", "value", "address"][..]),
-        (
-            "pvio_mailbox",
-            &["word", "value", "key", "address", "count", "site", "reserved"],
-        ),
+        ("pvio_mailbox", &["word", "value", "key", "address", "count", "site", "reserved"]),
     ] {
         program += &format!("printf(\"{name} %zu\", sizeof(struct {name}));\n");
         for field in fields {
