@@ -8,9 +8,7 @@ use super::Hypercalls;
 use super::port_io::{Data, IoCall};
 use crate::access_listeners::AccessListeners;
 use crate::bus::CachedPort;
-use crate::stats::{
-    CallAccessCounter, CallOrigin, CallSiteKey, PortCounter, VcpuCounters,
-};
+use crate::stats::{CallAccessCounter, CallOrigin, CallSiteKey, PortCounter, VcpuCounters};
 use crate::x86::Port;
 
 /// Number of entries. The cache is direct-mapped: a new call evicts the old one.

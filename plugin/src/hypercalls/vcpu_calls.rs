@@ -22,11 +22,8 @@ use crate::stats::{
 use crate::x86::{PAGE, Port, Supervisor};
 
 /// Finds the call chain and the process of a call, if these are counted.
-pub type FindCaller<'a> = &'a mut dyn FnMut(
-    CallSiteId,
-    Caller,
-    &mut Registers<'_>,
-) -> (CallerId, Option<ProcessUse>);
+pub type FindCaller<'a> =
+    &'a mut dyn FnMut(CallSiteId, Caller, &mut Registers<'_>) -> (CallerId, Option<ProcessUse>);
 
 /// Runs the hypercalls of one vCPU.
 pub struct VcpuCalls {
@@ -54,12 +51,7 @@ impl VcpuCalls {
 
     /// Runs a call by registers and answers it in RAX.
     #[inline]
-    pub fn call(
-        &mut self,
-        caller: Caller,
-        vcpu: &mut WritableRegisters<'_>,
-        find: FindCaller<'_>,
-    ) {
+    pub fn call(&mut self, caller: Caller, vcpu: &mut WritableRegisters<'_>, find: FindCaller<'_>) {
         self.counters.calls_from(caller.pc);
         let word = CallWord(vcpu.read(Register::Rax) as u32);
         // No call word: another plugin like this one has answered already, or it never was a call.

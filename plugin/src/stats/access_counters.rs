@@ -41,9 +41,12 @@ const COLUMNS: usize = 2;
 /// The row of `dropped` for sites without a row of their own.
 const WITHOUT_SITE: usize = MAX_SITES;
 
-/// Counters by site and port. All vCPUs together have at most [`MAX_ROWS`] rows. A Linux boot has 61.
+/// Maximum number of rows of all vCPUs: 65,536. A Linux boot has 61.
 ///
-/// [`MAX_ROWS`]: super::keyed_counters::MAX_ROWS
+/// They take 2 MiB for each vCPU that uses them all, and the table that finds them 512 KiB.
+pub const MAX_OTHER_PORTS: usize = 1 << 16;
+
+/// Counters by site and port.
 pub(super) struct AccessCounters {
     sites: Arc<Sites>,
     rows: KeyedCounters,
@@ -54,7 +57,7 @@ pub(super) struct AccessCounters {
 impl AccessCounters {
     pub fn new(sites: Arc<Sites>) -> AccessCounters {
         let dropped = CounterArray::new(MAX_SITES + 1);
-        AccessCounters { sites, rows: KeyedCounters::new(), dropped }
+        AccessCounters { sites, rows: KeyedCounters::new(MAX_OTHER_PORTS), dropped }
     }
 
     /// Adds to a row, or to the dropped counts of its site. Only the thread that owns the table may call this.
@@ -87,7 +90,7 @@ impl AccessCounters {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keyed_counters::{MAX_PROBES, MAX_ROWS, SLOTS_LOG2};
+    use super::super::keyed_counters::MAX_PROBES;
     use super::*;
 
     fn rows(counters: &AccessCounters) -> Vec<(u32, u16, [i64; COLUMNS])> {
@@ -115,7 +118,7 @@ mod tests {
     fn all_vcpus_share_the_room_and_what_finds_none_is_counted_by_site() {
         let sites = Arc::<Sites>::default();
         let [one, other] = [0, 1].map(|_| AccessCounters::new(Arc::clone(&sites)));
-        let ports = MAX_ROWS as u32 / 2;
+        let ports = MAX_OTHER_PORTS as u32 / 2;
         for _ in 0..2 {
             for counters in [&one, &other] {
                 for port in 0..ports {
@@ -126,7 +129,7 @@ mod tests {
             }
         }
         let rows = [&one, &other].map(|counters| counters.rows().count());
-        assert_eq!(rows.iter().sum::<usize>(), MAX_ROWS);
+        assert_eq!(rows.iter().sum::<usize>(), MAX_OTHER_PORTS);
         for counters in [one, other] {
             let counted: i64 = counters.rows().map(|(_, counts)| counts[0] + counts[1]).sum();
             let dropped: i64 = counters.dropped().map(|(_, counts)| counts[0] + counts[1]).sum();
@@ -137,7 +140,8 @@ mod tests {
     #[test]
     fn keys_that_collide_get_a_limited_number_of_rows() {
         let counters = AccessCounters::new(Arc::default());
-        let first = |key: u32| key.wrapping_mul(0x9e37_79b1) >> (u32::BITS - SLOTS_LOG2);
+        let first =
+            |key: u32| key.wrapping_mul(0x9e37_79b1) >> (u32::BITS - MAX_OTHER_PORTS.ilog2() - 1);
         let colliding: Vec<u32> = (0..u32::MAX).filter(|&key| first(key) == 7).take(100).collect();
         for &key in &colliding {
             let key = AccessKey(key);

@@ -53,6 +53,11 @@ impl CallAccessKey {
     }
 }
 
+/// Maximum number of rows by call site, call and port, of all vCPUs: 16,384.
+///
+/// They take 448 KiB for each vCPU that uses them all.
+pub const MAX_CALL_ACCESSES: usize = 1 << 14;
+
 /// The columns of a row of a call site and call.
 #[derive(Clone, Copy)]
 enum CallColumn {
@@ -91,7 +96,7 @@ pub(super) type CallCountRows = (Vec<(u32, [i64; 3])>, Vec<(u32, [i64; 1])>, i64
 impl CallCounters {
     pub fn new(sites: Arc<CallSites>) -> CallCounters {
         let by_call = CounterArray::new(CallRowId::COUNT);
-        CallCounters { sites, by_call, by_port: KeyedCounters::new() }
+        CallCounters { sites, by_call, by_port: KeyedCounters::new(MAX_CALL_ACCESSES) }
     }
 
     /// Finds the counter of calls to a port. `None` if there is no room for it.
@@ -157,7 +162,6 @@ impl CallCounters {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keyed_counters::MAX_ROWS;
     use super::*;
 
     fn counters() -> CallCounters {
@@ -203,10 +207,14 @@ mod tests {
             }
         }
         let (rows, by_port, dropped) = counters.rows();
-        assert_eq!((by_port.len(), counters.counter(CallSiteId(9), Call::Inb, Port(0))), (MAX_ROWS, None));
+        assert_eq!(
+            (by_port.len(), counters.counter(CallSiteId(9), Call::Inb, Port(0))),
+            (MAX_CALL_ACCESSES, None)
+        );
         let accesses: i64 = by_port.iter().map(|(_, [accesses])| accesses).sum();
         assert_eq!(accesses + dropped, 4 << 16);
-        let sum = rows.iter().fold([0; 3], |sum, (_, row)| std::array::from_fn(|n| sum[n] + row[n]));
+        let sum =
+            rows.iter().fold([0; 3], |sum, (_, row)| std::array::from_fn(|n| sum[n] + row[n]));
         assert_eq!(sum, [0, 4 << 16, 16 << 16]);
     }
 }

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use pvio_stats::CallAt;
 
+use super::call_counters::MAX_CALL_ACCESSES;
 use super::keyed_counters::take_room;
 use super::sites::agreed;
 use crate::symbols::{Names, SiteName};
@@ -106,7 +107,7 @@ impl CallSites {
 
     /// Reserves a row for accesses by site, call and port. Returns whether there is room.
     pub(super) fn take_room_for_port(&self) -> bool {
-        take_room(&self.accesses)
+        take_room(&self.accesses, MAX_CALL_ACCESSES)
     }
 
     /// Keeps the current names of the sites of a boot, which ends.

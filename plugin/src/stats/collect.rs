@@ -13,8 +13,8 @@ use pvio_stats::{
     UndecidedFormRow, VcpuRow, WindowRow,
 };
 
-use super::access_counters::AccessKey;
 use self::calls::{call_access_rows, dropped_call_counts};
+use super::access_counters::AccessKey;
 use super::call_counters::CallRowId;
 use super::call_sites::CallSites;
 use super::chain_rows::ChainRows;

@@ -6,20 +6,16 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// Maximum number of rows: 65,536. They take 2 MiB if all are used, and the table that finds them 512 KiB.
-pub(super) const MAX_ROWS: usize = 1 << 16;
-
-/// The slots of the hash table. At most half of them are used.
-pub(super) const SLOTS_LOG2: u32 = 17;
-
 /// Maximum number of slots that a search visits. A guest that makes keys collide gets no row for them.
 pub(super) const MAX_PROBES: usize = 64;
 
 /// The number of counters in a row.
 const COLUMNS: usize = 2;
 
-/// Rows of counters, each with a key.
+/// Rows of counters, each with a key. A row takes 20 bytes, and 8 bytes in the table that finds it.
 pub(super) struct KeyedCounters {
+    /// The binary logarithm of the number of slots. At most half of them are used.
+    slots_log2: u32,
     /// For each slot the number of its row plus 1; 0 if it is free. Only the writer uses it.
     slots: Box<[AtomicU32]>,
     keys: Box<[AtomicU32]>,
@@ -29,11 +25,13 @@ pub(super) struct KeyedCounters {
 }
 
 impl KeyedCounters {
-    pub fn new() -> Self {
+    /// Creates an empty table with room for a number of rows, which is a power of 2.
+    pub fn new(rows: usize) -> Self {
         KeyedCounters {
-            slots: bytemuck::zeroed_slice_box(1 << SLOTS_LOG2),
-            keys: bytemuck::zeroed_slice_box(MAX_ROWS),
-            counters: bytemuck::zeroed_slice_box(MAX_ROWS),
+            slots_log2: rows.ilog2() + 1,
+            slots: bytemuck::zeroed_slice_box(2 * rows),
+            keys: bytemuck::zeroed_slice_box(rows),
+            counters: bytemuck::zeroed_slice_box(rows),
             len: AtomicUsize::new(0),
         }
     }
@@ -52,9 +50,9 @@ impl KeyedCounters {
     /// may call this.
     #[inline]
     pub fn row(&self, key: u32, take_room: impl FnOnce() -> bool) -> Option<usize> {
-        let first = key.wrapping_mul(0x9e37_79b1) >> (u32::BITS - SLOTS_LOG2);
+        let first = key.wrapping_mul(0x9e37_79b1) >> (u32::BITS - self.slots_log2);
         for probe in 0..MAX_PROBES {
-            let slot = &self.slots[(first as usize + probe) % (1 << SLOTS_LOG2)];
+            let slot = &self.slots[(first as usize + probe) % (1 << self.slots_log2)];
             match slot.load(Ordering::Relaxed) {
                 0 => return self.make_row(key, slot, take_room),
                 number => {
@@ -96,8 +94,8 @@ impl KeyedCounters {
     }
 }
 
-/// Reserves one of at most [`MAX_ROWS`] rows that several tables share. Returns whether there is room.
-pub(super) fn take_room(taken: &AtomicUsize) -> bool {
-    let take = |rows| (rows < MAX_ROWS).then_some(rows + 1);
+/// Reserves one of at most `most` rows that several tables share. Returns whether there is room.
+pub(super) fn take_room(taken: &AtomicUsize, most: usize) -> bool {
+    let take = |rows| (rows < most).then_some(rows + 1);
     taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
 }

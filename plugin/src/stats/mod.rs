@@ -41,9 +41,9 @@ pub use instructions::InstructionCounts;
 pub use moment::Moment;
 pub use processes::{MAX_PROCESSES, ProcessTable, ProcessUse, VcpuProcessCounts};
 pub use pvio_stats::{
-    AccessCounts, AccessRow, Call, CallAt, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow,
-    Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot,
-    SymbolFileRow, Tables, VcpuRow, WindowRow, render,
+    AccessCounts, AccessRow, Call, CallAt, CallerRow, ChainEnd, Counts, FormRow, FrameRow,
+    HypercallRow, Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow,
+    Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow, render,
 };
 pub use sites::{FileId, FilePlace, MAX_FILES, MAX_SITES, SiteId, SiteKey, Sites};
 pub use statistics::Statistics;

@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use arrayvec::ArrayVec;
 
+use super::access_counters::MAX_OTHER_PORTS;
 use super::keyed_counters::take_room;
 use crate::guest::MappedElf;
 use crate::symbols::{MappedFile, Names, SiteName};
@@ -204,7 +205,7 @@ impl Sites {
 
     /// Reserves a row for a port that is not the first of its site. Returns whether there is room.
     pub(super) fn take_room_for_port(&self) -> bool {
-        take_room(&self.other_ports)
+        take_room(&self.other_ports, MAX_OTHER_PORTS)
     }
 
     /// Enters the same instruction at another address, as [`Sites::enter`].

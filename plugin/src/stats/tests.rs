@@ -39,8 +39,7 @@ fn snapshot(statistics: &Statistics) -> Snapshot {
 
 /// The origin of calls at an address; without one, of those whose site has no row.
 fn origin(statistics: &Statistics, pc: Option<u64>) -> CallOrigin {
-    let key =
-        CallSiteKey { pc: pc.unwrap_or(0), at: CallAt::Instruction, mode: Mode::Bits32 };
+    let key = CallSiteKey { pc: pc.unwrap_or(0), at: CallAt::Instruction, mode: Mode::Bits32 };
     let site = match pc {
         Some(_) => statistics.call_sites.enter(0, key, &[]).0,
         None => CallSiteId::DROPPED,

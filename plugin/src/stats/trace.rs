@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use pvio_stats::ChainEnd;
 use pvio_stats::trace::{
-    CallSiteDefinition, End, FileOffset, FrameName, Owner, PortIdentity, ProcessDefinition, SiteDefinition, SiteNames,
-    StackDefinition, StackFrames,
+    CallSiteDefinition, End, FileOffset, FrameName, Owner, PortIdentity, ProcessDefinition,
+    SiteDefinition, SiteNames, StackDefinition, StackFrames,
 };
 
 use super::call_sites::CallSiteId;

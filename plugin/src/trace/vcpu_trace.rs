@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pvio_stats::trace::{
-    self as format, CallCode, CallEvent, CallSiteDefinition, Define, InsnEvent, Process, ProcessDefinition, SiteDefinition,
-    StackDefinition, Stage, StreamEnd, WindowEvent,
+    self as format, CallCode, CallEvent, CallSiteDefinition, Define, InsnEvent, Process,
+    ProcessDefinition, SiteDefinition, StackDefinition, Stage, StreamEnd, WindowEvent,
 };
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use spin::relax::Yield;

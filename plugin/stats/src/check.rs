@@ -7,7 +7,8 @@ use std::fmt;
 
 use crate::Call;
 use crate::schema::{
-    AccessCounts, AccessRow, CallCounts, Counts, HypercallRow, Instructions, PortRow, Snapshot, Tables, VcpuRow,
+    AccessCounts, AccessRow, CallCounts, Counts, HypercallRow, Instructions, PortRow, Snapshot,
+    Tables, VcpuRow,
 };
 use crate::totals::FormCounts;
 
@@ -376,10 +377,7 @@ pub(crate) fn overflowing(parts: &[&Tables]) -> Option<&'static str> {
                 sum(rows.chain([part.call_accesses_dropped]))
             }),
         ),
-        (
-            "call_callers",
-            fits(&|part| sum(part.call_callers.iter().map(|row| row.accesses))),
-        ),
+        ("call_callers", fits(&|part| sum(part.call_callers.iter().map(|row| row.accesses)))),
         (
             "processes",
             fits(&|part| {

@@ -12,8 +12,8 @@ use crate::Call;
 use crate::accesses::{CallSiteAccess, SiteAccess};
 use crate::rows::{Keyed, PlaceKey, add_up};
 use crate::schema::{
-    AccessCounts, CallAt, CallCallerRow, CallCounts, CallSiteRow, CallerRow, FormRow, HypercallRow, Instructions, PortRow, SiteRow, Snapshot,
-    Tables, UndecidedFormRow, ValueRow, WindowRow,
+    AccessCounts, CallAt, CallCallerRow, CallCounts, CallSiteRow, CallerRow, FormRow, HypercallRow,
+    Instructions, PortRow, SiteRow, Snapshot, Tables, UndecidedFormRow, ValueRow, WindowRow,
 };
 
 /// One row in two dumps. At least one of the two is there.
@@ -352,8 +352,7 @@ impl<'a, R: Matched> Matching<'a, R> {
         matching.pair(|row| Some((row.symbol()?.to_owned(), row.place())), |_, _| true);
         matching.pair(|row| Some((row.symbol()?.to_owned(), row.kind())), |_, _| true);
         // The sites left over with a symbol in both dumps have different symbols: different instructions.
-        let unless_both =
-            |one: &R, other: &R| one.symbol().is_none() || other.symbol().is_none();
+        let unless_both = |one: &R, other: &R| one.symbol().is_none() || other.symbol().is_none();
         matching.pair(|row| Some(row.place()), unless_both);
         matching
     }

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use crate::accesses;
 use crate::check::overflowing;
 use crate::rows::{add_up, union};
-use crate::schema::{AccessCounts, CallCounts, Counts, Instructions, QemuRow, Snapshot, Tables, WindowRow};
+use crate::schema::{
+    AccessCounts, CallCounts, Counts, Instructions, QemuRow, Snapshot, Tables, WindowRow,
+};
 
 /// Dumps that cannot be added up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -168,7 +170,10 @@ fn merge_tables(parts: &[&Tables], keep_vcpus: bool) -> Result<Tables, MergeErro
         sites_dropped_counts,
         processes: add_up(parts.iter().flat_map(|part| &part.processes)),
         processes_dropped_counts,
-        processes_dropped_hypercall: parts.iter().map(|part| part.processes_dropped_hypercall).sum(),
+        processes_dropped_hypercall: parts
+            .iter()
+            .map(|part| part.processes_dropped_hypercall)
+            .sum(),
         callers: add_up(parts.iter().flat_map(|part| &part.callers)),
         hypercalls: add_up(parts.iter().flat_map(|part| &part.hypercalls)),
         call_accesses: accesses::merge_calls(parts, &call_sites),

@@ -10,8 +10,9 @@ use serde_json::error::Category;
 
 use crate::check::{overflowing, overflowing_values};
 use crate::schema::{
-    AccessCounts, AccessRow, CallAccessRow, CallCallerRow, CallCounts, CallSiteRow, CallerRow, FormRow, HypercallRow, PortRow, ProcessRow, SCHEMA,
-    SectionRow, SiteRow, Snapshot, Tables, UndecidedFormRow, ValueRow, VcpuRow, parse_address,
+    AccessCounts, AccessRow, CallAccessRow, CallCallerRow, CallCounts, CallSiteRow, CallerRow,
+    FormRow, HypercallRow, PortRow, ProcessRow, SCHEMA, SectionRow, SiteRow, Snapshot, Tables,
+    UndecidedFormRow, ValueRow, VcpuRow, parse_address,
 };
 
 /// A file that could not be read as a dump.
@@ -129,8 +130,8 @@ fn complete(tables: &mut Tables) {
             unverified: tables.ports.iter().map(|row| row.unverified).sum(),
         };
     }
-    let has_call_sites = !tables.call_sites.is_empty()
-        || tables.call_sites_dropped_counts != CallCounts::default();
+    let has_call_sites =
+        !tables.call_sites.is_empty() || tables.call_sites_dropped_counts != CallCounts::default();
     if !has_call_sites {
         let rows = tables.hypercalls.iter();
         let accesses = match tables.ports.is_empty() {

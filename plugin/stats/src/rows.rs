@@ -6,9 +6,9 @@ use pvio_x86::{AccessSize, Direction, InsnForm, Mode, Port, PortForm};
 
 use crate::Call;
 use crate::schema::{
-    AccessCounts, AccessRow, CallAccessRow, CallAt, CallCallerRow, CallCounts, CallSiteRow, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow,
-    Instructions, PortRow, ProcessRow, SectionRow, SiteRow, UndecidedFormRow, ValueRow, VcpuRow,
-    parse_address,
+    AccessCounts, AccessRow, CallAccessRow, CallAt, CallCallerRow, CallCounts, CallSiteRow,
+    CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow, Instructions, PortRow,
+    ProcessRow, SectionRow, SiteRow, UndecidedFormRow, ValueRow, VcpuRow, parse_address,
 };
 
 /// A row of a table: a key and counts.

@@ -18,9 +18,7 @@ use crate::Call;
 #[cfg(test)]
 use crate::json_schema;
 
-pub use self::calls::{
-    CallAccessRow, CallAt, CallCallerRow, CallCounts, CallSiteRow,
-};
+pub use self::calls::{CallAccessRow, CallAt, CallCallerRow, CallCounts, CallSiteRow};
 pub use self::ports::{AccessCounts, AccessRow, FirstAccess, PortRow, ValueMoment, ValueRow};
 pub(crate) use self::sites::parse_address;
 pub use self::sites::{CallerRow, ChainEnd, FrameRow, SiteRow};

@@ -16,8 +16,9 @@ use crate::paths;
 use crate::progress::Progress;
 use crate::stats::QemuRow;
 use crate::stats::trace::{
-    CallSiteDefinition, ChunkHeader, ChunkKind, Code, Define, Encoder, End, Head, InsnEvent, ProcessDefinition,
-    SiteDefinition, StackDefinition, Stage, StreamEnd, Trace, What, chunk, statistics,
+    CallSiteDefinition, ChunkHeader, ChunkKind, Code, Define, Encoder, End, Head, InsnEvent,
+    ProcessDefinition, SiteDefinition, StackDefinition, Stage, StreamEnd, Trace, What, chunk,
+    statistics,
 };
 
 /// Number of events in the trace that is read.

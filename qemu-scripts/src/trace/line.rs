@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use pvio_x86::{AccessSize, Direction, Port, Width};
 
 use crate::stats::trace::{
-    CallCode, CallEvent, CallOutcome, Code, Definitions, End, Event, Head, InsnEvent, Owner, Process,
-    REQUESTS, Stage, What, WindowEvent,
+    CallCode, CallEvent, CallOutcome, Code, Definitions, End, Event, Head, InsnEvent, Owner,
+    Process, REQUESTS, Stage, What, WindowEvent,
 };
 
 /// Lookup tables from the head and the end of a trace.
@@ -206,9 +206,11 @@ pub fn describe<'a>(
                 process: owner(*process),
                 stack: match stack {
                     None => Vec::new(),
-                    Some(stack) => {
-                        names.call_stack(*code, definitions, names.stack(definitions, (stream, *stack)))
-                    }
+                    Some(stack) => names.call_stack(
+                        *code,
+                        definitions,
+                        names.stack(definitions, (stream, *stack)),
+                    ),
                 },
                 ..names.at_call(*code, definitions, line)
             }

@@ -8,7 +8,8 @@ use crate::schema::{CallCounts, Tables};
 
 impl Check<'_> {
     pub(super) fn call_sites(&mut self, tables: &Tables, one_run: bool, has_ports: bool) {
-        let by_call = |what: &str, column: fn(&CallCounts) -> u64| tables.by_call_site(what, column);
+        let by_call =
+            |what: &str, column: fn(&CallCounts) -> u64| tables.by_call_site(what, column);
         let calls = sum(tables.hypercalls.iter().map(|row| row.count));
         self.equal(
             ("hypercalls by call".to_owned(), calls),
@@ -49,9 +50,10 @@ impl Check<'_> {
         for row in &tables.call_sites {
             *by_call.entry(row.call).or_default() += u128::from(row.counts.calls);
         }
-        let calls = tables.hypercalls.iter().map(|row| {
-            (row.call, move || format!("calls of {}", row.call), u128::from(row.count))
-        });
+        let calls = tables
+            .hypercalls
+            .iter()
+            .map(|row| (row.call, move || format!("calls of {}", row.call), u128::from(row.count)));
         self.each(is_whole, by_call, calls);
     }
 

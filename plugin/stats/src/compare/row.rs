@@ -2,8 +2,8 @@
 
 use crate::accesses::{CallSiteAccess, SiteAccess};
 use crate::schema::{
-    AccessCounts, CallCallerRow, CallCounts, CallSiteRow, CallerRow, Counts, FormRow, HypercallRow, PortRow, SiteRow, UndecidedFormRow,
-    ValueRow,
+    AccessCounts, CallCallerRow, CallCounts, CallSiteRow, CallerRow, Counts, FormRow, HypercallRow,
+    PortRow, SiteRow, UndecidedFormRow, ValueRow,
 };
 
 /// A row of a table that can be compared.

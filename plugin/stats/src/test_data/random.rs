@@ -6,9 +6,10 @@ use pvio_x86::{AccessSize, Direction, InsnForm, Mode, Port, PortForm};
 use super::site;
 use crate::rows::add_up;
 use crate::{
-    AccessCounts, AccessRow, Call, CallAccessRow, CallAt, CallCallerRow, CallCounts, CallSiteRow, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow,
-    HypercallRow, Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow,
-    Snapshot, SymbolFileRow, Tables, UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
+    AccessCounts, AccessRow, Call, CallAccessRow, CallAt, CallCallerRow, CallCounts, CallSiteRow,
+    CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow, HypercallRow, Instructions,
+    PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables,
+    UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
 };
 
 /// Returns any dump that can be read. Its counts need not add up.

@@ -7,8 +7,8 @@ use pvio_x86::{AccessSize, InsnForm, Port};
 
 use super::encode::{end_of_number, mode_of_number, outcome_of_number};
 use super::event::{
-    CallCode, CallEvent, CallSiteDefinition, Code, Event, FileOffset, InsnEvent, Owner, Process, ProcessDefinition,
-    SiteDefinition, StackDefinition, Stage, What, WindowEvent,
+    CallCode, CallEvent, CallSiteDefinition, Code, Event, FileOffset, InsnEvent, Owner, Process,
+    ProcessDefinition, SiteDefinition, StackDefinition, Stage, What, WindowEvent,
 };
 use super::record::{COMPLETES, KIND, MORE, PORT, VALUE, kind, len_of_value, more};
 use crate::{Call, CallAt};

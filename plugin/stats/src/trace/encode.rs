@@ -4,8 +4,8 @@ use pvio_x86::{Mode, Port, Width};
 
 use super::bytes::Bytes;
 use super::event::{
-    CallCode, CallEvent, CallOutcome, CallSiteDefinition, Code, Event, InsnEvent, Owner, Process, ProcessDefinition,
-    SiteDefinition, StackDefinition, What, WindowEvent,
+    CallCode, CallEvent, CallOutcome, CallSiteDefinition, Code, Event, InsnEvent, Owner, Process,
+    ProcessDefinition, SiteDefinition, StackDefinition, What, WindowEvent,
 };
 use super::record::{COMPLETES, MORE, PORT, VALUE, kind, more};
 use crate::{CallAt, ChainEnd};

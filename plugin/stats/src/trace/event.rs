@@ -4,8 +4,8 @@ use std::fmt;
 
 use pvio_x86::{InsnForm, Mode, Port};
 
-use crate::{Call, CallAt};
 use crate::access_filter::FilteredProcess;
+use crate::{Call, CallAt};
 
 /// One event of a vCPU.
 #[derive(Clone, Debug, PartialEq, Eq)]

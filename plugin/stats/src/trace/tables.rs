@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use pvio_x86::{InsnForm, Port, PortForm};
 
+use self::calls::{call_access_rows, dropped_call_counts};
 use super::decode::Definitions;
 use super::describe::{End, FrameName, SiteNames};
-use self::calls::{call_access_rows, dropped_call_counts};
 use super::event::{Owner, SiteDefinition};
 use super::file::Trace;
 use super::tally::{Source, Tally, Totals, column, form, port};

@@ -1,8 +1,8 @@
 //! The text of one row of each table.
 
 use crate::stats::{
-    CallCallerRow, CallSiteAccess, CallSiteRow, CallerRow, ChainEnd, FormRow, FrameRow, HypercallRow, PortRow, Row, SiteAccess, SiteRow,
-    UndecidedFormRow, ValueRow,
+    CallCallerRow, CallSiteAccess, CallSiteRow, CallerRow, ChainEnd, FormRow, FrameRow,
+    HypercallRow, PortRow, Row, SiteAccess, SiteRow, UndecidedFormRow, ValueRow,
 };
 
 /// A row that a table of changes can show.

@@ -31,11 +31,8 @@ pub(super) fn dropped_call_counts(totals: &Totals) -> CallCounts {
 
 /// The accesses of the rows of call sites, by port.
 pub(super) fn call_access_rows(totals: &Totals, rows: &[CallRow<'_>]) -> Vec<CallAccessRow> {
-    let indexes: HashMap<(u32, Call), usize> = rows
-        .iter()
-        .enumerate()
-        .map(|(index, &(site, _, call, _))| ((site, call), index))
-        .collect();
+    let indexes: HashMap<(u32, Call), usize> =
+        rows.iter().enumerate().map(|(index, &(site, _, call, _))| ((site, call), index)).collect();
     let rows = totals.call_accesses.iter().filter_map(|(&(site, call, port), counts)| {
         let [accesses] = clamp(counts);
         let &site = indexes.get(&(site, call))?;
@@ -62,7 +59,10 @@ impl RowMaker<'_> {
         rows
     }
 
-    pub(super) fn call_site_row(&self, (site, definition, call, counts): CallRow<'_>) -> CallSiteRow {
+    pub(super) fn call_site_row(
+        &self,
+        (site, definition, call, counts): CallRow<'_>,
+    ) -> CallSiteRow {
         let names = self.call_names.get(&site);
         CallSiteRow {
             pc: format!("{:#x}", definition.pc),
