@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::stats::{Snapshot, Tables};
 
 /// The names of the tables of a dump.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 14] = [
     "forms",
     "ports",
     "sites",
@@ -19,6 +19,9 @@ pub const NAMES: [&str; 11] = [
     "callers",
     "processes",
     "hypercalls",
+    "call_sites",
+    "call_accesses",
+    "call_callers",
     "vcpus",
     "sections",
     "values",
@@ -64,6 +67,9 @@ pub fn write<W: Write>(
         "callers" => out.rows(&tables.callers),
         "processes" => out.rows(&tables.processes),
         "hypercalls" => out.rows(&tables.hypercalls),
+        "call_sites" => out.rows(&tables.call_sites),
+        "call_accesses" => out.rows(&tables.call_accesses),
+        "call_callers" => out.rows(&tables.call_callers),
         "vcpus" => out.rows(&tables.vcpus),
         "sections" => out.rows(&tables.sections),
         "values" if window.is_none() => out.rows(&dump.values),

@@ -11,7 +11,7 @@ mod flame;
 mod table;
 mod tables;
 
-pub use flame::path as chain_path;
+pub use flame::{call_path as call_chain_path, path as chain_path};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
