@@ -1,5 +1,9 @@
 //! Each link, heading and file that a document names exists.
 
+mod book;
+mod commands;
+mod pictures;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
