@@ -101,10 +101,15 @@ fn draw(screen: &str) -> String {
     let mut svg = String::from(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 660 400\" width=\"660\" height=\"400\">\n\
          <rect width=\"660\" height=\"400\" rx=\"6\" fill=\"#16181d\"/>\n\
-         <g font-family=\"monospace\" font-size=\"13\" fill=\"#e6e6e6\" xml:space=\"preserve\">\n",
+         <g font-family=\"monospace\" font-size=\"13\" fill=\"#e6e6e6\">\n",
     );
     for (row, line) in screen.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let text = line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        // Browsers join several plain spaces.
+        let text = line
+            .replace(' ', "\u{a0}")
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;");
         let y = 20 + 16 * row;
         // Whatever font the viewer has, 80 columns fill the width.
         let width = 8 * line.chars().count();
@@ -117,11 +122,11 @@ fn draw(screen: &str) -> String {
 fn top() -> String {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("pvio.sock");
-    let linux = LinuxGuest::new("while :; do hwclock; done", &[]).unwrap();
+    let linux = LinuxGuest::new("echo begins; while :; do hwclock; done", &[]).unwrap();
     let control = format!("control={}", socket.display());
     let machine = Host::NEWEST.machine().plugin(&["summary=off", &control]);
-    let running = linux.on(machine).start().unwrap();
-    wait_until(|| socket.exists(), || "the socket is not there".into());
+    let mut running = linux.on(machine).start().unwrap();
+    running.wait_for("begins").unwrap();
     let terminal = Terminal::start();
     let pvio = paths::plugin().unwrap().parent().unwrap().with_file_name("pvio");
     terminal.type_(&[&format!("{} top {}", pvio.display(), socket.display()), "Enter"]);
