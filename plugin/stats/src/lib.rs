@@ -32,8 +32,9 @@ pub use port_page::render_port;
 pub use read::{Problem, ReadError};
 pub use schema::{
     AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow,
-    HypercallRow, Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow,
-    Snapshot, SymbolFileRow, Tables, UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
+    HypercallRow, Instructions, JSON_SCHEMA, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow,
+    SiteRow, Snapshot, SymbolFileRow, Tables, UndecidedFormRow, ValueMoment, ValueRow, VcpuRow,
+    WindowRow,
 };
 pub use summary::render;
 pub use totals::FormCounts;
