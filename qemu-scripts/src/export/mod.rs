@@ -25,6 +25,7 @@ use clap::ValueEnum;
 
 use crate::stats::trace::Trace;
 use crate::trace::{is_trace, open};
+pub use rows::NAMES as TABLES;
 use rows::RowWriter;
 
 /// A format to write.

@@ -289,10 +289,10 @@ mod tests {
     #[test]
     fn a_reset_forgets_accesses_and_begins_open_windows_again() {
         let mut timeline = Timeline::default();
-        let window = |event: WindowEvent| What::Window(event);
-        timeline.add(&event(10, window(WindowEvent::Began("a".into()))));
-        timeline.add(&event(11, window(WindowEvent::Ended("a".into()))));
-        timeline.add(&event(12, window(WindowEvent::Began("b".into()))));
+        let window = |event: WindowEvent| What::Window(event, None);
+        timeline.add(&event(10, window(WindowEvent::Began("a".into()))), 0);
+        timeline.add(&event(11, window(WindowEvent::Ended("a".into()))), 0);
+        timeline.add(&event(12, window(WindowEvent::Began("b".into()))), 0);
         timeline.add(&access(13, 0x80, 1, Stage::Executed), 0);
         timeline.add(&event(14, window(WindowEvent::Reset)), 0);
         assert_eq!((timeline.ports().count(), timeline.values().count()), (0, 0));

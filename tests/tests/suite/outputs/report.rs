@@ -5,7 +5,7 @@ use pvio_cli::{report, trace};
 use pvio_stats::text_table::number;
 use pvio_stats::{Diff, Snapshot};
 use pvio_tests::browser::{View, print_to_pdf, run_script, violations};
-use pvio_tests::{Host, on_both_qemus, run_guest};
+use pvio_tests::{Host, guest, on_both_qemus, run_guest};
 
 on_both_qemus! {
     page_shows_the_totals_and_all_forms
@@ -35,7 +35,8 @@ fn driver(host: &Host) -> (Snapshot, String) {
     let options = ["summary=off", &option, "callers=on", "values=0x2f8", "values=0x2fd"];
     let machine =
         host.machine().plugin(&options).args(["-device", "isa-serial,iobase=0x2f8,irq=3"]);
-    let dump = run_guest(machine, "driver").stats().clone();
+    let ended = machine.bare_guest(&guest("driver.bin")).run().unwrap();
+    let dump = ended.stats().unwrap().clone();
     let (sum, timeline) = trace::load_timeline("report", &file).unwrap();
     assert_eq!(sum.accesses(), dump.accesses());
     (dump, report::render(&sum, Some(&timeline), &["driver.trace".to_owned()]))
@@ -51,10 +52,15 @@ fn page_of_a_trace_counts_every_access_in_its_lanes(host: &Host) {
         count.replace(',', "").parse::<u64>().unwrap()
     };
     assert_eq!(described.split("; ").map(total).sum::<u64>(), dump.accesses(), "{described}");
-    for part in ["window native: ", "window paravirt: ", "<h2>Values over time</h2>"] {
-        assert!(page.contains(part), "{part}");
+    assert!(page.contains("<h2>Values over time</h2>"));
+    // An older QEMU hears no hypercall in registers.
+    if host.reports_exceptions() {
+        for part in
+            ["window native: ", "window paravirt: ", "<h2>Windows side by side, by port</h2>"]
+        {
+            assert!(page.contains(part), "{part}");
+        }
     }
-    assert!(page.contains("<h2>Windows side by side, by port</h2>"));
 }
 
 /// Clicks and types as a user would. The result is in the attribute `lang` of the page.
@@ -179,8 +185,8 @@ fn page_of_a_million_sites_opens_and_prints() {
     let dump = Snapshot::from_json(&json).unwrap();
     let page = report::render(&dump, None, &["million.json".to_owned()]);
     assert!(page.len() < 1_000_000, "{} bytes", page.len());
-    let script =
-        "document.documentElement.lang = document.querySelectorAll('#site-999999').length;";
+    let script = "document.documentElement.lang = Array.from(document.querySelectorAll('td'), cell => cell.textContent)
+        .filter(text => text === 'function_4999+0xf423f').length;";
     assert_eq!(run_script(&page, script, View::ALL[0]).0, "1");
     let pdf = print_to_pdf(&page);
     assert!(pdf.starts_with(b"%PDF") && pdf.len() > 20_000, "{} bytes", pdf.len());
