@@ -11,11 +11,11 @@ use pvio_guest::abi::{self, CallWord, Status, UNANSWERED, status};
 use super::arguments::Arguments;
 use super::memory::{caller_memory, check};
 use super::port_io::{Data, IoCall, Transfer};
-use super::refusal::{Refusal, answered, must_be_zero};
-use super::{Caller, Hypercalls, MailboxEpoch, VcpuCalls};
+use super::refusal::{Refusal, must_be_zero};
+use super::{Caller, FindCaller, Hypercalls, MailboxEpoch, VcpuCalls};
 use crate::guest_memory::LinearMemory;
 use crate::qemu::{MappedRam, Register, Registers};
-use crate::stats::Call;
+use crate::stats::{Call, CallOrigin, CallSiteKey};
 use crate::x86::{Port, Supervisor};
 
 const WORD: usize = offset_of!(abi::Mailbox, word);
@@ -147,9 +147,10 @@ impl Arguments for MailboxArguments<'_, '_> {
 impl VcpuCalls {
     /// Runs the call in the vCPU's mailbox and answers it there.
     ///
-    /// The caller is supervisor code. Of its registers, only those of [`Registers::can_read_system`] are read.
+    /// The caller is supervisor code. Of its registers, only those of [`Registers::can_read_system`] are read, and those
+    /// that `find` reads.
     #[inline]
-    pub fn doorbell(&mut self, caller: Caller, vcpu: &mut Registers<'_>) {
+    pub fn doorbell(&mut self, caller: Caller, vcpu: &mut Registers<'_>, find: FindCaller<'_>) {
         let Some(mailbox) = &mut self.mailbox else { return };
         if mailbox.epoch != self.hypercalls.epoch.now() {
             self.mailbox = None;
@@ -157,12 +158,12 @@ impl VcpuCalls {
         }
         let Some(word) = mailbox.call() else { return };
         self.counters.calls_from(caller.pc);
-        let site = mailbox.site().unwrap_or(caller.pc);
-        if let Some(data) = self.cache.run(word, mailbox, &self.counters) {
+        let site = caller.site(mailbox.site());
+        if let Some(data) = self.cache.run(word, &site, mailbox, &self.counters) {
             mailbox.answer(Status::new(status::OK, data));
             return;
         }
-        self.doorbell_uncached(word, site, caller, vcpu);
+        self.doorbell_uncached(word, site, caller, vcpu, find);
     }
 
     /// Slow path: runs a call that missed the cache.
@@ -170,12 +171,15 @@ impl VcpuCalls {
     fn doorbell_uncached(
         &mut self,
         word: CallWord,
-        site: u64,
+        site: CallSiteKey,
         caller: Caller,
         vcpu: &mut Registers<'_>,
+        find: FindCaller<'_>,
     ) {
-        self.cache.insert(word, &self.hypercalls, self.listeners.as_ref());
-        let (slot, ports) = self.mailbox_and_ports(site);
+        let origin = self.origin(caller, site, |id| find(id, caller, vcpu));
+        let recorders = (&*self.counters, self.listeners.as_ref());
+        self.cache.insert(word, &origin, &self.hypercalls, recorders);
+        let (slot, ports) = self.mailbox_and_ports(origin);
         let Some(mailbox) = slot else { return };
         let number = word.call().expect("a mailbox yields call words only");
         if let Some(io) = IoCall::scalar(number)
@@ -185,15 +189,14 @@ impl VcpuCalls {
             mailbox.answer(Status::new(status::OK, data));
             return;
         }
-        self.doorbell_other(Call::from_number(number), word, site, caller, vcpu);
+        self.doorbell_other((Call::from_number(number), word), origin, caller, vcpu);
     }
 
     /// Runs a call other than a successful scalar one, and answers it.
     fn doorbell_other(
         &mut self,
-        call: Call,
-        word: CallWord,
-        site: u64,
+        (call, word): (Call, CallWord),
+        origin: CallOrigin,
         caller: Caller,
         vcpu: &mut Registers<'_>,
     ) {
@@ -204,11 +207,11 @@ impl VcpuCalls {
             }
             _ if mailbox.size.takes(call) => {
                 let mut arguments = MailboxArguments { mailbox: &mut mailbox, caller, vcpu };
-                self.dispatch(call, word, site, &mut arguments)
+                self.dispatch((call, word), origin, &mut arguments)
             }
             _ => Err(Refusal(status::UNKNOWN)),
         };
-        mailbox.answer(answered((&self.counters, self.listeners.as_ref()), call, result));
+        mailbox.answer(self.recorder(origin).answered(call, result));
         if call != Call::Release || result.is_err() {
             self.mailbox = Some(mailbox);
         }
@@ -231,7 +234,8 @@ impl VcpuCalls {
             mailbox.set_value(self.hypercalls.features());
             abi::VERSION
         });
-        mailbox.answer(answered((&self.counters, self.listeners.as_ref()), size.call(), answer));
+        let origin = self.origin(caller, caller.site(None), |_| Default::default());
+        mailbox.answer(self.recorder(origin).answered(size.call(), answer));
         if answer.is_ok() {
             self.mailbox = Some(mailbox);
         }
