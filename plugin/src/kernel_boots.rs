@@ -108,7 +108,7 @@ impl KernelBoots {
         self.end(&mut ended, &names);
     }
 
-    /// Prepares for entering a site that is translated, with this table in CR3.
+    /// Prepares for entering a site or call site that is translated, with this table in CR3 if that is known.
     ///
     /// Searches for a kernel's successor if the kernel ended, and notes the module that has the code.
     pub fn before_site(&self, pc: u64, mode: Option<Mode>, bytes: &[u8], table: Option<u64>) {
@@ -127,14 +127,6 @@ impl KernelBoots {
             }
         }
         if is_of_kernel {
-            self.see_kernel_code(pc, bytes);
-        }
-    }
-
-    /// Notes which module of the kernel has a hypercall that is translated.
-    pub fn before_call(&self, pc: u64, mode: Mode, bytes: &[u8]) {
-        if is_of_kernel(pc, Some(mode)) {
-            self.settle();
             self.see_kernel_code(pc, bytes);
         }
     }
@@ -192,7 +184,10 @@ impl KernelBoots {
         let sites = &self.statistics.sites;
         let boot = sites.boot();
         let own = sites.iter().filter(|(_, site)| site.boot == boot);
-        let own: Vec<_> = own.map(|(_, site)| (site.key.pc, &site.key.bytes[..])).collect();
+        let own = own.map(|(_, site)| (site.key.pc, &site.key.bytes[..]));
+        let calls = self.statistics.call_sites.iter();
+        let calls = calls.filter(|(_, site)| site.boot == boot && !site.code.is_empty());
+        let own: Vec<_> = own.chain(calls.map(|(_, site)| (site.key.pc, site.code))).collect();
         work(&own)
     }
 

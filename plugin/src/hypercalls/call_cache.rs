@@ -28,19 +28,32 @@ struct CachedCall {
     /// The entry matches when `word & mask == tag`, and the site is `site`.
     mask: u32,
     tag: u32,
-    site: CallSiteKey,
+    site: PackedSite,
     io: IoCall,
     port: CachedPort,
     counter: PortCounter,
     site_counter: CallAccessCounter,
 }
 
+/// A call site in one word.
+///
+/// The three highest bits of a canonical address are equal, so the others have room for the meaning and the mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PackedSite(u64);
+
+impl PackedSite {
+    #[inline]
+    fn new(&CallSiteKey { pc, at, mode }: &CallSiteKey) -> PackedSite {
+        PackedSite(pc << 3 | (at as u64) << 2 | mode as u64)
+    }
+}
+
 /// Spreads calls to one port from several sites, and calls from one site to several ports.
 #[inline]
 fn index(word: CallWord, site: &CallSiteKey) -> usize {
-    let call = word.0 ^ word.0 >> CALL_SHIFT;
-    let site = (site.pc as u32).wrapping_mul(0x9e37_79b1) >> (u32::BITS - ENTRIES.ilog2());
-    (call ^ site) as usize % ENTRIES
+    let call = word.0 as usize ^ (word.0 >> CALL_SHIFT) as usize;
+    let site = site.pc as usize;
+    (call ^ site ^ site >> ENTRIES.ilog2()) % ENTRIES
 }
 
 impl Default for CallCache {
@@ -60,7 +73,10 @@ impl CallCache {
         counters: &VcpuCounters,
     ) -> Option<u32> {
         let entry = self.entries[index(word, site)].as_ref()?;
-        if word.0 & entry.mask != entry.tag || entry.site != *site || self.boot != counters.boot() {
+        if word.0 & entry.mask != entry.tag
+            || entry.site != PackedSite::new(site)
+            || self.boot != counters.boot()
+        {
             return None;
         }
         let CachedCall { io, port, counter, site_counter, .. } = entry;
@@ -70,7 +86,7 @@ impl CallCache {
             |width| port.read(width),
             |width, value| port.write(width, value),
         );
-        counters.hypercall_moved_one(io.call, *counter, *site_counter);
+        counters.hypercall_moved_one(*counter, *site_counter);
         Some(moved.answer)
     }
 
@@ -103,11 +119,31 @@ impl CallCache {
         self.entries[index(word, &origin.key)] = Some(CachedCall {
             mask,
             tag: word.0 & mask,
-            site: origin.key,
+            site: PackedSite::new(&origin.key),
             io,
             port: cached_port,
             counter: PortCounter::new(port, io.direction, io.width),
             site_counter,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::CallAt;
+    use crate::x86::Mode;
+
+    #[test]
+    fn packed_sites_are_equal_only_if_the_sites_are() {
+        let mut packed = std::collections::HashSet::new();
+        let addresses = [0, 1, 0xf_ffff, 1 << 46, (1 << 47) - 1, !0 << 47, !0 << 56, !0];
+        for pc in addresses {
+            for at in [CallAt::Instruction, CallAt::Return] {
+                for mode in Mode::ALL {
+                    assert!(packed.insert(PackedSite::new(&CallSiteKey { pc, at, mode }).0));
+                }
+            }
+        }
     }
 }

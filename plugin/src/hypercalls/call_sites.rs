@@ -43,7 +43,7 @@ impl VcpuCallSites {
                     && key.at == CallAt::Return
                     && let Some(kernels) = &self.kernels
                 {
-                    kernels.before_call(key.pc.wrapping_sub(1), key.mode, &[]);
+                    kernels.before_site(key.pc.wrapping_sub(1), Some(key.mode), &[], None);
                 }
                 id
             }

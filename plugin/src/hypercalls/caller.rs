@@ -65,10 +65,13 @@ impl Caller {
         }
     }
 
-    /// The call site: the return address that the call states, or the instruction if that is `None`.
+    /// The call site: the return address that the call states, or the instruction.
+    ///
+    /// A stated address that no code can have, because its highest bits differ, is ignored.
     #[inline]
     pub(super) fn site(self, stated: Option<u64>) -> CallSiteKey {
-        let (pc, at) = match stated {
+        let is_possible = |pc: &u64| matches!((*pc as i64) >> 60, 0 | -1);
+        let (pc, at) = match stated.filter(is_possible) {
             Some(pc) => (pc, CallAt::Return),
             None => (self.pc, CallAt::Instruction),
         };
@@ -87,4 +90,26 @@ fn supervisor_by_registers(vcpu: &mut Registers<'_>) -> Supervisor {
     let rflags = Rflags::from_bits_retain(vcpu.read(Register::Rflags));
     let cs = vcpu.read(Register::Cs);
     Supervisor::of(rflags, cs, || Cr0::from_bits_retain(vcpu.read(Register::Cr0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stated_site_is_used_if_code_can_be_there() {
+        let caller = Caller {
+            mode: Mode::Bits64,
+            supervisor: None,
+            magic: Magic::Doorbell,
+            pc: 0x1000,
+            code_base: 0,
+        };
+        let site = |stated| (caller.site(stated).pc, caller.site(stated).at);
+        assert_eq!(site(None), (0x1000, CallAt::Instruction));
+        assert_eq!(site(Some(1 << 63)), (0x1000, CallAt::Instruction));
+        for pc in [1, !0, 0xffff_ffff_8100_0000] {
+            assert_eq!(site(Some(pc)), (pc, CallAt::Return));
+        }
+    }
 }

@@ -368,7 +368,8 @@ impl Interceptor {
         let (magic, mode) = calls::magic(insn.bytes()).filter(|_| self.hypercalls.is_some())?;
         let dump = insn.register_dump();
         if let Some(kernels) = &self.kernels {
-            kernels.before_call(insn.pc(), mode, insn.bytes());
+            let cr3 = dump.as_deref().and_then(|dump| RegisterDump(dump).cr3());
+            kernels.before_site(insn.pc(), Some(mode), insn.bytes(), cr3);
         }
         let supervisor = dump.as_deref().and_then(|dump| RegisterDump(dump).supervisor());
         let by_registers = || CodeRegisters::of(insn).map(CodeRegisters::supervisor);

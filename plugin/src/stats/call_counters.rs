@@ -89,9 +89,17 @@ pub(super) struct CallCounters {
     by_port: KeyedCounters,
 }
 
-/// Counts by call site: rows of calls, accesses and bytes, by [`CallRowId`]; accesses by [`CallAccessKey`]; and those
-/// without a row in the latter.
-pub(super) type CallCountRows = (Vec<(u32, [i64; 3])>, Vec<(u32, [i64; 1])>, i64);
+/// Counts by call site. A key may have several rows.
+pub(super) struct CallCountRows {
+    /// Calls, accesses and bytes, by [`CallRowId`].
+    pub rows: Vec<(u32, [i64; 3])>,
+    /// The successful calls of one element and their bytes, in the columns of a call's row, by [`Call::index`].
+    pub moved_one_by_call: Vec<(u32, [i64; 5])>,
+    /// Accesses, by [`CallAccessKey`].
+    pub by_port: Vec<(u32, [i64; 1])>,
+    /// Accesses without a row by port.
+    pub dropped: i64,
+}
 
 impl CallCounters {
     pub fn new(sites: Arc<CallSites>) -> CallCounters {
@@ -137,11 +145,18 @@ impl CallCounters {
         self.by_call.add_many(row, column as usize, count);
     }
 
+    /// All accesses.
+    pub fn accesses(&self) -> i64 {
+        let by_port = self.by_port.rows().map(|(_, counts)| counts.iter().sum::<i64>());
+        let without_row =
+            self.by_call.rows().map(|(_, counts)| counts[CallColumn::Accesses as usize]);
+        by_port.sum::<i64>() + without_row.sum::<i64>()
+    }
+
     /// Returns all counts.
     pub fn rows(&self) -> CallCountRows {
-        let size = |call: Call| call.port_io().map_or(0, |(_, width)| i64::from(width.bytes()));
         let mut dropped = 0;
-        let mut rows = Vec::new();
+        let (mut rows, mut moved_one_by_call) = (Vec::new(), Vec::new());
         for (row, [calls, accesses, bytes]) in self.by_call.rows() {
             dropped += accesses;
             rows.push((row, [calls, accesses, bytes + accesses * size(CallRowId(row).call())]));
@@ -151,13 +166,20 @@ impl CallCounters {
             let row = CallAccessKey(key).row();
             let accesses = moved_one + elements;
             rows.push((row.0, [moved_one, accesses, accesses * size(row.call())]));
+            let of_call = [moved_one, moved_one * size(row.call()), 0, 0, 0];
+            moved_one_by_call.push((row.call().index() as u32, of_call));
             match row.site().row() {
                 Some(_) => by_port.push((key, [accesses])),
                 None => dropped += accesses,
             }
         }
-        (rows, by_port, dropped)
+        CallCountRows { rows, moved_one_by_call, by_port, dropped }
     }
+}
+
+/// Bytes of an element that a call moves; 0 for a call that does no port I/O.
+fn size(call: Call) -> i64 {
+    call.port_io().map_or(0, |(_, width)| width.bytes().into())
 }
 
 #[cfg(test)]
@@ -189,7 +211,7 @@ mod tests {
         counters.moved(CallSiteId::DROPPED, Call::Outsw, Port(1), 3);
         counters.moved(CallSiteId(2), Call::Outsw, Port(1), 4);
         counters.ended(CallSiteId(2), Call::Outsw, 1);
-        let (rows, by_port, dropped) = counters.rows();
+        let CallCountRows { rows, by_port, dropped, .. } = counters.rows();
         let key = CallAccessKey::new(CallSiteId(2), Call::Outsw, Port(1));
         assert_eq!((by_port, dropped), (vec![(key.0, [4])], 3));
         let row = |site| CallRowId::new(site, Call::Outsw).0;
@@ -206,7 +228,7 @@ mod tests {
                 counters.moved(CallSiteId(1), Call::Insl, Port(port), 1);
             }
         }
-        let (rows, by_port, dropped) = counters.rows();
+        let CallCountRows { rows, by_port, dropped, .. } = counters.rows();
         assert_eq!(
             (by_port.len(), counters.counter(CallSiteId(9), Call::Inb, Port(0))),
             (MAX_CALL_ACCESSES, None)

@@ -65,7 +65,7 @@ pub struct VcpuCounters {
     pub(super) firsts: FirstAccesses,
     pub(super) by_site: CounterArray<4>,
     pub(super) other_ports: AccessCounters,
-    pub(super) hypercalls: CounterArray<6>,
+    pub(super) hypercalls: CounterArray<5>,
     pub(super) by_call_site: CallCounters,
     pub(super) instructions: Option<VcpuInstructions>,
     /// `None` if call chains are not counted.
@@ -300,8 +300,7 @@ impl VcpuCounters {
 
     /// Counts a hypercall that succeeded and moved one element, where only counters want to know.
     #[inline]
-    pub fn hypercall_moved_one(&self, call: Call, port: PortCounter, by_site: CallAccessCounter) {
-        self.hypercalls.add(call.index(), CallColumn::MovedOne as usize);
+    pub fn hypercall_moved_one(&self, port: PortCounter, by_site: CallAccessCounter) {
         self.count_port_of_calls(port.0, 1);
         self.by_call_site.moved_one(by_site);
     }
@@ -319,10 +318,7 @@ impl VcpuCounters {
         let Some((direction, width)) = call.port_io() else { return };
         let counter = self.by_call_site.counter(origin.site, call, port);
         match counter.filter(|_| completes) {
-            Some(counter) => {
-                self.hypercalls.add(call.index(), CallColumn::MovedOne as usize);
-                self.by_call_site.moved_one(counter);
-            }
+            Some(counter) => self.by_call_site.moved_one(counter),
             None => {
                 if completes {
                     self.hypercalls(origin.site, call, Outcome::Ok, 1);
@@ -359,12 +355,7 @@ impl VcpuCounters {
     /// All accesses by hypercall, and those by instruction that [`VcpuCounters::scalar`] does not count.
     pub(super) fn accesses(&self) -> i64 {
         let by_form = self.forms.rows().map(|(_, counts)| counts[FormColumn::Accesses as usize]);
-        let by_call = self.hypercalls.rows().map(|(call, counts)| {
-            let size = Call::ALL[call as usize].port_io().map(|(_, width)| width.bytes());
-            let elements = |size| counts[CallColumn::Bytes as usize] / i64::from(size);
-            counts[CallColumn::MovedOne as usize] + size.map_or(0, elements)
-        });
-        by_form.sum::<i64>() + by_call.sum::<i64>()
+        by_form.sum::<i64>() + self.by_call_site.accesses()
     }
 
     /// Notes the address of the hypercall that is about to run.

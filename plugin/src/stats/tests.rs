@@ -91,7 +91,7 @@ fn step(
             match counters.call_access_counter(origin.site, call, port).filter(|_| rng.bool()) {
                 Some(counter) => {
                     let port = PortCounter::new(port, direction, width);
-                    counters.hypercall_moved_one(call, port, counter);
+                    counters.hypercall_moved_one(port, counter);
                 }
                 None => counters.hypercall_moved(&origin, call, port, 1, true),
             }

@@ -113,14 +113,6 @@ fn accesses(by_site: &Rows<3>, counters: &VcpuCounters) -> (Rows<2>, [i64; 2]) {
     (Rows::of_unsorted(rows), dropped)
 }
 
-/// A hypercall's row, with the column of calls that moved one element added to the others.
-fn with_its_bytes((row, counts): (u32, [i64; 6])) -> (u32, [i64; 5]) {
-    let [count, bytes, declined, denied, errors, moved_one] = counts;
-    let io = Call::ALL[row as usize].port_io();
-    let size = io.map_or(0, |(_, width)| i64::from(width.bytes()));
-    (row, [count + moved_one, bytes + moved_one * size, declined, denied, errors])
-}
-
 /// Replaces negative counts by 0.
 fn clamp<const COLUMNS: usize>(counts: [i64; COLUMNS]) -> [u64; COLUMNS] {
     counts.map(|count| count.try_into().unwrap_or(0))
@@ -181,11 +173,12 @@ impl Totals {
         let by_site: Vec<_> = counters.by_site.rows().collect();
         let mut forms = Rows::of(&counters.forms);
         forms.add(&scalars_by_form(&by_site, &counters.sites), Sign::Plus);
-        let hypercalls = Rows(counters.hypercalls.rows().map(with_its_bytes).collect());
+        let by_call_site = counters.by_call_site.rows();
+        let mut hypercalls = Rows::of(&counters.hypercalls);
+        hypercalls.add(&Rows::of_unsorted(by_call_site.moved_one_by_call), Sign::Plus);
         let by_form = forms.sum();
         let sites = Rows(by_site.into_iter().map(with_its_scalars).collect());
         let (accesses, accesses_dropped) = accesses(&sites, counters);
-        let (call_sites, call_accesses, call_dropped) = counters.by_call_site.rows();
         let instructions = counters.instructions.as_ref();
         let instructions = Rows(instructions.map(|counts| counts.rows()).unwrap_or_default());
         let vcpu_row = [
@@ -202,9 +195,9 @@ impl Totals {
             accesses,
             accesses_dropped: Rows(vec![(0, accesses_dropped)]),
             hypercalls,
-            call_sites: Rows::of_unsorted(call_sites),
-            call_accesses: Rows::of_unsorted(call_accesses),
-            call_accesses_dropped: Rows(vec![(0, [call_dropped])]),
+            call_sites: Rows::of_unsorted(by_call_site.rows),
+            call_accesses: Rows::of_unsorted(by_call_site.by_port),
+            call_accesses_dropped: Rows(vec![(0, [by_call_site.dropped])]),
             instructions,
             processes: counters
                 .processes()

@@ -119,9 +119,11 @@ fn call_sites(snapshot: &Snapshot, port: Port, total: u64) -> String {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
+    use pvio_x86::{Direction, Width};
 
     use super::*;
-    use crate::test_data::smp_snapshot;
+    use crate::test_data::{call_site, smp_snapshot};
+    use crate::{CallAccessRow, CallCounts};
 
     #[test]
     fn a_port_has_its_sites() {
@@ -135,5 +137,23 @@ mod tests {
         "#]]
         .assert_eq(&render_port(&dump, Port(0x3f8)));
         assert_eq!(render_port(&dump, Port(0x61)), "Port 0x0061: the guest did not access it\n");
+    }
+
+    #[test]
+    fn a_port_has_its_call_sites() {
+        let mut dump = smp_snapshot();
+        let counts = CallCounts { calls: 9, accesses: 9, bytes: 9 };
+        dump.tables.call_sites = vec![call_site(0x1000, "io_serial_out+0x16", counts)];
+        dump.tables.ports[0].hypercall = 10;
+        let (port, dir, size) = (Port(0x3f8), Direction::Out, Width::Byte.into());
+        dump.tables.call_accesses = vec![CallAccessRow { site: 0, port, dir, size, accesses: 9 }];
+        let page = render_port(&dump, port);
+        let (_, calls) = page.split_once("io_serial_out+0x1\n").unwrap();
+        expect![[r#"
+              call site  of      mode  call  dir  size  accesses     %  symbol
+              0x1000     return    64  outb  out     1         9  90.0  io_serial_out+0x16
+              1 more are of call sites that did not fit into the table
+        "#]]
+        .assert_eq(calls);
     }
 }

@@ -12,6 +12,8 @@ use crate::{
     AccessCounts, AccessRow, Counts, FormRow, PortRow, QemuRow, SCHEMA, SiteRow, Snapshot, Tables,
     VcpuRow,
 };
+#[cfg(test)]
+use crate::{Call, CallAt, CallCallerRow, CallCounts, CallSiteRow, ChainEnd, FrameRow};
 
 /// The row of a form that the guest did not use.
 fn idle(form: PortForm) -> FormRow {
@@ -42,6 +44,35 @@ pub(crate) fn site(pc: u64, symbol: Option<&str>, accesses: u64) -> SiteRow {
         offset: None,
         counts: Counts { executions: accesses, accesses, unverified: 0 },
     }
+}
+
+/// The row of `outb` at a return address in 64-bit code.
+#[cfg(test)]
+pub(crate) fn call_site(pc: u64, symbol: &str, counts: CallCounts) -> CallSiteRow {
+    CallSiteRow {
+        pc: format!("{pc:#x}"),
+        at: CallAt::Return,
+        mode: Some(Mode::Bits64),
+        symbol: Some(symbol.to_owned()),
+        named_by: Some("test".to_owned()),
+        source: None,
+        call: Call::Outb,
+        counts,
+    }
+}
+
+/// The row of a call chain that ends at the bottom of a stack.
+#[cfg(test)]
+pub(crate) fn call_chain(callers: &[&str], accesses: u64) -> CallCallerRow {
+    let frame = |symbol: &&str| FrameRow {
+        pc: "0x2000".to_owned(),
+        symbol: Some((*symbol).to_owned()),
+        interrupted: false,
+    };
+    let CallSiteRow { pc, at, mode, symbol, .. } =
+        call_site(0x1000, "io_serial_out+0x16", CallCounts::default());
+    let (frames, end) = (callers.iter().map(frame).collect(), ChainEnd::Bottom);
+    CallCallerRow { pc, at, mode, symbol, frames, end, accesses }
 }
 
 /// A dump of a guest with one vCPU, which wrote `accesses` bytes to COM1.

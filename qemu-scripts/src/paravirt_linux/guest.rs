@@ -53,6 +53,7 @@ pub struct Guest {
     /// Version and architecture.
     pub name: String,
     kernel: PathBuf,
+    system_map: PathBuf,
     pub(super) layout: Layout,
     directory: TempDir,
 }
@@ -116,7 +117,12 @@ impl Guest {
         let name = String::from_utf8_lossy(&read("name")?).trim_end().to_owned();
         let directory = tempfile::tempdir()?;
         std::fs::write(directory.path().join("initramfs"), archive(&[("init", &read("init")?)])?)?;
-        Ok(Guest { name, kernel, layout, directory })
+        Ok(Guest { name, kernel, system_map: build.join("System.map"), layout, directory })
+    }
+
+    /// The file of the kernel's symbols.
+    pub fn system_map(&self) -> PathBuf {
+        self.system_map.clone()
     }
 
     /// Boots to user space, with DMA.

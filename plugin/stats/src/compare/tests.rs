@@ -1,8 +1,9 @@
 use fastrand::Rng;
-use pvio_x86::PortForm;
+use pvio_x86::{Direction, Port, PortForm, Width};
 
 use super::*;
-use crate::test_data::{random, site, smp_snapshot};
+use crate::schema::CallAccessRow;
+use crate::test_data::{call_chain, call_site, random, site, smp_snapshot};
 use crate::{Call, merge};
 
 /// The differences between two lists of sites: (address before, address after, accesses before and after).
@@ -145,4 +146,35 @@ fn values_are_compared_at_ports_that_have_some_in_both_dumps() {
     let changed: Vec<_> = diff.values.iter().map(Change::accesses).collect();
     assert_eq!(changed, [[2, 3], [0, 1]]);
     assert!(!diff.is_empty() && Diff::new(&before, &with(Vec::new())).is_empty());
+}
+
+#[test]
+fn call_sites_match_by_symbol_and_call() {
+    let counts = |calls| CallCounts { calls, accesses: calls, bytes: calls };
+    let dump = |pc, calls, accesses| {
+        let mut dump = smp_snapshot();
+        let row = call_site(pc, "io_serial_out+0x16", counts(calls));
+        let other = CallSiteRow { call: Call::Inb, ..row.clone() };
+        dump.tables.call_sites = vec![row, other];
+        let (port, dir, size) = (Port(0x3f8), Direction::Out, Width::Byte.into());
+        dump.tables.call_accesses =
+            vec![CallAccessRow { site: 0, port, dir, size, accesses: calls }];
+        dump.tables.call_callers = vec![call_chain(&["console_write+0x5"], accesses)];
+        dump
+    };
+    let (before, after) = (dump(0x1000, 5, 7), dump(0x8000, 5, 7));
+    assert!(Diff::new(&before, &after).is_empty(), "the kernel has only moved");
+    let diff = Diff::new(&before, &dump(0x8000, 6, 9)).tables;
+    let accesses = |changes: &[Change<CallSiteRow>]| -> Vec<_> {
+        changes.iter().map(Change::accesses).collect()
+    };
+    assert_eq!(accesses(&diff.call_sites), [[5, 6], [5, 6]]);
+    assert_eq!(diff.accesses_by_call_site[0].accesses(), [5, 6]);
+    assert_eq!(diff.call_callers[0].accesses(), [7, 9]);
+    // An older pvio did not count by call site.
+    let mut old = before.clone();
+    (old.tables.call_sites, old.tables.call_accesses) = (Vec::new(), Vec::new());
+    old.tables.call_callers.clear();
+    old.tables.call_sites_dropped_counts = counts(10);
+    assert!(Diff::new(&old, &after).is_empty());
 }

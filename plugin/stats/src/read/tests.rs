@@ -1,12 +1,12 @@
 use std::fs;
 
 use fastrand::Rng;
-use pvio_x86::Port;
+use pvio_x86::{Direction, Port, Width};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::Call;
-use crate::test_data::{random, smp_snapshot};
+use crate::test_data::{call_chain, call_site, random, smp_snapshot};
 
 /// The message for an input that is not a dump; it must be one line.
 fn message(json: &[u8]) -> String {
@@ -288,4 +288,102 @@ fn a_dump_without_accesses_by_site_and_port_has_dropped_all() {
     let read = Snapshot::from_json(old.to_string().as_bytes()).unwrap();
     assert_eq!((read.accesses.len(), read.accesses_dropped.accesses), (0, 70_000));
     assert_eq!(read.discrepancies(), []);
+}
+
+/// A dump of 10 hypercalls `outb` from one site.
+fn dump_of_calls() -> Snapshot {
+    let mut dump = smp_snapshot();
+    dump.tables.ports[0].hypercall = 10;
+    dump.tables.hypercalls = vec![HypercallRow {
+        call: Call::Outb,
+        count: 10,
+        bytes: 10,
+        declined: 0,
+        denied: 0,
+        errors: 0,
+    }];
+    dump.tables.vcpus[0].hypercalls = 10;
+    let counts = CallCounts { calls: 10, accesses: 10, bytes: 10 };
+    dump.tables.call_sites = vec![call_site(0x1000, "io_serial_out+0x16", counts)];
+    let (port, dir, size) = (Port(0x3f8), Direction::Out, Width::Byte.into());
+    dump.tables.call_accesses = vec![CallAccessRow { site: 0, port, dir, size, accesses: 10 }];
+    dump
+}
+
+#[test]
+fn call_sites_that_do_not_add_up_are_said() {
+    assert_eq!(dump_of_calls().discrepancies(), []);
+    type Change = fn(&mut Snapshot);
+    let changes: [(Change, &str); 7] = [
+        (
+            |dump| dump.tables.call_sites[0].counts.calls = 9,
+            "10 hypercalls by call, but 9 hypercalls by call site; \
+             10 calls of outb, but 9 in its rows",
+        ),
+        (
+            |dump| dump.tables.call_sites_dropped_counts.bytes = 1,
+            "10 bytes of hypercalls by call, but 11 bytes of hypercalls by call site",
+        ),
+        (
+            |dump| dump.tables.call_sites[0].counts.accesses = 11,
+            "10 hypercall accesses by port, but 11 accesses by call site; \
+             11 accesses by call site, but 10 accesses by call site and port; \
+             11 accesses of outb at 0x1000, but 10 in its rows",
+        ),
+        (
+            |dump| dump.tables.call_accesses[0].port = Port(0x3f9),
+            "10 hypercall accesses out port 0x03f8, but 0 in its rows",
+        ),
+        (
+            |dump| dump.tables.call_accesses_dropped = 1,
+            "10 accesses by call site, but 11 accesses by call site and port",
+        ),
+        (
+            |dump| dump.tables.call_callers = vec![call_chain(&[], 9)],
+            "10 accesses of call sites, but 9 hypercall accesses by call chain",
+        ),
+        (
+            |dump| dump.tables.processes_dropped_hypercall = 9,
+            "10 accesses by call site, but 9 hypercall accesses by process",
+        ),
+    ];
+    for (change, expected) in changes {
+        let mut dump = dump_of_calls();
+        change(&mut dump);
+        let found: Vec<_> = dump.discrepancies().iter().map(ToString::to_string).collect();
+        let expected =
+            expected.split("; ").map(|text| format!("the numbers do not add up: {text}"));
+        assert_eq!(found, expected.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn dump_without_call_sites_has_dropped_all() {
+    let mut old = serde_json::to_value(dump_of_calls()).unwrap();
+    let added = ["call_sites", "call_accesses", "call_callers", "processes_dropped_hypercall"];
+    let dropped = ["call_sites_dropped_counts", "call_accesses_dropped"];
+    remove(&mut old, &[&added[..], &dropped].concat());
+    let read = Snapshot::from_json(old.to_string().as_bytes()).unwrap();
+    let counts = read.call_sites_dropped_counts;
+    assert_eq!([counts.calls, counts.accesses, counts.bytes], [10; 3]);
+    assert_eq!((read.call_sites.len(), read.call_accesses_dropped), (0, 10));
+    assert_eq!(read.discrepancies(), []);
+}
+
+#[test]
+fn wrong_rows_of_call_sites_are_named() {
+    let message_of = |pointer: &str, value: Value| {
+        let mut dump = serde_json::to_value(dump_of_calls()).unwrap();
+        *dump.pointer_mut(pointer).unwrap() = value;
+        message(dump.to_string().as_bytes())
+    };
+    assert_eq!(
+        message_of("/call_accesses/0/site", json!(1)),
+        "is a damaged dump: call_accesses[0].site: there is no such row in call_sites"
+    );
+    assert_eq!(
+        message_of("/call_sites/0/pc", json!("1000")),
+        "is a damaged dump: call_sites[0].pc: this is not a hexadecimal address after 0x"
+    );
+    assert!(message_of("/call_sites/0/at", json!("nowhere")).contains("call_sites[0]"));
 }

@@ -408,4 +408,46 @@ fn request_from_outside_is_no_hypercall_of_a_vcpu() {
     let windows: Vec<_> =
         stats.windows.iter().map(|row| (&*row.name, counts(&row.tables))).collect();
     assert_eq!(windows, [("outside", (5, 1, 6)), ("guest", (2, 0, 2))]);
+    // All calls are of one site. The one that begins a window is not in it.
+    let by_site = |tables: &crate::Tables| -> Vec<(Call, u64)> {
+        tables.call_sites.iter().map(|row| (row.call, row.counts.calls)).collect()
+    };
+    assert_eq!(by_site(&stats.tables), [(Call::Log, 5), (Call::Begin, 1)]);
+    assert_eq!(by_site(&stats.windows[1].tables), [(Call::Log, 2)]);
+}
+
+#[test]
+fn accesses_by_hypercall_have_site_chain_and_process() {
+    let access = |port, value, site, stack, process: Option<u32>| {
+        What::Call(CallEvent::Access {
+            call: Call::Outb,
+            port: Port(port),
+            value,
+            code: site,
+            stack,
+            process: process.map(|number| Process { number: Some(number), is_user: false }),
+            completes: true,
+        })
+    };
+    // The chain of stack 4 was unwound.
+    let [site, other] = [CallCode::Site(1), CallCode::Dropped(9)];
+    let events = [
+        (1, access(1, 0, site, Some(4), Some(2))),
+        (2, access(1, 0, site, Some(4), Some(2))),
+        (3, access(2, 0, site, None, None)),
+        (4, access(2, 5, other, Some(4), Some(2))),
+    ];
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let head = Head { callers: true, processes: true, ..head() };
+    std::fs::write(file.path(), [head.to_chunk(), chunk_of(0, &events)].concat()).unwrap();
+    let (stats, _) = statistics(&mut Trace::open(file.path()).unwrap());
+    assert_eq!(stats.discrepancies(), []);
+    let [row] = &stats.call_sites[..] else { panic!("{:?}", stats.call_sites) };
+    assert_eq!((row.at, row.counts.calls, row.counts.accesses), (CallAt::Return, 3, 3));
+    assert_eq!((stats.call_sites_dropped_counts.calls, stats.call_accesses_dropped), (1, 1));
+    let ports: Vec<_> = stats.call_accesses.iter().map(|row| (row.port.0, row.accesses)).collect();
+    assert_eq!(ports, [(1, 2), (2, 1)]);
+    let chains: Vec<_> = stats.call_callers.iter().map(|row| (row.end, row.accesses)).collect();
+    assert_eq!(chains, [(ChainEnd::User, 2), (ChainEnd::Dropped, 1)]);
+    assert_eq!((stats.processes[0].hypercall, stats.processes[0].counts.accesses), (3, 0));
 }

@@ -1,12 +1,15 @@
 //! A Linux kernel whose port I/O is by hypercalls: `qemu-scripts/test --long kernels` builds it and runs these.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use pvio_cli::machine::{Ended, Machine};
 use pvio_cli::paravirt_linux::{Disk, Guest, Stage, Way};
-use pvio_tests::{Host, Monitor, assert_consistent, wait_until};
+use pvio_stats::CallAt;
+use pvio_tests::linux::Kallsyms;
+use pvio_tests::{Host, Monitor, assert_consistent, split_symbol, wait_until};
 
 /// Makes tests of functions `fn name(host: &Host, guest: &Guest)` for one kernel.
 macro_rules! with_a_kernel {
@@ -44,6 +47,7 @@ with_a_kernel! { linux_6_12_i386, "6.12", "i386":
     latches_are_right_while_cpus_come_and_go
     migrated_in_the_middle_of_strings_to_a_host_without_pvio
     kernel_makes_no_access_by_instruction_after_sleep
+    call_sites_are_functions_of_the_kernel
 }
 
 with_a_kernel! { linux_6_12_x86_64, "6.12", "x86_64":
@@ -54,6 +58,7 @@ with_a_kernel! { linux_6_12_x86_64, "6.12", "x86_64":
     latches_are_right_while_cpus_come_and_go
     migrated_in_the_middle_of_strings_to_a_host_without_pvio
     kernel_makes_no_access_by_instruction_after_sleep
+    call_sites_are_functions_of_the_kernel
 }
 
 with_a_kernel! { linux_6_1_i386, "6.1", "i386":
@@ -197,4 +202,29 @@ fn kernel_makes_no_access_by_instruction_after_sleep(host: &Host, guest: &Guest)
     assert!(ended.stdout.contains("pvio: awake"), "{}{}", ended.stdout, ended.stderr);
     assert!(ended.stdout.contains("pvio: month by file: "), "{}", ended.stdout);
     assert_eq!(by_kernel(guest, &ended), 0);
+}
+
+/// The kernel states the callers of its port functions. It has not moved, so System.map has their names.
+fn call_sites_are_functions_of_the_kernel(host: &Host, guest: &Guest) {
+    let map = Kallsyms::read(&guest.system_map());
+    let run = guest.boot(&qemu(host), Way::Hypercalls).unwrap();
+    let stats = run.ended.stats().unwrap();
+    assert_consistent(stats);
+    let mut functions = BTreeSet::new();
+    let stated = stats.call_sites.iter().filter(|row| row.at == CallAt::Return);
+    for row in stated.filter(|row| map.is_kernel(row.address().unwrap())) {
+        let pc = row.address().unwrap();
+        let symbol = row.symbol.as_deref().unwrap_or_else(|| panic!("no name: {row:?}"));
+        let (name, offset) = split_symbol(symbol);
+        assert_eq!(map.address(name) + offset, pc, "{row:?}");
+        // A call may be the last instruction of its function.
+        let before = map.name(pc - 1).unwrap();
+        assert_eq!(map.address(split_symbol(&before).0), map.address(name), "{row:?}: {before}");
+        functions.insert(name);
+    }
+    assert!(functions.len() > 20, "{functions:?}");
+    for expected in ["io_serial_out", "io_serial_in", "pci_conf1_read"] {
+        assert!(functions.contains(expected), "no {expected}: {functions:?}");
+    }
+    assert!(!functions.iter().any(|name| name.starts_with("pvio_")), "{functions:?}");
 }
