@@ -9,7 +9,7 @@ use pvio_cli::paths;
 use pvio_tests::Host;
 use tempfile::TempDir;
 
-use super::{Document, book};
+use super::{Document, book, programs};
 use crate::promises;
 
 /// Why a command does not run here.
@@ -161,8 +161,7 @@ fn directory() -> TempDir {
 
 /// A shell in the directory.
 fn shell(directory: &Path, script: &str) -> Command {
-    let plugin = paths::plugin().unwrap();
-    let programs = plugin.parent().unwrap().parent().unwrap();
+    let programs = programs();
     let path = std::env::var("PATH").unwrap();
     let path = format!("{}/bin:{}:{path}", directory.display(), programs.display());
     let mut shell = Command::new("timeout");
