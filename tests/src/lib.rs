@@ -1,6 +1,7 @@
 //! The library that the integration tests share: QEMUs, guests, and checks that every dump must pass.
 
 mod boots;
+pub mod browser;
 mod busy;
 mod compiler;
 mod dump;

@@ -208,6 +208,9 @@ fn sites(dump: &Snapshot) -> HtmlTable<8> {
     )
 }
 
+/// Maximum number of call chains: each row is long, and the flame graph shows the sum of them all.
+const MAX_CHAINS: usize = 500;
+
 pub(super) fn callers(dump: &Snapshot) -> Markup {
     let rows = &dump.callers;
     let total: u64 = rows.iter().map(|row| row.accesses).sum();
@@ -231,6 +234,7 @@ pub(super) fn callers(dump: &Snapshot) -> Markup {
             ]
         },
     )
+    .at_most(MAX_CHAINS)
     .render()
 }
 
@@ -245,6 +249,7 @@ pub(super) fn processes(dump: &Snapshot) -> Markup {
         ">Accesses",
         ">% of all",
         ">By the kernel",
+        if_any(rows.iter().any(|row| row.hypercall > 0), ">By hypercall"),
         if_any(unverified, ">Unverified"),
     ];
     HtmlTable::busiest(
@@ -260,6 +265,7 @@ pub(super) fn processes(dump: &Snapshot) -> Markup {
                 number(row.counts.accesses),
                 percent(row.counts.accesses, total),
                 number(row.kernel_accesses),
+                number(row.hypercall),
                 number(row.counts.unverified),
             ]
         },

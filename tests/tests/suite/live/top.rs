@@ -12,6 +12,7 @@ on_both_qemus! {
     batch_prints_rates
     screen_shows_sorts_filters_pauses_and_quits
     screen_is_restored_when_the_program_is_ended
+    program_ends_with_its_terminal
 }
 
 fn pvio() -> Command {
@@ -119,4 +120,20 @@ fn screen_is_restored_when_the_program_is_ended(host: &Host) {
     // The shell has its echo back.
     terminal.type_(&["echo back", "Enter"]);
     terminal.wait_for("echo back");
+}
+
+fn program_ends_with_its_terminal(host: &Host) {
+    let live = Live::guest(host.machine(), "spin", &[]);
+    let terminal = Terminal::start();
+    terminal.start_top(&live.socket());
+    terminal.wait_for("0x5000");
+    let shell = terminal.tmux(&["list-panes", "-F", "#{pane_pid}"]);
+    let shell = shell.trim();
+    let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap();
+    let program = Path::new("/proc").join(children.trim());
+    assert!(std::fs::read(program.join("cmdline")).unwrap().ends_with(b"pvio.sock\0"));
+    terminal.tmux(&["kill-session"]);
+    wait_until(|| !program.exists(), || format!("{} runs on", program.display()));
+    // Its server ends with the last session; another one is for the end of the test.
+    terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "sh"]);
 }
