@@ -15,6 +15,14 @@ const MADE: [&str; 2] = ["target", ".ci/passed"];
 /// Endings of files in the repository. Documents also name files of users, with other endings.
 const ENDINGS: [&str; 8] = [".S", ".c", ".h", ".inc", ".md", ".rs", ".sh", ".toml"];
 
+/// The directory of the command `pvio`, which was built together with the plugin.
+fn programs() -> PathBuf {
+    let plugin = paths::plugin().unwrap();
+    let directory = plugin.parent().and_then(Path::parent).unwrap();
+    assert!(directory.join("pvio").exists(), "pvio is not built: run qemu-scripts/setup");
+    directory.to_owned()
+}
+
 /// A document of the repository.
 struct Document {
     path: PathBuf,

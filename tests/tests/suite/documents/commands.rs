@@ -9,7 +9,7 @@ use pvio_cli::paths;
 use pvio_tests::Host;
 use tempfile::TempDir;
 
-use super::{Document, book};
+use super::{Document, book, programs};
 use crate::promises;
 
 /// Why a command does not run here.
@@ -21,7 +21,7 @@ enum Why {
 use Why::{Because, Test};
 
 /// Commands that do not run: the page, their beginning, and the reason.
-static LEFT_OUT: [(&str, &str, Why); 29] = [
+static LEFT_OUT: [(&str, &str, Why); 32] = [
     ("README.md", "qemu-scripts/test", Because("it runs this test")),
     ("docs/control.md", "qemu-scripts/run control=", Test("live::document")),
     ("docs/control.md", "pvio snapshot", Test("live::document")),
@@ -37,6 +37,9 @@ static LEFT_OUT: [(&str, &str, Why); 29] = [
     ("guest-shim/linux/README.md", "pvio patch-linux", Test("scripts::paravirt_linux")),
     ("guest-shim/linux/README.md", "cd linux-6.12", Test("scripts::paravirt_linux")),
     ("guest-shim/linux/README.md", "make", Test("scripts::paravirt_linux")),
+    ("guest-shim/seabios/README.md", "pvio patch-seabios", Test("guest_shim::seabios")),
+    ("guest-shim/seabios/README.md", "make -C", Test("guest_shim::seabios")),
+    ("guest-shim/seabios/README.md", "qemu-scripts/run", Test("guest_shim::seabios")),
     ("CONTRIBUTING.md", "qemu-scripts/setup --tests", Because("these tests run after it")),
     ("CONTRIBUTING.md", "qemu-scripts/test", Because("it runs this test")),
     ("CONTRIBUTING.md", ".ci/run", Because("it runs this test")),
@@ -161,8 +164,7 @@ fn directory() -> TempDir {
 
 /// A shell in the directory.
 fn shell(directory: &Path, script: &str) -> Command {
-    let plugin = paths::plugin().unwrap();
-    let programs = plugin.parent().unwrap().parent().unwrap();
+    let programs = programs();
     let path = std::env::var("PATH").unwrap();
     let path = format!("{}/bin:{}:{path}", directory.display(), programs.display());
     let mut shell = Command::new("timeout");

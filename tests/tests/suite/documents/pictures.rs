@@ -8,8 +8,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pvio_cli::export::{Format, Request, export};
-use pvio_cli::{paths, report};
+use pvio_cli::paths;
 use pvio_tests::{Host, LinuxGuest, Terminal, boot_linux, wait_until};
 
 /// The largest picture, in bytes.
@@ -29,18 +28,22 @@ fn is_writing() -> bool {
     std::env::var_os("PVIO_WRITE_PICTURES").is_some()
 }
 
+fn pvio() -> PathBuf {
+    super::programs().join("pvio")
+}
+
 /// Makes the page of each picture, of a Linux boot.
 fn make_pages(directory: &Path) -> HashMap<&'static str, PathBuf> {
-    let dump = directory.join("boot.json");
     let ended = boot_linux(Host::NEWEST.machine().plugin(&["summary=off", "callers=on"]));
-    let stats = ended.stats().unwrap();
-    let page = directory.join("report.html");
-    std::fs::write(&page, report::render(stats, &["boot.json".to_owned()])).unwrap();
-    std::fs::write(&dump, stats.to_json()).unwrap();
-    let request = Request { format: Format::Flamegraph, table: None, window: None };
-    let graph = directory.join("flamegraph.svg");
-    export(&dump, &request, &mut File::create(&graph).unwrap()).unwrap();
-    HashMap::from([("report", page), ("flamegraph", graph)])
+    std::fs::write(directory.join("boot.json"), ended.stats().unwrap().to_json()).unwrap();
+    let make = |arguments: &[&str], page: &str| {
+        let mut command = Command::new(pvio());
+        command.args(arguments).args(["boot.json", "-o", page]).current_dir(directory);
+        assert!(command.status().unwrap().success(), "{command:?}");
+        directory.join(page)
+    };
+    let graph = make(&["export", "--format", "flamegraph"], "flamegraph.svg");
+    HashMap::from([("report", make(&["report"], "report.html")), ("flamegraph", graph)])
 }
 
 /// Takes a picture of a page in a browser.
@@ -48,6 +51,9 @@ fn photograph(page: &Path, [width, height]: [u32; 2], picture: &Path) {
     let profile = tempfile::tempdir().unwrap();
     let mut browser = Command::new("chromium-headless-shell");
     browser.args(["--no-sandbox", "--disable-gpu", "--hide-scrollbars"]);
+    // Without this, it tries to reach the network.
+    browser.args(["--disable-background-networking", "--disable-component-update"]);
+    browser.arg("--blink-settings=preferredColorScheme=1");
     browser.arg(format!("--user-data-dir={}", profile.path().display()));
     browser.arg(format!("--window-size={width},{height}"));
     browser.arg(format!("--screenshot={}", picture.display()));
@@ -128,8 +134,7 @@ fn top() -> String {
     let mut running = linux.on(machine).start().unwrap();
     running.wait_for("begins").unwrap();
     let terminal = Terminal::start();
-    let pvio = paths::plugin().unwrap().parent().unwrap().with_file_name("pvio");
-    terminal.type_(&[&format!("{} top {}", pvio.display(), socket.display()), "Enter"]);
+    terminal.type_(&[&format!("{} top {}", pvio().display(), socket.display()), "Enter"]);
     // Names of ports, and rates of the clock.
     let is_running = |screen: &str| {
         let row = screen.lines().skip(3).take(8).find(|line| line.contains("CMOS"));
