@@ -40,6 +40,27 @@ fn tables_go_through_the_pager_on_a_terminal_only() {
     assert!(piped.contains("port accesses"), "{piped}");
 }
 
+#[test]
+fn colours_are_only_on_a_terminal_that_wants_them() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, accesses) in [("a.json", 1000), ("b.json", 1100)] {
+        std::fs::write(directory.path().join(name), snapshot(accesses).to_json()).unwrap();
+    }
+    let plain = [("PAGER", "cat"), ("TERM", "xterm"), ("NO_COLOR", "")];
+    let diff = format!("{PVIO} diff a.json b.json");
+    let shown =
+        |more: &[(&str, &str)]| on_terminal(directory.path(), &diff, &[&plain, more].concat());
+    // Growth is red.
+    assert!(shown(&[]).contains("\x1b[31m  accesses"), "{}", shown(&[]));
+    for none in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let text = shown(&[none]);
+        assert!(text.contains("  accesses") && !text.contains('\x1b'), "{none:?}: {text:?}");
+    }
+    let into_file = format!("{diff} -o out; cat out");
+    let text = on_terminal(directory.path(), &into_file, &plain);
+    assert!(text.contains("  accesses") && !text.contains('\x1b'), "{text:?}");
+}
+
 /// As with git: when the user leaves the pager, it closes the pipe, which is not an error.
 #[test]
 fn leaving_the_pager_ends_the_command_silently() {

@@ -8,6 +8,7 @@
 //! | `parquet` | as `csv`, with Cargo feature `parquet` | DuckDB, Spark, Trino |
 //! | `perfetto` | a trace | ui.perfetto.dev |
 
+#[cfg(feature = "parquet")]
 mod columns;
 mod events;
 mod flamegraph;

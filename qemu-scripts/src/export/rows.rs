@@ -3,11 +3,14 @@
 use std::fmt;
 use std::io::Write;
 
-use anyhow::{Context, Result, bail};
+#[cfg(feature = "parquet")]
+use anyhow::Context;
+use anyhow::{Result, bail};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+#[cfg(feature = "parquet")]
 use super::columns::{Column, Kind, columns, of_table};
 #[cfg(feature = "parquet")]
 use super::parquet::ParquetWriter;
@@ -103,6 +106,7 @@ pub fn write<W: Write>(
 /// # Errors
 ///
 /// Fails if there is no such table.
+#[cfg(feature = "parquet")]
 pub fn columns_of(table: &str) -> Result<Vec<Column>> {
     if table == "windows" {
         return Ok(columns([

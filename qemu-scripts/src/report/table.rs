@@ -41,8 +41,12 @@ pub struct Link {
     pub text: String,
 }
 
-/// Maximum number of links in a cell.
+/// Number of links in a cell that are always visible. The others appear on request.
 const MAX_LINKS: usize = 6;
+
+/// Maximum number of the other links in a cell, and in a table.
+const MAX_HIDDEN: usize = 100;
+const MAX_HIDDEN_IN_ALL: usize = 3000;
 
 impl<const N: usize> HtmlTable<N> {
     /// Makes a table of rows in their order.
@@ -130,13 +134,14 @@ impl<const N: usize> HtmlTable<N> {
                                 }
                             } }
                             tbody {
+                                @let hidden = self.hidden();
                                 @for (place, row) in self.rows.iter().enumerate() {
                                     tr id=[self.id(place)] {
                                         @for &column in &used {
                                             td class=[class(column)] { (printable(&row[column])) }
                                         }
                                         @if let Some(links) = &self.links {
-                                            td { (cell(&links.cells[place])) }
+                                            td { (cell(&links.cells[place], hidden[place])) }
                                         }
                                     }
                                 }
@@ -148,22 +153,49 @@ impl<const N: usize> HtmlTable<N> {
         }
     }
 
+    /// The number of links of each row that appear on request.
+    fn hidden(&self) -> Vec<usize> {
+        let mut left = MAX_HIDDEN_IN_ALL;
+        let cells = self.links.iter().flat_map(|links| &links.cells);
+        let hidden = cells.map(|links| {
+            let hidden = links.len().saturating_sub(MAX_LINKS).min(MAX_HIDDEN).min(left);
+            left -= hidden;
+            hidden
+        });
+        hidden.collect()
+    }
+
     fn id(&self, place: usize) -> Option<String> {
         self.links.as_ref().map(|links| format!("{}{}", links.id, self.indexes[place]))
     }
 }
 
-/// The first links of a row.
-fn cell(links: &[Link]) -> Markup {
-    let more = links.len().saturating_sub(MAX_LINKS);
+/// The links of a row: the first ones, then so many that appear on request.
+fn cell(links: &[Link], hidden: usize) -> Markup {
+    let (shown, rest) = links.split_at(links.len().min(MAX_LINKS));
+    let (hidden, left_out) = rest.split_at(rest.len().min(hidden));
     html! {
-        @for (place, link) in links.iter().take(MAX_LINKS).enumerate() {
+        (list(shown))
+        @if !hidden.is_empty() {
+            details {
+                summary { "and " (number(rest.len() as u64)) " more" }
+                (list(hidden))
+                @if !left_out.is_empty() { " and " (number(left_out.len() as u64)) " more" }
+            }
+        } @else if !left_out.is_empty() {
+            " and " (number(left_out.len() as u64)) " more"
+        }
+    }
+}
+
+fn list(links: &[Link]) -> Markup {
+    html! {
+        @for (place, link) in links.iter().enumerate() {
             @if place > 0 { ", " }
             @match &link.row {
                 Some(row) => a href=(format!("#{row}")) { (printable(&link.text)) },
                 None => (printable(&link.text)),
             }
         }
-        @if more > 0 { " and " (number(more as u64)) " more" }
     }
 }

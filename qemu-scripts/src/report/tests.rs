@@ -2,7 +2,11 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::stats::test_data::snapshot;
-use crate::stats::{Call, CallerRow, ChainEnd, FrameRow, HypercallRow, WindowRow};
+use crate::stats::{
+    AccessCounts, Call, CallerRow, ChainEnd, FrameRow, HypercallRow, ValueMoment, ValueRow,
+    WindowRow,
+};
+use pvio_x86::{Direction, Port, Width};
 
 fn page(dump: &Snapshot) -> String {
     render(dump, None, &["boot.json".to_owned()])
@@ -233,6 +237,104 @@ fn ports_and_sites_link_to_each_other() {
     ] {
         assert_eq!(page.matches(part).count(), 1, "{part}");
     }
+}
+
+/// A dump of a port that this many sites accessed.
+fn many_sites(count: usize) -> Snapshot {
+    let mut dump = snapshot(70_000);
+    let (site, access) = (dump.tables.sites[0].clone(), dump.tables.accesses[0].clone());
+    for index in 1..count {
+        let mut site = site.clone();
+        (site.pc, site.symbol) = (format!("{:#x}", 0x1000 + index), Some(format!("f{index}+0x1")));
+        dump.tables.sites.push(site);
+        let mut access = access.clone();
+        access.site = index;
+        dump.tables.accesses.push(access);
+    }
+    dump
+}
+
+#[test]
+fn links_of_a_busy_port_appear_on_request_and_are_bounded() {
+    let links = |count| page(&many_sites(count)).matches("href=\"#site-").count();
+    let page = page(&many_sites(20));
+    assert_eq!(links(20), 20);
+    assert!(page.contains("<details><summary>and 14 more</summary><a href="), "{page}");
+    elements(&page);
+    assert_eq!(links(200), 106);
+    assert!(self::page(&many_sites(200)).contains("</a> and 94 more</details>"));
+}
+
+#[test]
+fn windows_stand_side_by_side() {
+    let mut dump = snapshot(1000);
+    dump.windows = (0..8).map(|index| window(&format!("w{index}"))).collect();
+    for (index, window) in dump.windows.iter_mut().enumerate() {
+        window.tables = snapshot(100 * (1 + index as u64)).tables;
+    }
+    let page = page(&dump);
+    elements(&page);
+    let described = "aria-label=\"Windows side by side, by port. COM1: w2 300, w3 400, w4 500, w5 600, w6 700, w7 800\"";
+    assert!(page.contains(described), "{page}");
+    assert!(page.contains("The busiest 6 of 8 windows."), "{page}");
+    dump.windows.truncate(1);
+    assert!(!self::page(&dump).contains("side by side"));
+}
+
+/// A row of values at port 0x80: a value, and the times of its first and last access in milliseconds.
+fn value(value: u32, first: u64, last: u64) -> ValueRow {
+    let moment = |time: u64| Some(ValueMoment { time_ns: time * 1_000_000, accesses: time });
+    ValueRow {
+        port: Port(0x80),
+        dir: Direction::Out,
+        size: Width::Byte.into(),
+        value: Some(value),
+        counts: AccessCounts { accesses: 1, unverified: 0 },
+        first: moment(first),
+        last: moment(last),
+    }
+}
+
+#[test]
+fn values_of_a_dump_are_drawn_at_their_times() {
+    let mut dump = snapshot(1000);
+    dump.values_clock = Some("guest".into());
+    dump.values = vec![value(0x10, 100, 300), value(0x20, 200, 500), value(0x18, 300, 300)];
+    let page = page(&dump);
+    elements(&page);
+    let described =
+        "aria-label=\"0x0080 out: values from 0x10 to 0x20, 3 accesses, from 0.100 s to 0.500 s\"";
+    assert!(page.contains(described), "{page}");
+    // The lowest value is at the bottom, the highest at the top, and the one in the middle between them.
+    for line in [
+        "<line x1=\"0.00%\" x2=\"50.00%\" y1=\"123.0\" y2=\"123.0\">",
+        "<line x1=\"25.00%\" x2=\"100.00%\" y1=\"43.0\" y2=\"43.0\">",
+        "<line x1=\"50.00%\" x2=\"50.00%\" y1=\"83.0\" y2=\"83.0\">",
+    ] {
+        assert!(page.contains(line), "{line}: {page}");
+    }
+    // A merged dump has no times.
+    dump.values.iter_mut().for_each(|row| (row.first, row.last) = (None, None));
+    assert!(!self::page(&dump).contains("Values over time"));
+}
+
+#[test]
+fn headline_says_how_much_could_be_avoided() {
+    let mut dump = snapshot(1000);
+    dump.tables.ports[0].served = Some(false);
+    let page = page(&dump);
+    assert!(page.contains(" At least 100.0 % could be avoided.</h1>"), "{page}");
+    assert!(page.contains("<p>1,000 accesses went to ports that no device serves.</p>"), "{page}");
+}
+
+#[test]
+fn only_the_500_busiest_call_chains_are_listed() {
+    let mut dump = snapshot(2000);
+    dump.tables.callers =
+        (0..600).map(|i| chain(&["outb", &format!("f{i}")], ChainEnd::Bottom, i)).collect();
+    let page = page(&dump);
+    assert!(page.contains("The busiest 500; 100 more are in the dump."), "{page}");
+    assert!(page.contains("<td>f100+0x12</td>") && !page.contains("<td>f99+0x12</td>"), "{page}");
 }
 
 #[test]
