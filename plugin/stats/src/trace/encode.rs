@@ -1,5 +1,8 @@
 //! Encodes the events of one vCPU into the contents of chunks.
 
+mod calls;
+mod definitions;
+
 use pvio_x86::{Mode, Port, Width};
 
 use super::bytes::Bytes;
@@ -203,68 +206,6 @@ impl Encoder {
         }
     }
 
-    /// Adds an event of a hypercall.
-    pub fn call(&mut self, host: u64, call: CallEvent, define: &impl Define) {
-        self.begin(host);
-        match call {
-            CallEvent::Access { call, port, value, code, stack, process, completes } => {
-                let local = self.call_site(code, define);
-                let stack_number = stack.map(|stack| self.stack(stack, define));
-                if process != self.process
-                    && let Some(number) = process.and_then(|process| process.number)
-                {
-                    self.process_number(number, define);
-                }
-                let (mut first, mut flags) = (kind::CALL_ACCESS, 0);
-                first |= if self.call.port == Some(port) { 0 } else { PORT };
-                first |= if self.call.value == value { 0 } else { VALUE };
-                flags |= if self.call.code == Some(code) { 0 } else { more::CALL_SITE };
-                flags |= match stack {
-                    _ if self.call.stack == stack => 0,
-                    Some(_) => more::STACK,
-                    None => more::NO_STACK,
-                };
-                flags |= if process == self.process { 0 } else { more::PROCESS };
-                self.first(first, flags);
-                let since_last = self.since_last(host);
-                self.bytes.number(since_last);
-                self.bytes.byte(call.index() as u8 | if completes { COMPLETES } else { 0 });
-                if first & PORT != 0 {
-                    self.bytes.number(port.0.into());
-                }
-                if first & VALUE != 0 {
-                    let width = call.port_io().map_or(Width::Dword, |(_, width)| width);
-                    self.bytes.value(value, width.into());
-                }
-                if flags & more::CALL_SITE != 0 {
-                    self.put_call_site(code, local);
-                }
-                if flags & more::STACK != 0 {
-                    self.bytes.number(stack_number.unwrap_or(0).into());
-                }
-                if flags & more::PROCESS != 0 {
-                    self.put_process(process);
-                }
-                self.call = CallState { port: Some(port), value, code: Some(code), stack };
-            }
-            CallEvent::Ended { call, outcome, count, bytes, code } => {
-                let local = self.call_site(code, define);
-                let flags = if self.call.code == Some(code) { 0 } else { more::CALL_SITE };
-                self.first(kind::CALL_ENDED, flags);
-                let since_last = self.since_last(host);
-                self.bytes.number(since_last);
-                self.bytes.byte(call.index() as u8);
-                self.bytes.byte(outcome as u8);
-                self.bytes.number(count);
-                self.bytes.number(bytes);
-                if flags != 0 {
-                    self.put_call_site(code, local);
-                }
-                self.call.code = Some(code);
-            }
-        }
-    }
-
     /// Puts the first byte of a record, and the byte of flags if there are any.
     #[inline]
     fn first(&mut self, first: u8, flags: u8) {
@@ -273,36 +214,6 @@ impl Encoder {
         } else {
             self.bytes.byte(first | MORE);
             self.bytes.byte(flags);
-        }
-    }
-
-    /// Adds an event of a window that a request from outside the guest changed.
-    pub fn window(&mut self, host: u64, window: &WindowEvent) {
-        self.begin(host);
-        self.window_text(host, window);
-        self.bytes.byte(0);
-    }
-
-    /// Adds an event of a window that a hypercall changed.
-    pub fn window_by_call(
-        &mut self,
-        host: u64,
-        window: &WindowEvent,
-        code: CallCode,
-        define: &impl Define,
-    ) {
-        self.begin(host);
-        let local = self.call_site(code, define);
-        self.window_text(host, window);
-        self.bytes.byte(1);
-        self.put_call_site(code, local);
-    }
-
-    fn window_text(&mut self, host: u64, window: &WindowEvent) {
-        match window {
-            WindowEvent::Began(name) => self.text(host, kind::WINDOW_BEGAN, name),
-            WindowEvent::Ended(name) => self.text(host, kind::WINDOW_ENDED, name),
-            WindowEvent::Reset => self.text(host, kind::RESET, ""),
         }
     }
 
@@ -352,144 +263,6 @@ impl Encoder {
         since
     }
 
-    /// The number of a site in this chunk.
-    #[inline]
-    fn site(&mut self, site: u32, define: &impl Define) -> u32 {
-        match self.sites.get(site as usize) {
-            Some(state) if state.local.chunk == self.chunk => state.local.number,
-            _ => self.define_site(site, &define.site(site)),
-        }
-    }
-
-    #[cold]
-    fn define_site(&mut self, site: u32, definition: &SiteDefinition) -> u32 {
-        let SiteDefinition { pc, mode, form, boot, bytes, place } = definition;
-        self.bytes.byte(kind::SITE);
-        self.bytes.number(site.into());
-        self.bytes.number(*pc);
-        self.bytes.number((*boot).into());
-        self.bytes.byte(mode.map_or(0, |mode| 1 + mode as u8));
-        self.bytes.byte(form.index() as u8);
-        self.bytes.byte(bytes.len() as u8);
-        self.bytes.extend(bytes);
-        match place {
-            None => self.bytes.byte(0),
-            Some(place) => {
-                self.bytes.number(1 + place.path.len() as u64);
-                self.bytes.number(place.offset);
-            }
-        }
-        if let Some(place) = place {
-            self.bytes.extend(place.path.as_bytes());
-        }
-        let local = self.new_number(0);
-        if self.sites.len() <= site as usize {
-            self.sites.resize(site as usize + 1, SiteState::default());
-        }
-        self.sites[site as usize] = SiteState { local, ..SiteState::default() };
-        local.number
-    }
-
-    /// The number of a call site in this chunk; 0 without a row.
-    #[inline]
-    fn call_site(&mut self, code: CallCode, define: &impl Define) -> u32 {
-        let CallCode::Site(site) = code else { return 0 };
-        match self.call_sites.get(site as usize) {
-            Some(local) if local.chunk == self.chunk => local.number,
-            _ => self.define_call_site(site, &define.call_site(site)),
-        }
-    }
-
-    #[cold]
-    fn define_call_site(&mut self, site: u32, definition: &CallSiteDefinition) -> u32 {
-        let &CallSiteDefinition { pc, at, mode, boot } = definition;
-        self.bytes.byte(kind::CALL_SITE);
-        self.bytes.number(site.into());
-        self.bytes.number(pc);
-        self.bytes.number(boot.into());
-        self.bytes.byte(1 + mode as u8);
-        self.bytes.byte(match at {
-            CallAt::Instruction => 0,
-            CallAt::Return => 1,
-        });
-        let local = self.new_number(3);
-        set(&mut self.call_sites, site, local);
-        local.number
-    }
-
-    /// Puts a call site, whose number is defined in this chunk.
-    fn put_call_site(&mut self, code: CallCode, local: u32) {
-        self.bytes.number(local.into());
-        if let CallCode::Dropped(pc) = code {
-            self.bytes.number(pc);
-        }
-    }
-
-    fn new_number(&mut self, table: usize) -> Local {
-        self.defined[table] += 1;
-        Local { chunk: self.chunk, number: self.defined[table] }
-    }
-
-    /// The number of a stack in this chunk.
-    #[inline]
-    fn stack(&mut self, stack: u32, define: &impl Define) -> u32 {
-        match self.stacks.get(stack as usize) {
-            Some(local) if local.chunk == self.chunk => local.number,
-            _ => self.define_stack(stack, &define.stack(stack)),
-        }
-    }
-
-    #[cold]
-    fn define_stack(&mut self, stack: u32, definition: &StackDefinition) -> u32 {
-        self.bytes.byte(kind::STACK);
-        self.bytes.number(stack.into());
-        self.bytes.byte(definition.end.map_or(0, |end| 1 + end_number(end)));
-        self.bytes.number(definition.frames.len() as u64);
-        let mut last = 0;
-        for &(pc, interrupted) in &definition.frames {
-            self.bytes.byte(interrupted.into());
-            self.bytes.signed((pc.wrapping_sub(last)) as i64);
-            last = pc;
-        }
-        let local = self.new_number(1);
-        set(&mut self.stacks, stack, local);
-        local.number
-    }
-
-    /// The number of a process in this chunk.
-    #[inline]
-    fn process_number(&mut self, process: u32, define: &impl Define) -> u32 {
-        match self.processes.get(process as usize) {
-            Some(local) if local.chunk == self.chunk => local.number,
-            _ => self.define_process(process, &define.process(process)),
-        }
-    }
-
-    #[cold]
-    fn define_process(&mut self, process: u32, definition: &ProcessDefinition) -> u32 {
-        self.bytes.byte(kind::PROCESS);
-        self.bytes.number(process.into());
-        self.bytes.number(definition.boot.into());
-        match &definition.owner {
-            Owner::Unpaged => self.bytes.byte(0),
-            Owner::AddressSpace(table) => {
-                self.bytes.byte(1);
-                self.bytes.number(*table);
-            }
-            Owner::Process { pid, comm } => {
-                self.bytes.byte(2);
-                self.bytes.number((*pid).into());
-                self.bytes.number(comm.len() as u64);
-            }
-        }
-        if let Owner::Process { comm, .. } = &definition.owner {
-            self.bytes.extend(comm.as_bytes());
-        }
-        let local = self.new_number(2);
-        set(&mut self.processes, process, local);
-        local.number
-    }
-
     /// Encodes a process, whose number is defined in this chunk.
     fn put_process(&mut self, process: Option<Process>) {
         self.process = process;
@@ -500,24 +273,6 @@ impl Encoder {
                 1 + (u64::from(local) << 1 | u64::from(is_user))
             }
         });
-    }
-}
-
-fn set(table: &mut Vec<Local>, index: u32, local: Local) {
-    if table.len() <= index as usize {
-        table.resize(index as usize + 1, Local::default());
-    }
-    table[index as usize] = local;
-}
-
-/// The number of the end of a chain.
-fn end_number(end: ChainEnd) -> u8 {
-    match end {
-        ChainEnd::User => 0,
-        ChainEnd::Bottom => 1,
-        ChainEnd::Unknown => 2,
-        ChainEnd::Depth => 3,
-        ChainEnd::Dropped => 4,
     }
 }
 
