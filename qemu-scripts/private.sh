@@ -59,7 +59,8 @@ unpack_all() {
 # library_path DIRECTORY: prints the directories of shared libraries in DIRECTORY/tree, relative to a wrapper's $here.
 library_path() {
     local library libraries=''
-    for library in "$1"/tree/{,usr/}lib/*-linux-gnu*; do
+    # libpulse finds its own library by an absolute path.
+    for library in "$1"/tree/{,usr/}lib/*-linux-gnu*{,/pulseaudio}; do
         [[ ! -d $library ]] || libraries+="${libraries:+:}\$here/${library#"$1/"}"
     done
     echo "$libraries"
@@ -119,7 +120,14 @@ private_tools() {
 
 # make_tool_wrapper DIRECTORY PROGRAM
 make_tool_wrapper() {
-    local directory=$1 program=$2 arguments=''
+    local directory=$1 program=$2 arguments='' path=tree/usr/bin/$2 fonts=''
+    if [[ $program == chromium* ]]; then
+        # In bin is a script that names the path at which the package is installed.
+        path=tree/usr/lib/chromium/$program
+        # The host may have no fonts.
+        # shellcheck disable=SC2016 # the wrapper expands it
+        fonts='export FONTCONFIG_SYSROOT="$here/tree"'
+    fi
     # clang finds its own headers, but needs a GCC directory for those of C++.
     [[ $program != clang* ]] || arguments=" --gcc-toolchain=\"\$here/tree/usr\""
     cat >"$directory/$program" <<END
@@ -128,18 +136,20 @@ make_tool_wrapper() {
 here=\$(dirname -- "\$(readlink -f -- "\$0")")
 export LD_LIBRARY_PATH="$(library_path "$directory")"
 export PATH="\$here/tree/usr/bin:\$PATH"
-exec "\$here/tree/usr/bin/$program"$arguments "\$@"
+$fonts
+exec "\$here/$path"$arguments "\$@"
 END
     chmod +x -- "$directory/$program"
 }
 
 # missing_tools: prints "PACKAGES|PROGRAMS", the arguments of private_tools, for programs that the tests need and the host
-# lacks: compilers for pvio.h, Python, which reads exports, and tmux, the terminal of pvio top.
+# lacks: compilers for pvio.h, Python, which reads exports, tmux, the terminal of pvio top, and a browser, which shows reports.
 missing_tools() {
     command -v g++ >/dev/null || echo 'g++|g++'
     command -v clang >/dev/null && command -v clang++ >/dev/null || echo 'clang|clang clang++'
     command -v tmux >/dev/null || echo 'tmux|tmux'
     python3 -m pip --version &>/dev/null || echo 'python3 python3-pip|python3'
+    command -v chromium-headless-shell >/dev/null || echo 'chromium-headless-shell fonts-dejavu-core|chromium-headless-shell'
 }
 
 # Makes private copies of the tests' QEMUs, of GRUB's rescue CD-ROM (a guest) and of UEFI firmware. The tests use these names.
@@ -179,18 +189,20 @@ private_ovmf() {
     finish_whole "$directory" "$recipe"
 }
 
-# Makes a private copy of the Python packages with which the tests read pvio's exports: Perfetto's definitions, and DuckDB. pip
-# downloads them from the index in the host's configuration.
+# Makes a private copy of the Python packages with which the tests read pvio's exports and check its pages: Perfetto's
+# definitions, DuckDB, and a package that carries the script of axe-core. pip downloads them from the index in the host's
+# configuration.
 private_python() {
     local directory=$PVIO_DIR/python recipe python=$PVIO_DIR/tools/python3/python3
-    local packages=(perfetto==0.59.1 protobuf==7.36.2 duckdb==2.0.1)
+    # All that these need is among them.
+    local packages=(perfetto==0.59.1 protobuf==7.36.2 duckdb==2.0.1 axe-playwright-python==0.1.8)
     [[ -x $python ]] || python=$(command -v python3)
     recipe="$("$python" --version), by a wrapper: ${packages[*]}"
     ! is_whole "$directory" "$recipe" || return 0
     say 'downloading Python packages for the tests: about 60 MB'
     begin_whole "$directory"
     # Without compiled files: they would change directories that must match their stamps.
-    PYTHONDONTWRITEBYTECODE=1 "$python" -m pip install --quiet --no-compile --disable-pip-version-check \
+    PYTHONDONTWRITEBYTECODE=1 "$python" -m pip install --quiet --no-compile --no-deps --disable-pip-version-check \
         --no-warn-script-location --root-user-action ignore --target "$directory.new/packages" "${packages[@]}" ||
         die "pip cannot download the Python packages ${packages[*]}: see its message above, and check the index in its configuration"
     cat >"$directory.new/python3" <<END

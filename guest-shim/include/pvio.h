@@ -797,7 +797,16 @@ void pvio_wrong_order_(void) __attribute__((error(
     "pvio.h: PVIO_REPLACE_PORT_FIRST is for outb(port, value), see PVIO_REPLACE_LINUX"
 #endif
 )));
-#define PVIO_CONSTANT_(x) (__builtin_constant_p(x) ? PVIO_CAST_(unsigned long long, x) : 0)
+/*
+ * Only constant expressions count, not variables whose value the compiler knows: a 16-bit variable may be written
+ * as a byte. In C, the conditional is an int * if the second operand is a null pointer constant, else a void *.
+ */
+#ifdef __cplusplus
+#define PVIO_IS_CONSTANT_(x) __builtin_constant_p(x)
+#else
+#define PVIO_IS_CONSTANT_(x) (sizeof(int) == sizeof(*(1 ? (void *)((long)(x) * 0L) : (int *)1)))
+#endif
+#define PVIO_CONSTANT_(x) (PVIO_IS_CONSTANT_(x) ? PVIO_CAST_(unsigned long long, x) : 0)
 #define PVIO_ORDER_(port) (PVIO_CONSTANT_(port) > 0xffff ? pvio_wrong_order_() : PVIO_CAST_(void, 0))
 /* A byte may be the complement of a small constant, such as ~0x20, but is not 0x100 to 0xffff. */
 #define PVIO_ORDER_OF_BYTE_(value, port)                                                                    \

@@ -1,4 +1,4 @@
-//! Reads dumps for the commands, and writes their output files.
+//! Reads dumps and traces for the commands, and writes their output files.
 
 use std::fs::{File, Permissions};
 use std::io::{BufWriter, Write};
@@ -8,16 +8,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::stats::{Snapshot, merge};
-use crate::status;
+use crate::{status, trace};
 
-/// Reads a dump.
+/// Reads a dump, or makes one of a trace.
 ///
-/// Warns on stderr if tables do not add up to the same totals.
+/// Warns on stderr if tables do not add up to the same totals, and if parts of a trace are missing.
 ///
 /// # Errors
 ///
-/// Fails if the file is not a complete dump of this schema.
+/// Fails if the file is neither a complete dump of this schema nor a trace.
 pub fn load(program: &str, path: &Path) -> Result<Snapshot> {
+    if trace::is_trace(path) {
+        return trace::load_statistics(program, path);
+    }
     let snapshot = Snapshot::load(path)?;
     for discrepancy in snapshot.discrepancies() {
         status::warn(program, &format!("{}: {discrepancy}", path.display()));
@@ -29,7 +32,7 @@ pub fn load(program: &str, path: &Path) -> Result<Snapshot> {
 ///
 /// # Errors
 ///
-/// Fails if a file is not a complete dump, or if a sum does not fit in 64 bits.
+/// Fails if a file is neither a complete dump nor a trace, or if a sum does not fit in 64 bits.
 pub fn load_sum(program: &str, paths: &[PathBuf]) -> Result<Snapshot> {
     let dumps = paths.iter().map(|path| load(program, path)).collect::<Result<Vec<_>>>()?;
     Ok(merge(&dumps)?)

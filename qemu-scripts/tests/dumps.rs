@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use pvio_cli::stats::test_data::snapshot;
+use pvio_cli::stats::trace::{End, Head};
 use pvio_cli::stats::{self, Snapshot};
 use tempfile::TempDir;
 
@@ -208,4 +209,86 @@ fn full_disk_gives_one_line_and_closed_pipe_is_silent() {
         let (status, _, stderr) = text(&output.unwrap());
         assert_eq!((status, &*stderr), (141, NOTHING), "{arguments:?}");
     }
+}
+
+/// The file of a trace without events.
+fn trace() -> Vec<u8> {
+    let dump = snapshot(0);
+    let head = Head {
+        pvio: dump.pvio,
+        qemu: dump.qemu,
+        began: 0,
+        reports_exceptions: true,
+        reads_memory: true,
+        callers: false,
+        processes: false,
+        filter: String::new(),
+        devices: Vec::new(),
+    };
+    let end = End { ended: "quit".into(), ..End::default() };
+    [head.to_chunk(), end.to_chunk()].concat()
+}
+
+#[test]
+fn a_trace_is_accepted_like_a_dump() {
+    let dumps = Dumps::new();
+    std::fs::write(dumps.path("run"), trace()).unwrap();
+    for command in ["show", "merge", "report"] {
+        let (status, stdout, stderr) = dumps.run(&[command, "run", "a.json"]);
+        assert_eq!((status, &*stderr), (0, NOTHING), "{command}");
+        assert!(stdout.contains("quit, shutdown"), "{command}: {stdout}");
+    }
+    let (status, stdout, stderr) = dumps.run(&["diff", "run", "a.json"]);
+    assert_eq!((status, &*stderr), (0, NOTHING));
+    assert!(stdout.contains("  accesses         0  1,000  +1,000  -\n"), "{stdout}");
+}
+
+#[test]
+fn a_damaged_trace_gives_one_line() {
+    let dumps = Dumps::new();
+    let whole = trace();
+    std::fs::write(dumps.path("head"), &whole[..20]).unwrap();
+    std::fs::write(dumps.path("cut"), &whole[..whole.len() - 1]).unwrap();
+    for command in ["show", "merge", "report", "diff"] {
+        let complaint = dumps.complaint(&[command, "a.json", "head"]);
+        let start = format!("{command}: head: is damaged or cut off in its first chunk: ");
+        assert!(complaint.starts_with(&start), "{complaint}");
+        let (status, _, stderr) = dumps.run(&[command, "a.json", "cut"]);
+        let start = format!("{command}: warning: cut: is damaged or cut off at byte ");
+        assert!(status == 0 && stderr.starts_with(&start), "{status}: {stderr}");
+    }
+}
+
+/// What is read from a pipe to find out whether it is a trace would be missing from the dump.
+#[test]
+fn a_dump_may_come_from_a_pipe() {
+    let dumps = Dumps::new();
+    let code = "cat a.json | \"$1\" show /dev/stdin";
+    let mut command = Command::new("sh");
+    command.args(["-c", code, "sh", env!("CARGO_BIN_EXE_pvio")]).current_dir(&dumps.0);
+    let (status, stdout, stderr) = text(&command.output().unwrap());
+    assert_eq!((status, &*stderr), (0, NOTHING));
+    assert_eq!(stdout, stats::render(&snapshot(1000), false));
+}
+
+#[test]
+fn diff_writes_a_page() {
+    let dumps = Dumps::new();
+    let condition = "accesses>+5%";
+    let arguments =
+        ["diff", "a.json", "b.json", "--html", "--fail-if", condition, "-o", "diff.html"];
+    let (status, stdout, _) = dumps.run(&arguments);
+    assert_eq!((status, &*stdout), (1, NOTHING));
+    let page = std::fs::read_to_string(dumps.path("diff.html")).unwrap();
+    for part in [
+        "<h1>1,100 port accesses instead of 1,000 (+100, +10.0 %).</h1>",
+        "a.json to b.json",
+        "<li>accesses&gt;+5% holds: 1,000 accesses before, 1,100 after</li>",
+        "aria-label=\"Accesses by port. COM1: before 1,000, after 1,100\"",
+        "<td>io_serial_out+0x1</td>",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let complaint = dumps.complaint(&["diff", "a.json", "b.json", "-o", "b.json"]);
+    assert!(complaint.contains("is also an input"), "{complaint}");
 }

@@ -33,8 +33,8 @@ pub use read::{Problem, ReadError};
 pub use schema::{
     AccessCounts, AccessRow, CallAccessRow, CallAt, CallCallerRow, CallCounts, CallSiteRow,
     CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow, HypercallRow, Instructions,
-    PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables,
-    UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
+    JSON_SCHEMA, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot,
+    SymbolFileRow, Tables, UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
 };
 pub use summary::render;
 pub use totals::FormCounts;

@@ -26,6 +26,9 @@ pub use self::sites::{CallerRow, ChainEnd, FrameRow, SiteRow};
 /// The name of the schema.
 pub const SCHEMA: &str = "pvio.stats/1";
 
+/// The JSON Schema of dumps.
+pub const JSON_SCHEMA: &str = include_str!("../schema/pvio.stats-1.schema.json");
+
 /// One dump: everything that pvio counted in a run, or in several runs merged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use pvio_cli::diff::{Condition, Style, render, to_json};
+use pvio_cli::diff::{Condition, Style, render, to_html, to_json};
 use pvio_cli::stats::Diff;
 use pvio_cli::{dumps, pager, status};
 
-/// Compares two dumps (stats=FILE) by form, port, site, hypercall and window.
+/// Compares two dumps (stats=FILE) or traces (trace=FILE) by form, port, site, caller, hypercall and window.
 ///
 /// Sites match by symbol and offset if both dumps have symbols, so a kernel may be at another address in the
 /// second dump. Otherwise they match by address.
@@ -23,13 +23,14 @@ use pvio_cli::{dumps, pager, status};
 Exit status:
   0    no condition holds
   1    a condition holds
-  2    error: a bad file, a bad condition, a total that a dump does not have, a full disk
+  2    error: a bad file, a bad condition, a total that a dump does not have, an output that is also an input,
+       a full disk
   141  stdout was closed early")]
 pub struct Arguments {
-    /// The first dump
+    /// The first dump or trace
     #[arg(value_name = "BEFORE")]
     before: PathBuf,
-    /// The second dump
+    /// The second dump or trace
     #[arg(value_name = "AFTER")]
     after: PathBuf,
     /// Exit with status 1 if CONDITION holds, such as 'accesses>+5%' or 'faults>0'; may be repeated
@@ -38,9 +39,15 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// List every changed row, not only the 16 largest changes of each table
+    /// Print one HTML page with charts and tables
     #[arg(long, conflicts_with = "json")]
+    html: bool,
+    /// List every changed row, not only the 16 largest changes of each table
+    #[arg(long, conflicts_with_all = ["json", "html"])]
     all: bool,
+    /// Write to FILE instead of stdout; FILE is replaced in one step
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -57,12 +64,22 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let verdicts = conditions.iter().map(|condition| condition.check(both));
     let verdicts = verdicts.collect::<Result<Vec<_>, _>>()?;
     let diff = Diff::new(&before, &after);
-    match arguments.json {
-        true => status::print(&to_json(both, &diff, &verdicts))?,
-        false => {
-            let style = Style { colour: status::has_colour(), all: arguments.all };
-            pager::print(&render(both, &diff, style))?;
+    let text = if arguments.json {
+        to_json(both, &diff, &verdicts)
+    } else if arguments.html {
+        let names = [&arguments.before, &arguments.after].map(|path| path.display().to_string());
+        to_html(both, [&names[0], &names[1]], &diff, &verdicts)
+    } else {
+        let colour = status::has_colour() && arguments.output.is_none();
+        render(both, &diff, Style { colour, all: arguments.all })
+    };
+    match &arguments.output {
+        Some(path) => {
+            let inputs = [arguments.before.clone(), arguments.after.clone()];
+            dumps::write(path, text.as_bytes(), &inputs)?;
         }
+        None if arguments.json || arguments.html => status::print(&text)?,
+        None => pager::print(&text)?,
     }
     let mut status = ExitCode::SUCCESS;
     for verdict in verdicts.iter().filter(|verdict| verdict.holds) {

@@ -1,28 +1,36 @@
 //! Arguments that the commands for dumps share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 use pvio_cli::stats::Snapshot;
-use pvio_cli::{dumps, status};
+use pvio_cli::{dumps, status, trace};
 
-/// The dumps that a command adds up.
+/// The dumps and traces that a command adds up.
 #[derive(Args)]
 pub struct Inputs {
-    /// Dumps to read; if there are several, they are added up
+    /// Dumps or traces to read; if there are several, they are added up
     #[arg(value_name = "STATS", required = true)]
     dumps: Vec<PathBuf>,
 }
 
 impl Inputs {
-    /// Reads the dumps and adds them up.
+    /// Reads the dumps and traces, and adds them up.
     ///
     /// # Errors
     ///
-    /// Fails if a file is not a complete dump, or if a sum does not fit in 64 bits.
+    /// Fails if a file is neither a complete dump nor a trace, or if a sum does not fit in 64 bits.
     pub fn sum(&self, program: &str) -> Result<Snapshot> {
         dumps::load_sum(program, &self.dumps)
+    }
+
+    /// Returns the only input, if it is a trace.
+    pub fn only_trace(&self) -> Option<&Path> {
+        match &self.dumps[..] {
+            [path] if trace::is_trace(path) => Some(path),
+            _ => None,
+        }
     }
 
     /// Returns the paths as text.

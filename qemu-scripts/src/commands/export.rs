@@ -28,7 +28,7 @@ pub struct Arguments {
     /// Format of the output
     #[arg(short, long, value_enum)]
     format: Format,
-    /// Table to write, with csv and jsonl
+    /// Table to write, with csv, jsonl and parquet
     #[arg(short, long, value_name = "NAME")]
     table: Option<String>,
     /// Use the tables of this window instead of those of the whole run

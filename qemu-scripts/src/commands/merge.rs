@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::dump_files::{Inputs, Output};
 
-/// Adds up dumps (stats=FILE) of several runs into one dump.
+/// Adds up dumps (stats=FILE) and traces (trace=FILE) of several runs into one dump.
 ///
 /// The sum is a dump as of one run that did everything, so it can be merged again.
 #[derive(Args)]

@@ -10,7 +10,7 @@ use pvio_x86::{Port, PortRange};
 
 use super::dump_files::Inputs;
 
-/// Prints the tables of a dump (stats=FILE), or of the sum of several.
+/// Prints the tables of a dump (stats=FILE) or of a trace (trace=FILE), or of the sum of several.
 #[derive(Args)]
 #[command(after_help = "\
 Exit status:

@@ -1,14 +1,11 @@
 //! A comparison as text tables.
 
-mod rows;
-
 use std::cmp::Reverse;
 use std::fmt::Write;
 
-use thousands::Separable;
-
-use self::rows::Described;
 use crate::diff::Total;
+use crate::diff::cells::{change_cells, difference, share, signed};
+use crate::diff::rows::Described;
 use crate::stats::text_table::{TextTable, number, printable};
 use crate::stats::{Change, Diff, Snapshot, TablesDiff, WindowDiff};
 
@@ -137,25 +134,13 @@ impl Page {
             false => format!("{what} that changed"),
         };
         self.heading(&capitalized(&format!("{scope}{title}")));
-        let others: Vec<String> = rows.iter().map(|change| other_changes(change)).collect();
-        let has_others = others.iter().any(|text| !text.is_empty());
+        let cells: Vec<[String; 9]> = rows.iter().map(|change| change_cells(change)).collect();
+        let has_others = cells.iter().any(|cells| !cells[8].is_empty());
         let [one, two, three, four] = R::NAMES;
         let also = if has_others { "<also" } else { "" };
         let mut table =
             TextTable::new(&[one, two, three, four, ">before", ">after", ">change", ">%", also]);
-        for (change, other) in rows.iter().zip(others) {
-            let counts = change.accesses();
-            let percent = match (&change.before, &change.after) {
-                (None, _) => "new".to_owned(),
-                (_, None) => "gone".to_owned(),
-                _ => share(counts),
-            };
-            let [before, after] = counts.map(number);
-            let row = change.after.as_ref().or(change.before.as_ref());
-            let [one, two, three, four] = row.map(R::name).unwrap_or_default();
-            let difference = signed(change.difference());
-            table.row([one, two, three, four, before, after, difference, percent, other]);
-        }
+        cells.into_iter().for_each(|cells| table.row(cells));
         let differences: Vec<i128> = rows.iter().map(|change| change.difference()).collect();
         self.table(table, &differences);
     }
@@ -184,44 +169,6 @@ impl Page {
             differences.push(difference);
         }
         self.table(table, &differences);
-    }
-}
-
-/// Lists the other counts whose change is not that of the accesses.
-fn other_changes<R: Described>(change: &Change<R>) -> String {
-    let (Some(before), Some(after)) = (&change.before, &change.after) else {
-        return String::new();
-    };
-    let changes = before.others().into_iter().zip(after.others());
-    let changes = changes.filter_map(|((name, before), (_, after))| {
-        let difference = difference([before?, after?]);
-        let is_redundant = difference == 0 || difference == change.difference();
-        (!is_redundant).then(|| format!("{name} {}", signed(difference)))
-    });
-    let mut changes: Vec<String> = changes.collect();
-    changes.extend(R::renamed(before, after));
-    changes.join(", ")
-}
-
-fn difference([before, after]: [u64; 2]) -> i128 {
-    i128::from(after) - i128::from(before)
-}
-
-/// Formats a number with its sign and with commas between thousands.
-fn signed(number: i128) -> String {
-    match number {
-        0 => "0".to_owned(),
-        _ if number > 0 => format!("+{}", number.separate_with_commas()),
-        _ => number.separate_with_commas(),
-    }
-}
-
-/// Formats the change in percent of the first count, with one decimal.
-fn share(counts: [u64; 2]) -> String {
-    match counts {
-        [before, after] if before == after => "0.0".to_owned(),
-        [0, _] => "-".to_owned(),
-        [before, _] => format!("{:+.1}", difference(counts) as f64 * 100.0 / before as f64),
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use serde::Serialize;
 
+use super::columns::{Column, Kind, columns};
 use super::rows::RowWriter;
 use crate::stats::trace::Trace;
 use crate::trace::{Line, Names, describe};
@@ -29,10 +30,27 @@ struct Row<'a> {
 }
 
 /// The columns, in the order of [`Row`].
-const COLUMNS: [&str; 14] = [
-    "vcpu", "guest_ns", "host_ns", "event", "dir", "port", "size", "value", "by", "pc", "symbol",
-    "process", "stack", "text",
+const COLUMNS: [(&str, Kind); 14] = [
+    ("vcpu", Kind::Integer),
+    ("guest_ns", Kind::Integer),
+    ("host_ns", Kind::Integer),
+    ("event", Kind::Text),
+    ("dir", Kind::Text),
+    ("port", Kind::Integer),
+    ("size", Kind::Integer),
+    ("value", Kind::Integer),
+    ("by", Kind::Text),
+    ("pc", Kind::Text),
+    ("symbol", Kind::Text),
+    ("process", Kind::Text),
+    ("stack", Kind::Text),
+    ("text", Kind::Text),
 ];
+
+/// Returns the columns of the table.
+pub fn events_columns() -> Vec<Column> {
+    columns(COLUMNS)
+}
 
 /// Writes a row for each event.
 ///
@@ -42,7 +60,7 @@ const COLUMNS: [&str; 14] = [
 pub fn write<W: Write>(trace: &mut Trace, out: &mut RowWriter<W>) -> Result<()> {
     let (head, end) = (trace.head().clone(), trace.end().cloned());
     let names = Names::new(&head, end.as_ref());
-    out.columns(COLUMNS.map(str::to_owned).to_vec())?;
+    out.columns(COLUMNS.map(|(name, _)| name.to_owned()).to_vec())?;
     let mut result = Ok(());
     trace.read(|event, vcpu, definitions| {
         let line = describe(event, vcpu, definitions, &names);

@@ -5,11 +5,15 @@
 //! | `csv`, `jsonl` | a table of a dump; the events of a trace | spreadsheets, DuckDB, pandas |
 //! | `folded` | call chains | `flamegraph.pl`, speedscope |
 //! | `flamegraph` | call chains | a browser |
+//! | `parquet` | as `csv`, with Cargo feature `parquet` | DuckDB, Spark, Trino |
 //! | `perfetto` | a trace | ui.perfetto.dev |
 
+mod columns;
 mod events;
 mod flamegraph;
 mod folded;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod perfetto;
 mod rows;
 
@@ -19,9 +23,9 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 
-use crate::stats::Snapshot;
 use crate::stats::trace::Trace;
-use crate::trace::{is_trace, load_statistics, open};
+use crate::trace::{is_trace, open};
+pub use rows::NAMES as TABLES;
 use rows::RowWriter;
 
 /// A format to write.
@@ -31,6 +35,8 @@ pub enum Format {
     Csv,
     /// JSON Lines: a JSON object in each line
     Jsonl,
+    /// Parquet, a table in columns; needs a pvio that was built with Cargo feature parquet
+    Parquet,
     /// Folded stacks: a line for each call chain, with its accesses
     Folded,
     /// A flame graph of the call chains, as SVG
@@ -67,31 +73,43 @@ pub fn export(input: &Path, request: &Request, mut out: &mut dyn Write) -> Resul
                 "{}: this file is not a trace; --format perfetto needs one (trace=FILE)",
                 input.display()
             );
-            ensure!(request.table.is_none(), "--table works only with csv and jsonl; remove it");
+            ensure!(
+                request.table.is_none(),
+                "--table works only with csv, jsonl and parquet; remove it"
+            );
             perfetto::write(&mut opened(input)?, &mut out)
         }
         Format::Folded | Format::Flamegraph => {
-            ensure!(request.table.is_none(), "--table works only with csv and jsonl; remove it");
-            let dump = dump(input, is_trace)?;
+            ensure!(
+                request.table.is_none(),
+                "--table works only with csv, jsonl and parquet; remove it"
+            );
+            let dump = crate::dumps::load("export", input)?;
             let tables = rows::tables(&dump, request.window.as_deref())?;
             match request.format {
                 Format::Folded => folded::write(tables, &mut out),
                 _ => flamegraph::write(tables, &mut out),
             }
         }
-        Format::Csv | Format::Jsonl => {
-            let mut writer = RowWriter::new(request.format == Format::Csv, out);
-            match request.table.as_deref() {
-                Some(EVENTS) | None if is_trace => events::write(&mut opened(input)?, &mut writer)?,
+        Format::Csv | Format::Jsonl | Format::Parquet => {
+            let table = match request.table.as_deref() {
+                Some(EVENTS) | None if is_trace => EVENTS,
                 None => bail!("--table is missing; name one of {}", rows::NAMES.join(", ")),
-                Some(EVENTS) => {
-                    bail!(
-                        "{}: --table events needs a trace (trace=FILE), and this file is not one",
-                        input.display()
-                    )
-                }
-                Some(table) => {
-                    let dump = dump(input, is_trace)?;
+                Some(EVENTS) => bail!(
+                    "{}: --table events needs a trace (trace=FILE), and this file is not one",
+                    input.display()
+                ),
+                Some(table) => table,
+            };
+            let mut writer = match request.format {
+                Format::Csv => RowWriter::csv(out),
+                Format::Jsonl => RowWriter::lines(out),
+                _ => parquet_writer(out, table)?,
+            };
+            match table {
+                EVENTS => events::write(&mut opened(input)?, &mut writer)?,
+                table => {
+                    let dump = crate::dumps::load("export", input)?;
                     rows::write(&dump, table, request.window.as_deref(), &mut writer)?;
                 }
             }
@@ -100,14 +118,22 @@ pub fn export(input: &Path, request: &Request, mut out: &mut dyn Write) -> Resul
     }
 }
 
-fn opened(input: &Path) -> Result<Trace> {
-    open("export", input)
+#[cfg(feature = "parquet")]
+fn parquet_writer<W: Write>(out: W, table: &str) -> Result<RowWriter<W>> {
+    let columns = match table {
+        EVENTS => events::events_columns(),
+        table => rows::columns_of(table)?,
+    };
+    RowWriter::parquet(out, &columns)
 }
 
-/// Reads a dump, or converts a trace to one.
-fn dump(input: &Path, is_trace: bool) -> Result<Snapshot> {
-    match is_trace {
-        true => load_statistics("export", input),
-        false => crate::dumps::load("export", input),
-    }
+#[cfg(not(feature = "parquet"))]
+fn parquet_writer<W: Write>(_: W, _: &str) -> Result<RowWriter<W>> {
+    bail!(
+        "--format parquet: this pvio was built without Parquet; build it with cargo build -p pvio-cli --features parquet"
+    )
+}
+
+fn opened(input: &Path) -> Result<Trace> {
+    open("export", input)
 }

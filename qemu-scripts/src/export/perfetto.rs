@@ -1,76 +1,21 @@
 //! Writes a trace in Perfetto's protobuf format: tracks for vCPUs, devices and processes, and windows as slices.
 //!
-//! The messages are a subset of `protos/perfetto/trace/*.proto`, whose field numbers are stable. The tests parse the output
-//! with the definitions of Perfetto's own package.
+//! The tests parse the output with the definitions of Perfetto's own package.
 
+mod intern;
+mod messages;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 
 use anyhow::Result;
 use prost::Message;
 
+use self::intern::{Strings, Use};
+use self::messages::{Annotation, Packet, Packets, TrackDescriptor, TrackEvent};
 use crate::stats::trace::{Trace, What, WindowEvent};
 use crate::trace::{Line, Names, describe};
-
-/// `TracePacket`.
-#[derive(Clone, PartialEq, Message)]
-struct Packet {
-    #[prost(uint64, optional, tag = "8")]
-    timestamp: Option<u64>,
-    #[prost(uint32, tag = "10")]
-    trusted_packet_sequence_id: u32,
-    #[prost(message, optional, tag = "11")]
-    track_event: Option<TrackEvent>,
-    #[prost(message, optional, tag = "60")]
-    track_descriptor: Option<TrackDescriptor>,
-}
-
-/// `Trace`, with one packet. Protobuf messages can be concatenated.
-#[derive(Clone, PartialEq, Message)]
-struct Packets {
-    #[prost(message, repeated, tag = "1")]
-    packet: Vec<Packet>,
-}
-
-/// `TrackDescriptor`.
-#[derive(Clone, PartialEq, Message)]
-struct TrackDescriptor {
-    #[prost(uint64, tag = "1")]
-    uuid: u64,
-    #[prost(string, tag = "2")]
-    name: String,
-    #[prost(uint64, optional, tag = "5")]
-    parent_uuid: Option<u64>,
-}
-
-/// `TrackEvent`.
-#[derive(Clone, PartialEq, Message)]
-struct TrackEvent {
-    #[prost(message, repeated, tag = "4")]
-    debug_annotations: Vec<Annotation>,
-    /// 1 begins a slice, 2 ends it, 3 is an instant.
-    #[prost(int32, tag = "9")]
-    kind: i32,
-    #[prost(uint64, tag = "11")]
-    track_uuid: u64,
-    #[prost(string, repeated, tag = "22")]
-    categories: Vec<String>,
-    #[prost(string, optional, tag = "23")]
-    name: Option<String>,
-}
-
-/// `DebugAnnotation`.
-#[derive(Clone, PartialEq, Message)]
-struct Annotation {
-    #[prost(uint64, optional, tag = "3")]
-    uint_value: Option<u64>,
-    #[prost(string, optional, tag = "6")]
-    string_value: Option<String>,
-    #[prost(uint64, optional, tag = "7")]
-    pointer_value: Option<u64>,
-    #[prost(string, tag = "10")]
-    name: String,
-}
 
 const SLICE_BEGIN: i32 = 1;
 const SLICE_END: i32 = 2;
@@ -114,6 +59,14 @@ impl Track {
 struct Writer<'a, W: Write> {
     out: &'a mut W,
     tracks: HashMap<Track, u64>,
+    strings: Strings,
+}
+
+/// A named number or text of an event.
+enum Detail<'a> {
+    Number(&'static str, u64),
+    Address(&'static str, u64),
+    Text(&'static str, Cow<'a, str>),
 }
 
 impl<W: Write> Writer<'_, W> {
@@ -133,10 +86,9 @@ impl<W: Write> Writer<'_, W> {
         let descriptor = TrackDescriptor { uuid, name: track.name(), parent_uuid };
         self.tracks.insert(track, uuid);
         self.packet(Packet {
-            timestamp: None,
             trusted_packet_sequence_id: SEQUENCE,
-            track_event: None,
             track_descriptor: Some(descriptor),
+            ..Packet::default()
         })?;
         Ok(uuid)
     }
@@ -145,18 +97,46 @@ impl<W: Write> Writer<'_, W> {
         &mut self,
         time: u64,
         track: Track,
-        (kind, name): (i32, Option<String>),
-        debug_annotations: Vec<Annotation>,
+        (kind, name): (i32, Option<&str>),
+        details: &[Detail<'_>],
     ) -> Result<()> {
         let track_uuid = self.track(track)?;
-        let categories = vec!["pvio".to_owned()];
-        let event = TrackEvent { debug_annotations, kind, track_uuid, categories, name };
+        self.strings.begin_packet();
+        let event = TrackEvent {
+            category_iids: vec![self.strings.number(Use::Category, "pvio")],
+            debug_annotations: details.iter().map(|detail| self.annotation(detail)).collect(),
+            kind,
+            name_iid: name.map(|name| self.strings.number(Use::EventName, name)),
+            track_uuid,
+        };
+        let (interned_data, flags) = self.strings.end_packet();
         self.packet(Packet {
             timestamp: Some(time),
             trusted_packet_sequence_id: SEQUENCE,
             track_event: Some(event),
+            interned_data,
+            sequence_flags: Some(flags),
             track_descriptor: None,
         })
+    }
+
+    fn annotation(&mut self, detail: &Detail<'_>) -> Annotation {
+        let strings = &mut self.strings;
+        let mut named = |name| Annotation {
+            name_iid: strings.number(Use::AnnotationName, name),
+            ..Annotation::default()
+        };
+        match detail {
+            Detail::Number(name, value) => Annotation { uint_value: Some(*value), ..named(name) },
+            Detail::Address(name, value) => {
+                Annotation { pointer_value: Some(*value), ..named(name) }
+            }
+            Detail::Text(name, text) => {
+                let annotation = named(name);
+                let text = strings.number(Use::AnnotationValue, text);
+                Annotation { string_value_iid: Some(text), ..annotation }
+            }
+        }
     }
 }
 
@@ -168,7 +148,7 @@ impl<W: Write> Writer<'_, W> {
 pub fn write(trace: &mut Trace, out: &mut impl Write) -> Result<()> {
     let (head, end) = (trace.head().clone(), trace.end().cloned());
     let names = Names::new(&head, end.as_ref());
-    let mut writer = Writer { out, tracks: HashMap::new() };
+    let mut writer = Writer { out, tracks: HashMap::new(), strings: Strings::default() };
     let mut open: Vec<String> = Vec::new();
     let mut last = 0;
     let mut result = Ok(());
@@ -187,7 +167,7 @@ pub fn write(trace: &mut Trace, out: &mut impl Write) -> Result<()> {
     result?;
     // A window that was open at the end ends there.
     for name in open {
-        writer.event(last, Track::Window(name), (SLICE_END, None), Vec::new())?;
+        writer.event(last, Track::Window(name), (SLICE_END, None), &[])?;
     }
     Ok(())
 }
@@ -202,15 +182,14 @@ fn put_window<W: Write>(
         WindowEvent::Began(name) => {
             let name = name.to_string();
             open.push(name.clone());
-            writer.event(time, Track::Window(name.clone()), (SLICE_BEGIN, Some(name)), Vec::new())
+            writer.event(time, Track::Window(name.clone()), (SLICE_BEGIN, Some(&name)), &[])
         }
         WindowEvent::Ended(name) => {
             open.retain(|other| *other != **name);
-            writer.event(time, Track::Window(name.to_string()), (SLICE_END, None), Vec::new())
+            writer.event(time, Track::Window(name.to_string()), (SLICE_END, None), &[])
         }
         WindowEvent::Reset => {
-            let event = (INSTANT, Some("reset".to_owned()));
-            writer.event(time, Track::Group("windows"), event, Vec::new())
+            writer.event(time, Track::Group("windows"), (INSTANT, Some("reset")), &[])
         }
     }
 }
@@ -228,7 +207,7 @@ fn put<W: Write>(
         (None, Some(text)) => format!("{} {text}", line.event),
         (None, None) => line.event.to_owned(),
     };
-    let annotations = annotations(line);
+    let details = details(line);
     let vcpu = match line.vcpu {
         None => Track::Group("requests"),
         Some(_) if names.mixes_vcpus() => Track::Group("vCPUs"),
@@ -238,33 +217,27 @@ fn put<W: Write>(
         Track::Device(names.port(port).map_or_else(|| port.to_string(), str::to_owned))
     });
     let process = line.process.map(|process| Track::Process(process.to_string()));
+    writer.event(time, vcpu, (INSTANT, Some(&name)), &details)?;
     // The other tracks omit the call chain, because it is long.
-    let value = annotations.first().cloned().into_iter().collect::<Vec<_>>();
-    writer.event(time, vcpu, (INSTANT, Some(name.clone())), annotations)?;
+    let value = &details[..details.len().min(1)];
     for track in [device, process].into_iter().flatten() {
-        writer.event(time, track, (INSTANT, Some(name.clone())), value.clone())?;
+        writer.event(time, track, (INSTANT, Some(&name)), value)?;
     }
     Ok(())
 }
 
-fn annotations(line: &Line<'_>) -> Vec<Annotation> {
-    let empty = |name: &str| Annotation { name: name.to_owned(), ..Annotation::default() };
-    let number = |name: &str, value: u64| Annotation { uint_value: Some(value), ..empty(name) };
-    let text = |name: &str, value: &str| Annotation {
-        string_value: Some(value.to_owned()),
-        ..empty(name)
-    };
+fn details<'a>(line: &'a Line<'_>) -> Vec<Detail<'a>> {
     let mut all = Vec::new();
     if let Some(access) = line.access {
-        all.extend(access.value.map(|value| number("value", value.into())));
-        all.extend(access.size.bytes().map(|size| number("size", size.into())));
+        all.extend(access.value.map(|value| Detail::Number("value", value.into())));
+        all.extend(access.size.bytes().map(|size| Detail::Number("size", size.into())));
     }
-    all.extend(line.by.map(|by| text("by", by)));
-    all.extend(line.pc.map(|pc| Annotation { pointer_value: Some(pc), ..empty("pc") }));
-    all.extend(line.symbol.map(|symbol| text("symbol", symbol)));
+    all.extend(line.by.map(|by| Detail::Text("by", by.into())));
+    all.extend(line.pc.map(|pc| Detail::Address("pc", pc)));
+    all.extend(line.symbol.map(|symbol| Detail::Text("symbol", symbol.into())));
     if !line.stack.is_empty() {
         let callers: Vec<_> = line.stack.iter().map(|caller| caller.name()).collect();
-        all.push(text("callers", &callers.join(" < ")));
+        all.push(Detail::Text("callers", callers.join(" < ").into()));
     }
     all
 }

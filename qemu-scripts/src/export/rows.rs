@@ -1,13 +1,16 @@
-//! Rows of tables as CSV and as JSON lines.
+//! Rows of tables as CSV, as JSON lines and as Parquet.
 
 use std::fmt;
 use std::io::Write;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::columns::{Column, Kind, columns, of_table};
+#[cfg(feature = "parquet")]
+use super::parquet::ParquetWriter;
 use crate::stats::{Snapshot, Tables};
 
 /// The names of the tables of a dump.
@@ -91,8 +94,32 @@ pub fn write<W: Write>(
         "values" | "windows" => {
             bail!("--table {table}: windows do not have this table; remove --window")
         }
-        _ => bail!("--table {table}: there is no such table; name one of {}", NAMES.join(", ")),
+        _ => bail!(no_such_table(table)),
     }
+}
+
+/// Returns the columns of a table.
+///
+/// # Errors
+///
+/// Fails if there is no such table.
+pub fn columns_of(table: &str) -> Result<Vec<Column>> {
+    if table == "windows" {
+        return Ok(columns([
+            ("name", Kind::Text),
+            ("entries", Kind::Integer),
+            ("open", Kind::Boolean),
+            ("executions", Kind::Integer),
+            ("accesses", Kind::Integer),
+            ("hypercalls", Kind::Integer),
+        ]));
+    }
+    let columns = of_table(table).filter(|_| NAMES.contains(&table));
+    columns.with_context(|| no_such_table(table))
+}
+
+fn no_such_table(table: &str) -> String {
+    format!("--table {table}: there is no such table; name one of {}", NAMES.join(", "))
 }
 
 /// A window, without its tables.
@@ -106,24 +133,46 @@ struct WindowSummary<'a> {
     hypercalls: u64,
 }
 
-/// Writes rows in one of two formats.
+/// Writes rows in one of the formats.
 pub struct RowWriter<W: Write> {
     csv: Option<csv::Writer<W>>,
     lines: Option<W>,
+    #[cfg(feature = "parquet")]
+    parquet: Option<ParquetWriter<W>>,
     /// The names of the CSV columns, once they are written.
     columns: Vec<String>,
 }
 
 impl<W: Write> RowWriter<W> {
-    /// Makes a writer of CSV, or else of JSON Lines.
-    pub fn new(is_csv: bool, out: W) -> RowWriter<W> {
-        match is_csv {
-            true => RowWriter {
-                csv: Some(csv::WriterBuilder::new().from_writer(out)),
-                lines: None,
-                columns: Vec::new(),
-            },
-            false => RowWriter { csv: None, lines: Some(out), columns: Vec::new() },
+    /// Makes a writer of CSV.
+    pub fn csv(out: W) -> RowWriter<W> {
+        let csv = csv::WriterBuilder::new().from_writer(out);
+        RowWriter { csv: Some(csv), ..RowWriter::none() }
+    }
+
+    /// Makes a writer of JSON Lines.
+    pub fn lines(out: W) -> RowWriter<W> {
+        RowWriter { lines: Some(out), ..RowWriter::none() }
+    }
+
+    /// Makes a writer of a Parquet file of rows with these columns.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no column.
+    #[cfg(feature = "parquet")]
+    pub fn parquet(out: W, columns: &[Column]) -> Result<RowWriter<W>> {
+        let parquet = Some(ParquetWriter::new(out, columns)?);
+        Ok(RowWriter { parquet, ..RowWriter::none() })
+    }
+
+    fn none() -> RowWriter<W> {
+        RowWriter {
+            csv: None,
+            lines: None,
+            #[cfg(feature = "parquet")]
+            parquet: None,
+            columns: Vec::new(),
         }
     }
 
@@ -165,13 +214,21 @@ impl<W: Write> RowWriter<W> {
             };
             csv.write_record(self.columns.iter().map(|column| field(column).unwrap_or_default()))?;
         }
+        #[cfg(feature = "parquet")]
+        if let Some(parquet) = &mut self.parquet {
+            parquet.row(row)?;
+        }
         Ok(())
     }
 
-    /// Flushes the buffer.
+    /// Writes what is left.
     pub fn finish(mut self) -> Result<()> {
         if let Some(csv) = &mut self.csv {
             csv.flush()?;
+        }
+        #[cfg(feature = "parquet")]
+        if let Some(parquet) = self.parquet {
+            parquet.finish()?;
         }
         Ok(())
     }
@@ -227,7 +284,7 @@ mod tests {
 
     fn written(is_csv: bool, table: &str) -> String {
         let mut out = Vec::new();
-        let mut writer = RowWriter::new(is_csv, &mut out);
+        let mut writer = if is_csv { RowWriter::csv(&mut out) } else { RowWriter::lines(&mut out) };
         write(&snapshot(1000), table, None, &mut writer).unwrap();
         writer.finish().unwrap();
         String::from_utf8(out).unwrap()
@@ -258,7 +315,7 @@ mod tests {
     fn wrong_names_say_which_would_be_right() {
         let dump = snapshot(1000);
         let error = |table, window| {
-            let mut writer = RowWriter::new(true, Vec::new());
+            let mut writer = RowWriter::csv(Vec::new());
             write(&dump, table, window, &mut writer).unwrap_err().to_string()
         };
         assert!(

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::diff::Total;
+use crate::report::avoidable::Avoidable;
 use crate::stats::text_table::{number, percent, printable};
 use crate::stats::{PortRow, SiteRow, Snapshot};
 
@@ -11,8 +12,8 @@ fn total(dump: &Snapshot, name: &str) -> u64 {
     Total::named(name).and_then(|total| total.count(dump)).unwrap_or(0)
 }
 
-/// States the number of accesses, the busiest port and the busiest function.
-pub fn sentence(dump: &Snapshot) -> String {
+/// States the number of accesses, the busiest port, the busiest function, and what could be avoided.
+pub fn sentence(dump: &Snapshot, avoidable: Avoidable) -> String {
     let all = dump.accesses();
     let mut sentence = match all {
         0 => return "The guest made no port access.".to_owned(),
@@ -30,7 +31,11 @@ pub fn sentence(dump: &Snapshot) -> String {
         sentence += ": ";
         sentence += &shares.join(" and ");
     }
-    sentence + "."
+    sentence += ".";
+    if avoidable.total() > 0 {
+        sentence += &format!(" At least {} % could be avoided.", percent(avoidable.total(), all));
+    }
+    sentence
 }
 
 /// Returns the port with the most accesses in both directions, and their number.
@@ -92,8 +97,8 @@ impl fmt::Display for Function<'_> {
     }
 }
 
-/// States executions, sites, faults, hypercalls and instructions, one sentence each.
-pub fn details(dump: &Snapshot) -> Vec<String> {
+/// States executions, sites, avoidable accesses, faults, hypercalls and instructions, one sentence each.
+pub fn details(dump: &Snapshot, avoidable: Avoidable) -> Vec<String> {
     let sites = dump.sites.len() as u64 + dump.sites_dropped;
     let mut lines = vec![format!(
         "{} at {} moved {}.",
@@ -105,6 +110,18 @@ pub fn details(dump: &Snapshot) -> Vec<String> {
         counted(sites, "site", "sites"),
         counted(total(dump, "bytes"), "byte", "bytes"),
     )];
+    if avoidable.polls > 0 {
+        lines.push(format!(
+            "{} the one before, by the same instruction (polling).",
+            counted(avoidable.polls, "read repeated", "reads repeated")
+        ));
+    }
+    if avoidable.unserved > 0 {
+        lines.push(format!(
+            "{} to ports that no device serves.",
+            counted(avoidable.unserved, "access went", "accesses went")
+        ));
+    }
     let calls = total(dump, "hypercalls");
     if calls > 0 {
         lines.push(format!(

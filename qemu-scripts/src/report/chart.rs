@@ -107,7 +107,7 @@ fn row(series: &[&str], bar: &Bar, top: usize, longest: u64, whole: u64) -> Mark
     }
 }
 
-fn shortened(label: &str) -> String {
+pub(super) fn shortened(label: &str) -> String {
     let label = printable(label);
     match label.char_indices().nth(MAX_LABEL) {
         Some((end, _)) => format!("{}…", &label[..end]),

@@ -7,6 +7,7 @@ use pvio_x86::Direction;
 
 use crate::report::answer::functions;
 use crate::report::chart::{Bar, chart, ordered_chart};
+use crate::report::windows::side_by_side;
 use crate::stats::{PortRow, Snapshot, Tables};
 
 /// Renders the charts. Those without data are left out.
@@ -18,14 +19,17 @@ pub fn all(dump: &Snapshot) -> Markup {
             (forms(dump))
             (hypercalls(dump))
         }
-        @if !dump.windows.is_empty() { (windows(dump)) }
+        @if !dump.windows.is_empty() {
+            (windows(dump))
+            (side_by_side(dump))
+        }
     }
 }
 
 /// Adds up counts by the ports' names. A port without a name appears by its number.
-fn by_name(dump: &Snapshot, counts: impl Fn(&PortRow) -> [u64; 2]) -> Vec<Bar> {
+pub(super) fn by_name(tables: &Tables, counts: impl Fn(&PortRow) -> [u64; 2]) -> Vec<Bar> {
     let mut sums: BTreeMap<String, [u64; 2]> = BTreeMap::new();
-    for row in &dump.ports {
+    for row in &tables.ports {
         let name = row.name.as_deref().map_or_else(|| row.port.to_string(), str::to_owned);
         let sum = sums.entry(name).or_default();
         sum.iter_mut().zip(counts(row)).for_each(|(sum, count)| *sum += count);

@@ -15,6 +15,9 @@ const PITCH: usize = 19;
 /// A cell is drawn only if it has at least one in this many of all accesses.
 const NARROWEST: u64 = 2000;
 
+/// A cell has text if it is wider than this, in percent. The page's script adds the others, for zooming.
+const NARROWEST_TEXT: f64 = 1.0;
+
 /// Maximum number of rows. pvio's chains have at most 64 callers, but a file from elsewhere may have more.
 const DEEPEST: usize = 80;
 
@@ -118,7 +121,7 @@ fn place(
             width={ (format!("{:.3}", share(node.accesses))) "%" } height=(PITCH - 1) {
             title { (value) }
             rect width="100%" height="100%" {}
-            text x="4" y="13" { (printable(name)) }
+            @if share(node.accesses) > NARROWEST_TEXT { text x="4" y="13" { (printable(name)) } }
         }
     });
     let mut start = start;

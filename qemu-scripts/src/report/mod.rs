@@ -1,60 +1,52 @@
-//! A dump as one HTML page: a headline, charts, tables.
+//! A dump or a trace as one HTML page: a headline, charts, tables.
 //!
 //! The page loads no other files. Its script only sorts and filters tables and zooms the flame graph, so the page is complete
 //! without scripts and on paper. The guest's text is escaped twice: [`printable`] escapes control characters, the
 //! template engine escapes markup.
 
-mod answer;
+pub(crate) mod answer;
+mod avoidable;
 mod chart;
 mod charts;
 mod flame;
-mod table;
+pub(crate) mod grouped;
+mod lanes;
+pub(crate) mod page;
+pub(crate) mod table;
 mod tables;
+mod time_axis;
+mod value_charts;
+mod windows;
 
 pub use flame::{call_path as call_chain_path, path as chain_path};
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
+use self::avoidable::Avoidable;
 use crate::stats::Snapshot;
 use crate::stats::text_table::printable;
+use crate::trace::Timeline;
 
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
-
-/// Content security policy: the browser loads nothing, whatever a dump contains.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
-
-/// Renders the page. `sources` are the names of the dump's files.
-pub fn render(dump: &Snapshot, sources: &[String]) -> String {
-    let answer = answer::sentence(dump);
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { "pvio: " (answer) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                header {
-                    h1 { (answer) }
-                    @for line in answer::details(dump) { p { (line) } }
-                    p.source { (source(dump, sources)) }
-                    (warnings(dump))
-                }
-                main {
-                    div.charts { (charts::all(dump)) }
-                    (flame::graph(dump))
-                    (tables::all(dump))
-                }
-                script { (PreEscaped(SCRIPT)) }
-            }
+/// Renders the page. `sources` are the names of the dump's files; `timeline` is that of the trace that the dump is from.
+pub fn render(dump: &Snapshot, timeline: Option<&Timeline>, sources: &[String]) -> String {
+    let avoidable = Avoidable::of(dump, timeline);
+    let answer = answer::sentence(dump, avoidable);
+    let body = html! {
+        header {
+            h1 { (page::breakable(&answer)) }
+            @for line in answer::details(dump, avoidable) { p { (line) } }
+            p.source { (source(dump, sources)) }
+            (warnings(dump))
+        }
+        main {
+            div.charts { (charts::all(dump)) }
+            @if let Some(timeline) = timeline { (lanes::chart(dump, timeline)) }
+            (value_charts::charts(dump, timeline))
+            (flame::graph(dump))
+            (tables::all(dump))
         }
     };
-    page.into_string()
+    page::render(&answer, &body)
 }
 
 /// Names the run: files, versions, end.

@@ -78,6 +78,14 @@ for (const graph of document.querySelectorAll(".flame > svg")) {
         }
     };
     for (const chosen of cells) {
+        // Narrow cells have no text until they are zoomed.
+        if (!chosen.cell.querySelector("text")) {
+            const text = document.createElementNS("http://www.w3.org/2000/svg", "text");
+            text.setAttribute("x", 4);
+            text.setAttribute("y", 13);
+            text.textContent = chosen.cell.querySelector("title").textContent.replace(/: [^:]*$/, "");
+            chosen.cell.append(text);
+        }
         chosen.cell.setAttribute("tabindex", "0");
         chosen.cell.addEventListener("click", () => zoom(chosen));
         chosen.cell.addEventListener("keydown", event => { if (event.key === "Enter") zoom(chosen); });

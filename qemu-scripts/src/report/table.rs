@@ -1,5 +1,7 @@
 //! A table of the page. The page's script sorts and filters it.
 
+use std::borrow::Cow;
+
 use maud::{Markup, html};
 
 use crate::stats::text_table::{number, printable};
@@ -12,7 +14,7 @@ pub const MAX_ROWS: usize = 2000;
 /// A column's heading begins with `<` or `>`, which aligns the column to the left or right. A column with an
 /// empty heading is left out.
 pub struct HtmlTable<const N: usize> {
-    title: &'static str,
+    title: Cow<'static, str>,
     columns: [&'static str; N],
     rows: Vec<[String; N]>,
     /// For each row its index in the dump.
@@ -47,7 +49,7 @@ impl<const N: usize> HtmlTable<N> {
     ///
     /// If there are more than [`MAX_ROWS`], it is a table of the [`busiest`](HtmlTable::busiest).
     pub fn new<R>(
-        title: &'static str,
+        title: impl Into<Cow<'static, str>>,
         columns: [&'static str; N],
         rows: &[R],
         count: impl Fn(&R) -> u64,
@@ -58,14 +60,14 @@ impl<const N: usize> HtmlTable<N> {
         }
         let indexes = (0..rows.len()).collect();
         let rows = rows.iter().map(cells).collect();
-        HtmlTable { title, columns, rows, indexes, links: None, left_out: 0 }
+        HtmlTable { title: title.into(), columns, rows, indexes, links: None, left_out: 0 }
     }
 
     /// Makes a table of the rows with the largest counts, in descending order.
     ///
     /// Rows with equal counts keep their order.
     pub fn busiest<R>(
-        title: &'static str,
+        title: impl Into<Cow<'static, str>>,
         columns: [&'static str; N],
         rows: &[R],
         count: impl Fn(&R) -> u64,
@@ -76,7 +78,15 @@ impl<const N: usize> HtmlTable<N> {
         indexes.truncate(MAX_ROWS);
         let left_out = rows.len() - indexes.len();
         let rows = indexes.iter().map(|&index| cells(&rows[index])).collect();
-        HtmlTable { title, columns, rows, indexes, links: None, left_out }
+        HtmlTable { title: title.into(), columns, rows, indexes, links: None, left_out }
+    }
+
+    /// Leaves out rows at the end, so that at most `count` are left.
+    pub fn at_most(mut self, count: usize) -> HtmlTable<N> {
+        self.left_out += self.rows.len().saturating_sub(count);
+        self.rows.truncate(count);
+        self.indexes.truncate(count);
+        self
     }
 
     /// The indexes of the table's rows in the dump.
@@ -107,7 +117,7 @@ impl<const N: usize> HtmlTable<N> {
                 section.table {
                     h2 { (self.title) }
                     @if self.left_out > 0 {
-                        p { "The busiest " (number(MAX_ROWS as u64)) "; " (number(self.left_out as u64)) " more are in the dump." }
+                        p { "The busiest " (number(self.rows.len() as u64)) "; " (number(self.left_out as u64)) " more are in the dump." }
                     }
                     div.scroll tabindex="0" role="region" aria-label=(self.title) {
                         table {

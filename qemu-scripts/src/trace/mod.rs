@@ -2,6 +2,7 @@
 
 mod line;
 mod script;
+mod timeline;
 
 use std::io::Read;
 use std::path::Path;
@@ -9,17 +10,21 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::stats::Snapshot;
-use crate::stats::trace::{MAGIC, Trace, statistics};
+use crate::stats::trace::{MAGIC, Trace, statistics, statistics_while};
 use crate::status;
 
 pub use line::{Access, Caller, Line, Names, describe};
 pub use script::print;
+pub use timeline::{PERIODS, PortValues, Timeline, WindowSpan};
 
-/// Returns true if a file starts with the magic number of a trace.
+/// Returns true if a regular file starts with the magic number of a trace.
+///
+/// Other files are not opened: what is read from a pipe is lost to the next reader.
 pub fn is_trace(path: &Path) -> bool {
     let mut start = [0; 4];
-    let file = std::fs::File::open(path);
-    file.and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == MAGIC
+    let file = path.metadata().is_ok_and(|file| file.is_file()).then(|| std::fs::File::open(path));
+    let read = |mut file: std::fs::File| file.read_exact(&mut start).is_ok();
+    file.and_then(Result::ok).is_some_and(read) && start == MAGIC
 }
 
 /// Opens a trace. Warns on stderr if parts of it are missing.
@@ -43,6 +48,20 @@ pub fn load_statistics(program: &str, path: &Path) -> Result<Snapshot> {
     let (snapshot, lines) = statistics(&mut trace);
     warn(program, path, &lines);
     Ok(snapshot)
+}
+
+/// Makes the statistics and the timeline of a trace. Warns like [`load_statistics`].
+///
+/// # Errors
+///
+/// The same as for [`open`].
+pub fn load_timeline(program: &str, path: &Path) -> Result<(Snapshot, Timeline)> {
+    let mut trace = Trace::open(path)?;
+    let mut timeline = Timeline::default();
+    let (snapshot, lines) =
+        statistics_while(&mut trace, |event, stream| timeline.add(event, stream));
+    warn(program, path, &lines);
+    Ok((snapshot, timeline))
 }
 
 /// Prints warnings about a file.

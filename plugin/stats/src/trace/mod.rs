@@ -45,4 +45,4 @@ pub use event::{
     Owner, Process, ProcessDefinition, SiteDefinition, StackDefinition, Stage, What, WindowEvent,
 };
 pub use file::{Trace, TraceError};
-pub use tally::statistics;
+pub use tally::{statistics, statistics_while};

@@ -455,10 +455,19 @@ fn site(insn: &InsnEvent) -> Option<u32> {
 ///
 /// Returns them, and lines about what they do not include.
 pub fn statistics(trace: &mut Trace) -> (Snapshot, Vec<String>) {
+    statistics_while(trace, |_, _| {})
+}
+
+/// Makes statistics of a trace like [`statistics`], and passes each event and the number of its stream to `visit`.
+pub fn statistics_while(
+    trace: &mut Trace,
+    mut visit: impl FnMut(&Event, u32),
+) -> (Snapshot, Vec<String>) {
     let mut tally = Tally { callers: trace.head().callers, ..Tally::default() };
     tally.filter(&trace.head().filter);
     let definitions = trace.read(|event, vcpu, _| {
         tally.event(event, vcpu);
+        visit(event, vcpu.0);
         true
     });
     tally.finish();

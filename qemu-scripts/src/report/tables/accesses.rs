@@ -208,6 +208,9 @@ fn sites(dump: &Snapshot) -> HtmlTable<8> {
     )
 }
 
+/// Maximum number of call chains: each row is long, and the flame graph shows the sum of them all.
+const MAX_CHAINS: usize = 500;
+
 pub(super) fn callers(dump: &Snapshot) -> Markup {
     let rows = &dump.callers;
     let total: u64 = rows.iter().map(|row| row.accesses).sum();
@@ -231,6 +234,7 @@ pub(super) fn callers(dump: &Snapshot) -> Markup {
             ]
         },
     )
+    .at_most(MAX_CHAINS)
     .render()
 }
 

@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pvio_cli::export::{Format, Request, export};
+use pvio_cli::export::{Format, Request, TABLES, export};
 use pvio_cli::paths;
 use pvio_stats::Snapshot;
 use pvio_tests::{Host, boot_linux, guest, on_both_qemus};
+use serde_json::Value;
 
 on_both_qemus! {
     perfetto_finds_a_track_for_each_vcpu_device_process_and_window
     duckdb_answers_the_queries_of_the_documentation
+    duckdb_reads_every_row_of_every_table_from_parquet
     folded_stacks_have_all_accesses
 }
 
@@ -57,6 +59,19 @@ fn perfetto_finds_a_track_for_each_vcpu_device_process_and_window(host: &Host) {
             assert!(instants("processes", &name) >= row.counts.accesses, "{name}: {text}");
         }
     }
+    // Interned strings: an event's name and its values are those of the accesses.
+    let uses = |kind: &str, text: &str| -> u64 {
+        let line = tracks.iter().find(|line| line[..2] == [kind, text]);
+        line.map_or(0, |line| line[2].parse().unwrap())
+    };
+    let accesses = stats.ports.iter().map(|row| row.accesses()).sum::<u64>();
+    assert!(uses("= annotation", "value") >= 2 * accesses, "by vCPU and by device: {accesses}");
+    let written = stats
+        .ports
+        .iter()
+        .filter(|row| row.port.0 == 0x3f8 && row.dir == pvio::x86::Direction::Out);
+    let written = written.map(|row| row.accesses()).sum::<u64>();
+    assert!(written > 0 && uses("= name", "out 0x03f8") >= 2 * written, "{written}");
     if host.reports_exceptions() {
         let machine = host.machine().plugin(&["summary=off", &option]);
         let ended = machine.bare_guest(&guest("calls-limits64.bin")).run().unwrap();
@@ -81,7 +96,7 @@ fn duckdb_answers_the_queries_of_the_documentation(host: &Host) {
     let text = std::fs::read_to_string(paths::repository().join("docs/trace.md")).unwrap();
     let queries: Vec<&str> =
         text.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(queries.len(), 2);
+    assert_eq!(queries.len(), 3);
     let directory = tempfile::tempdir().unwrap();
     let (trace, dump) = (directory.path().join("trace"), directory.path().join("dump"));
     let option = format!("trace={}", trace.display());
@@ -92,16 +107,19 @@ fn duckdb_answers_the_queries_of_the_documentation(host: &Host) {
     let ports = exported(&dump, Format::Jsonl, Some("ports"));
     let first = queries[0].replace("events.csv", events.to_str().unwrap());
     let second = queries[1].replace("ports.jsonl", ports.to_str().unwrap());
-    let answer = |query: &str| -> Vec<Vec<serde_json::Value>> {
-        let program = "import duckdb, json, sys; print(json.dumps(duckdb.sql(sys.argv[1]).fetchall(), default=int))";
-        serde_json::from_str(&python(&["-c", program, query])).unwrap()
-    };
     // The function that reads most, by the sites of the dump.
     let most = most_read(stats);
     assert_eq!(
         (answer(&first)[0][0].as_str(), answer(&first)[0][1].as_u64()),
         (Some(&*most.0), Some(most.1))
     );
+    // The device at which the guest waited longest, by the table that the trace's statistics have.
+    let parquet = exported(&trace, Format::Parquet, None);
+    let third = answer(&queries[2].replace("events.parquet", parquet.to_str().unwrap()));
+    let reads = |row: &&pvio_stats::PortRow| row.dir == pvio::x86::Direction::In;
+    let busiest = stats.ports.iter().filter(reads).max_by_key(|row| row.accesses()).unwrap();
+    assert_eq!(third[0][1].as_u64(), Some(busiest.port.0.into()), "{third:?}");
+    assert!(third[0][2].as_u64().unwrap() <= busiest.accesses(), "{third:?}");
     let one_way = |port| stats.ports.iter().filter(move |row| row.port == port).map(|row| row.dir);
     let expected = stats.ports.iter().filter(|row| {
         let mut directions: Vec<_> = one_way(row.port).collect();
@@ -113,6 +131,50 @@ fn duckdb_answers_the_queries_of_the_documentation(host: &Host) {
     let mut found: Vec<u64> = answer(&second).iter().map(|row| row[0].as_u64().unwrap()).collect();
     found.sort_unstable();
     assert_eq!(found, expected);
+}
+
+/// The rows that DuckDB answers.
+fn answer(query: &str) -> Vec<Vec<Value>> {
+    let program = "import duckdb, json, sys; print(json.dumps(duckdb.sql(sys.argv[1]).fetchall(), default=int))";
+    serde_json::from_str(&python(&["-c", program, query])).unwrap()
+}
+
+/// Compares with the rows as JSON Lines, in which fields that are null may be missing.
+fn duckdb_reads_every_row_of_every_table_from_parquet(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let (trace, dump) = (directory.path().join("trace"), directory.path().join("dump"));
+    let option = format!("trace={}", trace.display());
+    let options = ["summary=off", &option, "callers=on", "values=0x2f8"];
+    let machine = host.machine().plugin(&options);
+    let ended = machine.bare_guest(&guest("driver.bin")).run().unwrap();
+    std::fs::write(&dump, ended.stats().unwrap().to_json()).unwrap();
+    let mut rows = 0;
+    for (input, table) in TABLES.map(|table| (&dump, table)).into_iter().chain([(&trace, "events")])
+    {
+        let [parquet, lines] =
+            [Format::Parquet, Format::Jsonl].map(|format| exported(input, format, Some(table)));
+        let query = format!("SELECT to_json(t)::VARCHAR FROM '{}' t", parquet.display());
+        let parse = |text: &str| without_nulls(serde_json::from_str(text).unwrap());
+        let found: Vec<Value> =
+            answer(&query).iter().map(|row| parse(row[0].as_str().unwrap())).collect();
+        let lines = std::fs::read_to_string(lines).unwrap();
+        let expected: Vec<Value> = lines.lines().map(parse).collect();
+        assert!(found == expected, "{table}: {:?} {:?}", found.first(), expected.first());
+        rows += expected.len();
+    }
+    assert!(rows > 65_536, "{rows}: more than one group of rows");
+}
+
+/// Removes fields that are null.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
+            fields.map(|(name, value)| (name, without_nulls(value))).collect()
+        }
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
+    }
 }
 
 fn most_read(stats: &Snapshot) -> (String, u64) {

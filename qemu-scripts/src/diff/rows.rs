@@ -6,7 +6,7 @@ use crate::stats::{
 };
 
 /// A row that a table of changes can show.
-pub(super) trait Described: Row {
+pub trait Described: Row {
     /// Headings of the cells that name the row. A column with an empty heading is left out.
     const NAMES: [&'static str; 4];
 
