@@ -17,7 +17,7 @@
 //! | [`inb`] ... [`outsl`] | port I/O, by hypercall if a host answers |
 //! | [`native`] | only the CPU's instructions |
 //! | [`PortIo`], [`Native`], [`Hypercall`], [`detect`] | write a driver once, choose the kind of port I/O at start |
-//! | [`Mailbox`] | scalar calls through memory, also where QEMU's plugins cannot write registers |
+//! | [`Mailbox`] | port I/O by calls through memory, also where QEMU's plugins cannot write registers |
 //! | [`Port`], [`PortReadOnly`], [`PortWriteOnly`] | ports in the shape of the `x86_64` crate's |
 //! | [`batch`] | many operations by one call |
 //! | [`control`] | probe, exit, log, windows of the statistics |

@@ -31,7 +31,6 @@ u32 call_by(const struct caller *by, u32 call_word, word *dx, word *cx) {
     const word whole = by->bits == 64 ? ~(word)0 : 0xffffffff;
     const u32 number = call_word >> PVIO_CALL_SHIFT & 0x7f, value = (u32)*dx;
     const word address = *dx & whole, count = *cx & whole;
-    const int gives_value = number == PVIO_CALL_INL || number == PVIO_CALL_PROBE;
 
     register_mailbox();
     /* It would succeed. */
@@ -47,6 +46,8 @@ u32 call_by(const struct caller *by, u32 call_word, word *dx, word *cx) {
     check_same(box->key, KEY);
     check_same(box->site, SITE);
     check((box->reserved[0] | box->reserved[1] | box->reserved[2]) == 0);
+    const int is_done = call_word & PVIO_UNANSWERED && !pvio_status(answer);
+    const int gives_value = is_done && (number == PVIO_CALL_INL || number == PVIO_CALL_PROBE);
     if (gives_value)
         check_same(box->address, address);
     else
