@@ -150,10 +150,11 @@ mod tests {
         let page = render_port(&dump, port);
         let (_, calls) = page.split_once("io_serial_out+0x1\n").unwrap();
         expect![[r#"
+            calls
               call site  of      mode  call  dir  size  accesses     %  symbol
               0x1000     return    64  outb  out     1         9  90.0  io_serial_out+0x16
               1 more are of call sites that did not fit into the table
         "#]]
-        .assert_eq(calls);
+        .assert_eq(&format!("calls\n{calls}"));
     }
 }

@@ -434,7 +434,7 @@ fn accesses_by_hypercall_have_site_chain_and_process() {
     let events = [
         (1, access(1, 0, site, Some(4), Some(2))),
         (2, access(1, 0, site, Some(4), Some(2))),
-        (3, access(2, 0, site, None, None)),
+        (3, access(2, 0, site, None, Some(2))),
         (4, access(2, 5, other, Some(4), Some(2))),
     ];
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -449,5 +449,5 @@ fn accesses_by_hypercall_have_site_chain_and_process() {
     assert_eq!(ports, [(1, 2), (2, 1)]);
     let chains: Vec<_> = stats.call_callers.iter().map(|row| (row.end, row.accesses)).collect();
     assert_eq!(chains, [(ChainEnd::User, 2), (ChainEnd::Dropped, 1)]);
-    assert_eq!((stats.processes[0].hypercall, stats.processes[0].counts.accesses), (3, 0));
+    assert_eq!((stats.processes[0].hypercall, stats.processes[0].counts.accesses), (4, 0));
 }
