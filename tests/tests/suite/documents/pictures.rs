@@ -15,7 +15,7 @@ use pvio_tests::{Host, LinuxGuest, Terminal, boot_linux, wait_until};
 const LIMIT: u64 = 150 * 1024;
 
 /// The pictures of pages: the name, and the size of the browser's window.
-const PAGES: [(&str, [u32; 2]); 2] = [("report", [1000, 770]), ("flamegraph", [1200, 640])];
+const PAGES: [(&str, [u32; 2]); 2] = [("report", [1000, 785]), ("flamegraph", [1200, 640])];
 
 /// The picture of a terminal.
 const SCREEN: &str = "top.svg";

@@ -131,7 +131,8 @@ fn program_ends_with_its_terminal(host: &Host) {
     let shell = shell.trim();
     let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap();
     let program = Path::new("/proc").join(children.trim());
-    assert!(std::fs::read(program.join("cmdline")).unwrap().ends_with(b"pvio.sock\0"));
+    let arguments = format!("top\0--delay\00.2\0{}\0", live.socket().display());
+    assert!(std::fs::read(program.join("cmdline")).unwrap().ends_with(arguments.as_bytes()));
     terminal.tmux(&["kill-session"]);
     wait_until(|| !program.exists(), || format!("{} runs on", program.display()));
     // Its server ends with the last session; another one is for the end of the test.
