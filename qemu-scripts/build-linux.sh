@@ -10,29 +10,37 @@ linux_tools=(make flex bison bc xz-utils libelf-dev libssl-dev)
 
 linux_files=$repo/guest-shim/linux
 
-# linux_recipe VERSION ARCH: prints what the built kernel depends on.
+# linux_name VERSION ARCH CONFIG: prints the name of a kernel's directory.
+linux_name() { if [[ $3 == small ]]; then echo "$1-$2"; else echo "$1-$2-$3"; fi; }
+
+# linux_recipe VERSION ARCH CONFIG: prints what the built kernel depends on.
 linux_recipe() {
     local hash
     hash=$(cd -- "$linux_files" && find . -type f ! -name '*.md' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum)
-    echo "Linux $1, $2: ${hash%% *}"
+    echo "Linux $1, $2, $3: ${hash%% *}"
 }
 
-# build_linux VERSION ARCH: makes $PVIO_DIR/linux/VERSION-ARCH, with bzImage, System.map, config, init and name. The source
+# build_linux VERSION ARCH CONFIG: makes $PVIO_DIR/linux/NAME, with bzImage, System.map, config, init and name. The source
 # and the objects stay in $PVIO_DIR/linux/work, so that the next build is short.
 build_linux() {
-    local version=$1 arch=$2 directory=$PVIO_DIR/linux/$1-$2 work=$PVIO_DIR/linux/work recipe patched
-    recipe=$(linux_recipe "$version" "$arch")
+    local version=$1 arch=$2 config=$3 name directory work=$PVIO_DIR/linux/work recipe patched duration
+    name=$(linux_name "$@")
+    directory=$PVIO_DIR/linux/$name
+    recipe=$(linux_recipe "$@")
     ! is_whole "$directory" "$recipe" || return 0
-    say "building Linux $version for $arch: 4 to 8 minutes on two cores, 2 GB of disk. Private copies are used of: ${linux_tools[*]}"
+    duration='4 to 8 minutes on two cores, 2 GB of disk'
+    [[ $config == small ]] || duration='one to two hours on two cores, 6 GB of disk'
+    say "building Linux $version for $arch: $duration. Private copies are used of: ${linux_tools[*]}"
     mkdir -p -- "$work"
     get_linux_tools "$work"
     get_linux_source "$version" "$work/$version"
     patched=$("$pvio" patch-linux "$work/$version") || exit 1
     patched=${patched%%:*}
-    compile_linux "$work" "$version" "$arch"
+    [[ $config == small ]] || get_distribution_config "$version" "$arch" "$work/$name.config"
+    compile_linux "$work" "$version" "$arch" "$name"
     begin_whole "$directory"
-    cp -- "$work/$version-$arch/arch/x86/boot/bzImage" "$work/$version-$arch/System.map" "$directory.new"
-    cp -- "$work/$version-$arch/.config" "$directory.new/config"
+    cp -- "$work/$name/arch/x86/boot/bzImage" "$work/$name/System.map" "$directory.new"
+    cp -- "$work/$name/.config" "$directory.new/config"
     compile_init "$arch" "$directory.new/init"
     echo "$patched, $arch" >"$directory.new/name"
     finish_whole "$directory" "$recipe"
@@ -74,6 +82,28 @@ get_linux_source() {
     mv -- "$directory.new" "$directory"
 }
 
+# get_distribution_config VERSION ARCH FILE: makes FILE of Debian's configuration for its general kernel. Its package is in the
+# suite of the source.
+get_distribution_config() {
+    local version=$1 arch=$2 file=$3 suite flavour
+    case $arch in
+        i386) flavour=i386_none_686-pae ;;
+        x86_64) flavour=amd64_none_amd64 ;;
+    esac
+    for suite in "${linux_suites[@]}"; do
+        open_suite "$suite"
+        [[ -z $(field "$suite" "linux-config-$version" Version) ]] || break
+        suite=
+    done
+    [[ -n $suite ]] || die "Debian has no linux-config-$version in ${linux_suites[*]}"
+    get_packages "$suite" "Debian's configuration of Linux $version" download "linux-config-$version"
+    (
+        linux_environment "${file%/*}"
+        dpkg-deb --fsys-tarfile "${packages[0]}" | tar -x -O --wildcards "./usr/src/linux-config-$version/config.$flavour*" |
+            xz -d
+    ) >"$file" || die "Debian's linux-config-$version has no configuration $flavour"
+}
+
 # linux_environment WORK: makes this shell use the tools of WORK/tools. For a subshell.
 linux_environment() {
     # library_path uses it.
@@ -91,16 +121,22 @@ linux_environment() {
     unset -v MAKEFLAGS MFLAGS
 }
 
-# compile_linux WORK VERSION ARCH
+# compile_linux WORK VERSION ARCH NAME: compiles the source in WORK/VERSION to objects in WORK/NAME, with the configuration
+# WORK/NAME.config if that exists.
 compile_linux() {
-    local work=$1 version=$2 arch=$3 objects=$1/$2-$3 log=$1/$2-$3.log settings
+    local work=$1 version=$2 arch=$3 objects=$1/$4 log=$1/$4.log settings
     settings=(-C "$work/$version" "O=$objects" "ARCH=$arch" "CC=${CC:-cc}" "HOSTCC=${CC:-cc}")
     mkdir -p -- "$objects"
     progress "configuring Linux $version for $arch"
     (
         linux_environment "$work"
-        make "${settings[@]}" tinyconfig
-        cat -- "$linux_files/config/machine.config" >>"$objects/.config"
+        if [[ -e $objects.config ]]; then
+            # Modules, their signatures and debug information are not needed. Of settings that are there twice, the last counts.
+            cat -- "$objects.config" "$linux_files/config/distribution.config" "$linux_files/config/machine.config" >"$objects/.config"
+        else
+            make "${settings[@]}" tinyconfig
+            cat -- "$linux_files/config/machine.config" >>"$objects/.config"
+        fi
         make "${settings[@]}" olddefconfig
     ) >"$log" 2>&1 </dev/null || die "Linux $version cannot be configured: $(grep -m1 -i error "$log"); see $log"
     grep -qx CONFIG_PVIO_GUEST=y "$objects/.config" || die "Linux $version: CONFIG_PVIO_GUEST cannot be set; see $objects/.config"

@@ -53,33 +53,35 @@
 #define PVIO_REGISTER_MAILBOX_64 0x0f, 0x1f, 0x80, 0x52, 0x64, 0x90, 0x90
 
 /* The numbers of the calls. */
-#define PVIO_CALL_PROBE    0  /* Asks for a host */
-#define PVIO_CALL_INB      1  /* Reads a byte */
-#define PVIO_CALL_INW      2  /* Reads 16 bits */
-#define PVIO_CALL_INL      3  /* Reads 32 bits */
-#define PVIO_CALL_OUTB     4  /* Writes a byte */
-#define PVIO_CALL_OUTW     5  /* Writes 16 bits */
-#define PVIO_CALL_OUTL     6  /* Writes 32 bits */
-#define PVIO_CALL_INSB     7  /* Reads bytes into memory */
-#define PVIO_CALL_INSW     8  /* Reads 16-bit elements into memory */
-#define PVIO_CALL_INSL     9  /* Reads 32-bit elements into memory */
-#define PVIO_CALL_OUTSB    10 /* Writes bytes from memory */
-#define PVIO_CALL_OUTSW    11 /* Writes 16-bit elements from memory */
-#define PVIO_CALL_OUTSL    12 /* Writes 32-bit elements from memory */
-#define PVIO_CALL_BATCH    13 /* Runs records in order, until one is not OK */
-#define PVIO_CALL_REGISTER 14 /* Registers a mailbox; in the mailbox only */
-#define PVIO_CALL_RELEASE  15 /* Releases the mailbox; through the mailbox only */
-#define PVIO_CALL_EXIT     16 /* Ends the machine */
-#define PVIO_CALL_LOG      17 /* Logs a line of text */
-#define PVIO_CALL_BEGIN    18 /* Opens a window of the statistics */
-#define PVIO_CALL_END      19 /* Closes a window */
-#define PVIO_CALL_RESET    20 /* Sets all counts to zero, also those of open windows; forgets closed windows */
-#define PVIO_CALL_DUMP     21 /* Writes the statistics so far */
+#define PVIO_CALL_PROBE          0  /* Asks for a host */
+#define PVIO_CALL_INB            1  /* Reads a byte */
+#define PVIO_CALL_INW            2  /* Reads 16 bits */
+#define PVIO_CALL_INL            3  /* Reads 32 bits */
+#define PVIO_CALL_OUTB           4  /* Writes a byte */
+#define PVIO_CALL_OUTW           5  /* Writes 16 bits */
+#define PVIO_CALL_OUTL           6  /* Writes 32 bits */
+#define PVIO_CALL_INSB           7  /* Reads bytes into memory */
+#define PVIO_CALL_INSW           8  /* Reads 16-bit elements into memory */
+#define PVIO_CALL_INSL           9  /* Reads 32-bit elements into memory */
+#define PVIO_CALL_OUTSB          10 /* Writes bytes from memory */
+#define PVIO_CALL_OUTSW          11 /* Writes 16-bit elements from memory */
+#define PVIO_CALL_OUTSL          12 /* Writes 32-bit elements from memory */
+#define PVIO_CALL_BATCH          13 /* Runs records in order, until one is not OK */
+#define PVIO_CALL_REGISTER       14 /* Registers a mailbox; in the mailbox only */
+#define PVIO_CALL_RELEASE        15 /* Releases the mailbox; through the mailbox only */
+#define PVIO_CALL_EXIT           16 /* Ends the machine */
+#define PVIO_CALL_LOG            17 /* Logs a line of text */
+#define PVIO_CALL_BEGIN          18 /* Opens a window of the statistics */
+#define PVIO_CALL_END            19 /* Closes a window */
+#define PVIO_CALL_RESET          20 /* Sets all counts to zero, also those of open windows; forgets closed windows */
+#define PVIO_CALL_DUMP           21 /* Writes the statistics so far */
+#define PVIO_CALL_REGISTER_LARGE 22 /* Registers a large mailbox; in the mailbox only */
 
 /* What a host can do: the bits of EDX after a probe. */
-#define PVIO_FEATURE_EVERY_PORT 0x1 /* Calls reach every port. Without it, only those that the host's own devices serve */
-#define PVIO_FEATURE_MEMORY     0x2 /* Calls with an address work. Without it, they may be DECLINED */
-#define PVIO_FEATURE_MAILBOX    0x4 /* A mailbox can be registered */
+#define PVIO_FEATURE_EVERY_PORT    0x1 /* Calls reach every port. Without it, only those that the host's own devices serve */
+#define PVIO_FEATURE_MEMORY        0x2 /* Calls with an address work. Without it, they may be DECLINED */
+#define PVIO_FEATURE_MAILBOX       0x4 /* A mailbox can be registered */
+#define PVIO_FEATURE_LARGE_MAILBOX 0x8 /* A large mailbox can be registered */
 
 /* The levels of a logged line. */
 #define PVIO_LEVEL_ERROR   0 /* An error */
@@ -113,11 +115,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* C++ compilers warn about C's casts. */
+/* C++ compilers warn about C's casts, and about C's null pointers. */
 #ifdef __cplusplus
+#define PVIO_NO_MAILBOX_        nullptr
 #define PVIO_CAST_(type, value) static_cast<type>(value)
 #define PVIO_BITS_(type, value) reinterpret_cast<type>(value)
 #else
+#define PVIO_NO_MAILBOX_        NULL
 #define PVIO_CAST_(type, value) ((type)(value))
 #define PVIO_BITS_(type, value) ((type)(value))
 #endif
@@ -181,12 +185,16 @@ struct pvio_record {
     uint64_t address;
 } __attribute__((aligned(16)));
 
-/* A CPU's mailbox: calls and answers in memory. */
+/* A CPU's mailbox: calls and answers in memory. A host without large mailboxes uses the first 16 bytes. */
 struct pvio_mailbox {
     uint32_t word;
     uint32_t value;
     uint64_t key;
-} __attribute__((aligned(16)));
+    uint64_t address;
+    uint64_t count;
+    uint64_t site; /* 0: these functions are inline, so their doorbell is where the call is */
+    uint64_t reserved[3];
+} __attribute__((aligned(64)));
 
 /* ---- The call itself ---- */
 
@@ -280,7 +288,7 @@ PVIO_SCALAR_(w, W, uint16_t, word, 0)
 PVIO_SCALAR_(l, L, uint32_t, dx, 0)
 
 /*
- * ---- Single values through a mailbox; if no host answers, by registers; else by instruction ----
+ * ---- The same through a mailbox; if no host answers, by registers; else by instruction ----
  *
  * A mailbox belongs to one CPU. During a call the task must not move to another CPU, and no other task may
  * run: disable preemption. Interrupt handlers may make calls of their own.
@@ -321,9 +329,36 @@ static inline uint32_t pvio_mailbox_call_(struct pvio_mailbox *mailbox, uint32_t
     return word;
 }
 
+/* Makes a call with address and count. Returns the word afterwards; the mailbox may be NULL: by registers. */
+static inline uint32_t pvio_string_call_(struct pvio_mailbox *mailbox, uint32_t word, pvio_word *dx, pvio_word *cx)
+{
+    if (mailbox) {
+        volatile struct pvio_mailbox *const box = mailbox;
+        const uint64_t address_before = box->address, count_before = box->count;
+        uint64_t address, count;
+        uint32_t answer, value = 0;
+
+        box->address = *dx;
+        box->count = *cx;
+        answer = pvio_mailbox_call_(mailbox, word, &value, 0, 0);
+        address = box->address;
+        count = box->count;
+        box->address = address_before;
+        box->count = count_before;
+        /* UNKNOWN: the mailbox is a small one. */
+        if (!(answer & PVIO_UNANSWERED) && pvio_status(answer) != PVIO_STATUS_UNKNOWN) {
+            *dx = PVIO_CAST_(pvio_word, address);
+            *cx = PVIO_CAST_(pvio_word, count);
+            return answer;
+        }
+    }
+    return pvio_call(word, dx, cx);
+}
+
 /*
- * Registers the mailbox for this CPU. The key is not 0 and occurs nowhere else in memory by chance. The
- * mailbox must stay where it is until it is released. Returns a PVIO_STATUS_...; FEATURES may be NULL.
+ * Registers the mailbox for this CPU, as a large one if the host has these. The key is not 0 and occurs nowhere
+ * else in memory by chance. The mailbox must stay where it is until it is released; before the first call all
+ * else in it is 0. Returns a PVIO_STATUS_...; FEATURES may be NULL.
  */
 static inline unsigned int pvio_mailbox_register(struct pvio_mailbox *mailbox, uint64_t key, uint32_t *features)
 {
@@ -331,7 +366,9 @@ static inline unsigned int pvio_mailbox_register(struct pvio_mailbox *mailbox, u
     unsigned int status;
 
     PVIO_CAST_(volatile struct pvio_mailbox *, mailbox)->key = key;
-    status = pvio_status(pvio_mailbox_call_(mailbox, pvio_call_word(PVIO_CALL_REGISTER, 0, 0), &value, 1, 1));
+    status = pvio_status(pvio_mailbox_call_(mailbox, pvio_call_word(PVIO_CALL_REGISTER_LARGE, 0, 0), &value, 1, 1));
+    if (status != PVIO_STATUS_OK)
+        status = pvio_status(pvio_mailbox_call_(mailbox, pvio_call_word(PVIO_CALL_REGISTER, 0, 0), &value, 1, 1));
     if (features)
         *features = status == PVIO_STATUS_OK ? value : 0;
     return status;
@@ -412,16 +449,25 @@ PVIO_ELEMENT_(w, "r", pvio_u16_, "word")
 PVIO_ELEMENT_(l, "r", pvio_u32_, "dword")
 
 /* Moves one element on a page that the host cannot check: this code's own load or store faults there. */
-static inline void pvio_element_(uint8_t call, uint16_t port, uintptr_t at)
-{
-    switch (call) {
-    case PVIO_CALL_INSB: pvio_store_b_(at, pvio_inb(port)); break;
-    case PVIO_CALL_INSW: pvio_store_w_(at, pvio_inw(port)); break;
-    case PVIO_CALL_INSL: pvio_store_l_(at, pvio_inl(port)); break;
-    case PVIO_CALL_OUTSB: pvio_outb(pvio_load_b_(at), port); break;
-    case PVIO_CALL_OUTSW: pvio_outw(pvio_load_w_(at), port); break;
-    default: pvio_outl(pvio_load_l_(at), port); break;
+#define PVIO_ELEMENT_BY_(in, out)                                                                           \
+    switch (call) {                                                                                         \
+    case PVIO_CALL_INSB: pvio_store_b_(at, in(b)); break;                                                   \
+    case PVIO_CALL_INSW: pvio_store_w_(at, in(w)); break;                                                   \
+    case PVIO_CALL_INSL: pvio_store_l_(at, in(l)); break;                                                   \
+    case PVIO_CALL_OUTSB: out(b); break;                                                                    \
+    case PVIO_CALL_OUTSW: out(w); break;                                                                    \
+    default: out(l); break;                                                                                 \
     }
+static inline void pvio_element_(struct pvio_mailbox *mailbox, uint8_t call, uint16_t port, uintptr_t at)
+{
+#define PVIO_IN_(b)          pvio_in##b(port)
+#define PVIO_OUT_(b)         pvio_out##b(pvio_load_##b##_(at), port)
+#define PVIO_MAILBOX_IN_(b)  pvio_mailbox_in##b(mailbox, port)
+#define PVIO_MAILBOX_OUT_(b) pvio_mailbox_out##b(mailbox, pvio_load_##b##_(at), port)
+    if (mailbox)
+        PVIO_ELEMENT_BY_(PVIO_MAILBOX_IN_, PVIO_MAILBOX_OUT_)
+    else
+        PVIO_ELEMENT_BY_(PVIO_IN_, PVIO_OUT_)
 }
 
 /* Reads a byte, so that its page becomes present and accessed, if necessary by the guest's own page fault. */
@@ -442,15 +488,15 @@ static inline void pvio_touch_buffer_(uintptr_t at, int to_write)
 }
 
 /* Moves elements by hypercalls; returns how many are left for the instruction. */
-static inline size_t pvio_string_(uint8_t call, uint16_t port, uintptr_t at, pvio_word linear,
-                                  size_t count, unsigned int shift)
+static inline size_t pvio_string_(struct pvio_mailbox *mailbox, uint8_t call, uint16_t port, uintptr_t at,
+                                  pvio_word linear, size_t count, unsigned int shift)
 {
     const int to_write = call <= PVIO_CALL_INSL;
     int is_touched = 0;
 
     while (count) {
         pvio_word dx = linear, cx = count;
-        const uint32_t word = pvio_call(pvio_call_word(call, 0, port), &dx, &cx);
+        const uint32_t word = pvio_string_call_(mailbox, pvio_call_word(call, 0, port), &dx, &cx);
         const unsigned int status = pvio_status(word);
         size_t moved = count - PVIO_CAST_(size_t, cx);
 
@@ -458,7 +504,7 @@ static inline size_t pvio_string_(uint8_t call, uint16_t port, uintptr_t at, pvi
         if (status != PVIO_STATUS_OK && status != PVIO_STATUS_PAGE)
             return PVIO_CAST_(size_t, cx);
         if (!moved && (is_touched || status == PVIO_STATUS_OK)) {
-            pvio_element_(call, port, at);
+            pvio_element_(mailbox, call, port, at);
             moved = 1;
             is_touched = 0;
         } else if (status == PVIO_STATUS_PAGE) {
@@ -489,19 +535,28 @@ static inline size_t pvio_string_(uint8_t call, uint16_t port, uintptr_t at, pvi
         __asm__ __volatile__("rep {outs" #b " " PVIO_ATT_ "(%0), %%dx|outs dx, " ptr " ptr " PVIO_INTEL_ "[%0]}" \
                              : "+S"(address), "+c"(count) : "d"(port) : "memory");                          \
     }                                                                                                       \
-    static inline void pvio_ins##b(uint16_t port, void *address, size_t count)                              \
+    static inline void pvio_mailbox_ins##b(struct pvio_mailbox *mailbox, uint16_t port, void *address, size_t count) \
     {                                                                                                       \
-        const size_t left = pvio_string_(PVIO_CALL_INS##B, port, PVIO_BITS_(uintptr_t, address),            \
+        const size_t left = pvio_string_(mailbox, PVIO_CALL_INS##B, port, PVIO_BITS_(uintptr_t, address),   \
                                          PVIO_CAST_(pvio_word, PVIO_BUFFER_LINEAR_(address)), count, shift); \
         if (left)                                                                                           \
             pvio_native_ins##b(port, PVIO_CAST_(char *, address) + ((count - left) << shift), left);        \
     }                                                                                                       \
-    static inline void pvio_outs##b(uint16_t port, const void *address, size_t count)                       \
+    static inline void pvio_mailbox_outs##b(struct pvio_mailbox *mailbox, uint16_t port, const void *address, \
+                                            size_t count)                                                   \
     {                                                                                                       \
-        const size_t left = pvio_string_(PVIO_CALL_OUTS##B, port, PVIO_BITS_(uintptr_t, address),           \
+        const size_t left = pvio_string_(mailbox, PVIO_CALL_OUTS##B, port, PVIO_BITS_(uintptr_t, address),  \
                                          PVIO_CAST_(pvio_word, PVIO_BUFFER_LINEAR_(address)), count, shift); \
         if (left)                                                                                           \
             pvio_native_outs##b(port, PVIO_CAST_(const char *, address) + ((count - left) << shift), left); \
+    }                                                                                                       \
+    static inline void pvio_ins##b(uint16_t port, void *address, size_t count)                              \
+    {                                                                                                       \
+        pvio_mailbox_ins##b(PVIO_NO_MAILBOX_, port, address, count);                                        \
+    }                                                                                                       \
+    static inline void pvio_outs##b(uint16_t port, const void *address, size_t count)                       \
+    {                                                                                                       \
+        pvio_mailbox_outs##b(PVIO_NO_MAILBOX_, port, address, count);                                       \
     }
 
 PVIO_STRING_(b, B, "byte", 0)
@@ -742,7 +797,16 @@ void pvio_wrong_order_(void) __attribute__((error(
     "pvio.h: PVIO_REPLACE_PORT_FIRST is for outb(port, value), see PVIO_REPLACE_LINUX"
 #endif
 )));
-#define PVIO_CONSTANT_(x) (__builtin_constant_p(x) ? PVIO_CAST_(unsigned long long, x) : 0)
+/*
+ * Only constant expressions count, not variables whose value the compiler knows: a 16-bit variable may be written
+ * as a byte. In C, the conditional is an int * if the second operand is a null pointer constant, else a void *.
+ */
+#ifdef __cplusplus
+#define PVIO_IS_CONSTANT_(x) __builtin_constant_p(x)
+#else
+#define PVIO_IS_CONSTANT_(x) (sizeof(int) == sizeof(*(1 ? (void *)((long)(x) * 0L) : (int *)1)))
+#endif
+#define PVIO_CONSTANT_(x) (PVIO_IS_CONSTANT_(x) ? PVIO_CAST_(unsigned long long, x) : 0)
 #define PVIO_ORDER_(port) (PVIO_CONSTANT_(port) > 0xffff ? pvio_wrong_order_() : PVIO_CAST_(void, 0))
 /* A byte may be the complement of a small constant, such as ~0x20, but is not 0x100 to 0xffff. */
 #define PVIO_ORDER_OF_BYTE_(value, port)                                                                    \

@@ -36,6 +36,11 @@ impl Features {
     pub const fn mailbox(self) -> bool {
         self.0 & feature::MAILBOX != 0
     }
+
+    /// Returns true if a large mailbox can be registered, which takes strings, too.
+    pub const fn large_mailbox(self) -> bool {
+        self.0 & feature::LARGE_MAILBOX != 0
+    }
 }
 
 impl fmt::Debug for Features {

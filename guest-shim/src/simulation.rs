@@ -7,7 +7,7 @@ use core::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::vec::Vec;
 
-use crate::abi::{self, CallWord, Mailbox, RECORD_PENDING, Record, Status, call, status};
+use crate::abi::{self, CallWord, LargeMailbox, RECORD_PENDING, Record, Status, call, status};
 use crate::machine::{Machine, MailboxMachine};
 use crate::port_io::PortIo;
 
@@ -43,8 +43,12 @@ pub(crate) struct Simulation {
     pub(crate) segment_base: usize,
     /// True if mailboxes can be registered.
     pub(crate) has_mailboxes: bool,
+    /// True if they can also be large.
+    pub(crate) has_large_mailboxes: bool,
     /// The linear address and the key of the CPU's mailbox.
     pub(crate) mailbox: Cell<Option<(usize, u64)>>,
+    /// True if the CPU's mailbox is a large one.
+    pub(crate) is_large: Cell<bool>,
     pub(crate) diary: RefCell<Diary>,
 }
 
@@ -85,6 +89,7 @@ impl Simulation {
             heard: true,
             elements_max: 65_536,
             has_mailboxes: true,
+            has_large_mailboxes: true,
             ..Simulation::default()
         }
     }
@@ -175,7 +180,7 @@ impl Simulation {
     }
 
     /// The mailbox at a linear address.
-    fn mailbox_at(&self, linear: usize) -> *mut Mailbox {
+    fn mailbox_at(&self, linear: usize) -> *mut LargeMailbox {
         core::ptr::with_exposed_provenance_mut(linear - self.segment_base)
     }
 
@@ -250,19 +255,23 @@ impl MailboxMachine for Simulation {
     unsafe fn register_mailbox(&self, mailbox: usize) {
         let place = self.mailbox_at(mailbox);
         // SAFETY: the address is one that the shim gave for this.
-        let Mailbox { word, key, .. } = unsafe { place.read_volatile() };
-        if !self.heard || word != CallWord::new(call::REGISTER, 0, 0).0 {
+        let mut contents = unsafe { place.read_volatile() };
+        let is_large = contents.word == CallWord::new(call::REGISTER_LARGE, 0, 0).0;
+        let is_small = contents.word == CallWord::new(call::REGISTER, 0, 0).0;
+        if !self.heard || !(is_small || is_large && self.has_large_mailboxes) {
             return;
         }
-        let (word, value) = match self.has_mailboxes {
-            true => (Status::new(status::OK, abi::VERSION), abi::feature::MAILBOX),
-            false => (Status::new(status::DECLINED, 0), 0),
-        };
+        assert_eq!(contents.reserved, [0; 3]);
         if self.has_mailboxes {
-            self.mailbox.set(Some((mailbox, key)));
+            contents.word = Status::new(status::OK, abi::VERSION).0;
+            contents.value = abi::feature::MAILBOX;
+            self.mailbox.set(Some((mailbox, contents.key)));
+            self.is_large.set(is_large);
+        } else {
+            contents.word = Status::new(status::DECLINED, 0).0;
         }
         // SAFETY: as above.
-        unsafe { place.write_volatile(Mailbox { word: word.0, value, key }) };
+        unsafe { place.write_volatile(contents) };
     }
 
     unsafe fn ring_doorbell(&self) {
@@ -274,30 +283,39 @@ impl MailboxMachine for Simulation {
         let Some(number) = word.call().filter(|_| self.heard && key == mailbox.key) else {
             return;
         };
-        let answer = |scalar, value| self.device(By::Mailbox, scalar, word.port(), value);
-        let data = match number {
-            _ if self.refusal.is_some() || self.declined.contains(&word.port()) => None,
-            call::INB | call::INW => Some(answer(number, 0)),
+        let port = word.port();
+        let answer = |scalar, value| self.device(By::Mailbox, scalar, port, value);
+        let (code, data) = match number {
+            call::INSB..=call::OUTSL if !self.is_large.get() => (status::UNKNOWN, 0),
+            _ if self.refusal.is_some() => (self.refusal.unwrap(), 0),
+            _ if self.declined.contains(&port) => (status::DECLINED, 0),
+            call::INB | call::INW => (status::OK, answer(number, 0)),
             call::INL => {
                 mailbox.value = answer(number, 0);
-                Some(0)
+                (status::OK, 0)
             }
             call::OUTB => {
                 answer(number, word.operand().into());
-                Some(0)
+                (status::OK, 0)
             }
             call::OUTW | call::OUTL => {
                 answer(number, mailbox.value);
-                Some(0)
+                (status::OK, 0)
+            }
+            call::INSB..=call::OUTSL => {
+                let (address, count) = (mailbox.address as usize, mailbox.count as usize);
+                let (code, left) = self.string(By::Mailbox, number, port, address, count);
+                mailbox.address += ((count - left) * element(number).0) as u64;
+                mailbox.count = left as u64;
+                (code, 0)
             }
             call::RELEASE => {
                 self.mailbox.set(None);
-                Some(0)
+                (status::OK, 0)
             }
-            _ => None,
+            _ => (status::UNKNOWN, 0),
         };
-        let refusal = self.refusal.unwrap_or(status::DECLINED);
-        mailbox.word = data.map_or(Status::new(refusal, 0), |data| Status::new(status::OK, data)).0;
+        mailbox.word = Status::new(code, data).0;
         // SAFETY: as above.
         unsafe { place.write_volatile(mailbox) };
     }

@@ -199,7 +199,7 @@ mod tests {
 
     use super::*;
     use crate::qemu::ApiLevel;
-    use crate::stats::{Call, Outcome};
+    use crate::stats::{Call, CallSiteId, Outcome};
 
     fn dumps(json: &Path, text: Option<TextOutput>) -> Dumps {
         let host = HostInfo {
@@ -236,7 +236,7 @@ mod tests {
         let counters = dumps.statistics.counters(crate::qemu::VcpuIndex(0));
         for _ in 0..2 {
             dumps.now().unwrap();
-            counters.hypercall(Call::Dump, Outcome::Ok);
+            counters.hypercalls(CallSiteId::DROPPED, Call::Dump, Outcome::Ok, 1);
         }
         dumps.at_end(Ended::Shutdown);
         for (number, name) in ["stats.json.1", "stats.json.2", "stats.json"].iter().enumerate() {

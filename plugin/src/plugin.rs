@@ -201,6 +201,7 @@ pub fn build(
             proven_ram: proven_ram(host),
             icount: host.icount,
             statistics: Arc::clone(&statistics),
+            kernels: kernels.clone(),
             control: Box::new(control),
             log: guest_log,
             nested_guests: AtomicBool::new(false),

@@ -8,8 +8,8 @@
 //! - [`dumps`] reads dumps and writes files; [`diff`] compares dumps; [`report`] makes a page of one.
 //! - [`live`] talks to a machine that runs, and [`top`] shows it.
 //! - [`trace`](mod@trace) reads traces; [`export`] writes dumps and traces for other programs.
-//! - [`linux_tree`] puts pvio's guest support into the source of a kernel; [`paravirt_linux`]
-//!   boots such a kernel.
+//! - [`source_tree`] puts pvio's guest support into the source of Linux and of SeaBIOS; [`paravirt_linux`] and
+//!   [`paravirt_seabios`] boot them.
 //! - [`status`], [`signals`], [`progress`] and [`table`] handle exit statuses, signals and the terminal.
 
 pub mod bench;
@@ -21,16 +21,17 @@ pub mod experiment;
 pub mod export;
 pub mod guest_test;
 pub mod linux;
-pub mod linux_tree;
 pub mod live;
 pub mod machine;
 pub mod measure;
 pub mod pager;
 pub mod paravirt_linux;
+pub mod paravirt_seabios;
 pub mod paths;
 pub mod progress;
 pub mod report;
 pub mod signals;
+pub mod source_tree;
 pub mod status;
 pub mod table;
 pub mod top;

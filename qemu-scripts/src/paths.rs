@@ -100,6 +100,21 @@ pub fn paravirt_linux(version: &str, arch: &str) -> Result<PathBuf> {
     Ok(directory)
 }
 
+/// The directory of the firmware that `qemu-scripts/paravirt-seabios` has built.
+///
+/// # Errors
+///
+/// Fails if it is missing.
+pub fn paravirt_seabios() -> Result<PathBuf> {
+    let directory = downloads().join("seabios");
+    ensure!(
+        directory.exists(),
+        "{} is missing: run qemu-scripts/setup --tests",
+        directory.display()
+    );
+    Ok(directory)
+}
+
 /// GRUB's rescue image, a CD-ROM.
 ///
 /// # Errors

@@ -70,7 +70,7 @@ start:
         mov     %bx, %bp
         jnz     scalars
         expect  %eax, PVIO_VERSION
-        expect  %edx, (PVIO_FEATURE_EVERY_PORT | PVIO_FEATURE_MEMORY | PVIO_FEATURE_MAILBOX)
+        expect  %edx, (PVIO_FEATURE_EVERY_PORT | PVIO_FEATURE_MEMORY | PVIO_FEATURE_MAILBOX | PVIO_FEATURE_LARGE_MAILBOX)
 
 scalars:
         /* Without the plugin there is no latch; both ways still read the same. */

@@ -14,6 +14,7 @@ pub mod programs;
 mod recorder;
 mod screen;
 mod settings;
+mod terminal;
 mod trace;
 pub mod verdict;
 mod wait;
@@ -29,6 +30,7 @@ pub use pvio_cli::linux::LinuxGuest;
 pub use recorder::{came_in_strings, recorder_argument};
 pub use screen::Screen;
 pub use settings::number_from_env;
+pub use terminal::Terminal;
 pub use trace::{Event, Trace};
 pub use wait::{wait_for, wait_until};
 

@@ -5,6 +5,9 @@
  *   read   reads /dev/sda to its end and prints a checksum
  *   write  fills /dev/sda with numbers that the host knows, too
  *   port   reads the month from the clock's ports by /dev/port, and by instructions after ioperm()
+ *   latch  a process for each of four latches, at ports 0x5000 to 0x5003, writes it and reads it back by /dev/port, while
+ *          CPUs 1 to 3 go off line and come back
+ *   sleep  suspends to RAM for two seconds, and uses the ports again
  *
  * Then it powers off.
  */
@@ -22,6 +25,11 @@ enum {
 	REBOOT = 169,
 	IOPERM = 173,
 	SLEEP = 230,
+	PREAD = 17,
+	PWRITE = 18,
+	FORK = 57,
+	EXIT = 60,
+	WAIT = 61,
 };
 
 __asm__(".globl _start\n_start: mov %rsp, %rdi\nand $-16, %rsp\ncall begin\n");
@@ -47,6 +55,11 @@ enum {
 	IOPERM = 101,
 	FSYNC = 118,
 	SLEEP = 407,
+	PREAD = 180,
+	PWRITE = 181,
+	FORK = 2,
+	EXIT = 1,
+	WAIT = 114,
 };
 
 __asm__(".globl _start\n_start: mov %esp, %eax\nand $-16, %esp\nsub $12, %esp\npush %eax\ncall begin\n");
@@ -189,6 +202,71 @@ static void use_ports(void)
 	print_number(month_by_instructions());
 }
 
+/* Writes a text to a file. Returns whether that worked. */
+static int set(const char *path, const char *text)
+{
+	long file = call(OPEN, (long)path, 1, 0, 0, 0);
+	int is_done = file >= 0 && call(WRITE, file, (long)text, length(text), 0, 0) == length(text);
+
+	if (file >= 0)
+		call(CLOSE, file, 0, 0, 0, 0);
+	return is_done;
+}
+
+enum { LATCH = 0x5000, LATCHES = 4, PAIRS = 250000 };
+
+/* A process of its own: ends with 0 if the latch at a port always has what was written. */
+static _Noreturn void use_latch(int port)
+{
+	long file = call(OPEN, (long)"/dev/port", 2, 0, 0, 0), pair;
+
+	for (pair = 0; pair < PAIRS; pair++) {
+		unsigned char written = (unsigned char)(pair * 7 + port), found = 0;
+
+		if (call(PWRITE, file, (long)&written, 1, port, 0) != 1 ||
+		    call(PREAD, file, (long)&found, 1, port, 0) != 1 || found != written)
+			call(EXIT, 1, 0, 0, 0, 0);
+	}
+	call(EXIT, 0, 0, 0, 0, 0);
+	for (;;)
+		;
+}
+
+static void use_latches(void)
+{
+	static char online[] = "/sys/devices/system/cpu/cpu1/online";
+	char *const number = &online[27];
+	int left = LATCHES, latch, status;
+	unsigned int changes = 0;
+
+	for (latch = 0; latch < LATCHES; latch++)
+		if (!call(FORK, 0, 0, 0, 0, 0))
+			use_latch(LATCH + latch);
+	while (left) {
+		for (*number = '1'; *number <= '3'; ++*number) {
+			if (!set(online, "0") || !set(online, "1"))
+				fail("a CPU cannot be changed");
+			changes += 2;
+		}
+		while (left && call(WAIT, -1, (long)&status, 1, 0, 0) > 0) {
+			if (status)
+				fail("a latch had another value");
+			left--;
+		}
+	}
+	print("pvio: latches are right; changes of CPUs: ");
+	print_number(changes);
+}
+
+static void suspend(void)
+{
+	if (!set("/sys/class/rtc/rtc0/wakealarm", "+2") || !set("/sys/power/state", "mem"))
+		fail("the machine cannot be suspended");
+	print("pvio: awake\n");
+	print("pvio: month by file: ");
+	print_number(month_by_file());
+}
+
 __attribute__((used)) static void begin(long *stack)
 {
 	char **arguments = (char **)(stack + 1);
@@ -196,6 +274,8 @@ __attribute__((used)) static void begin(long *stack)
 
 	call(MKDIR, (long)"/dev", 0755, 0, 0, 0);
 	call(MOUNT, (long)"dev", (long)"/dev", (long)"devtmpfs", 0, 0);
+	call(MKDIR, (long)"/sys", 0755, 0, 0, 0);
+	call(MOUNT, (long)"sys", (long)"/sys", (long)"sysfs", 0, 0);
 	console = call(OPEN, (long)"/dev/ttyS0", 1, 0, 0, 0);
 	mark("pvio: user space reached\n");
 	for (argument = 1; argument < count; argument++) {
@@ -208,6 +288,12 @@ __attribute__((used)) static void begin(long *stack)
 			break;
 		case 'p':
 			use_ports();
+			break;
+		case 'l':
+			use_latches();
+			break;
+		case 's':
+			suspend();
 			break;
 		}
 	}

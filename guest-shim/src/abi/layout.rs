@@ -1,4 +1,6 @@
-//! The structures that calls use in memory: the records of a batch, and the mailbox.
+//! The structures that calls use in memory: the records of a batch, and the mailboxes.
+
+use core::mem::offset_of;
 
 /// One operation of a batch: 16 bytes, little-endian, aligned to 16, the same in every mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,3 +34,31 @@ pub struct Mailbox {
 }
 
 const _: () = assert!(size_of::<Mailbox>() == 16 && align_of::<Mailbox>() == 16);
+
+/// A CPU's large mailbox, for all calls: 64 bytes, little-endian, aligned to 64, the same in every mode.
+///
+/// It begins as a [`Mailbox`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct LargeMailbox {
+    /// As in a [`Mailbox`].
+    pub word: u32,
+    /// As in a [`Mailbox`].
+    pub value: u32,
+    /// As in a [`Mailbox`].
+    pub key: u64,
+    /// The argument and the result that other calls have in RDX.
+    pub address: u64,
+    /// The argument and the result that other calls have in RCX.
+    pub count: u64,
+    /// The linear address of the code that the call is attributed to; 0 for the doorbell itself.
+    pub site: u64,
+    /// 0.
+    pub reserved: [u64; 3],
+}
+
+const _: () = assert!(size_of::<LargeMailbox>() == 64 && align_of::<LargeMailbox>() == 64);
+const _: () = assert!(
+    offset_of!(LargeMailbox, value) == offset_of!(Mailbox, value)
+        && offset_of!(LargeMailbox, key) == offset_of!(Mailbox, key)
+);

@@ -76,6 +76,7 @@ macro_rules! for_each_call {
             End END "end" 19 "Closes a window", "address and count of its name", "";
             Reset RESET "reset" 20 "Sets all counts to zero, also those of open windows; forgets closed windows", "", "";
             Dump DUMP "dump" 21 "Writes the statistics so far", "", "";
+            RegisterLarge REGISTER_LARGE "register_large" 22 "Registers a large mailbox; in the mailbox only", "", "data: the version; value: features";
         }
     };
 }
@@ -174,6 +175,7 @@ constants! {
     EVERY_PORT = 0x1, "Calls reach every port. Without it, only those that the host's own devices serve";
     MEMORY = 0x2, "Calls with an address work. Without it, they may be DECLINED";
     MAILBOX = 0x4, "A mailbox can be registered";
+    LARGE_MAILBOX = 0x8, "A large mailbox can be registered";
 }
 
 constants! {

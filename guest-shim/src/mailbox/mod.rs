@@ -1,12 +1,15 @@
-//! The mailbox: scalar calls through 16 bytes of memory instead of registers.
+//! The mailbox: calls through memory instead of registers.
 //!
-//! Every call restores word and value, so that an interrupt handler may make a call between any two
+//! Every call restores the fields that it uses, so that an interrupt handler may make a call between any two
 //! instructions of another call. Only the caller knows to which CPU a mailbox belongs.
+//!
+//! The memory is that of a large mailbox. A host that has only small ones uses the first 16 bytes, and answers
+//! strings with UNKNOWN.
 
 use core::cell::UnsafeCell;
 use core::num::NonZeroU64;
 
-use crate::abi::{self, CallWord, Status, call};
+use crate::abi::{CallWord, LargeMailbox, Status, call, status};
 use crate::detect::{Features, Host};
 use crate::error::CallError;
 use crate::machine::{Machine, MailboxMachine, Real};
@@ -15,9 +18,8 @@ use crate::port_io::{PortIo, port_io};
 
 /// A CPU's mailbox, and a [`PortIo`].
 ///
-/// Scalar calls go through the mailbox. If no host answers there, they go through registers; if that fails,
-/// too, the CPU's instruction is executed. Strings go through registers directly. So it works on every
-/// machine, registered or not.
+/// Calls go through the mailbox. If no host answers there, they go through registers; if that fails,
+/// too, the CPU's instruction is executed. So it works on every machine, registered or not.
 ///
 /// ```no_run
 /// use pvio_guest::{Mailbox, PortIo};
@@ -35,7 +37,7 @@ use crate::port_io::{PortIo, port_io};
 /// preemption during a call.
 #[derive(Debug, Default)]
 pub struct Mailbox {
-    memory: UnsafeCell<abi::Mailbox>,
+    memory: UnsafeCell<LargeMailbox>,
     segment_base: usize,
 }
 
@@ -50,8 +52,10 @@ impl Mailbox {
 
     /// Creates an unregistered mailbox, in segments DS and ES with this base.
     pub const fn with_segment_base(segment_base: usize) -> Mailbox {
-        let memory = UnsafeCell::new(abi::Mailbox { word: 0, value: 0, key: 0 });
-        Mailbox { memory, segment_base }
+        let (word, value, key, address, count, site) = (0, 0, 0, 0, 0, 0);
+        let reserved = [0; 3];
+        let memory = LargeMailbox { word, value, key, address, count, site, reserved };
+        Mailbox { memory: UnsafeCell::new(memory), segment_base }
     }
 
     /// A key that does not occur elsewhere in memory by chance: made from the mailbox's address and the
@@ -70,7 +74,7 @@ impl Mailbox {
         NonZeroU64::MIN | (seed.wrapping_mul(SPREAD) ^ seed)
     }
 
-    /// Registers the mailbox for this CPU. It replaces the previous one.
+    /// Registers the mailbox for this CPU, as a large one if the host has these. It replaces the previous one.
     ///
     /// It may be registered again, with the same key or another: the host forgets it when the machine is
     /// reset, migrated or restored from a snapshot.
@@ -117,21 +121,21 @@ port_io!(impl [] Mailbox, |this| Paravirt {
     segment_base: this.segment_base,
 });
 
-/// A machine whose scalar calls go through a mailbox if a host answers there.
+/// A machine whose calls go through a mailbox if a host answers there.
 struct Through<'m, M> {
     mailbox: &'m Mailbox,
     machine: &'m M,
 }
 
-/// The word or the value: volatile, since the host and interrupt handlers use it, too.
-struct Word(*mut u32);
+/// A field: volatile, since the host and interrupt handlers use it, too.
+struct Field<T>(*mut T);
 
-impl Word {
+impl<T> Field<T> {
     /// # Safety
     ///
     /// The same as for [`Through::ask`].
     #[inline]
-    unsafe fn get(&self) -> u32 {
+    unsafe fn get(&self) -> T {
         // SAFETY: it is in a mailbox, of which there are no references.
         unsafe { self.0.read_volatile() }
     }
@@ -140,7 +144,7 @@ impl Word {
     ///
     /// The same as for [`Through::ask`].
     #[inline]
-    unsafe fn set(&self, bits: u32) {
+    unsafe fn set(&self, bits: T) {
         // SAFETY: as above.
         unsafe { self.0.write_volatile(bits) }
     }
@@ -148,15 +152,27 @@ impl Word {
 
 impl<M: MailboxMachine> Through<'_, M> {
     #[inline]
-    fn word(&self) -> Word {
+    fn word(&self) -> Field<u32> {
         // SAFETY: within the mailbox.
-        Word(unsafe { &raw mut (*self.mailbox.memory.get()).word })
+        Field(unsafe { &raw mut (*self.mailbox.memory.get()).word })
     }
 
     #[inline]
-    fn value(&self) -> Word {
+    fn value(&self) -> Field<u32> {
         // SAFETY: within the mailbox.
-        Word(unsafe { &raw mut (*self.mailbox.memory.get()).value })
+        Field(unsafe { &raw mut (*self.mailbox.memory.get()).value })
+    }
+
+    #[inline]
+    fn address(&self) -> Field<u64> {
+        // SAFETY: within the mailbox.
+        Field(unsafe { &raw mut (*self.mailbox.memory.get()).address })
+    }
+
+    #[inline]
+    fn count(&self) -> Field<u64> {
+        // SAFETY: within the mailbox.
+        Field(unsafe { &raw mut (*self.mailbox.memory.get()).count })
     }
 
     /// Stores a call, executes the instruction `notify`, loads the answer, and restores the word.
@@ -197,11 +213,45 @@ impl<M: MailboxMachine> Through<'_, M> {
         unsafe {
             (&raw mut (*self.mailbox.memory.get()).key).write_volatile(key.get());
             let found = value.get();
-            let call = CallWord::new(call::REGISTER, 0, 0);
-            let status = self.ask(call, || self.machine.register_mailbox(self.mailbox.linear()));
+            let register = |number| {
+                let call = CallWord::new(number, 0, 0);
+                self.ask(call, || self.machine.register_mailbox(self.mailbox.linear()))
+            };
+            let mut status = register(call::REGISTER_LARGE);
+            if !status.is_ok() {
+                status = register(call::REGISTER);
+            }
             let features = Features(value.get());
             value.set(found);
             CallError::check(status).map(|version| Host { version, features })
+        }
+    }
+
+    /// Makes a call with address and count; `None` if no host has answered, or if the mailbox is a small one.
+    ///
+    /// # Safety
+    ///
+    /// The same as for [`Through::ask`].
+    unsafe fn move_by_doorbell(
+        &self,
+        call: CallWord,
+        edx: &mut usize,
+        ecx: &mut usize,
+    ) -> Option<Status> {
+        let (address, count) = (self.address(), self.count());
+        // SAFETY: the caller answers for the call.
+        unsafe {
+            let found = (address.get(), count.get());
+            address.set(*edx as u64);
+            count.set(*ecx as u64);
+            let answer = self.call_by_doorbell(call);
+            let after = (address.get(), count.get());
+            address.set(found.0);
+            count.set(found.1);
+            let answer = answer.filter(|answer| answer.code() != Some(status::UNKNOWN))?;
+            // Both fit: the host has only moved them within the buffer.
+            (*edx, *ecx) = (after.0 as usize, after.1 as usize);
+            Some(answer)
         }
     }
 
@@ -221,7 +271,12 @@ impl<M: MailboxMachine> Machine for Through<'_, M> {
     #[inline]
     unsafe fn call(&self, word: CallWord, edx: &mut usize, ecx: &mut usize) -> Status {
         // SAFETY: the caller answers for the call.
-        unsafe { self.machine.call(word, edx, ecx) }
+        unsafe {
+            match self.move_by_doorbell(word, edx, ecx) {
+                Some(status) => status,
+                None => self.machine.call(word, edx, ecx),
+            }
+        }
     }
 
     #[inline]

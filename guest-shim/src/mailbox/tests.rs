@@ -3,25 +3,34 @@
 use core::cell::Cell;
 
 use super::*;
-use crate::abi::status;
+use crate::abi;
+use crate::paravirt::tests::{COUNT, check_strings};
 use crate::simulation::{By, Simulation};
 
 const KEY: NonZeroU64 = NonZeroU64::new(0x1234_5678_9abc_def0).unwrap();
 
-/// Word and value of an unused mailbox. Every call restores them.
-const IDLE: (u32, u32) = (0x0012_3456, 0x6543_2100);
+/// An unused mailbox. Every call restores all but the key.
+const IDLE: LargeMailbox = LargeMailbox {
+    word: 0x0012_3456,
+    value: 0x6543_2100,
+    key: 0,
+    address: 0x1122_3344_5566_7788,
+    count: 0x99aa_bbcc_ddee_ff00,
+    site: 0x1234_5678_0000_0007,
+    reserved: [0; 3],
+};
 
 fn mailbox() -> Mailbox {
     let mailbox = Mailbox::new();
     // SAFETY: there is no other reference.
-    unsafe { *mailbox.memory.get() = abi::Mailbox { word: IDLE.0, value: IDLE.1, key: 0 } };
+    unsafe { *mailbox.memory.get() = IDLE };
     mailbox
 }
 
-fn contents(mailbox: &Mailbox) -> (u32, u32) {
+/// The contents of a mailbox, without the key.
+fn contents(mailbox: &Mailbox) -> LargeMailbox {
     // SAFETY: there is no other reference.
-    let abi::Mailbox { word, value, .. } = unsafe { mailbox.memory.get().read_volatile() };
-    (word, value)
+    LargeMailbox { key: 0, ..unsafe { mailbox.memory.get().read_volatile() } }
 }
 
 fn register<M: MailboxMachine>(mailbox: &Mailbox, machine: &M) -> Result<Host, CallError> {
@@ -135,18 +144,64 @@ fn what_is_answered_and_not_done_is_executed() {
     assert_eq!(contents(&mailbox), IDLE);
 }
 
+/// Moves strings through a registered mailbox, and returns the number of calls by registers.
+fn strings(machine: &Simulation) -> usize {
+    let mailbox = Mailbox { segment_base: machine.segment_base, ..mailbox() };
+    register(&mailbox, machine).unwrap();
+    let through = mailbox.through(machine);
+    let io = Paravirt { machine: &through, segment_base: machine.segment_base };
+    check_strings(&io, machine);
+    assert_eq!(contents(&mailbox), IDLE);
+    machine.diary.borrow().calls
+}
+
 #[test]
-fn strings_go_by_registers() {
+fn strings_go_through_a_large_mailbox() {
+    for segment_base in [0, 1, 0x1000_0002] {
+        let machine = Simulation { segment_base, ..Simulation::host() };
+        assert_eq!(strings(&machine), 0);
+        assert!(machine.is_large.get());
+        assert_eq!(machine.ways(), [By::Mailbox]);
+        for machine in [
+            Simulation { pages: true, segment_base, ..Simulation::host() },
+            Simulation { pages: true, stubborn: true, segment_base, ..Simulation::host() },
+            Simulation { elements_max: 7, segment_base, ..Simulation::host() },
+            Simulation { elements_max: 0, segment_base, ..Simulation::host() },
+        ] {
+            assert_eq!(strings(&machine), 0);
+            assert_eq!(machine.ways(), [By::Mailbox]);
+        }
+    }
+}
+
+#[test]
+fn strings_that_a_large_mailbox_declines_are_executed() {
+    let ports = (0x300..=0x305).collect();
+    let machine = Simulation { declined: ports, ..Simulation::host() };
+    assert_eq!(strings(&machine), 0);
+    assert_eq!(machine.ways(), [By::Instruction]);
+}
+
+#[test]
+fn without_large_mailboxes_strings_go_by_registers() {
+    let machine = Simulation { has_large_mailboxes: false, ..Simulation::host() };
+    assert_eq!(strings(&machine), 6);
+    assert!(!machine.is_large.get());
+    assert_eq!(machine.ways(), [By::Call]);
+    // Single elements still go through the mailbox.
+    let machine = Simulation { has_large_mailboxes: false, elements_max: 0, ..Simulation::host() };
+    assert_eq!(strings(&machine), 6 * COUNT);
+    assert_eq!(machine.ways(), [By::Mailbox]);
+}
+
+#[test]
+fn strings_of_a_mailbox_that_the_host_has_forgotten_go_by_registers() {
     let (machine, mailbox) = (Simulation::host(), mailbox());
     register(&mailbox, &machine).unwrap();
-    let io = Paravirt { machine: &mailbox.through(&machine), segment_base: 0 };
-    let mut bytes = [0; 3];
-    // SAFETY: nothing can go wrong in a simulation.
-    unsafe {
-        io.outsw(0x300, &[1, 2]);
-        io.insb(0x300, &mut bytes);
-    }
-    assert_eq!((machine.ways(), bytes), ([By::Call].into(), [1, 2, 3]));
+    machine.mailbox.set(None);
+    check_strings(&Paravirt { machine: &mailbox.through(&machine), segment_base: 0 }, &machine);
+    assert_eq!(machine.ways(), [By::Call]);
+    assert_eq!(contents(&mailbox), IDLE);
 }
 
 #[test]
@@ -180,6 +235,8 @@ impl Interrupted<'_> {
             io.outl(!0, 0x20);
             io.inl(0x20);
             io.inb(0x20);
+            io.outsw(0x20, &[1, 2, 3]);
+            io.insl(0x20, &mut [0; 2]);
         }
         self.interrupts.set(self.interrupts.get() + 1);
     }
@@ -223,19 +280,28 @@ fn calls_of_interrupt_handlers_nest() {
             Interrupted { machine, mailbox: &mailbox, before, after, interrupts: Cell::new(0) };
         register(&mailbox, &machine).unwrap();
         let (b, w, l) = scalars(&mailbox, &machine);
+        let io = Paravirt { machine: &mailbox.through(&machine), segment_base: 0 };
+        let mut read = [0; 2];
+        // SAFETY: nothing can go wrong in a simulation.
+        unsafe {
+            io.outsb(0x310, &[0x11, 0x22, 0x33]);
+            io.insw(0x311, &mut read);
+        }
         assert_eq!(contents(&mailbox), IDLE);
-        // Register and six calls.
-        assert_eq!(machine.interrupts.get(), 7 * (u32::from(before) + u32::from(after)));
+        // Register and eight calls.
+        assert_eq!(machine.interrupts.get(), 9 * (u32::from(before) + u32::from(after)));
 
         let accesses = machine.machine.accesses();
         let own: std::vec::Vec<_> = accesses.iter().filter(|access| access.2 != 0x20).collect();
         assert!(own.iter().all(|access| access.0 == By::Mailbox), "{own:?}");
         let values: std::vec::Vec<u32> = own.iter().map(|access| access.3).collect();
-        assert_eq!(values, [0xab, 0xabcd, 0xabcd_ef01, b.into(), w.into(), l]);
-        assert_eq!(accesses.len() - own.len(), 3 * machine.interrupts.get() as usize);
+        let scalars = [0xab, 0xabcd, 0xabcd_ef01, b.into(), w.into(), l];
+        let strings = [0x11, 0x22, 0x33, read[0].into(), read[1].into()];
+        assert_eq!(values, [&scalars[..], &strings].concat());
+        assert_eq!(accesses.len() - own.len(), 8 * machine.interrupts.get() as usize);
         // Before the registration, the handler's calls go by registers.
         let by_registers = accesses.iter().filter(|access| access.0 == By::Call).count();
-        assert_eq!(by_registers, if before { 3 } else { 0 });
+        assert_eq!(by_registers, if before { 8 } else { 0 });
     }
 }
 

@@ -136,4 +136,4 @@ impl<M: Machine> PortIo for Paravirt<'_, M> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -50,11 +50,14 @@ fn declined_accesses_are_executed() {
 // ---- Strings ----
 
 /// A few pages of memory, and not a whole number of them.
-const COUNT: usize = 3000;
+pub(crate) const COUNT: usize = 3000;
+
+fn check(machine: &Simulation) {
+    check_strings(&Paravirt { machine, segment_base: machine.segment_base }, machine);
+}
 
 /// Writes and reads strings of all three sizes, and checks the values and the number of accesses.
-fn check(machine: &Simulation) {
-    let io = Paravirt { machine, segment_base: machine.segment_base };
+pub(crate) fn check_strings(io: &impl PortIo, machine: &Simulation) {
     let values: Vec<u32> = (0..COUNT as u32).collect();
     let mut longs: Vec<u32> = values.clone();
     let mut words: Vec<u16> = values.iter().map(|value| *value as u16).collect();

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::vcpu_log::{Code, CodeKind};
 use crate::running_kernel::{KernelView, RunningKernel};
 use crate::stats::{MAX_SITES, SiteId, Sites};
-use crate::symbols::LiveNames;
+use crate::symbols::{LiveNames, later};
 use crate::untrusted_text::escape;
 
 /// Maximum number of names that are kept. Further code has no name.
@@ -86,6 +86,13 @@ impl CodeNames {
                     CALLS.iter().find_map(|bytes| self.by_kernel(code.pc, bytes, &mut *view))
                 };
                 self.number(by_file().or_else(|| by_kernel(view?)))
+            }
+            CodeKind::CallFrom => {
+                // A call may be the last instruction of its function. Its bytes are not known.
+                let before = code.pc.wrapping_sub(1);
+                let by_file = self.files.name(before, &[]);
+                let name = by_file.or_else(|| self.by_kernel(before, &[], view?));
+                self.number(name.map(|name| later(&name, 1)))
             }
         }
     }

@@ -32,6 +32,8 @@ pub enum CodeKind {
     Dropped,
     /// It makes a hypercall.
     Call,
+    /// It is the code to which the function that makes a hypercall returns.
+    CallFrom,
 }
 
 /// One vCPU's handle to the log, for use on the vCPU's thread.

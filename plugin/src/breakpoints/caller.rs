@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::access_log::CodeNames;
-use crate::guest::{Start, unwind};
+use crate::guest::{Frame, Start, unwind};
 use crate::guest_memory::translate_page;
 use crate::qemu::{BetweenBlocks, FrameState, GuestRam, RamPages};
 use crate::running_kernel::KernelView;
@@ -13,8 +13,17 @@ use crate::x86::{Cr0, Cr4, Efer, KeyRights, Mode, PAGE, Paging, Rflags, Supervis
 /// Bytes of code that are compared with a file's, to tell whether that is the guest's.
 const COMPARED: usize = 4;
 
-/// Names the caller of the function in which a vCPU stands; its address if it has no name. `None` if it cannot be known.
-pub(super) fn find(vcpu: &BetweenBlocks, ram: &Arc<GuestRam>, names: &CodeNames) -> Option<String> {
+/// Maximum number of frames between a hypercall and the site that it states.
+const MOST_INNER: usize = 4;
+
+/// Names the caller of the function in which a vCPU stands, or of the function of `site` if it is among the callers; its
+/// address if it has no name. `None` if it cannot be known.
+pub(super) fn find(
+    vcpu: &BetweenBlocks,
+    ram: &Arc<GuestRam>,
+    names: &CodeNames,
+    site: Option<u64>,
+) -> Option<String> {
     let frame = vcpu.frame().filter(|frame| frame.stack.is_plain)?;
     let mut reader =
         Reader { pages: RefCell::new(RamPages::new(Arc::clone(ram))), paging: paging(&frame) };
@@ -22,9 +31,12 @@ pub(super) fn find(vcpu: &BetweenBlocks, ram: &Arc<GuestRam>, names: &CodeNames)
     let known = kernel.as_mut().and_then(|view| view.known()).cloned();
     let is_supervisor = frame.stack.cpl != 3;
     let known = known.filter(|_| is_supervisor);
-    let unwound =
-        unwind(known.as_deref(), &start(&frame), 1, &mut |linear, into| reader.read(linear, into));
-    let address = unwound.chain.frames.first()?.address();
+    let depth = if site.is_some() { MOST_INNER + 1 } else { 1 };
+    let mut read = |linear: u64, into: &mut [u8]| reader.read(linear, into);
+    let frames = unwind(known.as_deref(), &start(&frame), depth, &mut read).chain.frames;
+    let is_site = |frame: &Frame| site.is_some_and(|site| *frame == Frame::Return(site));
+    let inner = frames.iter().position(is_site).map_or(0, |index| index + 1);
+    let address = frames.get(inner)?.address();
     let mut bytes = [0; COMPARED];
     let name = reader
         .read(address, &mut bytes)

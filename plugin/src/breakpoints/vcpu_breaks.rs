@@ -44,6 +44,8 @@ struct State {
 struct Candidate {
     shared: Arc<Breakpoints>,
     wanted_by: Vec<Arc<SetBreakpoint>>,
+    /// The site that a hypercall states.
+    stated_site: Option<u64>,
     hit: Hit,
 }
 
@@ -64,7 +66,8 @@ impl Candidate {
     fn stop(mut self, vcpu: &BetweenBlocks) {
         self.hit.next_pc = vcpu.pc();
         let ram = self.shared.ram.as_ref();
-        self.hit.caller = ram.and_then(|ram| caller::find(vcpu, ram, &self.shared.names));
+        self.hit.caller =
+            ram.and_then(|ram| caller::find(vcpu, ram, &self.shared.names, self.stated_site));
         self.shared.tell(&self.hit);
         vcpu.stop();
     }
@@ -143,9 +146,10 @@ impl VcpuBreaks {
             access,
             port,
             value: value.and_then(|value| access.size.low_bytes(value)),
-            by_call: matches!(code.kind, CodeKind::Call),
+            by_call: matches!(code.kind, CodeKind::Call | CodeKind::CallFrom),
         };
-        Some(Candidate { shared: Arc::clone(&self.shared), wanted_by, hit })
+        let stated_site = matches!(code.kind, CodeKind::CallFrom).then_some(code.pc);
+        Some(Candidate { shared: Arc::clone(&self.shared), wanted_by, stated_site, hit })
     }
 
     /// A complete access: an element of a string instruction, or one by hypercall. The machine stops after the
@@ -178,7 +182,7 @@ impl VcpuBreaks {
         let Some(mut candidate) = self.candidate(code, access, port, value) else { return };
         let len = match code.kind {
             CodeKind::Site(site) => Some(self.shared.sites.get(site).key.bytes.len() as u64),
-            CodeKind::Dropped | CodeKind::Call => None,
+            CodeKind::Dropped | CodeKind::Call | CodeKind::CallFrom => None,
         };
         let may_fault_unreported = may_fault_unreported && !self.shared.reports_exceptions;
         let state = Arc::clone(&self.state);

@@ -8,7 +8,7 @@ use vm_memory::VolatileMemory;
 use super::memory::check;
 use super::port_io::{IoCall, PortCalls, Transfer};
 use super::records::{PackedRecord, Records};
-use super::refusal::{Refusal, ended, must_be_zero};
+use super::refusal::{Refusal, must_be_zero};
 use crate::guest_memory::{LinearMemory, left_in_page};
 use crate::stats::{Call, Outcome};
 use crate::x86::{Direction, Width};
@@ -90,11 +90,8 @@ impl PortCalls<'_> {
         };
         if count > 1 {
             let len = count * usize::from(io.width.bytes());
-            self.counters.hypercalls(io.call, count as u64);
-            if let Some(trace) = self.trace() {
-                trace.calls_ended(io.call, Outcome::Ok, count as u64, 0);
-            }
-            self.moved_string(io, first.port(), len);
+            self.recorder.ended(io.call, Outcome::Ok, count as u64);
+            self.recorder.moved_string(io, first.port(), &self.buffer[..len]);
         }
         count
     }
@@ -127,7 +124,7 @@ impl PortCalls<'_> {
     ) -> Result<Progress, Refusal> {
         let call = record.call();
         let Some(io) = IoCall::of(call) else {
-            ended((self.counters, self.listeners), Call::Unknown, Outcome::Error);
+            self.recorder.ended(Call::Unknown, Outcome::Error, 1);
             return Err(Refusal(status::UNKNOWN));
         };
         let result = match io.is_string {
@@ -135,9 +132,10 @@ impl PortCalls<'_> {
             false => self.scalar_record(io, record).map(|()| Progress::Complete),
         };
         match (&result, io.is_string) {
-            (Ok(_), false) => self.counters.hypercall_moved_one(call),
-            (Ok(_), true) => ended((self.counters, self.listeners), call, Outcome::Ok),
-            (Err(refusal), _) => ended((self.counters, self.listeners), call, refusal.outcome()),
+            // It has counted itself.
+            (Ok(_), false) => {}
+            (Ok(_), true) => self.recorder.ended(call, Outcome::Ok, 1),
+            (Err(refusal), _) => self.recorder.ended(call, refusal.outcome(), 1),
         }
         result
     }
@@ -149,7 +147,7 @@ impl PortCalls<'_> {
             Direction::In => *record = record.with_value(target.read(io.width)),
             Direction::Out => target.write(io.width, record.value()),
         }
-        self.moved_one(io, record.port(), record.value());
+        self.recorder.moved_one(io, record.port(), record.value());
         Ok(())
     }
 

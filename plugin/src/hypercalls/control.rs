@@ -4,41 +4,38 @@ use arrayvec::ArrayVec;
 use pvio_guest::abi::{self, status};
 use pvio_stats::trace::WindowEvent;
 
+use super::arguments::Arguments;
 use super::guest_log::Level;
-use super::memory::{caller_memory, check};
-use super::refusal::ended;
-use super::{Caller, DumpError, Refusal, VcpuCalls};
-use crate::qemu::{Register, Registers};
-use crate::stats::{Call, Outcome, WindowError};
-use crate::trace::VcpuTrace;
+use super::memory::check;
+use super::port_io::Transfer;
+use super::{DumpError, Refusal, VcpuCalls};
+use crate::access_listeners::AccessListeners;
+use crate::stats::{Call, CallOrigin, Outcome, WindowError};
 
 impl VcpuCalls {
     /// Runs a control call. `operand` is the exit status or the log level.
     pub(super) fn control(
         &mut self,
-        call: Call,
-        operand: u8,
-        caller: Caller,
-        vcpu: &mut Registers<'_>,
+        (call, operand): (Call, u8),
+        origin: CallOrigin,
+        arguments: &mut impl Arguments,
     ) -> Result<u32, Refusal> {
+        self.counters.calls_by(origin.site);
         match call {
             Call::Exit => {
                 // Count it first: the exit may dump the statistics and not return.
-                ended((&self.counters, self.listeners.as_ref()), call, Outcome::Ok);
+                self.recorder(origin).ended(call, Outcome::Ok, 1);
                 self.hypercalls.control.exit(operand);
             }
             Call::Log => {
                 let level = Level::from_number(operand).ok_or(Refusal(status::ARGUMENT))?;
-                let text = self.text::<{ abi::LOG_MAX }>(caller, vcpu)?;
+                let text = self.text::<{ abi::LOG_MAX }>(arguments)?;
                 let written = self.hypercalls.log.line(level, &text);
                 written.map_err(|_| Refusal(status::FAILED))?;
-                self.counters.hypercall_moved(call, text.len() as u64);
-                if let Some(trace) = self.trace() {
-                    trace.calls_ended(call, Outcome::Ok, 0, text.len() as u64);
-                }
+                self.recorder(origin).moved_bytes(call, text.len() as u64);
             }
             Call::Begin | Call::End => {
-                let name = self.text::<{ abi::NAME_MAX }>(caller, vcpu)?;
+                let name = self.text::<{ abi::NAME_MAX }>(arguments)?;
                 if name.is_empty() {
                     return Err(Refusal(status::LENGTH));
                 }
@@ -48,10 +45,13 @@ impl VcpuCalls {
                     .ok_or(Refusal(status::ARGUMENT))?;
                 let statistics = &self.hypercalls.statistics;
                 match call {
-                    Call::Begin => self.window(WindowEvent::Began(name.into()), || {
+                    Call::Begin => self.window(&origin, WindowEvent::Began(name.into()), || {
                         statistics.begin(name, &self.counters)
                     }),
-                    _ => self.window(WindowEvent::Ended(name.into()), || statistics.end(name)),
+                    _ => {
+                        let event = WindowEvent::Ended(name.into());
+                        self.window(&origin, event, || statistics.end(name))
+                    }
                 }
                 .map_err(|error| match error {
                     WindowError::Open | WindowError::NotOpen => Refusal(status::STATE),
@@ -63,7 +63,7 @@ impl VcpuCalls {
                     self.hypercalls.statistics.reset(&self.counters);
                     Ok::<(), Refusal>(())
                 };
-                self.window(WindowEvent::Reset, reset)?;
+                self.window(&origin, WindowEvent::Reset, reset)?;
             }
             Call::Dump => self.hypercalls.control.dump().map_err(|error| match error {
                 DumpError::Full => Refusal(status::FULL),
@@ -74,34 +74,29 @@ impl VcpuCalls {
         Ok(0)
     }
 
-    fn trace(&self) -> Option<&VcpuTrace> {
-        self.listeners.as_ref()?.trace()
-    }
-
     /// Changes a window, and records the change in the trace if it succeeds.
     fn window<E>(
         &self,
+        origin: &CallOrigin,
         event: WindowEvent,
         change: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
-        match self.trace() {
-            Some(trace) => trace.window(&event, change),
+        match self.listeners.as_ref().and_then(AccessListeners::trace) {
+            Some(trace) => trace.window(&event, origin, change),
             None => change(),
         }
     }
 
-    /// Reads the text argument: RDX is the address, RCX the length in bytes.
+    /// Reads the text argument: the count is its length in bytes.
     fn text<const MAX: usize>(
         &self,
-        caller: Caller,
-        vcpu: &mut Registers<'_>,
+        arguments: &mut impl Arguments,
     ) -> Result<ArrayVec<u8, MAX>, Refusal> {
-        let address = caller.argument(vcpu, Register::Rdx);
-        let len = caller.argument(vcpu, Register::Rcx);
+        let Transfer { address, left: len } = arguments.transfer();
         if len > MAX as u64 {
             return Err(Refusal(status::LENGTH));
         }
-        let memory = caller_memory(caller, vcpu, &self.hypercalls)?;
+        let memory = arguments.memory(&self.hypercalls)?;
         check(&memory, address, len, 1)?;
         let mut text = ArrayVec::from([0; MAX]);
         text.truncate(len as usize);

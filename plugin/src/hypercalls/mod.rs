@@ -4,8 +4,10 @@
 //! instruction was caught. A call reaches every port: pvio's devices directly, QEMU's through QEMU's
 //! bus. It reaches memory through the caller's page tables, with the caller's privilege.
 
+mod arguments;
 mod batch;
 mod call_cache;
+mod call_sites;
 mod caller;
 mod control;
 mod epoch;
@@ -14,6 +16,7 @@ mod machine_control;
 mod mailbox;
 mod memory;
 mod port_io;
+mod recorder;
 mod records;
 mod refusal;
 mod vcpu_calls;
@@ -25,15 +28,16 @@ use pvio_guest::abi::feature;
 
 use crate::bus::{CachedPort, PortBus, PortTarget};
 use crate::guest_memory::RamAccess;
+use crate::kernel_boots::KernelBoots;
 use crate::qemu::{Machine, ProvenRam};
 use crate::stats::Statistics;
 use crate::x86::Port;
 
-pub use caller::Caller;
+pub use caller::{Caller, Magic};
 pub use epoch::MailboxEpoch;
 pub use guest_log::GuestLog;
 pub use machine_control::{DumpError, MachineControl};
-pub use vcpu_calls::VcpuCalls;
+pub use vcpu_calls::{FindCaller, VcpuCalls};
 
 use refusal::Refusal;
 
@@ -61,6 +65,8 @@ pub struct Hypercalls {
     pub icount: bool,
     /// Windows and counts.
     pub statistics: Arc<Statistics>,
+    /// Tracks which kernel runs; `None` if names need no kernel.
+    pub kernels: Option<Arc<KernelBoots>>,
     /// Dumps the statistics and ends the machine.
     pub control: Box<dyn MachineControl>,
     /// The guest's log.
@@ -107,6 +113,6 @@ impl Hypercalls {
         // Of proven RAM, each call tells whether it suffices.
         let memory = matches!(self.ram(), Some(RamAccess::InPlace(_)));
         (if every_port { feature::EVERY_PORT } else { 0 })
-            | (if memory { feature::MEMORY | feature::MAILBOX } else { 0 })
+            | (if memory { feature::MEMORY | feature::MAILBOX | feature::LARGE_MAILBOX } else { 0 })
     }
 }

@@ -4,14 +4,12 @@ use pvio_guest::abi::{self, status};
 
 use super::Hypercalls;
 use super::memory::check;
+use super::recorder::CallRecorder;
 use super::refusal::Refusal;
-use crate::access_listeners::AccessListeners;
-use crate::access_log::{Access, Code, CodeKind};
 use crate::bus::PortTarget;
 use crate::guest_memory::{LinearMemory, left_in_page};
 use crate::qemu::{Register, WritableRegisters};
-use crate::stats::{Call, VcpuCounters};
-use crate::trace::VcpuTrace;
+use crate::stats::Call;
 use crate::x86::{Direction, PAGE, Port, Width};
 
 /// One of the twelve calls.
@@ -131,10 +129,7 @@ pub(super) struct Transfer {
 /// The port accesses of one call.
 pub(super) struct PortCalls<'a> {
     pub hypercalls: &'a Hypercalls,
-    pub counters: &'a VcpuCounters,
-    pub listeners: Option<&'a AccessListeners>,
-    /// The linear address of the call.
-    pub pc: u64,
+    pub recorder: CallRecorder<'a>,
     /// Elements on their way between memory and a device.
     pub buffer: &'a mut [u8; PAGE as usize],
     /// The number of elements and records that the call may still move. While it runs, its vCPU does nothing
@@ -169,8 +164,7 @@ impl<'a> PortCalls<'a> {
             |width| target.read(width),
             |width, value| target.write(width, value),
         );
-        self.moved_one(io, port, value);
-        self.counters.hypercall_moved_one(io.call);
+        self.recorder.moved_one(io, port, value);
         Ok(answer)
     }
 
@@ -214,58 +208,8 @@ impl<'a> PortCalls<'a> {
             transfer.address = transfer.address.wrapping_add((count * size) as u64);
             transfer.left -= count as u64;
             self.budget -= count;
-            self.moved_string(io, port, count * size);
+            self.recorder.moved_string(io, port, &self.buffer[..count * size]);
         }
         Ok(())
     }
-
-    /// Passes one element to the listeners, and counts it by port.
-    #[inline]
-    pub fn moved_one(&self, io: IoCall, port: Port, value: u32) {
-        if let Some(listeners) = self.listeners_to(port, io.direction) {
-            listeners.access(self.code(), access(io), port, value, 0);
-            if let Some(trace) = listeners.trace() {
-                trace.call_access(io.call, port, value, self.pc, true);
-            }
-        }
-        self.counters.hypercall_accesses(port, io.direction, io.width, 1);
-    }
-
-    /// Passes the elements in the first `len` bytes of the buffer to the listeners, and counts them.
-    pub fn moved_string(&self, io: IoCall, port: Port, len: usize) {
-        let size = usize::from(io.width.bytes());
-        if let Some(listeners) = self.listeners_to(port, io.direction) {
-            for (index, element) in (0..).zip(self.buffer[..len].chunks_exact(size)) {
-                let mut value = [0; 4];
-                value[..size].copy_from_slice(element);
-                let value = u32::from_le_bytes(value);
-                listeners.access(self.code(), access(io), port, value, index);
-                if let Some(trace) = listeners.trace() {
-                    trace.call_access(io.call, port, value, self.pc, false);
-                }
-            }
-        }
-        self.count(io, port, (len / size) as u64);
-    }
-
-    fn count(&self, io: IoCall, port: Port, elements: u64) {
-        self.counters.hypercall_moved(io.call, elements * u64::from(io.width.bytes()));
-        self.counters.hypercall_accesses(port, io.direction, io.width, elements);
-    }
-
-    pub fn trace(&self) -> Option<&'a VcpuTrace> {
-        self.listeners?.trace()
-    }
-
-    fn listeners_to(&self, port: Port, direction: Direction) -> Option<&AccessListeners> {
-        self.listeners.filter(|listeners| listeners.covers(port, direction))
-    }
-
-    fn code(&self) -> Code {
-        Code { pc: self.pc, kind: CodeKind::Call }
-    }
-}
-
-fn access(io: IoCall) -> Access {
-    Access { direction: io.direction, size: io.width.into() }
 }

@@ -1,10 +1,8 @@
-//! The reasons why a call fails, and the status words that answer it.
+//! The reasons why a call fails.
 
-use pvio_guest::abi::{Status, status};
+use pvio_guest::abi::status;
 
-use super::port_io::IoCall;
-use crate::access_listeners::AccessListeners;
-use crate::stats::{Call, Outcome, VcpuCounters};
+use crate::stats::Outcome;
 
 /// Why a call failed or stopped early: one of the ABI's [`status`] codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,40 +18,6 @@ impl Refusal {
             status::DENIED => Outcome::Denied,
             _ => Outcome::Error,
         }
-    }
-}
-
-/// Makes the status word for a call's result. Counts the call unless it has counted itself.
-#[inline]
-pub(super) fn answered(
-    (counters, listeners): (&VcpuCounters, Option<&AccessListeners>),
-    call: Call,
-    result: Result<u32, Refusal>,
-) -> Status {
-    match result {
-        Ok(data) => {
-            let is_scalar = IoCall::of(call).is_some_and(|io| !io.is_string);
-            if !is_scalar && call != Call::Exit {
-                ended((counters, listeners), call, Outcome::Ok);
-            }
-            Status::new(status::OK, data)
-        }
-        Err(refusal) => {
-            ended((counters, listeners), call, refusal.outcome());
-            Status::new(refusal.0, 0)
-        }
-    }
-}
-
-/// Counts a call that has ended, and records it in the trace.
-pub(super) fn ended(
-    (counters, listeners): (&VcpuCounters, Option<&AccessListeners>),
-    call: Call,
-    outcome: Outcome,
-) {
-    counters.hypercall(call, outcome);
-    if let Some(trace) = listeners.and_then(AccessListeners::trace) {
-        trace.calls_ended(call, outcome, 1, 0);
     }
 }
 

@@ -5,17 +5,25 @@ use std::sync::atomic::Ordering;
 
 use pvio_guest::abi::{self, CallWord, Status, status};
 
+use super::arguments::{Arguments, CallRegisters};
 use super::call_cache::CallCache;
+use super::call_sites::VcpuCallSites;
 use super::mailbox::Mailbox;
-use super::memory::caller_memory;
 use super::port_io::{IoCall, PortCalls, Transfer};
-use super::refusal::{Refusal, answered, must_be_zero};
+use super::recorder::CallRecorder;
+use super::refusal::{Refusal, must_be_zero};
 use super::{Caller, Hypercalls, Policy};
 use crate::access_listeners::AccessListeners;
 use crate::guest_memory::LinearMemory;
 use crate::qemu::{Register, Registers, WritableRegisters};
-use crate::stats::{Call, Outcome, VcpuCounters};
+use crate::stats::{
+    Call, CallOrigin, CallSiteId, CallSiteKey, CallerId, Outcome, ProcessUse, VcpuCounters,
+};
 use crate::x86::{PAGE, Port, Supervisor};
+
+/// Finds the call chain and the process of a call, if these are counted.
+pub type FindCaller<'a> =
+    &'a mut dyn FnMut(CallSiteId, Caller, &mut Registers<'_>) -> (CallerId, Option<ProcessUse>);
 
 /// Runs the hypercalls of one vCPU.
 pub struct VcpuCalls {
@@ -26,6 +34,7 @@ pub struct VcpuCalls {
     buffer: Box<[u8; PAGE as usize]>,
     pub(super) mailbox: Option<Mailbox>,
     pub(super) cache: CallCache,
+    sites: VcpuCallSites,
 }
 
 impl VcpuCalls {
@@ -36,13 +45,13 @@ impl VcpuCalls {
         listeners: Option<AccessListeners>,
     ) -> VcpuCalls {
         let buffer = Box::new([0; PAGE as usize]);
-        let cache = CallCache::default();
-        VcpuCalls { hypercalls, counters, listeners, buffer, mailbox: None, cache }
+        let (cache, sites) = (CallCache::default(), VcpuCallSites::new(&hypercalls));
+        VcpuCalls { hypercalls, counters, listeners, buffer, mailbox: None, cache, sites }
     }
 
     /// Runs a call by registers and answers it in RAX.
     #[inline]
-    pub fn call(&mut self, caller: Caller, vcpu: &mut WritableRegisters<'_>) {
+    pub fn call(&mut self, caller: Caller, vcpu: &mut WritableRegisters<'_>, find: FindCaller<'_>) {
         self.counters.calls_from(caller.pc);
         let word = CallWord(vcpu.read(Register::Rax) as u32);
         // No call word: another plugin like this one has answered already, or it never was a call.
@@ -55,33 +64,51 @@ impl VcpuCalls {
             None
         };
         if refusal.is_none()
-            && let Some(data) = self.cache.run(word, vcpu, &self.counters)
+            && let Some(data) = self.cache.run(word, &caller.site(None), vcpu, &self.counters)
         {
             vcpu.write(Register::Rax, Status::new(status::OK, data).0.into());
             return;
         }
-        self.call_uncached(Call::from_number(number), word, refusal, caller, vcpu);
+        self.call_uncached((Call::from_number(number), word), refusal, caller, vcpu, find);
     }
 
     /// Slow path: runs a call that missed the cache, or refuses it.
     #[inline(never)]
     fn call_uncached(
         &mut self,
-        call: Call,
-        word: CallWord,
+        (call, word): (Call, CallWord),
         refusal: Option<Refusal>,
         caller: Caller,
         vcpu: &mut WritableRegisters<'_>,
+        find: FindCaller<'_>,
     ) {
+        let origin = self.origin(caller, caller.site(None), |site| find(site, caller, vcpu));
         let result = match refusal {
             Some(refusal) => Err(refusal),
             None => {
-                self.cache.insert(word, &self.hypercalls, self.listeners.as_ref());
-                self.dispatch(call, word, caller, vcpu)
+                let recorders = (&*self.counters, self.listeners.as_ref());
+                self.cache.insert(word, &origin, &self.hypercalls, recorders);
+                self.dispatch((call, word), origin, &mut CallRegisters { caller, vcpu })
             }
         };
-        let status = answered((&self.counters, self.listeners.as_ref()), call, result);
+        let status = self.recorder(origin).answered(call, result);
         vcpu.write(Register::Rax, status.0.into());
+    }
+
+    /// Finds the origin of a call from a site.
+    pub(super) fn origin(
+        &mut self,
+        caller: Caller,
+        key: CallSiteKey,
+        find: impl FnOnce(CallSiteId) -> (CallerId, Option<ProcessUse>),
+    ) -> CallOrigin {
+        let site = self.sites.find(self.counters.boot(), key, caller);
+        let (caller, process) = find(site);
+        CallOrigin { site, key, caller, process }
+    }
+
+    pub(super) fn recorder(&self, origin: CallOrigin) -> CallRecorder<'_> {
+        CallRecorder { counters: &self.counters, listeners: self.listeners.as_ref(), origin }
     }
 
     /// Returns true if the caller is, or may be, a nested guest. pvio cannot see a nested guest's page
@@ -95,12 +122,12 @@ impl VcpuCalls {
         self.hypercalls.policy == Policy::Any || caller.supervisor(vcpu) == Supervisor::Yes
     }
 
-    fn dispatch(
+    /// Runs a call whose permission has been checked.
+    pub(super) fn dispatch(
         &mut self,
-        call: Call,
-        word: CallWord,
-        caller: Caller,
-        vcpu: &mut WritableRegisters<'_>,
+        (call, word): (Call, CallWord),
+        origin: CallOrigin,
+        arguments: &mut impl Arguments,
     ) -> Result<u32, Refusal> {
         if let Some(io) = IoCall::of(call) {
             if !io.takes_operand() {
@@ -108,14 +135,14 @@ impl VcpuCalls {
             }
             let port = Port(word.port());
             return match io.is_string {
-                false => self.port_calls(caller.pc).scalar(io, port, word.operand(), vcpu),
-                true => self.with_transfer(caller, vcpu, |ports, memory, transfer| {
+                false => self.port_calls(origin).scalar(io, port, word.operand(), arguments),
+                true => self.with_transfer(origin, arguments, |ports, memory, transfer| {
                     ports.string(io, port, memory, transfer)
                 }),
             };
         }
         // The fields of an unknown call may have any meaning. Mailbox calls need a mailbox.
-        if matches!(call, Call::Unknown | Call::Register | Call::Release) {
+        if matches!(call, Call::Unknown | Call::Register | Call::RegisterLarge | Call::Release) {
             return Err(Refusal(status::UNKNOWN));
         }
         must_be_zero(word.port())?;
@@ -124,51 +151,51 @@ impl VcpuCalls {
         }
         match call {
             Call::Probe => {
-                vcpu.write(Register::Rdx, self.hypercalls.features().into());
+                arguments.set_value(self.hypercalls.features());
                 Ok(abi::VERSION)
             }
-            Call::Batch => self.with_transfer(caller, vcpu, |ports, memory, transfer| {
+            Call::Batch => self.with_transfer(origin, arguments, |ports, memory, transfer| {
                 ports.batch(memory, transfer)
             }),
-            _ => self.control(call, word.operand(), caller, vcpu),
+            _ => self.control((call, word.operand()), origin, arguments),
         }
     }
 
-    fn port_calls(&mut self, pc: u64) -> PortCalls<'_> {
-        self.mailbox_and_ports(pc).1
+    fn port_calls(&mut self, origin: CallOrigin) -> PortCalls<'_> {
+        self.mailbox_and_ports(origin).1
     }
 
     #[inline]
-    pub(super) fn mailbox_and_ports(&mut self, pc: u64) -> (&mut Option<Mailbox>, PortCalls<'_>) {
+    pub(super) fn mailbox_and_ports(
+        &mut self,
+        origin: CallOrigin,
+    ) -> (&mut Option<Mailbox>, PortCalls<'_>) {
+        let (counters, listeners) = (&*self.counters, self.listeners.as_ref());
         let ports = PortCalls {
             hypercalls: &self.hypercalls,
-            counters: &self.counters,
-            listeners: self.listeners.as_ref(),
-            pc,
+            recorder: CallRecorder { counters, listeners, origin },
             buffer: &mut self.buffer,
             budget: abi::ELEMENTS_MAX,
         };
         (&mut self.mailbox, ports)
     }
 
-    /// Runs a call that moves elements between memory and ports. RDX is the address and RCX the
-    /// count; the call leaves its progress in both.
+    /// Runs a call that moves elements between memory and ports, and leaves its progress in address and
+    /// count.
     fn with_transfer(
         &mut self,
-        caller: Caller,
-        vcpu: &mut WritableRegisters<'_>,
+        origin: CallOrigin,
+        arguments: &mut impl Arguments,
         run: impl FnOnce(&mut PortCalls<'_>, &LinearMemory<'_>, &mut Transfer) -> Result<(), Refusal>,
     ) -> Result<u32, Refusal> {
-        let mut ports = self.port_calls(caller.pc);
-        let mut transfer = Transfer {
-            address: caller.argument(vcpu, Register::Rdx),
-            left: caller.argument(vcpu, Register::Rcx),
-        };
-        let before = transfer;
-        let memory = caller_memory(caller, vcpu, ports.hypercalls)?;
+        let mut ports = self.port_calls(origin);
+        let before = arguments.transfer();
+        let mut transfer = before;
+        let memory = arguments.memory(ports.hypercalls)?;
         let result = run(&mut ports, &memory, &mut transfer);
-        vcpu.write(Register::Rdx, transfer.address);
-        vcpu.write(Register::Rcx, transfer.left);
+        if transfer != before {
+            arguments.set_transfer(transfer);
+        }
         match result {
             // After some progress the call succeeds. The next call meets the error at its start.
             Err(refusal) if refusal.outcome() == Outcome::Error && transfer != before => Ok(0),

@@ -5,9 +5,10 @@ use std::cell::RefCell;
 use super::operation::Operation;
 use crate::guest::{KnownKernel, Start};
 use crate::guest_memory::{read_by_page, translate_page};
+use crate::hypercalls::Caller;
 use crate::qemu::{RamPages, ReadRegisters, Register};
 use crate::running_kernel::KernelView;
-use crate::stats::{CallerId, SiteId, VcpuChains, VcpuCounters};
+use crate::stats::{CallSiteId, CallerId, StackOwner, VcpuChains, VcpuCounters};
 use crate::x86::{Cr0, Cr4, Efer, KeyRights, Mode, Paging, Rflags, Supervisor};
 
 /// The lowest address at which a 32-bit kernel begins.
@@ -41,13 +42,44 @@ impl VcpuCallers {
         let Some((chains, site)) = counters.chains().zip(operation.site()) else {
             return CallerId::default();
         };
-        let mode = counters.key_of(site).mode;
-        let stack = mode.and_then(|mode| VcpuStack::read(operation, mode, registers));
-        let Some(stack) = stack else { return chains.find_unknown(site) };
-        self.find_on(stack, chains, site)
+        let code = counters.key_of(site).mode.map(|mode| RunningCode {
+            pc: operation.pc(),
+            mode,
+            base: operation.code_base(),
+        });
+        self.find_code(code, chains, StackOwner::Site(site), registers)
     }
 
-    fn find_on(&mut self, stack: VcpuStack, chains: &VcpuChains, site: SiteId) -> CallerId {
+    /// Returns the call chain of a hypercall that is about to run, to count its accesses by.
+    pub fn find_of_call(
+        &mut self,
+        site: CallSiteId,
+        caller: Caller,
+        counters: &VcpuCounters,
+        registers: &mut impl ReadRegisters,
+    ) -> CallerId {
+        let Some((chains, site)) = counters.chains().zip(site.row()) else {
+            return CallerId::default();
+        };
+        let code = RunningCode { pc: caller.pc, mode: caller.mode, base: caller.code_base };
+        self.find_code(Some(code), chains, StackOwner::Call(site), registers)
+    }
+
+    fn find_code(
+        &mut self,
+        code: Option<RunningCode>,
+        chains: &VcpuChains,
+        owner: StackOwner,
+        registers: &mut impl ReadRegisters,
+    ) -> CallerId {
+        let stack = code.and_then(|code| VcpuStack::read(code, registers));
+        match stack {
+            Some(stack) => self.find_on(stack, chains, owner),
+            None => chains.find_unknown(owner),
+        }
+    }
+
+    fn find_on(&mut self, stack: VcpuStack, chains: &VcpuChains, owner: StackOwner) -> CallerId {
         let mut memory = LinearReader::new(&self.pages, stack.paging);
         let mut read = |linear: u64, into: &mut [u8]| memory.read(linear, into);
         if self.kernel.generation() != self.generation {
@@ -71,7 +103,7 @@ impl VcpuCallers {
             self.is_newer = false;
             chains.resolve_waiting(known, None, &mut read);
         }
-        let (caller, found) = chains.find(site, known, &stack.start, &mut read);
+        let (caller, found) = chains.find(owner, known, &stack.start, &mut read);
         let is_unknown = known.kernel.is_none() && stack.is_32_bit_kernel();
         // Not at each access: a search in a loop that measures time would disturb that.
         let may_search = found.is_new && (found.waits || is_unknown) && stack.is_paged();
@@ -84,6 +116,16 @@ impl VcpuCallers {
     }
 }
 
+/// The code that is about to run.
+#[derive(Clone, Copy)]
+struct RunningCode {
+    /// Its linear address.
+    pc: u64,
+    mode: Mode,
+    /// The base of the code segment.
+    base: u32,
+}
+
 /// The registers of a vCPU that locate its stack.
 struct VcpuStack {
     start: Start,
@@ -93,11 +135,8 @@ struct VcpuStack {
 
 impl VcpuStack {
     /// `None` if the stack is not known: in a nested guest, in system management mode, or without the location in QEMU.
-    fn read(
-        operation: Operation,
-        mode: Mode,
-        registers: &mut impl ReadRegisters,
-    ) -> Option<VcpuStack> {
+    fn read(code: RunningCode, registers: &mut impl ReadRegisters) -> Option<VcpuStack> {
+        let RunningCode { pc, mode, base } = code;
         let state = registers.stack_state().filter(|state| state.is_plain)?;
         // The size of return addresses is that of the code; such code has such a stack, nearly always.
         (mode == Mode::Bits64 || state.is_32_bit == (mode == Mode::Bits32)).then_some(())?;
@@ -107,8 +146,8 @@ impl VcpuStack {
             value => value & 0xffff_ffff,
         };
         let (sp, bp) = (general(Register::Rsp), general(Register::Rbp));
-        let cs_base = if is_long { 0 } else { u64::from(operation.code_base()) };
-        let ip = operation.pc().wrapping_sub(cs_base);
+        let cs_base = if is_long { 0 } else { u64::from(base) };
+        let ip = pc.wrapping_sub(cs_base);
         let ss_base = if is_long { 0 } else { state.base };
         let layout =
             Cr4::PAGE_SIZE_EXTENSIONS | Cr4::PHYSICAL_ADDRESS_EXTENSION | Cr4::LINEAR_ADDRESS_57;

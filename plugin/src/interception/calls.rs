@@ -1,55 +1,36 @@
 //! The magic instructions with which a guest makes hypercalls, and their callers.
 
-use pvio_guest::abi::{
-    DOORBELL_16, DOORBELL_32, DOORBELL_64, MAGIC_16, MAGIC_32, MAGIC_64, REGISTER_MAILBOX_16,
-    REGISTER_MAILBOX_32, REGISTER_MAILBOX_64,
-};
-
 use super::token::CallToken;
-use crate::hypercalls::Caller;
+use crate::hypercalls::{Caller, Magic};
 use crate::x86::Mode;
-
-/// The purpose of a magic instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Magic {
-    /// A call whose arguments are in registers.
-    Call,
-    /// A call whose arguments are in the mailbox.
-    Doorbell,
-    /// The registration of a mailbox.
-    RegisterMailbox,
-}
 
 /// Returns the purpose of a magic instruction, and the mode of code that it belongs to.
 ///
 /// `None` for any other bytes. With other prefixes it is an ordinary NOP.
 pub(super) fn magic(bytes: &[u8]) -> Option<(Magic, Mode)> {
-    const ALL: [(&[u8], Magic, Mode); 9] = [
-        (&MAGIC_64, Magic::Call, Mode::Bits64),
-        (&MAGIC_32, Magic::Call, Mode::Bits32),
-        (&MAGIC_16, Magic::Call, Mode::Bits16),
-        (&DOORBELL_64, Magic::Doorbell, Mode::Bits64),
-        (&DOORBELL_32, Magic::Doorbell, Mode::Bits32),
-        (&DOORBELL_16, Magic::Doorbell, Mode::Bits16),
-        (&REGISTER_MAILBOX_64, Magic::RegisterMailbox, Mode::Bits64),
-        (&REGISTER_MAILBOX_32, Magic::RegisterMailbox, Mode::Bits32),
-        (&REGISTER_MAILBOX_16, Magic::RegisterMailbox, Mode::Bits16),
-    ];
     // Cheap filter: all are long NOPs, and most instructions are not.
     if !matches!(bytes, [0x0f, 0x1f, 0x80, ..] | [0x67, 0x0f, 0x1f, 0x80, ..]) {
         return None;
     }
-    let found = ALL.iter().find(|(magic, ..)| *magic == bytes);
-    found.map(|&(_, magic, mode)| (magic, mode))
+    let mut all = Magic::ALL.iter().flat_map(|&magic| Mode::ALL.map(|mode| (magic, mode)));
+    all.find(|(magic, mode)| magic.bytes(*mode) == bytes)
 }
 
 /// Returns the caller of an instruction that is about to run.
 pub(super) fn caller(call: CallToken, rip: u64) -> Caller {
-    Caller { mode: call.mode(), supervisor: call.supervisor(), pc: call.address().at(rip) }
+    Caller {
+        mode: call.mode(),
+        supervisor: call.supervisor(),
+        magic: call.magic(),
+        pc: call.address().at(rip),
+        code_base: call.address().base,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use pvio_guest::abi::{DOORBELL_64, MAGIC_16, MAGIC_32, MAGIC_64, REGISTER_MAILBOX_32};
+
     use super::*;
 
     #[test]
@@ -67,17 +48,8 @@ mod tests {
     /// Each encoding is one or more NOPs in every mode.
     #[test]
     fn magic_instructions_are_nops_in_every_mode() {
-        for (bytes, own) in [
-            (&MAGIC_16[..], Mode::Bits16),
-            (&MAGIC_32[..], Mode::Bits32),
-            (&MAGIC_64[..], Mode::Bits64),
-            (&DOORBELL_16, Mode::Bits16),
-            (&DOORBELL_32, Mode::Bits32),
-            (&DOORBELL_64, Mode::Bits64),
-            (&REGISTER_MAILBOX_16, Mode::Bits16),
-            (&REGISTER_MAILBOX_32, Mode::Bits32),
-            (&REGISTER_MAILBOX_64, Mode::Bits64),
-        ] {
+        let all = Magic::ALL.iter().flat_map(|magic| Mode::ALL.map(|own| (magic.bytes(own), own)));
+        for (bytes, own) in all {
             for mode in Mode::ALL {
                 let decoder = iced_x86::Decoder::new(mode.bits(), bytes, 0);
                 let insns: Vec<_> = decoder.into_iter().collect();

@@ -56,7 +56,7 @@ use crate::access_log::{AccessLog, VcpuLog};
 use crate::breakpoints::{Breakpoints, VcpuBreaks};
 use crate::bus::PortBus;
 use crate::guest_memory::Physical;
-use crate::hypercalls::{Hypercalls, VcpuCalls};
+use crate::hypercalls::{Hypercalls, Magic, VcpuCalls};
 use crate::kernel_boots::KernelBoots;
 use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
@@ -74,7 +74,6 @@ use crate::x86::{
 
 use address::CodeAddress;
 use callers::VcpuCallers;
-use calls::Magic;
 use code_mode::{CodeRegisters, CodeSegment, PortInsn, RegisterDump};
 pub use instructions::Instructions;
 use instructions::VcpuInstructions;
@@ -374,15 +373,20 @@ impl Interceptor {
         let supervisor = dump.as_deref().and_then(|dump| RegisterDump(dump).supervisor());
         let by_registers = || CodeRegisters::of(insn).map(CodeRegisters::supervisor);
         let supervisor = supervisor.or_else(by_registers);
-        let token = CallToken::new(mode, supervisor, CodeAddress::of(insn)).into();
+        let token = CallToken::new(magic, mode, supervisor, CodeAddress::of(insn)).into();
         // The privilege is not checked again when the doorbell rings. It need not be: QEMU keeps separate translations
         // for each ring, and for nested guests.
         let may_use_mailbox =
             || supervisor == Some(Supervisor::Yes) && insn.is_in_nested_guest() == Some(false);
         match magic {
             Magic::Call => self.answers_in_registers.then_some(Watch::ExecWithWrites(token)),
-            Magic::Doorbell => may_use_mailbox().then_some(Watch::ExecNoRegs(token)),
-            Magic::RegisterMailbox => may_use_mailbox().then_some(Watch::ExecReadOnly(token)),
+            // Its call chain is found by registers.
+            Magic::Doorbell if self.callers.is_none() && self.processes.is_none() => {
+                may_use_mailbox().then_some(Watch::ExecNoRegs(token))
+            }
+            Magic::Doorbell | Magic::RegisterMailbox => {
+                may_use_mailbox().then_some(Watch::ExecReadOnly(token))
+            }
         }
     }
 

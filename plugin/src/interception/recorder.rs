@@ -8,7 +8,7 @@ use super::operation::Operation;
 use super::string_attempt::StringAttempt;
 use crate::access_listeners::AccessListeners;
 use crate::access_log::{Code, CodeKind};
-use crate::stats::{CallerId, ProcessUse, VcpuCounters, VcpuProcessCounts};
+use crate::stats::{CallerId, ProcessUse, StackOwner, VcpuCounters, VcpuProcessCounts};
 use crate::trace::{Change, TracedInsn, VcpuTrace};
 use crate::x86::{Direction, Port};
 
@@ -190,7 +190,7 @@ impl Recorder {
     #[inline]
     pub fn called(&self, operation: Operation, caller: CallerId, count: u64) {
         if let Some(chains) = self.counters.chains() {
-            chains.accessed(operation.site(), caller, count);
+            chains.accessed(owner(&operation), caller, count);
         }
     }
 
@@ -239,7 +239,7 @@ impl Recorder {
             counts.accessed(process, -i64::from(port.is_some()));
         }
         if let Some(chains) = self.counters.chains().filter(|_| port.is_some()) {
-            chains.take_back(operation.site(), caller);
+            chains.take_back(owner(&operation), caller);
         }
     }
 
@@ -332,6 +332,12 @@ impl Recorder {
             false => listeners.retire(eax),
         }
     }
+}
+
+/// The owner of the stack of an instruction that has a row.
+#[inline]
+fn owner(operation: &Operation) -> Option<StackOwner> {
+    operation.site().map(StackOwner::Site)
 }
 
 #[inline]

@@ -6,13 +6,14 @@
 //! | kind | bits 0-15 | bits 16-31 | bits 32-63 |
 //! | --- | --- | --- | --- |
 //! | [`PortIoToken`] | form, privilege, port or address size | row of the site, or offset in the page | base of the code segment |
-//! | [`CallToken`] | mode, privilege | offset in the page | base |
+//! | [`CallToken`] | mode, privilege, instruction | offset in the page | base |
 //! | [`VmrunToken`] | VMRUN's address size and length | offset in the page | base |
 //! | [`CountToken`] | section, what follows, whether there is a base | low 48 bits of the address at translation | |
 
 use bitfield_struct::bitfield;
 
 use super::address::CodeAddress;
+use crate::hypercalls::Magic;
 use crate::qemu::Token;
 use crate::stats::{MAX_SITES, SiteId};
 use crate::x86::{AddressSize, Decoded, Flow, InsnForm, Mode, Port, PortForm, Supervisor};
@@ -104,7 +105,9 @@ pub(super) struct CallToken {
     /// True if it is supervisor code; `None` if that is not known.
     #[bits(2, from = supervisor_from_bits, into = supervisor_to_bits)]
     pub supervisor: Option<Supervisor>,
-    #[bits(12)]
+    #[bits(2, from = magic_from_bits, into = magic_to_bits)]
+    pub magic: Magic,
+    #[bits(10)]
     __: u16,
     #[bits(12)]
     offset: u16,
@@ -114,8 +117,14 @@ pub(super) struct CallToken {
 }
 
 impl CallToken {
-    pub fn new(mode: Mode, supervisor: Option<Supervisor>, address: CodeAddress) -> CallToken {
+    pub fn new(
+        magic: Magic,
+        mode: Mode,
+        supervisor: Option<Supervisor>,
+        address: CodeAddress,
+    ) -> CallToken {
         CallToken(0)
+            .with_magic(magic)
             .with_mode(mode)
             .with_supervisor(supervisor)
             .with_offset(address.offset)
@@ -134,6 +143,18 @@ const fn mode_from_bits(bits: u8) -> Mode {
 
 const fn mode_to_bits(mode: Mode) -> u8 {
     mode as u8
+}
+
+const fn magic_from_bits(bits: u8) -> Magic {
+    match bits {
+        0 => Magic::Call,
+        1 => Magic::Doorbell,
+        _ => Magic::RegisterMailbox,
+    }
+}
+
+const fn magic_to_bits(magic: Magic) -> u8 {
+    magic as u8
 }
 
 const fn supervisor_from_bits(bits: u8) -> Option<Supervisor> {
@@ -328,15 +349,15 @@ mod tests {
     }
 
     #[test]
-    fn a_call_token_keeps_mode_privilege_and_address() {
+    fn a_call_token_keeps_instruction_mode_privilege_and_address() {
         let privileges = [None, Some(Supervisor::Yes), Some(Supervisor::No)];
         for (mode, supervisor) in
             Mode::ALL.into_iter().flat_map(|mode| privileges.map(|known| (mode, known)))
         {
-            for address in ADDRESSES {
-                let token = carried(CallToken::new(mode, supervisor, address));
+            for (magic, address) in Magic::ALL.into_iter().zip(ADDRESSES) {
+                let token = carried(CallToken::new(magic, mode, supervisor, address));
                 assert_eq!((token.mode(), token.supervisor()), (mode, supervisor));
-                assert_eq!(token.address(), address);
+                assert_eq!((token.magic(), token.address()), (magic, address));
             }
         }
     }

@@ -19,8 +19,9 @@ use super::rules::Rules;
 use super::string_attempt::{StringAttempt, StringReport, ZeroCountRestart};
 use super::strings::VcpuStrings;
 use super::token::{PortIoToken, VmrunSite, VmrunToken};
+use crate::hypercalls::Caller;
 use crate::qemu::{Discontinuity, Next, ReadRegisters, Register, Token};
-use crate::stats::CallerId;
+use crate::stats::{CallSiteId, CallerId, ProcessUse};
 use crate::x86::{Cr0, Direction, Port, PortSource, Rflags, may_do_port_io_unconditionally};
 
 /// Counts what one vCPU does.
@@ -162,6 +163,20 @@ impl VcpuCounter {
                 callers.find(operation, self.attempts.recorder().counters(), registers)
             }
         }
+    }
+
+    /// Returns the call chain and the process of a hypercall that is about to run, if these are counted.
+    pub fn caller_of_call(
+        &mut self,
+        site: CallSiteId,
+        caller: Caller,
+        registers: &mut impl ReadRegisters,
+    ) -> (CallerId, Option<ProcessUse>) {
+        let process = self.processes.as_mut().map(VcpuProcesses::find);
+        let chain = self.callers.as_mut().map(|callers| {
+            callers.find_of_call(site, caller, self.attempts.recorder().counters(), registers)
+        });
+        (chain.unwrap_or_default(), process)
     }
 
     /// Starts or resumes an attempt with no memory accesses.

@@ -3,9 +3,9 @@
 use super::calls;
 use super::instructions::VcpuInstructions;
 use super::proof::{AccessBy, VcpuProof};
-use super::token::{CallToken, PortIoToken};
+use super::token::PortIoToken;
 use super::vcpu::VcpuCounter;
-use crate::hypercalls::VcpuCalls;
+use crate::hypercalls::{Magic, VcpuCalls};
 use crate::qemu::{
     self, Discontinuity, MemoryAccess, Next, PhysicalPage, Registers, Token, WritableRegisters,
 };
@@ -34,21 +34,33 @@ impl qemu::Vcpu for WatchedVcpu {
 
     fn exec_with_writes(&mut self, token: Token, registers: &mut WritableRegisters<'_>) {
         if let Some(calls) = &mut self.calls {
-            calls.call(calls::caller(token.into(), registers.rip()), registers);
+            let caller = calls::caller(token.into(), registers.rip());
+            let counter = &mut self.counter;
+            calls.call(caller, registers, &mut |site, caller, registers| {
+                counter.caller_of_call(site, caller, registers)
+            });
         }
     }
 
     #[inline]
-    fn exec_no_regs(&mut self, token: Token, rip: u64) {
+    fn exec_no_regs(&mut self, token: Token, registers: &mut Registers<'_>) {
         if let Some(calls) = &mut self.calls {
-            calls.doorbell(CallToken::from(token).address().at(rip));
+            let caller = calls::caller(token.into(), registers.rip());
+            calls.doorbell(caller, registers, &mut |_, _, _| Default::default());
         }
     }
 
     fn exec_read_only(&mut self, token: Token, registers: &mut Registers<'_>) {
-        if let Some(calls) = &mut self.calls {
-            calls.register(calls::caller(token.into(), registers.rip()), registers);
+        let Some(calls) = &mut self.calls else { return };
+        let caller = calls::caller(token.into(), registers.rip());
+        if caller.magic == Magic::RegisterMailbox {
+            calls.register(caller, registers);
+            return;
         }
+        let counter = &mut self.counter;
+        calls.doorbell(caller, registers, &mut |site, caller, registers| {
+            counter.caller_of_call(site, caller, registers)
+        });
     }
 
     fn tracepoint(&mut self, token: Token, registers: &mut Registers<'_>) {

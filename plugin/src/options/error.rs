@@ -107,8 +107,8 @@ pub enum OptionError {
     )]
     CannotAnswerAny(ApiLevel),
     /// No guest code can write to the log.
-    #[error("option \"log={0}\": no hypercall can write to the log; {1}")]
-    LogWithoutHypercalls(String, &'static str),
+    #[error("option \"log={0}\": no hypercall can write to the log; remove hypercall=off")]
+    LogWithoutHypercalls(String),
     /// The guest's log cannot be opened.
     #[error("option \"log={path}\": the file cannot be written: {source}; name another file")]
     Log {

@@ -226,7 +226,7 @@ impl Options {
             Some(_) => return Err(OptionError::SymbolsOffAndFile),
         };
         let hypercall = hypercall_access(values.hypercall, api)?;
-        let log = values.log.map(|path| open_log(path, api, hypercall)).transpose()?;
+        let log = values.log.map(|path| open_log(path, hypercall)).transpose()?;
         let destination = |key: &str, path: &str| {
             Destination::open(Path::new(path), command_line.confined_by).map_err(|source| {
                 OptionError::Destination { option: format!("{key}={path}"), source }
@@ -355,20 +355,10 @@ fn insns_option(value: &str) -> Result<InsnsOption, OptionError> {
     })
 }
 
-/// Opens the guest's log, if this QEMU and the options let the guest write to it. A log call needs
-/// registers, which pvio can answer from API 5 on.
-fn open_log(
-    path: &str,
-    api: ApiLevel,
-    hypercall: HypercallAccess,
-) -> Result<OutputFile, OptionError> {
-    let remedy = match (api < ApiLevel::WRITES, hypercall) {
-        (true, _) => Some("use QEMU 10.1 or newer"),
-        (false, HypercallAccess::Off) => Some("remove hypercall=off"),
-        (false, _) => None,
-    };
-    if let Some(remedy) = remedy {
-        return Err(OptionError::LogWithoutHypercalls(path.to_owned(), remedy));
+/// Opens the guest's log, if the options let the guest write to it.
+fn open_log(path: &str, hypercall: HypercallAccess) -> Result<OutputFile, OptionError> {
+    if hypercall == HypercallAccess::Off {
+        return Err(OptionError::LogWithoutHypercalls(path.to_owned()));
     }
     OutputFile::open(Path::new(path))
         .map_err(|source| OptionError::Log { path: path.to_owned(), source })

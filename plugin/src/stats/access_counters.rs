@@ -2,26 +2,13 @@
 //!
 //! Most sites access one port only, the first. Its count follows from the site's own, so that the fast
 //! path only compares ports. Only the other ports of a site have counters here.
-//!
-//! One thread writes without locks and any thread may read at any time, as in [`CounterArray`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::counter_array::CounterArray;
+use super::keyed_counters::KeyedCounters;
 use super::sites::{MAX_SITES, SiteId, Sites};
 use crate::x86::Port;
-
-/// Maximum number of rows of all vCPUs: 65,536. A Linux boot has 61.
-///
-/// They take 2 MiB for each vCPU that uses them all, and the table that finds them 512 KiB.
-pub const MAX_OTHER_PORTS: usize = 1 << 16;
-
-/// The slots of the hash table. At most half of them are used.
-const SLOTS_LOG2: u32 = 17;
-
-/// Maximum number of slots that a search visits. A guest that makes keys collide gets no row for them.
-const MAX_PROBES: usize = 64;
 
 /// A site and one of its ports, as the number of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,40 +41,31 @@ const COLUMNS: usize = 2;
 /// The row of `dropped` for sites without a row of their own.
 const WITHOUT_SITE: usize = MAX_SITES;
 
+/// Maximum number of rows of all vCPUs: 65,536. A Linux boot has 61.
+///
+/// They take 2 MiB for each vCPU that uses them all, and the table that finds them 512 KiB.
+pub const MAX_OTHER_PORTS: usize = 1 << 16;
+
 /// Counters by site and port.
 pub(super) struct AccessCounters {
     sites: Arc<Sites>,
-    /// For each slot the number of its row plus 1; 0 if it is free. Only the writer uses it.
-    slots: Box<[AtomicU32]>,
-    keys: Box<[AtomicU32]>,
-    counters: Box<[[AtomicU64; COLUMNS]]>,
-    /// The number of rows. Stored after a row's key, so that readers find keys in all rows.
-    len: AtomicUsize,
+    rows: KeyedCounters,
     /// Counts without a row: by site, and for accesses without a site.
     dropped: CounterArray<COLUMNS>,
 }
 
 impl AccessCounters {
     pub fn new(sites: Arc<Sites>) -> AccessCounters {
-        AccessCounters {
-            sites,
-            slots: bytemuck::zeroed_slice_box(1 << SLOTS_LOG2),
-            keys: bytemuck::zeroed_slice_box(MAX_OTHER_PORTS),
-            counters: bytemuck::zeroed_slice_box(MAX_OTHER_PORTS),
-            len: AtomicUsize::new(0),
-            dropped: CounterArray::new(MAX_SITES + 1),
-        }
+        let dropped = CounterArray::new(MAX_SITES + 1);
+        AccessCounters { sites, rows: KeyedCounters::new(MAX_OTHER_PORTS), dropped }
     }
 
     /// Adds to a row, or to the dropped counts of its site. Only the thread that owns the table may call this.
     #[inline(never)]
     pub fn add(&self, site: SiteId, port: Port, column: AccessColumn, count: u64) {
-        match self.row(AccessKey::new(site, port)) {
-            Some(row) => {
-                let counter = &self.counters[row][column as usize];
-                let sum = counter.load(Ordering::Relaxed).wrapping_add(count);
-                counter.store(sum, Ordering::Relaxed);
-            }
+        let key = AccessKey::new(site, port);
+        match self.rows.row(key.0, || self.sites.take_room_for_port()) {
+            Some(row) => self.rows.add(row, column as usize, count),
             None => self.dropped.add_many(site.0 as usize, column as usize, count),
         }
     }
@@ -98,47 +76,9 @@ impl AccessCounters {
         self.dropped.add_many(WITHOUT_SITE, column as usize, count);
     }
 
-    /// Finds the row of a key, or makes it if there is room.
-    ///
-    /// Rows stay, so a key that got no row for want of a near slot never gets one.
-    #[inline]
-    fn row(&self, key: AccessKey) -> Option<usize> {
-        let first = key.0.wrapping_mul(0x9e37_79b1) >> (u32::BITS - SLOTS_LOG2);
-        for probe in 0..MAX_PROBES {
-            let slot = &self.slots[(first as usize + probe) % (1 << SLOTS_LOG2)];
-            match slot.load(Ordering::Relaxed) {
-                0 => return self.make_row(key, slot),
-                number => {
-                    let row = number as usize - 1;
-                    if self.keys[row].load(Ordering::Relaxed) == key.0 {
-                        return Some(row);
-                    }
-                }
-            }
-        }
-        None
-    }
-
-    #[cold]
-    fn make_row(&self, key: AccessKey, slot: &AtomicU32) -> Option<usize> {
-        if !self.sites.take_room_for_port() {
-            return None;
-        }
-        let row = self.len.load(Ordering::Relaxed);
-        self.keys[row].store(key.0, Ordering::Relaxed);
-        slot.store(row as u32 + 1, Ordering::Relaxed);
-        self.len.store(row + 1, Ordering::Release);
-        Some(row)
-    }
-
     /// All rows, in the order in which they were made.
     pub fn rows(&self) -> impl Iterator<Item = (AccessKey, [i64; COLUMNS])> {
-        let rows = 0..self.len.load(Ordering::Acquire);
-        rows.map(|row| {
-            let key = AccessKey(self.keys[row].load(Ordering::Relaxed));
-            let counts = self.counters[row].each_ref();
-            (key, counts.map(|counter| counter.load(Ordering::Relaxed) as i64))
-        })
+        self.rows.rows().map(|(key, counts)| (AccessKey(key), counts))
     }
 
     /// Returns the counts without a row, by site; `None` stands for sites without a row.
@@ -150,6 +90,7 @@ impl AccessCounters {
 
 #[cfg(test)]
 mod tests {
+    use super::super::keyed_counters::MAX_PROBES;
     use super::*;
 
     fn rows(counters: &AccessCounters) -> Vec<(u32, u16, [i64; COLUMNS])> {
@@ -199,7 +140,8 @@ mod tests {
     #[test]
     fn keys_that_collide_get_a_limited_number_of_rows() {
         let counters = AccessCounters::new(Arc::default());
-        let first = |key: u32| key.wrapping_mul(0x9e37_79b1) >> (u32::BITS - SLOTS_LOG2);
+        let first =
+            |key: u32| key.wrapping_mul(0x9e37_79b1) >> (u32::BITS - MAX_OTHER_PORTS.ilog2() - 1);
         let colliding: Vec<u32> = (0..u32::MAX).filter(|&key| first(key) == 7).take(100).collect();
         for &key in &colliding {
             let key = AccessKey(key);

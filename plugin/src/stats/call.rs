@@ -1,4 +1,21 @@
-//! The outcomes and the counters of hypercalls.
+//! The origins, outcomes and counters of hypercalls.
+
+use super::call_sites::{CallSiteId, CallSiteKey};
+use super::chains::CallerId;
+use super::processes::ProcessUse;
+
+/// The code that makes a hypercall, and the process.
+#[derive(Clone, Copy, Debug)]
+pub struct CallOrigin {
+    /// The call site.
+    pub site: CallSiteId,
+    /// Its identity.
+    pub key: CallSiteKey,
+    /// The call chain, if chains are counted.
+    pub caller: CallerId,
+    /// The process, if processes are counted.
+    pub process: Option<ProcessUse>,
+}
 
 /// The outcome of a hypercall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::call_sites::CallSiteId;
 use super::counter_array::CounterArray;
-use super::counters::SITE_DROPPED;
 use super::sites::{MAX_SITES, SiteId};
 use crate::guest::{CaptureTable, Found, KnownKernel, MOST_STACKS, StackId, Start};
 use crate::running_kernel::RunningKernel;
@@ -22,6 +22,35 @@ impl CallerId {
     }
 }
 
+/// The code whose accesses a stack counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StackOwner {
+    /// A port instruction.
+    Site(SiteId),
+    /// A hypercall.
+    Call(CallSiteId),
+}
+
+impl StackOwner {
+    /// The number that all code without a row shares.
+    pub(super) const DROPPED: u32 = MAX_SITES as u32 * 2;
+
+    /// The number in the table of stacks. Both kinds are numbered from 0, since the table has a row for each number.
+    pub fn number(self) -> u32 {
+        match self {
+            StackOwner::Site(SiteId(site)) => site * 2,
+            StackOwner::Call(CallSiteId(site)) => site * 2 + 1,
+        }
+    }
+
+    pub(super) fn of_number(number: u32) -> StackOwner {
+        match number % 2 {
+            0 => StackOwner::Site(SiteId(number / 2)),
+            _ => StackOwner::Call(CallSiteId(number / 2)),
+        }
+    }
+}
+
 /// The accesses of one vCPU by call chain.
 pub struct VcpuChains {
     /// The vCPU's number among those that count.
@@ -29,7 +58,7 @@ pub struct VcpuChains {
     stacks: Mutex<CaptureTable>,
     /// Counts by stack.
     counts: CounterArray<1>,
-    /// Accesses, by site, whose stacks did not fit into the table.
+    /// Accesses, by [`StackOwner::number`], whose stacks did not fit into the table.
     no_room: CounterArray<1>,
 }
 
@@ -39,19 +68,19 @@ impl VcpuChains {
             slot: slot as u32,
             stacks: Mutex::new(CaptureTable::new(depth)),
             counts: CounterArray::new(MOST_STACKS),
-            no_room: CounterArray::new(MAX_SITES + 1),
+            no_room: CounterArray::new(StackOwner::DROPPED as usize + 1),
         }
     }
 
-    /// Finds the stack that a site is at now, by [`CaptureTable::find`].
+    /// Finds the stack that code is at now, by [`CaptureTable::find`].
     pub fn find(
         &self,
-        site: SiteId,
+        owner: StackOwner,
         known: KnownKernel<'_>,
         start: &Start,
         read: &mut impl FnMut(u64, &mut [u8]) -> bool,
     ) -> (CallerId, Found) {
-        let found = self.stacks().find(site.0, known, start, read);
+        let found = self.stacks().find(owner.number(), known, start, read);
         (CallerId(found.stack), found)
     }
 
@@ -68,28 +97,28 @@ impl VcpuChains {
         }
     }
 
-    /// Finds the entry of a site for accesses whose stack is not known.
-    pub fn find_unknown(&self, site: SiteId) -> CallerId {
-        CallerId(self.stacks().find_unknown(site.0).stack)
+    /// Finds the entry of code for accesses whose stack is not known.
+    pub fn find_unknown(&self, owner: StackOwner) -> CallerId {
+        CallerId(self.stacks().find_unknown(owner.number()).stack)
     }
 
-    /// Counts accesses of a site.
+    /// Counts accesses of code; `None` if it has no row.
     #[inline]
-    pub fn accessed(&self, site: Option<SiteId>, caller: CallerId, count: u64) {
-        match (site, caller) {
+    pub fn accessed(&self, owner: Option<StackOwner>, caller: CallerId, count: u64) {
+        match (owner, caller) {
             (Some(_), CallerId(Some(StackId(stack)))) => {
                 self.counts.add_many(stack as usize, 0, count);
             }
             _ => {
-                let row = site.map_or(SITE_DROPPED, |site| site.0 as usize);
-                self.no_room.add_many(row, 0, count);
+                let row = owner.map_or(StackOwner::DROPPED, StackOwner::number);
+                self.no_room.add_many(row as usize, 0, count);
             }
         }
     }
 
     /// Takes one access back.
-    pub fn take_back(&self, site: Option<SiteId>, caller: CallerId) {
-        self.accessed(site, caller, 1u64.wrapping_neg());
+    pub fn take_back(&self, owner: Option<StackOwner>, caller: CallerId) {
+        self.accessed(owner, caller, 1u64.wrapping_neg());
     }
 
     /// The stacks. Hold them for a moment only: the vCPU may be waiting.
@@ -110,7 +139,7 @@ impl VcpuChains {
         self.counts.rows().map(|(stack, count)| (first + stack, count)).collect()
     }
 
-    /// Counts by site where there was no room.
+    /// Counts by [`StackOwner::number`] where there was no room.
     pub(super) fn without_room(&self) -> &CounterArray<1> {
         &self.no_room
     }
@@ -119,4 +148,17 @@ impl VcpuChains {
 /// The vCPU and the stack of a row.
 pub(super) fn stack_of_row(row: usize) -> (usize, StackId) {
     (row / MOST_STACKS, StackId((row % MOST_STACKS) as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sites_and_call_sites_have_numbers_of_their_own() {
+        for number in [0, 1, 2, 7, StackOwner::DROPPED - 1, StackOwner::DROPPED] {
+            assert_eq!(StackOwner::of_number(number).number(), number);
+        }
+        assert!(StackOwner::Call(CallSiteId::DROPPED).number() < StackOwner::DROPPED);
+    }
 }

@@ -1,17 +1,22 @@
 //! Makes a snapshot: the rows of a dump from the totals of one moment.
 
+mod calls;
+
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use pvio_stats::port_names::{region_name, usual_name};
 use pvio_stats::trace::End;
 use pvio_stats::{
-    AccessCounts, AccessRow, Call, Counts, FormRow, HypercallRow, Instructions, PortRow,
+    AccessCounts, AccessRow, Call, CallAt, Counts, FormRow, HypercallRow, Instructions, PortRow,
     ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables,
     UndecidedFormRow, VcpuRow, WindowRow,
 };
 
+use self::calls::{call_access_rows, dropped_call_counts};
 use super::access_counters::AccessKey;
+use super::call_counters::CallRowId;
+use super::call_sites::CallSites;
 use super::chain_rows::ChainRows;
 use super::counters::{SITE_DROPPED, port_of_row};
 use super::first_accesses::add_firsts;
@@ -88,16 +93,23 @@ impl Statistics {
         }
         let ran = totals.sites.iter().filter(|&(row, _)| row != SITE_DROPPED);
         let ran = ran.map(|(row, _)| &self.sites.get(SiteId(row as u32)).key);
-        let ran: Vec<(u64, &[u8])> = ran.map(|key| (key.pc, &key.bytes[..])).collect();
+        let ran = ran.map(|key| (key.pc, &key.bytes[..]));
+        let ran: Vec<(u64, &[u8])> = ran.chain(self.calls_that_ran(&totals)).collect();
         let names = context.symbols.judge(&ran);
         let maker = RowMaker {
             context,
             names: &names,
             sites: &self.sites,
+            call_sites: &self.call_sites,
             vcpus: &vcpus,
             instructions: self.instructions(),
             processes: self.processes().map(|table| &**table),
-            chains: ChainRows::new(&all_counters, &self.sites, &self.frame_names, &names),
+            chains: ChainRows::new(
+                &all_counters,
+                (&self.sites, &self.call_sites),
+                &self.frame_names,
+                &names,
+            ),
         };
         let mut tables = maker.tables(&totals);
         add_firsts(&mut tables.ports, &all_counters, &self.sites, &names);
@@ -122,6 +134,18 @@ impl Statistics {
         };
         let more = more(&names, &snapshot);
         (snapshot, more)
+    }
+}
+
+impl Statistics {
+    /// The instructions of hypercalls that were counted: address and bytes.
+    fn calls_that_ran(&self, totals: &Totals) -> Vec<(u64, &[u8])> {
+        let sites = totals.call_sites.iter();
+        let sites = sites.filter_map(|(row, _)| CallRowId(row as u32).site().row());
+        let sites: BTreeSet<_> = sites.collect();
+        let sites = sites.into_iter().map(|id| self.call_sites.get(id));
+        let sites = sites.filter(|site| site.key.at == CallAt::Instruction);
+        sites.map(|site| (site.key.pc, site.code)).collect()
     }
 }
 
@@ -154,6 +178,7 @@ struct RowMaker<'a> {
     context: &'a SnapshotContext<'a>,
     names: &'a Names<'a>,
     sites: &'a Sites,
+    call_sites: &'a CallSites,
     /// The vCPUs that get a row.
     vcpus: &'a [u32],
     instructions: Option<&'a dyn InstructionCounts>,
@@ -170,6 +195,10 @@ impl RowMaker<'_> {
     fn tables(&self, totals: &Totals) -> Tables {
         let sites = self.sites_in_order(totals);
         let accesses = self.access_rows(totals, &sites);
+        let (callers, call_callers) = self.chains.rows(totals);
+        let call_rows = self.call_rows_in_order(totals);
+        let dropped = process_counts(totals.processes.get(PROCESS_DROPPED));
+        let [call_accesses_dropped] = totals.call_accesses_dropped.get(0);
         Tables {
             vcpus: self.vcpus.iter().map(|&vcpu| self.vcpu_row(vcpu, totals)).collect(),
             forms: PortForm::ALL.map(|form| self.form_row(form, totals)).into(),
@@ -178,11 +207,17 @@ impl RowMaker<'_> {
             accesses_dropped: access_counts(totals.accesses_dropped.get(0)),
             accesses,
             sites: sites.into_iter().map(|(id, counts)| self.site_row(id, counts)).collect(),
-            callers: self.chains.rows(totals),
+            callers,
             processes: self.process_rows(totals),
-            processes_dropped_counts: process_counts(totals.processes.get(PROCESS_DROPPED)).0,
+            processes_dropped_counts: dropped.0,
+            processes_dropped_hypercall: dropped.2,
             sites_dropped_counts: counts_of_site(totals.sites.get(SITE_DROPPED)),
             hypercalls: totals.hypercalls.iter().filter_map(hypercall_row).collect(),
+            call_accesses: call_access_rows(totals, &call_rows),
+            call_accesses_dropped,
+            call_sites_dropped_counts: dropped_call_counts(totals),
+            call_sites: call_rows.into_iter().map(|row| self.call_site_row(row)).collect(),
+            call_callers,
             instructions: self.instructions(totals.instructions.sum()[0].max(0) as u64),
             sections: self.section_rows(totals),
         }
@@ -278,13 +313,13 @@ impl RowMaker<'_> {
         rows.sort_unstable_by_key(|(process, _)| *process);
         rows.into_iter()
             .map(|((boot, owner), counts)| {
-                let (counts, kernel_accesses) = process_counts(counts);
+                let (counts, kernel_accesses, hypercall) = process_counts(counts);
                 let (pid, comm, cr3) = match owner {
                     Owner::Process { pid, comm } => (Some(pid), Some(comm.text()), None),
                     Owner::AddressSpace(table) => (None, None, Some(format!("{table:#x}"))),
                     Owner::Unpaged => (None, None, None),
                 };
-                ProcessRow { pid, comm, cr3, boot, counts, kernel_accesses }
+                ProcessRow { pid, comm, cr3, boot, counts, kernel_accesses, hypercall }
             })
             .collect()
     }
@@ -375,8 +410,10 @@ fn access_counts([accesses, unverified]: [u64; 2]) -> AccessCounts {
     AccessCounts { accesses, unverified }
 }
 
-fn process_counts([executions, accesses, unverified, kernel]: [u64; 4]) -> (Counts, u64) {
-    (Counts { executions, accesses, unverified }, kernel)
+fn process_counts(
+    [executions, accesses, unverified, kernel, hypercall]: [u64; 5],
+) -> (Counts, u64, u64) {
+    (Counts { executions, accesses, unverified }, kernel, hypercall)
 }
 
 fn counts_of_site([executions, accesses, unverified]: [u64; 3]) -> Counts {

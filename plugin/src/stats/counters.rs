@@ -4,13 +4,15 @@
 //! allocated at the start, so counting allocates nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use pvio_stats::Call;
 
 use super::access_counters::{AccessColumn, AccessCounters};
-use super::call::{CallColumn, Outcome};
-use super::chains::VcpuChains;
+use super::call::{CallColumn, CallOrigin, Outcome};
+use super::call_counters::{CallAccessCounter, CallCounters};
+use super::call_sites::{CallSiteId, CallSites};
+use super::chains::{StackOwner, VcpuChains};
 use super::counter_array::CounterArray;
 use super::first_accesses::{FirstAccesses, Source};
 use super::instructions::{InstructionCounts, VcpuInstructions};
@@ -64,6 +66,7 @@ pub struct VcpuCounters {
     pub(super) by_site: CounterArray<4>,
     pub(super) other_ports: AccessCounters,
     pub(super) hypercalls: CounterArray<6>,
+    pub(super) by_call_site: CallCounters,
     pub(super) instructions: Option<VcpuInstructions>,
     /// `None` if call chains are not counted.
     pub(super) chains: Option<VcpuChains>,
@@ -71,13 +74,15 @@ pub struct VcpuCounters {
     pub(super) processes: Option<VcpuProcessCounts>,
     /// The section of the hypercall that is running. Its instruction is not counted yet.
     calls_at: AtomicUsize,
+    /// The number of the call site of a control call that is running.
+    calls_by: AtomicU32,
 }
 
 impl VcpuCounters {
     /// Counters that are all zero.
     pub(super) fn new(
         vcpu: VcpuIndex,
-        sites: Arc<Sites>,
+        (sites, call_sites): (Arc<Sites>, Arc<CallSites>),
         instructions: Option<Arc<dyn InstructionCounts>>,
         chains: Option<VcpuChains>,
         processes: Option<VcpuProcessCounts>,
@@ -92,10 +97,12 @@ impl VcpuCounters {
             firsts,
             by_site: CounterArray::new(MAX_SITES + 1),
             hypercalls: CounterArray::new(Call::ALL.len()),
+            by_call_site: CallCounters::new(call_sites),
             instructions: instructions.map(|counts| VcpuInstructions { counts, vcpu }),
             chains,
             processes,
             calls_at: AtomicUsize::new(0),
+            calls_by: AtomicU32::new(CallSiteId::DROPPED.0),
         }
     }
 
@@ -275,28 +282,78 @@ impl VcpuCounters {
         self.forms.take_back(form.index(), FormColumn::Faults as usize);
     }
 
-    /// Counts several hypercalls that succeeded.
-    pub fn hypercalls(&self, call: Call, count: u64) {
-        self.hypercalls.add_many(call.index(), CallColumn::Count as usize, count);
+    /// The number of kernels that ran before the one that runs.
+    #[inline]
+    pub fn boot(&self) -> u32 {
+        self.sites.boot()
     }
 
-    /// Counts a hypercall that succeeded and moved one element.
+    /// Finds the counter of calls of one element from a site to a port. `None` if there is no room for it.
+    pub fn call_access_counter(
+        &self,
+        site: CallSiteId,
+        call: Call,
+        port: Port,
+    ) -> Option<CallAccessCounter> {
+        self.by_call_site.counter(site, call, port)
+    }
+
+    /// Counts a hypercall that succeeded and moved one element, where only counters want to know.
     #[inline]
-    pub fn hypercall_moved_one(&self, call: Call) {
+    pub fn hypercall_moved_one(&self, call: Call, port: PortCounter, by_site: CallAccessCounter) {
         self.hypercalls.add(call.index(), CallColumn::MovedOne as usize);
+        self.count_port_of_calls(port.0, 1);
+        self.by_call_site.moved_one(by_site);
     }
 
-    /// Counts a hypercall and its outcome.
+    /// Counts the elements that a hypercall moved. It is counted by [`VcpuCounters::hypercalls`] when it ends, unless it
+    /// `completes`: then it moved one element and succeeded.
+    pub fn hypercall_moved(
+        &self,
+        origin: &CallOrigin,
+        call: Call,
+        port: Port,
+        elements: u64,
+        completes: bool,
+    ) {
+        let Some((direction, width)) = call.port_io() else { return };
+        let counter = self.by_call_site.counter(origin.site, call, port);
+        match counter.filter(|_| completes) {
+            Some(counter) => {
+                self.hypercalls.add(call.index(), CallColumn::MovedOne as usize);
+                self.by_call_site.moved_one(counter);
+            }
+            None => {
+                if completes {
+                    self.hypercalls(origin.site, call, Outcome::Ok, 1);
+                }
+                let bytes = elements * u64::from(width.bytes());
+                self.hypercalls.add_many(call.index(), CallColumn::Bytes as usize, bytes);
+                self.by_call_site.moved(origin.site, call, port, elements);
+            }
+        }
+        self.count_port_of_calls(port_row(port, direction, width.into()), elements);
+        if let Some(chains) = &self.chains {
+            let owner = origin.site.row().map(StackOwner::Call);
+            chains.accessed(owner, origin.caller, elements);
+        }
+        if let Some((processes, process)) = self.processes.as_ref().zip(origin.process) {
+            processes.accessed_by_hypercall(process, elements);
+        }
+    }
+
+    /// Counts hypercalls and their outcome.
     #[inline]
-    pub fn hypercall(&self, call: Call, outcome: Outcome) {
-        self.hypercalls.add(call.index(), CallColumn::Count as usize);
+    pub fn hypercalls(&self, site: CallSiteId, call: Call, outcome: Outcome, count: u64) {
+        self.hypercalls.add_many(call.index(), CallColumn::Count as usize, count);
+        self.by_call_site.ended(site, call, count);
         let column = match outcome {
             Outcome::Ok => return,
             Outcome::Declined => CallColumn::Declined,
             Outcome::Denied => CallColumn::Denied,
             Outcome::Error => CallColumn::Errors,
         };
-        self.hypercalls.add(call.index(), column as usize);
+        self.hypercalls.add_many(call.index(), column as usize, count);
     }
 
     /// All accesses by hypercall, and those by instruction that [`VcpuCounters::scalar`] does not count.
@@ -325,26 +382,25 @@ impl VcpuCounters {
         self.calls_at.load(Ordering::Relaxed)
     }
 
-    /// Counts the bytes that a hypercall moved between guest and host.
-    #[inline]
-    pub fn hypercall_moved(&self, call: Call, bytes: u64) {
+    /// Notes the site of the control call that is about to run.
+    pub fn calls_by(&self, site: CallSiteId) {
+        // Relaxed: as in `calls_from`.
+        self.calls_by.store(site.0, Ordering::Relaxed);
+    }
+
+    /// Returns the site of the control call that is running.
+    pub(super) fn call_site(&self) -> CallSiteId {
+        CallSiteId(self.calls_by.load(Ordering::Relaxed))
+    }
+
+    /// Counts the bytes that a hypercall moved between guest and host, other than those of accesses.
+    pub fn hypercall_moved_bytes(&self, site: CallSiteId, call: Call, bytes: u64) {
         self.hypercalls.add_many(call.index(), CallColumn::Bytes as usize, bytes);
-    }
-
-    /// Counts one access by hypercall.
-    #[inline]
-    pub fn hypercall_access(&self, port: PortCounter) {
-        self.hypercall_accesses_of_row(port.0, 1);
-    }
-
-    /// Counts several accesses by hypercall.
-    #[inline]
-    pub fn hypercall_accesses(&self, port: Port, direction: Direction, width: Width, count: u64) {
-        self.hypercall_accesses_of_row(port_row(port, direction, width.into()), count);
+        self.by_call_site.moved_bytes(site, call, bytes);
     }
 
     #[inline]
-    fn hypercall_accesses_of_row(&self, row: usize, count: u64) {
+    fn count_port_of_calls(&self, row: usize, count: u64) {
         let was_zero = || self.firsts.note(row, Source::Hypercall);
         self.ports.add_many_or(row, PortColumn::Hypercall as usize, count, was_zero);
     }

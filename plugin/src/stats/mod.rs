@@ -7,6 +7,8 @@
 
 mod access_counters;
 mod call;
+mod call_counters;
+mod call_sites;
 mod chain_rows;
 mod chains;
 mod collect;
@@ -15,6 +17,7 @@ mod counters;
 mod destination;
 mod first_accesses;
 mod instructions;
+mod keyed_counters;
 mod moment;
 mod processes;
 mod sites;
@@ -27,8 +30,10 @@ mod windows;
 #[cfg(test)]
 mod tests;
 
-pub use call::Outcome;
-pub use chains::{CallerId, VcpuChains};
+pub use call::{CallOrigin, Outcome};
+pub use call_counters::CallAccessCounter;
+pub use call_sites::{CallSiteId, CallSiteKey, CallSites, MAX_CALL_SITES};
+pub use chains::{CallerId, StackOwner, VcpuChains};
 pub use collect::{SnapshotContext, qemu_row};
 pub use counters::{PortCounter, VcpuCounters};
 pub use destination::{Destination, DestinationError};
@@ -36,9 +41,9 @@ pub use instructions::InstructionCounts;
 pub use moment::Moment;
 pub use processes::{MAX_PROCESSES, ProcessTable, ProcessUse, VcpuProcessCounts};
 pub use pvio_stats::{
-    AccessCounts, AccessRow, Call, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow,
-    Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot,
-    SymbolFileRow, Tables, VcpuRow, WindowRow, render,
+    AccessCounts, AccessRow, Call, CallAt, CallerRow, ChainEnd, Counts, FormRow, FrameRow,
+    HypercallRow, Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow,
+    Snapshot, SymbolFileRow, Tables, VcpuRow, WindowRow, render,
 };
 pub use sites::{FileId, FilePlace, MAX_FILES, MAX_SITES, SiteId, SiteKey, Sites};
 pub use statistics::Statistics;

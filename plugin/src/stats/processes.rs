@@ -20,6 +20,8 @@ pub(super) enum ProcessColumn {
     Unverified,
     /// Those of the accesses that supervisor code made.
     KernelAccesses,
+    /// Accesses by hypercall, which the other columns do not have.
+    Hypercall,
 }
 
 /// The counters of a process that an access adds to.
@@ -81,7 +83,7 @@ impl ProcessTable {
 }
 
 /// One vCPU's counters by process.
-pub struct VcpuProcessCounts(CounterArray<4>);
+pub struct VcpuProcessCounts(CounterArray<5>);
 
 impl VcpuProcessCounts {
     pub(super) fn new() -> VcpuProcessCounts {
@@ -101,6 +103,11 @@ impl VcpuProcessCounts {
         }
     }
 
+    /// Counts accesses by hypercall.
+    pub fn accessed_by_hypercall(&self, process: ProcessUse, count: u64) {
+        self.0.add_many(process.row as usize, ProcessColumn::Hypercall as usize, count);
+    }
+
     /// Counts attempts that retired or faulted, if QEMU does not report which. A negative number subtracts.
     pub fn unverified(&self, process: ProcessUse, count: i64) {
         self.add(process, ProcessColumn::Unverified, count);
@@ -110,7 +117,7 @@ impl VcpuProcessCounts {
         self.0.add_many(process.row as usize, column as usize, count as u64);
     }
 
-    pub(super) fn rows(&self) -> &CounterArray<4> {
+    pub(super) fn rows(&self) -> &CounterArray<5> {
         &self.0
     }
 }

@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use arrayvec::ArrayVec;
 
 use super::access_counters::MAX_OTHER_PORTS;
+use super::keyed_counters::take_room;
 use crate::guest::MappedElf;
 use crate::symbols::{MappedFile, Names, SiteName};
 use crate::x86::{InsnForm, MAX_INSN_LEN, Mode, Port};
@@ -204,8 +205,7 @@ impl Sites {
 
     /// Reserves a row for a port that is not the first of its site. Returns whether there is room.
     pub(super) fn take_room_for_port(&self) -> bool {
-        let take = |rows| (rows < MAX_OTHER_PORTS).then_some(rows + 1);
-        self.other_ports.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+        take_room(&self.other_ports, MAX_OTHER_PORTS)
     }
 
     /// Enters the same instruction at another address, as [`Sites::enter`].

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pvio_stats::Call;
 
+use super::call_sites::CallSites;
 use super::chain_rows::FrameNames;
 use super::chains::VcpuChains;
 use super::counters::VcpuCounters;
@@ -30,6 +31,8 @@ use crate::symbols::Names;
 pub struct Statistics {
     /// The port instructions found so far.
     pub sites: Arc<Sites>,
+    /// The code that made hypercalls so far.
+    pub call_sites: Arc<CallSites>,
     counted: Mutex<Counted>,
     vcpus_mixed: AtomicBool,
     instructions: Option<Arc<dyn InstructionCounts>>,
@@ -140,7 +143,8 @@ impl Statistics {
     /// Keeps the current names of the running kernel's sites and frames, because its boot ends.
     pub fn keep_names(&self, names: &Names<'_>) {
         let all_counters = self.lock().all_counters.clone();
-        self.frame_names.keep(&all_counters, &self.sites, names);
+        self.frame_names.keep(&all_counters, (&self.sites, &self.call_sites), names);
+        self.call_sites.keep_names(self.sites.boot(), names);
         self.sites.keep_names(|site| names.name(site.key.pc, &site.key.bytes));
     }
 
@@ -149,7 +153,8 @@ impl Statistics {
         let mut counted = self.lock();
         let slot = counted.all_counters.len();
         let chains = self.depth.map(|depth| VcpuChains::new(slot, depth));
-        let (sites, instructions) = (Arc::clone(&self.sites), self.instructions.clone());
+        let sites = (Arc::clone(&self.sites), Arc::clone(&self.call_sites));
+        let instructions = self.instructions.clone();
         let processes = self.processes.as_ref().map(|_| VcpuProcessCounts::new());
         let firsts = FirstAccesses::new(Arc::clone(&self.firsts));
         let counters = VcpuCounters::new(index, sites, instructions, chains, processes, firsts);

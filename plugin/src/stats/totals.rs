@@ -9,6 +9,8 @@ use pvio_stats::Call;
 
 use super::access_counters::AccessKey;
 use super::call::CallColumn;
+use super::call_counters::CallRowId;
+use super::call_sites::CallSiteId;
 use super::counter_array::CounterArray;
 use super::counters::{FormColumn, SITE_DROPPED, SiteColumn, VcpuCounters};
 use super::processes::PROCESS_DROPPED;
@@ -147,10 +149,20 @@ pub(super) struct Totals {
     /// Instructions of every kind, by place.
     pub instructions: Rows<1>,
     /// Counts by process.
-    pub processes: Rows<4>,
+    pub processes: Rows<5>,
+    /// Calls, accesses and bytes by call site and call: [`CallRowId`].
+    pub call_sites: Rows<3>,
+    /// Accesses by [`CallAccessKey`].
+    ///
+    /// [`CallAccessKey`]: super::call_counters::CallAccessKey
+    pub call_accesses: Rows<1>,
+    /// One row: the accesses that have no row in `call_accesses`.
+    pub call_accesses_dropped: Rows<1>,
     /// Accesses by the stacks of all vCPUs.
     pub stacks: Rows<1>,
-    /// Accesses with stacks for which there was no room, by site.
+    /// Accesses with stacks for which there was no room, by [`StackOwner::number`].
+    ///
+    /// [`StackOwner::number`]: super::chains::StackOwner::number
     pub no_stack: Rows<1>,
 }
 
@@ -173,6 +185,7 @@ impl Totals {
         let by_form = forms.sum();
         let sites = Rows(by_site.into_iter().map(with_its_scalars).collect());
         let (accesses, accesses_dropped) = accesses(&sites, counters);
+        let (call_sites, call_accesses, call_dropped) = counters.by_call_site.rows();
         let instructions = counters.instructions.as_ref();
         let instructions = Rows(instructions.map(|counts| counts.rows()).unwrap_or_default());
         let vcpu_row = [
@@ -189,6 +202,9 @@ impl Totals {
             accesses,
             accesses_dropped: Rows(vec![(0, accesses_dropped)]),
             hypercalls,
+            call_sites: Rows::of_unsorted(call_sites),
+            call_accesses: Rows::of_unsorted(call_accesses),
+            call_accesses_dropped: Rows(vec![(0, [call_dropped])]),
             instructions,
             processes: counters
                 .processes()
@@ -215,6 +231,9 @@ impl Totals {
         self.processes.add(&other.processes, sign);
         self.stacks.add(&other.stacks, sign);
         self.no_stack.add(&other.no_stack, sign);
+        self.call_sites.add(&other.call_sites, sign);
+        self.call_accesses.add(&other.call_accesses, sign);
+        self.call_accesses_dropped.add(&other.call_accesses_dropped, sign);
     }
 
     /// Adds a hypercall that is being carried out, and its instruction: both are counted later.
@@ -226,6 +245,8 @@ impl Totals {
         let mut counts = [0; 5];
         counts[CallColumn::Count as usize] = 1;
         self.hypercalls.add(&Rows(vec![(call.index() as u32, counts)]), Sign::Plus);
+        let row = CallRowId::new(by.call_site(), call);
+        self.call_sites.add(&Rows(vec![(row.0, [1, 0, 0])]), Sign::Plus);
     }
 
     /// Returns true if the tables add up to the same sums, as they do while no vCPU is counting.
@@ -233,7 +254,10 @@ impl Totals {
         let (forms, sites) = (self.forms.sum(), self.sites.sum());
         let of_forms = |column: FormColumn| forms[column as usize];
         let of_sites = |column: SiteColumn| sites[column as usize];
-        let [ports_accesses, ports_unverified, _] = self.ports.sum();
+        let [ports_accesses, ports_unverified, ports_hypercall] = self.ports.sum();
+        let [calls, call_accesses, call_bytes] = self.call_sites.sum();
+        let [by_count, by_bytes, ..] = self.hypercalls.sum();
+        let all = of_sites(SiteColumn::Accesses) + call_accesses;
         let [accesses, dropped] = [&self.accesses, &self.accesses_dropped].map(Rows::sum);
         of_forms(FormColumn::Executions) == of_sites(SiteColumn::Executions)
             && of_forms(FormColumn::Accesses) == of_sites(SiteColumn::Accesses)
@@ -241,7 +265,11 @@ impl Totals {
             && of_forms(FormColumn::Accesses) == ports_accesses
             && accesses[0] + dropped[0] == ports_accesses
             && accesses[1] + dropped[1] == ports_unverified
-            && [0, of_sites(SiteColumn::Accesses)].contains(&self.by_stack())
+            && (calls, call_bytes) == (by_count, by_bytes)
+            && call_accesses == ports_hypercall
+            && call_accesses == self.call_accesses.sum()[0] + self.call_accesses_dropped.sum()[0]
+            && [0, all].contains(&self.by_stack())
+            && [0, call_accesses].contains(&self.processes.sum()[4])
             && [0, of_sites(SiteColumn::Accesses)].contains(&self.processes.sum()[1])
     }
 
@@ -250,14 +278,16 @@ impl Totals {
         self.stacks.sum()[0] + self.no_stack.sum()[0]
     }
 
-    /// The number of rows in the tables that may be large: ports, sites, both together, processes and stacks.
+    /// The number of rows in the tables that may be large: ports, sites, both together, processes and stacks. Call sites
+    /// are sites here.
     pub fn large_rows(&self) -> usize {
         let by_stack = self.stacks.0.len() + self.no_stack.0.len();
         let by_site = self.sites.0.len() + self.accesses.0.len();
-        self.ports.0.len() + by_site + self.processes.0.len() + by_stack
+        let by_call_site = self.call_sites.0.len() + self.call_accesses.0.len();
+        self.ports.0.len() + by_site + by_call_site + self.processes.0.len() + by_stack
     }
 
-    /// Drops the rows of ports, accesses and stacks, and moves those of sites to the shared row.
+    /// Drops the rows of ports, accesses and stacks, and moves those of sites and call sites to the shared rows.
     pub fn drop_large_rows(&mut self) {
         self.ports = Rows::default();
         let accesses = std::mem::take(&mut self.accesses).sum();
@@ -267,5 +297,11 @@ impl Totals {
             self.processes = Rows(vec![(PROCESS_DROPPED as u32, self.processes.sum())]);
         }
         self.sites = Rows(vec![(SITE_DROPPED as u32, self.sites.sum())]);
+        let accesses = std::mem::take(&mut self.call_accesses).sum();
+        self.call_accesses_dropped.add(&Rows(vec![(0, accesses)]), Sign::Plus);
+        let dropped = std::mem::take(&mut self.call_sites).0.into_iter().map(|(row, counts)| {
+            (CallRowId::new(CallSiteId::DROPPED, CallRowId(row).call()).0, counts)
+        });
+        self.call_sites = Rows::of_unsorted(dropped.collect());
     }
 }

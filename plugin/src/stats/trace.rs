@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use pvio_stats::ChainEnd;
 use pvio_stats::trace::{
-    End, FileOffset, FrameName, Owner, PortIdentity, ProcessDefinition, SiteDefinition, SiteNames,
-    StackDefinition, StackFrames,
+    CallSiteDefinition, End, FileOffset, FrameName, Owner, PortIdentity, ProcessDefinition,
+    SiteDefinition, SiteNames, StackDefinition, StackFrames,
 };
 
-use super::chain_rows::chain_end;
+use super::call_sites::CallSiteId;
+use super::chain_rows::{boot_of, chain_end};
+use super::chains::StackOwner;
 use super::collect::{SnapshotContext, identity_of_port};
 use super::counters::{VcpuCounters, port_of_row};
 use super::sites::{FilePlace, SiteId};
@@ -57,6 +59,13 @@ impl Statistics {
         }
     }
 
+    /// Returns the definition of a call site's number.
+    pub fn traced_call_site(&self, id: CallSiteId) -> CallSiteDefinition {
+        let site = self.call_sites.get(id);
+        let key = site.key;
+        CallSiteDefinition { pc: key.pc, at: key.at, mode: key.mode, boot: site.boot }
+    }
+
     /// Returns the definition of a process's number.
     ///
     /// # Panics
@@ -88,6 +97,7 @@ impl Statistics {
             sites_dropped: snapshot.sites_dropped,
             symbol_files: snapshot.symbol_files.clone(),
             sites: self.traced_names(names),
+            call_sites: self.traced_call_names(names),
             ports: self.traced_ports(context),
             frames,
             stacks,
@@ -98,6 +108,15 @@ impl Statistics {
     fn traced_names(&self, names: &Names<'_>) -> Vec<SiteNames> {
         let sites = self.sites.iter().filter_map(|(id, _)| {
             let name = self.sites.name_in(id, names)?;
+            let (symbol, named_by) = (name.symbol, name.named_by);
+            Some(SiteNames { site: id.0, symbol, named_by, source: name.source })
+        });
+        sites.collect()
+    }
+
+    fn traced_call_names(&self, names: &Names<'_>) -> Vec<SiteNames> {
+        let sites = self.call_sites.iter().filter_map(|(id, _)| {
+            let name = self.call_sites.name_in(id, self.sites.boot(), names)?;
             let (symbol, named_by) = (name.symbol, name.named_by);
             Some(SiteNames { site: id.0, symbol, named_by, source: name.source })
         });
@@ -124,7 +143,8 @@ impl Statistics {
             let Some(table) = counters.chains().map(|chains| chains.stacks()) else { continue };
             for id in table.ids() {
                 let Some((callers, end)) = table.chain(id) else { continue };
-                let boot = self.sites.get(SiteId(table.site(id))).boot;
+                let owner = StackOwner::of_number(table.site(id));
+                let boot = boot_of(owner, &self.sites, &self.call_sites);
                 let callers: Vec<_> = callers.iter().map(|caller| (boot, caller.clone())).collect();
                 numbers.extend(callers.iter().map(|caller| (caller.clone(), 0)));
                 chains.push(Chain { slot, stack: id.0, callers, end: chain_end(end) });

@@ -71,10 +71,10 @@ impl LiveNames {
             && self.started.elapsed().as_nanos() as u64 >= self.next_check.load(Ordering::Relaxed)
     }
 
-    /// Names an instruction by files. `bytes` are its first bytes.
+    /// Names an instruction by files. `bytes` are its first bytes, empty if they are not known.
     pub fn name(&self, pc: u64, bytes: &[u8]) -> Option<String> {
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        if checked.sites.len() < MAX_SITES {
+        if checked.sites.len() < MAX_SITES && !bytes.is_empty() {
             checked.sites.entry(pc).or_insert_with(|| bytes.iter().copied().collect());
         }
         if self.may_name_more() {

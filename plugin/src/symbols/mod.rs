@@ -33,7 +33,7 @@ pub use error::SymbolsError;
 pub use guest_kernel::GuestKernels;
 use guest_kernel::Running;
 pub use live::LiveNames;
-pub use names::Names;
+pub use names::{Names, later};
 
 /// Maximum number of addresses of firmware whose images are remembered.
 const MAX_SEEN: usize = 4096;

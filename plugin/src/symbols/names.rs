@@ -45,6 +45,14 @@ impl<'a> Names<'a> {
         found.map(|found| self.with_source(found))
     }
 
+    /// Names code by a return address that is not in a known stack: the function is that of the byte before it.
+    ///
+    /// The code at the address is not compared with a file's, since it is not known.
+    pub fn return_site(&self, pc: u64) -> Option<SiteName> {
+        let name = self.name(pc.wrapping_sub(1), &[])?;
+        Some(SiteName { symbol: later(&name.symbol, 1), ..name })
+    }
+
     /// Adds the source line.
     fn with_source(&self, Found { name, line }: Found) -> SiteName {
         let source = line.and_then(|line| self.lines.find(&line));
@@ -131,8 +139,11 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Adds to the offset of `symbol` or `symbol+0x12`.
-fn later(name: &str, after: u64) -> String {
+/// Adds to the offset of `symbol`, `symbol+0x12` or `symbol+0x12 [module]`.
+pub fn later(name: &str, after: u64) -> String {
+    if let Some((name, module)) = name.rsplit_once(" [") {
+        return format!("{} [{module}", later(name, after));
+    }
     let offset = name
         .rsplit_once("+0x")
         .and_then(|(symbol, offset)| Some((symbol, u64::from_str_radix(offset, 16).ok()?)));

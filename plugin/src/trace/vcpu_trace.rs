@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pvio_stats::trace::{
-    self as format, CallEvent, Define, InsnEvent, Process, ProcessDefinition, SiteDefinition,
-    StackDefinition, Stage, StreamEnd, WindowEvent,
+    self as format, CallCode, CallEvent, CallSiteDefinition, Define, InsnEvent, Process,
+    ProcessDefinition, SiteDefinition, StackDefinition, Stage, StreamEnd, WindowEvent,
 };
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use spin::relax::Yield;
@@ -17,7 +17,10 @@ use super::coverage::Coverage;
 use super::stream::Stream;
 use super::{FULL, Trace, lock};
 use crate::access_log::{Code, CodeKind};
-use crate::stats::{Call, CallerId, Outcome, ProcessUse, SiteId, Statistics, VcpuCounters};
+use crate::stats::{
+    Call, CallAt, CallOrigin, CallSiteId, CallerId, Outcome, ProcessUse, SiteId, Statistics,
+    VcpuCounters,
+};
 use crate::x86::{Direction, InsnForm, Port};
 
 /// A port instruction that runs.
@@ -113,6 +116,10 @@ impl Define for VcpuDefinitions {
         self.statistics.traced_site(SiteId(site))
     }
 
+    fn call_site(&self, site: u32) -> CallSiteDefinition {
+        self.statistics.traced_call_site(CallSiteId(site))
+    }
+
     fn stack(&self, stack: u32) -> StackDefinition {
         self.counters.traced_stack(stack)
     }
@@ -126,6 +133,17 @@ fn code(insn: &TracedInsn) -> Code {
     Code { pc: insn.pc, kind: insn.site.map_or(CodeKind::Dropped, CodeKind::Site) }
 }
 
+fn traced_process(process: Option<ProcessUse>) -> Option<Process> {
+    process.map(|process| Process { number: process.number(), is_user: process.is_user() })
+}
+
+fn call_code(origin: &CallOrigin) -> CallCode {
+    match origin.site.row() {
+        Some(CallSiteId(site)) => CallCode::Site(site),
+        None => CallCode::Dropped(origin.key.pc),
+    }
+}
+
 fn event(
     insn: &TracedInsn,
     stage: Stage,
@@ -137,9 +155,7 @@ fn event(
         Some(SiteId(site)) => format::Code::Site(site),
         None => format::Code::Dropped(insn.pc),
     };
-    let process = insn
-        .process
-        .map(|process| Process { number: process.number(), is_user: process.is_user() });
+    let process = traced_process(insn.process);
     let value = value.and_then(|value| insn.form.size().low_bytes(value));
     InsnEvent { stage, code, form: insn.form, port, value, stack: caller.number(), process }
 }
@@ -291,23 +307,41 @@ impl VcpuTrace {
     }
 
     /// A hypercall has accessed a port. It `completes` a call of one element.
-    pub fn call_access(&self, call: Call, port: Port, value: u32, pc: u64, completes: bool) {
+    pub fn call_access(
+        &self,
+        call: Call,
+        port: Port,
+        value: u32,
+        origin: &CallOrigin,
+        completes: bool,
+    ) {
         let Some((direction, width)) = call.port_io() else { return };
         let mut state = self.lock();
         self.settle(&mut state);
-        let code = Code { pc, kind: CodeKind::Call };
+        let kind = match origin.key.at {
+            CallAt::Instruction => CodeKind::Call,
+            CallAt::Return => CodeKind::CallFrom,
+        };
         let value = width.low_bytes(value);
-        if !self.is_covered(&mut state, code, direction, Some(port))
+        if !self.is_covered(&mut state, Code { pc: origin.key.pc, kind }, direction, Some(port))
             || !self.trace.filter.get().covers_value(Some(value))
         {
             return;
         }
-        let event = CallEvent::Access { call, port, value, pc, process: None, completes };
+        let (code, stack) = (call_code(origin), origin.caller.number());
+        let process = traced_process(origin.process);
+        let event = CallEvent::Access { call, port, value, code, stack, process, completes };
         self.encode_call(&mut state, event);
     }
 
-    /// Hypercalls have ended. They moved `bytes` beside those of accesses.
-    pub fn calls_ended(&self, call: Call, outcome: Outcome, count: u64, bytes: u64) {
+    /// Hypercalls have ended: their number, and the bytes that they moved beside those of accesses.
+    pub fn calls_ended(
+        &self,
+        call: Call,
+        outcome: Outcome,
+        (count, bytes): (u64, u64),
+        origin: &CallOrigin,
+    ) {
         if !self.trace.filter.covers_all() {
             return;
         }
@@ -319,7 +353,8 @@ impl VcpuTrace {
         };
         let mut state = self.lock();
         self.settle(&mut state);
-        self.encode_call(&mut state, CallEvent::Ended { call, outcome, count, bytes });
+        let code = call_code(origin);
+        self.encode_call(&mut state, CallEvent::Ended { call, outcome, count, bytes, code });
     }
 
     fn encode_call(&self, state: &mut State, event: CallEvent) {
@@ -328,12 +363,13 @@ impl VcpuTrace {
         self.seal_if_full(state);
     }
 
-    /// Changes a window by `change`, and traces that if it succeeds.
+    /// Changes a window by `change` for a hypercall, and traces that if it succeeds.
     ///
     /// Events of windows have the order of the changes. What other vCPUs have counted before has an earlier time.
     pub fn window<E>(
         &self,
         window: &WindowEvent,
+        origin: &CallOrigin,
         change: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
         self.settled();
@@ -341,7 +377,8 @@ impl VcpuTrace {
         change()?;
         let mut state = self.lock();
         let host = self.now(&mut state);
-        state.stream.encoder.window(host, window);
+        let code = call_code(origin);
+        state.stream.encoder.window_by_call(host, window, code, &self.definitions);
         self.seal_if_full(&mut state);
         Ok(())
     }

@@ -1,11 +1,14 @@
 //! Finds tables of one dump that should add up to the same total, but do not.
 
+mod calls;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::Call;
 use crate::schema::{
-    AccessCounts, AccessRow, Counts, HypercallRow, Instructions, PortRow, Snapshot, Tables, VcpuRow,
+    AccessCounts, AccessRow, CallCounts, Counts, HypercallRow, Instructions, PortRow, Snapshot,
+    Tables, VcpuRow,
 };
 use crate::totals::FormCounts;
 
@@ -147,6 +150,7 @@ impl Check<'_> {
             }
         }
         self.accesses(tables, accesses.clone(), has_ports);
+        self.call_sites(tables, one_run, has_ports);
         if has_vcpus {
             self.equal(executions, tables.by_vcpu("executions by vCPU", |row| row.executions));
             self.equal(accesses, tables.by_vcpu("accesses by vCPU", |row| row.accesses));
@@ -338,6 +342,8 @@ pub(crate) fn overflowing(parts: &[&Tables]) -> Option<&'static str> {
     };
     let accesses: [fn(&AccessCounts) -> u64; 2] =
         [|counts| counts.accesses, |counts| counts.unverified];
+    let call_counts: [fn(&CallCounts) -> u64; 3] =
+        [|counts| counts.calls, |counts| counts.accesses, |counts| counts.bytes];
     let instructions = |row: &Instructions| u128::from(row.counted().unwrap_or(0));
     let sections =
         |part: &Tables| part.sections.iter().map(|row| instructions(&row.instructions)).sum();
@@ -360,6 +366,25 @@ pub(crate) fn overflowing(parts: &[&Tables]) -> Option<&'static str> {
             calls.iter().all(|&column| fits(&|part| sum(part.hypercalls.iter().map(column)))),
         ),
         ("callers", fits(&|part| part.by_caller("").1)),
+        (
+            "call_sites",
+            call_counts.iter().all(|&column| fits(&|part| part.by_call_site("", column).1)),
+        ),
+        (
+            "call_accesses",
+            fits(&|part| {
+                let rows = part.call_accesses.iter().map(|row| row.accesses);
+                sum(rows.chain([part.call_accesses_dropped]))
+            }),
+        ),
+        ("call_callers", fits(&|part| sum(part.call_callers.iter().map(|row| row.accesses)))),
+        (
+            "processes",
+            fits(&|part| {
+                let rows = part.processes.iter().map(|row| row.hypercall);
+                sum(rows.chain([part.processes_dropped_hypercall]))
+            }),
+        ),
         (
             "processes",
             COUNTS.iter().all(|(_, column)| {

@@ -5,12 +5,15 @@ mod row;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::Hash;
 
+use pvio_x86::{InsnForm, Mode};
+
 pub use self::row::Row;
-use crate::accesses::SiteAccess;
+use crate::Call;
+use crate::accesses::{CallSiteAccess, SiteAccess};
 use crate::rows::{Keyed, PlaceKey, add_up};
 use crate::schema::{
-    AccessCounts, CallerRow, FormRow, HypercallRow, Instructions, PortRow, SiteRow, Snapshot,
-    Tables, UndecidedFormRow, ValueRow, WindowRow,
+    AccessCounts, CallAt, CallCallerRow, CallCounts, CallSiteRow, CallerRow, FormRow, HypercallRow,
+    Instructions, PortRow, SiteRow, Snapshot, Tables, UndecidedFormRow, ValueRow, WindowRow,
 };
 
 /// One row in two dumps. At least one of the two is there.
@@ -80,6 +83,12 @@ pub struct TablesDiff {
     pub callers: Vec<Change<CallerRow>>,
     /// Hypercalls, in the order of the ABI's numbers.
     pub hypercalls: Vec<Change<HypercallRow>>,
+    /// Calls at call sites, in the order of sites; none unless both dumps count by call site.
+    pub call_sites: Vec<Change<CallSiteRow>>,
+    /// Accesses by call site and port, in the order of `call_sites`, then by port.
+    pub accesses_by_call_site: Vec<Change<CallSiteAccess>>,
+    /// Call chains of call sites, as `callers`.
+    pub call_callers: Vec<Change<CallCallerRow>>,
 }
 
 /// The differences in one window.
@@ -117,6 +126,14 @@ impl TablesDiff {
     fn new(before: &Tables, after: &Tables) -> TablesDiff {
         let both = [before, after];
         let sites = Matching::of(&before.sites, &after.sites);
+        // An older pvio did not count by call site.
+        let has_call_sites = both.into_iter().all(has_call_sites);
+        let of_call_sites = |tables: &'_ Tables| match has_call_sites {
+            true => tables.call_sites.clone(),
+            false => Vec::new(),
+        };
+        let [calls_before, calls_after] = both.map(of_call_sites);
+        let call_sites = Matching::of(&calls_before, &calls_after);
         TablesDiff {
             accesses: both.map(Tables::accesses),
             instructions: both.map(|tables| tables.instructions),
@@ -130,6 +147,15 @@ impl TablesDiff {
                 false => changes(&before.callers, &after.callers),
             },
             hypercalls: changes(&before.hypercalls, &after.hypercalls),
+            call_sites: call_sites.changes(),
+            accesses_by_call_site: match has_call_sites {
+                true => call_access_changes(before, after, &call_sites),
+                false => Vec::new(),
+            },
+            call_callers: match before.call_callers.is_empty() || after.call_callers.is_empty() {
+                true => Vec::new(),
+                false => changes(&before.call_callers, &after.call_callers),
+            },
         }
     }
 
@@ -145,7 +171,15 @@ impl TablesDiff {
             && self.accesses_by_site.is_empty()
             && self.callers.is_empty()
             && self.hypercalls.is_empty()
+            && self.call_sites.is_empty()
+            && self.accesses_by_call_site.is_empty()
+            && self.call_callers.is_empty()
     }
+}
+
+/// Returns true if hypercalls are counted by call site, as far as there were any.
+fn has_call_sites(tables: &Tables) -> bool {
+    !tables.call_sites.is_empty() || tables.call_sites_dropped_counts == CallCounts::default()
 }
 
 /// Returns true if the counts that both dumps have are equal.
@@ -206,7 +240,7 @@ fn value_changes(before: &[ValueRow], after: &[ValueRow]) -> Vec<Change<ValueRow
 fn access_changes(
     before: &Tables,
     after: &Tables,
-    sites: &Matching<'_>,
+    sites: &Matching<'_, SiteRow>,
 ) -> Vec<Change<SiteAccess>> {
     let is_counted = |tables: &Tables| {
         !tables.accesses.is_empty() || tables.accesses_dropped == AccessCounts::default()
@@ -214,12 +248,7 @@ fn access_changes(
     if !is_counted(before) || !is_counted(after) {
         return Vec::new();
     }
-    let own = sites.before.len();
-    // Sites of the second dump alone come after those of the first.
-    let mut numbers: Vec<usize> = (own..own + after.sites.len()).collect();
-    for (index, partner) in sites.partners.iter().enumerate() {
-        partner.iter().for_each(|&partner| numbers[partner] = index);
-    }
+    let numbers = sites.numbers_after();
     let mut changes = BTreeMap::new();
     for row in &before.accesses {
         let change = Change { before: before.with_site(row), after: None };
@@ -233,40 +262,103 @@ fn access_changes(
     changes.into_values().filter(Change::is_change).collect()
 }
 
+/// Matches accesses by port and by call sites that match, as [`access_changes`].
+fn call_access_changes(
+    before: &Tables,
+    after: &Tables,
+    sites: &Matching<'_, CallSiteRow>,
+) -> Vec<Change<CallSiteAccess>> {
+    let numbers = sites.numbers_after();
+    let mut changes = BTreeMap::new();
+    for row in &before.call_accesses {
+        let change = Change { before: before.with_call_site(row), after: None };
+        changes.insert((row.site, row.port, row.dir, row.size), change);
+    }
+    for row in &after.call_accesses {
+        let Some(&number) = numbers.get(row.site) else { continue };
+        let change = changes.entry((number, row.port, row.dir, row.size));
+        let change = change.or_insert(Change { before: None, after: None });
+        change.after = after.with_call_site(row);
+    }
+    changes.into_values().filter(Change::is_change).collect()
+}
+
+/// A row of a site, for [`Matching`].
+trait Matched: Row + Clone {
+    /// The position of the site, and what it is.
+    type Place: Eq + Hash;
+    /// What two sites with one symbol have in common.
+    type Kind: Eq + Hash;
+
+    fn symbol(&self) -> Option<&str>;
+    fn place(&self) -> Self::Place;
+    fn kind(&self) -> Self::Kind;
+}
+
+impl Matched for SiteRow {
+    type Place = ((Option<String>, Option<u64>), Option<Mode>, String);
+    type Kind = (Option<Mode>, InsnForm);
+
+    fn symbol(&self) -> Option<&str> {
+        self.symbol.as_deref()
+    }
+
+    fn place(&self) -> Self::Place {
+        let place = match self.place_key() {
+            PlaceKey::File(file, offset) => (Some(file.to_owned()), offset),
+            PlaceKey::Address(address) => (None, address),
+        };
+        (place, self.mode, self.bytes.clone())
+    }
+
+    fn kind(&self) -> Self::Kind {
+        (self.mode, self.form)
+    }
+}
+
+impl Matched for CallSiteRow {
+    type Place = (Option<u64>, CallAt, Option<Mode>, Call);
+    type Kind = (CallAt, Option<Mode>, Call);
+
+    fn symbol(&self) -> Option<&str> {
+        self.symbol.as_deref()
+    }
+
+    fn place(&self) -> Self::Place {
+        (self.address(), self.at, self.mode, self.call)
+    }
+
+    fn kind(&self) -> Self::Kind {
+        (self.at, self.mode, self.call)
+    }
+}
+
 /// Pairs of rows of two dumps, found in several passes.
-struct Matching<'a> {
-    before: &'a [SiteRow],
-    after: &'a [SiteRow],
+struct Matching<'a, R> {
+    before: &'a [R],
+    after: &'a [R],
     /// For each row of `before` the index of its partner.
     partners: Vec<Option<usize>>,
     /// For each row of `after` whether it has a partner.
     is_taken: Vec<bool>,
 }
 
-impl<'a> Matching<'a> {
+impl<'a, R: Matched> Matching<'a, R> {
     /// Matches sites. Several rows may have one symbol, such as a page that is mapped twice: equal
     /// addresses are matched first, the rest in the order of their addresses.
-    fn of(before: &'a [SiteRow], after: &'a [SiteRow]) -> Matching<'a> {
+    fn of(before: &'a [R], after: &'a [R]) -> Matching<'a, R> {
         let (partners, is_taken) = (vec![None; before.len()], vec![false; after.len()]);
         let mut matching = Matching { before, after, partners, is_taken };
-        let place = |row: &SiteRow| {
-            let place = match row.place_key() {
-                PlaceKey::File(file, offset) => (Some(file.to_owned()), offset),
-                PlaceKey::Address(address) => (None, address),
-            };
-            (place, row.mode, row.bytes.clone())
-        };
-        matching.pair(|row| Some((row.symbol.clone()?, place(row))), |_, _| true);
-        matching.pair(|row| Some((row.symbol.clone()?, row.mode, row.form)), |_, _| true);
+        matching.pair(|row| Some((row.symbol()?.to_owned(), row.place())), |_, _| true);
+        matching.pair(|row| Some((row.symbol()?.to_owned(), row.kind())), |_, _| true);
         // The sites left over with a symbol in both dumps have different symbols: different instructions.
-        let unless_both =
-            |one: &SiteRow, other: &SiteRow| one.symbol.is_none() || other.symbol.is_none();
-        matching.pair(|row| Some(place(row)), unless_both);
+        let unless_both = |one: &R, other: &R| one.symbol().is_none() || other.symbol().is_none();
+        matching.pair(|row| Some(row.place()), unless_both);
         matching
     }
 
     /// The sites that changed: those of the first dump, then those that only the second has.
-    fn changes(&self) -> Vec<Change<SiteRow>> {
+    fn changes(&self) -> Vec<Change<R>> {
         let matched = self.before.iter().zip(&self.partners).map(|(row, partner)| Change {
             before: Some(row.clone()),
             after: partner.map(|index| self.after[index].clone()),
@@ -276,12 +368,22 @@ impl<'a> Matching<'a> {
         matched.chain(added).filter(Change::is_change).collect()
     }
 
+    /// For each row of `after`, the index of its partner in `before`. Rows without one come after all of `before`.
+    fn numbers_after(&self) -> Vec<usize> {
+        let own = self.before.len();
+        let mut numbers: Vec<usize> = (own..own + self.after.len()).collect();
+        for (index, partner) in self.partners.iter().enumerate() {
+            partner.iter().for_each(|&partner| numbers[partner] = index);
+        }
+        numbers
+    }
+
     /// Pairs free rows with equal keys that fulfil a condition, in the order of the tables. Rows
     /// without a key stay free.
     fn pair<K: Eq + Hash>(
         &mut self,
-        key: impl Fn(&SiteRow) -> Option<K>,
-        condition: impl Fn(&SiteRow, &SiteRow) -> bool,
+        key: impl Fn(&R) -> Option<K>,
+        condition: impl Fn(&R, &R) -> bool,
     ) {
         let mut free: HashMap<K, VecDeque<usize>> = HashMap::new();
         for (index, row) in self.after.iter().enumerate() {

@@ -23,7 +23,7 @@ mod totals;
 pub mod trace;
 mod values;
 
-pub use accesses::SiteAccess;
+pub use accesses::{CallSiteAccess, SiteAccess};
 pub use call::Call;
 pub use check::{Discrepancy, Scope};
 pub use compare::{Change, Diff, Row, TablesDiff, WindowDiff};
@@ -31,10 +31,10 @@ pub use merge::{MergeError, merge};
 pub use port_page::render_port;
 pub use read::{Problem, ReadError};
 pub use schema::{
-    AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow,
-    HypercallRow, Instructions, JSON_SCHEMA, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow,
-    SiteRow, Snapshot, SymbolFileRow, Tables, UndecidedFormRow, ValueMoment, ValueRow, VcpuRow,
-    WindowRow,
+    AccessCounts, AccessRow, CallAccessRow, CallAt, CallCallerRow, CallCounts, CallSiteRow,
+    CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow, HypercallRow, Instructions,
+    JSON_SCHEMA, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot,
+    SymbolFileRow, Tables, UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
 };
 pub use summary::render;
 pub use totals::FormCounts;

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use crate::accesses;
 use crate::check::overflowing;
 use crate::rows::{add_up, union};
-use crate::schema::{AccessCounts, Counts, Instructions, QemuRow, Snapshot, Tables, WindowRow};
+use crate::schema::{
+    AccessCounts, CallCounts, Counts, Instructions, QemuRow, Snapshot, Tables, WindowRow,
+};
 
 /// Dumps that cannot be added up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +38,9 @@ pub enum MergeError {
 /// | `accesses` | rows by the site's row in the sum, port, direction and size |
 /// | `callers` | rows by the symbols of site and frames, or their addresses where they have none; \
 ///   the addresses are those of one dump |
+/// | `call_sites` | rows by all that is not a count |
+/// | `call_accesses` | as `accesses`, by the row of `call_sites` |
+/// | `call_callers` | as `callers` |
 /// | `processes` | rows by kernel, number and name, or page table |
 /// | `values` | rows by port, direction, size and value; `first`, `last` and `values_clock` are `null`, unless there is one dump |
 /// | `windows` | rows by name; `open` and `rows_dropped` are true if true in one dump |
@@ -111,9 +116,17 @@ fn merge_window(
         let sites = std::mem::take(&mut tables.sites);
         sites.iter().for_each(|row| tables.sites_dropped_counts.add(&row.counts));
         let processes = std::mem::take(&mut tables.processes);
-        processes.iter().for_each(|row| tables.processes_dropped_counts.add(&row.counts));
+        for row in &processes {
+            tables.processes_dropped_counts.add(&row.counts);
+            tables.processes_dropped_hypercall += row.hypercall;
+        }
         let accesses = std::mem::take(&mut tables.accesses);
         accesses.iter().for_each(|row| tables.accesses_dropped.add(&row.counts));
+        let call_sites = std::mem::take(&mut tables.call_sites);
+        call_sites.iter().for_each(|row| tables.call_sites_dropped_counts.add(&row.counts));
+        let call_accesses = std::mem::take(&mut tables.call_accesses);
+        tables.call_accesses_dropped += call_accesses.iter().map(|row| row.accesses).sum::<u64>();
+        tables.call_callers.clear();
     }
     Ok(WindowRow {
         name: name.to_owned(),
@@ -132,12 +145,15 @@ fn merge_tables(parts: &[&Tables], keep_vcpus: bool) -> Result<Tables, MergeErro
     let mut sites_dropped_counts = Counts::default();
     let mut accesses_dropped = AccessCounts::default();
     let mut processes_dropped_counts = Counts::default();
+    let mut call_sites_dropped_counts = CallCounts::default();
     for part in parts {
+        call_sites_dropped_counts.add(&part.call_sites_dropped_counts);
         sites_dropped_counts.add(&part.sites_dropped_counts);
         accesses_dropped.add(&part.accesses_dropped);
         processes_dropped_counts.add(&part.processes_dropped_counts);
     }
     let sites = add_up(parts.iter().flat_map(|part| &part.sites));
+    let call_sites = add_up(parts.iter().flat_map(|part| &part.call_sites));
     let vcpus = add_up(parts.iter().flat_map(|part| &part.vcpus));
     let mut ports = add_up(parts.iter().flat_map(|part| &part.ports));
     if parts.len() > 1 {
@@ -154,8 +170,17 @@ fn merge_tables(parts: &[&Tables], keep_vcpus: bool) -> Result<Tables, MergeErro
         sites_dropped_counts,
         processes: add_up(parts.iter().flat_map(|part| &part.processes)),
         processes_dropped_counts,
+        processes_dropped_hypercall: parts
+            .iter()
+            .map(|part| part.processes_dropped_hypercall)
+            .sum(),
         callers: add_up(parts.iter().flat_map(|part| &part.callers)),
         hypercalls: add_up(parts.iter().flat_map(|part| &part.hypercalls)),
+        call_accesses: accesses::merge_calls(parts, &call_sites),
+        call_accesses_dropped: parts.iter().map(|part| part.call_accesses_dropped).sum(),
+        call_sites,
+        call_sites_dropped_counts,
+        call_callers: add_up(parts.iter().flat_map(|part| &part.call_callers)),
         instructions: parts
             .iter()
             .map(|part| part.instructions)

@@ -35,9 +35,10 @@ pub fn render_port(snapshot: &Snapshot, port: Port) -> String {
             format!("\nValues, times by the {}'s clock\n{}", printable(clock), table(values))
         }
     };
+    let by_call_site = call_sites(snapshot, port, by_hypercall);
     let sites = snapshot.accesses_to(port);
     if sites.is_empty() {
-        return text + &values;
+        return text + &by_call_site + &values;
     }
     let unverified = sites.iter().any(|row| row.counts.unverified > 0);
     let mut by_site = TextTable::new(&[
@@ -73,7 +74,46 @@ pub fn render_port(snapshot: &Snapshot, port: Port) -> String {
             number(total - told)
         );
     }
-    text + &values
+    text + &by_call_site + &values
+}
+
+/// Renders the accesses by hypercall by call site; empty if there are none.
+fn call_sites(snapshot: &Snapshot, port: Port, total: u64) -> String {
+    let rows = snapshot.call_accesses_to(port);
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut table = TextTable::new(&[
+        "<call site",
+        "<of",
+        ">mode",
+        "<call",
+        "<dir",
+        ">size",
+        ">accesses",
+        ">%",
+        "<symbol",
+    ]);
+    for row in &rows {
+        table.row([
+            row.site.pc.clone(),
+            row.site.at.name().to_owned(),
+            row.site.mode.map_or("-".to_owned(), |mode| mode.bits().to_string()),
+            row.site.call.to_string(),
+            row.dir.to_string(),
+            row.size.to_string(),
+            number(row.accesses),
+            percent(row.accesses, total),
+            row.site.symbol.as_deref().unwrap_or("-").to_owned(),
+        ]);
+    }
+    let mut text = table.render();
+    let told: u64 = rows.iter().map(|row| row.accesses).sum();
+    if told < total {
+        let more = number(total - told);
+        let _ = writeln!(text, "  {more} more are of call sites that did not fit into the table");
+    }
+    text
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ use serde_json::error::Category;
 
 use crate::check::{overflowing, overflowing_values};
 use crate::schema::{
-    AccessCounts, AccessRow, CallerRow, FormRow, HypercallRow, PortRow, ProcessRow, SCHEMA,
-    SectionRow, SiteRow, Snapshot, Tables, UndecidedFormRow, ValueRow, VcpuRow, parse_address,
+    AccessCounts, AccessRow, CallAccessRow, CallCallerRow, CallCounts, CallSiteRow, CallerRow,
+    FormRow, HypercallRow, PortRow, ProcessRow, SCHEMA, SectionRow, SiteRow, Snapshot, Tables,
+    UndecidedFormRow, ValueRow, VcpuRow, parse_address,
 };
 
 /// A file that could not be read as a dump.
@@ -121,12 +122,27 @@ impl Snapshot {
     }
 }
 
-/// Completes the tables of an older pvio, which did not count by site and port.
+/// Completes the tables of an older pvio, which did not count by site and port, nor by call site.
 fn complete(tables: &mut Tables) {
     if tables.accesses.is_empty() && tables.accesses_dropped == AccessCounts::default() {
         tables.accesses_dropped = AccessCounts {
             accesses: tables.instruction_accesses(),
             unverified: tables.ports.iter().map(|row| row.unverified).sum(),
+        };
+    }
+    let has_call_sites =
+        !tables.call_sites.is_empty() || tables.call_sites_dropped_counts != CallCounts::default();
+    if !has_call_sites {
+        let rows = tables.hypercalls.iter();
+        let accesses = match tables.ports.is_empty() {
+            true => tables.hypercall_accesses(),
+            false => tables.ports.iter().map(|row| row.hypercall).sum(),
+        };
+        tables.call_accesses_dropped = accesses;
+        tables.call_sites_dropped_counts = CallCounts {
+            calls: rows.clone().map(|row| row.count).sum(),
+            accesses,
+            bytes: rows.map(|row| row.bytes).sum(),
         };
     }
 }
@@ -167,6 +183,23 @@ fn validate(tables: &Tables) -> Result<(), WrongField> {
         let frames = row.frames.iter().map(|frame| &frame.pc);
         if frames.chain([&row.pc]).any(|pc| parse_address(pc).is_none()) {
             return Err((format!("callers[{index}]"), not_an_address));
+        }
+    }
+    for (index, row) in tables.call_sites.iter().enumerate() {
+        if row.address().is_none() {
+            return Err((format!("call_sites[{index}].pc"), not_an_address));
+        }
+    }
+    for (index, row) in tables.call_accesses.iter().enumerate() {
+        if tables.call_site_of(row).is_none() {
+            let reason = "there is no such row in call_sites";
+            return Err((format!("call_accesses[{index}].site"), reason));
+        }
+    }
+    for (index, row) in tables.call_callers.iter().enumerate() {
+        let frames = row.frames.iter().map(|frame| &frame.pc);
+        if frames.chain([&row.pc]).any(|pc| parse_address(pc).is_none()) {
+            return Err((format!("call_callers[{index}]"), not_an_address));
         }
     }
     for (index, row) in tables.sections.iter().enumerate() {
@@ -237,6 +270,9 @@ fn wrong_row(tables: &Value) -> Option<(String, String)> {
         .or_else(|| wrong_row_in::<ProcessRow>(tables, "processes"))
         .or_else(|| wrong_row_in::<ValueRow>(tables, "values"))
         .or_else(|| wrong_row_in::<HypercallRow>(tables, "hypercalls"))
+        .or_else(|| wrong_row_in::<CallSiteRow>(tables, "call_sites"))
+        .or_else(|| wrong_row_in::<CallAccessRow>(tables, "call_accesses"))
+        .or_else(|| wrong_row_in::<CallCallerRow>(tables, "call_callers"))
         .or_else(|| wrong_row_in::<SectionRow>(tables, "sections"))
 }
 

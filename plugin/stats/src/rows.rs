@@ -6,9 +6,9 @@ use pvio_x86::{AccessSize, Direction, InsnForm, Mode, Port, PortForm};
 
 use crate::Call;
 use crate::schema::{
-    AccessCounts, AccessRow, CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow,
-    Instructions, PortRow, ProcessRow, SectionRow, SiteRow, UndecidedFormRow, ValueRow, VcpuRow,
-    parse_address,
+    AccessCounts, AccessRow, CallAccessRow, CallAt, CallCallerRow, CallCounts, CallSiteRow,
+    CallerRow, ChainEnd, Counts, FormRow, FrameRow, HypercallRow, Instructions, PortRow,
+    ProcessRow, SectionRow, SiteRow, UndecidedFormRow, ValueRow, VcpuRow, parse_address,
 };
 
 /// A row of a table: a key and counts.
@@ -162,6 +162,7 @@ impl Keyed for ProcessRow {
     fn add(&mut self, other: &ProcessRow) {
         self.counts.add(&other.counts);
         self.kernel_accesses += other.kernel_accesses;
+        self.hypercall += other.hypercall;
     }
 }
 
@@ -262,6 +263,67 @@ impl Keyed for HypercallRow {
     }
 }
 
+impl Keyed for CallSiteRow {
+    type Key<'a> = (Option<u64>, CallAt, Option<Mode>, Call, Option<&'a str>, &'a str);
+
+    fn key(&self) -> Self::Key<'_> {
+        (self.address(), self.at, self.mode, self.call, self.symbol.as_deref(), &self.pc)
+    }
+
+    fn add(&mut self, other: &CallSiteRow) {
+        if self.source != other.source {
+            self.source = None;
+        }
+        if self.named_by != other.named_by {
+            self.named_by = None;
+        }
+        self.counts.add(&other.counts);
+    }
+}
+
+impl Keyed for CallAccessRow {
+    type Key<'a> = (usize, Port, Direction, AccessSize);
+
+    fn key(&self) -> Self::Key<'_> {
+        (self.site, self.port, self.dir, self.size)
+    }
+
+    fn add(&mut self, other: &CallAccessRow) {
+        self.accesses += other.accesses;
+    }
+}
+
+impl CallCallerRow {
+    /// Returns the label of the site: its symbol, or else its address.
+    pub fn site(&self) -> &str {
+        self.symbol.as_deref().unwrap_or(&self.pc)
+    }
+
+    /// The site's function, without the offset in it and the module, or its address.
+    pub fn function(&self) -> &str {
+        function_of(self.site())
+    }
+}
+
+impl Keyed for CallCallerRow {
+    type Key<'a> = (&'a str, CallAt, Option<Mode>, Vec<(&'a str, bool)>, ChainEnd);
+
+    /// Uses symbols, as the key of a [`CallerRow`].
+    fn key(&self) -> Self::Key<'_> {
+        let frames = self.frames.iter().map(|frame| (frame.name(), frame.interrupted));
+        (self.site(), self.at, self.mode, frames.collect(), self.end)
+    }
+
+    /// The addresses are those of one row, whatever the order.
+    fn add(&mut self, other: &CallCallerRow) {
+        let accesses = self.accesses + other.accesses;
+        if (&other.pc, &other.frames) < (&self.pc, &self.frames) {
+            *self = other.clone();
+        }
+        self.accesses = accesses;
+    }
+}
+
 impl Keyed for SectionRow {
     type Key<'a> = (Option<u64>, Option<u64>, &'a str);
 
@@ -279,6 +341,14 @@ impl Counts {
         self.executions += other.executions;
         self.accesses += other.accesses;
         self.unverified += other.unverified;
+    }
+}
+
+impl CallCounts {
+    pub(crate) fn add(&mut self, other: &CallCounts) {
+        self.calls += other.calls;
+        self.accesses += other.accesses;
+        self.bytes += other.bytes;
     }
 }
 

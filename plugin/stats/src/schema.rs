@@ -4,6 +4,7 @@
 //! Schema. Fields may be added. None changes its meaning without a new schema, so readers ignore
 //! fields that they do not know, and fields that older versions of pvio did not write have defaults.
 
+mod calls;
 mod ports;
 mod sites;
 
@@ -17,6 +18,7 @@ use crate::Call;
 #[cfg(test)]
 use crate::json_schema;
 
+pub use self::calls::{CallAccessRow, CallAt, CallCallerRow, CallCounts, CallSiteRow};
 pub use self::ports::{AccessCounts, AccessRow, FirstAccess, PortRow, ValueMoment, ValueRow};
 pub(crate) use self::sites::parse_address;
 pub use self::sites::{CallerRow, ChainEnd, FrameRow, SiteRow};
@@ -111,9 +113,27 @@ pub struct Tables {
     /// The accesses of each site by call chain; empty without the option `callers`.
     #[serde(default)]
     pub callers: Vec<CallerRow>,
+    /// The accesses by hypercall of all processes without a row in `processes`.
+    #[serde(default)]
+    pub processes_dropped_hypercall: u64,
     /// Every hypercall that was made, in the order of the ABI's numbers.
     #[serde(default)]
     pub hypercalls: Vec<HypercallRow>,
+    /// Every call site and call that it made, by address.
+    #[serde(default)]
+    pub call_sites: Vec<CallSiteRow>,
+    /// The counts of all hypercalls without a row in `call_sites`.
+    #[serde(default)]
+    pub call_sites_dropped_counts: CallCounts,
+    /// Every row of `call_sites` and port that it accessed, by row.
+    #[serde(default)]
+    pub call_accesses: Vec<CallAccessRow>,
+    /// The accesses by hypercall without a row in `call_accesses`.
+    #[serde(default)]
+    pub call_accesses_dropped: u64,
+    /// The accesses of each call site by call chain; empty without the option `callers`.
+    #[serde(default)]
+    pub call_callers: Vec<CallCallerRow>,
     /// Instructions of every kind.
     #[serde(flatten)]
     pub instructions: Instructions,
@@ -266,6 +286,9 @@ pub struct ProcessRow {
     pub counts: Counts,
     /// The accesses among them that supervisor code made.
     pub kernel_accesses: u64,
+    /// Its accesses by hypercall, and the kernel's on its behalf. The other counts are of instructions.
+    #[serde(default)]
+    pub hypercall: u64,
 }
 
 /// The counts of one or several instructions.
@@ -309,7 +332,7 @@ pub struct WindowRow {
     pub entries: u64,
     /// True if it was still open at the time of the dump; its counts end there.
     pub open: bool,
-    /// True if `ports` was emptied, and `sites` and `accesses` were moved to their dropped counts, for
+    /// True if `ports` was emptied, and `sites`, `accesses` and those of calls were moved to their dropped counts, for
     /// lack of room.
     #[serde(default)]
     pub rows_dropped: bool,

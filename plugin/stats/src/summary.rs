@@ -10,8 +10,8 @@ use self::counts::{
     forms, forms_undecided, hypercalls, hypercalls_made, sections, total_of, vcpus, windows,
 };
 use self::ports::{first_unserved, ports, unserved, values};
-use self::sites::{callers, processes, sites, without_chain};
-use crate::schema::{AccessCounts, Counts, Snapshot};
+use self::sites::{call_callers, call_sites, callers, processes, sites, without_chain};
+use crate::schema::{AccessCounts, CallCounts, Counts, Snapshot};
 use crate::text_table::{number, printable};
 
 /// Maximum number of ports and sites that the summary shows, the busiest first. The dump has all.
@@ -43,6 +43,18 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
     }
     if !snapshot.hypercalls.is_empty() {
         section(&mut text, "Hypercalls", hypercalls(snapshot));
+    }
+    if !snapshot.call_sites.is_empty() {
+        let title = busiest("call sites, by call", snapshot.call_sites.len());
+        section(&mut text, &title, call_sites(snapshot));
+    }
+    let dropped = snapshot.call_sites_dropped_counts;
+    if dropped != CallCounts::default() {
+        let _ = writeln!(
+            text,
+            "  {} more came from call sites that did not fit into the table",
+            counted_as(dropped.calls, "hypercall", "hypercalls"),
+        );
     }
     if !snapshot.ports.is_empty() {
         let title = busiest("ports, by direction and size", snapshot.ports.len());
@@ -81,6 +93,10 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
         if let Some(rest) = without_chain(snapshot) {
             let _ = writeln!(text, "{rest}");
         }
+    }
+    if !snapshot.call_callers.is_empty() {
+        let title = busiest("call chains of hypercalls", snapshot.call_callers.len());
+        section(&mut text, &title, call_callers(snapshot));
     }
     if !snapshot.processes.is_empty() {
         section(&mut text, &busiest("processes", snapshot.processes.len()), processes(snapshot));

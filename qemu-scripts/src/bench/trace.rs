@@ -16,8 +16,9 @@ use crate::paths;
 use crate::progress::Progress;
 use crate::stats::QemuRow;
 use crate::stats::trace::{
-    ChunkHeader, ChunkKind, Code, Define, Encoder, End, Head, InsnEvent, ProcessDefinition,
-    SiteDefinition, StackDefinition, Stage, StreamEnd, Trace, What, chunk, statistics,
+    CallSiteDefinition, ChunkHeader, ChunkKind, Code, Define, Encoder, End, Head, InsnEvent,
+    ProcessDefinition, SiteDefinition, StackDefinition, Stage, StreamEnd, Trace, What, chunk,
+    statistics,
 };
 
 /// Number of events in the trace that is read.
@@ -125,6 +126,10 @@ impl Define for Synthetic {
             bytes: vec![0xee],
             place: None,
         }
+    }
+
+    fn call_site(&self, _: u32) -> CallSiteDefinition {
+        unreachable!("no event is a hypercall's")
     }
 
     fn stack(&self, _: u32) -> StackDefinition {

@@ -10,7 +10,9 @@ mod export;
 mod man;
 mod merge;
 mod paravirt_linux;
+mod paravirt_seabios;
 mod patch_linux;
+mod patch_seabios;
 mod report;
 mod show;
 mod snapshot;
@@ -47,6 +49,8 @@ pub enum Command {
     Merge(merge::Arguments),
     PatchLinux(patch_linux::Arguments),
     ParavirtLinux(paravirt_linux::Arguments),
+    PatchSeabios(patch_seabios::Arguments),
+    ParavirtSeabios(paravirt_seabios::Arguments),
     Snapshot(snapshot::Arguments),
     Top(top::Arguments),
     Completions(completions::Arguments),
@@ -80,6 +84,12 @@ impl Command {
             Command::ParavirtLinux(arguments) => {
                 status::end("paravirt-linux", paravirt_linux::run(&arguments))
             }
+            Command::PatchSeabios(arguments) => {
+                status::end("patch-seabios", patch_seabios::run(&arguments))
+            }
+            Command::ParavirtSeabios(arguments) => {
+                status::end("paravirt-seabios", paravirt_seabios::run(&arguments))
+            }
             Command::Snapshot(arguments) => {
                 status::end_with_answer("snapshot", snapshot::run(&arguments))
             }
@@ -108,6 +118,8 @@ mod tests {
             ("test", include_str!("../../help/test.txt")),
             ("paravirt-linux", include_str!("../../help/paravirt-linux.txt")),
             ("patch-linux", include_str!("../../help/patch-linux.txt")),
+            ("paravirt-seabios", include_str!("../../help/paravirt-seabios.txt")),
+            ("patch-seabios", include_str!("../../help/patch-seabios.txt")),
             ("report", include_str!("../../help/report.txt")),
             ("show", include_str!("../../help/show.txt")),
             ("stats", include_str!("../../help/stats.txt")),

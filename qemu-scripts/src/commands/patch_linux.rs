@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use pvio_cli::linux_tree::{Patched, patch};
+use pvio_cli::source_tree::Patched;
+use pvio_cli::source_tree::linux::patch;
 use pvio_cli::status;
 
 /// Puts pvio's guest support into the source of a Linux kernel.

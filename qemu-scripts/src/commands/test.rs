@@ -66,7 +66,7 @@ pub struct Arguments {
 
 /// Runs the command. Returns the program's exit status.
 pub fn run(arguments: &Arguments) -> ExitCode {
-    let stop = match signals::watch() {
+    let stop = match signals::watch(signals::ENDS) {
         Ok(stop) => stop,
         Err(error) => {
             status::complain("guest-test", &error.into());

@@ -47,6 +47,9 @@ fn tables(diff: &TablesDiff) -> Value {
         "accesses_by_site": changes(&diff.accesses_by_site),
         "callers": changes(&diff.callers),
         "hypercalls": changes(&diff.hypercalls),
+        "call_sites": changes(&diff.call_sites),
+        "accesses_by_call_site": changes(&diff.accesses_by_call_site),
+        "call_callers": changes(&diff.call_callers),
     })
 }
 

@@ -1,8 +1,8 @@
 //! The text of one row of each table.
 
 use crate::stats::{
-    CallerRow, ChainEnd, FormRow, FrameRow, HypercallRow, PortRow, Row, SiteAccess, SiteRow,
-    UndecidedFormRow, ValueRow,
+    CallCallerRow, CallSiteAccess, CallSiteRow, CallerRow, ChainEnd, FormRow, FrameRow,
+    HypercallRow, PortRow, Row, SiteAccess, SiteRow, UndecidedFormRow, ValueRow,
 };
 
 /// A row that a table of changes can show.
@@ -122,15 +122,59 @@ impl Described for SiteAccess {
     }
 }
 
+fn callers(frames: &[FrameRow], end: ChainEnd) -> String {
+    let mut callers: Vec<&str> = frames.iter().map(FrameRow::name).collect();
+    if matches!(end, ChainEnd::Unknown | ChainEnd::Dropped) {
+        callers.push("?");
+    }
+    callers.join(" < ")
+}
+
+impl Described for CallSiteRow {
+    const NAMES: [&'static str; 4] = ["<address", "<call", "<symbol", ""];
+
+    fn name(&self) -> [String; 4] {
+        let symbol = self.symbol.as_deref().unwrap_or("-").to_owned();
+        [self.pc.clone(), self.call.to_string(), symbol, String::new()]
+    }
+
+    fn others(&self) -> Vec<(&'static str, Option<u64>)> {
+        vec![("calls", Some(self.counts.calls)), ("bytes", Some(self.counts.bytes))]
+    }
+}
+
+impl Described for CallSiteAccess {
+    const NAMES: [&'static str; 4] = ["<address", "<call", "<port", "<symbol"];
+
+    fn name(&self) -> [String; 4] {
+        let [address, call, symbol, _] = self.site.name();
+        [address, call, self.port.to_string(), symbol]
+    }
+
+    fn others(&self) -> Vec<(&'static str, Option<u64>)> {
+        Vec::new()
+    }
+}
+
+impl Described for CallCallerRow {
+    const NAMES: [&'static str; 4] = ["<site", "<callers", "", ""];
+
+    fn name(&self) -> [String; 4] {
+        let callers = callers(&self.frames, self.end);
+        [self.site().to_owned(), callers, String::new(), String::new()]
+    }
+
+    fn others(&self) -> Vec<(&'static str, Option<u64>)> {
+        Vec::new()
+    }
+}
+
 impl Described for CallerRow {
     const NAMES: [&'static str; 4] = ["<site", "<callers", "", ""];
 
     fn name(&self) -> [String; 4] {
-        let mut callers: Vec<&str> = self.frames.iter().map(FrameRow::name).collect();
-        if matches!(self.end, ChainEnd::Unknown | ChainEnd::Dropped) {
-            callers.push("?");
-        }
-        [self.site().to_owned(), callers.join(" < "), String::new(), String::new()]
+        let callers = callers(&self.frames, self.end);
+        [self.site().to_owned(), callers, String::new(), String::new()]
     }
 
     fn others(&self) -> Vec<(&'static str, Option<u64>)> {

@@ -112,6 +112,9 @@ impl Page {
         self.changes(scope, "accesses by site and port", &diff.accesses_by_site);
         self.changes(scope, "call chains", &diff.callers);
         self.changes(scope, "hypercalls", &diff.hypercalls);
+        self.changes(scope, "call sites", &diff.call_sites);
+        self.changes(scope, "accesses by call site and port", &diff.accesses_by_call_site);
+        self.changes(scope, "call chains of hypercalls", &diff.call_callers);
     }
 
     fn changes<R: Described>(&mut self, scope: &str, what: &str, changes: &[Change<R>]) {

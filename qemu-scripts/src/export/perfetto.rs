@@ -156,7 +156,7 @@ pub fn write(trace: &mut Trace, out: &mut impl Write) -> Result<()> {
         let time = event.guest.unwrap_or(event.host);
         last = last.max(time);
         result = match &event.what {
-            What::Window(window) => put_window(&mut writer, window, time, &mut open),
+            What::Window(window, _) => put_window(&mut writer, window, time, &mut open),
             _ => {
                 let line = describe(event, vcpu, definitions, &names);
                 put(&mut writer, &line, time, &names)

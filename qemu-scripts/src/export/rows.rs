@@ -17,7 +17,7 @@ use super::parquet::ParquetWriter;
 use crate::stats::{Snapshot, Tables};
 
 /// The names of the tables of a dump.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 14] = [
     "forms",
     "ports",
     "sites",
@@ -25,6 +25,9 @@ pub const NAMES: [&str; 11] = [
     "callers",
     "processes",
     "hypercalls",
+    "call_sites",
+    "call_accesses",
+    "call_callers",
     "vcpus",
     "sections",
     "values",
@@ -70,6 +73,9 @@ pub fn write<W: Write>(
         "callers" => out.rows(&tables.callers),
         "processes" => out.rows(&tables.processes),
         "hypercalls" => out.rows(&tables.hypercalls),
+        "call_sites" => out.rows(&tables.call_sites),
+        "call_accesses" => out.rows(&tables.call_accesses),
+        "call_callers" => out.rows(&tables.call_callers),
         "vcpus" => out.rows(&tables.vcpus),
         "sections" => out.rows(&tables.sections),
         "values" if window.is_none() => out.rows(&dump.values),

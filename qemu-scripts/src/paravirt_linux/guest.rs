@@ -32,7 +32,7 @@ impl Way {
 
 /// The kernel's parameters: an early console from the setup code on. `no_timer_check`, because on a busy host an emulated
 /// timer ticks late.
-const PARAMETERS: &str =
+pub(crate) const PARAMETERS: &str =
     "earlyprintk=ttyS0,115200 console=ttyS0,115200 debug panic=-1 no_timer_check nokaslr";
 
 /// Parameter that makes the disk's driver move all data by port accesses.
@@ -94,7 +94,7 @@ impl Disk {
     }
 
     /// The disk's contents at first.
-    fn initial() -> Vec<u8> {
+    pub fn initial() -> Vec<u8> {
         (0..DISK as u32 / 4).flat_map(|word| word.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect()
     }
 }
@@ -196,7 +196,9 @@ impl Guest {
         Ok(run)
     }
 
-    fn machine(&self, qemu: &Path, work: &[&str], parameters: &str) -> Machine {
+    /// A machine, without the plugin, that boots the kernel with these parameters. `work` is what the program does:
+    /// words that `guest-shim/linux/test/init.c` names.
+    pub fn machine(&self, qemu: &Path, work: &[&str], parameters: &str) -> Machine {
         let initramfs = self.directory.path().join("initramfs");
         let append = format!("{PARAMETERS} {parameters} -- {}", work.join(" "));
         Machine::new(qemu)

@@ -11,9 +11,11 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
+pub(crate) use guest::PARAMETERS;
 pub use guest::{Disk, Guest, Run, Way};
 pub use report::{Counts, DiskCounts, Report};
-pub use stage::Stage;
+pub(crate) use report::{by_stage, port_io_calls, refused, with_commas};
+pub use stage::{Layout, Stage};
 
 use crate::measure::in_turn;
 

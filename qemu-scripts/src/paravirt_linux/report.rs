@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use super::guest::{Guest, Run};
-use super::{Stage, Times};
+use super::{Layout, Stage, Times};
+use crate::machine::Ended;
 use crate::measure::{Ratio, median};
 use crate::stats::{Call, QemuRow, Snapshot};
 use crate::table::Table;
@@ -80,11 +81,11 @@ pub(super) fn of(
     };
     let disk = |run: &Run, way| -> Result<DiskCounts> {
         let stats = run.ended.stats()?;
-        let by_stage = by_stage(guest, stats);
+        let by_stage = by_stage(&guest.layout, stats);
         Ok(DiskCounts {
             instructions: by_stage
                 .iter()
-                .filter(|(stage, _)| **stage != Stage::Firmware)
+                .filter(|(stage, _)| !stage.is_firmware())
                 .map(|(_, n)| n)
                 .sum(),
             by_hypercall: stats.ports.iter().map(|row| row.hypercall).sum(),
@@ -104,6 +105,15 @@ pub(super) fn of(
 }
 
 impl Guest {
+    /// Returns the accesses by instruction, by stage.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the plugin wrote no statistics.
+    pub fn instructions(&self, ended: &Ended) -> Result<BTreeMap<Stage, u64>> {
+        Ok(by_stage(&self.layout, ended.stats()?))
+    }
+
     /// Returns what the plugin counted in a run.
     ///
     /// # Errors
@@ -114,7 +124,7 @@ impl Guest {
         ensure!(stats.sites_dropped == 0, "some code is not among the sites");
         Ok(Counts {
             line: run.line.clone(),
-            instructions: by_stage(self, stats),
+            instructions: by_stage(&self.layout, stats),
             strings: kernel_strings(self, stats),
             hypercalls: port_io_calls(stats),
             refused: refused(stats),
@@ -123,10 +133,10 @@ impl Guest {
 }
 
 /// Counts the accesses by instruction, by stage.
-fn by_stage(guest: &Guest, stats: &Snapshot) -> BTreeMap<Stage, u64> {
+pub(crate) fn by_stage(layout: &Layout, stats: &Snapshot) -> BTreeMap<Stage, u64> {
     let mut stages: BTreeMap<Stage, u64> = Stage::ALL.map(|stage| (stage, 0)).into();
     for site in &stats.sites {
-        let stage = guest.layout.stage(site.mode, site.address().unwrap_or(0));
+        let stage = layout.stage(site.mode, site.address().unwrap_or(0));
         *stages.entry(stage).or_default() += site.counts.accesses;
     }
     stages
@@ -141,12 +151,12 @@ fn kernel_strings(guest: &Guest, stats: &Snapshot) -> u64 {
     sites.map(|site| site.counts.accesses).sum()
 }
 
-fn port_io_calls(stats: &Snapshot) -> u64 {
+pub(crate) fn port_io_calls(stats: &Snapshot) -> u64 {
     let rows = stats.hypercalls.iter().filter(|row| Call::port_io(row.call).is_some());
     rows.map(|row| row.count).sum()
 }
 
-fn refused(stats: &Snapshot) -> u64 {
+pub(crate) fn refused(stats: &Snapshot) -> u64 {
     stats.hypercalls.iter().map(|row| row.declined + row.denied + row.errors).sum()
 }
 
@@ -199,7 +209,7 @@ impl Report {
     }
 }
 
-fn with_commas(number: u64) -> String {
+pub(crate) fn with_commas(number: u64) -> String {
     use thousands::Separable;
     number.separate_with_commas()
 }

@@ -9,8 +9,10 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
-    /// The BIOS and option ROMs.
+    /// The BIOS.
     Firmware,
+    /// Option ROMs, such as the VGA BIOS.
+    Roms,
     /// The kernel's 16-bit setup code.
     Setup,
     /// The kernel's decompressor.
@@ -23,13 +25,16 @@ pub enum Stage {
 
 /// The addresses at which QEMU and the boot protocol put a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
+pub struct Layout {
     /// The physical memory that the decompressor uses. It moves itself there first.
     decompressor: Range<u64>,
 }
 
 /// The memory in which QEMU puts the setup code, from its load address to the EBDA.
 const SETUP: Range<u64> = 0x1_0000..0xa_0000;
+
+/// The memory in which the BIOS puts option ROMs.
+const ROMS: Range<u64> = 0xc_0000..0xe_0000;
 
 /// The lowest address of a 32-bit kernel, and an address after it. Firmware is at the end of the address space.
 const KERNEL_32: Range<u64> = 0xc000_0000..0xff00_0000;
@@ -43,13 +48,25 @@ const KERNEL_64: u64 = 0xffff_8000_0000_0000;
 
 impl Stage {
     /// All stages, in the order of a boot.
-    pub const ALL: [Stage; 5] =
-        [Stage::Firmware, Stage::Setup, Stage::Decompressor, Stage::Kernel, Stage::User];
+    pub const ALL: [Stage; 6] = [
+        Stage::Firmware,
+        Stage::Roms,
+        Stage::Setup,
+        Stage::Decompressor,
+        Stage::Kernel,
+        Stage::User,
+    ];
+
+    /// Returns true for code that is there before the kernel.
+    pub fn is_firmware(self) -> bool {
+        matches!(self, Stage::Firmware | Stage::Roms)
+    }
 
     /// The name in tables.
     pub fn name(self) -> &'static str {
         match self {
-            Stage::Firmware => "firmware and option ROMs",
+            Stage::Firmware => "BIOS",
+            Stage::Roms => "option ROMs",
             Stage::Setup => "16-bit setup code",
             Stage::Decompressor => "decompressor",
             Stage::Kernel => "kernel",
@@ -75,6 +92,7 @@ impl Layout {
     /// The stage that code belongs to.
     pub fn stage(&self, mode: Option<Mode>, pc: u64) -> Stage {
         match mode {
+            Some(Mode::Bits16 | Mode::Bits32) if ROMS.contains(&pc) => Stage::Roms,
             Some(Mode::Bits16) if SETUP.contains(&pc) => Stage::Setup,
             Some(Mode::Bits32) if KERNEL_32.contains(&pc) => Stage::Kernel,
             Some(Mode::Bits64) if pc >= KERNEL_64 => Stage::Kernel,
@@ -103,6 +121,9 @@ mod tests {
         let layout = Layout::of(&image).unwrap();
         for (mode, pc, stage) in [
             (Mode::Bits16, 0xf_c000, Stage::Firmware),
+            (Mode::Bits16, 0xc_0000, Stage::Roms),
+            (Mode::Bits32, 0xd_ffff, Stage::Roms),
+            (Mode::Bits64, 0xd_ffff, Stage::Firmware),
             (Mode::Bits16, 0x1_0200, Stage::Setup),
             (Mode::Bits32, 0xe_0000, Stage::Firmware),
             (Mode::Bits32, 0x17f_ffff, Stage::Decompressor),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use crate::stats::text_table::{number, percent, printable};
-use crate::stats::{CallerRow, ChainEnd, Snapshot};
+use crate::stats::{CallCallerRow, CallerRow, ChainEnd, FrameRow, Snapshot};
 
 /// Distance between rows, in pixels.
 const PITCH: usize = 19;
@@ -29,14 +29,16 @@ struct Node {
 }
 
 impl Node {
-    fn of(rows: &[CallerRow]) -> Node {
+    fn of(dump: &Snapshot) -> Node {
         let mut root = Node::default();
-        for row in rows {
+        let by_instruction = dump.callers.iter().map(|row| (path(row), row.accesses));
+        let by_call = dump.call_callers.iter().map(|row| (call_path(row), row.accesses));
+        for (path, accesses) in by_instruction.chain(by_call) {
             let mut node = &mut root;
-            node.accesses = node.accesses.saturating_add(row.accesses);
-            for name in path(row).into_iter().take(DEEPEST) {
+            node.accesses = node.accesses.saturating_add(accesses);
+            for name in path.into_iter().take(DEEPEST) {
                 node = node.calls.entry(name).or_default();
-                node.accesses = node.accesses.saturating_add(row.accesses);
+                node.accesses = node.accesses.saturating_add(accesses);
             }
         }
         root
@@ -50,24 +52,33 @@ impl Node {
 
 /// Returns the functions of a chain, from the outermost to that of the site.
 pub fn path(row: &CallerRow) -> Vec<String> {
-    let end = match row.end {
+    functions(&row.frames, row.end, row.function())
+}
+
+/// Returns the functions of a call site's chain, from the outermost to that of the site.
+pub fn call_path(row: &CallCallerRow) -> Vec<String> {
+    functions(&row.frames, row.end, row.function())
+}
+
+fn functions(frames: &[FrameRow], end: ChainEnd, site: &str) -> Vec<String> {
+    let end = match end {
         ChainEnd::User => Some("user mode"),
         ChainEnd::Bottom => None,
         ChainEnd::Unknown => Some("?"),
         ChainEnd::Depth => Some("..."),
         ChainEnd::Dropped => Some("no room"),
     };
-    let callers = row.frames.iter().rev().map(|frame| match frame.interrupted {
+    let callers = frames.iter().rev().map(|frame| match frame.interrupted {
         true => format!("{} (interrupted)", frame.function()),
         false => frame.function().to_owned(),
     });
     let end = end.map(str::to_owned);
-    end.into_iter().chain(callers).chain([row.function().to_owned()]).collect()
+    end.into_iter().chain(callers).chain([site.to_owned()]).collect()
 }
 
 /// Renders the graph, if the dump has call chains.
 pub fn graph(dump: &Snapshot) -> Markup {
-    let root = Node::of(&dump.callers);
+    let root = Node::of(dump);
     if root.accesses == 0 {
         return html! {};
     }

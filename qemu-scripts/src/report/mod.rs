@@ -18,7 +18,7 @@ mod time_axis;
 mod value_charts;
 mod windows;
 
-pub use flame::path as chain_path;
+pub use flame::{call_path as call_chain_path, path as chain_path};
 
 use maud::{Markup, html};
 

@@ -1,10 +1,12 @@
 //! The page's tables: the dump's rows, with the summary's columns and more.
 
 mod accesses;
+mod calls;
 
 use maud::{Markup, html};
 
 use self::accesses::{callers, first_unserved, ports_and_sites, processes, values};
+use self::calls::{call_callers, call_sites};
 use crate::report::table::HtmlTable;
 use crate::stats::text_table::{number, percent, printable};
 use crate::stats::{SectionRow, Snapshot, Tables};
@@ -37,6 +39,8 @@ pub fn all(dump: &Snapshot) -> Markup {
             (forms_undecided(dump))
         }
         (hypercalls(dump))
+        (call_sites(dump))
+        (call_callers(dump))
         (windows(dump))
         (vcpus(dump))
         @if let Some(reason) = &dump.vcpus_omitted {

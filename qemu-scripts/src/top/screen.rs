@@ -32,7 +32,7 @@ type News = Result<Rates>;
 ///
 /// Fails if the terminal cannot be used.
 pub fn run(connection: Connection, top: Top, socket: &Path) -> Result<()> {
-    let stop = signals::watch()?;
+    let stop = signals::watch(signals::ENDS_ON_A_TERMINAL)?;
     let news = listen(connection);
     // Also restores the terminal if the program panics.
     let mut terminal = ratatui::try_init()?;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use pvio_x86::{AccessSize, Direction, Port, Width};
 
 use crate::stats::trace::{
-    CallEvent, CallOutcome, Code, Definitions, End, Event, Head, InsnEvent, Owner, Process,
-    REQUESTS, Stage, What, WindowEvent,
+    CallCode, CallEvent, CallOutcome, Code, Definitions, End, Event, Head, InsnEvent, Owner,
+    Process, REQUESTS, Stage, What, WindowEvent,
 };
 
 /// Lookup tables from the head and the end of a trace.
@@ -15,6 +15,7 @@ pub struct Names<'a> {
     /// `None` if the trace is cut off.
     end: Option<&'a End>,
     sites: HashMap<u32, &'a str>,
+    call_sites: HashMap<u32, &'a str>,
     stacks: HashMap<(u32, u32), &'a [usize]>,
     ports: HashMap<Port, &'a str>,
 }
@@ -23,12 +24,14 @@ impl<'a> Names<'a> {
     /// Builds the tables of a trace.
     pub fn new(head: &'a Head, end: Option<&'a End>) -> Names<'a> {
         let sites = end.iter().flat_map(|end| &end.sites);
+        let call_sites = end.iter().flat_map(|end| &end.call_sites);
         let stacks = end.iter().flat_map(|end| &end.stacks);
         let ports = end.iter().flat_map(|end| &end.ports);
         Names {
             head,
             end,
             sites: sites.map(|names| (names.site, &*names.symbol)).collect(),
+            call_sites: call_sites.map(|names| (names.site, &*names.symbol)).collect(),
             stacks: stacks.map(|stack| ((stack.stream, stack.stack), &stack.frames[..])).collect(),
             ports: ports.filter_map(|port| Some((port.port, port.name.as_deref()?))).collect(),
         }
@@ -42,6 +45,29 @@ impl<'a> Names<'a> {
     /// Returns true if the events' vCPU numbers are unreliable, because QEMU's callbacks named wrong vCPUs.
     pub fn mixes_vcpus(&self) -> bool {
         self.end.is_some_and(|end| end.vcpus_omitted.is_some())
+    }
+
+    /// Adds the call site of an event.
+    fn at_call(&self, code: CallCode, definitions: &'a Definitions, line: Line<'a>) -> Line<'a> {
+        let (pc, site) = match code {
+            CallCode::Site(site) => (definitions.call_site(site).map(|site| site.pc), Some(site)),
+            CallCode::Dropped(pc) => (Some(pc), None),
+        };
+        let symbol = site.and_then(|site| self.call_sites.get(&site)).copied();
+        Line { pc, symbol, ..line }
+    }
+
+    /// Returns the callers of a call site. `stack` has those of the hypercall's instruction.
+    fn call_stack(
+        &self,
+        code: CallCode,
+        definitions: &'a Definitions,
+        stack: Vec<Caller<'a>>,
+    ) -> Vec<Caller<'a>> {
+        let CallCode::Site(site) = code else { return stack };
+        let Some(site) = definitions.call_site(site) else { return stack };
+        let return_of = |caller: &Caller<'_>| (!caller.interrupted).then_some(caller.pc);
+        site.at.callers_of_site(site.pc, &stack, return_of).to_vec()
     }
 
     fn stack(&self, definitions: &'a Definitions, stack: (u32, u32)) -> Vec<Caller<'a>> {
@@ -169,7 +195,7 @@ pub fn describe<'a>(
                 ..line
             }
         }
-        What::Call(CallEvent::Access { call, port, value, pc, process, .. }) => {
+        What::Call(CallEvent::Access { call, port, value, code, stack, process, .. }) => {
             let (direction, width) = call.port_io().unwrap_or((Direction::In, Width::Dword));
             let size = width.into();
             let access = Access { direction, size, port: Some(*port), value: Some(*value) };
@@ -177,12 +203,19 @@ pub fn describe<'a>(
                 event: access.direction_name(),
                 access: Some(access),
                 by: Some("hypercall"),
-                pc: Some(*pc),
                 process: owner(*process),
-                ..line
+                stack: match stack {
+                    None => Vec::new(),
+                    Some(stack) => names.call_stack(
+                        *code,
+                        definitions,
+                        names.stack(definitions, (stream, *stack)),
+                    ),
+                },
+                ..names.at_call(*code, definitions, line)
             }
         }
-        What::Call(CallEvent::Ended { call, outcome, count, bytes }) => {
+        What::Call(CallEvent::Ended { call, outcome, count, bytes, code }) => {
             let outcome = match outcome {
                 CallOutcome::Ok => "ok",
                 CallOutcome::Declined => "declined",
@@ -190,9 +223,9 @@ pub fn describe<'a>(
                 CallOutcome::Error => "error",
             };
             let text = format!("{call} {outcome} count={count} bytes={bytes}");
-            Line { event: "call", text: Some(text), ..line }
+            Line { event: "call", text: Some(text), ..names.at_call(*code, definitions, line) }
         }
-        What::Window(window) => {
+        What::Window(window, _) => {
             let (event, name) = match window {
                 WindowEvent::Began(name) => ("window-begin", &**name),
                 WindowEvent::Ended(name) => ("window-end", &**name),

@@ -107,19 +107,19 @@ impl Timeline {
                     self.value(*port, direction, index, *value);
                 }
             }
-            What::Window(WindowEvent::Began(name)) => {
+            What::Window(WindowEvent::Began(name), _) => {
                 if self.windows.len() < MAX_SPANS {
                     let name = name.to_string();
                     self.windows.push(WindowSpan { name, begin: time, end: None });
                 }
             }
-            What::Window(WindowEvent::Ended(name)) => {
+            What::Window(WindowEvent::Ended(name), _) => {
                 let open = |span: &&mut WindowSpan| span.end.is_none() && span.name == **name;
                 if let Some(span) = self.windows.iter_mut().rev().find(open) {
                     span.end = Some(time);
                 }
             }
-            What::Window(WindowEvent::Reset) => self.reset(time),
+            What::Window(WindowEvent::Reset, _) => self.reset(time),
             What::Call(CallEvent::Ended { .. }) | What::Filter(_) | What::Off => {}
         }
     }
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn a_reset_forgets_accesses_and_begins_open_windows_again() {
         let mut timeline = Timeline::default();
-        let window = |event: WindowEvent| What::Window(event);
+        let window = |event: WindowEvent| What::Window(event, None);
         timeline.add(&event(10, window(WindowEvent::Began("a".into()))), 0);
         timeline.add(&event(11, window(WindowEvent::Ended("a".into()))), 0);
         timeline.add(&event(12, window(WindowEvent::Began("b".into()))), 0);

@@ -272,7 +272,7 @@ void guest(void) {
         if (kind->levels == 5 && !(ecx & 1 << 16))
             continue;
         static const struct caller *const callers[] = {&ring_0, &ring_3};
-        for (u32 i = 0; i <= !!kind->levels; i++) {
+        for (u32 i = 0; i <= !!kind->levels && can_call(callers[i]); i++) {
             by = callers[i];
             use_paging(kind, 0);
             open_window(kind->levels ? 1 : 0);

@@ -211,7 +211,7 @@ static void one(const struct caller *by) {
 }
 
 static void many(const struct caller *by, u32 calls) {
-    for (u32 i = 0; i < calls; i++) {
+    for (u32 i = 0; i < calls && can_call(by); i++) {
         one(by);
         if (i % 64 == 0)
             look_around();
@@ -301,7 +301,8 @@ void guest(void) {
     use_paging(pagings + (BITS == 32 ? 3 : 0), 0);
     set_write_protection(1);
     pvio_native_outl(0x5a5a5a5a, LATCH);
-    keep_the_code();
+    if (can_call(&ring_3))
+        keep_the_code();
     set_up_window();
 
     /* Whatever is made once has been made by the half. */

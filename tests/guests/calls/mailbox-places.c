@@ -36,8 +36,8 @@ static void callers(void) {
         }
 
         /* A second one is registered by 16 and 32-bit code where these reach: below 4 GiB. */
-        volatile struct pvio_mailbox *const first = box;
-        static struct pvio_mailbox low;
+        volatile struct small_box *const first = box;
+        static struct small_box low;
         const u32 answer = register_word(*by, BOX(&low), (word)&low, REGISTER_WORD, KEY + 1);
         check_same(answer, is_kernel ? PVIO_VERSION : REGISTER_WORD);
         if (is_kernel) {
@@ -55,10 +55,10 @@ static void callers(void) {
 
 /* ---- What may be a mailbox, and when it is one no more ---- */
 
-static const struct pvio_mailbox in_rom = {REGISTER_WORD, 0x87654321, KEY};
+static const struct small_box in_rom = {REGISTER_WORD, 0x87654321, KEY};
 
 /* It is not taken, and the one that was before is still there. */
-static void refuse(volatile struct pvio_mailbox *here, word linear, u32 word_, u64 key) {
+static void refuse(volatile struct small_box *here, word linear, u32 word_, u64 key) {
     check_same(register_word(&ring_0, here, linear, word_, key), word_);
     check_same(here->value, 0x87654321);
     check_heard(box);
@@ -67,7 +67,7 @@ static void refuse(volatile struct pvio_mailbox *here, word linear, u32 word_, u
 /* The same with a page whose entry lacks a bit, which nothing may set. */
 static void refuse_page(word linear, int level, u64 clear) {
     const u64 good = get_entry(linear, level), bad = good & ~clear;
-    volatile struct pvio_mailbox *const here = BOX(direct(linear));
+    volatile struct small_box *const here = BOX(direct(linear));
     set_entry(linear, level, bad);
     flush();
     refuse(here, linear, REGISTER_WORD, KEY);
@@ -77,7 +77,7 @@ static void refuse_page(word linear, int level, u64 clear) {
 }
 
 static void what_may_be_one(void) {
-    static struct pvio_mailbox elsewhere[2];
+    static struct small_box elsewhere[2];
     const word page = window.begin + 6 * PAGE;
     be_registered(window.begin + PAGE + 0x10, KEY);
     for (u32 i = 1; i < 16; i++) {
@@ -108,7 +108,7 @@ static void what_may_be_one(void) {
     check_same(in_rom.word, REGISTER_WORD);
     trial++;
     register_by(&ring_0, (word)&in_rom);
-    check_same(((const volatile struct pvio_mailbox *)&in_rom)->word, REGISTER_WORD);
+    check_same(((const volatile struct small_box *)&in_rom)->word, REGISTER_WORD);
     check_heard(box);
     const u64 frame = get_entry(page, 1);
     static const u32 no_ram[] = {0xfec00000, 0xfee00000, 0x70000000, 0xfffff000};
@@ -145,7 +145,7 @@ static void pages_change(void) {
     check_heard(box);
     map(box_linear, window.frames[5], 1, W);
     flush();
-    volatile struct pvio_mailbox *const other_frame = BOX((word)window.frames[5] + 0x230);
+    volatile struct small_box *const other_frame = BOX((word)window.frames[5] + 0x230);
     other_frame->word = box->word = pvio_call_word(PVIO_CALL_PROBE, 0, 0);
     other_frame->key = KEY;
     check_heard(box);
@@ -158,7 +158,7 @@ static void pages_change(void) {
 static void releases(void) {
     u32 value = 0x87654321;
     be_registered(window.begin + PAGE + 0x20, KEY);
-    volatile struct pvio_mailbox *const first = box;
+    volatile struct small_box *const first = box;
     /* Again, by the same key and by another, and elsewhere. */
     check_same(register_here(KEY), PVIO_VERSION);
     check_heard(box);

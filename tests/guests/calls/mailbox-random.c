@@ -41,8 +41,8 @@ static u32 model(u32 number, u8 *at, u32 value) {
 
 /* ---- The mailboxes, of which one is registered, or none ---- */
 
-static struct pvio_mailbox mailboxes[PLACES];
-static volatile struct pvio_mailbox *registered;
+static struct small_box mailboxes[PLACES];
+static volatile struct small_box *registered;
 static u64 keys[PLACES];
 
 static void move(void) {
@@ -54,7 +54,7 @@ static void move(void) {
 
 /* Rings the mailbox as it is in memory, and checks the result. */
 static void one(void) {
-    volatile struct pvio_mailbox *const box = below(16) && registered ? registered : BOX(&mailboxes[below(PLACES)]);
+    volatile struct small_box *const box = below(16) && registered ? registered : BOX(&mailboxes[below(PLACES)]);
     const u32 number = below(8) ? 1 + below(6) : below(128);
     const u32 is_scalar = number >= PVIO_CALL_INB && number <= PVIO_CALL_OUTL;
     const u32 width = is_scalar ? 1u << (number - 1) % 3 : 1;

@@ -9,7 +9,7 @@
 
 /* State outside of variables, since a boot clears these. RAM is zero when the machine begins. */
 static struct {
-    struct pvio_mailbox mailbox;
+    struct small_box mailbox;
     u32 boots;
 } *const state = (void *)0x8000;
 
@@ -32,7 +32,7 @@ static void reset(u32 boot) {
 void guest(void) {
     use_paging(pagings, 0);
     const u32 boot = ++state->boots;
-    volatile struct pvio_mailbox *const box = BOX(&state->mailbox);
+    volatile struct small_box *const box = BOX(&state->mailbox);
     answered[PVIO_CALL_PROBE] += !(answer_in_real_mode & PVIO_UNANSWERED);
     if (boot > 1) {
         check_same(box->key, KEY);

@@ -11,7 +11,7 @@
 static struct pvio_mailbox mailbox;
 
 void guest(void) {
-    volatile struct pvio_mailbox *const box = BOX(&mailbox);
+    volatile struct small_box *const box = BOX(&mailbox);
     const u32 call = pvio_call_word(PVIO_CALL_INB, 0, TEST_LATCH);
     u32 last = ~0u, features_here;
     use_paging(pagings, 0);
@@ -27,12 +27,12 @@ void guest(void) {
     }
     tell("unheard after", last);
     /* The functions do what they did. */
-    pvio_mailbox_outb(&mailbox, 0xa5, TEST_LATCH);
+    pvio_mailbox_outsb(&mailbox, TEST_LATCH, "\x5a\xa5", 2);
     check_same(pvio_native_inb(TEST_LATCH), 0xa5);
     check_same(pvio_mailbox_inb(&mailbox, TEST_LATCH), 0xa5);
     check_unanswered(box);
     check_same(pvio_mailbox_register(&mailbox, KEY, &features_here), PVIO_STATUS_OK);
     check_heard(box);
-    pvio_mailbox_outb(&mailbox, 0x5a, TEST_LATCH);
+    pvio_mailbox_outsb(&mailbox, TEST_LATCH, "\xa5\x5a", 2);
     check_same(pvio_native_inb(TEST_LATCH), 0x5a);
 }

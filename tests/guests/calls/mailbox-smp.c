@@ -49,7 +49,7 @@ void guest(void) {
     }
     for (u32 call = PVIO_CALL_INB; call <= PVIO_CALL_OUTL; call++)
         answered[call] = CPUS * ROUNDS;
-    answered[PVIO_CALL_REGISTER] = answered[PVIO_CALL_RELEASE] = CPUS;
+    answered[PVIO_CALL_REGISTER_LARGE] = answered[PVIO_CALL_RELEASE] = CPUS;
     answered[PVIO_CALL_PROBE] = !(answer_in_real_mode & PVIO_UNANSWERED);
     tell_answers();
     tell("rounds", ROUNDS);

@@ -18,9 +18,16 @@ static u32 features_of_host;
 #define IDLE_WORD  0x00654321
 #define IDLE_VALUE 0x10fedcba
 
+#define IDLE_REST  0x0f1e2d3c4b5a6978ull
+
 static void check_idle(void) {
-    check_same(BOX(&mailbox)->word, IDLE_WORD);
-    check_same(BOX(&mailbox)->value, IDLE_VALUE);
+    const volatile struct pvio_mailbox *const idle = &mailbox;
+    check_same(idle->word, IDLE_WORD);
+    check_same(idle->value, IDLE_VALUE);
+    check_same(idle->address, IDLE_REST);
+    check_same(idle->count, ~IDLE_REST);
+    check_same(idle->site, 0);
+    check((idle->reserved[0] | idle->reserved[1] | idle->reserved[2]) == 0);
 }
 
 /* Makes a call of the header's, which is answered in the mailbox, or in registers. */
@@ -65,7 +72,7 @@ static void stream(void) {
         check_same(in_32(LEFT), STREAM_SIZE - taken);
         check_idle();
     }
-    while (given < taken) {
+    for (const u32 end = given + 100 * 14; given < end;) {
         const u32 at = given;
         made(OUTB, pvio_mailbox_outb(&mailbox, sequence(at), STREAM));
         made(OUTW, pvio_mailbox_outw(&mailbox, (u16)(sequence(at + 1) | sequence(at + 2) << 8), STREAM));
@@ -73,6 +80,35 @@ static void stream(void) {
         given += 7;
         check_idle();
     }
+}
+
+/* Each string is one call, or one instruction. */
+static void strings(void) {
+    static u8 bytes[4 * 50];
+    for (u32 count = 1; count <= 50; count += 7) {
+        for (u32 width = 1; width <= 4; width *= 2) {
+            fill(bytes, 0, sizeof bytes);
+            if (width == 1)
+                made(INSB, pvio_mailbox_insb(&mailbox, STREAM, bytes, count));
+            else if (width == 2)
+                made(INSW, pvio_mailbox_insw(&mailbox, STREAM, bytes, count));
+            else
+                made(INSL, pvio_mailbox_insl(&mailbox, STREAM, bytes, count));
+            for (u32 i = 0; i < count * width; i++)
+                check_same(bytes[i], next(1));
+            for (u32 i = 0; i < sizeof bytes; i++)
+                bytes[i] = i < count * width ? sequence(given + i) : 0;
+            if (width == 1)
+                made(OUTSB, pvio_mailbox_outsb(&mailbox, STREAM, bytes, count));
+            else if (width == 2)
+                made(OUTSW, pvio_mailbox_outsw(&mailbox, STREAM, bytes, count));
+            else
+                made(OUTSL, pvio_mailbox_outsl(&mailbox, STREAM, bytes, count));
+            given += count * width;
+            check_idle();
+        }
+    }
+    check_same(in_32(LEFT), STREAM_SIZE - taken);
 }
 
 /* QEMU's, which some hosts cannot reach: then it is by instruction. */
@@ -103,7 +139,7 @@ static void scalars(void) {
     if (in_32(LATCH) == 0x12345678)
         latch();
     if (in_32(LEFT) == STREAM_SIZE - taken)
-        stream();
+        stream(), strings();
     qemus_devices();
 }
 
@@ -161,7 +197,9 @@ static void answers(void) {
 
 /* These numbers are no calls by registers. */
 static void by_registers(void) {
-    for (u8 call = PVIO_CALL_REGISTER; call <= PVIO_CALL_RELEASE; call++) {
+    static const u8 calls[] = {PVIO_CALL_REGISTER, PVIO_CALL_RELEASE, PVIO_CALL_REGISTER_LARGE};
+    for (u32 i = 0; i < sizeof calls; i++) {
+        const u8 call = calls[i];
         word dx = box_linear, cx = 1;
         const u32 asked = pvio_call_word(call, 0, 0), answer = call_by(&ring_0, asked, &dx, &cx);
         count_answer(asked, answer);
@@ -221,6 +259,8 @@ void guest(void) {
     /* A call leaves what it finds. */
     BOX(&mailbox)->word = IDLE_WORD;
     BOX(&mailbox)->value = IDLE_VALUE;
+    mailbox.address = IDLE_REST;
+    mailbox.count = ~IDLE_REST;
 
     is_called = pvio_probe(0) != 0;
     /* Another has been made before anything else. */
@@ -235,12 +275,14 @@ void guest(void) {
     tell("registered", status);
     has_host = status == PVIO_STATUS_OK;
     check_same(!!(features_of_host & PVIO_FEATURE_MAILBOX), (u32)has_host);
-    answered[PVIO_CALL_REGISTER] += status != PVIO_STATUS_UNANSWERED;
+    /* A host that refuses a large one is asked for a small one. */
+    answered[PVIO_CALL_REGISTER_LARGE] += status != PVIO_STATUS_UNANSWERED;
+    answered[PVIO_CALL_REGISTER] += status != PVIO_STATUS_UNANSWERED && !has_host;
     scalars();
     if (has_host) {
         by_hand();
         /* And once more through the header. */
-        check_same(made(REGISTER, pvio_mailbox_register(&mailbox, KEY, &features_of_host)), PVIO_STATUS_OK);
+        check_same(made(REGISTER_LARGE, pvio_mailbox_register(&mailbox, KEY, &features_of_host)), PVIO_STATUS_OK);
         scalars();
         check_same(made(RELEASE, pvio_mailbox_release(&mailbox)), PVIO_STATUS_OK);
         check_idle();

@@ -262,6 +262,8 @@ static void many(void) {
 }
 
 static void all(const struct paging *kind, int level, const struct caller *by) {
+    if (!can_call(by))
+        return;
     use_paging(kind, 0);
     open_window(level);
     set_write_protection(1);

@@ -185,7 +185,9 @@ static u8 random_call(void) {
 }
 
 static void choose(void) {
-    c.by = callers[random(sizeof callers / sizeof *callers)];
+    do
+        c.by = callers[random(sizeof callers / sizeof *callers)];
+    while (!can_call(c.by));
     c.is_wild = 0;
     records = 0;
     do

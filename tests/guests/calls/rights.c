@@ -18,6 +18,8 @@ static struct caller with_ac(const struct caller *by) {
 /* All strings across the middle of the window: they must all come to this, at once. */
 static void strings(const struct caller *by, u32 status) {
     struct string string = {.by = by, .port = STREAM, .count = 7};
+    if (!can_call(by))
+        return;
     for (string.call = PVIO_CALL_INSB; string.call <= PVIO_CALL_OUTSL; string.call++) {
         trial++;
         string.address = window.middle - 5;
@@ -115,6 +117,8 @@ static void strings_by_key(const struct caller *by, u32 key, u32 rights, int obe
 }
 
 static void every_key(const struct caller *by) {
+    if (!can_call(by))
+        return;
     for (u32 key = 1; key < 16; key += 7)
         for (u32 rights = 0; rights < 4; rights++)
             for (int wp = 0; wp < 2; wp++) {
@@ -167,6 +171,8 @@ static void from_other_modes(const struct paging *kind) {
 #endif
         0};
     for (const struct caller *const *by = callers; *by; by++) {
+        if (!can_call(*by))
+            continue;
         use_paging(kind, 0);
         /* Below 4 GiB. */
         open_window_at(kind->levels ? 1 : 0, kind->levels ? 0xc0000000 : (word)kind->middle);

@@ -223,7 +223,7 @@ void guest(void)
     is_heard = version != 0;
     check(version == (is_heard ? PVIO_VERSION : 0));
     /* A host that does not have all of it declines, and that is seen by nothing but the counts. */
-    check((features & ~(PVIO_FEATURE_EVERY_PORT | PVIO_FEATURE_MEMORY | PVIO_FEATURE_MAILBOX)) == 0 && (is_heard || features == 0));
+    check((features & ~(PVIO_FEATURE_EVERY_PORT | PVIO_FEATURE_MEMORY | PVIO_FEATURE_MAILBOX | PVIO_FEATURE_LARGE_MAILBOX)) == 0 && (is_heard || features == 0));
     check(pvio_reset() == answer(PVIO_STATUS_OK));
 
     /* Without the plugin there is a latch if there is pc-testdev. */

@@ -111,6 +111,12 @@ impl Kallsyms {
         self.code.iter().any(|code| code.contains(&address))
     }
 
+    /// Returns true if code of the kernel itself is at an address of the other kernel's.
+    pub fn overlaps(&self, other: &Kallsyms) -> bool {
+        let overlap = |a: &Range<u64>, b: &Range<u64>| a.start < b.end && b.start < a.end;
+        self.code.iter().any(|code| other.code.iter().any(|others| overlap(code, others)))
+    }
+
     /// Fails unless a site's name is one of the last symbols of code at or before it.
     #[track_caller]
     pub fn assert_names(&self, site: &SiteRow) {

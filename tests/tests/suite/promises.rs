@@ -6,7 +6,7 @@ use std::process::Command;
 use pvio_cli::paths;
 
 /// The names of all tests and modules, without the QEMU that a test runs on.
-fn names() -> BTreeSet<String> {
+pub(crate) fn names() -> BTreeSet<String> {
     let this = std::env::current_exe().unwrap();
     let output = Command::new(this).args(["--list", "--format=terse"]).output().unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -68,6 +68,23 @@ impl MappedRam {
     pub fn store_u32(&mut self, offset: usize, value: u32) {
         // SAFETY: as in `load_u32`.
         unsafe { (*self.at(offset, 4).cast::<AtomicU32>()).store(value, Ordering::Release) };
+        self.stored(offset, 4);
+    }
+
+    /// Stores 8 bytes at an offset, in bytes. As [`MappedRam::store_u32`].
+    ///
+    /// # Panics
+    ///
+    /// If the offset is not a multiple of 8, or the bytes are not all mapped.
+    pub fn store_u64(&mut self, offset: usize, value: u64) {
+        // SAFETY: as in `load_u32`.
+        unsafe { (*self.at(offset, 8).cast::<AtomicU64>()).store(value, Ordering::Release) };
+        self.stored(offset, 8);
+    }
+
+    /// Marks bytes that have just been stored.
+    #[inline]
+    fn stored(&mut self, offset: usize, size: u64) {
         // QEMU sets the variable before it copies a page for the first time: a store that nobody tracks
         // must be in that copy. So the compiler must not load the variable before the store. The host may
         // do so, on x86 as on arm64, for as long as the store waits in the core's store buffer; a fence
@@ -78,16 +95,16 @@ impl MappedRam {
         let wanted =
             unsafe { (*self.tracking.global_dirty_tracking.as_ptr()).load(Ordering::Relaxed) };
         if wanted != 0 {
-            self.mark(offset);
+            self.mark(offset, size);
         }
         // Unmapping reports it as well, by which QEMU throws translated code away.
         self.mapping.written = self.len as u64;
     }
 
     #[cold]
-    fn mark(&self, offset: usize) {
+    fn mark(&self, offset: usize, size: u64) {
         let offset = self.mapping.offset + offset as u64;
         // SAFETY: within the block of RAM, which QEMU keeps as long as it is mapped.
-        unsafe { (self.tracking.memory_region_set_dirty)(self.mapping.region, offset, 4) };
+        unsafe { (self.tracking.memory_region_set_dirty)(self.mapping.region, offset, size) };
     }
 }

@@ -80,8 +80,9 @@ pub(super) extern "C" fn exec_read_only(vcpu: c_uint, userdata: *mut c_void) {
 /// For [`Watch::ExecNoRegs`](super::Watch::ExecNoRegs).
 pub(super) extern "C" fn exec_no_regs(vcpu: c_uint, userdata: *mut c_void) {
     on_vcpu(vcpu, |installed, state| {
-        let rip = state.registers.rip(&installed.host.api, installed.vcpu_thread());
-        state.vcpu.exec_no_regs(userdata_to_token(userdata), rip);
+        let (api, thread) = (&installed.host.api, installed.vcpu_thread());
+        let mut registers = Registers::new(api, &mut state.registers, thread);
+        state.vcpu.exec_no_regs(userdata_to_token(userdata), &mut registers);
     });
 }
 

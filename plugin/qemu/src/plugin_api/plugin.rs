@@ -67,9 +67,10 @@ pub trait Vcpu: Send {
     /// An instruction with [`Watch::ExecReadOnly`] is about to run.
     fn exec_read_only(&mut self, token: Token, registers: &mut Registers<'_>);
 
-    /// An instruction with [`Watch::ExecNoRegs`] is about to run. `rip` is
-    /// [`Register::Rip`](crate::Register::Rip).
-    fn exec_no_regs(&mut self, token: Token, rip: u64);
+    /// An instruction with [`Watch::ExecNoRegs`] is about to run.
+    ///
+    /// It may read RIP, and the registers of [`Registers::can_read_system`] if they can be read.
+    fn exec_no_regs(&mut self, token: Token, registers: &mut Registers<'_>);
 
     /// An instruction with [`Watch::Tracepoint`] is about to run.
     fn tracepoint(&mut self, token: Token, registers: &mut Registers<'_>);

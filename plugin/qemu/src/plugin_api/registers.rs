@@ -78,6 +78,18 @@ impl<'a> Registers<'a> {
         self.file.rip(self.api, self.thread)
     }
 
+    /// Returns true if CR0, CR3, CR4, EFER, and the system flags of RFLAGS can be read in every callback.
+    ///
+    /// Only QEMU's own functions write them, so they are in memory whatever a callback may read. QEMU would
+    /// refuse to read them through its API in callbacks with `QEMU_PLUGIN_CB_NO_REGS`.
+    pub fn can_read_system(&self) -> bool {
+        const SYSTEM: [Register; 5] =
+            [Register::Cr0, Register::Cr3, Register::Cr4, Register::Efer, Register::Rflags];
+        let is_known =
+            |own: &Direct| SYSTEM.iter().all(|&register| own.layout().location(register).is_some());
+        self.own().is_some_and(is_known)
+    }
+
     /// Reads PKRU; `None` if its location is not known. Costs a load.
     #[inline]
     pub fn pkru(&self) -> Option<u32> {

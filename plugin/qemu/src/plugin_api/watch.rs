@@ -41,7 +41,8 @@ pub enum Watch {
     /// [`Vcpu::exec_read_only`](super::Vcpu::exec_read_only) with `QEMU_PLUGIN_CB_R_REGS`: it reads
     /// registers.
     ExecReadOnly(Token),
-    /// [`Vcpu::exec_no_regs`](super::Vcpu::exec_no_regs) with `QEMU_PLUGIN_CB_NO_REGS`: it gets RIP alone.
+    /// [`Vcpu::exec_no_regs`](super::Vcpu::exec_no_regs) with `QEMU_PLUGIN_CB_NO_REGS`: it reads RIP, and
+    /// registers that generated code keeps in memory.
     ExecNoRegs(Token),
     /// [`Vcpu::tracepoint`](super::Vcpu::tracepoint) with `QEMU_PLUGIN_CB_R_REGS`: it reads registers. For
     /// an instruction that may be watched in another way, too.

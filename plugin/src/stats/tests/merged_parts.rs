@@ -19,11 +19,11 @@ fn part(rng: &mut Rng, statistics: &Statistics, all_counters: &[Arc<VcpuCounters
                 counters.fault(form);
             }
             1 => {
-                let (direction, width) = (form.direction(), form.width());
                 let call = [Call::Outb, Call::Inl][rng.usize(0..2)];
-                counters.hypercall_accesses(port, direction, width, 2);
-                counters.hypercall_moved(call, 2);
-                counters.hypercall(call, [Outcome::Ok, Outcome::Denied][rng.usize(0..2)]);
+                let origin = origin(statistics, rng.bool().then_some(pc));
+                counters.hypercall_moved(&origin, call, port, 2, false);
+                let outcome = [Outcome::Ok, Outcome::Denied][rng.usize(0..2)];
+                counters.hypercalls(origin.site, call, outcome, 1);
             }
             2 => {
                 let name = ["a", "b", "c"][rng.usize(0..3)];
@@ -32,7 +32,7 @@ fn part(rng: &mut Rng, statistics: &Statistics, all_counters: &[Arc<VcpuCounters
                     None => {
                         open.push(name);
                         statistics.begin(name, counters).unwrap();
-                        counters.hypercall(Call::Begin, Outcome::Ok);
+                        counters.hypercalls(CallSiteId::DROPPED, Call::Begin, Outcome::Ok, 1);
                     }
                 }
             }

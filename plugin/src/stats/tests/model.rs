@@ -60,6 +60,21 @@ pub(super) fn counts_in(tables: &Tables) -> Counts<u64> {
         put(format!("{} denied", row.call), row.denied);
         put(format!("{} errors", row.call), row.errors);
     }
+    for row in &tables.call_sites {
+        let name = format!("call site {} {}", row.pc, row.call);
+        put(format!("{name} calls"), row.counts.calls);
+        put(format!("{name} accesses"), row.counts.accesses);
+        put(format!("{name} bytes"), row.counts.bytes);
+    }
+    put("call site dropped calls".into(), tables.call_sites_dropped_counts.calls);
+    put("call site dropped accesses".into(), tables.call_sites_dropped_counts.accesses);
+    put("call site dropped bytes".into(), tables.call_sites_dropped_counts.bytes);
+    for row in &tables.call_accesses {
+        let site = &tables.call_sites[row.site];
+        let name = format!("call site {} {} {} {}", site.pc, site.call, row.port, row.dir);
+        put(format!("{name} {} accesses", row.size), row.accesses);
+    }
+    put("call accesses dropped".into(), tables.call_accesses_dropped);
     counts.retain(|_, count| *count != 0);
     counts
 }
@@ -117,14 +132,42 @@ impl Model {
         }
     }
 
-    pub fn hypercall(&mut self, vcpu: u32, call: Call, outcome: Outcome) {
+    pub fn hypercall(&mut self, vcpu: u32, (site, call): (&str, Call), outcome: Outcome) {
         self.add(format!("vcpu {vcpu} hypercalls"), 1);
         self.add(format!("{call} count"), 1);
+        self.by_call_site(site, call, "calls", 1);
         match outcome {
             Outcome::Ok => {}
             Outcome::Declined => self.add(format!("{call} declined"), 1),
             Outcome::Denied => self.add(format!("{call} denied"), 1),
             Outcome::Error => self.add(format!("{call} errors"), 1),
+        }
+    }
+
+    pub fn hypercall_access(&mut self, (site, call): (&str, Call), port: Port, count: i64) {
+        let (direction, width) = call.port_io().unwrap();
+        let size = width.bytes();
+        self.add(format!("{port} {direction} {size} hypercall"), count);
+        self.hypercall_bytes((site, call), count * i64::from(size));
+        self.by_call_site(site, call, "accesses", count);
+        match site {
+            "dropped" => self.add("call accesses dropped", count),
+            _ => {
+                let name = format!("call site {site} {call} {port} {direction} {size} accesses");
+                self.add(name, count);
+            }
+        }
+    }
+
+    pub fn hypercall_bytes(&mut self, (site, call): (&str, Call), bytes: i64) {
+        self.add(format!("{call} bytes"), bytes);
+        self.by_call_site(site, call, "bytes", bytes);
+    }
+
+    fn by_call_site(&mut self, site: &str, call: Call, what: &str, count: i64) {
+        match site {
+            "dropped" => self.add(format!("call site dropped {what}"), count),
+            _ => self.add(format!("call site {site} {call} {what}"), count),
         }
     }
 

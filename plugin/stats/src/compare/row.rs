@@ -1,9 +1,9 @@
 //! Comparison of single rows.
 
-use crate::accesses::SiteAccess;
+use crate::accesses::{CallSiteAccess, SiteAccess};
 use crate::schema::{
-    AccessCounts, CallerRow, Counts, FormRow, HypercallRow, PortRow, SiteRow, UndecidedFormRow,
-    ValueRow,
+    AccessCounts, CallCallerRow, CallCounts, CallSiteRow, CallerRow, Counts, FormRow, HypercallRow,
+    PortRow, SiteRow, UndecidedFormRow, ValueRow,
 };
 
 /// A row of a table that can be compared.
@@ -135,5 +135,42 @@ impl Row for ValueRow {
 impl Row for HypercallRow {
     fn accesses(&self) -> u64 {
         self.count
+    }
+}
+
+impl Row for CallSiteRow {
+    fn accesses(&self) -> u64 {
+        self.counts.accesses
+    }
+
+    /// Compares the counts alone: the address may differ.
+    fn is_same(&self, other: &CallSiteRow) -> bool {
+        self.counts == other.counts
+    }
+
+    fn is_idle(&self) -> bool {
+        self.counts == CallCounts::default()
+    }
+}
+
+impl Row for CallSiteAccess {
+    fn accesses(&self) -> u64 {
+        self.accesses
+    }
+
+    /// Compares the counts alone: the site's address may differ.
+    fn is_same(&self, other: &CallSiteAccess) -> bool {
+        self.accesses == other.accesses
+    }
+}
+
+impl Row for CallCallerRow {
+    fn accesses(&self) -> u64 {
+        self.accesses
+    }
+
+    /// Compares the counts alone: the addresses may differ.
+    fn is_same(&self, other: &CallCallerRow) -> bool {
+        self.accesses == other.accesses
     }
 }

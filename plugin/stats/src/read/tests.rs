@@ -245,7 +245,9 @@ fn numbers_that_do_not_add_up_are_said() {
         ),
         (
             |dump| dump.tables.ports[0].hypercall += 1,
-            "0 elements moved by hypercalls, but 1 hypercall accesses by port",
+            "0 elements moved by hypercalls, but 1 hypercall accesses by port; \
+             1 hypercall accesses by port, but 0 accesses by call site; \
+             1 hypercall accesses out port 0x03f8, but 0 in its rows",
         ),
         (
             |dump| dump.tables.vcpus[0].executions = 0,

@@ -6,9 +6,10 @@ use pvio_x86::{AccessSize, Direction, InsnForm, Mode, Port, PortForm};
 use super::site;
 use crate::rows::add_up;
 use crate::{
-    AccessCounts, AccessRow, Call, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow,
-    HypercallRow, Instructions, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow,
-    Snapshot, SymbolFileRow, Tables, UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
+    AccessCounts, AccessRow, Call, CallAccessRow, CallAt, CallCallerRow, CallCounts, CallSiteRow,
+    CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow, HypercallRow, Instructions,
+    PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables,
+    UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
 };
 
 /// Returns any dump that can be read. Its counts need not add up.
@@ -52,6 +53,9 @@ fn window(rng: &mut Rng, name: &str, omitted: bool) -> WindowRow {
         tables.sites.clear();
         tables.accesses.clear();
         tables.callers.clear();
+        tables.call_sites.clear();
+        tables.call_accesses.clear();
+        tables.call_callers.clear();
     }
     let (name, entries, open) = (name.to_owned(), rng.u64(1..9), rng.bool());
     WindowRow { name, entries, open, rows_dropped, tables }
@@ -80,6 +84,12 @@ fn random_tables(rng: &mut Rng, omitted: bool) -> Tables {
         sections: (0..rng.usize(..3)).map(|_| section(rng)).collect(),
         processes: (0..rng.usize(..4)).map(|_| process(rng)).collect(),
         processes_dropped_counts: counts(rng),
+        processes_dropped_hypercall: count(rng),
+        call_sites: (0..rng.usize(..6)).map(|_| call_site(rng)).collect(),
+        call_sites_dropped_counts: call_counts(rng),
+        call_accesses: Vec::new(),
+        call_accesses_dropped: count(rng),
+        call_callers: Vec::new(),
     };
     // A dump's rows are sorted and unique.
     tables.vcpus.sort_by_key(|row| row.vcpu);
@@ -97,6 +107,18 @@ fn random_tables(rng: &mut Rng, omitted: bool) -> Tables {
             }
         }
     }
+    tables.call_sites = add_up(tables.call_sites.iter());
+    for site in 0..tables.call_sites.len() {
+        for row in &tables.ports {
+            if rng.bool() {
+                let (port, dir, size) = (row.port, row.dir, row.size);
+                let accesses = count(rng);
+                tables.call_accesses.push(CallAccessRow { site, port, dir, size, accesses });
+            }
+        }
+    }
+    let callers: Vec<CallCallerRow> = (0..rng.usize(..6)).map(|_| call_caller(rng)).collect();
+    tables.call_callers = add_up(callers.iter());
     let callers: Vec<CallerRow> = (0..rng.usize(..6)).map(|_| caller(rng)).collect();
     tables.callers = add_up(callers.iter());
     tables.hypercalls.sort_by_key(|row| row.call);
@@ -221,11 +243,41 @@ fn process(rng: &mut Rng) -> ProcessRow {
         boot: rng.u32(..2),
         counts: counts(rng),
         kernel_accesses: count(rng),
+        hypercall: count(rng),
     }
+}
+
+fn call_counts(rng: &mut Rng) -> CallCounts {
+    CallCounts { calls: 1 + count(rng), accesses: count(rng), bytes: count(rng) }
+}
+
+fn call_site(rng: &mut Rng) -> CallSiteRow {
+    let symbol = [None, Some("outb+0x1"), Some("inb")][rng.usize(..3)].map(str::to_owned);
+    CallSiteRow {
+        pc: format!("{:#x}", rng.u64(..4)),
+        at: [CallAt::Instruction, CallAt::Return][rng.usize(..2)],
+        mode: Some(Mode::ALL[rng.usize(..3)]),
+        named_by: symbol.as_ref().map(|_| "test".to_owned()),
+        symbol,
+        source: None,
+        call: Call::ALL[rng.usize(..Call::ALL.len())],
+        counts: call_counts(rng),
+    }
+}
+
+fn call_caller(rng: &mut Rng) -> CallCallerRow {
+    let CallSiteRow { pc, at, mode, symbol, counts, .. } = call_site(rng);
+    let (frames, end) = chain(rng);
+    CallCallerRow { pc, at, mode, symbol, frames, end, accesses: counts.accesses }
 }
 
 fn caller(rng: &mut Rng) -> CallerRow {
     let SiteRow { pc, mode, bytes, symbol, counts, .. } = random_site(rng);
+    let (frames, end) = chain(rng);
+    CallerRow { pc, mode, bytes, symbol, frames, end, accesses: counts.accesses }
+}
+
+fn chain(rng: &mut Rng) -> (Vec<FrameRow>, ChainEnd) {
     let frames = (0..rng.usize(..3)).map(|_| FrameRow {
         pc: format!("{:#x}", rng.u64(..3)),
         symbol: rng.bool().then(|| ["main+0x5", "init+0x12"][rng.usize(..2)].into()),
@@ -233,7 +285,7 @@ fn caller(rng: &mut Rng) -> CallerRow {
     });
     let frames = frames.collect();
     let end = [ChainEnd::User, ChainEnd::Bottom, ChainEnd::Unknown][rng.usize(..3)];
-    CallerRow { pc, mode, bytes, symbol, frames, end, accesses: counts.accesses }
+    (frames, end)
 }
 
 fn hypercall(rng: &mut Rng) -> HypercallRow {

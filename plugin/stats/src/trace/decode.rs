@@ -7,11 +7,11 @@ use pvio_x86::{AccessSize, InsnForm, Port};
 
 use super::encode::{end_of_number, mode_of_number, outcome_of_number};
 use super::event::{
-    CallEvent, Code, Event, FileOffset, InsnEvent, Owner, Process, ProcessDefinition,
-    SiteDefinition, StackDefinition, Stage, What, WindowEvent,
+    CallCode, CallEvent, CallSiteDefinition, Code, Event, FileOffset, InsnEvent, Owner, Process,
+    ProcessDefinition, SiteDefinition, StackDefinition, Stage, What, WindowEvent,
 };
 use super::record::{COMPLETES, KIND, MORE, PORT, VALUE, kind, len_of_value, more};
-use crate::Call;
+use crate::{Call, CallAt};
 
 /// The damage in a part of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +22,7 @@ pub struct Damage(pub &'static str);
 #[derive(Debug, Default)]
 pub struct Definitions {
     sites: HashMap<u32, SiteDefinition>,
+    call_sites: HashMap<u32, CallSiteDefinition>,
     stacks: HashMap<(u32, u32), StackDefinition>,
     processes: HashMap<u32, ProcessDefinition>,
 }
@@ -30,6 +31,11 @@ impl Definitions {
     /// Returns the definition of a site's number.
     pub fn site(&self, site: u32) -> Option<&SiteDefinition> {
         self.sites.get(&site)
+    }
+
+    /// Returns the definition of a call site's number.
+    pub fn call_site(&self, site: u32) -> Option<&CallSiteDefinition> {
+        self.call_sites.get(&site)
     }
 
     /// Returns the definition of a stack's number in a vCPU's stream.
@@ -69,14 +75,26 @@ pub(super) struct Decoder {
     clock: Option<i64>,
     /// By their numbers in the chunk; the first is that of instructions without a site.
     sites: Vec<SiteState>,
+    call_sites: Vec<u32>,
     stacks: Vec<u32>,
     processes: Vec<u32>,
     process: Option<Process>,
-    call: (Option<Port>, u32, u64),
+    call: CallState,
+}
+
+/// The fields of the last record of a call.
+#[derive(Clone, Copy, Debug, Default)]
+struct CallState {
+    port: Option<Port>,
+    value: u32,
+    code: Option<CallCode>,
+    stack: Option<u32>,
 }
 
 /// The end of a chunk within a record.
 const CUT: Damage = Damage("a chunk ends within an event");
+/// A call site that the chunk does not define.
+const NO_CALL_SITE: Damage = Damage("a call site is not defined");
 
 impl Decoder {
     /// Creates a decoder for the contents of a chunk.
@@ -88,10 +106,11 @@ impl Decoder {
             time: start,
             clock: None,
             sites: vec![SiteState::new(0, InsnForm::from_index(0))],
+            call_sites: Vec::new(),
             stacks: Vec::new(),
             processes: Vec::new(),
             process: None,
-            call: (None, 0, 0),
+            call: CallState::default(),
         }
     }
 
@@ -170,6 +189,7 @@ impl Decoder {
                 kind::SITE => self.site(definitions)?,
                 kind::STACK => self.stack(definitions)?,
                 kind::PROCESS => self.process(definitions)?,
+                kind::CALL_SITE => self.call_site(definitions)?,
                 kind @ (kind::WINDOW_BEGAN..=kind::FILTER | kind::OFF) => {
                     self.elapse()?;
                     let len = self.number()?;
@@ -177,19 +197,24 @@ impl Decoder {
                     let (host, guest) = self.times();
                     let text = str::from_utf8(&self.bytes[range])
                         .map_err(|_| Damage("a text is not UTF-8"))?;
+                    let text: Box<str> = text.into();
                     let what = match kind {
-                        kind::WINDOW_BEGAN => What::Window(WindowEvent::Began(text.into())),
-                        kind::WINDOW_ENDED => What::Window(WindowEvent::Ended(text.into())),
-                        kind::RESET => What::Window(WindowEvent::Reset),
+                        kind::WINDOW_BEGAN => {
+                            What::Window(WindowEvent::Began(text), self.window_call()?)
+                        }
+                        kind::WINDOW_ENDED => {
+                            What::Window(WindowEvent::Ended(text), self.window_call()?)
+                        }
+                        kind::RESET => What::Window(WindowEvent::Reset, self.window_call()?),
                         kind::OFF => What::Off,
-                        _ => What::Filter(text.into()),
+                        _ => What::Filter(text),
                     };
                     return Ok(Some(Event { host, guest, what }));
                 }
                 kind => {
                     let what = match kind {
                         kind::CALL_ACCESS => What::Call(self.call_access(first)?),
-                        kind::CALL_ENDED => What::Call(self.call_ended()?),
+                        kind::CALL_ENDED => What::Call(self.call_ended(first)?),
                         _ => What::Insn(self.insn(first)?),
                     };
                     let (host, guest) = self.times();
@@ -230,9 +255,7 @@ impl Decoder {
             state.value = self.value(state.form.size())?;
         }
         if flags & more::STACK != 0 {
-            let number: usize = self.small()?;
-            let stack = number.checked_sub(1).and_then(|index| self.stacks.get(index));
-            state.stack = Some(*stack.ok_or(Damage("a stack is not defined"))?);
+            state.stack = Some(self.stack_number()?);
         }
         if flags & more::NO_STACK != 0 {
             state.stack = None;
@@ -274,29 +297,77 @@ impl Decoder {
         let call = call(word & !COMPLETES)?;
         let (_, width) = call.port_io().ok_or(Damage("a call makes no accesses"))?;
         if first & PORT != 0 {
-            self.call.0 = Some(Port(self.small()?));
+            self.call.port = Some(Port(self.small()?));
         }
         if first & VALUE != 0 {
-            self.call.1 = self.value(width.into())?;
+            self.call.value = self.value(width.into())?;
         }
-        if flags & more::ADDRESS != 0 {
-            self.call.2 = self.call.2.wrapping_add(self.signed()? as u64);
+        if flags & more::CALL_SITE != 0 {
+            self.call.code = Some(self.call_code()?);
+        }
+        if flags & more::STACK != 0 {
+            self.call.stack = Some(self.stack_number()?);
+        }
+        if flags & more::NO_STACK != 0 {
+            self.call.stack = None;
         }
         if flags & more::PROCESS != 0 {
             self.process = self.process_use()?;
         }
-        let (port, value, pc) = self.call;
+        let CallState { port, value, code, stack } = self.call;
         let port = port.ok_or(Damage("a call has no port"))?;
-        let completes = word & COMPLETES != 0;
-        Ok(CallEvent::Access { call, port, value, pc, process: self.process, completes })
+        let code = code.ok_or(NO_CALL_SITE)?;
+        let (process, completes) = (self.process, word & COMPLETES != 0);
+        Ok(CallEvent::Access { call, port, value, code, stack, process, completes })
     }
 
-    fn call_ended(&mut self) -> Result<CallEvent, Damage> {
+    fn call_ended(&mut self, first: u8) -> Result<CallEvent, Damage> {
+        let flags = if first & MORE != 0 { self.byte()? } else { 0 };
         self.elapse()?;
         let call = call(self.byte()?)?;
         let outcome = outcome_of_number(self.byte()?).ok_or(Damage("an outcome is unknown"))?;
         let (count, bytes) = (self.number()?, self.number()?);
-        Ok(CallEvent::Ended { call, outcome, count, bytes })
+        if flags & more::CALL_SITE != 0 {
+            self.call.code = Some(self.call_code()?);
+        }
+        let code = self.call.code.ok_or(NO_CALL_SITE)?;
+        Ok(CallEvent::Ended { call, outcome, count, bytes, code })
+    }
+
+    fn call_code(&mut self) -> Result<CallCode, Damage> {
+        match self.small::<usize>()?.checked_sub(1) {
+            None => Ok(CallCode::Dropped(self.number()?)),
+            Some(index) => {
+                self.call_sites.get(index).map(|&site| CallCode::Site(site)).ok_or(NO_CALL_SITE)
+            }
+        }
+    }
+
+    /// The code of the hypercall that changed a window.
+    fn window_call(&mut self) -> Result<Option<CallCode>, Damage> {
+        match self.byte()? {
+            0 => Ok(None),
+            _ => self.call_code().map(Some),
+        }
+    }
+
+    fn stack_number(&mut self) -> Result<u32, Damage> {
+        let number: usize = self.small()?;
+        let stack = number.checked_sub(1).and_then(|index| self.stacks.get(index));
+        stack.copied().ok_or(Damage("a stack is not defined"))
+    }
+
+    fn call_site(&mut self, definitions: &mut Definitions) -> Result<(), Damage> {
+        let (site, pc, boot) = (self.small()?, self.number()?, self.small()?);
+        let mode = mode_of_number(self.byte()?).flatten().ok_or(Damage("a mode is unknown"))?;
+        let at = match self.byte()? {
+            0 => CallAt::Instruction,
+            1 => CallAt::Return,
+            _ => return Err(Damage("a call site is of an unknown kind")),
+        };
+        definitions.call_sites.insert(site, CallSiteDefinition { pc, at, mode, boot });
+        self.call_sites.push(site);
+        Ok(())
     }
 
     fn site(&mut self, definitions: &mut Definitions) -> Result<(), Damage> {

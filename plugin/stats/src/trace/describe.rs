@@ -73,6 +73,9 @@ pub struct End {
     pub symbol_files: Vec<SymbolFileRow>,
     /// The sites that have names.
     pub sites: Vec<SiteNames>,
+    /// The call sites that have names.
+    #[serde(default)]
+    pub call_sites: Vec<SiteNames>,
     /// The ports that were accessed.
     pub ports: Vec<PortIdentity>,
     /// The callers in `stacks`.
@@ -95,7 +98,7 @@ fn to_chunk(kind: ChunkKind, contents: &impl Serialize) -> Vec<u8> {
     chunk(&ChunkHeader { kind, stream: 0, vcpu: 0, sequence: 0, events: 0, start: 0 }, &contents)
 }
 
-/// The name of a site.
+/// The name of a site or call site.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SiteNames {
     /// The number of the site.

@@ -4,16 +4,18 @@ use pvio_x86::{Mode, Port, Width};
 
 use super::bytes::Bytes;
 use super::event::{
-    CallEvent, CallOutcome, Code, Event, InsnEvent, Owner, Process, ProcessDefinition,
-    SiteDefinition, StackDefinition, What, WindowEvent,
+    CallCode, CallEvent, CallOutcome, CallSiteDefinition, Code, Event, InsnEvent, Owner, Process,
+    ProcessDefinition, SiteDefinition, StackDefinition, What, WindowEvent,
 };
 use super::record::{COMPLETES, MORE, PORT, VALUE, kind, more};
-use crate::ChainEnd;
+use crate::{CallAt, ChainEnd};
 
 /// Provides the definitions of the numbers in events, when a chunk uses them for the first time.
 pub trait Define {
     /// Returns the definition of a site's number.
     fn site(&self, site: u32) -> SiteDefinition;
+    /// Returns the definition of a call site's number.
+    fn call_site(&self, site: u32) -> CallSiteDefinition;
     /// Returns the definition of a vCPU's number of a stack.
     fn stack(&self, stack: u32) -> StackDefinition;
     /// Returns the definition of a process's number.
@@ -38,10 +40,11 @@ pub struct Encoder {
     chunk: u32,
     /// By number.
     sites: Vec<SiteState>,
+    call_sites: Vec<Local>,
     stacks: Vec<Local>,
     processes: Vec<Local>,
-    /// The numbers of sites, stacks and processes that this chunk has defined.
-    defined: [u32; 3],
+    /// The numbers of sites, stacks, processes and call sites that this chunk has defined.
+    defined: [u32; 4],
     /// The state of instructions without a site.
     dropped: SiteState,
     process: Option<Process>,
@@ -68,7 +71,8 @@ struct SiteState {
 struct CallState {
     port: Option<Port>,
     value: u32,
-    pc: u64,
+    code: Option<CallCode>,
+    stack: Option<u32>,
 }
 
 impl Encoder {
@@ -96,7 +100,7 @@ impl Encoder {
         self.events = 0;
         self.clock_is_said = false;
         self.chunk += 1;
-        self.defined = [0; 3];
+        self.defined = [0; 4];
         self.dropped = SiteState::default();
         self.process = None;
         self.call = CallState::default();
@@ -117,7 +121,10 @@ impl Encoder {
         match &event.what {
             What::Insn(insn) => self.insn(event.host, insn, define),
             What::Call(call) => self.call(event.host, *call, define),
-            What::Window(window) => self.window(event.host, window),
+            What::Window(window, None) => self.window(event.host, window),
+            What::Window(window, Some(code)) => {
+                self.window_by_call(event.host, window, *code, define);
+            }
             What::Filter(text) => self.filter(event.host, Some(text)),
             What::Off => self.filter(event.host, None),
         }
@@ -174,12 +181,7 @@ impl Encoder {
                 flags |= more::PROCESS;
             }
         }
-        if flags == 0 {
-            self.bytes.byte(first);
-        } else {
-            self.bytes.byte(first | MORE);
-            self.bytes.byte(flags);
-        }
+        self.first(first, flags);
         let since_last = self.since_last(host);
         self.bytes.number(since_last);
         self.bytes.number(local.into());
@@ -205,24 +207,25 @@ impl Encoder {
     pub fn call(&mut self, host: u64, call: CallEvent, define: &impl Define) {
         self.begin(host);
         match call {
-            CallEvent::Access { call, port, value, pc, process, completes } => {
+            CallEvent::Access { call, port, value, code, stack, process, completes } => {
+                let local = self.call_site(code, define);
+                let stack_number = stack.map(|stack| self.stack(stack, define));
                 if process != self.process
                     && let Some(number) = process.and_then(|process| process.number)
                 {
                     self.process_number(number, define);
                 }
                 let (mut first, mut flags) = (kind::CALL_ACCESS, 0);
-                let distance = pc.wrapping_sub(self.call.pc) as i64;
                 first |= if self.call.port == Some(port) { 0 } else { PORT };
                 first |= if self.call.value == value { 0 } else { VALUE };
-                flags |= if distance == 0 { 0 } else { more::ADDRESS };
+                flags |= if self.call.code == Some(code) { 0 } else { more::CALL_SITE };
+                flags |= match stack {
+                    _ if self.call.stack == stack => 0,
+                    Some(_) => more::STACK,
+                    None => more::NO_STACK,
+                };
                 flags |= if process == self.process { 0 } else { more::PROCESS };
-                if flags == 0 {
-                    self.bytes.byte(first);
-                } else {
-                    self.bytes.byte(first | MORE);
-                    self.bytes.byte(flags);
-                }
+                self.first(first, flags);
                 let since_last = self.since_last(host);
                 self.bytes.number(since_last);
                 self.bytes.byte(call.index() as u8 | if completes { COMPLETES } else { 0 });
@@ -233,28 +236,69 @@ impl Encoder {
                     let width = call.port_io().map_or(Width::Dword, |(_, width)| width);
                     self.bytes.value(value, width.into());
                 }
-                if flags & more::ADDRESS != 0 {
-                    self.bytes.signed(distance);
+                if flags & more::CALL_SITE != 0 {
+                    self.put_call_site(code, local);
+                }
+                if flags & more::STACK != 0 {
+                    self.bytes.number(stack_number.unwrap_or(0).into());
                 }
                 if flags & more::PROCESS != 0 {
                     self.put_process(process);
                 }
-                self.call = CallState { port: Some(port), value, pc };
+                self.call = CallState { port: Some(port), value, code: Some(code), stack };
             }
-            CallEvent::Ended { call, outcome, count, bytes } => {
-                self.bytes.byte(kind::CALL_ENDED);
+            CallEvent::Ended { call, outcome, count, bytes, code } => {
+                let local = self.call_site(code, define);
+                let flags = if self.call.code == Some(code) { 0 } else { more::CALL_SITE };
+                self.first(kind::CALL_ENDED, flags);
                 let since_last = self.since_last(host);
                 self.bytes.number(since_last);
                 self.bytes.byte(call.index() as u8);
                 self.bytes.byte(outcome as u8);
                 self.bytes.number(count);
                 self.bytes.number(bytes);
+                if flags != 0 {
+                    self.put_call_site(code, local);
+                }
+                self.call.code = Some(code);
             }
         }
     }
 
-    /// Adds an event of a window.
+    /// Puts the first byte of a record, and the byte of flags if there are any.
+    #[inline]
+    fn first(&mut self, first: u8, flags: u8) {
+        if flags == 0 {
+            self.bytes.byte(first);
+        } else {
+            self.bytes.byte(first | MORE);
+            self.bytes.byte(flags);
+        }
+    }
+
+    /// Adds an event of a window that a request from outside the guest changed.
     pub fn window(&mut self, host: u64, window: &WindowEvent) {
+        self.begin(host);
+        self.window_text(host, window);
+        self.bytes.byte(0);
+    }
+
+    /// Adds an event of a window that a hypercall changed.
+    pub fn window_by_call(
+        &mut self,
+        host: u64,
+        window: &WindowEvent,
+        code: CallCode,
+        define: &impl Define,
+    ) {
+        self.begin(host);
+        let local = self.call_site(code, define);
+        self.window_text(host, window);
+        self.bytes.byte(1);
+        self.put_call_site(code, local);
+    }
+
+    fn window_text(&mut self, host: u64, window: &WindowEvent) {
         match window {
             WindowEvent::Began(name) => self.text(host, kind::WINDOW_BEGAN, name),
             WindowEvent::Ended(name) => self.text(host, kind::WINDOW_ENDED, name),
@@ -264,6 +308,7 @@ impl Encoder {
 
     /// Adds the filter that holds from here on; `None` if the trace is off.
     pub fn filter(&mut self, host: u64, filter: Option<&str>) {
+        self.begin(host);
         match filter {
             Some(text) => self.text(host, kind::FILTER, text),
             None => self.text(host, kind::OFF, ""),
@@ -271,7 +316,6 @@ impl Encoder {
     }
 
     fn text(&mut self, host: u64, kind: u8, text: &str) {
-        self.begin(host);
         self.bytes.byte(kind);
         let since_last = self.since_last(host);
         self.bytes.number(since_last);
@@ -344,6 +388,41 @@ impl Encoder {
         }
         self.sites[site as usize] = SiteState { local, ..SiteState::default() };
         local.number
+    }
+
+    /// The number of a call site in this chunk; 0 without a row.
+    #[inline]
+    fn call_site(&mut self, code: CallCode, define: &impl Define) -> u32 {
+        let CallCode::Site(site) = code else { return 0 };
+        match self.call_sites.get(site as usize) {
+            Some(local) if local.chunk == self.chunk => local.number,
+            _ => self.define_call_site(site, &define.call_site(site)),
+        }
+    }
+
+    #[cold]
+    fn define_call_site(&mut self, site: u32, definition: &CallSiteDefinition) -> u32 {
+        let &CallSiteDefinition { pc, at, mode, boot } = definition;
+        self.bytes.byte(kind::CALL_SITE);
+        self.bytes.number(site.into());
+        self.bytes.number(pc);
+        self.bytes.number(boot.into());
+        self.bytes.byte(1 + mode as u8);
+        self.bytes.byte(match at {
+            CallAt::Instruction => 0,
+            CallAt::Return => 1,
+        });
+        let local = self.new_number(3);
+        set(&mut self.call_sites, site, local);
+        local.number
+    }
+
+    /// Puts a call site, whose number is defined in this chunk.
+    fn put_call_site(&mut self, code: CallCode, local: u32) {
+        self.bytes.number(local.into());
+        if let CallCode::Dropped(pc) = code {
+            self.bytes.number(pc);
+        }
     }
 
     fn new_number(&mut self, table: usize) -> Local {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use pvio_x86::{InsnForm, Mode, Port};
 
-use crate::Call;
 use crate::access_filter::FilteredProcess;
+use crate::{Call, CallAt};
 
 /// One event of a vCPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +25,9 @@ pub enum What {
     Insn(InsnEvent),
     /// An access by hypercall, or the end of one or several hypercalls.
     Call(CallEvent),
-    /// A window of the statistics, or their reset.
-    Window(WindowEvent),
+    /// A window of the statistics, or their reset. It has the code of the hypercall that changed it; `None` for a
+    /// request from outside the guest.
+    Window(WindowEvent, Option<CallCode>),
     /// The filter that applies from here on: the trace has only the accesses that it covers. Empty without a filter.
     Filter(Box<str>),
     /// The trace has nothing from here on, until a filter follows.
@@ -221,8 +222,10 @@ pub enum CallEvent {
         port: Port,
         /// What was read or written.
         value: u32,
-        /// The linear address of the call.
-        pc: u64,
+        /// The code that made the call.
+        code: CallCode,
+        /// The vCPU's number of the stack; `None` if there was none, or no room for it.
+        stack: Option<u32>,
         /// The process that made it; `None` if processes are not traced.
         process: Option<Process>,
         /// True if the call was of one element, and succeeded with this access.
@@ -238,7 +241,31 @@ pub enum CallEvent {
         count: u64,
         /// Bytes that they moved, in addition to those of accesses.
         bytes: u64,
+        /// The code that made them.
+        code: CallCode,
     },
+}
+
+/// The code that made a hypercall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallCode {
+    /// The number of a call site.
+    Site(u32),
+    /// The linear address of a call site without a row.
+    Dropped(u64),
+}
+
+/// The definition of a call site's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallSiteDefinition {
+    /// The linear address.
+    pub pc: u64,
+    /// The meaning of the address.
+    pub at: CallAt,
+    /// The mode of the code.
+    pub mode: Mode,
+    /// The boot of the kernel that runs it.
+    pub boot: u32,
 }
 
 /// How a hypercall ended.

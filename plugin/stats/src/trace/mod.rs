@@ -41,8 +41,8 @@ pub use describe::{
 };
 pub use encode::{Define, Encoder};
 pub use event::{
-    CallEvent, CallOutcome, Code, Event, FileOffset, InsnEvent, Owner, Process, ProcessDefinition,
-    SiteDefinition, StackDefinition, Stage, What, WindowEvent,
+    CallCode, CallEvent, CallOutcome, CallSiteDefinition, Code, Event, FileOffset, InsnEvent,
+    Owner, Process, ProcessDefinition, SiteDefinition, StackDefinition, Stage, What, WindowEvent,
 };
 pub use file::{Trace, TraceError};
 pub use tally::{statistics, statistics_while};

@@ -6,11 +6,11 @@
 //! | record | fields |
 //! | --- | --- |
 //! | of an instruction | \[more\], time, site, \[port\], \[value\], \[stack\], \[process\] |
-//! | of a call's access | \[more\], time, call, \[port\], \[value\], \[address\], \[process\] |
+//! | of a call's access | \[more\], time, call, \[port\], \[value\], \[call site\], \[stack\], \[process\] |
 //! | others | in `encode` |
 //!
 //! Numbers are of variable length (LEB128; signed ones are zigzag); values have the size of the access, little-endian.
-//! Times are nanoseconds since the last record. Sites, stacks and processes are numbered in each chunk, from 1, by
+//! Times are nanoseconds since the last record. Sites, call sites, stacks and processes are numbered in each chunk, from 1, by
 //! the definitions in it.
 
 use pvio_x86::{AccessSize, Width};
@@ -42,8 +42,8 @@ pub(super) mod more {
     pub const NO_PORT: u8 = 0x20;
     /// There is no stack.
     pub const NO_STACK: u8 = 0x40;
-    /// The address of a call follows, as the distance from the last.
-    pub const ADDRESS: u8 = 0x80;
+    /// The call site follows: its number, or 0 and the address.
+    pub const CALL_SITE: u8 = 0x80;
 }
 
 /// Kinds of records beside those of instructions.
@@ -70,6 +70,8 @@ pub(super) mod kind {
     pub const PROCESS: u8 = 27;
     /// The trace is off.
     pub const OFF: u8 = 28;
+    /// A call site.
+    pub const CALL_SITE: u8 = 29;
 }
 
 /// The number of bytes of a value in a record. Values of an unknown size have all bytes of EAX.

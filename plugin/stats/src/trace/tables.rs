@@ -1,11 +1,14 @@
 //! Makes a dump's rows from the counts, in the same order as the plugin.
 
+mod calls;
+
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use pvio_x86::{InsnForm, Port, PortForm};
 
+use self::calls::{call_access_rows, dropped_call_counts};
 use super::decode::Definitions;
 use super::describe::{End, FrameName, SiteNames};
 use super::event::{Owner, SiteDefinition};
@@ -39,6 +42,7 @@ pub(super) fn snapshot(trace: &Trace, tally: &Tally, definitions: &Definitions) 
         definitions,
         vcpus: &vcpus,
         names: end.sites.iter().map(|names| (names.site, names)).collect(),
+        call_names: end.call_sites.iter().map(|names| (names.site, names)).collect(),
         chains: Chains::new(trace, tally, definitions),
     };
     let mut tables = maker.tables(&tally.totals);
@@ -87,11 +91,15 @@ impl<'a> Chains<'a> {
         // The end is missing: what was unwound when a stack was traced has addresses.
         let windows = tally.windows.iter().map(|window| &window.totals);
         let totals = windows.chain([&tally.totals]);
-        let stacks: BTreeSet<_> = totals.flat_map(|totals| totals.stacks.keys()).collect();
+        let both = |totals: &'_ Totals| {
+            let keys = totals.stacks.keys().chain(totals.call_stacks.keys());
+            keys.copied().collect::<Vec<_>>()
+        };
+        let stacks: BTreeSet<_> = totals.flat_map(both).collect();
         let mut numbers = BTreeMap::new();
         let mut frames = Vec::new();
         let mut by_stack = HashMap::new();
-        for &&(_, (stream, stack)) in &stacks {
+        for &(_, (stream, stack)) in &stacks {
             let Some(definition) = definitions.stack(stream, stack) else { continue };
             let Some(end) = definition.end else { continue };
             let chain = definition.frames.iter().map(|&(pc, interrupted)| {
@@ -111,6 +119,7 @@ struct RowMaker<'a> {
     definitions: &'a Definitions,
     vcpus: &'a [u32],
     names: HashMap<u32, &'a SiteNames>,
+    call_names: HashMap<u32, &'a SiteNames>,
     chains: Chains<'a>,
 }
 
@@ -134,6 +143,8 @@ impl RowMaker<'_> {
         };
         let [accesses, unverified] = clamp(&totals.accesses_dropped);
         let dropped = totals.processes.get(&None).map(clamp).unwrap_or_default();
+        let call_rows = self.call_sites_in_order(totals);
+        let [call_accesses_dropped] = clamp(&totals.call_accesses_dropped);
         Tables {
             vcpus: self.vcpus.iter().map(vcpu_row).collect(),
             forms: PortForm::ALL.map(|form| self.form_row(form, totals)).into(),
@@ -149,7 +160,13 @@ impl RowMaker<'_> {
             processes: self.process_rows(totals),
             processes_dropped_counts: counts([dropped[0], dropped[1], dropped[2]]),
             sites_dropped_counts: counts(totals.sites.get(&None).map(clamp).unwrap_or_default()),
+            processes_dropped_hypercall: dropped[column::HYPERCALL],
             hypercalls: hypercall_rows(totals),
+            call_sites_dropped_counts: dropped_call_counts(totals),
+            call_accesses: call_access_rows(totals, &call_rows),
+            call_accesses_dropped,
+            call_callers: self.call_caller_rows(totals),
+            call_sites: call_rows.into_iter().map(|row| self.call_site_row(row)).collect(),
             instructions: Default::default(),
             sections: Vec::new(),
         }
@@ -317,11 +334,11 @@ impl RowMaker<'_> {
         let rows = totals.processes.iter().filter_map(|(&number, counts)| {
             let counts = clamp(counts);
             let definition = self.definitions.process(number?)?;
-            (counts != [0; 4]).then_some((definition, counts))
+            (counts != [0; 5]).then_some((definition, counts))
         });
         let mut rows: Vec<_> = rows.collect();
         rows.sort_by_key(|&(definition, _)| definition);
-        let row = |(definition, all): (&super::ProcessDefinition, [u64; 4])| {
+        let row = |(definition, all): (&super::ProcessDefinition, [u64; 5])| {
             let (pid, comm, cr3) = match &definition.owner {
                 Owner::Process { pid, comm } => (Some(*pid), Some(comm.clone()), None),
                 Owner::AddressSpace(table) => (None, None, Some(format!("{table:#x}"))),
@@ -329,9 +346,16 @@ impl RowMaker<'_> {
             };
             let kernel_accesses = all[column::KERNEL];
             let counts = counts([all[0], all[1], all[2]]);
-            ProcessRow { pid, comm, cr3, boot: definition.boot, counts, kernel_accesses }
+            let (boot, hypercall) = (definition.boot, all[column::HYPERCALL]);
+            ProcessRow { pid, comm, cr3, boot, counts, kernel_accesses, hypercall }
         };
         rows.into_iter().map(row).collect()
+    }
+
+    fn frame(&self, index: usize) -> Option<FrameRow> {
+        let FrameName { pc, symbol, interrupted } = self.chains.frames.get(index)?;
+        let (symbol, interrupted) = (symbol.clone(), *interrupted);
+        Some(FrameRow { pc: format!("{pc:#x}"), symbol, interrupted })
     }
 
     /// The rows of call chains, by site, and of each the most frequent first.
@@ -360,18 +384,13 @@ impl RowMaker<'_> {
         rows.sort_by_key(|&(site, _, accesses)| {
             (site.pc, site.mode, &site.bytes, site.boot, Reverse(accesses))
         });
-        let frame = |&index: &usize| {
-            let FrameName { pc, symbol, interrupted } = self.chains.frames.get(index)?;
-            let (symbol, interrupted) = (symbol.clone(), *interrupted);
-            Some(FrameRow { pc: format!("{pc:#x}"), symbol, interrupted })
-        };
         rows.into_iter()
             .map(|(definition, (site, frames, end), accesses)| CallerRow {
                 pc: format!("{:#x}", definition.pc),
                 mode: definition.mode,
                 bytes: hex(&definition.bytes),
                 symbol: self.symbol(site),
-                frames: frames.iter().filter_map(frame).collect(),
+                frames: frames.iter().filter_map(|&index| self.frame(index)).collect(),
                 end,
                 accesses,
             })

@@ -9,7 +9,7 @@ use std::hash::Hash;
 
 use pvio_x86::{AccessSize, Direction, InsnForm, Port};
 
-use super::event::{CallEvent, CallOutcome, Code, Event, InsnEvent, Stage, What};
+use super::event::{CallCode, CallEvent, CallOutcome, Code, Event, InsnEvent, Stage, What};
 use super::file::Trace;
 use super::tables::snapshot;
 use crate::{Call, Snapshot};
@@ -32,6 +32,15 @@ pub(super) mod column {
     pub const UNVERIFIED: usize = 2;
     /// Of processes only.
     pub const KERNEL: usize = 3;
+    /// Of processes only.
+    pub const HYPERCALL: usize = 4;
+}
+
+/// Columns of [`Totals::call_sites`].
+pub(super) mod call {
+    pub const CALLS: usize = 0;
+    pub const ACCESSES: usize = 1;
+    pub const BYTES: usize = 2;
 }
 
 /// Columns of [`Totals::ports`].
@@ -58,11 +67,19 @@ pub(super) struct Totals {
     pub accesses: Rows<(u32, Port), 2>,
     pub accesses_dropped: [i64; 2],
     pub calls: [[i64; 5]; Call::ALL.len()],
-    pub processes: Rows<Option<u32>, 4>,
+    /// By call site, `None` without a row, and call.
+    pub call_sites: Rows<(Option<u32>, Call), 3>,
+    pub call_accesses: Rows<(u32, Call, Port), 1>,
+    pub call_accesses_dropped: [i64; 1],
+    pub processes: Rows<Option<u32>, 5>,
     /// Accesses by site and stack; the stack is that of a stream.
     pub stacks: Rows<(u32, (u32, u32)), 1>,
     /// Accesses without a stack, by site.
     pub no_stack: Rows<u32, 1>,
+    /// Accesses by call site and stack.
+    pub call_stacks: Rows<(u32, (u32, u32)), 1>,
+    /// Accesses without a stack, by call site.
+    pub no_call_stack: Rows<u32, 1>,
 }
 
 impl Default for Totals {
@@ -75,9 +92,14 @@ impl Default for Totals {
             accesses: HashMap::new(),
             accesses_dropped: [0; 2],
             calls: [[0; 5]; Call::ALL.len()],
+            call_sites: HashMap::new(),
+            call_accesses: HashMap::new(),
+            call_accesses_dropped: [0],
             processes: HashMap::new(),
             stacks: HashMap::new(),
             no_stack: HashMap::new(),
+            call_stacks: HashMap::new(),
+            no_call_stack: HashMap::new(),
         }
     }
 }
@@ -96,11 +118,19 @@ impl Totals {
         add_rows(&mut self.processes, &other.processes, sign);
         add_rows(&mut self.stacks, &other.stacks, sign);
         add_rows(&mut self.no_stack, &other.no_stack, sign);
+        add_rows(&mut self.call_stacks, &other.call_stacks, sign);
+        add_rows(&mut self.no_call_stack, &other.no_call_stack, sign);
+        add_rows(&mut self.call_sites, &other.call_sites, sign);
+        add_rows(&mut self.call_accesses, &other.call_accesses, sign);
+        add(&mut self.call_accesses_dropped, &other.call_accesses_dropped, sign);
     }
 
     fn large_rows(&self) -> usize {
-        let by_stack = self.stacks.len() + self.no_stack.len();
-        self.ports.len() + self.sites.len() + self.accesses.len() + self.processes.len() + by_stack
+        let of_sites = self.stacks.len() + self.no_stack.len();
+        let by_stack = of_sites + self.call_stacks.len() + self.no_call_stack.len();
+        let by_site = self.sites.len() + self.accesses.len();
+        let by_call_site = self.call_sites.len() + self.call_accesses.len();
+        self.ports.len() + by_site + by_call_site + self.processes.len() + by_stack
     }
 
     fn drop_large_rows(&mut self) {
@@ -108,7 +138,14 @@ impl Totals {
         for counts in std::mem::take(&mut self.accesses).values() {
             add(&mut self.accesses_dropped, counts, 1);
         }
+        for counts in std::mem::take(&mut self.call_accesses).values() {
+            add(&mut self.call_accesses_dropped, counts, 1);
+        }
+        for ((_, call), counts) in std::mem::take(&mut self.call_sites) {
+            add(self.call_sites.entry((None, call)).or_default(), &counts, 1);
+        }
         (self.stacks, self.no_stack) = (HashMap::new(), HashMap::new());
+        (self.call_stacks, self.no_call_stack) = (HashMap::new(), HashMap::new());
         self.processes = in_one_row(&self.processes);
         self.sites = in_one_row(&self.sites);
     }
@@ -192,7 +229,7 @@ impl Tally {
         match &event.what {
             What::Insn(insn) => self.insn(insn, vcpu),
             What::Call(call) => self.call(*call, vcpu),
-            What::Window(window) => self.window(window, vcpu),
+            What::Window(window, by) => self.window(window, *by, vcpu),
             What::Filter(text) => {
                 self.changed = true;
                 self.filter(text);
@@ -341,7 +378,7 @@ impl Tally {
     fn call(&mut self, call: CallEvent, (stream, vcpu): (u32, u32)) {
         let totals = &mut self.totals;
         match call {
-            CallEvent::Access { call, port, completes, .. } => {
+            CallEvent::Access { call, port, completes, code, stack, process, .. } => {
                 let Some((direction, width)) = call.port_io() else { return };
                 let key = (port, direction, width.into());
                 totals.ports.entry(key).or_default()[port::HYPERCALL] += 1;
@@ -351,8 +388,32 @@ impl Tally {
                 counts[1] += i64::from(width.bytes());
                 counts[0] += i64::from(completes);
                 totals.vcpus.entry(vcpu).or_default()[2] += i64::from(completes);
+                let site = call_site(code);
+                let counts = totals.call_sites.entry((site, call)).or_default();
+                counts[call::CALLS] += i64::from(completes);
+                counts[call::ACCESSES] += 1;
+                counts[call::BYTES] += i64::from(width.bytes());
+                match site {
+                    Some(site) => {
+                        totals.call_accesses.entry((site, call, port)).or_default()[0] += 1;
+                    }
+                    None => totals.call_accesses_dropped[0] += 1,
+                }
+                if let Some(process) = process {
+                    let counts = totals.processes.entry(process.number).or_default();
+                    counts[column::HYPERCALL] += 1;
+                }
+                if let Some(site) = site.filter(|_| self.callers) {
+                    match stack {
+                        Some(stack) => {
+                            let key = (site, (stream, stack));
+                            totals.call_stacks.entry(key).or_default()[0] += 1;
+                        }
+                        None => totals.no_call_stack.entry(site).or_default()[0] += 1,
+                    }
+                }
             }
-            CallEvent::Ended { call, outcome, count, bytes } => {
+            CallEvent::Ended { call, outcome, count, bytes, code } => {
                 let counts = &mut totals.calls[call.index()];
                 let count = count as i64;
                 counts[0] = counts[0].wrapping_add(count);
@@ -368,8 +429,18 @@ impl Tally {
                 }
                 let row = totals.vcpus.entry(vcpu).or_default();
                 row[2] = row[2].wrapping_add(count);
+                let counts = totals.call_sites.entry((call_site(code), call)).or_default();
+                counts[call::CALLS] = counts[call::CALLS].wrapping_add(count);
+                counts[call::BYTES] = counts[call::BYTES].wrapping_add(bytes as i64);
             }
         }
+    }
+}
+
+fn call_site(code: CallCode) -> Option<u32> {
+    match code {
+        CallCode::Site(site) => Some(site),
+        CallCode::Dropped(_) => None,
     }
 }
 

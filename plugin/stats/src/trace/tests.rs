@@ -7,7 +7,7 @@ use pvio_x86::{InsnForm, Mode, Port};
 
 use super::decode::Decoder;
 use super::*;
-use crate::{Call, ChainEnd, QemuRow};
+use crate::{Call, CallAt, ChainEnd, QemuRow};
 
 struct Numbers;
 
@@ -21,6 +21,15 @@ impl Define for Numbers {
             boot: site / 3,
             bytes: vec![0xee; site as usize % 15],
             place: site.is_multiple_of(2).then_some(place),
+        }
+    }
+
+    fn call_site(&self, site: u32) -> CallSiteDefinition {
+        CallSiteDefinition {
+            pc: u64::MAX / 3 - u64::from(site),
+            at: [CallAt::Instruction, CallAt::Return][site as usize % 2],
+            mode: Mode::ALL[site as usize % 3],
+            boot: site / 7,
         }
     }
 
@@ -69,6 +78,13 @@ fn random_process(rng: &mut fastrand::Rng) -> Option<Process> {
     rng.bool().then(|| Process { number, is_user: rng.bool() })
 }
 
+fn random_call_code(rng: &mut fastrand::Rng) -> CallCode {
+    match rng.u8(0..4) {
+        0 => CallCode::Dropped(rng.u64(..) >> rng.u32(0..64)),
+        _ => CallCode::Site(rng.u32(0..20)),
+    }
+}
+
 fn random_what(rng: &mut fastrand::Rng) -> What {
     match rng.u8(0..12) {
         0 => {
@@ -78,7 +94,8 @@ fn random_what(rng: &mut fastrand::Rng) -> What {
                 call,
                 port: Port(rng.u16(0..4)),
                 value: width.low_bytes(rng.u32(..)),
-                pc: rng.u64(..) >> rng.u32(0..64),
+                code: random_call_code(rng),
+                stack: rng.bool().then(|| rng.u32(0..80)),
                 process: random_process(rng),
                 completes: rng.bool(),
             })
@@ -88,12 +105,16 @@ fn random_what(rng: &mut fastrand::Rng) -> What {
             outcome: CallOutcome::ALL[rng.usize(0..4)],
             count: rng.u64(..),
             bytes: rng.u64(..),
+            code: random_call_code(rng),
         }),
-        2 => What::Window(match rng.u8(0..3) {
-            0 => WindowEvent::Began("grüße".into()),
-            1 => WindowEvent::Ended("".into()),
-            _ => WindowEvent::Reset,
-        }),
+        2 => {
+            let window = match rng.u8(0..3) {
+                0 => WindowEvent::Began("grüße".into()),
+                1 => WindowEvent::Ended("".into()),
+                _ => WindowEvent::Reset,
+            };
+            What::Window(window, rng.bool().then(|| random_call_code(rng)))
+        }
         3 => match rng.bool() {
             true => What::Filter("0x60:in".into()),
             false => What::Off,
@@ -358,19 +379,21 @@ fn chunk_of(stream: u32, events: &[(u64, What)]) -> Vec<u8> {
 fn request_from_outside_is_no_hypercall_of_a_vcpu() {
     let calls = |count| {
         let (call, outcome) = (Call::Log, CallOutcome::Ok);
-        What::Call(CallEvent::Ended { call, outcome, count, bytes: 0 })
+        What::Call(CallEvent::Ended { call, outcome, count, bytes: 0, code: CallCode::Site(0) })
     };
     let guests = |window: WindowEvent, call| {
         let (outcome, count) = (CallOutcome::Ok, 1);
-        [What::Window(window), What::Call(CallEvent::Ended { call, outcome, count, bytes: 0 })]
+        let code = CallCode::Site(0);
+        let ended = CallEvent::Ended { call, outcome, count, bytes: 0, code };
+        [What::Window(window, Some(code)), What::Call(ended)]
     };
     let [guests_begin, guests_call] = guests(WindowEvent::Began("guest".into()), Call::Begin);
     let vcpu =
         [(10, calls(7)), (40, calls(3)), (50, guests_begin), (51, guests_call), (60, calls(2))];
     let requests = [
-        (20, What::Window(WindowEvent::Reset)),
-        (30, What::Window(WindowEvent::Began("outside".into()))),
-        (70, What::Window(WindowEvent::Ended("outside".into()))),
+        (20, What::Window(WindowEvent::Reset, None)),
+        (30, What::Window(WindowEvent::Began("outside".into()), None)),
+        (70, What::Window(WindowEvent::Ended("outside".into()), None)),
     ];
     let file = tempfile::NamedTempFile::new().unwrap();
     let chunks = [head().to_chunk(), chunk_of(0, &vcpu), chunk_of(REQUESTS, &requests)];

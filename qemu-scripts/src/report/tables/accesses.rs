@@ -249,6 +249,7 @@ pub(super) fn processes(dump: &Snapshot) -> Markup {
         ">Accesses",
         ">% of all",
         ">By the kernel",
+        if_any(rows.iter().any(|row| row.hypercall > 0), ">By hypercall"),
         if_any(unverified, ">Unverified"),
     ];
     HtmlTable::busiest(
@@ -264,6 +265,7 @@ pub(super) fn processes(dump: &Snapshot) -> Markup {
                 number(row.counts.accesses),
                 percent(row.counts.accesses, total),
                 number(row.kernel_accesses),
+                number(row.hypercall),
                 number(row.counts.unverified),
             ]
         },

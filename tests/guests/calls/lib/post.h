@@ -10,7 +10,14 @@
 /* The calls that were answered, by number: all, and those that were wrong. */
 static u32 answered[128], wrong[128];
 
-#define BOX(at) ((volatile struct pvio_mailbox *)(at))
+/* A small mailbox. */
+struct small_box {
+    u32 word;
+    u32 value;
+    u64 key;
+} __attribute__((aligned(16)));
+
+#define BOX(at) ((volatile struct small_box *)(at))
 
 static inline u32 status_word(u32 status) { return status << PVIO_CALL_SHIFT; }
 
@@ -23,7 +30,7 @@ static inline void count_answer(u32 asked, u32 answer) {
 }
 
 /* Writes a call, rings as that caller, and returns the mailbox's word. Both words stay there. */
-static inline u32 post_by(const struct caller *by, volatile struct pvio_mailbox *box, u32 word_, u32 *value) {
+static inline u32 post_by(const struct caller *by, volatile struct small_box *box, u32 word_, u32 *value) {
     const u64 key = box->key;
     box->value = *value;
     box->word = word_;
@@ -35,7 +42,7 @@ static inline u32 post_by(const struct caller *by, volatile struct pvio_mailbox 
 }
 
 /* A call that must be answered so, and leave the value as it is. */
-static inline void post_for(u32 expected, volatile struct pvio_mailbox *box, u32 word_) {
+static inline void post_for(u32 expected, volatile struct small_box *box, u32 word_) {
     u32 value = 0x87654321;
     trial++;
     check_same(post_by(&ring_0, box, word_, &value), expected);
@@ -43,7 +50,7 @@ static inline void post_for(u32 expected, volatile struct pvio_mailbox *box, u32
 }
 
 /* Rings and restores everything, whatever call the mailbox has. */
-static inline void post_in_vain(const struct caller *by, volatile struct pvio_mailbox *box, u32 word_) {
+static inline void post_in_vain(const struct caller *by, volatile struct small_box *box, u32 word_) {
     u32 value = 0x87654321;
     trial++;
     check_same(post_by(by, box, word_, &value), word_);
@@ -51,19 +58,19 @@ static inline void post_in_vain(const struct caller *by, volatile struct pvio_ma
 }
 
 /* The mailbox is this CPU's, if it answers a probe. */
-static inline void check_heard(volatile struct pvio_mailbox *box) {
+static inline void check_heard(volatile struct small_box *box) {
     u32 value = 0x87654321;
     trial++;
     check_same(post_by(&ring_0, box, pvio_call_word(PVIO_CALL_PROBE, 0, 0), &value), PVIO_VERSION);
     check(value & PVIO_FEATURE_MAILBOX);
 }
 
-static inline void check_unanswered(volatile struct pvio_mailbox *box) {
+static inline void check_unanswered(volatile struct small_box *box) {
     post_in_vain(&ring_0, box, pvio_call_word(PVIO_CALL_PROBE, 0, 0));
 }
 
 /* Registers the mailbox as that caller, with a chosen word. Returns the mailbox's word. */
-static inline u32 register_word(const struct caller *by, volatile struct pvio_mailbox *box, word linear, u32 word_, u64 key) {
+static inline u32 register_word(const struct caller *by, volatile struct small_box *box, word linear, u32 word_, u64 key) {
     trial++;
     box->key = key;
     box->value = 0x87654321;

@@ -6,7 +6,7 @@
 #include "post.h"
 
 #define MARK 0x5a
-static volatile struct pvio_mailbox *box;
+static volatile struct small_box *box;
 static word box_linear;
 
 static inline u8 *page_of_box(void) { return (u8 *)((word)box & ~(word)(PAGE - 1)); }

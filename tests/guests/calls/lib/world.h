@@ -79,6 +79,8 @@ static inline int is_user(const struct caller *by) { return (by->cs & 3) == 3 ||
  * guest's, as is an exception.
  */
 u32 call_by(const struct caller *by, u32 call_word, word *dx, word *cx);
+/* Whether calls of that caller are answered: those through a mailbox only if it is a kernel. */
+int can_call(const struct caller *by);
 /* The same by the instruction of another mode than that of the code. */
 u32 call_by_magic_of(u8 bits, const struct caller *by, u32 call_word, word *dx, word *cx);
 

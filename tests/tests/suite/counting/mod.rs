@@ -3,6 +3,7 @@
 mod accesses;
 mod aliases;
 mod around_io;
+mod call_sites;
 mod callers;
 mod decoding;
 mod differential;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pvio_cli::paths;
-use pvio_guest::abi::{self, Mailbox, Record, feature, level, status};
+use pvio_guest::abi::{self, LargeMailbox, Record, feature, level, status};
 use pvio_tests::{Compiler, path_str};
 use tempfile::TempDir;
 
@@ -79,7 +79,7 @@ fn header_constants_are_those_of_the_abi() {
     }
     for (name, fields) in [
         ("pvio_record", &["call", "status", "port", "value", "address"][..]),
-        ("pvio_mailbox", &["word", "value", "key"]),
+        ("pvio_mailbox", &["word", "value", "key", "address", "count", "site", "reserved"]),
     ] {
         program += &format!("printf(\"{name} %zu\", sizeof(struct {name}));\n");
         for field in fields {
@@ -117,11 +117,15 @@ fn header_constants_are_those_of_the_abi() {
         offset_of!(Record, address)
     ));
     expected.push(format!(
-        "pvio_mailbox {} {}+4 {}+4 {}+8",
-        size_of::<Mailbox>(),
-        offset_of!(Mailbox, word),
-        offset_of!(Mailbox, value),
-        offset_of!(Mailbox, key)
+        "pvio_mailbox {} {}+4 {}+4 {}+8 {}+8 {}+8 {}+8 {}+24",
+        size_of::<LargeMailbox>(),
+        offset_of!(LargeMailbox, word),
+        offset_of!(LargeMailbox, value),
+        offset_of!(LargeMailbox, key),
+        offset_of!(LargeMailbox, address),
+        offset_of!(LargeMailbox, count),
+        offset_of!(LargeMailbox, site),
+        offset_of!(LargeMailbox, reserved)
     ));
     assert_eq!(output_of(Path::new(&binary)).lines().collect::<Vec<_>>(), expected);
 }

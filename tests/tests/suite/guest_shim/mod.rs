@@ -9,6 +9,7 @@ mod header;
 mod header_misuse;
 mod linux_process;
 mod rust;
+mod seabios;
 
 /// Count, bytes and errors of each hypercall. Fails if one was declined or denied.
 fn hypercalls(tables: &Tables) -> BTreeMap<&'static str, (u64, u64, u64)> {

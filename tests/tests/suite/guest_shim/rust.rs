@@ -12,9 +12,9 @@ use pvio_tests::{Host, assert_consistent, guest};
 /// The number of bytes that the guest copies. They take three pages.
 const STREAM: usize = 10_000;
 
-const HEARD: &str = "hypercalls: Host { version: 1, features: Features(0x7) }";
+const HEARD: &str = "hypercalls: Host { version: 1, features: Features(0xf) }";
 const UNANSWERED: &str = "hypercalls: unheard";
-const REGISTERED: &str = "mailbox: Ok(Host { version: 1, features: Features(0x7) })";
+const REGISTERED: &str = "mailbox: Ok(Host { version: 1, features: Features(0xf) })";
 const UNREGISTERED: &str = "mailbox: Err(Unanswered)";
 
 /// A run of the guest, and its outputs.

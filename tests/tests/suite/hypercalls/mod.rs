@@ -3,6 +3,7 @@
 use pvio_tests::GuestRun;
 use tempfile::TempDir;
 
+mod by_mailbox;
 mod hostile;
 mod limits;
 mod mailbox;

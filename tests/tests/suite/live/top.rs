@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use pvio_tests::{Host, assert_consistent, on_both_qemus, wait_until};
+use pvio_tests::{Host, Terminal, assert_consistent, on_both_qemus, wait_until};
 
 use super::{Live, program};
 
@@ -12,6 +12,7 @@ on_both_qemus! {
     batch_prints_rates
     screen_shows_sorts_filters_pauses_and_quits
     screen_is_restored_when_the_program_is_ended
+    program_ends_with_its_terminal
 }
 
 fn pvio() -> Command {
@@ -58,60 +59,18 @@ fn batch_prints_rates(host: &Host) {
     );
 }
 
-/// A terminal of 80 by 24 with a shell.
-struct Terminal {
-    directory: tempfile::TempDir,
-}
-
-impl Terminal {
-    fn start() -> Terminal {
-        let terminal = Terminal { directory: tempfile::tempdir().unwrap() };
-        terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", "sh"]);
-        terminal
-    }
-
-    fn tmux(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new("tmux");
-        command.arg("-S").arg(self.directory.path().join("tmux")).args(arguments);
-        let output = command.env("TERM", "xterm").env("LC_ALL", "C.UTF-8").output();
-        let output =
-            output.expect("install Debian's package tmux, or run qemu-scripts/setup --tests");
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        text(&output)
-    }
-
-    fn type_(&self, keys: &[&str]) {
-        self.tmux(&[&["send-keys"][..], keys].concat());
-    }
-
-    fn screen(&self) -> String {
-        self.tmux(&["capture-pane", "-p"])
-    }
-
-    /// Waits until the screen has a text.
-    fn wait_for(&self, text: &str) -> String {
-        wait_until(|| self.screen().contains(text), || format!("no {text:?}: {}", self.screen()));
-        self.screen()
-    }
-
-    fn start_top(&self, socket: &Path) {
-        let line =
-            format!("{} top --delay 0.2 {}; echo status=$?", program().display(), socket.display());
-        self.type_(&["clear", "Enter"]);
-        self.type_(&[&line, "Enter"]);
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        self.tmux(&["kill-server"]);
-    }
+/// Starts `pvio top`, and then prints its exit status.
+fn start_top(terminal: &Terminal, socket: &Path) {
+    let line =
+        format!("{} top --delay 0.2 {}; echo status=$?", program().display(), socket.display());
+    terminal.type_(&["clear", "Enter"]);
+    terminal.type_(&[&line, "Enter"]);
 }
 
 fn screen_shows_sorts_filters_pauses_and_quits(host: &Host) {
     let mut live = Live::guest(host.machine().args(["-device", "pc-testdev"]), "breaks", &[]);
     let terminal = Terminal::start();
-    terminal.start_top(&live.socket());
+    start_top(&terminal, &live.socket());
     let screen = terminal.wait_for("0x2005 out 1");
     assert!(screen.lines().count() <= 24 && screen.contains("q quit"), "{screen}");
     assert!(screen.contains("RATE/s▼"), "{screen}");
@@ -148,11 +107,11 @@ fn screen_shows_sorts_filters_pauses_and_quits(host: &Host) {
 fn screen_is_restored_when_the_program_is_ended(host: &Host) {
     let live = Live::guest(host.machine(), "spin", &[]);
     let terminal = Terminal::start();
-    terminal.start_top(&live.socket());
+    start_top(&terminal, &live.socket());
     terminal.wait_for("0x5000");
     terminal.type_(&["C-c"]);
     terminal.wait_for("status=0");
-    terminal.start_top(&live.socket());
+    start_top(&terminal, &live.socket());
     terminal.wait_for("0x5000");
     live.running.signal(libc::SIGTERM).unwrap();
     terminal.wait_for("the machine has ended");
@@ -161,4 +120,20 @@ fn screen_is_restored_when_the_program_is_ended(host: &Host) {
     // The shell has its echo back.
     terminal.type_(&["echo back", "Enter"]);
     terminal.wait_for("echo back");
+}
+
+fn program_ends_with_its_terminal(host: &Host) {
+    let live = Live::guest(host.machine(), "spin", &[]);
+    let terminal = Terminal::start();
+    terminal.start_top(&live.socket());
+    terminal.wait_for("0x5000");
+    let shell = terminal.tmux(&["list-panes", "-F", "#{pane_pid}"]);
+    let shell = shell.trim();
+    let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap();
+    let program = Path::new("/proc").join(children.trim());
+    assert!(std::fs::read(program.join("cmdline")).unwrap().ends_with(b"pvio.sock\0"));
+    terminal.tmux(&["kill-session"]);
+    wait_until(|| !program.exists(), || format!("{} runs on", program.display()));
+    // Its server ends with the last session; another one is for the end of the test.
+    terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "sh"]);
 }

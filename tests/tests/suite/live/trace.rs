@@ -85,7 +85,7 @@ fn story(trace: &mut Trace) -> Vec<String> {
         };
         assert_eq!(
             stream == REQUESTS,
-            matches!(what, What::Filter(_) | What::Off | What::Window(_))
+            matches!(what, What::Filter(_) | What::Off | What::Window(..))
         );
         if story.last() != Some(&line) {
             story.push(line);
@@ -154,5 +154,5 @@ fn wrong_change_of_the_filter_is_no_event(host: &Host) {
         requests.extend((stream == REQUESTS).then(|| what.clone()));
         true
     });
-    assert_eq!(requests, [What::Window(WindowEvent::Began("only this".into()))]);
+    assert_eq!(requests, [What::Window(WindowEvent::Began("only this".into()), None)]);
 }

@@ -72,6 +72,9 @@ fn assert_same(traced: &Traced) -> Snapshot {
     assert_eq!(of_trace.hypercalls, counted.hypercalls);
     assert_eq!(of_trace.processes, counted.processes);
     assert_eq!(of_trace.callers, counted.callers);
+    assert_eq!(of_trace.call_sites, counted.call_sites);
+    assert_eq!(of_trace.call_accesses, counted.call_accesses);
+    assert_eq!(of_trace.call_callers, counted.call_callers);
     assert_eq!(of_trace.windows, counted.windows);
     assert_eq!(&of_trace, counted, "all else");
     of_trace
@@ -90,6 +93,7 @@ fn statistics_of_a_trace_are_those_of_the_plugin(host: &Host) {
         ("around-strings", 3),
         ("around-svm", 1),
         ("site-ports", 1),
+        ("call-sites", 1),
     ] {
         let run = traced(host.machine(), "", &["callers=on", "processes=on"], |machine| {
             machine.bare_guest(&guest(&format!("{name}.bin"))).run().unwrap()

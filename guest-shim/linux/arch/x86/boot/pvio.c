@@ -9,19 +9,25 @@
 
 static struct pvio_mailbox mailbox;
 
-/* The linear address of the mailbox: the setup code has a segment. */
-static inline unsigned long mailbox_linear(void)
+/* The linear address of an offset: the setup code has a segment. */
+static inline unsigned long linear(unsigned long offset)
 {
 #ifdef _SETUP
-	return ((unsigned long)ds() << 4) + (unsigned long)&mailbox;
+	return ((unsigned long)ds() << 4) + offset;
 #else
-	return (unsigned long)&mailbox;
+	return offset;
 #endif
+}
+
+static inline unsigned long mailbox_linear(void)
+{
+	return linear((unsigned long)&mailbox);
 }
 
 static u8 pvio_inb(u16 port)
 {
-	u32 answer = pvio_scalar(&mailbox, mailbox_linear(), PVIO_WORD(PVIO_CALL_INB, 0, port), NULL);
+	u32 word = PVIO_WORD(PVIO_CALL_INB, 0, port);
+	u32 answer = pvio_scalar(&mailbox, mailbox_linear(), word, NULL, linear(PVIO_CALLER));
 
 	return pvio_done(answer) ? answer : __inb(port);
 }
@@ -30,15 +36,15 @@ static void pvio_outb(u8 value, u16 port)
 {
 	u32 word = PVIO_WORD(PVIO_CALL_OUTB, value, port);
 
-	if (!pvio_done(pvio_scalar(&mailbox, mailbox_linear(), word, NULL)))
+	if (!pvio_done(pvio_scalar(&mailbox, mailbox_linear(), word, NULL, linear(PVIO_CALLER))))
 		__outb(value, port);
 }
 
 static void pvio_outw(u16 value, u16 port)
 {
-	u32 wide = value;
+	u32 word = PVIO_WORD(PVIO_CALL_OUTW, 0, port), wide = value;
 
-	if (!pvio_done(pvio_scalar(&mailbox, mailbox_linear(), PVIO_WORD(PVIO_CALL_OUTW, 0, port), &wide)))
+	if (!pvio_done(pvio_scalar(&mailbox, mailbox_linear(), word, &wide, linear(PVIO_CALLER))))
 		__outw(value, port);
 }
 

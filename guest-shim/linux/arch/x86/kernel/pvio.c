@@ -2,8 +2,8 @@
 /*
  * Port I/O by hypercalls, in QEMU with the plugin pvio.
  *
- * Scalars go through a mailbox for each CPU, or by registers; strings go by registers. What no host carries out is
- * done by the instruction, each time anew: a guest may be migrated to a host without pvio.
+ * A call goes through a mailbox for each CPU, or by registers. What no host carries out is done by the instruction,
+ * each time anew: a guest may be migrated to a host without pvio.
  */
 #define pr_fmt(fmt) "pvio: " fmt
 
@@ -32,8 +32,8 @@ static struct {
 	struct pvio_mailbox box;
 } ____cacheline_aligned_in_smp pvio_mailboxes[NR_CPUS] __aligned(PAGE_SIZE);
 
-/* Makes a scalar call on this CPU. */
-static __always_inline u32 pvio_here(u32 word, u32 *value)
+/* Makes a scalar call on this CPU, for the code at site. */
+static __always_inline u32 pvio_here(u32 word, u32 *value, unsigned long site)
 {
 	struct pvio_mailbox *box;
 	u32 answer;
@@ -41,59 +41,70 @@ static __always_inline u32 pvio_here(u32 word, u32 *value)
 	/* The mailbox belongs to the CPU: from the first load to the last store nothing else may use it. */
 	preempt_disable_notrace();
 	box = &pvio_mailboxes[raw_smp_processor_id()].box;
-	answer = pvio_scalar(box, (unsigned long)box, word, value);
+	answer = pvio_scalar(box, (unsigned long)box, word, value, site);
 	preempt_enable_notrace();
 	return answer;
 }
 
-notrace u8 pvio_inb(u16 port)
+static __always_inline u8 inb_for(u16 port, unsigned long site)
 {
-	u32 answer = pvio_here(PVIO_WORD(PVIO_CALL_INB, 0, port), NULL);
+	u32 answer = pvio_here(PVIO_WORD(PVIO_CALL_INB, 0, port), NULL, site);
 
 	return pvio_done(answer) ? answer : __inb(port);
 }
-EXPORT_SYMBOL(pvio_inb);
 
-notrace u16 pvio_inw(u16 port)
+static __always_inline u16 inw_for(u16 port, unsigned long site)
 {
-	u32 answer = pvio_here(PVIO_WORD(PVIO_CALL_INW, 0, port), NULL);
+	u32 answer = pvio_here(PVIO_WORD(PVIO_CALL_INW, 0, port), NULL, site);
 
 	return pvio_done(answer) ? answer : __inw(port);
 }
-EXPORT_SYMBOL(pvio_inw);
 
-notrace u32 pvio_inl(u16 port)
+static __always_inline u32 inl_for(u16 port, unsigned long site)
 {
-	u32 value = 0, answer = pvio_here(PVIO_WORD(PVIO_CALL_INL, 0, port), &value);
+	u32 value = 0, answer = pvio_here(PVIO_WORD(PVIO_CALL_INL, 0, port), &value, site);
 
 	return pvio_done(answer) ? value : __inl(port);
 }
-EXPORT_SYMBOL(pvio_inl);
 
-notrace void pvio_outb(u8 value, u16 port)
+static __always_inline void outb_for(u8 value, u16 port, unsigned long site)
 {
-	if (!pvio_done(pvio_here(PVIO_WORD(PVIO_CALL_OUTB, value, port), NULL)))
+	if (!pvio_done(pvio_here(PVIO_WORD(PVIO_CALL_OUTB, value, port), NULL, site)))
 		__outb(value, port);
 }
-EXPORT_SYMBOL(pvio_outb);
 
-notrace void pvio_outw(u16 value, u16 port)
+static __always_inline void outw_for(u16 value, u16 port, unsigned long site)
 {
 	u32 wide = value;
 
-	if (!pvio_done(pvio_here(PVIO_WORD(PVIO_CALL_OUTW, 0, port), &wide)))
+	if (!pvio_done(pvio_here(PVIO_WORD(PVIO_CALL_OUTW, 0, port), &wide, site)))
 		__outw(value, port);
 }
-EXPORT_SYMBOL(pvio_outw);
 
-notrace void pvio_outl(u32 value, u16 port)
+static __always_inline void outl_for(u32 value, u16 port, unsigned long site)
 {
 	u32 copy = value;
 
-	if (!pvio_done(pvio_here(PVIO_WORD(PVIO_CALL_OUTL, 0, port), &copy)))
+	if (!pvio_done(pvio_here(PVIO_WORD(PVIO_CALL_OUTL, 0, port), &copy, site)))
 		__outl(value, port);
 }
-EXPORT_SYMBOL(pvio_outl);
+
+#define PVIO_SCALARS(bwl, type)						\
+notrace type pvio_in##bwl(u16 port)					\
+{									\
+	return in##bwl##_for(port, PVIO_CALLER);			\
+}									\
+EXPORT_SYMBOL(pvio_in##bwl);						\
+									\
+notrace void pvio_out##bwl(type value, u16 port)			\
+{									\
+	out##bwl##_for(value, port, PVIO_CALLER);			\
+}									\
+EXPORT_SYMBOL(pvio_out##bwl)
+
+PVIO_SCALARS(b, u8);
+PVIO_SCALARS(w, u16);
+PVIO_SCALARS(l, u32);
 
 /* Makes a page usable to the host as an access by the CPU does: present, accessed and, for ins, dirty. */
 static __always_inline void pvio_touch(unsigned long addr, bool write)
@@ -104,16 +115,50 @@ static __always_inline void pvio_touch(unsigned long addr, bool write)
 		READ_ONCE(*(u8 *)addr);
 }
 
+/* Makes the call of a string on this CPU: through a large mailbox; if there is none, by registers. */
+static notrace u32 pvio_string_here(u32 word, unsigned long *addr, unsigned long *count, unsigned long site)
+{
+	struct pvio_mailbox *box;
+	u32 answer = PVIO_UNANSWERED;
+
+	preempt_disable_notrace();
+	box = &pvio_mailboxes[raw_smp_processor_id()].box;
+	if (likely(READ_ONCE(box->key[0]))) {
+		unsigned long found_addr = READ_ONCE(box->address), found_count = READ_ONCE(box->count);
+		unsigned long next, left;
+
+		WRITE_ONCE(box->address, *addr);
+		WRITE_ONCE(box->count, *count);
+		answer = pvio_ask(box, (unsigned long)box, word, site);
+		next = READ_ONCE(box->address);
+		left = READ_ONCE(box->count);
+		WRITE_ONCE(box->address, found_addr);
+		WRITE_ONCE(box->count, found_count);
+		/* A small mailbox has neither address nor count. */
+		if (unlikely(answer >> PVIO_CALL_SHIFT == PVIO_STATUS_UNKNOWN))
+			answer = PVIO_UNANSWERED;
+		if (likely(!(answer & PVIO_UNANSWERED))) {
+			*addr = next;
+			*count = left;
+		}
+	}
+	preempt_enable_notrace();
+	if (unlikely(answer & PVIO_UNANSWERED))
+		answer = pvio_call(word, addr, count);
+	return answer;
+}
+
 /*
  * Moves a string as far as the host does. Returns true if the caller must move one element, at a page that the host
  * cannot use. Otherwise what is left of the string is for the instruction.
  */
-static notrace bool pvio_move(u32 word, unsigned long *addr, unsigned long *count, unsigned int size, bool write)
+static notrace bool pvio_move(u32 word, unsigned long *addr, unsigned long *count, unsigned int size, bool write,
+			      unsigned long site)
 {
 	unsigned long touched = 0;
 
 	while (*count) {
-		u32 answer = pvio_call(word, addr, count);
+		u32 answer = pvio_string_here(word, addr, count, site);
 
 		if (pvio_done(answer))
 			continue;
@@ -131,10 +176,11 @@ static notrace bool pvio_move(u32 word, unsigned long *addr, unsigned long *coun
 #define PVIO_STRINGS(bwl, type, ins_call, outs_call)					\
 notrace void pvio_ins##bwl(u16 port, void *buffer, unsigned long count)			\
 {											\
-	unsigned long addr = (unsigned long)buffer;					\
+	unsigned long addr = (unsigned long)buffer, site = PVIO_CALLER;			\
+	u32 word = PVIO_WORD(ins_call, 0, port);					\
 											\
-	while (pvio_move(PVIO_WORD(ins_call, 0, port), &addr, &count, sizeof(type), true)) { \
-		*(type *)addr = pvio_in##bwl(port);					\
+	while (pvio_move(word, &addr, &count, sizeof(type), true, site)) {		\
+		*(type *)addr = in##bwl##_for(port, site);				\
 		addr += sizeof(type);							\
 		count--;								\
 	}										\
@@ -145,10 +191,11 @@ EXPORT_SYMBOL(pvio_ins##bwl);								\
 											\
 notrace void pvio_outs##bwl(u16 port, const void *buffer, unsigned long count)		\
 {											\
-	unsigned long addr = (unsigned long)buffer;					\
+	unsigned long addr = (unsigned long)buffer, site = PVIO_CALLER;			\
+	u32 word = PVIO_WORD(outs_call, 0, port);					\
 											\
-	while (pvio_move(PVIO_WORD(outs_call, 0, port), &addr, &count, sizeof(type), false)) { \
-		pvio_out##bwl(*(const type *)addr, port);				\
+	while (pvio_move(word, &addr, &count, sizeof(type), false, site)) {		\
+		out##bwl##_for(*(const type *)addr, port, site);			\
 		addr += sizeof(type);							\
 		count--;								\
 	}										\
@@ -178,7 +225,7 @@ static int pvio_cpu_offline(unsigned int cpu)
 	unsigned long flags;
 
 	local_irq_save(flags);
-	pvio_doorbell(box, PVIO_WORD(PVIO_CALL_RELEASE, 0, 0));
+	pvio_doorbell(box, PVIO_WORD(PVIO_CALL_RELEASE, 0, 0), 0);
 	WRITE_ONCE(box->key[0], 0);
 	local_irq_restore(flags);
 	return 0;

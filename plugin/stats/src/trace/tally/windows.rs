@@ -1,9 +1,9 @@
 //! The windows of a trace: differences of totals, as the plugin's.
 
-use super::{Tally, Totals};
+use super::{Tally, Totals, call, call_site};
 use crate::Call;
 use crate::trace::chunk::REQUESTS;
-use crate::trace::event::WindowEvent;
+use crate::trace::event::{CallCode, WindowEvent};
 
 /// The most rows of all windows, as the plugin's `MAX_WINDOW_ROWS`.
 const MAX_WINDOW_ROWS: usize = 1 << 18;
@@ -21,12 +21,19 @@ pub(in crate::trace) struct Window {
 impl Tally {
     /// A window's call is counted after it: the one that begins a window, or resets, is not in what follows. A request
     /// from outside the guest is no call.
-    pub(super) fn window(&mut self, window: &WindowEvent, (stream, vcpu): (u32, u32)) {
+    pub(super) fn window(
+        &mut self,
+        window: &WindowEvent,
+        by: Option<CallCode>,
+        (stream, vcpu): (u32, u32),
+    ) {
         let now = |call: Call| {
             let mut now = self.totals.clone();
             if stream != REQUESTS {
                 now.calls[call.index()][0] += 1;
                 now.vcpus.entry(vcpu).or_default()[2] += 1;
+                let site = by.and_then(call_site);
+                now.call_sites.entry((site, call)).or_default()[call::CALLS] += 1;
             }
             now
         };

@@ -15,12 +15,16 @@ ASSERT(status_in_a_record, offsetof(struct pvio_record, status) == 1);
 ASSERT(port_in_a_record, offsetof(struct pvio_record, port) == 2);
 ASSERT(value_in_a_record, offsetof(struct pvio_record, value) == 4);
 ASSERT(address_in_a_record, offsetof(struct pvio_record, address) == 8);
-ASSERT(size_of_a_mailbox, sizeof(struct pvio_mailbox) == 16);
+ASSERT(size_of_a_mailbox, sizeof(struct pvio_mailbox) == 64);
 ASSERT(word_in_a_mailbox, offsetof(struct pvio_mailbox, word) == 0);
 ASSERT(value_in_a_mailbox, offsetof(struct pvio_mailbox, value) == 4);
 ASSERT(key_in_a_mailbox, offsetof(struct pvio_mailbox, key) == 8);
+ASSERT(address_in_a_mailbox, offsetof(struct pvio_mailbox, address) == 16);
+ASSERT(count_in_a_mailbox, offsetof(struct pvio_mailbox, count) == 24);
+ASSERT(site_in_a_mailbox, offsetof(struct pvio_mailbox, site) == 32);
+ASSERT(reserved_in_a_mailbox, offsetof(struct pvio_mailbox, reserved) == 40);
 struct aligned_mailbox { char first; struct pvio_mailbox mailbox; };
-ASSERT(alignment_of_a_mailbox, offsetof(struct aligned_mailbox, mailbox) == 16);
+ASSERT(alignment_of_a_mailbox, offsetof(struct aligned_mailbox, mailbox) == 64);
 struct aligned { char first; struct pvio_record record; };
 ASSERT(alignment_of_a_record, offsetof(struct aligned, record) == 16);
 
@@ -51,6 +55,17 @@ uint32_t by_mailbox(struct pvio_mailbox *mailbox, uint16_t port)
     pvio_mailbox_outl(mailbox, 3, port);
     sum += features + pvio_mailbox_inb(mailbox, 0x80) + pvio_mailbox_inw(mailbox, port);
     return sum + pvio_mailbox_inl(mailbox, port) + pvio_mailbox_release(mailbox);
+}
+
+void strings_by_mailbox(struct pvio_mailbox *mailbox, uint16_t port, void *buffer, const void *data, size_t count);
+void strings_by_mailbox(struct pvio_mailbox *mailbox, uint16_t port, void *buffer, const void *data, size_t count)
+{
+    pvio_mailbox_insb(mailbox, port, buffer, count);
+    pvio_mailbox_insw(mailbox, port, buffer, count);
+    pvio_mailbox_insl(mailbox, port, buffer, count);
+    pvio_mailbox_outsb(mailbox, port, data, count);
+    pvio_mailbox_outsw(mailbox, port, data, count);
+    pvio_mailbox_outsl(mailbox, port, data, count);
 }
 
 void strings(uint16_t port, void *buffer, const void *data, size_t count);

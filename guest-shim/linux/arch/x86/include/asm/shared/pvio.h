@@ -37,12 +37,29 @@
 #define PVIO_WORD(call, operand, port) \
 	(PVIO_UNANSWERED | (call) << PVIO_CALL_SHIFT | (u32)(operand) << PVIO_OPERAND_SHIFT | (port))
 
-/* The memory of one CPU through which scalar calls go. It is usable while its key is not 0. */
+/* A field of 64 bits. 32-bit code uses the lower half, and the upper half stays 0. */
+#ifdef __x86_64__
+#define PVIO_FIELD(name)	unsigned long name
+#else
+#define PVIO_FIELD(name)	unsigned long name, name##_high
+#endif
+
+/*
+ * The memory of one CPU through which calls go: a large mailbox, of which a host without large ones uses the first 16
+ * bytes. It is usable while its key is not 0.
+ */
 struct pvio_mailbox {
 	u32 word;
 	u32 value;
 	u32 key[2];
-} __attribute__((aligned(16)));
+	PVIO_FIELD(address);
+	PVIO_FIELD(count);
+	PVIO_FIELD(site);
+	u32 reserved[6];
+} __attribute__((aligned(64)));
+
+/* The code that a call is for: where the function returns to that makes it. */
+#define PVIO_CALLER	((unsigned long)__builtin_return_address(0))
 
 /* Does this CPU have the long NOP? An older one raises #UD. */
 static inline bool pvio_cpu_has_nopl(void)
@@ -71,33 +88,46 @@ static __always_inline u32 pvio_call(u32 word, unsigned long *dx, unsigned long 
 }
 
 /*
- * The three below restore the word, so that an interrupt handler may make calls of its own between any two
- * instructions of theirs.
+ * The functions below restore all fields that they use, so that an interrupt handler may make calls of its own between
+ * any two instructions of theirs.
  */
 
-/* Makes a call in the mailbox. */
-static __always_inline u32 pvio_doorbell(struct pvio_mailbox *box, u32 word)
+/* Makes a call in the mailbox, for the code at site. */
+static __always_inline u32 pvio_doorbell(struct pvio_mailbox *box, u32 word, unsigned long site)
 {
 	u32 found = READ_ONCE(box->word), answer;
+	unsigned long found_site = READ_ONCE(box->site);
 
+	WRITE_ONCE(box->site, site);
 	WRITE_ONCE(box->word, word);
 	asm volatile(PVIO_INSN(PVIO_DOORBELL) : : : "memory");
 	answer = READ_ONCE(box->word);
 	WRITE_ONCE(box->word, found);
+	WRITE_ONCE(box->site, found_site);
 	return answer;
 }
 
-/* Registers the mailbox, which has a key, for this CPU. Gives the host's features. */
-static inline u32 pvio_register(struct pvio_mailbox *box, unsigned long linear, u32 *features)
+/* Registers the mailbox by one of the two calls. */
+static inline u32 pvio_register_by(u32 word, struct pvio_mailbox *box, unsigned long linear, u32 *features)
 {
 	u32 found = READ_ONCE(box->word), found_value = READ_ONCE(box->value), answer;
 
-	WRITE_ONCE(box->word, PVIO_WORD(PVIO_CALL_REGISTER, 0, 0));
+	WRITE_ONCE(box->word, word);
 	asm volatile(PVIO_INSN(PVIO_REGISTER_MAILBOX) : : "d" (linear) : "memory");
 	answer = READ_ONCE(box->word);
 	*features = READ_ONCE(box->value);
 	WRITE_ONCE(box->value, found_value);
 	WRITE_ONCE(box->word, found);
+	return answer;
+}
+
+/* Registers the mailbox, which has a key, for this CPU: as a large one if the host has these. Gives its features. */
+static inline u32 pvio_register(struct pvio_mailbox *box, unsigned long linear, u32 *features)
+{
+	u32 answer = pvio_register_by(PVIO_WORD(PVIO_CALL_REGISTER_LARGE, 0, 0), box, linear, features);
+
+	if (answer & ~PVIO_DATA_MASK)
+		answer = pvio_register_by(PVIO_WORD(PVIO_CALL_REGISTER, 0, 0), box, linear, features);
 	return answer;
 }
 
@@ -141,24 +171,35 @@ static inline bool pvio_find_host(struct pvio_mailbox *box, unsigned long linear
 }
 
 /*
- * Makes a scalar call: through the mailbox; if there is no answer, by registers. The host forgets a mailbox when the
- * machine is migrated, restored or woken up, so it is registered again first. value is NULL for calls without one.
+ * Makes a call in the mailbox. The host forgets a mailbox when the machine is migrated, restored or woken up, so it is
+ * registered again if there is no answer.
  */
-static __always_inline u32 pvio_scalar(struct pvio_mailbox *box, unsigned long linear, u32 word, u32 *value)
+static __always_inline u32 pvio_ask(struct pvio_mailbox *box, unsigned long linear, u32 word, unsigned long site)
+{
+	u32 answer = pvio_doorbell(box, word, site), features;
+
+	if (unlikely(answer & PVIO_UNANSWERED) && !(pvio_register(box, linear, &features) & ~PVIO_DATA_MASK))
+		answer = pvio_doorbell(box, word, site);
+	return answer;
+}
+
+/*
+ * Makes a scalar call: through the mailbox; if there is no answer, by registers. value is NULL for calls without one.
+ */
+static __always_inline u32 pvio_scalar(struct pvio_mailbox *box, unsigned long linear, u32 word, u32 *value,
+				       unsigned long site)
 {
 	unsigned long dx = 0, cx = 0;
 	u32 answer;
 
 	if (likely(READ_ONCE(box->key[0]))) {
-		u32 found = 0, features;
+		u32 found = 0;
 
 		if (value) {
 			found = READ_ONCE(box->value);
 			WRITE_ONCE(box->value, *value);
 		}
-		answer = pvio_doorbell(box, word);
-		if (unlikely(answer & PVIO_UNANSWERED) && !(pvio_register(box, linear, &features) & ~PVIO_DATA_MASK))
-			answer = pvio_doorbell(box, word);
+		answer = pvio_ask(box, linear, word, site);
 		if (value) {
 			u32 given = READ_ONCE(box->value);
 

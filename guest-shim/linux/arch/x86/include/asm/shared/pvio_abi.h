@@ -32,33 +32,35 @@
 #define PVIO_REGISTER_MAILBOX_64 0x0f, 0x1f, 0x80, 0x52, 0x64, 0x90, 0x90
 
 /* The numbers of the calls. */
-#define PVIO_CALL_PROBE    0  /* Asks for a host */
-#define PVIO_CALL_INB      1  /* Reads a byte */
-#define PVIO_CALL_INW      2  /* Reads 16 bits */
-#define PVIO_CALL_INL      3  /* Reads 32 bits */
-#define PVIO_CALL_OUTB     4  /* Writes a byte */
-#define PVIO_CALL_OUTW     5  /* Writes 16 bits */
-#define PVIO_CALL_OUTL     6  /* Writes 32 bits */
-#define PVIO_CALL_INSB     7  /* Reads bytes into memory */
-#define PVIO_CALL_INSW     8  /* Reads 16-bit elements into memory */
-#define PVIO_CALL_INSL     9  /* Reads 32-bit elements into memory */
-#define PVIO_CALL_OUTSB    10 /* Writes bytes from memory */
-#define PVIO_CALL_OUTSW    11 /* Writes 16-bit elements from memory */
-#define PVIO_CALL_OUTSL    12 /* Writes 32-bit elements from memory */
-#define PVIO_CALL_BATCH    13 /* Runs records in order, until one is not OK */
-#define PVIO_CALL_REGISTER 14 /* Registers a mailbox; in the mailbox only */
-#define PVIO_CALL_RELEASE  15 /* Releases the mailbox; through the mailbox only */
-#define PVIO_CALL_EXIT     16 /* Ends the machine */
-#define PVIO_CALL_LOG      17 /* Logs a line of text */
-#define PVIO_CALL_BEGIN    18 /* Opens a window of the statistics */
-#define PVIO_CALL_END      19 /* Closes a window */
-#define PVIO_CALL_RESET    20 /* Sets all counts to zero, also those of open windows; forgets closed windows */
-#define PVIO_CALL_DUMP     21 /* Writes the statistics so far */
+#define PVIO_CALL_PROBE          0  /* Asks for a host */
+#define PVIO_CALL_INB            1  /* Reads a byte */
+#define PVIO_CALL_INW            2  /* Reads 16 bits */
+#define PVIO_CALL_INL            3  /* Reads 32 bits */
+#define PVIO_CALL_OUTB           4  /* Writes a byte */
+#define PVIO_CALL_OUTW           5  /* Writes 16 bits */
+#define PVIO_CALL_OUTL           6  /* Writes 32 bits */
+#define PVIO_CALL_INSB           7  /* Reads bytes into memory */
+#define PVIO_CALL_INSW           8  /* Reads 16-bit elements into memory */
+#define PVIO_CALL_INSL           9  /* Reads 32-bit elements into memory */
+#define PVIO_CALL_OUTSB          10 /* Writes bytes from memory */
+#define PVIO_CALL_OUTSW          11 /* Writes 16-bit elements from memory */
+#define PVIO_CALL_OUTSL          12 /* Writes 32-bit elements from memory */
+#define PVIO_CALL_BATCH          13 /* Runs records in order, until one is not OK */
+#define PVIO_CALL_REGISTER       14 /* Registers a mailbox; in the mailbox only */
+#define PVIO_CALL_RELEASE        15 /* Releases the mailbox; through the mailbox only */
+#define PVIO_CALL_EXIT           16 /* Ends the machine */
+#define PVIO_CALL_LOG            17 /* Logs a line of text */
+#define PVIO_CALL_BEGIN          18 /* Opens a window of the statistics */
+#define PVIO_CALL_END            19 /* Closes a window */
+#define PVIO_CALL_RESET          20 /* Sets all counts to zero, also those of open windows; forgets closed windows */
+#define PVIO_CALL_DUMP           21 /* Writes the statistics so far */
+#define PVIO_CALL_REGISTER_LARGE 22 /* Registers a large mailbox; in the mailbox only */
 
 /* What a host can do: the bits of EDX after a probe. */
-#define PVIO_FEATURE_EVERY_PORT 0x1 /* Calls reach every port. Without it, only those that the host's own devices serve */
-#define PVIO_FEATURE_MEMORY     0x2 /* Calls with an address work. Without it, they may be DECLINED */
-#define PVIO_FEATURE_MAILBOX    0x4 /* A mailbox can be registered */
+#define PVIO_FEATURE_EVERY_PORT    0x1 /* Calls reach every port. Without it, only those that the host's own devices serve */
+#define PVIO_FEATURE_MEMORY        0x2 /* Calls with an address work. Without it, they may be DECLINED */
+#define PVIO_FEATURE_MAILBOX       0x4 /* A mailbox can be registered */
+#define PVIO_FEATURE_LARGE_MAILBOX 0x8 /* A large mailbox can be registered */
 
 /* The levels of a logged line. */
 #define PVIO_LEVEL_ERROR   0 /* An error */

@@ -25,12 +25,17 @@ pub(super) enum Change {
     Around([&'static str; 2], [&'static str; 2]),
 }
 
-/// An edit of one of the kernel's files.
+/// An edit of one of the project's files.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Edit {
     /// The path in the tree.
     pub file: &'static str,
     pub change: Change,
+}
+
+/// An edit of `file`.
+pub(super) const fn edit(file: &'static str, change: Change) -> Edit {
+    Edit { file, change }
 }
 
 impl Line {

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::edits::EDITS;
-use super::{FILES, Patched, patch};
+use super::{EDITS, FILES, Patched, patch};
 
 /// The files of the tree before the edits. None of the text is the kernel's, except for the lines to be found.
 const TREE: [(&str, &str); 13] = [

@@ -1,19 +1,16 @@
-//! Puts pvio's guest support (`guest-shim/linux`) into the source of a Linux kernel.
-//!
-//! Own files are copied. The kernel's files get single lines, at places that are found by one line of theirs. All edits
-//! are made in memory first, so a tree that differs too much stays as it is.
-
-mod edit;
-mod edits;
+//! pvio's guest support for Linux: the files of `guest-shim/linux`, and the edits of the kernel's.
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use edits::EDITS;
+use super::edit::Change::{After, AfterLast, Around, Before};
+use super::edit::Line::{Begins, Is};
+use super::edit::{Edit, edit};
+use super::{OwnFile, Patched, read};
 
 /// pvio's own files, by their paths in the kernel's tree.
-const FILES: [(&str, &str); 8] = [
+const FILES: [OwnFile; 8] = [
     ("arch/x86/Kconfig.pvio", include_str!("../../../guest-shim/linux/arch/x86/Kconfig.pvio")),
     ("arch/x86/boot/pvio.c", include_str!("../../../guest-shim/linux/arch/x86/boot/pvio.c")),
     (
@@ -39,16 +36,54 @@ const FILES: [(&str, &str); 8] = [
     ("arch/x86/kernel/pvio.c", include_str!("../../../guest-shim/linux/arch/x86/kernel/pvio.c")),
 ];
 
-/// A tree that has pvio's guest support.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Patched {
-    /// The kernel's version, such as `6.12.48`.
-    pub version: String,
-    /// Number of own files that were new or had changed.
-    pub files: usize,
-    /// Number of the kernel's files that were edited.
-    pub edited: usize,
-}
+/// All edits, in the order of a boot.
+const EDITS: [Edit; 13] = [
+    edit(
+        "arch/x86/Kconfig",
+        Before(Is("config INTEL_TDX_GUEST"), "source \"arch/x86/Kconfig.pvio\""),
+    ),
+    // The setup code and the decompressor.
+    edit(
+        "arch/x86/boot/Makefile",
+        AfterLast(Begins("setup-y"), "setup-$(CONFIG_PVIO_GUEST) += pvio.o"),
+    ),
+    edit(
+        "arch/x86/boot/io.h",
+        After(Is("#include <asm/shared/io.h>"), "#include <asm/shared/pvio.h>"),
+    ),
+    edit("arch/x86/boot/main.c", After(Is("copy_boot_params();"), "pvio_detect();")),
+    edit(
+        "arch/x86/boot/compressed/Makefile",
+        After(
+            Begins("vmlinux-objs-$(CONFIG_ACPI)"),
+            "vmlinux-objs-$(CONFIG_PVIO_GUEST) += $(obj)/pvio.o",
+        ),
+    ),
+    edit("arch/x86/boot/compressed/misc.c", After(Is("early_tdx_detect();"), "pvio_detect();")),
+    // The kernel.
+    edit(
+        "arch/x86/kernel/Makefile",
+        After(Begins("obj-$(CONFIG_KVM_GUEST)"), "obj-$(CONFIG_PVIO_GUEST) += pvio.o"),
+    ),
+    edit(
+        "arch/x86/include/asm/io.h",
+        After(Is("#include <asm/shared/io.h>"), "#include <asm/pvio.h>"),
+    ),
+    // After the strings of this file.
+    edit(
+        "arch/x86/include/asm/io.h",
+        AfterLast(Is("#undef BUILDIO"), "#include <asm/pvio_strings.h>"),
+    ),
+    // On AMD, early_cpu_init() reads the PCI configuration.
+    edit("arch/x86/kernel/setup.c", Before(Is("early_cpu_init();"), "pvio_guest_init();")),
+    edit("arch/x86/kernel/cpu/common.c", After(Is("load_fixmap_gdt(cpu);"), "pvio_cpu_init();")),
+    // Code that has its own instructions.
+    edit(
+        "arch/x86/kernel/io_delay.c",
+        Around(["asm volatile (\"outb %al, $", "\");"], ["outb(0, ", ");"]),
+    ),
+    edit("arch/x86/lib/kaslr.c", After(Is("#ifndef KASLR_COMPRESSED_BOOT"), "#include <asm/io.h>")),
+];
 
 /// Puts pvio's files into a tree and edits the kernel's.
 ///
@@ -60,21 +95,7 @@ pub struct Patched {
 /// tree is then unchanged. Fails if a file cannot be written.
 pub fn patch(tree: &Path) -> Result<Patched> {
     let version = version(tree)?;
-    let mut edited: Vec<(&str, String)> = Vec::new();
-    for edit in &EDITS {
-        let known = edited.iter().position(|(file, _)| *file == edit.file);
-        let text = match known {
-            Some(index) => edited[index].1.clone(),
-            None => read(tree, edit.file)?,
-        };
-        let text = edit.apply(&text).with_context(|| format!("{} (Linux {version})", edit.file))?;
-        match known {
-            Some(index) => edited[index].1 = text,
-            None => edited.push((edit.file, text)),
-        }
-    }
-    let edited: usize = write_all(tree, edited.iter().map(|(file, text)| (*file, &**text)))?;
-    let files = write_all(tree, FILES)?;
+    let [files, edited] = super::patch(tree, &format!("Linux {version}"), &EDITS, &FILES)?;
     Ok(Patched { version, files, edited })
 }
 
@@ -92,28 +113,6 @@ fn version(tree: &Path) -> Result<String> {
     let numbers: Vec<&str> = numbers.into_iter().flatten().collect();
     ensure!(numbers.len() == 3, "{} is not the source of a Linux kernel", tree.display());
     Ok(numbers.join("."))
-}
-
-fn read(tree: &Path, file: &str) -> Result<String> {
-    let path = tree.join(file);
-    std::fs::read_to_string(&path).with_context(|| path.display().to_string())
-}
-
-/// Writes the files that are new or have changed, and returns their number. Others keep their times, for `make`.
-fn write_all<'a>(
-    tree: &Path,
-    files: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> Result<usize> {
-    let mut written = 0;
-    for (file, text) in files {
-        let path = tree.join(file);
-        if std::fs::read(&path).is_ok_and(|found| found == text.as_bytes()) {
-            continue;
-        }
-        std::fs::write(&path, text).with_context(|| path.display().to_string())?;
-        written += 1;
-    }
-    Ok(written)
 }
 
 #[cfg(test)]
