@@ -35,7 +35,7 @@ fn make_pages(directory: &Path) -> HashMap<&'static str, PathBuf> {
     let ended = boot_linux(Host::NEWEST.machine().plugin(&["summary=off", "callers=on"]));
     let stats = ended.stats().unwrap();
     let page = directory.join("report.html");
-    std::fs::write(&page, report::render(stats, &["boot.json".to_owned()])).unwrap();
+    std::fs::write(&page, report::render(stats, None, &["boot.json".to_owned()])).unwrap();
     std::fs::write(&dump, stats.to_json()).unwrap();
     let request = Request { format: Format::Flamegraph, table: None, window: None };
     let graph = directory.join("flamegraph.svg");

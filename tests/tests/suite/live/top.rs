@@ -125,7 +125,7 @@ fn screen_is_restored_when_the_program_is_ended(host: &Host) {
 fn program_ends_with_its_terminal(host: &Host) {
     let live = Live::guest(host.machine(), "spin", &[]);
     let terminal = Terminal::start();
-    terminal.start_top(&live.socket());
+    start_top(&terminal, &live.socket());
     terminal.wait_for("0x5000");
     let shell = terminal.tmux(&["list-panes", "-F", "#{pane_pid}"]);
     let shell = shell.trim();
