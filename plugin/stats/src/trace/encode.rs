@@ -3,15 +3,15 @@
 mod calls;
 mod definitions;
 
-use pvio_x86::{Mode, Port, Width};
+use pvio_x86::{Mode, Port};
 
 use super::bytes::Bytes;
 use super::event::{
-    CallCode, CallEvent, CallOutcome, CallSiteDefinition, Code, Event, InsnEvent, Owner, Process,
-    ProcessDefinition, SiteDefinition, StackDefinition, What, WindowEvent,
+    CallCode, CallOutcome, CallSiteDefinition, Code, Event, InsnEvent, Process, ProcessDefinition,
+    SiteDefinition, StackDefinition, What,
 };
-use super::record::{COMPLETES, MORE, PORT, VALUE, kind, more};
-use crate::{CallAt, ChainEnd};
+use super::record::{MORE, PORT, VALUE, kind, more};
+use crate::ChainEnd;
 
 /// Provides the definitions of the numbers in events, when a chunk uses them for the first time.
 pub trait Define {

@@ -100,7 +100,7 @@ impl Encoder {
     }
 
     /// Puts a call site, whose number is defined in this chunk.
-    fn put_call_site(&mut self, code: CallCode, local: u32) {
+    pub(super) fn put_call_site(&mut self, code: CallCode, local: u32) {
         self.bytes.number(local.into());
         if let CallCode::Dropped(pc) = code {
             self.bytes.number(pc);

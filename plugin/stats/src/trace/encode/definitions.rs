@@ -1,7 +1,6 @@
 //! The definitions of sites, call sites, stacks and processes. Each is in a chunk before the first record that uses it.
 
 use super::{Define, Encoder, Local, SiteState};
-use crate::trace::bytes::Bytes;
 use crate::trace::event::{
     CallCode, CallSiteDefinition, Owner, ProcessDefinition, SiteDefinition, StackDefinition,
 };
@@ -11,7 +10,7 @@ use crate::{CallAt, ChainEnd};
 impl Encoder {
     /// The number of a site in this chunk.
     #[inline]
-    fn site(&mut self, site: u32, define: &impl Define) -> u32 {
+    pub(super) fn site(&mut self, site: u32, define: &impl Define) -> u32 {
         match self.sites.get(site as usize) {
             Some(state) if state.local.chunk == self.chunk => state.local.number,
             _ => self.define_site(site, &define.site(site)),
@@ -49,7 +48,7 @@ impl Encoder {
 
     /// The number of a call site in this chunk; 0 without a row.
     #[inline]
-    fn call_site(&mut self, code: CallCode, define: &impl Define) -> u32 {
+    pub(super) fn call_site(&mut self, code: CallCode, define: &impl Define) -> u32 {
         let CallCode::Site(site) = code else { return 0 };
         match self.call_sites.get(site as usize) {
             Some(local) if local.chunk == self.chunk => local.number,
@@ -76,7 +75,7 @@ impl Encoder {
 
     /// The number of a stack in this chunk.
     #[inline]
-    fn stack(&mut self, stack: u32, define: &impl Define) -> u32 {
+    pub(super) fn stack(&mut self, stack: u32, define: &impl Define) -> u32 {
         match self.stacks.get(stack as usize) {
             Some(local) if local.chunk == self.chunk => local.number,
             _ => self.define_stack(stack, &define.stack(stack)),
@@ -102,7 +101,7 @@ impl Encoder {
 
     /// The number of a process in this chunk.
     #[inline]
-    fn process_number(&mut self, process: u32, define: &impl Define) -> u32 {
+    pub(super) fn process_number(&mut self, process: u32, define: &impl Define) -> u32 {
         match self.processes.get(process as usize) {
             Some(local) if local.chunk == self.chunk => local.number,
             _ => self.define_process(process, &define.process(process)),
