@@ -5,7 +5,7 @@ use std::process::Command;
 
 use pvio_cli::paths;
 
-/// The names of all tests and modules, without the QEMU that a test runs on.
+/// The names of all tests and modules, without the QEMU and the kernel that a test runs on.
 pub(crate) fn names() -> BTreeSet<String> {
     let this = std::env::current_exe().unwrap();
     let output = Command::new(this).args(["--list", "--format=terse"]).output().unwrap();
@@ -13,8 +13,8 @@ pub(crate) fn names() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for line in String::from_utf8(output.stdout).unwrap().lines() {
         let Some(test) = line.strip_suffix(": test") else { continue };
-        let parts: Vec<&str> =
-            test.split("::").filter(|part| !part.starts_with("on_api_")).collect();
+        let is_own = |part: &&str| !part.starts_with("on_api_") && !part.starts_with("on_linux_");
+        let parts: Vec<&str> = test.split("::").filter(is_own).collect();
         names.extend((1..=parts.len()).map(|count| parts[..count].join("::")));
     }
     names

@@ -39,7 +39,7 @@ macro_rules! with_a_kernel {
     };
 }
 
-with_a_kernel! { linux_6_12_i386, "6.12", "i386":
+with_a_kernel! { on_linux_6_12_i386, "6.12", "i386":
     kernel_makes_no_access_by_instruction
     kernel_without_an_answer_uses_instructions
     kernel_under_kvm_uses_instructions
@@ -50,7 +50,7 @@ with_a_kernel! { linux_6_12_i386, "6.12", "i386":
     call_sites_are_functions_of_the_kernel
 }
 
-with_a_kernel! { linux_6_12_x86_64, "6.12", "x86_64":
+with_a_kernel! { on_linux_6_12_x86_64, "6.12", "x86_64":
     kernel_makes_no_access_by_instruction
     kernel_without_an_answer_uses_instructions
     kernel_under_kvm_uses_instructions
@@ -61,22 +61,22 @@ with_a_kernel! { linux_6_12_x86_64, "6.12", "x86_64":
     call_sites_are_functions_of_the_kernel
 }
 
-with_a_kernel! { linux_6_1_i386, "6.1", "i386":
+with_a_kernel! { on_linux_6_1_i386, "6.1", "i386":
     kernel_makes_no_access_by_instruction
     disk_by_ports_has_the_right_contents
 }
 
-with_a_kernel! { linux_6_1_x86_64, "6.1", "x86_64":
+with_a_kernel! { on_linux_6_1_x86_64, "6.1", "x86_64":
     kernel_makes_no_access_by_instruction
     disk_by_ports_has_the_right_contents
 }
 
-with_a_kernel! { linux_7_2_i386, "7.2", "i386":
+with_a_kernel! { on_linux_7_2_i386, "7.2", "i386":
     kernel_makes_no_access_by_instruction
     disk_by_ports_has_the_right_contents
 }
 
-with_a_kernel! { linux_7_2_x86_64, "7.2", "x86_64":
+with_a_kernel! { on_linux_7_2_x86_64, "7.2", "x86_64":
     kernel_makes_no_access_by_instruction
     disk_by_ports_has_the_right_contents
 }
