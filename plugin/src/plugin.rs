@@ -5,6 +5,7 @@
 
 mod build_error;
 mod parts;
+mod warnings;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -54,12 +55,7 @@ pub fn build(
 ) -> Result<Box<dyn qemu::Plugin>, BuildError> {
     let kinds: Vec<DeviceKind> = more.iter().chain(&BUILT_IN).copied().collect();
     let options = Options::parse(&options, &kinds, host.api, &host.command_line)?;
-    if host.command_line.daemonize && matches!(options.summary, Summary::Stderr) {
-        say(
-            "warning: -daemonize closes stderr, to which pvio writes the tables when QEMU ends; write \
-             summary=FILE or summary=off",
-        );
-    }
+    warnings::warn(host, &options);
     let mut symbols =
         Symbols::load(&options.symbols, &options.debug_directories, options.processes)?;
     if options.guest_symbols {

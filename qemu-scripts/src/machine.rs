@@ -378,10 +378,14 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Returns the plugin's warnings.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        self.stderr.lines().filter_map(|line| line.strip_prefix("pvio: warning: "))
+    }
+
     /// Returns the plugin's warning that QEMU exports none of its functions, if there is one.
     pub fn without_exports(&self) -> Option<&str> {
-        let mut lines = self.stderr.lines().filter_map(|line| line.strip_prefix("pvio: warning: "));
-        lines.find(|line| line.starts_with("this QEMU exports none of its functions"))
+        self.warnings().find(|line| line.starts_with("this QEMU exports none of its functions"))
     }
 
     /// Returns the statistics.

@@ -109,8 +109,8 @@ fn prepare<'a>(arguments: &Arguments, stop: &'a AtomicBool) -> Result<(Runner<'a
     for directory in guests.iter().filter_map(|guest| kept(arguments, guest)) {
         std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     }
-    if let Some(limits) = runner.check(&guests)? {
-        status::warn("guest-test", &limits);
+    for warning in runner.check(&guests)? {
+        status::warn("guest-test", &warning);
     }
     Ok((runner, guests))
 }

@@ -119,12 +119,12 @@ pub struct Report {
 impl Runner<'_> {
     /// Checks before the first boot that this QEMU and the options allow verdicts.
     ///
-    /// Returns the plugin's warning if QEMU exports none of its functions.
+    /// Returns the plugin's warnings.
     ///
     /// # Errors
     ///
     /// Fails if the options prevent verdicts or share an output, or if QEMU or the plugin refuses them.
-    pub fn check(&self, guests: &[Guest]) -> Result<Option<String>> {
+    pub fn check(&self, guests: &[Guest]) -> Result<Vec<String>> {
         for option in &self.options {
             match option.split_once('=').unwrap_or((option, "")) {
                 (key @ ("stats" | "summary" | "log"), _) => {
@@ -137,7 +137,7 @@ impl Runner<'_> {
             }
         }
         let first = guests.first().context("no guest is named")?;
-        // A QEMU that refuses `log` cannot answer `exit` either.
+        // A QEMU that warns of `log` limits `exit`, too.
         let mut running = self
             .machine(first)
             .plugin(&["log=/dev/null"])
@@ -152,7 +152,7 @@ impl Runner<'_> {
             let why = refusal.or_else(|| lines.next_back()).unwrap_or("it printed no reason");
             bail!("{} does not start with the plugin: {why}", self.qemu.display());
         }
-        Ok(ended.without_exports().map(str::to_owned))
+        Ok(ended.warnings().map(str::to_owned).collect())
     }
 
     /// Boots a guest and waits for its verdict. Returns `None` if `stop` is set.
