@@ -151,34 +151,19 @@ impl VcpuCalls {
     /// that `find` reads.
     #[inline]
     pub fn doorbell(&mut self, caller: Caller, vcpu: &mut Registers<'_>, find: FindCaller<'_>) {
-        if let Some((word, site)) = self.cached_doorbell(caller) {
-            self.doorbell_uncached(word, site, caller, vcpu, find);
-        }
-    }
-
-    /// Runs the call in the vCPU's mailbox if it is cached. Returns the call and its site otherwise.
-    ///
-    /// Always inlined: passing its arguments would take as long as running the call.
-    #[inline(always)]
-    fn cached_doorbell(&mut self, caller: Caller) -> Option<(CallWord, CallSiteKey)> {
-        let mailbox = self.mailbox.as_mut()?;
+        let Some(mailbox) = &mut self.mailbox else { return };
         if mailbox.epoch != self.hypercalls.epoch.now() {
-            self.forget_mailbox();
-            return None;
+            self.mailbox = None;
+            return;
         }
-        let word = mailbox.call()?;
+        let Some(word) = mailbox.call() else { return };
         self.counters.calls_from(caller.pc);
         let site = caller.site(mailbox.site());
-        let Some(data) = self.cache.run(word, &site, mailbox, &self.counters) else {
-            return Some((word, site));
-        };
-        mailbox.answer(Status::new(status::OK, data));
-        None
-    }
-
-    #[cold]
-    fn forget_mailbox(&mut self) {
-        self.mailbox = None;
+        if let Some(data) = self.cache.run(word, &site, mailbox, &self.counters) {
+            mailbox.answer(Status::new(status::OK, data));
+            return;
+        }
+        self.doorbell_uncached(word, site, caller, vcpu, find);
     }
 
     /// Slow path: runs a call that missed the cache.
