@@ -20,6 +20,8 @@ seabios_recipe() {
 # build_seabios: makes $PVIO_DIR/seabios, with bios.bin, vgabios.bin, boot.bin (a boot sector that loads Linux) and name.
 build_seabios() {
     local directory=$PVIO_DIR/seabios work=$PVIO_DIR/build-seabios recipe patched
+    # get_source reads it.
+    # shellcheck disable=SC2034
     local source_suites=(trixie bookworm sid)
     recipe=$(seabios_recipe)
     ! is_whole "$directory" "$recipe" || return 0
@@ -80,7 +82,9 @@ make_seabios() {
 assemble_boot_sector() {
     local compiler
     read -ra compiler <<<"${CC:-cc}"
-    "${compiler[@]}" -m32 -c -o "$1/boot.o" "$repo/guest-shim/seabios/test/boot.S" &&
-        ld -m elf_i386 -Ttext=0x7c00 -o "$1/boot.elf" "$1/boot.o" &&
-        objcopy -O binary -j .text "$1/boot.elf" "$2" || die "the boot sector was not built"
+    {
+        "${compiler[@]}" -m32 -c -o "$1/boot.o" "$repo/guest-shim/seabios/test/boot.S" &&
+            ld -m elf_i386 -Ttext=0x7c00 -o "$1/boot.elf" "$1/boot.o" &&
+            objcopy -O binary -j .text "$1/boot.elf" "$2"
+    } || die "the boot sector was not built"
 }

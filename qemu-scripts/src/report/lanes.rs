@@ -94,8 +94,11 @@ fn lanes(dump: &Snapshot, timeline: &Timeline) -> Vec<Lane> {
     lanes
 }
 
+/// The beginning and the end of a window, in nanoseconds; it has no end if it was open at the end of the trace.
+type Span = (u64, Option<u64>);
+
 /// The first windows, each with its spans.
-fn windows(timeline: &Timeline) -> Vec<(&str, Vec<(u64, Option<u64>)>)> {
+fn windows(timeline: &Timeline) -> Vec<(&str, Vec<Span>)> {
     let mut windows: Vec<(&str, Vec<_>)> = Vec::new();
     for span in timeline.windows() {
         let spans = (span.begin, span.end);
@@ -108,7 +111,7 @@ fn windows(timeline: &Timeline) -> Vec<(&str, Vec<(u64, Option<u64>)>)> {
     windows
 }
 
-fn window_lane(name: &str, spans: &[(u64, Option<u64>)], axis: &Axis, top: usize) -> Markup {
+fn window_lane(name: &str, spans: &[Span], axis: &Axis, top: usize) -> Markup {
     html! {
         text x="0" y=(top + LABEL - 5) { "window " (shortened(name)) }
         rect.track x="0" y=(top + LABEL) width="100%" height=(WINDOW) {}
