@@ -58,6 +58,10 @@ get_linux_tools() {
     finish_whole "$directory" "$recipe"
 }
 
+# has_package SUITE PACKAGE: succeeds if an open suite has the package. apt takes a name that it does not find for a regular
+# expression, so that 6.1 would be 6.12, too.
+has_package() { field "$1" "$2" Package | grep -qxF "$2"; }
+
 # get_linux_source VERSION DIRECTORY: unpacks Debian's newest source of this version.
 get_linux_source() {
     local version=$1 directory=$2 suite archive
@@ -65,7 +69,7 @@ get_linux_source() {
     for suite in "${linux_suites[@]}"; do
         open_suite "$suite"
         [[ $distribution == debian ]] || die "$distribution has no package linux-source-$version: this needs Debian"
-        [[ -z $(field "$suite" "linux-source-$version" Version) ]] || break
+        ! has_package "$suite" "linux-source-$version" || break
         suite=
     done
     [[ -n $suite ]] || die "Debian has no linux-source-$version in ${linux_suites[*]}"
@@ -92,7 +96,7 @@ get_distribution_config() {
     esac
     for suite in "${linux_suites[@]}"; do
         open_suite "$suite"
-        [[ -z $(field "$suite" "linux-config-$version" Version) ]] || break
+        ! has_package "$suite" "linux-config-$version" || break
         suite=
     done
     [[ -n $suite ]] || die "Debian has no linux-config-$version in ${linux_suites[*]}"
