@@ -86,26 +86,27 @@ get_linux_source() {
     mv -- "$directory.new" "$directory"
 }
 
-# get_distribution_config VERSION ARCH FILE: makes FILE of Debian's configuration for its general kernel. Its package is in the
-# suite of the source.
+# get_distribution_config VERSION ARCH FILE: makes FILE of Debian's configuration for its general kernel.
 get_distribution_config() {
-    local version=$1 arch=$2 file=$3 suite flavour
+    local version=$1 arch=$2 file=$3 suite name=linux-config-$1 config
     case $arch in
-        i386) flavour=i386_none_686-pae ;;
-        x86_64) flavour=amd64_none_amd64 ;;
+        i386) config=config.i386_none_686-pae ;;
+        x86_64) config=config.amd64_none_amd64 ;;
     esac
     for suite in "${linux_suites[@]}"; do
+        [[ $arch != i386 ]] || suite+=:i386
+        # Newer releases have no kernels for i386.
+        (open_suite "$suite") 2>/dev/null || continue
         open_suite "$suite"
-        ! has_package "$suite" "linux-config-$version" || break
+        ! has_package "$suite" "$name" || break
         suite=
     done
-    [[ -n $suite ]] || die "Debian has no linux-config-$version in ${linux_suites[*]}"
-    get_packages "$suite" "Debian's configuration of Linux $version" download "linux-config-$version"
+    [[ -n $suite ]] || die "Debian has no $name for $arch in ${linux_suites[*]}: choose another --kernel, or --config small"
+    get_packages "$suite" "Debian's configuration of Linux $version" download "$name"
     (
         linux_environment "${file%/*}"
-        dpkg-deb --fsys-tarfile "${packages[0]}" | tar -x -O --wildcards "./usr/src/linux-config-$version/config.$flavour*" |
-            xz -d
-    ) >"$file" || die "Debian's linux-config-$version has no configuration $flavour"
+        dpkg-deb --fsys-tarfile "${packages[0]}" | tar -x -O --wildcards "./usr/src/$name/$config*" | xz -d
+    ) >"$file" || die "Debian's $name has no $config"
 }
 
 # linux_environment WORK: makes this shell use the tools of WORK/tools. For a subshell.
