@@ -22,23 +22,32 @@
 
 DECLARE_STATIC_KEY_FALSE(pvio_guest);
 
+/* After a call of a port function: a tail call would return to another function than the one that it is for. */
+#define pvio_no_tail_call()	asm volatile("")
+
 #define PVIO_SCALARS(bwl, type)						\
 type pvio_in##bwl(u16 port);						\
 void pvio_out##bwl(type value, u16 port);				\
 									\
 static __always_inline type pvio_or_in##bwl(u16 port)			\
 {									\
-	if (static_branch_unlikely(&pvio_guest))			\
-		return pvio_in##bwl(port);				\
+	if (static_branch_unlikely(&pvio_guest)) {			\
+		type value = pvio_in##bwl(port);			\
+									\
+		pvio_no_tail_call();					\
+		return value;						\
+	}								\
 	return __in##bwl(port);						\
 }									\
 									\
 static __always_inline void pvio_or_out##bwl(type value, u16 port)	\
 {									\
-	if (static_branch_unlikely(&pvio_guest))			\
+	if (static_branch_unlikely(&pvio_guest)) {			\
 		pvio_out##bwl(value, port);				\
-	else								\
+		pvio_no_tail_call();					\
+	} else {							\
 		__out##bwl(value, port);				\
+	}								\
 }
 
 PVIO_SCALARS(b, u8)

@@ -21,18 +21,22 @@ void pvio_outs##bwl(u16 port, const void *addr, unsigned long count);		\
 										\
 static inline void ins##bwl(u16 port, void *addr, unsigned long count)		\
 {										\
-	if (static_branch_unlikely(&pvio_guest))				\
+	if (static_branch_unlikely(&pvio_guest)) {				\
 		pvio_ins##bwl(port, addr, count);				\
-	else									\
+		pvio_no_tail_call();						\
+	} else {								\
 		pvio_native_ins##bwl(port, addr, count);			\
+	}									\
 }										\
 										\
 static inline void outs##bwl(u16 port, const void *addr, unsigned long count)	\
 {										\
-	if (static_branch_unlikely(&pvio_guest))				\
+	if (static_branch_unlikely(&pvio_guest)) {				\
 		pvio_outs##bwl(port, addr, count);				\
-	else									\
+		pvio_no_tail_call();						\
+	} else {								\
 		pvio_native_outs##bwl(port, addr, count);			\
+	}									\
 }
 
 PVIO_STRINGS(b)
