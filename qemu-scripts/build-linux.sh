@@ -14,11 +14,7 @@ linux_files=$repo/guest-shim/linux
 linux_name() { if [[ $3 == small ]]; then echo "$1-$2"; else echo "$1-$2-$3"; fi; }
 
 # linux_recipe VERSION ARCH CONFIG: prints what the built kernel depends on.
-linux_recipe() {
-    local hash
-    hash=$(cd -- "$linux_files" && find . -type f ! -name '*.md' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum)
-    echo "Linux $1, $2, $3: ${hash%% *}"
-}
+linux_recipe() { echo "Linux $1, $2, $3: $(hash_sources "$linux_files" .)"; }
 
 # build_linux VERSION ARCH CONFIG: makes $PVIO_DIR/linux/NAME, with bzImage, System.map, config, init and name. The source
 # and the objects stay in $PVIO_DIR/linux/work, so that the next build is short.
@@ -32,7 +28,7 @@ build_linux() {
     [[ $config == small ]] || duration='one to two hours on two cores, 6 GB of disk'
     say "building Linux $version for $arch: $duration. Private copies are used of: ${linux_tools[*]}"
     mkdir -p -- "$work"
-    get_linux_tools "$work"
+    private_build_tools "$work/tools" "the tools of Linux's build" "${linux_tools[@]}"
     get_linux_source "$version" "$work/$version"
     patched=$("$pvio" patch-linux "$work/$version") || exit 1
     patched=${patched%%:*}
@@ -43,18 +39,6 @@ build_linux() {
     cp -- "$work/$name/.config" "$directory.new/config"
     compile_init "$arch" "$directory.new/init"
     echo "$patched, $arch" >"$directory.new/name"
-    finish_whole "$directory" "$recipe"
-}
-
-# get_linux_tools WORK: makes WORK/tools.
-get_linux_tools() {
-    local directory=$1/tools recipe
-    recipe="$(host_suite): ${linux_tools[*]}"
-    ! is_whole "$directory" "$recipe" || return 0
-    get_packages "$(host_suite)" "the tools of Linux's build" install "${linux_tools[@]}"
-    drop_c_library
-    begin_whole "$directory"
-    unpack_all "$directory.new/tree" "the tools of Linux's build"
     finish_whole "$directory" "$recipe"
 }
 
@@ -111,19 +95,14 @@ get_distribution_config() {
 
 # linux_environment WORK: makes this shell use the tools of WORK/tools. For a subshell.
 linux_environment() {
-    # library_path uses it.
-    # shellcheck disable=SC2034
-    local here=$1/tools tree=$1/tools/tree triplet
-    LD_LIBRARY_PATH=$(eval "echo \"$(library_path "$here")\"")
-    export LD_LIBRARY_PATH
-    export PATH=$tree/usr/bin:$PATH
+    local tree=$1/tools/tree triplet
+    use_build_tools "$1/tools"
     triplet=$(cd -- "$tree/usr/lib" && echo *-linux-gnu)
     export LIBRARY_PATH=$LD_LIBRARY_PATH
     export C_INCLUDE_PATH=$tree/usr/include:$tree/usr/include/$triplet
     export M4=$tree/usr/bin/m4 BISON_PKGDATADIR=$tree/usr/share/bison
     # The same source makes the same image.
     export KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=pvio KBUILD_BUILD_HOST=pvio
-    unset -v MAKEFLAGS MFLAGS
 }
 
 # compile_linux WORK VERSION ARCH NAME: compiles the source in WORK/VERSION to objects in WORK/NAME, with the configuration

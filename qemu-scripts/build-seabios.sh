@@ -10,12 +10,7 @@ seabios_vga_config=(CONFIG_QEMU=y CONFIG_BUILD_VGABIOS=y CONFIG_VGA_BOCHS=y CONF
     CONFIG_VGA_VID=0x1234 CONFIG_VGA_DID=0x1111)
 
 # seabios_recipe: prints what the built firmware depends on.
-seabios_recipe() {
-    local hash
-    hash=$(cd -- "$repo/guest-shim" && find include seabios -type f ! -name '*.md' -print0 | LC_ALL=C sort -z |
-        xargs -0 sha256sum | sha256sum)
-    echo "SeaBIOS: ${hash%% *}"
-}
+seabios_recipe() { echo "SeaBIOS: $(hash_sources "$repo/guest-shim" include seabios)"; }
 
 # build_seabios: makes $PVIO_DIR/seabios, with bios.bin, vgabios.bin, boot.bin (a boot sector that loads Linux) and name.
 build_seabios() {
@@ -27,7 +22,7 @@ build_seabios() {
     ! is_whole "$directory" "$recipe" || return 0
     say "building SeaBIOS on pvio.h: less than a minute on two cores. Private copies are used of: ${seabios_tools[*]}"
     mkdir -p -- "$work"
-    get_seabios_tools "$work"
+    private_build_tools "$work/tools" "the tools of SeaBIOS's build" "${seabios_tools[@]}"
     get_source seabios 1
     rm -rf -- "$work/source" "$work/vga"
     mkdir -p -- "$work/source"
@@ -45,18 +40,6 @@ build_seabios() {
     rm -rf -- "$work"
 }
 
-# get_seabios_tools WORK: makes WORK/tools.
-get_seabios_tools() {
-    local directory=$1/tools recipe
-    recipe="$(host_suite): ${seabios_tools[*]}"
-    ! is_whole "$directory" "$recipe" || return 0
-    get_packages "$(host_suite)" "the tools of SeaBIOS's build" install "${seabios_tools[@]}"
-    drop_c_library
-    begin_whole "$directory"
-    unpack_all "$directory.new/tree" "the tools of SeaBIOS's build"
-    finish_whole "$directory" "$recipe"
-}
-
 # make_seabios WORK TREE FILE SETTING...: configures WORK/TREE and makes one file of it.
 make_seabios() {
     local work=$1 tree=$1/$2 file=$3 log=$1/$2.log settings
@@ -65,12 +48,8 @@ make_seabios() {
     printf '%s\n' "${@:4}" >"$tree/.config"
     progress "building ${file##*/} of SeaBIOS $source_version"
     (
-        # library_path uses it.
-        # shellcheck disable=SC2034
-        here=$work/tools
-        LD_LIBRARY_PATH=$(eval "echo \"$(library_path "$here")\"")
-        export LD_LIBRARY_PATH PATH=$here/tree/usr/bin:$PATH PYTHONDONTWRITEBYTECODE=1
-        unset -v MAKEFLAGS MFLAGS
+        use_build_tools "$work/tools"
+        export PYTHONDONTWRITEBYTECODE=1
         make "${settings[@]}" olddefconfig
         make "${settings[@]}" -j "$(nproc)" "$file"
     ) >"$log" 2>&1 </dev/null ||

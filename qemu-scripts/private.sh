@@ -142,6 +142,36 @@ END
     chmod +x -- "$directory/$program"
 }
 
+# private_build_tools DIRECTORY DESCRIPTION PACKAGE...: makes DIRECTORY, whose tree/ has the packages of the host's release
+# and their dependencies, for use_build_tools.
+private_build_tools() {
+    local directory=$1 description=$2 recipe
+    recipe="$(host_suite): ${*:3}"
+    ! is_whole "$directory" "$recipe" || return 0
+    get_packages "$(host_suite)" "$description" install "${@:3}"
+    drop_c_library
+    begin_whole "$directory"
+    unpack_all "$directory.new/tree" "$description"
+    finish_whole "$directory" "$recipe"
+}
+
+# use_build_tools DIRECTORY: makes this shell use the programs and libraries of DIRECTORY/tree. Call it in a subshell.
+use_build_tools() {
+    # library_path uses it.
+    # shellcheck disable=SC2034
+    local here=$1
+    LD_LIBRARY_PATH=$(eval "echo \"$(library_path "$1")\"")
+    export LD_LIBRARY_PATH PATH=$1/tree/usr/bin:$PATH
+    unset -v MAKEFLAGS MFLAGS
+}
+
+# hash_sources DIRECTORY PATH...: prints a hash of the files below these paths in DIRECTORY, documents left out.
+hash_sources() {
+    local hash
+    hash=$(cd -- "$1" && find "${@:2}" -type f ! -name '*.md' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum)
+    echo "${hash%% *}"
+}
+
 # missing_tools: prints "PACKAGES|PROGRAMS", the arguments of private_tools, for programs that the tests need and the host
 # lacks: compilers for pvio.h, Python, which reads exports, tmux, the terminal of pvio top, and a browser, which shows reports.
 missing_tools() {
