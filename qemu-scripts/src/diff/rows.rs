@@ -122,12 +122,13 @@ impl Described for SiteAccess {
     }
 }
 
-fn callers(frames: &[FrameRow], end: ChainEnd) -> String {
+/// The cells that name a call chain.
+fn chain(site: &str, frames: &[FrameRow], end: ChainEnd) -> [String; 4] {
     let mut callers: Vec<&str> = frames.iter().map(FrameRow::name).collect();
     if matches!(end, ChainEnd::Unknown | ChainEnd::Dropped) {
         callers.push("?");
     }
-    callers.join(" < ")
+    [site.to_owned(), callers.join(" < "), String::new(), String::new()]
 }
 
 impl Described for CallSiteRow {
@@ -160,8 +161,7 @@ impl Described for CallCallerRow {
     const NAMES: [&'static str; 4] = ["<site", "<callers", "", ""];
 
     fn name(&self) -> [String; 4] {
-        let callers = callers(&self.frames, self.end);
-        [self.site().to_owned(), callers, String::new(), String::new()]
+        chain(self.site(), &self.frames, self.end)
     }
 
     fn others(&self) -> Vec<(&'static str, Option<u64>)> {
@@ -173,8 +173,7 @@ impl Described for CallerRow {
     const NAMES: [&'static str; 4] = ["<site", "<callers", "", ""];
 
     fn name(&self) -> [String; 4] {
-        let callers = callers(&self.frames, self.end);
-        [self.site().to_owned(), callers, String::new(), String::new()]
+        chain(self.site(), &self.frames, self.end)
     }
 
     fn others(&self) -> Vec<(&'static str, Option<u64>)> {

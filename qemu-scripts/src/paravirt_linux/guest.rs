@@ -121,8 +121,8 @@ impl Guest {
     }
 
     /// The file of the kernel's symbols.
-    pub fn system_map(&self) -> PathBuf {
-        self.system_map.clone()
+    pub fn system_map(&self) -> &Path {
+        &self.system_map
     }
 
     /// Boots to user space, with DMA.

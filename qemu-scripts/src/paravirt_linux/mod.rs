@@ -14,7 +14,7 @@ use serde::Serialize;
 pub(crate) use guest::PARAMETERS;
 pub use guest::{Disk, Guest, Run, Way};
 pub use report::{Counts, DiskCounts, Report};
-pub(crate) use report::{by_stage, port_io_calls, refused, with_commas};
+pub(crate) use report::{by_stage, port_io_calls, refused, side_by_side};
 pub use stage::{Layout, Stage};
 
 use crate::measure::in_turn;

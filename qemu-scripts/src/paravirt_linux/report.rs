@@ -166,10 +166,8 @@ impl Report {
         let format = |table: &Table| if markdown { table.markdown() } else { table.plain() };
         let version = self.qemu.version.as_deref().unwrap_or("of unknown version");
         let mut table = Table::new(["a boot, with DMA", "nopvio", "hypercalls"].map(str::to_owned));
-        let row = |name: &str, number: &dyn Fn(&Counts) -> u64| {
-            let [native, calls] = self.boot.each_ref().map(|counts| with_commas(number(counts)));
-            [name.to_owned(), native, calls]
-        };
+        let row =
+            |name: &str, number: &dyn Fn(&Counts) -> u64| side_by_side(name, &self.boot, number);
         for stage in Stage::ALL {
             let name = format!("accesses by instruction: {}", stage.name());
             table.row(row(&name, &|counts| counts.instructions[&stage]));
@@ -181,8 +179,8 @@ impl Report {
         let mut disk =
             Table::new(["a disk, without DMA", "nopvio", "hypercalls", "ratio"].map(str::to_owned));
         let row = |name: &str, number: &dyn Fn(&DiskCounts) -> u64| {
-            let [native, calls] = self.disk.each_ref().map(|counts| with_commas(number(counts)));
-            [name.to_owned(), native, calls, String::new()]
+            let [name, native, calls] = side_by_side(name, &self.disk, number);
+            [name, native, calls, String::new()]
         };
         disk.row(row("accesses by instruction, firmware left out", &|counts| counts.instructions));
         disk.row(row("accesses by hypercall", &|counts| counts.by_hypercall));
@@ -209,7 +207,17 @@ impl Report {
     }
 }
 
-pub(crate) fn with_commas(number: u64) -> String {
+/// The cells of a row: its name, and a number of the counts of each way.
+pub(crate) fn side_by_side<T>(
+    name: &str,
+    counts: &[T; 2],
+    number: impl Fn(&T) -> u64,
+) -> [String; 3] {
+    let [native, calls] = counts.each_ref().map(|counts| with_commas(number(counts)));
+    [name.to_owned(), native, calls]
+}
+
+fn with_commas(number: u64) -> String {
     use thousands::Separable;
     number.separate_with_commas()
 }

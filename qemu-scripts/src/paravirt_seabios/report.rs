@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Firmware, Kernel};
 use crate::machine::Ended;
-use crate::paravirt_linux::{Stage, by_stage, port_io_calls, refused, with_commas};
+use crate::paravirt_linux::{Stage, by_stage, port_io_calls, refused, side_by_side};
 use crate::stats::QemuRow;
 use crate::table::Table;
 
@@ -71,10 +71,8 @@ impl Report {
         let version = self.qemu.version.as_deref().unwrap_or("of unknown version");
         let columns = ["a boot from disk", "packaged firmware", "firmware on pvio.h"];
         let mut table = Table::new(columns.map(str::to_owned));
-        let row = |name: &str, number: &dyn Fn(&Counts) -> u64| {
-            let [native, calls] = self.boot.each_ref().map(|counts| with_commas(number(counts)));
-            [name.to_owned(), native, calls]
-        };
+        let row =
+            |name: &str, number: &dyn Fn(&Counts) -> u64| side_by_side(name, &self.boot, number);
         for stage in Stage::ALL {
             let name = format!("accesses by instruction: {}", stage.name());
             table.row(row(&name, &|counts| counts.instructions[&stage]));

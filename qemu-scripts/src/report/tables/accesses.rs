@@ -9,7 +9,9 @@ use maud::{Markup, html};
 use super::{if_any, yes_or_no};
 use crate::report::table::{HtmlTable, Link};
 use crate::stats::text_table::{number, percent, printable};
-use crate::stats::{AccessRow, FirstAccess, PortRow, Snapshot, ValueMoment, timeline};
+use crate::stats::{
+    AccessRow, ChainEnd, FirstAccess, FrameRow, PortRow, Snapshot, ValueMoment, timeline,
+};
 
 /// Ports that no device serves, in the order of their first access.
 pub(super) fn first_unserved(dump: &Snapshot) -> Markup {
@@ -208,6 +210,26 @@ fn sites(dump: &Snapshot) -> HtmlTable<8> {
     )
 }
 
+/// The cells of a call chain: its site, accesses and their share of `total`, its callers and its end.
+pub(super) fn chain(
+    site: &str,
+    accesses: u64,
+    total: u64,
+    (frames, end): (&[FrameRow], ChainEnd),
+) -> [String; 5] {
+    let callers = frames.iter().map(|frame| match frame.interrupted {
+        true => format!("interrupted {}", frame.name()),
+        false => frame.name().to_owned(),
+    });
+    [
+        site.to_owned(),
+        number(accesses),
+        percent(accesses, total),
+        callers.collect::<Vec<_>>().join(" < "),
+        end.name().to_owned(),
+    ]
+}
+
 /// Maximum number of call chains: each row is long, and the flame graph shows the sum of them all.
 const MAX_CHAINS: usize = 500;
 
@@ -220,19 +242,7 @@ pub(super) fn callers(dump: &Snapshot) -> Markup {
         columns,
         rows,
         |row| row.accesses,
-        |row| {
-            let callers = row.frames.iter().map(|frame| match frame.interrupted {
-                true => format!("interrupted {}", frame.name()),
-                false => frame.name().to_owned(),
-            });
-            [
-                row.site().to_owned(),
-                number(row.accesses),
-                percent(row.accesses, total),
-                callers.collect::<Vec<_>>().join(" < "),
-                row.end.name().to_owned(),
-            ]
-        },
+        |row| chain(row.site(), row.accesses, total, (&row.frames, row.end)),
     )
     .at_most(MAX_CHAINS)
     .render()

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 
 use maud::{Markup, html};
 
+use super::accesses::chain;
 use super::if_any;
 use crate::report::table::{HtmlTable, Link};
 use crate::stats::text_table::{number, percent};
@@ -69,19 +70,7 @@ pub(super) fn call_callers(dump: &Snapshot) -> Markup {
         columns,
         rows,
         |row| row.accesses,
-        |row| {
-            let callers = row.frames.iter().map(|frame| match frame.interrupted {
-                true => format!("interrupted {}", frame.name()),
-                false => frame.name().to_owned(),
-            });
-            [
-                row.site().to_owned(),
-                number(row.accesses),
-                percent(row.accesses, total),
-                callers.collect::<Vec<_>>().join(" < "),
-                row.end.name().to_owned(),
-            ]
-        },
+        |row| chain(row.site(), row.accesses, total, (&row.frames, row.end)),
     )
     .render()
 }

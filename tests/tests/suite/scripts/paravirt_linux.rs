@@ -206,7 +206,7 @@ fn kernel_makes_no_access_by_instruction_after_sleep(host: &Host, guest: &Guest)
 
 /// The kernel states the callers of its port functions. It has not moved, so System.map has their names.
 fn call_sites_are_functions_of_the_kernel(host: &Host, guest: &Guest) {
-    let map = Kallsyms::read(&guest.system_map());
+    let map = Kallsyms::read(guest.system_map());
     let run = guest.boot(&qemu(host), Way::Hypercalls).unwrap();
     let stats = run.ended.stats().unwrap();
     assert_consistent(stats);
