@@ -58,6 +58,7 @@ fn all_options() -> impl Iterator<Item = Options> {
         has_mem: bits & 4 != 0,
         has_data: bits & 8 != 0,
         shape: SHAPES[bits >> 4],
+        loads_modules: true,
     })
 }
 
@@ -65,6 +66,15 @@ fn all_options() -> impl Iterator<Item = Options> {
 fn every_shape_of_the_tables_is_read() {
     for options in all_options() {
         assert_names(&Guest::new(options), options);
+    }
+}
+
+#[test]
+fn a_list_of_modules_is_searched_only_if_the_kernel_loads_modules() {
+    for (loads_modules, found) in [(true, Some("probe [driver]")), (false, None)] {
+        let guest = Guest::new(Options { has_data: false, loads_modules, ..OPTIONS });
+        let kernel = find(&guest).unwrap();
+        assert_eq!(name(&kernel, guest.module_text() + 0x40).as_deref(), found);
     }
 }
 

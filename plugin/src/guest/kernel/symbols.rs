@@ -30,6 +30,8 @@ pub(super) struct Marks {
     pub(super) per_cpu_offset: Option<u64>,
     /// Several files may have a variable of this name.
     pub(super) modules: Vec<u64>,
+    /// True if the kernel can load modules.
+    pub(super) loads_modules: bool,
 }
 
 impl Marks {
@@ -69,6 +71,11 @@ impl Marks {
                 if self.modules.len() < MODULES {
                     self.modules.push(symbol.address);
                 }
+                return;
+            }
+            // Functions, which every table has. Either may be inlined.
+            b"__module_address" | b"load_module" => {
+                self.loads_modules = true;
                 return;
             }
             _ => return,

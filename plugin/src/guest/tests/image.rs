@@ -44,6 +44,8 @@ const MODULE_PHYSICAL: u64 = 0xd0_0000;
 pub(crate) const FUNCTIONS: u64 = 3000;
 /// The size of each, in bytes.
 pub(crate) const STRIDE: u64 = 0x20;
+/// The function that loads modules.
+pub(super) const LOAD_MODULE: &str = "load_module";
 const SINITTEXT: u64 = 0x8_0000;
 
 /// Entries of the ORC table: one for each function, and the end.
@@ -110,6 +112,8 @@ pub(super) struct Options {
     pub(super) has_mem: bool,
     /// True if data has names, and the kernel has types.
     pub(super) has_data: bool,
+    /// True if the kernel has the function that loads modules.
+    pub(super) loads_modules: bool,
 }
 
 /// A recent kernel, with everything that helps to find it.
@@ -119,6 +123,7 @@ pub(super) const OPTIONS: Options = Options {
     has_info: true,
     has_mem: true,
     has_data: true,
+    loads_modules: true,
 };
 
 pub(crate) struct Guest {
@@ -150,6 +155,7 @@ pub(crate) fn symbols(text: u64, has_data: bool) -> Vec<(u64, char, String)> {
         (text + SINITTEXT, 'T', "_sinittext".to_owned()),
         (text + SINITTEXT, 't', "start".to_owned()),
         (text + SINITTEXT + 0x100, 'T', "_einittext".to_owned()),
+        (text + SINITTEXT + 0x200, 't', LOAD_MODULE.to_owned()),
         (text + BTF, 'R', "__start_BTF".to_owned()),
         (text + BTF + 0x1_0000, 'R', "__stop_BTF".to_owned()),
         (text + DATA, 'R', "linux_banner".to_owned()),
@@ -186,7 +192,7 @@ impl Guest {
         };
         let mut guest = Guest { ram: vec![0; SIZE], registers, parts: Vec::new(), wide };
         guest.page_tables();
-        let info = guest.kallsyms(options.shape, options.has_data);
+        let info = guest.kallsyms(options);
         if options.has_info {
             guest.put(INFO, info.as_bytes());
         }

@@ -1,6 +1,6 @@
 //! The kernel's symbol tables, in each order and encoding.
 
-use super::{Guest, KERNEL_TABLE, PHYSICAL, Shape, TABLES, TEXT, symbols};
+use super::{Guest, KERNEL_TABLE, LOAD_MODULE, Options, PHYSICAL, Shape, TABLES, TEXT, symbols};
 
 /// Writes one thing after the other.
 pub(super) struct Writer {
@@ -32,9 +32,10 @@ impl Writer {
 
 impl Guest {
     /// Writes the tables of symbols, and returns VMCOREINFO.
-    pub(super) fn kallsyms(&mut self, shape: Shape, has_data: bool) -> String {
-        let (wide, text) = (self.wide, self.text());
-        let symbols = symbols(text, has_data);
+    pub(super) fn kallsyms(&mut self, options: Options) -> String {
+        let (wide, text, shape) = (self.wide, self.text(), options.shape);
+        let mut symbols = symbols(text, options.has_data);
+        symbols.retain(|(.., name)| options.loads_modules || name != LOAD_MODULE);
         let align = if wide && shape != Shape::FromItself { 8 } else { 4 };
         let mut out = Writer { at: text + TABLES, bytes: Vec::new(), wide, align };
         let mut info = format!("OSRELEASE=6.9.9-test\nSYMBOL(_stext)={text:x}\n");
