@@ -39,6 +39,15 @@ impl AccessListeners {
             || self.breaks.as_ref().is_some_and(VcpuBreaks::are_any)
     }
 
+    /// The trace, if it is the only listener now, and has no filters.
+    #[inline]
+    pub fn only_trace(&self) -> Option<&VcpuTrace> {
+        let is_only = self.log.is_none()
+            && self.values.is_none()
+            && !self.breaks.as_ref().is_some_and(VcpuBreaks::are_any);
+        self.trace().filter(|trace| is_only && trace.covers_all())
+    }
+
     /// The trace, which also records events other than accesses.
     #[inline]
     pub fn trace(&self) -> Option<&VcpuTrace> {

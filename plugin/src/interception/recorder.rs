@@ -101,6 +101,12 @@ impl Recorder {
         self.listeners.as_ref().is_some_and(AccessListeners::are_listening)
     }
 
+    /// Returns the trace, if it is the only listener now, and has no filters.
+    #[inline]
+    pub fn only_trace(&self) -> Option<&VcpuTrace> {
+        self.listeners.as_ref()?.only_trace()
+    }
+
     /// Returns true if a listener may want accesses to a port.
     pub fn is_heard(&self, port: Port, direction: Direction) -> bool {
         self.listeners_to(port, direction).is_some()

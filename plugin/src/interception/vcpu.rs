@@ -21,8 +21,10 @@ use super::strings::VcpuStrings;
 use super::token::{PortIoToken, VmrunSite, VmrunToken};
 use crate::hypercalls::Caller;
 use crate::qemu::{Discontinuity, Next, ReadRegisters, Register, Token};
-use crate::stats::{CallSiteId, CallerId, ProcessUse};
-use crate::x86::{Cr0, Direction, Port, PortSource, Rflags, may_do_port_io_unconditionally};
+use crate::stats::{CallSiteId, CallerId, ProcessUse, SiteId};
+use crate::x86::{
+    Cr0, Direction, Port, PortForm, PortSource, Rflags, may_do_port_io_unconditionally,
+};
 
 /// Counts what one vCPU does.
 pub(super) struct VcpuCounter {
@@ -70,30 +72,22 @@ impl VcpuCounter {
 
     /// A port I/O instruction is about to run.
     ///
-    /// Fast path: a scalar that cannot fault, at the address of its translation, while nothing else is pending.
+    /// Fast paths: a scalar that cannot fault, at the address of its translation, while nothing else is pending. It is only
+    /// counted, or only counted and traced.
     #[inline]
     pub fn about_to_run(&mut self, token: Token, registers: &mut impl ReadRegisters) -> Next {
         let insn = PortIoToken::from(token);
         match insn.plain_site() {
             Some(site)
-                if self.attempts.are_settled()
-                    && (self.only_counts || self.only_counts_now())
-                    && runs_at_translation(
-                        insn,
-                        site,
-                        self.recorder().counters(),
-                        registers.rip(),
-                    ) =>
+                if (self.only_counts || self.only_counts_now())
+                    && self.is_undisturbed(insn, site, registers) =>
             {
-                let form = insn.plain_form();
-                let port = match form.source() {
-                    PortSource::Immediate => insn.immediate(),
-                    _ => Port(registers.read_u16(Register::Rdx)),
-                };
+                let (form, port) = plain_access(insn, registers);
                 self.recorder().counters().scalar(form, site, port);
                 self.attempts.reported();
                 Next::Watched
             }
+            Some(site) if self.only_counts_unheard => self.trace_plain(insn, site, registers),
             _ => self.about_to_run_slowly(insn, registers),
         }
     }
@@ -101,6 +95,43 @@ impl VcpuCounter {
     /// Returns true if a scalar only needs counting because no listener listens now.
     fn only_counts_now(&self) -> bool {
         self.only_counts_unheard && !self.recorder().is_anyone_listening()
+    }
+
+    /// Returns true if nothing is pending, and an instruction runs at the address of its translation.
+    #[inline]
+    fn is_undisturbed(
+        &self,
+        insn: PortIoToken,
+        site: SiteId,
+        registers: &mut impl ReadRegisters,
+    ) -> bool {
+        self.attempts.are_settled()
+            && runs_at_translation(insn, site, self.recorder().counters(), registers.rip())
+    }
+
+    /// Counts and traces a scalar that cannot fault, if that is all.
+    #[inline(never)]
+    fn trace_plain(
+        &mut self,
+        insn: PortIoToken,
+        site: SiteId,
+        registers: &mut impl ReadRegisters,
+    ) -> Next {
+        let Some(trace) = self.recorder().only_trace() else {
+            return self.about_to_run_slowly(insn, registers);
+        };
+        if !self.is_undisturbed(insn, site, registers) {
+            return self.about_to_run_slowly(insn, registers);
+        }
+        let (form, port) = plain_access(insn, registers);
+        let (written, next) = match form.direction() {
+            Direction::In => (None, Next::Block),
+            Direction::Out => (Some(registers.read(Register::Rax) as u32), Next::Watched),
+        };
+        self.recorder().counters().scalar(form, site, port);
+        trace.scalar(form, site, port, written);
+        self.attempts.reported();
+        next
     }
 
     #[inline(never)]
@@ -347,6 +378,17 @@ impl VcpuCounter {
     fn recorder(&self) -> &Recorder {
         self.attempts.recorder()
     }
+}
+
+/// Returns the form and the port of a scalar that has a [`PortIoToken::plain_site`].
+#[inline]
+fn plain_access(insn: PortIoToken, registers: &mut impl ReadRegisters) -> (PortForm, Port) {
+    let form = insn.plain_form();
+    let port = match form.source() {
+        PortSource::Immediate => insn.immediate(),
+        _ => Port(registers.read_u16(Register::Rdx)),
+    };
+    (form, port)
 }
 
 fn read_rflags(registers: &mut impl ReadRegisters) -> Rflags {

@@ -136,7 +136,7 @@ impl VcpuCounters {
     }
 
     /// Counts a scalar instruction that started, retired and made its access.
-    #[inline]
+    #[inline(always)]
     pub fn scalar(&self, form: PortForm, site: SiteId, port: Port) {
         self.by_site.add(site.0 as usize, SiteColumn::Scalars as usize);
         let row = port_row(port, form.direction(), form.width().into());

@@ -7,6 +7,7 @@
 //! | file | knows |
 //! | --- | --- |
 //! | `vcpu_trace` | the events of one vCPU, and its pending `in` or `out`, whose outcome may still change |
+//! | `progress` | how far that is, without a lock |
 //! | `coverage` | which events the filters cover |
 //! | `requests` | what requests from outside the guest have changed |
 //! | `stream` | the events of either, and their chunks |
@@ -15,8 +16,11 @@
 
 mod clocks;
 mod coverage;
+mod progress;
 mod requests;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod vcpu_trace;
 mod writer;
 

@@ -2,9 +2,11 @@
 //!
 //! An `in` or `out` is pending from its start until it retires or faults, or until another event comes. Then one event
 //! records its outcome, with the value that an `in` has read. If the outcome changes later, that is another event.
+//!
+//! Each event takes the lock once: the end of an `in` only notes its value in [`Progress`], and the next event, or the
+//! writer, encodes it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pvio_stats::trace::{
     self as format, CallCode, CallEvent, CallSiteDefinition, Define, InsnEvent, Process,
@@ -14,6 +16,7 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 use spin::relax::Yield;
 
 use super::coverage::Coverage;
+use super::progress::{Pending, Progress};
 use super::stream::Stream;
 use super::{FULL, Trace, lock};
 use crate::access_log::{Code, CodeKind};
@@ -21,7 +24,7 @@ use crate::stats::{
     Call, CallAt, CallOrigin, CallSiteId, CallerId, Outcome, ProcessUse, SiteId, Statistics,
     VcpuCounters,
 };
-use crate::x86::{Direction, InsnForm, Port};
+use crate::x86::{Direction, InsnForm, Port, PortForm};
 
 /// A port instruction that runs.
 #[derive(Clone, Copy, Debug)]
@@ -88,8 +91,7 @@ impl Change {
 pub struct VcpuTrace {
     trace: Arc<Trace>,
     definitions: VcpuDefinitions,
-    /// True if an event is pending: then the state has it. Written by the vCPU's thread, and at the end.
-    is_pending: AtomicBool,
+    progress: Progress,
     /// Nearly always only the vCPU's own thread takes it, so a spin lock is cheapest.
     state: SpinMutex<State, Yield>,
 }
@@ -174,7 +176,7 @@ impl VcpuTrace {
         VcpuTrace {
             trace,
             definitions: VcpuDefinitions { statistics, counters },
-            is_pending: AtomicBool::new(false),
+            progress: Progress::default(),
             state: SpinMutex::new(state),
         }
     }
@@ -214,14 +216,54 @@ impl VcpuTrace {
         } else {
             state.pending = Some((host, event));
             state.is_presumption_kept = false;
-            self.is_pending.store(true, Ordering::Relaxed);
+            self.progress.set(Pending::Open);
         }
         true
     }
 
+    /// A scalar that nothing can contradict has started, at a site and in a trace without filters.
+    ///
+    /// `written` is what an `out` writes; `None` for an `in`, whose value is pending.
+    #[inline]
+    pub fn scalar(&self, form: PortForm, site: SiteId, port: Port, written: Option<u32>) {
+        let mut state = self.lock();
+        self.settle(&mut state);
+        let host = self.now(&mut state);
+        let event = InsnEvent {
+            stage: Stage::Executed,
+            code: format::Code::Site(site.0),
+            form: form.into(),
+            port: Some(port),
+            value: written.map(|value| form.width().low_bytes(value)),
+            stack: None,
+            process: None,
+        };
+        match written {
+            Some(_) => self.add(&mut state, host, &event),
+            None => {
+                state.pending = Some((host, event));
+                state.is_presumption_kept = false;
+                self.progress.set(Pending::Open);
+            }
+        }
+    }
+
+    /// Returns true if there are no filters now.
+    #[inline]
+    pub fn covers_all(&self) -> bool {
+        self.trace.filter.covers_all()
+    }
+
     /// The pending access has retired. An `in` has left its value in EAX.
+    #[inline]
     pub fn retire(&self, eax: impl FnOnce() -> u32) {
-        if self.is_pending.load(Ordering::Relaxed) {
+        if self.progress.get() != Pending::Open {
+            return;
+        }
+        if self.covers_all() {
+            self.progress.set(Pending::Retired { eax: eax() });
+        } else {
+            // The filter may change before the next event.
             let mut state = self.lock();
             note_value(&mut state, eax);
             self.settle(&mut state);
@@ -230,14 +272,14 @@ impl VcpuTrace {
 
     /// Notes EAX as the value of a pending `in`, which may still turn out to have faulted.
     pub fn note_value(&self, eax: impl FnOnce() -> u32) {
-        if self.is_pending.load(Ordering::Relaxed) {
+        if self.progress.get() == Pending::Open {
             note_value(&mut self.lock(), eax);
         }
     }
 
     /// Encodes the pending attempt, because its outcome is final.
     pub fn settled(&self) {
-        if self.is_pending.load(Ordering::Relaxed) {
+        if self.progress.get() != Pending::Nothing {
             self.settle(&mut self.lock());
         }
     }
@@ -277,7 +319,7 @@ impl VcpuTrace {
         let event = event(insn, stage, None, CallerId::default(), None);
         if stage == Stage::Started {
             state.started = Some((host, event));
-            self.is_pending.store(true, Ordering::Relaxed);
+            self.progress.set(Pending::Started);
         } else {
             self.encode(&mut state, host, &event);
         }
@@ -296,7 +338,7 @@ impl VcpuTrace {
         let starts = state.started.is_some_and(|(_, started)| started.code == element.code);
         if starts {
             state.started = None;
-            self.is_pending.store(state.pending.is_some(), Ordering::Relaxed);
+            self.progress.set(Pending::Nothing);
         }
         self.settle(&mut state);
         if self.is_covered(&mut state, code(insn), insn.form.direction(), Some(port)) {
@@ -417,26 +459,49 @@ impl VcpuTrace {
     /// Encodes what is pending.
     #[inline]
     fn settle(&self, state: &mut State) {
-        if state.pending.is_some() || state.started.is_some() {
-            self.is_pending.store(false, Ordering::Relaxed);
+        match self.progress.get() {
+            Pending::Nothing => {}
+            Pending::Retired { .. } => self.settle_retired(state),
+            Pending::Open | Pending::Started => self.settle_open(state),
+        }
+    }
+
+    /// Encodes what is pending, if it has retired.
+    #[inline]
+    fn settle_retired(&self, state: &mut State) {
+        if let Pending::Retired { eax } = self.progress.get() {
+            self.progress.set(Pending::Nothing);
+            note_value(state, || eax);
             if let Some((host, event)) = state.pending.take() {
-                self.encode(state, host, &event);
-            }
-            if let Some((host, event)) = state.started.take()
-                && self.trace.filter.covers_all()
-            {
-                self.encode(state, host, &event);
+                self.add(state, host, &event);
             }
         }
     }
 
-    #[inline]
-    fn encode(&self, state: &mut State, host: u64, event: &InsnEvent) {
-        let filter = &self.trace.filter;
-        if filter.covers_all() || filter.get().covers_value(event.value) {
-            state.stream.encoder.insn(host, event, &self.definitions);
-            self.seal_if_full(state);
+    #[inline(never)]
+    fn settle_open(&self, state: &mut State) {
+        self.progress.set(Pending::Nothing);
+        if let Some((host, event)) = state.pending.take() {
+            self.encode(state, host, &event);
         }
+        if let Some((host, event)) = state.started.take()
+            && self.covers_all()
+        {
+            self.encode(state, host, &event);
+        }
+    }
+
+    fn encode(&self, state: &mut State, host: u64, event: &InsnEvent) {
+        if self.covers_all() || self.trace.filter.get().covers_value(event.value) {
+            self.add(state, host, event);
+        }
+    }
+
+    /// Adds an event that the filters cover.
+    #[inline]
+    fn add(&self, state: &mut State, host: u64, event: &InsnEvent) {
+        state.stream.encoder.insn(host, event, &self.definitions);
+        self.seal_if_full(state);
     }
 
     #[inline]
@@ -451,7 +516,9 @@ impl VcpuTrace {
 
     /// Takes the events so far, unless the vCPU adds one just now.
     pub(super) fn try_take(&self) -> Option<Vec<u8>> {
-        self.state.try_lock()?.stream.seal()
+        let mut state = self.state.try_lock()?;
+        self.settle_retired(&mut state);
+        state.stream.seal()
     }
 
     /// Hands all events over, when the machine has ended.
