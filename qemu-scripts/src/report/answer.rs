@@ -6,7 +6,7 @@ use std::fmt;
 use crate::diff::Total;
 use crate::report::avoidable::Avoidable;
 use crate::stats::text_table::{number, percent, printable};
-use crate::stats::{PortRow, SiteRow, Snapshot};
+use crate::stats::{CallSiteRow, PortRow, SiteRow, Snapshot};
 
 fn total(dump: &Snapshot, name: &str) -> u64 {
     Total::named(name).and_then(|total| total.count(dump)).unwrap_or(0)
@@ -55,13 +55,17 @@ fn busiest_port(dump: &Snapshot) -> Option<(String, u64)> {
     (count > 0).then_some((name, count))
 }
 
-/// Adds up accesses by function, in descending order.
+/// Adds up accesses by function, in descending order: by instruction and by hypercall.
 ///
-/// A site without a symbol has an entry of its own.
+/// A site or call site without a symbol has an entry of its own.
 pub fn functions(dump: &Snapshot) -> Vec<(Function<'_>, u64)> {
     let mut sums: HashMap<Function<'_>, u64> = HashMap::new();
-    for row in &dump.sites {
-        *sums.entry(Function::of(row)).or_default() += row.counts.accesses;
+    let by_insn = dump.sites.iter().map(|row| (Function::of(row), row.counts.accesses));
+    let calls = dump.call_sites.iter().filter(|row| row.counts.accesses > 0);
+    let by_call = calls.map(|row| (Function::of_call(row), row.counts.accesses));
+    for (function, accesses) in by_insn.chain(by_call) {
+        let sum = sums.entry(function).or_default();
+        *sum = sum.saturating_add(accesses);
     }
     let mut sums: Vec<(Function<'_>, u64)> = sums.into_iter().collect();
     sums.sort_unstable_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
@@ -73,17 +77,25 @@ pub fn functions(dump: &Snapshot) -> Vec<(Function<'_>, u64)> {
 pub enum Function<'a> {
     /// A function by its name.
     Named(&'a str),
-    /// An instruction without a symbol, and its address.
+    /// An instruction or a call without a symbol, and its address.
     Unnamed(&'a str, &'a str),
 }
 
 impl Function<'_> {
     fn of(row: &SiteRow) -> Function<'_> {
-        match &row.symbol {
+        Function::new(row.symbol.as_deref(), &row.insn, &row.pc)
+    }
+
+    fn of_call(row: &CallSiteRow) -> Function<'_> {
+        Function::new(row.symbol.as_deref(), row.call.name(), &row.pc)
+    }
+
+    fn new<'a>(symbol: Option<&'a str>, code: &'a str, pc: &'a str) -> Function<'a> {
+        match symbol {
             Some(symbol) => {
-                Function::Named(symbol.rsplit_once("+0x").map_or(symbol.as_str(), |(name, _)| name))
+                Function::Named(symbol.rsplit_once("+0x").map_or(symbol, |(name, _)| name))
             }
-            None => Function::Unnamed(&row.insn, &row.pc),
+            None => Function::Unnamed(code, pc),
         }
     }
 }

@@ -105,7 +105,7 @@ impl<const N: usize> HtmlTable<N> {
         mut self,
         id: &'static str,
         heading: &'static str,
-        links: impl Fn(usize) -> Vec<Link>,
+        mut links: impl FnMut(usize) -> Vec<Link>,
     ) -> HtmlTable<N> {
         let cells = self.indexes.iter().map(|&index| links(index)).collect();
         self.links = Some(Links { id, heading, cells });

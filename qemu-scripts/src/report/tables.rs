@@ -2,19 +2,23 @@
 
 mod accesses;
 mod calls;
+mod linked;
 
 use maud::{Markup, html};
 
-use self::accesses::{callers, first_unserved, ports_and_sites, processes, values};
-use self::calls::{call_callers, call_sites};
+use self::accesses::{callers, first_unserved, processes, values};
+use self::calls::{call_callers, call_sites_dropped};
+use self::linked::linked;
 use crate::report::table::HtmlTable;
 use crate::stats::text_table::{number, percent, printable};
 use crate::stats::{SectionRow, Snapshot, Tables};
 
 /// Renders the tables. Those without rows are left out.
 pub fn all(dump: &Snapshot) -> Markup {
+    let tables = linked(dump);
     html! {
-        (ports_and_sites(dump))
+        (tables.ports)
+        (tables.sites)
         @if let Some(sources) = dump.name_sources() {
             p { "Names of sites: " (printable(&sources)) "." }
         }
@@ -39,7 +43,8 @@ pub fn all(dump: &Snapshot) -> Markup {
             (forms_undecided(dump))
         }
         (hypercalls(dump))
-        (call_sites(dump))
+        (tables.call_sites)
+        (call_sites_dropped(dump))
         (call_callers(dump))
         (windows(dump))
         (vcpus(dump))

@@ -2,11 +2,12 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::stats::test_data::snapshot;
+use crate::stats::trace::{Code, Event, InsnEvent, Stage, What};
 use crate::stats::{
-    AccessCounts, Call, CallerRow, ChainEnd, FrameRow, HypercallRow, ValueMoment, ValueRow,
-    WindowRow,
+    AccessCounts, Call, CallAccessRow, CallAt, CallCounts, CallSiteRow, CallerRow, ChainEnd,
+    FrameRow, HypercallRow, ValueMoment, ValueRow, WindowRow,
 };
-use pvio_x86::{Direction, Port, Width};
+use pvio_x86::{Direction, Mode, Port, PortForm, Width};
 
 fn page(dump: &Snapshot) -> String {
     render(dump, None, &["boot.json".to_owned()])
@@ -239,6 +240,88 @@ fn ports_and_sites_link_to_each_other() {
     }
 }
 
+/// Adds a call site with this many calls of one access each to COM1.
+fn add_call_site(dump: &mut Snapshot, symbol: Option<&str>, accesses: u64) {
+    let (port, dir, size) = (dump.ports[0].port, dump.ports[0].dir, dump.ports[0].size);
+    let site = dump.call_sites.len();
+    dump.tables.call_sites.push(CallSiteRow {
+        pc: format!("{:#x}", 0x2000 + site),
+        at: CallAt::Return,
+        mode: Some(Mode::Bits64),
+        symbol: symbol.map(str::to_owned),
+        named_by: None,
+        source: None,
+        call: Call::Outb,
+        counts: CallCounts { calls: accesses, accesses, ..CallCounts::default() },
+    });
+    dump.tables.call_accesses.push(CallAccessRow { site, port, dir, size, accesses });
+    dump.tables.ports[0].hypercall += accesses;
+    dump.tables.hypercalls.push(HypercallRow {
+        call: Call::Outb,
+        count: accesses,
+        bytes: accesses,
+        declined: 0,
+        denied: 0,
+        errors: 0,
+    });
+}
+
+#[test]
+fn ports_and_call_sites_link_to_each_other() {
+    let mut dump = snapshot(70_000);
+    add_call_site(&mut dump, Some("io_serial_out+0x9"), 80_000);
+    add_call_site(&mut dump, None, 5);
+    let text = |page: String| {
+        elements(&page);
+        for (part, count) in [
+            ("<tr id=\"port-0\">", 1),
+            ("<tr id=\"call-site-0\">", 1),
+            ("<tr id=\"call-site-1\">", 1),
+            ("<td><a href=\"#port-0\">0x03f8 (80,000)</a></td>", 1),
+            ("<td><a href=\"#port-0\">0x03f8 (5)</a></td>", 1),
+        ] {
+            assert_eq!(page.matches(part).count(), count, "{part}: {page}");
+        }
+        page
+    };
+    let calls = "<a href=\"#call-site-0\">io_serial_out+0x9 (80,000 by hypercall)</a>";
+    let last = "<a href=\"#call-site-1\">0x2001 (5 by hypercall)</a>";
+    let with_sites =
+        format!("<td>{calls}, <a href=\"#site-0\">io_serial_out+0x1 (70,000)</a>, {last}</td>");
+    let page = text(page(&dump));
+    assert!(page.contains(&with_sites), "{page}");
+    // A guest that makes all its accesses by hypercall.
+    (dump.tables.sites, dump.tables.accesses) = (Vec::new(), Vec::new());
+    let page = text(self::page(&dump));
+    assert!(page.contains(&format!("<td>{calls}, {last}</td>")), "{page}");
+}
+
+#[test]
+fn row_that_is_left_out_has_no_link() {
+    let mut dump = snapshot(1);
+    for _ in 0..=2000 {
+        add_call_site(&mut dump, None, 10);
+    }
+    // The table of call sites has those with the most calls.
+    dump.tables.call_sites[7].counts.calls = 1;
+    dump.tables.call_accesses[7].accesses = 500;
+    let page = page(&dump);
+    assert!(page.contains("The busiest 2,000; 1 more are in the dump."), "{page}");
+    assert!(page.contains("<td>0x2007 (500 by hypercall), <a href=\"#call-site-0\">"), "{page}");
+    assert!(!page.contains("\"#call-site-7\"") && !page.contains("id=\"call-site-7\""), "{page}");
+}
+
+#[test]
+fn accesses_of_a_function_are_those_by_instruction_and_by_hypercall() {
+    let mut dump = snapshot(1000);
+    add_call_site(&mut dump, Some("io_serial_out+0x9"), 2000);
+    add_call_site(&mut dump, None, 1000);
+    let page = page(&dump);
+    assert!(page.contains(" and 75.0 % came from io_<wbr>serial_<wbr>out.</h1>"), "{page}");
+    let chart = "aria-label=\"Accesses by function: io_serial_out 3,000, 75.0 %; outb at 0x2001 1,000, 25.0 %\"";
+    assert!(page.contains(chart), "{page}");
+}
+
 /// A dump of a port that this many sites accessed.
 fn many_sites(count: usize) -> Snapshot {
     let mut dump = snapshot(70_000);
@@ -325,6 +408,62 @@ fn headline_says_how_much_could_be_avoided() {
     let page = page(&dump);
     assert!(page.contains(" At least 100.0 % could be avoided.</h1>"), "{page}");
     assert!(page.contains("<p>1,000 accesses went to ports that no device serves.</p>"), "{page}");
+}
+
+#[test]
+fn busiest_port_is_that_of_both_directions() {
+    let mut dump = snapshot(2100);
+    let [com1] = &mut dump.tables.ports[..] else { panic!("the dump has one port") };
+    com1.qemu = 1000;
+    let mut other = com1.clone();
+    (other.port, other.name, other.dir, other.qemu) = (Port(0x61), None, Direction::In, 600);
+    dump.tables.ports.insert(0, other.clone());
+    (other.dir, other.qemu) = (Direction::Out, 500);
+    dump.tables.ports.insert(1, other);
+    let page = page(&dump);
+    assert!(page.contains("<h1>2,100 port accesses: 52.4 % went to port 0x0061 and "), "{page}");
+    let chart = "<title>0x0061: 1,100 · 52.4 % (in: 600, out: 500)";
+    assert!(page.contains(chart), "{page}");
+}
+
+/// A timeline of reads of COM1 by one instruction, without another access in between.
+fn polls(reads: u64) -> Timeline {
+    let mut timeline = Timeline::default();
+    for host in 0..reads {
+        let read = InsnEvent {
+            stage: Stage::Executed,
+            code: Code::Site(0),
+            form: PortForm::InAlDx.into(),
+            port: Some(Port(0x3f8)),
+            value: Some(0),
+            stack: None,
+            process: None,
+        };
+        timeline.add(&Event { host, guest: None, what: What::Insn(read) }, 0);
+    }
+    timeline
+}
+
+#[test]
+fn polling_of_a_port_that_no_device_serves_is_avoidable_once() {
+    let mut dump = snapshot(1000);
+    let page = |dump: &Snapshot| render(dump, Some(&polls(101)), &[]);
+    let served = page(&dump);
+    assert!(served.contains(" At least 10.0 % could be avoided.</h1>"), "{served}");
+    assert!(served.contains("<p>100 reads repeated the one before, "), "{served}");
+    dump.tables.ports[0].served = Some(false);
+    let unserved = page(&dump);
+    assert!(unserved.contains(" At least 100.0 % could be avoided.</h1>"), "{unserved}");
+    assert!(!unserved.contains("repeated the one before"), "{unserved}");
+}
+
+#[test]
+fn share_of_a_call_chain_is_of_all_accesses() {
+    let mut dump = snapshot(1000);
+    add_call_site(&mut dump, Some("io_serial_out+0x9"), 3000);
+    dump.tables.callers = vec![chain(&["outb", "puts"], ChainEnd::Bottom, 1000)];
+    let row = "<td>outb+0x1</td><td class=\"n\">1,000</td><td class=\"n\">25.0</td>";
+    assert!(page(&dump).contains(row));
 }
 
 #[test]

@@ -1,17 +1,13 @@
 //! Tables of ports, and of the code that accesses them.
 
 use std::borrow::Cow;
-use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
 
 use maud::{Markup, html};
 
 use super::{if_any, yes_or_no};
-use crate::report::table::{HtmlTable, Link};
+use crate::report::table::HtmlTable;
 use crate::stats::text_table::{number, percent, printable};
-use crate::stats::{
-    AccessRow, ChainEnd, FirstAccess, FrameRow, PortRow, Snapshot, ValueMoment, timeline,
-};
+use crate::stats::{ChainEnd, FirstAccess, FrameRow, PortRow, Snapshot, ValueMoment, timeline};
 
 /// Ports that no device serves, in the order of their first access.
 pub(super) fn first_unserved(dump: &Snapshot) -> Markup {
@@ -100,49 +96,8 @@ pub(super) fn values(dump: &Snapshot) -> Markup {
     }
 }
 
-/// Ports and sites, which link to each other.
-pub(super) fn ports_and_sites(dump: &Snapshot) -> Markup {
-    let (ports, sites) = (ports(dump), sites(dump));
-    if dump.accesses.is_empty() {
-        return html! { (ports.render()) (sites.render()) };
-    }
-    let shown = |indexes: &[usize]| indexes.iter().copied().collect::<HashSet<usize>>();
-    let (shown_ports, shown_sites) = (shown(ports.indexes()), shown(sites.indexes()));
-    let rows = dump.ports.iter().enumerate();
-    let numbers: HashMap<_, usize> =
-        rows.map(|(index, row)| ((row.port, row.dir, row.size), index)).collect();
-    let mut by_port: HashMap<usize, Vec<&AccessRow>> = HashMap::new();
-    for row in &dump.accesses {
-        if let Some(&port) = numbers.get(&(row.port, row.dir, row.size)) {
-            by_port.entry(port).or_default().push(row);
-        }
-    }
-    for rows in by_port.values_mut() {
-        rows.sort_by_key(|row| Reverse(row.counts.accesses));
-    }
-    let by_site = dump.ports_by_site();
-    let to_site = |row: &&AccessRow| {
-        let site = dump.site_of(row);
-        let name = site.map_or("?", |site| site.symbol.as_deref().unwrap_or(&site.pc));
-        let text = format!("{name} ({})", number(row.counts.accesses));
-        Link { row: shown_sites.contains(&row.site).then(|| format!("site-{}", row.site)), text }
-    };
-    let to_port = |row: &&AccessRow| {
-        let number_of_port = numbers.get(&(row.port, row.dir, row.size));
-        let text = format!("{} ({})", row.port, number(row.counts.accesses));
-        let shown = number_of_port.filter(|index| shown_ports.contains(index));
-        Link { row: shown.map(|index| format!("port-{index}")), text }
-    };
-    let ports = ports.with_links("port-", "Sites", |index| {
-        by_port.get(&index).map(|rows| rows.iter().map(to_site).collect()).unwrap_or_default()
-    });
-    let sites = sites.with_links("site-", "Ports", |index| {
-        by_site.get(&index).map(|rows| rows.iter().map(to_port).collect()).unwrap_or_default()
-    });
-    html! { (ports.render()) (sites.render()) }
-}
-
-fn ports(dump: &Snapshot) -> HtmlTable<11> {
+/// The ports that the guest accessed.
+pub(super) fn ports(dump: &Snapshot) -> HtmlTable<11> {
     let rows = &dump.ports;
     let total = dump.accesses();
     let any = |column: fn(&PortRow) -> u64| rows.iter().any(|row| column(row) > 0);
@@ -176,7 +131,8 @@ fn ports(dump: &Snapshot) -> HtmlTable<11> {
     })
 }
 
-fn sites(dump: &Snapshot) -> HtmlTable<8> {
+/// The instructions that accessed ports.
+pub(super) fn sites(dump: &Snapshot) -> HtmlTable<8> {
     let rows = &dump.sites;
     let total = dump.accesses();
     let unverified = rows.iter().any(|row| row.counts.unverified > 0);
@@ -235,7 +191,7 @@ const MAX_CHAINS: usize = 500;
 
 pub(super) fn callers(dump: &Snapshot) -> Markup {
     let rows = &dump.callers;
-    let total: u64 = rows.iter().map(|row| row.accesses).sum();
+    let total = dump.accesses();
     let columns = ["<Site", ">Accesses", ">% of all", "<Callers, innermost first", "<End"];
     HtmlTable::busiest(
         "Call chains",
