@@ -87,6 +87,7 @@ impl Connection {
         let stream = UnixStream::connect(path).map_err(|error| {
             let hint = match error.kind() {
                 io::ErrorKind::ConnectionRefused => ": its QEMU has ended",
+                io::ErrorKind::NotFound => "; the option control=PATH makes the socket",
                 _ => "",
             };
             anyhow!("{}: {error}{hint}", path.display())

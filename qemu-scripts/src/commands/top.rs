@@ -1,7 +1,7 @@
 //! `pvio top`: accesses per second of a machine that runs.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -70,8 +70,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         "stdout is not a terminal; write --batch to print tables"
     );
     let path = find(arguments.socket.as_deref())?;
-    let (connection, title) =
-        subscribe(&path, arguments).with_context(|| path.display().to_string())?;
+    let mut connection = Connection::open(&path)?;
+    let title =
+        subscribe(&mut connection, arguments).with_context(|| path.display().to_string())?;
     let Arguments { by, sort, .. } = *arguments;
     let top = Top { title, table: by, sort, ..Top::default() };
     match arguments.batch {
@@ -81,14 +82,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Connects and subscribes. Also returns the title.
-fn subscribe(path: &Path, arguments: &Arguments) -> Result<(Connection, String)> {
-    let mut connection = Connection::open(path)?;
+/// Subscribes. Returns the title.
+fn subscribe(connection: &mut Connection, arguments: &Arguments) -> Result<String> {
     let about = connection.ask("status", json!({}))?;
     let interval = (arguments.delay * 1000.0) as u64;
     connection.ask("subscribe", json!({ "interval-ms": interval, "rows": ROWS }))?;
     let qemu = about["qemu"].as_str().unwrap_or("?");
-    Ok((connection, format!("pvio top   QEMU {qemu}, pid {}", about["pid"])))
+    Ok(format!("pvio top   QEMU {qemu}, pid {}", about["pid"]))
 }
 
 fn run_batch(mut connection: Connection, mut top: Top, arguments: &Arguments) -> Result<()> {

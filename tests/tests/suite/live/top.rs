@@ -32,10 +32,13 @@ fn snapshot_command_writes_a_dump(host: &Host) {
     assert_consistent(&pvio::stats::Snapshot::from_json(&output.stdout).unwrap());
     let tables = pvio().args(["snapshot", "--tables"]).env("PVIO_CONTROL", live.socket()).output();
     assert!(text(&tables.unwrap()).starts_with("pvio "));
-    let missing = pvio().args(["snapshot", "/nonexistent"]).output().unwrap();
-    assert_eq!(missing.status.code(), Some(2));
-    let error = String::from_utf8(missing.stderr).unwrap();
-    assert_eq!(error, "snapshot: /nonexistent: No such file or directory (os error 2)\n");
+    let why = "No such file or directory (os error 2); the option control=PATH makes the socket";
+    for (command, options) in [("snapshot", &[][..]), ("top", &["--batch"])] {
+        let missing = pvio().arg(command).args(options).arg("/nonexistent").output().unwrap();
+        assert_eq!(missing.status.code(), Some(2));
+        let error = String::from_utf8(missing.stderr).unwrap();
+        assert_eq!(error, format!("{command}: /nonexistent: {why}\n"));
+    }
 }
 
 fn batch_prints_rates(host: &Host) {
