@@ -19,11 +19,14 @@ pub(super) enum Timed {
     InImm8,
 }
 
+/// Loops of a round: each has a time.
+pub(super) const LOOPS: usize = 8;
+
 /// Accesses that each time covers.
-const COUNTS: [f64; 8] = [20_000.0; 8];
+const COUNTS: [f64; LOOPS] = [20_000.0; LOOPS];
 
 /// Times of one run.
-pub(super) struct Run(timed_guest::Run<8>);
+pub(super) struct Run(timed_guest::Run<LOOPS>);
 
 impl Run {
     /// Cycles of one access in the fastest round.

@@ -27,7 +27,7 @@ const EVENTS: u64 = 10_000_000;
 /// Size of its chunks, in bytes.
 const CHUNK: usize = 64 * 1024;
 
-/// Upper limit of the time from one access of a bare guest to the next, in nanoseconds.
+/// Upper limit of the time from one access of a bare guest to the next, and of what the trace adds, in nanoseconds.
 const ACCESS_NS: f64 = 60.0;
 
 /// Upper limit of the time that reading takes, in seconds.
@@ -43,13 +43,15 @@ pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     let path = directory.path().join("trace");
     let option = format!("trace={}", path.display());
     let progress = Progress::new();
-    let mut between = Vec::new();
+    let (mut between, mut per_cycle) = (Vec::new(), Vec::new());
     let ports = in_turn(
         count,
         [
             &mut || {
                 let run = port_cost::run(qemu, Some(&[&option]))?;
-                between.push((time_between(&path)?, ACCESS_NS));
+                let times = times(&path)?;
+                between.push((times.between, ACCESS_NS));
+                per_cycle.push(times.first_loop / run.least(Timed::OutQemu));
                 Ok(run)
             },
             &mut || port_cost::run(qemu, Some(&[])),
@@ -78,11 +80,19 @@ pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
         let pairs = ports.iter().map(|[with, without]| (with.least(timed), without.least(timed)));
         Row::of(what, "counted only", "cycles", &pairs.collect::<Vec<_>>())
     };
+    let added = |what, timed: Timed| {
+        let added = ports.iter().zip(&per_cycle).map(|([with, without], per_cycle)| {
+            ((with.least(timed) - without.least(timed)) * per_cycle, ACCESS_NS)
+        });
+        Row::of(what, "60 ns", "ns", &added.collect::<Vec<_>>()).target(1.0)
+    };
     let of_boot = |unit, time: fn(&crate::machine::Ended) -> f64| {
         let pairs = boots.iter().map(|[with, without]| (time(with), time(without)));
         Row::of("Linux boot, traced", "counted only", unit, &pairs.collect::<Vec<_>>())
     };
     Ok(vec![
+        added("what a trace adds to an out", Timed::OutQemu),
+        added("what a trace adds to an in", Timed::InQemu),
         Row::of("from one traced access to the next", "60 ns", "ns", &between).target(1.0),
         of_port("out on QEMU's latch, traced", Timed::OutQemu),
         of_port("in on QEMU's latch, traced", Timed::InQemu),
@@ -92,23 +102,39 @@ pub fn rows(qemu: &Path, count: usize) -> Result<Vec<Row>> {
     ])
 }
 
-/// Returns the median time between successive accesses to the same port, in nanoseconds.
-fn time_between(path: &Path) -> Result<f64> {
+/// The times of a run of the guest that times `in` and `out`, in nanoseconds.
+struct Times {
+    /// The median time between successive accesses of one loop.
+    between: f64,
+    /// The time of an access in the fastest run of the guest's first loop.
+    first_loop: f64,
+}
+
+/// Reads the times of a trace.
+fn times(path: &Path) -> Result<Times> {
+    // The accesses of one loop have the same port and instruction: its first time, its last, and its accesses.
+    let mut loops: Vec<(u64, u64, f64)> = Vec::new();
     let mut last = None;
-    let mut times = Vec::new();
+    let mut between = Vec::new();
     Trace::open(path)?.read(|event, _, _| {
         if let What::Insn(InsnEvent { port, code, .. }) = event.what {
-            if let Some((time, at)) = last
-                && at == (port, code)
-            {
-                times.push((event.host - time) as f64);
+            let at = Some((port, code));
+            match loops.last_mut().filter(|_| last == at) {
+                Some((_, time, accesses)) => {
+                    between.push((event.host - *time) as f64);
+                    *time = event.host;
+                    *accesses += 1.0;
+                }
+                None => loops.push((event.host, event.host, 0.0)),
             }
-            last = Some((event.host, (port, code)));
+            last = at;
         }
         true
     });
-    anyhow::ensure!(!times.is_empty(), "the trace has no accesses");
-    Ok(median(times))
+    anyhow::ensure!(!between.is_empty(), "the trace has no accesses");
+    let first = loops.chunks_exact(port_cost::LOOPS).map(|round| round[0]);
+    let first = first.map(|(begin, end, accesses)| (end - begin) as f64 / accesses);
+    Ok(Times { between: median(between), first_loop: first.fold(f64::INFINITY, f64::min) })
 }
 
 /// Number of sites in the trace that is read: about that of a Linux boot.
