@@ -9,7 +9,7 @@ use pvio_stats::trace::End;
 use crate::bus::PortBus;
 use crate::kernel_boots::KernelBoots;
 use crate::qemu::report::{say, show};
-use crate::qemu::{AtPort, Ended, HostInfo, PortPresence};
+use crate::qemu::{AtPort, Ended, HostInfo, PluginLog, PortPresence};
 use crate::running_kernel::RunningKernel;
 use crate::stats::{
     Destination, DestinationError, Moment, Snapshot, SnapshotContext, Statistics, render,
@@ -29,10 +29,11 @@ pub enum DumpError {
 }
 
 /// The destination of the text tables.
-#[derive(Debug)]
 pub enum TextOutput {
     /// To stderr, in colour if that is a terminal.
     Stderr,
+    /// To QEMU's log.
+    QemuLog(PluginLog),
     /// To a file.
     File(Destination),
 }
@@ -128,6 +129,10 @@ impl Dumps {
             None => None,
             Some(TextOutput::Stderr) => {
                 show(&render(&snapshot, wants_colour()));
+                None
+            }
+            Some(TextOutput::QemuLog(log)) => {
+                log.write(&render(&snapshot, false));
                 None
             }
             Some(TextOutput::File(destination)) => {

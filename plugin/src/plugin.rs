@@ -7,6 +7,7 @@ mod build_error;
 mod parts;
 mod warnings;
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -28,11 +29,11 @@ use crate::dumps::{self, Dumps, TextOutput};
 use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
 use crate::interception::{Instructions, Interceptor};
 use crate::kernel_boots::KernelBoots;
-use crate::options::{HypercallAccess, InsnsOption, Options, Summary};
+use crate::options::{self, HypercallAccess, InsnsOption, Options, Summary};
 use crate::qemu::report::say;
 use crate::qemu::{
-    self, Ended, GuestClock, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine, PortPresence,
-    Scoreboard, VcpuIndex, Watch, exit_process,
+    self, Ended, GuestClock, HostInfo, InlineAdd, Insn, MAX_WATCHES, Machine, PluginLog,
+    PortPresence, Scoreboard, VcpuIndex, Watch, exit_process,
 };
 use crate::running_kernel::RunningKernel;
 use crate::sections::Sections;
@@ -54,6 +55,11 @@ pub fn build(
     more: &[DeviceKind],
 ) -> Result<Box<dyn qemu::Plugin>, BuildError> {
     let kinds: Vec<DeviceKind> = more.iter().chain(&BUILT_IN).copied().collect();
+    if let Some(text) = options::help(&options, &kinds) {
+        // Not `print!`, which panics if the reader is gone.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        exit_process(0);
+    }
     let options = Options::parse(&options, &kinds, host.api, &host.command_line)?;
     warnings::warn(host, &options);
     let mut symbols =
@@ -132,6 +138,9 @@ pub fn build(
         json: options.stats,
         text: match options.summary {
             Summary::Stderr => Some(TextOutput::Stderr),
+            Summary::QemuLog => {
+                Some(PluginLog::find().map_or(TextOutput::Stderr, TextOutput::QemuLog))
+            }
             Summary::File(destination) => Some(TextOutput::File(destination)),
             Summary::Off => None,
         },

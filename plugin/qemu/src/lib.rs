@@ -43,7 +43,7 @@ pub use {
     },
     plugin_api::{
         DeclaredVersion, Discontinuity, HostInfo, InlineAdd, Insn, MAX_WATCHES, MemoryAccess,
-        MemoryWatch, MissingFunction, Next, PhysicalPage, Plugin, ProofEpoch, ProvenRam,
+        MemoryWatch, MissingFunction, Next, PhysicalPage, Plugin, PluginLog, ProofEpoch, ProvenRam,
         ReadRegisters, Registers, Scoreboard, Token, Vcpu, VcpuIndex, Watch, WritableRegisters,
         install, qemu_info_t, qemu_plugin_id_t,
     },

@@ -15,13 +15,7 @@ use crate::x86::PortRangeError;
 #[derive(Debug, thiserror::Error)]
 pub enum OptionError {
     /// No option has this name.
-    #[error(
-        "unknown option {0:?}; the options are stats=FILE, summary=on|off|FILE, symbols=guest|off|FILE[@ADDRESS]|DIRECTORY, \
-         device=KIND@PORT[-PORT][:KEY=VALUE...], access-log=FILE[:FILTER...], trace=FILE[:FILTER...], \
-         hypercall=kernel|any|off, log=FILE, insns=on|off|FILE[@ADDRESS], callers=on|off|DEPTH, \
-         processes=on|off, values=PORT[-PORT][:PORT[-PORT]...], \
-         control=PATH and break=PORT[-PORT][:CONDITION...]"
-    )]
+    #[error("unknown option {0:?}; the options are {names}", names = super::help::names())]
     Unknown(String),
     /// The option needs a value. QEMU turns a bare `stats` into `stats=on`.
     #[error("option {0:?} needs a value; write {0}={1}")]

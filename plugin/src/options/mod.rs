@@ -5,6 +5,7 @@
 
 mod device;
 mod error;
+mod help;
 mod named_files;
 
 pub use error::OptionError;
@@ -30,6 +31,8 @@ pub enum Summary {
     /// To stderr.
     #[default]
     Stderr,
+    /// To QEMU's log, where `-d plugin` asks for the output of plugins.
+    QemuLog,
     /// Nowhere.
     Off,
     /// To a file.
@@ -122,6 +125,13 @@ struct Values<'a> {
     callers: Option<&'a str>,
     processes: Option<&'a str>,
     control: Option<&'a str>,
+}
+
+/// Returns the list of options if the arguments ask for it: `libpvio.so,help`. `kinds` lists the available devices.
+pub fn help(arguments: &[String], kinds: &[DeviceKind]) -> Option<String> {
+    // QEMU turns a bare `help` into `help=on`.
+    let asks = |argument: &String| matches!(argument.as_str(), "help" | "help=on");
+    arguments.iter().any(asks).then(|| help::text(kinds))
 }
 
 impl Options {
@@ -234,6 +244,7 @@ impl Options {
         };
         let stats = values.stats.map(|path| destination("stats", path)).transpose()?;
         let summary = match values.summary {
+            None if command_line.logs_plugins => Summary::QemuLog,
             None | Some("on") => Summary::Stderr,
             Some("off") => Summary::Off,
             Some(word @ ("yes" | "no" | "true" | "false" | "ON" | "OFF")) => {

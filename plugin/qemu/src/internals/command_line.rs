@@ -15,6 +15,8 @@ pub struct CommandLine {
     pub icount: bool,
     /// QEMU may run all vCPUs on one thread: `-icount`, `-accel tcg,thread=single`, or a `-readconfig` whose file may say so.
     pub one_thread: bool,
+    /// `-d plugin`: the output of plugins goes to QEMU's log, which is stderr or the file of `-D`.
+    pub logs_plugins: bool,
 }
 
 impl CommandLine {
@@ -38,6 +40,12 @@ impl CommandLine {
                 Some("accel") => {
                     let value = arguments.next().unwrap_or_default();
                     found.one_thread |= value.to_string_lossy().contains("thread=single");
+                }
+                // The last one counts.
+                Some("d") => {
+                    let value = arguments.next().unwrap_or_default();
+                    let mut items = value.to_str().unwrap_or_default().split(',');
+                    found.logs_plugins = items.any(|item| matches!(item, "plugin" | "all"));
                 }
                 Some("runas") => found.confined_by = Some("-runas"),
                 Some("chroot") => found.confined_by = Some("-chroot"),
@@ -77,6 +85,8 @@ mod tests {
         );
         assert!(!parse("qemu -accel tcg,thread=multi -m 64").one_thread);
         assert!(parse("qemu --daemonize").daemonize && !parse("qemu -m 64").daemonize);
+        assert!(parse("qemu -d int,plugin -D log").logs_plugins && parse("q -d all").logs_plugins);
+        assert!(!parse("qemu -d plugin -d int").logs_plugins && !parse("q -D plugin").logs_plugins);
         assert!(parse("qemu -icount shift=0").icount && !parse("qemu -m 64").icount);
     }
 }

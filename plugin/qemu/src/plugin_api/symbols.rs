@@ -131,6 +131,11 @@ symbol_table! {
         ),
     }
 
+    /// Writes text to QEMU's log if `-d plugin` is given; copies the text.
+    LogFunctions: "qemu/qemu-plugin.h", since V9_2 {
+        qemu_plugin_outs: unsafe extern "C" fn(string: *const c_char),
+    }
+
     /// Callbacks that get the plugin's id. API 4 to 6.
     CallbacksById: "qemu/qemu-plugin.h", since V9_2, until V11_1 {
         qemu_plugin_register_vcpu_init_cb: unsafe extern "C" fn(

@@ -16,6 +16,8 @@ on_both_qemus! {
     qemu_without_exports_counts_and_has_no_devices
     option_with_commas_and_spaces_arrives_whole
     two_copies_of_the_plugin_count_independently
+    help_lists_the_options_and_qemu_does_not_start
+    summary_goes_to_qemus_log_if_that_has_the_output_of_plugins
     accelerator_without_plugins_is_refused_or_reported_at_the_end
 }
 
@@ -209,6 +211,36 @@ fn option_with_commas_and_spaces_arrives_whole(host: &Host) {
     assert!(ended.status.success(), "{}", ended.stderr);
     assert_eq!(ended.stderr, "");
     assert!(path.exists());
+}
+
+fn help_lists_the_options_and_qemu_does_not_start(host: &Host) {
+    let plugin = format!("{},help", paths::plugin().unwrap().display());
+    let machine = host.machine().args(["-plugin", &plugin]).bare_guest(&guest("poweroff.bin"));
+    let ended = machine.run().unwrap();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{}", ended.stderr);
+    assert!(ended.stdout.starts_with("libpvio.so options:\n  stats=FILE "), "{}", ended.stdout);
+    assert!(ended.stdout.contains("kinds of devices: "), "{}", ended.stdout);
+}
+
+fn summary_goes_to_qemus_log_if_that_has_the_output_of_plugins(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let log = log.to_str().unwrap();
+    let run = |items: &str, options: &[&str]| {
+        let _ = std::fs::remove_file(log);
+        let machine = host.machine().plugin(options).args(["-d", items, "-D", log]);
+        let ended = machine.bare_guest(&guest("poweroff.bin")).run().unwrap();
+        assert!(ended.status.success(), "{}", ended.stderr);
+        (std::fs::read_to_string(log).unwrap_or_default(), ended.stderr)
+    };
+    let has_tables = |text: &str| text.contains("The 24 forms\n");
+    let (logged, stderr) = run("plugin", &[]);
+    assert!(has_tables(&logged) && stderr.is_empty(), "{logged}{stderr}");
+    // Asked for otherwise, in either way.
+    for (items, options) in [("guest_errors", &[][..]), ("plugin", &["summary=on"])] {
+        let (logged, stderr) = run(items, options);
+        assert!(!has_tables(&logged) && has_tables(&stderr), "{items}: {logged}{stderr}");
+    }
 }
 
 /// Each copy has its own counters.
