@@ -11,29 +11,14 @@ use super::{OwnFile, Patched, read};
 
 /// pvio's own files, by their paths in the kernel's tree.
 const FILES: [OwnFile; 8] = [
-    ("arch/x86/Kconfig.pvio", include_str!("../../../guest-shim/linux/arch/x86/Kconfig.pvio")),
-    ("arch/x86/boot/pvio.c", include_str!("../../../guest-shim/linux/arch/x86/boot/pvio.c")),
-    (
-        "arch/x86/boot/compressed/pvio.c",
-        include_str!("../../../guest-shim/linux/arch/x86/boot/compressed/pvio.c"),
-    ),
-    (
-        "arch/x86/include/asm/pvio.h",
-        include_str!("../../../guest-shim/linux/arch/x86/include/asm/pvio.h"),
-    ),
-    (
-        "arch/x86/include/asm/pvio_strings.h",
-        include_str!("../../../guest-shim/linux/arch/x86/include/asm/pvio_strings.h"),
-    ),
-    (
-        "arch/x86/include/asm/shared/pvio.h",
-        include_str!("../../../guest-shim/linux/arch/x86/include/asm/shared/pvio.h"),
-    ),
-    (
-        "arch/x86/include/asm/shared/pvio_abi.h",
-        include_str!("../../../guest-shim/linux/arch/x86/include/asm/shared/pvio_abi.h"),
-    ),
-    ("arch/x86/kernel/pvio.c", include_str!("../../../guest-shim/linux/arch/x86/kernel/pvio.c")),
+    own_file!("linux", "arch/x86/Kconfig.pvio"),
+    own_file!("linux", "arch/x86/boot/pvio.c"),
+    own_file!("linux", "arch/x86/boot/compressed/pvio.c"),
+    own_file!("linux", "arch/x86/include/asm/pvio.h"),
+    own_file!("linux", "arch/x86/include/asm/pvio_strings.h"),
+    own_file!("linux", "arch/x86/include/asm/shared/pvio.h"),
+    own_file!("linux", "arch/x86/include/asm/shared/pvio_abi.h"),
+    own_file!("linux", "arch/x86/kernel/pvio.c"),
 ];
 
 /// All edits, in the order of a boot.

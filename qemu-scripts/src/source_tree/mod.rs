@@ -3,6 +3,15 @@
 //! Own files are copied. The project's files get single lines, at places that are found by one line of theirs. All edits
 //! are made in memory first, so a tree that differs too much stays as it is.
 
+/// Reads a file that is added to a project's tree, from the directory `files`.
+///
+/// Its entries are links into `guest-shim`, so that the package of this crate has the files.
+macro_rules! own_file {
+    ($project:literal, $path:literal) => {
+        ($path, include_str!(concat!("files/", $project, "/", $path)))
+    };
+}
+
 mod edit;
 pub mod linux;
 pub mod seabios;

@@ -11,9 +11,9 @@ use super::{OwnFile, Patched, read};
 
 /// pvio's own files, by their paths in the tree of SeaBIOS.
 const FILES: [OwnFile; 3] = [
-    ("src/pvio.h", include_str!("../../../guest-shim/include/pvio.h")),
-    ("src/pvio16.inc", include_str!("../../../guest-shim/include/pvio16.inc")),
-    ("src/pvio_ports.h", include_str!("../../../guest-shim/seabios/pvio_ports.h")),
+    own_file!("seabios", "src/pvio.h"),
+    own_file!("seabios", "src/pvio16.inc"),
+    own_file!("seabios", "src/pvio_ports.h"),
 ];
 
 /// All edits. SeaBIOS's C code, also that of its VGA BIOS, accesses ports by functions of `x86.h` alone.

@@ -1,0 +1,1 @@
+../../../../../../guest-shim/include/pvio.h

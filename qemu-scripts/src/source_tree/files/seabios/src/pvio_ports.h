@@ -1,0 +1,1 @@
+../../../../../../guest-shim/seabios/pvio_ports.h
