@@ -1,13 +1,28 @@
-//! Paths of the repository, of downloads and of built files.
+//! Paths of the repository, of downloads, and of built and installed files.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// The root of the repository.
+/// The file of the plugin.
+const PLUGIN: &str = "libpvio.so";
+
+/// The root of the repository from which this program was built.
+///
+/// It need not exist: an installed program may run elsewhere.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("qemu-scripts is in the repository")
+}
+
+/// Fails if this program does not run beside its repository.
+fn need_repository() -> Result<()> {
+    ensure!(
+        repository().join("qemu-scripts/setup").exists(),
+        "this needs pvio's repository, which is not at {}: run the script of this name in qemu-scripts there",
+        repository().display()
+    );
+    Ok(())
 }
 
 /// The directory of downloads: `$PVIO_DIR`, or `target/pvio`.
@@ -18,13 +33,31 @@ fn downloads() -> PathBuf {
     }
 }
 
-/// The plugin that was built together with this program.
+/// The plugin: `$PVIO_PLUGIN`, the one that was built with this program, or the one that was installed with it.
 ///
 /// # Errors
 ///
-/// Fails if it is not built.
+/// Fails if there is none.
 pub fn plugin() -> Result<PathBuf> {
-    library("libpvio.so")
+    if let Some(plugin) = std::env::var_os("PVIO_PLUGIN").filter(|plugin| !plugin.is_empty()) {
+        let plugin = PathBuf::from(plugin);
+        ensure!(plugin.is_file(), "PVIO_PLUGIN={}: there is no such file", plugin.display());
+        return Ok(plugin);
+    }
+    if let Ok(built) = library(PLUGIN) {
+        return Ok(built);
+    }
+    let program = std::env::current_exe()?.canonicalize()?;
+    let beside = program.parent().context("the program has no directory")?;
+    let installed = [beside.join(PLUGIN), beside.join("../lib/pvio").join(PLUGIN)];
+    let found = installed.into_iter().find(|plugin| plugin.is_file());
+    found.with_context(|| {
+        format!(
+            "the plugin {PLUGIN} is neither beside {} nor installed with it: name it in PVIO_PLUGIN, or build it with \
+             qemu-scripts/setup",
+            program.display()
+        )
+    })
 }
 
 /// The plugin that does nothing (`qemu-scripts/empty-plugin`).
@@ -33,6 +66,7 @@ pub fn plugin() -> Result<PathBuf> {
 ///
 /// Fails if it is not built.
 pub fn empty_plugin() -> Result<PathBuf> {
+    need_repository()?;
     library("libpvio_empty.so")
 }
 
@@ -54,25 +88,34 @@ fn library(name: &str) -> Result<PathBuf> {
 ///
 /// Fails if it is not built.
 pub fn guest(name: &str) -> Result<PathBuf> {
+    need_repository()?;
     let path = repository().join("target/guests").join(name);
     ensure!(path.exists(), "the guest {} is not built: run qemu-scripts/setup", path.display());
     Ok(path)
 }
 
-/// The QEMU that commands run: `$PVIO_QEMU`, or the one that setup chose.
+/// The QEMU that commands run: `$PVIO_QEMU`, the one that setup chose, or the one on the PATH.
 ///
 /// # Errors
 ///
-/// Fails if setup has not run.
+/// Fails if there is none.
 pub fn chosen_qemu() -> Result<PathBuf> {
     if let Some(qemu) = std::env::var_os("PVIO_QEMU").filter(|qemu| !qemu.is_empty()) {
         return Ok(qemu.into());
     }
     let file = downloads().join("qemu/chosen");
-    let chosen = std::fs::read_to_string(&file)
-        .with_context(|| format!("{} is missing: run qemu-scripts/setup", file.display()))?;
-    Ok(chosen.trim_end().into())
+    if let Ok(chosen) = std::fs::read_to_string(&file) {
+        return Ok(chosen.trim_end().into());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut programs = std::env::split_paths(&path).map(|folder| folder.join(QEMU));
+    programs
+        .find(|program| program.is_file())
+        .with_context(|| format!("no {QEMU}: run qemu-scripts/setup, or name one in PVIO_QEMU"))
 }
+
+/// The program that runs x86 guests.
+const QEMU: &str = "qemu-system-x86_64";
 
 /// A program of a private QEMU for tests, by its directory below `$PVIO_DIR/qemu`.
 ///
@@ -170,6 +213,7 @@ pub fn linux_modules(options: &[&str]) -> Result<PathBuf> {
 ///
 /// Fails if the script fails.
 pub fn linux_arguments(options: &[&str]) -> Result<Vec<String>> {
+    need_repository()?;
     let script = repository().join("qemu-scripts/boot-linux");
     let output = Command::new(&script)
         .args(options)

@@ -7,5 +7,6 @@ mod demo;
 mod experiment;
 mod guest_test;
 mod guest_test_outputs;
+mod install;
 mod paravirt_linux;
 mod run_report;
