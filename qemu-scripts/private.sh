@@ -190,8 +190,8 @@ private_test_files() {
     private_qemu bookworm bookworm 'qemu-system-x86 seabios' qemu-system-x86_64
     private_qemu bookworm-user bookworm qemu-user qemu-x86_64
     private_grub
-    private_ovmf ovmf ovmf OVMF_CODE_4M.fd OVMF_VARS_4M.fd
-    private_ovmf ovmf-ia32 ovmf-ia32 OVMF32_CODE_4M.secboot.fd OVMF32_VARS_4M.fd
+    uefi_firmware 64
+    uefi_firmware 32
 }
 
 private_grub() {
@@ -205,16 +205,28 @@ private_grub() {
     finish_whole "$directory" "$recipe"
 }
 
-# private_ovmf DIRECTORY PACKAGE CODE VARIABLES: makes a private copy of UEFI firmware: the flash with its code, and the flash
-# with its variables.
-private_ovmf() {
-    local directory=$PVIO_DIR/$1 recipe="trixie: $2" files=usr/share/OVMF
+# ovmf_directory BITS: prints the directory of the private copy of UEFI firmware.
+ovmf_directory() {
+    local name=ovmf
+    (($1 == 64)) || name=ovmf-ia32
+    echo "$PVIO_DIR/$name"
+}
+
+# uefi_firmware BITS: makes a private copy of UEFI firmware: the flash with its code, and the flash with its variables.
+uefi_firmware() {
+    local directory package=ovmf files=usr/share/OVMF code=OVMF_CODE_4M.fd variables=OVMF_VARS_4M.fd suite=trixie recipe
+    directory=$(ovmf_directory "$1")
+    if (($1 == 32)); then
+        package=ovmf-ia32 code=OVMF32_CODE_4M.secboot.fd variables=OVMF32_VARS_4M.fd
+    fi
+    [[ $(os_release ID) == debian ]] || suite=$(host_suite)
+    recipe="$suite: $package"
     ! is_whole "$directory" "$recipe" || return 0
-    get_packages trixie "UEFI firmware ($2)" download "$2"
+    get_packages "$suite" "UEFI firmware ($package)" download "$package"
     begin_whole "$directory"
-    unpack "${packages[0]}" "$directory.new" "./$files/$3" "./$files/$4"
-    mv -- "$directory.new/$files/$3" "$directory.new/code.fd"
-    mv -- "$directory.new/$files/$4" "$directory.new/variables.fd"
+    unpack "${packages[0]}" "$directory.new" "./$files/$code" "./$files/$variables"
+    mv -- "$directory.new/$files/$code" "$directory.new/code.fd"
+    mv -- "$directory.new/$files/$variables" "$directory.new/variables.fd"
     rm -r -- "$directory.new/usr"
     finish_whole "$directory" "$recipe"
 }

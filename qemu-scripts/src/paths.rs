@@ -182,16 +182,20 @@ pub fn python() -> Result<PathBuf> {
 
 /// The two flash images of UEFI firmware: its code and its variables.
 ///
+/// The private copy, if there is one; else those that `qemu-scripts/uefi-firmware` finds or downloads.
+///
 /// # Errors
 ///
-/// Fails if one is missing.
+/// Fails if the script fails.
 pub fn uefi_firmware(bits: u32) -> Result<[PathBuf; 2]> {
     let directory = downloads().join(if bits == 32 { "ovmf-ia32" } else { "ovmf" });
     let files = ["code.fd", "variables.fd"].map(|file| directory.join(file));
-    for file in &files {
-        ensure!(file.exists(), "{} is missing: run qemu-scripts/setup --tests", file.display());
+    if files.iter().all(|file| file.exists()) {
+        return Ok(files);
     }
-    Ok(files)
+    let lines = script_lines("uefi-firmware", &[&bits.to_string()])?;
+    let files = <[String; 2]>::try_from(lines).ok().context("uefi-firmware names no two files")?;
+    Ok(files.map(PathBuf::from))
 }
 
 /// Directory of the kernel modules that `qemu-scripts/boot-linux` keeps with these options.
@@ -213,15 +217,19 @@ pub fn linux_modules(options: &[&str]) -> Result<PathBuf> {
 ///
 /// Fails if the script fails.
 pub fn linux_arguments(options: &[&str]) -> Result<Vec<String>> {
+    script_lines("boot-linux", &[options, &["--print-args"]].concat())
+}
+
+/// Runs a script in `qemu-scripts`, and returns the lines that it prints.
+fn script_lines(name: &str, arguments: &[&str]) -> Result<Vec<String>> {
     need_repository()?;
-    let script = repository().join("qemu-scripts/boot-linux");
+    let script = repository().join("qemu-scripts").join(name);
     let output = Command::new(&script)
-        .args(options)
-        .arg("--print-args")
+        .args(arguments)
         .output()
         .with_context(|| format!("{} cannot be run", script.display()))?;
     if !output.status.success() {
-        bail!("qemu-scripts/boot-linux: {}", String::from_utf8_lossy(&output.stderr));
+        bail!("qemu-scripts/{name}: {}", String::from_utf8_lossy(&output.stderr).trim_end());
     }
     Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
 }
