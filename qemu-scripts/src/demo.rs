@@ -3,13 +3,12 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use crate::stats::Tables;
 use anyhow::{Context, Result, bail, ensure};
 use thousands::Separable;
 
-use crate::guest_test::{Guest, Report, Runner};
+use crate::guest_test::{Entries, Report, Runner, Selection, Settings};
 use crate::paths;
 
 /// Counts of one run of the driver.
@@ -47,22 +46,23 @@ pub fn compare(qemu: &Path) -> Result<Comparison> {
     // A colon within a file's name is doubled.
     let option =
         |start: &str, name| format!("{start}{}", file(name).to_string_lossy().replace(':', "::"));
-    let runner = Runner {
-        qemu: qemu.to_owned(),
+    let settings = Settings {
         options: vec![
             option("device=uart16550@0x2f8:file=", "uart"),
             option("device=stream@0x300:out=", "stream"),
             "device=latch@0x310".into(),
         ],
-        arguments: Vec::new(),
-        time_limit: Duration::from_secs(60),
-        stop: &AtomicBool::new(false),
+        timeout: Some(60),
+        ..Settings::default()
     };
-    let report = runner
-        .run(&Guest::open(&paths::guest("driver.bin")?, 1)?)?
-        .context("the guest was stopped")?;
+    let stop = AtomicBool::new(false);
+    let guests = [paths::guest("driver.bin")?];
+    let guests = Entries::new(&guests, &Selection::default());
+    let guest = guests.get(0).context("no guest is selected")?;
+    let report = Runner::new(qemu.to_owned(), settings, &stop).run(&guest)?;
+    let report = report.context("the guest was stopped")?;
     if let Some(failure) = &report.verdict.failure {
-        bail!("the guest failed: {failure}: {:?}{}", report.log, report.ended.stderr);
+        bail!("the guest failed: {failure}: {:?}{:?}", report.log, report.qemu);
     }
     for name in ["uart", "stream"] {
         let bytes = std::fs::read(file(name))?;
@@ -82,7 +82,7 @@ pub fn compare(qemu: &Path) -> Result<Comparison> {
 }
 
 fn driver_run(report: &Report, name: &str) -> Result<DriverRun> {
-    let windows = &report.ended.stats()?.windows;
+    let windows = &report.stats.as_ref().context("QEMU ended without statistics")?.windows;
     let window = windows.iter().find(|window| window.name == name);
     let window = window.with_context(|| format!("the guest began no window {name:?}"))?;
     let Tables { forms, ports, hypercalls, .. } = &window.tables;

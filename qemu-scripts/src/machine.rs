@@ -263,7 +263,12 @@ impl Running {
     ///
     /// Fails if the file cannot be read.
     pub fn stdout(&self) -> Result<String> {
-        read_lossy(&self.directory.path().join("stdout"))
+        read_lossy(&self.stdout_path())
+    }
+
+    /// Returns the path of the file with QEMU's stdout.
+    pub fn stdout_path(&self) -> PathBuf {
+        self.directory.path().join("stdout")
     }
 
     /// Waits until QEMU's stdout contains a text.

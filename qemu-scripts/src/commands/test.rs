@@ -1,31 +1,40 @@
-//! `pvio test`: boots guests and reports their verdicts in the Test Anything Protocol.
+//! `pvio test`: boots guests and reports their verdicts.
 
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
-use pvio_cli::guest_test::{Guest, Report, Runner, Tap};
+use pvio_cli::guest_test::{
+    BootKind, Entries, Format, Pattern, Runner, Selection, Settings, Shard, Tap, Totals,
+    run_in_order,
+};
 use pvio_cli::progress::Progress;
 use pvio_cli::status::{self, StdoutError};
-use pvio_cli::{paths, signals};
+use pvio_cli::{guest_test, paths, signals};
 
-/// Boots guests under the plugin and reports their verdicts in the Test Anything Protocol (TAP).
+/// Boots guests under the plugin and reports their verdicts.
 ///
 /// A guest passes if it calls the hypercall `exit` with code 0. It fails if it calls `exit` with another
-/// code, ends in another way, or exceeds the time limit. Its log is shown as comments; lines "test NAME: ok"
-/// and "test NAME: FAILED" become subtests.
+/// code, ends in another way, or exceeds the time limit. The options --success... name other ends that mean
+/// success. Its log is shown as comments; lines "test NAME: ok" and "test NAME: FAILED" become subtests.
 ///
-/// ELF files and Linux kernels are booted by -kernel, other files NAME.bin by -bios, and all others as a
-/// disk. Writes to the disk are discarded.
+/// How a guest boots is found by its contents: BIOS images by -bios, ELF files and Linux kernels by -kernel,
+/// EFI applications by UEFI firmware, disks and CD-ROMs as such. Writes to a disk are discarded. A directory
+/// with EFI/BOOT/BOOTX64.EFI is a disk for UEFI firmware.
+///
+/// A file guest.toml in a guest's directory has the same settings for all guests there, and for one guest in
+/// a table [guest."NAME"]: boot, success-status, success, failure, success-power-off, timeout, options (of
+/// the plugin), arguments (of QEMU). Options of the command line come before those of the file.
 ///
 /// In OPTION and QEMU-ARGUMENT, %g is replaced by the guest's number and file name, such as 1-boot.bin. Use
 /// it if several guests would otherwise write to the same file.
+///
+/// REGEX is a regular expression in the syntax of Rust's crate regex.
 #[derive(Args)]
 #[command(
     override_usage = "pvio test [OPTION...] GUEST... [-- QEMU-ARGUMENT...]",
@@ -44,12 +53,26 @@ pub struct Arguments {
     /// More arguments for QEMU
     #[arg(value_name = "QEMU-ARGUMENT", last = true)]
     qemu_arguments: Vec<OsString>,
-    /// Time limit of a guest
-    #[arg(
-        long, value_name = "SECONDS", default_value_t = 30,
-        value_parser = clap::value_parser!(u64).range(1..=86_400)
-    )]
-    timeout: u64,
+    /// How to boot the guests, whatever they contain
+    #[arg(long, value_name = "KIND")]
+    boot: Option<BootKind>,
+    /// Exit status of QEMU that means success, if a device ends QEMU; isa-debug-exit makes 2n + 1 of n, so a
+    /// guest that writes 16 needs 33
+    #[arg(long, value_name = "STATUS")]
+    success_status: Option<u8>,
+    /// A line of the serial port COM1 or of the debug console (port 0xe9) that matches means success, and
+    /// ends the guest
+    #[arg(long, value_name = "REGEX")]
+    success: Option<Pattern>,
+    /// A line there that matches means failure, and ends the guest
+    #[arg(long, value_name = "REGEX")]
+    failure: Option<Pattern>,
+    /// A guest that powers off passes
+    #[arg(long)]
+    success_power_off: bool,
+    /// Time limit of a guest [default: 30]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(guest_test::TIMEOUTS))]
+    timeout: Option<u64>,
     /// Option of the plugin, such as device=latch@0x300 or device=console@0xe9:file=%g.txt; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     option: Vec<String>,
@@ -59,6 +82,19 @@ pub struct Arguments {
         value_parser = clap::value_parser!(u16).range(1..=256)
     )]
     jobs: u16,
+    /// Only the guests whose paths match
+    #[arg(long, value_name = "REGEX")]
+    filter: Option<Pattern>,
+    /// Only part I of N of the guests, from 1; a guest's path decides its part, so that other guests do not
+    /// move it
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Number of runs of each guest
+    #[arg(long, value_name = "N", default_value = "1")]
+    repeat: NonZeroUsize,
+    /// Number of further attempts of a guest that fails; one that passes then is reported as flaky
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+    retries: u32,
     /// Keep each guest's statistics, log and output in DIRECTORY/%g
     #[arg(long, value_name = "DIRECTORY")]
     keep: Option<PathBuf>,
@@ -78,7 +114,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         // An interrupt from a terminal also ends the QEMU that `prepare` runs.
         Err(_) if interrupted() => Ok(None),
         Err(error) => Err(error),
-        Ok((runner, guests)) => run_all(&runner, &guests, arguments),
+        Ok((runner, entries)) => run_all(&runner, &entries, arguments),
     };
     match result {
         Err(error) if status::is_closed_pipe(&error) => ExitCode::from(status::CLOSED),
@@ -95,121 +131,97 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 const INTERRUPTED: u8 = 130;
 
 /// Reads the arguments and checks everything that can be checked before a guest runs.
-fn prepare<'a>(arguments: &Arguments, stop: &'a AtomicBool) -> Result<(Runner<'a>, Vec<Guest>)> {
-    let guests = (1..).zip(&arguments.guests).map(|(number, path)| Guest::open(path, number));
-    let guests = guests.collect::<Result<Vec<_>>>()?;
-    let runner = Runner {
-        qemu: paths::chosen_qemu()?,
-        options: arguments.option.clone(),
-        arguments: arguments.qemu_arguments.clone(),
-        time_limit: Duration::from_secs(arguments.timeout),
-        stop,
+fn prepare<'a>(
+    arguments: &'a Arguments,
+    stop: &'a AtomicBool,
+) -> Result<(Runner<'a>, Entries<'a>)> {
+    let selection = Selection {
+        filter: arguments.filter.clone(),
+        shard: arguments.shard,
+        repeat: arguments.repeat,
     };
-    // Options may name files in these directories.
-    for directory in guests.iter().filter_map(|guest| kept(arguments, guest)) {
-        std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
-    }
-    for warning in runner.check(&guests)? {
+    let entries = Entries::new(&arguments.guests, &selection);
+    let settings = Settings {
+        boot: arguments.boot,
+        success_status: arguments.success_status,
+        success: arguments.success.clone(),
+        failure: arguments.failure.clone(),
+        success_power_off: arguments.success_power_off.then_some(true),
+        timeout: arguments.timeout,
+        options: arguments.option.clone(),
+        ..Settings::default()
+    };
+    let runner = Runner::new(paths::chosen_qemu()?, settings, stop)
+        .arguments(arguments.qemu_arguments.clone())
+        .retries(arguments.retries)
+        .keep(arguments.keep.clone());
+    for warning in runner.check(&entries)? {
         status::warn("guest-test", &warning);
     }
-    Ok((runner, guests))
+    Ok((runner, entries))
 }
 
-/// Directory in which `--keep` keeps a guest's files.
-fn kept(arguments: &Arguments, guest: &Guest) -> Option<PathBuf> {
-    arguments.keep.as_ref().map(|directory| directory.join(guest.label()))
+/// The reason why a run of guests ended early.
+enum Early {
+    Interrupted,
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Early {
+    fn from(error: E) -> Early {
+        Early::Failed(error.into())
+    }
 }
 
 /// Runs the guests, and reports them in the order of the command line.
 ///
 /// Returns true if all passed, `None` if they were stopped.
-fn run_all(runner: &Runner<'_>, guests: &[Guest], arguments: &Arguments) -> Result<Option<bool>> {
-    let mut tap = Tap::begin(io::stdout(), guests.len()).map_err(StdoutError::from)?;
-    let next = AtomicUsize::new(0);
-    let (sender, receiver) = mpsc::channel();
-    let jobs = usize::from(arguments.jobs).min(guests.len());
-    let result = std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                while !runner.stop.load(Ordering::Relaxed) {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(guest) = guests.get(number) else { break };
-                    // The receiver is gone only if `stop` is set.
-                    let _ = sender.send((number, runner.run(guest)));
-                }
-            });
-        }
-        drop(sender);
-        let result = report_all(&mut tap, &receiver, guests, arguments);
-        // After a write error the other guests are stopped.
-        if result.is_err() {
-            runner.stop.store(true, Ordering::Relaxed);
-        }
-        result
-    });
-    // If stdout cannot be written, `result` has that error already.
-    let _ = match &result {
-        Ok(None) => tap.bail_out("interrupted"),
-        Err(error) => tap.bail_out(&format!("{error:#}")),
-        Ok(Some(_)) => Ok(()),
-    };
-    result
-}
-
-/// Reports the guests. Returns true if all passed, `None` if they were stopped.
-fn report_all(
-    tap: &mut Tap<io::Stdout>,
-    receiver: &mpsc::Receiver<(usize, Result<Option<Report>>)>,
-    guests: &[Guest],
+fn run_all(
+    runner: &Runner<'_>,
+    entries: &Entries<'_>,
     arguments: &Arguments,
 ) -> Result<Option<bool>> {
-    let mut waiting: Vec<Option<Report>> = guests.iter().map(|_| None).collect();
-    let mut all_passed = true;
+    let mut tap = Tap::new(io::stdout());
+    tap.begin(entries.len()).map_err(StdoutError::from)?;
+    let mut totals = Totals::default();
     let progress = Progress::new();
-    for (number, guest) in guests.iter().enumerate() {
-        let started = Instant::now();
-        while waiting[number].is_none() {
-            match receiver.recv_timeout(Duration::from_millis(500)) {
-                Ok((number, report)) => match report? {
-                    Some(report) => waiting[number] = Some(report),
-                    None => return Ok(None),
-                },
-                Err(RecvTimeoutError::Timeout) => progress.set(&format!(
-                    "guest {} of {}: {}, {} s",
-                    number + 1,
-                    guests.len(),
-                    guest.name(),
-                    started.elapsed().as_secs()
-                )),
-                Err(RecvTimeoutError::Disconnected) => return Ok(None),
-            }
+    let entry = |number| entries.get(number).expect("a run of the selection");
+    let result = run_in_order(
+        entries.len(),
+        usize::from(arguments.jobs),
+        |number| runner.run(&entry(number)),
+        |number, report| {
+            let report = report?.ok_or(Early::Interrupted)?;
+            progress.set("");
+            totals.add(&report);
+            tap.result(&entry(number).name(), &report).map_err(StdoutError::from)?;
+            Ok(())
+        },
+        |number, waited| {
+            progress.set(&format!(
+                "guest {} of {}: {}, {} s",
+                number + 1,
+                entries.len(),
+                entry(number).name(),
+                waited.as_secs()
+            ));
+        },
+        || runner.cancel(),
+    );
+    progress.set("");
+    // If stdout cannot be written, `result` has that error already.
+    match result {
+        Ok(()) => {
+            tap.end(&totals).map_err(StdoutError::from)?;
+            Ok(Some(totals.failed == 0))
         }
-        let report = waiting[number].take().expect("the report has arrived");
-        progress.set("");
-        if let Some(directory) = kept(arguments, guest) {
-            keep_all(&directory, &report)?;
+        Err(Early::Interrupted) => {
+            let _ = tap.bail_out("interrupted");
+            Ok(None)
         }
-        all_passed &= report.verdict.passed();
-        tap.result(&guest.name(), &report).map_err(StdoutError::from)?;
+        Err(Early::Failed(error)) => {
+            let _ = tap.bail_out(&format!("{error:#}"));
+            Err(error)
+        }
     }
-    Ok(Some(all_passed))
-}
-
-fn keep_all(directory: &Path, report: &Report) -> Result<()> {
-    let Report { log, ended, .. } = report;
-    let log: String = log.iter().map(|line| format!("{}\n", line.0)).collect();
-    let mut files = vec![
-        ("log.txt", log.into_bytes()),
-        ("serial.txt", ended.stdout.clone().into()),
-        ("qemu.txt", ended.stderr.clone().into()),
-    ];
-    if let Some(stats) = &ended.stats {
-        files.push(("stats.json", serde_json::to_vec_pretty(stats)?));
-    }
-    for (name, contents) in files {
-        let path = directory.join(name);
-        std::fs::write(&path, contents).with_context(|| path.display().to_string())?;
-    }
-    Ok(())
 }

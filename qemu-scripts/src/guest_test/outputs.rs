@@ -21,7 +21,7 @@ pub(super) fn argument_of(label: &str, argument: &OsStr) -> OsString {
 /// Makes a guest's label: its number, and its file name.
 ///
 /// Characters that are special in options, paths or shells become `_`.
-pub(super) fn label(number: usize, file_name: &str) -> String {
+pub(super) fn label(number: &str, file_name: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
     let name = file_name.chars().map(|c| if is_plain(c) { c } else { '_' });
     format!("{number}-{}", name.collect::<String>())
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn label_has_no_special_characters() {
-        assert_eq!(label(3, "a:b, c/\n%g.bin"), "3-a_b__c___g.bin");
+        assert_eq!(label("3", "a:b, c/\n%g.bin"), "3-a_b__c___g.bin");
         assert_eq!(argument_of("1-a", OsStr::new("file:%g.txt")), "file:1-a.txt");
     }
 }

@@ -6,10 +6,8 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::quote::one_line;
-use super::{LogLine, Report};
-
-/// Maximum number of lines under one key of a diagnostic block.
-const MAX_LINES: usize = 20;
+use super::report::MAX_LINES;
+use super::{Format, LogLine, Report, Totals};
 
 /// Maximum number of log lines that are shown, apart from test results.
 ///
@@ -24,50 +22,62 @@ pub struct Tap<W> {
 }
 
 impl<W: Write> Tap<W> {
-    /// Writes the header for `count` guests.
-    ///
-    /// # Errors
-    ///
-    /// Fails if `out` cannot be written.
-    pub fn begin(mut out: W, count: usize) -> io::Result<Tap<W>> {
-        writeln!(out, "TAP version 13\n1..{count}")?;
-        out.flush()?;
-        Ok(Tap { out, done: 0 })
+    /// Makes a report without its header.
+    pub fn new(out: W) -> Tap<W> {
+        Tap { out, done: 0 }
+    }
+}
+
+impl<W: Write> Format for Tap<W> {
+    fn begin(&mut self, count: usize) -> io::Result<()> {
+        let why = if count == 0 { " # SKIP no guest is selected" } else { "" };
+        writeln!(self.out, "TAP version 13\n1..{count}{why}")?;
+        self.out.flush()
     }
 
-    /// Writes the next guest's result.
-    ///
-    /// # Errors
-    ///
-    /// Fails if `out` cannot be written.
-    pub fn result(&mut self, name: &str, report: &Report) -> io::Result<()> {
-        let Report { verdict, log, ended } = report;
+    fn result(&mut self, name: &str, report: &Report) -> io::Result<()> {
+        let Report { verdict, log, wall, .. } = report;
         self.done += 1;
         let mut text = lines(name, log);
         result(&mut text, verdict.passed(), self.done, name);
-        let _ = writeln!(text, " # time={}ms", ended.wall.as_millis());
-        if let Some(failure) = &verdict.failure {
-            let _ = writeln!(text, "  ---\n  message: {}", quoted(failure));
+        let _ = writeln!(text, " # time={}ms", wall.as_millis());
+        let message = verdict.failure.clone().or_else(|| report.flaky());
+        if let Some(message) = &message {
+            let _ = writeln!(text, "  ---\n  message: {}", quoted(message));
+        }
+        if verdict.failure.is_some() {
             if let Some(code) = verdict.code {
                 let _ = writeln!(text, "  exit_code: {code}");
             }
-            let grave =
-                log.iter().filter(|line| line.is_error_or_warning()).map(|line| line.0.as_str());
-            block(&mut text, "log", grave.collect());
-            block(&mut text, "serial", last(&ended.stdout));
-            block(&mut text, "qemu", last(&ended.stderr));
+            block(&mut text, "attempts", &report.earlier);
+            block(&mut text, "log", &report.grave().map(one_line).collect::<Vec<_>>());
+            for (name, lines) in report.outputs() {
+                block(&mut text, name, lines);
+            }
+        }
+        if message.is_some() {
             text.push_str("  ...\n");
         }
         self.out.write_all(text.as_bytes())?;
         self.out.flush()
     }
 
-    /// Ends the report early and states the reason.
-    ///
-    /// # Errors
-    ///
-    /// Fails if `out` cannot be written.
-    pub fn bail_out(&mut self, why: &str) -> io::Result<()> {
+    fn skipped(&mut self, name: &str, why: &str) -> io::Result<()> {
+        self.done += 1;
+        let mut text = String::new();
+        result(&mut text, true, self.done, name);
+        writeln!(self.out, "{text} # SKIP {}", one_line(why))
+    }
+
+    fn end(&mut self, totals: &Totals) -> io::Result<()> {
+        // A consumer counts the rest itself.
+        if totals.flaky > 0 {
+            writeln!(self.out, "# {}", totals.line())?;
+        }
+        self.out.flush()
+    }
+
+    fn bail_out(&mut self, why: &str) -> io::Result<()> {
         writeln!(self.out, "Bail out! {}", one_line(why))?;
         self.out.flush()
     }
@@ -118,28 +128,27 @@ fn result(text: &mut String, passed: bool, number: usize, name: &str) {
     let _ = write!(text, "{not}ok {number} - {name}");
 }
 
-fn block(text: &mut String, key: &str, lines: Vec<&str>) {
+/// Writes lines that are quoted already.
+fn block(text: &mut String, key: &str, lines: &[String]) {
     if lines.is_empty() {
         return;
     }
     let _ = writeln!(text, "  {key}:");
     for line in lines.iter().take(MAX_LINES) {
-        let _ = writeln!(text, "    - {}", quoted(line));
+        let _ = writeln!(text, "    - {}", json(line));
     }
     if lines.len() > MAX_LINES {
-        let _ = writeln!(text, "    - {}", quoted(&format!("{} more", lines.len() - MAX_LINES)));
+        let _ = writeln!(text, "    - {}", json(&format!("{} more", lines.len() - MAX_LINES)));
     }
-}
-
-/// Returns the last lines, which are closest to the failure.
-fn last(text: &str) -> Vec<&str> {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(MAX_LINES)..].to_vec()
 }
 
 /// Quotes text for YAML. Every JSON string is a YAML string.
 fn quoted(text: &str) -> String {
-    serde_json::to_string(&one_line(text)).expect("text becomes JSON")
+    json(&one_line(text))
+}
+
+fn json(text: &str) -> String {
+    serde_json::to_string(text).expect("text becomes JSON")
 }
 
 #[cfg(test)]
