@@ -24,12 +24,14 @@
 #define STEP_SPIN       4                       /* for ever, without a rest */
 #define STEP_SERIAL     5                       /* the text to COM1 */
 #define STEP_USER       6                       /* from here on in ring 3, where a halt is a fault */
+#define STEP_CONSOLE    7                       /* the text to port 0xE9 */
 
 #define CALL_EXIT       16
 #define CALL_LOG        17
 #define LEVEL_INFO      2
 
 #define PORT_COM1       0x3F8
+#define PORT_CONSOLE    0xE9
 #define STACK           0x2000
 #define SEL_USER_CODE   0x0B
 #define SEL_USER_DATA   0x13
@@ -74,9 +76,16 @@ serial:
         mov     %esi, %edi
         mov     %edx, %esi
         mov     $PORT_COM1, %edx
+write:
         rep outsb
         mov     %edi, %esi
         jmp     step
+
+console:
+        mov     %esi, %edi
+        mov     %edx, %esi
+        mov     $PORT_CONSOLE, %edx
+        jmp     write
 
 user:
         lgdt    user_gdtr
@@ -116,7 +125,7 @@ off:
         halt_forever
 
         .balign 4
-steps:  .long   halt, fault, off, debug_exit, spin, serial, user
+steps:  .long   halt, fault, off, debug_exit, spin, serial, user, console
 no_idt: .word   0
         .long   0
 

@@ -1,5 +1,6 @@
 //! The library that the integration tests share: QEMUs, guests, and checks that every dump must pass.
 
+pub mod boot_images;
 mod boots;
 pub mod browser;
 mod busy;

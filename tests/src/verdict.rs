@@ -19,6 +19,8 @@ pub enum Step<'a> {
     Spin,
     /// Writes a text to COM1.
     Serial(&'a str),
+    /// Writes a text to port 0xe9, the debug console.
+    Console(&'a str),
     /// Enters ring 3.
     User,
     /// Makes the hypercall `exit` with a code.
@@ -38,6 +40,7 @@ pub fn image(steps: &[Step<'_>]) -> Vec<u8> {
             Step::DebugExit(operand) => (3, operand, b""),
             Step::Spin => (4, 0, b""),
             Step::Serial(text) => (5, 0, text.as_bytes()),
+            Step::Console(text) => (7, 0, text.as_bytes()),
             Step::User => (6, 0, b""),
             Step::Exit(code) => (call::EXIT, code, b""),
             Step::Log(level, text) => (call::LOG, level, text),

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use pvio_cli::stats::Snapshot;
-use pvio_cli::{dumps, status, trace};
+use pvio_cli::{dumps, guest_test, status, trace};
 
 /// The dumps and traces that a command adds up.
 #[derive(Args)]
@@ -31,6 +31,29 @@ impl Inputs {
             [path] if trace::is_trace(path) => Some(path),
             _ => None,
         }
+    }
+
+    /// Returns true if the inputs are reports in XML, false if none is.
+    ///
+    /// # Errors
+    ///
+    /// Fails if only some are.
+    pub fn are_xml(&self) -> Result<bool> {
+        let (reports, dumps): (Vec<_>, Vec<_>) =
+            self.dumps.iter().partition(|path| guest_test::is_xml(path));
+        if let ([report, ..], [dump, ..]) = (&reports[..], &dumps[..]) {
+            bail!(
+                "{} is a report and {} is not: merge reports with reports, and dumps with dumps",
+                report.display(),
+                dump.display()
+            );
+        }
+        Ok(dumps.is_empty())
+    }
+
+    /// Returns the paths.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.dumps
     }
 
     /// Returns the paths as text.

@@ -1,17 +1,17 @@
 //! `pvio test`: boots guests and reports their verdicts.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use pvio_cli::guest_test::{
-    BootKind, Entries, Format, Pattern, Runner, Selection, Settings, Shard, Tap, Totals,
-    run_in_order,
+    BootKind, Entries, Format, GitHub, Junit, Lines, Pattern, Report, Runner, Selection, Settings,
+    Shard, Tap, Totals, run_in_order,
 };
 use pvio_cli::progress::Progress;
 use pvio_cli::status::{self, StdoutError};
@@ -95,9 +95,28 @@ pub struct Arguments {
     /// Number of further attempts of a guest that fails; one that passes then is reported as flaky
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
     retries: u32,
+    /// Stop after the first guest that fails; the others are reported as skipped
+    #[arg(long)]
+    fail_fast: bool,
+    /// Format of the report on stdout [default: lines on a terminal, otherwise tap]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<OutputFormat>,
+    /// Write a report in JUnit's XML, too; FILE is replaced in one step
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
     /// Keep each guest's statistics, log and output in DIRECTORY/%g
     #[arg(long, value_name = "DIRECTORY")]
     keep: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum OutputFormat {
+    /// The Test Anything Protocol, version 13
+    Tap,
+    /// A line for each guest, and more about failures
+    Lines,
+    /// Lines, and annotations for a workflow of GitHub
+    Github,
 }
 
 /// Runs the command. Returns the program's exit status.
@@ -114,7 +133,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         // An interrupt from a terminal also ends the QEMU that `prepare` runs.
         Err(_) if interrupted() => Ok(None),
         Err(error) => Err(error),
-        Ok((runner, entries)) => run_all(&runner, &entries, arguments),
+        Ok((runner, entries, mut reports)) => run_all(&runner, &entries, &mut reports, arguments),
     };
     match result {
         Err(error) if status::is_closed_pipe(&error) => ExitCode::from(status::CLOSED),
@@ -134,7 +153,7 @@ const INTERRUPTED: u8 = 130;
 fn prepare<'a>(
     arguments: &'a Arguments,
     stop: &'a AtomicBool,
-) -> Result<(Runner<'a>, Entries<'a>)> {
+) -> Result<(Runner<'a>, Entries<'a>, Reports)> {
     let selection = Selection {
         filter: arguments.filter.clone(),
         shard: arguments.shard,
@@ -155,15 +174,56 @@ fn prepare<'a>(
         .arguments(arguments.qemu_arguments.clone())
         .retries(arguments.retries)
         .keep(arguments.keep.clone());
+    let reports = Reports::new(arguments)?;
     for warning in runner.check(&entries)? {
         status::warn("guest-test", &warning);
     }
-    Ok((runner, entries))
+    Ok((runner, entries, reports))
+}
+
+/// The reports of a run: one on stdout, and a file.
+struct Reports {
+    stdout: Box<dyn Format>,
+    junit: Option<Junit>,
+}
+
+impl Reports {
+    fn new(arguments: &Arguments) -> Result<Reports> {
+        let default = match io::stdout().is_terminal() {
+            true => OutputFormat::Lines,
+            false => OutputFormat::Tap,
+        };
+        let suite = match arguments.shard {
+            Some(shard) => format!("pvio test {shard}"),
+            None => "pvio test".into(),
+        };
+        Ok(Reports {
+            stdout: match arguments.format.unwrap_or(default) {
+                OutputFormat::Tap => Box::new(Tap::new(io::stdout())),
+                OutputFormat::Lines => Box::new(Lines::new(io::stdout(), status::has_colour())),
+                OutputFormat::Github => Box::new(GitHub::new(io::stdout())),
+            },
+            junit: match &arguments.junit {
+                Some(path) => Some(Junit::new(path, suite)?),
+                None => None,
+            },
+        })
+    }
+
+    /// Writes a part of each report.
+    fn write(&mut self, put: impl Fn(&mut dyn Format) -> io::Result<()>) -> Result<()> {
+        // An error of the file is one of its own.
+        let file = self.junit.as_mut().map_or(Ok(()), |junit| put(junit));
+        put(&mut *self.stdout).map_err(StdoutError::from)?;
+        Ok(file?)
+    }
 }
 
 /// The reason why a run of guests ended early.
 enum Early {
     Interrupted,
+    /// The guest with this number failed, and no other is to run.
+    FailFast(usize),
     Failed(anyhow::Error),
 }
 
@@ -179,24 +239,28 @@ impl<E: Into<anyhow::Error>> From<E> for Early {
 fn run_all(
     runner: &Runner<'_>,
     entries: &Entries<'_>,
+    reports: &mut Reports,
     arguments: &Arguments,
 ) -> Result<Option<bool>> {
-    let mut tap = Tap::new(io::stdout());
-    tap.begin(entries.len()).map_err(StdoutError::from)?;
+    reports.write(|format| format.begin(entries.len()))?;
     let mut totals = Totals::default();
     let progress = Progress::new();
     let entry = |number| entries.get(number).expect("a run of the selection");
+    let take = |number, report: Result<Option<Report>>| {
+        let report = report?.ok_or(Early::Interrupted)?;
+        progress.set("");
+        totals.add(&report);
+        reports.write(|format| format.result(&entry(number).name(), &report))?;
+        match arguments.fail_fast && !report.verdict.passed() {
+            true => Err(Early::FailFast(number)),
+            false => Ok(()),
+        }
+    };
     let result = run_in_order(
         entries.len(),
         usize::from(arguments.jobs),
         |number| runner.run(&entry(number)),
-        |number, report| {
-            let report = report?.ok_or(Early::Interrupted)?;
-            progress.set("");
-            totals.add(&report);
-            tap.result(&entry(number).name(), &report).map_err(StdoutError::from)?;
-            Ok(())
-        },
+        take,
         |number, waited| {
             progress.set(&format!(
                 "guest {} of {}: {}, {} s",
@@ -209,19 +273,25 @@ fn run_all(
         || runner.cancel(),
     );
     progress.set("");
-    // If stdout cannot be written, `result` has that error already.
     match result {
-        Ok(()) => {
-            tap.end(&totals).map_err(StdoutError::from)?;
-            Ok(Some(totals.failed == 0))
+        Ok(()) => {}
+        Err(Early::FailFast(failed)) => {
+            for number in failed + 1..entries.len() {
+                totals.skipped += 1;
+                let name = entry(number).name();
+                reports.write(|format| format.skipped(&name, "a guest before it failed"))?;
+            }
         }
+        // If stdout cannot be written, `result` has that error already.
         Err(Early::Interrupted) => {
-            let _ = tap.bail_out("interrupted");
-            Ok(None)
+            let _ = reports.write(|format| format.bail_out("interrupted"));
+            return Ok(None);
         }
         Err(Early::Failed(error)) => {
-            let _ = tap.bail_out(&format!("{error:#}"));
-            Err(error)
+            let _ = reports.write(|format| format.bail_out(&format!("{error:#}")));
+            return Err(error);
         }
     }
+    reports.write(|format| format.end(&totals))?;
+    Ok(Some(totals.failed == 0))
 }

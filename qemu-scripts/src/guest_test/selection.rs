@@ -1,5 +1,6 @@
 //! Chooses the guests of the command line that this run boots.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -22,6 +23,12 @@ impl FromStr for Shard {
         });
         let shard = parts.filter(|shard| (1..=shard.count).contains(&shard.index));
         shard.ok_or_else(|| "a shard is I/N, with I from 1 to N, such as 2/3".into())
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.count)
     }
 }
 

@@ -15,6 +15,9 @@ const MADE: [&str; 2] = ["target", ".ci/passed"];
 /// Endings of files in the repository. Documents also name files of users, with other endings.
 const ENDINGS: [&str; 8] = [".S", ".c", ".h", ".inc", ".md", ".rs", ".sh", ".toml"];
 
+/// Files of users that have such an ending.
+const OF_USERS: [&str; 1] = ["guest.toml"];
+
 /// The directory of the command `pvio`, which was built together with the plugin.
 fn programs() -> PathBuf {
     let plugin = paths::plugin().unwrap();
@@ -118,7 +121,8 @@ fn named_path(word: &str) -> Option<&str> {
     let has_ending = ENDINGS.iter().any(|ending| path.ends_with(ending) && path != *ending);
     let is_within =
         word.contains('/') && !first.is_empty() && paths::repository().join(first).exists();
-    let is_made = MADE.iter().any(|made| Path::new(path).starts_with(made));
+    let is_made =
+        MADE.iter().any(|made| Path::new(path).starts_with(made)) || OF_USERS.contains(&path);
     let is_plain = !path.starts_with('/') && !path.contains(['=', '$', '@', '%']);
     ((has_ending || is_within) && !is_made && is_plain).then_some(path)
 }

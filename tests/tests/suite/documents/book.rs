@@ -9,7 +9,8 @@ use pvio_cli::paths;
 use super::{Document, repository};
 
 /// The languages of blocks of code. `commands` runs those of `sh`.
-const LANGUAGES: [&str; 9] = ["asm", "c", "json", "no_run", "python", "rust", "sh", "sql", "text"];
+const LANGUAGES: [&str; 11] =
+    ["asm", "c", "json", "no_run", "python", "rust", "sh", "sql", "text", "toml", "yaml"];
 
 /// A path without `.` and `..`.
 fn plain(path: &Path) -> PathBuf {
