@@ -263,12 +263,17 @@ fn a_damaged_trace_gives_one_line() {
 #[test]
 fn a_dump_may_come_from_a_pipe() {
     let dumps = Dumps::new();
-    let code = "cat a.json | \"$1\" show /dev/stdin";
-    let mut command = Command::new("sh");
-    command.args(["-c", code, "sh", env!("CARGO_BIN_EXE_pvio")]).current_dir(&dumps.0);
-    let (status, stdout, stderr) = text(&command.output().unwrap());
-    assert_eq!((status, &*stderr), (0, NOTHING));
-    assert_eq!(stdout, stats::render(&snapshot(1000), false));
+    for code in [
+        "cat a.json | \"$1\" show /dev/stdin",
+        // What the file is, is not found by reading it twice.
+        "cat a.json | \"$1\" merge /dev/stdin -o sum.json && \"$1\" show sum.json",
+    ] {
+        let mut command = Command::new("sh");
+        command.args(["-c", code, "sh", env!("CARGO_BIN_EXE_pvio")]).current_dir(&dumps.0);
+        let (status, stdout, stderr) = text(&command.output().unwrap());
+        assert_eq!((status, &*stderr), (0, NOTHING));
+        assert_eq!(stdout, stats::render(&snapshot(1000), false), "{code}");
+    }
 }
 
 #[test]

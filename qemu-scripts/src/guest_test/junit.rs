@@ -3,7 +3,7 @@
 //! The numbers of tests are at the beginning of the file, so test cases are collected in a temporary file, not in memory.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -207,11 +207,13 @@ fn xml(text: &str) -> String {
     one_line(text).replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
 }
 
-/// Returns true if a file begins like XML.
+/// Returns true if a regular file begins like XML. A pipe can be read only once, so it is not looked at.
 pub fn is_xml(path: &Path) -> bool {
     let mut start = Vec::new();
-    let read = File::open(path)
-        .and_then(|file| io::Read::read_to_end(&mut io::Read::take(file, 64), &mut start));
+    if !path.metadata().is_ok_and(|file| file.is_file()) {
+        return false;
+    }
+    let read = File::open(path).and_then(|file| file.take(64).read_to_end(&mut start));
     read.is_ok() && start.trim_ascii_start().starts_with(b"<")
 }
 

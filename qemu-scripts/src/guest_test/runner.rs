@@ -293,11 +293,11 @@ impl Waiter<'_> {
                 break (None, Some(found));
             }
             if started.elapsed() > self.time_limit {
-                break (Some(Stopped::TimeLimit(self.time_limit)), self.search(true));
+                break (Some(Stopped::Time(self.time_limit)), self.search(true));
             } else if is_larger(self.log, LOG_LIMIT) {
-                break (Some(Stopped::LogLimit(LOG_LIMIT)), None);
+                break (Some(Stopped::Log(LOG_LIMIT)), None);
             } else if self.outputs.iter().any(|(path, _)| is_larger(path, OUTPUT_LIMIT)) {
-                break (Some(Stopped::OutputLimit(OUTPUT_LIMIT)), None);
+                break (Some(Stopped::Output(OUTPUT_LIMIT)), None);
             }
             std::thread::sleep(POLL);
         };

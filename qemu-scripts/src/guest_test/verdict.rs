@@ -28,11 +28,11 @@ pub struct Verdict {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Stopped {
     /// The guest reached this time limit.
-    TimeLimit(Duration),
+    Time(Duration),
     /// The guest logged more than this many bytes.
-    LogLimit(u64),
+    Log(u64),
     /// The guest wrote more than this many bytes to the serial port or the debug console.
-    OutputLimit(u64),
+    Output(u64),
 }
 
 /// The end of a machine.
@@ -198,13 +198,13 @@ fn wrote_to_no_debug_exit(end: &End) -> bool {
 
 fn how(end: &End) -> How {
     match end.stopped {
-        Some(Stopped::TimeLimit(limit)) => {
+        Some(Stopped::Time(limit)) => {
             return How::Other(format!("still running after {} s", limit.as_secs()));
         }
-        Some(Stopped::LogLimit(limit)) => {
+        Some(Stopped::Log(limit)) => {
             return How::Other(format!("more than {} MiB logged", limit >> 20));
         }
-        Some(Stopped::OutputLimit(limit)) => {
+        Some(Stopped::Output(limit)) => {
             return How::Other(format!("more than {} MiB written to the serial port", limit >> 20));
         }
         None => {}
