@@ -178,8 +178,10 @@ mod tests {
         assert_eq!(append(" 3, ...\r\n"), None);
         let found = append("passed\r\nfailed\r\n").unwrap();
         assert_eq!((found.success, found.line.as_str()), (true, "passed"));
-        let found = append("passed, failed\n").unwrap();
-        assert!(!found.success);
+        let good = pattern("passed");
+        std::fs::write(file.path(), "passed, failed\n").unwrap();
+        let mut watch = Watch::new(file.path().into());
+        assert!(!watch.search(Some(&good), Some(&bad), false).unwrap().success);
     }
 
     #[test]

@@ -293,7 +293,7 @@ impl Waiter<'_> {
                 break (None, Some(found));
             }
             if started.elapsed() > self.time_limit {
-                break (Some(Stopped::Time(self.time_limit)), self.search(true));
+                break (Some(Stopped::Time(self.time_limit)), None);
             } else if is_larger(self.log, LOG_LIMIT) {
                 break (Some(Stopped::Log(LOG_LIMIT)), None);
             } else if self.outputs.iter().any(|(path, _)| is_larger(path, OUTPUT_LIMIT)) {

@@ -6,10 +6,10 @@ use std::process::Command;
 
 use pvio_cli::paths;
 use pvio_guest::abi::level;
-use pvio_tests::Host;
 use pvio_tests::guests::{Guests, text};
 use pvio_tests::verdict::Step::*;
 use pvio_tests::verdict::image;
+use pvio_tests::{Host, Terminal};
 
 /// A directory with a guest that passes, one whose test fails, and one that fails with hostile text.
 fn three() -> Guests {
@@ -197,4 +197,28 @@ fn guest_that_passes_when_it_is_tried_again_is_flaky() {
 fn guest_that_never_passes_lists_its_attempts() {
     let report = three().test(&["--retries", "1", "x:y, %.bin"], false);
     assert!(report.contains("  attempts:\n    - \"exit code 7\"\n"), "{report}");
+}
+
+#[test]
+fn terminal_shows_lines_and_the_guest_that_runs() {
+    let guests = three();
+    guests.add("spin.bin", image(&[Spin]));
+    let command = guests.command(&["--timeout", "3", "spin.bin", "pass.bin"]);
+    let words = [command.get_program()].into_iter().chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_str().unwrap()).collect();
+    let terminal = Terminal::start();
+    let qemu = Host::NEWEST.program("qemu-system-x86_64");
+    let directory = guests.path(".");
+    let line = format!(
+        "clear; cd {} && PVIO_QEMU={} {}",
+        directory.display(),
+        qemu.display(),
+        words.join(" ")
+    );
+    terminal.type_(&[&line, "Enter"]);
+    terminal.wait_for("guest 1 of 2: spin.bin, ");
+    let screen = terminal.wait_for("2 guests: 1 passed, 1 failed");
+    assert!(screen.contains("\nok    pass.bin (") && !screen.contains("TAP"), "{screen}");
+    // The line of the guest that ran is gone.
+    assert!(!screen.contains("guest 1 of 2"), "{screen}");
 }
