@@ -6,7 +6,8 @@
 # shares the host's network, configuration of apt and pip, CA certificates and Rust toolchain, but no downloads and no built
 # files. A script that sources this calls enter_if_asked first.
 
-system_suite=trixie
+# A script may choose another suite.
+: "${system_suite:=trixie}"
 
 # The user who runs the commands, if root runs the script. In a user namespace only the namespace's root exists.
 system_user=1000
@@ -14,7 +15,7 @@ system_user=1000
 # make_system NAME PACKAGE...: makes $PVIO_DIR/NAME of Debian's essential packages and these. Their installation scripts do not
 # run, so this function makes the files that those would make.
 make_system() {
-    local name=$1 directory=$PVIO_DIR/$1 wanted=("${@:2}") recipe link tree package
+    local name=$1 directory=$PVIO_DIR/$1 wanted=("${@:2}") recipe link tree package owner
     recipe="$system_suite: essential ${wanted[*]}, version 4"
     ! is_whole "$directory" "$recipe" || return 0
     get_packages "$system_suite" "a small system ($name)" install '?essential' "${wanted[@]}"
@@ -27,12 +28,15 @@ make_system() {
     cp -- "$tree/usr/share/base-passwd/passwd.master" "$tree/etc/passwd"
     cp -- "$tree/usr/share/base-passwd/group.master" "$tree/etc/group"
     echo "guest:x:$system_user:$system_user::/home:/bin/bash" >>"$tree/etc/passwd"
+    [[ ! -e $tree/etc/dpkg/origins/debian ]] || ln -sf -- debian "$tree/etc/dpkg/origins/default"
     touch -- "$tree/etc/"{resolv.conf,hosts,pip.conf}
     mkdir -p -- "$tree/"{etc/ssl/certs,etc/apt,opt/rust,home,tmp,proc,dev,var/tmp,var/lib/dpkg/info}
-    # The packages count as installed.
+    # The packages count as installed. dpkg warns of each that has no list of files.
     for package in "${packages[@]}"; do
         dpkg-deb --field "$package"
         printf 'Status: install ok installed\n\n'
+        owner=$(dpkg-deb --show --showformat='${Package}' "$package")
+        touch -- "$tree/var/lib/dpkg/info/$owner.list" "$tree/var/lib/dpkg/info/$owner:$(dpkg --print-architecture).list"
     done >"$tree/var/lib/dpkg/status"
     ldconfig -r "$tree"
     finish_whole "$directory" "$recipe"

@@ -44,7 +44,7 @@ fn installed_command_finds_its_plugin_and_all_is_removed() {
         let said = String::from_utf8(output.stdout).unwrap();
         assert_eq!(Path::new(said.trim_end()), plugin);
     }
-    for path in ["include/pvio.h", "lib/pkgconfig/pvio.pc", "share/man/man1/pvio-show.1"] {
+    for path in ["include/pvio.h", "share/pkgconfig/pvio.pc", "share/man/man1/pvio-show.1"] {
         assert!(prefix.join(path).is_file(), "{path}");
     }
     let library = std::fs::read(prefix.join("lib/pvio/libpvio.so")).unwrap();
@@ -109,7 +109,7 @@ fn destdir_is_before_each_path_and_in_none() {
     command.args(["--no-build", "--prefix", "/usr"]).env("DESTDIR", directory.path());
     let output = command.output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "/usr/lib/pvio/libpvio.so\n");
-    let config = directory.path().join("usr/lib/pkgconfig/pvio.pc");
+    let config = directory.path().join("usr/share/pkgconfig/pvio.pc");
     let config = std::fs::read_to_string(config).unwrap();
     assert!(config.starts_with("prefix=/usr\n"), "{config}");
     assert!(!config.contains(directory.path().to_str().unwrap()), "{config}");
