@@ -7,6 +7,8 @@
 //! | file | knows |
 //! | --- | --- |
 //! | `vcpu_trace` | the events of one vCPU, and its pending `in` or `out`, whose outcome may still change |
+//! | `traced_insn` | the terms of its events |
+//! | `definitions` | what the numbers in its events stand for |
 //! | `progress` | how far that is, without a lock |
 //! | `coverage` | which events the filters cover |
 //! | `requests` | what requests from outside the guest have changed |
@@ -16,15 +18,18 @@
 
 mod clocks;
 mod coverage;
+mod definitions;
 mod progress;
 mod requests;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod traced_insn;
 mod vcpu_trace;
 mod writer;
 
-pub use vcpu_trace::{Change, TracedInsn, VcpuTrace};
+pub use traced_insn::{Change, TracedInsn};
+pub use vcpu_trace::VcpuTrace;
 
 use std::io;
 use std::path::PathBuf;

@@ -8,84 +8,19 @@
 
 use std::sync::Arc;
 
-use pvio_stats::trace::{
-    self as format, CallCode, CallEvent, CallSiteDefinition, Define, InsnEvent, Process,
-    ProcessDefinition, SiteDefinition, StackDefinition, Stage, StreamEnd, WindowEvent,
-};
+use pvio_stats::trace::{self as format, CallEvent, InsnEvent, Stage, StreamEnd, WindowEvent};
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use spin::relax::Yield;
 
 use super::coverage::Coverage;
+use super::definitions::VcpuDefinitions;
 use super::progress::{Pending, Progress};
 use super::stream::Stream;
+use super::traced_insn::{Change, TracedInsn, call_code, code, event, traced_process};
 use super::{FULL, Trace, lock};
 use crate::access_log::{Code, CodeKind};
-use crate::stats::{
-    Call, CallAt, CallOrigin, CallSiteId, CallerId, Outcome, ProcessUse, SiteId, Statistics,
-    VcpuCounters,
-};
-use crate::x86::{Direction, InsnForm, Port, PortForm};
-
-/// A port instruction that runs.
-#[derive(Clone, Copy, Debug)]
-pub struct TracedInsn {
-    /// Its form.
-    pub form: InsnForm,
-    /// Its site, if it has a row.
-    pub site: Option<SiteId>,
-    /// Its linear address.
-    pub pc: u64,
-    /// The process that runs it, if processes are counted.
-    pub process: Option<ProcessUse>,
-}
-
-/// A change of what is known of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// An executed attempt is unverified.
-    ExecutedToUnverified,
-    /// An unverified attempt was executed.
-    UnverifiedToExecuted,
-    /// An unverified attempt has faulted.
-    UnverifiedToFault,
-    /// An executed attempt was intercepted.
-    ExecutedToExit,
-    /// An unverified attempt was intercepted.
-    UnverifiedToExit,
-}
-
-impl Change {
-    /// The stage of a pending attempt after the change; `None` if it does not fit.
-    fn of(self, stage: Stage) -> Option<Stage> {
-        use Stage::{
-            Executed, Exited, Faulted, ResumedAndExecuted, ResumedAndExited, ResumedAndFaulted,
-            ResumedAndUnverified, Unverified,
-        };
-        Some(match (self, stage) {
-            (Change::ExecutedToUnverified, Executed) => Unverified,
-            (Change::ExecutedToUnverified, ResumedAndExecuted) => ResumedAndUnverified,
-            (Change::UnverifiedToExecuted, Unverified) => Executed,
-            (Change::UnverifiedToExecuted, ResumedAndUnverified) => ResumedAndExecuted,
-            (Change::UnverifiedToFault, Unverified) => Faulted,
-            (Change::UnverifiedToFault, ResumedAndUnverified) => ResumedAndFaulted,
-            (Change::ExecutedToExit, Executed) | (Change::UnverifiedToExit, Unverified) => Exited,
-            (Change::ExecutedToExit, ResumedAndExecuted)
-            | (Change::UnverifiedToExit, ResumedAndUnverified) => ResumedAndExited,
-            _ => return None,
-        })
-    }
-
-    /// Returns the stage that records the change of an attempt whose event is already encoded.
-    fn stage(self) -> Stage {
-        match self {
-            Change::ExecutedToUnverified => Stage::ExecutedBecomesUnverified,
-            Change::UnverifiedToExecuted => Stage::UnverifiedBecomesExecuted,
-            Change::UnverifiedToFault => Stage::UnverifiedBecomesFault,
-            Change::ExecutedToExit => Stage::ExecutedBecomesExit,
-            Change::UnverifiedToExit => Stage::UnverifiedBecomesExit,
-        }
-    }
-}
+use crate::stats::{Call, CallAt, CallOrigin, CallerId, Outcome, SiteId, VcpuCounters};
+use crate::x86::{Direction, Port, PortForm};
 
 /// The trace of one vCPU, for use on its thread. At the end, another thread takes what is left.
 pub struct VcpuTrace {
@@ -105,61 +40,6 @@ struct State {
     started: Option<(u64, InsnEvent)>,
     coverage: Coverage,
     is_writing: bool,
-}
-
-/// The definitions of the numbers in a vCPU's events.
-struct VcpuDefinitions {
-    statistics: Arc<Statistics>,
-    counters: Arc<VcpuCounters>,
-}
-
-impl Define for VcpuDefinitions {
-    fn site(&self, site: u32) -> SiteDefinition {
-        self.statistics.traced_site(SiteId(site))
-    }
-
-    fn call_site(&self, site: u32) -> CallSiteDefinition {
-        self.statistics.traced_call_site(CallSiteId(site))
-    }
-
-    fn stack(&self, stack: u32) -> StackDefinition {
-        self.counters.traced_stack(stack)
-    }
-
-    fn process(&self, process: u32) -> ProcessDefinition {
-        self.statistics.traced_process(process)
-    }
-}
-
-fn code(insn: &TracedInsn) -> Code {
-    Code { pc: insn.pc, kind: insn.site.map_or(CodeKind::Dropped, CodeKind::Site) }
-}
-
-fn traced_process(process: Option<ProcessUse>) -> Option<Process> {
-    process.map(|process| Process { number: process.number(), is_user: process.is_user() })
-}
-
-fn call_code(origin: &CallOrigin) -> CallCode {
-    match origin.site.row() {
-        Some(CallSiteId(site)) => CallCode::Site(site),
-        None => CallCode::Dropped(origin.key.pc),
-    }
-}
-
-fn event(
-    insn: &TracedInsn,
-    stage: Stage,
-    port: Option<Port>,
-    caller: CallerId,
-    value: Option<u32>,
-) -> InsnEvent {
-    let code = match insn.site {
-        Some(SiteId(site)) => format::Code::Site(site),
-        None => format::Code::Dropped(insn.pc),
-    };
-    let process = traced_process(insn.process);
-    let value = value.and_then(|value| insn.form.size().low_bytes(value));
-    InsnEvent { stage, code, form: insn.form, port, value, stack: caller.number(), process }
 }
 
 impl VcpuTrace {
