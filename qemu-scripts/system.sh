@@ -35,6 +35,7 @@ make_system() {
     for package in "${packages[@]}"; do
         dpkg-deb --field "$package"
         printf 'Status: install ok installed\n\n'
+        # shellcheck disable=SC2016 # dpkg-deb expands it
         owner=$(dpkg-deb --show --showformat='${Package}' "$package")
         touch -- "$tree/var/lib/dpkg/info/$owner.list" "$tree/var/lib/dpkg/info/$owner:$(dpkg --print-architecture).list"
     done >"$tree/var/lib/dpkg/status"
@@ -75,7 +76,7 @@ enter_if_asked() {
     [[ $user == root ]] || ((outer_user)) || as=(setpriv --reuid="$system_user" --regid="$system_user" --clear-groups)
     # Not chroot: programs in a chroot cannot make user namespaces, and the tests do. pivot_root stacks the old root on the new
     # one, where umount detaches it.
-    cd -- "$root"
+    cd -- "$root" || exit
     pivot_root . .
     umount --lazy .
     cd /

@@ -23,7 +23,7 @@ plugin=/usr/lib/pvio/libpvio.so
 [[ $(pkg-config --variable=plugindir pvio) == "${plugin%/*}" ]] || die 'pkg-config does not know the directory of the plugin'
 
 # QEMU loads the plugin, and the command reads the statistics.
-pc=(-machine pc -m 64 -display none -nodefaults -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4)
+pc=(-machine pc -m 64 -display none -nodefaults -no-reboot -device 'isa-debug-exit,iobase=0xf4,iosize=4')
 status=0
 qemu-system-x86_64 "${pc[@]}" -plugin "$plugin,stats=stats.json,summary=off" -bios forms.bin || status=$?
 ((status % 2 == 1)) || die "QEMU ended with status $status"
