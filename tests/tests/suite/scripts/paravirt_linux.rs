@@ -71,12 +71,12 @@ with_a_kernel! { on_linux_6_1_x86_64, "6.1", "x86_64":
     disk_by_ports_has_the_right_contents
 }
 
-with_a_kernel! { on_linux_7_2_i386, "7.2", "i386":
+with_a_kernel! { on_linux_7_3_i386, "7.3", "i386":
     kernel_makes_no_access_by_instruction
     disk_by_ports_has_the_right_contents
 }
 
-with_a_kernel! { on_linux_7_2_x86_64, "7.2", "x86_64":
+with_a_kernel! { on_linux_7_3_x86_64, "7.3", "x86_64":
     kernel_makes_no_access_by_instruction
     disk_by_ports_has_the_right_contents
 }
