@@ -141,7 +141,7 @@ fn disk_by_ports_has_the_right_contents(host: &Host, guest: &Guest) {
     assert_eq!(counts.refused, 0, "{counts:?}");
 }
 
-/// Four processes and four CPUs, a million pairs of a write and a read. Mailboxes are registered and released all the time.
+/// Four processes and four CPUs, a million pairs of a write and a read. A CPU that comes back uses its old mailbox.
 fn latches_are_right_while_cpus_come_and_go(host: &Host, guest: &Guest) {
     let machine = guest.machine(&qemu(host), &["latch"], "").args(["-smp", "4"]);
     let machine =

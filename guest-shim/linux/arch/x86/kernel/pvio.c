@@ -8,10 +8,8 @@
 #define pr_fmt(fmt) "pvio: " fmt
 
 #include <linux/cache.h>
-#include <linux/cpuhotplug.h>
 #include <linux/export.h>
 #include <linux/init.h>
-#include <linux/irqflags.h>
 #include <linux/jump_label.h>
 #include <linux/preempt.h>
 #include <linux/printk.h>
@@ -208,7 +206,10 @@ PVIO_STRINGS(b, u8, PVIO_CALL_INSB, PVIO_CALL_OUTSB);
 PVIO_STRINGS(w, u16, PVIO_CALL_INSW, PVIO_CALL_OUTSW);
 PVIO_STRINGS(l, u32, PVIO_CALL_INSL, PVIO_CALL_OUTSL);
 
-/* Called by cpu_init(): gives this CPU its mailbox. */
+/*
+ * Called by cpu_init(): gives this CPU its mailbox. A CPU that goes off line keeps it, because it accesses ports until the
+ * very end, and the host uses a mailbox only when its own CPU asks for that.
+ */
 void pvio_cpu_init(void)
 {
 	struct pvio_mailbox *box = &pvio_mailboxes[raw_smp_processor_id()].box;
@@ -216,19 +217,6 @@ void pvio_cpu_init(void)
 
 	if (static_branch_unlikely(&pvio_guest) && !READ_ONCE(box->key[0]))
 		pvio_open_mailbox(box, (unsigned long)box, &features);
-}
-
-/* Releases the mailbox of a CPU that goes off line. Until it is off, its calls go by registers. */
-static int pvio_cpu_offline(unsigned int cpu)
-{
-	struct pvio_mailbox *box = &pvio_mailboxes[cpu].box;
-	unsigned long flags;
-
-	local_irq_save(flags);
-	pvio_doorbell(box, PVIO_WORD(PVIO_CALL_RELEASE, 0, 0), 0);
-	WRITE_ONCE(box->key[0], 0);
-	local_irq_restore(flags);
-	return 0;
 }
 
 /* Called by setup_arch() before the first access to a port. */
@@ -250,14 +238,6 @@ void __init pvio_guest_init(void)
 	pr_info("port I/O by hypercalls: features %#x%s\n", features,
 		READ_ONCE(box->key[0]) ? ", mailboxes" : "");
 }
-
-static int __init pvio_hotplug_init(void)
-{
-	if (static_branch_unlikely(&pvio_guest))
-		cpuhp_setup_state_nocalls(CPUHP_AP_ONLINE_DYN, "x86/pvio:online", NULL, pvio_cpu_offline);
-	return 0;
-}
-arch_initcall(pvio_hotplug_init);
 
 /* pvio_guest_init() has looked at it already. */
 static int __init pvio_parameter(char *arg)
