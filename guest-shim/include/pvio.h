@@ -76,12 +76,14 @@
 #define PVIO_CALL_RESET          20 /* Sets all counts to zero, also those of open windows; forgets closed windows */
 #define PVIO_CALL_DUMP           21 /* Writes the statistics so far */
 #define PVIO_CALL_REGISTER_LARGE 22 /* Registers a large mailbox; in the mailbox only */
+#define PVIO_CALL_BATCH_COMPACT  23 /* Runs compact records in order, until one fails */
 
 /* What a host can do: the bits of EDX after a probe. */
-#define PVIO_FEATURE_EVERY_PORT    0x1 /* Calls reach every port. Without it, only those that the host's own devices serve */
-#define PVIO_FEATURE_MEMORY        0x2 /* Calls with an address work. Without it, they may be DECLINED */
-#define PVIO_FEATURE_MAILBOX       0x4 /* A mailbox can be registered */
-#define PVIO_FEATURE_LARGE_MAILBOX 0x8 /* A large mailbox can be registered */
+#define PVIO_FEATURE_EVERY_PORT    0x1  /* Calls reach every port. Without it, only those that the host's own devices serve */
+#define PVIO_FEATURE_MEMORY        0x2  /* Calls with an address work. Without it, they may be DECLINED */
+#define PVIO_FEATURE_MAILBOX       0x4  /* A mailbox can be registered */
+#define PVIO_FEATURE_LARGE_MAILBOX 0x8  /* A large mailbox can be registered */
+#define PVIO_FEATURE_COMPACT_BATCH 0x10 /* The call for batches of compact records works */
 
 /* The levels of a logged line. */
 #define PVIO_LEVEL_ERROR   0 /* An error */
@@ -184,6 +186,14 @@ struct pvio_record {
     uint32_t value;
     uint64_t address;
 } __attribute__((aligned(16)));
+
+/* One operation of a compact batch. */
+struct pvio_compact_record {
+    uint8_t call;
+    uint8_t reserved;
+    uint16_t port;
+    uint32_t value;
+} __attribute__((aligned(8)));
 
 /* A CPU's mailbox: calls and answers in memory. A host without large mailboxes uses the first 16 bytes. */
 struct pvio_mailbox {
@@ -663,6 +673,74 @@ static inline size_t pvio_batch(struct pvio_record *records, size_t count)
         record->status = pvio_record_run_(record);
         if (record->status != PVIO_STATUS_OK)
             break;
+        index++;
+    }
+    return index;
+}
+
+/* ---- Compact batches ---- */
+
+#define PVIO_COMPACT_RECORDS_(b, B, type)                                                                   \
+    static inline struct pvio_compact_record pvio_compact_in##b(uint16_t port)                              \
+    {                                                                                                       \
+        return pvio_compact_record_(PVIO_CALL_IN##B, port, 0);                                              \
+    }                                                                                                       \
+    static inline struct pvio_compact_record pvio_compact_out##b(type value, uint16_t port)                 \
+    {                                                                                                       \
+        return pvio_compact_record_(PVIO_CALL_OUT##B, port, value);                                         \
+    }
+
+static inline struct pvio_compact_record pvio_compact_record_(uint8_t call, uint16_t port, uint32_t value)
+{
+    struct pvio_compact_record record;
+
+    record.call = call;
+    record.reserved = 0;
+    record.port = port;
+    record.value = value;
+    return record;
+}
+
+PVIO_COMPACT_RECORDS_(b, B, uint8_t)
+PVIO_COMPACT_RECORDS_(w, W, uint16_t)
+PVIO_COMPACT_RECORDS_(l, L, uint32_t)
+
+/*
+ * Runs records in order, each with the fallback of its own operation. Returns COUNT, or the index of the
+ * first record that is wrong: its call is not one of these, or its reserved byte not 0. Nothing after it has run.
+ */
+static inline size_t pvio_batch_compact(struct pvio_compact_record *records, size_t count)
+{
+    int is_answered = 1;
+    size_t index = 0;
+
+    while (index < count) {
+        struct pvio_compact_record *const record = &records[index];
+        pvio_word dx = PVIO_CAST_(pvio_word, PVIO_LINEAR(record)), cx = count - index;
+        unsigned int status;
+
+        if (is_answered) {
+            status = pvio_status(pvio_call(pvio_call_word(PVIO_CALL_BATCH_COMPACT, 0, 0), &dx, &cx));
+            is_answered = status != PVIO_STATUS_UNANSWERED && status != PVIO_STATUS_DENIED
+                && status != PVIO_STATUS_UNKNOWN;
+        }
+        if (cx != count - index) {
+            index = count - PVIO_CAST_(size_t, cx);
+            continue;
+        }
+        /* The host made no progress, for example at a page of this record: the write makes the page dirty. */
+        if (record->reserved)
+            break;
+        *PVIO_CAST_(volatile uint8_t *, &record->reserved) = 0;
+        switch (record->call) {
+        case PVIO_CALL_INB: record->value = pvio_inb(record->port); break;
+        case PVIO_CALL_INW: record->value = pvio_inw(record->port); break;
+        case PVIO_CALL_INL: record->value = pvio_inl(record->port); break;
+        case PVIO_CALL_OUTB: pvio_outb(PVIO_CAST_(uint8_t, record->value), record->port); break;
+        case PVIO_CALL_OUTW: pvio_outw(PVIO_CAST_(uint16_t, record->value), record->port); break;
+        case PVIO_CALL_OUTL: pvio_outl(record->value, record->port); break;
+        default: return index;
+        }
         index++;
     }
     return index;

@@ -7,7 +7,9 @@ use core::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::vec::Vec;
 
-use crate::abi::{self, CallWord, LargeMailbox, RECORD_PENDING, Record, Status, call, status};
+use crate::abi::{
+    self, CallWord, CompactRecord, LargeMailbox, RECORD_PENDING, Record, Status, call, status,
+};
 use crate::machine::{Machine, MailboxMachine};
 use crate::port_io::PortIo;
 
@@ -18,6 +20,7 @@ pub(crate) enum By {
     Call,
     Mailbox,
     Batch,
+    CompactBatch,
 }
 
 /// One element moved: the way, the number of the scalar call, the port, the value.
@@ -41,6 +44,8 @@ pub(crate) struct Simulation {
     /// True if a page is still missing after it was touched.
     pub(crate) stubborn: bool,
     pub(crate) segment_base: usize,
+    /// True if the host runs compact batches.
+    pub(crate) has_compact_batches: bool,
     /// True if mailboxes can be registered.
     pub(crate) has_mailboxes: bool,
     /// True if they can also be large.
@@ -88,6 +93,7 @@ impl Simulation {
         Simulation {
             heard: true,
             elements_max: 65_536,
+            has_compact_batches: true,
             has_mailboxes: true,
             has_large_mailboxes: true,
             ..Simulation::default()
@@ -202,6 +208,46 @@ impl Simulation {
         }
         Status::new(status::OK, 0)
     }
+
+    /// Runs compact records. After some progress an error is left to the next call.
+    fn compact_batch(&self, edx: &mut usize, ecx: &mut usize) -> Status {
+        for done in 0..(*ecx).min(self.elements_max) {
+            let code = self.compact_record(*edx);
+            match code {
+                status::OK => {}
+                status::PAGE | status::DECLINED => return Status::new(code, 0),
+                code => return Status::new(if done == 0 { code } else { status::OK }, 0),
+            }
+            *edx += size_of::<CompactRecord>();
+            *ecx -= 1;
+        }
+        Status::new(status::OK, 0)
+    }
+
+    /// Executes the compact record at a linear address. Returns its status.
+    fn compact_record(&self, linear: usize) -> u8 {
+        if !self.is_judged(linear, size_of::<CompactRecord>()) {
+            return status::PAGE;
+        }
+        let pointer =
+            core::ptr::with_exposed_provenance_mut::<CompactRecord>(linear - self.segment_base);
+        // SAFETY: the address is one that the shim gave for this.
+        let record = unsafe { &mut *pointer };
+        assert_eq!(record.reserved, 0);
+        if self.declined.contains(&record.port) {
+            return status::DECLINED;
+        }
+        if let Some((port, code)) = self.wrong
+            && port == record.port
+        {
+            return code;
+        }
+        let value = self.device(By::CompactBatch, record.call, record.port, record.value);
+        if (call::INB..=call::INL).contains(&record.call) {
+            record.value = value;
+        }
+        status::OK
+    }
 }
 
 impl Machine for Simulation {
@@ -242,6 +288,7 @@ impl Machine for Simulation {
                 Status::new(code, 0)
             }
             call::BATCH => self.batch(edx, ecx),
+            call::BATCH_COMPACT if self.has_compact_batches => self.compact_batch(edx, ecx),
             _ => Status::new(status::UNKNOWN, 0),
         }
     }

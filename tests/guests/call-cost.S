@@ -16,6 +16,8 @@
  *      hypercall insb          on PORT_OWN             STRING bytes
  *      hypercall batch         of BATCH times outb on PORT_OWN, including filling the records, BATCHES times
  *
+ *      hypercall batch_compact of the same, with compact records
+ *
  * A call does what a shim does: it loads EAX, executes the instruction, and checks the answer; an answer that
  * is not OK ends the guest with status 3.  PORT_QEMU is 0xe0, where `-device pc-testdev` has a latch;
  * PORT_OWN is 0x5000, where the plugin has one.  The times, 64 bits each, little-endian, go to -debugcon
@@ -34,6 +36,7 @@
 #define INSB            7
 #define OUTSB           10
 #define BATCH_CALL      13
+#define BATCH_COMPACT   23
 
 reset_vector_to start
 define_gdt
@@ -111,6 +114,26 @@ batch:
         jnz     failed
         dec     %r10d
         jnz     batch
+        end
+
+        begin
+        mov     $BATCHES, %r10d
+compact_batch:
+        mov     $RECORDS, %edi
+        mov     $BATCH, %ecx
+        mov     $0x5A << 32 | PORT_OWN << 16 | OUTB, %rax
+3:      mov     %rax, (%rdi)
+        add     $8, %rdi
+        dec     %ecx
+        jnz     3b
+        mov     $CALL(BATCH_COMPACT, 0, 0), %eax
+        mov     $RECORDS, %edx
+        mov     $BATCH, %ecx
+        magic
+        or      %ecx, %eax
+        jnz     failed
+        dec     %r10d
+        jnz     compact_batch
         end
 
         dec     %r15d

@@ -70,7 +70,7 @@ start:
         mov     %bx, %bp
         jnz     scalars
         expect  %eax, PVIO_VERSION
-        expect  %edx, (PVIO_FEATURE_EVERY_PORT | PVIO_FEATURE_MEMORY | PVIO_FEATURE_MAILBOX | PVIO_FEATURE_LARGE_MAILBOX)
+        expect  %edx, (PVIO_FEATURE_EVERY_PORT | PVIO_FEATURE_MEMORY | PVIO_FEATURE_MAILBOX | PVIO_FEATURE_LARGE_MAILBOX | PVIO_FEATURE_COMPACT_BATCH)
 
 scalars:
         /* Without the plugin there is no latch; both ways still read the same. */
@@ -132,6 +132,20 @@ scalars:
         cmpl    $0x50000001, %es:16(%di)
         jne     failed
         cmpl    $0x77, %es:20(%di)
+        jne     failed
+
+        /* The same by compact records. */
+        mov     $ROM(compact_records), %si
+        mov     $RECORDS, %di
+        mov     $(8 * 2), %cx
+        rep movsb %cs:(%si), %es:(%di)
+        mov     $RECORDS, %di
+        mov     $2, %cx
+        pvio_batch_compact
+        expect  %eax, 0
+        expect  %ecx, 0
+        expect  %edx, ((DATA_SEGMENT << 4) + RECORDS + 16)
+        cmpl    $0x79, %es:12(%di)
         jne     failed
 
 qemus_devices:
@@ -261,6 +275,13 @@ records:
         .word   LATCH
         .long   0
         .quad   0
+compact_records:
+        .byte   PVIO_CALL_OUTB, 0
+        .word   LATCH
+        .long   0x79
+        .byte   PVIO_CALL_INB, 0
+        .word   LATCH
+        .long   0
 called: .ascii  "by hypercall\n"
 instructed:
         .ascii  "by instruction\n"

@@ -20,6 +20,22 @@ pub struct Record {
 
 const _: () = assert!(size_of::<Record>() == 16 && align_of::<Record>() == 16);
 
+/// One operation of a compact batch: 8 bytes, little-endian, aligned to 8, the same in every mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct CompactRecord {
+    /// One of the six calls that move one element.
+    pub call: u8,
+    /// 0.
+    pub reserved: u8,
+    /// The port.
+    pub port: u16,
+    /// The value to write, in the low bits, or the value read.
+    pub value: u32,
+}
+
+const _: () = assert!(size_of::<CompactRecord>() == 8 && align_of::<CompactRecord>() == 8);
+
 /// A CPU's mailbox for calls without registers: 16 bytes, little-endian, aligned to 16, the same in
 /// every mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -77,6 +77,7 @@ macro_rules! for_each_call {
             Reset RESET "reset" 20 "Sets all counts to zero, also those of open windows; forgets closed windows", "", "";
             Dump DUMP "dump" 21 "Writes the statistics so far", "", "";
             RegisterLarge REGISTER_LARGE "register_large" 22 "Registers a large mailbox; in the mailbox only", "", "data: the version; value: features";
+            BatchCompact BATCH_COMPACT "batch_compact" 23 "Runs compact records in order, until one fails", "address and count of records", "address; count";
         }
     };
 }
@@ -176,6 +177,7 @@ constants! {
     MEMORY = 0x2, "Calls with an address work. Without it, they may be DECLINED";
     MAILBOX = 0x4, "A mailbox can be registered";
     LARGE_MAILBOX = 0x8, "A large mailbox can be registered";
+    COMPACT_BATCH = 0x10, "The call for batches of compact records works";
 }
 
 constants! {

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::marker::PhantomData;
 
-use crate::abi::Record;
+use crate::abi::{CompactRecord, Record};
 use crate::error::CallError;
 use crate::value::Value;
 
@@ -17,7 +17,7 @@ pub struct Ticket<T> {
 }
 
 impl<T> Ticket<T> {
-    pub(super) fn to(record: &Record) -> Ticket<T> {
+    pub(super) fn to<R>(record: &R) -> Ticket<T> {
         Ticket { address: core::ptr::from_ref(record).addr(), value: PhantomData }
     }
 }
@@ -32,13 +32,49 @@ impl<T> Clone for Ticket<T> {
 
 impl<T> Copy for Ticket<T> {}
 
-/// The values read by a batch.
-#[derive(Debug)]
-pub struct Results<'r> {
-    pub(super) records: &'r [Record],
+/// A record of either size.
+pub trait AnyRecord: sealed::Sealed {}
+
+impl AnyRecord for Record {}
+
+impl AnyRecord for CompactRecord {}
+
+mod sealed {
+    use crate::abi::{CompactRecord, Record};
+
+    pub trait Sealed {
+        fn call(&self) -> u8;
+        fn value(&self) -> u32;
+    }
+
+    impl Sealed for Record {
+        fn call(&self) -> u8 {
+            self.call
+        }
+
+        fn value(&self) -> u32 {
+            self.value
+        }
+    }
+
+    impl Sealed for CompactRecord {
+        fn call(&self) -> u8 {
+            self.call
+        }
+
+        fn value(&self) -> u32 {
+            self.value
+        }
+    }
 }
 
-impl Results<'_> {
+/// The values read by a batch.
+#[derive(Debug)]
+pub struct Results<'r, R = Record> {
+    pub(super) records: &'r [R],
+}
+
+impl<R: AnyRecord> Results<'_, R> {
     /// The value of a ticket.
     ///
     /// # Panics
@@ -46,8 +82,8 @@ impl Results<'_> {
     /// If the ticket is from another batch.
     pub fn get<T: Value>(&self, ticket: Ticket<T>) -> T {
         let offset = ticket.address.wrapping_sub(self.records.as_ptr().addr());
-        match self.records.get(offset / size_of::<Record>()) {
-            Some(record) if record.call == T::IN => T::from_bits(record.value),
+        match self.records.get(offset / size_of::<R>()) {
+            Some(record) if record.call() == T::IN => T::from_bits(record.value()),
             _ => panic!("the ticket for a {} is another batch's", T::NAME),
         }
     }

@@ -9,6 +9,7 @@ mod batch;
 mod call_cache;
 mod call_sites;
 mod caller;
+mod compact_batch;
 mod control;
 mod epoch;
 mod guest_log;
@@ -40,6 +41,10 @@ pub use machine_control::{DumpError, MachineControl};
 pub use vcpu_calls::{FindCaller, VcpuCalls};
 
 use refusal::Refusal;
+
+/// The features of a host that has access to the guest's memory.
+const WITH_MEMORY: u32 =
+    feature::MEMORY | feature::MAILBOX | feature::LARGE_MAILBOX | feature::COMPACT_BATCH;
 
 /// The rings that may make hypercalls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +117,6 @@ impl Hypercalls {
         let every_port = self.machine.is_some() && !self.icount;
         // Of proven RAM, each call tells whether it suffices.
         let memory = matches!(self.ram(), Some(RamAccess::InPlace(_)));
-        (if every_port { feature::EVERY_PORT } else { 0 })
-            | (if memory { feature::MEMORY | feature::MAILBOX | feature::LARGE_MAILBOX } else { 0 })
+        (if every_port { feature::EVERY_PORT } else { 0 }) | (if memory { WITH_MEMORY } else { 0 })
     }
 }

@@ -157,6 +157,11 @@ impl VcpuCalls {
             Call::Batch => self.with_transfer(origin, arguments, |ports, memory, transfer| {
                 ports.batch(memory, transfer)
             }),
+            Call::BatchCompact => {
+                self.with_transfer(origin, arguments, |ports, memory, transfer| {
+                    ports.compact_batch(memory, transfer)
+                })
+            }
             _ => self.control((call, word.operand()), origin, arguments),
         }
     }

@@ -22,6 +22,7 @@ static void no_memory(word address, word count, int can_be_read) {
             call_in_vain(by, string_word(call), address, count, PVIO_STATUS_ADDRESS);
     const word aligned = address & ~(word)15;
     call_in_vain(by, pvio_call_word(PVIO_CALL_BATCH, 0, 0), aligned, count, PVIO_STATUS_ADDRESS);
+    call_in_vain(by, pvio_call_word(PVIO_CALL_BATCH_COMPACT, 0, 0), address & ~(word)7, count, PVIO_STATUS_ADDRESS);
     if (!can_be_read && count <= PVIO_NAME_MAX) {
         call_in_vain(by, pvio_call_word(PVIO_CALL_LOG, PVIO_LEVEL_INFO, 0), address, count, PVIO_STATUS_ADDRESS);
         call_in_vain(by, pvio_call_word(PVIO_CALL_BEGIN, 0, 0), address, count, PVIO_STATUS_ADDRESS);
@@ -35,6 +36,7 @@ static void nothing_of_nothing(word address) {
     for (u8 call = PVIO_CALL_INSB; call <= PVIO_CALL_OUTSL; call++)
         call_in_vain(by, string_word(call), address, 0, PVIO_STATUS_OK);
     call_in_vain(by, pvio_call_word(PVIO_CALL_BATCH, 0, 0), address & ~(word)15, 0, PVIO_STATUS_OK);
+    call_in_vain(by, pvio_call_word(PVIO_CALL_BATCH_COMPACT, 0, 0), address & ~(word)7, 0, PVIO_STATUS_OK);
 }
 
 /* From the address on it is too long, for each size of elements. */
@@ -43,6 +45,8 @@ static void too_far(word address, word bytes) {
         call_in_vain(by, string_word(call), address, bytes / width_of(call) + 1, PVIO_STATUS_ADDRESS);
     const word aligned = address & ~(word)15;
     call_in_vain(by, pvio_call_word(PVIO_CALL_BATCH, 0, 0), aligned, (bytes + address - aligned) / 16 + 1, PVIO_STATUS_ADDRESS);
+    const word compact = address & ~(word)7;
+    call_in_vain(by, pvio_call_word(PVIO_CALL_BATCH_COMPACT, 0, 0), compact, (bytes + address - compact) / 8 + 1, PVIO_STATUS_ADDRESS);
 }
 
 static void impossible(void) {
@@ -65,9 +69,12 @@ static void impossible(void) {
     /* A batch has to be aligned. */
     for (u32 off = 1; off < 16; off++)
         call_in_vain(by, pvio_call_word(PVIO_CALL_BATCH, 0, 0), window.middle + off, 2, PVIO_STATUS_ADDRESS);
+    for (u32 off = 1; off < 8; off++)
+        call_in_vain(by, pvio_call_word(PVIO_CALL_BATCH_COMPACT, 0, 0), window.middle + off, 2, PVIO_STATUS_ADDRESS);
     /* The fields that are checked before addresses. */
     call_in_vain(by, pvio_call_word(PVIO_CALL_INSB, 1, STREAM), window.middle, 2, PVIO_STATUS_ARGUMENT);
     call_in_vain(by, pvio_call_word(PVIO_CALL_BATCH, 0, 1), window.middle, 2, PVIO_STATUS_ARGUMENT);
+    call_in_vain(by, pvio_call_word(PVIO_CALL_BATCH_COMPACT, 1, 0), window.middle, 2, PVIO_STATUS_ARGUMENT);
     call_in_vain(by, pvio_call_word(PVIO_CALL_LOG, 4, 0), window.middle, 2, PVIO_STATUS_ARGUMENT);
     call_in_vain(by, pvio_call_word(PVIO_CALL_LOG, 0, 0), last, PVIO_LOG_MAX + 1, PVIO_STATUS_LENGTH);
     call_in_vain(by, pvio_call_word(PVIO_CALL_BEGIN, 0, 0), last, PVIO_NAME_MAX + 1, PVIO_STATUS_LENGTH);

@@ -141,7 +141,7 @@ static int is_without_windows;
 
 static u8 call_number(void) {
     for (;;) {
-        const u8 number = below(4) ? (u8)below(PVIO_CALL_DUMP + 1) : (u8)below(128);
+        const u8 number = below(4) ? (u8)below(PVIO_CALL_BATCH_COMPACT + 1) : (u8)below(128);
         const int is_of_windows = number == PVIO_CALL_BEGIN || number == PVIO_CALL_END;
         if (number != PVIO_CALL_EXIT && number != PVIO_CALL_RESET && !(is_without_windows && is_of_windows))
             return number;
@@ -159,6 +159,16 @@ static void fill_records(word at, u32 records, const struct caller *by) {
     }
 }
 
+static void fill_compact_records(word at, u32 records) {
+    for (u32 i = 0; i < records; i++) {
+        struct pvio_compact_record *const record = (struct pvio_compact_record *)direct(at + 8 * i);
+        record->call = below(64) ? (u8)(1 + below(6)) : (u8)below(256);
+        record->reserved = below(64) ? 0 : (u8)any();
+        record->port = port();
+        record->value = (u32)any();
+    }
+}
+
 /* ---- Calls ---- */
 
 static u32 made[128];
@@ -166,10 +176,14 @@ static u32 made[128];
 static u32 size_of(u8 call) {
     if (call == PVIO_CALL_BATCH)
         return 16;
+    if (call == PVIO_CALL_BATCH_COMPACT)
+        return 8;
     return 1u << (call - PVIO_CALL_INSB) % 3;
 }
 
-static int moves(u8 call) { return call >= PVIO_CALL_INSB && call <= PVIO_CALL_BATCH; }
+static int moves(u8 call) {
+    return (call >= PVIO_CALL_INSB && call <= PVIO_CALL_BATCH) || call == PVIO_CALL_BATCH_COMPACT;
+}
 
 static void one(const struct caller *by) {
     const u8 call = call_number();
@@ -182,7 +196,12 @@ static void one(const struct caller *by) {
         dx = window.begin + PAGE * (below(2) ? 1 : 4) + 16 * (2 * PAGE / 16 - records);
         fill_records(dx, records, by);
         cx = below(8) ? records : records + below(1000);
-    } else if (call == PVIO_CALL_BATCH && !is_user(by)) {
+    } else if (call == PVIO_CALL_BATCH_COMPACT && below(4)) {
+        const u32 records = 1 + below(2 * PAGE / 8);
+        dx = window.begin + PAGE * (below(2) ? 1 : 4) + 8 * (2 * PAGE / 8 - records);
+        fill_compact_records(dx, records);
+        cx = below(8) ? records : records + below(1000);
+    } else if ((call == PVIO_CALL_BATCH || call == PVIO_CALL_BATCH_COMPACT) && !is_user(by)) {
         /* That memory may belong to ring 3. */
         dx |= 1;
     }
@@ -195,7 +214,7 @@ static void one(const struct caller *by) {
     check_same(status & PVIO_UNANSWERED, 0);
     const u32 code = status >> 24;
     check(code <= PVIO_STATUS_FAILED);
-    if (call > PVIO_CALL_DUMP || call == 14 || call == 15)
+    if (call == PVIO_CALL_REGISTER_LARGE || call > PVIO_CALL_BATCH_COMPACT || call == 14 || call == 15)
         check(code == PVIO_STATUS_UNKNOWN || code == PVIO_STATUS_ARGUMENT);
     dx &= whole, cx &= whole;
     if (moves(call)) {
@@ -319,6 +338,7 @@ void guest(void) {
     limits();
 
     tell("batch", made[PVIO_CALL_BATCH]);
+    tell("batch_compact", made[PVIO_CALL_BATCH_COMPACT]);
     tell("log", made[PVIO_CALL_LOG]);
     tell("begin", made[PVIO_CALL_BEGIN]);
     tell("end", made[PVIO_CALL_END]);

@@ -30,7 +30,7 @@ static u32 any_word(u64 random) {
     static const u16 ports[] = {LATCH, LATCH + 1, LATCH + 3, 0x5010, 0x5012, 0x300, 0x304, 0x80, 0x5200};
     const u32 any_number = random & 3 ? (u32)(random >> 8 & 15) : (u32)(random >> 8 & 0x7f);
     /* A batch would have records of its own, and control calls end what the test looks at. */
-    const u32 number = any_number == PVIO_CALL_BATCH || (any_number > PVIO_CALL_RELEASE && any_number <= PVIO_CALL_DUMP) ? PVIO_CALL_INSB : any_number;
+    const u32 number = any_number == PVIO_CALL_BATCH || any_number == PVIO_CALL_BATCH_COMPACT || (any_number > PVIO_CALL_RELEASE && any_number <= PVIO_CALL_DUMP) ? PVIO_CALL_INSB : any_number;
     const u32 is_call = (random >> 2 & 15) != 0;
     const u32 operand = (random >> 24 & 7) < 2 || number == PVIO_CALL_OUTB ? (u32)(random >> 32 & 0xff) : 0;
     const u32 port = number ? ports[(random >> 40) % (sizeof ports / sizeof *ports)] : 0;

@@ -43,6 +43,7 @@ static void calls(void) {
     for (u8 call = PVIO_CALL_INSB; call <= PVIO_CALL_OUTSL; call++)
         decline(call, 0, is_in(call) ? STREAM : LATCH, GUEST + 0x20, 4);
     decline(PVIO_CALL_BATCH, 0, 0, GUEST, 1);
+    decline(PVIO_CALL_BATCH_COMPACT, 0, 0, GUEST, 1);
     for (u8 call = PVIO_CALL_EXIT; call <= PVIO_CALL_DUMP; call++)
         decline(call, 0, 0, GUEST + 0x20, 4);
 }

@@ -165,6 +165,41 @@ static void random_batch(void) {
     }
 }
 
+/* ---- Compact records ---- */
+
+#define COMPACT ((u32)sizeof(struct pvio_compact_record))
+
+static struct pvio_compact_record before_compact[64];
+
+static struct pvio_compact_record random_compact_record(void) {
+    const u8 call = random(40) ? (u8)(1 + random(6)) : (u8)random(256);
+    struct pvio_compact_record record = pvio_compact_record_(call, random_port(4), (u32)random_word());
+    record.reserved = random(60) ? 0 : (u8)random(256);
+    return record;
+}
+
+static void random_compact_batch(void) {
+    records = 1 + random(64);
+    c.dx = (window.begin + random(4 * PAGE - 64 * COMPACT)) & ~(word)7;
+    if (!random(4)) /* from one page into the next */
+        c.dx = window.begin + PAGE * (1 + random(3)) - COMPACT * (1 + random(8));
+    struct pvio_compact_record record = random_compact_record();
+    for (u32 i = 0; i < records; i++) {
+        if (random(3))
+            record = random_compact_record();
+        else
+            record.value = (u32)random_word();
+        *(struct pvio_compact_record *)direct(c.dx + i * COMPACT) = before_compact[i] = record;
+    }
+    c.cx = random(records + 1);
+    if (!random(20))
+        c.dx += 1 + random(7);
+    if (!random(20)) {
+        records = 0;
+        c.dx = ODD_BEGIN + random(ODD) * PAGE, c.cx = random_length();
+    }
+}
+
 /* ---- Calls ---- */
 
 /* One of few names: each window takes memory of QEMU. */
@@ -175,7 +210,8 @@ static void text_at(word address, u32 size) {
 }
 
 static u8 random_call(void) {
-    switch (random(16)) {
+    switch (random(17)) {
+    case 16: return PVIO_CALL_BATCH_COMPACT;
     case 0: return (u8)random(128);
     case 1: return (u8)(PVIO_CALL_LOG + random(3));
     case 2: return random(20) ? PVIO_CALL_PROBE : random(8) ? PVIO_CALL_RESET : PVIO_CALL_DUMP;
@@ -205,6 +241,10 @@ static void choose(void) {
             c.by = &ring_3;
         c.is_wild = (choice & (WILD | SECOND_CPU)) && is_user(c.by);
         random_batch();
+    } else if (c.call == PVIO_CALL_BATCH_COMPACT) {
+        if (choice & SECOND_CPU && is_supervisor())
+            c.by = &ring_3;
+        random_compact_batch();
     } else if (c.call >= PVIO_CALL_LOG && c.call <= PVIO_CALL_END) {
         c.dx = random_address();
         c.cx = random(3) ? 16 + random(80) : random_length();
@@ -286,6 +326,38 @@ static void check_batch(u32 status) {
     }
 }
 
+static void check_compact_batch(u32 status) {
+    const word done = (c.cx - c.new_cx);
+    check_same(narrow(c.new_dx), narrow(c.dx + done * COMPACT));
+    check(narrow(done) <= PVIO_ELEMENTS_MAX && narrow(done) <= c.cx);
+    if (!records) {
+        check_same(narrow(done), 0);
+        check(status != PVIO_STATUS_UNKNOWN); /* no record was read there */
+    }
+    if (choice & SECOND_CPU)
+        return;
+    for (u32 i = 0; i < records && i < done; i++) {
+        const struct pvio_compact_record *const was = &before_compact[i];
+        const struct pvio_compact_record *const is = (struct pvio_compact_record *)direct(c.dx + i * COMPACT);
+        check_same(is->call | (u32)is->port << 8, was->call | (u32)was->port << 8);
+        check(is->call >= PVIO_CALL_INB && is->call <= PVIO_CALL_OUTL && !is->reserved && !was->reserved);
+        if (is_in(is->call)) {
+            may_write(c.dx + i * COMPACT + 4, 4);
+            check(is->call == PVIO_CALL_INL || is->value >> 8 * width_of(is->call) == 0);
+        } else {
+            check_same(is->value, was->value);
+        }
+        count_record(is->call, PVIO_STATUS_OK);
+    }
+    /* The record that failed, also if the call does not say so yet. */
+    const int has_run = c.word == pvio_call_word(PVIO_CALL_BATCH_COMPACT, 0, 0);
+    const int is_wrong = status == PVIO_STATUS_UNKNOWN || status == PVIO_STATUS_ARGUMENT || status == PVIO_STATUS_DECLINED;
+    if (has_run && records && done < c.cx && done < records && (is_wrong || (status == PVIO_STATUS_OK && done))) {
+        const u8 call = before_compact[done].call;
+        count_record(call, call >= PVIO_CALL_INB && call <= PVIO_CALL_OUTL ? PVIO_STATUS_OK : PVIO_STATUS_UNKNOWN);
+    }
+}
+
 static void check_marks(u32 frame) {
     const volatile u64 *const bytes = (volatile u64 *)(word)frame;
     for (u32 i = 0; i < PAGE / 8; i++)
@@ -349,6 +421,8 @@ static void one(void) {
         check_string();
     else if (c.call == PVIO_CALL_BATCH)
         check_batch(status);
+    else if (c.call == PVIO_CALL_BATCH_COMPACT)
+        check_compact_batch(status);
     else if (c.call != PVIO_CALL_INL && c.call != PVIO_CALL_PROBE)
         check_same(c.new_dx, c.dx);
     if (status != PVIO_STATUS_OK)

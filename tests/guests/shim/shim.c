@@ -184,6 +184,37 @@ static void batches(void)
     check(pvio_native_inb(latch) == 1);
 }
 
+static void compact_batches(void)
+{
+    static struct pvio_compact_record records[8];
+
+    records[0] = pvio_compact_outw(0x4321, latch);
+    records[1] = pvio_compact_outw(0x8765, (uint16_t)(latch + 2));
+    records[2] = pvio_compact_inl(latch);
+    records[3] = pvio_compact_outb(0x98, latch);
+    records[4] = pvio_compact_inb(latch);
+    records[5] = pvio_compact_inw((uint16_t)(latch + 2));
+    records[6] = pvio_compact_outl(0xffffffff, latch);
+    records[7] = pvio_compact_inl(latch);
+    check(pvio_batch_compact(records, 8) == 8);
+    check(records[2].value == 0x87654321);
+    check(records[4].value == 0x98);
+    check(records[5].value == 0x8765);
+    check(records[7].value == 0xffffffff);
+    check(pvio_batch_compact(records, 0) == 0);
+
+    /* Records after a wrong one are not executed. */
+    records[0] = pvio_compact_outb(1, latch);
+    records[1].reserved = 1;
+    records[2] = pvio_compact_outb(3, latch);
+    check(pvio_batch_compact(records, 3) == 1);
+    check(pvio_native_inb(latch) == 1);
+    records[1].reserved = 0;
+    records[1].call = PVIO_CALL_LOG;
+    check(pvio_batch_compact(records, 3) == 1);
+    check(pvio_native_inb(latch) == 1);
+}
+
 /* ---- Control ---- */
 
 static void control(void)
@@ -223,7 +254,8 @@ void guest(void)
     is_heard = version != 0;
     check(version == (is_heard ? PVIO_VERSION : 0));
     /* A host that does not have all of it declines, and that is seen by nothing but the counts. */
-    check((features & ~(PVIO_FEATURE_EVERY_PORT | PVIO_FEATURE_MEMORY | PVIO_FEATURE_MAILBOX | PVIO_FEATURE_LARGE_MAILBOX)) == 0 && (is_heard || features == 0));
+    check((features & ~(PVIO_FEATURE_EVERY_PORT | PVIO_FEATURE_MEMORY | PVIO_FEATURE_MAILBOX | PVIO_FEATURE_LARGE_MAILBOX | PVIO_FEATURE_COMPACT_BATCH)) == 0
+          && (is_heard || features == 0));
     check(pvio_reset() == answer(PVIO_STATUS_OK));
 
     /* Without the plugin there is a latch if there is pc-testdev. */
@@ -231,6 +263,7 @@ void guest(void)
     if (holds(latch)) {
         scalars();
         batches();
+        compact_batches();
     }
     if (pvio_native_inl(LEFT) != 0xffffffff)
         strings();

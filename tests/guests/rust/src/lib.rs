@@ -15,7 +15,7 @@ use core::fmt;
 use core::panic::PanicInfo;
 
 use driver::{FROM_LATCH, FROM_NOBODY, LATCH, drive};
-use pvio_guest::batch::{Batch, Error, Record};
+use pvio_guest::batch::{Batch, CompactBatch, CompactRecord, Error, Record};
 use pvio_guest::control::{self, Level, Line, Window};
 use pvio_guest::{CallError, Detected, Hypercall, Mailbox, Native};
 use pvio_guest::{Port, PortIo, PortReadOnly, PortWriteOnly, Value};
@@ -49,6 +49,7 @@ extern "C" fn guest() -> ! {
     check_ports(latch);
     let stream = check_strings();
     check_batch(Served { latch, stream });
+    check_compact_batch(Served { latch, stream });
     check_texts(heard);
     print(format_args!("page faults: {}", paged::faults()));
     print(format_args!("passed"));
@@ -219,6 +220,28 @@ fn check_batch(served: Served) {
         assert_eq!(*read, [u16::MAX; 4]);
     }
     print(format_args!("batch: written to the stream: {}", served.stream));
+}
+
+/// Scalars by one compact batch, with nothing of it in memory when it runs.
+fn check_compact_batch(served: Served) {
+    paged::unmap();
+    // SAFETY: nobody else uses these pages now. Two of the records are in the first.
+    let records = unsafe {
+        paged::slice::<CompactRecord>(paged::PAGE - 2 * size_of::<CompactRecord>(), 3)
+    };
+    let run = |records| -> Result<(u8, u16), Error> {
+        let mut batch = CompactBatch::new(records);
+        batch.outw(0x1211, LATCH)?;
+        let byte = batch.inb(LATCH + 1)?;
+        let word = batch.inw(LATCH)?;
+        assert_eq!(batch.outb(0, LATCH), Err(Error::NoRoom));
+        paged::unmap();
+        // SAFETY: at the ports there is a latch or nothing.
+        let results = unsafe { batch.run() }?;
+        Ok((results.get(byte), results.get(word)))
+    };
+    let expected = if served.latch { (0x12, 0x1211) } else { (u8::MAX, u16::MAX) };
+    assert_eq!(run(records), Ok(expected));
 }
 
 /// Lines for the log: from RAM, with numbers in them, and from pages that are absent.

@@ -11,6 +11,7 @@ on_both_qemus! {
     calls_have_the_memory_rights_of_their_callers
     impossible_addresses_are_rejected
     batch_stops_at_a_missing_page_or_a_wrong_record
+    compact_batch_stops_at_a_missing_page_or_a_wrong_record
     random_call_does_what_it_asks_and_nothing_else
     wrong_calls_do_no_harm
 }
@@ -21,6 +22,7 @@ without_modules! {
     calls_have_the_memory_rights_of_their_callers
     impossible_addresses_are_rejected
     batch_stops_at_a_missing_page_or_a_wrong_record
+    compact_batch_stops_at_a_missing_page_or_a_wrong_record
     random_call_does_what_it_asks_and_nothing_else
     wrong_calls_do_no_harm
 }
@@ -41,6 +43,11 @@ fn impossible_addresses_are_rejected(host: &Host) {
 fn batch_stops_at_a_missing_page_or_a_wrong_record(host: &Host) {
     memory::run_with_stream(host, "by-mailbox-batches32");
     memory::run_with_stream(host, "by-mailbox-batches64");
+}
+
+fn compact_batch_stops_at_a_missing_page_or_a_wrong_record(host: &Host) {
+    memory::run_with_stream(host, "by-mailbox-compact32");
+    memory::run_with_stream(host, "by-mailbox-compact64");
 }
 
 fn random_call_does_what_it_asks_and_nothing_else(host: &Host) {

@@ -65,7 +65,7 @@ pub(super) fn hostile(host: &Host, name: &str, least: u64) {
     let told = |name: &str| run.number(name);
     assert!(told("calls") >= least);
     // Records of a batch make none of these calls.
-    for name in ["batch", "log", "begin", "end", "dump"] {
+    for name in ["batch", "batch_compact", "log", "begin", "end", "dump"] {
         let row = stats.hypercalls.iter().find(|row| row.call.to_string() == name).unwrap();
         assert_eq!(row.count, told(name), "seed {seed}: {name}");
         assert_eq!(row.denied, 0, "seed {seed}: {name}");

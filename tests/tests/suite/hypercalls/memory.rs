@@ -14,6 +14,7 @@ on_answering_qemus! {
     calls_have_the_memory_rights_of_their_callers
     impossible_addresses_are_rejected
     batch_stops_at_a_missing_page_or_a_wrong_record
+    compact_batch_stops_at_a_missing_page_or_a_wrong_record
     nested_guest_is_not_answered
 }
 
@@ -24,6 +25,7 @@ without_modules! {
     calls_have_the_memory_rights_of_their_callers
     impossible_addresses_are_rejected
     batch_stops_at_a_missing_page_or_a_wrong_record
+    compact_batch_stops_at_a_missing_page_or_a_wrong_record
     nested_guest_is_not_answered
 }
 
@@ -126,6 +128,11 @@ pub(super) fn addresses(host: &Host, name: &str) {
 fn batch_stops_at_a_missing_page_or_a_wrong_record(host: &Host) {
     run_with_stream(host, "batches32");
     run_with_stream(host, "batches64");
+}
+
+fn compact_batch_stops_at_a_missing_page_or_a_wrong_record(host: &Host) {
+    run_with_stream(host, "compact32");
+    run_with_stream(host, "compact64");
 }
 
 /// A nested guest's addresses and ports are not the hypervisor's, so its calls must have no effect.

@@ -15,6 +15,11 @@ ASSERT(status_in_a_record, offsetof(struct pvio_record, status) == 1);
 ASSERT(port_in_a_record, offsetof(struct pvio_record, port) == 2);
 ASSERT(value_in_a_record, offsetof(struct pvio_record, value) == 4);
 ASSERT(address_in_a_record, offsetof(struct pvio_record, address) == 8);
+ASSERT(size_of_a_compact_record, sizeof(struct pvio_compact_record) == 8);
+ASSERT(call_in_a_compact_record, offsetof(struct pvio_compact_record, call) == 0);
+ASSERT(reserved_in_a_compact_record, offsetof(struct pvio_compact_record, reserved) == 1);
+ASSERT(port_in_a_compact_record, offsetof(struct pvio_compact_record, port) == 2);
+ASSERT(value_in_a_compact_record, offsetof(struct pvio_compact_record, value) == 4);
 ASSERT(size_of_a_mailbox, sizeof(struct pvio_mailbox) == 64);
 ASSERT(word_in_a_mailbox, offsetof(struct pvio_mailbox, word) == 0);
 ASSERT(value_in_a_mailbox, offsetof(struct pvio_mailbox, value) == 4);
@@ -103,6 +108,20 @@ size_t batch(uint16_t port, void *buffer, const void *data)
     records[10] = pvio_record_outsw(port, data, 4);
     records[11] = pvio_record_outsl(port, data, 4);
     return pvio_batch(records, 12);
+}
+
+size_t compact_batch(uint16_t port);
+size_t compact_batch(uint16_t port)
+{
+    struct pvio_compact_record records[6];
+
+    records[0] = pvio_compact_inb(port);
+    records[1] = pvio_compact_inw(port);
+    records[2] = pvio_compact_inl(port);
+    records[3] = pvio_compact_outb(1, port);
+    records[4] = pvio_compact_outw(2, port);
+    records[5] = pvio_compact_outl(3, port);
+    return pvio_batch_compact(records, 6);
 }
 
 unsigned int control(const char *text, size_t length);

@@ -55,12 +55,14 @@
 #define PVIO_CALL_RESET          20 /* Sets all counts to zero, also those of open windows; forgets closed windows */
 #define PVIO_CALL_DUMP           21 /* Writes the statistics so far */
 #define PVIO_CALL_REGISTER_LARGE 22 /* Registers a large mailbox; in the mailbox only */
+#define PVIO_CALL_BATCH_COMPACT  23 /* Runs compact records in order, until one fails */
 
 /* What a host can do: the bits of EDX after a probe. */
-#define PVIO_FEATURE_EVERY_PORT    0x1 /* Calls reach every port. Without it, only those that the host's own devices serve */
-#define PVIO_FEATURE_MEMORY        0x2 /* Calls with an address work. Without it, they may be DECLINED */
-#define PVIO_FEATURE_MAILBOX       0x4 /* A mailbox can be registered */
-#define PVIO_FEATURE_LARGE_MAILBOX 0x8 /* A large mailbox can be registered */
+#define PVIO_FEATURE_EVERY_PORT    0x1  /* Calls reach every port. Without it, only those that the host's own devices serve */
+#define PVIO_FEATURE_MEMORY        0x2  /* Calls with an address work. Without it, they may be DECLINED */
+#define PVIO_FEATURE_MAILBOX       0x4  /* A mailbox can be registered */
+#define PVIO_FEATURE_LARGE_MAILBOX 0x8  /* A large mailbox can be registered */
+#define PVIO_FEATURE_COMPACT_BATCH 0x10 /* The call for batches of compact records works */
 
 /* The levels of a logged line. */
 #define PVIO_LEVEL_ERROR   0 /* An error */

@@ -1,0 +1,168 @@
+//! The compact batch: records of 8 bytes in the caller's memory, each of which moves one element.
+//!
+//! A record has no status. The call stops before the first one that fails, so its address and count show
+//! what has been done. Equal records in a row are run as one string.
+
+use pvio_guest::abi::{CompactRecord, status};
+use vm_memory::{VolatileArrayRef, VolatileMemory};
+
+use super::memory::check;
+use super::port_io::{IoCall, PortCalls, Transfer};
+use super::refusal::{Refusal, must_be_zero};
+use crate::bus::PortTarget;
+use crate::guest_memory::{LinearMemory, left_in_page};
+use crate::stats::{Call, Outcome};
+use crate::x86::{Direction, Port, Width};
+
+const SIZE: usize = size_of::<CompactRecord>();
+
+/// A [`CompactRecord`] as a little-endian word: bits 0-7 the call, 8-15 reserved, 16-31 the port, 32-63 the
+/// value.
+#[derive(Clone, Copy)]
+struct PackedRecord(u64);
+
+impl PackedRecord {
+    /// All but the value.
+    fn head(self) -> u32 {
+        self.0 as u32
+    }
+
+    fn port(self) -> Port {
+        Port((self.0 >> 16) as u16)
+    }
+
+    fn value(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    fn with_value(self, value: u32) -> PackedRecord {
+        PackedRecord(u64::from(self.head()) | u64::from(value) << 32)
+    }
+
+    /// The operation.
+    fn io(self) -> Result<IoCall, Refusal> {
+        let io = IoCall::scalar(self.0 as u8).ok_or(Refusal(status::UNKNOWN))?;
+        must_be_zero(self.head() & 0xff00)?;
+        Ok(io)
+    }
+}
+
+impl PortCalls<'_> {
+    /// Runs records until none is left, the budget is spent, or one fails.
+    pub(super) fn compact_batch(
+        &mut self,
+        memory: &LinearMemory<'_>,
+        transfer: &mut Transfer,
+    ) -> Result<(), Refusal> {
+        check(memory, transfer.address, transfer.left, SIZE)?;
+        if !transfer.address.is_multiple_of(SIZE as u64) {
+            return Err(Refusal(status::ADDRESS));
+        }
+        while transfer.left > 0 && self.budget > 0 {
+            let max = self.budget.min(left_in_page(transfer.address) / SIZE);
+            let count = usize::try_from(transfer.left).map_or(max, |left| left.min(max));
+            let (done, result) = memory.with_mut(transfer.address, count * SIZE, |page| {
+                let records = page.get_array_ref(0, count).expect("the slice has this length");
+                self.compact_records(records)
+            })?;
+            transfer.address += (done * SIZE) as u64;
+            transfer.left -= done as u64;
+            self.budget -= done;
+            result?;
+        }
+        Ok(())
+    }
+
+    /// Runs the records of one page. Returns the number of those that have run, and why the next has not.
+    fn compact_records(
+        &mut self,
+        records: VolatileArrayRef<'_, u64>,
+    ) -> (usize, Result<(), Refusal>) {
+        let mut done = 0;
+        while done < records.len() {
+            match self.equal_compact_records(records, done) {
+                Ok(count) => done += count,
+                Err(refusal) => return (done, Err(refusal)),
+            }
+        }
+        (done, Ok(()))
+    }
+
+    /// Runs the record at `index`, and with it those after it that have the same call and port.
+    ///
+    /// Returns their number.
+    fn equal_compact_records(
+        &mut self,
+        records: VolatileArrayRef<'_, u64>,
+        index: usize,
+    ) -> Result<usize, Refusal> {
+        let first = PackedRecord(records.load(index));
+        let (io, target) = match first.io().and_then(|io| Ok((io, self.target(first.port())?))) {
+            Ok(operation) => operation,
+            Err(refusal) => {
+                let call = IoCall::scalar(first.0 as u8).map_or(Call::Unknown, |io| io.call);
+                self.recorder.ended(call, refusal.outcome(), 1);
+                return Err(refusal);
+            }
+        };
+        let buffer = &mut self.buffer[..];
+        let count = match io.width {
+            Width::Byte => run_equal::<1>(records, index, first, io, target, buffer),
+            Width::Word => run_equal::<2>(records, index, first, io, target, buffer),
+            Width::Dword => run_equal::<4>(records, index, first, io, target, buffer),
+        };
+        let size = usize::from(io.width.bytes());
+        if count == 1 {
+            let mut value = [0; 4];
+            value[..size].copy_from_slice(&self.buffer[..size]);
+            self.recorder.moved_one(io, first.port(), u32::from_le_bytes(value));
+        } else {
+            self.recorder.ended(io.call, Outcome::Ok, count as u64);
+            self.recorder.moved_string(io, first.port(), &self.buffer[..count * size]);
+        }
+        Ok(count)
+    }
+}
+
+/// Runs `first`, which is the record at `index`, and those after it that have the same call and port.
+///
+/// Each has an element of `N` bytes, which `buffer` holds afterwards. Returns their number.
+///
+/// Other vCPUs may write the records at any time. What is loaded first is run.
+fn run_equal<const N: usize>(
+    records: VolatileArrayRef<'_, u64>,
+    index: usize,
+    first: PackedRecord,
+    io: IoCall,
+    target: PortTarget<'_>,
+    buffer: &mut [u8],
+) -> usize {
+    // The buffer holds a page, and a page of records has fewer elements than that.
+    let (elements, _) = buffer.as_chunks_mut::<N>();
+    let mut record = first;
+    let mut count = 0;
+    for element in &mut *elements {
+        *element = *record.value().to_le_bytes().first_chunk().expect("at most 4 bytes");
+        count += 1;
+        if index + count == records.len() {
+            break;
+        }
+        record = PackedRecord(records.load(index + count));
+        if record.head() != first.head() {
+            break;
+        }
+    }
+    let elements = &mut elements[..count];
+    match io.direction {
+        Direction::Out => target.write_string(io.width, elements.as_flattened()),
+        Direction::In => {
+            target.read_string(io.width, elements.as_flattened_mut());
+            for (index, element) in (index..).zip(elements) {
+                let mut value = [0; 4];
+                value[..N].copy_from_slice(element);
+                records.store(index, first.with_value(u32::from_le_bytes(value)).0);
+            }
+        }
+    }
+    count
+}
