@@ -173,6 +173,7 @@ fn with_copy_back<R>(
 /// Entries of page tables. It notes whether one is missing for want of a proof.
 struct Entries<'a> {
     ram: RamAccess<'a>,
+    pages: Option<&'a RefCell<RamPages>>,
     is_unproven: Cell<bool>,
 }
 
@@ -185,16 +186,18 @@ impl Entries<'_> {
 
 impl PhysicalMemory for Entries<'_> {
     fn read_u32(&self, physical: u64) -> Option<u32> {
-        match self.ram {
-            RamAccess::InPlace(ram) => ram.read_u32(physical),
-            copied => self.proven(copied.read(physical).map(u32::from_le_bytes)),
+        match (self.ram, self.pages) {
+            (_, Some(pages)) => CachedEntries(pages).read_u32(physical),
+            (RamAccess::InPlace(ram), None) => ram.read_u32(physical),
+            (copied, None) => self.proven(copied.read(physical).map(u32::from_le_bytes)),
         }
     }
 
     fn read_u64(&self, physical: u64) -> Option<u64> {
-        match self.ram {
-            RamAccess::InPlace(ram) => ram.read_u64(physical),
-            copied => self.proven(copied.read(physical).map(u64::from_le_bytes)),
+        match (self.ram, self.pages) {
+            (_, Some(pages)) => CachedEntries(pages).read_u64(physical),
+            (RamAccess::InPlace(ram), None) => ram.read_u64(physical),
+            (copied, None) => self.proven(copied.read(physical).map(u64::from_le_bytes)),
         }
     }
 }
@@ -202,6 +205,8 @@ impl PhysicalMemory for Entries<'_> {
 /// Memory by linear address, through page tables and with a privilege level.
 pub(crate) struct LinearMemory<'a> {
     pub ram: RamAccess<'a>,
+    /// Mapped pages, from which entries of page tables are read; `None` if they are read through `ram`.
+    pub pages: Option<&'a RefCell<RamPages>>,
     pub paging: Paging,
     pub mode: Mode,
 }
@@ -217,7 +222,7 @@ impl LinearMemory<'_> {
         if !self.paging.is_canonical(linear, self.mode) {
             return Err(Unusable::Address);
         }
-        let entries = Entries { ram: self.ram, is_unproven: Cell::new(false) };
+        let entries = Entries { ram: self.ram, pages: self.pages, is_unproven: Cell::new(false) };
         let translated = self.paging.translate(linear, access, &entries);
         translated.map_err(|_| match entries.is_unproven.get() {
             true => Unusable::Unproven,

@@ -37,7 +37,7 @@ mod version;
 pub use {
     internals::{
         AfterInstruction, AtPort, BetweenBlocks, CommandLine, Ended, ExclusiveWork, FrameState,
-        GuestClock, GuestRam, IsaIrq, Locking, Machine, MachineError, MappedRam,
+        GuestClock, GuestRam, HeldPage, IsaIrq, Locking, Machine, MachineError, MappedRam,
         PagingRegisterReader, PagingRegisters, PortHandler, PortPresence, PortTrace, RamPages,
         StackState, StringCpu, TaskState, TaskStateReader, Watchpoints, exit_process, running_vcpu,
     },

@@ -1,5 +1,6 @@
 //! The arguments and results of a call beside its word: in registers, or in a mailbox.
 
+use super::caller_pages::CallerPages;
 use super::memory::caller_memory;
 use super::port_io::{Data, Transfer};
 use super::refusal::Refusal;
@@ -14,7 +15,11 @@ pub(super) trait Arguments: Data {
     /// # Errors
     ///
     /// As for [`caller_memory`].
-    fn memory<'h>(&mut self, hypercalls: &'h Hypercalls) -> Result<LinearMemory<'h>, Refusal>;
+    fn memory<'h>(
+        &mut self,
+        hypercalls: &'h Hypercalls,
+        pages: Option<&'h CallerPages>,
+    ) -> Result<LinearMemory<'h>, Refusal>;
 
     /// Reads address and count, each once.
     fn transfer(&mut self) -> Transfer;
@@ -42,8 +47,12 @@ impl Data for CallRegisters<'_, '_> {
 }
 
 impl Arguments for CallRegisters<'_, '_> {
-    fn memory<'h>(&mut self, hypercalls: &'h Hypercalls) -> Result<LinearMemory<'h>, Refusal> {
-        caller_memory(self.caller, self.vcpu, hypercalls)
+    fn memory<'h>(
+        &mut self,
+        hypercalls: &'h Hypercalls,
+        pages: Option<&'h CallerPages>,
+    ) -> Result<LinearMemory<'h>, Refusal> {
+        caller_memory(self.caller, self.vcpu, hypercalls, pages)
     }
 
     fn transfer(&mut self) -> Transfer {

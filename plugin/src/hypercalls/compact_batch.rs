@@ -10,9 +10,10 @@ use super::memory::check;
 use super::port_io::{IoCall, PortCalls, Transfer};
 use super::refusal::{Refusal, must_be_zero};
 use crate::bus::PortTarget;
-use crate::guest_memory::{LinearMemory, left_in_page};
+use crate::guest_memory::{LinearMemory, Unusable, left_in_page};
+use crate::qemu::MappedRam;
 use crate::stats::{Call, Outcome};
-use crate::x86::{Direction, Port, Width};
+use crate::x86::{Access, Direction, PAGE, Port, Width};
 
 const SIZE: usize = size_of::<CompactRecord>();
 
@@ -47,6 +48,52 @@ impl PackedRecord {
     }
 }
 
+/// The records of one page of guest memory. Other vCPUs may write them at any time.
+trait Records {
+    fn len(&self) -> usize;
+    fn load(&self, index: usize) -> PackedRecord;
+    fn store(&mut self, index: usize, record: PackedRecord);
+}
+
+impl Records for VolatileArrayRef<'_, u64> {
+    fn len(&self) -> usize {
+        VolatileArrayRef::len(self)
+    }
+
+    fn load(&self, index: usize) -> PackedRecord {
+        PackedRecord(VolatileArrayRef::load(self, index))
+    }
+
+    fn store(&mut self, index: usize, record: PackedRecord) {
+        VolatileArrayRef::store(self, index, record.0);
+    }
+}
+
+/// Records in a page that stays mapped.
+struct HeldRecords<'a> {
+    page: &'a mut MappedRam,
+    /// The offset of the first record in the page.
+    first: usize,
+    count: usize,
+    are_written: bool,
+}
+
+impl Records for HeldRecords<'_> {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    #[inline]
+    fn load(&self, index: usize) -> PackedRecord {
+        PackedRecord(self.page.load_u64(self.first + index * SIZE))
+    }
+
+    fn store(&mut self, index: usize, record: PackedRecord) {
+        self.page.store_u64(self.first + index * SIZE, record.0);
+        self.are_written = true;
+    }
+}
+
 impl PortCalls<'_> {
     /// Runs records until none is left, the budget is spent, or one fails.
     pub(super) fn compact_batch(
@@ -61,10 +108,7 @@ impl PortCalls<'_> {
         while transfer.left > 0 && self.budget > 0 {
             let max = self.budget.min(left_in_page(transfer.address) / SIZE);
             let count = usize::try_from(transfer.left).map_or(max, |left| left.min(max));
-            let (done, result) = memory.with_mut(transfer.address, count * SIZE, |page| {
-                let records = page.get_array_ref(0, count).expect("the slice has this length");
-                self.compact_records(records)
-            })?;
+            let (done, result) = self.compact_page(memory, transfer.address, count)?;
             transfer.address += (done * SIZE) as u64;
             transfer.left -= done as u64;
             self.budget -= done;
@@ -73,11 +117,33 @@ impl PortCalls<'_> {
         Ok(())
     }
 
-    /// Runs the records of one page. Returns the number of those that have run, and why the next has not.
-    fn compact_records(
+    /// Runs `count` records, all in one page. The result is that of [`PortCalls::compact_records`].
+    fn compact_page(
         &mut self,
-        records: VolatileArrayRef<'_, u64>,
-    ) -> (usize, Result<(), Refusal>) {
+        memory: &LinearMemory<'_>,
+        address: u64,
+        count: usize,
+    ) -> Result<(usize, Result<(), Refusal>), Unusable> {
+        if let Some(pages) = self.pages {
+            let physical = memory.physical(address, Access::Write)?;
+            let mut held = pages.records.borrow_mut();
+            if let Some(page) = held.get(physical) {
+                let first = (physical % PAGE) as usize;
+                let mut records = HeldRecords { page, first, count, are_written: false };
+                let ran = self.compact_records(&mut records);
+                if records.are_written {
+                    held.release();
+                }
+                return Ok(ran);
+            }
+        }
+        memory.with_mut(address, count * SIZE, |page| {
+            self.compact_records(&mut page.get_array_ref(0, count).expect("it has this length"))
+        })
+    }
+
+    /// Runs the records of one page. Returns the number of those that have run, and why the next has not.
+    fn compact_records(&mut self, records: &mut impl Records) -> (usize, Result<(), Refusal>) {
         let mut done = 0;
         while done < records.len() {
             match self.equal_compact_records(records, done) {
@@ -93,10 +159,10 @@ impl PortCalls<'_> {
     /// Returns their number.
     fn equal_compact_records(
         &mut self,
-        records: VolatileArrayRef<'_, u64>,
+        records: &mut impl Records,
         index: usize,
     ) -> Result<usize, Refusal> {
-        let first = PackedRecord(records.load(index));
+        let first = records.load(index);
         let (io, target) = match first.io().and_then(|io| Ok((io, self.target(first.port())?))) {
             Ok(operation) => operation,
             Err(refusal) => {
@@ -130,7 +196,7 @@ impl PortCalls<'_> {
 ///
 /// Other vCPUs may write the records at any time. What is loaded first is run.
 fn run_equal<const N: usize>(
-    records: VolatileArrayRef<'_, u64>,
+    records: &mut impl Records,
     index: usize,
     first: PackedRecord,
     io: IoCall,
@@ -147,7 +213,7 @@ fn run_equal<const N: usize>(
         if index + count == records.len() {
             break;
         }
-        record = PackedRecord(records.load(index + count));
+        record = records.load(index + count);
         if record.head() != first.head() {
             break;
         }
@@ -160,7 +226,7 @@ fn run_equal<const N: usize>(
             for (index, element) in (index..).zip(elements) {
                 let mut value = [0; 4];
                 value[..N].copy_from_slice(element);
-                records.store(index, first.with_value(u32::from_le_bytes(value)).0);
+                records.store(index, first.with_value(u32::from_le_bytes(value)));
             }
         }
     }

@@ -96,7 +96,7 @@ impl VcpuCalls {
         if len > MAX as u64 {
             return Err(Refusal(status::LENGTH));
         }
-        let memory = arguments.memory(&self.hypercalls)?;
+        let memory = arguments.memory(&self.hypercalls, self.pages.as_ref())?;
         check(&memory, address, len, 1)?;
         let mut text = ArrayVec::from([0; MAX]);
         text.truncate(len as usize);

@@ -9,6 +9,7 @@ use std::mem::offset_of;
 use pvio_guest::abi::{self, CallWord, Status, UNANSWERED, status};
 
 use super::arguments::Arguments;
+use super::caller_pages::CallerPages;
 use super::memory::{caller_memory, check};
 use super::port_io::{Data, IoCall, Transfer};
 use super::refusal::{Refusal, must_be_zero};
@@ -129,8 +130,12 @@ impl Data for MailboxArguments<'_, '_> {
 
 /// Only for calls that the mailbox takes: a small one has neither address nor count.
 impl Arguments for MailboxArguments<'_, '_> {
-    fn memory<'h>(&mut self, hypercalls: &'h Hypercalls) -> Result<LinearMemory<'h>, Refusal> {
-        caller_memory(self.caller, self.vcpu, hypercalls)
+    fn memory<'h>(
+        &mut self,
+        hypercalls: &'h Hypercalls,
+        pages: Option<&'h CallerPages>,
+    ) -> Result<LinearMemory<'h>, Refusal> {
+        caller_memory(self.caller, self.vcpu, hypercalls, pages)
     }
 
     fn transfer(&mut self) -> Transfer {
@@ -265,7 +270,7 @@ impl VcpuCalls {
         vcpu: &mut Registers<'_>,
     ) -> Option<(MappedRam, MailboxSize)> {
         let linear = caller.argument(vcpu, Register::Rdx);
-        let memory = caller_memory(caller, vcpu, &self.hypercalls).ok()?;
+        let memory = caller_memory(caller, vcpu, &self.hypercalls, self.pages.as_ref()).ok()?;
         let hold = |size: MailboxSize| {
             let bytes = size.bytes();
             linear.is_multiple_of(bytes as u64).then_some(())?;

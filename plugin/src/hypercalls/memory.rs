@@ -2,6 +2,7 @@
 
 use pvio_guest::abi::status;
 
+use super::caller_pages::CallerPages;
 use super::{Caller, Hypercalls, Refusal};
 use crate::guest_memory::{LinearMemory, Unusable};
 use crate::qemu::{Register, Registers};
@@ -26,6 +27,7 @@ pub(super) fn caller_memory<'a>(
     caller: Caller,
     vcpu: &mut Registers<'_>,
     hypercalls: &'a Hypercalls,
+    pages: Option<&'a CallerPages>,
 ) -> Result<LinearMemory<'a>, Refusal> {
     let ram = hypercalls.ram().ok_or(Refusal(status::DECLINED))?;
     let mut paging = Paging {
@@ -51,7 +53,8 @@ pub(super) fn caller_memory<'a>(
             paging.keys = KeyRights { user: vcpu.pkru(), supervisor: vcpu.pkrs() };
         }
     }
-    Ok(LinearMemory { ram, paging, mode: caller.mode })
+    let pages = pages.map(|pages| &pages.tables);
+    Ok(LinearMemory { ram, pages, paging, mode: caller.mode })
 }
 
 /// Rejects a range of `count` elements of `size` bytes that wraps or is not canonical.

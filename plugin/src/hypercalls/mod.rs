@@ -9,6 +9,7 @@ mod batch;
 mod call_cache;
 mod call_sites;
 mod caller;
+mod caller_pages;
 mod compact_batch;
 mod control;
 mod epoch;
@@ -108,7 +109,7 @@ impl Hypercalls {
 
     fn ram(&self) -> Option<RamAccess<'_>> {
         match self.machine.as_ref().and_then(|machine| machine.ram()) {
-            Some(ram) => Some(RamAccess::InPlace(ram)),
+            Some(ram) => Some(RamAccess::InPlace(ram.as_ref())),
             None => self.proven_ram.as_deref().map(RamAccess::Proven),
         }
     }

@@ -3,6 +3,7 @@
 use pvio_guest::abi::{self, status};
 
 use super::Hypercalls;
+use super::caller_pages::CallerPages;
 use super::memory::check;
 use super::recorder::CallRecorder;
 use super::refusal::Refusal;
@@ -132,6 +133,8 @@ pub(super) struct PortCalls<'a> {
     pub recorder: CallRecorder<'a>,
     /// Elements on their way between memory and a device.
     pub buffer: &'a mut [u8; PAGE as usize],
+    /// `None` if QEMU gives no access to RAM in place.
+    pub pages: Option<&'a CallerPages>,
     /// The number of elements and records that the call may still move. While it runs, its vCPU does nothing
     /// else, and even the end of QEMU waits.
     pub budget: usize,

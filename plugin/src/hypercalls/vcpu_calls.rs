@@ -8,6 +8,7 @@ use pvio_guest::abi::{self, CallWord, Status, status};
 use super::arguments::{Arguments, CallRegisters};
 use super::call_cache::CallCache;
 use super::call_sites::VcpuCallSites;
+use super::caller_pages::CallerPages;
 use super::mailbox::Mailbox;
 use super::port_io::{IoCall, PortCalls, Transfer};
 use super::recorder::CallRecorder;
@@ -34,6 +35,8 @@ pub struct VcpuCalls {
     buffer: Box<[u8; PAGE as usize]>,
     pub(super) mailbox: Option<Mailbox>,
     pub(super) cache: CallCache,
+    /// `None` if QEMU gives no access to RAM in place.
+    pub(super) pages: Option<CallerPages>,
     sites: VcpuCallSites,
 }
 
@@ -46,7 +49,9 @@ impl VcpuCalls {
     ) -> VcpuCalls {
         let buffer = Box::new([0; PAGE as usize]);
         let (cache, sites) = (CallCache::default(), VcpuCallSites::new(&hypercalls));
-        VcpuCalls { hypercalls, counters, listeners, buffer, mailbox: None, cache, sites }
+        let ram = hypercalls.machine.as_ref().and_then(|machine| machine.ram());
+        let pages = ram.map(CallerPages::new);
+        VcpuCalls { hypercalls, counters, listeners, buffer, mailbox: None, cache, pages, sites }
     }
 
     /// Runs a call by registers and answers it in RAX.
@@ -180,6 +185,7 @@ impl VcpuCalls {
             hypercalls: &self.hypercalls,
             recorder: CallRecorder { counters, listeners, origin },
             buffer: &mut self.buffer,
+            pages: self.pages.as_ref(),
             budget: abi::ELEMENTS_MAX,
         };
         (&mut self.mailbox, ports)
@@ -196,7 +202,7 @@ impl VcpuCalls {
         let mut ports = self.port_calls(origin);
         let before = arguments.transfer();
         let mut transfer = before;
-        let memory = arguments.memory(ports.hypercalls)?;
+        let memory = arguments.memory(ports.hypercalls, ports.pages)?;
         let result = run(&mut ports, &memory, &mut transfer);
         if transfer != before {
             arguments.set_transfer(transfer);

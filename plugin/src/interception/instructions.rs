@@ -1,7 +1,9 @@
 //! Counts every instruction that retires.
 //!
-//! QEMU's code counts an instruction when it begins (see [`Scoreboard`]). The count of one that does not retire is
-//! taken back here: after a fault, or an interrupt within a `rep`, the instruction begins again and is counted then.
+//! QEMU's code counts an instruction when it begins (see [`Scoreboard`]), or, without sections, when one before it in the
+//! same segment of its block does. The count of one that does not retire is taken back here: after a fault, or an
+//! interrupt within a `rep`, the instruction begins again and is counted then; and those after it in its segment have
+//! not run.
 
 use std::sync::Arc;
 
@@ -22,7 +24,8 @@ pub struct Instructions {
 
 impl InstructionCounts for Instructions {
     fn get(&self, vcpu: VcpuIndex, place: usize) -> u64 {
-        self.counters.get(vcpu, place)
+        let ahead = if self.counts_segments() { self.counters.ahead(vcpu) } else { 0 };
+        self.counters.get(vcpu, place).saturating_sub(ahead)
     }
 
     fn sections(&self) -> &Sections {
@@ -40,7 +43,14 @@ impl Instructions {
             entry: place,
             token: CountToken::new(pc, insn.code_base() != 0, flow, place as u8).into(),
             repeats_only_by_restart: flow == Flow::On,
+            // A nested guest may be left in the middle of a block without an event.
+            joins: self.counts_segments() && insn.is_in_nested_guest() == Some(false),
         }
+    }
+
+    /// Returns true if instructions are counted by segments of blocks: they all have the same entry.
+    fn counts_segments(&self) -> bool {
+        self.sections.places() == 1
     }
 }
 
@@ -124,6 +134,13 @@ impl VcpuInstructions {
         }
     }
 
+    /// The block was left after its last instruction that began.
+    pub fn block_was_left(&mut self) {
+        if let Some(last) = self.last() {
+            self.instructions.counters.take_back_ahead(self.vcpu, last.translated_place);
+        }
+    }
+
     /// The last instruction begins again.
     pub fn counted_again(&mut self) {
         if let Some(last) = self.last() {
@@ -132,6 +149,7 @@ impl VcpuInstructions {
     }
 
     pub fn discontinuity(&mut self, event: Discontinuity) {
+        self.block_was_left();
         let token = self.last_token();
         // An exception that was not delivered (a triple fault) does not count once another instruction has begun.
         let raised = if self.raised.0 == token { self.raised.1 } else { 0 };

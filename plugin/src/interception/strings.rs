@@ -122,7 +122,12 @@ impl VcpuStrings {
             goes_down: cpu.goes_down()?,
             size: width.bytes().into(),
         };
-        let memory = Memory(LinearMemory { ram: RamAccess::InPlace(&strings.ram), paging, mode });
+        let memory = Memory(LinearMemory {
+            ram: RamAccess::InPlace(&strings.ram),
+            pages: None,
+            paging,
+            mode,
+        });
         let code = match direction {
             Direction::In => Some(memory.code(key)?),
             Direction::Out => None,

@@ -8,7 +8,7 @@
 //! | [`PortIoToken`] | form, privilege, port or address size | row of the site, or offset in the page | base of the code segment |
 //! | [`CallToken`] | mode, privilege, instruction | offset in the page | base |
 //! | [`VmrunToken`] | VMRUN's address size and length | offset in the page | base |
-//! | [`CountToken`] | section, what follows, whether there is a base | low 48 bits of the address at translation | |
+//! | [`CountToken`] | low 48 bits of the address at translation | | and, from bit 48 on: whether there is a base, what follows, section; 5 bits are the scoreboard's |
 
 use bitfield_struct::bitfield;
 
@@ -237,17 +237,18 @@ const fn address_size_to_bits(size: AddressSize) -> u8 {
 #[bitfield(u64, new = false, default = false)]
 #[derive(PartialEq, Eq)]
 pub(super) struct CountToken {
-    /// The place of the section at the address of the translation.
-    pub place: u8,
+    #[bits(48)]
+    low_pc: u64,
+    /// True if the code segment has a base.
+    pub has_base: bool,
     /// The way that the instruction continues; `None` before the first instruction.
     #[bits(2, from = flow_from_bits, into = flow_to_bits)]
     pub flow: Option<Flow>,
+    /// The place of the section at the address of the translation.
+    pub place: u8,
+    /// [`Scoreboard::MAX_TOKEN`](crate::qemu::Scoreboard::MAX_TOKEN).
     #[bits(5)]
     __: u8,
-    /// True if the code segment has a base.
-    pub has_base: bool,
-    #[bits(48)]
-    low_pc: u64,
 }
 
 impl CountToken {

@@ -94,6 +94,12 @@ impl qemu::Vcpu for WatchedVcpu {
         }
     }
 
+    fn block_was_left(&mut self) {
+        if let Some(instructions) = &mut self.instructions {
+            instructions.block_was_left();
+        }
+    }
+
     fn restarted(&mut self) {
         if let Some(instructions) = &mut self.instructions {
             instructions.counted_again();

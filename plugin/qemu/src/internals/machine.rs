@@ -4,6 +4,8 @@
 //! None of this is a stable interface. pvio uses it on the versions whose declarations were compared
 //! with [`super::symbols`], and tests the port bus before anything relies on it.
 
+use std::sync::Arc;
+
 use super::error::MachineError;
 use super::global_lock::GlobalLock;
 use super::io_region::{Locking, PortHandler};
@@ -22,7 +24,7 @@ pub struct Machine {
     lock: GlobalLock,
     bus: PortBus,
     ports: PortFunctions,
-    ram: Option<GuestRam>,
+    ram: Option<Arc<GuestRam>>,
     irqs: IsaIrqs,
     resets: ResetFunctions,
     shutdown: ShutdownRequest,
@@ -50,7 +52,7 @@ impl Machine {
         let machine = Machine {
             bus: PortBus::new(IoRoot::find()?, RegionFunctions::find()?, lockless),
             ports: PortFunctions::find()?,
-            ram: GuestRam::open(Some(version)),
+            ram: GuestRam::open(Some(version)).map(Arc::new),
             lock: GlobalLock::new(LockFunctions::find()?),
             resets: ResetFunctions::find()?,
             shutdown: ShutdownRequest::find()?,
@@ -98,7 +100,7 @@ impl Machine {
     }
 
     /// Returns the guest's memory; `None` if QEMU does not export the functions for it.
-    pub fn ram(&self) -> Option<&GuestRam> {
+    pub fn ram(&self) -> Option<&Arc<GuestRam>> {
         self.ram.as_ref()
     }
 

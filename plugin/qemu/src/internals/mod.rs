@@ -58,7 +58,7 @@ pub use mapped_ram::MappedRam;
 pub use paging_registers::{PagingRegisterReader, PagingRegisters};
 pub use port_presence::{AtPort, PortPresence};
 pub use ram::GuestRam;
-pub use ram_pages::RamPages;
+pub use ram_pages::{HeldPage, RamPages};
 pub(crate) use register_dump::RegisterDump;
 pub(crate) use shutdown::ShutdownCause;
 pub use shutdown::{Ended, exit_process};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use vm_memory::Bytes;
 
+use super::mapped_ram::MappedRam;
 use super::mapping::Mapping;
 use super::ram::GuestRam;
 
@@ -95,5 +96,45 @@ impl RamPages {
     fn read_unmapped(&self, physical: u64, into: &mut [u8]) -> bool {
         let len = into.len();
         self.ram.with(physical, len, |memory| memory.read_slice(into, 0).is_ok()).unwrap_or(false)
+    }
+}
+
+/// The page of RAM that was used last, which stays mapped to be read and written.
+pub struct HeldPage {
+    ram: Arc<GuestRam>,
+    /// With its number.
+    page: Option<(u64, MappedRam)>,
+}
+
+impl HeldPage {
+    /// Holds no page yet.
+    pub fn new(ram: Arc<GuestRam>) -> HeldPage {
+        HeldPage { ram, page: None }
+    }
+
+    /// Returns the page with this address. The one held before is released if it is another.
+    ///
+    /// `None` if the page may not stay mapped, or if there is no RAM.
+    #[inline]
+    pub fn get(&mut self, physical: u64) -> Option<&mut MappedRam> {
+        let number = physical / PAGE as u64;
+        if !self.page.as_ref().is_some_and(|(held, _)| *held == number) {
+            self.hold(number);
+        }
+        self.page.as_mut().map(|(_, page)| page)
+    }
+
+    #[cold]
+    fn hold(&mut self, number: u64) {
+        let physical = number * PAGE as u64;
+        self.page = match SWITCHED.contains(&physical) {
+            true => None,
+            false => self.ram.hold(physical, PAGE).map(|page| (number, page)),
+        };
+    }
+
+    /// Releases the page. Until then QEMU may keep code that it translated from bytes that were overwritten.
+    pub fn release(&mut self) {
+        self.page = None;
     }
 }

@@ -148,6 +148,11 @@ pub(super) extern "C" fn scored_block_begins(vcpu: c_uint, userdata: *mut c_void
     });
 }
 
+/// A block begins, and the one before was left in the middle.
+pub(super) extern "C" fn block_was_left(vcpu: c_uint, _userdata: *mut c_void) {
+    on_vcpu(vcpu, |_, state| state.vcpu.block_was_left());
+}
+
 /// The instruction that began last begins again.
 pub(super) extern "C" fn restarted(vcpu: c_uint, _userdata: *mut c_void) {
     on_vcpu(vcpu, |_, state| state.vcpu.restarted());

@@ -92,6 +92,10 @@ pub trait Vcpu: Send {
     /// It runs `distance` bytes above the address of its translation, modulo 2⁶⁴.
     fn scored_block_begins(&mut self, distance: u64);
 
+    /// The block before was left in the middle, and not for a handler. The instructions of
+    /// [`Scoreboard::ahead`] have not begun.
+    fn block_was_left(&mut self);
+
     /// The instruction that began last is restarted. It has added to the scoreboard, and adds again.
     fn restarted(&mut self);
 

@@ -1,8 +1,8 @@
 //! A scoreboard to which QEMU's generated code adds for every instruction of the guest.
 //!
 //! Each vCPU has a row: the instruction that it began last, whether its block runs at another address than
-//! that of its translation, and the entries. The code adds before the instruction runs; the plugin subtracts
-//! instructions that turn out not to have retired.
+//! that of its translation, and the entries. The code adds before an instruction runs, for it and for those that
+//! follow it in a segment of its block; the plugin subtracts instructions that turn out not to have retired.
 
 use qemu_plugin_sys::qemu_plugin_cb_flags::QEMU_PLUGIN_CB_NO_REGS;
 use qemu_plugin_sys::{
@@ -33,6 +33,20 @@ unsafe impl Sync for Scoreboard {}
 /// The words of a row before the entries.
 const FIRST_ENTRY: usize = 2;
 
+/// The position, in the word of the last instruction, of the number of instructions that follow it in its segment.
+const AHEAD: u32 = 59;
+
+/// The maximum number of instructions that are added at once.
+const MAX_SEGMENT: usize = 1 << (u64::BITS - AHEAD);
+
+/// An instruction of the block that is being translated.
+pub(super) struct Counted {
+    pub insn: *mut qemu_plugin_insn,
+    pub add: InlineAdd,
+    /// The entries must be exact when it begins, or it is the first of the block.
+    pub begins_segment: bool,
+}
+
 impl Scoreboard {
     /// Makes a scoreboard with `entries` entries for each vCPU, all 0. QEMU keeps it until it ends.
     ///
@@ -47,7 +61,11 @@ impl Scoreboard {
         Ok(Scoreboard { functions, score, entries })
     }
 
-    /// The [`InlineAdd::token`] of the instruction that a vCPU started last.
+    /// Tokens are smaller than this.
+    pub const MAX_TOKEN: u64 = 1 << AHEAD;
+
+    /// The [`InlineAdd::token`] of the instruction that a vCPU started last, and how many instructions follow it in
+    /// its segment.
     fn last_word(&self) -> qemu_plugin_u64 {
         qemu_plugin_u64 { score: self.score, offset: 0 }
     }
@@ -64,11 +82,41 @@ impl Scoreboard {
 
     /// Returns the token of the instruction that a vCPU began last; 0 if it has begun none.
     pub fn last(&self, vcpu: VcpuIndex) -> u64 {
+        self.last_and_ahead(vcpu) % Self::MAX_TOKEN
+    }
+
+    /// Returns the number of instructions that were added together with the last one and have not begun.
+    ///
+    /// It is 0 at the end of a block.
+    pub fn ahead(&self, vcpu: VcpuIndex) -> u64 {
+        self.last_and_ahead(vcpu) >> AHEAD
+    }
+
+    fn last_and_ahead(&self, vcpu: VcpuIndex) -> u64 {
         // SAFETY: QEMU makes the scoreboard as large as there are vCPUs, and this one has begun.
         unsafe { (self.functions.qemu_plugin_u64_get)(self.last_word(), vcpu.0) }
     }
 
-    /// Returns an entry of a vCPU: the instructions that have begun, less those that were taken back.
+    /// Takes the instructions of [`Scoreboard::ahead`] from an entry, in a callback of this vCPU: they do not run.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such entry.
+    pub fn take_back_ahead(&self, vcpu: VcpuIndex, entry: usize) {
+        let last = self.last_and_ahead(vcpu);
+        let (ahead, token) = (last >> AHEAD, last % Self::MAX_TOKEN);
+        if ahead != 0 {
+            // SAFETY: as in `last_and_ahead`.
+            unsafe {
+                let entry = self.entry(entry);
+                (self.functions.qemu_plugin_u64_add)(entry, vcpu.0, ahead.wrapping_neg());
+                (self.functions.qemu_plugin_u64_set)(self.last_word(), vcpu.0, token);
+            }
+        }
+    }
+
+    /// Returns an entry of a vCPU: the instructions that have begun and those of [`Scoreboard::ahead`], less those that
+    /// were taken back.
     ///
     /// # Panics
     ///
@@ -109,39 +157,68 @@ impl Scoreboard {
         }
     }
 
-    /// Makes an instruction of the block being translated add to its entry.
+    /// Makes the instructions of the block being translated add to their entries.
     ///
-    /// `is_first`: the block begins with it, as it must if QEMU restarts it.
+    /// `left`, `restarted` and `elsewhere` are the callbacks for [`Vcpu::block_was_left`](super::Vcpu::block_was_left),
+    /// [`Vcpu::restarted`](super::Vcpu::restarted) and [`Vcpu::added_elsewhere`](super::Vcpu::added_elsewhere).
     pub(super) fn watch(
         &self,
-        insn: *mut qemu_plugin_insn,
-        is_first: bool,
-        add: InlineAdd,
+        block: &[Counted],
+        left: ExecCallback,
         restarted: ExecCallback,
-        added_elsewhere: ExecCallback,
+        elsewhere: ExecCallback,
     ) {
+        if let Some(first) = block.first() {
+            self.watch_start(first, left, restarted);
+        }
+        for segment in block.chunk_by(|_, next| !next.begins_segment && next.add.joins) {
+            for segment in segment.chunks(MAX_SEGMENT) {
+                self.watch_segment(segment, elsewhere);
+            }
+        }
+    }
+
+    /// Checks at the first instruction whether the block before was left in the middle, and whether the instruction is
+    /// restarted: if it is, a block begins with it.
+    fn watch_start(&self, first: &Counted, left: ExecCallback, restarted: ExecCallback) {
+        let conditional = self.functions.qemu_plugin_register_vcpu_insn_exec_cond_cb;
+        let (insn, last, none) = (first.insn, self.last_word(), std::ptr::null_mut());
+        let flags = QEMU_PLUGIN_CB_NO_REGS;
+        // SAFETY: an instruction of the block that is being translated. The callbacks are functions of this
+        // library, which stays loaded; the user data is null; the scoreboard lives for ever. QEMU runs these
+        // in the order of their registration.
+        unsafe {
+            let is_at_least = qemu_plugin_cond::QEMU_PLUGIN_COND_GE;
+            conditional(insn, left, flags, is_at_least, last, Self::MAX_TOKEN, none);
+            if first.add.repeats_only_by_restart {
+                let is = qemu_plugin_cond::QEMU_PLUGIN_COND_EQ;
+                conditional(insn, restarted, flags, is, last, first.add.token, none);
+            }
+        }
+    }
+
+    /// Makes the first instruction of a segment add all of them.
+    fn watch_segment(&self, segment: &[Counted], elsewhere: ExecCallback) {
         let functions = &self.functions;
         let inline = functions.qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu;
         let conditional = functions.qemu_plugin_register_vcpu_insn_exec_cond_cb;
-        let entry = self.entry(add.entry);
-        // SAFETY: an instruction of the block that is being translated. The callbacks are functions of this
-        // library, which stays loaded; the user data is a number or null; the scoreboard lives for ever.
-        // QEMU runs these in the order of their registration.
-        unsafe {
-            if is_first && add.repeats_only_by_restart {
-                let is = qemu_plugin_cond::QEMU_PLUGIN_COND_EQ;
-                let (last, none) = (self.last_word(), std::ptr::null_mut());
-                conditional(insn, restarted, QEMU_PLUGIN_CB_NO_REGS, is, last, add.token, none);
-            }
-            inline(insn, qemu_plugin_op::QEMU_PLUGIN_INLINE_ADD_U64, entry, 1);
-            let store = qemu_plugin_op::QEMU_PLUGIN_INLINE_STORE_U64;
-            inline(insn, store, self.last_word(), add.token);
-            if self.entries > 1 {
-                let is_not = qemu_plugin_cond::QEMU_PLUGIN_COND_NE;
-                let elsewhere = self.elsewhere_word();
-                let token = std::ptr::without_provenance_mut(add.token as usize);
-                let flags = QEMU_PLUGIN_CB_NO_REGS;
-                conditional(insn, added_elsewhere, flags, is_not, elsewhere, 0, token);
+        let count = segment.len() as u64;
+        for (ahead, &Counted { insn, add, .. }) in (0..count).rev().zip(segment) {
+            // SAFETY: as in `watch_start`; the user data is a number.
+            unsafe {
+                if ahead + 1 == count {
+                    let op = qemu_plugin_op::QEMU_PLUGIN_INLINE_ADD_U64;
+                    inline(insn, op, self.entry(add.entry), count);
+                }
+                let store = qemu_plugin_op::QEMU_PLUGIN_INLINE_STORE_U64;
+                inline(insn, store, self.last_word(), ahead << AHEAD | add.token);
+                if self.entries > 1 {
+                    let is_not = qemu_plugin_cond::QEMU_PLUGIN_COND_NE;
+                    let word = self.elsewhere_word();
+                    let token = std::ptr::without_provenance_mut(add.token as usize);
+                    let flags = QEMU_PLUGIN_CB_NO_REGS;
+                    conditional(insn, elsewhere, flags, is_not, word, 0, token);
+                }
             }
         }
     }

@@ -9,6 +9,7 @@ use super::api::Api;
 use super::exec_callbacks::{self, token_to_userdata};
 use super::insn::Block;
 use super::installed::Installed;
+use super::scoreboard::Counted;
 use super::symbols::ExecCallback;
 use super::watch::{MemoryWatch, Token, Watch};
 
@@ -25,18 +26,25 @@ pub(super) fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
     if scoreboard.is_some() {
         watch_scored_block(api, tb, block.rip());
     }
-    for (index, insn) in block.insns().enumerate() {
+    let mut counted = Vec::new();
+    for insn in block.insns() {
         let handle = insn.handle();
-        for watch in installed.plugin.translate(&insn) {
+        let watches = installed.plugin.translate(&insn);
+        let is_watched = !watches.is_empty();
+        for watch in watches {
             register_watch(api, handle, watch);
         }
-        // After the watches: an instruction is reported before it adds.
-        if let Some(scoreboard) = scoreboard {
+        if scoreboard.is_some() {
             let add = installed.plugin.inline_add(&insn);
-            let (restarted, elsewhere) =
-                (exec_callbacks::restarted, exec_callbacks::added_elsewhere);
-            scoreboard.watch(handle, index == 0, add, restarted, elsewhere);
+            // What watches the instruction may read the entries.
+            counted.push(Counted { insn: handle, add, begins_segment: is_watched });
         }
+    }
+    // After the watches: an instruction is reported before it adds.
+    if let Some(scoreboard) = scoreboard {
+        let left = exec_callbacks::block_was_left;
+        let (restarted, elsewhere) = (exec_callbacks::restarted, exec_callbacks::added_elsewhere);
+        scoreboard.watch(&counted, left, restarted, elsewhere);
     }
 }
 

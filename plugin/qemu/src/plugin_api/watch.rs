@@ -76,10 +76,13 @@ pub enum MemoryWatch {
 pub struct InlineAdd {
     /// The entry to which it adds 1.
     pub entry: usize,
-    /// The value of [`Scoreboard::last`](super::Scoreboard::last) until another instruction begins.
+    /// The value of [`Scoreboard::last`](super::Scoreboard::last) until another instruction begins. Below
+    /// [`MAX_TOKEN`](super::Scoreboard::MAX_TOKEN).
     pub token: u64,
     /// The instruction does not lead to itself: if it begins twice in a row, QEMU has restarted it.
     pub repeats_only_by_restart: bool,
+    /// The instruction may be counted when one before it in its block begins.
+    pub joins: bool,
 }
 
 /// A vCPU left the program's control flow (`enum qemu_plugin_discon_type`, from API 6 on).
