@@ -150,6 +150,10 @@ pub fn build(
         let kernels = Arc::clone(kernels);
         machine.on_reset(move || kernels.before_reset());
     }
+    if let (Some(instructions), Some(machine)) = (&instructions, &machine) {
+        let instructions = Arc::clone(instructions);
+        machine.on_reset(move || instructions.machine_is_reset());
+    }
     let is_controlled = options.control.is_some();
     let has_symbols = options.guest_symbols || !options.symbols.is_empty();
     let limits = options

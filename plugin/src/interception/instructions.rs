@@ -6,13 +6,14 @@
 //! not run.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::address;
 use super::token::CountToken;
 use crate::qemu::{Discontinuity, InlineAdd, Insn, Scoreboard, Token, VcpuIndex};
 use crate::sections::Sections;
 use crate::stats::InstructionCounts;
-use crate::x86::Flow;
+use crate::x86::{Flow, PAGE, branch_displacement};
 
 /// The counters of a machine, one for each section of its code.
 pub struct Instructions {
@@ -20,6 +21,8 @@ pub struct Instructions {
     pub counters: Scoreboard,
     /// The sections.
     pub sections: Sections,
+    /// The number of vCPUs that have begun.
+    vcpus: AtomicU32,
 }
 
 impl InstructionCounts for Instructions {
@@ -34,14 +37,35 @@ impl InstructionCounts for Instructions {
 }
 
 impl Instructions {
+    /// No instruction is counted yet.
+    pub fn new(counters: Scoreboard, sections: Sections) -> Instructions {
+        Instructions { counters, sections, vcpus: AtomicU32::new(0) }
+    }
+
+    /// The machine is reset, or a snapshot is loaded: no vCPU continues after the instruction that it began last.
+    ///
+    /// Call it while no vCPU runs.
+    pub fn machine_is_reset(&self) {
+        // Relaxed: the vCPUs that began are stopped.
+        for vcpu in (0..self.vcpus.load(Ordering::Relaxed)).map(VcpuIndex) {
+            if let Some(place) = last_of(&self.counters, vcpu).map(|last| last.place()) {
+                self.counters.take_back_ahead(vcpu, place.into());
+                self.counters.forget_last(vcpu);
+            }
+        }
+    }
+
     /// Returns how to count an instruction that is being translated.
     pub fn count(&self, insn: &Insn<'_>) -> InlineAdd {
         let flow = Flow::of(insn.bytes());
         let pc = address::at_translation(insn);
         let place = self.sections.place(pc);
+        let needs_distance = !self.counts_segments() || needs_distance(insn.bytes(), pc);
+        let token = CountToken::new(pc, insn.code_base() != 0, flow, place as u8);
         InlineAdd {
             entry: place,
-            token: CountToken::new(pc, insn.code_base() != 0, flow, place as u8).into(),
+            token: token.with_has_distance(needs_distance).into(),
+            needs_distance,
             repeats_only_by_restart: flow == Flow::On,
             // A nested guest may be left in the middle of a block without an event.
             joins: self.counts_segments() && insn.is_in_nested_guest() == Some(false),
@@ -54,14 +78,39 @@ impl Instructions {
     }
 }
 
+/// The token of the instruction that a vCPU began last; `None` before the first.
+fn last_of(counters: &Scoreboard, vcpu: VcpuIndex) -> Option<CountToken> {
+    let token = CountToken::from(Token(counters.last(vcpu)));
+    token.flow().map(|_| token)
+}
+
 /// The initial value of [`VcpuInstructions::raised`].
 const NONE_RAISED: (CountToken, u32) = (CountToken::from_bits(0), 0);
+
+/// Returns true if the fault of an instruction at `pc` may look like that of the instruction to which it leads, unless all
+/// of its address is known: they may be at the same offset in their pages.
+///
+/// Only a branch may lead there. That to a fixed target may not, unless the target is there.
+fn needs_distance(bytes: &[u8], pc: u64) -> bool {
+    match Flow::of(bytes) {
+        Flow::On => false,
+        Flow::Handler => true,
+        Flow::Elsewhere => match branch_displacement(bytes) {
+            Some(displacement) => {
+                let target = pc.wrapping_add(bytes.len() as u64).wrapping_add(displacement as u64);
+                target % PAGE == pc % PAGE
+            }
+            None => true,
+        },
+    }
+}
 
 /// An instruction that a vCPU has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Begun {
-    /// The address at which it runs.
+    /// The address at which it runs; without `has_distance`, only the offset in its page is known to be right.
     pc: u64,
+    has_distance: bool,
     has_base: bool,
     flow: Flow,
     /// The place of the address at which it was translated.
@@ -76,6 +125,7 @@ impl Begun {
         Some(Begun {
             pc: if has_base { pc & 0xffff_ffff } else { pc },
             has_base,
+            has_distance: token.has_distance(),
             flow: token.flow()?,
             translated_place: token.place().into(),
         })
@@ -84,7 +134,11 @@ impl Begun {
     /// Returns true if it did not retire, given the address from which a handler was entered and how many exceptions were
     /// raised before.
     fn did_not_retire(self, from: u64, exceptions: u32) -> bool {
-        let is_from_it = address::is_same(self.pc, self.has_base.into(), from);
+        let is_from_it = match self.has_distance {
+            true => address::is_same(self.pc, self.has_base.into(), from),
+            // It is the only one at this offset that `from` can be: see `needs_distance`.
+            false => self.pc % PAGE == from % PAGE,
+        };
         is_from_it
             && match self.flow {
                 // The next instruction would follow: it has faulted, or is a `rep` with elements left.
@@ -112,6 +166,7 @@ pub(super) struct VcpuInstructions {
 
 impl VcpuInstructions {
     pub fn new(instructions: Arc<Instructions>, vcpu: VcpuIndex) -> VcpuInstructions {
+        instructions.vcpus.fetch_max(vcpu.0 + 1, Ordering::Relaxed);
         VcpuInstructions { instructions, vcpu, distance: 0, raised: NONE_RAISED }
     }
 
@@ -192,8 +247,13 @@ mod tests {
 
     #[test]
     fn whether_it_retired_follows_from_flow_and_exceptions() {
-        let begun =
-            |flow| Begun { pc: 0xffff_8000_1234, has_base: false, flow, translated_place: 3 };
+        let begun = |flow| Begun {
+            pc: 0xffff_8000_1234,
+            has_distance: true,
+            has_base: false,
+            flow,
+            translated_place: 3,
+        };
         let did_not_retire = |flow, from, exceptions| begun(flow).did_not_retire(from, exceptions);
         // A fault; a debug trap after it; an interrupt after it; an interrupt within a `rep`.
         assert!(did_not_retire(Flow::On, 0xffff_8000_1234, 1));
@@ -210,13 +270,46 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_is_known_by_its_offset_in_the_page_if_nothing_else_has_it() {
+        let begun = Begun {
+            pc: 0x1234,
+            has_distance: false,
+            has_base: false,
+            flow: Flow::On,
+            translated_place: 0,
+        };
+        assert!(begun.did_not_retire(0xffff_8000_7234, 1));
+        assert!(!begun.did_not_retire(0xffff_8000_7235, 1));
+        // Instructions that do not branch, and branches to other offsets.
+        assert!(!needs_distance(&[0xee], 0x1234));
+        assert!(!needs_distance(&[0xeb, 0xfd], 0x1234));
+        assert!(!needs_distance(&[0xe8, 0xff, 0x0f, 0, 0], 0x1234));
+        // `jmp` to itself, `call` of the same offset in the next page, `ret`, `int`.
+        assert!(needs_distance(&[0xeb, 0xfe], 0x1234));
+        assert!(needs_distance(&[0xe8, 0xfb, 0x0f, 0, 0], 0x1234));
+        assert!(needs_distance(&[0xc3], 0x1234));
+        assert!(needs_distance(&[0xcd, 0x80], 0x1234));
+    }
+
+    #[test]
     fn an_instruction_runs_at_the_distance_of_its_block() {
         assert_eq!(Begun::new(CountToken::from(Token(0)), 0x1000), None);
         for has_base in [false, true] {
             let at = |pc: u64, distance: u64| {
-                Begun::new(CountToken::new(pc, has_base, Flow::On, 64), distance)
+                Begun::new(
+                    CountToken::new(pc, has_base, Flow::On, 64).with_has_distance(true),
+                    distance,
+                )
             };
-            let begun = |pc| Some(Begun { pc, has_base, flow: Flow::On, translated_place: 64 });
+            let begun = |pc| {
+                Some(Begun {
+                    pc,
+                    has_distance: true,
+                    has_base,
+                    flow: Flow::On,
+                    translated_place: 64,
+                })
+            };
             assert_eq!(at(0x8010_0085, 0), begun(0x8010_0085));
             assert_eq!(at(0x10_0085, 0x8000_0000), begun(0x8010_0085));
             assert_eq!(at(0x8010_0085, 0x8000_0000u64.wrapping_neg()), begun(0x10_0085));

@@ -8,13 +8,14 @@
 //! | [`PortIoToken`] | form, privilege, port or address size | row of the site, or offset in the page | base of the code segment |
 //! | [`CallToken`] | mode, privilege, instruction | offset in the page | base |
 //! | [`VmrunToken`] | VMRUN's address size and length | offset in the page | base |
-//! | [`CountToken`] | low 48 bits of the address at translation | | and, from bit 48 on: whether there is a base, what follows, section; 5 bits are the scoreboard's |
+//! | [`CountToken`] | low 48 bits of the address at translation | | and, from bit 48 on: whether there is a base, what follows, section, whether its distance is known; 5 bits are the scoreboard's |
 
 use bitfield_struct::bitfield;
 
 use super::address::CodeAddress;
 use crate::hypercalls::Magic;
 use crate::qemu::Token;
+use crate::sections::MAX_SECTIONS;
 use crate::stats::{MAX_SITES, SiteId};
 use crate::x86::{AddressSize, Decoded, Flow, InsnForm, Mode, Port, PortForm, Supervisor};
 
@@ -245,7 +246,10 @@ pub(super) struct CountToken {
     #[bits(2, from = flow_from_bits, into = flow_to_bits)]
     pub flow: Option<Flow>,
     /// The place of the section at the address of the translation.
+    #[bits(7)]
     pub place: u8,
+    /// True if the address at which the instruction's block runs is reported when the block begins.
+    pub has_distance: bool,
     /// [`Scoreboard::MAX_TOKEN`](crate::qemu::Scoreboard::MAX_TOKEN).
     #[bits(5)]
     __: u8,
@@ -253,6 +257,7 @@ pub(super) struct CountToken {
 
 impl CountToken {
     pub fn new(pc: u64, has_base: bool, flow: Flow, place: u8) -> CountToken {
+        const { assert!(MAX_SECTIONS < 1 << 7) };
         CountToken(0)
             .with_place(place)
             .with_flow(Some(flow))

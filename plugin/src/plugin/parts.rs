@@ -143,5 +143,5 @@ pub(super) fn instructions(
     sections: Sections,
 ) -> Result<Arc<Instructions>, MissingFunction> {
     let counters = Scoreboard::new(host.api, sections.places())?;
-    Ok(Arc::new(Instructions { counters, sections }))
+    Ok(Arc::new(Instructions::new(counters, sections)))
 }

@@ -26,15 +26,7 @@ impl Flow {
     ///
     /// The mode does not matter: where modes differ, the instruction is undefined in one of them.
     pub fn of(insn: &[u8]) -> Flow {
-        let mut rest = insn;
-        // In modes where 40-4F is INC or DEC, no byte follows it.
-        while let [first, after @ ..] = rest
-            && Prefix::of(*first).is_some()
-            && !after.is_empty()
-        {
-            rest = after;
-        }
-        match *rest {
+        match *without_prefixes(insn) {
             [0xcc | 0xcd | 0xce | 0xf1, ..] => Flow::Handler,
             // Jcc, LOOP and JCXZ, CALL, JMP, RET, IRET.
             [0x70..=0x7f | 0xe0..=0xe3 | 0x9a | 0xe8..=0xeb, ..]
@@ -48,6 +40,41 @@ impl Flow {
             _ => Flow::On,
         }
     }
+}
+
+/// Returns the distance from the end of a near branch to its target, if the instruction names it: of Jcc, JMP, CALL, LOOP
+/// and JCXZ.
+///
+/// A mode with 16-bit addresses takes it modulo 65,536.
+///
+/// ```
+/// assert_eq!(pvio_x86::branch_displacement(&[0xeb, 0xfe]), Some(-2)); // jmp to itself
+/// assert_eq!(pvio_x86::branch_displacement(&[0xc3]), None); // ret
+/// ```
+pub fn branch_displacement(insn: &[u8]) -> Option<i64> {
+    match *without_prefixes(insn) {
+        [0x70..=0x7f | 0xe0..=0xe3 | 0xeb, byte] => Some((byte as i8).into()),
+        [0xe8 | 0xe9, low, high] | [0x0f, 0x80..=0x8f, low, high] => {
+            Some(i16::from_le_bytes([low, high]).into())
+        }
+        [0xe8 | 0xe9, a, b, c, d] | [0x0f, 0x80..=0x8f, a, b, c, d] => {
+            Some(i32::from_le_bytes([a, b, c, d]).into())
+        }
+        _ => None,
+    }
+}
+
+/// Returns an instruction from its opcode on.
+fn without_prefixes(insn: &[u8]) -> &[u8] {
+    let mut rest = insn;
+    // In modes where 40-4F is INC or DEC, no byte follows it.
+    while let [first, after @ ..] = rest
+        && Prefix::of(*first).is_some()
+        && !after.is_empty()
+    {
+        rest = after;
+    }
+    rest
 }
 
 #[cfg(test)]
@@ -107,6 +134,24 @@ mod tests {
             &bytes[..insn.len()],
             insn.code()
         );
+        compare_target(&insn, &bytes[..insn.len()], mode);
         true
+    }
+
+    fn compare_target(insn: &Instruction, bytes: &[u8], mode: Mode) {
+        use iced_x86::OpKind::{NearBranch16, NearBranch32, NearBranch64};
+        let mask = match insn.op0_kind() {
+            NearBranch16 => 0xffff,
+            NearBranch32 => 0xffff_ffff,
+            NearBranch64 => u64::MAX,
+            _ => {
+                assert_eq!(branch_displacement(bytes), None, "{bytes:02x?} in {mode:?}");
+                return;
+            }
+        };
+        let displacement = branch_displacement(bytes).map(|displacement| displacement as u64);
+        let target = displacement.map(|displacement| displacement.wrapping_add(insn.next_ip()));
+        let target = target.map(|target| target & mask);
+        assert_eq!(target, Some(insn.near_branch_target()), "{bytes:02x?} in {mode:?}");
     }
 }

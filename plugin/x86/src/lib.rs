@@ -24,7 +24,7 @@ pub use decode::{
     Decoded, MAX_INSN_LEN, Opcode, decode, loads_control_register, pushes_return_address,
 };
 pub use flags::{Cr0, Cr4, Efer, EntryFlags, Rflags};
-pub use flow::Flow;
+pub use flow::{Flow, branch_displacement};
 pub use form::{Direction, Port, PortForm, PortSource, Width};
 pub use insn_form::{AccessSize, InsnForm};
 #[cfg(feature = "intel-syntax")]

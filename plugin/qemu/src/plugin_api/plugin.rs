@@ -87,7 +87,7 @@ pub trait Vcpu: Send {
     /// The block begins that [`Next::Block`] asked for: of the program, or of a handler.
     fn block_begins(&mut self, _registers: &mut Registers<'_>) {}
 
-    /// A block begins whose instructions add to the scoreboard.
+    /// A block begins that has an instruction with [`InlineAdd::needs_distance`].
     ///
     /// It runs `distance` bytes above the address of its translation, modulo 2⁶⁴.
     fn scored_block_begins(&mut self, distance: u64);

@@ -115,6 +115,12 @@ impl Scoreboard {
         }
     }
 
+    /// Makes [`Scoreboard::last`] 0, in a callback of this vCPU or while it does not run.
+    pub fn forget_last(&self, vcpu: VcpuIndex) {
+        // SAFETY: as in `last_and_ahead`.
+        unsafe { (self.functions.qemu_plugin_u64_set)(self.last_word(), vcpu.0, 0) }
+    }
+
     /// Returns an entry of a vCPU: the instructions that have begun and those of [`Scoreboard::ahead`], less those that
     /// were taken back.
     ///

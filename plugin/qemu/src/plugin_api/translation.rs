@@ -23,9 +23,6 @@ pub(super) fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
     }
     let block = Block::new(&installed.host, tb);
     let scoreboard = installed.plugin.scoreboard();
-    if scoreboard.is_some() {
-        watch_scored_block(api, tb, block.rip());
-    }
     let mut counted = Vec::new();
     for insn in block.insns() {
         let handle = insn.handle();
@@ -42,6 +39,9 @@ pub(super) fn translate(installed: &Installed, tb: *mut qemu_plugin_tb) {
     }
     // After the watches: an instruction is reported before it adds.
     if let Some(scoreboard) = scoreboard {
+        if counted.iter().any(|counted| counted.add.needs_distance) {
+            watch_scored_block(api, tb, block.rip());
+        }
         let left = exec_callbacks::block_was_left;
         let (restarted, elsewhere) = (exec_callbacks::restarted, exec_callbacks::added_elsewhere);
         scoreboard.watch(&counted, left, restarted, elsewhere);

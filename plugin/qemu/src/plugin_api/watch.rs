@@ -81,6 +81,9 @@ pub struct InlineAdd {
     pub token: u64,
     /// The instruction does not lead to itself: if it begins twice in a row, QEMU has restarted it.
     pub repeats_only_by_restart: bool,
+    /// The plugin needs to know at which address the instruction's block runs:
+    /// [`Vcpu::scored_block_begins`](super::Vcpu::scored_block_begins).
+    pub needs_distance: bool,
     /// The instruction may be counted when one before it in its block begins.
     pub joins: bool,
 }
