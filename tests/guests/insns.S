@@ -193,6 +193,26 @@ start:
         rep movsb
         end
 
+        /* A jump that misses its operand retires when it is tried again. */
+        movl    $1f, ABSENT + 0x200
+        movl    $0, PAGE_TABLE + (ABSENT >> 12) * 4
+        invlpg  ABSENT
+        begin   "branch-fault:9"                /* 5 of the handler, jmp + 3 */
+        jmp     *(ABSENT + 0x200)
+1:      end
+
+        /* A jump to an absent page, at the jump's own offset: the jump retires, and its target is missed. */
+        movw    $0xE0FF, CODE + 0x300           /* jmp *%eax */
+        movw    $0xE1FF, ABSENT + 0x300         /* jmp *%ecx */
+        movl    $0, PAGE_TABLE + (ABSENT >> 12) * 4
+        invlpg  ABSENT
+        begin   "same-offset:14"                /* 6 + 5 of the handler + 3 */
+        mov     $ABSENT + 0x300, %eax
+        mov     $1f, %ecx
+        mov     $CODE + 0x300, %edx
+        jmp     *%edx
+1:      end
+
         /* An instruction that overwrites its own block: QEMU starts it twice. */
         mov     $self_start, %esi
         mov     $CODE, %edi

@@ -16,7 +16,7 @@ fn count_instructions(machine: Machine, insns: &str) -> (Snapshot, u64, String) 
 
 /// Fails unless each window has the number of instructions that its name contains.
 fn assert_exact(stats: &Snapshot, ticks: u64) {
-    assert_eq!(stats.windows.len(), 12);
+    assert_eq!(stats.windows.len(), 14);
     let mut all = 0;
     for window in &stats.windows {
         let (name, number) = window.name.trim_end().split_once(':').unwrap();
