@@ -204,7 +204,6 @@ impl VcpuInstructions {
     }
 
     pub fn discontinuity(&mut self, event: Discontinuity) {
-        self.block_was_left();
         let token = self.last_token();
         // An exception that was not delivered (a triple fault) does not count once another instruction has begun.
         let raised = if self.raised.0 == token { self.raised.1 } else { 0 };

@@ -92,7 +92,7 @@ pub trait Vcpu: Send {
     /// It runs `distance` bytes above the address of its translation, modulo 2⁶⁴.
     fn scored_block_begins(&mut self, distance: u64);
 
-    /// The block before was left in the middle, and not for a handler. The instructions of
+    /// A block begins, and the one before was left in the middle. The instructions of
     /// [`Scoreboard::ahead`] have not begun.
     fn block_was_left(&mut self);
 
