@@ -6,6 +6,7 @@ pub mod callers;
 pub mod calls;
 pub mod compute;
 pub mod dispatch;
+pub mod insns;
 pub mod linux;
 pub mod mailbox;
 pub mod paravirt;

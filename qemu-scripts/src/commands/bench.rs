@@ -3,8 +3,8 @@
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use pvio_cli::bench::{
-    Row, callers, calls, compute, dispatch, linux, mailbox, paravirt, ports, processes, readable,
-    strings, trace, unclaimed, vcpus,
+    Row, callers, calls, compute, dispatch, insns, linux, mailbox, paravirt, ports, processes,
+    readable, strings, trace, unclaimed, vcpus,
 };
 use pvio_cli::machine::{ANSWERING_API, Machine};
 use pvio_cli::stats::QemuRow;
@@ -54,6 +54,8 @@ enum Subject {
     Callers,
     /// The cost of counting by process
     Processes,
+    /// The cost of counting every instruction
+    Insns,
     /// The cost of recording a trace, and of reading one
     Trace,
     /// A Linux kernel whose port I/O is by hypercalls; only if it is named, because it must be built
@@ -133,6 +135,9 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     }
     if wants(Subject::Processes) {
         rows.extend(processes::rows(&qemu, count)?);
+    }
+    if wants(Subject::Insns) {
+        rows.extend(insns::rows(&qemu, count)?);
     }
     if wants(Subject::Trace) {
         rows.extend(trace::rows(&qemu, count)?);

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use pvio_cli::bench::{
-    Row, callers, calls, compute, dispatch, linux, mailbox, ports, processes, strings, unclaimed,
-    vcpus,
+    Row, callers, calls, compute, dispatch, insns, linux, mailbox, ports, processes, strings,
+    unclaimed, vcpus,
 };
 use pvio_tests::{Host, on_both_qemus};
 
@@ -64,6 +64,15 @@ fn counting_by_process(host: &Host) {
         ("Linux boot with processes", None),
     ];
     assert_rows(&processes::rows(&qemu(host), PAIRS).unwrap(), &expected);
+}
+
+#[test]
+fn counting_every_instruction() {
+    let expected = [
+        ("Linux boot with every instruction counted", Some(1.6)),
+        ("Linux boot with every instruction counted", None),
+    ];
+    assert_rows(&insns::rows(&qemu(&Host::NEWEST), PAIRS).unwrap(), &expected);
 }
 
 fn devices_of_the_plugin_and_of_qemu(host: &Host) {
