@@ -8,7 +8,7 @@ use crate::stats::Tables;
 use anyhow::{Context, Result, bail, ensure};
 use thousands::Separable;
 
-use crate::guest_test::{Entries, Report, Runner, Selection, Settings};
+use crate::guest_test::{Entries, Report, Runner, Selection, Settings, Suite};
 use crate::paths;
 
 /// Counts of one run of the driver.
@@ -56,7 +56,7 @@ pub fn compare(qemu: &Path) -> Result<Comparison> {
         ..Settings::default()
     };
     let stop = AtomicBool::new(false);
-    let guests = [paths::guest("driver.bin")?];
+    let guests = Suite::Paths(vec![paths::guest("driver.bin")?]);
     let guests = Entries::new(&guests, &Selection::default());
     let guest = guests.get(0).context("no guest is selected")?;
     let report = Runner::new(qemu.to_owned(), settings, &stop).run(&guest)?;

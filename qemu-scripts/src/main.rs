@@ -4,8 +4,6 @@ mod commands;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    commands::Pvio::parse().command.run()
+    commands::Pvio::parse_arguments().command.run()
 }

@@ -3,6 +3,15 @@
 /// Code for 16, 32 and 64-bit mode that writes 16 to isa-debug-exit, which makes 33 of it: `mov al,16; out 0xf4,al`.
 pub const EXIT_33: &[u8] = b"\xb0\x10\xe6\xf4\xfa\xf4\xeb\xfd";
 
+/// 32-bit code that writes the command line of multiboot to COM1; other code follows.
+pub const PRINT_COMMAND_LINE: &[u8] = &[
+    0x8b, 0x73, 0x10, // mov esi, [ebx + 16]
+    0x66, 0xba, 0xf8, 0x03, // mov dx, 0x3f8
+    0xac, 0x84, 0xc0, 0x74, 0x03, // lodsb; test al, al; jz +3
+    0xee, 0xeb, 0xf8, // out dx, al; jmp -8
+    0xb0, b'\n', 0xee, // mov al, '\n'; out dx, al
+];
+
 /// The physical address of an ELF guest.
 const ADDRESS: u32 = 0x10_0000;
 

@@ -1,6 +1,7 @@
 //! The subcommands of `pvio`, one module each.
 
 mod bench;
+mod cargo_runner;
 mod completions;
 mod demo;
 mod diff;
@@ -39,7 +40,7 @@ pub enum Command {
     Demo(demo::Arguments),
     Bench(bench::Arguments),
     Experiment(experiment::Arguments),
-    Test(test::Arguments),
+    Test(Box<test::Arguments>),
     Report(report::Arguments),
     Show(show::Arguments),
     Stats(stats::Arguments),
@@ -55,6 +56,13 @@ pub enum Command {
     Top(top::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
+}
+
+impl Pvio {
+    /// Parses this program's arguments.
+    pub fn parse_arguments() -> Pvio {
+        Pvio::parse_from(cargo_runner::rewrite(std::env::args_os().collect()))
+    }
 }
 
 impl Command {

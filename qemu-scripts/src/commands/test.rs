@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use pvio_cli::guest_test::{
     BootKind, Entries, Format, GitHub, Junit, Lines, Pattern, Report, Runner, Selection, Settings,
-    Shard, Tap, Totals, run_in_order,
+    Shard, Suite, Tap, Totals, Unittests, run_in_order,
 };
 use pvio_cli::progress::Progress;
 use pvio_cli::status::{self, StdoutError};
@@ -31,13 +31,21 @@ use pvio_cli::{guest_test, paths, signals};
 /// a table [guest."NAME"]: boot, success-status, success, failure, success-power-off, timeout, options (of
 /// the plugin), arguments (of QEMU). Options of the command line come before those of the file.
 ///
+/// Cargo may start it, by runner = "pvio test" in a .cargo/config.toml. Then all that follows the guest is for
+/// the guest's command line, except QEMU's arguments after --, and guest.toml is that of Cargo's package.
+///
+/// A list of kvm-unit-tests (--unittests) names guests, their arguments and time limits; bash expands what it
+/// has in the shell's syntax. Exit status 1 is success there. Tests that need KVM are skipped.
+///
 /// In OPTION and QEMU-ARGUMENT, %g is replaced by the guest's number and file name, such as 1-boot.bin. Use
 /// it if several guests would otherwise write to the same file.
 ///
 /// REGEX is a regular expression in the syntax of Rust's crate regex.
 #[derive(Args)]
 #[command(
-    override_usage = "pvio test [OPTION...] GUEST... [-- QEMU-ARGUMENT...]",
+    override_usage = "\
+pvio test [OPTION...] GUEST... [-- QEMU-ARGUMENT...]
+       pvio test [OPTION...] --unittests FILE [-- QEMU-ARGUMENT...]",
     after_help = "\
 Exit status:
   0    all guests passed
@@ -48,11 +56,34 @@ Exit status:
 )]
 pub struct Arguments {
     /// Files to boot, one after the other
-    #[arg(value_name = "GUEST", required = true)]
+    #[arg(value_name = "GUEST", required_unless_present = "unittests")]
     guests: Vec<PathBuf>,
     /// More arguments for QEMU
     #[arg(value_name = "QEMU-ARGUMENT", last = true)]
     qemu_arguments: Vec<OsString>,
+    /// Run the tests of a list of kvm-unit-tests, such as x86/unittests.cfg
+    #[arg(long, value_name = "FILE", conflicts_with = "guests")]
+    unittests: Option<PathBuf>,
+    /// Only the tests of this group of the list; those in the group nodefault do not run without it
+    #[arg(long, value_name = "GROUP", requires = "unittests")]
+    group: Option<String>,
+    /// Whether Cargo started this program, so that all that follows the guest is for the guest
+    ///
+    /// auto: if CARGO_PKG_NAME is set, the guest is in Cargo's target directory, and no other file there follows
+    #[arg(
+        long, value_name = "WHEN", num_args = 0..=1, require_equals = true, overrides_with = "runner",
+        default_value = "auto", default_missing_value = "always"
+    )]
+    runner: When,
+    /// Text for the guest's command line; may be repeated
+    ///
+    /// A kernel gets it as by QEMU's -append, an EFI application as its load options, any other guest only as the
+    /// file opt/pvio/arguments of QEMU's device fw_cfg.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    append: Vec<OsString>,
+    /// Argument for QEMU, as after --, but before the guest; may be repeated
+    #[arg(long, value_name = "QEMU-ARGUMENT", allow_hyphen_values = true)]
+    argument: Vec<OsString>,
     /// How to boot the guests, whatever they contain
     #[arg(long, value_name = "KIND")]
     boot: Option<BootKind>,
@@ -82,7 +113,7 @@ pub struct Arguments {
         value_parser = clap::value_parser!(u16).range(1..=256)
     )]
     jobs: u16,
-    /// Only the guests whose paths match
+    /// Only the guests whose paths, or names in the list, match
     #[arg(long, value_name = "REGEX")]
     filter: Option<Pattern>,
     /// Only part I of N of the guests, from 1; a guest's path decides its part, so that other guests do not
@@ -109,6 +140,14 @@ pub struct Arguments {
     keep: Option<PathBuf>,
 }
 
+/// Whether Cargo started this program.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum When {
+    Auto,
+    Always,
+    Never,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum OutputFormat {
     /// The Test Anything Protocol, version 13
@@ -129,11 +168,14 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         }
     };
     let interrupted = || stop.load(Ordering::Relaxed);
-    let result = match prepare(arguments, &stop) {
+    let prepared = suite(arguments).and_then(|suite| {
+        let (runner, entries, mut reports) = prepare(arguments, &suite, &stop)?;
+        run_all(&runner, &entries, &mut reports, arguments)
+    });
+    let result = match prepared {
         // An interrupt from a terminal also ends the QEMU that `prepare` runs.
         Err(_) if interrupted() => Ok(None),
-        Err(error) => Err(error),
-        Ok((runner, entries, mut reports)) => run_all(&runner, &entries, &mut reports, arguments),
+        result => result,
     };
     match result {
         Err(error) if status::is_closed_pipe(&error) => ExitCode::from(status::CLOSED),
@@ -149,17 +191,37 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 /// Exit status of an interrupted program, as in a shell.
 const INTERRUPTED: u8 = 130;
 
+/// Returns the guests to choose from.
+fn suite(arguments: &Arguments) -> Result<Suite> {
+    let Some(list) = &arguments.unittests else {
+        return Ok(match (arguments.runner, &arguments.guests[..]) {
+            (When::Always, [program]) => Suite::Cargo(program.clone()),
+            _ => Suite::Paths(arguments.guests.clone()),
+        });
+    };
+    let list = Unittests::read(list)?;
+    for warning in list.warnings() {
+        status::warn("guest-test", warning);
+    }
+    if let Some(group) = &arguments.group {
+        list.check_group(group)?;
+    }
+    Ok(Suite::Unittests(list))
+}
+
 /// Reads the arguments and checks everything that can be checked before a guest runs.
 fn prepare<'a>(
     arguments: &'a Arguments,
+    suite: &'a Suite,
     stop: &'a AtomicBool,
 ) -> Result<(Runner<'a>, Entries<'a>, Reports)> {
     let selection = Selection {
         filter: arguments.filter.clone(),
+        group: arguments.group.clone(),
         shard: arguments.shard,
         repeat: arguments.repeat,
     };
-    let entries = Entries::new(&arguments.guests, &selection);
+    let entries = Entries::new(suite, &selection);
     let settings = Settings {
         boot: arguments.boot,
         success_status: arguments.success_status,
@@ -171,9 +233,17 @@ fn prepare<'a>(
         ..Settings::default()
     };
     let runner = Runner::new(paths::chosen_qemu()?, settings, stop)
-        .arguments(arguments.qemu_arguments.clone())
+        .arguments([&arguments.argument[..], &arguments.qemu_arguments].concat())
+        .append(arguments.append.clone())
         .retries(arguments.retries)
         .keep(arguments.keep.clone());
+    let runner = match suite {
+        Suite::Paths(_) => runner,
+        Suite::Cargo(_) => {
+            runner.package(std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from))
+        }
+        Suite::Unittests(list) => runner.unittests(list, arguments.group.is_some()),
+    };
     let reports = Reports::new(arguments)?;
     for warning in runner.check(&entries)? {
         status::warn("guest-test", &warning);
@@ -250,7 +320,11 @@ fn run_all(
         let report = report?.ok_or(Early::Interrupted)?;
         progress.set("");
         totals.add(&report);
-        reports.write(|format| format.result(&entry(number).name(), &report))?;
+        let name = entry(number).name();
+        reports.write(|format| match &report.skipped {
+            Some(why) => format.skipped(&name, why),
+            None => format.result(&name, &report),
+        })?;
         match arguments.fail_fast && !report.verdict.passed() {
             true => Err(Early::FailFast(number)),
             false => Ok(()),

@@ -12,10 +12,18 @@ use crate::paths;
 
 /// Returns the arguments, and makes the files that they name in a directory of this run.
 ///
+/// With a command line, UEFI firmware gets an application from QEMU's `-kernel`, and gives it the command line of `-append`
+/// as its load options.
+///
 /// # Errors
 ///
 /// Fails if UEFI firmware is missing, or if a file cannot be read or copied.
-pub(super) fn arguments(kind: BootKind, guest: &Path, directory: &Path) -> Result<Vec<OsString>> {
+pub(super) fn arguments(
+    kind: BootKind,
+    guest: &Path,
+    directory: &Path,
+    has_command_line: bool,
+) -> Result<Vec<OsString>> {
     let machine = |machine: &str| vec!["-machine".into(), machine.into()];
     let boot = match kind {
         BootKind::Bios => vec!["-bios".into(), guest.into()],
@@ -27,7 +35,12 @@ pub(super) fn arguments(kind: BootKind, guest: &Path, directory: &Path) -> Resul
             let (bits, disk) = efi_disk(guest, directory)?;
             let mut fat = OsString::from("fat:");
             fat.push(&disk);
-            [firmware(bits, directory)?, drive("format=raw", Path::new(&fat))].concat()
+            let mut all =
+                [firmware(bits, directory)?, drive("format=raw", Path::new(&fat))].concat();
+            if has_command_line {
+                all.extend(["-kernel".into(), efi_program(guest).into()]);
+            }
+            all
         }
     };
     let machine = match kind {
@@ -71,6 +84,12 @@ fn efi_disk(guest: &Path, directory: &Path) -> Result<(u32, PathBuf)> {
     let name = if bits == 64 { "BOOTX64.EFI" } else { "BOOTIA32.EFI" };
     std::fs::copy(guest, boot.join(name)).with_context(|| guest.display().to_string())?;
     Ok((bits, disk))
+}
+
+/// Returns the application that UEFI firmware starts: the guest, or one in the guest's directory.
+fn efi_program(guest: &Path) -> PathBuf {
+    let first = || efi_programs(guest).into_iter().next();
+    if guest.is_dir() { first().unwrap_or_default() } else { guest.to_owned() }
 }
 
 /// Makes the flash of UEFI firmware, with a copy of its variables.

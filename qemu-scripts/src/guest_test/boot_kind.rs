@@ -29,6 +29,13 @@ pub enum BootKind {
     EfiDisk,
 }
 
+impl BootKind {
+    /// Returns the name that `--boot` takes.
+    pub(super) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
 /// Number of bytes from the beginning of a file that are looked at: up to the second sector of ISO 9660.
 const START: u64 = 0x8840;
 

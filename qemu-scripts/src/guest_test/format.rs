@@ -18,9 +18,10 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Adds a guest that ran.
+    /// Adds a report.
     pub fn add(&mut self, report: &Report) {
         match report.verdict.passed() {
+            _ if report.skipped.is_some() => self.skipped += 1,
             true => self.passed += 1,
             false => self.failed += 1,
         }

@@ -7,6 +7,8 @@
 
 mod boot;
 mod boot_kind;
+mod cargo;
+mod command_line;
 mod executable;
 mod expectation;
 mod format;
@@ -25,10 +27,16 @@ mod runner;
 mod schedule;
 mod selection;
 mod settings;
+mod shadowed;
+mod suite;
 mod tap;
+mod unittest_run;
+mod unittests;
 mod verdict;
+mod waiter;
 
 pub use boot_kind::BootKind;
+pub use cargo::{is_started_by_cargo, quoted};
 pub use format::{Format, Totals};
 pub use github::GitHub;
 pub use guest::Guest;
@@ -41,5 +49,7 @@ pub use runner::Runner;
 pub use schedule::run_in_order;
 pub use selection::{Entries, Entry, Selection, Shard};
 pub use settings::{Settings, TIMEOUTS};
+pub use suite::Suite;
 pub use tap::Tap;
+pub use unittests::Unittests;
 pub use verdict::Verdict;

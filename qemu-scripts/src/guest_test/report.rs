@@ -13,8 +13,10 @@ pub(super) const MAX_LINES: usize = 20;
 /// The result of a guest.
 #[derive(Debug)]
 pub struct Report {
-    /// The guest's verdict.
+    /// The guest's verdict. It means nothing if the guest is skipped.
     pub verdict: Verdict,
+    /// The reason why the guest does not count: a test that does not run here.
+    pub skipped: Option<String>,
     /// The guest's log.
     pub log: Vec<LogLine>,
     /// The elapsed time.
@@ -32,10 +34,17 @@ pub struct Report {
 }
 
 impl Report {
+    /// The report of a guest that does not run here.
+    pub(super) fn skipped(why: String) -> Report {
+        let verdict = Verdict { code: None, failure: None };
+        Report { skipped: Some(why), verdict, ..Report::not_run(String::new()) }
+    }
+
     /// The report of a guest that did not run.
     pub(super) fn not_run(why: String) -> Report {
         Report {
             verdict: Verdict::not_run(why),
+            skipped: None,
             log: Vec::new(),
             wall: Duration::ZERO,
             serial: Vec::new(),

@@ -1,35 +1,25 @@
 //! Boots a guest and waits for its verdict.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::Signal;
 
 use super::expectation::Expectation;
-use super::pattern::{Match, Watch};
+use super::pattern::Watch;
 use super::report::last_lines;
 use super::settings::GuestFiles;
-use super::verdict::{End, Stopped};
-use super::{Entries, Entry, Guest, LogLine, Report, Settings, Verdict, kept, outputs};
-use crate::machine::{Machine, Running};
-
-/// Maximum size of a guest's log, in bytes. A guest that logs more is stopped.
-const LOG_LIMIT: u64 = 16 << 20;
-
-/// Maximum size of a guest's output, in bytes. A guest that writes more is stopped.
-const OUTPUT_LIMIT: u64 = 16 << 20;
+use super::unittest_run::Meaning;
+use super::unittests::Build;
+use super::waiter::{LOG_LIMIT, Waiter};
+use super::{Entries, Entry, Guest, LogLine, Report, Settings, Unittests, Verdict};
+use super::{command_line, kept, outputs, shadowed, unittest_run};
+use crate::machine::Machine;
 
 /// Time limit of a guest, if no setting says otherwise, in seconds.
 const DEFAULT_TIMEOUT: u64 = 30;
-
-/// Time from SIGTERM to SIGKILL.
-const TERM_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Interval at which a machine is looked at.
-const POLL: Duration = Duration::from_millis(5);
 
 /// Boots guests.
 #[derive(Debug)]
@@ -39,6 +29,12 @@ pub struct Runner<'a> {
     settings: Settings,
     /// QEMU's arguments from the command line, in which `%g` stands for the guest's label.
     arguments: Vec<OsString>,
+    /// Texts for the guests' command lines.
+    append: Vec<OsString>,
+    /// How the tests of kvm-unit-tests were built; `None` for other guests.
+    build: Option<Build>,
+    /// True if the user chose tests by a group.
+    by_group: bool,
     /// Number of further attempts of a guest that fails.
     retries: u32,
     /// Directory with a directory for each guest's files.
@@ -56,6 +52,9 @@ impl<'a> Runner<'a> {
             qemu,
             settings,
             arguments: Vec::new(),
+            append: Vec::new(),
+            build: None,
+            by_group: false,
             retries: 0,
             keep: None,
             stop,
@@ -67,6 +66,21 @@ impl<'a> Runner<'a> {
     /// Adds arguments of QEMU.
     pub fn arguments(self, arguments: Vec<OsString>) -> Runner<'a> {
         Runner { arguments, ..self }
+    }
+
+    /// Adds texts to the guests' command lines.
+    pub fn append(self, append: Vec<OsString>) -> Runner<'a> {
+        Runner { append, ..self }
+    }
+
+    /// Takes the settings of guests from the `guest.toml` of Cargo's package.
+    pub fn package(self, package: Option<PathBuf>) -> Runner<'a> {
+        Runner { files: GuestFiles::of_package(package), ..self }
+    }
+
+    /// Runs the tests of a list as kvm-unit-tests does, by a group of them or not.
+    pub fn unittests(self, list: &Unittests, by_group: bool) -> Runner<'a> {
+        Runner { build: Some(list.build().clone()), by_group, ..self }
     }
 
     /// Runs a guest that fails again, this often at most.
@@ -90,7 +104,7 @@ impl<'a> Runner<'a> {
 
     /// Checks before the first boot all guests, and that this QEMU and the options allow verdicts.
     ///
-    /// Returns the plugin's warnings.
+    /// Returns warnings: the plugin's, and those of what a guest does not get.
     ///
     /// # Errors
     ///
@@ -98,12 +112,17 @@ impl<'a> Runner<'a> {
     /// them.
     pub fn check(&self, entries: &Entries<'_>) -> Result<Vec<String>> {
         let mut first = None;
+        let mut warnings = Vec::new();
         for entry in entries.first_runs() {
             let guest = self.open(&entry)?;
             check_options(&guest, entries.len())?;
+            if warnings.is_empty() {
+                warnings.extend(self.lost_command_line(&guest));
+            }
             first.get_or_insert(guest);
         }
-        let Some(first) = first else { return Ok(Vec::new()) };
+        let Some(first) = first else { return Ok(warnings) };
+        warnings.extend(shadowed::warning());
         // Options may name files in this directory.
         self.make_kept_directory(&first)?;
         // A QEMU that warns of `log` limits `exit`, too.
@@ -121,7 +140,8 @@ impl<'a> Runner<'a> {
             let why = refusal.or_else(|| lines.next_back()).unwrap_or("it printed no reason");
             bail!("{} does not start with the plugin: {why}", self.qemu.display());
         }
-        Ok(ended.warnings().map(str::to_owned).collect())
+        warnings.extend(ended.warnings().map(str::to_owned));
+        Ok(warnings)
     }
 
     /// Boots a guest and waits for its verdict. Returns `None` if the guests are stopped.
@@ -145,24 +165,52 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn open(&self, entry: &Entry<'_>) -> Result<Guest> {
+    /// Warns of a guest that has no command line when it boots, though there is one for it.
+    fn lost_command_line(&self, guest: &Guest<'_>) -> Option<String> {
+        let kind = guest.kind().filter(|&kind| !command_line::has_one(kind))?;
+        let text = command_line::joined(&self.append);
+        (!text.is_empty()).then(|| {
+            format!(
+                "{}: a guest that boots as {} has no command line: {:?} is only in its fw_cfg file {}",
+                guest.name(),
+                kind.name(),
+                text.to_string_lossy(),
+                command_line::FILE
+            )
+        })
+    }
+
+    fn open<'e>(&self, entry: &Entry<'e>) -> Result<Guest<'e>> {
         Guest::open(entry, &self.settings, &self.files)
     }
 
-    fn attempt(&self, guest: &Guest) -> Result<Option<Report>> {
+    fn attempt(&self, guest: &Guest<'_>) -> Result<Option<Report>> {
         if self.is_stopped() {
             return Ok(None);
         }
         let directory = tempfile::tempdir()?;
         let path = |name: &str| directory.path().join(name);
-        let boot = match guest.boot(directory.path())? {
+        let mut own = self.own_arguments(guest);
+        if let (Some(test), Some(build)) = (guest.unittest, &self.build) {
+            match unittest_run::prepare(test, build, self.by_group, directory.path()) {
+                Ok(Ok(mut arguments)) => {
+                    arguments.append(&mut own);
+                    own = arguments;
+                }
+                Ok(Err(why)) => return Ok(Some(Report::skipped(why))),
+                Err(error) => return Ok(Some(Report::not_run(format!("{error:#}")))),
+            }
+        }
+        if let Some(kind) = guest.kind() {
+            command_line::add(&mut own, kind, &self.append);
+        }
+        let boot = match guest.boot(directory.path(), command_line::is_in(&own))? {
             Ok(boot) => boot,
             Err(why) => {
                 return Ok(Some(Report::not_run(format!("QEMU cannot boot this guest: {why}"))));
             }
         };
         let expectation = guest.settings.expectation();
-        let own = self.own_arguments(guest);
         let console = has_free_debug_console(&expectation, &own).then(|| path("console"));
         let log = path("log");
         let mut machine = self
@@ -178,7 +226,7 @@ impl<'a> Runner<'a> {
         let mut running = machine.args(&own).start()?;
         let watched = [Some(running.stdout_path()), console.clone()].into_iter().flatten();
         let mut waiter = Waiter {
-            runner: self,
+            is_stopped: &|| self.is_stopped(),
             expectation: &expectation,
             time_limit: Duration::from_secs(guest.settings.timeout.unwrap_or(DEFAULT_TIMEOUT)),
             log: &log,
@@ -191,10 +239,16 @@ impl<'a> Runner<'a> {
         if let Some(directory) = self.kept_directory(guest) {
             kept::keep(&directory, &end.ended, &log, console.as_deref())?;
         }
-        let verdict = Verdict::of(&end, &log, &expectation);
+        let mut verdict = Verdict::of(&end, &log, &expectation);
+        match guest.unittest.and_then(|_| unittest_run::meaning(&end)) {
+            Some(Meaning::Skipped(why)) => return Ok(Some(Report::skipped(why))),
+            Some(Meaning::Failed(why)) => verdict.failure = verdict.failure.or(Some(why)),
+            None => {}
+        }
         let console = console.and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
         Ok(Some(Report {
             verdict,
+            skipped: None,
             log,
             wall: end.ended.wall,
             serial: last_lines(&end.ended.stdout),
@@ -206,7 +260,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Makes a machine with the plugin and its options for this guest.
-    fn machine(&self, guest: &Guest) -> Machine {
+    fn machine(&self, guest: &Guest<'_>) -> Machine {
         let machine = Machine::new(&self.qemu).plugin(&["summary=off"]);
         guest.settings.options.iter().fold(machine, |machine, option| {
             machine.plugin(&[&outputs::option_of(guest.label(), option)])
@@ -214,24 +268,24 @@ impl<'a> Runner<'a> {
     }
 
     /// Returns the arguments of the guest's file and of the command line.
-    fn own_arguments(&self, guest: &Guest) -> Vec<OsString> {
+    fn own_arguments(&self, guest: &Guest<'_>) -> Vec<OsString> {
         let file = guest.settings.arguments.iter().map(OsString::from);
         let all = file.chain(self.arguments.iter().cloned());
         all.map(|argument| outputs::argument_of(guest.label(), &argument)).collect()
     }
 
-    fn kept_directory(&self, guest: &Guest) -> Option<PathBuf> {
+    fn kept_directory(&self, guest: &Guest<'_>) -> Option<PathBuf> {
         self.keep.as_ref().map(|directory| directory.join(guest.label()))
     }
 
-    fn make_kept_directory(&self, guest: &Guest) -> Result<()> {
+    fn make_kept_directory(&self, guest: &Guest<'_>) -> Result<()> {
         let Some(directory) = self.kept_directory(guest) else { return Ok(()) };
         std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())
     }
 }
 
 /// Refuses options that prevent verdicts, and those that share an output among `runs` runs.
-fn check_options(guest: &Guest, runs: usize) -> Result<()> {
+fn check_options(guest: &Guest<'_>, runs: usize) -> Result<()> {
     let by_hypercall = guest.settings.expectation().expected().is_none();
     for option in &guest.settings.options {
         match option.split_once('=').unwrap_or((option, "")) {
@@ -263,73 +317,4 @@ fn has_free_debug_console(expectation: &Expectation, own: &[OsString]) -> bool {
         argument.ends_with("-debugcon") || argument.contains("isa-debugcon")
     };
     expectation.has_patterns() && !own.iter().any(is_console)
-}
-
-/// Waits until a machine ends, or until there is a reason to end it.
-struct Waiter<'a> {
-    runner: &'a Runner<'a>,
-    expectation: &'a Expectation,
-    time_limit: Duration,
-    log: &'a Path,
-    /// The files of the serial port and of the debug console.
-    outputs: Vec<(PathBuf, Watch)>,
-}
-
-impl Waiter<'_> {
-    /// Returns the end of the machine; `None` if the guests are stopped.
-    fn wait(&mut self, running: &mut Running, has_debug_exit: bool) -> Result<Option<End>> {
-        let started = Instant::now();
-        let end = |ended, stopped, matched| End { ended, stopped, matched, has_debug_exit };
-        let is_larger = |path: &Path, limit| path.metadata().is_ok_and(|file| file.len() > limit);
-        let (stopped, matched) = loop {
-            if let Some(ended) = running.poll()? {
-                let matched = self.search(true);
-                return Ok(Some(end(ended, None, matched)));
-            }
-            if self.runner.is_stopped() {
-                return Ok(None);
-            }
-            if let Some(found) = self.search(false) {
-                break (None, Some(found));
-            }
-            if started.elapsed() > self.time_limit {
-                break (Some(Stopped::Time(self.time_limit)), None);
-            } else if is_larger(self.log, LOG_LIMIT) {
-                break (Some(Stopped::Log(LOG_LIMIT)), None);
-            } else if self.outputs.iter().any(|(path, _)| is_larger(path, OUTPUT_LIMIT)) {
-                break (Some(Stopped::Output(OUTPUT_LIMIT)), None);
-            }
-            std::thread::sleep(POLL);
-        };
-        // After SIGTERM the plugin still writes its statistics.
-        running.signal(Signal::TERM.as_raw())?;
-        let asked = Instant::now();
-        loop {
-            if let Some(mut ended) = running.poll()? {
-                // Hides QEMU's line about the SIGTERM.
-                let said =
-                    ended.stderr.lines().filter(|line| !line.contains("terminating on signal"));
-                ended.stderr = said.map(|line| format!("{line}\n")).collect();
-                return Ok(Some(end(ended, stopped, matched)));
-            }
-            if asked.elapsed() > TERM_TIMEOUT {
-                running.signal(Signal::KILL.as_raw())?;
-            }
-            std::thread::sleep(POLL);
-        }
-    }
-
-    /// Searches the outputs for a line that gives the verdict.
-    fn search(&mut self, end: bool) -> Option<Match> {
-        let Expectation { success, failure, .. } = self.expectation;
-        if !self.expectation.has_patterns() {
-            return None;
-        }
-        let search = |(_, watch): &mut (PathBuf, Watch)| {
-            watch.search(success.as_ref(), failure.as_ref(), end)
-        };
-        // A failure in one output counts before a success in the other.
-        let found: Vec<Match> = self.outputs.iter_mut().filter_map(search).collect();
-        found.iter().find(|found| !found.success).or(found.first()).cloned()
-    }
 }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
-use super::Pattern;
+use super::unittests::Unittest;
+use super::{Pattern, Suite};
 
 /// One of several parts of a suite: `2/3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +43,10 @@ impl Shard {
 /// Which guests to run, and how often.
 #[derive(Debug)]
 pub struct Selection {
-    /// Only guests whose paths match.
+    /// Only guests whose names match. A guest's name is its path, or the name that a list gives to it.
     pub filter: Option<Pattern>,
+    /// Only tests of kvm-unit-tests in this group.
+    pub group: Option<String>,
     /// Only guests of this part.
     pub shard: Option<Shard>,
     /// The number of runs of each guest.
@@ -53,36 +56,53 @@ pub struct Selection {
 /// Every guest, once.
 impl Default for Selection {
     fn default() -> Selection {
-        Selection { filter: None, shard: None, repeat: NonZeroUsize::MIN }
+        Selection { filter: None, group: None, shard: None, repeat: NonZeroUsize::MIN }
     }
 }
 
 /// A run of a guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// The guest's path, from the command line.
-    pub path: &'a Path,
-    /// The guest's position on the command line, from 1.
-    position: usize,
+    suite: &'a Suite,
+    /// The guest's index in the suite.
+    index: usize,
     /// Which run it is of how many.
     run: (usize, usize),
 }
 
-impl Entry<'_> {
-    /// Returns the path, and which of several runs it is.
+impl<'a> Entry<'a> {
+    /// Returns the guest's file or directory.
+    pub fn path(&self) -> &'a Path {
+        self.suite.path(self.index)
+    }
+
+    /// Returns the guest's name, and which of several runs it is.
     pub fn name(&self) -> String {
-        let path = self.path.to_string_lossy();
+        let name = self.suite.name(self.index);
         match self.run {
-            (_, 1) => path.into_owned(),
-            (run, runs) => format!("{path} (run {run} of {runs})"),
+            (_, 1) => name.into_owned(),
+            (run, runs) => format!("{name} (run {run} of {runs})"),
         }
+    }
+
+    /// Returns the last part of the guest's name.
+    pub(super) fn file_name(&self) -> String {
+        match self.suite {
+            Suite::Paths(_) => self.path().file_name().unwrap_or_default().to_string_lossy().into(),
+            _ => self.suite.name(self.index).into_owned(),
+        }
+    }
+
+    /// Returns the test of kvm-unit-tests that it is.
+    pub(super) fn unittest(&self) -> Option<&'a Unittest> {
+        self.suite.unittest(self.index)
     }
 
     /// Returns a number that only this run has: `4`, or `4.2` for the second of several runs.
     pub(super) fn number(&self) -> String {
         match self.run {
-            (_, 1) => self.position.to_string(),
-            (run, _) => format!("{}.{run}", self.position),
+            (_, 1) => (self.index + 1).to_string(),
+            (run, _) => format!("{}.{run}", self.index + 1),
         }
     }
 }
@@ -90,7 +110,7 @@ impl Entry<'_> {
 /// The runs of a selection. It holds four bytes for each guest.
 #[derive(Debug)]
 pub struct Entries<'a> {
-    guests: &'a [PathBuf],
+    suite: &'a Suite,
     /// Indexes of the selected guests.
     selected: Vec<u32>,
     repeat: usize,
@@ -98,15 +118,16 @@ pub struct Entries<'a> {
 
 impl<'a> Entries<'a> {
     /// Selects runs.
-    pub fn new(guests: &'a [PathBuf], selection: &Selection) -> Entries<'a> {
-        let is_selected = |path: &Path| {
-            let name = path.to_string_lossy();
+    pub fn new(suite: &'a Suite, selection: &Selection) -> Entries<'a> {
+        let is_selected = |index: usize| {
+            let name = suite.name(index);
             selection.filter.as_ref().is_none_or(|filter| filter.matches(&name))
                 && selection.shard.is_none_or(|shard| shard.contains(&name))
+                && selection.group.as_ref().is_none_or(|group| suite.is_in_group(index, group))
         };
-        let numbered = (0..).zip(guests);
-        let selected = numbered.filter(|(_, path)| is_selected(path)).map(|(index, _)| index);
-        Entries { guests, selected: selected.collect(), repeat: selection.repeat.get() }
+        let selected = (0..suite.len()).filter(|&index| is_selected(index));
+        let selected = selected.map(|index| index as u32).collect();
+        Entries { suite, selected, repeat: selection.repeat.get() }
     }
 
     /// Returns the number of runs.
@@ -122,11 +143,7 @@ impl<'a> Entries<'a> {
     /// Returns a run by its number, from 0. The runs of one guest follow each other.
     pub fn get(&self, number: usize) -> Option<Entry<'a>> {
         let index = *self.selected.get(number / self.repeat)? as usize;
-        Some(Entry {
-            path: &self.guests[index],
-            position: index + 1,
-            run: (number % self.repeat + 1, self.repeat),
-        })
+        Some(Entry { suite: self.suite, index, run: (number % self.repeat + 1, self.repeat) })
     }
 
     /// Returns the first run of each guest.
@@ -142,23 +159,24 @@ mod tests {
     fn selection(filter: Option<&str>, shard: Option<&str>, repeat: usize) -> Selection {
         Selection {
             filter: filter.map(|text| text.parse().unwrap()),
+            group: None,
             shard: shard.map(|text| text.parse().unwrap()),
             repeat: NonZeroUsize::new(repeat).unwrap(),
         }
     }
 
-    fn names(guests: &[PathBuf], selection: &Selection) -> Vec<String> {
+    fn names(guests: &Suite, selection: &Selection) -> Vec<String> {
         let entries = Entries::new(guests, selection);
         (0..entries.len()).map(|number| entries.get(number).unwrap().name()).collect()
     }
 
-    fn guests(count: usize) -> Vec<PathBuf> {
-        (0..count).map(|number| format!("tests/{number}.bin").into()).collect()
+    fn guests(numbers: impl Iterator<Item = usize>) -> Suite {
+        Suite::Paths(numbers.map(|number| format!("tests/{number}.bin").into()).collect())
     }
 
     #[test]
     fn shards_are_disjoint_and_complete_and_stable() {
-        let all = guests(1000);
+        let all = guests(0..1000);
         let shards: Vec<_> = (1..=3)
             .map(|index| names(&all, &selection(None, Some(&format!("{index}/3")), 1)))
             .collect();
@@ -168,7 +186,7 @@ mod tests {
         together.dedup();
         assert_eq!(together.len(), 1000);
         // Fewer guests in another order: each stays in its shard.
-        let fewer: Vec<PathBuf> = all.iter().rev().step_by(7).cloned().collect();
+        let fewer = guests((0..1000).rev().step_by(7));
         for name in names(&fewer, &selection(None, Some("2/3"), 1)) {
             assert!(shards[1].contains(&name), "{name}");
         }
@@ -176,13 +194,14 @@ mod tests {
 
     #[test]
     fn repeated_runs_have_names_and_numbers() {
-        let all = guests(3);
+        let all = guests(0..3);
         let selection = selection(Some(r"[12]\.bin$"), None, 2);
         let of = |run, guest| format!("tests/{guest}.bin (run {run} of 2)");
         assert_eq!(names(&all, &selection), [of(1, 1), of(2, 1), of(1, 2), of(2, 2)]);
         let entries = Entries::new(&all, &selection);
         assert_eq!(entries.get(3).unwrap().number(), "3.2");
-        assert_eq!((entries.get(4), entries.first_runs().count()), (None, 2));
+        assert!(entries.get(4).is_none());
+        assert_eq!(entries.first_runs().count(), 2);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 
 use super::expectation::Expectation;
-use super::{BootKind, Pattern};
+use super::{BootKind, Pattern, cargo};
 
 /// The name of the file beside guests.
 const FILE: &str = "guest.toml";
@@ -44,7 +44,7 @@ pub struct Settings {
 
 impl Settings {
     /// Returns these settings, with those of `base` where these have none. Lists are joined, the base first.
-    fn over(&self, base: &Settings) -> Settings {
+    pub(super) fn over(&self, base: &Settings) -> Settings {
         let join = |base: &[String], own: &[String]| [base, own].concat();
         Settings {
             boot: self.boot.or(base.boot),
@@ -78,8 +78,10 @@ struct GuestFile {
 }
 
 impl GuestFile {
-    /// Reads the file of a directory. A directory without one has no settings.
-    fn read(directory: &Path) -> Result<GuestFile> {
+    /// Reads the file of a directory, which may have the guests or be Cargo's package.
+    ///
+    /// A directory without one has no settings.
+    fn read(directory: &Path, has_guests: bool) -> Result<GuestFile> {
         let path = directory.join(FILE);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
@@ -89,7 +91,7 @@ impl GuestFile {
         let file = GuestFile::parse(&text).with_context(|| path.display().to_string())?;
         for name in file.single.keys() {
             ensure!(
-                directory.join(name).exists(),
+                !has_guests || directory.join(name).exists(),
                 "{}: guest {name:?}: there is no such file beside it; name a guest in this directory",
                 path.display()
             );
@@ -133,29 +135,45 @@ fn one_line(text: &str, error: &toml::de::Error) -> anyhow::Error {
 
 /// Reads the settings of guests. Keeps the file that it read last, since guests of one directory follow each other.
 #[derive(Debug, Default)]
-pub(super) struct GuestFiles(Mutex<Option<(PathBuf, Arc<GuestFile>)>>);
+pub(super) struct GuestFiles {
+    /// The package of guests that Cargo built. Its file is that of all guests.
+    package: Option<PathBuf>,
+    last: Mutex<Option<(PathBuf, Arc<GuestFile>)>>,
+}
 
 impl GuestFiles {
+    /// Reads the file of a package, not those beside guests.
+    pub(super) fn of_package(package: Option<PathBuf>) -> GuestFiles {
+        GuestFiles { package, last: Mutex::default() }
+    }
+
     /// Returns the settings of a guest: the options, and for what they leave open, those of the file beside it.
+    ///
+    /// In the file of a package, a guest's name has no hash.
     ///
     /// # Errors
     ///
     /// Fails if the file cannot be read or is wrong.
     pub(super) fn settings(&self, guest: &Path, options: &Settings) -> Result<Settings> {
-        let directory = match guest.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
+        let directory = match (&self.package, guest.parent()) {
+            (Some(package), _) => package,
+            (None, Some(parent)) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let mut last = self.0.lock().expect("no thread panics with the lock");
+        let mut last = self.last.lock().expect("no thread panics with the lock");
         let file = match &*last {
             Some((path, file)) if path == directory => Arc::clone(file),
             _ => {
-                let file = Arc::new(GuestFile::read(directory)?);
+                let file = Arc::new(GuestFile::read(directory, self.package.is_none())?);
                 *last = Some((directory.to_owned(), Arc::clone(&file)));
                 file
             }
         };
         let name = guest.file_name().unwrap_or_default().to_string_lossy();
+        let name = match self.package {
+            Some(_) => cargo::without_hash(&name),
+            None => name.clone(),
+        };
         Ok(options.over(&file.of(&name)))
     }
 }

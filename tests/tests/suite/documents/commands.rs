@@ -21,7 +21,7 @@ enum Why {
 use Why::{Because, Test};
 
 /// Commands that do not run: the page, their beginning, and the reason.
-static LEFT_OUT: [(&str, &str, Why); 38] = [
+static LEFT_OUT: [(&str, &str, Why); 44] = [
     ("README.md", "qemu-scripts/test", Because("it runs this test")),
     ("docs/control.md", "qemu-scripts/run control=", Test("live::document")),
     ("docs/control.md", "pvio snapshot", Test("live::document")),
@@ -31,6 +31,9 @@ static LEFT_OUT: [(&str, &str, Why); 38] = [
     ("docs/experiment.md", "qemu-system-x86_64 -accel kvm", Because("it needs /dev/kvm")),
     ("docs/fleet.md", "parallel ", Because("it needs other machines")),
     ("docs/fleet.md", "sbatch ", Because("it needs a cluster")),
+    ("docs/guest-tests.md", "cd guest-shim/examples", Test("scripts::guest_test_cargo")),
+    ("docs/guest-tests.md", "cargo ", Test("scripts::guest_test_cargo")),
+    ("docs/guest-tests.md", "pvio test --unittests", Test("scripts::guest_test_unittests")),
     ("docs/install.md", "qemu-scripts/install", Test("scripts::install")),
     ("docs/install.md", "qemu-system-x86_64", Test("scripts::install")),
     ("docs/install.md", "qemu-scripts/package-deb", Because("a long part does it")),
@@ -40,6 +43,9 @@ static LEFT_OUT: [(&str, &str, Why); 38] = [
     ("docs/performance.md", "PVIO_QEMU=... qemu-scripts/bench", Test("scripts::bench")),
     ("docs/performance.md", "perf ", Because("perf may be missing, or not permitted")),
     ("guest-shim/README.md", "PVIO_WRITE_ABI=1", Because("it writes files of the repository")),
+    ("guest-shim/examples/README.md", "cd guest-shim/examples", Test("scripts::guest_test_cargo")),
+    ("guest-shim/examples/README.md", "cargo ", Test("scripts::guest_test_cargo")),
+    ("guest-shim/examples/README.md", "rustup ", Because("it installs a target")),
     ("guest-shim/linux/README.md", "pvio patch-linux", Test("scripts::paravirt_linux")),
     ("guest-shim/linux/README.md", "cd linux-6.12", Test("scripts::paravirt_linux")),
     ("guest-shim/linux/README.md", "make", Test("scripts::paravirt_linux")),
