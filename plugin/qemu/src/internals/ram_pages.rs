@@ -118,7 +118,7 @@ impl HeldPage {
     #[inline]
     pub fn get(&mut self, physical: u64) -> Option<&mut MappedRam> {
         let number = physical / PAGE as u64;
-        if !self.page.as_ref().is_some_and(|(held, _)| *held == number) {
+        if self.page.as_ref().is_none_or(|(held, _)| *held != number) {
             self.hold(number);
         }
         self.page.as_mut().map(|(_, page)| page)

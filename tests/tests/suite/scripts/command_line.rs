@@ -100,7 +100,7 @@ fn bench_measures_what_the_qemu_can_do() {
     assert_eq!(report["qemu"]["plugin_api"], 7);
     assert_eq!(report["left_out"], serde_json::Value::Null);
     let rows = report["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 7);
+    assert_eq!(rows.len(), 8);
     for row in rows {
         let [min, median, max] =
             ["min", "median", "max"].map(|name| row["ratio"][name].as_f64().unwrap());
