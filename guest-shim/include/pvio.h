@@ -26,17 +26,19 @@
 /* ---- The ABI's constants ---- */
 
 /* generated from src/abi/list.rs: constants */
-#define PVIO_VERSION        1          /* The version of the ABI, which a probe returns */
-#define PVIO_UNANSWERED     0x80000000 /* Bit 31 of EAX: no host has answered (yet) */
-#define PVIO_CALL_SHIFT     24         /* The position in EAX of a call's number, and of a status */
-#define PVIO_OPERAND_SHIFT  16         /* The position in EAX of a call's operand */
-#define PVIO_DATA_MASK      0x00ffffff /* The bits of an answer that are data */
-#define PVIO_LOG_MAX        1024       /* The longest line of the log, in bytes */
-#define PVIO_NAME_MAX       64         /* The longest name of a window, in bytes */
-#define PVIO_WINDOWS_MAX    256        /* The maximum number of windows in a run */
-#define PVIO_DUMPS_MAX      100        /* The maximum number of dumps in a run */
-#define PVIO_ELEMENTS_MAX   65536      /* The maximum number of elements and records that one call moves */
-#define PVIO_RECORD_PENDING 0x80       /* The status of a record that no host has run: bit 31 of a call, as a byte */
+#define PVIO_VERSION              1          /* The version of the ABI, which a probe returns */
+#define PVIO_UNANSWERED           0x80000000 /* Bit 31 of EAX: no host has answered (yet) */
+#define PVIO_CALL_SHIFT           24         /* The position in EAX of a call's number, and of a status */
+#define PVIO_OPERAND_SHIFT        16         /* The position in EAX of a call's operand */
+#define PVIO_DATA_MASK            0x00ffffff /* The bits of an answer that are data */
+#define PVIO_LOG_MAX              1024       /* The longest line of the log, in bytes */
+#define PVIO_NAME_MAX             64         /* The longest name of a window, in bytes */
+#define PVIO_WINDOWS_MAX          256        /* The maximum number of windows in a run */
+#define PVIO_DUMPS_MAX            100        /* The maximum number of dumps in a run */
+#define PVIO_ELEMENTS_MAX         65536      /* The maximum number of elements and records, or of a file's bytes, that one call moves */
+#define PVIO_FILE_NAME_MAX        255        /* The longest name of a file, in bytes */
+#define PVIO_UNFINISHED_FILES_MAX 16         /* The maximum number of unfinished files; one more replaces that of the oldest call */
+#define PVIO_RECORD_PENDING       0x80       /* The status of a record that no host has run: bit 31 of a call, as a byte */
 
 /* The instructions: bytes for `.byte` or for an array. */
 /* Makes the call in EAX. */
@@ -77,6 +79,9 @@
 #define PVIO_CALL_DUMP           21 /* Writes the statistics so far */
 #define PVIO_CALL_REGISTER_LARGE 22 /* Registers a large mailbox; in the mailbox only */
 #define PVIO_CALL_BATCH_COMPACT  23 /* Runs compact records in order, until one fails */
+#define PVIO_CALL_FILE_READ      24 /* Reads a part of a file of the host */
+#define PVIO_CALL_FILE_WRITE     25 /* Begins a file of the host, or appends to one that is unfinished */
+#define PVIO_CALL_FILE_FINISH    26 /* Gives a file that is complete its name */
 
 /* What a host can do: the bits of EDX after a probe. */
 #define PVIO_FEATURE_EVERY_PORT    0x1  /* Calls reach every port. Without it, only those that the host's own devices serve */
@@ -84,6 +89,7 @@
 #define PVIO_FEATURE_MAILBOX       0x4  /* A mailbox can be registered */
 #define PVIO_FEATURE_LARGE_MAILBOX 0x8  /* A large mailbox can be registered */
 #define PVIO_FEATURE_COMPACT_BATCH 0x10 /* The call for batches of compact records works */
+#define PVIO_FEATURE_FILES         0x20 /* The host shares a directory. Without it, calls for files are DECLINED */
 
 /* The levels of a logged line. */
 #define PVIO_LEVEL_ERROR   0 /* An error */
@@ -103,6 +109,11 @@
 #define PVIO_STATUS_STATE    8  /* The window to begin is open, or the window to end is not */
 #define PVIO_STATUS_FULL     9  /* The maximum number of windows, or of dumps, is reached */
 #define PVIO_STATUS_FAILED   10 /* The host failed: it cannot write its file, for example */
+#define PVIO_STATUS_MISSING  11 /* No file has this name, or its directory does not exist */
+#define PVIO_STATUS_NAME     12 /* The name cannot be that of a regular file in the host's directory */
+#define PVIO_STATUS_EXISTS   13 /* A file has this name already, and the host keeps it */
+#define PVIO_STATUS_LIMIT    14 /* The file, or all files together, would be larger than the host allows */
+#define PVIO_STATUS_STALE    15 /* The unfinished file is gone, or the file has changed since the first part was read */
 /* end of constants */
 
 /* Never sent by a host: the functions below return this if no host has answered. */
@@ -820,6 +831,95 @@ static inline unsigned int pvio_reset(void) { return pvio_plain_(PVIO_CALL_RESET
 
 /* Writes the statistics as they stand. */
 static inline unsigned int pvio_dump(void) { return pvio_plain_(PVIO_CALL_DUMP, 0); }
+
+/* ---- Files of the directory that the host shares: each returns a PVIO_STATUS_... ---- */
+
+/* A file that is read or written from its beginning on. pvio_file_open sets it. */
+struct pvio_file {
+    uint64_t name;
+    uint32_t name_len;
+    uint32_t reserved;
+    uint64_t tag;
+    uint64_t offset;
+    uint64_t address;
+    uint64_t count;
+    uint64_t reserved_too[2];
+} __attribute__((aligned(64)));
+
+/* Names a file, in at most PVIO_FILE_NAME_MAX bytes. The name must stay; nothing is asked of the host yet. */
+static inline void pvio_file_open(struct pvio_file *file, const char *name)
+{
+    file->name = PVIO_CAST_(pvio_word, PVIO_LINEAR(name));
+    file->name_len = PVIO_CAST_(uint32_t, pvio_length_(name));
+    file->reserved = 0;
+    file->tag = file->offset = file->address = file->count = 0;
+    file->reserved_too[0] = file->reserved_too[1] = 0;
+}
+
+static inline void pvio_touch_to_write_(uintptr_t at)
+{
+    __asm__ __volatile__("lock {orb $0, (%0)|or byte ptr [%0], 0}" : : "r"(at) : "memory", "cc");
+}
+
+/*
+ * Repeats a call until no byte is left, the file ends, or it fails. AT is the buffer's pointer, which is not its linear
+ * address if DS has a base.
+ */
+static inline unsigned int pvio_file_call_(uint8_t call, struct pvio_file *file, uintptr_t at, size_t size)
+{
+    const uintptr_t name = PVIO_BITS_(uintptr_t, PVIO_POINTER(file->name));
+    const uint64_t begin = file->offset;
+    int tries = 0;
+
+    file->address = PVIO_CAST_(pvio_word, PVIO_LINEAR(PVIO_BITS_(void *, at)));
+    file->count = size;
+    for (;;) {
+        pvio_word dx = PVIO_CAST_(pvio_word, PVIO_LINEAR(file)), cx = 0;
+        const uint64_t before = file->count;
+        const uint32_t word = pvio_call(pvio_call_word(call, 0, 0), &dx, &cx);
+        const unsigned int status = pvio_status(word);
+
+        if (status == PVIO_STATUS_OK) {
+            if (!file->count || file->count == before || word & PVIO_DATA_MASK)
+                return status;
+            tries = 0;
+        } else if (status == PVIO_STATUS_PAGE && tries < 3) {
+            tries++;
+            pvio_touch_to_write_(PVIO_BITS_(uintptr_t, file));
+            if (file->name_len) {
+                pvio_touch_(name);
+                pvio_touch_(name + file->name_len - 1);
+            }
+            if (file->count && call == PVIO_CALL_FILE_READ)
+                pvio_touch_to_write_(at + PVIO_CAST_(uintptr_t, file->offset - begin));
+            else if (file->count)
+                pvio_touch_(at + PVIO_CAST_(uintptr_t, file->offset - begin));
+        } else {
+            return status;
+        }
+    }
+}
+
+/* Reads the next SIZE bytes. MOVED is how many there were: fewer at the end of the file. */
+static inline unsigned int pvio_file_read(struct pvio_file *file, void *buffer, size_t size, size_t *moved)
+{
+    const unsigned int status = pvio_file_call_(PVIO_CALL_FILE_READ, file, PVIO_BITS_(uintptr_t, buffer), size);
+
+    *moved = size - PVIO_CAST_(size_t, file->count);
+    return status;
+}
+
+/* Appends SIZE bytes, perhaps none. The file has its name only after pvio_file_finish. */
+static inline unsigned int pvio_file_write(struct pvio_file *file, const void *buffer, size_t size)
+{
+    return pvio_file_call_(PVIO_CALL_FILE_WRITE, file, PVIO_BITS_(uintptr_t, buffer), size);
+}
+
+/* Gives the file its name. Without a pvio_file_write before, the file is STALE. */
+static inline unsigned int pvio_file_finish(struct pvio_file *file)
+{
+    return pvio_file_call_(PVIO_CALL_FILE_FINISH, file, 0, 0);
+}
 
 /* ---- Other code's names. Include headers that declare these, such as <sys/io.h>, before this one. ---- */
 

@@ -41,6 +41,11 @@ impl Features {
     pub const fn large_mailbox(self) -> bool {
         self.0 & feature::LARGE_MAILBOX != 0
     }
+
+    /// Returns true if the host shares a directory, so that calls for files work.
+    pub const fn files(self) -> bool {
+        self.0 & feature::FILES != 0
+    }
 }
 
 impl fmt::Debug for Features {

@@ -33,6 +33,16 @@ pub enum CallError {
     Full,
     /// The host failed, for example to write its file.
     Failed,
+    /// No file has this name.
+    Missing,
+    /// The name cannot be that of a file in the host's directory.
+    Name,
+    /// A file has this name already.
+    Exists,
+    /// A file would be too large.
+    Limit,
+    /// An unfinished file is gone, or a file has changed while it was read.
+    Stale,
     /// A status that this version of the ABI does not have.
     Other(u8),
 }
@@ -64,6 +74,11 @@ impl CallError {
             status::STATE => CallError::State,
             status::FULL => CallError::Full,
             status::FAILED => CallError::Failed,
+            status::MISSING => CallError::Missing,
+            status::NAME => CallError::Name,
+            status::EXISTS => CallError::Exists,
+            status::LIMIT => CallError::Limit,
+            status::STALE => CallError::Stale,
             code => CallError::Other(code),
         }
     }
@@ -83,6 +98,11 @@ impl fmt::Display for CallError {
             CallError::State => "the window is open already, or is not open",
             CallError::Full => "there are too many windows or dumps",
             CallError::Failed => "the host failed to execute the call",
+            CallError::Missing => "no file of the host has this name",
+            CallError::Name => "the name cannot be that of a file in the host's directory",
+            CallError::Exists => "the host has a file of this name already",
+            CallError::Limit => "the file is larger than the host allows",
+            CallError::Stale => "the unfinished file is gone, or the file has changed",
             CallError::Other(code) => {
                 return write!(formatter, "the host returned the unknown status {code}");
             }
@@ -100,12 +120,12 @@ mod tests {
     fn every_status_has_an_error_and_a_text_of_its_own() {
         assert_eq!(CallError::check(Status(0x8000_0000)), Err(CallError::Unanswered));
         assert_eq!(CallError::check(Status::new(status::OK, 0x12_3456)), Ok(0x12_3456));
-        let errors: std::vec::Vec<CallError> = (status::DECLINED..=status::FAILED + 1)
+        let errors: std::vec::Vec<CallError> = (status::DECLINED..=status::STALE + 1)
             .map(|code| CallError::check(Status::new(code, 7)).unwrap_err())
             .collect();
         let texts: std::collections::HashSet<std::string::String> =
             errors.iter().map(|error| std::format!("{error}")).collect();
         assert_eq!(texts.len(), errors.len());
-        assert_eq!(errors.last(), Some(&CallError::Other(11)));
+        assert_eq!(errors.last(), Some(&CallError::Other(16)));
     }
 }

@@ -21,6 +21,7 @@
 //! | [`Port`], [`PortReadOnly`], [`PortWriteOnly`] | ports in the shape of the `x86_64` crate's |
 //! | [`batch`] | many operations by one call |
 //! | [`control`] | probe, exit, log, windows of the statistics |
+//! | [`files`] | files of a directory that the host shares |
 //! | [`hypercall`], [`abi`] | the bare instructions, and the meaning of their numbers |
 //!
 //! For other architectures only [`abi`] and [`CallError`] are built: a host needs them.
@@ -58,6 +59,8 @@ pub mod control;
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 mod detect;
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+pub mod files;
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 mod functions;
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 pub mod hypercall;
@@ -73,6 +76,8 @@ mod paravirt;
 mod port;
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 mod port_io;
+#[cfg(all(test, any(target_arch = "x86", target_arch = "x86_64")))]
+mod simulated_files;
 #[cfg(all(test, any(target_arch = "x86", target_arch = "x86_64")))]
 mod simulation;
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]

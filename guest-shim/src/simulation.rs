@@ -8,10 +8,12 @@ use std::collections::HashSet;
 use std::vec::Vec;
 
 use crate::abi::{
-    self, CallWord, CompactRecord, LargeMailbox, RECORD_PENDING, Record, Status, call, status,
+    self, CallWord, CompactRecord, FileRequest, LargeMailbox, RECORD_PENDING, Record, Status, call,
+    status,
 };
 use crate::machine::{Machine, MailboxMachine};
 use crate::port_io::PortIo;
+use crate::simulated_files::SimulatedFiles;
 
 /// The way in which an access was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,7 @@ pub(crate) struct Simulation {
     /// True if the CPU's mailbox is a large one.
     pub(crate) is_large: Cell<bool>,
     pub(crate) diary: RefCell<Diary>,
+    pub(crate) files: RefCell<SimulatedFiles>,
 }
 
 /// A record of accesses, calls and touches.
@@ -190,6 +193,30 @@ impl Simulation {
         core::ptr::with_exposed_provenance_mut(linear - self.segment_base)
     }
 
+    /// Forgets the unfinished files, as a reset does.
+    pub(crate) fn forget_unfinished_files(&self) {
+        self.files.borrow_mut().forget_unfinished();
+    }
+
+    /// A call for a file: each page of its memory is judged.
+    fn file(&self, number: u8, linear: usize) -> Status {
+        let request = core::ptr::with_exposed_provenance_mut::<FileRequest>(linear);
+        // SAFETY: the address is one that the shim gave for this.
+        let request = unsafe { &mut *request };
+        let count = (request.count as usize).min(self.elements_max);
+        // Up to the end of the buffer's first page.
+        let count =
+            if self.pages { count.min(4096 - request.address as usize % 4096) } else { count };
+        let is_judged = self.is_judged(linear, size_of::<FileRequest>())
+            && self.is_judged(request.name as usize, request.name_len as usize)
+            && (count == 0 || self.is_judged(request.address as usize, count));
+        match is_judged {
+            // SAFETY: as above.
+            true => unsafe { self.files.borrow_mut().run(number, request, count) },
+            false => Status::new(status::PAGE, 0),
+        }
+    }
+
     fn batch(&self, edx: &mut usize, ecx: &mut usize) -> Status {
         while *ecx != 0 {
             if !self.is_judged(*edx, size_of::<Record>()) {
@@ -289,6 +316,7 @@ impl Machine for Simulation {
             }
             call::BATCH => self.batch(edx, ecx),
             call::BATCH_COMPACT if self.has_compact_batches => self.compact_batch(edx, ecx),
+            call::FILE_READ..=call::FILE_FINISH => self.file(number, *edx),
             _ => Status::new(status::UNKNOWN, 0),
         }
     }

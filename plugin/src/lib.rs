@@ -29,6 +29,7 @@
 //! | [`guest`] | a Linux guest's own tables in its memory | QEMU, counting |
 //! | `bus` | which device serves which ports | CPUs |
 //! | [`devices`] | one device each | QEMU, other devices |
+//! | `share` | the directory that the guest shares, and its unfinished files | calls |
 //! | [`guest_file`], `elf`, `files` | files of the host | the use of their contents |
 //! | [`untrusted_text`] | text from the guest, escaped for a terminal | the terminal |
 //! | `guest_memory` | RAM by physical and by linear address | its readers |
@@ -59,6 +60,7 @@ mod plugin;
 mod processes;
 mod running_kernel;
 pub mod sections;
+mod share;
 pub mod stats;
 pub mod symbols;
 mod trace;

@@ -195,12 +195,16 @@ pub fn build(
         Arc::new(Trace::new(output, &head, Arc::clone(&statistics), clock))
     });
     let guest_log = options.log.map_or_else(GuestLog::to_stderr, GuestLog::to_file);
+    let share = options.share.map(Arc::new);
     let hypercalls = policy.map(|policy| {
         let epoch = MailboxEpoch::default();
         if let Some(machine) = &machine {
             let epoch = epoch.clone();
             // QEMU also resets the machine before it loads a snapshot.
             machine.on_reset(move || epoch.next());
+            if let Some(share) = share.clone() {
+                machine.on_reset(move || share.abandon());
+            }
         }
         let control = GuestControl { dumps: Arc::clone(&dumps), machine: machine.clone() };
         Arc::new(Hypercalls {
@@ -213,6 +217,7 @@ pub fn build(
             kernels: kernels.clone(),
             control: Box::new(control),
             log: guest_log,
+            share,
             nested_guests: AtomicBool::new(false),
             epoch,
         })
@@ -365,6 +370,9 @@ impl qemu::Plugin for Pvio {
             && let Err(error) = log.finish()
         {
             say(format_args!("the access log is incomplete: {error}"));
+        }
+        if let Some(share) = self.hypercalls.as_ref().and_then(|calls| calls.share.as_ref()) {
+            share.abandon();
         }
         if let Some(hypercalls) = &self.hypercalls
             && let Err(error) = hypercalls.log.finish()

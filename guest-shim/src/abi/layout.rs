@@ -1,4 +1,4 @@
-//! The structures that calls use in memory: the records of a batch, and the mailboxes.
+//! The structures that calls use in memory: the records of a batch, the mailboxes, and requests for files.
 
 use core::mem::offset_of;
 
@@ -78,3 +78,29 @@ const _: () = assert!(
     offset_of!(LargeMailbox, value) == offset_of!(Mailbox, value)
         && offset_of!(LargeMailbox, key) == offset_of!(Mailbox, key)
 );
+
+/// The request of a call for a file: 64 bytes, little-endian, aligned to 64, the same in every mode.
+///
+/// A call advances `offset`, `address` and `count` by the bytes that it moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct FileRequest {
+    /// The linear address of the file's name.
+    pub name: u64,
+    /// The length of the name in bytes.
+    pub name_len: u32,
+    /// 0.
+    pub reserved: u32,
+    /// 0 for the first part of a file; then what the host has left here.
+    pub tag: u64,
+    /// The offset in the file.
+    pub offset: u64,
+    /// The linear address of the next byte in memory.
+    pub address: u64,
+    /// The number of bytes left.
+    pub count: u64,
+    /// 0.
+    pub reserved_too: [u64; 2],
+}
+
+const _: () = assert!(size_of::<FileRequest>() == 64 && align_of::<FileRequest>() == 64);

@@ -78,6 +78,9 @@ macro_rules! for_each_call {
             Dump DUMP "dump" 21 "Writes the statistics so far", "", "";
             RegisterLarge REGISTER_LARGE "register_large" 22 "Registers a large mailbox; in the mailbox only", "", "data: the version; value: features";
             BatchCompact BATCH_COMPACT "batch_compact" 23 "Runs compact records in order, until one fails", "address and count of records", "address; count";
+            FileRead FILE_READ "file_read" 24 "Reads a part of a file of the host", "address of a file request", "data: 1 if this is the end of the file; the request";
+            FileWrite FILE_WRITE "file_write" 25 "Begins a file of the host, or appends to one that is unfinished", "address of a file request", "the request";
+            FileFinish FILE_FINISH "file_finish" 26 "Gives a file that is complete its name", "address of a file request", "";
         }
     };
 }
@@ -164,7 +167,9 @@ numbers! {
     NAME_MAX: usize = 64, "The longest name of a window, in bytes";
     WINDOWS_MAX: usize = 256, "The maximum number of windows in a run";
     DUMPS_MAX: usize = 100, "The maximum number of dumps in a run";
-    ELEMENTS_MAX: usize = 65536, "The maximum number of elements and records that one call moves";
+    ELEMENTS_MAX: usize = 65536, "The maximum number of elements and records, or of a file's bytes, that one call moves";
+    FILE_NAME_MAX: usize = 255, "The longest name of a file, in bytes";
+    UNFINISHED_FILES_MAX: usize = 16, "The maximum number of unfinished files; one more replaces that of the oldest call";
     RECORD_PENDING: u8 = 0x80, "The status of a record that no host has run: bit 31 of a call, as a byte";
 }
 
@@ -178,6 +183,7 @@ constants! {
     MAILBOX = 0x4, "A mailbox can be registered";
     LARGE_MAILBOX = 0x8, "A large mailbox can be registered";
     COMPACT_BATCH = 0x10, "The call for batches of compact records works";
+    FILES = 0x20, "The host shares a directory. Without it, calls for files are DECLINED";
 }
 
 constants! {
@@ -204,4 +210,9 @@ constants! {
     STATE = 8, "The window to begin is open, or the window to end is not";
     FULL = 9, "The maximum number of windows, or of dumps, is reached";
     FAILED = 10, "The host failed: it cannot write its file, for example";
+    MISSING = 11, "No file has this name, or its directory does not exist";
+    NAME = 12, "The name cannot be that of a regular file in the host's directory";
+    EXISTS = 13, "A file has this name already, and the host keeps it";
+    LIMIT = 14, "The file, or all files together, would be larger than the host allows";
+    STALE = 15, "The unfinished file is gone, or the file has changed since the first part was read";
 }

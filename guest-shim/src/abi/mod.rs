@@ -7,6 +7,6 @@ mod layout;
 mod list;
 mod words;
 
-pub use layout::{CompactRecord, LargeMailbox, Mailbox, Record};
+pub use layout::{CompactRecord, FileRequest, LargeMailbox, Mailbox, Record};
 pub use list::*;
 pub use words::{CallWord, Status};

@@ -6,7 +6,7 @@ use pvio_stats::trace::WindowEvent;
 
 use super::arguments::Arguments;
 use super::guest_log::Level;
-use super::memory::check;
+use super::memory::read_text;
 use super::port_io::Transfer;
 use super::{DumpError, Refusal, VcpuCalls};
 use crate::access_listeners::AccessListeners;
@@ -97,10 +97,6 @@ impl VcpuCalls {
             return Err(Refusal(status::LENGTH));
         }
         let memory = arguments.memory(&self.hypercalls, self.pages.as_ref())?;
-        check(&memory, address, len, 1)?;
-        let mut text = ArrayVec::from([0; MAX]);
-        text.truncate(len as usize);
-        memory.read(address, &mut text)?;
-        Ok(text)
+        read_text(&memory, address, len)
     }
 }

@@ -1,5 +1,6 @@
 //! The caller's memory: linear addresses, through its page tables, with its privilege.
 
+use arrayvec::ArrayVec;
 use pvio_guest::abi::status;
 
 use super::caller_pages::CallerPages;
@@ -70,4 +71,24 @@ pub(super) fn check(
         true => Ok(()),
         false => Err(Refusal(status::ADDRESS)),
     }
+}
+
+/// Reads a text of at most `MAX` bytes.
+///
+/// # Errors
+///
+/// It is longer, or its memory cannot be read.
+pub(super) fn read_text<const MAX: usize>(
+    memory: &LinearMemory<'_>,
+    address: u64,
+    len: u64,
+) -> Result<ArrayVec<u8, MAX>, Refusal> {
+    if len > MAX as u64 {
+        return Err(Refusal(status::LENGTH));
+    }
+    check(memory, address, len, 1)?;
+    let mut text = ArrayVec::from([0; MAX]);
+    text.truncate(len as usize);
+    memory.read(address, &mut text)?;
+    Ok(text)
 }

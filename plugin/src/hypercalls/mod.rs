@@ -13,6 +13,7 @@ mod caller_pages;
 mod compact_batch;
 mod control;
 mod epoch;
+mod files;
 mod guest_log;
 mod machine_control;
 mod mailbox;
@@ -32,6 +33,7 @@ use crate::bus::{CachedPort, PortBus, PortTarget};
 use crate::guest_memory::RamAccess;
 use crate::kernel_boots::KernelBoots;
 use crate::qemu::{Machine, ProvenRam};
+use crate::share::Share;
 use crate::stats::Statistics;
 use crate::x86::Port;
 
@@ -77,6 +79,8 @@ pub struct Hypercalls {
     pub control: Box<dyn MachineControl>,
     /// The guest's log.
     pub log: GuestLog,
+    /// The directory that the guest shares; `None` if it shares none.
+    pub share: Option<Arc<Share>>,
     /// Set by [`Hypercalls::expect_nested_guests`].
     pub nested_guests: AtomicBool,
     /// The epoch of valid mailboxes.
@@ -118,6 +122,8 @@ impl Hypercalls {
         let every_port = self.machine.is_some() && !self.icount;
         // Of proven RAM, each call tells whether it suffices.
         let memory = matches!(self.ram(), Some(RamAccess::InPlace(_)));
-        (if every_port { feature::EVERY_PORT } else { 0 }) | (if memory { WITH_MEMORY } else { 0 })
+        (if every_port { feature::EVERY_PORT } else { 0 })
+            | (if memory { WITH_MEMORY } else { 0 })
+            | (if self.share.is_some() { feature::FILES } else { 0 })
     }
 }

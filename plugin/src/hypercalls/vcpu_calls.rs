@@ -31,8 +31,8 @@ pub struct VcpuCalls {
     pub(super) hypercalls: Arc<Hypercalls>,
     pub(super) counters: Arc<VcpuCounters>,
     pub(super) listeners: Option<AccessListeners>,
-    /// Elements on their way between memory and a device.
-    buffer: Box<[u8; PAGE as usize]>,
+    /// Bytes on their way between memory and a device or a file.
+    pub(super) buffer: Box<[u8; PAGE as usize]>,
     pub(super) mailbox: Option<Mailbox>,
     pub(super) cache: CallCache,
     /// `None` if QEMU gives no access to RAM in place.
@@ -166,6 +166,9 @@ impl VcpuCalls {
                 self.with_transfer(origin, arguments, |ports, memory, transfer| {
                     ports.compact_batch(memory, transfer)
                 })
+            }
+            Call::FileRead | Call::FileWrite | Call::FileFinish => {
+                self.file(call, origin, arguments)
             }
             _ => self.control((call, word.operand()), origin, arguments),
         }

@@ -111,6 +111,27 @@ pub enum OptionError {
         /// The reason.
         source: io::Error,
     },
+    /// The directory cannot be shared, or a setting is wrong.
+    #[error("option \"share={option}\": {why}")]
+    Share {
+        /// The option's value.
+        option: String,
+        /// The fault and the remedy.
+        why: String,
+    },
+    /// No guest code can use the directory.
+    #[error("option \"share={0}\": no hypercall can use the directory; remove hypercall=off")]
+    ShareWithoutHypercalls(String),
+    /// An option of QEMU makes it give up access to the directory.
+    #[error(
+        "option \"share={0}\": QEMU's option {1} takes the directory away while the guest runs; remove one of the two"
+    )]
+    ShareConfined(String, &'static str),
+    /// pvio writes a file in the shared directory.
+    #[error(
+        "{0} is in the directory of option \"share\", where the guest can read and replace files; name a file elsewhere for {1}"
+    )]
+    InSharedDirectory(PathBuf, String),
     /// A filter of the access log or of the trace is invalid.
     #[error("option {0:?}: {1}")]
     Filter(&'static str, FilterError),

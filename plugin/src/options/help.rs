@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::devices::DeviceKind;
 
 /// Each option with its values, and its meaning. `docs/count.md` has the same options.
-pub(super) const OPTIONS: [(&str, &str, &str); 14] = [
+pub(super) const OPTIONS: [(&str, &str, &str); 15] = [
     ("stats", "FILE", "write all counts as JSON"),
     ("summary", "on|off|FILE", "write the tables as text, to stderr or to a file"),
     (
@@ -18,6 +18,7 @@ pub(super) const OPTIONS: [(&str, &str, &str); 14] = [
     ("trace", "FILE[:FILTER...]", "record every access and hypercall in a compact file"),
     ("hypercall", "kernel|any|off", "choose the code that may make hypercalls"),
     ("log", "FILE", "write the guest's log to a file"),
+    ("share", "DIRECTORY[:KEY=VALUE...]", "let the guest read and write files in a directory"),
     ("values", "PORT[-PORT][:PORT[-PORT]...]", "count the values at these ports"),
     ("callers", "on|off|DEPTH", "count accesses by call chain"),
     ("insns", "on|off|FILE[@ADDRESS]", "count instructions of every kind"),

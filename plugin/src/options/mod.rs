@@ -7,6 +7,7 @@ mod device;
 mod error;
 mod help;
 mod named_files;
+mod share;
 
 pub use error::OptionError;
 
@@ -20,6 +21,7 @@ use crate::files::OutputFile;
 use crate::guest::MOST_FRAMES;
 use crate::guest_file::GuestFile;
 use crate::qemu::{ApiLevel, CommandLine};
+use crate::share::Share;
 use crate::stats::Destination;
 use crate::x86::PortRange;
 
@@ -97,6 +99,8 @@ pub struct Options {
     pub hypercall: HypercallAccess,
     /// The file of the guest's log; `None` means stderr.
     pub log: Option<OutputFile>,
+    /// The directory that the guest shares.
+    pub share: Option<Share>,
     /// The way to count instructions of every kind, if they are counted.
     pub insns: InsnsOption,
     /// Maximum number of frames of a call chain; `None` if call chains are not counted.
@@ -120,6 +124,7 @@ struct Values<'a> {
     trace: Option<&'a str>,
     hypercall: Option<&'a str>,
     log: Option<&'a str>,
+    share: Option<&'a str>,
     insns: Option<&'a str>,
     guest_symbols: Option<&'a str>,
     callers: Option<&'a str>,
@@ -202,6 +207,10 @@ impl Options {
                     once("log", &mut values.log, value)?;
                     named.add_output(key, value)?;
                 }
+                "share" => {
+                    once("share", &mut values.share, value)?;
+                    named.add_shared_directory(&share::directory(value));
+                }
                 "symbols" if matches!(value, "guest" | "off") => {
                     once("symbols=guest|off", &mut values.guest_symbols, value)?;
                 }
@@ -237,6 +246,9 @@ impl Options {
         };
         let hypercall = hypercall_access(values.hypercall, api)?;
         let log = values.log.map(|path| open_log(path, hypercall)).transpose()?;
+        named.check_shared_directory()?;
+        let share = values.share.map(|value| open_share(value, hypercall, command_line));
+        let share = share.transpose()?;
         let destination = |key: &str, path: &str| {
             Destination::open(Path::new(path), command_line.confined_by).map_err(|source| {
                 OptionError::Destination { option: format!("{key}={path}"), source }
@@ -288,6 +300,7 @@ impl Options {
             trace,
             hypercall,
             log,
+            share,
             insns,
             callers,
             values: value_ports,
@@ -307,6 +320,7 @@ fn split_argument(argument: &str) -> Result<(&str, &str), OptionError> {
     }
     let shape = match key {
         "stats" | "access-log" | "trace" | "log" => "FILE",
+        "share" => "DIRECTORY",
         "symbols" => "guest, off, a FILE or a DIRECTORY",
         "hypercall" => "kernel, any or off",
         "summary" | "insns" => "on, off or a FILE",
@@ -373,6 +387,21 @@ fn open_log(path: &str, hypercall: HypercallAccess) -> Result<OutputFile, Option
     }
     OutputFile::open(Path::new(path))
         .map_err(|source| OptionError::Log { path: path.to_owned(), source })
+}
+
+/// Opens the shared directory, if the options let the guest use it.
+fn open_share(
+    value: &str,
+    hypercall: HypercallAccess,
+    command_line: &CommandLine,
+) -> Result<Share, OptionError> {
+    match command_line.confined_by {
+        _ if hypercall == HypercallAccess::Off => {
+            Err(OptionError::ShareWithoutHypercalls(value.to_owned()))
+        }
+        Some(option) => Err(OptionError::ShareConfined(value.to_owned(), option)),
+        None => share::open(value),
+    }
 }
 
 /// Opens `FILE[:FILTER...]`.

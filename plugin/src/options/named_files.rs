@@ -1,7 +1,7 @@
-//! Detects options that name the same file.
+//! Detects options that name the same file, or a file in the shared directory.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pvio_guest::abi::DUMPS_MAX;
 
@@ -11,7 +11,11 @@ use crate::files::{self, Identity};
 
 /// The files that options have named so far.
 #[derive(Default)]
-pub(super) struct NamedFiles(Vec<NamedFile>);
+pub(super) struct NamedFiles {
+    files: Vec<NamedFile>,
+    /// The directory that the guest shares, without links.
+    shared: Option<PathBuf>,
+}
 
 /// A file and the option that names it.
 struct NamedFile {
@@ -62,6 +66,21 @@ impl NamedFiles {
         self.add_allowed(format!("option {key:?}"), path, true, false)
     }
 
+    /// Adds the directory that the guest shares.
+    pub fn add_shared_directory(&mut self, path: &str) {
+        self.shared = files::real_path(Path::new(path)).ok();
+    }
+
+    /// Rejects an output in the shared directory. All options have been added.
+    pub fn check_shared_directory(&self) -> Result<(), OptionError> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        let in_it = |file: &&NamedFile| file.is_written && file.identity.path.starts_with(shared);
+        self.files.iter().find(in_it).map_or(Ok(()), |file| {
+            let (path, option) = (file.identity.path.clone(), file.option.clone());
+            Err(OptionError::InSharedDirectory(path, option))
+        })
+    }
+
     /// Adds the files of a device.
     pub fn add_device(&mut self, device: &DeviceRequest) -> Result<(), OptionError> {
         for (key, path) in &device.settings {
@@ -99,7 +118,7 @@ impl NamedFiles {
         let is_descriptor = files::is_descriptor(file);
         let named = NamedFile { identity, option, is_written, has_numbered_dumps, is_descriptor };
         let dumps_of = |named: &NamedFile| format!("dumps of {}", named.option);
-        for other in &self.0 {
+        for other in &self.files {
             let (first, second) = if named.conflicts_with(other) {
                 (other.option.clone(), named.option.clone())
             } else if named.is_numbered_dump_of(other) {
@@ -111,7 +130,7 @@ impl NamedFiles {
             };
             return Err(OptionError::SameFile(named.identity.path, first, second));
         }
-        self.0.push(named);
+        self.files.push(named);
         Ok(())
     }
 }

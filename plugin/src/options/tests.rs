@@ -118,6 +118,17 @@ fn each_error_names_the_option_and_the_remedy() {
             error(&["callers=yes"]),
             error(&["callers=on", "callers=8"]),
             error(&["processes=yes"]),
+            error(&["share="]),
+            error(&["share=/nonexistent/directory"]),
+            error(&["share=/etc/passwd"]),
+            error(&["share=/tmp", "share=/tmp"]),
+            error(&["share=/tmp:limit=5"]),
+            error(&["share=/tmp:file-limit=many"]),
+            error(&["share=/tmp:file-limit=1:file-limit=2"]),
+            error(&["share=/tmp:overwrite=yes"]),
+            error(&["share=/tmp", "hypercall=off"]),
+            error(&["stats=/tmp/a", "share=/tmp"]),
+            error(&["share=/", "access-log=/tmp/a"]),
         ]
         .join("\n")
     );

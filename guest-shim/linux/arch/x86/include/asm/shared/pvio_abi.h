@@ -5,17 +5,19 @@
 /* The constants of pvio's hypercalls, version 1. */
 
 /* generated from src/abi/list.rs: constants */
-#define PVIO_VERSION        1          /* The version of the ABI, which a probe returns */
-#define PVIO_UNANSWERED     0x80000000 /* Bit 31 of EAX: no host has answered (yet) */
-#define PVIO_CALL_SHIFT     24         /* The position in EAX of a call's number, and of a status */
-#define PVIO_OPERAND_SHIFT  16         /* The position in EAX of a call's operand */
-#define PVIO_DATA_MASK      0x00ffffff /* The bits of an answer that are data */
-#define PVIO_LOG_MAX        1024       /* The longest line of the log, in bytes */
-#define PVIO_NAME_MAX       64         /* The longest name of a window, in bytes */
-#define PVIO_WINDOWS_MAX    256        /* The maximum number of windows in a run */
-#define PVIO_DUMPS_MAX      100        /* The maximum number of dumps in a run */
-#define PVIO_ELEMENTS_MAX   65536      /* The maximum number of elements and records that one call moves */
-#define PVIO_RECORD_PENDING 0x80       /* The status of a record that no host has run: bit 31 of a call, as a byte */
+#define PVIO_VERSION              1          /* The version of the ABI, which a probe returns */
+#define PVIO_UNANSWERED           0x80000000 /* Bit 31 of EAX: no host has answered (yet) */
+#define PVIO_CALL_SHIFT           24         /* The position in EAX of a call's number, and of a status */
+#define PVIO_OPERAND_SHIFT        16         /* The position in EAX of a call's operand */
+#define PVIO_DATA_MASK            0x00ffffff /* The bits of an answer that are data */
+#define PVIO_LOG_MAX              1024       /* The longest line of the log, in bytes */
+#define PVIO_NAME_MAX             64         /* The longest name of a window, in bytes */
+#define PVIO_WINDOWS_MAX          256        /* The maximum number of windows in a run */
+#define PVIO_DUMPS_MAX            100        /* The maximum number of dumps in a run */
+#define PVIO_ELEMENTS_MAX         65536      /* The maximum number of elements and records, or of a file's bytes, that one call moves */
+#define PVIO_FILE_NAME_MAX        255        /* The longest name of a file, in bytes */
+#define PVIO_UNFINISHED_FILES_MAX 16         /* The maximum number of unfinished files; one more replaces that of the oldest call */
+#define PVIO_RECORD_PENDING       0x80       /* The status of a record that no host has run: bit 31 of a call, as a byte */
 
 /* The instructions: bytes for `.byte` or for an array. */
 /* Makes the call in EAX. */
@@ -56,6 +58,9 @@
 #define PVIO_CALL_DUMP           21 /* Writes the statistics so far */
 #define PVIO_CALL_REGISTER_LARGE 22 /* Registers a large mailbox; in the mailbox only */
 #define PVIO_CALL_BATCH_COMPACT  23 /* Runs compact records in order, until one fails */
+#define PVIO_CALL_FILE_READ      24 /* Reads a part of a file of the host */
+#define PVIO_CALL_FILE_WRITE     25 /* Begins a file of the host, or appends to one that is unfinished */
+#define PVIO_CALL_FILE_FINISH    26 /* Gives a file that is complete its name */
 
 /* What a host can do: the bits of EDX after a probe. */
 #define PVIO_FEATURE_EVERY_PORT    0x1  /* Calls reach every port. Without it, only those that the host's own devices serve */
@@ -63,6 +68,7 @@
 #define PVIO_FEATURE_MAILBOX       0x4  /* A mailbox can be registered */
 #define PVIO_FEATURE_LARGE_MAILBOX 0x8  /* A large mailbox can be registered */
 #define PVIO_FEATURE_COMPACT_BATCH 0x10 /* The call for batches of compact records works */
+#define PVIO_FEATURE_FILES         0x20 /* The host shares a directory. Without it, calls for files are DECLINED */
 
 /* The levels of a logged line. */
 #define PVIO_LEVEL_ERROR   0 /* An error */
@@ -82,6 +88,11 @@
 #define PVIO_STATUS_STATE    8  /* The window to begin is open, or the window to end is not */
 #define PVIO_STATUS_FULL     9  /* The maximum number of windows, or of dumps, is reached */
 #define PVIO_STATUS_FAILED   10 /* The host failed: it cannot write its file, for example */
+#define PVIO_STATUS_MISSING  11 /* No file has this name, or its directory does not exist */
+#define PVIO_STATUS_NAME     12 /* The name cannot be that of a regular file in the host's directory */
+#define PVIO_STATUS_EXISTS   13 /* A file has this name already, and the host keeps it */
+#define PVIO_STATUS_LIMIT    14 /* The file, or all files together, would be larger than the host allows */
+#define PVIO_STATUS_STALE    15 /* The unfinished file is gone, or the file has changed since the first part was read */
 /* end of constants */
 
 #endif /* _ASM_X86_SHARED_PVIO_ABI_H */
