@@ -188,8 +188,13 @@ impl FileCall<'_> {
         };
         let result = self.unless_progress(result, offset);
         self.request.tag = upload.tag();
-        // A call that fails has done nothing, so it has not begun a file either.
-        if !is_new || result.is_ok() {
+        // A call that fails has not begun a file. One that cannot go on gives its room back.
+        let is_kept = match result {
+            Ok(()) => true,
+            Err(Refusal(status::LIMIT | status::FAILED)) => false,
+            Err(_) => !is_new,
+        };
+        if is_kept {
             self.share.keep(upload);
         }
         result.map(|()| 0)

@@ -141,7 +141,7 @@ static int is_without_windows;
 
 static u8 call_number(void) {
     for (;;) {
-        const u8 number = below(4) ? (u8)below(PVIO_CALL_BATCH_COMPACT + 1) : (u8)below(128);
+        const u8 number = below(4) ? (u8)below(PVIO_CALL_FILE_FINISH + 1) : (u8)below(128);
         const int is_of_windows = number == PVIO_CALL_BEGIN || number == PVIO_CALL_END;
         if (number != PVIO_CALL_EXIT && number != PVIO_CALL_RESET && !(is_without_windows && is_of_windows))
             return number;
@@ -166,6 +166,47 @@ static void fill_compact_records(word at, u32 records) {
         record->reserved = below(64) ? 0 : (u8)any();
         record->port = port();
         record->value = (u32)any();
+/* ---- Files ---- */
+
+static int is_of_files(u8 call) { return call >= PVIO_CALL_FILE_READ && call <= PVIO_CALL_FILE_FINISH; }
+
+/* An unfinished file, perhaps. */
+static u64 last_tag, last_offset;
+
+/* A request with its name after it; most names are wrong, or not those of files. */
+static struct pvio_file *fill_request(word at, const struct caller *by) {
+    static const char *const names[] = {
+        "in", "a", "b", "c", "sub/d", "none/e", "../outside", "/etc/passwd", "link", "directory-link/in", "fifo", "sub", "", "a/../in",
+    };
+    struct pvio_file *const file = (struct pvio_file *)direct(at);
+    const char *const name = names[below(sizeof names / sizeof *names)];
+    const u32 length = (u32)pvio_length_(name);
+    for (u32 i = 0; i < length; i++)
+        direct(at)[sizeof *file + i] = (u8)name[i];
+    file->name = below(8) ? at + sizeof *file : address(by);
+    file->name_len = below(8) ? length : below(300);
+    file->reserved = below(16) ? 0 : (u32)any();
+    file->tag = below(2) ? 0 : below(4) ? last_tag : any();
+    file->offset = below(2) ? 0 : below(4) ? last_offset : any();
+    file->address = address(by);
+    file->count = below(4) ? count() : below(2) ? 0 : any();
+    file->reserved_too[0] = 0;
+    file->reserved_too[1] = below(16) ? 0 : any();
+    return file;
+}
+
+/* What a call may have done to its request. */
+static void check_request(const struct pvio_file *file, const struct pvio_file *before, u32 code) {
+    const u64 moved = file->offset - before->offset;
+    check_same(before->count - file->count, moved);
+    check_same(file->address - before->address, moved);
+    check(moved <= PVIO_ELEMENTS_MAX && moved <= before->count);
+    if (code != PVIO_STATUS_OK) {
+        check_same(moved, 0);
+        check_same(file->tag, before->tag);
+    } else {
+        last_tag = file->tag;
+        last_offset = file->offset;
     }
 }
 
@@ -205,6 +246,14 @@ static void one(const struct caller *by) {
         /* That memory may belong to ring 3. */
         dx |= 1;
     }
+    struct pvio_file *request = 0, asked;
+    if (is_of_files(call) && below(8)) {
+        dx = window.begin + PAGE * (below(2) ? 1 : 4) + 64 * below(62);
+        request = fill_request(dx, by);
+        asked = *request;
+    } else if (is_of_files(call) && !is_user(by)) {
+        dx |= 1;
+    }
     const word whole = by->bits == 64 ? ~(word)0 : 0xffffffff;
     const word dx_before = dx & whole, cx_before = cx & whole;
 
@@ -214,7 +263,10 @@ static void one(const struct caller *by) {
     check_same(status & PVIO_UNANSWERED, 0);
     const u32 code = status >> 24;
     check(code <= PVIO_STATUS_FAILED);
-    if (call == PVIO_CALL_REGISTER_LARGE || call > PVIO_CALL_BATCH_COMPACT || call == 14 || call == 15)
+    check(code <= PVIO_STATUS_STALE);
+    if (request)
+        check_request(request, &asked, code);
+    if (call == PVIO_CALL_REGISTER_LARGE || call > PVIO_CALL_FILE_FINISH || call == 14 || call == 15)
         check(code == PVIO_STATUS_UNKNOWN || code == PVIO_STATUS_ARGUMENT);
     dx &= whole, cx &= whole;
     if (moves(call)) {
@@ -343,5 +395,8 @@ void guest(void) {
     tell("begin", made[PVIO_CALL_BEGIN]);
     tell("end", made[PVIO_CALL_END]);
     tell("dump", made[PVIO_CALL_DUMP]);
+    tell("file_read", made[PVIO_CALL_FILE_READ]);
+    tell("file_write", made[PVIO_CALL_FILE_WRITE]);
+    tell("file_finish", made[PVIO_CALL_FILE_FINISH]);
     tell("calls", trial);
 }

@@ -14,6 +14,7 @@ static const u8 calls[] = {
     PVIO_CALL_PROBE, PVIO_CALL_INB, PVIO_CALL_INW, PVIO_CALL_INL, PVIO_CALL_OUTB, PVIO_CALL_OUTW, PVIO_CALL_OUTL,
     PVIO_CALL_INSB, PVIO_CALL_INSW, PVIO_CALL_INSL, PVIO_CALL_OUTSB, PVIO_CALL_OUTSW, PVIO_CALL_OUTSL,
     PVIO_CALL_BATCH, PVIO_CALL_BATCH_COMPACT, NO_CALL, PVIO_CALL_LOG, PVIO_CALL_BEGIN, PVIO_CALL_END,
+    PVIO_CALL_FILE_READ, PVIO_CALL_FILE_WRITE, PVIO_CALL_FILE_FINISH,
 };
 static const u8 dangerous[] = {PVIO_CALL_RESET, PVIO_CALL_DUMP, PVIO_CALL_EXIT};
 
@@ -32,6 +33,13 @@ static u32 make(const struct caller *by, u8 call) {
     } else if (call == PVIO_CALL_BATCH_COMPACT) {
         struct pvio_compact_record *const record = (struct pvio_compact_record *)direct(at);
         record[0] = record[1] = pvio_compact_outb(1, LATCH);
+    } else if (call >= PVIO_CALL_FILE_READ) {
+        /* No bytes of a file that does not exist. */
+        struct pvio_file *const file = (struct pvio_file *)direct(at);
+        fill(direct(at), 0, sizeof *file);
+        file->name = at + sizeof *file;
+        file->name_len = 1;
+        direct(at)[sizeof *file] = 'n';
     } else {
         direct(at)[0] = direct(at)[1] = 'w';
     }

@@ -8,6 +8,7 @@ mod c;
 mod header;
 mod header_misuse;
 mod linux_process;
+mod pvio_call;
 mod rust;
 mod seabios;
 

@@ -25,7 +25,7 @@ without_modules! {
 }
 
 /// The calls in the guest's order. Only callers that were denied the first make the last three.
-const CALLS: [u8; 22] = [
+const CALLS: [u8; 25] = [
     call::PROBE,
     call::INB,
     call::INW,
@@ -45,6 +45,9 @@ const CALLS: [u8; 22] = [
     call::LOG,
     call::BEGIN,
     call::END,
+    call::FILE_READ,
+    call::FILE_WRITE,
+    call::FILE_FINISH,
     call::RESET,
     call::DUMP,
     call::EXIT,
@@ -129,9 +132,23 @@ impl Answers {
     }
 }
 
-/// The status of each call for a permitted caller.
+/// The status of each call for a permitted caller, if the host shares no directory.
 fn served(call: u8) -> u8 {
-    if call == 14 { status::UNKNOWN } else { status::OK }
+    match call {
+        14 => status::UNKNOWN,
+        call::FILE_READ..=call::FILE_FINISH => status::DECLINED,
+        _ => status::OK,
+    }
+}
+
+/// The same, if the host shares an empty directory: each caller begins one file.
+fn served_with_files(call: u8) -> u8 {
+    match call {
+        call::FILE_READ => status::MISSING,
+        call::FILE_WRITE => status::OK,
+        call::FILE_FINISH => status::STALE,
+        _ => served(call),
+    }
 }
 
 fn denied(_: u8) -> u8 {
@@ -159,9 +176,13 @@ fn hypercall_kernel_permits_supervisors_only(host: &Host) {
 
 fn hypercall_any_permits_users(host: &Host) {
     for bits in [32, 64] {
-        let answers =
-            ask_from_everywhere(host, bits, &["device=latch@0x5000", "hypercall=any"], BY_CALL);
-        answers.assert_answers(served, served);
+        let directory = tempfile::tempdir().unwrap();
+        let share = format!("share={}", directory.path().display());
+        let options = ["device=latch@0x5000", "hypercall=any", &share];
+        let answers = ask_from_everywhere(host, bits, &options, BY_CALL);
+        answers.assert_answers(served_with_files, served_with_files);
+        // Unfinished files are deleted at the end.
+        assert_eq!(directory.path().read_dir().unwrap().count(), 0);
         answers.assert_counted();
     }
 }
