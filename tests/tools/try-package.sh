@@ -31,6 +31,12 @@ pvio show stats.json | grep -q '^The 24 forms' || die 'pvio show does not show t
 pvio report stats.json -o report.html
 [[ -s report.html ]] || die 'there is no report'
 
+# pvio-call runs, and finds no plugin here. A kernel may lack the mode for the other.
+status=0
+/usr/lib/pvio/guest/x86_64/pvio-call status || status=$?
+((status == 3)) || die "pvio-call ended with status $status"
+[[ -x /usr/lib/pvio/guest/i386/pvio-call ]] || die 'there is no pvio-call for i386'
+
 # The header compiles, and pvio test finds the plugin and QEMU.
 cat >hello.c <<'END'
 #include <pvio.h>

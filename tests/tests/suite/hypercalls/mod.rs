@@ -4,6 +4,7 @@ use pvio_tests::GuestRun;
 use tempfile::TempDir;
 
 mod by_mailbox;
+mod files;
 mod hostile;
 mod limits;
 mod mailbox;

@@ -47,6 +47,12 @@ fn installed_command_finds_its_plugin_and_all_is_removed() {
     for path in ["include/pvio.h", "share/pkgconfig/pvio.pc", "share/man/man1/pvio-show.1"] {
         assert!(prefix.join(path).is_file(), "{path}");
     }
+    for target in ["x86_64", "i386"] {
+        // No plugin answers here.
+        let call = prefix.join("lib/pvio/guest").join(target).join("pvio-call");
+        let output = Command::new(call).arg("status").output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    }
     let library = std::fs::read(prefix.join("lib/pvio/libpvio.so")).unwrap();
     let library = object::File::parse(&*library).unwrap();
     use object::{Object, ObjectSection};
