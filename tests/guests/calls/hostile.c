@@ -166,6 +166,9 @@ static void fill_compact_records(word at, u32 records) {
         record->reserved = below(64) ? 0 : (u8)any();
         record->port = port();
         record->value = (u32)any();
+    }
+}
+
 /* ---- Files ---- */
 
 static int is_of_files(u8 call) { return call >= PVIO_CALL_FILE_READ && call <= PVIO_CALL_FILE_FINISH; }

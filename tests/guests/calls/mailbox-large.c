@@ -101,7 +101,7 @@ static void small_and_large(void) {
     be_large(window.begin + PAGE);
     post_for_status(&ring_0, PVIO_STATUS_OK, pvio_call_word(PVIO_CALL_OUTSB, 0, LATCH), window.middle, 0);
     check_same(register_word(&ring_0, box, box_linear, REGISTER_WORD, KEY), PVIO_VERSION);
-    for (u8 call = PVIO_CALL_INSB; call <= PVIO_CALL_BATCH_COMPACT; call++)
+    for (u8 call = PVIO_CALL_INSB; call <= PVIO_CALL_FILE_FINISH; call++)
         if (call != PVIO_CALL_RELEASE)
             post_for_status(&ring_0, PVIO_STATUS_UNKNOWN, pvio_call_word(call, 0, 0), window.middle, 1);
     be_large(window.begin + PAGE);
@@ -149,7 +149,7 @@ static void numbers(void) {
     be_large(window.begin + PAGE);
     for (u32 call = 0; call < 128; call++) {
         const u32 word_ = pvio_call_word((u8)call, 0, 0);
-        if (call == PVIO_CALL_REGISTER_LARGE || call > PVIO_CALL_BATCH_COMPACT || call == PVIO_CALL_REGISTER)
+        if (call == PVIO_CALL_REGISTER_LARGE || call > PVIO_CALL_FILE_FINISH || call == PVIO_CALL_REGISTER)
             post_for_status(&ring_0, PVIO_STATUS_UNKNOWN, word_, ANY_SITE, ANY_SITE);
         /* Fields that a call does not take are left alone. */
         if (call == PVIO_CALL_INB || call == PVIO_CALL_OUTB) {

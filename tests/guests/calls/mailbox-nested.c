@@ -34,7 +34,7 @@ static void check_left(volatile struct small_box *box, u32 word_) {
 
 static void all(void) {
     static const u8 ring[] = {PVIO_DOORBELL_32}, registering[] = {PVIO_REGISTER_MAILBOX_32};
-    for (u8 call = PVIO_CALL_PROBE; call <= PVIO_CALL_BATCH_COMPACT; call++) {
+    for (u8 call = PVIO_CALL_PROBE; call <= PVIO_CALL_FILE_FINISH; call++) {
         const u32 asked = pvio_call_word(call, 0, call && call <= PVIO_CALL_OUTSL ? LATCH : 0);
         leave(BOX(&own), asked);
         run_in_vain(ring, sizeof ring, (word)&own);

@@ -17,6 +17,7 @@ use core::panic::PanicInfo;
 use driver::{FROM_LATCH, FROM_NOBODY, LATCH, drive};
 use pvio_guest::batch::{Batch, CompactBatch, CompactRecord, Error, Record};
 use pvio_guest::control::{self, Level, Line, Window};
+use pvio_guest::files::{Reader, Writer};
 use pvio_guest::{CallError, Detected, Hypercall, Mailbox, Native};
 use pvio_guest::{Port, PortIo, PortReadOnly, PortWriteOnly, Value};
 
@@ -51,6 +52,7 @@ extern "C" fn guest() -> ! {
     check_batch(Served { latch, stream });
     check_compact_batch(Served { latch, stream });
     check_texts(heard);
+    check_files(&detected);
     print(format_args!("page faults: {}", paged::faults()));
     print(format_args!("passed"));
     end(0, PASSED)
@@ -226,9 +228,8 @@ fn check_batch(served: Served) {
 fn check_compact_batch(served: Served) {
     paged::unmap();
     // SAFETY: nobody else uses these pages now. Two of the records are in the first.
-    let records = unsafe {
-        paged::slice::<CompactRecord>(paged::PAGE - 2 * size_of::<CompactRecord>(), 3)
-    };
+    let records =
+        unsafe { paged::slice::<CompactRecord>(paged::PAGE - 2 * size_of::<CompactRecord>(), 3) };
     let run = |records| -> Result<(u8, u16), Error> {
         let mut batch = CompactBatch::new(records);
         batch.outw(0x1211, LATCH)?;
@@ -242,6 +243,36 @@ fn check_compact_batch(served: Served) {
     };
     let expected = if served.latch { (0x12, 0x1211) } else { (u8::MAX, u16::MAX) };
     assert_eq!(run(records), Ok(expected));
+}
+
+/// A file is copied through pages that are absent, if the host shares a directory.
+fn check_files(detected: &Detected) {
+    let Some(host) = detected.host() else {
+        assert_eq!(Writer::begin("out").err(), Some(CallError::Unanswered));
+        assert_eq!(Reader::open("in").read(&mut [0]), Err(CallError::Unanswered));
+        return;
+    };
+    if !host.features.files() {
+        return;
+    }
+    assert_eq!(Reader::open("none").read(&mut [0]), Err(CallError::Missing));
+    assert_eq!(Writer::begin("../out").err(), Some(CallError::Name));
+    assert_eq!(Writer::begin("in").err(), Some(CallError::Exists));
+    paged::unmap();
+    // SAFETY: nobody else uses these pages now.
+    let buffer = unsafe { paged::slice::<u8>(100, 2 * paged::PAGE) };
+    let mut copy = || -> Result<(), CallError> {
+        let mut reader = Reader::open("in");
+        let mut writer = Writer::begin("out")?;
+        loop {
+            paged::unmap();
+            match reader.read(buffer)? {
+                0 => return writer.finish(),
+                count => writer.write(&buffer[..count])?,
+            }
+        }
+    };
+    assert_eq!(copy(), Ok(()));
 }
 
 /// Lines for the log: from RAM, with numbers in them, and from pages that are absent.

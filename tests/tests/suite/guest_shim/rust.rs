@@ -208,6 +208,25 @@ fn answered_guest_makes_hypercalls() {
     );
 }
 
+#[test]
+fn files_are_copied_through_absent_pages() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let contents: Vec<u8> = (0..100_001_u32).map(|index| (index % 251) as u8).collect();
+    std::fs::write(path("in"), &contents).unwrap();
+    let share = format!("share={}", directory.path().display());
+    let run = Run::with_devices(&Host::NEWEST, &["log=/dev/null", &share]);
+    assert_eq!(run.status, Some(0), "{}", run.text);
+    assert!(run.text.contains("features: Features(0x3f)"), "{}", run.text);
+    assert!(std::fs::read(path("out")).unwrap() == contents);
+    assert_eq!(directory.path().read_dir().unwrap().count(), 2);
+    let rows = &run.stats().hypercalls;
+    for call in ["file_read", "file_write"] {
+        let row = rows.iter().find(|row| row.call.name() == call).unwrap();
+        assert_eq!(row.bytes, contents.len() as u64, "{call}");
+    }
+}
+
 /// Calls by name: count, bytes, errors.
 #[test]
 fn every_call_is_counted_with_bytes_and_errors() {

@@ -33,6 +33,18 @@ ASSERT(alignment_of_a_mailbox, offsetof(struct aligned_mailbox, mailbox) == 64);
 struct aligned { char first; struct pvio_record record; };
 ASSERT(alignment_of_a_record, offsetof(struct aligned, record) == 16);
 
+ASSERT(size_of_a_file, sizeof(struct pvio_file) == 64);
+ASSERT(name_in_a_file, offsetof(struct pvio_file, name) == 0);
+ASSERT(name_len_in_a_file, offsetof(struct pvio_file, name_len) == 8);
+ASSERT(reserved_in_a_file, offsetof(struct pvio_file, reserved) == 12);
+ASSERT(tag_in_a_file, offsetof(struct pvio_file, tag) == 16);
+ASSERT(offset_in_a_file, offsetof(struct pvio_file, offset) == 24);
+ASSERT(address_in_a_file, offsetof(struct pvio_file, address) == 32);
+ASSERT(count_in_a_file, offsetof(struct pvio_file, count) == 40);
+ASSERT(reserved_too_in_a_file, offsetof(struct pvio_file, reserved_too) == 48);
+struct aligned_file { char first; struct pvio_file file; };
+ASSERT(alignment_of_a_file, offsetof(struct aligned_file, file) == 64);
+
 uint32_t scalars(uint16_t port);
 uint32_t scalars(uint16_t port)
 {
@@ -132,4 +144,15 @@ unsigned int control(const char *text, size_t length)
 
     return pvio_log(PVIO_LEVEL_ERROR, text, length) + pvio_log_string(PVIO_LEVEL_DEBUG, "text") + pvio_begin("name")
         + pvio_end("name") + pvio_reset() + pvio_dump() + pvio_exit(3) + pvio_status(answer);
+}
+
+unsigned int files(const char *name, void *buffer, size_t size);
+unsigned int files(const char *name, void *buffer, size_t size)
+{
+    struct pvio_file file;
+    size_t moved;
+
+    pvio_file_open(&file, name);
+    return pvio_file_read(&file, buffer, size, &moved) + pvio_file_write(&file, buffer, moved)
+        + pvio_file_finish(&file);
 }
