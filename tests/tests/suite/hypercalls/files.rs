@@ -59,7 +59,6 @@ fn run(host: &Host, name: &str, by_registers: bool) {
 
     let stats = pvio_cli::machine::read_stats(&path("stats")).unwrap();
     assert_consistent(&stats);
-    let row = |call| stats.hypercalls.iter().find(|row| row.call == call);
     // The guest reads the file, and 8096 bytes of it again; it writes it, and 120 bytes that stay unfinished. The
     // functions of pvio.h copy it.
     let copied = if is_answered { u64::from(IN_SIZE) } else { 0 };
