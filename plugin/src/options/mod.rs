@@ -247,7 +247,7 @@ impl Options {
         let hypercall = hypercall_access(values.hypercall, api)?;
         let log = values.log.map(|path| open_log(path, hypercall)).transpose()?;
         named.check_shared_directory()?;
-        let share = values.share.map(|value| open_share(value, hypercall, command_line));
+        let share = values.share.map(|value| share::open(value, hypercall, command_line));
         let share = share.transpose()?;
         let destination = |key: &str, path: &str| {
             Destination::open(Path::new(path), command_line.confined_by).map_err(|source| {
@@ -387,21 +387,6 @@ fn open_log(path: &str, hypercall: HypercallAccess) -> Result<OutputFile, Option
     }
     OutputFile::open(Path::new(path))
         .map_err(|source| OptionError::Log { path: path.to_owned(), source })
-}
-
-/// Opens the shared directory, if the options let the guest use it.
-fn open_share(
-    value: &str,
-    hypercall: HypercallAccess,
-    command_line: &CommandLine,
-) -> Result<Share, OptionError> {
-    match command_line.confined_by {
-        _ if hypercall == HypercallAccess::Off => {
-            Err(OptionError::ShareWithoutHypercalls(value.to_owned()))
-        }
-        Some(option) => Err(OptionError::ShareConfined(value.to_owned(), option)),
-        None => share::open(value),
-    }
 }
 
 /// Opens `FILE[:FILTER...]`.

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::OptionError;
+use super::{HypercallAccess, OptionError};
 use crate::access_filter::split_at_single_colons;
+use crate::qemu::CommandLine;
 use crate::share::{Share, ShareLimits};
 
 /// Returns the directory that the option names.
@@ -11,8 +12,23 @@ pub(super) fn directory(text: &str) -> String {
     split_at_single_colons(text).swap_remove(0)
 }
 
+/// Opens the shared directory, if the options let the guest use it.
+pub(super) fn open(
+    value: &str,
+    hypercall: HypercallAccess,
+    command_line: &CommandLine,
+) -> Result<Share, OptionError> {
+    match command_line.confined_by {
+        _ if hypercall == HypercallAccess::Off => {
+            Err(OptionError::ShareWithoutHypercalls(value.to_owned()))
+        }
+        Some(option) => Err(OptionError::ShareConfined(value.to_owned(), option)),
+        None => open_directory(value),
+    }
+}
+
 /// Parses the option's value, and opens the directory. A colon within the path is doubled.
-pub(super) fn open(text: &str) -> Result<Share, OptionError> {
+fn open_directory(text: &str) -> Result<Share, OptionError> {
     let error = |why: String| OptionError::Share { option: text.to_owned(), why };
     let parts = split_at_single_colons(text);
     let (mut limits, mut seen) = (ShareLimits::default(), Vec::new());
