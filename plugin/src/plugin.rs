@@ -105,7 +105,7 @@ pub fn build(
     let machine = open_machine(host, &options.devices, uses_machine)?;
     let bus = match &machine {
         None => Arc::default(),
-        Some(machine) => Arc::new(PortBus::build(machine, options.devices, host.recorded)?),
+        Some(machine) => Arc::new(PortBus::build(machine, options.devices, host)?),
     };
     let instructions = sections.map(|sections| instructions(host, sections)).transpose()?;
     let counts = instructions.clone().map(|counts| counts as Arc<dyn InstructionCounts>);

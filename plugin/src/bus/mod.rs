@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use pvio_stats::trace::OwnDevice;
 
-use crate::devices::{DeviceError, DeviceRequest, Interrupt, Services, Settings};
-use crate::qemu::{IsaIrq, Locking, Machine, MachineError};
+use crate::devices::{Clock, DeviceError, DeviceRequest, Interrupt, Services, Settings};
+use crate::qemu::{GuestClock, HostInfo, IsaIrq, Locking, Machine, MachineError};
 use crate::x86::{Port, PortRange};
 
 use bus_device::BusDevice;
@@ -61,8 +61,6 @@ pub struct PortBus {
 impl PortBus {
     /// Builds the devices and places them on the machine's port bus.
     ///
-    /// `recorded` says whether QEMU records or replays the run.
-    ///
     /// # Errors
     ///
     /// Two devices overlap, a device cannot be built, or QEMU refuses to place it.
@@ -73,11 +71,11 @@ impl PortBus {
     pub fn build(
         machine: &Arc<Machine>,
         requests: Vec<DeviceRequest>,
-        recorded: bool,
+        host: &HostInfo,
     ) -> Result<PortBus, BusError> {
         let mut port_bus = PortBus { machine: Some(Arc::clone(machine)), ..PortBus::default() };
         for request in requests {
-            port_bus.register(machine, request, recorded)?;
+            port_bus.register(machine, request, host)?;
         }
         if port_bus.devices.is_empty() {
             return Ok(port_bus);
@@ -102,13 +100,13 @@ impl PortBus {
         &mut self,
         machine: &Arc<Machine>,
         DeviceRequest { kind, range, settings, .. }: DeviceRequest,
-        recorded: bool,
+        host: &HostInfo,
     ) -> Result<(), BusError> {
         if let Some(other) = self.devices.iter().find(|device| device.range.overlaps(range)) {
             let (other, other_range) = (other.kind, other.range);
             return Err(BusError::Overlap { kind: kind.name, range, other, other_range });
         }
-        let services = MachineServices { machine, recorded, interrupts: Cell::new(false) };
+        let services = MachineServices { machine, host, interrupts: Cell::new(false) };
         let mut settings = Settings::new(range, settings, &services);
         let device = (kind.build)(&mut settings)
             .and_then(|device| settings.finish().map(|()| device))
@@ -178,7 +176,7 @@ impl PortBus {
 /// The machine's services to devices.
 struct MachineServices<'a> {
     machine: &'a Arc<Machine>,
-    recorded: bool,
+    host: &'a HostInfo,
     /// True if the device has asked for an interrupt line.
     interrupts: Cell<bool>,
 }
@@ -195,8 +193,13 @@ impl Services for MachineServices<'_> {
         Box::new(move |status| machine.exit(status))
     }
 
+    fn clock(&self) -> Option<Clock> {
+        let clock = GuestClock::find(self.host.icount)?;
+        Some(Box::new(move || clock.now()))
+    }
+
     fn is_recorded(&self) -> bool {
-        self.recorded
+        self.host.recorded
     }
 }
 

@@ -39,6 +39,7 @@ mod error;
 mod latch;
 mod nothing;
 mod output;
+mod script;
 mod settings;
 mod stream;
 mod uart16550;
@@ -48,7 +49,8 @@ pub use debug_exit::DEBUG_EXIT;
 pub use error::DeviceError;
 pub use latch::LATCH;
 pub use nothing::{NULL, ONES};
-pub use settings::{Interrupt, Services, Settings};
+pub use script::SCRIPT;
+pub use settings::{Clock, Interrupt, Services, Settings};
 pub use stream::STREAM;
 pub use uart16550::UART16550;
 
@@ -143,4 +145,5 @@ pub struct DeviceRequest {
 }
 
 /// The built-in kinds.
-pub const BUILT_IN: [DeviceKind; 7] = [LATCH, CONSOLE, DEBUG_EXIT, STREAM, UART16550, NULL, ONES];
+pub const BUILT_IN: [DeviceKind; 8] =
+    [LATCH, CONSOLE, DEBUG_EXIT, STREAM, UART16550, SCRIPT, NULL, ONES];

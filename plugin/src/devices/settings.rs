@@ -8,6 +8,9 @@ use super::DeviceError;
 use super::output::Output;
 use crate::x86::PortRange;
 
+/// Returns the nanoseconds on the guest's clock since the machine started.
+pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
+
 /// The services that a machine offers to its devices.
 pub trait Services {
     /// An interrupt line of the ISA bus; `None` if there is no such line.
@@ -15,6 +18,11 @@ pub trait Services {
 
     /// A function that ends the machine with an exit status.
     fn exit(&self) -> Box<dyn Fn(u8) + Send>;
+
+    /// The guest's clock, QEMU's virtual clock, which stands still while the machine is stopped.
+    ///
+    /// `None` if it cannot be read in an access: QEMU does not export it, or runs with `-icount`.
+    fn clock(&self) -> Option<Clock>;
 
     /// Returns true if QEMU records or replays the run (`-icount rr=`).
     ///
@@ -81,6 +89,11 @@ impl<'a> Settings<'a> {
     /// A function that ends the machine with an exit status.
     pub fn exit(&self) -> Box<dyn Fn(u8) + Send> {
         self.services.exit()
+    }
+
+    /// The guest's clock; `None` if it cannot be read, as under `-icount`.
+    pub fn clock(&self) -> Option<Clock> {
+        self.services.clock()
     }
 
     /// Checks that the device has taken all settings.

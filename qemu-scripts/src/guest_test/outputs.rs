@@ -48,8 +48,10 @@ fn outputs(option: &str) -> Vec<String> {
         Some(("access-log", value)) => parts(value).into_iter().take(1).collect(),
         Some(("device", value)) => {
             let settings = parts(value);
+            // A script is read.
+            let is_script = value.starts_with("script@");
             let settings = settings.iter().skip(1).filter_map(|setting| setting.split_once('='));
-            let outputs = settings.filter(|(key, _)| matches!(*key, "file" | "out"));
+            let outputs = settings.filter(|(key, _)| matches!(*key, "file" | "out") && !is_script);
             outputs.map(|(_, path)| path.to_owned()).collect()
         }
         _ => Vec::new(),
@@ -78,6 +80,7 @@ mod tests {
             ("device=stream@0x300:in=I:out=O", &["O"]),
             ("device=uart16550@0x2f8:irq=3:file=F", &["F"]),
             ("device=latch@0x300", &[]),
+            ("device=script@0x300:file=F", &[]),
             ("insns=F", &[]),
             ("symbols=F", &[]),
         ] {

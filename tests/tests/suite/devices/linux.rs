@@ -148,7 +148,7 @@ fn linux_drives_the_uart_by_interrupt(host: &Host) {
     assert!(console.contains(&input), "{console}");
     assert!(!console.contains("too much work"), "{console}");
     let echo = input.replace('\n', "\r\n");
-    assert_eq!(std::fs::read_to_string(path("out")).unwrap(), echo + &text);
+    assert_eq!(std::fs::read_to_string(path("out")).unwrap(), echo + text.as_str());
 
     // The driver's own numbers, and the kernel's for the interrupt: "  3:  118  IO-APIC  3-edge  ttyS1".
     let sent = input.len() + LINES as usize + text.len();

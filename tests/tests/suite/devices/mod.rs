@@ -4,3 +4,4 @@ mod kinds;
 mod library;
 mod lifecycle;
 mod linux;
+mod script;

@@ -47,7 +47,7 @@ fn report(host: &Host, name: &str, tests: &[&str]) -> String {
         }
         report += &format!("    1..{}\n", tests.len());
     }
-    report + &format!("ok 1 - {name} # time=T\n")
+    format!("{report}ok 1 - {name} # time=T\n")
 }
 
 fn kernels_and_efi_applications_are_tested_by_cargo(host: &Host) {
