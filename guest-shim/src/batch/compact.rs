@@ -1,6 +1,7 @@
 //! A batch without strings, whose records have half the size.
 
 use super::results::{Error, Results, Ticket};
+use super::run::perform_scalar;
 use crate::abi::{CallWord, CompactRecord, call, status};
 use crate::error::CallError;
 use crate::machine::{Machine, Real};
@@ -62,35 +63,7 @@ impl<'r> CompactBatch<'r> {
         self.len == 0
     }
 
-    /// Reads a byte.
-    pub fn inb(&mut self, port: u16) -> Result<Ticket<u8>, Error> {
-        self.push_in(port)
-    }
-
-    /// Reads 16 bits.
-    pub fn inw(&mut self, port: u16) -> Result<Ticket<u16>, Error> {
-        self.push_in(port)
-    }
-
-    /// Reads 32 bits.
-    pub fn inl(&mut self, port: u16) -> Result<Ticket<u32>, Error> {
-        self.push_in(port)
-    }
-
-    /// Writes a byte.
-    pub fn outb(&mut self, value: u8, port: u16) -> Result<(), Error> {
-        self.push_out(value, port)
-    }
-
-    /// Writes 16 bits.
-    pub fn outw(&mut self, value: u16, port: u16) -> Result<(), Error> {
-        self.push_out(value, port)
-    }
-
-    /// Writes 32 bits.
-    pub fn outl(&mut self, value: u32, port: u16) -> Result<(), Error> {
-        self.push_out(value, port)
-    }
+    scalar_operations!();
 
     /// Executes all operations in order. Returns the values read.
     ///
@@ -212,17 +185,7 @@ unsafe fn perform_all<P: PortIo>(
 unsafe fn perform<P: PortIo>(way: &P, record: &mut CompactRecord) {
     let CompactRecord { call, port, value, .. } = *record;
     // SAFETY: the caller answers for the devices.
-    unsafe {
-        match call {
-            call::INB => record.value = way.inb(port).into(),
-            call::INW => record.value = way.inw(port).into(),
-            call::INL => record.value = way.inl(port),
-            call::OUTB => way.outb(value as u8, port),
-            call::OUTW => way.outw(value as u16, port),
-            call::OUTL => way.outl(value, port),
-            _ => {}
-        }
-    }
+    record.value = unsafe { perform_scalar(way, call, port, value) };
 }
 
 #[cfg(test)]

@@ -84,6 +84,41 @@
 //! batch.outb(2, 0x300).unwrap(); // It has run.
 //! ```
 
+/// Defines the methods of a batch that add one element, by its `push_in` and `push_out`.
+macro_rules! scalar_operations {
+    () => {
+        /// Reads a byte.
+        pub fn inb(&mut self, port: u16) -> Result<Ticket<u8>, Error> {
+            self.push_in(port)
+        }
+
+        /// Reads 16 bits.
+        pub fn inw(&mut self, port: u16) -> Result<Ticket<u16>, Error> {
+            self.push_in(port)
+        }
+
+        /// Reads 32 bits.
+        pub fn inl(&mut self, port: u16) -> Result<Ticket<u32>, Error> {
+            self.push_in(port)
+        }
+
+        /// Writes a byte.
+        pub fn outb(&mut self, value: u8, port: u16) -> Result<(), Error> {
+            self.push_out(value, port)
+        }
+
+        /// Writes 16 bits.
+        pub fn outw(&mut self, value: u16, port: u16) -> Result<(), Error> {
+            self.push_out(value, port)
+        }
+
+        /// Writes 32 bits.
+        pub fn outl(&mut self, value: u32, port: u16) -> Result<(), Error> {
+            self.push_out(value, port)
+        }
+    };
+}
+
 mod compact;
 mod results;
 mod run;
@@ -134,35 +169,7 @@ impl<'r, 'b> Batch<'r, 'b> {
         self.len == 0
     }
 
-    /// Reads a byte.
-    pub fn inb(&mut self, port: u16) -> Result<Ticket<u8>, Error> {
-        self.push_in(port)
-    }
-
-    /// Reads 16 bits.
-    pub fn inw(&mut self, port: u16) -> Result<Ticket<u16>, Error> {
-        self.push_in(port)
-    }
-
-    /// Reads 32 bits.
-    pub fn inl(&mut self, port: u16) -> Result<Ticket<u32>, Error> {
-        self.push_in(port)
-    }
-
-    /// Writes a byte.
-    pub fn outb(&mut self, value: u8, port: u16) -> Result<(), Error> {
-        self.push_out(value, port)
-    }
-
-    /// Writes 16 bits.
-    pub fn outw(&mut self, value: u16, port: u16) -> Result<(), Error> {
-        self.push_out(value, port)
-    }
-
-    /// Writes 32 bits.
-    pub fn outl(&mut self, value: u32, port: u16) -> Result<(), Error> {
-        self.push_out(value, port)
-    }
+    scalar_operations!();
 
     /// Fills a slice: `insb`, `insw` or `insl`, by the slice's type.
     pub fn ins<T: Value>(&mut self, port: u16, buffer: &'b mut [T]) -> Result<(), Error> {

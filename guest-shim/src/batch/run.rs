@@ -162,24 +162,39 @@ unsafe fn perform<P: PortIo, M>(way: &P, io: &Paravirt<'_, M>, record: &mut Reco
     // SAFETY: the caller's records are valid.
     unsafe {
         match call {
-            call::INB => record.value = way.inb(port).into(),
-            call::INW => record.value = way.inw(port).into(),
-            call::INL => record.value = way.inl(port),
-            call::OUTB => way.outb(value as u8, port),
-            call::OUTW => way.outw(value as u16, port),
-            call::OUTL => way.outl(value, port),
             call::INSB => way.insb(port, buffer_mut(io, record)),
             call::INSW => way.insw(port, buffer_mut(io, record)),
             call::INSL => way.insl(port, buffer_mut(io, record)),
             call::OUTSB => way.outsb(port, buffer(io, record)),
             call::OUTSW => way.outsw(port, buffer(io, record)),
             call::OUTSL => way.outsl(port, buffer(io, record)),
-            _ => {}
+            _ => record.value = perform_scalar(way, call, port, value),
         }
     }
     if is_string(call) {
         record.value = 0;
     }
+}
+
+/// Moves one element. Returns the value read, or `value`.
+///
+/// # Safety
+///
+/// The caller answers for the device.
+pub(super) unsafe fn perform_scalar<P: PortIo>(way: &P, call: u8, port: u16, value: u32) -> u32 {
+    // SAFETY: the caller answers for the device.
+    unsafe {
+        match call {
+            call::INB => return way.inb(port).into(),
+            call::INW => return way.inw(port).into(),
+            call::INL => return way.inl(port),
+            call::OUTB => way.outb(value as u8, port),
+            call::OUTW => way.outw(value as u16, port),
+            call::OUTL => way.outl(value, port),
+            _ => {}
+        }
+    }
+    value
 }
 
 /// A pointer to the next element of a string.
