@@ -5,7 +5,7 @@
 use pvio_guest::abi::{RECORD_PENDING, Record, status};
 use vm_memory::VolatileMemory;
 
-use super::memory::check;
+use super::memory::check_aligned;
 use super::port_io::{IoCall, PortCalls, Transfer};
 use super::records::{PackedRecord, Records};
 use super::refusal::{Refusal, must_be_zero};
@@ -29,10 +29,7 @@ impl PortCalls<'_> {
         memory: &LinearMemory<'_>,
         transfer: &mut Transfer,
     ) -> Result<(), Refusal> {
-        check(memory, transfer.address, transfer.left, SIZE)?;
-        if !transfer.address.is_multiple_of(SIZE as u64) {
-            return Err(Refusal(status::ADDRESS));
-        }
+        check_aligned(memory, transfer.address, transfer.left, SIZE)?;
         while transfer.left > 0 && self.budget > 0 {
             let in_page = left_in_page(transfer.address) / SIZE;
             let count = usize::try_from(transfer.left).map_or(in_page, |left| left.min(in_page));

@@ -6,53 +6,30 @@
 use pvio_guest::abi::{CompactRecord, status};
 use vm_memory::{VolatileArrayRef, VolatileMemory};
 
-use super::memory::check;
+use super::memory::check_aligned;
 use super::port_io::{IoCall, PortCalls, Transfer};
+use super::records::RecordWord;
 use super::refusal::{Refusal, must_be_zero};
 use crate::bus::PortTarget;
 use crate::guest_memory::{LinearMemory, Unusable, left_in_page};
 use crate::qemu::MappedRam;
 use crate::stats::{Call, Outcome};
-use crate::x86::{Access, Direction, PAGE, Port, Width};
+use crate::x86::{Access, Direction, PAGE, Width};
 
 const SIZE: usize = size_of::<CompactRecord>();
 
-/// A [`CompactRecord`] as a little-endian word: bits 0-7 the call, 8-15 reserved, 16-31 the port, 32-63 the
-/// value.
-#[derive(Clone, Copy)]
-struct PackedRecord(u64);
-
-impl PackedRecord {
-    /// All but the value.
-    fn head(self) -> u32 {
-        self.0 as u32
-    }
-
-    fn port(self) -> Port {
-        Port((self.0 >> 16) as u16)
-    }
-
-    fn value(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-
-    fn with_value(self, value: u32) -> PackedRecord {
-        PackedRecord(u64::from(self.head()) | u64::from(value) << 32)
-    }
-
-    /// The operation.
-    fn io(self) -> Result<IoCall, Refusal> {
-        let io = IoCall::scalar(self.0 as u8).ok_or(Refusal(status::UNKNOWN))?;
-        must_be_zero(self.head() & 0xff00)?;
-        Ok(io)
-    }
+/// The operation of a record.
+fn operation(record: RecordWord) -> Result<IoCall, Refusal> {
+    let io = IoCall::scalar(record.number()).ok_or(Refusal(status::UNKNOWN))?;
+    must_be_zero(record.head() & 0xff00)?;
+    Ok(io)
 }
 
 /// The records of one page of guest memory. Other vCPUs may write them at any time.
 trait Records {
     fn len(&self) -> usize;
-    fn load(&self, index: usize) -> PackedRecord;
-    fn store(&mut self, index: usize, record: PackedRecord);
+    fn load(&self, index: usize) -> RecordWord;
+    fn store(&mut self, index: usize, record: RecordWord);
 }
 
 impl Records for VolatileArrayRef<'_, u64> {
@@ -60,11 +37,11 @@ impl Records for VolatileArrayRef<'_, u64> {
         VolatileArrayRef::len(self)
     }
 
-    fn load(&self, index: usize) -> PackedRecord {
-        PackedRecord(VolatileArrayRef::load(self, index))
+    fn load(&self, index: usize) -> RecordWord {
+        RecordWord(VolatileArrayRef::load(self, index))
     }
 
-    fn store(&mut self, index: usize, record: PackedRecord) {
+    fn store(&mut self, index: usize, record: RecordWord) {
         VolatileArrayRef::store(self, index, record.0);
     }
 }
@@ -84,11 +61,11 @@ impl Records for HeldRecords<'_> {
     }
 
     #[inline]
-    fn load(&self, index: usize) -> PackedRecord {
-        PackedRecord(self.page.load_u64(self.first + index * SIZE))
+    fn load(&self, index: usize) -> RecordWord {
+        RecordWord(self.page.load_u64(self.first + index * SIZE))
     }
 
-    fn store(&mut self, index: usize, record: PackedRecord) {
+    fn store(&mut self, index: usize, record: RecordWord) {
         self.page.store_u64(self.first + index * SIZE, record.0);
         self.are_written = true;
     }
@@ -101,10 +78,7 @@ impl PortCalls<'_> {
         memory: &LinearMemory<'_>,
         transfer: &mut Transfer,
     ) -> Result<(), Refusal> {
-        check(memory, transfer.address, transfer.left, SIZE)?;
-        if !transfer.address.is_multiple_of(SIZE as u64) {
-            return Err(Refusal(status::ADDRESS));
-        }
+        check_aligned(memory, transfer.address, transfer.left, SIZE)?;
         while transfer.left > 0 && self.budget > 0 {
             let max = self.budget.min(left_in_page(transfer.address) / SIZE);
             let count = usize::try_from(transfer.left).map_or(max, |left| left.min(max));
@@ -163,14 +137,15 @@ impl PortCalls<'_> {
         index: usize,
     ) -> Result<usize, Refusal> {
         let first = records.load(index);
-        let (io, target) = match first.io().and_then(|io| Ok((io, self.target(first.port())?))) {
-            Ok(operation) => operation,
-            Err(refusal) => {
-                let call = IoCall::scalar(first.0 as u8).map_or(Call::Unknown, |io| io.call);
-                self.recorder.ended(call, refusal.outcome(), 1);
-                return Err(refusal);
-            }
-        };
+        let (io, target) =
+            match operation(first).and_then(|io| Ok((io, self.target(first.port())?))) {
+                Ok(operation) => operation,
+                Err(refusal) => {
+                    let call = IoCall::scalar(first.number()).map_or(Call::Unknown, |io| io.call);
+                    self.recorder.ended(call, refusal.outcome(), 1);
+                    return Err(refusal);
+                }
+            };
         let buffer = &mut self.buffer[..];
         let count = match io.width {
             Width::Byte => run_equal::<1>(records, index, first, io, target, buffer),
@@ -198,7 +173,7 @@ impl PortCalls<'_> {
 fn run_equal<const N: usize>(
     records: &mut impl Records,
     index: usize,
-    first: PackedRecord,
+    first: RecordWord,
     io: IoCall,
     target: PortTarget<'_>,
     buffer: &mut [u8],

@@ -11,7 +11,7 @@ use vm_memory::VolatileSlice;
 
 use super::VcpuCalls;
 use super::arguments::Arguments;
-use super::memory::{check, read_text};
+use super::memory::{check, check_aligned, read_text};
 use super::refusal::{Refusal, must_be_zero};
 use crate::guest_memory::{LinearMemory, left_in_page};
 use crate::share::{Share, ShareError};
@@ -59,10 +59,7 @@ impl VcpuCalls {
         let share = self.hypercalls.share.as_ref().ok_or(Refusal(status::DECLINED))?;
         let address = arguments.transfer().address;
         let memory = arguments.memory(&self.hypercalls, self.pages.as_ref())?;
-        check(&memory, address, 1, REQUEST)?;
-        if !address.is_multiple_of(REQUEST as u64) {
-            return Err(Refusal(status::ADDRESS));
-        }
+        check_aligned(&memory, address, 1, REQUEST)?;
         let buffer = &mut self.buffer;
         // The request's page stays writable until the answer is in it.
         let (data, moved) = memory.with_mut(address, REQUEST, |place| {

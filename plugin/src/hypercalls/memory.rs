@@ -58,6 +58,20 @@ pub(super) fn caller_memory<'a>(
     Ok(LinearMemory { ram, pages, paging, mode: caller.mode })
 }
 
+/// As [`check`], and rejects an address that is not a multiple of `size`.
+pub(super) fn check_aligned(
+    memory: &LinearMemory<'_>,
+    address: u64,
+    count: u64,
+    size: usize,
+) -> Result<(), Refusal> {
+    check(memory, address, count, size)?;
+    match address.is_multiple_of(size as u64) {
+        true => Ok(()),
+        false => Err(Refusal(status::ADDRESS)),
+    }
+}
+
 /// Rejects a range of `count` elements of `size` bytes that wraps or is not canonical.
 pub(super) fn check(
     memory: &LinearMemory<'_>,

@@ -8,31 +8,59 @@ use crate::bus::PortTarget;
 use crate::stats::Call;
 use crate::x86::{Direction, Port};
 
-/// A [`pvio_guest::abi::Record`] as two little-endian words.
+/// The little-endian word with which a [`pvio_guest::abi::Record`] begins, and which is all of a
+/// [`pvio_guest::abi::CompactRecord`]: bits 0-7 the call, 8-15 the status or 0, 16-31 the port, 32-63 the value.
 ///
-/// Loading and storing the structure field by field would defeat the processor's store forwarding.
+/// Loading and storing the structures field by field would defeat the processor's store forwarding.
+#[derive(Clone, Copy)]
+pub(super) struct RecordWord(pub u64);
+
+impl RecordWord {
+    /// All but the value.
+    pub fn head(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The number of the call.
+    pub fn number(self) -> u8 {
+        self.0 as u8
+    }
+
+    pub fn port(self) -> Port {
+        Port((self.0 >> 16) as u16)
+    }
+
+    pub fn value(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    pub fn with_value(self, value: u32) -> RecordWord {
+        RecordWord(u64::from(self.head()) | u64::from(value) << 32)
+    }
+}
+
+/// A [`pvio_guest::abi::Record`] as two little-endian words.
 #[derive(Clone, Copy)]
 pub(super) struct PackedRecord {
-    /// Bits 0-7 the call, 8-15 the status, 16-31 the port, 32-63 the value.
-    head: u64,
+    word: RecordWord,
     pub address: u64,
 }
 
 impl PackedRecord {
     pub fn call(self) -> Call {
-        Call::from_number(self.head as u8)
+        Call::from_number(self.word.number())
     }
 
     pub fn port(self) -> Port {
-        Port((self.head >> 16) as u16)
+        self.word.port()
     }
 
     pub fn value(self) -> u32 {
-        (self.head >> 32) as u32
+        self.word.value()
     }
 
     pub fn with_value(self, value: u32) -> PackedRecord {
-        PackedRecord { head: self.head & 0xffff_ffff | u64::from(value) << 32, ..self }
+        PackedRecord { word: self.word.with_value(value), ..self }
     }
 
     pub fn with_address(self, address: u64) -> PackedRecord {
@@ -40,12 +68,13 @@ impl PackedRecord {
     }
 
     pub fn with_status(self, status: u8) -> PackedRecord {
-        PackedRecord { head: self.head & !0xff00 | u64::from(status) << 8, ..self }
+        let word = RecordWord(self.word.0 & !0xff00 | u64::from(status) << 8);
+        PackedRecord { word, ..self }
     }
 
     /// Returns true if both have the same call, port and address.
     fn is_equal_call(self, other: PackedRecord) -> bool {
-        (self.head ^ other.head) & 0xffff_00ff == 0 && self.address == other.address
+        (self.word.0 ^ other.word.0) & 0xffff_00ff == 0 && self.address == other.address
     }
 }
 
@@ -61,12 +90,13 @@ pub(super) struct Records<'a> {
 
 impl Records<'_> {
     pub fn load(&self, index: usize) -> PackedRecord {
-        PackedRecord { head: self.words.load(2 * index), address: self.words.load(2 * index + 1) }
+        let word = RecordWord(self.words.load(2 * index));
+        PackedRecord { word, address: self.words.load(2 * index + 1) }
     }
 
     /// Stores all but the address.
     pub fn store(&self, index: usize, record: PackedRecord) {
-        self.words.store(2 * index, record.head);
+        self.words.store(2 * index, record.word.0);
     }
 
     /// Stores the address, which only a string changes.
