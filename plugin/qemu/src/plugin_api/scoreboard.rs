@@ -43,7 +43,7 @@ const MAX_SEGMENT: usize = 1 << (u64::BITS - AHEAD);
 pub(super) struct Counted {
     pub insn: *mut qemu_plugin_insn,
     pub add: InlineAdd,
-    /// The entries must be exact when it begins, or it is the first of the block.
+    /// The entries must be exact when it begins.
     pub begins_segment: bool,
 }
 
