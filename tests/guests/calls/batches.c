@@ -3,7 +3,7 @@
  * pages, and up to a wrong record. The guest prepares all records before each call, and checks all of them
  * after it.
  */
-#include "lib/strings.h"
+#include "lib/records.h"
 
 #define BATCH      pvio_call_word(PVIO_CALL_BATCH, 0, 0)
 #define RECORD     ((u32)sizeof(struct pvio_record))
@@ -64,13 +64,6 @@ static u32 run(u32 from, u32 to) {
 
 /* ---- Single values ---- */
 
-static u32 next_value(u32 *place, u32 width) {
-    u32 value = 0;
-    for (u32 byte = 0; byte < width; byte++)
-        value |= (u32)sequence((*place)++) << 8 * byte;
-    return value;
-}
-
 /* Adds a record of single port I/O, and its expected result. */
 static void add_scalar(u8 call, u16 port) {
     static u32 latch;
@@ -108,37 +101,6 @@ static void scalars(void) {
 
 /* ---- Pages of records ---- */
 
-enum fault { NOT_PRESENT, NOT_ACCESSED, NOT_DIRTY, READ_ONLY, SUPERVISORS, FAULTS };
-
-static word spoiled;
-static u64 good;
-
-static void spoil(word page, enum fault fault) {
-    static const u32 bits[FAULTS] = {P, A, D, W, U};
-    spoiled = page;
-    good = get_entry(page, 1);
-    set_entry(page, 1, good & ~(u64)bits[fault]);
-    flush();
-}
-
-static void mend(word error, word address) {
-    (void)error;
-    check((address & ~(word)(PAGE - 1)) == (spoiled & ~(word)(PAGE - 1)));
-    set_entry(spoiled, 1, good & ~(u64)(A | D));
-    flush();
-}
-
-static void touch(word address, int to_write) {
-    on_page_fault = mend;
-    touch_by(by, address, to_write);
-    on_page_fault = 0;
-}
-
-static void heal(void) {
-    set_entry(spoiled, 1, good);
-    flush();
-}
-
 /* A batch of six pages' records, one page of which is not as it should be; likes and unlikes. */
 static void missing_page(u32 page, enum fault fault, int alike) {
     settle_latch();
@@ -157,7 +119,7 @@ static void missing_page(u32 page, enum fault fault, int alike) {
     spoil(spoiled_page, fault);
     check_same(run(0, before), PVIO_STATUS_PAGE);
     check_same(run(before, before), PVIO_STATUS_PAGE);
-    touch(first + before * RECORD, 1);
+    touch(by, first + before * RECORD, 1);
     for (u32 i = before; i < count; i++)
         becomes(i, PVIO_STATUS_OK, expected[i].value);
     check_same(run(before, count), PVIO_STATUS_OK);
@@ -201,7 +163,7 @@ static void string_over_missing_page(u8 call, u32 place, u32 records, enum fault
     for (u32 i = before * width; i < elements * width && is_in(call); i++)
         check_same(*direct(text + i), 0xa5);
 
-    touch(border, is_in(call));
+    touch(by, border, is_in(call));
     *(is_in(call) ? &taken : &given) += (elements - before) * width;
     becomes(place, PVIO_STATUS_OK, 0);
     expected[place].address = text + elements * width;

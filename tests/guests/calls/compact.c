@@ -2,7 +2,7 @@
  * calls-compact32, calls-compact64: one call runs compact records of port I/O in memory; across pages, with missing
  * pages, and up to a wrong record. The guest prepares all records before each call, and checks all of them after it.
  */
-#include "lib/strings.h"
+#include "lib/records.h"
 
 #define BATCH  pvio_call_word(PVIO_CALL_BATCH_COMPACT, 0, 0)
 #define RECORD ((u32)sizeof(struct pvio_compact_record))
@@ -52,13 +52,6 @@ static u32 run(u32 from, u32 to) {
 
 /* ---- Values ---- */
 
-static u32 next_value(u32 *place, u32 width) {
-    u32 value = 0;
-    for (u32 byte = 0; byte < width; byte++)
-        value |= (u32)sequence((*place)++) << 8 * byte;
-    return value;
-}
-
 /* Adds a record, and its expected result. */
 static void add_value(u8 call, u16 port) {
     static u32 latch;
@@ -95,37 +88,6 @@ static void values(void) {
 
 /* ---- Pages of records ---- */
 
-enum fault { NOT_PRESENT, NOT_ACCESSED, NOT_DIRTY, READ_ONLY, SUPERVISORS, FAULTS };
-
-static word spoiled;
-static u64 good;
-
-static void spoil(word page, enum fault fault) {
-    static const u32 bits[FAULTS] = {P, A, D, W, U};
-    spoiled = page;
-    good = get_entry(page, 1);
-    set_entry(page, 1, good & ~(u64)bits[fault]);
-    flush();
-}
-
-static void mend(word error, word address) {
-    (void)error;
-    check((address & ~(word)(PAGE - 1)) == (spoiled & ~(word)(PAGE - 1)));
-    set_entry(spoiled, 1, good & ~(u64)(A | D));
-    flush();
-}
-
-static void touch(word address, int to_write) {
-    on_page_fault = mend;
-    touch_by(by, address, to_write);
-    on_page_fault = 0;
-}
-
-static void heal(void) {
-    set_entry(spoiled, 1, good);
-    flush();
-}
-
 /* A batch of six pages' records, one page of which is not as it should be; likes and unlikes. */
 static void missing_page(u32 page, enum fault fault, int alike) {
     settle_latch();
@@ -142,7 +104,7 @@ static void missing_page(u32 page, enum fault fault, int alike) {
     check_same(run(before, before), PVIO_STATUS_PAGE);
     if (!page)
         check_same(in_32(LATCH), latch);
-    touch(first + before * RECORD, 1);
+    touch(by, first + before * RECORD, 1);
     check_same(run(before, count), PVIO_STATUS_OK);
     check_same(in_32(LATCH) & 0xff, value & 0xff);
     heal();
