@@ -494,6 +494,11 @@ static inline void pvio_element_(struct pvio_mailbox *mailbox, uint8_t call, uin
 /* Reads a byte, so that its page becomes present and accessed, if necessary by the guest's own page fault. */
 static inline void pvio_touch_(uintptr_t at) { (void)*PVIO_BITS_(volatile unsigned char *, at); }
 
+static inline void pvio_touch_to_write_(uintptr_t at)
+{
+    __asm__ __volatile__("lock {orb $0, (%0)|or byte ptr [%0], 0}" : : "r"(at) : "memory", "cc");
+}
+
 /* The same in a buffer. A write, which makes the page dirty, is locked: others may be writing there. */
 static inline void pvio_touch_buffer_(uintptr_t at, int to_write)
 {
@@ -622,6 +627,20 @@ PVIO_RECORDS_(b, B, uint8_t)
 PVIO_RECORDS_(w, W, uint16_t)
 PVIO_RECORDS_(l, L, uint32_t)
 
+/* Moves one element by a separate call, one of the six. Returns the value read, or VALUE. */
+static inline uint32_t pvio_value_run_(uint8_t call, uint16_t port, uint32_t value)
+{
+    switch (call) {
+    case PVIO_CALL_INB: return pvio_inb(port);
+    case PVIO_CALL_INW: return pvio_inw(port);
+    case PVIO_CALL_INL: return pvio_inl(port);
+    case PVIO_CALL_OUTB: pvio_outb(PVIO_CAST_(uint8_t, value), port); break;
+    case PVIO_CALL_OUTW: pvio_outw(PVIO_CAST_(uint16_t, value), port); break;
+    default: pvio_outl(value, port); break;
+    }
+    return value;
+}
+
 /* Runs the rest of one record by a separate call. Returns its status. */
 static inline uint8_t pvio_record_run_(struct pvio_record *record)
 {
@@ -637,18 +656,13 @@ static inline uint8_t pvio_record_run_(struct pvio_record *record)
     if (PVIO_CAST_(pvio_word, record->address) != record->address)
         return PVIO_STATUS_ADDRESS;
     switch (record->call) {
-    case PVIO_CALL_INB: record->value = pvio_inb(port); break;
-    case PVIO_CALL_INW: record->value = pvio_inw(port); break;
-    case PVIO_CALL_INL: record->value = pvio_inl(port); break;
-    case PVIO_CALL_OUTB: pvio_outb(PVIO_CAST_(uint8_t, value), port); break;
-    case PVIO_CALL_OUTW: pvio_outw(PVIO_CAST_(uint16_t, value), port); break;
-    case PVIO_CALL_OUTL: pvio_outl(value, port); break;
     case PVIO_CALL_INSB: pvio_insb(port, at, value); break;
     case PVIO_CALL_INSW: pvio_insw(port, at, value); break;
     case PVIO_CALL_INSL: pvio_insl(port, at, value); break;
     case PVIO_CALL_OUTSB: pvio_outsb(port, at, value); break;
     case PVIO_CALL_OUTSW: pvio_outsw(port, at, value); break;
-    default: pvio_outsl(port, at, value); break;
+    case PVIO_CALL_OUTSL: pvio_outsl(port, at, value); break;
+    default: record->value = pvio_value_run_(record->call, port, value); break;
     }
     if (record->call >= PVIO_CALL_INSB) {
         record->address += PVIO_CAST_(uint64_t, value) << shift;
@@ -739,19 +753,11 @@ static inline size_t pvio_batch_compact(struct pvio_compact_record *records, siz
             index = count - PVIO_CAST_(size_t, cx);
             continue;
         }
-        /* The host made no progress, for example at a page of this record: the write makes the page dirty. */
-        if (record->reserved)
+        if (record->reserved || record->call < PVIO_CALL_INB || record->call > PVIO_CALL_OUTL)
             break;
-        *PVIO_CAST_(volatile uint8_t *, &record->reserved) = 0;
-        switch (record->call) {
-        case PVIO_CALL_INB: record->value = pvio_inb(record->port); break;
-        case PVIO_CALL_INW: record->value = pvio_inw(record->port); break;
-        case PVIO_CALL_INL: record->value = pvio_inl(record->port); break;
-        case PVIO_CALL_OUTB: pvio_outb(PVIO_CAST_(uint8_t, record->value), record->port); break;
-        case PVIO_CALL_OUTW: pvio_outw(PVIO_CAST_(uint16_t, record->value), record->port); break;
-        case PVIO_CALL_OUTL: pvio_outl(record->value, record->port); break;
-        default: return index;
-        }
+        /* The host made no progress, for example at a page of this record. */
+        pvio_touch_to_write_(PVIO_BITS_(uintptr_t, record));
+        record->value = pvio_value_run_(record->call, record->port, record->value);
         index++;
     }
     return index;
@@ -854,11 +860,6 @@ static inline void pvio_file_open(struct pvio_file *file, const char *name)
     file->reserved = 0;
     file->tag = file->offset = file->address = file->count = 0;
     file->reserved_too[0] = file->reserved_too[1] = 0;
-}
-
-static inline void pvio_touch_to_write_(uintptr_t at)
-{
-    __asm__ __volatile__("lock {orb $0, (%0)|or byte ptr [%0], 0}" : : "r"(at) : "memory", "cc");
 }
 
 /*
