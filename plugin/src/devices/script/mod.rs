@@ -20,7 +20,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 
-use rhai::{Dynamic, FuncArgs, Map};
+use rhai::{Dynamic, Map};
 use vm_device::MutDevicePio;
 use vm_device::bus::{PioAddress, PioAddressOffset};
 
@@ -117,16 +117,6 @@ impl Script {
         Ok(())
     }
 
-    fn call(&mut self, function: &'static str, arguments: impl FuncArgs) -> Option<Dynamic> {
-        match self.program.call(function, &mut self.state, arguments) {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.fail(function, &[], &error);
-                None
-            }
-        }
-    }
-
     /// Reports a call that has failed, and stops the device.
     #[cold]
     fn fail(&mut self, function: &'static str, arguments: &[u64], error: &CallError) {
@@ -193,8 +183,10 @@ impl Device for Script {
         self.is_dead = false;
         self.state = new_state();
         self.host.lower_irq();
-        if self.program.has_reset() {
-            self.call("reset", ());
+        if self.program.has_reset()
+            && let Err(error) = self.program.call("reset", &mut self.state, ())
+        {
+            self.fail("reset", &[], &error);
         }
     }
 }
