@@ -27,8 +27,8 @@ pub struct Instructions {
 
 impl InstructionCounts for Instructions {
     fn get(&self, vcpu: VcpuIndex, place: usize) -> u64 {
-        let ahead = if self.counts_segments() { self.counters.ahead(vcpu) } else { 0 };
-        self.counters.get(vcpu, place).saturating_sub(ahead)
+        // There is only one place if instructions may be ahead.
+        self.counters.get(vcpu, place).saturating_sub(self.counters.ahead(vcpu))
     }
 
     fn sections(&self) -> &Sections {
@@ -48,11 +48,19 @@ impl Instructions {
     pub fn machine_is_reset(&self) {
         // Relaxed: the vCPUs that began are stopped.
         for vcpu in (0..self.vcpus.load(Ordering::Relaxed)).map(VcpuIndex) {
-            if let Some(place) = last_of(&self.counters, vcpu).map(|last| last.place()) {
-                self.counters.take_back_ahead(vcpu, place.into());
-                self.counters.forget_last(vcpu);
-            }
+            self.take_back_ahead(vcpu);
+            self.counters.forget_last(vcpu);
         }
+    }
+
+    /// The token of the instruction that a vCPU began last.
+    fn last_token(&self, vcpu: VcpuIndex) -> CountToken {
+        Token(self.counters.last(vcpu)).into()
+    }
+
+    /// Takes back the instructions that were counted together with a vCPU's last one and have not begun.
+    fn take_back_ahead(&self, vcpu: VcpuIndex) {
+        self.counters.take_back_ahead(vcpu, self.last_token(vcpu).place().into());
     }
 
     /// Returns how to count an instruction that is being translated.
@@ -60,7 +68,7 @@ impl Instructions {
         let flow = Flow::of(insn.bytes());
         let pc = address::at_translation(insn);
         let place = self.sections.place(pc);
-        let needs_distance = !self.counts_segments() || needs_distance(insn.bytes(), pc);
+        let needs_distance = !self.counts_segments() || needs_distance(flow, insn.bytes(), pc);
         let token = CountToken::new(pc, insn.code_base() != 0, flow, place as u8);
         InlineAdd {
             entry: place,
@@ -78,21 +86,15 @@ impl Instructions {
     }
 }
 
-/// The token of the instruction that a vCPU began last; `None` before the first.
-fn last_of(counters: &Scoreboard, vcpu: VcpuIndex) -> Option<CountToken> {
-    let token = CountToken::from(Token(counters.last(vcpu)));
-    token.flow().map(|_| token)
-}
-
 /// The initial value of [`VcpuInstructions::raised`].
 const NONE_RAISED: (CountToken, u32) = (CountToken::from_bits(0), 0);
 
-/// Returns true if the fault of an instruction at `pc` may look like that of the instruction to which it leads, unless all
-/// of its address is known: they may be at the same offset in their pages.
+/// Returns true if the address at which an instruction runs must be known, to tell its own fault from that of the
+/// instruction that follows: both may be at the same offset in their pages.
 ///
-/// Only a branch may lead there. That to a fixed target may not, unless the target is there.
-fn needs_distance(bytes: &[u8], pc: u64) -> bool {
-    match Flow::of(bytes) {
+/// Only a branch can lead to its own offset. If the branch names its target, that must be there.
+fn needs_distance(flow: Flow, bytes: &[u8], pc: u64) -> bool {
+    match flow {
         Flow::On => false,
         Flow::Handler => true,
         Flow::Elsewhere => match branch_displacement(bytes) {
@@ -190,10 +192,8 @@ impl VcpuInstructions {
     }
 
     /// The block was left after its last instruction that began.
-    pub fn block_was_left(&mut self) {
-        if let Some(last) = self.last() {
-            self.instructions.counters.take_back_ahead(self.vcpu, last.translated_place);
-        }
+    pub fn block_was_left(&self) {
+        self.instructions.take_back_ahead(self.vcpu);
     }
 
     /// The last instruction begins again.
@@ -221,7 +221,7 @@ impl VcpuInstructions {
     }
 
     fn last_token(&self) -> CountToken {
-        Token(self.instructions.counters.last(self.vcpu)).into()
+        self.instructions.last_token(self.vcpu)
     }
 
     fn last(&self) -> Option<Begun> {
@@ -279,15 +279,16 @@ mod tests {
         };
         assert!(begun.did_not_retire(0xffff_8000_7234, 1));
         assert!(!begun.did_not_retire(0xffff_8000_7235, 1));
+        let needs = |bytes: &[u8]| needs_distance(Flow::of(bytes), bytes, 0x1234);
         // Instructions that do not branch, and branches to other offsets.
-        assert!(!needs_distance(&[0xee], 0x1234));
-        assert!(!needs_distance(&[0xeb, 0xfd], 0x1234));
-        assert!(!needs_distance(&[0xe8, 0xff, 0x0f, 0, 0], 0x1234));
+        assert!(!needs(&[0xee]));
+        assert!(!needs(&[0xeb, 0xfd]));
+        assert!(!needs(&[0xe8, 0xff, 0x0f, 0, 0]));
         // `jmp` to itself, `call` of the same offset in the next page, `ret`, `int`.
-        assert!(needs_distance(&[0xeb, 0xfe], 0x1234));
-        assert!(needs_distance(&[0xe8, 0xfb, 0x0f, 0, 0], 0x1234));
-        assert!(needs_distance(&[0xc3], 0x1234));
-        assert!(needs_distance(&[0xcd, 0x80], 0x1234));
+        assert!(needs(&[0xeb, 0xfe]));
+        assert!(needs(&[0xe8, 0xfb, 0x0f, 0, 0]));
+        assert!(needs(&[0xc3]));
+        assert!(needs(&[0xcd, 0x80]));
     }
 
     #[test]
