@@ -272,26 +272,18 @@ static void texts(void) {
         }
 }
 
-void guest(void) {
-    u32 ebx, ecx;
-    features(&ebx, &ecx);
-    for (const struct paging *kind = pagings; *kind->name; kind++) {
-        if (kind->levels == 5 && !(ecx & 1 << 16))
-            continue;
-        static const struct caller *const callers[] = {&ring_0, &ring_3};
-        for (u32 i = 0; i <= !!kind->levels && can_call(callers[i]); i++) {
-            by = callers[i];
-            use_paging(kind, 0);
-            open_window(kind->levels ? 1 : 0);
-            set_write_protection(1);
-            impossible();
+static void trials(const struct caller *caller) {
+    by = caller;
+    impossible();
 #if BITS == 64
-            not_canonical();
+    not_canonical();
 #endif
-            texts();
-            no_ram();
-        }
-    }
+    texts();
+    no_ram();
+}
+
+void guest(void) {
+    from_each_ring(trials);
     tell("given", given);
     tell("taken", taken);
     tell("latched", latched);

@@ -286,31 +286,23 @@ static void records_that_write_records(void) {
     check_same(run(0, 1), PVIO_STATUS_OK);
 }
 
-void guest(void) {
-    u32 ebx, ecx;
-    features(&ebx, &ecx);
-    for (const struct paging *kind = pagings; *kind->name; kind++) {
-        if (kind->levels == 5 && !(ecx & 1 << 16))
-            continue;
-        static const struct caller *const callers[] = {&ring_0, &ring_3};
-        for (u32 i = 0; i <= !!kind->levels && can_call(callers[i]); i++) {
-            by = callers[i];
-            use_paging(kind, 0);
-            open_window(kind->levels ? 1 : 0);
-            set_write_protection(1);
-            for (u32 round = 0; round < 6; round++)
-                scalars();
-            if (kind->levels) {
-                missing_pages();
-                strings_over_missing_pages();
-            }
-            if (!is_user(by))
-                too_many_elements();
-            wrong_records();
-            empty_strings();
-            records_that_write_records();
-        }
+static void trials(const struct caller *caller) {
+    by = caller;
+    for (u32 round = 0; round < 6; round++)
+        scalars();
+    if (paging->levels) {
+        missing_pages();
+        strings_over_missing_pages();
     }
+    if (!is_user(by))
+        too_many_elements();
+    wrong_records();
+    empty_strings();
+    records_that_write_records();
+}
+
+void guest(void) {
+    from_each_ring(trials);
     tell("given", given);
     tell("taken", taken);
     tell("trials", trial);

@@ -183,27 +183,19 @@ static void wrong_records(void) {
         }
 }
 
-void guest(void) {
-    u32 ebx, ecx;
-    features(&ebx, &ecx);
-    for (const struct paging *kind = pagings; *kind->name; kind++) {
-        if (kind->levels == 5 && !(ecx & 1 << 16))
-            continue;
-        static const struct caller *const callers[] = {&ring_0, &ring_3};
-        for (u32 i = 0; i <= !!kind->levels && can_call(callers[i]); i++) {
-            by = callers[i];
-            use_paging(kind, 0);
-            open_window(kind->levels ? 1 : 0);
-            set_write_protection(1);
-            for (u32 round = 0; round < 6; round++)
-                values();
-            if (kind->levels) {
-                missing_pages();
-                too_many();
-            }
-            wrong_records();
-        }
+static void trials(const struct caller *caller) {
+    by = caller;
+    for (u32 round = 0; round < 6; round++)
+        values();
+    if (paging->levels) {
+        missing_pages();
+        too_many();
     }
+    wrong_records();
+}
+
+void guest(void) {
+    from_each_ring(trials);
     tell("given", given);
     tell("taken", taken);
     tell("trials", trial);

@@ -103,3 +103,19 @@ void call_in_vain(const struct caller *by, u32 call_word, word address, word cou
     check_same(in_32(LEFT), STREAM_SIZE - taken);
     check_same(in_32(LATCH), latch);
 }
+
+void from_each_ring(void (*trials)(const struct caller *by)) {
+    static const struct caller *const callers[] = {&ring_0, &ring_3};
+    u32 ebx, ecx;
+    features(&ebx, &ecx);
+    for (const struct paging *kind = pagings; *kind->name; kind++) {
+        if (kind->levels == 5 && !(ecx & 1 << 16))
+            continue;
+        for (u32 i = 0; i <= !!kind->levels && can_call(callers[i]); i++) {
+            use_paging(kind, 0);
+            open_window(kind->levels ? 1 : 0);
+            set_write_protection(1);
+            trials(callers[i]);
+        }
+    }
+}

@@ -30,6 +30,9 @@ struct string {
 static inline u32 width_of(u8 call) { return 1u << (call - 1) % 3; }
 static inline int is_in(u8 call) { return (call - 1) / 3 % 2 == 0; }
 
+/* Runs TRIALS from ring 0, and with paging from ring 3, under each kind of paging, with a window of the smallest pages. */
+void from_each_ring(void (*trials)(const struct caller *by));
+
 /* Puts marks where elements will be put, or the elements themselves where they are taken, and marks around. */
 void lay_out(struct string *string);
 
