@@ -184,21 +184,26 @@ fn logged(call: &str) -> [String; 3] {
     [format!("warning: a line of {call}"), "info: one".into(), "info: two".into()]
 }
 
+/// Commands that are used in a wrong way.
+const WRONG: [&str; 9] = [
+    "pvio-call",
+    "pvio-call frobnicate",
+    "pvio-call inb",
+    "pvio-call inb 0x10000",
+    "pvio-call outb 0x5000 256",
+    "pvio-call outb 0x5000 -1",
+    "pvio-call log -l loud text",
+    "pvio-call exit 256",
+    "pvio-call put -",
+];
+
 fn each_command_works_in_64_and_in_32_bit_code(host: &Host) {
     let files = Files::new();
     let script = [
         "grep -c ospke /proc/cpuinfo",
         &COMMANDS.replace("CALL", "pvio-call"),
         &COMMANDS.replace("CALL", "call32"),
-        "pvio-call",
-        "pvio-call frobnicate",
-        "pvio-call inb",
-        "pvio-call inb 0x10000",
-        "pvio-call outb 0x5000 256",
-        "pvio-call outb 0x5000 -1",
-        "pvio-call log -l loud text",
-        "pvio-call exit 256",
-        "pvio-call put -",
+        &WRONG.join("\n"),
         "pvio-call --help",
         "pvio-call reset",
         "pvio-call inb 0x5000",
@@ -211,17 +216,7 @@ fn each_command_works_in_64_and_in_32_bit_code(host: &Host) {
     check_commands(&session, "pvio-call");
     check_commands(&session, "call32");
     assert_eq!(files.log(), [logged("pvio-call"), logged("call32")].concat());
-    for command in [
-        "pvio-call",
-        "pvio-call frobnicate",
-        "pvio-call inb",
-        "pvio-call inb 0x10000",
-        "pvio-call outb 0x5000 256",
-        "pvio-call outb 0x5000 -1",
-        "pvio-call log -l loud text",
-        "pvio-call exit 256",
-        "pvio-call put -",
-    ] {
+    for command in WRONG {
         assert_eq!(session.check(command, 2).lines().count(), 1, "{command}");
     }
     assert!(session.check("pvio-call --help", 0).starts_with("usage: pvio-call"));
