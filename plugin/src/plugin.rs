@@ -246,6 +246,7 @@ pub fn build(
     let control = options.control.map(|socket| {
         let commands = Commands::new(
             Arc::clone(&dumps),
+            Arc::clone(&bus),
             access_log.clone(),
             trace.clone(),
             breakpoints.clone(),

@@ -37,9 +37,10 @@ mod version;
 pub use {
     internals::{
         AfterInstruction, AtPort, BetweenBlocks, CommandLine, Ended, ExclusiveWork, FrameState,
-        GuestClock, GuestRam, HeldPage, IsaIrq, Locking, Machine, MachineError, MappedRam,
-        PagingRegisterReader, PagingRegisters, PortHandler, PortPresence, PortTrace, RamPages,
-        StackState, StringCpu, TaskState, TaskStateReader, Watchpoints, exit_process, running_vcpu,
+        GuestClock, GuestRam, GuestTimer, HeldPage, IsaIrq, Locking, Machine, MachineError,
+        MappedRam, PagingRegisterReader, PagingRegisters, PortHandler, PortPresence, PortTrace,
+        RamPages, StackState, StringCpu, TaskState, TaskStateReader, Watchpoints, exit_process,
+        running_vcpu,
     },
     plugin_api::{
         DeclaredVersion, Discontinuity, HostInfo, InlineAdd, Insn, MAX_WATCHES, MemoryAccess,

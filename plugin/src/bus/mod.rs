@@ -6,12 +6,12 @@ mod bus_device;
 mod target;
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use pvio_stats::trace::OwnDevice;
 
-use crate::devices::{Clock, DeviceError, DeviceRequest, Interrupt, Services, Settings};
-use crate::qemu::{GuestClock, HostInfo, IsaIrq, Locking, Machine, MachineError};
+use crate::devices::{Clock, DeviceError, DeviceRequest, Interrupt, Services, Settings, Timer};
+use crate::qemu::{GuestClock, GuestTimer, HostInfo, IsaIrq, Locking, Machine, MachineError};
 use crate::x86::{Port, PortRange};
 
 use bus_device::BusDevice;
@@ -106,14 +106,17 @@ impl PortBus {
             let (other, other_range) = (other.kind, other.range);
             return Err(BusError::Overlap { kind: kind.name, range, other, other_range });
         }
-        let services = MachineServices { machine, host, interrupts: Cell::new(false) };
+        let services =
+            MachineServices { machine, host, interrupts: Cell::new(false), device: Arc::default() };
         let mut settings = Settings::new(range, settings, &services);
         let device = (kind.build)(&mut settings)
             .and_then(|device| settings.finish().map(|()| device))
             .map_err(|source| BusError::Build { kind: kind.name, range, source })?;
         // Driving an interrupt line takes QEMU's lock. Lock order: QEMU's before the device's.
         let locking = if services.interrupts.get() { Locking::Qemu } else { Locking::Own };
-        self.devices.push(Arc::new(BusDevice::new(kind.name, range, locking, device)));
+        let device = Arc::new(BusDevice::new(kind.name, range, locking, device));
+        services.device.get_or_init(|| Arc::downgrade(&device));
+        self.devices.push(device);
         Ok(())
     }
 
@@ -163,6 +166,23 @@ impl PortBus {
         })
     }
 
+    /// Has the device at a port read its file again.
+    ///
+    /// # Errors
+    ///
+    /// pvio has no device there, or that cannot do it. The text says why.
+    pub fn reload(&self, port: Port) -> Result<(), String> {
+        let none = || format!("pvio has no device at port {port}; name a port of one");
+        let device = self.device_at(port).ok_or_else(none)?;
+        let reload = || device.call(|inner| inner.reload());
+        let result = match (&self.machine, device.locking()) {
+            (Some(machine), Locking::Qemu) => machine.with_global_lock(reload),
+            _ => reload(),
+        };
+        let result = result.unwrap_or_else(|| Err("it has panicked before".to_owned()));
+        result.map_err(|error| format!("{device}: {error}"))
+    }
+
     /// Lets all devices write what they buffer, when the machine ends. Returns a line per failure.
     pub fn finish(&self) -> Vec<String> {
         let failures = self.devices.iter().filter_map(|device| {
@@ -179,6 +199,8 @@ struct MachineServices<'a> {
     host: &'a HostInfo,
     /// True if the device has asked for an interrupt line.
     interrupts: Cell<bool>,
+    /// The device, as soon as it is built.
+    device: Arc<OnceLock<Weak<BusDevice>>>,
 }
 
 impl Services for MachineServices<'_> {
@@ -198,8 +220,31 @@ impl Services for MachineServices<'_> {
         Some(Box::new(move || clock.now()))
     }
 
+    fn timer(&self, number: usize) -> Option<Box<dyn Timer>> {
+        let device = Arc::clone(&self.device);
+        let timer = GuestTimer::new(self.host.icount, move || {
+            // A timer is not due before the machine runs.
+            if let Some(device) = device.get().and_then(Weak::upgrade) {
+                device.call(|inner| inner.timer(number));
+            }
+        })?;
+        Some(Box::new(MachineTimer(timer)))
+    }
+
     fn is_recorded(&self) -> bool {
         self.host.recorded
+    }
+}
+
+struct MachineTimer(GuestTimer);
+
+impl Timer for MachineTimer {
+    fn set(&self, time: u64) {
+        self.0.set(time);
+    }
+
+    fn cancel(&self) {
+        self.0.cancel();
     }
 }
 

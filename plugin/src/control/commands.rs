@@ -13,11 +13,12 @@ use super::request::{Request, answer};
 use crate::access_filter::parse_filters;
 use crate::access_log::AccessLog;
 use crate::breakpoints::{Breakpoint, Breakpoints};
+use crate::bus::PortBus;
 use crate::dumps::Dumps;
 use crate::qemu::ExclusiveWork;
 use crate::stats::{Statistics, WindowError};
 use crate::trace::Trace;
-use crate::x86::Port;
+use crate::x86::{Port, PortRange};
 
 /// The time that the vCPUs may take to stop for a snapshot. They take less than 100 ms unless one is in a device that
 /// waits for its reader.
@@ -31,6 +32,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub struct Commands {
     /// The statistics, and what makes snapshots of them.
     dumps: Arc<Dumps>,
+    bus: Arc<PortBus>,
     /// Stops the vCPUs for a moment; `None` if this QEMU does not export how.
     exclusive: Option<ExclusiveWork>,
     /// `None` without `access-log=`.
@@ -76,6 +78,12 @@ struct Delete {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reload {
+    port: String,
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Subscribe {
     interval_ms: Option<u64>,
@@ -86,12 +94,14 @@ impl Commands {
     /// Commands that use these dumps, and what else there is.
     pub fn new(
         dumps: Arc<Dumps>,
+        bus: Arc<PortBus>,
         access_log: Option<Arc<AccessLog>>,
         trace: Option<Arc<Trace>>,
         breakpoints: Option<Arc<Breakpoints>>,
     ) -> Commands {
         Commands {
             breakpoints,
+            bus,
             dumps,
             exclusive: ExclusiveWork::find(),
             access_log,
@@ -154,6 +164,11 @@ impl Commands {
                     false => Err(format!("there is no breakpoint {number}; status lists them")),
                 }
             }
+            "reload" => {
+                let Reload { port } = request.arguments()?;
+                let range = PortRange::parse(&port, 1).map_err(|error| error.to_string())?;
+                self.bus.reload(range.first()).map(|()| json!({}))
+            }
             "subscribe" => {
                 let Subscribe { interval_ms, rows } = request.arguments()?;
                 *subscription = Some(Subscription::new(interval_ms, rows)?);
@@ -166,7 +181,7 @@ impl Commands {
             }
             other => Err(format!(
                 "there is no command {other:?}; there are status, snapshot, reset, begin, end, access-log, trace, \
-                 break, delete, subscribe and unsubscribe"
+                 break, delete, reload, subscribe and unsubscribe"
             )),
         }
     }

@@ -50,7 +50,7 @@ pub use error::DeviceError;
 pub use latch::LATCH;
 pub use nothing::{NULL, ONES};
 pub use script::SCRIPT;
-pub use settings::{Clock, Interrupt, Services, Settings};
+pub use settings::{Clock, Interrupt, Services, Settings, Timer};
 pub use stream::STREAM;
 pub use uart16550::UART16550;
 
@@ -106,6 +106,19 @@ pub trait Device: MutDevicePio + Send {
         for element in data.chunks_exact(size) {
             self.pio_write(base, offset, element);
         }
+    }
+
+    /// A timer of the device is due. It has the number with which the device asked for it.
+    fn timer(&mut self, _number: usize) {}
+
+    /// Reads again the file that says how the device works, as the user asks for while the machine runs. The device then
+    /// starts as after a reset.
+    ///
+    /// # Errors
+    ///
+    /// There is no such file, or it has a mistake: the text says which. The device goes on as before.
+    fn reload(&mut self) -> Result<(), String> {
+        Err("this kind of device has no file to read again".to_owned())
     }
 
     /// Writes what the device buffers, when the machine ends.

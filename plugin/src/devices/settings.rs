@@ -24,6 +24,11 @@ pub trait Services {
     /// `None` if it cannot be read in an access: QEMU does not export it, or runs with `-icount`.
     fn clock(&self) -> Option<Clock>;
 
+    /// A timer on the guest's clock, which calls [`Device::timer`](super::Device::timer) with `number`.
+    ///
+    /// `None` where there is no [`clock`](Services::clock).
+    fn timer(&self, number: usize) -> Option<Box<dyn Timer>>;
+
     /// Returns true if QEMU records or replays the run (`-icount rr=`).
     ///
     /// QEMU does not record what a device reads from the host, so such a device must not be built.
@@ -43,6 +48,16 @@ pub trait Interrupt: Send {
         self.set(true);
         self.set(false);
     }
+}
+
+/// A timer of a device. It is due once for each time that it is set to.
+pub trait Timer: Send {
+    /// Sets the timer to a time of the guest's clock in nanoseconds, in place of the one that was set. A time that has
+    /// passed is due at once, but never in the call.
+    fn set(&self, time: u64);
+
+    /// Cancels the timer, if it is set.
+    fn cancel(&self);
 }
 
 /// The inputs of a new device.
@@ -94,6 +109,12 @@ impl<'a> Settings<'a> {
     /// The guest's clock; `None` if it cannot be read, as under `-icount`.
     pub fn clock(&self) -> Option<Clock> {
         self.services.clock()
+    }
+
+    /// A timer on the guest's clock, which calls [`Device::timer`](super::Device::timer) with `number`; `None` if there is
+    /// no clock, as under `-icount`.
+    pub fn timer(&self, number: usize) -> Option<Box<dyn Timer>> {
+        self.services.timer(number)
     }
 
     /// Checks that the device has taken all settings.

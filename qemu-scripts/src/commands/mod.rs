@@ -14,6 +14,7 @@ mod paravirt_linux;
 mod paravirt_seabios;
 mod patch_linux;
 mod patch_seabios;
+mod reload;
 mod report;
 mod show;
 mod snapshot;
@@ -54,6 +55,7 @@ pub enum Command {
     ParavirtSeabios(paravirt_seabios::Arguments),
     Snapshot(snapshot::Arguments),
     Top(top::Arguments),
+    Reload(reload::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -102,6 +104,9 @@ impl Command {
                 status::end_with_answer("snapshot", snapshot::run(&arguments))
             }
             Command::Top(arguments) => status::end_with_answer("top", top::run(&arguments)),
+            Command::Reload(arguments) => {
+                status::end_with_answer("reload", reload::run(&arguments))
+            }
             Command::Completions(arguments) => {
                 status::end_with_answer("completions", completions::run(&arguments))
             }
@@ -137,6 +142,7 @@ mod tests {
             ("merge", include_str!("../../help/merge.txt")),
             ("snapshot", include_str!("../../help/snapshot.txt")),
             ("top", include_str!("../../help/top.txt")),
+            ("reload", include_str!("../../help/reload.txt")),
             ("completions", include_str!("../../help/completions.txt")),
             ("man", include_str!("../../help/man.txt")),
         ] {

@@ -45,6 +45,17 @@ impl MemoryRegion {
     }
 }
 
+/// `QEMUTimer` in `qemu/timer.h`, 48 bytes in all known versions. This is larger.
+#[repr(C)]
+pub(crate) struct QemuTimer([u64; 32]);
+
+impl QemuTimer {
+    /// Zeroed, as QEMU's own allocations are.
+    pub const fn zeroed() -> QemuTimer {
+        QemuTimer([0; 32])
+    }
+}
+
 /// `MemoryRegionOps` in `system/memory.h`.
 #[repr(C)]
 pub(crate) struct MemoryRegionOps {

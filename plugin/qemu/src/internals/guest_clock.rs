@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use super::symbols::ClockQuery;
 
 /// `QEMU_CLOCK_VIRTUAL` of `QEMUClockType`: it stands still while the machine is stopped.
-const VIRTUAL: c_int = 1;
+pub(super) const VIRTUAL: c_int = 1;
 
 /// QEMU's virtual clock.
 pub struct GuestClock(ClockQuery);

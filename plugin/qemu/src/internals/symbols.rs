@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32};
 
 use super::c_types::{
     AddressSpace, CpuState, EnumLookup, Error, IrqState, IsaDevice, MemTxAttrs, MemoryRegion,
-    MemoryRegionOps, MemoryRegionSection, Notifier, Object, VersionInfo, VmStateDescription,
+    MemoryRegionOps, MemoryRegionSection, Notifier, Object, QemuTimer, VersionInfo,
+    VmStateDescription,
 };
 use crate::symbol::{Global, lookup_internal, symbol_table};
 
@@ -78,6 +79,16 @@ symbol_table! {
     /// A clock's time in nanoseconds. `type` is a `QEMUClockType`.
     ClockQuery: "qemu/timer.h", since V9_2 {
         qemu_clock_get_ns: unsafe extern "C" fn(r#type: c_int) -> i64,
+    }
+
+    /// Timers. `timer_list_group` may be null, for the main loop's; `type` is a `QEMUClockType`.
+    TimerFunctions: "qemu/timer.h", since V9_2 {
+        timer_init_full: unsafe extern "C" fn(
+            ts: *mut QemuTimer, timer_list_group: *mut c_void, r#type: c_int, scale: c_int, attributes: c_int,
+            cb: extern "C" fn(opaque: *mut c_void), opaque: *mut c_void,
+        ),
+        timer_mod_ns: unsafe extern "C" fn(ts: *mut QemuTimer, expire_time: i64),
+        timer_del: unsafe extern "C" fn(ts: *mut QemuTimer),
     }
 
     /// Discards all translated code soon.

@@ -6,22 +6,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rhai::{Engine, EvalAltResult};
 
+use super::timers::{TIMERS, Timers};
 use crate::devices::{Clock, Interrupt};
 use crate::qemu::report::say;
 use crate::untrusted_text::escape;
 
-/// What a script reaches outside itself: the log, the guest's clock, and an interrupt line.
+/// What a script reaches outside itself: the log, the guest's clock, timers, and an interrupt line.
 pub(super) struct Host {
     /// The device, for messages.
     name: String,
     /// `None` if this QEMU's clock cannot be read.
     clock: Option<Clock>,
+    /// `None` without a clock.
+    timers: Option<Timers>,
     /// Without `irq=`, there is none.
     ///
     /// Never contended: calls of a device come one at a time.
     interrupt: Option<Mutex<Box<dyn Interrupt>>>,
-    /// False while the script is tried out: then there is no log, and no line changes.
+    /// False while a script is tried out: then there is no log, and no line or timer changes.
     is_connected: AtomicBool,
+    /// True if the script has a function for timers.
+    has_timer: AtomicBool,
 }
 
 impl fmt::Debug for Host {
@@ -34,24 +39,32 @@ impl Host {
     pub fn new(
         name: String,
         clock: Option<Clock>,
+        timers: Option<Timers>,
         interrupt: Option<Mutex<Box<dyn Interrupt>>>,
     ) -> Host {
-        Host { name, clock, interrupt, is_connected: AtomicBool::new(false) }
+        let [is_connected, has_timer] = [false; 2].map(AtomicBool::new);
+        Host { name, clock, timers, interrupt, is_connected, has_timer }
     }
 
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Ends the trial.
-    pub fn connect(&self) {
-        // Relaxed: one thread builds the device and hands it over.
-        self.is_connected.store(true, Ordering::Relaxed);
+    /// Begins (`false`) or ends the trial of a script.
+    pub fn connect(&self, is_connected: bool) {
+        // Relaxed: calls of a device come one at a time.
+        self.is_connected.store(is_connected, Ordering::Relaxed);
     }
 
     fn is_connected(&self) -> bool {
         // Relaxed: as in `connect`.
         self.is_connected.load(Ordering::Relaxed)
+    }
+
+    /// Says whether the script has a function `timer`.
+    pub fn allow_timers(&self, has_timer: bool) {
+        // Relaxed: as in `connect`.
+        self.has_timer.store(has_timer, Ordering::Relaxed);
     }
 
     fn log(&self, text: &str) {
@@ -70,8 +83,11 @@ impl Host {
         Ok(())
     }
 
-    /// Lowers the interrupt line, if there is one.
-    pub fn lower_irq(&self) {
+    /// Stops all that the script has begun: its timers, and the interrupt line.
+    pub fn quiet(&self) {
+        if let Some(timers) = &self.timers {
+            timers.cancel_all();
+        }
         // Without a line there is nothing to lower.
         let _ = self.set_irq(false);
     }
@@ -81,6 +97,48 @@ impl Host {
             "the guest's clock cannot be read in this QEMU, or with -icount; do without now_ns()",
         )?;
         Ok(clock().try_into().unwrap_or(i64::MAX))
+    }
+
+    /// The timers, for a call that names one.
+    fn timers(&self, number: i64) -> Result<(&Timers, usize), Box<EvalAltResult>> {
+        // Relaxed: as in `connect`.
+        if !self.has_timer.load(Ordering::Relaxed) {
+            return Err("the script has no function timer; write fn timer(number)".into());
+        }
+        let timers = self
+            .timers
+            .as_ref()
+            .ok_or("there are no timers in this QEMU, or with -icount; do without after()")?;
+        let index =
+            usize::try_from(number).ok().filter(|&index| index < TIMERS).ok_or_else(|| {
+                format!("there is no timer {number}; the timers are 0 to {}", TIMERS - 1)
+            })?;
+        Ok((timers, index))
+    }
+
+    fn after(&self, delay: i64, number: i64) -> Result<(), Box<EvalAltResult>> {
+        let (timers, number) = self.timers(number)?;
+        let delay = u64::try_from(delay).map_err(|_| {
+            format!("after({delay}) is in the past; give nanoseconds from now, 0 or more")
+        })?;
+        if self.is_connected() {
+            timers.set(number, self.now()? as u64, delay);
+        }
+        Ok(())
+    }
+
+    fn cancel(&self, number: i64) -> Result<(), Box<EvalAltResult>> {
+        let (timers, number) = self.timers(number)?;
+        if self.is_connected() {
+            timers.cancel(number);
+        }
+        Ok(())
+    }
+
+    /// Returns whether a timer that QEMU reports is due. From then on it is not set.
+    pub fn take_due_timer(&self, number: usize) -> bool {
+        let now = self.now().map_or(0, |now| now as u64);
+        self.timers.as_ref().is_some_and(|timers| timers.take_due(number, now))
     }
 }
 
@@ -95,6 +153,14 @@ pub(super) fn register(engine: &mut Engine, host: &Arc<Host>) {
     engine.on_debug(move |text, _, _| log.log(text));
     let clock = with();
     engine.register_fn("now_ns", move || clock.now());
+    let timers = with();
+    engine.register_fn("after", move |delay: i64| timers.after(delay, 0));
+    let timers = with();
+    engine.register_fn("after", move |delay: i64, number: i64| timers.after(delay, number));
+    let timers = with();
+    engine.register_fn("cancel", move || timers.cancel(0));
+    let timers = with();
+    engine.register_fn("cancel", move |number: i64| timers.cancel(number));
     let line = with();
     engine.register_fn("raise_irq", move || line.set_irq(true));
     let line = with();

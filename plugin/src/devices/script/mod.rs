@@ -2,7 +2,8 @@
 //!
 //! `device=script@0x378-0x37a:file=dongle.rhai` calls the script's `read(offset, size)` and
 //! `write(offset, size, value)` at each access, and its `reset()`, if there is one, at each reset of the
-//! machine. `this` is an object map that keeps the device's state from call to call.
+//! machine, its `timer(number)` when a timer is due. `this` is an object map that keeps the device's state from
+//! call to call. The script is read again when the user asks for it.
 //!
 //! The script has no files, no other scripts, no clock but the guest's, and limited time and memory. A
 //! call that fails is reported once. From then on the device reads as all ones and loses writes, until
@@ -12,12 +13,12 @@ mod engine;
 mod error;
 mod host;
 mod program;
+mod source;
 mod state;
 #[cfg(test)]
 mod tests;
+mod timers;
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 
 use rhai::{Dynamic, Map};
@@ -27,14 +28,14 @@ use vm_device::bus::{PioAddress, PioAddressOffset};
 use self::error::{CallError, ScriptError};
 use self::host::Host;
 use self::program::Program;
+use self::source::Source;
+use self::timers::Timers;
 use super::{Device, DeviceError, DeviceKind, Settings};
 use crate::qemu::report::say;
+use crate::untrusted_text::escape;
 
 /// The kind `script`.
 pub const SCRIPT: DeviceKind = DeviceKind { name: "script", ports: 1, build };
-
-/// The largest script, in bytes.
-const MAX_BYTES: u64 = 1 << 20;
 
 /// The number of operations that a call may execute, unless `ops=` says otherwise.
 const DEFAULT_OPERATIONS: u64 = 20_000;
@@ -57,17 +58,16 @@ fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, DeviceError> {
             ))
         })?,
     };
-    let text = read_script(&path).map_err(|source| {
+    let source = Source::new(path.clone(), operations);
+    let text = source.read().map_err(|error| {
         let key = "file".to_owned();
-        DeviceError::Input { key, path: path.clone(), source }
+        DeviceError::Input { key, path, source: error }
     })?;
     let name = format!("{} at {}", SCRIPT.name, settings.range);
     let interrupt = settings.take_interrupt("irq")?;
-    let host = Arc::new(Host::new(name, settings.clock(), interrupt.map(Mutex::new)));
-    let program = Program::load(path, &text, operations, &host).map_err(DeviceError::other)?;
-    let mut script =
-        Script { program, host, state: new_state(), is_dead: false, reported: Vec::new() };
-    script.try_out().map_err(DeviceError::other)?;
+    let timers = Timers::new(settings);
+    let host = Host::new(name, settings.clock(), timers, interrupt.map(Mutex::new));
+    let script = Script::new(source, &text, Arc::new(host)).map_err(DeviceError::other)?;
     Ok(Box::new(script))
 }
 
@@ -75,24 +75,28 @@ fn parse_operations(value: &str) -> Option<u64> {
     value.parse().ok().filter(|operations| (1..=MAX_OPERATIONS).contains(operations))
 }
 
-/// Reads a script, which is at most [`MAX_BYTES`] long.
-fn read_script(path: &str) -> io::Result<String> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut text = String::new();
-    File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    match text.len() as u64 > MAX_BYTES {
-        true => Err(io::Error::other("it is longer than 1 MiB, the limit of a script")),
-        false => Ok(text),
-    }
-}
-
 fn new_state() -> Dynamic {
     Map::new().into()
 }
 
+/// Compiles a script, and runs its `reset` to find mistakes before the guest does.
+///
+/// Meanwhile nothing is logged, and neither the interrupt line nor a timer changes.
+fn tried_out(source: &Source, text: &str, host: &Arc<Host>) -> Result<Program, ScriptError> {
+    host.connect(false);
+    let program = Program::load(source.path(), text, source.operations(), host)?;
+    host.allow_timers(program.has_timer());
+    if program.has_reset()
+        && let Err(error) = program.call("reset", &mut new_state(), ())
+    {
+        return Err(program.script_error("reset", &error));
+    }
+    host.connect(true);
+    Ok(program)
+}
+
 struct Script {
+    source: Source,
     program: Program,
     host: Arc<Host>,
     /// The script's `this`.
@@ -104,17 +108,16 @@ struct Script {
 }
 
 impl Script {
-    /// Runs the script's `reset` before the machine exists, so that its mistakes keep QEMU from starting.
-    ///
-    /// Nothing is logged, and the interrupt line does not change.
-    fn try_out(&mut self) -> Result<(), ScriptError> {
-        if self.program.has_reset()
-            && let Err(error) = self.program.call("reset", &mut self.state, ())
-        {
-            return Err(self.program.script_error("reset", &error));
-        }
-        self.host.connect();
-        Ok(())
+    fn new(source: Source, text: &str, host: Arc<Host>) -> Result<Script, ScriptError> {
+        let program = tried_out(&source, text, &host)?;
+        Ok(Script {
+            source,
+            program,
+            host,
+            state: new_state(),
+            is_dead: false,
+            reported: Vec::new(),
+        })
     }
 
     /// Reports a call that has failed, and stops the device.
@@ -123,7 +126,7 @@ impl Script {
         self.is_dead = true;
         // Free what the script has allocated.
         self.state = new_state();
-        self.host.lower_irq();
+        self.host.quiet();
         let mistake = self.program.script_error(function, error).to_string();
         if self.reported.len() >= MAX_REPORTS || self.reported.contains(&mistake) {
             return;
@@ -182,11 +185,39 @@ impl Device for Script {
     fn reset(&mut self) {
         self.is_dead = false;
         self.state = new_state();
-        self.host.lower_irq();
+        self.host.quiet();
         if self.program.has_reset()
             && let Err(error) = self.program.call("reset", &mut self.state, ())
         {
             self.fail("reset", &[], &error);
         }
+    }
+
+    fn timer(&mut self, number: usize) {
+        if !self.is_dead
+            && self.host.take_due_timer(number)
+            && let Err(error) = self.program.call("timer", &mut self.state, (number as i64,))
+        {
+            self.fail("timer", &[number as u64], &error);
+        }
+    }
+
+    fn reload(&mut self) -> Result<(), String> {
+        let text = self.source.read().map_err(|error| {
+            format!("file={}: cannot read it: {error}", escape(self.source.path().as_bytes()))
+        })?;
+        let result = tried_out(&self.source, &text, &self.host);
+        // The script that runs is the new one or, after a mistake in that, still the old one.
+        match result {
+            Ok(program) => self.program = program,
+            Err(error) => {
+                self.host.connect(true);
+                self.host.allow_timers(self.program.has_timer());
+                return Err(error.to_string());
+            }
+        }
+        self.reported.clear();
+        self.reset();
+        Ok(())
     }
 }

@@ -9,10 +9,11 @@ use super::host::{self, Host};
 use super::{engine, state};
 
 /// The functions of a device, with their parameters and whether a script must have them.
-const FUNCTIONS: [(&str, &[&str], bool); 3] = [
+const FUNCTIONS: [(&str, &[&str], bool); 4] = [
     ("read", &["offset", "size"], true),
     ("write", &["offset", "size", "value"], true),
     ("reset", &[], false),
+    ("timer", &["number"], false),
 ];
 
 /// A script that is ready to run.
@@ -22,6 +23,7 @@ pub(super) struct Program {
     /// The functions alone.
     ast: AST,
     has_reset: bool,
+    has_timer: bool,
     /// Where each function of [`FUNCTIONS`] is, for errors without a position.
     positions: [Position; FUNCTIONS.len()],
 }
@@ -33,11 +35,12 @@ impl Program {
     ///
     /// The script has a mistake that shows before it runs.
     pub fn load(
-        path: String,
+        path: &str,
         text: &str,
         operations: u64,
         host: &Arc<Host>,
     ) -> Result<Program, ScriptError> {
+        let path = path.to_owned();
         let mut engine = engine::sandbox(operations);
         host::register(&mut engine, host);
         let parse_error = |error| ScriptError::parse(&path, &error);
@@ -62,12 +65,24 @@ impl Program {
             check_function(&ast, name, parameters, is_needed)
                 .map_err(|text| ScriptError::new(&path, position, &text))?;
         }
-        let has_reset = ast.iter_functions().any(|function| function.name == "reset");
-        Ok(Program { ast: ast.clone_functions_only(), path, engine, has_reset, positions })
+        let has = |name| ast.iter_functions().any(|function| function.name == name);
+        let (has_reset, has_timer) = (has("reset"), has("timer"));
+        Ok(Program {
+            ast: ast.clone_functions_only(),
+            path,
+            engine,
+            has_reset,
+            has_timer,
+            positions,
+        })
     }
 
     pub fn has_reset(&self) -> bool {
         self.has_reset
+    }
+
+    pub fn has_timer(&self) -> bool {
+        self.has_timer
     }
 
     /// Calls a function with `state` as its `this`, and checks the state after it.

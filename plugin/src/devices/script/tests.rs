@@ -3,7 +3,7 @@
 use vm_device::bus::PioAddress;
 
 use super::*;
-use crate::devices::{Clock, Interrupt, Services};
+use crate::devices::{Clock, Interrupt, Services, Timer};
 use crate::x86::PortRange;
 
 /// The stack of the thread that runs a script. QEMU's threads have 8 MiB.
@@ -24,17 +24,20 @@ impl Services for NoMachine {
         None
     }
 
+    fn timer(&self, _number: usize) -> Option<Box<dyn Timer>> {
+        None
+    }
+
     fn is_recorded(&self) -> bool {
         false
     }
 }
 
 fn device(text: &str, operations: u64) -> Result<Script, String> {
-    let host = Arc::new(Host::new("script".to_owned(), None, None));
+    let host = Arc::new(Host::new("script".to_owned(), None, None, None));
     let text = format!("fn write(offset, size, value) {{}}\n{text}");
-    let program = Program::load("x.rhai".to_owned(), &text, operations, &host);
-    let program = program.map_err(|error| error.to_string())?;
-    Ok(Script { program, host, state: new_state(), is_dead: false, reported: Vec::new() })
+    let source = Source::new("x.rhai".to_owned(), operations);
+    Script::new(source, &text, host).map_err(|error| error.to_string())
 }
 
 /// Reads a byte from a script on a small stack. Returns it, and the mistake.

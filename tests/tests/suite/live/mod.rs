@@ -18,7 +18,7 @@ use pvio_tests::{guest, wait_for};
 use serde_json::{Value, json};
 
 /// The command `pvio` that was built together with the plugin.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let plugin = paths::plugin().unwrap();
     let directory = plugin.parent().unwrap();
     let program = directory.with_file_name("pvio");

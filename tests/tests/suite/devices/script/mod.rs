@@ -1,5 +1,8 @@
 //! `script`: devices in Rhai, as the guest and the user see them.
 
+mod reload;
+mod timers;
+
 use std::path::{Path, PathBuf};
 
 use pvio_cli::machine::Machine;
