@@ -108,12 +108,12 @@ fn duckdb_answers_the_queries_of_the_documentation(host: &Host) {
     let ports = exported(&dump, Format::Jsonl, Some("ports"));
     let first = queries[0].replace("events.csv", events.to_str().unwrap());
     let second = queries[1].replace("ports.jsonl", ports.to_str().unwrap());
-    // The function that reads most, by the sites of the dump.
+    // The function that reads most, by the sites of the dump. Code of the BIOS, which has no name, reads most if it waits
+    // long.
+    let found = answer(&first);
+    let found = (found[0][0].as_str().unwrap_or_default(), found[0][1].as_u64());
     let most = most_read(stats);
-    assert_eq!(
-        (answer(&first)[0][0].as_str(), answer(&first)[0][1].as_u64()),
-        (Some(&*most.0), Some(most.1))
-    );
+    assert_eq!(found, (&*most.0, Some(most.1)));
     // The process and the port with the most reads, counted here from the same events.
     let parquet = exported(&trace, Format::Parquet, None);
     let third = answer(&queries[2].replace("events.parquet", parquet.to_str().unwrap()));
