@@ -118,7 +118,7 @@ impl Identity {
 }
 
 /// An output file. Its old contents are truncated on the first write, or by `truncate`, so they
-/// survive if QEMU does not start. Descriptors such as `/dev/stdout` are appended to.
+/// survive if QEMU does not start. A file that is new is removed then. Descriptors such as `/dev/stdout` are appended to.
 #[derive(Debug)]
 pub(crate) enum OutputFile {
     /// A regular file.
@@ -127,6 +127,8 @@ pub(crate) enum OutputFile {
         file: File,
         /// True if the old contents are still there.
         needs_truncation: bool,
+        /// The path of a file that did not exist before.
+        new: Option<PathBuf>,
     },
     /// A device, pipe or socket.
     Stream(Stream),
@@ -150,22 +152,29 @@ impl OutputFile {
                 Some("/dev/stderr" | "/dev/fd/2") => shared(io::stderr()),
                 _ => options.append(true).open(path),
             };
-            return Ok(OutputFile::Regular { file: file?, needs_truncation: false });
+            return Ok(OutputFile::Regular { file: file?, needs_truncation: false, new: None });
         }
         // A FIFO may have replaced the file since; do not block on it.
-        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-        let file =
-            options.write(true).create(true).truncate(false).custom_flags(flags).open(path)?;
+        let options = options.write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+        let (file, new) = match options.clone().create_new(true).open(path) {
+            // QEMU may change its directory.
+            Ok(file) => (file, std::path::absolute(path).ok()),
+            // A link may lead to a file that does not exist.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                (options.create(true).truncate(false).open(path)?, None)
+            }
+            Err(error) => return Err(error),
+        };
         if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
             return Err(io::Error::other("another QEMU with pvio writes to it"));
         }
-        Ok(OutputFile::Regular { file, needs_truncation: true })
+        Ok(OutputFile::Regular { file, needs_truncation: true, new })
     }
 
     /// Truncates the old contents now, unless they are truncated already.
     pub fn truncate(&mut self) -> io::Result<()> {
         match self {
-            OutputFile::Regular { file, needs_truncation: needs_truncation @ true } => {
+            OutputFile::Regular { file, needs_truncation: needs_truncation @ true, .. } => {
                 *needs_truncation = false;
                 file.set_len(0)
             }
@@ -179,6 +188,22 @@ impl OutputFile {
         match self {
             OutputFile::Regular { file, .. } => file.sync_all(),
             OutputFile::Stream(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for OutputFile {
+    /// Removes a new file to which nobody has begun to write.
+    fn drop(&mut self) {
+        let OutputFile::Regular { file, needs_truncation: true, new: Some(path) } = self else {
+            return;
+        };
+        let identity = |there: std::fs::Metadata| (there.dev(), there.ino(), there.len());
+        let own = file.metadata().map(identity);
+        // Something else may have its name by now, or somebody may have written to it.
+        if path.symlink_metadata().map(identity).ok() == own.ok().filter(|&(.., len)| len == 0) {
+            // If it stays, it is an empty file.
+            let _ = std::fs::remove_file(path);
         }
     }
 }
@@ -214,6 +239,28 @@ mod tests {
         drop(file);
         OutputFile::open(&path).unwrap().flush().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_new_file_is_removed_unless_writing_begins() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        drop(OutputFile::open(&path("new")).unwrap());
+        assert!(!path("new").exists());
+        std::fs::write(path("empty"), "").unwrap();
+        drop(OutputFile::open(&path("empty")).unwrap());
+        assert!(path("empty").exists());
+        OutputFile::open(&path("begun")).unwrap().truncate().unwrap();
+        assert!(path("begun").exists());
+        let file = OutputFile::open(&path("other")).unwrap();
+        std::fs::remove_file(path("other")).unwrap();
+        std::fs::write(path("other"), "").unwrap();
+        drop(file);
+        assert!(path("other").exists());
+        let file = OutputFile::open(&path("written")).unwrap();
+        std::fs::write(path("written"), "by somebody else").unwrap();
+        drop(file);
+        assert!(path("written").exists());
     }
 
     #[test]

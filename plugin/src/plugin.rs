@@ -7,6 +7,7 @@ mod build_error;
 mod parts;
 mod warnings;
 
+use std::convert::Infallible;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -103,6 +104,9 @@ pub fn build(
     let processes = processes.transpose()?;
     let uses_machine = policy.is_some() || needs_kernels || needs_kernel;
     let machine = open_machine(host, &options.devices, uses_machine)?;
+    if options.is_check {
+        match end_check(host, machine.as_ref(), options)? {}
+    }
     let bus = match &machine {
         None => Arc::default(),
         Some(machine) => Arc::new(PortBus::build(machine, options.devices, host)?),
@@ -266,6 +270,23 @@ pub fn build(
         instructions,
         warned_of_mixed_counts: AtomicBool::new(false),
     }))
+}
+
+/// Builds the devices, and ends QEMU, as `check=on` asks. No file is left behind.
+fn end_check(
+    host: &HostInfo,
+    machine: Option<&Arc<Machine>>,
+    mut options: Options,
+) -> Result<Infallible, BuildError> {
+    let devices = std::mem::take(&mut options.devices);
+    if let Some(machine) = machine {
+        PortBus::try_out(machine, devices, host)?;
+    }
+    if let Some(socket) = &options.control {
+        socket.remove();
+    }
+    drop(options);
+    exit_process(0)
 }
 
 /// Connects hypercalls with dumps and the machine.

@@ -158,7 +158,7 @@ impl Machine {
 }
 
 /// Returns the value of `-plugin`, with commas within options doubled.
-fn plugin_argument(library: &Path, options: &[String]) -> OsString {
+pub fn plugin_argument(library: &Path, options: &[String]) -> OsString {
     let mut argument = OsString::from(library.to_string_lossy().replace(',', ",,"));
     for option in options {
         argument.push(",");

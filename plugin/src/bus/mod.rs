@@ -73,10 +73,7 @@ impl PortBus {
         requests: Vec<DeviceRequest>,
         host: &HostInfo,
     ) -> Result<PortBus, BusError> {
-        let mut port_bus = PortBus { machine: Some(Arc::clone(machine)), ..PortBus::default() };
-        for request in requests {
-            port_bus.register(machine, request, host)?;
-        }
+        let mut port_bus = PortBus::try_out(machine, requests, host)?;
         if port_bus.devices.is_empty() {
             return Ok(port_bus);
         }
@@ -93,6 +90,23 @@ impl PortBus {
                 device.call(|inner| inner.reset());
             }
         });
+        Ok(port_bus)
+    }
+
+    /// Builds the devices, and does not place them on the machine's bus.
+    ///
+    /// # Errors
+    ///
+    /// Two devices overlap, or a device cannot be built.
+    pub fn try_out(
+        machine: &Arc<Machine>,
+        requests: Vec<DeviceRequest>,
+        host: &HostInfo,
+    ) -> Result<PortBus, BusError> {
+        let mut port_bus = PortBus { machine: Some(Arc::clone(machine)), ..PortBus::default() };
+        for request in requests {
+            port_bus.register(machine, request, host)?;
+        }
         Ok(port_bus)
     }
 

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io;
 
+use crate::nearest::suggestion;
+
 /// A device that cannot be built with its settings. The text names the fault and the remedy.
 ///
 /// A device of your own returns [`DeviceError::other`] for faults that have no variant here.
@@ -12,7 +14,7 @@ pub enum DeviceError {
     #[error("this kind always has {0} ports; name only the first")]
     PortCount(u16),
     /// The kind has no setting of this name.
-    #[error("this kind has no setting {key:?}{}", list(.known))]
+    #[error("this kind has no setting {key:?}{}{}", suggestion(key, known.iter().map(String::as_str)), list(.known))]
     UnknownSetting {
         /// The setting.
         key: String,

@@ -157,6 +157,9 @@ pub struct DeviceRequest {
     pub settings: Vec<(String, String)>,
 }
 
+/// The settings, of any kind, whose values are paths.
+pub const PATH_SETTINGS: [&str; 4] = ["file", "in", "out", "path"];
+
 /// The built-in kinds.
 pub const BUILT_IN: [DeviceKind; 8] =
     [LATCH, CONSOLE, DEBUG_EXIT, STREAM, UART16550, SCRIPT, NULL, ONES];

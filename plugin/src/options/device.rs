@@ -1,6 +1,7 @@
 //! The option `device=KIND@PORT[-PORT][:KEY=VALUE...]`.
 
-use super::{OptionError, split_at_single_colons};
+use super::OptionError;
+use crate::access_filter::split_at_single_colons;
 use crate::devices::{DeviceKind, DeviceRequest};
 use crate::x86::PortRange;
 
@@ -14,7 +15,7 @@ pub(super) fn parse(text: &str, kinds: &[DeviceKind]) -> Result<DeviceRequest, O
     let kind = *kind.ok_or_else(|| OptionError::DeviceKind {
         option: text.to_owned(),
         kind: name.to_owned(),
-        known: kinds.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", "),
+        known: kinds.iter().map(|kind| kind.name).collect(),
     })?;
     let range = PortRange::parse(range, kind.ports)
         .map_err(|source| OptionError::DeviceRange { option: text.to_owned(), source })?;

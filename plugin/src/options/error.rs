@@ -3,10 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::{ConfigError, Place};
 use crate::access_filter::FilterError;
 use crate::breakpoints::BreakError;
 use crate::control::SocketError;
 use crate::guest_file::GuestFileError;
+use crate::nearest::suggestion;
 use crate::qemu::ApiLevel;
 use crate::stats::DestinationError;
 use crate::x86::PortRangeError;
@@ -15,8 +17,27 @@ use crate::x86::PortRangeError;
 #[derive(Debug, thiserror::Error)]
 pub enum OptionError {
     /// No option has this name.
-    #[error("unknown option {0:?}; the options are {names}", names = super::help::names())]
+    #[error("unknown option {0:?}{instead}", instead = super::help::instead_of(.0))]
     Unknown(String),
+    /// The configuration file is wrong.
+    #[error("option \"config={path}\": {source}")]
+    Config {
+        /// The file.
+        path: String,
+        /// The fault.
+        source: ConfigError,
+    },
+    /// An option of the configuration file is wrong.
+    #[error("{place}: {source}")]
+    InConfig {
+        /// Where the option is.
+        place: Place,
+        /// The fault.
+        source: Box<OptionError>,
+    },
+    /// The value of `check=` is not a switch.
+    #[error("option \"check={0}\": write check=on or check=off")]
+    Check(String),
     /// The option needs a value. QEMU turns a bare `stats` into `stats=on`.
     #[error("option {0:?} needs a value; write {0}={1}")]
     Empty(String, &'static str),
@@ -61,14 +82,18 @@ pub enum OptionError {
         key: String,
     },
     /// No device is of this kind.
-    #[error("option \"device={option}\": there is no kind {kind:?}; the kinds are {known}")]
+    #[error(
+        "option \"device={option}\": there is no kind {kind:?}{}; the kinds are {}",
+        suggestion(kind, known.iter().copied()),
+        known.join(", ")
+    )]
     DeviceKind {
         /// The option's value.
         option: String,
         /// The unknown kind.
         kind: String,
         /// The available kinds.
-        known: String,
+        known: Vec<&'static str>,
     },
     /// The device's ports are invalid.
     #[error("option \"device={option}\": {source}")]

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use crate::devices::DeviceKind;
+use crate::nearest::suggestion;
 
 /// Each option with its values, and its meaning. `docs/count.md` has the same options.
-pub(super) const OPTIONS: [(&str, &str, &str); 15] = [
+pub(super) const OPTIONS: [(&str, &str, &str); 17] = [
     ("stats", "FILE", "write all counts as JSON"),
     ("summary", "on|off|FILE", "write the tables as text, to stderr or to a file"),
     (
@@ -25,6 +26,8 @@ pub(super) const OPTIONS: [(&str, &str, &str); 15] = [
     ("processes", "on|off", "count accesses by process"),
     ("control", "PATH", "make a socket for requests while the guest runs"),
     ("break", "PORT[-PORT][:CONDITION...]", "stop the machine after an access"),
+    ("config", "FILE", "take further options from a TOML file"),
+    ("check", "on|off", "check all options and end QEMU, without a machine"),
 ];
 
 /// Returns the text for `libpvio.so,help`. `kinds` lists the available devices.
@@ -44,11 +47,14 @@ pub(super) fn text(kinds: &[DeviceKind]) -> String {
     text
 }
 
-/// Returns all options in one line, for the message about an unknown one.
-pub(super) fn names() -> String {
-    let options: Vec<String> =
-        OPTIONS.iter().map(|(name, values, _)| format!("{name}={values}")).collect();
-    options.join(", ")
+/// Returns the end of the message about an unknown option: the one that may be meant, or all.
+pub(super) fn instead_of(unknown: &str) -> String {
+    let nearest = suggestion(unknown, OPTIONS.map(|(name, ..)| name));
+    if !nearest.is_empty() {
+        return nearest;
+    }
+    let options = OPTIONS.map(|(name, values, _)| format!("{name}={values}"));
+    format!("; the options are {}", options.join(", "))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod bench;
 mod cargo_runner;
 mod completions;
+mod config;
 mod demo;
 mod diff;
 mod dump_files;
@@ -56,6 +57,7 @@ pub enum Command {
     Snapshot(snapshot::Arguments),
     Top(top::Arguments),
     Reload(reload::Arguments),
+    Config(config::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -104,6 +106,9 @@ impl Command {
                 status::end_with_answer("snapshot", snapshot::run(&arguments))
             }
             Command::Top(arguments) => status::end_with_answer("top", top::run(&arguments)),
+            Command::Config(arguments) => {
+                status::end_with_answer("config", config::run(&arguments))
+            }
             Command::Reload(arguments) => {
                 status::end_with_answer("reload", reload::run(&arguments))
             }
@@ -142,6 +147,7 @@ mod tests {
             ("merge", include_str!("../../help/merge.txt")),
             ("snapshot", include_str!("../../help/snapshot.txt")),
             ("top", include_str!("../../help/top.txt")),
+            ("config", include_str!("../../help/config.txt")),
             ("reload", include_str!("../../help/reload.txt")),
             ("completions", include_str!("../../help/completions.txt")),
             ("man", include_str!("../../help/man.txt")),

@@ -1,0 +1,34 @@
+//! The known word that somebody may have meant.
+
+/// The number of letters that may be wrong, missing, too many or exchanged.
+const MOST_ERRORS: usize = 3;
+
+/// Returns the known word that is most like `word`; `None` if none is like it.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let errors = known.into_iter().map(|other| (strsim::damerau_levenshtein(word, other), other));
+    let (errors, other) = errors.min_by_key(|&(errors, _)| errors)?;
+    (errors <= MOST_ERRORS && errors < other.len()).then_some(other)
+}
+
+/// Returns `; did you mean "WORD"?`, or nothing if no known word is like `word`.
+pub(crate) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(word, known).map_or_else(String::new, |other| format!("; did you mean {other:?}?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_with_few_errors_are_like_a_known_one() {
+        let known = ["summary", "stats", "symbols", "log"];
+        assert_eq!(nearest("sumary", known), Some("summary"));
+        assert_eq!(nearest("stast", known), Some("stats"));
+        assert_eq!(nearest("symbol", known), Some("symbols"));
+        assert_eq!(nearest("x", known), None);
+        assert_eq!(nearest("", known), None);
+        assert_eq!(nearest("processes", known), None);
+        assert_eq!(suggestion("lgo", known), "; did you mean \"log\"?");
+        assert_eq!(suggestion("frobnicate", known), "");
+    }
+}

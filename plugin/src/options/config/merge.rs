@@ -1,0 +1,45 @@
+//! The options of a file together with those of the command line, which win.
+
+use super::Argument;
+use crate::devices::DeviceKind;
+use crate::options::device;
+use crate::x86::PortRange;
+
+/// Adds the options of the command line to those of a file.
+///
+/// Of the file's options those are left out which the command line gives, too. Options that may be repeated add up, but
+/// a device of the file gives way to one of the command line at the same ports.
+pub(in crate::options) fn merge(
+    file: Vec<Argument>,
+    command_line: Vec<Argument>,
+    kinds: &[DeviceKind],
+) -> Vec<Argument> {
+    let mut merged: Vec<Argument> = file;
+    merged.retain(|argument| !command_line.iter().any(|winner| replaces(winner, argument, kinds)));
+    merged.extend(command_line);
+    merged
+}
+
+/// Returns true if an option of the command line replaces one of the file.
+fn replaces(winner: &Argument, loser: &Argument, kinds: &[DeviceKind]) -> bool {
+    winner.key == loser.key
+        && match &*winner.key {
+            "values" | "break" => false,
+            // There is one switch, and any number of files.
+            "symbols" => is_switch(winner) == is_switch(loser) && is_switch(winner),
+            "device" => match (ports(winner, kinds), ports(loser, kinds)) {
+                (Some(winner), Some(loser)) => winner.overlaps(loser),
+                // The wrong one is reported.
+                _ => false,
+            },
+            _ => true,
+        }
+}
+
+fn is_switch(symbols: &Argument) -> bool {
+    matches!(&*symbols.value, "guest" | "off")
+}
+
+fn ports(argument: &Argument, kinds: &[DeviceKind]) -> Option<PortRange> {
+    device::parse(&argument.value, kinds).ok().map(|device| device.range)
+}
