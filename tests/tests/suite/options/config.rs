@@ -96,7 +96,11 @@ fn file_is_the_same_as_options_on_the_command_line(host: &Host) {
     assert_eq!(by_file.tables.sites, by_options.tables.sites);
     assert_eq!(by_file.tables.callers, by_options.tables.callers);
     let values = |stats: &pvio::stats::Snapshot| -> Vec<(u16, Direction, u32, u64)> {
-        stats.values.iter().map(|row| (row.port.0, row.dir, row.value, row.accesses)).collect()
+        stats
+            .values
+            .iter()
+            .map(|row| (row.port.0, row.dir, row.value, row.counts.accesses))
+            .collect()
     };
     assert!(!values(&by_file).is_empty());
     assert_eq!(values(&by_file), values(&by_options));
