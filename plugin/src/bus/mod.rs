@@ -3,18 +3,22 @@
 //! This module knows devices and QEMU's bus. It does not know CPUs.
 
 mod bus_device;
+mod queued_irq;
 mod target;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use pvio_stats::trace::OwnDevice;
 
-use crate::devices::{Clock, DeviceError, DeviceRequest, Interrupt, Services, Settings};
-use crate::qemu::{GuestClock, HostInfo, IsaIrq, Locking, Machine, MachineError};
+use crate::devices::{
+    Clock, DeviceError, DeviceRequest, Interrupt, Services, Settings, StopRequest,
+};
+use crate::qemu::{GuestClock, HostInfo, IsaIrq, Locking, Machine, MachineError, RunState};
 use crate::x86::{Port, PortRange};
 
 use bus_device::BusDevice;
+use queued_irq::QueuedIrq;
 
 pub use target::{CachedPort, PortTarget};
 
@@ -106,14 +110,20 @@ impl PortBus {
             let (other, other_range) = (other.kind, other.range);
             return Err(BusError::Overlap { kind: kind.name, range, other, other_range });
         }
-        let services = MachineServices { machine, host, interrupts: Cell::new(false) };
+        let (interrupts, queued) = (Cell::new(false), RefCell::default());
+        let services = MachineServices { machine, host, interrupts, queued };
         let mut settings = Settings::new(range, settings, &services);
         let device = (kind.build)(&mut settings)
             .and_then(|device| settings.finish().map(|()| device))
             .map_err(|source| BusError::Build { kind: kind.name, range, source })?;
-        // Driving an interrupt line takes QEMU's lock. Lock order: QEMU's before the device's.
-        let locking = if services.interrupts.get() { Locking::Qemu } else { Locking::Own };
-        self.devices.push(Arc::new(BusDevice::new(kind.name, range, locking, device)));
+        let locking = match device.may_wait() {
+            true => Locking::Unlocked,
+            // Driving an interrupt line takes QEMU's lock. Lock order: QEMU's before the device's.
+            false if services.interrupts.get() => Locking::Qemu,
+            false => Locking::Own,
+        };
+        let queued = services.queued.into_inner();
+        self.devices.push(Arc::new(BusDevice::new(kind.name, range, locking, queued, device)));
         Ok(())
     }
 
@@ -179,6 +189,8 @@ struct MachineServices<'a> {
     host: &'a HostInfo,
     /// True if the device has asked for an interrupt line.
     interrupts: Cell<bool>,
+    /// The lines whose changes are queued.
+    queued: RefCell<Vec<Arc<QueuedIrq>>>,
 }
 
 impl Services for MachineServices<'_> {
@@ -186,6 +198,19 @@ impl Services for MachineServices<'_> {
         self.interrupts.set(true);
         let machine = Arc::clone(self.machine);
         IsaIrq::new(line).map(|line| Box::new(MachineInterrupt { machine, line }) as _)
+    }
+
+    fn queued_interrupt(&self, line: u8) -> Option<Box<dyn Interrupt>> {
+        let irq = QueuedIrq::new(Arc::clone(self.machine), IsaIrq::new(line)?);
+        // Every QEMU with a port bus to use exports the main loop's functions.
+        let input = irq.input().ok()?;
+        self.queued.borrow_mut().push(irq);
+        Some(input)
+    }
+
+    fn stop_request(&self) -> Option<StopRequest> {
+        let state = RunState::find()?;
+        Some(Arc::new(move || state.wants_thread_back()))
     }
 
     fn exit(&self) -> Box<dyn Fn(u8) + Send> {
