@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """An alarm clock: write milliseconds to the first port, and an interrupt comes after that time.
 
 A read returns how often it has rung since the last read, and lowers the interrupt line."""

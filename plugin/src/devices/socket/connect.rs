@@ -1,6 +1,7 @@
 //! Connects to a device's program: the path, its owner, and the greeting.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub(super) enum ConnectError {
     TooLong(usize),
     #[error("nobody listens there; start the device's program first")]
     Nobody,
+    #[error("it is not a socket; name the Unix socket on which the device's program listens")]
+    NotASocket,
     #[error("it cannot be connected to: {0}; start the device's program first, as this user")]
     Failed(io::Error),
     #[error(
@@ -82,7 +85,12 @@ impl Address {
     ///
     /// Nobody listens, the program is another user's, or does not speak the protocol.
     pub fn connect(&self, stop: StopRequest) -> Result<Connection, ConnectError> {
+        let is_other = || {
+            let there = std::fs::metadata(&self.address);
+            there.is_ok_and(|there| !there.file_type().is_socket())
+        };
         let failed = |error: Errno| match error {
+            Errno::CONNREFUSED if is_other() => ConnectError::NotASocket,
             Errno::CONNREFUSED | Errno::NOENT => ConnectError::Nobody,
             error => ConnectError::Failed(error.into()),
         };

@@ -21,7 +21,7 @@ pub(super) enum Fault {
         .0.as_millis()
     )]
     Slow(Duration),
-    #[error("left {0} requests unanswered")]
+    #[error("left {0} requests unanswered, and does not read more")]
     Unanswered(usize),
     #[error("sent {0}, a frame of a kind that the protocol does not have")]
     UnknownKind(Frame),

@@ -117,6 +117,22 @@ impl Late {
 mod tests {
     use super::*;
 
+    #[test]
+    fn answer_after_the_limit_or_late_answers_in_sum_are_faults() {
+        let limit = Duration::from_secs(100);
+        let mut patience = Patience::new(limit, std::sync::Arc::new(|| false));
+        let waited = |seconds| Wait { begin: Instant::now() - Duration::from_secs(seconds) };
+        assert!(patience.check(&waited(99)).is_ok());
+        assert!(matches!(patience.check(&waited(100)), Err(Fault::Silent(_))));
+        for _ in 0..1000 {
+            assert!(patience.end(&waited(0)).is_ok());
+        }
+        // Two hundred seconds are too many within a moment.
+        assert!(patience.end(&waited(99)).is_ok());
+        assert!(patience.end(&waited(99)).is_ok());
+        assert!(matches!(patience.end(&waited(99)), Err(Fault::Slow(total)) if total > 2 * limit));
+    }
+
     /// The total after answers that each take `answer`, one after the other, for 100 seconds.
     fn after_100_seconds(answer: Duration) -> Duration {
         let mut now = Instant::now();

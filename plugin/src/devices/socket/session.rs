@@ -19,6 +19,8 @@ pub(super) struct Session {
     reset: Option<u32>,
     /// True if the program has set a line that it does not have.
     needs_line: bool,
+    /// True if that was reported.
+    needs_line_reported: bool,
     /// True if an access has had no answer because QEMU stopped.
     was_stopped: bool,
 }
@@ -36,7 +38,15 @@ impl Session {
         line: Option<Box<dyn Interrupt>>,
     ) -> Session {
         let state = State::Alive(connection);
-        Session { state, patience, line, reset: None, needs_line: false, was_stopped: false }
+        Session {
+            state,
+            patience,
+            line,
+            reset: None,
+            needs_line: false,
+            needs_line_reported: false,
+            was_stopped: false,
+        }
     }
 
     /// The connection, if the program is alive.
@@ -87,7 +97,7 @@ impl Session {
 
     /// Returns true once, after the program has set a line that it does not have.
     pub fn take_needs_line(&mut self) -> bool {
-        std::mem::take(&mut self.needs_line)
+        self.needs_line && !std::mem::replace(&mut self.needs_line_reported, self.needs_line)
     }
 
     /// Returns true the first time.
