@@ -47,11 +47,7 @@ static LEFT_OUT: [(&str, &str, Why); 46] = [
         "plugin/examples/socket-device/alarm.py",
         Test("devices::socket::python"),
     ),
-    (
-        "docs/socket-device.md",
-        "qemu-scripts/run device=socket",
-        Test("devices::socket::python"),
-    ),
+    ("docs/socket-device.md", "qemu-scripts/run device=socket", Test("devices::socket::python")),
     ("guest-shim/README.md", "PVIO_WRITE_ABI=1", Because("it writes files of the repository")),
     ("guest-shim/examples/README.md", "cd guest-shim/examples", Test("scripts::guest_test_cargo")),
     ("guest-shim/examples/README.md", "cargo ", Test("scripts::guest_test_cargo")),
