@@ -36,11 +36,11 @@ mod version;
 #[cfg(target_os = "linux")]
 pub use {
     internals::{
-        AfterInstruction, AtPort, BetweenBlocks, CommandLine, Ended, ExclusiveWork, FrameState,
-        GuestClock, GuestRam, GuestTimer, HeldPage, IsaIrq, Locking, Machine, MachineError,
-        MappedRam, PagingRegisterReader, PagingRegisters, PortHandler, PortPresence, PortTrace,
-        RamPages, StackState, StringCpu, TaskState, TaskStateReader, Watchpoints, exit_process,
-        running_vcpu,
+        AfterInstruction, AtPort, BetweenBlocks, BottomHalf, CommandLine, Ended, ExclusiveWork,
+        FrameState, GuestClock, GuestRam, GuestTimer, HeldPage, IsaIrq, Locking, Machine,
+        MachineError, MappedRam, PagingRegisterReader, PagingRegisters, PortHandler, PortPresence,
+        PortTrace, RamPages, RunState, StackState, StringCpu, TaskState, TaskStateReader,
+        Watchpoints, exit_process, running_vcpu,
     },
     plugin_api::{
         DeclaredVersion, Discontinuity, HostInfo, InlineAdd, Insn, MAX_WATCHES, MemoryAccess,

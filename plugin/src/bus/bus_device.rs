@@ -9,6 +9,7 @@ use spin::mutex::SpinMutex;
 use spin::relax::Yield;
 use vm_device::bus::PioAddress;
 
+use super::queued_irq::QueuedIrq;
 use crate::devices::Device;
 use crate::qemu::report::say;
 use crate::qemu::{Locking, Machine, MachineError, PortHandler};
@@ -21,6 +22,8 @@ pub(super) struct BusDevice {
     pub kind: &'static str,
     pub range: PortRange,
     locking: Locking,
+    /// Interrupt lines whose changes are made after an access, when the device's lock is free.
+    queued: Vec<Arc<QueuedIrq>>,
     /// Serializes accesses. vCPUs rarely share a device; then this lock costs one locked
     /// instruction, half of what a lock that can sleep costs.
     device: SpinMutex<Box<dyn Device>, Yield>,
@@ -39,12 +42,14 @@ impl BusDevice {
         kind: &'static str,
         range: PortRange,
         locking: Locking,
+        queued: Vec<Arc<QueuedIrq>>,
         device: Box<dyn Device>,
     ) -> BusDevice {
         BusDevice {
             kind,
             range,
             locking,
+            queued,
             device: SpinMutex::new(device),
             broken: AtomicBool::new(false),
         }
@@ -88,7 +93,10 @@ impl BusDevice {
                 "pvio's device {name} has state that QEMU cannot save or migrate"
             ))?;
         }
-        let handler = Box::new(Handler(Arc::clone(self)));
+        let handler: Box<dyn PortHandler> = match self.queued.is_empty() {
+            true => Box::new(Handler(Arc::clone(self))),
+            false => Box::new(QueuedIrqHandler(Handler(Arc::clone(self)))),
+        };
         let (first, count) = (self.range.first().0, self.range.len());
         machine.serve(first, count, &name, self.locking, handler);
         Ok(())
@@ -171,6 +179,31 @@ impl BusDevice {
                 .chunks_exact(size)
                 .for_each(|element| device.pio_write(self.base(), offset, &element[..own])),
         });
+    }
+}
+
+/// Receives accesses from QEMU's bus to a device whose interrupt lines are queued.
+///
+/// The vCPU sees an interrupt before its next instruction if it comes before the end of the access.
+struct QueuedIrqHandler(Handler);
+
+impl QueuedIrqHandler {
+    fn apply_interrupts(&self) {
+        let QueuedIrqHandler(Handler(device)) = self;
+        device.queued.iter().for_each(|irq| irq.apply());
+    }
+}
+
+impl PortHandler for QueuedIrqHandler {
+    fn read(&self, offset: u16, size: u8) -> u32 {
+        let value = self.0.read(offset, size);
+        self.apply_interrupts();
+        value
+    }
+
+    fn write(&self, offset: u16, size: u8, value: u32) {
+        self.0.write(offset, size, value);
+        self.apply_interrupts();
     }
 }
 

@@ -3,18 +3,24 @@
 //! This module knows devices and QEMU's bus. It does not know CPUs.
 
 mod bus_device;
+mod queued_irq;
 mod target;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Arc, OnceLock, Weak};
 
 use pvio_stats::trace::OwnDevice;
 
-use crate::devices::{Clock, DeviceError, DeviceRequest, Interrupt, Services, Settings, Timer};
-use crate::qemu::{GuestClock, GuestTimer, HostInfo, IsaIrq, Locking, Machine, MachineError};
+use crate::devices::{
+    Clock, DeviceError, DeviceRequest, Interrupt, Services, Settings, StopRequest, Timer,
+};
+use crate::qemu::{
+    GuestClock, GuestTimer, HostInfo, IsaIrq, Locking, Machine, MachineError, RunState,
+};
 use crate::x86::{Port, PortRange};
 
 use bus_device::BusDevice;
+use queued_irq::QueuedIrq;
 
 pub use target::{CachedPort, PortTarget};
 
@@ -120,15 +126,25 @@ impl PortBus {
             let (other, other_range) = (other.kind, other.range);
             return Err(BusError::Overlap { kind: kind.name, range, other, other_range });
         }
-        let services =
-            MachineServices { machine, host, interrupts: Cell::new(false), device: Arc::default() };
+        let services = MachineServices {
+            machine,
+            host,
+            interrupts: Cell::new(false),
+            queued: RefCell::default(),
+            device: Arc::default(),
+        };
         let mut settings = Settings::new(range, settings, &services);
         let device = (kind.build)(&mut settings)
             .and_then(|device| settings.finish().map(|()| device))
             .map_err(|source| BusError::Build { kind: kind.name, range, source })?;
-        // Driving an interrupt line takes QEMU's lock. Lock order: QEMU's before the device's.
-        let locking = if services.interrupts.get() { Locking::Qemu } else { Locking::Own };
-        let device = Arc::new(BusDevice::new(kind.name, range, locking, device));
+        let locking = match device.may_wait() {
+            true => Locking::Unlocked,
+            // Driving an interrupt line takes QEMU's lock. Lock order: QEMU's before the device's.
+            false if services.interrupts.get() => Locking::Qemu,
+            false => Locking::Own,
+        };
+        let queued = services.queued.take();
+        let device = Arc::new(BusDevice::new(kind.name, range, locking, queued, device));
         services.device.get_or_init(|| Arc::downgrade(&device));
         self.devices.push(device);
         Ok(())
@@ -213,6 +229,8 @@ struct MachineServices<'a> {
     host: &'a HostInfo,
     /// True if the device has asked for an interrupt line.
     interrupts: Cell<bool>,
+    /// The lines whose changes are queued.
+    queued: RefCell<Vec<Arc<QueuedIrq>>>,
     /// The device, as soon as it is built.
     device: Arc<OnceLock<Weak<BusDevice>>>,
 }
@@ -222,6 +240,19 @@ impl Services for MachineServices<'_> {
         self.interrupts.set(true);
         let machine = Arc::clone(self.machine);
         IsaIrq::new(line).map(|line| Box::new(MachineInterrupt { machine, line }) as _)
+    }
+
+    fn queued_interrupt(&self, line: u8) -> Option<Box<dyn Interrupt>> {
+        let irq = QueuedIrq::new(Arc::clone(self.machine), IsaIrq::new(line)?);
+        // Every QEMU with a port bus to use exports the main loop's functions.
+        let input = irq.input().ok()?;
+        self.queued.borrow_mut().push(irq);
+        Some(input)
+    }
+
+    fn stop_request(&self) -> Option<StopRequest> {
+        let state = RunState::find()?;
+        Some(Arc::new(move || state.wants_thread_back()))
     }
 
     fn exit(&self) -> Box<dyn Fn(u8) + Send> {

@@ -23,7 +23,7 @@ impl CachedPort {
         port: Port,
         machine: &Arc<Machine>,
     ) -> CachedPort {
-        CachedPort(match device.filter(|device| device.locking() == Locking::Own) {
+        CachedPort(match device.filter(|device| device.locking() != Locking::Qemu) {
             Some(device) => Route::Direct(Arc::clone(device), port.0 - device.range.first().0),
             None => Route::QemuBus(Arc::clone(machine), port),
         })
@@ -74,7 +74,7 @@ impl<'a> PortTarget<'a> {
 
     /// Returns true if accesses do not use QEMU: no lock, clock or interrupt line.
     pub fn is_independent(&self) -> bool {
-        self.device.is_some_and(|device| device.locking() == Locking::Own)
+        self.device.is_some_and(|device| device.locking() != Locking::Qemu)
     }
 
     /// Reads one element.
@@ -132,7 +132,7 @@ impl<'a> PortTarget<'a> {
     fn locked<R>(&self, device: &BusDevice, work: impl FnOnce(u16) -> R) -> R {
         let offset = self.port.0 - device.range.first().0;
         match device.locking() {
-            Locking::Own => work(offset),
+            Locking::Own | Locking::Unlocked => work(offset),
             Locking::Qemu => self.machine.with_global_lock(|| work(offset)),
         }
     }

@@ -41,6 +41,7 @@ mod nothing;
 mod output;
 mod script;
 mod settings;
+mod socket;
 mod stream;
 mod uart16550;
 
@@ -50,7 +51,8 @@ pub use error::DeviceError;
 pub use latch::LATCH;
 pub use nothing::{NULL, ONES};
 pub use script::SCRIPT;
-pub use settings::{Clock, Interrupt, Services, Settings, Timer};
+pub use settings::{Clock, Interrupt, Services, Settings, StopRequest, Timer};
+pub use socket::SOCKET;
 pub use stream::STREAM;
 pub use uart16550::UART16550;
 
@@ -75,6 +77,14 @@ pub trait Device: MutDevicePio + Send {
     /// With such a device, QEMU refuses to save or migrate the machine.
     fn has_state(&self) -> bool {
         true
+    }
+
+    /// Returns true if an access may wait for something outside QEMU, such as another process.
+    ///
+    /// Then vCPUs do not hold QEMU's global lock in an access. The device gets its interrupt lines by
+    /// [`Settings::take_queued_interrupt`], and ends a wait when [`Settings::stop_request`] says so.
+    fn may_wait(&self) -> bool {
+        false
     }
 
     /// Reads elements of `size` bytes at one offset until `data` is full.
@@ -161,5 +171,5 @@ pub struct DeviceRequest {
 pub const PATH_SETTINGS: [&str; 4] = ["file", "in", "out", "path"];
 
 /// The built-in kinds.
-pub const BUILT_IN: [DeviceKind; 8] =
-    [LATCH, CONSOLE, DEBUG_EXIT, STREAM, UART16550, SCRIPT, NULL, ONES];
+pub const BUILT_IN: [DeviceKind; 9] =
+    [LATCH, CONSOLE, DEBUG_EXIT, STREAM, UART16550, SCRIPT, SOCKET, NULL, ONES];

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::DeviceError;
 use super::output::Output;
@@ -11,10 +12,23 @@ use crate::x86::PortRange;
 /// Returns the nanoseconds on the guest's clock since the machine started.
 pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
 
+/// Returns true if an access that waits should end: QEMU ends, or stops the vCPU that makes the access.
+pub type StopRequest = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// The services that a machine offers to its devices.
 pub trait Services {
     /// An interrupt line of the ISA bus; `None` if there is no such line.
     fn interrupt(&self, line: u8) -> Option<Box<dyn Interrupt>>;
+
+    /// The same line, for a device that [may wait](super::Device::may_wait) or has threads.
+    ///
+    /// Setting it never takes a lock. If it is set in an access, QEMU sees the change before the guest's
+    /// next instruction; else QEMU's main loop makes the change soon. Of several changes in between,
+    /// the last level and an edge before it are kept.
+    fn queued_interrupt(&self, line: u8) -> Option<Box<dyn Interrupt>>;
+
+    /// Says when an access that waits should end; `None` if this QEMU does not export its run state.
+    fn stop_request(&self) -> Option<StopRequest>;
 
     /// A function that ends the machine with an exit status.
     fn exit(&self) -> Box<dyn Fn(u8) + Send>;
@@ -93,12 +107,41 @@ impl<'a> Settings<'a> {
     ///
     /// The value is not a line from 0 to 15.
     pub fn take_interrupt(&mut self, key: &str) -> Result<Option<Box<dyn Interrupt>>, DeviceError> {
+        self.take_line(key, |services, line| services.interrupt(line))
+    }
+
+    /// Takes a setting that names an interrupt line, for a device that [may wait](super::Device::may_wait).
+    ///
+    /// # Errors
+    ///
+    /// The value is not a line from 0 to 15.
+    pub fn take_queued_interrupt(
+        &mut self,
+        key: &str,
+    ) -> Result<Option<Box<dyn Interrupt>>, DeviceError> {
+        self.take_line(key, |services, line| services.queued_interrupt(line))
+    }
+
+    fn take_line(
+        &mut self,
+        key: &str,
+        find: impl FnOnce(&dyn Services, u8) -> Option<Box<dyn Interrupt>>,
+    ) -> Result<Option<Box<dyn Interrupt>>, DeviceError> {
         let Some(value) = self.take(key) else { return Ok(None) };
-        let interrupt = value.parse().ok().and_then(|line| self.services.interrupt(line));
-        match interrupt {
+        match value.parse().ok().and_then(|line| find(self.services, line)) {
             Some(interrupt) => Ok(Some(interrupt)),
             None => Err(DeviceError::InterruptLine { key: key.to_owned(), value }),
         }
+    }
+
+    /// Says when an access that waits should end; `None` if this QEMU does not export its run state.
+    pub fn stop_request(&self) -> Option<StopRequest> {
+        self.services.stop_request()
+    }
+
+    /// Returns true if QEMU records or replays the run, as [`Services::is_recorded`] does.
+    pub fn is_recorded(&self) -> bool {
+        self.services.is_recorded()
     }
 
     /// A function that ends the machine with an exit status.

@@ -13,6 +13,8 @@ macro_rules! opaque {
 opaque! {
     /// `AddressSpace` in `system/memory.h`.
     AddressSpace,
+    /// `QEMUBH` in `qemu/aio.h`.
+    Bh,
     /// `CPUState` in `hw/core/cpu.h`, with which an `X86CPU` begins.
     CpuState,
     /// `Error` in `qapi/error.h`.

@@ -4,6 +4,7 @@ use std::ffi::{c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::c_types::{DEVICE_LITTLE_ENDIAN, ImplementedAccesses, MemoryRegionOps, ValidAccesses};
+use super::global_lock::GlobalLock;
 
 /// Serves the accesses to a region of ports.
 ///
@@ -25,6 +26,10 @@ pub enum Locking {
     Qemu,
     /// The handler's own lock. From QEMU 11.1 on, calls come without the global lock, and cost half.
     Own,
+    /// The handler's own lock, and vCPUs never hold the global lock in a call: the handler may wait long.
+    ///
+    /// Threads other than vCPUs, as of the monitor, do hold it.
+    Unlocked,
 }
 
 // SAFETY: the only value is `REGION_OPS`, which is never written.
@@ -49,16 +54,22 @@ pub(super) static REGION_OPS: MemoryRegionOps = MemoryRegionOps {
 /// The user data of a region's callbacks.
 pub(super) struct Region {
     handler: Box<dyn PortHandler>,
+    /// The global lock, if vCPUs release it in a call.
+    released: Option<GlobalLock>,
 }
 
 impl Region {
-    pub fn new(handler: Box<dyn PortHandler>) -> Region {
-        Region { handler }
+    pub fn new(handler: Box<dyn PortHandler>, released: Option<GlobalLock>) -> Region {
+        Region { handler, released }
     }
 
     /// Runs the handler. A panic must not unwind into QEMU: then `nothing` is returned, as from an empty port.
     fn guarded<R>(&self, nothing: R, work: impl FnOnce(&dyn PortHandler) -> R) -> R {
-        catch_unwind(AssertUnwindSafe(|| work(&*self.handler))).unwrap_or(nothing)
+        let guarded = || catch_unwind(AssertUnwindSafe(|| work(&*self.handler))).unwrap_or(nothing);
+        match &self.released {
+            None => guarded(),
+            Some(lock) => lock.released_by_vcpu(guarded),
+        }
     }
 }
 

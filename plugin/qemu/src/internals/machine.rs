@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::bottom_half::BottomHalf;
 use super::error::MachineError;
 use super::global_lock::GlobalLock;
 use super::io_region::{Locking, PortHandler};
@@ -14,8 +15,9 @@ use super::migration_blocker::MigrationBlocker;
 use super::port_bus::PortBus;
 use super::ram::GuestRam;
 use super::symbols::{
-    ErrorFunctions, IoRoot, IrqFunctions, IsaLines, LockFunctions, LocklessIo, MigrationBlockers,
-    ObjectQuery, PortFunctions, RegionFunctions, ResetFunctions, ShutdownRequest,
+    BottomHalfCreation, BottomHalfRequest, ErrorFunctions, IoRoot, IrqFunctions, IsaLines,
+    LockFunctions, LocklessIo, MigrationBlockers, ObjectQuery, PortFunctions, RegionFunctions,
+    ResetFunctions, ShutdownRequest,
 };
 use crate::version::QemuVersion;
 
@@ -111,6 +113,23 @@ impl Machine {
     /// If this thread does not hold QEMU's global lock.
     pub fn on_reset(&self, reset: impl Fn() + Send + Sync + 'static) {
         self.resets.register(&self.lock, Box::new(reset));
+    }
+
+    /// Registers work that any thread may have QEMU's main loop run, under the global lock.
+    ///
+    /// # Errors
+    ///
+    /// If QEMU does not export the functions for it.
+    ///
+    /// # Panics
+    ///
+    /// If this thread does not hold QEMU's global lock.
+    pub fn bottom_half(
+        &self,
+        work: impl Fn() + Send + Sync + 'static,
+    ) -> Result<BottomHalf, MachineError> {
+        let (creation, request) = (BottomHalfCreation::find()?, BottomHalfRequest::find()?);
+        Ok(BottomHalf::new(&self.lock, creation, request, Box::new(work)))
     }
 
     /// Asks QEMU to end as if the guest had switched the machine off, with this exit status.

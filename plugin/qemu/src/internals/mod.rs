@@ -5,6 +5,7 @@
 
 mod accelerator;
 mod after_instruction;
+mod bottom_half;
 mod c_types;
 mod command_line;
 mod cpu_layout;
@@ -29,6 +30,7 @@ mod ram;
 mod ram_pages;
 mod register_dump;
 mod reset;
+mod run_state;
 mod shutdown;
 mod stack_state;
 mod string_cpu;
@@ -43,6 +45,7 @@ mod watchpoints;
 
 pub(crate) use accelerator::{icount_is_on, is_recorded, other_than_tcg};
 pub use after_instruction::{AfterInstruction, BetweenBlocks, FrameState};
+pub use bottom_half::BottomHalf;
 pub(crate) use c_types::CpuState;
 pub use command_line::CommandLine;
 pub(crate) use cpu_layout::CpuLayout;
@@ -62,6 +65,7 @@ pub use port_presence::{AtPort, PortPresence};
 pub use ram::GuestRam;
 pub use ram_pages::{HeldPage, RamPages};
 pub(crate) use register_dump::RegisterDump;
+pub use run_state::RunState;
 pub(crate) use shutdown::ShutdownCause;
 pub use shutdown::{Ended, exit_process};
 pub use stack_state::StackState;

@@ -44,7 +44,8 @@ impl PortBus {
     ) -> *mut MemoryRegion {
         assert!(count > 0 && u32::from(first) + count <= PORTS, "a range within the I/O space");
         lock.assert_held();
-        let opaque: *mut Region = Box::leak(Box::new(Region::new(handler)));
+        let released = (locking == Locking::Unlocked).then(|| lock.clone());
+        let opaque: *mut Region = Box::leak(Box::new(Region::new(handler, released)));
         let label = CString::new(format!("pvio: {name}").replace('\0', "")).expect("no NUL");
         let region: *mut MemoryRegion = Box::leak(Box::new(MemoryRegion::zeroed()));
         let nobody = std::ptr::null_mut();
@@ -61,7 +62,7 @@ impl PortBus {
                 label.as_ptr(),
                 size,
             );
-            if let (Locking::Own, Some(lockless)) = (locking, self.lockless) {
+            if let (Locking::Own | Locking::Unlocked, Some(lockless)) = (locking, self.lockless) {
                 (lockless.memory_region_enable_lockless_io)(region);
             }
             let bus = (self.root.get_system_io)();

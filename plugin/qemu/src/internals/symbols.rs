@@ -8,7 +8,7 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32};
 
 use super::c_types::{
-    AddressSpace, CpuState, EnumLookup, Error, IrqState, IsaDevice, MemTxAttrs, MemoryRegion,
+    AddressSpace, Bh, CpuState, EnumLookup, Error, IrqState, IsaDevice, MemTxAttrs, MemoryRegion,
     MemoryRegionOps, MemoryRegionSection, Notifier, Object, QemuTimer, VersionInfo,
     VmStateDescription,
 };
@@ -142,6 +142,27 @@ symbol_table! {
         bql_locked: unsafe extern "C" fn() -> bool,
         bql_lock_impl: unsafe extern "C" fn(file: *const c_char, line: c_int),
         bql_unlock: unsafe extern "C" fn(),
+    }
+
+    /// Work for the main loop, which runs it under the global lock. The guard may be null.
+    BottomHalfCreation: "qemu/main-loop.h", since V9_2 {
+        qemu_bh_new_full: unsafe extern "C" fn(
+            cb: unsafe extern "C" fn(opaque: *mut c_void),
+            opaque: *mut c_void,
+            name: *const c_char,
+            reentrancy_guard: *mut c_void,
+        ) -> *mut Bh,
+    }
+
+    /// A request to run it, from any thread. Before 11.0 the header was `block/aio.h`.
+    BottomHalfRequest: "qemu/aio.h", since V9_2 {
+        qemu_bh_schedule: unsafe extern "C" fn(bh: *mut Bh),
+    }
+
+    /// Whether the machine runs, and the `ShutdownCause` that the main loop is yet to see (0 for none).
+    RunStateQuery: "system/runstate.h", since V9_2 {
+        runstate_is_running: unsafe extern "C" fn() -> bool,
+        qemu_shutdown_requested_get: unsafe extern "C" fn() -> c_int,
     }
 
     /// The root of the port bus.

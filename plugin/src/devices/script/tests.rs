@@ -3,7 +3,7 @@
 use vm_device::bus::PioAddress;
 
 use super::*;
-use crate::devices::{Clock, Interrupt, Services, Timer};
+use crate::devices::{Clock, Interrupt, Services, StopRequest, Timer};
 use crate::x86::PortRange;
 
 /// The stack of the thread that runs a script. QEMU's threads have 8 MiB.
@@ -13,6 +13,14 @@ struct NoMachine;
 
 impl Services for NoMachine {
     fn interrupt(&self, _line: u8) -> Option<Box<dyn Interrupt>> {
+        None
+    }
+
+    fn queued_interrupt(&self, _line: u8) -> Option<Box<dyn Interrupt>> {
+        None
+    }
+
+    fn stop_request(&self) -> Option<StopRequest> {
         None
     }
 

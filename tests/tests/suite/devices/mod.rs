@@ -5,3 +5,4 @@ mod library;
 mod lifecycle;
 mod linux;
 mod script;
+mod socket;

@@ -21,7 +21,7 @@ enum Why {
 use Why::{Because, Test};
 
 /// Commands that do not run: the page, their beginning, and the reason.
-static LEFT_OUT: [(&str, &str, Why); 44] = [
+static LEFT_OUT: [(&str, &str, Why); 46] = [
     ("README.md", "qemu-scripts/test", Because("it runs this test")),
     ("docs/control.md", "qemu-scripts/run control=", Test("live::document")),
     ("docs/control.md", "pvio snapshot", Test("live::document")),
@@ -42,6 +42,12 @@ static LEFT_OUT: [(&str, &str, Why); 44] = [
     ("docs/performance.md", "qemu-scripts/bench", Test("scripts::bench")),
     ("docs/performance.md", "PVIO_QEMU=... qemu-scripts/bench", Test("scripts::bench")),
     ("docs/performance.md", "perf ", Because("perf may be missing, or not permitted")),
+    (
+        "docs/socket-device.md",
+        "plugin/examples/socket-device/alarm.py",
+        Test("devices::socket::python"),
+    ),
+    ("docs/socket-device.md", "qemu-scripts/run device=socket", Test("devices::socket::python")),
     ("guest-shim/README.md", "PVIO_WRITE_ABI=1", Because("it writes files of the repository")),
     ("guest-shim/examples/README.md", "cd guest-shim/examples", Test("scripts::guest_test_cargo")),
     ("guest-shim/examples/README.md", "cargo ", Test("scripts::guest_test_cargo")),

@@ -125,7 +125,7 @@ fn wrong_device_keeps_qemu_from_starting(host: &Host) {
         (
             "device=lamp@0x300",
             "there is no kind \"lamp\"; the kinds are latch, console, debug-exit, stream, uart16550, \
-             script, null, ones",
+             script, socket, null, ones",
         ),
         ("device=latch@com1", "\"com1\" is neither a port nor a range of ports; write 0x300"),
         ("device=latch@0xfffe", "0xfffe with 4 ports exceeds 0xffff, the last port"),

@@ -47,6 +47,10 @@ fn installed_command_finds_its_plugin_and_all_is_removed() {
     for path in ["include/pvio.h", "share/pkgconfig/pvio.pc", "share/man/man1/pvio-show.1"] {
         assert!(prefix.join(path).is_file(), "{path}");
     }
+    // The program asks for the path of its socket, so it has found the module beside itself.
+    let alarm = prefix.join("share/pvio/socket-device/alarm.py");
+    let output = Command::new(paths::python().unwrap()).args(["-B".as_ref(), &*alarm]).output();
+    assert!(stderr(&output.unwrap()).ends_with("IndexError: list index out of range\n"));
     for target in ["x86_64", "i386"] {
         // No plugin answers here.
         let call = prefix.join("lib/pvio/guest").join(target).join("pvio-call");
@@ -75,7 +79,8 @@ fn installed_command_finds_its_plugin_and_all_is_removed() {
     let output = install(&prefix, &["--uninstall"]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(files(&prefix), [prefix.join("bin/mine")]);
-    assert!(!prefix.join("lib/pvio").exists() && !prefix.join("share/doc/pvio").exists());
+    assert!(!prefix.join("lib/pvio").exists() && !prefix.join("share/pvio").exists());
+    assert!(!prefix.join("share/doc/pvio").exists());
     let output = install(&prefix, &["--uninstall"]);
     assert!(!output.status.success() && stderr(&output).contains("is not installed"));
 }

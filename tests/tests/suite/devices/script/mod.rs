@@ -87,7 +87,7 @@ fn write(offset, size, value) { this.bytes.write_le(offset, size, value); }
 ";
 
 /// Runs programs of the guest `differ`. Returns how each ended, and the memory at the end.
-fn run_programs(machine: Machine, batch: &Batch, ram: &Path) -> (Vec<Outcome>, Vec<u8>) {
+pub(super) fn run_programs(machine: Machine, batch: &Batch, ram: &Path) -> (Vec<Outcome>, Vec<u8>) {
     batch.write_memory(ram, &mut fastrand::Rng::with_seed(7)).unwrap();
     let backend =
         format!("memory-backend-file,id=ram,size=64M,share=on,mem-path={}", ram.display());
