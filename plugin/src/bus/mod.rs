@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use pvio_stats::trace::OwnDevice;
 
 use crate::devices::{
-    Clock, DeviceError, DeviceRequest, Interrupt, Services, Settings, StopRequest, Timer,
+    Clock, DeviceError, DeviceRequest, Interrupt, Services, Settings, StopRequest, Timer, Waker,
 };
 use crate::qemu::{
     GuestClock, GuestTimer, HostInfo, IsaIrq, Locking, Machine, MachineError, RunState,
@@ -248,6 +248,18 @@ impl Services for MachineServices<'_> {
         let input = irq.input().ok()?;
         self.queued.borrow_mut().push(irq);
         Some(input)
+    }
+
+    fn waker(&self) -> Option<Waker> {
+        let device = Arc::clone(&self.device);
+        let work = move || {
+            // A device that is being built has nothing to be woken for yet.
+            if let Some(device) = device.get().and_then(Weak::upgrade) {
+                device.call(|inner| inner.woken());
+            }
+        };
+        let bottom_half = self.machine.bottom_half(work).ok()?;
+        Some(Box::new(move || bottom_half.schedule()))
     }
 
     fn stop_request(&self) -> Option<StopRequest> {

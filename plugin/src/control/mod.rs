@@ -5,7 +5,6 @@
 //!
 //! | part | what it does |
 //! | --- | --- |
-//! | `socket` | makes and removes the socket |
 //! | `client` | one connection's input and output |
 //! | `request` | requests and answers as JSON |
 //! | `commands` | what each command does |
@@ -15,10 +14,8 @@ mod client;
 mod commands;
 mod rates;
 mod request;
-mod socket;
 
 pub use commands::Commands;
-pub use socket::{ControlSocket, SocketError};
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -29,6 +26,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::breakpoints::Hit;
+use crate::listening_socket::ListeningSocket;
 use client::Client;
 use rates::Subscription;
 use request::{answer, event};
@@ -48,7 +46,7 @@ pub struct Control {
 }
 
 struct Shared {
-    socket: ControlSocket,
+    socket: ListeningSocket,
     is_over: AtomicBool,
     /// Wakes the thread when it is written to.
     waker: UnixStream,
@@ -81,7 +79,7 @@ impl Control {
     /// # Errors
     ///
     /// The process has no descriptor or thread left.
-    pub fn start(socket: ControlSocket, commands: Commands) -> std::io::Result<Control> {
+    pub fn start(socket: ListeningSocket, commands: Commands) -> std::io::Result<Control> {
         let (waker, wakes) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
         wakes.set_nonblocking(true)?;

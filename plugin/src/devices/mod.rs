@@ -51,7 +51,7 @@ pub use error::DeviceError;
 pub use latch::LATCH;
 pub use nothing::{NULL, ONES};
 pub use script::SCRIPT;
-pub use settings::{Clock, Interrupt, Services, Settings, StopRequest, Timer};
+pub use settings::{Clock, Interrupt, Services, Settings, StopRequest, Timer, Waker};
 pub use socket::SOCKET;
 pub use stream::STREAM;
 pub use uart16550::UART16550;
@@ -120,6 +120,9 @@ pub trait Device: MutDevicePio + Send {
 
     /// A timer of the device is due. It has the number with which the device asked for it.
     fn timer(&mut self, _number: usize) {}
+
+    /// The device has woken itself by [`Settings::waker`], once or several times.
+    fn woken(&mut self) {}
 
     /// Reads again the file that says how the device works, as the user asks for while the machine runs. The device then
     /// starts as after a reset.

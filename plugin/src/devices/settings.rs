@@ -15,6 +15,9 @@ pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
 /// Returns true if an access that waits should end: QEMU ends, or stops the vCPU that makes the access.
 pub type StopRequest = Arc<dyn Fn() -> bool + Send + Sync>;
 
+/// Has QEMU's main loop call [`Device::woken`](super::Device::woken) soon. May be called on any thread, and never waits.
+pub type Waker = Box<dyn Fn() + Send + Sync>;
+
 /// The services that a machine offers to its devices.
 pub trait Services {
     /// An interrupt line of the ISA bus; `None` if there is no such line.
@@ -26,6 +29,9 @@ pub trait Services {
     /// next instruction; else QEMU's main loop makes the change soon. Of several changes in between,
     /// the last level and an edge before it are kept.
     fn queued_interrupt(&self, line: u8) -> Option<Box<dyn Interrupt>>;
+
+    /// Wakes the device from a thread of its own; `None` if this QEMU does not export its main loop.
+    fn waker(&self) -> Option<Waker>;
 
     /// Says when an access that waits should end; `None` if this QEMU does not export its run state.
     fn stop_request(&self) -> Option<StopRequest>;
@@ -132,6 +138,11 @@ impl<'a> Settings<'a> {
             Some(interrupt) => Ok(Some(interrupt)),
             None => Err(DeviceError::InterruptLine { key: key.to_owned(), value }),
         }
+    }
+
+    /// Wakes the device from a thread of its own; `None` if this QEMU does not export its main loop.
+    pub fn waker(&self) -> Option<Waker> {
+        self.services.waker()
     }
 
     /// Says when an access that waits should end; `None` if this QEMU does not export its run state.

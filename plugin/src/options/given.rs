@@ -9,11 +9,11 @@ use super::{
 };
 use crate::access_filter::{AccessFilter, split_at_single_colons};
 use crate::breakpoints::{BreakError, Breakpoint};
-use crate::control::ControlSocket;
 use crate::devices::{DeviceKind, DeviceRequest};
 use crate::files::OutputFile;
 use crate::guest::MOST_FRAMES;
 use crate::guest_file::GuestFile;
+use crate::listening_socket::ListeningSocket;
 use crate::qemu::{ApiLevel, CommandLine};
 use crate::stats::Destination;
 use crate::x86::PortRange;
@@ -221,7 +221,7 @@ impl<'a> Given<'a> {
         }
         // Last: if another option is wrong, no socket is made.
         let control = opened(control, |path| {
-            ControlSocket::open(Path::new(path))
+            ListeningSocket::open(Path::new(path))
                 .map_err(|source| OptionError::Control { path: path.to_owned(), source })
         })?;
         Ok(Options {

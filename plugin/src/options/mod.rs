@@ -20,10 +20,10 @@ use std::path::PathBuf;
 
 use crate::access_filter::AccessFilter;
 use crate::breakpoints::Breakpoint;
-use crate::control::ControlSocket;
 use crate::devices::{DeviceKind, DeviceRequest};
 use crate::files::OutputFile;
 use crate::guest_file::GuestFile;
+use crate::listening_socket::ListeningSocket;
 use crate::qemu::{ApiLevel, CommandLine};
 use crate::share::Share;
 use crate::stats::Destination;
@@ -117,7 +117,7 @@ pub struct Options {
     /// The ports whose values are counted.
     pub values: Vec<PortRange>,
     /// The socket for requests while the machine runs.
-    pub control: Option<ControlSocket>,
+    pub control: Option<ListeningSocket>,
     /// The accesses at which the machine stops.
     pub breakpoints: Vec<Breakpoint>,
 }

@@ -3,7 +3,7 @@
 use vm_device::bus::PioAddress;
 
 use super::*;
-use crate::devices::{Clock, Interrupt, Services, StopRequest, Timer};
+use crate::devices::{Clock, Interrupt, Services, StopRequest, Timer, Waker};
 use crate::x86::PortRange;
 
 /// The stack of the thread that runs a script. QEMU's threads have 8 MiB.
@@ -29,6 +29,10 @@ impl Services for NoMachine {
     }
 
     fn clock(&self) -> Option<Clock> {
+        None
+    }
+
+    fn waker(&self) -> Option<Waker> {
         None
     }
 

@@ -1,4 +1,4 @@
-//! The socket of `control=PATH`: how it is made, taken over from a QEMU that died, and removed.
+//! A Unix socket that listens: how it is made, taken over from a QEMU that died, and removed.
 
 use std::fs;
 use std::io;
@@ -45,7 +45,7 @@ pub enum SocketError {
 
 /// A socket that listens. It is removed when this is dropped.
 #[derive(Debug)]
-pub struct ControlSocket {
+pub struct ListeningSocket {
     /// Absolute, since QEMU may change its directory.
     path: PathBuf,
     /// Device and inode number: only this socket is removed.
@@ -53,7 +53,7 @@ pub struct ControlSocket {
     listener: UnixListener,
 }
 
-impl ControlSocket {
+impl ListeningSocket {
     /// Makes a socket that only its owner may connect to.
     ///
     /// A socket that nobody serves is replaced.
@@ -61,7 +61,7 @@ impl ControlSocket {
     /// # Errors
     ///
     /// The path is too long, is taken, or no socket can be made there.
-    pub fn open(path: &Path) -> Result<ControlSocket, SocketError> {
+    pub fn open(path: &Path) -> Result<ListeningSocket, SocketError> {
         let failed = |error: io::Error| SocketError::Failed(path.to_owned(), error);
         let absolute = std::path::absolute(path).map_err(failed)?;
         // The shorter of the two counts, since both name it now.
@@ -79,7 +79,7 @@ impl ControlSocket {
         };
         let there = fs::symlink_metadata(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        Ok(ControlSocket { path: absolute, inode: (there.dev(), there.ino()), listener })
+        Ok(ListeningSocket { path: absolute, inode: (there.dev(), there.ino()), listener })
     }
 
     /// The listening socket, which does not block.
@@ -97,7 +97,7 @@ impl ControlSocket {
     }
 }
 
-impl Drop for ControlSocket {
+impl Drop for ListeningSocket {
     fn drop(&mut self) {
         self.remove();
     }
@@ -176,7 +176,7 @@ mod tests {
     fn only_the_owner_may_connect_and_the_socket_is_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
-        let socket = ControlSocket::open(&path).unwrap();
+        let socket = ListeningSocket::open(&path).unwrap();
         assert_eq!(mode(&path), 0o600);
         UnixStream::connect(&path).unwrap();
         drop(socket);
@@ -187,13 +187,13 @@ mod tests {
     fn what_is_there_is_not_replaced_unless_it_is_a_dead_socket() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
-        let error = |path: &Path| ControlSocket::open(path).unwrap_err().to_string();
-        let alive = ControlSocket::open(&path).unwrap();
+        let error = |path: &Path| ListeningSocket::open(path).unwrap_err().to_string();
+        let alive = ListeningSocket::open(&path).unwrap();
         assert!(error(&path).starts_with("another program listens on "));
         // A listener that is closed leaves its file, as a QEMU that was killed does.
         let other = directory.path().join("other");
         drop(UnixListener::bind(&other).unwrap());
-        let replaced = ControlSocket::open(&other).unwrap();
+        let replaced = ListeningSocket::open(&other).unwrap();
         assert_eq!(mode(&other), 0o600);
         let file = directory.path().join("file");
         fs::write(&file, "kept").unwrap();
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_long_path_is_refused_with_its_length() {
         let path = Path::new("/tmp").join("x".repeat(104));
-        let error = ControlSocket::open(&path).unwrap_err().to_string();
+        let error = ListeningSocket::open(&path).unwrap_err().to_string();
         assert_eq!(
             error,
             "the path has 109 bytes, and a socket's has 107 at most; name a shorter one"
@@ -218,7 +218,7 @@ mod tests {
     fn a_file_that_took_the_name_is_not_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
-        let socket = ControlSocket::open(&path).unwrap();
+        let socket = ListeningSocket::open(&path).unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, "another's").unwrap();
         drop(socket);
