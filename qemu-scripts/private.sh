@@ -173,11 +173,14 @@ hash_sources() {
 }
 
 # missing_tools: prints "PACKAGES|PROGRAMS", the arguments of private_tools, for programs that the tests need and the host
-# lacks: compilers for pvio.h, Python, which reads exports, tmux, the terminal of pvio top, and a browser, which shows reports.
+# lacks: compilers for pvio.h, Python, which reads exports, tmux, the terminal of pvio top, socat and minicom, which use a
+# serial port, and a browser, which shows reports.
 missing_tools() {
     command -v g++ >/dev/null || echo 'g++|g++'
     command -v clang >/dev/null && command -v clang++ >/dev/null || echo 'clang|clang clang++'
     command -v tmux >/dev/null || echo 'tmux|tmux'
+    command -v socat >/dev/null || echo 'socat|socat'
+    command -v minicom >/dev/null || echo 'minicom|minicom'
     python3 -m pip --version &>/dev/null || echo 'python3 python3-pip|python3'
     command -v chromium-headless-shell >/dev/null || echo 'chromium-headless-shell fonts-dejavu-core|chromium-headless-shell'
 }

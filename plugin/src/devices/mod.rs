@@ -171,7 +171,7 @@ pub struct DeviceRequest {
 }
 
 /// The settings, of any kind, whose values are paths.
-pub const PATH_SETTINGS: [&str; 4] = ["file", "in", "out", "path"];
+pub const PATH_SETTINGS: [&str; 6] = ["file", "in", "out", "path", "pty", "socket"];
 
 /// The built-in kinds.
 pub const BUILT_IN: [DeviceKind; 9] =

@@ -1,5 +1,6 @@
 //! pvio's devices: each kind, their life cycle, under Linux, and in a user's plugin.
 
+mod far_end;
 mod kinds;
 mod library;
 mod lifecycle;
