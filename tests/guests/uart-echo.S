@@ -3,7 +3,7 @@
  *
  *      device=uart16550@0x2f8:...  device=debug-exit@0xf4
  *
- * It sends a greeting first, and ends with status 42.
+ * Then it ends with status 42.
  */
 
 #include "common.inc"
@@ -29,23 +29,15 @@ start:
         mov     $DTR_RTS, %al
         out     %al, %dx
 
-        mov     $ROM(greeting), %si
-1:      mov     %cs:(%si), %al
-        inc     %si
-        test    %al, %al
-        jz      2f
-        call    send
-        jmp     1b
-
-2:      mov     $LINE_STATUS, %dx
+1:      mov     $LINE_STATUS, %dx
         in      %dx, %al
         test    $DATA_READY, %al
-        jz      2b
+        jz      1b
         mov     $DATA, %dx
         in      %dx, %al
         call    send
         cmp     $'q', %al
-        jne     2b
+        jne     1b
         mov     $STATUS, %al
         out     %al, $PORT_EXIT
         halt_forever
@@ -61,6 +53,3 @@ send:
         mov     $DATA, %dx
         out     %al, %dx
         ret
-
-greeting:
-        .asciz  "echo\r\n"

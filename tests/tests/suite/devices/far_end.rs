@@ -80,7 +80,6 @@ fn assert_echo_ended(running: Running) {
 fn pseudoterminal_passes_every_byte(host: &Host) {
     let port = Port::new("pty");
     let running = port.echo(host);
-    // Nobody was there when the guest sent its greeting.
     let mut terminal = open_terminal(&port.path());
     exchange(&mut terminal, &bytes());
     drop(terminal);
@@ -121,7 +120,7 @@ fn standard_streams_are_a_line(host: &Host) {
     drop(input);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(42));
-    assert_eq!(output.stdout, [&b"echo\r\n"[..], &bytes(), b"q"].concat());
+    assert_eq!(output.stdout, [&bytes()[..], b"q"].concat());
 }
 
 fn socat_talks_to_a_guest(host: &Host) {
@@ -145,7 +144,7 @@ fn socat_talks_to_a_guest(host: &Host) {
         drop(input);
         let output = socat.wait_with_output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        assert!(text.ends_with("from socat, to the guest and back: q"), "{kind}: {text}");
+        assert_eq!(text, "from socat, to the guest and back: q", "{kind}");
     }
 }
 
@@ -155,7 +154,7 @@ fn minicom_talks_to_a_guest(host: &Host) {
     let terminal = Terminal::start();
     let command = format!("minicom --noinit --device {}", port.path().display());
     terminal.type_(&[&command, "Enter"]);
-    terminal.wait_for("Welcome to minicom");
+    terminal.wait_for("Press CTRL-A");
     terminal.type_(&["-l", "typed in minicom, "]);
     terminal.wait_for("typed in minicom, ");
     terminal.type_(&["-l", "then q"]);
@@ -229,7 +228,11 @@ fn links_and_sockets_are_removed(host: &Host) {
         assert!(port.path().symlink_metadata().is_ok());
         monitor.quit();
         assert!(port.path().symlink_metadata().is_err(), "{kind}");
-        // A QEMU that is killed cannot remove it. The next one replaces it.
+        // A QEMU that is killed cannot remove it. The next one replaces it, but the number of a terminal may belong to
+        // another one by now.
+        if kind == "pty" {
+            continue;
+        }
         let monitor = Monitor::start_stopped(machine());
         monitor.running().signal(libc::SIGKILL).unwrap();
         monitor.wait();

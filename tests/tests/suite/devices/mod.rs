@@ -5,5 +5,5 @@ mod kinds;
 mod library;
 mod lifecycle;
 mod linux;
-mod script;
+pub(crate) mod script;
 mod socket;

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::pseudoterminal::{Link, Pseudoterminal};
 use super::standard_streams::StandardStreams;
@@ -89,6 +90,13 @@ impl Connection {
         {
             // Reads and writes follow `poll`, and must not wait if it was mistaken.
             *client = stream.set_nonblocking(true).is_ok().then_some(stream);
+        }
+    }
+
+    /// Waits until the far end has read what it would lose with the end of the connection.
+    pub fn wait_until_read(&self, patience: Duration) {
+        if let Connection::Pseudoterminal(terminal) = self {
+            terminal.wait_until_read(patience);
         }
     }
 

@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 const SETTINGS: [&str; 3] = ["pty", "socket", "stdio"];
 
 /// The time that the thread has to end. It may be writing to a terminal that somebody has stopped.
-const THREAD_PATIENCE: Duration = Duration::from_millis(200);
+const THREAD_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The device's side of the far end.
 pub(super) struct FarEnd {

@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::connection::{Connection, Ends};
-use super::{MOST_TO_GUEST, Shared};
+use super::{LAST_PATIENCE, MOST_TO_GUEST, Shared};
 
 /// The most bytes that move at once: what a pipe takes at once if `poll` says that it takes any (`PIPE_BUF`).
 const PIECE: usize = 4096;
@@ -38,6 +38,8 @@ impl Mover {
             let is_connected = matches!(self.connection.ends(), Ends::Connected(..));
             let mut buffers = self.shared.buffers();
             if buffers.is_over {
+                drop(buffers);
+                self.connection.wait_until_read(LAST_PATIENCE);
                 return;
             }
             if !is_connected {

@@ -4,11 +4,15 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::ioctl_fionread;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The near side of a pseudoterminal.
 pub(super) struct Pseudoterminal {
@@ -45,6 +49,28 @@ impl Pseudoterminal {
         let mut end = [PollFd::new(&self.near, PollFlags::empty())];
         let is_known = poll(&mut end, Some(&Timespec::default())).is_ok();
         is_known && !end[0].revents().contains(PollFlags::HUP)
+    }
+}
+
+impl Pseudoterminal {
+    /// Waits until the program at the far side has read all, for the system discards the rest when the near side closes.
+    pub fn wait_until_read(&self, patience: Duration) {
+        if !self.is_open() {
+            return;
+        }
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let Ok(far) = rustix::fs::open(&self.name, flags, Mode::empty()) else { return };
+        let begun = Instant::now();
+        let mut times_empty = 0;
+        // What was written a moment ago may not have arrived yet.
+        while times_empty < 3 && begun.elapsed() < patience {
+            std::thread::sleep(PAUSE);
+            match ioctl_fionread(&far) {
+                Ok(0) => times_empty += 1,
+                Ok(_) => times_empty = 0,
+                Err(_) => return,
+            }
+        }
     }
 }
 
