@@ -26,7 +26,7 @@ pub(super) struct Session {
 }
 
 enum State {
-    Alive(Connection),
+    Alive(Box<Connection>),
     /// Shut down, so that the worker wakes and takes it.
     Dead(Option<UnixStream>),
 }
@@ -37,7 +37,7 @@ impl Session {
         patience: Patience,
         line: Option<Box<dyn Interrupt>>,
     ) -> Session {
-        let state = State::Alive(connection);
+        let state = State::Alive(Box::new(connection));
         Session {
             state,
             patience,
@@ -78,7 +78,7 @@ impl Session {
 
     /// Goes on with a new program, which is reset first.
     pub fn revive(&mut self, connection: Connection) -> Result<(), Fault> {
-        self.state = State::Alive(connection);
+        self.state = State::Alive(Box::new(connection));
         self.reset()
     }
 

@@ -118,15 +118,13 @@ impl Shared {
     /// Ends a use of the session: reports what went wrong, and lets the thread listen again.
     fn settle(&self, session: &mut Session, no_answer: Option<NoAnswer>) {
         match no_answer {
-            None => {}
             Some(NoAnswer::Fault(fault)) => self.bury(session, &fault),
-            Some(NoAnswer::Stopped) => {
-                if session.is_first_stop() {
-                    self.report(
-                        "an access had no answer when QEMU stopped or ended: it reads as all ones",
-                    );
-                }
+            Some(NoAnswer::Stopped) if session.is_first_stop() => {
+                self.report(
+                    "an access had no answer when QEMU stopped or ended: it reads as all ones",
+                );
             }
+            Some(NoAnswer::Stopped) | None => {}
         }
         if session.take_needs_line() {
             self.report(

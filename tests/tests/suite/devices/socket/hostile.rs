@@ -81,10 +81,10 @@ fn program_that_breaks_the_protocol_is_dead_and_harms_no_other_device(host: &Hos
     let mut devices: Vec<&str> = options.iter().map(String::as_str).collect();
     devices.push("device=latch@0x3f0-0x3f3");
     let mut monitor = stopped(host, &devices);
-    for index in 0..MISDEEDS.len() {
+    for (index, (_, expected)) in MISDEEDS.iter().enumerate() {
         for size in [1, 2, 4] {
             let ones = u32::MAX >> (32 - 8 * u32::from(size));
-            assert_eq!(monitor.read(port(index), size), ones, "{}", MISDEEDS[index].1);
+            assert_eq!(monitor.read(port(index), size), ones, "{expected}");
             monitor.write(port(index), size, 0);
         }
         monitor.write(0x3f0, 4, 0x4433_2211 + index as u32);

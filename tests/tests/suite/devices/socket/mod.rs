@@ -280,10 +280,7 @@ fn wrong_option_or_greeting_keeps_qemu_from_starting(host: &Host) {
         (good.option("0x300", ":posted=yes"), "posted=yes: write on or off"),
         (good.option("0x300", ":reconnect=1"), "reconnect=1: write on or off"),
         (good.option("0x300", ":irq=16"), "irq=16 is not an interrupt line of the ISA bus"),
-        (
-            good.option("0x300", ":speed=9"),
-            "this kind has no setting \"speed\"; its settings are path,",
-        ),
+        (good.option("0x300", ":speed=9"), "this kind has no setting \"speed\""),
     ];
     for (option, expected) in &cases {
         let machine = host.machine().plugin(&[option]).bare_guest(&guest("poweroff.bin"));
