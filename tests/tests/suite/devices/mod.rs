@@ -5,5 +5,6 @@ mod kinds;
 mod library;
 mod lifecycle;
 mod linux;
+mod replay;
 mod script;
 mod socket;

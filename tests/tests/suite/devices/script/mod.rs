@@ -55,7 +55,7 @@ fn stopped(host: &Host, devices: &[String]) -> Monitor {
 }
 
 /// The script in `docs/devices.md`, which a command there writes.
-fn documented_script() -> String {
+pub(super) fn documented_script() -> String {
     let page = std::fs::read_to_string(paths::repository().join("docs/devices.md")).unwrap();
     let (_, rest) = page.split_once("cat > dongle.rhai <<'END'\n").unwrap();
     rest.split_once("END\n").unwrap().0.to_owned()
