@@ -92,6 +92,9 @@ pub trait Timer: Send {
     fn cancel(&self);
 }
 
+/// The number of an interrupt line, and the line.
+pub(super) type NumberedInterrupt = (u8, Box<dyn Interrupt>);
+
 /// The inputs of a new device.
 pub struct Settings<'a> {
     /// The device's ports.
@@ -144,7 +147,7 @@ impl<'a> Settings<'a> {
     pub(super) fn take_numbered_interrupt(
         &mut self,
         key: &str,
-    ) -> Result<Option<(u8, Box<dyn Interrupt>)>, DeviceError> {
+    ) -> Result<Option<NumberedInterrupt>, DeviceError> {
         self.take_line(key, |services, line| Some((line, services.interrupt(line)?)))
     }
 

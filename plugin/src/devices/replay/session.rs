@@ -6,6 +6,7 @@ use std::path::Path;
 use super::player::{Counts, Player};
 use super::recording::{Recording, RecordingError};
 use crate::devices::Interrupt;
+use crate::devices::settings::NumberedInterrupt;
 use crate::qemu::report::say;
 use crate::untrusted_text::escape;
 use crate::x86::{Port, PortRange};
@@ -39,7 +40,7 @@ pub(super) enum ReplayError {
 pub(super) struct Part {
     pub range: PortRange,
     /// The line that it drives.
-    pub interrupt: Option<(u8, Box<dyn Interrupt>)>,
+    pub interrupt: Option<NumberedInterrupt>,
     pub is_strict: bool,
     pub exit: Box<dyn Fn(u8) + Send>,
 }
