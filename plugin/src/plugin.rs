@@ -102,7 +102,7 @@ pub fn build(
         processes(host, running_kernel.as_ref()).ok_or(BuildError::Processes(option))
     });
     let processes = processes.transpose()?;
-    let uses_machine = policy.is_some() || needs_kernels || needs_kernel;
+    let uses_machine = policy.is_some() || needs_kernels || needs_kernel || head.is_some();
     let machine = open_machine(host, &options.devices, uses_machine)?;
     if options.is_check {
         match end_check(host, machine.as_ref(), options)? {}
@@ -184,7 +184,8 @@ pub fn build(
         },
     )?;
     let trace = options.trace.zip(head).map(|(option, head)| {
-        let head = Head { devices: bus.own_devices(), ..head };
+        let irqs = machine.as_ref().is_some_and(|machine| machine.can_observe_isa_irqs());
+        let head = Head { devices: bus.own_devices(), irqs, ..head };
         let files = LiveNames::new(Arc::clone(&dumps.symbols));
         let needs_names = is_controlled || option.filter.needs_symbols();
         let kernel = running_kernel.filter(|_| options.guest_symbols && needs_names);
@@ -198,6 +199,9 @@ pub fn build(
         let clock = GuestClock::find(host.icount);
         Arc::new(Trace::new(output, &head, Arc::clone(&statistics), clock))
     });
+    if let (Some(trace), Some(machine)) = (&trace, &machine) {
+        observe_irqs(machine, trace);
+    }
     let guest_log = options.log.map_or_else(GuestLog::to_stderr, GuestLog::to_file);
     let share = options.share.map(Arc::new);
     let hypercalls = policy.map(|policy| {
@@ -287,6 +291,19 @@ fn end_check(
     }
     drop(options);
     exit_process(0)
+}
+
+/// Records the machine's interrupt lines, which exist from its first reset on.
+fn observe_irqs(machine: &Arc<Machine>, trace: &Arc<Trace>) {
+    let (in_reset, trace, is_done) =
+        (Arc::clone(machine), Arc::clone(trace), AtomicBool::new(false));
+    machine.on_reset(move || {
+        // Relaxed: resets are under QEMU's global lock.
+        if !is_done.swap(true, Ordering::Relaxed) {
+            let trace = Arc::clone(&trace);
+            in_reset.observe_isa_irqs(move |line, level| trace.irq_set(line, level));
+        }
+    });
 }
 
 /// Connects hypercalls with dumps and the machine.

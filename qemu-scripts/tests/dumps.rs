@@ -223,6 +223,7 @@ fn trace() -> Vec<u8> {
         callers: false,
         processes: false,
         filter: String::new(),
+        irqs: false,
         devices: Vec::new(),
     };
     let end = End { ended: "quit".into(), ..End::default() };

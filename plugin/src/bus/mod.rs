@@ -7,12 +7,14 @@ mod queued_irq;
 mod target;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
 
 use pvio_stats::trace::OwnDevice;
 
 use crate::devices::{
-    Clock, DeviceError, DeviceRequest, Interrupt, Services, Settings, StopRequest, Timer, Waker,
+    Clock, DeviceError, DeviceRequest, Interrupt, Services, Settings, SharedObject, StopRequest,
+    Timer, Waker,
 };
 use crate::qemu::{
     GuestClock, GuestTimer, HostInfo, IsaIrq, Locking, Machine, MachineError, RunState,
@@ -110,8 +112,9 @@ impl PortBus {
         host: &HostInfo,
     ) -> Result<PortBus, BusError> {
         let mut port_bus = PortBus { machine: Some(Arc::clone(machine)), ..PortBus::default() };
+        let shared = RefCell::default();
         for request in requests {
-            port_bus.register(machine, request, host)?;
+            port_bus.register(machine, request, host, &shared)?;
         }
         Ok(port_bus)
     }
@@ -121,6 +124,7 @@ impl PortBus {
         machine: &Arc<Machine>,
         DeviceRequest { kind, range, settings, .. }: DeviceRequest,
         host: &HostInfo,
+        shared: &RefCell<HashMap<String, SharedObject>>,
     ) -> Result<(), BusError> {
         if let Some(other) = self.devices.iter().find(|device| device.range.overlaps(range)) {
             let (other, other_range) = (other.kind, other.range);
@@ -129,6 +133,7 @@ impl PortBus {
         let services = MachineServices {
             machine,
             host,
+            shared,
             interrupts: Cell::new(false),
             queued: RefCell::default(),
             device: Arc::default(),
@@ -227,7 +232,9 @@ impl PortBus {
 struct MachineServices<'a> {
     machine: &'a Arc<Machine>,
     host: &'a HostInfo,
-    /// True if the device has asked for an interrupt line.
+    /// The objects that devices share, by name.
+    shared: &'a RefCell<HashMap<String, SharedObject>>,
+    /// True if the device has asked for an interrupt line, or for the global lock.
     interrupts: Cell<bool>,
     /// The lines whose changes are queued.
     queued: RefCell<Vec<Arc<QueuedIrq>>>,
@@ -237,7 +244,7 @@ struct MachineServices<'a> {
 
 impl Services for MachineServices<'_> {
     fn interrupt(&self, line: u8) -> Option<Box<dyn Interrupt>> {
-        self.interrupts.set(true);
+        self.use_global_lock();
         let machine = Arc::clone(self.machine);
         IsaIrq::new(line).map(|line| Box::new(MachineInterrupt { machine, line }) as _)
     }
@@ -290,6 +297,14 @@ impl Services for MachineServices<'_> {
 
     fn is_recorded(&self) -> bool {
         self.host.recorded
+    }
+
+    fn use_global_lock(&self) {
+        self.interrupts.set(true);
+    }
+
+    fn shared(&self, name: &str, make: &dyn Fn() -> SharedObject) -> SharedObject {
+        Arc::clone(self.shared.borrow_mut().entry(name.to_owned()).or_insert_with(make))
     }
 }
 

@@ -39,6 +39,7 @@ mod error;
 mod latch;
 mod nothing;
 mod output;
+mod replay;
 mod script;
 mod settings;
 mod socket;
@@ -50,8 +51,9 @@ pub use debug_exit::DEBUG_EXIT;
 pub use error::DeviceError;
 pub use latch::LATCH;
 pub use nothing::{NULL, ONES};
+pub use replay::REPLAY;
 pub use script::SCRIPT;
-pub use settings::{Clock, Interrupt, Services, Settings, StopRequest, Timer, Waker};
+pub use settings::{Clock, Interrupt, Services, Settings, SharedObject, StopRequest, Timer, Waker};
 pub use socket::SOCKET;
 pub use stream::STREAM;
 pub use uart16550::UART16550;
@@ -174,5 +176,5 @@ pub struct DeviceRequest {
 pub const PATH_SETTINGS: [&str; 6] = ["file", "in", "out", "path", "pty", "socket"];
 
 /// The built-in kinds.
-pub const BUILT_IN: [DeviceKind; 9] =
-    [LATCH, CONSOLE, DEBUG_EXIT, STREAM, UART16550, SCRIPT, SOCKET, NULL, ONES];
+pub const BUILT_IN: [DeviceKind; 10] =
+    [LATCH, CONSOLE, DEBUG_EXIT, STREAM, UART16550, SCRIPT, SOCKET, REPLAY, NULL, ONES];

@@ -1,5 +1,6 @@
 //! The inputs of a new device: its ports, the user's settings, and the machine's services.
 
+use std::any::Any;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -53,7 +54,18 @@ pub trait Services {
     ///
     /// QEMU does not record what a device reads from the host, so such a device must not be built.
     fn is_recorded(&self) -> bool;
+
+    /// Calls the device under QEMU's global lock, as if it had an interrupt line.
+    fn use_global_lock(&self) {}
+
+    /// An object that devices of the machine share by its name; the first one makes it.
+    fn shared(&self, _name: &str, make: &dyn Fn() -> SharedObject) -> SharedObject {
+        make()
+    }
 }
+
+/// An object that devices share.
+pub type SharedObject = Arc<dyn Any + Send + Sync>;
 
 /// An interrupt line.
 ///
@@ -79,6 +91,9 @@ pub trait Timer: Send {
     /// Cancels the timer, if it is set.
     fn cancel(&self);
 }
+
+/// The number of an interrupt line, and the line.
+pub(super) type NumberedInterrupt = (u8, Box<dyn Interrupt>);
 
 /// The inputs of a new device.
 pub struct Settings<'a> {
@@ -128,16 +143,48 @@ impl<'a> Settings<'a> {
         self.take_line(key, |services, line| services.queued_interrupt(line))
     }
 
-    fn take_line(
+    /// As [`Settings::take_interrupt`], with the number of the line.
+    pub(super) fn take_numbered_interrupt(
         &mut self,
         key: &str,
-        find: impl FnOnce(&dyn Services, u8) -> Option<Box<dyn Interrupt>>,
-    ) -> Result<Option<Box<dyn Interrupt>>, DeviceError> {
+    ) -> Result<Option<NumberedInterrupt>, DeviceError> {
+        self.take_line(key, |services, line| Some((line, services.interrupt(line)?)))
+    }
+
+    fn take_line<T>(
+        &mut self,
+        key: &str,
+        find: impl FnOnce(&dyn Services, u8) -> Option<T>,
+    ) -> Result<Option<T>, DeviceError> {
         let Some(value) = self.take(key) else { return Ok(None) };
         match value.parse().ok().and_then(|line| find(self.services, line)) {
             Some(interrupt) => Ok(Some(interrupt)),
             None => Err(DeviceError::InterruptLine { key: key.to_owned(), value }),
         }
+    }
+
+    /// Takes a setting that has no value, such as `strict`. `strict=on` and `strict=off` are allowed.
+    pub(super) fn take_flag(&mut self, key: &str) -> Result<bool, DeviceError> {
+        match self.take(key).as_deref() {
+            None | Some("off") => Ok(false),
+            Some("" | "on") => Ok(true),
+            Some(value) => Err(DeviceError::other(format!("{key}={value} is neither on nor off"))),
+        }
+    }
+
+    /// Calls the device under QEMU's global lock, as if it had an interrupt line.
+    pub(super) fn use_global_lock(&self) {
+        self.services.use_global_lock();
+    }
+
+    /// An object that devices share by its name; the first one makes it.
+    ///
+    /// # Panics
+    ///
+    /// If the name is that of an object of another type.
+    pub(super) fn shared<T: Any + Send + Sync>(&self, name: &str, make: impl Fn() -> T) -> Arc<T> {
+        let object = self.services.shared(name, &|| Arc::new(make()));
+        object.downcast().expect("the name has one type")
     }
 
     /// Wakes the device from a thread of its own; `None` if this QEMU does not export its main loop.

@@ -21,7 +21,12 @@ pub(super) fn parse(text: &str, kinds: &[DeviceKind]) -> Result<DeviceRequest, O
         .map_err(|source| OptionError::DeviceRange { option: text.to_owned(), source })?;
     let mut settings: Vec<(String, String)> = Vec::new();
     for part in parts {
-        let (key, value) = part.split_once('=').ok_or_else(syntax)?;
+        let (key, value) = match part.split_once('=') {
+            Some(setting) => setting,
+            None if part.is_empty() => return Err(syntax()),
+            // A setting without a value, such as `strict`.
+            None => (&*part, ""),
+        };
         if settings.iter().any(|(other, _)| other == key) {
             let (option, key) = (text.to_owned(), key.to_owned());
             return Err(OptionError::DeviceSettingTwice { option, key });

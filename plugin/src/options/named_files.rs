@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use pvio_guest::abi::DUMPS_MAX;
 
 use super::OptionError;
-use crate::devices::{DeviceRequest, SCRIPT};
+use crate::devices::{DeviceRequest, REPLAY, SCRIPT};
 use crate::files::{self, Identity};
 
 /// The files that options have named so far.
@@ -86,7 +86,7 @@ impl NamedFiles {
         for (key, path) in &device.settings {
             if matches!(&**key, "in" | "out" | "file") {
                 let setting = format!("{key:?} of {:?}", device.kind_and_ports);
-                let is_read = key == "in" || device.kind.name == SCRIPT.name;
+                let is_read = key == "in" || [SCRIPT.name, REPLAY.name].contains(&device.kind.name);
                 self.add(setting, path, !is_read, false)?;
             }
         }

@@ -98,7 +98,7 @@ fn each_error_names_the_option_and_the_remedy() {
             error(&["values=com1"]),
             error(&["values=0x80:0x71-0x70"]),
             error(&["device=latch"]),
-            error(&["device=latch@0x300:no-value"]),
+            error(&["device=latch@0x300:"]),
             error(&["device=latsch@0x300"]),
             error(&["device=latch@0xfffe"]),
             error(&["device=latch@0x307-0x300"]),

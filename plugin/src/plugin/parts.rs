@@ -34,6 +34,7 @@ pub(super) fn trace_head(host: &HostInfo, options: &Options, trace: &AccessesOpt
         callers: options.callers.is_some(),
         processes: options.processes,
         filter: trace.filter_text.clone(),
+        irqs: false,
         devices: Vec::new(),
     }
 }

@@ -11,7 +11,7 @@
 //! | `definitions` | what the numbers in its events stand for |
 //! | `progress` | how far that is, without a lock |
 //! | `coverage` | which events the filters cover |
-//! | `requests` | what requests from outside the guest have changed |
+//! | `requests` | what requests from outside the guest have changed, and interrupt lines |
 //! | `stream` | the events of either, and their chunks |
 //! | `clocks` | the host's time and the guest's |
 //! | `writer` | the thread that writes chunks |
@@ -150,6 +150,15 @@ impl Trace {
         self.requests.filter(&self.clocks, text, self.filter.is_enabled());
         self.writer.start();
         Ok(())
+    }
+
+    /// Records the level of an interrupt line of the ISA bus, 0 to 15, if it has changed. The filters do not matter.
+    pub fn irq_set(&self, line: u8, level: bool) {
+        let waiting = self.requests.irq(&self.clocks, line, level, self.filter.is_enabled());
+        // The first access starts the writer. Some guests make none.
+        if waiting >= FULL {
+            self.writer.start();
+        }
     }
 
     /// Whether anything is traced.

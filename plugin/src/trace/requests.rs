@@ -1,4 +1,5 @@
-//! Traces requests from outside the guest: windows, resets, and changes of the filter.
+//! Traces what no vCPU does: requests from outside the guest (windows, resets, changes of the filter), and changes of
+//! interrupt lines.
 
 use std::sync::Mutex;
 
@@ -17,12 +18,15 @@ struct State {
     stream: Stream,
     /// The text of the filter in force.
     filter: String,
+    /// The levels of the interrupt lines, a bit for each.
+    irqs: u16,
 }
 
 impl Requests {
     /// A stream without events. `filter` is the text of the trace's first filter.
     pub fn new(filter: &str) -> Requests {
-        let state = State { stream: Stream::new(REQUESTS, 0), filter: filter.to_owned() };
+        let (stream, filter) = (Stream::new(REQUESTS, 0), filter.to_owned());
+        let state = State { stream, filter, irqs: 0 };
         Requests { state: Mutex::new(state) }
     }
 
@@ -36,12 +40,28 @@ impl Requests {
     /// Adds a change of the filter: its new text, if it has a new one, and whether anything is traced from now on.
     pub fn filter(&self, clocks: &Clocks, text: Option<&str>, is_enabled: bool) {
         let mut state = lock(&self.state);
-        let State { stream, filter } = &mut *state;
+        let State { stream, filter, .. } = &mut *state;
         let host = stream.now(clocks);
         if let Some(text) = text {
             text.clone_into(filter);
         }
         stream.encoder.filter(host, is_enabled.then_some(filter));
+    }
+
+    /// Adds the level of an interrupt line, 0 to 15, if it has changed and `is_enabled`. Returns the number of bytes that
+    /// wait.
+    pub fn irq(&self, clocks: &Clocks, line: u8, level: bool, is_enabled: bool) -> usize {
+        let mut state = lock(&self.state);
+        let State { stream, irqs, .. } = &mut *state;
+        let bit = 1u16 << line;
+        if (*irqs & bit != 0) != level {
+            *irqs ^= bit;
+            if is_enabled {
+                let host = stream.now(clocks);
+                stream.encoder.irq(host, line, level);
+            }
+        }
+        stream.encoder.len()
     }
 
     /// Takes the events so far; `None` if there are none.

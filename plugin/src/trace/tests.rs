@@ -49,6 +49,7 @@ impl Traced {
             callers: false,
             processes: false,
             filter: text.to_owned(),
+            irqs: false,
             devices: Vec::new(),
         };
         let trace = Arc::new(Trace::new(output, &head, Arc::clone(&statistics), None));

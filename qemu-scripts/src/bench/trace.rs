@@ -180,6 +180,7 @@ fn write_synthetic(path: &Path) -> Result<()> {
         callers: false,
         processes: false,
         filter: String::new(),
+        irqs: false,
         devices: Vec::new(),
     };
     file.write_all(&head.to_chunk())?;

@@ -235,6 +235,10 @@ pub fn describe<'a>(
         }
         What::Filter(text) => Line { event: "filter", text: Some(text.to_string()), ..line },
         What::Off => Line { event: "trace-off", ..line },
+        What::Irq { line: number, level } => {
+            let event = if *level { "irq-raised" } else { "irq-lowered" };
+            Line { event, text: Some(number.to_string()), ..line }
+        }
     }
 }
 

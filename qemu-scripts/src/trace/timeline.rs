@@ -120,7 +120,10 @@ impl Timeline {
                 }
             }
             What::Window(WindowEvent::Reset, _) => self.reset(time),
-            What::Call(CallEvent::Ended { .. }) | What::Filter(_) | What::Off => {}
+            What::Call(CallEvent::Ended { .. })
+            | What::Filter(_)
+            | What::Off
+            | What::Irq { .. } => {}
         }
     }
 

@@ -32,6 +32,9 @@ opaque! {
     VmStateDescription,
 }
 
+/// `qemu_irq_handler` in `hw/core/irq.h`: user data, the number of the line, its level.
+pub(crate) type IrqHandler = extern "C" fn(opaque: *mut c_void, n: c_int, level: c_int);
+
 /// `MemTxAttrs` in `exec/memattrs.h`: at most 8 bytes, all of which may be 0.
 pub(crate) type MemTxAttrs = u64;
 

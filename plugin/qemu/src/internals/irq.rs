@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::c_types::IrqState;
 use super::global_lock::GlobalLock;
+use super::irq_observer::{IrqTap, LineObserver};
 use super::symbols::{IrqFunctions, IsaLines, ObjectQuery};
 
 /// One of the 16 interrupt lines of the ISA bus.
@@ -42,6 +43,29 @@ impl IsaIrqs {
                 unsafe { (self.functions.qemu_set_irq)(irq, c_int::from(level)) };
             }
         });
+    }
+
+    /// Returns true if QEMU exports what [`IsaIrqs::observe`] needs.
+    pub fn can_be_observed(&self) -> bool {
+        IrqTap::find().is_ok()
+    }
+
+    /// Passes each level that is set on a line to `observer`, from now on. Returns false if that is impossible: QEMU
+    /// exports no function for it, or the machine has no ISA bus.
+    ///
+    /// # Panics
+    ///
+    /// If this thread does not hold QEMU's global lock.
+    pub fn observe(&self, lock: &GlobalLock, observer: LineObserver) -> bool {
+        lock.assert_held();
+        let Ok(tap) = IrqTap::find() else { return false };
+        let mut lines: Vec<_> = (0..16).filter_map(|line| self.find(IsaIrq(line))).collect();
+        if lines.is_empty() {
+            return false;
+        }
+        // SAFETY: the machine's own lines, which live as long as it does, with the global lock held.
+        unsafe { tap.observe(self.functions, &mut lines, observer) };
+        true
     }
 
     /// Only with the global lock held.

@@ -5,6 +5,7 @@
 //! with [`super::symbols`], and tests the port bus before anything relies on it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::bottom_half::BottomHalf;
 use super::error::MachineError;
@@ -30,6 +31,8 @@ pub struct Machine {
     irqs: IsaIrqs,
     resets: ResetFunctions,
     shutdown: ShutdownRequest,
+    /// True if an exit was requested since the last reset.
+    is_ending: Arc<AtomicBool>,
     blocker: MigrationBlocker,
 }
 
@@ -58,10 +61,14 @@ impl Machine {
             lock: GlobalLock::new(LockFunctions::find()?),
             resets: ResetFunctions::find()?,
             shutdown: ShutdownRequest::find()?,
+            is_ending: Arc::default(),
             irqs: IsaIrqs::new(ObjectQuery::find()?, IsaLines::find()?, IrqFunctions::find()?),
             blocker: MigrationBlocker::new(ErrorFunctions::find()?, MigrationBlockers::find()?),
         };
         machine.bus.try_out(&machine.lock, &machine.ports)?;
+        let is_ending = Arc::clone(&machine.is_ending);
+        // Relaxed, here and in `exit`: the flag publishes nothing.
+        machine.on_reset(move || is_ending.store(false, Ordering::Relaxed));
         Ok(machine)
     }
 
@@ -133,8 +140,12 @@ impl Machine {
     }
 
     /// Asks QEMU to end as if the guest had switched the machine off, with this exit status.
+    ///
+    /// The guest may run a little longer. A second request in that time does not change the status.
     pub fn exit(&self, status: u8) {
-        self.shutdown.request(status);
+        if !self.is_ending.swap(true, Ordering::Relaxed) {
+            self.shutdown.request(status);
+        }
     }
 
     /// Keeps QEMU from saving or migrating the machine; `why` is QEMU's message to the user.
@@ -156,6 +167,23 @@ impl Machine {
     /// holder of QEMU's may wait for.
     pub fn set_isa_irq(&self, line: IsaIrq, level: bool) {
         self.irqs.set(&self.lock, line, level);
+    }
+
+    /// Returns true if [`Machine::observe_isa_irqs`] is possible on this QEMU.
+    pub fn can_observe_isa_irqs(&self) -> bool {
+        self.irqs.can_be_observed()
+    }
+
+    /// Passes each level that a device sets on a line of the ISA bus to `observer`, under QEMU's global lock.
+    ///
+    /// Call it in a reset: the bus exists from the first one on. A second observer gets nothing. Returns false if this
+    /// QEMU or this machine does not allow it.
+    ///
+    /// # Panics
+    ///
+    /// If this thread does not hold QEMU's global lock.
+    pub fn observe_isa_irqs(&self, observer: impl Fn(u8, bool) + Send + Sync + 'static) -> bool {
+        self.irqs.observe(&self.lock, Box::new(observer))
     }
 
     /// Runs `work` with QEMU's global lock held.

@@ -18,6 +18,7 @@ mod guest_clock;
 mod guest_timer;
 mod io_region;
 mod irq;
+mod irq_observer;
 mod machine;
 mod mapped_ram;
 mod mapping;

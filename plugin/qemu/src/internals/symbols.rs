@@ -8,8 +8,8 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32};
 
 use super::c_types::{
-    AddressSpace, Bh, CpuState, EnumLookup, Error, IrqState, IsaDevice, MemTxAttrs, MemoryRegion,
-    MemoryRegionOps, MemoryRegionSection, Notifier, Object, QemuTimer, VersionInfo,
+    AddressSpace, Bh, CpuState, EnumLookup, Error, IrqHandler, IrqState, IsaDevice, MemTxAttrs,
+    MemoryRegion, MemoryRegionOps, MemoryRegionSection, Notifier, Object, QemuTimer, VersionInfo,
     VmStateDescription,
 };
 use crate::symbol::{Global, lookup_internal, symbol_table};
@@ -268,6 +268,20 @@ symbol_table! {
     /// Any interrupt line.
     IrqFunctions: "hw/core/irq.h", since V9_2 {
         qemu_set_irq: unsafe extern "C" fn(irq: *mut IrqState, level: c_int),
+    }
+
+    /// A callback that runs after the own handlers of `n` lines, with their user data and numbers.
+    IrqObservation: "hw/core/irq.h", since V11_0 {
+        qemu_irq_set_observer: unsafe extern "C" fn(
+            gpio_in: *mut *mut IrqState, observer: IrqHandler, n: c_int,
+        ),
+    }
+
+    /// A handler in the place of those of `n` lines. Its user data is the address of a pointer to a copy of the line.
+    IrqInterception: "hw/irq.h", since V9_2, until V11_0 {
+        qemu_irq_intercept_in: unsafe extern "C" fn(
+            gpio_in: *mut *mut IrqState, handler: IrqHandler, n: c_int,
+        ),
     }
 
     /// Handlers that run when the machine is reset.

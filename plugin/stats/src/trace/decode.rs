@@ -211,6 +211,13 @@ impl Decoder {
                     };
                     return Ok(Some(Event { host, guest, what }));
                 }
+                kind::IRQ => {
+                    self.elapse()?;
+                    let byte = self.byte()?;
+                    let (host, guest) = self.times();
+                    let what = What::Irq { line: byte >> 1, level: byte & 1 != 0 };
+                    return Ok(Some(Event { host, guest, what }));
+                }
                 kind => {
                     let what = match kind {
                         kind::CALL_ACCESS => What::Call(self.call_access(first)?),

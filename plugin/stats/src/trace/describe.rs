@@ -28,6 +28,9 @@ pub struct Head {
     /// The filters, in the syntax of the option; empty if there are none.
     #[serde(default)]
     pub filter: String,
+    /// True if changes of interrupt lines are recorded. Not every QEMU and machine allows that.
+    #[serde(default)]
+    pub irqs: bool,
     /// The ports that pvio's devices serve.
     #[serde(default)]
     pub devices: Vec<OwnDevice>,

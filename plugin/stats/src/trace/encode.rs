@@ -130,6 +130,7 @@ impl Encoder {
             }
             What::Filter(text) => self.filter(event.host, Some(text)),
             What::Off => self.filter(event.host, None),
+            What::Irq { line, level } => self.irq(event.host, *line, *level),
         }
     }
 
@@ -224,6 +225,15 @@ impl Encoder {
             Some(text) => self.text(host, kind::FILTER, text),
             None => self.text(host, kind::OFF, ""),
         }
+    }
+
+    /// Adds a change of an interrupt line.
+    pub fn irq(&mut self, host: u64, line: u8, level: bool) {
+        self.begin(host);
+        self.bytes.byte(kind::IRQ);
+        let since_last = self.since_last(host);
+        self.bytes.number(since_last);
+        self.bytes.byte(line << 1 | u8::from(level));
     }
 
     fn text(&mut self, host: u64, kind: u8, text: &str) {

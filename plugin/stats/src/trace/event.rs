@@ -32,6 +32,13 @@ pub enum What {
     Filter(Box<str>),
     /// The trace has nothing from here on, until a filter follows.
     Off,
+    /// The level of an interrupt line of the ISA bus has changed.
+    Irq {
+        /// The line, from 0 to 15.
+        line: u8,
+        /// The level from here on.
+        level: bool,
+    },
 }
 
 /// A step of an attempt at a port instruction.

@@ -72,6 +72,8 @@ pub(super) mod kind {
     pub const OFF: u8 = 28;
     /// A call site.
     pub const CALL_SITE: u8 = 29;
+    /// The level of an interrupt line.
+    pub const IRQ: u8 = 30;
 }
 
 /// The number of bytes of a value in a record. Values of an unknown size have all bytes of EAX.

@@ -235,6 +235,7 @@ impl Tally {
                 self.filter(text);
             }
             What::Off => (self.changed, self.was_off) = (true, true),
+            What::Irq { .. } => {}
         }
     }
 

@@ -115,9 +115,10 @@ fn random_what(rng: &mut fastrand::Rng) -> What {
             };
             What::Window(window, rng.bool().then(|| random_call_code(rng)))
         }
-        3 => match rng.bool() {
-            true => What::Filter("0x60:in".into()),
-            false => What::Off,
+        3 => match rng.u8(0..3) {
+            0 => What::Filter("0x60:in".into()),
+            1 => What::Irq { line: rng.u8(0..16), level: rng.bool() },
+            _ => What::Off,
         },
         _ => {
             let stage = STAGES[rng.usize(0..STAGES.len())];
@@ -260,6 +261,7 @@ fn head() -> Head {
         callers: true,
         processes: true,
         filter: String::new(),
+        irqs: true,
         devices: Vec::new(),
     }
 }

@@ -5,5 +5,6 @@ mod kinds;
 mod library;
 mod lifecycle;
 mod linux;
+mod replay;
 pub(crate) mod script;
 mod socket;

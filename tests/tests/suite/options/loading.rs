@@ -121,11 +121,11 @@ fn wrong_device_keeps_qemu_from_starting(host: &Host) {
     let cases = [
         ("device=", "option \"device\" needs a value"),
         ("device=latch", "write KIND@PORT or KIND@PORT-PORT, then :KEY=VALUE"),
-        ("device=latch@0x300:irq", "write KIND@PORT or KIND@PORT-PORT, then :KEY=VALUE"),
+        ("device=latch@0x300:", "write KIND@PORT or KIND@PORT-PORT, then :KEY=VALUE"),
         (
             "device=lamp@0x300",
             "there is no kind \"lamp\"; the kinds are latch, console, debug-exit, stream, uart16550, \
-             script, socket, null, ones",
+             script, socket, replay, null, ones",
         ),
         ("device=latch@com1", "\"com1\" is neither a port nor a range of ports; write 0x300"),
         ("device=latch@0xfffe", "0xfffe with 4 ports exceeds 0xffff, the last port"),
