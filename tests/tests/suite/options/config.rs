@@ -95,7 +95,7 @@ fn file_is_the_same_as_options_on_the_command_line(host: &Host) {
     assert_eq!(by_file.tables.ports, by_options.tables.ports);
     assert_eq!(by_file.tables.sites, by_options.tables.sites);
     assert_eq!(by_file.tables.callers, by_options.tables.callers);
-    let values = |stats: &pvio::stats::Snapshot| -> Vec<(u16, Direction, u32, u64)> {
+    let values = |stats: &pvio::stats::Snapshot| -> Vec<(u16, Direction, Option<u32>, u64)> {
         stats
             .values
             .iter()
