@@ -85,9 +85,10 @@ fn load(
 
 /// Reads the script that the settings name.
 fn read(settings: &mut Settings<'_>, kind: &str) -> Result<(Source, String), DeviceError> {
+    let article = if kind.starts_with('o') { "an" } else { "a" };
     let path = settings.take("file").ok_or_else(|| {
         DeviceError::other(format!(
-            "the kind {kind} needs file=SCRIPT; name a script in the language Rhai"
+            "{article} {kind} device needs file=SCRIPT; name a script in the language Rhai"
         ))
     })?;
     let operations = match settings.take("ops") {
