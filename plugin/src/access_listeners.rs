@@ -1,11 +1,13 @@
-//! Listeners to single accesses and their values: the access log, the values at chosen ports, breakpoints, the trace.
+//! Listeners to single accesses and their values: the access log, the values at chosen ports, observers, breakpoints,
+//! the trace.
 //!
 //! Counting is not a listener: it needs no values, and must be fast.
 
 use std::sync::Arc;
 
-use crate::access_log::{Access, Code, VcpuLog};
+use crate::access_log::{Access, Code, CodeKind, VcpuLog};
 use crate::breakpoints::VcpuBreaks;
+use crate::observers::{ObservedCode, VcpuObservers};
 use crate::stats::VcpuValues;
 use crate::trace::VcpuTrace;
 use crate::x86::{Direction, InsnForm, Port};
@@ -14,6 +16,7 @@ use crate::x86::{Direction, InsnForm, Port};
 pub struct AccessListeners {
     log: Option<VcpuLog>,
     values: Option<VcpuValues>,
+    observers: Option<VcpuObservers>,
     breaks: Option<VcpuBreaks>,
     trace: Option<Arc<VcpuTrace>>,
 }
@@ -23,11 +26,16 @@ impl AccessListeners {
     pub fn new(
         log: Option<VcpuLog>,
         values: Option<VcpuValues>,
+        observers: Option<VcpuObservers>,
         breaks: Option<VcpuBreaks>,
         trace: Option<Arc<VcpuTrace>>,
     ) -> Option<AccessListeners> {
-        let is_any = log.is_some() || values.is_some() || breaks.is_some() || trace.is_some();
-        is_any.then_some(AccessListeners { log, values, breaks, trace })
+        let is_any = log.is_some()
+            || values.is_some()
+            || observers.is_some()
+            || breaks.is_some()
+            || trace.is_some();
+        is_any.then_some(AccessListeners { log, values, observers, breaks, trace })
     }
 
     /// Returns true if each access may be heard. Breakpoints come and go.
@@ -35,6 +43,7 @@ impl AccessListeners {
     pub fn are_listening(&self) -> bool {
         self.log.is_some()
             || self.values.is_some()
+            || self.observers.is_some()
             || self.trace.is_some()
             || self.breaks.as_ref().is_some_and(VcpuBreaks::are_any)
     }
@@ -44,6 +53,7 @@ impl AccessListeners {
     pub fn only_trace(&self) -> Option<&VcpuTrace> {
         let is_only = self.log.is_none()
             && self.values.is_none()
+            && self.observers.is_none()
             && !self.breaks.as_ref().is_some_and(VcpuBreaks::are_any);
         self.trace().filter(|trace| is_only && trace.covers_all())
     }
@@ -58,6 +68,7 @@ impl AccessListeners {
     pub fn covers(&self, port: Port, direction: Direction) -> bool {
         self.log_of(port, direction).is_some()
             || self.values_of(port).is_some()
+            || self.observers_of(port).is_some()
             || self.breaks_of(port, direction).is_some()
             || self.trace().is_some_and(|trace| trace.covers(port, direction))
     }
@@ -82,6 +93,10 @@ impl AccessListeners {
         self.values.as_ref().filter(|values| values.covers(port))
     }
 
+    fn observers_of(&self, port: Port) -> Option<&VcpuObservers> {
+        self.observers.as_ref().filter(|observers| observers.cover(port))
+    }
+
     /// Passes on a complete access: an element of a string instruction, or an access by hypercall.
     ///
     /// It is not counted yet, nor are `earlier` ones of the same call before it.
@@ -91,6 +106,9 @@ impl AccessListeners {
         }
         if let Some(values) = self.values_of(port) {
             values.access((access.direction, access.size), port, value, earlier);
+        }
+        if let Some(observers) = self.observers_of(port) {
+            observers.access(observed(code), (access.direction, access.size), port, value);
         }
         if let Some(breaks) = self.breaks_of(port, access.direction) {
             breaks.access(code, access, port, value);
@@ -116,10 +134,15 @@ impl AccessListeners {
         if let Some(values) = values {
             values.start((form.direction(), form.size()), port, value, may_fault_unreported);
         }
+        let observers = self.observers_of(port);
+        if let Some(observers) = observers {
+            let access = (form.direction(), form.size());
+            observers.start(observed(code), access, port, value, may_fault_unreported);
+        }
         if let Some(breaks) = self.breaks_of(port, form.direction()) {
             breaks.start(code, form, port, value, may_fault_unreported);
         }
-        is_logged || values.is_some()
+        is_logged || values.is_some() || observers.is_some()
     }
 
     /// The pending access has retired. An `in` has left its value in EAX.
@@ -130,6 +153,9 @@ impl AccessListeners {
         }
         if let Some(values) = &self.values {
             values.retire(|| *eax);
+        }
+        if let Some(observers) = &self.observers {
+            observers.retire(|| *eax);
         }
         if let Some(trace) = &self.trace {
             trace.retire(|| *eax);
@@ -145,6 +171,9 @@ impl AccessListeners {
         if let Some(values) = &self.values {
             values.note_value(|| *eax);
         }
+        if let Some(observers) = &self.observers {
+            observers.note_value(|| *eax);
+        }
         if let Some(trace) = &self.trace {
             trace.note_value(|| *eax);
         }
@@ -157,6 +186,9 @@ impl AccessListeners {
         }
         if let Some(values) = &self.values {
             values.retire_noted();
+        }
+        if let Some(observers) = &self.observers {
+            observers.retire_noted();
         }
         if let Some(trace) = &self.trace {
             trace.settled();
@@ -171,6 +203,9 @@ impl AccessListeners {
         if let Some(values) = &self.values {
             values.discard();
         }
+        if let Some(observers) = &self.observers {
+            observers.discard();
+        }
         if let Some(breaks) = &self.breaks {
             breaks.discard();
         }
@@ -178,4 +213,9 @@ impl AccessListeners {
             trace.settled();
         }
     }
+}
+
+fn observed(code: Code) -> ObservedCode {
+    let by_hypercall = matches!(code.kind, CodeKind::Call | CodeKind::CallFrom);
+    ObservedCode { pc: code.pc, by_hypercall }
 }

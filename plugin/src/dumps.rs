@@ -7,7 +7,9 @@ use pvio_guest::abi::DUMPS_MAX;
 use pvio_stats::trace::End;
 
 use crate::bus::PortBus;
+use crate::devices::PostCodes;
 use crate::kernel_boots::KernelBoots;
+use crate::observers::Observers;
 use crate::qemu::report::{say, show};
 use crate::qemu::{AtPort, Ended, HostInfo, PluginLog, PortPresence};
 use crate::running_kernel::RunningKernel;
@@ -46,6 +48,8 @@ pub struct Dumps {
     pub statistics: Arc<Statistics>,
     /// pvio's devices, for the ports' rows.
     pub bus: Arc<PortBus>,
+    /// The observers, for POST codes; `None` if there are none.
+    pub observers: Option<Arc<Observers>>,
     /// QEMU's devices, for the ports' rows.
     pub presence: PortPresence,
     /// Names for sites.
@@ -114,7 +118,7 @@ impl Dumps {
                 let context = self.context(&self.symbols, ended, &own_kind, &at_port);
                 let (snapshot, end) = self.statistics.snapshot_and_trace_end(moment, &context);
                 *trace_end = Some(end);
-                snapshot
+                self.with_post_codes(snapshot)
             }
         };
         if ended.is_some() {
@@ -164,7 +168,7 @@ impl Dumps {
         let own_kind = |port| self.bus.kind_at(port);
         let at_port = |port: Port| self.presence.at(port.0);
         let context = self.context(&self.symbols, ended, &own_kind, &at_port);
-        self.statistics.snapshot_of(moment, &context)
+        self.with_post_codes(self.statistics.snapshot_of(moment, &context))
     }
 
     /// Makes a snapshot of counts without looking for names, which takes time, on any thread.
@@ -174,7 +178,13 @@ impl Dumps {
         let symbols = Symbols::default();
         let own_kind = |port| self.bus.kind_at(port);
         let context = self.context(&symbols, None, &own_kind, at_port);
-        self.statistics.snapshot_of(moment, &context)
+        self.with_post_codes(self.statistics.snapshot_of(moment, &context))
+    }
+
+    fn with_post_codes(&self, snapshot: Snapshot) -> Snapshot {
+        let codes = self.observers.as_ref().and_then(|observers| observers.post_codes());
+        let Some((clock, PostCodes { rows, dropped })) = codes else { return snapshot };
+        Snapshot { post_clock: Some(clock.into()), post: rows, post_dropped: dropped, ..snapshot }
     }
 
     fn context<'a>(
@@ -221,6 +231,7 @@ mod tests {
             host,
             statistics: Arc::default(),
             bus: Arc::default(),
+            observers: None,
             presence: PortPresence::load(),
             symbols: Arc::default(),
             kernels: None,

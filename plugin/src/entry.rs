@@ -2,6 +2,8 @@
 
 /// Makes the crate, a `cdylib`, a QEMU plugin: pvio with its devices, and with kinds of your own.
 ///
+/// Each kind is a [`DeviceKind`](crate::devices::DeviceKind) or an [`ObserverKind`](crate::devices::ObserverKind).
+///
 /// ```no_run
 /// use pvio::devices::{BUILT_IN, DeviceKind};
 /// # const MY_KIND: DeviceKind = BUILT_IN[0];
@@ -37,7 +39,7 @@ macro_rules! plugin {
                 argc: ::std::ffi::c_int,
                 argv: *const *const ::std::ffi::c_char,
             ) -> ::std::ffi::c_int {
-                let kinds: &[$crate::devices::DeviceKind] = &[$($kind),*];
+                let kinds: &[$crate::devices::Kind] = &[$($crate::devices::Kind::from($kind)),*];
                 // SAFETY: these are the arguments that QEMU has passed.
                 unsafe {
                     $crate::qemu::install(id, info, argc, argv, |host, options| {

@@ -21,6 +21,7 @@
 //! | `access_log` | a line for each access | where accesses come from |
 //! | `access_filter` | the accesses that an option selects | the use of the selection |
 //! | `dumps` | when and where a snapshot is written | where counts come from |
+//! | `observers` | the observers of accesses | where accesses come from |
 //! | `kernel_boots` | which kernel runs, when it ends | how the kernel is found |
 //! | [`stats`] | counters, windows, snapshots, their tables | where counts come from |
 //! | `processes` | the process that runs on a vCPU | counting |
@@ -59,6 +60,7 @@ mod kernel_boots;
 mod layers;
 mod listening_socket;
 mod nearest;
+mod observers;
 mod options;
 mod plugin;
 mod processes;

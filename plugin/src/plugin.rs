@@ -17,19 +17,20 @@ use pvio_stats::trace::Head;
 
 pub use self::build_error::BuildError;
 use self::parts::{
-    BreakNames, breakpoints, callers, guest_kernels, instructions, open_machine, processes,
-    proven_ram, trace_head, value_clock,
+    BreakNames, breakpoints, callers, guest_kernels, instructions, observers, open_machine,
+    processes, proven_ram, trace_head, value_clock,
 };
 use crate::access_filter::{FilterLimits, LiveFilter};
 use crate::access_log::{AccessLog, CodeNames};
 use crate::breakpoints::{Breakpoint, Breakpoints};
 use crate::bus::PortBus;
 use crate::control::{Commands, Control};
-use crate::devices::{BUILT_IN, DeviceKind};
+use crate::devices::{Kind, built_in_kinds};
 use crate::dumps::{self, Dumps, TextOutput};
 use crate::hypercalls::{DumpError, GuestLog, Hypercalls, MachineControl, MailboxEpoch, Policy};
 use crate::interception::{Instructions, Interceptor};
 use crate::kernel_boots::KernelBoots;
+use crate::observers::Observers;
 use crate::options::{self, HypercallAccess, InsnsOption, Options, Summary};
 use crate::qemu::report::say;
 use crate::qemu::{
@@ -53,9 +54,9 @@ use crate::trace::{Trace, TraceOutput};
 pub fn build(
     host: &HostInfo,
     options: Vec<String>,
-    more: &[DeviceKind],
+    more: &[Kind],
 ) -> Result<Box<dyn qemu::Plugin>, BuildError> {
-    let kinds: Vec<DeviceKind> = more.iter().chain(&BUILT_IN).copied().collect();
+    let kinds: Vec<Kind> = more.iter().copied().chain(built_in_kinds()).collect();
     if let Some(text) = options::help(&options, &kinds) {
         // Not `print!`, which panics if the reader is gone.
         let _ = std::io::stdout().write_all(text.as_bytes());
@@ -102,7 +103,9 @@ pub fn build(
         processes(host, running_kernel.as_ref()).ok_or(BuildError::Processes(option))
     });
     let processes = processes.transpose()?;
-    let uses_machine = policy.is_some() || needs_kernels || needs_kernel || head.is_some();
+    let has_observers = !options.observers.is_empty();
+    let uses_machine =
+        policy.is_some() || needs_kernels || needs_kernel || has_observers || head.is_some();
     let machine = open_machine(host, &options.devices, uses_machine)?;
     if options.is_check {
         match end_check(host, machine.as_ref(), options)? {}
@@ -111,6 +114,7 @@ pub fn build(
         None => Arc::default(),
         Some(machine) => Arc::new(PortBus::build(machine, options.devices, host)?),
     };
+    let observers = observers(host, options.observers, machine.as_ref())?;
     let instructions = sections.map(|sections| instructions(host, sections)).transpose()?;
     let counts = instructions.clone().map(|counts| counts as Arc<dyn InstructionCounts>);
     let mut statistics = Statistics::with_instructions(counts);
@@ -134,6 +138,7 @@ pub fn build(
         host: host.clone(),
         statistics: Arc::clone(&statistics),
         bus: Arc::clone(&bus),
+        observers: observers.clone(),
         presence: PortPresence::load(),
         symbols,
         kernels: kernels.clone(),
@@ -242,6 +247,9 @@ pub fn build(
     if let Some(processes) = processes {
         interceptor.count_processes(processes);
     }
+    if let Some(observers) = &observers {
+        interceptor.observe(Arc::clone(observers));
+    }
     if let Some(trace) = &trace {
         interceptor.trace(Arc::clone(trace));
     }
@@ -265,6 +273,7 @@ pub fn build(
         breakpoints,
         control: control.transpose()?,
         bus,
+        observers,
         statistics,
         dumps,
         access_log,
@@ -335,6 +344,7 @@ struct Pvio {
     /// `None` without a socket.
     control: Option<Control>,
     bus: Arc<PortBus>,
+    observers: Option<Arc<Observers>>,
     statistics: Arc<Statistics>,
     dumps: Arc<Dumps>,
     access_log: Option<Arc<AccessLog>>,
@@ -367,6 +377,9 @@ impl qemu::Plugin for Pvio {
         if let Some(log) = &self.access_log {
             log.vcpus_are_mixed();
         }
+        if let Some(observers) = &self.observers {
+            observers.vcpus_are_mixed();
+        }
         if let Some(breakpoints) = &self.breakpoints {
             breakpoints.vcpus_are_mixed();
         }
@@ -398,7 +411,10 @@ impl qemu::Plugin for Pvio {
     }
 
     fn follows_blocks(&self) -> bool {
-        self.access_log.is_some() || self.trace.is_some() || self.statistics.has_values()
+        self.access_log.is_some()
+            || self.trace.is_some()
+            || self.observers.is_some()
+            || self.statistics.has_values()
     }
 
     fn machine_ended(&self, how: Ended) {
@@ -418,7 +434,8 @@ impl qemu::Plugin for Pvio {
         {
             say(format_args!("the guest's log is incomplete: {error}"));
         }
-        for failure in self.bus.finish() {
+        let observed = self.observers.as_ref().map_or_else(Vec::new, |all| all.finish());
+        for failure in self.bus.finish().into_iter().chain(observed) {
             say(failure);
         }
         let end = self.dumps.at_end(how);

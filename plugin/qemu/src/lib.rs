@@ -37,10 +37,10 @@ mod version;
 pub use {
     internals::{
         AfterInstruction, AtPort, BetweenBlocks, BottomHalf, CommandLine, Ended, ExclusiveWork,
-        FrameState, GuestClock, GuestRam, GuestTimer, HeldPage, IsaIrq, Locking, Machine,
-        MachineError, MappedRam, PagingRegisterReader, PagingRegisters, PortHandler, PortPresence,
-        PortTrace, RamPages, RunState, StackState, StringCpu, TaskState, TaskStateReader,
-        Watchpoints, exit_process, running_vcpu,
+        FrameState, GuestClock, GuestRam, GuestTimer, HeldPage, HiddenRegion, IsaIrq, Locking,
+        Machine, MachineError, MappedRam, PagingRegisterReader, PagingRegisters, PortHandler,
+        PortPresence, PortTrace, PortsBelow, RamPages, RunState, StackState, StringCpu, TaskState,
+        TaskStateReader, Watchpoints, exit_process, running_vcpu,
     },
     plugin_api::{
         DeclaredVersion, Discontinuity, HostInfo, InlineAdd, Insn, MAX_WATCHES, MemoryAccess,

@@ -24,6 +24,8 @@ pub(super) struct BusDevice {
     locking: Locking,
     /// Interrupt lines whose changes are made after an access, when the device's lock is free.
     queued: Vec<Arc<QueuedIrq>>,
+    /// True if the device may pass accesses on to QEMU's own devices.
+    pub passes_on: bool,
     /// Serializes accesses. vCPUs rarely share a device; then this lock costs one locked
     /// instruction, half of what a lock that can sleep costs.
     device: SpinMutex<Box<dyn Device>, Yield>,
@@ -43,6 +45,7 @@ impl BusDevice {
         range: PortRange,
         locking: Locking,
         queued: Vec<Arc<QueuedIrq>>,
+        passes_on: bool,
         device: Box<dyn Device>,
     ) -> BusDevice {
         BusDevice {
@@ -50,6 +53,7 @@ impl BusDevice {
             range,
             locking,
             queued,
+            passes_on,
             device: SpinMutex::new(device),
             broken: AtomicBool::new(false),
         }
@@ -115,8 +119,11 @@ impl BusDevice {
     ///
     /// QEMU passes an access whole to the device at its first port, even if it extends past the
     /// device's last port. The device gets the bytes within its range. The others read as all ones,
-    /// and writes to them are lost.
+    /// and writes to them are lost. A device that passes accesses on gets them whole.
     fn own_bytes(&self, offset: u16, size: u8) -> usize {
+        if self.passes_on {
+            return size.into();
+        }
         let left = self.range.len() - u32::from(offset);
         usize::from(size).min(left as usize)
     }

@@ -3,6 +3,7 @@
 //! This module knows devices and QEMU's bus. It does not know CPUs.
 
 mod bus_device;
+mod hidden;
 mod queued_irq;
 mod target;
 
@@ -13,11 +14,11 @@ use std::sync::{Arc, OnceLock, Weak};
 use pvio_stats::trace::OwnDevice;
 
 use crate::devices::{
-    Clock, DeviceError, DeviceRequest, Interrupt, Services, Settings, SharedObject, StopRequest,
-    Timer, Waker,
+    Clock, DeviceError, DeviceRequest, Interrupt, PortsBelow, Services, Settings, SharedObject,
+    StopRequest, Timer, Waker,
 };
 use crate::qemu::{
-    GuestClock, GuestTimer, HostInfo, IsaIrq, Locking, Machine, MachineError, RunState,
+    self, GuestClock, GuestTimer, HostInfo, IsaIrq, Locking, Machine, MachineError, RunState,
 };
 use crate::x86::{Port, PortRange};
 
@@ -92,6 +93,7 @@ impl PortBus {
             port_bus.device_numbers[first..=last].fill(number);
             device.serve(machine)?;
         }
+        hidden::warn_at_start(machine, &port_bus.devices);
         let devices = port_bus.devices.clone();
         machine.on_reset(move || {
             for device in &devices {
@@ -134,7 +136,9 @@ impl PortBus {
             machine,
             host,
             shared,
+            range,
             interrupts: Cell::new(false),
+            passes_on: Cell::new(false),
             queued: RefCell::default(),
             device: Arc::default(),
         };
@@ -142,14 +146,17 @@ impl PortBus {
         let device = (kind.build)(&mut settings)
             .and_then(|device| settings.finish().map(|()| device))
             .map_err(|source| BusError::Build { kind: kind.name, range, source })?;
+        let passes_on = services.passes_on.get();
         let locking = match device.may_wait() {
             true => Locking::Unlocked,
-            // Driving an interrupt line takes QEMU's lock. Lock order: QEMU's before the device's.
-            false if services.interrupts.get() => Locking::Qemu,
+            // Driving an interrupt line takes QEMU's lock, and so do QEMU's devices. Lock order: QEMU's before the
+            // device's.
+            false if services.interrupts.get() || passes_on => Locking::Qemu,
             false => Locking::Own,
         };
         let queued = services.queued.take();
-        let device = Arc::new(BusDevice::new(kind.name, range, locking, queued, device));
+        let device = BusDevice::new(kind.name, range, locking, queued, passes_on, device);
+        let device = Arc::new(device);
         services.device.get_or_init(|| Arc::downgrade(&device));
         self.devices.push(device);
         Ok(())
@@ -232,6 +239,8 @@ impl PortBus {
 struct MachineServices<'a> {
     machine: &'a Arc<Machine>,
     host: &'a HostInfo,
+    /// The device's ports.
+    range: PortRange,
     /// The objects that devices share, by name.
     shared: &'a RefCell<HashMap<String, SharedObject>>,
     /// True if the device has asked for an interrupt line, or for the global lock.
@@ -240,6 +249,8 @@ struct MachineServices<'a> {
     queued: RefCell<Vec<Arc<QueuedIrq>>>,
     /// The device, as soon as it is built.
     device: Arc<OnceLock<Weak<BusDevice>>>,
+    /// True if the device has asked for QEMU's devices at its ports.
+    passes_on: Cell<bool>,
 }
 
 impl Services for MachineServices<'_> {
@@ -277,6 +288,13 @@ impl Services for MachineServices<'_> {
     fn exit(&self) -> Box<dyn Fn(u8) + Send> {
         let machine = Arc::clone(self.machine);
         Box::new(move |status| machine.exit(status))
+    }
+
+    fn ports_below(&self) -> Option<Box<dyn PortsBelow>> {
+        let (first, last) = (self.range.first().0, self.range.last().0);
+        let below = self.machine.below(first, last).ok()?;
+        self.passes_on.set(true);
+        Some(Box::new(MachinePortsBelow { first, below }))
     }
 
     fn clock(&self) -> Option<Clock> {
@@ -328,5 +346,20 @@ struct MachineInterrupt {
 impl Interrupt for MachineInterrupt {
     fn set(&self, level: bool) {
         self.machine.set_isa_irq(self.line, level);
+    }
+}
+
+struct MachinePortsBelow {
+    first: u16,
+    below: Arc<qemu::PortsBelow>,
+}
+
+impl PortsBelow for MachinePortsBelow {
+    fn read(&self, offset: u16, size: u8) -> u32 {
+        self.below.read(self.first + offset, size)
+    }
+
+    fn write(&self, offset: u16, size: u8, value: u32) {
+        self.below.write(self.first + offset, size, value);
     }
 }

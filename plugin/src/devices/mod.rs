@@ -38,7 +38,9 @@ mod debug_exit;
 mod error;
 mod latch;
 mod nothing;
+mod observer;
 mod output;
+mod post;
 mod replay;
 mod script;
 mod settings;
@@ -51,9 +53,13 @@ pub use debug_exit::DEBUG_EXIT;
 pub use error::DeviceError;
 pub use latch::LATCH;
 pub use nothing::{NULL, ONES};
+pub use observer::{Kind, ObservedAccess, Observer, ObserverKind, PostCodes};
+pub use post::POST;
 pub use replay::REPLAY;
-pub use script::SCRIPT;
-pub use settings::{Clock, Interrupt, Services, Settings, SharedObject, StopRequest, Timer, Waker};
+pub use script::{FILTER, OBSERVE, SCRIPT};
+pub use settings::{
+    Clock, Interrupt, PortsBelow, Services, Settings, SharedObject, StopRequest, Timer, Waker,
+};
 pub use socket::SOCKET;
 pub use stream::STREAM;
 pub use uart16550::UART16550;
@@ -159,11 +165,11 @@ pub struct DeviceKind {
     pub build: fn(&mut Settings<'_>) -> Result<Box<dyn Device>, DeviceError>,
 }
 
-/// A device that an option asks for.
+/// A device, or something of another kind, that an option asks for.
 #[derive(Clone, Debug)]
-pub struct DeviceRequest {
+pub struct DeviceRequest<K = DeviceKind> {
     /// The kind.
-    pub kind: DeviceKind,
+    pub kind: K,
     /// The ports.
     pub range: PortRange,
     /// `KIND@PORT` as the user wrote it, for messages.
@@ -175,6 +181,23 @@ pub struct DeviceRequest {
 /// The settings, of any kind, whose values are paths.
 pub const PATH_SETTINGS: [&str; 6] = ["file", "in", "out", "path", "pty", "socket"];
 
-/// The built-in kinds.
-pub const BUILT_IN: [DeviceKind; 10] =
-    [LATCH, CONSOLE, DEBUG_EXIT, STREAM, UART16550, SCRIPT, SOCKET, REPLAY, NULL, ONES];
+/// The built-in kinds of devices.
+pub const BUILT_IN: [DeviceKind; 11] =
+    [LATCH, CONSOLE, DEBUG_EXIT, STREAM, UART16550, SCRIPT, SOCKET, REPLAY, FILTER, NULL, ONES];
+
+/// The built-in kinds of observers.
+pub const BUILT_IN_OBSERVERS: [ObserverKind; 2] = [OBSERVE, POST];
+
+/// All built-in kinds.
+pub fn built_in_kinds() -> Vec<Kind> {
+    let devices = BUILT_IN.into_iter().map(Kind::from);
+    devices.chain(BUILT_IN_OBSERVERS.map(Kind::from)).collect()
+}
+
+impl<K> DeviceRequest<K> {
+    /// The same request with another type of kind.
+    pub fn with_kind<L>(self, kind: L) -> DeviceRequest<L> {
+        let DeviceRequest { range, kind_and_ports, settings, .. } = self;
+        DeviceRequest { kind, range, kind_and_ports, settings }
+    }
+}

@@ -40,6 +40,9 @@ pub trait Services {
     /// A function that ends the machine with an exit status.
     fn exit(&self) -> Box<dyn Fn(u8) + Send>;
 
+    /// QEMU's own devices at the device's ports; `None` if this QEMU does not let pvio reach them.
+    fn ports_below(&self) -> Option<Box<dyn PortsBelow>>;
+
     /// The guest's clock, QEMU's virtual clock, which stands still while the machine is stopped.
     ///
     /// `None` if it cannot be read in an access: QEMU does not export it, or runs with `-icount`.
@@ -94,6 +97,18 @@ pub trait Timer: Send {
 
 /// The number of an interrupt line, and the line.
 pub(super) type NumberedInterrupt = (u8, Box<dyn Interrupt>);
+
+/// QEMU's own devices at the ports of a device, which hides them from the guest.
+///
+/// Use it only in an access to the device. A device that has it gets each access whole, even if it extends beyond the last
+/// port.
+pub trait PortsBelow: Send {
+    /// Reads `size` bytes (1, 2 or 4), as the guest's access would.
+    fn read(&self, offset: u16, size: u8) -> u32;
+
+    /// Writes the low `size` bytes of a value, as the guest's access would.
+    fn write(&self, offset: u16, size: u8, value: u32);
+}
 
 /// The inputs of a new device.
 pub struct Settings<'a> {
@@ -200,6 +215,20 @@ impl<'a> Settings<'a> {
     /// Returns true if QEMU records or replays the run, as [`Services::is_recorded`] does.
     pub fn is_recorded(&self) -> bool {
         self.services.is_recorded()
+    }
+
+    /// QEMU's own devices at the device's ports, to which the device may pass accesses on.
+    ///
+    /// # Errors
+    ///
+    /// This QEMU does not let pvio reach them.
+    pub fn ports_below(&self) -> Result<Box<dyn PortsBelow>, DeviceError> {
+        self.services.ports_below().ok_or_else(|| {
+            DeviceError::other(
+                "this QEMU does not let pvio pass accesses on to its own devices; use a distribution's QEMU \
+                 10.0 to 11.1",
+            )
+        })
     }
 
     /// A function that ends the machine with an exit status.

@@ -58,6 +58,7 @@ use crate::bus::PortBus;
 use crate::guest_memory::Physical;
 use crate::hypercalls::{Hypercalls, Magic, VcpuCalls};
 use crate::kernel_boots::KernelBoots;
+use crate::observers::{Observers, VcpuObservers};
 use crate::processes::ProcessFinder;
 use crate::qemu::report::say;
 use crate::qemu::{
@@ -105,6 +106,7 @@ pub struct Interceptor {
     rules: Rules,
     interrupted: Arc<InterruptedStrings>,
     log: Option<Arc<AccessLog>>,
+    observers: Option<Arc<Observers>>,
     trace: Option<Arc<Trace>>,
     /// `None` if the guest may make no hypercalls.
     hypercalls: Option<Arc<Hypercalls>>,
@@ -169,6 +171,7 @@ impl Interceptor {
             rules,
             interrupted: Arc::default(),
             log,
+            observers: None,
             trace: None,
             has_one_vcpu: host.max_vcpus == 1,
             proven_ram: hypercalls.as_ref().and_then(|calls| calls.proven_ram.clone()),
@@ -198,6 +201,11 @@ impl Interceptor {
         self.breakpoints = Some(breakpoints);
     }
 
+    /// Passes accesses to observers. Call it before any vCPU begins.
+    pub fn observe(&mut self, observers: Arc<Observers>) {
+        self.observers = Some(observers);
+    }
+
     /// Records what vCPUs do in a trace. Call it before any vCPU begins.
     pub fn trace(&mut self, trace: Arc<Trace>) {
         self.trace = Some(trace);
@@ -216,7 +224,10 @@ impl Interceptor {
             let log = self.log.as_ref().map(|log| VcpuLog::new(Arc::clone(log), index.0));
             let breaks = self.breakpoints.as_ref();
             let breaks = breaks.map(|all| VcpuBreaks::new(Arc::clone(all), index.0));
-            AccessListeners::new(log, self.statistics.vcpu_values(), breaks, trace.clone())
+            let observers = self.observers.as_ref();
+            let observers = observers.map(|all| VcpuObservers::new(Arc::clone(all), index.0));
+            let values = self.statistics.vcpu_values();
+            AccessListeners::new(log, values, observers, breaks, trace.clone())
         };
         let calls = self.hypercalls.as_ref();
         let calls = calls

@@ -2,22 +2,22 @@
 
 use super::OptionError;
 use crate::access_filter::split_at_single_colons;
-use crate::devices::{DeviceKind, DeviceRequest};
+use crate::devices::{DeviceRequest, Kind};
 use crate::x86::PortRange;
 
 /// Parses the option's value. A colon within a setting is doubled.
-pub(super) fn parse(text: &str, kinds: &[DeviceKind]) -> Result<DeviceRequest, OptionError> {
+pub(super) fn parse(text: &str, kinds: &[Kind]) -> Result<DeviceRequest<Kind>, OptionError> {
     let syntax = || OptionError::DeviceSyntax(text.to_owned());
     let mut parts = split_at_single_colons(text).into_iter();
     let kind_and_ports = parts.next().ok_or_else(syntax)?;
     let (name, range) = kind_and_ports.split_once('@').ok_or_else(syntax)?;
-    let kind = kinds.iter().find(|kind| kind.name == name);
+    let kind = kinds.iter().find(|kind| kind.name() == name);
     let kind = *kind.ok_or_else(|| OptionError::DeviceKind {
         option: text.to_owned(),
         kind: name.to_owned(),
-        known: kinds.iter().map(|kind| kind.name).collect(),
+        known: kinds.iter().map(Kind::name).collect(),
     })?;
-    let range = PortRange::parse(range, kind.ports)
+    let range = PortRange::parse(range, kind.ports())
         .map_err(|source| OptionError::DeviceRange { option: text.to_owned(), source })?;
     let mut settings: Vec<(String, String)> = Vec::new();
     for part in parts {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::access_filter::{AccessFilter, split_at_single_colons};
 use crate::breakpoints::{BreakError, Breakpoint};
-use crate::devices::{DeviceKind, DeviceRequest};
+use crate::devices::{DeviceRequest, Kind, ObserverKind};
 use crate::files::OutputFile;
 use crate::guest::MOST_FRAMES;
 use crate::guest_file::GuestFile;
@@ -20,7 +20,7 @@ use crate::x86::PortRange;
 
 /// The options that were given so far. No file is open yet.
 pub(super) struct Given<'a> {
-    kinds: &'a [DeviceKind],
+    kinds: &'a [Kind],
     api: ApiLevel,
     command_line: &'a CommandLine,
     named: NamedFiles,
@@ -33,6 +33,7 @@ pub(super) struct Given<'a> {
     symbols: Vec<GuestFile>,
     debug_directories: Vec<PathBuf>,
     devices: Vec<DeviceRequest>,
+    observers: Vec<DeviceRequest<ObserverKind>>,
     values: Vec<PortRange>,
     breakpoints: Vec<(Argument, Breakpoint)>,
 }
@@ -51,7 +52,7 @@ struct Once {
 }
 
 impl<'a> Given<'a> {
-    pub fn new(kinds: &'a [DeviceKind], api: ApiLevel, command_line: &'a CommandLine) -> Given<'a> {
+    pub fn new(kinds: &'a [Kind], api: ApiLevel, command_line: &'a CommandLine) -> Given<'a> {
         Given {
             kinds,
             api,
@@ -66,6 +67,7 @@ impl<'a> Given<'a> {
             symbols: Vec::new(),
             debug_directories: Vec::new(),
             devices: Vec::new(),
+            observers: Vec::new(),
             values: Vec::new(),
             breakpoints: Vec::new(),
         }
@@ -167,7 +169,10 @@ impl<'a> Given<'a> {
             "device" => {
                 let device = device::parse(value, self.kinds)?;
                 self.named.add_device(&device)?;
-                self.devices.push(device);
+                match device.kind {
+                    Kind::Device(kind) => self.devices.push(device.with_kind(kind)),
+                    Kind::Observer(kind) => self.observers.push(device.with_kind(kind)),
+                }
                 Ok(())
             }
             _ => Err(OptionError::Unknown(key.into())),
@@ -237,6 +242,7 @@ impl<'a> Given<'a> {
             debug_directories: self.debug_directories,
             guest_symbols,
             devices: self.devices,
+            observers: self.observers,
             access_log,
             trace,
             hypercall,

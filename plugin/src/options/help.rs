@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::devices::DeviceKind;
+use crate::devices::Kind;
 use crate::nearest::suggestion;
 
 /// Each option with its values, and its meaning. `docs/count.md` has the same options.
@@ -31,14 +31,14 @@ pub(super) const OPTIONS: [(&str, &str, &str); 17] = [
 ];
 
 /// Returns the text for `libpvio.so,help`. `kinds` lists the available devices.
-pub(super) fn text(kinds: &[DeviceKind]) -> String {
+pub(super) fn text(kinds: &[Kind]) -> String {
     let mut text = String::from("libpvio.so options:\n");
     let option = |(name, values, _): &(&str, &str, &str)| format!("{name}={values}");
     let width = OPTIONS.iter().map(|row| option(row).len()).max().unwrap_or(0);
     for row in &OPTIONS {
         let _ = writeln!(text, "  {:width$}  {}", option(row), row.2);
     }
-    let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
+    let names: Vec<&str> = kinds.iter().map(Kind::name).collect();
     let _ = writeln!(text, "kinds of devices: {}", names.join(", "));
     let _ = writeln!(
         text,
@@ -60,7 +60,7 @@ pub(super) fn instead_of(unknown: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::devices::BUILT_IN;
+    use crate::devices::built_in_kinds;
 
     #[test]
     fn help_lists_each_option_of_the_documentation_and_each_device() {
@@ -74,8 +74,9 @@ mod tests {
         documented.sort_unstable();
         listed.sort_unstable();
         assert_eq!(documented, listed);
-        let text = text(&BUILT_IN);
-        assert!(BUILT_IN.iter().all(|kind| text.contains(kind.name)), "{text}");
+        let kinds = built_in_kinds();
+        let text = text(&kinds);
+        assert!(kinds.iter().all(|kind| text.contains(kind.name())), "{text}");
         assert!(text.lines().all(|line| line.len() <= 120), "{text}");
     }
 }

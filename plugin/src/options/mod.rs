@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 use crate::access_filter::AccessFilter;
 use crate::breakpoints::Breakpoint;
-use crate::devices::{DeviceKind, DeviceRequest};
+use crate::devices::{DeviceRequest, Kind, ObserverKind};
 use crate::files::OutputFile;
 use crate::guest_file::GuestFile;
 use crate::listening_socket::ListeningSocket;
@@ -98,6 +98,8 @@ pub struct Options {
     pub guest_symbols: bool,
     /// The devices to make.
     pub devices: Vec<DeviceRequest>,
+    /// The observers to make.
+    pub observers: Vec<DeviceRequest<ObserverKind>>,
     /// The access log.
     pub access_log: Option<AccessesOption>,
     /// The trace.
@@ -123,7 +125,7 @@ pub struct Options {
 }
 
 /// Returns the list of options if the arguments ask for it: `libpvio.so,help`. `kinds` lists the available devices.
-pub fn help(arguments: &[String], kinds: &[DeviceKind]) -> Option<String> {
+pub fn help(arguments: &[String], kinds: &[Kind]) -> Option<String> {
     // QEMU turns a bare `help` into `help=on`.
     let asks = |argument: &String| matches!(argument.as_str(), "help" | "help=on");
     arguments.iter().any(asks).then(|| help::text(kinds))
@@ -141,7 +143,7 @@ impl Options {
     /// cannot be opened.
     pub fn parse(
         arguments: &[String],
-        kinds: &[DeviceKind],
+        kinds: &[Kind],
         api: ApiLevel,
         command_line: &CommandLine,
     ) -> Result<Options, OptionError> {
@@ -154,7 +156,7 @@ impl Options {
 }
 
 /// The options of the command line, and those of the file that `config=` names there.
-fn all_arguments(arguments: &[String], kinds: &[DeviceKind]) -> Result<Vec<Argument>, OptionError> {
+fn all_arguments(arguments: &[String], kinds: &[Kind]) -> Result<Vec<Argument>, OptionError> {
     let mut command_line = Vec::with_capacity(arguments.len());
     let mut config: Option<String> = None;
     for argument in arguments {

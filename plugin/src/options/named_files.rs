@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use pvio_guest::abi::DUMPS_MAX;
 
 use super::OptionError;
-use crate::devices::{DeviceRequest, REPLAY, SCRIPT};
+use crate::devices::{DeviceRequest, FILTER, Kind, OBSERVE, REPLAY, SCRIPT};
 use crate::files::{self, Identity};
 
 /// The files that options have named so far.
@@ -82,11 +82,12 @@ impl NamedFiles {
     }
 
     /// Adds the files of a device.
-    pub fn add_device(&mut self, device: &DeviceRequest) -> Result<(), OptionError> {
+    pub fn add_device(&mut self, device: &DeviceRequest<Kind>) -> Result<(), OptionError> {
         for (key, path) in &device.settings {
             if matches!(&**key, "in" | "out" | "file") {
                 let setting = format!("{key:?} of {:?}", device.kind_and_ports);
-                let is_read = key == "in" || [SCRIPT.name, REPLAY.name].contains(&device.kind.name);
+                let readers = [SCRIPT.name, OBSERVE.name, FILTER.name, REPLAY.name];
+                let is_read = key == "in" || readers.contains(&device.kind.name());
                 self.add(setting, path, !is_read, false)?;
             }
         }

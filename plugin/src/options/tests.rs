@@ -1,12 +1,12 @@
 use super::*;
 
-fn parse(arguments: &[&str], kinds: &[DeviceKind], api: ApiLevel) -> Result<Options, OptionError> {
+fn parse(arguments: &[&str], kinds: &[Kind], api: ApiLevel) -> Result<Options, OptionError> {
     let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
     Options::parse(&arguments, kinds, api, &CommandLine::default())
 }
 
 fn error(arguments: &[&str]) -> String {
-    parse(arguments, &crate::devices::BUILT_IN, ApiLevel::NEWEST).err().unwrap().to_string()
+    parse(arguments, &crate::devices::built_in_kinds(), ApiLevel::NEWEST).err().unwrap().to_string()
 }
 
 #[test]
@@ -20,7 +20,7 @@ fn tables_go_to_stderr_unless_summary_says_otherwise() {
 
 #[test]
 fn a_device_option_has_a_kind_ports_and_settings() {
-    let built_in = &crate::devices::BUILT_IN;
+    let built_in = &crate::devices::built_in_kinds();
     let option = "device=uart16550@0x2f8:irq=3:file=/tmp/a::b";
     let options = parse(&[option], built_in, ApiLevel::NEWEST).unwrap();
     let [device] = &options.devices[..] else { panic!("one device") };

@@ -2,6 +2,7 @@
 
 use crate::breakpoints::BreakError;
 use crate::bus::BusError;
+use crate::observers::ObserverError;
 use crate::options::OptionError;
 use crate::qemu::{MachineError, MissingFunction};
 use crate::sections::SectionsError;
@@ -22,6 +23,9 @@ pub enum BuildError {
     /// A device cannot be placed on the bus.
     #[error("option \"device\": {0}")]
     Bus(#[from] BusError),
+    /// An observer cannot be built.
+    #[error("option \"device\": {0}")]
+    Observer(#[from] ObserverError),
     /// Plugins cannot serve ports on this QEMU.
     #[error("option \"device\": {0}")]
     Machine(#[from] MachineError),

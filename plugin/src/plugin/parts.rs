@@ -8,11 +8,15 @@ use pvio_stats::trace::Head;
 use super::BuildError;
 use crate::access_log::CodeNames;
 use crate::breakpoints::{BreakContext, Breakpoint, Breakpoints};
-use crate::devices::DeviceRequest;
+use crate::devices::{
+    Clock, DeviceRequest, Interrupt, ObserverKind, PortsBelow, Services, StopRequest, Timer, Waker,
+};
 use crate::dumps::Dumps;
 use crate::interception::{Callers, Instructions};
+use crate::observers::Observers;
 use crate::options::{AccessesOption, Options};
 use crate::processes::ProcessFinder;
+use crate::qemu::report::say;
 use crate::qemu::{
     AfterInstruction, GuestClock, GuestRam, HostInfo, Machine, MachineError, MissingFunction,
     PagingRegisterReader, ProvenRam, Scoreboard, TaskStateReader,
@@ -136,6 +140,78 @@ pub(super) fn value_clock(host: &HostInfo) -> ValueClock {
             let start = Instant::now();
             ValueClock { name: "host", now: Box::new(move || start.elapsed().as_nanos() as u64) }
         }
+    }
+}
+
+/// Builds the observers. `None` if there are none.
+pub(super) fn observers(
+    host: &HostInfo,
+    requests: Vec<DeviceRequest<ObserverKind>>,
+    machine: Option<&Arc<Machine>>,
+) -> Result<Option<Arc<Observers>>, BuildError> {
+    if requests.is_empty() {
+        return Ok(None);
+    }
+    let services = ObserverServices { host, machine };
+    let observers = Arc::new(Observers::build(requests, &services, value_clock(host))?);
+    match machine {
+        Some(machine) => {
+            let observers = Arc::clone(&observers);
+            machine.on_reset(move || observers.reset());
+        }
+        None => observers.reset(),
+    }
+    Ok(Some(observers))
+}
+
+/// The machine's services to observers, on any QEMU.
+struct ObserverServices<'a> {
+    host: &'a HostInfo,
+    /// `None` if QEMU does not export its functions.
+    machine: Option<&'a Arc<Machine>>,
+}
+
+impl Services for ObserverServices<'_> {
+    fn interrupt(&self, _line: u8) -> Option<Box<dyn Interrupt>> {
+        None
+    }
+
+    fn exit(&self) -> Box<dyn Fn(u8) + Send> {
+        match self.machine.cloned() {
+            Some(machine) => Box::new(move |status| machine.exit(status)),
+            None => Box::new(|_| {
+                say("an observer cannot end this QEMU, which does not export its functions")
+            }),
+        }
+    }
+
+    fn queued_interrupt(&self, _line: u8) -> Option<Box<dyn Interrupt>> {
+        None
+    }
+
+    fn waker(&self) -> Option<Waker> {
+        None
+    }
+
+    fn stop_request(&self) -> Option<StopRequest> {
+        None
+    }
+
+    fn timer(&self, _number: usize) -> Option<Box<dyn Timer>> {
+        None
+    }
+
+    fn ports_below(&self) -> Option<Box<dyn PortsBelow>> {
+        None
+    }
+
+    fn clock(&self) -> Option<Clock> {
+        let clock = GuestClock::find(self.host.icount)?;
+        Some(Box::new(move || clock.now()))
+    }
+
+    fn is_recorded(&self) -> bool {
+        self.host.recorded
     }
 }
 

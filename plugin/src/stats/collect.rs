@@ -130,6 +130,9 @@ impl Statistics {
             values_clock: values.map(|values| values.clock().into()),
             values: value_rows,
             values_dropped,
+            post_clock: None,
+            post: Vec::new(),
+            post_dropped: 0,
             windows: windows.into_iter().map(|window| maker.window(window)).collect(),
         };
         let more = more(&names, &snapshot);

@@ -12,6 +12,7 @@ mod merge;
 mod names;
 pub mod port_names;
 mod port_page;
+mod post;
 mod read;
 mod rows;
 mod schema;
@@ -33,7 +34,7 @@ pub use read::{Problem, ReadError};
 pub use schema::{
     AccessCounts, AccessRow, CallAccessRow, CallAt, CallCallerRow, CallCounts, CallSiteRow,
     CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow, HypercallRow, Instructions,
-    JSON_SCHEMA, PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot,
+    JSON_SCHEMA, PortRow, PostRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot,
     SymbolFileRow, Tables, UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
 };
 pub use summary::render;

@@ -43,6 +43,7 @@ pub enum MergeError {
 /// | `call_callers` | as `callers` |
 /// | `processes` | rows by kernel, number and name, or page table |
 /// | `values` | rows by port, direction, size and value; `first`, `last` and `values_clock` are `null`, unless there is one dump |
+/// | `post`, `post_clock`, `post_dropped` | empty, `null` and 0, unless there is one dump |
 /// | `windows` | rows by name; `open` and `rows_dropped` are true if true in one dump |
 ///
 /// # Errors
@@ -59,6 +60,8 @@ pub fn merge(dumps: &[Snapshot]) -> Result<Snapshot, MergeError> {
         }
     }
     let reasons = dumps.iter().filter_map(|dump| dump.vcpus_omitted.as_deref());
+    // The codes of two runs have no common order.
+    let only = Some(first).filter(|_| dumps.len() == 1);
     let (values, values_dropped) = crate::values::merge(dumps)?;
     Ok(Snapshot {
         schema: first.schema.clone(),
@@ -73,6 +76,9 @@ pub fn merge(dumps: &[Snapshot]) -> Result<Snapshot, MergeError> {
         values_clock: first.values_clock.clone().filter(|_| dumps.len() == 1),
         values,
         values_dropped,
+        post_clock: only.and_then(|dump| dump.post_clock.clone()),
+        post: only.map_or_else(Vec::new, |dump| dump.post.clone()),
+        post_dropped: only.map_or(0, |dump| dump.post_dropped),
         windows: merge_windows(dumps, keep_vcpus)?,
     })
 }

@@ -11,8 +11,8 @@ use serde_json::error::Category;
 use crate::check::{overflowing, overflowing_values};
 use crate::schema::{
     AccessCounts, AccessRow, CallAccessRow, CallCallerRow, CallCounts, CallSiteRow, CallerRow,
-    FormRow, HypercallRow, PortRow, ProcessRow, SCHEMA, SectionRow, SiteRow, Snapshot, Tables,
-    UndecidedFormRow, ValueRow, VcpuRow, parse_address,
+    FormRow, HypercallRow, PortRow, PostRow, ProcessRow, SCHEMA, SectionRow, SiteRow, Snapshot,
+    Tables, UndecidedFormRow, ValueRow, VcpuRow, parse_address,
 };
 
 /// A file that could not be read as a dump.
@@ -269,6 +269,7 @@ fn wrong_row(tables: &Value) -> Option<(String, String)> {
         .or_else(|| wrong_row_in::<CallerRow>(tables, "callers"))
         .or_else(|| wrong_row_in::<ProcessRow>(tables, "processes"))
         .or_else(|| wrong_row_in::<ValueRow>(tables, "values"))
+        .or_else(|| wrong_row_in::<PostRow>(tables, "post"))
         .or_else(|| wrong_row_in::<HypercallRow>(tables, "hypercalls"))
         .or_else(|| wrong_row_in::<CallSiteRow>(tables, "call_sites"))
         .or_else(|| wrong_row_in::<CallAccessRow>(tables, "call_accesses"))

@@ -6,6 +6,7 @@
 
 mod calls;
 mod ports;
+mod post;
 mod sites;
 
 use std::borrow::Cow;
@@ -20,6 +21,7 @@ use crate::json_schema;
 
 pub use self::calls::{CallAccessRow, CallAt, CallCallerRow, CallCounts, CallSiteRow};
 pub use self::ports::{AccessCounts, AccessRow, FirstAccess, PortRow, ValueMoment, ValueRow};
+pub use self::post::PostRow;
 pub(crate) use self::sites::parse_address;
 pub use self::sites::{CallerRow, ChainEnd, FrameRow, SiteRow};
 
@@ -67,6 +69,15 @@ pub struct Snapshot {
     /// The accesses whose values did not fit into `values`.
     #[serde(default)]
     pub values_dropped: AccessCounts,
+    /// The clock of the times in `post`: `guest` or `host`; `null` without a device `post`, and in dumps that were merged.
+    #[serde(default)]
+    pub post_clock: Option<Cow<'static, str>>,
+    /// The codes that were written to the ports of devices `post`, in their order; empty in dumps that were merged.
+    #[serde(default)]
+    pub post: Vec<PostRow>,
+    /// The codes before the last that did not fit into `post`.
+    #[serde(default)]
+    pub post_dropped: u64,
     /// Named windows, in the order in which they first began.
     #[serde(default)]
     pub windows: Vec<WindowRow>,

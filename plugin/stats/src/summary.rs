@@ -11,6 +11,7 @@ use self::counts::{
 };
 use self::ports::{first_unserved, ports, unserved, values};
 use self::sites::{call_callers, call_sites, callers, processes, sites, without_chain};
+use crate::post;
 use crate::schema::{AccessCounts, CallCounts, Counts, Snapshot};
 use crate::text_table::{number, printable};
 
@@ -72,6 +73,14 @@ pub fn render(snapshot: &Snapshot, colour: bool) -> String {
         let AccessCounts { accesses, unverified } = snapshot.values_dropped;
         let dropped = counted_as(accesses + unverified, "access", "accesses");
         let _ = writeln!(text, "  {dropped} had values that did not fit into the table");
+    }
+    if !snapshot.post.is_empty() {
+        let (title, table) = post::codes(snapshot);
+        section(&mut text, &title, table);
+    }
+    if snapshot.post_dropped > 0 {
+        let dropped = counted_as(snapshot.post_dropped, "code", "codes");
+        let _ = writeln!(text, "  {dropped} before the last did not fit into the table");
     }
     if !snapshot.sites.is_empty() {
         section(&mut text, &busiest("sites", snapshot.sites.len()), sites(snapshot));

@@ -131,6 +131,9 @@ pub fn snapshot(accesses: u64) -> Snapshot {
         values_clock: None,
         values: Vec::new(),
         values_dropped: AccessCounts::default(),
+        post_clock: None,
+        post: Vec::new(),
+        post_dropped: 0,
         windows: Vec::new(),
     }
 }

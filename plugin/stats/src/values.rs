@@ -2,6 +2,7 @@
 
 use crate::check::overflowing_values;
 use crate::merge::MergeError;
+use crate::post::seconds;
 use crate::rows::add_up;
 use crate::schema::{AccessCounts, Snapshot, ValueMoment, ValueRow};
 use crate::text_table::{TextTable, number};
@@ -17,8 +18,7 @@ impl ValueRow {
 impl ValueMoment {
     /// The time in seconds, with microseconds.
     pub fn seconds(&self) -> String {
-        let micros = self.time_ns / 1000;
-        format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+        seconds(self.time_ns)
     }
 }
 

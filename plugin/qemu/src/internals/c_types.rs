@@ -93,13 +93,25 @@ pub(crate) struct ImplementedAccesses {
     pub unaligned: bool,
 }
 
-/// `MemoryRegionSection` in `system/memory.h`, as far as pvio reads it: a size of 128 bits, the region, and
-/// more room than the rest takes. C returns it in the caller's memory.
+/// `MemoryRegionSection` in `system/memory.h`, as far as pvio reads it: a size of 128 bits, the region, a view,
+/// two offsets, and more room than the rest takes. C returns it in the caller's memory.
 #[repr(C, align(16))]
 pub(crate) struct MemoryRegionSection {
     size: [u64; 2],
     pub region: *mut MemoryRegion,
-    rest: [u64; 29],
+    view: *mut c_void,
+    pub offset_within_region: u64,
+    pub offset_within_address_space: u64,
+    rest: [u64; 26],
+}
+
+/// `MemoryListener` in `system/memory.h`: two of its callbacks, which come first, and more room than the others take.
+/// A callback may be null.
+#[repr(C)]
+pub(crate) struct MemoryListener {
+    pub begin: Option<unsafe extern "C" fn(*mut MemoryListener)>,
+    pub commit: Option<unsafe extern "C" fn(*mut MemoryListener)>,
+    pub others: [u64; 62],
 }
 
 /// `struct Notifier` in `qemu/notify.h`: a function and a list node.

@@ -4,16 +4,19 @@
 //! None of this is a stable interface. pvio uses it on the versions whose declarations were compared
 //! with [`super::symbols`], and tests the port bus before anything relies on it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use super::below::{BelowWatch, PortsBelow};
 use super::bottom_half::BottomHalf;
 use super::error::MachineError;
 use super::global_lock::GlobalLock;
+use super::hidden_regions::HiddenRegion;
 use super::io_region::{Locking, PortHandler};
 use super::irq::{IsaIrq, IsaIrqs};
 use super::migration_blocker::MigrationBlocker;
 use super::port_bus::PortBus;
+use super::port_presence::RegionFinder;
 use super::ram::GuestRam;
 use super::symbols::{
     BottomHalfCreation, BottomHalfRequest, ErrorFunctions, IoRoot, IrqFunctions, IsaLines,
@@ -26,6 +29,9 @@ use crate::version::QemuVersion;
 pub struct Machine {
     lock: GlobalLock,
     bus: PortBus,
+    finder: Option<RegionFinder>,
+    /// Unset until something asks for QEMU's devices under the plugin's.
+    below: OnceLock<&'static BelowWatch>,
     ports: PortFunctions,
     ram: Option<Arc<GuestRam>>,
     irqs: IsaIrqs,
@@ -56,6 +62,8 @@ impl Machine {
         let lockless = LocklessIo::find().ok();
         let machine = Machine {
             bus: PortBus::new(IoRoot::find()?, RegionFunctions::find()?, lockless),
+            finder: RegionFinder::find().ok(),
+            below: OnceLock::new(),
             ports: PortFunctions::find()?,
             ram: GuestRam::open(Some(version)).map(Arc::new),
             lock: GlobalLock::new(LockFunctions::find()?),
@@ -106,6 +114,56 @@ impl Machine {
     /// A device may call it, as [`Machine::read_port`].
     pub fn write_port(&self, port: u16, size: u8, value: u32) {
         self.ports.write(port, size, value);
+    }
+
+    /// Opens a way to QEMU's own devices under a range of ports, from the first to the last, that the plugin serves.
+    ///
+    /// # Errors
+    ///
+    /// If QEMU does not export what is needed.
+    ///
+    /// # Panics
+    ///
+    /// If this thread does not hold QEMU's global lock.
+    pub fn below(
+        self: &Arc<Machine>,
+        first: u16,
+        last: u16,
+    ) -> Result<Arc<PortsBelow>, MachineError> {
+        let below = Arc::new(PortsBelow::new(first, last)?);
+        if !self.finder.as_ref().is_some_and(RegionFinder::try_out) {
+            let why = "QEMU describes regions in another way".to_owned();
+            return Err(MachineError::SelfTest(why));
+        }
+        let watch = match self.below.get() {
+            Some(watch) => watch,
+            None => {
+                let watch = BelowWatch::start(self, GlobalLock::new(LockFunctions::find()?))?;
+                self.below.get_or_init(|| watch)
+            }
+        };
+        watch.add(&below);
+        Ok(below)
+    }
+
+    /// Runs `work` while the plugin's regions are not on the bus. No vCPU may run meanwhile.
+    pub(super) fn without_own_regions<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.bus.without_own_regions(&self.lock, work)
+    }
+
+    /// Returns what QEMU has in each range of ports, from the first to the last, under the plugin's regions.
+    ///
+    /// Call it in a handler of [`Machine::on_reset`]: it takes the plugin's regions off the bus meanwhile. Nothing is found if
+    /// QEMU does not export the functions.
+    ///
+    /// # Panics
+    ///
+    /// If this thread does not hold QEMU's global lock.
+    pub fn hidden(&self, ranges: &[(u16, u16)]) -> Vec<Vec<HiddenRegion>> {
+        match &self.finder {
+            Some(finder) => self.bus.hidden(&self.lock, finder, ranges),
+            None => vec![Vec::new(); ranges.len()],
+        }
     }
 
     /// Returns the guest's memory; `None` if QEMU does not export the functions for it.

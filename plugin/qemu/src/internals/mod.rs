@@ -5,6 +5,7 @@
 
 mod accelerator;
 mod after_instruction;
+mod below;
 mod bottom_half;
 mod c_types;
 mod command_line;
@@ -16,6 +17,7 @@ mod exclusive;
 mod global_lock;
 mod guest_clock;
 mod guest_timer;
+mod hidden_regions;
 mod io_region;
 mod irq;
 mod irq_observer;
@@ -46,6 +48,7 @@ mod watchpoints;
 
 pub(crate) use accelerator::{icount_is_on, is_recorded, other_than_tcg};
 pub use after_instruction::{AfterInstruction, BetweenBlocks, FrameState};
+pub use below::PortsBelow;
 pub use bottom_half::BottomHalf;
 pub(crate) use c_types::CpuState;
 pub use command_line::CommandLine;
@@ -57,6 +60,7 @@ pub use error::MachineError;
 pub use exclusive::ExclusiveWork;
 pub use guest_clock::GuestClock;
 pub use guest_timer::GuestTimer;
+pub use hidden_regions::HiddenRegion;
 pub use io_region::{Locking, PortHandler};
 pub use irq::IsaIrq;
 pub use machine::Machine;

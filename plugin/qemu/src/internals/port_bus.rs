@@ -1,7 +1,7 @@
 //! QEMU's port bus: adds regions of ports, and tests the bus before anything relies on it.
 
 use std::ffi::{CString, c_int};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::c_types::MemoryRegion;
 use super::error::MachineError;
@@ -21,11 +21,22 @@ pub(super) struct PortBus {
     regions: RegionFunctions,
     /// `None` before QEMU 11.1: all accesses come under the global lock.
     lockless: Option<LocklessIo>,
+    /// The plugin's regions on the bus. Used only under the global lock.
+    own: Mutex<Vec<OwnRegion>>,
 }
+
+/// A region of the plugin, which is never freed.
+struct OwnRegion {
+    first: u16,
+    region: *mut MemoryRegion,
+}
+
+// SAFETY: the pointer is only passed to QEMU's functions, with the global lock held.
+unsafe impl Send for OwnRegion {}
 
 impl PortBus {
     pub fn new(root: IoRoot, regions: RegionFunctions, lockless: Option<LocklessIo>) -> PortBus {
-        PortBus { root, regions, lockless }
+        PortBus { root, regions, lockless, own: Mutex::default() }
     }
 
     /// Adds a region of `count` ports to the bus, with a priority above QEMU's devices.
@@ -68,7 +79,35 @@ impl PortBus {
             let bus = (self.root.get_system_io)();
             (self.regions.memory_region_add_subregion_overlap)(bus, first.into(), region, PRIORITY);
         }
+        self.own().push(OwnRegion { first, region });
         region
+    }
+
+    fn own(&self) -> MutexGuard<'_, Vec<OwnRegion>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work` while the plugin's regions are not on the bus. No vCPU may run meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// If the global lock is not held.
+    pub fn without_own_regions<R>(&self, lock: &GlobalLock, work: impl FnOnce() -> R) -> R {
+        lock.assert_held();
+        let own = self.own();
+        // SAFETY: with the global lock held. Each region is on the bus, and comes back to its place below.
+        let bus = unsafe { (self.root.get_system_io)() };
+        for OwnRegion { region, .. } in &*own {
+            // SAFETY: as above.
+            unsafe { (self.regions.memory_region_del_subregion)(bus, *region) };
+        }
+        let result = work();
+        let add = self.regions.memory_region_add_subregion_overlap;
+        for OwnRegion { first, region } in &*own {
+            // SAFETY: as in `add`, where the same region was added at the same place.
+            unsafe { add(bus, (*first).into(), *region, PRIORITY) };
+        }
+        result
     }
 
     /// Adds a scratch region to the bus temporarily, and checks that accesses arrive as they were made.
@@ -93,6 +132,7 @@ impl PortBus {
         let read = ports.read(SCRATCH + 1, 2);
         // SAFETY: with the global lock held; the region is the one that was just put on the bus.
         unsafe { (self.regions.memory_region_del_subregion)((self.root.get_system_io)(), region) };
+        self.own().retain(|own| own.region != region);
         let log = LOG.lock().expect("no panic").split_off(0);
         let expected = [('w', 4, 4, 0x1234_5678), ('r', 1, 2, 0)];
         match (read, log == expected) {

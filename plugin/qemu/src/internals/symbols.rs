@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32};
 
 use super::c_types::{
     AddressSpace, Bh, CpuState, EnumLookup, Error, IrqHandler, IrqState, IsaDevice, MemTxAttrs,
-    MemoryRegion, MemoryRegionOps, MemoryRegionSection, Notifier, Object, QemuTimer, VersionInfo,
-    VmStateDescription,
+    MemoryListener, MemoryRegion, MemoryRegionOps, MemoryRegionSection, Notifier, Object,
+    QemuTimer, VersionInfo, VmStateDescription,
 };
 use crate::symbol::{Global, lookup_internal, symbol_table};
 
@@ -200,6 +200,29 @@ symbol_table! {
         ) -> MemoryRegionSection,
         memory_region_name: unsafe extern "C" fn(mr: *const MemoryRegion) -> *const c_char,
         memory_region_unref: unsafe extern "C" fn(mr: *mut MemoryRegion),
+    }
+
+    /// An access to a region, under the global lock. `op` is a `MemOp`: the logarithm of the size, for a region of a
+    /// little-endian target on a little-endian host. Returns 0 if the device took it.
+    RegionDispatch: "system/memory.h", since V9_2 {
+        memory_region_dispatch_read: unsafe extern "C" fn(
+            mr: *mut MemoryRegion, addr: u64, pval: *mut u64, op: c_int, attrs: MemTxAttrs,
+        ) -> u32,
+        memory_region_dispatch_write: unsafe extern "C" fn(
+            mr: *mut MemoryRegion, addr: u64, data: u64, op: c_int, attrs: MemTxAttrs,
+        ) -> u32,
+    }
+
+    /// Listeners to changes of an address space.
+    ListenerFunctions: "system/memory.h", since V9_2 {
+        memory_listener_register: unsafe extern "C" fn(
+            listener: *mut MemoryListener, filter: *mut AddressSpace,
+        ),
+    }
+
+    /// The address space of the ports.
+    PortSpace: "system/address-spaces.h", since V9_2 {
+        address_space_io: Global<AddressSpace>,
     }
 
     /// Accesses to the port bus. Each takes the global lock where the device at the port wants it.

@@ -11,7 +11,10 @@
 
 mod engine;
 mod error;
+mod filter;
 mod host;
+mod mistakes;
+mod observe;
 mod program;
 mod source;
 mod state;
@@ -21,17 +24,19 @@ mod timers;
 
 use std::sync::{Arc, Mutex};
 
-use rhai::{Dynamic, Map};
+use rhai::{Dynamic, Engine, Map};
 use vm_device::MutDevicePio;
 use vm_device::bus::{PioAddress, PioAddressOffset};
 
 use self::error::{CallError, ScriptError};
+pub use self::filter::FILTER;
 use self::host::Host;
-use self::program::Program;
+use self::mistakes::Mistakes;
+pub use self::observe::OBSERVE;
+use self::program::{Function, Program};
 use self::source::Source;
 use self::timers::Timers;
 use super::{Device, DeviceError, DeviceKind, Settings};
-use crate::qemu::report::say;
 use crate::untrusted_text::escape;
 
 /// The kind `script`.
@@ -43,12 +48,48 @@ const DEFAULT_OPERATIONS: u64 = 20_000;
 /// The largest value of `ops=`. A call that copies arrays needs about 5 KiB for each operation.
 const MAX_OPERATIONS: u64 = 1_000_000;
 
-/// The number of different mistakes that are reported.
-const MAX_REPORTS: usize = 8;
-
 fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, DeviceError> {
+    let (source, text) = read(settings, SCRIPT.name)?;
+    let name = format!("{} at {}", SCRIPT.name, settings.range);
+    let interrupt = settings.take_interrupt("irq")?;
+    let timers = Timers::new(settings);
+    let host = Host::new(name, settings.clock(), timers, interrupt.map(Mutex::new));
+    let script = Script::new(source, &text, Arc::new(host)).map_err(DeviceError::other)?;
+    Ok(Box::new(script))
+}
+
+/// A script without timers that is ready to run, and what it reaches.
+struct Loaded {
+    program: Program,
+    host: Arc<Host>,
+}
+
+/// Loads the script that the settings name. It must have `functions`, and may have an interrupt line if `has_interrupt`.
+///
+/// `more` adds functions that it may call.
+fn load(
+    settings: &mut Settings<'_>,
+    kind: &str,
+    functions: &'static [Function],
+    has_interrupt: bool,
+    more: impl FnOnce(&mut Engine),
+) -> Result<Loaded, DeviceError> {
+    let (source, text) = read(settings, kind)?;
+    let name = format!("{kind} at {}", settings.range);
+    let interrupt = if has_interrupt { settings.take_interrupt("irq")? } else { None };
+    let host = Arc::new(Host::new(name, settings.clock(), None, interrupt.map(Mutex::new)));
+    let (path, operations) = (source.path(), source.operations());
+    let program = Program::load(path, &text, operations, &host, functions, more);
+    Ok(Loaded { program: program.map_err(DeviceError::other)?, host })
+}
+
+/// Reads the script that the settings name.
+fn read(settings: &mut Settings<'_>, kind: &str) -> Result<(Source, String), DeviceError> {
+    let article = if kind.starts_with('o') { "an" } else { "a" };
     let path = settings.take("file").ok_or_else(|| {
-        DeviceError::other("a script device needs file=SCRIPT; name a script in the language Rhai")
+        DeviceError::other(format!(
+            "{article} {kind} device needs file=SCRIPT; name a script in the language Rhai"
+        ))
     })?;
     let operations = match settings.take("ops") {
         None => DEFAULT_OPERATIONS,
@@ -63,12 +104,7 @@ fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, DeviceError> {
         let key = "file".to_owned();
         DeviceError::Input { key, path, source: error }
     })?;
-    let name = format!("{} at {}", SCRIPT.name, settings.range);
-    let interrupt = settings.take_interrupt("irq")?;
-    let timers = Timers::new(settings);
-    let host = Host::new(name, settings.clock(), timers, interrupt.map(Mutex::new));
-    let script = Script::new(source, &text, Arc::new(host)).map_err(DeviceError::other)?;
-    Ok(Box::new(script))
+    Ok((source, text))
 }
 
 fn parse_operations(value: &str) -> Option<u64> {
@@ -84,9 +120,10 @@ fn new_state() -> Dynamic {
 /// Meanwhile nothing is logged, and neither the interrupt line nor a timer changes.
 fn tried_out(source: &Source, text: &str, host: &Arc<Host>) -> Result<Program, ScriptError> {
     host.connect(false);
-    let program = Program::load(source.path(), text, source.operations(), host)?;
-    host.allow_timers(program.has_timer());
-    if program.has_reset()
+    let program =
+        Program::load(source.path(), text, source.operations(), host, program::DEVICE, |_| {})?;
+    host.allow_timers(program.has("timer"));
+    if program.has("reset")
         && let Err(error) = program.call("reset", &mut new_state(), ())
     {
         return Err(program.script_error("reset", &error));
@@ -103,8 +140,7 @@ struct Script {
     state: Dynamic,
     /// True if a call has failed since the last reset.
     is_dead: bool,
-    /// The mistakes that were reported: a guest may repeat one at each reset.
-    reported: Vec<String>,
+    mistakes: Mistakes,
 }
 
 impl Script {
@@ -116,7 +152,7 @@ impl Script {
             host,
             state: new_state(),
             is_dead: false,
-            reported: Vec::new(),
+            mistakes: Mistakes::default(),
         })
     }
 
@@ -128,17 +164,8 @@ impl Script {
         self.state = new_state();
         self.host.quiet();
         let mistake = self.program.script_error(function, error).to_string();
-        if self.reported.len() >= MAX_REPORTS || self.reported.contains(&mistake) {
-            return;
-        }
-        let arguments: Vec<String> = arguments.iter().map(|value| format!("{value:#x}")).collect();
-        say(format_args!(
-            "{}: {mistake}, in the call {function}({}): until the next reset the device reads as all ones, and \
-             writes to it are lost",
-            self.host.name(),
-            arguments.join(", ")
-        ));
-        self.reported.push(mistake);
+        let then = "the device reads as all ones, and writes to it are lost";
+        self.mistakes.report(self.host.name(), mistake, (function, arguments), then);
     }
 
     fn read(&mut self, offset: u16, data: &mut [u8]) {
@@ -186,7 +213,7 @@ impl Device for Script {
         self.is_dead = false;
         self.state = new_state();
         self.host.quiet();
-        if self.program.has_reset()
+        if self.program.has("reset")
             && let Err(error) = self.program.call("reset", &mut self.state, ())
         {
             self.fail("reset", &[], &error);
@@ -212,11 +239,11 @@ impl Device for Script {
             Ok(program) => self.program = program,
             Err(error) => {
                 self.host.connect(true);
-                self.host.allow_timers(self.program.has_timer());
+                self.host.allow_timers(self.program.has("timer"));
                 return Err(error.to_string());
             }
         }
-        self.reported.clear();
+        self.mistakes.clear();
         self.reset();
         Ok(())
     }

@@ -8,8 +8,11 @@ use super::error::{CallError, ScriptError};
 use super::host::{self, Host};
 use super::{engine, state};
 
-/// The functions of a device, with their parameters and whether a script must have them.
-const FUNCTIONS: [(&str, &[&str], bool); 4] = [
+/// A function that pvio calls: its name, its parameters, and whether a script must have it.
+pub(super) type Function = (&'static str, &'static [&'static str], bool);
+
+/// The functions of a device.
+pub(super) const DEVICE: &[Function] = &[
     ("read", &["offset", "size"], true),
     ("write", &["offset", "size", "value"], true),
     ("reset", &[], false),
@@ -22,10 +25,9 @@ pub(super) struct Program {
     engine: Engine,
     /// The functions alone.
     ast: AST,
-    has_reset: bool,
-    has_timer: bool,
-    /// Where each function of [`FUNCTIONS`] is, for errors without a position.
-    positions: [Position; FUNCTIONS.len()],
+    functions: &'static [Function],
+    /// Where each of them is, for errors without a position.
+    positions: Vec<Position>,
 }
 
 impl Program {
@@ -39,10 +41,13 @@ impl Program {
         text: &str,
         operations: u64,
         host: &Arc<Host>,
+        functions: &'static [Function],
+        more: impl FnOnce(&mut Engine),
     ) -> Result<Program, ScriptError> {
         let path = path.to_owned();
         let mut engine = engine::sandbox(operations);
         host::register(&mut engine, host);
+        more(&mut engine);
         let parse_error = |error| ScriptError::parse(&path, &error);
         let statements = engine.compile(text).map_err(parse_error)?;
         let mut variables = Scope::new();
@@ -60,29 +65,24 @@ impl Program {
         // Now that the constants are known, all other names in functions must be variables.
         engine.set_strict_variables(true);
         let ast = engine.compile_with_scope(&constants, text).map_err(parse_error)?;
-        let positions = FUNCTIONS.map(|(name, ..)| position_of(text, name));
-        for ((name, parameters, is_needed), position) in FUNCTIONS.into_iter().zip(positions) {
+        let positions: Vec<_> =
+            functions.iter().map(|(name, ..)| position_of(text, name)).collect();
+        for (&(name, parameters, is_needed), &position) in functions.iter().zip(&positions) {
             check_function(&ast, name, parameters, is_needed)
                 .map_err(|text| ScriptError::new(&path, position, &text))?;
         }
-        let has = |name| ast.iter_functions().any(|function| function.name == name);
-        let (has_reset, has_timer) = (has("reset"), has("timer"));
-        Ok(Program {
-            ast: ast.clone_functions_only(),
-            path,
-            engine,
-            has_reset,
-            has_timer,
-            positions,
-        })
+        let ast = ast.clone_functions_only();
+        Ok(Program { ast, path, engine, functions, positions })
     }
 
-    pub fn has_reset(&self) -> bool {
-        self.has_reset
+    /// The script's file.
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
-    pub fn has_timer(&self) -> bool {
-        self.has_timer
+    /// Returns true if the script has a function.
+    pub fn has(&self, function: &str) -> bool {
+        self.ast.iter_functions().any(|other| other.name == function)
     }
 
     /// Calls a function with `state` as its `this`, and checks the state after it.
@@ -107,7 +107,7 @@ impl Program {
 
     /// The text for a call that has failed, with its place in the script.
     pub fn script_error(&self, function: &str, error: &CallError) -> ScriptError {
-        let index = FUNCTIONS.iter().position(|(name, ..)| *name == function);
+        let index = self.functions.iter().position(|(name, ..)| *name == function);
         let otherwise = index.map_or(Position::START, |index| self.positions[index]);
         ScriptError::call(&self.path, error, otherwise)
     }

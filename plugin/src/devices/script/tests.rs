@@ -3,7 +3,7 @@
 use vm_device::bus::PioAddress;
 
 use super::*;
-use crate::devices::{Clock, Interrupt, Services, StopRequest, Timer, Waker};
+use crate::devices::{Clock, Interrupt, PortsBelow, Services, StopRequest, Timer, Waker};
 use crate::x86::PortRange;
 
 /// The stack of the thread that runs a script. QEMU's threads have 8 MiB.
@@ -26,6 +26,10 @@ impl Services for NoMachine {
 
     fn exit(&self) -> Box<dyn Fn(u8) + Send> {
         Box::new(|_| {})
+    }
+
+    fn ports_below(&self) -> Option<Box<dyn PortsBelow>> {
+        None
     }
 
     fn clock(&self) -> Option<Clock> {
@@ -59,7 +63,7 @@ fn read(text: &str, operations: u64) -> (u8, Option<String>) {
         let mut device = device(&text, operations).unwrap();
         let mut data = [0xff];
         device.pio_read(PioAddress(0x300), 3, &mut data);
-        (data[0], device.reported.first().cloned())
+        (data[0], device.mistakes.first().cloned())
     });
     thread.unwrap().join().unwrap()
 }
@@ -204,7 +208,7 @@ fn calls_of_methods_share_the_state() {
     let mut data = [0; 1];
     for expected in [9, 14] {
         script.pio_read(PioAddress(0x300), 5, &mut data);
-        assert_eq!(data, [expected], "{:?}", script.reported);
+        assert_eq!(data, [expected], "{:?}", script.mistakes.first());
     }
 }
 

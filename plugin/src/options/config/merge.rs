@@ -1,9 +1,8 @@
 //! The options of a file together with those of the command line, which win.
 
 use super::Argument;
-use crate::devices::DeviceKind;
+use crate::devices::{DeviceRequest, Kind};
 use crate::options::device;
-use crate::x86::PortRange;
 
 /// Adds the options of the command line to those of a file.
 ///
@@ -12,7 +11,7 @@ use crate::x86::PortRange;
 pub(in crate::options) fn merge(
     file: Vec<Argument>,
     command_line: Vec<Argument>,
-    kinds: &[DeviceKind],
+    kinds: &[Kind],
 ) -> Vec<Argument> {
     let mut merged: Vec<Argument> = file;
     merged.retain(|argument| !command_line.iter().any(|winner| replaces(winner, argument, kinds)));
@@ -21,14 +20,17 @@ pub(in crate::options) fn merge(
 }
 
 /// Returns true if an option of the command line replaces one of the file.
-fn replaces(winner: &Argument, loser: &Argument, kinds: &[DeviceKind]) -> bool {
+fn replaces(winner: &Argument, loser: &Argument, kinds: &[Kind]) -> bool {
     winner.key == loser.key
         && match &*winner.key {
             "values" | "break" => false,
             // There is one switch, and any number of files.
             "symbols" => is_switch(winner) == is_switch(loser) && is_switch(winner),
-            "device" => match (ports(winner, kinds), ports(loser, kinds)) {
-                (Some(winner), Some(loser)) => winner.overlaps(loser),
+            "device" => match (device(winner, kinds), device(loser, kinds)) {
+                (Some(winner), Some(loser)) => {
+                    winner.range.overlaps(loser.range)
+                        && exclude_each_other(winner.kind, loser.kind)
+                }
                 // The wrong one is reported.
                 _ => false,
             },
@@ -40,6 +42,14 @@ fn is_switch(symbols: &Argument) -> bool {
     matches!(&*symbols.value, "guest" | "off")
 }
 
-fn ports(argument: &Argument, kinds: &[DeviceKind]) -> Option<PortRange> {
-    device::parse(&argument.value, kinds).ok().map(|device| device.range)
+/// Returns true if two kinds cannot share a port, or need not: devices, and observers of one kind.
+fn exclude_each_other(one: Kind, other: Kind) -> bool {
+    match (one, other) {
+        (Kind::Device(_), Kind::Device(_)) => true,
+        (one, other) => one.name() == other.name(),
+    }
+}
+
+fn device(argument: &Argument, kinds: &[Kind]) -> Option<DeviceRequest<Kind>> {
+    device::parse(&argument.value, kinds).ok()
 }

@@ -1,7 +1,7 @@
 //! Configuration files, right and wrong.
 
 use super::*;
-use crate::devices::BUILT_IN;
+use crate::devices::built_in_kinds;
 
 fn read_text(text: &str) -> Result<Vec<Argument>, ConfigError> {
     Config { path: "dir/pvio.toml", text }.arguments()
@@ -119,7 +119,7 @@ fn the_command_line_wins() {
     let merged = |file: &[&str], command_line: &[&str]| -> Vec<String> {
         let [file, command_line] =
             [file, command_line].map(|texts| texts.iter().map(|text| argument(text)).collect());
-        let merged = merge(file, command_line, &BUILT_IN);
+        let merged = merge(file, command_line, &built_in_kinds());
         merged.iter().map(|Argument { key, value, .. }| format!("{key}={value}")).collect()
     };
     assert_eq!(merged(&["stats=a", "log=b"], &["stats=c"]), ["log=b", "stats=c"]);
@@ -133,4 +133,8 @@ fn the_command_line_wins() {
     let file = ["device=latch@0x300", "device=null@0x310"];
     assert_eq!(merged(&file, &["device=null@0x303"]), ["device=null@0x310", "device=null@0x303"]);
     assert_eq!(merged(&file, &["device=null@0x304"]).len(), 3);
+    // Observers share ports, but one of the same kind is the same one.
+    let file = ["device=post@0x300", "device=latch@0x300"];
+    assert_eq!(merged(&file, &["device=observe@0x300:file=x"]).len(), 3);
+    assert_eq!(merged(&file, &["device=post@0x300"]), ["device=latch@0x300", "device=post@0x300"]);
 }

@@ -8,8 +8,8 @@ use crate::rows::add_up;
 use crate::{
     AccessCounts, AccessRow, Call, CallAccessRow, CallAt, CallCallerRow, CallCounts, CallSiteRow,
     CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow, HypercallRow, Instructions,
-    PortRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow, Tables,
-    UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
+    PortRow, PostRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow,
+    Tables, UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
 };
 
 /// Returns any dump that can be read. Its counts need not add up.
@@ -36,6 +36,9 @@ pub fn random(rng: &mut Rng) -> Snapshot {
         values_clock: rng.bool().then(|| "guest".into()),
         values: values(rng),
         values_dropped: access_counts(rng),
+        post_clock: rng.bool().then(|| "host".into()),
+        post: (0..rng.usize(..4)).map(|_| post_code(rng)).collect(),
+        post_dropped: count(rng),
         windows,
     }
 }
@@ -224,6 +227,19 @@ fn values(rng: &mut Rng) -> Vec<ValueRow> {
     rows.sort_by_key(|row| (row.port, row.dir, row.size, row.value));
     rows.dedup_by_key(|row| (row.port, row.dir, row.size, row.value));
     rows
+}
+
+fn post_code(rng: &mut Rng) -> PostRow {
+    PostRow {
+        port: Port(rng.u16(..4)),
+        size: AccessSize::from_index(rng.usize(..AccessSize::COUNT)),
+        value: rng.bool().then(|| rng.u32(..4)),
+        vcpu: rng.bool().then(|| rng.u32(..4)),
+        count: count(rng),
+        unverified: count(rng),
+        first_ns: count(rng),
+        last_ns: count(rng),
+    }
 }
 
 fn random_site(rng: &mut Rng) -> SiteRow {

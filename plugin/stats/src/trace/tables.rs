@@ -70,6 +70,9 @@ pub(super) fn snapshot(trace: &Trace, tally: &Tally, definitions: &Definitions) 
         values_clock: None,
         values: Vec::new(),
         values_dropped: AccessCounts::default(),
+        post_clock: None,
+        post: Vec::new(),
+        post_dropped: 0,
         windows: windows.collect(),
     }
 }

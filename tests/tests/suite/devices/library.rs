@@ -4,14 +4,16 @@ use std::path::PathBuf;
 
 use once_cell::sync::Lazy;
 use pvio::stats::Snapshot;
+use pvio_cli::expected_forms;
 use pvio_cli::machine::{Ended, read_stats};
-use pvio_tests::{Host, Monitor, build_copy, on_both_qemus};
+use pvio_tests::{Host, Monitor, build_copy, guest, on_both_qemus, parse_hex};
 
 on_both_qemus! {
     plugin_with_its_own_device_serves_it_and_counts
     device_that_panics_does_not_stop_the_guest
     device_that_panics_in_reset_does_not_stop_other_resets
     device_that_panics_at_the_end_does_not_stop_the_dump
+    plugin_with_its_own_observer_sees_what_the_access_log_has
 }
 
 /// A copy of the example plugin, changed so that its device panics at certain values.
@@ -90,4 +92,35 @@ fn device_that_panics_at_the_end_does_not_stop_the_dump(host: &Host) {
     let (ended, stats) = with_countdown(host, |monitor| monitor.write(0x300, 1, 77));
     assert_eq!(ended.stderr.matches("countdown at 0x0300 panicked").count(), 1, "{}", ended.stderr);
     assert_eq!(stats.ended, "quit");
+}
+
+/// The example plugin with an observer.
+static OBSERVER: Lazy<PathBuf> =
+    Lazy::new(|| build_copy("plugin/examples/own-observer", "../..", |source| source));
+
+fn plugin_with_its_own_observer_sees_what_the_access_log_has(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let options = format!(
+        "{},summary=off,device=transcript@0-0xffff:out={},access-log={}",
+        OBSERVER.display(),
+        path("transcript"),
+        path("log")
+    );
+    let machine = host.machine().args(["-plugin", &options]).bare_guest(&guest("forms.bin"));
+    let ended = machine.run().unwrap();
+    assert_eq!((ended.status.code(), &*ended.stderr), (Some(expected_forms::PASSED), ""));
+    let log = std::fs::read_to_string(path("log")).unwrap();
+    let logged = log.lines().skip(1).map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_time, _vcpu, _pc, direction, port, size, value, ..] = words[..] else {
+            panic!("{line}")
+        };
+        let (port, value) = (parse_hex(port), parse_hex(value));
+        format!("{direction} {port} {size} {value:#x}")
+    });
+    let logged: Vec<String> = logged.collect();
+    let transcript = std::fs::read_to_string(path("transcript")).unwrap();
+    assert!(transcript.lines().eq(&logged), "{transcript}");
+    assert!(logged.len() > 100);
 }

@@ -235,7 +235,7 @@ fn mistake_at_run_time_is_reported_once(host: &Host) {
         let first = port(index);
         devices.push(scripts.device(&format!("{first:#x}-{:#x}", first + 3), &text, ""));
     }
-    devices.push("device=latch@0x3f0-0x3f3".to_owned());
+    devices.push("device=latch@0x3e0-0x3e3".to_owned());
     let mut monitor = stopped(host, &devices);
     for (index, (read, _)) in MISTAKES.iter().enumerate() {
         for size in [1, 2, 4] {
@@ -244,8 +244,8 @@ fn mistake_at_run_time_is_reported_once(host: &Host) {
             assert_eq!(monitor.read(port(index), size), ones, "{read}");
         }
     }
-    monitor.write(0x3f0, 4, 0x4433_2211);
-    assert_eq!(monitor.read(0x3f0, 4), 0x4433_2211);
+    monitor.write(0x3e0, 4, 0x4433_2211);
+    assert_eq!(monitor.read(0x3e0, 4), 0x4433_2211);
     let ended = monitor.quit();
     assert!(ended.status.success());
     let lines: Vec<&str> = ended.stderr.lines().collect();

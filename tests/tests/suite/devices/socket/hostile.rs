@@ -79,7 +79,7 @@ fn program_that_breaks_the_protocol_is_dead_and_harms_no_other_device(host: &Hos
         })
         .collect();
     let mut devices: Vec<&str> = options.iter().map(String::as_str).collect();
-    devices.push("device=latch@0x3f0-0x3f3");
+    devices.push("device=latch@0x3e0-0x3e3");
     let mut monitor = stopped(host, &devices);
     for (index, (_, expected)) in MISDEEDS.iter().enumerate() {
         for size in [1, 2, 4] {
@@ -87,8 +87,8 @@ fn program_that_breaks_the_protocol_is_dead_and_harms_no_other_device(host: &Hos
             assert_eq!(monitor.read(port(index), size), ones, "{expected}");
             monitor.write(port(index), size, 0);
         }
-        monitor.write(0x3f0, 4, 0x4433_2211 + index as u32);
-        assert_eq!(monitor.read(0x3f0, 4), 0x4433_2211 + index as u32);
+        monitor.write(0x3e0, 4, 0x4433_2211 + index as u32);
+        assert_eq!(monitor.read(0x3e0, 4), 0x4433_2211 + index as u32);
     }
     let ended = monitor.quit();
     assert!(ended.status.success());
