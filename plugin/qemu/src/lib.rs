@@ -36,11 +36,11 @@ mod version;
 #[cfg(target_os = "linux")]
 pub use {
     internals::{
-        AfterInstruction, AtPort, BetweenBlocks, BottomHalf, CommandLine, Ended, ExclusiveWork,
-        FrameState, GuestClock, GuestRam, GuestTimer, HeldPage, HiddenRegion, IsaIrq, Locking,
-        Machine, MachineError, MappedRam, PagingRegisterReader, PagingRegisters, PortHandler,
-        PortPresence, PortTrace, PortsBelow, RamPages, RunState, StackState, StringCpu, TaskState,
-        TaskStateReader, Watchpoints, exit_process, running_vcpu,
+        AccessRegisters, AfterInstruction, AtPort, BetweenBlocks, BottomHalf, CommandLine, Ended,
+        ExclusiveWork, FrameState, GuestClock, GuestRam, GuestTimer, HeldPage, HiddenRegion,
+        IsaIrq, Locking, Machine, MachineError, MappedRam, PagingRegisterReader, PagingRegisters,
+        PortHandler, PortPresence, PortTrace, PortsBelow, RamPages, RunState, StackState,
+        StringCpu, TaskState, TaskStateReader, Watchpoints, exit_process, running_vcpu,
     },
     plugin_api::{
         DeclaredVersion, Discontinuity, HostInfo, InlineAdd, Insn, MAX_WATCHES, MemoryAccess,

@@ -9,11 +9,23 @@ use spin::mutex::SpinMutex;
 use spin::relax::Yield;
 use vm_device::bus::PioAddress;
 
+use super::instruction_registers::Instruction;
 use super::queued_irq::QueuedIrq;
 use crate::devices::Device;
 use crate::qemu::report::say;
 use crate::qemu::{Locking, Machine, MachineError, PortHandler};
 use crate::x86::PortRange;
+
+/// How accesses reach a device, which follows from what it has asked for.
+pub(super) struct Ways {
+    pub locking: Locking,
+    /// Interrupt lines whose changes are made after an access, when the device's lock is free.
+    pub queued: Vec<Arc<QueuedIrq>>,
+    /// True if the device may pass accesses on to QEMU's own devices.
+    pub passes_on: bool,
+    /// True if the device sees the registers of the vCPU that accesses it.
+    pub sees_registers: bool,
+}
 
 /// One device on the bus.
 ///
@@ -21,11 +33,7 @@ use crate::x86::PortRange;
 pub(super) struct BusDevice {
     pub kind: &'static str,
     pub range: PortRange,
-    locking: Locking,
-    /// Interrupt lines whose changes are made after an access, when the device's lock is free.
-    queued: Vec<Arc<QueuedIrq>>,
-    /// True if the device may pass accesses on to QEMU's own devices.
-    pub passes_on: bool,
+    ways: Ways,
     /// Serializes accesses. vCPUs rarely share a device; then this lock costs one locked
     /// instruction, half of what a lock that can sleep costs.
     device: SpinMutex<Box<dyn Device>, Yield>,
@@ -43,17 +51,13 @@ impl BusDevice {
     pub fn new(
         kind: &'static str,
         range: PortRange,
-        locking: Locking,
-        queued: Vec<Arc<QueuedIrq>>,
-        passes_on: bool,
+        ways: Ways,
         device: Box<dyn Device>,
     ) -> BusDevice {
         BusDevice {
             kind,
             range,
-            locking,
-            queued,
-            passes_on,
+            ways,
             device: SpinMutex::new(device),
             broken: AtomicBool::new(false),
         }
@@ -97,18 +101,26 @@ impl BusDevice {
                 "pvio's device {name} has state that QEMU cannot save or migrate"
             ))?;
         }
-        let handler: Box<dyn PortHandler> = match self.queued.is_empty() {
-            true => Box::new(Handler(Arc::clone(self))),
-            false => Box::new(QueuedIrqHandler(Handler(Arc::clone(self)))),
-        };
+        let device = Arc::clone(self);
+        let handler: Box<dyn PortHandler> =
+            match (self.ways.sees_registers, self.ways.queued.is_empty()) {
+                (true, _) => Box::new(RegisterHandler(QueuedIrqHandler(Handler(device)))),
+                (false, false) => Box::new(QueuedIrqHandler(Handler(device))),
+                (false, true) => Box::new(Handler(device)),
+            };
         let (first, count) = (self.range.first().0, self.range.len());
-        machine.serve(first, count, &name, self.locking, handler);
+        machine.serve(first, count, &name, self.ways.locking, handler);
         Ok(())
+    }
+
+    /// Returns true if the device may pass accesses on to QEMU's own devices.
+    pub fn passes_on(&self) -> bool {
+        self.ways.passes_on
     }
 
     /// Returns true if accesses need QEMU's global lock.
     pub fn locking(&self) -> Locking {
-        self.locking
+        self.ways.locking
     }
 
     fn base(&self) -> PioAddress {
@@ -121,7 +133,7 @@ impl BusDevice {
     /// device's last port. The device gets the bytes within its range. The others read as all ones,
     /// and writes to them are lost. A device that passes accesses on gets them whole.
     fn own_bytes(&self, offset: u16, size: u8) -> usize {
-        if self.passes_on {
+        if self.ways.passes_on {
             return size.into();
         }
         let left = self.range.len() - u32::from(offset);
@@ -197,7 +209,7 @@ struct QueuedIrqHandler(Handler);
 impl QueuedIrqHandler {
     fn apply_interrupts(&self) {
         let QueuedIrqHandler(Handler(device)) = self;
-        device.queued.iter().for_each(|irq| irq.apply());
+        device.ways.queued.iter().for_each(|irq| irq.apply());
     }
 }
 
@@ -211,6 +223,21 @@ impl PortHandler for QueuedIrqHandler {
     fn write(&self, offset: u16, size: u8, value: u32) {
         self.0.write(offset, size, value);
         self.apply_interrupts();
+    }
+}
+
+/// Receives accesses from QEMU's bus to a device that sees the vCPU's registers.
+struct RegisterHandler(QueuedIrqHandler);
+
+impl PortHandler for RegisterHandler {
+    fn read(&self, offset: u16, size: u8) -> u32 {
+        let _instruction = Instruction::begin();
+        self.0.read(offset, size)
+    }
+
+    fn write(&self, offset: u16, size: u8, value: u32) {
+        let _instruction = Instruction::begin();
+        self.0.write(offset, size, value);
     }
 }
 

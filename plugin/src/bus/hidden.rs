@@ -17,7 +17,7 @@ const MAX_NAMED: usize = 4;
 
 /// Prints a line for each device that needs one, when the machine has all of QEMU's devices: at its first reset.
 pub(super) fn warn_at_start(machine: &Arc<Machine>, devices: &[Arc<BusDevice>]) {
-    let hides = |device: &&Arc<BusDevice>| !device.passes_on;
+    let hides = |device: &&Arc<BusDevice>| !device.passes_on();
     let devices: Vec<_> = devices.iter().filter(hides).cloned().collect();
     let is_done = AtomicBool::new(false);
     let of = Arc::clone(machine);

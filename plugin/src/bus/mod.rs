@@ -4,6 +4,7 @@
 
 mod bus_device;
 mod hidden;
+mod instruction_registers;
 mod queued_irq;
 mod target;
 
@@ -14,15 +15,16 @@ use std::sync::{Arc, OnceLock, Weak};
 use pvio_stats::trace::OwnDevice;
 
 use crate::devices::{
-    Clock, DeviceError, DeviceRequest, Interrupt, PortsBelow, Services, Settings, SharedObject,
-    StopRequest, Timer, Waker,
+    Clock, DeviceError, DeviceRequest, GuestRegisters, Interrupt, PortsBelow, Services, Settings,
+    SharedObject, StopRequest, Timer, Waker,
 };
 use crate::qemu::{
     self, GuestClock, GuestTimer, HostInfo, IsaIrq, Locking, Machine, MachineError, RunState,
 };
 use crate::x86::{Port, PortRange};
 
-use bus_device::BusDevice;
+use bus_device::{BusDevice, Ways};
+use instruction_registers::InstructionRegisters;
 use queued_irq::QueuedIrq;
 
 pub use target::{CachedPort, PortTarget};
@@ -139,6 +141,7 @@ impl PortBus {
             range,
             interrupts: Cell::new(false),
             passes_on: Cell::new(false),
+            sees_registers: Cell::new(false),
             queued: RefCell::default(),
             device: Arc::default(),
         };
@@ -155,7 +158,9 @@ impl PortBus {
             false => Locking::Own,
         };
         let queued = services.queued.take();
-        let device = BusDevice::new(kind.name, range, locking, queued, passes_on, device);
+        let sees_registers = services.sees_registers.get();
+        let ways = Ways { locking, queued, passes_on, sees_registers };
+        let device = BusDevice::new(kind.name, range, ways, device);
         let device = Arc::new(device);
         services.device.get_or_init(|| Arc::downgrade(&device));
         self.devices.push(device);
@@ -251,6 +256,8 @@ struct MachineServices<'a> {
     device: Arc<OnceLock<Weak<BusDevice>>>,
     /// True if the device has asked for QEMU's devices at its ports.
     passes_on: Cell<bool>,
+    /// True if the device has asked for registers.
+    sees_registers: Cell<bool>,
 }
 
 impl Services for MachineServices<'_> {
@@ -266,6 +273,12 @@ impl Services for MachineServices<'_> {
         let input = irq.input().ok()?;
         self.queued.borrow_mut().push(irq);
         Some(input)
+    }
+
+    fn registers(&self) -> Option<Box<dyn GuestRegisters>> {
+        let registers = InstructionRegisters::find()?;
+        self.sees_registers.set(true);
+        Some(Box::new(registers))
     }
 
     fn waker(&self) -> Option<Waker> {

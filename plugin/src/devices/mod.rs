@@ -58,7 +58,8 @@ pub use post::POST;
 pub use replay::REPLAY;
 pub use script::{FILTER, OBSERVE, SCRIPT};
 pub use settings::{
-    Clock, Interrupt, PortsBelow, Services, Settings, SharedObject, StopRequest, Timer, Waker,
+    Clock, GuestRegisters, Interrupt, PortsBelow, Services, Settings, SharedObject, StopRequest,
+    Timer, Waker,
 };
 pub use socket::SOCKET;
 pub use stream::STREAM;

@@ -31,6 +31,9 @@ pub trait Services {
     /// the last level and an edge before it are kept.
     fn queued_interrupt(&self, line: u8) -> Option<Box<dyn Interrupt>>;
 
+    /// The registers of the vCPU whose access the device serves; `None` if this QEMU does not say where they are.
+    fn registers(&self) -> Option<Box<dyn GuestRegisters>>;
+
     /// Wakes the device from a thread of its own; `None` if this QEMU does not export its main loop.
     fn waker(&self) -> Option<Waker>;
 
@@ -97,6 +100,19 @@ pub trait Timer: Send {
 
 /// The number of an interrupt line, and the line.
 pub(super) type NumberedInterrupt = (u8, Box<dyn Interrupt>);
+
+/// The general registers of the vCPU that executes an `in` or `out` at a device.
+///
+/// They can be used only while the device serves that access, and not where the access is a hypercall's or a string's that
+/// moves in one go, or comes from QEMU's monitor.
+pub trait GuestRegisters: Send {
+    /// Reads a register by the processor's number for it (0 for RAX, then RCX, RDX, RBX, RSP, RBP, RSI, RDI); `None`
+    /// outside of such an access.
+    fn read(&self, number: usize) -> Option<u64>;
+
+    /// Writes a register, and returns whether it could. An `in` then puts what was read into AL, AX or EAX.
+    fn write(&self, number: usize, value: u64) -> bool;
+}
 
 /// QEMU's own devices at the ports of a device, which hides them from the guest.
 ///
@@ -200,6 +216,11 @@ impl<'a> Settings<'a> {
     pub(super) fn shared<T: Any + Send + Sync>(&self, name: &str, make: impl Fn() -> T) -> Arc<T> {
         let object = self.services.shared(name, &|| Arc::new(make()));
         object.downcast().expect("the name has one type")
+    }
+
+    /// The registers of the vCPU whose access the device serves; `None` if this QEMU does not say where they are.
+    pub fn registers(&self) -> Option<Box<dyn GuestRegisters>> {
+        self.services.registers()
     }
 
     /// Wakes the device from a thread of its own; `None` if this QEMU does not export its main loop.

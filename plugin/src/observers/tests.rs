@@ -3,7 +3,7 @@
 use std::io;
 
 use super::*;
-use crate::devices::{Clock, Interrupt, PortsBelow, StopRequest, Timer, Waker};
+use crate::devices::{Clock, GuestRegisters, Interrupt, PortsBelow, StopRequest, Timer, Waker};
 use crate::x86::{AccessSize, Direction, Width};
 
 struct NoMachine;
@@ -18,6 +18,10 @@ impl Services for NoMachine {
     }
 
     fn queued_interrupt(&self, _line: u8) -> Option<Box<dyn Interrupt>> {
+        None
+    }
+
+    fn registers(&self) -> Option<Box<dyn GuestRegisters>> {
         None
     }
 

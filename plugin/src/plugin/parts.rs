@@ -9,7 +9,8 @@ use super::BuildError;
 use crate::access_log::CodeNames;
 use crate::breakpoints::{BreakContext, Breakpoint, Breakpoints};
 use crate::devices::{
-    Clock, DeviceRequest, Interrupt, ObserverKind, PortsBelow, Services, StopRequest, Timer, Waker,
+    Clock, DeviceRequest, GuestRegisters, Interrupt, ObserverKind, PortsBelow, Services,
+    StopRequest, Timer, Waker,
 };
 use crate::dumps::Dumps;
 use crate::interception::{Callers, Instructions};
@@ -186,6 +187,10 @@ impl Services for ObserverServices<'_> {
     }
 
     fn queued_interrupt(&self, _line: u8) -> Option<Box<dyn Interrupt>> {
+        None
+    }
+
+    fn registers(&self) -> Option<Box<dyn GuestRegisters>> {
         None
     }
 

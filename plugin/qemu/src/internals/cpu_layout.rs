@@ -11,6 +11,8 @@ use crate::register::Register;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CpuLayout {
     registers: [Option<FieldLocation>; Register::ALL.len()],
+    /// RAX, with which the array of general registers begins.
+    general: Option<FieldLocation>,
     hflags: Option<FieldLocation>,
     kernel_gs_base: Option<FieldLocation>,
     strings: Option<StringLayout>,
@@ -55,6 +57,7 @@ impl CpuLayout {
         let key = |name, field| fields.find_in_subsection(name, field);
         Some(CpuLayout {
             registers,
+            general: fields.find("env.regs"),
             hflags: fields.find("env.hflags"),
             kernel_gs_base: fields.find("env.kernelgsbase"),
             strings: StringLayout::of(&fields),
@@ -69,6 +72,11 @@ impl CpuLayout {
     #[inline]
     pub fn location(&self, register: Register) -> Option<FieldLocation> {
         self.registers[register as usize]
+    }
+
+    /// Returns where a general register is, by the processor's number for it, if that is known.
+    pub(super) fn general(&self, number: usize) -> Option<FieldLocation> {
+        self.general.map(|first| element_of(first, number))
     }
 
     /// Returns where `env.hflags` is, QEMU's summary of the processor's state, if that is known.

@@ -4,6 +4,7 @@
 //! subject; [`symbols`] lists all symbols that are looked up. This module does not use `plugin_api`.
 
 mod accelerator;
+mod access_registers;
 mod after_instruction;
 mod below;
 mod bottom_half;
@@ -47,6 +48,7 @@ mod vmstate;
 mod watchpoints;
 
 pub(crate) use accelerator::{icount_is_on, is_recorded, other_than_tcg};
+pub use access_registers::AccessRegisters;
 pub use after_instruction::{AfterInstruction, BetweenBlocks, FrameState};
 pub use below::PortsBelow;
 pub use bottom_half::BottomHalf;

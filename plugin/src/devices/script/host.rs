@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rhai::{Engine, EvalAltResult};
 
+use super::registers::Registers;
 use super::timers::{TIMERS, Timers};
 use crate::devices::{Clock, Interrupt};
 use crate::qemu::report::say;
 use crate::untrusted_text::escape;
 
-/// What a script reaches outside itself: the log, the guest's clock, timers, and an interrupt line.
+/// What a script reaches outside itself: the log, the guest's clock, timers, an interrupt line, and the vCPU's registers.
 pub(super) struct Host {
     /// The device, for messages.
     name: String,
@@ -23,6 +24,8 @@ pub(super) struct Host {
     ///
     /// Never contended: calls of a device come one at a time.
     interrupt: Option<Mutex<Box<dyn Interrupt>>>,
+    /// Without `registers=on`, there are none.
+    registers: Option<Registers>,
     /// False while a script is tried out: then there is no log, and no line or timer changes.
     is_connected: AtomicBool,
     /// True if the script has a function for timers.
@@ -43,7 +46,12 @@ impl Host {
         interrupt: Option<Mutex<Box<dyn Interrupt>>>,
     ) -> Host {
         let [is_connected, has_timer] = [false; 2].map(AtomicBool::new);
-        Host { name, clock, timers, interrupt, is_connected, has_timer }
+        Host { name, clock, timers, interrupt, registers: None, is_connected, has_timer }
+    }
+
+    /// The same with the registers of the vCPU.
+    pub fn with_registers(self, registers: Option<Registers>) -> Host {
+        Host { registers, ..self }
     }
 
     pub fn name(&self) -> &str {
@@ -142,6 +150,13 @@ impl Host {
     }
 }
 
+impl Host {
+    fn registers(&self) -> Result<&Registers, Box<EvalAltResult>> {
+        let registers = self.registers.as_ref();
+        Ok(registers.ok_or("the device does not see registers; add registers=on to its option")?)
+    }
+}
+
 /// Adds the functions to the engine.
 pub(super) fn register(engine: &mut Engine, host: &Arc<Host>) {
     let with = || Arc::clone(host);
@@ -161,6 +176,12 @@ pub(super) fn register(engine: &mut Engine, host: &Arc<Host>) {
     engine.register_fn("cancel", move || timers.cancel(0));
     let timers = with();
     engine.register_fn("cancel", move |number: i64| timers.cancel(number));
+    let registers = with();
+    engine.register_fn("register", move |name: &str| registers.registers()?.read(name));
+    let registers = with();
+    engine.register_fn("set_register", move |name: &str, value: i64| {
+        registers.registers()?.write(name, value)
+    });
     let line = with();
     engine.register_fn("raise_irq", move || line.set_irq(true));
     let line = with();

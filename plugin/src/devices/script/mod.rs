@@ -16,6 +16,7 @@ mod host;
 mod mistakes;
 mod observe;
 mod program;
+mod registers;
 mod source;
 mod state;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use self::host::Host;
 use self::mistakes::Mistakes;
 pub use self::observe::OBSERVE;
 use self::program::{Function, Program};
+use self::registers::Registers;
 use self::source::Source;
 use self::timers::Timers;
 use super::{Device, DeviceError, DeviceKind, Settings};
@@ -53,9 +55,28 @@ fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, DeviceError> {
     let name = format!("{} at {}", SCRIPT.name, settings.range);
     let interrupt = settings.take_interrupt("irq")?;
     let timers = Timers::new(settings);
+    let registers = take_registers(settings)?;
     let host = Host::new(name, settings.clock(), timers, interrupt.map(Mutex::new));
+    let host = host.with_registers(registers);
     let script = Script::new(source, &text, Arc::new(host)).map_err(DeviceError::other)?;
     Ok(Box::new(script))
+}
+
+/// The registers, if `registers=on` asks for them.
+fn take_registers(settings: &mut Settings<'_>) -> Result<Option<Registers>, DeviceError> {
+    match settings.take("registers").as_deref() {
+        None | Some("off") => Ok(None),
+        Some("on") => match settings.registers() {
+            Some(registers) => Ok(Some(Registers::new(registers))),
+            None => Err(DeviceError::other(
+                "registers=on: this QEMU does not say where a vCPU's registers are; use QEMU 9.2 to 11.1, built with \
+                 loadable modules",
+            )),
+        },
+        Some(other) => Err(DeviceError::other(format!(
+            "registers={other}: write registers=on or registers=off"
+        ))),
+    }
 }
 
 /// A script without timers that is ready to run, and what it reaches.

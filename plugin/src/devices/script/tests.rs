@@ -3,7 +3,9 @@
 use vm_device::bus::PioAddress;
 
 use super::*;
-use crate::devices::{Clock, Interrupt, PortsBelow, Services, StopRequest, Timer, Waker};
+use crate::devices::{
+    Clock, GuestRegisters, Interrupt, PortsBelow, Services, StopRequest, Timer, Waker,
+};
 use crate::x86::PortRange;
 
 /// The stack of the thread that runs a script. QEMU's threads have 8 MiB.
@@ -33,6 +35,10 @@ impl Services for NoMachine {
     }
 
     fn clock(&self) -> Option<Clock> {
+        None
+    }
+
+    fn registers(&self) -> Option<Box<dyn GuestRegisters>> {
         None
     }
 

@@ -1,5 +1,6 @@
 //! `script`: devices in Rhai, as the guest and the user see them.
 
+mod linux_programs;
 mod printer;
 mod reload;
 mod timers;
