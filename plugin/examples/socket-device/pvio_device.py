@@ -28,10 +28,13 @@ import time
 
 VERSION = 1
 MAGIC = int.from_bytes(b"PVIO", "little")
-HELLO, READ, WRITE, READ_STRING, WRITE_STRING, RESET, IRQ, END = range(1, 9)
+HELLO, READ, WRITE, READ_STRING, WRITE_STRING, RESET, IRQ, END, SAW_READ, SAW_WRITE = range(1, 11)
 ANSWER = 0x80
 # Kind, element size, offset, value, count, id.
 FRAME = struct.Struct("<BBHIII")
+# Of an access that an observer sees: time, address, vCPU, flags.
+DETAILS = struct.Struct("<QQII")
+BY_HYPERCALL, MAY_HAVE_FAULTED, VALUE_UNKNOWN, VCPU_UNKNOWN = 1, 2, 4, 8
 
 
 class ProtocolError(Exception):
@@ -68,6 +71,9 @@ class Device:
         for at in range(0, len(data), size):
             self.write(offset, size, int.from_bytes(data[at : at + size], "little"))
 
+    def saw(self, access):
+        """The guest has made an access that another device serves: an `Access`. Only with `device=observe`."""
+
     def end(self):
         """The machine has ended, or the connection is lost."""
 
@@ -89,6 +95,19 @@ class Device:
     def after(self, seconds, function, *arguments):
         """Calls a function after a time of the host's clock, unless the machine is reset before."""
         self._connection.add_timer(time.monotonic() + seconds, function, arguments)
+
+
+class Access:
+    """An access that an observer sees."""
+
+    def __init__(self, frame, details):
+        kind, self.size, self.offset, value, self.left_out, _ = frame
+        self.time_ns, self.pc, vcpu, flags = DETAILS.unpack(details)
+        self.is_write = kind == SAW_WRITE
+        self.value = None if flags & VALUE_UNKNOWN else value
+        self.vcpu = None if flags & VCPU_UNKNOWN else vcpu
+        self.by_hypercall = bool(flags & BY_HYPERCALL)
+        self.may_have_faulted = bool(flags & MAY_HAVE_FAULTED)
 
 
 class _Connection:
@@ -162,6 +181,9 @@ class _Connection:
                 self.send(pack(RESET | ANSWER, 0, 0, 0, 0, number))
                 device.reset()
                 continue
+            elif kind in (SAW_READ, SAW_WRITE):
+                frame = (kind, size, offset, value, count, number)
+                device.saw(Access(frame, self.receive(DETAILS.size)))
             elif kind == END:
                 return
             else:

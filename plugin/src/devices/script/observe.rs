@@ -1,4 +1,4 @@
-//! `observe`: an observer written in Rhai.
+//! `observe`: an observer written in Rhai, or with `path=SOCKET` another process.
 //!
 //! `device=observe@0x1f0-0x1f7:file=watch.rhai` calls the script's `read(offset, size, value)` and
 //! `write(offset, size, value)` after each access, whoever serves it. The script changes nothing.
@@ -16,6 +16,7 @@ use super::host::Host;
 use super::mistakes::Mistakes;
 use super::program::{Function, Program};
 use super::{Loaded, load, new_state};
+use crate::devices::socket::build_observer;
 use crate::devices::{DeviceError, ObservedAccess, Observer, ObserverKind, Settings};
 use crate::x86::Direction;
 
@@ -29,6 +30,14 @@ const FUNCTIONS: &[Function] = &[
 ];
 
 fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Observer>, DeviceError> {
+    if let Some(path) = settings.take("path") {
+        if settings.take("file").is_some() {
+            return Err(DeviceError::other(
+                "an observer is a script or a program; remove file= or path=",
+            ));
+        }
+        return build_observer(settings, &path);
+    }
     let current = Current::default();
     let Loaded { program, host } = load(settings, OBSERVE.name, FUNCTIONS, false, |engine| {
         current.register(engine);

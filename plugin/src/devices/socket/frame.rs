@@ -27,6 +27,8 @@ pub(super) mod kind {
     pub const RESET: u8 = 6;
     pub const IRQ: u8 = 7;
     pub const END: u8 = 8;
+    pub const SAW_READ: u8 = 9;
+    pub const SAW_WRITE: u8 = 10;
 }
 
 /// A frame. All fields are little-endian; a field that a kind does not use is 0.

@@ -14,12 +14,14 @@
 //! | `connection` | frames out and in, in bounded memory |
 //! | `patience` | how long the guest waits |
 //! | `session` | requests, resets, interrupts, and the death of a program |
+//! | `observer` | an observer that is another process |
 //! | `worker` | the thread that listens between accesses, and reconnects |
 
 mod connect;
 mod connection;
 mod fault;
 mod frame;
+mod observer;
 mod patience;
 mod session;
 #[cfg(test)]
@@ -35,6 +37,7 @@ use vm_device::bus::{PioAddress, PioAddressOffset};
 
 use self::connect::{Address, ConnectError};
 use self::frame::{Frame, MAX_DATA, kind};
+pub(super) use self::observer::build as build_observer;
 use self::patience::Patience;
 use self::session::Session;
 use self::worker::Shared;

@@ -1,6 +1,7 @@
 //! `socket`: a device that is another process, as the guest, the user and the process see it.
 
 mod hostile;
+mod observer;
 mod peer;
 mod python;
 

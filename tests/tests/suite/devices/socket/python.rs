@@ -23,7 +23,7 @@ fn example(name: &str) -> PathBuf {
 }
 
 /// A program of the user's, which is killed at the end.
-struct Program {
+pub(super) struct Program {
     child: Child,
     directory: tempfile::TempDir,
 }
@@ -38,7 +38,7 @@ impl Drop for Program {
 
 impl Program {
     /// Starts a program beside the module, as the documentation says.
-    fn start(text: &str) -> Program {
+    pub fn start(text: &str) -> Program {
         let directory = tempfile::tempdir().unwrap();
         let path = |name| directory.path().join(name);
         std::fs::copy(example("pvio_device.py"), path("pvio_device.py")).unwrap();
@@ -56,7 +56,18 @@ impl Program {
         Program { child, directory }
     }
 
-    fn option(&self, ports: &str, settings: &str) -> String {
+    /// A file in the program's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Waits until the program ends.
+    pub fn wait(&mut self) {
+        let ended = || self.child.try_wait().unwrap().is_some();
+        wait_until(ended, || "the program goes on".to_owned());
+    }
+
+    pub fn option(&self, ports: &str, settings: &str) -> String {
         let socket = self.directory.path().join("socket");
         format!("device=socket@{ports}:path={}{settings}", socket.display())
     }
