@@ -83,7 +83,9 @@ fn program_that_does_not_read_misses_accesses_and_stops_nobody(host: &Host) {
 }
 
 fn program_that_ends_leaves_the_guest_alone(host: &Host) {
-    let peer = Peer::new(|mut connection| drop(connection.greet()));
+    let peer = Peer::new(|mut connection| {
+        connection.greet();
+    });
     let device = peer.option("0x5000-0x57ff", "").replace("device=socket@", "device=observe@");
     let machine = host.machine().plugin(&["summary=off", &device]);
     let ended = machine.bare_guest(&guest("forms.bin")).run().unwrap();
