@@ -1,13 +1,13 @@
 //! The known word that somebody may have meant.
 
-/// The number of letters that may be wrong, missing, too many or exchanged.
-const MOST_ERRORS: usize = 3;
+/// Of so many letters one may be wrong, missing, too many or exchanged.
+const LETTERS_FOR_AN_ERROR: usize = 3;
 
 /// Returns the known word that is most like `word`; `None` if none is like it.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let errors = known.into_iter().map(|other| (strsim::damerau_levenshtein(word, other), other));
     let (errors, other) = errors.min_by_key(|&(errors, _)| errors)?;
-    (errors <= MOST_ERRORS && errors < other.len()).then_some(other)
+    (errors * LETTERS_FOR_AN_ERROR <= word.chars().count()).then_some(other)
 }
 
 /// Returns `; did you mean "WORD"?`, or nothing if no known word is like `word`.
@@ -27,6 +27,7 @@ mod tests {
         assert_eq!(nearest("symbol", known), Some("symbols"));
         assert_eq!(nearest("x", known), None);
         assert_eq!(nearest("", known), None);
+        assert_eq!(nearest("irq", ["file", "ops"]), None);
         assert_eq!(nearest("processes", known), None);
         assert_eq!(suggestion("lgo", known), "; did you mean \"log\"?");
         assert_eq!(suggestion("frobnicate", known), "");

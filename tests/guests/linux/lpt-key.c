@@ -19,6 +19,9 @@ static int program(void)
 
         if (!may_use_ports(DATA, 3))
                 return 2;
+        /* What the BIOS has left in the dongle's register is shifted out. */
+        for (u32 bit = 0; bit < 8; bit++)
+                inb(STATUS);
         for (u32 i = 0; i < sizeof challenge; i++) {
                 outb(challenge[i], DATA);
                 expected = (u8)((expected << 1) ^ challenge[i] ^ SECRET);

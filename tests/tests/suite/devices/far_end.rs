@@ -156,7 +156,7 @@ fn minicom_talks_to_a_guest(host: &Host) {
     terminal.type_(&[&command, "Enter"]);
     terminal.wait_for("Press CTRL-A");
     terminal.type_(&["-l", "typed in minicom, "]);
-    terminal.wait_for("typed in minicom, ");
+    terminal.wait_for("typed in minicom,");
     terminal.type_(&["-l", "then q"]);
     terminal.wait_for("then q");
     assert_echo_ended(running);

@@ -391,7 +391,7 @@ fn wrong_observer_keeps_qemu_from_starting(host: &Host) {
         (
             "fn write(offset, size, value) { }",
             ":irq=5",
-            "this kind has no setting \"irq\"; did you mean \"file\"?; its settings are file, ops",
+            "this kind has no setting \"irq\"; its settings are path, file, ops",
         ),
     ] {
         let line = refused(script, settings);

@@ -96,7 +96,8 @@ fn accelerator_without_plugins_is_refused_or_reported_at_the_end(host: &Host) {
 
 fn wrong_option_keeps_qemu_from_starting(host: &Host) {
     let cases = [
-        ("stat=x", "unknown option \"stat\"; the options are stats=FILE"),
+        ("stat=x", "unknown option \"stat\"; did you mean \"stats\"?"),
+        ("frobnicate=x", "unknown option \"frobnicate\"; the options are stats=FILE"),
         ("stats=", "option \"stats\" needs a value"),
         ("summary=off,summary=on", "option \"summary\" is given twice"),
         ("stats=/nonexistent/x.json", "no file can be created in /nonexistent: No such file"),
@@ -125,7 +126,7 @@ fn wrong_device_keeps_qemu_from_starting(host: &Host) {
         (
             "device=lamp@0x300",
             "there is no kind \"lamp\"; the kinds are latch, console, debug-exit, stream, uart16550, \
-             script, socket, replay, null, ones",
+             script, socket, replay, filter, null, ones, observe, post",
         ),
         ("device=latch@com1", "\"com1\" is neither a port nor a range of ports; write 0x300"),
         ("device=latch@0xfffe", "0xfffe with 4 ports exceeds 0xffff, the last port"),

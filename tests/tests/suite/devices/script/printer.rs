@@ -11,7 +11,7 @@ const SCRIPT: &str = "
 insmod /parport.ko
 insmod /parport_pc.ko io=0x378 irq=none
 insmod /lp.ko
-seq -f 'line %g of twelve' 12 >/dev/lp0
+for line in $(seq 12); do echo \"line $line of twelve\"; done >/dev/lp0
 echo \"printed: status $?\"
 dmesg | grep -E 'parport|lp0'
 ";
@@ -34,6 +34,5 @@ fn linux_finds_the_printer_and_prints(host: &Host) {
     assert_eq!(ended.stderr, expected);
     // Without the device there is nothing.
     let ended = run(&["summary=off"]);
-    assert!(!ended.stdout.contains("lp0: using parport0"), "{}", ended.stdout);
-    assert!(!ended.stdout.contains("printed: status 0"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("there is probably no parallel port there"), "{}", ended.stdout);
 }
