@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use pvio_cli::live::Connection;
-use pvio_tests::{Host, Monitor, on_both_qemus, wait_until};
+use pvio_tests::{Host, Monitor, guest, on_both_qemus, wait_until};
 use serde_json::json;
 
 use super::Scripts;
@@ -31,6 +31,8 @@ fn started(host: &Host, scripts: &Scripts, device: &str) -> (Monitor, Connection
     let socket = scripts.path("socket");
     let control = format!("control={}", socket.display());
     let machine = host.machine().plugin(&["summary=off", device, "device=latch@0x320", &control]);
+    // SeaBIOS may reset the machine.
+    let machine = machine.bare_guest(&guest("spin.bin"));
     (Monitor::start_stopped(machine), Connection::open(&socket).unwrap())
 }
 
