@@ -32,7 +32,7 @@ fn started(host: &Host, scripts: &Scripts, device: &str) -> (Monitor, Connection
     let control = format!("control={}", socket.display());
     let machine = host.machine().plugin(&["summary=off", device, "device=latch@0x320", &control]);
     // SeaBIOS may reset the machine.
-    let machine = machine.bare_guest(&guest("spin.bin"));
+    let machine = machine.args(["-bios".as_ref(), guest("spin.bin").as_os_str()]);
     (Monitor::start_stopped(machine), Connection::open(&socket).unwrap())
 }
 

@@ -18,7 +18,7 @@ on_both_qemus! {
 fn stopped(host: &Host, devices: &[String]) -> Monitor {
     let devices: Vec<&str> = devices.iter().map(String::as_str).collect();
     let machine = host.machine().plugin(&["summary=off"]).plugin(&devices);
-    Monitor::start_stopped(machine.bare_guest(&guest("spin.bin")))
+    Monitor::start_stopped(machine.args(["-bios".as_ref(), guest("spin.bin").as_os_str()]))
 }
 
 /// Port 0 sets all timers but one; port 1 is the number of timers that were due; port 4 to 7 tells their order, a digit
