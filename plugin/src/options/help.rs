@@ -38,8 +38,12 @@ pub(super) fn text(kinds: &[Kind]) -> String {
     for row in &OPTIONS {
         let _ = writeln!(text, "  {:width$}  {}", option(row), row.2);
     }
-    let names: Vec<&str> = kinds.iter().map(Kind::name).collect();
-    let _ = writeln!(text, "kinds of devices: {}", names.join(", "));
+    let (observers, devices): (Vec<&Kind>, Vec<&Kind>) =
+        kinds.iter().partition(|kind| matches!(kind, Kind::Observer(_)));
+    for (what, kinds) in [("devices", devices), ("observers", observers)] {
+        let names: Vec<&str> = kinds.into_iter().map(Kind::name).collect();
+        let _ = writeln!(text, "kinds of {what}: {}", names.join(", "));
+    }
     let _ = writeln!(
         text,
         "A comma within a value is written twice. Several options are separated by commas."
