@@ -35,8 +35,11 @@ impl Port {
         Port { directory: tempfile::tempdir().unwrap(), kind }
     }
 
+    /// minicom locks a port by its name alone, so the names differ.
     fn path(&self) -> PathBuf {
-        self.directory.path().join("port")
+        let directory = self.directory.path();
+        let name = directory.file_name().unwrap().to_str().unwrap().replace('.', "port-");
+        directory.join(name)
     }
 
     fn option(&self) -> String {
