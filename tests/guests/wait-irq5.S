@@ -8,25 +8,13 @@
  */
 
 #include "common.inc"
+#include "irq5.inc"
 
 #define DEVICE          0x300
 #define ROUNDS          10
 #define FIRST           100                     /* the number of the first round */
-#define IRQ             5
-#define VECTOR_BASE     0x20
-#define VECTOR          (VECTOR_BASE + IRQ)
-#define EOI             0x20
-#define ICW1_ICW4       0x11
-#define ICW4_8086       0x01
-#define MSR_APIC_BASE   0x1B
-#define APIC_BASE_ENABLE (1 << 11)
 
 reset_vector_to start
-
-.macro  outb value, port
-        mov     $(\value), %al
-        out     %al, $(\port)
-.endm
 
         .code16
         .globl  start
@@ -34,19 +22,7 @@ start:
         cli
         real_segments
         mov     $0x8000, %sp
-        movw    $ROM(handler), 4 * VECTOR
-        movw    $ROM_SEGMENT, 4 * VECTOR + 2
-
-        /* Switched off, the local APIC lets the PIC's interrupts through (see irq-rep.S). */
-        mov     $MSR_APIC_BASE, %ecx
-        rdmsr
-        and     $~APIC_BASE_ENABLE, %eax
-        wrmsr
-        outb    ICW1_ICW4, PORT_PIC1
-        outb    VECTOR_BASE, PORT_PIC1 + 1
-        outb    1 << 2, PORT_PIC1 + 1           /* ICW3: a slave at IRQ 2 */
-        outb    ICW4_8086, PORT_PIC1 + 1
-        outb    ~(1 << IRQ) & 0xFF, PORT_PIC1 + 1
+        open_irq5 handler
 
         mov     $DEVICE, %dx
         xor     %bx, %bx                        /* the number of rounds that were right */
@@ -55,14 +31,14 @@ next:
         mov     %cl, %al
         add     $FIRST, %al
         mov     %al, %ah
-        xor     %si, %si                        /* the number of interrupts in this round */
+        movw    $0, INTERRUPTS                  /* in this round */
         out     %al, %dx
 wait:
         sti
         hlt
         cli
-        test    %si, %si
-        jz      wait
+        cmpw    $0, INTERRUPTS
+        je      wait
         loop    next
 
         mov     %bl, %al
@@ -75,7 +51,6 @@ handler:
         cmp     %ah, %al
         jne     1f
         inc     %bx
-1:      inc     %si
-        mov     $EOI, %al
-        out     %al, $PORT_PIC1
+1:      incw    INTERRUPTS
+        outb    EOI, PORT_PIC1
         iret
