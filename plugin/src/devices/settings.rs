@@ -19,7 +19,7 @@ pub type StopRequest = Arc<dyn Fn() -> bool + Send + Sync>;
 /// Has QEMU's main loop call [`Device::woken`](super::Device::woken) soon. May be called on any thread, and never waits.
 pub type Waker = Box<dyn Fn() + Send + Sync>;
 
-/// The services that a machine offers to its devices.
+/// The services that a machine offers to its devices. By default it has none of those that not every machine has.
 pub trait Services {
     /// An interrupt line of the ISA bus; `None` if there is no such line.
     fn interrupt(&self, line: u8) -> Option<Box<dyn Interrupt>>;
@@ -29,32 +29,44 @@ pub trait Services {
     /// Setting it never takes a lock. If it is set in an access, QEMU sees the change before the guest's
     /// next instruction; else QEMU's main loop makes the change soon. Of several changes in between,
     /// the last level and an edge before it are kept.
-    fn queued_interrupt(&self, line: u8) -> Option<Box<dyn Interrupt>>;
+    fn queued_interrupt(&self, _line: u8) -> Option<Box<dyn Interrupt>> {
+        None
+    }
 
     /// The registers of the vCPU whose access the device serves; `None` if this QEMU does not say where they are.
-    fn registers(&self) -> Option<Box<dyn GuestRegisters>>;
+    fn registers(&self) -> Option<Box<dyn GuestRegisters>> {
+        None
+    }
 
     /// Wakes the device from a thread of its own; `None` if this QEMU does not export its main loop.
-    fn waker(&self) -> Option<Waker>;
+    fn waker(&self) -> Option<Waker> {
+        None
+    }
 
     /// Says when an access that waits should end; `None` if this QEMU does not export its run state.
-    fn stop_request(&self) -> Option<StopRequest>;
+    fn stop_request(&self) -> Option<StopRequest> {
+        None
+    }
 
     /// A function that ends the machine with an exit status.
     fn exit(&self) -> Box<dyn Fn(u8) + Send>;
 
     /// QEMU's own devices at the device's ports; `None` if this QEMU does not let pvio reach them.
-    fn ports_below(&self) -> Option<Box<dyn PortsBelow>>;
+    fn ports_below(&self) -> Option<Box<dyn PortsBelow>> {
+        None
+    }
 
     /// The guest's clock, QEMU's virtual clock, which stands still while the machine is stopped.
     ///
     /// `None` if it cannot be read in an access: QEMU does not export it, or runs with `-icount`.
     fn clock(&self) -> Option<Clock>;
 
-    /// A timer on the guest's clock, which calls [`Device::timer`](super::Device::timer) with `number`.
+    /// A timer on the guest's clock, which calls [`Device::timer`](super::Device::timer) with its number.
     ///
     /// `None` where there is no [`clock`](Services::clock).
-    fn timer(&self, number: usize) -> Option<Box<dyn Timer>>;
+    fn timer(&self, _number: usize) -> Option<Box<dyn Timer>> {
+        None
+    }
 
     /// Returns true if QEMU records or replays the run (`-icount rr=`).
     ///

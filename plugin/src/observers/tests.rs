@@ -3,7 +3,7 @@
 use std::io;
 
 use super::*;
-use crate::devices::{Clock, GuestRegisters, Interrupt, PortsBelow, StopRequest, Timer, Waker};
+use crate::devices::{Clock, Interrupt};
 use crate::x86::{AccessSize, Direction, Width};
 
 struct NoMachine;
@@ -15,30 +15,6 @@ impl Services for NoMachine {
 
     fn exit(&self) -> Box<dyn Fn(u8) + Send> {
         Box::new(|_| {})
-    }
-
-    fn queued_interrupt(&self, _line: u8) -> Option<Box<dyn Interrupt>> {
-        None
-    }
-
-    fn registers(&self) -> Option<Box<dyn GuestRegisters>> {
-        None
-    }
-
-    fn waker(&self) -> Option<Waker> {
-        None
-    }
-
-    fn stop_request(&self) -> Option<StopRequest> {
-        None
-    }
-
-    fn timer(&self, _number: usize) -> Option<Box<dyn Timer>> {
-        None
-    }
-
-    fn ports_below(&self) -> Option<Box<dyn PortsBelow>> {
-        None
     }
 
     fn clock(&self) -> Option<Clock> {

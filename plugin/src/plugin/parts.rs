@@ -8,10 +8,7 @@ use pvio_stats::trace::Head;
 use super::BuildError;
 use crate::access_log::CodeNames;
 use crate::breakpoints::{BreakContext, Breakpoint, Breakpoints};
-use crate::devices::{
-    Clock, DeviceRequest, GuestRegisters, Interrupt, ObserverKind, PortsBelow, Services,
-    StopRequest, Timer, Waker,
-};
+use crate::devices::{Clock, DeviceRequest, Interrupt, ObserverKind, Services};
 use crate::dumps::Dumps;
 use crate::interception::{Callers, Instructions};
 use crate::observers::Observers;
@@ -184,30 +181,6 @@ impl Services for ObserverServices<'_> {
                 say("an observer cannot end this QEMU, which does not export its functions")
             }),
         }
-    }
-
-    fn queued_interrupt(&self, _line: u8) -> Option<Box<dyn Interrupt>> {
-        None
-    }
-
-    fn registers(&self) -> Option<Box<dyn GuestRegisters>> {
-        None
-    }
-
-    fn waker(&self) -> Option<Waker> {
-        None
-    }
-
-    fn stop_request(&self) -> Option<StopRequest> {
-        None
-    }
-
-    fn timer(&self, _number: usize) -> Option<Box<dyn Timer>> {
-        None
-    }
-
-    fn ports_below(&self) -> Option<Box<dyn PortsBelow>> {
-        None
     }
 
     fn clock(&self) -> Option<Clock> {

@@ -3,9 +3,7 @@
 use vm_device::bus::PioAddress;
 
 use super::*;
-use crate::devices::{
-    Clock, GuestRegisters, Interrupt, PortsBelow, Services, StopRequest, Timer, Waker,
-};
+use crate::devices::{Clock, Interrupt, Services};
 use crate::x86::PortRange;
 
 /// The stack of the thread that runs a script. QEMU's threads have 8 MiB.
@@ -18,35 +16,11 @@ impl Services for NoMachine {
         None
     }
 
-    fn queued_interrupt(&self, _line: u8) -> Option<Box<dyn Interrupt>> {
-        None
-    }
-
-    fn stop_request(&self) -> Option<StopRequest> {
-        None
-    }
-
     fn exit(&self) -> Box<dyn Fn(u8) + Send> {
         Box::new(|_| {})
     }
 
-    fn ports_below(&self) -> Option<Box<dyn PortsBelow>> {
-        None
-    }
-
     fn clock(&self) -> Option<Clock> {
-        None
-    }
-
-    fn registers(&self) -> Option<Box<dyn GuestRegisters>> {
-        None
-    }
-
-    fn waker(&self) -> Option<Waker> {
-        None
-    }
-
-    fn timer(&self, _number: usize) -> Option<Box<dyn Timer>> {
         None
     }
 
