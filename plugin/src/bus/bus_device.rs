@@ -207,22 +207,22 @@ impl BusDevice {
 struct QueuedIrqHandler(Handler);
 
 impl QueuedIrqHandler {
-    fn apply_interrupts(&self) {
+    fn settle_interrupts(&self) {
         let QueuedIrqHandler(Handler(device)) = self;
-        device.ways.queued.iter().for_each(|irq| irq.apply());
+        device.ways.queued.iter().for_each(|irq| irq.settle());
     }
 }
 
 impl PortHandler for QueuedIrqHandler {
     fn read(&self, offset: u16, size: u8) -> u32 {
         let value = self.0.read(offset, size);
-        self.apply_interrupts();
+        self.settle_interrupts();
         value
     }
 
     fn write(&self, offset: u16, size: u8, value: u32) {
         self.0.write(offset, size, value);
-        self.apply_interrupts();
+        self.settle_interrupts();
     }
 }
 

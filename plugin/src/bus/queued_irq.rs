@@ -1,7 +1,7 @@
 //! An interrupt line whose changes are queued, for devices that may not take QEMU's global lock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::devices::Interrupt;
 use crate::qemu::{BottomHalf, IsaIrq, Machine, MachineError};
@@ -11,11 +11,14 @@ pub(super) struct QueuedIrq {
     machine: Arc<Machine>,
     line: IsaIrq,
     changes: Changes,
+    /// True if the line has changed since the end of the last access. The main loop may be about to tell QEMU.
+    has_changed: AtomicBool,
 }
 
 impl QueuedIrq {
     pub fn new(machine: Arc<Machine>, line: IsaIrq) -> Arc<QueuedIrq> {
-        Arc::new(QueuedIrq { machine, line, changes: Changes::default() })
+        let has_changed = AtomicBool::new(false);
+        Arc::new(QueuedIrq { machine, line, changes: Changes::default(), has_changed })
     }
 
     /// The line as a device sees it. QEMU's main loop makes the changes.
@@ -25,11 +28,18 @@ impl QueuedIrq {
         Ok(Box::new(Input { irq: Arc::clone(self), bottom_half }))
     }
 
-    /// Makes the changes now, under QEMU's global lock. The caller holds no device's lock.
-    pub fn apply(&self) {
-        if self.changes.is_empty() {
-            return;
+    /// Makes the changes before the end of an access. The caller holds no device's lock.
+    ///
+    /// Also waits for the main loop, if that has taken the changes: it holds the global lock until QEMU has seen them.
+    pub fn settle(&self) {
+        // Relaxed: the changes of an access are made on its thread; others are those of the main loop.
+        if self.has_changed.swap(false, Ordering::Relaxed) {
+            self.apply();
         }
+    }
+
+    /// Makes the changes now, under QEMU's global lock.
+    fn apply(&self) {
         self.machine.with_global_lock(|| {
             for level in self.changes.take() {
                 self.machine.set_isa_irq(self.line, level);
@@ -46,6 +56,8 @@ struct Input {
 impl Interrupt for Input {
     fn set(&self, level: bool) {
         self.irq.changes.add(level);
+        // Relaxed: see `settle`.
+        self.irq.has_changed.store(true, Ordering::Relaxed);
         self.bottom_half.schedule();
     }
 }
@@ -69,11 +81,6 @@ impl Changes {
         updated.expect("every value is updated");
     }
 
-    fn is_empty(&self) -> bool {
-        // Relaxed: whoever adds a change has it applied afterwards.
-        self.0.load(Ordering::Relaxed) == 0
-    }
-
     /// The levels to set, in this order. An edge of either direction is kept; several of one are one.
     fn take(&self) -> impl Iterator<Item = bool> {
         let changes = self.0.swap(0, Ordering::AcqRel);
@@ -93,9 +100,10 @@ mod tests {
     fn applied(levels: &[bool]) -> Vec<bool> {
         let changes = Changes::default();
         levels.iter().for_each(|&level| changes.add(level));
-        assert_eq!(changes.is_empty(), levels.is_empty());
+        let is_empty = || changes.0.load(Ordering::Relaxed) == 0;
+        assert_eq!(is_empty(), levels.is_empty());
         let applied = changes.take().collect();
-        assert!(changes.is_empty() && changes.take().next().is_none());
+        assert!(is_empty() && changes.take().next().is_none());
         applied
     }
 
