@@ -6,17 +6,13 @@
 //! It runs in the sandbox of the kind `script`. A call that fails is reported once; then all accesses pass
 //! unchanged, until the machine is reset.
 
-use std::sync::Arc;
-
-use rhai::{Dynamic, FuncArgs};
+use rhai::FuncArgs;
 use vm_device::MutDevicePio;
 use vm_device::bus::{PioAddress, PioAddressOffset};
 
-use super::error::CallError;
-use super::host::Host;
-use super::mistakes::Mistakes;
-use super::program::{Function, Program};
-use super::{Loaded, load, new_state};
+use super::program::Function;
+use super::running::{Running, integer, try_reset};
+use super::{Loaded, load};
 use crate::devices::{Device, DeviceError, DeviceKind, PortsBelow, Settings};
 
 /// The kind `filter`.
@@ -41,47 +37,21 @@ fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Device>, DeviceError> {
             program.path()
         )));
     }
-    let mut filter = Filter {
-        program,
-        host,
-        below,
-        has_answer,
-        has_read,
-        has_write,
-        state: new_state(),
-        is_dead: false,
-        mistakes: Mistakes::default(),
-    };
-    filter
-        .try_reset()
-        .map_err(|error| DeviceError::other(filter.program.script_error("reset", &error)))?;
-    filter.host.connect(true);
-    Ok(Box::new(filter))
+    try_reset(&program).map_err(DeviceError::other)?;
+    host.connect(true);
+    let running = Running::new(program, host, "all accesses pass unchanged");
+    Ok(Box::new(Filter { running, below, has_answer, has_read, has_write }))
 }
 
 struct Filter {
-    program: Program,
-    host: Arc<Host>,
+    running: Running,
     below: Box<dyn PortsBelow>,
     has_answer: bool,
     has_read: bool,
     has_write: bool,
-    /// The script's `this`.
-    state: Dynamic,
-    /// True if a call has failed since the last reset.
-    is_dead: bool,
-    mistakes: Mistakes,
 }
 
 impl Filter {
-    fn try_reset(&mut self) -> Result<(), CallError> {
-        self.state = new_state();
-        match self.program.has("reset") {
-            true => self.program.call("reset", &mut self.state, ()).map(drop),
-            false => Ok(()),
-        }
-    }
-
     /// Calls a function that returns an integer, or nothing. Returns `None` if it fails.
     fn ask(
         &mut self,
@@ -89,26 +59,10 @@ impl Filter {
         arguments: impl FuncArgs,
         numbers: &[u64],
     ) -> Option<Option<i64>> {
-        let result = self.program.call(function, &mut self.state, arguments).and_then(|value| {
-            let kind = value.type_name();
-            match value.is_unit() {
-                true => Ok(None),
-                false => value.as_int().map(Some).map_err(|_| CallError::NotAnInteger(kind)),
-            }
-        });
-        result.map_err(|error| self.fail(function, numbers, &error)).ok()
-    }
-
-    /// Reports a call that has failed, and stops the script.
-    #[cold]
-    fn fail(&mut self, function: &'static str, arguments: &[u64], error: &CallError) {
-        self.is_dead = true;
-        // Free what the script has allocated.
-        self.state = new_state();
-        self.host.quiet();
-        let mistake = self.program.script_error(function, error).to_string();
-        let then = "all accesses pass unchanged";
-        self.mistakes.report(self.host.name(), mistake, (function, arguments), then);
+        self.running.call(function, arguments, numbers, |value| match value.is_unit() {
+            true => Ok(None),
+            false => integer(value).map(Some),
+        })
     }
 
     /// Reads `size` bytes: what the script answers, or what it makes of the device's answer.
@@ -116,13 +70,12 @@ impl Filter {
         let (at, bytes) = (i64::from(offset), i64::from(size));
         let numbers = [offset.into(), size.into()];
         if self.has_answer
-            && !self.is_dead
             && let Some(Some(value)) = self.ask("answer", (at, bytes), &numbers)
         {
             return value as u32;
         }
         let value = self.below.read(offset, size);
-        if !self.has_read || self.is_dead {
+        if !self.has_read {
             return value;
         }
         let numbers = [offset.into(), size.into(), value.into()];
@@ -132,7 +85,7 @@ impl Filter {
 
     /// Writes `size` bytes, as the script changes them, unless it keeps them.
     fn write(&mut self, offset: u16, size: u8, value: u32) {
-        if !self.has_write || self.is_dead {
+        if !self.has_write {
             return self.below.write(offset, size, value);
         }
         let arguments = (i64::from(offset), i64::from(size), i64::from(value));
@@ -160,10 +113,6 @@ impl MutDevicePio for Filter {
 
 impl Device for Filter {
     fn reset(&mut self) {
-        self.is_dead = false;
-        self.host.quiet();
-        if let Err(error) = self.try_reset() {
-            self.fail("reset", &[], &error);
-        }
+        self.running.reset();
     }
 }

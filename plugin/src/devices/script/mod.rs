@@ -17,6 +17,7 @@ mod mistakes;
 mod observe;
 mod program;
 mod registers;
+mod running;
 mod source;
 mod state;
 #[cfg(test)]
@@ -25,17 +26,17 @@ mod timers;
 
 use std::sync::{Arc, Mutex};
 
-use rhai::{Dynamic, Engine, Map};
+use rhai::Engine;
 use vm_device::MutDevicePio;
 use vm_device::bus::{PioAddress, PioAddressOffset};
 
-use self::error::{CallError, ScriptError};
+use self::error::ScriptError;
 pub use self::filter::FILTER;
 use self::host::Host;
-use self::mistakes::Mistakes;
 pub use self::observe::OBSERVE;
 use self::program::{Function, Program};
 use self::registers::Registers;
+use self::running::{Running, integer, try_reset};
 use self::source::Source;
 use self::timers::Timers;
 use super::{Device, DeviceError, DeviceKind, Settings};
@@ -132,10 +133,6 @@ fn parse_operations(value: &str) -> Option<u64> {
     value.parse().ok().filter(|operations| (1..=MAX_OPERATIONS).contains(operations))
 }
 
-fn new_state() -> Dynamic {
-    Map::new().into()
-}
-
 /// Compiles a script, and runs its `reset` to find mistakes before the guest does.
 ///
 /// Meanwhile nothing is logged, and neither the interrupt line nor a timer changes.
@@ -144,109 +141,50 @@ fn tried_out(source: &Source, text: &str, host: &Arc<Host>) -> Result<Program, S
     let program =
         Program::load(source.path(), text, source.operations(), host, program::DEVICE, |_| {})?;
     host.allow_timers(program.has("timer"));
-    if program.has("reset")
-        && let Err(error) = program.call("reset", &mut new_state(), ())
-    {
-        return Err(program.script_error("reset", &error));
-    }
+    try_reset(&program)?;
     host.connect(true);
     Ok(program)
 }
 
 struct Script {
     source: Source,
-    program: Program,
-    host: Arc<Host>,
-    /// The script's `this`.
-    state: Dynamic,
-    /// True if a call has failed since the last reset.
-    is_dead: bool,
-    mistakes: Mistakes,
+    running: Running,
 }
 
 impl Script {
     fn new(source: Source, text: &str, host: Arc<Host>) -> Result<Script, ScriptError> {
         let program = tried_out(&source, text, &host)?;
-        Ok(Script {
-            source,
-            program,
-            host,
-            state: new_state(),
-            is_dead: false,
-            mistakes: Mistakes::default(),
-        })
-    }
-
-    /// Reports a call that has failed, and stops the device.
-    #[cold]
-    fn fail(&mut self, function: &'static str, arguments: &[u64], error: &CallError) {
-        self.is_dead = true;
-        // Free what the script has allocated.
-        self.state = new_state();
-        self.host.quiet();
-        let mistake = self.program.script_error(function, error).to_string();
         let then = "the device reads as all ones, and writes to it are lost";
-        self.mistakes.report(self.host.name(), mistake, (function, arguments), then);
-    }
-
-    fn read(&mut self, offset: u16, data: &mut [u8]) {
-        let arguments = [u64::from(offset), data.len() as u64];
-        let result =
-            self.program.call("read", &mut self.state, arguments.map(|value| value as i64));
-        let value = result.and_then(|value| {
-            let kind = value.type_name();
-            value.as_int().map_err(|_| CallError::NotAnInteger(kind))
-        });
-        match value {
-            Ok(value) => data.copy_from_slice(&value.to_le_bytes()[..data.len()]),
-            Err(error) => self.fail("read", &arguments, &error),
-        }
-    }
-
-    fn write(&mut self, offset: u16, data: &[u8]) {
-        let mut value = [0; 8];
-        value[..data.len()].copy_from_slice(data);
-        let arguments = [u64::from(offset), data.len() as u64, u64::from_le_bytes(value)];
-        let result =
-            self.program.call("write", &mut self.state, arguments.map(|value| value as i64));
-        if let Err(error) = result {
-            self.fail("write", &arguments, &error);
-        }
+        Ok(Script { source, running: Running::new(program, host, then) })
     }
 }
 
 impl MutDevicePio for Script {
     fn pio_read(&mut self, _base: PioAddress, offset: PioAddressOffset, data: &mut [u8]) {
-        if !self.is_dead {
-            self.read(offset, data);
+        let numbers = [u64::from(offset), data.len() as u64];
+        let arguments = numbers.map(|number| number as i64);
+        if let Some(value) = self.running.call("read", arguments, &numbers, integer) {
+            data.copy_from_slice(&value.to_le_bytes()[..data.len()]);
         }
     }
 
     fn pio_write(&mut self, _base: PioAddress, offset: PioAddressOffset, data: &[u8]) {
-        if !self.is_dead {
-            self.write(offset, data);
-        }
+        let mut value = [0; 8];
+        value[..data.len()].copy_from_slice(data);
+        let numbers = [u64::from(offset), data.len() as u64, u64::from_le_bytes(value)];
+        let arguments = numbers.map(|number| number as i64);
+        self.running.call("write", arguments, &numbers, |_| Ok(()));
     }
 }
 
 impl Device for Script {
     fn reset(&mut self) {
-        self.is_dead = false;
-        self.state = new_state();
-        self.host.quiet();
-        if self.program.has("reset")
-            && let Err(error) = self.program.call("reset", &mut self.state, ())
-        {
-            self.fail("reset", &[], &error);
-        }
+        self.running.reset();
     }
 
     fn timer(&mut self, number: usize) {
-        if !self.is_dead
-            && self.host.take_due_timer(number)
-            && let Err(error) = self.program.call("timer", &mut self.state, (number as i64,))
-        {
-            self.fail("timer", &[number as u64], &error);
+        if self.running.host().take_due_timer(number) {
+            self.running.call("timer", (number as i64,), &[number as u64], |_| Ok(()));
         }
     }
 
@@ -254,18 +192,16 @@ impl Device for Script {
         let text = self.source.read().map_err(|error| {
             format!("file={}: cannot read it: {error}", escape(self.source.path().as_bytes()))
         })?;
-        let result = tried_out(&self.source, &text, &self.host);
-        // The script that runs is the new one or, after a mistake in that, still the old one.
-        match result {
-            Ok(program) => self.program = program,
+        let host = Arc::clone(self.running.host());
+        match tried_out(&self.source, &text, &host) {
+            Ok(program) => self.running.replace(program),
             Err(error) => {
-                self.host.connect(true);
-                self.host.allow_timers(self.program.has("timer"));
+                // The old script goes on.
+                host.connect(true);
+                host.allow_timers(self.running.has("timer"));
                 return Err(error.to_string());
             }
         }
-        self.mistakes.clear();
-        self.reset();
         Ok(())
     }
 }

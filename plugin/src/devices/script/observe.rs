@@ -11,11 +11,9 @@ use std::sync::{Mutex, PoisonError};
 
 use rhai::{Dynamic, Engine};
 
-use super::error::CallError;
-use super::host::Host;
-use super::mistakes::Mistakes;
-use super::program::{Function, Program};
-use super::{Loaded, load, new_state};
+use super::program::Function;
+use super::running::{Running, try_reset};
+use super::{Loaded, load};
 use crate::devices::socket::build_observer;
 use crate::devices::{DeviceError, ObservedAccess, Observer, ObserverKind, Settings};
 use crate::x86::Direction;
@@ -49,56 +47,17 @@ fn build(settings: &mut Settings<'_>) -> Result<Box<dyn Observer>, DeviceError> 
         )));
     }
     let (has_read, has_write) = (program.has("read"), program.has("write"));
-    let mut script = ObserverScript {
-        program,
-        host,
-        current,
-        has_read,
-        has_write,
-        state: new_state(),
-        is_dead: false,
-        mistakes: Mistakes::default(),
-    };
-    script
-        .try_reset()
-        .map_err(|error| script.program.script_error("reset", &error))
-        .map_err(DeviceError::other)?;
-    script.host.connect(true);
-    Ok(Box::new(script))
+    try_reset(&program).map_err(DeviceError::other)?;
+    host.connect(true);
+    let running = Running::new(program, host, "the observer sees nothing");
+    Ok(Box::new(ObserverScript { running, current, has_read, has_write }))
 }
 
 struct ObserverScript {
-    program: Program,
-    host: Arc<Host>,
+    running: Running,
     current: Current,
     has_read: bool,
     has_write: bool,
-    /// The script's `this`.
-    state: Dynamic,
-    /// True if a call has failed since the last reset.
-    is_dead: bool,
-    mistakes: Mistakes,
-}
-
-impl ObserverScript {
-    fn try_reset(&mut self) -> Result<(), CallError> {
-        self.state = new_state();
-        match self.program.has("reset") {
-            true => self.program.call("reset", &mut self.state, ()).map(drop),
-            false => Ok(()),
-        }
-    }
-
-    /// Reports a call that has failed, and stops the observer.
-    #[cold]
-    fn fail(&mut self, function: &'static str, arguments: &[u64], error: &CallError) {
-        self.is_dead = true;
-        // Free what the script has allocated.
-        self.state = new_state();
-        let mistake = self.program.script_error(function, error).to_string();
-        let then = "the observer sees nothing";
-        self.mistakes.report(self.host.name(), mistake, (function, arguments), then);
-    }
 }
 
 impl Observer for ObserverScript {
@@ -107,24 +66,19 @@ impl Observer for ObserverScript {
             Direction::In => ("read", self.has_read),
             Direction::Out => ("write", self.has_write),
         };
-        if self.is_dead || !is_wanted {
+        if !is_wanted {
             return;
         }
         self.current.set(*access);
         let size = access.size.bytes().unwrap_or(0);
         let value = access.value.map_or(Dynamic::UNIT, |value| i64::from(value).into());
         let arguments = (i64::from(access.offset), i64::from(size), value);
-        if let Err(error) = self.program.call(function, &mut self.state, arguments) {
-            let numbers = [access.offset.into(), size.into(), access.value.unwrap_or(0).into()];
-            self.fail(function, &numbers, &error);
-        }
+        let numbers = [access.offset.into(), size.into(), access.value.unwrap_or(0).into()];
+        self.running.call(function, arguments, &numbers, |_| Ok(()));
     }
 
     fn reset(&mut self) {
-        self.is_dead = false;
-        if let Err(error) = self.try_reset() {
-            self.fail("reset", &[], &error);
-        }
+        self.running.reset();
     }
 }
 

@@ -43,7 +43,7 @@ fn read(text: &str, operations: u64) -> (u8, Option<String>) {
         let mut device = device(&text, operations).unwrap();
         let mut data = [0xff];
         device.pio_read(PioAddress(0x300), 3, &mut data);
-        (data[0], device.mistakes.first().cloned())
+        (data[0], device.running.first_mistake().cloned())
     });
     thread.unwrap().join().unwrap()
 }
@@ -188,7 +188,7 @@ fn calls_of_methods_share_the_state() {
     let mut data = [0; 1];
     for expected in [9, 14] {
         script.pio_read(PioAddress(0x300), 5, &mut data);
-        assert_eq!(data, [expected], "{:?}", script.mistakes.first());
+        assert_eq!(data, [expected], "{:?}", script.running.first_mistake());
     }
 }
 
