@@ -1,14 +1,9 @@
 //! Work for QEMU's main loop, which any thread may ask for.
 
-use std::ffi::c_void;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use super::c_types::Bh;
+use super::callback;
 use super::global_lock::GlobalLock;
 use super::symbols::{BottomHalfCreation, BottomHalfRequest};
-use crate::report::say;
-
-type Work = Box<dyn Fn() + Send + Sync>;
 
 /// Work that QEMU's main loop runs under the global lock, some time after it is scheduled.
 pub struct BottomHalf {
@@ -21,15 +16,6 @@ unsafe impl Send for BottomHalf {}
 // SAFETY: as above; it changes the handle's flags atomically.
 unsafe impl Sync for BottomHalf {}
 
-/// A panic must not unwind into QEMU.
-unsafe extern "C" fn run(opaque: *mut c_void) {
-    // SAFETY: the leaked work that was given with this function.
-    let work = unsafe { &*opaque.cast::<Work>() };
-    if catch_unwind(AssertUnwindSafe(work)).is_err() {
-        say("a device panicked in QEMU's main loop (see the message above)");
-    }
-}
-
 impl BottomHalf {
     /// Registers `work`. It lives until QEMU ends.
     ///
@@ -40,14 +26,14 @@ impl BottomHalf {
         lock: &GlobalLock,
         creation: BottomHalfCreation,
         request: BottomHalfRequest,
-        work: Work,
+        work: Box<dyn Fn() + Send + Sync>,
     ) -> BottomHalf {
         lock.assert_held();
-        let opaque: *mut Work = Box::leak(Box::new(work));
+        let opaque = callback::leak(work, "a device panicked in QEMU's main loop");
         let (name, guard) = (c"pvio".as_ptr(), std::ptr::null_mut());
         // SAFETY: with the global lock held, after QEMU has made its main loop, which is before it loads
         // plugins. The work and the name live for ever. The guard is for devices of QEMU, and may be null.
-        let handle = unsafe { (creation.qemu_bh_new_full)(run, opaque.cast(), name, guard) };
+        let handle = unsafe { (creation.qemu_bh_new_full)(callback::run, opaque, name, guard) };
         BottomHalf { request, handle }
     }
 

@@ -1,18 +1,15 @@
 //! Timers on the clock that the guest sees.
 
-use std::ffi::{c_int, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ffi::c_int;
 use std::ptr::null_mut;
 
 use super::c_types::QemuTimer;
+use super::callback;
 use super::guest_clock::VIRTUAL;
 use super::symbols::TimerFunctions;
-use crate::report::say;
 
 /// `SCALE_NS` of `qemu/timer.h`.
 const NANOSECONDS: c_int = 1;
-
-type Callback = Box<dyn Fn() + Send + Sync>;
 
 /// A timer on QEMU's virtual clock, which stands still while the machine is stopped.
 pub struct GuestTimer {
@@ -26,15 +23,6 @@ unsafe impl Send for GuestTimer {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for GuestTimer {}
 
-/// A panic must not unwind into QEMU.
-extern "C" fn timer_is_due(opaque: *mut c_void) {
-    // SAFETY: the leaked callback that `GuestTimer::new` gave with this function.
-    let callback = unsafe { &*opaque.cast::<Callback>() };
-    if catch_unwind(AssertUnwindSafe(callback)).is_err() {
-        say("a device's timer panicked (see the message above)");
-    }
-}
-
 impl GuestTimer {
     /// Makes a timer that is not set.
     ///
@@ -45,9 +33,8 @@ impl GuestTimer {
     pub fn new(icount: bool, callback: impl Fn() + Send + Sync + 'static) -> Option<GuestTimer> {
         let functions = TimerFunctions::find().ok().filter(|_| !icount)?;
         let timer: *mut QemuTimer = Box::leak(Box::new(QemuTimer::zeroed()));
-        let callback: Callback = Box::new(callback);
-        let opaque: *mut Callback = Box::leak(Box::new(callback));
-        // SAFETY: the timer and the callback live for ever, and `timer_is_due` takes the callback for what it is. A null
+        let opaque = callback::leak(Box::new(callback), "a device's timer panicked");
+        // SAFETY: the timer lives for ever, as does `opaque`, which is that of `callback::run`. A null
         // group is the main loop's, which exists before plugins are loaded.
         unsafe {
             (functions.timer_init_full)(
@@ -56,8 +43,8 @@ impl GuestTimer {
                 VIRTUAL,
                 NANOSECONDS,
                 0,
-                timer_is_due,
-                opaque.cast(),
+                callback::run,
+                opaque,
             );
         }
         Some(GuestTimer { functions, timer })

@@ -9,6 +9,7 @@ mod after_instruction;
 mod below;
 mod bottom_half;
 mod c_types;
+mod callback;
 mod command_line;
 mod cpu_layout;
 mod current_cpu;

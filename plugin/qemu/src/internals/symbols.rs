@@ -85,7 +85,7 @@ symbol_table! {
     TimerFunctions: "qemu/timer.h", since V9_2 {
         timer_init_full: unsafe extern "C" fn(
             ts: *mut QemuTimer, timer_list_group: *mut c_void, r#type: c_int, scale: c_int, attributes: c_int,
-            cb: extern "C" fn(opaque: *mut c_void), opaque: *mut c_void,
+            cb: unsafe extern "C" fn(opaque: *mut c_void), opaque: *mut c_void,
         ),
         timer_mod_ns: unsafe extern "C" fn(ts: *mut QemuTimer, expire_time: i64),
         timer_del: unsafe extern "C" fn(ts: *mut QemuTimer),
@@ -310,7 +310,7 @@ symbol_table! {
     /// Handlers that run when the machine is reset.
     ResetFunctions: "system/reset.h", since V9_2 {
         qemu_register_reset: unsafe extern "C" fn(
-            func: extern "C" fn(opaque: *mut c_void), opaque: *mut c_void,
+            func: unsafe extern "C" fn(opaque: *mut c_void), opaque: *mut c_void,
         ),
     }
 
