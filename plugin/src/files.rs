@@ -6,7 +6,7 @@
 //! opening or writing them could block QEMU or do harm. So is `-`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -114,6 +114,26 @@ impl Identity {
     /// Returns true if both are the same file.
     pub fn is_same(&self, other: &Identity) -> bool {
         self.path == other.path || self.inode.is_some() && self.inode == other.inode
+    }
+}
+
+/// The longest text that an option may name, in bytes: 1 MiB.
+const MAX_TEXT: u64 = 1 << 20;
+
+/// Reads a text that the user has written, for example a script. `of` is what has the limit, for the error.
+///
+/// # Errors
+///
+/// The file cannot be read, is not a regular file, is longer than 1 MiB, or is not UTF-8.
+pub(crate) fn read_text(path: &Path, of: &str) -> io::Result<String> {
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = String::new();
+    File::open(path)?.take(MAX_TEXT + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > MAX_TEXT {
+        true => Err(io::Error::other(format!("it is longer than 1 MiB, the limit of {of}"))),
+        false => Ok(text),
     }
 }
 

@@ -15,6 +15,18 @@ pub(crate) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str
     nearest(word, known).map_or_else(String::new, |other| format!("; did you mean {other:?}?"))
 }
 
+/// Returns the suggestion, or another text if no known word is like `word`.
+pub(crate) fn suggestion_or<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    otherwise: impl FnOnce() -> String,
+) -> String {
+    match suggestion(word, known) {
+        none if none.is_empty() => otherwise(),
+        suggestion => suggestion,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,5 +43,8 @@ mod tests {
         assert_eq!(nearest("processes", known), None);
         assert_eq!(suggestion("lgo", known), "; did you mean \"log\"?");
         assert_eq!(suggestion("frobnicate", known), "");
+        let all = || "; there is nothing like it".to_owned();
+        assert_eq!(suggestion_or("lgo", known, all), "; did you mean \"log\"?");
+        assert_eq!(suggestion_or("frobnicate", known, all), "; there is nothing like it");
     }
 }

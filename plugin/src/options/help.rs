@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::devices::Kind;
-use crate::nearest::suggestion;
+use crate::nearest::suggestion_or;
 
 /// Each option with its values, and its meaning. `docs/count.md` has the same options.
 pub(super) const OPTIONS: [(&str, &str, &str); 17] = [
@@ -53,12 +53,10 @@ pub(super) fn text(kinds: &[Kind]) -> String {
 
 /// Returns the end of the message about an unknown option: the one that may be meant, or all.
 pub(super) fn instead_of(unknown: &str) -> String {
-    let nearest = suggestion(unknown, OPTIONS.map(|(name, ..)| name));
-    if !nearest.is_empty() {
-        return nearest;
-    }
-    let options = OPTIONS.map(|(name, values, _)| format!("{name}={values}"));
-    format!("; the options are {}", options.join(", "))
+    suggestion_or(unknown, OPTIONS.map(|(name, ..)| name), || {
+        let options = OPTIONS.map(|(name, values, _)| format!("{name}={values}"));
+        format!("; the options are {}", options.join(", "))
+    })
 }
 
 #[cfg(test)]

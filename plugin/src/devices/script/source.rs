@@ -1,11 +1,9 @@
 //! Where a script comes from.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::PathBuf;
 
-/// The largest script, in bytes.
-const MAX_BYTES: u64 = 1 << 20;
+use crate::files::read_text;
 
 /// A script's file, and its limit of operations.
 pub(super) struct Source {
@@ -32,20 +30,12 @@ impl Source {
         self.operations
     }
 
-    /// Reads the script, which is at most [`MAX_BYTES`] long.
+    /// Reads the script.
     ///
     /// # Errors
     ///
-    /// It cannot be read, is not a regular file, is too long, or is not UTF-8.
+    /// As of [`read_text`].
     pub fn read(&self) -> io::Result<String> {
-        if !std::fs::metadata(&self.absolute)?.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
-        }
-        let mut text = String::new();
-        File::open(&self.absolute)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-        match text.len() as u64 > MAX_BYTES {
-            true => Err(io::Error::other("it is longer than 1 MiB, the limit of a script")),
-            false => Ok(text),
-        }
+        read_text(&self.absolute, "a script")
     }
 }

@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Config, ConfigError, in_order};
 use crate::devices::PATH_SETTINGS;
-use crate::nearest::suggestion;
+use crate::nearest::suggestion_or;
 
 /// A value of an option, and where it is.
 type Value = (String, Range<usize>);
@@ -210,10 +210,7 @@ impl Config<'_> {
         key: &str,
         known: [&str; N],
     ) -> ConfigError {
-        let remedy = match suggestion(key, known) {
-            none if none.is_empty() => format!("; its keys are {}", known.join(", ")),
-            nearest => nearest,
-        };
+        let remedy = suggestion_or(key, known, || format!("; its keys are {}", known.join(", ")));
         self.mistake(name.span(), format!("{table} has no key {key:?}{remedy}"))
     }
 }

@@ -5,8 +5,7 @@
 mod convert;
 mod merge;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 
@@ -14,31 +13,17 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::argument::{Argument, Place};
-use crate::nearest::suggestion;
+use super::help::OPTIONS;
+use crate::files::read_text;
+use crate::nearest::suggestion_or;
 
 pub(super) use merge::merge;
 
-/// The largest file, in bytes.
-const MAX_BYTES: u64 = 1 << 20;
-
 /// The keys of a file: all options but those that are for the command line.
-const KEYS: [&str; 15] = [
-    "stats",
-    "summary",
-    "symbols",
-    "device",
-    "access-log",
-    "trace",
-    "hypercall",
-    "log",
-    "share",
-    "values",
-    "callers",
-    "insns",
-    "processes",
-    "control",
-    "break",
-];
+fn keys() -> impl Iterator<Item = &'static str> {
+    let names = OPTIONS.iter().map(|(name, ..)| *name);
+    names.filter(|name| !["config", "check"].contains(name))
+}
 
 /// A configuration file that is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -62,20 +47,8 @@ pub enum ConfigError {
 ///
 /// The file cannot be read, is not TOML, or has a key or a value that no option has.
 pub(super) fn read(path: &str) -> Result<Vec<Argument>, ConfigError> {
-    let text = read_text(Path::new(path)).map_err(ConfigError::Unreadable)?;
+    let text = read_text(Path::new(path), "a configuration").map_err(ConfigError::Unreadable)?;
     Config { path, text: &text }.arguments()
-}
-
-fn read_text(path: &Path) -> io::Result<String> {
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut text = String::new();
-    File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    match text.len() as u64 > MAX_BYTES {
-        true => Err(io::Error::other("it is longer than 1 MiB, the limit of a configuration")),
-        false => Ok(text),
-    }
 }
 
 /// A file's text and its name.
@@ -93,11 +66,10 @@ impl Config<'_> {
         let mut arguments = Vec::new();
         for (key, value) in in_order(table.get_ref()) {
             let name = &**key.get_ref();
-            if !KEYS.contains(&name) {
-                let remedy = match suggestion(name, KEYS) {
-                    none if none.is_empty() => format!("; the keys are {}", KEYS.join(", ")),
-                    nearest => nearest,
-                };
+            if !keys().any(|key| key == name) {
+                let remedy = suggestion_or(name, keys(), || {
+                    format!("; the keys are {}", keys().collect::<Vec<_>>().join(", "))
+                });
                 return Err(self.mistake(key.span(), format!("unknown key {name:?}{remedy}")));
             }
             for (value, span) in self.values(name, value)? {
