@@ -14,7 +14,7 @@ use rustix::net::{
 };
 
 /// The longest path of a socket, in bytes: `sun_path` in unix(7), without the NUL.
-const MAX_PATH: usize = 107;
+pub(crate) const MAX_PATH: usize = 107;
 
 /// Maximum number of connections that wait until they are accepted.
 const BACKLOG: i32 = 16;

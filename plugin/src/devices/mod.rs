@@ -46,6 +46,7 @@ mod script;
 mod settings;
 mod socket;
 mod stream;
+mod thread_end;
 mod uart16550;
 
 pub use console::CONSOLE;

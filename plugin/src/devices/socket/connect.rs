@@ -15,10 +15,8 @@ use super::fault::{Fault, NoAnswer};
 use super::frame::{ANSWER, Frame, MAGIC, VERSION, kind};
 use super::patience::Patience;
 use crate::devices::StopRequest;
+use crate::listening_socket::MAX_PATH;
 use crate::x86::PortRange;
-
-/// The longest path of a socket, in bytes: `sun_path` in unix(7), without the NUL.
-const MAX_PATH: usize = 107;
 
 /// The longest wait for the greeting: the program may only just have started.
 const GREETING: Duration = Duration::from_secs(5);

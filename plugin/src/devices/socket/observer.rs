@@ -8,10 +8,11 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::connect::Address;
 use super::frame::{Frame, kind};
+use crate::devices::thread_end::ends_within;
 use crate::devices::{DeviceError, ObservedAccess, Observer, Settings};
 use crate::qemu::report::say;
 use crate::x86::Direction;
@@ -35,7 +36,6 @@ pub(super) mod flag {
 
 /// The time that the program has at the end of the machine for what it has not read yet.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
-const PAUSE: Duration = Duration::from_millis(5);
 
 /// Connects to the program at `path`.
 pub(in crate::devices) fn build(
@@ -95,11 +95,7 @@ impl Observer for SocketObserver {
     fn finish(&mut self) -> io::Result<()> {
         // The thread ends when it has sent all.
         self.accesses = None;
-        let begun = Instant::now();
-        while !self.thread.is_finished() && begun.elapsed() < LAST_PATIENCE {
-            std::thread::sleep(PAUSE);
-        }
-        match (self.all_left_out, self.thread.is_finished()) {
+        match (self.all_left_out, ends_within(&self.thread, LAST_PATIENCE)) {
             (0, true) => Ok(()),
             (0, false) => Err(io::Error::other("the program did not read the last accesses")),
             (count, _) => Err(io::Error::other(format!(

@@ -70,14 +70,14 @@ impl Write for Peer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Peer::Files { output, .. } => output.write(bytes),
-            Peer::FarEnd(far_end) => (&*far_end).write(bytes),
+            Peer::FarEnd(far_end) => far_end.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Peer::Files { output, .. } => output.flush(),
-            Peer::FarEnd(far_end) => (&*far_end).flush(),
+            Peer::FarEnd(far_end) => far_end.flush(),
         }
     }
 }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, eventfd};
 
 use self::connection::Connection;
+use crate::devices::thread_end::ends_within;
 use crate::devices::{DeviceError, Settings, Waker};
 
 /// Bytes for the guest that wait until it is ready. Then the far end has to wait.
@@ -177,10 +178,8 @@ impl FarEnd {
         (buffers.is_over, buffers.is_connected) = (true, false);
         drop(buffers);
         self.shared.wake_thread();
-        let begun = Instant::now();
-        while !thread.is_finished() && begun.elapsed() < THREAD_PATIENCE {
-            std::thread::sleep(PAUSE);
-        }
+        // A thread that does not end in time ends with QEMU.
+        ends_within(&thread, THREAD_PATIENCE);
     }
 }
 
@@ -191,7 +190,7 @@ impl Drop for FarEnd {
 }
 
 /// The output of a serial port to its far end.
-impl Write for &FarEnd {
+impl Write for FarEnd {
     /// Never fails and never waits: what finds no room, or nobody, is lost.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut buffers = self.shared.buffers();
