@@ -5,12 +5,12 @@ use std::path::Path;
 use pvio_cli::expected_forms;
 use pvio_cli::machine::Machine;
 use pvio_tests::boot_images::boot_sector;
-use pvio_tests::programs::{Batch, Generator};
 use pvio_tests::{
     Host, Monitor, assert_consistent, bios, guest, on_both_qemus, refusal, run_seabios,
 };
 
-use super::script::run_programs;
+use super::latches::assert_is_qemus_latch;
+use super::script::Scripts;
 
 on_both_qemus! {
     programs_cannot_tell_a_filter_from_qemus_latch
@@ -24,20 +24,9 @@ on_both_qemus! {
     filter_without_exports_is_refused
 }
 
-/// A directory with scripts.
-struct Scripts(tempfile::TempDir);
-
-impl Scripts {
-    fn new() -> Scripts {
-        Scripts(tempfile::tempdir().unwrap())
-    }
-
-    /// The option for a filter with a script.
-    fn filter(&self, ports: &str, script: &str) -> String {
-        let path = self.0.path().join(format!("{ports}.rhai"));
-        std::fs::write(&path, script).unwrap();
-        format!("device=filter@{ports}:file={}", path.display())
-    }
+/// The option for a filter with a script.
+fn filter(scripts: &Scripts, ports: &str, script: &str) -> String {
+    scripts.of_kind("filter", ports, script, "")
 }
 
 const UNCHANGED: &str = "fn answer(offset, size) { }
@@ -45,21 +34,8 @@ const UNCHANGED: &str = "fn answer(offset, size) { }
     fn write(offset, size, value) { value }";
 
 fn programs_cannot_tell_a_filter_from_qemus_latch(host: &Host) {
-    let programs = Generator::with_seed(0xf117).take(500).collect();
-    let batch = Batch { programs, paged: false };
     let scripts = Scripts::new();
-    let filter = scripts.filter("0xe0-0xe3", UNCHANGED);
-    let run = |options: &[&str]| {
-        let machine = host.machine().plugin(&["summary=off"]).plugin(options);
-        run_programs(machine, &batch, &scripts.0.path().join("ram"))
-    };
-    let (native, filtered) = (run(&[]), run(&[&filter]));
-    for (index, (program, effects)) in batch.programs.iter().enumerate() {
-        let (left, right) = (&native.0[index], &filtered.0[index]);
-        assert!(left.ended_as_modelled(program, effects), "{program}\n{left}");
-        assert!(left == right, "{program}\nQEMU's latch:\n{left}\nfiltered:\n{right}");
-    }
-    assert!(native.1 == filtered.1, "the memory differs");
+    assert_is_qemus_latch(host, 0xf117, &filter(&scripts, "0xe0-0xe3", UNCHANGED));
 }
 
 /// A stopped machine with QEMU's latch of four bytes at 0xe0.
@@ -76,7 +52,7 @@ fn filter_changes_keeps_and_answers_accesses(host: &Host) {
         fn read(offset, size, value) { if offset == 1 { value ^ 0xff } }
         fn write(offset, size, value) { if value != 0x13 { value + 1 } }
     ";
-    let mut monitor = with_latch(host, &scripts.filter("0xe0-0xe3", script));
+    let mut monitor = with_latch(host, &filter(&scripts, "0xe0-0xe3", script));
     for (port, value) in [(0xe0, 0x20), (0xe1, 0x30), (0xe0, 0x13), (0xe3, 0x55)] {
         monitor.write(port, 1, value);
     }
@@ -91,7 +67,7 @@ fn filter_changes_keeps_and_answers_accesses(host: &Host) {
 fn filter_gets_whole_accesses(host: &Host) {
     let scripts = Scripts::new();
     let script = "fn write(offset, size, value) { log(`${size}`); value ^ 0x01010101 }";
-    let mut monitor = with_latch(host, &scripts.filter("0xe0", script));
+    let mut monitor = with_latch(host, &filter(&scripts, "0xe0", script));
     monitor.write(0xe0, 4, 0x4433_2211);
     assert_eq!(monitor.read(0xe0, 4), 0x4532_2310);
     assert_eq!(monitor.read(0xe2, 2), 0x4532);
@@ -140,8 +116,8 @@ fn filter_follows_a_device_that_moves(host: &Host) {
     let expected = [0xff, 0xff, 0x52, 0xff, 0xff, 0xff, 0x54, 0xff, 0x52, 0xff, 0xff];
     let scripts = Scripts::new();
     let filters = [
-        scripts.filter("0xc000-0xc0ff", "fn read(offset, size, value) { value }"),
-        scripts.filter("0xc100-0xc1ff", "fn read(offset, size, value) { value }"),
+        filter(&scripts, "0xc000-0xc0ff", "fn read(offset, size, value) { value }"),
+        filter(&scripts, "0xc100-0xc1ff", "fn read(offset, size, value) { value }"),
     ];
     for filters in [&[][..], &filters[..1], &filters[..]] {
         let options: Vec<&str> = filters.iter().map(String::as_str).collect();
@@ -169,7 +145,7 @@ fn filters_do_not_disturb_seabios(host: &Host) {
     let run = |machine: Machine| run_seabios(machine).stdout;
     let machine = || host.machine().plugin(&["summary=off"]);
     let filtered = ports.iter().fold(machine(), |machine, ports| {
-        machine.plugin(&[&scripts.filter(ports, "fn read(offset, size, value) { value }")])
+        machine.plugin(&[&filter(&scripts, ports, "fn read(offset, size, value) { value }")])
     });
     assert_eq!(run(filtered), run(machine()));
 }
@@ -190,7 +166,7 @@ fn disk_that_reports_errors_does_not_boot(host: &Host) {
     let scripts = Scripts::new();
     let drive = disk(scripts.0.path());
     let machine = |script: &str| {
-        let filter = scripts.filter("0x1f0-0x1f7", script);
+        let filter = filter(&scripts, "0x1f0-0x1f7", script);
         host.machine().plugin(&["summary=off", &filter]).args(["-drive", &drive])
     };
     let exit =
@@ -215,7 +191,7 @@ fn mistake_in_a_filter_lets_accesses_pass(host: &Host) {
     let scripts = Scripts::new();
     let script = "fn write(offset, size, value) { if value == 7 { throw \"seven\"; } value + 1 }
 fn read(offset, size, value) { \"text\" }";
-    let mut monitor = with_latch(host, &scripts.filter("0xe0-0xe3", script));
+    let mut monitor = with_latch(host, &filter(&scripts, "0xe0-0xe3", script));
     monitor.write(0xe0, 1, 5);
     monitor.write(0xe1, 1, 7);
     monitor.write(0xe2, 1, 9);
@@ -228,7 +204,7 @@ fn read(offset, size, value) { \"text\" }";
     assert!(line.ends_with(end), "{line}");
     // A result of the wrong type is a mistake, too.
     let script = "fn read(offset, size, value) { \"text\" }";
-    let mut monitor = with_latch(host, &scripts.filter("0xe0-0xe3", script));
+    let mut monitor = with_latch(host, &filter(&scripts, "0xe0-0xe3", script));
     monitor.write(0xe0, 1, 5);
     assert_eq!(monitor.read(0xe0, 1), 5);
     let ended = monitor.quit();
@@ -238,7 +214,7 @@ fn read(offset, size, value) { \"text\" }";
 fn wrong_filter_keeps_qemu_from_starting(host: &Host) {
     let scripts = Scripts::new();
     let refused = |script: &str| {
-        let option = scripts.filter("0xe0", script);
+        let option = filter(&scripts, "0xe0", script);
         let machine = host.machine().plugin(&["summary=off", &option]);
         refusal(&machine.bare_guest(&guest("forms.bin")).run().unwrap())
     };
@@ -253,7 +229,7 @@ fn wrong_filter_keeps_qemu_from_starting(host: &Host) {
 
 fn filter_without_exports_is_refused(host: &Host) {
     let scripts = Scripts::new();
-    let option = scripts.filter("0xe0", UNCHANGED);
+    let option = filter(&scripts, "0xe0", UNCHANGED);
     let machine = host.machine_without_exports().plugin(&["summary=off", &option]);
     let line = refusal(&machine.bare_guest(&guest("forms.bin")).run().unwrap());
     assert!(line.starts_with("pvio: option \"device\": this QEMU does not export "), "{line}");

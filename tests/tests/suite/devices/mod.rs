@@ -3,6 +3,7 @@
 mod far_end;
 mod filter;
 mod kinds;
+mod latches;
 mod library;
 mod lifecycle;
 mod linux;

@@ -5,12 +5,12 @@ mod printer;
 mod reload;
 mod timers;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use pvio_cli::machine::Machine;
 use pvio_cli::paths;
-use pvio_tests::programs::{Batch, Generator, Outcome};
 use pvio_tests::{Host, Monitor, assert_consistent, guest, on_both_qemus, refusal, wait_until};
+
+use super::latches::assert_is_qemus_latch;
 
 on_both_qemus! {
     dongle_of_the_documentation_unlocks_its_driver
@@ -26,10 +26,10 @@ on_both_qemus! {
 }
 
 /// A directory with scripts.
-struct Scripts(tempfile::TempDir);
+pub(super) struct Scripts(pub tempfile::TempDir);
 
 impl Scripts {
-    fn new() -> Scripts {
+    pub fn new() -> Scripts {
         Scripts(tempfile::tempdir().unwrap())
     }
 
@@ -43,10 +43,15 @@ impl Scripts {
         format!("file={}", self.path(name).display())
     }
 
+    /// A script of a kind at a port, with `settings`.
+    pub fn of_kind(&self, kind: &str, ports: &str, text: &str, settings: &str) -> String {
+        let file = self.file(&format!("{ports}.rhai"), text);
+        format!("device={kind}@{ports}:{file}{settings}")
+    }
+
     /// A device at a port, with `settings`.
     fn device(&self, ports: &str, text: &str, settings: &str) -> String {
-        let file = self.file(&format!("{ports}.rhai"), text);
-        format!("device=script@{ports}:{file}{settings}")
+        self.of_kind("script", ports, text, settings)
     }
 }
 
@@ -88,35 +93,10 @@ fn read(offset, size) { this.bytes.parse_le_int(offset, size) }
 fn write(offset, size, value) { this.bytes.write_le(offset, size, value); }
 ";
 
-/// Runs programs of the guest `differ`. Returns how each ended, and the memory at the end.
-pub(super) fn run_programs(machine: Machine, batch: &Batch, ram: &Path) -> (Vec<Outcome>, Vec<u8>) {
-    batch.write_memory(ram, &mut fastrand::Rng::with_seed(7)).unwrap();
-    let backend =
-        format!("memory-backend-file,id=ram,size=64M,share=on,mem-path={}", ram.display());
-    let machine = machine.bare_guest(&guest("differ.bin")).args(["-object", &backend]);
-    let machine = machine.args(["-machine", "memory-backend=ram", "-device", "pc-testdev"]);
-    let ended = machine.run().unwrap();
-    // isa-debug-exit turns 0 into 1.
-    assert_eq!((ended.status.code(), &*ended.stderr), (Some(1), ""));
-    let memory = std::fs::read(ram).unwrap();
-    (batch.read_outcomes(&memory), memory)
-}
-
 /// All forms and sizes, in every kind of code. The other latch is that of QEMU's `pc-testdev`.
 fn programs_cannot_tell_a_latch_in_rhai_from_qemus(host: &Host) {
-    let programs = Generator::with_seed(0x5c21).take(500).collect();
-    let batch = Batch { programs, paged: false };
     let scripts = Scripts::new();
-    let device = scripts.device("0xe0-0xe3", LATCH, "");
-    let machine = |options: &[&str]| host.machine().plugin(&["summary=off"]).plugin(options);
-    let native = run_programs(machine(&[]), &batch, &scripts.path("qemu"));
-    let scripted = run_programs(machine(&[&device]), &batch, &scripts.path("pvio"));
-    for (index, (program, effects)) in batch.programs.iter().enumerate() {
-        let (left, right) = (&native.0[index], &scripted.0[index]);
-        assert!(left.ended_as_modelled(program, effects), "{program}\n{left}");
-        assert!(left == right, "{program}\nQEMU's latch:\n{left}\nthe script:\n{right}");
-    }
-    assert!(native.1 == scripted.1, "the memory differs");
+    assert_is_qemus_latch(host, 0x5c21, &scripts.device("0xe0-0xe3", LATCH, ""));
 }
 
 fn value_is_cut_to_the_size_of_the_access(host: &Host) {

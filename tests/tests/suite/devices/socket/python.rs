@@ -6,10 +6,9 @@ use std::process::{Child, Command, Stdio};
 
 use pvio_cli::machine::Machine;
 use pvio_cli::paths;
-use pvio_tests::programs::{Batch, Generator};
 use pvio_tests::{Host, LinuxGuest, assert_consistent, guest, on_both_qemus, wait_until};
 
-use crate::devices::script::run_programs;
+use crate::devices::latches::assert_is_qemus_latch;
 
 on_both_qemus! {
     alarm_in_python_interrupts_its_guest
@@ -116,20 +115,8 @@ pvio_device.serve(Latch, sys.argv[1])
 
 /// All forms and sizes, in every kind of code. The other latch is that of QEMU's `pc-testdev`.
 fn programs_cannot_tell_a_latch_in_python_from_qemus(host: &Host) {
-    let programs = Generator::with_seed(0x50c4).take(500).collect();
-    let batch = Batch { programs, paged: false };
     let program = Program::start(LATCH);
-    let directory = tempfile::tempdir().unwrap();
-    let machine = |options: &[&str]| host.machine().plugin(&["summary=off"]).plugin(options);
-    let native = run_programs(machine(&[]), &batch, &directory.path().join("qemu"));
-    let device = program.option("0xe0-0xe3", ":timeout=60000");
-    let ours = run_programs(machine(&[&device]), &batch, &directory.path().join("pvio"));
-    for (index, (program, effects)) in batch.programs.iter().enumerate() {
-        let (left, right) = (&native.0[index], &ours.0[index]);
-        assert!(left.ended_as_modelled(program, effects), "{program}\n{left}");
-        assert!(left == right, "{program}\nQEMU's latch:\n{left}\nthe program:\n{right}");
-    }
-    assert!(native.1 == ours.1, "the memory differs");
+    assert_is_qemus_latch(host, 0x50c4, &program.option("0xe0-0xe3", ":timeout=60000"));
 }
 
 fn linux_program_uses_a_latch_in_python(host: &Host) {
