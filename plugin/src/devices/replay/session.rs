@@ -20,9 +20,9 @@ pub(super) enum ReplayError {
     #[error(transparent)]
     Recording(#[from] RecordingError),
     #[error(
-        "{0} has no accesses to these ports; name ports that its driver used (pvio trace prints them)"
+        "{path} has no accesses to these ports{problem}; name ports that its driver used (pvio trace prints them)"
     )]
-    NoAccesses(String),
+    NoAccesses { path: String, problem: String },
     #[error(
         "irq={line} cannot be replayed: {path} has no interrupt lines, because the QEMU that wrote it did not let pvio \
          see them; remove irq=, and let the driver poll"
@@ -87,7 +87,10 @@ impl Session {
         let recording = Recording::load(Path::new(&self.path), &self.ranges, lines)?;
         let path = || escape(self.path.as_bytes());
         if !recording.ports.iter().any(|&port| part.range.contains(Port(port))) {
-            return Err(ReplayError::NoAccesses(path()));
+            // They may be in what is missing.
+            let problem = recording.problems.first().map(|problem| format!(", and {problem}"));
+            let problem = problem.unwrap_or_default();
+            return Err(ReplayError::NoAccesses { path: path(), problem });
         }
         if let Some(line) = line {
             if !recording.has_irqs {

@@ -336,6 +336,7 @@ fn cut_recording_is_used_with_a_warning(host: &Host) {
     let refused = run("");
     assert!(!refused.status.success());
     assert!(refused.stderr.contains("has no accesses to these ports"), "{}", refused.stderr);
+    assert!(refused.stderr.contains(", and is damaged or cut off at byte "), "{}", refused.stderr);
 }
 
 fn wrong_replay_keeps_qemu_from_starting(host: &Host) {
