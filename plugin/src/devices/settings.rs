@@ -19,7 +19,7 @@ pub type StopRequest = Arc<dyn Fn() -> bool + Send + Sync>;
 /// Has QEMU's main loop call [`Device::woken`](super::Device::woken) soon. May be called on any thread, and never waits.
 pub type Waker = Box<dyn Fn() + Send + Sync>;
 
-/// The services that a machine offers to its devices. By default it has none of those that not every machine has.
+/// The services that a machine offers to its devices. By default the optional ones are missing.
 pub trait Services {
     /// An interrupt line of the ISA bus; `None` if there is no such line.
     fn interrupt(&self, line: u8) -> Option<Box<dyn Interrupt>>;

@@ -6,7 +6,7 @@ use crate::options::device;
 
 /// Adds the options of the command line to those of a file.
 ///
-/// Of the file's options those are left out which the command line gives, too. Options that may be repeated add up, but
+/// An option of the file is left out if the command line gives it, too. Options that may be repeated add up, but
 /// a device of the file gives way to one of the command line at the same ports.
 pub(in crate::options) fn merge(
     file: Vec<Argument>,
