@@ -28,7 +28,12 @@ pub fn run_seabios(machine: Machine) -> Ended {
 
 /// Boots the distribution's kernel of `qemu-scripts/boot-linux` to user space and to power-off.
 pub fn boot_linux(machine: Machine) -> Ended {
-    let ended = machine.args(paths::linux_arguments(&[]).unwrap()).run().unwrap();
+    boot_linux_with(machine, &[])
+}
+
+/// Boots Linux like [`boot_linux`], with options of `qemu-scripts/boot-linux`.
+pub fn boot_linux_with(machine: Machine, options: &[&str]) -> Ended {
+    let ended = machine.args(paths::linux_arguments(options).unwrap()).run().unwrap();
     assert!(ended.status.success(), "{}", ended.stderr);
     assert!(ended.stdout.contains("user space reached"), "{}", ended.stdout);
     ended

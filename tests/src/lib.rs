@@ -21,7 +21,7 @@ mod trace;
 pub mod verdict;
 mod wait;
 
-pub use boots::{bios, boot_linux, port_reader, run_seabios};
+pub use boots::{bios, boot_linux, boot_linux_with, port_reader, run_seabios};
 pub use busy::start_busy;
 pub use compiler::{Compiler, path_str};
 pub use dump::{assert_consistent, parse_hex, site_bytes, site_pc, split_symbol};
