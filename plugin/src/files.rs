@@ -10,6 +10,7 @@ use std::io::{self, Read as _, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use pvio_stats::output_path;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
@@ -174,14 +175,14 @@ impl OutputFile {
             };
             return Ok(OutputFile::Regular { file: file?, needs_truncation: false, new: None });
         }
-        // A FIFO may have replaced the file since; do not block on it.
-        let options = options.write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-        let (file, new) = match options.clone().create_new(true).open(path) {
-            // QEMU may change its directory.
-            Ok(file) => (file, std::path::absolute(path).ok()),
-            // A link may lead to a file that does not exist.
+        let path = output_path(path)?;
+        // A FIFO or a link may have replaced the file since; do not block on it, and do not follow it.
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW;
+        let options = options.write(true).custom_flags(flags);
+        let (file, new) = match options.clone().create_new(true).open(&path) {
+            Ok(file) => (file, Some(path)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                (options.create(true).truncate(false).open(path)?, None)
+                (options.open(&path)?, None)
             }
             Err(error) => return Err(error),
         };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::stats::{Snapshot, merge};
+use crate::stats::{Snapshot, merge, output_path};
 use crate::{status, trace};
 
 /// Reads a dump, or makes one of a trace.
@@ -83,7 +83,7 @@ fn replace(output: &Path, put: impl FnOnce(&mut dyn Write) -> Result<()>) -> Res
         return file.flush().with_context(named);
     }
     // A symbolic link stays: its target is replaced.
-    let output = output.canonicalize().unwrap_or_else(|_| output.to_owned());
+    let output = output_path(output).with_context(named)?;
     let directory = match output.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
         _ => Path::new("."),

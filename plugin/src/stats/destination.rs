@@ -8,6 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use pvio_stats::output_path;
+
 use crate::files::{self, OutputFile};
 
 /// The reason why a dump cannot be written.
@@ -95,7 +97,7 @@ impl Destination {
             (_, None) => Way::Renamed,
         };
         // A link stays; the file that it leads to is replaced.
-        let path = files::real_path(path).map_err(open_error)?;
+        let path = output_path(path).map_err(open_error)?;
         if let Way::Renamed = way {
             let directory = directory_of(&path);
             // A missing directory is found first, for a plain message.

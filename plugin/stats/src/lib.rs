@@ -10,6 +10,7 @@ mod compare;
 mod json_schema;
 mod merge;
 mod names;
+mod output_path;
 pub mod port_names;
 mod port_page;
 mod post;
@@ -29,6 +30,7 @@ pub use call::Call;
 pub use check::{Discrepancy, Scope};
 pub use compare::{Change, Diff, Row, TablesDiff, WindowDiff};
 pub use merge::{MergeError, merge};
+pub use output_path::{ForeignLink, output_path};
 pub use port_page::render_port;
 pub use read::{Problem, ReadError};
 pub use schema::{

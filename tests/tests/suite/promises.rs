@@ -1,4 +1,4 @@
-//! The table of promises in `tests/README.md` names tests that exist, and every module.
+//! The table of promises in `tests/README.md` names tests that exist, and every module. So do those of `docs/security.md`.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -20,28 +20,35 @@ pub(crate) fn names() -> BTreeSet<String> {
     names
 }
 
-/// The words in backquotes in the second column of the table of promises.
-fn named_in_readme() -> Vec<String> {
-    let readme = std::fs::read_to_string(paths::repository().join("tests/README.md")).unwrap();
-    let (_, table) = readme.split_once("| promise | kept by |").expect("the table of promises");
-    let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
-    let columns =
-        rows.skip(1).map(|row| row.trim_matches('|').rsplit_once('|').expect("two columns").1);
-    let quoted = columns.flat_map(|column| column.split('`').skip(1).step_by(2));
-    quoted.map(str::to_owned).collect()
+/// The words in backquotes in the last column of a document's tables whose last column is `kept by`.
+fn named_in(document: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(paths::repository().join(document)).unwrap();
+    let mut named = Vec::new();
+    for table in text.split(" | kept by |").skip(1) {
+        let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+        for row in rows.skip(1) {
+            let (_, column) = row.trim_matches('|').rsplit_once('|').expect("two columns");
+            assert!(column.contains('`'), "{document}: no test keeps this: {row}");
+            named.extend(column.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    named
 }
 
 #[test]
-fn every_test_named_in_the_readme_exists() {
-    let (names, named) = (names(), named_in_readme());
-    assert!(named.len() > 30, "{named:?}");
-    let missing: Vec<_> = named.iter().filter(|name| !names.contains(*name)).collect();
-    assert!(missing.is_empty(), "tests/README.md names tests that do not exist: {missing:?}");
+fn every_test_named_in_a_table_exists() {
+    let names = names();
+    for document in ["tests/README.md", "docs/security.md"] {
+        let named = named_in(document);
+        assert!(named.len() > 30, "{document}: {named:?}");
+        let missing: Vec<_> = named.iter().filter(|name| !names.contains(*name)).collect();
+        assert!(missing.is_empty(), "{document} names tests that do not exist: {missing:?}");
+    }
 }
 
 #[test]
 fn every_module_of_tests_is_named_in_the_readme() {
-    let named = named_in_readme();
+    let named = named_in("tests/README.md");
     let is_named = |module: &str| {
         let within = format!("{module}::");
         named.iter().any(|name| name == module || name.starts_with(&within))

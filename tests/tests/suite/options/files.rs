@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{lchown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
@@ -13,6 +14,7 @@ on_both_qemus! {
     file_named_by_two_options_is_refused
     fifo_socket_and_directory_are_refused_by_every_option
     file_of_another_running_qemu_is_refused
+    link_of_another_user_is_refused
     input_device_is_refused_with_record_replay
     dumps_are_written_after_a_change_of_user
     dumps_are_written_after_a_change_of_root
@@ -160,6 +162,45 @@ fn is_root() -> bool {
         eprintln!("skipped: it needs root");
     }
     is_root
+}
+
+/// In a directory like `/tmp`, anybody can make a link of the name that an output will have.
+fn link_of_another_user_is_refused(host: &Host) {
+    if !is_root() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("victim"), "precious").unwrap();
+    symlink("victim", path("link")).unwrap();
+    symlink("missing", path("dangling")).unwrap();
+    symlink(".", path("directory")).unwrap();
+    for link in ["link", "dangling", "directory"] {
+        lchown(path(link), Some(65534), None).unwrap();
+    }
+    let keys = ["stats=", "summary=", "access-log=", "trace=", "log="];
+    let devices = ["device=console@0xe9:file=", "device=stream@0x300:out="];
+    for option in keys.iter().chain(&devices) {
+        for (name, link) in [
+            ("link", "link"),
+            ("dangling", "dangling"),
+            ("directory/victim", "directory"),
+            ("directory/new", "directory"),
+        ] {
+            let option = format!("{option}{}", path(name).display());
+            let line = refusal(&machine(host, &[&option]).run().unwrap());
+            let why = format!("/{link} is a symbolic link of another user's; name the file itself");
+            assert!(line.contains(&why), "{option}: {line}");
+            assert_eq!(std::fs::read_to_string(path("victim")).unwrap(), "precious");
+        }
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 4, "a file is left over");
+    // A link of the user's own is followed.
+    lchown(path("link"), Some(0), None).unwrap();
+    let option = format!("stats={}", path("link").display());
+    assert!(machine(host, &[&option]).run().unwrap().status.success());
+    assert!(path("link").is_symlink());
+    assert_consistent(&read_stats(&path("victim")).unwrap());
 }
 
 /// Fails unless all outputs are whole, although QEMU cannot create files when it ends.

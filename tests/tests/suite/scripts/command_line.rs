@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use pvio_cli::paths;
-use pvio_tests::Host;
+use pvio_tests::{Host, guest};
 
 fn script(name: &str) -> Command {
     let mut command = Command::new(paths::repository().join("qemu-scripts").join(name));
@@ -75,6 +75,32 @@ fn what_a_program_cannot_write_or_run_is_one_line() {
     for (name, arguments) in [("run", &["--"][..]), ("qemu", &["-version"])] {
         let output = program(name, arguments, Path::new("/nonexistent/qemu")).output().unwrap();
         assert!(complaint(&output, name).contains("/nonexistent/qemu"), "{name}");
+    }
+}
+
+#[test]
+fn output_through_a_link_of_another_user_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let option = format!("stats={}", path("stats.json").display());
+    let machine = Host::NEWEST.machine().plugin(&["summary=off", &option]);
+    assert!(machine.bare_guest(&guest("poweroff.bin")).run().unwrap().status.success());
+    std::fs::write(path("victim"), "precious").unwrap();
+    std::os::unix::fs::symlink("victim", path("link")).unwrap();
+    // Only root can give a link to another user.
+    if std::os::unix::fs::lchown(path("link"), Some(65534), None).is_err() {
+        eprintln!("skipped: it needs root");
+        return;
+    }
+    for arguments in [&["report"][..], &["merge"], &["export", "--format", "csv"]] {
+        let mut command = Command::new(paths::repository().join("target/release/pvio"));
+        command.args(arguments).arg(path("stats.json")).arg("--output").arg(path("link"));
+        let output = command.output().unwrap();
+        let why = "/link is a symbolic link of another user's; name the file itself";
+        assert!(stderr(&output).contains(why), "{arguments:?}: {}", stderr(&output));
+        assert_eq!(stderr(&output).lines().count(), 1);
+        assert!(!output.status.success());
+        assert_eq!(std::fs::read_to_string(path("victim")).unwrap(), "precious");
     }
 }
 
