@@ -5,6 +5,7 @@ mod access_log;
 mod access_log_filters;
 mod ends;
 mod export;
+mod faults;
 mod guest_callers;
 mod guest_names;
 mod guest_symbols;

@@ -1,0 +1,294 @@
+//! Files that cannot be written, kills, and directories that go away: files are whole or absent, and a line says why.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use pvio_cli::expected_forms::PASSED;
+use pvio_cli::machine::{Ended, Machine, read_stats};
+use pvio_cli::stats::trace::{Trace, statistics};
+use pvio_tests::{
+    Compiler, FailingFiles, Fault, Host, Monitor, assert_consistent, guest, number_from_env,
+    on_both_qemus, path_str, start_busy,
+};
+
+on_both_qemus! {
+    each_failing_call_on_a_file_is_reported_or_not_noticed
+    killed_qemu_leaves_files_whole_or_absent_and_a_readable_trace
+    directory_that_goes_away_costs_its_file_only
+    qemu_without_file_descriptors_ends_in_order
+    qemu_without_memory_leaves_files_as_they_were
+    time_of_day_that_is_set_back_changes_no_time
+}
+
+/// How often a test that runs QEMU many times does so: in the suite, and with PVIO_TEST_LONG, in a long part.
+fn rounds(in_suite: usize, long: usize) -> usize {
+    if std::env::var_os("PVIO_TEST_LONG").is_some() { long } else { in_suite }
+}
+
+/// An output, and a guest that writes to it.
+struct Written {
+    /// The option, before the path of the file.
+    option: &'static str,
+    guest: &'static str,
+    status: i32,
+    /// The file is replaced at the end, or not at all; otherwise it grows.
+    is_replaced: bool,
+}
+
+const OUTPUTS: [Written; 6] = [
+    Written { option: "stats=", guest: "forms.bin", status: PASSED, is_replaced: true },
+    Written { option: "summary=", guest: "forms.bin", status: PASSED, is_replaced: true },
+    Written { option: "trace=", guest: "forms.bin", status: PASSED, is_replaced: false },
+    Written { option: "access-log=", guest: "forms.bin", status: PASSED, is_replaced: false },
+    Written { option: "log=", guest: "calls-limits64.bin", status: PASSED, is_replaced: false },
+    Written {
+        option: "device=console@0x10-0x13:file=",
+        guest: "forms.bin",
+        status: PASSED,
+        is_replaced: false,
+    },
+];
+
+const OLD: &[u8] = b"what an earlier run wrote";
+
+impl Written {
+    fn machine(&self, host: &Host, directory: &Path) -> Machine {
+        let option = format!("{}{}", self.option, directory.join("out").display());
+        let machine = host.machine().plugin(&["summary=off", &option]);
+        match self.option {
+            "summary=" => host.machine().plugin(&[&option]),
+            _ => machine,
+        }
+        .bare_guest(&guest(self.guest))
+    }
+
+    /// Fails unless the guest ran to its end, or the run did not begin.
+    fn check(&self, ended: &Ended, directory: &Path, fault: Fault, at: u64) {
+        let what = format!("{} call {at}, {fault:?}: {}", self.option, ended.stderr);
+        let file = std::fs::read(directory.join("out")).unwrap();
+        let has_begun = ended.status.code() == Some(self.status);
+        let lines: Vec<_> = ended.stderr.lines().filter(|line| line.contains("pvio: ")).collect();
+        if fault.is_transparent() {
+            assert!(has_begun && lines.is_empty(), "{what}");
+            assert_ne!(file, OLD, "{what}");
+            self.check_whole(directory, &what);
+        } else if !has_begun {
+            // The first line says which file and why; QEMU adds one of its own.
+            assert_eq!(ended.status.code(), Some(1), "{what}");
+            assert!(lines.len() == 1 && lines[0].contains("/out"), "{what}");
+            assert_eq!(file, OLD, "{what}");
+        } else {
+            assert_eq!(lines.len(), 1, "{what}");
+            let why = ["No space left on device", "Input/output error"];
+            assert!(lines[0].contains("/out"), "{what}");
+            assert!(why.iter().any(|why| lines[0].contains(why)), "{what}");
+            assert!(!self.is_replaced || file == OLD, "{what}");
+        }
+        let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["out"], "{what}");
+    }
+
+    fn check_whole(&self, directory: &Path, what: &str) {
+        let path = directory.join("out");
+        match self.option {
+            "stats=" => assert_consistent(&read_stats(&path).unwrap()),
+            "trace=" => assert_eq!(problems(&path), [""; 0], "{what}"),
+            _ => assert!(std::fs::read_to_string(&path).is_ok_and(|t| t.ends_with('\n')), "{what}"),
+        }
+    }
+}
+
+fn each_failing_call_on_a_file_is_reported_or_not_noticed(host: &Host) {
+    let files = FailingFiles::new();
+    for output in &OUTPUTS {
+        let run = |at, fault| {
+            let directory = tempfile::tempdir().unwrap();
+            std::fs::write(directory.path().join("out"), OLD).unwrap();
+            let machine = output.machine(host, directory.path());
+            let machine = files.in_directory(machine, directory.path(), at, fault);
+            (machine.run().unwrap(), directory)
+        };
+        let (ended, directory) = run(0, Fault::Full);
+        output.check(&ended, directory.path(), Fault::Short, 0);
+        let calls = files.calls();
+        assert!(calls >= 2, "{}: {calls} calls", output.option);
+        let step = calls.div_ceil(rounds(4, 64) as u64);
+        for at in (1..=calls).filter(|at| at % step == 0 || [1, calls].contains(at)) {
+            for fault in Fault::ALL {
+                let (ended, directory) = run(at, fault);
+                output.check(&ended, directory.path(), fault, at);
+            }
+        }
+    }
+}
+
+/// Reads a trace whole. Returns what is wrong with it.
+fn problems(path: &Path) -> Vec<String> {
+    let mut trace = Trace::open(path).unwrap_or_else(|error| panic!("{error}"));
+    let (_, mut lines) = statistics(&mut trace);
+    lines.extend(trace.problems().iter().cloned());
+    if trace.end().is_none() {
+        lines.push("it has no end".to_owned());
+    }
+    lines
+}
+
+/// Four vCPUs that write to ports without end.
+fn spinning(host: &Host, directory: &Path) -> Monitor {
+    let options = ["stats=", "trace=", "access-log="].map(|option| {
+        format!("{option}{}", directory.join(option.trim_end_matches('=')).display())
+    });
+    let options = options.each_ref().map(|option| &**option);
+    let machine = host.machine().plugin(&["summary=off"]).plugin(&options);
+    start_busy(machine.bare_guest(&guest("spin.bin")).args(["-smp", "4"]), 4)
+}
+
+fn killed_qemu_leaves_files_whole_or_absent_and_a_readable_trace(host: &Host) {
+    let seed = number_from_env("PVIO_TEST_SEED", 2007);
+    println!("PVIO_TEST_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut dumps = 0;
+    let kills = rounds(6, 100);
+    for round in 0..kills {
+        let directory = tempfile::tempdir().unwrap();
+        let monitor = spinning(host, directory.path());
+        // Every other machine is killed while it ends.
+        if round % 2 == 0 {
+            monitor.running().signal(libc::SIGTERM).unwrap();
+            std::thread::sleep(Duration::from_micros(random.u64(0..60_000)));
+        } else {
+            std::thread::sleep(Duration::from_micros(random.u64(0..300_000)));
+        }
+        // It may have ended already.
+        let _ = monitor.running().signal(libc::SIGKILL);
+        let ended = monitor.wait();
+        let stats = directory.path().join("stats");
+        if stats.exists() {
+            assert_consistent(&read_stats(&stats).unwrap());
+            dumps += 1;
+        }
+        assert!(!ended.status.success() || stats.exists(), "{}", ended.stderr);
+        let trace = directory.path().join("trace");
+        if trace.metadata().is_ok_and(|file| file.len() > 0) {
+            let mut trace = Trace::open(&trace).unwrap_or_else(|error| panic!("{error}"));
+            assert_consistent(&statistics(&mut trace).0);
+        }
+        // Temporary files of dumps have no other name, and a kill may leave one.
+        for entry in std::fs::read_dir(directory.path()).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let is_known = ["stats", "trace", "access-log"].contains(&&*name);
+            assert!(is_known || name.starts_with(".pvio-"), "{name}");
+        }
+    }
+    println!("{dumps} of {kills} machines wrote their dumps before they were killed");
+}
+
+fn directory_that_goes_away_costs_its_file_only(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let inner = directory.path().join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    let monitor = spinning(host, &inner);
+    std::fs::remove_dir_all(&inner).unwrap();
+    let ended = monitor.quit();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    let lines: Vec<_> = ended.stderr.lines().collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("/inner/stats was not written: No such file"), "{lines:?}");
+    assert!(!inner.exists());
+}
+
+/// Runs a guest by a command such as `prlimit`, with old files in the directory.
+fn limited(host: &Host, limit: &str, directory: &Path) -> Output {
+    let out = |name: &str| directory.join(name);
+    for name in ["stats", "trace", "log"] {
+        std::fs::write(out(name), OLD).unwrap();
+    }
+    let options = format!(
+        "summary=off,stats={},trace={},access-log={},control={}",
+        out("stats").display(),
+        out("trace").display(),
+        out("log").display(),
+        out("socket").display(),
+    );
+    let qemu = host.bare_guest_command(&options, "forms");
+    let mut command = Command::new("timeout");
+    command.args(["60", "prlimit", limit, "--"]).arg(qemu.get_program()).args(qemu.get_args());
+    command.output().unwrap()
+}
+
+/// Fails unless each file is old or whole, and a run that did not begin has changed none.
+fn assert_old_or_whole(directory: &Path, has_begun: bool, what: &str) {
+    let stats = directory.join("stats");
+    if std::fs::read(&stats).unwrap() != OLD {
+        assert_consistent(&read_stats(&stats).unwrap());
+    }
+    for name in ["stats", "trace", "log"] {
+        assert!(has_begun || std::fs::read(directory.join(name)).unwrap() == OLD, "{name}: {what}");
+    }
+}
+
+fn qemu_without_file_descriptors_ends_in_order(host: &Host) {
+    let step = rounds(4, 1);
+    let mut begun = 0;
+    for limit in (8..64).step_by(step) {
+        let directory = tempfile::tempdir().unwrap();
+        let output = limited(host, &format!("--nofile={limit}"), directory.path());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let what = format!("{limit} descriptors: {}: {stderr}", output.status);
+        let has_begun = output.status.code() == Some(PASSED);
+        begun += usize::from(has_begun);
+        // GLib ends QEMU by a trap if it gets no pipe of its own.
+        let is_glibs = stderr.contains("GLib-ERROR") || stderr.contains("Too many open files");
+        assert!(has_begun || is_glibs || output.status.code() == Some(127), "{what}");
+        assert!(!stderr.contains("panicked"), "{what}");
+        assert_old_or_whole(directory.path(), has_begun, &what);
+    }
+    assert!(begun > 0, "no limit was enough");
+}
+
+fn qemu_without_memory_leaves_files_as_they_were(host: &Host) {
+    let step = rounds(160, 16);
+    let mut begun = 0;
+    for mebibytes in (16..1600).step_by(step) {
+        let directory = tempfile::tempdir().unwrap();
+        let bytes: u64 = (mebibytes as u64) << 20;
+        let output = limited(host, &format!("--as={bytes}"), directory.path());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let what = format!("{mebibytes} MiB: {}: {stderr}", output.status);
+        let has_begun = output.status.code() == Some(PASSED);
+        begun += usize::from(has_begun);
+        assert_ne!(output.status.code(), Some(124), "it hangs with {what}");
+        // An allocation that fails ends the process: GLib's by a trap, Rust's by an abort.
+        let signal = output.status.signal();
+        let is_known = [None, Some(libc::SIGABRT), Some(libc::SIGTRAP), Some(libc::SIGSEGV)];
+        assert!(is_known.contains(&signal), "{what}");
+        assert_old_or_whole(directory.path(), has_begun, &what);
+    }
+    assert!(begun > 0, "no limit was enough");
+}
+
+fn time_of_day_that_is_set_back_changes_no_time(host: &Host) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let source = pvio_cli::paths::repository().join("tests/tools/clock-set-back.c");
+    let names = [path_str(&path("clock.so")), path_str(&source)];
+    let arguments = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-o", &names[0], &names[1]];
+    Compiler::gcc().compile(&arguments);
+    let trace = format!("trace={}", path("trace").display());
+    let machine = host.machine().plugin(&["summary=off", &trace, "values=0-0xffff"]);
+    let machine = machine.env("LD_PRELOAD", &names[0]).bare_guest(&guest("forms.bin"));
+    let ended = machine.run().unwrap();
+    assert_eq!(ended.status.code(), Some(PASSED), "{}", ended.stderr);
+    assert_consistent(ended.stats().unwrap());
+    assert_eq!(problems(&path("trace")), [""; 0]);
+    let mut last = 0;
+    let mut trace = Trace::open(&path("trace")).unwrap();
+    trace.read(|event, _, _| {
+        assert!(event.host >= last && event.host < 120_000_000_000, "{}", event.host);
+        last = event.host;
+        true
+    });
+    assert!(last > 0);
+}
