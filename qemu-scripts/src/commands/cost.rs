@@ -17,8 +17,9 @@ use pvio_cli::{dumps, pager, status, trace};
 
 /// Estimates what the port I/O of dumps (stats=FILE) or traces (trace=FILE) would cost as VM exits under a hypervisor.
 ///
-/// The tables show cost by form, port, site and caller, the sites to change first, and what hypercalls save. For a
-/// trace they also show what batches and strings would save. Several inputs are added up.
+/// The tables show cost by form, port, site and caller, the sites to change first, and what hypercalls save. For a trace
+/// they also show clusters, which are accesses that one
+/// exit could serve, such as batches, and loops that string instructions could replace. Several inputs are added up.
 ///
 /// A MODEL is one of --list-models, or a TOML file (its name has a slash or a dot). Every figure of a model has a
 /// source, which the output names. A figure that nobody has published is -, and so is what needs it.
@@ -62,6 +63,9 @@ pub struct Arguments {
     /// Longest time between two accesses of a cluster, in microseconds of the host's clock
     #[arg(long, value_name = "US", default_value_t = 20)]
     within: u32,
+    /// Largest number of accesses in a cluster; the default is that of records in a batch
+    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u64).range(2..))]
+    most: u64,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -165,7 +169,8 @@ fn report(arguments: &Arguments, models: &[Model]) -> Result<String> {
     ensure!(!inputs.is_empty(), "no dump is named; give files that stats=FILE or trace=FILE wrote");
     let dump = dumps::load_sum("cost", inputs)?;
     let traces: Vec<&PathBuf> = inputs.iter().filter(|path| trace::is_trace(path)).collect();
-    let rule = Rule { near: arguments.near, within: u64::from(arguments.within) * 1000 };
+    let within = u64::from(arguments.within) * 1000;
+    let rule = Rule { near: arguments.near, within, most: arguments.most };
     let mut clusters = Clusters::new(rule);
     for path in &traces {
         add_trace(&mut clusters, path)?;

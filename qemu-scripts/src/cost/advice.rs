@@ -1,10 +1,10 @@
-//! Which sites to change first: what hypercalls, batches and strings save at each.
+//! Which sites to change first: what hypercalls, one exit for each cluster, and strings save at each.
 
 use std::collections::BTreeMap;
 
 use pvio_x86::Port;
 
-use super::clusters::{Clusters, SiteKey, saved_by_batch, saved_by_rep};
+use super::clusters::{Clusters, SiteKey, saved_by_cluster, saved_by_rep};
 use super::price::{Costed, Price, Sum};
 use crate::stats::Snapshot;
 
@@ -17,8 +17,8 @@ pub struct Advice {
     pub ports: Vec<Port>,
     /// What it costs, and what hypercalls save.
     pub sum: Sum,
-    /// What batches save; `None` without a trace.
-    pub by_batch: Option<Price>,
+    /// What clusters save; `None` without a trace.
+    pub by_cluster: Option<Price>,
     /// What `rep` saves; `None` without a trace, or if the model's strings exit at each element.
     pub by_rep: Option<Price>,
 }
@@ -26,8 +26,11 @@ pub struct Advice {
 impl Advice {
     /// The way that saves most, and what it saves.
     pub fn best(&self) -> (&'static str, Price) {
-        let ways =
-            [("hypercall", Some(self.sum.saved)), ("batch", self.by_batch), ("rep", self.by_rep)];
+        let ways = [
+            ("hypercall", Some(self.sum.saved)),
+            ("cluster", self.by_cluster),
+            ("rep", self.by_rep),
+        ];
         let ways = ways.into_iter().filter_map(|(way, price)| Some((way, price?)));
         ways.max_by_key(|(_, price)| worth(price)).unwrap_or(("hypercall", self.sum.saved))
     }
@@ -42,7 +45,7 @@ fn worth(price: &Price) -> (Option<u128>, u128) {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TraceSavings {
     /// One exit for each cluster.
-    pub batches: Price,
+    pub clusters: Price,
     /// A `rep` for each loop; `None` if the model's strings exit at each element.
     pub strings: Option<Price>,
 }
@@ -52,7 +55,7 @@ impl TraceSavings {
     pub fn of(clusters: &Clusters, costed: &Costed<'_>) -> TraceSavings {
         let mut savings = TraceSavings::default();
         for (shape, counts) in &clusters.shapes {
-            savings.batches += saved_by_batch(shape, counts, costed.model).saved;
+            savings.clusters += saved_by_cluster(shape, counts, costed.model).saved;
         }
         for (point, lengths) in &clusters.loops {
             if let Some(saved) = saved_by_rep(point, lengths, costed.model) {
@@ -67,25 +70,25 @@ impl TraceSavings {
 ///
 /// Sites with the same saving, or with none that is known, are in the order of their cost.
 pub fn advice(dump: &Snapshot, costed: &Costed<'_>, clusters: Option<&Clusters>) -> Vec<Advice> {
-    let mut batches: BTreeMap<usize, Price> = BTreeMap::new();
-    let mut strings: BTreeMap<usize, Price> = BTreeMap::new();
+    let mut by_cluster: BTreeMap<usize, Price> = BTreeMap::new();
+    let mut by_rep: BTreeMap<usize, Price> = BTreeMap::new();
     if let Some(clusters) = clusters {
         let sites: BTreeMap<SiteKey, usize> = (dump.sites.iter().enumerate().rev())
             .filter_map(|(index, row)| Some((SiteKey::of_row(row)?, index)))
             .collect();
         let index = |site: &Option<SiteKey>| sites.get(site.as_ref()?).copied();
         for (shape, counts) in &clusters.shapes {
-            let saving = saved_by_batch(shape, counts, costed.model);
+            let saving = saved_by_cluster(shape, counts, costed.model);
             for (point, saved) in shape.points.iter().zip(saving.by_point) {
                 if let Some(index) = index(&point.site) {
-                    *batches.entry(index).or_default() += saved;
+                    *by_cluster.entry(index).or_default() += saved;
                 }
             }
         }
         for (point, lengths) in &clusters.loops {
             let saved = saved_by_rep(point, lengths, costed.model);
             if let Some((index, saved)) = index(&point.site).zip(saved) {
-                *strings.entry(index).or_default() += saved;
+                *by_rep.entry(index).or_default() += saved;
             }
         }
     }
@@ -97,8 +100,8 @@ pub fn advice(dump: &Snapshot, costed: &Costed<'_>, clusters: Option<&Clusters>)
             site,
             ports: ports(costed, site),
             sum,
-            by_batch: clusters.map(|_| batches.remove(&site).unwrap_or_default()),
-            by_rep: strings.remove(&site),
+            by_cluster: clusters.map(|_| by_cluster.remove(&site).unwrap_or_default()),
+            by_rep: by_rep.remove(&site),
         })
         .collect();
     advice.sort_by_key(|row| std::cmp::Reverse((worth(&row.best().1), worth(&row.sum.price))));

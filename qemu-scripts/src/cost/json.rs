@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::advice::{Advice, TraceSavings, advice};
 use super::callers::Callers;
-use super::clusters::{Clusters, Point, saved_by_batch, saved_by_rep};
+use super::clusters::{Clusters, Point, saved_by_cluster, saved_by_rep};
 use super::list::model_json;
 use super::price::{Costed, Price, Sum};
 use super::report::Run;
@@ -51,7 +51,7 @@ pub fn to_json(run: &Run<'_>, top: usize) -> String {
             value["first"] = list.iter().take(top).map(|row| first(run, row)).collect();
             if let Some(clusters) = run.clusters {
                 let savings = TraceSavings::of(clusters, &costed);
-                value["saved_by_batches"] = price(&savings.batches);
+                value["saved_by_clusters"] = price(&savings.clusters);
                 value["saved_by_strings"] = savings.strings.as_ref().map(price).into();
             }
             value
@@ -118,7 +118,7 @@ fn first(run: &Run<'_>, row: &Advice) -> Value {
         "caller": callers.as_ref().and_then(|callers| callers.main_caller(site)),
         "ports": row.ports,
         "best": row.best().0,
-        "saved_by_batches": row.by_batch.as_ref().map(price),
+        "saved_by_clusters": row.by_cluster.as_ref().map(price),
         "saved_by_strings": row.by_rep.as_ref().map(price),
     });
     sum_json(value, &row.sum)
@@ -136,7 +136,7 @@ fn point(point: &Point) -> Value {
 fn clusters_json(clusters: &Clusters, run: &Run<'_>) -> Value {
     let shapes = clusters.shapes.iter().map(|(shape, counts)| {
         let saved = run.models.iter().map(|model| {
-            let saved = saved_by_batch(shape, counts, model).saved;
+            let saved = saved_by_cluster(shape, counts, model).saved;
             json!({ "model": model.name, "saved": price(&saved) })
         });
         json!({
@@ -164,6 +164,7 @@ fn clusters_json(clusters: &Clusters, run: &Run<'_>) -> Value {
     json!({
         "near_bytes": clusters.rule.near,
         "within_ns": clusters.rule.within,
+        "most": clusters.rule.most,
         "accesses": clusters.accesses,
         "clusters": clusters.times(),
         "singles": clusters.singles,

@@ -14,7 +14,7 @@ use pvio_x86::{AccessSize, Direction, InsnForm, Mode, Port};
 use crate::stats::SiteRow;
 
 pub use find::add_trace;
-pub use saving::{ClusterSaving, saved_by_batch, saved_by_rep};
+pub use saving::{ClusterSaving, saved_by_cluster, saved_by_rep};
 
 /// When two accesses belong together.
 ///
@@ -26,11 +26,8 @@ pub struct Rule {
     pub near: u64,
     /// The longest time between the accesses, in nanoseconds of the host's clock.
     pub within: u64,
-}
-
-impl Rule {
-    /// The largest number of accesses in a cluster, which is that of records in a batch.
-    pub const MOST: u64 = 65_536;
+    /// The largest number of accesses in a cluster.
+    pub most: u64,
 }
 
 /// An instruction: its place, mode and bytes.
@@ -97,7 +94,7 @@ impl Point {
 /// What the accesses of a cluster do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// One instruction reads a port until its value changes.
+    /// One instruction reads a port until what it reads changes.
     Poll,
     /// One instruction accesses one port again and again.
     Loop,

@@ -56,26 +56,32 @@ impl Access {
     }
 }
 
-/// Whether reads repeat one value until it changes.
+/// Whether reads repeat what they read until it changes: a poll.
+///
+/// All values but the last are one, or two that alternate, as a bit that toggles at each read.
 #[derive(Clone, Copy, Debug)]
 struct Poll {
-    /// The value of all reads but the last; `None` after it has changed, or if it is not known.
-    value: Option<u32>,
     is_poll: bool,
+    /// Up to two different values of all reads but the last.
+    values: [Option<u32>; 2],
+    last: Option<u32>,
 }
 
 impl Poll {
     fn new(access: &Access) -> Poll {
         let is_poll = access.point.dir() == Direction::In && access.value.is_some();
-        Poll { value: access.value, is_poll }
+        Poll { is_poll, values: [None; 2], last: access.value }
     }
 
     fn add(&mut self, value: Option<u32>) {
-        // A second value is the last one of a poll.
-        self.is_poll &= self.value.is_some() && value.is_some();
-        if self.value != value {
-            self.value = None;
+        if !self.values.contains(&self.last) {
+            match self.values.iter_mut().find(|known| known.is_none()) {
+                Some(known) => *known = self.last,
+                None => self.is_poll = false,
+            }
         }
+        self.is_poll &= value.is_some();
+        self.last = value;
     }
 }
 
@@ -103,8 +109,8 @@ impl OpenCluster {
     }
 
     /// Adds an access. Returns false if there is no room.
-    fn add(&mut self, access: &Access) -> bool {
-        if self.all >= Rule::MOST {
+    fn add(&mut self, access: &Access, most: u64) -> bool {
+        if self.all >= most {
             return false;
         }
         match self.points.iter().position(|point| *point == access.point) {
@@ -161,7 +167,8 @@ impl Vcpu {
         let follows = self.last.is_some_and(|last| last.is_followed_by(&access, rule));
         self.last = Some(access);
         let mut ended = Ended::default();
-        let joins = follows && self.cluster.as_mut().is_some_and(|cluster| cluster.add(&access));
+        let joins =
+            follows && self.cluster.as_mut().is_some_and(|cluster| cluster.add(&access, rule.most));
         if !joins {
             let before = self.cluster.replace(OpenCluster::new(&access));
             ended.cluster = before.map(OpenCluster::close);
@@ -202,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    const RULE: Rule = Rule { near: 16, within: 1000 };
+    const RULE: Rule = Rule { near: 16, within: 1000, most: 1000 };
 
     fn access(pc: u64, form: PortForm, port: u16, value: u32, time: u64) -> Access {
         let point = RawPoint {
@@ -247,7 +254,9 @@ mod tests {
         };
         assert_eq!(run(&reads(&[0, 0, 0, 0x60])), (vec![(Kind::Poll, vec![4])], vec![]));
         assert_eq!(run(&reads(&[7, 7])), (vec![(Kind::Poll, vec![2])], vec![]));
-        assert_eq!(run(&reads(&[1, 2, 3])), (vec![(Kind::Loop, vec![3])], vec![3]));
+        // A bit that toggles at each read.
+        assert_eq!(run(&reads(&[0, 16, 0, 16, 32])), (vec![(Kind::Poll, vec![5])], vec![]));
+        assert_eq!(run(&reads(&[1, 2, 3, 4])), (vec![(Kind::Loop, vec![4])], vec![4]));
         // A write is never a poll.
         let writes = [0, 1].map(|time| access(0x100, PortForm::OutDxAl, 0x3f8, 65, time));
         assert_eq!(run(&writes), (vec![(Kind::Loop, vec![2])], vec![2]));
@@ -275,5 +284,9 @@ mod tests {
             (0..300).map(|port| access(0x100, PortForm::InAlDx, port, 0, 0)).collect();
         let counts: Vec<usize> = run(&accesses).0.iter().map(|(_, counts)| counts.len()).collect();
         assert_eq!(counts, [MAX_POINTS, 300 - MAX_POINTS]);
+        let mut vcpu = Vcpu::default();
+        let rule = Rule { most: 2, ..RULE };
+        let ended = accesses[..5].iter().filter_map(|access| vcpu.access(*access, rule).cluster);
+        assert_eq!(ended.map(|cluster| cluster.counts.len()).collect::<Vec<_>>(), [2, 2]);
     }
 }

@@ -23,7 +23,7 @@ pub struct ClusterSaving {
 /// If the model says what a record of a batch costs, a batch costs a hypercall, its records, and once what user space
 /// adds, if it serves one of the ports. If not, each saved exit saves at least a hypercall that does nothing: the way
 /// out of the guest and back.
-pub fn saved_by_batch(shape: &Shape, counts: &ShapeCounts, model: &Model) -> ClusterSaving {
+pub fn saved_by_cluster(shape: &Shape, counts: &ShapeCounts, model: &Model) -> ClusterSaving {
     let mut price = Price::default();
     for (point, &accesses) in shape.points.iter().zip(&counts.accesses) {
         let exits = u128::from(accesses);
@@ -131,7 +131,7 @@ mod tests {
     fn saved_exit_saves_at_least_a_null_hypercall() {
         let intel = &built_in()[0];
         let (shape, counts) = pairs();
-        let saving = saved_by_batch(&shape, &counts, intel);
+        let saving = saved_by_cluster(&shape, &counts, intel);
         assert_eq!(saving.price.amount, Some((30 * 1391 + 30 * 6209) * 1000));
         let saved = Price { exits: 50, amount: Some(50 * 1_181_000), bound: Bound::AtLeast };
         assert_eq!(saving.saved, saved);
@@ -150,7 +150,7 @@ mod tests {
              batch-record = { ns = 10, source = \"measured\" }\n",
         );
         let (shape, counts) = pairs();
-        let saving = saved_by_batch(&shape, &counts, &model);
+        let saving = saved_by_cluster(&shape, &counts, &model);
         // Ten batches, each with what user space adds to an `in`, and sixty records.
         let amount = 30 * 400 + 30 * 500 - 10 * (100 + 300) - 60 * 10;
         let saved = Price { exits: 50, amount: Some(amount * 1000), bound: Bound::Exact };

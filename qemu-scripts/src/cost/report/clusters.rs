@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::{MAX_ROWS, Report, count, list};
-use crate::cost::clusters::{Point, saved_by_batch, saved_by_rep};
+use crate::cost::clusters::{Point, saved_by_cluster, saved_by_rep};
 use crate::cost::page::{left, right};
 use crate::cost::price::{Costed, Price};
 use crate::stats::text_table::{number, percent};
@@ -30,7 +30,7 @@ impl Report<'_> {
         let mut others = (0, 0, 0, vec![Price::default(); self.costed.len()]);
         let mut total = others.clone();
         for (index, (shape, counts)) in shapes.iter().enumerate() {
-            let saving = |costed: &Costed<'_>| saved_by_batch(shape, counts, costed.model).saved;
+            let saving = |costed: &Costed<'_>| saved_by_cluster(shape, counts, costed.model).saved;
             let prices: Vec<Price> = self.costed.iter().map(saving).collect();
             for sum in [&mut total, &mut others].into_iter().take(1 + usize::from(index >= shown)) {
                 sum.0 += counts.times;

@@ -26,7 +26,7 @@ impl Report<'_> {
         columns.push(right("hypercalls save"));
         let has_trace = self.run.clusters.is_some();
         if has_trace {
-            columns.extend(["batches save", "rep saves"].map(right));
+            columns.extend(["clusters save", "rep saves"].map(right));
         }
         let total = costed.total();
         let rows = sites.iter().map(|row| {
@@ -48,7 +48,7 @@ impl Report<'_> {
                 row.sum.saved.shown(unit),
             ]);
             if has_trace {
-                cells.extend([shown(row.by_batch), shown(row.by_rep)]);
+                cells.extend([shown(row.by_cluster), shown(row.by_rep)]);
             }
             cells
         });

@@ -97,7 +97,7 @@ impl Report<'_> {
             right("collected"),
             right("cost"),
             right("hypercalls save"),
-            right("batches save"),
+            right("clusters save"),
             right("strings save"),
             right("unit"),
         ];
@@ -119,7 +119,7 @@ impl Report<'_> {
                 coalesced,
                 total.shown(unit),
                 costed.total_saved().shown(unit),
-                shown(savings.map(|savings| savings.batches)),
+                shown(savings.map(|savings| savings.clusters)),
                 shown(savings.and_then(|savings| savings.strings)),
                 unit.of_sums().to_owned(),
             ]
@@ -140,8 +140,8 @@ fn site_cells(site: &SiteRow) -> [String; 2] {
 fn list(items: impl Iterator<Item = String>) -> String {
     /// More would make lines too long.
     const SHOWN: usize = 3;
-    let mut items: Vec<String> = items.collect();
-    items.dedup();
+    let mut seen = std::collections::BTreeSet::new();
+    let mut items: Vec<String> = items.filter(|item| seen.insert(item.clone())).collect();
     let hidden = items.len().saturating_sub(SHOWN);
     items.truncate(SHOWN);
     let more = if hidden > 0 { format!(" +{hidden}") } else { String::new() };

@@ -43,11 +43,11 @@ impl Report<'_> {
         );
         note(
             clusters.is_none(),
-            "What batches and strings would save shows only in a trace (trace=FILE).".to_owned(),
+            "Clusters and loops show only in a trace (trace=FILE).".to_owned(),
         );
         note(
             clusters.is_some() && self.run.is_mixed,
-            "What batches and strings save is that of the traces alone.".to_owned(),
+            "Clusters and loops are those of the traces alone.".to_owned(),
         );
         let dropped = clusters.map_or(0, |clusters| clusters.dropped);
         note(
