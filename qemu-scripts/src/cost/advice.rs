@@ -32,13 +32,18 @@ impl Advice {
             ("rep", self.by_rep),
         ];
         let ways = ways.into_iter().filter_map(|(way, price)| Some((way, price?)));
-        ways.max_by_key(|(_, price)| worth(price)).unwrap_or(("hypercall", self.sum.saved))
+        let best = ways.max_by_key(|(_, price)| self.worth(price));
+        best.unwrap_or(("hypercall", self.sum.saved))
     }
-}
 
-/// The order of savings: by amount if it is known, then by exits.
-fn worth(price: &Price) -> (Option<u128>, u128) {
-    (price.amount, price.exits)
+    /// The order of savings: by amount, or by exits if the model lacks a figure for the site.
+    fn worth(&self, price: &Price) -> (u128, u128) {
+        let prices = [Some(self.sum.saved), self.by_cluster, self.by_rep];
+        match prices.into_iter().flatten().all(|price| price.amount.is_some()) {
+            true => (price.amount.unwrap_or(0), price.exits),
+            false => (0, price.exits),
+        }
+    }
 }
 
 /// The sum of what all clusters and loops save.
@@ -104,7 +109,10 @@ pub fn advice(dump: &Snapshot, costed: &Costed<'_>, clusters: Option<&Clusters>)
             by_rep: by_rep.remove(&site),
         })
         .collect();
-    advice.sort_by_key(|row| std::cmp::Reverse((worth(&row.best().1), worth(&row.sum.price))));
+    advice.sort_by_key(|row| {
+        let price = row.sum.price;
+        std::cmp::Reverse((row.worth(&row.best().1), price.amount, price.exits))
+    });
     advice
 }
 

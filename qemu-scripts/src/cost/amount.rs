@@ -133,7 +133,11 @@ impl Unit {
 /// Each part is the total times its weight over all weights, rounded down; what is left goes, one by one, to the parts
 /// that lost most, the first of equal ones first. All parts are 0 if all weights are.
 pub fn apportion(total: u128, weights: &[u64]) -> Vec<u128> {
-    let all: u128 = weights.iter().map(|&weight| u128::from(weight)).sum();
+    let sum = |weights: &[u64]| weights.iter().map(|&weight| u128::from(weight)).sum::<u128>();
+    // Weights of damaged dumps may add up to more than 64 bits, and their products to more than 128.
+    let excess = (u128::BITS - sum(weights).leading_zeros()).saturating_sub(u64::BITS);
+    let weights: Vec<u64> = weights.iter().map(|&weight| weight >> excess).collect();
+    let all = sum(&weights);
     if all == 0 {
         return vec![0; weights.len()];
     }

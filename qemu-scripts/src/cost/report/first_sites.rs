@@ -22,7 +22,7 @@ impl Report<'_> {
             columns.push(left("caller"));
         }
         columns.extend([left("form"), left("ports"), left("best by")]);
-        columns.extend(["exits", "cost", "%"].map(right));
+        columns.extend(["exits", "exits saved", "cost", "%"].map(right));
         columns.push(right("hypercalls save"));
         let has_trace = self.run.clusters.is_some();
         if has_trace {
@@ -43,6 +43,7 @@ impl Report<'_> {
                 list(row.ports.iter().map(ToString::to_string)),
                 if saves_nothing { "-" } else { way }.to_owned(),
                 count(row.sum.price.exits),
+                count(best.exits),
                 row.sum.price.shown(unit),
                 share(&row.sum.price, &total),
                 row.sum.saved.shown(unit),
@@ -53,12 +54,12 @@ impl Report<'_> {
             cells
         });
         let rows = rows.collect();
-        let title = format!(
-            "The {} sites to change first under {}, in {}",
-            sites.len(),
-            costed.model.name,
-            unit.of_sums()
-        );
+        let which = match sites.len() {
+            1 => "site".to_owned(),
+            several => format!("{several} sites"),
+        };
+        let (model, unit) = (&costed.model.name, unit.of_sums());
+        let title = format!("The {which} to change first under {model}, in {unit}");
         self.page.heading(&title);
         self.page.table(columns, rows);
     }

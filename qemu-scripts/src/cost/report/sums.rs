@@ -97,7 +97,7 @@ impl Report<'_> {
         for costed in &self.costed {
             let unit = costed.model.unit.of_sums();
             let of = if one { String::new() } else { format!("{} ", costed.model.name) };
-            columns.extend([right(format!("{of}exits")), right(unit), right("%")]);
+            columns.extend([right(format!("{of}exits")), right(format!("{of}{unit}")), right("%")]);
             if one {
                 columns.push(right("hypercalls save"));
             }

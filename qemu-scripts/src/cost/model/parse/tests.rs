@@ -60,7 +60,7 @@ fn model_is_read() {
 #[test]
 fn mistakes_have_their_place_and_the_nearest_key() {
     let cases = [
-        ("name = ", "name = \"x", "2:8: "),
+        ("name = ", "name = \"x", "2:"),
         (
             "strings = ",
             "string = ",
@@ -82,7 +82,11 @@ fn mistakes_have_their_place_and_the_nearest_key() {
         ),
         ("1024", "0", "6:16: string-bytes is not between 4 and 1048576"),
         ("date = \"2024-05\"\n", "", "8:10: sources.paper has no date; add date = \"2024-05\""),
-        ("[costs.in]", "[costs.im]", "13:8: costs has no key \"im\"; did you mean \"in\"?"),
+        (
+            "[costs.in]",
+            "[costs.in-kernal]",
+            "13:8: costs has no key \"in-kernal\"; did you mean \"in-kernel\"?",
+        ),
         (
             "cycles = 3885",
             "cycle = 3885",
