@@ -50,7 +50,7 @@ fn tables_are_aligned() {
           kvm-intel  1,200,000  1,200,000      1,200,000              0          0  6,313.200          252.000              -             -  Mcycles
           Clusters and loops show only in a trace (trace=FILE).
 
-        The 1 sites to change first under kvm-intel, in Mcycles
+        The site to change first under kvm-intel, in Mcycles
           address             symbol             form       ports   best by        exits  exits saved       cost      %  hypercalls save
           0xffffffff81000051  io_serial_out+0x1  out dx,al  0x03f8  hypercall  1,200,000            0  6,313.200  100.0          252.000
 
@@ -95,11 +95,11 @@ fn models_are_compared_side_by_side() {
           tdx      1,200,000  1,200,000      1,200,000              0          0            -                -              -             -    ms
           tdx has no figure for in, out, in-kernel, out-kernel, coalesced-out, hypercall: what needs it is -.
 
-        The 1 sites to change first under sev-snp, in ms
+        The site to change first under sev-snp, in ms
           address             symbol             form       ports   best by      exits  exits saved         cost      %  hypercalls save  clusters save  rep saves
           0xffffffff81000051  io_serial_out+0x1  out dx,al  0x03f8  rep      1,200,000          998  ≥ 4,263.600  100.0          ≥ 0.000        ≥ 3.542    ~ 3.546
 
-        The 1 sites to change first under tdx, in ms
+        The site to change first under tdx, in ms
           address             symbol             form       ports   best by      exits  exits saved  cost  %  hypercalls save  clusters save  rep saves
           0xffffffff81000051  io_serial_out+0x1  out dx,al  0x03f8  cluster  1,200,000          997     -  -                -              -          -
 
@@ -114,19 +114,19 @@ fn models_are_compared_side_by_side() {
           io_serial_out+0x1  0x03f8  out dx,al      2     1,000                  998    ~ 3.546                -          -
 
         By form
-          form        accesses  sev-snp exits           ms      %  tdx exits  ms  %
-          out dx,al  1,200,000      1,200,000  ≥ 4,263.600  100.0  1,200,000   -  -
-          all        1,200,000      1,200,000  ≥ 4,263.600  100.0  1,200,000   -  -
+          form        accesses  sev-snp exits   sev-snp ms      %  tdx exits  tdx ms  %
+          out dx,al  1,200,000      1,200,000  ≥ 4,263.600  100.0  1,200,000       -  -
+          all        1,200,000      1,200,000  ≥ 4,263.600  100.0  1,200,000       -  -
 
         By port
-          port    dir  size  name   accesses  sev-snp exits           ms      %  tdx exits  ms  %
-          0x03f8  out  1     COM1  1,200,000      1,200,000  ≥ 4,263.600  100.0  1,200,000   -  -
-          all                      1,200,000      1,200,000  ≥ 4,263.600  100.0  1,200,000   -  -
+          port    dir  size  name   accesses  sev-snp exits   sev-snp ms      %  tdx exits  tdx ms  %
+          0x03f8  out  1     COM1  1,200,000      1,200,000  ≥ 4,263.600  100.0  1,200,000       -  -
+          all                      1,200,000      1,200,000  ≥ 4,263.600  100.0  1,200,000       -  -
 
         By site
-          address             symbol             form        accesses  sev-snp exits           ms      %  tdx exits  ms  %
-          0xffffffff81000051  io_serial_out+0x1  out dx,al  1,200,000      1,200,000  ≥ 4,263.600  100.0  1,200,000   -  -
-          all                                               1,200,000      1,200,000  ≥ 4,263.600  100.0  1,200,000   -  -
+          address             symbol             form        accesses  sev-snp exits   sev-snp ms      %  tdx exits  tdx ms  %
+          0xffffffff81000051  io_serial_out+0x1  out dx,al  1,200,000      1,200,000  ≥ 4,263.600  100.0  1,200,000       -  -
+          all                                               1,200,000      1,200,000  ≥ 4,263.600  100.0  1,200,000       -  -
 
         By caller
           The run did not record callers (callers=on).
