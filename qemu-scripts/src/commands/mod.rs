@@ -4,6 +4,7 @@ mod bench;
 mod cargo_runner;
 mod completions;
 mod config;
+mod cost;
 mod demo;
 mod diff;
 mod dump_files;
@@ -50,6 +51,7 @@ pub enum Command {
     Export(export::Arguments),
     Diff(diff::Arguments),
     Merge(merge::Arguments),
+    Cost(cost::Arguments),
     PatchLinux(patch_linux::Arguments),
     ParavirtLinux(paravirt_linux::Arguments),
     PatchSeabios(patch_seabios::Arguments),
@@ -90,6 +92,7 @@ impl Command {
             Command::Trace(arguments) => status::end_with_answer("trace", trace::run(&arguments)),
             Command::Diff(arguments) => status::end_with_answer("diff", diff::run(&arguments)),
             Command::Merge(arguments) => status::end_with_answer("merge", merge::run(&arguments)),
+            Command::Cost(arguments) => status::end_with_answer("cost", cost::run(&arguments)),
             Command::PatchLinux(arguments) => {
                 status::end("patch-linux", patch_linux::run(&arguments))
             }
@@ -145,6 +148,7 @@ mod tests {
             ("export", include_str!("../../help/export.txt")),
             ("diff", include_str!("../../help/diff.txt")),
             ("merge", include_str!("../../help/merge.txt")),
+            ("cost", include_str!("../../help/cost.txt")),
             ("snapshot", include_str!("../../help/snapshot.txt")),
             ("top", include_str!("../../help/top.txt")),
             ("config", include_str!("../../help/config.txt")),
