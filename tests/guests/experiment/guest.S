@@ -10,6 +10,7 @@
 #include "machine.h"
 
 #define SCALARS 12      /* the first cells, of one element in registers */
+#define ONE_ELEMENT 24  /* the first cells of one element */
 #define BUFFER 2048     /* 512 elements of 32 bits */
 
 /* guest-shim/ABI.md: bit 31, the call in bits 24-30, the operand in 16-23, the port. */
@@ -168,10 +169,134 @@
 2:      tail    \op
 .endm
 
+/* ---- A function in C that makes a hypercall (guest_calls.c): EAX the port, EDX and ECX the rest. ---- */
+
+.macro  by_size op, function
+        .if     (\op) % 3 == 0
+        call    \function\()_8
+        .elseif (\op) % 3 == 1
+        call    \function\()_16
+        .else
+        call    \function\()_32
+        .endif
+.endm
+
+.macro  called cell, count, op
+        head    called_\cell, \count
+        .if     \op < OP_OUT
+        mov     %edx, %eax
+        by_size \op, io_read
+        .elseif \op < OP_INS
+        xchg    %eax, %edx
+        by_size \op, io_write
+        .elseif \op < OP_OUTS
+        mov     %edx, %eax
+        mov     %ecx, %edx
+        mov     %edi, %ecx
+        by_size \op, io_read_fifo
+        .else
+        mov     %edx, %eax
+        mov     %ecx, %edx
+        mov     %esi, %ecx
+        by_size \op, io_write_fifo
+        .endif
+        tail    \op
+.endm
+
+/* ---- A string as a loop of `in` or `out`, which is how a guest for TDX is compiled. ---- */
+
+.macro  unrolled cell, count, op
+        head    unrolled_\cell, \count
+2:
+        .if     \op == OP_INS
+        in      %dx, %al
+        stosb
+        .elseif \op == OP_INS + 1
+        in      %dx, %ax
+        stosw
+        .elseif \op == OP_INS + 2
+        in      %dx, %eax
+        stosl
+        .elseif \op == OP_OUTS
+        lodsb
+        out     %al, %dx
+        .elseif \op == OP_OUTS + 1
+        lodsw
+        out     %ax, %dx
+        .else
+        lodsl
+        out     %eax, %dx
+        .endif
+        dec     %ecx
+        jnz     2b
+        tail    \op
+.endm
+
+/* ---- Records (protocol.h), and one hypercall after the last of them. ---- */
+
+#define RECORD 16
+#define RECORDS_END (batch_records + BATCH_RECORDS * RECORD)
+
+.macro  batched cell, count, op
+        head    batch_\cell, \count
+        mov     batch_next, %ebx
+        movl    $((\op) | DEVICE_PORT << 16), (%ebx)
+        .if     \op >= OP_OUTS
+        mov     %esi, 4(%ebx)
+        .elseif \op >= OP_INS
+        mov     %edi, 4(%ebx)
+        .elseif \op >= OP_OUT
+        mov     %eax, 4(%ebx)
+        .endif
+        .if     \op >= OP_INS
+        mov     %ecx, 8(%ebx)
+        .endif
+        add     $RECORD, %ebx
+        cmp     $RECORDS_END, %ebx
+        jne     3f
+        mov     $batch_records, %esi
+        mov     $BATCH_RECORDS, %ebx
+        int     $VECTOR_BATCH
+        cmp     $BATCH_RECORDS, %ebx
+        jne     unanswered
+        .if     \op < OP_OUT                    /* the values that were read, in their order */
+2:
+        .if     \op == OP_IN
+        movzbl  4(%esi), %eax
+        .elseif \op == OP_IN + 1
+        movzwl  4(%esi), %eax
+        .else
+        mov     4(%esi), %eax
+        .endif
+        rol     $1, %ebp
+        xor     %eax, %ebp
+        add     $RECORD, %esi
+        cmp     $RECORDS_END, %esi
+        jne     2b
+        .endif
+        mov     $batch_records, %ebx
+3:      mov     %ebx, batch_next
+        .if     \op < OP_OUT
+        decl    (%esp)
+        jnz     1b
+        pop     %eax
+        ret
+        .else
+        tail    \op
+        .endif
+.endm
+
         .text
 .macro  cell number, count, op, insn:vararg
         direct  \number, \count, \op, "\insn"
         by_number int, \number, \count, \op, int $VECTOR_CALL
+        called  \number, \count, \op
+        .if     \number >= SCALARS
+        unrolled \number, \count, \op
+        .endif
+        .if     \number < ONE_ELEMENT
+        batched \number, \count, \op
+        .endif
         pvio    \number, \count, \op
         .if     \number < SCALARS
         mailbox \number, \count, \op
@@ -283,6 +408,39 @@ guest_handler_db:
         .endr
         .fill   36 - SCALARS, 4, 0
 .endm
+.macro  for_ve name
+        .globl  \name
+        .balign 4
+\name:
+        .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11
+        .long   direct_\n
+        .endr
+        .irp    n, 12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35
+        .long   unrolled_\n
+        .endr
+.endm
+.macro  ones name, kind
+        .globl  \name
+        .balign 4
+\name:
+        .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23
+        .long   \kind\()_\n
+        .endr
+        .fill   36 - ONE_ELEMENT, 4, 0
+.endm
+/* Writes: `out`, and `outs` of one and of 512 elements. */
+.macro  writes name, kind
+        .globl  \name
+        .balign 4
+\name:
+        .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35
+        .if     (\n / 6) % 2
+        .long   \kind\()_\n
+        .else
+        .long   0
+        .endif
+        .endr
+.endm
         .section .tables, "a"
         table   direct_loops, direct
         table   int_loops, int
@@ -290,6 +448,10 @@ guest_handler_db:
         scalars mailbox_loops, mailbox
         few     sysenter_loops, sysenter
         few     vmmcall_loops, vmmcall
+        table   called_loops, called
+        for_ve  ve_loops
+        ones    batch_loops, batch
+        writes  write_loops, direct
 
         .section .guest_data, "aw", @nobits
         .balign 4096
@@ -303,6 +465,12 @@ guest_stack:
         .skip   4096
 mailbox:
         .skip   4096
+        .globl  ghcb, batch_records, batch_next
+ghcb:   .skip   4096
+batch_records:
+        .skip   BATCH_RECORDS * RECORD
+batch_next:
+        .skip   4
 
         .section .guest_trial, "awx", @nobits
         .balign 4096
