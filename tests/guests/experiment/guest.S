@@ -20,7 +20,9 @@
         .byte   0x0F, 0x1F, 0x80, \what, 0x32, 0x90, 0x90
 .endm
 
+/* No loop lies on two pages: QEMU does not link translations across pages. */
 .macro  head name, count
+        .balign 256
         .globl  \name
 \name:
 1:      mov     (%esp), %eax
