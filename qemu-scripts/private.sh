@@ -185,7 +185,7 @@ missing_tools() {
     command -v chromium-headless-shell >/dev/null || echo 'chromium-headless-shell fonts-dejavu-core|chromium-headless-shell'
 }
 
-# Makes private copies of the tests' QEMUs, of GRUB's rescue CD-ROM (a guest) and of UEFI firmware. The tests use these names.
+# Makes private copies of the tests' QEMUs, of GRUB's rescue CD-ROM (a guest), of programs that make images and of UEFI firmware. The tests use these names.
 private_test_files() {
     private_qemu trixie trixie 'qemu-system-x86 seabios' 'qemu-system-x86_64 qemu-system-i386'
     private_qemu trixie-backports trixie-backports 'qemu-system-x86 seabios' 'qemu-system-x86_64 qemu-system-i386'
@@ -193,6 +193,7 @@ private_test_files() {
     private_qemu bookworm bookworm 'qemu-system-x86 seabios' qemu-system-x86_64
     private_qemu bookworm-user bookworm qemu-user qemu-x86_64
     private_grub
+    grub_tools
     uefi_firmware 64
     uefi_firmware 32
 }
@@ -206,6 +207,11 @@ private_grub() {
     mv -- "$directory.new/$image" "$directory.new/rescue.iso"
     rm -r -- "$directory.new/usr"
     finish_whole "$directory" "$recipe"
+}
+
+# Makes a private copy of the programs that make bootable images: GRUB for BIOS and UEFI, and mtools.
+grub_tools() {
+    private_tools 'mtools grub-common grub-pc-bin grub-efi-amd64-bin' grub-mkimage mformat mcopy mmd
 }
 
 # ovmf_directory BITS: prints the directory of the private copy of UEFI firmware.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use pvio_cli::experiment::plots;
 use pvio_cli::experiment::report::{Plan, measure};
 use pvio_cli::machine::Machine;
 use pvio_cli::progress::Progress;
@@ -29,6 +30,9 @@ pub struct Arguments {
     /// Take the workload from a dump (stats=FILE) instead of a Linux boot
     #[arg(long, value_name = "FILE")]
     workload: Option<PathBuf>,
+    /// Draw the results as SVG pictures in this directory
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -37,7 +41,10 @@ pub struct Arguments {
 ///
 /// Fails if a guest fails, or if two mechanisms had different effects.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    // Before the measurement, so that a bad file is refused at once.
+    // Before the measurement, so that a bad file or directory is refused at once.
+    if let Some(directory) = &arguments.plots {
+        plots::make_directory(directory)?;
+    }
     let given = arguments.workload.as_ref().map(|path| dumps::load("experiment", path));
     let given = given.transpose()?;
     let qemu = paths::chosen_qemu()?;
@@ -57,9 +64,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let workload = workload.as_ref().map(|(source, dump)| (source.clone(), dump));
     let report = measure(&qemu, plan, workload, |line| progress.set(line))?;
     drop(progress);
+    if let Some(directory) = &arguments.plots {
+        plots::write(&report, directory)?;
+    }
     Ok(status::print(&match arguments.json {
         true => format!("{}\n", serde_json::to_string_pretty(&report)?),
-        false => report.render(arguments.markdown)?,
+        false => report.render(arguments.markdown),
     })?)
 }
 

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use super::metrics::{AllMetrics, Metrics, Part};
+use super::metrics::{AllMetrics, Metrics};
+use super::part::Part;
+use super::today::Today;
 use super::workload::{Workload, describe_mix};
 use super::{Cell, Mechanism};
 use crate::measure::median;
@@ -22,7 +24,8 @@ pub struct Range {
 }
 
 impl Range {
-    fn of(numbers: impl IntoIterator<Item = f64>) -> Option<Range> {
+    /// Describes some numbers; `None` if there are none.
+    pub fn of(numbers: impl IntoIterator<Item = f64>) -> Option<Range> {
         let numbers: Vec<f64> = numbers.into_iter().collect();
         let min = numbers.iter().copied().reduce(f64::min)?;
         let max = numbers.iter().copied().reduce(f64::max)?;
@@ -64,15 +67,20 @@ pub struct Conclusions {
     pub trap_without_decode_over_int: Range,
     /// Largest ratio of a trap to a hypercall, in all instructions, for one element.
     pub greatest: f64,
+    /// Conclusions on today's mechanisms.
+    pub today: Today,
     /// The conclusions in sentences.
     pub words: Vec<String>,
 }
 
-fn of_one_element(all: &AllMetrics, mechanism: Mechanism) -> impl Iterator<Item = &Metrics> {
+pub(super) fn of_one_element(
+    all: &AllMetrics,
+    mechanism: Mechanism,
+) -> impl Iterator<Item = &Metrics> {
     all.0.iter().filter(move |row| row.mechanism == mechanism && row.cell.elements == 1)
 }
 
-fn over(
+pub(super) fn over(
     all: &AllMetrics,
     (one, other): (Mechanism, Mechanism),
     which: impl Fn(Cell) -> bool,
@@ -93,9 +101,9 @@ fn compare(all: &AllMetrics, trap: Mechanism, hypercall: Mechanism) -> Option<Co
     Some(Comparison {
         trap,
         hypercall,
-        monitor: over(all, pair, one, |row| Some(row.monitor as f64)),
-        total: over(all, pair, one, |row| Some(row.total as f64))?,
-        total_of_strings: over(all, pair, many, |row| Some(row.total as f64)),
+        monitor: over(all, pair, one, |row| Some(row.each(row.monitor))),
+        total: over(all, pair, one, |row| Some(row.each(row.total)))?,
+        total_of_strings: over(all, pair, many, |row| Some(row.each(row.total))),
         time: over(all, pair, one, |row| row.cycles),
     })
 }
@@ -139,6 +147,7 @@ impl Conclusions {
             trap_without_decode_over_int: Range::of(bare).expect("every trap was measured"),
             greatest: in_the_guest.map(|pair| pair.total.max).fold(0.0, f64::max),
             comparisons,
+            today: Today::of(all, workload),
             words: Vec::new(),
         };
         conclusions.words = conclusions.sentences(all, workload);
@@ -157,6 +166,7 @@ impl Conclusions {
         words.extend(self.about_time());
         words.extend(self.about_svm());
         words.extend(workload.map(about_workload));
+        words.extend(self.today.words.iter().cloned());
         words
     }
 
@@ -294,11 +304,11 @@ fn about_workload(workload: &Workload) -> String {
     )
 }
 
-fn times(range: Range) -> String {
+pub(super) fn times(range: Range) -> String {
     format!("{:.1} times ({:.1} to {:.1})", range.median, range.min, range.max)
 }
 
-fn percent(range: Range) -> String {
+pub(super) fn percent(range: Range) -> String {
     let [median, min, max] = [range.median, range.min, range.max].map(|share| 100.0 * share);
     format!("{median:.0} % ({min:.0} to {max:.0})")
 }

@@ -100,12 +100,13 @@ pub struct Run {
 
 /// Runs the guest under the plugin.
 ///
-/// With `counting`, the run has logs and counts every instruction. Without it, the run is fast.
+/// With `counting`, the run has logs and counts every instruction. Without it, the run is fast. A run that counts has
+/// a window for each operation by each mechanism, and the plugin has room for 256.
 ///
 /// # Errors
 ///
 /// Fails if QEMU or the guest fails, or if this QEMU does not report which instructions retire.
-pub fn run(qemu: &Path, size: Size, counting: bool) -> Result<Run> {
+pub fn run(qemu: &Path, size: Size, ways: &[Mechanism], counting: bool) -> Result<Run> {
     let image = paths::guest("experiment.elf")?;
     let directory = tempfile::tempdir()?;
     let path = |name: &str| directory.path().join(name).display().to_string();
@@ -124,8 +125,11 @@ pub fn run(qemu: &Path, size: Size, counting: bool) -> Result<Run> {
     }
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let Size { scalars, strings, rounds } = size;
-    let command_line =
-        format!("scalars={scalars} strings={strings} rounds={rounds} logs={}", u8::from(counting));
+    let set = ways.iter().fold(0u32, |set, &way| set | 1 << way as u32);
+    let command_line = format!(
+        "scalars={scalars} strings={strings} rounds={rounds} mechanisms={set} logs={} report=0",
+        u8::from(counting)
+    );
     let ended = Machine::new(qemu)
         .plugin(&options)
         .args(["-accel", "tcg", "-machine", "pc", "-cpu", "max", "-m", "64"])

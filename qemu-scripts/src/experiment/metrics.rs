@@ -7,46 +7,13 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use super::guest::{Loop, Run, Size};
+use super::part::Part;
 use super::{Cell, Mechanism};
 use crate::measure::{Ratio, median};
 
-/// A part of the monitor: a section of its ELF file (`link.ld`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Part {
-    /// Enters and leaves the monitor, and calls the other parts.
-    Entry,
-    /// Walks the page tables.
-    Walk,
-    /// Fetches the instruction.
-    Fetch,
-    /// Decodes the instruction and finds its segment.
-    Decode,
-    /// Reads and writes the guest's registers and memory.
-    Emulate,
-    /// The virtual device.
-    Device,
-}
-
-impl Part {
-    /// All parts.
-    pub const ALL: [Part; 6] =
-        [Part::Entry, Part::Walk, Part::Fetch, Part::Decode, Part::Emulate, Part::Device];
-
-    /// The section's name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Part::Entry => "entry",
-            Part::Walk => "walk",
-            Part::Fetch => "fetch",
-            Part::Decode => "decode",
-            Part::Emulate => "emulate",
-            Part::Device => "device",
-        }
-    }
-}
-
-/// Cost of one operation by one mechanism.
+/// Cost of an operation by one mechanism.
+///
+/// Instructions are those of `operations` operations, so that they are whole numbers.
 #[derive(Clone, Debug, Serialize)]
 pub struct Metrics {
     /// The mechanism.
@@ -54,15 +21,17 @@ pub struct Metrics {
     /// The operation.
     #[serde(flatten)]
     pub cell: Cell,
-    /// Instructions of the monitor.
+    /// The operations that were counted: [`Mechanism::period`].
+    pub operations: u32,
+    /// Instructions of the monitor, and of user space.
     pub monitor: u64,
-    /// Instructions of the monitor's parts.
+    /// Instructions of all parts.
     pub parts: BTreeMap<Part, u64>,
-    /// Instructions of guest and monitor.
+    /// Instructions of guest, monitor and user space, without the processor's part.
     pub total: u64,
-    /// Time over that of [`Mechanism::Native`]; `None` if it was not measured.
+    /// Time of one operation over that of [`Mechanism::Native`]; `None` if it was not measured.
     pub time: Option<Ratio>,
-    /// Median of cycles, by RDTSC; `None` if it was not measured.
+    /// Median of the cycles of one operation, by RDTSC; `None` if it was not measured.
     pub cycles: Option<f64>,
 }
 
@@ -70,6 +39,16 @@ impl Metrics {
     /// Returns the instructions of a part.
     pub fn part(&self, part: Part) -> u64 {
         self.parts.get(&part).copied().unwrap_or(0)
+    }
+
+    /// Returns the mean of a count over the operations.
+    pub fn each(&self, count: u64) -> f64 {
+        count as f64 / f64::from(self.operations)
+    }
+
+    /// Returns the share of decode in all instructions, wherever the decoder runs.
+    pub fn decode_share(&self) -> f64 {
+        (self.part(Part::Decode) + self.part(Part::GuestDecode)) as f64 / self.total.max(1) as f64
     }
 }
 
@@ -102,12 +81,13 @@ pub fn instructions(run: &Run, size: Size) -> Result<AllMetrics> {
             let kind = if cell.elements == 1 { "scalars" } else { "strings" };
             let empty = windows.of(&format!("{mechanism} {kind}"))?;
             let repeats = u64::from(size.repeats(cell));
+            let operations = mechanism.period(cell);
             let per_operation = |count: fn(&WindowRow, &str) -> Result<u64>, what: &str| {
                 let (full, empty) = (count(full, what)?, count(empty, what)?);
                 let more = full
                     .checked_sub(empty)
                     .context("an empty loop took more instructions than a full one")?;
-                let all = repeats * u64::from(size.rounds);
+                let all = repeats * u64::from(size.rounds) / u64::from(operations);
                 ensure!(
                     more % all == 0,
                     "{cell} by {mechanism}: {more} instructions cannot be equal for each of {all} repetitions"
@@ -116,14 +96,18 @@ pub fn instructions(run: &Run, size: Size) -> Result<AllMetrics> {
             };
             let mut parts = BTreeMap::new();
             for part in Part::ALL {
-                parts.insert(part, per_operation(in_section, part.name())?);
+                parts.insert(part, per_operation(in_section, part.section())?);
             }
+            let everything = per_operation(in_all, "")?;
+            let of_software = everything.checked_sub(parts[&Part::Processor]);
+            let monitor = Part::ALL.into_iter().filter(|part| part.is_monitors());
             all.push(Metrics {
                 mechanism,
                 cell,
-                monitor: parts.values().sum(),
+                operations,
+                monitor: monitor.map(|part| parts[&part]).sum(),
                 parts,
-                total: per_operation(in_all, "")?,
+                total: of_software.context("a part has more instructions than the whole")?,
                 time: None,
                 cycles: None,
             });

@@ -2,19 +2,24 @@
 //!
 //! The guest reaches its monitor by several mechanisms, such as a trap or a hypercall. [`guest`] runs it and
 //! parses its output, [`equivalence`] compares the accesses of the mechanisms, [`metrics`] computes
-//! instructions and time, [`workload`] weights them by a real guest's port I/O, [`conclusions`] draws the
-//! conclusions, and [`report`] prints everything.
+//! instructions and time of their [`part`]s, [`workload`] weights them by a real guest's port I/O, [`conclusions`]
+//! draws the conclusions, those on today's mechanisms in [`today`], [`report`] prints everything, and [`plots`] draws
+//! it.
 
 pub mod conclusions;
 pub mod equivalence;
 pub mod guest;
 pub mod metrics;
+pub mod part;
+pub mod plots;
 pub mod report;
+pub mod tables;
+pub mod today;
 pub mod workload;
 
 use std::fmt;
 
-use pvio_x86::{PortForm, PortSource};
+use pvio_x86::{Direction, PortForm, PortSource};
 use serde::Serialize;
 
 /// A mechanism for port I/O, in the order of the guest's loops.
@@ -39,11 +44,23 @@ pub enum Mechanism {
     SvmIoio,
     /// SVM, with VMMCALL.
     SvmVmmcall,
+    /// A function that makes a hypercall in place of the instruction, as in EDK II's library for TDX.
+    Direct,
+    /// #VE: the guest's own handler asks what was intercepted, and makes a hypercall.
+    Ve,
+    /// #VC: the guest's own handler decodes the instruction, and makes a hypercall.
+    Vc,
+    /// Records of many operations, and one hypercall.
+    Batch,
+    /// #GP; the device is in user space.
+    TrapUser,
+    /// The same, but writes are posted to a ring, which the next exit to user space empties.
+    Coalesced,
 }
 
 impl Mechanism {
     /// All mechanisms.
-    pub const ALL: [Mechanism; 9] = [
+    pub const ALL: [Mechanism; 15] = [
         Mechanism::Native,
         Mechanism::TrapChecked,
         Mechanism::Trap,
@@ -53,6 +70,48 @@ impl Mechanism {
         Mechanism::Sysenter,
         Mechanism::SvmIoio,
         Mechanism::SvmVmmcall,
+        Mechanism::Direct,
+        Mechanism::Ve,
+        Mechanism::Vc,
+        Mechanism::Batch,
+        Mechanism::TrapUser,
+        Mechanism::Coalesced,
+    ];
+
+    /// The mechanisms of 2007 and pvio's own.
+    pub const OF_2007: [Mechanism; 9] = [
+        Mechanism::Native,
+        Mechanism::TrapChecked,
+        Mechanism::Trap,
+        Mechanism::Int,
+        Mechanism::Pvio,
+        Mechanism::PvioMailbox,
+        Mechanism::Sysenter,
+        Mechanism::SvmIoio,
+        Mechanism::SvmVmmcall,
+    ];
+
+    /// The other mechanisms, and the one that all are compared with.
+    pub const NEW: [Mechanism; 7] = [
+        Mechanism::Native,
+        Mechanism::Direct,
+        Mechanism::Ve,
+        Mechanism::Vc,
+        Mechanism::Batch,
+        Mechanism::TrapUser,
+        Mechanism::Coalesced,
+    ];
+
+    /// Today's mechanisms, after the trap and the hypercall that they are compared with.
+    pub const OF_TODAY: [Mechanism; 8] = [
+        Mechanism::Trap,
+        Mechanism::Int,
+        Mechanism::Direct,
+        Mechanism::Ve,
+        Mechanism::Vc,
+        Mechanism::Batch,
+        Mechanism::TrapUser,
+        Mechanism::Coalesced,
     ];
 
     /// The name in the guest's output and in tables.
@@ -67,6 +126,12 @@ impl Mechanism {
             Mechanism::Sysenter => "sysenter",
             Mechanism::SvmIoio => "svm-ioio",
             Mechanism::SvmVmmcall => "svm-vmmcall",
+            Mechanism::Direct => "direct",
+            Mechanism::Ve => "ve",
+            Mechanism::Vc => "vc",
+            Mechanism::Batch => "batch",
+            Mechanism::TrapUser => "trap-user",
+            Mechanism::Coalesced => "coalesced",
         }
     }
 
@@ -89,15 +154,28 @@ impl Mechanism {
 
     /// Returns true if the mechanism supports the operation.
     ///
-    /// Mailboxes have no strings. Some mechanisms are measured with four forms only.
+    /// Mailboxes have no strings, and only writes are posted. A string of many elements is one record, so a batch
+    /// has none. Some mechanisms are measured with four forms only.
     pub fn has(self, cell: Cell) -> bool {
         use PortForm::{InAlDx, OutDxAl, RepInsb, RepOutsb};
         match self {
             Mechanism::PvioMailbox => !cell.form.is_string(),
+            Mechanism::Batch => cell.elements == 1,
+            Mechanism::Coalesced => cell.form.direction() == Direction::Out,
             Mechanism::Sysenter | Mechanism::SvmIoio | Mechanism::SvmVmmcall => {
                 matches!(cell.form, InAlDx | OutDxAl | RepInsb | RepOutsb)
             }
             _ => true,
+        }
+    }
+
+    /// Returns after how many operations the same instructions are executed again.
+    ///
+    /// A batch, and a ring of posted writes, are complete after [`BATCH`] operations.
+    pub fn period(self, cell: Cell) -> u32 {
+        match self {
+            Mechanism::Batch | Mechanism::Coalesced if cell.elements == 1 => BATCH,
+            _ => 1,
         }
     }
 }
@@ -107,6 +185,9 @@ impl fmt::Display for Mechanism {
         f.pad(self.name())
     }
 }
+
+/// Records of a batch, and entries of the ring of posted writes (`machine.h`, `user.h`).
+pub const BATCH: u32 = 16;
 
 /// Number of elements of the long strings.
 pub const STRING: u32 = 512;
@@ -163,5 +244,8 @@ mod tests {
         assert_eq!(Cell { form: PortForm::RepOutsb, elements: STRING }.number(), 33);
         let few = Cell::all().filter(|&cell| Mechanism::SvmIoio.has(cell));
         assert_eq!(few.map(Cell::number).collect::<Vec<_>>(), [3, 9, 15, 21, 27, 33]);
+        let writes = Cell::all().filter(|&cell| Mechanism::Coalesced.has(cell)).count();
+        let records = Cell::all().filter(|&cell| Mechanism::Batch.has(cell)).count();
+        assert_eq!((writes, records), (18, 24));
     }
 }

@@ -1,19 +1,17 @@
-//! Runs the experiment and prints its results.
+//! Runs the experiment.
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use pvio_x86::PortForm;
+use anyhow::{Result, ensure};
 use serde::Serialize;
 
+use super::Mechanism;
 use super::conclusions::Conclusions;
 use super::equivalence::{check_digests, check_logs};
 use super::guest::{Size, run};
-use super::metrics::{AllMetrics, Metrics, Part, add_times, instructions};
-use super::workload::{COMPLETE, Workload};
-use super::{Cell, Mechanism};
+use super::metrics::{AllMetrics, add_times, instructions};
+use super::workload::Workload;
 use crate::stats::Snapshot;
-use crate::table::Table;
 
 /// Sizes of the experiment's runs.
 #[derive(Clone, Copy, Debug)]
@@ -73,17 +71,14 @@ pub fn measure(
     progress: impl Fn(&str),
 ) -> Result<Report> {
     progress("counting instructions and comparing accesses");
-    let first = run(qemu, plan.counted, true)?;
-    let accesses_compared = check_logs(&first)?;
-    let mut metrics = instructions(&first, plan.counted)?;
+    let first = count(qemu, plan.counted)?;
+    let mut metrics = first.metrics;
     progress("counting instructions again");
-    let again = run(qemu, plan.counted, true)?;
-    check_logs(&again)?;
-    same_counts(&metrics, &instructions(&again, plan.counted)?)?;
+    same_counts(&metrics, &count(qemu, plan.counted)?.metrics)?;
     let mut rounds = 0;
     if let Some(size) = plan.timed {
         progress("timing every operation");
-        let timed = run(qemu, size, false)?;
+        let timed = run(qemu, size, &Mechanism::ALL, false)?;
         check_digests(&timed)?;
         add_times(&mut metrics, &timed)?;
         rounds = size.rounds - 1;
@@ -92,13 +87,37 @@ pub fn measure(
     let conclusions = Conclusions::of(&metrics, workload.as_ref());
     Ok(Report {
         pvio: env!("CARGO_PKG_VERSION"),
-        qemu: first.stats.qemu.version.clone(),
-        accesses_compared,
+        qemu: first.qemu,
+        accesses_compared: first.accesses,
         rounds,
         metrics,
         workload,
         conclusions,
     })
+}
+
+/// Results of the runs that count.
+struct Counted {
+    metrics: AllMetrics,
+    accesses: usize,
+    qemu: Option<String>,
+}
+
+/// Counts all mechanisms, in two runs. Both have [`Mechanism::Native`], with which all others are compared.
+fn count(qemu: &Path, size: Size) -> Result<Counted> {
+    let mut counted = Counted { metrics: AllMetrics::default(), accesses: 0, qemu: None };
+    for ways in [&Mechanism::OF_2007[..], &Mechanism::NEW] {
+        let run = run(qemu, size, ways, true)?;
+        counted.accesses = check_logs(&run)?;
+        let metrics = instructions(&run, size)?.0.into_iter();
+        let is_first = counted.metrics.0.is_empty();
+        counted
+            .metrics
+            .0
+            .extend(metrics.filter(|row| is_first || row.mechanism != Mechanism::Native));
+        counted.qemu = run.stats.qemu.version;
+    }
+    Ok(counted)
 }
 
 fn same_counts(one: &AllMetrics, other: &AllMetrics) -> Result<()> {
@@ -113,146 +132,4 @@ fn same_counts(one: &AllMetrics, other: &AllMetrics) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Builds text of paragraphs and tables, plain or in Markdown.
-struct Page {
-    text: String,
-    markdown: bool,
-}
-
-impl Page {
-    fn paragraph(&mut self, text: &str) {
-        self.text.push_str(&format!("{text}\n\n"));
-    }
-
-    fn section(&mut self, title: &str, table: &Table) {
-        let table = if self.markdown { table.markdown() } else { table.plain() };
-        let title = if self.markdown { format!("### {title}\n") } else { title.to_owned() };
-        self.text.push_str(&format!("{title}\n{table}\n"));
-    }
-}
-
-impl Report {
-    /// Formats the results for a terminal or in Markdown.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the trap was not measured.
-    pub fn render(&self, markdown: bool) -> Result<String> {
-        let mut page = Page { text: String::new(), markdown };
-        page.paragraph(&format!(
-            "pvio {} on QEMU {}. All mechanisms made the same {} accesses, with the same values, and left the same \
-             memory. Two runs counted the same instructions.",
-            self.pvio,
-            self.qemu.as_deref().unwrap_or("of unknown version"),
-            self.accesses_compared,
-        ));
-        page.section(
-            "Instructions of the monitor for one operation",
-            &self.matrix(|row| match row.mechanism {
-                Mechanism::Native => "-".into(),
-                way if way.is_answered_by_plugin() => "(host)".into(),
-                _ => row.monitor.to_string(),
-            }),
-        );
-        page.section(
-            "Instructions of guest and monitor for one operation",
-            &self.matrix(|row| row.total.to_string()),
-        );
-        if self.metrics.0.iter().any(|row| row.time.is_some()) {
-            page.section(
-                &format!("Time over native (median of {} rounds, under TCG)", self.rounds),
-                &self.matrix(|row| {
-                    row.time.map_or("-".into(), |time| format!("{:.1}", time.median))
-                }),
-            );
-        }
-        page.section("Instructions of the monitor's parts", &self.parts()?);
-        if let Some(workload) = &self.workload {
-            page.section(&format!("{}, by each mechanism", workload.source), &prices(workload));
-            page.section(
-                "Its busiest ports: the monitor's instructions, in thousands",
-                &ports(workload),
-            );
-        }
-        let title = if markdown { "### Conclusions" } else { "Conclusions" };
-        page.paragraph(title);
-        for words in &self.conclusions.words {
-            let words = if markdown { words.clone() } else { words.replace('`', "") };
-            page.paragraph(&words);
-        }
-        Ok(format!("{}\n", page.text.trim_end()))
-    }
-
-    fn ways(&self) -> Vec<Mechanism> {
-        let tried = |way: &Mechanism| self.metrics.0.iter().any(|row| row.mechanism == *way);
-        Mechanism::ALL.into_iter().filter(tried).collect()
-    }
-
-    fn matrix(&self, cell_of: impl Fn(&Metrics) -> String) -> Table {
-        let ways = self.ways();
-        let names = ways.iter().map(|way| way.name().to_owned());
-        let mut table = Table::new(["operation".to_owned()].into_iter().chain(names));
-        for cell in Cell::all() {
-            let metrics =
-                ways.iter().map(|&way| self.metrics.get(way, cell).map_or("".into(), &cell_of));
-            table.row([cell.to_string()].into_iter().chain(metrics));
-        }
-        table
-    }
-
-    fn parts(&self) -> Result<Table> {
-        let names = Part::ALL.iter().map(|part| part.name().to_owned());
-        let columns = ["operation".to_owned()].into_iter().chain(names);
-        let mut table = Table::new(columns.chain(["all".to_owned(), "decode %".to_owned()]));
-        let one = |form| Cell { form, elements: 1 };
-        use PortForm::{InAlImm, OutDxAl, OutDxAx, RepOutsb, RepOutsw};
-        for cell in [OutDxAl, OutDxAx, InAlImm, RepOutsb, RepOutsw].map(one) {
-            for way in self.ways() {
-                if way.reaches_plugin() {
-                    continue;
-                }
-                let Some(row) = self.metrics.get(way, cell) else { continue };
-                let parts = Part::ALL.iter().map(|&part| row.part(part).to_string());
-                let share = 100.0 * row.part(Part::Decode) as f64 / row.monitor as f64;
-                let name = [format!("{cell} by {way}")];
-                let sum = [row.monitor.to_string(), format!("{share:.0}")];
-                table.row(name.into_iter().chain(parts).chain(sum));
-            }
-        }
-        self.metrics.get(Mechanism::Trap, one(OutDxAl)).context("the trap was not measured")?;
-        Ok(table)
-    }
-}
-
-fn prices(workload: &Workload) -> Table {
-    let columns =
-        ["mechanism", "monitor's instructions", "guest's and monitor's", "time over native"];
-    let mut table = Table::new(columns.map(str::to_owned));
-    let native = workload.prices.get(&Mechanism::Native).and_then(|price| price.cycles);
-    for (way, price) in &workload.prices {
-        let time = price.cycles.zip(native).map(|(own, native)| format!("{:.1}", own / native));
-        let monitor = match way {
-            Mechanism::Native => "-".into(),
-            Mechanism::Pvio => "(host)".into(),
-            _ => price.monitor.to_string(),
-        };
-        table.row([way.to_string(), monitor, price.total.to_string(), time.unwrap_or("-".into())]);
-    }
-    table
-}
-
-fn ports(workload: &Workload) -> Table {
-    let in_monitor = |way: &Mechanism| !way.reaches_plugin() && workload.prices.contains_key(way);
-    let ways: Vec<Mechanism> = COMPLETE.into_iter().filter(in_monitor).collect();
-    let names = ways.iter().map(|way| way.name().to_owned());
-    let mut table = Table::new(["port", "accesses"].map(str::to_owned).into_iter().chain(names));
-    for port in &workload.ports {
-        let name = port.name.as_ref().map_or(String::new(), |name| format!(" {name}"));
-        let thousands = ways.iter().map(|way| (port.monitor[way] / 1000).to_string());
-        let first = [format!("{}{name}", port.port), port.accesses.to_string()];
-        table.row(first.into_iter().chain(thousands));
-    }
-    table
 }

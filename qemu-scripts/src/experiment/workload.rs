@@ -63,8 +63,21 @@ pub struct Workload {
 const MAX_PORTS: usize = 6;
 
 /// Mechanisms that support all forms.
-pub const COMPLETE: [Mechanism; 5] =
-    [Mechanism::Native, Mechanism::TrapChecked, Mechanism::Trap, Mechanism::Int, Mechanism::Pvio];
+pub const COMPLETE: [Mechanism; 9] = [
+    Mechanism::Native,
+    Mechanism::TrapChecked,
+    Mechanism::Trap,
+    Mechanism::Int,
+    Mechanism::Pvio,
+    Mechanism::Direct,
+    Mechanism::Ve,
+    Mechanism::Vc,
+    Mechanism::TrapUser,
+];
+
+/// Those of 2007, without today's.
+pub const CLASSIC: [Mechanism; 4] =
+    [Mechanism::TrapChecked, Mechanism::Trap, Mechanism::Int, Mechanism::Pvio];
 
 impl Workload {
     /// Computes the cost of a dump's port I/O.
@@ -111,8 +124,8 @@ fn price(mechanism: Mechanism, uses: &[Use], metrics: &AllMetrics) -> Price {
     };
     let timed = metrics.0.iter().all(|row| row.cycles.is_some());
     Price {
-        monitor: sum(&|row| row.monitor as f64).round() as u64,
-        total: sum(&|row| row.total as f64).round() as u64,
+        monitor: sum(&|row| row.each(row.monitor)).round() as u64,
+        total: sum(&|row| row.each(row.total)).round() as u64,
         cycles: timed.then(|| sum(&|row| row.cycles.unwrap_or(0.0))),
     }
 }
@@ -157,6 +170,7 @@ mod tests {
         let row = |form, elements, monitor| Metrics {
             mechanism: Mechanism::Int,
             cell: Cell { form, elements },
+            operations: 1,
             monitor,
             parts: BTreeMap::new(),
             total: monitor + 2,

@@ -49,6 +49,8 @@ gdt:    .quad   0
         .quad   0x00C0F300000003FF              /* DATA3 */
         .quad   0x00C0BB00000003FF              /* CODE1 */
         .quad   0x00C0B300000003FF              /* DATA1 */
+        .quad   0x00CFDB000000FFFF              /* CODE2: 4 GiB */
+        .quad   0x00CFD3000000FFFF              /* DATA2 */
         .quad   0                               /* TASK: main.c */
 
         .bss

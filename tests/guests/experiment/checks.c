@@ -3,9 +3,7 @@
  * are not I/O, and pass the guest's own faults to the guest. A program is copied to `trial` and run in ring 1; the
  * device's accesses, and the exception that the guest gets, must be those that a processor would produce.
  */
-#include "harness.h"
-
-#define DONE 0xcd, VECTOR_DONE
+#include "checks.h"
 
 static u8 *code_end;
 
@@ -16,7 +14,7 @@ static void put(const u8 *bytes, u32 length)
 }
 
 /* Runs some code, at `at`, and says what the guest's handler has got: vector << 8 | error, or 0. */
-static u32 try(u8 *at, const u8 *bytes, u32 length)
+u32 try(u8 *at, const u8 *bytes, u32 length)
 {
     static const u8 done[] = {DONE};
     u32 *stack = GUEST_STACK_TOP - 16;
@@ -26,37 +24,23 @@ static u32 try(u8 *at, const u8 *bytes, u32 length)
     put(done, sizeof done);
     device_reset();
     run_guest((u32)at, (u32)stack, CODE1, DATA1);
+    user_drain();
     return guest_result;
 }
-#define TRY(at, ...)                                                                               \
-    ({                                                                                             \
-        static const u8 bytes[] = {__VA_ARGS__};                                                   \
-        try(at, bytes, sizeof bytes);                                                              \
-    })
-
-#define GP 0x0d00
-#define PF 0x0e00
-
-static int device_saw(u32 out, u32 size, u32 port, u32 value)
+int device_saw(u32 out, u32 size, u32 port, u32 value)
 {
     const struct access *access = &device_log[0];
     return device_accesses == 1 && access->out == out && access->size == size && access->port == port &&
            access->value == value;
 }
 
-static void check(int holds, const char *what)
+void check(int holds, const char *what)
 {
     if (!holds)
         failed(what);
 }
 
-/* mov $value, %edx etc., in front of what is tried. */
-#define SET_DX(port) 0xba, (port)&0xff, (port) >> 8 & 0xff, 0, 0
-#define SET_AX(value) 0xb8, (value)&0xff, (value) >> 8 & 0xff, (value) >> 16 & 0xff, (u32)(value) >> 24
-#define SET_SI_OUT 0xbe, 0x10, 0, 0x20, 0
-#define SET_DI 0xbf, 0x10, 0, 0x20, 0
-
-static void check_what_is_io(void)
+void check_what_is_io(void)
 {
     check(TRY(trial, SET_AX(0x11223344), 0xe7, 0x77) == 0 && device_saw(1, 4, 0x77, 0x11223344),
           "out imm8,eax");
@@ -143,6 +127,8 @@ void check_monitor(int nx)
     guest_handlers[VECTOR_DB] = (u32)guest_handler_db;
     guest_handlers[VECTOR_GP] = (u32)guest_handler_gp;
     guest_handlers[VECTOR_PF] = (u32)guest_handler_pf;
+    guest_handlers[VECTOR_VE] = (u32)guest_handler_ve;
+    guest_handlers[VECTOR_VC] = (u32)guest_handler_vc;
     for (u32 entry = 0; entry < 2; entry++) {
         trap_through(entries[entry]);
         check_what_is_io();
@@ -150,5 +136,6 @@ void check_monitor(int nx)
         check_faults_of_the_guest();
     }
     check_walk(nx);
+    check_todays_mechanisms();
     print("monitor checked\n");
 }

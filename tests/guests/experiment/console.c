@@ -79,3 +79,40 @@ _Noreturn void end(u32 status)
     for (;;)
         __asm__ volatile("cli; hlt");
 }
+
+u32 text_length(const char *text)
+{
+    u32 length = 0;
+    while (text[length])
+        length++;
+    return length;
+}
+
+/* Aligned right, with commas between thousands. 0 is a minus sign: there is no number. */
+void print_padded(u32 number, u32 width)
+{
+    char digits[15], *at = digits + 14;
+
+    *at = 0;
+    if (!number)
+        *--at = '-';
+    for (u32 count = 0; number; number /= 10, count++) {
+        if (count && count % 3 == 0)
+            *--at = ',';
+        *--at = '0' + number % 10;
+    }
+    for (u32 length = text_length(at); length < width; length++)
+        print(" ");
+    print(at);
+}
+
+/* There is no division of 64 bits without a library: two of 32. The quotient must fit in 32 bits. */
+u32 divide(u64 number, u32 by)
+{
+    u32 high = number >> 32, low = number, quotient;
+
+    if (high >= by)
+        return ~0u;
+    __asm__("divl %3" : "=a"(quotient), "+d"(high) : "0"(low), "r"(by) : "cc");
+    return quotient;
+}

@@ -15,7 +15,7 @@ extern u8 exceptions[];
 
 /* SDM Vol. 3A 7.2.1, figure 7-2. The I/O bitmap begins behind the segment's end: no port is permitted (SDM
  * Vol. 1, 19.5.2). */
-static struct {
+struct {
     u32 link, esp0, ss0, rest[22];
     u16 trap, io_map;
 } task;
@@ -72,7 +72,27 @@ static void gate(u32 vector, u32 entry, u32 ring)
                   (u64)(0x8e00 | ring << 13) << 32;
 }
 
+const char *monitor_step;
+
 void trap_through(void (*entry)(void)) { gate(VECTOR_GP, (u32)entry, 0); }
+
+static void start_exceptions(void)
+{
+    for (u32 vector = 0; vector < 32; vector++)
+        gate(vector, (u32)exceptions + vector * 16, 0);
+    gate(VECTOR_CALL, (u32)call_entry, 3);
+    gate(VECTOR_IO_CALL, (u32)io_call_entry, 3);
+    gate(VECTOR_GHCB, (u32)ghcb_entry, 3);
+    gate(VECTOR_BATCH, (u32)batch_entry, 3);
+    gate(VECTOR_VE_INFO, (u32)ve_info_entry, 3);
+    gate(VECTOR_RUN, (u32)run_entry, 2);
+    gate(VECTOR_DONE, (u32)done_entry, 3);
+    struct {
+        u16 limit;
+        u32 base;
+    } __attribute__((packed)) idtr = {sizeof idt - 1, (u32)idt};
+    __asm__ volatile("lidt %0" ::"m"(idtr));
+}
 
 static u32 probe_pvio(void)
 {
@@ -114,17 +134,10 @@ struct features processor_start(void)
         features.nx = edx >> 20 & 1;
         features.svm = ecx >> 2 & 1;
     }
+    start_exceptions();
+    monitor_step = "this machine refuses paging for 32-bit code (PAE), which the experiment needs";
     start_paging(features.nx);
-
-    for (u32 vector = 0; vector < 32; vector++)
-        gate(vector, (u32)exceptions + vector * 16, 0);
-    gate(VECTOR_CALL, (u32)call_entry, 3);
-    gate(VECTOR_DONE, (u32)done_entry, 3);
-    struct {
-        u16 limit;
-        u32 base;
-    } __attribute__((packed)) idtr = {sizeof idt - 1, (u32)idt};
-    __asm__ volatile("lidt %0" ::"m"(idtr));
+    monitor_step = 0;
 
     task.esp0 = (u32)MONITOR_STACK_TOP;
     task.ss0 = DATA0;

@@ -5,13 +5,6 @@
  */
 #include "monitor.h"
 
-const struct string whole_string = {
-    .repeat = 1,
-    .address16 = 0,
-    .limit = MONITOR_BASE - 1,
-    .valid = 1,
-};
-
 /* A 16-bit address or count is the low half of the register; the other half stays. */
 static u32 low_part(const struct string *string) { return string->address16 ? 0xffff : ~0u; }
 static u32 replace(u32 old, u32 new, u32 mask) { return (old & ~mask) | (new & mask); }

@@ -2,28 +2,7 @@
  * Entry into the monitor and exit from it: entry saves the state that the processor does not save, and exit restores
  * it. These instructions are the cost of a mechanism, whatever operation it performs.
  */
-#include "machine.h"
-
-/*
- * What `struct frame` has, below what the processor has pushed and the error code. The segments are the
- * guest's own (SDM Vol. 3A 6.12.1 saves CS and SS alone); so may its direction flag be, which C wants clear.
- */
-.macro  save
-        pushal
-        push    %ds
-        push    %es
-        mov     $DATA0, %eax
-        mov     %eax, %ds
-        mov     %eax, %es
-        cld
-        mov     %esp, %eax                      /* the frame, for C: -mregparm=3 */
-.endm
-
-.macro  restore
-        pop     %es
-        pop     %ds
-        popal
-.endm
+#include "entry.inc"
 
         .text
 /* #GP: the error code is there (SDM Vol. 3A 6.13). An interrupt gate: interrupts stay off. */
@@ -39,7 +18,32 @@ gp_checked_entry:
         call    general_protection_checked
         jmp     resume
 
-/* `int $VECTOR_CALL`: no error code. */
+        .globl  gp_user_entry
+gp_user_entry:
+        save
+        call    general_protection_user
+        jmp     resume
+
+        .globl  gp_posted_entry
+gp_posted_entry:
+        save
+        call    general_protection_posted
+        jmp     resume
+
+/* The hypercalls by `int`: no error code. */
+.macro  call_by_int entry, function
+        .globl  \entry
+\entry:
+        push    $0
+        save
+        call    \function
+        jmp     resume
+.endm
+        call_by_int io_call_entry, io_call
+        call_by_int ghcb_entry, ghcb_call
+        call_by_int batch_entry, batch
+
+/* `int $VECTOR_CALL`. */
         .globl  call_entry
 call_entry:
         push    $0

@@ -10,6 +10,7 @@
 #include "machine.h"
 
 #define SCALARS 12      /* the first cells, of one element in registers */
+#define ONE_ELEMENT 24  /* the first cells of one element */
 #define BUFFER 2048     /* 512 elements of 32 bits */
 
 /* guest-shim/ABI.md: bit 31, the call in bits 24-30, the operand in 16-23, the port. */
@@ -19,7 +20,9 @@
         .byte   0x0F, 0x1F, 0x80, \what, 0x32, 0x90, 0x90
 .endm
 
+/* No loop lies on two pages: QEMU does not link translations across pages. */
 .macro  head name, count
+        .balign 256
         .globl  \name
 \name:
 1:      mov     (%esp), %eax
@@ -168,10 +171,19 @@
 2:      tail    \op
 .endm
 
+#include "today.inc"
+
         .text
 .macro  cell number, count, op, insn:vararg
         direct  \number, \count, \op, "\insn"
         by_number int, \number, \count, \op, int $VECTOR_CALL
+        called  \number, \count, \op
+        .if     \number >= SCALARS
+        unrolled \number, \count, \op
+        .endif
+        .if     \number < ONE_ELEMENT
+        batched \number, \count, \op
+        .endif
         pvio    \number, \count, \op
         .if     \number < SCALARS
         mailbox \number, \count, \op
@@ -283,6 +295,39 @@ guest_handler_db:
         .endr
         .fill   36 - SCALARS, 4, 0
 .endm
+.macro  for_ve name
+        .globl  \name
+        .balign 4
+\name:
+        .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11
+        .long   direct_\n
+        .endr
+        .irp    n, 12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35
+        .long   unrolled_\n
+        .endr
+.endm
+.macro  ones name, kind
+        .globl  \name
+        .balign 4
+\name:
+        .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23
+        .long   \kind\()_\n
+        .endr
+        .fill   36 - ONE_ELEMENT, 4, 0
+.endm
+/* Writes: `out`, and `outs` of one and of 512 elements. */
+.macro  writes name, kind
+        .globl  \name
+        .balign 4
+\name:
+        .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35
+        .if     (\n / 6) % 2
+        .long   \kind\()_\n
+        .else
+        .long   0
+        .endif
+        .endr
+.endm
         .section .tables, "a"
         table   direct_loops, direct
         table   int_loops, int
@@ -290,6 +335,10 @@ guest_handler_db:
         scalars mailbox_loops, mailbox
         few     sysenter_loops, sysenter
         few     vmmcall_loops, vmmcall
+        table   called_loops, called
+        for_ve  ve_loops
+        ones    batch_loops, batch
+        writes  write_loops, direct
 
         .section .guest_data, "aw", @nobits
         .balign 4096
@@ -303,6 +352,12 @@ guest_stack:
         .skip   4096
 mailbox:
         .skip   4096
+        .globl  ghcb, batch_records, batch_next
+ghcb:   .skip   4096
+batch_records:
+        .skip   BATCH_RECORDS * RECORD
+batch_next:
+        .skip   4
 
         .section .guest_trial, "awx", @nobits
         .balign 4096

@@ -26,15 +26,25 @@
 #define DATA3 (0x20 | 3)
 #define CODE1 (0x28 | 1)
 #define DATA1 (0x30 | 1)
-#define TASK 0x38
-#define GDT_ENTRIES 8
+#define CODE2 (0x38 | 2) /* user space: see user.c */
+#define DATA2 (0x40 | 2)
+#define TASK 0x48
+#define GDT_ENTRIES 10
 
 #define VECTOR_DB 1
+#define VECTOR_UD 6
 #define VECTOR_GP 13
 #define VECTOR_PF 14
+#define VECTOR_VE 20     /* SDM Vol. 3A 6.15, "Interrupt 20" */
+#define VECTOR_VC 29     /* APM Vol. 2, 15.35.5 */
 #define VECTOR_CALL 0x30 /* the hypercall of the mechanism `int` */
 #define VECTOR_DONE 0x31 /* the guest has come to its end */
-#define VECTORS 0x32
+#define VECTOR_VE_INFO 0x32 /* a call to the TDX module: TDG.VP.VEINFO.GET */
+#define VECTOR_IO_CALL 0x33 /* TDG.VP.VMCALL<Instruction.IO>, as `direct` and `ve` make it */
+#define VECTOR_GHCB 0x34    /* VMGEXIT, with the operation in the GHCB */
+#define VECTOR_BATCH 0x35   /* many operations in one hypercall */
+#define VECTOR_RUN 0x36     /* user space has handled an exit: ioctl(KVM_RUN) */
+#define VECTORS 0x37
 
 /* EFLAGS (SDM Vol. 1, 3.4.3). IOPL is 0: in ring 1 `in` and `out` are #GP unless the TSS permits them. */
 #define FLAGS_TF (1 << 8)
@@ -51,3 +61,6 @@
 #define OP_INS 6
 #define OP_OUTS 9
 #define OPERATIONS 12
+
+/* The records of a batch. */
+#define BATCH_RECORDS 16

@@ -2,11 +2,7 @@
 #pragma once
 
 #include "machine.h"
-
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
+#include "types.h"
 
 /*
  * What a guest was doing: what entry.S pushes, and below it (towards higher addresses) what the processor
@@ -78,8 +74,28 @@ void device_reset(void);
 void reflect(struct frame *frame, u32 vector, int has_error, u32 error);
 extern u32 guest_handlers[32];
 
-/* trap.c, paravirt.c, svm.c: what entry.S calls. */
+/* emulate_user.c, emulate_posted.c: the same for devices in user space. Their accesses are those of pio.c. */
+int emulate_user(struct frame *frame, u32 operation, u32 port, const struct string *string);
+int emulate_posted(struct frame *frame, u32 operation, u32 port, const struct string *string);
+
+/* pio.c: device accesses for user space. */
+u32 user_in(u32 port, u32 size);
+void user_out(u32 port, u32 size, u32 value);
+void post_out(u32 port, u32 size, u32 value);
+void user_begin(u32 eip, u32 elements);
+void user_finish(void);
+void user_drain(void);
+
+/* trap.c, paravirt.c, ghcb.c, processor.c, svm.c: what the assembly calls. */
 void general_protection(struct frame *frame);
 void general_protection_checked(struct frame *frame);
+void general_protection_user(struct frame *frame);
+void general_protection_posted(struct frame *frame);
 void hypercall(struct frame *frame);
 void fast_hypercall(struct frame *frame);
+void io_call(struct frame *frame);
+void batch(struct frame *frame);
+void ghcb_call(struct frame *frame);
+void virtualization_exception(struct frame *frame);
+void communication_exception(struct frame *frame);
+void get_ve_info(struct frame *frame);

@@ -3,6 +3,7 @@
  * returns.
  */
 #include "monitor.h"
+#include "protocol.h"
 
 /*
  * By `int $VECTOR_CALL`, a gate that the guest's ring may use (SDM Vol. 3A 6.12.1.2), and by VMMCALL: EBX the
@@ -31,4 +32,40 @@ void fast_hypercall(struct frame *frame)
     /* Entry has put these there. */
     frame->ecx = frame->esp;
     frame->edx = frame->eip;
+}
+
+/* TDG.VP.VMCALL<Instruction.IO>, which the TDX module passes on: see protocol.h. EBX is the status. */
+void io_call(struct frame *frame)
+{
+    u32 size = frame->ecx;
+
+    if (frame->ebx != IO_FUNCTION || !size || size > 4 || size & (size - 1) || frame->esi > IO_WRITE) {
+        frame->ebx = -1;
+        return;
+    }
+    u32 operation = (frame->esi == IO_WRITE ? OP_OUT : OP_IN) + (size == 4 ? 2 : size - 1);
+    emulate(frame, operation, frame->edx & 0xffff, 0);
+    frame->ebx = 0;
+}
+
+/* Many operations: ESI the records, EBX how many. EBX becomes the number of those that were carried out. */
+void batch(struct frame *frame)
+{
+    struct record *record = (struct record *)frame->esi;
+    u32 count = frame->ebx;
+    struct frame work;
+
+    frame->ebx = 0;
+    if (count > BATCH_RECORDS || frame->esi > MONITOR_BASE - count * sizeof *record)
+        return;
+    work.eflags = FLAGS_ONE;
+    for (; frame->ebx < count; record++, frame->ebx++) {
+        u32 operation = record->operation;
+        work.eax = work.esi = work.edi = record->value;
+        work.ecx = record->count;
+        if (operation >= OPERATIONS || !emulate(&work, operation, record->port, &whole_string))
+            return;
+        if (operation < OP_OUT)
+            record->value = work.eax;
+    }
 }

@@ -37,3 +37,10 @@ struct string string_of(const struct frame *frame, const struct io *io)
     };
     return string;
 }
+
+const struct string whole_string = {
+    .repeat = 1,
+    .address16 = 0,
+    .limit = MONITOR_BASE - 1,
+    .valid = 1,
+};

@@ -4,7 +4,26 @@
  */
 #include "monitor.h"
 
-static inline int carry_out(struct frame *frame, int checked)
+enum how { HERE, BY_USER, BY_USER_POSTED };
+
+static __attribute__((always_inline)) inline int perform(struct frame *frame, u32 operation, u32 port,
+                                                         const struct string *string, enum how how)
+{
+    if (how == HERE)
+        return emulate(frame, operation, port, string);
+    u32 elements = 1;
+    if (string && string->repeat)
+        elements = string->address16 ? frame->ecx & 0xffff : frame->ecx;
+    user_begin(frame->eip, elements);
+    if (how == BY_USER_POSTED)
+        return emulate_posted(frame, operation, port, string);
+    /* A string that faults has had the elements before. */
+    int done = emulate_user(frame, operation, port, string);
+    user_finish();
+    return done;
+}
+
+static __attribute__((always_inline)) inline int carry_out(struct frame *frame, int checked, enum how how)
 {
     struct io io;
 
@@ -34,10 +53,10 @@ static inline int carry_out(struct frame *frame, int checked)
 
     u32 port = io.immediate ? io.port : frame->edx & 0xffff;
     if (io.operation < OP_INS) {
-        emulate(frame, io.operation, port, 0);
+        perform(frame, io.operation, port, 0, how);
     } else {
         struct string string = string_of(frame, &io);
-        if (!emulate(frame, io.operation, port, &string))
+        if (!perform(frame, io.operation, port, &string, how))
             return 0;
     }
 
@@ -53,13 +72,27 @@ static inline int carry_out(struct frame *frame, int checked)
 /* Kleen: the processor has fetched the instruction, so it has checked the page. */
 void general_protection(struct frame *frame)
 {
-    if (!carry_out(frame, 0))
+    if (!carry_out(frame, 0, HERE))
         reflect(frame, VECTOR_GP, 1, frame->error);
 }
 
 /* Amsden: the page tables are looked at. */
 void general_protection_checked(struct frame *frame)
 {
-    if (!carry_out(frame, 1))
+    if (!carry_out(frame, 1, HERE))
+        reflect(frame, VECTOR_GP, 1, frame->error);
+}
+
+/* The device is in user space, as QEMU's are under KVM. */
+void general_protection_user(struct frame *frame)
+{
+    if (!carry_out(frame, 0, BY_USER))
+        reflect(frame, VECTOR_GP, 1, frame->error);
+}
+
+/* So it is, but writes are posted. */
+void general_protection_posted(struct frame *frame)
+{
+    if (!carry_out(frame, 0, BY_USER_POSTED))
         reflect(frame, VECTOR_GP, 1, frame->error);
 }

@@ -1,12 +1,11 @@
 //! The experiment of `tests/guests/experiment` on a small scale: every operation by every mechanism.
 
-use std::ffi::{CString, c_int, c_void};
 use std::process::Command;
 
-use iced_x86::{Code, Instruction, OpKind, Register};
 use pvio::stats::Snapshot;
-use pvio::x86::MAX_INSN_LEN;
-use pvio_cli::experiment::metrics::{AllMetrics, Part};
+use pvio_cli::experiment::metrics::AllMetrics;
+use pvio_cli::experiment::part::Part;
+use pvio_cli::experiment::plots::plots;
 use pvio_cli::experiment::report::{Plan, Report, measure};
 use pvio_cli::experiment::{Cell, Mechanism};
 use pvio_cli::paths;
@@ -22,11 +21,23 @@ fn monitor(all: &AllMetrics, mechanism: Mechanism, cell: Cell) -> u64 {
     all.get(mechanism, cell).unwrap_or_else(|| panic!("{cell} by {mechanism}")).monitor
 }
 
+/// The compiler of the quoted numbers. Another one may count otherwise.
+const COMPILER: &str = "12.2";
+
+/// Returns true if the guest was built by [`COMPILER`].
+fn is_compiler_of_the_document() -> bool {
+    let compiler = std::env::var("CC").unwrap_or("cc".into());
+    let output = Command::new(compiler).arg("--version").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().next().is_some_and(|line| line.contains(&format!(" {COMPILER}.")))
+}
+
 /// [`measure`] fails unless every mechanism did the same and two runs count the same.
 #[test]
 fn every_way_does_the_same_at_its_own_price() {
     use Mechanism::{
-        Int, Native, Pvio, PvioMailbox, SvmIoio, SvmVmmcall, Sysenter, Trap, TrapChecked,
+        Batch, Coalesced, Direct, Int, Native, Pvio, PvioMailbox, SvmIoio, SvmVmmcall, Sysenter,
+        Trap, TrapChecked, TrapUser, Vc, Ve,
     };
 
     let dump = dump_of_the_forms();
@@ -34,7 +45,7 @@ fn every_way_does_the_same_at_its_own_price() {
     let all = &report.metrics;
     let few = Cell::all().filter(|&cell| Sysenter.has(cell)).count();
     let one = Cell::all().filter(|&cell| PvioMailbox.has(cell)).count();
-    assert_eq!((one, all.0.len()), (12, 5 * 36 + 12 + 3 * few));
+    assert_eq!((one, all.0.len()), (12, 5 * 36 + 12 + 3 * few + 4 * 36 + 24 + 18));
     assert_eq!(report.accesses_compared, 24 * 16 + 12 * 512 * 2);
 
     for cell in Cell::all() {
@@ -46,29 +57,108 @@ fn every_way_does_the_same_at_its_own_price() {
         assert!(order.is_sorted_by(|a, b| a < b), "{cell}: {order:?}");
         let order = [Int, Trap, TrapChecked].map(total);
         assert!(order.is_sorted_by(|a, b| a < b), "{cell}: {order:?}");
-        // The device's own work is the same for every caller; only one mechanism walks page tables.
+        assert!(total(Trap) < total(TrapUser), "{cell}");
+        if cell.elements == 1 {
+            let order = [Int, Direct, Ve, Vc].map(total);
+            assert!(order.is_sorted_by(|a, b| a < b), "{cell}: {order:?}");
+        }
+        let device = all.get(Trap, cell).unwrap().part(Part::Device);
         for row in all.0.iter().filter(|row| row.cell == cell) {
-            let in_monitor = !row.mechanism.reaches_plugin();
-            let device =
-                if in_monitor { all.get(Trap, cell).unwrap().part(Part::Device) } else { 0 };
-            assert_eq!(row.part(Part::Device), device, "{cell} by {}", row.mechanism);
-            assert_eq!(row.part(Part::Walk) > 0, row.mechanism == TrapChecked, "{cell}");
-            let decodes = matches!(row.mechanism, Trap | TrapChecked)
-                || row.mechanism == SvmIoio && cell.form.is_string();
-            assert_eq!(row.part(Part::Decode) > 0, decodes, "{cell} by {}", row.mechanism);
+            let way = row.mechanism;
+            let name = format!("{cell} by {way}");
+            // The device's own work is the same for every caller; only one mechanism walks page tables.
+            let expected =
+                if way.reaches_plugin() { 0 } else { device * u64::from(row.operations) };
+            assert_eq!(row.part(Part::Device), expected, "{name}");
+            assert_eq!(row.part(Part::Walk) > 0, way == TrapChecked, "{name}");
+            let decodes = matches!(way, Trap | TrapChecked | TrapUser | Coalesced)
+                || way == SvmIoio && cell.form.is_string();
+            assert_eq!(row.part(Part::Decode) > 0, decodes, "{name}");
+            // What the guest does itself, and what a processor would do.
+            assert_eq!(row.part(Part::GuestDecode) > 0, way == Vc, "{name}");
+            assert_eq!(row.part(Part::Handler) > 0, matches!(way, Ve | Vc), "{name}");
+            assert_eq!(row.part(Part::Call) > 0, matches!(way, Direct | Ve), "{name}");
+            assert_eq!(row.part(Part::Processor) > 0, matches!(way, Ve | Vc), "{name}");
+            assert_eq!(row.part(Part::User) > 0, matches!(way, TrapUser | Coalesced), "{name}");
         }
         if SvmIoio.has(cell) {
             assert!(monitor(all, SvmIoio, cell) >= monitor(all, SvmVmmcall, cell), "{cell}");
+        }
+        let each = |way| all.get(way, cell).map(|row| row.each(row.total));
+        if let Some(posted) = each(Coalesced).filter(|_| cell.elements == 1) {
+            assert!(each(Trap).unwrap() < posted && posted < each(TrapUser).unwrap(), "{cell}");
+        }
+        if let Some(batch) = each(Batch) {
+            assert!(batch < each(Direct).unwrap(), "{cell}");
         }
     }
 
     let workload = report.workload.as_ref().unwrap();
     assert_eq!(workload.uses.len(), 24);
     assert!(workload.prices[&Int].monitor < workload.prices[&TrapChecked].monitor);
-    let text = report.render(false).unwrap();
+    assert!(workload.prices[&Direct].total < workload.prices[&Vc].total);
+    let text = report.render(false);
     assert!(text.contains("Conclusions") && text.contains("rep outsd x 512"), "{text}");
-    assert!(report.render(true).unwrap().contains("| out dx,al |"));
-    assert_eq!(report.conclusions.words.len(), 7, "{:#?}", report.conclusions.words);
+    assert!(report.render(true).contains("| out dx,al |"));
+    assert_eq!(report.conclusions.words.len(), 14, "{:#?}", report.conclusions.words);
+    check_plots(&report);
+}
+
+/// The pictures are well-formed, name every mechanism, and say what the tables say.
+fn check_plots(report: &Report) {
+    let plots = plots(report);
+    let names: Vec<&str> = plots.iter().map(|plot| plot.name).collect();
+    assert_eq!(names, ["experiment-parts.svg", "experiment-decode.svg", "experiment-workload.svg"]);
+    for plot in &plots {
+        let mut reader = quick_xml::Reader::from_str(&plot.svg);
+        let mut rectangles = 0;
+        loop {
+            match reader.read_event().unwrap_or_else(|error| panic!("{}: {error}", plot.name)) {
+                quick_xml::events::Event::Start(tag) if tag.name().as_ref() == b"rect" => {
+                    rectangles += 1;
+                }
+                quick_xml::events::Event::Eof => break,
+                _ => {}
+            }
+        }
+        assert!(plot.svg.starts_with("<svg xmlns=") && rectangles >= 4, "{}", plot.svg);
+        assert!(!plot.svg.contains("NaN") && !plot.svg.contains("inf"), "{}", plot.svg);
+    }
+    let out = Cell { form: pvio::x86::PortForm::OutDxAl, elements: 1 };
+    let vc = report.metrics.get(Mechanism::Vc, out).unwrap();
+    assert!(
+        plots[0].svg.contains(&format!("vc, decode and fetch: {}<", vc.part(Part::GuestDecode)))
+    );
+    for way in [Mechanism::Ve, Mechanism::Direct, Mechanism::Coalesced] {
+        assert!(plots[0].svg.contains(&format!(">{way}<")), "{way}");
+    }
+}
+
+/// docs/experiment.md quotes the counts that the program prints, and its pictures are those that the program draws.
+#[test]
+fn the_document_quotes_the_program() {
+    let report = report(None);
+    let read = |path: &str| std::fs::read_to_string(paths::repository().join(path)).unwrap();
+    let writes = std::env::var_os("PVIO_WRITE_PICTURES").is_some();
+    for plot in plots(&report) {
+        let path = format!("docs/pictures/{}", plot.name);
+        if writes {
+            std::fs::write(paths::repository().join(&path), &plot.svg).unwrap();
+        }
+        let same = !is_compiler_of_the_document() || read(&path) == plot.svg;
+        assert!(same, "{path} differs: PVIO_WRITE_PICTURES=1 writes it");
+    }
+    // The workload's is of a Linux boot, which is never like another; its form is checked above.
+    assert!(read("docs/pictures/experiment-workload.svg").starts_with("<svg xmlns="));
+    let document = read("docs/experiment.md");
+    assert!(document.contains(&format!("gcc {COMPILER}")));
+    if !is_compiler_of_the_document() {
+        return;
+    }
+    let printed = report.render(true);
+    for line in printed.lines() {
+        assert!(document.contains(line), "docs/experiment.md has no line {line:?}");
+    }
 }
 
 #[test]
@@ -105,161 +195,6 @@ fn the_guest_does_without_what_is_not_there() {
         |name: &str| said.lines().filter(|line| line.starts_with(&format!("cell {name} "))).count();
     assert_eq!(["native", "trap-checked", "trap", "int"].map(ways), [36; 4]);
     assert_eq!(["pvio", "sysenter", "svm-ioio", "svm-vmmcall"].map(ways), [0; 4]);
-}
-
-/// `struct io` of `monitor.h`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Io {
-    operation: u8,
-    length: u8,
-    immediate: u8,
-    port: u8,
-    repeat: u8,
-    address16: u8,
-    segment: u8,
-}
-
-type Decode = unsafe extern "C" fn(*const u8, u32, *mut Io) -> c_int;
-
-/// The monitor's decoder, compiled for the host.
-fn decoder() -> Decode {
-    let directory = tempfile::tempdir().unwrap();
-    let library = directory.path().join("decode.so");
-    let source = paths::repository().join("tests/guests/experiment/decode.c");
-    let compiler = std::env::var("CC").unwrap_or("cc".into());
-    let mut words = compiler.split_whitespace();
-    let built = Command::new(words.next().unwrap())
-        .args(words)
-        .args(["-O2", "-std=gnu11", "-shared", "-fPIC", "-o"])
-        .args([&library, &source])
-        .status()
-        .unwrap();
-    assert!(built.success());
-    let path = CString::new(library.to_str().unwrap()).unwrap();
-    // SAFETY: the library has no constructors; it is never closed. The function's type is that of
-    // `monitor.h`.
-    unsafe {
-        let handle = libc::dlopen(path.as_ptr(), libc::RTLD_NOW);
-        assert!(!handle.is_null());
-        let function = libc::dlsym(handle, c"decode".as_ptr());
-        assert!(!function.is_null());
-        std::mem::transmute::<*mut c_void, Decode>(function)
-    }
-}
-
-/// Decodes the first instruction of these bytes with iced, in the monitor's terms.
-fn iced(bytes: &[u8]) -> Option<Io> {
-    let mut decoder = iced_x86::Decoder::new(32, bytes, 0);
-    let mut insn = Instruction::default();
-    decoder.decode_out(&mut insn);
-    use Code::*;
-    let (operation, source) = match insn.code() {
-        In_AL_imm8 | In_AL_DX => (0, None),
-        In_AX_imm8 | In_AX_DX => (1, None),
-        In_EAX_imm8 | In_EAX_DX => (2, None),
-        Out_imm8_AL | Out_DX_AL => (3, None),
-        Out_imm8_AX | Out_DX_AX => (4, None),
-        Out_imm8_EAX | Out_DX_EAX => (5, None),
-        Insb_m8_DX => (6, Some(insn.op0_kind())),
-        Insw_m16_DX => (7, Some(insn.op0_kind())),
-        Insd_m32_DX => (8, Some(insn.op0_kind())),
-        Outsb_DX_m8 => (9, Some(insn.op1_kind())),
-        Outsw_DX_m16 => (10, Some(insn.op1_kind())),
-        Outsd_DX_m32 => (11, Some(insn.op1_kind())),
-        _ => return None,
-    };
-    let immediate = (0..insn.op_count()).find(|&place| insn.op_kind(place) == OpKind::Immediate8);
-    let is_outs = operation >= 9;
-    Some(Io {
-        operation,
-        length: insn.len() as u8,
-        immediate: immediate.is_some().into(),
-        port: immediate.map_or(0, |_| insn.immediate8()),
-        repeat: (source.is_some() && (insn.has_rep_prefix() || insn.has_repne_prefix())).into(),
-        address16: matches!(source, Some(OpKind::MemorySegSI | OpKind::MemoryESDI)).into(),
-        segment: match insn.memory_segment() {
-            Register::ES if is_outs => 0,
-            Register::CS if is_outs => 1,
-            Register::SS if is_outs => 2,
-            Register::FS if is_outs => 4,
-            Register::GS if is_outs => 5,
-            _ => 3,
-        },
-    })
-}
-
-/// Returns the result of the monitor's decoder, without prefixes that have no effect here.
-fn ours(decode: Decode, bytes: &[u8]) -> Option<Io> {
-    let mut io = Io::default();
-    // SAFETY: that many bytes may be read, and `io` written.
-    let length = unsafe { decode(bytes.as_ptr(), bytes.len() as u32, &mut io) };
-    if length <= 0 {
-        return None;
-    }
-    assert_eq!(length, c_int::from(io.length));
-    let is_string = io.operation >= 6;
-    let of_string = |value: u8| if is_string { value } else { 0 };
-    let segment = if io.operation >= 9 { io.segment } else { 3 };
-    let port = if io.immediate == 1 { io.port } else { 0 };
-    let (repeat, address16) = (of_string(io.repeat), of_string(io.address16));
-    Some(Io { segment, port, repeat, address16, ..io })
-}
-
-const PREFIXES: [u8; 10] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf2, 0xf3];
-
-#[test]
-fn the_monitors_decoder_agrees_with_iced() {
-    let decode = decoder();
-    let check = |bytes: &mut Vec<u8>| {
-        // The bytes that follow do not matter, but must exist.
-        bytes.resize(MAX_INSN_LEN, 0x90);
-        let expected = iced(bytes);
-        assert_eq!(ours(decode, bytes), expected, "{bytes:02x?}");
-        u32::from(expected.is_some())
-    };
-    // Every opcode after every three prefixes, LOCK among them, which makes any of these undefined.
-    let with_lock: Vec<u8> = PREFIXES.into_iter().chain([0xf0]).collect();
-    let mut sequences: Vec<Vec<u8>> = vec![Vec::new()];
-    for start in 0..1 + 11 + 121 {
-        let longer = with_lock.iter().map(|&prefix| [&sequences[start][..], &[prefix]].concat());
-        let longer: Vec<Vec<u8>> = longer.collect();
-        sequences.extend(longer);
-    }
-    assert_eq!(sequences.len(), 1 + 11 + 121 + 1331);
-    let mut io = 0;
-    for prefixes in &sequences {
-        for opcode in 0..=0xffu8 {
-            io += check(&mut [&prefixes[..], &[opcode, 0x71]].concat());
-        }
-    }
-    assert_eq!(io, 12 * (1 + 10 + 100 + 1000), "no other opcode, and none with LOCK");
-    // As many prefixes as a processor accepts, in any order; and more.
-    for seed in 0..100_000 {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let count = rng.usize(..MAX_INSN_LEN);
-        let mut bytes: Vec<u8> = (0..count).map(|_| rng.choice(PREFIXES).unwrap()).collect();
-        bytes.push(rng.choice([0x6c, 0x6f, 0xe4, 0xe7, 0xec, 0xef, 0x90, 0x0f]).unwrap());
-        bytes.push(rng.u8(..));
-        bytes.truncate(MAX_INSN_LEN);
-        check(&mut bytes);
-    }
-}
-
-/// An instruction of which the second page is still to be checked: the decoder says that it needs more.
-#[test]
-fn the_monitors_decoder_asks_for_what_it_has_not_seen() {
-    let decode = decoder();
-    let bytes = [0x66, 0x67, 0xf3, 0xe5, 0x40];
-    let mut io = Io::default();
-    for available in 0..5 {
-        // SAFETY: that many bytes may be read, and `io` written.
-        assert_eq!(unsafe { decode(bytes.as_ptr(), available, &mut io) }, 0, "{available}");
-    }
-    // SAFETY: as above.
-    assert_eq!(unsafe { decode(bytes.as_ptr(), 5, &mut io) }, 5);
-    assert_eq!((io.operation, io.port), (1, 0x40));
-    let prefixes = [0x26; MAX_INSN_LEN];
-    // SAFETY: as above.
-    assert_eq!(unsafe { decode(prefixes.as_ptr(), MAX_INSN_LEN as u32, &mut io) }, -1);
+    assert_eq!(["direct", "ve", "vc", "trap-user"].map(ways), [36; 4]);
+    assert_eq!(["batch", "coalesced"].map(ways), [24, 18]);
 }

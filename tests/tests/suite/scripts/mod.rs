@@ -5,6 +5,8 @@ mod boot_linux;
 mod command_line;
 mod demo;
 mod experiment;
+mod experiment_decoders;
+mod experiment_image;
 mod guest_test;
 mod guest_test_boot;
 mod guest_test_cargo;
