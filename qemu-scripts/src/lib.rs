@@ -5,7 +5,8 @@
 //! - [`mod@bench`] measures costs; [`measure`] computes ratios of things that are measured alternately.
 //! - [`expected_forms`] and [`demo`] check the demo's two guests.
 //! - [`experiment`] measures port I/O by trap and by hypercall.
-//! - [`dumps`] reads dumps and writes files; [`diff`] compares dumps; [`report`] makes a page of one.
+//! - [`dumps`] reads dumps and writes files; [`diff`] compares dumps; [`report`] makes a page of one; [`check`] checks
+//!   one against a policy.
 //! - [`live`] talks to a machine that runs, and [`top`] shows it.
 //! - [`trace`](mod@trace) reads traces; [`export`] writes dumps and traces for other programs.
 //! - [`source_tree`] puts pvio's guest support into the source of Linux and of SeaBIOS; [`paravirt_linux`] and
@@ -13,6 +14,7 @@
 //! - [`status`], [`signals`], [`progress`] and [`table`] handle exit statuses, signals and the terminal.
 
 pub mod bench;
+pub mod check;
 pub mod demo;
 pub mod diff;
 pub mod dumps;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cargo_runner;
+mod check;
 mod completions;
 mod config;
 mod demo;
@@ -49,6 +50,7 @@ pub enum Command {
     Trace(trace::Arguments),
     Export(export::Arguments),
     Diff(diff::Arguments),
+    Check(check::Arguments),
     Merge(merge::Arguments),
     PatchLinux(patch_linux::Arguments),
     ParavirtLinux(paravirt_linux::Arguments),
@@ -89,6 +91,7 @@ impl Command {
             }
             Command::Trace(arguments) => status::end_with_answer("trace", trace::run(&arguments)),
             Command::Diff(arguments) => status::end_with_answer("diff", diff::run(&arguments)),
+            Command::Check(arguments) => status::end_with_answer("check", check::run(&arguments)),
             Command::Merge(arguments) => status::end_with_answer("merge", merge::run(&arguments)),
             Command::PatchLinux(arguments) => {
                 status::end("patch-linux", patch_linux::run(&arguments))
@@ -144,6 +147,7 @@ mod tests {
             ("trace", include_str!("../../help/trace.txt")),
             ("export", include_str!("../../help/export.txt")),
             ("diff", include_str!("../../help/diff.txt")),
+            ("check", include_str!("../../help/check.txt")),
             ("merge", include_str!("../../help/merge.txt")),
             ("snapshot", include_str!("../../help/snapshot.txt")),
             ("top", include_str!("../../help/top.txt")),
