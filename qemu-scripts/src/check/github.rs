@@ -24,7 +24,7 @@ fn annotation(offence: &Offence<'_>) -> String {
         printable(offence.reason.unwrap_or("the rule denies it")),
     );
     for chain in &offence.origin.chains {
-        let _ = write!(text, "\ncalled by {}", printable(&callers(chain)));
+        let _ = write!(text, "\ncalled by {}", printable(&callers(chain, usize::MAX)));
     }
     let title = property(&printable(&format!("pvio check: {}", offence.rule)));
     let place = match access.code.source().and_then(|source| source.rsplit_once(':')) {

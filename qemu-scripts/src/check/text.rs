@@ -18,6 +18,9 @@ pub struct Style {
 /// Maximum number of offences unless [`Style::all`] is set.
 const MAX_OFFENCES: usize = 10;
 
+/// Maximum number of callers in a call chain unless [`Style::all`] is set.
+const MAX_CALLERS: usize = 6;
+
 /// Maximum number of call chains, and of processes, of an offence unless [`Style::all`] is set.
 const MAX_ORIGINS: usize = 1;
 
@@ -167,7 +170,11 @@ fn put_origin(text: &mut String, origin: &Origin, style: Style) {
             1 => String::new(),
             _ => format!(" ({} %{of})", percent(chain.accesses, all)),
         };
-        let _ = writeln!(text, "      called by {}{share}", printable(&callers(chain)));
+        let _ = writeln!(
+            text,
+            "      called by {}{share}",
+            printable(&callers(chain, if style.all { usize::MAX } else { MAX_CALLERS }))
+        );
     }
     if origin.chains.len() > shown {
         let _ =
@@ -186,14 +193,15 @@ fn put_origin(text: &mut String, origin: &Origin, style: Style) {
     }
 }
 
-/// The callers of a chain, the innermost first.
-pub(super) fn callers(chain: &Chain) -> String {
+/// The callers of a chain, the innermost first, at most `most` of them.
+pub(super) fn callers(chain: &Chain, most: usize) -> String {
     let frame = |frame: &crate::stats::FrameRow| {
         let mark = if frame.interrupted { " (interrupted)" } else { "" };
         format!("{}{mark}", frame.name())
     };
-    let mut names: Vec<String> = chain.frames.iter().map(frame).collect();
+    let mut names: Vec<String> = chain.frames.iter().take(most).map(frame).collect();
     match chain.end {
+        _ if chain.frames.len() > most => names.push("...".to_owned()),
         ChainEnd::User => names.push("user code".to_owned()),
         ChainEnd::Bottom => {}
         ChainEnd::Unknown | ChainEnd::Dropped => names.push("?".to_owned()),
