@@ -176,10 +176,7 @@ fn put_origin(text: &mut String, origin: &Origin, style: Style) {
             printable(&callers(chain, if style.all { usize::MAX } else { MAX_CALLERS }))
         );
     }
-    if origin.chains.len() > shown {
-        let _ =
-            writeln!(text, "      and {} other ways", number((origin.chains.len() - shown) as u64));
-    }
+    put_more(text, origin.chains.len().saturating_sub(shown), ["call chain", "call chains"]);
     for (process, accesses) in origin.processes.iter().take(shown) {
         let share = match origin.processes.len() {
             1 => String::new(),
@@ -187,9 +184,14 @@ fn put_origin(text: &mut String, origin: &Origin, style: Style) {
         };
         let _ = writeln!(text, "      process {}{share}", printable(process));
     }
-    if origin.processes.len() > shown {
-        let more = number((origin.processes.len() - shown) as u64);
-        let _ = writeln!(text, "      and {more} other processes");
+    put_more(text, origin.processes.len().saturating_sub(shown), ["process", "processes"]);
+}
+
+/// Says how many more there are, if any. `noun` is for one and for several.
+fn put_more(text: &mut String, count: usize, noun: [&str; 2]) {
+    if count > 0 {
+        let noun = noun[usize::from(count > 1)];
+        let _ = writeln!(text, "      and {} other {noun}", number(count as u64));
     }
 }
 
