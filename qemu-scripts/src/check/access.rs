@@ -68,7 +68,7 @@ pub fn accesses(tables: &Tables) -> Vec<CheckedAccess<'_>> {
     by_instruction.chain(by_hypercall).collect()
 }
 
-impl<'a> CheckedAccess<'a> {
+impl CheckedAccess<'_> {
     /// Returns true if the access brings the guest a value that the host chooses.
     pub fn is_input(&self) -> bool {
         self.dir == Direction::In
@@ -137,7 +137,7 @@ impl<'a> Code<'a> {
         }
     }
 
-    /// The label, or else the address; with `+`, the source line.
+    /// The label with the source line; `-` if there is no label.
     pub fn shown(self) -> Cow<'a, str> {
         let label = match self {
             Code::Site(site) => site.label_with_source(),

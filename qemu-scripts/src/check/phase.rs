@@ -54,11 +54,6 @@ impl Phase {
         }
     }
 
-    /// The phase with this name.
-    pub fn named(name: &str) -> Option<Phase> {
-        Phase::ALL.into_iter().find(|phase| phase.name() == name)
-    }
-
     /// The phase of a site.
     pub fn of_site(site: &SiteRow) -> Phase {
         match site.privilege {
