@@ -133,20 +133,12 @@ impl Reader<'_> {
         let DeValue::Table(table) = value.get_ref() else {
             return Err(self.wrong_type("rule", value, "[[rule]] before each rule"));
         };
-        let required = |key: &str, example: &str| {
-            let found = table.iter().find(|(name, _)| name.get_ref() == key);
-            found.map(|(_, value)| value).ok_or_else(|| {
-                let text = format!("a rule has no {key}; add {key} = {example}, for example");
-                self.mistake(value.span(), text)
-            })
-        };
-        let name = self.line("name", required("name", "\"serial\"")?)?;
-        let action = self.word("action", required("action", "\"deny\"")?, &ACTIONS)?;
-        let mut rule = Rule::new(name, action);
+        let (mut rule, mut action) = (Rule::new(String::new(), Action::Deny), None);
         for (key, value) in in_order(table) {
             let name = &**key.get_ref();
             match name {
-                "name" | "action" => {}
+                "name" => rule.name = self.line(name, value)?,
+                "action" => action = Some(self.word(name, value, &ACTIONS)?),
                 "reason" => rule.reason = Some(self.line(name, value)?),
                 "ports" => rule.ports = self.list(name, value, |one| self.ports(one))?,
                 "direction" => rule.directions = self.words(name, value, &DIRECTIONS)?,
@@ -168,6 +160,14 @@ impl Reader<'_> {
                 _ => return Err(self.unknown("a rule", key, &RULE_KEYS)),
             }
         }
+        let missing = |key: &str, example: &str| {
+            let text = format!("a rule has no {key}; add {key} = {example}, for example");
+            self.mistake(value.span(), text)
+        };
+        if rule.name.is_empty() {
+            return Err(missing("name", "\"serial\""));
+        }
+        rule.action = action.ok_or_else(|| missing("action", "\"deny\""))?;
         Ok(rule)
     }
 
