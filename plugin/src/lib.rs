@@ -33,7 +33,6 @@
 //! | `share` | the directory that the guest shares, and its unfinished files | calls |
 //! | [`guest_file`], `elf`, `files` | files of the host | the use of their contents |
 //! | `listening_socket` | a Unix socket at a path | who connects |
-//! | `nearest` | the known word that a wrong one may mean | what the words are |
 //! | [`untrusted_text`] | text from the guest, escaped for a terminal | the terminal |
 //! | `guest_memory` | RAM by physical and by linear address | its readers |
 //! | [`qemu`] | the plugin API and QEMU's exported functions; all `unsafe` | ports, counting, calls |
@@ -59,7 +58,6 @@ mod kernel_boots;
 #[cfg(test)]
 mod layers;
 mod listening_socket;
-mod nearest;
 mod observers;
 mod options;
 mod plugin;

@@ -70,6 +70,7 @@ impl ProcessFinder {
             pages: Some(RamPages::new(Arc::clone(&self.ram))),
             known: None,
             generation: 0,
+            table: None,
         }
     }
 }
@@ -83,6 +84,8 @@ pub struct ProcessReader {
     pages: Option<RamPages>,
     known: Option<Known>,
     generation: u64,
+    /// The page table (CR3) at the last request for a search.
+    table: Option<u64>,
 }
 
 /// A kernel's processes, and the cached addresses that lead to them.
@@ -109,7 +112,7 @@ impl ProcessReader {
     }
 
     fn process(&mut self, state: &TaskState) -> Option<Owner> {
-        let known = self.known()?;
+        let known = self.known(state.paging.cr3)?;
         let identity = known.task(state).and_then(|task| known.identity(task))?;
         Some(Owner::Process { pid: identity.tgid, comm: identity.comm })
     }
@@ -118,7 +121,7 @@ impl ProcessReader {
     pub fn mapping(&mut self, address: u64) -> Option<(Mapping, Option<MappedElf>)> {
         let state = self.states.read()?;
         (state.cpl == 3 && state.is_plain).then_some(())?;
-        let known = self.known()?;
+        let known = self.known(state.paging.cr3)?;
         let task = known.task(&state)?;
         let Known { processes, memory, .. } = known;
         let mut read = |at: u64, into: &mut [u8]| memory.read(at, into);
@@ -139,9 +142,12 @@ impl ProcessReader {
     }
 
     #[inline]
-    fn known(&mut self) -> Option<&mut Known> {
+    fn known(&mut self, table: u64) -> Option<&mut Known> {
         // Search in user code, too: the kernel itself may make no access.
         if self.kernel.known().is_none() {
+            if self.table.replace(table) != Some(table) {
+                self.kernel.uses_new_table();
+            }
             self.kernel.search();
         }
         if self.kernel.generation() != self.generation {

@@ -14,6 +14,8 @@ use crate::symbols::GuestKernels;
 const MOST_SEARCHES: u32 = 8;
 /// The ratio of the numbers of requests at two successive searches.
 const BACK_OFF: u64 = 4;
+/// Maximum number of page tables for each of which the searches start anew, in one boot.
+const MOST_TABLES: u64 = 16;
 /// Maximum number of times that a kernel is read in one boot. It is read again for its new modules.
 const MOST_READ: u64 = 8;
 
@@ -31,8 +33,10 @@ pub struct RunningKernel {
 /// Decides which requests search.
 #[derive(Default)]
 struct SearchSchedule {
-    /// Requests since the last success or reset.
+    /// Requests since the last success, reset, or new page table.
     requests: AtomicU64,
+    /// Page tables since the last reset.
+    tables: AtomicU64,
     /// Kernels read since the last reset.
     read: AtomicU64,
 }
@@ -40,7 +44,15 @@ struct SearchSchedule {
 impl SearchSchedule {
     fn reset(&self) {
         self.requests.store(0, Ordering::Relaxed);
+        self.tables.store(0, Ordering::Relaxed);
         self.read.store(0, Ordering::Relaxed);
+    }
+
+    /// Starts the searches anew, unless there were [`MOST_TABLES`].
+    fn new_table(&self) {
+        if self.tables.fetch_add(1, Ordering::Relaxed) < MOST_TABLES {
+            self.requests.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Notes that a search found the kernel.
@@ -166,6 +178,13 @@ impl KernelView {
         is_found
     }
 
+    /// Notes that another page table is in use, while no kernel is known.
+    ///
+    /// UEFI firmware pages, too: its requests must not use up the searches of the kernel that it starts.
+    pub fn uses_new_table(&self) {
+        self.running.schedule.new_table();
+    }
+
     /// Returns true if this boot has no more searches.
     pub fn is_final(&self) -> bool {
         self.running.schedule.is_final()
@@ -196,5 +215,21 @@ mod tests {
             schedule.succeeded();
         }
         assert!(searched().is_empty());
+    }
+
+    #[test]
+    fn searches_start_anew_with_a_new_page_table_but_not_forever() {
+        let schedule = SearchSchedule::default();
+        let searched = || (1..20_000).filter(|_| schedule.request()).count();
+        assert_eq!((searched(), searched()), (8, 0));
+        for _ in 0..MOST_TABLES {
+            schedule.new_table();
+            assert_eq!((searched(), searched()), (8, 0));
+        }
+        schedule.new_table();
+        assert_eq!(searched(), 0);
+        schedule.reset();
+        schedule.new_table();
+        assert_eq!(searched(), 8);
     }
 }

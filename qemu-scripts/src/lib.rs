@@ -7,6 +7,8 @@
 //! - [`experiment`] measures port I/O by trap and by hypercall.
 //! - [`dumps`] reads dumps and writes files; [`diff`] compares dumps; [`report`] makes a page of one.
 //! - [`cost`] estimates what port I/O would cost as VM exits.
+//! - [`dumps`] reads dumps and writes files; [`diff`] compares dumps; [`report`] makes a page of one; [`check`] checks
+//!   one against a policy.
 //! - [`live`] talks to a machine that runs, and [`top`] shows it.
 //! - [`trace`](mod@trace) reads traces; [`export`] writes dumps and traces for other programs.
 //! - [`source_tree`] puts pvio's guest support into the source of Linux and of SeaBIOS; [`paravirt_linux`] and
@@ -14,6 +16,7 @@
 //! - [`status`], [`signals`], [`progress`] and [`table`] handle exit statuses, signals and the terminal.
 
 pub mod bench;
+pub mod check;
 pub mod cost;
 pub mod demo;
 pub mod diff;

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 
-use crate::nearest::suggestion;
+use pvio_stats::nearest::suggestion;
 
 /// A device that cannot be built with its settings. The text names the fault and the remedy.
 ///

@@ -428,6 +428,11 @@ impl Interceptor {
             bytes: bytes.try_into().expect("QEMU decodes no longer instruction"),
         };
         let site = self.statistics.sites.enter(key, place, form);
+        let supervisor = dump.and_then(RegisterDump::supervisor);
+        let supervisor = supervisor.or_else(|| registers.map(CodeRegisters::supervisor));
+        if let (Some(site), Some(supervisor)) = (site, supervisor) {
+            self.statistics.sites.translated_for(site, supervisor);
+        }
         let token = PortIoToken::new(decoded, form, site, CodeAddress::of(insn), privileged);
         let token = token.into();
         Some(match decoded.form.is_string().then(|| decoded.form.direction()) {

@@ -3,12 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
+use pvio_stats::nearest::suggestion;
+
 use super::{ConfigError, Place};
 use crate::access_filter::FilterError;
 use crate::breakpoints::BreakError;
 use crate::guest_file::GuestFileError;
 use crate::listening_socket::SocketError;
-use crate::nearest::suggestion;
 use crate::qemu::ApiLevel;
 use crate::stats::DestinationError;
 use crate::x86::PortRangeError;

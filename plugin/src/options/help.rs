@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use pvio_stats::nearest::suggestion_or;
+
 use crate::devices::Kind;
-use crate::nearest::suggestion_or;
 
 /// Each option with its values, and its meaning. `docs/count.md` has the same options.
 pub(super) const OPTIONS: [(&str, &str, &str); 17] = [

@@ -358,6 +358,7 @@ impl RowMaker<'_> {
             mode: key.mode,
             bytes: key.bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
             insn,
+            privilege: self.sites.privilege(id),
             form: site.form,
             symbol,
             named_by,

@@ -7,16 +7,17 @@
 //! A site is numbered when QEMU first translates it, or when it first runs at another address.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use arrayvec::ArrayVec;
+use pvio_stats::Privilege;
 
 use super::access_counters::MAX_OTHER_PORTS;
 use super::keyed_counters::take_room;
 use crate::guest::MappedElf;
 use crate::symbols::{MappedFile, Names, SiteName};
-use crate::x86::{InsnForm, MAX_INSN_LEN, Mode, Port};
+use crate::x86::{InsnForm, MAX_INSN_LEN, Mode, Port, Supervisor};
 
 /// Maximum number of sites that get a row of their own: 65,536.
 ///
@@ -78,6 +79,8 @@ pub struct Sites {
     rows: boxcar::Vec<Site>,
     /// For each row, the values that vCPUs compare each time an instruction runs.
     compared: Box<[[AtomicU64; 2]]>,
+    /// For each row, the privileges with which it was translated: [`SUPERVISOR`] and [`USER`].
+    privileges: Box<[AtomicU8]>,
     /// The number of each known site.
     numbers: Mutex<HashMap<Identity, SiteId>>,
     /// The paths of files.
@@ -108,11 +111,16 @@ enum Compared {
 /// The bit that tells port 0 from no port.
 const ACCESSED: u64 = 1 << 16;
 
+/// Bits of [`Sites::privileges`].
+const SUPERVISOR: u8 = 1;
+const USER: u8 = 2;
+
 impl Default for Sites {
     fn default() -> Sites {
         Sites {
             rows: boxcar::Vec::new(),
             compared: bytemuck::zeroed_slice_box(MAX_SITES),
+            privileges: bytemuck::zeroed_slice_box(MAX_SITES),
             numbers: Mutex::default(),
             files: boxcar::Vec::new(),
             file_numbers: Mutex::default(),
@@ -211,7 +219,30 @@ impl Sites {
     /// Enters the same instruction at another address, as [`Sites::enter`].
     pub fn enter_alias(&self, id: SiteId, pc: u64, place: Option<FilePlace>) -> Option<SiteId> {
         let Site { key, form, .. } = self.get(id);
-        self.enter(SiteKey { pc, ..key.clone() }, place, *form)
+        let alias = self.enter(SiteKey { pc, ..key.clone() }, place, *form)?;
+        let privileges = self.privileges[id.0 as usize].load(Ordering::Relaxed);
+        self.privileges[alias.0 as usize].fetch_or(privileges, Ordering::Relaxed);
+        Some(alias)
+    }
+
+    /// Records that QEMU translated the site for code of this privilege, which the translation keeps.
+    pub fn translated_for(&self, id: SiteId, privilege: Supervisor) {
+        let bit = match privilege {
+            Supervisor::Yes => SUPERVISOR,
+            Supervisor::No => USER,
+        };
+        // Relaxed is enough: no other data depends on it.
+        self.privileges[id.0 as usize].fetch_or(bit, Ordering::Relaxed);
+    }
+
+    /// The privilege of the code at a site; `None` if QEMU does not say.
+    pub fn privilege(&self, id: SiteId) -> Option<Privilege> {
+        match self.privileges[id.0 as usize].load(Ordering::Relaxed) {
+            SUPERVISOR => Some(Privilege::Supervisor),
+            USER => Some(Privilege::User),
+            0 => None,
+            _ => Some(Privilege::Both),
+        }
     }
 
     /// Returns the number of a file, by its path. `None` if it is new and there are [`MAX_FILES`] already.

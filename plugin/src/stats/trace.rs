@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use pvio_stats::ChainEnd;
 use pvio_stats::trace::{
     CallSiteDefinition, End, FileOffset, FrameName, Owner, PortIdentity, ProcessDefinition,
     SiteDefinition, SiteNames, StackDefinition, StackFrames,
 };
+use pvio_stats::{ChainEnd, Privilege};
 
 use super::call_sites::CallSiteId;
 use super::chain_rows::{boot_of, chain_end};
@@ -54,6 +54,7 @@ impl Statistics {
             mode: site.key.mode,
             form: site.form,
             boot: site.boot,
+            privilege: self.sites.privilege(id),
             bytes: site.key.bytes.to_vec(),
             place,
         }
@@ -96,6 +97,7 @@ impl Statistics {
             vcpus_omitted: snapshot.vcpus_omitted.clone(),
             sites_dropped: snapshot.sites_dropped,
             symbol_files: snapshot.symbol_files.clone(),
+            sites_of_both: self.sites_of_both(),
             sites: self.traced_names(names),
             call_sites: self.traced_call_names(names),
             ports: self.traced_ports(context),
@@ -103,6 +105,12 @@ impl Statistics {
             stacks,
             streams: Vec::new(),
         }
+    }
+
+    fn sites_of_both(&self) -> Vec<u32> {
+        let ids = self.sites.iter().map(|(id, _)| id);
+        let both = ids.filter(|&id| self.sites.privilege(id) == Some(Privilege::Both));
+        both.map(|SiteId(number)| number).collect()
     }
 
     fn traced_names(&self, names: &Names<'_>) -> Vec<SiteNames> {

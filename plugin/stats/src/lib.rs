@@ -10,6 +10,7 @@ mod compare;
 mod json_schema;
 mod merge;
 mod names;
+pub mod nearest;
 mod output_path;
 pub mod port_names;
 mod port_page;
@@ -36,8 +37,8 @@ pub use read::{Problem, ReadError};
 pub use schema::{
     AccessCounts, AccessRow, CallAccessRow, CallAt, CallCallerRow, CallCounts, CallSiteRow,
     CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow, HypercallRow, Instructions,
-    JSON_SCHEMA, PortRow, PostRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot,
-    SymbolFileRow, Tables, UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
+    JSON_SCHEMA, PortRow, PostRow, Privilege, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow,
+    Snapshot, SymbolFileRow, Tables, UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
 };
 pub use summary::render;
 pub use totals::FormCounts;

@@ -147,6 +147,7 @@ impl Keyed for SiteRow {
         if self.source != other.source {
             self.source = None;
         }
+        self.privilege = self.privilege.zip(other.privilege).map(|(one, another)| one.and(another));
         self.counts.add(&other.counts);
     }
 }

@@ -23,7 +23,7 @@ pub use self::calls::{CallAccessRow, CallAt, CallCallerRow, CallCounts, CallSite
 pub use self::ports::{AccessCounts, AccessRow, FirstAccess, PortRow, ValueMoment, ValueRow};
 pub use self::post::PostRow;
 pub(crate) use self::sites::parse_address;
-pub use self::sites::{CallerRow, ChainEnd, FrameRow, SiteRow};
+pub use self::sites::{CallerRow, ChainEnd, FrameRow, Privilege, SiteRow};
 
 /// The name of the schema.
 pub const SCHEMA: &str = "pvio.stats/1";

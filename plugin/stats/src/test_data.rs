@@ -9,8 +9,8 @@ use pvio_x86::{Direction, Mode, Port, PortForm, Width};
 pub(crate) use random::random;
 
 use crate::{
-    AccessCounts, AccessRow, Counts, FormRow, PortRow, QemuRow, SCHEMA, SiteRow, Snapshot, Tables,
-    VcpuRow,
+    AccessCounts, AccessRow, Counts, FormRow, PortRow, Privilege, QemuRow, SCHEMA, SiteRow,
+    Snapshot, Tables, VcpuRow,
 };
 #[cfg(test)]
 use crate::{Call, CallAt, CallCallerRow, CallCounts, CallSiteRow, ChainEnd, FrameRow};
@@ -36,6 +36,7 @@ pub(crate) fn site(pc: u64, symbol: Option<&str>, accesses: u64) -> SiteRow {
         mode: Some(Mode::Bits64),
         bytes: "ee".into(),
         insn: "out dx,al".into(),
+        privilege: Some(Privilege::Supervisor),
         form: PortForm::OutDxAl.into(),
         symbol: symbol.map(str::to_owned),
         named_by: symbol.map(|_| "test".to_owned()),

@@ -149,6 +149,7 @@ impl Define for Synthetic {
             mode: Some(Mode::Bits64),
             form: PortForm::OutDxAl.into(),
             boot: 0,
+            privilege: None,
             bytes: vec![0xee],
             place: None,
         }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cargo_runner;
+mod check;
 mod completions;
 mod config;
 mod cost;
@@ -50,6 +51,7 @@ pub enum Command {
     Trace(trace::Arguments),
     Export(export::Arguments),
     Diff(diff::Arguments),
+    Check(check::Arguments),
     Merge(merge::Arguments),
     Cost(cost::Arguments),
     PatchLinux(patch_linux::Arguments),
@@ -91,6 +93,7 @@ impl Command {
             }
             Command::Trace(arguments) => status::end_with_answer("trace", trace::run(&arguments)),
             Command::Diff(arguments) => status::end_with_answer("diff", diff::run(&arguments)),
+            Command::Check(arguments) => status::end_with_answer("check", check::run(&arguments)),
             Command::Merge(arguments) => status::end_with_answer("merge", merge::run(&arguments)),
             Command::Cost(arguments) => status::end_with_answer("cost", cost::run(&arguments)),
             Command::PatchLinux(arguments) => {
@@ -147,6 +150,7 @@ mod tests {
             ("trace", include_str!("../../help/trace.txt")),
             ("export", include_str!("../../help/export.txt")),
             ("diff", include_str!("../../help/diff.txt")),
+            ("check", include_str!("../../help/check.txt")),
             ("merge", include_str!("../../help/merge.txt")),
             ("cost", include_str!("../../help/cost.txt")),
             ("snapshot", include_str!("../../help/snapshot.txt")),

@@ -39,6 +39,7 @@ pub use boot_kind::BootKind;
 pub use cargo::{is_started_by_cargo, quoted};
 pub use format::{Format, Totals};
 pub use github::GitHub;
+pub(crate) use github::{data, property};
 pub use guest::Guest;
 pub use junit::{Junit, is_xml, merge as merge_junit};
 pub use lines::Lines;

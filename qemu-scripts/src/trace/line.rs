@@ -58,7 +58,7 @@ impl<'a> Names<'a> {
     }
 
     /// Returns the callers of a call site. `stack` has those of the hypercall's instruction.
-    fn call_stack(
+    pub(super) fn call_stack(
         &self,
         code: CallCode,
         definitions: &'a Definitions,
@@ -70,7 +70,7 @@ impl<'a> Names<'a> {
         site.at.callers_of_site(site.pc, &stack, return_of).to_vec()
     }
 
-    fn stack(&self, definitions: &'a Definitions, stack: (u32, u32)) -> Vec<Caller<'a>> {
+    pub(super) fn stack(&self, definitions: &'a Definitions, stack: (u32, u32)) -> Vec<Caller<'a>> {
         if let Some((frames, end)) = self.stacks.get(&stack).zip(self.end) {
             let frames = frames.iter().filter_map(|&index| end.frames.get(index));
             return frames

@@ -1,6 +1,7 @@
 //! Traces as text, and their statistics.
 
 mod line;
+mod origins;
 mod script;
 mod timeline;
 
@@ -14,6 +15,7 @@ use crate::stats::trace::{MAGIC, Trace, statistics, statistics_while};
 use crate::status;
 
 pub use line::{Access, Caller, Line, Names, describe};
+pub(crate) use origins::origins;
 pub use script::print;
 pub use timeline::{PERIODS, PortValues, Timeline, WindowSpan};
 

@@ -281,7 +281,15 @@ struct Forms;
 impl Define for Forms {
     fn site(&self, site: u32) -> SiteDefinition {
         let form = PortForm::ALL[site as usize].into();
-        SiteDefinition { pc: 0x1000, mode: None, form, boot: 0, bytes: vec![0xee], place: None }
+        SiteDefinition {
+            pc: 0x1000,
+            mode: None,
+            form,
+            boot: 0,
+            privilege: None,
+            bytes: vec![0xee],
+            place: None,
+        }
     }
 
     fn call_site(&self, _site: u32) -> CallSiteDefinition {

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
+use pvio_stats::nearest::suggestion_or;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Config, ConfigError, in_order};
 use crate::devices::PATH_SETTINGS;
-use crate::nearest::suggestion_or;
 
 /// A value of an option, and where it is.
 type Value = (String, Range<usize>);

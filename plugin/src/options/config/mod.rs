@@ -9,13 +9,13 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+use pvio_stats::nearest::suggestion_or;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::argument::{Argument, Place};
 use super::help::OPTIONS;
 use crate::files::read_text;
-use crate::nearest::suggestion_or;
 
 pub(super) use merge::merge;
 

@@ -55,6 +55,22 @@ fn a_kernel_that_runs_again_has_the_same_sites() {
 }
 
 #[test]
+fn privilege_is_that_of_the_translations() {
+    let sites = Sites::default();
+    let enter = |pc| sites.enter(key(pc, Mode::Bits64), None, PortForm::OutDxAl).unwrap();
+    let (kernel, user, unknown) = (enter(0x1000), enter(0x2000), enter(0x3000));
+    sites.translated_for(kernel, Supervisor::Yes);
+    sites.translated_for(user, Supervisor::No);
+    assert_eq!(sites.privilege(kernel), Some(Privilege::Supervisor));
+    assert_eq!(sites.privilege(user), Some(Privilege::User));
+    assert_eq!(sites.privilege(unknown), None);
+    let alias = sites.enter_alias(user, 0x5000, None).unwrap();
+    assert_eq!(sites.privilege(alias), Some(Privilege::User));
+    sites.translated_for(kernel, Supervisor::No);
+    assert_eq!(sites.privilege(kernel), Some(Privilege::Both));
+}
+
+#[test]
 fn an_alias_is_a_site_of_its_own() {
     let sites = Sites::default();
     let first = sites.enter(key(0x1000, Mode::Bits32), None, PortForm::OutDxAl).unwrap();

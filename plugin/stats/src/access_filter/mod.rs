@@ -18,7 +18,7 @@ use std::ops::RangeInclusive;
 
 use pvio_x86::{Direction, Port, PortRange, PortRangeError};
 
-use pattern::Pattern;
+pub use pattern::Pattern;
 
 /// The process that makes an access, as filters see it.
 pub trait FilteredProcess {

@@ -2,12 +2,13 @@
 
 /// A name, or the shape of several.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern {
+pub struct Pattern {
     /// The parts between the stars.
     parts: Vec<String>,
 }
 
 impl Pattern {
+    /// Makes a pattern of a text.
     pub fn new(text: &str) -> Pattern {
         Pattern { parts: text.split('*').map(str::to_owned).collect() }
     }

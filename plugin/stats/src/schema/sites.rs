@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use pvio_x86::{InsnForm, Mode};
+use pvio_x86::{InsnForm, Mode, Supervisor};
 use serde::{Deserialize, Serialize};
 
 use super::Counts;
@@ -24,6 +24,9 @@ pub struct SiteRow {
     pub bytes: String,
     /// The instruction in Intel syntax.
     pub insn: String,
+    /// The privilege of the code; `null` if it is not known.
+    #[serde(default)]
+    pub privilege: Option<Privilege>,
     /// The form of the instruction; both forms, with `|` between them, if the mode decides it and is not known.
     #[cfg_attr(test, schemars(schema_with = "json_schema::insn_form"))]
     pub form: InsnForm,
@@ -67,6 +70,44 @@ impl SiteRow {
     /// The linear address as a number; `None` if [`SiteRow::pc`] is not one.
     pub fn address(&self) -> Option<u64> {
         parse_address(&self.pc)
+    }
+}
+
+/// The privilege of the code at a site, as paging defines it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Privilege {
+    /// CPL 0 to 2. Real mode is CPL 0.
+    Supervisor,
+    /// CPL 3. Virtual-8086 mode is CPL 3.
+    User,
+    /// Both ran the instruction at this address.
+    Both,
+}
+
+impl Privilege {
+    /// The word in the dump.
+    pub fn name(self) -> &'static str {
+        match self {
+            Privilege::Supervisor => "supervisor",
+            Privilege::User => "user",
+            Privilege::Both => "both",
+        }
+    }
+
+    /// The privilege of code that ran with one and with the other.
+    pub fn and(self, other: Privilege) -> Privilege {
+        if self == other { self } else { Privilege::Both }
+    }
+}
+
+impl From<Supervisor> for Privilege {
+    fn from(supervisor: Supervisor) -> Privilege {
+        match supervisor {
+            Supervisor::Yes => Privilege::Supervisor,
+            Supervisor::No => Privilege::User,
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use crate::rows::add_up;
 use crate::{
     AccessCounts, AccessRow, Call, CallAccessRow, CallAt, CallCallerRow, CallCounts, CallSiteRow,
     CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow, HypercallRow, Instructions,
-    PortRow, PostRow, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot, SymbolFileRow,
-    Tables, UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
+    PortRow, PostRow, Privilege, ProcessRow, QemuRow, SCHEMA, SectionRow, SiteRow, Snapshot,
+    SymbolFileRow, Tables, UndecidedFormRow, ValueMoment, ValueRow, VcpuRow, WindowRow,
 };
 
 /// Returns any dump that can be read. Its counts need not add up.
@@ -247,7 +247,9 @@ fn random_site(rng: &mut Rng) -> SiteRow {
     let mode = [None, Some(Mode::Bits32), Some(Mode::Bits64)][rng.usize(..3)];
     let file = [None, Some("/bin/a"), Some("/bin/b")][rng.usize(..3)].map(str::to_owned);
     let offset = file.as_ref().map(|_| format!("{:#x}", rng.u64(..3)));
-    SiteRow { mode, file, offset, counts: counts(rng), ..site(rng.u64(..4), symbol, 0) }
+    let privilege = [None, Some(Privilege::Supervisor), Some(Privilege::User)][rng.usize(..3)];
+    let counts = counts(rng);
+    SiteRow { mode, file, offset, privilege, counts, ..site(rng.u64(..4), symbol, 0) }
 }
 
 fn process(rng: &mut Rng) -> ProcessRow {

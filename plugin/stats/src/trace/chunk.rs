@@ -6,7 +6,7 @@ use super::decode::Damage;
 pub const MAGIC: [u8; 4] = *b"pvTr";
 
 /// The version of the format. It changes whenever a reader of the previous version would misread a file.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// Size of a header, in bytes.
 pub(super) const HEADER: usize = 40;

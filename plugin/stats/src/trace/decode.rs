@@ -11,7 +11,7 @@ use super::event::{
     ProcessDefinition, SiteDefinition, StackDefinition, Stage, What, WindowEvent,
 };
 use super::record::{COMPLETES, KIND, MORE, PORT, VALUE, kind, len_of_value, more};
-use crate::{Call, CallAt};
+use crate::{Call, CallAt, Privilege};
 
 /// The damage in a part of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -380,6 +380,7 @@ impl Decoder {
     fn site(&mut self, definitions: &mut Definitions) -> Result<(), Damage> {
         let (site, pc, boot) = (self.small()?, self.number()?, self.small()?);
         let mode = mode_of_number(self.byte()?).ok_or(Damage("a mode is unknown"))?;
+        let privilege = privilege(self.byte()?)?;
         let form = form(self.byte()?)?;
         let len = self.byte()?;
         let range = self.take(len.into())?;
@@ -391,7 +392,7 @@ impl Decoder {
                 Some(FileOffset { path: self.text(len)?, offset })
             }
         };
-        let definition = SiteDefinition { pc, mode, form, boot, bytes, place };
+        let definition = SiteDefinition { pc, mode, form, boot, privilege, bytes, place };
         definitions.sites.insert(site, definition);
         self.sites.push(SiteState::new(site, form));
         Ok(())
@@ -431,6 +432,16 @@ impl Decoder {
         self.processes.push(process);
         Ok(())
     }
+}
+
+fn privilege(number: u8) -> Result<Option<Privilege>, Damage> {
+    Ok(match number {
+        0 => None,
+        1 => Some(Privilege::Supervisor),
+        2 => Some(Privilege::User),
+        3 => Some(Privilege::Both),
+        _ => return Err(Damage("a privilege is unknown")),
+    })
 }
 
 fn form(index: u8) -> Result<InsnForm, Damage> {

@@ -74,6 +74,9 @@ pub struct End {
     pub sites_dropped: u64,
     /// The symbol files.
     pub symbol_files: Vec<SymbolFileRow>,
+    /// The sites that ran with both privileges; some of their definitions have only one.
+    #[serde(default)]
+    pub sites_of_both: Vec<u32>,
     /// The sites that have names.
     pub sites: Vec<SiteNames>,
     /// The call sites that have names.

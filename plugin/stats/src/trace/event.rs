@@ -5,7 +5,7 @@ use std::fmt;
 use pvio_x86::{InsnForm, Mode, Port};
 
 use crate::access_filter::FilteredProcess;
-use crate::{Call, CallAt};
+use crate::{Call, CallAt, Privilege};
 
 /// One event of a vCPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +135,8 @@ pub struct SiteDefinition {
     pub form: InsnForm,
     /// The boot of the kernel that runs it.
     pub boot: u32,
+    /// The privilege of the code so far, if it is known.
+    pub privilege: Option<Privilege>,
     /// The bytes of the instruction.
     pub bytes: Vec<u8>,
     /// The position of the code in a file, if that identifies the site.

@@ -4,7 +4,7 @@ mod calls;
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use pvio_x86::{InsnForm, Port, PortForm};
 
@@ -17,8 +17,8 @@ use super::tally::{Source, Tally, Totals, column, form, port};
 use crate::port_names::usual_name;
 use crate::{
     AccessCounts, AccessRow, Call, CallerRow, ChainEnd, Counts, FirstAccess, FormRow, FrameRow,
-    HypercallRow, PortRow, ProcessRow, SCHEMA, SiteRow, Snapshot, Tables, UndecidedFormRow,
-    VcpuRow, WindowRow,
+    HypercallRow, PortRow, Privilege, ProcessRow, SCHEMA, SiteRow, Snapshot, Tables,
+    UndecidedFormRow, VcpuRow, WindowRow,
 };
 
 /// Makes the dump.
@@ -41,6 +41,7 @@ pub(super) fn snapshot(trace: &Trace, tally: &Tally, definitions: &Definitions) 
         trace,
         definitions,
         vcpus: &vcpus,
+        both: end.sites_of_both.iter().copied().collect(),
         names: end.sites.iter().map(|names| (names.site, names)).collect(),
         call_names: end.call_sites.iter().map(|names| (names.site, names)).collect(),
         chains: Chains::new(trace, tally, definitions),
@@ -121,6 +122,8 @@ struct RowMaker<'a> {
     trace: &'a Trace,
     definitions: &'a Definitions,
     vcpus: &'a [u32],
+    /// The sites that ran with both privileges.
+    both: HashSet<u32>,
     names: HashMap<u32, &'a SiteNames>,
     call_names: HashMap<u32, &'a SiteNames>,
     chains: Chains<'a>,
@@ -296,13 +299,14 @@ impl RowMaker<'_> {
     }
 
     fn site_row(&self, site: u32, definition: &SiteDefinition, totals: &Totals) -> SiteRow {
-        let SiteDefinition { pc, mode, form, bytes, place, .. } = definition;
+        let SiteDefinition { pc, mode, form, bytes, place, privilege, .. } = definition;
         let names = self.names.get(&site);
         SiteRow {
             pc: format!("{pc:#x}"),
             mode: *mode,
             bytes: hex(bytes),
             insn: form.intel_syntax(bytes, *mode, *pc),
+            privilege: if self.both.contains(&site) { Some(Privilege::Both) } else { *privilege },
             form: *form,
             symbol: names.map(|names| names.symbol.clone()),
             named_by: names.map(|names| names.named_by.clone()),

@@ -7,7 +7,7 @@ use pvio_x86::{InsnForm, Mode, Port};
 
 use super::decode::Decoder;
 use super::*;
-use crate::{Call, CallAt, ChainEnd, QemuRow};
+use crate::{Call, CallAt, ChainEnd, Privilege, QemuRow};
 
 struct Numbers;
 
@@ -19,6 +19,12 @@ impl Define for Numbers {
             mode: [None, Some(Mode::Bits16), Some(Mode::Bits64)][site as usize % 3],
             form: InsnForm::from_index(site as usize % InsnForm::COUNT),
             boot: site / 3,
+            privilege: [
+                None,
+                Some(Privilege::Supervisor),
+                Some(Privilege::User),
+                Some(Privilege::Both),
+            ][site as usize % 4],
             bytes: vec![0xee; site as usize % 15],
             place: site.is_multiple_of(2).then_some(place),
         }

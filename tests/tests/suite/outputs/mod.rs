@@ -3,6 +3,7 @@
 mod abnormal_ends;
 mod access_log;
 mod access_log_filters;
+mod check;
 mod cost;
 mod ends;
 mod export;

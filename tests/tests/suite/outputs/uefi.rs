@@ -22,7 +22,7 @@ on_both_qemus! {
 }
 
 /// Gives a machine Debian's OVMF of 32 or 64 bits, with a copy of its variables in a directory.
-fn with_ovmf(machine: Machine, bits: u32, directory: &Path) -> Machine {
+pub(super) fn with_ovmf(machine: Machine, bits: u32, directory: &Path) -> Machine {
     let [code, variables] = paths::uefi_firmware(bits).unwrap();
     let copy = directory.join("variables");
     std::fs::copy(variables, &copy).unwrap();

@@ -19,12 +19,13 @@ impl Encoder {
 
     #[cold]
     fn define_site(&mut self, site: u32, definition: &SiteDefinition) -> u32 {
-        let SiteDefinition { pc, mode, form, boot, bytes, place } = definition;
+        let SiteDefinition { pc, mode, form, boot, privilege, bytes, place } = definition;
         self.bytes.byte(kind::SITE);
         self.bytes.number(site.into());
         self.bytes.number(*pc);
         self.bytes.number((*boot).into());
         self.bytes.byte(mode.map_or(0, |mode| 1 + mode as u8));
+        self.bytes.byte(privilege.map_or(0, |privilege| 1 + privilege as u8));
         self.bytes.byte(form.index() as u8);
         self.bytes.byte(bytes.len() as u8);
         self.bytes.extend(bytes);

@@ -4,19 +4,19 @@
 const LETTERS_FOR_AN_ERROR: usize = 3;
 
 /// Returns the known word that is most like `word`; `None` if none is like it.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let errors = known.into_iter().map(|other| (strsim::damerau_levenshtein(word, other), other));
     let (errors, other) = errors.min_by_key(|&(errors, _)| errors)?;
     (errors * LETTERS_FOR_AN_ERROR <= word.chars().count()).then_some(other)
 }
 
 /// Returns `; did you mean "WORD"?`, or nothing if no known word is like `word`.
-pub(crate) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, known).map_or_else(String::new, |other| format!("; did you mean {other:?}?"))
 }
 
 /// Returns the suggestion, or another text if no known word is like `word`.
-pub(crate) fn suggestion_or<'a>(
+pub fn suggestion_or<'a>(
     word: &str,
     known: impl IntoIterator<Item = &'a str>,
     otherwise: impl FnOnce() -> String,
