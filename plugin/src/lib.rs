@@ -36,6 +36,7 @@
 //! | `nearest` | the known word that a wrong one may mean | what the words are |
 //! | [`untrusted_text`] | text from the guest, escaped for a terminal | the terminal |
 //! | `guest_memory` | RAM by physical and by linear address | its readers |
+//! | `sync` | atomic types, which a test of all interleavings replaces | |
 //! | [`qemu`] | the plugin API and QEMU's exported functions; all `unsafe` | ports, counting, calls |
 //! | [`x86`] | the 24 forms, their encodings, modes, privilege | QEMU |
 
@@ -50,6 +51,8 @@ mod dumps;
 mod elf;
 mod entry;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod guest;
 pub mod guest_file;
 mod guest_memory;
@@ -69,6 +72,7 @@ pub mod sections;
 mod share;
 pub mod stats;
 pub mod symbols;
+mod sync;
 mod trace;
 pub mod untrusted_text;
 
