@@ -79,6 +79,7 @@ mod port_io;
 #[cfg(all(any(test, fuzzing), any(target_arch = "x86", target_arch = "x86_64")))]
 mod simulated_files;
 #[cfg(all(any(test, fuzzing), any(target_arch = "x86", target_arch = "x86_64")))]
+#[cfg_attr(fuzzing, expect(dead_code, reason = "the tests use all of it"))]
 mod simulation;
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 mod strings;

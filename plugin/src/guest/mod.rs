@@ -61,6 +61,7 @@ impl<M: PhysicalMemory + ?Sized> PhysicalMemory for Box<M> {
 }
 
 #[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, expect(dead_code, reason = "the tests use all of it"))]
 pub(crate) mod synthetic_kernel;
 #[cfg(test)]
 mod tests;

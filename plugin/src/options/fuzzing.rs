@@ -1,8 +1,10 @@
 //! Options from arbitrary texts. No file is opened.
 
+use super::OptionError;
 use super::argument::Argument;
 use super::config::Config;
 use super::given::Given;
+use crate::BuildError;
 use crate::devices::built_in_kinds;
 use crate::fuzzing::assert_message;
 use crate::qemu::{ApiLevel, CommandLine};
@@ -14,7 +16,7 @@ pub fn arguments(data: &[u8]) {
         .split('\0')
         .map_while(|text| {
             let argument = Argument::from_command_line(text);
-            argument.inspect_err(|error| assert_message(error)).ok()
+            argument.map_err(assert_refusal).ok()
         })
         .collect();
     add_all(&arguments);
@@ -25,7 +27,9 @@ pub fn config(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     match (Config { path: "directory/pvio.toml", text }).arguments() {
         Ok(arguments) => add_all(&arguments),
-        Err(error) => assert_message(&error),
+        Err(source) => {
+            assert_refusal(OptionError::Config { path: "directory/pvio.toml".to_owned(), source });
+        }
     }
 }
 
@@ -36,9 +40,13 @@ fn add_all(arguments: &[Argument]) {
         let mut given = Given::new(&kinds, api, &command_line);
         for argument in arguments {
             if let Err(error) = given.add(argument) {
-                assert_message(&argument.blame(error));
+                assert_refusal(argument.blame(error));
                 break;
             }
         }
     }
+}
+
+fn assert_refusal(error: OptionError) {
+    assert_message(&BuildError::from(error));
 }

@@ -1,10 +1,10 @@
 #![no_main]
 //! The decoder and what goes with it, against iced.
 
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, OpKind};
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind};
 use libfuzzer_sys::fuzz_target;
 use pvio_x86::{
-    AddressSize, Decoded, Flow, MAX_INSN_LEN, Mode, Opcode, Port, PortForm, PortSource, decode,
+    AddressSize, Decoded, Flow, MAX_INSN_LEN, Mode, Opcode, Port, PortForm, PortSource, branch_displacement, decode,
     is_whole_instruction, loads_control_register, pushes_return_address,
 };
 
@@ -33,7 +33,7 @@ fuzz_target!(|data: &[u8]| {
             let _ = (pushes_return_address(bytes), loads_control_register(bytes), Flow::of(bytes));
         }
         if !insn.is_invalid() {
-            flow(&insn, &data[..insn.len()], mode);
+            branch(&insn, &data[..insn.len()], mode);
         }
     }
 });
@@ -86,17 +86,20 @@ fn address_override(bytes: &[u8], mode: Mode) -> bool {
     bytes.iter().take_while(is_prefix).any(|&byte| byte == 0x67)
 }
 
-/// Compares the control flow. What QEMU does not implement, or never retires, is left out.
-fn flow(insn: &Instruction, bytes: &[u8], mode: Mode) {
-    let expected = match (insn.code(), insn.flow_control()) {
-        (Code::Vmrunw | Code::Vmrund | Code::Vmrunq | Code::Rsm, _) => Flow::Elsewhere,
-        (Code::Syscall | Code::Sysretd | Code::Sysretq, _) => Flow::Elsewhere,
-        (Code::Sysenter | Code::Sysexitd | Code::Sysexitq, _) => Flow::Elsewhere,
-        (Code::Xbegin_rel16 | Code::Xbegin_rel32 | Code::Xend | Code::Xabort_imm8, _) => return,
-        (_, FlowControl::Next | FlowControl::Exception) => Flow::On,
-        (_, FlowControl::Interrupt) => Flow::Handler,
-        _ if bytes.windows(2).any(|pair| pair == [0x0f, 0x01]) => return,
-        _ => Flow::Elsewhere,
+/// Compares the target of a near branch.
+fn branch(insn: &Instruction, bytes: &[u8], mode: Mode) {
+    let mask = match insn.op0_kind() {
+        OpKind::NearBranch16 => 0xffff,
+        OpKind::NearBranch32 => 0xffff_ffff,
+        OpKind::NearBranch64 => u64::MAX,
+        _ => return,
     };
-    assert_eq!(Flow::of(bytes), expected, "{bytes:02x?} in {mode:?} code: {:?}", insn.code());
+    // QEMU does not implement transactions.
+    if matches!(insn.code(), Code::Xbegin_rel16 | Code::Xbegin_rel32) {
+        return;
+    }
+    assert_eq!(Flow::of(bytes), Flow::Elsewhere, "{bytes:02x?} in {mode:?} code");
+    let displacement = branch_displacement(bytes).map(|displacement| displacement as u64);
+    let target = displacement.map(|displacement| displacement.wrapping_add(insn.next_ip()) & mask);
+    assert_eq!(target, Some(insn.near_branch_target()), "{bytes:02x?} in {mode:?} code");
 }

@@ -58,7 +58,8 @@ fn requests_and_new_vcpus_meet_vcpus_that_do_everything(host: &Host) {
         assert_consistent(&snapshot);
         round += 1;
     }
-    let vcpus = |live: &mut Live| live.snapshot().0.vcpus.iter().filter(|row| row.executions > 0).count();
+    let vcpus =
+        |live: &mut Live| live.snapshot().0.vcpus.iter().filter(|row| row.executions > 0).count();
     wait_until(|| vcpus(&mut live) == 6, || "a vCPU that was plugged in does not run".into());
     live.running.say("quit").unwrap();
     let ended = live.running.wait().unwrap();
