@@ -35,7 +35,7 @@ fn requests_and_new_vcpus_meet_vcpus_that_do_everything(host: &Host) {
         format!("log={}", file("guest-log")),
     ];
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    let machine = host.machine().args(["-smp", "4,maxcpus=6", "-monitor", "stdio"]);
+    let machine = host.machine().args(["-smp", "4,sockets=6,maxcpus=6", "-monitor", "stdio"]);
     let mut live = Live::guest(machine, "all-at-once", &options);
     live.running.wait_for("(qemu)").unwrap();
     wait_until(|| accesses(&live.snapshot().0) > 10_000, || "the guest stands still".into());
