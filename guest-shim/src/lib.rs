@@ -44,7 +44,7 @@
     expect(rustdoc::broken_intra_doc_links, reason = "the links are to what x86 alone has")
 )]
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 extern crate std;
 
 pub mod abi;
@@ -76,9 +76,10 @@ mod paravirt;
 mod port;
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 mod port_io;
-#[cfg(all(test, any(target_arch = "x86", target_arch = "x86_64")))]
+#[cfg(all(any(test, fuzzing), any(target_arch = "x86", target_arch = "x86_64")))]
 mod simulated_files;
-#[cfg(all(test, any(target_arch = "x86", target_arch = "x86_64")))]
+#[cfg(all(any(test, fuzzing), any(target_arch = "x86", target_arch = "x86_64")))]
+#[cfg_attr(fuzzing, expect(dead_code, reason = "the tests use all of it"))]
 mod simulation;
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 mod strings;
@@ -86,6 +87,12 @@ mod strings;
 mod touch;
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 mod value;
+
+/// Entry points for fuzzing. `tests/fuzz` calls them.
+#[cfg(all(fuzzing, any(target_arch = "x86", target_arch = "x86_64")))]
+pub mod fuzzing {
+    pub use crate::batch::fuzzing::{shim, shim_and_liar};
+}
 
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 pub use self::{

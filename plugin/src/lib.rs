@@ -35,6 +35,7 @@
 //! | `listening_socket` | a Unix socket at a path | who connects |
 //! | [`untrusted_text`] | text from the guest, escaped for a terminal | the terminal |
 //! | `guest_memory` | RAM by physical and by linear address | its readers |
+//! | `sync` | atomic types, which a test of all interleavings replaces | |
 //! | [`qemu`] | the plugin API and QEMU's exported functions; all `unsafe` | ports, counting, calls |
 //! | [`x86`] | the 24 forms, their encodings, modes, privilege | QEMU |
 
@@ -49,6 +50,8 @@ mod dumps;
 mod elf;
 mod entry;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod guest;
 pub mod guest_file;
 mod guest_memory;
@@ -67,6 +70,7 @@ pub mod sections;
 mod share;
 pub mod stats;
 pub mod symbols;
+mod sync;
 mod trace;
 pub mod untrusted_text;
 

@@ -120,6 +120,8 @@ macro_rules! scalar_operations {
 }
 
 mod compact;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod results;
 mod run;
 #[cfg(test)]

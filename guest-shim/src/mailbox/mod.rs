@@ -111,7 +111,7 @@ impl Mailbox {
     }
 
     #[inline]
-    fn through<'m, M>(&'m self, machine: &'m M) -> Through<'m, M> {
+    pub(crate) fn through<'m, M>(&'m self, machine: &'m M) -> Through<'m, M> {
         Through { mailbox: self, machine }
     }
 }
@@ -122,7 +122,7 @@ port_io!(impl [] Mailbox, |this| Paravirt {
 });
 
 /// A machine whose calls go through a mailbox if a host answers there.
-struct Through<'m, M> {
+pub(crate) struct Through<'m, M> {
     mailbox: &'m Mailbox,
     machine: &'m M,
 }
@@ -207,7 +207,7 @@ impl<M: MailboxMachine> Through<'_, M> {
     }
 
     /// The same as for [`Mailbox::register`].
-    unsafe fn register(&self, key: NonZeroU64) -> Result<Host, CallError> {
+    pub(crate) unsafe fn register(&self, key: NonZeroU64) -> Result<Host, CallError> {
         let value = self.value();
         // SAFETY: the caller answers for the call.
         unsafe {

@@ -19,7 +19,8 @@ pub enum BreakError {
     Filter(#[from] FilterError),
     /// The count is wrong.
     #[error(
-        "\"count={0}\" is not a positive number; write count=3 to stop at the third access and at each one after it"
+        "{:?} is not a positive number; write count=3 to stop at the third access and at each one after it",
+        format!("count={0}", .0)
     )]
     Count(String),
     /// The count is given twice.

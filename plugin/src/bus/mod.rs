@@ -5,6 +5,7 @@
 mod bus_device;
 mod hidden;
 mod instruction_registers;
+mod line_changes;
 mod queued_irq;
 mod target;
 

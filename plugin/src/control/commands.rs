@@ -3,22 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pvio_guest::abi::NAME_MAX;
 use pvio_stats::trace::WindowEvent;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::command::{Command, Filtered};
 use super::rates::{SiteNames, Subscription};
 use super::request::{Request, answer};
-use crate::access_filter::parse_filters;
 use crate::access_log::AccessLog;
-use crate::breakpoints::{Breakpoint, Breakpoints};
+use crate::breakpoints::Breakpoints;
 use crate::bus::PortBus;
 use crate::dumps::Dumps;
 use crate::qemu::ExclusiveWork;
 use crate::stats::{Statistics, WindowError};
 use crate::trace::Trace;
-use crate::x86::{Port, PortRange};
+use crate::x86::Port;
 
 /// The time that the vCPUs may take to stop for a snapshot. They take less than 100 ms unless one is in a device that
 /// waits for its reader.
@@ -45,49 +43,6 @@ pub struct Commands {
     names: SiteNames,
     /// When the machine was made.
     started: Instant,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoArguments {}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Window {
-    name: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Filtered {
-    enabled: Option<bool>,
-    filter: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Break {
-    at: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Delete {
-    #[serde(rename = "break")]
-    number: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Reload {
-    port: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Subscribe {
-    interval_ms: Option<u64>,
-    rows: Option<usize>,
 }
 
 impl Commands {
@@ -120,7 +75,8 @@ impl Commands {
         match Request::parse(line) {
             Ok(mut request) => {
                 let id = request.id.take();
-                answer(self.carry_out(&request, subscription), id)
+                let command = Command::of(&request);
+                answer(command.and_then(|command| self.carry_out(command, subscription)), id)
             }
             Err(why) => answer(Err(why), None),
         }
@@ -128,61 +84,38 @@ impl Commands {
 
     fn carry_out(
         &mut self,
-        request: &Request,
+        command: Command,
         subscription: &mut Option<Subscription>,
     ) -> Result<Value, String> {
-        match &*request.execute {
-            "status" => request.arguments().map(|NoArguments {}| self.status()),
-            "snapshot" => request.arguments().map(|NoArguments {}| self.snapshot()),
-            "reset" => {
-                let NoArguments {} = request.arguments()?;
-                self.change_window(WindowEvent::Reset)
+        match command {
+            Command::Status => Ok(self.status()),
+            Command::Snapshot => Ok(self.snapshot()),
+            Command::Reset => self.change_window(WindowEvent::Reset),
+            Command::Begin(name) => self
+                .change_window(WindowEvent::Began(name.as_str().into()))
+                .map_err(|error| format!("window {name:?}: {error}")),
+            Command::End(name) => self
+                .change_window(WindowEvent::Ended(name.as_str().into()))
+                .map_err(|error| format!("window {name:?}: {error}")),
+            Command::AccessLog(change) => self.change_log(change),
+            Command::Trace(change) => self.change_trace(change),
+            Command::Break(breakpoint) => {
+                let number = self.breakpoints()?.set(breakpoint);
+                Ok(json!({ "break": number.map_err(|error| error.to_string())? }))
             }
-            "begin" | "end" => {
-                let Window { name } = request.arguments()?;
-                check_window(&name)?;
-                let given = name.as_str().into();
-                self.change_window(match &*request.execute {
-                    "begin" => WindowEvent::Began(given),
-                    _ => WindowEvent::Ended(given),
-                })
-                .map_err(|error| format!("window {name:?}: {error}"))
-            }
-            "access-log" => self.change_log(request.arguments()?),
-            "trace" => self.change_trace(request.arguments()?),
-            "break" => {
-                let Break { at } = request.arguments()?;
-                let breakpoint = Breakpoint::parse(&at).map_err(|error| error.to_string())?;
-                let number =
-                    self.breakpoints()?.set(breakpoint).map_err(|error| error.to_string())?;
-                Ok(json!({ "break": number }))
-            }
-            "delete" => {
-                let Delete { number } = request.arguments()?;
-                match self.breakpoints()?.delete(number) {
-                    true => Ok(json!({})),
-                    false => Err(format!("there is no breakpoint {number}; status lists them")),
-                }
-            }
-            "reload" => {
-                let Reload { port } = request.arguments()?;
-                let range = PortRange::parse(&port, 1).map_err(|error| error.to_string())?;
-                self.bus.reload(range.first()).map(|()| json!({}))
-            }
-            "subscribe" => {
-                let Subscribe { interval_ms, rows } = request.arguments()?;
-                *subscription = Some(Subscription::new(interval_ms, rows)?);
+            Command::Delete(number) => match self.breakpoints()?.delete(number) {
+                true => Ok(json!({})),
+                false => Err(format!("there is no breakpoint {number}; status lists them")),
+            },
+            Command::Reload(port) => self.bus.reload(port).map(|()| json!({})),
+            Command::Subscribe(wanted) => {
+                *subscription = Some(wanted);
                 Ok(json!({}))
             }
-            "unsubscribe" => {
-                let NoArguments {} = request.arguments()?;
+            Command::Unsubscribe => {
                 *subscription = None;
                 Ok(json!({}))
             }
-            other => Err(format!(
-                "there is no command {other:?}; there are status, snapshot, reset, begin, end, access-log, trace, \
-                 break, delete, reload, subscribe and unsubscribe"
-            )),
         }
     }
 
@@ -256,18 +189,16 @@ impl Commands {
     fn change_log(&self, Filtered { enabled, filter }: Filtered) -> Result<Value, String> {
         let log = self.access_log.as_ref();
         let log = log.ok_or("there is no access log; start QEMU with access-log=FILE")?;
-        let filter = filter.map(|text| parse_filters(&text)).transpose();
-        let filter = filter.map_err(|error| error.to_string())?;
+        let filter = filter.map(|(_, parsed)| parsed);
         log.filter().change(filter, enabled).map_err(|error| error.to_string())?;
         Ok(json!({ "enabled": log.filter().is_enabled() }))
     }
 
     fn change_trace(&self, Filtered { enabled, filter }: Filtered) -> Result<Value, String> {
         let trace = self.trace.clone().ok_or("there is no trace; start QEMU with trace=FILE")?;
-        let parsed = filter.as_deref().map(parse_filters).transpose();
-        let parsed = parsed.map_err(|error| error.to_string())?;
+        let (text, parsed) = filter.unzip();
         let (result, is_exact) = self.change(move |_| {
-            let filter = filter.as_deref().zip(parsed);
+            let filter = text.as_deref().zip(parsed);
             trace.change_filter(filter, enabled).map(|()| trace.is_enabled())
         });
         let is_enabled = result.map_err(|error| error.to_string())?;
@@ -331,13 +262,5 @@ impl Commands {
             None => look(),
         });
         Some(subscription.event(now, &tables, names))
-    }
-}
-
-/// Names of windows are as the guest may choose them.
-fn check_window(name: &str) -> Result<(), String> {
-    match name.len() {
-        1..=NAME_MAX if !name.chars().any(char::is_control) => Ok(()),
-        _ => Err(format!("a window's name has 1 to {NAME_MAX} bytes, and no control characters")),
     }
 }

@@ -7,11 +7,15 @@
 //! | --- | --- |
 //! | `client` | one connection's input and output |
 //! | `request` | requests and answers as JSON |
+//! | `command` | the commands, with their arguments |
 //! | `commands` | what each command does |
 //! | `rates` | accesses per second, for subscribers |
 
 mod client;
+mod command;
 mod commands;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod rates;
 mod request;
 

@@ -36,6 +36,8 @@
 mod console;
 mod debug_exit;
 mod error;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod latch;
 mod nothing;
 mod observer;

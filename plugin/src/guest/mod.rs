@@ -15,6 +15,8 @@
 mod address_space;
 mod btf;
 mod captures;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod kallsyms;
 mod kernel;
 mod modules;
@@ -58,5 +60,8 @@ impl<M: PhysicalMemory + ?Sized> PhysicalMemory for Box<M> {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, expect(dead_code, reason = "the tests use all of it"))]
+pub(crate) mod synthetic_kernel;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -135,8 +135,8 @@ impl Processes {
     ) -> Option<u64> {
         let mut reader = Reader { word_size: self.word_size, read };
         (processor < MOST_PROCESSORS).then_some(())?;
-        let at = self.current.per_cpu_offset? + processor * self.word_size as u64;
-        reader.word(at).filter(|&base| base != 0)
+        let at = self.current.per_cpu_offset?.wrapping_add(processor * self.word_size as u64);
+        reader.word(reader.wrap(at)).filter(|&base| base != 0)
     }
 
     /// The first of these addresses that is in the kernel's table of per-CPU bases.
@@ -148,7 +148,8 @@ impl Processes {
         let table = self.current.per_cpu_offset?;
         let mut last = None;
         for processor in 0..MOST_PROCESSORS {
-            let base = reader.word(table + processor * self.word_size as u64)?;
+            let at = table.wrapping_add(processor * self.word_size as u64);
+            let base = reader.word(reader.wrap(at))?;
             // The kernel gives all processors that are absent the same base.
             if base == 0 || last == Some(base) {
                 return None;

@@ -1,11 +1,12 @@
 //! A synthetic kernel is found with every layout. Broken tables do no harm.
 
-pub(crate) mod image;
 mod unwinding;
 
 use std::time::{Duration, Instant};
 
-use image::{FUNCTIONS, Guest, KERNEL_TABLE, OPTIONS, Options, SHAPES, STRIDE, USER_TABLE};
+use super::synthetic_kernel::{
+    FUNCTIONS, Guest, KERNEL_TABLE, OPTIONS, Options, SHAPES, STRIDE, USER_TABLE,
+};
 
 use super::{Kernel, Registers};
 

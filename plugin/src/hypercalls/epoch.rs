@@ -1,7 +1,7 @@
 //! The epochs of mailboxes.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// A number for the time between two resets, or loads of a snapshot.
 ///
@@ -23,7 +23,8 @@ impl MailboxEpoch {
 
     /// Starts the final epoch.
     pub fn end(&self) {
-        self.0.store(Self::NO_MAILBOXES, Ordering::Relaxed);
+        // Not a store: only among read-modify-writes loom knows which is the last.
+        self.0.fetch_max(Self::NO_MAILBOXES, Ordering::Relaxed);
     }
 
     #[inline]

@@ -1,11 +1,10 @@
 //! String instructions that were interrupted, until they resume.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-
 use arrayvec::ArrayVec;
 
 use super::string_attempt::StringAttempt;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, PoisonError};
 
 /// Maximum number of strings that are kept. There is one for each level of nested handlers on each vCPU, and for each guest
 /// thread that was preempted within a string. Abandoned strings stay until their room is needed.

@@ -7,6 +7,8 @@ mod argument;
 mod config;
 mod device;
 mod error;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod given;
 mod help;
 mod named_files;

@@ -7,24 +7,25 @@ use crate::options::OptionError;
 use crate::qemu::{MachineError, MissingFunction};
 use crate::sections::SectionsError;
 use crate::symbols::SymbolsError;
+use crate::untrusted_text::escape;
 
 /// The reason why the plugin cannot do what the options request. The text is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// An option is wrong.
-    #[error("{0}")]
+    #[error("{}", one_line(.0))]
     Option(#[from] OptionError),
     /// The symbols cannot be read.
-    #[error("option \"symbols\": {0}")]
+    #[error("option \"symbols\": {}", one_line(.0))]
     Symbols(#[from] SymbolsError),
     /// The sections cannot be read.
-    #[error("option \"insns\": {0}, or write insns=on to count without sections")]
+    #[error("option \"insns\": {}, or write insns=on to count without sections", one_line(.0))]
     Sections(#[from] SectionsError),
     /// A device cannot be placed on the bus.
-    #[error("option \"device\": {0}")]
+    #[error("option \"device\": {}", one_line(.0))]
     Bus(#[from] BusError),
     /// An observer cannot be built.
-    #[error("option \"device\": {0}")]
+    #[error("option \"device\": {}", one_line(.0))]
     Observer(#[from] ObserverError),
     /// Plugins cannot serve ports on this QEMU.
     #[error("option \"device\": {0}")]
@@ -48,7 +49,7 @@ pub enum BuildError {
     )]
     Break,
     /// A breakpoint cannot be set.
-    #[error("option \"break\": {0}")]
+    #[error("option \"break\": {}", one_line(.0))]
     Breakpoint(#[from] BreakError),
     /// The control socket cannot be served.
     #[error("option \"control\": the socket cannot be served: {0}")]
@@ -56,4 +57,21 @@ pub enum BuildError {
     /// This QEMU lacks the functions that count instructions.
     #[error("option \"insns\": {0}")]
     Instructions(#[from] MissingFunction),
+}
+
+/// The text of an error that quotes an option or the name of a file. These may have any characters.
+fn one_line(error: &impl std::fmt::Display) -> String {
+    escape(error.to_string().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_one_line_whatever_an_option_has() {
+        let error = OptionError::Unknown("a\nb\u{1b}[2J".to_owned());
+        let text = BuildError::from(error).to_string();
+        assert!(!text.chars().any(char::is_control) && text.contains("a\\nb"), "{text}");
+    }
 }

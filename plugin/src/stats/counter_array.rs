@@ -4,7 +4,8 @@
 //! any time. Few rows are ever used: of 524,288 for ports, a Linux boot uses about 200. Bitmaps let
 //! readers find these without visiting the rest.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::zeroed_slice_box;
 
 /// Rows of counters, initially zero.
 pub(super) struct CounterArray<const COLUMNS: usize> {
@@ -20,9 +21,9 @@ impl<const COLUMNS: usize> CounterArray<COLUMNS> {
     pub fn new(rows: usize) -> Self {
         let words = rows.div_ceil(BITS);
         CounterArray {
-            counters: bytemuck::zeroed_slice_box(rows * COLUMNS),
-            touched: bytemuck::zeroed_slice_box(words),
-            touched_words: bytemuck::zeroed_slice_box(words.div_ceil(BITS)),
+            counters: zeroed_slice_box(rows * COLUMNS),
+            touched: zeroed_slice_box(words),
+            touched_words: zeroed_slice_box(words.div_ceil(BITS)),
         }
     }
 

@@ -4,7 +4,8 @@
 //!
 //! [`CounterArray`]: super::counter_array::CounterArray
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::zeroed_slice_box;
 
 /// Maximum number of slots that a search visits. A guest that makes keys collide gets no row for them.
 pub(super) const MAX_PROBES: usize = 64;
@@ -29,9 +30,9 @@ impl KeyedCounters {
     pub fn new(rows: usize) -> Self {
         KeyedCounters {
             slots_log2: rows.ilog2() + 1,
-            slots: bytemuck::zeroed_slice_box(2 * rows),
-            keys: bytemuck::zeroed_slice_box(rows),
-            counters: bytemuck::zeroed_slice_box(rows),
+            slots: zeroed_slice_box(2 * rows),
+            keys: zeroed_slice_box(rows),
+            counters: zeroed_slice_box(rows),
             len: AtomicUsize::new(0),
         }
     }

@@ -16,6 +16,7 @@ mod counter_array;
 mod counters;
 mod destination;
 mod first_accesses;
+mod first_port;
 mod instructions;
 mod keyed_counters;
 mod moment;

@@ -14,6 +14,7 @@ use arrayvec::ArrayVec;
 use pvio_stats::Privilege;
 
 use super::access_counters::MAX_OTHER_PORTS;
+use super::first_port;
 use super::keyed_counters::take_room;
 use crate::guest::MappedElf;
 use crate::symbols::{MappedFile, Names, SiteName};
@@ -104,12 +105,9 @@ pub struct Sites {
 enum Compared {
     /// A copy of the address.
     Address,
-    /// The first port that the site accessed, with [`ACCESSED`]; 0 before the first access.
+    /// The first port that the site accessed, as [`first_port`] stores it.
     FirstPort,
 }
-
-/// The bit that tells port 0 from no port.
-const ACCESSED: u64 = 1 << 16;
 
 /// Bits of [`Sites::privileges`].
 const SUPERVISOR: u8 = 1;
@@ -192,23 +190,13 @@ impl Sites {
 
     /// The first port that a site accessed on any vCPU; `None` before its first access.
     pub fn first_port(&self, id: SiteId) -> Option<Port> {
-        let first = self.compared(id, Compared::FirstPort).load(Ordering::Relaxed);
-        (first != 0).then_some(Port(first as u16))
+        first_port::get(self.compared(id, Compared::FirstPort)).map(Port)
     }
 
     /// Returns true if a port is the first that the site accesses.
     #[inline]
     pub fn is_first_port(&self, id: SiteId, port: Port) -> bool {
-        let first = self.compared(id, Compared::FirstPort).load(Ordering::Relaxed);
-        first == ACCESSED | u64::from(port.0) || first == 0 && self.becomes_first_port(id, port)
-    }
-
-    #[cold]
-    fn becomes_first_port(&self, id: SiteId, port: Port) -> bool {
-        let first = self.compared(id, Compared::FirstPort);
-        let now = ACCESSED | u64::from(port.0);
-        let before = first.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
-        before.is_ok() || before == Err(now)
+        first_port::is_first(self.compared(id, Compared::FirstPort), port.0)
     }
 
     /// Reserves a row for a port that is not the first of its site. Returns whether there is room.

@@ -193,7 +193,7 @@ mod tests {
 
     use super::super::GuestKernels;
     use super::*;
-    use crate::guest::tests::image::Guest;
+    use crate::guest::synthetic_kernel::Guest;
 
     /// A guest whose memory a test may change.
     #[derive(Clone)]

@@ -2,7 +2,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use super::*;
-use crate::guest::tests::image::{self, FUNCTIONS, Guest, STRIDE};
+use crate::guest::synthetic_kernel::{self, FUNCTIONS, Guest, STRIDE};
 
 const MAP: &str = "\
 ffffffff81000000 T startup_64
@@ -150,7 +150,7 @@ const MOVED: u64 = 0x1100_0000;
 /// The System.map of the kernel in memory, which was linked elsewhere.
 fn kernel_map(text: u64) -> String {
     let line = |(address, kind, name)| format!("{:x} {kind} {name}\n", address - MOVED);
-    image::symbols(text, true).into_iter().map(line).collect()
+    synthetic_kernel::symbols(text, true).into_iter().map(line).collect()
 }
 
 /// Reads a file of symbols, and looks for the kernel in this memory.
@@ -204,7 +204,7 @@ fn the_file_of_another_kernel_names_nothing() {
         let is_after = (text + 2900 * STRIDE..text + FUNCTIONS * STRIDE).contains(&address);
         format!("{:x} {kind} {name}\n", address - MOVED + if is_after { 16 } else { 0 })
     };
-    let later: String = image::symbols(text, true).into_iter().map(later).collect();
+    let later: String = synthetic_kernel::symbols(text, true).into_iter().map(later).collect();
     assert_eq!(
         other(&later),
         "it does not describe the kernel that runs in the guest (6.9.9-test), so its names are not used; name the \
@@ -221,7 +221,7 @@ fn a_function_that_the_kernel_has_elsewhere_is_not_named() {
         let by = if name == "function_7" || name == "function_8" { 1 } else { 0 };
         format!("{:x} {kind} {name}\n", address - MOVED + by)
     };
-    let map: String = image::symbols(text, true).into_iter().map(moved).collect();
+    let map: String = synthetic_kernel::symbols(text, true).into_iter().map(moved).collect();
     let symbols = judged_in(&map, kernel_in_memory().0);
     let names = symbols.judge(&[]);
     assert_eq!(problem(&names), None);

@@ -1,6 +1,6 @@
 //! How far the pending event of a vCPU is, which its thread notes without the lock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// What is pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

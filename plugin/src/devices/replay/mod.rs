@@ -13,6 +13,8 @@
 
 mod access;
 mod difference;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod player;
 mod recording;
 mod session;

@@ -18,7 +18,7 @@ use crate::devices::{Device, DeviceError, DeviceKind, PortsBelow, Settings};
 /// The kind `filter`.
 pub const FILTER: DeviceKind = DeviceKind { name: "filter", ports: 1, build };
 
-const FUNCTIONS: &[Function] = &[
+pub(super) const FUNCTIONS: &[Function] = &[
     ("answer", &["offset", "size"], false),
     ("read", &["offset", "size", "value"], false),
     ("write", &["offset", "size", "value"], false),

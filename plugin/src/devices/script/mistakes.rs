@@ -35,7 +35,7 @@ impl Mistakes {
     }
 
     /// The first mistake that was reported.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn first(&self) -> Option<&String> {
         self.0.first()
     }

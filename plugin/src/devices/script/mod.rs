@@ -12,6 +12,8 @@
 mod engine;
 mod error;
 mod filter;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod host;
 mod mistakes;
 mod observe;

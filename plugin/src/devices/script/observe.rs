@@ -21,7 +21,7 @@ use crate::x86::Direction;
 /// The kind `observe`.
 pub const OBSERVE: ObserverKind = ObserverKind { name: "observe", ports: 1, build };
 
-const FUNCTIONS: &[Function] = &[
+pub(super) const FUNCTIONS: &[Function] = &[
     ("read", &["offset", "size", "value"], false),
     ("write", &["offset", "size", "value"], false),
     ("reset", &[], false),

@@ -84,7 +84,7 @@ impl Running {
     }
 
     /// The first mistake that was reported.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn first_mistake(&self) -> Option<&String> {
         self.mistakes.first()
     }

@@ -21,6 +21,8 @@ mod connect;
 mod connection;
 mod fault;
 mod frame;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod observer;
 mod patience;
 mod session;

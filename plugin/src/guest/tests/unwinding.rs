@@ -1,7 +1,9 @@
 //! A 64-bit kernel is unwound by its own tables, from live and from captured stacks.
 
-use super::image::{FUNCTIONS, Guest, MODULE, Options, STACK, STACK_SIZE, STRIDE, TEXT, unwound};
 use super::{OPTIONS, find};
+use crate::guest::synthetic_kernel::{
+    FUNCTIONS, Guest, MODULE, Options, STACK, STACK_SIZE, STRIDE, TEXT, unwound,
+};
 use crate::guest::{
     CaptureTable, Chain, End, Frame, Kernel, KnownKernel, MOST_FRAMES, MOST_OF_SITE, StackId,
     Start, unwind,

@@ -52,13 +52,13 @@ pub(super) fn read(path: &str) -> Result<Vec<Argument>, ConfigError> {
 }
 
 /// A file's text and its name.
-struct Config<'a> {
-    path: &'a str,
-    text: &'a str,
+pub(super) struct Config<'a> {
+    pub(super) path: &'a str,
+    pub(super) text: &'a str,
 }
 
 impl Config<'_> {
-    fn arguments(&self) -> Result<Vec<Argument>, ConfigError> {
+    pub(super) fn arguments(&self) -> Result<Vec<Argument>, ConfigError> {
         let table = DeTable::parse(self.text).map_err(|error| {
             let message = error.message().lines().collect::<Vec<_>>().join("; ");
             self.mistake(error.span().unwrap_or(0..0), message)

@@ -82,7 +82,8 @@ pub enum FilterError {
     Ports(#[from] PortRangeError),
     /// The number or range is invalid.
     #[error(
-        "\"{key}={text}\" is neither a number of up to {bits} bits nor a range of them; write {key}=0x10 or {key}=0x10-0x1f"
+        "{:?} is neither a number of up to {bits} bits nor a range of them; write {key}=0x10 or {key}=0x10-0x1f",
+        format!("{key}={text}")
     )]
     Number {
         /// The kind of filter.
@@ -93,7 +94,7 @@ pub enum FilterError {
         bits: u32,
     },
     /// The range ends before it begins.
-    #[error("\"{key}={text}\" ends before it begins")]
+    #[error("{:?} ends before it begins", format!("{key}={text}"))]
     Backwards {
         /// The kind of filter.
         key: &'static str,

@@ -91,3 +91,11 @@ fn each_error_says_what_would_be_right() {
     ];
     insta::assert_snapshot!(texts.map(error).join("\n"));
 }
+
+#[test]
+fn an_error_leaves_the_terminal_alone() {
+    for text in ["value=0\n\u{1b}[2J", "pc=1-\n", "value=9-\u{7}1", "\u{1b}", "1\n"] {
+        let error = AccessFilter::parse([text]).unwrap_err().to_string();
+        assert!(!error.chars().any(char::is_control), "{error:?}");
+    }
+}

@@ -1,5 +1,6 @@
 //! A machine that runs: its control socket, breakpoints at accesses, and `pvio top`.
 
+mod all_at_once;
 mod breakpoints;
 mod control;
 mod document;

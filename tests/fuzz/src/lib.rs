@@ -1,0 +1,28 @@
+//! What several fuzz targets need.
+
+mod memory_file;
+mod trace_file;
+
+pub use memory_file::MemoryFile;
+pub use trace_file::trace_file;
+
+/// Checks that a message is one line, which leaves a terminal alone.
+///
+/// # Panics
+///
+/// If it is not.
+pub fn assert_message(message: &impl std::fmt::Display) {
+    let text = message.to_string();
+    assert!(!text.is_empty(), "a message has a text");
+    assert!(!text.chars().any(char::is_control), "a message is one line: {text:?}");
+}
+
+/// Checks that text of several lines leaves a terminal alone.
+///
+/// # Panics
+///
+/// If it does not.
+pub fn assert_text(text: &str) {
+    let character = text.chars().find(|&character| character.is_control() && character != '\n');
+    assert_eq!(character, None, "{text:?}");
+}
