@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use pvio_x86::{Direction, Port, PortRange};
 
 use super::amount::{Decimal, Unit};
+use crate::stats::nearest::suggestion_or;
 
 pub use built_in::{BUILT_IN, built_in};
 pub use parse::ModelError;
@@ -197,7 +198,7 @@ impl Model {
         }
         let names = || BUILT_IN.iter().map(|(name, _)| *name);
         let Some((_, text)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name) else {
-            let remedy = parse::suggestion_or(name, names(), || {
+            let remedy = suggestion_or(name, names(), || {
                 format!("; there are {}", names().collect::<Vec<_>>().join(", "))
             });
             bail!(

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{CostKind, Figure, Model, SCHEMA, Source, Strings};
 use crate::cost::amount::{Decimal, Unit};
+use crate::stats::nearest::suggestion_or;
 
 /// The source of figures that one has measured oneself. It needs no table of its own.
 const MEASURED: &str = "measured";
@@ -27,9 +28,6 @@ const KEYS: [&str; 11] = [
     "kernel-ports",
     "coalesced-ports",
 ];
-
-/// Of so many letters one may be wrong, missing, too many or exchanged.
-const LETTERS_FOR_AN_ERROR: usize = 3;
 
 /// A mistake in a model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,22 +54,6 @@ type Result<T> = std::result::Result<T, ModelError>;
 /// The text is not TOML, lacks a key, or has a key or a value that no model has.
 pub(super) fn parse(file: &str, text: &str) -> Result<Model> {
     Reader { file, text }.model()
-}
-
-/// Returns `; did you mean "WORD"?`, or another text if no known word is like `word`.
-pub(super) fn suggestion_or<'a>(
-    word: &str,
-    known: impl IntoIterator<Item = &'a str>,
-    otherwise: impl FnOnce() -> String,
-) -> String {
-    let errors = known.into_iter().map(|other| (strsim::damerau_levenshtein(word, other), other));
-    let nearest = errors.min_by_key(|&(errors, _)| errors);
-    match nearest {
-        Some((errors, other)) if errors * LETTERS_FOR_AN_ERROR <= word.chars().count() => {
-            format!("; did you mean {other:?}?")
-        }
-        _ => otherwise(),
-    }
 }
 
 struct Reader<'a> {
