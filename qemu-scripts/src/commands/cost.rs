@@ -152,7 +152,7 @@ fn models(arguments: &Arguments) -> Result<Vec<Model>> {
         let (model, text) = Model::measured(log)?;
         models.push(model);
         if let Some(output) = &arguments.write_model {
-            dumps::write(output, text.as_bytes(), &[log.clone()])?;
+            dumps::write(output, text.as_bytes(), std::slice::from_ref(log))?;
         }
     }
     if models.is_empty() {

@@ -124,3 +124,52 @@ fn ports(costed: &Costed<'_>, site: usize) -> Vec<Port> {
     ports.sort_by_key(|&(_, accesses)| std::cmp::Reverse(accesses));
     ports.into_iter().map(|(port, _)| port).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::clusters::{Kind, Point, Rule, Shape, ShapeCounts};
+    use crate::cost::groups::Groups;
+    use crate::cost::model::built_in;
+    use crate::stats::test_data::snapshot;
+
+    /// A dump of two sites, of which the second accesses its port less often, but in clusters.
+    fn two_sites() -> (Snapshot, Clusters) {
+        let mut dump = snapshot(1000);
+        let mut site = dump.sites[0].clone();
+        site.pc = "0x1000".to_owned();
+        site.counts.accesses = 400;
+        let mut access = dump.accesses[0].clone();
+        (access.site, access.counts.accesses) = (1, 400);
+        dump.tables.ports[0].qemu += 400;
+        dump.tables.sites.push(site.clone());
+        dump.tables.accesses.push(access);
+        let point = Point {
+            site: SiteKey::of_row(&site),
+            pc: 0x1000,
+            symbol: None,
+            form: site.form,
+            port: Port(0x3f8),
+        };
+        let mut clusters = Clusters::new(Rule { near: 1, within: 1, most: 100 });
+        let shape = Shape { kind: Kind::Loop, points: vec![point] };
+        clusters.shapes.insert(shape, ShapeCounts { times: 4, accesses: vec![400] });
+        (dump, clusters)
+    }
+
+    #[test]
+    fn site_with_the_largest_saving_is_first() {
+        let (dump, clusters) = two_sites();
+        let groups = Groups::of(&dump);
+        for model in built_in() {
+            let costed = Costed::new(&groups, &model);
+            let rows = advice(&dump, &costed, Some(&clusters));
+            let best = rows[0].best();
+            // kvm-intel saves 210 cycles of 1,000 accesses, or 1,181 of 396; tdx has no figures, but counts exits.
+            assert_eq!((rows[0].site, best.0), (1, "cluster"), "{}", model.name);
+            assert_eq!(best.1.exits, 396, "{}", model.name);
+            let without = advice(&dump, &costed, None);
+            assert_eq!((without[0].site, without[0].by_cluster), (0, None), "{}", model.name);
+        }
+    }
+}
