@@ -74,10 +74,11 @@ fn requests_and_new_vcpus_meet_vcpus_that_do_everything(host: &Host) {
 /// Requests of every kind. Each must be answered.
 fn requests(live: &mut Live, round: u64) {
     let window = format!("outside {}", round % 3);
+    let filter = ["0x5010", "", "0x5010-0x5013:out"][round as usize % 3];
     let all: [(&str, Value); 7] = [
         ("status", json!({})),
         ("begin", json!({ "name": window })),
-        ("trace", json!({ "filter": ["0x5010", "", "0x5010-0x5013:out"][round as usize % 3] })),
+        ("trace", json!({ "filter": filter })),
         ("access-log", json!({ "enabled": round % 2 == 0 })),
         ("access-log", json!({ "filter": format!("0x5010:value={round}") })),
         ("end", json!({ "name": window })),
