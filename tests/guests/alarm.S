@@ -8,7 +8,7 @@
  */
 
 #include "common.inc"
-#include "irq5.inc"
+#include "irq.inc"
 
 #define PORT_ALARM      0x300
 #define ALARMS          3
@@ -24,7 +24,7 @@ start:
         real_segments
         mov     $0x8000, %sp
         movb    $0, RINGS
-        open_irq5 handler
+        open_irq handler
 
         xor     %bx, %bx
 next:   inc     %bx

@@ -9,7 +9,7 @@
  */
 
 #include "common.inc"
-#include "irq5.inc"
+#include "irq.inc"
 
 #define PORT_DEVICE     0x300
 #define ACCESSES        500
@@ -42,7 +42,7 @@ start:
         cld
         real_segments
         mov     $0x8000, %sp
-        open_irq5 handler
+        open_irq handler
         sti
         accesses 1, in %dx, %al
         accesses 2, out %al, %dx

@@ -8,7 +8,7 @@
  */
 
 #include "common.inc"
-#include "irq5.inc"
+#include "irq.inc"
 
 #define DEVICE          0x300
 #define ROUNDS          10
@@ -22,7 +22,7 @@ start:
         cli
         real_segments
         mov     $0x8000, %sp
-        open_irq5 handler
+        open_irq handler
 
         mov     $DEVICE, %dx
         xor     %bx, %bx                        /* the number of rounds that were right */

@@ -134,6 +134,22 @@ mod tests {
     }
 
     #[test]
+    fn counts_pass_32_bits_and_reach_63() {
+        let array = CounterArray::<1>::new(2);
+        for (times, step) in [(4, 1 << 30), (1, (1 << 32) - 1), (3, 1)] {
+            (0..times).for_each(|_| array.add_many(0, 0, step));
+        }
+        assert_eq!(array.row(0), [(1 << 33) + 2]);
+        // Ten milliard accesses by strings, whose restart takes one back.
+        (0..10_000).for_each(|_| array.add_many(1, 0, 1_000_000));
+        array.take_back(1, 0);
+        array.add(1, 0);
+        assert_eq!(array.row(1), [10_000_000_000]);
+        array.add_many(1, 0, i64::MAX as u64 - 10_000_000_000);
+        assert_eq!(array.row(1), [i64::MAX]);
+    }
+
+    #[test]
     fn the_last_row_of_a_word_is_found() {
         for rows in [1, 64, 65, 64 * 64, 64 * 64 + 1] {
             let array = CounterArray::<1>::new(rows);

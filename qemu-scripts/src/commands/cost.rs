@@ -1,6 +1,6 @@
 //! `pvio cost`: what a run's port I/O would cost as VM exits.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
@@ -12,7 +12,7 @@ use pvio_cli::cost::json::to_json;
 use pvio_cli::cost::list::{list, model_json};
 use pvio_cli::cost::model::{BUILT_IN, Model, built_in};
 use pvio_cli::cost::page::Format;
-use pvio_cli::cost::report::{Run, Style, render};
+use pvio_cli::cost::report::{NamedRun, Run, Style, render, render_each};
 use pvio_cli::{dumps, pager, status, trace};
 
 /// Estimates what the port I/O of dumps (stats=FILE) or traces (trace=FILE) would cost as VM exits under a hypervisor.
@@ -54,6 +54,9 @@ pub struct Arguments {
     /// Number of sites to change first
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
+    /// Show a row for each input, in place of their sum
+    #[arg(long, conflicts_with = "json")]
+    each: bool,
     /// List every row, not only the 16 with the largest cost of each table
     #[arg(long)]
     all: bool,
@@ -167,10 +170,15 @@ fn models(arguments: &Arguments) -> Result<Vec<Model>> {
 fn report(arguments: &Arguments, models: &[Model]) -> Result<String> {
     let inputs = &arguments.inputs;
     ensure!(!inputs.is_empty(), "no dump is named; give files that stats=FILE or trace=FILE wrote");
-    let dump = dumps::load_sum("cost", inputs)?;
-    let traces: Vec<&PathBuf> = inputs.iter().filter(|path| trace::is_trace(path)).collect();
+    let style = Style { format: arguments.format(), top: arguments.top, all: arguments.all };
     let within = u64::from(arguments.within) * 1000;
     let rule = Rule { near: arguments.near, within, most: arguments.most };
+    if arguments.each {
+        let runs = inputs.iter().map(|path| named_run(path, rule)).collect::<Result<Vec<_>>>()?;
+        return Ok(render_each(&runs, models, style));
+    }
+    let dump = dumps::load_sum("cost", inputs)?;
+    let traces: Vec<&PathBuf> = inputs.iter().filter(|path| trace::is_trace(path)).collect();
     let mut clusters = Clusters::new(rule);
     for path in &traces {
         add_trace(&mut clusters, path)?;
@@ -185,10 +193,21 @@ fn report(arguments: &Arguments, models: &[Model]) -> Result<String> {
     };
     Ok(match arguments.json {
         true => to_json(&run, arguments.top),
-        false => {
-            let style =
-                Style { format: arguments.format(), top: arguments.top, all: arguments.all };
-            render(&run, style)
-        }
+        false => render(&run, style),
     })
+}
+
+/// Reads an input that has a row of its own. Its name is the file's, without the extension.
+fn named_run(path: &Path, rule: Rule) -> Result<NamedRun> {
+    let dump = dumps::load("cost", path)?;
+    let clusters = match trace::is_trace(path) {
+        true => {
+            let mut clusters = Clusters::new(rule);
+            add_trace(&mut clusters, path)?;
+            Some(clusters)
+        }
+        false => None,
+    };
+    let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    Ok(NamedRun { name, groups: Groups::of(&dump), dump, clusters })
 }

@@ -7,6 +7,7 @@
  */
 #define WILD       1u /* batches in ring 3 whose records may overlap with each other and with their buffers */
 #define SECOND_CPU 2u /* another CPU that rewrites records meanwhile */
+#define MOVING     4u /* another CPU that changes page tables meanwhile, in place of that */
 
 #include "lib/strings.h"
 #include "../words.h"
@@ -18,6 +19,9 @@
 enum odd { DEVICE, NOTHING, ROM, APIC, ABSENT, READ_ONLY, NOT_ACCESSED, NOT_DIRTY, SUPERVISORS, ODD };
 #define ODD_BEGIN  (window.begin + 64 * PAGE)
 #define ODD_FRAMES 0x440000u
+/* Pages whose entries change all the time: each has a frame, and another frame that nothing may write. */
+#define MOVING_BEGIN  (ODD_BEGIN + 2 * ODD * PAGE)
+#define MOVING_FRAMES 0x460000u
 #define LOCAL_APIC 0xe0000000 /* linear, for the guest itself */
 
 static u32 choice;
@@ -142,7 +146,8 @@ static struct pvio_record random_record(void) {
         record.value = (u32)random_length();
         /* Behind the records, unless they may overlap. */
         do
-            record.address = random(2) ? in_window(c.is_wild ? 0 : 4, c.is_wild ? 8 : 4) : random_address();
+            record.address = choice & MOVING && c.is_wild && random(2) ? MOVING_BEGIN + random(4 * PAGE)
+                : random(2) ? in_window(c.is_wild ? 0 : 4, c.is_wild ? 8 : 4) : random_address();
         while (!c.is_wild && !is_behind_records((word)record.address));
     }
     return record;
@@ -369,7 +374,9 @@ static void check_marks(u32 frame) {
  * not be written. Nobody else writes there: what one call has done wrong is still there some calls later.
  */
 static void check_frames(void) {
-    check(are_tables_saved());
+    check(choice & MOVING || are_tables_saved());
+    for (u32 page = 0; page < 4 && choice & MOVING; page++)
+        check_marks(MOVING_FRAMES + (2 * page + 1) * PAGE);
     for (u32 page = 0; page < 8; page++)
         check_marks(GUARDS + 2 * PAGE * page);
     for (u32 page = ABSENT; page < ODD; page++)
@@ -451,6 +458,20 @@ static void rewrite_records(void) {
     start_rewriting((volatile u32 *)(word)LOCAL_APIC);
 }
 
+/* Four pages are writable now, and now absent, another frame's read-only or supervisors' page, or a device's. */
+static void move_pages(void) {
+    static const u32 others[4] = {0, P | U | A | D, P | W | A | D, 0xfec00000 | P | W | U | A | D};
+    for (u32 page = 0; page < 4; page++) {
+        const word at = MOVING_BEGIN + page * PAGE;
+        const u32 frame = MOVING_FRAMES + 2 * page * PAGE;
+        map(at, frame, 1, W | U | A | D);
+        fill((void *)(word)(frame + PAGE), MARK, PAGE);
+        moving_to[2 * page] = (u32)get_entry(at, 1);
+        moving_to[2 * page + 1] = page == 1 || page == 2 ? (frame + PAGE) | others[page] : others[page];
+        moving_at[page] = (u32)entry_address(at, 1);
+    }
+}
+
 void guest(void) {
     seed_random(in_32(STREAM));
     const u32 calls = in_32(STREAM);
@@ -461,6 +482,8 @@ void guest(void) {
     for (u32 page = 0; page < 8; page++)
         fill((void *)(word)(GUARDS + 2 * PAGE * page), MARK, PAGE);
     map_odd_pages();
+    if (choice & MOVING)
+        move_pages();
     if (choice & SECOND_CPU)
         rewrite_records();
     on_failure = tell_call;

@@ -1,6 +1,7 @@
 //! What a run's port I/O would cost, as tables.
 
 mod clusters;
+mod each;
 mod first_sites;
 mod notes;
 mod sums;
@@ -13,6 +14,8 @@ use super::page::{Format, Page, left, right};
 use super::price::{Costed, Price};
 use crate::stats::text_table::{number, percent};
 use crate::stats::{SiteRow, Snapshot};
+
+pub use each::{NamedRun, render_each};
 
 /// All that a report is made of.
 #[derive(Debug)]

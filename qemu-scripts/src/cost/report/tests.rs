@@ -208,3 +208,29 @@ fn json_has_the_sums_of_each_table() {
     assert_eq!(json["clusters"]["exits_saved"], 997);
     assert_eq!(intel["sources"][0]["date"], "2017-02");
 }
+
+#[test]
+fn each_run_has_a_row_whose_cost_is_that_of_its_own_report() {
+    let run = |name: &str, accesses, clusters: bool| {
+        let dump = snapshot(accesses);
+        let (groups, clusters) = (Groups::of(&dump), clusters.then(|| self::clusters(&dump)));
+        NamedRun { name: name.to_owned(), dump, groups, clusters }
+    };
+    let runs = [run("firmware", 1_200_000, true), run("kernel", 2_000, false)];
+    let text = render_each(&runs, &models(&["kvm-intel", "tdx"]), STYLE);
+    for line in text.lines() {
+        println!("{line}");
+    }
+    let rows = |name: &str| -> Vec<Vec<String>> {
+        let rows = text.lines().filter(|line| line.trim_start().starts_with(name));
+        rows.map(|row| row.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    let firmware = rows("firmware");
+    assert_eq!(firmware.len(), 3, "a row in each table");
+    assert_eq!(firmware[0][1..4], ["1,200,000", "1,200,000", "6,313.200"]);
+    assert_eq!(firmware[0].last().unwrap(), "-", "tdx has no figures");
+    assert!(firmware[1].join(" ").contains("out 0x03f8"), "{firmware:?}");
+    assert!(firmware[1].contains(&"100.0".to_owned()), "{firmware:?}");
+    assert_eq!(firmware[2][1..], ["1,200,000", "1,000", "0.1", "997", "0.1"]);
+    assert_eq!(rows("kernel").len(), 2, "it has no trace");
+}

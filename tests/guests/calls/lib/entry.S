@@ -217,6 +217,8 @@ arrive:
         .text
         .code32
 rewrite:
+        cmpl    $0, moving_at
+        jne     move
         mov     $1, %eax
 1:      imul    $1664525, %eax                  /* a linear congruential generator: the upper bits are good */
         add     $1013904223, %eax
@@ -238,8 +240,28 @@ rewrite:
         incl    rewrites
         jmp     1b
 
+/* Or it gives four entries of page tables now one content and now another. */
+move:
+        mov     $1, %eax
+1:      imul    $1664525, %eax
+        add     $1013904223, %eax
+        mov     %eax, %ebx
+        shr     $29, %ebx                       /* which entry, and which of its contents */
+        mov     %ebx, %ecx
+        shr     $1, %ecx
+        mov     moving_at(, %ecx, 4), %edi
+        mov     moving_to(, %ebx, 4), %edx
+        mov     %edx, (%edi)
+        incl    rewrites
+        jmp     1b
+
         .section .bss
         .balign 4096
+        .globl  moving_at, moving_to
+moving_at:
+        .skip   16
+moving_to:
+        .skip   32
         .globl  rewritten_from, rewritten_frames, rewrites, others_wanted, others_here
 rewritten_from:                                 /* 256 records */
         .skip   4096

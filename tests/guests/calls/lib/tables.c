@@ -56,7 +56,7 @@ static word new_table(void) {
 }
 
 /* Returns the entry; makes missing tables above it. They need not be present. */
-static word place(word linear, int level) {
+word entry_address(word linear, int level) {
     word table = cr3;
     for (int above = paging->levels;; above--) {
         const u32 shift = 12u + paging->index_bits * (u32)(above - 1);
@@ -69,8 +69,8 @@ static word place(word linear, int level) {
     }
 }
 
-u64 get_entry(word linear, int level) { return read_entry(place(linear, level)); }
-void set_entry(word linear, int level, u64 entry) { write_entry(place(linear, level), entry); }
+u64 get_entry(word linear, int level) { return read_entry(entry_address(linear, level)); }
+void set_entry(word linear, int level, u64 entry) { write_entry(entry_address(linear, level), entry); }
 
 void map(word linear, u64 physical, int level, u32 bits) {
     set_entry(linear, level, physical | P | bits | (level > 1 ? LARGE_BIT : 0));

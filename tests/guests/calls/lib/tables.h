@@ -45,8 +45,9 @@ static inline u64 page_size(int level) { return level ? 1ull << (12 + paging->in
 /* True if an entry of the level has rights and an accessed bit: PAE's four pointers have not. */
 static inline int has_rights(int level) { return paging->levels != 3 || level != 3; }
 
-/* The entry of an address at a level; one that leads to tables, or is a leaf. Setting one makes no entry of
+/* The entry of an address at a level, and where it is; one that leads to tables, or is a leaf. Setting one makes no entry of
  * the TLB out of date that is not flushed. */
+word entry_address(word linear, int level);
 u64 get_entry(word linear, int level);
 void set_entry(word linear, int level, u64 entry);
 

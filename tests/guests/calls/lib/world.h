@@ -126,6 +126,11 @@ void other(u32 cpu);
 void start_rewriting(volatile u32 *apic);
 extern struct pvio_record rewritten_from[256];
 extern u32 rewritten_frames[4];
+/*
+ * If the first of these is not 0, the second CPU writes to these addresses instead, each now the one and now the other
+ * of its two contents.
+ */
+extern u32 moving_at[4], moving_to[8];
 extern volatile u32 rewrites;
 
 /* The instruction, which needs no answer. */

@@ -7,6 +7,7 @@ mod call_sites;
 mod callers;
 mod decoding;
 mod differential;
+mod extremes;
 mod first_accesses;
 mod forms;
 mod hypervisors;

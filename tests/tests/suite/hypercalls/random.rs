@@ -1,7 +1,7 @@
 //! Random calls from every ring and mode do exactly what they ask.
 //!
 //! A guest makes tens of thousands of calls and checks the effects of each, also while another CPU rewrites
-//! its records. The tests check that QEMU stays up, does not grow, and counts the calls.
+//! its records or its page tables. The tests check that QEMU stays up, does not grow, and counts the calls.
 //!
 //! `PVIO_TEST_SEED` sets the seed, `PVIO_TEST_CALLS` the number of calls.
 
@@ -18,6 +18,7 @@ on_answering_qemus! {
     random_call_does_what_it_asks_and_nothing_else
     overlapping_batch_records_do_no_harm
     records_rewritten_by_another_vcpu_do_no_harm
+    page_tables_changed_by_another_vcpu_do_no_harm
 }
 
 without_modules! {
@@ -25,15 +26,17 @@ without_modules! {
     random_call_does_what_it_asks_and_nothing_else
     overlapping_batch_records_do_no_harm
     records_rewritten_by_another_vcpu_do_no_harm
+    page_tables_changed_by_another_vcpu_do_no_harm
 }
 
 const SEED: u64 = 20_070_823;
-/// The number of calls in each of the six runs.
+/// The number of calls in each of the eight runs.
 const CALLS: u64 = 20_000;
 
 /// Choices of the guest, as in `calls/random.c`.
 const WILD: u32 = 1;
 const SECOND_CPU: u32 = 2;
+const MOVING: u32 = 4;
 
 /// The bytes that QEMU may grow between a quarter of the calls and the end.
 ///
@@ -118,4 +121,10 @@ fn overlapping_batch_records_do_no_harm(host: &Host) {
 fn records_rewritten_by_another_vcpu_do_no_harm(host: &Host) {
     random_calls(host, 32, WILD | SECOND_CPU);
     random_calls(host, 64, WILD | SECOND_CPU);
+}
+
+/// A call that used the rights of one entry and the frame of another would write where the guest finds it.
+fn page_tables_changed_by_another_vcpu_do_no_harm(host: &Host) {
+    random_calls(host, 32, WILD | SECOND_CPU | MOVING);
+    random_calls(host, 64, WILD | SECOND_CPU | MOVING);
 }

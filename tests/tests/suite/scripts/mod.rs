@@ -18,3 +18,4 @@ mod guest_test_verdicts;
 mod install;
 mod paravirt_linux;
 mod run_report;
+mod survey;
