@@ -151,7 +151,7 @@ fn lock(file: &Mutex<OutputFile>) -> MutexGuard<'_, OutputFile> {
 
 fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut file = temporary_in(directory_of(path))?;
-    file.write_all(contents)?;
+    file.as_file_mut().write_all(contents)?;
     // Some file systems report only now that they are full.
     file.as_file().sync_all()?;
     file.persist(path).map(drop).map_err(|error| error.error)
@@ -163,8 +163,16 @@ fn temporary_in(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
         .prefix(".pvio-")
         .permissions(fs::Permissions::from_mode(0o666))
         .tempfile_in(directory)
-        // The error's own text names the temporary file, which the user does not know.
-        .map_err(|error| error.kind().into())
+        .map_err(without_path)
+}
+
+/// The error of the system call alone. The crate adds the temporary file, which the user does not know.
+fn without_path(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((call, _)) => io::Error::new(error.kind(), call),
+        None => error,
+    }
 }
 
 fn directory_of(path: &Path) -> &Path {

@@ -4,8 +4,9 @@
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind};
 use libfuzzer_sys::fuzz_target;
 use pvio_x86::{
-    AddressSize, Decoded, Flow, MAX_INSN_LEN, Mode, Opcode, Port, PortForm, PortSource, branch_displacement, decode,
-    is_whole_instruction, loads_control_register, pushes_return_address,
+    AddressSize, Decoded, Flow, MAX_INSN_LEN, Mode, Opcode, Port, PortForm, PortSource,
+    branch_displacement, decode, is_whole_instruction, loads_control_register,
+    pushes_return_address,
 };
 
 fuzz_target!(|data: &[u8]| {

@@ -16,7 +16,7 @@ const MADE: [&str; 2] = ["target", ".ci/passed"];
 const ENDINGS: [&str; 8] = [".S", ".c", ".h", ".inc", ".md", ".rs", ".sh", ".toml"];
 
 /// Files of users that have such an ending.
-const OF_USERS: [&str; 1] = ["guest.toml"];
+const OF_USERS: [&str; 2] = ["guest.toml", "my-host.toml"];
 
 /// The directory of the command `pvio`, which was built together with the plugin.
 fn programs() -> PathBuf {

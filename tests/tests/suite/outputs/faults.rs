@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
 
 use pvio_cli::expected_forms::PASSED;
@@ -32,24 +32,23 @@ struct Written {
     /// The option, before the path of the file.
     option: &'static str,
     guest: &'static str,
-    status: i32,
     /// The file is replaced at the end, or not at all; otherwise it grows.
     is_replaced: bool,
 }
 
 const OUTPUTS: [Written; 6] = [
-    Written { option: "stats=", guest: "forms.bin", status: PASSED, is_replaced: true },
-    Written { option: "summary=", guest: "forms.bin", status: PASSED, is_replaced: true },
-    Written { option: "trace=", guest: "forms.bin", status: PASSED, is_replaced: false },
-    Written { option: "access-log=", guest: "forms.bin", status: PASSED, is_replaced: false },
-    Written { option: "log=", guest: "calls-limits64.bin", status: PASSED, is_replaced: false },
-    Written {
-        option: "device=console@0x10-0x13:file=",
-        guest: "forms.bin",
-        status: PASSED,
-        is_replaced: false,
-    },
+    Written { option: "stats=", guest: "forms.bin", is_replaced: true },
+    Written { option: "summary=", guest: "forms.bin", is_replaced: true },
+    Written { option: "trace=", guest: "forms.bin", is_replaced: false },
+    Written { option: "access-log=", guest: "forms.bin", is_replaced: false },
+    Written { option: "log=", guest: "calls-limits64.bin", is_replaced: false },
+    Written { option: "device=console@0x10-0x13:file=", guest: "forms.bin", is_replaced: false },
 ];
+
+/// Returns true if the guest has run to its end, which gives QEMU the same status as a failure of its own.
+fn has_begun(status: ExitStatus, stderr: &str) -> bool {
+    status.code() == Some(PASSED) && !stderr.contains("qemu-system-x86_64: ")
+}
 
 const OLD: &[u8] = b"what an earlier run wrote";
 
@@ -68,7 +67,7 @@ impl Written {
     fn check(&self, ended: &Ended, directory: &Path, fault: Fault, at: u64) {
         let what = format!("{} call {at}, {fault:?}: {}", self.option, ended.stderr);
         let file = std::fs::read(directory.join("out")).unwrap();
-        let has_begun = ended.status.code() == Some(self.status);
+        let has_begun = has_begun(ended.status, &ended.stderr);
         let lines: Vec<_> = ended.stderr.lines().filter(|line| line.contains("pvio: ")).collect();
         if fault.is_transparent() {
             assert!(has_begun && lines.is_empty(), "{what}");
@@ -232,16 +231,17 @@ fn assert_old_or_whole(directory: &Path, has_begun: bool, what: &str) {
 fn qemu_without_file_descriptors_ends_in_order(host: &Host) {
     let step = rounds(4, 1);
     let mut begun = 0;
-    for limit in (8..64).step_by(step) {
+    // A shell, which starts QEMU, needs 12 itself.
+    for limit in (12..64).step_by(step) {
         let directory = tempfile::tempdir().unwrap();
         let output = limited(host, &format!("--nofile={limit}"), directory.path());
         let stderr = String::from_utf8_lossy(&output.stderr);
         let what = format!("{limit} descriptors: {}: {stderr}", output.status);
-        let has_begun = output.status.code() == Some(PASSED);
+        let has_begun = has_begun(output.status, &stderr);
         begun += usize::from(has_begun);
         // GLib ends QEMU by a trap if it gets no pipe of its own.
-        let is_glibs = stderr.contains("GLib-ERROR") || stderr.contains("Too many open files");
-        assert!(has_begun || is_glibs || output.status.code() == Some(127), "{what}");
+        let why = ["GLib-ERROR", "Too many open files", "cannot open shared object file"];
+        assert!(has_begun || why.iter().any(|why| stderr.contains(why)), "{what}");
         assert!(!stderr.contains("panicked"), "{what}");
         assert_old_or_whole(directory.path(), has_begun, &what);
     }
@@ -257,7 +257,7 @@ fn qemu_without_memory_leaves_files_as_they_were(host: &Host) {
         let output = limited(host, &format!("--as={bytes}"), directory.path());
         let stderr = String::from_utf8_lossy(&output.stderr);
         let what = format!("{mebibytes} MiB: {}: {stderr}", output.status);
-        let has_begun = output.status.code() == Some(PASSED);
+        let has_begun = has_begun(output.status, &stderr);
         begun += usize::from(has_begun);
         assert_ne!(output.status.code(), Some(124), "it hangs with {what}");
         // An allocation that fails ends the process: GLib's by a trap, Rust's by an abort.
