@@ -79,7 +79,7 @@ fn requests(live: &mut Live, round: u64) {
         ("status", json!({})),
         ("begin", json!({ "name": window })),
         ("trace", json!({ "filter": filter })),
-        ("access-log", json!({ "enabled": round % 2 == 0 })),
+        ("access-log", json!({ "enabled": round.is_multiple_of(2) })),
         ("access-log", json!({ "filter": format!("0x5010:value={round}") })),
         ("end", json!({ "name": window })),
         ("status", json!({})),
