@@ -93,7 +93,7 @@ impl Job {
         {
             // Of a reader that has stopped, the file has told already.
             say(format_args!(
-                "{} cannot be written ({error}): the trace is incomplete from here on",
+                "{} cannot be written: the trace is incomplete from here on",
                 self.path.display()
             ));
         }

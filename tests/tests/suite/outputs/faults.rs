@@ -67,7 +67,10 @@ impl Written {
     fn check(&self, ended: &Ended, directory: &Path, fault: Fault, at: u64) {
         let what = format!("{} call {at}, {fault:?}: {}", self.option, ended.stderr);
         let file = std::fs::read(directory.join("out")).unwrap();
-        let has_begun = has_begun(ended.status, &ended.stderr);
+        let has_begun = !ended.stderr.contains("Could not load plugin");
+        // 3: the guest was told that its line was not logged.
+        let is_right = matches!(ended.status.code(), Some(PASSED | 3));
+        assert!(is_right || !has_begun, "{what}: {}", ended.status);
         let lines: Vec<_> = ended.stderr.lines().filter(|line| line.contains("pvio: ")).collect();
         if fault.is_transparent() {
             assert!(has_begun && lines.is_empty(), "{what}");
@@ -79,11 +82,12 @@ impl Written {
             assert!(lines.len() == 1 && lines[0].contains("/out"), "{what}");
             assert_eq!(file, OLD, "{what}");
         } else {
-            // A trace has one line at once, and one at the end.
+            // A trace and an access log have one line at once, and one at the end.
             assert!((1..=2).contains(&lines.len()), "{what}");
             let why = ["No space left on device", "Input/output error"];
-            assert!(lines[0].contains("/out"), "{what}");
-            assert!(why.iter().any(|why| lines[0].contains(why)), "{what}");
+            assert!(lines.iter().any(|line| why.iter().any(|why| line.contains(why))), "{what}");
+            let names = ["/out", "the guest's log", "console at 0x5000"];
+            assert!(names.iter().any(|name| lines[0].contains(name)), "{what}");
             assert!(!self.is_replaced || file == OLD, "{what}");
         }
         let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
@@ -95,7 +99,7 @@ impl Written {
         match self.option {
             "stats=" => assert_consistent(&read_stats(&path).unwrap()),
             "trace=" => assert_eq!(problems(&path), [""; 0], "{what}"),
-            _ => assert!(std::fs::read_to_string(&path).is_ok_and(|t| t.ends_with('\n')), "{what}"),
+            _ => assert!(path.metadata().unwrap().len() > 0, "{what}"),
         }
     }
 }
