@@ -42,7 +42,11 @@ const OUTPUTS: [Written; 6] = [
     Written { option: "trace=", guest: "forms.bin", is_replaced: false },
     Written { option: "access-log=", guest: "forms.bin", is_replaced: false },
     Written { option: "log=", guest: "calls-limits64.bin", is_replaced: false },
-    Written { option: "device=console@0x10-0x13:file=", guest: "forms.bin", is_replaced: false },
+    Written {
+        option: "device=console@0x5170-0x5173:file=",
+        guest: "forms.bin",
+        is_replaced: false,
+    },
 ];
 
 /// Returns true if the guest has run to its end, which gives QEMU the same status as a failure of its own.
@@ -86,7 +90,7 @@ impl Written {
             assert!((1..=2).contains(&lines.len()), "{what}");
             let why = ["No space left on device", "Input/output error"];
             assert!(lines.iter().any(|line| why.iter().any(|why| line.contains(why))), "{what}");
-            let names = ["/out", "the guest's log", "console at 0x5000"];
+            let names = ["/out", "the guest's log", "console at 0x5170"];
             assert!(names.iter().any(|name| lines[0].contains(name)), "{what}");
             assert!(!self.is_replaced || file == OLD, "{what}");
         }
@@ -106,7 +110,9 @@ impl Written {
 
 fn each_failing_call_on_a_file_is_reported_or_not_noticed(host: &Host) {
     let files = FailingFiles::new();
-    for output in &OUTPUTS {
+    // This QEMU's guest has no log by registers.
+    let has_log = host.api > Host::STABLE.api;
+    for output in OUTPUTS.iter().filter(|output| has_log || output.option != "log=") {
         let run = |at, fault| {
             let directory = tempfile::tempdir().unwrap();
             std::fs::write(directory.path().join("out"), OLD).unwrap();
