@@ -128,6 +128,8 @@ fn each_failing_call_on_a_file_is_reported_or_not_noticed(host: &Host) {
         for at in (1..=calls).filter(|at| at % step == 0 || [1, calls].contains(at)) {
             for fault in Fault::ALL {
                 let (ended, directory) = run(at, fault);
+                // A thread that writes makes more calls at one time than at another.
+                let fault = if files.calls() < at { Fault::Short } else { fault };
                 output.check(&ended, directory.path(), fault, at);
             }
         }
