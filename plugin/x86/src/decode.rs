@@ -144,7 +144,8 @@ pub fn pushes_return_address(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use iced_x86::{Code, Instruction};
+    use crate::decoded_by_iced;
+    use iced_x86::Instruction;
 
     #[test]
     fn loads_of_control_registers_are_told_from_reads() {
@@ -168,42 +169,7 @@ mod tests {
         if insn.len() != bytes.len() {
             return None;
         }
-        use Code::*;
-        use PortForm::*;
-        let rep = insn.has_rep_prefix() || insn.has_repne_prefix();
-        let pick = |plain, repeated| if rep { repeated } else { plain };
-        let (form, address_size) = match insn.code() {
-            In_AL_imm8 => (InAlImm, None),
-            In_AX_imm8 => (InAxImm, None),
-            In_EAX_imm8 => (InEaxImm, None),
-            In_AL_DX => (InAlDx, None),
-            In_AX_DX => (InAxDx, None),
-            In_EAX_DX => (InEaxDx, None),
-            Out_imm8_AL => (OutImmAl, None),
-            Out_imm8_AX => (OutImmAx, None),
-            Out_imm8_EAX => (OutImmEax, None),
-            Out_DX_AL => (OutDxAl, None),
-            Out_DX_AX => (OutDxAx, None),
-            Out_DX_EAX => (OutDxEax, None),
-            Insb_m8_DX => (pick(Insb, RepInsb), Some(insn.op0_kind())),
-            Insw_m16_DX => (pick(Insw, RepInsw), Some(insn.op0_kind())),
-            Insd_m32_DX => (pick(Insd, RepInsd), Some(insn.op0_kind())),
-            Outsb_DX_m8 => (pick(Outsb, RepOutsb), Some(insn.op1_kind())),
-            Outsw_DX_m16 => (pick(Outsw, RepOutsw), Some(insn.op1_kind())),
-            Outsd_DX_m32 => (pick(Outsd, RepOutsd), Some(insn.op1_kind())),
-            _ => return None,
-        };
-        use iced_x86::OpKind::*;
-        let address_size = match address_size {
-            None => decode(bytes, mode)?.address_size,
-            Some(MemoryESDI | MemorySegSI) => AddressSize::Bits16,
-            Some(MemoryESEDI | MemorySegESI) => AddressSize::Bits32,
-            Some(MemoryESRDI | MemorySegRSI) => AddressSize::Bits64,
-            Some(other) => panic!("a string instruction with operand {other:?}"),
-        };
-        let immediate =
-            (form.source() == PortSource::Immediate).then(|| Port(insn.immediate8().into()));
-        Some(Decoded { form, immediate, address_size })
+        decoded_by_iced(&insn, decode(bytes, mode).map(|decoded| decoded.address_size))
     }
 
     fn check(bytes: &[u8]) -> u32 {

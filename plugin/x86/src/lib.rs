@@ -4,6 +4,8 @@
 mod address_size;
 mod code_len;
 mod decode;
+#[cfg(any(test, fuzzing))]
+mod decoded_by_iced;
 mod flags;
 mod flow;
 mod form;
@@ -23,6 +25,8 @@ pub use code_len::is_whole_instruction;
 pub use decode::{
     Decoded, MAX_INSN_LEN, Opcode, decode, loads_control_register, pushes_return_address,
 };
+#[cfg(any(test, fuzzing))]
+pub use decoded_by_iced::decoded_by_iced;
 pub use flags::{Cr0, Cr4, Efer, EntryFlags, Rflags};
 pub use flow::{Flow, branch_displacement};
 pub use form::{Direction, Port, PortForm, PortSource, Width};

@@ -4,9 +4,8 @@
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind};
 use libfuzzer_sys::fuzz_target;
 use pvio_x86::{
-    AddressSize, Decoded, Flow, MAX_INSN_LEN, Mode, Opcode, Port, PortForm, PortSource,
-    branch_displacement, decode, is_whole_instruction, loads_control_register,
-    pushes_return_address,
+    AddressSize, Flow, MAX_INSN_LEN, Mode, Opcode, branch_displacement, decode, decoded_by_iced,
+    is_whole_instruction, loads_control_register, pushes_return_address,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -17,7 +16,8 @@ fuzz_target!(|data: &[u8]| {
         for len in 0..=data.len().min(MAX_INSN_LEN + 1) {
             let bytes = &data[..len];
             let is_whole = !insn.is_invalid() && insn.len() == len;
-            let expected = if is_whole { iced(&insn, bytes, mode) } else { None };
+            let address_size = AddressSize::of(mode, address_override(bytes, mode));
+            let expected = is_whole.then(|| decoded_by_iced(&insn, Some(address_size))).flatten();
             assert_eq!(decode(bytes, mode), expected, "{bytes:02x?} in {mode:?} code");
             let opcode = Opcode::of(bytes);
             assert!(
@@ -38,45 +38,6 @@ fuzz_target!(|data: &[u8]| {
         }
     }
 });
-
-/// The same instruction as iced decodes it, if it is port I/O.
-fn iced(insn: &Instruction, bytes: &[u8], mode: Mode) -> Option<Decoded> {
-    use Code::*;
-    use PortForm::*;
-    let rep = insn.has_rep_prefix() || insn.has_repne_prefix();
-    let pick = |plain, repeated| if rep { repeated } else { plain };
-    let (form, memory) = match insn.code() {
-        In_AL_imm8 => (InAlImm, None),
-        In_AX_imm8 => (InAxImm, None),
-        In_EAX_imm8 => (InEaxImm, None),
-        In_AL_DX => (InAlDx, None),
-        In_AX_DX => (InAxDx, None),
-        In_EAX_DX => (InEaxDx, None),
-        Out_imm8_AL => (OutImmAl, None),
-        Out_imm8_AX => (OutImmAx, None),
-        Out_imm8_EAX => (OutImmEax, None),
-        Out_DX_AL => (OutDxAl, None),
-        Out_DX_AX => (OutDxAx, None),
-        Out_DX_EAX => (OutDxEax, None),
-        Insb_m8_DX => (pick(Insb, RepInsb), Some(insn.op0_kind())),
-        Insw_m16_DX => (pick(Insw, RepInsw), Some(insn.op0_kind())),
-        Insd_m32_DX => (pick(Insd, RepInsd), Some(insn.op0_kind())),
-        Outsb_DX_m8 => (pick(Outsb, RepOutsb), Some(insn.op1_kind())),
-        Outsw_DX_m16 => (pick(Outsw, RepOutsw), Some(insn.op1_kind())),
-        Outsd_DX_m32 => (pick(Outsd, RepOutsd), Some(insn.op1_kind())),
-        _ => return None,
-    };
-    let address_size = match memory {
-        None => AddressSize::of(mode, address_override(bytes, mode)),
-        Some(OpKind::MemoryESDI | OpKind::MemorySegSI) => AddressSize::Bits16,
-        Some(OpKind::MemoryESEDI | OpKind::MemorySegESI) => AddressSize::Bits32,
-        Some(OpKind::MemoryESRDI | OpKind::MemorySegRSI) => AddressSize::Bits64,
-        Some(other) => panic!("a string instruction with operand {other:?}"),
-    };
-    let immediate =
-        (form.source() == PortSource::Immediate).then(|| Port(insn.immediate8().into()));
-    Some(Decoded { form, immediate, address_size })
-}
 
 /// Returns true if the prefixes have an address size override.
 fn address_override(bytes: &[u8], mode: Mode) -> bool {
