@@ -1,8 +1,6 @@
 //! One option, from QEMU's command line or from a configuration file.
 
-use std::fmt;
-
-use super::OptionError;
+use super::{OptionError, Place};
 
 /// An option with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,23 +9,6 @@ pub(super) struct Argument {
     pub value: String,
     /// Where it is in the configuration file; `None` on the command line.
     pub place: Option<Place>,
-}
-
-/// A place in a configuration file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The file as the user named it.
-    pub file: String,
-    /// The line, from 1.
-    pub line: usize,
-    /// The column in characters, from 1.
-    pub column: usize,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
-    }
 }
 
 impl Argument {

@@ -1,5 +1,7 @@
 //! Options from arbitrary texts. No file is opened.
 
+use pvio_stats::toml_file::TomlFile;
+
 use super::OptionError;
 use super::argument::Argument;
 use super::config::Config;
@@ -25,7 +27,7 @@ pub fn arguments(data: &[u8]) {
 /// Reads a configuration file, and adds its options.
 pub fn config(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
-    match (Config { path: "directory/pvio.toml", text }).arguments() {
+    match (Config { file: TomlFile { name: "directory/pvio.toml", text } }).arguments() {
         Ok(arguments) => add_all(&arguments),
         Err(source) => {
             assert_refusal(OptionError::Config { path: "directory/pvio.toml".to_owned(), source });

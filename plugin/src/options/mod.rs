@@ -14,9 +14,9 @@ mod help;
 mod named_files;
 mod share;
 
-pub use argument::Place;
 pub use config::ConfigError;
 pub use error::OptionError;
+pub use pvio_stats::toml_file::Place;
 
 use std::path::PathBuf;
 

@@ -22,6 +22,7 @@ mod summary;
 #[cfg(any(test, feature = "test-data"))]
 pub mod test_data;
 pub mod text_table;
+pub mod toml_file;
 mod totals;
 pub mod trace;
 mod values;

@@ -29,6 +29,6 @@ pub use json::to_json;
 pub use origins::{Chain, Origin, Origins};
 pub(crate) use origins::{CodeKey, TracedOrigin, TracedOrigins};
 pub use phase::Phase;
-pub use policy::{Action, BUILT_IN, Decision, Policy, PolicyError, Rule};
+pub use policy::{Action, BUILT_IN, Decision, Policy, Rule};
 pub use text::{Style, render};
 pub use verdict::{Against, Offence, Total, Verdict};

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use pvio_stats::nearest::suggestion_or;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -57,7 +56,7 @@ impl Config<'_> {
     ) -> Result<Vec<Value>, ConfigError> {
         match value.get_ref() {
             DeValue::Array(values) if values.is_empty() => {
-                Err(self.mistake(value.span(), format!("{key} is empty; remove it")))
+                Err(self.file.mistake(value.span(), format!("{key} is empty; remove it")).into())
             }
             DeValue::Array(values) => {
                 values.iter().map(|one| Ok((convert(one)?, one.span()))).collect()
@@ -66,20 +65,8 @@ impl Config<'_> {
         }
     }
 
-    fn wrong_type(&self, key: &str, value: &Spanned<DeValue<'_>>, expected: &str) -> ConfigError {
-        let kind = match value.get_ref() {
-            DeValue::Array(_) => "an array",
-            DeValue::Integer(_) => "an integer",
-            other => &format!("a {}", other.type_str()),
-        };
-        self.mistake(value.span(), format!("{key} is {kind}; write {expected}"))
-    }
-
     fn string(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<String, ConfigError> {
-        match value.get_ref() {
-            DeValue::String(text) => Ok(text.clone().into_owned()),
-            _ => Err(self.wrong_type(key, value, "a string")),
-        }
+        Ok(self.file.string(key, value)?.to_owned())
     }
 
     /// A string, an integer, or a switch.
@@ -91,10 +78,14 @@ impl Config<'_> {
             DeValue::Integer(integer) => {
                 match i64::from_str_radix(integer.as_str(), integer.radix()) {
                     Ok(number) => Ok(number.to_string()),
-                    Err(_) => Err(self.mistake(value.span(), format!("{key} is too large"))),
+                    Err(_) => {
+                        Err(self.file.mistake(value.span(), format!("{key} is too large")).into())
+                    }
                 }
             }
-            _ => Err(self.wrong_type(key, value, "a string, an integer, true or false")),
+            _ => {
+                Err(self.file.wrong_type(key, value, "a string, an integer, true or false").into())
+            }
         }
     }
 
@@ -107,7 +98,7 @@ impl Config<'_> {
         let DeValue::Table(table) = value.get_ref() else {
             let expected = format!("a string, or a table: {key} = {{ file = \"FILE\" }}");
             let DeValue::String(text) = value.get_ref() else {
-                return Err(self.wrong_type(key, value, &expected));
+                return Err(self.file.wrong_type(key, value, &expected).into());
             };
             return Ok(self.resolve(text));
         };
@@ -120,11 +111,11 @@ impl Config<'_> {
                 "filter" => {
                     filters = self.list(&full, value, |one| self.text(&full, one))?;
                 }
-                other => return Err(self.unknown(key, name, other, ["file", "filter"])),
+                _ => return Err(self.file.unknown_key(key, name, &["file", "filter"]).into()),
             }
         }
         let missing =
-            || self.mistake(value.span(), format!("{key} has no file; add file = \"FILE\""));
+            || self.file.mistake(value.span(), format!("{key} has no file; add file = \"FILE\""));
         let mut text = text.ok_or_else(missing)?;
         for (filter, _) in filters {
             text.push(':');
@@ -139,7 +130,10 @@ impl Config<'_> {
             DeValue::Table(table) => table,
             DeValue::String(text) => return Ok(self.resolve(text)),
             _ => {
-                return Err(self.wrong_type("share", value, "a string, or a table with directory"));
+                return Err(self
+                    .file
+                    .wrong_type("share", value, "a string, or a table with directory")
+                    .into());
             }
         };
         let (mut directory, mut settings) = (None, String::new());
@@ -153,11 +147,11 @@ impl Config<'_> {
                 _ if SHARE_KEYS.contains(&key) => {
                     settings += &format!(":{key}={}", doubled(&self.text(&full, value)?));
                 }
-                other => return Err(self.unknown("share", name, other, SHARE_KEYS)),
+                _ => return Err(self.file.unknown_key("share", name, &SHARE_KEYS).into()),
             }
         }
         let missing = "share has no directory; add directory = \"DIRECTORY\"".to_owned();
-        let directory = directory.ok_or_else(|| self.mistake(value.span(), missing))?;
+        let directory = directory.ok_or_else(|| self.file.mistake(value.span(), missing))?;
         Ok(format!("{directory}{settings}"))
     }
 
@@ -165,13 +159,13 @@ impl Config<'_> {
     fn device(&self, value: &Spanned<DeValue<'_>>) -> Result<String, ConfigError> {
         let DeValue::Table(table) = value.get_ref() else {
             let expected = "a table: [[device]] with kind and ports";
-            return Err(self.wrong_type("device", value, expected));
+            return Err(self.file.wrong_type("device", value, expected).into());
         };
         let kind = self.device_key(value, table, "kind", "\"latch\"")?;
         let kind = self.string("device.kind", kind)?;
         if let Some(character) = kind.chars().find(|character| "@:".contains(*character)) {
             let text = format!("device.kind has {character:?}; write the name of the kind alone");
-            return Err(self.mistake(value.span(), text));
+            return Err(self.file.mistake(value.span(), text).into());
         }
         let ports = self.device_key(value, table, "ports", "\"0x300-0x303\"")?;
         let mut text = format!("{kind}@{}", doubled(&self.text("device.ports", ports)?));
@@ -199,19 +193,8 @@ impl Config<'_> {
         let value = table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value);
         value.ok_or_else(|| {
             let text = format!("a device has no {key}; add {key} = {example}, for example");
-            self.mistake(device.span(), text)
+            self.file.mistake(device.span(), text).into()
         })
-    }
-
-    fn unknown<const N: usize>(
-        &self,
-        table: &str,
-        name: &super::Key<'_>,
-        key: &str,
-        known: [&str; N],
-    ) -> ConfigError {
-        let remedy = suggestion_or(key, known, || format!("; its keys are {}", known.join(", ")));
-        self.mistake(name.span(), format!("{table} has no key {key:?}{remedy}"))
     }
 }
 

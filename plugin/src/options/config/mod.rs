@@ -6,14 +6,12 @@ mod convert;
 mod merge;
 
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 
 use pvio_stats::nearest::suggestion_or;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use pvio_stats::toml_file::{Mistake, TomlFile, in_order};
 
-use super::argument::{Argument, Place};
+use super::argument::Argument;
 use super::help::OPTIONS;
 use crate::files::read_text;
 
@@ -32,13 +30,8 @@ pub enum ConfigError {
     #[error("cannot read it: {0}; name a TOML file")]
     Unreadable(#[source] io::Error),
     /// A mistake at a place.
-    #[error("{place}: {text}")]
-    Mistake {
-        /// The place.
-        place: Place,
-        /// The fault and the remedy.
-        text: String,
-    },
+    #[error(transparent)]
+    Mistake(#[from] Mistake),
 }
 
 /// Reads the options of a file.
@@ -48,21 +41,17 @@ pub enum ConfigError {
 /// The file cannot be read, is not TOML, or has a key or a value that no option has.
 pub(super) fn read(path: &str) -> Result<Vec<Argument>, ConfigError> {
     let text = read_text(Path::new(path), "a configuration").map_err(ConfigError::Unreadable)?;
-    Config { path, text: &text }.arguments()
+    Config { file: TomlFile { name: path, text: &text } }.arguments()
 }
 
-/// A file's text and its name.
+/// A configuration file.
 pub(super) struct Config<'a> {
-    pub(super) path: &'a str,
-    pub(super) text: &'a str,
+    pub(super) file: TomlFile<'a>,
 }
 
 impl Config<'_> {
     pub(super) fn arguments(&self) -> Result<Vec<Argument>, ConfigError> {
-        let table = DeTable::parse(self.text).map_err(|error| {
-            let message = error.message().lines().collect::<Vec<_>>().join("; ");
-            self.mistake(error.span().unwrap_or(0..0), message)
-        })?;
+        let table = self.file.parse()?;
         let mut arguments = Vec::new();
         for (key, value) in in_order(table.get_ref()) {
             let name = &**key.get_ref();
@@ -70,47 +59,23 @@ impl Config<'_> {
                 let remedy = suggestion_or(name, keys(), || {
                     format!("; the keys are {}", keys().collect::<Vec<_>>().join(", "))
                 });
-                return Err(self.mistake(key.span(), format!("unknown key {name:?}{remedy}")));
+                let text = format!("unknown key {name:?}{remedy}");
+                return Err(self.file.mistake(key.span(), text).into());
             }
             for (value, span) in self.values(name, value)? {
-                let place = Some(self.place(&span));
+                let place = Some(self.file.place(&span));
                 arguments.push(Argument { key: name.to_owned(), value, place });
             }
         }
         Ok(arguments)
     }
 
-    fn mistake(&self, span: Range<usize>, text: String) -> ConfigError {
-        ConfigError::Mistake { place: self.place(&span), text }
-    }
-
-    fn place(&self, span: &Range<usize>) -> Place {
-        let before = self.text.get(..span.start).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-        Place {
-            file: self.path.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
-    }
-
     /// A path of the file as one of QEMU's: relative paths are from the file's directory.
     fn resolve(&self, path: &str) -> String {
-        let directory = Path::new(self.path).parent().unwrap_or(Path::new(""));
+        let directory = Path::new(self.file.name).parent().unwrap_or(Path::new(""));
         // Nothing is joined to an empty directory, so paths stay as the user wrote them.
         directory.join(path).to_string_lossy().into_owned()
     }
-}
-
-type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
-
-/// A table's entries in the order of the file.
-fn in_order<'a, 'i>(
-    table: &'a DeTable<'i>,
-) -> impl Iterator<Item = (&'a Key<'i>, &'a Spanned<DeValue<'i>>)> {
-    let mut entries: Vec<_> = table.iter().collect();
-    entries.sort_by_key(|(key, _)| key.span().start);
-    entries.into_iter()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::*;
 use crate::devices::built_in_kinds;
 
 fn read_text(text: &str) -> Result<Vec<Argument>, ConfigError> {
-    Config { path: "dir/pvio.toml", text }.arguments()
+    Config { file: TomlFile { name: "dir/pvio.toml", text } }.arguments()
 }
 
 /// The options as they would be on the command line.
@@ -72,7 +72,7 @@ fn options_are_those_of_the_command_line_in_their_order() {
         "device=latch@0x300-0x30f",
     ];
     assert_eq!(arguments(text), expected);
-    let config = Config { path: "pvio.toml", text: "stats = \"run.json\"" };
+    let config = Config { file: TomlFile { name: "pvio.toml", text: "stats = \"run.json\"" } };
     assert_eq!(config.arguments().unwrap()[0].value, "run.json");
 }
 

@@ -5,10 +5,10 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
-pub use parse::PolicyError;
 pub use rule::{Action, Rule};
 
 use super::CheckedAccess;
+use crate::stats::toml_file::Mistake;
 
 /// The policies that need no file: their names and their text.
 pub const BUILT_IN: [(&str, &str); 2] = [
@@ -51,7 +51,7 @@ impl Policy {
     /// # Errors
     ///
     /// The first mistake, with its line and column.
-    pub fn parse(name: &str, text: &str) -> Result<Policy, PolicyError> {
+    pub fn parse(name: &str, text: &str) -> Result<Policy, Mistake> {
         parse::policy(name, text)
     }
 

@@ -1,10 +1,7 @@
 //! Reads policies from TOML. A mistake is one line with its place.
 
-use std::ops::Range;
-
 use pvio_x86::{Direction, Mode, PortForm, PortRange, Width};
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
 use super::rule::{By, Condition, FormCondition};
 use super::{Action, BUILT_IN, DEFAULT, Policy, Rule};
@@ -12,20 +9,7 @@ use crate::check::Phase;
 use crate::stats::Privilege;
 use crate::stats::access_filter::Pattern;
 use crate::stats::nearest::suggestion_or;
-
-/// A mistake in a policy.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}:{column}: {text}")]
-pub struct PolicyError {
-    /// The file.
-    pub file: String,
-    /// The line, from 1.
-    pub line: usize,
-    /// The column in characters, from 1.
-    pub column: usize,
-    /// The fault and the remedy.
-    pub text: String,
-}
+use crate::stats::toml_file::{Mistake, TomlFile, Value, in_order};
 
 /// The keys of a policy.
 const KEYS: [&str; 5] = ["description", "extends", "default", "default-reason", "rule"];
@@ -47,28 +31,20 @@ const RULE_KEYS: [&str; 13] = [
     "by",
 ];
 
-type Key<'i> = Spanned<std::borrow::Cow<'i, str>>;
-type Value<'i> = Spanned<DeValue<'i>>;
-
 /// Reads a policy.
-pub(super) fn policy(file: &str, text: &str) -> Result<Policy, PolicyError> {
-    Reader { file, text }.policy()
+pub(super) fn policy(file: &str, text: &str) -> Result<Policy, Mistake> {
+    Reader { file: TomlFile { name: file, text } }.policy()
 }
 
-/// A file's name and its text.
 struct Reader<'a> {
-    file: &'a str,
-    text: &'a str,
+    file: TomlFile<'a>,
 }
 
 impl Reader<'_> {
-    fn policy(&self) -> Result<Policy, PolicyError> {
-        let table = DeTable::parse(self.text).map_err(|error| {
-            let message = error.message().lines().collect::<Vec<_>>().join("; ");
-            self.mistake(error.span().unwrap_or(0..0), message)
-        })?;
+    fn policy(&self) -> Result<Policy, Mistake> {
+        let table = self.file.parse()?;
         let mut policy = Policy {
-            name: self.file.to_owned(),
+            name: self.file.name.to_owned(),
             description: None,
             rules: Vec::new(),
             default: Action::Deny,
@@ -86,7 +62,7 @@ impl Reader<'_> {
                     base = Policy::built_in(self.word(name, value, &known)?);
                 }
                 "rule" => policy.rules = self.rules(value)?,
-                _ => return Err(self.unknown("a policy", key, &KEYS)),
+                _ => return Err(self.file.unknown_key("a policy", key, &KEYS)),
             }
         }
         match (default, base) {
@@ -103,35 +79,35 @@ impl Reader<'_> {
             (None, None) => {
                 let text = "a policy needs a default; add default = \"deny\" or default = \"allow\", or \
                             extends = \"tdx\"";
-                return Err(self.mistake(0..0, text.to_owned()));
+                return Err(self.file.mistake(0..0, text.to_owned()));
             }
         }
         Ok(policy)
     }
 
-    fn rules(&self, value: &Value<'_>) -> Result<Vec<Rule>, PolicyError> {
+    fn rules(&self, value: &Value<'_>) -> Result<Vec<Rule>, Mistake> {
         let DeValue::Array(values) = value.get_ref() else {
-            return Err(self.wrong_type("rule", value, "[[rule]] before each rule"));
+            return Err(self.file.wrong_type("rule", value, "[[rule]] before each rule"));
         };
         let mut rules: Vec<Rule> = Vec::new();
         for value in values.iter() {
             let rule = self.rule(value)?;
             if rule.name == DEFAULT {
                 let text = "\"default\" is the name of what no rule matches; choose another name";
-                return Err(self.mistake(value.span(), text.to_owned()));
+                return Err(self.file.mistake(value.span(), text.to_owned()));
             }
             if rules.iter().any(|other| other.name == rule.name) {
                 let text = format!("two rules have the name {:?}; choose another name", rule.name);
-                return Err(self.mistake(value.span(), text));
+                return Err(self.file.mistake(value.span(), text));
             }
             rules.push(rule);
         }
         Ok(rules)
     }
 
-    fn rule(&self, value: &Value<'_>) -> Result<Rule, PolicyError> {
+    fn rule(&self, value: &Value<'_>) -> Result<Rule, Mistake> {
         let DeValue::Table(table) = value.get_ref() else {
-            return Err(self.wrong_type("rule", value, "[[rule]] before each rule"));
+            return Err(self.file.wrong_type("rule", value, "[[rule]] before each rule"));
         };
         let (mut rule, mut action) = (Rule::new(String::new(), Action::Deny), None);
         for (key, value) in in_order(table) {
@@ -157,12 +133,12 @@ impl Reader<'_> {
                     rule.devices = self.list(name, value, |one| self.pattern(name, one))?
                 }
                 "by" => rule.by = self.words(name, value, &WAYS)?,
-                _ => return Err(self.unknown("a rule", key, &RULE_KEYS)),
+                _ => return Err(self.file.unknown_key("a rule", key, &RULE_KEYS)),
             }
         }
         let missing = |key: &str, example: &str| {
             let text = format!("a rule has no {key}; add {key} = {example}, for example");
-            self.mistake(value.span(), text)
+            self.file.mistake(value.span(), text)
         };
         if rule.name.is_empty() {
             return Err(missing("name", "\"serial\""));
@@ -176,12 +152,12 @@ impl Reader<'_> {
         &self,
         key: &str,
         value: &Value<'_>,
-        convert: impl Fn(&Value<'_>) -> Result<T, PolicyError>,
-    ) -> Result<Condition<T>, PolicyError> {
+        convert: impl Fn(&Value<'_>) -> Result<T, Mistake>,
+    ) -> Result<Condition<T>, Mistake> {
         let values = match value.get_ref() {
             DeValue::Array(values) if values.is_empty() => {
                 let text = format!("{key} is empty, so nothing could match; remove it");
-                return Err(self.mistake(value.span(), text));
+                return Err(self.file.mistake(value.span(), text));
             }
             DeValue::Array(values) => values.iter().map(convert).collect::<Result<_, _>>()?,
             _ => vec![convert(value)?],
@@ -194,7 +170,7 @@ impl Reader<'_> {
         key: &str,
         value: &Value<'_>,
         known: &[(&str, T)],
-    ) -> Result<Condition<T>, PolicyError> {
+    ) -> Result<Condition<T>, Mistake> {
         self.list(key, value, |one| self.word(key, one, known))
     }
 
@@ -204,71 +180,64 @@ impl Reader<'_> {
         key: &str,
         value: &Value<'_>,
         known: &[(&str, T)],
-    ) -> Result<T, PolicyError> {
-        let text = self.string(key, value)?;
+    ) -> Result<T, Mistake> {
+        let text = self.file.string(key, value)?;
         let words = || known.iter().map(|&(word, _)| word);
         known.iter().find(|(word, _)| *word == text).map(|&(_, meaning)| meaning).ok_or_else(|| {
             let remedy = suggestion_or(text, words(), || {
                 format!("; write {}", words().collect::<Vec<_>>().join(", "))
             });
-            self.mistake(value.span(), format!("{key} is {text:?}, which is unknown{remedy}"))
+            self.file.mistake(value.span(), format!("{key} is {text:?}, which is unknown{remedy}"))
         })
     }
 
-    fn string<'v>(&self, key: &str, value: &'v Value<'_>) -> Result<&'v str, PolicyError> {
-        match value.get_ref() {
-            DeValue::String(text) => Ok(text),
-            _ => Err(self.wrong_type(key, value, "a string")),
-        }
-    }
-
     /// Text of one line.
-    fn line(&self, key: &str, value: &Value<'_>) -> Result<String, PolicyError> {
-        let text = self.string(key, value)?;
+    fn line(&self, key: &str, value: &Value<'_>) -> Result<String, Mistake> {
+        let text = self.file.string(key, value)?;
         match text.trim().is_empty() || text.contains('\n') {
-            true => Err(self.mistake(value.span(), format!("{key} is not one line of text"))),
+            true => Err(self.file.mistake(value.span(), format!("{key} is not one line of text"))),
             false => Ok(text.to_owned()),
         }
     }
 
-    fn pattern(&self, key: &str, value: &Value<'_>) -> Result<Pattern, PolicyError> {
+    fn pattern(&self, key: &str, value: &Value<'_>) -> Result<Pattern, Mistake> {
         self.line(key, value).map(|text| Pattern::new(&text))
     }
 
-    fn integer(&self, key: &str, value: &Value<'_>, expected: &str) -> Result<i64, PolicyError> {
+    fn integer(&self, key: &str, value: &Value<'_>, expected: &str) -> Result<i64, Mistake> {
         let DeValue::Integer(integer) = value.get_ref() else {
-            return Err(self.wrong_type(key, value, expected));
+            return Err(self.file.wrong_type(key, value, expected));
         };
         i64::from_str_radix(integer.as_str(), integer.radix()).map_err(|_| {
-            self.mistake(value.span(), format!("{key} is too large; write {expected}"))
+            self.file.mistake(value.span(), format!("{key} is too large; write {expected}"))
         })
     }
 
-    fn ports(&self, value: &Value<'_>) -> Result<PortRange, PolicyError> {
+    fn ports(&self, value: &Value<'_>) -> Result<PortRange, Mistake> {
         let text = match value.get_ref() {
             DeValue::String(text) => text.clone().into_owned(),
             _ => self.integer("ports", value, "0x3f8 or \"0x3f8-0x3ff\"")?.to_string(),
         };
         PortRange::parse(&text, 1)
-            .map_err(|error| self.mistake(value.span(), format!("ports: {error}")))
+            .map_err(|error| self.file.mistake(value.span(), format!("ports: {error}")))
     }
 
-    fn size(&self, value: &Value<'_>) -> Result<Width, PolicyError> {
+    fn size(&self, value: &Value<'_>) -> Result<Width, Mistake> {
         let bytes = self.integer("sizes", value, "1, 2 or 4")?;
         let width = Width::ALL.into_iter().find(|width| i64::from(width.bytes()) == bytes);
         let text = || format!("sizes has {bytes}, but an access has 1, 2 or 4 bytes");
-        width.ok_or_else(|| self.mistake(value.span(), text()))
+        width.ok_or_else(|| self.file.mistake(value.span(), text()))
     }
 
-    fn mode(&self, value: &Value<'_>) -> Result<Mode, PolicyError> {
+    fn mode(&self, value: &Value<'_>) -> Result<Mode, Mistake> {
         let bits = self.integer("modes", value, "16, 32 or 64")?;
         let mode = Mode::ALL.into_iter().find(|mode| i64::from(mode.bits()) == bits);
         let text = || format!("modes has {bits}, but code has 16, 32 or 64 bits");
-        mode.ok_or_else(|| self.mistake(value.span(), text()))
+        mode.ok_or_else(|| self.file.mistake(value.span(), text()))
     }
 
-    fn form(&self, value: &Value<'_>) -> Result<FormCondition, PolicyError> {
-        let text = self.string("forms", value)?;
+    fn form(&self, value: &Value<'_>) -> Result<FormCondition, Mistake> {
+        let text = self.file.string("forms", value)?;
         let form = || PortForm::ALL.into_iter().find(|form| form.name() == text);
         match text {
             "scalar" => Ok(FormCondition::Scalar),
@@ -280,36 +249,9 @@ impl Reader<'_> {
                     "; write scalar, string, or a form such as \"rep outsb\" or \"in al,dx\""
                         .to_owned()
                 });
-                self.mistake(value.span(), format!("forms is {text:?}, which is unknown{remedy}"))
+                self.file
+                    .mistake(value.span(), format!("forms is {text:?}, which is unknown{remedy}"))
             }),
-        }
-    }
-
-    fn wrong_type(&self, key: &str, value: &Value<'_>, expected: &str) -> PolicyError {
-        let kind = match value.get_ref() {
-            DeValue::Array(_) => "an array",
-            DeValue::Integer(_) => "an integer",
-            other => &format!("a {}", other.type_str()),
-        };
-        self.mistake(value.span(), format!("{key} is {kind}; write {expected}"))
-    }
-
-    fn unknown(&self, table: &str, key: &Key<'_>, known: &[&str]) -> PolicyError {
-        let name = &**key.get_ref();
-        let remedy = suggestion_or(name, known.iter().copied(), || {
-            format!("; its keys are {}", known.join(", "))
-        });
-        self.mistake(key.span(), format!("{table} has no key {name:?}{remedy}"))
-    }
-
-    fn mistake(&self, span: Range<usize>, text: String) -> PolicyError {
-        let before = self.text.get(..span.start).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-        PolicyError {
-            file: self.file.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            text,
         }
     }
 }
@@ -319,10 +261,3 @@ const DIRECTIONS: [(&str, Direction); 2] = [("in", Direction::In), ("out", Direc
 const PRIVILEGES: [(&str, Privilege); 2] =
     [("supervisor", Privilege::Supervisor), ("user", Privilege::User)];
 const WAYS: [(&str, By); 2] = [("instruction", By::Instruction), ("hypercall", By::Hypercall)];
-
-/// A table's entries in the order of the file.
-fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> impl Iterator<Item = (&'a Key<'i>, &'a Value<'i>)> {
-    let mut entries: Vec<_> = table.iter().collect();
-    entries.sort_by_key(|(key, _)| key.span().start);
-    entries.into_iter()
-}

@@ -16,7 +16,6 @@ use super::amount::{Decimal, Unit};
 use crate::stats::nearest::suggestion_or;
 
 pub use built_in::{BUILT_IN, built_in};
-pub use parse::ModelError;
 pub use serial::extract;
 
 /// The name of the schema of models.

@@ -1,6 +1,5 @@
 //! Reads a model. A mistake is one line with its place, and says what would be right.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use pvio_x86::PortRange;
@@ -10,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::{CostKind, Figure, Model, SCHEMA, Source, Strings};
 use crate::cost::amount::{Decimal, Unit};
 use crate::stats::nearest::suggestion_or;
+use crate::stats::toml_file::{Key, Mistake, TomlFile, Value, in_order};
 
 /// The source of figures that one has measured oneself. It needs no table of its own.
 const MEASURED: &str = "measured";
@@ -29,23 +29,7 @@ const KEYS: [&str; 11] = [
     "coalesced-ports",
 ];
 
-/// A mistake in a model.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}:{column}: {text}")]
-pub struct ModelError {
-    /// The file, or the name of one of pvio's models.
-    pub file: String,
-    /// The line, from 1.
-    pub line: usize,
-    /// The column in characters, from 1.
-    pub column: usize,
-    /// The fault and the remedy.
-    pub text: String,
-}
-
-type Key<'i> = Spanned<Cow<'i, str>>;
-type Value<'i> = Spanned<DeValue<'i>>;
-type Result<T> = std::result::Result<T, ModelError>;
+type Result<T> = std::result::Result<T, Mistake>;
 
 /// Parses a model. `file` is its name in messages.
 ///
@@ -53,12 +37,11 @@ type Result<T> = std::result::Result<T, ModelError>;
 ///
 /// The text is not TOML, lacks a key, or has a key or a value that no model has.
 pub(super) fn parse(file: &str, text: &str) -> Result<Model> {
-    Reader { file, text }.model()
+    Reader { file: TomlFile { name: file, text } }.model()
 }
 
 struct Reader<'a> {
-    file: &'a str,
-    text: &'a str,
+    file: TomlFile<'a>,
 }
 
 /// A figure that was read, and the unit that it is in.
@@ -69,22 +52,8 @@ struct Read {
 }
 
 impl Reader<'_> {
-    fn mistake(&self, span: Range<usize>, text: impl Into<String>) -> ModelError {
-        let before = self.text.get(..span.start).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-        ModelError {
-            file: self.file.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            text: text.into(),
-        }
-    }
-
     fn model(&self) -> Result<Model> {
-        let table = DeTable::parse(self.text).map_err(|error| {
-            let message = error.message().lines().collect::<Vec<_>>().join("; ");
-            self.mistake(error.span().unwrap_or(0..0), message)
-        })?;
+        let table = self.file.parse()?;
         let table = table.get_ref();
         self.only(table, "a model", &KEYS)?;
         self.schema(table)?;
@@ -110,7 +79,9 @@ impl Reader<'_> {
         let span = get(table, "schema").map_or(0..0, Spanned::span);
         match schema == SCHEMA {
             true => Ok(()),
-            false => Err(self.mistake(span, format!("schema is {schema:?}; write {SCHEMA:?}"))),
+            false => {
+                Err(self.file.mistake(span, format!("schema is {schema:?}; write {SCHEMA:?}")))
+            }
         }
     }
 
@@ -122,7 +93,7 @@ impl Reader<'_> {
         }
         let span = get(table, "name").map_or(0..0, Spanned::span);
         let text = format!("name is {name:?}; write one word of letters, digits, - and _");
-        Err(self.mistake(span, text))
+        Err(self.file.mistake(span, text))
     }
 
     fn strings(&self, table: &DeTable<'_>) -> Result<Strings> {
@@ -132,7 +103,7 @@ impl Reader<'_> {
         known.map(|(_, strings)| strings).ok_or_else(|| {
             let remedy = suggestion_or(&name, names, || format!("; write {}", names.join(", ")));
             let span = get(table, "strings").map_or(0..0, Spanned::span);
-            self.mistake(span, format!("strings is {name:?}{remedy}"))
+            self.file.mistake(span, format!("strings is {name:?}{remedy}"))
         })
     }
 
@@ -142,11 +113,11 @@ impl Reader<'_> {
         let Some(value) = get(table, "string-bytes") else { return Ok(DEFAULT) };
         let number = match value.get_ref() {
             DeValue::Integer(integer) => u32::from_str_radix(integer.as_str(), integer.radix()),
-            _ => return Err(self.wrong_type("string-bytes", value, "an integer")),
+            _ => return Err(self.file.wrong_type("string-bytes", value, "an integer")),
         };
         match number {
             Ok(bytes) if (4..=1 << 20).contains(&bytes) => Ok(bytes),
-            _ => Err(self.mistake(value.span(), "string-bytes is not between 4 and 1048576")),
+            _ => Err(self.file.mistake(value.span(), "string-bytes is not between 4 and 1048576")),
         }
     }
 
@@ -170,7 +141,7 @@ impl Reader<'_> {
             if let Some(lacks) = lacks {
                 let key_name = lacks.split(' ').next().unwrap_or_default();
                 let text = format!("{what} has no {key_name}; add {lacks}");
-                return Err(self.mistake(key.span(), text));
+                return Err(self.file.mistake(key.span(), text));
             }
             sources.list.push(Source { name, title: title.unwrap_or_default(), url, date });
         }
@@ -196,7 +167,7 @@ impl Reader<'_> {
             if first != unit {
                 let text =
                     format!("this is in {unit}, the figures before in {first}; use one unit");
-                return Err(self.mistake(span, text));
+                return Err(self.file.mistake(span, text));
             }
             figures[kind as usize] = Some(figure);
         }
@@ -223,15 +194,15 @@ impl Reader<'_> {
             (None, Some(cycles)) => ("cycles", cycles),
             (None, None) => {
                 let text = format!("{what} has no figure; add ns = N or cycles = N, or remove it");
-                return Err(self.mistake(key.span(), text));
+                return Err(self.file.mistake(key.span(), text));
             }
             (Some(_), Some(cycles)) => {
                 let text = format!("{what} has ns and cycles; keep one");
-                return Err(self.mistake(cycles.span(), text));
+                return Err(self.file.mistake(cycles.span(), text));
             }
         };
         let source = self.optional(table, "source")?.ok_or_else(|| {
-            self.mistake(key.span(), format!("{what} has no source; add source = \"NAME\""))
+            self.file.mistake(key.span(), format!("{what} has no source; add source = \"NAME\""))
         })?;
         let position = sources.list.iter().position(|known| known.name == source);
         let span = get(table, "source").map_or(0..0, Spanned::span);
@@ -240,13 +211,13 @@ impl Reader<'_> {
             let remedy = suggestion_or(&source, known(), || {
                 format!("; add [sources.{source}] with title, url and date")
             });
-            self.mistake(span, format!("{what}: no source is named {source:?}{remedy}"))
+            self.file.mistake(span, format!("{what}: no source is named {source:?}{remedy}"))
         })?;
         let at_least = match get(table, "at-least") {
             None => false,
             Some(value) => match value.get_ref() {
                 DeValue::Boolean(at_least) => *at_least,
-                _ => return Err(self.wrong_type("at-least", value, "true or false")),
+                _ => return Err(self.file.wrong_type("at-least", value, "true or false")),
             },
         };
         let amount = self.decimal(&format!("{what}.{unit}"), value)?;
@@ -257,7 +228,7 @@ impl Reader<'_> {
     fn ports(&self, table: &DeTable<'_>, key: &str) -> Result<Vec<PortRange>> {
         let Some(value) = get(table, key) else { return Ok(Vec::new()) };
         let DeValue::Array(rows) = value.get_ref() else {
-            return Err(self.wrong_type(key, value, &format!("[[{key}]]")));
+            return Err(self.file.wrong_type(key, value, &format!("[[{key}]]")));
         };
         let mut ranges = Vec::new();
         for row in rows {
@@ -265,13 +236,17 @@ impl Reader<'_> {
             self.only(table, key, &["ports", "notes"])?;
             let Some(ports) = get(table, "ports") else {
                 let text = format!("{key} has no ports; add ports = \"0x40-0x43\"");
-                return Err(self.mistake(row.span(), text));
+                return Err(self.file.mistake(row.span(), text));
             };
             let DeValue::String(text) = ports.get_ref() else {
-                return Err(self.wrong_type("ports", ports, "a string, such as \"0x40-0x43\""));
+                return Err(self.file.wrong_type(
+                    "ports",
+                    ports,
+                    "a string, such as \"0x40-0x43\"",
+                ));
             };
             let range = PortRange::parse(text, 1)
-                .map_err(|error| self.mistake(ports.span(), error.to_string()))?;
+                .map_err(|error| self.file.mistake(ports.span(), error.to_string()))?;
             ranges.push(range);
         }
         Ok(ranges)
@@ -281,25 +256,22 @@ impl Reader<'_> {
         let text = match value.get_ref() {
             DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str(),
             DeValue::Float(float) => float.as_str(),
-            _ => return Err(self.wrong_type(what, value, "a number, such as 3885 or 1.5")),
+            _ => return Err(self.file.wrong_type(what, value, "a number, such as 3885 or 1.5")),
         };
         Decimal::parse(text).map_err(|error| {
-            self.mistake(value.span(), format!("{what} {error}; write, for example, 3885 or 1.5"))
+            self.file
+                .mistake(value.span(), format!("{what} {error}; write, for example, 3885 or 1.5"))
         })
     }
 
     fn required(&self, table: &DeTable<'_>, key: &str, example: &str) -> Result<String> {
         self.optional(table, key)?.ok_or_else(|| {
-            self.mistake(0..0, format!("the model has no {key}; add {key} = {example}"))
+            self.file.mistake(0..0, format!("the model has no {key}; add {key} = {example}"))
         })
     }
 
     fn optional(&self, table: &DeTable<'_>, key: &str) -> Result<Option<String>> {
-        let Some(value) = get(table, key) else { return Ok(None) };
-        match value.get_ref() {
-            DeValue::String(text) => Ok(Some(text.clone().into_owned())),
-            _ => Err(self.wrong_type(key, value, "a string")),
-        }
+        get(table, key).map(|value| self.file.string(key, value).map(str::to_owned)).transpose()
     }
 
     fn table<'t, 'i>(
@@ -310,28 +282,14 @@ impl Reader<'_> {
     ) -> Result<&'t DeTable<'i>> {
         match value.get_ref() {
             DeValue::Table(table) => Ok(table),
-            _ => Err(self.wrong_type(what, value, &format!("a table: {header}"))),
+            _ => Err(self.file.wrong_type(what, value, &format!("a table: {header}"))),
         }
-    }
-
-    fn wrong_type(&self, what: &str, value: &Value<'_>, expected: &str) -> ModelError {
-        let kind = match value.get_ref() {
-            DeValue::Array(_) => "an array",
-            DeValue::Integer(_) => "an integer",
-            other => &format!("a {}", other.type_str()),
-        };
-        self.mistake(value.span(), format!("{what} is {kind}; write {expected}"))
     }
 
     /// Refuses keys that a table does not have.
     fn only(&self, table: &DeTable<'_>, what: &str, known: &[&str]) -> Result<()> {
         let unknown = in_order(table).find(|(key, _)| !known.contains(&&**key.get_ref()));
-        let Some((key, _)) = unknown else { return Ok(()) };
-        let name = &**key.get_ref();
-        let remedy = suggestion_or(name, known.iter().copied(), || {
-            format!("; its keys are {}", known.join(", "))
-        });
-        Err(self.mistake(key.span(), format!("{what} has no key {name:?}{remedy}")))
+        unknown.map_or(Ok(()), |(key, _)| Err(self.file.unknown_key(what, key, known)))
     }
 }
 
@@ -352,13 +310,6 @@ impl Sources {
 
 fn get<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t Value<'i>> {
     table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
-}
-
-/// A table's entries in the order of the file.
-fn in_order<'t, 'i>(table: &'t DeTable<'i>) -> impl Iterator<Item = (&'t Key<'i>, &'t Value<'i>)> {
-    let mut entries: Vec<_> = table.iter().collect();
-    entries.sort_by_key(|(key, _)| key.span().start);
-    entries.into_iter()
 }
 
 #[cfg(test)]
