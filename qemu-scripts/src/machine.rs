@@ -153,6 +153,7 @@ impl Machine {
             directory,
             started: Instant::now(),
             time_limit: self.time_limit,
+            peak: 0,
         })
     }
 }
@@ -178,6 +179,8 @@ pub struct Running {
     directory: TempDir,
     started: Instant,
     time_limit: Duration,
+    /// The most resident memory that was seen, in bytes.
+    peak: u64,
 }
 
 impl Running {
@@ -212,11 +215,16 @@ impl Running {
     ///
     /// Fails if QEMU has ended.
     pub fn resident(&self) -> Result<u64> {
+        self.memory("VmRSS")
+    }
+
+    /// Returns a number of bytes that proc_pid_status(5) names.
+    fn memory(&self, name: &str) -> Result<u64> {
         let path = format!("/proc/{}/status", self.pid()?);
         let status = std::fs::read_to_string(&path).with_context(|| path.clone())?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        Ok(kib.with_context(|| format!("{path} has no VmRSS"))? << 10)
+        Ok(kib.with_context(|| format!("{path} has no {name}"))? << 10)
     }
 
     /// Returns the CPU time of all threads of QEMU that are still running.
@@ -278,7 +286,7 @@ impl Running {
     /// Fails if QEMU ends first, or at the time limit.
     pub fn wait_for(&mut self, text: &str) -> Result<()> {
         while !self.stdout()?.contains(text) {
-            if let Some((status, ..)) = self.try_wait()? {
+            if let Some((status, _)) = self.try_wait()? {
                 bail!("QEMU ended ({status}) before it wrote {text:?}: {}", self.stdout()?);
             }
             self.check_time(&format!("before it wrote {text:?}"))?;
@@ -308,7 +316,10 @@ impl Running {
     ///
     /// Fails if the statistics cannot be read as a dump, or if an earlier call returned the output.
     pub fn poll(&mut self) -> Result<Option<Ended>> {
-        let Some((status, cpu, memory)) = self.try_wait()? else {
+        let Some((status, cpu)) = self.try_wait()? else {
+            // A process that ends has no memory left. The system's peak of an ended process is no use: it is that of this
+            // process if that is higher, since both are one until QEMU is executed.
+            self.peak = self.peak.max(self.memory("VmHWM").unwrap_or(0));
             return Ok(None);
         };
         let path = |name| self.directory.path().join(name);
@@ -317,7 +328,7 @@ impl Running {
             status,
             wall: self.started.elapsed(),
             cpu,
-            memory,
+            memory: self.peak,
             stdout: read_lossy(&path("stdout"))?,
             stderr: read_lossy(&path("stderr"))?,
             stats: match stats.exists() {
@@ -327,8 +338,8 @@ impl Running {
         }))
     }
 
-    /// Returns exit status, CPU time and peak memory in bytes if QEMU has ended.
-    fn try_wait(&mut self) -> Result<Option<(ExitStatus, Duration, u64)>> {
+    /// Returns exit status and CPU time if QEMU has ended.
+    fn try_wait(&mut self) -> Result<Option<(ExitStatus, Duration)>> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let ended = rustix::process::waitid(WaitId::Pid(self.pid()?), options);
         if ended.context("QEMU cannot be waited for")?.is_none() {
@@ -337,7 +348,7 @@ impl Running {
         let child = self.child.take().context(ENDED)?;
         let ended = child.wait4().context("QEMU cannot be waited for")?;
         let usage = ended.rusage;
-        Ok(Some((ended.status, usage.utime + usage.stime, usage.maxrss)))
+        Ok(Some((ended.status, usage.utime + usage.stime)))
     }
 
     fn check_time(&self, what: &str) -> Result<()> {
@@ -372,7 +383,7 @@ pub struct Ended {
     pub wall: Duration,
     /// The CPU time of all threads.
     pub cpu: Duration,
-    /// The peak resident memory, in bytes.
+    /// The peak resident memory, in bytes, as [`Running::poll`] last saw it: [`Running::wait`] looks each 2 ms.
     pub memory: u64,
     /// The contents of stdout.
     pub stdout: String,

@@ -42,7 +42,8 @@ impl Fault {
 
 /// A library that counts system calls on files below a directory, and makes one of them fail.
 ///
-/// It sees `open`, `write`, `writev`, `ftruncate`, `fsync` and `fdatasync` of the C library.
+/// It sees `open`, `openat`, `write`, `writev`, `ftruncate`, `fsync`, `fdatasync`, `rename`, `renameat`, `renameat2` and
+/// `linkat` of the C library.
 #[derive(Debug)]
 pub struct FailingFiles {
     directory: TempDir,
@@ -62,13 +63,20 @@ impl FailingFiles {
 
     /// Has call number `at`, from 1, on files below a directory fail; none if it is 0.
     pub fn in_directory(&self, machine: Machine, below: &Path, at: u64, fault: Fault) -> Machine {
+        let variables = self.environment(below, at, fault);
+        variables.iter().fold(machine, |machine, (name, value)| machine.env(name, value))
+    }
+
+    /// The environment of a program of which call number `at` fails, like [`FailingFiles::in_directory`].
+    pub fn environment(&self, below: &Path, at: u64, fault: Fault) -> [(&'static str, String); 5] {
         std::fs::write(self.count(), [0; 8]).unwrap();
-        machine
-            .env("LD_PRELOAD", &path_str(&self.library()))
-            .env("PVIO_FAULT_COUNT", &path_str(&self.count()))
-            .env("PVIO_FAULT_DIRECTORY", &path_str(&below.canonicalize().unwrap()))
-            .env("PVIO_FAULT_AT", &at.to_string())
-            .env("PVIO_FAULT", fault.name())
+        [
+            ("LD_PRELOAD", path_str(&self.library())),
+            ("PVIO_FAULT_COUNT", path_str(&self.count())),
+            ("PVIO_FAULT_DIRECTORY", path_str(&below.canonicalize().unwrap())),
+            ("PVIO_FAULT_AT", at.to_string()),
+            ("PVIO_FAULT", fault.name().to_owned()),
+        ]
     }
 
     /// The number of calls of the last run.

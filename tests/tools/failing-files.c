@@ -54,21 +54,31 @@ static int is_below(const char *path)
     return length && !strncmp(path, directory, length) && path[length] == '/';
 }
 
-static int is_file_below(int file)
+/* The path of an open file, or "". */
+static void path_of(int file, char path[PATH_MAX])
 {
-    char link[32], path[PATH_MAX];
+    char link[32];
     ssize_t length;
 
-    if (!directory) {
-        return 0;
-    }
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
-    length = readlink(link, path, sizeof path - 1);
-    if (length < 0) {
-        return 0;
-    }
-    path[length] = 0;
+    length = readlink(link, path, PATH_MAX - 1);
+    path[length < 0 ? 0 : length] = 0;
+}
+
+static int is_file_below(int file)
+{
+    char path[PATH_MAX];
+
+    path_of(file, path);
     return is_below(path);
+}
+
+static int is_directory(int file)
+{
+    char path[PATH_MAX];
+
+    path_of(file, path);
+    return directory && !strcmp(path, directory);
 }
 
 /* Counts a call.  Returns 0, the error that it must have, or -1 if it must write half of its bytes. */
@@ -142,3 +152,47 @@ FAILS_ON_A_FILE(ftruncate64, (int file, off64_t length), file, length)
 
 FAILS_TO_OPEN(open)
 FAILS_TO_OPEN(open64)
+
+/* A path is absolute, or relative to an open directory. */
+static int is_below_at(int in, const char *path)
+{
+    return *path == '/' ? is_below(path) : in != AT_FDCWD && (is_file_below(in) || is_directory(in));
+}
+
+int openat(int in, const char *path, int flags, ...)
+{
+    int error = is_below_at(in, path) && flags & (O_WRONLY | O_RDWR) ? error_of_call() : 0;
+    mode_t mode = 0;
+    va_list arguments;
+
+    if (error > 0) {
+        errno = error;
+        return -1;
+    }
+    if (flags & (O_CREAT | __O_TMPFILE)) {
+        va_start(arguments, flags);
+        mode = va_arg(arguments, mode_t);
+        va_end(arguments);
+    }
+    return REAL(openat)(in, path, flags, mode);
+}
+
+/* No signal interrupts a change of names. */
+#define FAILS_TO_NAME(name, is_ours, arguments, ...)                \
+    int name arguments                                              \
+    {                                                               \
+        int error = is_ours ? error_of_call() : 0;                  \
+                                                                    \
+        if (error > 0 && error != EINTR) {                          \
+            errno = error;                                          \
+            return -1;                                              \
+        }                                                           \
+        return REAL(name)(__VA_ARGS__);                             \
+    }
+
+FAILS_TO_NAME(rename, is_below(to), (const char *from, const char *to), from, to)
+FAILS_TO_NAME(renameat, is_below_at(into, to), (int in, const char *from, int into, const char *to), in, from, into, to)
+FAILS_TO_NAME(renameat2, is_below_at(into, to),
+    (int in, const char *from, int into, const char *to, unsigned int flags), in, from, into, to, flags)
+FAILS_TO_NAME(linkat, is_below_at(into, to),
+    (int in, const char *from, int into, const char *to, int flags), in, from, into, to, flags)

@@ -10,6 +10,7 @@ use super::part::Part;
 use super::report::Report;
 use super::tables::each;
 use super::{Cell, Mechanism};
+use crate::dumps;
 use crate::stats::text_table::number;
 
 /// Width of a picture, in pixels.
@@ -91,8 +92,7 @@ pub fn make_directory(directory: &Path) -> Result<()> {
 pub fn write(report: &Report, directory: &Path) -> Result<()> {
     for plot in plots(report) {
         let path = directory.join(plot.name);
-        std::fs::write(&path, plot.svg)
-            .with_context(|| format!("--plots: {} cannot be written", path.display()))?;
+        dumps::write(&path, plot.svg.as_bytes(), &[]).context("--plots")?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use quick_xml::events::{BytesDecl, BytesStart, BytesText, Event};
-use quick_xml::{Reader, Writer};
+use quick_xml::{Reader, Writer, XmlVersion};
 
 use super::lines::details;
 use super::quote::one_line;
@@ -57,7 +57,8 @@ impl Counts {
     fn read(start: &BytesStart<'_>) -> Result<Counts> {
         let value = |name: &str| -> Result<Option<String>> {
             let attribute = start.try_get_attribute(name)?;
-            Ok(attribute.map(|value| value.unescape_value().map(Into::into)).transpose()?)
+            let text = attribute.map(|value| value.normalized_value(XmlVersion::Implicit1_0));
+            Ok(text.transpose()?.map(Into::into))
         };
         let count = |name: &str| match value(name)? {
             None => Ok(0),

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::LogLine;
+use crate::dumps;
 use crate::machine::Ended;
 
 /// Writes the files to a directory that exists.
@@ -31,8 +32,7 @@ pub(super) fn keep(
         files.push(("stats.json", serde_json::to_vec_pretty(stats)?));
     }
     for (name, contents) in files {
-        let path = directory.join(name);
-        std::fs::write(&path, contents).with_context(|| path.display().to_string())?;
+        dumps::write(&directory.join(name), &contents, &[])?;
     }
     Ok(())
 }

@@ -20,6 +20,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::dumps;
+
 use edit::Edit;
 
 /// A file of pvio's for a tree: its path there, and its text.
@@ -72,7 +74,7 @@ fn write_all<'a>(
         if std::fs::read(&path).is_ok_and(|found| found == text.as_bytes()) {
             continue;
         }
-        std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+        dumps::write(&path, text.as_bytes(), &[])?;
         written += 1;
     }
     Ok(written)

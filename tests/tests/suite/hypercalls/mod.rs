@@ -18,7 +18,7 @@ mod rings;
 const STREAM_SIZE: u32 = 8 << 20;
 
 /// The bytes that the stream delivers to the guests, and receives from them.
-fn stream_sequence(size: u32) -> Vec<u8> {
+pub(crate) fn stream_sequence(size: u32) -> Vec<u8> {
     (0..size).map(|index| (index.wrapping_mul(0x9e37_79b1) >> 24) as u8).collect()
 }
 

@@ -1,5 +1,6 @@
 //! Files that cannot be written, kills, and directories that go away: files are whole or absent, and a line says why.
 
+use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Output};
@@ -13,8 +14,11 @@ use pvio_tests::{
     on_both_qemus, path_str, start_busy,
 };
 
+use crate::hypercalls::stream_sequence;
+
 on_both_qemus! {
     each_failing_call_on_a_file_is_reported_or_not_noticed
+    each_failing_call_on_a_file_of_the_guest_fails_its_hypercall
     killed_qemu_leaves_files_whole_or_absent_and_a_readable_trace
     directory_that_goes_away_costs_its_file_only
     qemu_without_file_descriptors_ends_in_order
@@ -131,6 +135,49 @@ fn each_failing_call_on_a_file_is_reported_or_not_noticed(host: &Host) {
                 // A thread that writes makes more calls at one time than at another.
                 let fault = if files.calls() < at { Fault::Short } else { fault };
                 output.check(&ended, directory.path(), fault, at);
+            }
+        }
+    }
+}
+
+/// The guest writes three files to a shared directory, and checks each status.
+fn each_failing_call_on_a_file_of_the_guest_fails_its_hypercall(host: &Host) {
+    let files = FailingFiles::new();
+    let run = |at, fault| {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("in"), stream_sequence(100_000)).unwrap();
+        let share = format!("share={}", directory.path().display());
+        let machine = host.machine().plugin(&["summary=off", &share]);
+        let machine = machine.bare_guest(&guest("calls-by-mailbox-files64.bin"));
+        let machine = machine.args(["-action", "reboot=reset", "-cpu", "max", "-debugcon", "null"]);
+        let machine = files.in_directory(machine, directory.path(), at, fault);
+        let ended = machine.time_limit(Duration::from_secs(120)).run().unwrap();
+        let mut found = BTreeMap::new();
+        for entry in std::fs::read_dir(directory.path()).unwrap() {
+            let entry = entry.unwrap();
+            found.insert(entry.file_name(), std::fs::read(entry.path()).unwrap());
+        }
+        (ended, found)
+    };
+    let (ended, whole) = run(0, Fault::Full);
+    assert_eq!(ended.status.code(), Some(PASSED), "{}", ended.stderr);
+    let calls = files.calls();
+    assert!(calls >= 9, "{calls} calls: each file is opened, written and renamed");
+    let step = calls.div_ceil(rounds(16, 64) as u64);
+    let is_chosen = |at: &u64| at % step == 0 || *at <= 5;
+    for at in (1..=calls).filter(is_chosen) {
+        for fault in Fault::ALL {
+            let (ended, found) = run(at, fault);
+            let what = format!("call {at}, {fault:?}: {}", ended.stderr);
+            assert!(!ended.stderr.contains("panicked"), "{what}");
+            if fault.is_transparent() {
+                assert_eq!(ended.status.code(), Some(PASSED), "{what}");
+                assert!(found == whole, "{what}");
+            } else {
+                // The guest's check of the status fails.
+                assert_eq!(ended.status.code(), Some(3), "{what}");
+                let is_whole = |(name, contents)| whole.get(name) == Some(contents);
+                assert!(found.iter().all(is_whole), "{what}: {:?}", found.keys());
             }
         }
     }

@@ -8,6 +8,7 @@ mod cost;
 mod ends;
 mod export;
 mod faults;
+mod faults_of_commands;
 mod guest_callers;
 mod guest_names;
 mod guest_symbols;
