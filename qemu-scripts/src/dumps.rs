@@ -1,13 +1,14 @@
 //! Reads dumps and traces for the commands, and writes their output files.
 
+use std::cell::Cell;
 use std::fs::{File, Permissions};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::stats::{Snapshot, merge, output_path};
+use crate::stats::{Snapshot, merge, output_path, without_path};
 use crate::{status, trace};
 
 /// Reads a dump, or makes one of a trace.
@@ -91,11 +92,43 @@ fn replace(output: &Path, put: impl FnOnce(&mut dyn Write) -> Result<()>) -> Res
     // The umask applies to this mode.
     let mode = Permissions::from_mode(0o666);
     let file = tempfile::Builder::new().permissions(mode).tempfile_in(directory);
-    let mut file = BufWriter::new(file.with_context(named)?);
-    put(&mut file)?;
-    let file = file.into_inner().map_err(|error| error.into_error()).with_context(named)?;
+    let file = file.map_err(without_path).with_context(named)?;
+    let failed = Cell::new(None);
+    let mut out = BufWriter::new(KeptError { out: file.as_file(), failed: &failed });
+    let result = put(&mut out).and_then(|()| Ok(out.flush()?));
+    // Discards the buffer: after an error it cannot be written either.
+    let _ = out.into_parts();
+    if let Some(error) = failed.take() {
+        return Err(error).with_context(named);
+    }
+    result?;
     file.persist(&output).map_err(|error| error.error).with_context(named)?;
     Ok(())
+}
+
+/// An output that keeps its error, because other libraries wrap errors in their own types.
+pub struct KeptError<'a, W> {
+    /// The output.
+    pub out: W,
+    /// Its last error.
+    pub failed: &'a Cell<Option<io::Error>>,
+}
+
+impl<W: Write> Write for KeptError<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes).map_err(|error| {
+            let kind = error.kind();
+            // Whoever writes tries again.
+            if kind != ErrorKind::Interrupted {
+                self.failed.set(Some(error));
+            }
+            kind.into()
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ impl LineChanges {
     }
 
     /// Returns true if the line has changed since the last call.
-    pub fn has_changed(&self) -> bool {
+    pub fn take_changed(&self) -> bool {
         // Relaxed: the changes of an access are made on its thread; others are those of the main loop.
         self.has_changed.swap(false, Ordering::Relaxed)
     }
@@ -53,9 +53,9 @@ mod tests {
     fn applied(levels: &[bool]) -> Vec<bool> {
         let changes = LineChanges::default();
         levels.iter().for_each(|&level| changes.add(level));
-        assert_eq!(changes.has_changed(), !levels.is_empty());
+        assert_eq!(changes.take_changed(), !levels.is_empty());
         let applied = changes.take().collect();
-        assert!(!changes.has_changed() && changes.take().next().is_none());
+        assert!(!changes.take_changed() && changes.take().next().is_none());
         applied
     }
 

@@ -29,7 +29,7 @@ impl QueuedIrq {
     ///
     /// Also waits for the main loop, if that has taken the changes: it holds the global lock until QEMU has seen them.
     pub fn settle(&self) {
-        if self.changes.has_changed() {
+        if self.changes.take_changed() {
             self.apply();
         }
     }

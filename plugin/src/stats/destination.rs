@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pvio_stats::output_path;
+use pvio_stats::{output_path, without_path};
 
 use crate::files::{self, OutputFile};
 
@@ -164,15 +164,6 @@ fn temporary_in(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
         .permissions(fs::Permissions::from_mode(0o666))
         .tempfile_in(directory)
         .map_err(without_path)
-}
-
-/// The error of the system call alone. The crate adds the temporary file, which the user does not know.
-fn without_path(error: io::Error) -> io::Error {
-    let text = error.to_string();
-    match text.split_once(" at path ") {
-        Some((call, _)) => io::Error::new(error.kind(), call),
-        None => error,
-    }
 }
 
 fn directory_of(path: &Path) -> &Path {

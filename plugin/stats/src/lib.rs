@@ -26,6 +26,7 @@ pub mod toml_file;
 mod totals;
 pub mod trace;
 mod values;
+mod without_path;
 
 pub use accesses::{CallSiteAccess, SiteAccess};
 pub use call::Call;
@@ -44,3 +45,4 @@ pub use schema::{
 pub use summary::render;
 pub use totals::FormCounts;
 pub use values::timeline;
+pub use without_path::without_path;

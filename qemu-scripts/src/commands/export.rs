@@ -1,13 +1,13 @@
 //! `pvio export`: converts a dump or a trace for other programs.
 
 use std::cell::Cell;
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use pvio_cli::dumps;
+use pvio_cli::dumps::{self, KeptError};
 use pvio_cli::export::{Format, Request, export};
 use pvio_cli::status::StdoutError;
 
@@ -60,7 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         None => {
             let failed = Cell::new(None);
-            let stdout = Stdout { out: io::stdout().lock(), failed: &failed };
+            let stdout = KeptError { out: io::stdout().lock(), failed: &failed };
             let mut out = BufWriter::with_capacity(1 << 16, stdout);
             let result = export(input, &request, &mut out).and_then(|()| Ok(out.flush()?));
             // Discards the buffer: after an error it cannot be written either.
@@ -72,24 +72,4 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Stdout that keeps its error, because other libraries wrap errors in their own types.
-struct Stdout<'a> {
-    out: StdoutLock<'static>,
-    failed: &'a Cell<Option<io::Error>>,
-}
-
-impl Write for Stdout<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.out.write(bytes).map_err(|error| {
-            let kind = error.kind();
-            self.failed.set(Some(error));
-            kind.into()
-        })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
 }

@@ -79,17 +79,7 @@ impl Mechanism {
     ];
 
     /// The mechanisms of 2007 and pvio's own.
-    pub const OF_2007: [Mechanism; 9] = [
-        Mechanism::Native,
-        Mechanism::TrapChecked,
-        Mechanism::Trap,
-        Mechanism::Int,
-        Mechanism::Pvio,
-        Mechanism::PvioMailbox,
-        Mechanism::Sysenter,
-        Mechanism::SvmIoio,
-        Mechanism::SvmVmmcall,
-    ];
+    pub const OF_2007: &[Mechanism] = Self::ALL.split_at(9).0;
 
     /// The other mechanisms, and the one that all are compared with.
     pub const NEW: [Mechanism; 7] = [

@@ -106,7 +106,7 @@ struct Counted {
 /// Counts all mechanisms, in two runs. Both have [`Mechanism::Native`], with which all others are compared.
 fn count(qemu: &Path, size: Size) -> Result<Counted> {
     let mut counted = Counted { metrics: AllMetrics::default(), accesses: 0, qemu: None };
-    for ways in [&Mechanism::OF_2007[..], &Mechanism::NEW] {
+    for ways in [Mechanism::OF_2007, &Mechanism::NEW] {
         let run = run(qemu, size, ways, true)?;
         counted.accesses = check_logs(&run)?;
         let metrics = instructions(&run, size)?.0.into_iter();

@@ -93,7 +93,7 @@ impl Report {
             self.qemu.as_deref().unwrap_or("of unknown version"),
             number(self.accesses_compared as u64),
         ));
-        let (classic, today) = (&Mechanism::OF_2007, &Mechanism::OF_TODAY);
+        let (classic, today) = (Mechanism::OF_2007, &Mechanism::OF_TODAY);
         page.section(
             "Instructions of the monitor for one operation",
             &self.matrix(classic, |row| match row.mechanism {

@@ -247,27 +247,27 @@ fn copy_suites(text: &str, suites: &mut String) -> Result<Counts> {
     loop {
         let before = reader.buffer_position() as usize;
         match reader.read_event()? {
-            Event::Start(start) if start.name().as_ref() == b"testsuites" && !is_open => {
+            Event::Start(start) if start.name().as_ref() == "testsuites" && !is_open => {
                 (is_report, is_open) = (true, true);
             }
             Event::End(_) => is_open = false,
-            Event::Start(start) if start.name().as_ref() == b"testsuite" => {
+            Event::Start(start) if start.name().as_ref() == "testsuite" => {
                 is_report = true;
                 counts.add(Counts::read(&start)?);
                 reader.read_to_end(start.name())?;
                 suites.push_str(text[before..reader.buffer_position() as usize].trim());
                 suites.push('\n');
             }
-            Event::Empty(start) if start.name().as_ref() == b"testsuite" => {
+            Event::Empty(start) if start.name().as_ref() == "testsuite" => {
                 is_report = true;
                 counts.add(Counts::read(&start)?);
                 suites.push_str(text[before..reader.buffer_position() as usize].trim());
                 suites.push('\n');
             }
-            Event::Empty(start) if start.name().as_ref() == b"testsuites" => is_report = true,
+            Event::Empty(start) if start.name().as_ref() == "testsuites" => is_report = true,
             Event::Start(start) | Event::Empty(start) => bail!(
                 "this is not a JUnit report: it has <{}> in place of <testsuite>",
-                String::from_utf8_lossy(start.name().as_ref())
+                start.name().as_ref()
             ),
             Event::Eof => break,
             _ => {}

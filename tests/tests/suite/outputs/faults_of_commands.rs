@@ -51,7 +51,8 @@ fn each_failing_call_on_an_output_of_a_command_leaves_the_old_file() {
     let run = tempfile::tempdir().unwrap();
     let path = |name: &str| run.path().join(name).display().to_string();
     let options = [format!("stats={}", path("dump")), format!("trace={}", path("trace"))];
-    let machine = Host::NEWEST.machine().plugin(&["summary=off", &options[0], &options[1]]);
+    let machine = Host::NEWEST.machine().plugin(&["summary=off", "callers=on"]);
+    let machine = machine.plugin(&options.each_ref().map(String::as_str));
     machine.bare_guest(&guest("forms.bin")).run().unwrap();
 
     for arguments in COMMANDS {

@@ -114,7 +114,7 @@ fn check_plots(report: &Report) {
         let mut rectangles = 0;
         loop {
             match reader.read_event().unwrap_or_else(|error| panic!("{}: {error}", plot.name)) {
-                quick_xml::events::Event::Start(tag) if tag.name().as_ref() == b"rect" => {
+                quick_xml::events::Event::Start(tag) if tag.name().as_ref() == "rect" => {
                     rectangles += 1;
                 }
                 quick_xml::events::Event::Eof => break,
