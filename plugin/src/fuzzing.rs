@@ -5,7 +5,7 @@
 
 pub use crate::control::fuzzing::requests as control_requests;
 pub use crate::devices::fuzzing::{recording, script, socket_frames};
-pub use crate::guest::fuzzing::{kernel as guest_kernel, tables as guest_tables};
+pub use crate::guest::fuzzing::{kernel as guest_kernel, stack as unwind, tables as guest_tables};
 pub use crate::options::fuzzing::{arguments as option_arguments, config};
 
 /// Checks that a message for the user is one line of reasonable length, which leaves a terminal alone.

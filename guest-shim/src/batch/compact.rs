@@ -86,11 +86,11 @@ impl<'r> CompactBatch<'r> {
         Ok(Results { records })
     }
 
-    fn push_in<T: Value>(&mut self, port: u16) -> Result<Ticket<T>, Error> {
+    pub(super) fn push_in<T: Value>(&mut self, port: u16) -> Result<Ticket<T>, Error> {
         self.push(T::IN, port, 0).map(|record| Ticket::to(record))
     }
 
-    fn push_out<T: Value>(&mut self, value: T, port: u16) -> Result<(), Error> {
+    pub(super) fn push_out<T: Value>(&mut self, value: T, port: u16) -> Result<(), Error> {
         self.push(T::OUT, port, value.to_bits()).map(drop)
     }
 

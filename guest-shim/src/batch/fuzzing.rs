@@ -5,13 +5,16 @@ use std::vec::Vec;
 use core::cell::RefCell;
 use core::num::NonZeroU64;
 
-use super::{Batch, CompactBatch, CompactRecord, Error, Record, Ticket, compact, run};
+use super::{
+    AnyRecord, Batch, CompactBatch, CompactRecord, Error, Record, Results, Ticket, compact, run,
+};
 use crate::abi::{self, CallWord, Status, call, status};
 use crate::machine::Machine;
 use crate::mailbox::Mailbox;
 use crate::paravirt::Paravirt;
 use crate::port_io::PortIo;
 use crate::simulation::Simulation;
+use crate::value::Value;
 
 /// Bytes, taken one by one. After the last one, all are zero.
 struct Bytes<'a>(&'a [u8]);
@@ -192,6 +195,60 @@ enum Read {
     Long(Ticket<u32>, u32),
 }
 
+/// Both kinds of batch.
+trait Scalars {
+    fn output<T: Value>(&mut self, value: T, port: u16) -> Result<(), Error>;
+    fn input<T: Value>(&mut self, port: u16) -> Result<Ticket<T>, Error>;
+}
+
+impl Scalars for Batch<'_, '_> {
+    fn output<T: Value>(&mut self, value: T, port: u16) -> Result<(), Error> {
+        self.push_out(value, port)
+    }
+
+    fn input<T: Value>(&mut self, port: u16) -> Result<Ticket<T>, Error> {
+        self.push_in(port)
+    }
+}
+
+impl Scalars for CompactBatch<'_> {
+    fn output<T: Value>(&mut self, value: T, port: u16) -> Result<(), Error> {
+        self.push_out(value, port)
+    }
+
+    fn input<T: Value>(&mut self, port: u16) -> Result<Ticket<T>, Error> {
+        self.push_in(port)
+    }
+}
+
+/// Adds one of six operations to a batch, and to what the devices must see.
+fn add_scalar(
+    batch: &mut impl Scalars,
+    operation: u8,
+    (port, value): (u16, u32),
+    expected: &mut Expected,
+    tickets: &mut Vec<Read>,
+) {
+    const SIZES: [usize; 3] = [1, 2, 4];
+    let size = SIZES[usize::from(operation % 3)];
+    let result = match operation {
+        0 => batch.output(value as u8, port),
+        1 => batch.output(value as u16, port),
+        2 => batch.output(value, port),
+        _ => {
+            let value = expected.read(size, port);
+            let read = match size {
+                1 => batch.input(port).map(|ticket| Read::Byte(ticket, value)),
+                2 => batch.input(port).map(|ticket| Read::Word(ticket, value)),
+                _ => batch.input(port).map(|ticket| Read::Long(ticket, value)),
+            };
+            return tickets.push(read.expect("there is room"));
+        }
+    };
+    result.expect("there is room");
+    expected.write(size, port, value);
+}
+
 /// Where a batch stops, if an operation at the wrong port has this status.
 fn stop(machine: &Simulation, ports: &[u16], executed: &[u8]) -> Option<usize> {
     // A host that cannot judge the records, or declines their call, reads none of them.
@@ -227,40 +284,17 @@ fn batch(machine: &Simulation, bytes: &mut Bytes<'_>, expected: &mut Expected) {
         let mut none = Expected::default();
         let expected = if runs { &mut *expected } else { &mut none };
         match kind >> 5 {
-            0 => {
-                batch.outb(value as u8, port).expect("there is room");
-                expected.write(1, port, value);
-            }
-            1 => {
-                batch.outw(value as u16, port).expect("there is room");
-                expected.write(2, port, value);
-            }
-            2 => {
-                batch.outl(value, port).expect("there is room");
-                expected.write(4, port, value);
-            }
-            3 => {
-                let ticket = batch.inb(port).expect("there is room");
-                tickets.push(Read::Byte(ticket, expected.read(1, port)));
-            }
-            4 => {
-                let ticket = batch.inw(port).expect("there is room");
-                tickets.push(Read::Word(ticket, expected.read(2, port)));
-            }
-            5 => {
-                let ticket = batch.inl(port).expect("there is room");
-                tickets.push(Read::Long(ticket, expected.read(4, port)));
-            }
             6 => {
                 batch.outs(port, &written[index]).expect("there is room");
                 written[index].iter().for_each(|&value| expected.write(4, port, value));
             }
-            _ => {
+            7 => {
                 for _ in 0..buffer.len() {
                     expected.read(4, port);
                 }
                 batch.ins(port, buffer).expect("there is room");
             }
+            scalar => add_scalar(&mut batch, scalar, (port, value), expected, &mut tickets),
         }
     }
     let len = batch.len;
@@ -271,20 +305,22 @@ fn batch(machine: &Simulation, bytes: &mut Bytes<'_>, expected: &mut Expected) {
     match (result, stops_at) {
         (Ok(()), None) => {
             assert!(records.iter().all(|record| record.status == status::OK));
-            let results = super::Results { records };
-            check(tickets, |read| match read {
-                Read::Byte(ticket, value) => (results.get(ticket).into(), value),
-                Read::Word(ticket, value) => (results.get(ticket).into(), value),
-                Read::Long(ticket, value) => (results.get(ticket), value),
-            });
+            let results = Results { records };
+            check(tickets, &results);
         }
         (Err(Error::Operation { index, .. }), Some(stop)) => assert_eq!(index, stop),
         (result, stop) => panic!("{result:?}, and the batch should stop at {stop:?}"),
     }
 }
 
-fn check(tickets: Vec<Read>, values: impl Fn(Read) -> (u32, u32)) {
-    for (read, expected) in tickets.into_iter().map(values) {
+/// Compares the values that tickets have.
+fn check<R: AnyRecord>(tickets: Vec<Read>, results: &Results<'_, R>) {
+    for read in tickets {
+        let (read, expected) = match read {
+            Read::Byte(ticket, value) => (results.get(ticket).into(), value),
+            Read::Word(ticket, value) => (results.get(ticket).into(), value),
+            Read::Long(ticket, value) => (results.get(ticket), value),
+        };
         assert_eq!(read, expected);
     }
 }
@@ -309,32 +345,7 @@ fn compact_batch(machine: &Simulation, bytes: &mut Bytes<'_>, expected: &mut Exp
         let runs = stops_at.is_none_or(|stop| index < stop);
         let mut none = Expected::default();
         let expected = if runs { &mut *expected } else { &mut none };
-        match kind >> 5 {
-            0 | 6 => {
-                batch.outb(value as u8, port).expect("there is room");
-                expected.write(1, port, value);
-            }
-            1 | 7 => {
-                batch.outw(value as u16, port).expect("there is room");
-                expected.write(2, port, value);
-            }
-            2 => {
-                batch.outl(value, port).expect("there is room");
-                expected.write(4, port, value);
-            }
-            3 => {
-                let ticket = batch.inb(port).expect("there is room");
-                tickets.push(Read::Byte(ticket, expected.read(1, port)));
-            }
-            4 => {
-                let ticket = batch.inw(port).expect("there is room");
-                tickets.push(Read::Word(ticket, expected.read(2, port)));
-            }
-            _ => {
-                let ticket = batch.inl(port).expect("there is room");
-                tickets.push(Read::Long(ticket, expected.read(4, port)));
-            }
-        }
+        add_scalar(&mut batch, (kind >> 5) % 6, (port, value), expected, &mut tickets);
     }
     let len = batch.len;
     let records = &mut batch.records[..len];
@@ -342,12 +353,8 @@ fn compact_batch(machine: &Simulation, bytes: &mut Bytes<'_>, expected: &mut Exp
     // SAFETY: nothing can go wrong in a simulation.
     match (unsafe { compact::run(&io, records) }, stops_at) {
         (Ok(()), None) => {
-            let results = super::Results { records };
-            check(tickets, |read| match read {
-                Read::Byte(ticket, value) => (results.get(ticket).into(), value),
-                Read::Word(ticket, value) => (results.get(ticket).into(), value),
-                Read::Long(ticket, value) => (results.get(ticket), value),
-            });
+            let results = Results { records };
+            check(tickets, &results);
         }
         (Err(Error::Operation { index, .. }), Some(stop)) => assert_eq!(index, stop),
         (result, stop) => panic!("{result:?}, and the batch should stop at {stop:?}"),

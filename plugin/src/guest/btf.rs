@@ -77,7 +77,7 @@ impl Btf {
         let header_size = word(4);
         let part = |at: usize| {
             let (begin, length) = (header_size + word(at), word(at + 4));
-            (begin + length <= size).then_some((start + begin, start + begin + length))
+            (begin + length <= size).then(|| (start + begin, start + begin + length))
         };
         Some(Btf { types: part(8)?, strings: part(16)? })
     }

@@ -1,4 +1,4 @@
-//! Arbitrary guest memory: a small kernel with some of its bytes replaced, and tables that are arbitrary as a whole.
+//! Arbitrary guest memory: a small kernel with some of its bytes replaced, stacks, and tables that are arbitrary as a whole.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,16 +9,48 @@ use super::btf::{self, Wanted};
 use super::kallsyms::Kallsyms;
 use super::modules::ModuleList;
 use super::names::Budget;
-use super::synthetic_kernel::{Guest, Options, SHAPES};
+use super::synthetic_kernel::{Guest, OPTIONS, ORC_ENTRIES, Options, SHAPES, STACK, STRIDE};
 use super::unwind::orc;
 use super::vmcoreinfo::VmCoreInfo;
 use super::{Kernel, MOST_FRAMES, PhysicalMemory, Processes, Registers, Start, unwind};
 use crate::fuzzing::Bytes;
-use crate::x86::Mode;
+use crate::x86::{Mode, PAGE};
 
 thread_local! {
     /// Kernels that were made, each intact, by the number of their options. Making one takes milliseconds.
-    static GUESTS: RefCell<HashMap<u8, Guest>> = RefCell::default();
+    static GUESTS: RefCell<HashMap<u8, Sparse>> = RefCell::default();
+}
+
+/// A guest whose pages of zeros are left out of the ranges. A search of all memory would take most of the time.
+struct Sparse {
+    guest: Guest,
+    ranges: Vec<Range<u64>>,
+}
+
+impl Sparse {
+    fn new(guest: Guest) -> Sparse {
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for (page, start) in guest.ram.chunks(PAGE as usize).zip((0..).step_by(PAGE as usize)) {
+            if page.iter().all(|&byte| byte == 0) {
+                continue;
+            }
+            match ranges.last_mut().filter(|last| last.end == start) {
+                Some(last) => last.end += PAGE,
+                None => ranges.push(start..start + PAGE),
+            }
+        }
+        Sparse { guest, ranges }
+    }
+}
+
+impl PhysicalMemory for Sparse {
+    fn read(&self, physical: u64, into: &mut [u8]) -> bool {
+        self.guest.read(physical, into)
+    }
+
+    fn ranges(&self) -> Vec<Range<u64>> {
+        self.ranges.clone()
+    }
 }
 
 /// Searches a kernel whose memory was changed, and names, unwinds and reads all that it leads to.
@@ -33,7 +65,8 @@ pub fn kernel(data: &[u8]) {
         ..Start::flat(bytes.number::<8>(), bytes.number::<8>(), 0)
     };
     GUESTS.with_borrow_mut(|guests| {
-        let guest = guests.entry(bits).or_insert_with(|| Guest::new(options(bits)));
+        let memory = guests.entry(bits).or_insert_with(|| Sparse::new(Guest::new(options(bits))));
+        let guest = &mut memory.guest;
         let mut before = Vec::new();
         while !bytes.is_empty() {
             let part = &guest.parts[usize::from(bytes.byte()) % guest.parts.len()];
@@ -44,9 +77,9 @@ pub fn kernel(data: &[u8]) {
             before.push((at, old.to_vec()));
             old.copy_from_slice(new);
         }
-        explore(guest, &start);
+        explore(memory, &start);
         for (at, old) in before.into_iter().rev() {
-            guest.ram[at..at + old.len()].copy_from_slice(&old);
+            memory.guest.ram[at..at + old.len()].copy_from_slice(&old);
         }
     });
 }
@@ -62,9 +95,10 @@ fn options(bits: u8) -> Options {
     }
 }
 
-fn explore(guest: &Guest, start: &Start) {
-    Kernel::left(guest, &[guest.registers], &[0x20_0000]);
-    let Some(kernel) = Kernel::find(guest, &[guest.registers]) else { return };
+fn explore(memory: &Sparse, start: &Start) {
+    let guest = &memory.guest;
+    Kernel::left(memory, &[guest.registers], &[0x20_0000]);
+    let Some(kernel) = Kernel::find(memory, &[guest.registers]) else { return };
     let (text, module) = (guest.text(), guest.module_text());
     for address in [text, text + 0x25, text + 0x8_0010, module + 0x40, module + 0x85, start.ip] {
         if let Some(name) = kernel.name(address) {
@@ -93,6 +127,99 @@ fn explore(guest: &Guest, start: &Start) {
             }
         }
     }
+}
+
+thread_local! {
+    /// Kernels whose stacks are unwound, by the bits that choose their options.
+    static UNWOUND: RefCell<HashMap<u8, (Guest, Kernel)>> = RefCell::default();
+}
+
+/// The physical addresses of the code and of the stack that [`stack`] unwinds.
+const CODE_AT: u64 = 8 << 20;
+const STACK_AT: u64 = CODE_AT + STACK;
+
+/// Unwinds an arbitrary stack. A 64-bit kernel is unwound by ORC tables, the first entries of which are arbitrary. All other
+/// code is unwound by frame pointers.
+///
+/// The first byte chooses the kernel, or code without one, and its mode. Then come the registers, entries of the table, code,
+/// a word that is changed later, and the words of the stack: addresses of code or of the stack, or arbitrary ones.
+pub fn stack(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let flags = bytes.byte();
+    let mode = Mode::ALL[usize::from(flags >> 2 & 3) % 3];
+    let has_kernel = flags & 1 != 0 && mode != Mode::Bits16;
+    let options = Options { wide: mode != Mode::Bits32, has_mem: flags & 2 != 0, ..OPTIONS };
+    UNWOUND.with_borrow_mut(|guests| {
+        let (guest, kernel) = guests.entry(flags & 0xe).or_insert_with(|| {
+            let guest = Guest::new(options);
+            let kernel = Kernel::find(&guest, &[guest.registers]).expect("the kernel is intact");
+            (guest, kernel)
+        });
+        let (code, at_stack) = match (has_kernel, mode) {
+            (true, _) => (guest.text(), guest.text() + STACK),
+            // Offsets in segments.
+            (false, Mode::Bits16) => (0, 0),
+            (false, _) => (CODE_AT, STACK_AT),
+        };
+        let mut start = Start {
+            mode,
+            ip: code + bytes.number::<2>() % (20 * STRIDE),
+            sp: at_stack + bytes.number::<1>() * 4,
+            bp: at_stack + bytes.number::<1>() * 4,
+            cs_base: if code == 0 { CODE_AT } else { 0 },
+            ss_base: if code == 0 { STACK_AT } else { 0 },
+        };
+        if flags & 0x80 != 0 {
+            start.bp = bytes.number::<8>();
+            start.cs_base = bytes.number::<8>();
+        }
+        let entries = usize::from(bytes.byte() & 15) * 6;
+        let entries = bytes.take(entries);
+        let instructions = usize::from(bytes.byte());
+        let instructions = bytes.take(instructions);
+        let (changed_at, change) = (bytes.number::<1>() * 4, bytes.byte());
+        let mut words = Vec::new();
+        while !bytes.is_empty() && words.len() < 1024 {
+            let kind = bytes.byte();
+            let word = match kind & 3 {
+                0 => code + bytes.number::<2>() % (20 * STRIDE),
+                1 => at_stack + bytes.number::<1>() * 4,
+                2 => u64::from(kind >> 2),
+                _ => bytes.number::<8>(),
+            };
+            words.extend_from_slice(&word.to_le_bytes()[..mode.bits() as usize / 8]);
+        }
+        let parts = [(CODE_AT, instructions), (CODE_AT + ORC_ENTRIES, entries), (STACK_AT, &words)];
+        let before = parts.map(|(at, new)| {
+            let old = &mut guest.ram[at as usize..][..new.len()];
+            let before = old.to_vec();
+            old.copy_from_slice(new);
+            before
+        });
+        unwind_twice(guest, has_kernel.then_some(kernel), &start, STACK_AT + changed_at, change);
+        for ((at, _), old) in parts.into_iter().zip(before) {
+            guest.ram[at as usize..][..old.len()].copy_from_slice(&old);
+        }
+    });
+}
+
+/// Unwinds a stack, and again after a byte was changed: a stack that matches the recipe must have the same chain.
+fn unwind_twice(guest: &mut Guest, kernel: Option<&Kernel>, start: &Start, at: u64, change: u8) {
+    let read = |guest: &Guest, at: u64, into: &mut [u8]| match kernel {
+        Some(kernel) => kernel.read_linear(guest, at, into),
+        None => guest.read(at, into),
+    };
+    let first = unwind(kernel, start, MOST_FRAMES, &mut |at, into| read(guest, at, into));
+    assert!(first.chain.frames.len() <= MOST_FRAMES, "a chain is bounded");
+    assert!(first.recipe.matches(start, &mut |at, into| read(guest, at, into)));
+    let few = unwind(kernel, start, 2, &mut |at, into| read(guest, at, into)).chain.frames;
+    assert!(first.chain.frames.starts_with(&few), "the same callers come first");
+    guest.ram[at as usize] ^= change;
+    if first.recipe.matches(start, &mut |at, into| read(guest, at, into)) {
+        let second = unwind(kernel, start, MOST_FRAMES, &mut |at, into| read(guest, at, into));
+        assert_eq!(second.chain, first.chain, "the recipe has all that decides");
+    }
+    guest.ram[at as usize] ^= change;
 }
 
 /// The linear address of the memory of [`tables`], which is physical memory from 0 on.

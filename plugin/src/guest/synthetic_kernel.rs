@@ -16,11 +16,11 @@ const PHYSICAL: u64 = 8 << 20;
 const SIZE: usize = 16 << 20;
 
 /// Offsets of parts in the image.
-const BTF: u64 = 0x10_0000;
+pub(super) const BTF: u64 = 0x10_0000;
 const DATA: u64 = 0x18_0000;
 const TABLES: u64 = 0x20_0000;
 const ORC_IPS: u64 = 0x30_0000;
-const ORC_ENTRIES: u64 = 0x31_0000;
+pub(super) const ORC_ENTRIES: u64 = 0x31_0000;
 const IMAGE_SIZE: u64 = 0x40_0000;
 
 /// A stack, which is aligned as Linux's are, and its size.

@@ -5,7 +5,7 @@ mod unwinding;
 use std::time::{Duration, Instant};
 
 use super::synthetic_kernel::{
-    FUNCTIONS, Guest, KERNEL_TABLE, OPTIONS, Options, SHAPES, STRIDE, USER_TABLE,
+    BTF, FUNCTIONS, Guest, KERNEL_TABLE, OPTIONS, Options, SHAPES, STRIDE, USER_TABLE,
 };
 
 use super::{Kernel, Registers};
@@ -87,6 +87,15 @@ fn a_kernel_is_found_in_user_mode_with_page_table_isolation() {
         guest.registers.cr3 = USER_TABLE | 0x801;
         assert_names(&guest, options);
     }
+}
+
+#[test]
+fn types_that_pass_the_end_of_the_address_space_are_not_read() {
+    let mut guest = Guest::new(OPTIONS);
+    // The length of the types, and the place of the strings.
+    guest.put_linear(guest.text() + BTF + 12, &[0xff; 8]);
+    let kernel = find(&guest).unwrap();
+    assert_eq!(name(&kernel, guest.text() + STRIDE).as_deref(), Some("function_1"));
 }
 
 #[test]

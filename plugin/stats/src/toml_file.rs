@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::nearest::suggestion_or;
+use crate::text_table::printable;
 
 /// A key with its place.
 pub type Key<'i> = Spanned<Cow<'i, str>>;
@@ -75,9 +76,9 @@ impl<'a> TomlFile<'a> {
         }
     }
 
-    /// Makes a mistake at a place.
-    pub fn mistake(&self, span: Range<usize>, text: impl Into<String>) -> Mistake {
-        Mistake { place: self.place(&span), text: text.into() }
+    /// Makes a mistake at a place. The text may quote names and values as the file has them.
+    pub fn mistake(&self, span: Range<usize>, text: impl AsRef<str>) -> Mistake {
+        Mistake { place: self.place(&span), text: printable(text.as_ref()) }
     }
 
     /// Makes the mistake of a value that has another type. `expected` follows "write".
@@ -124,6 +125,15 @@ pub fn in_order<'t, 'i>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_a_mistake_quotes_are_escaped() {
+        let file = TomlFile { name: "a.toml", text: "[\"\\u001b[2J\"]\n" };
+        let table = file.parse().unwrap();
+        let (key, _) = in_order(table.get_ref()).next().unwrap();
+        let mistake = file.mistake(key.span(), format!("{} has no title", key.get_ref()));
+        assert_eq!(mistake.to_string(), "a.toml:1:2: \\u{1b}[2J has no title");
+    }
 
     #[test]
     fn places_are_counted_in_lines_and_characters() {

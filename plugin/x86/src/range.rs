@@ -54,10 +54,17 @@ impl PortRange {
     ///
     /// The text has another form, ends after port 0xffff, or ends before it begins.
     pub fn parse(text: &str, count: u16) -> Result<PortRange, PortRangeError> {
+        let number = |part| number(part).ok_or_else(|| PortRangeError::Syntax(text.to_owned()));
+        let port = |number| {
+            let port = u16::try_from(number).map(Port);
+            port.map_err(|_| PortRangeError::TooFar(text.to_owned()))
+        };
         match text.split_once('-') {
-            None => PortRange::new(port(text, text)?, count),
+            None => PortRange::new(port(number(text)?)?, count),
             Some((first, last)) => {
-                let (first, last) = (port(first, text)?, port(last, text)?);
+                // Other messages do not escape the text, so both parts must be numbers first.
+                let (first, last) = (number(first)?, number(last)?);
+                let (first, last) = (port(first)?, port(last)?);
                 match first <= last {
                     true => Ok(PortRange { first, last }),
                     false => Err(PortRangeError::Backwards(text.to_owned())),
@@ -93,13 +100,12 @@ impl PortRange {
     }
 }
 
-fn port(text: &str, whole: &str) -> Result<Port, PortRangeError> {
-    let number = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => u64::from_str(text),
-    };
-    let number = number.map_err(|_| PortRangeError::Syntax(whole.to_owned()))?;
-    u16::try_from(number).map(Port).map_err(|_| PortRangeError::TooFar(whole.to_owned()))
+/// Reads a decimal or hexadecimal number.
+fn number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => u64::from_str(text).ok(),
+    }
 }
 
 impl fmt::Display for PortRange {
@@ -137,6 +143,7 @@ mod tests {
             ("com1", "is neither a port"),
             ("0x3f8-", "is neither a port"),
             ("-5", "is neither a port"),
+            ("0x10000-\u{15}", "-\\u{15}\" is neither a port"),
             ("0xfff9", "exceeds 0xffff"),
             ("0x10000", "exceeds 0xffff"),
             ("0xfff0-0x10000", "exceeds 0xffff"),

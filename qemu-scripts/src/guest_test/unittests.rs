@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::quote::one_line;
 use super::settings::TIMEOUTS;
 
 /// Time limit of a test that states none, in seconds.
@@ -96,7 +97,8 @@ fn timeout(value: &str) -> Result<Duration> {
     };
     let seconds: Option<f64> = number.parse().ok();
     let limit = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds * unit).ok());
-    limit.with_context(|| format!("timeout = {value}: write seconds, such as 90 or 90s"))
+    limit
+        .with_context(|| format!("timeout = {}: write seconds, such as 90 or 90s", one_line(value)))
 }
 
 /// A list of tests.
@@ -136,7 +138,7 @@ impl Unittests {
             matches!(&*build.arch, "x86_64" | "i386"),
             "{}: ARCH={}: only tests for x86_64 and i386 can run",
             config.display(),
-            build.arch
+            one_line(&build.arch)
         );
         let mut list = Unittests { tests: Vec::new(), warnings: Vec::new(), build };
         list.parse(&text, directory).with_context(named)?;
@@ -172,8 +174,11 @@ impl Unittests {
             };
             let (key, value) = (key.trim_end(), value.trim_start());
             let value = match value.strip_prefix("\"\"\"") {
-                Some(first) => block(first, lines.by_ref().map(|(_, line)| line))
-                    .with_context(|| format!("line {number}: {key}: \"\"\" has no end"))?,
+                Some(first) => {
+                    block(first, lines.by_ref().map(|(_, line)| line)).with_context(|| {
+                        format!("line {number}: {}: \"\"\" has no end", one_line(key))
+                    })?
+                }
                 None => value.to_owned(),
             };
             let Some(test) = self.tests.last_mut() else {
@@ -221,7 +226,8 @@ impl Unittests {
             self.tests.iter().flat_map(|test| test.groups.split_whitespace()).collect();
         groups.sort_unstable();
         groups.dedup();
-        bail!("--group {group}: no test is in this group; the list has: {}", groups.join(" "))
+        let groups = one_line(&groups.join(" "));
+        bail!("--group {group}: no test is in this group; the list has: {groups}")
     }
 }
 
@@ -303,6 +309,11 @@ mod tests {
         for (text, why) in [
             ("[a]\ntimeout = soon\n", "line 2: timeout = soon: write seconds, such as 90 or 90s"),
             ("[a]\ntimeout = -1\n", "line 2: timeout = -1: write seconds, such as 90 or 90s"),
+            (
+                "[a]\ntimeout = \x1b[2J\n",
+                "line 2: timeout = \\u{1b}[2J: write seconds, such as 90 or 90s",
+            ),
+            ("[a]\n\0 = \"\"\"-m 1\n", "line 2: \\0: \"\"\" has no end"),
             ("[]\n", "line 1: a test needs a name: [NAME]"),
             ("[a]\nqemu_params = \"\"\"-m 1\n", "line 2: qemu_params: \"\"\" has no end"),
         ] {

@@ -11,20 +11,20 @@ const FLASH_END: u64 = 1 << 32;
 const FLASH_SIZE: u64 = 0x2000;
 
 /// Flash and RAM, each with a part of the data at its beginning.
-struct Memory<'a> {
-    flash: &'a [u8],
-    ram: &'a [u8],
+struct Memory {
+    flash: Vec<u8>,
+    ram: Vec<u8>,
 }
 
-impl Memory<'_> {
+impl Memory {
     const RAM_SIZE: u64 = 0x1_0000;
 }
 
-impl PhysicalMemory for Memory<'_> {
+impl PhysicalMemory for Memory {
     fn read(&self, physical: u64, into: &mut [u8]) -> bool {
         let (data, at, size) = match physical.checked_sub(FLASH_END - FLASH_SIZE) {
-            Some(at) => (self.flash, at, FLASH_SIZE),
-            None => (self.ram, physical, Memory::RAM_SIZE),
+            Some(at) => (&self.flash, at, FLASH_SIZE),
+            None => (&self.ram, physical, Memory::RAM_SIZE),
         };
         if at.saturating_add(into.len() as u64) > size {
             return false;
@@ -41,11 +41,31 @@ impl PhysicalMemory for Memory<'_> {
     }
 }
 
+/// Makes the checksum of each volume's header right. Volumes with a wrong one are not read.
+fn with_checksums(data: &[u8]) -> Vec<u8> {
+    let mut repaired = data.to_vec();
+    for (signature, _) in data.windows(4).enumerate().filter(|(_, bytes)| bytes == b"_FVH") {
+        let Some(volume) = signature.checked_sub(40).and_then(|at| repaired.get_mut(at..)) else {
+            continue;
+        };
+        let Some(&[low, high]) = volume.get(48..50) else { continue };
+        let size = usize::from(u16::from_le_bytes([low, high]));
+        let Some(header) = volume.get_mut(..size).filter(|header| header.len() >= 56) else {
+            continue;
+        };
+        header[50..52].fill(0);
+        let words = header.chunks_exact(2).map(|word| u16::from_le_bytes([word[0], word[1]]));
+        let sum = words.fold(0, u16::wrapping_add);
+        header[50..52].copy_from_slice(&sum.wrapping_neg().to_le_bytes());
+    }
+    repaired
+}
+
 fuzz_target!(|data: &[u8]| {
     let Some((&[low, high], data)) = data.split_first_chunk() else { return };
     let len = usize::from(u16::from_le_bytes([low, high])).min(data.len());
     let (flash, ram) = data.split_at(len);
-    let memory = Memory { flash, ram };
+    let memory = Memory { flash: with_checksums(flash), ram: with_checksums(ram) };
     Firmware::is_there(&memory);
     let seen = SeenImage::around(&memory, 0x1234);
     let Some(firmware) = Firmware::find(&memory) else { return };

@@ -1,10 +1,24 @@
 //! What several fuzz targets need.
 
+mod elf_file;
 mod memory_file;
 mod trace_file;
 
+pub use elf_file::{PLACES, elf_file};
 pub use memory_file::MemoryFile;
 pub use trace_file::trace_file;
+
+/// Two dumps of the corpus, one with call chains and hypercalls, for what is applied to a dump.
+///
+/// # Panics
+///
+/// If they cannot be read.
+pub fn dumps() -> Vec<pvio_stats::Snapshot> {
+    let dumps =
+        [&include_bytes!("../corpus/dump/calls")[..], include_bytes!("../corpus/dump/poweroff")];
+    let read = |dump: &[u8]| pvio_stats::Snapshot::from_json(dump).expect("the corpus has dumps");
+    dumps.map(read).into()
+}
 
 /// Checks that a message is one line, which leaves a terminal alone.
 ///

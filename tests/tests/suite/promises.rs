@@ -1,4 +1,5 @@
 //! The table of promises in `tests/README.md` names tests that exist, and every module. So do those of `docs/security.md`.
+//! Documents name every fuzz target.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -59,4 +60,35 @@ fn every_module_of_tests_is_named_in_the_readme() {
         .collect();
     let unnamed: Vec<_> = modules.iter().filter(|module| !is_named(module)).collect();
     assert!(unnamed.is_empty(), "tests/README.md names no test of {unnamed:?}");
+}
+
+#[test]
+fn every_fuzz_target_is_built_and_named_in_the_documents() {
+    let fuzz = paths::repository().join("tests/fuzz");
+    let targets: BTreeSet<String> = std::fs::read_dir(fuzz.join("fuzz_targets"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    assert!(targets.len() > 20, "{targets:?}");
+    let manifest = std::fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
+    for target in &targets {
+        assert!(manifest.contains(&format!("\"fuzz_targets/{target}.rs\"")), "{target}: no binary");
+        let corpus = fuzz.join("corpus").join(target);
+        assert!(
+            corpus.read_dir().is_ok_and(|mut files| files.next().is_some()),
+            "{target}: no corpus"
+        );
+    }
+    for (document, head, column) in [
+        ("docs/fuzzing.md", "| target | arbitrary | and must |", 1),
+        ("docs/security.md", "| input | comes from | fuzz targets |", 3),
+    ] {
+        let text = std::fs::read_to_string(paths::repository().join(document)).unwrap();
+        let (_, table) = text.split_once(head).expect("the table of targets");
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let cells = rows.map(|row| row.split('|').nth(column).unwrap());
+        let named: BTreeSet<String> =
+            cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
+        assert_eq!(named, targets, "{document}");
+    }
 }

@@ -63,6 +63,8 @@ impl Code {
         stack: &mut Stack<'_, R>,
     ) -> Option<Progress> {
         const LOOKED_AT: usize = 48;
+        /// Largest offset of a tracer's call, after `endbr`.
+        const TRACER_CALL: u64 = 4;
         let mut bytes = [0; LOOKED_AT];
         stack.read(self.base.wrapping_add(function), &mut bytes)?;
         let mut decoder =
@@ -80,7 +82,11 @@ impl Code {
                     return is_made.then_some(Progress::HasFrame);
                 }
                 // With tracing enabled, the kernel's functions call the tracer first.
-                (Prologue::Call, Progress::Begins) if instruction.ip() <= function + 4 => progress,
+                (Prologue::Call, Progress::Begins)
+                    if instruction.ip().wrapping_sub(function) <= TRACER_CALL =>
+                {
+                    progress
+                }
                 (Prologue::Other, _) => progress,
                 _ => return None,
             };

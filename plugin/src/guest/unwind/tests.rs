@@ -1,5 +1,7 @@
 //! Frame pointers: chains of code that is made here, in all three modes.
 
+use super::calls::{Code, Progress};
+use super::stack::Stack;
 use super::{Chain, End, Frame, MOST_FRAMES, Start, unwind};
 use crate::x86::Mode;
 
@@ -298,4 +300,21 @@ fn any_stack_is_unwound_in_bounded_time() {
         }
         assert!(machine.unwind(MOST_FRAMES).frames.len() <= MOST_FRAMES);
     }
+}
+
+#[test]
+fn code_offsets_wrap_around() {
+    // call, push ebp, mov ebp, esp
+    const FUNCTION: [u8; 8] = [0xe8, 0, 0, 0, 0, 0x55, 0x89, 0xe5];
+    let mut read = |_: u64, into: &mut [u8]| {
+        into.fill(0x90);
+        into[..FUNCTION.len()].copy_from_slice(&FUNCTION);
+        true
+    };
+    let start = Start { mode: Mode::Bits32, ..Start::flat(0, 0, 0) };
+    let mut stack = Stack::new(&start, &mut read);
+    let code = Code { mode: Mode::Bits32, base: 0x1000 };
+    let function = u64::MAX - 1;
+    let progress = code.frame_at(function, FUNCTION.len() as u64, &mut stack);
+    assert_eq!(progress, Some(Progress::HasFrame));
 }
