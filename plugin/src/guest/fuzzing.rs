@@ -31,7 +31,8 @@ impl Sparse {
     fn new(guest: Guest) -> Sparse {
         let mut ranges: Vec<Range<u64>> = Vec::new();
         for (page, start) in guest.ram.chunks(PAGE as usize).zip((0..).step_by(PAGE as usize)) {
-            if page.iter().all(|&byte| byte == 0) {
+            // Comparing byte by byte would take seconds, with the fuzzer's instrumentation.
+            if *page == [0; PAGE as usize] {
                 continue;
             }
             match ranges.last_mut().filter(|last| last.end == start) {

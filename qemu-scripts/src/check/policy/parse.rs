@@ -79,7 +79,7 @@ impl Reader<'_> {
             (None, None) => {
                 let text = "a policy needs a default; add default = \"deny\" or default = \"allow\", or \
                             extends = \"tdx\"";
-                return Err(self.file.mistake(0..0, text.to_owned()));
+                return Err(self.file.mistake(0..0, text));
             }
         }
         Ok(policy)
@@ -94,7 +94,7 @@ impl Reader<'_> {
             let rule = self.rule(value)?;
             if rule.name == DEFAULT {
                 let text = "\"default\" is the name of what no rule matches; choose another name";
-                return Err(self.file.mistake(value.span(), text.to_owned()));
+                return Err(self.file.mistake(value.span(), text));
             }
             if rules.iter().any(|other| other.name == rule.name) {
                 let text = format!("two rules have the name {:?}; choose another name", rule.name);
