@@ -164,7 +164,7 @@ fn each_failing_call_on_a_file_of_the_guest_fails_its_hypercall(host: &Host) {
     let calls = files.calls();
     assert!(calls >= 8, "{calls} calls: each of two files is opened, written, synced and renamed");
     let step = calls.div_ceil(rounds(16, 64) as u64);
-    let is_chosen = |at: &u64| at % step == 0 || *at <= 5;
+    let is_chosen = |at: &u64| at.is_multiple_of(step) || *at <= 5;
     for at in (1..=calls).filter(is_chosen) {
         for fault in Fault::ALL {
             let (ended, found) = run(at, fault);
