@@ -135,7 +135,7 @@ fn own_change_is_seen() {
     });
     // The access: the device raises the line, and the line is settled before the vCPU goes on.
     changes.add(true);
-    if changes.has_changed() {
+    if changes.take_changed() {
         told.apply(&changes);
     }
     assert!(told.0.lock().unwrap().contains(&true));
