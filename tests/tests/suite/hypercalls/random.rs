@@ -6,6 +6,7 @@
 //! `PVIO_TEST_SEED` sets the seed, `PVIO_TEST_CALLS` the number of calls.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use pvio::stats::Call;
 use pvio_tests::{
@@ -72,6 +73,8 @@ pub(super) fn random_calls_of(host: &Host, name: &str, bits: u32, choice: u32) {
         .bare_guest(&guest(&format!("calls-{name}.bin")))
         .args(["-cpu", "max", "-debugcon", "stdio"])
         .args(["-smp", if choice & SECOND_CPU != 0 { "2" } else { "1" }])
+        // A long part makes a million calls.
+        .time_limit(Duration::from_secs(120 + u64::from(calls) / 2000))
         .start()
         .unwrap();
     running.wait_for("warm\n").unwrap();
