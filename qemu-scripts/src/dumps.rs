@@ -93,25 +93,35 @@ fn replace(output: &Path, put: impl FnOnce(&mut dyn Write) -> Result<()>) -> Res
     let mode = Permissions::from_mode(0o666);
     let file = tempfile::Builder::new().permissions(mode).tempfile_in(directory);
     let file = file.map_err(without_path).with_context(named)?;
-    let failed = Cell::new(None);
-    let mut out = BufWriter::new(KeptError { out: file.as_file(), failed: &failed });
-    let result = put(&mut out).and_then(|()| Ok(out.flush()?));
-    // Discards the buffer: after an error it cannot be written either.
-    let _ = out.into_parts();
-    if let Some(error) = failed.take() {
-        return Err(error).with_context(named);
-    }
-    result?;
+    write_buffered(file.as_file(), put).with_context(named)??;
     file.persist(&output).map_err(|error| error.error).with_context(named)?;
     Ok(())
 }
 
-/// An output that keeps its error, because other libraries wrap errors in their own types.
-pub struct KeptError<'a, W> {
-    /// The output.
-    pub out: W,
-    /// Its last error.
-    pub failed: &'a Cell<Option<io::Error>>,
+/// Writes to an output through a buffer; `put` writes its contents. Returns the result of `put`.
+///
+/// # Errors
+///
+/// Fails with the output's own error, which other libraries would wrap in their types, if it cannot be written.
+pub fn write_buffered(
+    out: impl Write,
+    put: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> io::Result<Result<()>> {
+    let failed = Cell::new(None);
+    let mut out = BufWriter::with_capacity(1 << 16, KeptError { out, failed: &failed });
+    let result = put(&mut out).and_then(|()| Ok(out.flush()?));
+    // Discards the buffer: after an error it cannot be written either.
+    let _ = out.into_parts();
+    match failed.take() {
+        Some(error) => Err(error),
+        None => Ok(result),
+    }
+}
+
+/// An output that keeps its last error.
+struct KeptError<'a, W> {
+    out: W,
+    failed: &'a Cell<Option<io::Error>>,
 }
 
 impl<W: Write> Write for KeptError<'_, W> {

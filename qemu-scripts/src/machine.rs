@@ -383,7 +383,7 @@ pub struct Ended {
     pub wall: Duration,
     /// The CPU time of all threads.
     pub cpu: Duration,
-    /// The peak resident memory, in bytes, as [`Running::poll`] last saw it: [`Running::wait`] looks each 2 ms.
+    /// The peak resident memory, in bytes, as [`Running::poll`] last saw it. [`Running::wait`] looks every 2 ms.
     pub memory: u64,
     /// The contents of stdout.
     pub stdout: String,

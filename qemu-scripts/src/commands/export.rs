@@ -1,13 +1,12 @@
 //! `pvio export`: converts a dump or a trace for other programs.
 
-use std::cell::Cell;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use pvio_cli::dumps::{self, KeptError};
+use pvio_cli::dumps;
 use pvio_cli::export::{Format, Request, export};
 use pvio_cli::status::StdoutError;
 
@@ -59,16 +58,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             })?;
         }
         None => {
-            let failed = Cell::new(None);
-            let stdout = KeptError { out: io::stdout().lock(), failed: &failed };
-            let mut out = BufWriter::with_capacity(1 << 16, stdout);
-            let result = export(input, &request, &mut out).and_then(|()| Ok(out.flush()?));
-            // Discards the buffer: after an error it cannot be written either.
-            let _ = out.into_parts();
-            if let Some(error) = failed.take() {
-                return Err(StdoutError::from(error).into());
-            }
-            result?;
+            dumps::write_buffered(io::stdout().lock(), |out| export(input, &request, out))
+                .map_err(StdoutError::from)??;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use fuzz::{MemoryFile, assert_message, assert_text, dumps};
+use fuzz::{MemoryFile, PORTS, assert_message, assert_text, dumps};
 use libfuzzer_sys::fuzz_target;
 use pvio_cli::cost::amount::Decimal;
 use pvio_cli::cost::groups::{Group, Groups};
@@ -18,9 +18,6 @@ use pvio_x86::{Direction, Port, PortForm};
 
 static DUMPS: LazyLock<Vec<(Snapshot, Groups)>> =
     LazyLock::new(|| dumps().into_iter().map(|dump| (dump.clone(), Groups::of(&dump))).collect());
-
-const PORTS: [u16; 12] =
-    [0, 0x20, 0x40, 0x60, 0x70, 0x80, 0x1f0, 0x2f8, 0x3f8, 0x402, 0xcf8, 0xffff];
 
 fuzz_target!(|data: &[u8]| {
     let file = MemoryFile::new(data);

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use fuzz::{assert_message, assert_text, dumps};
+use fuzz::{PORTS, assert_message, assert_text, dumps};
 use libfuzzer_sys::fuzz_target;
 use pvio_cli::check::{
     Action, Against, Baseline, By, CheckedAccess, Origins, Phase, Policy, Style, Verdict, accesses,
@@ -13,9 +13,6 @@ use pvio_stats::Snapshot;
 use pvio_x86::{AccessSize, Direction, Port, Width};
 
 static DUMPS: LazyLock<Vec<Snapshot>> = LazyLock::new(dumps);
-
-const PORTS: [u16; 12] =
-    [0, 0x20, 0x40, 0x60, 0x70, 0x80, 0x1f0, 0x2f8, 0x3f8, 0x402, 0xcf8, 0xffff];
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = str::from_utf8(data) else { return };

@@ -8,6 +8,10 @@ pub use elf_file::{PLACES, elf_file};
 pub use memory_file::MemoryFile;
 pub use trace_file::trace_file;
 
+/// Ports that policies and models tell apart, and the ends of the range.
+pub const PORTS: [u16; 12] =
+    [0, 0x20, 0x40, 0x60, 0x70, 0x80, 0x1f0, 0x2f8, 0x3f8, 0x402, 0xcf8, 0xffff];
+
 /// Two dumps of the corpus, one with call chains and hypercalls, for what is applied to a dump.
 ///
 /// # Panics

@@ -27,7 +27,10 @@ pub fn script(data: &[u8]) {
     };
     if let Some(functions) = functions {
         let program = Program::load("fuzzed.rhai", text, OPERATIONS, &host(), functions, |_| {});
-        return program.err().iter().for_each(assert_message);
+        if let Err(error) = program {
+            assert_message(&error);
+        }
+        return;
     }
     let source = Source::new("fuzzed.rhai".to_owned(), OPERATIONS);
     let mut device = match Script::new(source, text, host()) {

@@ -1,7 +1,9 @@
 //! The calls for files, one at a time (`tests/guests/calls/files.c`), on every QEMU through the mailbox.
 
 use pvio::stats::Call;
-use pvio_tests::{GuestTest, Host, assert_consistent, on_answering_qemus, on_both_qemus};
+use pvio_tests::{
+    GuestTest, Host, assert_consistent, file_names, on_answering_qemus, on_both_qemus,
+};
 
 use super::stream_sequence;
 
@@ -46,10 +48,7 @@ fn run(host: &Host, name: &str, by_registers: bool) {
     if is_answered {
         expected.insert(0, "copy");
     }
-    let entries = path("share").read_dir().unwrap();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
+    let names = file_names(&path("share"));
     assert_eq!(names, expected);
     let read = |name: &str| std::fs::read(path("share").join(name)).unwrap();
     for name in names.iter().filter(|name| *name != "second") {

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use pvio::x86::{Direction, Port};
 use pvio_cli::machine::read_stats;
 use pvio_cli::stats::trace::{Trace, statistics};
-use pvio_tests::{Host, guest, on_both_qemus, refusal};
+use pvio_tests::{Host, file_names, guest, on_both_qemus, refusal};
 
 use crate::devices::script::documented_script;
 use crate::live::program;
@@ -38,11 +38,7 @@ impl Config {
     }
 
     fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.0.path()).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort_unstable();
-        names
+        file_names(self.0.path())
     }
 }
 

@@ -10,8 +10,8 @@ use pvio_cli::expected_forms::PASSED;
 use pvio_cli::machine::{Ended, Machine, read_stats};
 use pvio_cli::stats::trace::{Trace, statistics};
 use pvio_tests::{
-    Compiler, FailingFiles, Fault, Host, Monitor, assert_consistent, guest, number_from_env,
-    on_both_qemus, path_str, start_busy,
+    Compiler, FailingFiles, Fault, Host, Monitor, assert_consistent, file_names, guest,
+    number_from_env, on_both_qemus, path_str, start_busy,
 };
 
 use crate::hypercalls::stream_sequence;
@@ -98,8 +98,7 @@ impl Written {
             assert!(names.iter().any(|name| lines[0].contains(name)), "{what}");
             assert!(!self.is_replaced || file == OLD, "{what}");
         }
-        let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
-        assert_eq!(names.collect::<Vec<_>>(), ["out"], "{what}");
+        assert_eq!(file_names(directory), ["out"], "{what}");
     }
 
     fn check_whole(&self, directory: &Path, what: &str) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use pvio_tests::{FailingFiles, Fault, Host, guest};
+use pvio_tests::{FailingFiles, Fault, Host, file_names, guest};
 
 /// Commands that write one file, whose path is their last argument. `{dump}` and `{trace}` are files of a run.
 const COMMANDS: [&[&str]; 9] = [
@@ -27,22 +27,14 @@ fn pvio(files: &FailingFiles, directory: &Path, at: u64, fault: Fault) -> Comman
     command
 }
 
-fn check_failure(output: &Output, names: &str, what: &str) {
+/// Fails unless one line says why the output, which it names, cannot be written.
+fn check_failure(output: &Output, name: &str, what: &str) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{what}: {stderr}");
     let lines: Vec<_> = stderr.lines().filter(|line| line.contains("cannot be written")).collect();
     let why = ["No space left on device", "Input/output error"];
     assert!(lines.len() == 1 && why.iter().any(|why| lines[0].contains(why)), "{what}: {stderr}");
-    assert!(lines[0].contains(names) && !stderr.contains("backtrace"), "{what}: {stderr}");
-}
-
-/// Names of the files in a directory, sorted.
-fn names(directory: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(directory).unwrap();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
+    assert!(lines[0].contains(name) && !stderr.contains("backtrace"), "{what}: {stderr}");
 }
 
 #[test]
@@ -65,7 +57,7 @@ fn each_failing_call_on_an_output_of_a_command_leaves_the_old_file() {
                 command.arg(argument.replace("{trace}", &path("trace")));
             }
             let output = command.arg(directory.path().join("out")).output().unwrap();
-            assert_eq!(names(directory.path()), ["out"], "{arguments:?}");
+            assert_eq!(file_names(directory.path()), ["out"], "{arguments:?}");
             (output, std::fs::read(directory.path().join("out")).unwrap())
         };
         let (output, whole) = run(0, Fault::Full);
@@ -103,8 +95,8 @@ fn each_failing_call_on_a_file_of_guest_test_leaves_files_whole_or_absent() {
     let (output, whole) = run(0, Fault::Full);
     assert!(output.status.success(), "{output:?}");
     let kept = Path::new("kept/1-poweroff.bin");
-    assert_eq!(names(whole.path()), ["junit.xml", "kept"]);
-    let expected = names(&whole.path().join(kept));
+    assert_eq!(file_names(whole.path()), ["junit.xml", "kept"]);
+    let expected = file_names(&whole.path().join(kept));
     assert!(expected.contains(&"stats.json".to_owned()), "{expected:?}");
     for at in 1..=files.calls() {
         for fault in [Fault::Full, Fault::Interrupted, Fault::Short] {
@@ -112,11 +104,11 @@ fn each_failing_call_on_a_file_of_guest_test_leaves_files_whole_or_absent() {
             let (output, directory) = run(at, fault);
             if fault.is_transparent() {
                 assert!(output.status.success(), "{what}: {output:?}");
-                assert_eq!(names(&directory.path().join(kept)), expected, "{what}");
+                assert_eq!(file_names(&directory.path().join(kept)), expected, "{what}");
             } else {
                 check_failure(&output, &directory.path().display().to_string(), &what);
             }
-            let there = names(&directory.path().join(kept));
+            let there = file_names(&directory.path().join(kept));
             for name in &there {
                 let [found, whole] = [&directory, &whole].map(|directory| {
                     std::fs::read(directory.path().join(kept).join(name)).unwrap()

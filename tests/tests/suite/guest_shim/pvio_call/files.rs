@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 use pvio::stats::Call;
-use pvio_tests::{Host, on_answering_qemus};
+use pvio_tests::{Host, file_names, on_answering_qemus};
 
-use super::{Files, Session, names_of};
+use super::{Files, Session};
 
 on_answering_qemus! {
     files_arrive_whole_and_unchanged
@@ -127,7 +127,7 @@ fn names_that_leave_the_directory_are_refused(host: &Host) {
     assert_eq!(session.check("ls /tmp", 0), "");
     assert_eq!(session.check("pvio-call get file - && echo", 0), "file\n");
     assert_eq!(files.shared(), before);
-    assert_eq!(names_of(&files.path("outside")), ["secret"]);
+    assert_eq!(file_names(&files.path("outside")), ["secret"]);
     assert_eq!(std::fs::read(files.path("outside/secret")).unwrap(), b"secret");
 }
 

@@ -2,12 +2,12 @@
 
 mod files;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use pvio::stats::Call;
 use pvio_cli::machine::{Ended, Machine};
 use pvio_cli::paths;
-use pvio_tests::{Host, LinuxGuest, on_answering_qemus, on_both_qemus};
+use pvio_tests::{Host, LinuxGuest, file_names, on_answering_qemus, on_both_qemus};
 use tempfile::TempDir;
 
 on_answering_qemus! {
@@ -126,16 +126,8 @@ impl Files {
 
     /// The names in the shared directory.
     fn shared(&self) -> Vec<String> {
-        names_of(&self.path("share"))
+        file_names(&self.path("share"))
     }
-}
-
-fn names_of(directory: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(directory).unwrap();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 /// Commands that work in both programs; CALL is the program.
