@@ -1,21 +1,22 @@
 //! QEMU's gdb stub.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::Monitor;
 
 /// A connection to QEMU's gdb stub, for breakpoints and single steps.
 #[derive(Debug)]
-pub struct Debugger(TcpStream);
+pub struct Debugger(UnixStream);
 
 impl Debugger {
     /// Attaches to a guest, which stops.
     pub fn attach(monitor: &mut Monitor) -> Debugger {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        monitor.ask(&format!("gdbserver tcp:127.0.0.1:{port}"));
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("gdb");
+        monitor.ask(&format!("gdbserver unix:{},server=on,wait=off", socket.display()));
+        let stream = UnixStream::connect(&socket).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         Debugger(stream)
     }
