@@ -37,31 +37,38 @@ pub(super) struct AddressSpace<'m, M> {
 }
 
 impl<'m, M: PhysicalMemory> AddressSpace<'m, M> {
-    /// The address spaces that may have a kernel while a vCPU has these registers.
-    ///
-    /// With page-table isolation, CR3 has no kernel in user mode, but the kernel's table is beside the user's.
-    pub(super) fn of(memory: &'m M, registers: Registers) -> Vec<AddressSpace<'m, M>> {
-        if !registers.is_paging() {
-            return Vec::new();
-        }
+    /// The address space of exactly these registers, with paging.
+    pub(super) fn of(memory: &'m M, registers: Registers) -> AddressSpace<'m, M> {
         let layout =
             Cr4::PAGE_SIZE_EXTENSIONS | Cr4::PHYSICAL_ADDRESS_EXTENSION | Cr4::LINEAR_ADDRESS_57;
         let efer = Efer::from_bits_retain(registers.efer);
-        let space = |cr3| {
-            let paging = Paging {
-                cr0: Cr0::PAGING,
-                cr3,
-                cr4: Cr4::from_bits_retain(registers.cr4) & layout,
-                efer: efer & Efer::LONG_MODE_ACTIVE | Efer::NO_EXECUTE_ENABLE,
-                rflags: Rflags::empty(),
-                supervisor: Supervisor::Yes,
-                keys: KeyRights::default(),
-            };
-            AddressSpace { memory, paging }
+        let paging = Paging {
+            cr0: Cr0::PAGING,
+            cr3: registers.cr3,
+            cr4: Cr4::from_bits_retain(registers.cr4) & layout,
+            efer: efer & Efer::LONG_MODE_ACTIVE | Efer::NO_EXECUTE_ENABLE,
+            rflags: Rflags::empty(),
+            supervisor: Supervisor::Yes,
+            keys: KeyRights::default(),
         };
-        let tables = [registers.cr3 & !CR3_PTI_USER, registers.cr3];
-        let first = usize::from(tables[0] == tables[1]);
-        tables[first..].iter().map(|&cr3| space(cr3)).collect()
+        AddressSpace { memory, paging }
+    }
+
+    /// The address spaces that may have a kernel while a vCPU has these registers.
+    ///
+    /// With page-table isolation, CR3 has no kernel in user mode, but the kernel's table is beside the user's. Without it,
+    /// anything may be there, also a table of another process.
+    pub(super) fn that_may_have_kernel(
+        memory: &'m M,
+        registers: Registers,
+    ) -> Vec<AddressSpace<'m, M>> {
+        if !registers.is_paging() {
+            return Vec::new();
+        }
+        let space = AddressSpace::of(memory, registers);
+        let beside = registers.cr3 & !CR3_PTI_USER;
+        let beside = (beside != registers.cr3).then(|| space.with_table(beside));
+        beside.into_iter().chain([space]).collect()
     }
 
     /// The address space of another top-level table.

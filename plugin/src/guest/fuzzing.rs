@@ -279,8 +279,7 @@ pub fn tables(data: &[u8]) {
     let (head, memory) = data.split_at(data.len().min(16));
     let mut head = Bytes(head);
     let memory = Ram(memory);
-    let spaces = AddressSpace::of(&memory, Ram::registers());
-    let Some(space) = spaces.first() else { return };
+    let space = &AddressSpace::of(&memory, Ram::registers());
     for info in VmCoreInfo::search(&memory) {
         info.is_mapped(|linear| space.translate(linear));
         let _ = (info.release(), info.build_id(), info.kaslr_offset(), info.page_table());

@@ -67,19 +67,22 @@ impl Kernel {
     /// Finds the kernel that the vCPUs run, through their page tables. Works in user mode, too.
     pub fn find(memory: &impl PhysicalMemory, vcpus: &[Registers]) -> Option<Kernel> {
         let mut tables = HashSet::new();
-        let spaces = vcpus.iter().flat_map(|&registers| AddressSpace::of(memory, registers));
+        let spaces = vcpus
+            .iter()
+            .flat_map(|&registers| AddressSpace::that_may_have_kernel(memory, registers));
         let spaces: Vec<_> = spaces.filter(|space| tables.insert(space.table())).collect();
         let mut attempts = ATTEMPTS;
         if !spaces.is_empty() {
             for info in VmCoreInfo::search(memory).filter(VmCoreInfo::has_symbol_table) {
                 let maps =
                     |space: &&AddressSpace<'_, _>| info.is_mapped(|linear| space.translate(linear));
-                let Some(space) = spaces.iter().find(maps) else { continue };
-                attempts = attempts.checked_sub(1)?;
-                let kallsyms = Kallsyms::by_info(space, &info);
-                if let Some(kernel) = kallsyms.and_then(|it| Kernel::read(space, &it, Some(&info)))
-                {
-                    return Some(kernel);
+                for space in spaces.iter().filter(maps) {
+                    attempts = attempts.checked_sub(1)?;
+                    let kallsyms = Kallsyms::by_info(space, &info);
+                    let kernel = kallsyms.and_then(|it| Kernel::read(space, &it, Some(&info)));
+                    if kernel.is_some() {
+                        return kernel;
+                    }
                 }
             }
         }
@@ -262,8 +265,7 @@ impl Kernel {
 
     /// Fills `into` from a linear address of the kernel, by its own page table.
     pub fn read_linear(&self, memory: &impl PhysicalMemory, linear: u64, into: &mut [u8]) -> bool {
-        let spaces = AddressSpace::of(memory, self.registers);
-        spaces.first().is_some_and(|space| space.read(linear, into).is_some())
+        AddressSpace::of(memory, self.registers).read(linear, into).is_some()
     }
 
     /// The offsets of members of a structure, in bytes, by the kernel's types (BTF). Unknown members are `None`.
@@ -289,8 +291,7 @@ impl Kernel {
         memory: &impl PhysicalMemory,
         wanted: &[Wanted<'_>],
     ) -> Option<Vec<Option<Structure>>> {
-        let space = AddressSpace::of(memory, self.registers).into_iter().next()?;
-        btf::structures(&space, self.btf?, wanted)
+        btf::structures(&AddressSpace::of(memory, self.registers), self.btf?, wanted)
     }
 
     /// The addresses that lead to `current`.

@@ -163,8 +163,7 @@ impl ModuleNamer {
 
     /// Names code as `symbol+0x12 [module]`; `None` if no loaded module has it.
     pub fn name(&self, memory: &impl PhysicalMemory, address: u64) -> Option<String> {
-        let space = AddressSpace::of(memory, self.registers).into_iter().next()?;
-        self.list.name(&space, address)
+        self.list.name(&AddressSpace::of(memory, self.registers), address)
     }
 }
 

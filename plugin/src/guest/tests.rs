@@ -89,6 +89,32 @@ fn a_kernel_is_found_in_user_mode_with_page_table_isolation() {
     }
 }
 
+/// Without isolation, the page beside a process's table may be one that maps something else where the kernel is.
+#[test]
+fn the_page_beside_a_processs_table_does_not_matter() {
+    const BESIDE: usize = 0x20_0000;
+    const PROCESS: usize = BESIDE | 0x1000;
+    for has_info in [true, false] {
+        let options = Options { wide: false, has_info, has_data: false, ..OPTIONS };
+        let mut guest = Guest::new(options);
+        let own = KERNEL_TABLE as usize;
+        guest.ram.copy_within(own..own + 0x1000, PROCESS);
+        // The first 4 MiB of RAM in one page.
+        let entry = 4 * (guest.text() >> 22) as usize;
+        guest.ram[BESIDE + entry..][..4].copy_from_slice(&0xe3u32.to_le_bytes());
+        guest.registers.cr3 = PROCESS as u64;
+        assert_names(&guest, options);
+        let kernel = find(&guest).unwrap();
+        // The synthetic kernel does not tell its own table.
+        assert_eq!(kernel.registers().cr3, PROCESS as u64);
+        // Types begin so.
+        assert_eq!(kernel.has_bytes(&guest, guest.text() + BTF, &[0x9f, 0xeb]), Some(true));
+        let namer = kernel.module_namer().unwrap();
+        let name = namer.name(&guest, guest.module_text() + 0x40);
+        assert_eq!(name.as_deref(), Some("probe [driver]"));
+    }
+}
+
 #[test]
 fn types_that_pass_the_end_of_the_address_space_are_not_read() {
     let mut guest = Guest::new(OPTIONS);

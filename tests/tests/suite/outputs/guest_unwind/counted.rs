@@ -20,7 +20,8 @@ pub(in super::super) fn check_counted(
     let kernel = guest.kernel();
     let address = guest.symbol(function);
     let mut code = [0; 256];
-    assert!(kernel.read_linear(&guest.ram, address, &mut code));
+    let is_read = kernel.read_linear(&guest.ram, address, &mut code);
+    assert!(is_read, "{address:#x}: {:x?}: {:x?}", kernel.registers(), guest.cpu());
     let bits = if guest.is_64_bit { 64 } else { 32 };
     let mut decoder = Decoder::with_ip(bits, &code, address, DecoderOptions::NONE);
     let access = decoder.iter().find(|it| matches!(it.mnemonic(), Mnemonic::In | Mnemonic::Out));
