@@ -56,32 +56,81 @@ impl Access {
     }
 }
 
-/// Whether reads repeat what they read until it changes: a poll.
+/// The fewest reads of a timer from which it can be told from data that happen to rise.
+const TIMER_READS: u64 = 8;
+/// The fewest changes of a timer between these reads.
+const TIMER_CHANGES: u64 = 4;
+
+/// Whether reads wait for a value: a poll.
 ///
-/// All values but the last are one, or two that alternate, as a bit that toggles at each read.
+/// Either all values but the last are one, or two that alternate, as a bit that toggles at each read; or they are those of a
+/// timer, which only rise or only fall until it wraps.
 #[derive(Clone, Copy, Debug)]
 struct Poll {
-    is_poll: bool,
+    /// False for writes and for unknown values.
+    are_reads: bool,
+    reads: u64,
+    repeats: bool,
     /// Up to two different values of all reads but the last.
     values: [Option<u32>; 2],
     last: Option<u32>,
+    rising: Timer,
+    falling: Timer,
+}
+
+/// Values that change in one direction, but for one wrap.
+#[derive(Clone, Copy, Debug, Default)]
+struct Timer {
+    changes: u64,
+    wraps: u64,
+    goes_back: bool,
+}
+
+impl Timer {
+    /// Adds a step of a timer that rises. One that falls rises if its values are read backwards.
+    fn step(&mut self, from: u32, to: u32) {
+        if to >= from {
+            self.changes += u64::from(to > from);
+        } else if to < from / 2 {
+            self.wraps += 1;
+        } else {
+            self.goes_back = true;
+        }
+    }
+
+    fn is_timer(self) -> bool {
+        !self.goes_back && self.wraps <= 1 && self.changes >= TIMER_CHANGES
+    }
 }
 
 impl Poll {
     fn new(access: &Access) -> Poll {
-        let is_poll = access.point.dir() == Direction::In && access.value.is_some();
-        Poll { is_poll, values: [None; 2], last: access.value }
+        let are_reads = access.point.dir() == Direction::In && access.value.is_some();
+        let (rising, falling) = Default::default();
+        let last = access.value;
+        Poll { are_reads, reads: 1, repeats: true, values: [None; 2], last, rising, falling }
     }
 
     fn add(&mut self, value: Option<u32>) {
         if !self.values.contains(&self.last) {
             match self.values.iter_mut().find(|known| known.is_none()) {
                 Some(known) => *known = self.last,
-                None => self.is_poll = false,
+                None => self.repeats = false,
             }
         }
-        self.is_poll &= value.is_some();
+        if let Some((from, to)) = self.last.zip(value) {
+            self.rising.step(from, to);
+            self.falling.step(to, from);
+        }
+        self.are_reads &= value.is_some();
+        self.reads += 1;
         self.last = value;
+    }
+
+    fn is_poll(&self) -> bool {
+        let is_timer =
+            self.reads >= TIMER_READS && (self.rising.is_timer() || self.falling.is_timer());
+        self.are_reads && (self.repeats || is_timer)
     }
 }
 
@@ -128,7 +177,7 @@ impl OpenCluster {
 
     fn close(self) -> ClosedCluster {
         let kind = match &self.points[..] {
-            [_] if self.poll.is_poll => Kind::Poll,
+            [_] if self.poll.is_poll() => Kind::Poll,
             [_] => Kind::Loop,
             [first, _] if first.dir() == Direction::Out => Kind::Pair,
             _ => Kind::Sequence,
@@ -199,7 +248,7 @@ impl Vcpu {
 
 impl OpenLoop {
     fn close(self) -> Option<(RawPoint, u64)> {
-        (self.accesses > 1 && !self.poll.is_poll).then_some((self.point, self.accesses))
+        (self.accesses > 1 && !self.poll.is_poll()).then_some((self.point, self.accesses))
     }
 }
 
@@ -247,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_until_a_value_changes_are_a_poll() {
+    fn reads_that_wait_are_a_poll() {
         let read = |value, time| access(0x100, PortForm::InAlDx, 0x3fd, value, time);
         let reads = |values: &[u32]| -> Vec<Access> {
             values.iter().enumerate().map(|(index, &value)| read(value, index as u64)).collect()
@@ -257,6 +306,31 @@ mod tests {
         // A bit that toggles at each read.
         assert_eq!(run(&reads(&[0, 16, 0, 16, 32])), (vec![(Kind::Poll, vec![5])], vec![]));
         assert_eq!(run(&reads(&[1, 2, 3, 4])), (vec![(Kind::Loop, vec![4])], vec![4]));
+        let timers: [[u32; 9]; 4] = [
+            [1, 2, 3, 3, 3, 7, 8, 9, 12],
+            [0xffff_fff0, 0xffff_fff9, 0xffff_ffff, 3, 5, 8, 13, 21, 34],
+            [90, 80, 70, 60, 50, 40, 30, 20, 10],
+            // One of 16 bits that falls.
+            [7, 5, 3, 1, 0xffff, 0xfffd, 0xfffb, 0xfff9, 0xfff7],
+        ];
+        for values in timers {
+            assert_eq!(run(&reads(&values)), (vec![(Kind::Poll, vec![9])], vec![]), "{values:?}");
+        }
+        // Data: too few, back and forth, mostly zeros, wrapped twice.
+        let data: [&[u32]; 4] = [
+            &[1, 2, 3, 4, 5, 6, 7],
+            &[1, 2, 3, 4, 5, 6, 7, 8, 6],
+            &[0, 0, 0, 0, 9, 9, 9, 10, 10],
+            &[1, 2, 3, 0, 1, 2, 3, 0, 1, 2],
+        ];
+        for values in data {
+            let count = values.len() as u64;
+            assert_eq!(
+                run(&reads(values)),
+                (vec![(Kind::Loop, vec![count])], vec![count]),
+                "{values:?}"
+            );
+        }
         // A write is never a poll.
         let writes = [0, 1].map(|time| access(0x100, PortForm::OutDxAl, 0x3f8, 65, time));
         assert_eq!(run(&writes), (vec![(Kind::Loop, vec![2])], vec![2]));
