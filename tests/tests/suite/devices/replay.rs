@@ -151,7 +151,10 @@ fn linux_reads_a_recorded_disk_by_interrupt(host: &Host) {
     let mut disk = boot_disk("a disk that Linux reads. ");
     fastrand::Rng::with_seed(19).fill(&mut disk[8192..]);
     std::fs::write(recording.path("disk"), &disk).unwrap();
-    let script = "sha256sum /dev/sda";
+    // How far Linux reads ahead, and so the sizes of its requests, depend on the time that each takes.
+    let script = "busybox mount -t sysfs sysfs /sys
+        echo 0 > /sys/block/sda/queue/read_ahead_kb
+        sha256sum /dev/sda";
     let linux = LinuxGuest::with_disk(script, &[]).unwrap();
     let machine = host.machine().plugin(&["summary=off", &recording.record()]);
     let recorded = linux.on(with_disk(machine, &recording.path("disk"))).run().unwrap();
