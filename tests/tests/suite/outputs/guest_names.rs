@@ -79,8 +79,8 @@ fn check_names(guest: &Stopped) {
     println!("{release}: {compared:?} in {time:?}");
     assert!(compared.in_kernel > 20_000, "{compared:?}");
     assert!(compared.in_modules > 500, "{compared:?}");
-    // An idle computer needs a tenth of this.
-    assert!(time < Duration::from_secs(2), "{time:?}");
+    // An idle computer needs a hundredth of this.
+    assert!(time < Duration::from_secs(20), "{time:?}");
     for outside in [0, 0x1000, kallsyms.address("_stext") - 1, kallsyms.address("_etext")] {
         assert_eq!(kernel.name(outside), None, "{outside:#x}");
     }

@@ -24,7 +24,7 @@ fn each_end_is_told_from_the_others() {
         .add("bad.elf", [&[0; 0x202][..], b"HdrS"].concat());
     let names =
         ["pass.bin", "fail.bin", "fault.bin", "off.bin", "device.bin", "hang.bin", "bad.elf"];
-    let options = ["--timeout", "2", "--jobs", "3"];
+    let options = ["--timeout", "10", "--jobs", "3"];
     let device = ["--", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"];
     let report = guests.test(&[&options[..], &names, &device].concat(), false);
     assert_eq!(
@@ -60,7 +60,7 @@ not ok 5 - device.bin # time=T
 # [T] debug: waiting
 not ok 6 - hang.bin # time=T
   ---
-  message: "no verdict: still running after 2 s"
+  message: "no verdict: still running after 10 s"
   ...
 not ok 7 - bad.elf # time=T
   ---

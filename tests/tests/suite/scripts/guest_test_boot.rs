@@ -41,7 +41,7 @@ fn what_boots_is_found_by_content_not_by_name(host: &Host) {
         guests.add(name, contents);
     }
     let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
-    let options = ["--success-status", "33", "--timeout", "20"];
+    let options = ["--success-status", "33", "--timeout", "60"];
     let report = guests.test_without_calls(&[&options[..], &names, &DEVICE].concat(), true);
     assert_eq!(report, passed(&names));
     for (name, contents) in &files {

@@ -203,7 +203,7 @@ fn guest_that_never_passes_lists_its_attempts() {
 fn terminal_shows_lines_and_the_guest_that_runs() {
     let guests = three();
     guests.add("spin.bin", image(&[Spin]));
-    let command = guests.command(&["--timeout", "3", "spin.bin", "pass.bin"]);
+    let command = guests.command(&["--timeout", "10", "spin.bin", "pass.bin"]);
     let words = [command.get_program()].into_iter().chain(command.get_args());
     let words: Vec<_> = words.map(|word| word.to_str().unwrap()).collect();
     let terminal = Terminal::start();

@@ -158,12 +158,12 @@ fn file_beside_the_guest_has_the_same_settings(host: &Host) {
 fn guest_that_lacks_its_exit_device_is_told(host: &Host) {
     let guests = Guests::on(host);
     guests.add("good.bin", image(&[DebugExit(16)]));
-    let options = ["--success-status", "33", "--timeout", "2", "good.bin"];
+    let options = ["--success-status", "33", "--timeout", "10", "good.bin"];
     assert_eq!(
         failures(&guests.test_without_calls(&options, false)),
         [(
             1,
-            "still running after 2 s, but expected exit status 33; it wrote to port 0xf4, where no device is: \
+            "still running after 10 s, but expected exit status 33; it wrote to port 0xf4, where no device is: \
              add -- -device isa-debug-exit,iobase=0xf4,iosize=0x04"
                 .into()
         )]
