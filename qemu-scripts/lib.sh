@@ -107,9 +107,14 @@ plugin_argument() {
 #
 # Such a directory has a file `stamp` with its recipe and the type, size and path of each file. It is made under another
 # name, stamped and renamed, so it is never seen incomplete. A file that is lost or truncated later no longer matches the
-# stamp.
+# stamp. A browser keeps a cache of its fonts there.
 
-list_contents() { (cd -- "$1" && LC_ALL=C find . ! -type d ! -path ./stamp -printf '%y %s %P\n' | LC_ALL=C sort); }
+list_contents() {
+    (
+        cd -- "$1" || exit
+        LC_ALL=C find . -path ./tree/var/cache/fontconfig -prune -o ! -type d ! -path ./stamp -printf '%y %s %P\n' | LC_ALL=C sort
+    )
+}
 
 # is_whole DIRECTORY RECIPE
 is_whole() { [[ -f $1/stamp ]] && cmp -s -- "$1/stamp" <(echo "$2" && list_contents "$1"); }
