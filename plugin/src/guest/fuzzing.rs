@@ -12,7 +12,7 @@ use super::names::Budget;
 use super::synthetic_kernel::{Guest, OPTIONS, ORC_ENTRIES, Options, SHAPES, STACK, STRIDE};
 use super::unwind::orc;
 use super::vmcoreinfo::VmCoreInfo;
-use super::{Kernel, MOST_FRAMES, PhysicalMemory, Processes, Registers, Start, unwind};
+use super::{Chain, End, Kernel, MOST_FRAMES, PhysicalMemory, Processes, Registers, Start, unwind};
 use crate::fuzzing::Bytes;
 use crate::x86::{Mode, PAGE};
 
@@ -205,6 +205,9 @@ pub fn stack(data: &[u8]) {
 }
 
 /// Unwinds a stack, and again after a byte was changed: a stack that matches the recipe must have the same chain.
+///
+/// But the recipe leaves out the words between SP and a frame, which only prove that the code has made the frame. Where they
+/// differ, the proof may fail: one chain is the beginning of the other.
 fn unwind_twice(guest: &mut Guest, kernel: Option<&Kernel>, start: &Start, at: u64, change: u8) {
     let read = |guest: &Guest, at: u64, into: &mut [u8]| match kernel {
         Some(kernel) => kernel.read_linear(guest, at, into),
@@ -218,7 +221,18 @@ fn unwind_twice(guest: &mut Guest, kernel: Option<&Kernel>, start: &Start, at: u
     guest.ram[at as usize] ^= change;
     if first.recipe.matches(start, &mut |at, into| read(guest, at, into)) {
         let second = unwind(kernel, start, MOST_FRAMES, &mut |at, into| read(guest, at, into));
-        assert_eq!(second.chain, first.chain, "the recipe has all that decides");
+        if second.chain != first.chain {
+            let (one, other) = (&first.chain, &second.chain);
+            let proven = |chain: &Chain| (chain.frames.len(), chain.end != End::Unknown);
+            let (less, more) =
+                if proven(one) < proven(other) { (one, other) } else { (other, one) };
+            let is_by_tables = kernel.is_some() && start.mode == Mode::Bits64;
+            let is_unproven = less.end == End::Unknown && more.frames.starts_with(&less.frames);
+            assert!(
+                is_unproven && !is_by_tables,
+                "{one:x?} {other:x?}: the recipe has what decides"
+            );
+        }
     }
     guest.ram[at as usize] ^= change;
 }
